@@ -137,7 +137,7 @@ def advance(
     """Return the row after the input; `committed(topic)`: next offset to be read after a kill."""
     before = row or Row[S]()
     cause = position.cause
-    kept = _uncommitted(before, committed)
+    kept = _uncommitted_records(before, committed)
     kept.append(Sent(position.topic, position.offset, outputs, change.applied))
     return Row(
         state=change.state,
@@ -153,14 +153,16 @@ def advance(
 def outbox_bytes(row: Row[S], committed: Callable[[str], int]) -> int:
     """Return the bytes of outputs that uncommitted inputs have caused; `committed` as above."""
     return sum(
-        len(output.value or b"") for sent in _uncommitted(row, committed) for output in sent.outputs
+        len(output.value or b"")
+        for sent in _uncommitted_records(row, committed)
+        for output in sent.outputs
     )
 
 
 def has_uncommitted(row: Row[S], committed: Callable[[str], int]) -> bool:
     """Return whether the row's inputs may still be redelivered; `committed` as above."""
-    return bool(_uncommitted(row, committed))
+    return bool(_uncommitted_records(row, committed))
 
 
-def _uncommitted(row: Row[S], committed: Callable[[str], int]) -> list[Sent]:
+def _uncommitted_records(row: Row[S], committed: Callable[[str], int]) -> list[Sent]:
     return [sent for sent in row.outbox if sent.offset >= committed(sent.topic)]

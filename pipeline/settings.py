@@ -34,7 +34,7 @@ _ELSEWHERE = {
     "session.timeout.ms": "SESSION_TIMEOUT_MS",
     "heartbeat.interval.ms": "SESSION_TIMEOUT_MS",
 }
-"""Told once, for all that depends on it."""
+"""Settings that set these properties, for everything that depends on them."""
 
 _AT_LEAST = {
     "message.max.bytes": sizes.RECORD,

@@ -139,7 +139,7 @@ class Consumer(BaseConsumer):
         """
         if self.transport.failure is not None or self.app.crashed:
             return
-        await self._drained(lambda: bool(self._unacked_messages))
+        await self._wait_until_drained(lambda: bool(self._unacked_messages))
         await self._checkpointer.checkpoint()
         if self._unacked_messages:
             raise UnfinishedEventError(
@@ -354,14 +354,14 @@ class Consumer(BaseConsumer):
 
     async def _wait_until_processed(self) -> None:
         """Wait until agents have processed what they were given, and record that progress."""
-        if not await self._drained(lambda: bool(self._progress.unprocessed)):
+        if not await self._wait_until_drained(lambda: bool(self._progress.unprocessed)):
             raise UnfinishedEventError(
                 f"an event did not end within {self._options.drain_ms} ms: no seek while it is in "
                 "progress"
             )
         self._progress.committable()
 
-    async def _drained(self, at_work: Callable[[], bool]) -> bool:
+    async def _wait_until_drained(self, at_work: Callable[[], bool]) -> bool:
         """Wait while `at_work`; return False if that lasts longer than `drain_ms`."""
         give_up_at = self.loop.time() + self._options.drain_ms / 1000
         while at_work():
@@ -436,7 +436,7 @@ class Consumer(BaseConsumer):
             if len(record) > _LARGE:
                 await self._all_processed(batch.version)
             if producer.congested:
-                await producer.uncongested()
+                await producer.wait_until_uncongested()
             if not self.flow_active:
                 await self.can_resume_flow.wait()
             if batch.version != self._version:

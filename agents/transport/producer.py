@@ -235,7 +235,7 @@ class Producer(BaseProducer):
         """Whether so much is undelivered that no further event should be processed."""
         return self._above(self._options.producer_high_water, self._high_water_bytes)
 
-    async def uncongested(self) -> None:
+    async def wait_until_uncongested(self) -> None:
         """Wait until the queue has drained to half of the high-water marks."""
         while self._above(self._options.producer_high_water // 2, self._high_water_bytes // 2):
             await asyncio.sleep(_SERVE_S)

@@ -137,7 +137,7 @@ class AsyncPublisher:
         is set with the next that is awaited, or after a tenth of a second; a failure at once.
         """
         if len(self._producer) + len(records) > _QUEUE_RECORDS:  # refused before any is written
-            return settled(Unavailable("too many records wait for Kafka"))
+            return finished_publication(Unavailable("too many records wait for Kafka"))
         publication = Publication(len(records), self._loop.create_future(), self._completed)
         publication.is_awaited = is_awaited
         try:
@@ -151,9 +151,9 @@ class AsyncPublisher:
                     headers=list(record.headers),
                 )
         except BufferError:
-            return settled(Unavailable("too many records wait for Kafka"))
+            return finished_publication(Unavailable("too many records wait for Kafka"))
         except KafkaException as error:
-            return settled(Unavailable(str(error.args[0])))
+            return finished_publication(Unavailable(str(error.args[0])))
         return publication
 
     async def close(self) -> None:
@@ -222,7 +222,7 @@ class Publication:
             self._completed.append(self)
 
 
-def settled(failure: Unavailable | None) -> Publication:
+def finished_publication(failure: Unavailable | None) -> Publication:
     """Return a publication that is over already; called in the loop."""
     publication = Publication(0, asyncio.get_running_loop().create_future(), [])
     publication.failure = failure

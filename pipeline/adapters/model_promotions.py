@@ -75,6 +75,6 @@ class Promotions:
                 found.append(one)
         return found
 
-    def labelled(self, label: str) -> Promotion | None:
+    def find(self, label: str) -> Promotion | None:
         """Return the promotion of this name and version."""
         return next((one for one in self.every() if one.label == label), None)

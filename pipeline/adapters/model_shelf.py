@@ -83,7 +83,7 @@ def rules_with_models(rules: Rules, label: str | None, artifacts: Artifacts) -> 
     """Return the rules with the models of a Decision's `label`; or why they are not to be had."""
     models = []
     for each in label.split(" ") if label else ():
-        promotion = Promotions(artifacts).labelled(each)
+        promotion = Promotions(artifacts).find(each)
         if promotion is None:
             return f"the model {each} is not known any more"
         model = load_model(promotion.digest, promotion.manifest, artifacts)

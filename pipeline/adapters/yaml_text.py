@@ -76,7 +76,7 @@ class Document:
 
 
 EVERY_FIELD: Final = "*"
-"""In place of names of fields: all of them are kept as they are written."""
+"""Stand-in for names of fields: all of them are kept as they are written."""
 
 
 def read_yaml(

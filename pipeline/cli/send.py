@@ -131,7 +131,7 @@ def _send(rows: RowFile, reading: RowIntake, settings: Settings, *, at_once: boo
     take: Callable[[Interaction], None] = publisher.put
     if is_paced:
         records, watch = Records(settings, codec), StagesWatch(kafka)
-        take = _paced(publisher, Pace(records, publisher.producer, watch.is_given_up))
+        take = _pace_puts(publisher, Pace(records, publisher.producer, watch.is_given_up))
     with progress_bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("sending", total=rows.size)
         try:
@@ -146,7 +146,7 @@ def _send(rows: RowFile, reading: RowIntake, settings: Settings, *, at_once: boo
     return report
 
 
-def _paced(publisher: FilePublisher, pace: Pace) -> Callable[[Interaction], None]:
+def _pace_puts(publisher: FilePublisher, pace: Pace) -> Callable[[Interaction], None]:
     def take(interaction: Interaction) -> None:
         publisher.put(interaction)
         pace.step()

@@ -45,10 +45,10 @@ class _Rule:
 
     def of(self, facts: Facts) -> frozenset[int]:
         """Return the items that it names for a customer."""
-        found = (self.items.get(one, _NOTHING) for one in self._asked(facts))
+        found = (self.items.get(one, _NOTHING) for one in self._recipe_keys(facts))
         return _NOTHING.union(*found) or self.default
 
-    def _asked(self, facts: Facts) -> Iterable[str]:
+    def _recipe_keys(self, facts: Facts) -> Iterable[str]:
         if self.trait is None:
             return facts.segments
         value = facts.traits.get(self.trait)

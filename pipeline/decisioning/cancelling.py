@@ -64,8 +64,8 @@ def cancel(
 ) -> tuple[ContactState, tuple[Cancellation, ...]]:
     """Return the state of the profile `key` without what is silenced, and what was cancelled."""
     cancelled = (
-        *_deferred(key, state, silencing),
-        *_reserved(key, state, silencing),
+        *_cancel_deferred(key, state, silencing),
+        *_cancel_reserved(key, state, silencing),
     )
     if not cancelled:
         return state, ()
@@ -78,7 +78,7 @@ def cancel(
     return replace(state, shards=Shards(here, state.shards.away)), cancelled
 
 
-def _deferred(key: str, state: ContactState, silencing: Silencing) -> Iterator[Cancellation]:
+def _cancel_deferred(key: str, state: ContactState, silencing: Silencing) -> Iterator[Cancellation]:
     for _, one in deferral.every(state):
         yield from _of_deferral(key, one, silencing)
 
@@ -90,7 +90,7 @@ def _of_deferral(key: str, one: Deferral, silencing: Silencing) -> Iterator[Canc
             yield _cancellation(key, message, None, why, silencing.now_ms)
 
 
-def _reserved(key: str, state: ContactState, silencing: Silencing) -> Iterator[Cancellation]:
+def _cancel_reserved(key: str, state: ContactState, silencing: Silencing) -> Iterator[Cancellation]:
     for part in state.shards.here.values():
         for one in _waiting(part.contacts, silencing.now_ms):
             why = silencing.reason(one, one.at)
@@ -116,10 +116,10 @@ def _end_wait(part: History, ids: frozenset[str], silencing: Silencing) -> Histo
     if not any(one.action_id in ids for one in part.contacts):
         return part
 
-    def ended(one: Contact) -> Contact:
+    def end_contact(one: Contact) -> Contact:
         if one.action_id not in ids:
             return one
         status = one.status if one.channel in silencing.reported else "released"
         return replace(one, status=status, waits_until=None)
 
-    return replace(part, contacts=tuple(map(ended, part.contacts)))
+    return replace(part, contacts=tuple(map(end_contact, part.contacts)))

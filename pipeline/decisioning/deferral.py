@@ -178,10 +178,12 @@ def drop_messages(
 ) -> ContactState:
     """Return the state without the messages that are `gone`, and deferrals that have none left."""
 
-    def left(one: Deferral) -> Deferral:
+    def without_gone(one: Deferral) -> Deferral:
         return replace(one, messages=tuple(each for each in one.messages if not gone(one, each)))
 
-    return _map(state, lambda part: tuple(one for one in map(left, part.deferred) if one.messages))
+    return _map(
+        state, lambda part: tuple(one for one in map(without_gone, part.deferred) if one.messages)
+    )
 
 
 def every(state: ContactState) -> Iterator[tuple[str, Deferral]]:

@@ -51,11 +51,11 @@ def rank_for(arm: str | None, priced: Sequence[Priced]) -> list[Priced]:
     """Sort by the scores that the arm compares, the best first: the same input gives the same
     answer."""
     if arm in (PROPENSITY, NO_LEVERS):
-        priced = [_priced(arm, one) for one in priced]
+        priced = [_price(arm, one) for one in priced]
     return sorted(priced, key=attrgetter("worth.order"))
 
 
-def _priced(arm: str, one: Priced) -> Priced:
+def _price(arm: str, one: Priced) -> Priced:
     candidate, worth = one.candidate, one.worth
     if candidate.transactional:
         return one

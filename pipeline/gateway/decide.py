@@ -82,7 +82,7 @@ class DecideEndpoint:
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
         if not self.admission.is_loop_in_time(began_s(request)):
             gateway.metrics.count_decision("refused")
-            return _overloaded("this gateway has more requests than it can answer in time", 1)
+            return _refuse_overload("this gateway has more requests than it can answer in time", 1)
         parse = partial(decode, decoder=DECIDE)
         received = await receive(gateway, request, gateway.limits.message_bytes, parse)
         if isinstance(received, Refusal):
@@ -108,7 +108,7 @@ class DecideEndpoint:
         if verdict is AdmissionVerdict.OVERLOADED:
             gateway.metrics.count_decision("refused")
             what = "the pipeline has more decisions to make than it can in time"
-            return _overloaded(what, self.admission.retry_after_s(key))
+            return _refuse_overload(what, self.admission.retry_after_s(key))
         reply: Reply | NoDecision | Unavailable
         if verdict is AdmissionVerdict.STALLED:
             unasked = TracedInteraction(replace(record, request=None), trace)
@@ -162,7 +162,7 @@ class _NotWrittenError(Exception):
         self.why = why
 
 
-def _overloaded(what: str, retry_after_s: int) -> Refusal:
+def _refuse_overload(what: str, retry_after_s: int) -> Refusal:
     message = f"not taken, send it again: {what}"
     return Refusal(503, "overloaded", message, headers=(("Retry-After", str(retry_after_s)),))
 

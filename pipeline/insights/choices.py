@@ -156,7 +156,7 @@ def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
     Where enough of them were drawn by chance, the others are left out.
     """
     drawn = rows.only((rows.propensity > 0.0) & (rows.propensity < 1.0))
-    if supported(drawn):
+    if supported_options(drawn):
         return "Tested", drawn
     grade: Grade = "Adjusted" if adjusted else "Observed only"
     return grade, rows
@@ -165,7 +165,7 @@ def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
 def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoiceProposal]:
     """Return the rules above the average among the earlier customers: one option for all, and,
     where `by` tells customers apart, one for each stratum if that promises more."""
-    known = supported(rows)
+    known = supported_options(rows)
     if len(known) < 2:
         return []
     earlier = rows.only(~rows.later)
@@ -265,7 +265,7 @@ def _gain(terms: Floats, places: Integers, customers: int, tail: float) -> Gain 
     return Gain(value, value - reach, value + reach, error)
 
 
-def supported(rows: ChoiceRows) -> list[int]:
+def supported_options(rows: ChoiceRows) -> list[int]:
     """Return the options that enough customers had, in both parts, and enough had not."""
     found = []
     for option in range(len(rows.options)):
@@ -285,7 +285,7 @@ def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
     earlier = rows.only(~rows.later)
     alike = np.zeros_like(earlier.stratum)
     means = _means(earlier, _weights(earlier, proposal.grade), alike, 1)[0]
-    others = [one for one in supported(rows) if one != best]
+    others = [one for one in supported_options(rows) if one != best]
     if proposal.by or not others:
         return None
     next_best = max(others, key=lambda one: float(means[one]))

@@ -20,7 +20,7 @@ STAGES: Final = (
     *("trigger", "eligibility", "applicability", "suitability"),
     *("constraint", "content", "arbitration", "holdout"),
 )
-"""In the order in which candidates meet them."""
+"""Reasons in the order in which candidates meet them."""
 
 _NEEDS: Final = (
     *("decision_id", "event_id", "profile_id", "decided_at"),

@@ -38,7 +38,7 @@ class PathCounts:
     def without_nulls(self) -> "PathCounts":
         return replace(self, nulls=np.zeros_like(self.nulls))
 
-    def reweighted(self, conversions: Floats, nulls: Floats) -> "PathCounts":
+    def reweight(self, conversions: Floats, nulls: Floats) -> "PathCounts":
         """Return the same paths, seen other numbers of times; a path's mean value stays."""
         share = np.divide(
             conversions, self.conversions, out=np.zeros_like(conversions), where=conversions > 0

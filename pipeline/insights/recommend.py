@@ -26,7 +26,7 @@ from pipeline.insights.choices import (
     measure,
     propose,
     rival,
-    supported,
+    supported_options,
 )
 from pipeline.insights.prompts import Prompts, Weighing
 from pipeline.insights.recommendation_words import Language, number, words
@@ -216,7 +216,7 @@ class _Teller:
             return self._words("one")
         if measured:
             return self._words("not held")
-        return self._words("no better" if len(supported(rows)) > 1 else "too few")
+        return self._words("no better" if len(supported_options(rows)) > 1 else "too few")
 
     def _what(self, proposal: ChoiceProposal) -> str:
         rows, option = proposal.rows, proposal.option

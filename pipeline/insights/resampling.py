@@ -59,7 +59,7 @@ def bootstrap(
     drawn = np.empty((replicates, len(paths.channels)))
     for replicate in range(replicates):
         counts = chance.multinomial(int(total), probabilities).astype(np.float64)
-        seen = paths.reweighted(counts @ customers.conversions, counts @ customers.nulls)
+        seen = paths.reweight(counts @ customers.conversions, counts @ customers.nulls)
         try:
             drawn[replicate] = fit.credit(seen).conversions
         except NoWorthError:

@@ -54,15 +54,15 @@ def over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
     """Return both as one; of what both name, or `own` names the whole of, its own counts."""
     if not other.scalars and not other.lists:
         return own
-    scalars = {name: value for name, value in other.scalars.items() if not _named(own, name)}
-    lists = {name: values for name, values in other.lists.items() if not _named(own, name)}
+    scalars = {name: value for name, value in other.scalars.items() if not _has_name(own, name)}
+    lists = {name: values for name, values in other.lists.items() if not _has_name(own, name)}
     both = Flat({**scalars, **own.scalars}, {**lists, **own.lists})
     if len(both.scalars) + len(both.lists) > MAX_PROPERTIES:
         return _too_many(field)
     return _unambiguous(both, field)
 
 
-def _named(flat: Flat, name: str) -> bool:
+def _has_name(flat: Flat, name: str) -> bool:
     """Return whether it has this name, or that of an object which the name is in."""
     dots = (place for place, letter in enumerate(name) if letter == ".")
     return any(flat.get(name[:end]) is not None for end in (*dots, len(name)))

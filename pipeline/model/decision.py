@@ -14,9 +14,9 @@ Purpose: TypeAlias = Literal["marketing", "service", "transactional"]
 class Contact(Struct, frozen=True):
     """Message to a customer, as caps count it.
 
-    `at` (ms): when it was decided; `outcomes`: the last times (ms) of each kind of outcome. `until`
-    (ms): if it is not reported as shown by then, it was not. `waits_until` (ms): it may wait up to
-    then to be delivered, and can be cancelled; None: it is an answer, or was cancelled.
+    `at` (ms): when it was decided; `outcomes`: the last times (ms) of each kind of outcome;
+    `until` (ms): not reported as shown by then, it counts as not shown; `waits_until` (ms): it may
+    wait up to then to be delivered, and can be cancelled; None: it is an answer, or was cancelled.
     """
 
     action_id: str
@@ -34,7 +34,7 @@ class Contact(Struct, frozen=True):
     waits_until: int | None = None
 
     def counts(self, now_ms: int) -> bool:
-        """Return whether it uses up a cap."""
+        """Return whether the message uses up a cap."""
         if self.status == "reserved":
             return self.until is None or now_ms < self.until
         return self.status == "committed"
@@ -158,7 +158,7 @@ class Again(Struct, frozen=True):
 
 
 class Cancellation(Struct, frozen=True):
-    """Value of `cancellations`: a message that waits is not sent any more.
+    """Value of `cancellations`: message that waits and must not be sent any more.
 
     `action_id` None: it was deferred, and no action yet. `why`: the suppression that silences it.
     """
@@ -186,8 +186,8 @@ class BudgetRead(Struct, frozen=True):
 class Spend(Struct, frozen=True):
     """Part of a budget, or of a stock, for an action.
 
-    `reserved`: `amount` of `budget` in `period`; given back, unless told that it was shown, at
-    `until` (ms). `committed` and `released` are of all that the action reserved.
+    `reserved`: `amount` of `budget` in `period`, given back at `until` (ms) unless the message is
+    reported as shown. `committed` and `released` are of all that the action reserved.
     """
 
     action_id: str
@@ -268,7 +268,7 @@ class Answer(Struct, frozen=True):
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """All of them, the best first."""
+        """All actions, the best first."""
         return () if self.action is None else (self.action, *self.more)
 
 

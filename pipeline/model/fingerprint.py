@@ -1,4 +1,4 @@
-"""A hash over what was decided: equal inputs must give equal decisions, run after run."""
+"""Hash over decisions: equal inputs must give equal decisions, run after run."""
 
 import hashlib
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class Fingerprint:
         return len(self._digests)
 
     def add(self, decision: Decision) -> None:
-        """Take a decision in; 32 bytes are kept of it."""
+        """Add a decision; 32 bytes of it are kept."""
         self._digests.add(hashlib.sha256(_encode(decision)).digest())
 
     def hexdigest(self) -> str:
@@ -31,7 +31,7 @@ class Fingerprint:
 
 
 def fingerprint(decisions: Iterable[Decision]) -> str:
-    """Return the hash of all of them."""
+    """Return the hash of `decisions`."""
     found = Fingerprint()
     for one in decisions:
         found.add(one)

@@ -1,4 +1,4 @@
-"""The values of `identities`: who was linked to whom, when, by which interaction and rule.
+"""Values of the topic `identities`: who was linked to whom, when, by which interaction and rule.
 
 The record's key is `identifier`, whose row changes or changed:
 `link`: an interaction showed `identifier` together with the stronger `other`, whose top is `root`.

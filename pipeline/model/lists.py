@@ -12,7 +12,7 @@ _INDEX: Final = re.compile(r"[0-9]{1,6}")
 
 
 def part_reader(part: str) -> Callable[[Elements], Scalar] | None:
-    """Return what reads `length` or an index of a list; None: lists have no such part."""
+    """Return the reader of `length` or of an index; None: lists have no such part."""
     if part == "length":
         return len
     if not _INDEX.fullmatch(part):

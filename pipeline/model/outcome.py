@@ -36,20 +36,22 @@ class Ok(Struct, Generic[S], frozen=True):
 
 
 class Drop(Struct, frozen=True):
-    """Nothing to do, for a counted reason."""
+    """Outcome of a record that changes nothing, for a counted reason."""
 
     reason: str
 
 
 class DeadLetter(Struct, frozen=True):
-    """The record cannot be processed; `reason`: a short code, `detail`: its description."""
+    """Outcome of a record that cannot be processed; `reason`: a short code, `detail`: its
+    description."""
 
     reason: str
     detail: str
 
 
 class Redirect(Struct, frozen=True):
-    """The record belongs under another key of the same topic; it is published there, once."""
+    """Outcome of a record that belongs under another key of the same topic, where `emit` publishes
+    it once."""
 
     emit: Emit
 

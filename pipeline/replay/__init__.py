@@ -1,1 +1,1 @@
-"""Interactions once more: files and topics through the stages, and topics as Parquet."""
+"""Replay of interactions: files and topics through the stages, and topics as Parquet."""

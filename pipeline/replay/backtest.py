@@ -1,4 +1,4 @@
-"""Files through the stages, without Kafka: decisions, segments and profiles as Parquet."""
+"""Backtest of files through the stages, without Kafka: decisions, segments, profiles as Parquet."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,8 +75,8 @@ class BacktestReport(BacktestTotals, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class BacktestInput:
-    """Files that are open, and how their rows are read: `source` says whose they are where they do
-    not. `until` (epoch ms): the end of the log; None: its last interaction."""
+    """Open files; `source`: that of rows that do not name theirs. `until` (epoch ms): the end of
+    the log; None: its last interaction."""
 
     files: tuple[OpenFile, ...]
     source: Source
@@ -87,7 +87,8 @@ class BacktestInput:
 
 @dataclass(frozen=True, slots=True)
 class BacktestProgress:
-    """Callbacks while it goes on: bytes or rows `read` of a file, interactions `played` of all."""
+    """Callbacks of a running backtest: bytes or rows `read` of a file, interactions `played` of
+    all."""
 
     read: Callable[[OpenFile, int], None]
     played: Callable[[int, int], None]
@@ -116,7 +117,7 @@ def backtest(
         log = TimedLog(rows)
         files = tuple(_read(file, given, rules, log, progress) for file in given.files)
         if not len(log):
-            raise NoInteractionsError(_nothing(files))
+            raise NoInteractionsError(_explain_emptiness(files))
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out, prefix=".backtest-") as part:
             played = _play(log, given.until, rules, Path(part), progress)
@@ -171,7 +172,7 @@ def _play(
     )
 
 
-def _nothing(files: tuple[InputReport, ...]) -> str:
+def _explain_emptiness(files: tuple[InputReport, ...]) -> str:
     for file in files:
         for row in file.first:
             place = (

@@ -29,7 +29,8 @@ _TIME_WORDS: Final = "epoch milliseconds"
 
 @dataclass(frozen=True, slots=True)
 class ArrowColumn:
-    """Type of a value, and how what Avro's reader gives becomes one; None: as it is."""
+    """Type of a column; `convert`: makes its values of those of Avro's reader, None: they are the
+    same."""
 
     kind: pa.DataType
     convert: Convert | None = None
@@ -86,7 +87,7 @@ class _Reader:
 
 
 def record_converter(columns: Mapping[str, ArrowColumn]) -> Convert | None:
-    """Return what converts a record in place; None: nothing is to be done."""
+    """Return the function that converts a record in place; None: no field needs it."""
     converts = [(name, one.convert) for name, one in columns.items() if one.convert is not None]
     if not converts:
         return None

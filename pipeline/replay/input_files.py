@@ -42,7 +42,7 @@ class InputReport(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A file whose format is known and fits. `whole`: it is a replayed topic, whose rows are
+    """File whose format is known and fits. `whole`: it is a replayed topic, whose rows are
     interactions already."""
 
     path: Path
@@ -94,7 +94,7 @@ class TimedLog:
         return (_decode(stored) for _, stored in self._rows.items())
 
     def add(self, interaction: Interaction) -> None:
-        """Put it in its place."""
+        """Add an interaction at its time."""
         place = _PLACE.pack(interaction.received_at + _SIGN, self._count)
         self._rows[place] = _encode(interaction)
         self._count += 1

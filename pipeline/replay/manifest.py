@@ -1,4 +1,4 @@
-"""How far a replay has come: a file in its folder, replaced after each chunk that is whole."""
+"""Progress of a replay: a file in its folder, replaced after each complete chunk."""
 
 import fcntl
 import os
@@ -45,8 +45,8 @@ _decode: Final = msgspec.json.Decoder(Manifest).decode
 
 @contextmanager
 def replay_folder(folder: Path, selection: Selection) -> Iterator["ReplayFolder"]:
-    """Hold the folder for one replay, made if there is none; what a killed one left is removed.
-    Raises AnotherReplayError."""
+    """Lock the folder, created if missing, for one replay; remove what a killed replay left. Raises
+    AnotherReplayError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("a") as lock:
         try:
@@ -57,7 +57,7 @@ def replay_folder(folder: Path, selection: Selection) -> Iterator["ReplayFolder"
 
 
 class ReplayFolder:
-    """The files of a replay, and what they hold: each offset below `next` once."""
+    """Files of a replay, which hold each offset below `next` once."""
 
     def __init__(self, folder: Path, selection: Selection) -> None:
         self._folder = folder
@@ -76,7 +76,7 @@ class ReplayFolder:
         return folder / f"{name}{_UNFINISHED}", folder / name
 
     def finish(self, partition: int, after: int) -> None:
-        """Note that all parts with offsets below `after` are there."""
+        """Record that all parts with offsets below `after` are complete."""
         done = {**self._manifest.next, partition: after}
         self._manifest = replace(self._manifest, next=done)
         new = self._folder / f".{_MANIFEST}"

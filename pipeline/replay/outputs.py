@@ -71,7 +71,7 @@ ACTIONS: Final = pa.schema(
 
 
 class OutputTables:
-    """The files while they are written. `decided` has every decision's hash."""
+    """Tables of the stages' records while they are written. `decided`: hash over all decisions."""
 
     def __init__(self, folder: Path) -> None:
         self.decided = Fingerprint()
@@ -93,7 +93,7 @@ class OutputTables:
         self._open.__exit__(kind, error, traceback)
 
     def take(self, emits: Iterable[Emit]) -> None:
-        """Write the records that follow from one, those that are of one of the files."""
+        """Write those of the records that one of the tables has."""
         members: dict[tuple[str, str], tuple[str, ...]] = {}
         for record in (emit.value for emit in emits):
             match record:

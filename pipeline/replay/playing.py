@@ -1,4 +1,4 @@
-"""A log played through the stages by its own clock."""
+"""Player of a log through the stages, by the log's own clock."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""A topic as Parquet, each offset once, also when it is killed and run again.
+"""Replay of a topic to Parquet: each offset once, even if the replay is killed and run again.
 
 Partition after partition is read in chunks. The parts of a chunk, one for each day, are written
 under temporary names and renamed; then the manifest says that the chunk is done. What a killed run
@@ -69,8 +69,8 @@ class ReplayReport(Struct, frozen=True):
 def replay(
     settings: Settings, selection: Selection, out: Path, progress: Callable[[int, int], None]
 ) -> ReplayReport:
-    """Write what was selected and is not in `out` yet. `progress` is told how many offsets of how
-    many are done.
+    """Write the selected records that are not in `out` yet. `progress` gets the numbers of offsets
+    done and in all.
 
     Raises UnknownTopicError, OffsetsError, AnotherReplayError, and KafkaException when the broker
     does not answer.

@@ -1,4 +1,4 @@
-"""The interactions of the topic through the stages with two configurations, side by side.
+"""Comparison of two configurations: the topic's interactions through the stages with each.
 
 Both begin with the topic, each with a state of its own; nothing is written to a topic. Outcomes of
 messages that a configuration does not send are left out of its run.

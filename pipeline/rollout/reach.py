@@ -39,7 +39,7 @@ class _Audience(Struct, frozen=True):
         return any(one is None or one in facts.traits for one in self.addresses)
 
     def reads(self, traits: Collection[str], segments: Collection[str]) -> bool:
-        """Return whether it reads any of these."""
+        """Return whether the audience reads any of these."""
         read = [gate.when.reads for gate in self.gates]
         return any(
             not one.traits.isdisjoint(traits) or not one.segments.isdisjoint(segments)

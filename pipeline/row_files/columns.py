@@ -90,7 +90,7 @@ class Columns:
             return Fault("invalid_value", None, f"a value cannot be written as JSON: {error}")
 
     def _complete(self, record: _Record, mapping: RowMapping) -> Fault | None:
-        """Add what the mapping says of every row, and read what it says how to read."""
+        """Add the mapping's fixed fields, and parse the time and the mark of a deletion."""
         if mapping.deletes and str(record.pop(DELETE, "")).strip().lower() in mapping.deletes:
             details = (name for name in self.names if name and name.startswith("properties."))
             record["properties"] = {name.removeprefix("properties."): None for name in details}

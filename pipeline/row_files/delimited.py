@@ -245,7 +245,7 @@ def _parse_decimal_comma(column: str, cell: str) -> object:
 
 
 def _parse_other(cell: str) -> object:
-    """Return what a cell is that is no number."""
+    """Parse a cell that is no number."""
     if cell in ("true", "false"):
         return cell == "true"
     return _parse_list(cell) if cell.startswith("[") else cell

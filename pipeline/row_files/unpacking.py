@@ -18,8 +18,7 @@ _DAMAGED: Final = (
     EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile,
     NotImplementedError, RuntimeError,
 )  # fmt: skip
-"""RuntimeError: of a zip that is encrypted, NotImplementedError: packed in a way nobody here
-knows."""
+"""RuntimeError: of an encrypted zip; NotImplementedError: of a method that Python lacks."""
 
 _LITTER: Final = "__MACOSX/"
 _HARMLESS: Final = 64 * 1024 * 1024
@@ -58,8 +57,8 @@ def inner_name(name: str) -> str:
 
 
 def unpack(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
-    """Write what is in `packed`, a file called `name`, to `into`; returns the name of what was in
-    it. Raises UnreadableError: it is damaged, encrypted, of several files, or too large."""
+    """Write the content of `packed`, a file called `name`, to `into`; return the content's name.
+    Raises UnreadableError: the file is damaged, encrypted, of several files, or too large."""
     if packed.stat().st_size == 0:
         raise UnreadableError("it is empty, hence no archive")
     try:

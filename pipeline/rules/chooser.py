@@ -1,5 +1,5 @@
-"""Interface of choices by what was learned. Its implementation needs NumPy, which takes time to
-import, so it is loaded only where something is learned."""
+"""Interface of choices by what was learned. Implementations need NumPy, which takes time to import,
+so they are loaded only where something is learned."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
 
 
 class Priced(Struct, frozen=True):
-    """A candidate with its worth for this customer now."""
+    """Candidate with its worth for this customer now."""
 
     candidate: CompiledCandidate
     worth: Worth

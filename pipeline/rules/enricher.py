@@ -8,14 +8,14 @@ from pipeline.model.interaction import Interaction, Scalar
 
 
 class Enricher(Protocol):
-    """Pure: of equal interactions it derives the same."""
+    """Enricher of interactions. Pure: equal interactions give equal values."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything that it may derive."""
+        """Names of all values that the enricher may derive."""
 
     def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
-        """Return what is known, by name; nothing that a sender writes makes it raise."""
+        """Return the derived values by name; no input makes it raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +28,4 @@ class Place:
 
 
 Places: TypeAlias = Callable[[str], Place | None]
-"""The place of an IP address as written; None when it is none, or nobody knows."""
+"""Function that returns the place of an IP address as written; None: unknown, or no address."""

@@ -1,4 +1,5 @@
-"""Outcome tokens: a channel reports what became of an action without being able to invent one."""
+"""Outcome tokens, by which a channel reports outcomes of the actions that it got, and of no
+others."""
 
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode

@@ -1,4 +1,4 @@
-"""How customers take messages, and the policy that sends them in files.
+"""Reactions of customers to messages, and the policy that sends these in files.
 
 The policy is randomised and logs the probability of what it chose, also where it chose nothing
 (`Message Withheld`). Call-centre agents choose for themselves, and log nothing of the kind.
@@ -32,8 +32,8 @@ class Reception:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """A moment at which an offer may be made to a customer; `told_as`: by which names.
-    `policy`: whether the world's own policy decides; without it nobody is contacted."""
+    """Moment at which an offer may be made to a customer; `told_as`: identifiers that its events
+    name. `policy`: whether the world's own policy decides; without it nobody is contacted."""
 
     offer: BankOffer
     at: int
@@ -42,7 +42,7 @@ class Meeting:
 
 
 def reception(arm: Arm, draws: Draws) -> Reception:
-    """Draw what becomes of a message: who clicked has seen it, who was persuaded has clicked."""
+    """Draw the reaction to a message: who clicked has seen it, who was persuaded has clicked."""
     clicked = draws.happens(arm.click, "clicks")
     only_seen = (arm.seen - arm.click) / (1 - arm.click)
     seen = clicked or draws.happens(only_seen, "sees")

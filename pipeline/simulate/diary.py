@@ -13,7 +13,7 @@ START_MS: Final = round(datetime(2024, 1, 1, tzinfo=UTC).timestamp() * 1000)
 """The world's first moment: the same in every world, and long past, so that files can be sent."""
 
 MOST_DAYS: Final = 730
-"""The world ends before the machine's clock does, so that nothing in it is in the future."""
+"""Most days of a world, so that nothing in it is in the machine's future."""
 
 
 def end_of(days: int) -> int:
@@ -23,7 +23,7 @@ def end_of(days: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One happening, as its channel tells of it; `identifiers` the strongest first."""
+    """Happening as its channel reports it; `identifiers` the strongest first."""
 
     channel: str
     name: str

@@ -16,7 +16,7 @@ SOURCES: Final = {
     "email": "outreach",
     "api": "core-banking",
 }
-"""The source that tells of what happens in a channel; deploy/bank/sources.yaml has them all."""
+"""Source of each channel's events; deploy/bank/sources.yaml has them all."""
 
 _BESIDE: Final = ("email", "phone")
 

@@ -92,7 +92,7 @@ class _Files:
         self._open.close()
 
     def add(self, life: Biography) -> None:
-        """Write what is told of one customer."""
+        """Write one customer's rows and truth."""
         self._touchpoints.writerows(tables.touchpoints(life))
         self._journeys.writerows(tables.journeys(life))
         self._prompts.writerows(tables.prompts(life))

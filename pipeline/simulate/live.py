@@ -72,11 +72,11 @@ def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayedWor
                 log.add(event.at, _ENCODER.encode(event))
         script = _Script(map(_EVENT.decode, log), len(log))
         asyncio.run(_perform(size, script, options, played))
-    played.learned = _learned(settings)
+    played.learned = _read_learned(settings)
     return played
 
 
-def _learned(settings: Settings) -> list[LearnedTreatment]:
+def _read_learned(settings: Settings) -> list[LearnedTreatment]:
     """Return what the stack has learned so far, by campaign and treatment; nothing if it does not.
 
     Raises LearningLogError.

@@ -21,7 +21,7 @@ Chances: TypeAlias = Mapping[str, float]
 
 NOTHING: Final = "nothing"
 WINDOW_MS: Final = 3 * DAY_MS
-"""Within so long of the contact the goal is reached, or not at all."""
+"""Time after the contact within which the goal is reached, or not at all."""
 
 GOLD: Final = 0.3
 """Share of customers whose tier is gold; the tier is a trait that the bank knows."""
@@ -43,7 +43,7 @@ class Arm:
 
     @property
     def moved(self) -> float:
-        """P(persuaded), for who would not reach the goal anyway."""
+        """Probability of being persuaded, for a customer who would not reach the goal anyway."""
         return self.click * self.persuaded
 
 
@@ -149,8 +149,8 @@ SALES: Final = (CARD, INSURANCE, LOAN, CASHBACK, FRIEND)
 
 @dataclass(frozen=True, slots=True)
 class OnboardingStep:
-    """A mandatory step. `at_once`: that it is done in one go with the step before; who stalls is
-    reminded, or not, by the policy of `reminder` a day later."""
+    """Mandatory step. `at_once`: probability that the step follows the one before without a stall;
+    `reminder`: policy by which a customer who stalls is reminded, or not, a day later."""
 
     event: str
     channel: str
@@ -221,6 +221,6 @@ STEPS: Final = (
         ),
     ),
 )
-"""In their order, after `Onboarding Started`."""
+"""Steps in their order, after `Onboarding Started`."""
 
 OFFERS: Final = (*SALES, *(step.reminder for step in STEPS))

@@ -22,7 +22,7 @@ from pipeline.simulate.onboarding import open_account, starts_at
 
 @dataclass(frozen=True, slots=True)
 class WorldSize:
-    """Customers are numbered from 0; `seed` chooses everything about them."""
+    """Size of a world; customers are numbered from 0, and `seed` chooses everything about them."""
 
     customers: int
     days: int
@@ -38,7 +38,7 @@ class Biography:
 
     @property
     def identifiers(self) -> tuple[Identifier, ...]:
-        """Every name that was heard, the strongest first."""
+        """All names that were heard, the strongest first."""
         heard = {one for event in self.events for one in event.identifiers}
         who = self.who
         ranked = (who.customer_id, who.email, who.phone, who.card, who.device, *who.cookies)
@@ -46,7 +46,7 @@ class Biography:
 
     @property
     def profile_id(self) -> str:
-        """The id of the profile that all these names should end in."""
+        """Id of the profile that all these names should end in."""
         return profile_id(self.identifiers[0])
 
 

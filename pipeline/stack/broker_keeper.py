@@ -19,9 +19,9 @@ _log = logging.getLogger("kairos.supervisor")
 
 
 class BrokerKeeper:
-    """Restarts the broker when it has ended although nobody stopped it.
+    """Keeper that restarts the broker when it has ended although nobody stopped it.
 
-    What needs it is started only while it runs (`wait_until_running`).
+    Processes that need the broker start only while it runs (`wait_until_running`).
     """
 
     def __init__(self, broker: Broker, may_start: Callable[[], bool]) -> None:

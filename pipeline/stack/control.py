@@ -40,7 +40,7 @@ _LOOK_S = 0.1
 _STOP_S = 40.0
 _PORTS_TRIED = 100
 _TOO_MANY = 5
-"""A process that was restarted so often will not become ready by waiting."""
+"""Restarts after which a process will not become ready by waiting."""
 
 Say = Callable[[str], None]
 """Callback with each step, as a line."""

@@ -182,7 +182,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         faults = []
         if one.psi > settings.model_psi:
             faults.append(f"population stability index {one.psi:.2f}")
-        if one.is_off > settings.model_calibration_gap:
+        if one.calibration_gap > settings.model_calibration_gap:
             faults.append(f"predicts {one.predicted:.3f} on average where {one.observed:.3f} comes")
         if faults:
             yield Finding(f"model {one.label}", "note", f"drifts: {', '.join(faults)}", mend)

@@ -1,5 +1,4 @@
-"""Drift of models in force: their latest predictions beside those of their test, and beside what
-came of them."""
+"""Drift of models in force: latest predictions beside those of the test, and beside outcomes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -47,7 +46,7 @@ class Drift:
     observed: float | None
 
     @property
-    def is_off(self) -> float:
+    def calibration_gap(self) -> float:
         """Distance of rate and prediction where chance alone does not explain it, else 0."""
         if self.predicted is None or self.observed is None:
             return 0.0
@@ -135,7 +134,7 @@ def _outcomes(records: Records, start: Mapping[int, int]) -> dict[tuple[str, str
 
 
 def _manifest(label: str, artifacts: Artifacts) -> ModelManifest | None:
-    promotion = Promotions(artifacts).labelled(label)
+    promotion = Promotions(artifacts).find(label)
     if promotion is None:
         return None
     loaded = load_model(promotion.digest, promotion.manifest, artifacts)

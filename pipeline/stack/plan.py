@@ -16,7 +16,7 @@ INGEST = "ingest"
 """Watcher of files."""
 
 LEARNER = "learner"
-"""Counter of what becomes of messages."""
+"""Learner of how often messages reach their goals."""
 
 _NAMES = tuple(stage.name for stage in STAGES)
 _GROUPS = {stage.name: stage.group for stage in STAGES}

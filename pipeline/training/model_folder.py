@@ -35,12 +35,12 @@ class StoredModel:
 
     @property
     def model(self) -> Path:
-        """Its text."""
+        """File of the model's text."""
         return self.folder / MODEL
 
     @property
     def manifest_file(self) -> Path:
-        """Its manifest."""
+        """File of the manifest."""
         return self.folder / MANIFEST
 
 

@@ -116,7 +116,7 @@ def receiver(kind: str) -> Iterator[Receiver]:
         "email": lambda: _mail(mail),
         "pos": printer.listening,
     }
-    with _served(servers.get(kind, _http)) as url:
+    with _serve_in_thread(servers.get(kind, _http)) as url:
         yield _receiver(kind, url, browser)
 
 
@@ -146,7 +146,7 @@ def _receiver(kind: str, url: str, browser: LocalBrowser) -> Receiver:
 
 
 @contextmanager
-def _served(open_server: Callable[[], AbstractAsyncContextManager[str]]) -> Iterator[str]:
+def _serve_in_thread(open_server: Callable[[], AbstractAsyncContextManager[str]]) -> Iterator[str]:
     """Serve in a thread of its own meanwhile; provide the URL."""
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = Future()
 

@@ -46,10 +46,10 @@ def changed_demo(folder: Path) -> None:
 
 def large() -> model.Bundle:
     """Return a configuration of 40 metrics, 100 segments and 50 offers."""
-    return made(segments=100, metrics=40, offers=50)
+    return make(segments=100, metrics=40, offers=50)
 
 
-def made(segments: int, metrics: int, offers: int) -> model.Bundle:
+def make(segments: int, metrics: int, offers: int) -> model.Bundle:
     """Return a configuration of the given size; offers compete, and half of them are eligible.
 
     An interaction of one name concerns an eighth of the metrics, and the segments that read them.

@@ -160,7 +160,7 @@ async def _open_loop(
     """Return the time (ms, from the due moment) and the result of each call."""
     begin = time.monotonic() + _LEAD_S
 
-    async def timed(number: int) -> tuple[float, bool | None]:
+    async def time_call(number: int) -> tuple[float, bool | None]:
         due = begin + number / rate
         given = await request(number)
         return (time.monotonic() - due) * 1000, given
@@ -170,7 +170,7 @@ async def _open_loop(
         wait_s = begin + number / rate - time.monotonic()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        tasks.append(asyncio.create_task(timed(number)))
+        tasks.append(asyncio.create_task(time_call(number)))
     return await asyncio.gather(*tasks)
 
 

@@ -46,7 +46,7 @@ class _Sample:
     number: int
     rows: Mapping[str, Sequence[_Row]]
 
-    def named(self, run: str, stage: str) -> Iterator[_Row]:
+    def rename(self, run: str, stage: str) -> Iterator[_Row]:
         """Return the rows under another, equally long run's name."""
         old, new = self._profile(self.run), self._profile(run)
         for row in self.rows[stage]:
@@ -82,7 +82,7 @@ def _fill(rig: Rig, stage: str, group: str, samples: Sequence[_Sample], profiles
     rows = size = 0
     for number in range(profiles):
         run = blake2b(number.to_bytes(8), digest_size=6).hexdigest()
-        for row in samples[number % len(samples)].named(run, stage):
+        for row in samples[number % len(samples)].rename(run, stage):
             _produce(producer, topic, row, number % rig.partitions)
             rows += 1
             size += len(row[0]) + len(row[1])

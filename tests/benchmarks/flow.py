@@ -68,11 +68,11 @@ def measure(sizes: Sequence[Size], rounds: int, say: Callable[[str], None]) -> l
 
 
 def _cost(size: Size, rounds: int) -> Cost:
-    bundle = configurations.made(size.segments, size.metrics, size.offers)
-    runs = _Runs(_compiled(bundle))
+    bundle = configurations.make(size.segments, size.metrics, size.offers)
+    runs = _Runs(_compile(bundle))
     for _ in range(_WARM_ROUNDS):
         runs.run_round()
-    spent = [_undisturbed(runs.run_round) for _ in range(rounds)]
+    spent = [_run_undisturbed(runs.run_round) for _ in range(rounds)]
 
     def middle(what: str) -> float:
         return median(one[what] for one in spent)
@@ -81,7 +81,7 @@ def _cost(size: Size, rounds: int) -> Cost:
     return Cost(size, steps, middle("decode"), middle("encode"), middle("rows"))
 
 
-def _undisturbed(run_round: Callable[[], dict[str, float]]) -> dict[str, float]:
+def _run_undisturbed(run_round: Callable[[], dict[str, float]]) -> dict[str, float]:
     """Run a round, and collect garbage only after it: a round keeps all its records, which no
     worker does."""
     gc.collect()
@@ -92,7 +92,7 @@ def _undisturbed(run_round: Callable[[], dict[str, float]]) -> dict[str, float]:
         gc.enable()
 
 
-def _compiled(bundle: model.Bundle) -> Configuration:
+def _compile(bundle: model.Bundle) -> Configuration:
     config = compile_bundle(bundle)
     assert isinstance(config, Configuration), config
     return config
@@ -133,7 +133,7 @@ class _Runs:
             self._travel(inputs, emits, spent)
             inputs = [emit for emit in emits if emit.topic in stage.inputs]
             sent += [emit for emit in emits if emit.topic in _INPUTS - set(stage.inputs)]
-        spent["rows"] += self._stored(stage)
+        spent["rows"] += self._time_rows(stage)
         return sent
 
     def _step(self, stage: Stage, one: Emit) -> tuple[Emit, ...]:
@@ -164,7 +164,7 @@ class _Runs:
             self._codec.encode(emit.topic, emit.value)
         spent["encode"] += time.perf_counter() - began
 
-    def _stored(self, stage: Stage) -> float:
+    def _time_rows(self, stage: Stage) -> float:
         """Return the seconds to read and write every row of the stage once."""
         encode = msgspec.msgpack.Encoder().encode
         decode = msgspec.msgpack.Decoder(Row[stage.state]).decode  # type: ignore[name-defined]

@@ -97,8 +97,8 @@ class _Watched:
 
     def look(self, command: psutil.Process) -> None:
         """Look at the command and its helpers."""
-        own = _used(command)
-        helpers = [_used(one) for one in command.children()]
+        own = _measure_use(command)
+        helpers = [_measure_use(one) for one in command.children()]
         self.cpu_s = max(self.cpu_s, own[0] + sum(one[0] for one in helpers))
         self.peak_bytes = max(self.peak_bytes, own[1])
         self.helpers_peak_bytes = max(self.helpers_peak_bytes, sum(one[1] for one in helpers))
@@ -122,7 +122,7 @@ def _watch(rig: Rig, output: Path) -> _Watched:
     return found
 
 
-def _used(process: psutil.Process) -> tuple[float, int]:
+def _measure_use(process: psutil.Process) -> tuple[float, int]:
     """Return seconds on the processor, with those of children that ended, and resident bytes."""
     times = process.cpu_times()
     own = times.user + times.system

@@ -47,11 +47,11 @@ class KeptWorker:
         return self._struck(lambda: self._process.end(signal.SIGKILL))
 
     def delete_state(self) -> Struck:
-        def deleted() -> None:
+        def delete() -> None:
             self._process.end()
             shutil.rmtree(self._rig.home / "state")
 
-        return self._struck(deleted)
+        return self._struck(delete)
 
     def kill_broker(self) -> Struck:
         broker = self._rig.settings.broker()

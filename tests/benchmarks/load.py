@@ -99,7 +99,7 @@ class Client:
         `drain_s`."""
         count = int(rate * seconds)
         first, records = self._prepare(count, rate)
-        with _undisturbed():
+        with _without_collections():
             meter = CpuMeter(self._pids)
             due_ns = _due_ns(count, rate)
             reader = _Reader(self._consumer, count, due_ns[-1] + int(drain_s * _NS))
@@ -107,7 +107,7 @@ class Client:
             self._send(records, due_ns)
             reader.join()
             cpu = meter.cores()
-        arrived = self._matched(reader.arrivals, first, count)
+        arrived = self._match(reader.arrivals, first, count)
         last_ns = max((at for at, _ in arrived.values()), default=due_ns[-1])
         return Sample(
             sent=count,
@@ -121,7 +121,7 @@ class Client:
     def backlog(self, count: int, patience_s: float) -> Drained:
         """Send `count` records as fast as possible; wait for the last at most `patience_s`."""
         first, records = self._prepare(count, count)
-        with _undisturbed():
+        with _without_collections():
             meter = CpuMeter(self._pids)
             begin_ns = time.monotonic_ns()
             reader = _Reader(self._consumer, count, begin_ns + int(patience_s * _NS))
@@ -131,7 +131,7 @@ class Client:
             self._producer.flush()
             reader.join()
             cpu = meter.cores()
-        arrived = self._matched(reader.arrivals, first, count)
+        arrived = self._match(reader.arrivals, first, count)
         last_ns = max((at for at, _ in arrived.values()), default=begin_ns + 1)
         return Drained(count, len(arrived), (last_ns - begin_ns) / _NS, cpu)
 
@@ -167,7 +167,7 @@ class Client:
         sender.join()
         reader.expect(sender.sent)
         reader.join()
-        arrived = self._matched(reader.arrivals, first, sender.sent)
+        arrived = self._match(reader.arrivals, first, sender.sent)
         came = [
             Passage(due_ns[index] / _NS, at / _NS, message.partition())
             for index, (at, message) in arrived.items()
@@ -209,7 +209,7 @@ class Client:
             self._producer.poll(0)
         return len(records)
 
-    def _matched(
+    def _match(
         self, arrivals: Sequence[tuple[int, Message]], first: int, count: int
     ) -> dict[int, tuple[int, Message]]:
         """Return when, and as what, each record came out first, by its number from 0."""
@@ -267,7 +267,7 @@ class _Sender(threading.Thread):
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _without_collections() -> Iterator[None]:
     """Let the two threads take turns quickly, without a garbage collection between."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)

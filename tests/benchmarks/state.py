@@ -73,7 +73,7 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
             latencies = sorted(client.open_loop(_RATE, _SECONDS).latencies_ms)
     return State(
         profiles,
-        _stored(filled, disk),
+        _sizes(filled, disk),
         rebuild_s,
         start_s,
         resident,
@@ -83,7 +83,7 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
     )
 
 
-def _stored(filled: Sequence[Filled], disk: Sequence[int]) -> tuple[Stored, ...]:
+def _sizes(filled: Sequence[Filled], disk: Sequence[int]) -> tuple[Stored, ...]:
     return tuple(
         Stored(one.stage, one.rows, one.bytes, size) for one, size in zip(filled, disk, strict=True)
     )

@@ -100,22 +100,22 @@ class _Round:
 
     def lateness(self, part: str) -> Iterator[Lateness]:
         """Return the delays of everybody."""
-        heard = self._heard()
+        heard = self._wait_for_records()
         return _lateness(part, {one: one.due_s for one in self._people}, heard)
 
     def around(self, struck: Struck) -> Iterator[Iterator[Lateness]]:
         """Return the delays of those due while the worker was dead, and of those due later."""
-        heard = self._heard()
+        heard = self._wait_for_records()
         dead = [one for one in self._people if struck.killed_at < one.due_s < struck.ready_at]
         after = [one for one in self._people if one.due_s >= struck.ready_at]
         away = f"it is dead, {struck.ready_at - struck.killed_at:.1f} s"
         yield _lateness(away, dict.fromkeys(dead, struck.ready_at), heard)
         yield _lateness("it is there again", {one: one.due_s for one in after}, heard)
 
-    def _heard(self) -> Mapping[tuple[str, str], float]:
+    def _wait_for_records(self) -> Mapping[tuple[str, str], float]:
         profiles = [one.profile for one in self._people]
         until_s = self._people[-1].due_s + _PATIENCE_S
-        return self._ears.heard([(one, what) for one in profiles for what in _WHATS], until_s)
+        return self._ears.wait_for([(one, what) for one in profiles for what in _WHATS], until_s)
 
 
 _WHATS: Final = ("entered", "exited", "mailed")
@@ -162,20 +162,20 @@ class _Ears:
         self._thread = threading.Thread(target=self._listen, name="ears", daemon=True)
         self._thread.start()
 
-    def heard(
+    def wait_for(
         self, expected: Sequence[tuple[str, str]], until_s: float
     ) -> Mapping[tuple[str, str], float]:
         """Return when (s, monotonic) each profile's record of a kind came first, once all expected
         came."""
         wanted = set(expected)
-        while not wanted <= (found := self._found()).keys() and time.monotonic() < until_s:
+        while not wanted <= (found := self._find()).keys() and time.monotonic() < until_s:
             time.sleep(0.5)
         self._enough.set()
         self._thread.join()
         self._consumer.close()
         return found
 
-    def _found(self) -> dict[tuple[str, str], float]:
+    def _find(self) -> dict[tuple[str, str], float]:
         found: dict[tuple[str, str], float] = {}
         for at_s, topic, value in tuple(self.arrivals):
             record = self.codec.decode(topic, value)

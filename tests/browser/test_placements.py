@@ -110,11 +110,11 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
 def test_content_can_do_nothing_to_the_page(page: Page, shop: ShopPages) -> None:
     failures: list[str] = []
 
-    def told(dialog: Dialog) -> None:
+    def on_dialog(dialog: Dialog) -> None:
         failures.append(dialog.message)
         dialog.dismiss()
 
-    page.on("dialog", told)
+    page.on("dialog", on_dialog)
     page.add_init_script("Object.defineProperty(window, 'pwned', {set: (how) => alert(how)})")
     page.goto(shop.url("/hostile.html", **PATIENT))
     assert (state(page, "#plain"), state(page, "#filled")) == ("filled", "filled")

@@ -19,7 +19,7 @@ OTHER = "/other.html"
 _QUEUE = "Object.keys(localStorage).filter((name) => name.startsWith('kairos_q_'))"
 
 
-def opened(page: Page, url: str) -> None:
+def open_page(page: Page, url: str) -> None:
     """Load a page until the SDK is there."""
     page.goto(url)
     page.wait_for_function("window.kairos && kairos.version")
@@ -41,7 +41,7 @@ def wait_until_sent(page: Page) -> None:
 def test_calls_of_segments_form_arrive_with_their_fields(
     page: Page, shop: ShopPages, stack: Stack
 ) -> None:
-    opened(page, shop.url(OTHER))
+    open_page(page, shop.url(OTHER))
     page.evaluate(
         """async () => {
           kairos.page("Shop", "Home", {shelf: 3});
@@ -77,7 +77,7 @@ def test_calls_of_segments_form_arrive_with_their_fields(
 
 
 def test_reset_makes_another_person(page: Page, shop: ShopPages) -> None:
-    opened(page, shop.url(OTHER))
+    open_page(page, shop.url(OTHER))
     before = cookie(page)
     page.evaluate("kairos.identify('ana'); kairos.reset()")
     assert page.evaluate("kairos.user().id()") is None
@@ -91,7 +91,7 @@ def test_reset_makes_another_person(page: Page, shop: ShopPages) -> None:
 def test_events_of_an_offline_page_arrive_once_afterwards(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
 ) -> None:
-    opened(page, shop.url(OTHER))
+    open_page(page, shop.url(OTHER))
     wait_until_sent(page)
     context.set_offline(True)
     track(page, "a", "b", "c")
@@ -108,7 +108,7 @@ def test_events_of_an_offline_page_arrive_once_afterwards(
 def test_tab_closed_within_a_send_loses_and_doubles_nothing(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack, wire: Wire
 ) -> None:
-    opened(page, shop.url(OTHER))
+    open_page(page, shop.url(OTHER))
     wait_until_sent(page)
     who = cookie(page)
     with wire.silent():
@@ -118,7 +118,7 @@ def test_tab_closed_within_a_send_loses_and_doubles_nothing(
         page.close()
         wire.cut()
     after = context.new_page()
-    opened(after, shop.url(OTHER))
+    open_page(after, shop.url(OTHER))
     heard = Heard(stack, who)
     wait_until_sent(after)
     assert heard.names_once(page=2, a=1, b=1, c=1) == {"page": 2, "a": 1, "b": 1, "c": 1}
@@ -127,7 +127,7 @@ def test_tab_closed_within_a_send_loses_and_doubles_nothing(
 
 
 def test_messages_as_the_page_ends_go_out(page: Page, shop: ShopPages, stack: Stack) -> None:
-    opened(page, shop.url(OTHER))
+    open_page(page, shop.url(OTHER))
     who = cookie(page)
     page.evaluate("addEventListener('pagehide', () => kairos.track('Left'), {capture: true})")
     page.goto("about:blank")  # no page of the shop's comes after it
@@ -139,7 +139,7 @@ def test_two_tabs_share_a_queue_and_a_person(
 ) -> None:
     other = context.new_page()
     for one in (page, other):
-        opened(one, shop.url(OTHER))
+        open_page(one, shop.url(OTHER))
     assert cookie(page) == cookie(other)
     wait_until_sent(page)  # the pages themselves
     context.set_offline(True)
@@ -166,7 +166,7 @@ def test_blocked_storage_costs_memory_only(
     blocked: Callable[[], Page], shop: ShopPages, stack: Stack
 ) -> None:
     page = blocked()
-    opened(page, shop.url(OTHER))
+    open_page(page, shop.url(OTHER))
     refused = "(() => { try { localStorage; return false } catch { return true } })()"
     assert page.evaluate(refused)
     track(page, "a", "b")
@@ -177,7 +177,7 @@ def test_blocked_storage_costs_memory_only(
 def test_page_from_the_back_forward_cache_counts_once_more(
     page: Page, shop: ShopPages, stack: Stack
 ) -> None:
-    opened(page, shop.url(OTHER))
+    open_page(page, shop.url(OTHER))
     page.evaluate("addEventListener('pageshow', (event) => { window.back = event.persisted })")
     wait_until_sent(page)
     page.goto(shop.url("/blank.html"))
@@ -190,7 +190,7 @@ def test_page_from_the_back_forward_cache_counts_once_more(
 
 
 def test_changes_of_route_are_pages_once(page: Page, shop: ShopPages, stack: Stack) -> None:
-    opened(page, shop.url(OTHER))
+    open_page(page, shop.url(OTHER))
     page.evaluate(
         """async () => {
           const wait = () => new Promise((done) => setTimeout(done, 120));
@@ -228,7 +228,7 @@ def test_nothing_is_stored_or_sent_before_consent(
 ) -> None:
     posts: list[str] = []
     page.on("request", lambda one: posts.append(one.url) if one.method == "POST" else None)
-    opened(page, shop.url(OTHER, consent="required"))
+    open_page(page, shop.url(OTHER, consent="required"))
     at = page.evaluate("kairos.track('Before'), Date.now()")
     page.wait_for_timeout(700)
     assert (posts, context.cookies(), page.evaluate("localStorage.length")) == ([], [], 0)
@@ -238,7 +238,7 @@ def test_nothing_is_stored_or_sent_before_consent(
     assert abs(before.occurred_at - at) < 100
     assert before.received_at - before.occurred_at >= 600
     assert before.context.consent == {"marketing": True, "analytics": False}
-    opened(page, shop.url(OTHER, consent="required"))
+    open_page(page, shop.url(OTHER, consent="required"))
     track(page, "Later")
     assert heard.eventually("Later")[0].context.consent["marketing"]
     page.evaluate("kairos.consent({marketing: false, analytics: false})")
@@ -250,8 +250,10 @@ def test_nothing_is_stored_or_sent_before_consent(
     assert heard.names()["Never"] == 0
 
 
-def test_a_dead_gateway_is_outlasted(page: Page, shop: ShopPages, stack: Stack, wire: Wire) -> None:
-    opened(page, shop.url(OTHER))
+def test_messages_outlast_a_dead_gateway(
+    page: Page, shop: ShopPages, stack: Stack, wire: Wire
+) -> None:
+    open_page(page, shop.url(OTHER))
     wait_until_sent(page)
     wire.dead = True
     wire.cut()
@@ -281,7 +283,7 @@ def test_retry_after_is_waited_for_by_every_tab(
 
     other = context.new_page()
     for one in (page, other):
-        opened(one, shop.url(OTHER))
+        open_page(one, shop.url(OTHER))
         wait_until_sent(one)
     context.route("**/v1/b", busy)
     track(page, "a")
@@ -297,7 +299,7 @@ def test_retry_after_is_waited_for_by_every_tab(
 def test_queue_is_bounded_and_the_oldest_go_first(
     page: Page, context: BrowserContext, shop: ShopPages
 ) -> None:
-    opened(page, shop.url(OTHER))
+    open_page(page, shop.url(OTHER))
     wait_until_sent(page)
     context.set_offline(True)
     page.evaluate("for (let n = 0; n < 1010; n++) kairos.track('n' + n)")
@@ -321,13 +323,13 @@ def test_subdomains_share_the_id_and_the_server_keeps_its_cookie(
     def url(host: str) -> str:
         return shop.url(OTHER, f"{host}.shoes.localhost", host=gateway, serverCookie=True)
 
-    opened(page, url("www"))
+    open_page(page, url("www"))
     who = cookie(page)
     eventually(lambda: page.evaluate("localStorage.kairos_cookie") and _expires(context))
-    opened(page, url("blog"))
+    open_page(page, url("blog"))
     assert cookie(page) == who
     page.wait_for_function("localStorage.kairos_cookie")
-    opened(page, url("www"))
+    open_page(page, url("www"))
     page.wait_for_timeout(300)
     assert len(asked) == 2  # once for each origin
     assert _expires(context) - time.time() > 364 * 86_400
@@ -380,10 +382,10 @@ def test_segments_own_client_works_unchanged(page: Page, shop: ShopPages, stack:
     heard.eventually("alias")
     kinds = Counter(one.kind for one in heard.all())
     assert kinds == dict.fromkeys(("page", "identify", "track", "group", "screen", "alias"), 1)
-    [viewed] = _named(heard, "Viewed")
+    [viewed] = _by_name(heard, "Viewed")
     assert viewed.properties["price"] == 19.5
     assert viewed.source == "web"
 
 
-def _named(heard: Heard, name: str) -> list[Interaction]:
+def _by_name(heard: Heard, name: str) -> list[Interaction]:
     return [one for one in heard.all() if one.name == name]

@@ -12,7 +12,7 @@ from pipeline.model.decision import Contact
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from tests.chaos.evidence import Evidence
-from tests.chaos.oracle import Person, Told, people, replayed, told
+from tests.chaos.oracle import Person, Told, expected_messages, people, replay
 
 _EXAMPLES = 3
 
@@ -72,7 +72,7 @@ def copies(evidence: Evidence) -> set[tuple[str, str]]:
     """Return topic and interaction of what a stage has written more than once."""
     return {
         (topic, name)
-        for topic, found in evidence.written()
+        for topic, found in evidence.count_written()
         for name, count in found.items()
         if count > 1
     }
@@ -132,7 +132,7 @@ def decided_once(trial: Trial) -> list[str]:
 
 def profiles_are_right(trial: Trial) -> list[str]:
     """Compare profiles with plain counting: identifiers, traits and metrics."""
-    expected = _expected(trial)
+    expected = _expected_people(trial)
     found = {
         one.root: Person(
             frozenset(one.identifiers),
@@ -150,7 +150,7 @@ def memberships_are_right(trial: Trial) -> list[str]:
     """Compare segments with plain counting."""
     expected = {
         profile_id(Identifier.parse(root)): person.segments
-        for root, person in _expected(trial).items()
+        for root, person in _expected_people(trial).items()
     }
     found = {key: frozenset(one.segments) for key, one in trial.evidence.memberships.items()}
     return _differences("memberships", expected, {**dict.fromkeys(expected, frozenset()), **found})
@@ -164,7 +164,7 @@ def states_are_those_of_one_thread(trial: Trial) -> list[str]:
         problem
         for one in STAGES[1:]
         for problem in _differences(
-            one.name, replayed(one, evidence.inputs(one), evidence.rules), evidence.states(one)
+            one.name, replay(one, evidence.inputs(one), evidence.rules), evidence.states(one)
         )
     ]
 
@@ -172,7 +172,8 @@ def states_are_those_of_one_thread(trial: Trial) -> list[str]:
 def contact_histories_are_right(trial: Trial) -> list[str]:
     """Compare contact histories with plain counting; what was delivered counts for good."""
     expected = {
-        profile_id(Identifier.parse(root)): one for root, one in told(_processed(trial)).items()
+        profile_id(Identifier.parse(root)): one
+        for root, one in expected_messages(_processed_interactions(trial)).items()
     }
     found = {
         key: [one for part in state.shards.here.values() for one in part.contacts]
@@ -302,11 +303,11 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _expected(trial: Trial) -> dict[str, Person]:
-    return people(_processed(trial))
+def _expected_people(trial: Trial) -> dict[str, Person]:
+    return people(_processed_interactions(trial))
 
 
-def _processed(trial: Trial) -> Iterable[Interaction]:
+def _processed_interactions(trial: Trial) -> Iterable[Interaction]:
     """Return each interaction that is no dead letter, at its first place in its partition."""
     dead = _dead(trial.evidence)
     processed: dict[str, Interaction] = {}

@@ -54,7 +54,7 @@ class Evidence:
         """Every record of the topic; None: it cannot be decoded."""
         return [
             (stored, record if isinstance(record, Interaction) else None)
-            for stored, record in self._decoded(topics.INTERACTIONS)
+            for stored, record in self._decode(topics.INTERACTIONS)
         ]
 
     @cached_property
@@ -101,7 +101,7 @@ class Evidence:
     def memberships(self) -> dict[str, Memberships]:
         return self._latest(topics.MEMBERSHIPS, Memberships)
 
-    def written(self) -> Iterator[tuple[str, Counter[str]]]:
+    def count_written(self) -> Iterator[tuple[str, Counter[str]]]:
         """Count each interaction's records, by event id, in each topic that stages write; also by
         profile where a moved profile has them passed on to its new place."""
         stages: tuple[
@@ -121,7 +121,7 @@ class Evidence:
     def inputs(self, stage: Stage) -> Iterator[tuple[str, Any]]:
         """Return keys and records of the stage's own input."""
         [topic] = stage.inputs
-        for stored, record in self._decoded(topic):
+        for stored, record in self._decode(topic):
             yield stored.key, record
 
     def states(self, stage: Stage) -> dict[str, Any]:
@@ -135,12 +135,12 @@ class Evidence:
         }
         return {key: state for key, state in states.items() if state is not None}
 
-    def _decoded(self, topic: str) -> Iterator[tuple[StoredRecord, Any]]:
+    def _decode(self, topic: str) -> Iterator[tuple[StoredRecord, Any]]:
         for stored in self.log(topic):
             yield stored, stored.value and self.codec.decode(topic, stored.value)
 
     def _every(self, topic: str, kind: type[T]) -> Iterator[tuple[StoredRecord, T]]:
-        return (one for one in self._decoded(topic) if isinstance(one[1], kind))
+        return (one for one in self._decode(topic) if isinstance(one[1], kind))
 
     def _latest(self, topic: str, kind: type[T]) -> dict[str, T]:
         kept = last_of_each(self.log(topic)).items()

@@ -264,13 +264,13 @@ def wrong_partitions(stack: Stack, random: Random) -> None:
 def killed_at(point: str) -> Fault:
     """Return the fault that kills a worker, and its successor once more, at a named point."""
 
-    def killed(stack: Stack, random: Random) -> None:
+    def kill_at_point(stack: Stack, random: Random) -> None:
         instance = random.randrange(WORKERS)
         stack.kill_at(point, instance)
         stack.wait_until_ready(worker(instance))
 
-    killed.__name__ = re.sub(r"\W+", "_", point)
-    return killed
+    kill_at_point.__name__ = re.sub(r"\W+", "_", point)
+    return kill_at_point
 
 
 FAULTS: tuple[Fault, ...] = (

@@ -17,7 +17,7 @@ from pipeline.rules import Rules
 
 _RANKS = {"customer_id": 0, "email": 1, "cookie": 2}
 _FRESH_MS = 300_000
-"""What was older when it came triggers nothing outbound."""
+"""Age on arrival beyond which an interaction triggers nothing outbound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,16 @@ class Told:
 
 def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
     """Return persons by their strongest identifier, from distinct interactions."""
-    return {root: _person(names, history) for root, names, history in _gathered(interactions)}
+    return {root: _person(names, history) for root, names, history in _gather(interactions)}
 
 
-def told(interactions: Iterable[Interaction]) -> dict[str, Told]:
+def expected_messages(interactions: Iterable[Interaction]) -> dict[str, Told]:
     """Return each person's messages, by the same; `interactions` in the order of each
     identifier."""
-    return {root: _told(history) for root, _, history in _gathered(interactions)}
+    return {root: _messages_of(history) for root, _, history in _gather(interactions)}
 
 
-def _gathered(
+def _gather(
     interactions: Iterable[Interaction],
 ) -> Iterator[tuple[str, set[str], list[Interaction]]]:
     """Return the strongest identifier, all identifiers, and the history of each person. Nobody here
@@ -111,7 +111,7 @@ def _is_idle(history: list[Interaction]) -> bool:
     return last_view > last_order
 
 
-def _told(history: list[Interaction]) -> Told:
+def _messages_of(history: list[Interaction]) -> Told:
     """Return thanks for each order, and one tip a day (longer than the test) to a buyer who views a
     page, at the latest once the order came by the same identifier; one reminder a day to customers
     with an address who stay away, also to those whose return was late."""
@@ -138,7 +138,7 @@ def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[in
     return int(possible and _is_idle(history)), int(possible)
 
 
-def replayed(stage: Stage, inputs: Iterable[tuple[str, Any]], rules: Rules) -> dict[str, Any]:
+def replay(stage: Stage, inputs: Iterable[tuple[str, Any]], rules: Rules) -> dict[str, Any]:
     """Return the stage's states by key."""
     states: dict[str, Any] = {}
     seen: set[tuple[str, str]] = set()

@@ -28,7 +28,7 @@ def some_of_everything(stack: Stack, random: Random) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.timeout(600)
-def test_a_little_chaos(laboratory: Laboratory) -> None:
+def test_laws_hold_after_a_short_series_of_faults(laboratory: Laboratory) -> None:
     result = laboratory.run(some_of_everything, _RATE)
     assert not result.failed
     assert result.dead_letters >= 40
@@ -37,7 +37,7 @@ def test_a_little_chaos(laboratory: Laboratory) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_chaos(laboratory: Laboratory, fault: Fault) -> None:
+def test_laws_hold_after_each_fault(laboratory: Laboratory, fault: Fault) -> None:
     result = laboratory.run(fault, _RATE)
     assert not result.failed
 
@@ -52,7 +52,7 @@ def test_a_kill_at_each_point_of_the_protocol(laboratory: Laboratory, point: str
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3_600)
-def test_much_chaos(laboratory: Laboratory) -> None:
+def test_laws_hold_after_a_long_series_of_faults(laboratory: Laboratory) -> None:
     # 100,000 interactions of 20,000 customers: a quarter of an hour.
     result = laboratory.run(faults.a_bad_week, _MUCH_RATE, _CUSTOMERS)
     assert not result.failed

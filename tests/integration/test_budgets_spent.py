@@ -47,7 +47,7 @@ def _decisions(shop: Stack) -> list[Decision]:
     return [one for _, one in shop.records.every(topics.DECISIONS, Decision)]
 
 
-def _spent(shop: Stack, budget: str) -> float:
+def _sum_spent(shop: Stack, budget: str) -> float:
     """Sum what decisions say was spent, each action once."""
     parts = {
         one.action_id: one.amount
@@ -74,12 +74,12 @@ def test_killed_under_traffic_all_is_spent_and_no_more(shop: Stack) -> None:
 
         def spend_the_rest() -> bool:
             _goes(client, names, 6)
-            return _spent(shop, "gift") >= _GIFT
+            return _sum_spent(shop, "gift") >= _GIFT
 
         eventually(spend_the_rest, 90)
         _goes(client, names, 8)
     shop.kairos("status", "--until-idle", "60")
-    assert _spent(shop, "gift") == _GIFT
+    assert _sum_spent(shop, "gift") == _GIFT
     sent = [one for _, one in shop.records.every(topics.actions("email"), Action)]
     assert len(sent) == len({one.action_id for one in sent}) == _GIFT
     eventually(lambda: _record(shop, "gift").spent == _GIFT)
@@ -106,9 +106,9 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
         def give_the_rest() -> bool:
             answers = [_asks(client, f"looker-{number}") for number in range(6)]
             nothing = all(one["placements"]["hero"] is None for one in answers)
-            return nothing and given() == {"tile/lamp": 3, "tile/chair": 4}
+            return nothing and count_given() == {"tile/lamp": 3, "tile/chair": 4}
 
-        def given() -> Counter[str]:
+        def count_given() -> Counter[str]:
             sent = shop.records.every(topics.actions("web"), Action)
             return Counter(one.treatment for _, one in sent)
 

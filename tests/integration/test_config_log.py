@@ -75,7 +75,7 @@ def test_without_the_topic_it_says_what_to_do(settings: Settings) -> None:
         log.start(2.0)
 
 
-def test_empty_topic(settings: Settings) -> None:
+def test_an_empty_topic_has_no_configuration(settings: Settings) -> None:
     ensure_topics(settings, ())
     with reading(settings) as log:
         assert log.latest() is None
@@ -187,14 +187,14 @@ async def _stamps(log: _Late) -> list[str]:
     """Return the versions that its app stamps on the records."""
     life = asyncio.ensure_future(log.app.start())
     deadline = time.monotonic() + PATIENCE_S
-    while not (found := await asyncio.to_thread(_stamped, log.settings)):
+    while not (found := await asyncio.to_thread(_stamped_versions, log.settings)):
         assert time.monotonic() < deadline
     await log.app.stop()
     await life
     return found
 
 
-def _stamped(settings: Settings) -> list[str]:
+def _stamped_versions(settings: Settings) -> list[str]:
     every = Records(settings, CODEC).every(topics.IDENTIFIED, Identified)
     return [one.identity.config for _, one in every if one.identity is not None]
 
@@ -208,7 +208,7 @@ def _send(settings: Settings, event_id: str) -> None:
     assert producer.flush(PATIENCE_S) == 0
 
 
-def test_no_broker() -> None:
+def test_reader_without_a_broker_names_kafka() -> None:
     log = ConfigurationLog({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, CODEC)
     with pytest.raises(ConfigurationLogError, match="Kafka"):
         log.start(1.0)

@@ -164,12 +164,12 @@ def test_after_the_budget_comes_the_default_and_the_late_decision_expires(
         late = decide(client, somebody, "hero", budget_ms=200)
         assert late == {"decision_id": None, "placements": {"hero": None}, "defaulted": True}
 
-    def expired() -> list[Interaction]:
+    def find_expired() -> list[Interaction]:
         every = stack.records.every(topics.INTERACTIONS, Interaction)
         who = Identifier("customer_id", somebody.id)
         return [one for _, one in every if one.name == "expired" and who in one.identifiers]
 
-    [outcome] = eventually(expired)
+    [outcome] = eventually(find_expired)
     assert (outcome.kind, outcome.source) == ("outcome", "kairos")
     assert outcome.properties["offer"] == "hello"
     stack.wait_until_idle()
@@ -270,19 +270,19 @@ def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tup
     them."""
     made = decide(client, somebody)["decision_id"]
 
-    def written() -> Decision | None:
+    def find_written() -> Decision | None:
         every = stack.records.every(topics.DECISIONS, Decision)
         return next((one for _, one in every if one.decision_id == made), None)
 
-    return [(one.offer, one.status) for one in eventually(written).contacts]
+    return [(one.offer, one.status) for one in eventually(find_written).contacts]
 
 
 def client_profile(stack: Stack, namespace: str, value: str) -> dict[str, Any]:
     """Return the profile, once the gateway has it."""
     with stack.client("test-office-key") as office:
 
-        def found() -> dict[str, Any] | None:
+        def get_profile() -> dict[str, Any] | None:
             answer = office.get(f"/v1/profiles/{namespace}/{value}")
             return answer.json() if answer.status_code == 200 else None
 
-        return eventually(found)
+        return eventually(get_profile)

@@ -196,7 +196,7 @@ _POINTS = {
 }
 
 
-def _asked(home: Path, what: str) -> Any:
+def _query(home: Path, what: str) -> Any:
     try:
         connection = sqlite3.connect(f"file:{home}/journal.sqlite?mode=rw", timeout=5, uri=True)
         row = connection.execute(f"SELECT {what} FROM sending").fetchone()
@@ -207,11 +207,11 @@ def _asked(home: Path, what: str) -> Any:
 
 
 def _position(home: Path) -> int:
-    return _asked(home, "max(position)") or 0
+    return _query(home, "max(position)") or 0
 
 
 def _letters(home: Path) -> bool:
-    return _asked(home, "max(letters)") is not None
+    return _query(home, "max(letters)") is not None
 
 
 @pytest.mark.timeout(900)  # eight runs of the command, or some more
@@ -219,7 +219,7 @@ def _letters(home: Path) -> bool:
 def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, point: str) -> None:
     files = watched()
     count = 10_000
-    customer = _killed(files, point, count)
+    customer = _kill_in_flight(files, point, count)
     [report] = files.run()
     assert (report["state"], report["rejected"]) == ("done", count // 100)
     sent = files.interactions(f"{customer}-")
@@ -230,7 +230,7 @@ def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, poi
     assert len(files.letters(f"{customer}.csv")) == count // 100
 
 
-def _killed(files: Watched, point: str, count: int) -> str:
+def _kill_in_flight(files: Watched, point: str, count: int) -> str:
     """Return the file whose rows were in flight when the watch was killed; one that was finished
     before is tried again."""
     for attempt in range(20):

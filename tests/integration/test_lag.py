@@ -44,7 +44,7 @@ for _ in sys.stdin:
 def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_path: Path) -> None:
     broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
     try:
-        running = _started(broker)
+        running = _start(broker)
         admin = AdminClient({"bootstrap.servers": running.bootstrap})
         admin.create_topics([NewTopic("there", 1)], operation_timeout=30)["there"].result()
         produce(running.bootstrap, "there", [(b"k", b"x")] * _WRITTEN)
@@ -60,11 +60,11 @@ def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_pat
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert _asked(reader) == _BEHIND
+        assert _read_answer(reader) == _BEHIND
         for _ in range(2):
             os.kill(running.pid, signal.SIGKILL)
-            running = _started(broker)
-            assert _asked(reader) == _BEHIND
+            running = _start(broker)
+            assert _read_answer(reader) == _BEHIND
         reader.communicate()
         assert reader.returncode == 0
     finally:
@@ -127,13 +127,13 @@ def _delete(settings: Settings, until: TopicPartition) -> None:
     admin.delete_records([until], operation_timeout=30)[until].result()
 
 
-def _started(broker: Broker) -> RunningBroker:
+def _start(broker: Broker) -> RunningBroker:
     running = broker.start()
     assert isinstance(running, RunningBroker), running
     return running
 
 
-def _asked(reader: subprocess.Popen[str]) -> str:
+def _read_answer(reader: subprocess.Popen[str]) -> str:
     assert reader.stdin
     assert reader.stdout
     reader.stdin.write("\n")

@@ -13,7 +13,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Action, Decision
 from pipeline.model.learning import LearningRecord
 from pipeline.rules.knowledge import digest_of, knowledge_of
-from tests.support.learning import counted
+from tests.support.learning import count_feedback
 from tests.support.stack import Stack, eventually, running_stack
 
 _CONFIGURATION = Path(__file__).parent / "learning"
@@ -75,7 +75,7 @@ def _has_all(shop: Stack) -> LearningRecord | None:
     found = {
         (one.treatment, one.bin): (one.tried, one.reached) for one in newest.posteriors if one.tried
     }
-    return newest if found == counted(made) and found else None
+    return newest if found == count_feedback(made) and found else None
 
 
 def test_killed_at_any_point_the_learner_counts_everything_once(shop: Stack) -> None:
@@ -122,13 +122,13 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
     shop.wait_until_idle()
     known = eventually(lambda: _has_all(shop)).number
 
-    def named() -> Any:
+    def find_named() -> Any:
         made = _lives(shop, names, 1)
         shop.wait_until_idle()
         told = shop.ask("explain", made, "--rerun")
         return told if int(told["snapshot"].partition("-")[0]) >= known else None
 
-    told = eventually(named)
+    told = eventually(find_named)
     assert told["same"] is True
     [hero] = [one for one in told["slots"] if one["slot"] == "hero"]
     assert 0 < hero["propensity"] < 1

@@ -35,7 +35,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_world(played, tmp_path_factory.mktemp("replayed"))
 
 
-def _asked(stack: Stack) -> Any:
+def _ask_hero(stack: Stack) -> Any:
     """Return the hero that a new customer sees, explained."""
     with stack.client("test-app-key") as client:
         page = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
@@ -45,7 +45,7 @@ def _asked(stack: Stack) -> Any:
     return stack.ask("explain", answer["decision_id"], "--rerun")
 
 
-def _chosen(explained: Any) -> str:
+def _chosen_treatment(explained: Any) -> str:
     [slot] = [one for one in explained["slots"] if one["slot"] == "hero"]
     return str(slot["chosen"]["treatment"])
 
@@ -59,27 +59,27 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
     assert trained["metrics"]["auc"] > 0.7
     assert [one["in_force"] for one in stack.ask("models", "list")] == [False]
     assert stack.ask("models", "show", "hero")["data"] == trained["data"]
-    first = _asked(stack)
-    assert _chosen(first) == "hello-hero"
+    first = _ask_hero(stack)
+    assert _chosen_treatment(first) == "hello-hero"
     assert "model" not in first
 
     assert stack.ask("models", "promote", "hero") == {"name": "hero", "version": 1}
     try:
-        told = eventually(lambda: one if "model" in (one := _asked(stack)) else None)
+        told = eventually(lambda: one if "model" in (one := _ask_hero(stack)) else None)
         assert told["model"] == "hero@1"
         assert told["same"] is True
-        assert _chosen(told) == "again-hero"
+        assert _chosen_treatment(told) == "again-hero"
         [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
         chances = {one["treatment"]: one["p"] for one in slot["candidates"]}
         assert chances["again-hero"] == pytest.approx(0.8, abs=0.1)
         assert chances["hello-hero"] == pytest.approx(0.1, abs=0.1)
         assert [one["in_force"] for one in stack.ask("models", "list")] == [True]
         _damage(stack, Path(trained["folder"]))
-        assert _asked(stack)["model"] == "hero@1"
+        assert _ask_hero(stack)["model"] == "hero@1"
     finally:
         assert stack.ask("models", "rollback", "hero") == {"name": "hero", "version": None}
-    back = eventually(lambda: one if "model" not in (one := _asked(stack)) else None)
-    assert _chosen(back) == "hello-hero"
+    back = eventually(lambda: one if "model" not in (one := _ask_hero(stack)) else None)
+    assert _chosen_treatment(back) == "hello-hero"
     assert stack.ask("explain", told["decision_id"], "--rerun")["same"] is True
 
 

@@ -59,22 +59,22 @@ def test_file_is_sent_no_further_ahead_than_the_stages_take_it(
     )
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     stack.kairos("status", "--until-idle", "60")
-    before = _undecided(stack)
+    before = _count_undecided(stack)
     sending = stack.start("send", str(file))
     ahead = [0]
     try:
         while sending.poll() is None:
-            ahead.append(_undecided(stack) - before)
+            ahead.append(_count_undecided(stack) - before)
             time.sleep(0.02)
     finally:
         sending.kill()
     assert sending.wait() == 0
     assert max(ahead) < _ROWS / 2
     stack.kairos("status", "--until-idle", "60")
-    assert _undecided(stack) == before
+    assert _count_undecided(stack) == before
 
 
-def _undecided(stack: Stack) -> int:
+def _count_undecided(stack: Stack) -> int:
     """Return the number of interactions that are written and not decided."""
     counts = record_counts(stack.settings.kafka(), (topics.INTERACTIONS, topics.DECISIONS))
     return counts[topics.INTERACTIONS] - counts[topics.DECISIONS]
@@ -87,14 +87,14 @@ def test_stalled_pipeline_is_not_waited_for_and_found_again(
     eventually(lambda: _is_decided(_ask(client)))
     with stopped(live.process("worker-all-0")):
 
-        def stalled() -> httpx.Response | None:
+        def stall_answer() -> httpx.Response | None:
             began_s = time.monotonic()
             answer = _ask(client)
             took_s = time.monotonic() - began_s
             reason = answer.json().get("reason")
             return answer if reason == "pipeline_stalled" and took_s < _BUDGET_MS / 2_000 else None
 
-        answer = eventually(stalled).json()
+        answer = eventually(stall_answer).json()
         assert (answer["placements"], answer["defaulted"]) == ({"hero": None}, True)
     eventually(lambda: _is_decided(_ask(client)))
     assert live.decisions("unasked") >= 1

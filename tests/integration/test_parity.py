@@ -199,7 +199,7 @@ class _Story:
     def tell(self, records: Sequence[Interaction | IdentityChange]) -> None:
         """Send one input, and wait for all that follows from it."""
         for record in records:
-            topic, key = _addressed(record)
+            topic, key = _address(record)
             value = _CODEC.encode(topic, record)
             headers = [traceparent(_TOLD.index(record))]
             self._producer.produce(topic, value, key, headers=headers)
@@ -227,7 +227,7 @@ def _check_headers(settings: Settings) -> None:
 def _check_telemetry(settings: Settings, interactions: int) -> None:
     """Check the telemetry of the running processes, which each have processed so many
     interactions."""
-    told = eventually(lambda: _settled(metrics(settings.home)))
+    told = eventually(lambda: _wait_until_idle(metrics(settings.home)))
     for stage in _FOUR:
         assert told["kairos_stage_read_total", stage] >= interactions
         assert told["kairos_stage_commits_total", stage] > 0
@@ -235,7 +235,7 @@ def _check_telemetry(settings: Settings, interactions: int) -> None:
     assert told["kairos_stage_dead_letters_total", "identity"] == 0
 
 
-def _settled(told: Counter[tuple[str, str]]) -> Counter[tuple[str, str]] | None:
+def _wait_until_idle(told: Counter[tuple[str, str]]) -> Counter[tuple[str, str]] | None:
     """Wait until nothing is in flight, not even a timer; return whether each record that was read
     was timed."""
     timed = ("kairos_stage_spent_seconds_count", "kairos_stage_queued_seconds_count")
@@ -250,7 +250,7 @@ def _interactions(records: Sequence[Interaction | IdentityChange]) -> list[Inter
     return [record for record in records if isinstance(record, Interaction)]
 
 
-def _addressed(record: Interaction | IdentityChange) -> tuple[str, str]:
+def _address(record: Interaction | IdentityChange) -> tuple[str, str]:
     """Return topic and key."""
     if isinstance(record, Interaction):
         return topics.INTERACTIONS, record.identifiers[0].key

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from pipeline.adapters.kafka import key_per_partition
-from tests.support.chain import committed, ends, produce
+from tests.support.chain import committed_offsets, ends, produce
 from tests.support.reading import BUFFER, Reading
 
 _PAUSED, _OTHER = 0, 1
@@ -57,7 +57,7 @@ def test_paused_partition_gives_nothing_until_it_is_resumed(
     one = asyncio.run(read())
     for partition in (_PAUSED, _OTHER):
         assert one.offsets_of(partition) == list(range(_MANY + _MORE))
-    assert committed(bootstrap, f"{prefix}.reading", source, 2) == [_MANY + _MORE] * 2
+    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_MANY + _MORE] * 2
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
     assert had <= 1 + BUFFER + 1  # in its hands, in its buffer, and on the way there
     for partition in (_PAUSED, _OTHER):
         assert one.offsets_of(partition) == list(range(_MANY))
-    assert committed(bootstrap, f"{prefix}.reading", source, 2) == [_MANY] * 2
+    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_MANY] * 2
 
 
 def test_watermarks_are_those_of_the_broker(

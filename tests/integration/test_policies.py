@@ -71,7 +71,7 @@ class _Customer:
         """View the web page, known by the cookie only."""
         return self.asks("web", "Viewed", after, "hero", anonymousId=self.cookie)
 
-    def sent(self, decision_id: str, *channels: str) -> list[str]:
+    def sent_treatments(self, decision_id: str, *channels: str) -> list[str]:
         """Return the treatments that a decision sent on these channels."""
         every = (
             action
@@ -84,7 +84,7 @@ class _Customer:
         """Ask for a brochure, which is a letter, and sales."""
         return self.asks("web", "Brochure Asked", after, userId=self.name)
 
-    def cancelled(self) -> list[Cancellation]:
+    def cancelled_actions(self) -> list[Cancellation]:
         """Return the actions that were cancelled while they waited."""
         every = self._bank.records.every(topics.CANCELLATIONS, Cancellation)
         [who] = {profile_id(Identifier("customer_id", self.name))}
@@ -101,7 +101,7 @@ def _shown(answer: dict[str, Any], placement: str) -> str | None:
     return None if shown is None else shown["treatment"]
 
 
-def _explained(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
+def _explain(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
     """Return the explained decision; its answer can be read before it."""
     bank.wait_until_idle()
     return bank.ask("explain", answer["decision_id"], *options)
@@ -116,9 +116,11 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     refused = customer.views(timedelta(minutes=4, seconds=59))
     assert _shown(refused, "hero") is None
     paid = customer.asks("web", "Payment", timedelta(minutes=4), userId=customer.name)
-    eventually(lambda: customer.sent(paid["decision_id"], "email") == ["confirmation-email"])
+    eventually(
+        lambda: customer.sent_treatments(paid["decision_id"], "email") == ["confirmation-email"]
+    )
     assert _shown(customer.views(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"
-    told = _explained(bank, refused, "--rerun")
+    told = _explain(bank, refused, "--rerun")
     assert told["same"] is True
     [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
     rules = {(one["stage"], one["rule"]) for one in slot["rejected"]}
@@ -146,7 +148,7 @@ def test_a_failed_credit_check_stops_card_offers_a_moment_later(
     customer.does("api", "Credit Check Failed", timedelta(), userId=customer.name)
     seen = customer.views(timedelta(milliseconds=100))
     assert _shown(seen, "hero") == "house-hero"
-    told = _explained(bank, seen)
+    told = _explain(bank, seen)
     [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
     [why] = slot["rejected"]
     assert (why["treatment"], why["rule"]) == ("gold-hero", "suppression credit-refused")
@@ -173,10 +175,10 @@ def test_e_mail_or_call_by_what_the_customer_is_worth(
     due = customer.asks(
         "web", "Review Due", timedelta(), userId=customer.name, properties=properties
     )
-    slots = _explained(bank, due)["slots"]
+    slots = _explain(bank, due)["slots"]
     chosen = [slot["chosen"]["treatment"] for slot in slots if slot["chosen"] is not None]
     assert chosen == said
-    eventually(lambda: customer.sent(due["decision_id"], "email", "call") == said)
+    eventually(lambda: customer.sent_treatments(due["decision_id"], "email", "call") == said)
 
 
 def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
@@ -186,7 +188,7 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
     customer.asks_for_a_brochure(timedelta())
     [first, *_] = eventually(lambda: receiver.posts(customer.name))
     customer.does("call", "Complaint", timedelta(minutes=1), userId=customer.name)
-    [gone] = eventually(customer.cancelled)
+    [gone] = eventually(customer.cancelled_actions)
     assert (gone.action_id, gone.why) == (first.key, "complained")
     outcome = eventually(lambda: _outcome(bank, first.key))
     assert (outcome.name, outcome.properties["cancelled"]) == ("expired", "complained")
@@ -194,7 +196,9 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
     receiver.take_all(customer.name)
     bank.kairos("status", "--until-idle", "60")
     later = customer.asks_for_a_brochure(timedelta(minutes=7))  # its cap was given back
-    eventually(lambda: customer.sent(later["decision_id"], "letter") == ["brochure-letter"])
+    eventually(
+        lambda: customer.sent_treatments(later["decision_id"], "letter") == ["brochure-letter"]
+    )
     keys = eventually(lambda: [one.key for one in receiver.posts(customer.name)][posts:])
     assert first.key not in keys
 
@@ -209,7 +213,7 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
     assert "waits for the end of quiet hours, at 2024-03-02T08:00:00+00:00" in told
     customer.does("call", "Complaint", night + timedelta(minutes=1), userId=customer.name)
     other.does("till", "Payment", night + timedelta(minutes=2), userId=other.name)
-    [gone] = eventually(customer.cancelled)
+    [gone] = eventually(customer.cancelled_actions)
     assert gone.action_id is None
     clock.tick(round((_START + timedelta(hours=20)).timestamp() * 1000))
     [post] = eventually(lambda: receiver.posts(other.name))

@@ -71,12 +71,12 @@ class Stack:
         command = [sys.executable, "-m", "pipeline.cli", "profile", *arguments]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True)
 
-    def asked(self, *arguments: str) -> Any:
+    def ask(self, *arguments: str) -> Any:
         done = self.kairos(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return msgspec.json.decode(done.stdout)
 
-    def came(self, *stream: Interaction) -> None:
+    def send(self, *stream: Interaction) -> None:
         """Write interactions, each after all that followed from the one before."""
         codec = Codec(recorded_versions())
         for one in stream:
@@ -118,21 +118,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     broker.stop()
 
 
-def _came(number: int, *names: str) -> Interaction:
+def _order(number: int, *names: str) -> Interaction:
     at = _START + number * 1_000
     who: Sequence[Identifier] = tuple(map(Identifier.parse, names))
     return Interaction(f"e{number}", "track", "Order", "web", "shop", at, at, tuple(who))
 
 
 def test_an_unlinked_device_takes_along_what_it_brought(stack: Stack) -> None:
-    stack.came(
-        _came(1, "cookie:k"),
-        _came(2, "customer_id:a", "email:a@x", "cookie:k"),
-        _came(3, "cookie:k"),
+    stack.send(
+        _order(1, "cookie:k"),
+        _order(2, "customer_id:a", "email:a@x", "cookie:k"),
+        _order(3, "cookie:k"),
     )
     assert stack.orders() == {"customer_id:a": 3}
 
-    answer = stack.asked("unlink", "customer_id:a", "cookie:k")
+    answer = stack.ask("unlink", "customer_id:a", "cookie:k")
 
     assert answer["done"]
     assert answer["profiles"] == {
@@ -140,7 +140,7 @@ def test_an_unlinked_device_takes_along_what_it_brought(stack: Stack) -> None:
         "cookie:k": profile_of("cookie:k"),
     }
     assert stack.orders() == {"customer_id:a": 1, "cookie:k": 2}
-    shown = stack.asked("show", "customer_id:a")
+    shown = stack.ask("show", "customer_id:a")
     assert [link["identifier"] for link in shown["tree"]] == ["customer_id:a", "email:a@x"]
     assert "unlink" in [change["kind"] for change in shown["history"]]
     people = stack.kairos("show", "email: A@X")
@@ -150,7 +150,7 @@ def test_an_unlinked_device_takes_along_what_it_brought(stack: Stack) -> None:
 
 
 def test_identifiers_never_linked_cannot_be_unlinked(stack: Stack) -> None:
-    stack.came(_came(11, "customer_id:b"), _came(12, "cookie:m"))
+    stack.send(_order(11, "customer_id:b"), _order(12, "cookie:m"))
     refused = stack.kairos("unlink", "customer_id:b", "cookie:m")
     assert refused.returncode == 1
     assert "are not linked" in refused.stderr
@@ -161,15 +161,15 @@ def test_identifiers_never_linked_cannot_be_unlinked(stack: Stack) -> None:
 def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     stack: Stack, tmp_path: Path
 ) -> None:
-    stack.came(
-        _came(21, "customer_id:c", "email:c@x", "cookie:n"),
-        _came(22, "email:c@x", "cookie:o"),
-        _came(23, "customer_id:d", "cookie:p"),
+    stack.send(
+        _order(21, "customer_id:c", "email:c@x", "cookie:n"),
+        _order(22, "email:c@x", "cookie:o"),
+        _order(23, "customer_id:d", "cookie:p"),
     )
     before = stack.orders()
     assert before["customer_id:c"] == 2
 
-    answer = stack.asked("forget", "cookie:o")
+    answer = stack.ask("forget", "cookie:o")
 
     names = {"customer_id:c", "email:c@x", "cookie:n", "cookie:o"}
     assert set(answer["forgotten"]) == names
@@ -190,7 +190,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
         gone = names if stage.name == "identity" else set(map(profile_of, names))
         assert not any(state for key, state in stack.states(stage.name).items() if key in gone)
     for folder, at in (("last", ()), ("replayed", ("--at", datetime.now(UTC).isoformat()))):
-        stack.asked("export", "--all", "--out", str(tmp_path / folder), *at)
+        stack.ask("export", "--all", "--out", str(tmp_path / folder), *at)
         exported = {
             f"{space}:{value}" for _, space, value in _table(tmp_path / folder, "identifiers")
         }
@@ -198,22 +198,22 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
         assert not names & exported
 
     stack.rebuild()
-    stack.came(_came(24, "customer_id:c", "email:c@x"))
+    stack.send(_order(24, "customer_id:c", "email:c@x"))
     assert stack.orders()["customer_id:c"] == 1
-    shown = stack.asked("show", "email:c@x")
+    shown = stack.ask("show", "email:c@x")
     assert [one["event_id"] for one in shown["decisions"]] == ["e24"]
 
 
 def test_export_as_of_now_equals_the_snapshots_and_the_past_stays(
     stack: Stack, tmp_path: Path
 ) -> None:
-    stack.came(_came(31, "cookie:q"), _came(32, "customer_id:e", "email:e@x", "cookie:q"))
+    stack.send(_order(31, "cookie:q"), _order(32, "customer_id:e", "email:e@x", "cookie:q"))
     now = datetime.now(UTC).isoformat()
     then = datetime.fromtimestamp((_START + 31_000) / 1000, UTC).isoformat()
 
     assert stack.kairos("export", "--all", "--out", str(tmp_path / "last")).returncode == 0
-    assert stack.asked("export", "--all", "--out", str(tmp_path / "now"), "--at", now)
-    assert stack.asked("export", "--all", "--out", str(tmp_path / "then"), "--at", then)
+    assert stack.ask("export", "--all", "--out", str(tmp_path / "now"), "--at", now)
+    assert stack.ask("export", "--all", "--out", str(tmp_path / "then"), "--at", then)
 
     for name in ("identifiers", "memberships", "profiles"):
         assert _table(tmp_path / "now", name) == _table(tmp_path / "last", name), name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from faust.types import TP
 
-from tests.support.chain import committed, produce
+from tests.support.chain import committed_offsets, produce
 from tests.support.reading import BUFFER, Reading
 
 _WRITTEN = 100
@@ -34,7 +34,7 @@ def test_records_read_before_a_seek_are_not_given_to_the_agents(
     had = offsets.index(50)
     assert had <= 1 + BUFFER + 1  # in its hands, in its buffer, and on the way there
     assert offsets == [*range(had), *range(50, _WRITTEN)]
-    assert committed(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
+    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
 
 
 def test_records_read_again_behind_a_commit_are_committed_again(
@@ -56,7 +56,7 @@ def test_records_read_again_behind_a_commit_are_committed_again(
 
     assert asyncio.run(read(None)) == list(range(_WRITTEN))
     assert asyncio.run(read(10)) == list(range(10, _WRITTEN))
-    assert committed(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
+    assert committed_offsets(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
 
 
 def test_a_seek_in_a_partition_of_somebody_else_does_nothing(

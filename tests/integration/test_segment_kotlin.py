@@ -32,11 +32,11 @@ def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, (done.stdout, done.stderr)
 
-    def found() -> list[Interaction]:
+    def find() -> list[Interaction]:
         every = stack.records.every(topics.INTERACTIONS, Interaction)
         return [one for _, one in every if any(who in i.value for i in one.identifiers)]
 
-    eventually(lambda: len(found()) >= len(_KINDS), 20.0)
-    assert sorted(one.kind for one in found()) == _KINDS
-    [viewed] = [one for one in found() if one.name == "Viewed"]
+    eventually(lambda: len(find()) >= len(_KINDS), 20.0)
+    assert sorted(one.kind for one in find()) == _KINDS
+    [viewed] = [one for one in find() if one.name == "Viewed"]
     assert viewed.properties["total"] == 9.5

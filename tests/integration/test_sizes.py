@@ -17,7 +17,7 @@ _LARGE = {f"p{number}": "x" * 16_000 for number in range(25)}
 """400 KB, as large as a message of the gateway may nearly be."""
 
 _HUGE_BYTES = 7_990_000
-"""As large as a record may nearly be."""
+"""Size just below the limit of a record."""
 
 
 def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:

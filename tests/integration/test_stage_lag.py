@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from agents.app import App, AppOptions, create_app
-from tests.support.chain import committed, produce
+from tests.support.chain import committed_offsets, produce
 
 _WRITTEN = 10
 _DELETED = 6
@@ -59,7 +59,7 @@ def test_the_marker_of_a_transaction_is_no_lag(
             writer.write(aborted, commit=False)
             end += aborted + 1
         asyncio.run(_up_to_date(_app(bootstrap, prefix, tmp_path), source))
-        assert committed(bootstrap, f"{prefix}.lag", source, 1) == [end]
+        assert committed_offsets(bootstrap, f"{prefix}.lag", source, 1) == [end]
 
 
 class _Transactions:

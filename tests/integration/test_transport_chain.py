@@ -16,7 +16,7 @@ from pipeline.adapters.murmur2 import murmur2_partition
 from tests.support.chain import (
     Worker,
     all_committed,
-    committed,
+    committed_offsets,
     ends,
     eventually,
     produce,
@@ -96,7 +96,7 @@ def test_sigterm_commits_and_persists_what_was_processed(
     worker = start(plan)
     worker.wait_until_ready()
     assert worker.terminate() == 0
-    done = committed(plan.bootstrap, f"{plan.prefix}.hop0", f"{plan.prefix}.0", PARTITIONS)
+    done = committed_offsets(plan.bootstrap, f"{plan.prefix}.hop0", f"{plan.prefix}.0", PARTITIONS)
     processed = sum(_counts(_states(plan))[0].values())
     assert sum(done) == processed == sum(ends(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS))
 
@@ -232,6 +232,6 @@ def _last_of(worker: Worker) -> str:
 def _waiting(plan: Plan) -> list[int]:
     """Return the partitions of the first hop's input that are not committed to their ends."""
     group, topic = f"{plan.prefix}.hop0", f"{plan.prefix}.0"
-    done = committed(plan.bootstrap, group, topic, PARTITIONS)
+    done = committed_offsets(plan.bootstrap, group, topic, PARTITIONS)
     here = ends(plan.bootstrap, topic, PARTITIONS)
     return [number for number in range(PARTITIONS) if done[number] < here[number]]

@@ -13,7 +13,15 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from agents.app import App, AppOptions, create_app
-from tests.support.chain import Worker, all_committed, committed, ends, eventually, produce, workers
+from tests.support.chain import (
+    Worker,
+    all_committed,
+    committed_offsets,
+    ends,
+    eventually,
+    produce,
+    workers,
+)
 from tests.support.chain_worker import RAISE, Plan
 
 
@@ -48,7 +56,7 @@ def test_a_record_that_cannot_be_delivered_ends_the_process_uncommitted(
     produce(plan.bootstrap, source, [(b"k", b"x" * 1000), (b"k", b"later")])
     assert _exit_code(worker) == 1
     assert "was not delivered" in worker.last_line()
-    assert committed(plan.bootstrap, f"{plan.prefix}.hop0", source, 1) == [1]
+    assert committed_offsets(plan.bootstrap, f"{plan.prefix}.hop0", source, 1) == [1]
 
 
 def test_a_changelog_that_takes_too_small_records_ends_the_process_at_its_start(
@@ -112,7 +120,7 @@ def test_an_exception_in_an_agent_ends_the_process_uncommitted(
     produce(plan.bootstrap, source, [(b"k", b"good"), (b"k", RAISE), (b"k", b"later")])
     assert _exit_code(worker) == 1
     assert "asked to raise" in worker.last_line()
-    assert committed(plan.bootstrap, f"{plan.prefix}.hop0", source, 1)[0] <= 1
+    assert committed_offsets(plan.bootstrap, f"{plan.prefix}.hop0", source, 1)[0] <= 1
 
 
 def test_a_worker_does_not_go_on_where_the_log_has_lost_what_it_had_read(

@@ -42,7 +42,7 @@ def _ping(stack: Stack, device: str) -> None:
         assert client.post("/v1/track", json=message).status_code == 200
 
 
-def _pinged(stack: Stack, receiver: Receiver, *answers: Answer) -> tuple[str, Post]:
+def _ping_until_posted(stack: Stack, receiver: Receiver, *answers: Answer) -> tuple[str, Post]:
     """Return a device and the first post for it; a busy machine may come too late for the first
     one."""
     for _ in range(5):
@@ -131,7 +131,7 @@ def test_delivered_actions_stay_delivered_when_the_adapter_is_killed(
 
 
 def test_actions_expire_at_their_deadline(stack: Stack, receiver: Receiver) -> None:
-    device, post = _pinged(stack, receiver, Answer(503, {"Retry-After": "60"}))
+    device, post = _ping_until_posted(stack, receiver, Answer(503, {"Retry-After": "60"}))
     assert eventually(lambda: _outcomes(stack, post.key)) == ["expired"]
     stack.wait_until_idle()
     assert receiver.posts(device) == [post]
@@ -140,7 +140,7 @@ def test_actions_expire_at_their_deadline(stack: Stack, receiver: Receiver) -> N
 def test_action_that_may_have_been_taken_is_not_reported_as_expired(
     stack: Stack, receiver: Receiver
 ) -> None:
-    device, first = _pinged(stack, receiver, *[NONE] * 20)
+    device, first = _ping_until_posted(stack, receiver, *[NONE] * 20)
     assert eventually(lambda: _outcomes(stack, first.key)) == ["sent"]
     assert {one.key for one in receiver.posts(device)} == {first.key}
 
@@ -176,13 +176,13 @@ def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
 def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: Receiver) -> None:
     device = uuid4().hex
 
-    def decided() -> list[tuple[StoredRecord, Action]]:
+    def find_decided() -> list[tuple[StoredRecord, Action]]:
         every = stack.records.every(topics.actions("push"), Action)
         return [found for found in every if found[1].address == device]
 
     with stopped(stack.process("adapter-webhook-0")):
         _ping(stack, device)
-        [(stored, action)] = eventually(decided)
+        [(stored, action)] = eventually(find_decided)
         last_ms = stored.timestamp + action.deadline_at - action.created_at
         eventually(lambda: time.time_ns() // 1_000_000 > last_ms)
     assert eventually(lambda: _outcomes(stack, action.action_id)) == ["expired"]

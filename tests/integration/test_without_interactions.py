@@ -53,7 +53,7 @@ def _bundle() -> model.Bundle:
             f"last_{name.lower()}", "max", of="occurred_at", when={"name": name}
         )
 
-    def left(name: str, after: str) -> model.Segment:
+    def left_cart(name: str, after: str) -> model.Segment:
         return model.Segment(
             name,
             {
@@ -80,8 +80,8 @@ def _bundle() -> model.Bundle:
         channels=model.Channels((model.Channel("email"), model.Channel("web"))),
         profile=model.ProfileRules((last("Cart"), last("Order"))),
         segments=(
-            left("left-now", f"{_WAIT_S}s"),
-            left("left-an-hour", "60m"),
+            left_cart("left-now", f"{_WAIT_S}s"),
+            left_cart("left-an-hour", "60m"),
             model.Segment("lately", {"trait": "last_cart", "within": f"{_WAIT_S}s"}),
         ),
         campaigns=(campaign("left-now"), campaign("left-an-hour")),
@@ -255,7 +255,7 @@ def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
     """Check that a configuration has its planned effect: a new metric is back-filled; applied again
     it changes nothing, and nobody is mailed."""
     mails = len(stack.mails())
-    versions = [Version(_compiled(_bundle()), 1), Version(_compiled(_with_orders()), 2)]
+    versions = [Version(_compile(_bundle()), 1), Version(_compile(_with_orders()), 2)]
     config = versions[-1].config
     records = Records.of(stack.settings)
     everyone = _people(records)
@@ -306,7 +306,7 @@ def _with_orders() -> model.Bundle:
     )
 
 
-def _compiled(bundle: model.Bundle) -> Configuration:
+def _compile(bundle: model.Bundle) -> Configuration:
     config = compile_bundle(bundle)
     assert isinstance(config, Configuration)
     return config

@@ -53,7 +53,7 @@ def _mailing(made: tuple[model.Segment, ...]) -> Rules:
     )
 
 
-def _told(emits: Iterable[Emit]) -> dict[str, list[Any]]:
+def _changes(emits: Iterable[Emit]) -> dict[str, list[Any]]:
     """Return the changes of segments by profile, in order: which, when and why, by the facts of
     then; without when they were noticed."""
     found: dict[str, list[Any]] = defaultdict(list)
@@ -68,7 +68,7 @@ def _told(emits: Iterable[Emit]) -> dict[str, list[Any]]:
     return dict(found)
 
 
-def _mailed(emits: Iterable[Emit]) -> dict[str, list[tuple[str, str]]]:
+def _mails(emits: Iterable[Emit]) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for emit in emits:
         if isinstance(emit.value, Action):
@@ -76,7 +76,7 @@ def _mailed(emits: Iterable[Emit]) -> dict[str, list[tuple[str, str]]]:
     return dict(found)
 
 
-def _lived(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> list[Emit]:
+def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> list[Emit]:
     """Return the changes when the clock is looked at `ticks` only."""
     flow, waiting, emits = Flow(world), sorted(ticks), list[Emit]()
     for one in stream:
@@ -95,11 +95,11 @@ def test_an_absence_changes_neither_what_is_told_nor_its_order(
 ) -> None:
     # Looking at every moment, at some, and only once all is over.
     world = _mailing(made)
-    always = _lived(world, stream, range(1, _END + 1))
+    always = _run(world, stream, range(1, _END + 1))
     for others in ({*ticks, _END}, {_END}):
-        found = _lived(world, stream, others)
-        assert _told(found) == _told(always)
-        assert _mailed(found) == _mailed(always)
+        found = _run(world, stream, others)
+        assert _changes(found) == _changes(always)
+        assert _mails(found) == _mails(always)
 
 
 @given(segments(), streams())
@@ -107,15 +107,15 @@ def test_timers_long_overdue_change_memberships_and_send_nothing(
     made: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
     world = _mailing(made)
-    on_time = _lived(world, stream, range(1, _END + 1))
-    late = _lived(world, stream, [_END + world.max_action_age_ms])
-    assert _told(late) == _told(on_time)
-    assert _mailed(late) == _mailed(_lived(world, stream, ()))
+    on_time = _run(world, stream, range(1, _END + 1))
+    late = _run(world, stream, [_END + world.max_action_age_ms])
+    assert _changes(late) == _changes(on_time)
+    assert _mails(late) == _mails(_run(world, stream, ()))
 
 
 def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None:
     # A count over a minute and one over two leave their windows before a recency falls due.
-    def gone(window: int) -> dict[str, Any]:
+    def window_over(window: int) -> dict[str, Any]:
         return {"trait": f"n{window}", "gte": 1}
 
     counted = [
@@ -123,16 +123,18 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
         for window in (1, 2)
     ]
     made = (
-        model.Segment("hour", gone(1)),
-        model.Segment("pair", {"all": [{"segment": "hour"}, gone(2)]}),
-        model.Segment("never", {"all": [gone(2), {"trait": "last_seen", "older_than": "3m"}]}),
+        model.Segment("hour", window_over(1)),
+        model.Segment("pair", {"all": [{"segment": "hour"}, window_over(2)]}),
+        model.Segment(
+            "never", {"all": [window_over(2), {"trait": "last_seen", "older_than": "3m"}]}
+        ),
     )
     profile = model.ProfileRules(tuple(counted))
     bundle = replace(configuration(made), sources=_BY_THE_WALL, profile=profile)
     visit = Interaction("e", "track", "Visit", "web", "log", 1, 1, (Identifier("cookie", "k"),), {})
-    at_once = _lived(rules(bundle), [visit], [4 * _MINUTE_MS + 1])
-    by_minutes = _lived(rules(bundle), [visit], range(1, 5 * _MINUTE_MS, _MINUTE_MS))
-    assert _told(at_once) == _told(by_minutes)
+    at_once = _run(rules(bundle), [visit], [4 * _MINUTE_MS + 1])
+    by_minutes = _run(rules(bundle), [visit], range(1, 5 * _MINUTE_MS, _MINUTE_MS))
+    assert _changes(at_once) == _changes(by_minutes)
     changes = [one.value for one in at_once if isinstance(one.value, SegmentChange)]
     assert [(one.segment, one.change, one.at) for one in changes] == [
         ("hour", "entered", 1),
@@ -164,6 +166,6 @@ def test_workers_that_come_back_tell_what_would_have_been_told(
             found[key].append(change)
     assert found == {
         key: changes
-        for key, told in _told(_lived(world, stream, range(1, _END + 1))).items()
+        for key, told in _changes(_run(world, stream, range(1, _END + 1))).items()
         if (changes := [one for one in told if isinstance(one, SegmentChange)])
     }

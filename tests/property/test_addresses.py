@@ -48,7 +48,9 @@ def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
     while _step(flow):
         pass
     found = {profile_of(top): names for top, names in persons(stream).items()}
-    assert _named(flow.written) == {key: found.get(key, set()) for key in _named(flow.written)}
+    assert _names_by_profile(flow.written) == {
+        key: found.get(key, set()) for key in _names_by_profile(flow.written)
+    }
     already = len(flow.written)
     for number, (top, names) in enumerate(persons(stream).items()):
         flow.put(order(Identifier.parse(top), stream, number))
@@ -86,7 +88,7 @@ def _step(flow: InterleavedFlow) -> bool:
     return processed
 
 
-def _named(written: Iterable[Emit]) -> dict[str, set[str]]:
+def _names_by_profile(written: Iterable[Emit]) -> dict[str, set[str]]:
     """Return the identifiers that each profile's last snapshot names."""
     last = {one.key: one.value for one in written if one.topic == topics.PROFILES}
     return {
@@ -125,9 +127,9 @@ class _SlowEmail(InterleavedFlow):
 
 def test_a_message_on_silence_waits_for_an_address_that_was_shown_before() -> None:
     flow = _SlowEmail("email:x@example.com")
-    flow.put(_said("Ask", 1_000, "customer_id:A", "email:x@example.com"))
+    flow.put(_interaction("Ask", 1_000, "customer_id:A", "email:x@example.com"))
     flow.drain()
-    flow.put(_said("Home", 70_000, "customer_id:A"))
+    flow.put(_interaction("Home", 70_000, "customer_id:A"))
     flow.drain()
     assert list(_sent_to(flow.written)) == []
     flow.give_way()
@@ -137,7 +139,7 @@ def test_a_message_on_silence_waits_for_an_address_that_was_shown_before() -> No
     ]
 
 
-def _said(name: str, at_ms: int, *who: str) -> Interaction:
+def _interaction(name: str, at_ms: int, *who: str) -> Interaction:
     return Interaction(
         event_id=f"{name}-{at_ms}",
         kind="track",

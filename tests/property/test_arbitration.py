@@ -41,7 +41,7 @@ class _Entry:
     def score(self) -> float:
         return (self.p * self.value - self.cost - _COSTS[self.channel]) * self.lever
 
-    def written(self) -> dict[str, Any]:
+    def as_yaml(self) -> dict[str, Any]:
         treatment = {
             "treatment": self.name,
             "channel": self.channel,
@@ -74,7 +74,7 @@ def _entries(draw: st.DrawFn) -> list[_Entry]:
 def _world(entries: list[_Entry]) -> list[dict[str, Any]]:
     names = dict.fromkeys(one.campaign for one in entries)
     return [
-        campaign(name, *(one.written() for one in entries if one.campaign == name))
+        campaign(name, *(one.as_yaml() for one in entries if one.campaign == name))
         for name in names
     ]
 
@@ -91,7 +91,7 @@ def test_the_best_that_pays_goes_and_takes_its_campaign_and_its_channel(
         free = all(one.campaign != o.campaign and one.channel != o.channel for o in expected)
         if free and one.score > 0:
             expected.append(one)
-    assert life.said() == [one.name for one in expected]
+    assert life.treatments() == [one.name for one in expected]
     for one in entries:
         record = candidate(decision, one.name)
         assert record.score == one.score
@@ -110,7 +110,7 @@ def test_the_order_in_which_things_are_written_changes_nothing(
     for each in (entries, shuffled):
         life = Life(world(campaigns=_world(each)))
         life.happens("Go", 0)
-        said.append(sorted(life.said()))
+        said.append(sorted(life.treatments()))
     assert said[0] == said[1]
 
 
@@ -126,7 +126,7 @@ def _worth(customer: float | None) -> tuple[list[str], Decision]:
         world(traits=("worth",), campaigns=[campaign("c", offer("o", value, _MAIL, _CALL))])
     )
     decision = life.happens("Go", 0, **({} if customer is None else {"worth": customer}))
-    return life.said(), decision
+    return life.treatments(), decision
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def test_a_context_weight_and_a_score_of_the_profile_decide() -> None:
         world(traits=("rain", "likes"), campaigns=campaigns, policies={"weights": [weight]})
     )
     life.happens("Home", 0, ask=["hero"])
-    assert life.said() == ["umbrella-hero"]  # 4 against 1
+    assert life.treatments() == ["umbrella-hero"]  # 4 against 1
     life.happens("Home", 1, ask=["hero"], likes=0.9)
-    assert life.said() == ["hat-hero"]  # 4 against 9
+    assert life.treatments() == ["hat-hero"]  # 4 against 9
     decision = life.happens("Home", 2, ask=["hero"], rain=True)
-    assert life.said() == ["umbrella-hero"]  # 12 against 9
+    assert life.treatments() == ["umbrella-hero"]  # 12 against 9
     assert candidate(decision, "umbrella-hero").weight == 3
     life.happens("Home", 3, ask=["hero"], likes=7)
     assert candidate(life.happens("Home", 4, ask=["hero"]), "hat-hero").p == 1
@@ -183,7 +183,7 @@ def test_transactional_messages_pass_by_arbitration() -> None:
     ]
     life = Life(world(campaigns=campaigns))
     decision = life.happens("Go", 0)
-    assert sorted(life.said()) == ["code-email", "receipt-email", "sale-email"]
+    assert sorted(life.treatments()) == ["code-email", "receipt-email", "sale-email"]
     assert {choice.slot for choice in decision.choices} == {"email", "email/code", "email/receipt"}
     assert len({one.action_id for one in life.actions()}) == 3
 
@@ -195,7 +195,7 @@ def test_transactional_messages_come_first_in_a_placement() -> None:
     ]
     life = Life(world(campaigns=campaigns))
     life.happens("Home", 0, ask=["hero"])
-    assert life.said() == ["notice-hero"]
+    assert life.treatments() == ["notice-hero"]
 
 
 def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
@@ -205,7 +205,7 @@ def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 1, early, late, hero("always")))]))
     for at, said in ((day - 1, "early"), (day, "late")):
         life.happens("Home", at, ask=["hero"])
-        assert life.said() == [said]
+        assert life.treatments() == [said]
 
 
 class _Learned:
@@ -226,7 +226,7 @@ def test_learned_probability_replaces_the_declared_one() -> None:
     for known, said in (({}, "a-hero"), ({"a-hero": 0.1}, "b-hero"), ({"b-hero": 0.6}, "b-hero")):
         life = Life(replace(made, propensities=_Learned(known)))
         life.happens("Home", 0, ask=["hero"])
-        assert life.said() == [said]
+        assert life.treatments() == [said]
 
 
 @pytest.mark.parametrize(

@@ -208,22 +208,22 @@ _begun = st.dictionaries(
 def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
     a: dict[str, Backfill], b: dict[str, Backfill], c: dict[str, Backfill]
 ) -> None:
-    def joined(one: dict[str, Backfill], other: dict[str, Backfill]) -> dict[str, Backfill]:
+    def join(one: dict[str, Backfill], other: dict[str, Backfill]) -> dict[str, Backfill]:
         parts = (Shard(0, 0, 0, begun=begun) for begun in (one, other))
         return merge(*parts, plain_rules().config).begun
 
-    assert joined(a, b) == joined(b, a)
-    assert joined(joined(a, b), c) == joined(a, joined(b, c))
-    assert joined(a, a) == a
-    for key, one in joined(a, b).items():
+    assert join(a, b) == join(b, a)
+    assert join(join(a, b), c) == join(a, join(b, c))
+    assert join(a, a) == a
+    for key, one in join(a, b).items():
         known = [begun[key] for begun in (a, b) if key in begun]
         assert one in known
         assert all((one.run, one.covered) >= (other.run, other.covered) for other in known)
 
 
 class _Log:
-    """`interactions.segmented`, read on from where it was left, with records that a killed worker
-    sent twice."""
+    """Log of `interactions.segmented`, read on from where it was left, with records that a killed
+    worker sent twice."""
 
     def __init__(self, flow: InterleavedFlow, chance: random.Random) -> None:
         self._flow = flow
@@ -258,7 +258,7 @@ def _as_if_always_there(flow: InterleavedFlow, world: Rules, now_ms: int) -> Non
     for row in flow.rows["enrichment"].values():
         shards = [_made_of(came[name].values(), world) for name in sorted(row.shards.here)]
         if shards:
-            assert _told(shards_of(row), now_ms, world) == _told(shards, now_ms, world)
+            assert _traits_of(shards_of(row), now_ms, world) == _traits_of(shards, now_ms, world)
 
 
 def _made_of(came: Iterable[Interaction], world: Rules) -> Shard:
@@ -269,7 +269,7 @@ def _made_of(came: Iterable[Interaction], world: Rules) -> Shard:
     return shard
 
 
-def _told(shards: Any, now_ms: int, world: Rules) -> dict[str, Known]:
+def _traits_of(shards: Any, now_ms: int, world: Rules) -> dict[str, Known]:
     """Return all but the profile's id; averages are floats."""
     config = world.config
     return {

@@ -78,14 +78,14 @@ def test_a_decision_made_again_is_the_same(stream: list[tuple[str, int, str]]) -
     flow = Flow(offering_rules())
     for number, (kind, hour, _) in enumerate(stream):
         emits = list(flow.run(_interaction(number, kind, hour * _HOUR_MS)))
-        for segmented, decision in _decided(emits):
+        for segmented, decision in _decisions(emits):
             history = Shards({"any": History(decision.contacts)})
             again = step(decision.profile_id, segmented, ContactState(history), offering_rules())
             assert isinstance(again, Ok)
             assert decision in [emit.value for emit in again.emits]
 
 
-def _decided(emits: list[object]) -> Iterator[tuple[Segmented, Decision]]:
+def _decisions(emits: list[object]) -> Iterator[tuple[Segmented, Decision]]:
     values = [getattr(emit, "value", None) for emit in emits]
     segmented = {
         one.interaction.event_id: one

@@ -24,7 +24,7 @@ class _Cap:
     hours: int
     scope: tuple[tuple[str, str], ...]
 
-    def written(self, number: int) -> dict[str, object]:
+    def as_yaml(self, number: int) -> dict[str, object]:
         return {
             "cap": f"cap{number}",
             "per": self.per,
@@ -85,7 +85,7 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
         offer(name, value, hero(f"{name}-hero"), issue=issue, group=group)
         for name, (issue, group, value) in _OFFERS.items()
     ]
-    policies = {"caps": [cap.written(number) for number, cap in enumerate(caps)]}
+    policies = {"caps": [cap.as_yaml(number) for number, cap in enumerate(caps)]}
     web = {"name": "web", "placements": ["hero"]}
     if confirm is not None:
         web["confirm_within"] = f"{confirm}h"
@@ -106,7 +106,7 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                 action = data.draw(st.sampled_from(open_actions))
                 outcome = data.draw(st.sampled_from(["impression", "bounce", "expired"]))
                 life.comes_of(action, outcome, at)
-                _happened(sent[action.action_id], outcome)
+                _apply(sent[action.action_id], outcome)
             case who:
                 name = "ada" if who == "ada" else "cookie"
                 decision = life.happens(
@@ -118,20 +118,20 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                     if (merged or one.who == name) and not one.is_lost(confirm, hour)
                 ]
                 said = [one.offer for one in life.actions()]
-                assert said == _expected(caps, mine, hour), fates(decision)
+                assert said == _expected_treatments(caps, mine, hour), fates(decision)
                 for one in life.actions():
                     sent[one.action_id] = _Sent(one.offer, hour, name)
                     open_actions.append(one)
 
 
-def _happened(one: _Sent, outcome: str) -> None:
+def _apply(one: _Sent, outcome: str) -> None:
     if outcome == "impression":
         one.counts = one.reached = True
     elif not one.reached:
         one.counts = False
 
 
-def _expected(caps: list[_Cap], mine: list[_Sent], now: int) -> list[str]:
+def _expected_treatments(caps: list[_Cap], mine: list[_Sent], now: int) -> list[str]:
     for name in _OFFERS:
         if all(_has_room(cap, name, mine, now) for cap in caps):
             return [name]
@@ -160,7 +160,7 @@ def test_slots_of_one_decision_count_for_each_other() -> None:
     policies = {"caps": [{"cap": "once", "per": "offer", "max": 1, "window": "1d"}]}
     life = Life(world(campaigns=campaigns, policies=policies))
     decision = life.happens("Go", 0, ask=["banner", "hero"])
-    assert life.said() == ["banner"]
+    assert life.treatments() == ["banner"]
     assert fates(decision) == {"banner": "chosen", "hero": "cap once", "m": "cap once"}
 
 
@@ -174,7 +174,7 @@ def test_caps_of_a_campaign_and_of_an_offer_are_for_these_only() -> None:
     said = []
     for at in range(4):
         life.happens("Home", at, ask=["hero"])
-        said += life.said()
+        said += life.treatments()
     assert said == ["a-hero", "e-hero", "f-hero", "f-hero"]
 
 

@@ -65,7 +65,7 @@ class Owners(RuleBasedStateMachine):
         self.log.append(_Record(self.end, row, owner))
         self.end += 1
 
-    def _replayed(self, store: PartitionStore) -> Replay:
+    def _replay(self, store: PartitionStore) -> Replay:
         replay = Replay(store, self.end)
         rest = [record for record in self.log if record.at >= store.next_offset]
         if rest:
@@ -90,7 +90,7 @@ class Owners(RuleBasedStateMachine):
     @rule(worker=st.integers(0, 1))
     def takes_over(self, worker: int) -> None:
         store = self.stores[worker]
-        replay = self._replayed(store)
+        replay = self._replay(store)
         assert dict(store.scan()) == self.rows
         self.owner = replay.owner + 1
         again = replay.rows_to_write_again()
@@ -101,7 +101,7 @@ class Owners(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 1))
     def dies_before_it_has_taken_over(self, worker: int) -> None:
-        self._replayed(self.stores[worker])
+        self._replay(self.stores[worker])
         self.stores[worker].close()
         self.stores[worker] = PartitionStore(self.path / str(worker))
 
@@ -119,7 +119,7 @@ class Owners(RuleBasedStateMachine):
     @rule()
     def a_state_is_rebuilt(self) -> None:
         store = PartitionStore(self.path / "rebuilt")
-        self._replayed(store)
+        self._replay(store)
         assert dict(store.scan()) == self.rows
         store.close()
         shutil.rmtree(self.path / "rebuilt")

@@ -20,7 +20,17 @@ from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier
 from pipeline.model.stages import Segmented
 from tests.support.cases import cases
-from tests.support.deciding import ADA, Life, campaign, fates, felled, hero, offer, problems, world
+from tests.support.deciding import (
+    ADA,
+    Life,
+    campaign,
+    fates,
+    felling_rules,
+    hero,
+    offer,
+    problems,
+    world,
+)
 
 _NIGHT = {"quiet": "night", "from": "22:00", "to": "08:00", "zone": "Europe/Madrid"}
 _MAIL = {"treatment": "mail", "channel": "email", "deadline": "12h"}
@@ -41,7 +51,7 @@ def _life(*more: dict[str, Any], policies: dict[str, Any] | None = None, **parts
     return Life(world(traits=("home", "bought"), campaigns=[sales, *more], policies=rules))
 
 
-def _advanced(life: Life, to: int) -> list[Any]:
+def _advance(life: Life, to: int) -> list[Any]:
     life.emits = list(life.flow.advance(to))
     assert not life.flow.refused, life.flow.refused
     return [one.value for one in life.emits]
@@ -57,21 +67,21 @@ def test_a_message_of_the_night_goes_in_the_morning() -> None:
     assert fates(first) == {"mail": "quiet hours night"}
     [held] = first.deferred
     assert (held.until, held.deadline_at) == (_MORNING, _EVENING + 12 * 3_600_000)
-    assert life.said() == []
-    assert _advanced(life, _MORNING - 1) == []
-    [again] = _decisions(_advanced(life, _MORNING))
+    assert life.treatments() == []
+    assert _advance(life, _MORNING - 1) == []
+    [again] = _decisions(_advance(life, _MORNING))
     [action] = life.actions()
     assert (action.treatment, action.created_at) == ("mail", _MORNING)
     assert action.deadline_at == held.deadline_at
     assert again.again is not None
     assert (again.again.first, again.event_id) == (first.decision_id, first.event_id)
-    assert _advanced(life, _MORNING + 86_400_000) == []
+    assert _advance(life, _MORNING + 86_400_000) == []
 
 
 def test_a_message_is_dropped_where_its_campaign_does_not_defer() -> None:
     life = _life(defer=False)
     assert life.happens("Go", _EVENING).deferred == ()
-    assert _advanced(life, _MORNING) == []
+    assert _advance(life, _MORNING) == []
 
 
 def test_a_deadline_before_the_end_of_the_night_bounds_it() -> None:
@@ -89,9 +99,9 @@ def test_a_deadline_before_the_end_of_the_night_bounds_it() -> None:
 def test_a_morning_that_comes_too_late_sends_nothing() -> None:
     life = _life()
     life.happens("Go", _EVENING)
-    [again] = _decisions(_advanced(life, _EVENING + 12 * 3_600_000))
-    assert felled(again) == {"mail": "applicability/deadline passed"}
-    assert life.said() == []
+    [again] = _decisions(_advance(life, _EVENING + 12 * 3_600_000))
+    assert felling_rules(again) == {"mail": "applicability/deadline passed"}
+    assert life.treatments() == []
 
 
 def test_deferred_decision_uses_the_facts_of_the_morning() -> None:
@@ -99,9 +109,9 @@ def test_deferred_decision_uses_the_facts_of_the_morning() -> None:
     life = _life(eligibility=[rule])
     life.happens("Go", _EVENING)
     life.happens("Order", _EVENING + 60_000, bought="yes")
-    [again] = _decisions(_advanced(life, _MORNING))
-    assert felled(again) == {"mail": "eligibility/not-bought"}
-    assert life.said() == []
+    [again] = _decisions(_advance(life, _MORNING))
+    assert felling_rules(again) == {"mail": "eligibility/not-bought"}
+    assert life.treatments() == []
 
 
 def test_a_cap_that_was_used_up_meanwhile_holds() -> None:
@@ -110,8 +120,8 @@ def test_a_cap_that_was_used_up_meanwhile_holds() -> None:
     life = _life(page, policies={"caps": [cap]})
     life.happens("Go", _EVENING)
     life.happens("View", _EVENING + 60_000, ask=["hero"])
-    assert life.said() == ["page-hero"]
-    [again] = _decisions(_advanced(life, _MORNING))
+    assert life.treatments() == ["page-hero"]
+    [again] = _decisions(_advance(life, _MORNING))
     assert fates(again) == {"mail": "cap one-a-day"}
 
 
@@ -119,8 +129,8 @@ def test_the_newest_interaction_speaks_for_a_campaign() -> None:
     life = _life()
     for minute in range(3):
         life.happens("Go", _EVENING + minute * 60_000)
-    assert len(_decisions(_advanced(life, _MORNING))) == 1
-    assert life.said() == ["mail"]
+    assert len(_decisions(_advance(life, _MORNING))) == 1
+    assert life.treatments() == ["mail"]
 
 
 def test_a_segment_that_was_left_does_not_count_as_entered() -> None:
@@ -137,8 +147,8 @@ def test_a_segment_that_was_left_does_not_count_as_entered() -> None:
         assert life.happens("Go", _EVENING, home="away").deferred != ()
     returns.happens("Go", _EVENING + 60_000, home="here")
     for life in (stays, returns):
-        _advanced(life, _MORNING)
-    assert (stays.said(), returns.said()) == (["mail"], [])
+        _advance(life, _MORNING)
+    assert (stays.treatments(), returns.treatments()) == (["mail"], [])
 
 
 @pytest.mark.parametrize(
@@ -200,7 +210,7 @@ def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> Non
         for one in life.emits
         if isinstance(one.value, Segmented) and one.value.interaction is not None
     )
-    [again] = _decisions(_advanced(life, _MORNING))
+    [again] = _decisions(_advance(life, _MORNING))
     for one in (first, again):
         assert run_again(one, record, life.flow.rules) == one
     words = explain(again, life.flow.rules.config, "en").words
@@ -214,15 +224,15 @@ def test_complaint_cancels_a_deferral() -> None:
     life.happens("Complaint", _EVENING + 60_000)
     [gone] = [one.value for one in life.emits if isinstance(one.value, Cancellation)]
     assert (gone.action_id, gone.treatment, gone.why) == (None, "mail", "complained")
-    assert _advanced(life, _MORNING) == []
+    assert _advance(life, _MORNING) == []
 
 
 def test_complaint_cancels_no_deferral_beyond_its_scope() -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]}, purpose="service")
     life.happens("Go", _EVENING)
     life.happens("Complaint", _EVENING + 60_000)
-    _advanced(life, _MORNING)
-    assert life.said() == ["mail"]
+    _advance(life, _MORNING)
+    assert life.treatments() == ["mail"]
 
 
 @pytest.mark.parametrize("deferred_first", [True, False])
@@ -237,7 +247,7 @@ def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
         life.happens(name, at, who=who)
     life.happens("Login", _EVENING + 2 * 3_600_000, who=(*customer, *cookie))
     assert any(isinstance(one.value, Cancellation) for one in life.emits)
-    assert _decisions(_advanced(life, _MORNING)) == []
+    assert _decisions(_advance(life, _MORNING)) == []
 
 
 def test_deferral_moves_with_its_profile() -> None:
@@ -245,7 +255,7 @@ def test_deferral_moves_with_its_profile() -> None:
     cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
     life.happens("Go", _EVENING, who=(cookie,))
     life.happens("Login", _EVENING + 60_000, who=(customer, cookie))
-    [again] = _decisions(_advanced(life, _MORNING))
+    [again] = _decisions(_advance(life, _MORNING))
     [action] = life.actions()
     assert action.profile_id == again.profile_id == profile_id(customer)
 
@@ -254,7 +264,7 @@ def test_deferral_of_a_forgotten_person_is_not_sent() -> None:
     life = _life()
     life.happens("Go", _EVENING)
     list(life.flow.run(forget(ADA[0], _EVENING + 60_000)))
-    assert _decisions(_advanced(life, _MORNING)) == []
+    assert _decisions(_advance(life, _MORNING)) == []
 
 
 def test_row_with_a_deferral_is_read_as_it_was_written() -> None:

@@ -76,8 +76,8 @@ def test_timers_fire_once_across_kills(acts: list[tuple[str, str]], seed: int) -
     stream = [
         _interaction(number, name, [f"email:{who}@x"]) for number, (who, name) in enumerate(acts)
     ]
-    expected = _rested(stream, Random(seed), 0)
-    found = _rested(stream, Random(seed), 12)
+    expected = _run_to_rest(stream, Random(seed), 0)
+    found = _run_to_rest(stream, Random(seed), 12)
     last = {who: name for who, name in acts if name != "View"}
     assert found == expected
     assert _entries(expected[1]) == sum(name == "Ask" for name in last.values())
@@ -177,7 +177,7 @@ def _ran(
     return stages.states(), _outputs(logs)
 
 
-def _rested(
+def _run_to_rest(
     stream: Sequence[Interaction], random: Random, kills: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
     """Return the result after a time in which nobody comes; whoever is killed looks again at

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.cases import cases
-from tests.support.deciding import Life, felled, hero, world
+from tests.support.deciding import Life, felling_rules, hero, world
 
 _STAGES = ("eligibility", "applicability", "suitability")
 _FLAGS = ("f0", "f1", "f2", "f3")
@@ -41,7 +41,7 @@ class _Rule:
         }
         return self.owner in owners and all(own[field] == name for field, name in self.scope)
 
-    def written(self) -> dict[str, Any]:
+    def as_yaml(self) -> dict[str, Any]:
         when = {"trait": self.flag, "is": True}
         return {"rule": self.name, "when": when, "for": dict(self.scope)}
 
@@ -81,9 +81,9 @@ def _rules(draw: st.DrawFn) -> list[_Rule]:
     ]
 
 
-def _owned(rules: list[_Rule], owner: str) -> dict[str, Any]:
+def _rules_of(rules: list[_Rule], owner: str) -> dict[str, Any]:
     return {
-        stage: [one.written() for one in rules if (one.owner, one.stage) == (owner, place)]
+        stage: [one.as_yaml() for one in rules if (one.owner, one.stage) == (owner, place)]
         for place, stage in enumerate(_STAGES)
     }
 
@@ -98,12 +98,12 @@ def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
                     "value": 1,
                     "issue": _OFFERS[name][0],
                     "group": _OFFERS[name][1],
-                    "treatments": [hero(f"{name}-hero", **_owned(rules, f"treatment {name}"))],
-                    **_owned(rules, f"offer {name}"),
+                    "treatments": [hero(f"{name}-hero", **_rules_of(rules, f"treatment {name}"))],
+                    **_rules_of(rules, f"offer {name}"),
                 }
                 for name in offers
             ],
-            **_owned(rules, f"campaign {campaign}"),
+            **_rules_of(rules, f"campaign {campaign}"),
         }
         for campaign, offers in _CAMPAIGNS.items()
     ]
@@ -114,9 +114,9 @@ def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
 def test_the_first_stage_that_refuses_is_the_one_that_is_recorded(
     rules: list[_Rule], flags: dict[str, bool]
 ) -> None:
-    made = world(traits=_FLAGS, campaigns=_campaigns(rules), policies=_owned(rules, "policies"))
+    made = world(traits=_FLAGS, campaigns=_campaigns(rules), policies=_rules_of(rules, "policies"))
     decision = Life(made).happens("Home", 0, ask=["hero"], **flags)
-    fallen = felled(decision)
+    fallen = felling_rules(decision)
     assert sum(map(len, decision.rejected.values())) == len(fallen)
     candidates = {one.offer for one in decision.candidates}
     for campaign, offers in _CAMPAIGNS.items():

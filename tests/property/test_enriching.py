@@ -48,14 +48,18 @@ def _facts(one: Interaction) -> dict[str, Any]:
     }
 
 
-def _expected(stream: list[Interaction], count_bots: bool) -> dict[str, Known]:
+def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, Known]:
     counted = [one for one in stream if count_bots or one.context.user_agent != SPIDER]
     seen = [_facts(one) for one in sorted(counted, key=lambda i: (i.occurred_at, i.event_id))]
 
-    def known(name: str) -> list[Any]:
+    def known_values(name: str) -> list[Any]:
         return [one[name] for one in seen if one[name] is not None]
 
-    devices, touches, languages = known("device"), known("touch"), known("lang")
+    devices, touches, languages = (
+        known_values("device"),
+        known_values("touch"),
+        known_values("lang"),
+    )
     paid = [one["paid"] for one in seen if one["paid"] is not None and not one["unknown"]]
     found = {
         "visits": len(seen) or None,
@@ -63,7 +67,7 @@ def _expected(stream: list[Interaction], count_bots: bool) -> dict[str, Known]:
         "devices": tuple(sorted(set(devices))) or None,
         "first_touch": touches[0] if touches else None,
         "last_touch": touches[-1] if touches else None,
-        "countries": tuple(sorted(set(known("country")))) or None,
+        "countries": tuple(sorted(set(known_values("country")))) or None,
         "spent": round(sum(paid), 6) if paid else None,
         "unknown": sum(one["unknown"] for one in seen) or None,
         "on_mondays": sum(one["monday"] for one in seen) or None,
@@ -72,7 +76,7 @@ def _expected(stream: list[Interaction], count_bots: bool) -> dict[str, Known]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _declared(known: dict[str, Known]) -> dict[str, Known]:
+def _only_declared(known: dict[str, Known]) -> dict[str, Known]:
     return {name: value for name, value in known.items() if name not in _BUILT_IN}
 
 
@@ -84,7 +88,7 @@ def test_profiles_are_those_of_brute_force(stream: list[Interaction], count_bots
     profiles = {emit.value.root: emit.value for emit in emits if isinstance(emit.value, Profile)}
     for root, profile in profiles.items():
         theirs = [one for one in stream if one.identifiers[0].key == root]
-        assert _declared(profile.traits) == _expected(theirs, count_bots)
+        assert _only_declared(profile.traits) == _expected_traits(theirs, count_bots)
 
 
 @given(visits(20), st.randoms(use_true_random=False))
@@ -102,7 +106,7 @@ def test_the_order_of_arrival_and_the_shards_do_not_matter(
         shuffler.shuffle(parts)
         parts.append(merge(parts.pop(), parts.pop(), rules.config))
     found = traits(parts, stream[-1].received_at, rules.config)
-    assert _declared(found) == _expected(stream, count_bots=False)
+    assert _only_declared(found) == _expected_traits(stream, count_bots=False)
 
 
 @given(visits())

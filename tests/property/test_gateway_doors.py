@@ -105,7 +105,7 @@ _BODIES: Final = st.one_of(
 
 
 @st.composite
-def _mutated(draw: st.DrawFn) -> bytes:
+def _mutations(draw: st.DrawFn) -> bytes:
     """Return JSON with something in it that is none."""
     text = draw(_BODIES)
     at = draw(st.integers(0, len(text)))
@@ -114,12 +114,12 @@ def _mutated(draw: st.DrawFn) -> bytes:
     return text[:at] + put + text[until:]
 
 
-_RAW: Final = _BODIES | _mutated() | st.binary(max_size=100)
+_RAW: Final = _BODIES | _mutations() | st.binary(max_size=100)
 _KEYS: Final = st.sampled_from([SHOP, WEB, LOG, SERVER_KEY, "wrong", None])
 
 
 @contextmanager
-def opened() -> Iterator[Doorway]:
+def open_gateway() -> Iterator[Doorway]:
     """Provide a gateway whose stages answer probes at once."""
     with TemporaryDirectory() as folder:
         sources = (
@@ -139,7 +139,9 @@ def opened() -> Iterator[Doorway]:
         yield door
 
 
-def sent(door: Doorway, key: str | None, method: str, path: str, **parts: Any) -> httpx.Response:
+def send_request(
+    door: Doorway, key: str | None, method: str, path: str, **parts: Any
+) -> httpx.Response:
     async def send() -> httpx.Response:
         async with door.client(key) as client:
             return await client.request(method, path, **parts)
@@ -162,11 +164,13 @@ def check(answer: httpx.Response) -> Any:
 
 @given(st.sampled_from(POSTS), _KEYS, _RAW, st.booleans())
 @settings(max_examples=cases(200))
-def test_posts(path: str, key: str | None, raw: bytes, packs: bool) -> None:
-    with opened() as door:
+def test_post_is_written_or_refused_with_a_reason(
+    path: str, key: str | None, raw: bytes, packs: bool
+) -> None:
+    with open_gateway() as door:
         headers = {"content-encoding": "gzip"} if packs else {}
         content = gzip.compress(raw) if packs else raw
-        answer = sent(door, key, "POST", path, content=content, headers=headers)
+        answer = send_request(door, key, "POST", path, content=content, headers=headers)
         found = check(answer)
         written = len(door.interactions())
         if path in _MANY and answer.status_code == 200:
@@ -180,8 +184,10 @@ def test_posts(path: str, key: str | None, raw: bytes, packs: bool) -> None:
 
 
 @given(st.sampled_from(POSTS), st.binary(max_size=60), _KEYS, st.binary(max_size=200))
-def test_headers_and_packed_bodies(path: str, header: bytes, key: str | None, raw: bytes) -> None:
-    with opened() as door:
+def test_no_header_or_packed_body_is_a_fault(
+    path: str, header: bytes, key: str | None, raw: bytes
+) -> None:
+    with open_gateway() as door:
         for headers in (
             [(b"authorization", header)],
             [(b"authorization", b"Basic " + header)],
@@ -191,17 +197,17 @@ def test_headers_and_packed_bodies(path: str, header: bytes, key: str | None, ra
             [(b"content-length", b"9" * 30)],
             [(b"traceparent", header)],
         ):
-            check(sent(door, key, "POST", path, content=raw, headers=headers))
+            check(send_request(door, key, "POST", path, content=raw, headers=headers))
 
 
 @given(_MESSAGES, st.integers(-(2**63), 2**63 - 1))
-def test_outcomes_with_a_good_token(message: dict[str, Any], at: int) -> None:
-    with opened() as door:
+def test_outcome_with_a_good_token_is_no_fault(message: dict[str, Any], at: int) -> None:
+    with open_gateway() as door:
         who = Identifier("customer_id", "ana")
         token = door.tokens.sign(Claims("a", "d", who, "web", "c", "o", "t", at))
         body = json.dumps({**message, "token": token, "outcome": "click"})
         for key in (SHOP, WEB, LOG):
-            check(sent(door, key, "POST", "/v1/outcomes", content=body.encode()))
+            check(send_request(door, key, "POST", "/v1/outcomes", content=body.encode()))
 
 
 @given(
@@ -211,12 +217,14 @@ def test_outcomes_with_a_good_token(message: dict[str, Any], at: int) -> None:
     st.sampled_from([SERVER_KEY, SHOP, None]),
     st.sampled_from(["", "/export", "/more", "?x=1", "%ff", "%"]),
 )
-def test_profile_routes(
+def test_profile_routes_answer_any_namespace_and_value(
     namespace: str, value: str, method: str, key: str | None, tail: str
 ) -> None:
     space = quote(namespace.encode(errors="replace"), safe="")
-    with opened() as door:
-        check(sent(door, key, method, f"/v1/profiles/{space}/{quote(value, safe='')}{tail}"))
+    with open_gateway() as door:
+        check(
+            send_request(door, key, method, f"/v1/profiles/{space}/{quote(value, safe='')}{tail}")
+        )
 
 
 @given(
@@ -226,8 +234,8 @@ def test_profile_routes(
     | st.builds(lambda n: f"/subjects/interactions-value/versions/{quote(n)}", st.text(max_size=30))
 )
 def test_public_routes_need_no_key(path: str) -> None:
-    with opened() as door:
-        answer = sent(door, None, "GET", path)
+    with open_gateway() as door:
+        answer = send_request(door, None, "GET", path)
         assert answer.status_code < 500
         if path != "/metrics":
             answer.json()
@@ -236,8 +244,8 @@ def test_public_routes_need_no_key(path: str) -> None:
 
 
 @given(_RAW)
-def test_schema_lookups(raw: bytes) -> None:
-    with opened() as door:
-        answer = sent(door, None, "POST", "/subjects/interactions-value", content=raw)
+def test_schema_lookup_answers_any_body(raw: bytes) -> None:
+    with open_gateway() as door:
+        answer = send_request(door, None, "POST", "/subjects/interactions-value", content=raw)
         assert answer.status_code < 500
         answer.json()

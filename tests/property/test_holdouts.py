@@ -40,7 +40,8 @@ def _ask(life: Life, at: int) -> Decision:
 def test_a_share_of_customers_is_held_out() -> None:
     rules = _world(0.2)
     said = [
-        bool(_ask(life, 0) and life.said()) for life in (_customer(n, rules) for n in range(600))
+        bool(_ask(life, 0) and life.treatments())
+        for life in (_customer(n, rules) for n in range(600))
     ]
     assert 0.15 < said.count(False) / len(said) < 0.25
 
@@ -57,7 +58,7 @@ def test_the_hash_draws_every_share_and_each_holdout_by_itself() -> None:
         assert abs(len(one & other) / len(people) - share * share) < 0.02
 
 
-def _held(rules: Rules) -> Life:
+def _held_out_customer(rules: Rules) -> Life:
     return next(
         life
         for life in (_customer(n, rules) for n in range(1_000))
@@ -66,7 +67,7 @@ def _held(rules: Rules) -> Life:
 
 
 def test_held_out_customers_are_decided_for_and_use_no_cap() -> None:
-    life = _held(_world(0.1))
+    life = _held_out_customer(_world(0.1))
     for at in range(1, 4):
         decision = _ask(life, at)
         [choice] = decision.choices
@@ -77,13 +78,13 @@ def test_held_out_customers_are_decided_for_and_use_no_cap() -> None:
         }
         assert decision.holdouts == (Assignment("global", True, 0),)
         assert not decision.contacts
-        assert not life.said()
+        assert not life.treatments()
 
 
 def test_transactional_message_goes_to_a_held_out_customer() -> None:
-    life = _held(_world(0.1))
+    life = _held_out_customer(_world(0.1))
     decision = life.happens("Go", 5)
-    assert life.said() == ["notice-email"]
+    assert life.treatments() == ["notice-email"]
     assert decision.choices[0].holdout is None
 
 
@@ -92,7 +93,7 @@ def test_a_holdout_of_an_issue_leaves_the_others_alone() -> None:
     for life in (_customer(n, rules) for n in range(20)):
         first, second = _ask(life, 0), _ask(life, 1)
         if first.choices[0].holdout is None:
-            assert life.said() == ["care-hero"]  # the sale is capped
+            assert life.treatments() == ["care-hero"]  # the sale is capped
         else:
             assert first.choices[0].would_be == second.choices[0].would_be == "sale-hero"
             assert first.choices[0].treatment == "care-hero"
@@ -226,7 +227,7 @@ def test_holdout_is_drawn_only_when_a_message_would_be_sent() -> None:
 
 
 def test_the_draw_stays_whatever_the_share_becomes() -> None:
-    life = _held(_world(0.1))
+    life = _held_out_customer(_world(0.1))
     life.flow.rules = _world(0.000001)
     assert _ask(life, 9).choices[0].holdout == "global"
 

@@ -60,7 +60,7 @@ def parents(stream: list[Record]) -> dict[str, str]:
         if isinstance(one, IdentityChange):
             continue
         rule = "alias" if one.kind == "alias" else "together"
-        strongest, *weaker = named(one)
+        strongest, *weaker = names_of(one)
         for name in weaker:
             linked = name.namespace != strongest.namespace or rule == "alias"
             if linked and one.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
@@ -69,7 +69,7 @@ def parents(stream: list[Record]) -> dict[str, str]:
     return {name: max(every)[-1] for name, every in shown.items()}
 
 
-def named(interaction: Interaction) -> list[Identifier]:
+def names_of(interaction: Interaction) -> list[Identifier]:
     """Return each identifier once in its normal form, the strongest first."""
     meant = {replace(one, value=one.value.strip()) for one in interaction.identifiers}
     lower = {replace(o, value=o.value.lower()) if o.namespace == "email" else o for o in meant}
@@ -80,7 +80,7 @@ def roots(stream: list[Record]) -> dict[str, str]:
     """Return everybody's top, found by networkx: the one of each tree that follows nobody."""
     forest = networkx.DiGraph(parents(stream).items())
     came = [one for one in stream if isinstance(one, Interaction)]
-    forest.add_nodes_from(name.key for one in came for name in named(one))
+    forest.add_nodes_from(name.key for one in came for name in names_of(one))
     assert networkx.is_directed_acyclic_graph(forest)
     found = {}
     for tree in networkx.weakly_connected_components(forest):

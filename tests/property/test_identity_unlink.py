@@ -28,29 +28,29 @@ def unlinks(draw: st.DrawFn, minute: int) -> IdentityChange:
     return unlink(one.key, other.key, minute * MINUTE_MS)
 
 
-def _came(minute: int, *names: str) -> Interaction:
+def _order(minute: int, *names: str) -> Interaction:
     at = minute * MINUTE_MS
     who = tuple(map(Identifier.parse, names))
     return Interaction(f"e{minute}", "track", "Order", "web", "shop", at, at, who)
 
 
 _NEXT_OWNER = [
-    _came(1, "email:x", "cookie:k"),
-    _came(2, "customer_id:B", "cookie:k"),
-    _came(3, "customer_id:A", "cookie:k"),
-    _came(4, "cookie:k"),
+    _order(1, "email:x", "cookie:k"),
+    _order(2, "customer_id:B", "cookie:k"),
+    _order(3, "customer_id:A", "cookie:k"),
+    _order(4, "cookie:k"),
     unlink("cookie:k", "customer_id:A", 5 * MINUTE_MS),
 ]
 """The cookie's shard as A's goes to B, who claimed it next, not to its first owner."""
 
 _LINKED_AGAIN = [
-    _came(1, "customer_id:A", "cookie:k"),
-    _came(2, "cookie:k"),
+    _order(1, "customer_id:A", "cookie:k"),
+    _order(2, "cookie:k"),
     unlink("customer_id:A", "cookie:k", 3 * MINUTE_MS),
-    _came(4, "customer_id:B", "cookie:k"),
-    _came(5, "cookie:k"),
-    _came(6, "customer_id:A", "cookie:k"),
-    _came(7, "cookie:k"),
+    _order(4, "customer_id:B", "cookie:k"),
+    _order(5, "cookie:k"),
+    _order(6, "customer_id:A", "cookie:k"),
+    _order(7, "cookie:k"),
 ]
 """A new link brings nothing back of what went with the old one."""
 
@@ -80,10 +80,10 @@ def _each_is_named_by_its_own_profile_only(seen: Seen) -> None:
 
 
 _OLDER_THAN_THE_EVIDENCE = [
-    _came(1, "customer_id:A", "cookie:k"),
-    _came(2, "cookie:k"),
-    _came(3, "customer_id:B", "cookie:k"),
-    _came(4, "cookie:k"),
+    _order(1, "customer_id:A", "cookie:k"),
+    _order(2, "cookie:k"),
+    _order(3, "customer_id:B", "cookie:k"),
+    _order(4, "cookie:k"),
     unlink("customer_id:B", "cookie:k", 2 * MINUTE_MS),
 ]
 """The link with B was shown since: what the cookie did as B's stays B's."""
@@ -100,9 +100,9 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
         if draw(st.booleans()):
             customer = f"customer_id:{draw(st.integers(1, 8))}"
             shown.setdefault(customer, []).append(minute)
-            stream.append(_came(minute, customer, "cookie:k"))
+            stream.append(_order(minute, customer, "cookie:k"))
         else:
-            stream.append(_came(minute, "cookie:k"))
+            stream.append(_order(minute, "cookie:k"))
     for number in range(1, 9):
         customer = f"customer_id:{number}"
         if draw(st.booleans()):

@@ -54,19 +54,19 @@ def _read(
         return rows, None
 
 
-def _sent(rows: Iterable[FileRow | UnreadableRow]) -> tuple[SendReport, list[Interaction]]:
+def _send(rows: Iterable[FileRow | UnreadableRow]) -> tuple[SendReport, list[Interaction]]:
     taken: list[Interaction] = []
     reading = RowIntake(plain_rules().config, _SOURCE, _MAX, _NOW, RowIds("f"))
     return send_rows(rows, reading, taken.append, lambda _: None), taken
 
 
-def _accounted(rows: list[FileRow | UnreadableRow]) -> SendReport:
-    report, taken = _sent(rows)
+def _check_accounted(rows: list[FileRow | UnreadableRow]) -> SendReport:
+    report, taken = _send(rows)
     assert report.sent == len(taken)
     assert report.sent + report.refused == sum(
         row.rows if isinstance(row, UnreadableRow) else 1 for row in rows
     )
-    assert _sent(rows) == (report, taken)
+    assert _send(rows) == (report, taken)
     return report
 
 
@@ -91,7 +91,7 @@ def test_written_csv_is_read_back_row_by_row(
     for record, cells in zip(found, expected, strict=True):
         assert record.get("type", "") == cells[0]
         assert record.get("anonymousId", "") == cells[1]
-    _accounted(rows)
+    _check_accounted(rows)
 
 
 _GOOD = b"page,c,1\n"
@@ -109,7 +109,7 @@ def test_csv_is_read_to_its_end_whatever_stands_between_good_rows(
     body = b"".join(part + b'\n"\n' + _GOOD for part in noise) + _GOOD
     rows, error = _read("a.csv", ",".join(_HEADER).encode() + b"\n" + body)
     assert error is None
-    report = _accounted(rows)
+    report = _check_accounted(rows)
     assert report.sent >= 1
     lines = [row.line for row in rows]
     assert lines == sorted(set(lines))
@@ -119,7 +119,7 @@ def test_csv_is_read_to_its_end_whatever_stands_between_good_rows(
 def test_no_bytes_are_too_odd_for_any_format(content: bytes) -> None:
     for name in ("a.csv", "a.tsv", "a.ndjson", "a.parquet"):
         rows, _ = _read(name, content)
-        _accounted(rows)
+        _check_accounted(rows)
 
 
 _json = st.recursive(
@@ -144,15 +144,15 @@ _records = st.fixed_dictionaries(
 
 @given(st.lists(_records | _json, max_size=6), st.booleans())
 def test_every_line_of_ndjson_is_a_row(records: list[Any], ends: bool) -> None:
-    lines = [_encoded(record) for record in records]
+    lines = [_encode(record) for record in records]
     rows, error = _read("a.ndjson", b"\n".join(lines) + (b"\n" if ends else b""))
     assert error is None
     assert len(rows) == len(lines)
     assert [row.line for row in rows] == list(range(1, len(lines) + 1))
-    _accounted(rows)
+    _check_accounted(rows)
 
 
-def _encoded(record: Any) -> bytes:
+def _encode(record: Any) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")
 
 
@@ -196,7 +196,7 @@ def test_every_row_of_parquet_is_a_row_whatever_its_types(columns: dict[str, Any
     rows, error = _read("a.parquet", buffer.getvalue())
     assert error is None
     assert [row.line for row in rows] == list(range(1, table.num_rows + 1))
-    _accounted(rows)
+    _check_accounted(rows)
 
 
 @given(st.data())
@@ -208,7 +208,7 @@ def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject
     for place in data.draw(st.lists(st.integers(4, len(content) - 1), min_size=1, max_size=3)):
         content[place] = data.draw(st.integers(0, 255))
     read, error = _read("a.parquet", bytes(content))
-    report = _accounted(read)
+    report = _check_accounted(read)
     if error is None:
         told = pq.ParquetFile(io.BytesIO(bytes(content))).metadata
         groups = [told.row_group(group).num_rows for group in range(told.num_row_groups)]
@@ -222,4 +222,4 @@ def test_many_bad_quotes_do_not_take_long() -> None:
         rows, error = _read("a.csv", ",".join(_HEADER).encode() + b"\n" + line * 5_000)
         assert error is None
         assert rows
-        _accounted(list(takewhile(lambda row: row.line < 500, rows)))
+        _check_accounted(list(takewhile(lambda row: row.line < 500, rows)))

@@ -15,7 +15,7 @@ from pipeline.learner.ledger import EvidenceLedger
 from pipeline.model.decision import Choice, Decision, Feedback
 from pipeline.model.interaction import Context
 from tests.support.deciding import CHANNELS, Life, campaign, hero, offer, world
-from tests.support.learning import counted
+from tests.support.learning import count_feedback
 
 _HOUR: Final = 3_600_000
 _LONG: Final = 10**15
@@ -61,7 +61,7 @@ def test_killed_anywhere_the_ledger_has_each_message_once(
             if tally.tried
         }
         ledger.close()
-    assert found == counted(decisions)
+    assert found == count_feedback(decisions)
 
 
 def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
@@ -86,7 +86,7 @@ def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
         found = {(arm[2], arm[3]): (t.tried, t.reached) for arm, t in after.tallies.items()}
         assert after.state.number == 7
         after.close()
-    assert found == counted(log)
+    assert found == count_feedback(log)
 
 
 def test_evidence_of_one_half_life_ago_weighs_half() -> None:

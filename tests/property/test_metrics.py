@@ -93,7 +93,7 @@ def _metrics(shards: Sequence[Shard], now: int) -> dict[str, Known]:
     return {name: value for name, value in known.items() if name in declared}
 
 
-def _expected(stream: Iterable[Interaction], now: int) -> dict[str, Known]:
+def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Known]:
     found: dict[str, Known] = {}
     orders = sorted((one for one in stream if one.name == "Order"), key=_when)
     for name, window in _WINDOWS.items():
@@ -165,7 +165,9 @@ def test_every_metric_is_that_of_first_principles_at_every_point(
     names = [data.draw(st.sampled_from("ab")) for _ in stream]
     for count, one in enumerate(stream, start=1):
         shards = _shards(zip(names[:count], stream[:count], strict=True))
-        assert _same(_metrics(shards, one.received_at), _expected(stream[:count], one.received_at))
+        assert _same(
+            _metrics(shards, one.received_at), _expected_metrics(stream[:count], one.received_at)
+        )
 
 
 @given(streams(), st.lists(st.integers(0, 7_000), min_size=1, max_size=5))
@@ -181,7 +183,7 @@ def test_metrics_change_by_time_only_at_the_named_moments(
         assert then > now
         assert _same(_metrics(shards, then - 1), known)
         now, known = then, _metrics(shards, then)
-        assert _same(known, _expected(stream, now))
+        assert _same(known, _expected_metrics(stream, now))
     assert _same(_metrics(shards, until), known)
 
 
@@ -229,7 +231,7 @@ def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random
     shards = _shards((shuffler.choice("abc"), one) for one in stream)
     for now in range(_LAST, _LAST + 6_200, 101):
         found = _metrics(shards, now)
-        least = _expected(stream, now)
-        most = _expected(stream, now - pane)
+        least = _expected_metrics(stream, now)
+        most = _expected_metrics(stream, now - pane)
         for name in ("count_long", "sum_long"):
             assert least[name] <= found[name] <= most[name]  # type: ignore[operator]

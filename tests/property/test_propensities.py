@@ -50,7 +50,7 @@ def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:
         yield next(one.value for one in outcome.emits if isinstance(one.value, Decision))
 
 
-def _said(choice: Choice) -> str:
+def _chosen_treatment(choice: Choice) -> str:
     return choice.treatment or "nothing"
 
 
@@ -59,7 +59,7 @@ def _before(choice: Choice, decision: Decision) -> tuple[str, ...]:
     placement, _, place = choice.slot.partition("#")
     earlier = range(1, int(place or 1))
     slots = {placement if one == 1 else f"{placement}#{one}" for one in earlier}
-    return tuple(_said(one) for one in decision.choices if one.slot in slots)
+    return tuple(_chosen_treatment(one) for one in decision.choices if one.slot in slots)
 
 
 def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
@@ -72,8 +72,8 @@ def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
         for one in decision.choices:
             given = one.slot, _before(one, decision)
             opened[given] += 1
-            counts[(*given, _said(one))] += 1
-            logged[(*given, _said(one))].add(one.propensity)
+            counts[(*given, _chosen_treatment(one))] += 1
+            logged[(*given, _chosen_treatment(one))].add(one.propensity)
     got: defaultdict[str, set[str]] = defaultdict(set)
     for (slot, before, said), count in counts.items():
         [propensity] = logged[slot, before, said]
@@ -96,16 +96,16 @@ def _hero_world(*offers: Mapping[str, Any], **learning: Any) -> Rules:
     )
 
 
-def test_placement_that_asks_for_one() -> None:
+def test_propensities_hold_for_one_place() -> None:
     rules = _hero_world(*_offers("a", "b", "c"), ramp=0)
     rules = _with_evidence(rules, a=(80.0, 9.0, 80), b=(40.0, 5.0, 40))
     decisions = list(_decisions(rules, {"hero": 1}))
     assert _assert_calibrated(decisions) == {"hero": {"a", "b", "c", "nothing"}}
-    chances = {_said(one.choices[0]): one.choices[0].propensity for one in decisions}
+    chances = {_chosen_treatment(one.choices[0]): one.choices[0].propensity for one in decisions}
     assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
 
 
-def test_placement_that_asks_for_several() -> None:
+def test_propensities_hold_for_several_places() -> None:
     rules = _hero_world(*_offers("a", "b", "c", "d"), ramp=0, explore=0.1)
     rules = _with_evidence(rules, a=(80.0, 12.0, 80), b=(40.0, 5.0, 40))
     got = _assert_calibrated(list(_decisions(rules, {"hero": 3})))
@@ -120,12 +120,12 @@ def test_new_offers_ramp_up_and_others_have_a_fixed_score() -> None:
     rules = _with_evidence(rules, a=(300.0, 33.0, 300), b=(20.0, 6.0, 20))
     decisions = list(_decisions(rules, {"hero": 1}))
     assert _assert_calibrated(decisions)["hero"] == {"a", "b", "plain", "nothing"}
-    chances = {_said(one.choices[0]): one.choices[0].propensity for one in decisions}
+    chances = {_chosen_treatment(one.choices[0]): one.choices[0].propensity for one in decisions}
     assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
     assert chances["b"] < 0.22  # a fifth of choices at most, and what is explored
 
 
-def test_a_placement_with_many_candidates() -> None:
+def test_propensities_hold_among_many_candidates() -> None:
     # More than the strongest rivals, which are looked at first.
     names = [f"t{number:02}" for number in range(40)]
     offers = [offer(name, 8 + number / 8, hero(name, p=0.1)) for number, name in enumerate(names)]
@@ -152,7 +152,7 @@ def test_a_placement_that_nobody_competes_for_says_nothing_for_sure() -> None:
         assert decision.choices[0] == Choice("banner", "web")
 
 
-def _sent(name: str, *channels: str, **parts: Any) -> dict[str, Any]:
+def _campaign(name: str, *channels: str, **parts: Any) -> dict[str, Any]:
     made = [{"treatment": f"{name}-{one}", "channel": one, "p": 0.2} for one in channels]
     return campaign(name, offer(name, 20, *made), goal=_GOAL, **parts)
 
@@ -162,13 +162,13 @@ _ONE_A_DAY: Final = {"cap": "one-a-day", "per": "all", "max": 1, "window": "1d"}
 
 
 @pytest.mark.parametrize("caps", [[], [_ONE_A_DAY]], ids=["free", "capped"])
-def test_messages_of_several_campaigns_on_several_channels(caps: list[Mapping[str, Any]]) -> None:
+def test_propensities_hold_for_campaigns_that_share_channels(caps: list[Mapping[str, Any]]) -> None:
     rules = world(
         channels={"channels": list(_THREE)},
         campaigns=[
-            _sent("first", "email", "sms", "call"),
-            _sent("second", "email", "sms", holdout=0.999),
-            _sent("third", "sms"),
+            _campaign("first", "email", "sms", "call"),
+            _campaign("second", "email", "sms", holdout=0.999),
+            _campaign("third", "sms"),
         ],
         policies={"learning": {"ramp": 0}, "caps": caps},
     )

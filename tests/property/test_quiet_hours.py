@@ -1,4 +1,4 @@
-"""Nobody is written to in their night, wherever they are and whatever their clocks do."""
+"""Quiet hours hold by each customer's own clock, also when it changes to summer time."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -50,7 +50,7 @@ def test_the_night_has_the_bounds_of_the_local_clock(at: str, quiet: bool) -> No
 def test_requests_and_transactional_messages_pass_quiet_hours() -> None:
     life = _life()
     life.happens("Go", _ms("2024-01-01T23:00:00+00:00"), ask=["hero"])
-    assert sorted(life.said()) == ["page-hero", "receipt-email"]
+    assert sorted(life.treatments()) == ["page-hero", "receipt-email"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_customers_zone_precedes_the_devices_and_that_the_default(
     noon = _ms("2024-01-15T15:00:00+00:00")  # midnight in Tokyo
     properties = {} if home is None else {"home": home}
     life.happens("Go", noon, zone=context, **properties)
-    assert ("o-email" not in life.said()) is quiet
+    assert ("o-email" not in life.treatments()) is quiet
 
 
 @settings(max_examples=cases(100), deadline=None)
@@ -91,7 +91,7 @@ def test_zone_without_daylight_saving_is_plain_arithmetic(
     since = (local.hour * 60 + local.minute - begins) % 1440
     at = round(moment.replace(tzinfo=UTC).timestamp() * 1000)
     life.happens("Go", at)
-    assert ("o-email" not in life.said()) is (since < length)
+    assert ("o-email" not in life.treatments()) is (since < length)
 
 
 def _clock(minute: int) -> str:

@@ -40,7 +40,7 @@ from tests.support.segment_streams import LAST, LATELY, WINDOWS, configuration, 
 from tests.support.worlds import rules
 
 Change = tuple[int, str, str, str]
-"""At, profile root, segment, entered or exited."""
+"""Time, profile root, segment, and `entered` or `exited`."""
 
 
 def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) -> Counter[Change]:
@@ -98,11 +98,11 @@ def _verdict(condition: Condition, facts: Facts) -> bool | None:
         case Not(part):
             return _not(_verdict(part, facts))
         case Compare(subject, checks):
-            return _all([_checked(Compare(subject, (check,)), facts) for check in checks])
+            return _all([_check(Compare(subject, (check,)), facts) for check in checks])
     return _test_of(condition)(facts)
 
 
-def _checked(compare: Compare, facts: Facts) -> bool | None:
+def _check(compare: Compare, facts: Facts) -> bool | None:
     sides = (compare.subject, compare.checks[0].operand)
     asked = any(isinstance(side, Property | EventField) for side in sides)
     return None if asked and facts.interaction is None else _test_of(compare)(facts)
@@ -164,7 +164,7 @@ def _fits(condition: Condition, interaction: Interaction) -> bool:
     raise AssertionError(condition)
 
 
-def told(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
+def changes_of(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
     found = []
     for emit in emits:
         if isinstance(emit.value, Segmented) and emit.value.identity is not None:
@@ -192,7 +192,7 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
         emits += flow.run(one)
     emits += flow.advance(end)
     assert not flow.refused
-    found = told(emits, {})
+    found = changes_of(emits, {})
     assert Counter(found) == brute_force(stream, world.config, end)
 
 
@@ -262,4 +262,4 @@ def test_timers_of_one_moment_change_segments_together() -> None:
     emits = [emit for one in stream for emit in flow.run(one)]
     emits += flow.advance(LAST)
     assert not brute_force(stream, world.config, LAST)
-    assert not told(emits, {})
+    assert not changes_of(emits, {})

@@ -16,7 +16,7 @@ _KEYS = st.sampled_from([b"a", b"aa", b"ab", b"b", b""])
 _PREFIXES = st.sampled_from([b"", b"a", b"aa", b"c"])
 
 
-def _replayed(log: Log) -> dict[bytes, bytes]:
+def _replay(log: Log) -> dict[bytes, bytes]:
     rows: dict[bytes, bytes] = {}
     for key, value in log:
         if value is None:
@@ -74,7 +74,7 @@ class StoreAgainstLog(RuleBasedStateMachine):
         self.store.close()
         self.store = PartitionStore(self.path / "0")
         start = self.store.next_offset
-        assert dict(self.store.scan()) == _replayed(self.log[:start])
+        assert dict(self.store.scan()) == _replay(self.log[:start])
         end = start + round((len(self.log) - start) * acknowledged)
         self.log = self.log[:end]
         self.store.restore(self.log[start:], end)
@@ -89,12 +89,12 @@ class StoreAgainstLog(RuleBasedStateMachine):
 
     @rule(prefix=_PREFIXES)
     def scan_in_key_order(self, prefix: bytes) -> None:
-        rows = [item for item in _replayed(self.log).items() if item[0].startswith(prefix)]
+        rows = [item for item in _replay(self.log).items() if item[0].startswith(prefix)]
         assert list(self.store.scan(prefix)) == sorted(rows)
 
     @invariant()
     def every_write_is_visible(self) -> None:
-        rows = _replayed(self.log)
+        rows = _replay(self.log)
         for key in (b"a", b"aa", b"ab", b"b", b""):
             assert self.store.get(key) == rows.get(key)
 

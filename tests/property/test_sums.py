@@ -53,7 +53,7 @@ def _apply(prices: Iterable[Scalar], shard: Shard | None = None) -> Shard:
     return _STATE.decode(msgspec.msgpack.encode(shard))
 
 
-def _known(shards: Sequence[Shard]) -> dict[str, str]:
+def _traits_of(shards: Sequence[Shard]) -> dict[str, str]:
     known: dict[str, Known] = traits(shards, 1_000, _CONFIG)
     return {name: repr(value) for name, value in known.items() if name.startswith(_RULES)}
 
@@ -79,10 +79,10 @@ def test_order_and_shards_do_not_change_a_sum(
     shuffler.shuffle(shuffled)
     cut = shuffler.randrange(len(shuffled) + 1)
     halves = [_apply(half) for half in (shuffled[:cut], shuffled[cut:]) if half]
-    expected = _known((_apply(prices),))
-    assert _known((_apply(shuffled),)) == expected
-    assert _known(halves) == expected
-    assert _known((reduce(lambda a, b: merge(a, b, _CONFIG), halves),)) == expected
+    expected = _traits_of((_apply(prices),))
+    assert _traits_of((_apply(shuffled),)) == expected
+    assert _traits_of(halves) == expected
+    assert _traits_of((reduce(lambda a, b: merge(a, b, _CONFIG), halves),)) == expected
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import DAY_MS, MINUTE_MS, SECOND_MS
 from tests.support.cases import cases
-from tests.support.deciding import ADA, Life, campaign, fates, felled, hero, offer, world
+from tests.support.deciding import ADA, Life, campaign, fates, felling_rules, hero, offer, world
 
 _OFFERS = (
     offer("gold", 9, hero("gold-hero"), issue="cards"),
@@ -50,7 +50,7 @@ def test_after_a_complaint_sales_are_silent_until_its_time_has_passed(
     life = _life(_COMPLAINT)
     life.happens("Complaint", DAY_MS)
     decision = life.happens("Home", DAY_MS + after_ms, ask=["hero"])
-    assert life.said() == ([] if silent else ["gold-hero"])
+    assert life.treatments() == ([] if silent else ["gold-hero"])
     assert (fates(decision)["gold-hero"] == "suppression complaint") is silent
 
 
@@ -58,44 +58,44 @@ def test_a_complaint_silences_marketing_only() -> None:
     life = _life(_COMPLAINT)
     life.happens("Complaint", DAY_MS)
     life.happens("Buy", DAY_MS + 1, ask=["hero"])
-    assert sorted(life.said()) == ["help-email", "receipt-email"]
+    assert sorted(life.treatments()) == ["help-email", "receipt-email"]
 
 
 def test_complaint_silences_from_its_moment_on() -> None:
     life = _life(_COMPLAINT)
     life.happens("Complaint", DAY_MS + 4 * MINUTE_MS, occurred=DAY_MS)
     life.happens("Home", DAY_MS + 5 * MINUTE_MS - 1, ask=["hero"])
-    assert not life.said()
+    assert not life.treatments()
     life.happens("Home", DAY_MS + 5 * MINUTE_MS, ask=["hero"])
-    assert life.said() == ["gold-hero"]
+    assert life.treatments() == ["gold-hero"]
 
 
 def test_interaction_is_silenced_by_its_own_suppression() -> None:
     life = _life({**_COMPLAINT, "when": {"name": "Home"}})
     life.happens("Home", 0, ask=["hero"])
-    assert not life.said()
+    assert not life.treatments()
 
 
 def test_a_complaint_before_two_identities_merged_counts() -> None:
     life = _life(_COMPLAINT)
     life.happens("Complaint", DAY_MS, who=ADA)
     life.happens("Home", DAY_MS + 1, who=_COOKIE, ask=["hero"])
-    assert life.said() == ["gold-hero"]
+    assert life.treatments() == ["gold-hero"]
     life.happens("Login", DAY_MS + 2, who=(*ADA, *_COOKIE))
     life.happens("Home", DAY_MS + 3, who=_COOKIE, ask=["hero"])
-    assert not life.said()
+    assert not life.treatments()
 
 
 def test_a_failed_credit_check_silences_cards_for_ninety_days() -> None:
     life = _life(_CREDIT)
     life.happens("Credit Check Failed", 0)
     decision = life.happens("Home", 100, ask=["hero"])
-    assert life.said() == ["house-hero"]
+    assert life.treatments() == ["house-hero"]
     assert fates(decision)["gold-hero"] == "suppression credit"
     life.happens("Home", 90 * DAY_MS - 1, ask=["hero"])
-    assert life.said() == ["house-hero"]
+    assert life.treatments() == ["house-hero"]
     life.happens("Home", 90 * DAY_MS, ask=["hero"])
-    assert life.said() == ["gold-hero"]
+    assert life.treatments() == ["gold-hero"]
 
 
 _times = st.lists(st.integers(0, 60), min_size=1, max_size=25)
@@ -151,6 +151,6 @@ def test_by_its_group_one_offer_silences_another() -> None:
     life.happens("Home", 0, ask=["hero"])
     life.comes_of(life.actions()[0], "dismiss", 1)
     decision = life.happens("Home", 2, ask=["hero"])
-    assert life.said() == ["c-hero"]
+    assert life.treatments() == ["c-hero"]
     assert fates(decision)["b-hero"] == "suppression no"
-    assert not felled(decision)
+    assert not felling_rules(decision)

@@ -81,7 +81,7 @@ class _Story:
         mine = self.timer_stage.fired[self.since :]
         assert fired <= min(WINDOW, max(_CONGESTED - waiting, _FEW))
         assert self.lost or len(set(mine)) == len(mine), "fired twice"
-        assert self.lost or len(self.timer_stage.armed().intersection(mine)) <= WINDOW
+        assert self.lost or len(self.timer_stage.armed_timers().intersection(mine)) <= WINDOW
 
     def _lose_timers(self, most: int) -> None:
         """Lose timer records, but no input of a person."""

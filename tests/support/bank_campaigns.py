@@ -15,7 +15,7 @@ from pipeline.simulate.customers import customer
 from pipeline.simulate.diary import Diary
 from pipeline.simulate.life import meet_sales
 from pipeline.simulate.offers import NOTHING, SALES, WINDOW_MS, BankOffer
-from tests.support.replayed import decision, event, told
+from tests.support.replayed import as_segmented, decision, event
 
 OFFERS = {one.offer: one for one in SALES}
 GOALS: tuple[CampaignGoal, ...] = tuple(
@@ -65,14 +65,14 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
         if one.name in goals:
             value = OFFERS[goals[one.name]].value
             happened = event(event_id, one.name, one.at, value=value)
-            records.segmented.append(told(name, happened, members))
+            records.segmented.append(as_segmented(name, happened, members))
         if one.name not in (SENT, SEEN, CLICKED, WITHHELD):
             continue
         offer = OFFERS[str(one.properties["offer"])]
         asked = f"{name}-{offer.offer}"
         if one.name in _OUTCOMES:
             outcome = event(event_id, _OUTCOMES[one.name], one.at, action_id=f"a-{asked}")
-            records.segmented.append(told(name, outcome, members))
+            records.segmented.append(as_segmented(name, outcome, members))
             continue
         held = one.name == WITHHELD
         channel = _turn(asked, offer) if held else str(one.properties["channel"])
@@ -81,7 +81,7 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
             BankMeeting(name, offer, at, held, channel, reached.get(offer.offer))
         )
         records.decisions.append(_decision(asked, name, records.meetings[-1]))
-        records.segmented.append(told(name, _occasion(asked, at), members))
+        records.segmented.append(as_segmented(name, _occasion(asked, at), members))
 
 
 def _decision(asked: str, name: str, met: BankMeeting) -> Decision:

@@ -119,7 +119,7 @@ def ends(bootstrap: str, topic: str, partitions: int) -> list[int]:
     return found
 
 
-def committed(bootstrap: str, group: str, topic: str, partitions: int) -> list[int]:
+def committed_offsets(bootstrap: str, group: str, topic: str, partitions: int) -> list[int]:
     """Return the committed offsets; 0 where there is none."""
     consumer = _consumer(bootstrap, group)
     wanted = [TopicPartition(topic, number) for number in range(partitions)]
@@ -131,7 +131,7 @@ def committed(bootstrap: str, group: str, topic: str, partitions: int) -> list[i
 def all_committed(plan: Plan) -> bool:
     """Return whether every hop has committed all of its input."""
     return all(
-        committed(plan.bootstrap, f"{plan.prefix}.hop{hop}", topic, plan.partitions)
+        committed_offsets(plan.bootstrap, f"{plan.prefix}.hop{hop}", topic, plan.partitions)
         == ends(plan.bootstrap, topic, plan.partitions)
         for hop in range(plan.hops)
         for topic in [f"{plan.prefix}.{hop}"]

@@ -96,11 +96,11 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
         print("READY", flush=True)
 
     @app.on_partitions_assigned.connect
-    async def given(_: App, assigned: set[TP], **__: object) -> None:
+    async def on_given(_: App, assigned: set[TP], **__: object) -> None:
         print(f"{GIVEN} hop{number}", *sorted(tp.partition for tp in assigned), flush=True)
 
     @app.on_partitions_revoked.connect
-    async def taken(_: App, revoked: set[TP], **__: object) -> None:
+    async def on_taken(_: App, revoked: set[TP], **__: object) -> None:
         print(f"{TAKEN} hop{number}", *sorted(tp.partition for tp in revoked), flush=True)
 
     return app

@@ -39,7 +39,7 @@ class ChoiceWorld:
     drawn: bool = True
 
 
-def recommended(world: ChoiceWorld, adjust: tuple[str, ...] = ()) -> Recommendations:
+def recommend_in(world: ChoiceWorld, adjust: tuple[str, ...] = ()) -> Recommendations:
     """Return what is recommended in a world."""
     chance = np.random.default_rng(world.seed)
     rows = tuple(_rows(world, chance, step) for step in world.effects)
@@ -71,12 +71,12 @@ def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceR
 def told_without_effect(seeds: range, customers: int, base: float) -> int:
     """Return in how many worlds where nothing matters something is recommended."""
     worlds = (ChoiceWorld(seed, _NONE, customers, base) for seed in seeds)
-    return sum(bool(recommended(one, ("group",)).changes) for one in worlds)
+    return sum(bool(recommend_in(one, ("group",)).changes) for one in worlds)
 
 
 def told_rightly(seeds: range) -> int:
     """Return in how many worlds every step with an effect, and no other, gets its best channel."""
-    found = (recommended(ChoiceWorld(seed, _STATED, 1_200)).journey for seed in seeds)
+    found = (recommend_in(ChoiceWorld(seed, _STATED, 1_200)).journey for seed in seeds)
     return sum({one.step: one.channel for one in steps} == _BEST for steps in found)
 
 
@@ -86,4 +86,4 @@ def told_despite_groups(seeds: range) -> list[str | None]:
     shares = ((0.25, 0.05, 0.45, 0.25), (0.05, 0.80, 0.05, 0.10))
     effects = {"terms": (0.0, 0.0, 0.25, 0.0)}
     worlds = (ChoiceWorld(one, effects, 6_000, 0.1, shares, (0.0, 0.4)) for one in seeds)
-    return [recommended(one).journey[0].channel for one in worlds]
+    return [recommend_in(one).journey[0].channel for one in worlds]

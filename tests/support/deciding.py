@@ -135,8 +135,8 @@ class Life:
             one.placement: [action.treatment for action in one.actions] for one in reply.answers
         }
 
-    def said(self) -> list[str]:
-        """Return the treatments of these."""
+    def treatments(self) -> list[str]:
+        """Return the treatments of the last interaction's actions."""
         return [one.treatment for one in self.actions()]
 
     def _runs(self, one: Interaction) -> Decision:
@@ -156,6 +156,6 @@ def candidate(decision: Decision, treatment: str) -> Candidate:
     return next(one for one in decision.candidates if one.treatment == treatment)
 
 
-def felled(decision: Decision) -> dict[str, str]:
+def felling_rules(decision: Decision) -> dict[str, str]:
     """Return the rule that felled each treatment."""
     return {name: rule for rule, names in decision.rejected.items() for name in names}

@@ -69,27 +69,27 @@ def doom(name: str) -> None:
 def _function(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
     calls = count(1)
 
-    def doomed(*args: Any, **kwargs: Any) -> Any:
+    def call_doomed(*args: Any, **kwargs: Any) -> Any:
         last = next(calls) == point.nth
         _die(last and not point.after)
         result = call(*args, **kwargs)
         _die(last)
         return result
 
-    return doomed
+    return call_doomed
 
 
 def _coroutine(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
     calls = count(1)
 
-    async def doomed(*args: Any, **kwargs: Any) -> Any:
+    async def call_doomed(*args: Any, **kwargs: Any) -> Any:
         last = next(calls) == point.nth
         _die(last and not point.after)
         result = await call(*args, **kwargs)
         _die(last)
         return result
 
-    return doomed
+    return call_doomed
 
 
 def _waits(call: Callable[..., Any]) -> bool:

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.avro.versions import recorded_versions
 from pipeline.adapters.coupon_codes import CouponCodes
-from pipeline.adapters.kafka import Outgoing, Publication, Unavailable, settled
+from pipeline.adapters.kafka import Outgoing, Publication, Unavailable, finished_publication
 from pipeline.adapters.signed_links import MessageLinks
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
@@ -63,7 +63,7 @@ class Log:
 
     def start(self, records: Sequence[Outgoing], *, is_awaited: bool) -> Publication:
         assert not is_awaited
-        return settled(self._take(records))
+        return finished_publication(self._take(records))
 
     def _take(self, records: Sequence[Outgoing]) -> Unavailable | None:
         if self.failure is not None:

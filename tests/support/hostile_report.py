@@ -5,7 +5,7 @@ from typing import Final
 
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.model.decision import Assignment, Candidate
-from tests.support.replayed import decision, event, told, write_topic
+from tests.support.replayed import as_segmented, decision, event, write_topic
 
 HOSTILE: Final = (
     "<img src=x onerror=\"window.pwned='img'\">",
@@ -31,15 +31,17 @@ def hostile_topics(folder: Path) -> None:
         drawn = (Assignment(HOSTILE[0], held, at),)
         decisions.append(decision(f"e{number}", who, at, one, holdouts=drawn))
         segmented += [
-            told(who, event(f"e{number}", name, at), (HOSTILE[number % 2],)),
+            as_segmented(who, event(f"e{number}", name, at), (HOSTILE[number % 2],)),
         ]
         if number % 2:
             reached = event(f"g{number}", HOSTILE[0], at + 60_000, value=3.0)
-            segmented.append(told(who, reached))
+            segmented.append(as_segmented(who, reached))
         if not held:
             for outcome in ("impression", "click", "conversion")[: number % 4]:
                 about = {"action_id": f"a-e{number}", "value": 2.0}
-                segmented.append(told(who, event(f"{outcome}{number}", outcome, at + 9, **about)))
-    segmented.append(told("last", event("last", "home", _START + _DAYS * _DAY)))
+                segmented.append(
+                    as_segmented(who, event(f"{outcome}{number}", outcome, at + 9, **about))
+                )
+    segmented.append(as_segmented("last", event("last", "home", _START + _DAYS * _DAY)))
     write_topic(folder, DECISIONS, decisions)
     write_topic(folder, SEGMENTED, segmented)

@@ -117,7 +117,7 @@ class StageProcess(Sending):
         }
         self._logs = logs
         self._doomed_at: int | None = None
-        self._rows: list[dict[bytes, bytes]] = [self._restored(p) for p in self.partitions]
+        self._rows: list[dict[bytes, bytes]] = [self._restore(p) for p in self.partitions]
         self._queues: dict[Place, deque[_Queued]] = defaultdict(deque)
         self._unfinished: dict[Place, Counter[int]] = defaultdict(Counter)
         self._input: tuple[Place, int] = (("", 0), 0)
@@ -162,7 +162,7 @@ class StageProcess(Sending):
         """Append the front of a queue to its log, if it has been sent."""
         for _ in range(count):
             first = self._queues[place][0]
-            if self._held(place, first):
+            if self._is_held(place, first):
                 return
             self._queues[place].popleft()
             self._logs.records[place].append(first.record)
@@ -234,7 +234,7 @@ class StageProcess(Sending):
     def _changelog(self) -> str:
         return f"{self.stage.name}-changelog"
 
-    def _held(self, place: Place, first: "_Queued") -> bool:
+    def _is_held(self, place: Place, first: "_Queued") -> bool:
         _, partition = first.cause[0]
         rows = self._queues[self._changelog, partition]
         sent = place[0] != self._changelog
@@ -253,7 +253,7 @@ class StageProcess(Sending):
         if not self._unfinished[place][offset]:
             del self._unfinished[place][offset]
 
-    def _restored(self, partition: int) -> dict[bytes, bytes]:
+    def _restore(self, partition: int) -> dict[bytes, bytes]:
         rows: dict[bytes, bytes] = {}
         for record in self._logs.records[self._changelog, partition]:
             assert record.key is not None
@@ -272,7 +272,7 @@ class KilledStages:
         self._rules = rules
         self._logs = logs
         self._random = random
-        self._processes = [self._started(stage) for stage in STAGES]
+        self._processes = [self._start(stage) for stage in STAGES]
 
     def run(self, kills: int) -> None:
         """Run in any order that Kafka allows; `kills` of a hundred steps are kills."""
@@ -337,7 +337,7 @@ class KilledStages:
         for place, queued in process.in_flight().items():
             process.deliver(place, landing(place, queued))
         self.kills += 1
-        self._processes[STAGES.index(process.stage)] = self._started(process.stage)
+        self._processes[STAGES.index(process.stage)] = self._start(process.stage)
 
-    def _started(self, stage: Stage) -> StageProcess:
+    def _start(self, stage: Stage) -> StageProcess:
         return StageProcess(stage, self._logs, self._rules)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pipeline.model.decision import Decision
 
 
-def counted(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple[int, int]]:
+def count_feedback(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple[int, int]]:
     """Count messages and those that reached their goal, by treatment and bin: an action counts if
     it was tried and not released, or was shown."""
     arms: dict[str, tuple[str, str]] = {}

@@ -28,7 +28,7 @@ _JOINED: Final = re.compile(r" AND | OR |[()]")
 _CLASSIFIER: Final = "License ::"
 
 
-def locked(lock: Path = LOCK) -> list[str]:
+def locked_packages(lock: Path = LOCK) -> list[str]:
     """Return the names of the packages that a lock file pins."""
     return sorted(set(_PINNED.findall(lock.read_text())))
 

@@ -83,12 +83,12 @@ def _rows(path: str, command: Any) -> Iterator[tuple[str, str]]:
     for parameter in command.params:
         if parameter.name in _UNSHOWN:
             continue
-        words.append(_written(parameter))
+        words.append(_written_form(parameter))
     summary = (command.help or "").strip().split("\n\n")[0]
     yield f"`{' '.join(words)}`", " ".join(summary.split())
 
 
-def _written(parameter: click.Parameter) -> str:
+def _written_form(parameter: click.Parameter) -> str:
     kind = cast(Any, parameter)
     if kind.param_type_name == "argument":
         name = (kind.metavar or kind.name).strip("{}[]").upper()
@@ -110,12 +110,13 @@ def _settings() -> Iterator[str]:
 
 def _topics() -> Iterator[str]:
     rows = [
-        (f"`{one.name}`", one.partitioning.value, _kept(one)) for one in topics_for(["CHANNEL"])
+        (f"`{one.name}`", one.partitioning.value, _retention(one))
+        for one in topics_for(["CHANNEL"])
     ]
     return _table(("topic", "keyed by", "kept"), rows)
 
 
-def _kept(topic: Topic) -> str:
+def _retention(topic: Topic) -> str:
     if topic.retention_h is None:
         return "the latest of each key"
     if topic.retention_h == FOREVER:
@@ -125,9 +126,7 @@ def _kept(topic: Topic) -> str:
 
 
 def _metrics() -> Iterator[str]:
-    rows = {
-        row for one in _collectors() for row in _described(one) if row[0].startswith("`kairos_")
-    }
+    rows = {row for one in _collectors() for row in _describe(one) if row[0].startswith("`kairos_")}
     return _table(("metric", "labels", "meaning"), sorted(rows))
 
 
@@ -152,7 +151,7 @@ def _import(module: str) -> None:
             raise
 
 
-def _described(collector: Any) -> Iterator[tuple[str, str, str]]:
+def _describe(collector: Any) -> Iterator[tuple[str, str, str]]:
     is_metric = isinstance(collector, MetricWrapperBase)
     for family in collector.describe() if is_metric else collector.collect():
         labels = collector._labelnames if is_metric else getattr(family, "_labelnames", ())

@@ -41,7 +41,9 @@ def write_topic(folder: Path, topic: str, records: Iterable[msgspec.Struct]) -> 
     pq.write_table(pa.Table.from_pylist(rows, schema), day / f"part-0-0-{len(rows)}.parquet")
 
 
-def told(customer: str, interaction: Interaction, members: tuple[str, ...] = ()) -> Segmented:
+def as_segmented(
+    customer: str, interaction: Interaction, members: tuple[str, ...] = ()
+) -> Segmented:
     """Return the interaction as the segmentation stage sends it on."""
     return Segmented(
         interaction=interaction,

@@ -119,12 +119,12 @@ class Stack:
 
     def turned_away(self) -> float:
         """Return how many requests the gateway has answered with 503 so far."""
-        return self._counted("kairos_gateway_requests_total", status="503")
+        return self._sum_samples("kairos_gateway_requests_total", status="503")
 
-    def accepted(self, *kinds: str) -> list[float]:
+    def count_accepted(self, *kinds: str) -> list[float]:
         """Return how many interactions of each kind it has answered with 200 so far. Records that
         Kafka did not acknowledge in time are not among them."""
-        return [self._counted("kairos_gateway_accepted_total", kind=kind) for kind in kinds]
+        return [self._sum_samples("kairos_gateway_accepted_total", kind=kind) for kind in kinds]
 
     def interactions(self, event_id: str) -> list[tuple[StoredRecord, Interaction]]:
         """Return the records of an event that are in the topic now."""
@@ -167,9 +167,9 @@ class Stack:
 
     def decisions(self, result: str) -> float:
         """Return how many requests for a decision had this result so far."""
-        return self._counted("kairos_gateway_decisions_total", result=result)
+        return self._sum_samples("kairos_gateway_decisions_total", result=result)
 
-    def _counted(self, metric: str, **labels: str) -> float:
+    def _sum_samples(self, metric: str, **labels: str) -> float:
         """Return the sum of the gateway's samples of a metric that have these labels."""
         text = httpx.get(f"{self.url}/metrics", timeout=30.0, trust_env=False).text
         samples = chain.from_iterable(one.samples for one in text_string_to_metric_families(text))

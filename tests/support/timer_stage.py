@@ -88,7 +88,7 @@ class TimerStage:
         """Fire due timers as the stage's agent does; return how many fired."""
         if self.may_be_due(now_ms):
             self._shell.fire_due_timers(now_ms)
-        timers = [one for one in self._sent() if one.topic == topics.IDENTIFIED]
+        timers = [one for one in self._take_sent() if one.topic == topics.IDENTIFIED]
         self.log.extend(timers)
         self.fired.extend(map(_timer, timers))
         return len(timers)
@@ -102,7 +102,7 @@ class TimerStage:
         """Rows of the armed timers, by the wall clock."""
         return sorted(key for key in self.ports.rows if key[:2] == b"tw")
 
-    def armed(self) -> set[tuple[str, int]]:
+    def armed_timers(self) -> set[tuple[str, int]]:
         """Return key and due time (ms) of the armed timers, as in `fired`."""
         return {(row[10:].decode(), int.from_bytes(row[2:10])) for row in self.timers}
 
@@ -124,7 +124,7 @@ class TimerStage:
                 topics.IDENTIFIED, ONLY, offset, START_MS, one.key, one.value, one.headers
             )
             finish(self._shell.handle(message))
-            self.entered.extend(who for one in self._sent() for who in self._entering(one))
+            self.entered.extend(who for one in self._take_sent() for who in self._entering(one))
 
     def lose(self, count: int) -> None:
         """Drop the next inputs."""
@@ -143,7 +143,7 @@ class TimerStage:
             if isinstance(emit.value, SegmentChange) and emit.value.change == "entered":
                 yield emit.value.profile_id
 
-    def _sent(self) -> list[Sent]:
+    def _take_sent(self) -> list[Sent]:
         sent, self.ports.sent = self.ports.sent, []
         return sent
 

@@ -27,7 +27,7 @@ from pipeline.insights.tables import Engine
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
 from tests.support.cases import cases
-from tests.support.replayed import event, told, write_topic
+from tests.support.replayed import as_segmented, event, write_topic
 
 _MONDAY = 19_723  # 2024-01-01
 _DAY = 86_400_000
@@ -65,7 +65,7 @@ def test_series_without_anomaly_seldom_have_one() -> None:
     assert wrong <= binom.ppf(0.999, worlds, 0.05)
 
 
-def _planted(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
+def _plant(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
     random = np.random.default_rng(seed)
     others = [_quiet_series(random, number) for number in range(12)]
     one = _quiet_series(random, 12 if kind == "goes on" else 13)
@@ -86,7 +86,7 @@ def test_planted_anomaly_is_found_with_its_days(
 ) -> None:
     hits, others_hit = 0, 0
     for seed in range(10):
-        one, others = _planted(kind, seed)
+        one, others = _plant(kind, seed)
         found = {each.series.step: each.anomalies for each in scan([one, *others], seed)}
         hits += any(_is_at(anomaly, first, last, direction) for anomaly in found.pop("hit"))
         others_hit += sum(map(len, found.values()))
@@ -222,10 +222,10 @@ def test_few_data_give_no_anomaly_and_no_nan(rows: list[tuple[str, int, str, str
 def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
     at = _MONDAY * _DAY
     heard = [
-        told("ann", event("1", "home", at, platform="mobile")),
-        told("ann", event("1", "home", at, platform="mobile")),
-        told("ann", event("2", "click", at, action_id="a")),
-        told("bob", event("3", "home", at + 5)),
+        as_segmented("ann", event("1", "home", at, platform="mobile")),
+        as_segmented("ann", event("1", "home", at, platform="mobile")),
+        as_segmented("ann", event("2", "click", at, action_id="a")),
+        as_segmented("bob", event("3", "home", at + 5)),
     ]
     write_topic(tmp_path, SEGMENTED, heard)
     with open_duckdb(Engine()) as connection:

@@ -266,7 +266,7 @@ def test_circles_of_too_many_channels_are_refused() -> None:
 
 def test_the_order_of_what_made_the_paths_is_found() -> None:
     # The next channel depends on the last one, or on whether the last two are both b.
-    def made(order: int) -> list[PathRow]:
+    def make(order: int) -> list[PathRow]:
         chance = random.Random(order)
         rows = []
         for _ in range(4_000):
@@ -278,9 +278,9 @@ def test_the_order_of_what_made_the_paths_is_found() -> None:
             rows.append(PathRow(tuple(path), float(chance.random() < 0.3), 0.0, 1.0))
         return rows
 
-    assert choose_order(count_paths(made(1)), seed=0) == 1
-    assert choose_order(count_paths(made(2)), seed=0) == 2
-    scores = order_scores(count_paths(made(2)), seed=0)
+    assert choose_order(count_paths(make(1)), seed=0) == 1
+    assert choose_order(count_paths(make(2)), seed=0) == 2
+    scores = order_scores(count_paths(make(2)), seed=0)
     assert all(math.isfinite(score) and score < 0 for score in scores.values())
 
 

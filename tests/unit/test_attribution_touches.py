@@ -1,4 +1,4 @@
-"""From a table of touches to journeys: against the definition, told row by row."""
+"""Journeys of a table of touches equal those by the definition, row by row."""
 
 import random
 from collections import Counter
@@ -56,7 +56,7 @@ def _journeys(
     return read_touches(connection, file, TouchOptions(**options))  # type: ignore[arg-type]
 
 
-def _answered(question: AttributionQuestion, engine: Engine) -> AttributionAnswer:
+def _answer_from(question: AttributionQuestion, engine: Engine) -> AttributionAnswer:
     with open_duckdb(engine) as queries:
         return answer(question, queries)
 
@@ -167,7 +167,7 @@ def _answer(file: Path, model: str = "markov", **options: object) -> Attribution
         touches=TouchOptions(**options),
         draws=BootstrapDraws(40),  # type: ignore[arg-type]
     )
-    return _answered(question, Engine(threads=1))
+    return _answer_from(question, Engine(threads=1))
 
 
 def test_units_touches_and_repeated_ids_are_as_asked(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_credit_adds_up_however_many_half_lives_ago_the_touch_was(tmp_path: Path
         model="time-decay",
         half_life_ms=1_000,
     )
-    found = _answered(question, Engine(threads=1)).attribution
+    found = _answer_from(question, Engine(threads=1)).attribution
     assert {one.channel: one.value for one in found.channels} == {"a": 0.0, "b": 100.0}
 
 
@@ -361,9 +361,9 @@ def test_more_than_memory_holds_goes_to_disk(tmp_path: Path) -> None:
                 FROM range(2_000_000) AS t(i)) TO '{file}' (FORMAT parquet)"""
         )
     question = AttributionQuestion(file, paths=False, model="first", draws=BootstrapDraws(0))
-    within = _answered(question, Engine(memory="160MB", folder=tmp_path, threads=2)).attribution
+    within = _answer_from(question, Engine(memory="160MB", folder=tmp_path, threads=2)).attribution
     assert (within.conversions, within.value) == (500_000, 1_250_000)
-    assert within == _answered(question, Engine(threads=2)).attribution
+    assert within == _answer_from(question, Engine(threads=2)).attribution
     with pytest.raises(TableError, match="more memory than allowed"):
-        _answered(question, Engine(memory="5MB", folder=tmp_path))
+        _answer_from(question, Engine(memory="5MB", folder=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["touches.parquet"]

@@ -18,7 +18,7 @@ CODEC = Codec(recorded_versions())
 INTERACTION = example(Interaction)
 
 
-def encoded(interaction: Interaction = INTERACTION) -> bytes:
+def encode_interaction(interaction: Interaction = INTERACTION) -> bytes:
     data = CODEC.encode("interactions", interaction)
     assert data is not None
     return data
@@ -42,14 +42,14 @@ def text(value: str) -> bytes:
     return long(len(value)) + value.encode()
 
 
-HEADER = encoded()[:5]
+HEADER = encode_interaction()[:5]
 UP_TO_IDENTIFIERS = HEADER + b"".join(map(text, ("id", "track", "n", "web", "s"))) + long(1) * 2
 UP_TO_PROPERTIES = UP_TO_IDENTIFIERS + long(1) + text("email") + text("a@b.c") + long(0)
 
 
 def test_header_is_a_zero_byte_and_the_big_endian_schema_id() -> None:
     *_, version = (v for v in recorded_versions() if v.name == "interactions")
-    assert encoded()[:5] == b"\0" + struct.pack(">I", version.id)
+    assert encode_interaction()[:5] == b"\0" + struct.pack(">I", version.id)
 
 
 def test_record_of_none_is_a_tombstone() -> None:
@@ -71,14 +71,14 @@ def test_a_record_of_another_class_is_a_bug() -> None:
 
 @pytest.mark.parametrize("value", [None, True, False, 0, 1, 1.0, -(2**63), 2**63 - 1, "", "1"])
 def test_scalars_keep_their_type(value: Scalar) -> None:
-    decoded = CODEC.decode("interactions", encoded(with_property(value)))
+    decoded = CODEC.decode("interactions", encode_interaction(with_property(value)))
     assert isinstance(decoded, Interaction)
     assert decoded.properties == {"price": value}
     assert type(decoded.properties["price"]) is type(value)
 
 
 def test_an_integer_beyond_64_bits_becomes_a_double() -> None:
-    decoded = CODEC.decode("interactions", encoded(with_property(2**80)))
+    decoded = CODEC.decode("interactions", encode_interaction(with_property(2**80)))
     assert isinstance(decoded, Interaction)
     assert decoded.properties == {"price": float(2**80)}
 
@@ -86,7 +86,7 @@ def test_an_integer_beyond_64_bits_becomes_a_double() -> None:
 @pytest.mark.parametrize("length", [0, 63, 64, 1_023, 1_024, 8_191, 8_192, 1 << 20])
 def test_texts_of_every_length_have_their_length_before_them(length: int) -> None:
     name = "n" * length
-    data = encoded(msgspec.structs.replace(INTERACTION, name=name))
+    data = encode_interaction(msgspec.structs.replace(INTERACTION, name=name))
     assert long(length) + name.encode() in data
     decoded = CODEC.decode("interactions", data)
     assert isinstance(decoded, Interaction)
@@ -96,17 +96,17 @@ def test_texts_of_every_length_have_their_length_before_them(length: int) -> Non
 @pytest.mark.parametrize("at", [2**63, -(2**63) - 1, 2**80])
 def test_a_time_beyond_64_bits_is_not_written(at: int) -> None:
     with pytest.raises(OverflowError, match="64 bits"):
-        encoded(msgspec.structs.replace(INTERACTION, occurred_at=at))
+        encode_interaction(msgspec.structs.replace(INTERACTION, occurred_at=at))
 
 
 def test_a_text_that_utf_8_cannot_write_is_not_written() -> None:
     with pytest.raises(UnicodeEncodeError):
-        encoded(msgspec.structs.replace(INTERACTION, name="\ud800"))
+        encode_interaction(msgspec.structs.replace(INTERACTION, name="\ud800"))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
-    decoded = CODEC.decode("interactions", encoded(with_property(value)))
+    decoded = CODEC.decode("interactions", encode_interaction(with_property(value)))
     assert decoded == Malformed("not-finite", f"properties.price is {value}")
 
 
@@ -116,16 +116,16 @@ def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
         (b"", "not-confluent-framing"),
         (b"\0\0\0\0", "not-confluent-framing"),
         (b'{"event_id": "1"}', "not-confluent-framing"),
-        (b"\1" + encoded()[1:], "not-confluent-framing"),
+        (b"\1" + encode_interaction()[1:], "not-confluent-framing"),
         (b"\0\xff\xff\xff\xff", "unknown-schema-id"),
         (CODEC.encode("profiles", example(Profile)), "schema-of-another-topic"),
-        (encoded() + b"\0", "malformed-avro"),
+        (encode_interaction() + b"\0", "malformed-avro"),
         (HEADER, "malformed-avro"),
         (HEADER + long(2) + b"\xff\xfe", "malformed-avro"),
         (HEADER + b"\xff" * 1000, "malformed-avro"),
     ],
 )
-def test_reason(data: bytes, reason: str) -> None:
+def test_bytes_that_are_no_record_have_a_reason(data: bytes, reason: str) -> None:
     decoded = CODEC.decode("interactions", data)
     assert isinstance(decoded, Malformed)
     assert decoded.reason == reason
@@ -133,7 +133,7 @@ def test_reason(data: bytes, reason: str) -> None:
 
 
 def test_an_unknown_kind_is_named() -> None:
-    data = encoded().replace(text("track"), text("trick"))
+    data = encode_interaction().replace(text("track"), text("trick"))
     decoded = CODEC.decode("interactions", data)
     assert isinstance(decoded, Malformed)
     assert decoded.reason == "invalid-record"

@@ -22,20 +22,20 @@ def test_every_topic_has_a_subject() -> None:
     assert (status, set(subjects)) == (200, {f"{topic}-value" for topic in topics})
 
 
-def test_schema_by_id() -> None:
+def test_schema_is_found_by_its_id() -> None:
     status, body = REGISTRY.schema(str(PROFILES.id))
     assert status == 200
     assert msgspec.json.decode(body["schema"]) == PROFILES.schema
 
 
 @pytest.mark.parametrize("schema_id", ["0", "-1", "999", "x", "٣", "1" * 10_000, ""])
-def test_schema_by_unknown_id(schema_id: str) -> None:
+def test_schema_of_an_unknown_id_is_not_found(schema_id: str) -> None:
     status, body = REGISTRY.schema(schema_id)
     assert (status, body["error_code"]) == (404, 40403)
 
 
 @pytest.mark.parametrize("number", ["1", "latest", "-1"])
-def test_version(number: str) -> None:
+def test_version_is_found_by_number_or_as_the_latest(number: str) -> None:
     assert REGISTRY.version("profiles-value", number) == (
         200,
         {
@@ -47,7 +47,7 @@ def test_version(number: str) -> None:
     )
 
 
-def test_versions() -> None:
+def test_versions_of_a_subject_are_listed() -> None:
     assert REGISTRY.versions("profiles-value") == (200, [1])
 
 
@@ -60,13 +60,13 @@ def test_all_channels_share_an_id() -> None:
     ("number", "status", "code"),
     [("2", 404, 40402), ("0", 422, 42202), ("x", 422, 42202), (str(2**31), 422, 42202)],
 )
-def test_unknown_version(number: str, status: int, code: int) -> None:
+def test_unknown_version_has_confluents_error_code(number: str, status: int, code: int) -> None:
     answer = REGISTRY.version("profiles-value", number)
     assert (answer[0], answer[1]["error_code"]) == (status, code)
 
 
 @pytest.mark.parametrize("name", ["profiles", "profiles-key", "actions.sms-value", "", "-value"])
-def test_unknown_subject(name: str) -> None:
+def test_unknown_subject_is_not_found(name: str) -> None:
     for answer in (
         REGISTRY.versions(name),
         REGISTRY.version(name, "latest"),
@@ -84,13 +84,13 @@ def test_look_up_finds_a_schema_whatever_its_spacing() -> None:
     assert (status, body["id"]) == (200, PROFILES.id)
 
 
-def test_look_up_of_a_schema_that_is_not_there() -> None:
+def test_look_up_finds_no_unregistered_schema() -> None:
     status, body = look_up('"string"')
     assert (status, body["error_code"]) == (404, 40403)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"schema": 1}', b'{"schema": "{"}', b"\xff"])
-def test_look_up_of_no_schema(body: bytes) -> None:
+def test_look_up_refuses_a_body_without_a_schema(body: bytes) -> None:
     status, answer = REGISTRY.look_up("profiles-value", body)
     assert (status, answer["error_code"]) == (422, 42201)
 

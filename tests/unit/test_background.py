@@ -1,4 +1,4 @@
-"""Which threads give way: those that are made in the background, and no others."""
+"""Threads made in the background give way to the event loop, and no others do."""
 
 import os
 import subprocess

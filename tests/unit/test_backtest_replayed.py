@@ -33,10 +33,10 @@ _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 _CODEC = Codec(recorded_versions())
 
 
-def _replayed(folder: Path, values: Sequence[msgspec.Struct | bytes], topic: str) -> Path:
+def _write_replay(folder: Path, values: Sequence[msgspec.Struct | bytes], topic: str) -> Path:
     """Write records as `kairos replay` does, by day; no broker is asked."""
     messages = [
-        Message(topic, 0, offset, b"key", _encoded(topic, value), timestamp=(2, 0))  # type: ignore[call-arg, arg-type, misc]
+        Message(topic, 0, offset, b"key", _encode(topic, value), timestamp=(2, 0))  # type: ignore[call-arg, arg-type, misc]
         for offset, value in enumerate(values)
     ]
     for day, table in DayTables(Selection(topic), _CODEC).of(messages):
@@ -46,11 +46,11 @@ def _replayed(folder: Path, values: Sequence[msgspec.Struct | bytes], topic: str
     return folder
 
 
-def _encoded(topic: str, value: msgspec.Struct | bytes) -> bytes:
+def _encode(topic: str, value: msgspec.Struct | bytes) -> bytes:
     return value if isinstance(value, bytes) else _CODEC.encode(topic, value)
 
 
-def _asked() -> list[Interaction]:
+def _log_with_requests() -> list[Interaction]:
     """Return a log in which every third visitor waits for an answer."""
     log = {one.event_id: one for one in shop_log()}
     return [
@@ -72,14 +72,14 @@ def test_a_replayed_topic_is_decided_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
-    log = _asked()
+    log = _log_with_requests()
     bundle = load(_DEMO)
     assert isinstance(bundle, Bundle)
     flow = Flow(rules(bundle))
     emits = [emit for one in log for emit in (*flow.advance(one.received_at), *flow.run(one))]
     decided = [one.value for one in emits if isinstance(one.value, Decision)]
     assert any(choice.slot == "home-hero" for one in decided for choice in one.choices)
-    report = _backtest(_replayed(tmp_path / "topic", log, topics.INTERACTIONS), tmp_path)
+    report = _backtest(_write_replay(tmp_path / "topic", log, topics.INTERACTIONS), tmp_path)
     assert (report["code"], report["refused"]) == (0, 0)
     assert report["interactions"] == len(log)
     assert report["decision_hash"] == fingerprint(decided)
@@ -93,7 +93,7 @@ def test_every_field_of_an_interaction_comes_back(tmp_path: Path) -> None:
         request=DecideRequest("r", "g", ("p", "q"), 5, {"p": 3}),
         lists={"skus": ("1", "2"), "empty": ()},
     )
-    folder = _replayed(tmp_path, [full], topics.INTERACTIONS)
+    folder = _write_replay(tmp_path, [full], topics.INTERACTIONS)
     [file] = open_files(folder, 1 << 20)
     with temporary_rows() as rows:
         log = TimedLog(rows)
@@ -106,10 +106,10 @@ def test_row_that_is_no_interaction_is_named(
 ) -> None:
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
     values = [shop_log(most=1)[0], b"\x00\x00\x00\x00\x01broken"]
-    report = _backtest(_replayed(tmp_path / "topic", values, topics.INTERACTIONS), tmp_path)
+    report = _backtest(_write_replay(tmp_path / "topic", values, topics.INTERACTIONS), tmp_path)
     assert report["code"] == 1
     bad = next(one for one in report["files"] if one["refused"])
     assert "is no interaction" in bad["first"][0]["message"]
-    other = _replayed(tmp_path / "other", [Memberships("p", {}, 0, "c")], topics.MEMBERSHIPS)
+    other = _write_replay(tmp_path / "other", [Memberships("p", {}, 0, "c")], topics.MEMBERSHIPS)
     with pytest.raises(Exception, match="replay of another topic"):
         open_files(other, 1 << 20)

@@ -35,7 +35,7 @@ def bank() -> Configuration:
     return config
 
 
-def taken(config: Configuration, raw: bytes) -> Interaction:
+def take_message(config: Configuration, raw: bytes) -> Interaction:
     source = Source("file", "file", "unused-key")
     one = RowIntake(config, source, 10_000, _NOW, RowIds("file")).take_in(FileRow(1, raw, 0))
     assert isinstance(one, Interaction), one
@@ -51,7 +51,10 @@ def test_a_message_to_the_gateway_means_what_the_line_of_the_file_means(
         for event in biography(WorldSize(25, 15, 4), index, policy=True).events:
             key = keys[SOURCES[event.channel]]
             message = {**event.message("m"), "writeKey": key}
-            live, filed = taken(bank, msgspec.json.encode(message)), taken(bank, line(event))
+            live, filed = (
+                take_message(bank, msgspec.json.encode(message)),
+                take_message(bank, line(event)),
+            )
             for field in ("kind", "name", "channel", "source", "identifiers"):
                 assert getattr(live, field) == getattr(filed, field), field
             assert filed.properties.items() <= live.properties.items()

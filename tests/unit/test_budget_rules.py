@@ -32,7 +32,7 @@ def _rules(**purses: Purse) -> Rules:
     return replace(made, wallet=purses)
 
 
-def _decided(rules: Rules) -> tuple[Decision, Segmented]:
+def _decide(rules: Rules) -> tuple[Decision, Segmented]:
     life = Life(rules)
     life.happens("Go", 1_000, ask=("hero",))
     records = [emit.value for emit in life.emits]
@@ -42,7 +42,7 @@ def _decided(rules: Rules) -> tuple[Decision, Segmented]:
 
 
 def test_offer_beyond_its_budget_is_held_back() -> None:
-    decision, record = _decided(rules := _rules(mail=_purse(0.49), page=_purse(1)))
+    decision, record = _decide(rules := _rules(mail=_purse(0.49), page=_purse(1)))
     assert {one.campaign: one.fate for one in decision.candidates} == {
         "mail": "budget mail",
         "page": "chosen",
@@ -59,7 +59,7 @@ def test_offer_beyond_its_budget_is_held_back() -> None:
 
 @pytest.mark.parametrize("price", [2.9, 3.1])
 def test_a_shadow_price_lowers_the_score_by_what_the_message_costs(price: float) -> None:
-    decision, record = _decided(rules := _rules(mail=_purse(5, price), page=_purse(5)))
+    decision, record = _decide(rules := _rules(mail=_purse(5, price), page=_purse(5)))
     [mail] = [one for one in decision.candidates if one.campaign == "mail"]
     assert mail.score == pytest.approx(2 - 0.5 - price * 0.5)
     assert mail.fate == ("chosen" if price < 3 else "beaten by nothing")
@@ -71,7 +71,7 @@ def test_a_shadow_price_lowers_the_score_by_what_the_message_costs(price: float)
 
 @pytest.mark.parametrize("price", [0.0, 2.9])
 def test_the_smallest_change_that_flips_counts_the_shadow_price(price: float) -> None:
-    decision, _ = _decided(rules := _rules(mail=_purse(5, price), page=_purse(5)))
+    decision, _ = _decide(rules := _rules(mail=_purse(5, price), page=_purse(5)))
     [slot] = [one for one in explain(decision, rules.config, "en").slots if one.slot == "email"]
     assert slot.flip is not None
     [mail] = slot.candidates
@@ -82,7 +82,7 @@ def test_the_smallest_change_that_flips_counts_the_shadow_price(price: float) ->
 
 
 def test_rules_without_budgets_read_no_purse() -> None:
-    decision, record = _decided(rules := replace(_rules(), wallet=None))
+    decision, record = _decide(rules := replace(_rules(), wallet=None))
     assert (decision.budgets, decision.spends) == ((), ())
     assert all(one.fate == "chosen" for one in decision.candidates)
     assert run_again(decision, record, rules) == decision

@@ -31,7 +31,7 @@ from pipeline.model.time import DAY_MS
 from pipeline.simulate.offers import NOTHING, SALES, WINDOW_MS, BankOffer
 from pipeline.simulate.truth import effect
 from tests.support.bank_campaigns import BankMeeting, BankRecords, bank_records
-from tests.support.replayed import decision, event, told, write_topic
+from tests.support.replayed import as_segmented, decision, event, write_topic
 
 _START = 1_704_067_200_000
 _DAYS = 14
@@ -90,7 +90,7 @@ def test_counts_equal_a_plain_count(
         at = _START + day * DAY_MS + number
         fate = "held out by few" if held else "chosen"
         decisions.append(decision(f"e{number}", who, at, _candidate(campaign, channel, fate)))
-        segmented.append(told(who, event(f"e{number}", "Home", at), ("vip",)))
+        segmented.append(as_segmented(who, event(f"e{number}", "Home", at), ("vip",)))
         key = (campaign, channel)
         wanted[key]["held" if held else "decided"] += 1
         for kind in {kind for kind, _ in reports} if not held else ():
@@ -98,7 +98,7 @@ def test_counts_equal_a_plain_count(
         for nth, (kind, value) in enumerate(reports):
             about = {"action_id": f"a-e{number}", **({} if value is None else {"value": value})}
             outcome = event(f"o{number}-{nth}", kind, at + 1, **about)
-            segmented.append(told(who, outcome))
+            segmented.append(as_segmented(who, outcome))
             if kind == "conversion" and isinstance(value, float) and value > 0 and not held:
                 revenue[key] += value
     again = 2 if twice else 1
@@ -248,11 +248,11 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
         )  # fmt: skip
         decisions.append(other)
     reached = [
-        told(f"p{number}", event(f"g{number}", "Bought", _START + 5, value=3.0))
+        as_segmented(f"p{number}", event(f"g{number}", "Bought", _START + 5, value=3.0))
         for number in range(1_000)
         if number % 7 < 2
     ]
-    late = told("late", event("late", "Home", _START + 9 * DAY_MS))
+    late = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
     campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)
     found = _statistics(decisions, [*reached, late], campaigns)
     return next(one for one in found.lifts if one.campaign == "spring" and one.offer is None)
@@ -289,7 +289,7 @@ def test_wilson_bounds_are_those_of_the_score_test(trials: int, data: st.DataObj
 
 
 def test_goal_conditions_mean_in_sql_what_they_say() -> None:
-    def reached(when: dict[str, object]) -> int:
+    def count_reached(when: dict[str, object]) -> int:
         campaigns = (Campaign("spring", (), goal=Goal(when, "3d")),)
         made = [
             decision(
@@ -299,19 +299,21 @@ def test_goal_conditions_mean_in_sql_what_they_say() -> None:
             for who, fate in (("ann", "chosen"), ("bob", "held out by few"))
         ]  # fmt: skip
         happened = [
-            told("ann", event("1", "Paid", _START + 1, amount=20.0, **{"card.kind": "it's gold"})),
-            told("bob", event("2", "Paid", _START + 1, amount=5.0)),
-            told("bob", event("3", "Home", _START + 4 * DAY_MS)),
+            as_segmented(
+                "ann", event("1", "Paid", _START + 1, amount=20.0, **{"card.kind": "it's gold"})
+            ),
+            as_segmented("bob", event("2", "Paid", _START + 1, amount=5.0)),
+            as_segmented("bob", event("3", "Home", _START + 4 * DAY_MS)),
         ]
         found = _statistics(made, happened, campaigns)
         lift = next(one for one in found.lifts if one.campaign == "spring")
         return lift.treated.converted * 10 + lift.held.converted
 
-    assert reached({"name": "Paid"}) == 11
-    assert reached({"all": [{"name": "Paid"}, {"property": "amount", "gte": 20}]}) == 10
-    assert reached({"property": "card.kind", "is": "it's gold"}) == 10
-    assert reached({"not": {"property": "card.kind", "exists": True}}) == 1
-    assert reached({"any": [{"name": "Nothing"}, {"property": "amount", "lt": 6}]}) == 1
+    assert count_reached({"name": "Paid"}) == 11
+    assert count_reached({"all": [{"name": "Paid"}, {"property": "amount", "gte": 20}]}) == 10
+    assert count_reached({"property": "card.kind", "is": "it's gold"}) == 10
+    assert count_reached({"not": {"property": "card.kind", "exists": True}}) == 1
+    assert count_reached({"any": [{"name": "Nothing"}, {"property": "amount", "lt": 6}]}) == 1
 
 
 def test_goal_that_needs_a_profile_is_named_and_has_no_lift() -> None:

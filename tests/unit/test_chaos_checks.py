@@ -99,7 +99,7 @@ def _rules() -> Rules:
 
 
 @cache
-def _undisturbed() -> World:
+def _run_undisturbed() -> World:
     logs = Logs(_PARTITIONS)
     stream = [_step(customer, step) for step in range(STEPS) for customer in range(_CUSTOMERS)]
     roll_call = [_interaction(f"roll-{n}", "Viewed", [("customer_id", f"r{n}")]) for n in range(6)]
@@ -111,7 +111,7 @@ def _undisturbed() -> World:
     stages.run(0)
     actions = [one for topic in (EMAIL, PUSH) for _, one in logs.read(topic)]
     for one in actions:
-        logs.put(_sent(one))
+        logs.put(_sent_outcome(one))
     stages.run(0)
     names = {one.event_id for one in (*stream, *roll_call)}
     return World(
@@ -141,7 +141,7 @@ def _interaction(
     return Interaction(event_id, "track", name, "web", "shop", at, at, names, properties or {})
 
 
-def _sent(action: Action) -> Interaction:
+def _sent_outcome(action: Action) -> Interaction:
     at = action.created_at + 1
     properties: dict[str, Any] = {"action_id": action.action_id}
     name = outcome_id(action.action_id, "sent")
@@ -197,7 +197,7 @@ def _alter_state(of: Stage, change: Callable[[Any], Any]) -> Tampering:
 def _contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> Tampering:
     """Return the contacts of the first part of a contact history that has some."""
 
-    def changed(state: Any) -> Any:
+    def change_first(state: Any) -> Any:
         here = dict(state.shards.here)
         for shard, part in here.items():
             if change(part.contacts) != part.contacts:
@@ -205,7 +205,7 @@ def _contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> T
                 return replace(state, shards=replace(state.shards, here=here))
         return state
 
-    return _alter_state(stage("decisioning"), changed)
+    return _alter_state(stage("decisioning"), change_first)
 
 
 def _of(event_id: str) -> Callable[[Any], bool]:
@@ -418,12 +418,12 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_check_holds_where_nothing_was_disturbed(check: Check) -> None:
-    assert _undisturbed().judge(check) == []
+    assert _run_undisturbed().judge(check) == []
 
 
 @pytest.mark.parametrize(("check", "tamper"), TAMPERINGS.values(), ids=TAMPERINGS)
 def test_a_check_fails_where(check: Check, tamper: Tampering) -> None:
-    world = deepcopy(_undisturbed())
+    world = deepcopy(_run_undisturbed())
     tamper(world)
     assert world.judge(check) != []
 
@@ -433,7 +433,9 @@ def test_each_check_can_fail() -> None:
 
 
 def test_decisions_and_actions_are_there() -> None:
-    decisions: list[Decision] = [one for _, one in _undisturbed().logs.read(topics.DECISIONS)]
+    decisions: list[Decision] = [one for _, one in _run_undisturbed().logs.read(topics.DECISIONS)]
     assert len({one.event_id for one in decisions}) > _CUSTOMERS * STEPS
-    assert len(_undisturbed().delivered) == _CUSTOMERS * 3
-    assert any(isinstance(one, Memberships) for _, one in _undisturbed().logs.read("memberships"))
+    assert len(_run_undisturbed().delivered) == _CUSTOMERS * 3
+    assert any(
+        isinstance(one, Memberships) for _, one in _run_undisturbed().logs.read("memberships")
+    )

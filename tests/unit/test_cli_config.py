@@ -31,7 +31,7 @@ def validate(folder: Path, *options: str) -> Result:
     return CliRunner().invoke(build_app("config"), ["config", "validate", str(folder), *options])
 
 
-def test_a_valid_folder(folder: Path) -> None:
+def test_a_valid_folder_exits_with_0(folder: Path) -> None:
     done = validate(folder)
     assert (done.exit_code, done.stderr) == (0, "")
     assert "is valid: " in done.stdout
@@ -55,7 +55,7 @@ def test_a_valid_folder(folder: Path) -> None:
     ],
     ids=["unknown trait", "misspelt field", "no YAML"],
 )
-def test_a_mistake(folder: Path, line: str, message: str) -> None:
+def test_a_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: str) -> None:
     text = (folder / _BUYERS).read_text()
     (folder / _BUYERS).write_text(text.replace(_WHEN, line))
     done = validate(folder)

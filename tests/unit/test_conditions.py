@@ -72,7 +72,9 @@ def holds(written: object, traits: dict[str, Scalar] | None = None, **properties
         ("older_than", "1h", True, False),
     ],
 )
-def test_operator(operator: str, operand: object, value: Scalar, expected: bool) -> None:
+def test_operator_compares_traits_and_properties_alike(
+    operator: str, operand: object, value: Scalar, expected: bool
+) -> None:
     assert holds({"trait": "t", operator: operand}, {"t": value}) is expected
     assert holds({"property": "t", operator: operand}, t=value) is expected
 
@@ -96,12 +98,14 @@ def test_operator(operator: str, operand: object, value: Scalar, expected: bool)
         ("is_not", {"trait": "also"}, True),
     ],
 )
-def test_missing_value(operator: str, operand: object, expected: bool) -> None:
+def test_missing_value_fits_absence_and_negations_only(
+    operator: str, operand: object, expected: bool
+) -> None:
     assert holds({"trait": "t", operator: operand}) is expected
     assert holds({"trait": "t", operator: operand}, {"t": None}) is expected
 
 
-def test_two_traits_compare() -> None:
+def test_two_traits_are_compared_if_of_one_type() -> None:
     later = {"trait": "cart", "gt": {"trait": "bought"}}
     assert holds(later, {"cart": 2, "bought": 1})
     assert not holds(later, {"cart": 1, "bought": 1})
@@ -139,7 +143,7 @@ def test_several_operators_must_all_hold() -> None:
         ({"any": [{"segment": "x"}, {"segment": "y"}, {"segment": "z"}]}, False),
     ],
 )
-def test_form(written: object, expected: bool) -> None:
+def test_each_form_means_its_definition(written: object, expected: bool) -> None:
     assert holds(written) is expected
 
 
@@ -152,11 +156,11 @@ def test_without_an_interaction_its_fields_are_missing() -> None:
         assert compile(tree).reads.interaction
 
 
-def test_always() -> None:
+def test_always_holds_without_an_interaction() -> None:
     assert ALWAYS.test(Facts(None, {}, frozenset(), frozenset(), NOW))
 
 
-def test_reads_and_names() -> None:
+def test_compiled_condition_knows_its_reads_and_names() -> None:
     tree = parse(
         {
             "all": [
@@ -208,7 +212,9 @@ def test_a_negated_name_does_not_bound_the_names() -> None:
         (None, (), "mapping"),
     ],
 )
-def test_wrong(written: object, path: tuple[str, ...], said: str) -> None:
+def test_wrong_condition_is_refused_at_its_place(
+    written: object, path: tuple[str, ...], said: str
+) -> None:
     problems = parse(written)
     assert isinstance(problems, tuple)
     assert problems[0].path == path

@@ -54,7 +54,7 @@ def bundle(
     )
 
 
-def compiled(given: Bundle) -> Configuration:
+def compile_valid(given: Bundle) -> Configuration:
     config = compile_bundle(given)
     assert isinstance(config, Configuration), config
     return config
@@ -62,7 +62,7 @@ def compiled(given: Bundle) -> Configuration:
 
 def test_segments_come_after_those_they_read() -> None:
     chain = tuple(Segment(f"s{i}", {"not": {"segment": f"s{i + 1}"}}) for i in range(9))
-    config = compiled(bundle((*chain, Segment("s9", {"name": "x"}))))
+    config = compile_valid(bundle((*chain, Segment("s9", {"name": "x"}))))
     assert [segment.name for segment in config.segments] == [f"s{i}" for i in range(9, -1, -1)]
     assert config.segment_index.interaction == 1
 
@@ -75,7 +75,7 @@ def test_a_circle_of_segments_is_refused() -> None:
     assert "a -> b -> a" in problems[0].message or "b -> a -> b" in problems[0].message
 
 
-def test_candidates() -> None:
+def test_candidates_have_costs_and_deadlines_of_their_channels() -> None:
     offer = Offer(
         "o",
         5,
@@ -89,7 +89,7 @@ def test_candidates() -> None:
     campaign = Campaign(
         "c", (offer,), trigger={"name": "x"}, starts="2024-01-01", ends="2024-01-31"
     )
-    config = compiled(bundle(campaigns=(campaign,)))
+    config = compile_valid(bundle(campaigns=(campaign,)))
     [hero], [sent] = config.by_placement["hero"], config.outbound
     assert hero.treatments == ("page",)
     assert sent.treatments == ("mail", "slow-mail")
@@ -114,12 +114,14 @@ def test_read_traits_are_those_that_something_reads() -> None:
         when={"trait": "a", "gt": {"trait": "b"}},
     )
     campaign = Campaign("c", (offer,), trigger={"name": "x"}, audience={"trait": "d", "is": 1})
-    config = compiled(bundle((Segment("s", {"trait": "sessions", "gt": 1}),), (campaign,), traits))
+    config = compile_valid(
+        bundle((Segment("s", {"trait": "sessions", "gt": 1}),), (campaign,), traits)
+    )
     assert config.read_traits == ("a", "b", "c", "d", "identifier.email", "sessions")
 
 
 def test_traits_read_interactions() -> None:
-    config = compiled(
+    config = compile_valid(
         bundle(
             traits=(
                 TraitDefinition("total", "sum", "properties.order.total", {"name": "Order"}),
@@ -152,8 +154,10 @@ def test_traits_read_interactions() -> None:
         ("emial", "a@b.c", "did you mean 'email'?"),
     ],
 )
-def test_identifiers(namespace: str, value: str, expected: Identifier | str) -> None:
-    found = compiled(bundle()).identity.normalise(Identifier(namespace, value))
+def test_identifiers_are_normalised_or_refused_in_words(
+    namespace: str, value: str, expected: Identifier | str
+) -> None:
+    found = compile_valid(bundle()).identity.normalise(Identifier(namespace, value))
     if isinstance(expected, Identifier):
         assert found == expected
     else:
@@ -162,13 +166,13 @@ def test_identifiers(namespace: str, value: str, expected: Identifier | str) -> 
 
 
 def test_ranks_follow_the_order_of_namespaces() -> None:
-    identity = compiled(bundle()).identity
+    identity = compile_valid(bundle()).identity
     given = [Identifier("email", "a@b.c"), Identifier("customer_id", "9"), Identifier("email", "A")]
     assert [one.value for one in identity.rank([*given, *given])] == ["9", "A", "a@b.c"]
 
 
-def test_caps() -> None:
-    config = compiled(
+def test_caps_have_windows_in_milliseconds() -> None:
+    config = compile_valid(
         bundle(caps=(Cap("a", "all", 3, "1d"), Cap("b", "channel", 1, "7d", channel="email")))
     )
     assert [(cap.name, cap.window_ms) for cap in config.caps] == [("a", DAY), ("b", 7 * DAY)]
@@ -178,7 +182,7 @@ def test_caps() -> None:
 def test_the_body_gives_the_same_configuration_back() -> None:
     loaded = load(DEMO, {})
     assert isinstance(loaded, Bundle)
-    config = compiled(loaded)
+    config = compile_valid(loaded)
     again = Configuration.from_json(config.to_json())
     assert (again.bundle, again.digest) == (config.bundle, config.digest)
     assert again.to_json() == config.to_json()
@@ -201,7 +205,7 @@ def test_a_body_of_something_else_is_refused() -> None:
         Configuration.from_json("{}")
 
 
-def test_dates() -> None:
+def test_dates_are_in_utc_unless_they_have_a_zone() -> None:
     assert start_ms("1970-01-02") == DAY
     assert end_ms("1970-01-02") == 2 * DAY
     assert start_ms("1970-01-01T01:00:00+01:00") == 0

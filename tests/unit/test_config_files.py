@@ -139,7 +139,9 @@ def _currency(since: str = "2024-05-01", of: str = "properties.total") -> str:
         (CART, "budget: 500", "budget: ${NOWHERE}", "budget", "NOWHERE is not set"),
     ],
 )  # fmt: skip
-def test_mistake(folder: Path, file: str, old: str, new: str, at: str, said: str) -> None:
+def test_mistake_is_named_with_its_line(
+    folder: Path, file: str, old: str, new: str, at: str, said: str
+) -> None:
     # `at`: what stands in the line that the error names.
     edit(folder / file, old, new)
     text = (folder / file).read_text()
@@ -226,7 +228,7 @@ def test_several_mistakes_in_one_file_are_all_told_in_their_order(folder: Path) 
     assert found == sorted(found, key=lambda one: one.line)
 
 
-def test_not_utf8(folder: Path) -> None:
+def test_file_that_is_not_utf8_is_refused_at_its_byte(folder: Path) -> None:
     (folder / "identity.yaml").write_bytes(b"namespaces:\n  - {name: caf\xe9}\n")
     [error] = errors(folder)
     assert (error.line, error.column) == (2, 15)
@@ -239,20 +241,20 @@ def test_byte_order_mark_is_no_fault(folder: Path) -> None:
     assert isinstance(load(folder, {}), Bundle)
 
 
-def test_empty_file(folder: Path) -> None:
+def test_empty_file_lacks_its_required_fields(folder: Path) -> None:
     (folder / "policies.yaml").write_text("# nothing yet\n")
     [error] = errors(folder)
     assert "caps" in error.message
 
 
-def test_a_list_where_fields_belong(folder: Path) -> None:
+def test_a_list_in_place_of_fields_is_refused(folder: Path) -> None:
     (folder / "policies.yaml").write_text("- caps\n")
     [error] = errors(folder)
     assert error.message == "expected fields, found a list"
 
 
 @pytest.mark.parametrize("name", ["profile.yaml", "policies.yaml"])
-def test_optional_files(folder: Path, name: str) -> None:
+def test_optional_files_may_be_missing(folder: Path, name: str) -> None:
     shutil.rmtree(folder / "campaigns")
     shutil.rmtree(folder / "segments")
     (folder / name).unlink()
@@ -260,14 +262,14 @@ def test_optional_files(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sources.yaml", "identity.yaml", "channels.yaml"])
-def test_required_files(folder: Path, name: str) -> None:
+def test_required_files_may_not_be_missing(folder: Path, name: str) -> None:
     (folder / name).unlink()
     [error] = errors(folder)
     assert error.file == name
     assert "missing" in error.message
 
 
-def test_no_folder(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     [error] = errors(tmp_path / "nowhere")
     assert "no such folder" in error.message
 
@@ -282,7 +284,7 @@ def test_strange_files_are_told_and_others_left_alone(folder: Path) -> None:
     assert ".yaml" in told["segments/more.yml"]
 
 
-def test_alias_bomb(folder: Path) -> None:
+def test_aliases_are_refused(folder: Path) -> None:
     lines = ["a0: &a0 [x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
     (folder / "policies.yaml").write_text("\n".join(lines))
@@ -291,13 +293,13 @@ def test_alias_bomb(folder: Path) -> None:
     assert (error.line, error.column) == (2, 10)
 
 
-def test_deep_nesting(folder: Path) -> None:
+def test_deep_nesting_is_refused(folder: Path) -> None:
     (folder / "policies.yaml").write_text("caps: " + "[" * 10_000)
     [error] = errors(folder)
     assert "nested deeper" in error.message
 
 
-def test_environment_in_values(folder: Path) -> None:
+def test_values_may_hold_variables_with_defaults(folder: Path) -> None:
     path = folder / "channels.yaml"
     edit(path, "cost: 0.02", "cost: ${COST:-0.5}")
     edit(path, "deadline: 1h", 'deadline: "${HOURS}h"')
@@ -307,7 +309,7 @@ def test_environment_in_values(folder: Path) -> None:
     assert (email.cost, email.deadline) == (0.5, "2h")
 
 
-def test_environment_escape(folder: Path) -> None:
+def test_doubled_dollar_is_no_variable(folder: Path) -> None:
     edit(folder / "segments" / "buyers.yaml", "Bought at", "$${X} at")
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)

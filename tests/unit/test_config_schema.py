@@ -73,14 +73,14 @@ VALID: dict[str, dict[str, object]] = {
 RUBBISH = (None, True, -1, 1.5, "", "a b", "5 minutes", [], ["a"], {}, {"odd": 1})
 
 
-def damaged(value: object) -> list[object]:
+def damage(value: object) -> list[object]:
     """Yield `value` with each of its parts replaced by rubbish, or removed, in turn."""
     if isinstance(value, dict):
         without = [{k: v for k, v in value.items() if k != key} for key in value]
-        inside = [{**value, key: part} for key in value for part in damaged(value[key])]
+        inside = [{**value, key: part} for key in value for part in damage(value[key])]
         return [*without, *inside, {**value, "odd": 1}, *RUBBISH]
     if isinstance(value, list):
-        return [[part] for one in value for part in damaged(one)] + list(RUBBISH)
+        return [[part] for one in value for part in damage(one)] + list(RUBBISH)
     return list(RUBBISH)
 
 
@@ -97,5 +97,5 @@ def test_classes_accept_what_the_schemas_accept(kind: FileKind) -> None:
     valid = VALID[kind.schema]
     assert converts(valid, kind.record)
     assert not shape_problems(kind, valid)
-    for value in damaged(valid):
+    for value in damage(valid):
         assert converts(value, kind.record) is not bool(shape_problems(kind, value)), value

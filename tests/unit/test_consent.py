@@ -23,15 +23,15 @@ def _life() -> Life:
 def test_without_consent_nothing_of_that_purpose_goes_on_that_channel() -> None:
     life = _life()
     decision = life.happens("Go", 0)
-    assert sorted(life.said()) == ["receipt-email", "sale-call"]
+    assert sorted(life.treatments()) == ["receipt-email", "sale-call"]
     assert fates(decision)["sale-email"] == "consent mail-marketing"
     life.happens("Help", 1)
-    assert life.said() == ["help-email"]
+    assert life.treatments() == ["help-email"]
 
 
 def test_message_goes_while_consent_lasts() -> None:
     life = _life()
     life.happens("Go", 0, mail_ok=True)
-    assert "sale-email" in life.said()
+    assert "sale-email" in life.treatments()
     life.happens("Go", 1, mail_ok=False)
-    assert "sale-email" not in life.said()
+    assert "sale-email" not in life.treatments()

@@ -98,7 +98,7 @@ def _redeem(door: Doorway, code: str, redemption: str, key: str = TILL) -> httpx
     return _post(door, "/v1/coupons/redeem", body, key)
 
 
-def _issued(door: Doorway, action_id: str = "a-1", expires_at: int = 1 << 50) -> str:
+def _issue(door: Doorway, action_id: str = "a-1", expires_at: int = 1 << 50) -> str:
     claims = Claims(action_id, "d-1", ANA, "pos", "spring", "shoes", "shoes-pos", 0)
     code = CODES.code_of(action_id)
     door.coupons.book.apply([CouponRecord(code, 0, door.tokens.sign(claims), expires_at)])
@@ -152,7 +152,7 @@ def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Pa
     doors = [doorway(config, tmp_path / name) for name in ("one", "two")]
     doors[1].log.records = doors[0].log.records
     _serving(*doors)
-    code, _ = (_issued(one) for one in doors)
+    code, _ = (_issue(one) for one in doors)
     requests = [
         (doors[till % 2], f"sale-{till}", [TILL, SHOP][till % 3 == 0]) for till in range(20)
     ]
@@ -194,7 +194,7 @@ def test_code_that_was_not_issued_is_refused(
 def test_expired_code_is_refused_and_converts_nothing(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path)
     _serving(door)
-    code = _issued(door, expires_at=DAY_MS)
+    code = _issue(door, expires_at=DAY_MS)
     assert _redeem(door, code, "sale").status_code == 410
     assert door.interactions() == []
 
@@ -202,7 +202,7 @@ def test_expired_code_is_refused_and_converts_nothing(config: Any, tmp_path: Pat
 def test_redemption_while_kafka_is_away_can_be_sent_again(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path)
     _serving(door)
-    code = _issued(door)
+    code = _issue(door)
     door.log.failure = "away"
     assert _redeem(door, code, "sale").status_code == 503
     door.log.failure = None

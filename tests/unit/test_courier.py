@@ -51,7 +51,7 @@ _ACTION = Action(
 _TRACE = traces.new_trace()
 
 
-def _delivered(folder: Path, written_ms: int, hops: list[str] | None = None) -> list[str]:
+def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = None) -> list[str]:
     """Return reported outcomes, and `post` for each post to the receiver; `hops` gets what they
     carried of the action's trace."""
     seen: list[str] = []
@@ -92,7 +92,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _left(folder: Path, entry: LedgerEntry) -> Path:
+def _leave_ledger(folder: Path, entry: LedgerEntry) -> Path:
     ledger = Ledger(folder)
     ledger.put("a", entry)
     ledger.close()
@@ -100,40 +100,40 @@ def _left(folder: Path, entry: LedgerEntry) -> Path:
 
 
 def test_an_action_is_posted_once_and_its_outcome_reported(tmp_path: Path, now_ms: int) -> None:
-    assert _delivered(tmp_path, now_ms) == ["post", "sent"]
-    assert _delivered(tmp_path, now_ms) == []
+    assert _deliver_after_kill(tmp_path, now_ms) == ["post", "sent"]
+    assert _deliver_after_kill(tmp_path, now_ms) == []
 
 
 def test_the_post_and_its_outcome_are_hops_of_the_action_s_trace(
     tmp_path: Path, now_ms: int
 ) -> None:
     hops: list[str] = []
-    assert _delivered(tmp_path, now_ms, hops) == ["post", "sent"]
+    assert _deliver_after_kill(tmp_path, now_ms, hops) == ["post", "sent"]
     assert [traces.continue_trace(hop) for hop in hops] == [_TRACE, _TRACE]
     assert len(set(hops)) == len(hops)
 
 
 def test_an_action_first_tried_after_its_deadline_is_expired(tmp_path: Path, now_ms: int) -> None:
-    assert _delivered(tmp_path, now_ms - 60_000) == ["expired"]
+    assert _deliver_after_kill(tmp_path, now_ms - 60_000) == ["expired"]
 
 
 def test_an_attempt_cut_off_by_a_kill_is_repeated_before_the_deadline(
     tmp_path: Path, now_ms: int
 ) -> None:
-    assert _delivered(_left(tmp_path, LedgerEntry()), now_ms) == ["post", "sent"]
+    assert _deliver_after_kill(_leave_ledger(tmp_path, LedgerEntry()), now_ms) == ["post", "sent"]
 
 
 def test_an_attempt_cut_off_by_a_kill_counts_as_sent_after_the_deadline(
     tmp_path: Path, now_ms: int
 ) -> None:
-    assert _delivered(_left(tmp_path, LedgerEntry()), now_ms - 60_000) == ["sent"]
+    assert _deliver_after_kill(_leave_ledger(tmp_path, LedgerEntry()), now_ms - 60_000) == ["sent"]
 
 
 def test_a_delivery_not_yet_reported_before_a_kill_is_reported_once(
     tmp_path: Path, now_ms: int
 ) -> None:
     report = LedgerEntry(b'{"token":"token","outcome":"sent","timestamp":1}')
-    assert _delivered(_left(tmp_path, report), now_ms) == ["sent"]
+    assert _deliver_after_kill(_leave_ledger(tmp_path, report), now_ms) == ["sent"]
 
 
 class _Postcards:
@@ -170,9 +170,9 @@ def test_any_adapter_s_result_becomes_an_outcome(
     tmp_path: Path, now_ms: int, result: DeliveryResult, served: bool, outcome: str
 ) -> None:
     adapter = _Postcards(result, served)
-    seen = _reported(adapter, tmp_path, now_ms)
+    seen = _outcomes_of(adapter, tmp_path, now_ms)
     assert (adapter.sent, seen) == (["a"] if served else [], [outcome])
-    assert _reported(adapter, tmp_path, now_ms) == []
+    assert _outcomes_of(adapter, tmp_path, now_ms) == []
 
 
 @pytest.mark.parametrize(("repeats", "sent"), [(False, []), (True, ["a"])])
@@ -180,8 +180,8 @@ def test_an_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
     tmp_path: Path, now_ms: int, repeats: bool, sent: list[str]
 ) -> None:
     adapter = _Postcards(Delivered(), served=True, repeats=repeats)
-    folder = _left(tmp_path, LedgerEntry(token="token"))
-    assert _reported(adapter, folder, now_ms) == ["sent"]
+    folder = _leave_ledger(tmp_path, LedgerEntry(token="token"))
+    assert _outcomes_of(adapter, folder, now_ms) == ["sent"]
     assert adapter.sent == sent
 
 
@@ -227,7 +227,7 @@ def test_a_cancelled_action_is_not_tried_any_more(
     # `before`: tries before it is cancelled.
     adapter = _Busy(knows)
     reports: list[dict[str, Any]] = []
-    _reported(
+    _outcomes_of(
         adapter,
         tmp_path,
         now_ms,
@@ -261,9 +261,9 @@ def test_try_without_an_answer_is_remembered_where_a_later_one_failed(
     tmp_path: Path, now_ms: int, tries: int, sent: list[str]
 ) -> None:
     with pytest.raises(_KilledError):
-        _reported(_Killed(tries), tmp_path, now_ms)
+        _outcomes_of(_Killed(tries), tmp_path, now_ms)
     adapter = _Postcards(Delivered(), served=True, repeats=False)
-    assert _reported(adapter, tmp_path, now_ms) == ["sent"]
+    assert _outcomes_of(adapter, tmp_path, now_ms) == ["sent"]
     assert adapter.sent == sent
 
 
@@ -272,7 +272,7 @@ def test_every_adapter_of_the_configuration_is_registered() -> None:
     assert set(ADAPTERS) == set(named) - {"none"}
 
 
-def _reported(
+def _outcomes_of(
     adapter: ChannelAdapter,
     folder: Path,
     written_ms: int,

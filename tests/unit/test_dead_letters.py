@@ -14,7 +14,7 @@ _CODEC = Codec(recorded_versions())
 _LENGTHS = st.sampled_from([0, 1, 100, 20_000, 70_000, sizes.INPUT, sizes.INPUT + 1, sizes.TOPIC])
 
 
-def _failed(key: int, value: int, headers: Sequence[tuple[str, bytes]]) -> FailedInput:
+def _failed_input(key: int, value: int, headers: Sequence[tuple[str, bytes]]) -> FailedInput:
     return FailedInput(topics.INTERACTIONS, 1, b"v" * value, b"k" * key, tuple(headers), 2, 77)
 
 
@@ -23,7 +23,7 @@ def test_dead_letter_of_any_input_can_be_written_and_names_it(
     key: int, value: int, headers: list[int], detail: int
 ) -> None:
     given = [(f"h{number}", b"h" * length) for number, length in enumerate(headers)]
-    failed = _failed(key, value, given)
+    failed = _failed_input(key, value, given)
     letter = dead_letter("identity", failed, DeadLetter("because", "d" * detail))
     written = _CODEC.encode(topics.DEAD_LETTERS, letter)
     assert written is not None
@@ -42,12 +42,12 @@ def test_dead_letter_of_any_input_can_be_written_and_names_it(
 
 
 def test_cut_dead_letter_says_how_much_is_there() -> None:
-    letter = dead_letter("identity", _failed(1, 3_000_000, ()), DeadLetter("because", "why"))
+    letter = dead_letter("identity", _failed_input(1, 3_000_000, ()), DeadLetter("because", "why"))
     assert letter.detail == f"why; value cut: {sizes.INPUT} of 3000000 bytes"
 
 
 def test_a_header_without_a_value_is_an_empty_one() -> None:
-    failed = _failed(1, 1, [("origin", None)])  # type: ignore[list-item]
+    failed = _failed_input(1, 1, [("origin", None)])  # type: ignore[list-item]
     letter = dead_letter("identity", failed, DeadLetter("because", "why"))
     assert letter.headers == {"origin": b""}
     assert letter.detail == "why"

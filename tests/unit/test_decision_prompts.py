@@ -13,7 +13,7 @@ from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.model.decision import Candidate, Choice, Decision
 from pipeline.model.stages import Segmented
 from pipeline.model.time import DAY_MS, HOUR_MS
-from tests.support.replayed import event, told, write_topic
+from tests.support.replayed import as_segmented, event, write_topic
 
 _START = 1_704_067_200_000
 _JOURNEY = """
@@ -35,7 +35,7 @@ def _candidate(offer: str, chosen: str | None) -> Candidate:
     return Candidate("hero", "onboarding", offer, offer, "web", 1.0, 0.0, 1.0, fate)
 
 
-def _decided(number: int, at: int, offer: str | None, *, drawn: bool, **more: Any) -> Decision:
+def _decision(number: int, at: int, offer: str | None, *, drawn: bool, **more: Any) -> Decision:
     propensity = _SHARES[offer] if drawn else 1.0
     choice = Choice("hero", "web", propensity=propensity, **more)
     if offer is not None:
@@ -46,18 +46,18 @@ def _decided(number: int, at: int, offer: str | None, *, drawn: bool, **more: An
     return Decision(f"d{number}", f"e{number}", f"c{number}", "c", at, (choice,), candidates)
 
 
-def _recommended(folder: Path, *, drawn: bool) -> dict[str, Any]:
+def _recommend(folder: Path, *, drawn: bool) -> dict[str, Any]:
     chance, decisions, segmented = Random(2), list[Decision](), list[Segmented]()
     for number in range(_CUSTOMERS):
         at = _START + number * DAY_MS // 50
         [offer] = chance.choices(list(_SHARES), list(_SHARES.values()))
-        decisions.append(_decided(number, at, offer, drawn=drawn))
-        segmented.append(told(f"c{number}", event(f"e{number}", "Home", at - HOUR_MS)))
+        decisions.append(_decision(number, at, offer, drawn=drawn))
+        segmented.append(as_segmented(f"c{number}", event(f"e{number}", "Home", at - HOUR_MS)))
         if chance.random() < _TRUTH[offer]:
             done = event(f"t{number}", "Terms Accepted", at + HOUR_MS)
-            segmented.append(told(f"c{number}", done))
-    held = _decided(-1, _START, None, drawn=drawn, holdout="all", would_be="terms-mail")
-    segmented.append(told("last", event("last", "Home", _START + 60 * DAY_MS)))
+            segmented.append(as_segmented(f"c{number}", done))
+    held = _decision(-1, _START, None, drawn=drawn, holdout="all", would_be="terms-mail")
+    segmented.append(as_segmented("last", event("last", "Home", _START + 60 * DAY_MS)))
     write_topic(folder, DECISIONS, [*decisions, decisions[0], held])
     write_topic(folder, SEGMENTED, segmented)
     plan = folder / "onboarding.yaml"
@@ -70,7 +70,7 @@ def _recommended(folder: Path, *, drawn: bool) -> dict[str, Any]:
 
 
 def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
-    found = _recommended(tmp_path, drawn=True)
+    found = _recommend(tmp_path, drawn=True)
     step = next(one for one in found["journey"] if one["step"] == "terms")
     assert (step["step"], step["channel"], step["message"]) == ("terms", "web", "terms-mail")
     [change] = [one for one in found["changes"] if one["place"] == "terms"]
@@ -81,7 +81,7 @@ def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
 
 
 def test_prompt_that_was_not_drawn_is_proposed_as_a_test_only(tmp_path: Path) -> None:
-    found = _recommended(tmp_path, drawn=False)
+    found = _recommend(tmp_path, drawn=False)
     assert [one["grade"] for one in found["changes"] if one["place"] == "terms"] == [
         "Observed only"
     ]

@@ -1,4 +1,4 @@
-"""What one stage wrote is handed to the next decoded, within bounds."""
+"""Records that one stage wrote are handed to the next decoded, within bounds."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -27,7 +27,7 @@ def flow() -> Flow:
     return Flow(rules(bundle))
 
 
-def _came(flow: Flow, name: str, minute: int) -> Iterator[Emit]:
+def _visit(flow: Flow, name: str, minute: int) -> Iterator[Emit]:
     at = _BEGIN_MS + minute * _MINUTE_MS
     one = Interaction(f"e{minute}", "track", name, "web", "web-shop", at, at, _WHO)
     return flow.run(one)
@@ -44,15 +44,15 @@ def _mails(emits: Iterator[Emit]) -> list[tuple[str, int]]:
 
 
 def test_a_cart_left_for_an_hour_gives_one_mail(flow: Flow) -> None:
-    assert not _mails(_came(flow, "add_to_cart", 0))
+    assert not _mails(_visit(flow, "add_to_cart", 0))
     assert not _mails(flow.advance(_BEGIN_MS + 60 * _MINUTE_MS - 1))
     assert _mails(flow.advance(_BEGIN_MS + 60 * _MINUTE_MS)) == [("cart-recovery", 60)]
     assert not _mails(flow.advance(_BEGIN_MS + 6 * DAY_MS))
 
 
 def test_a_cart_bought_at_59_minutes_gives_none(flow: Flow) -> None:
-    list(_came(flow, "add_to_cart", 0))
-    bought = _mails(_came(flow, "purchase", 59))
+    list(_visit(flow, "add_to_cart", 0))
+    bought = _mails(_visit(flow, "purchase", 59))
     later = _mails(flow.advance(_BEGIN_MS + 6 * DAY_MS))
     assert "cart-recovery" not in {campaign for campaign, _ in (*bought, *later)}
     assert bought

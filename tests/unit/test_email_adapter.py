@@ -115,7 +115,7 @@ async def _deliver(url: str, email: Email, *actions: Action) -> list[DeliveryRes
         await adapter.close()
 
 
-def _sent(server: MailServer, email: Email, *actions: Action) -> list[DeliveryResult]:
+def _send(server: MailServer, email: Email, *actions: Action) -> list[DeliveryResult]:
     async def run() -> list[DeliveryResult]:
         async with server.listening() as port:
             return await _deliver(f"smtp://127.0.0.1:{port}", email, *actions)
@@ -149,7 +149,7 @@ def _lines(text: str) -> list[str]:
 
 def test_message_arrives_with_the_action_s_id() -> None:
     server, action = MailServer(), _action()
-    assert _sent(server, EMAIL, action) == [Delivered()]
+    assert _send(server, EMAIL, action) == [Delivered()]
     [received] = server.received
     assert (received.sender, received.recipient) == ("hello@shop.example", "ana@example.com")
     assert received.action_id == action.action_id
@@ -161,7 +161,7 @@ def test_marketing_can_be_unsubscribed_by_one_click_and_in_both_bodies() -> None
     server = MailServer()
     html = "<html><head><style>b{color:red}</style></head><body><b>¡Hola!</b></body></html>"
     action = _action(content={"subject": "s", "text": "t", "html": html, "unsubscribe": "Baja"})
-    assert _sent(server, EMAIL, action) == [Delivered()]
+    assert _send(server, EMAIL, action) == [Delivered()]
     message = server.received[0].message
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     url = message["List-Unsubscribe"].strip("<>")
@@ -187,8 +187,8 @@ def test_links_lead_through_the_gateway_only_where_clicks_are_tracked() -> None:
     content = {"subject": "s", "text": "t", "html": html}
     server = MailServer()
     tracking = replace(EMAIL, track=("opens", "clicks"))
-    assert _sent(server, EMAIL, _action(1, content=content)) == [Delivered()]
-    assert _sent(server, tracking, _action(2, content=content)) == [Delivered()]
+    assert _send(server, EMAIL, _action(1, content=content)) == [Delivered()]
+    assert _send(server, tracking, _action(2, content=content)) == [Delivered()]
     plain, tracked = (list(one.message.iter_parts())[1].get_content() for one in server.received)
     assert "/v1/click" not in plain
     assert "/v1/open" not in plain
@@ -250,7 +250,7 @@ def test_nothing_is_sent_where_encryption_cannot_be_had(monkeypatch: pytest.Monk
 def test_permanent_answer_is_a_bounce_at_once(stage: str, answer: str, result: Bounced) -> None:
     server = MailServer()
     server.plan(stage, answer)
-    assert _sent(server, EMAIL, _action()) == [result]
+    assert _send(server, EMAIL, _action()) == [result]
     assert server.seen.count(stage) == 1
     assert not server.received
 
@@ -268,7 +268,7 @@ def test_permanent_answer_is_a_bounce_at_once(stage: str, answer: str, result: B
 def test_temporary_answer_is_tried_again_and_sent_once(stage: str, answer: str) -> None:
     server = MailServer()
     server.plan(stage, answer)
-    [result] = _sent(server, EMAIL, _action())
+    [result] = _send(server, EMAIL, _action())
     if (stage, answer) == ("data", "what?"):  # nobody knows what it means after the data
         assert isinstance(result, Unconfirmed)
     else:
@@ -280,7 +280,7 @@ def test_temporary_answer_is_tried_again_and_sent_once(stage: str, answer: str) 
 def test_connection_cut_before_the_data_is_tried_again(stage: str) -> None:
     server = MailServer()
     server.plan(stage, CUT)
-    assert _sent(server, EMAIL, _action()) == [Delivered()]
+    assert _send(server, EMAIL, _action()) == [Delivered()]
     assert len(server.received) == 1
 
 
@@ -290,8 +290,8 @@ def test_connection_cut_after_the_data_is_not_tried_again(tmp_path: Path, stage:
     server, outcomes = MailServer(), _Outcomes()
     server.plan(stage, CUT)
     action = _action()
-    _couriered(server, outcomes, tmp_path, action)
-    _couriered(server, outcomes, tmp_path, action)
+    _run_courier(server, outcomes, tmp_path, action)
+    _run_courier(server, outcomes, tmp_path, action)
     assert len(server.received) == (stage == "accepted")
     assert outcomes.names == ["sent"]
     assert server.seen.count("data") == 1
@@ -303,8 +303,8 @@ def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: st
     server, outcomes = MailServer(), _Outcomes()
     action = _action()
     server.plan(stage, HANG)
-    _couriered(server, outcomes, tmp_path, action, until=server.hangs)
-    _couriered(server, outcomes, tmp_path, action)
+    _run_courier(server, outcomes, tmp_path, action, until=server.hangs)
+    _run_courier(server, outcomes, tmp_path, action)
     before_data = stage in ("mail", "rcpt")
     assert len(server.received) == (stage != "data")
     assert outcomes.names == ["sent"]
@@ -316,7 +316,7 @@ def test_one_connection_serves_many_messages_and_limits_hold() -> None:
     email = replace(EMAIL, connections=1, per_second=4)
     began = time.monotonic()
     actions = [_action(number) for number in range(9)]
-    assert _sent(server, email, *actions) == [Delivered()] * 9
+    assert _send(server, email, *actions) == [Delivered()] * 9
     assert server.sessions() == 1
     assert time.monotonic() - began >= 1.0  # four at once, then four a second
     assert [one.action_id for one in server.received] == [one.action_id for one in actions]
@@ -334,7 +334,7 @@ def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch
     signing = replace(EMAIL, dkim=Dkim(selector="s1", key="${TEST_DKIM}"))
     html = "<p>Ñ " + "long " * 400 + "</p>"
     action = _action(content={"subject": "Ñ", "text": ".\n..\nx", "html": html})
-    assert _sent(server, signing, action) == [Delivered()]
+    assert _send(server, signing, action) == [Delivered()]
     public = private.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -362,7 +362,7 @@ def test_address_that_is_none_bounces_without_a_connection(address: str) -> None
 
 def test_domain_of_another_script_is_reached() -> None:
     server = MailServer()
-    assert _sent(server, EMAIL, _action(address="jose@bücher.example")) == [Delivered()]
+    assert _send(server, EMAIL, _action(address="jose@bücher.example")) == [Delivered()]
     assert server.received[0].recipient == "jose@xn--bcher-kva.example"
 
 
@@ -381,7 +381,7 @@ class _Outcomes:
         return None
 
 
-def _couriered(
+def _run_courier(
     server: MailServer,
     outcomes: _Outcomes,
     folder: Path,

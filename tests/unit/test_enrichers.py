@@ -20,7 +20,7 @@ MONDAY_NOON = 1_704_110_400_000
 """2024-01-01 12:00 UTC."""
 
 
-def seen(at: int = 0, properties: Any = None, **context: Any) -> Interaction:
+def visit(at: int = 0, properties: Any = None, **context: Any) -> Interaction:
     who = (Identifier("cookie", "k"),)
     return Interaction(
         "e", "track", "Order", "web", "shop", at, at, who, properties or {}, Context(**context)
@@ -104,7 +104,7 @@ def test_a_user_agent_tells_the_device(
     text: str, device_type: str, os: str | None, browser: str, bot: bool
 ) -> None:
     expected = {"device_type": device_type, "os": os, "browser": browser, "bot": bot}
-    derived = UserAgentEnricher().derive(seen(user_agent=text))
+    derived = UserAgentEnricher().derive(visit(user_agent=text))
     assert derived == {name: value for name, value in expected.items() if value is not None}
 
 
@@ -188,19 +188,19 @@ def test_a_user_agent_tells_the_device(
     ],
 )
 def test_apps_and_screens_are_told_by_their_model(text: str, device_type: str) -> None:
-    derived = UserAgentEnricher().derive(seen(user_agent=text))
+    derived = UserAgentEnricher().derive(visit(user_agent=text))
     assert derived["device_type"] == device_type
     assert derived["bot"] is (device_type == "bot")
 
 
 def test_without_a_user_agent_nothing_is_said_of_it() -> None:
-    assert not UserAgentEnricher().derive(seen())
-    assert not UserAgentEnricher().derive(seen(user_agent=""))
+    assert not UserAgentEnricher().derive(visit())
+    assert not UserAgentEnricher().derive(visit(user_agent=""))
 
 
 @given(st.text(max_size=3_000))
 def test_no_text_is_too_odd(text: str) -> None:
-    one = seen(user_agent=text, url=text, ip=text, timezone=text, campaign={text: text})
+    one = visit(user_agent=text, url=text, ip=text, timezone=text, campaign={text: text})
     assert set(UserAgentEnricher().derive(one)) <= {"device_type", "os", "browser", "bot"}
     assert set(CampaignEnricher().derive(one)) <= set(CampaignEnricher.names)
     assert LocalTimeEnricher(model.LocalTime()).derive(one).keys() >= {"hour", "weekday"}
@@ -232,8 +232,10 @@ def test_no_text_is_too_odd(text: str) -> None:
         ("/?" + "&".join(["a=1"] * 101), {}, {}),
     ],
 )
-def test_campaign(url: str | None, campaign: dict[str, str], derived: dict[str, str]) -> None:
-    assert CampaignEnricher().derive(seen(url=url, campaign=campaign)) == derived
+def test_campaign_is_derived_from_url_or_context(
+    url: str | None, campaign: dict[str, str], derived: dict[str, str]
+) -> None:
+    assert CampaignEnricher().derive(visit(url=url, campaign=campaign)) == derived
 
 
 _RATES = model.Currency(
@@ -271,7 +273,7 @@ _RATES = model.Currency(
 def test_amounts_are_worth_what_they_were_then(
     at: int, properties: dict[str, Any], derived: dict[str, Any]
 ) -> None:
-    assert CurrencyEnricher(_RATES).derive(seen(at, properties)) == derived
+    assert CurrencyEnricher(_RATES).derive(visit(at, properties)) == derived
 
 
 @pytest.mark.parametrize(
@@ -298,9 +300,11 @@ def test_amounts_are_worth_what_they_were_then(
         ("", 13, "monday"),
     ],
 )
-def test_the_customers_clock(timezone: str | None, hour: int, weekday: str) -> None:
+def test_hour_and_weekday_are_of_the_customers_zone(
+    timezone: str | None, hour: int, weekday: str
+) -> None:
     enricher = LocalTimeEnricher(model.LocalTime("Europe/Madrid"))
-    derived = enricher.derive(seen(MONDAY_NOON, timezone=timezone))
+    derived = enricher.derive(visit(MONDAY_NOON, timezone=timezone))
     assert derived == {"hour": hour, "weekday": weekday}
 
 
@@ -310,18 +314,18 @@ def test_the_customers_clock(timezone: str | None, hour: int, weekday: str) -> N
 )
 def test_a_zone_that_nobody_knows_is_told_and_the_usual_one_counts(timezone: str) -> None:
     enricher = LocalTimeEnricher(model.LocalTime("Europe/Madrid"))
-    derived = enricher.derive(seen(MONDAY_NOON, timezone=timezone))
+    derived = enricher.derive(visit(MONDAY_NOON, timezone=timezone))
     assert derived == {"hour": 13, "weekday": "monday", "unknown_timezone": timezone[:64]}
 
 
 def test_a_time_that_no_calendar_has_is_left_out() -> None:
-    assert not LocalTimeEnricher(model.LocalTime()).derive(seen(2**62))
+    assert not LocalTimeEnricher(model.LocalTime()).derive(visit(2**62))
 
 
 def test_a_place_is_told_as_far_as_it_is_known() -> None:
     places = {"192.0.2.1": Place("ES", "Madrid"), "192.0.2.2": Place()}
     enricher = GeoEnricher(places.get)
-    assert enricher.derive(seen(ip="192.0.2.1")) == {"country": "ES", "region": "Madrid"}
-    assert enricher.derive(seen(ip="192.0.2.2")) == {}
-    assert enricher.derive(seen(ip="192.0.2.3")) == {}
-    assert enricher.derive(seen()) == {}
+    assert enricher.derive(visit(ip="192.0.2.1")) == {"country": "ES", "region": "Madrid"}
+    assert enricher.derive(visit(ip="192.0.2.2")) == {}
+    assert enricher.derive(visit(ip="192.0.2.3")) == {}
+    assert enricher.derive(visit()) == {}

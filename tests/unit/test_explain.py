@@ -54,14 +54,14 @@ def _life() -> Life:
     return Life(world(traits=("age", "worth"), campaigns=_CAMPAIGNS, policies=_POLICIES))
 
 
-def _decided() -> tuple[Decision, Life]:
+def _decide() -> tuple[Decision, Life]:
     life = _life()
     life.happens("Credit Check Failed", 0)
     life.happens("Home", 1, ask=["hero"])
     return life.happens("Go", 2, ask=["hero"]), life
 
 
-def _explained(decision: Decision, life: Life, language: Any = "en") -> Explanation:
+def _explain(decision: Decision, life: Life, language: Any = "en") -> Explanation:
     return explain(decision, life.flow.rules.config, language)
 
 
@@ -70,7 +70,7 @@ def _json(explanation: Explanation) -> Any:
 
 
 def test_explanation_has_its_documented_shape() -> None:
-    told = _json(_explained(*_decided()))
+    told = _json(_explain(*_decide()))
     assert list(told) == [
         "decision_id", "profile_id", "decided_at", "config", "snapshot", "slots", "words",
     ]  # fmt: skip
@@ -98,7 +98,7 @@ def test_explanation_has_its_documented_shape() -> None:
 
 
 def test_every_stage_says_what_it_felled_and_why() -> None:
-    slot = _json(_explained(*_decided()))["slots"][0]
+    slot = _json(_explain(*_decide()))["slots"][0]
     assert {one["treatment"]: (one["stage"], one["rule"]) for one in slot["rejected"]} == {
         "old-hero": ("constraint", "cap once"),
         "gold-hero": ("constraint", "suppression credit"),
@@ -113,11 +113,11 @@ def test_every_stage_says_what_it_felled_and_why() -> None:
 
 
 def test_spanish_says_the_same_in_spanish() -> None:
-    decision, life = _decided()
-    told = _explained(decision, life, "es")
+    decision, life = _decide()
+    told = _explain(decision, life, "es")
     assert "puntuación 3 = (0,50 × 6 − 0) × 1" in told.words
     assert "no se dice nada" in told.words
-    english = _explained(decision, life)
+    english = _explain(decision, life)
     assert [slot.candidates[0].score for slot in told.slots] == [
         slot.candidates[0].score for slot in english.slots
     ]
@@ -143,13 +143,13 @@ def test_figures_are_short(value: float, shown: str) -> None:
 def test_decision_without_slots_is_explained_as_such() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 1))]))
     decision = life.happens("Elsewhere", DAY_MS)
-    told = _explained(decision, life)
+    told = _explain(decision, life)
     assert told.words == PHRASES["en"]["nothing asked"]
     [slot] = told.slots
     assert (slot.chosen, slot.rejected[0].rule) == (None, "trigger")
     life.happens("Go", DAY_MS)
     outcome = life.comes_of(life.actions()[0], "click", DAY_MS + 1)
-    assert _explained(outcome, life).words == PHRASES["en"]["outcome"]
+    assert _explain(outcome, life).words == PHRASES["en"]["outcome"]
 
 
 _quarters = st.integers(0, 40).map(lambda n: n / 4)
@@ -165,7 +165,7 @@ _offers = st.lists(
 )
 
 
-def _said(numbers: list[dict[str, float]]) -> tuple[list[str], Explanation]:
+def _decide_with(numbers: list[dict[str, float]]) -> tuple[list[str], Explanation]:
     offers = [
         offer(
             f"o{place}",
@@ -176,7 +176,7 @@ def _said(numbers: list[dict[str, float]]) -> tuple[list[str], Explanation]:
     ]
     life = Life(world(campaigns=[campaign("c", *offers)]))
     decision = life.happens("Home", 0, ask=["hero"])
-    return life.said(), _explained(decision, life)
+    return life.treatments(), _explain(decision, life)
 
 
 @settings(max_examples=cases(150), deadline=None)
@@ -185,7 +185,7 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
     drawn: list[tuple[float, float, float, float]],
 ) -> None:
     numbers = [dict(zip(("value", "p", "cost", "lever"), one, strict=True)) for one in drawn]
-    before, told = _said(numbers)
+    before, told = _decide_with(numbers)
     flip = _json(told)["slots"][0]["flip"]
     assert flip is not None
     found = re.fullmatch(r"(value|p|cost) of t(\d)", flip["what"])
@@ -195,11 +195,11 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
     for share, flipped in ((1.0, True), (0.5, False)):
         changed = [dict(one) for one in numbers]
         changed[place][field] = flip["from"] + share * (flip["to"] - flip["from"])
-        after, _ = _said(changed)
+        after, _ = _decide_with(changed)
         if abs(flip["to"] - flip["from"]) > 1e-4 or flipped:
             assert (after != before) is flipped
 
 
 def test_the_only_offer_that_costs_nothing_is_lost_at_a_value_of_nothing() -> None:
-    _, told = _said([{"value": 3.0, "p": 1.0, "cost": 0.0, "lever": 1.0}])
+    _, told = _decide_with([{"value": 3.0, "p": 1.0, "cost": 0.0, "lever": 1.0}])
     assert _json(told)["slots"][0]["flip"] == {"what": "value of t0", "from": 3.0, "to": 0.0}

@@ -15,7 +15,7 @@ _TOLD_S = 10.0
 
 def test_records_sent_after_a_failure_do_not_reach_librdkafka(tmp_path: Path) -> None:
     # What had reached it is told to be dropped.
-    async def dropped() -> list[bool]:
+    async def drop_reports() -> list[bool]:
         app = _app(tmp_path)
         producer: Producer = app.producer  # type: ignore[assignment]
         async with producer:
@@ -28,7 +28,7 @@ def test_records_sent_after_a_failure_do_not_reach_librdkafka(tmp_path: Path) ->
             await asyncio.wait(reports[:1], timeout=_TOLD_S)
         return [report.done() and bool(report.exception()) for report in reports]
 
-    assert asyncio.run(dropped()) == [True, False, False]
+    assert asyncio.run(drop_reports()) == [True, False, False]
 
 
 def test_changelog_is_not_taken_over_after_a_failure(tmp_path: Path) -> None:

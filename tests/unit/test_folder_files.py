@@ -50,11 +50,11 @@ def _huge(path: Path) -> None:
         file.truncate(1 << 40)
 
 
-def _unlinked(path: Path) -> None:
+def _dangling_link(path: Path) -> None:
     path.symlink_to("nowhere.yaml")
 
 
-MAKERS = (_fifo, _device, _circle, _escape, _huge, _unlinked)
+MAKERS = (_fifo, _device, _circle, _escape, _huge, _dangling_link)
 
 
 @pytest.mark.timeout(20)

@@ -265,11 +265,11 @@ def test_mobile_clients_requests_are_taken_whole(door: Doorway, recorded: Path) 
     if request["headers"].get("Content-Encoding") == "gzip":
         content = gzip.compress(content)
 
-    async def chunked() -> Any:
+    async def chunks() -> Any:
         for start in range(0, len(content), 100):
             yield content[start : start + 100]
 
-    answer = ask(door, "POST", request["path"], content=chunked(), headers=request["headers"])
+    answer = ask(door, "POST", request["path"], content=chunks(), headers=request["headers"])
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     sent = request["body"]["batch"]
     taken = door.interactions()

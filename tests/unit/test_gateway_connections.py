@@ -30,7 +30,7 @@ _AUTH = b"authorization: basic " + b64encode(KEY.encode() + b":") + b"\r\n"
 
 
 @contextmanager
-def connected(port: int, *texts: bytes) -> Iterator[socket.socket]:
+def connect(port: int, *texts: bytes) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         for text in texts:
             connection.sendall(text)
@@ -72,7 +72,7 @@ def head(size: int) -> bytes:
     ids=["nothing", "blank lines", "line", "header", "no body", "some body", "no key"],
 )
 def test_half_open_request_is_closed(tmp_path: Path, sent: list[bytes], said: bytes) -> None:
-    with serving(tmp_path, LIMITS) as port, connected(port, *sent) as connection:
+    with serving(tmp_path, LIMITS) as port, connect(port, *sent) as connection:
         text = answer(connection)
         assert text.startswith(b"HTTP/1.1 " + said) if said else text == b""
         assert not said or b'{"error":{"code":"timeout"' in text
@@ -81,7 +81,7 @@ def test_half_open_request_is_closed(tmp_path: Path, sent: list[bytes], said: by
 def test_idle_connection_is_closed_and_used_ones_are_kept(tmp_path: Path) -> None:
     whole = head(len(_BODY)) + _BODY
     limits = replace(PATIENT, idle_s=2)  # longer than a busy machine takes from one to the next
-    with serving(tmp_path, limits) as port, connected(port) as connection:
+    with serving(tmp_path, limits) as port, connect(port) as connection:
         for _ in range(3):
             connection.sendall(whole)
             text = b""
@@ -93,7 +93,7 @@ def test_idle_connection_is_closed_and_used_ones_are_kept(tmp_path: Path) -> Non
 
 
 def test_slow_bytes_do_not_win_time(tmp_path: Path) -> None:
-    with serving(tmp_path, LIMITS) as port, connected(port, head(10_000)) as connection:
+    with serving(tmp_path, LIMITS) as port, connect(port, head(10_000)) as connection:
         connection.settimeout(0.1)
         text = b""
         for _ in range(200):
@@ -128,7 +128,7 @@ _HUGE = b"x" * 1_000_000
     ids=["url", "name", "value", "many", "trailer", "chunk extension"],
 )
 def test_huge_header_is_refused_before_it_is_all_read(tmp_path: Path, text: bytes) -> None:
-    with serving(tmp_path, PATIENT) as port, connected(port) as connection:
+    with serving(tmp_path, PATIENT) as port, connect(port) as connection:
         sent = 0
         try:
             for begin in range(0, len(text), 8_192):
@@ -143,7 +143,7 @@ def test_huge_header_is_refused_before_it_is_all_read(tmp_path: Path, text: byte
 def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
     with serving(tmp_path, PATIENT) as port:
         for text in (b"\x16\x03\x01 TLS?\r\n\r\n", b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n"):
-            with connected(port, text) as connection:
+            with connect(port, text) as connection:
                 found = answer(connection)
             assert found.startswith(b"HTTP/1.1 400")
             assert b'{"error":{"code":"invalid_http"' in found
@@ -160,7 +160,7 @@ def test_half_open_connections_keep_nobody_out(
 ) -> None:
     with serving(tmp_path, limits) as port, ExitStack() as open_:
         for _ in range(60):
-            open_.enter_context(connected(port, text))
+            open_.enter_context(connect(port, text))
         assert [track(port) for _ in range(5)] == [200] * 5
 
 
@@ -174,7 +174,7 @@ def test_few_descriptors_are_enough_for_active_senders(tmp_path: Path) -> None:
         assert room < 60
         with ExitStack() as open_:
             for _ in range(90):
-                open_.enter_context(connected(port, b"POST /v1/tr"))
+                open_.enter_context(connect(port, b"POST /v1/tr"))
             assert [track(port) for _ in range(5)] == [200] * 5
         assert server.stdin is not None
         server.stdin.close()

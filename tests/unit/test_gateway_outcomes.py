@@ -69,7 +69,7 @@ def test_own_adapters_report_by_a_key_of_the_home_s_secret(door: Doorway) -> Non
     assert post(door, ADAPTER_KEY + "x", body).status_code == 401
 
 
-def test_token_expires(door: Doorway) -> None:
+def test_token_expires_by_its_time(door: Doorway) -> None:
     fresh = token(door, NOW - TOKEN_MS + HOUR_MS)
     stale = token(door, NOW - TOKEN_MS - 1)
     assert post(door, SHOP, {"token": fresh, "outcome": "click"}).status_code == 200

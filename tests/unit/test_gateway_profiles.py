@@ -26,11 +26,11 @@ def ask(door: Doorway, method: str, path: str) -> httpx.Response:
     return asyncio.run(send())
 
 
-def opened(folder: str | Path) -> Doorway:
+def open_gateway(folder: str | Path) -> Doorway:
     return doorway(configuration(model.Source("shop", "web", "server-key-1")), Path(folder))
 
 
-def known(door: Doorway, key: str) -> None:
+def add_person(door: Doorway, key: str) -> None:
     """Let the view know a person by this identifier alone."""
     ana = Profile("p-1", key, (key,), {"plan": "gold"}, 1, 1, 1, "digest")
     value = door.codec.encode(topics.PROFILES, ana)
@@ -43,10 +43,10 @@ def known(door: Doorway, key: str) -> None:
 @example("a\r\n\u2028b/c?d#e%2Fé;=&+ \x00\x85f\n")
 def test_stored_profile_can_be_read_and_erased_by_any_id(value: str) -> None:
     with TemporaryDirectory() as folder:
-        door = opened(folder)
+        door = open_gateway(folder)
         key = f"customer_id:{value}"
         path = f"customer_id/{quote(value, safe='')}"
-        known(door, key)
+        add_person(door, key)
         for tail in ("", "/export"):
             found = ask(door, "GET", path + tail)
             assert (found.status_code, found.json()["root"]) == (200, key)
@@ -62,7 +62,7 @@ def test_stored_profile_can_be_read_and_erased_by_any_id(value: str) -> None:
 def test_ids_of_nobody_are_refused_where_nobody_is_stored_by_them(
     tmp_path: Path, value: str
 ) -> None:
-    door = opened(tmp_path)
+    door = open_gateway(tmp_path)
     for method in ("GET", "DELETE"):
         error = ask(door, method, f"customer_id/{value}").json()["error"]
         assert (error["code"], error["field"]) == ("invalid_identifier", "value")
@@ -70,12 +70,12 @@ def test_ids_of_nobody_are_refused_where_nobody_is_stored_by_them(
 
 
 def test_unknown_profile_can_be_erased(tmp_path: Path) -> None:
-    door = opened(tmp_path)
+    door = open_gateway(tmp_path)
     assert ask(door, "GET", "customer_id/ana").json()["error"]["code"] == "unknown_profile"
     assert ask(door, "DELETE", "customer_id/ana").status_code == 202
 
 
 @pytest.mark.parametrize("path", ["", "customer_id", "customer_id/a/b", "customer_id/a/export/c"])
 def test_paths_of_another_form_are_not_found(tmp_path: Path, path: str) -> None:
-    answer = ask(opened(tmp_path), "GET", path)
+    answer = ask(open_gateway(tmp_path), "GET", path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")

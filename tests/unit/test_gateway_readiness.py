@@ -24,7 +24,7 @@ def door(tmp_path: Path) -> Doorway:
     return doorway(configuration(model.Source("shop", "web", "server-key-1")), tmp_path)
 
 
-async def asked(door: Doorway, times: int) -> list[httpx.Response]:
+async def ask(door: Doorway, times: int) -> list[httpx.Response]:
     async with door.client() as client:
         return await asyncio.gather(*(client.get("/readyz") for _ in range(times)))
 
@@ -45,7 +45,7 @@ def answering(door: Doorway) -> None:
 
 def test_many_readiness_requests_cause_one_probe_a_partition(door: Doorway) -> None:
     answering(door)
-    answers = asyncio.run(asked(door, 50))
+    answers = asyncio.run(ask(door, 50))
     assert {one.status_code for one in answers} == {200}
     assert len(door.log.records) == 2
 
@@ -54,7 +54,7 @@ def test_probes_are_in_a_topic_that_is_soon_deleted(
     door: Doorway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "_WAIT_MS", 50)
-    [answer] = asyncio.run(asked(door, 1))
+    [answer] = asyncio.run(ask(door, 1))
     assert answer.status_code == 503
     assert len(answer.json()["missing"]) == 2
     assert door.log.topics() == {topics.PROBES}

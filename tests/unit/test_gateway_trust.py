@@ -71,7 +71,7 @@ def post(door: Doorway, key: str, path: str, body: dict[str, Any]) -> httpx.Resp
     return asyncio.run(send())
 
 
-def signed(user: str, secret: str = SECRET) -> dict[str, str]:
+def sign(user: str, secret: str = SECRET) -> dict[str, str]:
     return {"proof": hmac.new(secret.encode(), user.encode(), hashlib.sha256).hexdigest()}
 
 
@@ -120,7 +120,7 @@ def test_proof_is_of_the_user_id_alone(door: Doorway) -> None:
         "anonymousId": "mine",
         "previousId": "bob",
         "traits": {"email": MAIL.value},
-        "context": signed("ana"),
+        "context": sign("ana"),
     }
     for kind in ("identify", "alias"):
         assert post(door, WEB, f"/v1/{kind}", message).status_code == 200
@@ -132,7 +132,7 @@ def test_proof_is_of_the_user_id_alone(door: Doorway) -> None:
 
 @pytest.mark.parametrize(
     "shown",
-    [signed("bob"), signed("ana", "another secret"), {"proof": ""}, {"proof": "ñ"}, signed("ana ")],
+    [sign("bob"), sign("ana", "another secret"), {"proof": ""}, {"proof": "ñ"}, sign("ana ")],
 )
 def test_wrong_proof_is_refused(door: Doorway, shown: dict[str, str]) -> None:
     message = {"userId": "ana", "anonymousId": "thief", "context": shown}
@@ -146,7 +146,7 @@ def test_proof_that_cannot_be_checked_is_not_taken_yet(
     door: Doorway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WEB_SECRET")
-    message = {"userId": "ana", "anonymousId": "mine", "context": signed("ana")}
+    message = {"userId": "ana", "anonymousId": "mine", "context": sign("ana")}
     answer = post(door, WEB, "/v1/identify", message)
     assert answer.status_code == 503
     assert "${WEB_SECRET}" in answer.json()["error"]["message"]
@@ -157,7 +157,7 @@ def test_batch_with_a_proof_that_cannot_be_checked_is_to_be_sent_again_whole(
 ) -> None:
     monkeypatch.delenv("WEB_SECRET")
     viewed = {"type": "track", "event": "Viewed", "anonymousId": "mine"}
-    claimed = {**viewed, "userId": "ana", "context": signed("ana")}
+    claimed = {**viewed, "userId": "ana", "context": sign("ana")}
     answer = post(door, WEB, "/v1/batch", {"batch": [viewed, claimed]})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert not door.interactions()
@@ -207,7 +207,7 @@ def test_order_is_confirmed_to_the_address_that_the_shop_knows(
     assert [one.address for one in actions] == ["ana@example.com"]
 
 
-@pytest.mark.parametrize(("shown", "offer"), [({}, None), (signed("ana"), "vip")])
+@pytest.mark.parametrize(("shown", "offer"), [({}, None), (sign("ana"), "vip")])
 def test_offers_are_shown_to_a_proven_customer(
     door: Doorway, config: Configuration, shown: dict[str, str], offer: str | None
 ) -> None:

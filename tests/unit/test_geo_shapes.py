@@ -38,7 +38,7 @@ SHAPES: list[Any] = [
 ]
 
 
-def written(file: Path, record: object) -> Path:
+def write(file: Path, record: object) -> Path:
     writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="Test")
     writer.insert_network(IPSet(["192.0.2.0/24", "2001:db8::/32"]), record)
     writer.to_db_file(str(file))
@@ -47,7 +47,7 @@ def written(file: Path, record: object) -> Path:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_another_shape_is_refused_and_gives_no_place(tmp_path: Path, shape: object) -> None:
-    file = written(tmp_path / "geo.mmdb", shape)
+    file = write(tmp_path / "geo.mmdb", shape)
     assert geo_problem(file)
     places = open_places(file)
     assert not isinstance(places, str)

@@ -106,7 +106,7 @@ def test_a_name_with_brackets_and_spaces_hides_no_start_time(tmp_path: Path) -> 
 def test_one_holds_the_home_at_a_time(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     log = tmp_path / "log"
-    workers = [context.Process(target=_held, args=(tmp_path / "home", log)) for _ in range(3)]
+    workers = [context.Process(target=_hold, args=(tmp_path / "home", log)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -117,7 +117,7 @@ def test_one_holds_the_home_at_a_time(tmp_path: Path) -> None:
     assert lines[1::2] == ["out"] * 3
 
 
-def _held(home: Path, log: Path) -> None:
+def _hold(home: Path, log: Path) -> None:
     with home_lock(home, lambda _: None):
         for line in ("in", "out"):
             with log.open("a") as file:

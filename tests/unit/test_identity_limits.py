@@ -1,4 +1,4 @@
-"""Nobody has more identifiers than identity.yaml allows."""
+"""Profiles have at most the identifiers that identity.yaml allows."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def flow(most: int, cookies: int | None = None) -> Flow:
     )
 
 
-def came(number: int, *names: str) -> Interaction:
+def view(number: int, *names: str) -> Interaction:
     who = tuple(map(Identifier.parse, names))
     return Interaction(f"e{number}", "track", "View", "web", "shop", number, number, who)
 
@@ -40,15 +40,15 @@ def ran(one: Flow, stream: Sequence[Interaction]) -> list[Emit]:
     return written
 
 
-def refused(written: Sequence[Emit]) -> list[tuple[str, str | None]]:
+def refused_links(written: Sequence[Emit]) -> list[tuple[str, str | None]]:
     changes = [emit.value for emit in written if isinstance(emit.value, IdentityChange)]
     return [(one.identifier, one.other) for one in changes if one.kind == "refused"]
 
 
 def test_links_beyond_the_limit_are_refused_and_told_and_the_interaction_goes_on() -> None:
     one = flow(most=3)
-    written = ran(one, [came(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
-    assert refused(written) == [(f"cookie:k{n}", "customer_id:A") for n in (3, 4, 5)]
+    written = ran(one, [view(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
+    assert refused_links(written) == [(f"cookie:k{n}", "customer_id:A") for n in (3, 4, 5)]
     went_on = [e.value for e in written if isinstance(e.value, Identified) and e.value.interaction]
     assert [value.identity.root for value in went_on if value.identity] == ["customer_id:A"] * 5
     named = [[i.key for i in v.interaction.identifiers] for v in went_on if v.interaction]
@@ -60,7 +60,7 @@ def test_links_beyond_the_limit_are_refused_and_told_and_the_interaction_goes_on
 
 def test_linked_identifiers_stay_linked_at_the_limit() -> None:
     one = flow(most=2)
-    ran(one, [came(n, "customer_id:A", f"cookie:k{n % 2}") for n in range(1, 6)])
+    ran(one, [view(n, "customer_id:A", f"cookie:k{n % 2}") for n in range(1, 6)])
     roots = {key: row.root for key, row in one.rows["identity"].items()}
     assert roots == {"customer_id:A": "customer_id:A", "cookie:k1": "customer_id:A"}
 
@@ -68,15 +68,15 @@ def test_linked_identifiers_stay_linked_at_the_limit() -> None:
 def test_a_kind_of_identifier_has_a_limit_of_its_own() -> None:
     one = flow(most=100, cookies=1)
     stream = [
-        came(1, "customer_id:A", "cookie:k1"),
-        came(2, "customer_id:A", "cookie:k2", "email:x"),
-        came(3, "customer_id:A", "email:y"),
+        view(1, "customer_id:A", "cookie:k1"),
+        view(2, "customer_id:A", "cookie:k2", "email:x"),
+        view(3, "customer_id:A", "email:y"),
     ]
-    assert refused(ran(one, stream)) == [("cookie:k2", "customer_id:A")]
+    assert refused_links(ran(one, stream)) == [("cookie:k2", "customer_id:A")]
 
 
 def test_a_device_of_too_many_stays_with_the_last_that_it_could_follow() -> None:
     one = flow(most=2)
-    written = ran(one, [came(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
-    assert refused(written) == [("cookie:k", "customer_id:3"), ("cookie:k", "customer_id:4")]
+    written = ran(one, [view(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
+    assert refused_links(written) == [("cookie:k", "customer_id:3"), ("cookie:k", "customer_id:4")]
     assert one.rows["identity"]["cookie:k"].root == "customer_id:2"

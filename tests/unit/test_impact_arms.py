@@ -98,8 +98,8 @@ def test_transactional_messages_are_the_same_in_all_arms() -> None:
     for arm in (*_BEST, "chance"):
         life = Life(rules, _someone(arm))
         life.happens("Go", 0)
-        assert "paid-email" in life.said()
-        assert "unfit-email" not in life.said()
+        assert "paid-email" in life.treatments()
+        assert "unfit-email" not in life.treatments()
 
 
 def test_outbound_messages_keep_their_triggers_and_caps() -> None:
@@ -110,9 +110,9 @@ def test_outbound_messages_keep_their_triggers_and_caps() -> None:
         life = Life(rules, _someone(arm))
         assert life.happens("Stay", 0).candidates == ()
         life.happens("Go", 1)
-        assert len(life.said()) == 1
+        assert len(life.treatments()) == 1
         life.happens("Go", 2)
-        assert life.said() == []
+        assert life.treatments() == []
 
 
 def test_shares_are_as_stated_and_others_are_as_usual() -> None:

@@ -20,7 +20,7 @@ from pipeline.model.interaction import Identifier
 from pipeline.model.stages import Segmented
 from pipeline.model.time import DAY_MS
 from tests.support.deciding import Life, campaign, hero, offer, world
-from tests.support.replayed import event, told, write_topic
+from tests.support.replayed import as_segmented, event, write_topic
 
 _START = 1_704_067_200_000
 _BOUGHT = {"when": {"name": "Bought"}, "window": "3d"}
@@ -60,11 +60,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made = life.happens("Seen", at, ask=("hero",))
         decisions.append(made)
         who = made.profile_id
-        segmented.append(told(who, event(made.event_id, "Seen", at)))
+        segmented.append(as_segmented(who, event(made.event_id, "Seen", at)))
         if chance.random() < _TRUTH[str(made.choices[0].treatment)]:
             bought = event(f"b{number}", "Bought", at + DAY_MS, value=10.0)
-            segmented.append(told(who, bought))
-    segmented.append(told("nobody", event("last", "Seen", _START + 60 * DAY_MS)))
+            segmented.append(as_segmented(who, bought))
+    segmented.append(as_segmented("nobody", event("last", "Seen", _START + 60 * DAY_MS)))
     folder = tmp_path_factory.mktemp("topics")
     write_topic(folder, DECISIONS, decisions)
     write_topic(folder, SEGMENTED, segmented)

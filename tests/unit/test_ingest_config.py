@@ -31,7 +31,7 @@ _SFTP = f"""watches:
 """
 
 
-def loaded(tmp_path: Path, text: str) -> Bundle | list[ConfigError]:
+def load_text(tmp_path: Path, text: str) -> Bundle | list[ConfigError]:
     (tmp_path / "sources.yaml").write_text(
         "sources: [{name: crm, channel: file, write_key: write-key-1}]\n"
     )
@@ -45,13 +45,13 @@ def loaded(tmp_path: Path, text: str) -> Bundle | list[ConfigError]:
 
 @pytest.mark.parametrize("text", [_FOLDER, _SFTP])
 def test_a_right_file_is_loaded(tmp_path: Path, text: str) -> None:
-    bundle = loaded(tmp_path, text)
+    bundle = load_text(tmp_path, text)
     assert isinstance(bundle, Bundle), bundle
     assert bundle.ingest.watches[0].watch == "crm"
 
 
 def test_secrets_stay_names_of_variables(tmp_path: Path) -> None:
-    bundle = loaded(tmp_path, _SFTP)
+    bundle = load_text(tmp_path, _SFTP)
     assert isinstance(bundle, Bundle)
     sftp = bundle.ingest.watches[0].sftp
     assert sftp is not None
@@ -64,7 +64,7 @@ def test_names_of_pgp_keys_and_of_sources_secrets_stay_too(
     text = _FOLDER.replace(
         "    folder:", '    pgp: {key: "${FEED_KEY}", passphrase: "${P}"}\n    folder:'
     )
-    loaded(tmp_path, text)
+    load_text(tmp_path, text)
     (tmp_path / "sources.yaml").write_text(
         "sources: [{name: crm, channel: file, write_key: write-key-1, trust: public, "
         'asserts: [cookie], secret: "${PROOFS}"}]\n'
@@ -109,7 +109,7 @@ def test_a_mistake_is_named_with_its_line(
     tmp_path: Path, text: str, old: str, new: str, line: int, said: str
 ) -> None:
     assert old in text
-    errors = loaded(tmp_path, text.replace(old, new, 1))
+    errors = load_text(tmp_path, text.replace(old, new, 1))
     assert isinstance(errors, list)
     assert [(one.file, one.line) for one in errors if said in one.message] == [
         ("ingest.yaml", line)
@@ -124,7 +124,7 @@ def test_a_feed_brings_its_mapping_and_columns_add_to_it(tmp_path: Path) -> None
     feed: interaction-studio-users
     columns: {"attribute:emailAddress": identifiers.email}
 """
-    bundle = loaded(tmp_path, text)
+    bundle = load_text(tmp_path, text)
     assert isinstance(bundle, Bundle), bundle
     watch = with_feed(bundle.ingest.watches[0])
     assert watch.kind == "identify"

@@ -27,7 +27,7 @@ def key() -> Tsk:
     return Tsk.generate("files@shop.example")
 
 
-def _encrypted(key: Tsk, path: Path, content: bytes = _CSV) -> Path:
+def _encrypt(key: Tsk, path: Path, content: bytes = _CSV) -> Path:
     path.write_bytes(encrypt(recipients=[key.extract_certificate()], bytes=content))
     return path
 
@@ -39,7 +39,7 @@ def test_names_tell_what_is_encrypted() -> None:
 
 @pytest.mark.parametrize("form", ["armor", "line", "path"])
 def test_key_in_any_form_decrypts(key: Tsk, tmp_path: Path, form: str) -> None:
-    file = _encrypted(key, tmp_path / "orders.csv.pgp")
+    file = _encrypt(key, tmp_path / "orders.csv.pgp")
     text = str(key)
     if form == "line":
         text = text.replace("\n", "\\n")
@@ -52,7 +52,7 @@ def test_key_in_any_form_decrypts(key: Tsk, tmp_path: Path, form: str) -> None:
 
 
 def test_packed_file_may_be_encrypted(key: Tsk, tmp_path: Path) -> None:
-    file = _encrypted(key, tmp_path / "orders.csv.gz.gpg", gzip.compress(_CSV))
+    file = _encrypt(key, tmp_path / "orders.csv.gz.gpg", gzip.compress(_CSV))
     packed, into = tmp_path / "packed", tmp_path / "out"
     name = decrypt(file, file.name, PgpKey(str(key)), packed, _LIMITS)
     assert unpack(packed, name, into, _LIMITS) == "orders.csv"
@@ -60,7 +60,7 @@ def test_packed_file_may_be_encrypted(key: Tsk, tmp_path: Path) -> None:
 
 
 def test_file_that_cannot_be_decrypted_says_why(key: Tsk, tmp_path: Path) -> None:
-    whole = _encrypted(key, tmp_path / "a.csv.pgp").read_bytes()
+    whole = _encrypt(key, tmp_path / "a.csv.pgp").read_bytes()
     other = PgpKey(str(Tsk.generate("somebody else")))
     damaged = bytearray(whole)
     damaged[len(damaged) // 2] ^= 1
@@ -79,7 +79,7 @@ def test_file_that_cannot_be_decrypted_says_why(key: Tsk, tmp_path: Path) -> Non
 
 
 def test_file_that_holds_too_much_is_refused(key: Tsk, tmp_path: Path) -> None:
-    file, into = _encrypted(key, tmp_path / "a.csv.pgp"), tmp_path / "out"
+    file, into = _encrypt(key, tmp_path / "a.csv.pgp"), tmp_path / "out"
     most = ContentLimits(len(_CSV) - 1, 500.0)
     with pytest.raises(UnreadableError, match="decrypted it is larger than 100,014 bytes"):
         decrypt(file, file.name, PgpKey(str(key)), into, most)
@@ -88,7 +88,7 @@ def test_file_that_holds_too_much_is_refused(key: Tsk, tmp_path: Path) -> None:
 
 
 def test_key_or_disk_at_fault_leaves_the_file(key: Tsk, tmp_path: Path) -> None:
-    file = _encrypted(key, tmp_path / "a.csv.pgp")
+    file = _encrypt(key, tmp_path / "a.csv.pgp")
     for text in ("no key", str(tmp_path / "missing"), "-----BEGIN PGP PRIVATE KEY BLOCK-----\nx"):
         with pytest.raises(OSError, match="cannot be used"):
             decrypt(file, file.name, PgpKey(text), tmp_path / "out", _LIMITS)
@@ -101,7 +101,7 @@ def test_key_or_disk_at_fault_leaves_the_file(key: Tsk, tmp_path: Path) -> None:
 def test_watch_takes_encrypted_files_by_its_key(key: Tsk, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    _encrypted(key, folder / "orders.csv.pgp")
+    _encrypt(key, folder / "orders.csv.pgp")
     columns = {"customer": "identifiers.customer_id", "total": "properties.total"}
     watch = model.Watch(
         "orders", "shop", folder=str(folder), kind="track", columns=columns, pattern="*"

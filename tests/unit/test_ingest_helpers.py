@@ -49,7 +49,7 @@ def _rows(path: Path) -> Iterator[ReadRow]:
     return open_rows(path, FileFormat(10_000, mapping=row_mapping(_WATCH))).rows()
 
 
-def _prepared(judged: Iterator[JudgedRows], folder: Path) -> tuple[Prepared, list[bytes]]:
+def _prepare(judged: Iterator[JudgedRows], folder: Path) -> tuple[Prepared, list[bytes]]:
     folder.mkdir()
     outlet = Outlet(folder / "records", folder / "letters", folder / "rejected")
     found = prepare(judged, outlet, lambda _: None)
@@ -59,10 +59,10 @@ def _prepared(judged: Iterator[JudgedRows], folder: Path) -> tuple[Prepared, lis
 def test_helpers_prepare_what_one_process_does(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     _write(path, 5_000)
-    alone = _prepared(
+    alone = _prepare(
         judge_here(_rows(path), open_judge(_FILE, _CONFIG, _CODEC)), tmp_path / "alone"
     )
-    helped = _prepared(judge_with_helpers(_rows(path), _FILE, _CONFIG, _CODEC), tmp_path / "helped")
+    helped = _prepare(judge_with_helpers(_rows(path), _FILE, _CONFIG, _CODEC), tmp_path / "helped")
     assert helped == alone
     assert alone[0].rows == 5_000
     assert alone[0].rejected > 200

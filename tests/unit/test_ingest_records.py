@@ -45,14 +45,14 @@ def judge(value: object, line: int = 1) -> Interaction | Refusal:
     return reading().take_in(FileRow(line, raw, 0))
 
 
-def taken(value: object, line: int = 1) -> Interaction:
+def take(value: object, line: int = 1) -> Interaction:
     result = judge(value, line)
     assert isinstance(result, Interaction), result
     return result
 
 
 def test_an_interaction_is_taken_as_it_stands_with_identifiers_ranked_and_normal() -> None:
-    assert taken(_FULL) == Interaction(
+    assert take(_FULL) == Interaction(
         event_id="e1",
         kind="track",
         name="Order",
@@ -67,17 +67,17 @@ def test_an_interaction_is_taken_as_it_stands_with_identifiers_ranked_and_normal
 
 
 def test_missing_fields_of_an_interaction_are_those_of_the_file_and_now() -> None:
-    short = taken({"kind": "page", "identifiers": [{"namespace": "cookie", "value": "c"}]})
+    short = take({"kind": "page", "identifiers": [{"namespace": "cookie", "value": "c"}]})
     assert (short.name, short.source, short.channel) == ("page", "file", "file")
     assert (short.occurred_at, short.received_at) == (_NOW, _NOW)
 
 
 def test_a_segment_message_is_read_as_the_gateway_reads_it() -> None:
     message = {"type": "track", "event": "Order", "anonymousId": "c", "timestamp": "2024-01-31"}
-    told = taken(message)
+    told = take(message)
     assert (told.kind, told.name, told.source) == ("track", "Order", "file")
     assert told.occurred_at == 1_706_659_200_000
-    assert taken({**message, "writeKey": "write-key-1"}).source == "shop"
+    assert take({**message, "writeKey": "write-key-1"}).source == "shop"
 
 
 def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
@@ -109,12 +109,12 @@ def test_equal_rows_of_two_files_are_two() -> None:
 
 
 def test_key_columns_say_what_is_the_same_in_whatever_file() -> None:
-    def keyed(file: str, *values: object) -> list[str]:
+    def keyed_ids(file: str, *values: object) -> list[str]:
         rows = [{**_ORDER, "properties": {"order.id": value}} for value in values]
         return ids(rows, file, "properties.order.id", "event")
 
-    assert keyed("a.csv", 1, 2, 2)[1:] == keyed("b.csv", 2) * 2
-    assert len(set(keyed("a.csv", 1, 2, "1", 1))) == 3
+    assert keyed_ids("a.csv", 1, 2, 2)[1:] == keyed_ids("b.csv", 2) * 2
+    assert len(set(keyed_ids("a.csv", 1, 2, "1", 1))) == 3
 
 
 def test_an_empty_key_column_is_named() -> None:

@@ -20,7 +20,7 @@ from pipeline.insights.engines import open_queries
 from pipeline.insights.tables import Engine
 from pipeline.model.decision import Candidate, Decision
 from pipeline.model.stages import Segmented
-from tests.support.replayed import event, told, write_topic
+from tests.support.replayed import as_segmented, event, write_topic
 from tests.support.spark import spark_is_missing
 
 _DAY_MS = 86_400_000
@@ -51,7 +51,7 @@ def _log(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
             )
         )  # fmt: skip
         members = tuple(str(one) for one in ("gold", "new") if chance.random() < 0.5)
-        segmented.append(told(profile, event(f"e{number}", "Home", at), members))
+        segmented.append(as_segmented(profile, event(f"e{number}", "Home", at), members))
     return decisions, segmented
 
 

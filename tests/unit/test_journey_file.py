@@ -28,7 +28,7 @@ def _journey(folder: Path, text: str) -> Journey:
     return found
 
 
-def _replaced(old: str, new: str) -> str:
+def _replace(old: str, new: str) -> str:
     assert old in ONBOARDING
     return ONBOARDING.replace(old, new, 1)
 
@@ -53,7 +53,7 @@ def test_a_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
     [("never", "never"), ("always", "always"), ("{after: 90d}", EnterAfter("90d"))],
 )
 def test_a_journey_may_be_entered_again(tmp_path: Path, again: str, read: object) -> None:
-    enter = _journey(tmp_path, _replaced("again: never", f"again: {again}")).enter
+    enter = _journey(tmp_path, _replace("again: never", f"again: {again}")).enter
     assert enter is not None
     assert enter.again == read
 
@@ -113,7 +113,7 @@ TERMS = "reached: {name: Terms Accepted}"
 def test_mistakes_are_named_with_line_and_mend(
     tmp_path: Path, old: str, new: str, at: str, said: str
 ) -> None:
-    text = _replaced(old, new)
+    text = _replace(old, new)
     errors = _load(tmp_path, text)
     assert isinstance(errors, list), "this should not have been accepted"
     found = [one for one in errors if said in one.message]

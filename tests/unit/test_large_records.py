@@ -54,11 +54,11 @@ class _Stage:
         self.largest_row = max(self.largest_row, len(row))
         self.written += len(row)
 
-    def sent(self, topic: str) -> list[Left]:
+    def sent_to(self, topic: str) -> list[Left]:
         return [one for one in self.ports.sent if one.topic == topic]
 
     def letters(self) -> list[DeadLetterRecord]:
-        found = [_CODEC.decode(one.topic, one.value or b"") for one in self.sent("dead-letters")]
+        found = [_CODEC.decode(one.topic, one.value or b"") for one in self.sent_to("dead-letters")]
         return [one for one in found if isinstance(one, DeadLetterRecord)]
 
 
@@ -69,7 +69,7 @@ def _interaction(number: int, size: int) -> Interaction:
     )
 
 
-def _identified(number: int, size: int) -> Identified:
+def _identified_record(number: int, size: int) -> Identified:
     section = IdentitySection(_PROFILE, _ADA.key, f"{_ADA.key}/0", 0, plain_rules().config.digest)
     return Identified(interaction=_interaction(number, size), identity=section)
 
@@ -78,15 +78,15 @@ def test_several_large_inputs_of_a_key_are_not_in_its_row_at_once() -> None:
     identity = _Stage("identity")
     for number in range(5):
         identity.tell(_interaction(number, 400_000))
-    assert len(identity.sent(topics.IDENTIFIED)) == 5
+    assert len(identity.sent_to(topics.IDENTIFIED)) == 5
     assert identity.largest_row < 500_000
 
 
 def test_bytes_written_for_a_hot_key_do_not_grow_with_the_square_of_its_inputs() -> None:
     enrichment = _Stage("enrichment")
     for number in range(400):
-        enrichment.tell(_identified(number, 2_000))
-    assert len(enrichment.sent(topics.ENRICHED)) == 400
+        enrichment.tell(_identified_record(number, 2_000))
+    assert len(enrichment.sent_to(topics.ENRICHED)) == 400
     assert enrichment.written < 400 * 150_000
 
 
@@ -100,7 +100,7 @@ def test_the_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
     identity.tell(_interaction(2, 1))
     assert [letter.offset for letter in identity.letters()] == [1, 2]
     assert {letter.reason for letter in identity.letters()} == {"too-large"}
-    assert len(identity.sent(topics.IDENTIFIED)) == 2
+    assert len(identity.sent_to(topics.IDENTIFIED)) == 2
 
 
 def test_a_key_may_be_as_long_as_its_dead_letter_can_tell() -> None:
@@ -115,40 +115,40 @@ def test_a_key_may_be_as_long_as_its_dead_letter_can_tell() -> None:
 
 def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() -> None:
     enrichment, other = _Stage("enrichment"), _Stage("enrichment")
-    enrichment.tell(_identified(0, 6_000_000))
+    enrichment.tell(_identified_record(0, 6_000_000))
     [letter] = enrichment.letters()
     assert (letter.reason, letter.stage, letter.offset) == ("too-large", "enrichment", 0)
     assert enrichment.largest_row < sizes.RECORD
     for one in (enrichment, other):
-        one.tell(_identified(1, 1))
-    [after] = enrichment.sent(topics.ENRICHED)
-    [expected] = other.sent(topics.ENRICHED)
+        one.tell(_identified_record(1, 1))
+    [after] = enrichment.sent_to(topics.ENRICHED)
+    [expected] = other.sent_to(topics.ENRICHED)
     assert after.value == expected.value
 
 
 def test_dead_letters_of_a_key_are_not_in_its_row_at_once_either() -> None:
     enrichment = _Stage("enrichment")
     for number in range(6):
-        enrichment.tell(_identified(number, 6_000_000))
+        enrichment.tell(_identified_record(number, 6_000_000))
     assert len(enrichment.letters()) == 6
     assert enrichment.largest_row < sizes.RECORD
 
 
 def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> None:
     enrichment = _Stage("enrichment")
-    enrichment.tell(_identified(0, 4_000_000))
+    enrichment.tell(_identified_record(0, 4_000_000))
     enrichment.ports.done = _Never()
     with pytest.raises(OutboxFullError):
-        enrichment.tell(_identified(1, 4_000_000))
+        enrichment.tell(_identified_record(1, 4_000_000))
 
 
 def test_an_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well() -> None:
     enrichment = _Stage("enrichment")
-    enrichment.tell(_identified(0, 1))
-    enrichment.tell(_identified(1, 6_000_000))
-    enrichment.tell(_identified(2, 1))
+    enrichment.tell(_identified_record(0, 1))
+    enrichment.tell(_identified_record(1, 6_000_000))
+    enrichment.tell(_identified_record(2, 1))
     assert [(one.reason, one.offset) for one in enrichment.letters()] == [("too-large", 1)]
-    assert len(enrichment.sent(topics.ENRICHED)) == 2
+    assert len(enrichment.sent_to(topics.ENRICHED)) == 2
 
 
 class _Never(dict[str, int]):

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.licences import REASONS, is_allowed, licences, locked
+from tests.support.licences import REASONS, is_allowed, licences, locked_packages
 
 
 def test_lock_is_read_whole() -> None:
-    assert {"aiohttp", "faust-streaming", "numpy", "yarl"} <= set(locked())
+    assert {"aiohttp", "faust-streaming", "numpy", "yarl"} <= set(locked_packages())
 
 
-@pytest.mark.parametrize("package", locked())
+@pytest.mark.parametrize("package", locked_packages())
 def test_package_has_an_allowed_licence_or_a_reason(package: str) -> None:
     found = licences(package)
     if found is None:
@@ -22,7 +22,7 @@ def test_package_has_an_allowed_licence_or_a_reason(package: str) -> None:
 
 
 def test_every_reason_is_needed() -> None:
-    assert REASONS.keys() <= set(locked())
+    assert REASONS.keys() <= set(locked_packages())
     for package in REASONS:
         assert not all(map(is_allowed, licences(package) or ())), package
 

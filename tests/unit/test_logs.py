@@ -23,7 +23,7 @@ except ValueError:
 
 
 @cache
-def logged(**variables: str) -> str:
+def log_of(**variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT], env=variables, capture_output=True, text=True, check=True
     )
@@ -33,7 +33,7 @@ def logged(**variables: str) -> str:
 
 def test_as_json_each_record_is_a_line() -> None:
     records: list[dict[str, Any]] = [
-        json.loads(line) for line in logged(KAIROS_LOG_FORMAT="json").splitlines()
+        json.loads(line) for line in log_of(KAIROS_LOG_FORMAT="json").splitlines()
     ]
     assert [(one["level"], one["logger"], one["event"]) for one in records] == [
         ("info", "kairos.ours", "took 7 ms"),
@@ -46,17 +46,17 @@ def test_as_json_each_record_is_a_line() -> None:
 
 
 def test_as_text_tracebacks_show_no_variables() -> None:
-    text = logged()
+    text = log_of()
     assert "took 7 ms" in text
     assert "ValueError: wrong" in text
     assert "a request" not in text
 
 
 def test_no_variable_of_a_failed_function_is_logged() -> None:
-    assert "do-not-show" not in logged()
-    assert "do-not-show" not in logged(KAIROS_LOG_FORMAT="json")
+    assert "do-not-show" not in log_of()
+    assert "do-not-show" not in log_of(KAIROS_LOG_FORMAT="json")
 
 
 def test_the_level_is_a_setting() -> None:
-    assert "took 7 ms" not in logged(KAIROS_LOG_LEVEL="warning")
-    assert "a request" in logged(KAIROS_LOG_LEVEL="debug")
+    assert "took 7 ms" not in log_of(KAIROS_LOG_LEVEL="warning")
+    assert "a request" in log_of(KAIROS_LOG_LEVEL="debug")

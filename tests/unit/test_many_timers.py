@@ -127,7 +127,7 @@ def test_timer_whose_step_fails_fires_once(timer_stage: TimerStage) -> None:
 
 
 def test_no_timer_may_be_due_before_the_first_one(timer_stage: TimerStage) -> None:
-    first_ms = min(at for _, at in timer_stage.armed())
+    first_ms = min(at for _, at in timer_stage.armed_timers())
     timer_stage.fire_due_timers(START_MS)
     assert not timer_stage.may_be_due(first_ms - 1)
     assert timer_stage.may_be_due(first_ms)

@@ -20,7 +20,7 @@ from tests.support.readme import metric_rows
 _ROW = re.compile(r"\| `(\w+)` \| ([^|]*) \|")
 
 
-def _documented() -> dict[str, set[str]]:
+def _documented_metrics() -> dict[str, set[str]]:
     rows = _ROW.findall(metric_rows())
     return {name: set(re.findall(r"\w+", labels)) for name, labels in rows}
 
@@ -35,7 +35,7 @@ def test_stage_metrics_are_documented() -> None:
         for sample in family.samples
     }
     assert len(told) == 3
-    assert told.items() <= _documented().items()
+    assert told.items() <= _documented_metrics().items()
 
 
 def test_times_are_counted_as_prometheus_counts_them() -> None:
@@ -71,6 +71,8 @@ def test_engine_metrics_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = Figures({TP("t", 0): 7}, 1, 2, 0.5, 3, 9, 4, 5, {0: StoreSize(6, 8)})
     monkeypatch.setattr(collector, "_figures", {"identity": figures})
     told = {s.name: (set(s.labels), s.value) for f in collector.collect() for s in f.samples}
-    assert {name: labels for name, (labels, _) in told.items()}.items() <= _documented().items()
+    assert {
+        name: labels for name, (labels, _) in told.items()
+    }.items() <= _documented_metrics().items()
     assert [value for _, value in told.values()] == [7, 1, 2, 0.5, 3, 9, 4, 5, 6, 8]
     assert not [f for f in REGISTRY.collect() if f.name == "kairos_stage_lag_records"]

@@ -41,7 +41,7 @@ def artifacts(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path / "artifacts")
 
 
-def _stored(trained: TrainedModel, folder: Path, tweak: float = 0.0) -> StoredModel:
+def _store(trained: TrainedModel, folder: Path, tweak: float = 0.0) -> StoredModel:
     reference = replace(trained.manifest.reference, edges=(tweak,), shares=(0.5, 0.5))
     manifest = replace(trained.manifest, reference=reference)
     return write_model(TrainedModel(manifest, trained.text), folder)
@@ -52,7 +52,7 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
     assert shelf.equip(rules) is rules
-    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
+    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
     equipped = shelf.equip(rules)
     played = PlayedWorld(equipped, customers=20, days=2)
     records = {
@@ -82,7 +82,7 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
 ) -> None:
     # By the world's true chances of what is chosen for customers, of whom half are gold.
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
+    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
     played = PlayedWorld(shelf.equip(bank()), customers=60, days=3)
     tiers = {
         one.identity.profile_id: str(one.profile.traits["tier"])
@@ -110,7 +110,7 @@ def test_served_probability_is_that_of_the_trained_model(
 ) -> None:
     # The probability in the decision is the calibrated prediction of the text model.
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
+    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
     equipped = shelf.equip(bank())
     assert equipped.propensities is not None
     seen = []
@@ -135,8 +135,8 @@ def test_a_damaged_model_is_refused_and_the_one_before_stays(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
-    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
-    second = promote(_stored(trained, tmp_path, tweak=0.5), artifacts)
+    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
+    second = promote(_store(trained, tmp_path, tweak=0.5), artifacts)
     assert second.model is not None
     assert second.model.version == 2
     file = artifacts.find(second.model.manifest)
@@ -156,7 +156,7 @@ def test_a_model_that_reads_what_decisions_do_not_know_is_not_used(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
+    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
     without = bank(policies={})  # where no condition reads the traits
     why = ill_fitting(trained.manifest, without.config)
     assert why is not None
@@ -183,7 +183,7 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
 
     assert learned.knowledge() is EMPTY
     learned.take(SNAPSHOT, snapshot(2))
-    learned.take("bank", promote(_stored(trained, tmp_path), artifacts))
+    learned.take("bank", promote(_store(trained, tmp_path), artifacts))
     learned.take(SNAPSHOT, snapshot(1))  # of a learner that was replaced
     learned.take(SNAPSHOT, None)
     evidence = learned.knowledge().about(("sale", "shoes", "tile"), "")
@@ -196,8 +196,8 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
 
 
 def test_versions_are_told_apart_by_what_they_are(trained: TrainedModel, tmp_path: Path) -> None:
-    first, again = _stored(trained, tmp_path), _stored(trained, tmp_path)
-    other = _stored(trained, tmp_path, tweak=0.5)
+    first, again = _store(trained, tmp_path), _store(trained, tmp_path)
+    other = _store(trained, tmp_path, tweak=0.5)
     assert (first.manifest.version, again.manifest.version, other.manifest.version) == (1, 1, 2)
     assert [one.manifest.label for one in read_models(tmp_path)] == ["bank@1", "bank@2"]
     found = manifest_from(first.manifest_file.read_bytes())
@@ -214,7 +214,7 @@ def test_a_rollback_goes_to_the_version_before(artifacts: Artifacts) -> None:
     assert promotions.stack("bank") == made[:2]
     promotions.add(made[0])
     assert promotions.stack("bank") == [*made[:2], made[0]]
-    assert promotions.labelled("bank@3") == made[2]
+    assert promotions.find("bank@3") == made[2]
 
 
 def test_drift_is_told_from_chance(trained: TrainedModel) -> None:
@@ -226,20 +226,20 @@ def test_drift_is_told_from_chance(trained: TrainedModel) -> None:
         reference=replace(manifest.reference, edges=tuple(map(float, edges)), shares=(0.25,) * 4),
     )
 
-    def used(p: np.ndarray, happens: np.ndarray) -> tuple[float, float]:
+    def drift_of_use(p: np.ndarray, happens: np.ndarray) -> tuple[float, float]:
         use = ModelUse({f"a{n}": (float(x), 100) for n, x in enumerate(p)})
         reached = {(f"a{n}", "conversion"): 105 for n in np.flatnonzero(happens)}
         found = drift_of(manifest, use, reached, now_ms=1000)
-        return found.psi, found.is_off
+        return found.psi, found.calibration_gap
 
     p = random.random(2000) * 0.5
-    psi, off = used(p, random.random(2000) < p)
+    psi, off = drift_of_use(p, random.random(2000) < p)
     assert psi < 0.02
     assert off == 0
-    psi, off = used(p, random.random(2000) < p / 3)
+    psi, off = drift_of_use(p, random.random(2000) < p / 3)
     assert psi < 0.02
     assert off > 0.1
-    psi, _ = used(0.3 + p * 0.4, random.random(2000) < 0.3 + p * 0.4)
+    psi, _ = drift_of_use(0.3 + p * 0.4, random.random(2000) < 0.3 + p * 0.4)
     assert psi > 0.25
     assert stability_index((0.5, 0.5), (0.5, 0.5)) == 0
 
@@ -248,7 +248,7 @@ def test_candidates_of_all_slots_are_predicted_in_one_call(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
+    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
     sale = offer(
         "card", 10, hero("card-hero"), hero("card-banner", placement="banner"),
         {"treatment": "card-email", "channel": "email"},

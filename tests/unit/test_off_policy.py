@@ -87,7 +87,7 @@ def test_estimate_without_support_in_the_log_is_none() -> None:
     )
 
 
-def _simulated(chance: np.random.Generator, size: int) -> tuple[Log, float]:
+def _simulate(chance: np.random.Generator, size: int) -> tuple[Log, float]:
     """Draw a log with three contexts and four actions; a cautious policy ran, a bold one is judged;
     the model is wrong on purpose. Returns beside it the bold policy's true mean reward."""
     context = chance.integers(0, 3, size)
@@ -108,7 +108,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     chance = np.random.default_rng(11)
     hits = {"ips": 0, "snips": 0, "dr": 0}
     for _ in range(600):
-        log, truth = _simulated(chance, 400)
+        log, truth = _simulate(chance, 400)
         found = evaluate(log)
         for name in hits:
             estimate = getattr(found, name)
@@ -138,7 +138,7 @@ def test_anytime_intervals_cover_the_truth_at_every_look() -> None:
 
 
 def test_anytime_intervals_follow_the_bounds_of_rewards() -> None:
-    log, _ = _simulated(np.random.default_rng(3), 3_000)
+    log, _ = _simulate(np.random.default_rng(3), 3_000)
     low, high = anytime_interval(log, Bounds())
     scaled = Log(log.rewards * 20.0 - 5.0, log.weights)
     assert anytime_interval(scaled, Bounds(-5.0, 15.0)) == pytest.approx(

@@ -44,7 +44,7 @@ class _Day:
         worth = [value - 1 for _, value, _ in self.arrivals if value > 1]
         return sum(worth[:_BUDGET])
 
-    def paced(self) -> tuple[float, list[int]]:
+    def spend_by_price(self) -> tuple[float, list[int]]:
         """Return what it brings by the price, and what was spent by the end of each hour."""
         account: Account = open_account(_RULE, None, _MONDAY)
         brought, hours, place = 0.0, [], 0
@@ -75,7 +75,7 @@ class _Day:
 )
 def test_a_paced_budget_lasts_and_is_worth_more(rush: bool, share: float) -> None:
     day = _Day(1, rush)
-    brought, hours = day.paced()
+    brought, hours = day.spend_by_price()
     best, first = day.best(), day.first_come()
     assert hours[-1] >= 0.95 * _BUDGET
     assert hours[17] <= 0.95 * _BUDGET

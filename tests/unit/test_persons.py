@@ -17,7 +17,7 @@ from tests.support.identity_streams import MINUTE_MS, Record, unlink
 from tests.support.persons import at, mailing_rules
 
 
-def told(stream: Iterable[Record], most: int = 100) -> dict[str, Profile]:
+def last_profiles(stream: Iterable[Record], most: int = 100) -> dict[str, Profile]:
     """Return the last snapshot of each top's profile, by the top."""
     flow = Flow(mailing_rules(most))
     last = {
@@ -34,7 +34,7 @@ def counts(profiles: dict[str, Profile]) -> dict[str, object]:
     return {root: one.traits["interactions"] for root, one in profiles.items()}
 
 
-def shared(customers: int) -> list[Interaction]:
+def share_device(customers: int) -> list[Interaction]:
     """Draw customers who log in on the same device, which goes on alone for a minute."""
     stream = []
     for number in range(customers):
@@ -43,7 +43,7 @@ def shared(customers: int) -> list[Interaction]:
     return stream
 
 
-def unlinked(first: int, last: int, minute: int) -> list[Record]:
+def unlinks(first: int, last: int, minute: int) -> list[Record]:
     return [
         unlink(f"customer_id:c{number}", "cookie:k", minute * MINUTE_MS)
         for number in range(first, last + 1)
@@ -51,26 +51,26 @@ def unlinked(first: int, last: int, minute: int) -> list[Record]:
 
 
 def test_without_the_last_four_of_six_owners_a_device_is_the_second_owners() -> None:
-    found = counts(told([*shared(6), *unlinked(2, 5, 20)]))
+    found = counts(last_profiles([*share_device(6), *unlinks(2, 5, 20)]))
     assert found["customer_id:c0"] == 2
     assert found["customer_id:c1"] == 2 + 4
     assert [found[f"customer_id:c{number}"] for number in range(2, 6)] == [1] * 4
 
 
 def test_without_its_last_99_owners_a_device_is_that_of_the_one_before() -> None:
-    found = counts(told([*shared(100), *unlinked(1, 99, 300)]))
+    found = counts(last_profiles([*share_device(100), *unlinks(1, 99, 300)]))
     assert found["customer_id:c0"] == 1 + 100
     assert found["customer_id:c50"] == 1
 
 
 def test_without_more_than_128_owners_a_device_is_its_first_owners() -> None:
-    found = counts(told([*shared(140), *unlinked(5, 139, 400)], most=200))
+    found = counts(last_profiles([*share_device(140), *unlinks(5, 139, 400)], most=200))
     assert (found["customer_id:c0"], found["customer_id:c4"]) == (2 + 8, 2 + 127)
     assert sum(int(str(one)) for one in found.values()) == 280
 
 
 def test_the_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_it() -> None:
-    profiles = told(shared(101))
+    profiles = last_profiles(share_device(101))
     assert profiles["customer_id:c99"].identifiers == ("cookie:k", "customer_id:c99")
     assert profiles["customer_id:c100"].identifiers == ("customer_id:c100",)
 
@@ -80,13 +80,13 @@ def test_late_interaction_of_a_device_is_its_present_owners() -> None:
         "late", "track", "View", "web", "shop", 2, 400_000, at(1, "cookie:k").identifiers
     )
     stream = [at(1, "customer_id:A", "cookie:k"), at(3, "customer_id:B", "cookie:k"), late]
-    assert counts(told(stream)) == {"customer_id:A": 1, "customer_id:B": 2}
+    assert counts(last_profiles(stream)) == {"customer_id:A": 1, "customer_id:B": 2}
 
 
 def test_an_unlink_older_than_the_evidence_takes_nothing_away() -> None:
     stream = [at(3, "customer_id:A", "cookie:k"), at(4, "cookie:k")]
     cut = unlink("customer_id:A", "cookie:k", 2 * MINUTE_MS)
-    assert counts(told([*stream, cut])) == {"customer_id:A": 2}
+    assert counts(last_profiles([*stream, cut])) == {"customer_id:A": 2}
 
 
 class _Stages:
@@ -108,7 +108,7 @@ class _Stages:
         )
         return self._actions(Identified(interaction=one, identity=section), customer)
 
-    def told(self, kind: str, customer: str, name: str, version: int) -> list[Action]:
+    def last_profiles(self, kind: str, customer: str, name: str, version: int) -> list[Action]:
         control = Control(
             control_id=f"{kind}-{name}-{version}",
             kind=kind,  # type: ignore[arg-type]

@@ -1,46 +1,58 @@
-"""Plain words that a machine can check: first words of docstrings, names of classes, functions and
-tests."""
+"""Plain words that a machine can check: first words of docstrings and comments, names of classes,
+functions and tests.
+
+The rules are those of CONTRIBUTING.md; reviews look for what a machine cannot, such as riddles.
+"""
 
 import ast
+import re
+import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 _ROOT: Final = Path(__file__).parents[2]
-_PACKAGES: Final = ("agents", "pipeline")
-_NO_BEGINNINGS: Final = frozenset(
-    ("what", "who", "whoever", "those", "so", "nobody", "which", "whatever", "where", "when")
-)
-_NO_VERBS: Final = frozenset(
-    (
-        *("a", "an", "the", "one", "none", "any", "each", "every", "everything", "how", "why"),
-        *(
-            "everybody",
-            "rows",
-            "as",
-            "at",
-            "before",
-            "after",
-            "by",
-            "for",
-            "from",
-            "of",
-            "once",
-            "with",
-            "without",
-        ),
-    )
-)
-_NO_NOUNS: Final = frozenset(
-    (
-        *("as", "at", "by", "from", "how", "in", "of", "on", "with"),
-        *("keeps", "knows", "makes", "reads", "remembers", "runs", "sends", "signs", "tells"),
-    )
-)
+_PACKAGES: Final = ("agents", "pipeline", "tests")
 _FOR_USERS: Final = Path("pipeline/config/model.py")
-"""Its docstrings describe parts of YAML files in the published schemas."""
+"""Module whose docstrings describe parts of YAML files in the published schemas."""
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_RIDDLES: Final = _words("what who whoever whom whose those so nobody which whatever where when it")
+_NO_VERBS: Final = _words(
+    "a an the one none any each every everything everybody how why rows as at before after by for "
+    "from in of on once to with without"
+)
+_NO_NOUNS: Final = _words(
+    "as at by for from how in of on to with appends asks begins does holds keeps knows looks makes "
+    "remembers returns runs says sends signs takes tells"
+)
+_NO_LAWS: Final = _words("it so what who whoever whatever whose whom nobody those which")
+_PARTICIPLES: Final = _words(
+    "came told gone made found held kept heard seen known taken chosen written drawn said"
+)
+_VERBS_IN_ED: Final = _words("feed need proceed shed succeed")
+_FIELD_TERMS: Final = _words("committed processed unprocessed left decided")
+"""Offsets, records and tokens, by the field's terms."""
+
+_BY_KIND: Final = Path("pipeline/identity/causes.py")
+"""Module whose functions have the names of the kinds of changes that they make."""
+
+_HISTORY: Final = re.compile(
+    r"# *(?:previously|formerly|no longer|used to |was (?:moved|renamed)|in the past)",
+    re.IGNORECASE,
+)
+_HOMEMADE: Final = re.compile(
+    r"\b(tell_due|own_anew|came_of_it|let_go|own anew|tells? due|rings|unhurried)\b"
+)
+
+_Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -49,59 +61,163 @@ def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
         f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in _modules()
         for node in ast.walk(tree)
-        if (first := _first_word(node)) in _NO_BEGINNINGS
-        or (first == "whether" and not _is_property(node))
+        if (first := _first_word(node)) in _RIDDLES or (first == "whether" and not _is_value(node))
     ]
     assert wrong == []
 
 
-def test_docstrings_of_functions_begin_with_a_verb() -> None:
+def test_docstrings_of_functions_begin_with_an_imperative() -> None:
     wrong = [
         f"{file}:{node.lineno}: {first}"
-        for file, tree in _modules()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not _is_property(node)
-        if (first := _first_word(node)) in _NO_VERBS or first.startswith("`")
+        for file, node in _functions()
+        if not _is_value(node)
+        if (first := _first_word(node)) in _NO_VERBS
+        or first.startswith("`")
+        or (first.endswith("s") and not first.endswith("ss"))
     ]
     assert wrong == []
 
 
-def test_docstrings_of_classes_begin_with_a_noun() -> None:
+def test_docstrings_of_classes_and_modules_begin_with_a_noun() -> None:
     wrong = [
-        f"{file}:{node.lineno}: {first}"
+        f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in _modules()
         if file != _FOR_USERS
         for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-        if (first := _first_word(node)) in _NO_NOUNS or first.startswith("`")
+        if isinstance(node, ast.ClassDef | ast.Module)
+        if (first := _first_word(node)) in _NO_NOUNS
+        or (first.startswith("`") and isinstance(node, ast.ClassDef))
+    ]
+    assert wrong == []
+
+
+def test_descriptions_of_attributes_begin_with_a_noun() -> None:
+    wrong = [
+        f"{file}:{described.lineno}: {first}"
+        for file, tree in _modules()
+        if file != _FOR_USERS
+        for described, text in _attribute_descriptions(tree)
+        if (first := _word(text)) in _RIDDLES | _NO_NOUNS
+    ]
+    assert wrong == []
+
+
+def test_names_of_tests_say_a_law() -> None:
+    wrong = [
+        f"{file}:{node.lineno}: {node.name}"
+        for file, node in _functions()
+        if node.name.startswith("test_")
+        if (words := node.name.split("_"))[1] in _NO_LAWS or len(words) < 4
+    ]
+    assert wrong == []
+
+
+def test_names_of_functions_are_no_bare_participles() -> None:
+    wrong = [
+        f"{file}:{node.lineno}: {node.name}"
+        for file, node in _functions()
+        if file != _BY_KIND and not _is_value(node) and not _is_context(node)
+        if (name := node.name.strip("_")) in _PARTICIPLES
+        or (name.endswith("ed") and "_" not in name and name not in _VERBS_IN_ED | _FIELD_TERMS)
     ]
     assert wrong == []
 
 
 def test_class_names_are_unique() -> None:
     places = defaultdict(list)
-    for file, tree in _modules():
+    for file, tree in _modules("agents", "pipeline"):
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(str(file))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
-def _modules() -> Iterator[tuple[Path, ast.Module]]:
-    for package in _PACKAGES:
+def test_comments_tell_no_history() -> None:
+    wrong = [
+        f"{file}:{token.start[0]}: {token.string}"
+        for file in _files(*_PACKAGES)
+        for token in _comments(_ROOT / file)
+        if _HISTORY.match(token.string)
+    ]
+    assert wrong == []
+
+
+def test_homemade_terms_are_gone() -> None:
+    wrong = [
+        f"{file}:{number}: {found[0]}"
+        for file in _files(*_PACKAGES)
+        if file.name != Path(__file__).name
+        for number, line in enumerate((_ROOT / file).read_text().splitlines(), 1)
+        if (found := _HOMEMADE.search(line))
+    ]
+    assert wrong == []
+
+
+def _files(*packages: str) -> Iterator[Path]:
+    for package in packages:
         for file in sorted((_ROOT / package).rglob("*.py")):
-            yield file.relative_to(_ROOT), ast.parse(file.read_text())
+            yield file.relative_to(_ROOT)
+
+
+def _modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
+    for file in _files(*packages or _PACKAGES):
+        yield file, _parse(file)
+
+
+@cache
+def _parse(file: Path) -> ast.Module:
+    return ast.parse((_ROOT / file).read_text())
+
+
+def _functions() -> Iterator[tuple[Path, _Function]]:
+    for file, tree in _modules():
+        for node in ast.walk(tree):
+            if isinstance(node, _Function):
+                yield file, node
+
+
+def _attribute_descriptions(tree: ast.Module) -> Iterator[tuple[ast.Expr, str]]:
+    """Yield the texts that stand below an assignment, and so describe its name."""
+    for node in ast.walk(tree):
+        body = node.body if isinstance(node, ast.Module | ast.ClassDef) else []
+        for assigned, described in pairwise(body):
+            if (
+                isinstance(assigned, ast.Assign | ast.AnnAssign)
+                and isinstance(described, ast.Expr)
+                and isinstance(described.value, ast.Constant)
+                and isinstance(described.value.value, str)
+            ):
+                yield described, described.value.value
+
+
+def _comments(file: Path) -> Iterator[tokenize.TokenInfo]:
+    with file.open("rb") as content:
+        for token in tokenize.tokenize(content.readline):
+            if token.type == tokenize.COMMENT:
+                yield token
 
 
 def _first_word(node: ast.AST) -> str:
-    if not isinstance(node, _Documented):
-        return ""
-    words = (ast.get_docstring(node) or "").split()
-    return words[0].strip(",.:;").lower() if words else ""
+    return _word(ast.get_docstring(node) or "") if isinstance(node, _Documented) else ""
 
 
-def _is_property(node: ast.AST) -> bool:
-    return isinstance(node, ast.FunctionDef) and any(
-        isinstance(one, ast.Name) and one.id in ("property", "cached_property")
-        for one in node.decorator_list
+def _word(text: str) -> str:
+    words = text.split()
+    return words[0].strip(",.:;*").lower() if words else ""
+
+
+def _is_value(node: ast.AST) -> bool:
+    """Return whether callers see a value, which has a noun: of a property or a fixture."""
+    return isinstance(node, _Function) and any(
+        _decorator(one) in ("property", "cached_property", "fixture") for one in node.decorator_list
     )
+
+
+def _decorator(node: ast.expr) -> str:
+    named = node.func if isinstance(node, ast.Call) else node
+    return named.attr if isinstance(named, ast.Attribute) else getattr(named, "id", "")
+
+
+def _is_context(node: _Function) -> bool:
+    """Return whether the function is for `with`, whose line names a state: `with stopped(it)`."""
+    return any("contextmanager" in _decorator(one) for one in node.decorator_list)

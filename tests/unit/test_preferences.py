@@ -169,7 +169,7 @@ def test_page_needs_no_script_and_escapes_what_is_not_its_own(door: Doorway) -> 
     assert "script" not in style
 
 
-def _tracked(door: Doorway, sent_at: int, url: str = "https://shop.example/?a=1") -> str:
+def _tracked_link(door: Doorway, sent_at: int, url: str = "https://shop.example/?a=1") -> str:
     claims = Claims("a-1", "d-1", ANA, "email", "spring", "shoes", "shoes-email", sent_at)
     return LINKS.tracked.sign(TrackedLink(door.tokens.sign(claims), url, sent_at))
 
@@ -179,7 +179,7 @@ def _ago(ms: int) -> int:
 
 
 def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:
-    token = _tracked(door, _ago(60_000))
+    token = _tracked_link(door, _ago(60_000))
     for _ in range(2):
         answer = _request(door, "GET", CLICK, token, BROWSER)
         assert (answer.status_code, answer.headers["location"]) == (
@@ -190,13 +190,13 @@ def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:
     assert (first.kind, first.name, first.channel) == ("outcome", "click", "email")
     assert first.event_id == second.event_id
     assert first.properties["url"] == "https://shop.example/?a=1"
-    other = _tracked(door, _ago(60_000), "https://shop.example/other")
+    other = _tracked_link(door, _ago(60_000), "https://shop.example/other")
     _request(door, "GET", CLICK, other, BROWSER)
     assert door.interactions()[2].event_id != first.event_id
 
 
 def test_picture_is_an_impression(door: Doorway) -> None:
-    answer = _request(door, "GET", OPEN, _tracked(door, _ago(60_000), ""), BROWSER)
+    answer = _request(door, "GET", OPEN, _tracked_link(door, _ago(60_000), ""), BROWSER)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/gif")
     assert [one.name for one in door.interactions()] == ["impression"]
 
@@ -211,7 +211,7 @@ def test_picture_is_an_impression(door: Doorway) -> None:
     ],
 )
 def test_scanner_s_click_is_no_outcome(door: Doorway, method: str, ago_ms: int, agent: str) -> None:
-    token = _tracked(door, _ago(ago_ms))
+    token = _tracked_link(door, _ago(ago_ms))
     answer = _request(door, method, CLICK, token, {"User-Agent": agent})
     assert answer.status_code == 302
     [written] = door.interactions()
@@ -219,7 +219,7 @@ def test_scanner_s_click_is_no_outcome(door: Doorway, method: str, ago_ms: int, 
 
 
 def test_old_or_invented_link_counts_nothing(door: Doorway) -> None:
-    old = _tracked(door, _ago(TOKEN_MS + DAY_MS))
+    old = _tracked_link(door, _ago(TOKEN_MS + DAY_MS))
     assert _request(door, "GET", CLICK, old, BROWSER).status_code == 302
     forged = MessageLinks("another").tracked.sign(TrackedLink("t", "https://evil.example", 0))
     answer = _request(door, "GET", CLICK, forged, BROWSER)
@@ -229,5 +229,5 @@ def test_old_or_invented_link_counts_nothing(door: Doorway) -> None:
 
 def test_click_leads_on_while_kafka_is_away(door: Doorway) -> None:
     door.log.failure = "away"
-    token = _tracked(door, _ago(60_000))
+    token = _tracked_link(door, _ago(60_000))
     assert _request(door, "GET", CLICK, token, BROWSER).status_code == 302

@@ -9,7 +9,7 @@ from tests.support.worlds import rules
 _VISITOR = (Identifier("cookie", "k"),)
 
 
-def _heard(flow: Flow, number: int, kind: Kind, source: str) -> bool:
+def _follows_log(flow: Flow, number: int, kind: Kind, source: str) -> bool:
     """Return whether the profile's timers follow a log after this."""
     name, times = "Cart", (number * 1_000, number * 1_000)
     list(flow.run(Interaction(f"e{number}", kind, name, "web", source, *times, _VISITOR)))
@@ -33,7 +33,7 @@ def test_a_log_stays_the_clock_of_its_customers_whoever_reports_outcomes() -> No
             )
         )
     )
-    assert _heard(flow, 1, "track", "log")
-    assert _heard(flow, 2, "outcome", "shop")
-    assert not _heard(flow, 3, "track", "shop")
-    assert not _heard(flow, 4, "outcome", "log")
+    assert _follows_log(flow, 1, "track", "log")
+    assert _follows_log(flow, 2, "outcome", "shop")
+    assert not _follows_log(flow, 3, "track", "shop")
+    assert not _follows_log(flow, 4, "outcome", "log")

@@ -36,7 +36,7 @@ class _Attempts:
         self.told.append("failed")
 
 
-def _printed(
+def _print(
     printer: LocalPrinter,
     seconds: float = 20.0,
     meanwhile: Callable[[], Awaitable[None]] | None = None,
@@ -66,7 +66,7 @@ def _printed(
 
 def test_receipt_is_printed_as_the_gateway_would() -> None:
     printer = LocalPrinter()
-    assert _printed(printer) == (Delivered(), ["begun"])
+    assert _print(printer) == (Delivered(), ["begun"])
     assert printer.printed == [_RECEIPT]
     assert "10 € en".encode("cp858") in _RECEIPT
 
@@ -79,14 +79,14 @@ def test_printer_without_paper_prints_once_it_has_some() -> None:
         await asyncio.sleep(0.3)
         printer.state = 0
 
-    assert _printed(printer, meanwhile=refill) == (Delivered(), ["begun"])
+    assert _print(printer, meanwhile=refill) == (Delivered(), ["begun"])
     assert printer.printed == [_RECEIPT]
 
 
 def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> None:
     printer = LocalPrinter()
     printer.state = PAPER_END
-    assert _printed(printer, 0.5) == (OutOfTime("the printer has no paper"), [])
+    assert _print(printer, 0.5) == (OutOfTime("the printer has no paper"), [])
     assert printer.printed == []
 
 
@@ -105,7 +105,7 @@ def test_slow_printer_keeps_its_receipts_in_turn() -> None:
 
 
 def test_printer_that_is_away_expires_the_message() -> None:
-    result, told = _printed(LocalPrinter(), 0.5, url="tcp://127.0.0.1:1")
+    result, told = _print(LocalPrinter(), 0.5, url="tcp://127.0.0.1:1")
     assert isinstance(result, OutOfTime)
     assert (result.unsure, told) == (False, [])
 
@@ -142,7 +142,7 @@ class _Failing(LocalPrinter):
 @pytest.mark.parametrize("state", [None, PAPER_END, 0x90, 0x92])
 def test_receipt_of_unknown_fate_is_not_printed_again(state: int | None) -> None:
     printer = _Failing(state)
-    result, told = _printed(printer)
+    result, told = _print(printer)
     assert isinstance(result, Unconfirmed)
     assert (told, len(printer.printed)) == (["begun"], 1)
 

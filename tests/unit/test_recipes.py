@@ -17,7 +17,7 @@ from pipeline.config.model import Bundle, CatalogItem
 from pipeline.model.stages import Segmented
 from pipeline.training.recipes import RECIPES, similar_items
 from tests.support.deciding import Life
-from tests.support.replayed import event, told, write_topic
+from tests.support.replayed import as_segmented, event, write_topic
 from tests.support.worlds import rules
 
 _DAY_MS = 86_400_000
@@ -71,7 +71,7 @@ def _does(
     **properties: Any,
 ) -> Segmented:
     at = 1_700_000_000_000 + round(days * _DAY_MS)
-    return told(who, event(f"e{next(numbers)}", name, at, **properties), members)
+    return as_segmented(who, event(f"e{next(numbers)}", name, at, **properties), members)
 
 
 def _lives(random: Random) -> Iterator[Segmented]:
@@ -114,7 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made / "config"
 
 
-def _learned(folder: Path) -> dict[str, dict[str, list[str]]]:
+def _learn(folder: Path) -> dict[str, dict[str, list[str]]]:
     found: dict[str, dict[str, list[str]]] = {}
     with (folder / "recipes" / "products.csv").open() as file:
         for row in csv.DictReader(file):
@@ -123,7 +123,7 @@ def _learned(folder: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def test_planted_recipes_are_found(folder: Path) -> None:
-    learned = _learned(folder)
+    learned = _learn(folder)
     for place in range(0, 18, 2):
         assert learned["bought-together"][_ITEMS[place]][0] == _ITEMS[place + 1]
         assert learned["bought-together"][_ITEMS[place + 1]][0] == _ITEMS[place]
@@ -138,7 +138,7 @@ def test_planted_recipes_are_found(folder: Path) -> None:
 def test_items_nobody_bought_fall_back_to_alike_and_then_to_popular_ones(
     folder: Path,
 ) -> None:
-    learned = _learned(folder)
+    learned = _learn(folder)
     alike = learned["bought-together"][_NEVER_SOLD]
     assert alike == learned["similar"][_NEVER_SOLD]
     assert {_ITEMS.index(one) % 4 for one in alike[:5]} == {_ITEMS.index(_NEVER_SOLD) % 4}
@@ -160,9 +160,9 @@ def test_a_catalogue_serves_what_was_learned(folder: Path) -> None:
         else:
             life.happens("Asked", 1_000, topic="topic2")
         life.happens("Visit", 2_000, ask={"grid": 40})
-        told = {one.partition("/")[2] for one in life.answers()["grid"]}
-        expected = _learned(folder)[recipe]["p04" if trait == "bought" else "topic2"]
-        assert told == set(expected) - {"p04"}
+        found = {one.partition("/")[2] for one in life.answers()["grid"]}
+        expected = _learn(folder)[recipe]["p04" if trait == "bought" else "topic2"]
+        assert found == set(expected) - {"p04"}
     catalog.write_text(
         _FILES["catalogs/products.yaml"]
         + "recipes: recipes/products.csv\nboost: [{recipe: popular-in-segment}]"
@@ -171,9 +171,9 @@ def test_a_catalogue_serves_what_was_learned(folder: Path) -> None:
     life.happens("Joined", 1_000, club=True)
     life.happens("Visit", 2_000, ask={"grid": 40})
     best = {one.partition("/")[2] for one in life.answers()["grid"]}
-    assert set(_learned(folder)["popular-in-segment"]["club"]) <= best
+    assert set(_learn(folder)["popular-in-segment"]["club"]) <= best
     stranger = Life(rules(_bundle(folder)))
-    popular = _learned(folder)["popular-in-segment"][""]
+    popular = _learn(folder)["popular-in-segment"][""]
     stranger.happens("Visit", 2_000, ask={"grid": len(popular)})
     first = {one.partition("/")[2] for one in stranger.answers()["grid"]}
     assert first == set(popular)

@@ -19,7 +19,7 @@ from pipeline.simulate.truth import effect, naive_difference
 from tests.support.choice_worlds import (
     SIZES,
     ChoiceWorld,
-    recommended,
+    recommend_in,
     told_despite_groups,
     told_rightly,
     told_without_effect,
@@ -51,7 +51,7 @@ def test_logged_propensities_undo_a_policy_that_chose_by_group() -> None:
 def test_arm_that_was_not_drawn_is_proposed_as_a_test() -> None:
     world = ChoiceWorld(1, {"terms": (0.0, 0.0, 0.3, 0.0)}, 2_000, drawn=False)
     for adjust, grade in (((), "Observed only"), (("group",), "Adjusted")):
-        found = recommended(world, adjust)
+        found = recommend_in(world, adjust)
         assert [one.do for one in found.changes] == ["test"]
         assert found.changes[0].grade == grade
         assert "split" in found.changes[0].draft
@@ -64,7 +64,7 @@ def test_the_interval_covers_the_true_gain() -> None:
     gains = [
         one.gain
         for seed in range(100)
-        for one in recommended(ChoiceWorld(seed, effects, 1_200)).changes
+        for one in recommend_in(ChoiceWorld(seed, effects, 1_200)).changes
         if one.kind == "prompt"
     ]
     assert len(gains) >= 95

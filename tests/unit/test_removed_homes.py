@@ -16,11 +16,11 @@ from pipeline.stack.plan import ProcessPlan
 from pipeline.stack.supervision import write_plan
 
 
-def _opened(home: Path) -> None:
+def _open_log(home: Path) -> None:
     open_log(home, "gateway").close()
 
 
-def _kept(home: Path) -> None:
+def _keep_state(home: Path) -> None:
     make_folder(home, home / "state" / "gateway")
 
 
@@ -42,8 +42,8 @@ def _broker(home: Path) -> None:
         lambda home: open_rows(home / "state"),
         lambda home: open_database(home / "rows" / "0"),
         make_home_private,
-        _opened,
-        _kept,
+        _open_log,
+        _keep_state,
         _secret,
         _broker,
     ],

@@ -24,7 +24,7 @@ def _gateway(answer: Answer, posts: list[list[str]]) -> web.Application:
     return app
 
 
-def _reported(answer: Answer, use: Use) -> tuple[Any, list[list[str]]]:
+def _report(answer: Answer, use: Use) -> tuple[Any, list[list[str]]]:
     """Return the result of `use`, and the posts."""
 
     async def run() -> tuple[Any, list[list[str]]]:
@@ -43,12 +43,12 @@ def _many(count: int) -> Use:
     return report
 
 
-def _taken(_: list[str]) -> web.Response:
+def _accept(_: list[str]) -> web.Response:
     return web.json_response({"success": True})
 
 
 def test_outcomes_during_a_post_leave_together_and_once() -> None:
-    answers, posts = _reported(_taken, _many(120))
+    answers, posts = _report(_accept, _many(120))
     assert answers == [None] * 120
     assert [outcome for post in posts for outcome in post] == [str(n) for n in range(120)]
     assert len(posts) < 10
@@ -62,22 +62,22 @@ def test_a_rejected_one_is_named_and_the_others_are_taken() -> None:
             status=200 if len(outcomes) > len(rejected) else 400,
         )
 
-    answers, _ = _reported(answer, _many(20))
+    answers, _ = _report(answer, _many(20))
     assert answers == [None] * 7 + [RejectedOutcome(400, "no")] + [None] * 12
 
 
 def test_several_that_are_too_much_together_go_one_by_one() -> None:
     def answer(outcomes: list[str]) -> web.Response:
-        return _taken(outcomes) if len(outcomes) == 1 else web.Response(status=413, text="large")
+        return _accept(outcomes) if len(outcomes) == 1 else web.Response(status=413, text="large")
 
-    answers, posts = _reported(answer, _many(10))
+    answers, posts = _report(answer, _many(10))
     assert answers == [None] * 10
     assert sorted(int(post[0]) for post in posts if len(post) == 1) == list(range(10))
 
 
 def test_a_failing_gateway_is_asked_again() -> None:
     answers = [web.Response(status=503), web.Response(status=200, text="{}")]
-    result, posts = _reported(lambda _: answers.pop(0), _many(1))
+    result, posts = _report(lambda _: answers.pop(0), _many(1))
     assert result == [None]
     assert posts == [["0"], ["0"]]
 
@@ -89,6 +89,6 @@ def test_one_that_is_given_up_leaves_the_others() -> None:
         tasks[0].cancel()
         return await asyncio.gather(*tasks[1:])
 
-    answers, posts = _reported(_taken, report)
+    answers, posts = _report(_accept, report)
     assert answers == [None] * 4
     assert {outcome for post in posts for outcome in post} >= {"1", "2", "3", "4"}

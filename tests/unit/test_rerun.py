@@ -9,7 +9,7 @@ from pipeline.model.belongings import Belonging
 from pipeline.model.decision import Decision
 from pipeline.model.outcome import Ok
 from pipeline.model.stages import Segmented
-from tests.support.deciding import Life, campaign, felled, offer, world
+from tests.support.deciding import Life, campaign, felling_rules, offer, world
 
 _MAIL = {"treatment": "mail", "channel": "email", "address": "email"}
 
@@ -30,7 +30,7 @@ def test_rerun_knows_that_an_address_was_somebody_elses() -> None:
     outcome = step(key, record, ContactState(belongings=others), life.flow.rules)
     assert isinstance(outcome, Ok)
     [decision] = [one.value for one in outcome.emits if isinstance(one.value, Decision)]
-    assert felled(decision)["mail"] == "eligibility/address of another: email"
+    assert felling_rules(decision)["mail"] == "eligibility/address of another: email"
     assert run_again(decision, record, life.flow.rules) == decision
     words = explain(decision, life.flow.rules.config, "en").slots[0].rejected[0].words
     assert words == "the email that is known belongs to somebody else."

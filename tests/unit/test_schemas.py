@@ -59,7 +59,7 @@ def spelled_out(schema: Any, known: dict[str, Any]) -> Any:
     return schema
 
 
-def expected(of: Any) -> Any:
+def expected_schema(of: Any) -> Any:
     """Return what `spelled_out` must give for a Python type."""
     if of in PRIMITIVES:
         return PRIMITIVES[of]
@@ -74,11 +74,11 @@ def expected(of: Any) -> Any:
             return "string"
         case (t, options) if t in (Union, UnionType):
             (present,) = set(options) - {NoneType}
-            return ["null", expected(present)]
+            return ["null", expected_schema(present)]
         case (t, (item, *_)) if t is tuple:
-            return {"array": expected(item)}
+            return {"array": expected_schema(item)}
         case (t, (_, value)) if t is dict:
-            return {"map": expected(value)}
+            return {"map": expected_schema(value)}
     raise TypeError(f"no schema for {of}")
 
 
@@ -90,7 +90,7 @@ def field(of: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
         default = None if NoneType in get_args(of.type) else NODEFAULT
     else:
         default = msgspec.to_builtins(default)
-    return of.encode_name, expected(of.type), default
+    return of.encode_name, expected_schema(of.type), default
 
 
 def as_json(value: Any) -> Any:
@@ -105,7 +105,7 @@ def as_json(value: Any) -> Any:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_schema_and_class_have_the_same_fields_in_the_same_order(name: str) -> None:
-    assert as_json(spelled_out(SCHEMAS[name], {})) == as_json(expected(CLASSES[name]))
+    assert as_json(spelled_out(SCHEMAS[name], {})) == as_json(expected_schema(CLASSES[name]))
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -36,18 +36,18 @@ def read(
     return interaction(message, kind, Arrival(_SOURCE, config, _NOW))
 
 
-def taken(kind: Kind, **fields: Any) -> Interaction:
+def take(kind: Kind, **fields: Any) -> Interaction:
     result = read(kind, {"event": "Viewed", **fields})
     assert isinstance(result, Interaction), result
     return result
 
 
 def keys(kind: Kind, **fields: Any) -> list[str]:
-    return [one.key for one in taken(kind, **fields).identifiers]
+    return [one.key for one in take(kind, **fields).identifiers]
 
 
 def context(**fields: Any) -> Context:
-    return taken("track", userId="u1", context=fields).context
+    return take("track", userId="u1", context=fields).context
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_an_email_that_is_no_text_is_no_identifier() -> None:
         assert keys("identify", userId="u1", traits={"email": email}) == ["customer_id:u1"]
 
 
-def _identified(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
+def _identify(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
     """Return whom each message is about in the end, by a stage that has seen those before it."""
     rules = plain_rules()
     flow = Flow(rules)
@@ -187,10 +187,10 @@ def test_an_alias_of_two_customers_makes_them_one(user: str, previous: str, know
 
 
 def test_an_alias_may_say_itself_what_its_previous_id_is() -> None:
-    assert _identified(
+    assert _identify(
         ("alias", {"userId": "zoe", "previousId": "anon-9", "anonymousId": "anon-9"})
     ) == [("customer_id:zoe", "cookie:anon-9")]
-    assert _identified(("alias", {"userId": 42, "previousId": "42"})) == [("customer_id:42",)]
+    assert _identify(("alias", {"userId": 42, "previousId": "42"})) == [("customer_id:42",)]
 
 
 def test_an_alias_of_nobody_is_refused() -> None:
@@ -204,7 +204,7 @@ def test_only_an_alias_has_a_previous_id() -> None:
     assert keys("identify", userId="u1", previousId="u2") == ["customer_id:u1"]
 
 
-def _batched(message: dict[str, Any], **shared: Any) -> SegmentMessage:
+def _in_batch(message: dict[str, Any], **shared: Any) -> SegmentMessage:
     batch = decode(json.encode({"batch": [], **shared}), BATCH)
     own = decode(json.encode(message), MESSAGE)
     assert not isinstance(batch, Refusal)
@@ -226,7 +226,7 @@ def test_the_context_of_a_batch_is_merged_into_each_message_s_own() -> None:
         "traits": {"email": "ada@x.org"},
     }
     result = interaction(
-        _batched(message, context=shared), "track", Arrival(_SOURCE, _CONFIG, _NOW)
+        _in_batch(message, context=shared), "track", Arrival(_SOURCE, _CONFIG, _NOW)
     )
     assert isinstance(result, Interaction)
     assert result.context == Context(
@@ -253,7 +253,7 @@ def test_contexts_are_merged_however_deep_they_are() -> None:
         "traits": {"home": {"city": "Leon", "zip": 1, "geo": {"lat": 43}}},
     }
     result = interaction(
-        _batched(message, context=shared), "identify", Arrival(_SOURCE, _CONFIG, _NOW)
+        _in_batch(message, context=shared), "identify", Arrival(_SOURCE, _CONFIG, _NOW)
     )
     assert isinstance(result, Interaction)
     assert result.context.consent == {"Advertising": True, "Analytics": False, "Sale": False}
@@ -263,7 +263,7 @@ def test_contexts_are_merged_however_deep_they_are() -> None:
 @pytest.mark.parametrize("empty", [None, [], {}, "text", 7])
 def test_a_context_that_says_nothing_leaves_the_batch_s(empty: object) -> None:
     message = {"userId": "u1", "event": "Viewed", "context": empty}
-    merged = _batched(message, context={"locale": "es"})
+    merged = _in_batch(message, context={"locale": "es"})
     result = interaction(merged, "track", Arrival(_SOURCE, _CONFIG, _NOW))
     assert isinstance(result, Interaction)
     assert result.context.locale == "es"
@@ -280,14 +280,14 @@ def test_a_context_that_says_nothing_leaves_the_batch_s(empty: object) -> None:
 def test_traits_of_both_places_are_merged_name_by_name(
     of_context: dict[str, Any], own: dict[str, Any], both: dict[str, Any]
 ) -> None:
-    one = taken("identify", userId="u1", traits=own, context={"traits": of_context})
+    one = take("identify", userId="u1", traits=own, context={"traits": of_context})
     assert one.properties == {f"home.{name}": value for name, value in both.items()}
 
 
 @pytest.mark.parametrize("whole", [None, "Calle Mayor 1", ["Calle Mayor 1"]])
 def test_a_trait_of_its_own_replaces_what_the_context_says_of_its_parts(whole: object) -> None:
     of_context = {"home": {"city": "A"}, "home.length": 7, "homes": 2}
-    one = taken("identify", userId="u1", traits={"home": whole}, context={"traits": of_context})
+    one = take("identify", userId="u1", traits={"home": whole}, context={"traits": of_context})
     assert set(one.properties) | set(one.lists) == {"home", "homes"}
 
 
@@ -305,7 +305,7 @@ def test_a_trait_of_the_context_names_its_place_when_it_is_refused() -> None:
 
 def test_traits_in_the_context_of_identify_count_below_its_own() -> None:
     of_context = {"plan": "free", "city": "Bilbao", "old": 1}
-    identified = taken(
+    identified = take(
         "identify",
         userId="u1",
         traits={"plan": "gold", "old": None},
@@ -313,7 +313,7 @@ def test_traits_in_the_context_of_identify_count_below_its_own() -> None:
     )
     assert identified.properties == {"plan": "gold", "city": "Bilbao", "old": None}
     for kind in ("track", "page", "screen", "group", "alias"):
-        assert "city" not in taken(kind, userId="u1", context={"traits": of_context}).properties
+        assert "city" not in take(kind, userId="u1", context={"traits": of_context}).properties
 
 
 @pytest.mark.parametrize("wrong", [7, True, None, [], {}, ["es"], {"a": "b"}])
@@ -346,7 +346,7 @@ def test_null_and_objects_are_no_campaign_tags() -> None:
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_an_empty_list_is_php_s_empty_object(kind: Kind) -> None:
-    one = taken(kind, userId="u1", properties=[], traits=[], context=[])
+    one = take(kind, userId="u1", properties=[], traits=[], context=[])
     assert (one.properties, one.lists) == ({}, {})
 
 
@@ -361,7 +361,7 @@ def test_properties_that_are_no_object_are_refused_by_name(wrong: object) -> Non
 @pytest.mark.parametrize("name", ["timestamp", "originalTimestamp"])
 def test_the_time_is_corrected_by_the_sender_s_clock(name: str) -> None:
     ahead = {name: _NOW + 50 * _MINUTE, "sentAt": _NOW + 52 * _MINUTE}
-    assert taken("track", userId="u1", **ahead).occurred_at == _NOW - 2 * _MINUTE
+    assert take("track", userId="u1", **ahead).occurred_at == _NOW - 2 * _MINUTE
 
 
 def test_a_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
@@ -370,12 +370,12 @@ def test_a_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
         "originalTimestamp": _NOW - 90 * _MINUTE,
         "sentAt": _NOW - 80 * _MINUTE,
     }
-    assert taken("track", userId="u1", **times).occurred_at == _NOW - 60 * _MINUTE
+    assert take("track", userId="u1", **times).occurred_at == _NOW - 60 * _MINUTE
 
 
 @pytest.mark.parametrize("blank", [None, "", " \t"])
 def test_a_blank_message_id_is_none(blank: str | None) -> None:
-    one, other = (taken("track", userId="u1", messageId=blank) for _ in range(2))
+    one, other = (take("track", userId="u1", messageId=blank) for _ in range(2))
     assert one.event_id.strip()
     assert one.event_id != other.event_id
 
@@ -431,7 +431,7 @@ def test_names_that_collide_are_refused_by_name(nested: dict[str, Any], name: st
 
 
 def test_names_that_collide_with_equal_values_lose_nothing() -> None:
-    one = taken("track", userId="u1", properties={"a.b": 1, "a": {"b": 1}, "c": {"b": [2]}})
+    one = take("track", userId="u1", properties={"a.b": 1, "a": {"b": 1}, "c": {"b": [2]}})
     assert (one.properties, one.lists) == ({"a.b": 1}, {"c.b": ("2",)})
 
 
@@ -478,4 +478,4 @@ def test_null_for_an_object_clears_what_is_in_it() -> None:
         ({"address": {"street": None}}, False),
         ({"city": None}, False),
     ):
-        assert aggregate.clears(taken("identify", userId="u1", traits=traits)) is clears
+        assert aggregate.clears(take("identify", userId="u1", traits=traits)) is clears

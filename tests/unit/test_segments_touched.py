@@ -31,7 +31,7 @@ def _bundle(segments: int) -> model.Bundle:
     )
 
 
-def _evaluated(segments: int, name: str) -> Counter[str]:
+def _count_evaluations(segments: int, name: str) -> Counter[str]:
     """Count the evaluations of each segment when a known profile does `name`."""
     counted: Counter[str] = Counter()
 
@@ -56,8 +56,8 @@ def _evaluated(segments: int, name: str) -> Counter[str]:
 def test_only_segments_that_read_a_change_are_evaluated_and_once() -> None:
     for segments in (50, 500):
         expected = {f"s{n:03}": 1 for n in range(7, segments, 50)}
-        assert _evaluated(segments, "Event 7") == expected
+        assert _count_evaluations(segments, "Event 7") == expected
 
 
 def test_no_segment_is_evaluated_without_a_changed_input() -> None:
-    assert not _evaluated(500, "Something else")
+    assert not _count_evaluations(500, "Something else")

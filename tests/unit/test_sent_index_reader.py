@@ -15,7 +15,7 @@ from agents.transport.sent_index import load_sent_index
 _NOBODY = "localhost:1"
 _INPUT = TP("in", 0)
 _LOOKS = 5
-"""At whether to go on."""
+"""Calls of `keep_going` after which reading is no longer wanted."""
 _UNREADABLE = {
     "receive.message.max.bytes": "1512",
     "fetch.max.bytes": "1000",
@@ -65,10 +65,10 @@ def test_a_worker_whose_broker_is_away_does_not_go_on_asking(
 ) -> None:
     librdkafka = {"log_level": "0"}
     options = AppOptions(_NOBODY, tmp_path, 1, cause_header="cause", librdkafka=librdkafka)
-    asyncio.run(_ended(create_app("stage", options), end))
+    asyncio.run(_end(create_app("stage", options), end))
 
 
-async def _ended(app: App, end: Callable[[App], None]) -> None:
+async def _end(app: App, end: Callable[[App], None]) -> None:
     consumer = app.consumer
     await consumer.on_start()
     consumer._start_offsets = {_INPUT: (0, "")}  # type: ignore[attr-defined]

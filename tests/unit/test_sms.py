@@ -58,7 +58,7 @@ LINKS = "https://shop.example"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def _shipped(name: str) -> Provider:
+def _shipped_provider(name: str) -> Provider:
     document = read_yaml((SHIPPED / f"{name}.yaml").read_text(), {}, (EVERY_FIELD,))
     assert isinstance(document, Document)
     return msgspec.convert(document.value, Provider)
@@ -115,7 +115,7 @@ class _Gateway:
         return None
 
 
-def _delivered(
+def _deliver(
     handler: Handler,
     provider: Provider,
     action: Action | None = None,
@@ -172,7 +172,7 @@ class _Answers:
 
 def test_form_has_what_the_provider_needs_and_the_text_as_it_is() -> None:
     answers = _Answers((201, {"sid": "SM1"}))
-    result = _delivered(answers, _shipped("twilio"))
+    result = _deliver(answers, _shipped_provider("twilio"))
     assert result == Delivered({"segments": 1, "provider_id": "SM1"})
     [(headers, body)] = answers.posts
     form = {name: value for name, [value] in parse_qs(body).items()}
@@ -187,7 +187,7 @@ def test_form_has_what_the_provider_needs_and_the_text_as_it_is() -> None:
 
 def test_json_has_what_the_provider_needs_and_the_text_as_it_is() -> None:
     answers = _Answers((201, {"id": "01F"}))
-    result = _delivered(answers, _shipped("sinch"))
+    result = _deliver(answers, _shipped_provider("sinch"))
     assert result == Delivered({"segments": 1, "provider_id": "01F"})
     [(headers, body)] = answers.posts
     sent = msgspec.json.decode(body)
@@ -210,30 +210,30 @@ def test_json_has_what_the_provider_needs_and_the_text_as_it_is() -> None:
         ([None], Unconfirmed("ServerDisconnectedError"), 1),
     ],
 )
-def test_answer_decides(
+def test_answer_of_the_provider_decides_the_result(
     answers: list[tuple[int, Any] | None], result: DeliveryResult, posts: int
 ) -> None:
     server = _Answers(*answers)
-    assert _delivered(server, _shipped("twilio")) == result
+    assert _deliver(server, _shipped_provider("twilio")) == result
     assert len(server.posts) == posts
 
 
 def test_provider_that_recognises_repeats_gets_them_with_the_same_key() -> None:
-    provider = _shipped("sinch")
+    provider = _shipped_provider("sinch")
     request = replace(provider.request, idempotency_header="Idempotency-Key")
     server = _Answers(None, (500, {}), (201, {"id": "x"}))
-    result = _delivered(server, replace(provider, request=request))
+    result = _deliver(server, replace(provider, request=request))
     assert isinstance(result, Delivered)
     assert [headers["Idempotency-Key"] for headers, _ in server.posts] == ["a-1"] * 3
 
 
 def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
-    provider = _shipped("sinch")
+    provider = _shipped_provider("sinch")
     request = replace(provider.request, idempotency_header="Idempotency-Key")
     now = time.time_ns() // 1_000_000
     action = _action(created_at=now, deadline_at=now + 1_000)
     server = _Answers(None, (503, {}))
-    result = _delivered(server, replace(provider, request=request), action)
+    result = _deliver(server, replace(provider, request=request), action)
     assert result == OutOfTime("status 503", unsure=True)
     assert len(server.posts) >= 2
 
@@ -241,7 +241,7 @@ def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
 def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: Path) -> None:
     server, gateway, action = _Answers(None), _Gateway(), _action()
     for _ in range(2):
-        _delivered(server, _shipped("twilio"), action, (tmp_path / "ledger", gateway))
+        _deliver(server, _shipped_provider("twilio"), action, (tmp_path / "ledger", gateway))
     assert len(server.posts) == 1
     [report] = gateway.reports
     assert (report.outcome, "unconfirmed" in report.properties) == ("sent", True)
@@ -250,13 +250,13 @@ def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: 
 def test_provider_that_stays_away_expires_the_message() -> None:
     now = time.time_ns() // 1_000_000
     action = _action(created_at=now, deadline_at=now + 600)
-    assert isinstance(_delivered(_Answers((503, {})), _shipped("twilio"), action), OutOfTime)
+    assert isinstance(_deliver(_Answers((503, {})), _shipped_provider("twilio"), action), OutOfTime)
 
 
 @pytest.mark.parametrize("address", ["", "600111222", "ana@example.com", "+34600111222;ext=1"])
 def test_address_that_is_no_number_bounces_unsent(address: str) -> None:
     server = _Answers((201, {}))
-    result = _delivered(server, _shipped("twilio"), _action(address=address))
+    result = _deliver(server, _shipped_provider("twilio"), _action(address=address))
     assert result == Bounced(0, {"bounce": "address"})
     assert server.posts == []
 
@@ -265,7 +265,9 @@ def test_variable_that_is_not_set_holds_messages_back(monkeypatch: pytest.Monkey
     monkeypatch.delenv("TWILIO_FROM")
     now = time.time_ns() // 1_000_000
     server = _Answers((201, {}))
-    result = _delivered(server, _shipped("twilio"), _action(created_at=now, deadline_at=now + 300))
+    result = _deliver(
+        server, _shipped_provider("twilio"), _action(created_at=now, deadline_at=now + 300)
+    )
     assert isinstance(result, OutOfTime)
     assert server.posts == []
 
@@ -301,7 +303,7 @@ def test_longer_text_has_no_fewer_segments(text: str, more: str) -> None:
 
 @pytest.fixture
 def door(tmp_path: Path) -> Doorway:
-    providers = (_shipped("twilio"), _shipped("sinch"))
+    providers = (_shipped_provider("twilio"), _shipped_provider("sinch"))
     bundle = model.Bundle(
         sources=model.Sources((model.Source("shop", "web", "shop-key-1"),)),
         identity=model.Identity(NAMESPACES, phone_region="ES"),

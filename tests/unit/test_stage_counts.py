@@ -21,7 +21,7 @@ _COUNTED = {
 }
 
 
-def _moved(key: str, record: Any, *_: object) -> Outcome[Any]:
+def _redirect(key: str, record: Any, *_: object) -> Outcome[Any]:
     return Redirect(Emit(topics.IDENTIFIED, key, record))
 
 
@@ -33,7 +33,7 @@ def _moved_and_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
 @pytest.mark.parametrize(
     ("step", "counted"),
     [
-        (_moved, "redirected"),
+        (_redirect, "redirected"),
         (_moved_and_too_large, "too-large"),
         (lambda *_: DeadLetter("because", "of a test"), "because"),
         (lambda *_: Drop("late"), "late"),

@@ -48,7 +48,7 @@ class _Stage:
     def commit(self) -> None:
         self.ports.next[self._topic] = self._offset
 
-    def sent(self) -> list[tuple[str, bytes | None, bytes | None]]:
+    def take_sent(self) -> list[tuple[str, bytes | None, bytes | None]]:
         """Return what was sent since the last call."""
         sent, self.ports.sent = self.ports.sent, []
         return [(one.topic, one.key, one.value) for one in sent]
@@ -77,7 +77,7 @@ def segmentation() -> _Stage:
     return _Stage("segmentation")
 
 
-def _came() -> Identified:
+def _interaction() -> Identified:
     config = plain_rules().config.digest
     ada = Identifier("email", "ada@x")
     interaction = Interaction("e", "track", "View", "web", "shop", _NOW_MS, _NOW_MS, (ada,))
@@ -93,7 +93,7 @@ def _forget() -> Identified:
 
 
 def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> None:
-    enrichment.tell(_came())
+    enrichment.tell(_interaction())
     enrichment.tell(_forget())
     enrichment.commit()
     enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS - 1)
@@ -105,16 +105,16 @@ def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> Non
 
 
 def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _Stage) -> None:
-    enrichment.tell(_came())
+    enrichment.tell(_interaction())
     enrichment.tell(_forget())
-    enrichment.tell(_came())
+    enrichment.tell(_interaction())
     enrichment.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     assert enrichment.has_row()
     assert [key for key in enrichment.ports.rows if key[:1] == b"t"] == []
 
 
 def test_a_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Stage) -> None:
-    enrichment.tell(_came())
+    enrichment.tell(_interaction())
     enrichment.tell(_forget())
     enrichment.commit()
     enrichment.outlive(_NOW_MS - 1_000)
@@ -126,16 +126,16 @@ def test_a_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Sta
 
 
 def test_row_stays_while_an_input_may_be_redelivered(segmentation: _Stage) -> None:
-    came, buyer = _came(), ProfileSection({"orders": 1})
+    came, buyer = _interaction(), ProfileSection({"orders": 1})
     segmentation.tell(Enriched(interaction=came.interaction, identity=came.identity, profile=buyer))
     segmentation.commit()
-    segmentation.sent()
+    segmentation.take_sent()
     segmentation.tell(Enriched(control=_forget().control))
-    told = segmentation.sent()
+    told = segmentation.take_sent()
     assert topics.SEGMENT_CHANGES in [topic for topic, _, _ in told]
     segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     segmentation.come_again()
-    assert segmentation.sent() == told
+    assert segmentation.take_sent() == told
     segmentation.commit()
     segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     assert not segmentation.ports.rows

@@ -10,10 +10,19 @@ from hypothesis import strategies as st
 from pipeline.config.templates import LARGEST, BadTemplate, RenderError, Template, template
 from pipeline.model.interaction import Known
 from tests.support.cases import cases
-from tests.support.deciding import Life, campaign, fates, felled, hero, offer, problems, world
+from tests.support.deciding import (
+    Life,
+    campaign,
+    fates,
+    felling_rules,
+    hero,
+    offer,
+    problems,
+    world,
+)
 
 
-def _made(text: str, html: bool = False) -> Template:
+def _make(text: str, html: bool = False) -> Template:
     made = template(text, html)
     assert not isinstance(made, BadTemplate), made
     return made
@@ -37,7 +46,7 @@ def _made(text: str, html: bool = False) -> Template:
 def test_names_are_replaced_by_what_is_known(
     text: str, values: dict[str, Known], said: str
 ) -> None:
-    assert _made(text).render(values) == said
+    assert _make(text).render(values) == said
 
 
 @pytest.mark.parametrize(
@@ -56,18 +65,18 @@ def test_names_are_replaced_by_what_is_known(
     ],
 )
 def test_a_name_is_needed_unless_it_has_a_default_or_is_tested(text: str, needs: set[str]) -> None:
-    assert set(_made(text).needs) == needs
+    assert set(_make(text).needs) == needs
 
 
 @pytest.mark.parametrize("text", ["{name}", "{{ name }}", "{% if name %}{{ name }}{% endif %}"])
 def test_values_are_escaped_in_a_page_and_nowhere_else(text: str) -> None:
     values: dict[str, Known] = {"name": "<b>&"}
-    assert _made(text, html=True).render(values) == "&lt;b&gt;&amp;"
-    assert _made(text, html=False).render(values) == "<b>&"
+    assert _make(text, html=True).render(values) == "&lt;b&gt;&amp;"
+    assert _make(text, html=False).render(values) == "<b>&"
 
 
 def test_a_list_is_escaped_in_a_page() -> None:
-    assert _made("{{ tags }}", html=True).render({"tags": ("<i>", "b")}) == "&lt;i&gt;, b"
+    assert _make("{{ tags }}", html=True).render({"tags": ("<i>", "b")}) == "&lt;i&gt;, b"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +123,7 @@ def test_harmful_templates_are_refused_at_load(text: str) -> None:
     ],
 )  # fmt: skip
 def test_rendering_ends_soon_and_fails_in_one_way(text: str, values: dict[str, Known]) -> None:
-    made = _made(text)
+    made = _make(text)
     began = time.process_time()
     with pytest.raises(RenderError):
         made.render(values)
@@ -144,30 +153,30 @@ def test_any_text_is_a_template_or_is_refused_and_any_template_renders_or_says_w
         assert len(made.render(values)) <= LARGEST
 
 
-def _decided(treatment: dict[str, object], traits: tuple[str, ...] = ("name",)) -> Life:
+def _decide(treatment: dict[str, object], traits: tuple[str, ...] = ("name",)) -> Life:
     offers = (offer("best", 9, treatment), offer("next", 5, hero("plain", content={"t": "Hi"})))
     return Life(world(traits=traits, campaigns=[campaign("c", *offers)]))
 
 
 def test_treatment_that_cannot_be_rendered_falls_with_a_reason() -> None:
-    life = _decided(hero("odd", content={"t": "{{ 1 / name }}"}))
+    life = _decide(hero("odd", content={"t": "{{ 1 / name }}"}))
     decision = life.happens("Home", 0, ask=["hero"], name=0)
-    assert life.said() == ["plain"]
+    assert life.treatments() == ["plain"]
     assert fates(decision)["odd"].startswith("content t: ZeroDivisionError")
     life.happens("Home", 1, ask=["hero"], name=4)
     assert life.actions()[0].content == {"t": "0.25"}
 
 
 def test_without_what_it_needs_a_treatment_is_not_suitable() -> None:
-    life = _decided(hero("hello", content={"t": "Hello {{ name }}"}))
+    life = _decide(hero("hello", content={"t": "Hello {{ name }}"}))
     decision = life.happens("Home", 0, ask=["hero"])
-    assert felled(decision)["hello"] == "suitability/content needs name"
+    assert felling_rules(decision)["hello"] == "suitability/content needs name"
     life.happens("Home", 1, ask=["hero"], name="<Ada>")
     assert life.actions()[0].content == {"t": "Hello &lt;Ada&gt;"}
 
 
 def test_a_declared_default_stands_in() -> None:
-    life = _decided(hero("hello", content={"t": "Hello {name}"}, defaults={"name": "friend"}))
+    life = _decide(hero("hello", content={"t": "Hello {name}"}, defaults={"name": "friend"}))
     life.happens("Home", 0, ask=["hero"])
     assert life.actions()[0].content == {"t": "Hello friend"}
 
@@ -188,18 +197,18 @@ def test_an_email_is_escaped_where_it_is_a_page_and_its_subject_is_one_line() ->
 
 
 def test_an_unknown_name_is_named_with_its_place_and_mend() -> None:
-    def found(text: str, **parts: object) -> tuple[str, str]:
+    def find(text: str, **parts: object) -> tuple[str, str]:
         treatment = hero("t", content={"title": text}, **parts)
         [one] = problems(campaigns=[campaign("c", offer("o", 1, treatment))])
         return one
 
     at = "campaigns/0/offers/0/treatments/0/content/title"
     for text in ("{sesions}", "{{ sesions }}", "{% if sesions > 1 %}x{% endif %}"):
-        where, message = found(text)
+        where, message = find(text)
         assert where == at
         assert "unknown trait 'sesions': did you mean 'sessions'?" in message
-    assert found("{{ context.colour }}")[0] == at
-    assert "unexpected" in found("{{ open")[1] or "end of" in found("{{ open")[1]
-    where, message = found("{sessions}", defaults={"sesions": "1"})
+    assert find("{{ context.colour }}")[0] == at
+    assert "unexpected" in find("{{ open")[1] or "end of" in find("{{ open")[1]
+    where, message = find("{sessions}", defaults={"sesions": "1"})
     assert where == "campaigns/0/offers/0/treatments/0/defaults/sesions"
     assert "sessions" in message

@@ -1,4 +1,4 @@
-"""On the simulated bank's truth, choices that learn beat random ones and the best fixed one."""
+"""Choices that learn beat random ones and the best fixed one, on the simulated bank's truth."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace as with_fields
@@ -109,7 +109,7 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
     learner, truth, draws = _Learner(), _truth(), Random(1)
     records = _records(learner.rules)
 
-    def learned(at: str, number: int) -> str:
+    def choose_learned(at: str, number: int) -> str:
         record = records[at]
         assert record.interaction is not None
         mine = replace(record, interaction=replace(record.interaction, event_id=f"e{number}"))
@@ -122,7 +122,7 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
             learner.publish()
         return chosen
 
-    thompson = _regrets(learned)
+    thompson = _regrets(choose_learned)
     random = _regrets(lambda _, number: Random(number).choice(_CHANNELS))
     fixed = min(_regrets(lambda _, __, one=name: one)[-1] for name in _CHANNELS)
     assert thompson[-1] < 0.5 * random[-1]

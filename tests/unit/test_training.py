@@ -103,7 +103,9 @@ def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) 
 
 def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_path: Path) -> None:
     # As if whoever fills the trait had looked ahead.
-    reached = {one.event_id for one in played.decisions if one.event_id in _converted(played)}
+    reached = {
+        one.event_id for one in played.decisions if one.event_id in _converted_events(played)
+    }
     planted = PlayedWorld.__new__(PlayedWorld)
     planted.decisions = played.decisions
     planted.segmented = [
@@ -128,7 +130,7 @@ def _without(*names: str) -> TrainingRequest:
     return TrainingRequest("bank", _GOAL, frozenset(names), trained_at=0)
 
 
-def _converted(played: PlayedWorld) -> set[str]:
+def _converted_events(played: PlayedWorld) -> set[str]:
     """Return the events whose message reached the goal."""
     actions = {
         str(one.interaction.properties["action_id"])

@@ -96,7 +96,7 @@ class _Attempts:
     def record_failure(self) -> None: ...
 
 
-def _sent(
+def _send(
     browser: LocalBrowser,
     unlinked: list[tuple[Identifier, Identifier]] | None = None,
     **changes: Any,
@@ -127,9 +127,9 @@ def _sent(
 
 def test_browser_decrypts_what_was_sent_and_the_key_signed_it(key: str) -> None:
     browser = LocalBrowser()
-    assert _sent(browser) == Delivered()
+    assert _send(browser) == Delivered()
     [(headers, body)] = browser.received
-    assert json.loads(browser.decrypted(body)) == {
+    assert json.loads(browser.read(body)) == {
         "title": "¡Hola!",
         "body": "Ñandú",
         "url": "https://shop.example/x",
@@ -158,7 +158,7 @@ def test_browser_decrypts_what_was_sent_and_the_key_signed_it(key: str) -> None:
 def test_busy_service_gets_a_repeat_that_replaces_the_first() -> None:
     browser = LocalBrowser()
     browser.answers = [429, 503]
-    assert _sent(browser) == Delivered()
+    assert _send(browser) == Delivered()
     topics = {headers["Topic"] for headers, _ in browser.received}
     assert (len(browser.received), len(topics)) == (3, 1)
     assert len(topics.pop()) <= 32
@@ -177,7 +177,7 @@ def test_expired_subscription_bounces_and_is_removed(status: int) -> None:
     browser = LocalBrowser()
     browser.answers = [status]
     unlinked: list[tuple[Identifier, Identifier]] = []
-    assert _sent(browser, unlinked) == Bounced(status, {"bounce": "address"})
+    assert _send(browser, unlinked) == Bounced(status, {"bounce": "address"})
     [(expired, owner)] = unlinked
     assert (expired.namespace, owner) == ("push", ANA)
     assert json.loads(expired.value)["keys"]["auth"]
@@ -187,12 +187,12 @@ def test_service_that_stays_away_expires_the_message() -> None:
     browser = LocalBrowser()
     browser.answers = [503] * 50
     now = time.time_ns() // 1_000_000
-    assert isinstance(_sent(browser, created_at=now, deadline_at=now + 600), OutOfTime)
+    assert isinstance(_send(browser, created_at=now, deadline_at=now + 600), OutOfTime)
 
 
 def test_message_that_is_too_long_is_refused_unsent() -> None:
     browser = LocalBrowser()
-    result = _sent(browser, content={"title": "x" * 4_000})
+    result = _send(browser, content={"title": "x" * 4_000})
     assert isinstance(result, Bounced)
     assert result.details["bounce"] == "refused"
     assert browser.received == []
@@ -213,14 +213,14 @@ def test_message_that_is_too_long_is_refused_unsent() -> None:
 def test_subscription_that_leads_elsewhere_gets_nothing(address: str) -> None:
     assert isinstance(read_subscription(address, PUSH_SERVICES), BadSubscription)
     browser = LocalBrowser()
-    assert isinstance(_sent(browser, address=address), Bounced)
+    assert isinstance(_send(browser, address=address), Bounced)
     assert browser.received == []
 
 
 def test_subscription_with_unusable_keys_bounces() -> None:
     browser = LocalBrowser()
     address = '{"endpoint": "http://127.0.0.1:9/x", "keys": {"p256dh": "YQ", "auth": "YQ"}}'
-    assert isinstance(_sent(browser, address=address), Bounced)
+    assert isinstance(_send(browser, address=address), Bounced)
 
 
 def test_trial_shows_what_the_browser_decrypted() -> None:

@@ -30,7 +30,7 @@ class _Unrecorded:
     def record_failure(self) -> None: ...
 
 
-def posted(
+def post_to(
     handler: Handler, find: Callable[[str], Endpoint | Unusable], give_up_s: float = 20.0
 ) -> DeliveryResult:
     async def run() -> DeliveryResult:
@@ -49,7 +49,7 @@ def _endpoint(url: str) -> Endpoint:
     return Endpoint(url, None)
 
 
-async def _taken(_: web.Request) -> web.Response:
+async def _accept(_: web.Request) -> web.Response:
     return web.Response(status=200)
 
 
@@ -66,7 +66,7 @@ def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
 
     tracemalloc.start()
     began = time.monotonic()
-    assert posted(huge, _endpoint) == Delivered()
+    assert post_to(huge, _endpoint) == Delivered()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50 << 20
@@ -85,7 +85,7 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
             return response
 
     began = time.monotonic()
-    assert posted(endless, _endpoint) == Delivered()
+    assert post_to(endless, _endpoint) == Delivered()
     assert time.monotonic() - began < 8
 
 
@@ -99,12 +99,12 @@ def test_an_action_is_delivered_once_its_endpoint_is_corrected(broken: Endpoint 
     def find(url: str) -> Endpoint | Unusable:
         return broken if time.monotonic() - began < 1.0 else _endpoint(url)
 
-    assert posted(_taken, find) == Delivered()
+    assert post_to(_accept, find) == Delivered()
     assert time.monotonic() - began < 5
 
 
 def test_an_endpoint_not_corrected_in_time_was_never_posted_to() -> None:
-    result = posted(_taken, lambda _: Unusable("no host"), give_up_s=1.0)
+    result = post_to(_accept, lambda _: Unusable("no host"), give_up_s=1.0)
     assert result == OutOfTime("no host", unsure=False)
 
 
@@ -115,7 +115,7 @@ def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
         request.transport.close()
         return web.Response()
 
-    result = posted(nonsense, lambda url: Endpoint(f"{url}?token=hunter2", None), give_up_s=1.0)
+    result = post_to(nonsense, lambda url: Endpoint(f"{url}?token=hunter2", None), give_up_s=1.0)
     assert isinstance(result, OutOfTime)
     assert result.unsure
     assert result.last.startswith("ClientResponseError: ")

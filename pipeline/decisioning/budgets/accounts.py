@@ -221,7 +221,7 @@ class Count(Struct):
         for name, period, amount in known.parts:
             account = self._current(name, period)
             if account is not None and not _is_counted(account, partition, offset):
-                self.changed[name] = _settled(account, known.status, status, amount)
+                self.changed[name] = _account_after(account, known.status, status, amount)
 
     def _action(self, action_id: str) -> SpentAction | None:
         return self.actions.get(action_id) or self.find(action_id)
@@ -234,7 +234,7 @@ class Count(Struct):
         return account if account is not None and account.period.name == period else None
 
 
-def _settled(account: Account, before: str, after: str, amount: int) -> Account:
+def _account_after(account: Account, before: str, after: str, amount: int) -> Account:
     """Return the account when so many tokens are committed, or given back."""
     if after == "released":
         return replace(account, released=account.released + amount)

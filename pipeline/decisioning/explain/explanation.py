@@ -89,7 +89,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
     arm = decision.arm if decision.arm not in (None, USUAL) else None
     if said and arm is not None:
         said.insert(0, phrase(language, f"arm {arm}"))
-    said = [*_again(decision, language), *said, *_deferred(decision, language)]
+    said = [*_again(decision, language), *said, *_explain_deferred(decision, language)]
     return Explanation(
         decision_id=decision.decision_id,
         profile_id=decision.profile_id,
@@ -109,7 +109,7 @@ def _again(decision: Decision, language: Language) -> Iterator[str]:
         yield phrase(language, "again", since=since, first=decision.again.first)
 
 
-def _deferred(decision: Decision, language: Language) -> Iterator[str]:
+def _explain_deferred(decision: Decision, language: Language) -> Iterator[str]:
     for one in decision.deferred:
         yield phrase(
             language,

@@ -36,7 +36,7 @@ class LocalBrowser:
         keys = {"p256dh": base64url(public), "auth": base64url(self.secret)}
         return json.dumps({"endpoint": url, "keys": keys}, separators=(",", ":"))
 
-    def decrypted(self, body: bytes) -> bytes:
+    def read(self, body: bytes) -> bytes:
         """Return the payload of a message."""
         payload: bytes = http_ece.decrypt(
             body, private_key=self.key, auth_secret=self.secret, version="aes128gcm"
@@ -76,5 +76,5 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
         adapter = PushAdapter(client, trial_host(channel, secret))
         content = {"title": "A trial", "text": f"Hello, {address}."}
         told = await deliver_trial(adapter, channel.name, subscription, content)
-    payloads = [browser.decrypted(body).decode() for _, body in browser.received]
+    payloads = [browser.read(body).decode() for _, body in browser.received]
     return "\n".join([told, *payloads, "", f"A VAPID private key for you: {key}"])

@@ -28,7 +28,7 @@ class Round:
     def offsets(self) -> list[TopicPartition]:
         return [TopicPartition(t, p, offset) for (t, p), offset in self.positions.items()]
 
-    def delivered(self, error: KafkaError | None, _: Message) -> None:
+    def count_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
             raise SystemExit(f"not delivered: {error}")
         self.under_way -= 1
@@ -92,7 +92,7 @@ class Loop:
         store = self._stores[topic]
         store.get(key)
         store[key] = value
-        partition, delivered = message.partition(), self._round.delivered
+        partition, delivered = message.partition(), self._round.count_delivery
         self._changelogs.produce(
             self._changelog[topic], value, key, partition, on_delivery=delivered
         )
