@@ -62,11 +62,12 @@ _Decided: TypeAlias = Effect | Stateless | Duplicate
 
 
 class TooManyExceptionsError(Exception):
-    """Steps keep failing in ways that nobody foresaw; the process ends."""
+    """Raised when steps keep failing by bugs; the process ends."""
 
 
 class OutboxFullError(Exception):
-    """A row has no room, and its uncommitted inputs cannot be committed; the process ends."""
+    """Raised when a row has no room, and its uncommitted inputs cannot be committed; the process
+    ends."""
 
 
 class StageShell:

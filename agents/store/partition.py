@@ -30,16 +30,17 @@ Change = tuple[bytes, bytes | None]
 
 
 class StoreDamagedError(Exception):
-    """A database's files are damaged; it is rebuilt at the next start of the process."""
+    """Raised when a database's files are damaged; it is rebuilt at the next start of the
+    process."""
 
 
 class StoreUnavailableError(Exception):
-    """A database cannot be opened, read or written, and its files are left as they are: the disk is
-    full, too many files are open, or there is no permission."""
+    """Raised when a database cannot be opened, read or written, and its files are left as they are:
+    the disk is full, too many files are open, or there is no permission."""
 
 
 class StoreInUseError(StoreUnavailableError):
-    """Another process holds the database."""
+    """Raised when another process holds the database."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,36 +7,37 @@ _FATAL = frozenset({KafkaError._FATAL, KafkaError._AUTHENTICATION})
 
 
 class TransportError(Exception):
-    """Base: `DeliveryError`, `SessionLostError`, `ChangelogTakenError`, `CommitStalledError`,
-    `UnfinishedEventError`, `LogMadeAnewError`, `ClientFatalError`."""
+    """Base of `DeliveryError`, `SessionLostError`, `ChangelogTakenError`, `CommitStalledError`,
+    `UnfinishedEventError`, `LogMadeAnewError` and `ClientFatalError`."""
 
 
 class DeliveryError(TransportError):
-    """A record could not be delivered."""
+    """Raised when a record could not be delivered."""
 
 
 class SessionLostError(TransportError):
-    """The group gave this member's partitions to another one."""
+    """Raised when the group gave this member's partitions to another one."""
 
 
 class ChangelogTakenError(TransportError):
-    """Another worker has written to a changelog partition that this one owned."""
+    """Raised when another worker has written to a changelog partition that this one owned."""
 
 
 class CommitStalledError(TransportError):
-    """Processed offsets could not be committed for too long."""
+    """Raised when processed offsets could not be committed for too long."""
 
 
 class UnfinishedEventError(TransportError):
-    """An agent did not end with an event while its partition had to be given back."""
+    """Raised when an agent did not end with an event while its partition had to be given back."""
 
 
 class LogMadeAnewError(TransportError):
-    """A topic's offsets begin again below those that were read."""
+    """Raised when a topic's offsets begin again below those that were read."""
 
 
 class ClientFatalError(TransportError):
-    """librdkafka raised a fatal error, for example for a fenced instance id or an unknown user."""
+    """Raised when librdkafka has a fatal error, for example for a fenced instance id or an unknown
+    user."""
 
 
 def is_fatal(error: KafkaError) -> bool:

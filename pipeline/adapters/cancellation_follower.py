@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 class CancellationLogError(Exception):
-    """The topic cannot be read; the message says what to do."""
+    """Raised when the topic cannot be read; the message says what to do."""
 
 
 class CancellationFollower:

@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ConfigurationLogError(Exception):
-    """The topic cannot be read or written; the message says what to do."""
+    """Raised when the topic cannot be read or written; the message says what to do."""
 
 
 class ConfigurationFollower:

@@ -22,7 +22,7 @@ class Unreadable:
 
 
 class TooManyFilesError(Exception):
-    """The folder holds more than any configuration; probably another one was meant."""
+    """Raised when the folder holds more than any configuration; probably another one was meant."""
 
 
 def find_file(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:

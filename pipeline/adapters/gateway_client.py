@@ -12,7 +12,8 @@ _NOT_NOW: Final = httpx.codes.SERVICE_UNAVAILABLE
 
 
 class GatewayRefusedError(Exception):
-    """The gateway did not take what was sent; the message has its answer. `status`: of HTTP."""
+    """Raised when the gateway did not take what was sent; the message has its answer. `status`: of
+    HTTP."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

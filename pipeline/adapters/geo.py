@@ -25,7 +25,7 @@ _SEED: Final = 7
 
 
 class _ShapeError(Exception):
-    """A field has an unexpected shape; the message names it."""
+    """Raised when a field has an unexpected shape; the message names it."""
 
 
 def open_places(file: Path) -> Places | str:

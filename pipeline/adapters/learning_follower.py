@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LearningLogError(Exception):
-    """The topic cannot be read or written; the message says what to do."""
+    """Raised when the topic cannot be read or written; the message says what to do."""
 
 
 class LearningFollower:

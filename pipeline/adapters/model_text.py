@@ -51,7 +51,7 @@ _NEEDED: Final = ("threshold", "leaf_value")
 
 
 class _MalformedError(Exception):
-    """The model is malformed; the message says how."""
+    """Raised when the model is malformed; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)

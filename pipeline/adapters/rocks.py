@@ -28,7 +28,7 @@ class RowMap(Protocol):
 
 
 class DatabaseInUseError(Exception):
-    """Another process holds the database."""
+    """Raised when another process holds the database."""
 
 
 def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:

@@ -14,7 +14,7 @@ _PATIENCE_S: Final = 30.0
 
 
 class UnknownTopicError(Exception):
-    """There is no such topic; the message names those that there are."""
+    """Raised when there is no such topic; the message names those that there are."""
 
 
 class TopicReader:

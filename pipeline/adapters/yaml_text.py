@@ -102,7 +102,7 @@ def read_yaml(
 
 
 class _RefusedError(Exception):
-    """A value is valid YAML and not accepted here."""
+    """Raised for a value that is valid YAML and not accepted here."""
 
     def __init__(self, place: Position, message: str) -> None:
         self.what = YamlFault(place, message)

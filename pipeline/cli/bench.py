@@ -11,7 +11,7 @@ _CHECKOUT: Final = Path(__file__).parents[2]
 
 
 class NotACheckoutError(Exception):
-    """Kairos was installed without its tests."""
+    """Raised when Kairos was installed without its tests."""
 
 
 def _subcommands() -> typer.Typer:

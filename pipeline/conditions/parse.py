@@ -75,7 +75,7 @@ _Form: TypeAlias = Callable[[_Raw, Path], Condition]
 
 
 class _ParseError(Exception):
-    """Problems found; caught where parsing can go on, at the latest in `parse`."""
+    """Raised for problems; caught where parsing can go on, at the latest in `parse`."""
 
     def __init__(self, path: Path, message: str) -> None:
         self.problems = [Problem(path, message)]

@@ -25,7 +25,7 @@ _ALLOWED: Final = (
 
 
 class RefusedError(Exception):
-    """Refusal of a template, with its reason."""
+    """Raised for a template that is refused; the message says why."""
 
 
 class Resolver(NodeTransformer):

@@ -39,7 +39,7 @@ _DAY: Final = "%Y-%m-%d"
 
 
 class RenderError(Exception):
-    """Failure of a template with a customer's values."""
+    """Raised when a template fails with a customer's values."""
 
 
 @dataclass(frozen=True, slots=True)

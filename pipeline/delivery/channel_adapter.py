@@ -90,7 +90,8 @@ DeliveryResult: TypeAlias = Delivered | Bounced | OutOfTime | Unconfirmed | With
 
 
 class MessageCancelledError(Exception):
-    """The action was cancelled, so that it must not be tried any more; says for which reason."""
+    """Raised when the action was cancelled, so that it must not be tried any more; the message says
+    for which reason."""
 
 
 class Attempt(Protocol):

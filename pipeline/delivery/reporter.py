@@ -56,7 +56,7 @@ class RejectedOutcome:
 
 
 class _NotYetError(Exception):
-    """Temporary failure of the gateway."""
+    """Raised for a temporary failure of the gateway."""
 
 
 class _Rejection(Struct, frozen=True):

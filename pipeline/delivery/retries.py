@@ -23,7 +23,7 @@ _LONGEST_REQUEST_S: Final = 30.0
 
 
 class TryAgainError(Exception):
-    """Temporary failure; `after_s` is the delay that the receiver asks for."""
+    """Raised for a temporary failure; `after_s` is the delay that the receiver asks for."""
 
     def __init__(self, why: str, after_s: float = 0.0) -> None:
         super().__init__(why)
@@ -31,7 +31,7 @@ class TryAgainError(Exception):
 
 
 class NoAnswerError(TryAgainError):
-    """Failure after which the receiver may have accepted the action."""
+    """Raised for a failure after which the receiver may have accepted the action."""
 
 
 def retry_until(

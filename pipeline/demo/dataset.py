@@ -21,7 +21,7 @@ _MEMBER = "retentioneering/datasets/ecom.csv.gz"
 
 
 class NoDatasetError(Exception):
-    """The wheel cannot be obtained; the message says why and what to do."""
+    """Raised when the wheel cannot be obtained; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

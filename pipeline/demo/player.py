@@ -21,7 +21,7 @@ _REST_S = 120.0
 
 
 class NotAtRestError(Exception):
-    """The pipeline did not become idle in time."""
+    """Raised when the pipeline did not become idle in time."""
 
 
 class Pipeline:

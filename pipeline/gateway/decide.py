@@ -156,7 +156,7 @@ class DecideEndpoint:
 
 
 class _NotWrittenError(Exception):
-    """Ends a wait whose interaction Kafka did not take."""
+    """Raised into a wait whose interaction Kafka did not take."""
 
     def __init__(self, why: Unavailable) -> None:
         self.why = why

@@ -53,7 +53,7 @@ _START_S: Final = 30.0
 
 
 class PortTakenError(Exception):
-    """Port that cannot be listened on; the message says what to do."""
+    """Raised for a port that cannot be listened on; the message says what to do."""
 
 
 def run(settings: Settings, instance: str) -> int:

@@ -26,7 +26,7 @@ _MOST_HELPERS: Final = 3
 
 
 class HelperEndedError(Exception):
-    """A helper ended before its work."""
+    """Raised when a helper ended before its work."""
 
 
 def count_helpers() -> int:

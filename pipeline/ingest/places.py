@@ -30,11 +30,11 @@ _DENIED: Final = (
 
 
 class PlaceError(Exception):
-    """Place, or a file in it, that cannot be used now; the message says why."""
+    """Raised for a place, or a file in it, that cannot be used now; the message says why."""
 
 
 class DeniedError(PlaceError):
-    """Raised for what may not be done there, and will not be by trying again."""
+    """Raised for an act that the place does not permit, and will not by trying again."""
 
 
 class WatchedPlace(Protocol):

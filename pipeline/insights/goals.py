@@ -35,7 +35,7 @@ class UnreadableGoal:
 
 
 class _NotInSqlError(Exception):
-    pass
+    """Raised for a condition that has no form in SQL."""
 
 
 def campaign_goals(campaigns: Iterable[Campaign]) -> tuple[CampaignGoal | UnreadableGoal, ...]:

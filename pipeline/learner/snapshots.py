@@ -34,7 +34,7 @@ def newest_snapshot(client: Mapping[str, Property], codec: Codec) -> LearningRec
 
 
 class AnotherLearnerError(Exception):
-    """Another process publishes snapshots: evidence would be counted apart."""
+    """Raised when another process publishes snapshots: evidence would be counted apart."""
 
 
 class SnapshotPublisher:

@@ -27,11 +27,12 @@ from pipeline.settings import Settings
 
 
 class NoInteractionsError(Exception):
-    """No row of the input is an interaction; the message names the first that is none."""
+    """Raised when no row of the input is an interaction; the message names the first that is
+    none."""
 
 
 class ConfigurationError(Exception):
-    """The folder has errors; the message lists them."""
+    """Raised when the folder has errors; the message lists them."""
 
 
 class DeadLetters(Struct, frozen=True):

@@ -19,7 +19,7 @@ _PART: Final = re.compile(r"part-(\d+)-(\d+)-(\d+)\.parquet")
 
 
 class AnotherReplayError(Exception):
-    """The folder is another replay's; the message says what to do."""
+    """Raised when the folder is another replay's; the message says what to do."""
 
 
 class Selection(Struct, frozen=True):

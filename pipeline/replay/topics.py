@@ -41,7 +41,8 @@ _CHUNK_BYTES: Final = 64 << 20
 
 
 class OffsetsError(Exception):
-    """The topic does not have the offsets that were asked for; the message says which it has."""
+    """Raised when the topic lacks the offsets that were asked for; the message says which it
+    has."""
 
 
 class PartitionReport(Struct, frozen=True):

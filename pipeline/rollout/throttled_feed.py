@@ -22,7 +22,8 @@ Progress = Callable[[int], None]
 
 
 class StalledError(Exception):
-    """The stages do not keep up, or do not run; records already written stay written."""
+    """Raised when the stages do not keep up, or do not run; records already written stay
+    written."""
 
 
 class ThrottledFeed:

@@ -45,7 +45,7 @@ _Parse: TypeAlias = Callable[[str, str], object]
 
 
 class _TooLargeError(Exception):
-    """Record beyond the limit on its size."""
+    """Raised for a record beyond the limit on its size."""
 
 
 class _Record(Struct, frozen=True):

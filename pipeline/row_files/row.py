@@ -14,7 +14,7 @@ QUOTE: Final = '"'
 
 
 class UnreadableError(Exception):
-    """File that cannot be read, or not any further; the message says why."""
+    """Raised for a file that cannot be read, or not any further; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class SendReport(Struct, frozen=True):
 
 
 class NotDeliveredError(Exception):
-    """Interactions that Kafka did not acknowledge; the message says what to do."""
+    """Raised for interactions that Kafka did not acknowledge; the message says what to do."""
 
 
 class Intake(Protocol):

@@ -46,7 +46,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class NotTheBankError(Exception):
-    """The stack cannot be played to; the message says what to do."""
+    """Raised when the stack cannot be played to; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

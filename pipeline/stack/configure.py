@@ -12,7 +12,8 @@ from pipeline.settings import Settings
 
 
 class NoConfigurationError(Exception):
-    """There is no configuration, or the folder has errors; the message says what to do."""
+    """Raised when there is no configuration, or the folder has errors; the message says what to
+    do."""
 
 
 def ensure_configuration(settings: Settings) -> Configuration:

@@ -47,7 +47,8 @@ Say = Callable[[str], None]
 
 
 class StackError(Exception):
-    """The stack is not up; the message says why and what to do, `logs` has the ends of the logs."""
+    """Raised when the stack is not up; the message says why and what to do, `logs` has the ends of
+    the logs."""
 
     def __init__(self, message: str, logs: str = "") -> None:
         super().__init__(message)

@@ -17,7 +17,7 @@ _LOOK_S: Final = 0.1
 
 
 class HomeBusyError(Exception):
-    """Another command holds the home for too long; the message says what to do."""
+    """Raised when another command holds the home for too long; the message says what to do."""
 
 
 @contextmanager

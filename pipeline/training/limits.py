@@ -17,11 +17,12 @@ _T = TypeVar("_T", bound="JudgedExample")
 
 
 class UntrainableError(Exception):
-    """No model can be made of these examples; the message says why."""
+    """Raised when no model can be made of these examples; the message says why."""
 
 
 class LeakError(Exception):
-    """Features tell nearly all by themselves who reaches the goal; the message names them."""
+    """Raised when features tell nearly all by themselves who reaches the goal; the message names
+    them."""
 
 
 class JudgedExample(Dated, Protocol):

@@ -31,7 +31,7 @@ _candidates_from: Final = msgspec.json.Decoder(list[Candidate])
 
 
 class ReplayedDataError(Exception):
-    """The folders cannot be trained from; the message says why."""
+    """Raised when the folders cannot be trained from; the message says why."""
 
 
 class Example(Struct, frozen=True):

@@ -85,7 +85,7 @@ class Logs:
 
 
 class KilledError(Exception):
-    """End of a killed process."""
+    """Raised to end a killed process."""
 
 
 @dataclass(frozen=True, slots=True)

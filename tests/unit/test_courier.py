@@ -239,7 +239,7 @@ def test_a_cancelled_action_is_not_tried_any_more(
 
 
 class _KilledError(Exception):
-    """End of a process."""
+    """Raised to end a process."""
 
 
 class _Killed(_Busy):

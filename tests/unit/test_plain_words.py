@@ -91,6 +91,18 @@ def test_docstrings_of_classes_and_modules_begin_with_a_noun() -> None:
     assert wrong == []
 
 
+def test_docstrings_of_errors_say_when_they_are_raised() -> None:
+    wrong = [
+        f"{file}:{node.lineno}: {node.name}"
+        for file, tree in _modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases)
+        and _first_word(node) not in ("raised", "base")
+    ]
+    assert wrong == []
+
+
 def test_descriptions_of_attributes_begin_with_a_noun() -> None:
     wrong = [
         f"{file}:{described.lineno}: {first}"

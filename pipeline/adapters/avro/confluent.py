@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RegistryError(Exception):
-    """The registry is out of reach or refuses; the message says what to do."""
+    """Raised when the registry is out of reach or refuses; the message says what to do."""
 
 
 def with_registry_ids(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:

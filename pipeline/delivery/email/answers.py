@@ -10,7 +10,7 @@ _NO_SUCH_MAILBOX: Final = frozenset((550, 551, 553))
 
 
 class TemporaryAnswerError(Exception):
-    """Temporary refusal by the server, before it accepted the message."""
+    """Raised for a temporary refusal by the server, before it accepted the message."""
 
 
 def refusal(code: int, text: str, *, of_recipient: bool) -> Bounced:

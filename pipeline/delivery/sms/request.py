@@ -39,7 +39,7 @@ class UnusableProvider:
 
 
 class _UnsetError(Exception):
-    """Variable of the environment that a provider's file needs and that is not set."""
+    """Raised for a variable of the environment that a provider's file needs and that is not set."""
 
 
 def provider_post(
