@@ -28,7 +28,7 @@ Service.mundane_level = "debug"
 TRANSPORTS.aliases[TRANSPORT_SCHEME] = "agents.transport.transport:Transport"
 STORES.aliases[STORE_SCHEME] = "agents.store.store:RocksStore"
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _STREAM_BUFFER = 512
 """Most events buffered per agent: the bound on what is dropped and read again at a rebalance."""

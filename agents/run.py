@@ -10,7 +10,7 @@ import uvloop
 
 from agents.app import App
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -51,7 +51,7 @@ async def _run(apps: Sequence[App]) -> int:
 def _log_failure(apps: Sequence[App]) -> None:
     """Log the failure that ended the worker as the last line; others may be its consequence."""
     reasons = [app.failure for app in apps if app.failure is not None]
-    logger.critical("the worker ends: %s", reasons[0] if reasons else "it did not stop as asked")
+    _log.critical("the worker ends: %s", reasons[0] if reasons else "it did not stop as asked")
 
 
 def _any_crashed(apps: Sequence[App]) -> bool:
@@ -81,9 +81,9 @@ async def _stop(apps: Sequence[App], timeout_s: float) -> bool:
         async with asyncio.timeout(timeout_s):
             ended = await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
     except TimeoutError:
-        logger.critical("stopping took more than %g s", timeout_s)
+        _log.critical("stopping took more than %g s", timeout_s)
         return False
     errors = [error for error in ended if error is not None]
     for error in errors:
-        logger.critical("while stopping: %s", error, exc_info=error)
+        _log.critical("while stopping: %s", error, exc_info=error)
     return not errors

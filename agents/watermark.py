@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import ConsumerGroup, LagReader
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _PATIENCE_S: Final = 1.0
 
@@ -40,7 +40,7 @@ class Watermark:
             await asyncio.to_thread(self._advance)
         except KafkaException as error:
             names = ", ".join(one.name for one in self._groups)
-            logger.warning("%s: timers wait, their lag is unknown: %s", names, error)
+            _log.warning("%s: timers wait, their lag is unknown: %s", names, error)
         return self._passed_ms
 
     def _advance(self) -> None:

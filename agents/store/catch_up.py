@@ -17,7 +17,7 @@ from agents.store.partition import Change, PartitionStore
 from agents.store.replay import Replay
 from agents.transport.fencing import TAKE_OVER
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class CatchUp:
             self._replays[tp] = Replay(store, span.end)
             if start < span.end:
                 starts[tp] = start
-                logger.info("restoring %s from %d to %d", tp, start, span.end)
+                _log.info("restoring %s from %d to %d", tp, start, span.end)
         return starts
 
     async def _read(self, starts: Mapping[TP, int]) -> None:
@@ -106,7 +106,7 @@ async def _in_thread(function: Callable[[], T]) -> T:
 def _start(store: PartitionStore, tp: TP, span: OffsetRange) -> int:
     """Return the offset to restore from; a store that cannot be a prefix is emptied."""
     if store.next_offset > span.end:
-        logger.warning(
+        _log.warning(
             "%s has %d records but the store was at %d (was the topic made anew?): rebuilding",
             tp, span.end, store.next_offset,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from faust.types import TP
 from agents.transport.records import Record
 from pipeline.adapters.transient import is_transient
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _BATCH = 5_000
 _POLL_S = 0.1
@@ -47,7 +47,7 @@ class ChangelogReader:
                 hopeless = not is_transient(error.args[0]) or time.monotonic() > give_up_at
                 if hopeless or not keep_going():
                     raise
-                logger.info("waiting for %s: %s", tp, error)
+                _log.info("waiting for %s: %s", tp, error)
                 time.sleep(_RETRY_S)
             else:
                 return OffsetRange(first, end)
@@ -72,7 +72,7 @@ class ChangelogReader:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     missing.discard(tp)
                 elif is_transient(error):
-                    logger.warning("reading %s: %s", tp, error)
+                    _log.warning("reading %s: %s", tp, error)
                 else:
                     raise KafkaException(error)
             yield from batches.items()

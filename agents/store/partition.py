@@ -19,7 +19,7 @@ from rocksdict import Rdict, WriteBatch
 
 from agents.store.rocks import META, open_database
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _NEXT_OFFSET: Final = b"next-offset"
 _OWNER: Final = b"owner"
@@ -187,7 +187,7 @@ class PartitionStore:
             self._read_place()
 
     def _remove(self, reason: str) -> None:
-        logger.warning("%s is removed and rebuilt from its changelog: %s", self.path, reason)
+        _log.warning("%s is removed and rebuilt from its changelog: %s", self.path, reason)
         shutil.rmtree(self.path)
 
     def _read_place(self) -> None:

@@ -20,7 +20,7 @@ from agents.store.changelog import ChangelogReader
 from agents.store.partition import PartitionStore
 from agents.store.store import RocksStore
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Restoration(Service):
@@ -117,7 +117,7 @@ class Restoration(Service):
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
         self.completed.set()
-        logger.info("%s: ready with %d partitions", app.conf.id, len(consumer.assignment()))
+        _log.info("%s: ready with %d partitions", app.conf.id, len(consumer.assignment()))
 
 
 class TableManager(BaseTableManager):

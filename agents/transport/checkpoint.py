@@ -22,7 +22,7 @@ from agents.transport.progress import CommitProgress
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.transient import is_transient
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _RETRY_S = 0.1
 _REFUSED = frozenset({
@@ -149,11 +149,11 @@ class Checkpointer:
         started = loop.time()
         while (error := await self._commit_offsets(offsets, cut_ms)) is not None:
             if error.code() in _REFUSED:
-                logger.warning("commit refused, the group is rebalancing: %s", error.str())
+                _log.warning("commit refused, the group is rebalancing: %s", error.str())
                 return False
             if not is_transient(error):
                 raise CommitStalledError(f"commit failed: {error.str()}")
-            logger.warning("commit failed, trying again: %s", error.str())
+            _log.warning("commit failed, trying again: %s", error.str())
             await asyncio.sleep(_RETRY_S)
         self._progress.record_commit(offsets)
         self.committed.update(offsets)

@@ -31,7 +31,7 @@ from agents.transport.records import Record
 from pipeline.adapters.headers import first_header
 from pipeline.adapters.transient import is_transient
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _BATCH: Final = 5_000
 _WAIT_S: Final = 0.1
@@ -171,7 +171,7 @@ def _is_end(message: Record, error: KafkaError) -> bool:
     of_group = error.code() == KafkaError._BAD_MSG and message.topic() is None
     if not (of_group or is_transient(error)):
         raise KafkaException(error)
-    logger.warning("reading what was sent before: %s", error)
+    _log.warning("reading what was sent before: %s", error)
     return False
 
 

@@ -19,7 +19,7 @@ from agents.transport.producer import Producer
 
 SCHEME = "kairos-kafka"
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Transport(BaseTransport):
@@ -51,7 +51,7 @@ class Transport(BaseTransport):
         if self.failure is not None:
             return
         self.failure = error
-        logger.error("%s fails: %s", self.app.conf.id, error)
+        _log.error("%s fails: %s", self.app.conf.id, error)
         for act in self.upon_failure:
             act()
         self._crash = asyncio.ensure_future(self.app.crash(error))
@@ -61,4 +61,4 @@ class Transport(BaseTransport):
         if is_fatal(error):
             self.fail(ClientFatalError(error.str()))
         else:
-            logger.warning("%s: %s", self.app.conf.id, error.str())
+            _log.warning("%s: %s", self.app.conf.id, error.str())

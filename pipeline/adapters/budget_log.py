@@ -1,8 +1,7 @@
 """Newest records of `budgets`, by name."""
 
+import logging
 from collections.abc import Mapping
-
-import structlog
 
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import Property
@@ -10,7 +9,7 @@ from pipeline.adapters.snapshots import scan
 from pipeline.model import topics
 from pipeline.model.budget import BudgetRecord
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def newest_budgets(client: Mapping[str, Property], codec: Codec) -> dict[str, BudgetRecord]:
@@ -21,5 +20,5 @@ def newest_budgets(client: Mapping[str, Property], codec: Codec) -> dict[str, Bu
         if isinstance(record, BudgetRecord):
             found[stored.key] = record
         elif stored.value is not None:
-            _log.error("unreadable budget", reason=str(record), at=stored.offset)
+            _log.error("unreadable budget", extra={"reason": str(record), "at": stored.offset})
     return found

@@ -1,11 +1,11 @@
 """Follower of the topic `cancellations`: the actions that adapters must not deliver any more."""
 
+import logging
 import time
 from collections.abc import Mapping
 from threading import Event, Thread
 from typing import Final
 
-import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.avro import Codec
@@ -19,7 +19,7 @@ _STOP_S: Final = 5.0
 _MOST: Final = 200_000
 """Cancelled actions that are remembered, the latest ones; more than wait at any time."""
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class CancellationLogError(Exception):
@@ -86,7 +86,7 @@ class CancellationFollower:
                 if not unread:
                     self._read_once.set()
             elif message.error() is not None:
-                _log.warning("cancellations topic", error=str(message.error()))
+                _log.warning("cancellations topic", extra={"error": str(message.error())})
             else:
                 self._add(message)
         consumer.close()
@@ -95,7 +95,7 @@ class CancellationFollower:
         value = message.value()
         record = None if value is None else self._codec.decode(topics.CANCELLATIONS, value)
         if not isinstance(record, Cancellation):
-            _log.error("unreadable cancellation", at=message.offset())
+            _log.error("unreadable cancellation", extra={"at": message.offset()})
         elif record.action_id is not None:
             self._reasons[record.action_id] = record.why
             if len(self._reasons) > _MOST:

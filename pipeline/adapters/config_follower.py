@@ -1,11 +1,11 @@
 """Follower of the topic `configuration`: every version ever applied, and the one in force."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from threading import Condition, Thread
 from typing import Final, TypeAlias
 
-import structlog
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -30,7 +30,7 @@ _STOP_S: Final = 5.0
 _RETRY_S: Final = 0.1
 _ASK_S: Final = 2.0
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class ConfigurationLogError(Exception):
@@ -135,7 +135,7 @@ class ConfigurationFollower:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     reached[source_partition(message)[1]] = offset_of(message)
                 else:
-                    _log.warning("configuration topic", error=error.str())
+                    _log.warning("configuration topic", extra={"error": error.str()})
             if asked > self._answered and _is_at_end(consumer, reached):
                 self._answer(asked)
         consumer.close()
@@ -154,14 +154,16 @@ class ConfigurationFollower:
         record = self._codec.decode(topics.CONFIGURATION, message.value() or b"")
         where = {"offset": message.offset(), "partition": message.partition()}
         if isinstance(record, Malformed):
-            _log.error("unreadable configuration", reason=record.reason, **where)
+            _log.error("unreadable configuration", extra={"reason": record.reason, **where})
         elif isinstance(record, ConfigurationRecord):
             self._add_record(record, where)
 
     def _add_record(self, record: ConfigurationRecord, where: Mapping[str, int | None]) -> None:
         config = self._compiled.get(record.digest) or _compile(record)
         if isinstance(config, str):
-            _log.error("unusable configuration", digest=record.digest, reason=config, **where)
+            _log.error(
+                "unusable configuration", extra={"digest": record.digest, "reason": config, **where}
+            )
         with self._changed:
             self._records.append(record)
             if isinstance(config, str) or config is self._latest:
@@ -193,7 +195,7 @@ def _is_at_end(consumer: Consumer, reached: Mapping[int, int]) -> bool:
             if consumer.get_watermark_offsets(where, _ASK_S)[1] > offset:
                 return False
     except KafkaException as error:
-        _log.warning("configuration topic", error=error.args[0].str())
+        _log.warning("configuration topic", extra={"error": error.args[0].str()})
         return False
     return True
 

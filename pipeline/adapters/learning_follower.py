@@ -1,11 +1,11 @@
 """Follower of the topic `learning`: the newest record of each key."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from threading import Event, Thread
 from typing import Final, TypeAlias
 
-import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.avro import Codec, Malformed
@@ -21,7 +21,7 @@ _RETRY_S: Final = 0.2
 _STOP_S: Final = 5.0
 _START_S: Final = 30.0
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class LearningLogError(Exception):
@@ -87,7 +87,7 @@ class LearningFollower:
             if is_partition_end(message):
                 self._pass_on_first()
             elif message.error() is not None:
-                _log.warning("learning topic", error=str(message.error()))
+                _log.warning("learning topic", extra={"error": str(message.error())})
             else:
                 self._add(message)
         consumer.close()
@@ -104,7 +104,10 @@ class LearningFollower:
         key, value = (message.key() or b"").decode(errors="replace"), message.value()
         record = None if value is None else self._codec.decode(topics.LEARNING, value)
         if isinstance(record, Malformed):
-            _log.error("unreadable learning", key=key, reason=record.reason, at=message.offset())
+            _log.error(
+                "unreadable learning",
+                extra={"key": key, "reason": record.reason, "at": message.offset()},
+            )
             return
         if isinstance(record, LearningRecord):
             self._newest = {**self._newest, key: record}

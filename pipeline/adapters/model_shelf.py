@@ -1,10 +1,9 @@
 """Models in force in this process: those that `learning` names, loaded as they are promoted."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
-
-import structlog
 
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.model_promotions import Promotions
@@ -18,7 +17,7 @@ from pipeline.config.compile import Configuration
 from pipeline.model.learning import LearningRecord
 from pipeline.rules import Rules
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class ModelShelf:
@@ -38,18 +37,18 @@ class ModelShelf:
         """Put the model of a record of `learning` into force; None: withdraw it."""
         if record is None:
             self._put(name, ())
-            _log.info("model withdrawn", model=name)
+            _log.info("model withdrawn", extra={"model": name})
             return
         if record.model is None:
-            _log.error("no model in its record", model=name)
+            _log.error("no model in its record", extra={"model": name})
             return
         model = load_model(record.digest, record.model.manifest, self._artifacts)
         if isinstance(model, str):
             label = f"{name}@{record.model.version}"
-            _log.error("model refused, the one before stays", model=label, why=model)
+            _log.error("model refused, the one before stays", extra={"model": label, "why": model})
             return
         self._put(name, (model, *self._models.get(name, ())[:1]))
-        _log.info("model in force", model=model.manifest.label)
+        _log.info("model in force", extra={"model": model.manifest.label})
 
     def equip(self, rules: Rules) -> Rules:
         """Return the rules with the models in force that fit their configuration."""
@@ -75,7 +74,9 @@ class ModelShelf:
             if why is None:
                 return one
             label = one.manifest.label
-            _log.error("model does not fit", model=label, config=config.digest, why=why)
+            _log.error(
+                "model does not fit", extra={"model": label, "config": config.digest, "why": why}
+            )
         return None
 
 

@@ -1,9 +1,8 @@
 """Rules of a configuration with the files that it names, found by their digests."""
 
+import logging
 from collections.abc import Iterator
 from importlib.metadata import version
-
-import structlog
 
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.geo import open_places
@@ -20,7 +19,7 @@ from pipeline.rules.scorer import Scorer
 from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def load_rules(config: Configuration, settings: Settings, knowledge: Knowledge = EMPTY) -> Rules:
@@ -52,7 +51,10 @@ def _places(config: Configuration, artifacts: Artifacts) -> Places | None:
     file = artifacts.find(geo.sha256)
     places = f"{geo.sha256} is not in {artifacts.folder}" if file is None else open_places(file)
     if isinstance(places, str):
-        _log.error("no geo database", database=geo.database, config=config.digest, reason=places)
+        _log.error(
+            "no geo database",
+            extra={"database": geo.database, "config": config.digest, "reason": places},
+        )
         return None
     return places
 
@@ -65,7 +67,9 @@ def _scorers(
             continue
         scorer = _scorer(score, artifacts, budget_us)
         if isinstance(scorer, str):
-            _log.error("no score", score=score.name, config=config.digest, reason=scorer)
+            _log.error(
+                "no score", extra={"score": score.name, "config": config.digest, "reason": scorer}
+            )
         else:
             yield score_trait(score.name), scorer
 

@@ -1,5 +1,6 @@
 """Watching: once over all watches, or on and on as a process that follows the configuration."""
 
+import logging
 import os
 import signal
 import threading
@@ -7,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-import structlog
 from prometheus_client import start_http_server
 
 from pipeline.adapters.clock import now_ms
@@ -31,7 +31,7 @@ _END_S: Final = 5.0
 _PATIENCE_S: Final = 5.0
 """Beyond the rest that files need: those that still change then are left to the next time."""
 
-_log = structlog.get_logger("kairos.ingest")
+_log = logging.getLogger("kairos.ingest")
 
 
 def base_of(settings: Settings, progress: Progress) -> Base:
@@ -149,8 +149,7 @@ class _WatchThread(threading.Thread):
                 tell = _log.info if report.state == "done" else _log.warning
                 tell(
                     f"{report.file}: {report.sent:,} rows sent, {report.rejected:,} rejected",
-                    state=report.state,
-                    reason=report.reason,
+                    extra={"state": report.state, "reason": report.reason},
                 )
                 if self._ended.is_set():
                     return

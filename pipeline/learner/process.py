@@ -4,13 +4,13 @@ One process reads all partitions. Where it is, is in its ledger; what it commits
 group only shows how far behind it is.
 """
 
+import logging
 import signal
 import threading
 import time
 from collections.abc import Sequence
 from typing import Final
 
-import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from prometheus_client import start_http_server
 
@@ -43,7 +43,7 @@ _LONG_MS: Final = 10**15
 """Half-life while no configuration says one: nothing fades."""
 _WAITABLE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN)
 
-_log = structlog.get_logger("kairos.learner")
+_log = logging.getLogger("kairos.learner")
 
 
 def run(settings: Settings, name: str, group: str) -> None:
@@ -140,7 +140,9 @@ class _Learner:
         if newest is None:
             return
         if self._ledger.is_new:
-            _log.warning("the ledger is new: it begins with the snapshot", number=newest.number)
+            _log.warning(
+                "the ledger is new: it begins with the snapshot", extra={"number": newest.number}
+            )
             self._ledger.restore(newest)
         elif newest.number > self._ledger.state.number:
             self._ledger.note_published(newest.number)
@@ -159,7 +161,7 @@ class _Learner:
                 decisions.append((partition, offset, record))
             else:
                 metrics.UNREADABLE.inc()
-                _log.error("unreadable decision", partition=partition, offset=offset)
+                _log.error("unreadable decision", extra={"partition": partition, "offset": offset})
         if not ends:
             return
         count = self._ledger.fold(decisions, ends, self._half_life_ms(), now_ms())
@@ -217,5 +219,5 @@ def _is_record(message: Message) -> bool:
         return True
     if error.fatal() or not (error.retriable() or error.code() in _WAITABLE):
         raise KafkaException(error)
-    _log.warning("Kafka", error=error.str())
+    _log.warning("Kafka", extra={"error": error.str()})
     return False

@@ -1,9 +1,8 @@
 """Publication of snapshots: numbered, with a digest, under one compacted key."""
 
+import logging
 from collections.abc import Mapping
 from typing import Final
-
-import structlog
 
 from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
 from pipeline.adapters.avro import Codec
@@ -17,7 +16,7 @@ from pipeline.rules.knowledge import digest_of
 
 _TIMEOUT_S: Final = 30.0
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def newest_snapshot(client: Mapping[str, Property], codec: Codec) -> LearningRecord | None:
@@ -29,7 +28,9 @@ def newest_snapshot(client: Mapping[str, Property], codec: Codec) -> LearningRec
             if isinstance(record, LearningRecord):
                 found = record
             else:
-                _log.error("unreadable snapshot", reason=str(record), at=stored.offset)
+                _log.error(
+                    "unreadable snapshot", extra={"reason": str(record), "at": stored.offset}
+                )
     return found
 
 

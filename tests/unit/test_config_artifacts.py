@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from pipeline.adapters.artifacts import Artifacts, digest_of
 from pipeline.adapters.config_artifacts import store_files
@@ -116,29 +115,29 @@ def test_a_wrong_file_is_told_where_it_is_named(
 
 
 def test_a_file_that_a_worker_lacks_is_told_once_and_its_values_are_missing(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundle = _bundle(folder)
     artifacts = Artifacts(tmp_path / "artifacts")
-    with capture_logs() as said:
-        assert not _rules(bundle, artifacts).enrichers
-    assert [one["event"] for one in said] == ["no geo database"]
+    assert not _rules(bundle, artifacts).enrichers
+    assert caplog.messages == ["no geo database"]
 
     store_files(bundle, folder, artifacts)
     [kept] = artifacts.folder.iterdir()
     kept.write_bytes(kept.read_bytes()[:-1])
-    with capture_logs() as said:
-        assert not _rules(bundle, artifacts).enrichers
-    assert [one["event"] for one in said] == ["no geo database"]
+    caplog.clear()
+    assert not _rules(bundle, artifacts).enrichers
+    assert caplog.messages == ["no geo database"]
 
 
-def test_models_are_loaded_by_their_digest(scored: Path, tmp_path: Path) -> None:
+def test_models_are_loaded_by_their_digest(
+    scored: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bundle = _bundle(scored)
     assert bundle.profile.scores[0].sha256 == digest_of(scored / "models" / "buys.txt")
     artifacts = Artifacts(tmp_path / "artifacts")
-    with capture_logs() as said:
-        assert not _rules(bundle, artifacts).scorers
-    assert [one["event"] for one in said] == ["no geo database", "no score"]
+    assert not _rules(bundle, artifacts).scorers
+    assert caplog.messages == ["no geo database", "no score"]
     store_files(bundle, scored, artifacts)
     scorer = _rules(bundle, artifacts).scorers["score.buys"]
     assert 0 < (scorer([1.0, 2.0, 3.0]) or 0) < 1
@@ -165,16 +164,18 @@ def test_features_are_traits(scored: Path) -> None:
 
 
 def test_a_worker_tries_a_model_apart_before_it_loads_it(
-    scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scored: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     bundle = _bundle(scored)
     artifacts = Artifacts(tmp_path / "artifacts")
     store_files(bundle, scored, artifacts)
     (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with capture_logs() as said:
-        assert not _rules(bundle, artifacts).scorers
-    assert "ends the process that reads it" in said[0]["reason"]
+    assert not _rules(bundle, artifacts).scorers
+    assert "ends the process that reads it" in vars(caplog.records[0])["reason"]
     monkeypatch.delenv("PYTHONPATH")
     assert _rules(bundle, artifacts).scorers
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

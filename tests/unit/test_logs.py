@@ -1,4 +1,4 @@
-"""Log records of the standard library and of structlog look alike, in both forms."""
+"""Log records, with their fields, look alike in both forms, text and JSON."""
 
 import json
 import subprocess
@@ -7,13 +7,13 @@ from functools import cache
 from typing import Any
 
 _SCRIPT = """
-import logging, structlog
+import logging
 from pipeline.home import logs
 from pipeline.settings import Settings
 logs.configure(Settings())
 logging.getLogger("kairos.ours").info("took %d ms", 7)
 logging.getLogger("httpx").info("a request")
-structlog.get_logger("kairos.other").warning("late", topic="decisions")
+logging.getLogger("kairos.other").warning("late", extra={"topic": "decisions"})
 try:
     secret = "do-not-show"
     raise ValueError("wrong")

@@ -135,6 +135,18 @@ def test_names_of_functions_are_no_bare_participles() -> None:
     assert wrong == []
 
 
+def test_loggers_have_one_idiom() -> None:
+    wrong = [
+        f"{file}:{node.lineno}: {ast.unparse(node)}"
+        for file, tree in _modules("agents", "pipeline")
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        if re.search(r"get_?logger", ast.unparse(node.value), re.IGNORECASE)
+        if not ast.unparse(node).startswith("_log = logging.getLogger(")
+    ]
+    assert wrong == []
+
+
 def test_class_names_are_unique() -> None:
     places = defaultdict(list)
     for file, tree in _modules("agents", "pipeline"):
