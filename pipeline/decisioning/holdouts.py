@@ -20,7 +20,7 @@ from pipeline.decisioning.lineup import Lineup
 from pipeline.model.decision import Assignment, Candidate, Choice
 
 HELD_OUT_BY: Final = "held out by "
-"""Begins the fate of who would have won; the name of the holdout follows."""
+"""Beginning of a winner's fate in a holdout, whose name follows."""
 
 _RANGE: Final = 2**64
 

@@ -98,7 +98,7 @@ def test_a_holdout_of_an_issue_leaves_the_others_alone() -> None:
             assert first.choices[0].would_be == second.choices[0].would_be == "sale-hero"
             assert first.choices[0].treatment == "care-hero"
             assert fates(first) == {"sale-hero": "held out by global", "care-hero": "chosen"}
-            assert not life.said()  # care is capped
+            assert not life.treatments()  # care is capped
 
 
 def test_a_campaign_has_its_own() -> None:
@@ -123,13 +123,13 @@ _holdouts = st.tuples(st.tuples(_held_share, _held_share, _held_share), _held_sh
 _GOAL = {"when": {"name": "Bought"}, "window": "7d"}
 
 
-def _generated(
+def _make_rules(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]],
     shares: tuple[float, float, float],
     policies: Mapping[str, Any],
     without: frozenset[str] = frozenset(),
 ) -> Rules:
-    """A world of offers; `without`: treatments that are not there."""
+    """Return the rules of a world of offers; `without`: treatments that are left out."""
     never = {"name": "Never"}
     campaigns = [campaign("idle", offer("idle", 1), trigger=never, goal=_GOAL)]
     for number, share in enumerate(shares):
@@ -177,9 +177,9 @@ def test_slots_go_to_the_best_of_what_the_customer_is_not_held_out_of(
     life, rest, free = (
         Life(rules)
         for rules in (
-            _generated(offers, own, held),
-            _generated(offers, nobody, policies, covered),
-            _generated(offers, nobody, policies),
+            _make_rules(offers, own, held),
+            _make_rules(offers, nobody, policies, covered),
+            _make_rules(offers, nobody, policies),
         )
     )
     decision, of_rest, of_all_free = (one.happens("Go", 1, ask=ask) for one in (life, rest, free))

@@ -56,7 +56,7 @@ def variables(monkeypatch: pytest.MonkeyPatch, pem: str) -> None:
 
 
 class _Firebase:
-    """It gives tokens that count as long as it says, and answers as planned, then 200."""
+    """Stand-in for Firebase, whose tokens last `lasts_s`; answers as planned, then 200."""
 
     def __init__(self, pem: str, lasts_s: int = 3_600) -> None:
         self.key = RSAKey.import_key(pem)
@@ -83,13 +83,13 @@ class _Firebase:
         return web.json_response(body, status=status)
 
 
-def _shipped() -> Provider:
+def _shipped_provider() -> Provider:
     document = read_yaml((_SHIPPED / "fcm.yaml").read_text(), {}, (EVERY_FIELD,))
     assert isinstance(document, Document)
     return msgspec.convert(document.value, Provider)
 
 
-def _delivered(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> list[DeliveryResult]:
+def _deliver(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> list[DeliveryResult]:
     class Attempts:
         def begin(self) -> None: ...
 
@@ -100,7 +100,7 @@ def _delivered(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> l
         app.router.add_post("/token", firebase.give)
         app.router.add_post("/v1/projects/shop/messages:send", firebase.take)
         async with TestServer(app) as server, ClientSession() as client:
-            provider = _shipped()
+            provider = _shipped_provider()
             shipped = provider.request
             assert shipped.access_token is not None
             token = replace(shipped.access_token, url=str(server.make_url("/token")))
@@ -125,7 +125,7 @@ def _delivered(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> l
 
 def test_message_has_the_form_that_firebase_documents(pem: str) -> None:
     firebase = _Firebase(pem)
-    [result] = _delivered(firebase)
+    [result] = _deliver(firebase)
     assert result == Delivered({"segments": 1, "provider_id": "projects/shop/1"})
     assert firebase.sent == [
         {
@@ -152,14 +152,14 @@ def test_message_has_the_form_that_firebase_documents(pem: str) -> None:
 
 def test_token_is_kept_until_it_expires_or_is_refused(pem: str) -> None:
     firebase = _Firebase(pem)
-    assert len(_delivered(firebase, messages=3)) == 3
+    assert len(_deliver(firebase, messages=3)) == 3
     assert len(firebase.assertions) == 1
     short = _Firebase(pem, lasts_s=60)
-    _delivered(short, messages=3)
+    _deliver(short, messages=3)
     assert len(short.assertions) == 3
     refusing = _Firebase(pem)
     refusing.refused = {"ya29.1"}
-    [result] = _delivered(refusing)
+    [result] = _deliver(refusing)
     assert isinstance(result, Delivered)
     assert (len(refusing.assertions), len(refusing.sent)) == (2, 1)
 
@@ -167,7 +167,7 @@ def test_token_is_kept_until_it_expires_or_is_refused(pem: str) -> None:
 def test_message_waits_while_no_token_is_given(pem: str) -> None:
     firebase = _Firebase(pem)
     firebase.token_status = 503
-    [result] = _delivered(firebase, seconds=0.7)
+    [result] = _deliver(firebase, seconds=0.7)
     assert isinstance(result, OutOfTime)
     assert "no access token: status 503" in result.last
     assert (result.unsure, firebase.sent) == (False, [])
@@ -178,7 +178,7 @@ def test_message_waits_while_the_key_is_wrong(
     pem: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FCM_KEY", key)
-    [result] = _delivered(_Firebase(pem), seconds=0.3)
+    [result] = _deliver(_Firebase(pem), seconds=0.3)
     assert isinstance(result, OutOfTime)
     assert "no access token" in result.last
     assert "nonsense" not in result.last
@@ -198,7 +198,7 @@ def test_errors_are_those_that_firebase_documents(pem: str) -> None:
         (429, _error("QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED")),
         (503, _error("UNAVAILABLE", "UNAVAILABLE")),
     ]
-    gone, wrong, foreign, late = _delivered(firebase, messages=4)
+    gone, wrong, foreign, late = _deliver(firebase, messages=4)
     assert gone == Bounced(404, {"bounce": "address", "error": "UNREGISTERED"})
     assert wrong == Bounced(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
     assert foreign == Bounced(403, {"bounce": "address", "error": "SENDER_ID_MISMATCH"})
@@ -212,7 +212,7 @@ def test_token_without_an_exchange_is_the_signed_one_itself(
     key = _pem(ec.generate_private_key(ec.SECP256R1()))
     monkeypatch.setenv("TEAM_KEY", key)
     wanted = ProviderToken("ES256", "TEAM", "${TEAM_KEY}", key_id="KEY1")
-    request = replace(_shipped().request, access_token=wanted)
+    request = replace(_shipped_provider().request, access_token=wanted)
 
     async def find() -> str:
         async with ClientSession() as client:
