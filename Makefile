@@ -60,7 +60,7 @@ thorough: dev ## every law on as many cases as it has: 2,000, or its own number;
 check: dev ## lint, format, types, import contract, licences, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy pipeline agents
+	$(BIN)/mypy pipeline agents tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit/test_licences.py
 	$(BIN)/python -m tests.support.audit

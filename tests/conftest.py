@@ -1,4 +1,4 @@
-"""Settings for all tests; its place lets them import the helpers beside it."""
+"""Settings for all tests."""
 
 from hypothesis import HealthCheck, settings
 

@@ -16,7 +16,6 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
-from records import example
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,6 +28,7 @@ from pipeline.home.codec import open_codec
 from pipeline.home.topics import topics_for
 from pipeline.model import topics
 from pipeline.settings import Settings
+from tests.records import example
 from tests.support.stack import Stack
 
 CODEC = Codec(recorded_versions())

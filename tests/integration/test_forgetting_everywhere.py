@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -136,7 +136,8 @@ def _records(settings: Settings, topic: str) -> list[bytes]:
                 if message is None:  # the last record was removed meanwhile
                     break
                 first = (message.offset() or 0) + 1
-                headers = b"".join(value or b"" for _, value in message.headers() or ())
+                pairs: Any = message.headers() or ()
+                headers = b"".join(value or b"" for _, value in pairs)
                 found.append((message.key() or b"") + (message.value() or b"") + headers)
         return found
     finally:

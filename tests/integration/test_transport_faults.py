@@ -174,9 +174,8 @@ def test_the_pump_waits_for_a_congested_producer(
     )
     app = create_app("hop0", options, stream_buffer_maxsize=64)
     app.transport_options = replace(app.transport_options, **narrow)
-    depths = asyncio.run(
-        _forwarding(app, source, target, _MANY, lambda _: app.producer.queue_depth())
-    )
+    producer: Any = app.producer
+    depths = asyncio.run(_forwarding(app, source, target, _MANY, lambda _: producer.queue_depth()))
     assert max(depths) <= 100 + 2 * 64
 
 
@@ -210,17 +209,19 @@ async def _failing(app: App, source: str, target: str) -> None:
     """Run an agent that fails over a full queue, and stays for longer than that needs to leave."""
     sent = asyncio.Event()
 
+    producer: Any = app.producer
+
     @app.agent(app.raw_topic(source))
     async def multiply(stream: Any) -> None:
         async for event in stream.events():
             for _ in range(_MANY):
-                app.producer.send_raw(target, event.key, event.value)
+                producer.send_raw(target, event.key, event.value)
             sent.set()
 
     async with asyncio.timeout(120):
         await app.start()
         await sent.wait()
-        assert app.producer.queue_depth() == _MANY
+        assert producer.queue_depth() == _MANY
         app.fail(RuntimeError("asked to fail"))
         await asyncio.sleep(_LINGER_MS / 1000 + 0.5)
         await app.stop()
@@ -236,7 +237,7 @@ async def _forwarding(
     @app.agent(app.raw_topic(source))
     async def forward(stream: Any) -> None:
         async for event in stream.events():
-            app.producer.send_raw(target, event.key, event.value)
+            app.producer.send_raw(target, event.key, event.value)  # type: ignore[attr-defined]
             seen.append(look(stream.channel.queue))
             if len(seen) == count:
                 done.set()

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from records import records
 
 from pipeline.adapters.avro import Codec, Malformed, recorded_versions
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import current
 from pipeline.model.stages import Enriched, Segmented
+from tests.records import records
 from tests.support.cases import cases
 
 CODEC = Codec(recorded_versions())

@@ -142,8 +142,8 @@ class _Life(_Stages):
         for _ in range(count):
             minute = next(self.minutes)
             if self.chance.random() < 0.1:
-                ends = self.chance.sample(["customer_id:A", "email:x", "cookie:k"], 2)
-                self.flow.put(unlink(*ends, at=minute * MINUTE_MS))
+                one, other = self.chance.sample(["customer_id:A", "email:x", "cookie:k"], 2)
+                self.flow.put(unlink(one, other, at=minute * MINUTE_MS))
             self.flow.put(self.data.draw(interactions(minute)))
             for _ in range(self.chance.randrange(12)):
                 self.flow.step()
@@ -209,8 +209,8 @@ def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
     a: dict[str, Backfill], b: dict[str, Backfill], c: dict[str, Backfill]
 ) -> None:
     def join(one: dict[str, Backfill], other: dict[str, Backfill]) -> dict[str, Backfill]:
-        parts = (Shard(0, 0, 0, begun=begun) for begun in (one, other))
-        return merge(*parts, plain_rules().config).begun
+        first, second = (Shard(0, 0, 0, begun=begun) for begun in (one, other))
+        return merge(first, second, plain_rules().config).begun
 
     assert join(a, b) == join(b, a)
     assert join(join(a, b), c) == join(a, join(b, c))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from rocksdict import AccessType, Options, Rdict
 
 from agents.store.rocks import META
@@ -138,12 +138,12 @@ def all_committed(plan: Plan) -> bool:
     )
 
 
-def read_all(bootstrap: str, topic: str, partitions: int) -> list[object]:
-    """Return every message of a topic, as confluent_kafka.Message."""
+def read_all(bootstrap: str, topic: str, partitions: int) -> list[Message]:
+    """Return every message of a topic."""
     consumer = _consumer(bootstrap)
     consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
     expected = sum(ends(bootstrap, topic, partitions))
-    messages: list[object] = []
+    messages: list[Message] = []
     while len(messages) < expected:
         messages += consumer.consume(10_000, 1.0)
     consumer.close()

@@ -87,9 +87,11 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
             before = [one for one in message.headers or () if one[0] != "cause"]
             cause = f"{message.topic}/{message.partition} {message.offset}".encode()
             headers: Headers = [*before, ("hop", b"%d" % number), ("cause", cause)]
-            app.producer.send_raw(target, message.key, message.value, headers=headers)
+            app.producer.send_raw(  # type: ignore[attr-defined]
+                target, message.key, message.value, headers=headers
+            )
             if stream.channel.queue.empty():
-                app.producer.flush_if_current(message.timestamp)
+                app.producer.flush_if_current(message.timestamp)  # type: ignore[attr-defined]
 
     @app.task
     async def ready() -> None:

@@ -52,10 +52,9 @@ def _texts(stated: PackageMetadata) -> Iterator[str]:
     """Return the expression if there is one, else the classifiers, else the first line of the
     text."""
     classifiers = [one for one in stated.get_all("Classifier") or () if one.startswith(_CLASSIFIER)]
-    expression = stated.get("License-Expression")
-    if expression:
-        yield from _JOINED.split(expression)
+    if "License-Expression" in stated:
+        yield from _JOINED.split(stated["License-Expression"])
     elif classifiers:
         yield from (one.rpartition(" :: ")[2] for one in classifiers)
     else:
-        yield (stated.get("License") or "none stated").partition("\n")[0]
+        yield (stated.get_all("License") or ["none stated"])[0].partition("\n")[0]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import msgspec
 import pytest
-from records import example
 
 from pipeline.adapters.avro import Codec, Malformed, SchemaVersion, recorded_versions
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction, Scalar
 from pipeline.model.profile import Memberships, Profile
+from tests.records import example
 
 CODEC = Codec(recorded_versions())
 INTERACTION = example(Interaction)

@@ -5,11 +5,11 @@ import struct
 import msgspec
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
-from records import example
 
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.avro.confluent import register_at, with_registry_ids
 from pipeline.model.profile import Profile
+from tests.records import example
 
 
 @pytest.fixture

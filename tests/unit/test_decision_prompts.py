@@ -63,9 +63,9 @@ def _recommend(folder: Path, *, drawn: bool) -> dict[str, Any]:
     plan = folder / "onboarding.yaml"
     plan.write_text(_JOURNEY)
     given = ["insights", "recommend", "--topics", str(folder), "--defined", str(plan), "--json"]
-    done = CliRunner().invoke(build_app("insights"), given)
-    assert done.exit_code == 0, done.output
-    found: dict[str, Any] = msgspec.json.decode(done.stdout)
+    result = CliRunner().invoke(build_app("insights"), given)
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = msgspec.json.decode(result.stdout)
     return found
 
 
@@ -89,13 +89,13 @@ def test_prompt_that_was_not_drawn_is_proposed_as_a_test_only(tmp_path: Path) ->
 
 def test_topics_need_a_journey_whose_prompts_name_offers(tmp_path: Path) -> None:
     given = ["insights", "recommend", "--topics", str(tmp_path)]
-    done = CliRunner().invoke(build_app("insights"), given)
-    assert done.exit_code == 2
-    assert "--defined" in done.output
+    result = CliRunner().invoke(build_app("insights"), given)
+    assert result.exit_code == 2
+    assert "--defined" in result.output
 
 
 @pytest.mark.parametrize("given", [(), ("--events", "e.csv")])
 def test_without_topics_both_tables_are_needed(given: tuple[str, ...]) -> None:
-    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *given])
-    assert done.exit_code == 2
-    assert "--prompts FILE" in done.output
+    result = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *given])
+    assert result.exit_code == 2
+    assert "--prompts FILE" in result.output

@@ -145,8 +145,3 @@ def test_a_link_or_file_where_a_folder_of_files_belongs_is_no_absence(
     (folder / kind).unlink()
     (folder / kind).write_text("text")
     assert _errors(folder) == [what]
-
-
-def _errors(folder: Path) -> list[str]:
-    found = load(folder)
-    return [] if isinstance(found, Bundle) else [str(one) for one in found]

@@ -94,13 +94,13 @@ def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> Non
 def test_printer_that_answers_nonsense_gets_no_receipt(state: int) -> None:
     printer = LocalPrinter()
     printer.state = state
-    assert _printed(printer, 0.5) == (OutOfTime("the printer answers nonsense"), [])
+    assert _print(printer, 0.5) == (OutOfTime("the printer answers nonsense"), [])
     assert printer.printed == []
 
 
 def test_slow_printer_keeps_its_receipts_in_turn() -> None:
     printer = _Slow()
-    assert _printed(printer) == (Delivered(), ["begun"])
+    assert _print(printer) == (Delivered(), ["begun"])
     assert printer.printed == [_RECEIPT]
 
 
@@ -111,7 +111,7 @@ def test_printer_that_is_away_expires_the_message() -> None:
 
 
 class _Slow(LocalPrinter):
-    """It takes its time for each answer."""
+    """Printer that takes its time for each answer."""
 
     async def _serve(self, reader: Any, writer: Any) -> None:
         for _ in range(2):

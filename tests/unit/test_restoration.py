@@ -14,8 +14,8 @@ def test_a_table_in_memory_ends_the_worker_before_it_reads_anything(tmp_path: Pa
         options = AppOptions(bootstrap_servers="localhost:1", home=tmp_path, partitions=1)
         app = create_app("forgetful", options, store="memory://")
         app.Table("totals", partitions=1)
-        generation = app.consumer_generation_id
-        await app.tables.recovery.on_rebalance({TP("in", 0)}, set(), set(), generation)
+        recovery, generation = app.tables.recovery, app.consumer_generation_id  # type: ignore[attr-defined]
+        await recovery.on_rebalance({TP("in", 0)}, set(), set(), generation)
 
     with pytest.raises(TypeError, match="table totals has a store that cannot be restored"):
         asyncio.run(assign())

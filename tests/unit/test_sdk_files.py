@@ -50,8 +50,7 @@ def test_files_are_those_of_the_folder_and_the_same_each_time(door: Doorway) -> 
         assert packed.headers["content-encoding"] == "gzip"
         assert "Accept-Encoding" in packed.headers["vary"]
     assert script_files() == script_files()
-    packed = script_files()["sdk.js"].packed
-    assert gzip.decompress(packed) == (_SDK / "sdk.js").read_bytes()
+    assert gzip.decompress(script_files()["sdk.js"].packed) == (_SDK / "sdk.js").read_bytes()
 
 
 def test_browser_with_the_current_sdk_is_sent_nothing(door: Doorway) -> None:

@@ -70,7 +70,7 @@ def test_a_worker_whose_broker_is_away_does_not_go_on_asking(
 
 async def _end(app: App, end: Callable[[App], None]) -> None:
     consumer = app.consumer
-    await consumer.on_start()
+    await consumer.on_start()  # type: ignore[attr-defined]
     consumer._start_offsets = {_INPUT: (0, "")}  # type: ignore[attr-defined]
     looking = asyncio.ensure_future(consumer.load_sent_index())  # type: ignore[attr-defined]
     await asyncio.sleep(_BEGUN_S)

@@ -33,7 +33,7 @@ async def _spared_and_sent(
     options: AppOptions, topic: str, key: bytes | None, cause: bytes
 ) -> tuple[int, int]:
     producer = create_app("stage", options).producer
-    await producer.on_start()
+    await producer.on_start()  # type: ignore[attr-defined]
     producer.sent_index = _SENT  # type: ignore[attr-defined]
     producer.send_raw(topic, key, b"value", headers=[("cause", cause)])  # type: ignore[attr-defined]
     return producer.suppressed_total, producer.outstanding  # type: ignore[attr-defined]

@@ -166,10 +166,10 @@ def test_busy_service_gets_a_repeat_that_replaces_the_first() -> None:
 
 def test_service_that_answers_nonsense_or_nothing_gets_repeats_that_replace() -> None:
     browser = _Broken()
-    assert _sent(browser) == Delivered()
+    assert _send(browser) == Delivered()
     assert len(browser.received) == 4
     assert len({headers["Topic"] for headers, _ in browser.received}) == 1
-    assert {json.loads(browser.decrypted(body))["tag"] for _, body in browser.received} == {"a-1"}
+    assert {json.loads(browser.read(body))["tag"] for _, body in browser.received} == {"a-1"}
 
 
 @pytest.mark.parametrize("status", [404, 410])

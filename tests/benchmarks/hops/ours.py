@@ -24,14 +24,15 @@ def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
 
     @app.agent(app.raw_topic(arguments.topic(hop)), name=f"hop{hop}")
     async def pass_on(stream: Any) -> None:
-        send, waiting = app.producer.send_raw, stream.channel.queue
+        producer: Any = app.producer
+        send, waiting = producer.send_raw, stream.channel.queue
         async for event in stream.events():
             message = event.message
             table.get_in(message.partition, message.key)
             table.put_in(message.partition, message.key, message.value)
             send(onward, message.key, message.value)
             if waiting.empty():
-                app.producer.flush_if_current(message.timestamp)
+                producer.flush_if_current(message.timestamp)
 
     @app.task
     async def tell() -> None:
