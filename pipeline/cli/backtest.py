@@ -13,7 +13,7 @@ from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
 from pipeline.cli.status import print_budgets
-from pipeline.cli.times import epoch_ms, iso
+from pipeline.cli.times import iso, optional_ms
 from pipeline.config.model import Source
 from pipeline.replay import backtest
 from pipeline.replay.input_files import OpenFile, open_files
@@ -65,7 +65,7 @@ def run(
     1.
     """
     settings = Settings()
-    end_ms = None if until is None else epoch_ms(until)
+    end_ms = optional_ms(until)
     files = open_files(given, settings.gateway_message_bytes)
     rules = backtest.rules_in(config, settings)
     asked = backtest.BacktestInput(

@@ -24,7 +24,7 @@ from pipeline.cli.insights_options import (
 )
 from pipeline.cli.insights_report import report
 from pipeline.cli.insights_segments import segments
-from pipeline.cli.times import epoch_ms
+from pipeline.cli.times import optional_ms
 from pipeline.insights.attribution import MODELS, ModelOptions
 from pipeline.insights.heuristics import DIRECT
 from pipeline.insights.markov import ORDERS
@@ -131,8 +131,8 @@ def attribution(  # noqa: PLR0913 - a command's options
             touch=None if only is None else one_of("--only", only, SEEN),
             lookback_ms=duration(lookback),
             session_ms=duration(session) if session else 0,
-            since_ms=epoch_ms(since) if since else None,
-            until_ms=epoch_ms(until) if until else None,
+            since_ms=optional_ms(since),
+            until_ms=optional_ms(until),
             zone=timezone,
         ),
         half_life_ms=duration(half_life),

@@ -21,7 +21,7 @@ from pipeline.cli.insights_options import (
 )
 from pipeline.cli.insights_topics import topic_folder
 from pipeline.cli.plain import plain
-from pipeline.cli.times import epoch_ms
+from pipeline.cli.times import optional_ms
 from pipeline.insights.anomalies import scan
 from pipeline.insights.campaigns import iso_day
 from pipeline.insights.daily import daily_series
@@ -71,7 +71,7 @@ def anomalies(  # noqa: PLR0913 - a command's options
     language = one_of("--lang", lang, get_args(Language))
     if events is not None and (topics is not None or by is not None):
         raise typer.BadParameter("--events goes without --topics and --by")
-    until_ms = epoch_ms(until) if until else None
+    until_ms = optional_ms(until)
     with open_engine(engine, memory) as queries:
         if events is not None:
             log = read_events(queries, events, EventOptions(until_ms, timezone))

@@ -23,7 +23,7 @@ from pipeline.cli.insights_topics import (
 )
 from pipeline.cli.plain import plain
 from pipeline.cli.status import print_budgets
-from pipeline.cli.times import epoch_ms, iso
+from pipeline.cli.times import iso, optional_ms
 from pipeline.config.model import Campaign
 from pipeline.home.codec import open_codec
 from pipeline.insights.campaign_facts import FactsSupport, Period, load_facts, load_goals
@@ -60,9 +60,7 @@ def campaigns(  # noqa: PLR0913 - a command's options
     Rates have 95 % intervals by customers. Lift compares customers by how they were drawn; its
     intervals hold at every look, so that they may be read every day.
     """
-    period = Period(
-        None if since is None else epoch_ms(since), None if until is None else epoch_ms(until)
-    )
+    period = Period(optional_ms(since), optional_ms(until))
     known = campaigns_of(config, topics)
     with (
         topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,

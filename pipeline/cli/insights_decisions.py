@@ -8,7 +8,7 @@ import typer
 from pipeline.cli.console import JsonOption, out, print_json, print_table
 from pipeline.cli.insights_options import EngineOption, MemoryOption, one_of, open_engine
 from pipeline.cli.plain import plain
-from pipeline.cli.times import epoch_ms
+from pipeline.cli.times import optional_ms
 from pipeline.insights.decision_log import (
     GROUPINGS,
     DecisionLogOptions,
@@ -43,8 +43,8 @@ def decisions(  # noqa: PLR0913 - a command's options
     which, what rules leave over, and what never wins."""
     options = DecisionLogOptions(
         one_of("--by", by, GROUPINGS),
-        epoch_ms(since) if since else None,
-        epoch_ms(until) if until else None,
+        optional_ms(since),
+        optional_ms(until),
     )
     with open_engine(engine, memory) as queries:
         load_decisions(queries, topics, options)

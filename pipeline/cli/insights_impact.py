@@ -12,7 +12,7 @@ from pipeline.cli.insights_options import (
     open_engine,
 )
 from pipeline.cli.insights_topics import ConfigOption, TopicsOption, campaigns_of, topic_folder
-from pipeline.cli.times import epoch_ms
+from pipeline.cli.times import optional_ms
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.goals import CampaignGoal, campaign_goals
 from pipeline.insights.impact_effects import ImpactEffects, impact_effects
@@ -40,9 +40,7 @@ def impact(  # noqa: PLR0913 - a command's options
 
     Intervals hold at every look (95 % for each factor), so that they may be read every day.
     """
-    period = Period(
-        None if since is None else epoch_ms(since), None if until is None else epoch_ms(until)
-    )
+    period = Period(optional_ms(since), optional_ms(until))
     goals = campaign_goals(campaigns_of(config, topics))
     told = [one for one in goals if isinstance(one, CampaignGoal)]
     if not told:

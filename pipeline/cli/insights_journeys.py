@@ -18,7 +18,7 @@ from pipeline.cli.insights_options import (
     open_engine,
 )
 from pipeline.cli.plain import plain
-from pipeline.cli.times import epoch_ms
+from pipeline.cli.times import optional_ms
 from pipeline.insights.associations import Association
 from pipeline.insights.conformance import Conformance, conformance
 from pipeline.insights.defined import compare
@@ -84,7 +84,7 @@ def journeys(  # noqa: PLR0913 - a command's options
         raise typer.BadParameter("--details and --early are about a journey: say --defined FILE")
     if journey is not None and engine != "duckdb":
         raise typer.BadParameter(f"--engine {engine}: a defined journey is compared on duckdb")
-    table = EventOptions(epoch_ms(until) if until else None, timezone)
+    table = EventOptions(optional_ms(until), timezone)
     options = DiscoveryOptions(goal, duration(window), duration(gap) if gap else 0, steps)
     early_ms = duration(early) if early else None
     with open_engine(engine, memory, spill) as queries:

@@ -23,7 +23,7 @@ from pipeline.cli.insights_options import (
 )
 from pipeline.cli.insights_topics import ConfigOption, TopicsOption, campaigns_of, topic_folder
 from pipeline.cli.plain import plain
-from pipeline.cli.times import epoch_ms
+from pipeline.cli.times import optional_ms
 from pipeline.config.journey import Journey
 from pipeline.config.model import Campaign
 from pipeline.insights.campaign_facts import Period
@@ -78,8 +78,8 @@ def report(  # noqa: PLR0913 - a command's options
         question = ReportQuestion(
             folder=folder,
             period=Period(
-                None if since is None else epoch_ms(since),
-                None if until is None else epoch_ms(until),
+                optional_ms(since),
+                optional_ms(until),
             ),
             campaigns=campaigns,
             goals=campaign_goals(campaigns),

@@ -8,7 +8,7 @@ import typer
 from pipeline.cli.console import JsonOption, out, print_json, print_table
 from pipeline.cli.insights_options import AsOfOption, EngineOption, MemoryOption, open_engine
 from pipeline.cli.insights_topics import topic_folder
-from pipeline.cli.times import epoch_ms
+from pipeline.cli.times import optional_ms
 from pipeline.insights.segment_moves import CHANGES, segment_moves
 from pipeline.model.time import DAY_MS
 
@@ -29,7 +29,7 @@ def segments(
 ) -> None:
     """Show members of segments, entries and exits by day, and how long customers stay."""
     with topic_folder(topics, (CHANGES,)) as folder, open_engine(engine, memory) as queries:
-        found = segment_moves(queries, folder, epoch_ms(until) if until else None)
+        found = segment_moves(queries, folder, optional_ms(until))
     if json:
         print_json(found)
         return

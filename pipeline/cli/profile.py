@@ -11,7 +11,7 @@ from rich.tree import Tree
 from pipeline.adapters.clock import now_ms
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.plain import plain
-from pipeline.cli.times import epoch_ms, iso
+from pipeline.cli.times import iso, optional_ms
 from pipeline.config.compile import Configuration
 from pipeline.config.names import TIMES, is_since
 from pipeline.home.applied_configuration import applied_configuration
@@ -89,7 +89,7 @@ def export(
     if who is not None and not everybody and out_folder is None and at is None:
         print_json(_dossier(_identifier(who, Settings())))
     elif who is None and everybody and out_folder is not None:
-        _export_all(out_folder, None if at is None else epoch_ms(at), json)
+        _export_all(out_folder, optional_ms(at), json)
     else:
         raise typer.BadParameter("give one NAMESPACE:VALUE, or --all with --out DIR")
 

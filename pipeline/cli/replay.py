@@ -11,7 +11,7 @@ from pipeline.adapters.clock import now_ms
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.plain import plain
 from pipeline.cli.progress_bar import progress_bar
-from pipeline.cli.times import epoch_ms
+from pipeline.cli.times import optional_ms
 from pipeline.home.load_rules import load_rules
 from pipeline.home.records import Records
 from pipeline.replay.backtest import rules_in
@@ -73,8 +73,8 @@ def run(  # noqa: PLR0913 - one for each option
     side by side by offer, channel and segment, and are in DIR/before and DIR/after as `kairos
     backtest` writes them. Outcomes of messages that a configuration does not send are left out.
     """
-    begin_ms = None if since is None else epoch_ms(since)
-    end_ms = None if until is None else epoch_ms(until)
+    begin_ms = optional_ms(since)
+    end_ms = optional_ms(until)
     if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
         raise typer.BadParameter(f"--from {since} is not before --to {until}")
     if (topic is None) == (other is None):

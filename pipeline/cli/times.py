@@ -11,6 +11,11 @@ def iso(at_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def optional_ms(text: str | None) -> int | None:
+    """Return a time as `epoch_ms` does, None for None."""
+    return None if text is None else epoch_ms(text)
+
+
 def epoch_ms(text: str) -> int:
     """Return a time in ISO 8601 (UTC where it names no zone) as epoch ms. Raises BadParameter."""
     try:

@@ -1,9 +1,10 @@
 """URLs of receipt printers in a network: `tcp://HOST:9100`."""
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from msgspec import Struct
+
+from pipeline.config.server_urls import BAD_PORT, split_server_url
 
 _PORT: Final = 9100
 _SCHEME: Final = "tcp"
@@ -24,13 +25,9 @@ class BadPrinterUrl(Struct, frozen=True):
 
 def parse_printer_url(url: str) -> Printer | BadPrinterUrl:
     """Return the printer that a URL names."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return BadPrinterUrl("a port is a number from 1 to 65535, an IPv6 address is in brackets")
-    whole = parts.path in ("", "/") and not parts.query and not parts.fragment
-    plain = "@" not in parts.netloc and all(one.isprintable() and one != " " for one in url)
-    if parts.scheme != _SCHEME or not parts.hostname or not whole or not plain:
+    parts = split_server_url(url)
+    if parts is None:
+        return BadPrinterUrl(BAD_PORT)
+    if parts.scheme != _SCHEME or not parts.host or parts.has_user or parts.has_more:
         return BadPrinterUrl("the URL of a receipt printer is tcp://HOST:9100")
-    return Printer(parts.hostname, port or _PORT)
+    return Printer(parts.host, parts.port or _PORT)

@@ -4,9 +4,10 @@ No reason repeats a part of the URL: there may be a secret in it.
 """
 
 from typing import Final, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from msgspec import Struct
+
+from pipeline.config.server_urls import BAD_PORT, split_server_url
 
 Encryption: TypeAlias = Literal["none", "starttls", "tls"]
 
@@ -39,20 +40,18 @@ class BadSmtpUrl(Struct, frozen=True):
 
 def parse_smtp_url(url: str) -> SmtpServer | BadSmtpUrl:
     """Return the server that a URL names."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return BadSmtpUrl("a port is a number from 1 to 65535, an IPv6 address is in brackets")
+    parts = split_server_url(url)
+    if parts is None:
+        return BadSmtpUrl(BAD_PORT)
     if parts.scheme not in _SCHEMES:
         return BadSmtpUrl(
             "the URL of an SMTP server begins with smtp+starttls://, smtps:// or smtp://"
         )
-    if "@" in parts.netloc:
+    if parts.has_user:
         return BadSmtpUrl("user and password stand in `email`, not in the URL")
-    if not parts.hostname or any(not one.isprintable() or one == " " for one in url):
+    if not parts.host:
         return BadSmtpUrl("the URL has no host: write smtp+starttls://HOST:587")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
+    if parts.has_more:
         return BadSmtpUrl("the URL of an SMTP server ends with its port")
     encryption, usual = _SCHEMES[parts.scheme]
-    return SmtpServer(parts.hostname, port or usual, encryption)
+    return SmtpServer(parts.host, parts.port or usual, encryption)
