@@ -23,9 +23,9 @@ class ItemValues(Struct, frozen=True, cache_hash=True):
         return {name: one for name, one in self.values if not isinstance(one, str)}
 
     def texts(self) -> dict[str, str]:
-        """Return those that are texts."""
+        """Return the values that are texts."""
         return {name: one for name, one in self.values if isinstance(one, str)}
 
 
 NO_ITEM: Final = ItemValues()
-"""Of what is no item of a catalogue."""
+"""Values of a candidate that is no item of a catalogue."""

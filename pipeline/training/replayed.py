@@ -133,8 +133,8 @@ SELECT f.told.action_id, 'conversion', f.decided FROM (
 """
 
 
-def _known(name: str, section: str) -> str:
-    """Return the column of what a decision knew: as first heard of, or as it was decided again."""
+def _column_of(name: str, section: str) -> str:
+    """Return the column of a fact as the decision used it: first heard, or when made again."""
     again = f"a.again.{section}.{name}"
     return f"CASE WHEN a.again IS NULL THEN s.{section}.{name} ELSE {again} END AS {name}"
 
@@ -160,8 +160,8 @@ SELECT a.decision_id, a.profile_id, a.decided_at, a.candidates, a.choice.slot AS
        EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id AND o.name = ?
                AND o.at >= a.decided_at AND o.at < a.decided_at + {{window}}) AS reached,
        {_INTERACTION}, a.decided_at AS now_ms,
-       {_known("traits", "profile")}, {_known("derived", "profile")},
-       {_known("members", "segments")}, {_known("entered", "segments")}
+       {_column_of("traits", "profile")}, {_column_of("derived", "profile")},
+       {_column_of("members", "segments")}, {_column_of("entered", "segments")}
 FROM asked a JOIN decided s
   ON s.identity.profile_id = a.heard_as AND s.interaction.event_id = a.event_id
  AND epoch_ms(s.interaction.received_at) = a.heard_at

@@ -228,7 +228,7 @@ def _with_budget(amount: float | None) -> Rules:
 
 
 def _goes(world: Spending, count: int) -> int:
-    """So many more go; how many messages there are then."""
+    """Send `count` more interactions; return how many messages there are then."""
     for number in range(count):
         world.put("Go", f"c{number}")
     world.rest()

@@ -333,7 +333,7 @@ def _deferred_world() -> PlayedWorld:
     return PlayedWorld(rules, customers=0, days=0)
 
 
-def test_what_is_decided_again_is_an_example_of_what_was_known_then(tmp_path: Path) -> None:
+def test_decision_made_again_is_an_example_with_the_facts_of_then(tmp_path: Path) -> None:
     played = _deferred_world()
     midnight = START_MS // DAY_MS * DAY_MS
     played.happens(1, midnight + DAY_MS // 2, "Go", {"tier": "plain"})

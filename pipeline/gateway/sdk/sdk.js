@@ -22,7 +22,7 @@
 
   let key = "", host = "", options = {}, domain;
   let open = false, denied = false; // open: messages may be stored and sent
-  let held = []; // messages from before that
+  let held = []; // messages from before `open`
   let consented = null; // categories
 
   // --- storage: localStorage where it may be used, else memory ---
@@ -72,7 +72,7 @@
     return domain;
   };
 
-  // --- who ---
+  // --- identity ---
 
   const uuid = () => {
     if (w.crypto.randomUUID) return w.crypto.randomUUID(); // https only
@@ -350,7 +350,7 @@
         outcome(token, "impression");
       }, SEEN_MS);
     }, { threshold: [0, 0.5] });
-    const again = () => { // observing anew tells what is visible now
+    const again = () => { // a new observation reports what is visible now
       clearTimeout(seen);
       eye.disconnect();
       eye.observe(element);
@@ -474,7 +474,7 @@
     }
   };
 
-  // --- what a page calls ---
+  // --- functions for pages ---
 
   let paged = "";
   const page = (type) => (...args) => {
