@@ -31,9 +31,9 @@ class ProviderRequest(Part, frozen=True):
     variables of the adapter's environment.
 
     `user` and `password` log in (Basic), or `access_token`, which is `{access_token}` in `headers`.
-    `idempotency_header` has the action's id where the
-    provider recognises repeats by it: a message is then sent again where it is unknown whether it
-    was taken.
+    `http2` is for providers that speak nothing else. `idempotency_header` has the action's id where
+    the provider recognises repeats by it: a message is then sent again where it is unknown whether
+    it was taken.
     """
 
     url: str
@@ -43,6 +43,7 @@ class ProviderRequest(Part, frozen=True):
     access_token: ProviderToken | None = None
     form: dict[str, str] | None = None
     json: dict[str, Any] | None = None
+    http2: bool = False
     idempotency_header: str | None = None
 
 

@@ -62,9 +62,11 @@ class AccessTokens:
                 self._kept[provider.provider] = kept
         return kept.token
 
-    def forget(self, provider: Provider) -> None:
-        """Renew the provider's token with its next message, since it was refused."""
-        self._kept.pop(provider.provider, None)
+    def forget(self, provider: Provider, token: str) -> None:
+        """Renew the provider's token with its next message, since this one was refused."""
+        kept = self._kept.get(provider.provider)
+        if kept is not None and kept.token == token:
+            del self._kept[provider.provider]
 
     async def _renew(self, wanted: ProviderToken) -> _KeptToken:
         """Return a new token. Raises ValueError, TypeError, JoseError."""

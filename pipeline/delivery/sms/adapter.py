@@ -4,15 +4,15 @@ Few providers recognise repeats. So the ledger records the attempt before the re
 answer never came is not repeated, unless the provider's file names an idempotency header.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 import phonenumbers
-from aiohttp import ClientConnectorError, ClientError, ClientSession, DummyCookieJar
+from aiohttp import ClientSession, DummyCookieJar
 
 from pipeline.adapters.json_paths import text_at
 from pipeline.adapters.signed_links import MessageLinks
@@ -31,27 +31,36 @@ from pipeline.delivery.retries import (
     NoAnswerError,
     TryAgainError,
     deliver_until,
-    request_timeout,
     retry_after_s,
 )
 from pipeline.delivery.sms.access_tokens import AccessTokens
+from pipeline.delivery.sms.clients import (
+    Http1Client,
+    NotSentError,
+    ProviderClient,
+    open_http2,
+)
 from pipeline.delivery.sms.request import ProviderPost, UnusableProvider, provider_post
 from pipeline.delivery.sms.segments import segments
 
 _LONGEST_WAIT_S: Final = 60.0
-_ANSWER_BYTES: Final = 65_536
 _ACCEPTED: Final = range(200, 300)
 _NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
-_UNKNOWN_TOKEN: Final = 401
+_TOKEN_REFUSED: Final = 401
+_DENIED: Final = frozenset({401, 403})
 _FAILING: Final = 500
 _MOST_AFTER_S: Final = 600.0
 
 
 class SmsAdapter:
-    """Adapter that posts to the provider of each channel."""
+    """Adapter that posts to the provider of each channel; `http2`: to those that speak HTTP/2
+    only."""
 
-    def __init__(self, client: ClientSession, host: AdapterHost) -> None:
-        self._client = client
+    def __init__(
+        self, client: ClientSession, host: AdapterHost, http2: ProviderClient | None = None
+    ) -> None:
+        self._http1 = Http1Client(client)
+        self._http2 = http2
         self._host = host
         self._links = MessageLinks(host.signing_secret)
         self._tokens = AccessTokens(client)
@@ -85,64 +94,78 @@ class SmsAdapter:
         if isinstance(post, UnusableProvider):
             raise TryAgainError(post.why)
         attempt.begin()
-        status, answer = await self._post(post, attempt, parcel.give_up_s)
+        status, answer = await self._post(provider, post, attempt, parcel.give_up_s)
         if status in _ACCEPTED:
             said = {"segments": segments(parcel.action.content.get("text", ""))}
             found = text_at(answer, provider.answer.id)
             return Delivered(said if found is None else {**said, "provider_id": found})
         attempt.record_failure()
-        if status == _UNKNOWN_TOKEN and token:
-            self._tokens.forget(provider)
+        refusal = _refusal_of(status, answer, provider.answer)
+        if token and status in _DENIED and (refusal.is_soft or status == _TOKEN_REFUSED):
+            self._tokens.forget(provider, token)
             raise TryAgainError(f"status {status}: the access token is refused")
-        return _bounce_of(status, answer, provider.answer)
+        return refusal.bounce()
 
     async def _post(
-        self, post: ProviderPost, attempt: Attempt, give_up_s: float
+        self, provider: Provider, post: ProviderPost, attempt: Attempt, give_up_s: float
     ) -> tuple[int, Any]:
         """Post once; return status and answer of a provider that has decided."""
+        client = self._http2 if provider.request.http2 else self._http1
+        assert client is not None
         try:
-            async with self._client.post(
-                post.url,
-                data=post.body,
-                headers=post.headers,
-                timeout=request_timeout(give_up_s),
-                allow_redirects=False,
-            ) as response:
-                status, after = response.status, response.headers.get("Retry-After")
-                raw = await _read(response.content.read)
-        except ClientConnectorError as error:
+            reply = await client.post(post, give_up_s)
+        except NotSentError:
             attempt.record_failure()
-            raise TryAgainError(type(error).__name__) from error
-        except (ClientError, TimeoutError) as error:
-            raise NoAnswerError(type(error).__name__) from error
-        if status in _NOT_TAKEN:
+            raise
+        if reply.status in _NOT_TAKEN:
             attempt.record_failure()
-            after_s = min(retry_after_s(after), _MOST_AFTER_S)
-            raise TryAgainError(f"status {status}", after_s)
-        if status >= _FAILING:
-            raise NoAnswerError(f"status {status}")
-        return status, _decode(raw)
+            after_s = min(retry_after_s(reply.after), _MOST_AFTER_S)
+            raise TryAgainError(f"status {reply.status}", after_s)
+        if reply.status >= _FAILING:
+            raise NoAnswerError(f"status {reply.status}")
+        return reply.status, _decode(reply.body)
 
     def _provider(self, channel: str) -> Provider | None:
         found = self._host.find_channel(channel)
         return None if found is None else found.provider
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Refusal by a provider, and the error code in its answer; `kind`: what that code means."""
+
+    status: int
+    code: str | None
+    kind: str
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether the message may be taken later."""
+        return self.kind == "soft"
+
+    def bounce(self) -> Bounced:
+        """Return the bounce. Raises TryAgainError where the message may be taken later."""
+        if self.is_soft:
+            raise TryAgainError(f"status {self.status}, error {self.code}")
+        details = {"bounce": self.kind}
+        return Bounced(
+            self.status, details if self.code is None else {**details, "error": self.code}
+        )
+
+
 @asynccontextmanager
 async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
     """Open the adapter with a pool of connections to the providers."""
-    async with ClientSession(cookie_jar=DummyCookieJar(), trust_env=True) as client:
-        yield SmsAdapter(client, host)
+    async with (
+        ClientSession(cookie_jar=DummyCookieJar(), trust_env=True) as client,
+        open_http2() as http2,
+    ):
+        yield SmsAdapter(client, host, http2)
 
 
-def _bounce_of(status: int, answer: Any, form: ProviderAnswer) -> DeliveryResult:
-    """Return the bounce of a refusal; raise where its code says that it may be taken later."""
+def _refusal_of(status: int, answer: Any, form: ProviderAnswer) -> _Refusal:
     code = text_at(answer, form.error)
-    kind = form.errors.get(code or "", "refused")
-    if kind == "soft":
-        raise TryAgainError(f"status {status}, error {code}")
-    details = {"bounce": str(kind)}
-    return Bounced(status, details if code is None else {**details, "error": code})
+    return _Refusal(status, code, str(form.errors.get(code or "", "refused")))
 
 
 def _address(provider: Provider, address: str) -> str | None:
@@ -156,18 +179,6 @@ def _address(provider: Provider, address: str) -> str | None:
     if number.extension or not phonenumbers.is_possible_number(number):
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-async def _read(read: Any) -> bytes:
-    """Read a short answer; a longer or slower one is cut, for the status says what matters."""
-    received = bytearray()
-    try:
-        async with asyncio.timeout(2.0):
-            while len(received) < _ANSWER_BYTES and (part := await read(_ANSWER_BYTES)):
-                received += part
-    except (ClientError, TimeoutError):
-        pass
-    return bytes(received)
 
 
 def _decode(raw: bytes) -> Any:

@@ -1,0 +1,108 @@
+"""Clients for one request to a provider, by HTTP/1.1 or HTTP/2."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import httpx
+from aiohttp import ClientConnectorError, ClientError, ClientSession
+
+from pipeline.delivery.retries import NoAnswerError, TryAgainError, request_timeout
+from pipeline.delivery.sms.request import ProviderPost
+
+_ANSWER_BYTES: Final = 65_536
+_ANSWER_S: Final = 2.0
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReply:
+    """Answer of a provider: status, Retry-After, and its body as far as it was read."""
+
+    status: int
+    after: str | None
+    body: bytes
+
+
+class NotSentError(TryAgainError):
+    """Failure before the provider can have got anything."""
+
+
+class ProviderClient(Protocol):
+    """Client of providers."""
+
+    async def post(self, post: ProviderPost, give_up_s: float) -> ProviderReply:
+        """Post once. Raises NotSentError, or NoAnswerError where it may have been taken."""
+        ...
+
+
+class Http1Client:
+    """Client by HTTP/1.1, whose pool of connections its opener closes."""
+
+    def __init__(self, client: ClientSession) -> None:
+        self._client = client
+
+    async def post(self, post: ProviderPost, give_up_s: float) -> ProviderReply:
+        """Post once; see ProviderClient."""
+        try:
+            async with self._client.post(
+                post.url,
+                data=post.body,
+                headers=post.headers,
+                timeout=request_timeout(give_up_s),
+                allow_redirects=False,
+            ) as response:
+                after = response.headers.get("Retry-After")
+                body = await _read(response.content.iter_chunked(_ANSWER_BYTES))
+                return ProviderReply(response.status, after, body)
+        except ClientConnectorError as error:
+            raise NotSentError(type(error).__name__) from error
+        except (ClientError, TimeoutError) as error:
+            raise NoAnswerError(type(error).__name__) from error
+
+
+class Http2Client:
+    """Client by HTTP/2, one connection to each provider."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def post(self, post: ProviderPost, give_up_s: float) -> ProviderReply:
+        """Post once; see ProviderClient."""
+        try:
+            async with (
+                asyncio.timeout(request_timeout(give_up_s).total),
+                self._client.stream(
+                    "POST", post.url, content=post.body, headers=dict(post.headers)
+                ) as response,
+            ):
+                after = response.headers.get("Retry-After")
+                body = await _read(response.aiter_bytes())
+                return ProviderReply(response.status_code, after, body)
+        except _NOT_SENT as error:
+            raise NotSentError(type(error).__name__) from error
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise NoAnswerError(type(error).__name__) from error
+
+
+@asynccontextmanager
+async def open_http2() -> AsyncIterator[Http2Client]:
+    """Open a client that speaks HTTP/2 and nothing else."""
+    async with httpx.AsyncClient(http1=False, http2=True, timeout=None) as client:
+        yield Http2Client(client)
+
+
+async def _read(parts: Any) -> bytes:
+    """Read a short answer; a longer or slower one is cut, for the status says what matters."""
+    received = bytearray()
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            async for part in parts:
+                received += part
+                if len(received) >= _ANSWER_BYTES:
+                    break
+    except (ClientError, httpx.HTTPError, TimeoutError):
+        pass
+    return bytes(received)

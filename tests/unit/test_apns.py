@@ -1,0 +1,161 @@
+"""Notifications through Apple's shape of API: HTTP/2, tokens signed by the team's key."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import ClientSession
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc import jwt
+from joserfc.jwk import ECKey
+from msgspec.structs import replace
+
+from pipeline.adapters import traces
+from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.provider import Provider
+from pipeline.delivery.channel_adapter import (
+    Bounced,
+    Delivered,
+    DeliveryResult,
+    OutOfTime,
+    Parcel,
+)
+from pipeline.delivery.sms.adapter import SmsAdapter
+from pipeline.delivery.sms.clients import open_http2
+from pipeline.delivery.trial_delivery import trial_host
+from tests.support.http2_server import Http2Server
+from tests.unit.test_courier import _ACTION
+
+_FILE = Path(__file__).parents[2] / "deploy" / "providers" / "apns.yaml"
+_APPLE = "https://api.push.apple.com"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> ECKey:
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    monkeypatch.setenv("APNS_TEAM", "TEAM123456")
+    monkeypatch.setenv("APNS_KEY_ID", "KEY1234567")
+    monkeypatch.setenv("APNS_KEY", pem.decode())
+    monkeypatch.setenv("APNS_TOPIC", "example.shop")
+    return ECKey.import_key(pem)
+
+
+def _shipped() -> Provider:
+    document = read_yaml(_FILE.read_text(), {}, (EVERY_FIELD,))
+    assert isinstance(document, Document)
+    return msgspec.convert(document.value, Provider)
+
+
+class _Attempts:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def begin(self) -> None:
+        self.told.append("begun")
+
+    def record_failure(self) -> None:
+        self.told.append("failed")
+
+
+def _delivered(
+    apple: Http2Server, messages: int = 1, seconds: float = 20, url: str | None = None
+) -> tuple[list[DeliveryResult], list[str]]:
+    attempts = _Attempts()
+
+    async def run() -> list[DeliveryResult]:
+        async with (
+            apple.listening() as here,
+            ClientSession() as client,
+            open_http2() as http2,
+        ):
+            provider = _shipped()
+            request = replace(
+                provider.request, url=provider.request.url.replace(_APPLE, url or here)
+            )
+            there = replace(provider, request=request)
+            channel = CompiledChannel("app", "sms", None, None, (), provider=there)
+            adapter, now = SmsAdapter(client, trial_host(channel, "secret"), http2), time.time_ns()
+            action = replace(
+                _ACTION,
+                channel="app",
+                address="00fc13adff785122",
+                content={"title": "Shoes", "text": "Until Sunday", "url": "https://shop.example"},
+                created_at=now // 1_000_000,
+                deadline_at=now // 1_000_000 + round(seconds * 1_000),
+            )
+            parcel = Parcel(action, action.created_at, traces.new_trace())
+            return [await adapter.deliver(parcel, attempts) for _ in range(messages)]
+
+    return asyncio.run(run()), attempts.told
+
+
+def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
+    apple = Http2Server()
+    results, _ = _delivered(apple, messages=2)
+    assert all(isinstance(one, Delivered) for one in results)
+    first, second = apple.posts
+    assert first.path == "/3/device/00fc13adff785122"
+    assert first.content == {
+        "aps": {"alert": {"title": "Shoes", "body": "Until Sunday"}},
+        "url": "https://shop.example",
+        "token": _ACTION.token,
+    }
+    expected = {
+        "apns-topic": "example.shop",
+        "apns-push-type": "alert",
+        "apns-priority": "10",
+        "apns-collapse-id": _ACTION.action_id,
+    }
+    assert expected.items() <= first.headers.items()
+    scheme, _, token = first.headers["authorization"].partition(" ")
+    signed = jwt.decode(token, key)
+    assert (scheme, signed.header["alg"], signed.header["kid"]) == ("bearer", "ES256", "KEY1234567")
+    assert signed.claims["iss"] == "TEAM123456"
+    assert abs(signed.claims["iat"] - time.time()) < 60
+    assert second.headers["authorization"] == first.headers["authorization"]
+    assert apple.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        (400, "BadDeviceToken", "address"),
+        (410, "Unregistered", "address"),
+        (400, "DeviceTokenNotForTopic", "address"),
+        (413, "PayloadTooLarge", "refused"),
+    ],
+)
+def test_refusal_is_a_bounce_of_its_kind(status: int, reason: str, kind: str) -> None:
+    apple = Http2Server(answers=[(status, {"reason": reason})])
+    results, _ = _delivered(apple)
+    assert results == [Bounced(status, {"bounce": kind, "error": reason})]
+
+
+def test_refused_token_is_signed_anew() -> None:
+    apple = Http2Server(answers=[(403, {"reason": "ExpiredProviderToken"})])
+    results, _ = _delivered(apple)
+    assert isinstance(results[0], Delivered)
+    assert len({post.headers["authorization"] for post in apple.posts}) == 2
+
+
+def test_busy_or_cut_connection_gets_a_repeat_that_replaces() -> None:
+    apple = Http2Server(answers=[(429, {"reason": "TooManyRequests"}), None, (500, None)])
+    results, _ = _delivered(apple)
+    assert isinstance(results[0], Delivered)
+    assert len(apple.posts) == 4
+    assert {post.headers["apns-collapse-id"] for post in apple.posts} == {_ACTION.action_id}
+
+
+def test_server_that_is_away_expires_the_message_unsent() -> None:
+    results, told = _delivered(Http2Server(), seconds=0.6, url="http://127.0.0.1:1")
+    assert isinstance(results[0], OutOfTime)
+    assert not results[0].unsure
+    assert told[-1] == "failed"
