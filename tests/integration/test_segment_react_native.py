@@ -1,0 +1,63 @@
+"""Segment's own client for React Native, pointed at the gateway; what it asks the telephone is
+answered by the test's program."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from tests.support.stack import Stack, eventually, stopped
+
+_FOLDER = Path(__file__).parents[1] / "segment-react-native"
+_KINDS = ["alias", "group", "identify", "screen", "track"]
+_PATIENCE_S = 120
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js here"),
+    pytest.mark.skipif(
+        not (_FOLDER / "node_modules").exists(),
+        reason="`npm ci --prefix tests/segment-react-native` was not run",
+    ),
+]
+
+
+@contextmanager
+def _sending(stack: Stack, who: str) -> Iterator[None]:
+    """Run the client, which has sent a message of each kind after the block."""
+    command = ["node", str(_FOLDER / "send.cjs"), stack.url, "test-app-key", who]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True) as client:
+        yield
+        said, _ = client.communicate(timeout=_PATIENCE_S)
+    assert client.returncode == 0, said
+
+
+def _found(stack: Stack, who: str) -> list[Interaction]:
+    every = stack.records.every(topics.INTERACTIONS, Interaction)
+    return [one for _, one in every if any(who in each.value for each in one.identifiers)]
+
+
+def test_every_kind_of_message_arrives(stack: Stack) -> None:
+    who = f"c-{uuid4().hex[:12]}"
+    with _sending(stack, who):
+        pass
+    found = _found(stack, who)
+    assert sorted(one.kind for one in found) == _KINDS
+    [viewed] = [one for one in found if one.kind == "track"]
+    assert (viewed.name, viewed.properties) == ("Viewed", {"total": 9.5})
+    assert (viewed.context.locale, viewed.context.timezone) == ("es-ES", "Europe/Madrid")
+
+
+def test_messages_that_kafka_does_not_take_are_sent_again_and_count_once(stack: Stack) -> None:
+    who, turned_away = f"c-{uuid4().hex[:12]}", stack.turned_away()
+    with _sending(stack, who), stopped(stack.broker()):
+        eventually(lambda: stack.turned_away() > turned_away)
+    stack.wait_until_idle()
+    found = _found(stack, who)
+    assert sorted({one.event_id: one.kind for one in found}.values()) == _KINDS
