@@ -29,6 +29,7 @@ def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     watches = bundle.ingest.watches
     yield from twice("watch", ("ingest", "watches"), "watch", [one.watch for one in watches])
     sources = frozenset(source.name for source in bundle.sources.sources)
+    catalogs = frozenset(one.catalog for one in bundle.catalogs)
     for index, written in enumerate(watches):
         path: Path = ("ingest", "watches", index)
         watch = with_feed(written)
@@ -37,7 +38,19 @@ def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         yield from _ready(watch.ready, (*path, "ready"))
         yield from _csv(watch.csv, (*path, "csv"))
         yield from _time(watch.time, (*path, "time"))
-        yield from _columns(watch, path, names)
+        if watch.catalog is not None:
+            yield from _catalog(written, path, catalogs)
+        else:
+            yield from _columns(watch, path, names)
+
+
+def _catalog(watch: model.Watch, path: Path, catalogs: frozenset[str]) -> Iterator[Problem]:
+    assert watch.catalog is not None
+    yield from check_name("catalog", watch.catalog, catalogs, (*path, "catalog"))
+    for name in ("columns", "feed", "kind", "name", "key", "delete"):
+        if getattr(watch, name):
+            what = f"{name} is for interactions: a catalogue says itself what its columns are"
+            yield Problem((*path, name), what)
 
 
 def _place(watch: model.Watch, path: Path) -> Iterator[Problem]:

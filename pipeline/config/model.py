@@ -897,6 +897,9 @@ class Watch(Part, frozen=True):
     `columns` they are named as for `kairos send`. `kind` and `name` are those of every row that has
     none of its own. `feed` is a mapping that comes with Kairos, to which `columns` adds.
 
+    With `catalog` each file is a whole table of that catalogue, by the columns that it says there:
+    its items are put in force in place of those before, as `kairos config apply` would.
+
     A row whose `delete` column has one of the values in `delete` clears the traits in its file's
     columns; it does not erase the customer, which is `kairos profile forget`.
 
@@ -915,6 +918,7 @@ class Watch(Part, frozen=True):
     ready: ReadyRule = field(default_factory=ReadyRule)
     format: FileKindName | None = None
     feed: FeedName | None = None
+    catalog: Name | None = None
     kind: RowKind | None = None
     name: str | None = None
     columns: dict[str, str] = field(default_factory=dict)

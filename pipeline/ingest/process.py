@@ -17,6 +17,7 @@ from pipeline.conditions import duration_ms
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.home.codec import open_codec
+from pipeline.ingest.catalog_files import catalog_applier
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.opening import watchers
 from pipeline.ingest.taking import Base, FileReport, Progress
@@ -45,6 +46,7 @@ def base_of(settings: Settings, progress: Progress) -> Base:
         max_bytes=settings.gateway_message_bytes,
         now_ms=now_ms,
         progress=progress,
+        apply_catalog=catalog_applier(settings),
     )
 
 

@@ -16,11 +16,13 @@ from confluent_kafka import KafkaException
 from msgspec import Struct
 
 from pipeline.adapters.avro import Codec
+from pipeline.adapters.config_follower import ConfigurationLogError
 from pipeline.adapters.kafka import Property
 from pipeline.adapters.run_state import read_json, write_json
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.ingest import metrics
+from pipeline.ingest.catalog_files import ApplyCatalog, read_catalog, with_catalog
 from pipeline.ingest.helpers import HelperEndedError, count_helpers, judge_here, judge_with_helpers
 from pipeline.ingest.journal import Journal, Stamp
 from pipeline.ingest.judging import JudgedRows, WatchedFile, open_judge
@@ -44,12 +46,30 @@ _SHOWN_DIGITS: Final = 12
 _HELPED_BYTES: Final = 4 * 1024 * 1024
 """Size from which a file is worth the second that helpers take to start."""
 
-_TEMPORARY: Final = (PlaceError, OSError, KafkaException, NotDeliveredError, HelperEndedError)
+_TEMPORARY: Final = (
+    PlaceError,
+    OSError,
+    KafkaException,
+    NotDeliveredError,
+    HelperEndedError,
+    ConfigurationLogError,
+)
 """Faults that have nothing to do with the file, so that it is tried again."""
 
 _TAKEN: Final = "files"
 _CHECKED: Final = "checked"
-_MAPS: Final = ("source", "format", "kind", "name", "columns", "csv", "time", "delete", "key")
+_MAPS: Final = (
+    "source",
+    "catalog",
+    "format",
+    "kind",
+    "name",
+    "columns",
+    "csv",
+    "time",
+    "delete",
+    "key",
+)
 """The fields of a watch that say what its files mean."""
 
 
@@ -78,6 +98,7 @@ class Base:
     max_bytes: int
     now_ms: Callable[[], int]
     progress: Progress
+    apply_catalog: ApplyCatalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +152,12 @@ class Taking:
         work = None
         try:
             work = self._fetch(stamp, _CHECKED)
-            prepared = self._prepare(stamp, work)
+            catalog = self._catalog()
+            prepared = (
+                self._prepare(stamp, work)
+                if catalog is None
+                else self._check_catalog(work, catalog)
+            )
         except (UnreadableError, *_TEMPORARY) as error:
             return self._report(stamp, Prepared(0, 0), str(error))
         finally:
@@ -143,6 +169,9 @@ class Taking:
 
     def _take(self, stamp: Stamp) -> FileReport:
         work = self._fetch(stamp, _TAKEN)
+        catalog = self._catalog()
+        if catalog is not None:
+            return self._take_catalog(stamp, work, catalog)
         before = self.base.journal.find_taken(work.content)
         if before is not None:
             reason = f"its content was taken before, as {before.name}: nothing is sent again"
@@ -156,6 +185,25 @@ class Taking:
             return self._fail(stamp, too_bad, work, prepared)
         Outbox(self.base.kafka, self.base.journal, work.content).send(work.outlet)
         return self._put_away(stamp, work, prepared, None)
+
+    def _catalog(self) -> model.Catalog | None:
+        """Return the catalogue whose table each file of the watch is."""
+        catalogs = self.config.bundle.catalogs
+        return next((one for one in catalogs if one.catalog == self.watch.catalog), None)
+
+    def _check_catalog(self, work: _Work, catalog: model.Catalog) -> Prepared:
+        found = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
+        with_catalog(self.config, found)
+        return Prepared(len(found.items), 0)
+
+    def _take_catalog(self, stamp: Stamp, work: _Work, catalog: model.Catalog) -> FileReport:
+        """Put the items in force, also those of a content that was taken before."""
+        try:
+            found = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
+            self.base.apply_catalog(found)
+        except UnreadableError as error:
+            return self._fail(stamp, str(error), work, None)
+        return self._put_away(stamp, work, Prepared(len(found.items), 0), None)
 
     def _fetch(self, stamp: Stamp, folder: str) -> _Work:
         """Copy the file into the home; return it with the digest of its content."""

@@ -7,6 +7,7 @@ import pytest
 from pipeline.adapters.config_files import ConfigError, load
 from pipeline.config.feeds import with_feed
 from pipeline.config.model import Bundle, PgpSecret
+from tests.support.ingest import written_configuration
 
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMYc2KN6GHkQ8dbOqhmJzqHRqmUuTQaMeMwYsfI0eWJo"
 _FOLDER = """watches:
@@ -133,3 +134,18 @@ def test_a_feed_brings_its_mapping_and_columns_add_to_it(tmp_path: Path) -> None
         "attribute:*": "traits.*",
         "attribute:emailAddress": "identifiers.email",
     }
+
+
+def test_watch_of_a_catalogue_names_one_and_maps_nothing(tmp_path: Path) -> None:
+    text = """watches:
+  - watch: goods
+    source: shop-files
+    folder: /srv/in
+    catalog: goods
+    kind: track
+"""
+    said = load(written_configuration(tmp_path / "config", text), {})
+    assert isinstance(said, list)
+    messages = " ".join(one.message for one in said)
+    assert "goods" in messages
+    assert "kind is for interactions" in messages

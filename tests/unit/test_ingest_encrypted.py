@@ -114,6 +114,7 @@ def test_watch_takes_encrypted_files_by_its_key(key: Tsk, tmp_path: Path) -> Non
         max_bytes=10_000,
         now_ms=lambda: 1_800_000_000_000,
         progress=lambda *_: None,
+        apply_catalog=lambda _: None,
     )
     for secret, state in ((PgpKey(str(key)), "done"), (None, "failed")):
         watcher = Watcher(

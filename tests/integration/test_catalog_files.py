@@ -1,0 +1,101 @@
+"""Tables of catalogues by files: put in force whole, or refused with their lines."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.compile import Configuration
+from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.codec import register
+from pipeline.home.topics import ensure_topics
+from pipeline.ingest.opening import watchers
+from pipeline.ingest.process import base_of, look_once
+from pipeline.ingest.taking import FileReport
+from pipeline.settings import Settings
+from pipeline.stack.configure import apply_folder
+from tests.support.ingest import written_configuration
+
+_WATCH = """watches:
+  - watch: goods
+    source: shop-files
+    folder: {folder}
+    pattern: "*.csv*"
+    ready: {{by: rename}}
+    catalog: goods
+"""
+_CAMPAIGN = """campaign: shop
+offers:
+  - offer: thing
+    value: 1
+    catalog: goods
+    treatments: [{treatment: tile, channel: web, placement: grid, content: {title: "{item.name}"}}]
+"""
+
+
+@pytest.fixture
+def inbox(settings: Settings, tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    config = written_configuration(tmp_path / "config", _WATCH.format(folder=folder))
+    (config / "channels.yaml").write_text("channels: [{name: web, placements: [grid]}]\n")
+    for name in ("catalogs", "campaigns"):
+        (config / name).mkdir()
+    (config / "catalogs" / "goods.yaml").write_text(
+        "catalog: goods\ntable: goods.csv\ncolumns: {id: sku, price: price}\n"
+    )
+    (config / "campaigns" / "shop.yaml").write_text(_CAMPAIGN)
+    (config / "goods.csv").write_text("sku,name,price\nold,Old,1\n")
+    ensure_topics(settings, ())
+    register(settings, ())
+    apply_folder(settings, config, lambda _: None)
+    return folder
+
+
+def _applied(settings: Settings) -> Configuration:
+    found = applied_configuration(settings)
+    assert found is not None
+    return found
+
+
+def _look(settings: Settings, *, check: bool = False) -> list[FileReport]:
+    config = _applied(settings)
+    watches = watchers(config, base_of(settings, lambda *_: None), {})
+    if check:
+        return [report for one in watches for report in one.check(config)]
+    return list(look_once(watches, config))
+
+
+def _items(settings: Settings) -> dict[str, float | None]:
+    [catalog] = _applied(settings).bundle.catalogs
+    return {one.id: one.value for one in catalog.items}
+
+
+def test_table_replaces_the_items_and_may_come_again(settings: Settings, inbox: Path) -> None:
+    first, second = "sku,name,price\na,Lamp,5\nb,Rug,7\n", "sku,name,price\nc,Vase,9\n"
+    before = _applied(settings).digest
+    assert _items(settings) == {"old": 1.0}
+    for number, (text, items) in enumerate(
+        ((first, {"a": 5.0, "b": 7.0}), (second, {"c": 9.0}), (first, {"a": 5.0, "b": 7.0}))
+    ):
+        (inbox / f"goods-{number}.csv").write_text(text)
+        [checked] = _look(settings, check=True)
+        [report] = _look(settings)
+        assert (checked.rows, report.rows) == (len(items), len(items))
+        assert (report.state, report.reason) == ("done", None)
+        assert _items(settings) == items
+    assert _applied(settings).digest != before
+    assert sorted(one.name for one in inbox.iterdir()) == ["done"]
+
+
+def test_table_with_a_fault_changes_nothing_and_names_its_line(
+    settings: Settings, inbox: Path
+) -> None:
+    before = _applied(settings).digest
+    (inbox / "goods.csv").write_text("sku,name,price\na,Lamp,5\na,Rug,x\nb,Vase,-1\n")
+    [report] = _look(settings)
+    assert report.state == "failed"
+    assert "it is no table of goods: line 3: sku 'a' is on line 2 too" in str(report.reason)
+    assert "line 4" in str(report.reason)
+    assert _applied(settings).digest == before
+    reason = (inbox / "failed" / "goods.csv.reason.txt").read_text()
+    assert "line 3" in reason
