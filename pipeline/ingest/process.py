@@ -20,7 +20,7 @@ from pipeline.home.codec import open_codec
 from pipeline.ingest.catalog_files import catalog_applier
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.opening import watchers
-from pipeline.ingest.taking import Base, FileReport, Progress
+from pipeline.ingest.taking import Base, FileReport, Progress, remove_leftovers
 from pipeline.ingest.watcher import Watcher
 from pipeline.settings import Settings
 
@@ -80,7 +80,9 @@ def run(settings: Settings) -> None:
     ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
     announce(settings.home, NAME, "ready", ports)
     try:
-        _follow(log, base_of(settings, lambda *_: None), stopped)
+        base = base_of(settings, lambda *_: None)
+        remove_leftovers(base)
+        _follow(log, base, stopped)
         announce(settings.home, NAME, "stopping", ports)
     finally:
         log.stop()

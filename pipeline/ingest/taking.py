@@ -350,6 +350,13 @@ class Taking:
         return f"{self.place.label}/{stamp.name}"
 
 
+def remove_leftovers(base: Base) -> None:
+    """Remove what a kill has left in the home of files that were taken to their end."""
+    for work in (base.folder / _TAKEN).glob("*"):
+        if base.journal.find_taken(work.name) is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
 def _digest_of(file: Path) -> str:
     digest = blake2b(digest_size=_DIGEST_BYTES)
     with file.open("rb") as source:

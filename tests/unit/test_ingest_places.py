@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.ingest.journal import Journal, SendProgress, Stamp
 from pipeline.ingest.places import DeniedError, PlaceError, fits, opened_folder
 from pipeline.ingest.readiness import FileReadiness
+from pipeline.ingest.taking import Base, remove_leftovers
 
 
 def never(_: Stamp) -> float:
@@ -80,3 +82,24 @@ def test_the_journal_knows_after_a_restart(tmp_path: Path) -> None:
     Journal(tmp_path).leave("w", Stamp("a", 1, 2))
     assert Journal(tmp_path).is_left("w", Stamp("a", 1, 2))
     assert not Journal(tmp_path).is_left("w", Stamp("a", 1, 3))
+
+
+def test_what_a_kill_left_of_a_taken_file_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for content in ("taken", "half-sent"):
+        (tmp_path / "files" / content).mkdir(parents=True)
+        (tmp_path / "files" / content / "source").write_text("x")
+        journal.record(content, SendProgress(7))
+    journal.finish("taken", "a.csv", 5, 1)
+    base = Base(
+        folder=tmp_path,
+        journal=journal,
+        kafka={},
+        codec=Codec(recorded_versions()),
+        max_bytes=10_000,
+        now_ms=lambda: 1,
+        progress=lambda *_: None,
+        apply_catalog=lambda _: None,
+    )
+    remove_leftovers(base)
+    assert [one.name for one in (tmp_path / "files").iterdir()] == ["half-sent"]
