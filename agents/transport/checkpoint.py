@@ -43,7 +43,7 @@ class Checkpointed(Protocol):
         ...
 
     def persist(self, next_offsets: Mapping[int, int]) -> None:
-        """Put them on disk; `next_offsets` maps partitions to changelog offsets."""
+        """Write that set to disk; `next_offsets` maps partitions to changelog offsets."""
         ...
 
 

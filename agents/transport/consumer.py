@@ -388,7 +388,7 @@ class Consumer(BaseConsumer):
         self._reassign()
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Read these partitions again, from the agents' positions."""
+        """Resume reading the partitions, from the agents' positions."""
         super().resume_partitions(ensure_TPset(tps))
         self._reassign()
 

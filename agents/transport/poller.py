@@ -131,7 +131,7 @@ class Poller(threading.Thread):
     # -- called in the event loop
 
     def assign(self, version: int, positions: Mapping[TP, int]) -> None:
-        """Read these partitions from these offsets; batches carry `version` from then on.
+        """Read partitions from the offsets `positions`; batches carry `version` from then on.
 
         Offsets must be real ones, not logical ones such as "the beginning": librdkafka would have
         to look that up, would ask again half a second after a late answer, and would then seek

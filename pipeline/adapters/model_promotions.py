@@ -55,7 +55,7 @@ class Promotions:
             os.fsync(file.fileno())
 
     def every(self) -> Iterator[Promotion]:
-        """Yield all of them, the oldest first; lines that a crash cut off are left out."""
+        """Yield all promotions, the oldest first; lines that a crash cut off are left out."""
         if not self._file.exists():
             return
         for line in self._file.read_bytes().splitlines():

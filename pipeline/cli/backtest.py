@@ -28,7 +28,7 @@ def run(
         typer.Option(
             "--input",
             metavar="FILE_OR_DIR",
-            help="What `kairos send` reads, or what `kairos replay --topic interactions` wrote; "
+            help="File for `kairos send`, or that `kairos replay --topic interactions` wrote; "
             "of a folder all files, but those named .x or _x.",
         ),
     ],
@@ -48,7 +48,7 @@ def run(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="Whose records they are, as for `kairos send`. Default: `file`."),
+        typer.Option(help="Source of the records, as for `kairos send`. Default: `file`."),
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -50,7 +50,7 @@ def validate(folder: Folder, json: JsonOption = False) -> None:
 @app.command()
 def apply(
     folder: Folder,
-    by: Annotated[str, typer.Option(help="Who applies it.")] = getpass.getuser(),
+    by: Annotated[str, typer.Option(help="Name of the person who applies it.")] = getpass.getuser(),
     evaluate: Annotated[
         bool, typer.Option(help="Evaluate all profiles anew, beside the stream.")
     ] = True,

@@ -43,7 +43,7 @@ def list_tasks(
 @app.command()
 def take(
     task_id: _Id,
-    by: Annotated[str, typer.Option(help="Who takes it.")],
+    by: Annotated[str, typer.Option(help="Name of the person who takes it.")],
     channel: _Channel = "call",
     json: JsonOption = False,
 ) -> None:
@@ -60,7 +60,7 @@ def take(
 @app.command()
 def done(
     task_id: _Id,
-    result: Annotated[DeskResult, typer.Option(help="How it went.")],
+    result: Annotated[DeskResult, typer.Option(help="Result of the task.")],
     channel: _Channel = "call",
     json: JsonOption = False,
 ) -> None:

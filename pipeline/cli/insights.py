@@ -79,7 +79,7 @@ def attribution(  # noqa: PLR0913 - a command's options
     only: Annotated[
         str | None, typer.Option(help=f"Only touches that were {', '.join(SEEN)}.")
     ] = None,
-    lookback: Annotated[str, typer.Option(help="How long a touch may get credit.")] = "30d",
+    lookback: Annotated[str, typer.Option(help="Time for which a touch may get credit.")] = "30d",
     session: Annotated[
         str | None,
         typer.Option(help="A touch that repeats the one before within this time is none."),
@@ -88,7 +88,7 @@ def attribution(  # noqa: PLR0913 - a command's options
     since: Annotated[
         str | None,
         typer.Option(
-            help="When the table begins; a conversion that looks back further is left out."
+            help="Beginning of the table; a conversion that looks back further is left out."
         ),
     ] = None,
     until: UntilOption = None,

@@ -24,7 +24,7 @@ def decisions(  # noqa: PLR0913 - a command's options
         Path,
         typer.Option(
             metavar="DIR",
-            help="What `kairos replay` wrote: DIR/decisions, by segment DIR/interactions.segmented "
+            help="Folder of `kairos replay`: DIR/decisions, by segment DIR/interactions.segmented "
             "too. With Spark also tables:NAMESPACE of a catalog, as Iceberg's sink writes them.",
         ),
     ],

@@ -52,7 +52,7 @@ def journeys(  # noqa: PLR0913 - a command's options
     early: Annotated[
         str | None,
         typer.Option(
-            help="How long from its beginning on a case is looked at for what goes with "
+            help="Time from its beginning in which a case is examined for what goes with "
             "conversion; default: a tenth of the goal's window."
         ),
     ] = None,

@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 _T = TypeVar("_T")
 
 UntilOption: TypeAlias = Annotated[
-    str | None, typer.Option(help="When the table ends; default: with its last row.")
+    str | None, typer.Option(help="End of the table; default: its last row.")
 ]
 TimezoneOption: TypeAlias = Annotated[
     str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
@@ -45,7 +45,7 @@ SinceOption: TypeAlias = Annotated[
 ]
 GoalWorthOption: TypeAlias = Annotated[
     float | None,
-    typer.Option(min=0, max=MOST_AMOUNT, help="What reaching the goal once is worth."),
+    typer.Option(min=0, max=MOST_AMOUNT, help="Value of reaching the goal once."),
 ]
 LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(Language)))]
 

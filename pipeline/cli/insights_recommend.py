@@ -61,21 +61,21 @@ def recommendations(  # noqa: PLR0913 - a command's options
         Path | None,
         typer.Option(help="YAML of the journey; without it a step is the name of an event."),
     ] = None,
-    within: Annotated[str, typer.Option(help="How long a prompt is followed.")] = "3d",
+    within: Annotated[str, typer.Option(help="Time for which a prompt is followed.")] = "3d",
     value: Annotated[
-        float, typer.Option(min=0, max=MOST_AMOUNT, help="What reaching a step is worth.")
+        float, typer.Option(min=0, max=MOST_AMOUNT, help="Value of reaching a step.")
     ] = 1.0,
     cost: Annotated[
-        list[str] | None, typer.Option(metavar="CHANNEL=AMOUNT", help="What a message costs.")
+        list[str] | None, typer.Option(metavar="CHANNEL=AMOUNT", help="Cost of a message.")
     ] = None,
     day_cost: Annotated[
-        float, typer.Option(min=0, max=MOST_AMOUNT, help="What a day of delay costs.")
+        float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of a day of delay.")
     ] = 0.0,
     opt_out: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Event that is an opt-out.")
     ] = None,
     opt_out_cost: Annotated[
-        float, typer.Option(min=0, max=MOST_AMOUNT, help="What an opt-out costs.")
+        float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of an opt-out.")
     ] = 0.0,
     adjust: Annotated[
         list[str] | None,

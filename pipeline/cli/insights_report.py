@@ -53,7 +53,7 @@ def report(  # noqa: PLR0913 - a command's options
     ] = None,
     recommendations: Annotated[
         Path | None,
-        typer.Option(help="What `kairos insights recommend --json` printed, to be shown too."),
+        typer.Option(help="Output of `kairos insights recommend --json`, to be shown too."),
     ] = None,
     worth: GoalWorthOption = None,
     since: SinceOption = None,

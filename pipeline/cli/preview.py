@@ -43,7 +43,7 @@ _OWN = Source(name="preview", channel="web", write_key="no key: nobody sends by 
 def run(
     who: Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")],
     channel: Annotated[
-        str | None, typer.Option(help="Where the customer is; its placements ask.")
+        str | None, typer.Option(help="Channel of the customer; its placements ask.")
     ] = None,
     placement: Annotated[
         list[str] | None, typer.Option(help="A placement that asks; may be given several times.")
@@ -53,7 +53,7 @@ def run(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="What happens: a record as `kairos send` reads it. Without one, something that "
+            help="Interaction, as `kairos send` reads it. Without one, something that "
             "triggers nothing.",
         ),
     ] = None,

@@ -42,8 +42,8 @@ def run(  # noqa: PLR0913 - one for each option
     source: Annotated[
         str | None,
         typer.Option(
-            help="Whose records they are, by name in sources.yaml, where they do not say so "
-            "themselves (`source` and `channel`, or `writeKey`). Default: a source `file`."
+            help="Source, by name in sources.yaml, of records that do not name theirs "
+            "(`source` and `channel`, or `writeKey`). Default: a source `file`."
         ),
     ] = None,
     key: Annotated[
@@ -55,7 +55,7 @@ def run(  # noqa: PLR0913 - one for each option
     ] = None,
     file_id: Annotated[
         str | None,
-        typer.Option(help="What the file is called for its rows' identity. Default: its path."),
+        typer.Option(help="Name of the file for its rows' identity. Default: its path."),
     ] = None,
     encoding: Annotated[
         str | None,

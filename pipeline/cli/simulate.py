@@ -25,8 +25,8 @@ def worlds() -> None:
 
 @app.command()
 def bank(  # noqa: PLR0913 - one for each option
-    customers: Annotated[int, typer.Option(min=1, max=MOST_CUSTOMERS, help="How many people.")],
-    days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="How long they are followed.")],
+    customers: Annotated[int, typer.Option(min=1, max=MOST_CUSTOMERS, help="Number of people.")],
+    days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="Length of the world.")],
     seed: Annotated[int, typer.Option(min=0, help="Chooses everything about them.")] = 7,
     folder: Annotated[
         Path | None,

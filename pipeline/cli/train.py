@@ -34,7 +34,7 @@ SegmentedOption = Annotated[
     typer.Option(
         "--interactions",
         metavar="DIR",
-        help="What `kairos replay --topic interactions.segmented` wrote.",
+        help="Folder of `kairos replay --topic interactions.segmented`.",
     ),
 ]
 WindowOption = Annotated[str, typer.Option(help="Time within which the goal must come.")]
@@ -51,7 +51,7 @@ ExcludeOption = Annotated[
 def propensity(  # noqa: PLR0913 - a command's options
     name: Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")],
     decisions: Annotated[
-        Path, typer.Option(metavar="DIR", help="What `kairos replay --topic decisions` wrote.")
+        Path, typer.Option(metavar="DIR", help="Folder of `kairos replay --topic decisions`.")
     ],
     interactions: SegmentedOption,
     goal: Annotated[str, typer.Option(help=f"Outcome to predict: {', '.join(_OUTCOMES)}.")] = (

@@ -101,7 +101,7 @@ class Arbitration:
             self.choices.append(Choice(placement, lineup.channel))
 
     def send(self, lineup: Lineup) -> None:
-        """Fill the channels of those that a trigger fires."""
+        """Fill the channels of the treatments that a trigger fires."""
         self.contend(lineup.ranked)
 
     def contend(self, ranked: Iterable[Priced]) -> None:

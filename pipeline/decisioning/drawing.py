@@ -47,7 +47,7 @@ class Drawing:
             self.made.choices.append(places.nothing.of(Choice(placement, lineup.channel)))
 
     def send(self, lineup: Lineup) -> None:
-        """Fill the channels of those that a trigger fires."""
+        """Fill the channels of the treatments that a trigger fires."""
         ranked = lineup.ranked
         self.made.contend([one for one in ranked if one.candidate.transactional])
         pool = [one for one in ranked if not one.candidate.transactional]
@@ -88,7 +88,7 @@ class _Places:
         return not last and bool(self.open)
 
     def _hold_back(self, slot: str, key: str) -> None:
-        """Note those that a constraint holds back, and leave them out."""
+        """Note the candidates that a constraint holds back, and leave them out."""
         self.made.refresh()
         standing = self.made.standing
         for index in tuple(self.open):
@@ -140,7 +140,7 @@ class _Places:
     def _note_all(
         self, slot: str, key: str, fate: str, offer: tuple[str, str] | None = None
     ) -> None:
-        """Note the fate of all that are left, or of those of one offer."""
+        """Note the fate of all candidates that are left, or of the ones of one offer."""
         leaving, staying = self.open, []
         if offer is not None:
             leaving = [one for one in self.open if _offer(self.pool[one].candidate) == offer]

@@ -129,5 +129,5 @@ def manifest_from(data: bytes) -> ModelManifest | str:
 
 
 def manifest_bytes(manifest: ModelManifest) -> bytes:
-    """Return its file's content."""
+    """Return the content of the manifest's file."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

@@ -53,7 +53,7 @@ def awaited_identifiers(
 
 
 def drop_answered(waiting: Mapping[str, int], known: Belongings, change: Control) -> dict[str, int]:
-    """Return those still `waiting` after a `join` or `leave`; `known`: belongings after it."""
+    """Return the identifiers still `waiting` after a `join` or `leave`, with `known` after that."""
     void_until = change.until or 0 if change.version < 0 else -1
     return {
         name: at

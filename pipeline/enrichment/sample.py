@@ -42,7 +42,7 @@ def merge(a: Sample, b: Sample, clock: int) -> Sample:
 
 
 def prune(sample: Sample, floor: int) -> Sample:
-    """Return those after `floor` (ms) alone."""
+    """Return the values after `floor` (ms) alone."""
     if min(sample.ats.values(), default=floor + 1) > floor:
         return sample
     ats = {hashed: at for hashed, at in sample.ats.items() if at > floor}

@@ -1,4 +1,4 @@
-"""A set of texts; of many, the 100 latest."""
+"""Set of texts; of many, the 100 latest."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ def merge(a: Terms, b: Terms) -> Terms:
 
 
 def prune(terms: Terms, floor: int) -> Terms:
-    """Return those after `floor` (ms) alone."""
+    """Return the texts after `floor` (ms) alone."""
     if min(terms.ats.values(), default=floor + 1) > floor:
         return terms
     return Terms({text: at for text, at in terms.ats.items() if at > floor})

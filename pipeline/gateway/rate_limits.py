@@ -13,8 +13,8 @@ from pipeline.config.model import Source
 from pipeline.intake.refusal import Refusal
 
 _PUBLIC: Final = 6_000
-"""Requests of a minute with a public key, for a source that does not say: an office or a mobile
-operator whose customers share an address makes fewer."""
+"""Default of a source with a public key, in requests a minute: an office or a mobile operator whose
+customers share an address makes fewer."""
 
 _LONGEST_WAIT_S: Final = 60
 _NETWORK_BITS: Final = 64

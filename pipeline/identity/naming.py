@@ -22,8 +22,9 @@ _NO_ID: Final = DeadLetter(
 _PAIR_AND_ANOTHER: Final = 3
 
 
-def unclear(interaction: Interaction) -> DeadLetter | None:
-    """Return why it cannot be told from others, or read; the gateway refuses such a one."""
+def refuse_unclear(interaction: Interaction) -> DeadLetter | None:
+    """Return the dead letter of an interaction without an id or with an ambiguous name; None for
+    others. The gateway refuses both."""
     if not interaction.event_id.strip():
         return _NO_ID
     name = ambiguous_name(interaction.properties, interaction.lists)

@@ -6,7 +6,7 @@ from pipeline.model.interaction import Identifier
 
 
 def unlink(one: Identifier, other: Identifier, at: int) -> IdentityChange:
-    """Take their link away, until it is shown by something that occurred after `at` (ms)."""
+    """Return the request to cut a link until evidence that occurred after `at` (ms)."""
     return IdentityChange(
         change_id=control_id(f"{one.key}/{other.key}", "unlink", str(at)),
         kind="unlink",

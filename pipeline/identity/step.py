@@ -28,7 +28,7 @@ from pipeline.identity.causes import RecordFactory, add_visited, profile_of
 from pipeline.identity.forgetting import orphans, without
 from pipeline.identity.linking import disconnect, hear, observe, rejoin, release
 from pipeline.identity.mapping import apply_mappings
-from pipeline.identity.naming import ambiguous_alias, rank_identifiers, unclear
+from pipeline.identity.naming import ambiguous_alias, rank_identifiers, refuse_unclear
 from pipeline.identity.ownership import current_shard, displaced_adoptions, displaced_shards
 from pipeline.identity.state import IdentityState, Placement
 from pipeline.model import topics
@@ -59,7 +59,7 @@ def step(
 def _interaction(
     key: str, interaction: Interaction, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    checked = unclear(interaction) or _in_time(interaction, rules.config)
+    checked = refuse_unclear(interaction) or _in_time(interaction, rules.config)
     if isinstance(checked, DeadLetter):
         return checked
     names = rank_identifiers(checked, rules.config)

@@ -71,7 +71,7 @@ class WatchedPlace(Protocol):
 
 
 def fits(name: str, pattern: str, excludes: tuple[str, ...]) -> bool:
-    """Return whether a file is one of those that are watched for."""
+    """Return whether a file is watched for."""
     return fnmatch.fnmatchcase(name, pattern) and not any(
         fnmatch.fnmatchcase(name, one) for one in (*_TEMPORARY, *excludes)
     )
@@ -85,7 +85,7 @@ class LocalFolder:
         self._folder = folder
 
     def files(self) -> list[Stamp]:
-        """Return its regular files only: a link may lead anywhere."""
+        """Return the regular files of the place only: a link may lead anywhere."""
         with _as_place_errors(self._folder):
             return [
                 Stamp(one.name, found.st_size, found.st_mtime_ns)

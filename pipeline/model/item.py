@@ -19,7 +19,7 @@ class ItemValues(Struct, frozen=True, cache_hash=True):
         return cls(tuple(sorted(attributes.items())), starts)
 
     def numbers(self) -> dict[str, float]:
-        """Return those that are numbers."""
+        """Return the values that are numbers."""
         return {name: one for name, one in self.values if not isinstance(one, str)}
 
     def texts(self) -> dict[str, str]:

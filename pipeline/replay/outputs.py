@@ -93,7 +93,7 @@ class OutputTables:
         self._open.__exit__(kind, error, traceback)
 
     def take(self, emits: Iterable[Emit]) -> None:
-        """Write those of the records that one of the tables has."""
+        """Write the records that belong in one of the tables."""
         members: dict[tuple[str, str], tuple[str, ...]] = {}
         for record in (emit.value for emit in emits):
             match record:

@@ -81,7 +81,7 @@ class Replayed:
         return 0 if end is None else int(end)
 
     def examples(self, goal: MessageGoal) -> Iterator[Example]:
-        """Yield those of which it is known whether they reached the goal, in the order of time.
+        """Yield the examples whose window is over, in the order of time.
 
         Left out are messages that bounced or expired, and outcomes that a bot caused.
         """

@@ -33,13 +33,13 @@ _ALL = "floor,faust,quix,trivial,trivial:4,demo,demo:4,large,large:4"
 SystemsOption = Annotated[
     str,
     typer.Option(
-        help="Which, separated by commas; `:4` in four processes. "
+        help="Systems, separated by commas; `:4` in four processes. "
         + "; ".join(f"{name}: {what}" for name, what in ABOUT.items())
     ),
 ]
 PartitionsOption = Annotated[int, typer.Option(min=1, help="Partitions of every topic.")]
-RepeatsOption = Annotated[int, typer.Option(min=1, help="How often everything is measured.")]
-SecondsOption = Annotated[float, typer.Option(min=1, help="How long each is measured.")]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Measurements of everything.")]
+SecondsOption = Annotated[float, typer.Option(min=1, help="Seconds of each measurement.")]
 
 
 @app.command()
@@ -63,7 +63,7 @@ def latency(
 @app.command()
 def throughput(
     systems: SystemsOption = _ALL,
-    records: Annotated[int, typer.Option(min=100, help="How many are there at once.")] = 10_000,
+    records: Annotated[int, typer.Option(min=100, help="Records in the backlog.")] = 10_000,
     repeats: RepeatsOption = 3,
     partitions: PartitionsOption = 1,
     json: JsonOption = False,
@@ -152,7 +152,7 @@ def catalog(
 def recovery(
     rate: Annotated[int, typer.Option(min=1, help="Events a second meanwhile.")] = 100,
     repeats: RepeatsOption = 3,
-    profiles: Annotated[int, typer.Option(min=1, help="How many to rebuild.")] = 10_000,
+    profiles: Annotated[int, typer.Option(min=1, help="Profiles to rebuild.")] = 10_000,
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
@@ -169,7 +169,7 @@ def recovery(
 @app.command()
 def state(
     system: Annotated[str, typer.Option(help="demo or large.")] = "demo",
-    profiles: Annotated[int, typer.Option(min=100, help="How many.")] = 100_000,
+    profiles: Annotated[int, typer.Option(min=100, help="Number of profiles.")] = 100_000,
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
@@ -184,7 +184,7 @@ def state(
 
 @app.command()
 def timers(
-    people: Annotated[int, typer.Option(min=10, help="How many fall due in each round.")] = 300,
+    people: Annotated[int, typer.Option(min=10, help="People who fall due in each round.")] = 300,
     seconds: SecondsOption = 10.0,
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
@@ -199,7 +199,7 @@ def timers(
 
 @app.command()
 def apply(
-    profiles: Annotated[int, typer.Option(min=100, help="How many there are.")] = 20_000,
+    profiles: Annotated[int, typer.Option(min=100, help="Number of profiles.")] = 20_000,
     rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 100,
     seconds: SecondsOption = 15.0,
     partitions: PartitionsOption = 4,
@@ -231,7 +231,7 @@ def ingest(
 
 @app.command()
 def insights(
-    journeys: Annotated[int, typer.Option(min=100, help="How many, of 4 touches.")] = 1_800_000,
+    journeys: Annotated[int, typer.Option(min=100, help="Journeys, of 4 touches.")] = 1_800_000,
     threads: Annotated[int, typer.Option(min=1, help="Of DuckDB.")] = 2,
     repeats: RepeatsOption = 3,
     peer: Annotated[

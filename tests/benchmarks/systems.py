@@ -127,7 +127,7 @@ def worker_programs(rig: Rig, processes: int) -> Iterator[Program]:
 
 
 def apply_bundle(settings: Settings, bundle: Bundle) -> None:
-    """Put it in force, with the topics that it needs."""
+    """Put the bundle in force, with the topics that it needs."""
     ensure_topics(settings, [channel.name for channel in bundle.channels.channels])
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
         log.apply(bundle, "bench")

@@ -70,7 +70,7 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
         one = reading(**narrow)
         await one.app.start()
         await one.until(lambda one: len(one.seen) == 1)
-        await asyncio.sleep(_AT_REST_S)  # what can be read ahead is
+        await asyncio.sleep(_AT_REST_S)  # until nothing more can be prefetched
         one.consumer.pause_partitions([TP(source, _PAUSED)])
         one.go.set()
         await one.until(lambda one: len(one.offsets_of(_OTHER)) == _MANY)
@@ -83,7 +83,7 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
         return one, had
 
     one, had = asyncio.run(read())
-    assert had <= 1 + BUFFER + 1  # in its hands, in its buffer, and on the way there
+    assert had <= 1 + BUFFER + 1  # in process, in the buffer, and in flight between
     for partition in (_PAUSED, _OTHER):
         assert one.offsets_of(partition) == list(range(_MANY))
     assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_MANY] * 2
@@ -117,5 +117,5 @@ def test_watermarks_are_those_of_the_broker(
 
 
 def _write(bootstrap: str, topic: str, count: int) -> None:
-    """Write so many records to each partition."""
+    """Write `count` records to each partition."""
     produce(bootstrap, topic, [(key, b"x") for key in _KEYS] * count)

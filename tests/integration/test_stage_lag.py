@@ -71,7 +71,7 @@ class _Transactions:
         self._producer.init_transactions(_PATIENCE_S)
 
     def write(self, records: int, *, commit: bool) -> None:
-        """Write so many records and a marker."""
+        """Write the records and a marker."""
         producer = self._producer
         producer.begin_transaction()
         for _ in range(records):

@@ -90,7 +90,7 @@ def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> l
 
 
 @given(segments(), streams(), st.sets(st.integers(1, _END)))
-def test_an_absence_changes_neither_what_is_told_nor_its_order(
+def test_an_absence_changes_neither_changes_of_segments_nor_their_order(
     made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
     # Looking at every moment, at some, and only once all is over.
@@ -146,7 +146,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
 
 @settings(max_examples=cases(30))
 @given(segments(), streams(), st.integers(0, 2**32 - 1))
-def test_workers_that_come_back_tell_what_would_have_been_told(
+def test_returning_workers_write_the_changes_of_an_undisturbed_run(
     made: tuple[model.Segment, ...], stream: list[Interaction], seed: int
 ) -> None:
     # The stages as processes that go on in any order, killed or not, and look at the end only.

@@ -135,6 +135,18 @@ def test_names_of_functions_are_no_bare_participles() -> None:
     assert wrong == []
 
 
+def test_descriptions_of_options_begin_with_a_noun() -> None:
+    wrong = [
+        f"{file}:{node.value.lineno}: {first}"
+        for file, tree in _modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "help"
+        if isinstance(node.value, ast.Constant)
+        if (first := _word(str(node.value.value))) in _RIDDLES | {"how"}
+    ]
+    assert wrong == []
+
+
 def test_loggers_have_one_idiom() -> None:
     wrong = [
         f"{file}:{node.lineno}: {ast.unparse(node)}"
