@@ -133,7 +133,7 @@ def _message(message: Any) -> Message:
 
 
 class _FaustPorts:
-    """The shell's ports on an app. Partition counts are equal for all inputs of a stage."""
+    """Shell's ports on an app. Partition counts are equal for all inputs of a stage."""
 
     def __init__(
         self, app: App, table: RawTable, apps: Sequence[App], rows_first: Callable[[], bool]

@@ -81,7 +81,7 @@ class AppOptions:
 
 
 class App(faust.App):
-    """A Faust app on our transport and store."""
+    """Faust app on our transport and store."""
 
     def __init__(self, name: str, options: AppOptions, **settings: Any) -> None:
         self.options = options

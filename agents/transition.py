@@ -41,7 +41,7 @@ class KeyedInput(Struct, frozen=True):
 
     @property
     def interaction(self) -> Interaction | None:
-        """The input, where it is an interaction from outside."""
+        """Input, where it is an interaction from outside."""
         record = self.given.record
         return record if isinstance(record, Interaction) else None
 

@@ -114,7 +114,7 @@ def _in_memory(_: Stage) -> MutableMapping[str, Any]:
 
 
 class Flow:
-    """The four stages without Kafka, for tests, previews and replays.
+    """Four stages without Kafka, for tests, previews and replays.
 
     States are in memory, or in the mapping that `rows` returns for a stage.
     """

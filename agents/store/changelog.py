@@ -31,7 +31,7 @@ class OffsetRange:
 
 
 class ChangelogReader:
-    """A consumer outside of any group; made for one restoration and closed after it."""
+    """Consumer outside of any group; made for one restoration and closed after it."""
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._consumer = Consumer(dict(settings))

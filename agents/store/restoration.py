@@ -127,7 +127,7 @@ class TableManager(BaseTableManager):
 
     @property
     def recovery(self) -> Restoration:  # type: ignore[override]
-        """The service that restores tables."""
+        """Service that restores tables."""
         if self._restoration is None:
             self._restoration = Restoration(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._restoration

@@ -78,7 +78,7 @@ class RawTable(faust.Table[bytes, bytes]):
 
     @property
     def owned_partitions(self) -> frozenset[int]:
-        """The partitions whose rows this worker has."""
+        """Partitions whose rows this worker has."""
         return frozenset(self._partition_stores)
 
     @cached_property

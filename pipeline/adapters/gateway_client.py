@@ -1,4 +1,4 @@
-"""A sender's side of the gateway: one write key, kept-alive connections."""
+"""Sender's side of the gateway: one write key, kept-alive connections."""
 
 import asyncio
 import time

@@ -41,7 +41,7 @@ _decode: Final = msgspec.json.Decoder(Promotion).decode
 
 
 class Promotions:
-    """The file of promotions in the folder of artifacts."""
+    """File of promotions in the folder of artifacts."""
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._file: Path = artifacts.folder / _FILE

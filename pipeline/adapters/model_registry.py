@@ -25,7 +25,7 @@ _TIMEOUT_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model's text and manifest as files."""
+    """Model's text and manifest as files."""
 
     text: Path
     manifest: Path

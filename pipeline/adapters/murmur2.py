@@ -1,4 +1,4 @@
-"""The partitioner of Java's client and of librdkafka's `murmur2_random`."""
+"""Partitioner of Java's client and of librdkafka's `murmur2_random`."""
 
 _MASK = 0xFFFFFFFF
 _SEED = 0x9747B28C

@@ -1,4 +1,4 @@
-"""The command `kairos`: one module of this package per command, imported when it is called."""
+"""Command `kairos`: one module of this package per command, imported when it is called."""
 
 import inspect
 import logging

@@ -16,7 +16,7 @@ _OF_A_STEP: Final = ("reached", "mandatory", "within", "prompts")
 
 @dataclass(frozen=True, slots=True)
 class _PlacedStep:
-    """A step with its path in the file and its stage; `names`: the only interactions by which it
+    """Step with its path in the file and its stage; `names`: the only interactions by which it
     is reached (None: there may be others)."""
 
     step: JourneyStep

@@ -68,7 +68,7 @@ SURE: Final = Odds()
 
 @dataclass(slots=True)
 class Arbitration:
-    """The slots of one decision, filled one after the other; each winner counts under the caps of
+    """Slots of one decision, filled one after the other; each winner counts under the caps of
     those after it (`unsettled`: it does not yet in `standing`).
 
     `spent`: tokens that winners take, by budget.

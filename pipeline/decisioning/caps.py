@@ -31,7 +31,7 @@ SUBJECT: Final[
 
 
 class Full(Struct, frozen=True):
-    """A cap and the subjects that it leaves no room for now; None: for none at all."""
+    """Cap and the subjects that it leaves no room for now; None: for none at all."""
 
     cap: CompiledCap
     subjects: frozenset[str | None] | None

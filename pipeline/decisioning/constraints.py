@@ -20,7 +20,7 @@ BUDGET: Final = "budget "
 
 
 class Standing(Struct, frozen=True):
-    """The constraints as they stand for one customer now. `open`: but for consent, nothing holds
+    """Constraints as they stand for one customer now. `open`: but for consent, nothing holds
     anything back. `funds`: None: budgets are not looked at."""
 
     rules: Constraints

@@ -1,4 +1,4 @@
-"""The engagement policy: which treatments may be said, now, and are good for the customer.
+"""Engagement policy: which treatments may be said, now, and are good for the customer.
 
 Every one that falls keeps the rule that felled it, as `stage/rule`. Constraints come after it.
 """
@@ -49,7 +49,7 @@ class Moment(Struct, frozen=True):
 
 
 class Objection(Struct, frozen=True):
-    """A rule that fells something, as it is recorded, and the stage that it belongs to."""
+    """Rule that fells something, as it is recorded, and the stage that it belongs to."""
 
     stage: int
     label: str

@@ -21,7 +21,7 @@ from pipeline.rules.propensities import Propensities
 
 
 class Vacancy(Struct, frozen=True):
-    """A `placement` that asked for at most `limit` different offers; None: all channels on which
+    """Slot: a `placement` that asked for at most `limit` different offers; None: all channels on which
     something may be sent. `channel`: of what says nothing."""
 
     placement: str | None

@@ -9,7 +9,7 @@ from pipeline.model.stages import Segmented
 
 
 class AwaitingAction(Struct, frozen=True):
-    """An action that is not sent before its address, `identifier`, which an interaction showed at
+    """Action that is not sent before its address, `identifier`, which an interaction showed at
     `shown_at` (ms), is confirmed to be the customer's."""
 
     identifier: str
@@ -33,7 +33,7 @@ class Deferral(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
-    """The contacts of one shard, oldest first; when (ms) its interactions last silenced what; and
+    """Contacts of one shard, oldest first; when (ms) its interactions last silenced what; and
     the holdouts that were drawn because of it, by name; and what is yet to be sent, or decided
     again."""
 

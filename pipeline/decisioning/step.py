@@ -1,4 +1,4 @@
-"""The decisioning stage: one row per profile; every interaction gets exactly one Decision.
+"""Decisioning stage: one row per profile; every interaction gets exactly one Decision.
 
 A slot is a placement that asked, or an outbound channel that a trigger opened. Placements are
 filled in their order, then what is sent.
@@ -89,13 +89,13 @@ class _Case(Struct, frozen=True):
 
     @property
     def interaction(self) -> Interaction:
-        """The interaction that is decided on."""
+        """Interaction that is decided on."""
         assert self.record.interaction is not None
         return self.record.interaction
 
     @property
     def identity(self) -> IdentitySection:
-        """The customer."""
+        """Customer."""
         return self.moment.identity
 
     @property

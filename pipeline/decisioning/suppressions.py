@@ -24,7 +24,7 @@ _EVERYTHING: Final = "all"
 
 
 class Silence(Struct, frozen=True):
-    """A suppression that is in force for `scope`, where what `per` says is one of `subjects`."""
+    """Suppression that is in force for `scope`, where what `per` says is one of `subjects`."""
 
     name: str
     scope: CompiledScope

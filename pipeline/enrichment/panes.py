@@ -1,4 +1,4 @@
-"""A window as cells by time: exact while interactions are few, by panes where they are many.
+"""Window as cells by time: exact while interactions are few, by panes where they are many.
 
 A pane is at most 1/60 of the window and begins at a multiple of its length. It keeps up to 8 cells,
 one per moment; beyond that it is one cell, which leaves the window with the pane's last moment.

@@ -27,7 +27,7 @@ for, and as many of the whole time for which late interactions may come."""
 
 
 class Mark(Struct, frozen=True, array_like=True, order=True):
-    """An interaction at `at` (ms) that fits some part: bit i for step i, the next for `without`."""
+    """Interaction at `at` (ms) that fits some part: bit i for step i, the next for `without`."""
 
     at: int
     event_id: str

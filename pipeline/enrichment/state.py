@@ -15,7 +15,7 @@ from pipeline.model.shards import Shards
 
 
 class Value(Struct, frozen=True, array_like=True, tag=0):
-    """A value with the interaction that gave it."""
+    """Value with the interaction that gave it."""
 
     value: Known
     occurred_at: int
@@ -23,7 +23,7 @@ class Value(Struct, frozen=True, array_like=True, tag=0):
 
 
 class Big(Struct, frozen=True, array_like=True, tag=4):
-    """A sum in millionths that 64 bits cannot hold, in hexadecimal: sums are exact whatever comes,
+    """Sum in millionths that 64 bits cannot hold, in hexadecimal: sums are exact whatever comes,
     so that the order in which it comes does not matter."""
 
     digits: str
@@ -35,7 +35,7 @@ the first or latest one."""
 
 
 class Panes(Struct, frozen=True, array_like=True, tag=1):
-    """A window's cells by time (ms, ascending); see `panes.py`. `whole`: those of `ats` whose cell
+    """Window's cells by time (ms, ascending); see `panes.py`. `whole`: those of `ats` whose cell
     stands for its whole pane."""
 
     ats: tuple[int, ...]
@@ -52,7 +52,7 @@ class Sample(Struct, frozen=True, array_like=True, tag=2):
 
 
 class Terms(Struct, frozen=True, array_like=True, tag=3):
-    """A set of texts, each with its latest time (ms)."""
+    """Set of texts, each with its latest time (ms)."""
 
     ats: dict[str, int]
 
@@ -74,7 +74,7 @@ class Backfill(Struct, frozen=True, array_like=True):
 
 
 class Span(Struct, frozen=True, array_like=True, order=True):
-    """A session so far: first and last interaction, ms, both inclusive."""
+    """Session so far: first and last interaction, ms, both inclusive."""
 
     first: int
     last: int

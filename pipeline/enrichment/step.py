@@ -1,4 +1,4 @@
-"""The enrichment stage: one row per profile; every change is told onward and as a snapshot."""
+"""Enrichment stage: one row per profile; every change is told onward and as a snapshot."""
 
 from functools import partial
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""The profile as others see it at a moment: its shards read as one."""
+"""Profile as others see it at a moment: its shards read as one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain

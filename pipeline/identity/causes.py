@@ -1,4 +1,4 @@
-"""The records that follow from one input of one row, each with an id derived from the input's."""
+"""Records that follow from one input of one row, each with an id derived from the input's."""
 
 from typing import Final, Literal
 

@@ -8,7 +8,7 @@ from pipeline.model.identity import Evidence
 
 
 class Parent(Struct, frozen=True, array_like=True):
-    """A stronger identifier; `root` as it last told, which was its `version`-th.
+    """Stronger identifier; `root` as it last told, which was its `version`-th.
 
     `evidence` None: none counts, be it that its top came before the link that shows why it is a
     parent, or that the link was taken away.
@@ -20,7 +20,7 @@ class Parent(Struct, frozen=True, array_like=True):
 
 
 class Child(Struct, frozen=True, array_like=True):
-    """A weaker identifier seen together with this one.
+    """Weaker identifier seen together with this one.
 
     `seen` is the latest evidence, `told` the latest that was sent to it. While the child follows,
     newer evidence changes nothing for it and stays here; when it follows somebody else it says
@@ -35,7 +35,7 @@ class Child(Struct, frozen=True, array_like=True):
 
 
 class Claim(Struct, frozen=True, array_like=True):
-    """A parent, and when (ms) the evidence occurred by which it claims: a cut from then on voids
+    """Parent, and when (ms) the evidence occurred by which it claims: a cut from then on voids
     the claim."""
 
     parent: str

@@ -1,4 +1,4 @@
-"""The identity stage: one row per identifier, changed by what is keyed by that identifier.
+"""Identity stage: one row per identifier, changed by what is keyed by that identifier.
 
 An interaction is processed in the row of its strongest identifier and goes on at once under that
 row's root. Everything between rows travels as a record on `identities`, so that each row has one

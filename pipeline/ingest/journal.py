@@ -34,7 +34,7 @@ _BUSY_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A file as a listing shows it: another size or time is another file. `mtime` in the unit of
+    """File as a listing shows it: another size or time is another file. `mtime` in the unit of
     its place."""
 
     name: str
@@ -44,7 +44,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A file that was taken to its end."""
+    """File that was taken to its end."""
 
     name: str
     rows: int

@@ -78,7 +78,7 @@ def fits(name: str, pattern: str, excludes: tuple[str, ...]) -> bool:
 
 
 class LocalFolder:
-    """A folder of this machine, locked against other watchers on it."""
+    """Folder of this machine, locked against other watchers on it."""
 
     def __init__(self, folder: Path) -> None:
         self.label = str(folder)

@@ -1,4 +1,4 @@
-"""A folder on an SFTP server, whose host key is the pinned one."""
+"""Folder on an SFTP server, whose host key is the pinned one."""
 
 import asyncio
 import errno

@@ -103,7 +103,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The folder in which a file is worked on; `content`: the name of its content and mapping in
+    """Folder in which a file is worked on; `content`: the name of its content and mapping in
     the journal; `name`: the file's, unpacked."""
 
     content: str
@@ -129,7 +129,7 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """The files of one watch (with its feed) in an open place."""
+    """Files of one watch (with its feed) in an open place."""
 
     watch: model.Watch
     base: Base

@@ -54,7 +54,7 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scanned:
-    """A series with its anomalies, and the baseline that leaves them out."""
+    """Series with its anomalies, and the baseline that leaves them out."""
 
     series: DailySeries
     baseline: Baseline

@@ -22,7 +22,7 @@ _PROPERTIES: Final[tuple[tuple[Literal["event", "channel"], str], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """A property that goes with an outcome; `after`: the step at which cases are looked at (None:
+    """Property that goes with an outcome; `after`: the step at which cases are looked at (None:
     early in the journey)."""
 
     outcome: Literal["conversion", "drop-off"]
@@ -34,7 +34,7 @@ class Association:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A property and an outcome whose table is counted."""
+    """Property and an outcome whose table is counted."""
 
     outcome: Literal["conversion", "drop-off"]
     after: str | None

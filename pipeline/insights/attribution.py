@@ -83,7 +83,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """A model prepared for certain paths: `credit` takes them seen other numbers of times, for
+    """Model prepared for certain paths: `credit` takes them seen other numbers of times, for
     only what counts change is done again; `effort` is about how many steps that takes."""
 
     credit: Callable[[PathCounts], Credits]

@@ -24,7 +24,7 @@ _DAY_US: Final = 86_400_000_000
 
 @dataclass(frozen=True, slots=True)
 class _FollowedCase:
-    """A case whose follow-up is over; times in µs, `first` by the number of the step."""
+    """Case whose follow-up is over; times in µs, `first` by the number of the step."""
 
     number: int
     first: Mapping[int, int]

@@ -121,7 +121,7 @@ class ChoiceProposal:
 
     @property
     def option(self) -> Option:
-        """The option, where it is one for all."""
+        """Option, where it is one for all."""
         return self.rows.options[self.by_stratum[0]]
 
 
@@ -138,7 +138,7 @@ class ChoiceSupport:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A proposal measured on the later customers."""
+    """Proposal measured on the later customers."""
 
     proposal: ChoiceProposal
     gain: Gain

@@ -8,7 +8,7 @@ from pipeline.insights.defined import DefinedCases, steps_named
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A distinct path of steps, and how well it fits the plan (from 0 to 1)."""
+    """Distinct path of steps, and how well it fits the plan (from 0 to 1)."""
 
     path: tuple[str, ...]
     cases: int

@@ -64,7 +64,7 @@ class Optionality:
 
 @dataclass(frozen=True, slots=True)
 class NeverWon:
-    """A treatment that never won a slot; `offer` is not known of one that no decision got so far
+    """Treatment that never won a slot; `offer` is not known of one that no decision got so far
     with. `mostly`: the rule that took it out most often."""
 
     treatment: str

@@ -33,7 +33,7 @@ _TABLE_HAS: Final = frozenset(("name", "channel"))
 
 @dataclass(frozen=True, slots=True)
 class VariantCases:
-    """A distinct path, numbers of its steps, with its cases by outcome."""
+    """Distinct path, numbers of its steps, with its cases by outcome."""
 
     path: tuple[int, ...]
     cases: int
@@ -44,7 +44,7 @@ class VariantCases:
 
 @dataclass(frozen=True, slots=True)
 class DefinedCases:
-    """The temporary table `outcomes` has a row per case: variant, begun, arm (the first that the
+    """Temporary table `outcomes` with a row per case: variant, begun, arm (the first that the
     table names, if any), channel (of its first event), times and channels (of its path), goal_at,
     left_at, closes (when its follow-up ends), outcome; times in µs. `unseen`: steps that no event
     reaches, each with what the table has instead."""

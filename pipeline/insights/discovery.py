@@ -47,7 +47,7 @@ class PathNode:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredPath:
-    """A whole path, as far as it is looked at; `complete`: whether it ended there."""
+    """Whole path, as far as it is looked at; `complete`: whether it ended there."""
 
     path: tuple[str, ...]
     complete: bool

@@ -1,4 +1,4 @@
-"""A table of events: case_id, occurred_at, name, and perhaps channel, event_id, and arm, to which
+"""Table of events: case_id, occurred_at, name, and perhaps channel, event_id, and arm, to which
 the case was assigned.
 
 Events of a case come in the order of their times; those at the same time in the order in which the
@@ -33,7 +33,7 @@ class EventOptions:
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """The view `events` (case_id, moment in µs, name, channel, arm, line) of an engine.
+    """View `events` (case_id, moment in µs, name, channel, arm, line) of an engine.
 
     `end`: when it ends, in µs; `repeated`: rows left out for an event_id seen before.
     """

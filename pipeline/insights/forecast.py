@@ -44,7 +44,7 @@ class BackTest:
 
 @dataclass(frozen=True, slots=True)
 class ForecastDay:
-    """A day (since 1970) with what is expected, and its interval of 90 %."""
+    """Day (since 1970) with what is expected, and its interval of 90 %."""
 
     day: int
     expected: float
@@ -54,7 +54,7 @@ class ForecastDay:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The next two weeks; `model` names what foretells best, `total` is the sum."""
+    """Next two weeks; `model` names what foretells best, `total` is the sum."""
 
     model: str
     days: tuple[ForecastDay, ...]

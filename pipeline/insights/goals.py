@@ -28,7 +28,7 @@ class CampaignGoal:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableGoal:
-    """A campaign whose goal cannot be told from interactions; `reason` says why."""
+    """Campaign whose goal cannot be told from interactions; `reason` says why."""
 
     campaign: str
     reason: str

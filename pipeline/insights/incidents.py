@@ -23,7 +23,7 @@ _RECENT_DAYS: Final = 56
 
 @dataclass(frozen=True, slots=True)
 class SeriesEvidence:
-    """A series that was off: `observed` where `expected` were expected, from `first_day` to
+    """Series that was off: `observed` where `expected` were expected, from `first_day` to
     `last_day` (inclusive; days since 1970). `channel` None: all of them together."""
 
     kind: SeriesKind

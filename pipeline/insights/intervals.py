@@ -91,7 +91,7 @@ class ArmSums:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A difference of means with its confidence sequence, None where the data are too few."""
+    """Difference of means with its confidence sequence, None where the data are too few."""
 
     value: float
     low: float | None

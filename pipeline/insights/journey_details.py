@@ -1,4 +1,4 @@
-"""A defined journey in depth: deviations, flows, time to convert, plan against actual path, and
+"""Defined journey in depth: deviations, flows, time to convert, plan against actual path, and
 what goes with conversion and drop-off.
 
 Everything is an association in what was observed. Comparisons are by landmark: groups are formed by
@@ -90,7 +90,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ArmComparison:
-    """An arm, as the table assigns it, against the `reference`."""
+    """Arm, as the table assigns it, against the `reference`."""
 
     arm: str
     reference: str

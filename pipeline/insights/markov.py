@@ -1,4 +1,4 @@
-"""The Markov model: how many conversions would be lost if a channel led nowhere.
+"""Markov model: how many conversions would be lost if a channel led nowhere.
 
 At order k a state is the window of the last k channels (a shorter path is one state), and
 consecutive identical states are one. Removing a channel sends every state that contains it to the
@@ -39,7 +39,7 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """The states of paths at one order, and the steps between them.
+    """States of paths at one order, and the steps between them.
 
     `first[i]` and `last[i]` are the states of path i (−1: it is empty); step j goes from `source`
     to `target` in the path `step_path`; `members` has a row per state and a column per channel.

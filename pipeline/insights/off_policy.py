@@ -56,7 +56,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean reward with its interval; None where the log does not carry it."""
+    """Mean reward with its interval; None where the log does not carry it."""
 
     value: float | None
     low: float | None

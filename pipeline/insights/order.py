@@ -1,4 +1,4 @@
-"""The order of a Markov model, chosen by how well it foretells journeys that it has not seen."""
+"""Order of a Markov model, chosen by how well it foretells journeys that it has not seen."""
 
 from typing import Final
 

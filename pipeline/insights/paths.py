@@ -32,7 +32,7 @@ class PathCounts:
 
     @property
     def owners(self) -> Ints:
-        """The path that each touch belongs to."""
+        """Path that each touch belongs to."""
         return np.repeat(np.arange(len(self.conversions)), self.lengths)
 
     def without_nulls(self) -> "PathCounts":

@@ -1,4 +1,4 @@
-"""A table of prompts, each with its result: the rows that recommendations are found in.
+"""Table of prompts, each with its result: the rows that recommendations are found in.
 
 A row is a time at which a message might be sent to move a case to its next step: by which channel
 (blank or `nothing`: none was), which message, and with which probability, where chance chose. What

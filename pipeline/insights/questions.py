@@ -1,4 +1,4 @@
-"""A question about attribution with all its settings, and its answer."""
+"""Question about attribution with all its settings, and its answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -52,7 +52,7 @@ class RecommendationQuestion:
 
 @dataclass(frozen=True, slots=True)
 class RecommendedChange:
-    """A recommended change, or a test of one. `gain`: worth of a time more than now; `per_month`:
+    """Recommended change, or a test of one. `gain`: worth of a time more than now; `per_month`:
     that, for as often as it came up in 30 days."""
 
     rank: int
@@ -99,7 +99,7 @@ class Recommendations:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A place with its grade and what was promised by the earlier customers."""
+    """Place with its grade and what was promised by the earlier customers."""
 
     rows: ChoiceRows
     grade: Grade

@@ -1,4 +1,4 @@
-"""The sentences of recommendations, in each language."""
+"""Sentences of recommendations, in each language."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias

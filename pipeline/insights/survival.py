@@ -28,7 +28,7 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
-    """A share with its interval of 95 %, None where the data carry none."""
+    """Share with its interval of 95 %, None where the data carry none."""
 
     share: float
     low: float | None
@@ -37,7 +37,7 @@ class Bounded:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """The share that has converted by a time, of `at_risk` cases still followed just before."""
+    """Share that has converted by a time, of `at_risk` cases still followed just before."""
 
     at_ms: int
     converted: Bounded

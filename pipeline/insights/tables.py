@@ -79,7 +79,7 @@ def _set_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that is read. Kinds: text; amount (a number from 0 to 1e15); number; share (a number
+    """Column that is read. Kinds: text; amount (a number from 0 to 1e15); number; share (a number
     from 0 to 1); time. A missing one that is not `required` is read as `default`."""
 
     name: str
@@ -94,7 +94,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file as a view of DuckDB, with the columns asked for in their types; times in µs. `place`:
+    """File as a view of DuckDB, with the columns asked for in their types; times in µs. `place`:
     where the row with a number (from 1) is."""
 
     name: str

@@ -62,7 +62,7 @@ def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
 
 @dataclass(slots=True)
 class _Pick:
-    """The steps of one stage picked from a place in the path on, after the best pick before it."""
+    """Steps of one stage picked from a place in the path on, after the best pick before it."""
 
     begin: int
     before: int

@@ -1,4 +1,4 @@
-"""The order of a journey's steps: stages one after the other, the steps of a stage in any order."""
+"""Order of a journey's steps: stages one after the other, the steps of a stage in any order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pipeline.config.journey import Journey
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step by its number in the plan; `stage`: the place of its stage, from 0."""
+    """Step by its number in the plan; `stage`: the place of its stage, from 0."""
 
     name: str
     stage: int
@@ -43,7 +43,7 @@ class JourneyPlan:
 
     @property
     def shortest(self) -> int:
-        """The length of the shortest path of the plan: its mandatory steps."""
+        """Length of the shortest path of the plan: its mandatory steps."""
         return sum(step.mandatory for step in self.steps)
 
     def stages(self) -> list[list[int]]:

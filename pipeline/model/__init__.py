@@ -1,1 +1,1 @@
-"""The records that travel between the stages, their ids, and what a step may return."""
+"""Records that travel between the stages, their ids, and what a step may return."""

@@ -31,7 +31,7 @@ from pipeline.model.interaction import DecideRequest
 
 
 class Evidence(Struct, frozen=True, order=True):
-    """The interaction that showed a link; the latest by (occurred_at, event_id) wins."""
+    """Interaction that showed a link; the latest by (occurred_at, event_id) wins."""
 
     occurred_at: int
     event_id: str

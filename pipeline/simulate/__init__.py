@@ -1,1 +1,1 @@
-"""A synthetic bank with known truth: customers, their lives, and how they react."""
+"""Synthetic bank with known truth: customers, their lives, and how they react."""

@@ -1,4 +1,4 @@
-"""The bank's customers at the gateway: their events are sent, and they react to what comes back."""
+"""Bank's customers at the gateway: their events are sent, and they react to what comes back."""
 
 import time
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""The bank's customers: who they are, by which names they are known, and how they live."""
+"""Bank's customers: who they are, by which names they are known, and how they live."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -33,7 +33,7 @@ class Scene:
 
 
 class Diary:
-    """The events of one customer from the world's first moment to its last, exclusive."""
+    """Events of one customer from the world's first moment to its last, exclusive."""
 
     def __init__(self, seed: int, who: SimulatedCustomer, days: int) -> None:
         self.who = who

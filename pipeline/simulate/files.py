@@ -1,4 +1,4 @@
-"""The world as files: the log of interactions, tables for analysts, and the truth.
+"""World as files: the log of interactions, tables for analysts, and the truth.
 
 One customer at a time is in memory, and of the log as much as one sorted run.
 """
@@ -65,7 +65,7 @@ def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Wri
 
 
 class _Files:
-    """The tables and the truth while they are written, customer by customer."""
+    """Tables and the truth while they are written, customer by customer."""
 
     def __init__(self, folder: Path, size: WorldSize) -> None:
         self.persons = 0

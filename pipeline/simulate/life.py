@@ -1,4 +1,4 @@
-"""A customer's life: visits, payments, credit checks, complaints, silence, and the offers met."""
+"""Customer's life: visits, payments, credit checks, complaints, silence, and the offers met."""
 
 from collections.abc import Iterator
 from typing import Final

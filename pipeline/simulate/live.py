@@ -1,4 +1,4 @@
-"""The world played to a stack: its events go to the gateway, its customers react to the answers.
+"""World played to a stack: its events go to the gateway, its customers react to the answers.
 
 World time is squeezed: events follow each other at a fixed rate, and happen when they are sent.
 Here the stack decides, so the world sends no messages of its own.
@@ -95,7 +95,7 @@ def _read_learned(settings: Settings) -> list[LearnedTreatment]:
 
 @dataclass(frozen=True, slots=True)
 class _Script:
-    """The events in the order of time, and how many they are."""
+    """Events in the order of time, and how many they are."""
 
     events: Iterable[WorldEvent]
     count: int

@@ -1,4 +1,4 @@
-"""The bank's offers and how people react to them: the numbers that make the world's truth.
+"""Bank's offers and how people react to them: the numbers that make the world's truth.
 
 A customer who is contacted clicks with probability `click`, and one who clicked is persuaded with
 probability `persuaded`. Some would reach the goal anyway, with probability b, contacted or not. So

@@ -14,7 +14,7 @@ _BY_NAME: Final = {one.offer: one for one in OFFERS}
 
 @dataclass(frozen=True, slots=True)
 class Contacted:
-    """An action that reached the customer."""
+    """Action that reached the customer."""
 
     action_id: str
     token: str

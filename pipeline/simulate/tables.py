@@ -1,4 +1,4 @@
-"""A biography as rows for analysts: touches, onboarding cases, and logged decisions."""
+"""Biography as rows for analysts: touches, onboarding cases, and logged decisions."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The truth of the world in closed form: what an analysis of its log should find."""
+"""Truth of the world in closed form: what an analysis of its log should find."""
 
 from typing import Any, Final
 

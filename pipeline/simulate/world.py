@@ -1,4 +1,4 @@
-"""The world: each customer's life, independent of how many others there are."""
+"""World: each customer's life, independent of how many others there are."""
 
 from dataclasses import dataclass
 

@@ -99,7 +99,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
 
 
 class _Runs:
-    """The four stages with their rows, and customers who return again and again."""
+    """Four stages with their rows, and customers who return again and again."""
 
     def __init__(self, config: Configuration) -> None:
         self._rules = Rules(config, TokenKey("bench"), 300_000)

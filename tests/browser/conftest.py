@@ -28,14 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="package")
 def shop() -> Iterator[ShopPages]:
-    """The shop's web server."""
+    """Shop's web server."""
     with ShopPages.serve(_HERE) as pages:
         yield pages
 
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, shop: ShopPages) -> Iterator[Stack]:
-    """A stack whose decision budget bears a busy machine."""
+    """Stack whose decision budget bears a busy machine."""
     variables = {
         "SHOP_PORT": str(shop.port),
         "KAIROS_PARTITIONS": "2",
@@ -48,7 +48,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, shop: ShopPages) -> Iterator
 
 @pytest.fixture(scope="package")
 def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
-    """The wire between the pages and the gateway."""
+    """Wire between the pages and the gateway."""
     port = urlsplit(stack.url).port
     assert port is not None
     with Wire(port).running() as wire:
@@ -77,7 +77,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, wire: Wire) -> Iterator[BrowserContext]:
-    """A new visitor's browser, over a wire that works."""
+    """New visitor's browser, over a wire that works."""
     wire.dead, wire.delay_s = False, 0.0
     made = browser.new_context()
     made.set_default_timeout(20_000)

@@ -18,7 +18,7 @@ _SEED = int(os.environ.get("KAIROS_CHAOS_SEED", "1"))
 def laboratory(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Laboratory]:
-    """A running stack with a receiver, to try things on; at the end its disks are looked at."""
+    """Running stack with a receiver, to try things on; at the end its disks are looked at."""
     home = tmp_path_factory.mktemp("chaos")
     with Inbox().listening() as inbox, running_stack(home, inbox, PARTITIONS) as stack:
         request.config.stash[_LABORATORY] = laboratory = Laboratory(stack, inbox, _SEED)

@@ -45,7 +45,7 @@ def prefix() -> str:
 
 @pytest.fixture
 def new_topic(bootstrap: str, prefix: str) -> Callable[..., str]:
-    """A function that makes a topic of this test: `new_topic("in", partitions=4)` returns its full
+    """Function that makes a topic of this test: `new_topic("in", partitions=4)` returns its full
     name."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
 
@@ -61,14 +61,14 @@ def new_topic(bootstrap: str, prefix: str) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def receiver() -> Iterator[Receiver]:
-    """The receiver of the stack's webhooks."""
+    """Receiver of the stack's webhooks."""
     with Receiver().listening() as listening:
         yield listening
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
-    """A stack that several modules share: each test has customers of its own. Nobody waits for
+    """Stack that several modules share: each test has customers of its own. Nobody waits for
     the decision budget or for Kafka's time-out unless the test says so.
     """
     variables = {

@@ -146,7 +146,7 @@ _ON_DEMAND = (topics.LEARNING, topics.BUDGETS, topics.COUPONS, topics.CANCELLATI
 
 @pytest.fixture(scope="module")
 def filled(stack: Stack) -> Stack:
-    """A broker in which every topic that the registry serves has a record."""
+    """Broker in which every topic that the registry serves has a record."""
     who, email = f"c-{uuid4().hex[:12]}", {"email": f"{uuid4().hex[:12]}@example.com"}
     order = {"event": "Order", "userId": who, "context": {"traits": email}}
     ping = {"event": "Ping", "userId": who, "context": {"device": {"id": uuid4().hex}}}

@@ -23,7 +23,7 @@ _GIFT: Final = 60
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of its own, of two workers, which spends budgets."""
+    """Stack of its own, of two workers, which spends budgets."""
     variables = {"KAIROS_PARTITIONS": "4", "KAIROS_DECIDE_BUDGET_MS": "30000"}
     home = tmp_path_factory.mktemp("budgets")
     with running_stack(Stack(home, _CONFIGURATION, variables), "--workers", "all=2") as stack:

@@ -82,7 +82,7 @@ class Watched:
 
 @pytest.fixture
 def watched(settings: Settings, tmp_path: Path) -> Callable[[str], Watched]:
-    """A function that puts a watch in force for a folder of the test."""
+    """Function that puts a watch in force for a folder of the test."""
     settings.home.mkdir(exist_ok=True)
     ensure_topics(settings, ())
     register(settings, ())

@@ -22,7 +22,7 @@ _KEY: Final = "learning-web-key"
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of its own, which learns."""
+    """Stack of its own, which learns."""
     variables = {
         "KAIROS_PARTITIONS": "3",
         "KAIROS_DECIDE_BUDGET_MS": "30000",

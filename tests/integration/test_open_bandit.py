@@ -18,7 +18,7 @@ from tests.support.attribution import write_parquet
 
 @pytest.fixture(scope="module")
 def bandit(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The Open Bandit data in the wheel of obp, which is read and not installed."""
+    """Open Bandit data in the wheel of obp, which is read and not installed."""
     folder = tmp_path_factory.mktemp("obp")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "obp==0.4.1"]
     once = ("--retries", "0", "--timeout", "15", "--disable-pip-version-check")

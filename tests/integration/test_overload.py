@@ -21,7 +21,7 @@ _BUDGET_MS = 1_000
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of one worker, whose budget for a decision bears a busy machine."""
+    """Stack of one worker, whose budget for a decision bears a busy machine."""
     variables = {
         "TEST_RECEIVER": "http://127.0.0.1:9",
         "TEST_SIGNING_SECRET": "test-signing-secret",

@@ -62,7 +62,7 @@ _Record: TypeAlias = tuple[str, bytes | None]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
-    """A home of its own, with the tests' offers applied."""
+    """Home of its own, with the tests' offers applied."""
     broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
     started = broker.start()
     if isinstance(started, BrokerFailure):

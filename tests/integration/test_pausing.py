@@ -30,7 +30,7 @@ def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
 
 @pytest.fixture
 def reading(bootstrap: str, prefix: str, tmp_path: Path, source: str) -> _Start:
-    """A function that makes a reader, which belongs to an event loop."""
+    """Function that makes a reader, which belongs to an event loop."""
     return lambda **narrow: Reading(bootstrap, prefix, tmp_path, source, partitions=2, **narrow)
 
 

@@ -23,7 +23,7 @@ _START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
-    """A stack of its own, whose sources all state the time of their events."""
+    """Stack of its own, whose sources all state the time of their events."""
     variables = {
         "TEST_RECEIVER": receiver.url,
         "KAIROS_PARTITIONS": "3",

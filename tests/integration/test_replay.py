@@ -35,7 +35,7 @@ _MORE = 3_000
 
 @pytest.fixture
 def topic(bootstrap: str, prefix: str) -> str:
-    """An action topic of this test."""
+    """Action topic of this test."""
     name = f"actions.{prefix}"
     admin = AdminClient({"bootstrap.servers": bootstrap})
     config = {"message.timestamp.type": "LogAppendTime"}
@@ -56,7 +56,7 @@ def variables(settings: Settings) -> dict[str, str]:
 def invoke(
     topic: str, tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
-    """A function that replays the topic to `out`."""
+    """Function that replays the topic to `out`."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 

@@ -23,7 +23,7 @@ _PATIENCE_S = 120
 
 @pytest.fixture
 def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
-    """A topic with records."""
+    """Topic with records."""
     topic = new_topic("in")
     produce(bootstrap, topic, [(b"k", b"x")] * _WRITTEN)
     return topic

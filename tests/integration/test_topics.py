@@ -22,7 +22,7 @@ from tests.support.chain import eventually
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A cluster of its own, since the topics' names are fixed."""
+    """Cluster of its own, since the topics' names are fixed."""
     home = tmp_path_factory.mktemp("topics")
     with running_broker(home) as bootstrap:
         yield Settings(

@@ -14,7 +14,7 @@ from h2.events import DataReceived, RequestReceived, StreamEnded
 
 @dataclass
 class Http2Post:
-    """A request, as far as it has come."""
+    """Request, as far as it has come."""
 
     path: str
     headers: dict[str, str]
@@ -27,7 +27,8 @@ class Http2Post:
 
 @dataclass
 class Http2Server:
-    """`answers`: status and JSON for the next posts, or None to cut the connection; then 200."""
+    """Server of HTTP/2. `answers`: status and JSON for the next posts, None to cut the connection;
+    200 follows."""
 
     posts: list[Http2Post] = field(default_factory=list)
     answers: list[tuple[int, Any] | None] = field(default_factory=list)

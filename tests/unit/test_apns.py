@@ -48,7 +48,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> ECKey:
     return ECKey.import_key(pem)
 
 
-def _shipped() -> Provider:
+def _shipped_provider() -> Provider:
     document = read_yaml(_FILE.read_text(), {}, (EVERY_FIELD,))
     assert isinstance(document, Document)
     return msgspec.convert(document.value, Provider)
@@ -65,7 +65,7 @@ class _Attempts:
         self.told.append("failed")
 
 
-def _delivered(
+def _deliver(
     apple: Http2Server, messages: int = 1, seconds: float = 20, url: str | None = None
 ) -> tuple[list[DeliveryResult], list[str]]:
     attempts = _Attempts()
@@ -76,7 +76,7 @@ def _delivered(
             ClientSession() as client,
             open_http2() as http2,
         ):
-            provider = _shipped()
+            provider = _shipped_provider()
             request = replace(
                 provider.request, url=provider.request.url.replace(_APPLE, url or here)
             )
@@ -99,7 +99,7 @@ def _delivered(
 
 def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
     apple = Http2Server()
-    results, _ = _delivered(apple, messages=2)
+    results, _ = _deliver(apple, messages=2)
     assert all(isinstance(one, Delivered) for one in results)
     first, second = apple.posts
     assert first.path == "/3/device/00fc13adff785122"
@@ -135,27 +135,27 @@ def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
 )
 def test_refusal_is_a_bounce_of_its_kind(status: int, reason: str, kind: str) -> None:
     apple = Http2Server(answers=[(status, {"reason": reason})])
-    results, _ = _delivered(apple)
+    results, _ = _deliver(apple)
     assert results == [Bounced(status, {"bounce": kind, "error": reason})]
 
 
 def test_refused_token_is_signed_anew() -> None:
     apple = Http2Server(answers=[(403, {"reason": "ExpiredProviderToken"})])
-    results, _ = _delivered(apple)
+    results, _ = _deliver(apple)
     assert isinstance(results[0], Delivered)
     assert len({post.headers["authorization"] for post in apple.posts}) == 2
 
 
 def test_busy_or_cut_connection_gets_a_repeat_that_replaces() -> None:
     apple = Http2Server(answers=[(429, {"reason": "TooManyRequests"}), None, (500, None)])
-    results, _ = _delivered(apple)
+    results, _ = _deliver(apple)
     assert isinstance(results[0], Delivered)
     assert len(apple.posts) == 4
     assert {post.headers["apns-collapse-id"] for post in apple.posts} == {_ACTION.action_id}
 
 
 def test_server_that_is_away_expires_the_message_unsent() -> None:
-    results, told = _delivered(Http2Server(), seconds=0.6, url="http://127.0.0.1:1")
+    results, told = _deliver(Http2Server(), seconds=0.6, url="http://127.0.0.1:1")
     assert isinstance(results[0], OutOfTime)
     assert not results[0].unsure
     assert told[-1] == "failed"

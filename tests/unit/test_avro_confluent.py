@@ -14,7 +14,7 @@ from tests.records import example
 
 @pytest.fixture
 def client() -> SchemaRegistryClient:
-    """A registry that gave its first id to somebody else."""
+    """Registry that gave its first id to somebody else."""
     client = SchemaRegistryClient.new_client({"url": "mock://"})
     client.register_schema("other-value", Schema('"string"', "AVRO"))
     return client

@@ -35,7 +35,7 @@ def _write(path: Path, interactions: Iterable[Interaction]) -> Path:
 
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """A function that runs the command; the tables are in `out`."""
+    """Function that runs the command; the tables are in `out`."""
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
 
     def run(given: Path, *options: str, config: Path = _DEMO) -> Result:
@@ -47,7 +47,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
 
 @pytest.fixture
 def play(invoke: Callable[..., Result]) -> Callable[..., Any]:
-    """A function that runs the command, and returns its report."""
+    """Function that runs the command, and returns its report."""
 
     def run(given: Path, *options: str, config: Path = _DEMO) -> Any:
         done = invoke(given, "--json", *options, config=config)
@@ -59,7 +59,7 @@ def play(invoke: Callable[..., Result]) -> Callable[..., Any]:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[[str], list[Any]]:
-    """A function that answers a query over the tables, each by its name."""
+    """Function that answers a query over the tables, each by its name."""
 
     def ask(query: str) -> list[Any]:
         with duckdb.connect() as database:

@@ -23,7 +23,7 @@ _WHEN = "when: {trait: purchases, gte: 1}"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the demo's configuration, to be damaged."""
+    """Copy of the demo's configuration, to be damaged."""
     return Path(shutil.copytree(_DEMO, tmp_path / "config"))
 
 

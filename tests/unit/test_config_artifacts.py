@@ -23,7 +23,7 @@ DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The demo's configuration, with a geo database."""
+    """Demo's configuration, with a geo database."""
     folder = Path(shutil.copytree(DEMO, tmp_path / "config"))
     write_geo(folder / "geo.mmdb")
     _use(folder, "geo.mmdb")
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def scored(folder: Path) -> Path:
-    """The demo's configuration, with a geo database and a model."""
+    """Demo's configuration, with a geo database and a model."""
     (folder / "models").mkdir()
     (folder / "models" / "buys.txt").write_text(model_text())
     score = "  - {name: buys, model: models/buys.txt, features: [views, purchases, %s]}\n"

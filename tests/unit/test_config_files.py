@@ -14,7 +14,7 @@ DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the demo's configuration, to be damaged."""
+    """Copy of the demo's configuration, to be damaged."""
     return Path(shutil.copytree(DEMO, tmp_path / "config"))
 
 

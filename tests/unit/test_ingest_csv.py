@@ -16,7 +16,7 @@ _HEAD = "type,event,userId,properties.price\n"
 
 @pytest.fixture
 def table(tmp_path: Path) -> Any:
-    """A function that reads a CSV of this content: each row's line with its record, or its
+    """Function that reads a CSV of this content: each row's line with its record, or its
     refusal."""
 
     def read(content: str | bytes, **named: Any) -> list[tuple[int, Any]]:

@@ -17,7 +17,7 @@ _FEW = 2
 
 @pytest.fixture
 def timer_stage() -> TimerStage:
-    """A stage with many due timers, and no backlog."""
+    """Stage with many due timers, and no backlog."""
     one = TimerStage()
     for number in range(_MANY):
         one.come(f"p{number}", START_MS + number)

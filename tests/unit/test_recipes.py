@@ -98,7 +98,7 @@ def _lives(random: Random) -> Iterator[Segmented]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The configuration with what was learned."""
+    """Configuration with what was learned."""
     made = tmp_path_factory.mktemp("shop")
     for name, text in {**_FILES, "products.csv": _table()}.items():
         path = made / "config" / name

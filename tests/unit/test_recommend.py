@@ -75,7 +75,7 @@ def test_the_interval_covers_the_true_gain() -> None:
 
 @pytest.fixture
 def invoke(tmp_path: Path) -> Callable[..., Result]:
-    """A function that runs the command on tables of the folder."""
+    """Function that runs the command on tables of the folder."""
 
     def run(*options: str) -> Result:
         files = ("--events", str(tmp_path / "e.csv"), "--prompts", str(tmp_path / "p.csv"))

@@ -50,7 +50,7 @@ def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def found(tmp_path: Path) -> Callable[..., Any]:
-    """A function that runs the command over cases with this effect of the arm."""
+    """Function that runs the command over cases with this effect of the arm."""
 
     def run(effect: float, *options: str) -> Any:
         (tmp_path / "j.yaml").write_text(_JOURNEY)

@@ -14,7 +14,7 @@ from tests.support.worlds import plain_rules
 
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A function that runs the command on a file of this content, and returns its exit code and its
+    """Function that runs the command on a file of this content, and returns its exit code and its
     output."""
     monkeypatch.setattr(send, "ensure_configuration", lambda _: plain_rules().config)
 

@@ -28,7 +28,7 @@ _HANGS_S = 30
 
 @pytest.fixture
 def broker() -> Iterator[str]:
-    """A broker of librdkafka's own, with an input; it is there for as long as its client."""
+    """Broker of librdkafka's own, with an input; it is there for as long as its client."""
     client = Producer({"bootstrap.servers": _NOBODY, "test.mock.num.brokers": 1, "log_level": 0})
     client.produce(_INPUT.topic, b"x" * 10_000, partition=_INPUT.partition)
     assert client.flush(_HANGS_S) == 0

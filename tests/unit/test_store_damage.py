@@ -24,7 +24,7 @@ VALUE = b"value" * 40
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A store with rows in SST files."""
+    """Store with rows in SST files."""
     store = PartitionStore(tmp_path / "0")
     store.restore(((b"%06d" % n, VALUE) for n in range(ROWS)), ROWS)
     store.close()

@@ -17,7 +17,7 @@ _TOLD: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """A slot with those who competed for it, the best first. `winner`: where nothing is said, who
+    """Slot with those who competed for it, the best first. `winner`: where nothing is said, who
     would have won but for a holdout; `everywhere` are the candidates of all slots; `prices` the
     shadow prices of budgets, by campaign. `p_alone`: what was compared is `p`, whatever it is
     worth."""

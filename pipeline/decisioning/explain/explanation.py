@@ -1,4 +1,4 @@
-"""A Decision explained: by slot, every candidate with its numbers, and what felled the others."""
+"""Decision explained: by slot, every candidate with its numbers, and what felled the others."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The smallest change of one number that would flip what a slot got."""
+"""Smallest change of one number that would flip what a slot got."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ class Flip(Struct, frozen=True):
 
 
 class _Change(Struct, frozen=True):
-    """A number of a candidate and its new value; `size` is relative to what it was."""
+    """Number of a candidate and its new value; `size` is relative to what it was."""
 
     candidate: Candidate
     field: str

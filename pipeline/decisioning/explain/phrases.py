@@ -1,4 +1,4 @@
-"""The sentences of an explanation, in each language."""
+"""Sentences of an explanation, in each language."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias

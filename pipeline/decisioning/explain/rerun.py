@@ -1,4 +1,4 @@
-"""A decision made again from what it recorded."""
+"""Decision made again from what it recorded."""
 
 from dataclasses import replace as with_fields
 

@@ -21,7 +21,7 @@ _CONSTRAINTS: Final = ("consent", "suppression", "quiet hours", "cap", "budget",
 
 
 class Felled(Struct, frozen=True):
-    """A treatment that fell, at which stage, and by which rule."""
+    """Treatment that fell, at which stage, and by which rule."""
 
     treatment: str
     stage: str

@@ -27,7 +27,7 @@ class ProviderReply:
 
 
 class NotSentError(TryAgainError):
-    """Failure before the provider can have got anything."""
+    """Raised for a failure before the provider can have got anything."""
 
 
 class ProviderClient(Protocol):

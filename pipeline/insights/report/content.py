@@ -92,7 +92,7 @@ class ModelCredits:
 
 @dataclass(frozen=True, slots=True)
 class JourneyReport:
-    """A defined journey against what customers did."""
+    """Defined journey against what customers did."""
 
     name: str
     conformance: Conformance

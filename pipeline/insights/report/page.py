@@ -1,4 +1,4 @@
-"""The page: one file with its data, script and style, which loads nothing from anywhere.
+"""Page: one file with its data, script and style, which loads nothing from anywhere.
 
 Names come from customers' events, so anybody may choose them. They are data only: in a block of
 JSON that no parser of HTML can leave, read into text nodes. Should one become markup all the same,
