@@ -21,8 +21,8 @@ from pipeline.rules.propensities import Propensities
 
 
 class Vacancy(Struct, frozen=True):
-    """Slot: a `placement` that asked for at most `limit` different offers; None: all channels on which
-    something may be sent. `channel`: of what says nothing."""
+    """Slots to fill: of a `placement` that asked for at most `limit` different offers; None: of all
+    channels on which something may be sent. `channel`: of the choice of nothing."""
 
     placement: str | None
     entries: Sequence[Entry]

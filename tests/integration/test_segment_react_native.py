@@ -38,7 +38,7 @@ def _sending(stack: Stack, who: str) -> Iterator[None]:
     assert client.returncode == 0, said
 
 
-def _found(stack: Stack, who: str) -> list[Interaction]:
+def _find(stack: Stack, who: str) -> list[Interaction]:
     every = stack.records.every(topics.INTERACTIONS, Interaction)
     return [one for _, one in every if any(who in each.value for each in one.identifiers)]
 
@@ -47,7 +47,7 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
     who = f"c-{uuid4().hex[:12]}"
     with _sending(stack, who):
         pass
-    found = _found(stack, who)
+    found = _find(stack, who)
     assert sorted(one.kind for one in found) == _KINDS
     [viewed] = [one for one in found if one.kind == "track"]
     assert (viewed.name, viewed.properties) == ("Viewed", {"total": 9.5})
@@ -59,5 +59,5 @@ def test_messages_that_kafka_does_not_take_are_sent_again_and_count_once(stack: 
     with _sending(stack, who), stopped(stack.broker()):
         eventually(lambda: stack.turned_away() > turned_away)
     stack.wait_until_idle()
-    found = _found(stack, who)
+    found = _find(stack, who)
     assert sorted({one.event_id: one.kind for one in found}.values()) == _KINDS

@@ -84,7 +84,7 @@ def test_the_journal_knows_after_a_restart(tmp_path: Path) -> None:
     assert not Journal(tmp_path).is_left("w", Stamp("a", 1, 3))
 
 
-def test_what_a_kill_left_of_a_taken_file_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_remains_of_a_taken_file_after_a_kill_are_removed_and_nothing_else(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for content in ("taken", "half-sent"):
         (tmp_path / "files" / content).mkdir(parents=True)
