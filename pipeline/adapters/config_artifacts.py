@@ -88,7 +88,7 @@ class _File:
         return self.folder / self.name
 
     def problem(self, named: ValuePath, pinned: ValuePath) -> Problem | None:
-        """Return why it is not the file that is meant; None: it is."""
+        """Return why the file is not the one that is meant; None: it is."""
         readable = find_file(self.folder, self.name, self.most_bytes)
         if isinstance(readable, Unreadable):
             return Problem(named, f"{self.name} {readable.why}")

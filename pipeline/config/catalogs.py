@@ -267,7 +267,7 @@ def _validity(
 
 
 def _is_valid(one: CompiledCandidate, at: int | None) -> bool:
-    """Return whether it is valid at `at`; None: before all dates."""
+    """Return whether a candidate is valid at `at`; None: before all dates."""
     begun = one.starts_ms is None or (at is not None and at >= one.starts_ms)
     return begun and (one.ends_ms is None or at is None or at < one.ends_ms)
 

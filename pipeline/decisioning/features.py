@@ -64,7 +64,7 @@ class ModelFeature(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     @property
     def of_candidate(self) -> bool:
-        """Whether it is the same for all customers."""
+        """Whether the feature is the same for all customers."""
         return self.of in OF_CANDIDATE or self.of in OF_ITEM
 
 

@@ -73,7 +73,7 @@ def _is_here(belonging: Belonging | None) -> bool:
 
 
 def _is_void(one: AwaitingAction, belongings: dict[str, Belonging]) -> bool:
-    """Return whether its address's row knew of the showing when it said that it is another's."""
+    """Return whether the address's row knew of `shown_at` when it gave the address to another."""
     belonging = belongings.get(one.identifier)
     return belonging is not None and not belonging.here and belonging.as_of >= one.shown_at
 

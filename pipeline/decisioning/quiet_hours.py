@@ -27,7 +27,7 @@ def quiet(
 
 
 def is_quiet(rule: CompiledQuietHours, facts: Facts) -> bool:
-    """Return whether it is `begins` (inclusive) to `ends` (exclusive) where the customer is."""
+    """Return whether the customer's clock is from `begins` (inclusive) to `ends` (exclusive)."""
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
     return _is_within(rule, now.astimezone(_zone(rule, facts)))
 
@@ -46,7 +46,7 @@ def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
 
 
 def _local_ends(rule: CompiledQuietHours, local: datetime) -> Iterator[datetime]:
-    """Yield when it is `ends` by the local clock, on this day and the next."""
+    """Yield the moments of `ends` by the local clock, on this day and the next."""
     end = time(rule.ends // 60, rule.ends % 60, tzinfo=local.tzinfo)
     for days in (0, 1):
         for fold in (0, 1):  # before and after the clocks change

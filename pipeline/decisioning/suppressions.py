@@ -32,7 +32,7 @@ class Silence(Struct, frozen=True):
     subjects: frozenset[str | None]
 
     def silences(self, one: CompiledCandidate | Contact | DeferredMessage) -> bool:
-        """Return whether it silences a message that is not transactional."""
+        """Return whether the suppression silences a message that is not transactional."""
         if not self.scope.covers(one):
             return False
         subject = SUBJECT[self.per](one)

@@ -84,7 +84,7 @@ class DelayGate:
         return True
 
     def was_closed(self, now_s: float, within_s: float) -> bool:
-        """Return whether it was closed `within_s` of now."""
+        """Return whether the partition was closed `within_s` of now."""
         return now_s - self._closed_at < within_s
 
 
@@ -122,7 +122,7 @@ class _InFlight:
         return len(self._replied) / _RATE_S
 
     def has_room(self, within_s: float, now_s: float) -> bool:
-        """Return whether one more is among those that come back `within_s` (Little's law)."""
+        """Return whether another decision would come back `within_s`, by Little's law."""
         rate = self.replies_per_s(now_s)
         return not rate or len(self._asked) < max(_LEAST_ROOM, rate * within_s)
 

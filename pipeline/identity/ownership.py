@@ -18,7 +18,7 @@ _CLAIMANTS: Final = 128
 """Claims that a shard remembers; by further parents, shards are not told apart."""
 
 _MAX_SHARDS: Final = 128
-"""Beyond it, an owner's last shard takes what is new, whoever came after the owner."""
+"""Most shards of an identifier; beyond, the last one takes what is new, whoever owns it."""
 
 
 def current_shard(identifier: str, state: IdentityState, cause: str) -> tuple[IdentityState, str]:

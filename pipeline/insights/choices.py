@@ -127,8 +127,8 @@ class ChoiceProposal:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceSupport:
-    """Customers that it was found on and reported on, of the latter those who had it; `possible`:
-    for which share of them it could have been taken, as far as weights tell."""
+    """Numbers of customers on whom a rule was found and reported, and of the latter who had its
+    choice; `possible`: share of them for whom it could have been taken, as far as weights tell."""
 
     found_on: int
     reported_on: int
@@ -146,7 +146,7 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether it is better for certain, by the interval."""
+        """Whether the rule is better for certain, by the interval."""
         return self.gain.low > 0.0
 
 

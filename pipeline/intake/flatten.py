@@ -63,7 +63,7 @@ def over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
 
 
 def _has_name(flat: Flat, name: str) -> bool:
-    """Return whether it has this name, or that of an object which the name is in."""
+    """Return whether `flat` has the name, or that of an object which the name is in."""
     dots = (place for place, letter in enumerate(name) if letter == ".")
     return any(flat.get(name[:end]) is not None for end in (*dots, len(name)))
 

@@ -60,7 +60,7 @@ class Ingested:
 
 
 def measure(rig: Rig, rows: int, say: Say) -> Ingested:
-    """Take one file of so many rows."""
+    """Measure the ingest of one file of `rows` rows."""
     folder = rig.home / "inbox"
     folder.mkdir()
     ensure_topics(rig.settings, ())

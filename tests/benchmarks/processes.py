@@ -58,7 +58,7 @@ class Process:
             time.sleep(_LOOK_S)
 
     def end(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
-        """Signal it, and kill it if that is not enough."""
+        """Signal the process, and kill it if that is not enough."""
         self.child.send_signal(with_signal)
         try:
             self.child.wait(_STOP_S)
@@ -68,7 +68,7 @@ class Process:
 
 
 def start(program: Program, home: Path, environment: Mapping[str, str]) -> Process:
-    """Start it, its output to a log of its own under the home."""
+    """Start the program, its output to a log of its own under the home."""
     log = home / f"{program.name}.log"
     with log.open("wb") as output:
         child = subprocess.Popen(

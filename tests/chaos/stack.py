@@ -55,7 +55,7 @@ class Stack(support.Stack):
         return "Fencing broker" in (self.home / "broker" / "broker.log").read_text(errors="replace")
 
     def up(self, workers: int = WORKERS) -> None:
-        """Start it, or change the number of workers."""
+        """Start the stack, or change the number of workers."""
         self.kairos("up", "--config", str(self.configuration), "--workers", f"all={workers}")
 
     def kill(self, name: str) -> None:
@@ -161,7 +161,7 @@ class Stack(support.Stack):
         self.kairos("broker", "start")
 
     def wait_until_idle(self, seconds: float = _IDLE_S) -> None:
-        """Wait until everybody is there and everything has left the last stage and the adapters."""
+        """Wait until all processes are ready, and nothing is left for stages and adapters."""
         self.wait_until_ready(GATEWAY, ADAPTER, *map(worker, range(WORKERS)))
         super().wait_until_idle(seconds)
 

@@ -51,14 +51,14 @@ def inbox(settings: Settings, tmp_path: Path) -> Path:
     return folder
 
 
-def _apply(settings: Settings) -> Configuration:
+def _applied_configuration(settings: Settings) -> Configuration:
     found = applied_configuration(settings)
     assert found is not None
     return found
 
 
 def _look(settings: Settings, *, check: bool = False) -> list[FileReport]:
-    config = _apply(settings)
+    config = _applied_configuration(settings)
     watches = watchers(config, base_of(settings, lambda *_: None), {})
     if check:
         return [report for one in watches for report in one.check(config)]
@@ -66,13 +66,13 @@ def _look(settings: Settings, *, check: bool = False) -> list[FileReport]:
 
 
 def _items(settings: Settings) -> dict[str, float | None]:
-    [catalog] = _apply(settings).bundle.catalogs
+    [catalog] = _applied_configuration(settings).bundle.catalogs
     return {one.id: one.value for one in catalog.items}
 
 
 def test_table_replaces_the_items_and_may_come_again(settings: Settings, inbox: Path) -> None:
     first, second = "sku,name,price\na,Lamp,5\nb,Rug,7\n", "sku,name,price\nc,Vase,9\n"
-    before = _apply(settings).digest
+    before = _applied_configuration(settings).digest
     assert _items(settings) == {"old": 1.0}
     for number, (text, items) in enumerate(
         ((first, {"a": 5.0, "b": 7.0}), (second, {"c": 9.0}), (first, {"a": 5.0, "b": 7.0}))
@@ -83,19 +83,19 @@ def test_table_replaces_the_items_and_may_come_again(settings: Settings, inbox: 
         assert (checked.rows, report.rows) == (len(items), len(items))
         assert (report.state, report.reason) == ("done", None)
         assert _items(settings) == items
-    assert _apply(settings).digest != before
+    assert _applied_configuration(settings).digest != before
     assert sorted(one.name for one in inbox.iterdir()) == ["done"]
 
 
 def test_table_with_a_fault_changes_nothing_and_names_its_line(
     settings: Settings, inbox: Path
 ) -> None:
-    before = _apply(settings).digest
+    before = _applied_configuration(settings).digest
     (inbox / "goods.csv").write_text("sku,name,price\na,Lamp,5\na,Rug,x\nb,Vase,-1\n")
     [report] = _look(settings)
     assert report.state == "failed"
     assert "it is no table of goods: line 3: sku 'a' is on line 2 too" in str(report.reason)
     assert "line 4" in str(report.reason)
-    assert _apply(settings).digest == before
+    assert _applied_configuration(settings).digest == before
     reason = (inbox / "failed" / "goods.csv.reason.txt").read_text()
     assert "line 3" in reason

@@ -67,7 +67,7 @@ class _Sent:
     reached: bool = False
 
     def is_lost(self, confirm: int | None, now: int) -> bool:
-        """Return whether it is too late to be reported as shown."""
+        """Return whether the message can no longer be reported as shown."""
         return confirm is not None and not self.reached and now >= self.at + confirm
 
 

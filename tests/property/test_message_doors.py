@@ -240,7 +240,7 @@ class _Identity:
 
 
 def _check_told(found: list[object]) -> None:
-    """Check that it went on once, or is a dead letter with a foreseen reason."""
+    """Check that the record went on once, or is a dead letter with a foreseen reason."""
     letters = [one for one in found if isinstance(one, DeadLetterRecord)]
     identified = [one for one in found if isinstance(one, Identified)]
     assert len(identified) + len(letters) == 1

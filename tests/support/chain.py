@@ -48,7 +48,7 @@ class Worker:
         return [line for line in self.output().splitlines() if not line.startswith("%")][-1]
 
     def rebalances(self) -> list[str]:
-        """Return what it was given and what was taken from it, in order."""
+        """Return the partitions that the worker was given, and those taken from it, in order."""
         return [one for one in self.output().splitlines() if one.startswith((GIVEN, TAKEN))]
 
     def kill(self) -> None:

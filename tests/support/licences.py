@@ -44,7 +44,7 @@ def licences(package: str) -> list[str] | None:
 
 
 def is_allowed(licence: str) -> bool:
-    """Return whether it is one of the licences that need no reason."""
+    """Return whether the licence needs no reason."""
     return licence.startswith(ALLOWED)
 
 

@@ -40,12 +40,12 @@ class _Day:
         return sum(worth[:_BUDGET])
 
     def first_come(self) -> float:
-        """Return what it brings where the first customers get it, until nothing is left."""
+        """Return the yield of the budget where the first customers get all of it."""
         worth = [value - 1 for _, value, _ in self.arrivals if value > 1]
         return sum(worth[:_BUDGET])
 
     def spend_by_price(self) -> tuple[float, list[int]]:
-        """Return what it brings by the price, and what was spent by the end of each hour."""
+        """Return the yield of the budget by the price, and the spend by the end of each hour."""
         account: Account = open_account(_RULE, None, _MONDAY)
         brought, hours, place = 0.0, [], 0
         times = [at for at, _, _ in self.arrivals]

@@ -68,7 +68,7 @@ class Broker:
         return found[1] if found else None
 
     def was_killed(self) -> bool:
-        """Return whether it was started, does not run, and nobody stopped it."""
+        """Return whether the broker was started, does not run, and nobody stopped it."""
         stopped = self._files.stopping.exists() or not self._files.process.exists()
         return not stopped and self.status() is None
 

@@ -52,7 +52,7 @@ def recorded_process(files: BrokerFiles) -> tuple[psutil.Process, RunningBroker]
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Return whether it runs; a zombie (killed, and not yet waited for) does not."""
+    """Return whether `process` runs; a zombie (killed, and not yet waited for) does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -73,7 +73,10 @@ def terminate(process: psutil.Process) -> bool:
 
 
 def ends_within(process: psutil.Process, timeout_s: float) -> bool:
-    """Wait until it no longer runs; a zombie, for which only its parent can wait, does not."""
+    """Wait until `process` no longer runs, and return whether it ended in time.
+
+    A zombie, for which only its parent can wait, does not run.
+    """
     deadline_s = time.monotonic() + timeout_s
     while is_alive(process):
         if time.monotonic() > deadline_s:

@@ -33,7 +33,7 @@ class Contest:
 
     @property
     def transactional(self) -> bool:
-        """Whether it is a slot of its own, for which nothing else competes."""
+        """Whether the slot is a transactional message's own, for which nothing else competes."""
         return "/" in self.choice.slot
 
     def flip(self) -> Flip | None:

@@ -33,7 +33,7 @@ class ActionRow(Struct, frozen=True, array_like=True):
 
     @property
     def is_trial(self) -> bool:
-        """Whether it counts: it was sent, and nobody says that it never arrived."""
+        """Whether the message counts: it was sent, and nobody says that it never arrived."""
         return self.arm is not None and (self.shown or (self.tried and not self.released))
 
 

@@ -221,7 +221,7 @@ class ThompsonField:
         return Lot(int(rows[arms.argmin()]), explored=True)
 
     def _is_proved(self, available: Sequence[int]) -> bool:
-        """Return whether one has proved itself, so that others take part in a share of choices."""
+        """Return whether a candidate is proved, so that others get only a share of choices."""
         runners = self._runners
         return any(runners[one].ready and runners[one].learned for one in available)
 

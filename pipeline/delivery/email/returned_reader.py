@@ -39,7 +39,7 @@ _FLAGGED: Final = ":2,FS"
 
 
 async def read_returned_mail(host: AdapterHost) -> None:
-    """Read until it is cancelled; a folder that cannot be read is tried again."""
+    """Read returned mail until cancelled; a folder that cannot be read is tried again."""
     left: dict[Path, set[Path]] = {}
     while True:
         wait_s = _LOOK_S
