@@ -67,10 +67,10 @@ class ModelRegistry:
         return None
 
     def rollback(self, name: str, by: str) -> Promotion | None:
-        """Put the version before the one in force into force again; None: there is none, and the
-        model is withdrawn.
+        """Put the previous version into force again; None: there was none, so the model is
+        withdrawn.
 
-        Raises LookupError where it is not in force, ValueError where the version before cannot be
+        Raises LookupError where no version is in force, ValueError where the previous one cannot be
         used any more.
         """
         stack = self._promotions.stack(name)

@@ -26,7 +26,7 @@ def run(
         bool, typer.Option("--once", help="Take the files that are there, and end.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Say what would become of them; send nothing.")
+        bool, typer.Option("--check", help="Show each file's result; send nothing.")
     ] = False,
     json: JsonOption = False,
 ) -> None:

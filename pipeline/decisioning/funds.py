@@ -57,7 +57,7 @@ class Funds(Struct, frozen=True):
         prices = ((name, one.at(self.now_ms).price) for name, one in purses if one is not None)
         return {name: price for name, price in prices if price > 0}
 
-    def reading(self, names: Iterable[str]) -> tuple[BudgetRead, ...]:
+    def read_budgets(self, names: Iterable[str]) -> tuple[BudgetRead, ...]:
         """Return the budgets of these names as they were before the decision."""
         return tuple(self._read(name) for name in sorted(names))
 
@@ -70,7 +70,7 @@ class Funds(Struct, frozen=True):
 
 
 def reserve(wallet: Wallet, candidate: CompiledCandidate, contact: Contact) -> tuple[Spend, ...]:
-    """Return what a message takes of budgets and stock."""
+    """Return the reservations of a message in budgets and stock."""
     return tuple(
         Spend(
             action_id=contact.action_id,
@@ -85,8 +85,8 @@ def reserve(wallet: Wallet, candidate: CompiledCandidate, contact: Contact) -> t
     )
 
 
-def settle(action_id: str, outcome: str) -> tuple[Spend, ...]:
-    """Return how an outcome settles what an action has reserved."""
+def spends_of_outcome(action_id: str, outcome: str) -> tuple[Spend, ...]:
+    """Return the spends by which an outcome commits or releases an action's reservations."""
     status = STATUS_AFTER.get(outcome)
     return () if status is None or status == "reserved" else (Spend(action_id, status),)
 

@@ -90,7 +90,7 @@ def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int
     return replace(state, shards=state.shards.put(shard, part))
 
 
-def settle(state: ContactState, action_id: str, outcome: str, at: int) -> ContactState:
+def apply_outcome(state: ContactState, action_id: str, outcome: str, at: int) -> ContactState:
     """Return the state after `outcome` of an action, at `at` (ms); unchanged if it is unknown here.
 
     An impression cannot be taken back: committed stays committed.

@@ -48,7 +48,7 @@ class Slots(Struct, frozen=True):
         filled = fill_slots(
             roster.lineups, lambda lineups: self._contest(lineups, standing, arm), draws
         )
-        read = () if funds is None else funds.reading(roster.read)
+        read = () if funds is None else funds.read_budgets(roster.read)
         return SlotResults(roster, filled, draws.drawn, arm, read)
 
     def _contest(

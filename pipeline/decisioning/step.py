@@ -362,7 +362,7 @@ def _outcome(
     assert record.identity is not None
     subject = interaction.properties.get("action_id")
     at = min(interaction.occurred_at, interaction.received_at)
-    row = deferral.refresh(history.settle(state, str(subject), interaction.name, at), record)
+    row = deferral.refresh(history.apply_outcome(state, str(subject), interaction.name, at), record)
     moment = _moment(record, interaction, state, rules)
     facts = moment.facts
     silenced = suppressions.caused_by(rules.config.constraints, facts)
@@ -378,7 +378,7 @@ def _outcome(
         silenced=silenced,
     )
     if rules.wallet is not None:
-        decision = replace(decision, spends=funds.settle(str(subject), interaction.name))
+        decision = replace(decision, spends=funds.spends_of_outcome(str(subject), interaction.name))
     if rules.chooser is not None:
         decision = _add_feedback(decision, str(subject), state, facts, rules.chooser)
     return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision), *cancelled))

@@ -1,7 +1,7 @@
 """Expected course of a daily series: a slow trend and the days of the week.
 
-Counts follow a Poisson regression, shares a logistic one, both with more variance than these have
-where the data say so. Both are fitted by iteratively reweighted least squares with a small penalty,
+Counts follow a Poisson regression, shares a logistic one, both with overdispersion where the data
+show it. Both are fitted by iteratively reweighted least squares with a small penalty,
 so that few data give a flat line and never an infinite one.
 """
 
@@ -42,7 +42,7 @@ class Baseline:
 
 
 def fit(series: DailySeries, use: Mask) -> Baseline:
-    """Fit to the days in `use`; the others are foretold."""
+    """Return the baseline fitted to the days in `use`, which predicts the others."""
     design, penalty = _design(series)
     beta = _fit(series, use, design, penalty)
     mean = _mean(series, design, beta)

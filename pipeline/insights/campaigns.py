@@ -438,7 +438,7 @@ def _balance(treated: int, held: int, drawn: tuple[int, int] | None) -> float | 
 
 
 def lift_verdict(conversion: Difference | None, comparable: bool) -> Verdict:
-    """Return what a difference says, in words."""
+    """Return the verdict on a difference."""
     if conversion is None or conversion.low is None or conversion.high is None:
         return "too few customers"
     if not comparable:

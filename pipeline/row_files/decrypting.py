@@ -90,7 +90,7 @@ def _run(job: _Job) -> str | None:
 
 
 def _decrypt_within(pipe: Connection) -> None:
-    """Decrypt the file of a job, unless whoever gives it has ended; answer why it failed."""
+    """Decrypt the file of a job, unless the parent has ended; send the reason if that fails."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         job: _Job = pipe.recv()

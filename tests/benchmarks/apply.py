@@ -26,7 +26,7 @@ from tests.benchmarks.systems import SYSTEMS, Stages
 from tests.benchmarks.traffic import InteractionTraffic
 
 _PER_S: Final = 50
-"""Far less than come through in a second, so that patience is not what fails."""
+"""Assumed rate of the backlog, far below the real one, so that the wait for it does not fail."""
 _SETTLE_S: Final = 60.0
 _MOST_S: Final = 600.0
 

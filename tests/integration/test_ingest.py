@@ -70,7 +70,7 @@ class Watched:
         )
 
     def interactions(self, customer: str) -> list[Interaction]:
-        """Return the interactions of customers whose id begins with `prefix`."""
+        """Return the interactions of customers whose id begins with `customer`."""
         every = Records.of(self.settings).every(topics.INTERACTIONS, Interaction)
         return [one for _, one in every if one.identifiers[0].value.startswith(customer)]
 

@@ -51,7 +51,7 @@ def _is_decided(answer: httpx.Response) -> bool:
 def test_file_is_sent_no_further_ahead_than_the_stages_take_it(
     stack: Stack, tmp_path: Path
 ) -> None:
-    # So who asks meanwhile waits for few of its rows.
+    # So a decision asked for meanwhile waits for few of the file's rows.
     file = tmp_path / "rows.ndjson"
     rows = (
         {"type": "track", "event": "Viewed", "messageId": str(uuid4()), "userId": f"bulk-{number}"}

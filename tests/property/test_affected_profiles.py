@@ -33,7 +33,7 @@ def test_evaluating_the_affected_is_as_evaluating_all(
     stream: list[Interaction],
     later: list[Interaction],
 ) -> None:
-    # Now, with the interactions that follow, and as time goes on.
+    # At once, after further interactions, and after time alone.
     current, proposed = rules(configuration(before)), rules(configuration(after))
     versions = (Version(current.config, 1), Version(proposed.config, 2))
     told = []

@@ -320,8 +320,7 @@ def test_trait_says_since_when_it_counts_until_it_is_filled() -> None:
 
 @pytest.mark.parametrize(("heard", "missed"), [("none", "all"), ("all", "none")])
 def test_partition_behind_an_earlier_version_stalls_and_is_named(heard: str, missed: str) -> None:
-    # Also where nothing is new in it: who is evaluated by it must not be so by an earlier one
-    # afterwards.
+    # Even without new aggregates: an earlier version must not evaluate profiles after a later one.
     flow, versions = _flow(heard, heard)
     versions[-1] = Version(_WORLDS[missed].config, versions[-1].applied_at)
     reader = BackfillReader({}, _WORLDS[missed], versions)

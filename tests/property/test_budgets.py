@@ -101,7 +101,7 @@ def _budgets_hold(seed: int, kills: int) -> None:
         world = Spending(_rules(), Path(folder), random)
         _lives(world, random, 90, kills)
         world.rest()
-        world.now_ms += 120_000  # nobody tells of a page any more
+        world.now_ms += 120_000  # no page reports any more
         world.rest()
         _holds(world)
         for name in _BUDGETS:

@@ -43,13 +43,13 @@ def test_killed_anywhere_the_ledger_has_each_message_once(
     told: list[list[tuple[str, Any]]], cuts: list[int], lost: bool
 ) -> None:
     decisions = [_decision(number, each) for number, each in enumerate(told)]
-    # Duplicates, as after a redelivery, and everything the other way round as of half.
+    # Each decision comes again, as after a redelivery, in the reverse order.
     log = [*decisions, *reversed(decisions)]
     with TemporaryDirectory() as home:
         folder = Path(home) / "evidence"
         ends = sorted({min(cut, len(log)) for cut in (*cuts, len(log))})
         for end in ends:
-            ledger = EvidenceLedger(folder)  # as after a kill: where it is, is in it
+            ledger = EvidenceLedger(folder)  # as after a kill: it holds its own offset
             begin = ledger.state.offsets.get("0", 0)
             batch = [(0, at, log[at]) for at in range(begin, end)]
             ledger.fold(batch, {0: end}, _LONG)
@@ -128,7 +128,7 @@ def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None
         assert ("reached" in told) is reached
 
 
-def test_a_conversion_that_is_heard_late_counts_by_when_it_was() -> None:
+def test_a_conversion_that_is_received_late_counts_by_its_own_time() -> None:
     life = _life()
     life.happens("Go", 0)
     assert _what(life.happens("Bought", 3 * _HOUR, occurred=_HOUR - 1)) == ["reached"]

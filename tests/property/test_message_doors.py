@@ -47,7 +47,7 @@ _CONFIG: Final = configuration(_SHOP)
 _RULES: Final = Rules(_CONFIG, TokenKey("test" * 8), 300_000, (), {})
 _CODEC: Final = Codec(recorded_versions())
 _SOON: Final = timedelta(seconds=20)
-"""Bounded, also where the machine has much else to do."""
+"""Deadline of one case, for a busy machine."""
 
 _TEXT: Final = st.text(max_size=8)
 _LEAVES: Final = st.one_of(
@@ -239,7 +239,7 @@ class _Identity:
         return found
 
 
-def _check_told(found: list[object]) -> None:
+def _check_passed_on(found: list[object]) -> None:
     """Check that the record went on once, or is a dead letter with a foreseen reason."""
     letters = [one for one in found if isinstance(one, DeadLetterRecord)]
     identified = [one for one in found if isinstance(one, Identified)]
@@ -269,7 +269,7 @@ def test_a_record_in_avro_goes_on_once_or_is_a_dead_letter(
 ) -> None:
     one = replace(one, identifiers=tuple(names), occurred_at=_NOW + since, received_at=_NOW)
     key = names[-1].key if names else ""
-    _check_told(_Identity().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, one)))
+    _check_passed_on(_Identity().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, one)))
 
 
 @settings(max_examples=cases(200), deadline=_SOON)
@@ -280,7 +280,7 @@ def test_broken_avro_is_a_dead_letter_or_another_record(
     value = _CODEC.encode(topics.INTERACTIONS, one)
     assert value is not None
     key = data.draw(st.binary(max_size=12))
-    _check_told(_Identity().process(key, _broken(value, data)))
+    _check_passed_on(_Identity().process(key, _broken(value, data)))
 
 
 _NAMES: Final[Mapping[str, str]] = {
@@ -344,7 +344,7 @@ def test_the_same_interaction_leaves_identity_whichever_way_it_came(
     if isinstance(by_file, Interaction):
         for one in (by_http[0], by_file):
             key = one.identifiers[0].key.encode()
-            # what the gateway heard just now is heard when the others are
+            # the gateway stamps the present, the others have `_NOW`
             one = replace(one, received_at=_NOW)
             value = _CODEC.encode(topics.INTERACTIONS, one)
             assert _left_identity(_Identity().process(key, value)) == by_avro

@@ -41,7 +41,7 @@ def test_plan_equals_the_effect_of_applying(
     after: tuple[model.Segment, ...],
     stream: list[Interaction],
 ) -> None:
-    # Segments that read an interaction aside, time does not go on in between.
+    # Time stands still in between; segments that read an interaction are left out.
     current, proposed = rules(configuration(before)), rules(configuration(after))
     flow = Flow(current)
     emits = [emit for one in stream for emit in flow.run(one)]
@@ -69,7 +69,7 @@ def test_plan_equals_the_effect_of_applying(
 
 
 def test_plan_marks_segments_whose_entries_are_unknown() -> None:
-    # Those that read a trait that is new, though it be made of what is kept already.
+    # Segments that read a new trait, even one made of aggregates that exist already.
     base = configuration((model.Segment("old", {"trait": "interactions", "gte": 1}),))
     again = model.TraitDefinition("again", "count", when={"name": "Order"})
     changed = replace(

@@ -226,7 +226,7 @@ def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
 def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
     made: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
 ) -> None:
-    # After one of that channel it is as it would be without the rule; others change nothing.
+    # Interactions of the channel evaluate the segment as without the rule, others do not.
     bound = Flow(rules(configuration(tuple(replace(one, channels=("web",)) for one in made))))
     free = Flow(rules(configuration(made)))
     for one in stream:

@@ -69,7 +69,7 @@ def test_a_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: 
 
 
 def test_a_campaign_that_reaches_nobody_is_named_with_its_line() -> None:
-    # By `plan`, where only the data can tell.
+    # `plan` names it, since only the data show it.
     reach = (CampaignReach("loyalty", 0, False), CampaignReach("welcome", 3, False))
     planned = RolloutPlan("d", True, 7, (), (), (), reach)
     [warning] = unreaching(_DEMO, planned)

@@ -14,7 +14,7 @@ _TOLD_S = 10.0
 
 
 def test_records_sent_after_a_failure_do_not_reach_librdkafka(tmp_path: Path) -> None:
-    # What had reached it is told to be dropped.
+    # Records that had reached librdkafka are reported as dropped.
     async def drop_reports() -> list[bool]:
         app = _app(tmp_path)
         producer: Producer = app.producer  # type: ignore[assignment]

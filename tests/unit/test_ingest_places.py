@@ -71,7 +71,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_the_journal_knows_after_a_restart(tmp_path: Path) -> None:
+def test_journal_keeps_progress_and_taken_files_over_restarts(tmp_path: Path) -> None:
     Journal(tmp_path).record("c", SendProgress(7, {0: 3}))
     assert Journal(tmp_path).find_progress("c") == SendProgress(7, {0: 3})
     Journal(tmp_path).finish("c", "a.csv", 5, 1)

@@ -102,7 +102,7 @@ def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) 
 
 
 def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_path: Path) -> None:
-    # As if whoever fills the trait had looked ahead.
+    # The trait is filled as if with knowledge of the future.
     reached = {
         one.event_id for one in played.decisions if one.event_id in _converted_events(played)
     }
