@@ -59,7 +59,7 @@ class Standing(Struct, frozen=True):
         silence = suppressions.find_silence(candidate, self.silences)
         if silence is not None:
             return f"suppression {silence.name}"
-        hours = quiet_hours.quiet(candidate, self.rules.quiet_hours, self.facts)
+        hours = quiet_hours.find_quiet(candidate, self.rules.quiet_hours, self.facts)
         if hours is not None:
             return f"quiet hours {hours.name}"
         cap = caps.exceeded_cap(candidate, self.full)

@@ -196,7 +196,7 @@ def every(state: ContactState) -> Iterator[tuple[str, Deferral]]:
 def _message(one: CompiledCandidate, made: Arbitration) -> DeferredMessage | None:
     """Return the message as deferred; None where it would be too late then."""
     facts = made.moment.facts
-    rule = quiet_hours.quiet(one, made.rules.config.constraints.quiet_hours, facts)
+    rule = quiet_hours.find_quiet(one, made.rules.config.constraints.quiet_hours, facts)
     if rule is None:
         return None
     until, deadline_at = quiet_hours.ends_at(rule, facts), made.moment.since_ms + one.deadline_ms

@@ -11,7 +11,7 @@ from pipeline.config.zones import zone
 _MINUTE: Final = timedelta(minutes=1)
 
 
-def quiet(
+def find_quiet(
     candidate: CompiledCandidate, rules: Iterable[CompiledQuietHours], facts: Facts
 ) -> CompiledQuietHours | None:
     """Return the first quiet hours that hold `candidate` back now.
@@ -35,7 +35,7 @@ def is_quiet(rule: CompiledQuietHours, facts: Facts) -> bool:
 def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
     """Return when (ms) the quiet hours end in which the customer is now.
 
-    An end that daylight saving skips is that of the skip; one that comes twice ends them twice.
+    Where daylight saving skips the end, they end with the skip; where it comes twice, at either.
     """
     where = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)

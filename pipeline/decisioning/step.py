@@ -234,7 +234,7 @@ def _feedback(
 ) -> tuple[Feedback, ...]:
     """Return the feedback of an interaction, unless heard before, and of its actions."""
     moment, facts = case.moment, case.moment.facts
-    if feedback.is_bots(facts):
+    if feedback.is_of_bot(facts):
         return ()
     contacts = case.before.contacts if case.again is None else ()
     reached = feedback.of_interaction(case.interaction, contacts, rules, facts)
@@ -393,7 +393,7 @@ def _add_feedback(
         return decision
     assert facts.interaction is not None
     told: Iterable[Feedback] = ()
-    if not feedback.is_bots(facts):
+    if not feedback.is_of_bot(facts):
         told = feedback.of_outcome(facts.interaction, contact, chooser.rules, facts)
     return replace(decision, snapshot=chooser.snapshot, contacts=(contact,), feedback=tuple(told))
 

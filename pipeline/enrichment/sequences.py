@@ -50,7 +50,9 @@ def union(*several: Iterable[Mark]) -> tuple[Mark, ...]:
     return tuple(sorted({one for marks in several for one in marks}))
 
 
-def settle(marks: tuple[Mark, ...], sequence: CompiledSequence, now_ms: int) -> tuple[Mark, ...]:
+def prune_marks(
+    marks: tuple[Mark, ...], sequence: CompiledSequence, now_ms: int
+) -> tuple[Mark, ...]:
     """Remove the marks that no condition can ask for any more."""
     oldest = now_ms - sequence.keep_ms
     if marks and marks[0].at < oldest:

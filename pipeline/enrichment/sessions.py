@@ -33,7 +33,7 @@ def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
     return union(chain(spans, (Span(at, at),)), gap_ms)
 
 
-def settle(spans: tuple[Span, ...], now_ms: int) -> tuple[tuple[Span, ...], int]:
+def prune_spans(spans: tuple[Span, ...], now_ms: int) -> tuple[tuple[Span, ...], int]:
     """Return the spans to keep, and how many of `spans` have ended for good."""
     if len(spans) <= USUAL_SPANS:
         return spans, 0

@@ -8,10 +8,9 @@ from pipeline.config.aggregates import shape_of
 from pipeline.config.compile import Configuration
 from pipeline.enrichment.aggregates import is_counted, join, parts_of
 from pipeline.enrichment.backfill import drop_expired, merge_backfills
-from pipeline.enrichment.sequences import Mark, mark, settle
+from pipeline.enrichment.sequences import Mark, mark, prune_marks
 from pipeline.enrichment.sequences import union as union_of_marks
-from pipeline.enrichment.sessions import add, union
-from pipeline.enrichment.sessions import settle as settle_spans
+from pipeline.enrichment.sessions import add, prune_spans, union
 from pipeline.enrichment.state import Kept, Shard
 from pipeline.model.interaction import Interaction, Scalar
 
@@ -34,7 +33,7 @@ def apply(
     log = before.log
     if interaction.kind != "outcome":  # reported by others than those whose clock the shard is of
         log = interaction.source in config.log_sources
-    spans, ended = settle_spans(add(before.spans, at, config.session_gap_ms), clock)
+    spans, ended = prune_spans(add(before.spans, at, config.session_gap_ms), clock)
     return Shard(
         first_seen=min(before.first_seen, at),
         last_seen=max(before.last_seen, at),
@@ -84,7 +83,7 @@ def _sequences(
     after = {}
     for sequence in config.sequences:
         new = mark(sequence, facts)
-        marks = settle(known.get(sequence.name, ()), sequence, facts.now_ms)
+        marks = prune_marks(known.get(sequence.name, ()), sequence, facts.now_ms)
         if new is not None:
             marks = union_of_marks(marks, (new,))
         if marks:

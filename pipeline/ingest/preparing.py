@@ -1,7 +1,7 @@
 """Preparation of a file: the records for Kafka, on disk, before anything is sent.
 
-So a file of which too much is bad sends nothing, what is sent after a kill is what was sent before
-it, and the second look at a file costs little.
+So a file with too many bad rows sends nothing, the same records are sent after a kill as before it,
+and a second look at a file costs little.
 """
 
 import csv

@@ -18,7 +18,7 @@ _MOST: Final = 0.9
 
 
 def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
-    """Return the change as YAML; `test`: an experiment that would tell."""
+    """Return the change as YAML; `test`: an experiment that would decide."""
     rows = proposal.rows
     if test:
         return _test(rows, journey)
@@ -30,7 +30,7 @@ def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
 
 
 def _shares(rows: ChoiceRows, best: Option) -> str:
-    """Return the split with nearly all for one arm; the others go on being seen."""
+    """Return the split with nearly all for one arm, and a little for the others."""
     others = [one.message for one in rows.options if one != best]
     little = round((1.0 - _MOST) / len(others), 6)
     arms = {best.message: round(1.0 - little * len(others), 6), **dict.fromkeys(others, little)}

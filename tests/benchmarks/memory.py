@@ -11,7 +11,7 @@ from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
-from tests.support.shells import ONLY, Rows, Sent, finish, handing_over, knowing
+from tests.support.shells import ONLY, Rows, Sent, finish, rulebook_of, shared_cache
 
 
 class Shells:
@@ -21,8 +21,8 @@ class Shells:
     def __init__(self, rules: Rules, codec: Codec) -> None:
         self.rows = {stage.name: Rows() for stage in STAGES}
         self._codec = codec
-        rulebook = knowing(rules)
-        handover = handing_over(codec)
+        rulebook = rulebook_of(rules)
+        handover = shared_cache(codec)
         self._shells = {
             stage.name: StageShell(
                 stage, self.rows[stage.name], handover, rulebook, StageMetrics(stage.name)

@@ -1,4 +1,4 @@
-"""The log of applied configurations, on a broker of its own, which knows none at first."""
+"""Log of applied configurations, on a broker of its own, which has none at first."""
 
 import asyncio
 import queue
@@ -69,7 +69,7 @@ def write(settings: Settings, value: bytes | None) -> None:
     assert producer.flush(PATIENCE_S) == 0
 
 
-def test_without_the_topic_it_says_what_to_do(settings: Settings) -> None:
+def test_reader_without_the_topic_says_what_to_do(settings: Settings) -> None:
     log = ConfigurationLog({**settings.kafka(), "allow.auto.create.topics": False}, CODEC)
     with pytest.raises(ConfigurationLogError, match="kairos up"):
         log.start(2.0)
@@ -140,8 +140,8 @@ def test_rubbish_in_the_topic_changes_nothing(settings: Settings) -> None:
 def test_a_worker_stamps_no_version_older_than_those_of_before_its_assignment(
     settings: Settings,
 ) -> None:
-    # It has missed one when it gets its partitions: what it stamped would be in neither the fill of
-    # a new metric nor the metric.
+    # The worker lacks a version as it gets its partitions. Interactions stamped with an older one
+    # would be neither back-filled into a new metric nor counted in it.
     ensure_topics(settings, ())
     _send(settings, "e1")
     late = _Late(settings)
@@ -184,7 +184,7 @@ class _Late(ConfigurationLog):
 
 
 async def _stamps(log: _Late) -> list[str]:
-    """Return the versions that its app stamps on the records."""
+    """Run the follower's app; return the versions that it stamps on records."""
     life = asyncio.ensure_future(log.app.start())
     deadline = time.monotonic() + PATIENCE_S
     while not (found := await asyncio.to_thread(_stamped_versions, log.settings)):

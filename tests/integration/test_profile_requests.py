@@ -124,7 +124,7 @@ def _order(number: int, *names: str) -> Interaction:
     return Interaction(f"e{number}", "track", "Order", "web", "shop", at, at, tuple(who))
 
 
-def test_an_unlinked_device_takes_along_what_it_brought(stack: Stack) -> None:
+def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: Stack) -> None:
     stack.send(
         _order(1, "cookie:k"),
         _order(2, "customer_id:a", "email:a@x", "cookie:k"),
@@ -204,7 +204,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     assert [one["event_id"] for one in shown["decisions"]] == ["e24"]
 
 
-def test_export_as_of_now_equals_the_snapshots_and_the_past_stays(
+def test_export_as_of_now_equals_the_snapshots_and_of_the_past_the_past(
     stack: Stack, tmp_path: Path
 ) -> None:
     stack.send(_order(31, "cookie:q"), _order(32, "customer_id:e", "email:e@x", "cookie:q"))

@@ -38,7 +38,7 @@ from pipeline.rules.token import TokenKey
 from tests.records import records
 from tests.support.cases import cases
 from tests.support.doorway import MESSAGE_BYTES, Doorway, configuration, doorway
-from tests.support.shells import ONLY, Rows, finish, handing_over, knowing
+from tests.support.shells import ONLY, Rows, finish, rulebook_of, shared_cache
 
 _KEY: Final = "server-key-1"
 _NOW: Final = 1_900_000_000_000
@@ -216,7 +216,7 @@ class _Identity:
     def __init__(self) -> None:
         self._ports = Rows()
         metrics = StageMetrics("identity")
-        parts = (handing_over(_CODEC), knowing(_RULES), metrics)
+        parts = (shared_cache(_CODEC), rulebook_of(_RULES), metrics)
         self._shell = StageShell(stage("identity"), self._ports, *parts)
         self._offset = 0
 

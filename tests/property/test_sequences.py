@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.compiled import CompiledSequence
-from pipeline.enrichment.sequences import CROWDED, PANES, Mark, completed_at, settle, union
+from pipeline.enrichment.sequences import CROWDED, PANES, Mark, completed_at, prune_marks, union
 from pipeline.model.time import GRACE_MS
 
 _WITHIN = 4
@@ -54,7 +54,7 @@ def test_dropped_marks_are_not_needed(found: list[Mark], now_ms: int, for_ms: in
     one = sequence(2, keep_ms=_WITHIN + for_ms)
     now_ms = max([now_ms, *(mark.at for mark in found)])
     before = completed_at(union(found), one)
-    after = completed_at(settle(union(found), one, now_ms), one)
+    after = completed_at(prune_marks(union(found), one, now_ms), one)
     if before is not None and before > now_ms - for_ms:
         assert after == before
 
@@ -101,7 +101,7 @@ def test_bounded_marks_give_the_answer_of_all_marks(
     found = data.draw(_long(steps + 1))
     kept: tuple[Mark, ...] = ()
     for count, new in enumerate(found, start=1):
-        kept = settle(union(kept, (new,)), one, new.at)
+        kept = prune_marks(union(kept, (new,)), one, new.at)
         assert len(kept) <= 4 * CROWDED
         if count % 30 == 0:
             asked = [mark for mark in found[:count] if mark.at >= new.at - one.keep_ms]
@@ -120,8 +120,8 @@ def test_a_first_step_is_not_forgotten_for_the_many_that_follow() -> None:
     same, other = (login,), ()
     for second in range(1, 20_000):
         page = Mark(second * 1_000, f"p{second}", 2)
-        same = settle(union(same, (page,)), one, page.at)
-        other = settle(union(other, (page,)), one, page.at)
+        same = prune_marks(union(same, (page,)), one, page.at)
+        other = prune_marks(union(other, (page,)), one, page.at)
     assert completed_at(same, one) == two_hours
     later = completed_at(union((login,), other), one)
     assert later is not None

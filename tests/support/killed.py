@@ -27,7 +27,7 @@ from pipeline.model import topics
 from pipeline.model.budget import Purse
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
-from tests.support.shells import Sending, Sent, finish, knowing
+from tests.support.shells import Sending, Sent, finish, rulebook_of
 
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
@@ -121,7 +121,7 @@ class StageProcess(Sending):
         self._queues: dict[Place, deque[_Queued]] = defaultdict(deque)
         self._unfinished: dict[Place, Counter[int]] = defaultdict(Counter)
         self._input: tuple[Place, int] = (("", 0), 0)
-        rulebook = knowing(rules)
+        rulebook = rulebook_of(rules)
         self._shell = StageShell(stage, self, _HANDOVER, rulebook, StageMetrics(stage.name))
 
     def unread(self) -> list[Place]:

@@ -14,7 +14,7 @@ from pipeline.flow import STAGES
 from pipeline.rules import Rules
 
 ONLY: Final = 0
-"""The one partition of `Rows`."""
+"""Partition of `Rows`, which have no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Sending(ABC):
 
     @abstractmethod
     def leaves(self, record: Sent) -> None:
-        """Return whether the record was sent."""
+        """Take a record that leaves the stage."""
 
 
 class Rows(Sending):
@@ -98,14 +98,14 @@ class _Applied:
         return self._config
 
 
-def knowing(rules: Rules) -> Rulebook:
+def rulebook_of(rules: Rules) -> Rulebook:
     """Return a rulebook that has these rules already, so that nothing waits for it."""
     rulebook = Rulebook(_Applied(rules.config), lambda _: rules)  # type: ignore[arg-type]
     finish(rulebook.find(None))
     return rulebook
 
 
-def handing_over(codec: Codec) -> DecodedCache:
+def shared_cache(codec: Codec) -> DecodedCache:
     """Return the cache of decoded records that all stages of one process share."""
     return DecodedCache(codec, (topic for stage in STAGES for topic in stage.inputs))
 

@@ -20,7 +20,7 @@ from pipeline.model.stages import Enriched, Identified, IdentitySection
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 from pipeline.segmentation.step import step as segment
-from tests.support.shells import ONLY, Rows, Sent, finish, handing_over, knowing
+from tests.support.shells import ONLY, Rows, Sent, finish, rulebook_of, shared_cache
 from tests.support.worlds import rules
 
 START_MS: Final = 1_900_000_000_000
@@ -62,9 +62,9 @@ class TimerStage:
 
     def start(self) -> None:
         """Start the process, with its rows as they were left."""
-        one = handing_over(_CODEC)
+        one = shared_cache(_CODEC)
         metrics = StageMetrics(self.stage.name)
-        self._shell = StageShell(self.stage, self.ports, one, knowing(waiting_rules()), metrics)
+        self._shell = StageShell(self.stage, self.ports, one, rulebook_of(waiting_rules()), metrics)
 
     def on_assignment(self) -> None:
         """Assign the partition once more, as after a rebalance."""

@@ -18,7 +18,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS, GRACE_MS
-from tests.support.shells import ONLY, Rows, finish, handing_over, knowing
+from tests.support.shells import ONLY, Rows, finish, rulebook_of, shared_cache
 from tests.support.worlds import plain_rules
 
 _NOW_MS: Final = 1_900_000_000_000
@@ -36,8 +36,8 @@ class _Identity:
         self._shell = StageShell(
             stage(name),
             self._ports,
-            handing_over(_CODEC),
-            knowing(plain_rules()),
+            shared_cache(_CODEC),
+            rulebook_of(plain_rules()),
             StageMetrics(name),
         )
         self._offset = 0

@@ -18,7 +18,7 @@ from pipeline.model import sizes, topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Identified, IdentitySection
-from tests.support.shells import Rows, finish, handing_over, knowing
+from tests.support.shells import Rows, finish, rulebook_of, shared_cache
 from tests.support.shells import Sent as Left
 from tests.support.worlds import plain_rules
 
@@ -40,7 +40,7 @@ class _Stage:
         self._topic = one.inputs[0]
         self._key = (_ADA.key if name == "identity" else _PROFILE).encode()
         self._shell = StageShell(
-            one, self.ports, handing_over(_CODEC), knowing(plain_rules()), StageMetrics(name)
+            one, self.ports, shared_cache(_CODEC), rulebook_of(plain_rules()), StageMetrics(name)
         )
 
     def tell(self, record: Interaction | Identified | bytes, key: str | None = None) -> None:

@@ -13,7 +13,7 @@ from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
-from tests.support.shells import Rows, finish, handing_over, knowing
+from tests.support.shells import Rows, finish, rulebook_of, shared_cache
 from tests.support.worlds import plain_rules
 
 _NOW_MS = 1_900_000_000_000
@@ -27,10 +27,10 @@ class _Stage:
     def __init__(self, name: str) -> None:
         self.ports = Rows()
         self._codec = Codec(recorded_versions())
-        rulebook = knowing(plain_rules())
+        rulebook = rulebook_of(plain_rules())
         one = stage(name)
         [self._topic] = one.inputs
-        handover = handing_over(self._codec)
+        handover = shared_cache(self._codec)
         self.shell = StageShell(one, self.ports, handover, rulebook, StageMetrics(one.name))
         self._offset = 0
 

@@ -13,7 +13,7 @@ from pipeline.model.interaction import Interaction
 _CONVERSION: Final = "conversion"
 
 
-def is_bots(facts: Facts) -> bool:
+def is_of_bot(facts: Facts) -> bool:
     """Return whether a bot caused the interaction; nothing is learned from it then."""
     return facts.derived.get(BOT) is True
 
@@ -21,7 +21,7 @@ def is_bots(facts: Facts) -> bool:
 def of_action(
     action_id: str, candidate: CompiledCandidate, now_ms: int, rules: LearningRules, waits: bool
 ) -> Iterator[Feedback]:
-    """Yield the feedback of sending an action; `waits`: it may yet not be sent."""
+    """Yield the feedback of sending an action; `waits`: the action may yet be withheld."""
     goal = None if candidate.transactional else rules.goals.get(candidate.campaign)
     if goal is not None:
         unsure = waits or candidate.confirm_ms is not None
@@ -31,9 +31,9 @@ def of_action(
 def of_interaction(
     interaction: Interaction, contacts: Iterable[Contact], rules: LearningRules, facts: Facts
 ) -> Iterator[Feedback]:
-    """Yield the actions whose goal an interaction, which is no outcome, reaches.
+    """Yield the feedback of actions whose goal an interaction, which is no outcome, reaches.
 
-    It reaches those of all messages of the campaign that it comes after, within the window.
+    A goal counts for all earlier messages of its campaign whose window is not over.
     """
     reached = {name: goal for name, goal in rules.goals.items() if _fits(goal, facts)}
     if not reached:

@@ -14,7 +14,7 @@ _UCS_JOINED: Final = 67
 
 
 def segments(text: str) -> int:
-    """Return in how many segments a text is sent; characters are not divided between two."""
+    """Return the number of segments of a text; no character is divided between two."""
     if all(one in _BASIC or one in _EXTENDED for one in text):
         return _count([2 if one in _EXTENDED else 1 for one in text], _GSM_ALONE, _GSM_JOINED)
     sizes = [len(one.encode("utf-16-be")) // 2 for one in text]
