@@ -35,7 +35,7 @@ def _rows(wheel: zipfile.ZipFile, policy: str) -> list[dict[str, str]]:
         return list(csv.DictReader(io.TextIOWrapper(file)))
 
 
-def test_the_random_log_tells_what_the_other_policy_really_earned(
+def test_estimates_from_the_random_log_cover_the_other_policys_reward(
     bandit: zipfile.ZipFile, tmp_path: Path
 ) -> None:
     # Thompson sampling (bts) judged on the uniformly random log, beside the clicks that it had when

@@ -155,7 +155,7 @@ def test_a_failed_credit_check_stops_card_offers_a_moment_later(
     assert _shown(customer.views(timedelta(days=90)), "hero") == "gold-hero"
 
 
-def test_a_payment_is_answered_with_what_the_receipt_says(customer: _Customer) -> None:
+def test_payment_is_answered_with_the_receipts_text(customer: _Customer) -> None:
     named = {"userId": customer.name, "properties": {"first_name": "Zoë <3"}}
     first = customer.asks("till", "Payment", timedelta(), "receipt", **named)
     assert _shown(first, "receipt") is None
@@ -167,7 +167,7 @@ def test_a_payment_is_answered_with_what_the_receipt_says(customer: _Customer) -
 @pytest.mark.parametrize(
     ("worth", "said"), [(24, []), (112, ["review-email"]), (113, ["review-call"])]
 )
-def test_e_mail_or_call_by_what_the_customer_is_worth(
+def test_worth_of_the_customer_decides_between_e_mail_and_call(
     bank: Stack, customer: _Customer, worth: float, said: list[str]
 ) -> None:
     # 0.02 × worth − 0.5 against 0.06 × worth − 5: they break even at 112.5.

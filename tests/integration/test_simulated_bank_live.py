@@ -62,7 +62,7 @@ def test_customers_get_actions_react_and_are_known(bank: Stack) -> None:
     assert person["profile_id"] == life.profile_id
 
 
-def test_statistics_straight_from_topics_are_what_the_bank_played(bank: Stack) -> None:
+def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
     heard = Counter(
         one.name
         for _, one in bank.records.every(topics.INTERACTIONS, Interaction)

@@ -123,7 +123,7 @@ def test_an_exception_in_an_agent_ends_the_process_uncommitted(
     assert committed_offsets(plan.bootstrap, f"{plan.prefix}.hop0", source, 1)[0] <= 1
 
 
-def test_a_worker_does_not_go_on_where_the_log_has_lost_what_it_had_read(
+def test_worker_ends_where_the_log_has_lost_records_that_were_read(
     plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("0")

@@ -175,7 +175,7 @@ def test_a_worker_reads_writes_and_restores_over_tls_as_a_known_user(
     assert "restoring" in worker.output()
 
 
-def test_a_worker_that_the_broker_does_not_know_ends_and_says_so(
+def test_worker_refused_by_the_broker_ends_with_a_message(
     plan: Plan, secured: Secured, start: Callable[[Plan], Worker]
 ) -> None:
     wrong = {**secured.properties, "sasl.password": "a guess"}

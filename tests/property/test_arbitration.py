@@ -133,9 +133,7 @@ def _worth(customer: float | None) -> tuple[list[str], Decision]:
     ("customer", "said"),
     [(None, []), (24.9, []), (25.0, []), (25.1, ["mail"]), (112.4, ["mail"]), (112.6, ["call"])],
 )
-def test_the_channel_flips_at_the_break_even_of_what_the_customer_is_worth(
-    customer: float | None, said: list[str]
-) -> None:
+def test_channel_flips_at_the_break_even_worth(customer: float | None, said: list[str]) -> None:
     # E-mail pays from 0.5 / 0.02 = 25 on, a call is better from (5 - 0.5) / 0.04 = 112.5 on.
     found, _ = _worth(customer)
     assert found == said

@@ -179,7 +179,7 @@ class _Life(_Stages):
 
 @settings(max_examples=cases(100))
 @given(histories(), st.lists(st.integers(0, 8), min_size=4, max_size=4), st.data())
-def test_backfill_equals_having_kept_it_from_the_start(
+def test_backfilled_aggregate_equals_one_kept_from_the_start(
     history: list[str], counts: list[int], data: st.DataObject
 ) -> None:
     life = _Life(_WORLDS[history[0]], data)
@@ -303,7 +303,7 @@ def _flow(*names: str) -> tuple[_Versioned, list[Version]]:
     return flow, versions
 
 
-def test_trait_says_since_when_it_counts_until_it_is_filled() -> None:
+def test_trait_states_its_beginning_until_back_filled() -> None:
     flow, versions = _flow("none", "all")
     world = _WORLDS["all"]
     flow.give(

@@ -148,7 +148,7 @@ def test_a_store_that_is_up_to_date_knows_whose_records_come_too_late() -> None:
         assert dict(owners.stores[0].scan()) == owners.rows
 
 
-def test_a_row_is_written_again_by_whoever_comes_after_one_that_died_before_it_could() -> None:
+def test_successor_of_a_killed_owner_writes_the_row_again() -> None:
     with _owners() as owners:
         owners.takes_over(0)
         owners.takes_over(1)

@@ -194,7 +194,7 @@ def interpret(written: dict[str, Any], facts: Facts) -> bool:
 
 
 @given(conditions, facts)
-def test_compiled_means_what_is_written(written: dict[str, Any], facts: Facts) -> None:
+def test_compiled_condition_means_its_written_form(written: dict[str, Any], facts: Facts) -> None:
     tree = parse(written)
     assert not isinstance(tree, tuple)
     assert compile(tree).test(facts) is interpret(written, facts)

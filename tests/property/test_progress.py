@@ -44,7 +44,7 @@ class _Log:
 
 
 @given(st.lists(st.tuples(_WHAT, st.integers(0, 5)), max_size=40))
-def test_nothing_is_committed_before_it_is_done_and_in_the_end_all_is(
+def test_only_finished_events_are_committed_and_all_in_the_end(
     steps: list[tuple[str, int]],
 ) -> None:
     log = _Log()

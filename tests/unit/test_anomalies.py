@@ -177,7 +177,7 @@ def test_cost_of_an_incident_are_the_goals_it_prevented() -> None:
     assert spanish.startswith("Del 2024-04-10 al 2024-04-24 menos visitas")
 
 
-def test_forecast_beats_a_seasonal_naive_one_and_covers_what_comes() -> None:
+def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
     better, covered, worlds = 0, [], 12
     for seed in range(worlds):
         random = np.random.default_rng(seed)

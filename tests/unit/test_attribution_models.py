@@ -264,7 +264,7 @@ def test_circles_of_too_many_channels_are_refused() -> None:
         removal_effects(count_paths(circle), 1)
 
 
-def test_the_order_of_what_made_the_paths_is_found() -> None:
+def test_order_of_the_generating_chain_is_found() -> None:
     # The next channel depends on the last one, or on whether the last two are both b.
     def make(order: int) -> list[PathRow]:
         chance = random.Random(order)
@@ -284,7 +284,7 @@ def test_the_order_of_what_made_the_paths_is_found() -> None:
     assert all(math.isfinite(score) and score < 0 for score in scores.values())
 
 
-def test_the_bootstrap_covers_what_theory_says() -> None:
+def test_bootstrap_intervals_equal_theory() -> None:
     # First-touch conversions of a channel are binomial: σ = √(n p (1 − p)).
     rows = [PathRow(("a",), 300.0, 300.0, 400.0), PathRow(("b",), 100.0, 100.0, 200.0)]
     paths = count_paths(rows)

@@ -98,7 +98,7 @@ def test_decisions_are_those_of_the_stages(
     assert ids == {one.decision_id for one in decided}
 
 
-def test_tables_have_what_the_stages_wrote(
+def test_tables_equal_the_records_of_the_stages(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
     log = shop_log()

@@ -42,7 +42,7 @@ def take_message(config: Configuration, raw: bytes) -> Interaction:
     return one
 
 
-def test_a_message_to_the_gateway_means_what_the_line_of_the_file_means(
+def test_message_to_the_gateway_equals_the_line_of_the_file(
     bank: Configuration,
 ) -> None:
     keys = read_write_keys(CONFIGURATION, {})

@@ -288,7 +288,7 @@ def test_wilson_bounds_are_those_of_the_score_test(trials: int, data: st.DataObj
             assert score == pytest.approx(1.959964**2, rel=1e-4)
 
 
-def test_goal_conditions_mean_in_sql_what_they_say() -> None:
+def test_goal_conditions_mean_the_same_in_sql() -> None:
     def count_reached(when: dict[str, object]) -> int:
         campaigns = (Campaign("spring", (), goal=Goal(when, "3d")),)
         made = [

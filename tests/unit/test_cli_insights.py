@@ -54,7 +54,7 @@ def test_attribution_prints_its_contract(tmp_path: Path) -> None:
     assert again == found
 
 
-def test_attribution_of_touches_also_says_what_it_rests_on(tmp_path: Path) -> None:
+def test_attribution_of_touches_prints_its_support(tmp_path: Path) -> None:
     lines = [TOUCHES, GOOD_TOUCH, "p,1704067300000,,conversion,9.5"]
     found = _json("attribution", "--touches", str(write_csv(tmp_path / "t.csv", lines)))
     assert found["channels"][0]["value"] == 9.5

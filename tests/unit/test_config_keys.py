@@ -64,7 +64,7 @@ def test_one_key_as_text_and_as_digest_is_there_twice(folder: Path) -> None:
     assert "demo-live-key" not in str(error)
 
 
-def test_a_secret_is_named_and_never_resolved_by_who_applies(folder: Path) -> None:
+def test_secret_stays_a_reference_when_applied(folder: Path) -> None:
     append(folder / "channels.yaml", "    secret: ${SHOP_SECRET}\n")
     applied = configuration(folder, SHOP_SECRET="hunter2-hunter2")
     assert "hunter2" not in applied.to_json()

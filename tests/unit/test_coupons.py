@@ -105,7 +105,7 @@ def _issue(door: Doorway, action_id: str = "a-1", expires_at: int = 1 << 50) -> 
     return code
 
 
-def test_payment_is_answered_with_what_to_print_and_a_code(config: Any, tmp_path: Path) -> None:
+def test_payment_is_answered_with_lines_and_a_code(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path)
     _serving(door, content={"title": "¡Gracias!", "text": "Ahorra 10 €.", "coupon": "10 % off"})
     found = _pay(door, width=32)

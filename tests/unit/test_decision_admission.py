@@ -69,7 +69,7 @@ def test_all_are_admitted_below_capacity() -> None:
     assert pipeline.refused == pipeline.stalled == pipeline.late == 0
 
 
-def test_overload_is_refused_and_what_is_admitted_comes_in_time() -> None:
+def test_overload_is_refused_and_admitted_decisions_come_in_time() -> None:
     # Of three times what the pipeline makes, it goes on making nearly all that it can.
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=900, seconds=20)

@@ -270,7 +270,7 @@ _RATES = model.Currency(
         (MONDAY_NOON, {"currency": "XXX"}, {}),
     ],
 )
-def test_amounts_are_worth_what_they_were_then(
+def test_amounts_are_converted_by_the_rate_of_their_day(
     at: int, properties: dict[str, Any], derived: dict[str, Any]
 ) -> None:
     assert CurrencyEnricher(_RATES).derive(visit(at, properties)) == derived

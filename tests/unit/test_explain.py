@@ -97,7 +97,7 @@ def test_explanation_has_its_documented_shape() -> None:
     assert mail["chosen"] is None
 
 
-def test_every_stage_says_what_it_felled_and_why() -> None:
+def test_every_stage_explains_each_felled_treatment() -> None:
     slot = _json(_explain(*_decide()))["slots"][0]
     assert {one["treatment"]: (one["stage"], one["rule"]) for one in slot["rejected"]} == {
         "old-hero": ("constraint", "cap once"),

@@ -204,7 +204,7 @@ def test_every_member_of_a_gzip_body_counts() -> None:
     assert isinstance(junk, Refusal)
 
 
-def test_batch_without_items_is_still_told_so() -> None:
+def test_batch_without_items_is_refused_as_such() -> None:
     assert decode_parts(b'{"batch": []}', BATCH, "batch", 5) == msgspec.json.decode(
         b'{"batch": []}', type=type(BATCH.decode(b'{"batch": []}'))
     )

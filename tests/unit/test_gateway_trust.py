@@ -107,7 +107,7 @@ def test_claim_of_a_public_key_stays_with_its_device(
         assert {name.namespace for name in one.identifiers} == {"cookie"}
 
 
-def test_traits_of_a_public_key_are_kept_as_what_the_device_says(door: Doorway) -> None:
+def test_traits_of_a_public_key_stay_with_the_device(door: Doorway) -> None:
     message = {"anonymousId": "thief", "traits": {"email": MAIL.value, "plan": "gold"}}
     post(door, WEB, "/v1/identify", message)
     [one] = door.interactions()

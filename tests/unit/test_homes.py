@@ -172,7 +172,7 @@ def test_processes_of_a_home_that_was_removed_are_found(tmp_path: Path) -> None:
             process.wait()
 
 
-def test_a_home_that_was_removed_is_not_made_again_by_what_ends(tmp_path: Path) -> None:
+def test_ending_processes_do_not_make_a_removed_home(tmp_path: Path) -> None:
     home = tmp_path / "home"
     announce(home, "gateway", "starting")
     assert announcements(home).keys() == {"gateway"}

@@ -22,7 +22,7 @@ def test_ids_are_uuids_of_their_cause(name: str) -> None:
 
 
 @given(records(Claims), st.data())
-def test_a_token_says_what_was_signed_and_nothing_else(claims: Claims, data: st.DataObject) -> None:
+def test_token_contains_exactly_the_signed_claims(claims: Claims, data: st.DataObject) -> None:
     key = TokenKey("a secret")
     token = key.sign(claims)
     assert key.verify(token) == claims

@@ -56,7 +56,7 @@ def _prepare(judged: Iterator[JudgedRows], folder: Path) -> tuple[Prepared, list
     return found, [one.read_bytes() for one in (outlet.records, outlet.letters, outlet.rejected)]
 
 
-def test_helpers_prepare_what_one_process_does(tmp_path: Path) -> None:
+def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     _write(path, 5_000)
     alone = _prepare(

@@ -108,7 +108,7 @@ def test_equal_rows_of_two_files_are_two() -> None:
     assert not set(ids([_ORDER, _PAGE], "a.csv")) & set(ids([_ORDER, _PAGE], "b.csv"))
 
 
-def test_key_columns_say_what_is_the_same_in_whatever_file() -> None:
+def test_key_columns_identify_rows_across_files() -> None:
     def keyed_ids(file: str, *values: object) -> list[str]:
         rows = [{**_ORDER, "properties": {"order.id": value}} for value in values]
         return ids(rows, file, "properties.order.id", "event")

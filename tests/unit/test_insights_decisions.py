@@ -189,9 +189,7 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
 
 
 @pytest.mark.skipif(not spark_is_missing(), reason="Spark is there")
-def test_without_spark_it_is_told_what_to_install(
-    tmp_path: Path, invoke: Callable[..., Result]
-) -> None:
+def test_missing_spark_names_its_package(tmp_path: Path, invoke: Callable[..., Result]) -> None:
     done = invoke("--topics", str(tmp_path), "--engine", "spark")
     assert "install kairos-rtim[spark]" in str(done.exception)
 
@@ -264,7 +262,7 @@ def invoke() -> Callable[..., Result]:
     )
 
 
-def test_the_command_prints_what_it_found(
+def test_command_prints_tables_or_json(
     log: tuple[Path, list[Decision], list[Segmented]], invoke: Callable[..., Result]
 ) -> None:
     done = invoke("--topics", str(log[0]), "--by", "segment", "--json")

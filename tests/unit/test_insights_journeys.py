@@ -132,7 +132,7 @@ def test_a_goal_counts_within_its_window_from_entering(tmp_path: Path) -> None:
     assert drop_offs(found) == {None: 2}
 
 
-def test_without_a_goal_the_last_mandatory_step_is_it(tmp_path: Path) -> None:
+def test_last_mandatory_step_is_the_goal_by_default(tmp_path: Path) -> None:
     text = ONBOARDING.replace("goal: {when: {name: Account Opened}, window: 30d}\n", "")
     events = write_events(
         tmp_path, case("a", 0, "terms", "income"), case("b", 0, "terms"), case("c", 0, "income")

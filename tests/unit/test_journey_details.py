@@ -53,7 +53,7 @@ def test_without_details_nothing_is_added(tmp_path: Path) -> None:
     assert {key: value for key, value in with_more.items() if key != "details"} == plain
 
 
-def test_into_and_out_of_each_step_flow_as_many_as_reach_it(tmp_path: Path) -> None:
+def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(300, 2)), write_journey(tmp_path)
     whole = analyse(events, journey, "--details")
     found = whole["details"]
@@ -158,7 +158,7 @@ def test_leaving_by_an_exit_is_no_censoring(tmp_path: Path) -> None:
     assert curve["points"][0]["converted"]["share"] == pytest.approx(1 / 2)
 
 
-def test_the_plan_is_compared_by_what_was_known_at_its_first_step(tmp_path: Path) -> None:
+def test_plan_is_compared_from_its_first_step_on(tmp_path: Path) -> None:
     events = write_events(
         tmp_path,
         at("kept", (0, "start"), (1, "terms"), (2, "income"), (3, "open")),

@@ -9,7 +9,7 @@ _SECONDS = 9.0
 
 
 @given(st.lists(st.tuples(st.floats(0, 2 * _SECONDS), st.booleans()), max_size=30))
-def test_a_lease_is_held_until_the_first_time_that_it_is_renewed_too_late(
+def test_lease_ends_with_the_first_late_renewal(
     steps: list[tuple[float, bool]],
 ) -> None:
     now_s = 0.0

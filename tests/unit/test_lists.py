@@ -207,7 +207,7 @@ def test_a_source_may_call_a_list_otherwise() -> None:
     assert "tags" not in identified.interaction.properties
 
 
-def test_readers_of_older_versions_read_on_and_what_they_wrote_is_read() -> None:
+def test_older_and_newer_versions_read_each_others_records() -> None:
     # A client that knows only the first version reads what is written now, without the lists.
     versions = [one for one in recorded_versions() if one.name == topics.INTERACTIONS]
     old, new = Codec([versions[0]]), Codec(recorded_versions())

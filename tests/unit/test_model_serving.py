@@ -152,7 +152,7 @@ def test_a_damaged_model_is_refused_and_the_one_before_stays(
     assert shelf.equip(rules).propensities is None
 
 
-def test_a_model_that_reads_what_decisions_do_not_know_is_not_used(
+def test_model_with_features_unknown_to_decisions_is_not_used(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf = ModelShelf(artifacts)
@@ -195,7 +195,7 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
     assert [name.partition("-")[0] for name in changes] == ["2", "2", "3", "3"]
 
 
-def test_versions_are_told_apart_by_what_they_are(trained: TrainedModel, tmp_path: Path) -> None:
+def test_versions_are_told_apart_by_their_content(trained: TrainedModel, tmp_path: Path) -> None:
     first, again = _store(trained, tmp_path), _store(trained, tmp_path)
     other = _store(trained, tmp_path, tweak=0.5)
     assert (first.manifest.version, again.manifest.version, other.manifest.version) == (1, 1, 2)

@@ -53,7 +53,7 @@ def _trees() -> list[dict[str, Any]]:
 
 
 @given(rows)
-def test_a_score_is_what_the_trees_say(file: Path, row: list[float]) -> None:
+def test_score_is_that_of_the_trees(file: Path, row: list[float]) -> None:
     scorer = load_scorer(file, FEATURES, AMPLE_US)
     assert not isinstance(scorer, str)
     assert scorer(row) == pytest.approx(by_hand(row), abs=1e-12)

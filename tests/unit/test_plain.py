@@ -143,7 +143,7 @@ def test_writing_of_all_languages_stays(text: str) -> None:
     assert plain(text) == text
 
 
-def test_ctrl_c_in_send_says_what_went_and_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_in_send_reports_the_sent_rows_and_the_next_step(tmp_path: Path) -> None:
     # The command's own handling, with a Kafka that takes everything.
     program = """
 import signal, sys, time, types

@@ -156,7 +156,7 @@ class _Tags(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def test_page_needs_no_script_and_escapes_what_is_not_its_own(door: Doorway) -> None:
+def test_page_needs_no_script_and_escapes_foreign_text(door: Doorway) -> None:
     page = _request(door, "GET", PREFERENCES, _token("<script>alert(1)</script>"), {})
     tags = _Tags()
     tags.feed(page.text)

@@ -145,7 +145,7 @@ def test_items_nobody_bought_fall_back_to_alike_and_then_to_popular_ones(
     assert learned["bought-together"][""] == learned["popular-in-segment"][""]
 
 
-def test_a_catalogue_serves_what_was_learned(folder: Path) -> None:
+def test_catalogue_serves_learned_recipes(folder: Path) -> None:
     catalog = folder / "catalogs" / "products.yaml"
     rule = "recipes: recipes/products.csv\nshortlist: 30\nonly: [{trait: %s, recipe: %s}]"
     by = {

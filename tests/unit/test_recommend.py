@@ -104,7 +104,7 @@ def test_the_bank_s_best_channels_are_found(tmp_path: Path, invoke: Callable[...
         assert isinstance(load_journey(tmp_path / "draft.yaml"), Journey)
 
 
-def test_agents_who_call_the_willing_do_not_make_calls_worth_it(
+def test_calls_to_the_willing_are_not_recommended(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     # The naive comparison finds what truth.json calls naive; here nothing is recommended, whether

@@ -165,7 +165,7 @@ def test_other_mail_tells_nothing(raw: bytes) -> None:
     assert isinstance(parse_returned(raw), OtherMail)
 
 
-def test_maildir_is_read_once_and_what_tells_nothing_is_flagged(tmp_path: Path) -> None:
+def test_maildir_is_read_once_and_other_mail_is_flagged(tmp_path: Path) -> None:
     for part in ("new", "cur", "tmp"):
         (tmp_path / part).mkdir()
     unmatched = _postfix("failed", "5.1.1").replace(ID.encode(), OTHER.encode())

@@ -128,7 +128,7 @@ def test_a_record_that_stands_in_several_schemas_is_the_same_in_all() -> None:
             assert seen.setdefault(name, record) == record
 
 
-def test_each_stage_appends_to_what_the_stage_before_wrote() -> None:
+def test_each_stage_appends_to_the_record_of_the_stage_before() -> None:
     identified, enriched, segmented = (
         spelled_out(SCHEMAS[f"interactions.{stage}"], {})["fields"]
         for stage in ("identified", "enriched", "segmented")

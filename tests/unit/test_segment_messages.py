@@ -113,7 +113,7 @@ def test_traits_of_a_group_are_nobody_s(kind: Kind) -> None:
     ]
 
 
-def test_external_ids_of_what_is_no_user_are_nobody_s() -> None:
+def test_external_ids_of_other_types_identify_nobody() -> None:
     external = [
         {"type": "device", "id": 7, "collection": "users"},
         {"type": "device", "id": "of an account", "collection": "accounts"},
@@ -166,7 +166,7 @@ def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("user", ["zoe", "42", "ann", "b"])
-def test_the_previous_id_of_an_alias_is_what_it_is_known_as(user: str) -> None:
+def test_previous_id_of_an_alias_has_its_known_namespace(user: str) -> None:
     cookie = ("track", {"anonymousId": "anon-123"})
     alias = ("alias", {"userId": user, "previousId": "anon-123"})
     root = f"customer_id:{user}"
@@ -186,7 +186,7 @@ def test_an_alias_of_two_customers_makes_them_one(user: str, previous: str, know
     assert _persons(*customers, alias) == dict.fromkeys(both, min(both))
 
 
-def test_an_alias_may_say_itself_what_its_previous_id_is() -> None:
+def test_alias_may_state_the_namespace_of_its_previous_id() -> None:
     assert _identify(
         ("alias", {"userId": "zoe", "previousId": "anon-9", "anonymousId": "anon-9"})
     ) == [("customer_id:zoe", "cookie:anon-9")]
@@ -285,7 +285,7 @@ def test_traits_of_both_places_are_merged_name_by_name(
 
 
 @pytest.mark.parametrize("whole", [None, "Calle Mayor 1", ["Calle Mayor 1"]])
-def test_a_trait_of_its_own_replaces_what_the_context_says_of_its_parts(whole: object) -> None:
+def test_own_trait_replaces_its_parts_of_the_context(whole: object) -> None:
     of_context = {"home": {"city": "A"}, "home.length": 7, "homes": 2}
     one = take("identify", userId="u1", traits={"home": whole}, context={"traits": of_context})
     assert set(one.properties) | set(one.lists) == {"home", "homes"}
@@ -468,7 +468,7 @@ def test_null_in_a_track_clears_nothing() -> None:
     assert _latest(shown, none, kind="track") == ["a", "a"]
 
 
-def test_null_for_an_object_clears_what_is_in_it() -> None:
+def test_null_for_an_object_clears_its_fields() -> None:
     trait = model.TraitDefinition("city", "latest", of="properties.address.city")
     [aggregate] = aggregates_of(trait)
     assert aggregate.clears is not None

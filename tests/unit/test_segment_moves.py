@@ -61,7 +61,7 @@ def test_members_equal_a_plain_walk(rows: list[tuple[str, str, bool, int]]) -> N
     assert set(found) == {segment for segment, _ in counts}
 
 
-def test_median_stay_counts_who_is_still_in() -> None:
+def test_median_stay_counts_present_members() -> None:
     changes = [change for number in range(4) for change in (_change(f"p{number}", "vip", True, 0),)]
     leaves = [_change("p0", "vip", False, 10), _change("p1", "vip", False, 20)]
     last = [_change("late", "new", True, 100)]

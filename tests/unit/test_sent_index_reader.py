@@ -37,7 +37,7 @@ def broker() -> Iterator[str]:
     client.purge()
 
 
-def test_reading_ends_when_nobody_needs_what_cannot_be_read(broker: str) -> None:
+def test_reading_an_unreadable_partition_ends_when_unneeded(broker: str) -> None:
     looks = 0
 
     def keep_going() -> bool:

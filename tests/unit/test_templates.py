@@ -43,9 +43,7 @@ def _make(text: str, html: bool = False) -> Template:
         ("a { b } {{ '{' }}", {}, "a { b } {"),
     ],
 )  # fmt: skip
-def test_names_are_replaced_by_what_is_known(
-    text: str, values: dict[str, Known], said: str
-) -> None:
+def test_names_are_replaced_by_known_values(text: str, values: dict[str, Known], said: str) -> None:
     assert _make(text).render(values) == said
 
 
@@ -167,7 +165,7 @@ def test_treatment_that_cannot_be_rendered_falls_with_a_reason() -> None:
     assert life.actions()[0].content == {"t": "0.25"}
 
 
-def test_without_what_it_needs_a_treatment_is_not_suitable() -> None:
+def test_treatment_without_a_needed_value_is_not_suitable() -> None:
     life = _decide(hero("hello", content={"t": "Hello {{ name }}"}))
     decision = life.happens("Home", 0, ask=["hero"])
     assert felling_rules(decision)["hello"] == "suitability/content needs name"

@@ -60,7 +60,7 @@ def _examples(folders: tuple[Path, Path]) -> list[Example]:
         return list(replayed.examples(_GOAL))
 
 
-def test_a_customers_first_example_does_not_know_what_the_customer_did_later(
+def test_examples_know_nothing_of_later_interactions(
     played: PlayedWorld, folders: tuple[Path, Path]
 ) -> None:
     # `bought` is the planted leak: it becomes known by reaching the goal.
@@ -262,7 +262,7 @@ _RETURNS: dict[str, Any] = {
 }
 
 
-def test_a_score_learns_its_goal_from_what_came_before(tmp_path: Path) -> None:
+def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
     # Those of an even number buy on every third day; `eager` says so, `bought` only afterwards.
     profile = {
         "traits": [
