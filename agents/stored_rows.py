@@ -1,4 +1,4 @@
-"""States of a few keys, read from a stage's changelog while its worker runs, or does not."""
+"""States of a few keys, read from a stage's changelog, whether or not its worker runs."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -42,7 +42,7 @@ NO_GOAL: Final = "its goal is not known"
 
 @contextmanager
 def topic_folder(given: Path | None, topics: Sequence[str]) -> Iterator[Path]:
-    """Give the folder that has the topics as Parquet; what is replayed here is removed after."""
+    """Provide the folder with the topics as Parquet; a temporary one is removed afterwards."""
     if given is not None:
         if not str(given).startswith(TABLES) and not given.is_dir():
             raise TableError(f"--topics {given}: is no folder")

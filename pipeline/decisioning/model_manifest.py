@@ -69,7 +69,7 @@ class ModelMetrics(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reference(Struct, frozen=True, forbid_unknown_fields=True):
-    """Shares of predictions between `edges` (ascending) on the test set, to see drift against."""
+    """Shares of predictions between `edges` (ascending) on the test set, for drift."""
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
@@ -112,7 +112,7 @@ class ModelManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def template_of(campaign: str, treatment: str) -> tuple[str, str, str] | None:
-    """Return what stands for all items of a treatment's catalogue; None: it is of none."""
+    """Return the name of a treatment for all items of its catalogue; None: it has no catalogue."""
     template, sign, _ = treatment.partition(ITEM_SIGN)
     return (campaign, "", template) if sign else None
 

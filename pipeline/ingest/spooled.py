@@ -1,4 +1,4 @@
-"""Records of bytes in a file: written once, read from any place that was given with one."""
+"""Records of bytes in a file: written once, read from the `end` of any record on."""
 
 import struct
 from collections.abc import Iterator

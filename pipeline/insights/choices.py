@@ -38,7 +38,7 @@ _LEAST_SHARE: Final = 0.01
 """Least share of an option in a stratum with estimated propensities; less makes weights explode."""
 
 _POSSIBLE: Final = 0.8
-"""The mean weight of an option that could be taken everywhere is 1; well below, it could not."""
+"""Mean weight below which an option was not possible everywhere; where it was, the mean is 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Option:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether nothing is said."""
+        """Whether the option is to send nothing."""
         return not self.channel
 
 
@@ -79,7 +79,7 @@ class ChoiceRows:
     kind: Kind = "prompt"
 
     def only(self, rows: Flags) -> "ChoiceRows":
-        """Return some of the rows."""
+        """Return the rows that the mask `rows` selects."""
         return ChoiceRows(
             self.place,
             self.options,
@@ -98,8 +98,8 @@ class ChoiceRows:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Mean worth of a time more than that of what it is compared with, and its interval; `error`:
-    standard error."""
+    """Difference of the mean worth per time from that of the compared choice, with its interval;
+    `error`: standard error."""
 
     value: float
     low: float
@@ -151,7 +151,7 @@ class Verdict:
 
 
 def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
-    """Return how the options came to be taken, and the rows that count for that.
+    """Return the grade of a comparison of the options, and the rows that count for it.
 
     Where enough of them were drawn by chance, the others are left out.
     """

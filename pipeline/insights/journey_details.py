@@ -80,7 +80,7 @@ class ChannelCurve:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two groups from a landmark on; `more`: how much more of those with it converted."""
+    """Two groups from a landmark on; `more`: difference of their shares that converted."""
 
     landmark: str
     with_it: ConversionCurve
@@ -99,7 +99,7 @@ class ArmComparison:
 
 @dataclass(frozen=True, slots=True)
 class JourneyDetails:
-    """Details of a journey; `early_ms`: how long from its beginning on a case is looked at for
+    """Details of a journey; `early_ms`: time from its beginning in which a case is examined for
     `associations`."""
 
     outcomes: dict[CaseOutcome, int]

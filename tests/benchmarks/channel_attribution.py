@@ -1,6 +1,6 @@
 """Benchmark of the package ChannelAttribution on a table of paths; run by the Python that has it.
 
-It is under the GPL: it is installed for this comparison only, and never imported by Kairos.
+The package is under the GPL: installed for this comparison only, and never imported by Kairos.
 Arguments: the table (CSV: path, conversions, value, nulls) and the number of threads. Prints JSON:
 seconds by part, and the conversions that its Markov model credits.
 """

@@ -45,7 +45,9 @@ def test_laws_hold_after_each_fault(laboratory: Laboratory, fault: Fault) -> Non
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", POINTS)
-def test_a_kill_at_each_point_of_the_protocol(laboratory: Laboratory, point: str) -> None:
+def test_laws_hold_after_a_kill_at_each_point_of_the_protocol(
+    laboratory: Laboratory, point: str
+) -> None:
     result = laboratory.run(faults.killed_at(point), _RATE)
     assert not result.failed
 
