@@ -1,8 +1,8 @@
 """Wallets of a stage's partitions: what their owner may spend of budgets, in rows of their own.
 
-A purse is written before the row of the input that changes it. So after a kill in between the
-purse has changed and the row has not: the row of a purse remembers what it was before its last
-input, and that input, which is processed again, meets it so.
+A purse is written before the row of the input that changes it. A kill in between leaves the purse
+changed and the row not; so each purse is stored with its value before its last input, and goes back
+to that when the input is processed again.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from pipeline.rules import Rules
 PURSE: Final = b"w"
 """Prefix of the keys of purses."""
 _NO_INPUT: Final = -1
-"""Offset of a purse that no input can find half changed."""
+"""Offset of a purse whose last input is not known, and need not be undone."""
 
 
 class PurseRow(Struct, frozen=True, array_like=True):
@@ -44,7 +44,7 @@ class Wallets:
         self._equipped: dict[int, tuple[Rules, Rules]] = {}
 
     def equip(self, rules: Rules, position: Position) -> Rules:
-        """Return the rules with what an input may spend; it is one that no row contains."""
+        """Return the rules with the purses for an input that no row contains yet."""
         purses = self._purses.get(position.partition)
         if purses is None:
             purses = self._load(position.partition)
@@ -88,7 +88,7 @@ class Wallets:
         return purses
 
     def _undo(self, position: Position) -> None:
-        """Take back what an input changed whose row was not written."""
+        """Undo the changes of an input whose row was not written."""
         partition = position.partition
         rows, purses = self._rows[partition], self._purses[partition]
         for name, row in list(rows.items()):

@@ -76,7 +76,7 @@ class FeatureEncoder:
     """Rows of features, first those of the customer, then those of the candidate.
 
     Raises UnknownFeatureError. The numbers of a candidate are computed once, by its names and the
-    attributes of its item; of an item's age, from when it counts is.
+    attributes of its item; for an item's age that is its beginning.
     """
 
     def __init__(self, features: Sequence[ModelFeature]) -> None:

@@ -49,7 +49,7 @@ class Roster(Struct, frozen=True):
 
 
 def items_felled(treatment: str, count: int) -> str:
-    """Return how a Decision tells of items that one rule fells, which are too many to name."""
+    """Return a Decision's text for items that one rule fells, which are too many to name."""
     return f"{treatment}: {count} items"
 
 

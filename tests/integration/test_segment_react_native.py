@@ -1,5 +1,5 @@
-"""Segment's own client for React Native, pointed at the gateway; what it asks the telephone is
-answered by the test's program."""
+"""Segment's own client for React Native, pointed at the gateway; the test's program stands in for
+the phone."""
 
 import shutil
 import subprocess

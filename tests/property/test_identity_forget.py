@@ -62,7 +62,7 @@ def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
         assert not any(profile_of(name) in rows for rows in flow.rows.values())
 
 
-class _Told:
+class _ReadersView:
     """Readers' view of a stream, and the shard and profile that each interaction became part of."""
 
     def __init__(self, stream: Sequence[Record]) -> None:
@@ -135,10 +135,10 @@ def test_forgetting_leaves_other_profiles_whole(
     lives: tuple[list[Record], list[Record]], asked: str
 ) -> None:
     before, after = lives
-    told = _Told(before)
+    told = _ReadersView(before)
     gone = _person(before, asked)
     assume(not _links_of_others_forgotten(before, told, gone))
-    replayed = _Told(_without(before, told, gone))
+    replayed = _ReadersView(_without(before, told, gone))
     last = max(one.received_at for one in before if isinstance(one, Interaction))
     told.feed(forget(asked, last + 1))
     assert told.profiles() == replayed.profiles()
@@ -152,7 +152,9 @@ def _person(stream: Sequence[Record], asked: str) -> set[str]:
     return next((names for names in persons(stream).values() if asked in names), {asked})
 
 
-def _links_of_others_forgotten(stream: Sequence[Record], told: _Told, gone: set[str]) -> bool:
+def _links_of_others_forgotten(
+    stream: Sequence[Record], told: _ReadersView, gone: set[str]
+) -> bool:
     """Return whether the forgotten profile has a part that showed a link between two who remain:
     the link stays, though a replay without that part has it not."""
     return any(
@@ -164,7 +166,7 @@ def _links_of_others_forgotten(stream: Sequence[Record], told: _Told, gone: set[
     )
 
 
-def _without(stream: Sequence[Record], told: _Told, gone: set[str]) -> list[Record]:
+def _without(stream: Sequence[Record], told: _ReadersView, gone: set[str]) -> list[Record]:
     top = roots(stream).get(next(iter(gone)))
     homes, kept = told.homes(), []
     for one in stream:
@@ -189,17 +191,17 @@ def _without(stream: Sequence[Record], told: _Told, gone: set[str]) -> list[Reco
 def test_forgotten_person_who_returns_is_a_new_profile(
     stream: list[Record], again: Interaction
 ) -> None:
-    told = _Told(stream)
+    told = _ReadersView(stream)
     for name in sorted(told.flow.rows["identity"]):
         told.feed(forget(name, 10**9 + 10**7))
     assert not any(told.flow.rows.values())
     told.feed(again)
-    assert told.profiles() == _Told([again]).profiles()
+    assert told.profiles() == _ReadersView([again]).profiles()
 
 
 def test_unlinked_identifiers_do_not_keep_the_names_of_the_forgotten() -> None:
-    # A link that never was may have been taken away: both ends remember, and forget.
-    told = _Told([at(1, "customer_id:A"), at(2, "email:x")])
+    # Unlinking names that were never linked leaves a cut in both rows, until one is forgotten.
+    told = _ReadersView([at(1, "customer_id:A"), at(2, "email:x")])
     told.feed(unlink("customer_id:A", "email:x", 3 * 60_000))
     told.feed(IdentityChange("forget-x", "forget", "email:x", 4 * 60_000, ""))
     assert not told.flow.rows["identity"]["customer_id:A"].cuts
