@@ -346,7 +346,8 @@ class GoalRule:
 
 @dataclass(frozen=True, slots=True)
 class LearningRules:
-    """Rules of learning; `goals` by campaign, `bins` in their order, times in ms."""
+    """Rules of learning; `goals` by campaign, `bins` in their order, times in ms. `incremental`:
+    campaigns whose goal counts as far as it is not reached anyway."""
 
     goals: Mapping[str, GoalRule]
     bins: tuple[tuple[str, Compiled], ...]
@@ -358,6 +359,7 @@ class LearningRules:
     scanned: frozenset[str]
     scanned_ms: int
     frozen: bool
+    incremental: frozenset[str] = frozenset()
 
     def bin_of(self, facts: Facts) -> str:
         """Return the first bin whose condition holds, else ""."""

@@ -526,6 +526,8 @@ class Campaign(Engagement, frozen=True):
     `starts` and `ends` are ISO 8601, UTC unless they say otherwise; an `ends` without a time
     includes that day. A transactional campaign passes by arbitration, caps, quiet hours, consent
     and holdouts. `holdout`: this share of its customers does not get it, for comparison.
+    `incremental: true`: where it is learned how likely the goal is, what counts is how much
+    likelier a message makes it than it is for who is held out.
 
     `defer: true`: what quiet hours hold back is decided again at their end, if the deadline of its
     treatment (or channel) has not passed by then; otherwise it is dropped.
@@ -546,6 +548,7 @@ class Campaign(Engagement, frozen=True):
     caps: tuple[Cap, ...] = ()
     holdout: Share = 0.0
     defer: bool = False
+    incremental: bool = False
 
 
 Outcome: TypeAlias = Literal["impression", "click", "dismiss", "conversion", "complaint", "bounce"]

@@ -99,6 +99,7 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
         scanned=frozenset(as_names(rules.scanners.channel)),
         scanned_ms=duration_ms(rules.scanners.within),
         frozen=rules.frozen,
+        incremental=frozenset(one.campaign for one in bundle.campaigns if one.incremental),
     )
 
 

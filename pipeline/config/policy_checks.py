@@ -37,6 +37,7 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
                 what = "transactional messages pass by this: leave them out"
                 yield Problem((*path, "for", "purpose"), what)
     yield from _learning_problems(bundle, names)
+    yield from _incremental_problems(bundle)
     if policies.impact_tests is not None:
         arms = policies.impact_tests.arms
         for index, arm in enumerate(arms):
@@ -148,6 +149,22 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     if all(one.goal is None for one in bundle.campaigns):
         what = "no campaign has a `goal`, so there is nothing to learn: give one, or leave this out"
         yield Problem(path, what)
+
+
+def _incremental_problems(bundle: model.Bundle) -> Iterator[Problem]:
+    held = bundle.policies.holdouts
+    for place, one in enumerate(bundle.campaigns):
+        if not one.incremental:
+            continue
+        lacks = [
+            (one.goal is None, "a `goal`"),
+            (one.purpose == "transactional", "another purpose"),
+            (bundle.policies.learning is None, "`learning` in policies.yaml"),
+            (not one.holdout and not held, "a `holdout`, to compare with"),
+        ]
+        for missing, what in lacks:
+            if missing:
+                yield Problem(("campaigns", place, "incremental"), f"it takes {what}: give it one")
 
 
 def _cap_problems(cap: model.Cap, path: Path, names: Names) -> Iterator[Problem]:

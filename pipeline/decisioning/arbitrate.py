@@ -144,6 +144,7 @@ class Arbitration:
                 evidence.successes,
                 evidence.tried,
                 *_attributes(candidate),
+                evidence.anyway,
             )
         )
 

@@ -15,10 +15,10 @@ from pipeline.config.catalogs import ITEM_SIGN
 from pipeline.config.compiled import CompiledCandidate, Entry
 from pipeline.decisioning import quiet_hours
 from pipeline.decisioning.arbitrate import CHOSEN, Arbitration
-from pipeline.decisioning.holdouts import HELD_OUT_BY, FilledSlots
+from pipeline.decisioning.holdouts import FilledSlots
 from pipeline.decisioning.state import ContactState, Deferral, History
 from pipeline.model.control import Control
-from pipeline.model.decision import Again, DeferredMessage
+from pipeline.model.decision import HELD_OUT_BY, Again, DeferredMessage
 from pipeline.model.outcome import Wake
 from pipeline.model.shards import Shards
 from pipeline.model.stages import Segmented, SegmentSection

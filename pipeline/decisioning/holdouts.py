@@ -17,10 +17,7 @@ from msgspec.structs import replace
 from pipeline.config.compiled import CompiledCandidate, CompiledHoldout
 from pipeline.decisioning.arbitrate import Arbitration
 from pipeline.decisioning.lineup import Lineup
-from pipeline.model.decision import Assignment, Candidate, Choice
-
-HELD_OUT_BY: Final = "held out by "
-"""Beginning of a winner's fate in a holdout, whose name follows."""
+from pipeline.model.decision import HELD_OUT_BY, Assignment, Candidate, Choice
 
 _RANGE: Final = 2**64
 

@@ -20,6 +20,7 @@ from pipeline.decisioning.deferral import DueDeferral
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.learning import feedback
+from pipeline.decisioning.learning.withheld import withheld_contacts
 from pipeline.decisioning.lineup import Vacancy
 from pipeline.decisioning.slots import Slots
 from pipeline.decisioning.state import AwaitingAction, ContactState, Deferral, History
@@ -31,6 +32,7 @@ from pipeline.model.decision import (
     Action,
     Again,
     Answer,
+    Contact,
     Decision,
     DeferredMessage,
     Feedback,
@@ -169,16 +171,24 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
         deferred=deferred,
         again=case.again,
     )
+    followed: tuple[Contact, ...] = ()
     if chooser is not None:
+        if not feedback.is_of_bot(moment.facts):
+            followed = withheld_contacts(decision, known.contacts, chooser.rules)
         decision = replace(
             decision,
             snapshot=chooser.snapshot,
             bin=context_bin,
-            feedback=_feedback(case, made, waiting, chooser.rules),
+            feedback=(
+                *_feedback(case, made, waiting, chooser.rules),
+                *feedback.of_withheld(followed, chooser.rules),
+            ),
         )
     if rules.wallet is not None:
         decision = replace(decision, budgets=arbitrated.read, spends=tuple(made.spends))
-    new = replace(new, contacts=tuple(made.contacts), holdouts=arbitrated.drawn, awaiting=waiting)
+    new = replace(
+        new, contacts=(*made.contacts, *followed), holdouts=arbitrated.drawn, awaiting=waiting
+    )
     if deferred:
         state = deferral.drop_campaigns(state, deferred)
         new = replace(new, deferred=_deferrals(case, state, deferred))

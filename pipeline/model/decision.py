@@ -1,6 +1,6 @@
 """Decisions with their reasons, actions to be delivered, and replies to waiting requests."""
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, field
 
@@ -9,6 +9,9 @@ from pipeline.model.item import NO_ITEM, ItemValues
 from pipeline.model.stages import ProfileSection, SegmentSection
 
 Purpose: TypeAlias = Literal["marketing", "service", "transactional"]
+
+HELD_OUT_BY: Final = "held out by "
+"""Begins the fate of a candidate that a holdout kept back; the name of the holdout follows."""
 
 
 class Contact(Struct, frozen=True):
@@ -45,7 +48,8 @@ class Candidate(Struct, frozen=True):
 
     `score` = (p × value − cost) × weight, where `weight` is that of the context and of levers.
     `fate`: chosen, or the reason why not. Where it is learned how likely the goal is, `p` is drawn
-    from the posterior with the evidence `trials`, `successes` and `tried` (see `Posterior`). Of an
+    from the posterior with the evidence `trials`, `successes` and `tried` (see `Posterior`), less
+    `anyway`, how likely the goal is without it, where only what it adds counts. Of an
     item of a catalogue, its attributes as they were then: `numbers`, `texts`, and from when (ms) it
     is valid (`begins`).
     """
@@ -67,6 +71,7 @@ class Candidate(Struct, frozen=True):
     numbers: dict[str, float] | None = None
     texts: dict[str, str] | None = None
     begins: int | None = None
+    anyway: float = 0.0
 
     @property
     def item(self) -> ItemValues:

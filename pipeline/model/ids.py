@@ -79,6 +79,12 @@ def action_id(decision: str, slot: str) -> str:
     return uuid5_text(_ACTION, f"{decision}/{slot}")
 
 
+def withheld_id(decision: str, slot: str, campaign: str) -> str:
+    """Return the id under which it is followed whether a campaign's goal is reached without the
+    message that a holdout kept back."""
+    return uuid5_text(_ACTION, f"{decision}/{slot}/withheld/{campaign}")
+
+
 def control_id(cause: str, kind: str, subject: str) -> str:
     """Return the id of a control; `cause`: the id of the record that it follows from."""
     return uuid5_text(_CONTROL, f"{cause}/{kind}/{subject}")

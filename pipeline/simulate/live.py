@@ -41,6 +41,7 @@ _LOOK_S: Final = 0.1
 _LINGER_S: Final = 5.0
 """Time after the last event for which e-mails and calls are still received."""
 
+_HELD_OUT: Final = "(held out)"
 _EVENT: Final = msgspec.json.Decoder(WorldEvent)
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -87,7 +88,7 @@ def _read_learned(settings: Settings) -> list[LearnedTreatment]:
     snapshot = follower.newest().get(SNAPSHOT)
     counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for one in () if snapshot is None else snapshot.posteriors:
-        count = counts[one.campaign, one.treatment]
+        count = counts[one.campaign, one.treatment or _HELD_OUT]
         count[0] += one.tried
         count[1] += one.reached
     return [LearnedTreatment(*name, *count) for name, count in sorted(counts.items())]

@@ -119,7 +119,7 @@ def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
             continue
         for one in decision.candidates:
             if (one.slot, one.treatment, one.fate) == (choice.slot, choice.treatment, "chosen"):
-                use.predictions[choice.action_id] = one.p, decision.decided_at
+                use.predictions[choice.action_id] = one.p + one.anyway, decision.decided_at
 
 
 def _outcomes(records: Records, start: Mapping[int, int]) -> dict[tuple[str, str], int]:

@@ -8,8 +8,7 @@ from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING
 from pipeline.decisioning.explain.flip import Flip, SlotCandidates, price_of, smallest_flip
 from pipeline.decisioning.explain.phrases import Language, phrase
 from pipeline.decisioning.explain.rules_in_words import Felled, constraint_of
-from pipeline.decisioning.holdouts import HELD_OUT_BY
-from pipeline.model.decision import Candidate, Choice
+from pipeline.model.decision import HELD_OUT_BY, Candidate, Choice
 
 _TOLD: Final = 5
 """Most losers that are explained in words; the others are only listed."""
@@ -78,8 +77,10 @@ class Contest:
             yield self._phrase("costs", cost=one.cost)
         if (price := price_of(one, self.prices)) > 0:
             yield self._phrase("dear", price=price)
-        if one.p < 1:
-            yield self._phrase("unlikely", p=one.p)
+        if one.p + one.anyway < 1:
+            yield self._phrase("unlikely", p=one.p + one.anyway)
+        if one.anyway > 0:
+            yield self._phrase("anyway", anyway=one.anyway, p=one.p)
         if one.weight < 1:
             yield self._phrase("lowered", weight=one.weight)
         yield from self._objection(one)

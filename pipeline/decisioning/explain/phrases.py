@@ -54,6 +54,7 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "dear": "each unit of cost counts {price} more, for the campaign's budget would run out "
         "early",
         "unlikely": "the goal is reached in {p} of cases",
+        "anyway": "without it in {anyway}, so it adds {p}",
         "lowered": "counts only {weight} times in this context and by its levers",
         "beaten": "scores {gap} less than {winner}",
         "worth nothing": "does not pay",
@@ -138,6 +139,7 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "dear": "cada unidad de coste cuenta {price} más, pues el presupuesto de la campaña se "
         "agotaría antes de tiempo",
         "unlikely": "el objetivo se alcanza en {p} de los casos",
+        "anyway": "sin él en {anyway}, así que añade {p}",
         "lowered": "cuenta solo {weight} veces en este contexto y por sus palancas",
         "beaten": "puntúa {gap} menos que {winner}",
         "worth nothing": "no compensa",

@@ -10,11 +10,13 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.model.decision import Choice, Decision, Feedback
+from pipeline.model.decision import HELD_OUT_BY, Decision, Feedback
+from pipeline.model.ids import withheld_id
 from pipeline.model.learning import Posterior
+from pipeline.rules.knowledge import WITHHELD
 
 Arm: TypeAlias = tuple[str, str, str, str]
-"""Campaign, offer, treatment and context bin."""
+"""Campaign, offer, treatment and context bin; offer and treatment are "" for who is held out."""
 
 
 class ActionRow(Struct, frozen=True, array_like=True):
@@ -79,8 +81,7 @@ def apply_feedback(row: ActionRow | None, one: Feedback, decision: Decision) -> 
             return replace(row, released=True)
         case "reached":
             return replace(row, reached=True)
-    choice = _choice(one.action_id, decision)
-    arm = (choice.campaign or "", choice.offer or "", choice.treatment or "", decision.bin)
+    arm = _arm(one.action_id, decision)
     return replace(row, arm=arm, at=decision.decided_at, tried=row.tried or one.what == "tried")
 
 
@@ -113,8 +114,17 @@ def posterior(arm: Arm, tally: Tally) -> Posterior:
     return Posterior(*arm, tally.trials, tally.successes, tally.tried, tally.reached)
 
 
-def _choice(action_id: str, decision: Decision) -> Choice:
-    return next(one for one in decision.choices if one.action_id == action_id)
+def _arm(action_id: str, decision: Decision) -> Arm:
+    for one in decision.choices:
+        if one.action_id == action_id:
+            return one.campaign or "", one.offer or "", one.treatment or "", decision.bin
+    campaign = next(
+        one.campaign
+        for one in decision.candidates
+        if one.fate.startswith(HELD_OUT_BY)
+        and withheld_id(decision.decision_id, one.slot, one.campaign) == action_id
+    )
+    return campaign, WITHHELD, WITHHELD, decision.bin
 
 
 def _succeeds(row: ActionRow) -> bool:

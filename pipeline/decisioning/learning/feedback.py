@@ -28,6 +28,12 @@ def of_action(
         yield Feedback(action_id, "waits" if unsure else "tried", now_ms + goal.window_ms)
 
 
+def of_withheld(contacts: Iterable[Contact], rules: LearningRules) -> Iterator[Feedback]:
+    """Yield the feedback of messages that a holdout kept back: each is a trial of going without."""
+    for one in contacts:
+        yield Feedback(one.action_id, "tried", one.at + rules.goals[one.campaign].window_ms)
+
+
 def of_interaction(
     interaction: Interaction, contacts: Iterable[Contact], rules: LearningRules, facts: Facts
 ) -> Iterator[Feedback]:

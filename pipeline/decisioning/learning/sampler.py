@@ -58,7 +58,8 @@ _NEGLIGIBLE: Final = 1e-6
 class _Runner(Struct, frozen=True, eq=False):
     """Candidate as it competes.
 
-    `name`: hash of its name; `chances`: of reaching its goal, at each of `_LEVELS`. `learned`: they
+    `name`: hash of its name; `chances`: of reaching its goal (where only what is added counts, less
+    that of reaching it anyway), at each of `_LEVELS`. `learned`: they
     are drawn from; else it has the fixed score of its worth. `ready`: whether it was tried often
     enough to compete always; `share`: of choices in which it takes part beside one that was.
     """
@@ -117,6 +118,9 @@ class ThompsonSampler(Struct, frozen=True):
             mean * rules.prior_trials + known.successes,
             (1 - mean) * rules.prior_trials + max(known.trials - known.successes, 0.0),
         )
+        if candidate.campaign in rules.incremental:
+            known = replace(known, anyway=self.knowledge.anyway(candidate.campaign, context_bin))
+            chances = chances - known.anyway
         ready = known.tried >= rules.ramp
         share = 1.0 if ready else min(max(rules.explore, known.tried / rules.ramp), 1.0)
         return _Runner(name, chances, known, True, ready, share)
@@ -146,7 +150,7 @@ class ThompsonField:
         tables = [one.chances for one in runners]
         self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
         self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
-        certain = self._score(np.ones(len(pool)))
+        certain = self._score(1.0 - np.array([one.evidence.anyway for one in runners]))
         self._pays = (np.where(self._learned, certain, self._scores[:, 0]) > 0).tolist()
         self._drawn: dict[str, tuple[list[float], _Floats]] = {}
 

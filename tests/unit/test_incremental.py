@@ -1,0 +1,205 @@
+"""Incremental P: what counts is what a message adds to reaching the goal anyway, by holdouts."""
+
+from collections import Counter
+from dataclasses import replace as with_fields
+from random import Random
+from typing import Any, Final
+
+import pytest
+from msgspec.structs import replace
+
+from pipeline.decisioning.explain import explain, run_again
+from pipeline.decisioning.learning.counting import (
+    Arm,
+    Tally,
+    add,
+    apply_feedback,
+    difference,
+    posterior,
+)
+from pipeline.decisioning.step import step
+from pipeline.flow import Flow
+from pipeline.model.decision import Decision, Feedback
+from pipeline.model.ids import withheld_id
+from pipeline.model.interaction import DecideRequest, Interaction
+from pipeline.model.learning import LearningRecord
+from pipeline.model.outcome import Ok
+from pipeline.model.stages import Segmented
+from pipeline.rules import Rules
+from pipeline.rules.knowledge import baseline, knowledge_of
+from pipeline.simulate.offers import FRIEND, LOAN
+from pipeline.simulate.truth import effect, expected_conversion
+from tests.support.deciding import ADA, Life, campaign, candidate, hero, offer, problems, world
+
+_LONG: Final = 10**15
+_DAY: Final = 86_400_000
+_ROUNDS: Final = 8_000
+_EACH: Final = 200
+_CHANNELS: Final = {"loans": "call", "friends": "email"}
+_OFFERS: Final = {"loans": LOAN, "friends": FRIEND}
+
+
+def _goal(name: str) -> dict[str, Any]:
+    return {"when": {"name": name}, "window": "3d"}
+
+
+def _bank(incremental: bool) -> Rules:
+    """Return the bank's confounded loan, which many would ask for anyway, beside bringing a friend;
+    each is worth as much."""
+    campaigns = [
+        campaign(
+            name,
+            offer(one.offer, 100, hero(name)),
+            goal=_goal(one.goal),
+            trigger={"name": "Never"},
+            holdout=0.2,
+            incremental=incremental,
+        )
+        for name, one in _OFFERS.items()
+    ]
+    learning = {"ramp": 0, "prior": 0.1, "prior_trials": 4}
+    return world(campaigns=campaigns, policies={"learning": learning})
+
+
+class _Learner:
+    """Learner that counts what decisions say, and gives the rules its snapshots."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.tallies: dict[Arm, Tally] = {}
+
+    def learn(self, decision: Decision, reached: set[str]) -> None:
+        for one in decision.feedback:
+            told = [one]
+            if one.action_id in reached:
+                told.append(Feedback(one.action_id, "reached", one.until))
+            row = None
+            for each in told:
+                after = apply_feedback(row, each, decision)
+                for change in difference(row, after):
+                    tally = self.tallies.get(change.arm, Tally())
+                    self.tallies[change.arm] = add(tally, change, _LONG)
+                row = after
+
+    def publish(self, number: int) -> None:
+        found = tuple(posterior(arm, one) for arm, one in self.tallies.items())
+        knowledge = knowledge_of(LearningRecord(number, "d" * 64, 0, posteriors=found))
+        assert self.rules.chooser is not None
+        chooser = self.rules.chooser.with_knowledge(knowledge)
+        self.rules = with_fields(self.rules, chooser=chooser)
+
+
+def _record(rules: Rules) -> Segmented:
+    request = DecideRequest("r", "g", ("hero",), 2_000, {"hero": 1})
+    one = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA, request=request)
+    emits = Flow(rules).run(one)
+    return next(each.value for each in emits if isinstance(each.value, Segmented))
+
+
+def _learned(incremental: bool) -> tuple[Counter[str], _Learner]:
+    """Return what customers of the last quarter got, once the rest was learned from."""
+    learner, draws, shown = _Learner(_bank(incremental)), Random(5), Counter[str]()
+    record = _record(learner.rules)
+    assert record.interaction is not None
+    assert record.identity is not None
+    for number in range(_ROUNDS):
+        mine = replace(
+            record,
+            interaction=replace(record.interaction, event_id=f"e{number}"),
+            identity=replace(record.identity, profile_id=f"p{number}"),
+        )
+        outcome = step(f"p{number}", mine, None, learner.rules)
+        assert isinstance(outcome, Ok)
+        decision = next(one.value for one in outcome.emits if isinstance(one.value, Decision))
+        [choice] = decision.choices
+        reached = set()
+        for name, one in _OFFERS.items():
+            channel = _CHANNELS[name] if choice.campaign == name else "nothing"
+            if draws.random() < expected_conversion(one, channel):
+                reached.add(choice.action_id if choice.campaign == name else "")
+                reached.add(withheld_id(decision.decision_id, "hero", name))
+        learner.learn(decision, {one for one in reached if one})
+        if number % _EACH == 0:
+            learner.publish(number + 1)
+        if number >= _ROUNDS * 3 // 4:
+            shown[choice.campaign or "nothing"] += 1
+    return shown, learner
+
+
+def test_learns_to_say_what_changes_something_where_anyway_misleads() -> None:
+    loan, friends = effect(LOAN, "call"), effect(FRIEND, "email")
+    assert expected_conversion(LOAN, "call") > 1.4 * expected_conversion(FRIEND, "email")
+    assert friends > 2 * loan
+    by_effect, learner = _learned(incremental=True)
+    by_rate, _ = _learned(incremental=False)
+    assert by_effect["friends"] > 0.7 * by_effect.total()
+    assert by_rate["loans"] > 0.7 * by_rate.total()
+    gain = {
+        name: (one["loans"] * loan + one["friends"] * friends) / one.total()
+        for name, one in (("effect", by_effect), ("rate", by_rate))
+    }
+    assert gain["effect"] > 1.3 * gain["rate"]
+    for name, one in _OFFERS.items():
+        held = learner.tallies[name, "", "", ""]
+        truth = expected_conversion(one, "nothing")
+        sigma = (truth * (1 - truth) / held.tried) ** 0.5
+        assert abs(held.reached / held.tried - truth) < 4 * sigma
+
+
+def _held(holdout: float = 0.999_999) -> Rules:
+    sale = campaign(
+        "sale",
+        offer("shoes", 10, hero("shoes", p=0.4)),
+        goal=_goal("Bought"),
+        holdout=holdout,
+        incremental=True,
+    )
+    return world(campaigns=[sale], policies={"learning": {"ramp": 0}})
+
+
+def test_first_message_kept_back_in_a_window_is_a_trial_and_its_goal_a_success() -> None:
+    life = Life(_held())
+    first = life.happens("Home", 1, ask=["hero"])
+    assert first.choices[0].would_be == "shoes"
+    [trial] = first.feedback
+    assert (trial.what, trial.until) == ("tried", 1 + 3 * _DAY)
+    assert not life.happens("Home", 2, ask=["hero"]).feedback
+    bought = life.happens("Bought", 5)
+    assert [(one.action_id, one.what) for one in bought.feedback] == [(trial.action_id, "reached")]
+    assert not life.happens("Bought", 1 + 3 * _DAY + 1).feedback
+    again = life.happens("Home", 2 + 3 * _DAY, ask=["hero"])
+    assert [one.what for one in again.feedback] == ["tried"]
+    assert not any(one.counts(10) for one in again.contacts)
+
+
+def test_what_is_taken_off_is_in_the_decision_explained_and_run_again() -> None:
+    rules = _held(0.0001)
+    held = posterior(("sale", "", "", ""), Tally(0, 80.0, 30.0, 80, 30))
+    shoes = posterior(("sale", "shoes", "shoes", ""), Tally(0, 1000.0, 500.0, 1000, 500))
+    assert rules.chooser is not None
+    record = LearningRecord(3, "d" * 64, 0, posteriors=(held, shoes))
+    chooser = rules.chooser.with_knowledge(knowledge_of(record))
+    rules = with_fields(rules, chooser=chooser)
+    life = Life(rules)
+    decision = life.happens("Home", 1, ask=["hero"])
+    one = candidate(decision, "shoes")
+    assert one.anyway == baseline(80.0, 30.0) == 0.3
+    assert one.p == pytest.approx(0.2, abs=0.08)
+    assert one.score == pytest.approx(one.p * 10)
+    [slot] = explain(decision, rules.config, "en").slots
+    assert any("without it in 0.3" in con for con in slot.candidates[0].cons)
+    segmented = next(each.value for each in life.emits if isinstance(each.value, Segmented))
+    assert run_again(decision, segmented, _held(0.0001)) == decision
+
+
+def test_campaign_without_anything_to_compare_with_is_named() -> None:
+    parts = {"goal": _goal("Bought"), "incremental": True}
+    found = problems(
+        campaigns=[
+            campaign("a", offer("o", 1), **parts),
+            campaign("b", offer("p", 1), incremental=True),
+        ],
+        policies={"learning": {}},
+    )
+    assert [at for at, _ in found] == ["campaigns/0/incremental"] + ["campaigns/1/incremental"] * 2
+    assert "a `holdout`" in found[0][1]
