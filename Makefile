@@ -85,6 +85,7 @@ bench: dev ## every measurement in a short form, side by side with peers: a quar
 	$(BIN)/kairos bench apply --profiles 5000 --seconds 10
 	$(BIN)/kairos bench insights --journeys 200000 --repeats 1
 	$(BIN)/kairos bench ingest --rows 100000
+	$(BIN)/kairos bench replay --records 100000
 
 lock: $(UV) ## pin every dependency by hash again
 	$(COMPILE) pyproject.toml --group build -o $(LOCK)

@@ -15,6 +15,7 @@ from tests.benchmarks import ingest as ingesting
 from tests.benchmarks import insights as crediting
 from tests.benchmarks import latency as latencies
 from tests.benchmarks import recovery as recoveries
+from tests.benchmarks import replay as replaying
 from tests.benchmarks import report
 from tests.benchmarks import stages as breakdowns
 from tests.benchmarks import state as states
@@ -227,6 +228,21 @@ def ingest(
     how = f"{rows:,} rows, {partitions} partition(s)"
     asked = {"partitions": partitions, "rows": rows}
     _show(json, ("ingest", figures, report.print_ingest), how, asked)
+
+
+@app.command()
+def replay(
+    records: Annotated[int, typer.Option(min=1_000, help="Of the topic.")] = 1_000_000,
+    partitions: PartitionsOption = 4,
+    json: JsonOption = False,
+) -> None:
+    """Measure a topic to Parquet by `kairos replay`: records a second, memory; killed and run
+    again."""
+    with open_rig(partitions) as rig:
+        figures = replaying.measure(rig, records, _say)
+    how = f"{records:,} records, {partitions} partition(s)"
+    asked = {"partitions": partitions, "records": records}
+    _show(json, ("replay", figures, report.print_replay), how, asked)
 
 
 @app.command()

@@ -3,15 +3,12 @@
 The time is that of the whole command, its start included: copying, reading, checking, Avro, Kafka.
 """
 
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import psutil
 from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.home.codec import register
@@ -20,6 +17,7 @@ from pipeline.model import topics
 from pipeline.stack.configure import apply_folder
 from tests.benchmarks.latency import Say
 from tests.benchmarks.rig import Rig
+from tests.benchmarks.watched import watch
 from tests.support.ingest import written_configuration
 
 _WATCH: Final = """watches:
@@ -40,7 +38,6 @@ _WATCH: Final = """watches:
     time: {{zone: Europe/Madrid}}
 """
 _CUSTOMERS: Final = 100_000
-_LOOK_S: Final = 0.1
 _ASK_S: Final = 30.0
 
 
@@ -71,8 +68,9 @@ def measure(rig: Rig, rows: int, say: Say) -> Ingested:
     _write(file, rows)
     size = file.stat().st_size
     say(f"{rows:,} rows, {size / 2**20:,.0f} MiB")
-    watched = _watch(rig, folder.parent / "ingest.json")
-    [report] = msgspec.json.decode((folder.parent / "ingest.json").read_bytes())
+    output = rig.home / "ingest.json"
+    watched = watch(rig, ("ingest", "--once", "--json"), output)
+    [report] = msgspec.json.decode(output.read_bytes())
     assert report["state"] == "done", report
     return Ingested(
         rows=rows,
@@ -84,49 +82,6 @@ def measure(rig: Rig, rows: int, say: Say) -> Ingested:
         helpers_peak_bytes=watched.helpers_peak_bytes,
         missing=rows - _count(rig),
     )
-
-
-@dataclass(slots=True)
-class _Watched:
-    """Time and memory that a command was seen to use."""
-
-    seconds: float = 0.0
-    cpu_s: float = 0.0
-    peak_bytes: int = 0
-    helpers_peak_bytes: int = 0
-
-    def look(self, command: psutil.Process) -> None:
-        """Look at the command and its helpers."""
-        own = _measure_use(command)
-        helpers = [_measure_use(one) for one in command.children()]
-        self.cpu_s = max(self.cpu_s, own[0] + sum(one[0] for one in helpers))
-        self.peak_bytes = max(self.peak_bytes, own[1])
-        self.helpers_peak_bytes = max(self.helpers_peak_bytes, sum(one[1] for one in helpers))
-
-
-def _watch(rig: Rig, output: Path) -> _Watched:
-    """Run the command, its output to a file."""
-    found = _Watched()
-    with output.open("wb") as file:
-        began = time.monotonic()
-        command = rig.kairos("ingest", "--once", "--json")
-        child = subprocess.Popen(command, env=rig.environment, stdout=file)
-        process = psutil.Process(child.pid)
-        while child.poll() is None:
-            try:
-                found.look(process)
-            except psutil.Error:
-                continue
-            time.sleep(_LOOK_S)
-        found.seconds = time.monotonic() - began
-    return found
-
-
-def _measure_use(process: psutil.Process) -> tuple[float, int]:
-    """Return seconds on the processor, with those of children that ended, and resident bytes."""
-    times = process.cpu_times()
-    own = times.user + times.system
-    return own + times.children_user + times.children_system, process.memory_info().rss
 
 
 def _write(file: Path, rows: int) -> None:

@@ -11,6 +11,7 @@ from tests.benchmarks.flow import Cost
 from tests.benchmarks.ingest import Ingested
 from tests.benchmarks.insights import AttributionCost
 from tests.benchmarks.recovery import Recovery
+from tests.benchmarks.replay import ReplayCost
 from tests.benchmarks.stages import Breakdown
 from tests.benchmarks.state import State
 from tests.benchmarks.timers import Lateness
@@ -164,6 +165,24 @@ def print_ingest(one: Ingested) -> None:
     )
     columns = ("rows", "s", "rows/s", "cores", "file MiB", "peak MiB", "helpers MiB", "missing")
     print_table("kairos ingest --once, from a folder to Kafka", columns, [row])
+
+
+def print_replay(one: ReplayCost) -> None:
+    """A row for the whole run, and one for the run that was killed."""
+    whole = (
+        f"{one.records:,}",
+        f"{one.seconds:.1f}",
+        f"{one.records_per_s:,.0f}",
+        f"{one.cores:.2f}",
+        f"{one.peak_bytes / 2**20:,.0f}",
+        f"{one.written_bytes / 2**20:,.0f}",
+    )
+    columns = ("records", "s", "records/s", "cores", "peak MiB", "written MiB")
+    print_table("kairos replay, from Kafka to Parquet", columns, [whole])
+    killed = (one.kept_by_killed, f"{one.again_s:.1f}", one.missing, one.repeated)
+    heads = ("records of the first run", "s of the second", "missing", "repeated")
+    title = "Killed and run again" if one.killed else "Run again (it was done before the kill)"
+    print_table(title, heads, [killed])
 
 
 def print_insights(figures: AttributionCost) -> None:

@@ -1,0 +1,150 @@
+"""`kairos bench replay`: a topic to Parquet by `kairos replay`, whole, and killed and run again.
+
+The time is that of the whole command, its start included. The topic has interactions of 30 days in
+the order of time; each of 10,000 different records is there again and again, for what costs is to
+read, decode and write them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import msgspec
+from confluent_kafka import Producer
+
+from pipeline.adapters.avro import Codec
+from pipeline.home.codec import open_codec, register
+from pipeline.home.topics import ensure_topics
+from pipeline.model import topics
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.time import DAY_MS
+from tests.benchmarks.latency import Say
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.watched import watch
+
+_BEGIN_MS: Final = 1_767_225_600_000
+_DAYS: Final = 30
+_DIFFERENT: Final = 10_000
+_FLUSH_S: Final = 60.0
+_POLL_EVERY: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayCost:
+    """`peak_bytes`: resident, of the command. `again_s`: of the second run, after the first was
+    killed at about half; `missing`, `repeated`: offsets that the two then left out or wrote
+    twice."""
+
+    records: int
+    seconds: float
+    records_per_s: float
+    cores: float
+    peak_bytes: int
+    written_bytes: int
+    killed: bool
+    kept_by_killed: int
+    again_s: float
+    missing: int
+    repeated: int
+
+
+def measure(rig: Rig, records: int, say: Say) -> ReplayCost:
+    """Fill `interactions` with so many records, and replay it."""
+    ensure_topics(rig.settings, ())
+    register(rig.settings, ())
+    _fill(rig, records)
+    say(f"{records:,} records are in the topic")
+    whole, cut = rig.home / "whole", rig.home / "cut"
+    watched = watch(rig, _command(whole), rig.home / "replay.json")
+    _check(rig.home / "replay.json", records)
+    say(f"replayed in {watched.seconds:.1f} s")
+    killed = watch(rig, _command(cut), rig.home / "killed.json", watched.seconds / 2)
+    kept = _count(cut)[0]
+    again = watch(rig, _command(cut), rig.home / "again.json")
+    rows, offsets = _count(cut)
+    return ReplayCost(
+        records=records,
+        seconds=watched.seconds,
+        records_per_s=records / watched.seconds,
+        cores=watched.cpu_s / watched.seconds,
+        peak_bytes=watched.peak_bytes,
+        written_bytes=sum(one.stat().st_size for one in whole.glob("day=*/*.parquet")),
+        killed=killed.killed,
+        kept_by_killed=kept,
+        again_s=again.seconds,
+        missing=records - offsets,
+        repeated=rows - offsets,
+    )
+
+
+def _command(folder: Path) -> tuple[str, ...]:
+    return ("replay", "--topic", topics.INTERACTIONS, "--out", str(folder), "--json")
+
+
+def _check(output: Path, records: int) -> None:
+    report = msgspec.json.decode(output.read_bytes())
+    assert report["records"] == records, report
+    assert report["unreadable"] == 0, report
+
+
+def _count(folder: Path) -> tuple[int, int]:
+    """Return how many rows there are, and of how many offsets."""
+    if not any(folder.glob("day=*/*.parquet")):
+        return 0, 0
+    with duckdb.connect() as database:
+        [found] = database.execute(
+            "SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset)) "
+            f"FROM '{folder}/day=*/*.parquet'"
+        ).fetchall()
+    return int(found[0]), int(found[1])
+
+
+def _fill(rig: Rig, records: int) -> None:
+    producer = Producer({**rig.settings.kafka(), "linger.ms": 50, "compression.type": "lz4"})
+    codec = open_codec(rig.settings)
+    for place, (key, value) in enumerate(_values(codec, records)):
+        while True:
+            try:
+                producer.produce(topics.INTERACTIONS, value, key)
+                break
+            except BufferError:
+                producer.poll(1.0)
+        if place % _POLL_EVERY == 0:
+            producer.poll(0)
+    assert producer.flush(_FLUSH_S) == 0
+
+
+def _values(codec: Codec, records: int) -> Iterator[tuple[bytes, bytes]]:
+    done = 0
+    for number in range(_DIFFERENT):
+        key, value = _record(codec, number)
+        times = records * (number + 1) // _DIFFERENT - done
+        done += times
+        for _ in range(times):
+            yield key, value
+
+
+def _record(codec: Codec, number: int) -> tuple[bytes, bytes]:
+    at = _BEGIN_MS + number * _DAYS * DAY_MS // _DIFFERENT
+    who = Identifier("customer_id", f"c{number}")
+    interaction = Interaction(
+        event_id=f"event-{number}",
+        kind="track",
+        name="Product Viewed",
+        channel="web",
+        source="shop",
+        occurred_at=at,
+        received_at=at + 40,
+        identifiers=(who, Identifier("anonymous_id", f"cookie-{number}")),
+        properties={
+            "product_id": f"sku-{number % 500}",
+            "category": "shoes",
+            "price": number % 90 + 0.5,
+            "currency": "EUR",
+            "position": number % 20,
+            "in_stock": True,
+        },
+    )
+    return who.key.encode(), codec.encode(topics.INTERACTIONS, interaction)

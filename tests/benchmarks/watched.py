@@ -1,0 +1,59 @@
+"""Use of time and memory by a command of Kairos, seen from outside."""
+
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from tests.benchmarks.rig import Rig
+
+_LOOK_S: Final = 0.1
+
+
+@dataclass(slots=True)
+class Watched:
+    """Time and memory that a command was seen to use."""
+
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+    helpers_peak_bytes: int = 0
+    killed: bool = False
+
+    def look(self, command: psutil.Process) -> None:
+        """Look at the command and its helpers."""
+        own = _measure_use(command)
+        helpers = [_measure_use(one) for one in command.children()]
+        self.cpu_s = max(self.cpu_s, own[0] + sum(one[0] for one in helpers))
+        self.peak_bytes = max(self.peak_bytes, own[1])
+        self.helpers_peak_bytes = max(self.helpers_peak_bytes, sum(one[1] for one in helpers))
+
+
+def watch(rig: Rig, arguments: tuple[str, ...], output: Path, most_s: float = 3_600.0) -> Watched:
+    """Run the command, its output to a file; kill it after `most_s`."""
+    found = Watched()
+    with output.open("wb") as file:
+        began = time.monotonic()
+        child = subprocess.Popen(rig.kairos(*arguments), env=rig.environment, stdout=file)
+        process = psutil.Process(child.pid)
+        while child.poll() is None:
+            if time.monotonic() - began > most_s:
+                child.kill()
+                found.killed = True
+            try:
+                found.look(process)
+            except psutil.Error:
+                continue
+            time.sleep(_LOOK_S)
+        found.seconds = time.monotonic() - began
+    return found
+
+
+def _measure_use(process: psutil.Process) -> tuple[float, int]:
+    """Return seconds on the processor, with those of children that ended, and resident bytes."""
+    times = process.cpu_times()
+    own = times.user + times.system
+    return own + times.children_user + times.children_system, process.memory_info().rss
