@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, get_args
+from typing import Annotated, Any, Final, get_args
 
 import msgspec
 import typer
@@ -33,6 +33,12 @@ from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
 
 _MOST_SHOWN: Final = 20
+_NO_COURSE: Final[dict[str, Any]] = {
+    **dict.fromkeys(("first_day", "last_day", "goal")),
+    **dict.fromkeys(("series", "quiet"), 0),
+    **dict.fromkeys(("incidents", "trends", "forecasts"), ()),
+}
+"""Answer where there is no whole day."""
 
 
 def anomalies(  # noqa: PLR0913 - a command's options
@@ -81,7 +87,7 @@ def anomalies(  # noqa: PLR0913 - a command's options
                 found = find_course(log, goal, seed)
     words = [incident_words(one, goal, worth, language) for one in found.incidents] if found else []
     if json:
-        plain_course = {} if found is None else msgspec.to_builtins(found)
+        plain_course = dict(_NO_COURSE) if found is None else msgspec.to_builtins(found)
         print_json({**plain_course, "words": words})
     elif found is None:
         out.print("There is no whole day in the table.")

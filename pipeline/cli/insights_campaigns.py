@@ -201,5 +201,7 @@ def _print_support(support: FactsSupport) -> None:
         err.print(f"{support.unmatched:,} outcomes are of messages that are not among these.")
     if support.without_value:
         err.print(f"{support.without_value:,} conversions told no value, or none that can be.")
+    if support.without_price:
+        err.print(f"{support.without_price:,} messages have a worth or a cost that cannot be.")
     if support.unreadable:
         err.print(f"{support.unreadable:,} records of the topics cannot be read.")

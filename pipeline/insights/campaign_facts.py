@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.insights.engines import Queries, QueryError
 from pipeline.insights.goals import CampaignGoal
-from pipeline.insights.tables import TableError, sql_text
+from pipeline.insights.tables import MOST_AMOUNT, TableError, sql_text
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.model.time import DAY_MS
 
@@ -44,9 +44,9 @@ class FactsSupport:
     """Counts behind the facts.
 
     `unmatched`: outcomes of messages that the decisions do not have; `without_value`: conversions
-    whose value is missing, negative, or no number, which count with a revenue of 0; `unreadable`:
-    records of the topics that are none; `since_ms`, `until_ms`: the log's first decision and its
-    end.
+    whose value is missing, negative, no number or above 1e15, which count with a revenue of 0;
+    `without_price`: messages whose worth or cost is so, which count with 0; `unreadable`: records
+    of the topics that are none; `since_ms`, `until_ms`: the log's first decision and its end.
     """
 
     decisions: int
@@ -55,6 +55,7 @@ class FactsSupport:
     outcomes: int
     unmatched: int
     without_value: int
+    without_price: int
     unreadable: int
     since_ms: int | None
     until_ms: int | None
@@ -166,7 +167,8 @@ def _load_messages(queries: Queries) -> None:
         ), wanted AS (
             SELECT decision_id, event_id, customer, at_ms, one.slot AS slot,
                 one.campaign AS campaign, one.offer AS offer, one.treatment AS treatment,
-                one.channel AS channel, one.value AS worth, one.cost AS cost,
+                one.channel AS channel, {_finite("one.value")} AS worth,
+                {_finite("one.cost")} AS cost,
                 CASE WHEN one.fate LIKE '{_HELD}%'
                     THEN substr(one.fate, {len(_HELD) + 1}) END AS holdout
             FROM judged WHERE one.fate = 'chosen' OR one.fate LIKE '{_HELD}%'
@@ -233,9 +235,9 @@ def _load_facts(queries: Queries) -> None:
                 coalesce(r.conversion, 0)) AS seen,
             greatest(coalesce(r.click, 0), coalesce(r.conversion, 0)) AS clicked,
             coalesce(r.revenue, 0.0) AS revenue,
-            coalesce(r.conversion, 0) * m.worth AS worth,
+            coalesce(r.conversion, 0) * coalesce(m.worth, 0.0) AS worth,
             CASE WHEN m.holdout IS NULL AND coalesce(r.expired, 0) = 0
-                THEN m.cost ELSE 0.0 END AS cost
+                THEN coalesce(m.cost, 0.0) ELSE 0.0 END AS cost
         FROM messages AS m LEFT JOIN reported AS r ON m.action_id = r.action_id
         """,
     )
@@ -252,7 +254,11 @@ def _support(queries: Queries, decisions: str, segmented: str, end: int) -> Fact
     (made, customers, first) = _row(
         queries, "SELECT count(*), count(DISTINCT customer), min(at_ms) FROM decided"
     )
-    (messages,) = _row(queries, "SELECT count(*) FROM messages WHERE holdout IS NULL")
+    (messages, priceless) = _row(
+        queries,
+        """SELECT count(*), count(*) FILTER (WHERE worth IS NULL OR cost IS NULL)
+        FROM messages WHERE holdout IS NULL""",
+    )
     (outcomes, unmatched, worthless) = _row(
         queries,
         """SELECT count(*), count(*) FILTER (WHERE m.action_id IS NULL),
@@ -266,17 +272,22 @@ def _support(queries: Queries, decisions: str, segmented: str, end: int) -> Fact
             + (SELECT count(kafka_error) FROM {segmented})""",
     )
     return FactsSupport(
-        made, customers, messages, outcomes, unmatched, worthless, unreadable,
-        first, end if made else None,
+        made, customers, messages, outcomes, unmatched, worthless, priceless,
+        unreadable, first, end if made else None,
     )  # fmt: skip
 
 
 def _amount(properties: str) -> str:
-    """Return SQL for the first of value, revenue, total that is there, NULL unless it is a finite
-    number that is not negative."""
+    """Return SQL for the first of value, revenue, total that is there, NULL unless it is an
+    amount from 0 on."""
     read = ", ".join(f"{properties} ->> '$.{name}'" for name in ("value", "revenue", "total"))
     number = f"TRY_CAST(coalesce({read}) AS DOUBLE)"
-    return f"CASE WHEN {number} >= 0 AND {number} < 1e300 THEN {number} END"
+    return f"CASE WHEN {number} >= 0 THEN {_finite(number)} END"
+
+
+def _finite(number: str) -> str:
+    """Return SQL for an amount, NULL where it is none: NaN is above all numbers."""
+    return f"CASE WHEN abs({number}) <= {MOST_AMOUNT:.0f} THEN {number} END"
 
 
 def _row(queries: Queries, sql: str) -> tuple[Any, ...]:

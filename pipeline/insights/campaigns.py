@@ -12,6 +12,7 @@ For a holdout as a whole everybody drawn enters when drawn.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from scipy.stats import binomtest
@@ -430,6 +431,7 @@ def _times(found: Difference | None, customers: int) -> Difference | None:
     )
 
 
+@lru_cache(4096)  # of many channels, most have arms of the same few sizes
 def _balance(treated: int, held: int, drawn: tuple[int, int] | None) -> float | None:
     """Return the chance of so unequal arms, given the share that was drawn to be held."""
     if drawn is None or not treated + held or drawn[0] in (0, drawn[1]):

@@ -23,7 +23,7 @@ from scipy.special import stdtrit
 from pipeline.insights.paths import Floats
 
 Grade: TypeAlias = Literal["Tested", "Adjusted", "Observed only"]
-Kind: TypeAlias = Literal["prompt", "order", "step", "arm"]
+Kind: TypeAlias = Literal["prompt", "order", "step", "count", "arm"]
 Integers: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
@@ -267,16 +267,15 @@ def _gain(terms: Floats, places: Integers, customers: int, tail: float) -> Gain 
 
 def supported_options(rows: ChoiceRows) -> list[int]:
     """Return the options that enough customers had, in both parts, and enough had not."""
-    found = []
-    for option in range(len(rows.options)):
-        counts = [
-            len(np.unique(rows.customer[part & has]))
-            for part in (rows.later, ~rows.later)
-            for has in (rows.option == option, rows.option != option)
-        ]
-        if min(counts) >= _FEWEST:
-            found.append(option)
-    return found
+    enough = np.ones(len(rows.options), dtype=np.bool_)
+    for part in (rows.later, ~rows.later):
+        pairs = np.unique(np.stack((rows.customer[part], rows.option[part])), axis=1)
+        customers, options_of = np.unique(pairs[0], return_counts=True)
+        alone = pairs[1][np.repeat(options_of == 1, options_of)]
+        had = np.bincount(pairs[1], minlength=len(rows.options))
+        had_no_other = np.bincount(alone, minlength=len(rows.options))
+        enough &= (had >= _FEWEST) & (len(customers) - had_no_other >= _FEWEST)
+    return [int(option) for option in np.flatnonzero(enough)]
 
 
 def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:

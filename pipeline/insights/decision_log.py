@@ -24,7 +24,8 @@ STAGES: Final = (
 
 _NEEDS: Final = (
     *("decision_id", "event_id", "profile_id", "decided_at"),
-    *("choices", "candidates", "rejected", "kafka_error"),
+    *("choices", "candidates", "rejected"),
+    *("kafka_partition", "kafka_offset", "kafka_error"),
 )
 TRIGGERS: Final = "('applicability/trigger', 'applicability/interaction too old')"
 """Rules, as SQL, by which a campaign is not looked at any further."""
@@ -90,10 +91,14 @@ def _read(topic: str, options: DecisionLogOptions) -> str:
     ]
     usual = "coalesce(arm, 'usual') = 'usual'"  # impact tests leave factors out on purpose
     where = " AND ".join(("kafka_error IS NULL", "decision_id IS NOT NULL", usual, *limits))
-    return (
-        f"SELECT decision_id, event_id, profile_id, candidates, rejected, {period} AS period "
-        f"FROM {topic} WHERE {where}"
-    )
+    return f"""
+        SELECT decision_id, event_id, profile_id, candidates, rejected, period FROM (
+            SELECT decision_id, event_id, profile_id, candidates, rejected, {period} AS period,
+                row_number() OVER (
+                    PARTITION BY decision_id ORDER BY kafka_partition, kafka_offset) AS nth
+            FROM {topic} WHERE {where}
+        ) AS told WHERE nth = 1
+    """
 
 
 _FELLED: Final = f"""

@@ -21,6 +21,8 @@ from pipeline.insights.tables import Column, TableError, sql_text
 NOTHING: Final = "nothing"
 _DAY_US: Final = 86_400_000_000
 _MOST_STRATA: Final = 50
+_MOST_PLACES: Final = 1_000
+"""Steps that are looked at; more are no steps of a journey."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,11 @@ def _prompts(log: EventLog, file: Path, options: PromptOptions, elsewhere: int) 
         "LEFT JOIN people AS p ON f.step = p.step AND f.case_id = p.case_id "
         "GROUP BY f.step ORDER BY min(f.line)"
     )
+    if len(steps) > _MOST_PLACES:
+        raise TableError(
+            f"{file}: step: {len(steps):,} different ones, at most {_MOST_PLACES:,} can be "
+            "compared: is it the right column?"
+        )
     by_step = tuple(_rows(log, file, options, step, split or 0) for step, split in steps)
     return Prompts(by_step, found[0], found[1], elsewhere)
 

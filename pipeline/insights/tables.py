@@ -32,7 +32,17 @@ MOST_AMOUNT: Final = 1e15
 
 _LATEST: Final = 253_402_300_799_999_999  # µs; beyond it a time is in another unit
 _GREATEST: Final = "1.7976931348623157e308"
+_NO_NUMBER: Final = "is no finite number"
+_NO_TEXT: Final = "is not in UTF-8"
 _LONGEST_LINE: Final = 64 * 1024 * 1024
+_A: Final[dict[Kind, str]] = {
+    "text": "a text",
+    "amount": "a number",
+    "number": "a number",
+    "share": "a number",
+    "time": "a time",
+}
+_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _ZONE: Final = "(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 
 
@@ -196,6 +206,9 @@ def _header(file: Path) -> list[str]:
         raise TableError(f"{file}:1: {error}") from error
     if not any(header):
         raise TableError(f"{file}:1: has no header")
+    for separator, name in _SEPARATORS.items():
+        if len(header) == 1 and separator in header[0]:
+            raise TableError(f"{file}:1: is separated by {name}: separate it by commas")
     if "" in header:
         raise TableError(f"{file}:1: column {header.index('') + 1} has no name")
     return header
@@ -249,9 +262,18 @@ def typed_cells(
         if column.required and column.name not in types:
             there = ", ".join(sorted(types))
             raise TableError(f"{file}: has no column {column.name!r}; it has {there}")
+        if (nested := _nested(types.get(column.name, ""))) is not None:
+            raise TableError(f"{file}: column {column.name!r} is {nested}, not {_A[column.kind]}")
     if zone is not None and not _is_zone(zone):
         raise TableError(f"--timezone {zone}: is no time zone, such as Europe/Madrid")
     return [Cell(column, types.get(column.name), zone, trimmed) for column in columns]
+
+
+def _nested(type_name: str) -> str | None:
+    """Return what a column with several values in a cell is; None for all others."""
+    if type_name.endswith("]") or type_name.startswith(("ARRAY", "LIST")):
+        return "a list"
+    return "a structure" if type_name.startswith(("STRUCT", "MAP", "UNION")) else None
 
 
 def select_cells(cells: "Sequence[Cell]") -> str:
@@ -274,6 +296,9 @@ class Cell:
             self.value = default
             return
         source = _quote(column.name)
+        if type_name == "BLOB":  # text that its writer did not declare to be one
+            self.faults.append((f"{source} IS NOT NULL AND {_decoded(source)} IS NULL", _NO_TEXT))
+            source, type_name = _decoded(source), "VARCHAR"
         if type_name == "VARCHAR":
             source = f"NULLIF(TRIM({source}), '')" if trimmed else f"NULLIF({source}, '')"
         value = (
@@ -332,7 +357,7 @@ class Cell:
         if column.kind in ("text", "time"):
             return
         number = f"{source} IS NOT NULL AND ({value} IS NULL OR NOT abs({value}) <= {_GREATEST})"
-        self.faults.append((number, "is no finite number"))
+        self.faults.append((number, _NO_NUMBER))
         if column.above_zero:
             self.faults.append((f"{value} <= 0", "is not above 0"))
         elif column.kind != "number":
@@ -341,6 +366,10 @@ class Cell:
             self.faults.append((f"{value} > {MOST_AMOUNT:.0f}", f"is above {MOST_AMOUNT:g}"))
         if column.kind == "share":
             self.faults.append((f"{value} > 1", "is above 1"))
+
+
+def _decoded(blob: str) -> str:
+    return f"TRY(decode({blob}))"
 
 
 def sql_text(text: str | None) -> str:
@@ -384,6 +413,8 @@ class CheckedRelation:
             )
             first.append((int(number), cell.column.name, shown, words))
         row, column, shown, words = min(first, key=lambda one: one[0])
+        if words == _NO_NUMBER and re.fullmatch(r"\s*[-+]?[0-9.]+,[0-9]+\s*", str(shown)):
+            words += " (a decimal comma: write a point)"
         what = "" if shown is None or not str(shown).strip() else f"{str(shown)[:80]!r} "
         return TableError(f"{self.place(row)}: {column}: {what}{words}")
 

@@ -1,5 +1,6 @@
 """Topics that `kairos replay` wrote as Parquet, as views of DuckDB."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,9 @@ SEGMENTED: Final = "interactions.segmented"
 TABLES: Final = "tables:"
 """Beginning of the name of a catalog's namespace, which Spark reaches, in place of a folder:
 `tables:lake.kairos`."""
+
+_UNTIMED: Final = re.compile(r"\b(decided_at|occurred_at|received_at|at)\"? (?!TIMESTAMP)[A-Z]")
+"""A field of times in the text of a type, as something else."""
 
 _NEWER: Final = {DECISIONS: ("arm",)}
 
@@ -37,6 +41,12 @@ def open_topic(
     missing = [name for name in needs if name not in relation.columns]
     if missing:
         raise TableError(f"{files[0]}: has no column {missing[0]!r}: is it the topic {topic}?")
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        if name in needs and (untimed := _UNTIMED.search(f"{name} {kind}")):
+            raise TableError(
+                f"{files[0]}: {untimed[1]} in the column {name!r} is no time: is it as `kairos "
+                "replay` writes it?"
+            )
     added = [f"CAST(NULL AS VARCHAR) AS {one}" for one in missing_newer(topic, relation.columns)]
     connection.execute(f"DROP VIEW IF EXISTS {view}")
     relation.project(", ".join(("*", *added))).create_view(view)

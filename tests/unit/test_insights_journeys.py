@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.main import build_app
+from pipeline.insights.engines import open_duckdb
+from pipeline.insights.tables import Engine
 from tests.support.attribution import write_csv, write_parquet
 from tests.support.journeys import (
     DAY,
@@ -316,3 +318,28 @@ def test_without_a_window_no_case_is_unfinished(tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "start", "terms"), case("b", 0, "start", "open"))
     assert drop_offs(analyse(events, write_journey(tmp_path))) == {}
     assert drop_offs(analyse(events, write_journey(tmp_path, text))) == {"terms": 1}
+
+
+@pytest.mark.parametrize(
+    "options", [("--defined", "plan"), ("--goal", "Account Opened", "--gap", "2d")]
+)
+def test_more_cases_than_memory_holds_go_to_disk(tmp_path: Path, options: tuple[str, ...]) -> None:
+    events = tmp_path / "events.parquet"
+    with open_duckdb(Engine(threads=2)) as queries:
+        queries.connection.execute(
+            f"""COPY (
+                SELECT md5((i // 4)::VARCHAR) AS case_id, {START} + i % 4 * 1000 AS occurred_at,
+                    ['Terms Accepted', 'Income Given', 'Photo Uploaded', 'Account Opened'
+                    ][(i % 4)::INT + 1] AS name, 'web' AS channel
+                FROM range(1_600_000) AS t(i)) TO '{events}' (FORMAT parquet)"""
+        )
+    spill = tmp_path / "spill"
+    spill.mkdir()
+    plan = write_journey(tmp_path)
+    named = [str(plan) if one == "plan" else one for one in options]
+    given = ("--events", str(events), *named, "--json", "--spill", str(spill))
+    code, within, error = run(*given, "--memory", "300MB")
+    assert code == 0, error
+    assert json.loads(within)["cases"] == 400_000
+    assert within == run(*given)[1]
+    assert not list(spill.iterdir())

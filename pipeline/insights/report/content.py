@@ -32,13 +32,15 @@ from pipeline.insights.report.advice import (
     RecommendedStep,
 )
 from pipeline.insights.survival import ConversionCurve
-from pipeline.insights.tables import sql_text
+from pipeline.insights.tables import TableError, sql_text
 from pipeline.insights.topic_events import topic_events
+from pipeline.insights.topic_files import DECISIONS
 from pipeline.insights.touches import Journeys, TouchOptions
 
 _MODELS: Final = ("first", "last", "linear", "position", "time-decay", "markov", "shapley")
 _REPLICATES: Final = 100
 _MOST_CELLS: Final = 60_000
+_MOST_NAMES: Final = 1_000
 _TREE_STEPS: Final = 5
 _TREE_NODES: Final = 60
 _GAP_MS: Final = 30 * 60_000
@@ -124,6 +126,7 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
     """Answer everything that the report shows. Raises TableError."""
     support = load_facts(queries, question.folder, question.period)
     load_goals(queries, [one for one in question.goals if isinstance(one, CampaignGoal)])
+    _check_names(queries, question.folder)
     reasons = {
         one.campaign: one.reason for one in question.goals if isinstance(one, UnreadableGoal)
     }
@@ -155,6 +158,19 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
         recommendations=question.advice.cards,
         recommended_journey=question.advice.journey,
     )
+
+
+def _check_names(queries: Queries, folder: Path) -> None:
+    """Raise TableError where there are more names of a kind than a page can have."""
+    kinds = ("campaign", "offer", "channel")
+    counts = ", ".join(f"count(DISTINCT {kind})" for kind in kinds)
+    [found] = queries.rows(f"SELECT {counts} FROM facts")
+    for kind, count in zip(kinds, found, strict=True):
+        if count > _MOST_NAMES:
+            raise TableError(
+                f"{folder / DECISIONS}: {kind}: {count:,} different ones, at most {_MOST_NAMES:,} "
+                "fit a page: `kairos insights campaigns` counts them all"
+            )
 
 
 def _cells(queries: Queries) -> CellTable:

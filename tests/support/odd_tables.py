@@ -1,0 +1,429 @@
+"""Tables as analysts may give them to `kairos insights`, each odd in one way."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Row = dict[str, Any]
+Rows = list[Row]
+
+_START: Final = 1_704_067_200_000
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+_NUMBERS: Final = (
+    "value", "conversions", "nulls", "reward", "propensity", "target_propensity", "q_logged",
+    "q_target",
+)  # fmt: skip
+_MANY: Final = 100_000
+
+PLAN: Final = """
+journey: onboarding
+goal: {when: {name: Opened}, window: 20d}
+enter: {when: {name: Started}}
+steps:
+  - {step: terms, mandatory: true, reached: {name: Terms}, within: 3d}
+  - any_order:
+      - {step: income, mandatory: true, reached: {name: Income}}
+      - {step: photo, reached: {name: Photo}}
+"""
+
+
+def _touches() -> Rows:
+    rows: Rows = []
+    for who in range(12):
+        for place in range(5):
+            channel = ("mail", "web", "ads")[(who + place) % 3]
+            rows.append(_touch(who, place, "touch", channel, 0.0))
+        if who % 2:
+            rows.append(_touch(who, 6, "conversion", None, 10.5))
+    return rows
+
+
+def _touch(who: int, place: int, kind: str, channel: str | None, value: float) -> Row:
+    return {
+        "profile_id": f"p{who}",
+        "occurred_at": _START + who * _DAY_MS + place * _HOUR_MS,
+        "channel": channel,
+        "kind": kind,
+        "value": value,
+        "event_id": f"{who}-{place}",
+    }
+
+
+def _events() -> Rows:
+    rows: Rows = []
+    for who in range(12):
+        for place, name in enumerate(("Started", "Terms", "Income", "Photo", "Opened")):
+            if name != "Opened" or who % 2:
+                at = _START + who * _DAY_MS + place * _HOUR_MS
+                channel = ("mail", "web")[(who + place) % 2]
+                rows.append(_event(f"p{who}", at, name, channel, f"{who}-{place}"))
+    rows.append(_event("last", _START + 60 * _DAY_MS, "Started", "web", "last"))
+    return rows
+
+
+def _event(case: str, at: int, name: str, channel: str, event_id: str) -> Row:
+    return {
+        "case_id": case,
+        "occurred_at": at,
+        "name": name,
+        "channel": channel,
+        "event_id": event_id,
+    }
+
+
+def _prompts() -> Rows:
+    return [
+        {
+            "case_id": f"p{who}",
+            "occurred_at": _START + who * _DAY_MS + place * _HOUR_MS // 2,
+            "step": step,
+            "channel": ("mail", "nothing")[(who + place) % 2],
+            "message": f"{step}-mail",
+            "offer": "o",
+            "propensity": 0.5,
+        }
+        for who in range(12)
+        for place, step in enumerate(("terms", "income"))
+    ]
+
+
+def _paths() -> Rows:
+    counted = (("mail > web", 2, 20.5, 3), ("web", 1, 5.0, 1), ("ads > ads", 0, 0.0, 2))
+    return [
+        {"path": path, "conversions": float(won), "value": value, "nulls": float(lost)}
+        for path, won, value, lost in counted
+    ]
+
+
+def _log() -> Rows:
+    return [
+        {
+            "reward": float(number % 2),
+            "propensity": 0.5,
+            "target_propensity": 0.25 + 0.5 * (number % 2),
+            "q_logged": 0.5,
+            "q_target": 0.5,
+        }
+        for number in range(40)
+    ]
+
+
+TABLES: Final[Mapping[str, Callable[[], Rows]]] = {
+    "touches": _touches,
+    "events": _events,
+    "prompts": _prompts,
+    "paths": _paths,
+    "log": _log,
+}
+_TIMED: Final = frozenset(("touches", "events", "prompts"))
+_WITH_NUMBERS: Final = frozenset(("touches", "prompts", "paths", "log"))
+_ALL: Final = frozenset(TABLES)
+
+
+@dataclass(frozen=True)
+class OddTable:
+    """A way in which a table is odd. `write` makes the file of a table's rows and returns its name;
+    `tables`: those that can be so; `said`: what is said of it, with {file} for its name, by table
+    or for all of them; without it there is an answer, which is that of the usual table if `same`.
+    `form`: it is the file that is odd, which one reader reads for all commands.
+    """
+
+    name: str
+    write: Callable[[Path, Rows], Path]
+    tables: frozenset[str] = _ALL
+    said: str | Mapping[str, str] | None = None
+    same: bool = False
+    form: bool = False
+
+    def expected(self, table: str) -> str | None:
+        """Return what is said of the table; None: there is an answer."""
+        return self.said.get(table) if isinstance(self.said, Mapping) else self.said
+
+
+def write_csv(place: Path, rows: Rows, heads: Sequence[str] = (), **how: Any) -> Path:
+    """Write PLACE.csv; `delimiter`, `encoding`, and `cell` (of a column's value)."""
+    file = place.with_suffix(".csv")
+    names = heads or list(rows[0])
+    cell = how.get("cell", lambda _, value: value)
+    with file.open("w", newline="", encoding=how.get("encoding", "utf-8")) as out:
+        lines = csv.writer(out, delimiter=how.get("delimiter", ","), lineterminator="\n")
+        lines.writerow(names)
+        lines.writerows([["" if row[one] is None else cell(one, row[one]) for one in names]
+                         for row in rows])  # fmt: skip
+    return file
+
+
+def _write_ndjson(place: Path, rows: Rows, begin: str = "") -> Path:
+    file = place.with_suffix(".ndjson")
+    file.write_text(begin + "".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def _write_parquet(place: Path, columns: Mapping[str, pa.Array]) -> Path:
+    file = place.with_suffix(".parquet")
+    pq.write_table(pa.table(dict(columns)), file)
+    return file
+
+
+def _columns(rows: Rows, **of: Callable[[list[Any]], pa.Array]) -> dict[str, pa.Array]:
+    """Return the columns; `times`, `numbers`, `texts` make those of their kind."""
+    found = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        is_text = any(isinstance(value, str) for value in values)
+        kind = "times" if name == "occurred_at" else "numbers" if name in _NUMBERS else "texts"
+        make = of.get(kind, pa.array) if kind != "texts" or is_text else pa.array
+        found[name] = make(values)
+    return found
+
+
+def _changed(rows: Rows, change: Callable[[Row], Row | None]) -> Rows:
+    return [new for row in rows if (new := change(dict(row))) is not None]
+
+
+def _cut(file: Path, share: float = 0.5) -> Path:
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    return file
+
+
+def _first_customer(rows: Rows) -> Rows:
+    key = next(iter(rows[0]))
+    return [row for row in rows if row[key] == rows[0][key]]
+
+
+def _no_conversion(row: Row) -> Row | None:
+    if "reward" in row:
+        return {**row, "reward": 0.0}
+    if "conversions" in row:
+        return {**row, "conversions": 0.0, "value": 0.0, "nulls": row["nulls"] + 1}
+    return None if "conversion" in row.values() or "Opened" in row.values() else row
+
+
+def _without_zone(name: str, value: Any) -> Any:
+    if name != "occurred_at":
+        return value
+    return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _last_number(rows: Rows, number: float) -> Rows:
+    """Return the rows, of which the last has the number in its first column of numbers."""
+    name = next(one for one in rows[0] if one in _NUMBERS)
+    return [*rows[:-1], {**rows[-1], name: number}]
+
+
+def _with_separator(row: Row) -> Row:
+    if row.get("channel"):
+        row["channel"] += " > x"
+    return row
+
+
+def _many(rows: Rows) -> Rows:
+    """Return 100,000 rows, each with a channel (and a message) of its own."""
+    found: Rows = []
+    for number in range(_MANY):
+        row = dict(rows[number % len(rows)])
+        again = f"-{number // len(rows)}"
+        for name in ("profile_id", "case_id", "event_id"):
+            if name in row:
+                row[name] += again
+        if row.get("channel"):
+            row["channel"] = f"channel {number}"
+        if "message" in row:
+            row["message"] = f"message {number}"
+        if "path" in row:
+            row["path"] = f"channel {number}"
+        found.append(row)
+    return found
+
+
+def _cut_in_a_cell(place: Path, rows: Rows) -> Path:
+    file = write_csv(place, rows)
+    file.write_bytes(file.read_bytes() + b'"half')
+    return file
+
+
+def _cut_in_a_line(place: Path, rows: Rows) -> Path:
+    file = write_csv(place, rows)
+    whole = file.read_text().rstrip("\n")
+    file.write_text(whole[: whole.rfind(",")] if whole.count("\n") else whole)
+    return file
+
+
+def _with_lists(rows: Rows) -> dict[str, pa.Array]:
+    """Return columns of which those of text (of numbers, where none is) are lists."""
+    texts = {"texts": lambda values: pa.array([[value] for value in values])}
+    numbers = {"numbers": texts["texts"]}
+    return _columns(rows, **(texts if any("event_id" in row or "path" in row or "step" in row
+                                          for row in rows) else numbers))  # fmt: skip
+
+
+_LINES: Final = {name: len(make()) + 1 for name, make in TABLES.items()}
+_FIRST_NUMBER: Final = {
+    name: next((one for one in make()[0] if one in _NUMBERS), "") for name, make in TABLES.items()
+}
+_NO_ZONE: Final = "occurred_at: '2024-01-01 00:00:00' has no time zone (--timezone ZONE)"
+
+
+def _of_last(words: str, where: str = ":{line}") -> dict[str, str]:
+    """Return what is said of the first number in the last row, by table."""
+    return {
+        name: "{file}" + where.format(line=_LINES[name], row=_LINES[name] - 1)
+        + f": {_FIRST_NUMBER[name]}: {words}"
+        for name in _WITH_NUMBERS
+    }  # fmt: skip
+
+
+ODD_TABLES: Final = (
+    OddTable(
+        "empty", lambda place, rows: write_csv(place, [], list(rows[0])),
+        said={"log": "{file}: has no rows"},
+    ),
+    OddTable(
+        "without even a header", lambda place, rows: write_csv(place, [], [""]),
+        said="{file}:1: has no header", form=True),
+    OddTable("one customer", lambda place, rows: write_csv(place, _first_customer(rows))),
+    OddTable("one row", lambda place, rows: write_csv(place, rows[:1])),
+    OddTable(
+        "no conversion", lambda place, rows: write_csv(place, _changed(rows, _no_conversion))
+    ),
+    OddTable(
+        "times without a zone", lambda place, rows: write_csv(place, rows, cell=_without_zone),
+        _TIMED, "{file}:2: " + _NO_ZONE,
+    ),
+    OddTable(
+        "times without a zone in Parquet",
+        lambda place, rows: _write_parquet(
+            place, _columns(rows, times=lambda one: pa.array(one, pa.timestamp("ms")))
+        ),
+        _TIMED, "{file}: row 1: " + _NO_ZONE, form=True),
+    OddTable(
+        "times in the wrong order", lambda place, rows: write_csv(place, rows[::-1]),
+        _ALL - {"prompts", "log"}, same=True,
+    ),
+    OddTable(
+        "equal times",
+        lambda place, rows: write_csv(
+            place, _changed(rows, lambda row: {**row, "occurred_at": _START})
+        ),
+        _TIMED,
+    ),
+    OddTable(
+        "times before 1970",
+        lambda place, rows: write_csv(place, [*rows[:-1], {**rows[-1], "occurred_at": -5}]),
+        _TIMED, {one: f"{{file}}:{_LINES[one]}: occurred_at: '-5' is no time" for one in _TIMED},
+        form=True,
+    ),
+    OddTable(
+        "negative values", lambda place, rows: write_csv(place, _last_number(rows, -1.5)),
+        frozenset(("touches", "paths")), _of_last("'-1.5' is negative"), form=True),
+    OddTable(
+        "negative propensities",
+        lambda place, rows: write_csv(place, [*rows[:-1], {**rows[-1], "propensity": -1.5}]),
+        frozenset(("prompts", "log")),
+        {one: f"{{file}}:{_LINES[one]}: propensity: '-1.5' is not above 0"
+         for one in ("prompts", "log")}, form=True),
+    OddTable(
+        "values that are no number",
+        lambda place, rows: write_csv(place, _last_number(rows, float("nan"))),
+        _WITH_NUMBERS, _of_last("'nan' is no finite number"), form=True),
+    OddTable(
+        "values without end",
+        lambda place, rows: _write_parquet(place, _columns(_last_number(rows, float("inf")))),
+        _WITH_NUMBERS, _of_last("'inf' is no finite number", ": row {row}"), form=True),
+    OddTable(
+        "repeated ids", lambda place, rows: write_csv(place, rows + rows[1:]),
+        frozenset(("touches", "events")), same=True,
+    ),
+    OddTable("100,000 channels", lambda place, rows: write_csv(place, _many(rows))),
+    OddTable(
+        "separator in names",
+        lambda place, rows: write_csv(place, _changed(rows, _with_separator)),
+        _TIMED,
+    ),
+    OddTable(
+        "separator at an end",
+        lambda place, rows: write_csv(place, [*rows, {**rows[0], "path": "mail > "}]),
+        frozenset(("paths",)), "{file}:5: path: 'mail >' has a channel without a name", form=True),
+    OddTable(
+        "cut in a cell", _cut_in_a_cell,
+        said="a quotation mark is never closed, or the file was cut there", form=True),
+    OddTable(
+        "cut in a line", _cut_in_a_line,
+        said={name: f"{{file}}:{_LINES[name]}: has {len(make()[0]) - 1} columns instead of "
+              f"{len(make()[0])}" for name, make in TABLES.items()}, form=True),
+    OddTable(
+        "cut in Parquet", lambda place, rows: _cut(_write_parquet(place, _columns(rows))),
+        said="{file}: is damaged or was cut", form=True),
+    OddTable(
+        "cut in NDJSON", lambda place, rows: _cut(_write_ndjson(place, rows), 0.99),
+        said="is no JSON", form=True),
+    OddTable("NDJSON", _write_ndjson, same=True, form=True),
+    OddTable(
+        "NDJSON with a byte order mark",
+        lambda place, rows: _write_ndjson(place, rows, "\ufeff"), same=True, form=True),
+    OddTable(
+        "texts in Parquet",
+        lambda place, rows: _write_parquet(
+            place,
+            _columns(
+                rows,
+                times=lambda one: pa.array(map(str, one)),
+                numbers=lambda one: pa.array(map(str, one)),
+            ),
+        ),
+        same=True, form=True),
+    OddTable(
+        "decimals, categories and zones in Parquet",
+        lambda place, rows: _write_parquet(
+            place,
+            _columns(
+                rows,
+                times=lambda one: pa.array(one, pa.timestamp("ms", tz="Europe/Madrid")),
+                numbers=lambda one: pa.array([Decimal(str(each)) for each in one]),
+                texts=lambda one: pa.array(one).dictionary_encode(),
+            ),
+        ),
+        same=True, form=True),
+    OddTable(
+        "bytes in Parquet",
+        lambda place, rows: _write_parquet(
+            place,
+            _columns(
+                rows,
+                texts=lambda one: pa.array([each and each.encode() for each in one], pa.binary()),
+            ),
+        ),
+        same=True, form=True),
+    OddTable(
+        "lists in Parquet", lambda place, rows: _write_parquet(place, _with_lists(rows)),
+        said="is a list, not ", form=True),
+    OddTable(
+        "decimal commas",
+        lambda place, rows: write_csv(
+            place, rows, cell=lambda name, one: str(one).replace(".", ",") if name in _NUMBERS
+            else one,
+        ),
+        _WITH_NUMBERS, "is no finite number (a decimal comma: write a point)", form=True),
+    OddTable(
+        "semicolons", lambda place, rows: write_csv(place, rows, delimiter=";"),
+        said="{file}:1: is separated by semicolons: separate it by commas", form=True),
+    OddTable(
+        "tabs", lambda place, rows: write_csv(place, rows, delimiter="\t"),
+        said="{file}:1: is separated by tabs: separate it by commas", form=True),
+    OddTable(
+        "a byte order mark", lambda place, rows: write_csv(place, rows, encoding="utf-8-sig"),
+        same=True, form=True),
+    OddTable(
+        "UTF-16", lambda place, rows: write_csv(place, rows, encoding="utf-16"),
+        said="{file}:1: is not in UTF-8", form=True),
+)  # fmt: skip

@@ -1,0 +1,264 @@
+"""Replayed topics as `kairos insights` may find them, each odd in one way."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from msgspec.structs import replace
+
+from pipeline.insights.segment_moves import CHANGES
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+from pipeline.model.decision import Decision
+from pipeline.model.profile import SegmentChange
+from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS
+from pipeline.simulate.offers import SALES
+from tests.support.bank_campaigns import bank_records
+from tests.support.replayed import write_topic
+
+_START: Final = 1_704_067_200_000
+_MANY: Final = 20_000
+
+
+@dataclass(frozen=True)
+class TopicRecords:
+    decisions: list[Decision]
+    segmented: list[Segmented]
+    changes: list[SegmentChange]
+
+    def write(self, folder: Path) -> None:
+        """Write the three topics."""
+        write_topic(folder, DECISIONS, self.decisions)
+        write_topic(folder, SEGMENTED, self.segmented)
+        write_topic(folder, CHANGES, self.changes)
+
+
+def usual_records() -> TopicRecords:
+    """Records of a small bank, with entries into and exits from a segment."""
+    bank = bank_records(3, 24, 30)
+    changes = [
+        SegmentChange(f"p{who}", "gold", change, "why", _START + (who + place) * DAY_MS, "x", "c")
+        for who in range(20)
+        for place, change in enumerate(("entered", "exited"))
+    ]  # fmt: skip
+    return TopicRecords(bank.decisions, bank.segmented, changes)
+
+
+@dataclass(frozen=True)
+class OddTopic:
+    """A way in which topics are odd. `write` makes them in a folder of usual records; `said`: what
+    is said of them, by command or by all; without it there is an answer, which is the usual one if
+    `same`."""
+
+    name: str
+    write: Callable[[Path, TopicRecords], None]
+    said: str | Mapping[str, str] | None = None
+    same: bool = False
+
+    def expected(self, command: str) -> str | None:
+        """Return what a command says of them; None: it has an answer."""
+        return self.said.get(command) if isinstance(self.said, Mapping) else self.said
+
+
+def _records(change: Callable[[TopicRecords], TopicRecords]) -> Callable[..., None]:
+    return lambda folder, usual: change(usual).write(folder)
+
+
+def _columns(change: Callable[[pa.Table, str], pa.Table]) -> Callable[..., None]:
+    """Write the usual records, with other columns."""
+
+    def write(folder: Path, usual: TopicRecords) -> None:
+        usual.write(folder)
+        for file in _parts(folder):
+            table = pq.read_table(file, partitioning=None)
+            pq.write_table(change(table, file.parts[-3]), file)
+
+    return write
+
+
+def _bytes(change: Callable[[bytes], bytes]) -> Callable[..., None]:
+    def write(folder: Path, usual: TopicRecords) -> None:
+        usual.write(folder)
+        for file in _parts(folder):
+            file.write_bytes(change(file.read_bytes()))
+
+    return write
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/day=*/*.parquet"))
+
+
+def _first_customer(usual: TopicRecords) -> TopicRecords:
+    who = usual.decisions[0].profile_id
+    return TopicRecords(
+        [one for one in usual.decisions if one.profile_id == who],
+        [one for one in usual.segmented if one.identity.profile_id == who],
+        usual.changes[:2],
+    )
+
+
+def _without_goals(usual: TopicRecords) -> TopicRecords:
+    goals = {one.goal for one in SALES}
+    rest = [one for one in usual.segmented if one.interaction.name not in goals]
+    return TopicRecords(usual.decisions, rest, usual.changes[::2])
+
+
+def _at_once(usual: TopicRecords) -> TopicRecords:
+    return TopicRecords(
+        [replace(one, decided_at=_START) for one in usual.decisions],
+        [_heard(one, occurred_at=_START, received_at=_START) for one in usual.segmented],
+        [replace(one, at=_START) for one in usual.changes],
+    )
+
+
+def _heard(one: Segmented, **changes: Any) -> Segmented:
+    return replace(one, interaction=replace(one.interaction, **changes))
+
+
+def _valued(value: object) -> Callable[..., None]:
+    """Write the topics with this value in all properties."""
+
+    def change(usual: TopicRecords) -> TopicRecords:
+        heard = [
+            _heard(one, properties={**one.interaction.properties, "value": value})
+            for one in usual.segmented
+        ]
+        return TopicRecords(usual.decisions, heard, usual.changes)
+
+    return _records(change)
+
+
+def _priced(price: float) -> Callable[..., None]:
+    """Write the topics with candidates of this value and cost."""
+
+    def change(usual: TopicRecords) -> TopicRecords:
+        decisions = [
+            replace(one, candidates=tuple(
+                replace(each, value=price, cost=price, score=price) for each in one.candidates))
+            for one in usual.decisions
+        ]  # fmt: skip
+        return TopicRecords(decisions, usual.segmented, usual.changes)
+
+    return _records(change)
+
+
+def _named(name: str) -> Callable[..., None]:
+    """Write the topics with this name of all channels."""
+
+    def change(usual: TopicRecords) -> TopicRecords:
+        decisions = [
+            replace(
+                one,
+                choices=tuple(replace(each, channel=name) for each in one.choices),
+                candidates=tuple(replace(each, channel=name) for each in one.candidates),
+            )
+            for one in usual.decisions
+        ]
+        heard = [_heard(one, channel=name) for one in usual.segmented]
+        return TopicRecords(decisions, heard, usual.changes)
+
+    return _records(change)
+
+
+def _times(table: pa.Table, kind: pa.DataType) -> pa.Table:
+    """Return the table with times of that kind, also within interactions."""
+    for place, column in enumerate(table.schema):
+        if column.name in ("decided_at", "at", "interaction"):
+            changed = _timed(column.type, kind)
+            table = table.set_column(place, column.name, table[column.name].cast(changed))
+    return table
+
+
+def _timed(of: pa.DataType, kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(of):
+        return kind
+    if pa.types.is_struct(of):
+        return pa.struct([pa.field(one.name, _timed(one.type, kind)) for one in of])
+    return of
+
+
+def _many_channels(table: pa.Table, topic: str) -> pa.Table:
+    """Return 20,000 decisions of customers of their own, each with a channel of its own, and
+    interactions in as many channels."""
+    if topic == CHANGES:
+        return table
+    rows = table.to_pylist()
+    made = [
+        (_decision if topic == DECISIONS else _interaction)(rows[number % len(rows)], number)
+        for number in range(_MANY)
+    ]
+    return pa.Table.from_pylist(made, table.schema)
+
+
+def _decision(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+    channel = f"channel {number}"
+    names = ("decision_id", "event_id", "profile_id")
+    return {
+        **row,
+        **{name: f"{row[name]}-{number}" for name in names},
+        "choices": [
+            {**one, "channel": channel, "action_id": f"a{number}"} for one in row["choices"]
+        ],
+        "candidates": [{**one, "channel": channel} for one in row["candidates"]],
+    }
+
+
+def _interaction(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+    about = json.loads(row["interaction"]["properties"])
+    if "action_id" in about:
+        about["action_id"] = f"a{number}"
+    heard = {
+        **row["interaction"],
+        "event_id": f"e{number}",
+        "channel": f"channel {number}",
+        "properties": json.dumps(about),
+    }
+    return {**row, "interaction": heard}
+
+
+def _other_topics(folder: Path, usual: TopicRecords) -> None:
+    """Write each topic under another's name."""
+    usual.write(folder / "right")
+    for name, wrong in ((DECISIONS, CHANGES), (SEGMENTED, DECISIONS), (CHANGES, SEGMENTED)):
+        shutil.copytree(folder / "right" / wrong, folder / name)
+
+
+ODD_TOPICS: Final = (
+    OddTopic("missing", lambda folder, usual: None,
+             "has no Parquet files; make them by: kairos replay"),
+    OddTopic("empty", _records(lambda _: TopicRecords([], [], []))),
+    OddTopic("one customer", _records(_first_customer)),
+    OddTopic("one record", _records(lambda usual: TopicRecords(
+        usual.decisions[:1], usual.segmented[:1], usual.changes[:1]))),
+    OddTopic("decisions only", _records(lambda usual: TopicRecords(usual.decisions, [], []))),
+    OddTopic("no conversion", _records(_without_goals)),
+    OddTopic("equal times", _records(_at_once)),
+    OddTopic("wrong order", _records(lambda usual: TopicRecords(
+        usual.decisions[::-1], usual.segmented[::-1], usual.changes[::-1])), same=True),
+    OddTopic("repeated ids", _records(lambda usual: TopicRecords(
+        usual.decisions * 2, usual.segmented * 2, usual.changes * 2)), same=True),
+    OddTopic("negative values", _valued(-9)),
+    OddTopic("values that are no number", _valued("NaN")),
+    OddTopic("decimal commas", _valued("1,5")),
+    OddTopic("values that are huge", _valued(1e308)),
+    OddTopic("prices that are no number", _priced(math.nan)),
+    OddTopic("prices without end", _priced(math.inf)),
+    OddTopic("separator in names", _named("mail > web")),
+    OddTopic("empty names", _named("")),
+    OddTopic("cut", _bytes(lambda content: content[: len(content) // 2]), "cannot be read"),
+    OddTopic("other files", _bytes(lambda _: b"decision_id,profile_id\n"), "cannot be read"),
+    OddTopic("other topics", _other_topics, "has no column"),
+    OddTopic("times without a zone",
+             _columns(lambda table, _: _times(table, pa.timestamp("ms"))), same=True),
+    OddTopic("times as numbers", _columns(lambda table, _: _times(table, pa.int64())),
+             "is no time"),
+    OddTopic("20,000 channels", _columns(_many_channels),
+             {"report": "channel: 20,000 different ones, at most 1,000 fit a page"}),
+)  # fmt: skip

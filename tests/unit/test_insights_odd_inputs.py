@@ -1,0 +1,181 @@
+"""Each command of insights on every odd input: an answer that can be relied on, or what is wrong
+and where."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.main import build_app
+from pipeline.simulate.offers import SALES
+from tests.support.odd_tables import ODD_TABLES, PLAN, TABLES, OddTable, write_csv
+from tests.support.odd_topics import ODD_TOPICS, OddTopic, usual_records
+
+_COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "attribution --touches {touches}": ("touches",),
+    "attribution --touches {touches} --model time-decay": ("touches",),
+    "attribution --paths {paths}": ("paths",),
+    "off-policy --log {log}": ("log",),
+    "journeys --events {events} --goal Opened --gap 2d": ("events",),
+    "journeys --events {events} --defined {plan} --details": ("events",),
+    "anomalies --events {events} --goal Opened": ("events",),
+    "recommend --events {events} --prompts {prompts}": ("events", "prompts"),
+    "recommend --events {events} --prompts {prompts} --defined {plan}": ("events", "prompts"),
+}
+_GOAL: Final = SALES[0].goal
+_SALE: Final = f"""
+journey: sale
+goal: {{when: {{name: {_GOAL}}}, window: 20d}}
+steps:
+  - step: bought
+    mandatory: true
+    reached: {{name: {_GOAL}}}
+    prompts: [{{offers: [{SALES[0].offer}]}}]
+"""
+_BANK: Final = Path(__file__).parents[2] / "deploy" / "bank"
+_TOPIC_COMMANDS: Final = (
+    "campaigns --topics {topics} --config {bank}",
+    "impact --topics {topics} --config {bank}",
+    "segments --topics {topics}",
+    "anomalies --topics {topics} --goal {goal}",
+    "report --topics {topics} --config {bank} --goal {goal} --journey {plan} --out {out}",
+    "decisions --topics {topics} --by segment",
+    "recommend --topics {topics} --defined {plan}",
+)
+
+
+def _first_of(table: str) -> str:
+    """Return the first command that reads a table."""
+    return next(command for command, tables in _COMMANDS.items() if table in tables)
+
+
+_CASES: Final = [
+    pytest.param(command, table, odd, id=f"{command} ({table}: {odd.name})")
+    for command, tables in _COMMANDS.items()
+    for table in tables
+    for odd in ODD_TABLES
+    if table in odd.tables and (not odd.form or command == _first_of(table))
+]
+
+
+def _ask(command: str, folder: Path, files: Mapping[str, Path]) -> tuple[int, str, str]:
+    """Run a command; return its exit code, output, and what is said of an error."""
+    plan = folder / "plan.yaml"
+    plan.write_text(PLAN)
+    given = [word.format(plan=plan, **files) for word in command.split()]
+    done = CliRunner().invoke(build_app("insights"), ["insights", *given, "--json"])
+    said = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
+    return done.exit_code, done.stdout, " ".join(said.split())
+
+
+def _files(command: str, folder: Path) -> dict[str, Path]:
+    return {one: write_csv(folder / one, TABLES[one]()) for one in _COMMANDS[command]}
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Answers to all commands on the usual tables."""
+    answers = {}
+    for command in _COMMANDS:
+        folder = tmp_path_factory.mktemp("usual")
+        code, answers[command], said = _ask(command, folder, _files(command, folder))
+        assert code == 0, said
+    return answers
+
+
+@pytest.mark.parametrize(("command", "table", "odd"), _CASES)
+def test_an_odd_table_gets_an_answer_or_a_reason(
+    command: str, table: str, odd: OddTable, tmp_path: Path, usual: Mapping[str, str]
+) -> None:
+    files = _files(command, tmp_path)
+    files[table] = odd.write(tmp_path / f"odd-{table}", TABLES[table]())
+    code, printed, said = _ask(command, tmp_path, files)
+    expected = odd.expected(table)
+    if expected is None:
+        assert code == 0, said
+        _check_figures(json.loads(printed, parse_constant=_no_number))
+        if odd.same:
+            assert _plain(printed) == _plain(usual[command])
+    else:
+        assert code == 1, printed
+        assert expected.format(file=files[table]) in said
+        assert str(files[table]) in said
+
+
+@pytest.mark.parametrize("command", _TOPIC_COMMANDS)
+@pytest.mark.parametrize("odd", ODD_TOPICS, ids=lambda odd: odd.name)
+def test_odd_topics_get_an_answer_or_a_reason(
+    odd: OddTopic, command: str, topics: Callable[[OddTopic | None], Path]
+) -> None:
+    folder = topics(odd)
+    code, printed, said = _ask_topics(command, folder)
+    expected = odd.expected(command.split()[0])
+    if expected is None:
+        assert code == 0, said
+        _check_figures(json.loads(printed, parse_constant=_no_number))
+        if odd.same:
+            _, usual, _ = _ask_topics(command, topics(None))
+            assert _plain(printed) == _plain(usual)
+    else:
+        assert code == 1, printed
+        assert expected in said
+        assert str(folder) in said
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory: pytest.TempPathFactory) -> Callable[[OddTopic | None], Path]:
+    """The folder of odd topics, or of the usual ones."""
+    records = usual_records()
+    made: dict[str, Path] = {}
+
+    def write(odd: OddTopic | None) -> Path:
+        name = "usual" if odd is None else odd.name
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("topics")
+            if odd is None:
+                records.write(made[name])
+            else:
+                odd.write(made[name], records)
+        return made[name]
+
+    return write
+
+
+def _ask_topics(command: str, folder: Path) -> tuple[int, str, str]:
+    (folder / "sale.yaml").write_text(_SALE)
+    given = {"topics": folder, "out": folder / "report.html", "plan": folder / "sale.yaml"}
+    words = [word.format(**given, bank=_BANK, goal=_GOAL) for word in command.split()]
+    done = CliRunner().invoke(build_app("insights"), ["insights", *words, "--json"])
+    said = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
+    return done.exit_code, done.stdout, " ".join(said.split())
+
+
+def _no_number(text: str) -> NoReturn:
+    raise AssertionError(text)
+
+
+def _plain(printed: str) -> Any:
+    """Return an answer without how many rows were repeated, numbers to nine digits."""
+    text = re.sub(r'"(repeated|repeated_rows)": \d+', r'"\1": 0', printed)
+    return json.loads(text, parse_float=lambda number: f"{float(number):.9g}")
+
+
+def _check_figures(answer: Any) -> None:
+    """Intervals have both ends or none, and stand around their value."""
+    for one in _records(answer):
+        low, high = one.get("low"), one.get("high")
+        assert (low is None) == (high is None), one
+        if low is not None and high is not None:
+            assert low <= high, one
+
+
+def _records(answer: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(answer, dict):
+        yield answer
+    if isinstance(answer, dict | list):
+        for one in answer.values() if isinstance(answer, dict) else answer:
+            yield from _records(one)
