@@ -23,6 +23,8 @@ const column = (name) => texts.columns[name];
 
 // Plotly reads some markup in its texts; names are no markup.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const shortEnd = (text, most) =>
+  plain(text.length > most ? `…${text.slice(1 - most)}` : text);
 const short = (text, most = 26) => plain(text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 // --- elements: names only ever become text nodes ---------------------------------------------
@@ -265,7 +267,7 @@ function lift(place) {
       margin: { l: narrow() ? 135 : 250, r: 20, t: 10, b: 45 },
       xaxis: { title: { text: texts.points }, zeroline: true, zerolinecolor: "#1d2733" },
       yaxis: { tickvals: shown.map((_, index) => index), automargin: false, zeroline: false,
-        ticktext: shown.map((one) => short(scope(one), narrow() ? 18 : 34)) },
+        ticktext: shown.map((one) => shortEnd(scope(one), narrow() ? 18 : 34)) },
     }, 90 + shown.length * 26);
   }
   for (const [name, reason] of Object.entries(content.statistics.without_lift)) {
@@ -298,6 +300,17 @@ function attribution(place) {
   draw(place, traces, { barmode: "group", xaxis: { tickformat: ".0%" },
     yaxis: { type: "category", automargin: true, autorange: "reversed" },
     legend: { orientation: "h", y: -0.12, traceorder: "normal" } }, 130 + names.length * 66);
+  const measured = content.statistics.lifts
+    .filter((one) => names.includes(one.channel) && known(one.extra_conversions?.low))
+    .map((one) => [one.channel, [one.campaign, one.offer].filter(known).join(" / ") || one.holdout,
+      one.treated.customers, one.held.customers, Math.round(one.extra_conversions.value),
+      { text: `${whole.format(one.extra_conversions.low)} – ${whole.format(one.extra_conversions.high)}`,
+        class: "tight" }]);
+  place.body.append(make("h3", {}, texts.measured));
+  if (measured.length) {
+    place.body.append(tableOf({ rows: measured, columns: ["channel", "what", "customers",
+      "held_customers", "extra", "interval"].map(column) }));
+  } else place.body.append(make("p", { class: "meaning" }, texts.not_measured));
   return { columns: ["model", "channel", "conversions", "share", "low", "high"].map(column),
     rows: content.attribution.flatMap((one) => one.rows.map((row) =>
       [texts.models[one.model], row[0], row[1], asPercent(row[2]), row[3], row[4]])) };
@@ -408,13 +421,15 @@ function heat(place, filter) {
     return { visits: sum(there, "visits"), reached: sum(there, "reached") };
   };
   const grid = byStep.map(([, group]) => channels.map((channel) => cell(group, channel)));
+  const most = Math.max(...grid.flat().map((one) => share(one.reached, one.visits) ?? 0));
   draw(place, [{
     type: "heatmap", x: channels.map((one) => short(one, 16)), y: byStep.map(([name]) => short(name, 20)),
     z: grid.map((line) => line.map((one) => share(one.reached, one.visits))),
     text: grid.map((line) => line.map((one) => (one.visits ? percent(one.reached / one.visits) : ""))),
     texttemplate: "%{text}", customdata: grid.map((line) => line.map((one) => one.visits)),
     hovertemplate: "%{y}, %{x}: %{text} / %{customdata}<extra></extra>",
-    colorscale: [[0, "#f3f6fb"], [1, "#1f5fa8"]], colorbar: { tickformat: ".0%", thickness: 12 },
+    colorscale: [[0, "#f3f6fb"], [1, "#1f5fa8"]], zmin: 0,
+    colorbar: { tickformat: most < 0.05 ? ".1%" : ".0%", thickness: 12 },
   }], { margin: { l: 60, r: 10, t: 10, b: 40 },
     xaxis: { type: "category" }, yaxis: { type: "category", automargin: true } }, 90 + byStep.length * 26);
   return { columns: ["step", "channel", "visits", "reached", "share"].map(column),
@@ -568,10 +583,10 @@ const FIGURES = {
   campaigns: { draw: campaigns, follows: ["since", "until", "segment", "campaign", "channel"], wide: true, shown: true },
   lift: { draw: lift, follows: [], wide: true },
   recommendations: { draw: recommendations, follows: [], wide: true },
-  attribution: { draw: attribution, follows: [] },
+  attribution: { draw: attribution, follows: [], wide: true },
   heat: { draw: heat, follows: ["since", "until", "channel"] },
   funnel: { draw: funnel, follows: [] },
-  curve: { draw: curve, follows: [] },
+  curve: { draw: curve, follows: [], wide: true },
   sankey: { draw: sankey, follows: [], wide: true },
   plan: { draw: plan, follows: [], wide: true },
   tree: { draw: tree, follows: [], wide: true },
