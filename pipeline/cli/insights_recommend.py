@@ -8,6 +8,7 @@ import typer
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.explain import LangOption, Tongue
 from pipeline.cli.insights_options import (
+    EngineOption,
     MemoryOption,
     TimezoneOption,
     duration,
@@ -30,9 +31,10 @@ from pipeline.insights.prompts import (
     read_prompts,
 )
 from pipeline.insights.recommend import RecommendationQuestion, Recommendations, recommend
-from pipeline.insights.recommendation_words import Language, number
+from pipeline.insights.recommendation_words import Language, number, words
 from pipeline.insights.tables import MOST_AMOUNT
 from pipeline.insights.topic_events import topic_events
+from pipeline.rollout.drafts import DraftSources, UndraftedError, write_draft
 
 _Pair = tuple[str, str]
 
@@ -88,7 +90,19 @@ def recommendations(  # noqa: PLR0913 - a command's options
         list[str] | None,
         typer.Option(metavar='"A > B"', help="With --defined: A must not come before B."),
     ] = None,
+    drafts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Make each change in copies of --config and --defined: DIR/1/config, "
+            "DIR/1/journey.yaml for the first, and so on.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The configuration that --drafts change.")
+    ] = None,
     timezone: TimezoneOption = None,
+    engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     lang: LangOption = Tongue.EN,
     json: JsonOption = False,
@@ -109,8 +123,10 @@ def recommendations(  # noqa: PLR0913 - a command's options
     )
     options = PromptOptions(weighing, tuple(adjust or ()), timezone)
     journey = None if defined is None else load_plan(defined)
+    if drafts is not None and drafts.exists():
+        raise typer.BadParameter(f"--drafts {drafts}: is there already")
     forbidden = _forbidden_pairs(forbid or [], journey)
-    with open_engine("duckdb", memory) as queries:
+    with open_engine(engine, memory) as queries:
         if topics is not None:
             if events or prompts or adjust or journey is None or defined is None:
                 raise typer.BadParameter("--topics goes with --defined, without other tables")
@@ -130,6 +146,8 @@ def recommendations(  # noqa: PLR0913 - a command's options
         found, others, weighing, options.adjust, journey, lang.language
     )
     result = recommend(question)
+    if drafts is not None:
+        _write_drafts(DraftSources(config, defined), result, drafts)
     if json:
         print_json(result)
     else:
@@ -148,10 +166,22 @@ def _steps(
         load_named_steps(log)
         return None, []
     cases = compare(log, journey, file)
-    for words in cases.unseen:
-        err.print(plain(f"{file}: {words}"), soft_wrap=True)
+    for missing in cases.unseen:
+        err.print(plain(f"{file}: {missing}"), soft_wrap=True)
     names = tuple(one.name for one in cases.plan.steps)
     return load_defined_steps(log, names), case_choices(cases, weighing, forbidden)
+
+
+def _write_drafts(sources: DraftSources, found: Recommendations, folder: Path) -> None:
+    """Write the files of every change, and say what is wrong with one that cannot be in force."""
+    for change in found.changes:
+        out_of = folder / str(change.rank)
+        try:
+            errors = [str(one) for one in write_draft(sources, change.draft, out_of)]
+        except UndraftedError as error:
+            errors = [str(error)]
+        for text in errors:
+            err.print(plain(f"{out_of}: {text}"), soft_wrap=True)
 
 
 def _cost(text: str) -> tuple[str, float]:
@@ -187,9 +217,21 @@ _HEADS: Final = {
     "es": ("El recorrido", ["paso", "obligatorio", "mensaje", "vale más"]),
 }
 
+_COMPARED: Final = {
+    "en": (
+        "What each option was worth more than what is done now (95 %, each by itself)",
+        ["where", "option", "customers", "worth more", "evidence"],
+    ),
+    "es": (
+        "Cuánto más valió cada opción que lo que se hace ahora (95 %, cada una por sí sola)",
+        ["dónde", "opción", "clientes", "vale más", "evidencia"],
+    ),
+}
+
 
 def _print(found: Recommendations, language: Language) -> None:
     title, heads = _HEADS[language]
+    titles = _COMPARED[language]
     print_table(
         title,
         heads,
@@ -203,11 +245,28 @@ def _print(found: Recommendations, language: Language) -> None:
             for one in found.journey
         ],
     )
+    if found.shape is not None:
+        out.print(plain(found.shape.words), soft_wrap=True)
+        out.print()
+    print_table(
+        titles[0],
+        titles[1],
+        [
+            (
+                one.place,
+                one.option,
+                one.support.had_it,
+                _gain(one.gain),
+                words(language, one.grade),
+            )
+            for one in found.compared
+        ],
+    )
     for change in found.changes:
         out.print(plain(f"{change.rank}. {change.what} [{change.grade_words}]"), soft_wrap=True)
         out.print(plain(f"   + {change.why}"), soft_wrap=True)
-        for words in change.against:
-            out.print(plain(f"   - {words}"), soft_wrap=True)
+        for against in change.against:
+            out.print(plain(f"   - {against}"), soft_wrap=True)
         for line in change.draft.splitlines():
             out.print(plain(f"     {line}"), soft_wrap=True)
         out.print()

@@ -1,12 +1,17 @@
-"""Choices of cases of a defined journey: optional steps, the order of steps that have none, arms.
+"""Choices of cases of a defined journey: optional steps, how many of them, the order of steps that
+have none, arms.
 
 Each is compared from the moment at which it was settled, among cases still under way then: an
-optional step when the next mandatory one was reached, an order when the last of its steps was, an
-arm at the beginning. Nobody drew steps and orders, so what is found of them is observed only.
+optional step when the next mandatory one was reached, how many when the last mandatory one was, an
+order when the last of its steps was, an arm at the beginning. Nobody drew steps, numbers and
+orders, so what is found of them is observed only; unless the arms are those of a test of them
+(`test_arm`), whose cases are compared from the beginning by the arm that they were given.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Final
 
 import numpy as np
@@ -20,6 +25,8 @@ TAKEN: Final = Option("step", "taken")
 LEFT_OUT: Final = Option("step", "left out")
 ARROW: Final = " > "
 _DAY_US: Final = 86_400_000_000
+_MOST_ORDERED: Final = 5
+"""Steps of an `any_order` whose orders are all known as arms: more have too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +50,70 @@ class _SettledChoice:
     at: int
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenChoice:
+    """Choice that the journey leaves open: its `options`, and which of them cases were seen to
+    take."""
+
+    kind: Kind
+    place: str
+    options: tuple[Option, ...]
+    settled: Sequence[_SettledChoice]
+
+
 def case_choices(
     cases: DefinedCases, weighing: Weighing, forbidden: Sequence[tuple[str, str]]
 ) -> list[ChoiceRows]:
     """Return the choices that the journey leaves open. `forbidden`: pairs of steps of which the
     first must not come before the second; such orders are no option."""
     followed = _followed_cases(cases)
-    found = []
-    for kind, place, settled in _choices(cases, followed, forbidden):
-        kept = [one for one in settled if one.case.goal_at is None or one.case.goal_at > one.at]
-        if kept:
-            found.append(_rows(kind, place, kept, weighing, _shares(cases, kind)))
+    arms = {one.arm for one in followed if one.arm}
+    shares = _shares(cases)
+    found, tested = [], False
+    for choice in _choices(cases.plan, followed, forbidden):
+        by_arm = {test_arm(choice.kind, choice.place, one): one for one in choice.options}
+        drawn = bool(arms) and arms <= by_arm.keys()
+        tested |= drawn
+        settled = _given(followed, by_arm) if drawn else choice.settled
+        found += _compared(choice.kind, choice.place, settled, weighing, shares if drawn else {})
+    if arms and not tested:
+        by_arm = {arm: Option("arm", arm) for arm in arms}
+        found += _compared("arm", "arm", _given(followed, by_arm), weighing, shares)
     return found
+
+
+def test_arm(kind: Kind, place: str, option: Option) -> str:
+    """Return the name of the arm whose customers are led to an option of a choice."""
+    match kind:
+        case "step":
+            return config_name(f"{'with' if option == TAKEN else 'without'}-{place}")
+        case "count":
+            return config_name(f"optional-steps-{option.message}")
+        case _:
+            return config_name(option.message.replace(ARROW, "-then-")) or "nothing"
+
+
+def config_name(text: str) -> str:
+    """Return a name of the configuration: small letters, digits and dashes, a letter first."""
+    kept = "".join(one if one.isalnum() and one.isascii() else "-" for one in text.lower())
+    name = "-".join(part for part in kept.split("-") if part)[:60]
+    return f"x-{name}" if name[:1].isdigit() else name
+
+
+def _given(followed: Sequence[_FollowedCase], by_arm: Mapping[str, Option]) -> list[_SettledChoice]:
+    return [_SettledChoice(one, by_arm[one.arm], one.begun) for one in followed if one.arm]
+
+
+def _compared(
+    kind: Kind,
+    place: str,
+    settled: Sequence[_SettledChoice],
+    weighing: Weighing,
+    shares: Mapping[str, float],
+) -> list[ChoiceRows]:
+    """Return the rows of cases that were still under way; none where there is no such case."""
+    kept = [one for one in settled if one.case.goal_at is None or one.case.goal_at > one.at]
+    return [_rows(kind, place, kept, weighing, shares)] if kept else []
 
 
 def _followed_cases(cases: DefinedCases) -> list[_FollowedCase]:
@@ -73,29 +132,55 @@ def _followed_cases(cases: DefinedCases) -> list[_FollowedCase]:
 
 
 def _choices(
-    cases: DefinedCases,
+    plan: JourneyPlan,
     followed: Sequence[_FollowedCase],
     forbidden: Sequence[tuple[str, str]],
-) -> Iterator[tuple[Kind, str, list[_SettledChoice]]]:
-    plan = cases.plan
-    for number, step in enumerate(plan.steps):
-        after = _next_mandatory(plan, step.stage)
-        if not step.mandatory and after is not None:
-            yield "step", step.name, list(_optional(followed, number, after))
+) -> Iterator[_OpenChoice]:
+    optional = [number for number, step in enumerate(plan.steps) if not step.mandatory]
+    for number in optional:
+        after = _next_mandatory(plan, plan.steps[number].stage)
+        if after is not None:
+            settled = list(_optional(followed, number, after))
+            yield _OpenChoice("step", plan.steps[number].name, (TAKEN, LEFT_OUT), settled)
+    last = max((n for n, step in enumerate(plan.steps) if step.mandatory), default=None)
+    if len(optional) > 1 and last is not None:
+        counts = tuple(_count(number) for number in range(len(optional) + 1))
+        yield _OpenChoice("count", "steps", counts, list(_counts(followed, optional, last)))
     for numbers in plan.stages():
         names = [plan.steps[number].name for number in numbers]
         if len(numbers) > 1:
-            yield (
-                "order",
-                ARROW.join(names),
-                list(_orders(followed, numbers, names, forbidden)),
+            settled = list(_orders(followed, numbers, names, forbidden))
+            yield _OpenChoice(
+                "order", ARROW.join(names), _possible_orders(names, forbidden, settled), settled
             )
-    if any(one.arm for one in followed):
-        yield "arm", "arm", list(_arms(followed))
 
 
-def _arms(followed: Sequence[_FollowedCase]) -> Iterator[_SettledChoice]:
-    return (_SettledChoice(one, Option("arm", one.arm), one.begun) for one in followed if one.arm)
+def _count(number: int) -> Option:
+    return Option("count", str(number))
+
+
+def _counts(
+    followed: Sequence[_FollowedCase], optional: Sequence[int], last: int
+) -> Iterator[_SettledChoice]:
+    for one in followed:
+        settled = one.first.get(last)
+        if settled is not None:
+            taken = sum(one.first.get(step, settled) < settled for step in optional)
+            yield _SettledChoice(one, _count(taken), settled)
+
+
+def _possible_orders(
+    names: Sequence[str],
+    forbidden: Sequence[tuple[str, str]],
+    settled: Sequence[_SettledChoice],
+) -> tuple[Option, ...]:
+    if len(names) > _MOST_ORDERED:
+        return tuple({one.option for one in settled})
+    return tuple(
+        Option("order", ARROW.join(order))
+        for order in permutations(names)
+        if not any(_comes_before(order, *pair) for pair in forbidden)
+    )
 
 
 def _next_mandatory(plan: JourneyPlan, stage: int) -> int | None:
@@ -131,10 +216,8 @@ def _comes_before(order: Sequence[str], one: str, other: str) -> bool:
     return one in order and other in order and order.index(one) < order.index(other)
 
 
-def _shares(cases: DefinedCases, kind: Kind) -> Mapping[str, float]:
+def _shares(cases: DefinedCases) -> Mapping[str, float]:
     """Return the arms' shares by chance, as the journey says."""
-    if kind != "arm":
-        return {}
     splits = [stage.split for stage in cases.journey.steps if stage.split is not None]
     return splits[0].arms if len(splits) == 1 else {}
 
@@ -155,7 +238,7 @@ def _rows(
         customer=np.array([one.case.number for one in settled], dtype=np.int64),
         option=np.array([options.index(one.option) for one in settled], dtype=np.int64),
         propensity=np.array(
-            [shares.get(one.option.message, np.nan) for one in settled], dtype=np.float64
+            [shares.get(one.case.arm, math.nan) for one in settled], dtype=np.float64
         ),
         stratum=np.zeros(len(settled), dtype=np.int64),
         strata=((),),

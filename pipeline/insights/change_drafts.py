@@ -4,13 +4,13 @@ What only people can say (the text of a message, where a file is) is left to the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
 from pipeline.config.journey import Journey, JourneyStep
-from pipeline.insights.case_choices import ARROW, TAKEN
+from pipeline.insights.case_choices import ARROW, TAKEN, config_name, test_arm
 from pipeline.insights.choices import ChoiceProposal, ChoiceRows, Option
 
 _MOST: Final = 0.9
@@ -24,8 +24,13 @@ def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
         return _test(rows, journey)
     if proposal.by:
         return _by_segment(proposal)
-    if rows.kind == "arm":
-        return _shares(rows, proposal.option)
+    match rows.kind:
+        case "arm":
+            return _shares(rows, proposal.option)
+        case "count":
+            return _shares_of_counts(rows, proposal.option)
+        case "order" | "step":
+            return _stages(rows, proposal.option, journey)
     return _prompt(rows.place, proposal.option, journey)
 
 
@@ -35,6 +40,38 @@ def _shares(rows: ChoiceRows, best: Option) -> str:
     little = round((1.0 - _MOST) / len(others), 6)
     arms = {best.message: round(1.0 - little * len(others), 6), **dict.fromkeys(others, little)}
     return f"# journeys/*.yaml\nsteps:\n  - split: {{by: share, arms: {_text(arms)}}}\n"
+
+
+def _shares_of_counts(rows: ChoiceRows, best: Option) -> str:
+    """Return the split of the test with nearly all for the best number of steps."""
+    arms = tuple(Option("arm", test_arm(rows.kind, rows.place, one)) for one in rows.options)
+    return _shares(replace(rows, options=arms), arms[rows.options.index(best)])
+
+
+def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
+    """Return the journey's stages with steps in the best order, or a step taken by all or none."""
+    assert journey is not None, rows.place  # without one there are no such choices
+    names = best.message.split(ARROW)
+    arms = {test_arm(rows.kind, rows.place, one) for one in rows.options}
+    drafted: list[object] = []  # parts of a journey, in which defaults are not written
+    for stage in journey.steps:
+        if stage.split is not None and arms >= stage.split.arms.keys():
+            continue  # the test that told, which is over
+        steps = stage.steps()
+        if rows.kind == "order" and {one.step for one in steps} == set(names):
+            drafted += [one for name in names for one in steps if one.step == name]
+            continue
+        if rows.kind == "step" and any(one.step == rows.place for one in steps):
+            kept = [
+                msgspec.structs.replace(one, mandatory=True) if one.step == rows.place else one
+                for one in steps
+                if best == TAKEN or one.step != rows.place
+            ]
+            drafted += kept if len(kept) < 2 else [{"any_order": kept}]
+            continue
+        drafted.append(stage)
+    lines = "".join(f"  - {_text(one)}\n" for one in drafted)
+    return f"# journeys/{journey.journey}.yaml\nsteps:\n{lines}"
 
 
 def _prompt(place: str, option: Option, journey: Journey | None) -> str:
@@ -105,7 +142,7 @@ class _Part:
         chosen = rows.options[option]
         name = "-".join(("for", chosen.channel or "nothing", *("-".join(one) for one in mine)))
         when = either[0] if len(either) == 1 else {"any": either}
-        return cls(_name(name), _text(when), chosen)
+        return cls(config_name(name), _text(when), chosen)
 
 
 def _all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
@@ -118,7 +155,7 @@ def _all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
 
 def _test(rows: ChoiceRows, journey: Journey | None) -> str:
     """Return a split by chance over the options that were seen."""
-    names = [_arm(one) for one in rows.options]
+    names = [test_arm(rows.kind, rows.place, one) for one in rows.options]
     if len(names) == 1:
         names.append("nothing" if names[0] != "nothing" else "message")
     share = round(1.0 / len(names), 6)
@@ -133,23 +170,11 @@ def _test(rows: ChoiceRows, journey: Journey | None) -> str:
     )
 
 
-def _arm(option: Option) -> str:
-    if option == TAKEN:
-        return "taken"
-    return _name(option.message.replace(ARROW, "-then-") or "nothing")
-
-
 def _step(journey: Journey | None, place: str) -> JourneyStep | None:
     if journey is None:
         return None
     steps = (step for stage in journey.steps for step in stage.steps())
     return next((step for step in steps if step.step == place), None)
-
-
-def _name(text: str) -> str:
-    """Return a name of the configuration: small letters, digits and dashes."""
-    kept = "".join(one if one.isalnum() and one.isascii() else "-" for one in text.lower())
-    return "-".join(part for part in kept.split("-") if part)[:60] or "x"
 
 
 def _text(value: object) -> str:

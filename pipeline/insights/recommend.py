@@ -5,12 +5,13 @@ together, so that of worlds in which nothing matters hardly one gets a recommend
 chance chose is recommended as a change; a difference that nobody drew is recommended as a test.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from pipeline.config.journey import Journey
+from pipeline.insights.case_choices import ARROW, LEFT_OUT
 from pipeline.insights.change_drafts import draft
 from pipeline.insights.choices import (
     ChoiceProposal,
@@ -86,22 +87,53 @@ class StepAdvice:
 
 
 @dataclass(frozen=True, slots=True)
+class JourneyShape:
+    """Steps of the best journey in their order, as far as a test has told; where none has, they are
+    as planned. `open`: those of them of which nobody knows whether they should be there, so the
+    best number is from `least` to `most`. `told`: what a test decided."""
+
+    steps: tuple[str, ...]
+    open: tuple[str, ...]
+    least: int
+    most: int
+    told: tuple[Kind, ...]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedOption:
+    """An option beside what is done now, by the later customers: `gain` is of a time, its interval
+    holds at 95 % for itself alone."""
+
+    kind: Kind
+    place: str
+    option: str
+    grade: Grade
+    gain: Gain
+    support: ChoiceSupport
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendations:
-    """Advice and changes. `journey`: the steps in their order; `words`: where there is nothing to
-    recommend."""
+    """Advice and changes. `shape`: steps, their number and order, where a journey is defined;
+    `journey`: the prompt of each step; `compared`: every option that enough customers had; `words`:
+    where there is nothing to recommend."""
 
     customers: int
     unfinished_prompts: int
+    shape: JourneyShape | None
     journey: tuple[StepAdvice, ...]
+    compared: tuple[ComparedOption, ...]
     changes: tuple[RecommendedChange, ...]
     words: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """Place with its grade and what was promised by the earlier customers."""
+    """Place with the rows that count, its grade, and what the earlier customers promised."""
 
     rows: ChoiceRows
+    counted: ChoiceRows
     grade: Grade
     proposals: tuple[ChoiceProposal, ...]
 
@@ -119,7 +151,9 @@ def recommend(question: RecommendationQuestion) -> Recommendations:
     return Recommendations(
         customers=question.prompts.customers,
         unfinished_prompts=question.prompts.unfinished,
+        shape=None if question.journey is None else teller.shape(question.journey, verdicts),
         journey=tuple(teller.steps(places, verdicts)),
+        compared=tuple(teller.compared((*places, *others))),
         changes=ranked,
         words=None if ranked else words(question.language, "none"),
     )
@@ -127,7 +161,7 @@ def recommend(question: RecommendationQuestion) -> Recommendations:
 
 def _look(rows: ChoiceRows, adjust: Sequence[str]) -> _Looked:
     grade, counted = grade_of(rows, bool(adjust))
-    return _Looked(rows, grade, tuple(propose(counted, grade, adjust)))
+    return _Looked(rows, counted, grade, tuple(propose(counted, grade, adjust)))
 
 
 class _Teller:
@@ -163,6 +197,54 @@ class _Teller:
             support=verdict.support,
             draft=draft(proposal, self._question.journey, test),
         )
+
+    def shape(self, journey: Journey, verdicts: Sequence[Verdict]) -> JourneyShape:
+        """Return which steps, how many, in which order."""
+        told = [one for one in verdicts if one.holds and one.proposal.grade == "Tested"]
+        best = {
+            (one.proposal.rows.kind, one.proposal.rows.place): one.proposal.option
+            for one in told
+            if one.proposal.rows.kind not in ("prompt", "arm")
+        }
+        steps, undecided = [], []
+        for stage in journey.steps:
+            planned = {one.step: one for one in stage.steps()}
+            place = ARROW.join(planned)
+            order = best.get(("order", place))
+            for name in place.split(ARROW) if order is None else order.message.split(ARROW):
+                taken = best.get(("step", name))
+                if not planned or taken == LEFT_OUT:
+                    continue
+                steps.append(name)
+                if taken is None and not planned[name].mandatory:
+                    undecided.append(name)
+        mandatory = sum(one.mandatory for stage in journey.steps for one in stage.steps())
+        least, most = len(steps) - len(undecided), len(steps)
+        if (count := best.get(("count", "steps"))) is not None:
+            least = most = min(max(mandatory + int(count.message), least), most)
+        number = str(most) if least == most else self._words("between", least=least, most=most)
+        said = [self._words("shape", number=number, steps=ARROW.join(steps))]
+        said.append(self._words("shape plan"))
+        if undecided:
+            said.append(self._words("shape open", steps=", ".join(undecided)))
+        kinds = tuple(dict.fromkeys(kind for kind, _ in best))
+        return JourneyShape(tuple(steps), tuple(undecided), least, most, kinds, " ".join(said))
+
+    def compared(self, places: Sequence[_Looked]) -> Iterator[ComparedOption]:
+        """Yield what each option was worth, however good it is."""
+        for place in places:
+            rows = place.counted
+            for option in supported(rows):
+                whole = ChoiceProposal(rows, (option,) * len(rows.strata), (), place.grade)
+                for one in measure([whole]):
+                    yield ComparedOption(
+                        rows.kind,
+                        rows.place,
+                        self._label(rows.options[option]),
+                        place.grade,
+                        one.gain,
+                        one.support,
+                    )
 
     def steps(self, places: Sequence[_Looked], verdicts: Sequence[Verdict]) -> list[StepAdvice]:
         """Return the advice for every step, in the journey's order."""

@@ -18,7 +18,12 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "order": "Ask for the steps in the order {option}.",
         "step taken": "Lead everybody to the optional step {place}.",
         "step left out": "Leave the optional step {place} out.",
+        "count": "Lead everybody through {option} of the optional steps.",
         "arm": "Give the arm {option} to everybody.",
+        "shape": "{number} steps: {steps}.",
+        "between": "{least} to {most}",
+        "shape plan": "Where no test has told, they are as in the plan.",
+        "shape open": "Whether {steps} should be among them, no test has told.",
         "test": "Test it: {what}",
         "why": "Each time it is worth {gain} more than {than} ({low} to {high} at 95 %, for all "
         "proposals together). Found on {found_on} customers who began before {split}, measured on "
@@ -53,7 +58,12 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "order": "Pedir los pasos en el orden {option}.",
         "step taken": "Llevar a todos al paso opcional {place}.",
         "step left out": "Omitir el paso opcional {place}.",
+        "count": "Llevar a todos por {option} de los pasos opcionales.",
         "arm": "Dar la rama {option} a todos.",
+        "shape": "{number} pasos: {steps}.",
+        "between": "de {least} a {most}",
+        "shape plan": "Donde ninguna prueba lo dijo, son los del plan.",
+        "shape open": "Si {steps} debe estar entre ellos, ninguna prueba lo dijo.",
         "test": "Hacer una prueba: {what}",
         "why": "Cada vez vale {gain} más que {than} (de {low} a {high} al 95 %, para todas las "
         "propuestas juntas). Hallado en {found_on} clientes que empezaron antes del {split}, "

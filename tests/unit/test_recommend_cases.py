@@ -30,6 +30,37 @@ _DAY_MS = 86_400_000
 _BEGIN = 1_704_067_200_000
 
 
+_TEST_OF_ORDER = _JOURNEY.replace(
+    "{mail-first: 0.5, call-first: 0.5}", "{income-then-photo: 0.5, photo-then-income: 0.5}"
+)
+_TEST_OF_TOUR = _JOURNEY.replace(
+    "{mail-first: 0.5, call-first: 0.5}", "{with-tour: 0.5, without-tour: 0.5}"
+)
+
+
+def _tested_cases(
+    arms: tuple[str, str], effect: float, seed: int, count: int = 400
+) -> list[tuple[Any, ...]]:
+    """Cases of a test, of which most do what their arm asks for; the first arm has the effect. Who
+    is eager does it anyway, and opens anyway."""
+    chance = np.random.default_rng(seed)
+    rows: list[tuple[Any, ...]] = []
+    for case in range(count):
+        at = _BEGIN + case * 600_000
+        eager = chance.random() < 0.4
+        led = chance.random() < 0.5
+        order = ["Income", "Photo"] if led or eager else ["Photo", "Income"]
+        tour = ["Tour"] if led or eager else []
+        steps = ["Started", *order, *tour, "Sign"]
+        if chance.random() < (0.6 if eager else 0.2) + effect * led:
+            steps.append("Opened")
+        rows += [
+            (case, at + place * 3_600_000, name, "web", arms[0] if led else arms[1])
+            for place, name in enumerate(steps)
+        ]
+    return [*rows, (0, _BEGIN + 60 * _DAY_MS, "End", "web", "")]
+
+
 def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
     """Draw cases of two arms; the eager send the photo first, take the tour, and open anyway."""
     chance = np.random.default_rng(11)
@@ -48,26 +79,33 @@ def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
     return [*rows, (0, _BEGIN + 60 * _DAY_MS, "End", "web", "")]
 
 
+def _recommended(
+    folder: Path, journey: str, events: list[tuple[Any, ...]], *options: str
+) -> dict[str, Any]:
+    (folder / "j.yaml").write_text(journey)
+    for name, head, rows in (
+        ("e", ("case_id", "occurred_at", "name", "channel", "arm"), events),
+        ("p", ("case_id", "occurred_at", "step", "channel"), []),
+    ):
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([head, *rows])
+    files = [
+        *("--events", str(folder / "e.csv"), "--prompts", str(folder / "p.csv")),
+        *("--defined", str(folder / "j.yaml"), *options),
+    ]
+    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *files, "--json"])
+    assert done.exit_code == 0, done.output
+    answer: dict[str, Any] = msgspec.json.decode(done.stdout)
+    return answer
+
+
 @pytest.fixture
 def found(tmp_path: Path) -> Callable[..., Any]:
     """Function that runs the command over cases with this effect of the arm."""
 
     def run(effect: float, *options: str) -> Any:
-        (tmp_path / "j.yaml").write_text(_JOURNEY)
-        for name, head, rows in (
-            ("e", ("case_id", "occurred_at", "name", "channel", "arm"), _events(effect)),
-            ("p", ("case_id", "occurred_at", "step", "channel"), []),
-        ):
-            with (tmp_path / f"{name}.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([head, *rows])
-        files = [
-            *("--events", str(tmp_path / "e.csv"), "--prompts", str(tmp_path / "p.csv")),
-            *("--defined", str(tmp_path / "j.yaml"), *options),
-        ]
-        given = ["insights", "recommend", *files, "--json"]
-        done = CliRunner().invoke(build_app("insights"), given)
-        assert done.exit_code == 0, done.output
-        return {one["kind"]: one for one in msgspec.json.decode(done.stdout)["changes"]}
+        answer = _recommended(tmp_path, _JOURNEY, _events(effect), *options)
+        return {one["kind"]: one for one in answer["changes"]}
 
     return run
 
@@ -98,3 +136,101 @@ def test_orders_and_optional_steps_that_go_with_eagerness_are_only_tests(
 
 def test_a_forbidden_order_is_no_option(found: Callable[..., Any]) -> None:
     assert "order" not in found(0.0, "--forbid", "photo > income")
+
+
+def test_a_test_of_an_order_makes_it_the_journeys(tmp_path: Path) -> None:
+    arms = ("photo-then-income", "income-then-photo")
+    answer = _recommended(tmp_path, _TEST_OF_ORDER, _tested_cases(arms, 0.3, 1))
+    change, *others = answer["changes"]
+    assert (change["kind"], change["do"], change["grade"]) == ("order", "change", "Tested")
+    assert {one["do"] for one in others} <= {"test"}
+    assert change["gain"]["low"] < 0.15 < change["gain"]["high"]
+    shape = answer["shape"]
+    assert shape["steps"] == ["photo", "income", "tour", "sign"]
+    assert (shape["least"], shape["most"], shape["open"]) == (3, 4, ["tour"])
+    assert shape["told"] == ["order"]
+    drafted = _drafted(tmp_path, change["draft"])
+    assert [one.step for one in drafted.steps] == ["photo", "income", "tour", "sign"]
+
+
+@pytest.mark.parametrize(
+    ("arms", "steps", "what"),
+    [
+        (("with-tour", "without-tour"), ["income", "photo", "tour", "sign"], "Lead everybody"),
+        (("without-tour", "with-tour"), ["income", "photo", "sign"], "Leave the optional step"),
+    ],
+)
+def test_a_test_of_a_step_tells_whether_it_belongs_there(
+    tmp_path: Path, arms: tuple[str, str], steps: list[str], what: str
+) -> None:
+    answer = _recommended(tmp_path, _TEST_OF_TOUR, _tested_cases(arms, 0.3, 2))
+    change = answer["changes"][0]
+    assert (change["kind"], change["grade"]) == ("step", "Tested")
+    assert what in change["what"]
+    shape = answer["shape"]
+    assert (shape["steps"], shape["open"], shape["least"]) == (steps, [], len(steps))
+    named = [step.step for stage in _drafted(tmp_path, change["draft"]).steps
+             for step in stage.steps()]  # fmt: skip
+    assert named == steps
+
+
+def test_a_test_of_the_number_of_steps_tells_how_many(tmp_path: Path) -> None:
+    """Of none, one or two optional steps, one is best by far."""
+    arms = [f"optional-steps-{number}" for number in range(3)]
+    shares = "{optional-steps-0: 0.3, optional-steps-1: 0.4, optional-steps-2: 0.3}"
+    journey = _JOURNEY.replace("{mail-first: 0.5, call-first: 0.5}", shares).replace(
+        "  - {step: tour,", "  - {step: film, reached: {name: Film}}\n  - {step: tour,"
+    )
+    chance = np.random.default_rng(3)
+    rows: list[tuple[Any, ...]] = []
+    for case in range(1_200):
+        number = int(chance.choice(3, p=[0.3, 0.4, 0.3]))
+        steps = ["Started", "Income", "Photo", *["Film", "Tour"][:number], "Sign"]
+        if chance.random() < (0.2, 0.6, 0.2)[number]:
+            steps.append("Opened")
+        at = _BEGIN + case * 600_000
+        rows += [
+            (case, at + place * 3_600_000, name, "web", arms[number])
+            for place, name in enumerate(steps)
+        ]
+    rows.append((0, _BEGIN + 60 * _DAY_MS, "End", "web", ""))
+    answer = _recommended(tmp_path, journey, rows)
+    change = answer["changes"][0]
+    assert (change["kind"], change["do"]) == ("count", "change")
+    assert "through 1 of the optional steps" in change["what"]
+    assert '"optional-steps-1":0.9' in change["draft"]
+    shape = answer["shape"]
+    assert (shape["least"], shape["most"], shape["told"]) == (4, 4, ["count"])
+    assert shape["open"] == ["film", "tour"]
+
+
+def test_a_test_without_effect_hardly_changes_the_journey(tmp_path: Path) -> None:
+    """Who took the step or the order by themselves convert more; that is not the test's effect."""
+    arms = ("with-tour", "without-tour")
+    changed = [
+        answer["shape"]["told"]
+        for seed in range(20)
+        for answer in [_recommended(tmp_path, _TEST_OF_TOUR, _tested_cases(arms, 0.0, seed))]
+        if answer["shape"]["told"] or any(one["do"] == "change" for one in answer["changes"])
+    ]
+    assert len(changed) <= 3  # of 20 at 5 %: more come once in 60 times
+
+
+def test_every_option_is_shown_with_its_customers(tmp_path: Path) -> None:
+    answer = _recommended(tmp_path, _JOURNEY, _events(0.0))
+    compared = {(one["kind"], one["option"]): one for one in answer["compared"]}
+    orders = [compared["order", one] for one in ("income > photo", "photo > income")]
+    assert all(one["grade"] == "Observed only" for one in orders)
+    assert sum(one["support"]["had_it"] for one in orders) == orders[0]["support"]["reported_on"]
+    assert orders[0]["gain"]["high"] < 0 < orders[1]["gain"]["low"]
+    assert answer["shape"]["steps"] == ["income", "photo", "tour", "sign"]
+    assert answer["shape"]["told"] == []
+
+
+def _drafted(folder: Path, draft: str) -> Journey:
+    """Return the journey with its stages as drafted."""
+    head, _, _ = _JOURNEY.partition("steps:")
+    (folder / "draft.yaml").write_text(head + draft.partition("\n")[2])
+    journey = load_journey(folder / "draft.yaml")
+    assert isinstance(journey, Journey), journey
+    return journey

@@ -1,0 +1,156 @@
+"""Files with a recommended change made in them, from its draft.
+
+A draft is YAML in documents, each of which begins with a comment that names its file: a segment of
+its own, rules for policies.yaml, the treatment that an offer keeps, or steps of the journey. What
+the file says otherwise stays as it is, comments included.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+
+from pipeline.adapters.config_files import ConfigError, load
+from pipeline.adapters.journey_file import load_journey
+
+CONFIG: Final = "config"
+JOURNEY: Final = "journey.yaml"
+_BETWEEN: Final = "---\n"
+
+
+class UndraftedError(Exception):
+    """A draft that cannot be made in these files; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftSources:
+    """Files that drafts change: the folder of the configuration, the file of the journey."""
+
+    config: Path | None
+    journey: Path | None
+
+
+def write_draft(sources: DraftSources, draft: str, out: Path) -> list[ConfigError]:
+    """Write OUT/config and OUT/journey.yaml with the change made, each if it changes; return what
+    is wrong with them. Raises UndraftedError where the change is in none of the files."""
+    out.mkdir(parents=True)
+    documents = [_Document.of(one) for one in draft.split(_BETWEEN)]
+    errors: list[ConfigError] = []
+    ours = [one for one in documents if one.folder == "journeys"]
+    if ours:
+        errors += _write_journey(sources, ours, out / JOURNEY)
+    others = [one for one in documents if one.folder != "journeys"]
+    if others and sources.config is not None:
+        errors += _write_config(sources.config, others, out / CONFIG)
+    return errors
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """Document of a draft. `file`: as its comment names it, such as `segments/gold.yaml`;
+    `is_whole`: it has all of the file's steps, not one to be merged."""
+
+    file: str
+    text: str
+    is_whole: bool
+
+    @classmethod
+    def of(cls, text: str) -> "_Document":
+        comment = text.split("\n", 1)[0].removeprefix("# ")
+        file, colon, _ = comment.partition(":")
+        return cls(file.strip(), text, not colon and "*" not in file)
+
+    @property
+    def folder(self) -> str:
+        return self.file.partition("/")[0]
+
+    @property
+    def said(self) -> Any:
+        return YAML(typ="safe").load(self.text)
+
+
+def _write_journey(
+    sources: DraftSources, documents: list[_Document], file: Path
+) -> list[ConfigError]:
+    if sources.journey is None:
+        raise UndraftedError("the draft changes a journey: say --defined FILE")
+    yaml = YAML()
+    journey = yaml.load(sources.journey.read_text("utf-8"))
+    for document in documents:
+        steps = document.said["steps"]
+        if document.is_whole:
+            journey["steps"] = steps
+        else:
+            _merge_stage(journey, steps[0])
+    with file.open("w", encoding="utf-8") as written:
+        yaml.dump(journey, written)
+    found = load_journey(file)
+    return found if isinstance(found, list) else []
+
+
+def _merge_stage(journey: Any, stage: Any) -> None:
+    """Put a drafted step's prompts in the place of that step's, or a split in the place of the
+    split, or before all."""
+    if "split" in stage:
+        stages = [one for one in journey["steps"] if "split" not in one]
+        places = [number for number, one in enumerate(journey["steps"]) if "split" in one]
+        journey["steps"] = [*stages[: (places or [0])[0]], stage, *stages[(places or [0])[0] :]]
+        return
+    for step in _steps(journey):
+        if step["step"] == stage["step"]:
+            step["prompts"] = stage.get("prompts", [])
+            return
+    raise UndraftedError(f"the journey has no step {stage['step']!r}")
+
+
+def _steps(journey: Any) -> Iterator[Any]:
+    for stage in journey["steps"]:
+        yield from stage.get("any_order", [stage] if "step" in stage else [])
+
+
+def _write_config(config: Path, documents: list[_Document], out: Path) -> list[ConfigError]:
+    shutil.copytree(config, out)
+    for document in documents:
+        match document.folder:
+            case "segments":
+                (out / document.file).parent.mkdir(exist_ok=True)
+                (out / document.file).write_text(document.text, "utf-8")
+            case "policies.yaml":
+                _add_rules(out / document.file, document.said)
+            case _:
+                for offer in document.said["offers"]:
+                    _keep_treatments(out, offer)
+    found = load(out)
+    return found if isinstance(found, list) else []
+
+
+def _add_rules(file: Path, said: dict[str, list[Any]]) -> None:
+    yaml = YAML()
+    policies = (yaml.load(file.read_text("utf-8")) if file.exists() else None) or {}
+    for part, rules in said.items():
+        policies[part] = [*(policies.get(part) or ()), *rules]
+    with file.open("w", encoding="utf-8") as written:
+        yaml.dump(policies, written)
+
+
+def _keep_treatments(config: Path, drafted: dict[str, Any]) -> None:
+    """Leave an offer the treatments that the draft names only."""
+    yaml = YAML()
+    kept = {one["treatment"] for one in drafted["treatments"]}
+    for file in sorted(config.glob("campaigns/*.yaml")):
+        campaign = yaml.load(file.read_text("utf-8"))
+        for offer in (campaign or {}).get("offers") or ():
+            there = {one["treatment"] for one in offer["treatments"]}
+            if offer["offer"] == drafted["offer"] and kept <= there:
+                offer["treatments"] = [
+                    one for one in offer["treatments"] if one["treatment"] in kept
+                ]
+                with file.open("w", encoding="utf-8") as written:
+                    yaml.dump(campaign, written)
+                return
+    raise UndraftedError(
+        f"no campaign has an offer {drafted['offer']!r} with the treatment {', '.join(kept)}"
+    )

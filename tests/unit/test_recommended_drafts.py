@@ -1,0 +1,134 @@
+"""Drafts of recommended changes, made in a configuration, are configurations again."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.adapters.config_files import load
+from pipeline.adapters.journey_file import load_journey
+from pipeline.cli.main import build_app
+from pipeline.config.journey import Journey
+from pipeline.config.model import Bundle
+from pipeline.rollout.drafts import DraftSources, UndraftedError, write_draft
+from tests.support.prompted_bank import write_tables
+
+_BANK = Path(__file__).parents[2] / "deploy" / "bank"
+_OFFER, _EMAIL, _CALL = "gold-card", "gold-card-email", "gold-card-call"
+_JOURNEY = """
+journey: cards  # of the bank
+goal: {when: {name: Card Requested}, window: 20d}
+steps:
+  - {step: looked, reached: {name: Cards Viewed}}
+  - any_order:
+      - step: card
+        mandatory: true
+        reached: {name: Card Requested}
+        prompts: [{offers: [gold-card], after: 1h}]
+      - {step: photo, reached: {name: Photo Uploaded}}
+"""
+_BEGIN_MS = 1_704_067_200_000
+
+
+def _tables(folder: Path) -> None:
+    """Write prompts drawn alike: calls move gold customers, e-mails the others."""
+    chance = np.random.default_rng(4)
+    prompts: list[tuple[Any, ...]] = []
+    events: list[tuple[Any, ...]] = [("last", 1_800_000_000_000, "End", "")]
+    for number in range(3_000):
+        at = _BEGIN_MS + number * 600_000
+        tier = ("gold", "standard")[number % 2]
+        channel, message = (("call", _CALL), ("email", _EMAIL))[chance.integers(0, 2)]
+        prompts.append((number, at, "card", channel, message, _OFFER, 0.5, tier))
+        if chance.random() < (0.6 if (channel == "call") == (tier == "gold") else 0.1):
+            events.append((number, at + 3_600_000, "Card Requested", "web"))
+    write_tables(folder, prompts, events)
+    (folder / "j.yaml").write_text(_JOURNEY)
+
+
+def _recommend(folder: Path, *options: str) -> Any:
+    given = [
+        *("--events", str(folder / "e.csv"), "--prompts", str(folder / "p.csv"), "--json"),
+        *("--defined", str(folder / "j.yaml"), "--config", str(_BANK)),
+        *("--drafts", str(folder / "drafts"), *options),
+    ]
+    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *given])
+    assert done.exit_code == 0, done.output
+    assert "drafts" not in done.stderr, done.stderr
+    return msgspec.json.decode(done.stdout)
+
+
+def test_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    found = _recommend(tmp_path, "--adjust", "tier")
+    [change] = [one for one in found["changes"] if one["kind"] == "segment"]
+    bundle = load(tmp_path / "drafts" / str(change["rank"]) / "config")
+    assert isinstance(bundle, Bundle), bundle
+    usual = load(_BANK)
+    assert isinstance(usual, Bundle)
+    new = {one.segment for one in bundle.segments} - {one.segment for one in usual.segments}
+    assert new == {"for-call-gold", "for-email-standard"}
+    rules = {rule.rule for rule in bundle.policies.suitability}
+    assert {f"only-{one}" for one in new} <= rules
+
+
+def test_a_prompt_is_the_journeys_and_its_offers_channel(tmp_path: Path) -> None:
+    draft = (
+        "# journeys/*.yaml: the step\n"
+        "steps:\n  - step: card\n    mandatory: true\n    reached: {name: Card Requested}\n"
+        f"    prompts: [{{offers: [{_OFFER}]}}]\n"
+        "---\n# campaigns/*.yaml: of the offer's treatments keep this one\n"
+        f"offers: [{{offer: {_OFFER}, treatments: [{{treatment: {_EMAIL}, channel: email}}]}}]\n"
+    )
+    (tmp_path / "j.yaml").write_text(_JOURNEY)
+    sources = DraftSources(_BANK, tmp_path / "j.yaml")
+    assert write_draft(sources, draft, tmp_path / "out") == []
+    bundle = load(tmp_path / "out" / "config")
+    assert isinstance(bundle, Bundle), bundle
+    [offer] = [o for one in bundle.campaigns for o in one.offers if o.offer == _OFFER]
+    assert [one.treatment for one in offer.treatments] == [_EMAIL]
+    journey = load_journey(tmp_path / "out" / "journey.yaml")
+    assert isinstance(journey, Journey)
+    [_, stage] = journey.steps
+    assert [(one.step, len(one.prompts)) for one in stage.steps()] == [("card", 1), ("photo", 0)]
+    assert "# of the bank" in (tmp_path / "out" / "journey.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("draft", "stages"),
+    [
+        (
+            (
+                "# journeys/cards.yaml: before the step\n"
+                "steps: [{split: {by: share, arms: {a: 0.5, b: 0.5}}}]\n"
+            ),
+            ["split", "looked", "any"],
+        ),
+        (
+            (
+                "# journeys/cards.yaml\nsteps:\n"
+                "  - {step: card, reached: {name: C}, mandatory: true}\n"
+                "  - {step: photo, reached: {name: P}}\n"
+            ),
+            ["card", "photo"],
+        ),
+    ],
+)
+def test_splits_and_orders_are_the_journeys(tmp_path: Path, draft: str, stages: list[str]) -> None:
+    (tmp_path / "j.yaml").write_text(_JOURNEY)
+    sources = DraftSources(None, tmp_path / "j.yaml")
+    assert write_draft(sources, draft, tmp_path / "out") == []
+    journey = load_journey(tmp_path / "out" / "journey.yaml")
+    assert isinstance(journey, Journey)
+    assert [one.step or ("split" if one.split else "any") for one in journey.steps] == stages
+
+
+def test_what_the_files_do_not_have_is_told(tmp_path: Path) -> None:
+    offer = "# campaigns/*.yaml\noffers: [{offer: x, treatments: [{treatment: y, channel: z}]}]\n"
+    with pytest.raises(UndraftedError, match="no campaign has an offer 'x'"):
+        write_draft(DraftSources(_BANK, None), offer, tmp_path / "a")
+    with pytest.raises(UndraftedError, match="say --defined FILE"):
+        write_draft(DraftSources(_BANK, None), "# journeys/j.yaml\nsteps: []\n", tmp_path / "b")
