@@ -82,8 +82,6 @@ def journeys(  # noqa: PLR0913 - a command's options
     journey = None if defined is None else load_plan(defined)
     if journey is None and (details or early):
         raise typer.BadParameter("--details and --early are about a journey: say --defined FILE")
-    if journey is not None and engine != "duckdb":
-        raise typer.BadParameter(f"--engine {engine}: a defined journey is compared on duckdb")
     table = EventOptions(optional_ms(until), timezone)
     options = DiscoveryOptions(goal, duration(window), duration(gap) if gap else 0, steps)
     early_ms = duration(early) if early else None

@@ -14,6 +14,7 @@ from pipeline.adapters.journey_file import load_journey
 from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.cli.insights_options import (
     AsOfOption,
+    EngineOption,
     GoalWorthOption,
     LanguageOption,
     MemoryOption,
@@ -59,6 +60,7 @@ def report(  # noqa: PLR0913 - a command's options
     since: SinceOption = None,
     until: AsOfOption = None,
     lang: LanguageOption = "en",
+    engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -73,7 +75,7 @@ def report(  # noqa: PLR0913 - a command's options
     campaigns = campaigns_of(config, topics)
     with (
         topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
-        open_engine("duckdb", memory) as queries,
+        open_engine(engine, memory) as queries,
     ):
         question = ReportQuestion(
             folder=folder,

@@ -181,7 +181,7 @@ def _load_cases(log: EventLog) -> None:
         "cases",
         """
         SELECT case_id, coalesce(min(moment) FILTER (enters), min(moment)) AS begun,
-            arg_min(arm, line) AS arm,
+            arg_min(arm, line) FILTER (arm IS NOT NULL) AS arm,
             arg_min(channel, (moment, line)) AS channel,
             coalesce(list(step ORDER BY moment, line) FILTER (step IS NOT NULL), []) AS path,
             coalesce(list(moment ORDER BY moment, line) FILTER (step IS NOT NULL), []) AS times,

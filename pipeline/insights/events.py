@@ -65,7 +65,7 @@ def read_events(queries: Queries, file: Path, options: EventOptions) -> EventLog
         SELECT case_id, moment, name, channel, arm, line FROM loaded WHERE event_id IS NULL
         UNION ALL
         SELECT arg_min(case_id, line), arg_min(moment, line), arg_min(name, line),
-            arg_min(channel, line), arg_min(arm, line), min(line)
+            arg_min(channel, line), arg_min(arm, line) FILTER (arm IS NOT NULL), min(line)
         FROM loaded WHERE event_id IS NOT NULL GROUP BY event_id
         """,
     )

@@ -152,6 +152,12 @@ def _in_spark(node: Any) -> Any:
             return node if isinstance(node.parent, exp.Filter) else _sorted_list(node.this, None)
         case exp.Filter(this=exp.ArrayAgg(this=exp.Order() as order)):
             return _sorted_list(order, node.expression)
+        case exp.Bracket(expressions=[index]) if not isinstance(index, exp.Literal | exp.Slice):
+            place = exp.cast(index, "int")
+            return exp.Anonymous(this="TRY_ELEMENT_AT", expressions=[node.this, place])
+        case exp.PercentileDisc(this=value, expression=share) if share is not None:
+            ordered = exp.Order(expressions=[exp.Ordered(this=value)])
+            return exp.WithinGroup(this=exp.PercentileDisc(this=share), expression=ordered)
         case exp.Window(this=exp.RowNumber()) if not node.args.get("order"):
             node.set("order", exp.Order(expressions=[exp.Literal.number(1)]))
     return node

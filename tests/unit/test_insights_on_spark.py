@@ -5,34 +5,84 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.adapters.broker.java import find_java
+from pipeline.adapters.journey_file import load_journey
+from pipeline.config.journey import Journey
 from pipeline.insights.attribution import ModelOptions, attribute
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.campaigns import campaign_statistics
+from pipeline.insights.case_choices import case_choices
+from pipeline.insights.conformance import conformance
 from pipeline.insights.daily import daily_series
+from pipeline.insights.defined import compare
 from pipeline.insights.discovery import DiscoveryOptions, discover
 from pipeline.insights.engines import Queries, open_duckdb, open_queries
+from pipeline.insights.events import EventOptions, read_events
 from pipeline.insights.impact_effects import impact_effects
+from pipeline.insights.journey_details import journey_details
+from pipeline.insights.path_table import read_paths
+from pipeline.insights.prompts import PromptOptions, Weighing, load_defined_steps, read_prompts
+from pipeline.insights.recommend import RecommendationQuestion, recommend
+from pipeline.insights.report.content import ReportQuestion, report_content
+from pipeline.insights.segment_moves import CHANGES, segment_moves
 from pipeline.insights.tables import Engine, TableError
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.insights.touches import TouchOptions, read_touches
+from pipeline.model.profile import SegmentChange
 from pipeline.model.time import DAY_MS
 from pipeline.simulate.offers import SALES
 from tests.support.bank_campaigns import GOALS, bank_records
 from tests.support.replayed import write_topic
 from tests.support.spark import spark_is_missing
 
-_TOUCHES = """
-COPY (
+_PLAN = """
+journey: sale
+goal: {when: {name: Opened}, window: 20d}
+enter: {when: {name: Started}}
+exit: [{name: Left}]
+steps:
+  - {step: terms, mandatory: true, reached: {name: Terms}, within: 1h}
+  - any_order:
+      - {step: income, mandatory: true, reached: {name: Income}}
+      - {step: photo, reached: {name: Photo, channel: web}}
+  - {step: tour, reached: {name: Tour}}
+  - {step: sign, mandatory: true, reached: {name: Sign}}
+"""
+_TABLES = {
+    "touches": """
     SELECT 'p' || (i % 40) AS profile_id, 1700000000000 + i * 7_000_000 AS occurred_at,
         CASE WHEN i % 9 = 8 THEN 'conversion' ELSE 'touch' END AS kind,
         'channel ' || (i * 7 % 5) AS channel, CASE WHEN i % 9 = 8 THEN i * 1.0 ELSE 0.0 END AS value
     FROM range(600) AS t(i)
-) TO '{}' (FORMAT parquet)
-"""
+""",
+    "paths": """
+    SELECT * FROM (VALUES ('a > b', 2.0, 9.5, 3.0), ('b', 1.0, 2.0, 0.0),
+        ('b > a > a', 0.0, 0.0, 5.0), ('a > b', 1.0, 1.0, 1.0), (NULL, 1.0, 4.0, 0.0))
+        AS t(path, conversions, value, nulls)
+""",
+    # Events of a case in the order of the plan or not, one in three of the steps left out.
+    "events": """
+    SELECT 'p' || (i // 7) AS case_id, 1700000000000 + i // 7 * 86400000
+            + CASE WHEN hash(i) % 4 = 0 THEN 9 - i % 7 ELSE i % 7 END * 1700000 AS occurred_at,
+        list_extract(['Started', 'Terms', 'Photo', 'Income', 'Tour', 'Sign', 'Opened'],
+            (i % 7)::INT + 1) AS name,
+        CASE WHEN hash(i, 1) % 3 = 0 THEN 'mail' ELSE 'web' END AS channel,
+        'e' || (i - (hash(i, 2) % 40 = 0)::INT) AS event_id,
+        CASE WHEN i // 7 % 2 = 0 THEN 'mail-first' ELSE 'call-first' END AS arm
+    FROM range(2100) AS t(i) WHERE hash(i, 3) % 3 > 0
+""",
+    "prompts": """
+    SELECT 'p' || (i // 2) AS case_id, 1700000000000 + i // 2 * 86400000 + i % 2 * 3000000
+            AS occurred_at,
+        CASE WHEN i % 2 = 0 THEN 'terms' ELSE 'Income' END AS step,
+        CASE WHEN hash(i, 4) % 2 = 0 THEN 'mail' ELSE 'nothing' END AS channel, 0.5 AS propensity
+    FROM range(600) AS t(i)
+""",
+}
 
 
 pytestmark = [
@@ -48,9 +98,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = bank_records(3, 40, 30)
     write_topic(folder, DECISIONS, records.decisions)
     write_topic(folder, SEGMENTED, records.segmented)
+    write_topic(folder, CHANGES, list(_changes()))
+    (folder / "plan.yaml").write_text(_PLAN)
     with open_duckdb(Engine()) as queries:
-        queries.connection.execute(_TOUCHES.format(folder / "touches.parquet"))
+        for name, sql in _TABLES.items():
+            file = folder / f"{name}.parquet"
+            queries.connection.execute(f"COPY ({sql}) TO '{file}' (FORMAT parquet)")
     return folder
+
+
+def _changes() -> Iterator[SegmentChange]:
+    for number in range(60):
+        for place, change in enumerate(("entered", "exited")[: 1 + number % 2]):
+            at = 1_700_000_000_000 + number * DAY_MS // 5 + place * DAY_MS
+            yield SegmentChange(
+                f"p{number % 20}", f"s{number % 3}", change, "why", at, "cause", "c"
+            )
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +162,54 @@ def _attribution(queries: Queries, folder: Path) -> Any:
     return credits, asdict(journeys.support()), journeys.time_decay(DAY_MS)[0].conversions.tolist()
 
 
-@pytest.mark.parametrize("ask", [_campaigns, _daily, _paths, _attribution])
+def _table_of_paths(queries: Queries, folder: Path) -> Any:
+    paths = read_paths(queries, folder / "paths.parquet")
+    return asdict(attribute("markov", ModelOptions(order=2), paths))
+
+
+def _segments(queries: Queries, folder: Path) -> Any:
+    return [asdict(one) for one in segment_moves(queries, folder, None)]
+
+
+def _defined(queries: Queries, folder: Path) -> Any:
+    log = read_events(queries, folder / "events.parquet", EventOptions())
+    found = compare(log, _plan(folder), folder / "plan.yaml")
+    return log.rows, log.repeated, asdict(conformance(found)), asdict(journey_details(found))
+
+
+def _recommended(queries: Queries, folder: Path) -> Any:
+    journey = _plan(folder)
+    log = read_events(queries, folder / "events.parquet", EventOptions())
+    cases = compare(log, journey, folder / "plan.yaml")
+    others = case_choices(cases, Weighing(day=0.01), ())
+    steps = load_defined_steps(log, [one.name for one in cases.plan.steps])
+    prompts = read_prompts(log, folder / "prompts.parquet", PromptOptions(), steps)
+    return asdict(recommend(RecommendationQuestion(prompts, others, Weighing(), (), journey)))
+
+
+def _report(queries: Queries, folder: Path) -> Any:
+    question = ReportQuestion(
+        folder, Period(), (), GOALS, SALES[0].goal, "platform", (_plan(folder), folder), 2.0, "en"
+    )
+    found = msgspec.to_builtins(report_content(queries, question))
+    for one in found["attribution"]:  # bounds are of other draws, and equal credits in any order
+        one["rows"] = sorted(row[:3] for row in one["rows"])
+    return found
+
+
+def _plan(folder: Path) -> Journey:
+    journey = load_journey(folder / "plan.yaml")
+    assert isinstance(journey, Journey)
+    return journey
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        *(_campaigns, _daily, _paths, _attribution, _table_of_paths),
+        *(_segments, _defined, _recommended, _report),
+    ],
+)
 def test_figures_are_equal(
     ask: Callable[[Queries, Path], Any], spark: Queries, folder: Path
 ) -> None:
