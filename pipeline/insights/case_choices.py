@@ -5,7 +5,7 @@ Each is compared from the moment at which it was settled, among cases still unde
 optional step when the next mandatory one was reached, how many when the last mandatory one was, an
 order when the last of its steps was, an arm at the beginning. Nobody drew steps, numbers and
 orders, so what is found of them is observed only; unless the arms are those of a test of them
-(`test_arm`), whose cases are compared from the beginning by the arm that they were given.
+(`arm_of_option`), whose cases are compared from the beginning by the arm that they were given.
 """
 
 import math
@@ -71,18 +71,20 @@ def case_choices(
     shares = _shares(cases)
     found, tested = [], False
     for choice in _choices(cases.plan, followed, forbidden):
-        by_arm = {test_arm(choice.kind, choice.place, one): one for one in choice.options}
+        by_arm = {arm_of_option(choice.kind, choice.place, one): one for one in choice.options}
         drawn = bool(arms) and arms <= by_arm.keys()
         tested |= drawn
         settled = _given(followed, by_arm) if drawn else choice.settled
-        found += _compared(choice.kind, choice.place, settled, weighing, shares if drawn else {})
+        found += _compare_options(
+            choice.kind, choice.place, settled, weighing, shares if drawn else {}
+        )
     if arms and not tested:
         by_arm = {arm: Option("arm", arm) for arm in arms}
-        found += _compared("arm", "arm", _given(followed, by_arm), weighing, shares)
+        found += _compare_options("arm", "arm", _given(followed, by_arm), weighing, shares)
     return found
 
 
-def test_arm(kind: Kind, place: str, option: Option) -> str:
+def arm_of_option(kind: Kind, place: str, option: Option) -> str:
     """Return the name of the arm whose customers are led to an option of a choice."""
     match kind:
         case "step":
@@ -104,7 +106,7 @@ def _given(followed: Sequence[_FollowedCase], by_arm: Mapping[str, Option]) -> l
     return [_SettledChoice(one, by_arm[one.arm], one.begun) for one in followed if one.arm]
 
 
-def _compared(
+def _compare_options(
     kind: Kind,
     place: str,
     settled: Sequence[_SettledChoice],

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.config.journey import Journey, JourneyStep
-from pipeline.insights.case_choices import ARROW, TAKEN, config_name, test_arm
+from pipeline.insights.case_choices import ARROW, TAKEN, arm_of_option, config_name
 from pipeline.insights.choices import ChoiceProposal, ChoiceRows, Option
 
 _MOST: Final = 0.9
@@ -44,7 +44,7 @@ def _shares(rows: ChoiceRows, best: Option) -> str:
 
 def _shares_of_counts(rows: ChoiceRows, best: Option) -> str:
     """Return the split of the test with nearly all for the best number of steps."""
-    arms = tuple(Option("arm", test_arm(rows.kind, rows.place, one)) for one in rows.options)
+    arms = tuple(Option("arm", arm_of_option(rows.kind, rows.place, one)) for one in rows.options)
     return _shares(replace(rows, options=arms), arms[rows.options.index(best)])
 
 
@@ -52,7 +52,7 @@ def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
     """Return the journey's stages with steps in the best order, or a step taken by all or none."""
     assert journey is not None, rows.place  # without one there are no such choices
     names = best.message.split(ARROW)
-    arms = {test_arm(rows.kind, rows.place, one) for one in rows.options}
+    arms = {arm_of_option(rows.kind, rows.place, one) for one in rows.options}
     drafted: list[object] = []  # parts of a journey, in which defaults are not written
     for stage in journey.steps:
         if stage.split is not None and arms >= stage.split.arms.keys():
@@ -155,7 +155,7 @@ def _all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
 
 def _test(rows: ChoiceRows, journey: Journey | None) -> str:
     """Return a split by chance over the options that were seen."""
-    names = [test_arm(rows.kind, rows.place, one) for one in rows.options]
+    names = [arm_of_option(rows.kind, rows.place, one) for one in rows.options]
     if len(names) == 1:
         names.append("nothing" if names[0] != "nothing" else "message")
     share = round(1.0 / len(names), 6)

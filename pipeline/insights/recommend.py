@@ -153,7 +153,7 @@ def recommend(question: RecommendationQuestion) -> Recommendations:
         unfinished_prompts=question.prompts.unfinished,
         shape=None if question.journey is None else teller.shape(question.journey, verdicts),
         journey=tuple(teller.steps(places, verdicts)),
-        compared=tuple(teller.compared((*places, *others))),
+        compared=tuple(teller.compare_options((*places, *others))),
         changes=ranked,
         words=None if ranked else words(question.language, "none"),
     )
@@ -230,11 +230,11 @@ class _Teller:
         kinds = tuple(dict.fromkeys(kind for kind, _ in best))
         return JourneyShape(tuple(steps), tuple(undecided), least, most, kinds, " ".join(said))
 
-    def compared(self, places: Sequence[_Looked]) -> Iterator[ComparedOption]:
+    def compare_options(self, places: Sequence[_Looked]) -> Iterator[ComparedOption]:
         """Yield what each option was worth, however good it is."""
         for place in places:
             rows = place.counted
-            for option in supported(rows):
+            for option in supported_options(rows):
                 whole = ChoiceProposal(rows, (option,) * len(rows.strata), (), place.grade)
                 for one in measure([whole]):
                     yield ComparedOption(

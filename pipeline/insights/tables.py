@@ -262,14 +262,14 @@ def typed_cells(
         if column.required and column.name not in types:
             there = ", ".join(sorted(types))
             raise TableError(f"{file}: has no column {column.name!r}; it has {there}")
-        if (nested := _nested(types.get(column.name, ""))) is not None:
+        if (nested := _kind_of_nesting(types.get(column.name, ""))) is not None:
             raise TableError(f"{file}: column {column.name!r} is {nested}, not {_A[column.kind]}")
     if zone is not None and not _is_zone(zone):
         raise TableError(f"--timezone {zone}: is no time zone, such as Europe/Madrid")
     return [Cell(column, types.get(column.name), zone, trimmed) for column in columns]
 
 
-def _nested(type_name: str) -> str | None:
+def _kind_of_nesting(type_name: str) -> str | None:
     """Return what a column with several values in a cell is; None for all others."""
     if type_name.endswith("]") or type_name.startswith(("ARRAY", "LIST")):
         return "a list"
@@ -297,8 +297,8 @@ class Cell:
             return
         source = _quote(column.name)
         if type_name == "BLOB":  # text that its writer did not declare to be one
-            self.faults.append((f"{source} IS NOT NULL AND {_decoded(source)} IS NULL", _NO_TEXT))
-            source, type_name = _decoded(source), "VARCHAR"
+            self.faults.append((f"{source} IS NOT NULL AND {_decode(source)} IS NULL", _NO_TEXT))
+            source, type_name = _decode(source), "VARCHAR"
         if type_name == "VARCHAR":
             source = f"NULLIF(TRIM({source}), '')" if trimmed else f"NULLIF({source}, '')"
         value = (
@@ -368,7 +368,7 @@ class Cell:
             self.faults.append((f"{value} > 1", "is above 1"))
 
 
-def _decoded(blob: str) -> str:
+def _decode(blob: str) -> str:
     return f"TRY(decode({blob}))"
 
 

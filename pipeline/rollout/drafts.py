@@ -22,7 +22,7 @@ _BETWEEN: Final = "---\n"
 
 
 class UndraftedError(Exception):
-    """A draft that cannot be made in these files; the message says why."""
+    """Raised for a draft that cannot be made in these files; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

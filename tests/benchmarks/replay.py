@@ -33,9 +33,9 @@ _POLL_EVERY: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ReplayCost:
-    """`peak_bytes`: resident, of the command. `again_s`: of the second run, after the first was
-    killed at about half; `missing`, `repeated`: offsets that the two then left out or wrote
-    twice."""
+    """Figures of a replay. `peak_bytes`: resident, of the command. `again_s`: of the second run,
+    after the first was killed at about half; `missing`, `repeated`: offsets that the two then left
+    out or wrote twice."""
 
     records: int
     seconds: float

@@ -168,7 +168,7 @@ def print_ingest(one: Ingested) -> None:
 
 
 def print_replay(one: ReplayCost) -> None:
-    """A row for the whole run, and one for the run that was killed."""
+    """Print a row for the whole run, and one for the run that was killed."""
     whole = (
         f"{one.records:,}",
         f"{one.seconds:.1f}",

@@ -14,6 +14,12 @@ from tests.support.choice_worlds import (
     told_without_effect,
 )
 from tests.support.prompted_bank import best_channels, write_onboarding
+from tests.support.tested_journeys import (
+    TEST_OF_ORDER,
+    TEST_OF_TOUR,
+    cases_of_test,
+    recommend_for_cases,
+)
 
 pytestmark = pytest.mark.chaos
 
@@ -35,6 +41,29 @@ def test_a_policy_that_chose_by_group_is_undone() -> None:
     told = told_despite_groups(_WORLDS)
     assert "call" not in told
     assert told.count("email") >= 0.8 * len(told)
+
+
+@pytest.mark.parametrize(
+    ("journey", "arms"),
+    [
+        (TEST_OF_ORDER, ("photo-then-income", "income-then-photo")),
+        (TEST_OF_TOUR, ("with-tour", "without-tour")),
+    ],
+)
+def test_at_most_one_in_twenty_tests_without_an_effect_changes_the_journey(
+    journey: str, arms: tuple[str, str], tmp_path: Path
+) -> None:
+    """Eager customers take the order or the step by themselves, and convert more."""
+    told = [
+        recommend_for_cases(tmp_path, journey, cases_of_test(arms, 0.0, seed))["shape"]["told"]
+        for seed in _WORLDS
+    ]
+    assert sum(map(bool, told)) <= 0.05 * len(_WORLDS)
+    told = [
+        recommend_for_cases(tmp_path, journey, cases_of_test(arms, 0.3, seed, 800))["shape"]["told"]
+        for seed in _WORLDS
+    ]
+    assert sum(map(bool, told)) >= 0.8 * len(_WORLDS)
 
 
 def test_every_step_of_the_bank_gets_its_best_channel(tmp_path: Path) -> None:

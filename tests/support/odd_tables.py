@@ -144,7 +144,7 @@ class OddTable:
     same: bool = False
     form: bool = False
 
-    def expected(self, table: str) -> str | None:
+    def expected_words(self, table: str) -> str | None:
         """Return what is said of the table; None: there is an answer."""
         return self.said.get(table) if isinstance(self.said, Mapping) else self.said
 
@@ -186,7 +186,7 @@ def _columns(rows: Rows, **of: Callable[[list[Any]], pa.Array]) -> dict[str, pa.
     return found
 
 
-def _changed(rows: Rows, change: Callable[[Row], Row | None]) -> Rows:
+def _change_rows(rows: Rows, change: Callable[[Row], Row | None]) -> Rows:
     return [new for row in rows if (new := change(dict(row))) is not None]
 
 
@@ -294,7 +294,7 @@ ODD_TABLES: Final = (
     OddTable("one customer", lambda place, rows: write_csv(place, _first_customer(rows))),
     OddTable("one row", lambda place, rows: write_csv(place, rows[:1])),
     OddTable(
-        "no conversion", lambda place, rows: write_csv(place, _changed(rows, _no_conversion))
+        "no conversion", lambda place, rows: write_csv(place, _change_rows(rows, _no_conversion))
     ),
     OddTable(
         "times without a zone", lambda place, rows: write_csv(place, rows, cell=_without_zone),
@@ -313,7 +313,7 @@ ODD_TABLES: Final = (
     OddTable(
         "equal times",
         lambda place, rows: write_csv(
-            place, _changed(rows, lambda row: {**row, "occurred_at": _START})
+            place, _change_rows(rows, lambda row: {**row, "occurred_at": _START})
         ),
         _TIMED,
     ),
@@ -347,7 +347,7 @@ ODD_TABLES: Final = (
     OddTable("100,000 channels", lambda place, rows: write_csv(place, _many(rows))),
     OddTable(
         "separator in names",
-        lambda place, rows: write_csv(place, _changed(rows, _with_separator)),
+        lambda place, rows: write_csv(place, _change_rows(rows, _with_separator)),
         _TIMED,
     ),
     OddTable(

@@ -40,7 +40,7 @@ class TopicRecords:
 
 
 def usual_records() -> TopicRecords:
-    """Records of a small bank, with entries into and exits from a segment."""
+    """Return records of a small bank, with entries into and exits from a segment."""
     bank = bank_records(3, 24, 30)
     changes = [
         SegmentChange(f"p{who}", "gold", change, "why", _START + (who + place) * DAY_MS, "x", "c")
@@ -61,7 +61,7 @@ class OddTopic:
     said: str | Mapping[str, str] | None = None
     same: bool = False
 
-    def expected(self, command: str) -> str | None:
+    def expected_words(self, command: str) -> str | None:
         """Return what a command says of them; None: it has an answer."""
         return self.said.get(command) if isinstance(self.said, Mapping) else self.said
 
@@ -113,21 +113,24 @@ def _without_goals(usual: TopicRecords) -> TopicRecords:
 def _at_once(usual: TopicRecords) -> TopicRecords:
     return TopicRecords(
         [replace(one, decided_at=_START) for one in usual.decisions],
-        [_heard(one, occurred_at=_START, received_at=_START) for one in usual.segmented],
+        [
+            _change_interaction(one, occurred_at=_START, received_at=_START)
+            for one in usual.segmented
+        ],
         [replace(one, at=_START) for one in usual.changes],
     )
 
 
-def _heard(one: Segmented, **changes: Any) -> Segmented:
+def _change_interaction(one: Segmented, **changes: Any) -> Segmented:
     return replace(one, interaction=replace(one.interaction, **changes))
 
 
-def _valued(value: object) -> Callable[..., None]:
+def _with_value(value: object) -> Callable[..., None]:
     """Write the topics with this value in all properties."""
 
     def change(usual: TopicRecords) -> TopicRecords:
         heard = [
-            _heard(one, properties={**one.interaction.properties, "value": value})
+            _change_interaction(one, properties={**one.interaction.properties, "value": value})
             for one in usual.segmented
         ]
         return TopicRecords(usual.decisions, heard, usual.changes)
@@ -135,7 +138,7 @@ def _valued(value: object) -> Callable[..., None]:
     return _records(change)
 
 
-def _priced(price: float) -> Callable[..., None]:
+def _with_price(price: float) -> Callable[..., None]:
     """Write the topics with candidates of this value and cost."""
 
     def change(usual: TopicRecords) -> TopicRecords:
@@ -149,7 +152,7 @@ def _priced(price: float) -> Callable[..., None]:
     return _records(change)
 
 
-def _named(name: str) -> Callable[..., None]:
+def _with_channel(name: str) -> Callable[..., None]:
     """Write the topics with this name of all channels."""
 
     def change(usual: TopicRecords) -> TopicRecords:
@@ -161,7 +164,7 @@ def _named(name: str) -> Callable[..., None]:
             )
             for one in usual.decisions
         ]
-        heard = [_heard(one, channel=name) for one in usual.segmented]
+        heard = [_change_interaction(one, channel=name) for one in usual.segmented]
         return TopicRecords(decisions, heard, usual.changes)
 
     return _records(change)
@@ -171,16 +174,16 @@ def _times(table: pa.Table, kind: pa.DataType) -> pa.Table:
     """Return the table with times of that kind, also within interactions."""
     for place, column in enumerate(table.schema):
         if column.name in ("decided_at", "at", "interaction"):
-            changed = _timed(column.type, kind)
+            changed = _with_times(column.type, kind)
             table = table.set_column(place, column.name, table[column.name].cast(changed))
     return table
 
 
-def _timed(of: pa.DataType, kind: pa.DataType) -> pa.DataType:
+def _with_times(of: pa.DataType, kind: pa.DataType) -> pa.DataType:
     if pa.types.is_timestamp(of):
         return kind
     if pa.types.is_struct(of):
-        return pa.struct([pa.field(one.name, _timed(one.type, kind)) for one in of])
+        return pa.struct([pa.field(one.name, _with_times(one.type, kind)) for one in of])
     return of
 
 
@@ -244,14 +247,14 @@ ODD_TOPICS: Final = (
         usual.decisions[::-1], usual.segmented[::-1], usual.changes[::-1])), same=True),
     OddTopic("repeated ids", _records(lambda usual: TopicRecords(
         usual.decisions * 2, usual.segmented * 2, usual.changes * 2)), same=True),
-    OddTopic("negative values", _valued(-9)),
-    OddTopic("values that are no number", _valued("NaN")),
-    OddTopic("decimal commas", _valued("1,5")),
-    OddTopic("values that are huge", _valued(1e308)),
-    OddTopic("prices that are no number", _priced(math.nan)),
-    OddTopic("prices without end", _priced(math.inf)),
-    OddTopic("separator in names", _named("mail > web")),
-    OddTopic("empty names", _named("")),
+    OddTopic("negative values", _with_value(-9)),
+    OddTopic("values that are no number", _with_value("NaN")),
+    OddTopic("decimal commas", _with_value("1,5")),
+    OddTopic("values that are huge", _with_value(1e308)),
+    OddTopic("prices that are no number", _with_price(math.nan)),
+    OddTopic("prices without end", _with_price(math.inf)),
+    OddTopic("separator in names", _with_channel("mail > web")),
+    OddTopic("empty names", _with_channel("")),
     OddTopic("cut", _bytes(lambda content: content[: len(content) // 2]), "cannot be read"),
     OddTopic("other files", _bytes(lambda _: b"decision_id,profile_id\n"), "cannot be read"),
     OddTopic("other topics", _other_topics, "has no column"),

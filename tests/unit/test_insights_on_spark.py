@@ -171,13 +171,13 @@ def _segments(queries: Queries, folder: Path) -> Any:
     return [asdict(one) for one in segment_moves(queries, folder, None)]
 
 
-def _defined(queries: Queries, folder: Path) -> Any:
+def _defined_journey(queries: Queries, folder: Path) -> Any:
     log = read_events(queries, folder / "events.parquet", EventOptions())
     found = compare(log, _plan(folder), folder / "plan.yaml")
     return log.rows, log.repeated, asdict(conformance(found)), asdict(journey_details(found))
 
 
-def _recommended(queries: Queries, folder: Path) -> Any:
+def _recommended_changes(queries: Queries, folder: Path) -> Any:
     journey = _plan(folder)
     log = read_events(queries, folder / "events.parquet", EventOptions())
     cases = compare(log, journey, folder / "plan.yaml")
@@ -207,7 +207,7 @@ def _plan(folder: Path) -> Journey:
     "ask",
     [
         *(_campaigns, _daily, _paths, _attribution, _table_of_paths),
-        *(_segments, _defined, _recommended, _report),
+        *(_segments, _defined_journey, _recommended_changes, _report),
     ],
 )
 def test_figures_are_equal(

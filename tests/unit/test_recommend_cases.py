@@ -1,64 +1,23 @@
 """Arms, orders and optional steps of a defined journey: arms were drawn, the rest was observed."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from pipeline.adapters.journey_file import load_journey
-from pipeline.cli.main import build_app
 from pipeline.config.journey import Journey
-
-_JOURNEY = """
-journey: onboarding
-goal: {when: {name: Opened}, window: 10d}
-enter: {when: {name: Started}}
-steps:
-  - split: {by: share, arms: {mail-first: 0.5, call-first: 0.5}}
-  - any_order:
-      - {step: income, mandatory: true, reached: {name: Income}}
-      - {step: photo, mandatory: true, reached: {name: Photo}}
-  - {step: tour, reached: {name: Tour}}
-  - {step: sign, mandatory: true, reached: {name: Sign}}
-"""
-_DAY_MS = 86_400_000
-_BEGIN = 1_704_067_200_000
-
-
-_TEST_OF_ORDER = _JOURNEY.replace(
-    "{mail-first: 0.5, call-first: 0.5}", "{income-then-photo: 0.5, photo-then-income: 0.5}"
+from pipeline.model.time import DAY_MS
+from tests.support.tested_journeys import (
+    BEGIN_MS,
+    JOURNEY,
+    TEST_OF_ORDER,
+    TEST_OF_TOUR,
+    cases_of_test,
+    recommend_for_cases,
 )
-_TEST_OF_TOUR = _JOURNEY.replace(
-    "{mail-first: 0.5, call-first: 0.5}", "{with-tour: 0.5, without-tour: 0.5}"
-)
-
-
-def _tested_cases(
-    arms: tuple[str, str], effect: float, seed: int, count: int = 400
-) -> list[tuple[Any, ...]]:
-    """Cases of a test, of which most do what their arm asks for; the first arm has the effect. Who
-    is eager does it anyway, and opens anyway."""
-    chance = np.random.default_rng(seed)
-    rows: list[tuple[Any, ...]] = []
-    for case in range(count):
-        at = _BEGIN + case * 600_000
-        eager = chance.random() < 0.4
-        led = chance.random() < 0.5
-        order = ["Income", "Photo"] if led or eager else ["Photo", "Income"]
-        tour = ["Tour"] if led or eager else []
-        steps = ["Started", *order, *tour, "Sign"]
-        if chance.random() < (0.6 if eager else 0.2) + effect * led:
-            steps.append("Opened")
-        rows += [
-            (case, at + place * 3_600_000, name, "web", arms[0] if led else arms[1])
-            for place, name in enumerate(steps)
-        ]
-    return [*rows, (0, _BEGIN + 60 * _DAY_MS, "End", "web", "")]
 
 
 def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
@@ -66,7 +25,7 @@ def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
     chance = np.random.default_rng(11)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):
-        at = _BEGIN + case * 600_000
+        at = BEGIN_MS + case * 600_000
         arm = "mail-first" if chance.random() < 0.5 else "call-first"
         eager = chance.random() < 0.5
         names = ["Photo", "Income", "Tour"] if eager else ["Income", "Photo"]
@@ -76,27 +35,7 @@ def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
         rows += [
             (case, at + place * 3_600_000, name, "web", arm) for place, name in enumerate(steps)
         ]
-    return [*rows, (0, _BEGIN + 60 * _DAY_MS, "End", "web", "")]
-
-
-def _recommended(
-    folder: Path, journey: str, events: list[tuple[Any, ...]], *options: str
-) -> dict[str, Any]:
-    (folder / "j.yaml").write_text(journey)
-    for name, head, rows in (
-        ("e", ("case_id", "occurred_at", "name", "channel", "arm"), events),
-        ("p", ("case_id", "occurred_at", "step", "channel"), []),
-    ):
-        with (folder / f"{name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([head, *rows])
-    files = [
-        *("--events", str(folder / "e.csv"), "--prompts", str(folder / "p.csv")),
-        *("--defined", str(folder / "j.yaml"), *options),
-    ]
-    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *files, "--json"])
-    assert done.exit_code == 0, done.output
-    answer: dict[str, Any] = msgspec.json.decode(done.stdout)
-    return answer
+    return [*rows, (0, BEGIN_MS + 60 * DAY_MS, "End", "web", "")]
 
 
 @pytest.fixture
@@ -104,7 +43,7 @@ def found(tmp_path: Path) -> Callable[..., Any]:
     """Function that runs the command over cases with this effect of the arm."""
 
     def run(effect: float, *options: str) -> Any:
-        answer = _recommended(tmp_path, _JOURNEY, _events(effect), *options)
+        answer = recommend_for_cases(tmp_path, JOURNEY, _events(effect), *options)
         return {one["kind"]: one for one in answer["changes"]}
 
     return run
@@ -117,7 +56,7 @@ def test_an_arm_that_converts_more_is_a_change(found: Callable[..., Any], tmp_pa
     assert arm["gain"]["low"] < 0.15 < arm["gain"]["high"]
     shares = '{"mail-first":0.9,"call-first":0.1}'
     assert shares in arm["draft"]
-    draft = _JOURNEY.replace("{mail-first: 0.5, call-first: 0.5}", shares)
+    draft = JOURNEY.replace("{mail-first: 0.5, call-first: 0.5}", shares)
     (tmp_path / "draft.yaml").write_text(draft)
     assert isinstance(load_journey(tmp_path / "draft.yaml"), Journey)
     assert "arm" not in found(0.0)
@@ -140,7 +79,7 @@ def test_a_forbidden_order_is_no_option(found: Callable[..., Any]) -> None:
 
 def test_a_test_of_an_order_makes_it_the_journeys(tmp_path: Path) -> None:
     arms = ("photo-then-income", "income-then-photo")
-    answer = _recommended(tmp_path, _TEST_OF_ORDER, _tested_cases(arms, 0.3, 1))
+    answer = recommend_for_cases(tmp_path, TEST_OF_ORDER, cases_of_test(arms, 0.3, 1))
     change, *others = answer["changes"]
     assert (change["kind"], change["do"], change["grade"]) == ("order", "change", "Tested")
     assert {one["do"] for one in others} <= {"test"}
@@ -149,7 +88,7 @@ def test_a_test_of_an_order_makes_it_the_journeys(tmp_path: Path) -> None:
     assert shape["steps"] == ["photo", "income", "tour", "sign"]
     assert (shape["least"], shape["most"], shape["open"]) == (3, 4, ["tour"])
     assert shape["told"] == ["order"]
-    drafted = _drafted(tmp_path, change["draft"])
+    drafted = _load_draft(tmp_path, change["draft"])
     assert [one.step for one in drafted.steps] == ["photo", "income", "tour", "sign"]
 
 
@@ -163,22 +102,22 @@ def test_a_test_of_an_order_makes_it_the_journeys(tmp_path: Path) -> None:
 def test_a_test_of_a_step_tells_whether_it_belongs_there(
     tmp_path: Path, arms: tuple[str, str], steps: list[str], what: str
 ) -> None:
-    answer = _recommended(tmp_path, _TEST_OF_TOUR, _tested_cases(arms, 0.3, 2))
+    answer = recommend_for_cases(tmp_path, TEST_OF_TOUR, cases_of_test(arms, 0.3, 2))
     change = answer["changes"][0]
     assert (change["kind"], change["grade"]) == ("step", "Tested")
     assert what in change["what"]
     shape = answer["shape"]
     assert (shape["steps"], shape["open"], shape["least"]) == (steps, [], len(steps))
-    named = [step.step for stage in _drafted(tmp_path, change["draft"]).steps
+    named = [step.step for stage in _load_draft(tmp_path, change["draft"]).steps
              for step in stage.steps()]  # fmt: skip
     assert named == steps
 
 
 def test_a_test_of_the_number_of_steps_tells_how_many(tmp_path: Path) -> None:
-    """Of none, one or two optional steps, one is best by far."""
+    """Best by far is one optional step, of none, one and two."""
     arms = [f"optional-steps-{number}" for number in range(3)]
     shares = "{optional-steps-0: 0.3, optional-steps-1: 0.4, optional-steps-2: 0.3}"
-    journey = _JOURNEY.replace("{mail-first: 0.5, call-first: 0.5}", shares).replace(
+    journey = JOURNEY.replace("{mail-first: 0.5, call-first: 0.5}", shares).replace(
         "  - {step: tour,", "  - {step: film, reached: {name: Film}}\n  - {step: tour,"
     )
     chance = np.random.default_rng(3)
@@ -188,13 +127,13 @@ def test_a_test_of_the_number_of_steps_tells_how_many(tmp_path: Path) -> None:
         steps = ["Started", "Income", "Photo", *["Film", "Tour"][:number], "Sign"]
         if chance.random() < (0.2, 0.6, 0.2)[number]:
             steps.append("Opened")
-        at = _BEGIN + case * 600_000
+        at = BEGIN_MS + case * 600_000
         rows += [
             (case, at + place * 3_600_000, name, "web", arms[number])
             for place, name in enumerate(steps)
         ]
-    rows.append((0, _BEGIN + 60 * _DAY_MS, "End", "web", ""))
-    answer = _recommended(tmp_path, journey, rows)
+    rows.append((0, BEGIN_MS + 60 * DAY_MS, "End", "web", ""))
+    answer = recommend_for_cases(tmp_path, journey, rows)
     change = answer["changes"][0]
     assert (change["kind"], change["do"]) == ("count", "change")
     assert "through 1 of the optional steps" in change["what"]
@@ -205,19 +144,19 @@ def test_a_test_of_the_number_of_steps_tells_how_many(tmp_path: Path) -> None:
 
 
 def test_a_test_without_effect_hardly_changes_the_journey(tmp_path: Path) -> None:
-    """Who took the step or the order by themselves convert more; that is not the test's effect."""
+    """Eager customers take the step by themselves and convert more; that is no effect."""
     arms = ("with-tour", "without-tour")
     changed = [
         answer["shape"]["told"]
         for seed in range(20)
-        for answer in [_recommended(tmp_path, _TEST_OF_TOUR, _tested_cases(arms, 0.0, seed))]
+        for answer in [recommend_for_cases(tmp_path, TEST_OF_TOUR, cases_of_test(arms, 0.0, seed))]
         if answer["shape"]["told"] or any(one["do"] == "change" for one in answer["changes"])
     ]
     assert len(changed) <= 3  # of 20 at 5 %: more come once in 60 times
 
 
 def test_every_option_is_shown_with_its_customers(tmp_path: Path) -> None:
-    answer = _recommended(tmp_path, _JOURNEY, _events(0.0))
+    answer = recommend_for_cases(tmp_path, JOURNEY, _events(0.0))
     compared = {(one["kind"], one["option"]): one for one in answer["compared"]}
     orders = [compared["order", one] for one in ("income > photo", "photo > income")]
     assert all(one["grade"] == "Observed only" for one in orders)
@@ -227,9 +166,9 @@ def test_every_option_is_shown_with_its_customers(tmp_path: Path) -> None:
     assert answer["shape"]["told"] == []
 
 
-def _drafted(folder: Path, draft: str) -> Journey:
+def _load_draft(folder: Path, draft: str) -> Journey:
     """Return the journey with its stages as drafted."""
-    head, _, _ = _JOURNEY.partition("steps:")
+    head, _, _ = JOURNEY.partition("steps:")
     (folder / "draft.yaml").write_text(head + draft.partition("\n")[2])
     journey = load_journey(folder / "draft.yaml")
     assert isinstance(journey, Journey), journey

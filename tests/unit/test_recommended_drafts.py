@@ -126,7 +126,7 @@ def test_splits_and_orders_are_the_journeys(tmp_path: Path, draft: str, stages: 
     assert [one.step or ("split" if one.split else "any") for one in journey.steps] == stages
 
 
-def test_what_the_files_do_not_have_is_told(tmp_path: Path) -> None:
+def test_a_draft_of_what_the_files_do_not_have_is_refused(tmp_path: Path) -> None:
     offer = "# campaigns/*.yaml\noffers: [{offer: x, treatments: [{treatment: y, channel: z}]}]\n"
     with pytest.raises(UndraftedError, match="no campaign has an offer 'x'"):
         write_draft(DraftSources(_BANK, None), offer, tmp_path / "a")

@@ -1,0 +1,78 @@
+"""Cases of journeys in a test, whose arms were drawn, and what is recommended for them."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from typer.testing import CliRunner
+
+from pipeline.cli.main import build_app
+from pipeline.model.time import DAY_MS
+
+JOURNEY = """
+journey: onboarding
+goal: {when: {name: Opened}, window: 10d}
+enter: {when: {name: Started}}
+steps:
+  - split: {by: share, arms: {mail-first: 0.5, call-first: 0.5}}
+  - any_order:
+      - {step: income, mandatory: true, reached: {name: Income}}
+      - {step: photo, mandatory: true, reached: {name: Photo}}
+  - {step: tour, reached: {name: Tour}}
+  - {step: sign, mandatory: true, reached: {name: Sign}}
+"""
+BEGIN_MS = 1_704_067_200_000
+
+
+TEST_OF_ORDER = JOURNEY.replace(
+    "{mail-first: 0.5, call-first: 0.5}", "{income-then-photo: 0.5, photo-then-income: 0.5}"
+)
+TEST_OF_TOUR = JOURNEY.replace(
+    "{mail-first: 0.5, call-first: 0.5}", "{with-tour: 0.5, without-tour: 0.5}"
+)
+
+
+def cases_of_test(
+    arms: tuple[str, str], effect: float, seed: int, count: int = 400
+) -> list[tuple[Any, ...]]:
+    """Return cases of a test, of which most do what their arm asks for; the first arm has the
+    effect. Eager customers do it anyway, and open anyway."""
+    chance = np.random.default_rng(seed)
+    rows: list[tuple[Any, ...]] = []
+    for case in range(count):
+        at = BEGIN_MS + case * 600_000
+        eager = chance.random() < 0.4
+        led = chance.random() < 0.5
+        order = ["Income", "Photo"] if led or eager else ["Photo", "Income"]
+        tour = ["Tour"] if led or eager else []
+        steps = ["Started", *order, *tour, "Sign"]
+        if chance.random() < (0.6 if eager else 0.2) + effect * led:
+            steps.append("Opened")
+        rows += [
+            (case, at + place * 3_600_000, name, "web", arms[0] if led else arms[1])
+            for place, name in enumerate(steps)
+        ]
+    return [*rows, (0, BEGIN_MS + 60 * DAY_MS, "End", "web", "")]
+
+
+def recommend_for_cases(
+    folder: Path, journey: str, events: list[tuple[Any, ...]], *options: str
+) -> dict[str, Any]:
+    """Run `kairos insights recommend` on the cases; return its answer."""
+    (folder / "j.yaml").write_text(journey)
+    for name, head, rows in (
+        ("e", ("case_id", "occurred_at", "name", "channel", "arm"), events),
+        ("p", ("case_id", "occurred_at", "step", "channel"), []),
+    ):
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([head, *rows])
+    files = [
+        *("--events", str(folder / "e.csv"), "--prompts", str(folder / "p.csv")),
+        *("--defined", str(folder / "j.yaml"), *options),
+    ]
+    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *files, "--json"])
+    assert done.exit_code == 0, done.output
+    answer: dict[str, Any] = msgspec.json.decode(done.stdout)
+    return answer
