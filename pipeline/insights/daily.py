@@ -115,7 +115,7 @@ def _load_steps(queries: Queries, span: DaySpan) -> None:
 
 
 def _pairs(queries: Queries, goal: str | None) -> list[tuple[str, str]]:
-    """Return from which step to which other the shares are."""
+    """Return the pairs of steps whose shares are counted."""
     found = queries.rows(
         f"""
         WITH followed AS (

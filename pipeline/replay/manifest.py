@@ -81,7 +81,7 @@ class ReplayFolder:
         self._manifest = replace(self._manifest, next=done)
         new = self._folder / f".{_MANIFEST}"
         new.write_bytes(msgspec.json.encode(self._manifest))
-        durable(new)
+        sync_to_disk(new)
         new.replace(self._folder / _MANIFEST)
 
     def _load(self, selection: Selection) -> Manifest:
@@ -117,7 +117,7 @@ class ReplayFolder:
                 file.unlink()
 
 
-def durable(file: Path) -> None:
+def sync_to_disk(file: Path) -> None:
     """Return once the file is on disk."""
     with file.open("rb") as written:
         os.fsync(written.fileno())

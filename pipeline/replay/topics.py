@@ -26,8 +26,8 @@ from pipeline.replay.manifest import (
     AnotherReplayError,
     ReplayFolder,
     Selection,
-    durable,
     replay_folder,
+    sync_to_disk,
 )
 from pipeline.replay.topic_tables import DayTables
 from pipeline.settings import Settings
@@ -173,7 +173,7 @@ class _Run:
             temporary, whole = self.folder.part(day, partition, chunk.offsets)
             table = pa.concat_tables(tables)
             pq.write_table(table, temporary, compression="zstd")
-            durable(temporary)
+            sync_to_disk(temporary)
             temporary.replace(whole)
             self.records += table.num_rows
             self.files += 1

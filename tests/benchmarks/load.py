@@ -30,7 +30,7 @@ _FOUND_SOON: Final = {
     "reconnect.backoff.max.ms": 100,
     "log_level": 2,
 }
-"""A broker that comes back must not wait for those who measure it; that it was away is known."""
+"""Properties by which clients find a returned broker at once, so that no wait of theirs counts."""
 
 
 _NEVER: Final = threading.Event()
@@ -46,7 +46,7 @@ class Traffic(Protocol):
     def outputs(self) -> Sequence[str]: ...
 
     def record(self, index: int, at_ms: int) -> tuple[bytes, bytes]:
-        """Key and value of the record with this number, to be sent at `at_ms` (epoch)."""
+        """Return key and value of the record with this number, to be sent at `at_ms` (epoch)."""
 
     def index_of(self, value: bytes) -> int | None:
         """Return the number of the record that `value` follows from; None for other records."""

@@ -320,8 +320,8 @@ def test_features_have_readable_names() -> None:
 
 
 def _deferred_world() -> PlayedWorld:
-    """Two customers: one is told by day, one at night, which is decided again in the morning, when
-    more is known of them; both buy."""
+    """Return a world of two customers who buy: one is mailed by day; the message of the other is
+    deferred at night and decided again in the morning, with newer traits."""
     night = {"quiet": "night", "from": "22:00", "to": "08:00", "zone": "UTC"}
     mail = {"treatment": "mail", "channel": "email", "deadline": "12h"}
     weight = {"weight": "tier", "factor": 1, "when": {"trait": "tier", "is": "gold"}}

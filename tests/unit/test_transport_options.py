@@ -52,12 +52,12 @@ def test_given_properties_change_none_that_a_client_relies_on(
     assert {name: told[name] for name in relied_on} == {name: plain[name] for name in relied_on}
 
 
-def test_tuning_is_taken() -> None:
+def test_tuning_properties_reach_the_clients() -> None:
     for client, settings in _clients(_TUNED).items():
         assert {name: settings[name] for name in _TUNED} == _TUNED, client
 
 
-def test_librdkafka_takes_them_all() -> None:
+def test_librdkafka_accepts_the_properties_of_all_clients() -> None:
     clients = _clients({"log_level": "0"})
     Consumer(clients["consumer"]).close()
     Consumer(clients["changelog reader"]).close()

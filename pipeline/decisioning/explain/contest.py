@@ -92,9 +92,9 @@ class Contest:
         elif one.fate.startswith(HELD_OUT_BY):
             yield self._phrase("held out by", name=one.fate.removeprefix(HELD_OUT_BY))
         elif one.fate.startswith(BEATEN_BY):
-            yield self._why_it_lost(one, one.fate.removeprefix(BEATEN_BY))
+            yield self._explain_loss(one, one.fate.removeprefix(BEATEN_BY))
 
-    def _why_it_lost(self, one: Candidate, winner: str) -> str:
+    def _explain_loss(self, one: Candidate, winner: str) -> str:
         if winner == NOTHING:
             return self._phrase("worth nothing")
         better = next((each for each in self.everywhere if each.treatment == winner), None)

@@ -73,8 +73,8 @@ class _Runner(Struct, frozen=True, eq=False):
 
 
 class ThompsonSampler(Struct, frozen=True):
-    """Chooser by a snapshot's posteriors. `runners`: some of those made before; `p_alone`: a score
-    is how likely the goal is, whatever it is worth."""
+    """Chooser by a snapshot's posteriors. `runners`: a cache of them; `p_alone`: a score is how
+    likely the goal is, whatever it is worth."""
 
     rules: LearningRules
     knowledge: Knowledge
