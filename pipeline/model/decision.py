@@ -11,7 +11,7 @@ from pipeline.model.stages import ProfileSection, SegmentSection
 Purpose: TypeAlias = Literal["marketing", "service", "transactional"]
 
 HELD_OUT_BY: Final = "held out by "
-"""Begins the fate of a candidate that a holdout kept back; the name of the holdout follows."""
+"""Beginning of the fate of a candidate that a holdout kept back; the holdout's name follows."""
 
 
 class Contact(Struct, frozen=True):

@@ -96,7 +96,7 @@ def _record(rules: Rules) -> Segmented:
     return next(each.value for each in emits if isinstance(each.value, Segmented))
 
 
-def _learned(incremental: bool) -> tuple[Counter[str], _Learner]:
+def _learn(incremental: bool) -> tuple[Counter[str], _Learner]:
     """Return what customers of the last quarter got, once the rest was learned from."""
     learner, draws, shown = _Learner(_bank(incremental)), Random(5), Counter[str]()
     record = _record(learner.rules)
@@ -130,8 +130,8 @@ def test_learns_to_say_what_changes_something_where_anyway_misleads() -> None:
     loan, friends = effect(LOAN, "call"), effect(FRIEND, "email")
     assert expected_conversion(LOAN, "call") > 1.4 * expected_conversion(FRIEND, "email")
     assert friends > 2 * loan
-    by_effect, learner = _learned(incremental=True)
-    by_rate, _ = _learned(incremental=False)
+    by_effect, learner = _learn(incremental=True)
+    by_rate, _ = _learn(incremental=False)
     assert by_effect["friends"] > 0.7 * by_effect.total()
     assert by_rate["loans"] > 0.7 * by_rate.total()
     gain = {
@@ -146,7 +146,7 @@ def test_learns_to_say_what_changes_something_where_anyway_misleads() -> None:
         assert abs(held.reached / held.tried - truth) < 4 * sigma
 
 
-def _held(holdout: float = 0.999_999) -> Rules:
+def _rules_with_holdout(holdout: float = 0.999_999) -> Rules:
     sale = campaign(
         "sale",
         offer("shoes", 10, hero("shoes", p=0.4)),
@@ -158,7 +158,7 @@ def _held(holdout: float = 0.999_999) -> Rules:
 
 
 def test_first_message_kept_back_in_a_window_is_a_trial_and_its_goal_a_success() -> None:
-    life = Life(_held())
+    life = Life(_rules_with_holdout())
     first = life.happens("Home", 1, ask=["hero"])
     assert first.choices[0].would_be == "shoes"
     [trial] = first.feedback
@@ -172,8 +172,8 @@ def test_first_message_kept_back_in_a_window_is_a_trial_and_its_goal_a_success()
     assert not any(one.counts(10) for one in again.contacts)
 
 
-def test_what_is_taken_off_is_in_the_decision_explained_and_run_again() -> None:
-    rules = _held(0.0001)
+def test_deduction_is_in_the_decision_explained_and_run_again() -> None:
+    rules = _rules_with_holdout(0.0001)
     held = posterior(("sale", "", "", ""), Tally(0, 80.0, 30.0, 80, 30))
     shoes = posterior(("sale", "shoes", "shoes", ""), Tally(0, 1000.0, 500.0, 1000, 500))
     assert rules.chooser is not None
@@ -189,7 +189,7 @@ def test_what_is_taken_off_is_in_the_decision_explained_and_run_again() -> None:
     [slot] = explain(decision, rules.config, "en").slots
     assert any("without it in 0.3" in con for con in slot.candidates[0].cons)
     segmented = next(each.value for each in life.emits if isinstance(each.value, Segmented))
-    assert run_again(decision, segmented, _held(0.0001)) == decision
+    assert run_again(decision, segmented, _rules_with_holdout(0.0001)) == decision
 
 
 def test_campaign_without_anything_to_compare_with_is_named() -> None:

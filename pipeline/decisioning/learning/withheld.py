@@ -29,11 +29,11 @@ def withheld_contacts(
             at=decision.decided_at,
             status="released",
         )
-        for one in _followed(decision, known, rules)
+        for one in _candidates_to_follow(decision, known, rules)
     )
 
 
-def _followed(
+def _candidates_to_follow(
     decision: Decision, known: Iterable[Contact], rules: LearningRules
 ) -> Iterator[Candidate]:
     """Yield what was kept back of campaigns that say nothing, one of each within its window."""
