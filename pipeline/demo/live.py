@@ -72,7 +72,7 @@ class Traffic:
         self._failed = 0
 
     async def run(self, seconds: int) -> None:
-        """Send requests for so many seconds, half of `decide` and half of `track`."""
+        """Send requests for `seconds`, half of `decide` and half of `track`."""
         async with self._client, asyncio.TaskGroup() as visitors:
             start = time.monotonic()
             for number in range(RATE * seconds):

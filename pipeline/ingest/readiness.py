@@ -17,7 +17,7 @@ def marker_of(ready: model.ReadyRule, name: str) -> str | None:
 
 @dataclass(slots=True)
 class FileReadiness:
-    """Memory of how files were when they were seen first; `seen`: since when each is as it is."""
+    """Completeness of the files of a folder; `seen`: time since which each is unchanged."""
 
     rule: model.ReadyRule
     seen: dict[Stamp, float] = field(default_factory=dict)
@@ -56,5 +56,5 @@ class FileReadiness:
 
     @property
     def after_s(self) -> float:
-        """Return how long a file must rest."""
+        """Time that a file must rest."""
         return duration_ms(self.rule.after) / 1_000

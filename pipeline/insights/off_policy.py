@@ -46,7 +46,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Log:
-    """One entry per logged decision; `weights` = target ÷ logged propensity."""
+    """Logged decisions, one entry each; `weights` = target ÷ logged propensity."""
 
     rewards: Floats
     weights: Floats

@@ -1,7 +1,7 @@
 """Process of the learner, which reads `decisions`, counts, publishes, and leases budgets.
 
-One process reads all partitions. Where it is, is in its ledger; what it commits to its consumer
-group only shows how far behind it is.
+One process reads all partitions. Its position is in its ledger; what it commits to its
+consumer group only shows its lag.
 """
 
 import logging

@@ -30,13 +30,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-def _goes(client: httpx.Client, names: Iterator[str], count: int) -> None:
+def _send_visits(client: httpx.Client, names: Iterator[str], count: int) -> None:
     for _ in range(count):
         message = {"event": "Go", "userId": next(names)}
         client.post("/v1/track", json=message).raise_for_status()
 
 
-def _asks(client: httpx.Client, who: str) -> dict[str, Any]:
+def _ask(client: httpx.Client, who: str) -> dict[str, Any]:
     message = {"type": "track", "event": "Look", "userId": who}
     asked = {"interaction": message, "placements": ["hero"]}
     answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
@@ -66,18 +66,18 @@ def test_killed_under_traffic_all_is_spent_and_no_more(shop: Stack) -> None:
     names = (f"customer-{number}" for number in range(10_000))
     with shop.client(_KEY) as client:
         for victims in (("worker-all-0", "learner"), ("worker-all-1",)):
-            _goes(client, names, 12)
+            _send_visits(client, names, 12)
             for victim in victims:
                 shop.process(victim).kill()
-            _goes(client, names, 12)
+            _send_visits(client, names, 12)
         shop.wait_until_ready("worker-all-0", "worker-all-1", "learner")
 
         def spend_the_rest() -> bool:
-            _goes(client, names, 6)
+            _send_visits(client, names, 6)
             return _sum_spent(shop, "gift") >= _GIFT
 
         eventually(spend_the_rest, 90)
-        _goes(client, names, 8)
+        _send_visits(client, names, 8)
     shop.kairos("status", "--until-idle", "60")
     assert _sum_spent(shop, "gift") == _GIFT
     sent = [one for _, one in shop.records.every(topics.actions("email"), Action)]
@@ -104,7 +104,7 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
         assert before["slots"][0]["chosen"]["treatment"].startswith("tile/")
 
         def give_the_rest() -> bool:
-            answers = [_asks(client, f"looker-{number}") for number in range(6)]
+            answers = [_ask(client, f"looker-{number}") for number in range(6)]
             nothing = all(one["placements"]["hero"] is None for one in answers)
             return nothing and count_given() == {"tile/lamp": 3, "tile/chair": 4}
 

@@ -33,32 +33,32 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-def _asks(client: httpx.Client, who: str, **properties: Any) -> dict[str, Any]:
+def _ask(client: httpx.Client, who: str, **properties: Any) -> dict[str, Any]:
     message = {"type": "track", "event": "Home", "userId": who, "properties": properties}
     asked = {"interaction": message, "placements": ["hero"]}
     answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
     return answer
 
 
-def _tells(client: httpx.Client, answer: dict[str, Any], outcome: str) -> None:
+def _report(client: httpx.Client, answer: dict[str, Any], outcome: str) -> None:
     action = answer["placements"]["hero"]
     if action is not None:
         told = {"token": action["token"], "outcome": outcome}
         client.post("/v1/outcomes", json=told).raise_for_status()
 
 
-def _lives(shop: Stack, names: Iterator[str], count: int) -> str:
+def _send_customers(shop: Stack, names: Iterator[str], count: int) -> str:
     """Let customers come, some of whom buy or convert; return the last decision's id."""
     with shop.client(_KEY) as client:
         for number in range(count):
             who = next(names)
             via = {"via": "mail"} if number % 3 == 0 else {}
-            answer = _asks(client, who, **via)
+            answer = _ask(client, who, **via)
             if number % 2 == 0:
                 bought = {"event": "Bought", "userId": who}
                 client.post("/v1/track", json=bought).raise_for_status()
             elif number % 3 == 0:
-                _tells(client, answer, "conversion")
+                _report(client, answer, "conversion")
     return str(answer["decision_id"])
 
 
@@ -66,7 +66,7 @@ def _newest(shop: Stack) -> LearningRecord | None:
     return newest_snapshot(shop.settings.kafka(), shop.records.codec)
 
 
-def _has_all(shop: Stack) -> LearningRecord | None:
+def _complete_snapshot(shop: Stack) -> LearningRecord | None:
     """Return the newest snapshot, once it counts all that happened."""
     made = [one for _, one in shop.records.every(topics.DECISIONS, Decision)]
     newest = _newest(shop)
@@ -81,10 +81,10 @@ def _has_all(shop: Stack) -> LearningRecord | None:
 def test_killed_at_any_point_the_learner_counts_everything_once(shop: Stack) -> None:
     names = (f"customer-{number}" for number in range(10_000))
     for _ in range(3):
-        _lives(shop, names, 12)
+        _send_customers(shop, names, 12)
         shop.restart("learner")
     shop.wait_until_idle()
-    before = eventually(lambda: _has_all(shop))
+    before = eventually(lambda: _complete_snapshot(shop))
     assert before.digest == digest_of(before.posteriors)
     assert {one.bin for one in before.posteriors} == {"", "asked-by-mail"}
     # Its disk is lost: the next one goes on from the snapshot.
@@ -92,9 +92,9 @@ def test_killed_at_any_point_the_learner_counts_everything_once(shop: Stack) -> 
     learner.suspend()  # it writes nothing while its files go
     shutil.rmtree(shop.home / "state" / "learner")
     learner.kill()
-    _lives(shop, names, 12)
+    _send_customers(shop, names, 12)
     shop.wait_until_idle()
-    after = eventually(lambda: _has_all(shop))
+    after = eventually(lambda: _complete_snapshot(shop))
     assert after.number > before.number
     [status] = [one for one in shop.ask("status")["processes"] if one["name"] == "learner"]
     assert status["lag"] == 0
@@ -102,10 +102,10 @@ def test_killed_at_any_point_the_learner_counts_everything_once(shop: Stack) -> 
 
 def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> None:
     names = (f"twice-{number}" for number in range(10_000))
-    _lives(shop, names, 6)
+    _send_customers(shop, names, 6)
     shop.restart("worker-all-0")
-    _lives(shop, names, 6)
-    # An answer can be read before the decision that it is of.
+    _send_customers(shop, names, 6)
+    # The answer may be readable before its decision.
     shop.wait_until_idle()
     decided: dict[str, set[str | None]] = {}
     for _, one in shop.records.every(topics.DECISIONS, Decision):
@@ -118,12 +118,12 @@ def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> 
 
 def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None:
     names = (f"other-{number}" for number in range(10_000))
-    _lives(shop, names, 6)
+    _send_customers(shop, names, 6)
     shop.wait_until_idle()
-    known = eventually(lambda: _has_all(shop)).number
+    known = eventually(lambda: _complete_snapshot(shop)).number
 
     def find_named() -> Any:
-        made = _lives(shop, names, 1)
+        made = _send_customers(shop, names, 1)
         shop.wait_until_idle()
         told = shop.ask("explain", made, "--rerun")
         return told if int(told["snapshot"].partition("-")[0]) >= known else None
@@ -133,17 +133,19 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
     [hero] = [one for one in told["slots"] if one["slot"] == "hero"]
     assert 0 < hero["propensity"] < 1
     assert all(0 < one["p"] < 1 for one in hero["candidates"])
-    _lives(shop, names, 6)  # the snapshot that it names is not the newest any more
+    _send_customers(shop, names, 6)  # the snapshot that it names is not the newest any more
     shop.wait_until_idle()
-    eventually(lambda: knowledge_of(eventually(lambda: _has_all(shop))).name != told["snapshot"])
+    eventually(
+        lambda: knowledge_of(eventually(lambda: _complete_snapshot(shop))).name != told["snapshot"]
+    )
     assert shop.ask("explain", told["decision_id"], "--rerun")["same"] is True
 
 
 def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     names = (f"third-{number}" for number in range(10_000))
-    _lives(shop, names, 6)
+    _send_customers(shop, names, 6)
     shop.wait_until_idle()
-    newest = eventually(lambda: _has_all(shop))
+    newest = eventually(lambda: _complete_snapshot(shop))
     [seen] = (
         one
         for one in shop.ask("preview", f"customer_id:{next(names)}", "--placement", "hero")["slots"]
@@ -151,7 +153,7 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     )
     chosen = seen["chosen"] and seen["chosen"]["treatment"]
     with shop.client(_KEY) as client:  # sooner than the next snapshot
-        ids = {_asks(client, next(names))["decision_id"] for _ in range(20)}
+        ids = {_ask(client, next(names))["decision_id"] for _ in range(20)}
     shop.wait_until_idle()
     made = [
         choice

@@ -19,7 +19,7 @@ _HOUR = 3_600_000
 _SOURCE = Source("file", "file", "unused-key")
 
 
-def reading(file: str = "a.ndjson", keys: tuple[str, ...] = ()) -> RowIntake:
+def intake_of(file: str = "a.ndjson", keys: tuple[str, ...] = ()) -> RowIntake:
     return RowIntake(plain_rules().config, _SOURCE, 10_000, _NOW, RowIds(file, keys))
 
 
@@ -42,7 +42,7 @@ _FULL: Mapping[str, Any] = {
 
 def judge(value: object, line: int = 1) -> Interaction | Refusal:
     raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
-    return reading().take_in(FileRow(line, raw, 0))
+    return intake_of().take_in(FileRow(line, raw, 0))
 
 
 def take(value: object, line: int = 1) -> Interaction:
@@ -82,7 +82,7 @@ def test_a_segment_message_is_read_as_the_gateway_reads_it() -> None:
 
 def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
     """Return the ids of the rows of one file, in their order."""
-    whole = reading(file, keys)
+    whole = intake_of(file, keys)
     results = [
         whole.take_in(FileRow(line, msgspec.json.encode(row), 0))
         for line, row in enumerate(rows, start=1)
@@ -118,7 +118,7 @@ def test_key_columns_identify_rows_across_files() -> None:
 
 
 def test_an_empty_key_column_is_named() -> None:
-    refusal = reading("a.csv", ("properties.id",)).take_in(
+    refusal = intake_of("a.csv", ("properties.id",)).take_in(
         FileRow(1, msgspec.json.encode(_ORDER), 0)
     )
     assert isinstance(refusal, Refusal)
@@ -129,13 +129,14 @@ def test_key_columns_are_read_beside_half_a_surrogate_pair() -> None:
     raw = rb'{"type": "track", "event": "Cut \ud83d", "userId": "u1", "properties": {"id": 7}}'
     whole = raw.replace(rb"\ud83d", rb"\ufffd")
     taken = [
-        reading("a.ndjson", ("properties.id",)).take_in(FileRow(1, one, 0)) for one in (raw, whole)
+        intake_of("a.ndjson", ("properties.id",)).take_in(FileRow(1, one, 0))
+        for one in (raw, whole)
     ]
     assert isinstance(taken[0], Interaction)
     assert taken[0] == taken[1]
 
 
-def test_an_id_of_its_own_wins() -> None:
+def test_own_id_precedes_a_derived_one() -> None:
     own = {**_ORDER, "messageId": "m1"}
     assert ids([own, own], "a.csv", "event") == ["m1", "m1"]
     assert ids([_FULL], "a.csv", "name") == ["e1"]
@@ -145,7 +146,7 @@ def test_the_column_of_an_identifier_is_named() -> None:
     raw = msgspec.json.encode(
         {"kind": "page", "identifiers": [{"namespace": "email", "value": ""}]}
     )
-    refusal = reading().take_in(FileRow(1, raw, 0, ("identifiers.email",)))
+    refusal = intake_of().take_in(FileRow(1, raw, 0, ("identifiers.email",)))
     assert isinstance(refusal, Refusal)
     assert refusal.field == "identifiers.email"
 

@@ -25,7 +25,7 @@ def _redirect(key: str, record: Any, *_: object) -> Outcome[Any]:
     return Redirect(Emit(topics.IDENTIFIED, key, record))
 
 
-def _moved_and_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
+def _redirect_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
     much = msgspec.structs.replace(record.interaction, properties={"text": "x" * sizes.RECORD})
     return Redirect(Emit(topics.IDENTIFIED, key, msgspec.structs.replace(record, interaction=much)))
 
@@ -34,7 +34,7 @@ def _moved_and_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
     ("step", "counted"),
     [
         (_redirect, "redirected"),
-        (_moved_and_too_large, "too-large"),
+        (_redirect_too_large, "too-large"),
         (lambda *_: DeadLetter("because", "of a test"), "because"),
         (lambda *_: Drop("late"), "late"),
     ],
