@@ -102,7 +102,7 @@ class JourneyShape:
 
 @dataclass(frozen=True, slots=True)
 class ComparedOption:
-    """An option beside what is done now, by the later customers: `gain` is of a time, its interval
+    """Option beside what is done now, by the later customers: `gain` is of a time, its interval
     holds at 95 % for itself alone."""
 
     kind: Kind

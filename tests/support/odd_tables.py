@@ -131,7 +131,7 @@ _ALL: Final = frozenset(TABLES)
 
 @dataclass(frozen=True)
 class OddTable:
-    """A way in which a table is odd. `write` makes the file of a table's rows and returns its name;
+    """Way in which a table is odd. `write` makes the file of a table's rows and returns its name;
     `tables`: those that can be so; `said`: what is said of it, with {file} for its name, by table
     or for all of them; without it there is an answer, which is that of the usual table if `same`.
     `form`: it is the file that is odd, which one reader reads for all commands.

@@ -52,7 +52,7 @@ def usual_records() -> TopicRecords:
 
 @dataclass(frozen=True)
 class OddTopic:
-    """A way in which topics are odd. `write` makes them in a folder of usual records; `said`: what
+    """Way in which topics are odd. `write` makes them in a folder of usual records; `said`: what
     is said of them, by command or by all; without it there is an answer, which is the usual one if
     `same`."""
 

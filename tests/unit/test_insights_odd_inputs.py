@@ -128,7 +128,7 @@ def test_odd_topics_get_an_answer_or_a_reason(
 
 @pytest.fixture(scope="module")
 def topics(tmp_path_factory: pytest.TempPathFactory) -> Callable[[OddTopic | None], Path]:
-    """The folder of odd topics, or of the usual ones."""
+    """Folder of odd topics, or of the usual ones."""
     records = usual_records()
     made: dict[str, Path] = {}
 
