@@ -17,7 +17,7 @@ from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
 from pipeline.config.model import Source
 from pipeline.home.codec import open_codec
-from pipeline.home.pace import Pace, StagesWatch
+from pipeline.home.pace import Pace, pace_beside_stages
 from pipeline.home.records import Records
 from pipeline.model.interaction import Interaction
 from pipeline.row_files.row import FileFormat, RowFile
@@ -130,8 +130,9 @@ def _send(rows: RowFile, reading: RowIntake, settings: Settings, *, at_once: boo
     publisher = FilePublisher(kafka, codec, _PACED_LINGER_MS if is_paced else _LINGER_MS)
     take: Callable[[Interaction], None] = publisher.put
     if is_paced:
-        records, watch = Records(settings, codec), StagesWatch(kafka)
-        take = _pace_puts(publisher, Pace(records, publisher.producer, watch.is_given_up))
+        take = _pace_puts(
+            publisher, pace_beside_stages(Records(settings, codec), publisher.producer)
+        )
     with progress_bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("sending", total=rows.size)
         try:

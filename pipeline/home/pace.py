@@ -191,7 +191,12 @@ class Pace:
         return bool(self._answered) and now_s - probe.sent_at_s > _LOST_S
 
 
-class StagesWatch:
+def pace_beside_stages(records: Records, producer: Producer) -> Pace:
+    """Return the pace of what `producer` writes, which ends where the stages do."""
+    return Pace(records, producer, _StagesWatch(records.settings.kafka()).is_given_up)
+
+
+class _StagesWatch:
     """Watch that gives up waiting where the stages do not run: nobody waits for decisions then."""
 
     def __init__(self, kafka: Mapping[str, Property]) -> None:

@@ -1,8 +1,9 @@
 """Sending of a prepared file to Kafka, piece by piece, resumed after the last acknowledged piece.
 
-After a kill the rows since that piece are sent again with the same ids, and count once. Dead
-letters have no such protection downstream: those that are there already are looked up in their
-topic, from where it ended before the first of them.
+A large file is sent at the pace of the stages where they run, so that decisions for which somebody
+waits come in time beside it. After a kill the rows since the last acknowledged piece are sent again
+with the same ids, and count once. Dead letters have no such protection downstream: those that are
+there already are looked up in their topic, from where it ended before the first of them.
 """
 
 from collections.abc import Iterator
@@ -14,16 +15,24 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters import traces
+from pipeline.adapters.consumer_groups import are_stages_running
 from pipeline.adapters.kafka import WRITER_SETTINGS, Property
 from pipeline.adapters.snapshots import scan
+from pipeline.home.pace import pace_beside_stages
+from pipeline.home.records import Records
 from pipeline.ingest.journal import Journal, SendProgress
 from pipeline.ingest.preparing import Outlet
 from pipeline.ingest.spooled import SpooledRecord, records
 from pipeline.model import topics
 from pipeline.row_files.sending import NotDeliveredError
 
-_SETTINGS: Final[dict[str, Property]] = {"linger.ms": 20, "delivery.report.only.error": True}
+_SETTINGS: Final[dict[str, Property]] = {"delivery.report.only.error": True}
 """Settings without delivery reports, which take as long as sending; a flush tells what arrived."""
+
+_LINGER_MS: Final = 20
+_PACED_LINGER_MS: Final = 1
+_PACED_BYTES: Final = 256 * 1024
+"""Size from which a file is sent at a pace: to measure one takes longer than to send less."""
 
 _PIECE: Final = 20_000
 _POLL_EVERY: Final = 256
@@ -35,27 +44,43 @@ _ASK_S: Final = 10.0
 class Outbox:
     """Sender of one file to Kafka. `content`: the file's name in the journal."""
 
-    def __init__(self, kafka: dict[str, Property], journal: Journal, content: str) -> None:
-        self._kafka = kafka
+    def __init__(self, records: Records, journal: Journal, content: str) -> None:
+        self._records = records
+        self._kafka = records.settings.kafka()
         self._journal = journal
         self._content = content
         self._failed: KafkaError | None = None
         self._put_records = 0
-        self._producer = Producer({**kafka, **WRITER_SETTINGS, **_SETTINGS})
 
     def send(self, outlet: Outlet) -> None:
         """Return once Kafka has everything. Raises NotDeliveredError."""
         known = self._journal.find_progress(self._content)
         if known.sent:
             return
-        position = self._send_rows(outlet.records, known)
-        self._send_letters(outlet.letters, SendProgress(position, known.letters))
+        self._connect(is_paced=self._is_worth_pacing(outlet.records))
+        try:
+            position = self._send_rows(outlet.records, known)
+            self._send_letters(outlet.letters, SendProgress(position, known.letters))
+        finally:
+            if self._pace is not None:
+                self._pace.close()
         self._journal.record(self._content, SendProgress(position, sent=True))
+
+    def _is_worth_pacing(self, path: Path) -> bool:
+        return path.stat().st_size >= _PACED_BYTES and are_stages_running(self._kafka)
+
+    def _connect(self, *, is_paced: bool) -> None:
+        linger_ms = _PACED_LINGER_MS if is_paced else _LINGER_MS
+        settings = {**self._kafka, **WRITER_SETTINGS, **_SETTINGS, "linger.ms": linger_ms}
+        self._producer = Producer(settings)
+        self._pace = pace_beside_stages(self._records, self._producer) if is_paced else None
 
     def _send_rows(self, path: Path, known: SendProgress) -> int:
         position = known.position
         for number, record in enumerate(records(path, position), start=1):
             self._put(topics.INTERACTIONS, record)
+            if self._pace is not None:
+                self._pace.step()
             position = record.end
             if number % _PIECE == 0:
                 self._flush()

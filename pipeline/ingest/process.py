@@ -17,6 +17,7 @@ from pipeline.conditions import duration_ms
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.home.codec import open_codec
+from pipeline.home.records import Records
 from pipeline.ingest.catalog_files import catalog_applier
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.opening import watchers
@@ -41,8 +42,7 @@ def base_of(settings: Settings, progress: Progress) -> Base:
     return Base(
         folder=folder,
         journal=Journal(folder),
-        kafka=settings.kafka(),
-        codec=open_codec(settings),
+        records=Records.of(settings),
         max_bytes=settings.gateway_message_bytes,
         now_ms=now_ms,
         progress=progress,

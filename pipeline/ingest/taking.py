@@ -15,12 +15,11 @@ import msgspec
 from confluent_kafka import KafkaException
 from msgspec import Struct
 
-from pipeline.adapters.avro import Codec
 from pipeline.adapters.config_follower import ConfigurationLogError
-from pipeline.adapters.kafka import Property
 from pipeline.adapters.run_state import read_json, write_json
 from pipeline.config import model
 from pipeline.config.compile import Configuration
+from pipeline.home.records import Records
 from pipeline.ingest import metrics
 from pipeline.ingest.catalog_files import ApplyCatalog, read_catalog, with_catalog
 from pipeline.ingest.helpers import HelperEndedError, count_helpers, judge_here, judge_with_helpers
@@ -93,8 +92,7 @@ class Base:
 
     folder: Path
     journal: Journal
-    kafka: dict[str, Property]
-    codec: Codec
+    records: Records
     max_bytes: int
     now_ms: Callable[[], int]
     progress: Progress
@@ -183,7 +181,7 @@ class Taking:
         too_bad = self._too_bad(prepared)
         if too_bad is not None:
             return self._fail(stamp, too_bad, work, prepared)
-        Outbox(self.base.kafka, self.base.journal, work.content).send(work.outlet)
+        Outbox(self.base.records, self.base.journal, work.content).send(work.outlet)
         return self._put_away(stamp, work, prepared, None)
 
     def _catalog(self) -> model.Catalog | None:
@@ -250,8 +248,8 @@ class Taking:
             self.watch, self._name(stamp), work.digest, base.max_bytes, base.now_ms()
         )
         if work.source.stat().st_size >= _HELPED_BYTES and count_helpers():
-            return judge_with_helpers(rows.rows(), file, self.config, base.codec)
-        return judge_here(rows.rows(), open_judge(file, self.config, base.codec))
+            return judge_with_helpers(rows.rows(), file, self.config, base.records.codec)
+        return judge_here(rows.rows(), open_judge(file, self.config, base.records.codec))
 
     def _format(self) -> FileFormat:
         csv = self.watch.csv

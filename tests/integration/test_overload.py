@@ -16,6 +16,7 @@ from tests.support.stack import Stack, eventually, running_stack, stopped
 
 _CONFIGURATION = Path(__file__).parent / "configuration"
 _ROWS = 1_000
+_ASKED = 20
 _BUDGET_MS = 1_000
 
 
@@ -52,12 +53,7 @@ def test_file_is_sent_no_further_ahead_than_the_stages_take_it(
     stack: Stack, tmp_path: Path
 ) -> None:
     # So a decision asked for meanwhile waits for few of the file's rows.
-    file = tmp_path / "rows.ndjson"
-    rows = (
-        {"type": "track", "event": "Viewed", "messageId": str(uuid4()), "userId": f"bulk-{number}"}
-        for number in range(_ROWS)
-    )
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = _file(tmp_path, _ROWS)
     stack.kairos("status", "--until-idle", "60")
     before = _count_undecided(stack)
     sending = stack.start("send", str(file))
@@ -72,6 +68,38 @@ def test_file_is_sent_no_further_ahead_than_the_stages_take_it(
     assert max(ahead) < _ROWS / 2
     stack.kairos("status", "--until-idle", "60")
     assert _count_undecided(stack) == before
+
+
+@pytest.mark.timeout(300)
+def test_decisions_beside_a_large_file_come_in_time(
+    live: Stack, client: httpx.Client, tmp_path: Path
+) -> None:
+    # Sent at once, its rows would keep who asks waiting until long after it was sent.
+    file = _file(tmp_path, 20 * _ROWS)
+    eventually(lambda: _is_decided(_ask(client)))
+    before = _count_written(live)
+    sending = live.start("send", str(file))
+    try:
+        eventually(lambda: _count_written(live) > before + _ROWS / 10)
+        eventually(lambda: all(_is_decided(_ask(client)) for _ in range(_ASKED)))
+        assert sending.poll() is None
+    finally:
+        sending.kill()
+        sending.wait()
+
+
+def _file(folder: Path, count: int) -> Path:
+    file = folder / "rows.ndjson"
+    rows = (
+        {"type": "track", "event": "Viewed", "messageId": str(uuid4()), "userId": f"bulk-{number}"}
+        for number in range(count)
+    )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def _count_written(stack: Stack) -> int:
+    return record_counts(stack.settings.kafka(), (topics.INTERACTIONS,))[topics.INTERACTIONS]
 
 
 def _count_undecided(stack: Stack) -> int:

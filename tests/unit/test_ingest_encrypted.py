@@ -8,6 +8,7 @@ from pysequoia import Tsk, encrypt
 
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
+from pipeline.home.records import Records
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.places import opened_folder
 from pipeline.ingest.secret_values import pgp_key
@@ -16,6 +17,7 @@ from pipeline.ingest.watcher import Watcher
 from pipeline.row_files.decrypting import PgpKey, decrypt, is_encrypted
 from pipeline.row_files.row import UnreadableError
 from pipeline.row_files.unpacking import ContentLimits, unpack
+from pipeline.settings import Settings
 from tests.support.worlds import plain_rules
 
 _CSV = b"customer,total\n" + b"ana,12.50\n" * 10_000
@@ -109,8 +111,7 @@ def test_watch_takes_encrypted_files_by_its_key(key: Tsk, tmp_path: Path) -> Non
     base = Base(
         folder=tmp_path / "home",
         journal=Journal(tmp_path / "home"),
-        kafka={},
-        codec=Codec(recorded_versions()),
+        records=Records(Settings(home=tmp_path / "home"), Codec(recorded_versions())),
         max_bytes=10_000,
         now_ms=lambda: 1_800_000_000_000,
         progress=lambda *_: None,

@@ -7,10 +7,12 @@ import pytest
 
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
+from pipeline.home.records import Records
 from pipeline.ingest.journal import Journal, SendProgress, Stamp
 from pipeline.ingest.places import DeniedError, PlaceError, fits, opened_folder
 from pipeline.ingest.readiness import FileReadiness
 from pipeline.ingest.taking import Base, remove_leftovers
+from pipeline.settings import Settings
 
 
 def never(_: Stamp) -> float:
@@ -94,8 +96,7 @@ def test_remains_of_a_taken_file_after_a_kill_are_removed_and_nothing_else(tmp_p
     base = Base(
         folder=tmp_path,
         journal=journal,
-        kafka={},
-        codec=Codec(recorded_versions()),
+        records=Records(Settings(home=tmp_path), Codec(recorded_versions())),
         max_bytes=10_000,
         now_ms=lambda: 1,
         progress=lambda *_: None,
