@@ -27,10 +27,10 @@ from pipeline.model.decision import Reply
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import DecideRequest
 
-_LEAST: Final = 8
+_LEAST: Final = 2
 _MOST: Final = 2_000
-_ADDED_S: Final = 0.01
-"""Time that records on their way may add to a round trip, which live ones wait too."""
+_STRETCH: Final = 1.5
+"""How much longer a round trip may take than beside few records; live ones wait as long."""
 _CUT: Final = 0.8
 _GAIN: Final = 1.15
 _LOOKED_AT: Final = 8
@@ -75,7 +75,7 @@ class RoundTripWindow:
         elif now_s - self._measured_at_s > _MEASURED_S:
             self._beside_few_s, self._kept = None, self.size
             self._resize(_LEAST, now_s)
-        elif usual_s > self._beside_few_s + _ADDED_S:
+        elif usual_s > self._beside_few_s * _STRETCH:
             self._resize(int(self.size * _CUT), now_s)
         else:
             self._resize(ceil(self.size * _GAIN), now_s)
