@@ -1,7 +1,6 @@
 """Entry point: one agent, or several, in this process."""
 
 import asyncio
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -13,6 +12,7 @@ from agents.app import App, AppOptions
 from agents.decoded_cache import DecodedCache
 from agents.engine_metrics import EngineCollector
 from agents.rulebook import Rulebook
+from agents.run import exempt_from_collection
 from agents.run import run as run_apps
 from pipeline.adapters.cleaning import Cleaning
 from pipeline.adapters.config_follower import ConfigurationFollower
@@ -34,8 +34,6 @@ OnReady = Callable[[Mapping[str, int]], None]
 
 _LOOK_S = 0.05
 _CONFIGURATION_TIMEOUT_S = 30.0
-_COLLECT_AFTER: Final = (10_000, 20, 20)
-"""Thresholds of garbage collection: records make many objects and no cycles."""
 
 
 def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnReady) -> int:
@@ -108,9 +106,7 @@ def _announce_when_ready(apps: Sequence[App], ports: Mapping[str, int], on_ready
                 await asyncio.sleep(_LOOK_S)
             waiting.discard(app.conf.id)
             if not waiting:
-                gc.collect()
-                gc.freeze()  # inputs would wait for each full collection of what stays
-                gc.set_threshold(*_COLLECT_AFTER)
+                exempt_from_collection()
                 on_ready(ports)
 
     for app in apps:

@@ -6,7 +6,7 @@ from typing import Any
 from arguments import READY, Arguments, parse
 
 from agents.app import App, AppOptions, create_app
-from agents.run import run
+from agents.run import exempt_from_collection, run
 
 
 def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
@@ -39,6 +39,7 @@ def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
         await app.tables.wait_until_recovery_completed()
         waiting.discard(hop)
         if not waiting:
+            exempt_from_collection()  # as workers do
             print(READY, flush=True)
 
     return app
