@@ -30,7 +30,7 @@ from pipeline.model.interaction import DecideRequest
 _LEAST: Final = 2
 _MOST: Final = 2_000
 _STRETCH: Final = 1.5
-"""How much longer a round trip may take than beside few records; live ones wait as long."""
+"""Factor by which round trips may grow over those beside few records; live ones wait as long."""
 _CUT: Final = 0.8
 _GAIN: Final = 1.15
 _LOOKED_AT: Final = 8
