@@ -1,172 +1,240 @@
-"""E-mail and text messages under kills and bad servers: nothing twice, nothing lost.
+"""Every adapter under kills and bad receivers: nothing twice, nothing lost, unknown fates as sent.
 
-Servers that recognise no repeats: what they received twice, nobody can take back.
+What a mail server, a provider or a printer received twice, nobody can take back; receivers that
+recognise repeats get a message until they have said that they have it. What a provider posts back
+counts once, however often it is posted.
 """
 
-import asyncio
-import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
-from aiohttp import web
 
+from pipeline.adapters.broker.ports import find_free_port
+from pipeline.delivery.push.trial import new_key
 from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
-from tests.support.mail_server import CUT, MailServer
-from tests.support.stack import Stack, eventually, running_stack, stopped
+from pipeline.model.stages import Segmented
+from pipeline.stack.control import StackError
+from tests.chaos.bad_servers import PROVIDER_SECRET, BadServers
+from tests.chaos.killing import SEED, kills, silences
+from tests.support.stack import Stack, eventually, running_stack
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
-CUSTOMERS = 120
-KILLS = 6
+CUSTOMERS = 60
 _CONFIGURATION = Path(__file__).parent / "channels"
-_MAIL, _SMS = "adapter-email-0", "adapter-sms-0"
+_ADAPTERS = tuple(f"adapter-{kind}-0" for kind in ("email", "pos", "push", "sms", "webhook"))
+_GATEWAY = "gateway"
+_EVENTS = ("Order", "Ship", "Remind", "Note", "Notify", "Collect")
+_ONCE = ("mail", "sms", "counter")
+"""Channels whose receivers recognise no repeats."""
+
+_KEYED = ("text", "hook", "push")
+_RUN_S = 30.0
+_TOLD_S = 180.0
+
+Outcomes = dict[str, list[Interaction]]
 
 
-class _BadMailServer(MailServer):
-    """Server that refuses for a while, is slow, and cuts connections, also after it has
-    accepted."""
+class _World:
+    """Stack, and the servers around it."""
 
-    def __init__(self, random: Random) -> None:
-        super().__init__()
-        self._random = random
+    def __init__(self, stack: Stack, servers: BadServers) -> None:
+        self.stack = stack
+        self.servers = servers
 
-    async def _answer(self, stage: str, server: Any) -> str:
-        await asyncio.sleep(self._random.random() * 0.02)
-        draw = self._random.random()
-        if draw < 0.05:
-            server.transport.abort()
-            return CUT
-        if draw < 0.15 and stage != "accepted":
-            return "451 4.3.0 later"
-        return "250 2.0.0 ok"
+    def actions(self, channel: str) -> dict[str, Action]:
+        """Return the actions of a channel by their id."""
+        every = self.stack.records.every(topics.actions(channel), Action)
+        return {action.action_id: action for _, action in every}
 
+    def is_complete(self) -> bool:
+        """Return whether every action has an outcome, and every provider's post was taken."""
+        known = {
+            str(one.properties["action_id"])
+            for _, one in self.stack.records.every(topics.INTERACTIONS, Interaction)
+            if one.kind == "outcome"
+        }
+        actions = [set(self.actions(channel)) for channel in (*_ONCE, *_KEYED)]
+        complete = all(len(one) == CUSTOMERS and one <= known for one in actions)
+        return complete and not self.servers.services.owed
 
-class _BadProvider:
-    """Provider over HTTP with the same faults."""
+    def read_counted(self) -> list[Interaction]:
+        """Return what counts: each interaction that went through all stages."""
+        every = self.stack.records.every(topics.SEGMENTED, Segmented)
+        return [one.interaction for _, one in every if one.interaction is not None]
 
-    def __init__(self, random: Random) -> None:
-        self.received: list[str] = []
-        self._random = random
+    def count_received(self) -> dict[str, Counter[str]]:
+        """Return how often each action was received by those who recognise no repeats."""
+        parcels = {
+            action.content["text"].removeprefix("Parcel "): name
+            for name, action in self.actions("counter").items()
+        }
+        return {
+            "mail": Counter(one.action_id for one in self.servers.mail.received),
+            "sms": Counter({name: len(all_) for name, all_ in self.servers.services.plain.items()}),
+            "counter": Counter(parcels[who] for who in self.servers.printer.printed),
+        }
 
-    async def send(self, request: web.Request) -> web.Response:
-        draw = self._random.random()
-        await asyncio.sleep(draw * 0.02)
-        if draw < 0.1:
-            return web.Response(status=503)
-        if draw < 0.15 and request.transport is not None:
-            request.transport.abort()
-            return web.Response()
-        self.received.append((await request.json())["reference"])
-        if draw > 0.95 and request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=500 if draw > 0.9 else 201)
-
-
-class _Servers:
-    """Thread with both servers."""
-
-    def __init__(self) -> None:
-        self.mail = _BadMailServer(Random(1))
-        self.provider = _BadProvider(Random(2))
-        self.ports: dict[str, str] = {}
-        self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._end: asyncio.Event | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-
-    def __enter__(self) -> "_Servers":
-        self._thread.start()
-        assert self._ready.wait(30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._loop is not None
-        assert self._end is not None
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(30)
-
-    async def _serve(self) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        app = web.Application()
-        app.router.add_post("/send", self.provider.send)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with self.mail.listening() as smtp:
-            port = runner.addresses[0][1]
-            self.ports = {"TEST_SMTP_PORT": str(smtp), "TEST_PROVIDER_PORT": str(port)}
-            self._ready.set()
-            await self._end.wait()
-        await runner.cleanup()
+    def repeats(self) -> dict[str, dict[str, list[Any]]]:
+        """Return what those received who recognise repeats, by the action."""
+        services = self.servers.services
+        return {"text": services.keyed, "hook": services.hook, "push": services.push}
 
 
 @pytest.fixture
-def servers() -> Iterator[_Servers]:
-    with _Servers() as servers:
-        yield servers
-
-
-def _send(stack: Stack, customer: int) -> None:
-    who = {
-        "userId": f"c-{customer}",
-        "context": {
-            "traits": {"email": f"c{customer}@example.com", "phone": f"+346001{customer:05d}"}
-        },
-    }
-    batch = [{"type": "track", "event": name, **who} for name in ("Order", "Ship")]
-    with stack.client("test-app-key") as client:
-        assert client.post("/v1/batch", json={"batch": batch}).status_code == 200
+def world(tmp_path: Path) -> Iterator[_World]:
+    port = find_free_port()
+    with BadServers(f"{SEED}/channels", f"http://127.0.0.1:{port}") as servers:
+        variables = {
+            **servers.ports,
+            "KAIROS_GATEWAY_PORT": str(port),
+            "KAIROS_PARTITIONS": "2",
+            "TEST_GATEWAY_PORT": str(port),
+            "TEST_PROVIDER_SECRET": PROVIDER_SECRET,
+            "TEST_VAPID": new_key(),
+        }
+        with running_stack(Stack(tmp_path / "home", _CONFIGURATION, variables)) as stack:
+            yield _World(stack, servers)
 
 
 def test_message_is_received_once_at_most_and_none_is_lost(
-    servers: _Servers, tmp_path: Path
+    world: _World, note: Callable[[str], None]
 ) -> None:
-    stack = Stack(tmp_path / "home", _CONFIGURATION, {**servers.ports, "KAIROS_PARTITIONS": "2"})
-    random = Random(3)
-    with running_stack(stack):
+    random = Random(f"{SEED}/kills")
+    names = (*_ADAPTERS, _GATEWAY)
+    began = time.monotonic()
+    with (
+        kills(world.stack, names, (0.3, 3.0), random) as killed,
+        silences(world.stack, names, Random(f"{SEED}/silences")),
+    ):
         for customer in range(CUSTOMERS):
-            _send(stack, customer)
-            if customer % (CUSTOMERS // KILLS) == CUSTOMERS // KILLS - 1:
-                stack.restart(random.choice([_MAIL, _SMS]))
-        with stopped(stack.process(_MAIL)):
-            time.sleep(1)
-        stack.restart(_MAIL, _SMS)
-        outcomes = eventually(lambda: _all_told(stack), 120)
-        received = {
-            "mail": Counter(one.action_id for one in servers.mail.received),
-            "sms": Counter(servers.provider.received),
-        }
-    for channel, counts in received.items():
-        actions = outcomes[channel]
-        assert len(actions) == CUSTOMERS
-        assert max(counts.values()) == 1, channel
-        assert counts.keys() <= actions.keys()
-        for action, told in actions.items():
-            assert {one.name for one in told} == {"sent"}, (channel, action)
-            unconfirmed = any("unconfirmed" in one.properties for one in told)
-            assert action in counts or unconfirmed, (channel, action, "lost")
-        confirmed = sum("unconfirmed" not in told[0].properties for told in actions.values())
-        print(f"{channel}: {len(counts)} received, {confirmed} confirmed, of {CUSTOMERS}")
-        assert confirmed > CUSTOMERS // 2
+            _send(world, customer)
+            if customer == CUSTOMERS // 2:
+                with world.servers.down():
+                    time.sleep(3)
+        time.sleep(max(0.0, began + _RUN_S - time.monotonic()))
+    eventually(world.is_complete, _TOLD_S)
+    world.stack.wait_until_idle()
+    counted = world.read_counted()
+    outcomes = _by_action(counted)
+    note(f"killed: {dict(killed)}; {world.servers.services.posts} posts of providers")
+    for channel, counts in world.count_received().items():
+        note(_check_once(channel, world.actions(channel), counts, outcomes))
+    for channel, copies in world.repeats().items():
+        note(_check_keyed(channel, world.actions(channel), copies, outcomes))
+    services = world.servers.services
+    for name in (*services.plain, *services.keyed):
+        assert _count(outcomes[name], "delivered") == 1, name
+    _check_replies(counted, services.replied)
+    assert killed.total() >= 8
 
 
-def _all_told(stack: Stack) -> dict[str, dict[str, list[Interaction]]] | None:
-    """Return the outcomes by channel and action, once every action has one."""
-    found: dict[str, dict[str, list[Interaction]]] = {}
-    outcomes: defaultdict[str, list[Interaction]] = defaultdict(list)
-    for _, one in stack.records.every(topics.INTERACTIONS, Interaction):
+def _check_replies(counted: list[Interaction], replied: set[str]) -> None:
+    """Check that each reply changed consent once, however often it was posted."""
+    withdrawn = Counter(
+        (one.identifiers[0].value, name)
+        for one in counted
+        if one.name == "identify"
+        for name in one.properties
+        if name.endswith(".marketing")
+    )
+    assert {phone for phone, _ in withdrawn} == replied
+    assert set(withdrawn.values()) == {1}
+    assert len(replied) == CUSTOMERS // 10
+
+
+def _send(world: _World, customer: int) -> None:
+    """Send the customer's events, again and again until they were taken."""
+    who = f"c{customer}"
+    gone = "gone" if customer % 10 == 0 else "c"
+    services = world.servers.services
+    port = world.servers.ports["TEST_SERVICES_PORT"]
+    subscription = services.browser.subscription(f"http://127.0.0.1:{port}/push/{gone}{customer}")
+    message = {
+        "type": "track",
+        "userId": who,
+        "properties": {"customer": who},
+        "context": {
+            "traits": {
+                "email": f"{gone}{customer}@example.com",
+                "phone": f"+346001{customer:05d}",
+            },
+            "externalIds": [{"type": "push", "id": subscription, "collection": "users"}],
+        },
+    }
+    batch = [{**message, "event": name, "messageId": f"{who}/{name}"} for name in _EVENTS]
+    eventually(lambda: _is_taken(world.stack, batch), _TOLD_S)
+
+
+def _is_taken(stack: Stack, batch: list[dict[str, Any]]) -> bool:
+    try:
+        with stack.client("test-app-key") as client:
+            answer = client.post("/v1/batch", json={"batch": batch})
+    except (httpx.TransportError, StackError):
+        return False
+    assert answer.status_code in (200, 503), answer.text
+    return answer.status_code == 200
+
+
+def _by_action(counted: list[Interaction]) -> Outcomes:
+    found: defaultdict[str, list[Interaction]] = defaultdict(list)
+    for one in counted:
         if one.kind == "outcome":
-            outcomes[str(one.properties["action_id"])].append(one)
-    for channel in ("mail", "sms"):
-        every = stack.records.every(topics.actions(channel), Action)
-        found[channel] = {action.action_id: outcomes[action.action_id] for _, action in every}
-        if len(found[channel]) < CUSTOMERS or not all(found[channel].values()):
-            return None
+            found[str(one.properties["action_id"])].append(one)
     return found
+
+
+def _count(outcomes: list[Interaction], name: str) -> int:
+    return sum(one.name == name for one in outcomes)
+
+
+def _is_unconfirmed(outcomes: list[Interaction]) -> bool:
+    return any("unconfirmed" in one.properties for one in outcomes)
+
+
+def _check_once(
+    channel: str, actions: dict[str, Action], counts: Counter[str], outcomes: Outcomes
+) -> str:
+    """Check a channel whose receivers recognise no repeats; return what became of its messages."""
+    assert len(actions) == CUSTOMERS, channel
+    assert counts.keys() <= actions.keys()
+    assert max(counts.values()) == 1, (channel, "twice", counts.most_common(3))
+    confirmed = 0
+    for name, action in actions.items():
+        told, gone = outcomes[name], (action.address or "").startswith("gone")
+        fate = ("bounce",) if gone else ("sent",)
+        ends = Counter(one.name for one in told if one.name != "delivered")
+        if gone and ends == {"sent": 1}:  # killed within the attempt, or cut off before the refusal
+            assert _is_unconfirmed(told), (channel, name)
+            continue
+        assert ends == Counter(fate), (channel, name, ends)
+        assert gone or name in counts or _is_unconfirmed(told), (channel, name, "lost")
+        confirmed += not _is_unconfirmed(told)
+    assert confirmed > CUSTOMERS // 2, (channel, confirmed)
+    return f"{channel}: {len(counts)} received, {confirmed} confirmed, of {CUSTOMERS}"
+
+
+def _check_keyed(
+    channel: str, actions: dict[str, Action], copies: dict[str, list[Any]], outcomes: Outcomes
+) -> str:
+    """Check a channel whose receivers recognise repeats; return what became of its messages."""
+    assert len(actions) == CUSTOMERS, channel
+    assert copies.keys() <= actions.keys()
+    for name, action in actions.items():
+        told, gone = outcomes[name], "/push/gone" in (action.address or "")
+        ends = Counter(one.name for one in told if one.name != "delivered")
+        assert ends == {("bounce" if gone else "sent"): 1}, (channel, name, ends)
+        assert not _is_unconfirmed(told), (channel, name)
+        assert gone or copies.get(name), (channel, name, "lost")
+        first, *others = copies.get(name) or [None]
+        assert all(one == first for one in others), (channel, name, "altered")
+    total = sum(map(len, copies.values()))
+    return f"{channel}: {len(copies)} received in {total} posts, of {CUSTOMERS}"

@@ -1,0 +1,326 @@
+"""Receivers of every adapter that refuse, are slow, cut connections before and after they have
+taken a message, answer nonsense, and repeat their call-backs.
+
+A mail server, a provider and a printer recognise no repeats; a provider, a webhook's receiver and a
+push service do, and keep everything so that a test may tell.
+"""
+
+import asyncio
+import hmac
+import threading
+from asyncio import StreamReader, StreamWriter
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from random import Random
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from pipeline.delivery.pos.adapter import ASK_STATE, PAPER_END
+from pipeline.delivery.push.trial import LocalBrowser
+from tests.support.mail_server import CUT, MailServer
+
+PROVIDER_SECRET: Final = "a secret of the provider"
+PARCEL: Final = "Parcel "
+"""Beginning of what is printed; the customer follows."""
+
+_NONSENSE: Final = b"\x00\xff nonsense, not HTTP\r\n\r\n"
+_SLOW_S: Final = 1.5
+_RETRY_S: Final = 0.3
+_MOST_REPEATS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Mood:
+    """Fate of one request: `before` and `after` it was taken."""
+
+    slow: bool = False
+    before: str = ""
+    after: str = ""
+
+
+@dataclass
+class Weather:
+    """Moods of one server by a seed; `down`: everything is refused."""
+
+    random: Random
+    down: bool = False
+
+    def draw(self) -> Mood:
+        """Return the mood for the next request."""
+        draw, slow = self.random.random(), self.random.random() < 0.01
+        if self.down or draw < 0.08:
+            return Mood(slow, before="busy")
+        if draw < 0.12:
+            return Mood(slow, before="cut")
+        if draw < 0.14:
+            return Mood(slow, before="nonsense")
+        if draw < 0.18:
+            return Mood(slow, after="cut")
+        if draw < 0.22:
+            return Mood(slow, after="error")
+        if draw < 0.24:
+            return Mood(slow, after="nonsense")
+        return Mood(slow)
+
+    async def wait(self, mood: Mood) -> None:
+        """Take as long as the mood says."""
+        await asyncio.sleep(_SLOW_S if mood.slow else self.random.random() * 0.02)
+
+
+class BadMailServer(MailServer):
+    """Mail server of this weather; addresses that begin with `gone` have no mailbox."""
+
+    def __init__(self, weather: Weather) -> None:
+        super().__init__()
+        self._weather = weather
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd names it so
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if address.startswith("gone"):
+            return "550 5.1.1 nobody is there"
+        return await super().handle_RCPT(server, session, envelope, address, options)
+
+    async def _answer(self, stage: str, server: Any) -> str:
+        mood = self._weather.draw()
+        await self._weather.wait(mood)
+        if stage != "accepted":
+            if mood.before == "busy":
+                return "451 4.3.0 later"
+            if mood.before in ("cut", "nonsense"):
+                server.transport.abort()
+                return CUT
+        elif mood.after:
+            server.transport.abort()
+            return CUT
+        return "250 2.0.0 ok"
+
+
+class BadPrinter:
+    """Receipt printer of this weather; `printed` has what stands on the paper, in pieces too."""
+
+    def __init__(self, weather: Weather) -> None:
+        self.printed: list[str] = []
+        self._weather = weather
+
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Serve one connection."""
+        with suppress(ConnectionError):
+            while await self._serve_one(reader, writer):
+                pass
+        writer.close()
+
+    async def _serve_one(self, reader: StreamReader, writer: StreamWriter) -> bool:
+        try:
+            before = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
+        except asyncio.IncompleteReadError as error:
+            self._print(error.partial)
+            return False
+        mood = self._weather.draw()
+        await self._weather.wait(mood)
+        if not before:
+            if mood.before in ("cut", "nonsense"):
+                return False
+            writer.write(bytes([PAPER_END if mood.before else 0]))
+        else:
+            self._print(before)
+            if mood.after in ("cut", "nonsense"):
+                return False
+            writer.write(bytes([PAPER_END if mood.after else 0]))
+        await writer.drain()
+        return True
+
+    def _print(self, receipt: bytes) -> None:
+        for line in receipt.decode("cp858").splitlines():
+            if PARCEL in line:
+                self.printed.append(line.partition(PARCEL)[2].strip())
+
+
+@dataclass
+class BadServices:
+    """Services by HTTP: `plain` recognises no repeats; `keyed`, `hook` and `push` do. Each has the
+    bodies that it took, by the action. The providers post each status and reply again and again,
+    until it was taken, and then some more; `owed`: how many posts are still to be taken."""
+
+    weather: Weather
+    gateway: str
+    browser: LocalBrowser = field(default_factory=LocalBrowser)
+    plain: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    keyed: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    hook: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    push: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    owed: int = 0
+    posts: int = 0
+    replied: set[str] = field(default_factory=set)
+    client: aiohttp.ClientSession | None = None
+    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def app(self) -> web.Application:
+        """Return the routes of all services."""
+        app = web.Application()
+        app.router.add_post("/plain", self._take_plain)
+        app.router.add_post("/keyed", self._take_keyed)
+        app.router.add_post("/hook", self._take_hook)
+        app.router.add_post("/push/{customer}", self._take_push)
+        return app
+
+    async def _take_plain(self, request: web.Request) -> web.StreamResponse:
+        return await self._take_text(request, "plain", self.plain)
+
+    async def _take_keyed(self, request: web.Request) -> web.StreamResponse:
+        return await self._take_text(request, "keyed", self.keyed)
+
+    async def _take_text(
+        self, request: web.Request, name: str, taken: defaultdict[str, list[Any]]
+    ) -> web.StreamResponse:
+        body = await request.json()
+        mood = self.weather.draw()
+        if (answer := await self._refusal(request, mood)) is not None:
+            return answer
+        first = body["reference"] not in taken
+        taken[body["reference"]].append(body)
+        if first:
+            status = {"status": "delivered"}
+            self._tell(body["callback"], status)
+            if body["to"].endswith("5"):
+                reply = {"text": "stop", "from": body["to"], "id": body["reference"]}
+                self.replied.add(body["to"])
+                self._tell(f"{self.gateway}/v1/providers/{name}", reply)
+        return await self._answer(request, mood, 201)
+
+    async def _take_hook(self, request: web.Request) -> web.StreamResponse:
+        mood = self.weather.draw()
+        body = await request.read()
+        if (answer := await self._refusal(request, mood)) is not None:
+            return answer
+        self.hook[request.headers["Idempotency-Key"]].append(body)
+        return await self._answer(request, mood, 204)
+
+    async def _take_push(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info["customer"].startswith("gone"):
+            return web.Response(status=410)
+        mood = self.weather.draw()
+        body = await request.read()
+        if (answer := await self._refusal(request, mood)) is not None:
+            return answer
+        shown = msgspec.json.decode(self.browser.read(body))
+        self.push[shown["tag"]].append((request.headers["Topic"], shown))
+        return await self._answer(request, mood, 201)
+
+    async def _refusal(self, request: web.Request, mood: Mood) -> web.StreamResponse | None:
+        """Return the answer to a request that is not taken; None: it is."""
+        await self.weather.wait(mood)
+        if mood.before == "busy":
+            status, after = self.weather.random.choice([(503, "0"), (429, "1"), (503, "soon")])
+            return web.Response(status=status, headers={"Retry-After": after})
+        return self._broken(request, mood.before) if mood.before else None
+
+    async def _answer(self, request: web.Request, mood: Mood, status: int) -> web.StreamResponse:
+        if mood.after == "error":
+            return web.Response(status=500)
+        if mood.after:
+            return self._broken(request, mood.after)
+        return web.Response(status=status)
+
+    @staticmethod
+    def _broken(request: web.Request, how: str) -> web.StreamResponse:
+        assert request.transport is not None
+        if how == "nonsense":
+            request.transport.write(_NONSENSE)
+            request.transport.close()
+        else:
+            request.transport.abort()
+        return web.Response()
+
+    def _tell(self, url: str, message: dict[str, str]) -> None:
+        self.owed += 1
+        task = asyncio.ensure_future(self._post(url, msgspec.json.encode(message)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _post(self, url: str, body: bytes) -> None:
+        """Post until it was taken, and then some more."""
+        signature = b64encode(hmac.new(PROVIDER_SECRET.encode(), body, sha256).digest()).decode()
+        headers = {"X-Signature": signature, "Content-Type": "application/json"}
+        left = self.weather.random.randint(1, _MOST_REPEATS)
+        while left:
+            self.posts += 1
+            if await self._is_taken(url, body, headers):
+                left -= 1
+            await asyncio.sleep(self.weather.random.random() * _RETRY_S)
+        self.owed -= 1
+
+    async def _is_taken(self, url: str, body: bytes, headers: dict[str, str]) -> bool:
+        assert self.client is not None
+        try:
+            async with self.client.post(url, data=body, headers=headers) as answer:
+                assert answer.status in (204, 503), (answer.status, await answer.text())
+                return answer.status == 204
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+
+class BadServers:
+    """All of them, in a thread of their own; `ports` are variables for a configuration."""
+
+    def __init__(self, seed: str, gateway: str) -> None:
+        self.weathers = [
+            Weather(Random(f"{seed}/{name}")) for name in ("mail", "printer", "services")
+        ]
+        mail, printer, services = self.weathers
+        self.mail = BadMailServer(mail)
+        self.printer = BadPrinter(printer)
+        self.services = BadServices(services, gateway)
+        self.ports: dict[str, str] = {}
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Event | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def __enter__(self) -> "BadServers":
+        self._thread.start()
+        assert self._ready.wait(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._loop is not None
+        assert self._end is not None
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(30)
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Refuse everything meanwhile."""
+        for weather in self.weathers:
+            weather.down = True
+        try:
+            yield
+        finally:
+            for weather in self.weathers:
+                weather.down = False
+
+    async def _serve(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        runner = web.AppRunner(self.services.app(), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        printer = await asyncio.start_server(self.printer.serve, "127.0.0.1", 0)
+        timeout = aiohttp.ClientTimeout(10)
+        async with aiohttp.ClientSession(timeout=timeout) as client, self.mail.listening() as smtp:
+            self.services.client = client
+            self.ports = {
+                "TEST_SMTP_PORT": str(smtp),
+                "TEST_SERVICES_PORT": str(runner.addresses[0][1]),
+                "TEST_PRINTER_PORT": str(printer.sockets[0].getsockname()[1]),
+            }
+            self._ready.set()
+            await self._end.wait()
+        printer.close()
+        await runner.cleanup()

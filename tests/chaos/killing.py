@@ -1,0 +1,69 @@
+"""Kills at random moments beside a test, by a seed that is printed (`KAIROS_CHAOS_SEED`)."""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from random import Random
+from typing import Final
+
+import psutil
+import pytest
+
+from tests.support.stack import Stack
+
+SEED: Final = int(os.environ.get("KAIROS_CHAOS_SEED", "1"))
+NOTES: Final = pytest.StashKey[list[str]]()
+"""Lines that are printed at the end of a run, whatever came of it."""
+
+_END_S: Final = 150.0
+
+
+@contextmanager
+def kills(
+    stack: Stack, names: Sequence[str], pause_s: tuple[float, float], random: Random
+) -> Iterator[Counter[str]]:
+    """Kill one of the processes after each pause meanwhile, also while it starts; afterwards all of
+    them are there again. Provides how often each was killed."""
+    done: Counter[str] = Counter()
+    ended = threading.Event()
+
+    def kill_on() -> None:
+        while not ended.wait(random.uniform(*pause_s)):
+            name = random.choice(names)
+            with suppress(psutil.NoSuchProcess):
+                stack.process(name).kill()
+                done[name] += 1
+
+    thread = threading.Thread(target=kill_on, daemon=True)
+    thread.start()
+    try:
+        yield done
+    finally:
+        ended.set()
+        thread.join(_END_S)
+        stack.wait_until_ready(*names)
+
+
+@contextmanager
+def silences(stack: Stack, names: Sequence[str], random: Random) -> Iterator[None]:
+    """Let one of the processes stand still for a while, again and again meanwhile."""
+    ended = threading.Event()
+
+    def stop_on() -> None:
+        while not ended.wait(random.uniform(2, 5)):
+            with suppress(psutil.NoSuchProcess):
+                process = stack.process(random.choice(names))
+                process.suspend()
+                time.sleep(random.uniform(0.2, 1.5))
+                process.resume()
+
+    thread = threading.Thread(target=stop_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(_END_S)

@@ -1,0 +1,207 @@
+"""Tills and the desk of calls under kills: a payment counts once, a coupon is redeemed once over
+any number of tills and gateways, a call is one person's, and each result counts once."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from pipeline.adapters.broker.ports import find_free_port
+from pipeline.adapters.run_state import announcements
+from pipeline.delivery.push.trial import new_key
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.interaction import Interaction
+from pipeline.model.stages import Segmented
+from pipeline.stack.control import StackError
+from tests.chaos.killing import SEED, kills
+from tests.support.stack import Stack, eventually, running_stack
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+
+_CONFIGURATION = Path(__file__).parent / "channels"
+_GATEWAY, _SECOND = "gateway", "gateway-second"
+_PAYMENTS, _TILLS = 40, 3
+_CALLS = 2
+_PATIENCE_S = 150.0
+
+
+@dataclass(frozen=True)
+class _Shops:
+    """Stack, whose own gateway is killed, and another gateway, which is slow to answer then."""
+
+    stack: Stack
+    other: str
+
+    def post(self, till: int, path: str, body: object) -> httpx.Response:
+        """Post until there is an answer that is no 503, as tills do: the same again, to any
+        gateway."""
+        tried = [till]
+
+        def once() -> httpx.Response | None:
+            tried[0] += 1
+            try:
+                url = self.other if tried[0] % 2 else self.stack.url
+                with httpx.Client(auth=("test-till-key", ""), timeout=10, trust_env=False) as one:
+                    answer = one.post(url + path, json=body)
+            except (httpx.TransportError, StackError):
+                return None
+            return None if answer.status_code == 503 else answer
+
+        return _wait_for_answer(once)
+
+    def read_counted(self) -> list[Interaction]:
+        """Return what counts: each interaction that went through all stages."""
+        self.stack.wait_until_idle()
+        every = self.stack.records.every(topics.SEGMENTED, Segmented)
+        return [one.interaction for _, one in every if one.interaction is not None]
+
+
+def _wait_for_answer(look: Callable[[], httpx.Response | None]) -> httpx.Response:
+    """Return the first answer: one of an error is false to `eventually`."""
+    give_up_at = time.monotonic() + _PATIENCE_S
+    while (answer := look()) is None:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Shops]:
+    nowhere = str(find_free_port())
+    ports = ("TEST_SMTP_PORT", "TEST_SERVICES_PORT", "TEST_PRINTER_PORT", "TEST_GATEWAY_PORT")
+    variables = {
+        **dict.fromkeys(ports, nowhere),
+        "KAIROS_PARTITIONS": "2",
+        "TEST_PROVIDER_SECRET": "unused",
+        "TEST_VAPID": new_key(),
+    }
+    stack = Stack(tmp_path_factory.mktemp("shops") / "home", _CONFIGURATION, variables)
+    with running_stack(stack):
+        second = stack.start("gateway", "--instance", _SECOND, "--port", "0")
+        try:
+            yield _Shops(stack, eventually(lambda: _url(stack)))
+        finally:
+            second.terminate()
+            second.wait(120)
+
+
+def _url(stack: Stack) -> str | None:
+    known = announcements(stack.home).get(_SECOND)
+    return f"http://127.0.0.1:{known.ports['http']}" if known and known.ports else None
+
+
+def test_payment_counts_once_and_its_coupon_is_redeemed_once(
+    shops: _Shops, note: Callable[[str], None]
+) -> None:
+    with (
+        kills(shops.stack, (_GATEWAY,), (1.0, 4.0), Random(f"{SEED}/tills")) as killed,
+        ThreadPoolExecutor(_TILLS) as tills,
+    ):
+        answers = list(tills.map(lambda number: _pay(shops, number), range(_PAYMENTS)))
+        codes = [one["receipt"]["coupon"] for one in answers if one["receipt"] is not None]
+        sales = [(code, till) for code in codes for till in range(_TILLS)]
+        Random(f"{SEED}/sales").shuffle(sales)
+        first = dict(zip(sales, tills.map(lambda one: _redeem(shops, *one), sales), strict=True))
+        again = dict(zip(sales, tills.map(lambda one: _redeem(shops, *one), sales), strict=True))
+        eventually(lambda: killed.total() >= 4, _PATIENCE_S)
+    note(f"tills: {len(codes)} coupons of {_PAYMENTS} payments; gateway killed {killed.total()} x")
+    assert len(codes) > _PAYMENTS // 2
+    assert len(set(codes)) == len(codes)
+    assert again == first
+    for code in codes:
+        assert sorted(first[code, till] for till in range(_TILLS)) == [200, 409, 409], code
+    counted = shops.read_counted()
+    payments = Counter(one.event_id for one in counted if one.name == "Payment")
+    assert payments == Counter(f"payment-{number}" for number in range(_PAYMENTS))
+    redeemed = Counter(one.properties["coupon"] for one in counted if _goal(one) == "coupon")
+    assert redeemed == Counter(code.replace("-", "") for code in codes)
+    decided = Counter(
+        one.event_id for _, one in shops.stack.records.every(topics.DECISIONS, Decision)
+    )
+    assert max(decided.values()) == 1
+
+
+def _pay(shops: _Shops, number: int) -> Any:
+    payment = {
+        "type": "track",
+        "event": "Payment",
+        "userId": f"c{number}",
+        "messageId": f"payment-{number}",
+    }
+    answer = shops.post(number, "/v1/receipts", {"interaction": payment, "width": 32})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def _redeem(shops: _Shops, code: str, till: int) -> int:
+    body = {"code": code, "redemptionId": f"till-{till}/{code}"}
+    return shops.post(till, "/v1/coupons/redeem", body).status_code
+
+
+def test_call_is_taken_by_one_person_and_its_result_counts_once(
+    shops: _Shops, note: Callable[[str], None]
+) -> None:
+    with kills(shops.stack, (_GATEWAY,), (5.0, 15.0), Random(f"{SEED}/calls")) as killed:
+        for number in range(_CALLS):
+            message = {
+                "event": "Callback Requested",
+                "userId": f"c{number}",
+                "messageId": f"callback-{number}",
+                "context": {"traits": {"phone": f"+3460011{number:04d}"}},
+            }
+            assert shops.post(number, "/v1/track", message).status_code == 200
+        tasks = [one["id"] for one in eventually(lambda: _open_tasks(shops.stack))]
+        pairs = [(task, by) for task in tasks for by in ("ana", "eva")]
+        with ThreadPoolExecutor(2) as desk:
+            took = list(desk.map(lambda pair: _take(shops.stack, *pair), pairs))
+        for task in tasks:
+            _end(shops.stack, task)
+    note(f"desk: {_CALLS} calls, gateway killed {killed.total()} times")
+    assert Counter(took) == {True: _CALLS, False: _CALLS}
+    counted = shops.read_counted()
+    taken = Counter(one.properties["action_id"] for one in counted if one.name == "sent")
+    ended = Counter(one.properties["action_id"] for one in counted if _goal(one) == "call")
+    assert taken == ended == Counter(tasks)
+
+
+def _goal(one: Interaction) -> object:
+    return one.properties["goal"] if one.name == "conversion" else None
+
+
+def _open_tasks(stack: Stack) -> list[dict[str, Any]] | None:
+    tasks: list[dict[str, Any]] = stack.ask("desk", "list")
+    return tasks if len(tasks) == _CALLS else None
+
+
+def _take(stack: Stack, task: str, by: str) -> bool:
+    """Take a task, again and again until somebody has it; return whether it is `by`."""
+
+    def once() -> str | None:
+        done = stack.run("desk", "take", task, "--by", by)
+        return "mine" if done.returncode == 0 else _holder(stack, task)
+
+    return eventually(once, _PATIENCE_S) in ("mine", by)
+
+
+def _holder(stack: Stack, task: str) -> str | None:
+    every = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
+    found = next(one for one in every if one["id"] == task)
+    return found["by"]
+
+
+def _end(stack: Stack, task: str) -> None:
+    def once() -> bool:
+        stack.run("desk", "done", task, "--result", "accepted")
+        every = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
+        return next(one for one in every if one["id"] == task)["state"] == "done"
+
+    eventually(once, _PATIENCE_S)

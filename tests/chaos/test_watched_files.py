@@ -1,0 +1,136 @@
+"""The watcher under kills, over SFTP connections that are cut: each row counts once, each bad row
+is one dead letter, and every file ends in `done/`."""
+
+import gzip
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.interaction import Interaction
+from pipeline.model.stages import Segmented
+from tests.chaos.killing import SEED, kills
+from tests.support.cutting import cutting_proxy
+from tests.support.sshd import SSHD, Server, running_sshd
+from tests.support.stack import Stack, eventually, running_stack
+
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.skipif(SSHD is None, reason="there is no OpenSSH server here"),
+    pytest.mark.timeout(600),
+]
+
+_FILES, _ROWS = 6, 1_500
+_LARGE_ROWS, _WIDE = 12_000, "x" * 400
+"""A file of more than 4 MiB, whose rows helpers judge."""
+
+_BAD_EVERY = 50
+_CONFIGURATION = Path(__file__).parent / "files"
+_TAKEN_S = 300.0
+
+
+@dataclass(frozen=True)
+class _Night:
+    """Stack, and the folder of the SFTP server that it watches."""
+
+    stack: Stack
+    inbox: Path
+
+    def put(self, name: str, text: str) -> None:
+        """Put a file there as senders do: under another name until it is whole."""
+        part = self.inbox / f"{name}.part"
+        part.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+        part.rename(self.inbox / name)
+
+
+def _configuration(folder: Path, server: Server, port: int, inbox: Path) -> Path:
+    shutil.copytree(_CONFIGURATION, folder)
+    text = (folder / "ingest.yaml").read_text()
+    for name, value in (
+        ("PORT", str(port)),
+        ("USER", server.user),
+        ("HOST_KEY", server.host_key),
+        ("PATH", str(inbox)),
+    ):
+        text = text.replace(f": {name}\n", f": {value}\n")
+    (folder / "ingest.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Iterator[_Night]:
+    inbox, random = tmp_path / "inbox", Random(f"{SEED}/cuts")
+    inbox.mkdir()
+
+    def most_bytes() -> int | None:
+        """Cut most connections: at the greeting, within a listing, within a file."""
+        return None if random.random() < 0.4 else random.choice((300, 4_000, 40_000, 2_000_000))
+
+    with (
+        running_sshd(tmp_path / "ssh") as server,
+        cutting_proxy(server.port, most_bytes) as port,
+    ):
+        variables = {"KAIROS_PARTITIONS": "2", "SFTP_KEY": str(server.private_key)}
+        configuration = _configuration(tmp_path / "configuration", server, port, inbox)
+        with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:
+            yield _Night(stack, inbox)
+
+
+def _rows(file: int, count: int, note: str) -> str:
+    """Return a file in which every so manyth row names nobody."""
+    lines = ["customer,number,note"]
+    for number in range(count):
+        who = "" if number % _BAD_EVERY == 0 else f"c-{number % 300}"
+        lines.append(f"{who},{file}/{number},{note}")
+    return "\n".join(lines) + "\n"
+
+
+def test_row_counts_once_whatever_is_killed_and_cut(
+    night: _Night, note: Callable[[str], None]
+) -> None:
+    random = Random(f"{SEED}/files")
+    sent = [(f"night-{one}.csv{'.gz' if one % 2 else ''}", _ROWS, "") for one in range(_FILES)]
+    sent.append(("large.csv", _LARGE_ROWS, _WIDE))
+    with kills(night.stack, ("ingest",), (1.0, 4.0), random) as killed:
+        for one, (name, rows, wide) in enumerate(sent):
+            night.put(name, _rows(one, rows, wide))
+            time.sleep(random.uniform(0.5, 2.0))
+        night.put("night-0-again.csv", _rows(0, _ROWS, ""))
+        eventually(lambda: killed.total() >= 6, _TAKEN_S)
+    names = {name for name, *_ in sent} | {"night-0-again.csv"}
+    done = night.inbox / "done"
+    eventually(lambda: all((done / name).exists() for name in names), _TAKEN_S)
+    eventually(lambda: not list((night.stack.home / "state/ingest/files").glob("*")), _TAKEN_S)
+    night.stack.wait_until_idle()
+    counted = Counter(
+        str(one.interaction.properties["number"])
+        for _, one in night.stack.records.every(topics.SEGMENTED, Segmented)
+        if one.interaction is not None and one.interaction.name == "Order Placed"
+    )
+    expected = {
+        f"{file}/{number}"
+        for file, (_, rows, _) in enumerate(sent)
+        for number in range(rows)
+        if number % _BAD_EVERY
+    }
+    written = sum(1 for _ in night.stack.records.every(topics.INTERACTIONS, Interaction))
+    note(f"files: killed {killed.total()} times; {len(counted):,} rows of {written:,} records")
+    assert counted.keys() == expected
+    assert max(counted.values()) == 1
+    letters = Counter(
+        (one.headers["file"], one.headers["line"])
+        for _, one in night.stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+    )
+    bad = sum(-(-rows // _BAD_EVERY) for _, rows, _ in sent)
+    assert set(letters.values()) == {1}
+    assert len(letters) == bad
+    assert not (night.inbox / "failed").exists()
+    left = {one.name for one in night.inbox.iterdir()}
+    assert left == {"done"}, left

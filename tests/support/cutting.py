@@ -1,0 +1,48 @@
+"""A proxy on the loopback that cuts connections."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+
+_PIECE = 16_384
+
+
+@contextmanager
+def cutting_proxy(port: int, most_bytes: Callable[[], int | None]) -> Iterator[int]:
+    """Provide a port that leads to `port`: each connection is cut once as many bytes came back as
+    `most_bytes` says for it; None: never."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=_accept, args=(listener, port, most_bytes), daemon=True).start()
+        yield listener.getsockname()[1]
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def _accept(listener: socket.socket, port: int, most_bytes: Callable[[], int | None]) -> None:
+    while True:
+        try:
+            near, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=_serve, args=(near, port, most_bytes()), daemon=True).start()
+
+
+def _serve(near: socket.socket, port: int, most_bytes: int | None) -> None:
+    with near, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as far:
+        forward = threading.Thread(target=_pump, args=(near, far, None), daemon=True)
+        forward.start()
+        _pump(far, near, most_bytes)
+        for one in (near, far):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+def _pump(source: socket.socket, target: socket.socket, most_bytes: int | None) -> None:
+    done = 0
+    with suppress(OSError):
+        while piece := source.recv(_PIECE):
+            target.sendall(piece)
+            done += len(piece)
+            if most_bytes is not None and done > most_bytes:
+                return
