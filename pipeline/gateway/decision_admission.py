@@ -84,7 +84,7 @@ class DelayGate:
         return True
 
     def was_closed(self, now_s: float, within_s: float) -> bool:
-        """Return whether the partition was closed `within_s` of now."""
+        """Return whether the gate was closed `within_s` of now."""
         return now_s - self._closed_at < within_s
 
 
@@ -151,8 +151,8 @@ class DecisionAdmission:
     def judge(self, key: str, budget_s: float) -> AdmissionVerdict:
         """Return whether a decision on the key of an interaction may be asked for now.
 
-        While a partition was behind lately, no more are in flight than come back in time: the age
-        of the oldest alone tells of too many only when they are in.
+        After a delay of a partition, only as many are in flight as come back in time, since the
+        age of the oldest shows an overload only once it is queued.
         """
         queue, now_s = self._queue_of(key), self._clock()
         target_s = max(self._target_s, budget_s)
