@@ -250,7 +250,7 @@ class CatalogItems(Protocol):
 
     @property
     def shortlist(self) -> int:
-        """How many of them a decision records, at least."""
+        """Fewest of the items that a decision records."""
 
     def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
         """Return the items for a customer now, and how many each rule fells."""

@@ -191,7 +191,7 @@ class _Learner:
 
 
 def _consumer(settings: Settings, group: str, ledger: EvidenceLedger) -> tuple[Consumer, int]:
-    """Return a consumer of all partitions, each from where the ledger is, and their number."""
+    """Return a consumer of all partitions from the ledger's offsets on, and their number."""
     consumer = Consumer(
         {
             **settings.kafka(),

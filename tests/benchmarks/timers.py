@@ -86,7 +86,7 @@ class _Round:
     """Round of customers and the records about them, from `begin_s` (monotonic) on."""
 
     def __init__(self, rig: Rig, people: int, seconds: float) -> None:
-        self._ears = _Ears(rig, open_codec(rig.settings))
+        self._arrivals = _ArrivalReader(rig, open_codec(rig.settings))
         run = uuid.uuid4().hex[:12]
         self.begin_s = time.monotonic() + _LEAD_S
         self._people = [
@@ -115,7 +115,9 @@ class _Round:
     def _wait_for_records(self) -> Mapping[tuple[str, str], float]:
         profiles = [one.profile for one in self._people]
         until_s = self._people[-1].due_s + _PATIENCE_S
-        return self._ears.wait_for([(one, what) for one in profiles for what in _WHATS], until_s)
+        return self._arrivals.wait_for(
+            [(one, what) for one in profiles for what in _WHATS], until_s
+        )
 
 
 _WHATS: Final = ("entered", "exited", "mailed")
@@ -148,7 +150,7 @@ def _send(rig: Rig, people: Sequence[_Person]) -> None:
 
 
 @dataclass
-class _Ears:
+class _ArrivalReader:
     """Reader that notes arrivals only; records are matched afterwards."""
 
     rig: Rig

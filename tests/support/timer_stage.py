@@ -116,7 +116,7 @@ class TimerStage:
         return bool(self.unprocessed) and _is_timer(self.log[self._next])
 
     def process(self, count: int) -> None:
-        """Process the next inputs, as far as there are so many."""
+        """Process the next `count` inputs, or all where there are fewer."""
         for _ in range(min(count, self.unprocessed)):
             one = self.log[self._next]
             offset, self._next = self._next, self._next + 1

@@ -28,7 +28,7 @@ class _Pipeline:
         self.admission = DecisionAdmission(1, _BUDGET_S, lambda: self.now_s)
 
     def run(self, arrivals_per_s: float, seconds: float) -> None:
-        """Ask so often for so long, one after the other."""
+        """Ask at this rate for `seconds`, one request after the other."""
         end_s = self.now_s + seconds
         while self.now_s < end_s:
             self.now_s += 1 / arrivals_per_s
@@ -70,7 +70,7 @@ def test_all_are_admitted_below_capacity() -> None:
 
 
 def test_overload_is_refused_and_admitted_decisions_come_in_time() -> None:
-    # Of three times what the pipeline makes, it goes on making nearly all that it can.
+    # At three times its capacity the pipeline still decides at nearly its full rate.
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=900, seconds=20)
     assert pipeline.in_time > 0.9 * 300 * 20

@@ -182,5 +182,5 @@ except send.typer.Exit as end:
     assert "Send the same file again" in told
 
 
-def test_an_identifier_is_shown_as_it_can_be_told_apart() -> None:
+def test_similar_identifiers_are_shown_distinguishably() -> None:
     assert plain(Identifier("cookie", "a\u202eb").key) == "cookie:a\\u202eb"
