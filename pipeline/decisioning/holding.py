@@ -1,26 +1,34 @@
 """Actions held until their address's own row confirms that it is the customer's.
 
 What an interaction shows may be another person's by the address's own row, which hears of it a
-moment later. So an action to such an address is decided, and counts under the caps, but is not
-sent before that row has joined the profile; when it does not, the action is withdrawn.
+moment later. So an action to such an address is decided, and counts under the caps and budgets, but
+is not sent before that row has joined the profile; when it does not, the action is withdrawn. What
+it reserved is free again then, and at its deadline if nothing is heard by then.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from msgspec.structs import replace
 
+from pipeline.config.compiled import CompiledCandidate
 from pipeline.decisioning.eligibility import Moment
 from pipeline.decisioning.state import AwaitingAction, ContactState, History
 from pipeline.model.belongings import Belonging
-from pipeline.model.decision import Action
+from pipeline.model.decision import Action, Contact, Spend
 from pipeline.model.shards import Shards
+from pipeline.model.time import MINUTE_MS
+
+_REPORTED_MS: Final = 5 * MINUTE_MS
+"""Time after its deadline by which it is told whether a message was sent."""
 
 
-def hold(action: Action, namespace: str | None, moment: Moment) -> AwaitingAction | None:
+def hold(action: Action, candidate: CompiledCandidate, moment: Moment) -> AwaitingAction | None:
     """Return the action to hold until its address is confirmed; None: send it now.
 
     Answers to a request never wait.
     """
+    namespace, confirm_ms = candidate.address, candidate.confirm_ms
     if namespace is None or action.placement is not None:
         return None
     identifier = f"{namespace}:{action.address}"
@@ -28,7 +36,44 @@ def hold(action: Action, namespace: str | None, moment: Moment) -> AwaitingActio
     belonging = moment.belongings.get(identifier)
     if shown_at is None or (belonging is not None and belonging.here):
         return None
-    return AwaitingAction(identifier, shown_at, action)
+    until = None if confirm_ms is None else action.created_at + confirm_ms
+    return AwaitingAction(identifier, shown_at, action, until)
+
+
+def bound_contacts(
+    contacts: Iterable[Contact], waiting: Iterable[AwaitingAction]
+) -> tuple[Contact, ...]:
+    """Return the contacts, of which those that wait count up to their deadlines only."""
+    deadlines = _deadlines(waiting)
+    if not deadlines:
+        return tuple(contacts)
+    return tuple(
+        replace(one, until=_earlier(one.until, deadlines[one.action_id]))
+        if one.action_id in deadlines
+        else one
+        for one in contacts
+    )
+
+
+def bound_spends(spends: Iterable[Spend], waiting: Iterable[AwaitingAction]) -> tuple[Spend, ...]:
+    """Return what is spent; what waits gives it back after its deadline, unless told of it."""
+    deadlines = _deadlines(waiting)
+    if not deadlines:
+        return tuple(spends)
+    return tuple(
+        replace(one, until=_earlier(one.until, deadlines[one.action_id] + _REPORTED_MS))
+        if one.action_id in deadlines
+        else one
+        for one in spends
+    )
+
+
+def _deadlines(waiting: Iterable[AwaitingAction]) -> dict[str, int]:
+    return {one.action.action_id: one.action.deadline_at for one in waiting}
+
+
+def _earlier(until: int | None, deadline_at: int) -> int:
+    return deadline_at if until is None else min(until, deadline_at)
 
 
 def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Action, ...]]:
@@ -36,28 +81,37 @@ def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Actio
 
     Those whose address is another's, or that are too late, are withdrawn.
     """
-    sent = tuple(
-        one.action
+    confirmed = tuple(
+        one
         for part in state.shards.here.values()
         for one in part.awaiting
         if one.action.deadline_at > now_ms and _is_here(state.belongings.get(one.identifier))
     )
-    ids = {one.action_id for one in sent}
+    untils = {one.action.action_id: one.until for one in confirmed}
     state = withdraw(
         state,
         lambda one: (
-            one.action.action_id not in ids
+            one.action.action_id not in untils
             and (one.action.deadline_at <= now_ms or _is_void(one, state.belongings))
         ),
     )
-    here = {
-        name: replace(
-            part,
-            awaiting=tuple(one for one in part.awaiting if one.action.action_id not in ids),
-        )
-        for name, part in state.shards.here.items()
-    }
+    here = {name: _send_actions(part, untils) for name, part in state.shards.here.items()}
+    sent = tuple(one.action for one in confirmed)
     return replace(state, shards=Shards(here, state.shards.away)), sent
+
+
+def _send_actions(part: History, untils: Mapping[str, int | None]) -> History:
+    """Return the history without the actions that are sent, which count from now on as usual."""
+    if not any(one.action.action_id in untils for one in part.awaiting):
+        return part
+    return replace(
+        part,
+        contacts=tuple(
+            replace(one, until=untils[one.action_id]) if one.action_id in untils else one
+            for one in part.contacts
+        ),
+        awaiting=tuple(one for one in part.awaiting if one.action.action_id not in untils),
+    )
 
 
 def deny(state: ContactState, identifier: str | None, until_ms: int | None) -> ContactState:

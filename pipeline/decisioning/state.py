@@ -10,11 +10,15 @@ from pipeline.model.stages import Segmented
 
 class AwaitingAction(Struct, frozen=True):
     """Action that is not sent before its address, `identifier`, which an interaction showed at
-    `shown_at` (ms), is confirmed to be the customer's."""
+    `shown_at` (ms), is confirmed to be the customer's.
+
+    `until` (ms): as in its contact once it is sent; before that, it counts up to its deadline.
+    """
 
     identifier: str
     shown_at: int
     action: Action
+    until: int | None = None
 
 
 class Deferral(Struct, frozen=True):

@@ -185,10 +185,10 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
             ),
         )
     if rules.wallet is not None:
-        decision = replace(decision, budgets=arbitrated.read, spends=tuple(made.spends))
-    new = replace(
-        new, contacts=(*made.contacts, *followed), holdouts=arbitrated.drawn, awaiting=waiting
-    )
+        spends = holding.bound_spends(made.spends, waiting)
+        decision = replace(decision, budgets=arbitrated.read, spends=spends)
+    contacts = (*holding.bound_contacts(made.contacts, waiting), *followed)
+    new = replace(new, contacts=contacts, holdouts=arbitrated.drawn, awaiting=waiting)
     if deferred:
         state = deferral.drop_campaigns(state, deferred)
         new = replace(new, deferred=_deferrals(case, state, deferred))
@@ -267,7 +267,7 @@ def _divide(
     waiting: list[AwaitingAction] = []
     for win in made.wins:
         action = _action(win, moment, made.decision_id, rules)
-        waits = holding.hold(action, win.candidate.address, moment)
+        waits = holding.hold(action, win.candidate, moment)
         if waits is None:
             actions.append(action)
         else:

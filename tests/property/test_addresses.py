@@ -1,22 +1,28 @@
 """Nothing is ever sent to an address that is another person's, and no address is lost."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace as with_fields
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.flow import Flow
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
-from pipeline.model.decision import Action
+from pipeline.model.budget import TOKENS, Purse
+from pipeline.model.decision import Action, Contact, Decision
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
+from pipeline.rules import Rules
 from tests.support.cases import cases
 from tests.support.identity_streams import Record
 from tests.support.interleaving import InterleavedFlow
 from tests.support.offers import offering_rules
 from tests.support.persons import at, mailing_rules, order, persons, roots, streams
+from tests.support.worlds import rules
 
 _ADDRESSES = {"email": "email", "sms": "phone"}
 """The namespace of each channel's addresses."""
@@ -108,8 +114,8 @@ class _SlowEmail(InterleavedFlow):
     """Flow that holds back records for the row of one address, as while its partition's worker is
     down."""
 
-    def __init__(self, address: str) -> None:
-        super().__init__(offering_rules(), 1, lambda _: 0)
+    def __init__(self, address: str, usual: Rules | None = None) -> None:
+        super().__init__(usual or offering_rules(), 1, lambda _: 0)
         self._address: str | None = address
         self._held: list[Emit] = []
 
@@ -137,6 +143,46 @@ def test_a_message_on_silence_waits_for_an_address_that_was_shown_before() -> No
     assert [(one.offer, one.address) for one in sent if isinstance(one, Action)] == [
         ("question", "x@example.com")
     ]
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_message_that_waits_for_its_address_counts_until_its_deadline(confirmed: bool) -> None:
+    flow = _SlowEmail("email:x@example.com", _one_question())
+    flow.put(_interaction("Ask", 1_000, "customer_id:A", "email:x@example.com"))
+    flow.drain()
+    flow.put(_interaction("Home", 70_000, "customer_id:A"))
+    flow.drain()
+    if confirmed:
+        flow.give_way()
+    [contact] = _contacts(flow)
+    deadline = contact.waits_until
+    assert deadline is not None
+    assert contact.until == (None if confirmed else deadline)
+    assert contact.counts(deadline - 1)
+    assert contact.counts(deadline) is confirmed
+    [spend] = [
+        x for one in flow.written if isinstance(one.value, Decision) for x in one.value.spends
+    ]
+    assert spend.until is not None
+    assert spend.until > deadline
+
+
+def _contacts(flow: InterleavedFlow) -> list[Contact]:
+    """Return the contacts of all customers."""
+    rows = flow.rows["decisioning"].values()
+    return [one for row in rows for part in row.shards.here.values() for one in part.contacts]
+
+
+def _one_question() -> Rules:
+    """Return the usual offers, where the campaign of the question has a budget to spend."""
+    usual = offering_rules()
+    campaigns = tuple(
+        replace(one, budget=10.0) if one.campaign == "ask" else one
+        for one in usual.config.bundle.campaigns
+    )
+    made = rules(replace(usual.config.bundle, campaigns=campaigns))
+    purse = Purse("campaign", 0, None, 1, 10 * TOKENS)
+    return with_fields(made, wallet={"ask": purse})
 
 
 def _interaction(name: str, at_ms: int, *who: str) -> Interaction:

@@ -41,15 +41,34 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
     if again is not None:
         record = deferral.as_deferred(record)
         record = replace(record, profile=again.profile, segments=again.segments)
-    state = ContactState(Shards({"read": history}), _of_others(decision, record))
-    if again is None:
+    others = _of_others(decision, record)
+    made = _decide(decision, record, ContactState(Shards({"read": history}), others), rules)
+    confirmed = _shown_belongings(record)
+    if made == decision or not confirmed:
+        return made
+    # Whether an address was confirmed by then, so that nothing waited for it, is not recorded.
+    state = ContactState(Shards({"read": history}), {**confirmed, **others})
+    otherwise = _decide(decision, record, state, rules)
+    return otherwise if otherwise == decision else made
+
+
+def _decide(
+    decision: Decision, record: Segmented, state: ContactState, rules: Rules
+) -> Decision | None:
+    if decision.again is None:
         outcome = step(decision.profile_id, record, state, rules)
     else:
-        outcome = decide_again(_due(decision, again, record), state, rules)
+        outcome = decide_again(_due(decision, decision.again, record), state, rules)
     if not isinstance(outcome, Ok):
         return None
     made = (emit.value for emit in outcome.emits)
     return next((one for one in made if isinstance(one, Decision)), None)
+
+
+def _shown_belongings(record: Segmented) -> dict[str, Belonging]:
+    """Return the identifiers that were shown as the customer's own."""
+    shown = record.profile.shown if record.profile is not None else {}
+    return {name: Belonging(0, here=True, as_of=0) for name in shown}
 
 
 def _due(decision: Decision, again: Again, record: Segmented) -> DueDeferral:
