@@ -17,6 +17,9 @@ ALL_TESTS := --numprocesses 3 --dist loadgroup --no-loadscope-reorder tests
 BANK := env KAIROS_HOME=$(or $(KAIROS_HOME),.kairos)-bank KAIROS_BROKER_PORT=0 KAIROS_GATEWAY_PORT=0 $(BIN)/kairos
 PEERS := floor,faust,quix,trivial,demo,large
 
+# Where bytecode is not kept, each of a stack's processes compiles all modules anew as it starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup dev demo test unit thorough check format chaos bench lock clean
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
