@@ -10,9 +10,10 @@ LOCK_UV := deploy/requirements-uv.lock
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --no-deps
 COMPILE := $(UV) pip compile --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock" --quiet
-# One process more than cores, since tests with a broker wait for half of their time; they are mixed
-# with the others by tests/conftest.py.
-ALL_TESTS := --numprocesses 3 --dist loadgroup --no-loadscope-reorder tests
+# These need no broker, hence run on all cores at once.
+PYTHON_ONLY := --numprocesses logical --dist worksteal tests/unit tests/property
+# These wait for most of their time; a file's tests share what they start.
+WITH_BROKER := --numprocesses 2 --dist loadfile tests --ignore tests/unit --ignore tests/property
 # A stack of its own beside the demo's, on any free ports.
 BANK := env KAIROS_HOME=$(or $(KAIROS_HOME),.kairos)-bank KAIROS_BROKER_PORT=0 KAIROS_GATEWAY_PORT=0 $(BIN)/kairos
 PEERS := floor,faust,quix,trivial,demo,large
@@ -49,10 +50,12 @@ demo: setup ## the whole stack on demonstration data, then a minute of a bank th
 	status=$$?; $(BANK) down; exit $$status
 
 test: dev ## every test but the long ones of `make chaos`
-	$(BIN)/pytest -m "not chaos" $(ALL_TESTS)
+	status=0; $(BIN)/pytest -m "not chaos" $(PYTHON_ONLY) || status=1; \
+	$(BIN)/pytest -m "not chaos" $(WITH_BROKER) || status=1; \
+	exit $$status
 
 unit: dev ## the tests that need nothing but Python
-	$(BIN)/pytest -m "not chaos" --numprocesses logical --dist worksteal tests/unit tests/property
+	$(BIN)/pytest -m "not chaos" $(PYTHON_ONLY)
 
 thorough: dev ## every law on as many cases as it has: 2,000, or its own number; ten minutes
 	$(BIN)/pytest tests/property --hypothesis-profile=thorough
