@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -174,8 +174,10 @@ def test_the_pump_waits_for_a_congested_producer(
     )
     app = create_app("hop0", options, stream_buffer_maxsize=64)
     app.transport_options = replace(app.transport_options, **narrow)
-    producer: Any = app.producer
-    depths = asyncio.run(_forwarding(app, source, target, _MANY, lambda _: producer.queue_depth()))
+    depths = asyncio.run(
+        # The producer is made in the loop, hence not before.
+        _forwarding(app, source, target, _MANY, lambda _: cast(Any, app.producer).queue_depth())
+    )
     assert max(depths) <= 100 + 2 * 64
 
 

@@ -34,7 +34,7 @@ def validate(folder: Path, *options: str) -> Result:
 def test_a_valid_folder_exits_with_0(folder: Path) -> None:
     done = validate(folder)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "is valid: " in done.stdout
+    assert "is valid: " in " ".join(done.stdout.split())  # lines are broken at any width
 
 
 @pytest.mark.parametrize(
