@@ -117,6 +117,12 @@ class EvidenceLedger:
         self._write(state, rows, changed, spending)
         return count
 
+    def restored_up_to(self) -> list[dict[str, int]]:
+        """Return the offsets, by partition, up to which evidence and accounts were complete when
+        they were published that the ledger was made anew from; the earliest first."""
+        every = [self.state.counted, *(one.counted for one in self.accounts.values())]
+        return sorted((one for one in every if one), key=lambda one: sum(one.values()))
+
     def put_accounts(self, changed: Mapping[str, Account]) -> None:
         """Write accounts."""
         spending = Count(self.accounts, self._find_spent, 0, changed=dict(changed))

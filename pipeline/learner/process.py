@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -65,6 +65,7 @@ def run(settings: Settings, name: str, group: str) -> None:
         ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
         consumer, partitions = _consumer(settings, group, ledger)
         learner = _Learner(settings, codec, ledger, configurations, partitions)
+        learner.catch_up(consumer, stopped)
         learner.lease_first(consumer, stopped)
         announce(settings.home, name, "ready", ports)
         learner.learn(consumer, stopped)
@@ -96,6 +97,7 @@ class _Learner:
         if ledger.is_new:
             newest = newest_budgets(settings.kafka(), codec)
             ledger.put_accounts({name: account_of(one) for name, one in newest.items()})
+        self._partitions = partitions
         self._treasury = Treasury(ledger, self._writer, partitions)
         self._changed = False
         self._published_s = 0.0
@@ -115,6 +117,34 @@ class _Learner:
                 self._expired_s = now_s
         consumer.close()
         self._writer.close()
+
+    def catch_up(self, consumer: Consumer, stopped: threading.Event) -> None:
+        """Read again what a ledger that was made anew contains already, before anything else.
+
+        Feedback on an action may be in several partitions: what is counted must be known, in all of
+        them, before what is not.
+        """
+        for offsets in self._ledger.restored_up_to():
+            ends = self._unread(consumer, offsets)
+            consumer.assign(_places(self._ledger, ends))
+            while ends and not stopped.is_set():
+                messages = consumer.consume(_BATCH, _POLL_S)
+                self._fold(consumer, [one for one in messages if _is_before(one, ends)])
+                ends = self._unread(consumer, offsets)
+        consumer.assign(_places(self._ledger, range(self._partitions)))
+
+    def _unread(self, consumer: Consumer, offsets: Mapping[str, int]) -> dict[int, int]:
+        """Return the partitions of which something before `offsets` is unread, with the offset
+        after that."""
+        unread = {}
+        for name, end in offsets.items():
+            partition, begin = int(name), self._ledger.state.offsets.get(name, 0)
+            if begin < end:
+                place = TopicPartition(topics.DECISIONS, partition)
+                low, high = consumer.get_watermark_offsets(place, _METADATA_S)
+                if max(begin, low) < min(end, high):
+                    unread[partition] = min(end, high)
+        return unread
 
     def lease_first(self, consumer: Consumer, stopped: threading.Event) -> None:
         """Lease budgets, and wait until workers know of it, though not for long: without a lease
@@ -201,15 +231,23 @@ def _consumer(settings: Settings, group: str, ledger: EvidenceLedger) -> tuple[C
             "auto.offset.reset": "earliest",
         }
     )
-    known = ledger.state.offsets
     partitions = consumer.list_topics(topics.DECISIONS, _METADATA_S).topics[topics.DECISIONS]
-    consumer.assign(
-        [
-            TopicPartition(topics.DECISIONS, one, known.get(str(one), 0))
-            for one in partitions.partitions
-        ]
-    )
+    consumer.assign(_places(ledger, partitions.partitions))
     return consumer, len(partitions.partitions)
+
+
+def _places(ledger: EvidenceLedger, partitions: Iterable[int]) -> list[TopicPartition]:
+    """Return where the ledger goes on reading."""
+    known = ledger.state.offsets
+    return [TopicPartition(topics.DECISIONS, one, known.get(str(one), 0)) for one in partitions]
+
+
+def _is_before(message: Message, ends: Mapping[int, int]) -> bool:
+    """Return whether a message is an error, or a record before the end of its partition."""
+    if message.error() is not None:
+        return True
+    (_, partition), offset = source_partition(message), offset_of(message)
+    return offset < ends.get(partition, 0)
 
 
 def _is_record(message: Message) -> bool:

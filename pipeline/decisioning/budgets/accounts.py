@@ -203,7 +203,7 @@ class Count(Struct):
         status, until = known.status, spend.until
         if counted and account is not None and until is not None and until <= account.counted_at:
             status = "released"  # it was given back before the account was opened again
-        elif until is not None and until <= self.now_ms:
+        elif not counted and until is not None and until <= self.now_ms:
             until = self.now_ms + until - at  # a log's own time, or heard of late
         forget_at = max(at, self.now_ms) + _REMEMBERED_MS
         parts = (*known.parts, part)
