@@ -63,7 +63,7 @@ def run(settings: Settings, name: str, group: str) -> None:
     ledger = EvidenceLedger(folder / "evidence")
     try:
         ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
-        consumer, partitions = _consumer(settings, group, ledger)
+        consumer, partitions = _consumer(settings, group)
         learner = _Learner(settings, codec, ledger, configurations, partitions)
         learner.catch_up(consumer, stopped)
         learner.lease_first(consumer, stopped)
@@ -119,7 +119,8 @@ class _Learner:
         self._writer.close()
 
     def catch_up(self, consumer: Consumer, stopped: threading.Event) -> None:
-        """Read again what a ledger that was made anew contains already, before anything else.
+        """Read again what a ledger that was made anew contains already, before anything else; have
+        the consumer read all partitions from there on.
 
         Feedback on an action may be in several partitions: what is counted must be known, in all of
         them, before what is not.
@@ -220,8 +221,8 @@ class _Learner:
         return config.learning.half_life_ms
 
 
-def _consumer(settings: Settings, group: str, ledger: EvidenceLedger) -> tuple[Consumer, int]:
-    """Return a consumer of all partitions from the ledger's offsets on, and their number."""
+def _consumer(settings: Settings, group: str) -> tuple[Consumer, int]:
+    """Return a consumer that reads no partition yet, and the number of partitions."""
     consumer = Consumer(
         {
             **settings.kafka(),
@@ -232,7 +233,6 @@ def _consumer(settings: Settings, group: str, ledger: EvidenceLedger) -> tuple[C
         }
     )
     partitions = consumer.list_topics(topics.DECISIONS, _METADATA_S).topics[topics.DECISIONS]
-    consumer.assign(_places(ledger, partitions.partitions))
     return consumer, len(partitions.partitions)
 
 
