@@ -28,7 +28,7 @@ def cookie(page: Page) -> str:
     return found
 
 
-def test_all_placements_are_filled_by_one_request_that_is_the_page(
+def test_one_request_fills_all_placements_and_counts_the_page(
     page: Page, shop: ShopPages, stack: Stack, tmp_path: Path
 ) -> None:
     asked: list[str] = []
@@ -45,7 +45,7 @@ def test_all_placements_are_filled_by_one_request_that_is_the_page(
     assert heard.names()["page"] == 1
 
 
-def test_impressions_clicks_and_dismissals_are_told_once(
+def test_impressions_clicks_and_dismissals_are_reported_once(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
 ) -> None:
     page.set_viewport_size({"width": 900, "height": 330})  # the grid is below
@@ -107,7 +107,7 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
     assert heard.names() == {"page": 2}
 
 
-def test_content_can_do_nothing_to_the_page(page: Page, shop: ShopPages) -> None:
+def test_hostile_content_runs_no_script_in_the_page(page: Page, shop: ShopPages) -> None:
     failures: list[str] = []
 
     def on_dialog(dialog: Dialog) -> None:
@@ -139,7 +139,7 @@ def test_content_can_do_nothing_to_the_page(page: Page, shop: ShopPages) -> None
     assert failures == []
 
 
-def test_strict_policy_is_kept_to(page: Page, shop: ShopPages) -> None:
+def test_strict_content_security_policy_is_not_violated(page: Page, shop: ShopPages) -> None:
     gateway = shop.gateway
     shop.csp["/strict.html"] = (
         f"default-src 'none'; script-src {gateway}; connect-src {gateway}; "
@@ -159,7 +159,7 @@ def test_strict_policy_is_kept_to(page: Page, shop: ShopPages) -> None:
     assert page.evaluate("kairos.notes.filter((one) => one.what === 'decided')[0].status") == 200
 
 
-def test_apps_that_render_themselves_get_answers_always(
+def test_decide_always_answers_pages_that_render_by_themselves(
     page: Page, shop: ShopPages, stack: Stack, wire: Wire
 ) -> None:
     page.goto(shop.url("/other.html"))
@@ -187,7 +187,7 @@ def _token(answer: dict[str, dict[str, dict[str, str]]]) -> str:
     return answer["placements"]["home-hero"]["token"]
 
 
-def test_debug_overlay_says_why_and_why_not(
+def test_debug_overlay_explains_the_decision(
     page: Page, shop: ShopPages, stack: Stack, tmp_path: Path
 ) -> None:
     with stack.client("browser-office-key") as office:

@@ -95,7 +95,7 @@ def _kpi(page: "Page", label: str) -> str:
     return page.locator(f"#kpis div:has(> dt:text-is('{label}')) > dd").first.inner_text()
 
 
-def test_report_works_by_mouse_and_keyboard_whatever_the_names(topics: Path) -> None:
+def test_report_works_by_mouse_and_keyboard_with_hostile_names(topics: Path) -> None:
     def look(page: "Page") -> None:
         assert page.locator("main section").count() == _FIGURES
         assert page.locator("main img, main a, main script, main iframe").count() == 0

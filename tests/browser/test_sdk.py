@@ -38,7 +38,7 @@ def wait_until_sent(page: Page) -> None:
     page.wait_for_function(f"{_QUEUE}.length === 0")
 
 
-def test_calls_of_segments_form_arrive_with_their_fields(
+def test_calls_in_segments_form_arrive_with_their_fields(
     page: Page, shop: ShopPages, stack: Stack
 ) -> None:
     open_page(page, shop.url(OTHER))
@@ -76,7 +76,7 @@ def test_calls_of_segments_form_arrive_with_their_fields(
     assert by_name["group"].properties["groupId"] == "g-1"
 
 
-def test_reset_makes_another_person(page: Page, shop: ShopPages) -> None:
+def test_reset_begins_another_person(page: Page, shop: ShopPages) -> None:
     open_page(page, shop.url(OTHER))
     before = cookie(page)
     page.evaluate("kairos.identify('ana'); kairos.reset()")
@@ -105,7 +105,7 @@ def test_events_of_an_offline_page_arrive_once_afterwards(
     assert len(set(times)) >= 1
 
 
-def test_tab_closed_within_a_send_loses_and_doubles_nothing(
+def test_tab_closed_during_a_send_loses_and_doubles_nothing(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack, wire: Wire
 ) -> None:
     open_page(page, shop.url(OTHER))
@@ -126,7 +126,7 @@ def test_tab_closed_within_a_send_loses_and_doubles_nothing(
     assert sorted(decided.values()) == [1, 1, 1]
 
 
-def test_messages_as_the_page_ends_go_out(page: Page, shop: ShopPages, stack: Stack) -> None:
+def test_messages_of_a_closing_page_are_sent(page: Page, shop: ShopPages, stack: Stack) -> None:
     open_page(page, shop.url(OTHER))
     who = cookie(page)
     page.evaluate("addEventListener('pagehide', () => kairos.track('Left'), {capture: true})")
@@ -162,7 +162,7 @@ def test_two_tabs_share_a_queue_and_a_person(
     assert sorted(decided.values()) == [1] * 10
 
 
-def test_blocked_storage_costs_memory_only(
+def test_blocked_storage_loses_no_message_of_the_page(
     blocked: Callable[[], Page], shop: ShopPages, stack: Stack
 ) -> None:
     page = blocked()
@@ -174,7 +174,7 @@ def test_blocked_storage_costs_memory_only(
     assert heard.names_once(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
 
 
-def test_page_from_the_back_forward_cache_counts_once_more(
+def test_page_from_the_back_forward_cache_counts_again(
     page: Page, shop: ShopPages, stack: Stack
 ) -> None:
     open_page(page, shop.url(OTHER))
@@ -189,7 +189,7 @@ def test_page_from_the_back_forward_cache_counts_once_more(
     assert heard.names_once(page=2, after=1) == {"page": 2, "after": 1}
 
 
-def test_changes_of_route_are_pages_once(page: Page, shop: ShopPages, stack: Stack) -> None:
+def test_change_of_route_counts_as_one_page(page: Page, shop: ShopPages, stack: Stack) -> None:
     open_page(page, shop.url(OTHER))
     page.evaluate(
         """async () => {
@@ -264,7 +264,7 @@ def test_messages_outlast_a_dead_gateway(
     assert heard.names_once(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
 
 
-def test_retry_after_is_waited_for_by_every_tab(
+def test_every_tab_waits_for_retry_after(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
 ) -> None:
     attempts: list[float] = []
@@ -296,7 +296,7 @@ def test_retry_after_is_waited_for_by_every_tab(
     assert attempts[1] - attempts[0] >= 1.9
 
 
-def test_queue_is_bounded_and_the_oldest_go_first(
+def test_full_queue_drops_the_oldest_messages(
     page: Page, context: BrowserContext, shop: ShopPages
 ) -> None:
     open_page(page, shop.url(OTHER))

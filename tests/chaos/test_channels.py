@@ -105,7 +105,7 @@ def world(tmp_path: Path) -> Iterator[_World]:
             yield _World(stack, servers)
 
 
-def test_message_is_received_once_at_most_and_none_is_lost(
+def test_message_is_received_at_most_once_and_none_is_lost(
     world: _World, note: Callable[[str], None]
 ) -> None:
     random = Random(f"{SEED}/kills")

@@ -37,7 +37,7 @@ def test_four_in_five_stated_effects_get_the_right_recommendation() -> None:
     assert told_rightly(_WORLDS) >= 0.8 * len(_WORLDS)
 
 
-def test_a_policy_that_chose_by_group_is_undone() -> None:
+def test_bias_of_a_policy_that_chose_by_group_is_removed() -> None:
     told = told_despite_groups(_WORLDS)
     assert "call" not in told
     assert told.count("email") >= 0.8 * len(told)

@@ -92,7 +92,7 @@ def _rows(file: int, count: int, note: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_row_counts_once_whatever_is_killed_and_cut(
+def test_row_counts_once_over_kills_and_cut_connections(
     night: _Night, note: Callable[[str], None]
 ) -> None:
     random = Random(f"{SEED}/files")

@@ -116,7 +116,7 @@ def test_confluents_client_finds_the_latest_version(name: str, registry_url: str
     assert msgspec.json.decode(latest.schema.schema_str or "") == SCHEMAS[name]
 
 
-def test_ids_are_those_of_the_registry_that_is_used() -> None:
+def test_written_ids_are_those_of_the_configured_registry() -> None:
     theirs = [
         msgspec.structs.replace(version, id=1000 + version.id) for version in recorded_versions()
     ]
@@ -124,7 +124,7 @@ def test_ids_are_those_of_the_registry_that_is_used() -> None:
         assert open_codec(Settings(schema_registry_url=url)).versions == tuple(theirs)
 
 
-def test_a_registry_without_our_schemas_says_what_to_do() -> None:
+def test_error_of_a_registry_without_our_schemas_names_the_remedy() -> None:
     with (
         serve(Registry([], channels=[])) as url,
         pytest.raises(RegistryError, match=r"interactions-value.*40401.*kairos up"),
@@ -132,7 +132,7 @@ def test_a_registry_without_our_schemas_says_what_to_do() -> None:
         open_codec(Settings(schema_registry_url=url))
 
 
-def test_a_registry_out_of_reach_says_what_to_do() -> None:
+def test_error_of_an_unreachable_registry_names_the_remedy() -> None:
     with socket.socket() as nobody:  # bound and not listening, so that nobody else does
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"

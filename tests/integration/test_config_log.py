@@ -69,7 +69,7 @@ def write(settings: Settings, value: bytes | None) -> None:
     assert producer.flush(PATIENCE_S) == 0
 
 
-def test_reader_without_the_topic_says_what_to_do(settings: Settings) -> None:
+def test_error_of_a_missing_topic_names_the_remedy(settings: Settings) -> None:
     log = ConfigurationLog({**settings.kafka(), "allow.auto.create.topics": False}, CODEC)
     with pytest.raises(ConfigurationLogError, match="kairos up"):
         log.start(2.0)
@@ -137,7 +137,7 @@ def test_rubbish_in_the_topic_changes_nothing(settings: Settings) -> None:
         assert latest.digest == after.digest
 
 
-def test_a_worker_stamps_no_version_older_than_those_of_before_its_assignment(
+def test_worker_stamps_no_older_version_after_an_assignment(
     settings: Settings,
 ) -> None:
     # The worker lacks a version as it gets its partitions. Interactions stamped with an older one

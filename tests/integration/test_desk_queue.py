@@ -6,7 +6,7 @@ from uuid import uuid4
 from tests.support.stack import Stack, eventually
 
 
-def test_task_is_taken_by_one_of_those_who_try_and_ends_with_a_result(stack: Stack) -> None:
+def test_task_is_taken_by_one_person_and_ends_with_a_result(stack: Stack) -> None:
     email = f"{uuid4().hex}@example.com"
     message = {
         "event": "Callback Requested",

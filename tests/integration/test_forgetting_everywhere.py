@@ -78,7 +78,7 @@ def worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.mark.chaos  # it waits for Kafka and RocksDB to clean their files
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("worker")
-def test_nothing_is_left_of_a_forgotten_person_after_the_time_told(settings: Settings) -> None:
+def test_nothing_is_left_of_a_forgotten_person_after_the_stated_time(settings: Settings) -> None:
     # In no topic, changelogs included, and in no file of the home but Kafka's own.
     _come(settings, "1", "203.0.113.77", *_ADA)
     _come(settings, "2", "192.0.2.1", "customer_id:bob", "email:bob@example.com")

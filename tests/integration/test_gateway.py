@@ -56,7 +56,7 @@ def client(stack: Stack) -> httpx.Client:
     return stack.client(WRITE_KEY)
 
 
-def test_a_200_means_that_kafka_has_it_under_its_key(
+def test_answer_200_means_that_kafka_has_the_message_under_its_key(
     stack: Stack, client: httpx.Client, somebody: Customer
 ) -> None:
     sent = {kind: somebody.message(kind) for kind in _MESSAGES}
@@ -92,7 +92,7 @@ def test_a_200_means_that_kafka_has_it_under_its_key(
     ],
     ids=["basic", "bearer", "in the body", "from a browser", "gzip"],
 )
-def test_ways_to_show_the_key_and_to_send_a_body(
+def test_key_and_body_are_accepted_in_every_form(
     stack: Stack, somebody: Customer, ways: dict[str, Any]
 ) -> None:
     message = somebody.message("track")
@@ -110,7 +110,7 @@ def test_ways_to_show_the_key_and_to_send_a_body(
 
 
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/import"])
-def test_the_good_of_a_batch_go_on_and_the_bad_are_named(
+def test_good_items_of_a_batch_go_on_and_bad_ones_are_named(
     stack: Stack, client: httpx.Client, somebody: Customer, path: str
 ) -> None:
     good = somebody.message("track", type="track")
@@ -145,9 +145,7 @@ def test_answer_is_503_while_kafka_is_away_and_200_afterwards(
     assert found["traits"]["interactions"] == 1
 
 
-def test_a_decision_comes_back_while_somebody_waits(
-    client: httpx.Client, somebody: Customer
-) -> None:
+def test_decision_is_answered_before_the_default(client: httpx.Client, somebody: Customer) -> None:
     answers = [decide(client, somebody, "hero", "banner") for _ in range(3)]
     titles = [one["placements"]["hero"] for one in answers]
     assert [one and one["content"]["title"] for one in titles] == ["Hello", "Again", None]
@@ -156,7 +154,7 @@ def test_a_decision_comes_back_while_somebody_waits(
     assert len({one["decision_id"] for one in answers}) == 3
 
 
-def test_after_the_budget_comes_the_default_and_the_late_decision_expires(
+def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
     stack: Stack, client: httpx.Client, somebody: Customer
 ) -> None:
     decide(client, somebody)
@@ -196,7 +194,7 @@ def test_outcomes_change_the_contact_history_and_forged_ones_do_not(
     assert contacts(stack, client, somebody) == [("hello", "committed")]
 
 
-def test_ready_only_while_every_stage_answers(stack: Stack) -> None:
+def test_gateway_is_ready_only_while_every_stage_answers(stack: Stack) -> None:
     with stack.client(WRITE_KEY) as client:
         assert eventually(lambda: _readiness(client, 200)) == {"ready": True, "missing": []}
         with stopped(stack.process("worker-segmentation-0")):
@@ -212,7 +210,7 @@ def _readiness(client: httpx.Client, status: int) -> dict[str, Any] | None:
     return answer.json() if answer.status_code == status else None
 
 
-def test_metrics_are_those_documented(client: httpx.Client, somebody: Customer) -> None:
+def test_exposed_metrics_are_the_documented_ones(client: httpx.Client, somebody: Customer) -> None:
     client.post("/v1/track", json=somebody.message("track"))
     client.post("/v1/track", json={})
     text = client.get("/metrics").text
@@ -223,7 +221,7 @@ def test_metrics_are_those_documented(client: httpx.Client, somebody: Customer) 
     assert 'kairos_gateway_rejected_total{code="missing_field"}' in text
 
 
-def test_the_api_is_as_its_openapi_says(
+def test_answers_conform_to_the_openapi_document(
     stack: Stack, client: httpx.Client, somebody: Customer
 ) -> None:
     api = client.get("/openapi.json").json()

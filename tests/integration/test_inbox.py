@@ -18,7 +18,7 @@ _PATIENCE_S = 120
 
 
 @pytest.mark.kafka
-def test_a_channel_that_waits_while_its_partitions_come_and_go_goes_on(
+def test_waiting_channel_goes_on_after_rebalances(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     topic = new_topic("actions", 2)

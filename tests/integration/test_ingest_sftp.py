@@ -93,7 +93,7 @@ def names(folder: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir())
 
 
-def test_a_file_of_the_night_is_taken_and_put_away(
+def test_nightly_file_is_taken_and_moved_to_done(
     settings: Settings, server: Server, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
@@ -112,7 +112,7 @@ def test_a_file_of_the_night_is_taken_and_put_away(
     assert customers(settings, "sftp-") == ["sftp-1", "sftp-2"]
 
 
-def test_another_host_key_is_refused_before_anything_is_told(
+def test_wrong_host_key_is_refused_before_credentials_are_sent(
     server: Server, tmp_path: Path
 ) -> None:
     with running_sshd(tmp_path / "other") as other:
@@ -206,7 +206,7 @@ def _pump(source: socket.socket, target: socket.socket, most_bytes: int | None) 
         return
 
 
-def test_a_connection_cut_in_the_middle_is_told_and_the_file_is_taken_later(
+def test_cut_connection_is_reported_and_the_file_is_taken_later(
     settings: Settings, server: Server, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"

@@ -78,7 +78,7 @@ def _complete_snapshot(shop: Stack) -> LearningRecord | None:
     return newest if found == count_feedback(made) and found else None
 
 
-def test_killed_at_any_point_the_learner_counts_everything_once(shop: Stack) -> None:
+def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None:
     names = (f"customer-{number}" for number in range(10_000))
     for _ in range(3):
         _send_customers(shop, names, 12)

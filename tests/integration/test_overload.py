@@ -49,9 +49,7 @@ def _is_decided(answer: httpx.Response) -> bool:
 
 
 @pytest.mark.timeout(300)
-def test_file_is_sent_no_further_ahead_than_the_stages_take_it(
-    stack: Stack, tmp_path: Path
-) -> None:
+def test_file_is_sent_at_the_pace_of_the_stages(stack: Stack, tmp_path: Path) -> None:
     # So a decision asked for meanwhile waits for few of the file's rows.
     file = _file(tmp_path, _ROWS)
     stack.kairos("status", "--until-idle", "60")
@@ -109,7 +107,7 @@ def _count_undecided(stack: Stack) -> int:
 
 
 @pytest.mark.timeout(300)
-def test_stalled_pipeline_is_not_waited_for_and_found_again(
+def test_stalled_pipeline_gets_defaults_at_once_until_it_works_again(
     live: Stack, client: httpx.Client
 ) -> None:
     eventually(lambda: _is_decided(_ask(client)))

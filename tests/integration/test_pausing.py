@@ -34,7 +34,7 @@ def reading(bootstrap: str, prefix: str, tmp_path: Path, source: str) -> _Start:
     return lambda **narrow: Reading(bootstrap, prefix, tmp_path, source, partitions=2, **narrow)
 
 
-def test_paused_partition_gives_nothing_until_it_is_resumed(
+def test_paused_partition_gives_no_record_until_resumed(
     bootstrap: str, prefix: str, source: str, reading: _Start
 ) -> None:
     async def read() -> Reading:
@@ -89,7 +89,7 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
     assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_MANY] * 2
 
 
-def test_watermarks_are_those_of_the_broker(
+def test_watermarks_equal_the_brokers(
     bootstrap: str, source: str, reading: _Start, new_topic: Callable[..., str]
 ) -> None:
     first, second, unread = TP(source, 0), TP(source, 1), TP(new_topic("unread"), 0)

@@ -204,9 +204,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     assert [one["event_id"] for one in shown["decisions"]] == ["e24"]
 
 
-def test_export_as_of_now_equals_the_snapshots_and_of_the_past_the_past(
-    stack: Stack, tmp_path: Path
-) -> None:
+def test_export_at_a_time_equals_the_profiles_of_then(stack: Stack, tmp_path: Path) -> None:
     stack.send(_order(31, "cookie:q"), _order(32, "customer_id:e", "email:e@x", "cookie:q"))
     now = datetime.now(UTC).isoformat()
     then = datetime.fromtimestamp((_START + 31_000) / 1000, UTC).isoformat()

@@ -213,7 +213,7 @@ def _iso(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at // 1000)) + f".{at % 1000:03}Z"
 
 
-def test_offsets_are_those_that_were_asked_for(
+def test_replay_has_exactly_the_requested_offsets(
     bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     _produce(bootstrap, topic, range(600))

@@ -31,7 +31,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-def test_customers_get_actions_react_and_are_known(bank: Stack) -> None:
+def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     size = ("--customers", str(_SIZE.customers), "--days", str(_SIZE.days))
     options = (*size, "--seed", str(_SIZE.seed), "--live", "--rate", "60")
     played = bank.json("simulate", "bank", *options)

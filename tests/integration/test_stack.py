@@ -136,7 +136,7 @@ def test_killed_broker_comes_back_while_the_others_wait(second: Stack) -> None:
     assert all(after[name] - before[name] <= 1 for name in names), (before, after)
 
 
-def test_broker_that_was_stopped_stays_so_and_others_are_not_restarted_in_vain(
+def test_stopped_broker_stays_stopped_and_others_are_not_restarted(
     second: Stack,
 ) -> None:
     second.kairos("broker", "stop")

@@ -73,7 +73,7 @@ def _counts(states: list[dict[bytes, bytes]]) -> list[Counter[bytes]]:
     ]
 
 
-def test_records_pass_every_hop_once_with_headers_in_their_key_s_partition(
+def test_records_pass_every_hop_once_with_headers_in_the_partition_of_their_key(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
     worker = start(plan)
@@ -191,7 +191,7 @@ def test_members_that_join_and_leave_share_the_partitions(
 
 
 @pytest.mark.parametrize("killed", ["0", "1"], ids=["leader", "follower"])
-def test_a_worker_that_is_killed_and_back_within_its_session_moves_nobody_s_partitions(
+def test_worker_back_within_its_session_moves_no_partitions(
     plan: Plan, start: Callable[[Plan], Worker], killed: str
 ) -> None:
     alone = msgspec.structs.replace(plan, hops=1, session_timeout_ms=_LONG_SESSION_MS)

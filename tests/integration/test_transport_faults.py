@@ -59,7 +59,7 @@ def test_a_record_that_cannot_be_delivered_ends_the_process_uncommitted(
     assert committed_offsets(plan.bootstrap, f"{plan.prefix}.hop0", source, 1) == [1]
 
 
-def test_a_changelog_that_takes_too_small_records_ends_the_process_at_its_start(
+def test_changelog_with_too_small_a_limit_of_records_ends_the_process_at_its_start(
     plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
 ) -> None:
     new_topic("0")
@@ -99,7 +99,7 @@ def test_a_worker_whose_instance_was_taken_over_ends(
     assert second.process.poll() is None
 
 
-def test_a_second_worker_on_the_same_state_says_who_holds_it(
+def test_second_worker_on_the_same_state_names_the_holder(
     plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
 ) -> None:
     new_topic("0")
@@ -138,7 +138,7 @@ def test_worker_ends_where_the_log_has_lost_records_that_were_read(
     assert f"{source}, partition 0, has offset 0 after 9" in worker.last_line()
 
 
-def test_a_worker_that_is_stopped_while_it_starts_ends_well(
+def test_worker_stopped_during_its_start_exits_cleanly(
     plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
 ) -> None:
     new_topic("0")
@@ -181,7 +181,7 @@ def test_the_pump_waits_for_a_congested_producer(
     assert max(depths) <= 100 + 2 * 64
 
 
-def test_large_records_are_given_to_an_agent_one_at_a_time(
+def test_agent_gets_large_records_one_at_a_time(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source, target = new_topic("0"), new_topic("1")

@@ -29,7 +29,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
 
 
 @pytest.mark.chaos
-def test_rows_that_a_stopped_worker_writes_behind_its_successor_s_are_void(
+def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
     bootstrap: str,
     prefix: str,
     tmp_path: Path,

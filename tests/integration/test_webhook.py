@@ -75,7 +75,7 @@ def _outcome_s_traceparent(stack: Stack, action_id: str) -> str | None:
     return None
 
 
-def test_a_busy_receiver_is_asked_again_with_the_same_key(
+def test_busy_receiver_gets_a_repeat_with_the_same_key(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
     receiver.prepare(email, Answer(503), Answer(429, {"Retry-After": "1"}))
@@ -101,7 +101,7 @@ def test_answer_whose_body_cannot_be_read_counts_by_its_status(
     assert receiver.posts(email) == [post]
 
 
-def test_a_receiver_that_refuses_gives_the_cap_its_place_back(
+def test_refused_action_frees_its_place_in_the_cap(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
     receiver.prepare(email, Answer(410))

@@ -90,7 +90,7 @@ def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> l
 
 
 @given(segments(), streams(), st.sets(st.integers(1, _END)))
-def test_an_absence_changes_neither_changes_of_segments_nor_their_order(
+def test_absence_alters_neither_changes_of_segments_nor_their_order(
     made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
     # Looking at every moment, at some, and only once all is over.

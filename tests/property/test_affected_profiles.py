@@ -27,7 +27,7 @@ def _changes(emits: list[Emit]) -> list[tuple[str, str, str, int]]:
 
 @settings(max_examples=40, deadline=None)
 @given(segments(), segments(), streams(), streams())
-def test_evaluating_the_affected_is_as_evaluating_all(
+def test_evaluating_affected_profiles_equals_evaluating_all(
     before: tuple[model.Segment, ...],
     after: tuple[model.Segment, ...],
     stream: list[Interaction],

@@ -81,7 +81,7 @@ def _world(entries: list[_Entry]) -> list[dict[str, Any]]:
 
 @settings(max_examples=cases(200), deadline=None)
 @given(_entries())
-def test_the_best_that_pays_goes_and_takes_its_campaign_and_its_channel(
+def test_best_paying_treatment_wins_its_campaign_and_channel(
     entries: list[_Entry],
 ) -> None:
     life = Life(world(campaigns=_world(entries)))
@@ -101,9 +101,7 @@ def test_the_best_that_pays_goes_and_takes_its_campaign_and_its_channel(
 
 @settings(max_examples=cases(50), deadline=None)
 @given(_entries(), st.randoms(use_true_random=False))
-def test_the_order_in_which_things_are_written_changes_nothing(
-    entries: list[_Entry], chance: Any
-) -> None:
+def test_order_of_the_configuration_changes_no_decision(entries: list[_Entry], chance: Any) -> None:
     shuffled = list(entries)
     chance.shuffle(shuffled)
     said = []
@@ -139,7 +137,7 @@ def test_channel_flips_at_the_break_even_worth(customer: float | None, said: lis
     assert found == said
 
 
-def test_nothing_goes_that_does_not_pay() -> None:
+def test_treatment_that_does_not_pay_is_not_sent() -> None:
     found, decision = _worth(10)
     assert not found
     assert set(fates(decision).values()) == {"beaten by nothing"}
@@ -245,7 +243,7 @@ def test_learned_probability_replaces_the_declared_one() -> None:
         ({"starts": "2024-02-31"}, "starts", "is no date"),
     ],
 )
-def test_a_campaign_that_cannot_be_right_is_named(
+def test_invalid_campaign_is_refused_with_its_fault(
     parts: dict[str, Any], where: str, words: str
 ) -> None:
     base = bundle(traits=("worth",)).profile.traits
@@ -261,6 +259,6 @@ def test_a_campaign_that_cannot_be_right_is_named(
     assert [(at, words in message) for at, message in found] == [(f"campaigns/0/{where}", True)]
 
 
-def test_a_right_budget_is_taken() -> None:
+def test_valid_budget_is_accepted() -> None:
     assert rules(bundle(campaigns=[campaign("c", offer("o", 1), budget=500)]))
     assert rules(bundle(campaigns=[campaign("c", offer("o", 1), budget={"amount": 500})]))

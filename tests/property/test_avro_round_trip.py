@@ -72,7 +72,7 @@ def apache_decode(name: str, body: bytes) -> msgspec.Struct:
 @pytest.mark.parametrize("name", CLASSES)
 @settings(max_examples=cases(50))
 @given(data=st.data())
-def test_record_survives_and_bytes_are_apaches(name: str, data: st.DataObject) -> None:
+def test_record_survives_and_bytes_equal_apaches(name: str, data: st.DataObject) -> None:
     record = data.draw(records(CLASSES[name]))
     encoded = CODEC.encode(topic_of(name), record)
     assert encoded is not None
@@ -84,7 +84,9 @@ def test_record_survives_and_bytes_are_apaches(name: str, data: st.DataObject) -
 @pytest.mark.parametrize("name", CLASSES)
 @settings(max_examples=cases(40))
 @given(data=st.data())
-def test_rubbish_is_a_value_or_a_record_never_an_exception(name: str, data: st.DataObject) -> None:
+def test_garbled_bytes_are_a_record_or_malformed_and_no_exception(
+    name: str, data: st.DataObject
+) -> None:
     encoded = CODEC.encode(topic_of(name), data.draw(records(CLASSES[name])))
     assert encoded is not None
     garbled = bytearray(encoded)

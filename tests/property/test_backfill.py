@@ -303,7 +303,7 @@ def _flow(*names: str) -> tuple[_Versioned, list[Version]]:
     return flow, versions
 
 
-def test_trait_states_its_beginning_until_back_filled() -> None:
+def test_trait_states_its_beginning_until_backfilled() -> None:
     flow, versions = _flow("none", "all")
     world = _WORLDS["all"]
     flow.give(
@@ -366,7 +366,7 @@ def test_backfill_brings_no_forgotten_person_back() -> None:
     assert traits(shards_of(_row(flow)), 5 * MINUTE_MS, world.config)["count"] == 1
 
 
-def test_keep_unused_for_long_is_dropped_and_counts_from_now() -> None:
+def test_aggregate_unused_for_long_is_dropped_and_counts_from_now() -> None:
     # Four versions, eight days apart.
     flow, versions = _flow("all", "none", "none", "all")
     aggregate = next(iter(_WORLDS["all"].config.aggregates.by_key))

@@ -13,7 +13,7 @@ _values = st.one_of(_numbers, st.sampled_from([None, True, "5", ("a",)]))
 
 
 @given(st.lists(_numbers, min_size=1, max_size=5, unique=True), st.booleans(), _values)
-def test_bucket_of_a_number_is_its_place_among_the_thresholds(
+def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
     given_: list[float], descending: bool, value: Known
 ) -> None:
     thresholds = sorted(given_, reverse=descending)

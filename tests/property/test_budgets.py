@@ -91,7 +91,7 @@ def _lives(world: Spending, random: Random, acts: int, kills: int) -> None:
 
 @settings(max_examples=cases(120), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from((0, 5, 15)))
-def test_budgets_hold_whatever_is_killed(seed: int, kills: int) -> None:
+def test_budgets_hold_over_kills(seed: int, kills: int) -> None:
     _budgets_hold(seed, kills)
 
 
@@ -127,7 +127,7 @@ def _spends_the_rest(world: Spending) -> None:
     assert account.left < TOKENS, (account.left, account)
 
 
-def test_the_learner_away_leases_run_down(tmp_path: Path) -> None:
+def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
     world = Spending(_rules(), tmp_path, Random(1))
     world.rest()
     leased = sum(one["gift"].left(world.now_ms) for one in world.purses())
@@ -272,9 +272,7 @@ def test_a_budget_that_is_taken_away_holds_nothing_back_and_is_not_forgotten(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_last_item_is_given_to_whoever_asks_wherever_it_was_leased(
-    tmp_path: Path, seed: int
-) -> None:
+def test_last_item_is_available_in_every_partition(tmp_path: Path, seed: int) -> None:
     world = Spending(_rules(confirm_within="1d"), tmp_path, Random(seed))
     world.rest()
     for number in range(60):

@@ -136,7 +136,7 @@ def _owners() -> Iterator[Owners]:
     owners.teardown()
 
 
-def test_a_store_that_is_up_to_date_knows_whose_records_come_too_late() -> None:
+def test_store_up_to_date_ignores_late_records_of_a_former_owner() -> None:
     with _owners() as owners:
         for worker in (0, 1):
             owners.takes_over(worker)

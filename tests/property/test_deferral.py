@@ -61,7 +61,7 @@ def _decisions(values: list[Any]) -> list[Decision]:
     return [one for one in values if isinstance(one, Decision)]
 
 
-def test_a_message_of_the_night_goes_in_the_morning() -> None:
+def test_message_held_by_quiet_hours_is_sent_in_the_morning() -> None:
     life = _life()
     first = life.happens("Go", _EVENING)
     assert fates(first) == {"mail": "quiet hours night"}
@@ -125,7 +125,7 @@ def test_a_cap_that_was_used_up_meanwhile_holds() -> None:
     assert fates(again) == {"mail": "cap one-a-day"}
 
 
-def test_the_newest_interaction_speaks_for_a_campaign() -> None:
+def test_newest_interaction_replaces_the_deferral_of_its_campaign() -> None:
     life = _life()
     for minute in range(3):
         life.happens("Go", _EVENING + minute * 60_000)
@@ -133,7 +133,7 @@ def test_the_newest_interaction_speaks_for_a_campaign() -> None:
     assert life.treatments() == ["mail"]
 
 
-def test_a_segment_that_was_left_does_not_count_as_entered() -> None:
+def test_segment_left_meanwhile_does_not_count_as_entered() -> None:
     left = {"segment": "left", "when": {"trait": "home", "is": "away"}}
     sales = campaign("sales", offer("o", 9, _MAIL), defer=True, trigger={"entered": "left"})
     rules = world(
@@ -165,7 +165,7 @@ def test_the_night_in_which_clocks_change_ends_by_the_local_clock(
     assert held.until == _ms(morning)
 
 
-def test_the_night_is_the_customers() -> None:
+def test_quiet_hours_are_in_the_customers_zone() -> None:
     rule = {**_NIGHT, "trait": "home"}
     life = _life(policies={"quiet_hours": [rule]})
     noon = _ms("2024-01-15T15:00:00+00:00")
@@ -260,7 +260,7 @@ def test_deferral_moves_with_its_profile() -> None:
     assert action.profile_id == again.profile_id == profile_id(customer)
 
 
-def test_deferral_of_a_forgotten_person_is_not_sent() -> None:
+def test_deferred_message_of_a_forgotten_person_is_not_sent() -> None:
     life = _life()
     life.happens("Go", _EVENING)
     list(life.flow.run(forget(ADA[0], _EVENING + 60_000)))

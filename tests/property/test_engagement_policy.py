@@ -111,9 +111,7 @@ def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
 
 @settings(max_examples=cases(150), deadline=None)
 @given(_rules(), st.dictionaries(st.sampled_from(_FLAGS), st.booleans()))
-def test_the_first_stage_that_refuses_is_the_one_that_is_recorded(
-    rules: list[_Rule], flags: dict[str, bool]
-) -> None:
+def test_first_refusing_stage_is_recorded(rules: list[_Rule], flags: dict[str, bool]) -> None:
     made = world(traits=_FLAGS, campaigns=_campaigns(rules), policies=_rules_of(rules, "policies"))
     decision = Life(made).happens("Home", 0, ask=["hero"], **flags)
     fallen = felling_rules(decision)

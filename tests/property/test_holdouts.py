@@ -66,7 +66,7 @@ def _held_out_customer(rules: Rules) -> Life:
     )
 
 
-def test_held_out_customers_are_decided_for_and_use_no_cap() -> None:
+def test_held_out_customers_get_decisions_that_use_no_cap() -> None:
     life = _held_out_customer(_world(0.1))
     for at in range(1, 4):
         decision = _ask(life, at)
@@ -101,7 +101,7 @@ def test_a_holdout_of_an_issue_leaves_the_others_alone() -> None:
             assert not life.treatments()  # care is capped
 
 
-def test_a_campaign_has_its_own() -> None:
+def test_campaign_has_a_holdout_of_its_own() -> None:
     campaigns = [campaign("sales", offer("sale", 9, hero("sale-hero")), holdout=0.5)]
     rules = world(campaigns=campaigns)
     held = {_ask(_customer(n, rules), 0).choices[0].holdout for n in range(20)}
@@ -150,7 +150,7 @@ def _make_rules(
 
 @settings(max_examples=cases(80), deadline=None)
 @given(_offers, _holdouts, st.integers(1, 3), st.booleans(), st.booleans())
-def test_slots_go_to_the_best_of_what_the_customer_is_not_held_out_of(
+def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]],
     shares: tuple[tuple[float, float, float], float, float],
     limit: int,
@@ -226,7 +226,7 @@ def test_holdout_is_drawn_only_when_a_message_would_be_sent() -> None:
     assert _ask(life, 1).holdouts[0].at == 1
 
 
-def test_the_draw_stays_whatever_the_share_becomes() -> None:
+def test_draw_does_not_depend_on_the_share() -> None:
     life = _held_out_customer(_world(0.1))
     life.flow.rules = _world(0.000001)
     assert _ask(life, 9).choices[0].holdout == "global"

@@ -116,7 +116,7 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
 @settings(max_examples=cases(300), deadline=None)
 @example(_OLDER_THAN_THE_EVIDENCE)
 @given(shared_devices())
-def test_a_device_of_many_goes_where_a_replay_without_the_links_takes_it(
+def test_device_of_many_owners_is_as_in_a_replay_without_the_links(
     stream: list[Record],
 ) -> None:
     live, replayed = Seen(stream), Seen(_with_cuts_first(stream))

@@ -102,7 +102,7 @@ _noise = st.binary(max_size=60) | st.lists(
 
 
 @given(st.lists(_noise, max_size=6))
-def test_csv_is_read_to_its_end_whatever_stands_between_good_rows(
+def test_bad_rows_of_csv_do_not_end_its_reading(
     noise: list[bytes],
 ) -> None:
     # Each good row stands after a line break and a line that closes every quote.
@@ -116,7 +116,7 @@ def test_csv_is_read_to_its_end_whatever_stands_between_good_rows(
 
 
 @given(st.binary(max_size=400))
-def test_no_bytes_are_too_odd_for_any_format(content: bytes) -> None:
+def test_any_bytes_are_read_or_refused_in_every_format(content: bytes) -> None:
     for name in ("a.csv", "a.tsv", "a.ndjson", "a.parquet"):
         rows, _ = _read(name, content)
         _check_accounted(rows)
@@ -189,7 +189,7 @@ def _columns(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(_columns())
-def test_every_row_of_parquet_is_a_row_whatever_its_types(columns: dict[str, Any]) -> None:
+def test_every_row_of_parquet_is_read_for_any_types(columns: dict[str, Any]) -> None:
     table = pa.table(columns)
     buffer = io.BytesIO()
     pq.write_table(table, buffer)

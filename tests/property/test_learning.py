@@ -39,7 +39,7 @@ _DECISIONS = st.lists(st.lists(_FEEDBACK, max_size=3), max_size=12)
 
 @settings(max_examples=40)
 @given(told=_DECISIONS, cuts=st.lists(st.integers(0, 12), max_size=4), lost=st.booleans())
-def test_killed_anywhere_the_ledger_has_each_message_once(
+def test_ledger_killed_anywhere_has_each_message_once(
     told: list[list[tuple[str, Any]]], cuts: list[int], lost: bool
 ) -> None:
     decisions = [_decision(number, each) for number, each in enumerate(told)]

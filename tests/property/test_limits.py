@@ -34,7 +34,7 @@ def test_the_best_that_pay_come_in_order_and_fill_the_cap(
     assert len({one.action_id for one in life.actions()}) == len(expected)
 
 
-def test_an_explanation_tells_of_each_place() -> None:
+def test_explanation_covers_each_place() -> None:
     offers = [offer(f"o{n}", n + 1, hero(f"t{n}")) for n in range(4)]
     life = Life(world(campaigns=[campaign("c", *offers)]))
     decision = life.happens("Home", 0, ask={"hero": 2})
@@ -51,6 +51,6 @@ def test_an_explanation_tells_of_each_place() -> None:
     ("asked", "read"),
     [(b'"hero"', "hero"), (b'{"placement": "hero", "limit": 5}', PlacementRequest("hero", 5))],
 )
-def test_both_forms_of_asking_are_read(asked: bytes, read: object) -> None:
+def test_both_forms_of_a_request_are_read(asked: bytes, read: object) -> None:
     body = DECIDE.decode(b'{"interaction": {"type": "page"}, "placements": [' + asked + b"]}")
     assert body.placements == (read,)

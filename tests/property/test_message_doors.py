@@ -300,7 +300,7 @@ _VALUES: Final = st.sampled_from(
     st.dictionaries(st.sampled_from(sorted(_NAMES)), _VALUES, min_size=1),
     st.dictionaries(st.sampled_from(["total", "sku"]), st.one_of(st.integers(0, 9), _TEXT)),
 )
-def test_the_same_interaction_leaves_identity_whichever_way_it_came(
+def test_identity_writes_the_same_interaction_from_every_way_in(
     kind: Kind, ids: dict[str, str], said: dict[str, Any]
 ) -> None:
     said = {name: value for name, value in said.items() if value == _readable(value)}

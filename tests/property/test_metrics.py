@@ -159,7 +159,7 @@ def _same(a: dict[str, Known], b: dict[str, Known]) -> bool:
 
 
 @given(streams(), st.data())
-def test_every_metric_is_that_of_first_principles_at_every_point(
+def test_every_metric_equals_first_principles_at_every_moment(
     stream: list[Interaction], data: st.DataObject
 ) -> None:
     names = [data.draw(st.sampled_from("ab")) for _ in stream]

@@ -146,7 +146,7 @@ def test_propensities_hold_among_many_candidates() -> None:
     assert min(chances) > 0
 
 
-def test_a_placement_that_nobody_competes_for_says_nothing_for_sure() -> None:
+def test_placement_without_candidates_is_never_filled() -> None:
     rules = _hero_world(*_offers("a"))
     for decision in islice(_decisions(rules, {"banner": 2}), 3):
         assert decision.choices[0] == Choice("banner", "web")
@@ -183,7 +183,7 @@ def test_propensities_hold_for_campaigns_that_share_channels(caps: list[Mapping[
     assert would_be == {"second-email", "second-sms", None}
 
 
-def test_content_that_cannot_be_made_makes_room() -> None:
+def test_treatment_that_cannot_be_rendered_frees_its_slot() -> None:
     huge = hero("b", p=0.3, content={"text": "{{ properties.x | default('yy') }}" + "x" * 19_999})
     rules = _hero_world(*_offers("a", "c"), offer("b", 10, huge), ramp=0)
     found = list(_decisions(rules, {"hero": 1}))

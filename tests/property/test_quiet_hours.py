@@ -41,7 +41,7 @@ def _ms(text: str) -> int:
         ("2024-10-27T07:00:00+00:00", False),
     ],
 )
-def test_the_night_has_the_bounds_of_the_local_clock(at: str, quiet: bool) -> None:
+def test_quiet_hours_have_the_bounds_of_the_local_clock(at: str, quiet: bool) -> None:
     life = _life()
     decision = life.happens("Go", _ms(at))
     assert (fates(decision)["o-email"] == "quiet hours night") is quiet
@@ -65,7 +65,7 @@ def test_requests_and_transactional_messages_pass_quiet_hours() -> None:
         ("../etc/passwd", "nowhere", False),
     ],
 )
-def test_customers_zone_precedes_the_devices_and_that_the_default(
+def test_zone_of_the_customer_precedes_the_devices_and_the_default(
     home: str | None, context: str | None, quiet: bool
 ) -> None:
     life = _life(trait="home")

@@ -87,7 +87,7 @@ def test_plan_marks_segments_whose_entries_are_unknown() -> None:
     assert not any(one.unknown for one in plan([], (Version(current, 1),), current).segments)
 
 
-def test_a_campaign_that_can_reach_nobody_is_told() -> None:
+def test_campaign_that_reaches_nobody_is_reported() -> None:
     mail = {"treatment": "mail", "channel": "email", "address": "email"}
     gold = {"trait": "tier", "is": "gold"}
     rules = world(

@@ -36,7 +36,7 @@ def _sum(row: object) -> float:
 
 
 @given(streams())
-def test_a_score_is_of_the_traits_of_its_moment(stream: list[Interaction]) -> None:
+def test_score_uses_the_traits_of_its_moment(stream: list[Interaction]) -> None:
     # Also when time alone changes a trait that it is made of.
     flow = Flow(_rules({"score.buys": _sum}))
     emits = [emit for one in stream for emit in flow.run(one)]
@@ -58,7 +58,7 @@ def test_a_score_is_of_the_traits_of_its_moment(stream: list[Interaction]) -> No
 
 
 @given(streams())
-def test_without_its_model_a_score_is_missing_and_the_rest_is_as_ever(
+def test_missing_model_leaves_out_its_score_only(
     stream: list[Interaction],
 ) -> None:
     flow = Flow(_rules({}))

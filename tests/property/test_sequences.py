@@ -39,12 +39,14 @@ def brute_force(found: list[Mark], steps: int) -> int | None:
 
 
 @given(marks, st.integers(2, 4))
-def test_the_latest_of_all_choices(found: list[Mark], steps: int) -> None:
+def test_completion_equals_the_latest_of_all_choices(found: list[Mark], steps: int) -> None:
     assert completed_at(union(found), sequence(steps)) == brute_force(found, steps)
 
 
 @given(marks, marks, marks)
-def test_shards_in_any_order(a: list[Mark], b: list[Mark], c: list[Mark]) -> None:
+def test_union_of_shards_is_the_same_in_any_order(
+    a: list[Mark], b: list[Mark], c: list[Mark]
+) -> None:
     assert union(union(a), union(union(b), union(c))) == union(union(c, a), b)
 
 

@@ -66,7 +66,7 @@ def test_a_sum_that_leaves_64_bits_on_its_way_comes_back() -> None:
         assert known["sum"] == known["sum1h"] == 1e308
 
 
-def test_a_sum_beyond_every_number_is_the_greatest() -> None:
+def test_sum_beyond_the_greatest_number_is_that_number() -> None:
     assert traits((_apply([1.7e308, 1.7e308]),), 1_000, _CONFIG)["sum"] == 1.7976931348623157e308
     assert traits((_apply([-1.7e308] * 2),), 1_000, _CONFIG)["sum"] == -1.7976931348623157e308
 

@@ -16,7 +16,7 @@ _ANSWERS = st.tuples(st.floats(0, _LONGEST_S), st.booleans())
 
 
 @given(st.dictionaries(st.integers(0, 63), _ANSWERS, min_size=1, max_size=64))
-def test_each_partition_that_answers_is_told_and_no_round_lasts(
+def test_answering_partitions_are_returned_by_rounds_of_bounded_time(
     answers: dict[int, tuple[float, bool]],
 ) -> None:
     now_s = 0.0

@@ -189,7 +189,7 @@ def _error(code: str, status: str) -> dict[str, Any]:
     return {"error": {"status": status, "details": [{"@type": kind, "errorCode": code}]}}
 
 
-def test_errors_are_those_that_firebase_documents(pem: str) -> None:
+def test_errors_follow_the_documentation_of_firebase(pem: str) -> None:
     firebase = _Firebase(pem)
     firebase.answers = [
         (404, _error("UNREGISTERED", "NOT_FOUND")),

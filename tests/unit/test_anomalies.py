@@ -159,7 +159,7 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
         assert one.counts.sum() == sum(any(step == "buy" for step, _, _ in has) for has, _ in there)
 
 
-def test_cost_of_an_incident_are_the_goals_it_prevented() -> None:
+def test_cost_of_an_incident_is_the_number_of_goals_prevented() -> None:
     random = np.random.default_rng(3)
     day = np.arange(_DAYS)
     trials = random.poisson(40, _DAYS).astype(float)

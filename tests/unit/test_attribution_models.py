@@ -58,7 +58,7 @@ def _values(found: Attribution) -> dict[str, float]:
     return {one.channel: one.value for one in found.channels}
 
 
-def test_removal_effects_of_the_textbook_chain() -> None:
+def test_removal_effects_equal_those_of_the_textbook_chain() -> None:
     # P(conversion) = ⅓: start → C1 ⅔, C2 ⅓; C1 → C2 ½; C2 → C3; C3 → conversion ½.
     effects = removal_effects(count_paths(BOOK), 1)
     assert effects.conversions == pytest.approx([0.5, 1.0, 1.0], abs=1e-12)
@@ -248,7 +248,7 @@ def test_large_chains_agree_with_whole_matrices() -> None:
     assert found == pytest.approx(list(expected.values()), abs=1e-10)
 
 
-def test_a_hundred_thousand_channels_in_one_path() -> None:
+def test_path_of_a_hundred_thousand_channels_is_credited() -> None:
     path = tuple(f"c{index:06}" for index in range(100_000))
     found = attribute("markov", ModelOptions(), count_paths([PathRow(path, 1.0, 5.0, 3.0)]))
     assert {one.removal_effect for one in found.channels} == {1.0}
@@ -312,7 +312,7 @@ def test_the_bootstrap_draws_customers_not_paths() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [PathRow(("a",), 1.0)], [PathRow(("a",), 2.5, 0.0, 1.5)]])
-def test_there_is_no_interval_without_customers_to_draw(rows: list[PathRow]) -> None:
+def test_interval_needs_customers_to_draw(rows: list[PathRow]) -> None:
     paths = count_paths(rows)
     fitted = fit("linear", ModelOptions(), paths)
     assert bootstrap(paths, Customers.of_paths(paths), fitted, 50, seed=0) is None

@@ -170,7 +170,7 @@ def _answer(file: Path, model: str = "markov", **options: object) -> Attribution
     return _answer_from(question, Engine(threads=1))
 
 
-def test_units_touches_and_repeated_ids_are_as_asked(tmp_path: Path) -> None:
+def test_unit_kinds_of_touches_and_repeated_ids_follow_the_options(tmp_path: Path) -> None:
     rows = [
         ("p", 1, "mail", "spring", "sent", "e1"),
         ("p", 2, "mail", None, "clicked", "e2"),
@@ -212,7 +212,7 @@ def test_credit_decays_by_half_lives(tmp_path: Path) -> None:
     assert values == pytest.approx({"a": 20.0, "b": 80.0})
 
 
-def test_credit_adds_up_however_many_half_lives_ago_the_touch_was(tmp_path: Path) -> None:
+def test_credit_adds_up_after_any_number_of_half_lives(tmp_path: Path) -> None:
     lines = [_touch("p", 1, "a"), _touch("p", 2, "b"), _conversion("p", 28, 100.0)]
     question = AttributionQuestion(
         write_csv(tmp_path / "t.csv", [HEADER, *lines]),
@@ -286,7 +286,7 @@ def _expected_paths(
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_journeys_equal_those_told_event_by_event(
+def test_journeys_equal_those_built_event_by_event(
     connection: DuckQueries, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -320,7 +320,7 @@ def _check_customers(customers: Customers, paths: PathCounts, most: int) -> None
     assert customers.counts @ customers.nulls == pytest.approx(paths.nulls)
 
 
-def test_a_hundred_thousand_channels(tmp_path: Path) -> None:
+def test_hundred_thousand_channels_are_credited(tmp_path: Path) -> None:
     lines = [HEADER]
     lines += [
         _touch(f"p{index % 50_000}", 1 + index / 1e6, f"c{index}") for index in range(100_000)
@@ -349,7 +349,7 @@ def test_little_data_gets_a_plain_answer(tmp_path: Path, model: str) -> None:
     assert [c.channel for c in untouched.attribution.channels] == [NO_TOUCH]
 
 
-def test_more_than_memory_holds_goes_to_disk(tmp_path: Path) -> None:
+def test_data_beyond_the_memory_goes_to_disk(tmp_path: Path) -> None:
     file = tmp_path / "touches.parquet"
     with open_duckdb(Engine(threads=2)) as connection:
         connection.connection.execute(

@@ -142,7 +142,7 @@ def test_an_unknown_kind_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_no_beginning_of_a_record_is_a_record(name: str) -> None:
+def test_truncated_record_is_refused_at_any_length(name: str) -> None:
     topic = "actions.web" if name == "actions" else name
     data = CODEC.encode(topic, example(CLASSES[name]))
     assert data is not None

@@ -31,7 +31,7 @@ print(os.sched_getscheduler(0), *found)
 """
 
 
-def test_threads_of_a_client_give_way_and_their_creator_does_not() -> None:
+def test_threads_of_a_client_run_as_batch_and_their_creator_does_not() -> None:
     # In a process of its own: clients of other tests start threads at any time.
     said = subprocess.check_output([sys.executable, "-c", _MAKE_A_CLIENT], text=True)
     assert said.split() == [str(os.SCHED_OTHER), str(os.SCHED_BATCH)]

@@ -124,7 +124,7 @@ def test_tables_equal_the_records_of_the_stages(
     assert sorted(known) == sorted(table("SELECT profile_id FROM profiles"))
 
 
-def test_devices_that_said_who_they_are_are_one_profile(
+def test_identified_devices_share_one_profile(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
     log = [
@@ -200,7 +200,7 @@ def test_an_event_that_comes_twice_is_decided_once(
     assert twice["decision_hash"] == once["decision_hash"]
 
 
-def test_messages_of_segment_are_heard_when_they_happened(
+def test_messages_of_segment_count_at_their_own_time(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
     message = (
@@ -246,7 +246,7 @@ def test_outcomes_of_messages_that_were_not_sent_are_left_out(
     assert report["outcomes_left_out"] == 1
 
 
-def test_bad_rows_are_told_with_their_line_and_the_others_played(
+def test_bad_rows_are_reported_with_their_line_and_the_others_played(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     file = _write(tmp_path / "a.ndjson", shop_log(most=10))
@@ -296,7 +296,7 @@ def test_unplayable_input_is_refused_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wrong_configuration_is_told_with_file_and_line(
+def test_wrong_configuration_is_reported_with_file_and_line(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     shutil.copytree(_DEMO, tmp_path / "other")

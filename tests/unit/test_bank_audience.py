@@ -94,7 +94,7 @@ def test_unknown_actions_have_no_reactions() -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--live", "--out", "folder"]])
-def test_the_command_wants_either_files_or_live(options: list[str]) -> None:
+def test_command_takes_either_files_or_live(options: list[str]) -> None:
     size = ["--customers", "1", "--days", "1"]
     result = CliRunner().invoke(build_app("simulate"), ["simulate", "bank", *size, *options])
     assert result.exit_code == 2

@@ -51,13 +51,13 @@ def test_the_wait_after_a_kill_is_that_of_the_partition_that_waits_longest() -> 
     assert Passages(7, [*before, *held_up, *after]).longest_wait_after(2.0) == 2.0
 
 
-def test_a_partition_without_any_output_after_the_kill_waits_for_ever() -> None:
+def test_partition_without_output_after_the_kill_has_an_infinite_wait() -> None:
     came = [Passage(0.0, 0.1, 0), Passage(0.0, 0.1, 1), Passage(2.0, 3.0, 0)]
     assert Passages(3, came).longest_wait_after(1.0) == inf
     assert Passages(1, []).longest_wait_after(1.0) == inf
 
 
-def test_cores_are_told_as_a_multiple_of_the_floor(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cores_are_shown_as_a_multiple_of_the_floor(capsys: pytest.CaptureFixture[str]) -> None:
     floor = summarise("floor", _RATE, [_sample(2.0)], repeats=1)
     ours = summarise("demo", _RATE, [_sample(3.0, cores=1.6)], repeats=1)
     print_latency([floor, ours])
@@ -65,7 +65,7 @@ def test_cores_are_told_as_a_multiple_of_the_floor(capsys: pytest.CaptureFixture
     assert demo.split()[5:] == ["1.5", "1.5", "100", "1.60", "3.2", "0.30"]
 
 
-def test_a_machine_tells_how_fast_it_is() -> None:
+def test_speed_of_the_machine_is_measured() -> None:
     assert "1,000,000 additions" in str(machine := this_machine())
     assert 1 < machine.loop_ms < 60_000
     assert 0 < machine.wake_up_us < 1_000_000

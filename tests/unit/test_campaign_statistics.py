@@ -171,7 +171,7 @@ def test_agents_choice_gives_no_lift_where_naive_comparison_is_wrong(
     assert of_bank.without_lift == {"loans": "no customer was held out"}
 
 
-def test_sequences_cover_the_truth_at_every_daily_look() -> None:
+def test_confidence_sequences_cover_the_truth_at_every_daily_look() -> None:
     # 80 effects, looked at on each of ten days; intervals made for one look only miss more.
     missed, missed_by_single_looks, effects = 0, 0, 0
     for seed in range(10):

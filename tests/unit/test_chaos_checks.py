@@ -417,12 +417,12 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_a_check_holds_where_nothing_was_disturbed(check: Check) -> None:
+def test_check_holds_for_an_undisturbed_run(check: Check) -> None:
     assert _run_undisturbed().judge(check) == []
 
 
 @pytest.mark.parametrize(("check", "tamper"), TAMPERINGS.values(), ids=TAMPERINGS)
-def test_a_check_fails_where(check: Check, tamper: Tampering) -> None:
+def test_check_fails_after_tampering_with_its_evidence(check: Check, tamper: Tampering) -> None:
     world = deepcopy(_run_undisturbed())
     tamper(world)
     assert world.judge(check) != []
@@ -432,7 +432,7 @@ def test_each_check_can_fail() -> None:
     assert {check for check, _ in TAMPERINGS.values()} == set(CHECKS)
 
 
-def test_decisions_and_actions_are_there() -> None:
+def test_undisturbed_run_has_decisions_and_actions() -> None:
     decisions: list[Decision] = [one for _, one in _run_undisturbed().logs.read(topics.DECISIONS)]
     assert len({one.event_id for one in decisions}) > _CUSTOMERS * STEPS
     assert len(_run_undisturbed().delivered) == _CUSTOMERS * 3

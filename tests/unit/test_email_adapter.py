@@ -147,7 +147,7 @@ def _lines(text: str) -> list[str]:
     return text.replace("\r\n", "\n").rstrip("\n").split("\n")
 
 
-def test_message_arrives_with_the_action_s_id() -> None:
+def test_message_arrives_with_the_id_of_its_action() -> None:
     server, action = MailServer(), _action()
     assert _send(server, EMAIL, action) == [Delivered()]
     [received] = server.received

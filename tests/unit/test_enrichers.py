@@ -100,7 +100,7 @@ def visit(at: int = 0, properties: Any = None, **context: Any) -> Interaction:
         ("curl/8.1.2", "other", None, "curl", False),
     ],
 )
-def test_a_user_agent_tells_the_device(
+def test_device_is_derived_from_the_user_agent(
     text: str, device_type: str, os: str | None, browser: str, bot: bool
 ) -> None:
     expected = {"device_type": device_type, "os": os, "browser": browser, "bot": bot}
@@ -187,19 +187,19 @@ def test_a_user_agent_tells_the_device(
         ("GPTBot/1.0 (+https://openai.com/gptbot)", "bot"),
     ],
 )
-def test_apps_and_screens_are_told_by_their_model(text: str, device_type: str) -> None:
+def test_device_type_is_derived_from_the_model(text: str, device_type: str) -> None:
     derived = UserAgentEnricher().derive(visit(user_agent=text))
     assert derived["device_type"] == device_type
     assert derived["bot"] is (device_type == "bot")
 
 
-def test_without_a_user_agent_nothing_is_said_of_it() -> None:
+def test_nothing_is_derived_without_a_user_agent() -> None:
     assert not UserAgentEnricher().derive(visit())
     assert not UserAgentEnricher().derive(visit(user_agent=""))
 
 
 @given(st.text(max_size=3_000))
-def test_no_text_is_too_odd(text: str) -> None:
+def test_any_text_can_be_enriched(text: str) -> None:
     one = visit(user_agent=text, url=text, ip=text, timezone=text, campaign={text: text})
     assert set(UserAgentEnricher().derive(one)) <= {"device_type", "os", "browser", "bot"}
     assert set(CampaignEnricher().derive(one)) <= set(CampaignEnricher.names)
@@ -312,17 +312,17 @@ def test_hour_and_weekday_are_of_the_customers_zone(
     "timezone",
     ["nowhere", "../etc/passwd", "GMT+15", "+2:75", "CEST", "Europe/", "x" * 10_000, "120", "\0"],
 )
-def test_a_zone_that_nobody_knows_is_told_and_the_usual_one_counts(timezone: str) -> None:
+def test_unknown_zone_is_reported_and_the_default_used(timezone: str) -> None:
     enricher = LocalTimeEnricher(model.LocalTime("Europe/Madrid"))
     derived = enricher.derive(visit(MONDAY_NOON, timezone=timezone))
     assert derived == {"hour": 13, "weekday": "monday", "unknown_timezone": timezone[:64]}
 
 
-def test_a_time_that_no_calendar_has_is_left_out() -> None:
+def test_time_outside_the_calendar_is_left_out() -> None:
     assert not LocalTimeEnricher(model.LocalTime()).derive(visit(2**62))
 
 
-def test_a_place_is_told_as_far_as_it_is_known() -> None:
+def test_place_is_derived_as_far_as_known() -> None:
     places = {"192.0.2.1": Place("ES", "Madrid"), "192.0.2.2": Place()}
     enricher = GeoEnricher(places.get)
     assert enricher.derive(visit(ip="192.0.2.1")) == {"country": "ES", "region": "Madrid"}

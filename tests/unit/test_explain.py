@@ -112,7 +112,7 @@ def test_every_stage_explains_each_felled_treatment() -> None:
     assert "The next best, next-hero, scores 2." in slot["words"]
 
 
-def test_spanish_says_the_same_in_spanish() -> None:
+def test_spanish_explanation_has_the_same_content() -> None:
     decision, life = _decide()
     told = _explain(decision, life, "es")
     assert "puntuación 3 = (0,50 × 6 − 0) × 1" in told.words

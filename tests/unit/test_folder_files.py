@@ -60,7 +60,7 @@ MAKERS = (_fifo, _device, _circle, _escape, _huge, _dangling_link)
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["identity.yaml", "policies.yaml", "segments/new.yaml"])
 @pytest.mark.parametrize("make", MAKERS)
-def test_entry_that_is_no_file_of_the_folder_is_an_error_of_its_name(
+def test_entry_that_is_no_regular_file_is_an_error_with_its_name(
     folder: Path, name: str, make: Callable[[Path], None]
 ) -> None:
     path = folder / name
@@ -86,7 +86,7 @@ def test_models_and_databases_are_files_of_the_folder(
 
 @pytest.mark.parametrize("field", ["model", "database"])
 @pytest.mark.parametrize("name", ["/etc/hostname", "../config/profile.yaml", "a/../b", "\\0a", ""])
-def test_names_lead_nowhere_else(folder: Path, field: str, name: str) -> None:
+def test_names_lead_out_of_no_folder(folder: Path, field: str, name: str) -> None:
     _name(folder, field, name)
     [error] = _errors(folder)
     assert "is not a file of this folder" in error
@@ -100,7 +100,7 @@ def test_links_inside_the_folder_are_followed(folder: Path) -> None:
     assert isinstance(load(folder, {}), Bundle)
 
 
-def test_a_folder_of_something_else_is_not_gone_through(tmp_path: Path) -> None:
+def test_folder_of_too_many_files_is_refused(tmp_path: Path) -> None:
     for number in range(21):
         (tmp_path / str(number)).mkdir()
         for name in range(1_000):

@@ -121,7 +121,7 @@ def test_refusals_can_be_read_by_the_page(door: Doorway) -> None:
     assert answer.headers["access-control-allow-origin"] == EVIL
 
 
-def test_profiles_are_for_no_page(door: Doorway) -> None:
+def test_no_page_may_read_profiles(door: Doorway) -> None:
     answer = ask(door, "GET", "/v1/profiles/cookie/c", headers={"Origin": HOME})
     assert "access-control-allow-origin" not in answer.headers
     assert preflight(door, "/v1/profiles/cookie/c", HOME).status_code == 405
@@ -148,7 +148,7 @@ def test_origin_that_is_accepted_allows_itself_as_browsers_write_it(text: str) -
     assert origins.allow(f"{page.scheme}://{page.netloc.decode()}")
 
 
-def test_short_paths_are_the_long_ones(door: Doorway) -> None:
+def test_short_paths_do_the_same_as_the_long_ones(door: Doorway) -> None:
     for short, kind in SHORT_PATHS.items():
         for path in (short, kind):
             body = {**MESSAGE, "writeKey": SHOP, "groupId": "g", "previousId": "p"}
@@ -163,12 +163,12 @@ def test_short_paths_are_the_long_ones(door: Doorway) -> None:
     assert _timeless(one) == _timeless(other)
 
 
-def test_figures_of_clients_are_taken_and_dropped(door: Doorway) -> None:
+def test_metrics_of_clients_are_accepted_and_dropped(door: Doorway) -> None:
     assert post(door, "/v1/m", {"series": [{"metric": "x", "value": 1}]}).status_code == 200
     assert not door.log.records
 
 
-def test_settings_send_clients_back_here(door: Doorway) -> None:
+def test_settings_name_this_gateway_as_the_host(door: Doorway) -> None:
     answer = ask(door, "GET", f"/v1/projects/{SHOP}/settings", headers={"Origin": HOME})
     assert answer.json()["integrations"]["Segment.io"] == {
         "apiKey": SHOP,
@@ -223,7 +223,7 @@ def test_addresses_of_one_ipv6_network_count_together() -> None:
     assert limits.check(limited, "::ffff:10.0.0.2") is None
 
 
-def test_trusted_keys_have_no_limit_unless_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trusted_keys_have_no_limit_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "_PUBLIC", 2)
     limits = RateLimits()
     trusted = model.Source("server", "web", SERVER)

@@ -56,13 +56,13 @@ def test_holder_of_a_token_cannot_say_that_nothing_was_shown(
 
 
 @pytest.mark.parametrize("outcome", ["expired", "bounce", "sent", "delivered", "complaint"])
-def test_adapters_are_believed_however_late(door: Doorway, outcome: str) -> None:
+def test_late_outcomes_of_adapters_are_accepted(door: Doorway, outcome: str) -> None:
     old = token(door, NOW - 30 * DAY_MS)
     assert post(door, ADAPTERS, {"token": old, "outcome": outcome}).status_code == 200
     assert [one.name for one in door.interactions()] == [outcome]
 
 
-def test_own_adapters_report_by_a_key_of_the_home_s_secret(door: Doorway) -> None:
+def test_own_adapters_report_by_a_key_made_from_the_secret(door: Doorway) -> None:
     body = {"token": token(door), "outcome": "expired"}
     assert post(door, ADAPTER_KEY, body).status_code == 200
     assert [(one.name, one.source) for one in door.interactions()] == [("expired", "adapters")]

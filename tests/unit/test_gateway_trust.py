@@ -175,7 +175,7 @@ def test_without_a_device_a_claim_is_refused_by_name(door: Doorway) -> None:
     assert not door.interactions()
 
 
-def test_trusted_key_is_believed(door: Doorway) -> None:
+def test_identifiers_of_a_trusted_key_are_accepted(door: Doorway) -> None:
     message = {"userId": "ana", "traits": {"email": "ana@example.com"}, "context": {"proof": "x"}}
     assert post(door, SHOP, "/v1/identify", message).status_code == 200
     [one] = door.interactions()

@@ -46,7 +46,9 @@ def write(file: Path, record: object) -> Path:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_another_shape_is_refused_and_gives_no_place(tmp_path: Path, shape: object) -> None:
+def test_other_shape_of_database_is_refused_and_gives_no_place(
+    tmp_path: Path, shape: object
+) -> None:
     file = write(tmp_path / "geo.mmdb", shape)
     assert geo_problem(file)
     places = open_places(file)
@@ -55,7 +57,7 @@ def test_another_shape_is_refused_and_gives_no_place(tmp_path: Path, shape: obje
         assert places(address) in (None, Place())
 
 
-def test_the_usual_shape_passes(tmp_path: Path) -> None:
+def test_usual_shape_of_database_passes(tmp_path: Path) -> None:
     assert isolated_geo_problem(write_geo(tmp_path / "geo.mmdb")) is None
 
 

@@ -25,7 +25,7 @@ def modes(folder: Path) -> set[int]:
     return {path.lstat().st_mode & 0o077 for path in (folder, *folder.rglob("*"))}
 
 
-def test_a_home_of_an_earlier_version_is_closed_to_others(tmp_path: Path) -> None:
+def test_home_of_an_earlier_version_is_closed_to_others(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "state" / "gateway").mkdir(parents=True)
     (home / "state" / "gateway" / "rows").write_text("ana@example.com")
@@ -58,7 +58,7 @@ def test_files_of_commands_are_readable_by_their_owner_only(tmp_path: Path) -> N
     assert modes(tmp_path / "out") == {0}
 
 
-def test_the_secret_s_folder_is_private(tmp_path: Path) -> None:
+def test_folder_of_the_secret_is_private(tmp_path: Path) -> None:
     Settings(home=tmp_path / "new", secret=None).signing_secret()
     assert modes(tmp_path / "new") == {0}
 
@@ -69,7 +69,7 @@ def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_process_is_known_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_is_recognised_after_a_change_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     # psutil counts from the time at which the machine started, which moves with the clock.
     me = ProcessHandle.of(os.getpid())
     assert me is not None
@@ -78,7 +78,7 @@ def test_a_process_is_known_whatever_the_clock_says(monkeypatch: pytest.MonkeyPa
     assert ProcessHandle.of(os.getpid()) == me
 
 
-def test_a_pid_that_is_another_s_now_is_not_the_process() -> None:
+def test_reused_pid_is_not_the_process() -> None:
     me = ProcessHandle.of(os.getpid())
     assert me is not None
     assert replace(me, started=me.started + "0").process() is None
@@ -87,7 +87,7 @@ def test_a_pid_that_is_another_s_now_is_not_the_process() -> None:
     assert ProcessHandle.of(2**22 + 1) is None
 
 
-def test_a_name_with_brackets_and_spaces_hides_no_start_time(tmp_path: Path) -> None:
+def test_start_time_is_read_behind_a_name_with_brackets_and_spaces(tmp_path: Path) -> None:
     odd = tmp_path / "a) R 1 (b"
     shutil.copy(shutil.which("sleep") or "/bin/sleep", odd)
     process = subprocess.Popen([odd, "30"])
@@ -103,7 +103,7 @@ def test_a_name_with_brackets_and_spaces_hides_no_start_time(tmp_path: Path) -> 
     assert first.process() is None
 
 
-def test_one_holds_the_home_at_a_time(tmp_path: Path) -> None:
+def test_home_has_one_holder_at_a_time(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     log = tmp_path / "log"
     workers = [context.Process(target=_hold, args=(tmp_path / "home", log)) for _ in range(3)]
@@ -125,7 +125,7 @@ def _hold(home: Path, log: Path) -> None:
             time.sleep(0.3)
 
 
-def test_a_killed_holder_lets_go(tmp_path: Path) -> None:
+def test_killed_holder_releases_the_home(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     holder: Any = context.Process(target=_hold_for_ever, args=(tmp_path / "home", ready))

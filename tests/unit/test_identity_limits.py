@@ -45,7 +45,7 @@ def refused_links(written: Sequence[Emit]) -> list[tuple[str, str | None]]:
     return [(one.identifier, one.other) for one in changes if one.kind == "refused"]
 
 
-def test_links_beyond_the_limit_are_refused_and_told_and_the_interaction_goes_on() -> None:
+def test_links_beyond_the_limit_are_refused_and_reported_and_the_interaction_goes_on() -> None:
     one = flow(most=3)
     written = ran(one, [view(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
     assert refused_links(written) == [(f"cookie:k{n}", "customer_id:A") for n in (3, 4, 5)]

@@ -126,7 +126,7 @@ def _learn(incremental: bool) -> tuple[Counter[str], _Learner]:
     return shown, learner
 
 
-def test_learns_to_say_what_changes_something_where_anyway_misleads() -> None:
+def test_incremental_learning_prefers_the_offer_with_an_effect() -> None:
     loan, friends = effect(LOAN, "call"), effect(FRIEND, "email")
     assert expected_conversion(LOAN, "call") > 1.4 * expected_conversion(FRIEND, "email")
     assert friends > 2 * loan

@@ -77,7 +77,7 @@ def test_wide_rows_are_judged_in_smaller_pieces() -> None:
     assert [one.rejected for one in judge_here([narrow] * 600, judge)] == [512, 88]
 
 
-def test_helper_that_ends_is_told_of() -> None:
+def test_ended_helper_is_reported_as_an_error() -> None:
     def rows() -> Iterator[ReadRow]:
         for number in range(1, 1_000_000):
             if number == 10_000:
@@ -104,7 +104,7 @@ def judge_endlessly() -> None:
         print(*(one.pid for one in psutil.Process().children()), flush=True)
 
 
-def test_helpers_end_with_their_parent_however_that_ends(tmp_path: Path) -> None:
+def test_helpers_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "endless.py"
     script.write_text(_ENDLESS)
     root = Path(__file__).parents[2]

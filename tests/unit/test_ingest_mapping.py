@@ -64,7 +64,7 @@ _NEW_YEAR_MS = 1_767_222_000_000
 """2026-01-01 in Madrid."""
 
 
-def test_a_spreadsheet_of_the_continent(tmp_path: Path) -> None:
+def test_european_spreadsheet_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     text = (
         "Kunde;E-Mail;Umsatz;Datum;Notiz;\r\n"
@@ -83,13 +83,13 @@ def test_a_spreadsheet_of_the_continent(tmp_path: Path) -> None:
     ]
 
 
-def test_a_byte_order_mark_and_a_row_that_names_nobody(tmp_path: Path) -> None:
+def test_byte_order_mark_is_skipped_and_a_row_without_identifier_named(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("\ufeffKunde,E-Mail,Umsatz,Datum,Notiz\n7\n,,5\n".encode())
     assert read(path, _WATCH) == [person("7"), (3, "missing_identifier", "identifiers.customer_id")]
 
 
-def test_a_file_without_a_header_and_without_quotes(tmp_path: Path) -> None:
+def test_file_without_header_and_quotes_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('7|a@a.example|"5|01/01/2026|\n')
     csv = model.CsvFormat(names=("Kunde", "E-Mail", "Umsatz", "Datum", "Notiz"), quote="")

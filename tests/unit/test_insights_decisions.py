@@ -237,7 +237,7 @@ def _as_a_sink_writes_it(place: Path) -> None:
     )
 
 
-def test_more_than_memory_goes_to_disk(tmp_path: Path) -> None:
+def test_data_beyond_the_memory_goes_to_disk(tmp_path: Path) -> None:
     # Sorting these rows takes some 150 MB; 60 MB and a folder are enough.
     with open_queries("duckdb", Engine("60MB", tmp_path, threads=1)) as queries:
         queries.define(
@@ -282,7 +282,7 @@ def test_command_prints_tables_or_json(
         (("--engine", "mongo"), "is none of duckdb, spark"),
     ],
 )
-def test_wrong_questions_are_told(
+def test_invalid_questions_are_refused_with_a_reason(
     tmp_path: Path, invoke: Callable[..., Result], given: tuple[str, ...], said: str
 ) -> None:
     done = invoke("--topics", str(tmp_path), *given)

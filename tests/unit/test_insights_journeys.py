@@ -167,7 +167,7 @@ def test_a_step_may_ask_for_a_channel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a > b", "[red]x[/]", 'quo"te', "ñandú 😀", "'; DROP", "%s{0}"])
-def test_names_may_be_anything(tmp_path: Path, name: str) -> None:
+def test_any_name_of_a_step_is_accepted(tmp_path: Path, name: str) -> None:
     reached = json.dumps(name, ensure_ascii=False)
     text = ONBOARDING.replace("{name: Terms Accepted}", f"{{name: {reached}}}")
     cell = '"' + name.replace('"', '""') + '"'
@@ -189,7 +189,7 @@ def test_tables_for_people_say_the_same(tmp_path: Path) -> None:
     assert "50.0% went as planned, mean fitness 0.50" in words
 
 
-def test_steps_that_the_table_does_not_have_are_told(tmp_path: Path) -> None:
+def test_steps_missing_from_the_table_are_reported(tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "start", "Terms Acepted"))
     journey = write_journey(tmp_path)
     code, printed, error = run("--events", str(events), "--defined", str(journey), "--json")

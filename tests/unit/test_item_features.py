@@ -106,7 +106,7 @@ def trained(folders: tuple[Path, Path]) -> TrainedModel:
         return train_propensity(replayed, TrainingRequest("items", _GOAL, frozenset(), 0))
 
 
-def test_rows_of_training_are_those_of_serving(
+def test_rows_of_training_equal_those_of_serving(
     folders: tuple[Path, Path], watching: _Watching
 ) -> None:
     decisions, segmented = folders

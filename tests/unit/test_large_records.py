@@ -103,7 +103,7 @@ def test_the_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
     assert len(identity.sent_to(topics.IDENTIFIED)) == 2
 
 
-def test_a_key_may_be_as_long_as_its_dead_letter_can_tell() -> None:
+def test_key_may_be_as_long_as_its_dead_letter_can_hold() -> None:
     long = Identifier("email", "x" * sizes.KEY)
     identity = _Stage("identity")
     identity.tell(replace(_interaction(0, 1), identifiers=(long,)), long.key)

@@ -53,7 +53,7 @@ def _trees() -> list[dict[str, Any]]:
 
 
 @given(rows)
-def test_score_is_that_of_the_trees(file: Path, row: list[float]) -> None:
+def test_score_equals_that_of_the_trees(file: Path, row: list[float]) -> None:
     scorer = load_scorer(file, FEATURES, AMPLE_US)
     assert not isinstance(scorer, str)
     assert scorer(row) == pytest.approx(by_hand(row), abs=1e-12)
@@ -260,7 +260,7 @@ def test_a_changed_model_is_refused_or_predicts(
         assert (isolated_model_problem(path, FEATURES) or "not ").startswith("not ")
 
 
-def test_model_that_ends_the_process_reading_it_is_refused(
+def test_model_that_crashes_its_reader_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A loader that aborts, as the library does for some models.

@@ -41,7 +41,7 @@ def test_estimates_of_a_log_worked_out_by_hand(tmp_path: Path) -> None:
         assert estimate.low < estimate.value < estimate.high
 
 
-def test_the_policy_that_ran_is_worth_its_mean_reward(tmp_path: Path) -> None:
+def test_value_of_the_logging_policy_is_its_mean_reward(tmp_path: Path) -> None:
     rewards = np.random.default_rng(0).random(500)
     rows = [
         {"reward": float(one), "propensity": 0.25, "target_propensity": 0.25} for one in rewards
@@ -57,7 +57,7 @@ def _bounds_of(estimate: Estimate) -> tuple[float | None, float | None, float | 
     return estimate.value, estimate.low, estimate.high
 
 
-def test_every_format_says_the_same(tmp_path: Path) -> None:
+def test_every_format_gives_the_same_estimates(tmp_path: Path) -> None:
     rows = [
         {"reward": 1.5, "propensity": 0.5, "target_propensity": 0.25},
         {"reward": -2.0, "propensity": 1.0, "target_propensity": 0.75},
@@ -104,7 +104,7 @@ def _simulate(chance: np.random.Generator, size: int) -> tuple[Log, float]:
     return log, float((target * truth).sum(axis=1).mean())
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+def test_intervals_cover_the_truth_as_often_as_stated() -> None:
     chance = np.random.default_rng(11)
     hits = {"ips": 0, "snips": 0, "dr": 0}
     for _ in range(600):

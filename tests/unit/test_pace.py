@@ -29,7 +29,7 @@ def _round_trips(window: RoundTripWindow, per_s: float, empty_s: float, seconds:
 
 @settings(deadline=None, max_examples=50)
 @given(st.floats(300, 20_000), st.floats(0.003, 0.03))
-def test_stages_are_busy_and_hardly_anybody_waits(per_s: float, empty_s: float) -> None:
+def test_window_keeps_stages_busy_with_little_waiting(per_s: float, empty_s: float) -> None:
     window = RoundTripWindow()
     _round_trips(window, per_s, empty_s, 3)
     took = _round_trips(window, per_s, empty_s, 5)
@@ -37,7 +37,7 @@ def test_stages_are_busy_and_hardly_anybody_waits(per_s: float, empty_s: float) 
     assert window.size / per_s < 1.5 * (empty_s + 2 / per_s) + 0.01
 
 
-def test_slow_stages_have_the_least() -> None:
+def test_slow_stages_get_few_records_in_flight() -> None:
     # As few as still tell how long they take, where more take longer at once.
     window = RoundTripWindow()
     assert _round_trips(window, per_s=20, empty_s=0.1, seconds=60) > 0.6 * 20 * 60

@@ -140,7 +140,7 @@ def test_a_message_waits_until_its_address_says_that_it_is_the_customers() -> No
     assert stages.contacts("customer_id:A") == 1
 
 
-def test_a_message_to_an_address_of_another_is_never_sent_and_not_remembered() -> None:
+def test_message_to_an_address_of_another_person_is_neither_sent_nor_kept() -> None:
     stages = _Stages()
     assert stages.order("customer_id:A", "email:x") == []
     assert stages.tell("leave", "customer_id:A", "email:x", -1) == []

@@ -26,7 +26,9 @@ _PHONE = Namespace("phone", normalise="phone")
         ("EG", "٠٢٢٧٩٢٨٠٠٠", "+20227928000"),
     ],
 )
-def test_ways_of_writing_a_number_are_one(region: str | None, written: str, normal: str) -> None:
+def test_every_way_of_writing_a_number_is_one_identifier(
+    region: str | None, written: str, normal: str
+) -> None:
     assert normaliser(_PHONE, region)(written) == normal
 
 

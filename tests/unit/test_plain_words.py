@@ -132,7 +132,7 @@ def test_descriptions_of_attributes_begin_with_a_noun() -> None:
     assert wrong == []
 
 
-def test_names_of_tests_say_a_law() -> None:
+def test_names_of_tests_state_a_law() -> None:
     wrong = [
         f"{file}:{node.lineno}: {node.name}"
         for file, node in _functions()

@@ -119,7 +119,7 @@ def test_invented_link_is_refused(door: Doorway, method: str, token: str) -> Non
     assert door.interactions() == []
 
 
-def test_choice_that_kafka_does_not_take_is_not_said_to_be_saved(door: Doorway) -> None:
+def test_choice_refused_by_kafka_is_not_confirmed(door: Doorway) -> None:
     door.log.failure = "away"
     answer = _request(door, "POST", PREFERENCES, _token(), FORM, b"choice=stop")
     assert answer.status_code == 503
@@ -137,7 +137,7 @@ def test_choice_that_kafka_does_not_take_is_not_said_to_be_saved(door: Doorway) 
         ("<b>", "es;q=x, en", "en"),
     ],
 )
-def test_page_is_in_the_customer_s_language(
+def test_page_is_in_the_language_of_the_customer(
     door: Doorway, asked: str | None, accepted: str | None, language: str
 ) -> None:
     assert preferred_language(asked, accepted) == language
@@ -210,7 +210,9 @@ def test_picture_is_an_impression(door: Doorway) -> None:
         ("GET", 60_000, "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)"),
     ],
 )
-def test_scanner_s_click_is_no_outcome(door: Doorway, method: str, ago_ms: int, agent: str) -> None:
+def test_click_of_a_scanner_is_no_outcome(
+    door: Doorway, method: str, ago_ms: int, agent: str
+) -> None:
     token = _tracked_link(door, _ago(ago_ms))
     answer = _request(door, method, CLICK, token, {"User-Agent": agent})
     assert answer.status_code == 302

@@ -17,7 +17,7 @@ def _follows_log(flow: Flow, number: int, kind: Kind, source: str) -> bool:
     return by_log(row)
 
 
-def test_a_log_stays_the_clock_of_its_customers_whoever_reports_outcomes() -> None:
+def test_log_stays_the_clock_of_its_customers_over_outcomes_of_live_sources() -> None:
     flow = Flow(
         rules(
             model.Bundle(

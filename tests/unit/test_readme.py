@@ -18,7 +18,7 @@ _FIRST_PAGE_WORDS = 900
 
 
 @pytest.mark.parametrize("document", sorted(set(TABLES.values())), ids=lambda d: d.parent.name)
-def test_tables_are_those_of_the_code(document: Path) -> None:
+def test_tables_equal_those_made_from_the_code(document: Path) -> None:
     assert with_tables(document) == document.read_text(), "run `python -m tests.support.readme`"
 
 

@@ -86,7 +86,7 @@ def invoke(tmp_path: Path) -> Callable[..., Result]:
     return run
 
 
-def test_the_bank_s_best_channels_are_found(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+def test_best_channels_of_the_bank_are_found(tmp_path: Path, invoke: Callable[..., Result]) -> None:
     write_onboarding(tmp_path, 12_000)
     done = invoke("--defined", str(tmp_path / "j.yaml"), "--adjust", "tier", "--json")
     assert done.exit_code == 0, done.output
@@ -170,7 +170,7 @@ def test_costs_delays_and_opt_outs_weigh(tmp_path: Path, invoke: Callable[..., R
         ("1,2024-01-01T00:00Z,Done,call,m,o,1,", ("--forbid", "a > b"), "say --defined FILE"),
     ],
 )
-def test_wrong_tables_are_told_with_their_place(
+def test_wrong_tables_are_reported_with_their_place(
     tmp_path: Path, invoke: Callable[..., Result], prompt: str, options: tuple[str, ...], said: str
 ) -> None:
     write_tables(tmp_path, [], [(1, "2024-02-01T00:00Z", "Done", "web")])

@@ -77,7 +77,7 @@ def test_a_forbidden_order_is_no_option(found: Callable[..., Any]) -> None:
     assert "order" not in found(0.0, "--forbid", "photo > income")
 
 
-def test_a_test_of_an_order_makes_it_the_journeys(tmp_path: Path) -> None:
+def test_tested_order_becomes_the_order_of_the_journey(tmp_path: Path) -> None:
     arms = ("photo-then-income", "income-then-photo")
     answer = recommend_for_cases(tmp_path, TEST_OF_ORDER, cases_of_test(arms, 0.3, 1))
     change, *others = answer["changes"]
@@ -99,7 +99,7 @@ def test_a_test_of_an_order_makes_it_the_journeys(tmp_path: Path) -> None:
         (("without-tour", "with-tour"), ["income", "photo", "sign"], "Leave the optional step"),
     ],
 )
-def test_a_test_of_a_step_tells_whether_it_belongs_there(
+def test_test_of_a_step_shows_whether_it_is_worth_its_place(
     tmp_path: Path, arms: tuple[str, str], steps: list[str], what: str
 ) -> None:
     answer = recommend_for_cases(tmp_path, TEST_OF_TOUR, cases_of_test(arms, 0.3, 2))
@@ -113,7 +113,7 @@ def test_a_test_of_a_step_tells_whether_it_belongs_there(
     assert named == steps
 
 
-def test_a_test_of_the_number_of_steps_tells_how_many(tmp_path: Path) -> None:
+def test_test_of_the_number_of_steps_shows_the_best_number(tmp_path: Path) -> None:
     """Best by far is one optional step, of none, one and two."""
     arms = [f"optional-steps-{number}" for number in range(3)]
     shares = "{optional-steps-0: 0.3, optional-steps-1: 0.4, optional-steps-2: 0.3}"

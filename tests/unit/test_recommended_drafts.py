@@ -61,7 +61,7 @@ def _recommend(folder: Path, *options: str) -> Any:
     return msgspec.json.decode(done.stdout)
 
 
-def test_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -> None:
+def test_draft_of_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -> None:
     _tables(tmp_path)
     found = _recommend(tmp_path, "--adjust", "tier")
     [change] = [one for one in found["changes"] if one["kind"] == "segment"]
@@ -75,7 +75,7 @@ def test_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -> None:
     assert {f"only-{one}" for one in new} <= rules
 
 
-def test_a_prompt_is_the_journeys_and_its_offers_channel(tmp_path: Path) -> None:
+def test_draft_of_a_prompt_changes_the_journey_and_the_campaign(tmp_path: Path) -> None:
     draft = (
         "# journeys/*.yaml: the step\n"
         "steps:\n  - step: card\n    mandatory: true\n    reached: {name: Card Requested}\n"
@@ -117,7 +117,9 @@ def test_a_prompt_is_the_journeys_and_its_offers_channel(tmp_path: Path) -> None
         ),
     ],
 )
-def test_splits_and_orders_are_the_journeys(tmp_path: Path, draft: str, stages: list[str]) -> None:
+def test_drafts_of_splits_and_orders_change_the_journey(
+    tmp_path: Path, draft: str, stages: list[str]
+) -> None:
     (tmp_path / "j.yaml").write_text(_JOURNEY)
     sources = DraftSources(None, tmp_path / "j.yaml")
     assert write_draft(sources, draft, tmp_path / "out") == []
@@ -126,7 +128,7 @@ def test_splits_and_orders_are_the_journeys(tmp_path: Path, draft: str, stages: 
     assert [one.step or ("split" if one.split else "any") for one in journey.steps] == stages
 
 
-def test_a_draft_of_what_the_files_do_not_have_is_refused(tmp_path: Path) -> None:
+def test_draft_of_unknown_names_is_refused(tmp_path: Path) -> None:
     offer = "# campaigns/*.yaml\noffers: [{offer: x, treatments: [{treatment: y, channel: z}]}]\n"
     with pytest.raises(UndraftedError, match="no campaign has an offer 'x'"):
         write_draft(DraftSources(_BANK, None), offer, tmp_path / "a")

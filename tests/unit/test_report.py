@@ -125,7 +125,7 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
         read_advice(file)
 
 
-def test_languages_say_the_same_things() -> None:
+def test_every_language_has_the_same_content() -> None:
     file = Path("pipeline/insights/report/texts.json")
     texts = json.loads(file.read_text("utf-8"))
 

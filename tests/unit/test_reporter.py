@@ -54,7 +54,7 @@ def test_outcomes_during_a_post_leave_together_and_once() -> None:
     assert len(posts) < 10
 
 
-def test_a_rejected_one_is_named_and_the_others_are_taken() -> None:
+def test_rejected_outcome_is_named_and_the_others_are_taken() -> None:
     def answer(outcomes: list[str]) -> web.Response:
         rejected = [{"index": outcomes.index("7"), "message": "no"}] if "7" in outcomes else []
         return web.json_response(
@@ -66,7 +66,7 @@ def test_a_rejected_one_is_named_and_the_others_are_taken() -> None:
     assert answers == [None] * 7 + [RejectedOutcome(400, "no")] + [None] * 12
 
 
-def test_several_that_are_too_much_together_go_one_by_one() -> None:
+def test_outcomes_too_large_together_are_posted_one_by_one() -> None:
     def answer(outcomes: list[str]) -> web.Response:
         return _accept(outcomes) if len(outcomes) == 1 else web.Response(status=413, text="large")
 
@@ -82,7 +82,7 @@ def test_a_failing_gateway_is_asked_again() -> None:
     assert posts == [["0"], ["0"]]
 
 
-def test_one_that_is_given_up_leaves_the_others() -> None:
+def test_cancelled_report_leaves_the_others() -> None:
     async def report(reporter: Reporter) -> list[RejectedOutcome | None]:
         tasks = [asyncio.create_task(reporter.report(b'"%d"' % n)) for n in range(5)]
         await asyncio.sleep(0.01)

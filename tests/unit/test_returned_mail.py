@@ -132,7 +132,7 @@ def test_final_failure_is_a_bounce_of_its_kind(
     assert parse_returned(raw) == ReturnedMail("bounce", ID, "the-token", said)
 
 
-def test_status_that_is_not_final_tells_nothing() -> None:
+def test_status_that_is_not_final_has_no_outcome() -> None:
     assert isinstance(parse_returned(_postfix("delayed", "4.4.1")), OtherMail)
     assert parse_returned(_postfix("delivered", "2.0.0")) == ReturnedMail(
         "delivered", ID, "the-token"
@@ -161,7 +161,7 @@ def test_feedback_is_a_complaint(kind: str) -> None:
         POSTFIX.replace(ID, "x").replace("X-Kairos-Token", "X-Other").encode(),
     ],
 )
-def test_other_mail_tells_nothing(raw: bytes) -> None:
+def test_other_mail_has_no_outcome(raw: bytes) -> None:
     assert isinstance(parse_returned(raw), OtherMail)
 
 

@@ -119,7 +119,7 @@ def test_every_schema_file_belongs_to_a_topic() -> None:
     assert {path.stem for path in FOLDER.glob("*.avsc")} == set(CLASSES)
 
 
-def test_a_record_that_stands_in_several_schemas_is_the_same_in_all() -> None:
+def test_record_of_several_schemas_is_the_same_in_all() -> None:
     seen: dict[str, Any] = {}
     for schema in SCHEMAS.values():
         known: dict[str, Any] = {}

@@ -53,7 +53,7 @@ def test_files_are_those_of_the_folder_and_the_same_each_time(door: Doorway) -> 
     assert gzip.decompress(script_files()["sdk.js"].packed) == (_SDK / "sdk.js").read_bytes()
 
 
-def test_browser_with_the_current_sdk_is_sent_nothing(door: Doorway) -> None:
+def test_browser_with_the_current_sdk_gets_no_body(door: Doorway) -> None:
     first = ask(door, "GET", "/sdk.js")
     known = f'"x", W/{first.headers["etag"]}'
     again = ask(door, "GET", "/sdk.js", headers={"If-None-Match": known})

@@ -99,7 +99,7 @@ def test_numbers_are_ids_as_they_are_written(sent: object, meant: str) -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
-def test_traits_of_a_group_are_nobody_s(kind: Kind) -> None:
+def test_traits_of_a_group_are_no_customers(kind: Kind) -> None:
     company = {"email": "info@acme.example", "phone": "+34600111222"}
     of_traits = ["email:info@acme.example", "phone:+34600111222"]
     assert keys(kind, anonymousId="a1", traits=company) == [
@@ -212,7 +212,7 @@ def _in_batch(message: dict[str, Any], **shared: Any) -> SegmentMessage:
     return with_batch_fields(own, batch)
 
 
-def test_the_context_of_a_batch_is_merged_into_each_message_s_own() -> None:
+def test_context_of_a_batch_is_merged_into_each_messages_own() -> None:
     message = {
         "userId": "u1",
         "event": "Viewed",
@@ -261,7 +261,7 @@ def test_contexts_are_merged_however_deep_they_are() -> None:
 
 
 @pytest.mark.parametrize("empty", [None, [], {}, "text", 7])
-def test_a_context_that_says_nothing_leaves_the_batch_s(empty: object) -> None:
+def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
     message = {"userId": "u1", "event": "Viewed", "context": empty}
     merged = _in_batch(message, context={"locale": "es"})
     result = interaction(merged, "track", Arrival(_SOURCE, _CONFIG, _NOW))
@@ -345,7 +345,7 @@ def test_null_and_objects_are_no_campaign_tags() -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
-def test_an_empty_list_is_php_s_empty_object(kind: Kind) -> None:
+def test_empty_list_is_read_as_the_empty_object_of_php(kind: Kind) -> None:
     one = take(kind, userId="u1", properties=[], traits=[], context=[])
     assert (one.properties, one.lists) == ({}, {})
 
@@ -359,7 +359,7 @@ def test_properties_that_are_no_object_are_refused_by_name(wrong: object) -> Non
 
 
 @pytest.mark.parametrize("name", ["timestamp", "originalTimestamp"])
-def test_the_time_is_corrected_by_the_sender_s_clock(name: str) -> None:
+def test_time_is_corrected_by_the_clock_of_the_sender(name: str) -> None:
     ahead = {name: _NOW + 50 * _MINUTE, "sentAt": _NOW + 52 * _MINUTE}
     assert take("track", userId="u1", **ahead).occurred_at == _NOW - 2 * _MINUTE
 

@@ -44,7 +44,7 @@ def _moves(changes: list[SegmentChange], until: int | None = None) -> dict[str, 
 
 @given(_changes)
 @settings(max_examples=20, deadline=None)
-def test_members_equal_a_plain_walk(rows: list[tuple[str, str, bool, int]]) -> None:
+def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> None:
     changes = [_change(*row) for row in rows]
     inside: set[tuple[str, str]] = set()
     counts: Counter[tuple[str, bool]] = Counter()
@@ -70,7 +70,7 @@ def test_median_stay_counts_present_members() -> None:
     assert _moves([*changes, *leaves], _START + 15 * _HOUR)["vip"].members == 3
 
 
-def test_command_prints_and_names_what_is_missing(tmp_path: Path) -> None:
+def test_command_prints_moves_and_names_a_missing_topic(tmp_path: Path) -> None:
     command = ["insights", "segments", "--topics", str(tmp_path)]
     refused = CliRunner().invoke(build_app("insights"), command)
     assert isinstance(refused.exception, TableError)

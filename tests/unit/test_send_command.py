@@ -37,7 +37,7 @@ _ROWS = (
 )
 
 
-def test_bad_rows_are_told_with_line_and_column(check: Any) -> None:
+def test_bad_rows_are_reported_with_line_and_column(check: Any) -> None:
     code, said = check(_ROWS)
     assert code == 1
     assert "a.csv:3: anonymousId: byte 0xe9" in said
@@ -51,14 +51,14 @@ def test_a_named_encoding_is_used(check: Any) -> None:
     assert code == 1
 
 
-def test_the_help_says_which_rows_are_the_same() -> None:
+def test_help_states_which_rows_are_copies() -> None:
     result = CliRunner().invoke(build_app("send"), ["send", "--help"], env={"COLUMNS": "200"})
     said = " ".join(result.output.split())
     assert "Which rows are the same" in said
     assert "its number among the equal rows of the file" in said
 
 
-def test_json_has_the_same(check: Any) -> None:
+def test_json_reports_the_same_rows(check: Any) -> None:
     code, said = check(_ROWS, "--json", "--key", "properties.total")
     report = msgspec.json.decode(said)
     assert code == 1

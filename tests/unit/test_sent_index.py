@@ -16,7 +16,7 @@ def test_index_is_obsolete_once_all_its_inputs_are_committed() -> None:
     assert _INDEX.is_obsolete({_IN: 9, _OTHER: 8, TP("other", 0): 0})
 
 
-def test_a_commit_before_that_leaves_word_of_the_time_before() -> None:
+def test_earlier_commit_notes_the_time_of_the_predecessor() -> None:
     assert _INDEX.commit_note(_IN, 4, 2_000) == "1000"
     assert _INDEX.commit_note(_IN, 5, 2_000) == "2000"
     assert _INDEX.commit_note(TP("other", 0), 0, 2_000) == "2000"

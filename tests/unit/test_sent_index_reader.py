@@ -60,7 +60,7 @@ def _take_back(app: App) -> None:
 
 
 @pytest.mark.parametrize("end", [_stop, _take_back])
-def test_a_worker_whose_broker_is_away_does_not_go_on_asking(
+def test_worker_ends_although_its_broker_is_away(
     tmp_path: Path, end: Callable[[App], None]
 ) -> None:
     librdkafka = {"log_level": "0"}

@@ -40,12 +40,12 @@ def test_an_existing_cluster_is_used_with_its_properties(monkeypatch: pytest.Mon
     }
 
 
-def test_no_broker_says_what_to_do(tmp_path: Path) -> None:
+def test_error_of_a_missing_broker_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(NoBrokerError, match="run `kairos up` or set KAIROS_BOOTSTRAP_SERVERS"):
         Settings(home=tmp_path, bootstrap_servers=None).kafka()
 
 
-def test_the_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+def test_secret_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "new", secret=None)
     secret = settings.signing_secret()
     assert len(secret) >= 32
@@ -68,7 +68,7 @@ def test_a_value_out_of_range_is_refused(name: str, value: int) -> None:
         Settings.model_validate({name: value})
 
 
-def test_clients_may_not_be_kept_from_writing_what_stages_write(
+def test_limit_of_messages_below_what_stages_write_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KAIROS_KAFKA_MESSAGE_MAX_BYTES", "1000000")
@@ -94,14 +94,14 @@ def test_a_worker_ends_before_a_record_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("name", ["SESSION_TIMEOUT_MS", "HEARTBEAT_INTERVAL_MS"])
-def test_a_session_is_told_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_session_is_set_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"KAIROS_KAFKA_{name}", "2000")
     with pytest.raises(ValidationError, match="KAIROS_SESSION_TIMEOUT_MS instead"):
         Settings()
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_SETTINGS))
-def test_properties_that_delivery_relies_on_are_refused(
+def test_properties_that_break_delivery_are_refused(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     variable = f"KAIROS_KAFKA_{name.upper().replace('.', '_')}"
@@ -111,7 +111,7 @@ def test_properties_that_delivery_relies_on_are_refused(
 
 
 @pytest.mark.parametrize("name", ["BOOTSTRAP_SERVERS", "METADATA_BROKER_LIST"])
-def test_a_cluster_is_told_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_cluster_is_set_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"KAIROS_KAFKA_{name}", "kafka:9092")
     with pytest.raises(ValidationError, match=f"{name} is not taken: .* KAIROS_BOOTSTRAP_SERVERS"):
         Settings()

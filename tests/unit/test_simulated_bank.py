@@ -111,7 +111,7 @@ def test_a_customers_life_is_the_same_in_a_larger_world(tmp_path: Path) -> None:
     assert few.truth["persons"].items() < many.truth["persons"].items()
 
 
-def test_lines_are_in_the_order_of_time_and_ids_are_not_repeated(small: SimulatedWorld) -> None:
+def test_lines_are_in_order_of_time_and_ids_are_unique(small: SimulatedWorld) -> None:
     events = small.events
     times = [one["occurred_at"] for one in events]
     assert times == sorted(times)
@@ -147,7 +147,7 @@ def test_persons_are_those_that_identity_finds(small: SimulatedWorld, bank_rules
     assert min(map(len, told.values())) == 1
 
 
-def test_everything_that_a_bank_has_happens(large: SimulatedWorld) -> None:
+def test_every_kind_of_event_of_a_bank_happens(large: SimulatedWorld) -> None:
     names = {one["name"] for one in large.events}
     assert names >= {
         *("Home", "Logged In", "Product Viewed", "Card Payment", "Complaint", "Card Issued"),
@@ -257,7 +257,7 @@ def test_clicks_are_as_likely_as_stated(large: SimulatedWorld, offer: str, chann
     assert abs(clicked.value - told) < _SIGMAS * sqrt(told * (1 - told) / clicked.n)
 
 
-def test_logged_decisions_give_the_value_of_the_policy_judged(large: SimulatedWorld) -> None:
+def test_logged_decisions_give_the_value_of_the_evaluated_policy(large: SimulatedWorld) -> None:
     rows = [{name: float(cell) for name, cell in row.items()} for row in large.table(POLICY)]
     assert len(rows) > 1_000
     truth = large.truth["policy"]
@@ -279,7 +279,7 @@ def test_the_best_channel_of_a_step_has_the_greatest_effect(large: SimulatedWorl
         assert arms[channel]["effect"] == max(arm["effect"] for arm in arms.values())
 
 
-def test_tables_tell_of_the_same_world(small: SimulatedWorld) -> None:
+def test_tables_describe_the_same_world(small: SimulatedWorld) -> None:
     persons = small.truth["persons"]
     events = Counter(one["name"] for one in small.events)
     touches = small.table(TOUCHPOINTS)
@@ -300,7 +300,7 @@ def test_tables_tell_of_the_same_world(small: SimulatedWorld) -> None:
         assert names[step] == events[step] > 0
 
 
-def test_the_truth_says_that_it_is_synthetic(small: SimulatedWorld) -> None:
+def test_truth_is_marked_as_synthetic(small: SimulatedWorld) -> None:
     assert small.truth["synthetic"] is True
 
 

@@ -170,7 +170,7 @@ class _Answers:
         return web.Response(status=status, text=text, content_type="application/json")
 
 
-def test_form_has_what_the_provider_needs_and_the_text_as_it_is() -> None:
+def test_form_has_the_providers_fields_and_the_unchanged_text() -> None:
     answers = _Answers((201, {"sid": "SM1"}))
     result = _deliver(answers, _shipped_provider("twilio"))
     assert result == Delivered({"segments": 1, "provider_id": "SM1"})
@@ -185,7 +185,7 @@ def test_form_has_what_the_provider_needs_and_the_text_as_it_is() -> None:
     assert MessageLinks(SECRET).callbacks.verify(signed) == CallbackLink("token")
 
 
-def test_json_has_what_the_provider_needs_and_the_text_as_it_is() -> None:
+def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
     answers = _Answers((201, {"id": "01F"}))
     result = _deliver(answers, _shipped_provider("sinch"))
     assert result == Delivered({"segments": 1, "provider_id": "01F"})
@@ -362,7 +362,7 @@ def _sinch(door: Doorway, fields: dict[str, Any], key: bytes = b"sinch_secret") 
     return _post(door, f"/v1/providers/sinch?{urlencode({'t': _link(door)})}", body, headers)
 
 
-def test_status_becomes_an_outcome_once_however_often_it_is_posted(door: Doorway) -> None:
+def test_repeated_status_becomes_one_outcome(door: Doorway) -> None:
     for _ in range(3):
         assert _twilio(door, {"MessageSid": "S", "MessageStatus": "delivered"}).status_code == 204
     written = door.interactions()
@@ -385,7 +385,7 @@ def test_status_that_is_not_final_changes_nothing(door: Doorway, status: str) ->
     assert door.interactions() == []
 
 
-def test_post_without_the_provider_s_signature_is_refused(door: Doorway) -> None:
+def test_post_without_the_signature_of_the_provider_is_refused(door: Doorway) -> None:
     assert _twilio(door, {"MessageStatus": "delivered"}, key=b"guess").status_code == 403
     assert _sinch(door, {"status": "Delivered"}, key=b"guess").status_code == 403
     assert _post(door, "/v1/providers/twilio", b"", {}).status_code == 403

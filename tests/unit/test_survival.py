@@ -16,7 +16,7 @@ LEUKAEMIA = [Followed(week, True, 1) for week in REMISSION] + [
 PLACEBO = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23]
 
 
-def test_the_published_estimates_of_the_leukaemia_data_come_out() -> None:
+def test_estimates_equal_the_published_ones_of_the_leukaemia_data() -> None:
     found = kaplan_meier(LEUKAEMIA)
     assert found.times == (6, 7, 10, 13, 16, 22, 23)
     assert found.at_risk == (21, 17, 15, 12, 11, 7, 6)
@@ -29,7 +29,7 @@ def test_the_published_estimates_of_the_leukaemia_data_come_out() -> None:
         assert variance**0.5 == pytest.approx(error, abs=5e-5)
 
 
-def test_the_published_log_log_intervals_come_out() -> None:
+def test_intervals_equal_the_published_log_log_ones() -> None:
     found = kaplan_meier(LEUKAEMIA)
     first, last = found.share_converted(0), found.share_converted(-1)
     assert first.low is not None
@@ -40,7 +40,7 @@ def test_the_published_log_log_intervals_come_out() -> None:
     assert (1 - last.high, 1 - last.low) == pytest.approx((0.1881, 0.6801), abs=5e-5)
 
 
-def test_the_published_medians_come_out() -> None:
+def test_medians_equal_the_published_ones() -> None:
     placebo = [Followed(week, True, 1) for week in PLACEBO]
     assert conversion_curve(LEUKAEMIA).quartiles_ms[1] == 23
     assert conversion_curve(placebo).quartiles_ms[1] == 8

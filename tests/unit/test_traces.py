@@ -19,7 +19,7 @@ _PARENT = "b7ad6b7169203331"
         (f"cc-{_TRACE}-{_PARENT}-00-what the future brings", "00"),
     ],
 )
-def test_a_trace_goes_on_with_its_flags_under_an_id_of_each_hop(header: str, flags: str) -> None:
+def test_trace_continues_with_its_flags_under_an_id_of_each_hop(header: str, flags: str) -> None:
     trace = traces.continue_trace(header)
     assert trace == traces.continue_trace(header.encode())
     hops = [trace.hop_header().decode().split("-") for _ in range(3)]

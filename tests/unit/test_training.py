@@ -60,9 +60,7 @@ def _examples(folders: tuple[Path, Path]) -> list[Example]:
         return list(replayed.examples(_GOAL))
 
 
-def test_examples_know_nothing_of_later_interactions(
-    played: PlayedWorld, folders: tuple[Path, Path]
-) -> None:
+def test_examples_use_no_later_interaction(played: PlayedWorld, folders: tuple[Path, Path]) -> None:
     # `bought` is the planted leak: it becomes known by reaching the goal.
     first: dict[str, Example] = {}
     bought: dict[str, int] = {}
@@ -203,7 +201,7 @@ def test_training_and_serving_make_the_same_rows(
         np.testing.assert_array_equal(row, served)
 
 
-def test_metrics_are_their_definitions() -> None:
+def test_metrics_equal_their_definitions() -> None:
     p = np.array([0.1, 0.4, 0.4, 0.9])
     labels = np.array([False, True, False, True])
     assert log_loss(p, labels) == pytest.approx(

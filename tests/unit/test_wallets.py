@@ -11,7 +11,7 @@ from tests.support.deciding import campaign, offer, world
 from tests.support.shells import ONLY, Rows
 
 
-def test_a_partition_that_has_had_its_beat_has_its_purses() -> None:
+def test_heartbeat_leaves_the_purses_of_its_partition() -> None:
     rows, rules = Rows(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
     purse = Purse("campaign", 0, None, 1, 5)
     first = Wallets(rows)
