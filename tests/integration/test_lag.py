@@ -71,7 +71,7 @@ def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_pat
         broker.stop()
 
 
-def test_lag_counts_what_is_not_committed_and_the_reader_joins_no_group(
+def test_lag_counts_uncommitted_records_and_the_reader_joins_no_group(
     settings: Settings, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     topic, group = new_topic("in", partitions=2), f"{prefix}.group"

@@ -201,7 +201,7 @@ class _LeavingListener(_SlowListener):
     [PrefetchLimits(5, batches=2, size=1 << 20), PrefetchLimits(5, batches=100, size=20)],
     ids=str,
 )
-def test_reading_resumes_at_its_offset_however_often_it_waits(
+def test_reading_resumes_at_its_offset_after_any_number_of_waits(
     bootstrap: str, prefix: str, new_topic: Callable[..., str], room: PrefetchLimits
 ) -> None:
     topic = new_topic("in", partitions=6)

@@ -186,7 +186,7 @@ def test_files_beyond_the_manifest_of_a_killed_run_are_written_again(
     _check_whole(tmp_path, range(600))
 
 
-def test_the_same_command_takes_what_was_written_meanwhile(
+def test_repeated_command_adds_the_records_written_meanwhile(
     bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     _produce(bootstrap, topic, range(600))

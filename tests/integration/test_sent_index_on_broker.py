@@ -15,7 +15,7 @@ _AHEAD_MS = 1_800_000
 
 
 @pytest.mark.parametrize("kind", ["CreateTime", "LogAppendTime"])
-def test_outputs_of_an_input_are_found_whatever_time_its_writer_claims(
+def test_outputs_of_an_input_are_found_at_any_claimed_time(
     bootstrap: str, prefix: str, new_topic: Callable[..., str], kind: str
 ) -> None:
     given = new_topic("in", message_timestamp_type=kind)

@@ -225,5 +225,5 @@ schema = Draft202012Validator({"$ref": "#/$defs/Condition", "$defs": {"Condition
 
 
 @given(st.one_of(conditions, rubbish, st.builds(lambda a, b: {**a, **b}, leaves, leaves)))
-def test_the_schema_accepts_what_the_parser_accepts(written: object) -> None:
+def test_schema_accepts_the_forms_that_the_parser_accepts(written: object) -> None:
     assert schema.is_valid(written) is not isinstance(parse(written), tuple)

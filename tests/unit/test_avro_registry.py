@@ -79,7 +79,7 @@ def look_up(schema: str) -> tuple[int, dict[str, object]]:
     return REGISTRY.look_up("profiles-value", msgspec.json.encode({"schema": schema}))
 
 
-def test_look_up_finds_a_schema_whatever_its_spacing() -> None:
+def test_look_up_finds_a_schema_with_any_spacing() -> None:
     status, body = look_up(msgspec.json.format(text(PROFILES.schema)))
     assert (status, body["id"]) == (200, PROFILES.id)
 

@@ -190,9 +190,7 @@ def test_rows_in_any_order_and_files_give_the_same_decisions(
     assert len(divided["files"]) == 2
 
 
-def test_an_event_that_comes_twice_is_decided_once(
-    tmp_path: Path, play: Callable[..., Any]
-) -> None:
+def test_repeated_event_is_decided_once(tmp_path: Path, play: Callable[..., Any]) -> None:
     log = shop_log()
     once = play(_write(tmp_path / "a.ndjson", log))
     twice = play(_write(tmp_path / "a.ndjson", [*log, *log]))

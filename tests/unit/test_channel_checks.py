@@ -61,7 +61,7 @@ def test_url_may_hold_variables(tmp_path: Path, url: str) -> None:
         ({"treatment": "content: {subject: s, text: t}"}, "`address`"),
     ],
 )
-def test_error_says_how_to_mend(tmp_path: Path, changes: dict[str, str], said: str) -> None:
+def test_error_names_the_remedy(tmp_path: Path, changes: dict[str, str], said: str) -> None:
     problems = _problems(tmp_path, **changes)
     assert any(said in one for one in problems), problems
 

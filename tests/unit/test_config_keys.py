@@ -154,7 +154,7 @@ def test_errors_do_not_repeat_keys(folder: Path) -> None:
     assert "abc" not in told
 
 
-def test_shown_configuration_is_masked_whichever_version_applied_it(folder: Path) -> None:
+def test_shown_configuration_of_any_version_is_masked(folder: Path) -> None:
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
     old = Bundle(

@@ -93,7 +93,7 @@ def converts(value: object, record: type[Part]) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schema)
-def test_classes_accept_what_the_schemas_accept(kind: FileKind) -> None:
+def test_classes_accept_the_forms_that_the_schemas_accept(kind: FileKind) -> None:
     valid = VALID[kind.schema]
     assert converts(valid, kind.record)
     assert not shape_problems(kind, valid)

@@ -79,7 +79,9 @@ def test_choices_are_as_frequent_as_their_propensity(arm: str, policies: dict[st
 
 @pytest.mark.parametrize("arm", [*_BEST, "chance"])
 @pytest.mark.parametrize("policies", [{}, {"learning": {"ramp": 0}}], ids=["fixed", "learned"])
-def test_a_decision_is_the_same_again_and_says_its_arm(arm: str, policies: dict[str, Any]) -> None:
+def test_repeated_decision_is_the_same_and_names_its_arm(
+    arm: str, policies: dict[str, Any]
+) -> None:
     life, decision = _decide(_rules(**policies), arm)
     records = (one.value for one in life.emits if isinstance(one.value, Segmented))
     assert run_again(decision, next(records), life.flow.rules) == decision

@@ -192,7 +192,7 @@ def test_a_bad_row_costs_itself_and_names_its_line_and_column(
     ]
 
 
-def test_a_quote_left_open_costs_its_own_line_however_long_the_file_is(table: Any) -> None:
+def test_unclosed_quote_costs_its_own_line_in_a_file_of_any_length(table: Any) -> None:
     found = table(_HEAD + 'track,"Order,u,1\n' + _GOOD * 500)
     assert found[0] == (2, ("too_large", None))
     assert found[1:] == [(line, order()) for line in range(3, 503)]

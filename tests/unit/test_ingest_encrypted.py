@@ -34,7 +34,7 @@ def _encrypt(key: Tsk, path: Path, content: bytes = _CSV) -> Path:
     return path
 
 
-def test_names_tell_what_is_encrypted() -> None:
+def test_encryption_is_recognised_by_the_files_name() -> None:
     names = ("user-1.csv.pgp", "a.csv.gz.GPG", "a.asc", "a.csv", "pgp", "a.pgp.csv")
     assert [is_encrypted(name) for name in names] == [True, True, True, False, False, False]
 
@@ -61,7 +61,7 @@ def test_packed_file_may_be_encrypted(key: Tsk, tmp_path: Path) -> None:
     assert into.read_bytes() == _CSV
 
 
-def test_file_that_cannot_be_decrypted_says_why(key: Tsk, tmp_path: Path) -> None:
+def test_file_that_cannot_be_decrypted_is_refused_with_the_reason(key: Tsk, tmp_path: Path) -> None:
     whole = _encrypt(key, tmp_path / "a.csv.pgp").read_bytes()
     other = PgpKey(str(Tsk.generate("somebody else")))
     damaged = bytearray(whole)

@@ -98,7 +98,7 @@ def test_file_without_header_and_quotes_is_read(tmp_path: Path) -> None:
     assert row["identifiers"][1] == {"namespace": "email", "value": "a@a.example"}
 
 
-def test_a_row_that_says_delete_clears_the_traits(tmp_path: Path) -> None:
+def test_row_marked_delete_clears_the_traits(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,plan,city,op\n1,gold,Vigo,D\n2,gold,,U\n")
     columns = {"id": "identifiers.email", "plan": "traits.plan", "city": "traits.city"}

@@ -179,7 +179,7 @@ def test_any_name_of_a_step_is_accepted(tmp_path: Path, name: str) -> None:
     assert "terms" in printed
 
 
-def test_tables_for_people_say_the_same(tmp_path: Path) -> None:
+def test_tables_for_people_show_the_same_figures(tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "start", "terms", "income"), LATE)
     code, printed, _ = run("--events", str(events), "--defined", str(write_journey(tmp_path)))
     words = " ".join(printed.split())

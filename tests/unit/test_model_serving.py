@@ -195,7 +195,7 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
     assert [name.partition("-")[0] for name in changes] == ["2", "2", "3", "3"]
 
 
-def test_versions_are_told_apart_by_their_content(trained: TrainedModel, tmp_path: Path) -> None:
+def test_versions_are_distinguished_by_their_content(trained: TrainedModel, tmp_path: Path) -> None:
     first, again = _store(trained, tmp_path), _store(trained, tmp_path)
     other = _store(trained, tmp_path, tweak=0.5)
     assert (first.manifest.version, again.manifest.version, other.manifest.version) == (1, 1, 2)
@@ -217,7 +217,7 @@ def test_a_rollback_goes_to_the_version_before(artifacts: Artifacts) -> None:
     assert promotions.find("bank@3") == made[2]
 
 
-def test_drift_is_told_from_chance(trained: TrainedModel) -> None:
+def test_drift_is_distinguished_from_chance(trained: TrainedModel) -> None:
     random = np.random.default_rng(2)
     manifest = replace(trained.manifest, window_ms=10, goal="conversion")
     edges = np.quantile(random.random(10_000) * 0.5, [0.25, 0.5, 0.75])

@@ -239,7 +239,7 @@ def test_context_of_a_batch_is_merged_into_each_messages_own() -> None:
     assert [one.key for one in result.identifiers] == ["customer_id:u1", "email:ada@x.org"]
 
 
-def test_contexts_are_merged_however_deep_they_are() -> None:
+def test_contexts_are_merged_at_any_depth() -> None:
     message = {
         "userId": "u1",
         "traits": {},

@@ -68,7 +68,7 @@ def test_a_value_out_of_range_is_refused(name: str, value: int) -> None:
         Settings.model_validate({name: value})
 
 
-def test_limit_of_messages_below_what_stages_write_is_refused(
+def test_limit_below_the_largest_message_of_a_stage_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KAIROS_KAFKA_MESSAGE_MAX_BYTES", "1000000")

@@ -141,7 +141,7 @@ _values = st.dictionaries(
 
 @settings(max_examples=cases(300), deadline=None)
 @given(st.lists(_pieces, max_size=14).map("".join), _values, st.booleans())
-def test_any_text_is_a_template_or_is_refused_and_any_template_renders_or_says_why(
+def test_any_text_is_a_template_or_refused_and_rendering_fails_with_a_reason_only(
     text: str, values: dict[str, Known], html: bool
 ) -> None:
     made = template(text, html)

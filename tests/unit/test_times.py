@@ -91,7 +91,7 @@ def _rules() -> Rules:
         ("20231114", _AT - 80_000_000),
     ],
 )
-def test_units_and_forms_are_told_apart(given: str | float, at: int) -> None:
+def test_units_and_forms_are_distinguished(given: str | float, at: int) -> None:
     assert parse_time(given, "t") == at
 
 

@@ -140,7 +140,7 @@ def test_record_without_a_time_is_of_the_day_when_it_was_written() -> None:
     assert _tables(topics.INTERACTIONS, None, b"garbage").keys() == {"2023-11-17"}
 
 
-def test_bytes_that_are_no_record_are_a_row_that_says_why() -> None:
+def test_bytes_that_are_no_record_are_a_row_with_the_reason() -> None:
     row = _row(topics.INTERACTIONS, b"garbage")
     assert row["kafka_error"] == "not-confluent-framing: begins with 6761726261"
     assert row["event_id"] is None

@@ -23,7 +23,7 @@ def test_heartbeat_leaves_the_purses_of_its_partition() -> None:
     assert found.wallet == {"mail": purse}
 
 
-def test_an_input_that_comes_again_finds_its_purses_as_they_were() -> None:
+def test_input_read_again_finds_its_purses_as_they_were() -> None:
     rows, rules = Rows(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
     purse, at = Purse("campaign", 0, None, 1, 5), Position("in", ONLY, 1, None)
     wallets = Wallets(rows)

@@ -125,7 +125,7 @@ def _send(
     return asyncio.run(run())
 
 
-def test_browser_decrypts_what_was_sent_and_the_key_signed_it(key: str) -> None:
+def test_browser_decrypts_the_message_and_the_key_signs_it(key: str) -> None:
     browser = LocalBrowser()
     assert _send(browser) == Delivered()
     [(headers, body)] = browser.received
@@ -223,6 +223,6 @@ def test_subscription_with_unusable_keys_bounces() -> None:
     assert isinstance(_send(browser, address=address), Bounced)
 
 
-def test_trial_shows_what_the_browser_decrypted() -> None:
+def test_trial_shows_the_decrypted_message() -> None:
     said = asyncio.run(send_trial("Ana", None, "s"))
     assert "Hello, Ana." in said
