@@ -11,7 +11,7 @@ EVENT: Final = "purchase"
 """Every configuration here has a campaign that sends something on it every time."""
 
 WAIT_MS: Final = 60_000
-"""Time after the last cart at which the timer of `waiting` fires."""
+"""Time after the last cart at which the timer of `abandoned_carts` fires."""
 
 _EVENTS: Final = (EVENT, "cart", "catalog", "search", "login", "page", "refund", "support")
 _DEMO: Final = Path(__file__).parents[2] / "deploy" / "demo"
@@ -83,7 +83,7 @@ def make(segments: int, metrics: int, offers: int) -> model.Bundle:
     )
 
 
-def waiting() -> model.Bundle:
+def abandoned_carts() -> model.Bundle:
     """Return a configuration that mails whoever left something in the cart for `WAIT_MS`; a second
     segment is left when the cart is older than its window."""
     wait = f"{WAIT_MS}ms"

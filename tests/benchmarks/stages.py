@@ -51,11 +51,11 @@ def measure(
     found = []
     for choice in choices:
         say(str(choice))
-        found.append(_broken_down(rig, choice, load))
+        found.append(_break_down(rig, choice, load))
     return found
 
 
-def _broken_down(rig: Rig, choice: Choice, load: tuple[int, float]) -> Breakdown:
+def _break_down(rig: Rig, choice: Choice, load: tuple[int, float]) -> Breakdown:
     rate, seconds = load
     with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
         pids = {**arrangement.pids, "broker": rig.broker_pid}

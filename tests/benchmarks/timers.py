@@ -31,7 +31,7 @@ from tests.benchmarks.latency import Say
 from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import Stages
 
-_SYSTEM: Final = Stages(configurations.waiting, "email")
+_SYSTEM: Final = Stages(configurations.abandoned_carts, "email")
 _LEAD_S: Final = 5.0
 _BEFORE_S: Final = 2.0
 _SETTLE_S: Final = 60.0
@@ -100,17 +100,17 @@ class _Round:
 
     def lateness(self, part: str) -> Iterator[Lateness]:
         """Return the delays of everybody."""
-        heard = self._wait_for_records()
-        return _lateness(part, {one: one.due_s for one in self._people}, heard)
+        arrivals = self._wait_for_records()
+        return _lateness(part, {one: one.due_s for one in self._people}, arrivals)
 
     def around(self, struck: Struck) -> Iterator[Iterator[Lateness]]:
         """Return the delays of those due while the worker was dead, and of those due later."""
-        heard = self._wait_for_records()
+        arrivals = self._wait_for_records()
         dead = [one for one in self._people if struck.killed_at < one.due_s < struck.ready_at]
         after = [one for one in self._people if one.due_s >= struck.ready_at]
         away = f"it is dead, {struck.ready_at - struck.killed_at:.1f} s"
-        yield _lateness(away, dict.fromkeys(dead, struck.ready_at), heard)
-        yield _lateness("it is there again", {one: one.due_s for one in after}, heard)
+        yield _lateness(away, dict.fromkeys(dead, struck.ready_at), arrivals)
+        yield _lateness("it is there again", {one: one.due_s for one in after}, arrivals)
 
     def _wait_for_records(self) -> Mapping[tuple[str, str], float]:
         profiles = [one.profile for one in self._people]
@@ -124,10 +124,10 @@ _WHATS: Final = ("entered", "exited", "mailed")
 
 
 def _lateness(
-    part: str, since: Mapping[_Person, float], heard: Mapping[tuple[str, str], float]
+    part: str, since: Mapping[_Person, float], arrivals: Mapping[tuple[str, str], float]
 ) -> Iterator[Lateness]:
     for what in _WHATS:
-        came = {one: heard.get((one.profile, what)) for one in since}
+        came = {one: arrivals.get((one.profile, what)) for one in since}
         late = sorted(
             max(0.0, at - since[one]) * 1000 for one, at in came.items() if at is not None
         )

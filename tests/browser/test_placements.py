@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Dialog, Page
 
-from tests.support.heard import Heard
+from tests.support.received_events import ReceivedEvents
 from tests.support.shop_pages import ShopPages
 from tests.support.stack import Stack
 from tests.support.wire import Wire
@@ -41,8 +41,8 @@ def test_one_request_fills_all_placements_and_counts_the_page(
     assert len(asked) == 1
     page.screenshot(path=tmp_path / "shop.png")
     page.wait_for_timeout(400)
-    heard = Heard(stack, cookie(page))
-    assert heard.names()["page"] == 1
+    received = ReceivedEvents(stack, cookie(page))
+    assert received.names()["page"] == 1
 
 
 def test_impressions_clicks_and_dismissals_are_reported_once(
@@ -51,21 +51,23 @@ def test_impressions_clicks_and_dismissals_are_reported_once(
     page.set_viewport_size({"width": 900, "height": 330})  # the grid is below
     page.goto(shop.url("/", **PATIENT))
     assert state(page) == "filled"
-    heard = Heard(stack, cookie(page))
+    received = ReceivedEvents(stack, cookie(page))
     page.evaluate(
         "document.querySelector('.call').addEventListener('click', (e) => e.preventDefault())"
     )
     page.click(".call")
     page.click(".call")
-    heard.names_once(impression=1, click=1)
+    received.wait_for_names(impression=1, click=1)
     page.click("[data-kairos-dismiss]")
-    heard.eventually("dismiss")
-    told = [(one.name, one.properties["treatment"]) for one in heard.all() if one.kind == "outcome"]
-    assert sorted(told) == [(n, "spring-hero") for n in ("click", "dismiss", "impression")]
+    received.wait_for("dismiss")
+    outcomes = [one for one in received.all() if one.kind == "outcome"]
+    assert sorted((one.name, one.properties["treatment"]) for one in outcomes) == [
+        (n, "spring-hero") for n in ("click", "dismiss", "impression")
+    ]
     assert page.locator(".call").is_hidden()
     page.evaluate("scrollTo(0, 9999)")
-    heard.eventually("impression", 3)
-    assert heard.names()["impression"] == 3
+    received.wait_for("impression", 3)
+    assert received.names()["impression"] == 3
 
 
 @pytest.mark.parametrize("kind", ["slow", "dead"])
@@ -101,10 +103,10 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
     assert state(page) == ("late" if kind == "slow" else "default")
     assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
     wire.dead, wire.delay_s = False, 0.0
-    heard = Heard(stack, cookie(page))
-    heard.eventually("page", 2)
+    received = ReceivedEvents(stack, cookie(page))
+    received.wait_for("page", 2)
     page.wait_for_timeout(300)
-    assert heard.names() == {"page": 2}
+    assert received.names() == {"page": 2}
 
 
 def test_hostile_content_runs_no_script_in_the_page(page: Page, shop: ShopPages) -> None:
@@ -170,10 +172,10 @@ def test_decide_always_answers_pages_that_render_by_themselves(
     assert answer["placements"]["home-hero"]["content"]["title"] == "Spring is here"
     assert [one["offer"] for one in answer["placements"]["grid"]] == ["boots", "socks", "hats"]
     page.evaluate("(token) => kairos.outcome(token, 'click')", _token(answer))
-    heard = Heard(stack, cookie(page))
-    [click] = heard.eventually("click")
+    received = ReceivedEvents(stack, cookie(page))
+    [click] = received.wait_for("click")
     assert click.properties["offer"] == "spring"
-    assert heard.names()["App Opened"] == 1
+    assert received.names()["App Opened"] == 1
     wire.dead = True
     wire.cut()
     assert page.evaluate(ask) == {

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route
 
 from pipeline.model.interaction import Interaction
-from tests.support.heard import Heard
+from tests.support.received_events import ReceivedEvents
 from tests.support.shop_pages import ShopPages
 from tests.support.stack import Stack, eventually
 from tests.support.wire import Wire
@@ -58,9 +58,9 @@ def test_calls_in_segments_form_arrive_with_their_fields(
         "g-1",
     ]
     wait_until_sent(page)
-    heard = Heard(stack, cookie(page))
-    by_name = {one.name: one for one in heard.all()}
-    kinds = {one.name: one.kind for one in heard.all()}
+    received = ReceivedEvents(stack, cookie(page))
+    by_name = {one.name: one for one in received.all()}
+    kinds = {one.name: one.kind for one in received.all()}
     assert kinds == {
         **dict.fromkeys(("page", "Home"), "page"),
         "Viewed": "track",
@@ -99,9 +99,9 @@ def test_events_of_an_offline_page_arrive_once_afterwards(
     page.wait_for_timeout(700)
     assert page.evaluate(f"{_QUEUE}.length") == 3
     context.set_offline(False)
-    heard = Heard(stack, cookie(page))
+    received = ReceivedEvents(stack, cookie(page))
     wait_until_sent(page)
-    assert heard.names_once(page=1, a=1, b=1, c=1) == {"page": 1, "a": 1, "b": 1, "c": 1}
+    assert received.wait_for_names(page=1, a=1, b=1, c=1) == {"page": 1, "a": 1, "b": 1, "c": 1}
     assert len(set(times)) >= 1
 
 
@@ -119,10 +119,10 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
         wire.cut()
     after = context.new_page()
     open_page(after, shop.url(OTHER))
-    heard = Heard(stack, who)
+    received = ReceivedEvents(stack, who)
     wait_until_sent(after)
-    assert heard.names_once(page=2, a=1, b=1, c=1) == {"page": 2, "a": 1, "b": 1, "c": 1}
-    decided = heard.times_decided(lambda one: one.name in "abc")
+    assert received.wait_for_names(page=2, a=1, b=1, c=1) == {"page": 2, "a": 1, "b": 1, "c": 1}
+    decided = received.count_decisions(lambda one: one.name in "abc")
     assert sorted(decided.values()) == [1, 1, 1]
 
 
@@ -131,7 +131,7 @@ def test_messages_of_a_closing_page_are_sent(page: Page, shop: ShopPages, stack:
     who = cookie(page)
     page.evaluate("addEventListener('pagehide', () => kairos.track('Left'), {capture: true})")
     page.goto("about:blank")  # no page of the shop's comes after it
-    assert Heard(stack, who).names_once(page=1, Left=1) == {"page": 1, "Left": 1}
+    assert ReceivedEvents(stack, who).wait_for_names(page=1, Left=1) == {"page": 1, "Left": 1}
 
 
 def test_two_tabs_share_a_queue_and_a_person(
@@ -151,14 +151,14 @@ def test_two_tabs_share_a_queue_and_a_person(
     other.wait_for_function("kairos.user().id() === 'ana'")
     other.wait_for_function(f"{_QUEUE}.length === 11")
     context.set_offline(False)
-    heard = Heard(stack, cookie(page))
+    received = ReceivedEvents(stack, cookie(page))
     expected = {f"{tab}{number}": 1 for tab in "ab" for number in range(5)}
     expected |= {"page": 2, "identify": 1}
-    heard.names_once(**expected)
+    received.wait_for_names(**expected)
     for one in (page, other):
         wait_until_sent(one)
-    assert heard.names() == expected
-    decided = heard.times_decided(lambda one: one.name[0] in "ab")
+    assert received.names() == expected
+    decided = received.count_decisions(lambda one: one.name[0] in "ab")
     assert sorted(decided.values()) == [1] * 10
 
 
@@ -170,8 +170,8 @@ def test_blocked_storage_loses_no_message_of_the_page(
     refused = "(() => { try { localStorage; return false } catch { return true } })()"
     assert page.evaluate(refused)
     track(page, "a", "b")
-    heard = Heard(stack, cookie(page))
-    assert heard.names_once(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
+    received = ReceivedEvents(stack, cookie(page))
+    assert received.wait_for_names(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
 
 
 def test_page_from_the_back_forward_cache_counts_again(
@@ -185,8 +185,8 @@ def test_page_from_the_back_forward_cache_counts_again(
     page.wait_for_function("window.back !== undefined")
     assert page.evaluate("window.back") is True
     track(page, "after")
-    heard = Heard(stack, cookie(page))
-    assert heard.names_once(page=2, after=1) == {"page": 2, "after": 1}
+    received = ReceivedEvents(stack, cookie(page))
+    assert received.wait_for_names(page=2, after=1) == {"page": 2, "after": 1}
 
 
 def test_change_of_route_counts_as_one_page(page: Page, shop: ShopPages, stack: Stack) -> None:
@@ -210,9 +210,9 @@ def test_change_of_route_counts_as_one_page(page: Page, shop: ShopPages, stack: 
           await wait();
         }"""
     )
-    heard = Heard(stack, cookie(page))
-    heard.names_once(page=4, Boots=1)
-    urls = [str(one.context.url).removeprefix(shop.url()) for one in heard.all()]
+    received = ReceivedEvents(stack, cookie(page))
+    received.wait_for_names(page=4, Boots=1)
+    urls = [str(one.context.url).removeprefix(shop.url()) for one in received.all()]
     assert urls == [
         "other.html",
         "shoes?sort=price",
@@ -220,7 +220,7 @@ def test_change_of_route_counts_as_one_page(page: Page, shop: ShopPages, stack: 
         "shoes?sort=price",
         "shoes?sort=price#/checkout",
     ]
-    assert heard.all()[1].context.referrer == shop.url(OTHER)
+    assert received.all()[1].context.referrer == shop.url(OTHER)
 
 
 def test_nothing_is_stored_or_sent_before_consent(
@@ -233,21 +233,21 @@ def test_nothing_is_stored_or_sent_before_consent(
     page.wait_for_timeout(700)
     assert (posts, context.cookies(), page.evaluate("localStorage.length")) == ([], [], 0)
     page.evaluate("kairos.consent({marketing: true, analytics: false})")
-    heard = Heard(stack, cookie(page))
-    [before] = heard.eventually("Before")
+    received = ReceivedEvents(stack, cookie(page))
+    [before] = received.wait_for("Before")
     assert abs(before.occurred_at - at) < 100
     assert before.received_at - before.occurred_at >= 600
     assert before.context.consent == {"marketing": True, "analytics": False}
     open_page(page, shop.url(OTHER, consent="required"))
     track(page, "Later")
-    assert heard.eventually("Later")[0].context.consent["marketing"]
+    assert received.wait_for("Later")[0].context.consent["marketing"]
     page.evaluate("kairos.consent({marketing: false, analytics: false})")
-    [withdrawn] = heard.eventually("Segment Consent Preference Updated")
+    [withdrawn] = received.wait_for("Segment Consent Preference Updated")
     assert not any(withdrawn.context.consent.values())
     track(page, "Never")
     page.wait_for_timeout(500)
     assert (context.cookies(), page.evaluate("localStorage.length")) == ([], 0)
-    assert heard.names()["Never"] == 0
+    assert received.names()["Never"] == 0
 
 
 def test_messages_outlast_a_dead_gateway(
@@ -260,8 +260,8 @@ def test_messages_outlast_a_dead_gateway(
     track(page, "a", "b")
     page.wait_for_function("kairos.notes.filter((one) => one.what === 'sent' && !one.status)[1]")
     wire.dead = False
-    heard = Heard(stack, cookie(page))
-    assert heard.names_once(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
+    received = ReceivedEvents(stack, cookie(page))
+    assert received.wait_for_names(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
 
 
 def test_every_tab_waits_for_retry_after(
@@ -291,8 +291,8 @@ def test_every_tab_waits_for_retry_after(
     track(other, "b")
     for one in (page, other):
         wait_until_sent(one)
-    heard = Heard(stack, cookie(page))
-    assert heard.names_once(page=2, a=1, b=1) == {"page": 2, "a": 1, "b": 1}
+    received = ReceivedEvents(stack, cookie(page))
+    assert received.wait_for_names(page=2, a=1, b=1) == {"page": 2, "a": 1, "b": 1}
     assert attempts[1] - attempts[0] >= 1.9
 
 
@@ -355,7 +355,7 @@ def test_module_and_segments_snippet_are_the_same_sdk(
         }""",
         shop.gateway,
     )
-    Heard(stack, who).eventually("By module")
+    ReceivedEvents(stack, who).wait_for("By module")
     page.goto(shop.url("/blank.html"))
     page.evaluate(
         """(gateway) => {
@@ -368,8 +368,8 @@ def test_module_and_segments_snippet_are_the_same_sdk(
         }""",
         shop.gateway,
     )
-    [told] = Heard(stack, who).eventually("By snippet")
-    assert told.properties == {"n": 1}
+    [one] = ReceivedEvents(stack, who).wait_for("By snippet")
+    assert one.properties == {"n": 1}
 
 
 @pytest.mark.skipif(
@@ -378,14 +378,14 @@ def test_module_and_segments_snippet_are_the_same_sdk(
 )
 def test_segments_own_client_works_unchanged(page: Page, shop: ShopPages, stack: Stack) -> None:
     page.goto(shop.url("/segment.html"))
-    heard = Heard(stack, page.evaluate("window.sent"))
-    heard.eventually("alias")
-    kinds = Counter(one.kind for one in heard.all())
+    received = ReceivedEvents(stack, page.evaluate("window.sent"))
+    received.wait_for("alias")
+    kinds = Counter(one.kind for one in received.all())
     assert kinds == dict.fromkeys(("page", "identify", "track", "group", "screen", "alias"), 1)
-    [viewed] = _by_name(heard, "Viewed")
+    [viewed] = _by_name(received, "Viewed")
     assert viewed.properties["price"] == 19.5
     assert viewed.source == "web"
 
 
-def _by_name(heard: Heard, name: str) -> list[Interaction]:
-    return [one for one in heard.all() if one.name == name]
+def _by_name(received: ReceivedEvents, name: str) -> list[Interaction]:
+    return [one for one in received.all() if one.name == name]

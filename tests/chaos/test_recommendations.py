@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from pipeline.cli.main import build_app
 from tests.support.choice_worlds import (
     SIZES,
-    told_despite_groups,
-    told_rightly,
-    told_without_effect,
+    channels_despite_groups,
+    count_false_recommendations,
+    count_right_recommendations,
 )
 from tests.support.prompted_bank import best_channels, write_onboarding
 from tests.support.tested_journeys import (
@@ -30,15 +30,15 @@ _WORLDS = range(200)
 def test_at_most_one_in_twenty_worlds_without_an_effect_gets_a_recommendation(
     customers: int, base: float
 ) -> None:
-    assert told_without_effect(_WORLDS, customers, base) <= 0.05 * len(_WORLDS)
+    assert count_false_recommendations(_WORLDS, customers, base) <= 0.05 * len(_WORLDS)
 
 
 def test_four_in_five_stated_effects_get_the_right_recommendation() -> None:
-    assert told_rightly(_WORLDS) >= 0.8 * len(_WORLDS)
+    assert count_right_recommendations(_WORLDS) >= 0.8 * len(_WORLDS)
 
 
 def test_bias_of_a_policy_that_chose_by_group_is_removed() -> None:
-    told = told_despite_groups(_WORLDS)
+    told = channels_despite_groups(_WORLDS)
     assert "call" not in told
     assert told.count("email") >= 0.8 * len(told)
 

@@ -30,8 +30,8 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
     assert found is not None
     assert msgspec.json.encode(found)
     evidence = [one for incident in found.incidents for one in incident.evidence]
-    checkout = [one for one in evidence if _overlaps(one, 99, 130)]
-    payment = [one for one in evidence if _overlaps(one, 139, 159)]
+    checkout = [one for one in evidence if _is_mostly_within(one, 99, 130)]
+    payment = [one for one in evidence if _is_mostly_within(one, 139, 159)]
     assert any(
         (one.channel, one.step, one.direction) == ("mobile", "shipping_details", "fewer")
         for one in checkout
@@ -41,7 +41,7 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
     assert all(incident.loss is not None for incident in found.incidents[:2])
 
 
-def _overlaps(one: SeriesEvidence, first: int, last: int) -> bool:
+def _is_mostly_within(one: SeriesEvidence, first: int, last: int) -> bool:
     """Return whether more than half of its days are within the incident's."""
     begins, ends = one.first_day - _FIRST_DAY, one.last_day - _FIRST_DAY
     common = min(ends, last) - max(begins, first) + 1

@@ -144,7 +144,7 @@ def test_worker_stamps_no_older_version_after_an_assignment(
     # would be neither back-filled into a new metric nor counted in it.
     ensure_topics(settings, ())
     _send(settings, "e1")
-    late = _Late(settings)
+    late = _LateFollower(settings)
     with reading(settings) as log:
         log.apply(demo("11m"), "ada")
         late.start(PATIENCE_S)
@@ -153,7 +153,7 @@ def test_worker_stamps_no_older_version_after_an_assignment(
     late.stop()
 
 
-class _Late(ConfigurationLog):
+class _LateFollower(ConfigurationLog):
     """Follower that receives nothing after its start, until an app that has its partitions asks it
     to catch up."""
 
@@ -183,7 +183,7 @@ class _Late(ConfigurationLog):
         return identity.app(Equipment(options, CODEC, rulebook))
 
 
-async def _stamps(log: _Late) -> list[str]:
+async def _stamps(log: _LateFollower) -> list[str]:
     """Run the follower's app; return the versions that it stamps on records."""
     life = asyncio.ensure_future(log.app.start())
     deadline = time.monotonic() + PATIENCE_S

@@ -41,7 +41,7 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
     chosen = 0
     for one in _interactions(flow, dataset.load(tmp_path), days):
         decisions: list[Decision] = []
-        for emit in _follows(flow, one):
+        for emit in _process(flow, one):
             if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
                 segmented[emit.key, emit.value.interaction.event_id] = emit.value
             if isinstance(emit.value, Decision):
@@ -73,7 +73,7 @@ def _interactions(
                     yield given
 
 
-def _follows(flow: Flow, one: Interaction) -> list[Emit]:
+def _process(flow: Flow, one: Interaction) -> list[Emit]:
     """Yield the interaction with the timers due before it, and its customers' reactions to
     messages."""
     emits = [*flow.advance(one.received_at), *flow.run(one)]

@@ -80,8 +80,8 @@ def worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.mark.usefixtures("worker")
 def test_nothing_is_left_of_a_forgotten_person_after_the_stated_time(settings: Settings) -> None:
     # In no topic, changelogs included, and in no file of the home but Kafka's own.
-    _come(settings, "1", "203.0.113.77", *_ADA)
-    _come(settings, "2", "192.0.2.1", "customer_id:bob", "email:bob@example.com")
+    _send(settings, "1", "203.0.113.77", *_ADA)
+    _send(settings, "2", "192.0.2.1", "customer_id:bob", "email:bob@example.com")
     LagReader(settings.kafka(), stage_groups()).wait_until_idle(timeout_s=60)
     assert _places(settings) >= {
         f"kairos.{name}-rows-changelog" for name in ("identity", "enrichment")
@@ -94,7 +94,7 @@ def test_nothing_is_left_of_a_forgotten_person_after_the_stated_time(settings: S
     assert b"bob" in b"".join(_records(settings, "profiles"))
 
 
-def _come(settings: Settings, event_id: str, ip: str, *names: str) -> None:
+def _send(settings: Settings, event_id: str, ip: str, *names: str) -> None:
     at, who = now_ms(), tuple(map(Identifier.parse, names))
     context = Context(ip=ip)
     one = Interaction(event_id, "track", "Order", "web", "shop", at, at, who, {}, context)

@@ -133,12 +133,12 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
 ) -> None:
     config = applied_configuration(settings)
     assert config is not None
-    story = _Story(settings, Flow(load_rules(config, settings)))
+    story = _ComparedRun(settings, Flow(load_rules(config, settings)))
     half = len(_TOLD) // 2
     with _running(settings, ["all"]):
-        story.tell(_TOLD[:half])
+        story.send(_TOLD[:half])
     with _running(settings, _FOUR):
-        story.tell(_TOLD[half:])
+        story.send(_TOLD[half:])
         _check_telemetry(settings, len(_interactions(_TOLD[half:])))
     expected = story.expected
     for topic in _OUTPUTS:
@@ -186,7 +186,7 @@ def _without_interim(topic: str, value: bytes | None) -> bytes | None:
     return _CODEC.encode(topic, replace(record, **blank))
 
 
-class _Story:
+class _ComparedRun:
     """Story told to the agents and to the flow; `expected`: the flow's outputs, by topic, in
     order."""
 
@@ -196,7 +196,7 @@ class _Story:
         self._lag = LagReader(settings.kafka(), stage_groups())
         self._producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
 
-    def tell(self, records: Sequence[Interaction | IdentityChange]) -> None:
+    def send(self, records: Sequence[Interaction | IdentityChange]) -> None:
         """Send one input, and wait for all that follows from it."""
         for record in records:
             topic, key = _address(record)

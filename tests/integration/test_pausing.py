@@ -41,15 +41,15 @@ def test_paused_partition_gives_no_record_until_resumed(
         one = reading()
         one.go.set()
         await one.app.start()
-        await one.until(lambda one: len(one.seen) == 2 * _MANY)
+        await one.wait_until(lambda one: len(one.seen) == 2 * _MANY)
         one.consumer.pause_partitions([TP(source, _PAUSED)])
         _write(bootstrap, source, _MORE)
-        await one.until(lambda one: one.consumer.unprocessed(_PAUSED) == _MORE)
-        await one.until(lambda one: len(one.offsets_of(_OTHER)) == _MANY + _MORE)
+        await one.wait_until(lambda one: one.consumer.unprocessed(_PAUSED) == _MORE)
+        await one.wait_until(lambda one: len(one.offsets_of(_OTHER)) == _MANY + _MORE)
         await asyncio.sleep(_AT_REST_S)
         assert one.offsets_of(_PAUSED) == list(range(_MANY))
         one.consumer.resume_partitions([TP(source, _PAUSED)])
-        await one.until(lambda one: len(one.seen) >= 2 * (_MANY + _MORE))
+        await one.wait_until(lambda one: len(one.seen) >= 2 * (_MANY + _MORE))
         await asyncio.sleep(_AT_REST_S)
         await one.app.stop()
         return one
@@ -69,15 +69,15 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
     async def read() -> tuple[Reading, int]:
         one = reading(**narrow)
         await one.app.start()
-        await one.until(lambda one: len(one.seen) == 1)
+        await one.wait_until(lambda one: len(one.seen) == 1)
         await asyncio.sleep(_AT_REST_S)  # until nothing more can be prefetched
         one.consumer.pause_partitions([TP(source, _PAUSED)])
         one.go.set()
-        await one.until(lambda one: len(one.offsets_of(_OTHER)) == _MANY)
+        await one.wait_until(lambda one: len(one.offsets_of(_OTHER)) == _MANY)
         await asyncio.sleep(_AT_REST_S)
         had = len(one.offsets_of(_PAUSED))
         one.consumer.resume_partitions([TP(source, _PAUSED)])
-        await one.until(lambda one: len(one.seen) >= 2 * _MANY)
+        await one.wait_until(lambda one: len(one.seen) >= 2 * _MANY)
         await asyncio.sleep(_AT_REST_S)
         await one.app.stop()
         return one, had
@@ -102,14 +102,14 @@ def test_watermarks_equal_the_brokers(
         one = reading()
         one.go.set()
         await one.app.start()
-        await one.until(lambda one: one.offsets_of(1)[-1:] == [_MANY - 1])
+        await one.wait_until(lambda one: one.offsets_of(1)[-1:] == [_MANY - 1])
         assert await one.consumer.earliest_offsets(first, second) == {first: 0, second: 30}
         assert await one.consumer.highwaters(first, second) == {first: _MANY, second: _MANY}
         produce(bootstrap, source, [(_KEYS[0], b"x")] * _MORE)
         known = dict(zip((first, second), ends(bootstrap, source, 2), strict=True))
         assert known == {first: _MANY + _MORE, second: _MANY}
         assert await one.consumer.highwaters(first, unread) == {first: known[first], unread: _MORE}
-        await one.until(lambda one: {tp: one.consumer.highwater(tp) for tp in known} == known)
+        await one.wait_until(lambda one: {tp: one.consumer.highwater(tp) for tp in known} == known)
         assert one.consumer.highwater(unread) == -1
         await one.app.stop()
 

@@ -42,16 +42,16 @@ class _Customer:
         self.name = f"c{uuid4().hex[:12]}"
         self.cookie = f"k-{self.name}"
 
-    def links(self) -> None:
+    def link_cookie(self) -> None:
         """Link the cookie to the customer; its own partition knows when this returns."""
-        self.does("web", "Login", timedelta(hours=-1), userId=self.name, anonymousId=self.cookie)
+        self.send("web", "Login", timedelta(hours=-1), userId=self.name, anonymousId=self.cookie)
         self._bank.wait_until_idle()
 
-    def does(self, key: str, name: str, after: timedelta, **parts: Any) -> None:
+    def send(self, key: str, name: str, after: timedelta, **parts: Any) -> None:
         """Send an event that nobody answers; it is decided when this returns."""
-        self.asks(key, name, after, **parts)
+        self.ask(key, name, after, **parts)
 
-    def asks(
+    def ask(
         self, key: str, name: str, after: timedelta, *placements: str, **parts: Any
     ) -> dict[str, Any]:
         """Ask for a decision, and return the answer."""
@@ -67,9 +67,9 @@ class _Customer:
             found: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
         return found
 
-    def views(self, after: timedelta) -> dict[str, Any]:
+    def view_page(self, after: timedelta) -> dict[str, Any]:
         """View the web page, known by the cookie only."""
-        return self.asks("web", "Viewed", after, "hero", anonymousId=self.cookie)
+        return self.ask("web", "Viewed", after, "hero", anonymousId=self.cookie)
 
     def sent_treatments(self, decision_id: str, *channels: str) -> list[str]:
         """Return the treatments that a decision sent on these channels."""
@@ -80,9 +80,9 @@ class _Customer:
         )
         return [one.treatment for one in every if one.decision_id == decision_id]
 
-    def asks_for_a_brochure(self, after: timedelta) -> dict[str, Any]:
+    def ask_for_brochure(self, after: timedelta) -> dict[str, Any]:
         """Ask for a brochure, which is a letter, and sales."""
-        return self.asks("web", "Brochure Asked", after, userId=self.name)
+        return self.ask("web", "Brochure Asked", after, userId=self.name)
 
     def cancelled_actions(self) -> list[Cancellation]:
         """Return the actions that were cancelled while they waited."""
@@ -110,16 +110,16 @@ def _explain(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
 def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     bank: Stack, customer: _Customer
 ) -> None:
-    customer.links()
-    assert _shown(customer.views(timedelta(minutes=-1)), "hero") == "gold-hero"
-    customer.does("call", "Complaint", timedelta(), userId=customer.name)
-    refused = customer.views(timedelta(minutes=4, seconds=59))
+    customer.link_cookie()
+    assert _shown(customer.view_page(timedelta(minutes=-1)), "hero") == "gold-hero"
+    customer.send("call", "Complaint", timedelta(), userId=customer.name)
+    refused = customer.view_page(timedelta(minutes=4, seconds=59))
     assert _shown(refused, "hero") is None
-    paid = customer.asks("web", "Payment", timedelta(minutes=4), userId=customer.name)
+    paid = customer.ask("web", "Payment", timedelta(minutes=4), userId=customer.name)
     eventually(
         lambda: customer.sent_treatments(paid["decision_id"], "email") == ["confirmation-email"]
     )
-    assert _shown(customer.views(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"
+    assert _shown(customer.view_page(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"
     told = _explain(bank, refused, "--rerun")
     assert told["same"] is True
     [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
@@ -128,38 +128,38 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
 
 
 def test_a_complaint_made_before_the_identities_merged_counts(customer: _Customer) -> None:
-    customer.does("call", "Complaint", timedelta(), userId=customer.name)
-    assert _shown(customer.views(timedelta(seconds=1)), "hero") == "gold-hero"
-    customer.does(
+    customer.send("call", "Complaint", timedelta(), userId=customer.name)
+    assert _shown(customer.view_page(timedelta(seconds=1)), "hero") == "gold-hero"
+    customer.send(
         "web", "Login", timedelta(seconds=2), userId=customer.name, anonymousId=customer.cookie
     )
 
     def silent() -> bool:
-        return _shown(customer.views(timedelta(minutes=4)), "hero") is None
+        return _shown(customer.view_page(timedelta(minutes=4)), "hero") is None
 
     eventually(silent)
-    assert _shown(customer.views(timedelta(minutes=5)), "hero") == "gold-hero"
+    assert _shown(customer.view_page(timedelta(minutes=5)), "hero") == "gold-hero"
 
 
 def test_a_failed_credit_check_stops_card_offers_a_moment_later(
     bank: Stack, customer: _Customer
 ) -> None:
-    customer.links()
-    customer.does("api", "Credit Check Failed", timedelta(), userId=customer.name)
-    seen = customer.views(timedelta(milliseconds=100))
+    customer.link_cookie()
+    customer.send("api", "Credit Check Failed", timedelta(), userId=customer.name)
+    seen = customer.view_page(timedelta(milliseconds=100))
     assert _shown(seen, "hero") == "house-hero"
     told = _explain(bank, seen)
     [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
     [why] = slot["rejected"]
     assert (why["treatment"], why["rule"]) == ("gold-hero", "suppression credit-refused")
-    assert _shown(customer.views(timedelta(days=90)), "hero") == "gold-hero"
+    assert _shown(customer.view_page(timedelta(days=90)), "hero") == "gold-hero"
 
 
 def test_payment_is_answered_with_the_receipts_text(customer: _Customer) -> None:
     named = {"userId": customer.name, "properties": {"first_name": "Zoë <3"}}
-    first = customer.asks("till", "Payment", timedelta(), "receipt", **named)
+    first = customer.ask("till", "Payment", timedelta(), "receipt", **named)
     assert _shown(first, "receipt") is None
-    second = customer.asks("till", "Payment", timedelta(minutes=1), "receipt", **named)
+    second = customer.ask("till", "Payment", timedelta(minutes=1), "receipt", **named)
     text = second["placements"]["receipt"]["content"]["text"]
     assert text == "Zoë <3, payment 2 brings a coffee & a cake"
 
@@ -172,7 +172,7 @@ def test_worth_of_the_customer_decides_between_e_mail_and_call(
 ) -> None:
     # 0.02 × worth − 0.5 against 0.06 × worth − 5: they break even at 112.5.
     properties = {"worth": worth}
-    due = customer.asks(
+    due = customer.ask(
         "web", "Review Due", timedelta(), userId=customer.name, properties=properties
     )
     slots = _explain(bank, due)["slots"]
@@ -185,17 +185,17 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
     bank: Stack, receiver: Receiver, customer: _Customer
 ) -> None:
     receiver.prepare(customer.name, *[Answer(503)] * 100)
-    customer.asks_for_a_brochure(timedelta())
+    customer.ask_for_brochure(timedelta())
     [first, *_] = eventually(lambda: receiver.posts(customer.name))
-    customer.does("call", "Complaint", timedelta(minutes=1), userId=customer.name)
+    customer.send("call", "Complaint", timedelta(minutes=1), userId=customer.name)
     [gone] = eventually(customer.cancelled_actions)
     assert (gone.action_id, gone.why) == (first.key, "complained")
     outcome = eventually(lambda: _outcome(bank, first.key))
     assert (outcome.name, outcome.properties["cancelled"]) == ("expired", "complained")
     posts = len(receiver.posts(customer.name))
-    receiver.take_all(customer.name)
+    receiver.accept_all(customer.name)
     bank.kairos("status", "--until-idle", "60")
-    later = customer.asks_for_a_brochure(timedelta(minutes=7))  # its cap was given back
+    later = customer.ask_for_brochure(timedelta(minutes=7))  # its cap was given back
     eventually(
         lambda: customer.sent_treatments(later["decision_id"], "letter") == ["brochure-letter"]
     )
@@ -208,11 +208,11 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
 ) -> None:
     other, night = _Customer(bank), timedelta(hours=11)
     clock = LogClock(bank.settings.kafka(), Codec(recorded_versions()), 3)
-    first = {one.name: one.asks_for_a_brochure(night) for one in (customer, other)}
+    first = {one.name: one.ask_for_brochure(night) for one in (customer, other)}
     told = bank.kairos("explain", first[other.name]["decision_id"])
     assert "waits for the end of quiet hours, at 2024-03-02T08:00:00+00:00" in told
-    customer.does("call", "Complaint", night + timedelta(minutes=1), userId=customer.name)
-    other.does("till", "Payment", night + timedelta(minutes=2), userId=other.name)
+    customer.send("call", "Complaint", night + timedelta(minutes=1), userId=customer.name)
+    other.send("till", "Payment", night + timedelta(minutes=2), userId=other.name)
     [gone] = eventually(customer.cancelled_actions)
     assert gone.action_id is None
     clock.tick(round((_START + timedelta(hours=20)).timestamp() * 1000))

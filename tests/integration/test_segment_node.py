@@ -55,9 +55,9 @@ def test_every_kind_of_message_arrives(stack: Stack, who: str) -> None:
 
 
 def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack, who: str) -> None:
-    accepted, turned_away = stack.count_accepted(*_KINDS), stack.turned_away()
+    accepted, turned_away = stack.count_accepted(*_KINDS), stack.count_turned_away()
     with sending(stack, who), stopped(stack.broker()):
-        eventually(lambda: stack.turned_away() > turned_away)
+        eventually(lambda: stack.count_turned_away() > turned_away)
     assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted]
     stack.wait_until_idle()
     sent = {one.event_id for one in _of(stack, who)}

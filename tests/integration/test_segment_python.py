@@ -35,10 +35,10 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
 def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -> None:
     who = f"c-{uuid4().hex[:12]}"
     client = _client(stack)
-    [accepted], turned_away = stack.count_accepted("track"), stack.turned_away()
+    [accepted], turned_away = stack.count_accepted("track"), stack.count_turned_away()
     with stopped(stack.broker()):
         sent = [client.track(who, "Viewed")[1]["messageId"] for _ in range(_COUNT)]
-        eventually(lambda: stack.turned_away() > turned_away)
+        eventually(lambda: stack.count_turned_away() > turned_away)
     client.flush()
     client.shutdown()
     assert stack.count_accepted("track") == [accepted + _COUNT]

@@ -55,9 +55,9 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
 
 
 def test_messages_that_kafka_does_not_take_are_sent_again_and_count_once(stack: Stack) -> None:
-    who, turned_away = f"c-{uuid4().hex[:12]}", stack.turned_away()
+    who, turned_away = f"c-{uuid4().hex[:12]}", stack.count_turned_away()
     with _sending(stack, who), stopped(stack.broker()):
-        eventually(lambda: stack.turned_away() > turned_away)
+        eventually(lambda: stack.count_turned_away() > turned_away)
     stack.wait_until_idle()
     found = _find(stack, who)
     assert sorted({one.event_id: one.kind for one in found}.values()) == _KINDS

@@ -33,18 +33,16 @@ def test_records_deleted_before_the_first_commit_are_no_lag(
     bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
     _delete(bootstrap, source, _DELETED)
-    asyncio.run(
-        _behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, _WRITTEN - _DELETED)
-    )
+    asyncio.run(_check_lag(_app(bootstrap, prefix, tmp_path), source, _WRITTEN - _DELETED))
 
 
 def test_records_deleted_before_processing_are_no_lag(
     bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
-    asyncio.run(_behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, _WRITTEN))
+    asyncio.run(_check_lag(_app(bootstrap, prefix, tmp_path), source, _WRITTEN))
     produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
     _delete(bootstrap, source, 2 * _WRITTEN)
-    asyncio.run(_behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, 0))
+    asyncio.run(_check_lag(_app(bootstrap, prefix, tmp_path), source, 0))
 
 
 def test_the_marker_of_a_transaction_is_no_lag(
@@ -58,7 +56,7 @@ def test_the_marker_of_a_transaction_is_no_lag(
         if aborted:
             writer.write(aborted, commit=False)
             end += aborted + 1
-        asyncio.run(_up_to_date(_app(bootstrap, prefix, tmp_path), source))
+        asyncio.run(_check_no_lag(_app(bootstrap, prefix, tmp_path), source))
         assert committed_offsets(bootstrap, f"{prefix}.lag", source, 1) == [end]
 
 
@@ -86,7 +84,7 @@ def test_records_written_while_reading_is_paused_count(
 ) -> None:
     source = new_topic("in")
     produce(bootstrap, source, [(b"k", b"x")] * _LATER)
-    asyncio.run(_more_comes(_app(bootstrap, prefix, tmp_path), source, bootstrap))
+    asyncio.run(_check_lag_of_paused_reading(_app(bootstrap, prefix, tmp_path), source, bootstrap))
 
 
 def _delete(bootstrap: str, source: str, before: int) -> None:
@@ -100,7 +98,7 @@ def _app(bootstrap: str, prefix: str, home: Path) -> App:
     return create_app("lag", options, stream_buffer_maxsize=64)
 
 
-def _held_up(app: App, source: str) -> asyncio.Event:
+def _block_agent(app: App, source: str) -> asyncio.Event:
     """Make an agent wait until the event is set."""
     go_on = asyncio.Event()
 
@@ -112,8 +110,8 @@ def _held_up(app: App, source: str) -> asyncio.Event:
     return go_on
 
 
-async def _behind_and_up_to_date(app: App, source: str, behind: int) -> None:
-    go_on = _held_up(app, source)
+async def _check_lag(app: App, source: str, behind: int) -> None:
+    go_on = _block_agent(app, source)
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): behind})
@@ -124,8 +122,8 @@ async def _behind_and_up_to_date(app: App, source: str, behind: int) -> None:
     await app.stop()
 
 
-async def _up_to_date(app: App, source: str) -> None:
-    _held_up(app, source).set()
+async def _check_no_lag(app: App, source: str) -> None:
+    _block_agent(app, source).set()
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
@@ -133,9 +131,9 @@ async def _up_to_date(app: App, source: str) -> None:
     await app.stop()
 
 
-async def _more_comes(app: App, source: str, bootstrap: str) -> None:
+async def _check_lag_of_paused_reading(app: App, source: str, bootstrap: str) -> None:
     app.transport_options = replace(app.transport_options, fetch_batch=10, fetch_batches=2)
-    go_on = _held_up(app, source)
+    go_on = _block_agent(app, source)
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): _LATER})

@@ -65,7 +65,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     _add_listener(BrokerFiles.under(home).properties, home / "server.pem", port)
     process = subprocess.Popen(command, start_new_session=True)
     plain = running.bootstrap
-    eventually(lambda: _answers({"bootstrap.servers": plain}))
+    eventually(lambda: _is_answering({"bootstrap.servers": plain}))
     properties = {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "PLAIN",
@@ -123,7 +123,7 @@ def _certificate(folder: Path) -> Path:
     return folder / "ca.pem"
 
 
-def _answers(client: Mapping[str, str]) -> bool:
+def _is_answering(client: Mapping[str, str]) -> bool:
     try:
         AdminClient(dict(client)).list_topics(timeout=1)
     except KafkaException:
@@ -131,7 +131,7 @@ def _answers(client: Mapping[str, str]) -> bool:
     return True
 
 
-def _reaches(count: Callable[[], int], wanted: int) -> bool:
+def _has_reached(count: Callable[[], int], wanted: int) -> bool:
     return count() >= wanted
 
 
@@ -168,7 +168,7 @@ def test_a_worker_reads_writes_and_restores_over_tls_as_a_known_user(
         worker = start(plan)
         worker.wait_until_ready()
         produce(secured.plain, f"{plan.prefix}.0", [(b"k%d" % n, b"%d" % life) for n in range(50)])
-        eventually(partial(_reaches, outputs, 50 * life))
+        eventually(partial(_has_reached, outputs, 50 * life))
         eventually(partial(all_committed, seen_plainly))  # its rows are in the changelog
         worker.kill()
         shutil.rmtree(tmp_path / "state")

@@ -118,7 +118,7 @@ class Stack:
         producer.produce(topics.INTERACTIONS, value, interaction.identifiers[0].key)
         assert producer.flush(10) == 0
 
-    def rest(self) -> None:
+    def wait_until_idle(self) -> None:
         assert LagReader(self.settings.kafka(), stage_groups()).wait_until_idle(timeout_s=60)
 
     def changes(self) -> list[SegmentChange]:
@@ -158,12 +158,12 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 def test_time_and_configurations_act_without_interactions(stack: Stack) -> None:
-    _a_log_has_its_own_time(stack)
-    _who_never_comes_back_is_told_across_a_kill(stack)
-    _a_new_configuration_reaches_those_who_do_not_come(stack)
+    _check_time_of_a_log(stack)
+    _check_timers_across_a_kill(stack)
+    _check_new_configuration(stack)
 
 
-def _a_log_has_its_own_time(stack: Stack) -> None:
+def _check_time_of_a_log(stack: Stack) -> None:
     """Check the log's time: a cart left for an hour: one e-mail; bought at 59 minutes: none;
     nothing by the wall."""
     begin = 1_700_000_000_000
@@ -171,15 +171,15 @@ def _a_log_has_its_own_time(stack: Stack) -> None:
     for who in ("left@a", "bought@a", "late@a"):
         stack.send("Cart", who, begin, "log")
     stack.send("Order", "bought@a", begin + 59 * _MINUTE, "log")
-    stack.rest()
+    stack.wait_until_idle()
     clock.tick(begin + _HOUR - 1)
-    stack.rest()
+    stack.wait_until_idle()
     assert [one.campaign for one in stack.mails()] == ["left-now-campaign"] * 3
     clock.tick(begin + _HOUR)
     clock.tick(begin + 2 * _HOUR)
-    stack.rest()
+    stack.wait_until_idle()
     stack.send("Order", "late@a", begin + 3 * _HOUR, "log")
-    stack.rest()
+    stack.wait_until_idle()
     hourly = [one for one in stack.mails() if one.campaign == "left-an-hour-campaign"]
     assert sorted(one.address or "" for one in hourly) == ["late@a", "left@a"]
     assert {one.created_at for one in hourly} == {begin + _HOUR}
@@ -189,24 +189,24 @@ def _a_log_has_its_own_time(stack: Stack) -> None:
     assert left == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
 
 
-def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
+def _check_timers_across_a_kill(stack: Stack) -> None:
     """Check that a timer fires once across a kill, by the worker that runs when it falls due or by
     its successor."""
     at = time.time_ns() // 1_000_000
     stack.send("Cart", "soon@b", at - 1000, "shop")
-    _is_told(stack, "soon@b", at - 1000)
+    _check_entry_by_time(stack, "soon@b", at - 1000)
     at = time.time_ns() // 1_000_000
     stack.send("Cart", "gone@b", at, "shop")
-    stack.rest()
+    stack.wait_until_idle()
     stack.kill()
     time.sleep(max(0, at / 1000 + _WAIT_S - time.time()))
     stack.start()
-    _is_told(stack, "gone@b", at)
+    _check_entry_by_time(stack, "gone@b", at)
 
 
 def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
     # Bought before the time, behind much else in the same partition: never said to have left.
-    who, at = _left_a_cart_and_the_worker_is_dead(stack)
+    who, at = _leave_cart_and_kill_worker(stack)
     for number in range(_CROWD):
         stack.send("View", who, at + 1 + number, "shop")
     stack.send("Order", who, at + 1 + _CROWD, "shop")
@@ -214,7 +214,7 @@ def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
     before = len(stack.changes_of(who))
     stack.start()
     eventually(lambda: len(stack.changes_of(who)) > before)  # who is at rest may have a timer due
-    stack.rest()
+    stack.wait_until_idle()
     since = stack.changes_of(who)[before:]
     assert [(one.change, one.segment, one.at) for one in since] == [
         ("exited", "lately", at + _WAIT_S * 1000)
@@ -222,16 +222,16 @@ def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
     assert not [one for one in stack.mails() if one.address == who]
 
 
-def _left_a_cart_and_the_worker_is_dead(stack: Stack) -> tuple[str, int]:
+def _leave_cart_and_kill_worker(stack: Stack) -> tuple[str, int]:
     """Return who left a cart, and when; no timer of theirs has fired yet, however slow the machine
     is."""
     for number in range(10):
         who = f"back{number}@c"
         stack.send("View", who, time.time_ns() // 1_000_000, "shop")
-        stack.rest()  # the worker is there
+        stack.wait_until_idle()  # the worker is there
         at = time.time_ns() // 1_000_000
         stack.send("Cart", who, at, "shop")
-        stack.rest()
+        stack.wait_until_idle()
         stack.kill()
         if time.time() < at / 1000 + _WAIT_S:
             return who, at
@@ -239,10 +239,10 @@ def _left_a_cart_and_the_worker_is_dead(stack: Stack) -> tuple[str, int]:
     pytest.fail("the worker was never killed in time")
 
 
-def _is_told(stack: Stack, who: str, at: int) -> None:
+def _check_entry_by_time(stack: Stack, who: str, at: int) -> None:
     """Check that the customer entered a segment and was mailed once, and left another, when due."""
     eventually(lambda: any(one.address == who for one in stack.mails()))
-    stack.rest()  # what changed in segments may be written after the mail that follows from it
+    stack.wait_until_idle()  # segment changes may be written after the mail that follows them
     [mail] = [one for one in stack.mails() if one.address == who]
     due = at + _WAIT_S * 1000
     changes = [one for one in stack.changes() if one.profile_id == mail.profile_id]
@@ -251,7 +251,7 @@ def _is_told(stack: Stack, who: str, at: int) -> None:
     assert mail.created_at >= due
 
 
-def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
+def _check_new_configuration(stack: Stack) -> None:
     """Check that a configuration has its planned effect: a new metric is back-filled; applied again
     it changes nothing, and nobody is mailed."""
     mails = len(stack.mails())
@@ -282,7 +282,7 @@ def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
     buyer = next(one.profile for one in _people(records) if "ordered" in one.members)
     who = Identifier.parse(buyer.root).value
     stack.send("Order", who, time.time_ns() // 1_000_000, "shop")
-    stack.rest()
+    stack.wait_until_idle()
     [again] = [one.profile for one in _people(records) if one.profile.root == buyer.root]
     assert again.traits["orders"] == 2
 

@@ -85,7 +85,7 @@ def test_best_paying_treatment_wins_its_campaign_and_channel(
     entries: list[_Entry],
 ) -> None:
     life = Life(world(campaigns=_world(entries)))
-    decision = life.happens("Go", 0)
+    decision = life.interact("Go", 0)
     expected: list[_Entry] = []
     for one in sorted(entries, key=lambda each: (-each.score, each.campaign, each.name)):
         free = all(one.campaign != o.campaign and one.channel != o.channel for o in expected)
@@ -107,7 +107,7 @@ def test_order_of_the_configuration_changes_no_decision(entries: list[_Entry], c
     said = []
     for each in (entries, shuffled):
         life = Life(world(campaigns=_world(each)))
-        life.happens("Go", 0)
+        life.interact("Go", 0)
         said.append(sorted(life.treatments()))
     assert said[0] == said[1]
 
@@ -123,7 +123,7 @@ def _worth(customer: float | None) -> tuple[list[str], Decision]:
     life = Life(
         world(traits=("worth",), campaigns=[campaign("c", offer("o", value, _MAIL, _CALL))])
     )
-    decision = life.happens("Go", 0, **({} if customer is None else {"worth": customer}))
+    decision = life.interact("Go", 0, **({} if customer is None else {"worth": customer}))
     return life.treatments(), decision
 
 
@@ -160,15 +160,15 @@ def test_a_context_weight_and_a_score_of_the_profile_decide() -> None:
     life = Life(
         world(traits=("rain", "likes"), campaigns=campaigns, policies={"weights": [weight]})
     )
-    life.happens("Home", 0, ask=["hero"])
+    life.interact("Home", 0, ask=["hero"])
     assert life.treatments() == ["umbrella-hero"]  # 4 against 1
-    life.happens("Home", 1, ask=["hero"], likes=0.9)
+    life.interact("Home", 1, ask=["hero"], likes=0.9)
     assert life.treatments() == ["hat-hero"]  # 4 against 9
-    decision = life.happens("Home", 2, ask=["hero"], rain=True)
+    decision = life.interact("Home", 2, ask=["hero"], rain=True)
     assert life.treatments() == ["umbrella-hero"]  # 12 against 9
     assert candidate(decision, "umbrella-hero").weight == 3
-    life.happens("Home", 3, ask=["hero"], likes=7)
-    assert candidate(life.happens("Home", 4, ask=["hero"]), "hat-hero").p == 1
+    life.interact("Home", 3, ask=["hero"], likes=7)
+    assert candidate(life.interact("Home", 4, ask=["hero"]), "hat-hero").p == 1
 
 
 def test_transactional_messages_pass_by_arbitration() -> None:
@@ -178,7 +178,7 @@ def test_transactional_messages_pass_by_arbitration() -> None:
         campaign("code", offer("code", -5), purpose="transactional"),
     ]
     life = Life(world(campaigns=campaigns))
-    decision = life.happens("Go", 0)
+    decision = life.interact("Go", 0)
     assert sorted(life.treatments()) == ["code-email", "receipt-email", "sale-email"]
     assert {choice.slot for choice in decision.choices} == {"email", "email/code", "email/receipt"}
     assert len({one.action_id for one in life.actions()}) == 3
@@ -190,7 +190,7 @@ def test_transactional_messages_come_first_in_a_placement() -> None:
         campaign("notice", offer("notice", 0, hero("notice-hero")), purpose="transactional"),
     ]
     life = Life(world(campaigns=campaigns))
-    life.happens("Home", 0, ask=["hero"])
+    life.interact("Home", 0, ask=["hero"])
     assert life.treatments() == ["notice-hero"]
 
 
@@ -200,7 +200,7 @@ def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
     late = hero("late", value=8, starts="1970-01-02")
     life = Life(world(campaigns=[campaign("c", offer("o", 1, early, late, hero("always")))]))
     for at, said in ((day - 1, "early"), (day, "late")):
-        life.happens("Home", at, ask=["hero"])
+        life.interact("Home", at, ask=["hero"])
         assert life.treatments() == [said]
 
 
@@ -221,7 +221,7 @@ def test_learned_probability_replaces_the_declared_one() -> None:
     made = world(campaigns=[campaign("c", *offers)])
     for known, said in (({}, "a-hero"), ({"a-hero": 0.1}, "b-hero"), ({"b-hero": 0.6}, "b-hero")):
         life = Life(replace(made, propensities=_Learned(known)))
-        life.happens("Home", 0, ask=["hero"])
+        life.interact("Home", 0, ask=["hero"])
         assert life.treatments() == [said]
 
 

@@ -79,18 +79,18 @@ class _Versioned(InterleavedFlow):
 
     newest: Rules
 
-    def runs_by(self, world: Rules) -> None:
+    def run_everywhere_by(self, world: Rules) -> None:
         """Let every partition run by a version."""
         self.newest = world
-        self._heard = dict.fromkeys(range(self.partitions), world)
+        self._received = dict.fromkeys(range(self.partitions), world)
 
     def rules_for(self, record: object, partition: int) -> Rules:
         digest = config_of(record)
         if digest:
             return next(one for one in _WORLDS.values() if one.config.digest == digest)
-        if self._heard[partition] is not self.newest and self.choose(3) == 0:
-            self._heard[partition] = self.newest
-        return self._heard[partition]
+        if self._received[partition] is not self.newest and self.choose(3) == 0:
+            self._received[partition] = self.newest
+        return self._received[partition]
 
 
 @st.composite
@@ -133,11 +133,11 @@ class _Life(_Stages):
         self.data = data
         chance: random.Random = data.draw(st.randoms(use_true_random=True))
         super().__init__(_Versioned(plain_rules(), 3, choose=chance.randrange), chance)
-        self.flow.runs_by(world)
+        self.flow.run_everywhere_by(world)
         self.minutes = iter(range(1, 1_000))
         self.versions: list[Version] = []
 
-    def goes_on(self, count: int) -> None:
+    def continue_for(self, count: int) -> None:
         """Let so many interactions come, and process some of them."""
         for _ in range(count):
             minute = next(self.minutes)
@@ -164,13 +164,13 @@ class _Life(_Stages):
 
     def wait_until_processed(self) -> None:
         if self.chance.random() < 0.3:
-            self.goes_on(1)
+            self.continue_for(1)
         super().wait_until_processed()
 
     def read(self, reader: BackfillReader) -> Iterator[str]:
         yield from super().read(reader)
         if self.chance.random() < 0.3:
-            self.goes_on(1)
+            self.continue_for(1)
 
     def _reader(self, world: Rules) -> BackfillReader:
         self.log = _Log(self.flow, self.chance)
@@ -185,9 +185,9 @@ def test_backfilled_aggregate_equals_one_kept_from_the_start(
     life = _Life(_WORLDS[history[0]], data)
     for name, count in zip(history, counts, strict=False):
         life.flow.newest = _WORLDS[name]
-        life.goes_on(count)
+        life.continue_for(count)
         life.apply(_WORLDS[name])
-        life.goes_on(count)
+        life.continue_for(count)
     life.flow.drain()
     assert not life.flow.refused
     _as_if_always_there(life.flow, _WORLDS[name], next(life.minutes) * MINUTE_MS)
@@ -297,7 +297,7 @@ def _flow(*names: str) -> tuple[_Versioned, list[Version]]:
     versions = []
     for minute, name in enumerate(names, start=1):
         versions.append(Version(_WORLDS[name].config, minute * _DAY_MS * 8))
-        flow.runs_by(_WORLDS[name])
+        flow.run_everywhere_by(_WORLDS[name])
         flow.put(_shop(minute))
         flow.drain()
     return flow, versions

@@ -50,7 +50,7 @@ def _rules(confirm_within: str = "1m") -> Rules:
     )
 
 
-def _holds(world: Spending) -> None:
+def _check_budgets(world: Spending) -> None:
     """Check that nothing is overspent, by decisions, by the workers' purses, and by the published
     accounts."""
     for name, amount in _BUDGETS.items():
@@ -65,7 +65,7 @@ def _holds(world: Spending) -> None:
         assert account.free >= 0, name
 
 
-def _lives(world: Spending, random: Random, acts: int, kills: int) -> None:
+def _run_randomly(world: Spending, random: Random, acts: int, kills: int) -> None:
     for _ in range(acts):
         act, who = random.randrange(100), f"c{random.randrange(9)}"
         if act < 25:
@@ -86,35 +86,35 @@ def _lives(world: Spending, random: Random, acts: int, kills: int) -> None:
         if random.randrange(100) < kills:
             loses, doomed = random.randrange(4) == 0, random.choice((None, random.randrange(6)))
             world.restart_learner(loses_disk=loses, doomed=doomed)
-        _holds(world)
+        _check_budgets(world)
 
 
 @settings(max_examples=cases(120), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from((0, 5, 15)))
 def test_budgets_hold_over_kills(seed: int, kills: int) -> None:
-    _budgets_hold(seed, kills)
+    _check_run(seed, kills)
 
 
-def _budgets_hold(seed: int, kills: int) -> None:
+def _check_run(seed: int, kills: int) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules(), Path(folder), random)
-        _lives(world, random, 90, kills)
+        _run_randomly(world, random, 90, kills)
         world.rest()
         world.now_ms += 120_000  # no page reports any more
         world.rest()
-        _holds(world)
+        _check_budgets(world)
         for name in _BUDGETS:
             account = world.ledger.accounts[name]
             assert account.spent + account.late >= world.spent(name), name
             purses = [one[name] for one in world.purses() if name in one]
             assert account.gross == sum(one.spent for one in purses), name
             assert world.records[name].spent * TOKENS == pytest.approx(account.spent), name
-        _spends_the_rest(world)
+        _spend_the_rest(world)
         world.ledger.close()
 
 
-def _spends_the_rest(world: Spending) -> None:
+def _spend_the_rest(world: Spending) -> None:
     """Spend the rest by customers of one partition alone, wherever it was leased to."""
     mine = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
     for who in mine:
@@ -122,7 +122,7 @@ def _spends_the_rest(world: Spending) -> None:
             break
         world.put("Go", who)
         world.rest()
-        _holds(world)
+        _check_budgets(world)
     account = world.ledger.accounts["gift"]
     assert account.left < TOKENS, (account.left, account)
 
@@ -227,7 +227,7 @@ def _with_budget(amount: float | None) -> Rules:
     )
 
 
-def _goes(world: Spending, count: int) -> int:
+def _send_requests(world: Spending, count: int) -> int:
     """Send `count` more interactions; return how many messages there are then."""
     for number in range(count):
         world.put("Go", f"c{number}")
@@ -238,16 +238,16 @@ def _goes(world: Spending, count: int) -> int:
 def test_a_budget_that_is_lowered_below_what_is_spent_spends_nothing_more(tmp_path: Path) -> None:
     world = Spending(_with_budget(12), tmp_path, Random(3))
     world.rest()
-    assert _goes(world, 5) == 5
+    assert _send_requests(world, 5) == 5
     world.apply(_with_budget(3))
     world.rest()
-    assert _goes(world, 9) == 5
+    assert _send_requests(world, 9) == 5
     record = world.records["gift"]
     assert (record.budget, record.spent, record.leased) == (3, 5, 0)
     world.apply(_with_budget(7))
     world.rest()
     for _ in range(4):
-        _goes(world, 9)
+        _send_requests(world, 9)
     assert len(world.actions("email")) == 7
     assert world.records["gift"].spent == 7
 
@@ -257,16 +257,16 @@ def test_a_budget_that_is_taken_away_holds_nothing_back_and_is_not_forgotten(
 ) -> None:
     world = Spending(_with_budget(6), tmp_path, Random(4))
     world.rest()
-    assert _goes(world, 2) == 2
+    assert _send_requests(world, 2) == 2
     assert world.records["gift"].leased > 0
     world.apply(_with_budget(None))
     world.rest()
     assert world.records["gift"].leased == 0
-    assert _goes(world, 9) == 11
+    assert _send_requests(world, 9) == 11
     world.apply(_with_budget(6))
     world.rest()
     for _ in range(4):
-        _goes(world, 9)
+        _send_requests(world, 9)
     assert len(world.actions("email")) == 11 + 4
     assert world.spent("gift") == 6 * TOKENS
 
@@ -279,6 +279,6 @@ def test_last_item_is_available_in_every_partition(tmp_path: Path, seed: int) ->
         if world.logs.partition_of(f"x{number}".encode()) == 0:
             world.put("Look", f"x{number}", asks=True)
             world.rest()
-            _holds(world)
+            _check_budgets(world)
     for name in _SHELF:
         assert world.ledger.accounts[f"shelf/{name}"].left == 0, name

@@ -100,16 +100,16 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
         at = hour * HOUR_MS
         match data.draw(st.sampled_from(["ada", "cookie", "ada", "cookie", "merge", "outcome"])):
             case "merge":
-                life.happens("Login", at, who=(*ADA, *_COOKIE))
+                life.interact("Login", at, who=(*ADA, *_COOKIE))
                 merged = True
             case "outcome" if open_actions:
                 action = data.draw(st.sampled_from(open_actions))
                 outcome = data.draw(st.sampled_from(["impression", "bounce", "expired"]))
-                life.comes_of(action, outcome, at)
+                life.react(action, outcome, at)
                 _apply(sent[action.action_id], outcome)
             case who:
                 name = "ada" if who == "ada" else "cookie"
-                decision = life.happens(
+                decision = life.interact(
                     "Home", at, who=ADA if name == "ada" else _COOKIE, ask=["hero"]
                 )
                 mine = [
@@ -159,7 +159,7 @@ def test_slots_of_one_decision_count_for_each_other() -> None:
     ]
     policies = {"caps": [{"cap": "once", "per": "offer", "max": 1, "window": "1d"}]}
     life = Life(world(campaigns=campaigns, policies=policies))
-    decision = life.happens("Go", 0, ask=["banner", "hero"])
+    decision = life.interact("Go", 0, ask=["banner", "hero"])
     assert life.treatments() == ["banner"]
     assert fates(decision) == {"banner": "chosen", "hero": "cap once", "m": "cap once"}
 
@@ -173,7 +173,7 @@ def test_caps_of_a_campaign_and_of_an_offer_are_for_these_only() -> None:
     life = Life(world(campaigns=campaigns))
     said = []
     for at in range(4):
-        life.happens("Home", at, ask=["hero"])
+        life.interact("Home", at, ask=["hero"])
         said += life.treatments()
     assert said == ["a-hero", "e-hero", "f-hero", "f-hero"]
 

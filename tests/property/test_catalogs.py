@@ -169,8 +169,8 @@ def test_request_gets_the_best_items_that_fit_the_customer(
     )
     life = _life(catalog)
     if any(known.values()):
-        life.tells(known)
-    decision = life.happens("Home", day * DAY_MS + 1, ask={"hero": limit})
+        life.set_traits(known)
+    decision = life.interact("Home", day * DAY_MS + 1, ask={"hero": limit})
     left = {
         f"i{number}": value * (3 if f"i{number}" in known["liked"] else 1)
         for number, (value, kind, begins) in enumerate(given_items)
@@ -195,8 +195,8 @@ def test_decision_records_a_short_list_of_a_large_catalogue() -> None:
         "products", "unread.csv", exclude=(ItemRule("seen"),), items=many, most=200, shortlist=7
     )
     life = _life(catalog)
-    life.tells({"seen": ["i2499"]})
-    decision = life.happens("Home", 1, ask={"hero": 3})
+    life.set_traits({"seen": ["i2499"]})
+    decision = life.interact("Home", 1, ask={"hero": 3})
     assert life.answers()["hero"] == ["tile/i2498", "tile/i2497", "tile/i2496"]
     assert len(decision.candidates) == 7
     assert felling_rules(decision) == {
@@ -213,7 +213,7 @@ def test_decision_records_a_short_list_of_a_large_catalogue() -> None:
 class _Shopper(Life):
     """Customer whose traits are lists."""
 
-    def tells(self, known: Mapping[str, list[str]]) -> None:
+    def set_traits(self, known: Mapping[str, list[str]]) -> None:
         """Make the traits known."""
         one = Interaction(
             event_id="lists",

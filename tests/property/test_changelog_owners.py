@@ -56,7 +56,7 @@ class Owners(RuleBasedStateMachine):
         self.rows: dict[bytes, bytes] = {}
 
     def teardown(self) -> None:
-        self.a_state_is_rebuilt()
+        self.check_rebuilt_state()
         for store in self.stores:
             store.close()
         shutil.rmtree(self.path)
@@ -73,7 +73,7 @@ class Owners(RuleBasedStateMachine):
         return replay
 
     @rule(key=_KEYS, value=_VALUES)
-    def the_owner_writes(self, key: bytes, value: bytes | None) -> None:
+    def write_as_owner(self, key: bytes, value: bytes | None) -> None:
         """Write as the owner; without an owner, as a version that knew of none."""
         self._append((key, value), self.owner)
         if value is None:
@@ -83,12 +83,12 @@ class Owners(RuleBasedStateMachine):
 
     @precondition(lambda self: self.owner is not None)
     @rule(key=_KEYS, value=_VALUES, before=st.integers(1, 3))
-    def a_former_owner_writes(self, key: bytes, value: bytes | None, before: int) -> None:
+    def write_as_former_owner(self, key: bytes, value: bytes | None, before: int) -> None:
         if (self.owner or 0) > before:
             self._append((key, value), (self.owner or 0) - before)
 
     @rule(worker=st.integers(0, 1))
-    def takes_over(self, worker: int) -> None:
+    def take_over(self, worker: int) -> None:
         store = self.stores[worker]
         replay = self._replay(store)
         assert dict(store.scan()) == self.rows
@@ -100,24 +100,24 @@ class Owners(RuleBasedStateMachine):
         self.repaired = self.end
 
     @rule(worker=st.integers(0, 1))
-    def dies_before_it_has_taken_over(self, worker: int) -> None:
+    def die_before_takeover(self, worker: int) -> None:
         self._replay(self.stores[worker])
         self.stores[worker].close()
         self.stores[worker] = PartitionStore(self.path / str(worker))
 
     @rule(worker=st.integers(0, 1))
-    def loses_its_state(self, worker: int) -> None:
+    def lose_state(self, worker: int) -> None:
         self.stores[worker].reset()
 
     @rule(up_to=st.floats(0, 1))
-    def the_log_is_compacted(self, up_to: float) -> None:
+    def compact_log(self, up_to: float) -> None:
         """Compact the log; rows behind which a void record stands were written again before."""
         clean = round(self.repaired * up_to)
         last = {record.key(): record.at for record in self.log if record.at < clean}
         self.log = [one for one in self.log if one.at >= clean or last[one.key()] == one.at]
 
     @rule()
-    def a_state_is_rebuilt(self) -> None:
+    def check_rebuilt_state(self) -> None:
         store = PartitionStore(self.path / "rebuilt")
         self._replay(store)
         assert dict(store.scan()) == self.rows
@@ -139,22 +139,22 @@ def _owners() -> Iterator[Owners]:
 def test_store_up_to_date_ignores_late_records_of_a_former_owner() -> None:
     with _owners() as owners:
         for worker in (0, 1):
-            owners.takes_over(worker)
-            owners.the_owner_writes(b"a", b"%d" % worker)
-        owners.takes_over(0)
-        owners.dies_before_it_has_taken_over(0)
-        owners.a_former_owner_writes(b"a", b"late", 2)
-        owners.dies_before_it_has_taken_over(0)
+            owners.take_over(worker)
+            owners.write_as_owner(b"a", b"%d" % worker)
+        owners.take_over(0)
+        owners.die_before_takeover(0)
+        owners.write_as_former_owner(b"a", b"late", 2)
+        owners.die_before_takeover(0)
         assert dict(owners.stores[0].scan()) == owners.rows
 
 
 def test_successor_of_a_killed_owner_writes_the_row_again() -> None:
     with _owners() as owners:
-        owners.takes_over(0)
-        owners.takes_over(1)
-        owners.the_owner_writes(b"a", b"right")
-        owners.a_former_owner_writes(b"a", b"late", 1)
-        owners.dies_before_it_has_taken_over(1)
-        owners.takes_over(1)
-        owners.the_log_is_compacted(1.0)
-        owners.a_state_is_rebuilt()
+        owners.take_over(0)
+        owners.take_over(1)
+        owners.write_as_owner(b"a", b"right")
+        owners.write_as_former_owner(b"a", b"late", 1)
+        owners.die_before_takeover(1)
+        owners.take_over(1)
+        owners.compact_log(1.0)
+        owners.check_rebuilt_state()

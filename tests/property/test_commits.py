@@ -143,15 +143,15 @@ class _Worker:
         await self._producer.on_start()
         for name, choice in steps:
             getattr(self, name)(choice)
-            await self._turns()
-            self._rows_come_first()
+            await self._yield_to_tasks()
+            self._check_order()
         self._refuses = False
         for tp in _INPUTS:
             while self._unacknowledged[tp]:
                 self.acknowledge(tp.partition)
-        await self._settle()
+        await self._finish_checkpoint()
         self.commit(0)
-        await self._settle()
+        await self._finish_checkpoint()
         assert self.commits == {tp: end for tp, end in self._next.items() if end}
         assert len(self.kafka.log) == 3 * sum(self._next.values())
 
@@ -205,7 +205,7 @@ class _Worker:
     def _stores(self) -> Iterator[tuple[str, Checkpointed]]:
         yield _CHANGELOG, self._store
 
-    def _rows_come_first(self) -> None:
+    def _check_order(self) -> None:
         if not self._rows_first:
             return
         rows: Collection[bytes] = {
@@ -213,13 +213,13 @@ class _Worker:
         }
         assert rows >= {one.payload for one in self.kafka.log if one.where.topic != _CHANGELOG}
 
-    async def _settle(self) -> None:
+    async def _finish_checkpoint(self) -> None:
         while self.kafka or not (self._checkpoint is None or self._checkpoint.done()):
             self.leave(0)
             self.kafka.deliver(0)
-            await self._turns()
+            await self._yield_to_tasks()
 
-    async def _turns(self) -> None:
+    async def _yield_to_tasks(self) -> None:
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         if self._checkpoint is not None and self._checkpoint.done():

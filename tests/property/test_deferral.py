@@ -63,7 +63,7 @@ def _decisions(values: list[Any]) -> list[Decision]:
 
 def test_message_held_by_quiet_hours_is_sent_in_the_morning() -> None:
     life = _life()
-    first = life.happens("Go", _EVENING)
+    first = life.interact("Go", _EVENING)
     assert fates(first) == {"mail": "quiet hours night"}
     [held] = first.deferred
     assert (held.until, held.deadline_at) == (_MORNING, _EVENING + 12 * 3_600_000)
@@ -80,7 +80,7 @@ def test_message_held_by_quiet_hours_is_sent_in_the_morning() -> None:
 
 def test_a_message_is_dropped_where_its_campaign_does_not_defer() -> None:
     life = _life(defer=False)
-    assert life.happens("Go", _EVENING).deferred == ()
+    assert life.interact("Go", _EVENING).deferred == ()
     assert _advance(life, _MORNING) == []
 
 
@@ -92,13 +92,13 @@ def test_a_deadline_before_the_end_of_the_night_bounds_it() -> None:
             policies={"quiet_hours": [_NIGHT]},
         )
     )
-    assert life.happens("Go", _EVENING).deferred == ()
-    assert life.happens("Go", _EVENING + 3_600_000).deferred != ()
+    assert life.interact("Go", _EVENING).deferred == ()
+    assert life.interact("Go", _EVENING + 3_600_000).deferred != ()
 
 
 def test_a_morning_that_comes_too_late_sends_nothing() -> None:
     life = _life()
-    life.happens("Go", _EVENING)
+    life.interact("Go", _EVENING)
     [again] = _decisions(_advance(life, _EVENING + 12 * 3_600_000))
     assert felling_rules(again) == {"mail": "applicability/deadline passed"}
     assert life.treatments() == []
@@ -107,8 +107,8 @@ def test_a_morning_that_comes_too_late_sends_nothing() -> None:
 def test_deferred_decision_uses_the_facts_of_the_morning() -> None:
     rule = {"rule": "not-bought", "when": {"not": {"trait": "bought", "exists": True}}}
     life = _life(eligibility=[rule])
-    life.happens("Go", _EVENING)
-    life.happens("Order", _EVENING + 60_000, bought="yes")
+    life.interact("Go", _EVENING)
+    life.interact("Order", _EVENING + 60_000, bought="yes")
     [again] = _decisions(_advance(life, _MORNING))
     assert felling_rules(again) == {"mail": "eligibility/not-bought"}
     assert life.treatments() == []
@@ -118,8 +118,8 @@ def test_a_cap_that_was_used_up_meanwhile_holds() -> None:
     cap = {"cap": "one-a-day", "per": "all", "max": 1, "window": "24h"}
     page = campaign("page", offer("p", 1, hero("page-hero")))
     life = _life(page, policies={"caps": [cap]})
-    life.happens("Go", _EVENING)
-    life.happens("View", _EVENING + 60_000, ask=["hero"])
+    life.interact("Go", _EVENING)
+    life.interact("View", _EVENING + 60_000, ask=["hero"])
     assert life.treatments() == ["page-hero"]
     [again] = _decisions(_advance(life, _MORNING))
     assert fates(again) == {"mail": "cap one-a-day"}
@@ -128,7 +128,7 @@ def test_a_cap_that_was_used_up_meanwhile_holds() -> None:
 def test_newest_interaction_replaces_the_deferral_of_its_campaign() -> None:
     life = _life()
     for minute in range(3):
-        life.happens("Go", _EVENING + minute * 60_000)
+        life.interact("Go", _EVENING + minute * 60_000)
     assert len(_decisions(_advance(life, _MORNING))) == 1
     assert life.treatments() == ["mail"]
 
@@ -144,8 +144,8 @@ def test_segment_left_meanwhile_does_not_count_as_entered() -> None:
     )
     stays, returns = Life(rules), Life(rules)
     for life in (stays, returns):
-        assert life.happens("Go", _EVENING, home="away").deferred != ()
-    returns.happens("Go", _EVENING + 60_000, home="here")
+        assert life.interact("Go", _EVENING, home="away").deferred != ()
+    returns.interact("Go", _EVENING + 60_000, home="here")
     for life in (stays, returns):
         _advance(life, _MORNING)
     assert (stays.treatments(), returns.treatments()) == (["mail"], [])
@@ -161,7 +161,7 @@ def test_segment_left_meanwhile_does_not_count_as_entered() -> None:
 def test_the_night_in_which_clocks_change_ends_by_the_local_clock(
     evening: str, morning: str
 ) -> None:
-    [held] = _life().happens("Go", _ms(evening)).deferred
+    [held] = _life().interact("Go", _ms(evening)).deferred
     assert held.until == _ms(morning)
 
 
@@ -169,7 +169,7 @@ def test_quiet_hours_are_in_the_customers_zone() -> None:
     rule = {**_NIGHT, "trait": "home"}
     life = _life(policies={"quiet_hours": [rule]})
     noon = _ms("2024-01-15T15:00:00+00:00")
-    [held] = life.happens("Go", noon, home="Asia/Tokyo").deferred
+    [held] = life.interact("Go", noon, home="Asia/Tokyo").deferred
     assert held.until == _ms("2024-01-16T08:00:00+09:00")
 
 
@@ -204,7 +204,7 @@ def test_deferral_ends_with_the_first_minute_that_is_not_quiet(
 
 def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> None:
     life = _life()
-    first = life.happens("Go", _EVENING, ask=["hero"], home="Europe/Madrid")
+    first = life.interact("Go", _EVENING, ask=["hero"], home="Europe/Madrid")
     record = next(
         one.value
         for one in life.emits
@@ -220,8 +220,8 @@ def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> Non
 
 def test_complaint_cancels_a_deferral() -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]})
-    life.happens("Go", _EVENING)
-    life.happens("Complaint", _EVENING + 60_000)
+    life.interact("Go", _EVENING)
+    life.interact("Complaint", _EVENING + 60_000)
     [gone] = [one.value for one in life.emits if isinstance(one.value, Cancellation)]
     assert (gone.action_id, gone.treatment, gone.why) == (None, "mail", "complained")
     assert _advance(life, _MORNING) == []
@@ -229,8 +229,8 @@ def test_complaint_cancels_a_deferral() -> None:
 
 def test_complaint_cancels_no_deferral_beyond_its_scope() -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]}, purpose="service")
-    life.happens("Go", _EVENING)
-    life.happens("Complaint", _EVENING + 60_000)
+    life.interact("Go", _EVENING)
+    life.interact("Complaint", _EVENING + 60_000)
     _advance(life, _MORNING)
     assert life.treatments() == ["mail"]
 
@@ -244,8 +244,8 @@ def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
     complains = ("Complaint", _EVENING + 60_000, customer)
     goes = ("Go", _EVENING, cookie)
     for name, at, who in (goes, complains) if deferred_first else (complains, goes):
-        life.happens(name, at, who=who)
-    life.happens("Login", _EVENING + 2 * 3_600_000, who=(*customer, *cookie))
+        life.interact(name, at, who=who)
+    life.interact("Login", _EVENING + 2 * 3_600_000, who=(*customer, *cookie))
     assert any(isinstance(one.value, Cancellation) for one in life.emits)
     assert _decisions(_advance(life, _MORNING)) == []
 
@@ -253,8 +253,8 @@ def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
 def test_deferral_moves_with_its_profile() -> None:
     life = _life()
     cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
-    life.happens("Go", _EVENING, who=(cookie,))
-    life.happens("Login", _EVENING + 60_000, who=(customer, cookie))
+    life.interact("Go", _EVENING, who=(cookie,))
+    life.interact("Login", _EVENING + 60_000, who=(customer, cookie))
     [again] = _decisions(_advance(life, _MORNING))
     [action] = life.actions()
     assert action.profile_id == again.profile_id == profile_id(customer)
@@ -262,14 +262,14 @@ def test_deferral_moves_with_its_profile() -> None:
 
 def test_deferred_message_of_a_forgotten_person_is_not_sent() -> None:
     life = _life()
-    life.happens("Go", _EVENING)
+    life.interact("Go", _EVENING)
     list(life.flow.run(forget(ADA[0], _EVENING + 60_000)))
     assert _decisions(_advance(life, _MORNING)) == []
 
 
 def test_row_with_a_deferral_is_read_as_it_was_written() -> None:
     life = _life()
-    life.happens("Go", _EVENING)
+    life.interact("Go", _EVENING)
     [state] = life.flow.rows["decisioning"].values()
     assert state.shards.here
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=ContactState) == state

@@ -57,8 +57,8 @@ def test_state_and_outputs_after_kills_are_those_of_a_run_without_kills(
     stream = [
         _interaction(number, name, [f"email:{who}@x"]) for number, (who, name) in enumerate(acts)
     ]
-    expected = _ran(stream, Random(seed), 0)
-    found = _ran(stream, Random(seed), 12, copies=True)
+    expected = _run(stream, Random(seed), 0)
+    found = _run(stream, Random(seed), 12, copies=True)
     assert found == expected
     assert sum(map(len, expected[1][topics.DECISIONS].values())) == len(stream)
 
@@ -76,8 +76,8 @@ def test_timers_fire_once_across_kills(acts: list[tuple[str, str]], seed: int) -
     stream = [
         _interaction(number, name, [f"email:{who}@x"]) for number, (who, name) in enumerate(acts)
     ]
-    expected = _run_to_rest(stream, Random(seed), 0)
-    found = _run_to_rest(stream, Random(seed), 12)
+    expected = _run_until_idle(stream, Random(seed), 0)
+    found = _run_until_idle(stream, Random(seed), 12)
     last = {who: name for who, name in acts if name != "View"}
     assert found == expected
     assert _entries(expected[1]) == sum(name == "Ask" for name in last.values())
@@ -89,7 +89,7 @@ def test_large_outboxes_committed_early_lose_nothing_across_kills(seed: int) -> 
         _interaction(number, name, [f"email:{who}@x"], 150_000)
         for number, (who, name) in enumerate(zip("aabaaa", ["Order", "Ask"] * 3, strict=True))
     ]
-    assert _ran(stream, Random(seed), 12) == _ran(stream, Random(seed), 0)
+    assert _run(stream, Random(seed), 12) == _run(stream, Random(seed), 0)
 
 
 _SHORT_STORY = [
@@ -104,7 +104,7 @@ _SHORT_STORY = [
     "landed", ["nothing", "changelog only", "outputs only", "everything"], ids=str
 )
 def test_a_kill_before_any_write_of_any_stage_changes_nothing(landed: str) -> None:
-    expected = _ran(_SHORT_STORY, Random(0), 0)
+    expected = _run(_SHORT_STORY, Random(0), 0)
     lands = {
         "nothing": lambda place: False,
         "changelog only": lambda place: place[0].endswith("-changelog"),
@@ -168,7 +168,7 @@ def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
     return [law for law, holds in laws.items() if not holds]
 
 
-def _ran(
+def _run(
     stream: Sequence[Interaction], random: Random, kills: int, copies: bool = False
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
     logs = _logs(stream, random if copies else None)
@@ -177,7 +177,7 @@ def _ran(
     return stages.states(), _outputs(logs)
 
 
-def _run_to_rest(
+def _run_until_idle(
     stream: Sequence[Interaction], random: Random, kills: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
     """Return the result after a time in which nobody comes; whoever is killed looks again at

@@ -113,7 +113,7 @@ def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
 @given(_rules(), st.dictionaries(st.sampled_from(_FLAGS), st.booleans()))
 def test_first_refusing_stage_is_recorded(rules: list[_Rule], flags: dict[str, bool]) -> None:
     made = world(traits=_FLAGS, campaigns=_campaigns(rules), policies=_rules_of(rules, "policies"))
-    decision = Life(made).happens("Home", 0, ask=["hero"], **flags)
+    decision = Life(made).interact("Home", 0, ask=["hero"], **flags)
     fallen = felling_rules(decision)
     assert sum(map(len, decision.rejected.values())) == len(fallen)
     candidates = {one.offer for one in decision.candidates}

@@ -34,7 +34,7 @@ def _customer(number: int, rules: Rules) -> Life:
 
 
 def _ask(life: Life, at: int) -> Decision:
-    return life.happens("Home", at, ask=["hero"])
+    return life.interact("Home", at, ask=["hero"])
 
 
 def test_a_share_of_customers_is_held_out() -> None:
@@ -83,7 +83,7 @@ def test_held_out_customers_get_decisions_that_use_no_cap() -> None:
 
 def test_transactional_message_goes_to_a_held_out_customer() -> None:
     life = _held_out_customer(_world(0.1))
-    decision = life.happens("Go", 5)
+    decision = life.interact("Go", 5)
     assert life.treatments() == ["notice-email"]
     assert decision.choices[0].holdout is None
 
@@ -182,7 +182,7 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
             _make_rules(offers, nobody, policies),
         )
     )
-    decision, of_rest, of_all_free = (one.happens("Go", 1, ask=ask) for one in (life, rest, free))
+    decision, of_rest, of_all_free = (one.interact("Go", 1, ask=ask) for one in (life, rest, free))
     assert [(one.treatment, one.action_id) for one in life.actions()] == [
         (one.treatment, one.action_id) for one in rest.actions()
     ]
@@ -221,7 +221,7 @@ def test_next_best_that_is_held_out_too_is_noted_for_both_holdouts() -> None:
 
 def test_holdout_is_drawn_only_when_a_message_would_be_sent() -> None:
     life = _customer(1, _world(0.5))
-    decision = life.happens("Elsewhere", 0)
+    decision = life.interact("Elsewhere", 0)
     assert not decision.holdouts
     assert _ask(life, 1).holdouts[0].at == 1
 
@@ -239,9 +239,9 @@ def test_two_draws_that_differ_are_flagged_after_a_merge_and_the_first_holds() -
         life = Life(rules)
         held = []
         for at, who in enumerate((cookie, ada)):
-            held.append(life.happens("Home", at, who=who, ask=["hero"]).holdouts[0].held)
-        life.happens("Login", 5, who=(*ada, *cookie))
-        [drawn] = life.happens("Home", 6, who=ada, ask=["hero"]).holdouts
+            held.append(life.interact("Home", at, who=who, ask=["hero"]).holdouts[0].held)
+        life.interact("Login", 5, who=(*ada, *cookie))
+        [drawn] = life.interact("Home", 6, who=ada, ask=["hero"]).holdouts
         assert (drawn.held, drawn.conflict) == (held[0], held[0] is not held[1])
 
 

@@ -75,10 +75,10 @@ class _ReadersView:
 
     def feed(self, record: Record) -> None:
         for emit in self.flow.run(record):
-            self._hear(emit)
+            self._follow(emit)
         assert not self.flow.refused
 
-    def _hear(self, emit: Emit) -> None:
+    def _follow(self, emit: Emit) -> None:
         if emit.topic == topics.PROFILES:
             assert emit.value is None or isinstance(emit.value, Profile)
             self._profiles[emit.key] = emit.value
@@ -114,7 +114,7 @@ class _ReadersView:
 
 
 @st.composite
-def _lives(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
+def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
     """Draw interactions before and after a request to forget; nothing is unlinked before it."""
     before = draw(streams(most=12, unlinked=False))
     now_ms = max(one.received_at for one in before if isinstance(one, Interaction)) + 10
@@ -130,7 +130,7 @@ def _lives(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
 
 @settings(max_examples=cases(300), deadline=None)
 @example((_PARTS_OF_OTHERS, [at(9, "customer_id:A", "card:1")]), "email:x")
-@given(_lives(), st.sampled_from(_ASKED))
+@given(_streams(), st.sampled_from(_ASKED))
 def test_forgetting_leaves_other_profiles_whole(
     lives: tuple[list[Record], list[Record]], asked: str
 ) -> None:

@@ -7,7 +7,14 @@ from pipeline.identity.causes import profile_of
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction
 from tests.support.cases import cases
-from tests.support.identity_streams import MINUTE_MS, NAMES, Record, Seen, interactions, unlink
+from tests.support.identity_streams import (
+    MINUTE_MS,
+    NAMES,
+    ReaderView,
+    Record,
+    interactions,
+    unlink,
+)
 
 
 @st.composite
@@ -62,17 +69,17 @@ _LINKED_AGAIN = [
 def test_profiles_and_segments_are_those_of_a_replay_without_the_link(
     stream: list[Record],
 ) -> None:
-    live = Seen(stream)
+    live = ReaderView(stream)
     cuts = [one for one in stream if isinstance(one, IdentityChange)]
     came = [one for one in stream if isinstance(one, Interaction)]
-    replayed = Seen([*cuts, *came])
+    replayed = ReaderView([*cuts, *came])
     assert live.people() == replayed.people()
     assert live.profiles() == replayed.profiles()
     assert live.segments() == replayed.segments()
     _each_is_named_by_its_own_profile_only(live)
 
 
-def _each_is_named_by_its_own_profile_only(seen: Seen) -> None:
+def _each_is_named_by_its_own_profile_only(seen: ReaderView) -> None:
     people = seen.people()
     for profile, known in seen.profiles().items():
         names = str(known["names"]).split()
@@ -119,7 +126,7 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
 def test_device_of_many_owners_is_as_in_a_replay_without_the_links(
     stream: list[Record],
 ) -> None:
-    live, replayed = Seen(stream), Seen(_with_cuts_first(stream))
+    live, replayed = ReaderView(stream), ReaderView(_with_cuts_first(stream))
     assert live.people() == replayed.people()
     assert live.profiles() == replayed.profiles()
     assert live.segments() == replayed.segments()

@@ -117,38 +117,38 @@ def _what(decision: Decision) -> list[str]:
 def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None:
     for at, reached in ((60_000, True), (_HOUR, True), (_HOUR + 1, False)):
         life = _life()
-        assert _what(life.happens("Go", 0)) == ["tried"]
+        assert _what(life.interact("Go", 0)) == ["tried"]
         [action] = life.actions()
-        feedback = life.happens("Bought", at).feedback
+        feedback = life.interact("Bought", at).feedback
         assert [one.action_id for one in feedback] == ([action.action_id] if reached else [])
         life = _life()
-        life.happens("Go", 0)
+        life.interact("Go", 0)
         [action] = life.actions()
-        told = _what(life.comes_of(action, "conversion", at))
+        told = _what(life.react(action, "conversion", at))
         assert ("reached" in told) is reached
 
 
 def test_a_conversion_that_is_received_late_counts_by_its_own_time() -> None:
     life = _life()
-    life.happens("Go", 0)
-    assert _what(life.happens("Bought", 3 * _HOUR, occurred=_HOUR - 1)) == ["reached"]
-    assert _what(life.happens("Bought", 3 * _HOUR, occurred=_HOUR + 1)) == []
+    life.interact("Go", 0)
+    assert _what(life.interact("Bought", 3 * _HOUR, occurred=_HOUR - 1)) == ["reached"]
+    assert _what(life.interact("Bought", 3 * _HOUR, occurred=_HOUR + 1)) == []
 
 
 def test_a_bounced_message_is_no_trial() -> None:
     life = _life()
-    life.happens("Go", 0)
+    life.interact("Go", 0)
     [action] = life.actions()
-    assert _what(life.comes_of(action, "bounce", 5)) == ["released"]
+    assert _what(life.react(action, "bounce", 5)) == ["released"]
 
 
 def test_a_mail_scanners_click_is_not_learned_from() -> None:
     click = {"all": [{"kind": "outcome"}, {"name": "click"}]}
     for at, reached in ((9_999, False), (10_000, True)):
         life = _life(when=click)
-        life.happens("Go", 0)
+        life.interact("Go", 0)
         [action] = life.actions()
-        told = _what(life.comes_of(action, "click", at))
+        told = _what(life.react(action, "click", at))
         assert told == (["shown", "reached"] if reached else ["shown"])
 
 
@@ -159,7 +159,7 @@ def test_feedback_of_bots_is_not_learned_from() -> None:
     person = Context(user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Firefox/120.0")
     for context, learned in ((robot, False), (person, True)):
         life = _life(profile={"enrichers": {"user_agent": {}}})
-        life.happens("Go", 0)
+        life.interact("Go", 0)
         told = _what(_in(life, "Bought", 60_000, context))
         assert told == (["reached"] if learned else [])
         told = _what(_in(life, "Go", 70_000, context))
@@ -167,12 +167,12 @@ def test_feedback_of_bots_is_not_learned_from() -> None:
 
 
 def _in(life: Life, name: str, at: int, context: Context) -> Decision:
-    runs = life._runs
-    life._runs = lambda one: runs(replace(one, context=context))  # type: ignore[method-assign]
+    runs = life._run
+    life._run = lambda one: runs(replace(one, context=context))  # type: ignore[method-assign]
     try:
-        return life.happens(name, at)
+        return life.interact(name, at)
     finally:
-        life._runs = runs  # type: ignore[method-assign]
+        life._run = runs  # type: ignore[method-assign]
 
 
 def test_a_message_that_must_be_confirmed_counts_once_it_was_shown() -> None:
@@ -186,6 +186,6 @@ def test_a_message_that_must_be_confirmed_counts_once_it_was_shown() -> None:
             policies={"learning": {"explore": 1e-9}},
         )
     )
-    assert _what(life.happens("Home", 0, ask=["hero"])) == ["waits"]
+    assert _what(life.interact("Home", 0, ask=["hero"])) == ["waits"]
     [action] = life.actions()
-    assert _what(life.comes_of(action, "impression", 5)) == ["shown"]
+    assert _what(life.react(action, "impression", 5)) == ["shown"]

@@ -23,7 +23,7 @@ def test_the_best_that_pay_come_in_order_and_fill_the_cap(
     ]
     caps = [{"cap": "few", "per": "all", "max": room, "window": "1d"}]
     life = Life(world(campaigns=[campaign("c", *offers)], policies={"caps": caps}))
-    decision = life.happens("Home", 0, ask={"hero": limit, "banner": 1})
+    decision = life.interact("Home", 0, ask={"hero": limit, "banner": 1})
     paying = [n for n in range(len(values)) if values[n] > 0]
     best = sorted(paying, key=lambda n: (-values[n], f"o{n}"))[: min(limit, room)]
     expected = [f"t{n}" for n in best]
@@ -37,7 +37,7 @@ def test_the_best_that_pay_come_in_order_and_fill_the_cap(
 def test_explanation_covers_each_place() -> None:
     offers = [offer(f"o{n}", n + 1, hero(f"t{n}")) for n in range(4)]
     life = Life(world(campaigns=[campaign("c", *offers)]))
-    decision = life.happens("Home", 0, ask={"hero": 2})
+    decision = life.interact("Home", 0, ask={"hero": 2})
     first, second = explain(decision, life.flow.rules.config, "en").slots
     assert (first.slot, second.slot) == ("hero", "hero#2")
     assert first.flip is not None

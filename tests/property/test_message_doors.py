@@ -210,7 +210,7 @@ def _check_found(interaction: Interaction) -> None:
     assert len(found) == sum(isinstance(one, Decision) for one in emits) == 1
 
 
-class _Identity:
+class _IdentityStage:
     """Identity stage, to which other apps write."""
 
     def __init__(self) -> None:
@@ -269,7 +269,9 @@ def test_a_record_in_avro_goes_on_once_or_is_a_dead_letter(
 ) -> None:
     one = replace(one, identifiers=tuple(names), occurred_at=_NOW + since, received_at=_NOW)
     key = names[-1].key if names else ""
-    _check_passed_on(_Identity().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, one)))
+    _check_passed_on(
+        _IdentityStage().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, one))
+    )
 
 
 @settings(max_examples=cases(200), deadline=_SOON)
@@ -280,7 +282,7 @@ def test_broken_avro_is_a_dead_letter_or_another_record(
     value = _CODEC.encode(topics.INTERACTIONS, one)
     assert value is not None
     key = data.draw(st.binary(max_size=12))
-    _check_passed_on(_Identity().process(key, _broken(value, data)))
+    _check_passed_on(_IdentityStage().process(key, _broken(value, data)))
 
 
 _NAMES: Final[Mapping[str, str]] = {
@@ -339,7 +341,9 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
         by_http = door.interactions()
     by_file = _by_file(raw)
     written = _CODEC.encode(topics.INTERACTIONS, upstream)
-    by_avro = _left_identity(_Identity().process(upstream.identifiers[0].key.encode(), written))
+    by_avro = _left_identity(
+        _IdentityStage().process(upstream.identifiers[0].key.encode(), written)
+    )
     assert accepted is isinstance(by_file, Interaction) is bool(by_avro)
     if isinstance(by_file, Interaction):
         for one in (by_http[0], by_file):
@@ -347,7 +351,7 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
             # the gateway stamps the present, the others have `_NOW`
             one = replace(one, received_at=_NOW)
             value = _CODEC.encode(topics.INTERACTIONS, one)
-            assert _left_identity(_Identity().process(key, value)) == by_avro
+            assert _left_identity(_IdentityStage().process(key, value)) == by_avro
 
 
 def _readable(value: object) -> object:

@@ -43,13 +43,13 @@ def _ms(text: str) -> int:
 )
 def test_quiet_hours_have_the_bounds_of_the_local_clock(at: str, quiet: bool) -> None:
     life = _life()
-    decision = life.happens("Go", _ms(at))
+    decision = life.interact("Go", _ms(at))
     assert (fates(decision)["o-email"] == "quiet hours night") is quiet
 
 
 def test_requests_and_transactional_messages_pass_quiet_hours() -> None:
     life = _life()
-    life.happens("Go", _ms("2024-01-01T23:00:00+00:00"), ask=["hero"])
+    life.interact("Go", _ms("2024-01-01T23:00:00+00:00"), ask=["hero"])
     assert sorted(life.treatments()) == ["page-hero", "receipt-email"]
 
 
@@ -71,7 +71,7 @@ def test_zone_of_the_customer_precedes_the_devices_and_the_default(
     life = _life(trait="home")
     noon = _ms("2024-01-15T15:00:00+00:00")  # midnight in Tokyo
     properties = {} if home is None else {"home": home}
-    life.happens("Go", noon, zone=context, **properties)
+    life.interact("Go", noon, zone=context, **properties)
     assert ("o-email" not in life.treatments()) is quiet
 
 
@@ -90,7 +90,7 @@ def test_zone_without_daylight_saving_is_plain_arithmetic(
     local = moment + timedelta(hours=offset)
     since = (local.hour * 60 + local.minute - begins) % 1440
     at = round(moment.replace(tzinfo=UTC).timestamp() * 1000)
-    life.happens("Go", at)
+    life.interact("Go", at)
     assert ("o-email" not in life.treatments()) is (since < length)
 
 

@@ -103,7 +103,7 @@ def test_campaign_that_reaches_nobody_is_reported() -> None:
     )
     before = world(traits=("tier",), campaigns=[campaign("all", offer("a", 1))])
     life = Life(before, (Identifier("customer_id", "ada"),))
-    life.happens("Joined", 1_000, tier="gold")
+    life.interact("Joined", 1_000, tier="gold")
     planned = plan(people(life.emits), (Version(before.config, 1),), rules.config)
     assert {one.campaign: one.reach for one in planned.campaigns} == {
         "all": 1, "gold": 1, "platinum": 0, "mail": 0, "now": 1, "new": 0

@@ -135,7 +135,7 @@ def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str,
     for pattern in (one for segment in config.segments for one in patterns(segment.when.tree)):
         if isinstance(pattern, Absence):
             for part, trait in zip((pattern.after, pattern.of), pattern.traits, strict=True):
-                times = [one.occurred_at for one in past if _fits(part, one)]
+                times = [one.occurred_at for one in past if _matches(part, one)]
                 found.update({trait: max(times)} if times else {})
         else:
             ends = [
@@ -151,13 +151,13 @@ def _is_sequence(past: list[Interaction], places: tuple[int, ...], pattern: Sequ
     first, last = places[0], places[-1]
     between = past[first + 1 : last + 1]
     return (
-        all(map(_fits, pattern.steps, (past[place] for place in places)))
+        all(map(_matches, pattern.steps, (past[place] for place in places)))
         and past[last].occurred_at - past[first].occurred_at <= pattern.within_ms
-        and not (pattern.without and any(_fits(pattern.without, one) for one in between))
+        and not (pattern.without and any(_matches(pattern.without, one) for one in between))
     )
 
 
-def _fits(condition: Condition, interaction: Interaction) -> bool:
+def _matches(condition: Condition, interaction: Interaction) -> bool:
     match condition:
         case Compare(_, (Check("in", (name,)),)):
             return interaction.name == name

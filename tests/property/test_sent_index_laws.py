@@ -26,7 +26,7 @@ _OUTPUTS = [("out", b"a"), ("out", b"b"), ("dead-letters", b"a")]
 """Possible outputs of an input, by the rules of the worker."""
 
 
-class _Lives:
+class _Workers:
     """Successive workers over one log; a step takes a millisecond."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class _Lives:
         self._notes = dict.fromkeys(_INPUTS, 0)
         self._start(0)
 
-    def go(self, name: str, tp: TP) -> None:
+    def take_step(self, name: str, tp: TP) -> None:
         self._now_ms += 1
         if name == "comes":
             self._came[tp].append(self._now_ms)
@@ -48,8 +48,8 @@ class _Lives:
         elif name == "kill":
             self._start(tp.partition)
 
-    def _start(self, goes_by: int) -> None:
-        self._follows = _OUTPUTS[goes_by]
+    def _start(self, number: int) -> None:
+        self._destination = _OUTPUTS[number]
         self._reached = dict(self._offsets)
         came = {
             tp: times[self._offsets[tp]]
@@ -68,7 +68,7 @@ class _Lives:
     def _process(self, tp: TP) -> None:
         """Check the law as an input is processed: its outputs are in the log, and were not sent
         twice."""
-        output = *self._follows, b"%d %d" % (tp.partition, self._reached[tp])
+        output = *self._destination, b"%d %d" % (tp.partition, self._reached[tp])
         self._reached[tp] += 1
         if self._index.contains(*output):
             assert output in self._sent
@@ -87,6 +87,6 @@ class _Lives:
 def test_later_workers_suppress_exactly_the_outputs_that_were_sent(
     steps: list[tuple[str, int]],
 ) -> None:
-    lives = _Lives()
+    workers = _Workers()
     for name, partition in steps:
-        lives.go(name, _INPUTS[partition])
+        workers.take_step(name, _INPUTS[partition])

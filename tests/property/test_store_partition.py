@@ -62,13 +62,13 @@ class StoreAgainstLog(RuleBasedStateMachine):
         self.persist()
 
     @rule()
-    def nothing_reached_the_changelog(self) -> None:
+    def persist_nothing(self) -> None:
         before = self.store.next_offset
         self.store.persist(None)
         assert self.store.next_offset == before
 
     @rule(acknowledged=st.floats(0, 1))
-    def die_and_come_back(self, acknowledged: float) -> None:
+    def kill_and_restore(self, acknowledged: float) -> None:
         """Kill the store; unacknowledged writes are lost, the rest comes back from the
         changelog."""
         self.store.close()
@@ -81,7 +81,7 @@ class StoreAgainstLog(RuleBasedStateMachine):
         self.cut_at = end
 
     @rule()
-    def lose_everything(self) -> None:
+    def rebuild_after_loss(self) -> None:
         self.store.reset()
         assert self.store.next_offset == 0
         self.store.restore(self.log, len(self.log))
@@ -93,7 +93,7 @@ class StoreAgainstLog(RuleBasedStateMachine):
         assert list(self.store.scan(prefix)) == sorted(rows)
 
     @invariant()
-    def every_write_is_visible(self) -> None:
+    def check_every_write(self) -> None:
         rows = _replay(self.log)
         for key in (b"a", b"aa", b"ab", b"b", b""):
             assert self.store.get(key) == rows.get(key)

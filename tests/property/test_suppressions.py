@@ -48,53 +48,53 @@ def test_after_a_complaint_sales_are_silent_until_its_time_has_passed(
     after_ms: int, silent: bool
 ) -> None:
     life = _life(_COMPLAINT)
-    life.happens("Complaint", DAY_MS)
-    decision = life.happens("Home", DAY_MS + after_ms, ask=["hero"])
+    life.interact("Complaint", DAY_MS)
+    decision = life.interact("Home", DAY_MS + after_ms, ask=["hero"])
     assert life.treatments() == ([] if silent else ["gold-hero"])
     assert (fates(decision)["gold-hero"] == "suppression complaint") is silent
 
 
 def test_a_complaint_silences_marketing_only() -> None:
     life = _life(_COMPLAINT)
-    life.happens("Complaint", DAY_MS)
-    life.happens("Buy", DAY_MS + 1, ask=["hero"])
+    life.interact("Complaint", DAY_MS)
+    life.interact("Buy", DAY_MS + 1, ask=["hero"])
     assert sorted(life.treatments()) == ["help-email", "receipt-email"]
 
 
 def test_complaint_silences_from_its_moment_on() -> None:
     life = _life(_COMPLAINT)
-    life.happens("Complaint", DAY_MS + 4 * MINUTE_MS, occurred=DAY_MS)
-    life.happens("Home", DAY_MS + 5 * MINUTE_MS - 1, ask=["hero"])
+    life.interact("Complaint", DAY_MS + 4 * MINUTE_MS, occurred=DAY_MS)
+    life.interact("Home", DAY_MS + 5 * MINUTE_MS - 1, ask=["hero"])
     assert not life.treatments()
-    life.happens("Home", DAY_MS + 5 * MINUTE_MS, ask=["hero"])
+    life.interact("Home", DAY_MS + 5 * MINUTE_MS, ask=["hero"])
     assert life.treatments() == ["gold-hero"]
 
 
 def test_interaction_is_silenced_by_its_own_suppression() -> None:
     life = _life({**_COMPLAINT, "when": {"name": "Home"}})
-    life.happens("Home", 0, ask=["hero"])
+    life.interact("Home", 0, ask=["hero"])
     assert not life.treatments()
 
 
 def test_a_complaint_before_two_identities_merged_counts() -> None:
     life = _life(_COMPLAINT)
-    life.happens("Complaint", DAY_MS, who=ADA)
-    life.happens("Home", DAY_MS + 1, who=_COOKIE, ask=["hero"])
+    life.interact("Complaint", DAY_MS, who=ADA)
+    life.interact("Home", DAY_MS + 1, who=_COOKIE, ask=["hero"])
     assert life.treatments() == ["gold-hero"]
-    life.happens("Login", DAY_MS + 2, who=(*ADA, *_COOKIE))
-    life.happens("Home", DAY_MS + 3, who=_COOKIE, ask=["hero"])
+    life.interact("Login", DAY_MS + 2, who=(*ADA, *_COOKIE))
+    life.interact("Home", DAY_MS + 3, who=_COOKIE, ask=["hero"])
     assert not life.treatments()
 
 
 def test_a_failed_credit_check_silences_cards_for_ninety_days() -> None:
     life = _life(_CREDIT)
-    life.happens("Credit Check Failed", 0)
-    decision = life.happens("Home", 100, ask=["hero"])
+    life.interact("Credit Check Failed", 0)
+    decision = life.interact("Home", 100, ask=["hero"])
     assert life.treatments() == ["house-hero"]
     assert fates(decision)["gold-hero"] == "suppression credit"
-    life.happens("Home", 90 * DAY_MS - 1, ask=["hero"])
+    life.interact("Home", 90 * DAY_MS - 1, ask=["hero"])
     assert life.treatments() == ["house-hero"]
-    life.happens("Home", 90 * DAY_MS, ask=["hero"])
+    life.interact("Home", 90 * DAY_MS, ask=["hero"])
     assert life.treatments() == ["gold-hero"]
 
 
@@ -118,13 +118,13 @@ def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
     dismissed: dict[str, list[int]] = {"gold": [], "house": []}
     for minute in sorted(times):
         at = minute * MINUTE_MS
-        decision = life.happens("Home", at, ask=["hero"])
+        decision = life.interact("Home", at, ask=["hero"])
         for name, before in dismissed.items():
             silent = _is_silent(before, (count, within, duration), minute)
             assert (fates(decision)[f"{name}-hero"] == "suppression tired") is silent
         for action in life.actions():
             if data.draw(st.booleans()):
-                life.comes_of(action, "dismiss", at)
+                life.react(action, "dismiss", at)
                 dismissed[action.offer].append(minute)
 
 
@@ -148,9 +148,9 @@ def test_by_its_group_one_offer_silences_another() -> None:
     rule = {"suppression": "no", "outcome": "dismiss", "per": "group", "duration": "1d"}
     policies = {"suppressions": [rule]}
     life = Life(world(campaigns=[campaign("sales", *offers)], policies=policies))
-    life.happens("Home", 0, ask=["hero"])
-    life.comes_of(life.actions()[0], "dismiss", 1)
-    decision = life.happens("Home", 2, ask=["hero"])
+    life.interact("Home", 0, ask=["hero"])
+    life.react(life.actions()[0], "dismiss", 1)
+    decision = life.interact("Home", 2, ask=["hero"])
     assert life.treatments() == ["c-hero"]
     assert fates(decision)["b-hero"] == "suppression no"
     assert not felling_rules(decision)

@@ -72,7 +72,7 @@ class _Story:
 
     def _come(self, who: int) -> None:
         self.came[who].append(self.now_ms)
-        self.timer_stage.come(f"p{who}", self.now_ms)
+        self.timer_stage.write_input(f"p{who}", self.now_ms)
 
     def _look(self, others: int) -> None:
         """Look for due timers; `others` is a backlog besides."""
@@ -86,7 +86,7 @@ class _Story:
     def _lose_timers(self, most: int) -> None:
         """Lose timer records, but no input of a person."""
         while most and self.timer_stage.next_is_timer:
-            self.timer_stage.lose(1)
+            self.timer_stage.drop_inputs(1)
             self.lost, most = True, most - 1
 
 

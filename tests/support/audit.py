@@ -58,7 +58,7 @@ def audit(requirements: Path, *options: str) -> AuditReport | str:
         return (done.stderr.strip().splitlines() or ["no output"])[-1]
 
 
-def why_impossible() -> str | None:
+def unavailability() -> str | None:
     """Return why no advisories are to be had here; None where they are."""
     with NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(VULNERABLE)
@@ -82,7 +82,7 @@ def findings(report: AuditReport) -> list[str]:
 
 def main() -> int:
     """Audit the lock file and say what was found."""
-    impossible = why_impossible()
+    impossible = unavailability()
     if impossible is not None:
         print(f"vulnerabilities: not audited, for the network gives no advisories ({impossible})")
         return 0

@@ -68,19 +68,19 @@ def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceR
     )
 
 
-def told_without_effect(seeds: range, customers: int, base: float) -> int:
+def count_false_recommendations(seeds: range, customers: int, base: float) -> int:
     """Return in how many worlds where nothing matters something is recommended."""
     worlds = (ChoiceWorld(seed, _NONE, customers, base) for seed in seeds)
     return sum(bool(recommend_in(one, ("group",)).changes) for one in worlds)
 
 
-def told_rightly(seeds: range) -> int:
+def count_right_recommendations(seeds: range) -> int:
     """Return in how many worlds every step with an effect, and no other, gets its best channel."""
     found = (recommend_in(ChoiceWorld(seed, _STATED, 1_200)).journey for seed in seeds)
     return sum({one.step: one.channel for one in steps} == _BEST for steps in found)
 
 
-def told_despite_groups(seeds: range) -> list[str | None]:
+def channels_despite_groups(seeds: range) -> list[str | None]:
     """Return what is recommended where calls go to the group that converts anyway and do nothing,
     and e-mails do."""
     shares = ((0.25, 0.05, 0.45, 0.25), (0.05, 0.80, 0.05, 0.10))

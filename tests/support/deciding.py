@@ -75,7 +75,7 @@ class Life:
         self.emits: list[Emit] = []
         self._count = 0
 
-    def happens(
+    def interact(
         self,
         name: str,
         at: int,
@@ -106,9 +106,9 @@ class Life:
             context=Context(timezone=zone),
             request=request if placements else None,
         )
-        return self._runs(one)
+        return self._run(one)
 
-    def comes_of(self, action: Action, outcome: str, at: int) -> Decision:
+    def react(self, action: Action, outcome: str, at: int) -> Decision:
         """Return the outputs of a customer's reaction to a message."""
         self._count += 1
         one = Interaction(
@@ -122,7 +122,7 @@ class Life:
             identifiers=(action.identifier,),
             properties={"action_id": action.action_id},
         )
-        return self._runs(one)
+        return self._run(one)
 
     def actions(self) -> list[Action]:
         """Return the actions of the last interaction."""
@@ -139,7 +139,7 @@ class Life:
         """Return the treatments of the last interaction's actions."""
         return [one.treatment for one in self.actions()]
 
-    def _runs(self, one: Interaction) -> Decision:
+    def _run(self, one: Interaction) -> Decision:
         self.emits = list(self.flow.run(one))
         decided = [emit.value for emit in self.emits if isinstance(emit.value, Decision)]
         assert not self.flow.refused, self.flow.refused

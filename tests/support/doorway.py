@@ -79,7 +79,7 @@ class Log:
 
 
 @dataclass
-class InForce:
+class FixedConfigurations:
     """Configurations of which this is the latest."""
 
     config: Configuration
@@ -89,7 +89,7 @@ class InForce:
 
 
 @dataclass
-class Current:
+class CurrentView:
     """View that has everything."""
 
     is_current: bool = True
@@ -149,7 +149,7 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
     gateway = Gateway(
         instance="gateway",
         limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=1, token_ms=TOKEN_MS),
-        configurations=InForce(config),  # type: ignore[arg-type]
+        configurations=FixedConfigurations(config),  # type: ignore[arg-type]
         publisher=log,  # type: ignore[arg-type]
         codec=codec,
         tokens=tokens,
@@ -158,7 +158,7 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
         metrics=Metrics(),
     )
     view = View(folder / "view", codec)
-    profiles = ProfileEndpoints(settings, view, Current())  # type: ignore[arg-type]
+    profiles = ProfileEndpoints(settings, view, CurrentView())  # type: ignore[arg-type]
     book = CouponBook({})
     desk = CouponDesk(CouponCodes("test" * 8), book)
     decide = DecideEndpoint(waiting, admission)

@@ -53,7 +53,7 @@ def forget(one: str, at: int) -> IdentityChange:
     return IdentityChange(f"forget-{one}-{at}", "forget", one, at, "")
 
 
-class Seen:
+class ReaderView:
     """Readers' view in the end, after a stream went through the stages."""
 
     def __init__(self, stream: Sequence[Record]) -> None:

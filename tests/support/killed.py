@@ -285,7 +285,7 @@ class KilledStages:
             try:
                 self._go_on(process)
             except KilledError:
-                self._start_again_anyhow(process)
+                self._start_again_surely(process)
 
     def run_with_one_kill(self, stage: int, write: int, lands: Callable[[Place], bool]) -> None:
         """Run each process by itself; kill that of `stage` before its `write`-th write. `lands`
@@ -303,7 +303,7 @@ class KilledStages:
             try:
                 one.fire_due_timers(now_ms)
             except KilledError:
-                self._start_again_anyhow(one)
+                self._start_again_surely(one)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Return the states by stage and key."""
@@ -330,7 +330,7 @@ class KilledStages:
             process.deliver(place, queued)
         process.commit()
 
-    def _start_again_anyhow(self, process: StageProcess) -> None:
+    def _start_again_surely(self, process: StageProcess) -> None:
         self._start_again(process, lambda _, queued: self._random.randint(0, queued))
 
     def _start_again(self, process: StageProcess, landing: Callable[[Place, int], int]) -> None:

@@ -27,7 +27,7 @@ USER, PASSWORD = "kairos", "a password"
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedMail:
     """Accepted message."""
 
     sender: str
@@ -50,7 +50,7 @@ class MailServer:
     HANG; without one the message is accepted. `accepted` is answered after the message has been
     kept."""
 
-    received: list[Received] = field(default_factory=list)
+    received: list[ReceivedMail] = field(default_factory=list)
     hangs: asyncio.Event = field(default_factory=asyncio.Event)
     seen: list[str] = field(default_factory=list)
     answers: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
@@ -80,7 +80,7 @@ class MailServer:
         answer = await self._answer("data", server)
         if answer.startswith("2"):
             [recipient] = envelope.rcpt_tos
-            kept = Received(envelope.mail_from, recipient, envelope.content, session)
+            kept = ReceivedMail(envelope.mail_from, recipient, envelope.content, session)
             self.received.append(kept)
             answer = await self._answer("accepted", server)
         return answer

@@ -95,7 +95,7 @@ class PlayedWorld:
 
     def _visit(self, number: int, at: int) -> None:
         tier = "gold" if number % 2 else "plain"
-        actions = self.happens(
+        actions = self.interact(
             number,
             at,
             "page",
@@ -106,11 +106,11 @@ class PlayedWorld:
             outcomes = ("impression", "conversion") if reached else ("impression",)
             for place, outcome in enumerate(outcomes, 1):
                 said: dict[str, Any] = {"action_id": action.action_id}
-                self.happens(number, at + place * 100, outcome, said, kind="outcome")
+                self.interact(number, at + place * 100, outcome, said, kind="outcome")
             if reached:
-                self.happens(number, at + 500, "Bought", {"bought": 1})
+                self.interact(number, at + 500, "Bought", {"bought": 1})
 
-    def happens(
+    def interact(
         self, number: int, at: int, name: str, properties: dict[str, Any], kind: Any = "track"
     ) -> list[Action]:
         """Process an interaction of a customer, and return the actions that follow."""

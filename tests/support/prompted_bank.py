@@ -35,7 +35,7 @@ def best_channels() -> dict[str, str]:
     return {step: truth[name] for step, name in _EVENTS.items()}
 
 
-def lives(indices: range, known: bool) -> list[Biography]:
+def biographies(indices: range, known: bool) -> list[Biography]:
     """Return customers who were there from the start, or those who may open an account."""
     size = WorldSize(indices.stop, 30, 7)
     return [biography(size, one, True) for one in indices if customer(7, one).known == known]
@@ -43,7 +43,7 @@ def lives(indices: range, known: bool) -> list[Biography]:
 
 def write_onboarding(folder: Path, count: int) -> None:
     """Write j.yaml, and p.csv and e.csv of those of so many customers who open an account."""
-    found = lives(range(count), known=False)
+    found = biographies(range(count), known=False)
     prompts = [row for one in found for row in tables.prompts(one)]
     write_tables(folder, prompts, [row for one in found for row in tables.journeys(one)])
     (folder / "j.yaml").write_text(ONBOARDING)

@@ -51,7 +51,7 @@ class Reading:
         """Return the offsets that it got of one partition."""
         return [offset for where, offset in self.seen if where == partition]
 
-    async def until(self, holds: Callable[["Reading"], bool]) -> None:
+    async def wait_until(self, holds: Callable[["Reading"], bool]) -> None:
         """Wait until that is so; else the test fails."""
         async with asyncio.timeout(_PATIENCE_S):
             while not holds(self):

@@ -88,7 +88,7 @@ class Receiver:
         with self._lock:
             self._prepared[address].extend(answers)
 
-    def take_all(self, address: str) -> None:
+    def accept_all(self, address: str) -> None:
         """Accept everything from now on, whatever was prepared."""
         with self._lock:
             self._prepared[address].clear()

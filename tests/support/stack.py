@@ -117,7 +117,7 @@ class Stack:
         """Return a client of the gateway with a key."""
         return httpx.Client(base_url=self.url, auth=(key, ""), timeout=30.0, trust_env=False)
 
-    def turned_away(self) -> float:
+    def count_turned_away(self) -> float:
         """Return how many requests the gateway has answered with 503 so far."""
         return self._sum_samples("kairos_gateway_requests_total", status="503")
 

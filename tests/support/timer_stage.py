@@ -70,7 +70,7 @@ class TimerStage:
         """Assign the partition once more, as after a rebalance."""
         self._shell.on_assignment()
 
-    def come(self, who: str, at_ms: int) -> None:
+    def write_input(self, who: str, at_ms: int) -> None:
         """Write an input of a person at `at_ms`."""
         name = Identifier("email", who)
         profile = profile_id(name)
@@ -126,7 +126,7 @@ class TimerStage:
             finish(self._shell.handle(message))
             self.entered.extend(who for one in self._take_sent() for who in self._entering(one))
 
-    def lose(self, count: int) -> None:
+    def drop_inputs(self, count: int) -> None:
         """Drop the next inputs."""
         self._next += min(count, self.unprocessed)
 

@@ -34,7 +34,7 @@ def _rules(**purses: Purse) -> Rules:
 
 def _decide(rules: Rules) -> tuple[Decision, Segmented]:
     life = Life(rules)
-    life.happens("Go", 1_000, ask=("hero",))
+    life.interact("Go", 1_000, ask=("hero",))
     records = [emit.value for emit in life.emits]
     [decision] = [one for one in records if isinstance(one, Decision)]
     [segmented] = [one for one in records if isinstance(one, Segmented) and one.interaction]

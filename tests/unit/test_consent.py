@@ -22,16 +22,16 @@ def _life() -> Life:
 
 def test_without_consent_nothing_of_that_purpose_goes_on_that_channel() -> None:
     life = _life()
-    decision = life.happens("Go", 0)
+    decision = life.interact("Go", 0)
     assert sorted(life.treatments()) == ["receipt-email", "sale-call"]
     assert fates(decision)["sale-email"] == "consent mail-marketing"
-    life.happens("Help", 1)
+    life.interact("Help", 1)
     assert life.treatments() == ["help-email"]
 
 
 def test_message_goes_while_consent_lasts() -> None:
     life = _life()
-    life.happens("Go", 0, mail_ok=True)
+    life.interact("Go", 0, mail_ok=True)
     assert "sale-email" in life.treatments()
-    life.happens("Go", 1, mail_ok=False)
+    life.interact("Go", 1, mail_ok=False)
     assert "sale-email" not in life.treatments()

@@ -27,7 +27,7 @@ _ADA: Final = Identifier("email", "ada@x")
 _VIEW: Final = Interaction("e", "track", "View", "web", "shop", _NOW_MS, _NOW_MS, (_ADA,))
 
 
-class _Identity:
+class _IdentityStage:
     """Identity stage, to which other apps write."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class _Identity:
         )
         self._offset = 0
 
-    def come(self, event_id: str, claimed_ms: int, at_ms: int) -> bool:
+    def receive(self, event_id: str, claimed_ms: int, at_ms: int) -> bool:
         """Write an interaction that claims a time, and stands in the log since another; return
         whether it is processed."""
         one = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
@@ -60,27 +60,27 @@ class _Identity:
 
 
 @pytest.fixture
-def identity() -> _Identity:
-    return _Identity()
+def identity() -> _IdentityStage:
+    return _IdentityStage()
 
 
-def test_copy_with_another_claimed_time_is_recognised(identity: _Identity) -> None:
-    assert identity.come("e", _NOW_MS - 30 * DAY_MS, _NOW_MS)
-    assert not identity.come("e", _NOW_MS + DAY_MS, _NOW_MS + DAY_MS)
+def test_copy_with_another_claimed_time_is_recognised(identity: _IdentityStage) -> None:
+    assert identity.receive("e", _NOW_MS - 30 * DAY_MS, _NOW_MS)
+    assert not identity.receive("e", _NOW_MS + DAY_MS, _NOW_MS + DAY_MS)
 
 
-def test_copy_is_recognised_at_any_claimed_time(identity: _Identity) -> None:
+def test_copy_is_recognised_at_any_claimed_time(identity: _IdentityStage) -> None:
     long_ago_ms = _NOW_MS - 30 * DAY_MS
-    assert identity.come("e", long_ago_ms, _NOW_MS)
+    assert identity.receive("e", long_ago_ms, _NOW_MS)
     for number in range(5):
-        assert identity.come(f"other-{number}", _NOW_MS, _NOW_MS)
-    assert not identity.come("e", long_ago_ms, _NOW_MS + 1)
+        assert identity.receive(f"other-{number}", _NOW_MS, _NOW_MS)
+    assert not identity.receive("e", long_ago_ms, _NOW_MS + 1)
 
 
-def test_id_after_twice_the_grace_is_another_event(identity: _Identity) -> None:
-    assert identity.come("e", _NOW_MS, _NOW_MS)
-    assert not identity.come("e", _NOW_MS, _NOW_MS + GRACE_MS)
-    assert identity.come("e", _NOW_MS, _NOW_MS + 2 * GRACE_MS)
+def test_id_after_twice_the_grace_is_another_event(identity: _IdentityStage) -> None:
+    assert identity.receive("e", _NOW_MS, _NOW_MS)
+    assert not identity.receive("e", _NOW_MS, _NOW_MS + GRACE_MS)
+    assert identity.receive("e", _NOW_MS, _NOW_MS + 2 * GRACE_MS)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_id_after_twice_the_grace_is_another_event(identity: _Identity) -> None:
     ids=["source", "customer", "kind", "name"],
 )
 def test_id_is_scoped_by_source_customer_kind_and_name(
-    identity: _Identity, other: Interaction
+    identity: _IdentityStage, other: Interaction
 ) -> None:
     assert topics.IDENTIFIED in identity.process(_VIEW)
     assert topics.IDENTIFIED in identity.process(other)
@@ -102,7 +102,7 @@ def test_id_is_scoped_by_source_customer_kind_and_name(
     assert identity.process(other) == []
 
 
-def test_an_id_used_again_for_other_contents_is_a_dead_letter(identity: _Identity) -> None:
+def test_an_id_used_again_for_other_contents_is_a_dead_letter(identity: _IdentityStage) -> None:
     cheap, dear = (replace(_VIEW, properties={"total": total}) for total in (1, 2))
     assert topics.IDENTIFIED in identity.process(cheap)
     assert identity.process(dear) == [topics.DEAD_LETTERS]
@@ -111,14 +111,14 @@ def test_an_id_used_again_for_other_contents_is_a_dead_letter(identity: _Identit
 
 @pytest.mark.parametrize("blank", ["", " ", "\t\n"])
 def test_interaction_without_id_is_a_dead_letter_and_no_copy(
-    identity: _Identity, blank: str
+    identity: _IdentityStage, blank: str
 ) -> None:
     one = replace(_VIEW, event_id=blank)
     assert identity.process(one) == [topics.DEAD_LETTERS]
     assert identity.process(one) == [topics.DEAD_LETTERS]
 
 
-def test_outcome_counts_once_from_any_reporter(identity: _Identity) -> None:
+def test_outcome_counts_once_from_any_reporter(identity: _IdentityStage) -> None:
     shown = replace(_VIEW, kind="outcome", name="impression", event_id="of an action")
     assert topics.IDENTIFIED in identity.process(shown)
     assert identity.process(replace(shown, source="app", properties={"place": "top"})) == []

@@ -185,7 +185,7 @@ def test_an_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
     assert adapter.sent == sent
 
 
-class _Busy:
+class _BusyAdapter:
     """Adapter whose receiver is busy at the first try; `knows`: whether its answer came."""
 
     def __init__(self, knows: bool) -> None:
@@ -225,7 +225,7 @@ def test_a_cancelled_action_is_not_tried_any_more(
     outcome: tuple[str, dict[str, str]],
 ) -> None:
     # `before`: tries before it is cancelled.
-    adapter = _Busy(knows)
+    adapter = _BusyAdapter(knows)
     reports: list[dict[str, Any]] = []
     _outcomes_of(
         adapter,
@@ -242,7 +242,7 @@ class _KilledError(Exception):
     """Raised to end a process."""
 
 
-class _Killed(_Busy):
+class _KilledAdapter(_BusyAdapter):
     """Adapter of a process that is killed after so many tries, of which only the last failed."""
 
     def __init__(self, tries: int) -> None:
@@ -261,7 +261,7 @@ def test_try_without_an_answer_is_remembered_where_a_later_one_failed(
     tmp_path: Path, now_ms: int, tries: int, sent: list[str]
 ) -> None:
     with pytest.raises(_KilledError):
-        _outcomes_of(_Killed(tries), tmp_path, now_ms)
+        _outcomes_of(_KilledAdapter(tries), tmp_path, now_ms)
     adapter = _Postcards(Delivered(), served=True, repeats=False)
     assert _outcomes_of(adapter, tmp_path, now_ms) == ["sent"]
     assert adapter.sent == sent

@@ -32,7 +32,7 @@ class _Pipeline:
         end_s = self.now_s + seconds
         while self.now_s < end_s:
             self.now_s += 1 / arrivals_per_s
-            self._come_back()
+            self._deliver_replies()
             self._ask()
 
     def _ask(self) -> None:
@@ -46,7 +46,7 @@ class _Pipeline:
             case AdmissionVerdict.STALLED:
                 self.stalled += 1
 
-    def _come_back(self) -> None:
+    def _deliver_replies(self) -> None:
         until_s, now_s = self.now_s, self.now_s
         while self._queue and self.per_s:
             request, asked_s = self._queue[0]

@@ -56,9 +56,9 @@ def _life() -> Life:
 
 def _decide() -> tuple[Decision, Life]:
     life = _life()
-    life.happens("Credit Check Failed", 0)
-    life.happens("Home", 1, ask=["hero"])
-    return life.happens("Go", 2, ask=["hero"]), life
+    life.interact("Credit Check Failed", 0)
+    life.interact("Home", 1, ask=["hero"])
+    return life.interact("Go", 2, ask=["hero"]), life
 
 
 def _explain(decision: Decision, life: Life, language: Any = "en") -> Explanation:
@@ -142,13 +142,13 @@ def test_figures_are_short(value: float, shown: str) -> None:
 
 def test_decision_without_slots_is_explained_as_such() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 1))]))
-    decision = life.happens("Elsewhere", DAY_MS)
+    decision = life.interact("Elsewhere", DAY_MS)
     told = _explain(decision, life)
     assert told.words == PHRASES["en"]["nothing asked"]
     [slot] = told.slots
     assert (slot.chosen, slot.rejected[0].rule) == (None, "trigger")
-    life.happens("Go", DAY_MS)
-    outcome = life.comes_of(life.actions()[0], "click", DAY_MS + 1)
+    life.interact("Go", DAY_MS)
+    outcome = life.react(life.actions()[0], "click", DAY_MS + 1)
     assert _explain(outcome, life).words == PHRASES["en"]["outcome"]
 
 
@@ -175,7 +175,7 @@ def _decide_with(numbers: list[dict[str, float]]) -> tuple[list[str], Explanatio
         for place, one in enumerate(numbers)
     ]
     life = Life(world(campaigns=[campaign("c", *offers)]))
-    decision = life.happens("Home", 0, ask=["hero"])
+    decision = life.interact("Home", 0, ask=["hero"])
     return life.treatments(), _explain(decision, life)
 
 

@@ -16,7 +16,7 @@ _BEGIN: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
-class _Delivered:
+class _DeliveredRecord:
     at: int
 
     def topic(self) -> str:
@@ -33,7 +33,7 @@ def _epoch(offsets: list[int]) -> Epoch:
     epoch = Epoch(lambda error, record: None)
     epoch.outstanding = len(offsets)
     for offset in offsets:
-        epoch.on_changelog(None, _Delivered(offset))  # type: ignore[arg-type]
+        epoch.on_changelog(None, _DeliveredRecord(offset))  # type: ignore[arg-type]
     return epoch
 
 

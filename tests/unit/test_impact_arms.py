@@ -49,7 +49,7 @@ def _someone(arm: str) -> tuple[Identifier, ...]:
 
 def _decide(rules: Rules, arm: str) -> tuple[Life, Decision]:
     life = Life(rules, _someone(arm))
-    return life, life.happens("Seen", 0, ask=("hero",))
+    return life, life.interact("Seen", 0, ask=("hero",))
 
 
 @pytest.mark.parametrize(("arm", "best"), _BEST.items())
@@ -65,7 +65,7 @@ def test_choices_are_as_frequent_as_their_propensity(arm: str, policies: dict[st
     life = Life(_rules(**policies), _someone(arm))
     times, found, likely = 500, Counter[str](), {}
     for number in range(times):
-        [choice] = life.happens("Seen", number * 86_400_000, ask=("hero",)).choices
+        [choice] = life.interact("Seen", number * 86_400_000, ask=("hero",)).choices
         name = choice.treatment or "nothing"
         found[name] += 1
         likely[name] = choice.propensity
@@ -99,7 +99,7 @@ def test_transactional_messages_are_the_same_in_all_arms() -> None:
     rules = world(campaigns=[receipt, sale], policies={"impact_tests": _TESTS})
     for arm in (*_BEST, "chance"):
         life = Life(rules, _someone(arm))
-        life.happens("Go", 0)
+        life.interact("Go", 0)
         assert "paid-email" in life.treatments()
         assert "unfit-email" not in life.treatments()
 
@@ -110,10 +110,10 @@ def test_outbound_messages_keep_their_triggers_and_caps() -> None:
     rules = world(campaigns=[sale, other], policies={"impact_tests": _TESTS, "caps": cap})
     for arm in (*_BEST, "chance"):
         life = Life(rules, _someone(arm))
-        assert life.happens("Stay", 0).candidates == ()
-        life.happens("Go", 1)
+        assert life.interact("Stay", 0).candidates == ()
+        life.interact("Go", 1)
         assert len(life.treatments()) == 1
-        life.happens("Go", 2)
+        life.interact("Go", 2)
         assert life.treatments() == []
 
 

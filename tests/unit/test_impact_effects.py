@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(_CUSTOMERS):
         life = Life(rules, (Identifier("customer_id", f"c{number}"),))
         at = _START + number * DAY_MS // 100
-        made = life.happens("Seen", at, ask=("hero",))
+        made = life.interact("Seen", at, ask=("hero",))
         decisions.append(made)
         who = made.profile_id
         segmented.append(as_segmented(who, event(made.event_id, "Seen", at)))

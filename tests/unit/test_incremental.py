@@ -159,15 +159,15 @@ def _rules_with_holdout(holdout: float = 0.999_999) -> Rules:
 
 def test_first_message_kept_back_in_a_window_is_a_trial_and_its_goal_a_success() -> None:
     life = Life(_rules_with_holdout())
-    first = life.happens("Home", 1, ask=["hero"])
+    first = life.interact("Home", 1, ask=["hero"])
     assert first.choices[0].would_be == "shoes"
     [trial] = first.feedback
     assert (trial.what, trial.until) == ("tried", 1 + 3 * _DAY)
-    assert not life.happens("Home", 2, ask=["hero"]).feedback
-    bought = life.happens("Bought", 5)
+    assert not life.interact("Home", 2, ask=["hero"]).feedback
+    bought = life.interact("Bought", 5)
     assert [(one.action_id, one.what) for one in bought.feedback] == [(trial.action_id, "reached")]
-    assert not life.happens("Bought", 1 + 3 * _DAY + 1).feedback
-    again = life.happens("Home", 2 + 3 * _DAY, ask=["hero"])
+    assert not life.interact("Bought", 1 + 3 * _DAY + 1).feedback
+    again = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
     assert [one.what for one in again.feedback] == ["tried"]
     assert not any(one.counts(10) for one in again.contacts)
 
@@ -181,7 +181,7 @@ def test_deduction_is_in_the_decision_explained_and_run_again() -> None:
     chooser = rules.chooser.with_knowledge(knowledge_of(record))
     rules = with_fields(rules, chooser=chooser)
     life = Life(rules)
-    decision = life.happens("Home", 1, ask=["hero"])
+    decision = life.interact("Home", 1, ask=["hero"])
     one = candidate(decision, "shoes")
     assert one.anyway == baseline(80.0, 30.0) == 0.3
     assert one.p == pytest.approx(0.2, abs=0.08)

@@ -117,12 +117,12 @@ def test_helpers_end_with_a_killed_parent(tmp_path: Path) -> None:
     parent.communicate()
     assert helpers
     until = time.monotonic() + 30
-    while any(map(_runs, helpers)):
+    while any(map(_is_running, helpers)):
         assert time.monotonic() < until
         time.sleep(0.05)
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

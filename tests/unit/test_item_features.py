@@ -68,8 +68,8 @@ def _shop(*items: CatalogItem) -> Rules:
     )
 
 
-class _Watching:
-    """Propensities of no model, which remember what they were asked."""
+class _PropensityLog:
+    """Propensities of no model, which record each question."""
 
     label = "none@1"
 
@@ -82,12 +82,14 @@ class _Watching:
 
 
 @pytest.fixture(scope="module")
-def watching() -> _Watching:
-    return _Watching()
+def watching() -> _PropensityLog:
+    return _PropensityLog()
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, watching: _Watching) -> tuple[Path, Path]:
+def folders(
+    tmp_path_factory: pytest.TempPathFactory, watching: _PropensityLog
+) -> tuple[Path, Path]:
     items = _items("i", 12)
     chances = {
         (tier, one.id): 0.6 if one.attributes["kind"] == liked else 0.05
@@ -107,7 +109,7 @@ def trained(folders: tuple[Path, Path]) -> TrainedModel:
 
 
 def test_rows_of_training_equal_those_of_serving(
-    folders: tuple[Path, Path], watching: _Watching
+    folders: tuple[Path, Path], watching: _PropensityLog
 ) -> None:
     decisions, segmented = folders
     with open_replayed(segmented, decisions) as replayed:
@@ -141,7 +143,7 @@ def test_new_items_are_predicted_by_their_attributes(trained: TrainedModel, tmp_
     shelf = ModelShelf(artifacts)
     shelf.take("items", promote(write_model(trained, tmp_path), artifacts))
     rules = shelf.equip(_shop(*_items("new", 6)))
-    played = PlayedWorld(rules, customers=20, days=1, chances=_Never())
+    played = PlayedWorld(rules, customers=20, days=1, chances=_NoChances())
     tiers = {
         one.identity.profile_id: str(one.profile.traits["tier"])
         for one in played.segmented
@@ -158,7 +160,7 @@ def test_new_items_are_predicted_by_their_attributes(trained: TrainedModel, tmp_
     assert mean["plain", "y"] > 1.5 * max(mean["plain", "x"], mean["plain", "z"])
 
 
-class _Never(dict[tuple[str, str], float]):
+class _NoChances(dict[tuple[str, str], float]):
     """Chances of a world in which nothing is bought."""
 
     def __missing__(self, key: tuple[str, str]) -> float:

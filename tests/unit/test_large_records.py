@@ -1,5 +1,5 @@
 """Rows stay within Kafka's limit at any rate and size of inputs, and inputs beyond it are dead
-letters."""
+dead_letters."""
 
 from typing import Final
 
@@ -43,7 +43,7 @@ class _Stage:
             one, self.ports, shared_cache(_CODEC), rulebook_of(plain_rules()), StageMetrics(name)
         )
 
-    def tell(self, record: Interaction | Identified | bytes, key: str | None = None) -> None:
+    def process(self, record: Interaction | Identified | bytes, key: str | None = None) -> None:
         value = record if isinstance(record, bytes) else _CODEC.encode(self._topic, record)
         self.ports.done[self._topic] = self._offset
         raw_key = self._key if key is None else key.encode()
@@ -57,7 +57,7 @@ class _Stage:
     def sent_to(self, topic: str) -> list[Left]:
         return [one for one in self.ports.sent if one.topic == topic]
 
-    def letters(self) -> list[DeadLetterRecord]:
+    def dead_letters(self) -> list[DeadLetterRecord]:
         found = [_CODEC.decode(one.topic, one.value or b"") for one in self.sent_to("dead-letters")]
         return [one for one in found if isinstance(one, DeadLetterRecord)]
 
@@ -77,7 +77,7 @@ def _identified_record(number: int, size: int) -> Identified:
 def test_several_large_inputs_of_a_key_are_not_in_its_row_at_once() -> None:
     identity = _Stage("identity")
     for number in range(5):
-        identity.tell(_interaction(number, 400_000))
+        identity.process(_interaction(number, 400_000))
     assert len(identity.sent_to(topics.IDENTIFIED)) == 5
     assert identity.largest_row < 500_000
 
@@ -85,7 +85,7 @@ def test_several_large_inputs_of_a_key_are_not_in_its_row_at_once() -> None:
 def test_bytes_written_for_a_hot_key_do_not_grow_with_the_square_of_its_inputs() -> None:
     enrichment = _Stage("enrichment")
     for number in range(400):
-        enrichment.tell(_identified_record(number, 2_000))
+        enrichment.process(_identified_record(number, 2_000))
     assert len(enrichment.sent_to(topics.ENRICHED)) == 400
     assert enrichment.written < 400 * 150_000
 
@@ -94,20 +94,20 @@ def test_the_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
     identity = _Stage("identity")
     room = sizes.INPUT - len(_ADA.key)
     rest = len(_CODEC.encode(topics.INTERACTIONS, _interaction(0, 2_000_000)) or b"") - 2_000_000
-    identity.tell(_interaction(0, room - rest))
-    identity.tell(_interaction(1, room - rest + 1))
-    identity.tell(b"x" * sizes.TOPIC)
-    identity.tell(_interaction(2, 1))
-    assert [letter.offset for letter in identity.letters()] == [1, 2]
-    assert {letter.reason for letter in identity.letters()} == {"too-large"}
+    identity.process(_interaction(0, room - rest))
+    identity.process(_interaction(1, room - rest + 1))
+    identity.process(b"x" * sizes.TOPIC)
+    identity.process(_interaction(2, 1))
+    assert [letter.offset for letter in identity.dead_letters()] == [1, 2]
+    assert {letter.reason for letter in identity.dead_letters()} == {"too-large"}
     assert len(identity.sent_to(topics.IDENTIFIED)) == 2
 
 
 def test_key_may_be_as_long_as_its_dead_letter_can_hold() -> None:
     long = Identifier("email", "x" * sizes.KEY)
     identity = _Stage("identity")
-    identity.tell(replace(_interaction(0, 1), identifiers=(long,)), long.key)
-    [letter] = identity.letters()
+    identity.process(replace(_interaction(0, 1), identifiers=(long,)), long.key)
+    [letter] = identity.dead_letters()
     assert letter.detail.startswith(f"the key has {len(long.key)} bytes")
     assert letter.key == long.key.encode()[: sizes.KEY]
     assert not identity.ports.rows
@@ -115,12 +115,12 @@ def test_key_may_be_as_long_as_its_dead_letter_can_hold() -> None:
 
 def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() -> None:
     enrichment, other = _Stage("enrichment"), _Stage("enrichment")
-    enrichment.tell(_identified_record(0, 6_000_000))
-    [letter] = enrichment.letters()
+    enrichment.process(_identified_record(0, 6_000_000))
+    [letter] = enrichment.dead_letters()
     assert (letter.reason, letter.stage, letter.offset) == ("too-large", "enrichment", 0)
     assert enrichment.largest_row < sizes.RECORD
     for one in (enrichment, other):
-        one.tell(_identified_record(1, 1))
+        one.process(_identified_record(1, 1))
     [after] = enrichment.sent_to(topics.ENRICHED)
     [expected] = other.sent_to(topics.ENRICHED)
     assert after.value == expected.value
@@ -129,29 +129,29 @@ def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() 
 def test_dead_letters_of_a_key_are_not_in_its_row_at_once_either() -> None:
     enrichment = _Stage("enrichment")
     for number in range(6):
-        enrichment.tell(_identified_record(number, 6_000_000))
-    assert len(enrichment.letters()) == 6
+        enrichment.process(_identified_record(number, 6_000_000))
+    assert len(enrichment.dead_letters()) == 6
     assert enrichment.largest_row < sizes.RECORD
 
 
 def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> None:
     enrichment = _Stage("enrichment")
-    enrichment.tell(_identified_record(0, 4_000_000))
-    enrichment.ports.done = _Never()
+    enrichment.process(_identified_record(0, 4_000_000))
+    enrichment.ports.done = _NothingCommitted()
     with pytest.raises(OutboxFullError):
-        enrichment.tell(_identified_record(1, 4_000_000))
+        enrichment.process(_identified_record(1, 4_000_000))
 
 
 def test_an_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well() -> None:
     enrichment = _Stage("enrichment")
-    enrichment.tell(_identified_record(0, 1))
-    enrichment.tell(_identified_record(1, 6_000_000))
-    enrichment.tell(_identified_record(2, 1))
-    assert [(one.reason, one.offset) for one in enrichment.letters()] == [("too-large", 1)]
+    enrichment.process(_identified_record(0, 1))
+    enrichment.process(_identified_record(1, 6_000_000))
+    enrichment.process(_identified_record(2, 1))
+    assert [(one.reason, one.offset) for one in enrichment.dead_letters()] == [("too-large", 1)]
     assert len(enrichment.sent_to(topics.ENRICHED)) == 2
 
 
-class _Never(dict[str, int]):
+class _NothingCommitted(dict[str, int]):
     """Ports of a group that is rebalancing, so that nothing is committed."""
 
     def __setitem__(self, topic: str, offset: int) -> None:

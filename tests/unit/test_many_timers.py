@@ -20,7 +20,7 @@ def timer_stage() -> TimerStage:
     """Stage with many due timers, and no backlog."""
     one = TimerStage()
     for number in range(_MANY):
-        one.come(f"p{number}", START_MS + number)
+        one.write_input(f"p{number}", START_MS + number)
     one.process(_MANY)
     return one
 
@@ -79,7 +79,7 @@ def test_no_timer_fires_while_the_backlog_is_unknown(timer_stage: TimerStage) ->
 
 def test_lost_timer_fires_again_once_there_is_no_backlog(timer_stage: TimerStage) -> None:
     timer_stage.fire_due_timers(_DUE_MS)
-    timer_stage.lose(5)
+    timer_stage.drop_inputs(5)
     timer_stage.process(WINDOW)
     late_ms = _DUE_MS + LOST_MS
     assert _ticks(timer_stage, 2) == [WINDOW - 5, 0]
@@ -135,6 +135,6 @@ def test_no_timer_may_be_due_before_the_first_one(timer_stage: TimerStage) -> No
 
 def test_a_timer_in_flight_may_be_due_again(timer_stage: TimerStage) -> None:
     assert timer_stage.fire_due_timers(_DUE_MS) == WINDOW
-    timer_stage.lose(WINDOW)
+    timer_stage.drop_inputs(WINDOW)
     assert timer_stage.may_be_due(_DUE_MS + LOST_MS + 1)
     assert timer_stage.fire_due_timers(_DUE_MS + LOST_MS + 1) == WINDOW

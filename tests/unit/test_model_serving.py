@@ -267,6 +267,6 @@ def test_candidates_of_all_slots_are_predicted_in_one_call(
     booster = model._booster
     model._booster = Booster()
     model._treatments |= {("c", "card", "card-banner"), ("c", "card", "card-email")}
-    decision = Life(rules).happens("Go", 1, ask=["hero", "banner"], tier="gold", age=30)
+    decision = Life(rules).interact("Go", 1, ask=["hero", "banner"], tier="gold", age=30)
     assert {one.slot for one in decision.candidates} == {"hero", "banner", "email"}
     assert calls == [4]

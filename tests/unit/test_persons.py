@@ -108,7 +108,7 @@ class _Stages:
         )
         return self._actions(Identified(interaction=one, identity=section), customer)
 
-    def tell(self, kind: str, customer: str, name: str, version: int) -> list[Action]:
+    def control(self, kind: str, customer: str, name: str, version: int) -> list[Action]:
         control = Control(
             control_id=f"{kind}-{name}-{version}",
             kind=kind,  # type: ignore[arg-type]
@@ -134,18 +134,18 @@ class _Stages:
 def test_a_message_waits_until_its_address_says_that_it_is_the_customers() -> None:
     stages = _Stages()
     assert stages.order("customer_id:A", "email:x") == []
-    [action] = stages.tell("join", "customer_id:A", "email:x", 1)
+    [action] = stages.control("join", "customer_id:A", "email:x", 1)
     assert (action.address, action.profile_id) == ("x", profile_of("customer_id:A"))
-    assert stages.tell("join", "customer_id:A", "email:x", 1) == []
+    assert stages.control("join", "customer_id:A", "email:x", 1) == []
     assert stages.contacts("customer_id:A") == 1
 
 
 def test_message_to_an_address_of_another_person_is_neither_sent_nor_kept() -> None:
     stages = _Stages()
     assert stages.order("customer_id:A", "email:x") == []
-    assert stages.tell("leave", "customer_id:A", "email:x", -1) == []
+    assert stages.control("leave", "customer_id:A", "email:x", -1) == []
     assert stages.contacts("customer_id:A") == 0
-    assert stages.tell("join", "customer_id:A", "email:x", 3) == []
+    assert stages.control("join", "customer_id:A", "email:x", 3) == []
 
 
 def test_higher_version_of_an_address_counts_in_any_order() -> None:
@@ -153,7 +153,7 @@ def test_higher_version_of_an_address_counts_in_any_order() -> None:
         stages = _Stages()
         for version in versions:
             kind = "join" if version == 1 else "leave"
-            stages.tell(kind, "customer_id:A", "email:x", version)
+            stages.control(kind, "customer_id:A", "email:x", version)
         stages.order("customer_id:A")
         assert stages.order("customer_id:A") == []
         assert stages.flow.rows["enrichment"][profile_of("customer_id:A")].belongings

@@ -31,15 +31,15 @@ class _Play:
         self.player = LogPlayer(rules, self._take)
         self._count = 0
 
-    def go(self, who: int, at: int, ask: Iterable[str] = ()) -> Decision:
-        self._happens(who, at, "Go", "track", {}, tuple(ask))
+    def ask_for_offer(self, who: int, at: int, ask: Iterable[str] = ()) -> Decision:
+        self._interact(who, at, "Go", "track", {}, tuple(ask))
         return self.decisions[-1]
 
-    def comes_of(self, action: Action, outcome: str, at: int) -> None:
+    def react(self, action: Action, outcome: str, at: int) -> None:
         number = int(action.identifier.value[1:])
-        self._happens(number, at, outcome, "outcome", {"action_id": action.action_id}, ())
+        self._interact(number, at, outcome, "outcome", {"action_id": action.action_id}, ())
 
-    def _happens(
+    def _interact(
         self, who: int, at: int, name: str, kind: Any, about: dict[str, Any], ask: tuple[str, ...]
     ) -> None:
         self._count += 1
@@ -70,14 +70,14 @@ def _sale(budget: Any, **parts: Any) -> Rules:
 def test_nothing_is_sent_beyond_a_budget_and_a_bounce_gives_back() -> None:
     played = _Play(_sale(2))  # an e-mail costs 0.5
     for number in range(6):
-        played.go(number, _START + number)
+        played.ask_for_offer(number, _START + number)
     assert len(played.actions) == 4
     assert fates(played.decisions[-1]) == {"shoes-email": "budget sale"}
-    played.comes_of(played.actions[0], "bounce", _START + 50)
+    played.react(played.actions[0], "bounce", _START + 50)
     assert played.spent() == 1.5
-    played.go(7, _START + 100)
+    played.ask_for_offer(7, _START + 100)
     assert len(played.actions) == 5
-    played.go(8, _START + 101)
+    played.ask_for_offer(8, _START + 101)
     assert len(played.actions) == 5
     assert played.spent() == 2.0
 
@@ -85,7 +85,7 @@ def test_nothing_is_sent_beyond_a_budget_and_a_bounce_gives_back() -> None:
 def test_daily_budget_begins_anew_and_is_not_out_before_its_time() -> None:
     played = _Play(_sale({"amount": 10, "per": "day"}))
     for number in range(3 * 24 * 10):
-        played.go(number, _START + number * _HOUR // 10)
+        played.ask_for_offer(number, _START + number * _HOUR // 10)
     by_day = Counter((one.created_at - _START) // DAY_MS for one in played.actions)
     assert all(15 <= by_day[day] <= 20 for day in range(3)), by_day
     first = [one for one in played.actions if one.created_at < _START + DAY_MS // 2]
@@ -95,8 +95,8 @@ def test_daily_budget_begins_anew_and_is_not_out_before_its_time() -> None:
 
 def test_absence_of_days_ends_no_budget() -> None:
     played = _Play(_sale({"amount": 100, "per": "day"}))
-    played.go(1, _START)
-    played.go(2, _START + 40 * DAY_MS + 5)
+    played.ask_for_offer(1, _START)
+    played.ask_for_offer(2, _START + 40 * DAY_MS + 5)
     assert len(played.actions) == 2
     assert played.spent() == 0.5
 
@@ -110,7 +110,7 @@ def test_item_is_given_away_as_often_as_there_is_of_it() -> None:
     )
     played = _Play(rules)
     for number in range(5):
-        played.go(number, _START + number, ask=["hero"])
+        played.ask_for_offer(number, _START + number, ask=["hero"])
     assert [one.offer for one in played.actions] == ["rare", "rare", "plain", "plain", "plain"]
     assert played.decisions[-1].rejected["eligibility/out of stock"] == ("tile: 1 items",)
 
@@ -141,9 +141,9 @@ def test_sum_spent_never_exceeds_the_budget_and_plenty_changes_no_decision(
         for who, after, outcome in steps:
             at += after
             before = len(played.actions)
-            played.go(who, at)
+            played.ask_for_offer(who, at)
             if outcome and len(played.actions) > before:
-                played.comes_of(played.actions[-1], outcome, at + 1)
+                played.react(played.actions[-1], outcome, at + 1)
             if played is scarce:
                 assert 0 <= played.spent() <= messages * 0.5
     assert fingerprint(plenty.decisions) == fingerprint(free.decisions)

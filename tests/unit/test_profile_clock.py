@@ -9,7 +9,7 @@ from tests.support.worlds import rules
 _VISITOR = (Identifier("cookie", "k"),)
 
 
-def _follows_log(flow: Flow, number: int, kind: Kind, source: str) -> bool:
+def _is_on_log_clock(flow: Flow, number: int, kind: Kind, source: str) -> bool:
     """Return whether the profile's timers follow a log after this."""
     name, times = "Cart", (number * 1_000, number * 1_000)
     list(flow.run(Interaction(f"e{number}", kind, name, "web", source, *times, _VISITOR)))
@@ -33,7 +33,7 @@ def test_log_stays_the_clock_of_its_customers_over_outcomes_of_live_sources() ->
             )
         )
     )
-    assert _follows_log(flow, 1, "track", "log")
-    assert _follows_log(flow, 2, "outcome", "shop")
-    assert not _follows_log(flow, 3, "track", "shop")
-    assert not _follows_log(flow, 4, "outcome", "log")
+    assert _is_on_log_clock(flow, 1, "track", "log")
+    assert _is_on_log_clock(flow, 2, "outcome", "shop")
+    assert not _is_on_log_clock(flow, 3, "track", "shop")
+    assert not _is_on_log_clock(flow, 4, "outcome", "log")

@@ -99,7 +99,7 @@ def test_printer_that_answers_nonsense_gets_no_receipt(state: int) -> None:
 
 
 def test_slow_printer_keeps_its_receipts_in_turn() -> None:
-    printer = _Slow()
+    printer = _SlowPrinter()
     assert _print(printer) == (Delivered(), ["begun"])
     assert printer.printed == [_RECEIPT]
 
@@ -110,7 +110,7 @@ def test_printer_that_is_away_expires_the_message() -> None:
     assert (result.unsure, told) == (False, [])
 
 
-class _Slow(LocalPrinter):
+class _SlowPrinter(LocalPrinter):
     """Printer that takes its time for each answer."""
 
     async def _serve(self, reader: Any, writer: Any) -> None:
@@ -122,7 +122,7 @@ class _Slow(LocalPrinter):
         writer.close()
 
 
-class _Failing(LocalPrinter):
+class _FailingPrinter(LocalPrinter):
     """Printer that ends the connection, or its paper, within the first receipt."""
 
     def __init__(self, at_receipt: int | None) -> None:
@@ -141,7 +141,7 @@ class _Failing(LocalPrinter):
 
 @pytest.mark.parametrize("state", [None, PAPER_END, 0x90, 0x92])
 def test_receipt_of_unknown_fate_is_not_printed_again(state: int | None) -> None:
-    printer = _Failing(state)
+    printer = _FailingPrinter(state)
     result, told = _print(printer)
     assert isinstance(result, Unconfirmed)
     assert (told, len(printer.printed)) == (["begun"], 1)

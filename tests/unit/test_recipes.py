@@ -62,7 +62,7 @@ def _table() -> str:
     return "\n".join(("sku,kind,price", *rows))
 
 
-def _does(
+def _act(
     numbers: Iterator[int],
     who: str,
     members: tuple[str, ...],
@@ -74,13 +74,13 @@ def _does(
     return as_segmented(who, event(f"e{next(numbers)}", name, at, **properties), members)
 
 
-def _lives(random: Random) -> Iterator[Segmented]:
+def _histories(random: Random) -> Iterator[Segmented]:
     """Draw customers: buyers of p(2k) often buy p(2k+1) within days; views go with the next one but
     one; an article solves one topic; those of the club buy p20."""
     numbers = count()
     for customer in range(600):
         club = ("club",) if customer % 3 == 0 else ()
-        does = partial(_does, numbers, f"c{customer:03}", club)
+        does = partial(_act, numbers, f"c{customer:03}", club)
         first = random.randrange(9) * 2
         yield does("Product Viewed", 0, sku=_ITEMS[first])
         if random.random() < 0.6:
@@ -104,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = made / "config" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    write_topic(made / "topics", "interactions.segmented", _lives(Random(3)))
+    write_topic(made / "topics", "interactions.segmented", _histories(Random(3)))
     done = CliRunner().invoke(
         build_app("train"),
         ["train", "recipes", "products", "--config", str(made / "config"),
@@ -156,10 +156,10 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
         catalog.write_text(_FILES["catalogs/products.yaml"] + rule % (trait, recipe))
         life = Life(rules(_bundle(folder)))
         if trait == "bought":
-            life.happens("Order", 1_000, sku="p04")
+            life.interact("Order", 1_000, sku="p04")
         else:
-            life.happens("Asked", 1_000, topic="topic2")
-        life.happens("Visit", 2_000, ask={"grid": 40})
+            life.interact("Asked", 1_000, topic="topic2")
+        life.interact("Visit", 2_000, ask={"grid": 40})
         found = {one.partition("/")[2] for one in life.answers()["grid"]}
         expected = _learn(folder)[recipe]["p04" if trait == "bought" else "topic2"]
         assert found == set(expected) - {"p04"}
@@ -168,13 +168,13 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
         + "recipes: recipes/products.csv\nboost: [{recipe: popular-in-segment}]"
     )
     life = Life(rules(_bundle(folder)))
-    life.happens("Joined", 1_000, club=True)
-    life.happens("Visit", 2_000, ask={"grid": 40})
+    life.interact("Joined", 1_000, club=True)
+    life.interact("Visit", 2_000, ask={"grid": 40})
     best = {one.partition("/")[2] for one in life.answers()["grid"]}
     assert set(_learn(folder)["popular-in-segment"]["club"]) <= best
     stranger = Life(rules(_bundle(folder)))
     popular = _learn(folder)["popular-in-segment"][""]
-    stranger.happens("Visit", 2_000, ask={"grid": len(popular)})
+    stranger.interact("Visit", 2_000, ask={"grid": len(popular)})
     first = {one.partition("/")[2] for one in stranger.answers()["grid"]}
     assert first == set(popular)
     assert len(popular) < len(_ITEMS)

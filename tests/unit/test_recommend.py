@@ -19,15 +19,15 @@ from pipeline.simulate.truth import effect, naive_difference
 from tests.support.choice_worlds import (
     SIZES,
     ChoiceWorld,
+    channels_despite_groups,
+    count_false_recommendations,
+    count_right_recommendations,
     recommend_in,
-    told_despite_groups,
-    told_rightly,
-    told_without_effect,
 )
 from tests.support.prompted_bank import (
     ONBOARDING,
     best_channels,
-    lives,
+    biographies,
     write_onboarding,
     write_tables,
 )
@@ -35,15 +35,15 @@ from tests.support.prompted_bank import (
 
 @pytest.mark.parametrize(("customers", "base"), SIZES)
 def test_worlds_without_an_effect_hardly_get_a_recommendation(customers: int, base: float) -> None:
-    assert told_without_effect(range(60), customers, base) <= 0.05 * 60
+    assert count_false_recommendations(range(60), customers, base) <= 0.05 * 60
 
 
 def test_a_stated_effect_gets_the_right_recommendation() -> None:
-    assert told_rightly(range(30)) >= 0.8 * 30
+    assert count_right_recommendations(range(30)) >= 0.8 * 30
 
 
 def test_logged_propensities_undo_a_policy_that_chose_by_group() -> None:
-    told = told_despite_groups(range(20))
+    told = channels_despite_groups(range(20))
     assert "call" not in told
     assert told.count("email") >= 0.8 * len(told)
 
@@ -109,7 +109,7 @@ def test_calls_to_the_willing_are_not_recommended(
 ) -> None:
     # The naive comparison finds what truth.json calls naive; here nothing is recommended, whether
     # those who were not called are in the table or not.
-    people = lives(range(2_500), known=True)
+    people = biographies(range(2_500), known=True)
     called = {
         one.profile_id
         for one in people

@@ -21,7 +21,7 @@ def _record(life: Life) -> Segmented:
 
 def test_rerun_knows_that_an_address_was_somebody_elses() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 5, _MAIL), offer("p", 3))]))
-    life.happens("Go", 0)
+    life.interact("Go", 0)
     record = _record(life)
     record = replace(record, profile=replace(record.profile, shown={}))  # the address's row spoke
     key = record.identity.profile_id
@@ -38,7 +38,7 @@ def test_rerun_knows_that_an_address_was_somebody_elses() -> None:
 
 def test_rerun_of_an_altered_decision_differs() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 5))]))
-    decision = life.happens("Go", 0)
+    decision = life.interact("Go", 0)
     record = _record(life)
     other = world(campaigns=[campaign("c", offer("o", 6))])
     assert run_again(decision, record, life.flow.rules) == decision

@@ -63,7 +63,7 @@ def _flow(when: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
     )
 
 
-def _come(
+def _interact(
     flow: Flow,
     name: str,
     at: int,
@@ -76,7 +76,7 @@ def _come(
         pass
 
 
-def _member(flow: Flow, now_ms: int | None = None, who: Identifier = _COOKIE) -> bool:
+def _is_member(flow: Flow, now_ms: int | None = None, who: Identifier = _COOKIE) -> bool:
     for _ in flow.advance(now_ms or 0):
         pass
     row = flow.rows["segmentation"].get(profile_of(who.key))
@@ -89,27 +89,27 @@ def test_time_changes_a_segment_if_its_known_parts_decide(
 ) -> None:
     # A cart without a catalogue: for the first hours only its total could tell.
     flow, cart_at = _flow(_HESITATING, channels), HOUR_MS
-    _come(flow, "cart", cart_at, total=20)
-    assert not _member(flow, cart_at + 4 * HOUR_MS - 1)
-    assert _member(flow, cart_at + 4 * HOUR_MS)
-    assert _member(flow, cart_at + 7 * DAY_MS - 1)
-    assert not _member(flow, cart_at + 7 * DAY_MS)
+    _interact(flow, "cart", cart_at, total=20)
+    assert not _is_member(flow, cart_at + 4 * HOUR_MS - 1)
+    assert _is_member(flow, cart_at + 4 * HOUR_MS)
+    assert _is_member(flow, cart_at + 7 * DAY_MS - 1)
+    assert not _is_member(flow, cart_at + 7 * DAY_MS)
 
 
 def test_sequence_enters_by_time_an_hour_after_the_cart() -> None:
     flow, cart_at = _flow(_HESITATING), HOUR_MS
-    _come(flow, "catalog", cart_at - 5 * _MINUTE_MS)
-    _come(flow, "cart", cart_at, total=20)
-    assert not _member(flow, cart_at + HOUR_MS - 1)
-    assert _member(flow, cart_at + HOUR_MS)
+    _interact(flow, "catalog", cart_at - 5 * _MINUTE_MS)
+    _interact(flow, "cart", cart_at, total=20)
+    assert not _is_member(flow, cart_at + HOUR_MS - 1)
+    assert _is_member(flow, cart_at + HOUR_MS)
 
 
 def test_unknown_condition_keeps_the_membership() -> None:
     flow = _flow({"any": [_WITH_THE_CART, {"trait": "views", "gte": 99}]})
-    _come(flow, "cart", 1, total=200)
-    assert _member(flow, 400 * DAY_MS)
-    _come(flow, "cart", 401 * DAY_MS, total=20)
-    assert not _member(flow, 800 * DAY_MS)
+    _interact(flow, "cart", 1, total=200)
+    assert _is_member(flow, 400 * DAY_MS)
+    _interact(flow, "cart", 401 * DAY_MS, total=20)
+    assert not _is_member(flow, 800 * DAY_MS)
 
 
 def test_a_merge_decides_like_time() -> None:
@@ -117,21 +117,21 @@ def test_a_merge_decides_like_time() -> None:
     flow = _flow({"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]})
     decided = _flow({"any": [{"trait": "views", "gte": 2}, _WITH_THE_CART]})
     for world in (flow, decided):
-        _come(world, "View", 1)
-        _come(world, "View", 2, (_CUSTOMER,))
-        assert not _member(world, who=_CUSTOMER)
-        _come(world, "Login", 3, (_CUSTOMER, _COOKIE), x=1, total=1)
-    assert not _member(flow, who=_CUSTOMER)
-    assert _member(decided, who=_CUSTOMER)
+        _interact(world, "View", 1)
+        _interact(world, "View", 2, (_CUSTOMER,))
+        assert not _is_member(world, who=_CUSTOMER)
+        _interact(world, "Login", 3, (_CUSTOMER, _COOKIE), x=1, total=1)
+    assert not _is_member(flow, who=_CUSTOMER)
+    assert _is_member(decided, who=_CUSTOMER)
 
 
 def test_time_and_merges_evaluate_a_segment_of_a_channel_and_other_channels_do_not() -> None:
     flow = _flow({"trait": "views", "gte": 2}, ("web",))
-    _come(flow, "View", 1)
-    _come(flow, "View", 2, channel="pos")
-    assert not _member(flow)
-    _come(flow, "Login", 3, (_CUSTOMER, _COOKIE), channel="pos")
-    assert _member(flow, who=_CUSTOMER)
+    _interact(flow, "View", 1)
+    _interact(flow, "View", 2, channel="pos")
+    assert not _is_member(flow)
+    _interact(flow, "Login", 3, (_CUSTOMER, _COOKIE), channel="pos")
+    assert _is_member(flow, who=_CUSTOMER)
     older = _flow({"trait": "last_cart_at", "older_than": "1h"}, ("web",))
-    _come(older, "cart", 1, channel="pos")
-    assert _member(older, 1 + HOUR_MS)
+    _interact(older, "cart", 1, channel="pos")
+    assert _is_member(older, 1 + HOUR_MS)

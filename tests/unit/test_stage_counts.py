@@ -44,7 +44,7 @@ def test_stateless_outcome_is_counted_once(step: Callable[..., Outcome[Any]], co
     timer_stage.stage = replace(timer_stage.stage, step=step)
     timer_stage.start()
     before = _counts()
-    timer_stage.come("ada", START_MS)
+    timer_stage.write_input("ada", START_MS)
     timer_stage.process(1)
     assert {what for what, count in _counts().items() if count > before[what]} == {counted}
     assert _counts()[counted] == before[counted] + 1

@@ -34,14 +34,14 @@ class _Stage:
         self.shell = StageShell(one, self.ports, handover, rulebook, StageMetrics(one.name))
         self._offset = 0
 
-    def tell(self, record: Identified | Enriched) -> None:
+    def process(self, record: Identified | Enriched) -> None:
         value = self._codec.encode(self._topic, record)
         key = _PROFILE.encode()
         self._last = Message(self._topic, 0, self._offset, _NOW_MS, key, value, ())
         self._offset += 1
-        self.come_again()
+        self.redeliver()
 
-    def come_again(self) -> None:
+    def redeliver(self) -> None:
         """Redeliver the last input, as after a kill."""
         finish(self.shell.handle(self._last))
 
@@ -53,7 +53,7 @@ class _Stage:
         sent, self.ports.sent = self.ports.sent, []
         return [(one.topic, one.key, one.value) for one in sent]
 
-    def outlive(self, since_ms: int) -> None:
+    def leave_timer(self, since_ms: int) -> None:
         """Keep the row for an hour from `since_ms` on, and kill the stage before that timer, which
         the row no longer has, is removed."""
         self.ports.rows[_timer(since_ms + _HOUR_MS)] = b""
@@ -93,8 +93,8 @@ def _forget() -> Identified:
 
 
 def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> None:
-    enrichment.tell(_interaction())
-    enrichment.tell(_forget())
+    enrichment.process(_interaction())
+    enrichment.process(_forget())
     enrichment.commit()
     enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS - 1)
     assert enrichment.has_row()
@@ -105,19 +105,19 @@ def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> Non
 
 
 def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _Stage) -> None:
-    enrichment.tell(_interaction())
-    enrichment.tell(_forget())
-    enrichment.tell(_interaction())
+    enrichment.process(_interaction())
+    enrichment.process(_forget())
+    enrichment.process(_interaction())
     enrichment.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     assert enrichment.has_row()
     assert [key for key in enrichment.ports.rows if key[:1] == b"t"] == []
 
 
 def test_a_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Stage) -> None:
-    enrichment.tell(_interaction())
-    enrichment.tell(_forget())
+    enrichment.process(_interaction())
+    enrichment.process(_forget())
     enrichment.commit()
-    enrichment.outlive(_NOW_MS - 1_000)
+    enrichment.leave_timer(_NOW_MS - 1_000)
     enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS - 1)
     assert enrichment.has_row()
     assert _timer(_NOW_MS - 1_000 + _HOUR_MS) not in enrichment.ports.rows
@@ -126,15 +126,17 @@ def test_a_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Sta
 
 
 def test_row_stays_while_an_input_may_be_redelivered(segmentation: _Stage) -> None:
-    came, buyer = _interaction(), ProfileSection({"orders": 1})
-    segmentation.tell(Enriched(interaction=came.interaction, identity=came.identity, profile=buyer))
+    one, buyer = _interaction(), ProfileSection({"orders": 1})
+    segmentation.process(
+        Enriched(interaction=one.interaction, identity=one.identity, profile=buyer)
+    )
     segmentation.commit()
     segmentation.take_sent()
-    segmentation.tell(Enriched(control=_forget().control))
+    segmentation.process(Enriched(control=_forget().control))
     told = segmentation.take_sent()
     assert topics.SEGMENT_CHANGES in [topic for topic, _, _ in told]
     segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
-    segmentation.come_again()
+    segmentation.redeliver()
     assert segmentation.take_sent() == told
     segmentation.commit()
     segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)

@@ -26,10 +26,10 @@ def test_only_the_same_topic_key_and_cause_are_the_same_record(
     tmp_path: Path, topic: str, key: bytes | None, cause: bytes, spared: int
 ) -> None:
     options = AppOptions("localhost:1", tmp_path, 1, cause_header="cause")
-    assert asyncio.run(_spared_and_sent(options, topic, key, cause)) == (spared, 1 - spared)
+    assert asyncio.run(_suppressed_and_sent(options, topic, key, cause)) == (spared, 1 - spared)
 
 
-async def _spared_and_sent(
+async def _suppressed_and_sent(
     options: AppOptions, topic: str, key: bytes | None, cause: bytes
 ) -> tuple[int, int]:
     producer = create_app("stage", options).producer

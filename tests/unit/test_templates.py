@@ -158,24 +158,24 @@ def _decide(treatment: dict[str, object], traits: tuple[str, ...] = ("name",)) -
 
 def test_treatment_that_cannot_be_rendered_falls_with_a_reason() -> None:
     life = _decide(hero("odd", content={"t": "{{ 1 / name }}"}))
-    decision = life.happens("Home", 0, ask=["hero"], name=0)
+    decision = life.interact("Home", 0, ask=["hero"], name=0)
     assert life.treatments() == ["plain"]
     assert fates(decision)["odd"].startswith("content t: ZeroDivisionError")
-    life.happens("Home", 1, ask=["hero"], name=4)
+    life.interact("Home", 1, ask=["hero"], name=4)
     assert life.actions()[0].content == {"t": "0.25"}
 
 
 def test_treatment_without_a_needed_value_is_not_suitable() -> None:
     life = _decide(hero("hello", content={"t": "Hello {{ name }}"}))
-    decision = life.happens("Home", 0, ask=["hero"])
+    decision = life.interact("Home", 0, ask=["hero"])
     assert felling_rules(decision)["hello"] == "suitability/content needs name"
-    life.happens("Home", 1, ask=["hero"], name="<Ada>")
+    life.interact("Home", 1, ask=["hero"], name="<Ada>")
     assert life.actions()[0].content == {"t": "Hello &lt;Ada&gt;"}
 
 
 def test_a_declared_default_stands_in() -> None:
     life = _decide(hero("hello", content={"t": "Hello {name}"}, defaults={"name": "friend"}))
-    life.happens("Home", 0, ask=["hero"])
+    life.interact("Home", 0, ask=["hero"])
     assert life.actions()[0].content == {"t": "Hello friend"}
 
 
@@ -186,7 +186,7 @@ def test_an_email_is_escaped_where_it_is_a_page_and_its_subject_is_one_line() ->
         "content": {"subject": "Hi {name}", "html": "<b>{name}</b>", "text": "Hi {name}"},
     }
     life = Life(world(traits=("name",), campaigns=[campaign("c", offer("o", 5, mail))]))
-    life.happens("Go", 0, name="<A>\r\nBcc: x")
+    life.interact("Go", 0, name="<A>\r\nBcc: x")
     assert life.actions()[0].content == {
         "subject": "Hi <A> Bcc: x",
         "html": "<b>&lt;A&gt;\r\nBcc: x</b>",

@@ -44,7 +44,7 @@ class _World:
         )
         self._emits: list[Emit] = []
 
-    def come(
+    def interact(
         self, event_id: str, received_at: int, occurred_at: int | None = None, **properties: Any
     ) -> None:
         at = received_at if occurred_at is None else occurred_at
@@ -65,9 +65,9 @@ class _World:
 
 def test_count_a_clock_ahead_as_receipt_in_windows_latest_and_recency_alike() -> None:
     world = _World(recent={"trait": "last", "within": "5m"}, busy={"trait": "hourly", "gte": 2})
-    world.come("fast", _START, _START + 50 * MINUTE_MS, page=1)
+    world.interact("fast", _START, _START + 50 * MINUTE_MS, page=1)
     assert world.traits()["last"] == _START
-    world.come("right", _START + MINUTE_MS, page=2)
+    world.interact("right", _START + MINUTE_MS, page=2)
     assert (world.traits()["page"], world.traits()["last"]) == (2, _START + MINUTE_MS)
     assert world.members(_START + 6 * MINUTE_MS - 1) == {"recent", "busy"}
     assert world.members(_START + 6 * MINUTE_MS) == {"busy"}
@@ -76,8 +76,8 @@ def test_count_a_clock_ahead_as_receipt_in_windows_latest_and_recency_alike() ->
 
 def test_a_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
     world = _World(both=_PAGES)
-    world.come("1A", _START, _START + 50 * MINUTE_MS)
-    world.come("1B", _START + MINUTE_MS)
+    world.interact("1A", _START, _START + 50 * MINUTE_MS)
+    world.interact("1B", _START + MINUTE_MS)
     assert world.members(_START + MINUTE_MS) == {"both"}
 
 
@@ -91,23 +91,23 @@ def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
     for order in ((first, second), (second, first)):
         world = _World(both=_PAGES)
         for event_id in order:
-            world.come(event_id, _START)
+            world.interact(event_id, _START)
         assert world.members(_START) == found
 
 
 @pytest.mark.parametrize(("gap_ms", "sessions"), [(_GAP_MS, 1), (_GAP_MS + 1, 2)])
 def test_a_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, sessions: int) -> None:
     world = _World()
-    world.come("1A", _START)
-    world.come("2A", _START + gap_ms)
+    world.interact("1A", _START)
+    world.interact("2A", _START + gap_ms)
     assert world.traits()["sessions"] == sessions
 
 
 def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -> None:
     # In a lifetime always, in a window while that holds its moment; it is not the latest.
     world = _World()
-    world.come("1A", _START + GRACE_MS + DAY_MS, page=1)
-    world.come("2A", _START + GRACE_MS + DAY_MS, _START, page=2)
+    world.interact("1A", _START + GRACE_MS + DAY_MS, page=1)
+    world.interact("2A", _START + GRACE_MS + DAY_MS, _START, page=2)
     assert (world.traits()["ever"], world.traits()["hourly"]) == (2, 1)
     assert (world.traits()["page"], world.traits()["pages"]) == (1, ("1", "2"))
 
@@ -115,5 +115,5 @@ def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -
 def test_a_union_keeps_the_hundred_latest() -> None:
     world = _World()
     for number in range(150):
-        world.come(f"{number}A", _START + number, page=f"p{number:03}")
+        world.interact(f"{number}A", _START + number, page=f"p{number:03}")
     assert world.traits()["pages"] == tuple(f"p{number:03}" for number in range(50, 150))

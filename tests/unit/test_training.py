@@ -334,13 +334,13 @@ def _deferred_world() -> PlayedWorld:
 def test_decision_made_again_is_an_example_with_the_facts_of_then(tmp_path: Path) -> None:
     played = _deferred_world()
     midnight = START_MS // DAY_MS * DAY_MS
-    played.happens(1, midnight + DAY_MS // 2, "Go", {"tier": "plain"})
-    played.happens(2, midnight, "Go", {"tier": "plain"})
-    played.happens(2, midnight + 60_000, "Look", {"tier": "gold"})
+    played.interact(1, midnight + DAY_MS // 2, "Go", {"tier": "plain"})
+    played.interact(2, midnight, "Go", {"tier": "plain"})
+    played.interact(2, midnight + 60_000, "Look", {"tier": "gold"})
     [action] = played.advance(midnight + DAY_MS // 3)
     said = {"action_id": action.action_id}
-    played.happens(2, midnight + DAY_MS // 3 + 1, "conversion", said, kind="outcome")
-    played.happens(2, midnight + 3 * DAY_MS, "Look", {})
+    played.interact(2, midnight + DAY_MS // 3 + 1, "conversion", said, kind="outcome")
+    played.interact(2, midnight + 3 * DAY_MS, "Look", {})
     found = {one.decided_at: one for one in _examples(write_world(played, tmp_path))}
     assert sorted(found) == [midnight + DAY_MS // 3, midnight + DAY_MS // 2]
     again, usual = (found[at] for at in sorted(found))

@@ -72,7 +72,7 @@ def _action(address: str, **changes: Any) -> Action:
     return replace(action, **changes)
 
 
-class _Broken(LocalBrowser):
+class _BrokenService(LocalBrowser):
     """Push service that at first answers no HTTP, cuts the connection, and takes its time."""
 
     async def receive(self, request: web.Request) -> web.Response:
@@ -165,7 +165,7 @@ def test_busy_service_gets_a_repeat_that_replaces_the_first() -> None:
 
 
 def test_service_that_answers_nonsense_or_nothing_gets_repeats_that_replace() -> None:
-    browser = _Broken()
+    browser = _BrokenService()
     assert _send(browser) == Delivered()
     assert len(browser.received) == 4
     assert len({headers["Topic"] for headers, _ in browser.received}) == 1

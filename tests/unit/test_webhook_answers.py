@@ -22,7 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LASTS_MS = _ACTION.deadline_at - _ACTION.created_at
 
 
-class _Unrecorded:
+class _UnrecordedAttempt:
     """Attempt that is not recorded."""
 
     def begin(self) -> None: ...
@@ -40,7 +40,7 @@ def post_to(
             url = str(server.make_url("/hook"))
             since_ms = round((time.time() + give_up_s) * 1000) - _LASTS_MS
             parcel = Parcel(_ACTION, since_ms, traces.new_trace())
-            return await post(client, lambda: find(url), parcel, _Unrecorded())
+            return await post(client, lambda: find(url), parcel, _UnrecordedAttempt())
 
     return asyncio.run(run())
 

@@ -11,7 +11,7 @@ from tests.support.stack import Stack, eventually
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReceivedEvents:
     """Interactions of a cookie, in the order of the topic; repeats of a message id are left out."""
 
     stack: Stack
@@ -25,7 +25,7 @@ class Heard:
     def names(self) -> Counter[str]:
         return Counter(one.name for one in self.all())
 
-    def eventually(self, name: str, count: int = 1) -> list[Interaction]:
+    def wait_for(self, name: str, count: int = 1) -> list[Interaction]:
         """Return the interactions of this name, once there are so many."""
 
         def look() -> list[Interaction] | None:
@@ -34,7 +34,7 @@ class Heard:
 
         return eventually(look)
 
-    def names_once(self, **least: int) -> Counter[str]:
+    def wait_for_names(self, **least: int) -> Counter[str]:
         """Return how many there are of each name, once there are at least so many of these."""
 
         def look() -> Counter[str] | None:
@@ -43,7 +43,7 @@ class Heard:
 
         return eventually(look)
 
-    def times_decided(self, wanted: Callable[[Interaction], bool]) -> Counter[str]:
+    def count_decisions(self, wanted: Callable[[Interaction], bool]) -> Counter[str]:
         """Return how often each of these interactions was decided, once the stack is idle."""
         self.stack.wait_until_idle()
         ids = {one.event_id for one in self.all() if wanted(one)}
