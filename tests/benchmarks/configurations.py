@@ -8,7 +8,7 @@ from pipeline.adapters.config_files import load
 from pipeline.config import model
 
 EVENT: Final = "purchase"
-"""Every configuration here has a campaign that sends something on it every time."""
+"""Event on which a campaign of every configuration here sends something."""
 
 WAIT_MS: Final = 60_000
 """Time after the last cart at which the timer of `abandoned_carts` fires."""
@@ -84,8 +84,8 @@ def make(segments: int, metrics: int, offers: int) -> model.Bundle:
 
 
 def abandoned_carts() -> model.Bundle:
-    """Return a configuration that mails whoever left something in the cart for `WAIT_MS`; a second
-    segment is left when the cart is older than its window."""
+    """Return a configuration that mails customers whose cart was left for `WAIT_MS`; they leave a
+    second segment when the cart is older than its window."""
     wait = f"{WAIT_MS}ms"
     left = model.Segment("left", {"trait": "last_cart", "older_than": wait})
     here = model.Segment("here", {"trait": "carts", "gte": 1})

@@ -1,8 +1,8 @@
 """`kairos bench decide`: `POST /v1/decide` through gateway and all four agents, open loop.
 
-Requests are sent when they are due, whatever has become of those before, and a latency is from
-then to the answer. An empty request (`GET /healthz`) at the same rate says what client, gateway
-and HTTP take of it.
+Requests are sent when they are due, whether or not earlier ones were answered, and a latency is
+from then to the answer. An empty request (`GET /healthz`) at the same rate shows the share of
+client, gateway and HTTP.
 """
 
 import asyncio

@@ -2,7 +2,8 @@
 
 A worker that finds them there and no state rebuilds it, as after a loss. Each has names of its own,
 in keys and values alike, so that rows are spread and compress as customers' do; what they did is
-the same. They stand in the partitions in turn, where nobody looks for them.
+the same. They are spread over the partitions in turn, not by their keys, since nothing looks them
+up.
 """
 
 import shutil

@@ -14,7 +14,7 @@ from tests.benchmarks.traffic import CUSTOMERS
 _WARM_RATE = 200.0
 
 Say = Callable[[str], None]
-"""Told what is being measured, a line at a time."""
+"""Receiver of progress lines."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ _WAKE_UPS: Final = 500
 class Machine:
     """Machine, with its `load_average` over the last minute before the run.
 
-    `loop_ms`: what a million additions in a loop of Python take; `wake_up_us`: what it takes until
-    another thread runs that waits on a lock. With the floor they tell a slow machine from a slow
-    program.
+    `loop_ms`: duration of a million additions in a loop of Python; `wake_up_us`: time until another
+    thread that waits on a lock runs. Together with the floor they distinguish a slow machine from a
+    slow program.
     """
 
     processor: str

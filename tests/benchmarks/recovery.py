@@ -1,9 +1,9 @@
 """`kairos bench recovery`: time from a kill to every partition's first output of later inputs.
 
 Records keep being sent while the worker, which runs all four agents, is killed with -9 or its state
-is deleted, or while the broker is killed with -9 and started again at once. A worker that ends is
-started again whatever ended it, after the same pause as by `kairos up`: a broker that is away for
-long ends it too.
+is deleted, or while the broker is killed with -9 and started again at once. A worker that ends for
+any reason, such as a broker that is away for long, is started again after the same pause as by
+`kairos up`.
 """
 
 import time

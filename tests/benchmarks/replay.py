@@ -1,8 +1,8 @@
 """`kairos bench replay`: a topic to Parquet by `kairos replay`, whole, and killed and run again.
 
 The time is that of the whole command, its start included. The topic has interactions of 30 days in
-the order of time; each of 10,000 different records is there again and again, for what costs is to
-read, decode and write them.
+the order of time; 10,000 different records are repeated, since the cost is in reading, decoding and
+writing them.
 """
 
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ class ReplayCost:
 
 
 def measure(rig: Rig, records: int, say: Say) -> ReplayCost:
-    """Fill `interactions` with so many records, and replay it."""
+    """Fill `interactions` with `count` records, and replay it."""
     ensure_topics(rig.settings, ())
     register(rig.settings, ())
     _fill(rig, records)

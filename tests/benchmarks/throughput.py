@@ -1,7 +1,7 @@
 """`kairos bench throughput`: records a second that come out of a backlog.
 
-A backlog that is drained needs no search for a rate and no criterion of what is still sustained,
-and every system may make batches as large as it likes: it is each at its best.
+Draining a backlog needs no search for a sustained rate, and every system may make batches as large
+as it likes, so that each shows its best.
 """
 
 from collections import defaultdict

@@ -1,9 +1,9 @@
 """`kairos bench timers`: delay of what time alone causes.
 
-People come once, all of them at first, at times of their own in the past. As the time passes, each
-enters a segment (what was left in the cart has become old), which is decided and mailed, and leaves
-another (the last visit is no longer of these minutes). Nobody comes again. The worker, which runs
-all four agents, is killed with -9 in the second of two rounds and started again at once.
+Every customer interacts once, at the beginning, with a time of their own in the past. As time
+passes, each enters a segment (the cart has become old), which is decided and mailed, and leaves
+another (the last visit has left its window). Nobody interacts again. The worker, which runs all
+four agents, is killed with -9 in the second of two rounds and started again at once.
 """
 
 import threading
@@ -41,9 +41,9 @@ _MAILS: Final = topics.actions("email")
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """Delay (ms) from the due moment until a reader had the record `what`, of those `people` of a
-    round who belong to `part`; what fell due while the worker was dead counts from its return.
-    `missing`: records that did not come."""
+    """Delay (ms) from the due moment until a reader had the record `what`, of the `people` in
+    `part` of a round; timers due while the worker was dead count from its return. `missing`:
+    records that never arrived."""
 
     part: str
     what: str

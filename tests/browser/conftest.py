@@ -35,7 +35,7 @@ def shop() -> Iterator[ShopPages]:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, shop: ShopPages) -> Iterator[Stack]:
-    """Stack whose decision budget bears a busy machine."""
+    """Stack whose decision budget is long enough for a busy machine."""
     variables = {
         "SHOP_PORT": str(shop.port),
         "KAIROS_PARTITIONS": "2",
@@ -58,7 +58,8 @@ def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """Playwright, whose event loop runs meanwhile: no other module's tests may."""
+    """Playwright, for this folder alone: tests of other modules cannot run while its event loop
+    does."""
     with sync_playwright() as started:
         yield started
 

@@ -55,7 +55,8 @@ class _World:
     inbox: Path
 
     def timeline(self) -> list[Interaction]:
-        """Return what went through all stages of the customer, whoever she was then."""
+        """Return the customer's interactions that went through all stages, under any of her profile
+        ids."""
         self.stack.kairos("status", "--until-idle", "60")
         every = self.stack.records.every(topics.SEGMENTED, Segmented)
         found = [one.interaction for _, one in every if one.interaction is not None]

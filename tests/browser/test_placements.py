@@ -13,7 +13,7 @@ from tests.support.wire import Wire
 
 HERO = "[data-kairos-placement=home-hero]"
 PATIENT = {"hideMs": 10_000}
-"""Options for tests of what is shown rather than of when: these machines are busy."""
+"""Options for tests of content rather than of timing, long enough for a busy machine."""
 
 
 def state(page: Page, selector: str = HERO) -> str:

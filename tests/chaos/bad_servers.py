@@ -2,7 +2,7 @@
 taken a message, answer nonsense, and repeat their call-backs.
 
 A mail server, a provider and a printer recognise no repeats; a provider, a webhook's receiver and a
-push service do, and keep everything so that a test may tell.
+push service do, and keep everything for the checks of a test.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ from tests.support.stack import Stack
 
 SEED: Final = int(os.environ.get("KAIROS_CHAOS_SEED", "1"))
 NOTES: Final = pytest.StashKey[list[str]]()
-"""Lines that are printed at the end of a run, whatever came of it."""
+"""Lines that are printed at the end of every run, failed or not."""
 
 _END_S: Final = 150.0
 
@@ -25,8 +25,8 @@ _END_S: Final = 150.0
 def kills(
     stack: Stack, names: Sequence[str], pause_s: tuple[float, float], random: Random
 ) -> Iterator[Counter[str]]:
-    """Kill one of the processes after each pause meanwhile, also while it starts; afterwards all of
-    them are there again. Provides how often each was killed."""
+    """Kill one of the processes after each pause during the block, also while it starts; afterwards
+    all of them run again. Provide the number of kills of each."""
     done: Counter[str] = Counter()
     ended = threading.Event()
 
@@ -49,7 +49,7 @@ def kills(
 
 @contextmanager
 def silences(stack: Stack, names: Sequence[str], random: Random) -> Iterator[None]:
-    """Let one of the processes stand still for a while, again and again meanwhile."""
+    """Stop one of the processes for a while, again and again during the block."""
     ended = threading.Event()
 
     def stop_on() -> None:

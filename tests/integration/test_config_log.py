@@ -57,7 +57,7 @@ def reading(
 
 
 def demo(session_gap: str) -> Bundle:
-    """Return the demo's bundle, told apart by one field."""
+    """Return a version of the demo's bundle that differs in one field."""
     loaded = load(DEMO, {})
     assert isinstance(loaded, Bundle)
     return replace(loaded, profile=ProfileRules(loaded.profile.traits, session_gap))

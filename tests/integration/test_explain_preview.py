@@ -41,7 +41,7 @@ def test_preview_comes_true_and_the_decision_is_explained(stack: Stack) -> None:
     assert _hero(told)["chosen"]["treatment"] == "hello-hero"
     assert _hero(told)["candidates"][1]["fate"] == "beaten by hello-hero"
 
-    for _ in range(2):  # a preview uses up no cap
+    for _ in range(2):  # a preview uses no cap
         seen = stack.ask(*asking)
         assert list(seen) == _SHAPE
         assert _hero(seen)["chosen"]["treatment"] == "again-hero"

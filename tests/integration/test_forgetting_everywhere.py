@@ -1,4 +1,4 @@
-"""A forgotten person is nowhere any more once the time that the command states is over."""
+"""No trace of a forgotten person is left once the time that the command states is over."""
 
 import subprocess
 import sys

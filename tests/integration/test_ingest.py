@@ -102,7 +102,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _rows(customer: str, count: int, bad_every: int = 0) -> str:
-    """Return CSV whose bad rows name nobody."""
+    """Return CSV whose bad rows have no identifier."""
     lines = ["customer,total"]
     for number in range(count):
         bad = bad_every and number % bad_every == 0

@@ -1,4 +1,5 @@
-"""Files on OpenSSH's own server: taken once, by its pinned key only, whatever cuts it off."""
+"""Files on OpenSSH's own server: taken once, also over cut connections, and by its pinned key
+only."""
 
 import os
 import socket
@@ -174,8 +175,7 @@ def test_a_folder_without_rights_is_named(server: Server, tmp_path: Path) -> Non
 
 @contextmanager
 def _cut_after(port: int, most_bytes: int) -> Iterator[int]:
-    """Provide a port that leads to `port` until so many bytes came back, and then cuts all
-    connections."""
+    """Provide a port that leads to `port` and cuts all connections once so many bytes came back."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
 
         def serve() -> None:

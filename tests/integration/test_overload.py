@@ -22,7 +22,7 @@ _BUDGET_MS = 1_000
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Stack of one worker, whose budget for a decision bears a busy machine."""
+    """Stack of one worker, whose budget for a decision is long enough for a busy machine."""
     variables = {
         "TEST_RECEIVER": "http://127.0.0.1:9",
         "TEST_SIGNING_SECRET": "test-signing-secret",
@@ -72,7 +72,7 @@ def test_file_is_sent_at_the_pace_of_the_stages(stack: Stack, tmp_path: Path) ->
 def test_decisions_beside_a_large_file_come_in_time(
     live: Stack, client: httpx.Client, tmp_path: Path
 ) -> None:
-    # Sent at once, its rows would keep who asks waiting until long after it was sent.
+    # Sent at once, the file's rows would delay decisions until long after the last of them.
     file = _file(tmp_path, 20 * _ROWS)
     eventually(lambda: _is_decided(_ask(client)))
     before = _count_written(live)

@@ -156,9 +156,9 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
 def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
     """Return the records, without what depends on which of two partitions was faster.
 
-    Where several rows of a person move at once, the profile that they join is told of each in turn:
-    in which turn is open, and so is what the profile and its segments are between two of them, and
-    whether there is anything to refresh then. What they are after the last one is not.
+    Where several rows of a person move at once, they arrive at the profile that they join in an
+    open order, so the states of the profile and its segments between two of them are open too, and
+    so is whether there is anything to refresh then. The state after the last one is not.
     """
     last = dict(records)
     if topic in _COMPACTED:
@@ -187,8 +187,8 @@ def _without_interim(topic: str, value: bytes | None) -> bytes | None:
 
 
 class _ComparedRun:
-    """Story told to the agents and to the flow; `expected`: the flow's outputs, by topic, in
-    order."""
+    """Inputs given to the agents and to the flow alike; `expected`: the flow's outputs, by topic,
+    in order."""
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
         self.expected: dict[str, list[_Record]] = defaultdict(list)
@@ -279,7 +279,7 @@ _TOLD: Sequence[Interaction | IdentityChange] = (
     _visit(1, "Home", 1_000, ["cookie:k"], ask=True),
     _visit(2, "Home", 2_000, ["cookie:k"]),
     _visit(3, "Order", 3_000, ["customer_id:c", "email:c@example.com", "cookie:k"]),
-    # It asks for nothing: the contacts that the next one moves may come before its decision.
+    # Without a request: contacts that the next interaction moves may arrive before its decision.
     _visit(4, "Home", 4_000, ["cookie:l"]),
     _visit(5, "Home", 5_000, ["email:c@example.com", "cookie:l"]),
     _visit(6, "Home", 6_000, ["cookie:l"], ask=True),
@@ -293,5 +293,5 @@ _TOLD: Sequence[Interaction | IdentityChange] = (
     forget(Identifier("email", "c@example.com"), _DAY + 5_000),
     _visit(13, "Order", _DAY + 6_000, ["customer_id:c", "email:c@example.com"], ask=True),
 )
-"""Anonymous visits, an order that tells who it was, a second device, an alias, a device that was
-not hers, and somebody who wants to be forgotten and comes back."""
+"""Anonymous visits, an order that identifies the customer, a second device, an alias, another
+person's device, and a customer who is forgotten and returns."""

@@ -43,12 +43,12 @@ class _Customer:
         self.cookie = f"k-{self.name}"
 
     def link_cookie(self) -> None:
-        """Link the cookie to the customer; its own partition knows when this returns."""
+        """Link the cookie to the customer, and wait until the cookie's partition knows it."""
         self.send("web", "Login", timedelta(hours=-1), userId=self.name, anonymousId=self.cookie)
         self._bank.wait_until_idle()
 
     def send(self, key: str, name: str, after: timedelta, **parts: Any) -> None:
-        """Send an event that nobody answers; it is decided when this returns."""
+        """Send an event without placements, and wait for its decision."""
         self.ask(key, name, after, **parts)
 
     def ask(
@@ -81,7 +81,7 @@ class _Customer:
         return [one.treatment for one in every if one.decision_id == decision_id]
 
     def ask_for_brochure(self, after: timedelta) -> dict[str, Any]:
-        """Ask for a brochure, which is a letter, and sales."""
+        """Ask for a brochure, which sends a letter and starts sales."""
         return self.ask("web", "Brochure Asked", after, userId=self.name)
 
     def cancelled_actions(self) -> list[Cancellation]:

@@ -35,7 +35,7 @@ _ROOM = PrefetchLimits(5, batches=2, size=1 << 20)
 _TIMES = 10
 _ANEW_S = 0.02
 _LATER_S = 0.7
-"""More than the half second after which librdkafka asks again."""
+"""Longer than the half second after which librdkafka asks again."""
 _MOST_WAITING = 20
 """Batches of few bytes: where there is room for 20 bytes, some 3 records of every batch wait."""
 

@@ -153,7 +153,7 @@ def test_each_offset_is_written_once_although_the_replay_is_killed(
 
 
 def _killed_at(parts: int, process: "subprocess.Popen[bytes]", tmp_path: Path) -> bool:
-    """Kill the replay once there are so many parts; return whether it was still running."""
+    """Kill the replay once it has written so many parts; return whether it was still running."""
     _wait(lambda: len(_parts(tmp_path)) >= parts or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     return process.wait() == -signal.SIGKILL

@@ -84,7 +84,7 @@ def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
 def test_up_with_another_configuration_affects_absent_customers(
     second: Stack, tmp_path: Path
 ) -> None:
-    # A metric that is new has what came before, and a segment of it whom it is true of.
+    # A new metric counts earlier interactions, and a segment that reads it has its members.
     changed = tmp_path / "changed"
     shutil.copytree(second.configuration, changed)
     with (changed / "profile.yaml").open("a") as file:

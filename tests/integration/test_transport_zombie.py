@@ -1,4 +1,4 @@
-"""A worker that was stopped while another took over writes what it had in its queue, in vain."""
+"""Records in the queue of a worker that was stopped while another took over count for nothing."""
 
 import shutil
 import signal

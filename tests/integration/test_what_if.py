@@ -88,7 +88,7 @@ def records(settings: Settings, log: list[Interaction]) -> Records:
 
 @pytest.fixture
 def ask(records: Records, bundle: Bundle, tmp_path: Path) -> _Ask:
-    """Function that asks what would be with other rules than the demonstration's."""
+    """Function that decides the log by other rules than the demonstration's."""
 
     def run(other: Rules, when: TimeRange) -> WhatIfReport:
         return what_if(records, rules(bundle), other, when, tmp_path, lambda _: None)

@@ -45,8 +45,8 @@ _HOUR = 60 * _MINUTE
 
 
 def _bundle() -> model.Bundle:
-    """Return a configuration that mails whoever left something in the cart: after seconds by the
-    wall, an hour by a log."""
+    """Return a configuration that mails customers who left a cart: after seconds by the wall's
+    clock, after an hour by a log's."""
 
     def last(name: str) -> model.TraitDefinition:
         return model.TraitDefinition(
@@ -164,8 +164,8 @@ def test_time_and_configurations_act_without_interactions(stack: Stack) -> None:
 
 
 def _check_time_of_a_log(stack: Stack) -> None:
-    """Check the log's time: a cart left for an hour: one e-mail; bought at 59 minutes: none;
-    nothing by the wall."""
+    """Check that a log has its own time: a cart left for an hour gets one e-mail, one bought at 59
+    minutes none, and the wall's clock changes nothing."""
     begin = 1_700_000_000_000
     clock = LogClock(stack.settings.kafka(), _CODEC, stack.settings.partitions)
     for who in ("left@a", "bought@a", "late@a"):
@@ -205,7 +205,7 @@ def _check_timers_across_a_kill(stack: Stack) -> None:
 
 
 def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
-    # Bought before the time, behind much else in the same partition: never said to have left.
+    # Bought in time, behind a backlog in the same partition: the cart never counts as left.
     who, at = _leave_cart_and_kill_worker(stack)
     for number in range(_CROWD):
         stack.send("View", who, at + 1 + number, "shop")
@@ -213,7 +213,7 @@ def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
     time.sleep(max(0, at / 1000 + _WAIT_S + 1 - time.time()))
     before = len(stack.changes_of(who))
     stack.start()
-    eventually(lambda: len(stack.changes_of(who)) > before)  # who is at rest may have a timer due
+    eventually(lambda: len(stack.changes_of(who)) > before)  # an idle pipeline may have a timer due
     stack.wait_until_idle()
     since = stack.changes_of(who)[before:]
     assert [(one.change, one.segment, one.at) for one in since] == [
@@ -223,12 +223,12 @@ def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
 
 
 def _leave_cart_and_kill_worker(stack: Stack) -> tuple[str, int]:
-    """Return who left a cart, and when; no timer of theirs has fired yet, however slow the machine
-    is."""
+    """Let a customer leave a cart, and kill the worker before the timer fires; return the customer
+    and the time of the cart."""
     for number in range(10):
         who = f"back{number}@c"
         stack.send("View", who, time.time_ns() // 1_000_000, "shop")
-        stack.wait_until_idle()  # the worker is there
+        stack.wait_until_idle()  # the worker is running
         at = time.time_ns() // 1_000_000
         stack.send("Cart", who, at, "shop")
         stack.wait_until_idle()

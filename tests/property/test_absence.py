@@ -29,7 +29,7 @@ _BY_THE_WALL = model.Sources((model.Source("log", "web", "write-key-1"),))
 
 
 def _mailing(made: tuple[model.Segment, ...]) -> Rules:
-    """Return a world by the wall's clock that mails whoever enters any of the segments."""
+    """Return a world by the wall's clock that mails customers who enter any of the segments."""
     bundle = configuration(made)
     campaigns = tuple(
         model.Campaign(
@@ -54,8 +54,8 @@ def _mailing(made: tuple[model.Segment, ...]) -> Rules:
 
 
 def _changes(emits: Iterable[Emit]) -> dict[str, list[Any]]:
-    """Return the changes of segments by profile, in order: which, when and why, by the facts of
-    then; without when they were noticed."""
+    """Return the changes of segments by profile, in order: segment, time, cause and facts, without
+    the time of evaluation."""
     found: dict[str, list[Any]] = defaultdict(list)
     for emit in emits:
         match emit.value:
@@ -93,7 +93,7 @@ def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> l
 def test_absence_alters_neither_changes_of_segments_nor_their_order(
     made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
-    # Looking at every moment, at some, and only once all is over.
+    # Timers looked at in every moment, in some, and only at the end.
     world = _mailing(made)
     always = _run(world, stream, range(1, _END + 1))
     for others in ({*ticks, _END}, {_END}):
@@ -149,7 +149,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
 def test_returning_workers_write_the_changes_of_an_undisturbed_run(
     made: tuple[model.Segment, ...], stream: list[Interaction], seed: int
 ) -> None:
-    # The stages as processes that go on in any order, killed or not, and look at the end only.
+    # The stages as processes in any order, killed or not, with timers looked at in the end only.
     world, logs = _mailing(made), Logs(2)
     for one in stream:
         logs.put(one)

@@ -1,4 +1,5 @@
-"""The best that pays wins: offer, treatment and channel together, the same for the same input."""
+"""The best-paying treatment wins, chosen together with its offer and channel, and always the same
+for the same input."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -205,7 +206,7 @@ def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
 
 
 class _Learned:
-    """Knowledge of a learner."""
+    """Stand-in for the knowledge of a learner."""
 
     label = "learned@1"
 

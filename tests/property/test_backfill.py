@@ -1,7 +1,7 @@
 """A metric that is new in the configuration, once it is filled, is as if it had always been there.
 
-Whatever versions came before, in whatever order their interactions reach the stages, with merges
-under way, and however often and how early the log is read and its shards are told.
+This holds after any versions, in any order in which their interactions reach the stages, during
+merges, and however often and early the log is read and its shards are filled.
 """
 
 import random
@@ -95,7 +95,7 @@ class _Versioned(InterleavedFlow):
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[str]:
-    """Draw names of versions, each another than the one before; a version left may come back."""
+    """Draw names of versions, each different from the one before; earlier ones may return."""
     names = draw(st.lists(st.sampled_from(sorted(_WORLDS)), min_size=2, max_size=4))
     return [one for place, one in enumerate(names) if place == 0 or names[place - 1] != one]
 
@@ -127,7 +127,7 @@ class _Stages:
 
 
 class _Life(_Stages):
-    """Customers who come while versions are applied, one after the other, and back-filled."""
+    """Customers who interact while versions are applied and back-filled, one after the other."""
 
     def __init__(self, world: Rules, data: st.DataObject) -> None:
         self.data = data
@@ -138,7 +138,7 @@ class _Life(_Stages):
         self.versions: list[Version] = []
 
     def continue_for(self, count: int) -> None:
-        """Let so many interactions come, and process some of them."""
+        """Put `count` more interactions, and process some of them."""
         for _ in range(count):
             minute = next(self.minutes)
             if self.chance.random() < 0.1:

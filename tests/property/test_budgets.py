@@ -1,4 +1,4 @@
-"""Budgets and stock are never overspent, and are there to be spent, whatever is killed."""
+"""Budgets and stock are never overspent, and can be spent entirely, over kills of any process."""
 
 import tempfile
 from collections import Counter
@@ -115,7 +115,7 @@ def _check_run(seed: int, kills: int) -> None:
 
 
 def _spend_the_rest(world: Spending) -> None:
-    """Spend the rest by customers of one partition alone, wherever it was leased to."""
+    """Spend the rest by customers of one partition alone, also what was leased to others."""
     mine = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
     for who in mine:
         if world.ledger.accounts["gift"].left < TOKENS:

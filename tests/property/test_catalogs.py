@@ -147,8 +147,7 @@ def test_request_gets_the_best_items_that_fit_the_customer(
     day: int,
     only: bool,
 ) -> None:
-    # Against the definition: valid, of a kind that is wanted, not seen; what is liked counts three
-    # times.
+    # Against the definition: valid, of a wanted kind, not seen; a liked item counts three times.
     made = [
         CatalogItem(
             f"i{number}",

@@ -1,7 +1,7 @@
-"""Rows of whoever lost a partition come too late, whatever compaction and old stores do to them.
+"""Rows that a former owner writes are ignored, over compaction and stores of any age.
 
-A log stands for a changelog partition. Owners follow each other; those before write on behind their
-successors' backs. The oracle is the rows that each owner wrote while he was the last.
+A log stands for a changelog partition. Owners follow each other, and former ones go on writing. The
+oracle is the rows that each owner wrote while it was the latest.
 """
 
 import shutil
@@ -74,7 +74,7 @@ class Owners(RuleBasedStateMachine):
 
     @rule(key=_KEYS, value=_VALUES)
     def write_as_owner(self, key: bytes, value: bytes | None) -> None:
-        """Write as the owner; without an owner, as a version that knew of none."""
+        """Write as the owner; before the first takeover, without a fencing token."""
         self._append((key, value), self.owner)
         if value is None:
             self.rows.pop(key, None)
@@ -111,7 +111,8 @@ class Owners(RuleBasedStateMachine):
 
     @rule(up_to=st.floats(0, 1))
     def compact_log(self, up_to: float) -> None:
-        """Compact the log; rows behind which a void record stands were written again before."""
+        """Compact the log, which loses no row: rows that void records overtook were written again
+        before."""
         clean = round(self.repaired * up_to)
         last = {record.key(): record.at for record in self.log if record.at < clean}
         self.log = [one for one in self.log if one.at >= clean or last[one.key()] == one.at]

@@ -1,7 +1,8 @@
 """The commit protocol under deliveries in any order: producer, gates, epochs, progress,
 checkpoints.
 
-librdkafka is a stand-in that has one queue per partition, and gives them to the log at will.
+librdkafka is a stand-in with one queue per partition, which hands records to the log in any order
+between queues.
 """
 
 import asyncio

@@ -123,7 +123,7 @@ def type_of(value: Any) -> str:
 
 
 def element(constant: Any) -> str:
-    """Return the value as it would stand in a list."""
+    """Return the value in the form of an element of a list."""
     if isinstance(constant, bool):
         return "true" if constant else "false"
     return constant if isinstance(constant, str) else f"{constant:g}"

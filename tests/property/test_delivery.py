@@ -1,4 +1,4 @@
-"""The outputs of interactions are the same, whatever process is killed at any point."""
+"""The outputs of interactions are the same over kills of any process at any point."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -180,10 +180,9 @@ def _run(
 def _run_until_idle(
     stream: Sequence[Interaction], random: Random, kills: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
-    """Return the result after a time in which nobody comes; whoever is killed looks again at
-    timers.
+    """Return the result after a time without interactions; killed processes look at timers again.
 
-    A process may be killed over its very last look, so looking ends with one that nobody dies of.
+    A process may be killed over its last look, so the looks go on until one without a kill.
     """
     logs = _logs(stream)
     stages = KilledStages(offering_rules(), logs, random)

@@ -1,5 +1,5 @@
-"""Every treatment falls by the first rule, in the order of stages, that speaks against it; whatever
-falls by none is a candidate."""
+"""Every treatment is felled by the first rule, in the order of stages, that speaks against it; one
+that no rule fells is a candidate."""
 
 from dataclasses import dataclass
 from typing import Any

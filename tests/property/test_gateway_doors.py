@@ -1,6 +1,7 @@
-"""Every route of the gateway takes anything at all: bounded, never a fault, errors in JSON.
+"""Every route of the gateway takes any request: in bounded time, never with a fault, with errors in
+JSON.
 
-What got 200 was written, and what is refused is told with its place and reason.
+A message with 200 was written, and a refusal names place and reason.
 """
 
 import asyncio
@@ -106,7 +107,7 @@ _BODIES: Final = st.one_of(
 
 @st.composite
 def _mutations(draw: st.DrawFn) -> bytes:
-    """Return JSON with something in it that is none."""
+    """Return text that is JSON but for one part."""
     text = draw(_BODIES)
     at = draw(st.integers(0, len(text)))
     until = draw(st.integers(at, min(len(text), at + 10)))

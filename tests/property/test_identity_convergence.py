@@ -77,7 +77,7 @@ def names_of(interaction: Interaction) -> list[Identifier]:
 
 
 def roots(stream: list[Record]) -> dict[str, str]:
-    """Return everybody's top, found by networkx: the one of each tree that follows nobody."""
+    """Return each identifier's top, found by networkx: the root of its tree."""
     forest = networkx.DiGraph(parents(stream).items())
     came = [one for one in stream if isinstance(one, Interaction)]
     forest.add_nodes_from(name.key for one in came for name in names_of(one))

@@ -155,8 +155,8 @@ def _person(stream: Sequence[Record], asked: str) -> set[str]:
 def _links_of_others_forgotten(
     stream: Sequence[Record], told: _ReadersView, gone: set[str]
 ) -> bool:
-    """Return whether the forgotten profile has a part that showed a link between two who remain:
-    the link stays, though a replay without that part has it not."""
+    """Return whether a part of the forgotten profile showed a link between two identifiers that
+    remain: the link stays, though a replay without that part lacks it."""
     return any(
         isinstance(one, Interaction)
         and one.identifiers[0].key not in gone

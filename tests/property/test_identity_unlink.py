@@ -59,7 +59,7 @@ _LINKED_AGAIN = [
     _order(6, "customer_id:A", "cookie:k"),
     _order(7, "cookie:k"),
 ]
-"""A new link brings nothing back of what went with the old one."""
+"""A new link restores nothing that went with the old one."""
 
 
 @settings(max_examples=cases(150), deadline=None)
@@ -93,7 +93,7 @@ _OLDER_THAN_THE_EVIDENCE = [
     _order(4, "cookie:k"),
     unlink("customer_id:B", "cookie:k", 2 * MINUTE_MS),
 ]
-"""The link with B was shown since: what the cookie did as B's stays B's."""
+"""The link with B was shown since: the cookie's interactions as B's stay B's."""
 
 
 @st.composite

@@ -1,5 +1,5 @@
-"""Messages by HTTP, in a file or in Avro: taken alike, or refused by name; never an exception, and
-each that got 200 is found again."""
+"""Messages by HTTP, in a file or in Avro are accepted alike or refused by name, never with an
+exception, and each with 200 is decided."""
 
 import asyncio
 import json
@@ -132,7 +132,7 @@ def _by_file(raw: bytes) -> Interaction | Refusal:
 
 
 def _alike(one: Interaction) -> Interaction:
-    """Return the interaction without what differs by the door: time of receipt and sender's
+    """Return the interaction without the fields that differ by way in: time of receipt and sender's
     address."""
     return replace(one, received_at=0, occurred_at=0, context=replace(one.context, ip=None))
 
@@ -148,7 +148,7 @@ def test_a_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any
         if answer.status_code == 200:
             [by_http] = door.interactions()
             assert isinstance(by_file, Interaction), by_file
-            if by_http.event_id != by_file.event_id:  # each door makes ids of its own
+            if by_http.event_id != by_file.event_id:  # each way in makes ids of its own
                 by_http = replace(by_http, event_id=by_file.event_id)
                 assert not str(message["messageId"] or "").strip()
             assert _alike(by_http) == _alike(by_file)

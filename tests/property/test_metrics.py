@@ -1,7 +1,7 @@
-"""Metrics over windows, against first principles: every interaction kept, nothing clever.
+"""Metrics over windows, against first principles: every interaction is kept and counted.
 
-With few interactions a window is exact, `(t - w, t]`. With many it is made of panes, and what it
-counts lies between the window and the window longer by one pane.
+With few interactions a window is exact, `(t - w, t]`. With many it is made of panes, and its count
+lies between that of the window and that of a window longer by one pane.
 """
 
 import random
@@ -174,7 +174,7 @@ def test_every_metric_equals_first_principles_at_every_moment(
 def test_metrics_change_by_time_only_at_the_named_moments(
     stream: list[Interaction], waits: list[int]
 ) -> None:
-    # Between the moments that `due` names, nothing changes; long after them, it is as it should be.
+    # Nothing changes between the moments of `due`, and long after them the metrics are right.
     shards = _shards(("a", one) for one in stream)
     now = stream[-1].received_at
     known = _metrics(shards, now)

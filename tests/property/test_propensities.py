@@ -29,7 +29,7 @@ _TREATMENTS: Final = ("a", "b", "c", "d")
 
 
 def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
-    """Return rules that know of so many trials, successes and messages of treatments."""
+    """Return rules with the given trials, successes and messages of treatments as evidence."""
     entries = (*rules.config.outbound, *sum(rules.config.by_placement.values(), ()))
     ties = {one.treatment: one.tie for entry in entries for one in entry.candidates}
     known = {(ties[name], ""): TreatmentEvidence(*one) for name, one in evidence.items()}
@@ -122,7 +122,7 @@ def test_new_offers_ramp_up_and_others_have_a_fixed_score() -> None:
     assert _assert_calibrated(decisions)["hero"] == {"a", "b", "plain", "nothing"}
     chances = {_chosen_treatment(one.choices[0]): one.choices[0].propensity for one in decisions}
     assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
-    assert chances["b"] < 0.22  # a fifth of choices at most, and what is explored
+    assert chances["b"] < 0.22  # a fifth of choices at most, and the share of exploration
 
 
 def test_propensities_hold_among_many_candidates() -> None:

@@ -180,7 +180,7 @@ def changes_of(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
 def test_memberships_are_those_of_brute_force_at_every_moment(
     made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
-    # Whenever the clock happens to tick, and whether or not the customer comes back.
+    # For any ticks of the clock, with and without a return of the customer.
     world = rules(configuration(made))
     end = LAST + 30
     flow = Flow(world)
@@ -200,7 +200,7 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
 def test_changes_by_time_alone_are_decided(
     made: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
-    # Every entry or exit stands in the interaction that caused it, and that one is decided.
+    # Every entry or exit is recorded in the interaction that caused it, which is decided.
     flow = Flow(rules(configuration(made)))
     emits = [emit for one in stream for emit in flow.run(one)]
     emits += flow.advance(LAST + 30)

@@ -52,7 +52,7 @@ def test_union_of_shards_is_the_same_in_any_order(
 
 @given(marks, st.integers(0, 20), st.integers(0, 5))
 def test_dropped_marks_are_not_needed(found: list[Mark], now_ms: int, for_ms: int) -> None:
-    # Whatever is still within its time is found from what is kept.
+    # Completions that are still within their time are found from the kept marks.
     one = sequence(2, keep_ms=_WITHIN + for_ms)
     now_ms = max([now_ms, *(mark.at for mark in found)])
     before = completed_at(union(found), one)

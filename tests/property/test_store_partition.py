@@ -27,7 +27,7 @@ def _replay(log: Log) -> dict[bytes, bytes]:
 
 
 class StoreAgainstLog(RuleBasedStateMachine):
-    """Store and a log that stands for the changelog: the n-th write is the record with offset n."""
+    """Store, and a list as its changelog: the n-th write is the record with offset n."""
 
     def __init__(self) -> None:
         super().__init__()

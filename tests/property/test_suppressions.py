@@ -129,7 +129,8 @@ def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
 
 
 def _is_silent(times: Iterable[int], rule: tuple[int, int, int], now: int) -> bool:
-    """Return whether at some moment so many had come within the time, less than `duration` ago."""
+    """Return whether enough outcomes had come within the time at some moment less than `duration`
+    ago."""
     count, within, duration = rule
     moments = sorted(times)
     return any(

@@ -1,4 +1,4 @@
-"""All timers fire once, whatever worker is killed, moved or loses records meanwhile."""
+"""All timers fire once, also when workers are killed, partitions move or records are lost."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class _Story:
     lost: bool = False
 
     def __post_init__(self) -> None:
-        """Let everybody come and fall due."""
+        """Let every customer interact and fall due."""
         for who in range(_PEOPLE):
             self._come(who)
         self.timer_stage.process(_PEOPLE)

@@ -15,7 +15,8 @@ from msgspec import Struct
 from tests.support.licences import LOCK
 
 VULNERABLE: Final = "jinja2==2.4.1\n"
-"""A requirement with advisories: whether they are found tells whether they can be asked for."""
+"""Requirement with known advisories: if none are found, the index of advisories is not
+reachable."""
 
 _WAIT_S: Final = 60.0
 
@@ -43,7 +44,7 @@ class AuditReport(Struct, frozen=True):
 
 
 def audit(requirements: Path, *options: str) -> AuditReport | str:
-    """Ask for the advisories of everything in the file; return why that failed if it did."""
+    """Ask for the advisories of everything in the file; return the reason where that failed."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements)]
     settings = ("--disable-pip", "--format", "json", "--progress-spinner", "off", *options)
     try:
@@ -59,7 +60,7 @@ def audit(requirements: Path, *options: str) -> AuditReport | str:
 
 
 def unavailability() -> str | None:
-    """Return why no advisories are to be had here; None where they are."""
+    """Return the reason why advisories cannot be asked for here; None where they can."""
     with NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(VULNERABLE)
         file.flush()
@@ -81,7 +82,7 @@ def findings(report: AuditReport) -> list[str]:
 
 
 def main() -> int:
-    """Audit the lock file and say what was found."""
+    """Audit the lock file and print the findings."""
     impossible = unavailability()
     if impossible is not None:
         print(f"vulnerabilities: not audited, for the network gives no advisories ({impossible})")

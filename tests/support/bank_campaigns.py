@@ -1,6 +1,6 @@
 """The synthetic bank's messages as the records of a stack, with those that its policy or a holdout
-withheld. A channel's turn is drawn for customers without a message too, so that channels
-compare."""
+withheld. A channel is also drawn for customers without a message, so that channels can be
+compared."""
 
 import hashlib
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ _OUTCOMES = {SEEN: "impression", CLICKED: "click"}
 
 @dataclass(frozen=True)
 class BankMeeting:
-    """Customer who met an offer: whether they were held out, the channel whose turn it was, and
-    when they reached the goal."""
+    """Customer who met an offer: whether they were held out, the channel drawn for them, and when
+    they reached the goal."""
 
     customer: str
     offer: BankOffer

@@ -9,7 +9,7 @@ _LEAST = 10
 
 
 def cases(most: int) -> int:
-    """Return `most` under the profile `thorough`, else a quarter of it, yet ten where it is so."""
+    """Return `most` under the profile `thorough`; else a quarter of it, but not less than ten."""
     if settings.default is not None and settings.default.max_examples >= THOROUGH:
         return most
     return max(min(most, _LEAST), most // 4)

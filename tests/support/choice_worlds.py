@@ -40,7 +40,7 @@ class ChoiceWorld:
 
 
 def recommend_in(world: ChoiceWorld, adjust: tuple[str, ...] = ()) -> Recommendations:
-    """Return what is recommended in a world."""
+    """Return the recommendations in a world."""
     chance = np.random.default_rng(world.seed)
     rows = tuple(_rows(world, chance, step) for step in world.effects)
     prompts = Prompts(rows, world.customers, 0, 0)
@@ -69,20 +69,20 @@ def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceR
 
 
 def count_false_recommendations(seeds: range, customers: int, base: float) -> int:
-    """Return in how many worlds where nothing matters something is recommended."""
+    """Count the worlds without any effect in which a change is recommended."""
     worlds = (ChoiceWorld(seed, _NONE, customers, base) for seed in seeds)
     return sum(bool(recommend_in(one, ("group",)).changes) for one in worlds)
 
 
 def count_right_recommendations(seeds: range) -> int:
-    """Return in how many worlds every step with an effect, and no other, gets its best channel."""
+    """Count the worlds in which every step with an effect, and no other, gets its best channel."""
     found = (recommend_in(ChoiceWorld(seed, _STATED, 1_200)).journey for seed in seeds)
     return sum({one.step: one.channel for one in steps} == _BEST for steps in found)
 
 
 def channels_despite_groups(seeds: range) -> list[str | None]:
-    """Return what is recommended where calls go to the group that converts anyway and do nothing,
-    and e-mails do."""
+    """Return the recommended channel by world, where calls have no effect and go to the group that
+    converts anyway, and e-mails have one."""
     shares = ((0.25, 0.05, 0.45, 0.25), (0.05, 0.80, 0.05, 0.10))
     effects = {"terms": (0.0, 0.0, 0.25, 0.0)}
     worlds = (ChoiceWorld(one, effects, 6_000, 0.1, shares, (0.0, 0.4)) for one in seeds)

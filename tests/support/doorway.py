@@ -1,4 +1,4 @@
-"""The gateway's HTTP API in one process: real routes and codec, Kafka played by a list."""
+"""The gateway's HTTP API in one process: real routes and codec, with a list in place of Kafka."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -90,7 +90,7 @@ class FixedConfigurations:
 
 @dataclass
 class CurrentView:
-    """View that has everything."""
+    """View that is always up to date."""
 
     is_current: bool = True
 

@@ -1,4 +1,4 @@
-"""A configuration with every enricher, and interactions that give them something to do."""
+"""A configuration with every enricher, and interactions from which each derives values."""
 
 from functools import cache
 from typing import Final

@@ -1,4 +1,4 @@
-"""A real server of HTTP/2 that keeps what is posted and answers as it is told."""
+"""A real server of HTTP/2 that keeps posts and answers as planned."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -47,7 +47,7 @@ class Record:
 
 
 class _Checked(DecodedCache):
-    """Cache that compares what it returns with what the bytes say, types and all."""
+    """Cache that compares its records with the decoded bytes, types included."""
 
     def decode(self, topic: str, data: bytes) -> msgspec.Struct | Malformed:
         handed, read = super().decode(topic, data), _CODEC.decode(topic, data)
@@ -136,7 +136,7 @@ class StageProcess(Sending):
         return dict(sorted(waiting.items(), key=lambda one: one[0][0] != self._changelog))
 
     def doom(self, writes: int) -> None:
-        """Kill the process after so many more writes."""
+        """Kill the process after `writes` more writes."""
         self._doomed_at = self.writes + writes
 
     def process(self, place: Place) -> None:

@@ -1,4 +1,4 @@
-"""A real SMTP server that keeps what it accepts and answers as a test tells it to."""
+"""A real SMTP server that keeps accepted messages and answers as planned."""
 
 import asyncio
 import ssl

@@ -132,9 +132,9 @@ _ALL: Final = frozenset(TABLES)
 @dataclass(frozen=True)
 class OddTable:
     """Way in which a table is odd. `write` makes the file of a table's rows and returns its name;
-    `tables`: those that can be so; `said`: what is said of it, with {file} for its name, by table
+    `tables`: those that can be so; `said`: the expected message, with {file} for its name, by table
     or for all of them; without it there is an answer, which is that of the usual table if `same`.
-    `form`: it is the file that is odd, which one reader reads for all commands.
+    `form`: the form of the file is odd, which one reader reads for all commands.
     """
 
     name: str
@@ -145,7 +145,7 @@ class OddTable:
     form: bool = False
 
     def expected_words(self, table: str) -> str | None:
-        """Return what is said of the table; None: there is an answer."""
+        """Return the expected message about the table; None: there is an answer."""
         return self.said.get(table) if isinstance(self.said, Mapping) else self.said
 
 
@@ -260,7 +260,7 @@ def _cut_in_a_line(place: Path, rows: Rows) -> Path:
 
 
 def _with_lists(rows: Rows) -> dict[str, pa.Array]:
-    """Return columns of which those of text (of numbers, where none is) are lists."""
+    """Return the columns with those of text, or of numbers where there is no text, as lists."""
     texts = {"texts": lambda values: pa.array([[value] for value in values])}
     numbers = {"numbers": texts["texts"]}
     return _columns(rows, **(texts if any("event_id" in row or "path" in row or "step" in row
@@ -275,7 +275,7 @@ _NO_ZONE: Final = "occurred_at: '2024-01-01 00:00:00' has no time zone (--timezo
 
 
 def _of_last(words: str, where: str = ":{line}") -> dict[str, str]:
-    """Return what is said of the first number in the last row, by table."""
+    """Return the message about the first number in the last row, by table."""
     return {
         name: "{file}" + where.format(line=_LINES[name], row=_LINES[name] - 1)
         + f": {_FIRST_NUMBER[name]}: {words}"

@@ -52,9 +52,9 @@ def usual_records() -> TopicRecords:
 
 @dataclass(frozen=True)
 class OddTopic:
-    """Way in which topics are odd. `write` makes them in a folder of usual records; `said`: what
-    is said of them, by command or by all; without it there is an answer, which is the usual one if
-    `same`."""
+    """Way in which topics are odd. `write` makes them in a folder of usual records; `said`: the
+    expected message, by command or for all; without it there is an answer, which is the usual one
+    if `same`."""
 
     name: str
     write: Callable[[Path, TopicRecords], None]
@@ -62,7 +62,7 @@ class OddTopic:
     same: bool = False
 
     def expected_words(self, command: str) -> str | None:
-        """Return what a command says of them; None: it has an answer."""
+        """Return the expected message of a command; None: it has an answer."""
         return self.said.get(command) if isinstance(self.said, Mapping) else self.said
 
 

@@ -36,13 +36,13 @@ def best_channels() -> dict[str, str]:
 
 
 def biographies(indices: range, known: bool) -> list[Biography]:
-    """Return customers who were there from the start, or those who may open an account."""
+    """Return the customers known from the start, or those who may open an account."""
     size = WorldSize(indices.stop, 30, 7)
     return [biography(size, one, True) for one in indices if customer(7, one).known == known]
 
 
 def write_onboarding(folder: Path, count: int) -> None:
-    """Write j.yaml, and p.csv and e.csv of those of so many customers who open an account."""
+    """Write j.yaml, and p.csv and e.csv of those of `count` customers who open an account."""
     found = biographies(range(count), known=False)
     prompts = [row for one in found for row in tables.prompts(one)]
     write_tables(folder, prompts, [row for one in found for row in tables.journeys(one)])

@@ -1,4 +1,4 @@
-"""An app whose agent notes what it gets, for tests of the transport's reading."""
+"""An app whose agent records its events, for tests of the transport's reading."""
 
 import asyncio
 from collections.abc import Callable
@@ -44,15 +44,15 @@ class Reading:
 
     @property
     def offsets(self) -> list[int]:
-        """All offsets that it got, of whatever partition."""
+        """Offsets of the events that the agent got, of all partitions."""
         return [offset for _, offset in self.seen]
 
     def offsets_of(self, partition: int) -> list[int]:
-        """Return the offsets that it got of one partition."""
+        """Return the offsets of the events of one partition that the agent got."""
         return [offset for where, offset in self.seen if where == partition]
 
     async def wait_until(self, holds: Callable[["Reading"], bool]) -> None:
-        """Wait until that is so; else the test fails."""
+        """Wait until `holds`; a condition that never does fails the test."""
         async with asyncio.timeout(_PATIENCE_S):
             while not holds(self):
                 await asyncio.sleep(_LOOK_S)

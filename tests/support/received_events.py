@@ -26,7 +26,7 @@ class ReceivedEvents:
         return Counter(one.name for one in self.all())
 
     def wait_for(self, name: str, count: int = 1) -> list[Interaction]:
-        """Return the interactions of this name, once there are so many."""
+        """Wait until there are `count` interactions of this name, and return them."""
 
         def look() -> list[Interaction] | None:
             found = [one for one in self.all() if one.name == name]
@@ -35,7 +35,8 @@ class ReceivedEvents:
         return eventually(look)
 
     def wait_for_names(self, **least: int) -> Counter[str]:
-        """Return how many there are of each name, once there are at least so many of these."""
+        """Wait until there are at least as many of each name, and return the counts of all
+        names."""
 
         def look() -> Counter[str] | None:
             names = self.names()
@@ -44,7 +45,8 @@ class ReceivedEvents:
         return eventually(look)
 
     def count_decisions(self, wanted: Callable[[Interaction], bool]) -> Counter[str]:
-        """Return how often each of these interactions was decided, once the stack is idle."""
+        """Wait until the stack is idle, and return the number of decisions on each of these
+        interactions."""
         self.stack.wait_until_idle()
         ids = {one.event_id for one in self.all() if wanted(one)}
         every = self.stack.records.every(topics.DECISIONS, Decision)

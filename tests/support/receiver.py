@@ -1,5 +1,4 @@
-"""Receiver of webhooks: a real HTTP server that keeps what is posted and answers as a test tells it
-to."""
+"""Receiver of webhooks: a real HTTP server that keeps posts and answers as planned."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -89,7 +88,7 @@ class Receiver:
             self._prepared[address].extend(answers)
 
     def accept_all(self, address: str) -> None:
-        """Accept everything from now on, whatever was prepared."""
+        """Accept everything from now on, without regard to prepared answers."""
         with self._lock:
             self._prepared[address].clear()
 

@@ -44,7 +44,7 @@ def write_topic(folder: Path, topic: str, records: Iterable[msgspec.Struct]) -> 
 def as_segmented(
     customer: str, interaction: Interaction, members: tuple[str, ...] = ()
 ) -> Segmented:
-    """Return the interaction as the segmentation stage sends it on."""
+    """Return the record in which the segmentation stage passes the interaction on."""
     return Segmented(
         interaction=interaction,
         identity=IdentitySection(customer, f"customer_id:{customer}", "shard", 1, "config"),

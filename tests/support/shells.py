@@ -42,7 +42,7 @@ class Sending(ABC):
 
     @abstractmethod
     def leaves(self, record: Sent) -> None:
-        """Take a record that leaves the stage."""
+        """Record an output of the stage."""
 
 
 class Rows(Sending):
@@ -111,7 +111,7 @@ def shared_cache(codec: Codec) -> DecodedCache:
 
 
 def finish(work: Coroutine[Any, Any, Any]) -> None:
-    """Run a coroutine that has nothing to wait for."""
+    """Run a coroutine that never waits."""
     try:
         work.send(None)
     except StopIteration:

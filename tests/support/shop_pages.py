@@ -19,7 +19,7 @@ KEY = "browser-web-key"
 
 
 def snippet() -> str:
-    """Return what the SDK's README tells to put into a page's head."""
+    """Return the snippet that the SDK's README shows for a page's head."""
     [code] = re.findall(r"```html\n(<style>.*?)```", _README.read_text(), re.DOTALL)
     return str(code)
 

@@ -41,8 +41,8 @@ _LOOK_S = 0.05
 
 
 class Stack:
-    """Stack in one home. `variables` are those of its processes, beside the ports, which are any.
-    `patience_s`: so long a process may take to come back."""
+    """Stack in one home. `variables` are those of its processes, beside the ports, which are free
+    ones. `patience_s`: most time until a killed process runs again."""
 
     patience_s = _PATIENCE_S
 
@@ -142,7 +142,7 @@ class Stack:
         return psutil.Process(running.pid)
 
     def wait_until_ready(self, *names: str) -> None:
-        """Wait until the processes say that they are there (again)."""
+        """Wait until the processes report that they are ready."""
         eventually(lambda: all(self._is_ready(name) for name in names), self.patience_s)
 
     def wait_until_idle(self, seconds: float = _PATIENCE_S) -> None:
@@ -210,7 +210,7 @@ def running_stack(stack: Stack, *options: str) -> Iterator[Stack]:
 
 
 def eventually(look: Callable[[], T | None], patience_s: float = _PATIENCE_S) -> T:
-    """Return the first thing found that is not nothing; the test fails where there never is one."""
+    """Call until there is a true result, and return it; the test fails where there never is one."""
     give_up_at = time.monotonic() + patience_s
     while not (found := look()):
         assert time.monotonic() < give_up_at, f"not within {patience_s:g} s"

@@ -38,7 +38,7 @@ def cases_of_test(
     arms: tuple[str, str], effect: float, seed: int, count: int = 400
 ) -> list[tuple[Any, ...]]:
     """Return cases of a test, of which most do what their arm asks for; the first arm has the
-    effect. Eager customers do it anyway, and open anyway."""
+    effect. Eager customers do it anyway, and reach the goal anyway."""
     chance = np.random.default_rng(seed)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):

@@ -32,7 +32,7 @@ _CODEC: Final = Codec(recorded_versions())
 
 @cache
 def waiting_rules() -> Rules:
-    """Return rules by which somebody who came a while ago enters a segment."""
+    """Return rules by which a customer enters a segment some time after an interaction."""
     left = model.Segment("left", {"trait": "came", "older_than": f"{WAIT_MS}ms"})
     return rules(
         model.Bundle(
@@ -131,7 +131,7 @@ class TimerStage:
         self._next += min(count, self.unprocessed)
 
     def _entering(self, one: Sent) -> Iterator[str]:
-        """Return who enters by a record for segmentation."""
+        """Return the profiles that enter by a record for segmentation."""
         if one.topic != topics.ENRICHED or one.value is None or one.key is None:
             return
         key, record = one.key.decode(), _CODEC.decode(one.topic, one.value)

@@ -14,7 +14,7 @@ class Wire:
     """Proxy that passes connections on to `port` of this machine.
 
     `delay_s`: time that passes before a connection's first bytes are passed on. While `dead`,
-    connections are closed at once; while `silent`, what comes is held back.
+    connections are closed at once; while `silent`, bytes are held back.
     """
 
     def __init__(self, port: int) -> None:

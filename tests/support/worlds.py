@@ -23,7 +23,7 @@ def rules(
     bundle: model.Bundle, places: Places | None = None, scorers: Mapping[str, Scorer] | None = None
 ) -> Rules:
     """Return the rules of a valid bundle; `places` is its geo database, `scorers` are its models.
-    Tests' clocks begin at 0, hence so do their sources."""
+    Sources count from 0, since tests' clocks begin there."""
     sources = tuple(replace(one, earliest="1970-01-01") for one in bundle.sources.sources)
     config = compile_bundle(replace(bundle, sources=replace(bundle.sources, sources=sources)))
     assert isinstance(config, Configuration), config

@@ -1,4 +1,5 @@
-"""Anomalies are found where they are, seldom elsewhere; forecasts are judged by what came."""
+"""Anomalies are found where they were planted and seldom elsewhere; forecasts are compared with the
+actual values."""
 
 import csv
 import json

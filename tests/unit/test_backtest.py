@@ -1,4 +1,4 @@
-"""Files are played through the very stages, by their own clock, without Kafka."""
+"""Files are played through the stages themselves, by the files' own clock, without Kafka."""
 
 import random
 import shutil

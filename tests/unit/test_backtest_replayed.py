@@ -1,4 +1,4 @@
-"""A replayed topic is played as it was heard: the same interactions, requests included."""
+"""A replayed topic gives a backtest the same interactions, requests included."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Played to a stack, the world says what its files say, and its customers react by its truth."""
+"""A world played to a stack sends the messages of its files, and its customers react by its
+truth."""
 
 from collections import Counter
 from math import sqrt

@@ -1,4 +1,5 @@
-"""Mistakes in budgets, stock and who can be reached are told with file, line and mend."""
+"""Mistakes in budgets and stock, and campaigns without reach, are reported with file, line and
+mend."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`kairos broker start` where it cannot: one line that says what to do, and exit code 1."""
+"""Failures of `kairos broker start`: one line that names the remedy, and exit code 1."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from pipeline.cli.main import build_app
 
 
 def refusal_of(home: Path, **variables: str) -> str:
-    """Return the line that it prints."""
+    """Return the one line that the failed command prints."""
     environment = {"KAIROS_HOME": str(home), "KAIROS_CACHE_DIR": str(home / "cache"), **variables}
     done = CliRunner().invoke(build_app("broker"), ["broker", "start"], env=environment)
     assert (done.exit_code, done.stdout) == (1, "")

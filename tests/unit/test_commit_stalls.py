@@ -1,4 +1,4 @@
-"""Commits that do not come about end the worker, rather than let it go on for ever without any."""
+"""A worker that cannot commit ends, rather than going on for ever without a commit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping

@@ -142,7 +142,7 @@ def _currency(since: str = "2024-05-01", of: str = "properties.total") -> str:
 def test_mistake_is_named_with_its_line(
     folder: Path, file: str, old: str, new: str, at: str, said: str
 ) -> None:
-    # `at`: what stands in the line that the error names.
+    # `at`: the text of the line that the error names.
     edit(folder / file, old, new)
     text = (folder / file).read_text()
     line = text[: text.index(at)].count("\n") + 1
@@ -160,7 +160,7 @@ def test_all_mistakes_of_a_folder_are_reported_at_once(folder: Path) -> None:
 
 
 def test_a_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
-    # One error of each kind, each told once and none that follows from another.
+    # One error of each kind, each reported once, and none that follows from another.
     edit(folder / "policies.yaml", "max: 1", "max: one")
     edit(folder / CART, "address: email", "address: mail")
     edit(folder / CART, "budget: 500", "budget: ${NOWHERE}")

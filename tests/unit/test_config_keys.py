@@ -1,4 +1,4 @@
-"""Neither keys nor secrets stand in an applied configuration."""
+"""An applied configuration contains neither keys nor secrets."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The published schemas are those of the classes, and accept what `load` accepts."""
+"""The published schemas are made from the classes, and accept every folder that `load` accepts."""
 
 from pathlib import Path
 

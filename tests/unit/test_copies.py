@@ -1,5 +1,5 @@
-"""An interaction that comes twice counts once, whatever times its copies claim; what only shares
-its id with another counts too."""
+"""Copies of an interaction count once, at any times that they claim; another interaction with the
+same id counts too."""
 
 from itertools import product
 from typing import Final
@@ -43,8 +43,8 @@ class _IdentityStage:
         self._offset = 0
 
     def receive(self, event_id: str, claimed_ms: int, at_ms: int) -> bool:
-        """Write an interaction that claims a time, and stands in the log since another; return
-        whether it is processed."""
+        """Write an interaction of a claimed time at another time of the log; return whether it is
+        processed."""
         one = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
         return topics.IDENTIFIED in self.process(one, at_ms)
 

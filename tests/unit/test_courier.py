@@ -243,7 +243,7 @@ class _KilledError(Exception):
 
 
 class _KilledAdapter(_BusyAdapter):
-    """Adapter of a process that is killed after so many tries, of which only the last failed."""
+    """Adapter of a process that is killed after `tries` tries, of which only the last failed."""
 
     def __init__(self, tries: int) -> None:
         super().__init__(knows=False)

@@ -1,4 +1,4 @@
-"""A dead letter tells all that came, unless that is too large: then it is cut, and says so."""
+"""A dead letter has the whole original, unless that is too large: then it is cut, and says so."""
 
 from collections.abc import Sequence
 

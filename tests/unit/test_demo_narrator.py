@@ -1,4 +1,4 @@
-"""The play is told while it runs: first messages at once, figures every few seconds."""
+"""Progress of the demonstration's play: first messages at once, figures every few seconds."""
 
 from datetime import date
 

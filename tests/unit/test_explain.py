@@ -1,5 +1,5 @@
-"""An explanation has the reasons for and against, numbers that add up, and a change that flips the
-decision when it is made."""
+"""An explanation has the reasons for and against, consistent numbers, and a change that really
+flips the decision."""
 
 import re
 from string import Formatter

@@ -1,4 +1,4 @@
-"""Outcomes are believed by their token or source, and counted once."""
+"""Outcomes are accepted by their token or source, and counted once."""
 
 import asyncio
 import time

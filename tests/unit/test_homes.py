@@ -1,4 +1,4 @@
-"""A home is its owner's: private, held by one command at a time, its processes told apart."""
+"""A home is private, is held by one command at a time, and recognises its own processes."""
 
 import multiprocessing
 import os

@@ -1,4 +1,5 @@
-"""identity.yaml at work: equal identifiers are made equal, and nobody's are refused."""
+"""Rules of identity.yaml: equal identifiers are normalised to one, and identifiers of nobody are
+refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Ids and tokens: named after their cause, and not to be invented."""
+"""Ids are derived from their cause, and tokens cannot be forged."""
 
 from uuid import UUID, uuid5
 

@@ -1,4 +1,4 @@
-"""Worth of a factor is found again, from decisions that the stage itself made."""
+"""The planted worth of a factor is found, from decisions that the stage itself made."""
 
 from math import sqrt
 from pathlib import Path
@@ -41,7 +41,7 @@ def _effects(folder: Path, until: int | None = None) -> ImpactEffects:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Topics of customers who were decided for in all arms, and buy as `_TRUTH` says."""
+    """Topics with decisions for customers of all arms, who buy by `_TRUTH`."""
     never = {"property": "open", "is": True}
     sale = campaign(
         "sale",

@@ -1,4 +1,5 @@
-"""Incremental P: what counts is what a message adds to reaching the goal anyway, by holdouts."""
+"""Incremental P: the probability that a message adds to that of reaching the goal anyway, by
+holdouts."""
 
 from collections import Counter
 from dataclasses import replace as with_fields

@@ -25,7 +25,7 @@ from tests.support.journeys import (
 HEADER = "case_id,occurred_at,name,channel"
 KEYS = ["cases", "variants", "fits_share", "mean_fitness", "funnel", "drop_offs"]
 LATE = case("late", 60, "other")
-"""Somebody else's event, by which everybody's window is over."""
+"""Another customer's event, by which the windows of all others are over."""
 
 
 def run(*arguments: str) -> tuple[int, str, str]:

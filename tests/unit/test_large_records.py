@@ -1,5 +1,5 @@
 """Rows stay within Kafka's limit at any rate and size of inputs, and inputs beyond it are dead
-dead_letters."""
+letters."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""A lease that was over once is never held again, whoever comes to renew it."""
+"""A lease that has ended is never held again, and cannot be renewed."""
 
 from hypothesis import given
 from hypothesis import strategies as st

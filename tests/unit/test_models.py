@@ -177,7 +177,7 @@ def test_whole_numbers_have_one_form(field: str, number: str) -> None:
 def test_numbers_have_one_form(field: str, number: str) -> None:
     text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
     unsound = problem(_right_sizes(text).encode(), FEATURES) is not None
-    # LightGBM writes inf where a split only tells what is missing from the rest.
+    # LightGBM writes inf where a split only separates missing values from the rest.
     assert unsound is ((field, number) != ("threshold", "inf"))
 
 

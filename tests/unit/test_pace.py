@@ -38,7 +38,7 @@ def test_window_keeps_stages_busy_with_little_waiting(per_s: float, empty_s: flo
 
 
 def test_slow_stages_get_few_records_in_flight() -> None:
-    # As few as still tell how long they take, where more take longer at once.
+    # Few, yet enough to measure how long records take, where more would take longer at once.
     window = RoundTripWindow()
     assert _round_trips(window, per_s=20, empty_s=0.1, seconds=60) > 0.6 * 20 * 60
     assert window.size < 24

@@ -35,7 +35,7 @@ class _Day:
         )
 
     def best(self) -> float:
-        """Return what the budget could bring to whoever knew the whole day beforehand."""
+        """Return the yield of the budget if the whole day were known beforehand."""
         worth = sorted((value - 1 for _, value, _ in self.arrivals), reverse=True)
         return sum(worth[:_BUDGET])
 

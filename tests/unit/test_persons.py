@@ -1,5 +1,5 @@
-"""Owners of identifiers: shared devices of many, late news, and messages that wait for an address's
-own row."""
+"""Owners of identifiers: shared devices of many, late interactions, and messages that wait for an
+address's own row."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Phone numbers: the ways of writing one are one identifier, and two people's stay two."""
+"""Phone numbers: every way of writing one is one identifier, and numbers of two people stay two."""
 
 import pytest
 

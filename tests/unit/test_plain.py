@@ -1,4 +1,4 @@
-"""Data that is shown does nothing to a terminal, and comes out as it is."""
+"""Shown data cannot control a terminal, and ordinary text is shown unchanged."""
 
 import io
 import json
@@ -40,7 +40,7 @@ HOSTILE = (
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, show: Callable[[], Any], *modules: Any) -> str:
-    """Return what a terminal of many columns gets."""
+    """Return the output on a terminal of many columns."""
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     made = console.PlainConsole()
     made.file, made._force_terminal, made.width = terminal, True, 2_000

@@ -1,4 +1,4 @@
-"""Mistakes in policies and campaigns are told with file, line and mend."""
+"""Mistakes in policies and campaigns are reported with file, line and mend."""
 
 import shutil
 from pathlib import Path

@@ -111,7 +111,7 @@ def test_printer_that_is_away_expires_the_message() -> None:
 
 
 class _SlowPrinter(LocalPrinter):
-    """Printer that takes its time for each answer."""
+    """Printer that answers slowly."""
 
     async def _serve(self, reader: Any, writer: Any) -> None:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Recommendations: right where the truth is known, silent where there is none."""
+"""Recommendations are right where an effect was planted, and absent where there is none."""
 
 from collections.abc import Callable
 from pathlib import Path

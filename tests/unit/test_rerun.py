@@ -1,4 +1,4 @@
-"""A decision is run again from what it recorded, whatever the state that it was made on."""
+"""A decision is run again from its own record, without the state that it was made on."""
 
 from msgspec.structs import replace
 

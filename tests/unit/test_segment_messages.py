@@ -381,7 +381,7 @@ def test_a_blank_message_id_is_none(blank: str | None) -> None:
 
 
 def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
-    # In Avro, too, an alias of a customer's own two names is what it says.
+    # An alias of a customer's own two names means the same in Avro.
     names = (Identifier("customer_id", "c"), Identifier("cookie", "c"))
     one = Interaction("e", "alias", "alias", "web", "shop", _NOW, _NOW, names)
     written = [emit.value for emit in Flow(plain_rules()).run(one)]

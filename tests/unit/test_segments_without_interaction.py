@@ -87,7 +87,7 @@ def _is_member(flow: Flow, now_ms: int | None = None, who: Identifier = _COOKIE)
 def test_time_changes_a_segment_if_its_known_parts_decide(
     channels: tuple[str, ...],
 ) -> None:
-    # A cart without a catalogue: for the first hours only its total could tell.
+    # A cart without a catalogue: for the first hours the segment depends on its total alone.
     flow, cart_at = _flow(_HESITATING, channels), HOUR_MS
     _interact(flow, "cart", cart_at, total=20)
     assert not _is_member(flow, cart_at + 4 * HOUR_MS - 1)

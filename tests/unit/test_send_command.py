@@ -1,4 +1,4 @@
-"""`kairos send --check` says of each bad row where it stands, counts, and sends nothing."""
+"""`kairos send --check` reports each bad row with its place, counts, and sends nothing."""
 
 from pathlib import Path
 from typing import Any

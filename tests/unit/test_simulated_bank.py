@@ -1,4 +1,4 @@
-"""The synthetic bank is the same for the same seed, and its truth is what its log shows."""
+"""The synthetic bank is the same for the same seed, and its log agrees with its stated truth."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""Damaged files are noticed, said, and rebuilt; a database in use is left alone."""
+"""Damaged files are noticed, reported and rebuilt; a database in use is left alone."""
 
 import logging
 import os

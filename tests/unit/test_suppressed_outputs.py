@@ -1,4 +1,4 @@
-"""A record that a killed worker had sent is not sent again; what follows anew from its input is."""
+"""A record that a killed worker had sent is not sent again; other outputs of its input are."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Templates say what is known of a customer, escaped for their channel, and can do no harm."""
+"""Templates show known values of a customer, escaped for their channel, and can do no harm."""
 
 import time
 from contextlib import suppress

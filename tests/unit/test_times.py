@@ -1,4 +1,4 @@
-"""Time of an event, from every way in: units are told apart, impossible times are refused, and a
+"""Time of an event, by every way in: units are distinguished, impossible times are refused, and a
 time ahead of its receipt becomes its receipt."""
 
 import dataclasses

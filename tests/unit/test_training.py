@@ -1,4 +1,4 @@
-"""Training: examples know nothing of what came after, and models are what they say."""
+"""Training: examples use nothing that came after them, and models have the stated quality."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Purses of a partition are told from the table's other rows, whatever was written before."""
+"""Purses of a partition are distinguished from the table's other rows."""
 
 import msgspec
 

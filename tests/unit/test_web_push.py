@@ -73,7 +73,7 @@ def _action(address: str, **changes: Any) -> Action:
 
 
 class _BrokenService(LocalBrowser):
-    """Push service that at first answers no HTTP, cuts the connection, and takes its time."""
+    """Push service that at first answers no HTTP, then cuts the connection, then is slow."""
 
     async def receive(self, request: web.Request) -> web.Response:
         self.received.append((dict(request.headers), await request.read()))

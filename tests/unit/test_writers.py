@@ -15,7 +15,7 @@ _GIVEN = {
     "log_level": 0,
     **dict.fromkeys(WRITER_SETTINGS, "nonsense"),
 }
-"""librdkafka refuses a client that has any of this."""
+"""Properties with which librdkafka refuses a client."""
 
 
 async def test_user_settings_do_not_override_writer_settings() -> None:

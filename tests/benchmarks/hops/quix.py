@@ -1,7 +1,7 @@
 """The peer: four hops of Quix Streams with state, in a virtual environment of their own.
 
-Records leave at once, acknowledged by all replicas, and input is looked for often. What else
-concerns speed is as Quix Streams has it by default, also how often it commits.
+Records leave at once, acknowledged by all replicas, and input is polled often. All other settings
+that concern speed, also how often it commits, are Quix Streams' defaults.
 """
 
 from typing import Any

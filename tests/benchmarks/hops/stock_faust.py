@@ -1,11 +1,11 @@
 """The peer: four chained agents of stock Faust, over aiokafka, with its RocksDB tables.
 
 On uvloop, as ours, without a web server, and with a rebalance that waits for nothing; records leave
-at once, acknowledged by all replicas. What else concerns speed is as Faust has it by default.
+at once, acknowledged by all replicas. All other settings that concern speed are Faust's defaults.
 
-No setting of a peer gives it two things that our process has: its threads for Kafka give way to the
-event loop (SCHED_BATCH), and in a worker (`demo`, `large`; not `trivial`) the garbage collector
-passes over whatever was there at its start.
+Two advantages of our process are not available to a peer by any setting: its threads for Kafka run
+under SCHED_BATCH, behind the event loop, and in a worker (`demo`, `large`; not `trivial`) the
+garbage collector skips the objects that existed at its start.
 """
 
 import asyncio
