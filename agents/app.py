@@ -23,7 +23,7 @@ from agents.transport.transport import Transport
 from pipeline.adapters.cleaning import DAILY, Cleaning
 from pipeline.adapters.private_files import make_folder
 
-# Faust tells at "info" of every one of its services that starts or stops.
+# Faust logs the start and stop of every one of its services at "info".
 Service.mundane_level = "debug"
 TRANSPORTS.aliases[TRANSPORT_SCHEME] = "agents.transport.transport:Transport"
 STORES.aliases[STORE_SCHEME] = "agents.store.store:RocksStore"
@@ -99,7 +99,8 @@ class App(faust.App):
         return table
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
-        """Leave Faust's monitor out: nobody reads what it is told four times per event."""
+        """Leave Faust's monitor out, which costs four calls per event and whose figures nobody
+        reads."""
         dependencies = super().on_init_dependencies()
         self.sensors.remove(self.monitor)
         return dependencies

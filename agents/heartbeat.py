@@ -24,7 +24,7 @@ class Heartbeat:
         self._interval_ms = interval_ms
 
     def beat(self, now_ms: int) -> list[int]:
-        """Append to the partitions whose time it is; returns these."""
+        """Append to the partitions whose beat is due; return these."""
         due = [one for one in self._ports.partitions if now_ms >= self._next(one)]
         for partition in due:
             self._ports.table.put_in(partition, _ROW, str(now_ms).encode())
@@ -37,6 +37,6 @@ class Heartbeat:
         return 0 if last is None else int(last) + self._interval_ms
 
     def _key_in(self, topic: str, partition: int) -> bytes:
-        """Return a key of nobody's that belongs in `partition`."""
+        """Return a key of no customer that belongs in `partition`."""
         keys = (b"beat-%d" % number for number in count())
         return next(key for key in keys if self._ports.partition_of(topic, key) == partition)

@@ -66,7 +66,7 @@ class OutputEncoder:
         return ()
 
     def encode(self, emit: Emit) -> Output:
-        """Return a record that owes nothing to its input."""
+        """Return a record that shares no bytes with its input."""
         return Output(emit.topic, emit.key.encode(), self._codec.encode(emit.topic, emit.value))
 
     def _extend(self, emit: Emit, given: DecodedInput) -> Output:

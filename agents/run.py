@@ -25,7 +25,7 @@ _COLLECT_AFTER = (10_000, 20, 20)
 
 
 def exempt_from_collection() -> None:
-    """Exempt all objects that there are from garbage collection, and collect less often.
+    """Exempt all existing objects from garbage collection, and collect less often.
 
     A full collection takes a tenth of a second, for which inputs would wait.
     """

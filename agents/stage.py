@@ -239,8 +239,8 @@ class StageShell:
         """Write purses, timer, row and event id, in this order.
 
         A kill in between leaves a timer without a row, which is harmless, and never a row without
-        its timer; nor an event id whose row is not in the changelog. Purses without a row are as
-        before for the input when it comes again.
+        its timer; nor an event id whose row is not in the changelog. A redelivered input finds
+        purses that were written without its row as they were before.
         """
         self._wallets.write(_position(message), effect.purses)
         self._timers.arm(message.partition, message.key, effect.timer)
@@ -255,7 +255,8 @@ class StageShell:
             self._ids.add(message.partition, event, message.timestamp_ms, digest)
 
     def _clear_fired_timer(self, message: Message, record: msgspec.Struct | DeadLetter) -> None:
-        """Remove a timer that has fired, whatever came of it, so that it does not fire again."""
+        """Remove a timer that has fired, also after a failed step, so that it does not fire
+        again."""
         at = fired_at(record)
         if at is None:
             return
@@ -297,6 +298,6 @@ class StageShell:
 
 
 def _position(message: Message) -> Position:
-    # Records of upstream apps have no cause of ours; their event id tells copies.
+    # Records of upstream apps have no cause of ours; copies are recognised by their event id.
     cause = None if message.topic == topics.INTERACTIONS else cause_of(message.headers)
     return Position(message.topic, message.partition, message.offset, cause)

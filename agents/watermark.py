@@ -31,10 +31,11 @@ class Watermark:
         self._reader: LagReader | None = None
 
     async def advance(self) -> int:
-        """Return a time (epoch ms) at or before now: what the first group's inputs had then, and
-        all that follows from it, is committed by the others.
+        """Return a time (epoch ms) up to which the first group's inputs, and all that follows from
+        them, are committed by every group.
 
-        It is that of the call, unless a group is behind or the broker away; 0 until one is known.
+        It is the time of the call, unless a group is behind or the broker is away; 0 until one is
+        known.
         """
         try:
             await asyncio.to_thread(self._advance)

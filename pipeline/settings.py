@@ -281,7 +281,8 @@ class Settings(BaseSettings):
 
 
 def _secret_in(home: Path) -> str:
-    """Read from HOME/secret (mode 0600); whoever creates the file first decides for all."""
+    """Read from HOME/secret (mode 0600); the first process that creates the file decides for
+    all."""
     path = home / "secret"
     if path.exists():
         return path.read_text()

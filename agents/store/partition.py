@@ -52,7 +52,7 @@ class StoreSize:
 
 
 class _Missing(Enum):
-    """Mark that tells 'no write in memory' from 'deleted in memory'."""
+    """Mark of 'no write in memory', to be distinguished from 'deleted in memory'."""
 
     TOKEN = 0
 
@@ -236,7 +236,7 @@ class PartitionStore:
 def _failure(path: Path, error: Exception) -> StoreDamagedError | StoreUnavailableError:
     """Return the error as damage (corruption, or a missing file) or as an unavailable store.
 
-    RocksDB tells them apart in its messages only, which also contain the path.
+    RocksDB distinguishes the two in its messages only, which also contain the path.
     """
     told, said = f"{path}: {error}", str(error).replace(str(path), "")
     if "While lock file" in said or "lock hold by" in said:

@@ -3,7 +3,7 @@
 confluent-kafka lets one thread at a time into a consumer with rebalance callbacks, and a polling
 thread would keep others out. Batches are handed over with one wake-up of the event loop each. A
 batch carries the version of the assignment that it was read under, so that records read before a
-seek can be told from later ones.
+seek can be distinguished from later ones.
 """
 
 import asyncio

@@ -65,7 +65,7 @@ class LagReader:
 
     Commits are read by a consumer per group that never joins it. AdminClient has a call for them
     too, which ends the process by SIGSEGV when the coordinator is new or has moved (librdkafka
-    2.16: `rd_kafka_handle_OffsetFetch` tells the client's group, and an admin client has none).
+    2.16: `rd_kafka_handle_OffsetFetch` uses the client's group, and an admin client has none).
     """
 
     def __init__(self, kafka: Mapping[str, Property], groups: Sequence[ConsumerGroup]) -> None:

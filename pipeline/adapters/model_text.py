@@ -69,7 +69,9 @@ class _Tree:
 
     def numbers(self, name: str, count: int) -> list[float]:
         texts = self._texts(name, count)
-        if name == "threshold":  # infinite where a split only tells what is missing from the rest
+        if (
+            name == "threshold"
+        ):  # infinite where a split only separates missing values from the rest
             texts = [one for one in texts if one != "inf"]
         return [_number(one, f"{self.name}: {name}") for one in texts]
 

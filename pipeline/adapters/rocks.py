@@ -35,7 +35,7 @@ def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
     """Open or create the database in `folder`; keys and values are bytes.
 
     The parent must exist; it is missing if the home was removed. With `ttl_s`, rows are removed
-    some time after so many seconds. Raises DatabaseInUseError, or Exception (rocksdict has no
+    some time after that many seconds. Raises DatabaseInUseError, or Exception (rocksdict has no
     narrower one) if the database is damaged.
     """
     folder.mkdir(exist_ok=True)

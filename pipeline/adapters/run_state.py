@@ -45,7 +45,7 @@ def announce(home: Path, name: str, state: State, ports: dict[str, int] | None =
 
 
 def withdraw(home: Path, name: str) -> None:
-    """Remove an announcement: the last act of a process, or of whoever found it dead."""
+    """Remove an announcement, as the last act of a process, or for one that was found dead."""
     _file(home, name).unlink(missing_ok=True)
 
 

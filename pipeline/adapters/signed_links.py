@@ -29,7 +29,8 @@ class PreferenceLink(Struct, frozen=True, array_like=True):
 class TrackedLink(Struct, frozen=True, array_like=True):
     """Outcome token of the message that a link was in, and the URL that it leads to.
 
-    `sent_at` (epoch ms): when the message was sent, by which mail scanners are told from customers.
+    `sent_at` (epoch ms): when the message was sent, by which mail scanners are distinguished from
+    customers.
     """
 
     token: str

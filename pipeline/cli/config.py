@@ -85,7 +85,7 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
         versions = usable_versions(log)
     with open_profiles(Records.of(Settings())) as people:
         planned = make_plan(people, versions, proposed)
-    warnings = unreaching(folder, planned)
+    warnings = places_without_reach(folder, planned)
     if json:
         print_json({**msgspec.structs.asdict(planned), "warnings": warnings})
         return
@@ -167,9 +167,9 @@ def _mask(record: ConfigurationRecord) -> msgspec.Raw:
     return msgspec.Raw(to_json(mask_secrets(from_json(record.body))).encode())
 
 
-def unreaching(folder: Path, planned: RolloutPlan) -> list[ConfigError]:
-    """Return where the campaigns stand that can reach nobody."""
-    names, found = planned.unreaching(), []
+def places_without_reach(folder: Path, planned: RolloutPlan) -> list[ConfigError]:
+    """Return the places of the campaigns that can reach nobody."""
+    names, found = planned.campaigns_without_reach(), []
     what = (
         f"none of {planned.profiles:,} profiles is in its audience and has an address for it: "
         "widen the audience, or add a channel that reaches them"

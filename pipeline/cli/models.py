@@ -33,7 +33,7 @@ FolderOption = Annotated[
 
 
 class ListedModel(Struct, frozen=True):
-    """Trained version; `in_force` None: no broker answers that could tell."""
+    """Trained version; `in_force` None: unknown, since no broker answers."""
 
     name: str
     version: int

@@ -78,7 +78,7 @@ def is_stock(name: str) -> bool:
 
 
 def has_budget(campaign: model.Campaign, bundle: model.Bundle) -> bool:
-    """Return whether a campaign spends a budget; a transactional message goes whatever is left."""
+    """Return whether a campaign spends a budget; transactional messages are sent beyond any."""
     enforced = bundle.policies.budgets.enforced and campaign.purpose != "transactional"
     return enforced and campaign.budget is not None
 

@@ -30,7 +30,7 @@ EVERYBODY: Final = ""
 _NOTHING: Final[frozenset[int]] = frozenset()
 
 _MOST_TEXTS: Final = 64
-"""Most texts of an attribute that models read; one with more tells items apart, not kinds."""
+"""Most texts of an attribute that models read; one with more distinguishes items, not kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class _Rule:
     default: frozenset[int]
 
     def of(self, facts: Facts) -> frozenset[int]:
-        """Return the items that it names for a customer."""
+        """Return the items that the rule names for a customer."""
         found = (self.items.get(one, _NOTHING) for one in self._recipe_keys(facts))
         return _NOTHING.union(*found) or self.default
 

@@ -17,7 +17,7 @@ _DIGEST: Final = re.compile(_MARK + "[0-9a-f]{64}")
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _MASK: Final = "***"
 _SHOWN: Final = 8
-"""Digits of a digest in output: enough to tell keys apart."""
+"""Digits of a digest in output: enough to distinguish keys."""
 
 
 def key_digest(key: str) -> str:

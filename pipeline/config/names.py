@@ -38,7 +38,7 @@ def is_address(trait: str) -> bool:
 
 
 def approximate_trait(trait: str) -> str:
-    """Return the trait that tells whether a count of distinct values is approximate."""
+    """Return the trait that says whether a count of distinct values is approximate."""
     return trait + _APPROXIMATE
 
 

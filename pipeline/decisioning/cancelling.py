@@ -2,7 +2,7 @@
 silenced.
 
 A message waits from the moment when it was decided. It is cancelled by an interaction that
-suppresses it, heard of at any time since, also of a profile that merged with this one; and by an
+suppresses it, received at any time since, also of a profile that merged with this one; and by an
 outcome that does, as long as that lasts. What is cancelled in an adapter keeps its place under the
 caps until the adapter reports it as not delivered, for it may just have been; on a channel without
 one, it gives it back at once.

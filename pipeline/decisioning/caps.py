@@ -1,8 +1,8 @@
 """Caps: at most so many messages in any window, per offer, group, issue, campaign, channel, or in
 all.
 
-A reserved message counts from the decision on, so a cap holds whatever becomes of the message; on
-a channel that confirms what it shows, until the time for that has passed.
+A reserved message counts from the decision on, so that a cap holds before its fate is known; on a
+channel that confirms what it shows, until the time for that has passed.
 """
 
 from collections import Counter

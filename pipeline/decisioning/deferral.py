@@ -1,7 +1,7 @@
 """Deferral: what quiet hours hold back is decided again at their end, if its campaign allows.
 
-Nothing is reserved meanwhile, so no cap is used up and no promise made. What is known of the
-customer is kept with it, as it was last heard of; a timer of the row brings it back.
+Nothing is reserved meanwhile, so no cap is used up and no promise made. The known facts of the
+customer are kept with it, as of the last record; a timer of the row brings it back.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

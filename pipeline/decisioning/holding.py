@@ -1,9 +1,9 @@
 """Actions held until their address's own row confirms that it is the customer's.
 
-What an interaction shows may be another person's by the address's own row, which hears of it a
+What an interaction shows may be another person's by the address's own row, which processes it a
 moment later. So an action to such an address is decided, and counts under the caps and budgets, but
 is not sent before that row has joined the profile; when it does not, the action is withdrawn. What
-it reserved is free again then, and at its deadline if nothing is heard by then.
+it reserved is free again then, and at its deadline if nothing is reported by then.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ from pipeline.model.shards import Shards
 from pipeline.model.time import MINUTE_MS
 
 _REPORTED_MS: Final = 5 * MINUTE_MS
-"""Time after its deadline by which it is told whether a message was sent."""
+"""Time after its deadline by which it is reported whether a message was sent."""
 
 
 def hold(action: Action, candidate: CompiledCandidate, moment: Moment) -> AwaitingAction | None:
@@ -56,7 +56,8 @@ def bound_contacts(
 
 
 def bound_spends(spends: Iterable[Spend], waiting: Iterable[AwaitingAction]) -> tuple[Spend, ...]:
-    """Return what is spent; what waits gives it back after its deadline, unless told of it."""
+    """Return the spent tokens; a waiting message gives its tokens back after its deadline, unless
+    its fate is reported before."""
     deadlines = _deadlines(waiting)
     if not deadlines:
         return tuple(spends)

@@ -161,7 +161,7 @@ class _WithheldWinners:
     def candidates(
         self, everybody: Arbitration, made: Arbitration, held: Mapping[_Tie, Sequence[str]]
     ) -> tuple[Candidate, ...]:
-        """Return what became of each candidate: of who is held out, in the contest of all."""
+        """Return the fate of each candidate; that of a held-out one is from the contest of all."""
         fates = {_tie(one): one for one in made.judged} | self.notes
         return tuple(
             one if _tie(one) in held.keys() - self.notes.keys() else fates.get(_tie(one), one)

@@ -25,7 +25,7 @@ class Deferral(Struct, frozen=True):
     """Messages of one interaction that are decided again at `until` (ms), the end of quiet hours.
 
     `first`: the decision on the interaction, made at `since` (ms); `record`: the interaction, with
-    the customer as last heard of; `by_log`: their time is a log's own.
+    the customer as of the last record; `by_log`: their time is a log's own.
     """
 
     first: str

@@ -242,7 +242,7 @@ def _cancel_silenced(
 def _feedback(
     case: _Case, made: Arbitration, waiting: tuple[AwaitingAction, ...], rules: LearningRules
 ) -> tuple[Feedback, ...]:
-    """Return the feedback of an interaction, unless heard before, and of its actions."""
+    """Return the feedback of an interaction, unless received before, and of its actions."""
     moment, facts = case.moment, case.moment.facts
     if feedback.is_of_bot(facts):
         return ()

@@ -1,4 +1,4 @@
-"""Process of an adapter: delivers its channels' actions until it is told to end."""
+"""Process of an adapter: delivers its channels' actions until a signal ends it."""
 
 import asyncio
 import logging

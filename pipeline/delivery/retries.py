@@ -86,7 +86,7 @@ async def deliver_until(
 
 
 def failure_of(state: RetryCallState) -> BaseException | None:
-    """Return what the last try raised."""
+    """Return the exception of the last try."""
     return state.outcome.exception() if state.outcome is not None else None
 
 

@@ -50,7 +50,7 @@ class PlayProgress:
 class Options:
     """Options of the demo.
 
-    `days`: most days of the log to play, None: all. `play_s`: begin no further day after so many
+    `days`: most days of the log to play, None: all. `play_s`: begin no further day after that many
     seconds, None: no limit. `live_s`: seconds of live traffic afterwards.
     """
 

@@ -23,7 +23,8 @@ def values(
 ) -> Iterator[tuple[str, Known]]:
     """Return each trait that has a value, by its name.
 
-    NAME.approximate tells where it is; NAME.since up to when (ms) something may be missing.
+    NAME.approximate is true where it is approximate; NAME.since is the time (ms) up to which
+    something may be missing.
     """
     every = with_past(shards)
     for trait in traits:

@@ -1,4 +1,4 @@
-"""Enrichment stage: one row per profile; every change is told onward and as a snapshot."""
+"""Enrichment stage: one row per profile; every change is passed on, and published as a snapshot."""
 
 from functools import partial
 from typing import TypeAlias
@@ -147,7 +147,7 @@ def _apply_control(
 
 
 def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _Transition:
-    """Send the shard away; later stages hear of the move, and of the rest of the profile."""
+    """Send the shard away; pass the move, and the rest of the profile, on to later stages."""
     shards, leaving = row.shards.depart(move)
     row = replace(row, shards=shards)
     onward = Emit(topics.ENRICHED, key, Enriched(control=move))
@@ -171,8 +171,8 @@ def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Tran
 
 
 def _belongs(key: str, change: Control, row: ProfileState, rules: Rules) -> _Transition:
-    """Record that an identifier is the customer's, or no longer is; later stages hear of it as
-    well.
+    """Record that an identifier is the customer's, or no longer is, and pass that on to later
+    stages.
     """
     belongings = apply_report(row.belongings, change)
     row = replace(

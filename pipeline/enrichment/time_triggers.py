@@ -1,9 +1,9 @@
 """Time triggers: the moments at which time alone changes a profile or its segments.
 
 Enrichment alone goes through them, for itself and for segmentation, so that they come in their
-order whatever was away and for how long: before each record those up to its time, and those that
-no record finds when a `timer` comes. Each is told onward by a `timer` of its own, with the traits
-as they were at that moment.
+order also after an absence of any length: before each record those up to its time, and all others
+when a `timer` comes. Each is passed on by a `timer` of its own, with the traits as they were at
+that moment.
 """
 
 from collections.abc import Mapping

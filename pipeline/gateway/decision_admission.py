@@ -1,8 +1,8 @@
 """Admission of decisions by measured age: what cannot come in time is answered at once.
 
 Each decision that was asked for and has not come back is known with the moment of its request, by
-partition of `interactions`. The age of the oldest of them tells how far the pipeline is behind,
-whatever the reason: a stopped worker, a rebalance, a backlog, too many requests.
+partition of `interactions`. The age of the oldest of them shows how far the pipeline is behind, for
+any reason: a stopped worker, a rebalance, a backlog, too many requests.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ _MEMORY_S: Final = 1.0
 """Time for which a gate that was closed closes again without waiting for its interval."""
 
 _PROBE_INTERVALS: Final = 10
-"""Intervals between two that a closed gate lets through: who is let through may wait in vain."""
+"""Intervals between two requests that a closed gate lets through, which may wait in vain."""
 
 _RATE_S: Final = 1.0
 """Time over which replies are counted; a partition without one stands still."""

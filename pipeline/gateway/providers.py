@@ -1,7 +1,7 @@
 """`/v1/providers/{name}`: statuses of messages and replies to them, as providers post them.
 
 Every post must have the provider's signature. A status belongs to the message whose signed link it
-comes by; a reply belongs to whoever has its number.
+comes by; a reply belongs to the customer with its number.
 """
 
 import hmac

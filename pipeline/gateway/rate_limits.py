@@ -18,7 +18,7 @@ customers share an address makes fewer."""
 
 _LONGEST_WAIT_S: Final = 60
 _NETWORK_BITS: Final = 64
-"""Bits of an IPv6 address that tell its network: a customer has all addresses of one."""
+"""Bits of an IPv6 address that are its network's: a customer has all addresses of one."""
 
 
 class RateLimits:

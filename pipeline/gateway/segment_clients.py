@@ -29,12 +29,12 @@ _SETTINGS_AGE_S: Final = 300
 
 
 async def ignore_figures(_: Gateway, __: Request) -> Response:
-    """Take a client's figures about itself, which nobody here reads."""
+    """Accept a client's figures about itself, and drop them."""
     return Response(b'{"success":true}', media_type=JSON)
 
 
 async def answer_settings(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Answer with the least that lets a client start: that it shall send everything here."""
+    """Answer with the least that lets a client start: this gateway as the host for everything."""
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config

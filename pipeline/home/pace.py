@@ -1,8 +1,8 @@
 """Pace of a bulk writer: as much as the stages take, and no more ahead of live interactions.
 
-Interactions of a partition are decided in the order of the log, so that whoever asks for a decision
+Interactions of a partition are decided in the order of the log, so that a request for a decision
 waits for everything that was written before. So a bulk writer holds few records on their way
-through the stages: probes among them tell when those before have passed all stages. How many these
+through the stages: probes among them show when those before have passed all stages. How many these
 may be follows from the probes' measured time.
 """
 

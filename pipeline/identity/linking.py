@@ -45,7 +45,8 @@ def observe(
 
 
 def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence | None]:
-    """Let `child` follow another; return evidence that it has not heard, which may win it back."""
+    """Let `child` follow another; return evidence that it has not received, which may win it
+    back."""
     known = state.children.get(child)
     if known is None:
         return state, None
@@ -90,7 +91,7 @@ def disconnect(
 ) -> tuple[IdentityState, Evidence | None]:
     """Cut the link with `other`, the stronger or the weaker one, until newer evidence comes.
 
-    Return what is known of it that the other has not heard.
+    Return the evidence of it that the other end has not received.
     """
     if state.cuts.get(other, -1) >= until_ms:
         return state, None

@@ -13,7 +13,7 @@ REUSED_ID: Final = DeadLetter(
     "event_id: this source has used it for the same customer, kind and name with other contents;"
     " give every event an id of its own",
 )
-"""Dead letter of another event or a changed retry; only its sender can tell which."""
+"""Dead letter of another event or a changed retry; only its sender knows which."""
 
 _NO_ID: Final = DeadLetter(
     "no-event-id", "event_id: it is blank; give every event an id, by which a retry is known"

@@ -15,7 +15,7 @@ from pipeline.identity.state import Claim, IdentityState, Placement
 from pipeline.model.ids import control_id
 
 _CLAIMANTS: Final = 128
-"""Claims that a shard remembers; by further parents, shards are not told apart."""
+"""Claims that a shard remembers; shards are not distinguished by further parents."""
 
 _MAX_SHARDS: Final = 128
 """Most shards of an identifier; beyond, the last one takes what is new, whoever owns it."""

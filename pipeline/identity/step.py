@@ -1,11 +1,11 @@
 """Identity stage: one row per identifier, changed by what is keyed by that identifier.
 
-An interaction is processed in the row of its strongest identifier and goes on at once under that
-row's root. Everything between rows travels as a record on `identities`, so that each row has one
-writer: a parent tells a child of evidence (`link`) and of a new top (`root`), a child that follows
-another says so (`released`), and so does one that follows (`returned`). Evidence, tops and cuts
-only move forward, hence every order of delivery ends in the same trees: those of the evidence that
-is newer than its link's last cut.
+An interaction is processed in the row of its strongest identifier and is passed on at once under
+that row's root. Everything between rows travels as a record on `identities`, so that each row has
+one writer: a parent tells a child of evidence (`link`) and of a new top (`root`), a child that
+follows another says so (`released`), and so does one that follows (`returned`). Evidence, tops and
+cuts only move forward, hence every order of delivery ends in the same trees: those of the evidence
+that is newer than its link's last cut.
 
 Which profile an identifier belongs to is said by its own row alone: with each interaction that it
 is the strongest of, and by a `leave` and a `join` when its top changes, numbered by its tops. What

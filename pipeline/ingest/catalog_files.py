@@ -28,7 +28,7 @@ ApplyCatalog: TypeAlias = Callable[[model.Catalog], None]
 def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catalog:
     """Return the catalogue with the items of a file. Raises UnreadableError.
 
-    `suffix`: of the name that it came by, which tells the format.
+    `suffix`: of the name that it came by, which determines the format.
     """
     table = file.with_name(f"{file.name}{'.parquet' if suffix == '.parquet' else '.csv'}")
     table.unlink(missing_ok=True)

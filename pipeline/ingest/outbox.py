@@ -27,7 +27,7 @@ from pipeline.model import topics
 from pipeline.row_files.sending import NotDeliveredError
 
 _SETTINGS: Final[dict[str, Property]] = {"delivery.report.only.error": True}
-"""Settings without delivery reports, which take as long as sending; a flush tells what arrived."""
+"""Settings without delivery reports, which take as long as sending; a flush shows what arrived."""
 
 _LINGER_MS: Final = 20
 _PACED_LINGER_MS: Final = 1

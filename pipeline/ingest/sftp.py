@@ -143,7 +143,7 @@ class ServerFolder:
         return found
 
     def unchanged_for_s(self, _: Stamp) -> float:
-        """Return 0: the only time that a server tells is one that senders set."""
+        """Return 0: the only time that a server reports is one that senders set."""
         return 0.0
 
     def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:

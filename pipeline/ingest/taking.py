@@ -364,6 +364,6 @@ def _digest_of(file: Path) -> str:
 
 
 def _definition(watch: model.Watch) -> str:
-    """Return a digest that tells mappings apart."""
+    """Return a digest that distinguishes mappings."""
     said = msgspec.json.encode([getattr(watch, name) for name in _MAPS], order="sorted")
     return blake2b(said, digest_size=4).hexdigest()

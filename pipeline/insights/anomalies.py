@@ -200,8 +200,8 @@ def _draw_residuals(series: DailySeries, baseline: Baseline, random: np.random.G
 
 
 def _tail(deviations: float, maxima: Floats) -> float:
-    """Return the chance of such a maximum: of a Gumbel distribution with the maxima's moments, not
-    below what so many draws can tell from 0 by more than a thousandfold."""
+    """Return the chance of such a maximum: of a Gumbel distribution with the maxima's moments, but
+    at least a thousandth of the least that so many draws can distinguish from 0."""
     scale = max(float(maxima.std()) * float(np.sqrt(6)) / float(np.pi), 1e-3)
     location = float(maxima.mean()) - float(np.euler_gamma) * scale
     gumbel = -float(np.expm1(-np.exp(-(deviations - location) / scale)))

@@ -56,7 +56,7 @@ def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
     drafted: list[object] = []  # parts of a journey, in which defaults are not written
     for stage in journey.steps:
         if stage.split is not None and arms >= stage.split.arms.keys():
-            continue  # the test that told, which is over
+            continue  # the test that gave the result, which is over
         steps = stage.steps()
         if rows.kind == "order" and {one.step for one in steps} == set(names):
             drafted += [one for name in names for one in steps if one.step == name]

@@ -110,8 +110,8 @@ class Gain:
 @dataclass(frozen=True, slots=True)
 class ChoiceProposal:
     """Rule that was best among the earlier customers: `by_stratum` has the option for each stratum
-    (all the same unless `by` names what tells them apart). It is compared with always taking the
-    option `against`; None: with what was done."""
+    (all the same unless `by` names the property by which they differ). It is compared with always
+    taking the option `against`; None: with what was done."""
 
     rows: ChoiceRows
     by_stratum: tuple[int, ...]

@@ -178,8 +178,8 @@ FROM decided AS d JOIN sized AS s ON d.decision_id = s.decision_id GROUP BY d.gr
 _ORDER: Final = """
 SELECT stage, rule FROM felled GROUP BY stage, rule ORDER BY stage, count(*) DESC, rule
 """
-"""Rules of a stage are asked in the configuration's order, which the log does not tell: those that
-fell more come first here."""
+"""Rules of a stage are asked in the configuration's order, which the log does not contain: those
+that fell more come first here."""
 
 _RULES: Final = """
 SELECT d.grp, f.stage, f.rule, count(*) FROM felled AS f

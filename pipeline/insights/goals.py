@@ -1,7 +1,7 @@
 """Goals of campaigns as conditions in SQL over interactions.
 
 A goal may read an interaction's name, kind, channel, source and properties; one that reads anything
-else cannot be told from interactions alone.
+else cannot be evaluated on interactions alone.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class CampaignGoal:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableGoal:
-    """Campaign whose goal cannot be told from interactions; `reason` says why."""
+    """Campaign whose goal cannot be evaluated on interactions; `reason` says why."""
 
     campaign: str
     reason: str

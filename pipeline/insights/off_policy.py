@@ -171,9 +171,9 @@ def anytime_interval(log: Log, bounds: Bounds) -> tuple[float, float]:
 def _lower_bound(terms: Floats) -> float:
     """Return the greatest mean below 1 that a bet on higher terms refutes.
 
-    Whoever stakes a share λ ≤ ½ / mean of the capital on term − mean can lose half of it at most,
-    and multiplies it by 1 ÷ error with no more chance than error while the mean is not exceeded.
-    The shares are chosen from earlier terms only.
+    Staking a share λ ≤ ½ / mean of the capital on term − mean can lose half of it at most, and
+    multiplies it by 1 ÷ error with no more chance than error while the mean is not exceeded. The
+    shares are chosen from earlier terms only.
     """
     stakes = _stakes(terms)
     needed = np.log(1.0 / _SIDE)

@@ -48,7 +48,7 @@ class CurvePoint:
 class ConversionCurve:
     """Curve of conversion over time. `converted`: the share at the end of the longest follow-up;
     the quartiles are the times by which a quarter, a half, three quarters have converted (None:
-    never so many). At most 50 of its points."""
+    never that many). At most 50 of its points."""
 
     cases: int
     conversions: int

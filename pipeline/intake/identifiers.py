@@ -92,7 +92,8 @@ def _claims(
 
 
 def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_Claim]:
-    """Claim the previous id in both namespaces, unless the message's own ids tell which it is of.
+    """Claim the previous id in both namespaces, unless the message's own ids show which one it is
+    of.
 
     The identity stage knows in which one the id has been seen.
     """

@@ -23,7 +23,7 @@ from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 class Arrival:
     """Circumstances of a receipt: source, time (epoch ms) and configuration in force.
 
-    `ip` and `user_agent` are the customer's as far as the request tells them. `speaker` restricts a
+    `ip` and `user_agent` are the customer's as far as the request has them. `speaker` restricts a
     public source, which may not speak for everybody; `new_id` makes an id for a message without
     one.
     """

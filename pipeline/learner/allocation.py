@@ -107,5 +107,5 @@ def _idle_first(account: Account) -> Iterator[int]:
         for number, one in leases.items()
         if one.left > 0 and not one.recalled and number != first
     ]
-    # Who wants more than it has cannot use what it has.
+    # A partition that wants more than it has cannot use what it has.
     yield from sorted(holding, key=lambda one: (not leases[one].wanted, leases[one].spent_at, one))

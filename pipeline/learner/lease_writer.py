@@ -1,7 +1,7 @@
 """Writer of accounts and leases: records of `budgets`, and grants on the decisioning stage's input.
 
-An account's record is in the topic before a partition hears of what it says: whoever opens the
-account again from the record knows of every grant.
+An account's record is in the topic before a partition gets the grants in it, so that an account
+opened again from the record has every grant.
 """
 
 from collections import defaultdict
@@ -73,7 +73,7 @@ class LeaseWriter:
     def grant(
         self, grants: Sequence[tuple[int, Grant]], digest: str, now_ms: int
     ) -> dict[int, int]:
-        """Tell partitions of their grants; return the offset of the last record of each."""
+        """Send partitions their grants; return the offset of the last record of each."""
         shares: defaultdict[int, list[Grant]] = defaultdict(list)
         for partition, one in grants:
             shares[partition].append(one)

@@ -88,7 +88,7 @@ class Treasury:
         return None if after == before else after
 
     def _tell(self, changed: Mapping[str, Account], digest: str, now_ms: int) -> None:
-        # After a start nobody knows what the last learner had told: all is told again.
+        # After a start it is unknown what the last learner had sent: all is sent again.
         again = self._ledger.accounts if self._digest is None else changed
         news = [
             (partition, _grant(account, partition))

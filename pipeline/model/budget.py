@@ -95,7 +95,7 @@ def accept(purse: Purse | None, grant: Grant) -> Purse | None:
 class BudgetLease(Struct, frozen=True):
     """Lease to a partition of `interactions.segmented`; a later `number` replaces an earlier one.
 
-    Whoever owns the partition has it, as part of its state: so what a killed worker had leased is
+    The owner of the partition has it, as part of its state: so what a killed worker had leased is
     its successor's. `granted`: most that may be spent there in the period; `spent`: of it, so far.
     """
 

@@ -1,7 +1,7 @@
 """Dead letters: inputs that could not be processed, as records that can always be written.
 
 An original is kept in full up to the size limit of inputs. A larger one is cut, which the detail
-says; topic, partition and offset tell where the whole is.
+says; topic, partition and offset say where the whole is.
 """
 
 from collections.abc import Iterator, Sequence

@@ -152,7 +152,7 @@ class Again(Struct, frozen=True):
     """Input of a decision that is made again, beside the interaction.
 
     `first`: the decision on the interaction, made at `since` (ms), from which deadlines count;
-    `messages`: what was deferred; `profile` and `segments`: the customer as last heard of.
+    `messages`: what was deferred; `profile` and `segments`: the customer as of the last record.
     """
 
     first: str

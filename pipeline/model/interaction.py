@@ -64,7 +64,7 @@ class DecideRequest(Struct, frozen=True):
 class Interaction(Struct, frozen=True):
     """One thing that happened. Times are epoch milliseconds.
 
-    `occurred_at` is when it happened, by the sender; `received_at` is when Kairos heard of it and
+    `occurred_at` is when it happened, by the sender; `received_at` is when Kairos received it and
     is the clock of every rule. `identifiers` has at least one entry. `lists` are the properties
     that are lists, their elements as texts (`text_of`), what is nested in them as JSON.
 

@@ -73,7 +73,7 @@ def link_history(people: PersonSource, person: Person) -> tuple[IdentityChange, 
 
 
 def were_linked(people: PersonSource, one: Identifier, other: Identifier) -> bool:
-    """Return whether the two were ever linked, whoever has them now."""
+    """Return whether the two were ever linked, whichever persons have them now."""
     ends = {one.key, other.key}
     changes = (change for change in people.changes(ends) if change.kind == "link")
     return any({change.identifier, change.other} == ends for change in changes)

@@ -17,7 +17,7 @@ from pipeline.row_files.rows import open_rows
 from pipeline.row_files.sending import Intake, RefusedRow, send_rows
 
 _PLACE: Final = Layout(">QQ")
-"""Sort key of an interaction: when it was heard, and its number among all that were read."""
+"""Sort key of an interaction: when it was received, and its number among all that were read."""
 
 _SIGN: Final = 1 << 63
 """Added to times, so that those before 1970 sort before the others."""
@@ -80,8 +80,8 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 
 
 class TimedLog:
-    """Interactions in the order in which they were heard, those of one moment in the order in which
-    they were read; on disk, because they may be many."""
+    """Interactions in the order of their receipt, those of one moment in the order of reading; on
+    disk, because they may be many."""
 
     def __init__(self, rows: RowMap) -> None:
         self._rows = rows
@@ -103,7 +103,7 @@ class TimedLog:
 def read_file(
     file: OpenFile, reading: Intake, log: TimedLog, progress: Callable[[int], None]
 ) -> InputReport:
-    """Put every good row of the file into the log; `progress` is told how far it was read.
+    """Put every good row of the file into the log; `progress` gets the bytes or rows read so far.
     `reading`: how rows become interactions, where they are none already."""
     intake = WholeRecords() if file.whole else reading
     try:

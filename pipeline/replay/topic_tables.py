@@ -31,7 +31,7 @@ _PLACE: Final = (
 _OWN_TIMES: Final = (
     "received_at", "decided_at", "created_at", "updated_at", "applied_at", "at",
 )  # fmt: skip
-"""Fields that tell a record's time, by which rules run."""
+"""Fields with a record's time, by which rules run."""
 
 _NESTED: Final = ("control", "interaction")
 _FIRST_DAY: Final = date(1970, 1, 1).toordinal()

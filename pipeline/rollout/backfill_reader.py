@@ -122,7 +122,7 @@ class BackfillReader:
     def is_behind(self, partition: int) -> bool:
         """Return whether interactions stamped with an earlier version may still come.
 
-        Identity stamps each probe; the last one that passed the partition tells its version.
+        Identity stamps each probe; the last one that passed the partition shows its version.
         """
         stamp = self._stamps.get(partition)
         return stamp is None or stamp in self._earlier

@@ -50,7 +50,7 @@ class RolloutPlan(Struct, frozen=True):
     counting_from_now: tuple[str, ...]
     campaigns: tuple[CampaignReach, ...] = ()
 
-    def unreaching(self) -> tuple[str, ...]:
+    def campaigns_without_reach(self) -> tuple[str, ...]:
         """Return the campaigns that can reach none of the profiles."""
         known = (one for one in self.campaigns if not one.unknown and not one.reach)
         return tuple(one.campaign for one in known) if self.profiles else ()

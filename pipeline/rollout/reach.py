@@ -1,4 +1,4 @@
-"""Reach of campaigns: how many customers each can speak to, as far as the data tell."""
+"""Reach of campaigns: how many customers each can speak to, as far as the data show."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator

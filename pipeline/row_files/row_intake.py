@@ -34,7 +34,7 @@ Kind = Literal["track", "identify", "page", "screen", "group", "alias", "outcome
 
 
 class _Probe(Struct, frozen=True):
-    """Fields that tell an Interaction from a message; empty where the record lacks them."""
+    """Fields that distinguish an Interaction from a message; empty where the record lacks them."""
 
     kind: Raw = Raw()
     identifiers: Raw = Raw()

@@ -1,7 +1,7 @@
 """Reader of a text file's lines, with bounded memory, that detects the encoding.
 
 UTF-8 and UTF-16 are detected by their byte order mark or by the places of zero bytes. Encodings of
-eight bits cannot be told apart, so they must be named. A byte that the encoding does not know
+eight bits cannot be distinguished, so they must be named. A byte that the encoding does not know
 becomes a lone surrogate, which no valid text holds, so that only its own cell is refused.
 """
 

@@ -52,7 +52,7 @@ def is_packed(name: str) -> bool:
 
 
 def inner_name(name: str) -> str:
-    """Return the name that tells the format of the packed content."""
+    """Return the name that gives the format of the packed content."""
     return Path(name).stem if is_packed(name) else name
 
 

@@ -29,8 +29,8 @@ _FIRST_NAMES: Final = (
 class SimulatedCustomer:
     """Customer, as far as it does not change. `known`: a customer from the start.
 
-    `intent` is what nobody observes. `email` and `phone` are in their normal form. `silent_from`
-    (a share of the world's time): nothing is heard from then on.
+    `intent` is what nobody observes. `email` and `phone` are in their normal form. `silent_from` (a
+    share of the world's time): the customer does nothing from then on.
     """
 
     index: int

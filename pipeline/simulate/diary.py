@@ -17,7 +17,7 @@ MOST_DAYS: Final = 730
 
 
 def end_of(days: int) -> int:
-    """Return the last moment of a world of so many days, exclusive (epoch ms)."""
+    """Return the end of a world of `days` days, exclusive (epoch ms)."""
     return START_MS + days * DAY_MS
 
 

@@ -36,7 +36,7 @@ class WorldEvent(Struct, frozen=True):
     placement: str | None = None
 
     def interaction(self) -> Interaction:
-        """Return the event as it would stand in the topic: heard when it happened."""
+        """Return the event in the form of the topic, received when it happened."""
         return Interaction(
             event_id=self.event_id,
             kind=self.kind,

@@ -45,7 +45,7 @@ class Written:
 def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Written:
     """Write the world's files into `folder`; they appear when all are whole.
 
-    `progress` is told how many customers are done. OSError: the folder cannot be written.
+    `progress` gets the number of customers done. OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with SortedLines(folder) as log, _Files(folder, size) as files:

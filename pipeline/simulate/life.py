@@ -32,7 +32,7 @@ _MERCHANTS: Final = ("groceries", "fuel", "restaurant", "clothes", "pharmacy")
 
 
 def introduce(diary: Diary, at: int) -> None:
-    """Let the bank's own systems tell who the customer is, and that there is a card."""
+    """Send the events of the bank's own systems: who the customer is, and that there is a card."""
     who = diary.who
     names = (who.customer_id, who.email, who.phone)
     told = Scene("api", "identify", names, kind="identify")

@@ -52,8 +52,8 @@ class NotTheBankError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """Options of a play. `rate`: events a second; `seconds`: stop after so long, None: play the
-    whole world. `progress` is told how many of how many events are on their way."""
+    """Options of a play. `rate`: events a second; `seconds`: time after which to stop, None: play
+    the whole world. `progress` gets the numbers of events sent and in all."""
 
     rate: float
     seconds: float | None

@@ -38,7 +38,7 @@ class Biography:
 
     @property
     def identifiers(self) -> tuple[Identifier, ...]:
-        """All names that were heard, the strongest first."""
+        """All names in the events, the strongest first."""
         heard = {one for event in self.events for one in event.identifiers}
         who = self.who
         ranked = (who.customer_id, who.email, who.phone, who.card, who.device, *who.cookies)

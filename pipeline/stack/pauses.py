@@ -8,7 +8,7 @@ _LONGEST_PAUSE_S: Final = 10.0
 
 
 def pause_s(failures: int, spread: float) -> float:
-    """Return the pause after so many short lives in a row; `spread` in [0, 1) is the jitter."""
+    """Return the pause after a number of short lives in a row; `spread` in [0, 1) is the jitter."""
     longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures, 30))
     return longest * (0.5 + spread / 2)
 

@@ -73,7 +73,8 @@ def features_of(examples: Iterable[tuple[Facts, Proposed]]) -> tuple[ModelFeatur
 def gives_away(
     features: Sequence[ModelFeature], rows: Matrix, labels: Labels
 ) -> list[ModelFeature]:
-    """Return features of customers that tell nearly all by themselves who reaches the goal.
+    """Return features of customers that by themselves predict nearly perfectly who reaches the
+    goal.
 
     Such a value most likely becomes known by reaching it: a leak.
     """

@@ -21,8 +21,8 @@ class UntrainableError(Exception):
 
 
 class LeakError(Exception):
-    """Raised when features tell nearly all by themselves who reaches the goal; the message names
-    them."""
+    """Raised when features by themselves predict nearly perfectly who reaches the goal; the message
+    names them."""
 
 
 class JudgedExample(Dated, Protocol):

@@ -80,8 +80,8 @@ def _features(train: Sequence[Example], exclude: frozenset[str]) -> tuple[ModelF
 def _treatments(
     train: Sequence[Example], features: Sequence[ModelFeature]
 ) -> tuple[tuple[str, str, str], ...]:
-    """Return the treatments that enough was seen of; where attributes of items tell, those of a
-    catalogue's items as one."""
+    """Return the treatments with enough examples; where attributes of items are features, those of
+    a catalogue's items count as one."""
     named = Counter((one.chosen.campaign, one.chosen.offer, one.chosen.treatment) for one in train)
     if any(one.of in OF_ITEM for one in features):
         named += Counter(

@@ -134,7 +134,7 @@ SELECT f.told.action_id, 'conversion', f.decided FROM (
 
 
 def _column_of(name: str, section: str) -> str:
-    """Return the column of a fact as the decision used it: first heard, or when made again."""
+    """Return the column of a fact as the decision used it: when first made, or when made again."""
     again = f"a.again.{section}.{name}"
     return f"CASE WHEN a.again IS NULL THEN s.{section}.{name} ELSE {again} END AS {name}"
 

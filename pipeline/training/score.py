@@ -1,7 +1,7 @@
 """Training of a score: how likely a customer reaches a goal, from traits.
 
 One moment of each customer's day is an example: the last interaction of it. Its features are the
-traits that this interaction found; whether the goal was reached is told by later ones alone.
+traits that this interaction found; whether the goal was reached is known from later ones alone.
 """
 
 from bisect import bisect_right

@@ -89,7 +89,7 @@ def test_records_pass_every_hop_once_with_headers_in_the_partition_of_their_key(
     assert _counts(_states(plan)) == [sent] * HOPS
 
 
-def test_sigterm_commits_and_persists_what_was_processed(
+def test_sigterm_commits_and_persists_processed_inputs(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
     produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 20_000))

@@ -235,7 +235,7 @@ def _send_requests(world: Spending, count: int) -> int:
     return len(world.actions("email"))
 
 
-def test_a_budget_that_is_lowered_below_what_is_spent_spends_nothing_more(tmp_path: Path) -> None:
+def test_budget_lowered_below_its_spending_spends_nothing_more(tmp_path: Path) -> None:
     world = Spending(_with_budget(12), tmp_path, Random(3))
     world.rest()
     assert _send_requests(world, 5) == 5

@@ -108,5 +108,5 @@ def test_campaign_that_reaches_nobody_is_reported() -> None:
     assert {one.campaign: one.reach for one in planned.campaigns} == {
         "all": 1, "gold": 1, "platinum": 0, "mail": 0, "now": 1, "new": 0
     }  # fmt: skip
-    assert planned.unreaching() == ("mail", "platinum")
-    assert plan([], (), rules.config).unreaching() == ()
+    assert planned.campaigns_without_reach() == ("mail", "platinum")
+    assert plan([], (), rules.config).campaigns_without_reach() == ()

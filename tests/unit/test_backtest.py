@@ -139,7 +139,7 @@ def test_identified_devices_share_one_profile(
 
 
 @pytest.mark.parametrize("until", [None, BEGIN_MS + HOUR_MS - 1, BEGIN_MS + HOUR_MS])
-def test_a_cart_left_for_an_hour_gives_one_mail_if_the_log_goes_on_so_long(
+def test_cart_left_for_an_hour_of_the_log_gives_one_mail(
     tmp_path: Path,
     until: int | None,
     play: Callable[..., Any],

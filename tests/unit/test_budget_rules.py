@@ -141,7 +141,7 @@ def test_a_purse_is_good_for_its_period_alone() -> None:
     assert [purse.left(at) for at in (999, 1_000, 1_999, 2_000)] == [0, 3, 3, 0]
 
 
-def test_only_a_newer_grant_changes_a_purse_and_never_below_what_is_spent() -> None:
+def test_only_a_newer_grant_changes_a_purse_and_never_below_its_spending() -> None:
     purse = Purse("campaign", 0, None, 3, 10, 4)
     old = Grant("a", "campaign", 0, None, 3, 99, 0.0)
     assert accept(purse, old) is None

@@ -22,7 +22,7 @@ def test_first_message_of_each_channel_is_shown_at_once() -> None:
     assert list(narrator.tell(update, 1.5)) == []
 
 
-def test_figures_come_every_five_seconds_and_count_everything_so_far() -> None:
+def test_figures_of_all_rounds_come_every_five_seconds() -> None:
     narrator = Narrator(100)
     lines = [
         line

@@ -191,7 +191,7 @@ def test_class_names_are_unique() -> None:
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
-def test_comments_tell_no_history() -> None:
+def test_comments_contain_no_history() -> None:
     wrong = [
         f"{file}:{token.start[0]}: {token.string}"
         for file in _files(*_PACKAGES)

@@ -1,7 +1,7 @@
 """Counting of evidence: what each feedback about an action adds to its treatment's posterior.
 
-Feedback may come twice, and in any order: an action's row knows what was heard, and what is counted
-follows from the row alone.
+Feedback may come twice, and in any order: an action's row records what was received, and what is
+counted follows from the row alone.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ Arm: TypeAlias = tuple[str, str, str, str]
 
 
 class ActionRow(Struct, frozen=True, array_like=True):
-    """Feedback heard about an action; `arm` and `at` (ms) are unknown until it was sent.
+    """Feedback received about an action; `arm` and `at` (ms) are unknown until it was sent.
 
     `until` (ms): end of its goal's window.
     """

@@ -1,5 +1,5 @@
-"""Messages that a holdout kept back, followed as long as their goal's window: who reaches the goal
-without one tells how likely it is anyway.
+"""Messages that a holdout kept back, followed as long as their goal's window: customers who reach
+the goal without one show how likely it is anyway.
 
 Such a message is in the contact history as released, so that it counts under no cap.
 """

@@ -115,7 +115,7 @@ def compose(
 
 @dataclass(frozen=True, slots=True)
 class _Tracking:
-    """Signed links of one message, sent at `sent_at` (epoch ms), that tell of opens and clicks."""
+    """Signed links of one message, sent at `sent_at` (epoch ms), that report opens and clicks."""
 
     action: Action
     sender: Sender

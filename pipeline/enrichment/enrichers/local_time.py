@@ -13,7 +13,7 @@ _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturda
 
 
 _LONGEST: Final = 64
-"""Characters of an unknown zone that are told."""
+"""Characters of an unknown zone that are reported."""
 
 
 class LocalTimeEnricher:

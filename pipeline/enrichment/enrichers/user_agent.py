@@ -105,7 +105,7 @@ def _is_tablet(text: str, os: str, found: Result) -> bool:
     """Return whether an Android device is a tablet.
 
     A browser says "Mobile" on a phone and nothing on a tablet. Other apps (Dalvik, okhttp, an app's
-    own name) say so on neither, and are told by the model.
+    own name) say so on neither, and are recognised by the model.
     """
     device = "" if found.device is None else f"{found.device.family} {found.device.model or ''}"
     if _TABLET.search(device) or (os != "iOS" and "Tablet" in text):
