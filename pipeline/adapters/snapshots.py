@@ -5,27 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.kafka import is_partition_end
+from pipeline.adapters.transient import is_transient
 
 _BATCH = 10_000
 _WAIT_S = 0.02
 _LEADER_S = 0.1
-_TRANSIENT = frozenset(
-    {
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError._UNKNOWN_PARTITION,
-    }
-)
 _PATIENCE_S = 10.0
 
 
@@ -95,14 +82,14 @@ def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
-    """Return the end offsets of non-empty partitions; wait while a leader is being elected."""
+    """Return the end offsets of non-empty partitions; wait while a leader is unknown or away."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         partitions = consumer.list_topics(topic, timeout=_PATIENCE_S).topics[topic].partitions
         try:
             return _not_empty(consumer, [TopicPartition(topic, number) for number in partitions])
         except KafkaException as error:
-            if error.args[0].code() not in _TRANSIENT or time.monotonic() > deadline:
+            if not is_transient(error.args[0]) or time.monotonic() > deadline:
                 raise
         time.sleep(_LEADER_S)
 

@@ -9,6 +9,7 @@ _TRANSIENT: Final = frozenset({
     KafkaError._TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._DESTROY_BROKER,  # a connection that librdkafka replaced amid the request
     KafkaError._UNKNOWN_PARTITION,  # of a topic that was made just now
     KafkaError._NOENT,  # no leader is known
     KafkaError._WAIT_COORD,
