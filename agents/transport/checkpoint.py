@@ -35,7 +35,7 @@ _REFUSED = frozenset({
 
 
 @runtime_checkable
-class Checkpointed(Protocol):
+class CheckpointedStore(Protocol):
     """Store that is persisted together with its changelog offsets."""
 
     def cut(self) -> None:
@@ -64,7 +64,7 @@ class Checkpointer:
         commit: Callable[[Mapping[TP, int], int], Awaitable[KafkaError | None]],
         producer: Producer,
         progress: CommitProgress,
-        stores: Callable[[], Iterable[tuple[str, Checkpointed]]],
+        stores: Callable[[], Iterable[tuple[str, CheckpointedStore]]],
         options: TransportOptions,
     ) -> None:
         """Persist what `stores` returns (by changelog topic), and commit through `commit`. `commit`

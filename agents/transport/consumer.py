@@ -16,7 +16,7 @@ from mode import Service
 from mode.utils.futures import notify
 
 from agents.transport.backlog import Backlog
-from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
+from agents.transport.checkpoint import CheckpointedStore, Checkpointer, CommitFigures
 from agents.transport.errors import LogMadeAnewError, SessionLostError, UnfinishedEventError
 from agents.transport.poller import Batch, Poller, PrefetchLimits
 from agents.transport.progress import CommitProgress
@@ -63,7 +63,7 @@ class Consumer(BaseConsumer):
         self._tps: dict[tuple[str, int], TP] = {}
         self._start_offsets: dict[TP, tuple[int, str]] = {}
         self._sent_index = SentIndex()
-        self._known_stores: dict[str, Checkpointed] | None = None
+        self._known_stores: dict[str, CheckpointedStore] | None = None
 
     # -- life
 
@@ -175,12 +175,12 @@ class Consumer(BaseConsumer):
             return left_s
         return idle_s if self._progress.unprocessed else 0.0
 
-    def _stores(self) -> Iterable[tuple[str, Checkpointed]]:
+    def _stores(self) -> Iterable[tuple[str, CheckpointedStore]]:
         if self._known_stores is None:
             self._known_stores = {
                 table.changelog_topic_name: table.data
                 for table in self.app.tables.values()
-                if isinstance(table.data, Checkpointed)
+                if isinstance(table.data, CheckpointedStore)
             }
         return self._known_stores.items()
 

@@ -23,7 +23,7 @@ _MAX_BYTES: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedVersion:
     """Configuration in force after `apply`; `changed` False: it was in force before."""
 
     digest: str
@@ -33,7 +33,7 @@ class Applied:
 class ConfigurationLog(ConfigurationFollower):
     """Follower of the topic that can also append to it."""
 
-    def apply(self, bundle: Bundle, applied_by: str, timeout_s: float = 10.0) -> Applied:
+    def apply(self, bundle: Bundle, applied_by: str, timeout_s: float = 10.0) -> AppliedVersion:
         """Put `bundle` in force, unless it is already; return once the follower has read it.
 
         Raises ConfigurationLogError if Kafka does not take it in time.
@@ -42,11 +42,11 @@ class ConfigurationLog(ConfigurationFollower):
         digest = canonical.digest_of(body)
         latest = self.latest()
         if latest is not None and latest.digest == digest:
-            return Applied(digest, changed=False)
+            return AppliedVersion(digest, changed=False)
         self._append(ConfigurationRecord(digest, now_ms(), applied_by, body), timeout_s)
         if not self.wait_until_latest(digest, timeout_s):
             raise ConfigurationLogError(f"{digest} was written but not read back; try again")
-        return Applied(digest, changed=True)
+        return AppliedVersion(digest, changed=True)
 
     def _append(self, record: ConfigurationRecord, timeout_s: float) -> None:
         settings: dict[str, Property] = {

@@ -25,7 +25,7 @@ from pipeline.insights.defined import compare
 from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.journey_details import Comparison, JourneyDetails, journey_details
-from pipeline.insights.survival import Bounded, ConversionCurve
+from pipeline.insights.survival import BoundedShare, ConversionCurve
 
 _MOST_SHOWN: Final = 20
 _ARROW: Final = " > "
@@ -264,7 +264,7 @@ def _days(ms: float | None) -> str:
     return "" if ms is None else f"{ms / _DAY_MS:,.2f}"
 
 
-def _range(found: Bounded | None) -> str:
+def _range(found: BoundedShare | None) -> str:
     if found is None or found.low is None or found.high is None:
         return ""
     return f"{found.low:.1%} to {found.high:.1%}"

@@ -11,7 +11,7 @@ from pipeline.settings import Settings
 from pipeline.simulate.audience import PlayedWorld
 from pipeline.simulate.customers import MOST_CUSTOMERS
 from pipeline.simulate.diary import MOST_DAYS
-from pipeline.simulate.files import NAMES, Written, write
+from pipeline.simulate.files import NAMES, WrittenFiles, write
 from pipeline.simulate.live import LiveOptions, play
 from pipeline.simulate.world import WorldSize
 
@@ -66,13 +66,13 @@ def bank(  # noqa: PLR0913 - one for each option
         _print_written(done)
 
 
-def _write(size: WorldSize, folder: Path) -> Written:
+def _write(size: WorldSize, folder: Path) -> WrittenFiles:
     with progress_bar() as bar:
         task = bar.add_task("customers", total=size.customers)
         return write(size, folder, lambda done: bar.update(task, completed=done))
 
 
-def _print_written(written: Written) -> None:
+def _print_written(written: WrittenFiles) -> None:
     out.print(
         f"A synthetic bank in {written.folder}: {written.interactions:,} interactions of "
         f"{written.persons:,} persons, {written.policy_rows:,} logged decisions "

@@ -30,25 +30,27 @@ SUBJECT: Final[
 """Subject by which a policy counts messages; None: the message has none of the kind."""
 
 
-class Full(Struct, frozen=True):
+class FullCap(Struct, frozen=True):
     """Cap and the subjects that it leaves no room for now; None: for none at all."""
 
     cap: CompiledCap
     subjects: frozenset[str | None] | None
 
 
-def full(caps: Sequence[CompiledCap], contacts: Sequence[Contact], now_ms: int) -> tuple[Full, ...]:
+def full(
+    caps: Sequence[CompiledCap], contacts: Sequence[Contact], now_ms: int
+) -> tuple[FullCap, ...]:
     """Return the caps that are reached, in their order."""
-    found: list[Full] = []
+    found: list[FullCap] = []
     for cap in caps:
         if len(contacts) >= cap.max:
             subjects = _subjects(cap, contacts, now_ms)
             if subjects is None or subjects:
-                found.append(Full(cap, subjects))
+                found.append(FullCap(cap, subjects))
     return tuple(found)
 
 
-def exceeded_cap(candidate: CompiledCandidate, full: Sequence[Full]) -> CompiledCap | None:
+def exceeded_cap(candidate: CompiledCandidate, full: Sequence[FullCap]) -> CompiledCap | None:
     """Return the first cap that `candidate` would exceed; transactional messages have none."""
     if candidate.transactional:
         return None

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pipeline.conditions import Facts
 from pipeline.config.compiled import CompiledCandidate, Constraints
 from pipeline.decisioning import caps, quiet_hours, suppressions
-from pipeline.decisioning.caps import Full
+from pipeline.decisioning.caps import FullCap
 from pipeline.decisioning.funds import Funds, Wallet
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.suppressions import Silence
@@ -26,7 +26,7 @@ class Standing(Struct, frozen=True):
     rules: Constraints
     facts: Facts
     silences: tuple[Silence, ...]
-    full: tuple[Full, ...]
+    full: tuple[FullCap, ...]
     open: bool
     funds: Funds | None = None
 

@@ -30,7 +30,7 @@ OF_ITEM: Final[tuple[ItemSource, ...]] = ("item", "item_age")
 OF_INTERACTION: Final = ("name", "kind", "channel")
 
 
-class Proposed(Protocol):
+class FeatureCandidate(Protocol):
     """Candidate as features see it."""
 
     @property
@@ -89,7 +89,7 @@ class FeatureEncoder:
         self._known: dict[_CandidateKey, int] = {}
         self._table: Matrix = np.empty((0, len(self._candidate)))
 
-    def rows(self, candidates: Sequence[Proposed], facts: Facts) -> Matrix:
+    def rows(self, candidates: Sequence[FeatureCandidate], facts: Facts) -> Matrix:
         """Return a row for each candidate."""
         known, split = self._known, len(self._customer)
         places = [
@@ -110,7 +110,7 @@ class FeatureEncoder:
         """Return the part of a row that all candidates share."""
         return [read(facts) for read in self._customer]
 
-    def _add(self, candidates: Iterable[Proposed]) -> None:
+    def _add(self, candidates: Iterable[FeatureCandidate]) -> None:
         rows: list[list[float]] = []
         for one in candidates:
             key = one.campaign, one.offer, one.treatment, one.channel, one.item
@@ -133,7 +133,7 @@ def _of_customer(feature: ModelFeature) -> Callable[[Facts], float]:
     return lambda facts: _number(read(facts))
 
 
-def _of_candidate(feature: ModelFeature) -> Callable[[Proposed], float]:
+def _of_candidate(feature: ModelFeature) -> Callable[[FeatureCandidate], float]:
     name, equals = feature.name, feature.equals
     if feature.of == "item_age":
         return lambda one: nan if one.item.starts is None else float(one.item.starts)

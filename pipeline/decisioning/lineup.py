@@ -54,7 +54,7 @@ def items_felled(treatment: str, count: int) -> str:
 
 
 @dataclass(slots=True)
-class RosterMaker:
+class LineupMaker:
     """Maker of a decision's lineups. `arm`: of impact tests."""
 
     moment: Moment

@@ -11,7 +11,7 @@ from pipeline.decisioning.eligibility import Moment
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.holdouts import FilledSlots, HoldoutDraws, fill_slots
 from pipeline.decisioning.impact import arm_of, field_maker
-from pipeline.decisioning.lineup import Lineup, Roster, RosterMaker, Vacancy
+from pipeline.decisioning.lineup import Lineup, LineupMaker, Roster, Vacancy
 from pipeline.model.decision import Assignment, BudgetRead
 from pipeline.rules import Rules
 
@@ -43,7 +43,7 @@ class Slots(Struct, frozen=True):
         arm = arm_of(rules.config.bundle.policies.impact_tests, profile)
         standing = Standing.of(rules.config.constraints, moment.facts, self.known, rules.wallet)
         funds = standing.funds
-        roster = RosterMaker(moment, rules.propensities, funds, arm).line_up(vacancies)
+        roster = LineupMaker(moment, rules.propensities, funds, arm).line_up(vacancies)
         draws = HoldoutDraws(profile, moment.now_ms, self.known.holdouts)
         filled = fill_slots(
             roster.lineups, lambda lineups: self._contest(lineups, standing, arm), draws

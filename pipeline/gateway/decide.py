@@ -17,7 +17,7 @@ from pipeline.adapters.traces import Trace
 from pipeline.gateway.connections import began_s
 from pipeline.gateway.decision_admission import AdmissionVerdict, DecisionAdmission
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
-from pipeline.gateway.receipt import B, Received, receive
+from pipeline.gateway.receipt import B, ReceivedRequest, receive
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
@@ -94,7 +94,7 @@ class DecideEndpoint:
         return json_response(_answer(asked.placements, reply))
 
     async def decide(
-        self, gateway: Gateway, received: Received[B], asked: DecideBody, trace: Trace
+        self, gateway: Gateway, received: ReceivedRequest[B], asked: DecideBody, trace: Trace
     ) -> Reply | Refusal | NoDecision:
         """Return the reply to what a request asks, unless it does not come in time."""
         budget_ms = _budget_ms(asked, received.arrival, gateway)

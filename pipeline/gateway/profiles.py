@@ -21,7 +21,7 @@ from pipeline.intake.refusal import Refusal, bad, unavailable
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier
-from pipeline.profile_reads.identity_requests import Remaining, remaining_records
+from pipeline.profile_reads.identity_requests import PastRecords, remaining_records
 from pipeline.profile_reads.person import Person, find_person, link_history
 from pipeline.profile_reads.view import View
 from pipeline.profile_reads.view_updater import ViewUpdater
@@ -38,7 +38,7 @@ class PersonExport(Person, frozen=True, kw_only=True):
     """
 
     history: tuple[IdentityChange, ...]
-    records: tuple[Remaining, ...]
+    records: tuple[PastRecords, ...]
 
 
 class ErasureAnswer(Struct, frozen=True):
@@ -49,7 +49,7 @@ class ErasureAnswer(Struct, frozen=True):
 
     identifiers: tuple[str, ...]
     at: int
-    records: tuple[Remaining, ...]
+    records: tuple[PastRecords, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class ProfileEndpoints:
             records=self._records(asked.config, now_ms()),
         )
 
-    def _records(self, config: Configuration, at: int) -> tuple[Remaining, ...]:
+    def _records(self, config: Configuration, at: int) -> tuple[PastRecords, ...]:
         return tuple(remaining_records(self.settings, tuple(config.channels), at))
 
 

@@ -32,7 +32,7 @@ B = TypeVar("B", bound=KeyedBody)
 
 
 @dataclass(frozen=True, slots=True)
-class Received(Generic[B]):
+class ReceivedRequest(Generic[B]):
     """Request that has been read and decoded, and whose sender is known."""
 
     raw: bytes
@@ -61,7 +61,7 @@ class _Post:
 
 async def receive(
     gateway: Gateway, request: Request, limit: int, parse: Callable[[bytes], B | Refusal]
-) -> Received[B] | Refusal:
+) -> ReceivedRequest[B] | Refusal:
     """Read and decode a request and resolve its sender, or return why it is refused."""
     post = await _read(gateway, request, limit)
     if isinstance(post, Refusal):
@@ -82,7 +82,7 @@ async def receive(
         speaker=_speaker(gateway, source, post.config),
         new_id=ids,
     )
-    return Received(post.raw, parsed, arrival, ids, gateway)
+    return ReceivedRequest(post.raw, parsed, arrival, ids, gateway)
 
 
 async def _read(gateway: Gateway, request: Request, limit: int) -> _Post | Refusal:

@@ -11,7 +11,7 @@ from pipeline.model.identity import Evidence, IdentityChange
 from pipeline.model.interaction import Identifier
 
 
-class Observed(Struct, frozen=True):
+class ShownLink(Struct, frozen=True):
     """Row of a parent after an interaction showed a child, and evidence that the child must get.
 
     `outdated`: the child has followed another, or was unlinked, since; `refused`: the parent has
@@ -25,23 +25,23 @@ class Observed(Struct, frozen=True):
 
 def observe(
     state: IdentityState, child: Identifier, evidence: Evidence, rules: IdentityRules
-) -> Observed:
+) -> ShownLink:
     """Record that an interaction showed `child` with the stronger identifier of this row."""
     key = child.key
     if not state.counts(key, evidence):
-        return Observed(state, "outdated")
+        return ShownLink(state, "outdated")
     known = state.children.get(key)
     if known is None:
         if _is_full(state, child.namespace, rules):
-            return Observed(state, "refused")
+            return ShownLink(state, "refused")
         told = _set_child(state, key, Child(evidence, evidence, follows=True))
-        return Observed(told, news=evidence)
+        return ShownLink(told, news=evidence)
     seen = max(known.seen, evidence)
     if known.follows:
-        return Observed(_set_child(state, key, replace(known, seen=seen)))
+        return ShownLink(_set_child(state, key, replace(known, seen=seen)))
     if seen <= known.told:
-        return Observed(state, "outdated")
-    return Observed(_set_child(state, key, Child(seen, seen, follows=True)), news=seen)
+        return ShownLink(state, "outdated")
+    return ShownLink(_set_child(state, key, Child(seen, seen, follows=True)), news=seen)
 
 
 def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence | None]:

@@ -43,7 +43,7 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakenFile:
     """File that was taken to its end."""
 
     name: str
@@ -72,12 +72,12 @@ class Journal:
         with self._open() as connection:
             connection.executescript(_TABLES)
 
-    def find_taken(self, content: str) -> Taken | None:
+    def find_taken(self, content: str) -> TakenFile | None:
         """Return how a file was taken; None: it never was, to its end."""
         asked = "SELECT name, rows, rejected, at FROM taken WHERE content = ?"
         with self._open() as connection:
             row = connection.execute(asked, (content,)).fetchone()
-        return None if row is None else Taken(*row)
+        return None if row is None else TakenFile(*row)
 
     def find_progress(self, content: str) -> SendProgress:
         """Return how far the file has been sent."""

@@ -53,7 +53,7 @@ class Anomaly:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scanned:
+class SeriesScan:
     """Series with its anomalies, and the baseline that leaves them out."""
 
     series: DailySeries
@@ -69,7 +69,7 @@ class _Found:
     p: float
 
 
-def scan(series: Sequence[DailySeries], seed: int) -> tuple[Scanned, ...]:
+def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
     """Return the series that have data enough, with their anomalies."""
     known = [one for one in series if _is_enough(one)]
     random = np.random.default_rng(seed)
@@ -106,7 +106,7 @@ def _placeholder(series: DailySeries, one: _Found, q: float) -> Anomaly:
     return Anomaly(series, one.first, one.last, direction, 0, 0, one.deviations, one.p, q)
 
 
-def _scan(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> Scanned:
+def _scan(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> SeriesScan:
     """Expect by the baseline that leaves all anomalies out."""
     baseline = fit(series, mask)
     final = []
@@ -122,7 +122,7 @@ def _scan(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> Scanned:
                 series, one.first, one.last, direction, observed, expected, deviations, one.p, one.q
             )
         )
-    return Scanned(series, baseline, tuple(final))
+    return SeriesScan(series, baseline, tuple(final))
 
 
 def _furthest(series: DailySeries, mask: Mask, random: np.random.Generator) -> _Found | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.insights.events import EventLog
-from pipeline.insights.survival import ConversionCurve, Followed, conversion_curve
+from pipeline.insights.survival import ConversionCurve, FollowedCases, conversion_curve
 from pipeline.insights.tables import sql_text
 
 _MOST_NODES: Final = 200
@@ -168,7 +168,7 @@ def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
     )
 
 
-def _count_followed(log: EventLog, window_ms: int) -> list[Followed]:
+def _count_followed(log: EventLog, window_ms: int) -> list[FollowedCases]:
     """Return how long each journey was followed; one that a gap ended can convert no more, and is
     followed on until its window closes."""
     closes = f"least(begun + {window_ms * 1000}, {log.end})"
@@ -179,7 +179,7 @@ def _count_followed(log: EventLog, window_ms: int) -> list[Followed]:
         FROM found_journeys GROUP BY ALL ORDER BY duration, converted
         """
     )
-    return [Followed(*row) for row in rows]
+    return [FollowedCases(*row) for row in rows]
 
 
 def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[PathNode, ...]:

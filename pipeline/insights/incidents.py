@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.insights.anomalies import Anomaly, Direction, Scanned
+from pipeline.insights.anomalies import Anomaly, Direction, SeriesScan
 from pipeline.insights.daily import DailySeries, SeriesKind
 from pipeline.insights.forecast import Forecast, forecast
 from pipeline.insights.paths import Floats
@@ -98,7 +98,7 @@ class Course:
 
 
 def course(
-    series: Sequence[DailySeries], scanned: Sequence[Scanned], goal: str | None
+    series: Sequence[DailySeries], scanned: Sequence[SeriesScan], goal: str | None
 ) -> Course | None:
     """Return incidents, trends and forecasts; None without a whole day."""
     if not series:
@@ -116,9 +116,9 @@ def course(
     )
 
 
-def incidents(scanned: Sequence[Scanned], goal: str | None) -> tuple[Incident, ...]:
+def incidents(scanned: Sequence[SeriesScan], goal: str | None) -> tuple[Incident, ...]:
     """Return the incidents in the order of time."""
-    groups: list[list[tuple[Scanned, Anomaly]]] = []
+    groups: list[list[tuple[SeriesScan, Anomaly]]] = []
     every = [(one, anomaly) for one in scanned for anomaly in one.anomalies]
     for pair in sorted(every, key=lambda pair: -abs(pair[1].deviations)):
         for group in groups:
@@ -138,7 +138,9 @@ def _overlap(one: Anomaly, other: Anomaly) -> bool:
 
 
 def _incident(
-    group: Sequence[tuple[Scanned, Anomaly]], scanned: Sequence[Scanned], goal: str | None
+    group: Sequence[tuple[SeriesScan, Anomaly]],
+    scanned: Sequence[SeriesScan],
+    goal: str | None,
 ) -> Incident:
     main = next((one for _, one in group if one.series.kind == "goes on"), group[0][1])
     start = main.series.first_day
@@ -170,7 +172,7 @@ def _evidence(one: Anomaly) -> SeriesEvidence:
 
 
 def _loss(
-    group: Sequence[tuple[Scanned, Anomaly]], scanned: Sequence[Scanned], goal: str
+    group: Sequence[tuple[SeriesScan, Anomaly]], scanned: Sequence[SeriesScan], goal: str
 ) -> Loss | None:
     """Return the greatest loss at one step: over channels, or of all together."""
     by_channel: dict[str | None, tuple[float, float]] = {}
@@ -196,7 +198,7 @@ def _loss(
     return Loss(missing, max(missing - reach, 0.0), missing + reach)
 
 
-def _goal_rate(series: DailySeries, scanned: Sequence[Scanned], goal: str) -> float | None:
+def _goal_rate(series: DailySeries, scanned: Sequence[SeriesScan], goal: str) -> float | None:
     """Return how often visits with the next step have the goal, on days without anomaly."""
     if series.to == goal:
         return 1.0
@@ -211,7 +213,7 @@ def _goal_rate(series: DailySeries, scanned: Sequence[Scanned], goal: str) -> fl
     return None
 
 
-def _trend(one: Scanned) -> Trend:
+def _trend(one: SeriesScan) -> Trend:
     series, baseline = one.series, one.baseline
     recent = slice(max(series.days - _RECENT_DAYS, 0), series.days)
     expected = baseline.expected[recent]

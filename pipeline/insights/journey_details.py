@@ -16,9 +16,9 @@ from pipeline.conditions import duration_ms
 from pipeline.insights.associations import Association, associations
 from pipeline.insights.defined import CaseOutcome, DefinedCases
 from pipeline.insights.survival import (
-    Bounded,
+    BoundedShare,
     ConversionCurve,
-    Followed,
+    FollowedCases,
     conversion_curve,
     difference,
     kaplan_meier,
@@ -85,7 +85,7 @@ class Comparison:
     landmark: str
     with_it: ConversionCurve
     without_it: ConversionCurve
-    more: Bounded | None
+    more: BoundedShare | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +271,10 @@ def _flows(found: DefinedCases) -> Iterator[StepFlow]:
         yield StepFlow(names[after], names[to], end, cases)
 
 
-def _curves(found: DefinedCases) -> dict[str, list[Followed]]:
+def _curves(found: DefinedCases) -> dict[str, list[FollowedCases]]:
     """Return how long the cases of each channel were followed; who left by an exit cannot convert
     any more, and is followed on until the window closes."""
-    curves: dict[str, list[Followed]] = {}
+    curves: dict[str, list[FollowedCases]] = {}
     for channel, *one in found.log.queries.rows(
         f"""
         SELECT began_in, {_duration("begun")} AS duration, outcome = 'converted' AS converted,
@@ -282,7 +282,7 @@ def _curves(found: DefinedCases) -> dict[str, list[Followed]]:
         FROM channelled GROUP BY ALL ORDER BY began_in, duration, converted
         """
     ):
-        curves.setdefault(channel, []).append(Followed(*one))
+        curves.setdefault(channel, []).append(FollowedCases(*one))
     return curves
 
 
@@ -323,9 +323,9 @@ def _followed_plan(found: DefinedCases) -> Comparison | None:
         GROUP BY ALL ORDER BY duration, converted
         """
     )
-    groups: dict[bool, list[Followed]] = {True: [], False: []}
+    groups: dict[bool, list[FollowedCases]] = {True: [], False: []}
     for group, *one in rows:
-        groups[group].append(Followed(*one))
+        groups[group].append(FollowedCases(*one))
     landmark = f"the step {steps[first].name} was reached"
     return _comparison(landmark, groups[True], groups[False])
 
@@ -345,9 +345,9 @@ def _arms(found: DefinedCases) -> Iterator[ArmComparison]:
         FROM outcomes WHERE arm IS NOT NULL GROUP BY ALL ORDER BY arm, duration, converted
         """
     )
-    arms: dict[str, list[Followed]] = {}
+    arms: dict[str, list[FollowedCases]] = {}
     for arm, *one in rows:
-        arms.setdefault(arm, []).append(Followed(*one))
+        arms.setdefault(arm, []).append(FollowedCases(*one))
     reference = HOLDOUT if HOLDOUT in arms else next(iter(arms), None)
     for arm, followed in arms.items():
         if reference is not None and arm != reference:
@@ -356,7 +356,7 @@ def _arms(found: DefinedCases) -> Iterator[ArmComparison]:
 
 
 def _comparison(
-    landmark: str, with_it: Sequence[Followed], without_it: Sequence[Followed]
+    landmark: str, with_it: Sequence[FollowedCases], without_it: Sequence[FollowedCases]
 ) -> Comparison:
     more = difference(kaplan_meier(with_it), kaplan_meier(without_it))
     return Comparison(landmark, conversion_curve(with_it), conversion_curve(without_it), more)

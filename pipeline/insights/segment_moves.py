@@ -7,7 +7,7 @@ from typing import Final
 
 from pipeline.insights.campaigns import iso_day
 from pipeline.insights.engines import Queries, QueryError
-from pipeline.insights.survival import Followed, conversion_curve
+from pipeline.insights.survival import FollowedCases, conversion_curve
 from pipeline.insights.tables import TableError
 from pipeline.model.time import DAY_MS
 
@@ -107,7 +107,7 @@ def _load(queries: Queries, view: str, until: int) -> int:
     return int(found[0][0])
 
 
-def _stays(queries: Queries, end: int) -> defaultdict[str, list[Followed]]:
+def _stays(queries: Queries, end: int) -> defaultdict[str, list[FollowedCases]]:
     found = queries.rows(
         f"""
         SELECT segment, coalesce(later, {end}) - at_ms AS duration, later IS NOT NULL, count(*)
@@ -118,9 +118,9 @@ def _stays(queries: Queries, end: int) -> defaultdict[str, list[Followed]]:
         ) WHERE entered GROUP BY ALL ORDER BY ALL
         """
     )
-    stays: defaultdict[str, list[Followed]] = defaultdict(list)
+    stays: defaultdict[str, list[FollowedCases]] = defaultdict(list)
     for segment, *followed in found:
-        stays[segment].append(Followed(*followed))
+        stays[segment].append(FollowedCases(*followed))
     return stays
 
 

@@ -18,7 +18,7 @@ _MOST_POINTS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class FollowedCases:
     """Cases that were followed for `duration` and then converted or were censored."""
 
     duration: int
@@ -27,7 +27,7 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounded:
+class BoundedShare:
     """Share with its interval of 95 %, None where the data carry none."""
 
     share: float
@@ -40,7 +40,7 @@ class CurvePoint:
     """Share that has converted by a time, of `at_risk` cases still followed just before."""
 
     at_ms: int
-    converted: Bounded
+    converted: BoundedShare
     at_risk: int
 
 
@@ -52,7 +52,7 @@ class ConversionCurve:
 
     cases: int
     conversions: int
-    converted: Bounded | None
+    converted: BoundedShare | None
     quartiles_ms: tuple[int | None, int | None, int | None]
     points: tuple[CurvePoint, ...]
 
@@ -78,12 +78,12 @@ class Survival:
         left = float(self.survival[place])
         return left, left**2 * float(self.greenwood[place])
 
-    def share_converted(self, place: int) -> Bounded:
+    def share_converted(self, place: int) -> BoundedShare:
         """Return the share converted at the conversion with this place, bounded."""
         return _bounded_share(float(self.survival[place]), float(self.greenwood[place]))
 
 
-def kaplan_meier(followed: Sequence[Followed]) -> Survival:
+def kaplan_meier(followed: Sequence[FollowedCases]) -> Survival:
     """Estimate the share not yet converted over time."""
     duration = np.array([one.duration for one in followed], dtype=np.int64)
     cases = np.array([one.cases for one in followed], dtype=np.int64)
@@ -109,17 +109,17 @@ def kaplan_meier(followed: Sequence[Followed]) -> Survival:
     )
 
 
-def _bounded_share(left: float, greenwood: float) -> Bounded:
+def _bounded_share(left: float, greenwood: float) -> BoundedShare:
     if not 0.0 < left < 1.0:
-        return Bounded(1.0 - left, None, None)
+        return BoundedShare(1.0 - left, None, None)
     reach = np.exp(_Z_95 * np.sqrt(greenwood) / abs(np.log(left)))
-    return Bounded(1.0 - left, 1.0 - float(left ** (1 / reach)), 1.0 - float(left**reach))
+    return BoundedShare(1.0 - left, 1.0 - float(left ** (1 / reach)), 1.0 - float(left**reach))
 
 
-def conversion_curve(followed: Sequence[Followed]) -> ConversionCurve:
+def conversion_curve(followed: Sequence[FollowedCases]) -> ConversionCurve:
     """Sum up the time to convert; durations in ms."""
     found = kaplan_meier(followed)
-    last = Bounded(0.0, None, None) if found.cases else None
+    last = BoundedShare(0.0, None, None) if found.cases else None
     if found.times:
         last = found.share_converted(-1)
     return ConversionCurve(
@@ -143,7 +143,7 @@ def _points(found: Survival) -> Iterator[CurvePoint]:
         yield CurvePoint(found.times[place], found.share_converted(place), found.at_risk[place])
 
 
-def difference(one: Survival, other: Survival) -> Bounded | None:
+def difference(one: Survival, other: Survival) -> BoundedShare | None:
     """Return how much more of `one` than of `other` converted until the shorter follow-up ends."""
     end = min(one.last, other.last)
     (left, variance), (other_left, other_variance) = one.at(end), other.at(end)
@@ -151,7 +151,7 @@ def difference(one: Survival, other: Survival) -> Bounded | None:
         return None
     spread = variance + other_variance
     if spread <= 0.0:
-        return Bounded(other_left - left, None, None)
+        return BoundedShare(other_left - left, None, None)
     reach = _Z_95 * float(np.sqrt(spread))
     more = other_left - left
-    return Bounded(more, more - reach, more + reach)
+    return BoundedShare(more, more - reach, more + reach)

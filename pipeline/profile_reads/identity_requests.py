@@ -26,7 +26,7 @@ _BEYOND = (
 )
 
 
-class Remaining(Struct, frozen=True):
+class PastRecords(Struct, frozen=True):
     """Partition with records of the past that are never read back into a profile.
 
     `topic`: a topic, or a description in brackets. `until` (epoch ms): when the last record is
@@ -47,7 +47,7 @@ def request_and_wait(settings: Settings, change: IdentityChange) -> bool:
     return all(lag.wait_until_passed(_PATIENCE_S) for _ in range(_GENERATIONS))
 
 
-def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) -> list[Remaining]:
+def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) -> list[PastRecords]:
     """Return where records from before `at` (ms) can still be found, and until when.
 
     Retention is that of topics created with these settings. State and snapshots no longer show what
@@ -55,7 +55,7 @@ def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) ->
     """
     forgotten = at + round(settings.forget_hours * HOUR_MS) + CLEANER_MS
     found = [
-        Remaining(name, forgotten)
+        PastRecords(name, forgotten)
         for name in (*(f"{one.group}-rows-changelog" for one in STAGES), _STATE)
     ]
     for topic in topics_for(channels):
@@ -64,7 +64,7 @@ def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) ->
             continue
         kept_ms = None if hours is None else max_retention_ms(hours)
         until = forgotten if hours is None else None if kept_ms is None else at + kept_ms
-        found.append(Remaining(topic.name, until))
-    found.append(Remaining(_LEDGERS, at + _LEDGERS_KEPT_MS))
-    found.extend(Remaining(place, None) for place in _BEYOND)
+        found.append(PastRecords(topic.name, until))
+    found.append(PastRecords(_LEDGERS, at + _LEDGERS_KEPT_MS))
+    found.extend(PastRecords(place, None) for place in _BEYOND)
     return sorted(found, key=lambda one: one.topic)

@@ -13,7 +13,7 @@ from pipeline.model.decision import Action
 from pipeline.simulate.customers import customer
 from pipeline.simulate.events import WorldEvent
 from pipeline.simulate.offers import BankOffer
-from pipeline.simulate.reactions import Contacted, bank_offer, outcomes
+from pipeline.simulate.reactions import ContactAction, bank_offer, outcomes
 from pipeline.simulate.world import WorldSize
 
 _BUSY: Final = frozenset((429, 503))
@@ -83,7 +83,7 @@ class Audience:
         """React to an e-mail or a call."""
         person = self._people.get(action.identifier.key)
         if person is not None:
-            contacted = Contacted(action.action_id, action.token, action.offer, action.channel)
+            contacted = ContactAction(action.action_id, action.token, action.offer, action.channel)
             await self._react(contacted, person)
 
     async def _ask(self, event: WorldEvent, message: dict[str, Any], placement: str) -> None:
@@ -95,12 +95,12 @@ class Audience:
         self._played.defaulted += answer["defaulted"]
         shown = answer["placements"][placement]
         if shown is not None:
-            contacted = Contacted(
+            contacted = ContactAction(
                 shown["action_id"], shown["token"], shown["offer"], shown["channel"]
             )
             await self._react(contacted, event.person)
 
-    async def _react(self, contacted: Contacted, person: int) -> None:
+    async def _react(self, contacted: ContactAction, person: int) -> None:
         """Report what the customer does, and reach the offer's goal, but once in a life."""
         who = customer(self._seed, person)
         named = f"{contacted.offer}/{contacted.channel}"

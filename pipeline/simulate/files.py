@@ -32,7 +32,7 @@ _PART: Final = ".part"
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenFiles:
     """Contents of the files; `policy_rows`: decisions logged for off-policy evaluation."""
 
     folder: str
@@ -42,7 +42,7 @@ class Written:
     synthetic: bool = True
 
 
-def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Written:
+def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> WrittenFiles:
     """Write the world's files into `folder`; they appear when all are whole.
 
     `progress` gets the number of customers done. OSError: the folder cannot be written.
@@ -61,7 +61,7 @@ def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Wri
         interactions = len(log)
     for name in NAMES:
         (folder / (name + _PART)).replace(folder / name)
-    return Written(str(folder), interactions, files.persons, files.policy_rows)
+    return WrittenFiles(str(folder), interactions, files.persons, files.policy_rows)
 
 
 class _Files:

@@ -13,7 +13,7 @@ _BY_NAME: Final = {one.offer: one for one in OFFERS}
 
 
 @dataclass(frozen=True, slots=True)
-class Contacted:
+class ContactAction:
     """Action that reached the customer."""
 
     action_id: str
@@ -22,13 +22,13 @@ class Contacted:
     channel: str
 
 
-def bank_offer(contacted: Contacted) -> BankOffer | None:
+def bank_offer(contacted: ContactAction) -> BankOffer | None:
     """Return the offer, where the world knows how people take it in this channel."""
     offer = _BY_NAME.get(contacted.offer)
     return offer if offer is not None and contacted.channel in offer.arms else None
 
 
-def outcomes(contacted: Contacted, who: SimulatedCustomer) -> Iterator[str]:
+def outcomes(contacted: ContactAction, who: SimulatedCustomer) -> Iterator[str]:
     """Yield the outcomes in their order; the same action always has the same.
 
     Who would reach the goal anyway does so in their own time, and not because of this.

@@ -56,7 +56,7 @@ class StackError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Up:
+class UpResult:
     """Result of `up`.
 
     `url`: the gateway's address. `changed` False: everything ran already. `replaced`: the folder
@@ -68,7 +68,7 @@ class Up:
     replaced: bool
 
 
-def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
+def up(settings: Settings, config: Path | None, workers: str, say: Say) -> UpResult:
     """Start, or adapt, every process of the home; return once the pipeline answers.
 
     `config`: a folder to apply first. Raises StackError, HomeBusyError, or ValueError for
@@ -79,7 +79,7 @@ def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
         return _up(settings, config, counts, say)
 
 
-def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Say) -> Up:
+def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Say) -> UpResult:
     home = settings.home.resolve()
     _start_broker(settings, say)
     settings = with_existing_partitions(settings)
@@ -92,7 +92,7 @@ def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Sa
     changed = _apply_plan(home, plan, settings.partitions, say)
     url = f"http://{client_host(settings)}:{plan.gateway_port}"
     _wait_until_ready(home, plan, url)
-    return Up(url, changed, replaced)
+    return UpResult(url, changed, replaced)
 
 
 def _extras(configuration: Configuration) -> Iterator[str]:

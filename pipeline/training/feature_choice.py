@@ -14,10 +14,10 @@ from pipeline.decisioning.features import (
     OF_CANDIDATE,
     OF_INTERACTION,
     CustomerSource,
+    FeatureCandidate,
     ItemSource,
     Matrix,
     ModelFeature,
-    Proposed,
 )
 from pipeline.model.interaction import Known
 
@@ -33,7 +33,7 @@ _GIVES_AWAY_AUC: Final = 0.995
 _LEAST_POSITIVES: Final = 30
 
 
-def features_of(examples: Iterable[tuple[Facts, Proposed]]) -> tuple[ModelFeature, ...]:
+def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[ModelFeature, ...]:
     """Return the features that the examples have, customers' before candidates'; always in the same
     order. Identifiers and lists are none."""
     values: dict[tuple[CustomerSource, str], list[Known]] = {}
@@ -116,7 +116,7 @@ def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, Known]]:
         yield "interaction", name, getattr(facts.interaction, name)
 
 
-def _item_values(candidate: Proposed) -> Iterator[tuple[str, Known]]:
+def _item_values(candidate: FeatureCandidate) -> Iterator[tuple[str, Known]]:
     """Yield the attributes of an item; from when it is valid has no name."""
     yield from candidate.item.values
     if candidate.item.starts is not None:

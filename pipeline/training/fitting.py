@@ -39,7 +39,7 @@ _PARAMETERS: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
+class LabelledRows:
     """Rows of features, and whether each reached the goal."""
 
     rows: Matrix
@@ -47,7 +47,7 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedModel:
     """Text model with its calibration; `base_rate`: how many of the training set reached the
     goal."""
 
@@ -56,7 +56,7 @@ class Fitted:
     base_rate: float
 
 
-def fit(train: Labelled, held_back: Labelled) -> Fitted:
+def fit(train: LabelledRows, held_back: LabelledRows) -> FittedModel:
     """Train on `train`; stop early, and calibrate, on what was held back."""
     import lightgbm  # it takes a second to import
 
@@ -72,7 +72,7 @@ def fit(train: Labelled, held_back: Labelled) -> Fitted:
     text = booster.model_to_string(num_iteration=booster.best_iteration or -1)
     raw = np.asarray(booster.predict(held_back.rows, num_threads=1), dtype=np.float64)
     method = isotonic if len(raw) >= _ENOUGH_FOR_STEPS else logistic
-    return Fitted(text, method(raw, held_back.labels), float(train.labels.mean()))
+    return FittedModel(text, method(raw, held_back.labels), float(train.labels.mean()))
 
 
 def predict(text: str, rows: Matrix) -> Floats:

@@ -7,8 +7,8 @@ from pipeline.adapters import model_text
 from pipeline.decisioning.features import ModelFeature
 from pipeline.decisioning.model_manifest import TrainingData
 from pipeline.training.feature_choice import gives_away
-from pipeline.training.fitting import Labelled
-from pipeline.training.splitting import Dated, Split
+from pipeline.training.fitting import LabelledRows
+from pipeline.training.splitting import Split, TimedExample
 
 LEAST_EXAMPLES: Final = 200
 LEAST_POSITIVES: Final = 20
@@ -25,7 +25,7 @@ class LeakError(Exception):
     names them."""
 
 
-class JudgedExample(Dated, Protocol):
+class JudgedExample(TimedExample, Protocol):
     """Example of which it is known whether it reached the goal."""
 
     @property
@@ -68,7 +68,7 @@ def require_features(features: Sequence[ModelFeature]) -> None:
         )
 
 
-def refuse_leaks(features: Sequence[ModelFeature], train: Labelled) -> None:
+def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows) -> None:
     """Raise LeakError where a feature gives the answer away."""
     leaks = gives_away(features, train.rows, train.labels)
     if leaks:

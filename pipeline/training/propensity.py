@@ -12,7 +12,7 @@ from pipeline.decisioning.features import OF_ITEM, FeatureEncoder, ModelFeature
 from pipeline.decisioning.model_manifest import ModelManifest, ModelMetrics, template_of
 from pipeline.training.evaluation import metrics, policy_value, reference
 from pipeline.training.feature_choice import features_of
-from pipeline.training.fitting import Fitted, Floats, Labelled, calibrate, fit, predict
+from pipeline.training.fitting import FittedModel, Floats, LabelledRows, calibrate, fit, predict
 from pipeline.training.limits import (
     data_of,
     refuse_leaks,
@@ -92,14 +92,14 @@ def _treatments(
     return tuple(sorted(name for name, count in named.items() if count >= LEAST_OF_TREATMENT))
 
 
-def _labelled_rows(encoder: FeatureEncoder, examples: Sequence[Example]) -> Labelled:
+def _labelled_rows(encoder: FeatureEncoder, examples: Sequence[Example]) -> LabelledRows:
     rows = [encoder.rows([one.chosen], one.facts) for one in examples]
     labels = np.array([one.reached for one in examples], dtype=np.bool_)
-    return Labelled(np.concatenate(rows), labels)
+    return LabelledRows(np.concatenate(rows), labels)
 
 
 def _evaluate(
-    fitted: Fitted, encoder: FeatureEncoder, test: Sequence[Example]
+    fitted: FittedModel, encoder: FeatureEncoder, test: Sequence[Example]
 ) -> tuple[Floats, ModelMetrics]:
     """Return the probabilities of what was chosen in the test set, and what they are worth."""
     rows = [encoder.rows(one.rivals, one.facts) for one in test]

@@ -23,7 +23,7 @@ from pipeline.decisioning.model_manifest import ModelManifest
 from pipeline.enrichment.scores import features_of
 from pipeline.model.time import DAY_MS
 from pipeline.training.evaluation import metrics, reference
-from pipeline.training.fitting import Labelled, calibrate, fit, predict
+from pipeline.training.fitting import LabelledRows, calibrate, fit, predict
 from pipeline.training.limits import (
     data_of,
     refuse_leaks,
@@ -116,6 +116,6 @@ def _feature(feature: str | model.DaysSince) -> ModelFeature:
     return ModelFeature("trait", feature)
 
 
-def _labelled_rows(moments: Sequence[ScoredMoment]) -> Labelled:
+def _labelled_rows(moments: Sequence[ScoredMoment]) -> LabelledRows:
     rows = np.array([one.features for one in moments], dtype=np.float64)
-    return Labelled(rows, np.array([one.reached for one in moments], dtype=np.bool_))
+    return LabelledRows(rows, np.array([one.reached for one in moments], dtype=np.bool_))

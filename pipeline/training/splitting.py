@@ -13,7 +13,7 @@ _TESTED: Final = range(8, 10)
 _FOLDS: Final = 10
 
 
-class Dated(Protocol):
+class TimedExample(Protocol):
     """Example of a customer at a time (epoch ms)."""
 
     @property
@@ -22,7 +22,7 @@ class Dated(Protocol):
     def decided_at(self) -> int: ...
 
 
-_T = TypeVar("_T", bound=Dated)
+_T = TypeVar("_T", bound=TimedExample)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from agents.rulebook import Rulebook
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_follower import ConfigurationLogError
-from pipeline.adapters.config_log import Applied, ConfigurationLog
+from pipeline.adapters.config_log import AppliedVersion, ConfigurationLog
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Bundle, ProfileRules
 from pipeline.home.load_rules import load_rules
@@ -89,7 +89,7 @@ def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> Non
     with reading(settings) as one, reading(settings, changes.put) as other:
         first = one.apply(demo("10m"), "ada")
         assert first.changed
-        assert one.apply(demo("10m"), "ada") == Applied(first.digest, changed=False)
+        assert one.apply(demo("10m"), "ada") == AppliedVersion(first.digest, changed=False)
         second = one.apply(demo("20m"), "bob")
         assert changes.get(timeout=PATIENCE_S).digest == first.digest
         assert changes.get(timeout=PATIENCE_S).session_gap_ms == 20 * 60_000

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.app import AppOptions, create_app
-from agents.transport.checkpoint import Checkpointed, Checkpointer
+from agents.transport.checkpoint import CheckpointedStore, Checkpointer
 from agents.transport.producer import Producer
 from agents.transport.progress import CommitProgress
 from agents.transport.transport import Transport
@@ -203,7 +203,7 @@ class _Worker:
             self.commits[tp] = end
         return None
 
-    def _stores(self) -> Iterator[tuple[str, Checkpointed]]:
+    def _stores(self) -> Iterator[tuple[str, CheckpointedStore]]:
         yield _CHANGELOG, self._store
 
     def _check_order(self) -> None:

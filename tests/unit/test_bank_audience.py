@@ -20,7 +20,7 @@ from pipeline.simulate.customers import customer
 from pipeline.simulate.events import SOURCES, line
 from pipeline.simulate.live import CONFIGURATION
 from pipeline.simulate.offers import CARD, SALES
-from pipeline.simulate.reactions import Contacted, outcomes
+from pipeline.simulate.reactions import ContactAction, outcomes
 from pipeline.simulate.truth import expected_conversion
 from pipeline.simulate.world import WorldSize, biography
 
@@ -71,7 +71,7 @@ def test_reactions_have_the_stated_probabilities(offer: str, channel: str) -> No
     arm, n = stated.arms[channel], 3_000
     counts: Counter[str] = Counter()
     for index in range(n):
-        contacted = Contacted(f"action-{index}", "token", offer, channel)
+        contacted = ContactAction(f"action-{index}", "token", offer, channel)
         counts.update(outcomes(contacted, customer(9, index)))
     induced = expected_conversion(stated, channel) - expected_conversion(stated, "nothing")
     for name, told in (("impression", arm.seen), ("click", arm.click), ("conversion", induced)):
@@ -82,7 +82,7 @@ def test_the_same_action_has_the_same_outcomes_and_another_its_own() -> None:
     who = customer(9, 1)
 
     def of(action: str) -> tuple[str, ...]:
-        return tuple(outcomes(Contacted(action, "token", CARD.offer, "call"), who))
+        return tuple(outcomes(ContactAction(action, "token", CARD.offer, "call"), who))
 
     assert of("a") == of("a")
     assert len({of(f"action-{n}") for n in range(50)}) > 2
@@ -90,8 +90,8 @@ def test_the_same_action_has_the_same_outcomes_and_another_its_own() -> None:
 
 def test_unknown_actions_have_no_reactions() -> None:
     who = customer(9, 1)
-    assert not list(outcomes(Contacted("a", "token", "unknown", "web"), who))
-    assert not list(outcomes(Contacted("a", "token", CARD.offer, "sms"), who))
+    assert not list(outcomes(ContactAction("a", "token", "unknown", "web"), who))
+    assert not list(outcomes(ContactAction("a", "token", CARD.offer, "sms"), who))
 
 
 @pytest.mark.parametrize("options", [[], ["--live", "--out", "folder"]])

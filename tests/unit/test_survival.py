@@ -5,13 +5,13 @@ import random
 import pytest
 
 from pipeline.insights.odds import TwoByTwo, odds_ratios
-from pipeline.insights.survival import Followed, conversion_curve, difference, kaplan_meier
+from pipeline.insights.survival import FollowedCases, conversion_curve, difference, kaplan_meier
 
 # Remission of leukaemia under 6-MP in weeks (Freireich et al. 1963).
 REMISSION = [6, 6, 6, 7, 10, 13, 16, 22, 23]
 CENSORED = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
-LEUKAEMIA = [Followed(week, True, 1) for week in REMISSION] + [
-    Followed(week, False, 1) for week in CENSORED
+LEUKAEMIA = [FollowedCases(week, True, 1) for week in REMISSION] + [
+    FollowedCases(week, False, 1) for week in CENSORED
 ]
 PLACEBO = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23]
 
@@ -41,7 +41,7 @@ def test_intervals_equal_the_published_log_log_ones() -> None:
 
 
 def test_medians_equal_the_published_ones() -> None:
-    placebo = [Followed(week, True, 1) for week in PLACEBO]
+    placebo = [FollowedCases(week, True, 1) for week in PLACEBO]
     assert conversion_curve(LEUKAEMIA).quartiles_ms[1] == 23
     assert conversion_curve(placebo).quartiles_ms[1] == 8
 
@@ -49,31 +49,33 @@ def test_medians_equal_the_published_ones() -> None:
 def test_without_censoring_the_share_is_that_of_the_cases_and_its_variance_binomial() -> None:
     chance = random.Random(1)
     times = [chance.randrange(1, 30) for _ in range(200)]
-    found = kaplan_meier([Followed(time, True, 1) for time in times])
+    found = kaplan_meier([FollowedCases(time, True, 1) for time in times])
     for time in range(30):
         left = sum(one > time for one in times) / len(times)
         assert found.at(time) == pytest.approx((left, left * (1 - left) / len(times)))
 
 
 def test_equal_cases_may_be_given_together() -> None:
-    together = [Followed(5, True, 3), Followed(5, False, 2), Followed(9, True, 1)]
-    apart = [Followed(one.duration, one.converted, 1) for one in together for _ in range(one.cases)]
+    together = [FollowedCases(5, True, 3), FollowedCases(5, False, 2), FollowedCases(9, True, 1)]
+    apart = [
+        FollowedCases(one.duration, one.converted, 1) for one in together for _ in range(one.cases)
+    ]
     assert conversion_curve(together) == conversion_curve(apart)
 
 
 def test_no_customers_or_no_conversions_give_no_interval() -> None:
-    nobody, nothing = conversion_curve([]), conversion_curve([Followed(3, False, 4)])
+    nobody, nothing = conversion_curve([]), conversion_curve([FollowedCases(3, False, 4)])
     assert (nobody.converted, nobody.points, nobody.quartiles_ms) == (None, (), (None,) * 3)
     assert nothing.converted is not None
     assert (nothing.converted.share, nothing.converted.low) == (0.0, None)
-    everybody = conversion_curve([Followed(3, True, 4)]).converted
+    everybody = conversion_curve([FollowedCases(3, True, 4)]).converted
     assert everybody is not None
     assert (everybody.share, everybody.low, everybody.high) == (1.0, None, None)
-    assert difference(kaplan_meier([]), kaplan_meier([Followed(3, True, 4)])) is None
+    assert difference(kaplan_meier([]), kaplan_meier([FollowedCases(3, True, 4)])) is None
 
 
 def test_the_difference_is_at_the_end_of_the_shorter_follow_up() -> None:
-    placebo = kaplan_meier([Followed(week, True, 1) for week in PLACEBO])
+    placebo = kaplan_meier([FollowedCases(week, True, 1) for week in PLACEBO])
     found = difference(kaplan_meier(LEUKAEMIA), placebo)
     assert found is not None
     assert found.share == pytest.approx(-0.4482, abs=5e-5)

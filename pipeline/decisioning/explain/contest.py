@@ -7,7 +7,7 @@ from typing import Final
 from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING
 from pipeline.decisioning.explain.flip import Flip, SlotCandidates, price_of, smallest_flip
 from pipeline.decisioning.explain.phrases import Language, phrase
-from pipeline.decisioning.explain.rules_in_words import Felled, constraint_of
+from pipeline.decisioning.explain.rules_in_words import FelledTreatment, constraint_of
 from pipeline.model.decision import HELD_OUT_BY, Candidate, Choice
 
 _TOLD: Final = 5
@@ -25,7 +25,7 @@ class Contest:
     winner: Candidate | None
     candidates: Sequence[Candidate]
     everywhere: Sequence[Candidate]
-    felled: tuple[Felled, ...]
+    felled: tuple[FelledTreatment, ...]
     language: Language
     prices: Mapping[str, float]
     p_alone: bool = False

@@ -9,7 +9,7 @@ from pipeline.config.compile import Configuration
 from pipeline.decisioning.explain.contest import Contest
 from pipeline.decisioning.explain.flip import Flip, price_of
 from pipeline.decisioning.explain.phrases import Language, phrase
-from pipeline.decisioning.explain.rules_in_words import Felled, RuleWords, constraint_of
+from pipeline.decisioning.explain.rules_in_words import FelledTreatment, RuleWords, constraint_of
 from pipeline.decisioning.impact import PROPENSITY, USUAL
 from pipeline.model.decision import Candidate, Choice, Decision
 
@@ -48,7 +48,7 @@ class ExplainedSlot(Struct, frozen=True):
     chosen: ChosenTreatment | None
     propensity: float
     candidates: tuple[ExplainedCandidate, ...]
-    rejected: tuple[Felled, ...]
+    rejected: tuple[FelledTreatment, ...]
     flip: Flip | None
     words: str
     holdout: str | UnsetType = UNSET
@@ -127,7 +127,7 @@ def _moment(at_ms: int) -> str:
 
 def _felled_by_slot(
     decision: Decision, config: Configuration, rules: RuleWords
-) -> dict[str, list[Felled]]:
+) -> dict[str, list[FelledTreatment]]:
     """Return what fell before arbitration, by the slot that it would have competed for."""
     asked = {choice.slot for choice in decision.choices}
     where: dict[str, dict[str, None]] = {}
@@ -137,7 +137,7 @@ def _felled_by_slot(
                 where.setdefault(name, {})[placement] = None
     for one in (one for entry in config.outbound for one in entry.candidates):
         where.setdefault(one.treatment, {})[one.channel] = None
-    fallen: dict[str, list[Felled]] = {}
+    fallen: dict[str, list[FelledTreatment]] = {}
     for label, names in decision.rejected.items():
         for name in dict.fromkeys(names):
             for slot in where.get(name.partition(": ")[0], ()):
@@ -148,7 +148,7 @@ def _felled_by_slot(
 def _slot(
     choice: Choice,
     decision: Decision,
-    fallen: tuple[Felled, ...],
+    fallen: tuple[FelledTreatment, ...],
     rules: RuleWords,
 ) -> ExplainedSlot:
     everywhere = decision.candidates

@@ -20,7 +20,7 @@ _NAMING: Final = ("content needs", "no address:", "address of another:")
 _CONSTRAINTS: Final = ("consent", "suppression", "quiet hours", "cap", "budget", "content")
 
 
-class Felled(Struct, frozen=True):
+class FelledTreatment(Struct, frozen=True):
     """Treatment that fell, at which stage, and by which rule."""
 
     treatment: str
@@ -45,17 +45,19 @@ class RuleWords(Struct, frozen=True):
         """Return the rules that the configuration has words for."""
         return cls(language, {key: words for key, words in _own(bundle) if words})
 
-    def felled_by_rule(self, treatment: str, label: str) -> Felled:
+    def felled_by_rule(self, treatment: str, label: str) -> FelledTreatment:
         """Return the words of a rule of the engagement policy; `label` is `stage/rule`."""
         stage, _, rule = label.partition("/")
-        return Felled(treatment, stage, rule, self._rule(stage, rule))
+        return FelledTreatment(treatment, stage, rule, self._rule(stage, rule))
 
-    def felled_by_constraint(self, treatment: str, fate: str, kind: str) -> Felled:
+    def felled_by_constraint(self, treatment: str, fate: str, kind: str) -> FelledTreatment:
         """Return the words of a constraint of this kind."""
         name = fate.removeprefix(f"{kind} ")
         own = self.own.get((kind, name))
         words = phrase(self.language, kind, name=name)
-        return Felled(treatment, CONSTRAINT, fate, words if own is None else f"{words} {own}")
+        return FelledTreatment(
+            treatment, CONSTRAINT, fate, words if own is None else f"{words} {own}"
+        )
 
     def _rule(self, stage: str, rule: str) -> str:
         if rule in _BUILT_IN:
