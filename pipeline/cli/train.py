@@ -77,7 +77,7 @@ def propensity(  # noqa: PLR0913 - a command's options
     )
     settings = Settings()
     try:
-        with open_replayed(interactions, decisions, Engine()) as replayed, _working():
+        with open_replayed(interactions, decisions, Engine()) as replayed, _training_status():
             trained = train_propensity(replayed, asked)
     except (ReplayedDataError, UntrainableError, LeakError) as error:
         fail(str(error))
@@ -106,7 +106,7 @@ def score(
         fail(f"{config}/profile.yaml: there is no score {name!r} with a goal")
     settings = Settings()
     try:
-        with open_replayed(interactions) as replayed, _working():
+        with open_replayed(interactions) as replayed, _training_status():
             trained = train_score(replayed, wanted, now_ms())
     except (ReplayedDataError, UntrainableError, LeakError) as error:
         fail(str(error))
@@ -142,7 +142,7 @@ def recipes(
         names = ", ".join(one.catalog for one in bundle.catalogs) or "none"
         fail(f"{config}/catalogs: there is no catalogue {catalog!r}; there are {names}")
     try:
-        with open_replayed(interactions) as replayed, _working():
+        with open_replayed(interactions) as replayed, _training_status():
             rows = learn_recipes(wanted, replayed.interactions(), RecipeLimits(least, most))
     except (ReplayedDataError, UntrainableError) as error:
         fail(str(error))
@@ -212,5 +212,5 @@ def _window_ms(text: str) -> int:
         fail(f"--window: {error}")
 
 
-def _working() -> Status:
+def _training_status() -> Status:
     return err.status("training")

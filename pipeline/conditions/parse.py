@@ -324,7 +324,7 @@ def _duration(operator: str, raw: object, path: Path) -> int:
 
 def _value(operator: str, raw: object, path: Path) -> Operand:
     if isinstance(raw, dict):
-        return _other(raw, path)
+        return _other_subject(raw, path)
     if raw is None:
         raise _ParseError(path, f"{operator} needs a value; for none write exists: false")
     if not _is_constant(raw):
@@ -334,7 +334,7 @@ def _value(operator: str, raw: object, path: Path) -> Operand:
     return cast(Constant, raw)
 
 
-def _other(raw: _Raw, path: Path) -> Trait | Property:
+def _other_subject(raw: _Raw, path: Path) -> Trait | Property:
     match list(raw.items()):
         case [("trait", name)]:
             return Trait(_name(name, (*path, "trait")))

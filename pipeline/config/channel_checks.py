@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.conditions import Path, Problem
 from pipeline.config import model
-from pipeline.config.keys import expand_variables, possible, reference_problem
+from pipeline.config.keys import expand_variables, possible_texts, reference_problem
 from pipeline.config.mail_addresses import parse_mailbox
 from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import twice
@@ -64,7 +64,7 @@ def treatment_problems(
         return
     if channel.adapter == _POS and treatment.placement is not None:
         return
-    yield from _way(treatment, channel, path)
+    yield from _route_problems(treatment, channel, path)
     for part in parts:
         if part not in treatment.content:
             yield Problem((*path, "content"), f"a message on {channel.name} needs a {part!r} here")
@@ -78,7 +78,9 @@ def treatment_problems(
         yield Problem((*path, "channel"), what)
 
 
-def _way(treatment: model.Treatment, channel: model.Channel, path: Path) -> Iterator[Problem]:
+def _route_problems(
+    treatment: model.Treatment, channel: model.Channel, path: Path
+) -> Iterator[Problem]:
     """Yield what is wrong with the placement and the address of what is sent."""
     if channel.adapter == _POS:
         if "coupon" in treatment.content:
@@ -203,7 +205,7 @@ def _email(email: model.Email, path: Path, environment: Mapping[str, str]) -> It
 
 
 def _http_problem(written: str, environment: Mapping[str, str]) -> str | None:
-    wrong = [url_problem(url) for url in possible(written, environment)]
+    wrong = [url_problem(url) for url in possible_texts(written, environment)]
     return reference_problem(written) or (wrong[0] if None not in wrong else None)
 
 

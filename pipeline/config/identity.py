@@ -45,13 +45,13 @@ class IdentityRules:
         if not _is_text(given.value):
             return f"{given.value[:100]!r} has characters that are not text"
         if self._blocks(given.value):
-            return _nobody(given)
+            return _blocked_reason(given)
         value = normal(given.value)
         if value is None:
             return f"{given.value[:100]!r} is no {given.namespace}"
         if value == given.value:
             return given
-        return _nobody(given) if self._blocks(value) else Identifier(given.namespace, value)
+        return _blocked_reason(given) if self._blocks(value) else Identifier(given.namespace, value)
 
     def _blocks(self, value: str) -> bool:
         """Return whether a value is blocked, also in quotes or brackets, or a placeholder.
@@ -101,5 +101,5 @@ def _is_text(value: str) -> bool:
     return value.isprintable() or all(category(one) != "Cc" for one in value)
 
 
-def _nobody(given: Identifier) -> str:
+def _blocked_reason(given: Identifier) -> str:
     return f"{given.value[:100]!r} identifies nobody (blocked value)"

@@ -69,7 +69,7 @@ def reference_problem(text: str) -> str | None:
     return "write ${NAME} or ${NAME:-default} for a variable of the adapter's environment"
 
 
-def possible(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+def possible_texts(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return what `text` is once it is resolved, or, where `environment` has not all of its
     variables, examples of what it may become."""
     known = expand_variables(text, environment)

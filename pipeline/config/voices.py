@@ -23,13 +23,13 @@ class Voice:
 def voices(bundle: model.Bundle) -> dict[str, Voice]:
     """Compile the restrictions of public sources, by name."""
     return {
-        one.name: Voice(_asserts(one, bundle), one.secret)
+        one.name: Voice(_asserted_namespaces(one, bundle), one.secret)
         for one in bundle.sources.sources
         if one.trust == "public"
     }
 
 
-def _asserts(source: model.Source, bundle: model.Bundle) -> frozenset[str]:
+def _asserted_namespaces(source: model.Source, bundle: model.Bundle) -> frozenset[str]:
     """Return the namespaces that a public source may use without proof.
 
     Without a trusted source no customer is known to one, so there is nothing to protect. Devices

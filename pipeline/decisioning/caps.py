@@ -37,7 +37,7 @@ class FullCap(Struct, frozen=True):
     subjects: frozenset[str | None] | None
 
 
-def full(
+def full_caps(
     caps: Sequence[CompiledCap], contacts: Sequence[Contact], now_ms: int
 ) -> tuple[FullCap, ...]:
     """Return the caps that are reached, in their order."""
@@ -50,11 +50,11 @@ def full(
     return tuple(found)
 
 
-def exceeded_cap(candidate: CompiledCandidate, full: Sequence[FullCap]) -> CompiledCap | None:
+def exceeded_cap(candidate: CompiledCandidate, full_caps: Sequence[FullCap]) -> CompiledCap | None:
     """Return the first cap that `candidate` would exceed; transactional messages have none."""
     if candidate.transactional:
         return None
-    for one in full:
+    for one in full_caps:
         cap = one.cap
         if cap.channel not in (None, candidate.channel) or not cap.scope.covers(candidate):
             continue

@@ -26,7 +26,7 @@ class Standing(Struct, frozen=True):
     rules: Constraints
     facts: Facts
     silences: tuple[Silence, ...]
-    full: tuple[FullCap, ...]
+    full_caps: tuple[FullCap, ...]
     open: bool
     funds: Funds | None = None
 
@@ -36,18 +36,18 @@ class Standing(Struct, frozen=True):
     ) -> "Standing":
         """Return the state before anything is decided."""
         silences = suppressions.in_force(rules, known.silenced, known.contacts, facts.now_ms)
-        full = caps.full(rules.caps, known.contacts, facts.now_ms)
+        full_caps = caps.full_caps(rules.caps, known.contacts, facts.now_ms)
         funds = None if wallet is None else Funds(wallet, facts.now_ms)
-        open_ = not (silences or full or rules.quiet_hours or funds)
-        return cls(rules, facts, silences, full, open_, funds)
+        open_ = not (silences or full_caps or rules.quiet_hours or funds)
+        return cls(rules, facts, silences, full_caps, open_, funds)
 
     def after(self, contacts: Sequence[Contact], spent: Mapping[str, int]) -> "Standing":
         """Return the state once something was decided; `contacts` are all, `spent` are tokens of
         this decision by budget."""
-        full = caps.full(self.rules.caps, contacts, self.facts.now_ms)
-        open_ = not (self.silences or full or self.rules.quiet_hours or self.funds)
+        full_caps = caps.full_caps(self.rules.caps, contacts, self.facts.now_ms)
+        open_ = not (self.silences or full_caps or self.rules.quiet_hours or self.funds)
         funds = self.funds and replace(self.funds, spent=spent)
-        return Standing(self.rules, self.facts, self.silences, full, open_, funds)
+        return Standing(self.rules, self.facts, self.silences, full_caps, open_, funds)
 
     def objection(self, candidate: CompiledCandidate) -> str | None:
         """Return the first constraint that holds `candidate` back, as its fate is recorded."""
@@ -62,7 +62,7 @@ class Standing(Struct, frozen=True):
         hours = quiet_hours.find_quiet(candidate, self.rules.quiet_hours, self.facts)
         if hours is not None:
             return f"quiet hours {hours.name}"
-        cap = caps.exceeded_cap(candidate, self.full)
+        cap = caps.exceeded_cap(candidate, self.full_caps)
         if cap is not None:
             return f"cap {cap.name}"
         short = None if self.funds is None else self.funds.shortage(candidate)

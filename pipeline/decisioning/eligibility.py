@@ -72,7 +72,7 @@ def campaign_objection(
         return NO_TRIGGER
     if not asked and moment.stale:
         return _TOO_OLD
-    return _first_shut_gate(campaign.gates, facts, before)
+    return _first_failing_gate(campaign.gates, facts, before)
 
 
 def objection(
@@ -88,7 +88,10 @@ def objection(
         return _TOO_LATE
     if candidate.address is not None and (shut := _unreachable(candidate, moment)) is not None:
         return shut
-    if candidate.gates and (shut := _first_shut_gate(candidate.gates, facts, before)) is not None:
+    if (
+        candidate.gates
+        and (shut := _first_failing_gate(candidate.gates, facts, before)) is not None
+    ):
         return shut
     if before <= SUITABILITY or not candidate.content.needs:
         return None
@@ -126,7 +129,7 @@ def address(candidate: CompiledCandidate, moment: Moment) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _first_shut_gate(gates: Iterable[Gate], facts: Facts, before: int) -> Objection | None:
+def _first_failing_gate(gates: Iterable[Gate], facts: Facts, before: int) -> Objection | None:
     for gate in gates:
         if gate.stage >= before:
             return None

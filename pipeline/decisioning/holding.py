@@ -48,7 +48,7 @@ def bound_contacts(
     if not deadlines:
         return tuple(contacts)
     return tuple(
-        replace(one, until=_earlier(one.until, deadlines[one.action_id]))
+        replace(one, until=_earliest_end(one.until, deadlines[one.action_id]))
         if one.action_id in deadlines
         else one
         for one in contacts
@@ -62,7 +62,7 @@ def bound_spends(spends: Iterable[Spend], waiting: Iterable[AwaitingAction]) -> 
     if not deadlines:
         return tuple(spends)
     return tuple(
-        replace(one, until=_earlier(one.until, deadlines[one.action_id] + _REPORTED_MS))
+        replace(one, until=_earliest_end(one.until, deadlines[one.action_id] + _REPORTED_MS))
         if one.action_id in deadlines
         else one
         for one in spends
@@ -73,7 +73,7 @@ def _deadlines(waiting: Iterable[AwaitingAction]) -> dict[str, int]:
     return {one.action.action_id: one.action.deadline_at for one in waiting}
 
 
-def _earlier(until: int | None, deadline_at: int) -> int:
+def _earliest_end(until: int | None, deadline_at: int) -> int:
     return deadline_at if until is None else min(until, deadline_at)
 
 

@@ -24,7 +24,7 @@ _RANGE: Final = 2**64
 Contest: TypeAlias = Callable[[Sequence[Lineup]], Arbitration]
 """Fills the slots from lineups."""
 
-_Tie: TypeAlias = tuple[str, str, str]
+_TreatmentKey: TypeAlias = tuple[str, str, str]
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ def _expose(made: Arbitration, draws: HoldoutDraws) -> None:
 
 
 def _without(
-    lineups: Sequence[Lineup], held: Mapping[_Tie, Sequence[str]], gone: set[str]
+    lineups: Sequence[Lineup], held: Mapping[_TreatmentKey, Sequence[str]], gone: set[str]
 ) -> tuple[Lineup, ...]:
     """Return the lineups without what the holdouts that are `gone` keep back."""
     return tuple(
@@ -128,14 +128,14 @@ class _WithheldWinners:
     as the candidates say it."""
 
     slots: dict[str, Choice] = field(default_factory=dict)
-    notes: dict[_Tie, Candidate] = field(default_factory=dict)
+    notes: dict[_TreatmentKey, Candidate] = field(default_factory=dict)
 
     def note(
-        self, made: Arbitration, held: Mapping[_Tie, Sequence[str]], draws: HoldoutDraws
+        self, made: Arbitration, held: Mapping[_TreatmentKey, Sequence[str]], draws: HoldoutDraws
     ) -> set[str]:
         """Note the winners of a contest who are held out; return the holdouts of each."""
         kept_back: set[str] = set()
-        noted = {_tie(one): one for one in made.judged}
+        noted = {_treatment_key(one): one for one in made.judged}
         for win in made.wins:
             tie, holding = win.candidate.tie, held.get(win.candidate.tie)
             if holding is None:
@@ -159,12 +159,14 @@ class _WithheldWinners:
         return (*said, *(one for slot, one in self.slots.items() if slot not in opened))
 
     def candidates(
-        self, everybody: Arbitration, made: Arbitration, held: Mapping[_Tie, Sequence[str]]
+        self, everybody: Arbitration, made: Arbitration, held: Mapping[_TreatmentKey, Sequence[str]]
     ) -> tuple[Candidate, ...]:
         """Return the fate of each candidate; that of a held-out one is from the contest of all."""
-        fates = {_tie(one): one for one in made.judged} | self.notes
+        fates = {_treatment_key(one): one for one in made.judged} | self.notes
         return tuple(
-            one if _tie(one) in held.keys() - self.notes.keys() else fates.get(_tie(one), one)
+            one
+            if _treatment_key(one) in held.keys() - self.notes.keys()
+            else fates.get(_treatment_key(one), one)
             for one in everybody.judged
         )
 
@@ -175,5 +177,5 @@ class _WithheldWinners:
         return replace(choice, holdout=withheld.holdout, would_be=withheld.would_be)
 
 
-def _tie(one: Candidate) -> _Tie:
+def _treatment_key(one: Candidate) -> _TreatmentKey:
     return one.campaign, one.offer, one.treatment

@@ -76,13 +76,13 @@ def keep_known(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Sha
         return shards
     seen = {name for shard in shards for name in shard.identifiers}
     unseen = {name: at for name, at in names.items() if name not in seen}
-    first, *rest = (_only(shard, names) for shard in shards)
+    first, *rest = (_restrict_identifiers(shard, names) for shard in shards)
     if unseen:
         first = replace(first, identifiers={**first.identifiers, **unseen})
     return (first, *rest)
 
 
-def _only(shard: Shard, names: Mapping[str, int]) -> Shard:
+def _restrict_identifiers(shard: Shard, names: Mapping[str, int]) -> Shard:
     if shard.identifiers.keys() <= names.keys():
         return shard
     kept = {name: at for name, at in shard.identifiers.items() if name in names}

@@ -40,10 +40,10 @@ def with_past(shards: Sequence[Shard]) -> Sequence[Shard]:
     """Return the shards, and back-filled interactions as one more shard."""
     if not any(shard.begun for shard in shards):
         return shards
-    return (*shards, *map(_past, shards))
+    return (*shards, *map(_backfilled_shard, shards))
 
 
-def _past(shard: Shard) -> Shard:
+def _backfilled_shard(shard: Shard) -> Shard:
     kept: dict[str, Kept] = {
         key: one.part for key, one in shard.begun.items() if one.part is not None
     }

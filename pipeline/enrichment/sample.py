@@ -35,8 +35,8 @@ def of(value: Known, at: int) -> Sample:
 def merge(a: Sample, b: Sample, clock: int) -> Sample:
     """Merge as if the values of both had come to one; `clock` (ms): latest known time."""
     levels = _merge_levels(a.levels, b.levels)
-    ats = dict(a.ats) if levels == a.levels else _even(a.ats, levels)
-    for hashed, at in _even(b.ats, levels).items():
+    ats = dict(a.ats) if levels == a.levels else _kept_hashes(a.ats, levels)
+    for hashed, at in _kept_hashes(b.ats, levels).items():
         ats[hashed] = max(at, ats.get(hashed, at))
     return _thin(ats, levels, clock)
 
@@ -71,7 +71,7 @@ def _zeros(hashed: int) -> int:
     return _BITS - hashed.bit_length()
 
 
-def _even(ats: Mapping[int, int], levels: _Levels) -> dict[int, int]:
+def _kept_hashes(ats: Mapping[int, int], levels: _Levels) -> dict[int, int]:
     """Return the hashes that a sample of these levels keeps."""
     return {hashed: at for hashed, at in ats.items() if _zeros(hashed) >= _level_at(levels, at)}
 

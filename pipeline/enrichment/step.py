@@ -137,7 +137,7 @@ def _apply_control(
         case "arrive":
             return _arrive(key, control, row, rules)
         case "join" | "leave":
-            return _belongs(key, control, row, rules)
+            return _record_belonging(key, control, row, rules)
         case "begin":
             return _begin(control, row)
         case "fill":
@@ -170,7 +170,7 @@ def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Tran
     return row, _refresh(key, arrive, row, rules)
 
 
-def _belongs(key: str, change: Control, row: ProfileState, rules: Rules) -> _Transition:
+def _record_belonging(key: str, change: Control, row: ProfileState, rules: Rules) -> _Transition:
     """Record that an identifier is the customer's, or no longer is, and pass that on to later
     stages.
     """

@@ -96,8 +96,8 @@ class RedeemEndpoint:
             if record.at >= known.expires_at:
                 return Refusal(410, "expired_code", "this code is no longer valid", "code")
             written = await self._write(gateway, record)
-            return written if isinstance(written, Refusal) else _mine(written, record)
-        return _mine(known, record)
+            return written if isinstance(written, Refusal) else _own_redemption(written, record)
+        return _own_redemption(known, record)
 
     async def _write(self, gateway: Gateway, record: CouponRecord) -> Coupon | Refusal:
         """Write a redemption; return the coupon as it is once the redemption was read back."""
@@ -122,7 +122,7 @@ class _Sale:
     properties: Flat
 
 
-def _mine(coupon: Coupon, record: CouponRecord) -> Coupon | Refusal:
+def _own_redemption(coupon: Coupon, record: CouponRecord) -> Coupon | Refusal:
     first = coupon.redeemed
     if first is None:
         return Refusal(410, "expired_code", "this code is no longer valid", "code")

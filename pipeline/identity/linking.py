@@ -69,7 +69,9 @@ def unconfirmed_children(state: IdentityState) -> dict[str, int]:
     }
 
 
-def hear(state: IdentityState, change: IdentityChange, parent: str, root: str) -> IdentityState:
+def apply_parent_report(
+    state: IdentityState, change: IdentityChange, parent: str, root: str
+) -> IdentityState:
     """Return the row after its `parent` told of evidence (`link`) or of a new top.
 
     Each part of what is known only ever becomes newer.

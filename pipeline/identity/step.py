@@ -26,7 +26,7 @@ from pipeline.config.compile import Configuration
 from pipeline.config.dates import day
 from pipeline.identity.causes import RecordFactory, add_visited, profile_of
 from pipeline.identity.forgetting import orphans, without
-from pipeline.identity.linking import disconnect, hear, observe, rejoin, release
+from pipeline.identity.linking import apply_parent_report, disconnect, observe, rejoin, release
 from pipeline.identity.mapping import apply_mappings
 from pipeline.identity.naming import ambiguous_alias, rank_identifiers, refuse_unclear
 from pipeline.identity.ownership import current_shard, displaced_adoptions, displaced_shards
@@ -59,7 +59,7 @@ def step(
 def _interaction(
     key: str, interaction: Interaction, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    checked = refuse_unclear(interaction) or _in_time(interaction, rules.config)
+    checked = refuse_unclear(interaction) or _check_time_of_event(interaction, rules.config)
     if isinstance(checked, DeadLetter):
         return checked
     names = rank_identifiers(checked, rules.config)
@@ -83,7 +83,7 @@ def _interaction(
     return Ok(row, (identified, *announced, *links, *asked))
 
 
-def _in_time(given: Interaction, config: Configuration) -> Interaction | DeadLetter:
+def _check_time_of_event(given: Interaction, config: Configuration) -> Interaction | DeadLetter:
     """Set a time ahead of its receipt back to it, or refuse one that cannot be true.
 
     Later stages rely on `occurred_at <= received_at`.
@@ -217,7 +217,7 @@ def _apply_parent_message(
     if change.evidence is not None and parent not in row.parents and len(row.parents) >= most:
         told = records.declined(parent)
         return Ok(row, (told, records.refused(records.key, parent, change.evidence)))
-    heard = hear(row, change, parent, root)
+    heard = apply_parent_report(row, change, parent, root)
     loser = parent if change.kind == "link" else None
     return Ok(*_choose_parent(records, row, heard, _LinkReport(loser, change.evidence)))
 

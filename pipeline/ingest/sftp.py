@@ -66,7 +66,7 @@ class _Calls:
 
     def __call__(self, awaited: Coroutine[Any, Any, T], limit_s: float | None = _CALL_S) -> T:
         try:
-            return self._runner.run(_within(awaited, limit_s))
+            return self._runner.run(_await_within(awaited, limit_s))
         except _FAULTS as error:
             raise self._place_error(error) from error
 
@@ -75,7 +75,7 @@ class _Calls:
         return DeniedError(what) if isinstance(error, _DENIED) else PlaceError(what)
 
 
-async def _within(awaited: Coroutine[Any, Any, T], limit_s: float | None) -> T:
+async def _await_within(awaited: Coroutine[Any, Any, T], limit_s: float | None) -> T:
     async with asyncio.timeout(limit_s):
         return await awaited
 

@@ -74,13 +74,13 @@ def case_choices(
         by_arm = {arm_of_option(choice.kind, choice.place, one): one for one in choice.options}
         drawn = bool(arms) and arms <= by_arm.keys()
         tested |= drawn
-        settled = _given(followed, by_arm) if drawn else choice.settled
+        settled = _settled_by_arm(followed, by_arm) if drawn else choice.settled
         found += _compare_options(
             choice.kind, choice.place, settled, weighing, shares if drawn else {}
         )
     if arms and not tested:
         by_arm = {arm: Option("arm", arm) for arm in arms}
-        found += _compare_options("arm", "arm", _given(followed, by_arm), weighing, shares)
+        found += _compare_options("arm", "arm", _settled_by_arm(followed, by_arm), weighing, shares)
     return found
 
 
@@ -102,7 +102,9 @@ def config_name(text: str) -> str:
     return f"x-{name}" if name[:1].isdigit() else name
 
 
-def _given(followed: Sequence[_FollowedCase], by_arm: Mapping[str, Option]) -> list[_SettledChoice]:
+def _settled_by_arm(
+    followed: Sequence[_FollowedCase], by_arm: Mapping[str, Option]
+) -> list[_SettledChoice]:
     return [_SettledChoice(one, by_arm[one.arm], one.begun) for one in followed if one.arm]
 
 

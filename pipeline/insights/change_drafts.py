@@ -138,14 +138,14 @@ class _Part:
             for values, best in zip(rows.strata, proposal.by_stratum, strict=True)
             if best == option
         ]
-        either = [_all(proposal.by, values) for values in mine]
+        either = [_match_all(proposal.by, values) for values in mine]
         chosen = rows.options[option]
         name = "-".join(("for", chosen.channel or "nothing", *("-".join(one) for one in mine)))
         when = either[0] if len(either) == 1 else {"any": either}
         return cls(config_name(name), _text(when), chosen)
 
 
-def _all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+def _match_all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
     each: list[dict[str, Any]] = [
         {"trait": column, "is": value} if value else {"trait": column, "exists": False}
         for column, value in zip(columns, values, strict=True)

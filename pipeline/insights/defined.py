@@ -108,10 +108,10 @@ def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) 
     reached = {mark["step"] for mark in marks}
     names = {name for name, _ in pairs}
     missing = [one for number, one in enumerate(_conditions(journey)) if number not in reached]
-    return tuple(_not_seen(step, tree, names) for step, tree in missing)
+    return tuple(_unreached_step_words(step, tree, names) for step, tree in missing)
 
 
-def _not_seen(step: str, tree: Condition, names: set[str]) -> str:
+def _unreached_step_words(step: str, tree: Condition, names: set[str]) -> str:
     wanted = sorted(only_names(tree) or ())
     shown = f" ({wanted[0]!r}: {did_you_mean(wanted[0], names)})" if wanted else ""
     return f"no event reaches the step {step!r}{shown}"

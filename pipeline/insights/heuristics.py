@@ -58,8 +58,8 @@ def position_based(paths: PathCounts) -> Floats:
     lengths = paths.lengths[paths.owners]
     middle = (1.0 - _FIRST - _LAST) / np.maximum(lengths - 2, 1)
     shares = np.where(lengths > 2, middle, 1.0 / np.maximum(lengths, 1))
-    shares[_first_positions(paths)[_long(paths)]] = _FIRST
-    shares[_last_positions(paths)[_long(paths)]] = _LAST
+    shares[_first_positions(paths)[_has_middle_touches(paths)]] = _FIRST
+    shares[_last_positions(paths)[_has_middle_touches(paths)]] = _LAST
     return shares
 
 
@@ -71,6 +71,6 @@ def _last_positions(paths: PathCounts) -> Ints:
     return paths.offsets[1:][paths.lengths > 0] - 1
 
 
-def _long(paths: PathCounts) -> Ints:
+def _has_middle_touches(paths: PathCounts) -> Ints:
     """Return which of the paths that are not empty have touches between the first and the last."""
     return np.flatnonzero(paths.lengths[paths.lengths > 0] > 2)

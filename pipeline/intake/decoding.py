@@ -54,16 +54,16 @@ def decode_parts(
     if raw.count(b",") > _MANY_COMMAS:
         split = scan.elements(raw, parts, most)
         if split is not None and len(split.parts) > most:
-            return too_many(parts, most)
+            return refuse_long_list(parts, most)
     result = decode(raw, decoder)
     if isinstance(result, Refusal) and result.code in _OF_ONE_ITEM:
         result = _decode_split(raw, decoder, parts, most) or result
     if not isinstance(result, Refusal) and len(getattr(result, parts) or ()) > most:
-        return too_many(parts, most)
+        return refuse_long_list(parts, most)
     return result
 
 
-def too_many(field: str, most: int) -> Refusal:
+def refuse_long_list(field: str, most: int) -> Refusal:
     """Refuse a list with too many items, before any of them is written."""
     message = f"{field} may have {most} items in one request: nothing of it was taken, send fewer"
     return Refusal(413, "too_many_items", message, field)
@@ -77,7 +77,7 @@ def _decode_split(
     if split is None:
         return None
     if len(split.parts) > most:
-        return too_many(parts, most)
+        return refuse_long_list(parts, most)
     rest = decode(split.rest, decoder)
     if isinstance(rest, Refusal) or getattr(rest, parts):
         return None

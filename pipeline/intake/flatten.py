@@ -50,7 +50,7 @@ def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
     return _unambiguous(flat, field)
 
 
-def over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
+def merge_over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
     """Return both as one; of what both name, or `own` names the whole of, its own counts."""
     if not other.scalars and not other.lists:
         return own

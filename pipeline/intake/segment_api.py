@@ -9,7 +9,7 @@ from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.intake.context import Fields, context_of, details, fields, merge_context
 from pipeline.intake.draft import Draft
-from pipeline.intake.flatten import Flat, flatten, over
+from pipeline.intake.flatten import Flat, flatten, merge_over
 from pipeline.intake.identifiers import id_text, identifiers
 from pipeline.intake.message_ids import MessageIds
 from pipeline.intake.messages import MAX_ID, Kind, SegmentBatch, SegmentMessage, Time
@@ -126,7 +126,7 @@ def _properties(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | 
     beside = _beside(message, kind, context)
     if isinstance(own, Refusal) or isinstance(beside, Refusal):
         return own if isinstance(own, Refusal) else beside
-    return over(own, beside, field)
+    return merge_over(own, beside, field)
 
 
 def _beside(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:

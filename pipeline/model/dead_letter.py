@@ -52,11 +52,11 @@ class DeadLetterRecord(Struct, frozen=True):
 
 def dead_letter(stage: str, failed: FailedInput, fault: DeadLetter) -> DeadLetterRecord:
     """Return the dead letter of an input that `stage` could not process for `fault`."""
-    headers = dict(_within(failed.headers, _HEADERS))
+    headers = dict(_fitting_headers(failed.headers, _HEADERS))
     left_out = {
-        "key": _cut(failed.key, sizes.KEY),
-        "value": _cut(failed.value, sizes.INPUT),
-        "headers": _fewer(len(headers), len(dict(failed.headers))),
+        "key": _cut_note(failed.key, sizes.KEY),
+        "value": _cut_note(failed.value, sizes.INPUT),
+        "headers": _count_note(len(headers), len(dict(failed.headers))),
     }
     return DeadLetterRecord(
         stage=stage,
@@ -72,7 +72,9 @@ def dead_letter(stage: str, failed: FailedInput, fault: DeadLetter) -> DeadLette
     )
 
 
-def _within(headers: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[str, bytes]]:
+def _fitting_headers(
+    headers: Sequence[tuple[str, bytes]], most: int
+) -> Iterator[tuple[str, bytes]]:
     """Yield headers from the first on while they fit into `most` bytes; values may be missing."""
     size = 0
     for name, value in headers:
@@ -82,13 +84,13 @@ def _within(headers: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[s
         yield name, value or b""
 
 
-def _cut(data: bytes | None, most: int) -> str | None:
+def _cut_note(data: bytes | None, most: int) -> str | None:
     if data is None or len(data) <= most:
         return None
     return f"{most} of {len(data)} bytes"
 
 
-def _fewer(kept: int, there: int) -> str | None:
+def _count_note(kept: int, there: int) -> str | None:
     return None if kept == there else f"{kept} of {there}"
 
 

@@ -31,7 +31,7 @@ _TOPICS: Final = ("fees", "waiting time", "app", "declined payment")
 _MERCHANTS: Final = ("groceries", "fuel", "restaurant", "clothes", "pharmacy")
 
 
-def introduce(diary: Diary, at: int) -> None:
+def identify_customer(diary: Diary, at: int) -> None:
     """Send the events of the bank's own systems: who the customer is, and that there is a card."""
     who = diary.who
     names = (who.customer_id, who.email, who.phone)
@@ -49,10 +49,10 @@ def visit_as_customer(diary: Diary, since: int) -> None:
         for at in visit_times(diary, since)
     ]
     last = {device: at for at, device in visits}
-    known = {device for at, device in visits if _logs_in(diary, at)}
+    known = {device for at, device in visits if _draw_login(diary, at)}
     for at, device in visits:
         forced = device not in known and last[device] == at
-        _visit(diary, at, device, logs_in=forced or _logs_in(diary, at))
+        _visit(diary, at, device, logs_in=forced or _draw_login(diary, at))
 
 
 def visit_as_stranger(diary: Diary, until: int) -> None:
@@ -86,7 +86,7 @@ def complain(diary: Diary, since: int) -> None:
     """Complain by phone, perhaps, known by the number only."""
     draws = diary.who.draws
     if draws.happens(_in_world(diary, _COMPLAINS), "complains"):
-        at = _some_time(diary, since, "complains at")
+        at = _draw_time(diary, since, "complains at")
         if at < diary.silent_from_ms:
             topic = _TOPICS[draws.index(len(_TOPICS), "topic")]
             diary.note(at, Scene("call", "Complaint", (diary.who.phone,)), topic=topic)
@@ -97,7 +97,7 @@ def check_credit(diary: Diary, since: int) -> int | None:
     draws = diary.who.draws
     if not draws.happens(_in_world(diary, _CHECKED), "is checked"):
         return None
-    at = _some_time(diary, since, "checked at")
+    at = _draw_time(diary, since, "checked at")
     failed = draws.happens(_CHECK_FAILS, "fails the check")
     _credit_check(diary, at, "mortgage", failed)
     return at if failed else None
@@ -174,7 +174,7 @@ def _credit_check(diary: Diary, at: int, product: str, failed: bool) -> None:
     diary.note(at, told, product=product, result="failed" if failed else "passed")
 
 
-def _logs_in(diary: Diary, at: int) -> bool:
+def _draw_login(diary: Diary, at: int) -> bool:
     return diary.who.draws.happens(_LOGS_IN, f"logs in {at}")
 
 
@@ -184,5 +184,5 @@ def _in_world(diary: Diary, monthly: float) -> float:
     return 1 - escapes
 
 
-def _some_time(diary: Diary, since: int, name: str) -> int:
+def _draw_time(diary: Diary, since: int, name: str) -> int:
     return since + HOUR_MS + round((diary.end_ms - since) * diary.who.draws.uniform(name))

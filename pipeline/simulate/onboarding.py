@@ -5,7 +5,7 @@ from typing import Final
 from pipeline.model.time import DAY_MS, MINUTE_MS
 from pipeline.simulate.contacts import Meeting, meet
 from pipeline.simulate.diary import Diary, Scene
-from pipeline.simulate.life import HOME, HOME_PLACEMENT, introduce
+from pipeline.simulate.life import HOME, HOME_PLACEMENT, identify_customer
 from pipeline.simulate.offers import STEPS, OnboardingStep
 
 STARTED: Final = "Onboarding Started"
@@ -44,7 +44,7 @@ def open_account(diary: Diary, at: int, policy: bool) -> int | None:
         moment = done_at
         told_as = after if step is STEPS[-1] else before
         diary.note(moment, Scene(step.channel, step.event, told_as))
-    introduce(diary, moment + MINUTE_MS)
+    identify_customer(diary, moment + MINUTE_MS)
     return moment
 
 

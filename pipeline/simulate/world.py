@@ -11,7 +11,7 @@ from pipeline.simulate.events import WorldEvent
 from pipeline.simulate.life import (
     check_credit,
     complain,
-    introduce,
+    identify_customer,
     meet_sales,
     pay,
     visit_as_customer,
@@ -58,27 +58,27 @@ def biography(size: WorldSize, index: int, policy: bool) -> Biography:
     if who.known:
         _live_as_customer(diary, policy)
     else:
-        _come_to_be_customer(diary, policy)
+        _live_as_newcomer(diary, policy)
     return Biography(who, tuple(diary.events()))
 
 
 def _live_as_customer(diary: Diary, policy: bool) -> None:
     known_at = diary.at(0) + round(diary.who.draws.between(0, HOUR_MS, "told at"))
-    introduce(diary, known_at)
-    _go_on(diary, known_at)
+    identify_customer(diary, known_at)
+    _use_account(diary, known_at)
     failed_at = check_credit(diary, known_at)
     meet_sales(diary, failed_at, policy)
 
 
-def _come_to_be_customer(diary: Diary, policy: bool) -> None:
+def _live_as_newcomer(diary: Diary, policy: bool) -> None:
     starts = starts_at(diary)
     opened = None if starts is None else open_account(diary, starts, policy)
     visit_as_stranger(diary, diary.end_ms if opened is None else opened)
     if opened is not None:
-        _go_on(diary, opened + HOUR_MS)
+        _use_account(diary, opened + HOUR_MS)
 
 
-def _go_on(diary: Diary, since: int) -> None:
+def _use_account(diary: Diary, since: int) -> None:
     """Live as every customer does."""
     visit_as_customer(diary, since)
     pay(diary, since)

@@ -70,7 +70,7 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
     return tuple(made)
 
 
-def gives_away(
+def leaking_features(
     features: Sequence[ModelFeature], rows: Matrix, labels: Labels
 ) -> list[ModelFeature]:
     """Return features of customers that by themselves predict nearly perfectly who reaches the

@@ -6,7 +6,7 @@ from typing import Final, Protocol, TypeVar
 from pipeline.adapters import model_text
 from pipeline.decisioning.features import ModelFeature
 from pipeline.decisioning.model_manifest import TrainingData
-from pipeline.training.feature_choice import gives_away
+from pipeline.training.feature_choice import leaking_features
 from pipeline.training.fitting import LabelledRows
 from pipeline.training.splitting import Split, TimedExample
 
@@ -70,7 +70,7 @@ def require_features(features: Sequence[ModelFeature]) -> None:
 
 def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows) -> None:
     """Raise LeakError where a feature gives the answer away."""
-    leaks = gives_away(features, train.rows, train.labels)
+    leaks = leaking_features(features, train.rows, train.labels)
     if leaks:
         names = ", ".join(map(str, leaks))
         raise LeakError(

@@ -94,7 +94,7 @@ def moments_of(replayed: Replayed, score: model.Score) -> Iterator[ScoredMoment]
         for one in _last_of_days(facts):
             if one.now_ms + window_ms <= end_ms:
                 values = tuple(features_of(made, one.traits, one.now_ms))
-                reached = _comes_within(goals, one.now_ms, window_ms)
+                reached = _is_in_window(goals, one.now_ms, window_ms)
                 found.append(ScoredMoment(profile_id, one.now_ms, values, reached))
     yield from sorted(found, key=lambda one: (one.decided_at, one.profile_id))
 
@@ -104,7 +104,7 @@ def _last_of_days(facts: Sequence[Facts]) -> Iterator[Facts]:
         yield list(of_day)[-1]
 
 
-def _comes_within(goals: Sequence[int], at: int, window_ms: int) -> bool:
+def _is_in_window(goals: Sequence[int], at: int, window_ms: int) -> bool:
     """Return whether a goal came in (`at`, `at` + `window_ms`]."""
     place = bisect_right(goals, at)
     return place < len(goals) and goals[place] <= at + window_ms

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import NODEFAULT
 
-from pipeline.adapters.avro.compatibility import incompatibility, invalid
+from pipeline.adapters.avro.compatibility import incompatibility, schema_fault
 from pipeline.adapters.avro.record import next_versions, refusal, unrecorded_schemas
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import FOLDER, Schema, current, recorded_versions
@@ -110,7 +110,7 @@ def test_schema_and_class_have_the_same_fields_in_the_same_order(name: str) -> N
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_schema_is_valid_avro_and_documented(name: str) -> None:
-    assert invalid(SCHEMAS[name]) is None
+    assert schema_fault(SCHEMAS[name]) is None
     assert SCHEMAS[name]["namespace"] == "io.kairos"
     assert all(record["doc"] for record in named_types(SCHEMAS[name]))
 

@@ -19,7 +19,7 @@ LEVEL: Final = "FULL_TRANSITIVE"
 """Name that schema registries give it."""
 
 
-def invalid(schema: Schema) -> str | None:
+def schema_fault(schema: Schema) -> str | None:
     """Return why `schema` is not valid Avro; None: it is."""
     try:
         _parse(schema)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from pipeline.adapters.avro.compatibility import LEVEL, incompatibility, invalid
+from pipeline.adapters.avro.compatibility import LEVEL, incompatibility, schema_fault
 from pipeline.adapters.avro.versions import (
     RECORDED,
     Schema,
@@ -23,7 +23,7 @@ def unrecorded_schemas(versions: Iterable[SchemaVersion]) -> dict[str, Schema]:
 
 def refusal(schema: Schema, older: Iterable[Schema]) -> str | None:
     """Return why `schema` must not follow the `older` versions; None: it may."""
-    if problem := invalid(schema):
+    if problem := schema_fault(schema):
         return f"not valid Avro: {problem}"
     if problem := incompatibility(schema, older):
         return (

@@ -35,7 +35,9 @@ def choose_ports(
         return BrokerPorts(options.port, find_free_port())
     if recorded.exists():
         ports = msgspec.json.decode(recorded.read_bytes(), type=BrokerPorts)
-        if _becomes_free(ports.client, release_s) and _becomes_free(ports.controller, release_s):
+        if _wait_until_free(ports.client, release_s) and _wait_until_free(
+            ports.controller, release_s
+        ):
             return ports
     client = options.port if options.port and is_free(options.port) else find_free_port()
     return BrokerPorts(client, find_free_port())
@@ -52,7 +54,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _becomes_free(port: int, within_s: float) -> bool:
+def _wait_until_free(port: int, within_s: float) -> bool:
     deadline = time.monotonic() + within_s
     while not is_free(port):
         if time.monotonic() > deadline:
@@ -62,7 +64,7 @@ def _becomes_free(port: int, within_s: float) -> bool:
 
 
 def _require_free(port: int, within_s: float) -> None:
-    if not _becomes_free(port, within_s):
+    if not _wait_until_free(port, within_s):
         raise BrokerError(
             f"port {port} is taken by another process: stop it, choose another KAIROS_BROKER_PORT, "
             "or leave it unset so that a free port is chosen"
