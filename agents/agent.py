@@ -66,15 +66,19 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         StageMetrics(stage.name),
         options.cleaning.empty_row_ms,
     )
-    heartbeat = Heartbeat(stage, ports, options.cleaning.beat_ms)
 
     @app.on_rebalance_complete.connect
     async def begin(*_: object, **__: object) -> None:
         shell.on_assignment()
         await equipment.rulebook.catch_up()
 
-    watermark = None if stage.before is None else _watermark(stage, options)
+    _add_timers(app, shell, None if stage.before is None else _watermark(stage, options))
+    _add_cleaning(app, ports, Heartbeat(stage, ports, options.cleaning.beat_ms))
+    _add_agent(app, stage, shell)
+    return app
 
+
+def _add_timers(app: App, shell: StageShell, watermark: Watermark | None) -> None:
     @app.task  # type: ignore[untyped-decorator]
     async def fire_due_timers() -> None:
         while True:
@@ -83,13 +87,17 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
                 until_ms = now_ms() if watermark is None else await watermark.advance()
                 shell.fire_due_timers(until_ms)
 
-    @app.timer(min(options.cleaning.beat_ms / 1000, _LOOK_AT_BEATS_S))  # type: ignore[untyped-decorator]
+
+def _add_cleaning(app: App, ports: "_FaustPorts", heartbeat: Heartbeat) -> None:
+    @app.timer(min(app.options.cleaning.beat_ms / 1000, _LOOK_AT_BEATS_S))  # type: ignore[untyped-decorator]
     async def clean() -> None:
         partitions = heartbeat.beat(now_ms())
         if partitions:
             await ports.flush_and_commit()  # what was deleted since the last input goes to disk too
-            await asyncio.to_thread(table.compact, partitions)
+            await asyncio.to_thread(ports.table.compact, partitions)
 
+
+def _add_agent(app: App, stage: Stage, shell: StageShell) -> None:
     @app.agent(app.raw_topic(*stage.inputs), name=stage.name, concurrency=1)
     async def process(stream: Any) -> None:
         waiting, producer = stream.channel.queue, cast(Producer, app.producer)
@@ -97,8 +105,6 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
             await shell.handle(_message(event.message))
             if waiting.empty():
                 producer.flush_if_current(event.message.timestamp)
-
-    return app
 
 
 def _rows_first(app: App, rulebook: Rulebook | None) -> bool:

@@ -1,10 +1,11 @@
 """Writer for commands: blocks until Kafka has acknowledged every record."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.adapters.kafka import WRITER_SETTINGS, Outgoing, Property
+from pipeline.adapters.kafka import WRITER_SETTINGS, Outgoing, Property, offset_of
 
 
 class AcknowledgedWriter:
@@ -14,23 +15,30 @@ class AcknowledgedWriter:
         self._producer = Producer({**client, **WRITER_SETTINGS})
         self._timeout_s = timeout_s
 
-    def write(self, records: Iterable[Outgoing]) -> None:
-        """Return once Kafka has all records. Raises KafkaException if it does not take one."""
+    def write(self, records: Iterable[Outgoing]) -> list[int]:
+        """Return the offsets of the records once Kafka has all of them.
+
+        Raises KafkaException if it does not take one.
+        """
+        offsets: dict[int, int] = {}
         failures: list[KafkaError] = []
 
-        def on_delivery(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
+        def on_delivery(number: int, error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                offsets[number] = offset_of(message)
+            else:
                 failures.append(error)
 
-        for record in records:
+        for number, record in enumerate(records):
             self._producer.produce(
                 record.topic,
                 record.value,
                 record.key,
                 record.partition,
-                on_delivery=on_delivery,
+                on_delivery=partial(on_delivery, number),
                 headers=list(record.headers),
             )
         if self._producer.flush(self._timeout_s) or failures:
             timed_out = KafkaError(KafkaError._TIMED_OUT, "no acknowledgement in time")
             raise KafkaException(*failures or (timed_out,))
+        return [offsets[number] for number in range(len(offsets))]

@@ -53,7 +53,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Kafka did not accept the write; some of its records may be stored nevertheless."""
+    """Write that Kafka did not acknowledge; some of its records may be stored nevertheless."""
 
     detail: str
 

@@ -5,6 +5,7 @@ import logging
 import signal
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -100,20 +101,26 @@ async def _serve(settings: Settings, role: Role) -> None:
                     dispatcher.receive,
                     lambda error: _fail(ended, error),
                 )
-                inbox.start()
-                ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
-                announce(settings.home, role.name, "ready", ports)
-                await _wait_for_end(ended)
-                announce(settings.home, role.name, "stopping", ports)
-                inbox.stop_reading()
-                await dispatcher.lanes.drain(_GRACE_S)
-                await inbox.close()
+                await _deliver_until(ended, settings.home, role.name, inbox, dispatcher.lanes)
     finally:
         await publisher.close()
         ledger.close()
         cancellations.stop()
         configurations.stop()
         withdraw(settings.home, role.name)
+
+
+async def _deliver_until(
+    ended: "asyncio.Future[None]", home: Path, name: str, inbox: Inbox, lanes: Lanes
+) -> None:
+    inbox.start()
+    ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
+    announce(home, name, "ready", ports)
+    await _wait_for_end(ended)
+    announce(home, name, "stopping", ports)
+    inbox.stop_reading()
+    await lanes.drain(_GRACE_S)
+    await inbox.close()
 
 
 async def _unlink(

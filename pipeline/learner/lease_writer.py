@@ -6,15 +6,14 @@ opened again from the record has every grant.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from msgspec import Struct
+from confluent_kafka import Consumer, TopicPartition
 
+from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import WRITER_SETTINGS, Property, key_per_partition, offset_of
+from pipeline.adapters.kafka import Outgoing, Property, key_per_partition
 from pipeline.decisioning.budgets.accounts import Account, record_of
 from pipeline.flow import stage
 from pipeline.learner.snapshots import AnotherLearnerError
@@ -30,13 +29,6 @@ _GRANTS: Final = 500
 _KEY: Final = "budgets"
 
 
-class _Record(Struct, frozen=True):
-    topic: str
-    partition: int
-    key: str
-    value: bytes | None
-
-
 class LeaseWriter:
     """Writer of one learner, and its view of how far workers are.
 
@@ -48,7 +40,7 @@ class LeaseWriter:
         self._keys = key_per_partition(_KEY, partitions)
         self._encode = msgspec.msgpack.Encoder().encode
         linger: dict[str, Property] = {"linger.ms": 0, "message.timeout.ms": 30_000}
-        self._producer = Producer({**client, **WRITER_SETTINGS, **linger})
+        self._writer = AcknowledgedWriter({**client, **linger}, _TIMEOUT_S + 1)
         group = stage("decisioning").group
         self._workers = Consumer({**client, "group.id": group, "enable.auto.commit": False})
         self._end = self._end_of(topics.BUDGETS, 0)
@@ -56,11 +48,11 @@ class LeaseWriter:
     def publish(self, accounts: Iterable[Account], offsets: Mapping[str, int], now_ms: int) -> None:
         """Write the accounts' records. Raises KafkaException, AnotherLearnerError."""
         records = [
-            _Record(
+            Outgoing(
                 topics.BUDGETS,
-                0,
                 one.name,
                 self._codec.encode(topics.BUDGETS, record_of(one, offsets, now_ms)),
+                partition=0,
             )
             for one in accounts
         ]
@@ -68,7 +60,7 @@ class LeaseWriter:
             return
         if self._end_of(topics.BUDGETS, 0) > self._end:
             raise AnotherLearnerError("budgets are leased by somebody else: does another one run?")
-        self._end = max(self._write(records)) + 1
+        self._end = max(self._writer.write(records)) + 1
 
     def grant(
         self, grants: Sequence[tuple[int, Grant]], digest: str, now_ms: int
@@ -77,14 +69,15 @@ class LeaseWriter:
         shares: defaultdict[int, list[Grant]] = defaultdict(list)
         for partition, one in grants:
             shares[partition].append(one)
-        records = [
-            self._control(partition, tuple(share[begin : begin + _GRANTS]), digest, now_ms)
+        parts = [
+            (partition, tuple(share[begin : begin + _GRANTS]))
             for partition, share in shares.items()
             for begin in range(0, len(share), _GRANTS)
         ]
+        offsets = self._writer.write(self._control(*part, digest, now_ms) for part in parts)
         found: dict[int, int] = {}
-        for record, offset in zip(records, self._write(records), strict=True):
-            found[record.partition] = max(offset, found.get(record.partition, 0))
+        for (partition, _), offset in zip(parts, offsets, strict=True):
+            found[partition] = max(offset, found.get(partition, 0))
         return found
 
     def processed(self, partitions: Iterable[int]) -> dict[int, int]:
@@ -103,7 +96,7 @@ class LeaseWriter:
 
     def _control(
         self, partition: int, grants: tuple[Grant, ...], digest: str, now_ms: int
-    ) -> _Record:
+    ) -> Outgoing:
         state, key = self._encode(grants), self._keys[partition]
         control = Control(
             control_id=control_id(key, "lease", f"{now_ms}/{grants[0].budget}"),
@@ -114,33 +107,9 @@ class LeaseWriter:
             state=state,
         )
         value = self._codec.encode(topics.SEGMENTED, Segmented(control=control))
-        return _Record(topics.SEGMENTED, partition, key, value)
+        return Outgoing(topics.SEGMENTED, key, value, partition=partition)
 
     def _end_of(self, topic: str, partition: int) -> int:
         place = TopicPartition(topic, partition)
         _, end = self._workers.get_watermark_offsets(place, timeout=_TIMEOUT_S)
         return int(end)
-
-    def _write(self, records: Sequence[_Record]) -> list[int]:
-        """Return the offsets of the records once Kafka has all of them. Raises KafkaException."""
-        offsets: dict[int, int] = {}
-        failures: list[KafkaError] = []
-
-        def on_delivery(number: int, error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                offsets[number] = offset_of(message)
-            else:
-                failures.append(error)
-
-        for number, one in enumerate(records):
-            self._producer.produce(
-                one.topic,
-                one.value,
-                one.key,
-                one.partition,
-                on_delivery=partial(on_delivery, number),
-            )
-        if self._producer.flush(_TIMEOUT_S + 1) or failures:
-            timed_out = KafkaError(KafkaError._TIMED_OUT, "no acknowledgement in time")
-            raise KafkaException(*failures or (timed_out,))
-        return [offsets[number] for number in range(len(records))]

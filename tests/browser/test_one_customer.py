@@ -3,7 +3,6 @@
 One profile, one timeline, each thing once.
 """
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,9 +18,10 @@ from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
 from pipeline.model.stages import Segmented
+from tests.support.ingest import configuration_for_server
 from tests.support.mail_server import MailServer, serve_mail
 from tests.support.shop_pages import ShopPages
-from tests.support.sshd import SSHD, Server, running_sshd
+from tests.support.sshd import SSHD, running_sshd
 from tests.support.stack import Stack, eventually, running_stack
 
 pytestmark = [
@@ -68,21 +68,6 @@ def _names(interaction: Interaction) -> list[str]:
     return [one.value for one in interaction.identifiers]
 
 
-def _configuration(folder: Path, server: Server, inbox: Path) -> Path:
-    """Return the configuration, with the SFTP server that was started for it."""
-    shutil.copytree(_HERE / "customer", folder)
-    text = (folder / "ingest.yaml").read_text()
-    for name, value in (
-        ("PORT", str(server.port)),
-        ("USER", server.user),
-        ("HOST_KEY", server.host_key),
-        ("PATH", str(inbox)),
-    ):
-        text = text.replace(f": {name}\n", f": {value}\n")
-    (folder / "ingest.yaml").write_text(text)
-    return folder
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[_World]:
     inbox, port = tmp_path / "inbox", find_free_port()
@@ -101,7 +86,9 @@ def world(tmp_path: Path) -> Iterator[_World]:
             "TEST_GATEWAY": f"http://127.0.0.1:{port}",
             "TEST_SMTP_PORT": str(smtp_port),
         }
-        configuration = _configuration(tmp_path / "configuration", server, inbox)
+        configuration = configuration_for_server(
+            _HERE / "customer", tmp_path / "configuration", server, server.port, inbox
+        )
         with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:
             shop.gateway = stack.url
             yield _World(stack, shop, mail, inbox)

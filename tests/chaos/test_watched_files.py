@@ -2,7 +2,6 @@
 is one dead letter, and every file ends in `done/`."""
 
 import gzip
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +17,8 @@ from pipeline.model.interaction import Interaction
 from pipeline.model.stages import Segmented
 from tests.chaos.killing import SEED, kills
 from tests.support.cutting import cutting_proxy
-from tests.support.sshd import SSHD, Server, running_sshd
+from tests.support.ingest import configuration_for_server
+from tests.support.sshd import SSHD, running_sshd
 from tests.support.stack import Stack, eventually, running_stack
 
 pytestmark = [
@@ -50,20 +50,6 @@ class _Night:
         part.rename(self.inbox / name)
 
 
-def _configuration(folder: Path, server: Server, port: int, inbox: Path) -> Path:
-    shutil.copytree(_CONFIGURATION, folder)
-    text = (folder / "ingest.yaml").read_text()
-    for name, value in (
-        ("PORT", str(port)),
-        ("USER", server.user),
-        ("HOST_KEY", server.host_key),
-        ("PATH", str(inbox)),
-    ):
-        text = text.replace(f": {name}\n", f": {value}\n")
-    (folder / "ingest.yaml").write_text(text)
-    return folder
-
-
 @pytest.fixture
 def night(tmp_path: Path) -> Iterator[_Night]:
     inbox, random = tmp_path / "inbox", Random(f"{SEED}/cuts")
@@ -78,7 +64,9 @@ def night(tmp_path: Path) -> Iterator[_Night]:
         cutting_proxy(server.port, most_bytes) as port,
     ):
         variables = {"KAIROS_PARTITIONS": "2", "SFTP_KEY": str(server.private_key)}
-        configuration = _configuration(tmp_path / "configuration", server, port, inbox)
+        configuration = configuration_for_server(
+            _CONFIGURATION, tmp_path / "configuration", server, port, inbox
+        )
         with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:
             yield _Night(stack, inbox)
 

@@ -9,6 +9,7 @@ import pytest
 from pipeline.adapters.config_files import load
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle
+from tests.support.damaged_config import errors_after_change
 
 _CONFIGURATION = Path(__file__).parents[1] / "integration" / "budgets"
 _GIFT, _PACED = "campaigns/gift.yaml", "campaigns/paced.yaml"
@@ -51,16 +52,10 @@ def folder(tmp_path: Path) -> Path:
 def test_a_mistake_is_named_where_it_stands(
     folder: Path, file: str, old: str, new: str, said: str
 ) -> None:
-    path = folder / file
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    errors = load(folder, {})
-    assert not isinstance(errors, Bundle)
-    line = text[: text.index(old)].count("\n") + 1
-    told = [one for one in errors if said in one.message]
-    assert told, errors
-    assert abs(told[0].line - line) <= 1 or "twice" in said
+    errors, line = errors_after_change(folder, file, old, new)
+    found = [one for one in errors if said in one.message]
+    assert found, errors
+    assert abs(found[0].line - line) <= 1 or "twice" in said
 
 
 def test_item_starts_on_an_existing_day(folder: Path) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.config_files import load
-from pipeline.config.model import Bundle
+from tests.support.damaged_config import errors_after_change
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 _POLICIES = "policies.yaml"
@@ -48,12 +47,6 @@ def folder(tmp_path: Path) -> Path:
 def test_a_mistake_is_named_where_it_stands(
     folder: Path, file: str, old: str, new: str, said: str
 ) -> None:
-    path = folder / file
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    errors = load(folder, {})
-    assert not isinstance(errors, Bundle)
-    line = text[: text.index(old)].count("\n") + 1
-    told = [one for one in errors if one.file == file and said in one.message]
-    assert [abs(one.line - line) <= 1 for one in told] == [True], errors
+    errors, line = errors_after_change(folder, file, old, new)
+    found = [one for one in errors if one.file == file and said in one.message]
+    assert [abs(one.line - line) <= 1 for one in found] == [True], errors
