@@ -34,7 +34,7 @@ _REDIRECTED = Counter(
 _DROPPED = Counter("kairos_stage_dropped_total", "Inputs with nothing to do", ["stage", "reason"])
 _UNKNOWN_ZONES = Counter(
     "kairos_stage_unknown_timezones_total",
-    "Interactions whose context.timezone nobody knows: the usual zone counts",
+    "Interactions with an unknown context.timezone, for which the usual zone counts",
     ["stage"],
 )
 _DEAD = Counter(

@@ -98,7 +98,7 @@ def _read_csv(name: str, path: Path) -> _RawTable | TableFault:
         header = [one.strip() for one in next(reader, [])]
         twice = next((one for one in header if header.count(one) > 1), None)
         if twice is not None:
-            return TableFault(name, 1, f"column {twice!r} is there twice")
+            return TableFault(name, 1, f"column {twice!r} occurs twice")
         rows, line = [], reader.line_num + 1
         for cells in reader:
             if cells:

@@ -164,7 +164,7 @@ def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
 def _fields(block: str, known: frozenset[str], where: str) -> dict[str, str]:
     pairs = [line.partition("=")[::2] for line in block.split("\n") if line]
     fields = dict(pairs)
-    _require(len(fields) == len(pairs), "a field is there twice")
+    _require(len(fields) == len(pairs), "a field occurs twice")
     for name in fields:
         _require(name in known, f"{where}: unknown field {name[:40]!r}")
     return fields

@@ -176,7 +176,7 @@ class _ValueBuilder:
                 raise _RefusedError(place, "a field's name is a text: quote it")
             key = key_node.value
             if key in found:
-                what = f"{key[:100]!r} is there twice: keep one of them"
+                what = f"{key[:100]!r} occurs twice: keep one of them"
                 self.refused.append(RefusedValue((*path, key), YamlFault(place, what)))
                 continue
             self.places[*path, key] = place

@@ -52,7 +52,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Chooses how the simulated customers react.")] = 7,
     days: Annotated[
         str | None,
-        typer.Option(help="Only the first so many days of the log, or all of it: a number or all."),
+        typer.Option(help="Days of the log to play, from the first on: a number or all."),
     ] = None,
     live: Annotated[
         int, typer.Option(min=0, metavar="SECONDS", help="Live traffic after the log.")

@@ -27,7 +27,7 @@ app = typer.Typer()
 def list_letters(
     stage: Annotated[str | None, typer.Option(help="Only of this stage.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only for this reason.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The last so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Most letters to list, of the latest.")] = 100,
     json: JsonOption = False,
 ) -> None:
     """List dead letters, the oldest first."""

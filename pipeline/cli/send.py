@@ -50,7 +50,7 @@ def run(  # noqa: PLR0913 - one for each option
         str | None,
         typer.Option(
             help="Columns that say which rows are the same, with commas: "
-            "--key properties.order_id,event. The rows are then the same in whatever file."
+            "--key properties.order_id,event. The rows are then the same in any file."
         ),
     ] = None,
     file_id: Annotated[

@@ -104,7 +104,7 @@ def _repeated_names(placed: list[_PlacedStep]) -> Iterator[Problem]:
     for one in placed:
         name = one.step.step
         if name in steps:
-            what = f"the step {name!r} is there twice: each needs its own name"
+            what = f"the step {name!r} occurs twice: each needs its own name"
             yield Problem((*one.path, "step"), what)
         steps.add(name)
         for reached in sorted(_plain_names(one.step.reached)):

@@ -42,7 +42,7 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         arms = policies.impact_tests.arms
         for index, arm in enumerate(arms):
             if arm in arms[:index]:
-                what = f"the arm {arm!r} is there twice: leave one out"
+                what = f"the arm {arm!r} occurs twice: leave one out"
                 yield Problem(("policies", "impact_tests", "arms", index), what)
     for index, cap in enumerate(policies.caps):
         yield from _cap_problems(cap, ("policies", "caps", index), names)
@@ -100,7 +100,7 @@ def twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Prob
     for index, value in enumerate(values):
         if value in seen:
             shown = "" if "key" in field else f" {value!r}"
-            message = f"the {what}{shown} is there twice: each needs its own"
+            message = f"the {what}{shown} occurs twice: each needs its own"
             yield Problem((*path, index, field), message)
         seen.add(value)
 

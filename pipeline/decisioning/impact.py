@@ -75,7 +75,7 @@ def field_maker(arm: str | None, chooser: Chooser | None) -> FieldMaker | None:
 
 
 class _Chance:
-    """Maker of fields that draw alike from all candidates, whatever they are worth."""
+    """Maker of fields that draw alike from all candidates, without regard to their worth."""
 
     def field(self, candidates: Sequence[Priced], context_bin: str) -> Field:
         return _ChanceField(candidates)

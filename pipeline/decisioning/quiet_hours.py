@@ -1,4 +1,5 @@
-"""Quiet hours: nothing is sent at night by the customer's clock, whatever daylight saving does."""
+"""Quiet hours: nothing is sent at night by the customer's clock, also when daylight saving changes
+it."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta, tzinfo

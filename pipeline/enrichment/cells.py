@@ -1,4 +1,4 @@
-"""Cells: what interactions add up to, in whatever order they come."""
+"""Cells: sums of interactions, the same in any order of arrival."""
 
 from collections.abc import Callable, Iterable
 from sys import float_info

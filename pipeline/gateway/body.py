@@ -38,7 +38,7 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
 
 
 def gunzip(body: bytes, limit: int) -> bytes | Refusal:
-    """Unpack every member, at most `limit` bytes in all, whatever the packed size."""
+    """Unpack every member, at most `limit` bytes in all, for any packed size."""
     plain = bytearray()
     for _ in range(_MAX_MEMBERS):
         unpacker = zlib.decompressobj(_GZIP_WINDOW)

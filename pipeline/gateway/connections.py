@@ -42,7 +42,7 @@ _BEGAN: Final = "kairos.began_s"
 
 
 def began_s(request: Request) -> float:
-    """Return when a request began to come, by the loop's clock; now, where nobody noted it."""
+    """Return when a request began to arrive, by the loop's clock; now, where that was not noted."""
     noted = request.scope.get(_BEGAN)
     return asyncio.get_running_loop().time() if noted is None else float(noted)
 

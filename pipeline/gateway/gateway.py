@@ -84,7 +84,7 @@ class Gateway:
         return failure
 
     def start_write(self, traced: TracedInteraction) -> Publication:
-        """Write an interaction whose reply says by itself that Kafka has it."""
+        """Write an interaction whose reply will show that Kafka has it."""
         publication = self.publisher.start((self._record(traced),), is_awaited=False)
         publication.result.add_done_callback(lambda done: self._count((traced,), done.result()))
         return publication

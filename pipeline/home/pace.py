@@ -34,7 +34,7 @@ _STRETCH: Final = 1.5
 _CUT: Final = 0.8
 _GAIN: Final = 1.15
 _LOOKED_AT: Final = 8
-"""Round trips whose median counts: single ones vary with whatever else the machine does."""
+"""Round trips whose median counts: single ones vary with the other load of the machine."""
 _MEASURED_S: Final = 5.0
 """Time after which the round trip beside few records is measured again."""
 _PROBES: Final = 4

@@ -18,7 +18,7 @@ _CLAIMANTS: Final = 128
 """Claims that a shard remembers; shards are not distinguished by further parents."""
 
 _MAX_SHARDS: Final = 128
-"""Most shards of an identifier; beyond, the last one takes what is new, whoever owns it."""
+"""Most shards of an identifier; beyond, the last one takes new interactions under any owner."""
 
 
 def current_shard(identifier: str, state: IdentityState, cause: str) -> tuple[IdentityState, str]:

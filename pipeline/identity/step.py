@@ -262,7 +262,7 @@ def _rejoin_child(row: IdentityState, child: str) -> Outcome[IdentityState]:
 def _unlink(
     records: RecordFactory, row: IdentityState, other: str, first: bool
 ) -> Ok[IdentityState]:
-    """Cut a link; the end that got the request (`first`) tells the other."""
+    """Cut a link; the end that got the request (`first`) passes it to the other."""
     after, news = disconnect(row, other, records.at)
     told = (records.unlinked(other),) if first else ()
     if news is not None:
@@ -283,7 +283,7 @@ class _LinkReport(Struct, frozen=True):
 def _choose_parent(
     records: RecordFactory, before: IdentityState, row: IdentityState, report: _LinkReport
 ) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """Choose the parent anew, and tell the rows and profiles that this concerns."""
+    """Choose the parent anew, and send that to the rows and profiles that it concerns."""
     best = next(row.claims(), None)
     parent = None if best is None else best.parent
     root = records.key if parent is None else row.parents[parent].root

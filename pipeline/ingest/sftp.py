@@ -167,7 +167,8 @@ class ServerFolder:
         self._call(self._move(self._at(name), folder, new_name))
 
     async def _move(self, path: str, folder: str, new_name: str) -> None:
-        """Move a file over whatever is there, also where the server's rename does not do that."""
+        """Move a file, in place of one that is there, also where the server's rename refuses
+        that."""
         await self._make(folder)
         target = self._at(folder, new_name)
         try:

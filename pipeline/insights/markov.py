@@ -110,7 +110,7 @@ def _members(paths: PathCounts, ends: Ints, order: int) -> Any:
     columns = paths.codes[np.repeat(begins, sizes) + offsets]
     shape = (len(ends), len(paths.channels))
     found = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
-    found.data[:] = 1.0  # a channel that is there twice
+    found.data[:] = 1.0  # a channel that occurs twice
     return found.tocsc()
 
 

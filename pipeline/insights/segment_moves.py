@@ -47,7 +47,7 @@ class SegmentMoves:
 def segment_moves(queries: Queries, folder: Path, until_ms: int | None) -> tuple[SegmentMoves, ...]:
     """Return the moves of every segment in FOLDER/segments.changes, by name. Raises TableError.
 
-    The log ends with its last change, or before `until_ms`. A change that is there twice counts
+    The log ends with its last change, or before `until_ms`. A change that occurs twice counts
     once; an entry of who is in, or an exit of who is out, counts for none.
     """
     view = queries.open_topic(folder, CHANGES, ("profile_id", "segment", "change", "at"))

@@ -186,7 +186,7 @@ def _csv(file: Path, name: str) -> tuple[str, dict[str, str]]:
     types = dict.fromkeys(header, "VARCHAR")
     if len(types) < len(header):
         twice = next(one for one in header if header.count(one) > 1)
-        raise TableError(f"{file}:1: column {twice!r} is there twice")
+        raise TableError(f"{file}:1: column {twice!r} occurs twice")
     columns = ", ".join(f"{sql_text(column)}: 'VARCHAR'" for column in header)
     sql = (
         f"read_csv({name}, columns = {{{columns}}}, auto_detect = false, header = true, "

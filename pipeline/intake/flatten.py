@@ -45,7 +45,7 @@ def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
         if refusal is not None:
             return refusal
         if before is not None and before != flat.get(name):
-            message = f"{name} stands there twice, with a dot in its name and nested"
+            message = f"{name} occurs twice, with a dot in its name and nested"
             return bad("ambiguous_name", f"{field}.{name}", message)
     return _unambiguous(flat, field)
 

@@ -87,7 +87,7 @@ def _missing(account: Account) -> int:
 
 
 def _recall(account: Account, amount: int) -> Account:
-    """Return the account after taking back at least so many tokens, if there are."""
+    """Return the account after taking back at least `amount` tokens, as far as there are any."""
     for number in _idle_first(account):
         if amount <= 0:
             break

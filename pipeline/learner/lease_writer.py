@@ -59,7 +59,7 @@ class LeaseWriter:
         if not records:
             return
         if self._end_of(topics.BUDGETS, 0) > self._end:
-            raise AnotherLearnerError("budgets are leased by somebody else: does another one run?")
+            raise AnotherLearnerError("another learner leases budgets: stop one of the two")
         self._end = max(self._writer.write(records)) + 1
 
     def grant(

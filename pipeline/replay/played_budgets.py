@@ -42,7 +42,8 @@ class PlayedBudgets:
         self._period_ends = _NEVER
 
     def advance(self, now_ms: int) -> None:
-        """Give back what nobody reported as shown, begin new periods, and set prices."""
+        """Give back the tokens of messages not reported as shown, begin new periods, and set
+        prices."""
         self._expire(now_ms)
         looked = self._looked_ms
         if looked is not None and now_ms < min(looked + _EVERY_MS, self._period_ends):

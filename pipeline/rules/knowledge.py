@@ -49,7 +49,7 @@ class Knowledge(Struct, frozen=True):
         return self.evidence.get((tie, context_bin), NONE)
 
     def anyway(self, campaign: str, context_bin: str) -> float:
-        """Return how likely a campaign's goal is without its messages; 0 while nobody knows."""
+        """Return how likely a campaign's goal is without its messages; 0 while that is unknown."""
         return self.baselines.get((campaign, context_bin), 0.0)
 
 

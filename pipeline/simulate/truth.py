@@ -82,7 +82,7 @@ class _Mean:
 
 
 def statement() -> dict[str, Any]:
-    """Return everything that is true of the world whatever its seed."""
+    """Return everything that is true of the world for any seed."""
     return {
         "synthetic": True,
         "note": "A synthetic bank: none of these people, actions and figures are real.",

@@ -274,6 +274,6 @@ def _not_ready(home: Path, plan: ProcessPlan, answer: str) -> StackError:
     ] or ["gateway"]
     return StackError(
         f"not ready: {', '.join(late)} (/readyz: {answer}); "
-        f"the logs are in {home / 'log'}, and `kairos doctor` may tell more",
+        f"the logs are in {home / 'log'}, and `kairos doctor` may show more",
         "\n".join(f"--- {name}.log\n{tail(home, name)}" for name in late),
     )

@@ -214,7 +214,7 @@ class Supervisor:
         try:
             write_supervision(self._home, Supervision(self._me, children))
         except OSError as error:
-            _log.error("cannot tell how the processes are: %s", error)
+            _log.error("cannot report the state of the processes: %s", error)
 
     def _rotate(self) -> None:
         try:

@@ -74,7 +74,7 @@ class Replayed:
 
     @property
     def end_ms(self) -> int:
-        """Time of the last interaction: whatever came later is not known."""
+        """Time of the last interaction, after which nothing is known."""
         [(end,)] = self._connection.execute(
             "SELECT max(epoch_ms(interaction.received_at)) FROM segmented"
         ).fetchall()

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
         (_GIFT, "budget: 60", "budget: 0", "0 pays for no message, since the cheapest costs 1"),
         (_GIFT, "budget: 60", "budget: 0.99", "raise it, or end the campaign with `ends`"),
         (_GIFT, "budget: 60", "budget: {amount: 0}", "0 pays for no message"),
-        (_GIFT, "campaign: gift", "campaign: shelf", "the campaign 'shelf' is there twice"),
+        (_GIFT, "campaign: gift", "campaign: shelf", "the campaign 'shelf' occurs twice"),
         (_GIFT, "campaign: gift", "campaign: shelf/lamp", "is not a name"),
         (_GIFT, "email}", "email, content: {text: '{{ nobody }}'}}", "unknown trait 'nobody'"),
         (_GIFT, "email}", "email, address: mail}", "unknown namespace 'mail'"),

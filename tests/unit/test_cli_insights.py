@@ -95,7 +95,7 @@ def test_names_from_data_are_shown_as_they_are(tmp_path: Path) -> None:
     [
         ([], "is empty, without even a header"),
         (["conversions", "1"], "has no column 'path'; it has conversions"),
-        (["path,conversions,path", "a,1,b"], "p.csv:1: column 'path' is there twice"),
+        (["path,conversions,path", "a,1,b"], "p.csv:1: column 'path' occurs twice"),
         (["path,conversions,", "a,1,"], "p.csv:1: column 3 has no name"),
         ([*PATHS, "a,-1,0,0"], "p.csv:5: conversions: '-1' is negative"),
         ([*PATHS, "a,nan,0,0"], "p.csv:5: conversions: 'nan' is no finite number"),

@@ -86,7 +86,7 @@ TERMS = "reached: {name: Terms Accepted}"
             "step: income",
             "step: terms",
             "terms\n        mandatory",
-            "the step 'terms' is there twice",
+            "the step 'terms' occurs twice",
         ),
         (
             "Income Given",

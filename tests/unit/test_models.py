@@ -87,7 +87,7 @@ def test_a_sound_model_passes() -> None:
         (r"max_feature_idx=2", "max_feature_idx=", "not a sound"),
         (r"tree_sizes=\d+", "tree_sizes=1", "tree 0"),
         (r"tree_sizes=\d+", "tree_sizes=0", "has no size"),
-        (r"tree_sizes=\d+ ", "tree_sizes=", "there twice"),
+        (r"tree_sizes=\d+ ", "tree_sizes=", "occurs twice"),
         (r"num_leaves=8", "num_leaves=9", "values"),
         (r"num_leaves=8", "num_leaves=0", "no leaves"),
         (r"num_cat=0", "num_cat=1", "by category"),

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
         (_POLICIES, "outcome: dismiss, count: 2", "count: 2", "either `when`"),
         (_POLICIES, "outcome: dismiss", "outcome: dismissed", "did you mean 'dismiss'?"),
         (_POLICIES, "duration: 5m", "duration: 5 minutes", "not a duration"),
-        (_POLICIES, "cap: ten-messages-a-day", "cap: one-email-a-day", "is there twice"),
+        (_POLICIES, "cap: ten-messages-a-day", "cap: one-email-a-day", "occurs twice"),
         (_CART, "budget: 500", "budget: -500", "-500 is too small"),
         (_CART, "budget: 500", "budget: {amount: 500, currency: USD}", "enrichers.currency.to"),
         (_CART, "value: 9", "value: {trait: veiws}", "did you mean 'views'?"),

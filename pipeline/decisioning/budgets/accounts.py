@@ -1,7 +1,7 @@
 """Accounts of budgets and stock: what was leased to whom, spent, and given back. Pure, in tokens.
 
-The owner of a partition may spend up to a ceiling in all of the period. It hears of it by a record
-in that partition, and every Decision says what it spends; both are read in their order. So
+The owner of a partition may spend up to a ceiling in all of the period. It gets the ceiling by a
+record in that partition, and every Decision says what it spends; both are read in their order. So
 
     sum over partitions of max(what may be promised, what is spent) <= amount + what was given back
 
@@ -51,14 +51,14 @@ class PartitionLease(Struct, frozen=True):
         return self.ceiling < self.promised
 
     def lift(self, by: int, price: float) -> "PartitionLease":
-        """Return the lease with so many tokens more to spend."""
+        """Return the lease with `by` tokens more to spend."""
         ceiling = self.used + by
         return replace(
             self, number=self.number + 1, ceiling=ceiling, promised=ceiling, wanted=0, price=price
         )
 
     def recall(self) -> "PartitionLease":
-        """Return the lease with nothing more to spend, once the partition has heard of it."""
+        """Return the lease with nothing more to spend, once the partition has received it."""
         return replace(self, number=self.number + 1, ceiling=self.spent)
 
     def confirm(self) -> "PartitionLease":
@@ -107,12 +107,12 @@ class Account(Struct, frozen=True):
 
     @property
     def left(self) -> int:
-        """Tokens that are not spent, in whosever hands."""
+        """Tokens that are not spent, leased or not."""
         return self.amount - self.spent
 
     @property
     def free(self) -> int:
-        """Tokens that are in nobody's hands; negative when the amount was lowered."""
+        """Tokens that are neither spent nor leased; negative when the amount was lowered."""
         return self.amount + self.released - sum(one.used for one in self.leases.values())
 
     def at(self, partition: int) -> PartitionLease:
@@ -204,7 +204,7 @@ class Count(Struct):
         if counted and account is not None and until is not None and until <= account.counted_at:
             status = "released"  # it was given back before the account was opened again
         elif not counted and until is not None and until <= self.now_ms:
-            until = self.now_ms + until - at  # a log's own time, or heard of late
+            until = self.now_ms + until - at  # a log's own time, or a late outcome
         forget_at = max(at, self.now_ms) + _REMEMBERED_MS
         parts = (*known.parts, part)
         self.actions[spend.action_id] = SpentAction(parts, status, until, forget_at)
@@ -235,7 +235,7 @@ class Count(Struct):
 
 
 def _account_after(account: Account, before: str, after: str, amount: int) -> Account:
-    """Return the account when so many tokens are committed, or given back."""
+    """Return the account once `amount` tokens are committed, or given back."""
     if after == "released":
         return replace(account, released=account.released + amount)
     if before == "reserved":
@@ -290,7 +290,7 @@ def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> Budg
 
 
 def account_of(record: BudgetRecord) -> Account:
-    """Return the account that a record was published of, whatever was granted by then included."""
+    """Return the account of a published record, with all grants up to then."""
     leases = {
         one.partition: PartitionLease(
             number=one.number,

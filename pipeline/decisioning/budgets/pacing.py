@@ -65,6 +65,6 @@ def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
 
 
 def _is_held_back(account: Account, rule: BudgetRule, now_ms: int) -> bool:
-    """Return whether somebody wants tokens that only its time withholds."""
+    """Return whether a partition wants tokens that only the pace withholds."""
     wanted = [one.wanted for one in account.leases.values() if one.wanted]
     return bool(wanted) and allowance(account, rule, now_ms) < min(wanted) <= account.free

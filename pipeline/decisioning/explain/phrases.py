@@ -11,7 +11,7 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "again": "This decides again what quiet hours held back at {since} (decision {first}).",
         "deferred": "{slot}: {treatment} waits for the end of quiet hours, at {until}, when it is "
         "decided again; it is worth sending until {deadline}.",
-        "outcome": "This tells what became of a message, and nothing is said because of it.",
+        "outcome": "This reports the outcome of a message, and nothing is said because of it.",
         "chosen": "{slot}: {treatment} (offer {offer}, campaign {campaign}) on {channel}, "
         "score {score} = {sum}.",
         "transactional": "It is transactional, so it competes with nothing else.",
