@@ -88,7 +88,8 @@ class Rulebook:
     def _with_knowledge(self, rules: Rules) -> Rules:
         if rules.config.budgets:
             self.draws = True
-        if rules.chooser is None:
+        learning = rules.config.learning
+        if rules.chooser is None or learning is None or learning.fixed is not None:
             return rules
         self.draws = True
         return replace(rules, chooser=rules.chooser.with_knowledge(self._knowledge()))

@@ -1,8 +1,8 @@
 """Loader of a folder of YAML: a bundle, or errors with file, line, column and mend.
 
-The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml, policies.yaml
-and ingest.yaml, and a file for each provider in providers/, each segment in segments/, each
-campaign in campaigns/ and each catalogue in catalogs/. It may have other files, which the YAML
+The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml, policies.yaml,
+ingest.yaml and learned.yaml, and a file for each provider in providers/, each segment in segments/,
+each campaign in campaigns/ and each catalogue in catalogs/. It may have other files, which the YAML
 names.
 """
 

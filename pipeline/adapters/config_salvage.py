@@ -36,6 +36,7 @@ _DEFINED_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "catalog": ("catalogs",),
     "attribute": ("catalogs",),
     "recipe": ("catalogs",),
+    "rule of learning": ("policies",),
     **dict.fromkeys(("issue", "group", "offer", "campaign", "treatment"), ("campaigns",)),
     "name in the content": ("campaigns",),
 }

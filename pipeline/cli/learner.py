@@ -10,7 +10,8 @@ from pipeline.stack.plan import LEARNER
 def run() -> None:
     """Count what became of messages, and publish snapshots of it to `learning`, until TERM.
 
-    One process for a cluster; `kairos up` runs it where policies.yaml has `learning`.
+    One process for a cluster; `kairos up` runs it where policies.yaml has `learning` that is not
+    frozen at learned.yaml, or a campaign has a budget.
     """
     settings = Settings()
     logs.configure(settings)

@@ -1,21 +1,25 @@
-"""`kairos models`: trained models, and which of them decide."""
+"""`kairos models`: trained models, which of them decide, and snapshots of what was learned."""
 
 import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from confluent_kafka import KafkaException
 from msgspec import Struct
 
+from pipeline.adapters.learned_file import write_learned
 from pipeline.adapters.learning_follower import LearningLogError
 from pipeline.adapters.model_registry import ModelFiles, ModelRegistry
 from pipeline.adapters.propensity_model import ill_fitting
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.times import iso
 from pipeline.cli.train import print_manifest
+from pipeline.config.learned import learned_from
 from pipeline.decisioning.model_manifest import ModelManifest
 from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.codec import open_codec
+from pipeline.learner.snapshots import newest_snapshot
 from pipeline.model.learning import ModelVersion
 from pipeline.settings import NoBrokerError, Settings
 from pipeline.training.model_folder import StoredModel, read_models
@@ -51,6 +55,14 @@ class Changed(Struct, frozen=True):
 
     name: str
     version: int | None
+
+
+class WrittenSnapshot(Struct, frozen=True):
+    """Snapshot in a file; `treatments`: with evidence, in each context bin."""
+
+    file: str
+    number: int
+    treatments: int
 
 
 @app.command("list")
@@ -133,6 +145,37 @@ def rollback(name: NameArgument, json: JsonOption = False) -> None:
     except (LookupError, ValueError, LearningLogError) as error:
         fail(str(error.args[0]))
     _say(Changed(name, None if before is None else before.version), json)
+
+
+@app.command()
+def snapshot(
+    file: Annotated[
+        Path,
+        typer.Option("--out", metavar="FILE", help="File to write anew, learned.yaml of a folder."),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Write the newest snapshot of what was learned to a file of a configuration.
+
+    With it, and `learning: {frozen: true}` in policies.yaml, decisions go by this snapshot alone.
+    """
+    settings = Settings()
+    try:
+        newest = newest_snapshot(settings.kafka(), open_codec(settings))
+    except (NoBrokerError, KafkaException) as error:
+        fail(str(error))
+    if newest is None:
+        fail("nothing was learned yet: `kairos learner` publishes a snapshot once it was")
+    learned = learned_from(newest)
+    try:
+        write_learned(file, learned)
+    except OSError as error:
+        fail(f"{file} cannot be written: {error.strerror}")
+    written = WrittenSnapshot(str(file), learned.number, len(learned.evidence))
+    if json:
+        print_json(written)
+    else:
+        out.print(f"snapshot {written.number}: {written.treatments} treatments in {written.file}")
 
 
 def _say(changed: Changed, json: bool) -> None:

@@ -14,6 +14,7 @@ from pipeline.config.campaign_checks import campaign_problems
 from pipeline.config.catalogs import catalog_problems, item_events
 from pipeline.config.channel_checks import channel_problems
 from pipeline.config.ingest_checks import ingest_problems
+from pipeline.config.learned import learned_problems
 from pipeline.config.names import Names, check_name, names_of
 from pipeline.config.normalise import known_region
 from pipeline.config.origins import origin_problem
@@ -53,6 +54,7 @@ def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> It
     yield from policy_problems(bundle, names)
     yield from _segments(bundle, names)
     yield from ingest_problems(bundle, names)
+    yield from learned_problems(bundle)
     for index, campaign in enumerate(bundle.campaigns):
         yield from campaign_problems(campaign, ("campaigns", index), bundle, names)
     for index, catalog in enumerate(bundle.catalogs):

@@ -116,8 +116,9 @@ class Configuration:
 
     @property
     def needs_learner(self) -> bool:
-        """Whether anything is learned, or leased from a budget."""
-        return self.learning is not None or bool(self.budgets)
+        """Whether anything new is learned, or leased from a budget."""
+        learns = self.learning is not None and self.learning.fixed is None
+        return learns or bool(self.budgets)
 
     def allows_origin(self, origin: str) -> bool:
         """Return whether pages of this origin may send with the key of any source."""

@@ -15,6 +15,7 @@ from pipeline.config.provider import Provider
 from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
 from pipeline.model.item import NO_ITEM, ItemValues
+from pipeline.model.learning import LearningRecord
 
 Reckon: TypeAlias = Callable[[Facts], float]
 """Function that computes a number for a customer."""
@@ -347,7 +348,8 @@ class GoalRule:
 @dataclass(frozen=True, slots=True)
 class LearningRules:
     """Rules of learning; `goals` by campaign, `bins` in their order, times in ms. `incremental`:
-    campaigns whose goal counts as far as it is not reached anyway."""
+    campaigns whose goal counts as far as it is not reached anyway. `fixed`: snapshot that decisions
+    go by, whatever is learned since."""
 
     goals: Mapping[str, GoalRule]
     bins: tuple[tuple[str, Compiled], ...]
@@ -360,6 +362,7 @@ class LearningRules:
     scanned_ms: int
     frozen: bool
     incremental: frozenset[str] = frozenset()
+    fixed: LearningRecord | None = None
 
     def bin_of(self, facts: Facts) -> str:
         """Return the first bin whose condition holds, else ""."""

@@ -665,7 +665,7 @@ class Learning(Part, frozen=True):
     of them (at least `explore`), where it competes with one that has as many. The first of `bins`
     whose condition holds says in which circumstances a message is counted. Bots, as the enricher
     `user_agent` knows them, and `scanners` are not learned from. `frozen`: evidence is counted,
-    and no new snapshot is published.
+    and no new snapshot is published; with learned.yaml decisions go by that, and no learner runs.
     """
 
     half_life: Duration = "30d"
@@ -941,6 +941,31 @@ class Ingest(Part, frozen=True):
     watches: tuple[Watch, ...] = ()
 
 
+class LearnedEvidence(Part, frozen=True):
+    """Evidence about a treatment of a campaign, in the circumstances `bin` of policies.yaml, or in
+    all that are none of its bins. `trials`, and the `successes` among them, are weighted by age;
+    `tried` and `reached` count each message as 1. Without an offer and a treatment it is about who
+    is held out of the campaign."""
+
+    campaign: Name
+    offer: str = ""
+    treatment: str = ""
+    bin: str = ""
+    trials: Annotated[float, Meta(ge=0)] = 0.0
+    successes: Annotated[float, Meta(ge=0)] = 0.0
+    tried: Annotated[int, Meta(ge=0)] = 0
+    reached: Annotated[int, Meta(ge=0)] = 0
+
+
+class Learned(Part, frozen=True):
+    """learned.yaml: the snapshot that decisions go by, whatever is learned since; `learning` of
+    policies.yaml is `frozen` at it. `kairos models snapshot` writes it; `number` is that of the
+    learner."""
+
+    number: Annotated[int, Meta(ge=1)]
+    evidence: Annotated[tuple[LearnedEvidence, ...], Meta(min_length=1)]
+
+
 class Bundle(Part, frozen=True):
     """Whole folder, of which `kairos config apply` makes one immutable record."""
 
@@ -954,3 +979,4 @@ class Bundle(Part, frozen=True):
     ingest: Ingest = field(default_factory=Ingest)
     providers: tuple[Provider, ...] = ()
     catalogs: tuple[Catalog, ...] = ()
+    learned: Learned | None = None

@@ -20,6 +20,7 @@ from pipeline.config.compiled import (
     OutcomeSuppression,
 )
 from pipeline.config.conditions import compile_condition
+from pipeline.config.learned import fixed_snapshot
 from pipeline.config.zones import zone
 
 FIELDS: Final = ("issue", "group", "offer", "campaign", "treatment", "channel", "purpose")
@@ -100,6 +101,7 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
         scanned_ms=duration_ms(rules.scanners.within),
         frozen=rules.frozen,
         incremental=frozenset(one.campaign for one in bundle.campaigns if one.incremental),
+        fixed=None if bundle.learned is None else fixed_snapshot(bundle.learned),
     )
 
 

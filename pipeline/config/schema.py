@@ -34,6 +34,7 @@ FILE_KINDS: Final[Mapping[str, FileKind]] = {
     "profile.yaml": FileKind("profile", model.ProfileRules, "profile", has_conditions=True),
     "policies.yaml": FileKind("policies", model.Policies, "policies", has_conditions=True),
     "ingest.yaml": FileKind("ingest", model.Ingest, "ingest"),
+    "learned.yaml": FileKind("learned", model.Learned, "learned"),
     "providers": FileKind("providers", Provider, "provider", many=True),
     "segments": FileKind("segments", model.Segment, "segment", many=True, has_conditions=True),
     "campaigns": FileKind("campaigns", model.Campaign, "campaign", many=True, has_conditions=True),

@@ -14,7 +14,7 @@ from pipeline.config.names import score_trait
 from pipeline.enrichment.enrichers import Places, enrichers_for
 from pipeline.rules import Rules
 from pipeline.rules.chooser import Chooser
-from pipeline.rules.knowledge import EMPTY, Knowledge
+from pipeline.rules.knowledge import EMPTY, Knowledge, knowledge_in_force
 from pipeline.rules.scorer import Scorer
 from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
@@ -41,7 +41,7 @@ def _chooser(config: Configuration, knowledge: Knowledge) -> Chooser | None:
         return None
     from pipeline.decisioning.learning.sampler import ThompsonSampler  # imports SciPy
 
-    return ThompsonSampler(config.learning, knowledge)
+    return ThompsonSampler(config.learning, knowledge_in_force(config.learning, knowledge))
 
 
 def _places(config: Configuration, artifacts: Artifacts) -> Places | None:

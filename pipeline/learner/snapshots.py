@@ -11,8 +11,7 @@ from pipeline.adapters.snapshots import scan
 from pipeline.decisioning.learning.counting import posterior
 from pipeline.learner.ledger import EvidenceLedger
 from pipeline.model import topics
-from pipeline.model.learning import SNAPSHOT, LearningRecord
-from pipeline.rules.knowledge import digest_of
+from pipeline.model.learning import SNAPSHOT, LearningRecord, digest_of
 
 _TIMEOUT_S: Final = 30.0
 

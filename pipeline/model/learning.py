@@ -1,7 +1,10 @@
 """Knowledge that decisions are made with: posteriors of treatments, and promoted models."""
 
+import hashlib
+from collections.abc import Iterable
 from typing import Final
 
+import msgspec
 from msgspec import Struct, field
 
 SNAPSHOT: Final = "snapshot"
@@ -54,3 +57,8 @@ class LearningRecord(Struct, frozen=True):
     posteriors: tuple[Posterior, ...] = ()
     offsets: dict[str, int] = field(default_factory=dict)
     model: ModelVersion | None = None
+
+
+def digest_of(posteriors: Iterable[Posterior]) -> str:
+    """Return the SHA-256 of what is learned (hex)."""
+    return hashlib.sha256(msgspec.json.encode(tuple(posteriors))).hexdigest()

@@ -1,14 +1,13 @@
 """Knowledge about treatments: a snapshot of evidence, as decisions read it."""
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
+from pipeline.config.compiled import LearningRules
 from pipeline.model.decision import Decision
-from pipeline.model.learning import LearningRecord, Posterior
+from pipeline.model.learning import LearningRecord
 
 Tie: TypeAlias = tuple[str, str, str]
 """Campaign, offer and treatment."""
@@ -56,11 +55,6 @@ class Knowledge(Struct, frozen=True):
 EMPTY: Final = Knowledge(NOTHING_LEARNED, {})
 
 
-def digest_of(posteriors: Iterable[Posterior]) -> str:
-    """Return the SHA-256 of what is learned (hex)."""
-    return hashlib.sha256(msgspec.json.encode(tuple(posteriors))).hexdigest()
-
-
 def knowledge_of(record: LearningRecord) -> Knowledge:
     """Return the knowledge in a snapshot."""
     evidence = {
@@ -75,6 +69,12 @@ def knowledge_of(record: LearningRecord) -> Knowledge:
         if one.treatment == WITHHELD
     }
     return Knowledge(f"{record.number}-{record.digest[:_DIGITS]}", evidence, baselines)
+
+
+def knowledge_in_force(rules: LearningRules, newest: Knowledge) -> Knowledge:
+    """Return the knowledge that decisions go by: of the snapshot that the configuration has, else
+    the newest."""
+    return newest if rules.fixed is None else knowledge_of(rules.fixed)
 
 
 def baseline(trials: float, successes: float) -> float:

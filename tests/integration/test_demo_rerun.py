@@ -1,4 +1,5 @@
-"""Every decision of the demonstration, run again from what it recorded, is the same."""
+"""Every decision of the demonstration goes by the snapshot that ships with it and, run again from
+what it recorded, is the same."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -9,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.adapters.config_files import load as load_config
+from pipeline.config.learned import fixed_snapshot
 from pipeline.config.model import Bundle, Source
 from pipeline.decisioning.explain import explain, run_again
 from pipeline.demo import dataset, script
@@ -20,6 +22,7 @@ from pipeline.model.stages import Segmented
 from pipeline.row_files.row import FileRow
 from pipeline.row_files.row_ids import RowIds
 from pipeline.row_files.row_intake import RowIntake
+from pipeline.rules.knowledge import knowledge_of
 from tests.support.worlds import rules
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
@@ -36,9 +39,11 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
     bundle = load_config(_DEMO, {})
     assert isinstance(bundle, Bundle)
     made = rules(bundle)
+    assert bundle.learned is not None
+    frozen_at = knowledge_of(fixed_snapshot(bundle.learned)).name
     flow = Flow(made)
     segmented: dict[tuple[str, str], Segmented] = {}
-    chosen = 0
+    chosen, drawn_by_evidence = 0, 0
     for one in _interactions(flow, dataset.load(tmp_path), days):
         decisions: list[Decision] = []
         for emit in _process(flow, one):
@@ -50,9 +55,12 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
             record = segmented[decision.profile_id, decision.event_id]
             assert run_again(decision, record, made) == decision
             chosen += sum(choice.action_id is not None for choice in decision.choices)
+            drawn_by_evidence += any(one.trials > 0 for one in decision.candidates)
+            assert decision.snapshot == frozen_at
             if decision.candidates:
                 assert explain(decision, made.config, "es").slots
     assert chosen > least_chosen
+    assert drawn_by_evidence > least_chosen
     assert not flow.refused
 
 

@@ -11,8 +11,8 @@ import pytest
 from pipeline.learner.snapshots import newest_snapshot
 from pipeline.model import topics
 from pipeline.model.decision import Action, Decision
-from pipeline.model.learning import LearningRecord
-from pipeline.rules.knowledge import digest_of, knowledge_of
+from pipeline.model.learning import LearningRecord, digest_of
+from pipeline.rules.knowledge import knowledge_of
 from tests.support.learning import count_feedback
 from tests.support.stack import Stack, eventually, running_stack
 

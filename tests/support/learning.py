@@ -1,9 +1,23 @@
-"""Oracle of the learner: evidence counted from decisions by the definition."""
+"""Oracle of the learner, evidence counted from decisions by the definition; and a learner in
+memory."""
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace as with_fields
 
+from pipeline.decisioning.learning.counting import (
+    ActionRow,
+    Arm,
+    Tally,
+    add,
+    apply_feedback,
+    difference,
+    posterior,
+)
 from pipeline.model.decision import Decision
+from pipeline.model.learning import LearningRecord, digest_of
+from pipeline.rules import Rules
+from pipeline.rules.knowledge import knowledge_of
 
 
 def count_feedback(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple[int, int]]:
@@ -25,3 +39,34 @@ def count_feedback(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple
             tried[arm] += 1
             reached[arm] += "reached" in heard
     return {arm: (count, reached[arm]) for arm, count in tried.items()}
+
+
+class MemoryLearner:
+    """Learner in memory: counts the feedback of decisions, and makes snapshots of it."""
+
+    def __init__(self, half_life_ms: int = 10**15) -> None:
+        self._half_life_ms = half_life_ms
+        self._rows: dict[str, ActionRow] = {}
+        self._tallies: dict[Arm, Tally] = {}
+        self._number = 0
+
+    def fold(self, decision: Decision) -> None:
+        """Count what a decision says of messages."""
+        for one in decision.feedback:
+            before = self._rows.get(one.action_id)
+            after = self._rows[one.action_id] = apply_feedback(before, one, decision)
+            for change in difference(before, after):
+                tally = self._tallies.get(change.arm, Tally())
+                self._tallies[change.arm] = add(tally, change, self._half_life_ms)
+
+    def publish(self) -> LearningRecord:
+        """Return the next snapshot."""
+        self._number += 1
+        posteriors = tuple(posterior(arm, one) for arm, one in sorted(self._tallies.items()))
+        return LearningRecord(self._number, digest_of(posteriors), 0, posteriors=posteriors)
+
+
+def teach(rules: Rules, snapshot: LearningRecord) -> Rules:
+    """Return the rules with the snapshot in force."""
+    assert rules.chooser is not None
+    return with_fields(rules, chooser=rules.chooser.with_knowledge(knowledge_of(snapshot)))

@@ -11,7 +11,7 @@ from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.decisioning.learning.sampler import ThompsonSampler
 from pipeline.enrichment.enrichers import Places, enrichers_for
 from pipeline.rules import Rules
-from pipeline.rules.knowledge import EMPTY
+from pipeline.rules.knowledge import EMPTY, knowledge_in_force
 from pipeline.rules.scorer import Scorer
 from pipeline.rules.token import TokenKey
 
@@ -29,7 +29,9 @@ def rules(
     assert isinstance(config, Configuration), config
     key = TokenKey("test" * 8)
     enrichers = enrichers_for(config, places)
-    chooser = None if config.learning is None else ThompsonSampler(config.learning, EMPTY)
+    learning = config.learning
+    known = EMPTY if learning is None else knowledge_in_force(learning, EMPTY)
+    chooser = None if learning is None else ThompsonSampler(learning, known)
     return Rules(config, key, MAX_ACTION_AGE_MS, enrichers, scorers or {}, chooser=chooser)
 
 

@@ -49,6 +49,12 @@ VALID: dict[str, dict[str, object]] = {
     "channels": {"channels": [{"name": "web", "cost": 1, "placements": ["hero"]}]},
     "provider": {"provider": "p", "request": {"url": "https://x.example", "form": {"to": "{to}"}}},
     "profile": {"traits": [{"name": "n", "rule": "count", "when": {"name": "x"}}]},
+    "learned": {
+        "number": 3,
+        "evidence": [
+            {"campaign": "c", "offer": "o", "treatment": "t", "bin": "b", "trials": 2.5, "tried": 4}
+        ],
+    },
     "policies": {"caps": [{"cap": "c", "per": "all", "max": 1, "window": "1d"}]},
     "catalog": {"catalog": "c", "table": "c.csv", "exclude": [{"trait": "seen"}]},
     "ingest": {

@@ -203,3 +203,69 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
 def test_the_only_offer_that_costs_nothing_is_lost_at_a_value_of_nothing() -> None:
     _, told = _decide_with([{"value": 3.0, "p": 1.0, "cost": 0.0, "lever": 1.0}])
     assert _json(told)["slots"][0]["flip"] == {"what": "value of t0", "from": 3.0, "to": 0.0}
+
+
+_HELD = {
+    "en": (
+        (
+            "hero: sale-hero would have won, but the customer is held out of it by campaign/sales; "
+            "the best of the rest is said."
+        ),
+        "the customer is held out by campaign/sales.",
+    ),
+    "es": (
+        (
+            "hero: habría ganado sale-hero, pero el cliente está en su grupo de control "
+            "campaign/sales; se dice lo mejor del resto."
+        ),
+        "el cliente está en el grupo de control campaign/sales.",
+    ),
+}
+_SAID = {
+    "en": "hero: care-hero (offer care, campaign care) on web",
+    "es": "hero: care-hero (oferta care, campaña care) por web",
+}
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+@pytest.mark.parametrize("policies", [{}, {"learning": {"prior": 0.5, "ramp": 0}}])
+def test_holdout_is_explained_beside_the_next_best_that_is_said(
+    language: Any, policies: dict[str, Any]
+) -> None:
+    goal = {"when": {"name": "Bought"}, "window": "3d"}
+    sales = campaign("sales", offer("sale", 99, hero("sale-hero")), holdout=0.999_999, goal=goal)
+    care = campaign("care", offer("care", 1, hero("care-hero")), goal=goal)
+    life = Life(world(campaigns=[sales, care], policies=policies))
+    decision = life.interact("Home", 0, ask=["hero"])
+    told = _json(_explain(decision, life, language))
+    [slot] = told["slots"]
+    sentence, con = _HELD[language]
+    assert slot["words"].startswith(sentence)
+    assert _SAID[language] in slot["words"].removeprefix(sentence)
+    assert told["words"].count(sentence) == 1
+    assert slot["chosen"]["treatment"] == "care-hero"
+    assert (slot["holdout"], slot["would_be"]) == ("campaign/sales", "sale-hero")
+    cons = {one["treatment"]: one["cons"] for one in slot["candidates"]}
+    assert con in cons["sale-hero"]
+    assert con not in cons["care-hero"]
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [
+        ("en", ("hero: nothing is said, for the customer is held out by all; it would have been "
+         "sale-hero.")),
+        ("es", ("hero: no se dice nada, porque el cliente está en el grupo de control all; habría "
+         "sido sale-hero.")),
+    ],
+)  # fmt: skip
+def test_holdout_of_everything_is_explained_with_the_message_kept_back(
+    language: Any, sentence: str
+) -> None:
+    sales = campaign("sales", offer("sale", 9, hero("sale-hero")))
+    policies = {"holdouts": [{"holdout": "all", "share": 0.999_999}]}
+    life = Life(world(campaigns=[sales], policies=policies))
+    [slot] = _json(_explain(life.interact("Home", 0, ask=["hero"]), life, language))["slots"]
+    assert slot["words"].startswith(sentence)
+    assert slot["chosen"] is None
+    assert (slot["holdout"], slot["would_be"]) == ("all", "sale-hero")

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
         (_POLICIES, "cap: ten-messages-a-day", "cap: one-email-a-day", "occurs twice"),
         (_CART, "budget: 500", "budget: -500", "-500 is too small"),
         (_CART, "budget: 500", "budget: {amount: 500, currency: USD}", "enrichers.currency.to"),
-        (_CART, "value: 9", "value: {trait: veiws}", "did you mean 'views'?"),
+        (_CART, "value: 70", "value: {trait: veiws}", "did you mean 'views'?"),
         (_CART, "cost: 3.5   ", "p: 1.5      ", "1.5 is too large: 1 or less"),
         (_CART, "issue: retain", "levers: {push: 0}", "0 is too small: more than 0"),
         (_CART, "{cart_adds} things", "{{ cart_ads }} things", "unknown trait 'cart_ads'"),

@@ -1,13 +1,11 @@
 """Choices that learn beat random ones and the best fixed one, on the simulated bank's truth."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace as with_fields
 from random import Random
 from typing import Final
 
 from msgspec.structs import replace
 
-from pipeline.decisioning.learning.counting import Arm, Tally, add, apply_feedback, difference
 from pipeline.decisioning.step import step
 from pipeline.flow import Flow
 from pipeline.model.decision import Decision, Feedback
@@ -15,16 +13,15 @@ from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Ok
 from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
-from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
 from pipeline.simulate.offers import STEPS
 from tests.support.deciding import ADA, CHANNELS, campaign, offer, world
+from tests.support.learning import MemoryLearner, teach
 
 _ROUNDS: Final = 6_000
 _EACH: Final = 100
 """Rounds between two snapshots."""
 _CHANNELS: Final = ("email", "chat", "call")
 _TRUE_CHANNEL: Final = {"email": "email", "chat": "web", "call": "call"}
-_LONG: Final = 10**15
 
 
 def _truth() -> dict[str, dict[str, float]]:
@@ -66,34 +63,6 @@ def _records(rules: Rules) -> Mapping[str, Segmented]:
     return made
 
 
-class _Learner:
-    """Learner that counts, and gives the rules a new snapshot from time to time."""
-
-    def __init__(self) -> None:
-        self.rules = _rules()
-        self.tallies: dict[Arm, Tally] = {}
-
-    def learn(self, decision: Decision, reached: bool) -> None:
-        told = [*decision.feedback]
-        told += [Feedback(one.action_id, "reached", one.until) for one in told if reached]
-        row = None
-        for one in told:
-            after = apply_feedback(row, one, decision)
-            for change in difference(row, after):
-                tally = self.tallies.get(change.arm, Tally())
-                self.tallies[change.arm] = add(tally, change, _LONG)
-            row = after
-
-    def publish(self) -> None:
-        known = {
-            (arm[:3], arm[3]): TreatmentEvidence(one.trials, one.successes, one.tried)
-            for arm, one in self.tallies.items()
-        }
-        assert self.rules.chooser is not None
-        chooser = self.rules.chooser.with_knowledge(Knowledge("n", known))
-        self.rules = with_fields(self.rules, chooser=chooser)
-
-
 def _regrets(choose: Callable[[str, int], str]) -> list[float]:
     """Return the cumulative regret of choices, by round, against the best channel of each step."""
     truth, draws, total, regrets = _truth(), Random(7), 0.0, []
@@ -106,20 +75,24 @@ def _regrets(choose: Callable[[str, int], str]) -> list[float]:
 
 
 def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear() -> None:
-    learner, truth, draws = _Learner(), _truth(), Random(1)
-    records = _records(learner.rules)
+    learner, truth, draws, rules = MemoryLearner(), _truth(), Random(1), _rules()
+    records = _records(rules)
 
     def choose_learned(at: str, number: int) -> str:
+        nonlocal rules
         record = records[at]
         assert record.interaction is not None
         mine = replace(record, interaction=replace(record.interaction, event_id=f"e{number}"))
-        outcome = step("p", mine, None, learner.rules)
+        outcome = step("p", mine, None, rules)
         assert isinstance(outcome, Ok)
         decision = next(one.value for one in outcome.emits if isinstance(one.value, Decision))
         chosen = next((one.treatment for one in decision.choices if one.treatment), "nothing")
-        learner.learn(decision, draws.random() < truth[at].get(chosen, 0.0))
+        learner.fold(decision)
+        if draws.random() < truth[at].get(chosen, 0.0):
+            reached = [Feedback(one.action_id, "reached", one.until) for one in decision.feedback]
+            learner.fold(replace(decision, feedback=tuple(reached)))
         if number % _EACH == 0:
-            learner.publish()
+            rules = teach(rules, learner.publish())
         return chosen
 
     thompson = _regrets(choose_learned)

@@ -1,0 +1,31 @@
+"""Writer of learned.yaml: a treatment's evidence a line."""
+
+from pathlib import Path
+from typing import Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from pipeline.config import canonical
+from pipeline.config.model import Learned
+
+_WIDTH: Final = 200
+_COMMENT: Final = """\
+Written by `kairos models snapshot`: what the learner knew of each treatment. Decisions go by it
+where `learning` in policies.yaml is frozen, and are the same from run to run.
+"""
+
+
+def write_learned(path: Path, learned: Learned) -> None:
+    """Write the file anew. Raises OSError."""
+    rows = []
+    for one in learned.evidence:
+        row = CommentedMap(canonical.plain(one))
+        row.fa.set_flow_style()
+        rows.append(row)
+    document = CommentedMap({"number": learned.number, "evidence": rows})
+    document.yaml_set_start_comment(_COMMENT)
+    yaml = YAML()
+    yaml.width = _WIDTH
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)

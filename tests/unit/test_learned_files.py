@@ -1,0 +1,166 @@
+"""Decisions go by the snapshot in learned.yaml and by nothing newer; its mistakes are named."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from agents.rulebook import Rulebook
+from pipeline.adapters.config_files import load
+from pipeline.adapters.learned_file import write_learned
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.learned import fixed_snapshot, learned_from
+from pipeline.config.model import Bundle
+from pipeline.model.learning import LearningRecord, Posterior, digest_of
+from pipeline.rules import Rules
+from pipeline.rules.knowledge import knowledge_of
+from tests.support.worlds import rules
+
+_DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+_POSTERIORS = (
+    Posterior("loyalty", "", "", "", 12.5, 1.25, 14, 2),
+    Posterior(
+        "loyalty", "early-access", "early-access-hero", "buyers", 250.123456789, 30.5, 300, 40
+    ),
+)
+_NEWER = LearningRecord(99, digest_of(_POSTERIORS), 5, posteriors=_POSTERIORS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(_DEMO, tmp_path / "config"))
+
+
+def _compile(folder: Path) -> Configuration:
+    bundle = load(folder, {})
+    assert isinstance(bundle, Bundle), bundle
+    made = compile_bundle(bundle)
+    assert isinstance(made, Configuration)
+    return made
+
+
+def test_a_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) -> None:
+    write_learned(folder / "learned.yaml", learned_from(_NEWER))
+    learning = _compile(folder).learning
+    assert learning is not None
+    assert learning.fixed is not None
+    rounded = (_POSTERIORS[0], replace(_POSTERIORS[1], trials=250.123457))
+    assert learning.fixed.posteriors == rounded
+    assert learning.fixed.number == 99
+    assert learning.fixed.digest == digest_of(rounded)
+
+
+def test_the_snapshot_is_part_of_the_configurations_digest(folder: Path) -> None:
+    before = _compile(folder).digest
+    write_learned(folder / "learned.yaml", learned_from(_NEWER))
+    assert _compile(folder).digest != before
+
+
+class _Log:
+    """Log with one configuration."""
+
+    def __init__(self, config: Configuration) -> None:
+        self._config = config
+
+    def latest(self) -> Configuration:
+        return self._config
+
+    def get(self, _: str) -> Configuration:
+        return self._config
+
+
+def _rules_in_force(
+    folder: Path, load_rules: Callable[[Configuration], Rules]
+) -> tuple[Rules, bool]:
+    """Return the rules that a worker uses once a newer snapshot has come, and whether it draws."""
+    log: Any = _Log(_compile(folder))
+    book = Rulebook(log, load_rules, lambda: knowledge_of(_NEWER))
+    found = asyncio.run(book.find(None))
+    assert found is not None
+    book.refresh()
+    again = asyncio.run(book.find(None))
+    assert again is not None
+    assert again.chooser is not None
+    assert found.chooser is not None
+    assert again.chooser.snapshot == found.chooser.snapshot
+    return again, book.draws
+
+
+def test_a_worker_goes_by_the_file_and_needs_no_learner(folder: Path) -> None:
+    made, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
+    bundle = made.config.bundle
+    assert bundle.learned is not None
+    fixed = fixed_snapshot(bundle.learned)
+    assert made.chooser is not None
+    assert made.chooser.snapshot == knowledge_of(fixed).name
+    # The same input is decided alike when it is read again, so that outputs need not wait.
+    assert not draws
+    assert not made.config.needs_learner
+
+
+def test_without_the_file_a_worker_takes_the_newest_snapshot(folder: Path) -> None:
+    (folder / "learned.yaml").unlink()
+    made, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
+    assert made.chooser is not None
+    assert made.chooser.snapshot == knowledge_of(_NEWER).name
+    assert draws
+    assert made.config.needs_learner
+
+
+_LINE = "  - {campaign: loyalty, offer: early-access, treatment: early-access-hero"
+_MISTAKES = [
+    (", trials: 1, tried: 1}", ", trials: -1, tried: 1}", "-1 is too small"),
+    (", trials: 1, tried: 1}", ", trials: 1, successes: 2, tried: 1}", "among trials"),
+    (", trials: 1, tried: 1}", ", trials: 1, tried: 1, reached: 2}", "among tried"),
+    ("number: 3", "number: 0", "0 is too small"),
+    ("trials: 1, tried", "trails: 1, tried", "did you mean 'trials'?"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), _MISTAKES)
+def test_a_mistake_is_named_where_it_stands(folder: Path, old: str, new: str, said: str) -> None:
+    text = f"number: 3\nevidence:\n{_LINE}, trials: 1, tried: 1}}\n"
+    assert old in text
+    (folder / "learned.yaml").write_text(text.replace(old, new))
+    errors = load(folder, {})
+    assert not isinstance(errors, Bundle)
+    [told] = errors
+    line = text[: text.index(old)].count("\n") + 1
+    assert (told.file, told.line) == ("learned.yaml", line)
+    assert said in told.message
+
+
+def test_evidence_that_is_there_twice_is_named(folder: Path) -> None:
+    line = f"{_LINE}, trials: 1, tried: 1}}\n"
+    (folder / "learned.yaml").write_text(f"number: 3\nevidence:\n{line}{line}")
+    errors = load(folder, {})
+    assert not isinstance(errors, Bundle)
+    assert [(one.file, one.line) for one in errors] == [("learned.yaml", 4)]
+
+
+def test_a_file_that_nothing_goes_by_is_named(folder: Path) -> None:
+    policies = folder / "policies.yaml"
+    policies.write_text(policies.read_text().replace("frozen: true", "frozen: false"))
+    errors = load(folder, {})
+    assert not isinstance(errors, Bundle)
+    [told] = errors
+    assert told.file == "learned.yaml"
+    assert "frozen: true" in told.message
+
+
+def test_a_mistake_in_policies_hides_behind_none_in_the_file(folder: Path) -> None:
+    policies = folder / "policies.yaml"
+    policies.write_text(policies.read_text().replace("frozen: true", "frozen: yess"))
+    errors = load(folder, {})
+    assert not isinstance(errors, Bundle)
+    assert {one.file for one in errors} == {"policies.yaml"}
+
+
+def test_evidence_of_a_campaign_that_is_gone_is_accepted(folder: Path) -> None:
+    (folder / "campaigns" / "cart-recovery.yaml").unlink()
+    assert "cart-recovery" in (folder / "learned.yaml").read_text()
+    assert isinstance(load(folder, {}), Bundle)
