@@ -24,9 +24,10 @@ from pipeline.delivery.channel_adapter import (
     OutOfTime,
     Parcel,
 )
+from pipeline.delivery.http_clients import open_http2
 from pipeline.delivery.sms.adapter import SmsAdapter
-from pipeline.delivery.sms.clients import open_http2
 from pipeline.delivery.trial_delivery import trial_host
+from tests.support.attempts import RecordedAttempt
 from tests.support.http2_server import Http2Server
 from tests.unit.test_courier import _ACTION
 
@@ -54,21 +55,10 @@ def _shipped_provider() -> Provider:
     return msgspec.convert(document.value, Provider)
 
 
-class _Attempts:
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def begin(self) -> None:
-        self.told.append("begun")
-
-    def record_failure(self) -> None:
-        self.told.append("failed")
-
-
 def _deliver(
     apple: Http2Server, messages: int = 1, seconds: float = 20, url: str | None = None
 ) -> tuple[list[DeliveryResult], list[str]]:
-    attempts = _Attempts()
+    attempts = RecordedAttempt()
 
     async def run() -> list[DeliveryResult]:
         async with (
@@ -94,7 +84,7 @@ def _deliver(
             parcel = Parcel(action, action.created_at, traces.new_trace())
             return [await adapter.deliver(parcel, attempts) for _ in range(messages)]
 
-    return asyncio.run(run()), attempts.told
+    return asyncio.run(run()), attempts.recorded
 
 
 def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:

@@ -41,6 +41,7 @@ from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.decision import Action
 from pipeline.model.ids import action_id
 from pipeline.model.interaction import Identifier
+from tests.support.attempts import RecordedAttempt
 from tests.support.mail_server import CUT, HANG, PASSWORD, USER, MailServer, certificate
 
 _NOW = datetime(2026, 11, 30, 1, 2, 3, tzinfo=UTC)
@@ -87,17 +88,6 @@ def _host(channel: CompiledChannel) -> AdapterHost:
     )
 
 
-class _Attempts:
-    def __init__(self) -> None:
-        self.unknown = False
-
-    def begin(self) -> None:
-        self.unknown = True
-
-    def record_failure(self) -> None:
-        self.unknown = False
-
-
 def _delivering(url: str, email: Email, *actions: Action) -> list[DeliveryResult]:
     return asyncio.run(_deliver(url, email, *actions))
 
@@ -107,7 +97,7 @@ async def _deliver(url: str, email: Email, *actions: Action) -> list[DeliveryRes
     try:
         return [
             await adapter.deliver(
-                Parcel(action, action.created_at, traces.new_trace()), _Attempts()
+                Parcel(action, action.created_at, traces.new_trace()), RecordedAttempt()
             )
             for action in actions
         ]

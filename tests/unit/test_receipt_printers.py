@@ -19,21 +19,11 @@ from pipeline.delivery.channel_adapter import Parcel as ToDeliver
 from pipeline.delivery.pos.adapter import ASK_STATE, PAPER_END, PosAdapter
 from pipeline.delivery.pos.trial import LocalPrinter, send_trial
 from pipeline.delivery.trial_delivery import trial_host
+from tests.support.attempts import RecordedAttempt
 from tests.unit.test_courier import _ACTION
 
 _CONTENT = {"title": "¡Gracias!", "text": "Ahorra 10 € en su próxima compra."}
 _RECEIPT = as_escpos(paper_receipt(_CONTENT, None), 32)
-
-
-class _Attempts:
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def begin(self) -> None:
-        self.told.append("begun")
-
-    def record_failure(self) -> None:
-        self.told.append("failed")
 
 
 def _print(
@@ -45,7 +35,7 @@ def _print(
     async def run() -> tuple[DeliveryResult, list[str]]:
         async with printer.listening() as here:
             channel = CompiledChannel("pos", "pos", url or here, None, (), pos=model.Pos(32))
-            attempts, now = _Attempts(), time.time_ns() // 1_000_000
+            attempts, now = RecordedAttempt(), time.time_ns() // 1_000_000
             action = replace(
                 _ACTION,
                 channel="pos",
@@ -59,7 +49,7 @@ def _print(
             result = await adapter.deliver(parcel, attempts)
             if other is not None:
                 await other
-            return result, attempts.told
+            return result, attempts.recorded
 
     return asyncio.run(run())
 

@@ -43,6 +43,7 @@ from pipeline.delivery.sms.trial import send_trial
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 from pipeline.rules.token import Claims
+from tests.support.attempts import RecordedAttempt
 from tests.support.doorway import NAMESPACES, Doorway, doorway
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "providers"
@@ -100,12 +101,6 @@ def _at(provider: Provider, url: str) -> Provider:
     return replace(provider, request=replace(provider.request, url=url))
 
 
-class _Attempts:
-    def begin(self) -> None: ...
-
-    def record_failure(self) -> None: ...
-
-
 class _Gateway:
     def __init__(self) -> None:
         self.reports: list[OutcomeReport] = []
@@ -140,7 +135,7 @@ def _deliver(
             adapter, one = SmsAdapter(client, host), action or _action()
             parcel = Parcel(one, one.created_at, traces.new_trace())
             if ledger is None:
-                return await adapter.deliver(parcel, _Attempts())
+                return await adapter.deliver(parcel, RecordedAttempt())
             rows = Ledger(ledger[0])
             try:
                 await Courier(adapter, rows, ledger[1]).deliver(parcel)  # type: ignore[arg-type]

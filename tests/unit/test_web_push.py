@@ -33,6 +33,7 @@ from pipeline.delivery.push.trial import LocalBrowser, new_key, send_trial
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
+from tests.support.attempts import RecordedAttempt
 
 ANA = Identifier("customer_id", "ana")
 PUSH = Push(key="${TEST_VAPID}", contact="mailto:ops@shop.example", services=("127.0.0.1",))
@@ -90,12 +91,6 @@ class _BrokenService(LocalBrowser):
         return web.Response(status=201)
 
 
-class _Attempts:
-    def begin(self) -> None: ...
-
-    def record_failure(self) -> None: ...
-
-
 def _send(
     browser: LocalBrowser,
     unlinked: list[tuple[Identifier, Identifier]] | None = None,
@@ -120,7 +115,7 @@ def _send(
             address = browser.subscription(str(server.make_url("/push")))
             action = _action(**{"address": address, **changes})
             parcel = Parcel(action, action.created_at, traces.new_trace())
-            return await PushAdapter(client, host).deliver(parcel, _Attempts())
+            return await PushAdapter(client, host).deliver(parcel, RecordedAttempt())
 
     return asyncio.run(run())
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import Final
 
-from aiohttp import ClientConnectorError, ClientError, ClientSession, DummyCookieJar
+from aiohttp import ClientSession, DummyCookieJar
 from cryptography.exceptions import UnsupportedAlgorithm
 from py_vapid import Vapid02, VapidException
 
@@ -26,20 +26,14 @@ from pipeline.delivery.channel_adapter import (
     DeliveryResult,
     Parcel,
 )
+from pipeline.delivery.http_clients import Http1Client, NotSentError
 from pipeline.delivery.push.message import (
     BadSubscription,
-    PushPost,
     PushSender,
     push_post,
     read_subscription,
 )
-from pipeline.delivery.retries import (
-    NoAnswerError,
-    TryAgainError,
-    deliver_until,
-    request_timeout,
-    retry_after_s,
-)
+from pipeline.delivery.retries import TryAgainError, deliver_until
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 
@@ -48,14 +42,13 @@ _ACCEPTED: Final = range(200, 300)
 _GONE: Final = frozenset({404, 410})
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 _FAILING: Final = 500
-_MOST_AFTER_S: Final = 600.0
 
 
 class PushAdapter:
     """Adapter that posts to the push service of each subscription."""
 
     def __init__(self, client: ClientSession, host: AdapterHost) -> None:
-        self._client = client
+        self._client = Http1Client(client)
         self._host = host
 
     def serves(self, channel: str) -> bool:
@@ -85,12 +78,17 @@ class PushAdapter:
         if isinstance(post, BadSubscription):
             return Bounced(0, {"bounce": "refused", "reason": post.why})
         attempt.begin()
-        status, after_s = await self._post(post, attempt, parcel.give_up_s)
+        try:
+            reply = await self._client.post(post, parcel.give_up_s)
+        except NotSentError:
+            attempt.record_failure()
+            raise
+        status = reply.status
         if status in _ACCEPTED:
             return Delivered()
         if status in _TRY_AGAIN or status >= _FAILING:
             attempt.record_failure()
-            raise TryAgainError(f"status {status}", after_s)
+            raise TryAgainError(f"status {status}", reply.after_s)
         if status in _GONE:
             await self._remove(channel, action)
             return Bounced(status, {"bounce": "address"})
@@ -102,24 +100,6 @@ class PushAdapter:
         expired = Identifier(channel.push.namespace, action.address or "")
         if expired != action.identifier:
             await self._host.unlink(expired, action.identifier)
-
-    async def _post(self, post: PushPost, attempt: Attempt, give_up_s: float) -> tuple[int, float]:
-        """Post once; return the status, and the seconds that the service asks to wait."""
-        try:
-            async with self._client.post(
-                post.url,
-                data=post.body,
-                headers=post.headers,
-                timeout=request_timeout(give_up_s),
-                allow_redirects=False,
-            ) as response:
-                after_s = retry_after_s(response.headers.get("Retry-After"))
-                return response.status, min(after_s, _MOST_AFTER_S)
-        except ClientConnectorError as error:
-            attempt.record_failure()
-            raise TryAgainError(type(error).__name__) from error
-        except (ClientError, TimeoutError, ValueError) as error:
-            raise NoAnswerError(type(error).__name__) from error
 
 
 @asynccontextmanager

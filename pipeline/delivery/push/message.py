@@ -2,7 +2,7 @@
 
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -13,6 +13,7 @@ from msgspec import Struct
 from py_vapid import Vapid02
 from pywebpush import WebPusher, WebPushException
 
+from pipeline.delivery.http_clients import HttpPost
 from pipeline.model.decision import Action
 
 _MOST_BYTES: Final = 3_900
@@ -51,15 +52,6 @@ class PushPayload(Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class PushPost:
-    """Request to a push service."""
-
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class BadSubscription:
     """Reason why nothing can be sent to a subscription."""
 
@@ -94,7 +86,7 @@ def read_subscription(text: str, services: Sequence[str]) -> Subscription | BadS
 
 def push_post(
     action: Action, subscription: Subscription, sender: PushSender, left_s: float
-) -> PushPost | BadSubscription:
+) -> HttpPost | BadSubscription:
     """Return the request for an action, worth delivering for `left_s`."""
     payload = msgspec.json.encode(_payload(action))
     if len(payload) > _MOST_BYTES:
@@ -118,7 +110,7 @@ def push_post(
         "Urgency": "normal",
         "Topic": _topic(action.action_id),
     }
-    return PushPost(subscription.endpoint, headers, body)
+    return HttpPost(subscription.endpoint, headers, body)
 
 
 def _payload(action: Action) -> PushPayload:

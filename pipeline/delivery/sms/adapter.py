@@ -27,20 +27,16 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
     Unconfirmed,
 )
-from pipeline.delivery.retries import (
-    NoAnswerError,
-    TryAgainError,
-    deliver_until,
-    retry_after_s,
-)
-from pipeline.delivery.sms.access_tokens import AccessTokens
-from pipeline.delivery.sms.clients import (
+from pipeline.delivery.http_clients import (
     Http1Client,
+    HttpPost,
     NotSentError,
-    ProviderClient,
+    PostClient,
     open_http2,
 )
-from pipeline.delivery.sms.request import ProviderPost, UnusableProvider, provider_post
+from pipeline.delivery.retries import NoAnswerError, TryAgainError, deliver_until
+from pipeline.delivery.sms.access_tokens import AccessTokens
+from pipeline.delivery.sms.request import UnusableProvider, provider_post
 from pipeline.delivery.sms.segments import segments
 
 _LONGEST_WAIT_S: Final = 60.0
@@ -49,7 +45,6 @@ _NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
 _TOKEN_REFUSED: Final = 401
 _DENIED: Final = frozenset({401, 403})
 _FAILING: Final = 500
-_MOST_AFTER_S: Final = 600.0
 
 
 class SmsAdapter:
@@ -57,7 +52,7 @@ class SmsAdapter:
     only."""
 
     def __init__(
-        self, client: ClientSession, host: AdapterHost, http2: ProviderClient | None = None
+        self, client: ClientSession, host: AdapterHost, http2: PostClient | None = None
     ) -> None:
         self._http1 = Http1Client(client)
         self._http2 = http2
@@ -107,7 +102,7 @@ class SmsAdapter:
         return refusal.bounce()
 
     async def _post(
-        self, provider: Provider, post: ProviderPost, attempt: Attempt, give_up_s: float
+        self, provider: Provider, post: HttpPost, attempt: Attempt, give_up_s: float
     ) -> tuple[int, Any]:
         """Post once; return status and answer of a provider that has decided."""
         client = self._http2 if provider.request.http2 else self._http1
@@ -119,8 +114,7 @@ class SmsAdapter:
             raise
         if reply.status in _NOT_TAKEN:
             attempt.record_failure()
-            after_s = min(retry_after_s(reply.after), _MOST_AFTER_S)
-            raise TryAgainError(f"status {reply.status}", after_s)
+            raise TryAgainError(f"status {reply.status}", reply.after_s)
         if reply.status >= _FAILING:
             raise NoAnswerError(f"status {reply.status}")
         return reply.status, _decode(reply.body)

@@ -14,21 +14,13 @@ from pipeline.adapters.signed_links import PROVIDERS, CallbackLink, MessageLinks
 from pipeline.config.keys import expand_variables
 from pipeline.config.provider import Provider, ProviderRequest
 from pipeline.config.urls import url_problem
+from pipeline.delivery.http_clients import HttpPost
 from pipeline.model.decision import Action
 
 _FIELD: Final = re.compile(
     r"\{(to|text|reference|token|callback|access_token|content\.[A-Za-z0-9_]+)\}"
 )
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderPost:
-    """Request as it is sent."""
-
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +36,7 @@ class _UnsetError(Exception):
 
 def provider_post(
     provider: Provider, action: Action, to: str, links: MessageLinks, access_token: str = ""
-) -> ProviderPost | UnusableProvider:
+) -> HttpPost | UnusableProvider:
     """Return the request for an action to the address `to`. `access_token` stands in headers
     only."""
     request = provider.request
@@ -69,7 +61,7 @@ def provider_post(
     problem = url_problem(url)
     if problem is not None:
         return UnusableProvider(f"provider {provider.provider}: {problem}")
-    return ProviderPost(url, headers, body)
+    return HttpPost(url, headers, body)
 
 
 def _body(request: ProviderRequest, values: Mapping[str, str]) -> tuple[bytes, str]:

@@ -1,7 +1,7 @@
-"""Clients for one request to a provider, by HTTP/1.1 or HTTP/2."""
+"""Clients for one post to a provider or push service, by HTTP/1.1 or HTTP/2."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -9,31 +9,45 @@ from typing import Any, Final, Protocol
 import httpx
 from aiohttp import ClientConnectorError, ClientError, ClientSession
 
-from pipeline.delivery.retries import NoAnswerError, TryAgainError, request_timeout
-from pipeline.delivery.sms.request import ProviderPost
+from pipeline.delivery.retries import (
+    NoAnswerError,
+    TryAgainError,
+    request_timeout,
+    retry_after_s,
+)
 
 _ANSWER_BYTES: Final = 65_536
 _ANSWER_S: Final = 2.0
+_MOST_AFTER_S: Final = 600.0
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderReply:
-    """Answer of a provider: status, Retry-After, and its body as far as it was read."""
+class HttpPost:
+    """Request as it is sent."""
 
-    status: int
-    after: str | None
+    url: str
+    headers: Mapping[str, str]
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """Answer: status, its body as far as it was read, and the seconds that it asks to wait."""
+
+    status: int
+    body: bytes
+    after_s: float
+
+
 class NotSentError(TryAgainError):
-    """Raised for a failure before the provider can have got anything."""
+    """Raised for a failure before the receiver can have got anything."""
 
 
-class ProviderClient(Protocol):
-    """Client of providers."""
+class PostClient(Protocol):
+    """Client of receivers that take posts."""
 
-    async def post(self, post: ProviderPost, give_up_s: float) -> ProviderReply:
+    async def post(self, post: HttpPost, give_up_s: float) -> HttpReply:
         """Post once. Raises NotSentError, or NoAnswerError where it may have been taken."""
         ...
 
@@ -44,8 +58,8 @@ class Http1Client:
     def __init__(self, client: ClientSession) -> None:
         self._client = client
 
-    async def post(self, post: ProviderPost, give_up_s: float) -> ProviderReply:
-        """Post once; see ProviderClient."""
+    async def post(self, post: HttpPost, give_up_s: float) -> HttpReply:
+        """Post once; see PostClient."""
         try:
             async with self._client.post(
                 post.url,
@@ -54,23 +68,22 @@ class Http1Client:
                 timeout=request_timeout(give_up_s),
                 allow_redirects=False,
             ) as response:
-                after = response.headers.get("Retry-After")
                 body = await _read(response.content.iter_chunked(_ANSWER_BYTES))
-                return ProviderReply(response.status, after, body)
+                return HttpReply(response.status, body, _after_s(response.headers))
         except ClientConnectorError as error:
             raise NotSentError(type(error).__name__) from error
-        except (ClientError, TimeoutError) as error:
+        except (ClientError, TimeoutError, ValueError) as error:
             raise NoAnswerError(type(error).__name__) from error
 
 
 class Http2Client:
-    """Client by HTTP/2, one connection to each provider."""
+    """Client by HTTP/2, one connection to each receiver."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def post(self, post: ProviderPost, give_up_s: float) -> ProviderReply:
-        """Post once; see ProviderClient."""
+    async def post(self, post: HttpPost, give_up_s: float) -> HttpReply:
+        """Post once; see PostClient."""
         try:
             async with (
                 asyncio.timeout(request_timeout(give_up_s).total),
@@ -78,9 +91,8 @@ class Http2Client:
                     "POST", post.url, content=post.body, headers=dict(post.headers)
                 ) as response,
             ):
-                after = response.headers.get("Retry-After")
                 body = await _read(response.aiter_bytes())
-                return ProviderReply(response.status_code, after, body)
+                return HttpReply(response.status_code, body, _after_s(response.headers))
         except _NOT_SENT as error:
             raise NotSentError(type(error).__name__) from error
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
@@ -92,6 +104,10 @@ async def open_http2() -> AsyncIterator[Http2Client]:
     """Open a client that speaks HTTP/2 and nothing else."""
     async with httpx.AsyncClient(http1=False, http2=True, timeout=None) as client:
         yield Http2Client(client)
+
+
+def _after_s(headers: Mapping[str, str]) -> float:
+    return min(retry_after_s(headers.get("Retry-After")), _MOST_AFTER_S)
 
 
 async def _read(parts: Any) -> bytes:
