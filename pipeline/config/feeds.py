@@ -22,6 +22,7 @@ class Feed:
     name: str | None = None
     key: tuple[str, ...] = ()
     optional: frozenset[str] = frozenset()
+    replaces: bool = False
 
 
 FEEDS: Final[Mapping[str, Feed]] = {
@@ -71,6 +72,13 @@ FEEDS: Final[Mapping[str, Feed]] = {
         name="Manual Segment Changed",
         columns={**_PERSON, "*": "properties.*"},
     ),
+    "interaction-studio-segment-lists": Feed(
+        pattern="segment-replace-[0-9]*.csv*",
+        kind="track",
+        name="Manual Segment Changed",
+        columns={**_PERSON, "*": "properties.*"},
+        replaces=True,
+    ),
 }
 """Interaction Studio's files, perhaps .gz, .zip or .pgp. Where several identities are used, files
 have no `userId`, and a column such as `attribute:emailAddress` becomes an identifier by a line in
@@ -80,7 +88,8 @@ Users: `user-YYYY-MM-DD_HH-MM-SS.csv`; blank cells do not overwrite, as nowhere 
 `transaction-….csv`, an interaction for each item. A transaction that is changed comes whole again:
 its items as they were count once. External e-mail campaigns: `externalEmailCampaign-….csv`, an
 interaction for each sending, opening and click. Manual segments: `segment-delta-….csv`, an
-interaction for each change, with all its columns as properties."""
+interaction for each change, with all its columns as properties; `segment-replace-….csv` is all of a
+segment, so that each row is an addition and whoever is gone from it a removal (`operation`)."""
 
 
 def with_feed(watch: model.Watch) -> model.Watch:
@@ -96,6 +105,7 @@ def with_feed(watch: model.Watch) -> model.Watch:
         kind=watch.kind or feed.kind,
         name=watch.name or feed.name,
         key=watch.key or feed.key,
+        replaces=watch.replaces or feed.replaces,
         columns={**columns, **watch.columns},
     )
 

@@ -18,6 +18,7 @@ from pipeline.config.zones import zone
 _SINGLE: Final = ("time", "name", "kind", "id", "channel", "delete", "ignore")
 _SECTIONS: Final = ("identifiers", "properties", "traits", "lists", "context")
 _CONTEXT: Final = ("ip", "user_agent", "url", "referrer", "locale", "timezone")
+_PERMISSIONS: Final = ("permission.state", "permission.channel", "permission.purpose")
 _CONTEXT_MAPS: Final = ("campaign.", "consent.")
 _DELIMITERS: Final = ("tab", "\\t", "comma", "semicolon", "pipe")
 _HOST_KEY: Final = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ ([A-Za-z0-9+/=]+)( .*)?")
@@ -42,15 +43,58 @@ def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
             yield from _catalog(written, path, catalogs)
         else:
             yield from _columns(watch, path, names)
+        if watch.replaces and watch.key:
+            yield Problem(
+                (*path, "key"), "no row of a list that replaces another is known by itself"
+            )
+        if watch.permissions is not None:
+            yield from _permissions(watch, watch.permissions, path, bundle)
 
 
 def _catalog(watch: model.Watch, path: Path, catalogs: frozenset[str]) -> Iterator[Problem]:
     assert watch.catalog is not None
     yield from check_name("catalog", watch.catalog, catalogs, (*path, "catalog"))
-    for name in ("columns", "feed", "kind", "name", "key", "delete"):
+    for name in ("columns", "feed", "kind", "name", "key", "delete", "permissions", "replaces"):
         if getattr(watch, name):
             what = f"{name} is for interactions: a catalogue says itself what its columns are"
             yield Problem((*path, name), what)
+
+
+def _permissions(
+    watch: model.Watch, rules: model.Permissions, path: Path, bundle: model.Bundle
+) -> Iterator[Problem]:
+    """Yield what is wrong with a consent or suppression list."""
+    channels = frozenset(one.name for one in bundle.channels.channels)
+    for index, channel in enumerate(rules.channels):
+        yield from check_name(
+            "channel", channel, channels, (*path, "permissions", "channels", index)
+        )
+    for name in ("kind", "name", "delete", "feed", "replaces"):
+        if getattr(watch, name):
+            yield Problem((*path, name), f"{name} is for other rows: a permission says what it is")
+    targets = frozenset(watch.columns.values())
+    for to in sorted(targets & {"kind", "name", "delete"}):
+        yield Problem((*path, "columns"), f"{to} is for other rows: a permission says what it is")
+    each = {to for to in targets if to.startswith("permission.")} - set(_PERMISSIONS)
+    whole = targets & set(_PERMISSIONS)
+    if each and (whole or rules.state):
+        what = "say the state of a row, or have columns for each channel and purpose, not both"
+        yield Problem((*path, "columns"), what)
+    elif not each and "permission.state" not in whole and rules.state is None:
+        what = "nothing says what the rows mean: `state`, or a column that is permission.state"
+        yield Problem((*path, "permissions"), what)
+    sources = {one.name: one for one in bundle.sources.sources}
+    if watch.source in sources and sources[watch.source].trust == "public":
+        what = f"a list speaks for customers, which the public source {watch.source} cannot"
+        yield Problem((*path, "source"), what)
+
+
+def _permission(to: str, rules: model.Permissions, path: Path) -> Iterator[Problem]:
+    """Yield what is wrong with a column of a list."""
+    each = [f"permission.{one}.{two}" for one in rules.channels for two in rules.purposes]
+    if to not in (*_PERMISSIONS, *each):
+        hint = did_you_mean(to, (*_PERMISSIONS, *each))
+        yield Problem(path, f"{to!r} is no permission for these channels and purposes: {hint}")
 
 
 def _place(watch: model.Watch, path: Path) -> Iterator[Problem]:
@@ -135,7 +179,11 @@ def _columns(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
         yield from _without_columns(watch, path)
         return
     for column, to in watch.columns.items():
-        yield from _target(column, to, (*path, "columns", column), watch, names)
+        at = (*path, "columns", column)
+        if watch.permissions is not None and to.startswith("permission."):
+            yield from _permission(to, watch.permissions, at)
+        else:
+            yield from _target(column, to, at, watch, names)
     mapped = {column: to for column, to in watch.columns.items() if to != "ignore"}
     seen: dict[str, str] = {}
     for column, to in mapped.items():
@@ -145,7 +193,7 @@ def _columns(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
         seen[_target_of(to)] = column
     if not any(to.startswith("identifiers.") for to in seen):
         yield Problem((*path, "columns"), "no column says whose the rows are: identifiers.NAME")
-    if watch.kind is None and "kind" not in seen:
+    if watch.kind is None and "kind" not in seen and watch.permissions is None:
         yield Problem(path, "say the `kind` of the rows: track, identify, page...")
     if ("delete" in seen) != bool(watch.delete):
         what = "a column that is `delete`, and the values in it that mean it, go together"
@@ -153,7 +201,7 @@ def _columns(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
 
 
 def _without_columns(watch: model.Watch, path: Path) -> Iterator[Problem]:
-    for name in ("kind", "name", "delete"):
+    for name in ("kind", "name", "delete", "permissions", "replaces"):
         if getattr(watch, name):
             yield Problem((*path, name), f"{name} is for rows with a mapping: say `columns` too")
 

@@ -875,11 +875,35 @@ class RowTime(Part, frozen=True):
     formats: tuple[str, ...] = ()
 
 
+PermissionState: TypeAlias = Literal["given", "withdrawn", "bounce", "complaint"]
+
+
+class Permissions(Part, frozen=True):
+    """Meaning of the rows of a consent or suppression list: how customers may be reached.
+
+    A row says a state for all of `channels` and `purposes`, or for those that its columns
+    `permission.channel` and `permission.purpose` name. The state is in the column
+    `permission.state`, or else it is `state`. Or a column for each is
+    `permission.CHANNEL.PURPOSE`, with yes or no in it. `given` and `withdrawn` are consent, as by
+    the links in messages: traits `consent.CHANNEL.PURPOSE`. `bounce` (nobody is at this address)
+    and `complaint` are the outcomes of these names. `words` are what the cells of a file mean,
+    beside the usual ones (`yes`, `opt-out`, `hard bounce`, `spam`): `{withdrawn: [ja]}`.
+    """
+
+    channels: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    purposes: Annotated[tuple[Literal["marketing", "service"], ...], Meta(min_length=1)] = (
+        "marketing",
+    )
+    state: PermissionState | None = None
+    words: dict[PermissionState, tuple[str, ...]] = field(default_factory=dict)
+
+
 FeedName: TypeAlias = Literal[
     "interaction-studio-users",
     "interaction-studio-transactions",
     "interaction-studio-email-events",
     "interaction-studio-segments",
+    "interaction-studio-segment-lists",
 ]
 
 
@@ -899,6 +923,15 @@ class Watch(Part, frozen=True):
     `delete` or `ignore`. `"attribute:*": traits.*` is for all columns that begin so. Without
     `columns` they are named as for `kairos send`. `kind` and `name` are those of every row that has
     none of its own. `feed` is a mapping that comes with Kairos, to which `columns` adds.
+
+    With `permissions` the rows are a consent or suppression list; columns may be
+    `permission.state`, `permission.channel`, `permission.purpose`, `permission.CHANNEL.PURPOSE`.
+    What a row says counts once, however often it is repeated, in a later file too where it has a
+    `time`; without one it counts as said when its file is taken.
+
+    With `replaces` each file is a whole list, named by the properties that all of its rows have
+    (`segment: Gold club`): each row has `properties.operation: add`, and for whoever was in the
+    list's last file and is not in this one there is another with `remove`. A bad row fails a file.
 
     With `catalog` each file is a whole table of that catalogue, by the columns that it says there:
     its items are put in force in place of those before, as `kairos config apply` would.
@@ -922,6 +955,8 @@ class Watch(Part, frozen=True):
     format: FileKindName | None = None
     feed: FeedName | None = None
     catalog: Name | None = None
+    permissions: Permissions | None = None
+    replaces: bool = False
     kind: RowKind | None = None
     name: str | None = None
     columns: dict[str, str] = field(default_factory=dict)

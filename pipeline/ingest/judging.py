@@ -17,7 +17,7 @@ from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter
 from pipeline.row_files.mapping import RowMapping, row_mapping
 from pipeline.row_files.row import ReadRow, UnreadableRow
-from pipeline.row_files.row_ids import LineIds, RowIds
+from pipeline.row_files.row_ids import Ids, LineIds, RowIds, StatementIds
 from pipeline.row_files.row_intake import RowIntake
 
 STAGE: Final = "ingest"
@@ -141,9 +141,14 @@ def open_judge(file: WatchedFile, config: Configuration, codec: Encoder) -> Judg
     """Return the judge of a file."""
     source = config.source_named(file.watch.source)
     assert source is not None  # checked with the configuration
-    ids = RowIds("", file.watch.key) if file.watch.key else LineIds(file.digest)
-    reading = RowIntake(config, source, file.max_bytes, file.now_ms, ids)
+    reading = RowIntake(config, source, file.max_bytes, file.now_ms, _ids(file))
     return Judge(file.name, reading, source, row_mapping(file.watch), codec)
+
+
+def _ids(file: WatchedFile) -> Ids:
+    if file.watch.key:
+        return RowIds("", file.watch.key)
+    return StatementIds(file.digest) if file.watch.permissions else LineIds(file.digest)
 
 
 def _cells(row: UnreadableRow) -> tuple[str, ...]:

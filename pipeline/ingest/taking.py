@@ -4,6 +4,7 @@ The journal knows how far that has come. Whatever stops it, the next look goes o
 """
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.places import DONE, FAILED, DeniedError, PlaceError, WatchedPlace
 from pipeline.ingest.preparing import Outlet, Prepared, prepare
 from pipeline.ingest.readiness import marker_of
+from pipeline.ingest.whole_lists import WholeList, find_list
 from pipeline.row_files.decrypting import PgpKey, decrypt, is_encrypted
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, RowFile, UnreadableError
@@ -48,6 +50,7 @@ _HELPED_BYTES: Final = 4 * 1024 * 1024
 _TEMPORARY: Final = (
     PlaceError,
     OSError,
+    sqlite3.OperationalError,
     KafkaException,
     NotDeliveredError,
     HelperEndedError,
@@ -55,6 +58,7 @@ _TEMPORARY: Final = (
 )
 """Faults that have nothing to do with the file, so that it is tried again."""
 
+_LISTS: Final = "lists"
 _TAKEN: Final = "files"
 _CHECKED: Final = "checked"
 _MAPS: Final = (
@@ -102,12 +106,15 @@ class Base:
 @dataclass(frozen=True, slots=True)
 class _Work:
     """Folder in which a file is worked on; `content`: the name of its content and mapping in
-    the journal; `name`: the file's, unpacked."""
+    the journal; `name`: the file's, unpacked. `list`: the one that it replaces; `file`: the digest
+    of its content then, while `digest` is that of all files of the list so far."""
 
     content: str
     digest: str
     folder: Path
     name: str
+    list: WholeList | None = None
+    file: str = ""
 
     @property
     def source(self) -> Path:
@@ -117,6 +124,11 @@ class _Work:
     def result(self) -> Path:
         """Written once everything else is."""
         return self.folder / "prepared.json"
+
+    @property
+    def members(self) -> Path:
+        """Who is on the list that the file replaces."""
+        return self.folder / "members"
 
     @property
     def outlet(self) -> Outlet:
@@ -219,9 +231,11 @@ class Taking:
             if is_packed(name):
                 name = unpack(source, name, unpacked, limits)
                 source = unpacked
-            digest = _digest_of(source)
+            file = _digest_of(source)
+            found = self._find_list(source, name)
+            digest = file if found is None else found.known_by(file)
             content = f"{digest}-{_definition(self.watch)}"
-            work = _Work(content, digest, self.base.folder / folder / content, name)
+            work = _Work(content, digest, self.base.folder / folder / content, name, found, file)
             work.folder.mkdir(parents=True, exist_ok=True)
             source.replace(work.source)
         finally:
@@ -229,11 +243,21 @@ class Taking:
                 temporary.unlink(missing_ok=True)
         return work
 
+    def _open(self, source: Path, name: str) -> RowFile:
+        return open_rows(source, self._format(), self.watch.format or kind_of(name))
+
+    def _find_list(self, source: Path, name: str) -> WholeList | None:
+        """Return the list that the file replaces."""
+        if not self.watch.replaces:
+            return None
+        folder = self.base.folder / _LISTS / self.watch.watch
+        return find_list(self._open(source, name), folder, self.config.identity)
+
     def _prepare(self, stamp: Stamp, work: _Work) -> Prepared:
         known = read_json(work.result, Prepared)
         if known is not None:
             return known
-        rows = open_rows(work.source, self._format(), self.watch.format or kind_of(work.name))
+        rows = self._open(work.source, work.name)
         prepared = prepare(
             self._judge(rows, stamp, work),
             work.outlet,
@@ -247,9 +271,10 @@ class Taking:
         file = WatchedFile(
             self.watch, self._name(stamp), work.digest, base.max_bytes, base.now_ms()
         )
+        every = rows.rows() if work.list is None else work.list.changes(rows.rows(), work.members)
         if work.source.stat().st_size >= _HELPED_BYTES and count_helpers():
-            return judge_with_helpers(rows.rows(), file, self.config, base.records.codec)
-        return judge_here(rows.rows(), open_judge(file, self.config, base.records.codec))
+            return judge_with_helpers(every, file, self.config, base.records.codec)
+        return judge_here(every, open_judge(file, self.config, base.records.codec))
 
     def _format(self) -> FileFormat:
         csv = self.watch.csv
@@ -264,8 +289,14 @@ class Taking:
         )
 
     def _too_bad(self, prepared: Prepared) -> str | None:
-        if prepared.rejected <= self.watch.max_bad * prepared.rows:
+        most = 0 if self.watch.replaces else self.watch.max_bad
+        if prepared.rejected <= most * prepared.rows:
             return None
+        if self.watch.replaces:
+            return (
+                f"{prepared.rejected:,} of its {prepared.rows:,} rows are bad, and whoever they "
+                "are would be taken off the list: nothing of it was sent"
+            )
         return (
             f"{prepared.rejected:,} of its {prepared.rows:,} rows are bad, more than the share of "
             f"{self.watch.max_bad:g} that the watch allows: nothing of it was sent"
@@ -274,6 +305,8 @@ class Taking:
     def _put_away(
         self, stamp: Stamp, work: _Work, prepared: Prepared, reason: str | None
     ) -> FileReport:
+        if work.list is not None and reason is None:
+            work.list.keep(work.members, work.file, work.digest)
         name = self._free_name(DONE, stamp, work.digest)
         try:
             if prepared.rejected:
@@ -365,5 +398,7 @@ def _digest_of(file: Path) -> str:
 
 def _definition(watch: model.Watch) -> str:
     """Return a digest that distinguishes mappings."""
-    said = msgspec.json.encode([getattr(watch, name) for name in _MAPS], order="sorted")
+    meaning = [getattr(watch, name) for name in _MAPS]
+    meaning += [one for one in (watch.permissions, watch.replaces) if one]
+    said = msgspec.json.encode(meaning, order="sorted")
     return blake2b(said, digest_size=4).hexdigest()

@@ -1,6 +1,7 @@
 """One watch: looks for files that are complete, and takes them one after the other."""
 
 import fcntl
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -41,7 +42,7 @@ class Watcher:
                 taking = Taking(self.watch, self.base, place, config, self.read_key)
                 for stamp in self._ready(place):
                     yield taking.take(stamp)
-        except PlaceError as error:
+        except (PlaceError, OSError, sqlite3.OperationalError) as error:  # or the home is full
             metrics.FAILURES.labels(name).inc()
             yield self._unusable(error)
         else:
@@ -54,10 +55,10 @@ class Watcher:
                 taking = Taking(self.watch, self.base, place, config, self.read_key)
                 for stamp in self._find_fitting(place.files()):
                     yield taking.check(stamp)
-        except PlaceError as error:
+        except (PlaceError, OSError, sqlite3.OperationalError) as error:
             yield self._unusable(error)
 
-    def _unusable(self, error: PlaceError) -> FileReport:
+    def _unusable(self, error: Exception) -> FileReport:
         return FileReport(self.label, 0, 0, 0, "failed", str(error))
 
     def _ready(self, place: WatchedPlace) -> list[Stamp]:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pipeline.conditions import did_you_mean
+from pipeline.row_files.fault import Fault
 from pipeline.row_files.mapping import DELETE, IGNORE, TIME, RowMapping
 from pipeline.row_files.row import FileFormat, UnreadableError
 
@@ -45,15 +46,6 @@ _INTERACTION_CONTEXT: Final = _CONTEXT | {"user_agent", "url", "referrer", "cons
 _Record: TypeAlias = dict[str, Any]
 
 _KEPT_NAMES: Final = 4_096
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Reason why the cells of a row are not a record; `column`: the one at fault."""
-
-    code: str
-    column: str | None
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +86,9 @@ class Columns:
         if mapping.deletes and str(record.pop(DELETE, "")).strip().lower() in mapping.deletes:
             details = (name for name in self.names if name and name.startswith("properties."))
             record["properties"] = {name.removeprefix("properties."): None for name in details}
+        fault = mapping.permissions.complete(record) if mapping.permissions else None
+        if fault is not None:
+            return fault
         for field, value in mapping.fixed.items():
             record.setdefault(field, value)
         if "identifiers" not in record:

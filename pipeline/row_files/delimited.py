@@ -21,10 +21,10 @@ from pipeline.row_files.columns import (
     CONSENT,
     DETAILS,
     Columns,
-    Fault,
     columns_of,
     count_known_columns,
 )
+from pipeline.row_files.fault import Fault
 from pipeline.row_files.ndjson import NOT_TEXT, TOO_LARGE
 from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableError, UnreadableRow
 from pipeline.row_files.text_lines import Line, encoding_of, lines, unreadable_byte

@@ -9,6 +9,7 @@ from typing import Final
 from pipeline.config import model
 from pipeline.config.feeds import optional_columns
 from pipeline.config.zones import zone
+from pipeline.row_files.permissions import PermissionReader, permission_reader
 
 IGNORE: Final = "ignore"
 DELETE: Final = "delete"
@@ -36,7 +37,8 @@ class RowMapping:
     """Mapping of rows. `targets`: the field that each column is; `prefixes`: of columns that begin
     so, the longest first, and what their fields begin with. `optional`: columns that files may
     lack. `fixed`: fields of rows that have none of their own. `deletes`: what the column `delete`
-    says, in lower case, where traits are to be cleared."""
+    says, in lower case, where traits are to be cleared. `permissions`: reader of a consent or
+    suppression list."""
 
     targets: Mapping[str, str]
     prefixes: tuple[tuple[str, str], ...]
@@ -44,6 +46,7 @@ class RowMapping:
     times: TimeNotation
     deletes: frozenset[str]
     optional: frozenset[str] = frozenset()
+    permissions: PermissionReader | None = None
 
     def target(self, column: str) -> str | None:
         """Return the field that a column is, or `ignore`; None: the mapping does not say."""
@@ -87,6 +90,7 @@ def row_mapping(watch: model.Watch) -> RowMapping | None:
         for one, to in watch.columns.items()
         if one.endswith("*")
     ]
+    rules = watch.permissions
     fixed = {"kind": watch.kind, "name": watch.name}
     return RowMapping(
         targets=exact,
@@ -95,6 +99,7 @@ def row_mapping(watch: model.Watch) -> RowMapping | None:
         times=TimeNotation(zoned, watch.time.formats),
         deletes=frozenset(value.lower() for value in watch.delete),
         optional=optional_columns(watch),
+        permissions=None if rules is None else permission_reader(rules),
     )
 
 

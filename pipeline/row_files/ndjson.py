@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.row_files.columns import Columns, Fault
+from pipeline.row_files.columns import Columns
+from pipeline.row_files.fault import Fault
 from pipeline.row_files.mapping import IGNORE, RowMapping
 from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableRow
 from pipeline.row_files.text_lines import Line, encoding_of, lines, unreadable_byte

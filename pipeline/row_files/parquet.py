@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from pipeline.row_files.arrow_values import NoValue, values
-from pipeline.row_files.columns import Columns, Fault, columns_of
+from pipeline.row_files.columns import Columns, columns_of
+from pipeline.row_files.fault import Fault
 from pipeline.row_files.row import (
     FileFormat,
     FileRow,

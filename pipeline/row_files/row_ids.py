@@ -16,6 +16,7 @@ import msgspec
 from pipeline.intake.decoding import decode
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.ids import uuid5_text
+from pipeline.row_files.mapping import TIME
 from pipeline.row_files.row import FileRow
 
 _FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
@@ -42,6 +43,22 @@ class LineIds:
 
     def next_id(self, row: FileRow) -> str | Refusal:
         return uuid5_text(_FILES, f"{self._file}:{row.line}")
+
+
+class StatementIds:
+    """Ids made of what a row says: said again, it counts once, in another file too if it says when.
+    What does not say when is said by its file (`digest`), and once more by the next one."""
+
+    def __init__(self, digest: str) -> None:
+        self._digest = digest
+
+    def next_id(self, row: FileRow) -> str | Refusal:
+        record = decode(row.raw, _RECORD)
+        if isinstance(record, Refusal):
+            return record
+        is_timed = isinstance(record, Mapping) and TIME in record
+        said = msgspec.json.encode(["" if is_timed else self._digest, record], order="sorted")
+        return uuid5_text(_FILES, said.decode())
 
 
 class RowIds:

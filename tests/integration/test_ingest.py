@@ -2,12 +2,15 @@
 
 import csv
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from pipeline.model.interaction import Interaction
 from pipeline.settings import Settings
 from pipeline.stack.configure import apply_folder
 from tests.support.ingest import written_configuration
+from tests.support.small_disk import small_disk
 
 _WATCH = """watches:
   - watch: orders
@@ -87,12 +91,12 @@ def watched(settings: Settings, tmp_path: Path) -> Callable[[str], Watched]:
     ensure_topics(settings, ())
     register(settings, ())
 
-    def watch(text: str = _WATCH) -> Watched:
+    def watch(text: str = _WATCH, home: Path | None = None) -> Watched:
         folder = tmp_path / "in"
         folder.mkdir(exist_ok=True)
         config = written_configuration(tmp_path / "config", text.format(folder=folder))
         apply_folder(settings, config, lambda _: None)
-        return Watched(settings, folder)
+        return Watched(settings.model_copy(update={"home": home or settings.home}), folder)
 
     return watch
 
@@ -247,6 +251,94 @@ def _kill_in_flight(files: Watched, point: str, count: int) -> str:
         if path.exists():
             return customer
     pytest.fail(f"never seen in time: {point}")
+
+
+_LISTS = """watches:
+  - watch: segments
+    source: shop-files
+    folder: {folder}
+    ready: {{by: rest, after: 100ms}}
+    feed: interaction-studio-segment-lists
+  - watch: suppressions
+    source: shop-files
+    folder: {folder}
+    ready: {{by: rest, after: 100ms}}
+    pattern: "suppressed-*.csv"
+    permissions: {{channels: [web]}}
+    columns: {{id: identifiers.customer_id, reason: permission.state, at: time}}
+"""
+
+
+def test_lists_say_who_left_them_and_a_repeated_row_counts_once(watched: Any) -> None:
+    files = watched(_LISTS)
+    both, one = "userId,segment\nlist-1,Gold\nlist-2,Gold\n", "userId,segment\nlist-1,Gold\n"
+    for number, text in enumerate((both, one, both), start=1):
+        (files.folder / f"segment-replace-2026-11-0{number}_03-00-00.csv").write_text(text)
+    rows = "id,reason,at\nlist-9,bounced,2026-11-01\nlist-9,bounced,2026-11-01\n"
+    (files.folder / "suppressed-1.csv").write_text(rows)
+    (files.folder / "suppressed-2.csv").write_text(rows + "list-9,complaint,2026-11-02\n")
+    assert [report["sent"] for report in files.run()] == [2, 2, 2, 2, 3]
+    found = files.interactions("list-")
+    changes = Counter(
+        (each.properties["operation"], each.identifiers[0].value)
+        for each in found
+        if each.name == "Manual Segment Changed"
+    )
+    assert changes == {("add", "list-1"): 3, ("add", "list-2"): 2, ("remove", "list-2"): 1}
+    outcomes = [(each.name, each.event_id) for each in found if each.kind == "outcome"]
+    assert len(outcomes) == 5
+    assert {name for name, _ in set(outcomes)} == {"bounce", "complaint"}
+    assert len(set(outcomes)) == 2
+
+
+@pytest.mark.parametrize("free_kib", [0, 100])
+def test_full_disk_is_told_of_and_once_there_is_room_each_row_counts_once(
+    watched: Any, tmp_path: Path, free_kib: int
+) -> None:
+    home = tmp_path / "home"
+    files = watched(home=home)
+    count, customer = 3_000, f"full{free_kib}"
+    (files.folder / "a.csv").write_text(_rows(customer, count, bad_every=100))
+    (home / "state").mkdir(parents=True)
+    with small_disk(home / "state" / "ingest", megabytes=8):
+        filler = home / "state" / "ingest" / "filler"
+        _fill(filler, free_kib)
+        [report] = files.run()
+        assert (report["state"], report["sent"]) == ("failed", 0)
+        assert "No space left" in report["reason"] or "disk is full" in report["reason"]
+        assert _names(files.folder) == ["a.csv"]
+        filler.unlink()
+        [report] = files.run()
+        assert (report["state"], report["sent"]) == ("done", count - count // 100)
+    assert len({one.event_id for one in files.interactions(f"{customer}-")}) == count - count // 100
+    assert len(files.letters("a.csv")) == count // 100
+
+
+def test_full_disk_of_the_folder_keeps_the_file_there_until_there_is_room(
+    watched: Any, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "in", megabytes=1):
+        files = watched()
+        (files.folder / "a.csv").write_text(_rows("brim", 1_000, bad_every=10))
+        _fill(files.folder / "filler", 0)
+        [report] = files.run()
+        assert (report["state"], report["sent"]) == ("failed", 0)
+        assert "No space left" in report["reason"]
+        (files.folder / "filler").unlink()
+        [report] = files.run()
+        assert (report["state"], report["sent"]) == ("done", 900)
+        assert _names(files.folder / "done") == ["a.csv", "a.csv.rejected.csv"]
+    assert len(files.interactions("brim-")) == 900
+    assert len(files.letters("a.csv")) == 100
+
+
+def _fill(filler: Path, free_kib: int) -> None:
+    """Fill a disk but for so much."""
+    with filler.open("wb") as file, suppress(OSError):
+        file.write(bytes(shutil.disk_usage(filler.parent).free))
+        file.flush()
+    if free_kib:
+        os.truncate(filler, filler.stat().st_size - free_kib * 1024)
 
 
 def test_two_watchers_take_each_file_once(watched: Any) -> None:

@@ -1,0 +1,136 @@
+"""Files that each are a whole list: whoever was on it before, and is not now, has left it.
+
+A list is named by what its rows say besides their customers, such as a segment's name. Who is in
+its last file is kept in the home.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.adapters.run_state import read_json, write_json
+from pipeline.config.identity import IdentityRules
+from pipeline.model.interaction import Identifier
+from pipeline.row_files.row import FileRow, ReadRow, RowFile, UnreadableError
+
+OPERATION: Final = "operation"
+
+_SIZE: Final = 16
+_ROW: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class _LastFile(Struct, frozen=True):
+    """Last file of a list. `digest`: of its content; `known_by`: of it and all files before."""
+
+    digest: str
+    known_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class WholeList:
+    """List of one name, kept in `folder`; `name`: what all of its rows say. `identity` tells which
+    rows are of one customer."""
+
+    folder: Path
+    name: bytes
+    identity: IdentityRules
+
+    def known_by(self, digest: str) -> str:
+        """Return by what a file is known: what was there before and comes again is another file,
+        for it changes the list; the last one again is not."""
+        last = read_json(self._last, _LastFile)
+        if last is None:
+            return digest
+        return last.known_by if last.digest == digest else _digest(f"{last.known_by} {digest}")
+
+    def changes(self, rows: Iterator[ReadRow], members: Path) -> Iterator[ReadRow]:
+        """Yield the rows, each as an addition, and then a removal for everybody who left. Writes
+        who is on the list to `members`. Raises UnreadableError for a row of another list."""
+        line, done = 0, 0
+        with closing(sqlite3.connect("")) as seen, members.open("wb") as file:
+            seen.execute("CREATE TABLE seen (who BLOB PRIMARY KEY) WITHOUT ROWID")
+            for row in rows:
+                line, done = row.line, row.done
+                if isinstance(row, FileRow):
+                    row = self._addition(row)
+                    who = self._customer(row.raw)
+                    seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (who,))
+                    file.write(row.raw + b"\n")
+                yield row
+            for number, raw in enumerate(self._former_members(seen), start=line + 1):
+                yield FileRow(number, raw, done)
+
+    def keep(self, members: Path, digest: str, known_by: str) -> None:
+        """Make these the members, once their file has been sent."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if members.exists():
+            members.replace(self._members)
+        write_json(self._last, _LastFile(digest, known_by))
+
+    def _addition(self, row: FileRow) -> FileRow:
+        if _name(row.raw) != self.name:
+            raise UnreadableError(
+                f"line {row.line} is of another list than the rows before it: a file that replaces "
+                "a list is of one list, so columns that differ in it are to be `ignore`"
+            )
+        return replace(row, raw=_with_operation(row.raw, "add"))
+
+    def _former_members(self, seen: sqlite3.Connection) -> Iterator[bytes]:
+        """Yield a removal for everybody who was on the list and is not any more."""
+        if not self._members.exists():
+            return
+        with self._members.open("rb") as file:
+            for line in file:
+                who = self._customer(line)
+                if seen.execute("SELECT 1 FROM seen WHERE who = ?", (who,)).fetchone() is None:
+                    yield _with_operation(line, "remove")
+
+    def _customer(self, raw: bytes) -> bytes:
+        """Return a digest of the strongest identifier; of all of them where none is valid."""
+        given = _ROW.decode(raw)["identifiers"]
+        found = [self.identity.normalise(Identifier(**one)) for one in given]
+        valid = [one for one in found if isinstance(one, Identifier)]
+        who = self.identity.rank(valid)[0].key if valid else str(given)
+        return blake2b(who.encode(), digest_size=_SIZE).digest()
+
+    @property
+    def _last(self) -> Path:
+        return self.folder / "last.json"
+
+    @property
+    def _members(self) -> Path:
+        return self.folder / "members"
+
+
+def find_list(rows: RowFile, folder: Path, identity: IdentityRules) -> WholeList | None:
+    """Return the list that a file is of, by its first good row; None: it has none."""
+    first = next((row for row in rows.rows() if isinstance(row, FileRow)), None)
+    if first is None:
+        return None
+    name = _name(first.raw)
+    return WholeList(folder / _digest(name.decode()), name, identity)
+
+
+def _name(raw: bytes) -> bytes:
+    record = _ROW.decode(raw)
+    given = {**record.get("properties", {})}
+    given.pop(OPERATION, None)
+    return msgspec.json.encode(given, order="sorted")
+
+
+def _with_operation(raw: bytes, operation: str) -> bytes:
+    record = _ROW.decode(raw)
+    record["properties"] = {**record.get("properties", {}), OPERATION: operation}
+    return msgspec.json.encode(record)
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=_SIZE).hexdigest()

@@ -1,0 +1,142 @@
+"""Rows of consent and suppression lists, made into what the gateway would take for them.
+
+Consent that is given or withdrawn is the `identify` of the preference page, with the traits
+`consent.CHANNEL.PURPOSE`; a bounce or a complaint is that outcome, of no message of Kairos's own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from pipeline.conditions import did_you_mean
+from pipeline.config import model
+from pipeline.row_files.fault import Fault
+
+PERMISSION: Final = "permission"
+
+_WORDS: Final[Mapping[model.PermissionState, str]] = {
+    "given": "given granted yes y true t 1 on in optin optedin consented confirmed subscribe "
+    "subscribed active sí si alta",
+    "withdrawn": "withdrawn denied no n false f 0 off out optout optedout declined revoked "
+    "unsubscribe unsubscribed suppressed usersuppressed manual manualsuppression stop "
+    "donotcontact dnc baja",
+    "bounce": "bounce bounced hardbounce hardbounced permanent permanentbounce cleaned held "
+    "invalid invalidemail invalidaddress undeliverable rebote rebotado",
+    "complaint": "complaint complained spam spamcomplaint spamreport markedasspam abuse queja",
+}
+"""Words that the exports of mail and text services use, without spaces and signs."""
+
+_OUTCOMES: Final[Mapping[model.PermissionState, Mapping[str, str]]] = {
+    "bounce": {"bounce": "address"},
+    "complaint": {},
+}
+"""States that are outcomes, with their properties."""
+
+_Cells: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """Fields of the interaction that a row means."""
+
+    kind: Literal["identify", "outcome"]
+    name: str
+    properties: Mapping[str, Any]
+    channel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionReader:
+    """Reader of the rows of a list. `states`: the state that each word means."""
+
+    rules: model.Permissions
+    states: Mapping[str, model.PermissionState]
+
+    def complete(self, record: dict[str, Any]) -> Fault | None:
+        """Put what the permission in a record means in its place."""
+        cells = record.pop(PERMISSION, {})
+        has_columns = any(isinstance(value, Mapping) for value in cells.values())
+        meaning = self._by_columns(cells) if has_columns else self._by_row(cells)
+        if isinstance(meaning, Fault):
+            return meaning
+        record.setdefault("properties", {}).update(meaning.properties)
+        record.update(kind=meaning.kind, name=meaning.name)
+        if meaning.channel is not None:
+            record["channel"] = meaning.channel
+        return None
+
+    def _by_columns(self, cells: _Cells) -> _Meaning | Fault:
+        """Read a row that has a column for each channel and purpose."""
+        given: dict[str, bool] = {}
+        for channel, purposes in cells.items():
+            for purpose, cell in purposes.items():
+                field = f"{channel}.{purpose}"
+                state = self._state(cell, field)
+                if isinstance(state, Fault):
+                    return state
+                if state in _OUTCOMES:
+                    return _fault(field, f"{_text(cell)!r} is neither yes nor no")
+                given[field] = state == "given"
+        return _consent(given)
+
+    def _by_row(self, cells: _Cells) -> _Meaning | Fault:
+        """Read a row that says one state."""
+        channels = _pick(cells.get("channel"), self.rules.channels, "channel")
+        purposes = _pick(cells.get("purpose"), self.rules.purposes, "purpose")
+        state = self._state(cells.get("state"), "state")
+        if isinstance(channels, Fault):
+            return channels
+        if isinstance(purposes, Fault):
+            return purposes
+        if isinstance(state, Fault):
+            return state
+        outcome = _OUTCOMES.get(state)
+        if outcome is not None:
+            return _Meaning("outcome", state, outcome, channels[0])
+        return _consent({f"{one}.{two}": state == "given" for one in channels for two in purposes})
+
+    def _state(self, cell: object, field: str) -> model.PermissionState | Fault:
+        if cell is None:
+            return self.rules.state or _fault(field, "it says neither yes nor no", "missing_field")
+        found = self.states.get(_letters(cell))
+        if found is None:
+            hint = did_you_mean(_letters(cell), sorted(self.states))
+            what = f"{_text(cell)!r} means no permission ({hint}): put it in `permissions.words`"
+            return _fault(field, what)
+        return found
+
+
+def permission_reader(rules: model.Permissions) -> PermissionReader:
+    """Return the reader of a list; its own words come before those that are known anyway."""
+    known = {word: state for state, words in _WORDS.items() for word in words.split()}
+    own = {_letters(word): state for state, words in rules.words.items() for word in words}
+    return PermissionReader(rules, {**known, **own})
+
+
+def _consent(given: Mapping[str, bool]) -> _Meaning:
+    traits = {f"consent.{field}": value for field, value in given.items()}
+    return _Meaning("identify", "identify", traits)
+
+
+def _pick(cell: object, names: Sequence[str], field: str) -> tuple[str, ...] | Fault:
+    """Return the name in a cell, or all where it is empty."""
+    if cell is None:
+        return tuple(names)
+    found = tuple(one for one in names if _letters(one) == _letters(cell))
+    if found:
+        return found
+    return _fault(field, f"{_text(cell)!r} is none of {', '.join(names)}")
+
+
+def _fault(field: str, what: str, code: str = "invalid_field") -> Fault:
+    return Fault(code, f"{PERMISSION}.{field}", what)
+
+
+def _letters(cell: object) -> str:
+    """Return a word without case, spaces and signs; 1.0, as tables with gaps have it, is 1."""
+    text = str(cell).strip().removesuffix(".0")
+    return "".join(filter(str.isalnum, text)).casefold()
+
+
+def _text(cell: object) -> str:
+    return str(cell)[:60]

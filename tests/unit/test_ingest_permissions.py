@@ -1,0 +1,226 @@
+"""Consent and suppression lists that come as files do what the gateway would do for each row."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.adapters.avro import Codec
+from pipeline.config import model
+from pipeline.ingest.judging import WatchedFile, open_judge
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.row_files.mapping import row_mapping
+from pipeline.row_files.row import FileFormat, UnreadableRow
+from pipeline.row_files.rows import open_rows
+from tests.support.deciding import Life, campaign, fates, offer, problems, world
+
+_DAY_MS = 86_400_000
+_NOW = 1_800_000_000_000
+_MAIL = model.Permissions(("email",))
+_WATCH = model.Watch(
+    watch="list",
+    source="shop",
+    folder="/in",
+    permissions=_MAIL,
+    columns={
+        "Email": "identifiers.email",
+        "Reason": "permission.state",
+        "Created": "time",
+    },
+)
+_CONSENT = {
+    "consent": "mail",
+    "when": {"not": {"trait": "consent.email.marketing", "is": False}},
+    "for": {"channel": "email", "purpose": "marketing"},
+}
+_SILENT = [
+    {
+        "suppression": "bad-address",
+        "when": {"all": [{"name": "bounce"}, {"property": "bounce", "is": "address"}]},
+        "duration": "365d",
+        "for": {"channel": "email"},
+    },
+    {"suppression": "complained", "when": {"name": "complaint"}, "duration": "3650d"},
+]
+_RULES = world(
+    identity={"namespaces": [{"name": "customer_id"}, {"name": "email", "normalise": "email"}]},
+    traits=("consent.email.marketing",),
+    campaigns=[campaign("sales", offer("sale", 9))],
+    policies={"consent": [_CONSENT], "suppressions": _SILENT},
+)
+
+
+def _read(
+    folder: Path, text: str, watch: model.Watch = _WATCH, digest: str = "one"
+) -> list[Interaction | UnreadableRow]:
+    """Judge the rows of a file; `digest`: of its content."""
+    path = folder / "list.csv"
+    path.write_text(text)
+    judge = open_judge(
+        WatchedFile(watch, "list.csv", digest, 10_000, _NOW), _RULES.config, Codec(())
+    )
+    rows = open_rows(path, FileFormat(10_000, mapping=row_mapping(watch))).rows()
+    return [judge.judge(row) for row in rows]
+
+
+def _good(found: list[Interaction | UnreadableRow]) -> list[Interaction]:
+    assert all(isinstance(one, Interaction) for one in found), found
+    return [one for one in found if isinstance(one, Interaction)]
+
+
+def _listed(folder: Path, columns: dict[str, str], text: str, **rules: Any) -> list[dict[str, Any]]:
+    """Return the properties that the rows of another list have."""
+    permissions = model.Permissions(**{"channels": ("email",), **rules})
+    watch = model.Watch("list", "shop", "/in", permissions=permissions, columns=columns)
+    return [dict(one.properties) for one in _good(_read(folder, text, watch))]
+
+
+def test_suppression_list_of_a_mail_service_means_outcomes_and_withdrawals(tmp_path: Path) -> None:
+    text = (
+        "Email,Reason,Created\n"
+        "ADA@example.com,Hard Bounce,2026-01-01T10:00:00Z\n"
+        "bo@example.com,SpamComplaint,2026-01-02T10:00:00Z\n"
+        "cy@example.com,Unsubscribed,2026-01-03T10:00:00Z\n"
+    )
+    bounce, complaint, withdrawal = _good(_read(tmp_path, text))
+    assert (bounce.kind, bounce.name, bounce.channel) == ("outcome", "bounce", "email")
+    assert bounce.properties == {"bounce": "address"}
+    assert bounce.identifiers == (Identifier("email", "ada@example.com"),)
+    assert bounce.occurred_at == 1_767_261_600_000
+    assert (complaint.kind, complaint.name) == ("outcome", "complaint")
+    assert (withdrawal.kind, withdrawal.name) == ("identify", "identify")
+    assert withdrawal.properties == {"consent.email.marketing": False}
+
+
+@pytest.mark.parametrize(
+    ("reason", "fate"),
+    [
+        ("hard_bounce", "suppression bad-address"),
+        ("spam report", "suppression complained"),
+        ("unsubscribe", "consent mail"),
+    ],
+)
+def test_whoever_is_on_a_list_gets_no_mail(tmp_path: Path, reason: str, fate: str) -> None:
+    life = Life(_RULES, who=(Identifier("email", "ada@example.com"),))
+    life.happens("Go", _NOW - _DAY_MS)
+    assert life.treatments() == ["sale-email"]
+    [row] = _good(_read(tmp_path, f"Email,Reason,Created\nada@example.com,{reason},\n"))
+    list(life.flow.run(row))
+    decision = life.happens("Go", _NOW + _DAY_MS)
+    assert life.treatments() == []
+    assert fates(decision)["sale-email"] == fate
+
+
+def test_consent_that_a_list_gives_again_lasts(tmp_path: Path) -> None:
+    life = Life(_RULES, who=(Identifier("email", "ada@example.com"),))
+    text = (
+        "Email,Reason,Created\nada@example.com,opt-in,2026-02-01\nada@example.com,no,2026-01-01\n"
+    )
+    for row in _good(_read(tmp_path, text)):
+        list(life.flow.run(row))
+    life.happens("Go", _NOW + _DAY_MS)
+    assert life.treatments() == ["sale-email"]
+
+
+def test_repeated_row_counts_once_and_in_a_later_list_too_where_it_says_when(
+    tmp_path: Path,
+) -> None:
+    timed = "Email,Reason,Created\na@example.com,no,2026-01-01\na@example.com,no,2026-01-01\n"
+    untimed = timed.replace("2026-01-01", "")
+
+    def ids(text: str, digest: str) -> set[str]:
+        return {one.event_id for one in _good(_read(tmp_path, text, digest=digest))}
+
+    assert len(ids(timed, "one") | ids(timed, "two")) == 1
+    assert len(ids(untimed, "one")) == 1
+    assert len(ids(untimed, "one") | ids(untimed, "two")) == 2
+
+
+def test_list_without_a_reason_or_a_header_says_what_its_rows_are(tmp_path: Path) -> None:
+    columns = {"address": "identifiers.email"}
+    found = _listed(
+        tmp_path,
+        columns,
+        "address\na@example.com\n\nb@example.com\n",
+        state="withdrawn",
+        channels=("email", "call"),
+        purposes=("marketing", "service"),
+    )
+    every = [
+        f"consent.{one}.{two}" for one in ("email", "call") for two in ("marketing", "service")
+    ]
+    assert found == [dict.fromkeys(every, False)] * 2
+
+
+def test_columns_name_the_channel_and_purpose(tmp_path: Path) -> None:
+    columns = {
+        "id": "identifiers.customer_id",
+        "canal": "permission.channel",
+        "fin": "permission.purpose",
+        "ok": "permission.state",
+    }
+    rules = {"channels": ("email", "call"), "purposes": ("marketing", "service")}
+    text = "id;canal;fin;ok\n7;E-Mail;Marketing;sí\n8;call;;BAJA\n"
+    assert _listed(tmp_path, columns, text, **rules) == [
+        {"consent.email.marketing": True},
+        {"consent.call.marketing": False, "consent.call.service": False},
+    ]
+
+
+def test_column_for_each_channel_leaves_what_is_empty(tmp_path: Path) -> None:
+    columns = {
+        "id": "identifiers.customer_id",
+        "HasOptedOutOfEmail": "permission.email.marketing",
+        "DoNotCall": "permission.call.marketing",
+    }
+    words = {"withdrawn": ("true", "1"), "given": ("false", "0")}
+    text = "id,HasOptedOutOfEmail,DoNotCall\n7,TRUE,\n8,0.0,1\n"
+    rules = {"channels": ("email", "call"), "words": words}
+    assert _listed(tmp_path, columns, text, **rules) == [
+        {"consent.email.marketing": False},
+        {"consent.email.marketing": True, "consent.call.marketing": False},
+    ]
+
+
+def test_row_that_says_nothing_certain_is_refused_by_its_column(tmp_path: Path) -> None:
+    text = "Email,Reason,Created\na@example.com,perhaps,\nb@example.com,,\n,bounce,\n"
+    found = _read(tmp_path, text)
+    assert [(one.line, one.code, one.field) for one in found if isinstance(one, UnreadableRow)] == [
+        (2, "invalid_field", "Reason"),
+        (3, "missing_field", "Reason"),
+        (4, "missing_identifier", "Email"),
+    ]
+    assert isinstance(found[0], UnreadableRow)
+    assert "'perhaps' means no permission" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "words"),
+    [
+        ({"permissions": {"channels": ["mail"]}}, "permissions/channels/0", "did you mean"),
+        ({"kind": "track"}, "kind", "a permission says what it is"),
+        ({"columns": {"a": "identifiers.email"}}, "permissions", "nothing says what the rows mean"),
+        (
+            {"columns": {"a": "identifiers.email", "b": "permission.email.service"}},
+            "columns/b",
+            "permission.email.marketing",
+        ),
+        ({"source": "page"}, "source", "which the public source page cannot"),
+    ],
+)
+def test_mistake_in_a_list_is_named(change: dict[str, Any], place: str, words: str) -> None:
+    watch = {
+        "watch": "list",
+        "source": "shop",
+        "folder": "/in",
+        "permissions": {"channels": ["email"]},
+        "columns": {"a": "identifiers.email", "b": "permission.state"},
+        **change,
+    }
+    sources = [
+        {"name": "shop", "channel": "web", "write_key": "write-key-1"},
+        {"name": "page", "channel": "web", "write_key": "write-key-2", "trust": "public"},
+    ]
+    [(where, message)] = problems(sources={"sources": sources}, ingest={"watches": [watch]})
+    assert where == f"ingest/watches/0/{place}"
+    assert words in message
