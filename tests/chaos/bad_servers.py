@@ -11,7 +11,7 @@ import threading
 from asyncio import StreamReader, StreamWriter
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -24,9 +24,13 @@ from aiohttp import web
 
 from pipeline.delivery.pos.adapter import ASK_STATE, PAPER_END
 from pipeline.delivery.push.trial import LocalBrowser
-from tests.support.mail_server import CUT, MailServer
+from tests.support.mail_server import CUT, MailServer, Received
 
 PROVIDER_SECRET: Final = "a secret of the provider"
+ADAPTERS_KEY: Final = "test-adapters-key"
+RETURNED: Final = {"3": "bounce", "7": "complaint"}
+"""What comes back for addresses that end in these digits, after their message was accepted."""
+
 PARCEL: Final = "Parcel "
 """Beginning of what is printed; the customer follows."""
 
@@ -34,6 +38,20 @@ _NONSENSE: Final = b"\x00\xff nonsense, not HTTP\r\n\r\n"
 _SLOW_S: Final = 1.5
 _RETRY_S: Final = 0.3
 _MOST_REPEATS: Final = 3
+
+
+_HEAD: Final = 'Content-Type: multipart/report; report-type={}; boundary="B"\r\n\r\n--B\r\n'
+_ORIGINAL: Final = "--B\r\nContent-Type: text/rfc822-headers\r\n\r\n"
+_REPORT: Final = {
+    "bounce": _HEAD.format("delivery-status")
+    + "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example\r\n\r\n"
+    + "Action: failed\r\nStatus: 5.1.1\r\n"
+    + _ORIGINAL,
+    "complaint": _HEAD.format("feedback-report")
+    + "Content-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nVersion: 1\r\n"
+    + _ORIGINAL,
+}
+"""Reports on a message (RFC 3464, RFC 5965), up to the headers of that message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +93,24 @@ class Weather:
 
 
 class BadMailServer(MailServer):
-    """Mail server of this weather; addresses that begin with `gone` have no mailbox."""
+    """Mail server of this weather; addresses that begin with `gone` have no mailbox. `give_back`
+    gets each message that is accepted and comes back, with the kind of its report."""
 
-    def __init__(self, weather: Weather) -> None:
+    def __init__(self, weather: Weather, give_back: Callable[[Received, str], None]) -> None:
         super().__init__()
         self._weather = weather
+        self._give_back = give_back
+
+    async def handle_DATA(  # noqa: N802 - as below
+        self, server: Any, session: Any, envelope: Any
+    ) -> str:
+        before = len(self.received)
+        answer = await super().handle_DATA(server, session, envelope)
+        for one in self.received[before:]:
+            kind = RETURNED.get(one.recipient.partition("@")[0][-1])
+            if kind is not None and one.session is session:
+                self._give_back(one, kind)
+        return answer
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd names it so
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
@@ -147,7 +178,8 @@ class BadPrinter:
 class BadServices:
     """Services by HTTP: `plain` recognises no repeats; `keyed`, `hook` and `push` do. Each has the
     bodies that it took, by the action. The providers post each status and reply again and again,
-    until it was taken, and then some more; `owed`: how many posts are still to be taken."""
+    until it was taken, and then some more, as a mail server does with what comes back, `returned`
+    by the action; `owed`: how many posts are still to be taken."""
 
     weather: Weather
     gateway: str
@@ -159,6 +191,7 @@ class BadServices:
     owed: int = 0
     posts: int = 0
     replied: set[str] = field(default_factory=set)
+    returned: dict[str, str] = field(default_factory=dict)
     client: aiohttp.ClientSession | None = None
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -239,16 +272,27 @@ class BadServices:
             request.transport.abort()
         return web.Response()
 
+    def give_back(self, received: Received, kind: str) -> None:
+        """Post a bounce or complaint on a message."""
+        self.returned[received.action_id] = kind
+        token = received.message["X-Kairos-Token"]
+        message = _REPORT[kind] + f"X-Kairos-Token: {token}\r\n\r\n--B--\r\n"
+        login = {"Authorization": aiohttp.encode_basic_auth(ADAPTERS_KEY, "")}
+        self._begin(f"{self.gateway}/v1/providers/email", message.encode(), login)
+
     def _tell(self, url: str, message: dict[str, str]) -> None:
+        body = msgspec.json.encode(message)
+        signature = b64encode(hmac.new(PROVIDER_SECRET.encode(), body, sha256).digest()).decode()
+        self._begin(url, body, {"X-Signature": signature, "Content-Type": "application/json"})
+
+    def _begin(self, url: str, body: bytes, headers: dict[str, str]) -> None:
         self.owed += 1
-        task = asyncio.ensure_future(self._post(url, msgspec.json.encode(message)))
+        task = asyncio.ensure_future(self._post(url, body, headers))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _post(self, url: str, body: bytes) -> None:
+    async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> None:
         """Post until it was taken, and then some more."""
-        signature = b64encode(hmac.new(PROVIDER_SECRET.encode(), body, sha256).digest()).decode()
-        headers = {"X-Signature": signature, "Content-Type": "application/json"}
         left = self.weather.random.randint(1, _MOST_REPEATS)
         while left:
             self.posts += 1
@@ -261,8 +305,8 @@ class BadServices:
         assert self.client is not None
         try:
             async with self.client.post(url, data=body, headers=headers) as answer:
-                assert answer.status in (204, 503), (answer.status, await answer.text())
-                return answer.status == 204
+                assert answer.status in (200, 204, 503), (answer.status, await answer.text())
+                return answer.status != 503
         except (aiohttp.ClientError, TimeoutError):
             return False
 
@@ -275,9 +319,9 @@ class BadServers:
             Weather(Random(f"{seed}/{name}")) for name in ("mail", "printer", "services")
         ]
         mail, printer, services = self.weathers
-        self.mail = BadMailServer(mail)
         self.printer = BadPrinter(printer)
         self.services = BadServices(services, gateway)
+        self.mail = BadMailServer(mail, self.services.give_back)
         self.ports: dict[str, str] = {}
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None

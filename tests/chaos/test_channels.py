@@ -1,8 +1,8 @@
 """Every adapter under kills and bad receivers: nothing twice, nothing lost, unknown fates as sent.
 
 What a mail server, a provider or a printer received twice, nobody can take back; receivers that
-recognise repeats get a message until they have said that they have it. What a provider posts back
-counts once, however often it is posted.
+recognise repeats get a message until they have said that they have it. What a provider or a mail
+server posts back counts once, however often it is posted. The broker is killed, too.
 """
 
 import time
@@ -117,6 +117,9 @@ def test_message_is_received_at_most_once_and_none_is_lost(
     ):
         for customer in range(CUSTOMERS):
             _send(world, customer)
+            if customer == CUSTOMERS // 4:
+                world.stack.broker().kill()
+                world.stack.kairos("broker", "start")
             if customer == CUSTOMERS // 2:
                 with world.servers.down():
                     time.sleep(3)
@@ -126,15 +129,25 @@ def test_message_is_received_at_most_once_and_none_is_lost(
     counted = world.read_counted()
     outcomes = _by_action(counted)
     note(f"killed: {dict(killed)}; {world.servers.services.posts} posts of providers")
+    services = world.servers.services
+    _check_returned(outcomes, services.returned)
     for channel, counts in world.count_received().items():
         note(_check_once(channel, world.actions(channel), counts, outcomes))
     for channel, copies in world.repeats().items():
         note(_check_keyed(channel, world.actions(channel), copies, outcomes))
-    services = world.servers.services
     for name in (*services.plain, *services.keyed):
         assert _count(outcomes[name], "delivered") == 1, name
     _check_replies(counted, services.replied)
     assert killed.total() >= 8
+
+
+def _check_returned(outcomes: Outcomes, returned: dict[str, str]) -> None:
+    """Check that each bounce and complaint counts once, however often it was posted; take it away
+    from the outcomes."""
+    assert len(returned) > CUSTOMERS // 10
+    for name, kind in returned.items():
+        assert _count(outcomes[name], kind) == 1, (name, kind)
+        outcomes[name] = [one for one in outcomes[name] if one.name != kind]
 
 
 def _check_replies(counted: list[Interaction], replied: set[str]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from base64 import b64encode
+from contextlib import suppress
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.headerregistry import Address
@@ -34,6 +35,7 @@ from pipeline.delivery.channel_adapter import (
     Unconfirmed,
 )
 from pipeline.delivery.courier import Courier
+from pipeline.delivery.email import pool
 from pipeline.delivery.email.adapter import EmailAdapter
 from pipeline.delivery.email.message import LinkMaker, Sender, compose
 from pipeline.delivery.ledger import Ledger
@@ -299,6 +301,65 @@ def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: st
     assert len(server.received) == (stage != "data")
     assert outcomes.names == ["sent"]
     assert ("unconfirmed" in outcomes.reports[0].properties) is not before_data
+
+
+def test_server_that_does_not_answer_in_time_gets_a_message_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Before the data it is tried again; after it nobody knows, so it is not.
+    monkeypatch.setattr(pool, "_TIMEOUT_S", 5.0)
+    stages = ("mail", "rcpt", "data", "accepted")
+    servers = [MailServer() for _ in stages]
+
+    async def send(server: MailServer) -> DeliveryResult:
+        async with server.listening() as port:
+            url = f"smtp://127.0.0.1:{port}"
+            [result] = await _deliver(
+                url, EMAIL, _action(deadline_at=_action().created_at + 60_000)
+            )
+        return result
+
+    async def run() -> list[DeliveryResult]:
+        for server, stage in zip(servers, stages, strict=True):
+            server.plan(stage, HANG)
+        return list(await asyncio.gather(*map(send, servers)))
+
+    results = asyncio.run(run())
+    assert results[:2] == [Delivered()] * 2
+    assert all(isinstance(one, Unconfirmed) for one in results[2:])
+    assert [len(one.received) for one in servers] == [1, 1, 0, 1]
+    assert [one.seen.count("data") for one in servers] == [1, 1, 1, 1]
+
+
+async def _greet_for_ever(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError, asyncio.CancelledError):
+        while True:
+            writer.write(b"220-still thinking\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+    writer.close()
+
+
+async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize("serve", [_greet_for_ever, _say_nothing])
+def test_server_that_never_comes_to_the_point_is_given_up_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, serve: Any
+) -> None:
+    monkeypatch.setattr(pool, "_TIMEOUT_S", 0.3)
+
+    async def run() -> list[DeliveryResult]:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            soon = _action(deadline_at=_action().created_at + 1_500)
+            return await _deliver(f"smtp://127.0.0.1:{port}", EMAIL, soon)
+
+    [result] = asyncio.run(asyncio.wait_for(run(), 60))
+    assert isinstance(result, OutOfTime)
+    assert not result.unsure
 
 
 def test_one_connection_serves_many_messages_and_limits_hold() -> None:

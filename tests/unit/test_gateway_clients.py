@@ -279,5 +279,45 @@ def test_mobile_clients_requests_are_taken_whole(door: Doorway, recorded: Path) 
     assert {i.value for one in taken for i in one.identifiers} == {m["anonymousId"] for m in sent}
 
 
+_SWIFT = json.loads((Path(__file__).parents[1] / "support/clients/swift.json").read_text())
+_FILE_BYTES = 475_000
+"""Size from which the Swift client begins another file, once an event is beyond it."""
+
+
+def _swift_file(events: list[dict[str, Any]]) -> bytes:
+    """Return a file of events as the Swift client writes and uploads it, line by line."""
+    lines = ["," * bool(number) + json.dumps(one) for number, one in enumerate(events)]
+    end = f'],"sentAt":"2026-01-15T09:30:30.000Z","writeKey":"{SHOP}"}}'
+    return "\n".join(['{ "batch": [', *lines, end, ""]).encode()
+
+
+def _post_swift(door: Doorway, content: bytes) -> httpx.Response:
+    headers = {**_SWIFT["headers"], "X-Retry-Count": "2"}
+    return ask(door, "POST", "/v1/b", content=content, headers=headers)
+
+
+def test_largest_file_of_the_swift_client_is_taken(door: Doorway) -> None:
+    [event] = [one for one in _SWIFT["body"]["batch"] if one["type"] == "track"]
+    size = len(json.dumps(event))
+    events = [{**event, "messageId": f"m-{one}"} for one in range(_FILE_BYTES // size)]
+    notes = {f"note-{one}": "x" * 3_000 for one in range(10)}
+    events.append({**event, "messageId": "last", "properties": notes})
+    content = _swift_file(events)
+    assert len(content) > _FILE_BYTES
+    assert _post_swift(door, content).status_code == 200
+    assert len(door.interactions()) == len(events)
+
+
+def test_file_that_the_swift_client_went_on_with_after_its_end_is_dropped_by_it(
+    door: Doorway,
+) -> None:
+    # Versions before 1.9 did so after a crash. The client drops a file for 400 alone, and posts it
+    # for ever for any other refusal.
+    events = _SWIFT["body"]["batch"]
+    content = _swift_file(events[:2]) + b"," + _swift_file(events[2:])
+    assert _post_swift(door, content).status_code == 400
+    assert not door.interactions()
+
+
 def _timeless(one: Interaction) -> Interaction:
     return replace(one, occurred_at=0, received_at=0)

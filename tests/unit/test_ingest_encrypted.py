@@ -1,6 +1,8 @@
 """Files encrypted by OpenPGP: taken with the key, refused without, left where the key is bad."""
 
 import gzip
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,37 @@ def test_file_that_holds_too_much_is_refused(key: Tsk, tmp_path: Path) -> None:
         decrypt(file, file.name, PgpKey(str(key)), into, most)
     assert into.stat().st_size <= most.max_bytes
     assert decrypt(file, file.name, PgpKey(str(key)), into, _LIMITS) == "a.csv"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_file_that_is_made_to_fill_the_disk_is_refused_in_time(
+    key: Tsk, tmp_path: Path, times: int
+) -> None:
+    # OpenPGP packs within: 256 MB of nothing are 250 KB, and packed again a few hundred bytes.
+    file, into = tmp_path / "a.csv.pgp", tmp_path / "out"
+    content = _packed(_literal_packets(), 256 * 1024 * 1024)
+    for _ in range(times - 1):
+        content = _packed([content], 0)
+    file.write_bytes(content)
+    limits = ContentLimits(10_000_000_000, 500.0)
+    with pytest.raises(UnreadableError, match="more than 500 times its size"):
+        decrypt(file, file.name, PgpKey(str(key)), into, limits)
+    assert into.stat().st_size <= limits.most_bytes(len(content)) < 256 * 1024 * 1024
+
+
+def _literal_packets() -> Iterator[bytes]:
+    """Yield a packet of literal data, but for the zeros that are its content."""
+    body = b"b\0" + bytes(4)
+    yield b"\xcb\xff" + (len(body) + 256 * 1024 * 1024).to_bytes(4) + body
+
+
+def _packed(parts: Iterable[bytes], zeros: int) -> bytes:
+    """Return a packet of compressed data with the parts, and zeros after them."""
+    packer = zlib.compressobj(9, wbits=-15)
+    packed = [packer.compress(part) for part in parts]
+    packed += [packer.compress(bytes(1 << 20)) for _ in range(zeros >> 20)]
+    body = b"\x01" + b"".join(packed) + packer.flush()
+    return b"\xc8\xff" + len(body).to_bytes(4) + body
 
 
 def test_key_or_disk_at_fault_leaves_the_file(key: Tsk, tmp_path: Path) -> None:
