@@ -37,7 +37,8 @@ def run(
 ) -> None:
     """Deliver actions and report their outcomes until TERM."""
     if kind not in ADAPTERS:
-        raise typer.BadParameter(f"{kind!r} is not an adapter; there is {_KNOWN}")
+        what = f"{kind!r} is not an adapter; there is {_KNOWN} (calls are tasks: `kairos desk`)"
+        raise typer.BadParameter(what)
     settings = Settings()
     if attempt is not None:
         if kind not in TRIALS:

@@ -140,6 +140,8 @@ def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
             )
         elif delimiter == csv.quote:
             yield Problem((*path, "quote"), "the delimiter is none to quote with")
+    if csv.escape and (csv.escape in "\r\n " or csv.escape in (csv.quote, delimiter)):
+        yield Problem((*path, "escape"), "neither a space, the quotation mark nor the delimiter")
     if csv.quote and csv.quote in "\r\n ":
         yield Problem((*path, "quote"), 'one character that is no space, or ""')
     if csv.encoding is not None and not _is_encoding(csv.encoding):

@@ -849,13 +849,18 @@ class ReadyRule(Part, frozen=True):
 class CsvFormat(Part, frozen=True):
     """Form of CSV files. Without `delimiter` it is found (`,` `;` tab `|`); without `encoding` it
     is UTF-8 or UTF-16. `quote: ""`: a quotation mark is a character as any other. `decimal_comma`:
-    numbers are written `1.234,50`. `names`: the columns of files that have no header."""
+    numbers are written `1.234,50`. `names`: the columns of files that have no header. `skip`: lines
+    before the header that are no rows. `escape`: the character before a quotation mark within a
+    cell, where it is not doubled (`\\`). `empty`: words of cells that say nothing (`NULL`)."""
 
     delimiter: str | None = None
     encoding: str | None = None
     quote: Annotated[str, Meta(max_length=1)] = '"'
     decimal_comma: bool = False
     names: tuple[str, ...] = ()
+    skip: Annotated[int, Meta(ge=0)] = 0
+    escape: Annotated[str, Meta(max_length=1)] = ""
+    empty: tuple[str, ...] = ("\\N",)
 
 
 class PgpSecret(Part, frozen=True):

@@ -64,13 +64,15 @@ class SendProgress:
 
 
 class Journal:
-    """Journal of a home; safe to use from any thread and process."""
+    """Journal of a home; safe to use from any thread and process. Its methods raise
+    OperationalError where the disk is full."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "journal.sqlite"
-        with self._open() as connection:
-            connection.executescript(_TABLES)
+        self._has_tables = (
+            False  # they are made when they are needed: a full disk may have room then
+        )
 
     def find_taken(self, content: str) -> TakenFile | None:
         """Return how a file was taken; None: it never was, to its end."""
@@ -121,4 +123,7 @@ class Journal:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._path, timeout=_BUSY_S)) as connection, connection:
+            if not self._has_tables:
+                connection.executescript(_TABLES)
+                self._has_tables = True
             yield connection

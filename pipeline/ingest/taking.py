@@ -32,9 +32,8 @@ from pipeline.ingest.preparing import Outlet, Prepared, prepare
 from pipeline.ingest.readiness import marker_of
 from pipeline.ingest.whole_lists import WholeList, find_list
 from pipeline.row_files.decrypting import PgpKey, decrypt, is_encrypted
-from pipeline.row_files.mapping import row_mapping
-from pipeline.row_files.row import FileFormat, RowFile, UnreadableError
-from pipeline.row_files.rows import kind_of, open_rows
+from pipeline.row_files.row import RowFile, UnreadableError
+from pipeline.row_files.rows import kind_of, open_rows, watched_format
 from pipeline.row_files.sending import NotDeliveredError
 from pipeline.row_files.unpacking import ContentLimits, is_packed, unpack
 
@@ -127,7 +126,7 @@ class _Work:
 
     @property
     def members(self) -> Path:
-        """Who is on the list that the file replaces."""
+        """File with the members of the list that this one replaces."""
         return self.folder / "members"
 
     @property
@@ -244,7 +243,11 @@ class Taking:
         return work
 
     def _open(self, source: Path, name: str) -> RowFile:
-        return open_rows(source, self._format(), self.watch.format or kind_of(name))
+        return open_rows(
+            source,
+            watched_format(self.watch, self.base.max_bytes),
+            self.watch.format or kind_of(name),
+        )
 
     def _find_list(self, source: Path, name: str) -> WholeList | None:
         """Return the list that the file replaces."""
@@ -275,18 +278,6 @@ class Taking:
         if work.source.stat().st_size >= _HELPED_BYTES and count_helpers():
             return judge_with_helpers(every, file, self.config, base.records.codec)
         return judge_here(every, open_judge(file, self.config, base.records.codec))
-
-    def _format(self) -> FileFormat:
-        csv = self.watch.csv
-        return FileFormat(
-            max_bytes=self.base.max_bytes,
-            encoding=csv.encoding,
-            delimiter=csv.delimiter,
-            decimal_comma=csv.decimal_comma,
-            quote=csv.quote,
-            names=csv.names,
-            mapping=row_mapping(self.watch),
-        )
 
     def _too_bad(self, prepared: Prepared) -> str | None:
         most = 0 if self.watch.replaces else self.watch.max_bad

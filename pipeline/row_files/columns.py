@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pipeline.conditions import did_you_mean
+from pipeline.intake.identifiers import id_text
 from pipeline.row_files.fault import Fault
 from pipeline.row_files.mapping import DELETE, IGNORE, TIME, RowMapping
 from pipeline.row_files.row import FileFormat, UnreadableError
@@ -46,6 +47,10 @@ _INTERACTION_CONTEXT: Final = _CONTEXT | {"user_agent", "url", "referrer", "cons
 _Record: TypeAlias = dict[str, Any]
 
 _KEPT_NAMES: Final = 4_096
+_SHOWN: Final = 8
+
+_INVISIBLE: Final = "\ufeff\u200b\u200c\u200d\u2060"
+"""Characters that nobody sees, which editors and web pages leave beside words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Columns:
         named = record.get("identifiers")
         if isinstance(named, dict):
             record["identifiers"] = [
-                {"namespace": space, "value": value if isinstance(value, str) else _json(value)}
+                {"namespace": space, "value": id_text(value) or value}
                 for space, value in named.items()
             ]
         try:
@@ -108,7 +113,7 @@ class Columns:
 def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
     """Check the header. Raises UnreadableError for a column that is repeated, nested in another,
     or unknown."""
-    names = [name.strip() for name in header]
+    names = [bare(name) for name in header]
     if file_format.mapping is not None:
         return _map_columns(names, file_format.mapping)
     ignored = file_format.ignored
@@ -121,7 +126,10 @@ def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
 def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
     missing = mapping.missing(header)
     if missing is not None:
-        raise UnreadableError(f"it has no column {missing!r}, which the watch maps")
+        more = ", ..." if len(header) > _SHOWN else ""
+        given = ", ".join(repr(name[:40]) for name in header[:_SHOWN]) + more
+        what = f"it has no column {missing!r}, which the watch maps; it begins with {given}"
+        raise UnreadableError(what)
     fields = [mapping.target(name) if name else IGNORE for name in header]
     for name, field in zip(header, fields, strict=True):
         if field is None:
@@ -135,9 +143,14 @@ def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
     return Columns(tuple(None if field == IGNORE else field for field in fields), mapping)
 
 
+def bare(name: str) -> str:
+    """Return a name without the spaces and invisible characters around it."""
+    return name.strip().strip(_INVISIBLE).strip()
+
+
 def count_known_columns(names: Iterable[str]) -> int:
     """Count the names that are known; the most is the best guess of a delimiter."""
-    given = [name.strip() for name in names]
+    given = [bare(name) for name in names]
     return sum(_means_something(name, given) for name in given)
 
 
@@ -242,7 +255,3 @@ def _parse_json(value: object) -> object:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
         return value
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

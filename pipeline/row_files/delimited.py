@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -21,6 +22,7 @@ from pipeline.row_files.columns import (
     CONSENT,
     DETAILS,
     Columns,
+    bare,
     columns_of,
     count_known_columns,
 )
@@ -34,10 +36,29 @@ _NAMES: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe
 _TOLD: Final = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 """Line in which spreadsheets name their delimiter."""
 
+_IDENTIFIERS: Final = "identifiers."
+_IDS: Final = ("userId", "anonymousId", "previousId", "groupId")
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 _WITH_COMMA: Final = re.compile(
-    r"-?(0|[1-9][0-9]{0,17}|[1-9][0-9]{0,2}(\.[0-9]{3}){1,5})(,[0-9]{1,17})?"
+    r"-?(0|[1-9][0-9]{0,17}|[1-9][0-9]{0,2}(?:([.'\u2019\xa0\u202f])[0-9]{3}(?:\2[0-9]{3}){0,4}"
+    r"|(?: [0-9]{3}){1,5}(?=,)))(,[0-9]{1,17})?"
 )
+"""Numbers with a decimal comma, perhaps in groups of three by points, apostrophes or spaces. Plain
+spaces group telephone numbers, too, so they are those of a number only before a comma."""
+
+_GROUPED: Final = re.compile(r"-?[1-9][0-9]{0,2}(,[0-9]{3}){1,5}\.[0-9]{1,17}")
+"""Numbers in groups of three: with a decimal point they are nothing else."""
+
+_NO_DIGIT: Final = re.compile(r"[^0-9,-]")
+_WORDS: Final = {
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+_ROUNDED: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
+"""Long numbers as spreadsheets show them."""
+
+_FORMULA: Final = '="'
+_END_OF_FILE: Final = "\x1a"
+"""Last character of files from old systems."""
 
 
 _Parse: TypeAlias = Callable[[str, str], object]
@@ -58,7 +79,9 @@ class _Record(Struct, frozen=True):
     @property
     def is_empty(self) -> bool:
         """Whether all cells are blank."""
-        return self.fault is None and not any(map(str.strip, self.cells))
+        return self.fault is None and not any(
+            cell.strip() not in ("", _END_OF_FILE) for cell in self.cells
+        )
 
     @property
     def ended(self) -> bool:
@@ -69,11 +92,12 @@ class _Record(Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class _Table:
     """Columns of a file, with the readers of their cells; None: cells are text. `identifiers`:
-    places and names of those with identifiers."""
+    places and names of those with identifiers. `empty`: words of cells that say nothing."""
 
     columns: Columns
     parsers: tuple[_Parse | None, ...]
     identifiers: tuple[tuple[int, str], ...]
+    empty: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -103,13 +127,13 @@ def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
     """Read a CSV file. Raises UnreadableError without a valid header."""
     encoding = encoding_of(path, file_format.encoding)
     most = file_format.max_bytes
-    source = _LineSource(lines(path, encoding, most), most)
+    source = _LineSource(islice(lines(path, encoding, most), file_format.skip, None), most)
     delimiter = _find_delimiter(source, path, file_format)
-    records = _records(source, delimiter, file_format.quote)
+    records = _records(source, delimiter, file_format)
     names, columns = _header(records, path, file_format)
     table = _table(columns, file_format)
     for record in records:
-        if record.is_empty or record.cells == names:
+        if record.is_empty or _is_header(record.cells, names):
             continue
         yield _row(record, table)
 
@@ -132,24 +156,35 @@ def _header(
         raise UnreadableError(f"{path}:{line}: {error}") from None
 
 
+def _is_header(cells: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    """Return whether the header comes again; files put together have a mark of their own there."""
+    return cells[:1] != () and bare(cells[0]) == bare(names[0]) and cells[1:] == names[1:]
+
+
 def _table(columns: Columns, file_format: FileFormat) -> _Table:
     places = enumerate(columns.names)
     return _Table(
         columns,
         tuple(_parser(name, file_format) for name in columns.names),
-        tuple((place, name) for place, name in places if name and name.startswith("identifiers.")),
+        tuple((place, name) for place, name in places if name and name.startswith(_IDENTIFIERS)),
+        file_format.empty,
     )
 
 
-def _reader(source: Iterable[str], delimiter: str, quote: str) -> Iterator[list[str]]:
-    if quote:
-        return csv.reader(source, delimiter=delimiter, quotechar=quote, strict=True)
-    return csv.reader(source, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+def _reader(source: Iterable[str], delimiter: str, form: FileFormat) -> Iterator[list[str]]:
+    escape = form.escape or None
+    if form.quote:
+        return csv.reader(
+            source, delimiter=delimiter, quotechar=form.quote, escapechar=escape, strict=True
+        )
+    return csv.reader(
+        source, delimiter=delimiter, quoting=csv.QUOTE_NONE, escapechar=escape, strict=True
+    )
 
 
-def _records(source: _LineSource, delimiter: str, quote: str) -> Iterator[_Record]:
+def _records(source: _LineSource, delimiter: str, form: FileFormat) -> Iterator[_Record]:
     csv.field_size_limit(max(source.most, 131_072))
-    reader = _reader(source, delimiter, quote)
+    reader = _reader(source, delimiter, form)
     while True:
         source.begin()
         try:
@@ -168,7 +203,7 @@ def _records(source: _LineSource, delimiter: str, quote: str) -> Iterator[_Recor
             continue
         source.again.extendleft(reversed(taken[1:]))
         yield _Record(taken[:1], (), fault)
-        reader = _reader(source, delimiter, quote)
+        reader = _reader(source, delimiter, form)
 
 
 def _row(record: _Record, table: _Table) -> ReadRow:
@@ -193,7 +228,7 @@ def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
     readable = unreadable_byte(text) is None
     given: list[tuple[str, object]] = []
     for name, parse, cell in zip(names, table.parsers, cells, strict=False):
-        if not cell:
+        if not cell or cell in table.empty:
             continue
         if not readable and (fault := unreadable_byte(cell)) is not None:
             return _not_text(cells, names, fault)
@@ -216,11 +251,31 @@ def _parser(column: str | None, file_format: FileFormat) -> _Parse | None:
     """Return the reader of a column's cells; None: they are text."""
     if column is None:
         return None
+    if column.startswith(_IDENTIFIERS):
+        return _parse_identifier
+    if column in _IDS:
+        return _parse_id
     if column.startswith(CONSENT):
         return _parse_consent
     if not column.startswith(DETAILS):
         return None
     return _parse_decimal_comma if file_format.decimal_comma else _parse_detail
+
+
+def _parse_identifier(column: str, cell: str) -> object:
+    return _parse_id(column, bare(_unguard(cell)))
+
+
+def _parse_id(column: str, text: str) -> object:
+    if _ROUNDED.fullmatch(text):
+        what = f"a spreadsheet has rounded {text}: others are the same now; save it as text"
+        return Fault("invalid_identifier", column, what)
+    return text
+
+
+def _unguard(cell: str) -> str:
+    """Return the text in a formula such as ="007", by which spreadsheets keep it text."""
+    return cell[2:-1] if cell.startswith(_FORMULA) and cell.endswith('"') else cell
 
 
 def _parse_consent(column: str, cell: str) -> object:
@@ -232,12 +287,14 @@ def _parse_consent(column: str, cell: str) -> object:
 def _parse_detail(_: str, cell: str) -> object:
     if match := _NUMBER.fullmatch(cell):
         return float(cell) if match[2] else int(cell)
+    if _GROUPED.fullmatch(cell):
+        return float(cell.replace(",", ""))
     return _parse_other(cell)
 
 
 def _parse_decimal_comma(column: str, cell: str) -> object:
     if match := _WITH_COMMA.fullmatch(cell):
-        plain = cell.replace(".", "").replace(",", ".")
+        plain = _NO_DIGIT.sub("", cell).replace(",", ".")
         return float(plain) if match[3] else int(plain)
     if _NUMBER.fullmatch(cell):
         return Fault("invalid_number", column, f"{cell!r} is no number with a decimal comma")
@@ -246,9 +303,9 @@ def _parse_decimal_comma(column: str, cell: str) -> object:
 
 def _parse_other(cell: str) -> object:
     """Parse a cell that is no number."""
-    if cell in ("true", "false"):
-        return cell == "true"
-    return _parse_list(cell) if cell.startswith("[") else cell
+    if cell in _WORDS:
+        return _WORDS[cell]
+    return _parse_list(cell) if cell.startswith("[") else _unguard(cell)
 
 
 def _parse_list(cell: str) -> object:

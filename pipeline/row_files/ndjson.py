@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
 from pipeline.row_files.columns import Columns
 from pipeline.row_files.fault import Fault
 from pipeline.row_files.mapping import IGNORE, RowMapping
-from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableRow
+from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableError, UnreadableRow
 from pipeline.row_files.text_lines import Line, encoding_of, lines, unreadable_byte
 
 TOO_LARGE: Final = "too_large"
@@ -19,8 +20,12 @@ NOT_TEXT: Final = "not_text"
 def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
     """Read an NDJSON file; empty lines are skipped."""
     encoding = encoding_of(path, file_format.encoding)
+    is_first = True
     for line in lines(path, encoding, file_format.max_bytes):
         text = line.text.strip()
+        if text and is_first:
+            _check_beginning(path, text)
+            is_first = False
         if line.cut:
             yield too_large(line, file_format)
         elif text:
@@ -29,6 +34,23 @@ def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
                 yield _row(line, text, file_format.mapping)
             else:
                 yield UnreadableRow(line.number, NOT_TEXT, None, fault, line.done, original=text)
+
+
+def _check_beginning(path: Path, text: str) -> None:
+    """Refuse a file that is one JSON array over many lines. Raises UnreadableError."""
+    if text.startswith("[") and not _is_json(text):
+        raise UnreadableError(
+            f"{path} is one JSON array, and would be read line by line: write an object a line, "
+            "as `jq -c '.[]'` does"
+        )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def too_large(line: Line, file_format: FileFormat) -> UnreadableRow:

@@ -24,7 +24,9 @@ class FileFormat:
     `encoding`, `delimiter`: None: detected. `decimal_comma`: numbers of CSV are written `1.234,50`.
     `ignored`: columns to leave out. `max_bytes`: limit on the size of a record. `quote`:
     around cells of CSV, empty: none. `names`: columns of CSV without a header. `mapping`: fields
-    of the columns, where they are not named as fields.
+    of the columns, where they are not named as fields. `skip`: lines of CSV before its header.
+    `escape`: character before a quote within a cell, empty: it is doubled. `empty`: words of cells
+    of CSV that say nothing.
     """
 
     max_bytes: int
@@ -35,6 +37,9 @@ class FileFormat:
     quote: str = QUOTE
     names: tuple[str, ...] = ()
     mapping: RowMapping | None = None
+    skip: int = 0
+    escape: str = ""
+    empty: frozenset[str] = frozenset({"\\N"})
 
 
 class FileRow(Struct, frozen=True):

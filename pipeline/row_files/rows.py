@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from pipeline.config import model
 from pipeline.row_files.delimited import delimited_rows
+from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.ndjson import ndjson_rows
 from pipeline.row_files.parquet import parquet_file
 from pipeline.row_files.row import FileFormat, FormatName, RowFile, UnreadableError
@@ -18,6 +20,23 @@ def open_rows(path: Path, file_format: FileFormat, kind: FormatName | None = Non
         return parquet_file(path, file_format)
     read = delimited_rows if kind == "csv" else ndjson_rows
     return RowFile(path.stat().st_size, lambda: read(path, file_format))
+
+
+def watched_format(watch: model.Watch, max_bytes: int) -> FileFormat:
+    """Return the format of a watch's files, with its feed; `max_bytes`: of one record."""
+    csv = watch.csv
+    return FileFormat(
+        max_bytes=max_bytes,
+        encoding=csv.encoding,
+        delimiter=csv.delimiter,
+        decimal_comma=csv.decimal_comma,
+        quote=csv.quote,
+        names=csv.names,
+        mapping=row_mapping(watch),
+        skip=csv.skip,
+        escape=csv.escape,
+        empty=frozenset(csv.empty),
+    )
 
 
 def kind_of(name: str) -> FormatName:

@@ -21,6 +21,18 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_OTHERS: Final = (
+    (b"PK\x03\x04", "a zip archive, or a workbook of a spreadsheet"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of an old spreadsheet"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"PAR1", "Parquet"),
+    (b"Obj\x01", "an Avro container"),
+    (b"%PDF-", "PDF"),
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+)
+"""Beginnings of files that are no text that is read here."""
+
 _SAMPLE: Final = 4_096
 _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
 _LONE: Final = re.compile("[\ud800-\udfff]")
@@ -43,11 +55,15 @@ class Line(Struct, frozen=True):
 
 
 def encoding_of(path: Path, named: str | None) -> str:
-    """Return the file's codec. Raises UnreadableError where `named` cannot be read by line."""
-    if named is not None:
-        return _resolve_encoding(named)
+    """Return the file's codec. Raises UnreadableError where `named` cannot be read by line, and for
+    files of another kind."""
     with path.open("rb") as file:
         sample = file.read(_SAMPLE)
+    for beginning, kind in _OTHERS:
+        if sample.startswith(beginning):
+            raise UnreadableError(f"{path} is {kind}, not a text file of rows")
+    if named is not None:
+        return _resolve_encoding(named)
     for mark, name in _MARKS:
         if sample.startswith(mark):
             return name

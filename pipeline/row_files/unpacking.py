@@ -20,7 +20,9 @@ _DAMAGED: Final = (
 )  # fmt: skip
 """RuntimeError: of an encrypted zip; NotImplementedError: of a method that Python lacks."""
 
-_LITTER: Final = "__MACOSX/"
+_LITTER: Final = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+"""Names that file managers add to archives, beside hidden ones."""
+
 _HARMLESS: Final = 64 * 1024 * 1024
 """Size of content that may be any number of times that of its file."""
 
@@ -74,9 +76,7 @@ def unpack(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
 def _unzip(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
     with zipfile.ZipFile(packed) as archive:
         files = [
-            one
-            for one in archive.infolist()
-            if not one.is_dir() and not one.filename.startswith(_LITTER)
+            one for one in archive.infolist() if not one.is_dir() and not _is_litter(one.filename)
         ]
         if len(files) != 1:
             raise UnreadableError(f"a .zip holds one file, and this one {len(files)}")
@@ -84,6 +84,11 @@ def _unzip(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
             _copy(source, into, packed.stat().st_size, limits)
         inside = inner_name(name)
         return inside if Path(inside).suffix else Path(files[0].filename).name
+
+
+def _is_litter(name: str) -> bool:
+    parts = Path(name).parts
+    return not _LITTER.isdisjoint(parts) or any(part.startswith(".") for part in parts)
 
 
 def _copy(

@@ -29,7 +29,7 @@ from tests.support.mail_server import CUT, MailServer, Received
 PROVIDER_SECRET: Final = "a secret of the provider"
 ADAPTERS_KEY: Final = "test-adapters-key"
 RETURNED: Final = {"3": "bounce", "7": "complaint"}
-"""What comes back for addresses that end in these digits, after their message was accepted."""
+"""Kinds of reports on accepted messages, by the last digit of their address."""
 
 PARCEL: Final = "Parcel "
 """Beginning of what is printed; the customer follows."""

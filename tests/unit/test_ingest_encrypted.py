@@ -97,9 +97,9 @@ def test_file_that_is_made_to_fill_the_disk_is_refused_in_time(
 ) -> None:
     # OpenPGP packs within: 256 MB of nothing are 250 KB, and packed again a few hundred bytes.
     file, into = tmp_path / "a.csv.pgp", tmp_path / "out"
-    content = _packed(_literal_packets(), 256 * 1024 * 1024)
+    content = _pack(_literal_packets(), 256 * 1024 * 1024)
     for _ in range(times - 1):
-        content = _packed([content], 0)
+        content = _pack([content], 0)
     file.write_bytes(content)
     limits = ContentLimits(10_000_000_000, 500.0)
     with pytest.raises(UnreadableError, match="more than 500 times its size"):
@@ -113,7 +113,7 @@ def _literal_packets() -> Iterator[bytes]:
     yield b"\xcb\xff" + (len(body) + 256 * 1024 * 1024).to_bytes(4) + body
 
 
-def _packed(parts: Iterable[bytes], zeros: int) -> bytes:
+def _pack(parts: Iterable[bytes], zeros: int) -> bytes:
     """Return a packet of compressed data with the parts, and zeros after them."""
     packer = zlib.compressobj(9, wbits=-15)
     packed = [packer.compress(part) for part in parts]

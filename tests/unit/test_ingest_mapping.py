@@ -13,10 +13,9 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.feeds import with_feed
-from pipeline.row_files.mapping import row_mapping
-from pipeline.row_files.row import FileFormat, FileRow, UnreadableError, UnreadableRow
+from pipeline.row_files.row import FileRow, UnreadableError, UnreadableRow
 from pipeline.row_files.row_ids import RowIds
-from pipeline.row_files.rows import open_rows
+from pipeline.row_files.rows import open_rows, watched_format
 from pipeline.row_files.unpacking import ContentLimits, unpack
 
 _WATCH = model.Watch(
@@ -37,16 +36,7 @@ _WATCH = model.Watch(
 
 def read(path: Path, watch: model.Watch) -> list[Any]:
     """Return each row's record, or the refusal of it with line, code and field."""
-    csv = watch.csv
-    file_format = FileFormat(
-        1_000,
-        csv.encoding,
-        csv.delimiter,
-        csv.decimal_comma,
-        quote=csv.quote,
-        names=csv.names,
-        mapping=row_mapping(with_feed(watch)),
-    )
+    file_format = watched_format(with_feed(watch), 1_000)
     return [
         (row.line, row.code, row.field)
         if isinstance(row, UnreadableRow)

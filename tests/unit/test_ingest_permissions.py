@@ -68,7 +68,9 @@ def _good(found: list[Interaction | UnreadableRow]) -> list[Interaction]:
     return [one for one in found if isinstance(one, Interaction)]
 
 
-def _listed(folder: Path, columns: dict[str, str], text: str, **rules: Any) -> list[dict[str, Any]]:
+def _read_properties(
+    folder: Path, columns: dict[str, str], text: str, **rules: Any
+) -> list[dict[str, Any]]:
     """Return the properties that the rows of another list have."""
     permissions = model.Permissions(**{"channels": ("email",), **rules})
     watch = model.Watch("list", "shop", "/in", permissions=permissions, columns=columns)
@@ -100,7 +102,7 @@ def test_suppression_list_of_a_mail_service_means_outcomes_and_withdrawals(tmp_p
         ("unsubscribe", "consent mail"),
     ],
 )
-def test_whoever_is_on_a_list_gets_no_mail(tmp_path: Path, reason: str, fate: str) -> None:
+def test_customer_on_a_list_gets_no_mail(tmp_path: Path, reason: str, fate: str) -> None:
     life = Life(_RULES, who=(Identifier("email", "ada@example.com"),))
     life.happens("Go", _NOW - _DAY_MS)
     assert life.treatments() == ["sale-email"]
@@ -138,7 +140,7 @@ def test_repeated_row_counts_once_and_in_a_later_list_too_where_it_says_when(
 
 def test_list_without_a_reason_or_a_header_says_what_its_rows_are(tmp_path: Path) -> None:
     columns = {"address": "identifiers.email"}
-    found = _listed(
+    found = _read_properties(
         tmp_path,
         columns,
         "address\na@example.com\n\nb@example.com\n",
@@ -161,7 +163,7 @@ def test_columns_name_the_channel_and_purpose(tmp_path: Path) -> None:
     }
     rules = {"channels": ("email", "call"), "purposes": ("marketing", "service")}
     text = "id;canal;fin;ok\n7;E-Mail;Marketing;sí\n8;call;;BAJA\n"
-    assert _listed(tmp_path, columns, text, **rules) == [
+    assert _read_properties(tmp_path, columns, text, **rules) == [
         {"consent.email.marketing": True},
         {"consent.call.marketing": False, "consent.call.service": False},
     ]
@@ -176,7 +178,7 @@ def test_column_for_each_channel_leaves_what_is_empty(tmp_path: Path) -> None:
     words = {"withdrawn": ("true", "1"), "given": ("false", "0")}
     text = "id,HasOptedOutOfEmail,DoNotCall\n7,TRUE,\n8,0.0,1\n"
     rules = {"channels": ("email", "call"), "words": words}
-    assert _listed(tmp_path, columns, text, **rules) == [
+    assert _read_properties(tmp_path, columns, text, **rules) == [
         {"consent.email.marketing": False},
         {"consent.email.marketing": True, "consent.call.marketing": False},
     ]

@@ -37,7 +37,7 @@ class _Lists:
         changes = list(found.changes(rows.rows(), self.folder / "members"))
         found.keep(self.folder / "members", digest, self.known_by[-1])
         assert len({one.line for one in changes}) == len(changes)
-        return [_told(one) for one in changes if isinstance(one, FileRow)]
+        return [_change_of(one) for one in changes if isinstance(one, FileRow)]
 
     def _open(self, text: str, watch: model.Watch) -> RowFile:
         path = self.folder / "segment-replace.csv"
@@ -45,13 +45,13 @@ class _Lists:
         return open_rows(path, FileFormat(10_000, mapping=row_mapping(with_feed(watch))))
 
 
-def _told(row: FileRow) -> tuple[str, str, str]:
+def _change_of(row: FileRow) -> tuple[str, str, str]:
     record: dict[str, Any] = msgspec.json.decode(row.raw)
     said = record["properties"]
     return said["operation"], said["segment"], record["identifiers"][0]["value"]
 
 
-def test_whoever_is_gone_from_the_next_file_is_removed(tmp_path: Path) -> None:
+def test_customer_who_is_gone_from_the_next_file_is_removed(tmp_path: Path) -> None:
     lists = _Lists(tmp_path)
     assert lists.take("userId,segment\nana,Gold\nbo,Gold\n") == [
         ("add", "Gold", "ana"),

@@ -7,14 +7,15 @@
 
   const SHEET = `
     :host { all: initial; position: fixed; right: 12px; bottom: 12px; z-index: 2147483647; }
-    section { width: 420px; max-height: 70vh; overflow: auto; background: #fff; color: #1b1f24;
+    section { box-sizing: border-box; width: min(420px, calc(100vw - 24px)); max-height: 70vh;
+      overflow: auto; overflow-wrap: anywhere; background: #fff; color: #1b1f24;
       border: 1px solid #8c959f; border-radius: 8px; box-shadow: 0 8px 28px #0004;
       font: 13px/1.45 system-ui, sans-serif; }
     header { position: sticky; top: 0; display: flex; gap: 8px; align-items: center;
       background: #0b3d5c; color: #fff; padding: 8px 12px; font-weight: 600; }
     header span { flex: 1; }
     button { font: inherit; cursor: pointer; border: 1px solid #8c959f; border-radius: 5px;
-      background: #f6f8fa; color: #1b1f24; padding: 1px 8px; }
+      background: #f6f8fa; color: #1b1f24; padding: 1px 8px; min-height: 28px; }
     article { padding: 8px 12px; border-top: 1px solid #d8dee4; }
     h3 { margin: 0 0 2px; font-size: 13px; }
     p { margin: 2px 0; white-space: pre-wrap; }
@@ -110,11 +111,15 @@
     }
     return box;
   };
+  const treatment = (token) => k.notes
+    .flatMap((note) => Object.values((note.answer || {}).placements || {}).flat())
+    .find((one) => one && one.token === token)?.treatment || "";
   const other = (note) => {
     const box = element("article");
     const words = {
-      queued: () => `${note.path === "outcomes" ? note.body.outcome : note.body.type} ` +
-        `${note.body.event || note.body.name || ""}`,
+      queued: () => (note.path === "outcomes"
+        ? `${note.body.outcome} ${treatment(note.body.token)}`
+        : `${note.body.type} ${note.body.event || note.body.name || ""}`),
       sent: () => `${note.messages} to /v1/${note.path}: ${note.status || "no answer"}`,
       placement: () => `${note.placement}: ${note.state}`,
     }[note.what];

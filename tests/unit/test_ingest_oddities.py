@@ -1,0 +1,152 @@
+"""Oddities of real exports, each read as it was meant or refused by what is wrong with it."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.row_files.row import UnreadableError
+from pipeline.row_files.unpacking import ContentLimits, unpack
+from tests.unit.test_ingest_mapping import read
+
+_WATCH = model.Watch(
+    watch="w",
+    source="s",
+    folder="/in",
+    kind="identify",
+    columns={
+        "id": "identifiers.customer_id",
+        "spent": "traits.spent",
+        "at": "time",
+        "note": "traits.note",
+    },
+)
+_HEAD = "id,spent,at,note\n"
+_COMMA = {"delimiter": ";", "decimal_comma": True}
+
+
+def _rows(folder: Path, text: str | bytes, **csv: Any) -> list[Any]:
+    path = folder / "a.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read(path, replace(_WATCH, csv=model.CsvFormat(**csv)))
+
+
+def _row(folder: Path, cells: str, **csv: Any) -> dict[str, Any]:
+    """Return the traits and the customer of a row."""
+    head = _HEAD.replace(",", csv.get("delimiter", ","))
+    [row] = _rows(folder, f"{head}{cells}\n", **csv)
+    assert isinstance(row, dict), row
+    return {"id": row["identifiers"][0]["value"], **row.get("properties", {})}
+
+
+@pytest.mark.parametrize(
+    ("cells", "csv", "traits"),
+    [
+        # Words of databases and spreadsheets for nothing.
+        (r"7,\N,\N,\N", {}, {}),
+        ("7,NULL,,N/A", {"empty": ("NULL", "N/A")}, {}),
+        ("7,NULL,,x", {}, {"spent": "NULL", "note": "x"}),
+        # Quotes that are escaped and not doubled.
+        (r'7,1,,"say \"no\", once"', {"escape": "\\"}, {"spent": 1, "note": 'say "no", once'}),
+        # Numbers in groups of three.
+        ('7,"1,234.50",,', {}, {"spent": 1234.5}),
+        ('7,"1,234",,', {}, {"spent": "1,234"}),
+        ("7;1 234,50;;600 111 222", _COMMA, {"spent": 1234.5, "note": "600 111 222"}),
+        ("7;-1\u00a0234\u00a0567,5;;1.234", _COMMA, {"spent": -1234567.5, "note": 1234}),
+        ("7;1\u202f234;;1'234,5", _COMMA, {"spent": 1234, "note": 1234.5}),
+        ("7;1.234\u00a0567,5;;x", _COMMA, {"spent": "1.234\u00a0567,5", "note": "x"}),
+        # What is true in spreadsheets and in Python.
+        ("7,TRUE,,False", {}, {"spent": True, "note": False}),
+        # Formulas that keep a text a text, and spaces that nobody sees.
+        ('="007",="1",,', {}, {"id": "007", "spent": "1"}),
+        ("\u00a07\u200b,1,,x", {}, {"spent": 1, "note": "x"}),
+    ],
+)
+def test_cells_are_read_as_they_were_meant(
+    tmp_path: Path, cells: str, csv: dict[str, Any], traits: dict[str, Any]
+) -> None:
+    assert _row(tmp_path, cells, **csv) == {"id": "7", **traits}
+
+
+@pytest.mark.parametrize("text", ["1.23457E+11", "1,23457E+11", "1E+11"])
+def test_number_that_a_spreadsheet_has_rounded_is_nobody(tmp_path: Path, text: str) -> None:
+    [refused] = _rows(tmp_path, f'{_HEAD}"{text}",1,,\n')
+    assert refused == (2, "invalid_identifier", "identifiers.customer_id")
+    assert _row(tmp_path, "1E5,1,,")["id"] == "1E5"
+
+
+@pytest.mark.parametrize(
+    ("text", "csv"),
+    [
+        ("\ufeff\ufeff" + _HEAD + "7,1,,\n", {}),
+        (_HEAD.replace("id", "\u200bid").replace("note", "note\u00a0") + "7,1,,\n", {}),
+        (_HEAD + "7,1,,\n\x1a", {}),
+        ("Report of November\n\n" + _HEAD + "7,1,,\n", {"skip": 1}),
+        ("sep=,\n" + _HEAD + "7,1,,\n", {}),
+    ],
+)
+def test_lines_around_the_table_are_no_rows(tmp_path: Path, text: str, csv: dict[str, Any]) -> None:
+    [row] = _rows(tmp_path, text, **csv)
+    assert row["properties"] == {"spent": 1}
+
+
+def test_files_put_together_are_one(tmp_path: Path) -> None:
+    one, other = _HEAD + "7,1,,\n", "\ufeff" + _HEAD + "8,2,,\n"
+    assert [row["properties"]["spent"] for row in _rows(tmp_path, one + other)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"PK\x03\x04", "a zip archive, or a workbook"),
+        ("a.csv", b"\xd0\xcf\x11\xe0", "workbook"),
+        ("a.csv", b"\x1f\x8b\x08", "a gzip archive"),
+        ("a.csv", b"PAR1", "Parquet"),
+        ("a.ndjson", b"Obj\x01", "an Avro container"),
+        ("a.csv", _HEAD.encode("utf-32"), "UTF-32"),
+        ("a.ndjson", b'[\n {"id": 7},\n {"id": 8}\n]\n', "one JSON array"),
+        ("a.ndjson", b'[{"id": 7},\n{"id": 8}]', "one JSON array"),
+        ("a.csv", b"Report of November\n" + _HEAD.encode(), "begins with 'Report of November'"),
+    ],
+)
+def test_file_of_another_kind_is_told_by_what_it_is(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UnreadableError, match=words):
+        read(path, _WATCH)
+
+
+def test_archive_of_a_file_manager_holds_one_file(tmp_path: Path) -> None:
+    packed = tmp_path / "a.csv.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("out/a.csv", _HEAD)
+        for litter in ("__MACOSX/out/._a.csv", "out/.DS_Store", "Thumbs.db"):
+            archive.writestr(litter, "x")
+    assert unpack(packed, packed.name, tmp_path / "a.csv", ContentLimits(1_000, 500.0)) == "a.csv"
+    assert (tmp_path / "a.csv").read_text() == _HEAD
+
+
+def test_whole_numbers_that_came_as_fractions_are_the_same_customers(tmp_path: Path) -> None:
+    # A column with gaps has floats in it, whatever it had before.
+    path = tmp_path / "a.parquet"
+    table = {"id": [7.0, None, 8.5], "spent": [1, 2, 3], "at": [None] * 3, "note": ["x"] * 3}
+    pq.write_table(pa.table(table), path)
+    first, second, third = read(path, _WATCH)
+    assert first["identifiers"] == [{"namespace": "customer_id", "value": "7"}]
+    assert second == (2, "missing_identifier", "identifiers.customer_id")
+    assert third["identifiers"] == [{"namespace": "customer_id", "value": 8.5}]  # refused later
+
+
+def test_identifier_that_is_an_object_identifies_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_text('{"id": {"$numberLong": "7"}}\n{"id": 7.0}\n')
+    exported, plain = read(path, replace(_WATCH, columns={"id": "identifiers.customer_id"}))
+    assert exported["identifiers"][0]["value"] == {"$numberLong": "7"}  # refused later
+    assert plain["identifiers"][0]["value"] == "7"
