@@ -24,7 +24,7 @@ from aiohttp import web
 
 from pipeline.delivery.pos.adapter import ASK_STATE, PAPER_END
 from pipeline.delivery.push.trial import LocalBrowser
-from tests.support.mail_server import CUT, MailServer, Received
+from tests.support.mail_server import CUT, MailServer, ReceivedMail
 
 PROVIDER_SECRET: Final = "a secret of the provider"
 ADAPTERS_KEY: Final = "test-adapters-key"
@@ -96,7 +96,7 @@ class BadMailServer(MailServer):
     """Mail server of this weather; addresses that begin with `gone` have no mailbox. `give_back`
     gets each message that is accepted and comes back, with the kind of its report."""
 
-    def __init__(self, weather: Weather, give_back: Callable[[Received, str], None]) -> None:
+    def __init__(self, weather: Weather, give_back: Callable[[ReceivedMail, str], None]) -> None:
         super().__init__()
         self._weather = weather
         self._give_back = give_back
@@ -272,7 +272,7 @@ class BadServices:
             request.transport.abort()
         return web.Response()
 
-    def give_back(self, received: Received, kind: str) -> None:
+    def give_back(self, received: ReceivedMail, kind: str) -> None:
         """Post a bounce or complaint on a message."""
         self.returned[received.action_id] = kind
         token = received.message["X-Kairos-Token"]

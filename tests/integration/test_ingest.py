@@ -269,7 +269,7 @@ _LISTS = """watches:
 """
 
 
-def test_lists_say_who_left_them_and_a_repeated_row_counts_once(watched: Any) -> None:
+def test_departures_from_lists_count_and_a_repeated_row_counts_once(watched: Any) -> None:
     files = watched(_LISTS)
     both, one = "userId,segment\nlist-1,Gold\nlist-2,Gold\n", "userId,segment\nlist-1,Gold\n"
     for number, text in enumerate((both, one, both), start=1):
@@ -292,7 +292,7 @@ def test_lists_say_who_left_them_and_a_repeated_row_counts_once(watched: Any) ->
 
 
 @pytest.mark.parametrize("free_kib", [0, 100])
-def test_full_disk_is_told_of_and_once_there_is_room_each_row_counts_once(
+def test_full_disk_is_reported_and_each_row_counts_once_afterwards(
     watched: Any, tmp_path: Path, free_kib: int
 ) -> None:
     home = tmp_path / "home"

@@ -114,7 +114,7 @@ def test_files_put_together_are_one(tmp_path: Path) -> None:
         ("a.csv", b"Report of November\n" + _HEAD.encode(), "begins with 'Report of November'"),
     ],
 )
-def test_file_of_another_kind_is_told_by_what_it_is(
+def test_file_of_another_kind_is_named_by_its_kind(
     tmp_path: Path, name: str, content: bytes, words: str
 ) -> None:
     path = tmp_path / name

@@ -104,11 +104,11 @@ def test_suppression_list_of_a_mail_service_means_outcomes_and_withdrawals(tmp_p
 )
 def test_customer_on_a_list_gets_no_mail(tmp_path: Path, reason: str, fate: str) -> None:
     life = Life(_RULES, who=(Identifier("email", "ada@example.com"),))
-    life.happens("Go", _NOW - _DAY_MS)
+    life.interact("Go", _NOW - _DAY_MS)
     assert life.treatments() == ["sale-email"]
     [row] = _good(_read(tmp_path, f"Email,Reason,Created\nada@example.com,{reason},\n"))
     list(life.flow.run(row))
-    decision = life.happens("Go", _NOW + _DAY_MS)
+    decision = life.interact("Go", _NOW + _DAY_MS)
     assert life.treatments() == []
     assert fates(decision)["sale-email"] == fate
 
@@ -120,7 +120,7 @@ def test_consent_that_a_list_gives_again_lasts(tmp_path: Path) -> None:
     )
     for row in _good(_read(tmp_path, text)):
         list(life.flow.run(row))
-    life.happens("Go", _NOW + _DAY_MS)
+    life.interact("Go", _NOW + _DAY_MS)
     assert life.treatments() == ["sale-email"]
 
 
@@ -138,7 +138,7 @@ def test_repeated_row_counts_once_and_in_a_later_list_too_where_it_says_when(
     assert len(ids(untimed, "one") | ids(untimed, "two")) == 2
 
 
-def test_list_without_a_reason_or_a_header_says_what_its_rows_are(tmp_path: Path) -> None:
+def test_list_of_addresses_alone_has_one_state_for_all(tmp_path: Path) -> None:
     columns = {"address": "identifiers.email"}
     found = _read_properties(
         tmp_path,
@@ -169,7 +169,7 @@ def test_columns_name_the_channel_and_purpose(tmp_path: Path) -> None:
     ]
 
 
-def test_column_for_each_channel_leaves_what_is_empty(tmp_path: Path) -> None:
+def test_empty_column_of_a_channel_changes_nothing(tmp_path: Path) -> None:
     columns = {
         "id": "identifiers.customer_id",
         "HasOptedOutOfEmail": "permission.email.marketing",

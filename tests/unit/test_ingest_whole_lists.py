@@ -83,7 +83,7 @@ def test_list_that_comes_again_later_is_another_file_and_the_last_one_again_is_n
     assert third == fourth
 
 
-def test_customer_is_the_same_however_written_and_with_another_address(tmp_path: Path) -> None:
+def test_customer_is_the_same_in_any_spelling_and_with_another_address(tmp_path: Path) -> None:
     columns = {"mail": "identifiers.email", "segment": "properties.segment"}
     watch = model.Watch("w", "shop", "/in", kind="track", columns=columns, replaces=True)
     lists = _Lists(tmp_path)
