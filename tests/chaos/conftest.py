@@ -6,21 +6,40 @@ import pytest
 
 from tests.chaos.killing import NOTES, SEED
 from tests.chaos.receiver import Inbox
-from tests.chaos.stack import running_stack
-from tests.chaos.trial import Laboratory, table
+from tests.chaos.spending_checks import SETTLING_CHECKS, SPENDING_CHECKS
+from tests.chaos.stack import Stack, running_stack, spending_configuration
+from tests.chaos.trial import Judgement, Laboratory, table
 
 PARTITIONS = 8
-_LABORATORY = pytest.StashKey[Laboratory]()
+_LABORATORIES = pytest.StashKey[list[Laboratory]]()
 
 
 @pytest.fixture(scope="module")
 def laboratory(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Laboratory]:
     """Running stack with a receiver, to try things on; at the end its disks are looked at."""
-    home = tmp_path_factory.mktemp("chaos")
-    with Inbox().listening() as inbox, running_stack(home, inbox, PARTITIONS) as stack:
-        request.config.stash[_LABORATORY] = laboratory = Laboratory(stack, inbox, SEED)
+    with Inbox().listening() as inbox:
+        stack = Stack(tmp_path_factory.mktemp("chaos"), inbox, PARTITIONS)
+        yield from _open(Laboratory(stack, inbox, SEED), pytestconfig)
+
+
+@pytest.fixture(scope="module")
+def spending_laboratory(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Laboratory]:
+    """Provide a stack that spends budgets, gives stock away and learns, in the same way."""
+    home = tmp_path_factory.mktemp("spending")
+    with Inbox().listening() as inbox:
+        configuration = spending_configuration(home / "configuration")
+        stack = Stack(home / "home", inbox, PARTITIONS, configuration)
+        judgement = Judgement(SPENDING_CHECKS, SETTLING_CHECKS)
+        yield from _open(Laboratory(stack, inbox, SEED, judgement), pytestconfig)
+
+
+def _open(laboratory: Laboratory, config: pytest.Config) -> Iterator[Laboratory]:
+    config.stash.setdefault(_LABORATORIES, []).append(laboratory)
+    with running_stack(laboratory.stack):
         yield laboratory
         if not any(one.failed for one in laboratory.results):
             assert laboratory.differences_on_disk() == []
@@ -35,12 +54,11 @@ def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    laboratory = config.stash.get(_LABORATORY, None)
-    results = laboratory.results if laboratory is not None else ()
+    results = [one.results for one in config.stash.get(_LABORATORIES, []) if one.results]
     notes = config.stash.get(NOTES, [])
     if results or notes:
         terminalreporter.section(f"chaos, seed {SEED}")
-    if results:
-        terminalreporter.write_line(table(results))
+    for one in results:
+        terminalreporter.write_line(table(one))
     for line in notes:
         terminalreporter.write_line(line)

@@ -4,22 +4,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from agents.idempotence import Row
+from agents.wallets import PURSE, PurseRow
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.snapshots import StoredRecord, scan
 from pipeline.config.compile import Configuration
-from pipeline.flow import Stage
+from pipeline.flow import Stage, stage
 from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.codec import open_codec
 from pipeline.home.load_rules import load_rules
 from pipeline.model import topics
+from pipeline.model.budget import BudgetRecord, Purse
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import Interaction
+from pipeline.model.learning import SNAPSHOT, LearningRecord
 from pipeline.model.profile import Memberships, Profile
 from pipeline.model.stages import Enriched, Identified, Segmented
 from pipeline.rules import Rules
@@ -28,8 +31,10 @@ from tests.support.compacted import last_of_each
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-EMAIL = topics.actions("email")
-PUSH = topics.actions("push")
+Record: TypeAlias = tuple[int, str, Any]
+"""Partition, key and value of a record."""
+Purses: TypeAlias = dict[tuple[int, str], Purse]
+"""Purses by partition of the decisioning stage's input, and name of the budget."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,42 @@ class Evidence:
     @cached_property
     def actions(self) -> list[Action]:
         """Actions of all channels."""
-        return [one for topic in (EMAIL, PUSH) for _, one in self._every(topic, Action)]
+        return [one for topic in self.action_topics for _, one in self._every(topic, Action)]
+
+    @property
+    def action_topics(self) -> tuple[str, ...]:
+        """Topics of all channels' actions."""
+        return tuple(topics.actions(name) for name in self.rules.config.channels)
+
+    @property
+    def delivering(self) -> frozenset[str]:
+        """Channels with an adapter."""
+        channels = self.rules.config.channels.values()
+        return frozenset(one.name for one in channels if one.adapter != "none")
+
+    @cached_property
+    def budgets(self) -> dict[str, BudgetRecord]:
+        """Budgets by name, as the learner published them last."""
+        return self._latest(topics.BUDGETS, BudgetRecord)
+
+    @cached_property
+    def snapshot(self) -> LearningRecord | None:
+        """Newest snapshot of the learner."""
+        return self._latest(topics.LEARNING, LearningRecord).get(SNAPSHOT)
+
+    @cached_property
+    def purses(self) -> Purses:
+        """Purses as the decisioning stage's changelog has them."""
+        decode = msgspec.msgpack.Decoder(PurseRow).decode
+        prefix, found = PURSE.decode(), Purses()
+        for stored in self.log(f"{stage('decisioning').group}-rows-changelog"):
+            if stored.key.startswith(prefix):
+                place = stored.partition, stored.key.removeprefix(prefix)
+                if stored.value is None:
+                    found.pop(place, None)
+                else:
+                    found[place] = decode(stored.value).now
+        return found
 
     @cached_property
     def profiles(self) -> dict[str, Profile]:
@@ -115,14 +155,14 @@ class Evidence:
             passing = ((stored.key, one.interaction) for stored, one in records)
             yield topic, Counter(f"{one.event_id} of {key}" for key, one in passing if one)
         yield topics.DECISIONS, Counter(one.event_id for _, one in self.decisions)
-        for topic in (EMAIL, PUSH):
+        for topic in self.action_topics:
             yield topic, Counter(one.event_id for _, one in self._every(topic, Action))
 
-    def inputs(self, stage: Stage) -> Iterator[tuple[str, Any]]:
+    def inputs(self, stage: Stage) -> Iterator[Record]:
         """Return keys and records of the stage's own input."""
         [topic] = stage.inputs
         for stored, record in self._decode(topic):
-            yield stored.key, record
+            yield stored.partition, stored.key, record
 
     def states(self, stage: Stage) -> dict[str, Any]:
         """Return states by key, as the stage's changelog has them."""

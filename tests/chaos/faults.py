@@ -18,7 +18,7 @@ from pipeline.home.codec import open_codec
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS
-from tests.chaos.stack import ADAPTER, GATEWAY, WORKERS, Stack, worker
+from tests.chaos.stack import ADAPTER, GATEWAY, LEARNER, WORKERS, Stack, worker
 from tests.support.small_disk import small_disk
 
 Fault: TypeAlias = Callable[[Stack, Random], None]
@@ -92,6 +92,30 @@ def answers_lost(stack: Stack, random: Random) -> None:
 def gateway_kill(stack: Stack, random: Random) -> None:
     for _ in range(3):
         _kill_the_gateway(stack, random)
+
+
+def learner_kill(stack: Stack, random: Random) -> None:
+    for _ in range(3):
+        stack.kill(LEARNER)
+        time.sleep(random.uniform(1, 3))
+        stack.wait_until_ready(LEARNER)
+
+
+def learner_disk_lost(stack: Stack, random: Random) -> None:
+    """Kill the learner, and delete what it has counted."""
+    for _ in range(3):
+        with stack.kept_down(LEARNER):
+            shutil.rmtree(stack.learned)
+        time.sleep(random.uniform(1, 3))
+        stack.wait_until_ready(LEARNER)
+
+
+def learner_killed_with_a_worker(stack: Stack, random: Random) -> None:
+    """Kill both, three times: nobody renews the worker's leases meanwhile."""
+    for _ in range(3):
+        stack.kill(LEARNER)
+        _kill_a_worker(stack, random)
+        stack.wait_until_ready(LEARNER)
 
 
 def broker_kill(stack: Stack, random: Random) -> None:
@@ -298,6 +322,21 @@ FAULTS: tuple[Fault, ...] = (
     wrong_partitions,
 )
 
+
+SPENDING_FAULTS: tuple[Fault, ...] = (
+    nothing,
+    learner_kill,
+    learner_disk_lost,
+    learner_killed_with_a_worker,
+    worker_kill,
+    worker_stopped_beyond_its_session,
+    adapter_kill,
+    gateway_kill,
+    broker_kill,
+    members_come_and_go,
+    state_deleted,
+)
+"""Tried where budgets are spent and something is learned."""
 
 STANDSTILLS: frozenset[Fault] = frozenset({worker_stopped_beyond_its_session, broker_stalls})
 """Faults after which a stopped worker's records may arrive once its successor has sent them again:

@@ -8,12 +8,15 @@ agents make of it: partitions, kills, replays, rows, changelogs.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from dataclasses import replace as with_fields
 from typing import Any
 
 from pipeline.flow import Stage
+from pipeline.model.budget import Purse
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Ok
 from pipeline.rules import Rules
+from tests.chaos.evidence import Purses, Record
 
 _RANKS = {"customer_id": 0, "email": 1, "cookie": 2}
 _FRESH_MS = 300_000
@@ -47,6 +50,18 @@ class Told:
     tips: int = 0
     views: frozenset[str] = frozenset()
     reminders: tuple[int, int] = (0, 0)
+
+
+@dataclass
+class StageReplay:
+    """State of a stage: `states` by key, and the `purses` of its partitions."""
+
+    states: dict[str, Any] = field(default_factory=dict)
+    purses: Purses = field(default_factory=dict)
+
+    def wallet(self, partition: int) -> dict[str, Purse]:
+        """Return what a partition may spend."""
+        return {name: one for (where, name), one in self.purses.items() if where == partition}
 
 
 def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
@@ -138,17 +153,23 @@ def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[in
     return int(possible and _is_idle(history)), int(possible)
 
 
-def replay(stage: Stage, inputs: Iterable[tuple[str, Any]], rules: Rules) -> dict[str, Any]:
+def replay(of: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
     """Return the stage's states by key."""
-    states: dict[str, Any] = {}
+    kept = StageReplay()
     seen: set[tuple[str, str]] = set()
-    for key, record in inputs:
+    for partition, key, record in inputs:
         subject = record.interaction or record.control
         name = (key, subject.event_id if record.interaction else subject.control_id)
         if name in seen:
             continue
         seen.add(name)
-        outcome = stage.step(key, record, states.get(key), rules)
+        if of.spends and rules.config.budgets:
+            rules = with_fields(rules, wallet=kept.wallet(partition))
+        outcome = of.step(key, record, kept.states.get(key), rules)
         if isinstance(outcome, Ok):
-            states[key] = outcome.state
-    return {key: state for key, state in states.items() if state is not None}
+            kept.states[key] = outcome.state
+            kept.purses.update(
+                ((partition, budget), purse) for budget, purse in outcome.purses.items()
+            )
+    kept.states = {key: state for key, state in kept.states.items() if state is not None}
+    return kept

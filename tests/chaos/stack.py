@@ -21,10 +21,13 @@ from tests.support.stack import eventually
 
 _IDLE_S = 900.0
 CONFIGURATION = Path(__file__).parent / "configuration"
+SPENDING = Path(__file__).parent / "spending"
+"""Configuration that spends budgets and is learned from, beside the usual one."""
 WORKERS = 3
 ADAPTER = "adapter-webhook-0"
 OTHER_ADAPTER = "adapter-webhook-1"
 GATEWAY = "gateway"
+LEARNER = "learner"
 
 
 def worker(number: int) -> str:
@@ -38,9 +41,15 @@ class Stack(support.Stack):
 
     patience_s = 90.0
 
-    def __init__(self, home: Path, inbox: Inbox, partitions: int) -> None:
-        variables = {"KAIROS_PARTITIONS": str(partitions), "CHAOS_RECEIVER": inbox.url}
-        super().__init__(home, CONFIGURATION, variables)
+    def __init__(
+        self, home: Path, inbox: Inbox, partitions: int, configuration: Path = CONFIGURATION
+    ) -> None:
+        variables = {
+            "KAIROS_PARTITIONS": str(partitions),
+            "CHAOS_RECEIVER": inbox.url,
+            "KAIROS_SNAPSHOT_MS": "500",
+        }
+        super().__init__(home, configuration, variables)
         self.inbox = inbox
         self.partitions = partitions
         self.kills: list[float] = []
@@ -136,6 +145,11 @@ class Stack(support.Stack):
         """Folder of the adapter's ledger."""
         return self.home / "state" / "adapters" / "webhook" / "0"
 
+    @property
+    def learned(self) -> Path:
+        """Folder of the learner's evidence."""
+        return self.home / "state" / LEARNER
+
     @contextmanager
     def another_adapter(self) -> Iterator["subprocess.Popen[bytes]"]:
         """Run a second adapter in the group during the block, without a supervisor."""
@@ -184,12 +198,18 @@ class Stack(support.Stack):
 
 
 @contextmanager
-def running_stack(home: Path, inbox: Inbox, partitions: int) -> Iterator[Stack]:
+def running_stack(stack: Stack) -> Iterator[Stack]:
     """Provide a stack; all of it has ended afterwards, and its files are gone."""
-    stack = Stack(home, inbox, partitions)
     try:
         stack.up()
         yield stack
     finally:
         stack.kairos("down")
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(stack.home, ignore_errors=True)
+
+
+def spending_configuration(folder: Path) -> Path:
+    """Write the usual configuration with what spends and is learned from, and return its folder."""
+    shutil.copytree(CONFIGURATION, folder)
+    shutil.copytree(SPENDING, folder, dirs_exist_ok=True)
+    return folder

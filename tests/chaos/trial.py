@@ -1,12 +1,13 @@
 """One fault under load, and its result."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from string import ascii_uppercase
-from time import sleep
+from time import monotonic, sleep
 
-from tests.chaos.checks import CHECKS, Trial, copies
+from tests.chaos.checks import CHECKS, Check, Trial, copies
 from tests.chaos.disks import differences
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import STANDSTILLS, Fault
@@ -18,6 +19,9 @@ _BEFORE_S = 2.0
 _AFTER_S = 2.0
 _TIME_PASSES_S = 3.0
 """Longer than the configuration waits for anybody."""
+_SETTLE_S = 60.0
+"""Time for which checks that settle are asked again."""
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +47,28 @@ class Result:
         return {check: found for check, found in self.problems.items() if found}
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Checks of a laboratory. Those that are `settling` compare what several processes write one
+    after the other, and hold a while after everything is processed."""
+
+    checks: Sequence[Check] = CHECKS
+    settling: Sequence[Check] = ()
+
+
 class Laboratory:
     """Trials in one stack, one after the other; interactions accepted once are checked ever
     after."""
 
-    def __init__(self, stack: Stack, inbox: Inbox, seed: int) -> None:
+    def __init__(
+        self, stack: Stack, inbox: Inbox, seed: int, judgement: Judgement | None = None
+    ) -> None:
+        self.judgement = judgement or Judgement()
         self.results: list[Result] = []
         self.accepted: set[str] = set()
         self.posted: Counter[str] = Counter()
         self.excused: set[tuple[str, str]] = set()
-        self._stack = stack
+        self.stack = stack
         self._inbox = inbox
         self._seed = seed
 
@@ -61,57 +77,68 @@ class Laboratory:
         name = fault.__name__.replace("_", " ")
         random = Random(f"{self._seed}/{name}")
         load = Load(fault.__name__.replace("_", "-"), self._seed, rate, customers)
-        traffic = Traffic(self._stack.url, load).start()
-        kills = len(self._stack.kills)
+        traffic = Traffic(self.stack.url, load).start()
+        kills = len(self.stack.kills)
         try:
             sleep(_BEFORE_S)
-            fault(self._stack, random)
+            fault(self.stack, random)
             assert traffic.is_running, "the load was over before the fault was"
             sleep(_AFTER_S)
         finally:
             traffic.join() if customers else traffic.stop()
-        self._stack.wait_until_ready(GATEWAY)
-        called = call_the_roll(self._stack.url, load.run, self._stack.partitions)
-        self._stack.wait_until_idle()
+        self.stack.wait_until_ready(GATEWAY)
+        called = call_the_roll(self.stack.url, load.run, self.stack.partitions)
+        self.stack.wait_until_idle()
         sleep(_TIME_PASSES_S)
-        self._stack.wait_until_idle()
+        self.stack.wait_until_idle()
         self.accepted |= traffic.accepted | called
         self.posted += traffic.posted
-        evidence = Evidence.of(self._stack.settings)
+        trial = self._settle(called)
         if fault in STANDSTILLS:
-            self.excused |= copies(evidence)
-        result = self._judge(evidence, name, (traffic, called), self._stack.kills[kills:])
+            self.excused |= copies(trial.evidence)
+        result = self._judge(trial, name, traffic.retries, self.stack.kills[kills:])
         self.results.append(result)
         return result
 
+    def _settle(self, called: set[str]) -> Trial:
+        """Return the trial once the checks that settle hold; after a time, as it is."""
+        give_up_at = monotonic() + _SETTLE_S
+        while True:
+            trial = self._trial(called)
+            if not any(check(trial) for check in self.judgement.settling):
+                return trial
+            if monotonic() > give_up_at:
+                return trial
+            sleep(_LOOK_S)
+
     def differences_on_disk(self) -> list[str]:
         """Return the places where the workers' rows are not those of their changelogs."""
-        stack = self._stack
+        stack = self.stack
         bootstrap = str(stack.settings.kafka()["bootstrap.servers"])
         with stack.without_workers():
             return list(differences(bootstrap, stack.home / "state", stack.partitions))
 
-    def _judge(
-        self, evidence: Evidence, name: str, sent: tuple[Traffic, set[str]], kills: list[float]
-    ) -> Result:
-        traffic, called = sent
-        trial = Trial(
-            evidence=evidence,
+    def _trial(self, called: set[str]) -> Trial:
+        return Trial(
+            evidence=Evidence.of(self.stack.settings),
             posted=self.posted,
             accepted=self.accepted,
             delivered=self._inbox.delivered,
             altered=self._inbox.altered,
             roll_call=called,
-            partitions=self._stack.partitions,
+            partitions=self.stack.partitions,
             excused=self.excused,
-            fenced=self._stack.was_fenced,
+            fenced=self.stack.was_fenced,
         )
-        problems = {check.__name__: check(trial) for check in CHECKS}
+
+    def _judge(self, trial: Trial, name: str, retries: int, kills: list[float]) -> Result:
+        evidence = trial.evidence
+        problems = {one.__name__: one(trial) for one in self.judgement.checks}
         before = self.results
         return Result(
             fault=name,
             records=len(evidence.interactions) - sum(one.records for one in before),
-            retries=traffic.retries,
+            retries=retries,
             copies=len(copies(evidence)) - sum(one.copies for one in before),
             duplicates=len(evidence.actions)
             - len({one.action_id for one in evidence.actions})
@@ -135,7 +162,7 @@ def _outage_s(evidence: Evidence, killed_s: float) -> float:
 
 def table(results: list[Result]) -> str:
     """Return a table of faults by checks: `.` held, `X` did not; then the counts."""
-    checks = [check.__name__ for check in CHECKS]
+    checks = list(results[0].problems)
     lines = [
         f"{letter} {name.replace('_', ' ')}"
         for letter, name in zip(ascii_uppercase, checks, strict=False)

@@ -3,92 +3,50 @@
 The evidence is that of an undisturbed run of the four stages over logs in memory.
 """
 
-from collections.abc import Callable, Iterator
-from copy import deepcopy
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
-from agents.idempotence import Row
-from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.config_files import load
-from pipeline.adapters.snapshots import StoredRecord
 from pipeline.config.model import Bundle
-from pipeline.flow import STAGES, Stage, stage
+from pipeline.flow import stage
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
-from pipeline.model.decision import Action, Contact, Decision
-from pipeline.model.ids import outcome_id, profile_id
+from pipeline.model.decision import Contact, Decision
+from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import Memberships, Profile
 from pipeline.rules import Rules
 from tests.chaos import checks
-from tests.chaos.checks import CHECKS, Check, Trial
-from tests.chaos.evidence import EMAIL, PUSH, Evidence
+from tests.chaos.checks import CHECKS, Check
 from tests.chaos.traffic import STEPS
 from tests.support.killed import KilledStages, Logs, Record
+from tests.support.tampering import (
+    CODEC,
+    PARTITIONS,
+    START_MS,
+    Tampering,
+    World,
+    about,
+    alter,
+    alter_state,
+    forget,
+    interaction,
+    sent,
+    write_again,
+)
 from tests.support.worlds import rules
 
 _CONFIGURATION = Path(__file__).parents[1] / "chaos" / "configuration"
-_PARTITIONS = 2
+EMAIL, PUSH = topics.actions("email"), topics.actions("push")
 _CUSTOMERS = 4
 _STAYS_AWAY = 3
-_START_MS = 1_900_000_000_000
-_REST_MS = _START_MS + 10_000
-_CODEC = Codec(recorded_versions())
-
-
-@dataclass
-class World:
-    """Result of a run: logs, and the customers' messages."""
-
-    logs: Logs
-    delivered: set[str]
-    altered: set[str] = field(default_factory=set)
-    posted: dict[str, int] = field(default_factory=dict)
-    accepted: set[str] = field(default_factory=set)
-    roll_call: set[str] = field(default_factory=set)
-
-    def every(self, topic: str) -> Iterator[tuple[list[Record], int, Any]]:
-        """Yield the log, the place in it, and the record there."""
-        for partition in range(_PARTITIONS):
-            log = self.logs.records[topic, partition]
-            for place, record in enumerate(log):
-                yield log, place, record.value and _CODEC.decode(topic, record.value)
-
-    def find(self, topic: str, holds: Callable[[Any], bool]) -> tuple[list[Record], int, Any]:
-        """Return the last record of `topic` for which the condition holds."""
-        return [one for one in self.every(topic) if holds(one[2])][-1]
-
-    def judge(self, check: Check) -> list[str]:
-        evidence = Evidence(self._log, _CODEC, _rules())
-        return check(
-            Trial(
-                evidence=evidence,
-                posted=self.posted,
-                accepted=self.accepted,
-                delivered=self.delivered,
-                altered=self.altered,
-                roll_call=self.roll_call,
-                partitions=_PARTITIONS,
-            )
-        )
-
-    def _log(self, topic: str) -> Iterator[StoredRecord]:
-        named = {f"{one.group}-rows-changelog": f"{one.name}-changelog" for one in STAGES}
-        for partition in range(_PARTITIONS):
-            for offset, one in enumerate(self.logs.records[named.get(topic, topic), partition]):
-                key = (one.key or b"").decode(errors="replace")
-                yield StoredRecord(key, one.value, partition, offset, offset, one.headers)
-
-
-Tampering: TypeAlias = Callable[[World], None]
+_REST_MS = START_MS + 10_000
 
 
 @cache
@@ -100,9 +58,9 @@ def _rules() -> Rules:
 
 @cache
 def _run_undisturbed() -> World:
-    logs = Logs(_PARTITIONS)
+    logs = Logs(PARTITIONS)
     stream = [_step(customer, step) for step in range(STEPS) for customer in range(_CUSTOMERS)]
-    roll_call = [_interaction(f"roll-{n}", "Viewed", [("customer_id", f"r{n}")]) for n in range(6)]
+    roll_call = [interaction(f"roll-{n}", "Viewed", [("customer_id", f"r{n}")]) for n in range(6)]
     for one in (*stream, *roll_call):
         logs.put(one)
     stages = KilledStages(_rules(), logs, Random(0))
@@ -111,10 +69,11 @@ def _run_undisturbed() -> World:
     stages.run(0)
     actions = [one for topic in (EMAIL, PUSH) for _, one in logs.read(topic)]
     for one in actions:
-        logs.put(_sent_outcome(one))
+        logs.put(sent(one))
     stages.run(0)
     names = {one.event_id for one in (*stream, *roll_call)}
     return World(
+        _rules(),
         logs,
         delivered={one.action_id for one in actions},
         posted=dict.fromkeys(names, 1),
@@ -130,68 +89,7 @@ def _step(customer: int, step: int) -> Interaction:
     name = "Order" if step == 2 or (step == 4 and customer != _STAYS_AWAY) else "Viewed"
     total: dict[str, Any] = {"total": 10 + customer} if name == "Order" else {}
     properties = {"page": ("home", "cart")[customer % 2], "step": step, **total}
-    return _interaction(f"e{customer}-{step}", name, [*known, *cookie], properties)
-
-
-def _interaction(
-    event_id: str, name: str, who: list[tuple[str, str]], properties: Any = None
-) -> Interaction:
-    at = _START_MS + sum(map(ord, event_id))
-    names = tuple(Identifier(*one) for one in who)
-    return Interaction(event_id, "track", name, "web", "shop", at, at, names, properties or {})
-
-
-def _sent_outcome(action: Action) -> Interaction:
-    at = action.created_at + 1
-    properties: dict[str, Any] = {"action_id": action.action_id}
-    name = outcome_id(action.action_id, "sent")
-    who = (action.identifier,)
-    return Interaction(name, "outcome", "sent", "email", "adapters", at, at, who, properties)
-
-
-def _forget(topic: str, holds: Callable[[Any], bool]) -> Tampering:
-    def tamper(world: World) -> None:
-        log, place, _ = world.find(topic, holds)
-        del log[place]
-
-    return tamper
-
-
-def _write_again(topic: str, holds: Callable[[Any], bool]) -> Tampering:
-    def tamper(world: World) -> None:
-        log, place, _ = world.find(topic, holds)
-        log.append(log[place])
-
-    return tamper
-
-
-def _alter(topic: str, holds: Callable[[Any], bool], change: Callable[[Any], Any]) -> Tampering:
-    def tamper(world: World) -> None:
-        log, place, record = world.find(topic, holds)
-        value = _CODEC.encode(topic, change(record))
-        log[place] = Record(log[place].key, value, log[place].headers)
-
-    return tamper
-
-
-def _alter_state(of: Stage, change: Callable[[Any], Any]) -> Tampering:
-    """Alter the last row whose state changes by it."""
-    decoder = msgspec.msgpack.Decoder(Row[of.state])  # type: ignore[name-defined]
-
-    def tamper(world: World) -> None:
-        for partition in range(_PARTITIONS):
-            log = world.logs.records[f"{of.name}-changelog", partition]
-            for record in reversed(log):
-                if (record.key or b"")[:1] != b"r" or record.value is None:
-                    continue
-                row = decoder.decode(record.value)
-                if row.state is not None and (state := change(row.state)) != row.state:
-                    value = msgspec.msgpack.encode(replace(row, state=state))
-                    log.append(Record(record.key, value))
-                    return
-        raise AssertionError("no state can be changed so")
-
-    return tamper
+    return interaction(f"e{customer}-{step}", name, [*known, *cookie], properties)
 
 
 def _contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> Tampering:
@@ -205,33 +103,23 @@ def _contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> T
                 return replace(state, shards=replace(state.shards, here=here))
         return state
 
-    return _alter_state(stage("decisioning"), change_first)
-
-
-def _of(event_id: str) -> Callable[[Any], bool]:
-    """Return whether a record is about this interaction."""
-
-    def holds(record: Any) -> bool:
-        subject = getattr(record, "interaction", record)
-        return subject is not None and bool(subject.event_id == event_id)
-
-    return holds
+    return alter_state(stage("decisioning"), change_first)
 
 
 def _swap_steps(world: World) -> None:
-    log, later, _ = world.find(topics.DECISIONS, _of("e0-4"))
-    other, earlier, _ = world.find(topics.DECISIONS, _of("e0-3"))
+    log, later, _ = world.find(topics.DECISIONS, about("e0-4"))
+    other, earlier, _ = world.find(topics.DECISIONS, about("e0-3"))
     log[later], other[earlier] = other[earlier], log[later]
 
 
 def _decide_differently(world: World) -> None:
-    _write_again(topics.DECISIONS, _of("e0-3"))(world)
-    _alter(topics.DECISIONS, _of("e0-3"), lambda one: replace(one, choices=()))(world)
+    write_again(topics.DECISIONS, about("e0-3"))(world)
+    alter(topics.DECISIONS, about("e0-3"), lambda one: replace(one, choices=()))(world)
 
 
 def _tell_twice(world: World) -> None:
-    _write_again(EMAIL, _of("e0-2"))(world)
-    _alter(EMAIL, _of("e0-2"), lambda one: replace(one, action_id="another"))(world)
+    write_again(EMAIL, about("e0-2"))(world)
+    alter(EMAIL, about("e0-2"), lambda one: replace(one, action_id="another"))(world)
     world.delivered.add("another")
 
 
@@ -249,8 +137,8 @@ def _fail(world: World) -> None:
 
 def _die(world: World, stage: str, reason: str, topic: str) -> None:
     """Replace the first record of `topic` by a dead letter."""
-    letter = DeadLetterRecord(stage, reason, "", topic, 0, 0, _START_MS, key=b"k", value=None)
-    value = _CODEC.encode(topics.DEAD_LETTERS, letter)
+    letter = DeadLetterRecord(stage, reason, "", topic, 0, 0, START_MS, key=b"k", value=None)
+    value = CODEC.encode(topics.DEAD_LETTERS, letter)
     world.logs.records[topics.DEAD_LETTERS, 0].append(Record(b"k", value))
 
 
@@ -311,16 +199,16 @@ def _repeat_the_first_snapshot(world: World) -> None:
 TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     "an accepted interaction is gone": (
         checks.accepted_is_in_the_log,
-        _forget(topics.INTERACTIONS, _of("e1-3")),
+        forget(topics.INTERACTIONS, about("e1-3")),
     ),
     "an interaction that was posted once is written twice": (
         checks.written_as_often_as_posted,
-        _write_again(topics.INTERACTIONS, _of("e1-3")),
+        write_again(topics.INTERACTIONS, about("e1-3")),
     ),
     **{
         f"an interaction is written twice to {topic}": (
             checks.passed_on_once,
-            _write_again(topic, _of("e0-2")),
+            write_again(topic, about("e0-2")),
         )
         for topic in (
             topics.IDENTIFIED,
@@ -332,7 +220,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     },
     "a decision is missing": (
         checks.everything_is_processed,
-        _forget(topics.DECISIONS, _of("e2-1")),
+        forget(topics.DECISIONS, about("e2-1")),
     ),
     "a stage refuses what another wrote": (checks.nothing_dies_later, _die_later),
     "an accepted interaction is a dead letter": (checks.nothing_accepted_dies, _die_accepted),
@@ -343,7 +231,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a profile is off by one": (
         checks.profiles_are_right,
-        _alter(topics.PROFILES, _is_person, _more_interactions),
+        alter(topics.PROFILES, _is_person, _more_interactions),
     ),
     "the last snapshot of a profile is older than another": (
         checks.profiles_are_right,
@@ -351,23 +239,23 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a profile that was merged is still there": (
         checks.profiles_are_right,
-        _forget(topics.PROFILES, lambda one: one is None),
+        forget(topics.PROFILES, lambda one: one is None),
     ),
     "a membership is wrong": (
         checks.memberships_are_right,
-        _alter(topics.MEMBERSHIPS, _is_person, lambda one: replace(one, segments={})),
+        alter(topics.MEMBERSHIPS, _is_person, lambda one: replace(one, segments={})),
     ),
     "a segment is entered that nobody should": (
         checks.memberships_are_right,
-        _alter(topics.MEMBERSHIPS, _is_person, lambda one: replace(one, segments={"in-cart": 1})),
+        alter(topics.MEMBERSHIPS, _is_person, lambda one: replace(one, segments={"in-cart": 1})),
     ),
     "nobody notices that time has passed": (
         checks.memberships_are_right,
-        _alter(topics.MEMBERSHIPS, _stays_away, _without_idle),
+        alter(topics.MEMBERSHIPS, _stays_away, _without_idle),
     ),
     "a shard of a profile is missing": (
         checks.states_are_those_of_one_thread,
-        _alter_state(stage("enrichment"), _without_a_shard),
+        alter_state(stage("enrichment"), _without_a_shard),
     ),
     "a contact is forgotten": (
         checks.contact_histories_are_right,
@@ -397,20 +285,20 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "an action is decided and not written": (
         checks.delivered_what_was_decided,
-        _forget(EMAIL, _of("e0-2")),
+        forget(EMAIL, about("e0-2")),
     ),
     "what was delivered is not reported": (
         checks.outcomes_are_right,
-        _forget(topics.INTERACTIONS, _is_outcome),
+        forget(topics.INTERACTIONS, _is_outcome),
     ),
     "what was delivered is reported as lost": (
         checks.outcomes_are_right,
-        _alter(topics.INTERACTIONS, _is_outcome, lambda one: replace(one, name="expired")),
+        alter(topics.INTERACTIONS, _is_outcome, lambda one: replace(one, name="expired")),
     ),
     "two decisions stand in the wrong order": (checks.order_is_kept, _swap_steps),
     "somebody does not answer any more": (
         checks.everyone_answers_again,
-        _forget(topics.DECISIONS, _of("roll-0")),
+        forget(topics.DECISIONS, about("roll-0")),
     ),
     "a partition is not asked": (checks.everyone_answers_again, _ask_one_only),
 }
@@ -423,7 +311,7 @@ def test_check_holds_for_an_undisturbed_run(check: Check) -> None:
 
 @pytest.mark.parametrize(("check", "tamper"), TAMPERINGS.values(), ids=TAMPERINGS)
 def test_check_fails_after_tampering_with_its_evidence(check: Check, tamper: Tampering) -> None:
-    world = deepcopy(_run_undisturbed())
+    world = _run_undisturbed().copy()
     tamper(world)
     assert world.judge(check) != []
 

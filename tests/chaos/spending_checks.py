@@ -1,0 +1,159 @@
+"""Checks of budgets, stock and learning after any fault, beside the other checks.
+
+What is spent and learned is counted anew, from decisions and outcomes alone.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.flow import stage
+from pipeline.model.budget import BudgetRecord, tokens
+from pipeline.model.decision import Decision
+from tests.chaos.checks import CHECKS, Check, Trial, differences, some
+from tests.chaos.evidence import Evidence
+from tests.chaos.oracle import replay
+
+_GOAL: Final = "Order"
+_LEARNED: Final = "hint"
+_SHOWN: Final = "sent"
+
+
+@dataclass(frozen=True, slots=True)
+class SpentOfAction:
+    """Amount (tokens) that an action takes of a budget, in a partition of `decisions`; given back
+    at `until` (ms) unless it was shown."""
+
+    action_id: str
+    partition: int
+    amount: int
+    until: int | None
+
+    def is_kept(self, shown: Set[str], at: int) -> bool:
+        """Return whether it counts at a time (ms)."""
+        return self.action_id in shown or self.until is None or at < self.until
+
+
+def nothing_is_overspent(trial: Trial) -> list[str]:
+    """Check that messages took no more than there is, and that all partitions together cannot."""
+    wrong, shown = [], _shown(trial.evidence)
+    for name, record in trial.evidence.budgets.items():
+        every = _spent(trial.evidence, name)
+        spent = sum(one.amount for one in every if one.is_kept(shown, record.published_at))
+        if spent > tokens(record.budget):
+            wrong.append(f"{name}: {spent} of {tokens(record.budget)}")
+        purses = [one for (_, of), one in trial.evidence.purses.items() if of == name]
+        out = sum(max(one.granted, one.spent) for one in purses)
+        if out > tokens(record.budget) + tokens(record.released):
+            wrong.append(f"{name}: {out} is out of {record.budget} and {record.released} returned")
+    return some("overspent", wrong)
+
+
+def everything_spent_is_counted_once(trial: Trial) -> list[str]:
+    """Check that the learner's accounts are what decisions and outcomes say."""
+    evidence = trial.evidence
+    shown = _shown(evidence)
+    expected, found = {}, {}
+    for name in evidence.rules.config.budgets:
+        every, record = _spent(evidence, name), evidence.budgets.get(name)
+        at = 0 if record is None else record.published_at
+        committed = sum(one.amount for one in every if one.action_id in shown)
+        kept = sum(one.amount for one in every if one.is_kept(shown, at))
+        by_partition = Counter[int]()
+        for one in every:
+            by_partition[one.partition] += one.amount
+        expected[name] = (kept, committed, dict(by_partition))
+        found[name] = _account(record)
+    return differences("account", expected, found)
+
+
+def leases_are_with_their_partitions(trial: Trial) -> list[str]:
+    """Check that the owner of a partition, be it a killed one's successor, has its lease, once."""
+    evidence = trial.evidence
+    expected = {
+        (one.partition, name): (one.number, tokens(one.granted), tokens(one.spent))
+        for name, record in evidence.budgets.items()
+        for one in record.leases
+        if one.number > 0
+    }
+    found = {
+        place: (one.number, max(one.granted, one.spent), one.spent)
+        for place, one in evidence.purses.items()
+    }
+    return differences("lease", expected, found)
+
+
+def purses_are_those_of_one_thread(trial: Trial) -> list[str]:
+    """Check that the purses in the changelog are the step's own, run by one thread."""
+    of, evidence = stage("decisioning"), trial.evidence
+    expected = replay(of, evidence.inputs(of), evidence.rules).purses
+    return differences("purse", expected, evidence.purses)
+
+
+def everything_learned_is_counted_once(trial: Trial) -> list[str]:
+    """Check that in the newest snapshot each hint is a trial, and a success if an order came."""
+    evidence = trial.evidence
+    sent = {
+        one.action_id: decision.profile_id
+        for _, decision in evidence.decisions
+        for one in decision.choices
+        if one.campaign == _LEARNED and one.action_id is not None
+    }
+    reached = {
+        one.action_id: decision.event_id
+        for _, decision in evidence.decisions
+        for one in decision.feedback
+        if one.what == "reached"
+    }
+    posteriors = () if evidence.snapshot is None else evidence.snapshot.posteriors
+    found = {one.campaign: (one.tried, one.reached) for one in posteriors}
+    causes = (evidence.first_interactions.get(event) for event in reached.values())
+    return [
+        *differences("learned", {_LEARNED: (len(sent), len(reached))}, found),
+        *some("learned of what was never sent", reached.keys() - sent.keys()),
+        *some("no goal", (one for one in causes if one is None or one.name != _GOAL)),
+    ]
+
+
+SETTLING_CHECKS: tuple[Check, ...] = (
+    everything_spent_is_counted_once,
+    leases_are_with_their_partitions,
+    purses_are_those_of_one_thread,
+    everything_learned_is_counted_once,
+)
+"""Checks that hold once nothing is left to do. The learner gives back what was not shown, counting
+its time from when it heard of it, publishes that with new leases, and then tells partitions of
+these: until that is over, accounts, leases and purses differ."""
+SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, nothing_is_overspent, *SETTLING_CHECKS)
+
+
+def _spent(evidence: Evidence, name: str) -> list[SpentOfAction]:
+    """Return what each action took of a budget, delivered or not."""
+    found = {
+        one.action_id: SpentOfAction(one.action_id, partition, tokens(one.amount), one.until)
+        for partition, decision in _decisions(evidence)
+        for one in decision.spends
+        if one.what == "reserved" and one.budget == name
+    }
+    return list(found.values())
+
+
+def _decisions(evidence: Evidence) -> Iterator[tuple[int, Decision]]:
+    return ((stored.partition, one) for stored, one in evidence.decisions)
+
+
+def _shown(evidence: Evidence) -> set[str]:
+    """Return the actions that reached their customer, by the outcomes in the log."""
+    return {
+        str(one.properties["action_id"])
+        for one in evidence.first_interactions.values()
+        if one.kind == "outcome" and one.name == _SHOWN
+    }
+
+
+def _account(record: BudgetRecord | None) -> tuple[int, int, dict[int, int]] | None:
+    if record is None:
+        return None
+    by_partition = {one.partition: tokens(one.spent) for one in record.leases if one.spent}
+    return tokens(record.spent), tokens(record.committed), by_partition

@@ -1,0 +1,26 @@
+"""Kills while budgets are spent, stock is given away and something is learned: nothing is overspent
+or lost, and everything is counted once."""
+
+import pytest
+
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import SPENDING_FAULTS, Fault
+from tests.chaos.trial import Laboratory
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+_RATE = 60.0
+
+
+@pytest.mark.parametrize("fault", SPENDING_FAULTS, ids=lambda fault: fault.__name__)
+def test_budgets_stock_and_learning(spending_laboratory: Laboratory, fault: Fault) -> None:
+    result = spending_laboratory.run(fault, _RATE)
+    assert not result.failed
+
+
+def test_budgets_and_stock_were_spent_to_the_end(spending_laboratory: Laboratory) -> None:
+    """Show that something ran out and was contended for, so that checks had something to find."""
+    budgets = Evidence.of(spending_laboratory.stack.settings).budgets
+    for name in ("prize", "shelf/lamp", "shelf/chair", "shelf/rug"):
+        assert budgets[name].spent == budgets[name].budget, name
+    assert budgets["coupon"].released > budgets["coupon"].budget

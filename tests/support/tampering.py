@@ -1,0 +1,152 @@
+"""Worlds in memory that chaos has left, to be tampered with so that its checks find something."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+
+from agents.idempotence import Row
+from pipeline.adapters.avro import Codec, recorded_versions
+from pipeline.adapters.snapshots import StoredRecord
+from pipeline.flow import STAGES, Stage
+from pipeline.model.decision import Action
+from pipeline.model.ids import outcome_id
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.rules import Rules
+from tests.chaos.checks import Check, Trial
+from tests.chaos.evidence import Evidence
+from tests.support.killed import Logs, Record
+
+PARTITIONS = 2
+START_MS = 1_900_000_000_000
+CODEC = Codec(recorded_versions())
+
+
+@dataclass
+class World:
+    """Result of a run: logs, and the customers' messages."""
+
+    rules: Rules
+    logs: Logs
+    delivered: set[str]
+    altered: set[str] = field(default_factory=set)
+    posted: dict[str, int] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
+    roll_call: set[str] = field(default_factory=set)
+
+    def copy(self) -> "World":
+        """Return a copy to tamper with."""
+        parts = {one.name: deepcopy(getattr(self, one.name)) for one in fields(self)[1:]}
+        return World(self.rules, **parts)
+
+    def every(self, topic: str) -> Iterator[tuple[list[Record], int, Any]]:
+        """Yield the log, the place in it, and the record there."""
+        for partition in range(PARTITIONS):
+            log = self.logs.records[topic, partition]
+            for place, record in enumerate(log):
+                yield log, place, record.value and CODEC.decode(topic, record.value)
+
+    def find(self, topic: str, holds: Callable[[Any], bool]) -> tuple[list[Record], int, Any]:
+        """Return the last record of `topic` for which the condition holds."""
+        return [one for one in self.every(topic) if holds(one[2])][-1]
+
+    def evidence(self) -> Evidence:
+        """Return the evidence that the logs hold."""
+        return Evidence(self._log, CODEC, self.rules)
+
+    def judge(self, check: Check) -> list[str]:
+        return check(
+            Trial(
+                evidence=self.evidence(),
+                posted=self.posted,
+                accepted=self.accepted,
+                delivered=self.delivered,
+                altered=self.altered,
+                roll_call=self.roll_call,
+                partitions=PARTITIONS,
+            )
+        )
+
+    def _log(self, topic: str) -> Iterator[StoredRecord]:
+        named = {f"{one.group}-rows-changelog": f"{one.name}-changelog" for one in STAGES}
+        for partition in range(PARTITIONS):
+            for offset, one in enumerate(self.logs.records[named.get(topic, topic), partition]):
+                key = (one.key or b"").decode(errors="replace")
+                yield StoredRecord(key, one.value, partition, offset, offset, one.headers)
+
+
+Tampering: TypeAlias = Callable[[World], None]
+
+
+def interaction(
+    event_id: str, name: str, who: list[tuple[str, str]], properties: Any = None
+) -> Interaction:
+    at = START_MS + sum(map(ord, event_id))
+    names = tuple(Identifier(*one) for one in who)
+    return Interaction(event_id, "track", name, "web", "shop", at, at, names, properties or {})
+
+
+def sent(action: Action) -> Interaction:
+    at = action.created_at + 1
+    properties: dict[str, Any] = {"action_id": action.action_id}
+    name = outcome_id(action.action_id, "sent")
+    who = (action.identifier,)
+    return Interaction(name, "outcome", "sent", "email", "adapters", at, at, who, properties)
+
+
+def forget(topic: str, holds: Callable[[Any], bool]) -> Tampering:
+    def tamper(world: World) -> None:
+        log, place, _ = world.find(topic, holds)
+        del log[place]
+
+    return tamper
+
+
+def write_again(topic: str, holds: Callable[[Any], bool]) -> Tampering:
+    def tamper(world: World) -> None:
+        log, place, _ = world.find(topic, holds)
+        log.append(log[place])
+
+    return tamper
+
+
+def alter(topic: str, holds: Callable[[Any], bool], change: Callable[[Any], Any]) -> Tampering:
+    def tamper(world: World) -> None:
+        log, place, record = world.find(topic, holds)
+        value = CODEC.encode(topic, change(record))
+        log[place] = Record(log[place].key, value, log[place].headers)
+
+    return tamper
+
+
+def alter_state(of: Stage, change: Callable[[Any], Any]) -> Tampering:
+    """Alter the last row whose state changes by it."""
+    decoder = msgspec.msgpack.Decoder(Row[of.state])  # type: ignore[name-defined]
+
+    def tamper(world: World) -> None:
+        for partition in range(PARTITIONS):
+            log = world.logs.records[f"{of.name}-changelog", partition]
+            for record in reversed(log):
+                if (record.key or b"")[:1] != b"r" or record.value is None:
+                    continue
+                row = decoder.decode(record.value)
+                if row.state is not None and (state := change(row.state)) != row.state:
+                    value = msgspec.msgpack.encode(replace(row, state=state))
+                    log.append(Record(record.key, value))
+                    return
+        raise AssertionError("no state can be changed so")
+
+    return tamper
+
+
+def about(event_id: str) -> Callable[[Any], bool]:
+    """Return whether a record is about this interaction."""
+
+    def holds(record: Any) -> bool:
+        subject = getattr(record, "interaction", record)
+        return subject is not None and bool(subject.event_id == event_id)
+
+    return holds

@@ -1,0 +1,238 @@
+"""Checks of budgets, stock and learning find what they are there for, in evidence that is tampered
+with."""
+
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from agents.wallets import PURSE, PurseRow
+from pipeline.adapters.config_files import load
+from pipeline.config.model import Bundle
+from pipeline.decisioning.learning.counting import posterior
+from pipeline.learner.ledger import EvidenceLedger
+from pipeline.learner.treasury import Treasury
+from pipeline.model import topics
+from pipeline.model.budget import TOKENS, BudgetRecord, Purse
+from pipeline.model.decision import Action, Decision
+from pipeline.model.learning import SNAPSHOT, LearningRecord
+from pipeline.rules import Rules
+from tests.chaos import spending_checks as checks
+from tests.chaos.checks import CHECKS, Check
+from tests.chaos.spending_checks import SPENDING_CHECKS
+from tests.chaos.stack import spending_configuration
+from tests.support.killed import KilledStages, Logs, Record
+from tests.support.spending import MemoryLeases
+from tests.support.tampering import (
+    CODEC,
+    PARTITIONS,
+    START_MS,
+    Tampering,
+    World,
+    alter,
+    forget,
+    interaction,
+    sent,
+)
+from tests.support.worlds import rules
+
+_CUSTOMERS: Final = 9
+_REST_MS: Final = START_MS + 10_000
+_CHANGELOG: Final = "decisioning-changelog"
+
+
+@cache
+def _rules() -> Rules:
+    with tempfile.TemporaryDirectory() as folder:
+        configuration = spending_configuration(Path(folder) / "configuration")
+        bundle = load(configuration, {"CHAOS_RECEIVER": "http://receiver"})
+    assert isinstance(bundle, Bundle)
+    return rules(bundle)
+
+
+class _Learner:
+    """Learner in memory, which writes what it knows to the logs."""
+
+    def __init__(self, logs: Logs, folder: Path) -> None:
+        self._logs = logs
+        self._records: dict[str, BudgetRecord] = {}
+        self._ledger = EvidenceLedger(folder)
+        leases: Any = MemoryLeases(logs, self._records, None)
+        self._treasury = Treasury(self._ledger, leases, PARTITIONS)
+        self._read = [0] * PARTITIONS
+
+    def learn(self, now_ms: int) -> None:
+        """Count what is new, lease, and publish."""
+        batch: list[tuple[int, int, Decision]] = []
+        for partition in range(PARTITIONS):
+            log = self._logs.records[topics.DECISIONS, partition]
+            for offset in range(self._read[partition], len(log)):
+                decision = CODEC.decode(topics.DECISIONS, log[offset].value or b"")
+                assert isinstance(decision, Decision)
+                batch.append((partition, offset, decision))
+            self._read[partition] = len(log)
+        self._ledger.fold(batch, dict(enumerate(self._read)), 10**15, now_ms)
+        self._treasury.work(_rules().config, now_ms)
+        for name, record in self._records.items():
+            self._put(topics.BUDGETS, name, record)
+        state = self._ledger.state
+        posteriors = tuple(posterior(*one) for one in self._ledger.tallies.items())
+        snapshot = LearningRecord(1, "d", now_ms, 0, posteriors, state.offsets)
+        self._put(topics.LEARNING, SNAPSHOT, snapshot)
+
+    def _put(self, topic: str, key: str, record: msgspec.Struct) -> None:
+        self._logs.records[topic, 0].append(Record(key.encode(), CODEC.encode(topic, record)))
+
+
+@cache
+def _run_undisturbed() -> World:
+    logs = Logs(PARTITIONS)
+    stages = KilledStages(_rules(), logs, Random(0))
+    with tempfile.TemporaryDirectory() as folder:
+        learner = _Learner(logs, Path(folder))
+        learner.learn(START_MS)
+        for step, name in enumerate(("Viewed", "Order", "Order")):
+            for customer in range(_CUSTOMERS):
+                who = [("customer_id", f"c{customer}"), ("email", f"{customer}@x")]
+                properties = {"page": "home", "total": 1}
+                logs.put(interaction(f"e{customer}-{step}", name, who, properties))
+            stages.run(0)
+            learner.learn(START_MS + 1000 * step)
+        actions: list[Action] = [
+            one
+            for channel in ("email", "push", "letter", "parcel")
+            for _, one in logs.read(topics.actions(channel))
+        ]
+        for one in actions:
+            logs.put(sent(one))
+        stages.run(0)
+        for number in range(3):
+            stages.run(0)
+            learner.learn(_REST_MS + 1000 * number)
+        stages.run(0)
+    return World(_rules(), logs, delivered={one.action_id for one in actions})
+
+
+def _alter_purse(change: Callable[[Purse], Purse]) -> Tampering:
+    def tamper(world: World) -> None:
+        log = world.logs.records[_CHANGELOG, 0]
+        record = next(one for one in reversed(log) if one.key == PURSE + b"prize")
+        row = msgspec.msgpack.decode(record.value or b"", type=PurseRow)
+        changed = msgspec.msgpack.encode(replace(row, now=change(row.now)))
+        log.append(Record(record.key, changed))
+
+    return tamper
+
+
+def _spends(decision: Any) -> bool:
+    return any(one.budget == "prize" for one in decision.spends)
+
+
+def _forget_goals(world: World) -> None:
+    for log, place, record in list(world.every(topics.DECISIONS)):
+        value = CODEC.encode(topics.DECISIONS, replace(record, feedback=()))
+        log[place] = Record(log[place].key, value)
+
+
+def _is_sent_prize(one: Any) -> bool:
+    return one.kind == "outcome" and one.channel == "letter"
+
+
+def _is_prize(record: Any) -> bool:
+    return bool(record.name == "prize")
+
+
+def _without_a_lease(record: BudgetRecord) -> BudgetRecord:
+    return replace(record, leases=record.leases[1:])
+
+
+def _more_learned(record: LearningRecord) -> LearningRecord:
+    [hint] = record.posteriors
+    return replace(record, posteriors=(replace(hint, tried=hint.tried + 1),))
+
+
+def _dearer(decision: Decision) -> Decision:
+    spends = tuple(
+        replace(one, amount=1000.0) if one.budget == "prize" else one for one in decision.spends
+    )
+    return replace(decision, spends=spends)
+
+
+TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
+    "a decision spends more than there is": (
+        checks.nothing_is_overspent,
+        alter(topics.DECISIONS, _spends, _dearer),
+    ),
+    "a partition may spend more than there is": (
+        checks.nothing_is_overspent,
+        _alter_purse(lambda one: replace(one, granted=1000 * TOKENS)),
+    ),
+    "what is spent is not counted": (
+        checks.everything_spent_is_counted_once,
+        forget(topics.DECISIONS, _spends),
+    ),
+    "what was shown is not committed": (
+        checks.everything_spent_is_counted_once,
+        alter(topics.BUDGETS, _is_prize, lambda one: replace(one, committed=0.0)),
+    ),
+    "what was never shown counts as spent": (
+        checks.everything_spent_is_counted_once,
+        alter(topics.BUDGETS, _is_prize, lambda one: replace(one, spent=one.spent + 1)),
+    ),
+    "an outcome was never heard of": (
+        checks.everything_spent_is_counted_once,
+        forget(topics.INTERACTIONS, lambda one: one.kind == "outcome"),
+    ),
+    "a lease is lost": (
+        checks.leases_are_with_their_partitions,
+        _alter_purse(lambda one: replace(one, granted=one.spent)),
+    ),
+    "a lease is nobody's": (
+        checks.leases_are_with_their_partitions,
+        alter(topics.BUDGETS, _is_prize, _without_a_lease),
+    ),
+    "a purse has spent something else": (
+        checks.purses_are_those_of_one_thread,
+        _alter_purse(lambda one: replace(one, spent=one.spent + 1)),
+    ),
+    "a message is learned from twice": (
+        checks.everything_learned_is_counted_once,
+        alter(topics.LEARNING, lambda _: True, _more_learned),
+    ),
+    "a goal is not counted": (
+        checks.everything_learned_is_counted_once,
+        _forget_goals,
+    ),
+}
+
+
+@pytest.mark.parametrize("check", SPENDING_CHECKS[len(CHECKS) :], ids=lambda one: one.__name__)
+def test_check_holds_for_an_undisturbed_run(check: Check) -> None:
+    assert _run_undisturbed().judge(check) == []
+
+
+@pytest.mark.parametrize(("check", "tamper"), TAMPERINGS.values(), ids=TAMPERINGS)
+def test_check_fails_after_tampering_with_its_evidence(check: Check, tamper: Tampering) -> None:
+    world = _run_undisturbed().copy()
+    tamper(world)
+    assert world.judge(check) != []
+
+
+def test_each_check_can_fail() -> None:
+    assert {check for check, _ in TAMPERINGS.values()} == set(SPENDING_CHECKS[len(CHECKS) :])
+
+
+def test_undisturbed_run_spends_gives_away_and_learns() -> None:
+    evidence = _run_undisturbed().evidence()
+    spent = {name: one.spent for name, one in evidence.budgets.items()}
+    assert spent["prize"] == spent["shelf/chair"] == _CUSTOMERS
+    assert (spent["coupon"], evidence.budgets["coupon"].released) == (0, _CUSTOMERS)
+    assert evidence.snapshot is not None
+    [hint] = evidence.snapshot.posteriors
+    assert (hint.tried, hint.reached) == (_CUSTOMERS, _CUSTOMERS)
