@@ -75,16 +75,19 @@ class EvidenceLedger:
             for key, value in _scan(self._rows, _TALLY)
         }
 
-    def restore(self, snapshot: LearningRecord) -> None:
-        """Begin anew with the evidence of a snapshot."""
-        self.tallies = {
-            (one.campaign, one.offer, one.treatment, one.bin): Tally(
-                snapshot.as_of, one.trials, one.successes, one.tried, one.reached
-            )
-            for one in snapshot.posteriors
-        }
-        state = LedgerState({}, snapshot.as_of, snapshot.number, snapshot.offsets)
-        self._write(state, {}, self.tallies)
+    def restore(self, snapshot: LearningRecord | None, accounts: Mapping[str, Account]) -> None:
+        """Begin anew with what was published of a lost ledger, evidence and accounts at once."""
+        state = self.state
+        if snapshot is not None:
+            self.tallies = {
+                (one.campaign, one.offer, one.treatment, one.bin): Tally(
+                    snapshot.as_of, one.trials, one.successes, one.tried, one.reached
+                )
+                for one in snapshot.posteriors
+            }
+            state = LedgerState({}, snapshot.as_of, snapshot.number, snapshot.offsets)
+        spending = Count({}, self._find_spent, 0, changed=dict(accounts))
+        self._write(state, {}, self.tallies, spending)
 
     def fold(
         self,

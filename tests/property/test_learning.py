@@ -81,7 +81,7 @@ def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
         before.close()
         after = EvidenceLedger(Path(home) / "after")
         assert after.is_new
-        after.restore(snapshot)
+        after.restore(snapshot, {})
         after.fold([(0, at, one) for at, one in enumerate(log)], {0: 3}, _LONG)
         found = {(arm[2], arm[3]): (t.tried, t.reached) for arm, t in after.tallies.items()}
         assert after.state.number == 7

@@ -103,7 +103,8 @@ class Spending:
     def _open(self) -> None:
         self.ledger = EvidenceLedger(self._folder / f"ledger-{self._ledgers}")
         if self.ledger.is_new:
-            self.ledger.put_accounts({n: account_of(one) for n, one in self.records.items()})
+            accounts = {name: account_of(one) for name, one in self.records.items()}
+            self.ledger.restore(None, accounts)
         counted = self.ledger.state.offsets
         self._read = [counted.get(str(one), 0) for one in range(PARTITIONS)]
         self._lease_by(None)

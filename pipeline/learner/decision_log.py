@@ -1,0 +1,120 @@
+"""Log of decisions as the learner reads it: all partitions, in one process."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Final, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from msgspec import Struct
+
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.kafka import offset_of, source_partition
+from pipeline.learner import metrics
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.settings import Settings
+
+_BATCH: Final = 1000
+_POLL_S: Final = 0.2
+_METADATA_S: Final = 30.0
+_WAITABLE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN)
+
+_log = logging.getLogger(__name__)
+
+
+class DecisionBatch(Struct, frozen=True):
+    """Decisions with their partition and offset, and the offsets after them by partition."""
+
+    decisions: list[tuple[int, int, Decision]]
+    ends: dict[int, int]
+
+    def before(self, limits: Mapping[int, int]) -> "DecisionBatch":
+        """Return what stands before these offsets."""
+        decisions = [one for one in self.decisions if one[1] < limits.get(one[0], 0)]
+        ends = {one: min(end, limits[one]) for one, end in self.ends.items() if one in limits}
+        return DecisionBatch(decisions, ends)
+
+
+class DecisionSource(Protocol):
+    """Partitions of decisions, read from any offsets."""
+
+    @property
+    def partitions(self) -> int:
+        """Number of partitions."""
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """Return the first offset of a partition, and that after the last."""
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions only, from these offsets on."""
+
+    def read(self) -> DecisionBatch:
+        """Return what comes next, in the order of each partition; nothing after a while."""
+
+
+class DecisionLog:
+    """Log in Kafka. What is committed only shows the lag."""
+
+    def __init__(self, settings: Settings, codec: Codec, group: str) -> None:
+        self._codec = codec
+        self._consumer = Consumer(
+            {
+                **settings.kafka(),
+                "group.id": group,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        known = self._consumer.list_topics(topics.DECISIONS, _METADATA_S)
+        self.partitions = len(known.topics[topics.DECISIONS].partitions)
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """Return the first offset of a partition, and that after the last."""
+        place = TopicPartition(topics.DECISIONS, partition)
+        low, high = self._consumer.get_watermark_offsets(place, _METADATA_S)
+        return low, high
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions only, from these offsets on."""
+        self._consumer.assign(list(_places(offsets)))
+
+    def read(self) -> DecisionBatch:
+        """Return what comes next, in the order of each partition; nothing after a while. Raises
+        KafkaException."""
+        batch = DecisionBatch([], {})
+        for message in self._consumer.consume(_BATCH, _POLL_S):
+            if not _is_record(message):
+                continue
+            (_, partition), offset = source_partition(message), offset_of(message)
+            batch.ends[partition] = offset + 1
+            record = self._codec.decode(topics.DECISIONS, message.value() or b"")
+            if isinstance(record, Decision):
+                batch.decisions.append((partition, offset, record))
+            else:
+                metrics.UNREADABLE.inc()
+                _log.error("unreadable decision", extra={"partition": partition, "offset": offset})
+        return batch
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Tell the group how far the learner has come."""
+        self._consumer.commit(offsets=list(_places(offsets)), asynchronous=True)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+
+def _places(offsets: Mapping[int, int]) -> Iterator[TopicPartition]:
+    return (TopicPartition(topics.DECISIONS, one, offset) for one, offset in offsets.items())
+
+
+def _is_record(message: Message) -> bool:
+    """Return False for a temporary error. Raises KafkaException for a permanent one."""
+    error = message.error()
+    if error is None:
+        return True
+    if error.fatal() or not (error.retriable() or error.code() in _WAITABLE):
+        raise KafkaException(error)
+    _log.warning("Kafka", extra={"error": error.str()})
+    return False

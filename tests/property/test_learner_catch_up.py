@@ -1,0 +1,180 @@
+"""A learner that lost its disk counts once what is told of a message in several partitions, as it
+comes about when identities merge after the message: what was published contains a part of it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.config.budgets import BudgetRule
+from pipeline.decisioning.budgets.accounts import account_of, open_account, record_of
+from pipeline.decisioning.learning.counting import posterior
+from pipeline.learner.catching_up import catch_up
+from pipeline.learner.decision_log import DecisionBatch
+from pipeline.learner.ledger import EvidenceLedger
+from pipeline.model.budget import tokens
+from pipeline.model.decision import Choice, Decision, Feedback, Spend
+from pipeline.model.learning import LearningRecord
+from tests.support.cases import cases
+from tests.support.deciding import campaign, offer, world
+from tests.support.learning import count_feedback
+
+_PARTITIONS: Final = 3
+_ACTIONS: Final = ("a1", "a2", "a3", "a4")
+_LONG: Final = 10**15
+_NOW_MS: Final = 2_000_000_000_000
+_SPENT: Final = 2.5
+
+
+class _MemoryLog:
+    """Decisions by partition; what is read comes from any of those assigned, some at a time."""
+
+    def __init__(self, random: Random) -> None:
+        self.partitions = _PARTITIONS
+        self.logs: list[list[Decision]] = [[] for _ in range(_PARTITIONS)]
+        self._random = random
+        self._next: dict[int, int] = {}
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        return 0, len(self.logs[partition])
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        self._next = dict(offsets)
+
+    def read(self) -> DecisionBatch:
+        batch = DecisionBatch([], {})
+        for _ in range(self._random.randint(0, 5)):
+            waiting = [one for one, at in self._next.items() if at < len(self.logs[one])]
+            if waiting:
+                partition = self._random.choice(waiting)
+                offset = self._next[partition]
+                batch.decisions.append((partition, offset, self.logs[partition][offset]))
+                batch.ends[partition] = self._next[partition] = offset + 1
+        return batch
+
+    def is_read(self) -> bool:
+        """Return whether nothing is left of the partitions that are assigned."""
+        return all(at == len(self.logs[one]) for one, at in self._next.items())
+
+
+class _Learner:
+    """Ledger that is filled from a log."""
+
+    def __init__(self, log: _MemoryLog, ledger: EvidenceLedger) -> None:
+        self.log = log
+        self.ledger = ledger
+
+    def fold(self, batch: DecisionBatch) -> None:
+        self.ledger.fold(batch.decisions, batch.ends, _LONG, _NOW_MS)
+
+    def catch_up(self) -> None:
+        catch_up(self.log, self.ledger, self.fold, Event())
+
+    def read_until(self, is_over: Callable[[], bool]) -> None:
+        while not is_over():
+            self.fold(self.log.read())
+
+    def snapshot(self) -> LearningRecord:
+        state = self.ledger.state
+        posteriors = tuple(posterior(arm, one) for arm, one in self.ledger.tallies.items())
+        return LearningRecord(1, "", 0, state.as_of, posteriors, state.offsets)
+
+    def tallies(self) -> dict[tuple[str, str], tuple[int, int]]:
+        every = self.ledger.tallies.items()
+        return {(arm[2], arm[3]): (one.tried, one.reached) for arm, one in every if one.tried}
+
+
+@contextmanager
+def _learner(log: _MemoryLog) -> Iterator[_Learner]:
+    with TemporaryDirectory() as home:
+        ledger = EvidenceLedger(Path(home) / "evidence")
+        try:
+            yield _Learner(log, ledger)
+        finally:
+            ledger.close()
+
+
+def _decision(number: int, told: Sequence[tuple[str, Any]], *spends: Spend) -> Decision:
+    choices = tuple(
+        Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
+    )
+    feedback = tuple(Feedback(action, what, 10**9) for action, what in told)
+    one = Decision(f"d{number}", f"e{number}", "p", "c", number, choices, bin="b")
+    return replace(one, feedback=feedback, spends=spends)
+
+
+_TOLD = st.tuples(
+    st.sampled_from(_ACTIONS),
+    st.sampled_from(("tried", "waits", "shown", "released", "reached")),
+)
+
+
+@settings(max_examples=cases(100), deadline=None)
+@given(
+    decisions=st.lists(
+        st.tuples(st.integers(0, _PARTITIONS - 1), st.lists(_TOLD, max_size=3)), max_size=30
+    ),
+    published=st.integers(0, 30),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_learner_counts_the_same_without_its_disk(
+    decisions: list[tuple[int, list[tuple[str, Any]]]], published: int, seed: int
+) -> None:
+    log = _MemoryLog(Random(seed))
+    for number, (partition, told) in enumerate(decisions):
+        log.logs[partition].append(_decision(number, told))
+    with _learner(log) as lost, _learner(log) as learner:
+        lost.catch_up()
+        lost.read_until(
+            lambda: log.is_read() or sum(lost.ledger.state.offsets.values()) >= published
+        )
+        learner.ledger.restore(lost.snapshot(), {})
+        learner.catch_up()
+        assert learner.tallies() == lost.tallies()
+        learner.read_until(log.is_read)
+        every = [one for partition in log.logs for one in partition]
+        assert learner.tallies() == count_feedback(every)
+
+
+def test_goal_that_is_read_before_its_message_counts() -> None:
+    log = _MemoryLog(Random(0))
+    log.logs[2].append(_decision(0, (("a1", "tried"),)))
+    with _learner(log) as lost, _learner(log) as learner:
+        lost.catch_up()
+        lost.read_until(log.is_read)
+        log.logs[0].append(_decision(1, (("a1", "reached"),)))
+        learner.ledger.restore(lost.snapshot(), {})
+        learner.catch_up()
+        learner.read_until(log.is_read)
+        assert learner.tallies() == {("t-a1", "b"): (1, 1)}
+
+
+@pytest.mark.parametrize("outcome", ["committed", "released"])
+def test_outcome_in_another_partition_settles_the_cost_of_a_message(outcome: Any) -> None:
+    rules = world(campaigns=[campaign("sale", offer("shoes", 9), budget=10)])
+    [rule] = rules.config.budgets.values()
+    assert isinstance(rule, BudgetRule)
+    log = _MemoryLog(Random(0))
+    account = open_account(rule, None, _NOW_MS)
+    spend = Spend("a1", "reserved", rule.name, account.period.name, _SPENT, _NOW_MS + 60_000)
+    log.logs[1].append(_decision(0, (), spend))
+    with _learner(log) as lost, _learner(log) as learner:
+        lost.ledger.put_accounts({rule.name: account})
+        lost.catch_up()
+        lost.read_until(log.is_read)
+        record = record_of(lost.ledger.accounts[rule.name], lost.ledger.state.offsets, _NOW_MS)
+        log.logs[0].append(_decision(1, (), Spend("a1", outcome)))
+        learner.ledger.restore(None, {rule.name: account_of(record)})
+        learner.catch_up()
+        learner.read_until(log.is_read)
+        after = learner.ledger.accounts[rule.name]
+        assert after.gross == tokens(_SPENT)
+        assert getattr(after, outcome) == tokens(_SPENT)
