@@ -24,6 +24,12 @@ BEYOND: Final = "applicability/beyond the best"
 ITEM_SIGN: Final = "/"
 """Separator of a treatment's name and its item's id."""
 
+
+def template_name(treatment: str) -> str:
+    """Return the name of the treatment of which one with an item of a catalogue is made."""
+    return treatment.partition(ITEM_SIGN)[0]
+
+
 EVERYBODY: Final = ""
 """Item, in a recipe, of what goes to everybody."""
 

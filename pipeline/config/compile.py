@@ -15,6 +15,8 @@ from pipeline.config.catalogs import item_events
 from pipeline.config.checks import check, segment_order
 from pipeline.config.compiled import (
     Bucket,
+    CompiledCampaign,
+    CompiledCandidate,
     CompiledCap,
     CompiledChannel,
     CompiledScore,
@@ -58,7 +60,9 @@ class Configuration:
     """Compiled version of the configuration.
 
     `segments` follow those that they read. `by_placement` and `outbound` (without a placement) hold
-    the candidates for a slot, in the order of campaigns, offers, treatments.
+    the candidates for a slot, in the order of campaigns, offers, treatments; `sent_as` the outbound
+    ones by campaign and treatment; adapters of the `reported` channels report what they did
+    not deliver.
     `sources` is keyed by the write key's digest; `server_keys` maps digests to names. By source
     name: `log_sources` have `clock: log`, `earliest` (ms) is the earliest time of an event,
     `voices` restrict the public ones, `origins` are those of pages, where a source names them,
@@ -93,6 +97,8 @@ class Configuration:
     segment_index: SegmentIndex
     by_placement: Mapping[str, tuple[Entry, ...]]
     outbound: tuple[Entry, ...]
+    sent_as: Mapping[tuple[str, str], tuple[CompiledCampaign, CompiledCandidate]]
+    reported: frozenset[str]
     constraints: Constraints
     learning: LearningRules | None
     budgets: Mapping[str, BudgetRule]
@@ -152,6 +158,7 @@ def compile_bundle(bundle: model.Bundle) -> Configuration | tuple[Problem, ...]:
 
 def _compile(bundle: model.Bundle) -> Configuration:
     proposed = proposals(bundle)
+    sent = outbound(proposed)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile = bundle.profile
     agent = profile.enrichers.user_agent
@@ -187,7 +194,13 @@ def _compile(bundle: model.Bundle) -> Configuration:
         segments=segments,
         segment_index=index,
         by_placement=by_placement(proposed),
-        outbound=outbound(proposed),
+        outbound=sent,
+        sent_as={
+            (each.campaign, each.treatment): (one.campaign, each)
+            for one in sent
+            for each in one.candidates
+        },
+        reported=frozenset(one.name for one in bundle.channels.channels if one.adapter != "none"),
         constraints=policies.constraints(bundle),
         learning=policies.learning(bundle),
         budgets=budget_rules(bundle),

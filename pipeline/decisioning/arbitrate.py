@@ -13,12 +13,14 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipeline.config.catalogs import template_name
 from pipeline.config.compiled import CompiledCandidate
 from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment
 from pipeline.decisioning.funds import reserve
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.lineup import Lineup
+from pipeline.decisioning.quiet_hours import begins_at
 from pipeline.decisioning.render import Unsayable, render
 from pipeline.model import decision as record_of
 from pipeline.model.decision import Choice, Contact, Spend
@@ -41,12 +43,13 @@ def place_in(placement: str, place: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Win:
-    """Winner of a slot: a candidate and its content."""
+    """Winner of a slot: a candidate, its content, and until when (ms) it is worth delivering."""
 
     slot: str
     action_id: str
     candidate: CompiledCandidate
     content: dict[str, str]
+    deadline_at: int
 
 
 class Odds(Struct, frozen=True):
@@ -185,8 +188,11 @@ class Arbitration:
 
     def grant(self, one: Priced, slot: str, content: dict[str, str], odds: Odds = SURE) -> str:
         """Give a slot to a candidate; return the candidate's fate."""
-        candidate, contact = one.candidate, self.contact(one.candidate, slot)
-        self.wins.append(Win(slot, contact.action_id, candidate, content))
+        candidate = one.candidate
+        deadline_at = self._deadline_of(candidate)
+        waits_until = deadline_at if candidate.placement is None else None
+        contact = self.contact(candidate, slot, waits_until)
+        self.wins.append(Win(slot, contact.action_id, candidate, content, deadline_at))
         self.contacts.append(contact)
         self._spend(candidate, contact)
         choice = Choice(
@@ -208,7 +214,9 @@ class Arbitration:
             self.spends.extend(reserve(wallet, candidate, contact))
             self.spent.update(dict(candidate.draws))
 
-    def contact(self, candidate: CompiledCandidate, slot: str) -> Contact:
+    def contact(
+        self, candidate: CompiledCandidate, slot: str, waits_until: int | None = None
+    ) -> Contact:
         """Return the message of a slot as caps count it."""
         now_ms, confirm_ms = self.moment.now_ms, candidate.confirm_ms
         return Contact(
@@ -222,8 +230,22 @@ class Arbitration:
             issue=candidate.issue,
             group=candidate.group,
             until=None if confirm_ms is None else now_ms + confirm_ms,
-            waits_until=self.moment.deadline_of(candidate) if candidate.placement is None else None,
+            waits_until=waits_until,
         )
+
+    def _deadline_of(self, candidate: CompiledCandidate) -> int:
+        """Return until when (ms) a message is worth delivering: what is sent must not wait beyond
+        the dates of its campaign and treatment, nor into quiet hours."""
+        deadline_at = self.moment.deadline_of(candidate)
+        if candidate.placement is not None:
+            return deadline_at
+        config, template = self.rules.config, template_name(candidate.treatment)
+        campaign, _ = config.sent_as[candidate.campaign, template]
+        quiet_at = None
+        if config.constraints.quiet_hours:
+            quiet_at = begins_at(candidate, config.constraints.quiet_hours, self.moment.facts)
+        ends = candidate.ends_ms, campaign.ends_ms, quiet_at
+        return min((deadline_at, *(one for one in ends if one is not None)))
 
 
 def _attributes(

@@ -50,15 +50,17 @@ def full_caps(
     return tuple(found)
 
 
-def exceeded_cap(candidate: CompiledCandidate, full_caps: Sequence[FullCap]) -> CompiledCap | None:
-    """Return the first cap that `candidate` would exceed; transactional messages have none."""
-    if candidate.transactional:
+def exceeded_cap(
+    message: CompiledCandidate | Contact, full_caps: Sequence[FullCap]
+) -> CompiledCap | None:
+    """Return the first cap that `message` would exceed; transactional messages have none."""
+    if message.transactional:
         return None
     for one in full_caps:
         cap = one.cap
-        if cap.channel not in (None, candidate.channel) or not cap.scope.covers(candidate):
+        if cap.channel not in (None, message.channel) or not cap.scope.covers(message):
             continue
-        subject = SUBJECT[cap.per](candidate)
+        subject = SUBJECT[cap.per](message)
         if subject is not None and (one.subjects is None or subject in one.subjects):
             return cap
     return None
@@ -76,7 +78,7 @@ def _subjects(
         for one in contacts
         if one.at > begin_ms
         and one.counts(now_ms)
-        and one.purpose != "transactional"
+        and not one.transactional
         and cap.channel in (None, one.channel)
         and cap.scope.covers(one)
     )

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.config.catalogs import ITEM_SIGN
+from pipeline.config.catalogs import template_name
 from pipeline.config.compiled import CompiledCandidate, Entry
 from pipeline.decisioning import quiet_hours
 from pipeline.decisioning.arbitrate import CHOSEN, Arbitration
@@ -49,7 +49,7 @@ def deferred_messages(
 ) -> tuple[DeferredMessage, ...]:
     """Return what quiet hours held back and is decided again, of campaigns that say nothing now."""
     held = {
-        (one.campaign, _template(one.treatment))
+        (one.campaign, template_name(one.treatment))
         for one in filled.candidates
         if one.fate.startswith(_QUIET)
     }
@@ -213,11 +213,6 @@ def _message(one: CompiledCandidate, made: Arbitration) -> DeferredMessage | Non
         issue=one.issue,
         group=one.group,
     )
-
-
-def _template(treatment: str) -> str:
-    """Return the treatment of which one with an item of a catalogue is made."""
-    return treatment.partition(ITEM_SIGN)[0]
 
 
 def _map(state: ContactState, change: Callable[[History], tuple[Deferral, ...]]) -> ContactState:

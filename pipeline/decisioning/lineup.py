@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from pipeline.config.catalogs import BEYOND, ITEM_SIGN
+from pipeline.config.catalogs import BEYOND, template_name
 from pipeline.config.compiled import CatalogItems, CompiledCandidate, Entry
 from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
 from pipeline.decisioning.funds import OUT_OF_STOCK, Funds
@@ -149,7 +149,7 @@ class LineupMaker:
                 if catalog is not None:
                     left[catalog] -= 1
             else:
-                beyond[one.candidate.treatment.partition(ITEM_SIGN)[0]] += 1
+                beyond[template_name(one.candidate.treatment)] += 1
         for treatment, count in beyond.items():
             self._rejected[BEYOND].append(items_felled(treatment, count))
         return found

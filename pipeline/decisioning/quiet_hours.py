@@ -40,19 +40,42 @@ def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
     """
     where = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
-    end = min(one for one in _local_ends(rule, now.astimezone(where)) if one > now)
+    end = min(one for one in _local_times(rule.ends, now.astimezone(where)) if one > now)
     while _is_within(rule, end.astimezone(where)):
         end += _MINUTE
     return round(end.timestamp() * 1000)
 
 
-def _local_ends(rule: CompiledQuietHours, local: datetime) -> Iterator[datetime]:
-    """Yield the moments of `ends` by the local clock, on this day and the next."""
-    end = time(rule.ends // 60, rule.ends % 60, tzinfo=local.tzinfo)
+def begins_at(
+    candidate: CompiledCandidate, rules: Iterable[CompiledQuietHours], facts: Facts
+) -> int | None:
+    """Return when (ms) the next quiet hours begin that would hold `candidate` back; None: never.
+
+    A beginning that daylight saving skips is that of the skip.
+    """
+    if candidate.placement is not None or candidate.transactional:
+        return None
+    covering = (one for one in rules if one.begins != one.ends and one.scope.covers(candidate))
+    return min((_next_beginning(one, facts) for one in covering), default=None)
+
+
+def _next_beginning(rule: CompiledQuietHours, facts: Facts) -> int:
+    where = _zone(rule, facts)
+    now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
+    local = now.astimezone(where)
+    begin = min(one for one in _local_times(rule.begins, local) if one > now)
+    while not _is_within(rule, begin.astimezone(where)):
+        begin += _MINUTE
+    return round(begin.timestamp() * 1000)
+
+
+def _local_times(minute: int, local: datetime) -> Iterator[datetime]:
+    """Yield the moments of that minute by the local clock, on this day and the next."""
+    at = time(minute // 60, minute % 60, tzinfo=local.tzinfo)
     for days in (0, 1):
         for fold in (0, 1):  # before and after the clocks change
             on = local.date() + timedelta(days)
-            yield datetime.combine(on, end.replace(fold=fold)).astimezone(UTC)
+            yield datetime.combine(on, at.replace(fold=fold)).astimezone(UTC)
 
 
 def _is_within(rule: CompiledQuietHours, local: datetime) -> bool:

@@ -15,13 +15,14 @@ from pipeline.conditions import Facts
 from pipeline.config.compiled import Entry, LearningRules
 from pipeline.decisioning import deferral, funds, history, holding, suppressions
 from pipeline.decisioning.arbitrate import Arbitration, Win
-from pipeline.decisioning.cancelling import Silencing, cancel
+from pipeline.decisioning.cancelling import Silencing, cancel, is_retried
 from pipeline.decisioning.deferral import DueDeferral
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.learning import feedback
 from pipeline.decisioning.learning.withheld import withheld_contacts
 from pipeline.decisioning.lineup import Vacancy
+from pipeline.decisioning.review import Review
 from pipeline.decisioning.slots import Slots
 from pipeline.decisioning.state import AwaitingAction, ContactState, Deferral, History
 from pipeline.model import topics
@@ -222,19 +223,20 @@ def _note_clock(state: ContactState, interaction: Interaction, rules: Rules) -> 
 def _cancel(
     moment: Moment, state: ContactState, silenced: dict[str, int], rules: Rules
 ) -> tuple[ContactState, tuple[Emit, ...]]:
-    """Cancel what waits and is silenced now: by `silenced`, or by an outcome."""
-    interaction, constraints = moment.facts.interaction, rules.config.constraints
+    """Cancel what waits and is silenced now, by `silenced` or by an outcome, or no longer right."""
+    interaction, config = moment.facts.interaction, rules.config
     assert interaction is not None
-    if not silenced and (interaction.kind != "outcome" or not constraints.outcomes):
+    silences = silenced or (interaction.kind == "outcome" and config.constraints.outcomes)
+    if not silences and not is_retried(state, config, moment.now_ms):
         return state, ()
     known = history.remember(history.recall(state), History(silenced=silenced))
-    return _cancel_silenced(moment.identity.profile_id, state, known, moment.now_ms, rules)
+    review = Review.of(config, moment.facts, not state.by_log)
+    return _cancel_silenced(moment.identity.profile_id, state, Silencing.of(known, review))
 
 
 def _cancel_silenced(
-    key: str, state: ContactState, known: Remembered, now_ms: int, rules: Rules
+    key: str, state: ContactState, silencing: Silencing
 ) -> tuple[ContactState, tuple[Emit, ...]]:
-    silencing = Silencing.of(rules.config, known, now_ms)
     state, cancelled = cancel(key, state, silencing)
     return state, tuple(Emit(topics.CANCELLATIONS, key, one) for one in cancelled)
 
@@ -318,7 +320,7 @@ def _action(win: Win, moment: Moment, decision: str, rules: Rules) -> Action:
         address=address(winner, moment),
         content=win.content,
         created_at=moment.now_ms,
-        deadline_at=moment.deadline_of(winner),
+        deadline_at=win.deadline_at,
         token=rules.token_key.sign(claims),
     )
 
@@ -428,11 +430,25 @@ def _control(
     if control.kind == "probe" and control.request is not None:
         reply = Reply(control.request.request_id, None, None)
         return Forward((Emit(topics.REPLIES, control.request.gateway, reply),))
+    if control.kind == "refresh" and is_retried(row, rules.config, control.at):
+        return _review(key, control, record, deferral.refresh(row, record), rules)
     if control.kind == "refresh" and deferral.waits(row):
         return Ok(deferral.refresh(row, record))
     if control.kind == "timer" and deferral.waits(row):
         return _fire(key, control, row, rules)
     return Drop(f"nothing to do on {control.kind}")
+
+
+def _review(
+    key: str, control: Control, record: Segmented, row: ContactState, rules: Rules
+) -> Ok[ContactState]:
+    """Cancel what waits and is no longer right, by what is known of the customer now."""
+    if record.profile is None or record.segments is None:
+        return Ok(row)
+    members = frozenset(record.segments.members)
+    facts = Facts(None, record.profile.traits, members, frozenset(), control.at)
+    silencing = Silencing.of(history.recall(row), Review.of(rules.config, facts, not row.by_log))
+    return Ok(*_cancel_silenced(key, row, silencing))
 
 
 def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[ContactState]:
@@ -496,7 +512,9 @@ def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outco
     if isinstance(received, Away):
         return Ok(row, (_send(arrive, received, part),))
     row = replace(row, shards=received)
-    row, cancelled = _cancel_silenced(key, row, history.recall(row), arrive.at, rules)
+    review = Review(rules.config, None, arrive.at, not row.by_log)
+    silencing = Silencing.of(history.recall(row), review)
+    row, cancelled = _cancel_silenced(key, row, silencing)
     row, sent = _confirm(key, row, arrive)
     return Ok(row, (*sent, *cancelled))
 

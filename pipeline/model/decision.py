@@ -36,6 +36,11 @@ class Contact(Struct, frozen=True):
     until: int | None = None
     waits_until: int | None = None
 
+    @property
+    def transactional(self) -> bool:
+        """Whether no cap counts it."""
+        return self.purpose == "transactional"
+
     def counts(self, now_ms: int) -> bool:
         """Return whether the message uses up a cap."""
         if self.status == "reserved":
@@ -165,7 +170,8 @@ class Again(Struct, frozen=True):
 class Cancellation(Struct, frozen=True):
     """Value of `cancellations`: message that waits and must not be sent any more.
 
-    `action_id` None: it was deferred, and no action yet. `why`: the suppression that silences it.
+    `action_id` None: it was deferred, and no action yet. `why`: the suppression, consent, rule or
+    cap that holds it back now.
     """
 
     profile_id: str

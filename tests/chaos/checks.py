@@ -190,7 +190,7 @@ def contact_histories_are_right(trial: Trial) -> list[str]:
             f"{key}: {problem}"
             for key in sorted(expected.keys() | found.keys())
             for problem in _mistold(
-                expected.get(key, Told()), found.get(key, []), (causes, trial.delivered)
+                expected.get(key, Told()), found.get(key, []), (causes, _counting_as_sent(trial))
             )
         ),
     )
@@ -199,12 +199,12 @@ def contact_histories_are_right(trial: Trial) -> list[str]:
 def _mistold(
     expected: Told, contacts: list[Contact], known: tuple[Mapping[str, str], Set[str]]
 ) -> Iterator[str]:
-    causes, delivered = known
+    causes, sent = known
     about: defaultdict[str, list[str]] = defaultdict(list)
     for one in contacts:
         if one.campaign not in _OTHERS:
             about[one.offer].append(causes.get(one.action_id, "nothing"))
-        if (one.status == "committed") != (one.action_id in delivered):
+        if (one.status == "committed") != (one.action_id in sent):
             yield f"{one.action_id} is {one.status}"
     thanks, tips = tuple(sorted(about.pop("thanks", []))), about.pop("tip", [])
     if thanks != expected.thanks:
@@ -219,7 +219,7 @@ def _mistold(
 
 
 def delivered_what_was_decided(trial: Trial) -> list[str]:
-    """Check that each action reached its customer, and nothing else did."""
+    """Check that each action that was not cancelled reached its customer, and nothing else did."""
     causes = {one.action_id: (one.event_id, one.channel) for one in trial.evidence.actions}
     about = Counter(causes[key] for key in trial.delivered & causes.keys())
     wanted = {one.action_id for one in trial.evidence.actions}
@@ -232,7 +232,7 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
         if choice.action_id is not None
     }
     return [
-        *some("not delivered", to_deliver - trial.delivered),
+        *some("not delivered", to_deliver - trial.delivered - trial.evidence.cancelled),
         *some("delivered and never asked for", trial.delivered - to_deliver),
         *some("decided and not written", chosen - wanted),
         *some("written and not decided", wanted - chosen),
@@ -242,13 +242,11 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
 
 
 def outcomes_are_right(trial: Trial) -> list[str]:
-    """Check that what was delivered is reported as sent, and as nothing else."""
-    reported: defaultdict[str, set[str]] = defaultdict(set)
-    for one in trial.evidence.first_interactions.values():
-        if one.kind == "outcome":
-            reported[str(one.properties["action_id"])].add(one.name)
-    expected = {key: {"sent"} for key in trial.delivered}
-    return differences("outcome", expected, dict(reported))
+    """Check that what was delivered is reported as sent, what was cancelled before as expired, and
+    nothing as anything else."""
+    expected = {key: {"expired"} for key in trial.evidence.cancelled}
+    expected.update((key, {"sent"}) for key in _counting_as_sent(trial))
+    return differences("outcome", expected, trial.evidence.outcomes)
 
 
 def order_is_kept(trial: Trial) -> list[str]:
@@ -322,6 +320,12 @@ def _processed_interactions(trial: Trial) -> Iterable[Interaction]:
         if one is not None and _place(stored) not in dead:
             processed.setdefault(one.event_id, one)
     return processed.values()
+
+
+def _counting_as_sent(trial: Trial) -> set[str]:
+    """Return what was delivered, and what may have been when it was cancelled, by its report."""
+    reported = {key for key, names in trial.evidence.outcomes.items() if "sent" in names}
+    return {*trial.delivered, *(trial.evidence.cancelled & reported)}
 
 
 def _dead(evidence: Evidence) -> set[tuple[int, int]]:

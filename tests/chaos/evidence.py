@@ -1,6 +1,6 @@
 """Contents of the topics once everything has come to rest."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,7 +20,7 @@ from pipeline.home.load_rules import load_rules
 from pipeline.model import topics
 from pipeline.model.budget import BudgetRecord, Purse
 from pipeline.model.dead_letter import DeadLetterRecord
-from pipeline.model.decision import Action, Decision
+from pipeline.model.decision import Action, Cancellation, Decision
 from pipeline.model.interaction import Interaction
 from pipeline.model.learning import SNAPSHOT, LearningRecord
 from pipeline.model.profile import Memberships, Profile
@@ -97,6 +97,21 @@ class Evidence:
     def actions(self) -> list[Action]:
         """Actions of all channels."""
         return [one for topic in self.action_topics for _, one in self._every(topic, Action)]
+
+    @cached_property
+    def cancelled(self) -> frozenset[str]:
+        """Actions that must not be sent any more, unless they were before."""
+        every = (one for _, one in self._every(topics.CANCELLATIONS, Cancellation))
+        return frozenset(one.action_id for one in every if one.action_id is not None)
+
+    @cached_property
+    def outcomes(self) -> dict[str, set[str]]:
+        """Outcomes of actions that were reported."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for one in self.first_interactions.values():
+            if one.kind == "outcome":
+                found[str(one.properties["action_id"])].add(one.name)
+        return dict(found)
 
     @property
     def action_topics(self) -> tuple[str, ...]:

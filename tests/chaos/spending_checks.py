@@ -4,7 +4,7 @@ What is spent and learned is counted anew, from decisions and outcomes alone.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,17 +30,21 @@ class SpentOfAction:
     amount: int
     until: int | None
 
-    def is_kept(self, shown: Set[str], at: int) -> bool:
+    def is_kept(self, evidence: Evidence, at: int) -> bool:
         """Return whether it counts at a time (ms)."""
-        return self.action_id in shown or self.until is None or at < self.until
+        outcomes = evidence.outcomes.get(self.action_id)
+        if outcomes is None:
+            return self.until is None or at < self.until
+        return _SHOWN in outcomes
 
 
 def nothing_is_overspent(trial: Trial) -> list[str]:
     """Check that messages took no more than there is, and that all partitions together cannot."""
-    wrong, shown = [], _shown(trial.evidence)
+    wrong = []
     for name, record in trial.evidence.budgets.items():
         every = _spent(trial.evidence, name)
-        spent = sum(one.amount for one in every if one.is_kept(shown, record.published_at))
+        at = record.published_at
+        spent = sum(one.amount for one in every if one.is_kept(trial.evidence, at))
         if spent > tokens(record.budget):
             wrong.append(f"{name}: {spent} of {tokens(record.budget)}")
         purses = [one for (_, of), one in trial.evidence.purses.items() if of == name]
@@ -53,13 +57,13 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
 def everything_spent_is_counted_once(trial: Trial) -> list[str]:
     """Check that the learner's accounts are what decisions and outcomes say."""
     evidence = trial.evidence
-    shown = _shown(evidence)
+    shown = {key for key, outcomes in evidence.outcomes.items() if _SHOWN in outcomes}
     expected, found = {}, {}
     for name in evidence.rules.config.budgets:
         every, record = _spent(evidence, name), evidence.budgets.get(name)
         at = 0 if record is None else record.published_at
         committed = sum(one.amount for one in every if one.action_id in shown)
-        kept = sum(one.amount for one in every if one.is_kept(shown, at))
+        kept = sum(one.amount for one in every if one.is_kept(evidence, at))
         by_partition = Counter[int]()
         for one in every:
             by_partition[one.partition] += one.amount
@@ -141,15 +145,6 @@ def _spent(evidence: Evidence, name: str) -> list[SpentOfAction]:
 
 def _decisions(evidence: Evidence) -> Iterator[tuple[int, Decision]]:
     return ((stored.partition, one) for stored, one in evidence.decisions)
-
-
-def _shown(evidence: Evidence) -> set[str]:
-    """Return the actions that reached their customer, by the outcomes in the log."""
-    return {
-        str(one.properties["action_id"])
-        for one in evidence.first_interactions.values()
-        if one.kind == "outcome" and one.name == _SHOWN
-    }
 
 
 def _account(record: BudgetRecord | None) -> tuple[int, int, dict[int, int]] | None:

@@ -203,6 +203,22 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
     assert first.key not in keys
 
 
+def test_retried_sales_are_decided_again_by_later_events(
+    bank: Stack, receiver: Receiver, customer: _Customer
+) -> None:
+    receiver.prepare(customer.name, *[Answer(503)] * 100)
+    with bank.client("policy-app-key") as client:
+        for name, said in (("Sample Asked", {}), ("Visited", {}), ("Asked", {"declined": "yes"})):
+            event = {"event": name, "userId": customer.name, "properties": said}
+            client.post("/v1/track", json=event).raise_for_status()
+            [first, *_] = eventually(lambda: receiver.posts(customer.name))
+    [gone] = eventually(customer.cancelled_actions)
+    assert (gone.action_id, gone.why) == (first.key, "eligibility/still-wanted")
+    assert gone.at == _moment(bank, customer, "Asked")
+    outcome = eventually(lambda: _outcome(bank, first.key))
+    assert (outcome.name, outcome.properties["cancelled"]) == ("expired", gone.why)
+
+
 def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complaint(
     bank: Stack, receiver: Receiver, customer: _Customer
 ) -> None:
@@ -227,3 +243,9 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
 def _outcome(bank: Stack, action_id: str) -> Interaction | None:
     every = (one for _, one in bank.records.every(topics.INTERACTIONS, Interaction))
     return next((one for one in every if one.properties.get("action_id") == action_id), None)
+
+
+def _moment(bank: Stack, customer: _Customer, name: str) -> int | None:
+    every = (one for _, one in bank.records.every(topics.INTERACTIONS, Interaction))
+    of_customer = (one for one in every if one.identifiers[0].value == customer.name)
+    return next((one.received_at for one in of_customer if one.name == name), None)

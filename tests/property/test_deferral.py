@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.conditions import Facts
-from pipeline.config.compiled import CompiledQuietHours, CompiledScope
+from pipeline.config.compiled import CompiledCandidate, CompiledQuietHours, CompiledScope
 from pipeline.config.zones import zone
 from pipeline.decisioning.explain import explain, run_again
-from pipeline.decisioning.quiet_hours import ends_at, is_quiet
+from pipeline.decisioning.quiet_hours import begins_at, ends_at, is_quiet
 from pipeline.decisioning.state import ContactState
 from pipeline.identity.requests import forget
 from pipeline.model.decision import Cancellation, Decision
@@ -200,6 +200,40 @@ def test_deferral_ends_with_the_first_minute_that_is_not_quiet(
     minutes = range(now, end, 60_000)
     assert all(is_quiet(rule, facts(at)) for at in minutes)
     assert is_quiet(rule, facts(end - 1))
+
+
+@settings(max_examples=cases(200), deadline=None)
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
+    st.integers(0, 1439),
+    st.integers(0, 1439),
+    st.sampled_from(
+        ("Europe/Madrid", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")
+    ),
+)
+def test_no_message_may_wait_into_the_next_quiet_minute(
+    moment: datetime, begins: int, ends: int, name: str
+) -> None:
+    where = zone(name)
+    assert where is not None
+    rule = CompiledQuietHours("night", begins, ends, where, None, CompiledScope(()))
+
+    def facts(at: int) -> Facts:
+        return Facts(None, {}, frozenset(), frozenset(), at)
+
+    now = round(moment.replace(tzinfo=UTC).timestamp()) * 1000
+    if begins == ends or is_quiet(rule, facts(now)):
+        return
+    begin = begins_at(_mail(), (rule,), facts(now))
+    assert begin is not None
+    assert is_quiet(rule, facts(begin))
+    assert not is_quiet(rule, facts(begin - 1))
+    assert not any(is_quiet(rule, facts(at)) for at in range(now, begin, 60_000))
+
+
+def _mail() -> CompiledCandidate:
+    [entry] = world(campaigns=[campaign("sales", offer("o", 9, _MAIL))]).config.outbound
+    return entry.candidates[0]
 
 
 def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> None:

@@ -1,0 +1,60 @@
+"""Review: whether a message that waits to be delivered may still go, by what is known since.
+
+The engagement policy, consent and caps are evaluated again, as far as they do not depend on the
+interaction that the message was decided on. Dates and quiet hours need no review: the action's
+deadline is before them.
+
+While a log is played by its own clock nothing is reviewed: adapters deliver by the wall clock, so
+the result would depend on how fast it is played.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.conditions import Facts
+from pipeline.conditions.compile import Compiled
+from pipeline.config.catalogs import template_name
+from pipeline.config.compile import Configuration
+from pipeline.decisioning import caps
+from pipeline.model.decision import Contact
+
+
+class Review(Struct, frozen=True):
+    """Rules and the customer as known at `now_ms`; `facts` None: only other messages are new.
+    `live`: `now_ms` is of the wall clock."""
+
+    config: Configuration
+    facts: Facts | None
+    now_ms: int
+    live: bool
+
+    @classmethod
+    def of(cls, config: Configuration, facts: Facts, live: bool) -> "Review":
+        """Return the review by the customer as an interaction or a refresh has them."""
+        without = replace(facts, interaction=None, entered=frozenset())
+        return cls(config, without, facts.now_ms, live)
+
+    def objection(self, one: Contact, kept: Sequence[Contact]) -> str | None:
+        """Return the consent, rule or cap that holds a message back; the `kept` ones count under
+        the caps before it."""
+        sent = self.config.sent_as.get((one.campaign, template_name(one.treatment)))
+        if sent is None or not self.live:
+            return None
+        campaign, candidate = sent
+        if self.facts is not None:
+            for consent in candidate.consents:
+                if not _may_hold(consent.when, self.facts):
+                    return f"consent {consent.name}"
+            for gate in (*campaign.gates, *candidate.gates):
+                if not _may_hold(gate.when, self.facts):
+                    return gate.label
+        full_caps = caps.full_caps(self.config.caps, kept, self.now_ms)
+        cap = caps.exceeded_cap(one, full_caps) if full_caps else None
+        return None if cap is None else f"cap {cap.name}"
+
+
+def _may_hold(when: Compiled, facts: Facts) -> bool:
+    """Return whether a condition holds, or depends on the interaction that caused the message."""
+    return bool(when.reads.entered) or when.possibly(facts)

@@ -1,0 +1,178 @@
+"""Messages that wait in an adapter, as while a provider is down, are decided again by all that is
+heard meanwhile: adapters look at `cancellations` before every try."""
+
+from datetime import datetime
+from random import Random
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.model.decision import Action, Cancellation
+from pipeline.model.interaction import Identifier
+from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.support.cases import cases
+from tests.support.deciding import Life, campaign, offer, world
+
+_START: Final = round(datetime.fromisoformat("2024-01-15T12:00:00+00:00").timestamp() * 1000)
+_CHANNELS: Final = {
+    "channels": [
+        {"name": "web"},
+        {"name": "email", "adapter": "webhook", "url": "https://mail.example"},
+    ]
+}
+_MAIL: Final = {"treatment": "mail", "channel": "email", "deadline": "12h"}
+_CONSENT: Final = {"consent": "mail", "when": {"not": {"trait": "stop", "is": "yes"}}}
+_WANTED: Final = {"rule": "wanted", "when": {"not": {"trait": "bought", "is": "yes"}}}
+_COMPLAINT: Final = {"suppression": "complained", "duration": "5m", "when": {"name": "Complaint"}}
+_ONE: Final = {"cap": "one", "per": "campaign", "max": 1, "window": "1d"}
+
+
+def _life(policies: dict[str, Any] | None = None, **parts: Any) -> Life:
+    sales = campaign("sales", offer("o", 9, _MAIL), **{"eligibility": [_WANTED], **parts})
+    rules = {
+        "consent": [_CONSENT],
+        "suppressions": [_COMPLAINT],
+        "caps": [_ONE],
+        **(policies or {}),
+    }
+    traits = ("bought", "stop")
+    return Life(world(traits=traits, channels=_CHANNELS, campaigns=[sales], policies=rules))
+
+
+def _cancellations(life: Life) -> list[tuple[str | None, str]]:
+    found = (one.value for one in life.emits if isinstance(one.value, Cancellation))
+    return [(one.action_id, one.why) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "why"),
+    [
+        ("Ordered", {"bought": "yes"}, "eligibility/wanted"),
+        ("Left", {"stop": "yes"}, "consent mail"),
+        ("Complaint", {}, "complained"),
+    ],
+)
+def test_message_that_would_not_be_decided_any_more_is_cancelled(
+    name: str, known: Any, why: str
+) -> None:
+    life = _life()
+    life.interact("Go", _START)
+    [action] = life.actions()
+    life.interact("View", _START + 1)
+    assert _cancellations(life) == []
+    life.interact(name, _START + MINUTE_MS, **known)
+    assert _cancellations(life) == [(action.action_id, why)]
+    life.interact("View", _START + 2 * MINUTE_MS)
+    assert _cancellations(life) == []
+
+
+@pytest.mark.parametrize("outcome", ["sent", "expired"])
+def test_delivered_or_expired_message_is_not_cancelled(outcome: str) -> None:
+    life = _life()
+    life.interact("Go", _START)
+    [action] = life.actions()
+    life.react(action, outcome, _START + 1)
+    life.interact("Ordered", _START + MINUTE_MS, bought="yes")
+    assert _cancellations(life) == []
+
+
+def test_rules_on_an_interaction_do_not_read_a_later_one() -> None:
+    asked = {"rule": "asked", "when": {"property": "page", "is": "cart"}}
+    life = _life(eligibility=[asked])
+    life.interact("Go", _START, page="cart")
+    assert life.treatments() == ["mail"]
+    life.interact("View", _START + MINUTE_MS, page="home")
+    assert _cancellations(life) == []
+
+
+def test_later_message_is_cancelled_that_exceeds_a_cap_after_a_merge() -> None:
+    life = _life()
+    cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
+    life.interact("Go", _START, who=(cookie,))
+    life.interact("Go", _START + 1, who=(customer,))
+    [later] = life.actions()
+    life.interact("Login", _START + 2, who=(customer, cookie))
+    assert _cancellations(life) == [(later.action_id, "cap one")]
+
+
+def test_message_is_cancelled_when_time_alone_ends_its_audience() -> None:
+    recent = {"segment": "recent", "when": {"trait": "seen", "within": "1h"}}
+    sales = campaign("sales", offer("o", 9, _MAIL), audience={"segment": "recent"})
+    life = Life(
+        world(
+            profile={"traits": [{"name": "seen", "rule": "latest", "of": "occurred_at"}]},
+            channels=_CHANNELS,
+            segments=[recent],
+            campaigns=[sales],
+        )
+    )
+    life.interact("Go", _START)
+    [action] = life.actions()
+    life.emits = list(life.flow.advance(_START + HOUR_MS + MINUTE_MS))
+    assert _cancellations(life) == [(action.action_id, "eligibility/audience")]
+
+
+@pytest.mark.parametrize(
+    ("parts", "policies", "minutes"),
+    [
+        ({}, {}, 12 * 60),
+        ({}, {"quiet_hours": [{"quiet": "q", "from": "14:00", "to": "08:00", "zone": "UTC"}]}, 120),
+        ({"ends": "2024-01-15T15:00:00Z"}, {}, 180),
+    ],
+)
+def test_deadline_ends_at_quiet_hours_and_at_the_end_of_the_campaign(
+    parts: Any, policies: Any, minutes: int
+) -> None:
+    life = _life(policies, **parts)
+    life.interact("Go", _START)
+    [action] = life.actions()
+    assert action.deadline_at - _START == minutes * MINUTE_MS
+
+
+class _Oracle:
+    """Plain rules of what waits: messages, and what the customer has said."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, Action] = {}
+        self.traits: dict[str, str] = {}
+
+    def cancellations(self, name: str, known: dict[str, str], at: int) -> set[str]:
+        """Return the messages that must not go any more."""
+        self.traits |= known
+        wrong = "yes" in (self.traits.get("bought"), self.traits.get("stop"))
+        if not wrong and name != "Complaint":
+            return set()
+        return {key for key, one in self.waiting.items() if one.deadline_at > at}
+
+
+@settings(max_examples=cases(150), deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_no_message_waits_that_would_not_be_decided(seed: int) -> None:
+    random, life, oracle, at = Random(seed), _life(), _Oracle(), _START
+    for _ in range(40):
+        at += random.choice((1, MINUTE_MS, HOUR_MS, DAY_MS))
+        name = random.choice(("Go", "Go", "View", "Ordered", "Left", "Complaint", "Outcome"))
+        if name == "Outcome":
+            if oracle.waiting:
+                action = oracle.waiting.pop(random.choice(sorted(oracle.waiting)))
+                life.react(action, random.choice(("sent", "expired", "bounce")), at)
+            continue
+        answer = random.choice(("yes", "no"))
+        known = {"Ordered": {"bought": answer}, "Left": {"stop": answer}}.get(name, {})
+        expected = oracle.cancellations(name, known, at)
+        life.interact(name, at, **known)
+        assert {key for key, _ in _cancellations(life)} == expected
+        oracle.waiting = {
+            key: one for key, one in oracle.waiting.items() if key not in expected
+        } | {one.action_id: one for one in life.actions()}
+
+
+def test_message_without_reports_of_its_delivery_is_not_reviewed() -> None:
+    sales = campaign("sales", offer("o", 9, _MAIL), eligibility=[_WANTED])
+    life = Life(world(traits=("bought",), campaigns=[sales]))
+    life.interact("Go", _START)
+    assert life.treatments() == ["mail"]
+    life.interact("Ordered", _START + MINUTE_MS, bought="yes")
+    assert _cancellations(life) == []
