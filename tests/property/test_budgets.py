@@ -1,7 +1,7 @@
 """Budgets and stock are never overspent, and can be spent entirely, over kills of any process."""
 
 import tempfile
-from collections import Counter
+from collections import Counter, deque
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.model import topics
-from pipeline.model.budget import TOKENS
+from pipeline.model.budget import TOKENS, tokens
+from pipeline.replay.playing import LogPlayer
 from pipeline.rules import Rules
 from tests.support.cases import cases
 from tests.support.deciding import campaign, hero, offer, world
@@ -282,3 +283,39 @@ def test_last_item_is_available_in_every_partition(tmp_path: Path, seed: int) ->
             _check_budgets(world)
     for name in _SHELF:
         assert world.ledger.accounts[f"shelf/{name}"].left == 0, name
+
+
+@settings(max_examples=cases(40), deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from((0, 10)), st.integers(0, 20))
+def test_one_purse_of_a_played_log_spends_as_much_as_leases(
+    seed: int, kills: int, visits: int
+) -> None:
+    random = Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        world = Spending(_with_budget(12), Path(folder), random)
+        world.rest()
+        for number in range(visits):
+            world.put("Go", f"c{number}")
+            world.now_ms += 1_000
+            world.work(random.randrange(12))
+            world.learn(random.randrange(6))
+            if random.randrange(100) < kills:
+                world.doom_worker()
+                world.restart_learner(loses_disk=random.randrange(2) == 0)
+        world.rest()
+        assert world.spent("gift") <= _spent_from_one_purse(world) == min(visits, 12) * TOKENS
+        for _ in range(8):  # who came while the rest was leased elsewhere comes again
+            _send_requests(world, 9)
+        assert _spent_from_one_purse(world) == world.spent("gift") == 12 * TOKENS
+        world.ledger.close()
+
+
+def _spent_from_one_purse(world: Spending) -> int:
+    """Return the tokens that `kairos replay --what-if` spends on what came to the workers."""
+    player = LogPlayer(world.rules, lambda emits: deque(emits, maxlen=0) and None)
+    records = (one.interaction for _, one in world.logs.read(topics.SEGMENTED))
+    came = {one.event_id: one for one in records if one is not None}
+    for one in sorted(came.values(), key=lambda one: one.received_at):
+        player.play(one)
+    statuses = player.budgets.report(player.now_ms or 0)
+    return sum(tokens(one.spent) for one in statuses if one.name == "gift")
