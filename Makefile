@@ -21,7 +21,7 @@ PEERS := floor,faust,quix,trivial,demo,large
 # Where bytecode is not kept, each of a stack's processes compiles all modules anew as it starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup dev demo test unit thorough check format chaos bench lock clean
+.PHONY: help setup dev demo test long unit thorough check format chaos bench lock clean
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -49,13 +49,16 @@ demo: setup ## the whole stack on demonstration data, then a minute of a bank th
 	$(BANK) simulate bank --customers 300 --days 30 --live --seconds 60; \
 	status=$$?; $(BANK) down; exit $$status
 
-test: dev ## every test but the long ones of `make chaos`
-	status=0; $(BIN)/pytest -m "not chaos" $(PYTHON_ONLY) || status=1; \
-	$(BIN)/pytest -m "not chaos" $(WITH_BROKER) || status=1; \
+test: dev ## every test but those of `make long` and `make chaos`: ten minutes
+	status=0; $(BIN)/pytest -m "not (long or chaos)" $(PYTHON_ONLY) || status=1; \
+	$(BIN)/pytest -m "not (long or chaos)" $(WITH_BROKER) || status=1; \
 	exit $$status
 
+long: dev ## the tests that take a quarter of a minute or more each
+	$(BIN)/pytest -m "long and not chaos" $(WITH_BROKER)
+
 unit: dev ## the tests that need nothing but Python
-	$(BIN)/pytest -m "not chaos" $(PYTHON_ONLY)
+	$(BIN)/pytest -m "not (long or chaos)" $(PYTHON_ONLY)
 
 thorough: dev ## every law on as many cases as it has: 2,000, or its own number; ten minutes
 	$(BIN)/pytest tests/property --hypothesis-profile=thorough

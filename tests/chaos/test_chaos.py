@@ -1,5 +1,5 @@
 """Kills and damage under load: nothing lost, nothing done twice, states as they should be. The
-short form is part of `make test`, the long one is `make chaos`."""
+short form is part of `make long`, the long one is `make chaos`."""
 
 from random import Random
 
@@ -28,6 +28,7 @@ def some_of_everything(stack: Stack, random: Random) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_laws_hold_after_a_short_series_of_faults(laboratory: Laboratory) -> None:
     result = laboratory.run(some_of_everything, _RATE)
     assert not result.failed

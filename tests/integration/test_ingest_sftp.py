@@ -206,6 +206,7 @@ def _pump(source: socket.socket, target: socket.socket, most_bytes: int | None) 
         return
 
 
+@pytest.mark.long
 def test_cut_connection_is_reported_and_the_file_is_taken_later(
     settings: Settings, server: Server, tmp_path: Path
 ) -> None:

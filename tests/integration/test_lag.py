@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -41,6 +42,7 @@ for _ in sys.stdin:
 """
 
 
+@pytest.mark.long
 def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_path: Path) -> None:
     broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
     try:

@@ -50,6 +50,7 @@ def _chosen_treatment(explained: Any) -> str:
     return str(slot["chosen"]["treatment"])
 
 
+@pytest.mark.long
 def test_a_promoted_model_decides_until_it_is_rolled_back(
     stack: Stack, folders: tuple[Path, Path]
 ) -> None:

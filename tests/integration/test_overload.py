@@ -14,6 +14,8 @@ from pipeline.adapters.lag import record_counts
 from pipeline.model import topics
 from tests.support.stack import Stack, eventually, running_stack, stopped
 
+pytestmark = pytest.mark.long
+
 _CONFIGURATION = Path(__file__).parent / "configuration"
 _ROWS = 1_000
 _ASKED = 20

@@ -275,6 +275,7 @@ def test_lease_has_ended_when_fencing_of_the_instance_id_is_reported(
     assert listener.held_when_told is False
 
 
+@pytest.mark.long
 def test_new_assignment_over_a_backlog_is_read_from_its_offsets(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:

@@ -158,6 +158,7 @@ def test_identifiers_never_linked_cannot_be_unlinked(stack: Stack) -> None:
     assert "did you mean 'customer_id'" in " ".join(unknown.stderr.split())
 
 
+@pytest.mark.long
 def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from pipeline.simulate.live import CONFIGURATION
 from pipeline.simulate.world import WorldSize, biography
 from tests.support.stack import Stack, running_stack
 
+pytestmark = pytest.mark.long
+
 _SIZE = WorldSize(40, 20, 6)
 
 

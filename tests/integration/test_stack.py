@@ -110,6 +110,7 @@ def test_killed_processes_come_back(second: Stack) -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.long
 def test_up_restores_a_stack_whose_processes_were_all_killed(second: Stack) -> None:
     supervision = read_supervision(second.home)
     assert supervision is not None
@@ -136,6 +137,7 @@ def test_killed_broker_comes_back_while_the_others_wait(second: Stack) -> None:
     assert all(after[name] - before[name] <= 1 for name in names), (before, after)
 
 
+@pytest.mark.long
 def test_stopped_broker_stays_stopped_and_others_are_not_restarted(
     second: Stack,
 ) -> None:
@@ -167,6 +169,7 @@ def test_home_is_readable_by_its_owner_only(second: Stack) -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.long
 def test_up_and_down_at_the_same_time_take_turns(second: Stack) -> None:
     for first, then in (("down", "up"), ("up", "down")):
         processes = [second.start(first), second.start(then)]
@@ -192,6 +195,7 @@ def test_down_leaves_nothing_of_this_home_and_the_other_goes_on(
     eventually(stack.answers)
 
 
+@pytest.mark.long
 def test_home_that_is_removed_ends_its_processes(second: Stack) -> None:
     second.kairos("up", "--config", str(second.configuration))
     started = [second.process(name) for name in (_WORKER, _GATEWAY, _ADAPTER)]

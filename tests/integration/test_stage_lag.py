@@ -79,6 +79,7 @@ class _Transactions:
         end(_PATIENCE_S)
 
 
+@pytest.mark.long
 def test_records_written_while_reading_is_paused_count(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:

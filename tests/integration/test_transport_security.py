@@ -36,6 +36,8 @@ from tests.support.chain_worker import Plan
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, running_stack
 
+pytestmark = pytest.mark.long
+
 _PASSWORD = "a secret"
 _EMAIL = "tls@example.com"
 _CONFIGURATION = Path(__file__).parent / "configuration"

@@ -37,6 +37,8 @@ from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
 from tests.support.stack import eventually
 
+pytestmark = pytest.mark.long
+
 _CODEC = Codec(recorded_versions())
 _WAIT_S = 3
 _CROWD = 300
