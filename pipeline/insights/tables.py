@@ -289,6 +289,7 @@ class Cell:
         self, column: Column, type_name: str | None, zone: str | None, trimmed: bool
     ) -> None:
         self.column = column
+        self.is_there = type_name is not None
         self.raw = f"CAST({_quote(column.name)} AS VARCHAR)" if type_name else "NULL"
         self.faults: list[tuple[str, str]] = []
         default = column.default or "NULL"
@@ -396,7 +397,7 @@ class CheckedRelation:
         faults = [(cell, *fault) for cell in cells for fault in cell.faults]
         counts = [f"count(*) FILTER (WHERE {bad})" for _, bad, _ in faults]
         # A column that no fault is looked for in is read too: what is not in UTF-8 shows only so.
-        counts += [f"count({cell.raw})" for cell in cells]
+        counts += [f"count({_quote(cell.column.name)})" for cell in cells if cell.is_there]
         [found] = self.rows(f"SELECT count(*), {', '.join(counts)} FROM {self.sql}")
         wrong = [fault for fault, count in zip(faults, found[1:], strict=False) if count]
         if wrong:
