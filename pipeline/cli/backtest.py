@@ -1,20 +1,24 @@
 """`kairos backtest`: files through the stages, without Kafka."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace as with_fields
 from rich.progress import Progress, TaskID
 
 from pipeline.adapters.clock import now_ms
 from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.cli.plain import plain
+from pipeline.cli.policy_worth import print_worth, worth_by_log
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
 from pipeline.cli.status import print_budgets
 from pipeline.cli.times import iso, optional_ms
 from pipeline.config.model import Source
+from pipeline.insights.campaign_facts import Period
 from pipeline.replay import backtest
 from pipeline.replay.input_files import OpenFile, open_files
 from pipeline.settings import Settings
@@ -22,7 +26,7 @@ from pipeline.settings import Settings
 _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it", clock="log")
 
 
-def run(
+def run(  # noqa: PLR0913 - a command's options
     given: Annotated[
         Path,
         typer.Option(
@@ -46,6 +50,14 @@ def run(
             "then happens, later interactions are left out. Default: its last interaction.",
         ),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="What was really decided then: DIR/decisions and DIR/interactions.segmented, each "
+            "as `kairos replay` writes it; from them the worth of CONFIG is estimated.",
+        ),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(help="Source of the records, as for `kairos send`. Default: `file`."),
@@ -63,11 +75,14 @@ def run(
     memberships.parquet, as `kairos profile export` has them. The decision hash is the same for
     equal decisions. Rows that cannot be read are reported as FILE:LINE, and the exit code is then
     1.
+
+    With --log what the configuration is worth is estimated from choices that were drawn by chance
+    (`learning`) and what came of them.
     """
     settings = Settings()
     end_ms = optional_ms(until)
     files = open_files(given, settings.gateway_message_bytes)
-    rules = backtest.rules_in(config, settings)
+    rules = replace(backtest.rules_in(config, settings), with_chances=log is not None)
     asked = backtest.BacktestInput(
         files,
         named_source(rules.config, source) or _OWN,
@@ -77,6 +92,10 @@ def run(
     )
     with progress_bar() as bar:
         report = backtest.backtest(asked, rules, folder, _progress(bar))
+    if log is not None:
+        played, decided = folder / "decisions.parquet", Period(None, end_ms)
+        worth = worth_by_log(log, played, rules.config.bundle.campaigns, decided)
+        report = with_fields(report, worth=worth)
     if json:
         print_json(report)
     else:
@@ -117,3 +136,5 @@ def _print(report: backtest.BacktestReport, folder: Path) -> None:
     )
     if report.budgets:
         print_budgets(report.budgets)
+    if report.worth is not None:
+        print_worth(report.worth)

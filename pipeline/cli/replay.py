@@ -5,19 +5,25 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from msgspec.structs import replace
 from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from pipeline.adapters.clock import now_ms
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.plain import plain
+from pipeline.cli.policy_worth import print_worth, worth_by_log
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.times import optional_ms
 from pipeline.home.load_rules import load_rules
 from pipeline.home.records import Records
+from pipeline.insights.campaign_facts import Period
+from pipeline.insights.policy_worth import PolicyWorth
+from pipeline.insights.tables import TableError
 from pipeline.replay.backtest import rules_in
 from pipeline.replay.manifest import Selection
 from pipeline.replay.topics import ReplayReport, replay
 from pipeline.replay.what_if import AFTER, BEFORE, TimeRange, WhatIfReport, what_if
+from pipeline.rules import Rules
 from pipeline.settings import Settings
 from pipeline.stack.configure import ensure_configuration
 
@@ -72,6 +78,8 @@ def run(  # noqa: PLR0913 - one for each option
     with the configuration in force, and with the other. Decisions of --from to --to are compared
     side by side by offer, channel and segment, and are in DIR/before and DIR/after as `kairos
     backtest` writes them. Outcomes of messages that a configuration does not send are left out.
+    Where choices were drawn (`learning`), what the other configuration is worth is estimated from
+    what was really decided and what came of it.
     """
     begin_ms = optional_ms(since)
     end_ms = optional_ms(until)
@@ -114,10 +122,21 @@ def _what_if(other: Path, when: TimeRange, folder: Path, json: bool) -> None:
         report = what_if(
             records, before, after, when, folder, lambda done: bar.update(task, completed=done)
         )
+    report = replace(report, worth=_worth(after, folder, when))
     if json:
         print_json(report)
     else:
         _print_what_if(report, folder)
+
+
+def _worth(after: Rules, folder: Path, when: TimeRange) -> PolicyWorth | None:
+    """Return what the other configuration is worth, None where nothing was decided yet."""
+    played, decided = folder / AFTER / "decisions.parquet", Period(when.since, when.until)
+    try:
+        return worth_by_log(None, played, after.config.bundle.campaigns, decided)
+    except TableError as error:
+        err.print(plain(f"What it is worth is not known: {error}"), soft_wrap=True)
+        return None
 
 
 def _print_what_if(report: WhatIfReport, folder: Path) -> None:
@@ -137,6 +156,8 @@ def _print_what_if(report: WhatIfReport, folder: Path) -> None:
         )
     same = "all the same" if report.identical else f"{report.changed_slots:,} slots changed"
     out.print(plain(f"{report.interactions:,} interactions: {same}; see {folder}"), soft_wrap=True)
+    if report.worth is not None:
+        print_worth(report.worth)
 
 
 def _offsets(given: list[str]) -> dict[int, tuple[int, int]]:

@@ -74,7 +74,8 @@ class Arbitration:
     """Slots of one decision, filled one after the other; each winner counts under the caps of
     those after it (`unsettled`: it does not yet in `standing`).
 
-    `spent`: tokens that winners take, by budget.
+    `spent`: tokens that winners take, by budget. `chances`: what drawn slots could have got, by
+    slot and treatment, where the rules ask for it.
     """
 
     decision_id: str
@@ -89,6 +90,7 @@ class Arbitration:
     judged: list[record_of.Candidate] = field(default_factory=list)
     spent: Counter[str] = field(default_factory=Counter)
     spends: list[Spend] = field(default_factory=list)
+    chances: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def answer(self, placement: str, lineup: Lineup) -> None:
         """Fill a placement that asked, with different offers in order."""

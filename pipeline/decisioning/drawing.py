@@ -19,6 +19,9 @@ from pipeline.rules.chooser import Field, FieldMaker, Lot, Priced
 
 _Content: TypeAlias = dict[str, str]
 
+SAY_NOTHING: Final = ""
+"""Name of saying nothing beside those of treatments, in `SlotChances`."""
+
 _SHORTLIST: Final = 16
 """Candidates that compete for several channels at once: their outcomes are enumerated."""
 
@@ -118,6 +121,7 @@ class _Places:
             content = self._content(lot.index, slot, key)
             if content is not None:
                 odds = Odds(self.runners.chance(available, lot.index), lot.explored)
+                self._note_chances(slot, available)
                 return lot.index, content, odds
         self._say_nothing(slot, Lot(None))
         return None
@@ -126,6 +130,14 @@ class _Places:
         if "#" not in slot:
             chance = self.runners.chance(self.open, None) if self.open else 1.0
             self.nothing = Odds(chance, lot.explored)
+            self._note_chances(slot, self.open)
+
+    def _note_chances(self, slot: str, available: Sequence[int]) -> None:
+        """Note what the first place could have got."""
+        if self.made.rules.with_chances and available and "#" not in slot:
+            chance, pool = self.runners.chance, self.pool
+            chances = {pool[one].candidate.treatment: chance(available, one) for one in available}
+            self.made.chances[slot] = {**chances, SAY_NOTHING: chance(available, None)}
 
     def _content(self, index: int, slot: str, key: str) -> _Content | None:
         content = self.contents.get(index)
@@ -292,13 +304,16 @@ class _Rounds:
         """Note the channels that stay silent, with how likely that was."""
         filled = {self.pool[one].candidate.channel for one in winners}
         for slot in dict.fromkeys(one.candidate.channel for one in self.pool):
+            said = {
+                one.candidate.treatment: chances[index]
+                for index, one in enumerate(self.pool)
+                if one.candidate.channel == slot
+            }
+            nothing = max(1 - sum(said.values()), 0.0)
+            if self.made.rules.with_chances:
+                self.made.chances[slot] = {**said, SAY_NOTHING: nothing}
             if slot not in filled:
-                said = sum(
-                    chances[index]
-                    for index, one in enumerate(self.pool)
-                    if one.candidate.channel == slot
-                )
-                self.made.choices.append(Odds(max(1 - said, 0.0)).of(Choice(slot, slot)))
+                self.made.choices.append(Odds(nothing).of(Choice(slot, slot)))
 
     def _key(self, number: int) -> str:
         return f"{self.made.decision_id}/sent#{number}"

@@ -6,6 +6,7 @@ filled in their order, then what is sent.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace as with_fields
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -38,6 +39,7 @@ from pipeline.model.decision import (
     DeferredMessage,
     Feedback,
     Reply,
+    SlotChances,
 )
 from pipeline.model.ids import again_id, control_id, decision_id, event_key
 from pipeline.model.interaction import Interaction
@@ -47,6 +49,9 @@ from pipeline.model.stages import IdentitySection, ProfileSection, Segmented
 from pipeline.rules import Rules
 from pipeline.rules.chooser import Chooser
 from pipeline.rules.token import Claims
+
+_CHANCES: Final = "chances"
+"""Topic of no broker: its records are for who plays a log."""
 
 _history_bytes = msgspec.msgpack.Encoder()
 _history_from = msgspec.msgpack.Decoder(History)
@@ -197,6 +202,9 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
     profile = identity.profile_id
     sent = [Emit(topics.actions(one.channel), profile, one) for one in actions]
     emits = (Emit(topics.DECISIONS, profile, decision), *sent, *_answer(case, actions))
+    if rules.with_chances:
+        chances = SlotChances(case.decision_id, made.chances)
+        emits = (Emit(_CHANCES, profile, chances), *emits)
     return Ok(row, emits, purses=funds.pay(rules.wallet or {}, made.spends))
 
 

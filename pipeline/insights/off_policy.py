@@ -4,9 +4,10 @@ Three estimates of the mean reward: inverse propensity scores (IPS), self-normal
 doubly robust (DR), which corrects a model's rewards by the weighted errors it made.
 
 Intervals at 95 %: by default from the estimates' standard errors (for SNIPS by the delta method)
-with Student's t, which is right for large n and bounded weights; `anytime` holds for every n and
-at every look, for rewards within known bounds and weights of any size (Karampatziakis, Mineiro &
-Ramdas 2021: a bet against each value that is too high, whose gain is a non-negative martingale).
+with Student's t, which is right for large n and bounded weights; decisions about one customer count
+as alike where the log tells whose they are. `anytime` holds for every n and at every look, for
+rewards within known bounds and weights of any size (Karampatziakis, Mineiro & Ramdas 2021: a bet
+against each value that is too high, whose gain is a non-negative martingale).
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from pipeline.insights.engines import Queries
-from pipeline.insights.paths import Floats
+from pipeline.insights.paths import Floats, Ints, sum_by
 from pipeline.insights.tables import Column, TableError
 
 IntervalMethod: TypeAlias = Literal["asymptotic", "anytime"]
@@ -46,12 +47,14 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Log:
-    """Logged decisions, one entry each; `weights` = target ÷ logged propensity."""
+    """Logged decisions, one entry each; `weights` = target ÷ logged propensity; `customers`: whose
+    decision it is, numbered from 0 (None: each is another's)."""
 
     rewards: Floats
     weights: Floats
     q_logged: Floats | None = None
     q_target: Floats | None = None
+    customers: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ def evaluate(log: Log, anytime: Bounds | None = None) -> OffPolicy:
 
 
 def _ips(log: Log) -> Estimate:
-    return _mean(log.weights * log.rewards)
+    return mean(log.weights * log.rewards, log.customers)
 
 
 def _snips(log: Log) -> Estimate:
@@ -130,7 +133,7 @@ def _snips(log: Log) -> Estimate:
         return Estimate(None, None, None)
     value = float(log.weights @ log.rewards / total)
     influence = log.weights * (log.rewards - value) * len(log.weights) / total
-    around = _mean(influence)
+    around = mean(influence, log.customers)
     if around.low is None or around.high is None:
         return Estimate(value, None, None)
     return Estimate(value, value + around.low, value + around.high)
@@ -139,15 +142,22 @@ def _snips(log: Log) -> Estimate:
 def _dr(log: Log) -> Estimate | None:
     if log.q_logged is None or log.q_target is None:
         return None
-    return _mean(log.q_target + log.weights * (log.rewards - log.q_logged))
+    return mean(log.q_target + log.weights * (log.rewards - log.q_logged), log.customers)
 
 
-def _mean(terms: Floats) -> Estimate:
-    """Return the mean, with an interval where there are two terms that differ."""
+def mean(terms: Floats, customers: Ints | None = None) -> Estimate:
+    """Return the mean, with an interval where there are two terms that differ; those of one of the
+    `customers` are added up first."""
     value = float(terms.mean())
     if len(terms) < 2 or not terms.std():
         return Estimate(value, None, None)
-    reach = float(stdtrit(len(terms) - 1, 1.0 - _SIDE) * terms.std(ddof=1) / np.sqrt(len(terms)))
+    apart = terms - value
+    if customers is not None:
+        apart = sum_by(customers, apart, int(customers.max()) + 1)
+    if len(apart) < 2:
+        return Estimate(value, None, None)
+    error = np.sqrt((apart**2).sum() * len(apart) / (len(apart) - 1)) / len(terms)
+    reach = float(stdtrit(len(apart) - 1, 1.0 - _SIDE) * error)
     return Estimate(value, value - reach, value + reach)
 
 

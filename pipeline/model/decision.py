@@ -123,6 +123,14 @@ class Choice(Struct, frozen=True):
     explored: bool = False
 
 
+class SlotChances(Struct, frozen=True):
+    """Probability of each treatment, and of nothing (""), in the slots of a decision that were
+    drawn; of a placement its first place. Made where `Rules.with_chances` asks for it."""
+
+    decision_id: str
+    slots: dict[str, dict[str, float]]
+
+
 class Feedback(Struct, frozen=True):
     """Evidence about an action, for the learner.
 

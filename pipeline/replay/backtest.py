@@ -14,6 +14,7 @@ from pipeline.adapters.rocks import temporary_rows
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Source
 from pipeline.home.load_rules import load_rules
+from pipeline.insights.policy_worth import PolicyWorth
 from pipeline.model.budget import BudgetStatus
 from pipeline.profile_reads.as_of import member_profiles
 from pipeline.profile_reads.export import export_all
@@ -66,12 +67,14 @@ class BacktestTotals(Struct, frozen=True):
 
 
 class BacktestReport(BacktestTotals, frozen=True, kw_only=True):
-    """Input of a backtest beside its totals; `config`: the configuration's digest."""
+    """Input of a backtest beside its totals; `config`: the configuration's digest; `worth`: what it
+    is worth by a log of what was really decided, where there is one."""
 
     files: tuple[InputReport, ...]
     interactions: int
     refused: int
     config: str
+    worth: PolicyWorth | None = None
 
 
 @dataclass(frozen=True, slots=True)

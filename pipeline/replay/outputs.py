@@ -2,7 +2,8 @@
 
 `decisions` has a row for each slot of a decision, and one without a slot where there is none, so
 that every decision is there. `candidates` are those of the slot; `segments` are the customer's when
-it was decided; `rejected` maps the rule that felled treatments, as `stage/rule`, to their names.
+it was decided; `chances` are those of each treatment in the slot, and of nothing (""), where they
+were asked for; `rejected` maps the rule that felled treatments, as `stage/rule`, to their names.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ import pyarrow as pa
 from msgspec.structs import asdict
 
 from pipeline.adapters.parquet_table import ParquetTable, TableRow, open_table
-from pipeline.model.decision import Action, Decision
+from pipeline.model.decision import Action, Decision, SlotChances
 from pipeline.model.fingerprint import Fingerprint
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
@@ -49,6 +50,7 @@ DECISIONS: Final = pa.schema(
         *_fields(_NUMBER, "score", "propensity"),
         *_fields(_TEXT, "holdout", "would_be"),
         ("candidates", pa.list_(_CANDIDATE)),
+        ("chances", pa.map_(_TEXT, _NUMBER)),
         ("rejected", pa.map_(_TEXT, _TEXTS)),
     ]
 )
@@ -77,6 +79,7 @@ class OutputTables:
         self.decided = Fingerprint()
         self._folder = folder
         self._open = ExitStack()
+        self._chances: SlotChances | None = None
 
     def __enter__(self) -> Self:
         self.decisions = self._table("decisions", DECISIONS)
@@ -100,6 +103,8 @@ class OutputTables:
                 case Segmented(interaction=Interaction() as one, identity=IdentitySection() as who):
                     of_record = record.segments.members if record.segments else ()
                     members[who.profile_id, one.event_id] = of_record
+                case SlotChances():
+                    self._chances = record
                 case Decision():
                     self._decision(record, members.get((record.profile_id, record.event_id), ()))
                 case SegmentChange():
@@ -110,8 +115,12 @@ class OutputTables:
 
     def _decision(self, decision: Decision, members: tuple[str, ...]) -> None:
         self.decided.add(decision)
+        chances, self._chances = self._chances, None
+        of_slots = chances.slots if chances and chances.decision_id == decision.decision_id else {}
         for row in _slots(decision, members):
-            self.decisions.add(row)
+            self.decisions.add(
+                {**row, "chances": list(of_slots.get(row["slot"], {}).items()) or None}
+            )
 
     def _table(self, name: str, schema: pa.Schema) -> ParquetTable:
         return self._open.enter_context(open_table(self._folder / f"{name}.parquet", schema))

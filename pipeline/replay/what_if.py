@@ -6,7 +6,7 @@ messages that a configuration does not send are left out of its run.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ import duckdb
 from msgspec import Struct
 
 from pipeline.home.records import Records
+from pipeline.insights.policy_worth import PolicyWorth
 from pipeline.model.budget import BudgetStatus
 from pipeline.model.decision import Action, Decision
 from pipeline.model.outcome import Emit
@@ -60,7 +61,8 @@ class Messages(Struct, frozen=True):
 
 class WhatIfReport(Struct, frozen=True):
     """Decisions of `interactions`, before and after: `identical`, or with another treatment in
-    `changed_slots`. A message counts in each segment of its customer."""
+    `changed_slots`. A message counts in each segment of its customer. `worth`: what the other
+    configuration is worth, estimated from what was really decided and what came of it."""
 
     interactions: int
     before: SideReport
@@ -70,6 +72,7 @@ class WhatIfReport(Struct, frozen=True):
     offers: tuple[Messages, ...]
     channels: tuple[Messages, ...]
     segments: tuple[Messages, ...]
+    worth: PolicyWorth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,13 @@ def what_if(
     out: Path,
     progress: Callable[[int], None],
 ) -> WhatIfReport:
-    """Decide with both rules and write the tables of each into `out`; compare what was decided in
-    the range. KafkaException when the broker does not answer."""
+    """Decide with both rules and write the tables of each into `out`, `after` with the chances of
+    its choices; compare what was decided in the range. KafkaException when the broker does not
+    answer."""
     with ExitStack() as opened:
         sides = {
             name: _Side(rules, opened.enter_context(_tables(out / name)), when)
-            for name, rules in ((BEFORE, before), (AFTER, after))
+            for name, rules in ((BEFORE, before), (AFTER, replace(after, with_chances=True)))
         }
         count = 0
         for count, record in enumerate(inputs_until(records, when.until - 1), 1):

@@ -20,7 +20,8 @@ class Rules:
     `enrichers`: those that the configuration asks for; `scorers`: models by trait; those without a
     file are missing. `propensities`: of a model of treatments, where there is one. `chooser`: draws
     choices by what the learner knows, where the configuration asks for learning. `wallet`: what the
-    record's partition may spend of budgets and stock; None: they are not looked at.
+    record's partition may spend of budgets and stock; None: they are not looked at. `with_chances`:
+    decisions come with what their slots could have got, for who judges a configuration by a log.
     """
 
     config: Configuration
@@ -31,3 +32,4 @@ class Rules:
     propensities: Propensities | None = None
     chooser: Chooser | None = None
     wallet: Mapping[str, Purse] | None = None
+    with_chances: bool = False

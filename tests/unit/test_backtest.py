@@ -20,7 +20,9 @@ from pipeline.model.fingerprint import fingerprint
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
+from pipeline.model.stages import Segmented
 from pipeline.model.time import DAY_MS, HOUR_MS
+from tests.support.replayed import write_topic
 from tests.support.shop_log import BEGIN_MS, shop_log, visit
 from tests.support.worlds import rules
 
@@ -122,6 +124,25 @@ def test_tables_equal_the_records_of_the_stages(
     assert report["identifiers"] == table("SELECT count(*) FROM identifiers")[0][0]
     known = table("SELECT DISTINCT profile_id FROM identifiers")
     assert sorted(known) == sorted(table("SELECT profile_id FROM profiles"))
+
+
+def test_a_log_of_what_was_decided_tells_what_a_configuration_is_worth(
+    tmp_path: Path, play: Callable[..., Any], invoke: Callable[..., Result]
+) -> None:
+    log = shop_log()
+    values = [one.value for one in _direct(log)[1]]
+    folder = tmp_path / "log"
+    write_topic(folder, "decisions", [one for one in values if isinstance(one, Decision)])
+    heard = [one for one in values if isinstance(one, Segmented) and one.interaction is not None]
+    write_topic(folder, "interactions.segmented", heard)
+    file = _write(tmp_path / "a.ndjson", log)
+    assert play(file)["worth"] is None
+    worth = play(file, "--log", str(folder))["worth"]
+    assert (worth["undrawn"], worth["unplayed"]) == (0, 0)
+    assert worth["slots"] + worth["unfinished"] > 0
+    assert not worth["gain"]["value"]
+    printed = " ".join(invoke(file, "--log", str(folder)).output.split())
+    assert "left out are 0 slots that it changes and in which nothing was drawn" in printed
 
 
 def test_identified_devices_share_one_profile(

@@ -1,0 +1,88 @@
+"""Worth of a configuration by what was really decided, for the commands that play a log."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from pipeline.cli.console import err, out, print_table
+from pipeline.cli.insights_options import open_engine
+from pipeline.cli.insights_topics import topic_folder
+from pipeline.cli.plain import plain
+from pipeline.config.model import Campaign
+from pipeline.insights.campaign_facts import Period, load_facts, load_goals
+from pipeline.insights.goals import CampaignGoal, campaign_goals
+from pipeline.insights.off_policy import Estimate
+from pipeline.insights.policy_worth import PolicyWorth, estimate_worth
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+
+_ENOUGH: Final = 0.9
+_MOST_SHOWN: Final = 30
+
+
+def worth_by_log(
+    topics: Path | None, played: Path, campaigns: Iterable[Campaign], decided: Period
+) -> PolicyWorth:
+    """Estimate by the topics of a folder, or by those of this home, what the decisions in the file
+    `played` are worth. Raises TableError."""
+    with topic_folder(topics, (DECISIONS, SEGMENTED)) as folder, open_engine("duckdb") as queries:
+        support = load_facts(queries, folder, Period(decided.since_ms))
+        goals = campaign_goals(campaigns)
+        load_goals(queries, [one for one in goals if isinstance(one, CampaignGoal)])
+        return estimate_worth(queries, played, decided, support.until_ms or 0)
+
+
+def print_worth(found: PolicyWorth) -> None:
+    """Print the estimate, and what it rests on."""
+    if found.other is None:
+        out.print(
+            plain(
+                f"What it is worth is not known: {found.customers:,} customers can be compared, "
+                f"{_left_out(found)}"
+            ),
+            soft_wrap=True,
+        )
+        return
+    print_table(
+        "Worth per slot, estimated from what was really decided",
+        ["", "worth", "95 %"],
+        [
+            ("as it was decided", *_cells(found.ran)),
+            ("by the other configuration (doubly robust)", *_cells(found.other.dr)),
+            ("  the same by IPS", *_cells(found.other.ips)),
+            ("  the same by self-normalised IPS", *_cells(found.other.snips)),
+            ("gain", *_cells(found.gain)),
+            (f"gain in all {found.slots:,} slots", *_cells(found.total)),
+        ],
+    )
+    if found.segments:
+        print_table(
+            "Gain per slot by segment",
+            ["segment", "slots", "gain", "95 %"],
+            [(one.segment, one.slots, *_cells(one.gain)) for one in found.segments[:_MOST_SHOWN]],
+        )
+    out.print(
+        f"From {found.slots:,} slots of {found.customers:,} customers, worth "
+        f"{found.other.ess:,.0f} of its own; {_left_out(found)}",
+        soft_wrap=True,
+    )
+    if found.covered is not None and found.covered < _ENOUGH:
+        err.print(
+            f"Only {found.covered:.0%} of what it would say was ever said by chance: the gain is a "
+            "guess for the rest."
+        )
+
+
+def _cells(one: Estimate | None) -> tuple[str, str]:
+    if one is None or one.value is None:
+        return "not known", ""
+    if one.low is None or one.high is None:
+        return f"{one.value:,.4g}", ""
+    return f"{one.value:,.4g}", f"{one.low:,.4g} to {one.high:,.4g}"
+
+
+def _left_out(found: PolicyWorth) -> str:
+    return (
+        f"left out are {found.undrawn:,} slots that it changes and in which nothing was drawn by "
+        f"chance, {found.unfinished:,} whose goals may still be reached, {found.unplayed:,} of "
+        "decisions that the log of interactions does not have."
+    )

@@ -1,0 +1,210 @@
+"""Worth of another configuration by a log of drawn choices: against a known truth."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace as with_fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from pipeline.flow import Flow
+from pipeline.insights.campaign_facts import Period, load_facts, load_goals
+from pipeline.insights.engines import open_duckdb
+from pipeline.insights.goals import named_goal
+from pipeline.insights.policy_worth import PolicyWorth, estimate_worth
+from pipeline.insights.tables import Engine
+from pipeline.model.decision import Decision, SlotChances
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction
+from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS, HOUR_MS
+from pipeline.replay.outputs import OutputTables
+from pipeline.replay.playing import LogPlayer
+from pipeline.rules import Rules
+from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
+from tests.support.deciding import campaign, hero, offer, world
+from tests.support.replayed import write_topic
+
+_BEGIN: Final = 1_704_067_200_000
+_GOAL: Final = {"when": {"name": "Bought"}, "window": "1d"}
+_RATES: Final = {"a": 0.1, "b": 0.3, "c": 0.2, "new": 0.5}
+"""True probability that a customer buys after the message."""
+
+_VALUE: Final = 10.0
+_COST: Final = 0.5
+_CUSTOMERS: Final = 1_500
+_EVER: Final = Period()
+
+
+def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
+    """Return rules that offer treatments of these names; `trials` of one make it likelier or less
+    likely to be drawn."""
+    offers = [offer(name, _VALUE, hero(name, p=0.2, cost=_COST)) for name in names]
+    sale = campaign("sale", *offers, goal=_GOAL, trigger={"name": "Never"})
+    policies = {"learning": {"ramp": 0, "explore": 0.1}} if learning else {}
+    made = world(campaigns=[sale], policies=policies)
+    if made.chooser is None:
+        return made
+    ties = {
+        one.treatment: one.tie for e in made.config.by_placement["hero"] for one in e.candidates
+    }
+    known = {
+        (ties[name], ""): TreatmentEvidence(40.0, successes, 40)
+        for name, successes in trials.items()
+    }
+    return with_fields(made, chooser=made.chooser.with_knowledge(Knowledge("1-test", known)))
+
+
+def _visits() -> Iterator[Interaction]:
+    """Yield two visits of each customer, all at a minute of their own."""
+    for number in range(2 * _CUSTOMERS):
+        at = _BEGIN + number * 60_000
+        who = (Identifier("customer_id", f"p{number % _CUSTOMERS}"),)
+        request = DecideRequest(f"r{number}", "g", ("hero",), at + 100, {"hero": 1})
+        yield Interaction(
+            f"e{number}", "track", "Visit", "web", "shop", at, at, who, request=request
+        )
+
+
+def _purchase(visit: Interaction, number: int) -> Interaction:
+    at = visit.received_at + HOUR_MS
+    return replace(
+        visit, event_id=f"b{number}", name="Bought", occurred_at=at, received_at=at, request=None
+    )
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what was decided by chance among a, b and c, and what came of it."""
+    return _write_log(tmp_path_factory.mktemp("log"), _rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
+
+
+def _write_log(folder: Path, rules: Rules) -> Path:
+    chance = np.random.default_rng(7)
+    flow, decisions, heard = Flow(rules), [], []
+    for number, visit in enumerate(_visits()):
+        values = [one.value for one in flow.run(visit)]
+        decided = next(one for one in values if isinstance(one, Decision))
+        segmented = next(one for one in values if isinstance(one, Segmented))
+        decisions.append(decided)
+        heard.append(segmented)
+        treatment = decided.choices[0].treatment
+        if chance.random() < _RATES.get(treatment or "", 0.0):
+            heard.append(replace(segmented, interaction=_purchase(visit, number)))
+    end = replace(
+        visit, event_id="end", name="End", occurred_at=0, received_at=_BEGIN + 60 * DAY_MS
+    )
+    heard.append(replace(segmented, interaction=end))
+    write_topic(folder, "decisions", decisions)
+    write_topic(folder, "interactions.segmented", heard)
+    return folder
+
+
+@pytest.fixture
+def worth(log: Path, tmp_path: Path) -> Callable[..., PolicyWorth]:
+    """Function that estimates the worth of rules by the log."""
+
+    def estimate(rules: Rules, folder: Path = log, decided: Period = _EVER) -> PolicyWorth:
+        with OutputTables(tmp_path) as tables:
+            player = LogPlayer(with_fields(rules, with_chances=True), tables.take)
+            for visit in _visits():
+                player.play(visit)
+        with open_duckdb(Engine(threads=1)) as queries:
+            support = load_facts(queries, folder, Period(decided.since_ms))
+            load_goals(queries, [named_goal("sale", "Bought", DAY_MS)])
+            played = tmp_path / "decisions.parquet"
+            return estimate_worth(queries, played, decided, support.until_ms or 0)
+
+    return estimate
+
+
+def _truth(rules: Rules) -> float:
+    """Return the true mean worth per slot."""
+    chances = _chances(rules)
+    return sum(share * (_RATES[name] * _VALUE - _COST) for name, share in chances.items() if name)
+
+
+def _chances(rules: Rules) -> Mapping[str, float]:
+    """Return the chances of the first visit, which are those of all."""
+    flow = Flow(with_fields(rules, with_chances=True))
+    values = [one.value for one in flow.run(next(_visits()))]
+    [told] = [one for one in values if isinstance(one, SlotChances)]
+    [decided] = [one for one in values if isinstance(one, Decision)]
+    assert told.decision_id == decided.decision_id
+    [choice] = decided.choices
+    assert told.slots["hero"][choice.treatment or ""] == pytest.approx(choice.propensity, abs=1e-9)
+    assert sum(told.slots["hero"].values()) == pytest.approx(1, abs=1e-3)
+    return told.slots["hero"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        _rules("a", "b", "c", a=2.0, b=14.0, c=5.0),
+        _rules("a", "c", a=9.0, c=5.0),
+        _rules("b", b=10.0),
+        _rules("b", learning=False),
+    ],
+    ids=["prefers b", "without b", "b alone", "b for sure"],
+)
+def test_the_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other: Rules) -> None:
+    ran = _truth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
+    truth = _truth(other) if other.chooser else _RATES["b"] * _VALUE - _COST
+    found = worth(other)
+    assert (found.slots, found.customers) == (2 * _CUSTOMERS, _CUSTOMERS)
+    assert (found.undrawn, found.unfinished, found.unplayed) == (0, 0, 0)
+    assert found.covered == pytest.approx(1, abs=0.1)
+    assert found.other is not None
+    for one, true in (
+        (found.ran, ran),
+        (found.other.ips, truth),
+        (found.other.snips, truth),
+        (found.other.dr, truth),
+        (found.gain, truth - ran),
+    ):
+        assert one is not None
+        assert one.low is not None
+        assert one.high is not None
+        assert one.low < true < one.high
+        assert one.high - one.low < 1.0
+    assert found.gain.value is not None
+    assert found.total.value == pytest.approx(found.gain.value * found.slots)
+    assert np.sign(found.gain.value) == np.sign(truth - ran)
+
+
+def test_the_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth]) -> None:
+    found = worth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
+    assert found.other is not None
+    assert found.other.ips.value == pytest.approx(found.ran.value, abs=1e-6)
+    assert found.gain.value == pytest.approx(0, abs=0.02)
+    assert found.covered == pytest.approx(1, abs=1e-6)
+
+
+def test_what_the_log_never_said_is_not_covered(worth: Callable[..., PolicyWorth]) -> None:
+    found = worth(_rules("a", "b", "new", a=8.0, b=6.0, new=30.0))
+    assert found.covered is not None
+    assert found.covered < 0.5
+
+
+def test_where_nothing_was_drawn_the_log_tells_nothing(
+    worth: Callable[..., PolicyWorth], tmp_path: Path
+) -> None:
+    (tmp_path / "sure").mkdir()
+    folder = _write_log(tmp_path / "sure", _rules("a", learning=False))
+    found = worth(_rules("b", learning=False), folder)
+    assert (found.slots, found.undrawn, found.other) == (0, 2 * _CUSTOMERS, None)
+    assert found.gain.value is None
+    same = worth(_rules("a", learning=False), folder)
+    assert (same.slots, same.undrawn, same.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
+
+
+def test_goals_that_may_still_be_reached_and_other_times_are_left_out(
+    worth: Callable[..., PolicyWorth], log: Path
+) -> None:
+    rules = _rules("b", b=10.0)
+    middle = _BEGIN + _CUSTOMERS * 60_000
+    half = worth(rules, log, Period(None, middle))
+    assert (half.slots, half.unplayed) == (_CUSTOMERS, 0)
+    rest = worth(rules, log, Period(middle))
+    assert rest.slots == _CUSTOMERS
