@@ -1,5 +1,6 @@
 """`kairos insights`: figures about what happened, from tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, get_args
 
@@ -9,7 +10,7 @@ import typer
 from pipeline.cli import insights_decisions, insights_recommend
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.insights_anomalies import anomalies
-from pipeline.cli.insights_campaigns import campaigns
+from pipeline.cli.insights_campaigns import campaigns, load_statistics, print_lifts
 from pipeline.cli.insights_impact import impact
 from pipeline.cli.insights_journeys import journeys
 from pipeline.cli.insights_options import (
@@ -22,12 +23,22 @@ from pipeline.cli.insights_options import (
     one_of,
     open_engine,
 )
-from pipeline.cli.insights_report import report
+from pipeline.cli.insights_report import report, usual_goal
 from pipeline.cli.insights_segments import segments
+from pipeline.cli.insights_topics import campaigns_of
 from pipeline.cli.times import optional_ms
+from pipeline.config.model import Campaign
 from pipeline.insights.attribution import MODELS, ModelOptions
+from pipeline.insights.campaign_facts import Period
+from pipeline.insights.campaigns import Lift
+from pipeline.insights.engines import Queries
 from pipeline.insights.heuristics import DIRECT
 from pipeline.insights.markov import ORDERS
+from pipeline.insights.message_credit import (
+    load_touches,
+    measured_by_holdouts,
+    message_journeys,
+)
 from pipeline.insights.off_policy import Bounds, Estimate, OffPolicy, evaluate, read_log
 from pipeline.insights.questions import (
     AUTO,
@@ -36,8 +47,10 @@ from pipeline.insights.questions import (
     BootstrapDraws,
     Order,
     answer,
+    credit_journeys,
 )
 from pipeline.insights.shapley import Worth
+from pipeline.insights.tables import TableError
 from pipeline.insights.touches import SEEN, Support, TouchOptions, Unit
 
 app = typer.Typer()
@@ -70,6 +83,22 @@ def attribution(  # noqa: PLR0913 - a command's options
             "sequence."
         ),
     ] = None,
+    topics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="In place of a table: DIR/decisions and DIR/interactions.segmented, as `kairos "
+            "replay` writes them; messages are touches.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Configuration with the campaigns' goals, for --topics."),
+    ] = None,
+    goal: Annotated[
+        str | None,
+        typer.Option(help="Event that is wanted, for --topics; default: most campaigns' goal."),
+    ] = None,
     model: Annotated[str, typer.Option(help=", ".join(MODELS))] = "markov",
     order: Annotated[str, typer.Option(help="Of a Markov model: 1 to 4, or auto.")] = "1",
     nulls: Annotated[
@@ -77,7 +106,8 @@ def attribution(  # noqa: PLR0913 - a command's options
     ] = True,
     unit: Annotated[str, typer.Option(help=", ".join(get_args(Unit)))] = "channel",
     only: Annotated[
-        str | None, typer.Option(help=f"Only touches that were {', '.join(SEEN)}.")
+        str | None,
+        typer.Option(help=f"Only touches that were {', '.join(SEEN)}; of --topics default: seen."),
     ] = None,
     lookback: Annotated[str, typer.Option(help="Time for which a touch may get credit.")] = "30d",
     session: Annotated[
@@ -108,14 +138,18 @@ def attribution(  # noqa: PLR0913 - a command's options
     spill: SpillOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Credit channels for conversions and their value, from touches or from aggregated paths.
+    """Credit channels for conversions and their value, from touches, from aggregated paths, or from
+    the messages of replayed topics.
 
     Credits add up to the totals. Intervals (of conversions, 95 %) are by bootstrap over customers,
-    for aggregated paths over paths.
+    for aggregated paths over paths. With --topics what holdouts measured stands beside credit.
     """
-    file = paths or touches
-    if file is None or (paths and touches):
-        raise typer.BadParameter("say either --paths FILE or --touches FILE")
+    given = [one for one in (paths, touches, topics) if one is not None]
+    if len(given) != 1:
+        raise typer.BadParameter("say one of --paths FILE, --touches FILE, --topics DIR")
+    if topics is None and (config or goal):
+        raise typer.BadParameter("--config and --goal go with --topics")
+    [file] = given
     question = AttributionQuestion(
         file=file,
         paths=paths is not None,
@@ -139,11 +173,36 @@ def attribution(  # noqa: PLR0913 - a command's options
         draws=BootstrapDraws(replicates, seed),
     )
     with open_engine(engine, memory, spill) as queries:
-        found = answer(question, queries)
+        if topics is None:
+            measured, found = None, answer(question, queries)
+        else:
+            measured, found = _credit_messages(
+                question, queries, campaigns_of(config, topics), goal
+            )
     if json:
-        print_json(_plain(found, question.touches))
+        print_json(_plain(found, question.touches, measured))
     else:
         _print_attribution(found, question)
+        if measured is not None:
+            print_lifts("Measured with customers held out", measured)
+
+
+def _credit_messages(
+    question: AttributionQuestion,
+    queries: Queries,
+    campaigns: Sequence[Campaign],
+    goal: str | None,
+) -> tuple[tuple[Lift, ...], AttributionAnswer]:
+    """Return what holdouts measured of messages, and their credit."""
+    wanted = goal or usual_goal(campaigns)
+    if wanted is None:
+        raise TableError("--goal: say the event that is wanted: no campaign's goal is known")
+    touches = question.touches
+    folder, until = question.file, touches.until_ms
+    lifts = load_statistics(queries, folder, Period(until_ms=until), campaigns).lifts
+    load_touches(queries, wanted, touches.touch or "seen")
+    found = credit_journeys(question, message_journeys(queries, folder, touches))
+    return measured_by_holdouts(lifts, touches.unit), found
 
 
 @app.command("off-policy")
@@ -193,14 +252,19 @@ def _order(text: str) -> Order:
     raise typer.BadParameter(f"--order {text}: is none of {', '.join(map(str, ORDERS))}, {AUTO}")
 
 
-def _plain(found: AttributionAnswer, touches: TouchOptions) -> dict[str, Any]:
+def _plain(
+    found: AttributionAnswer, touches: TouchOptions, measured: tuple[Lift, ...] | None
+) -> dict[str, Any]:
     """Return the answer for JSON: of aggregated paths the attribution alone, of touches also what
-    it rests on."""
+    it rests on, and of messages what holdouts measured."""
     plain: dict[str, Any] = msgspec.to_builtins(found.attribution)
     if found.support is not None:
         plain["credit"] = found.scope
         plain["unit"] = touches.unit
         plain["support"] = found.support
+    if measured is not None:
+        plain["note"] = _CREDIT_NOT_CAUSE
+        plain["measured"] = measured
     return plain
 
 

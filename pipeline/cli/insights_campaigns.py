@@ -107,7 +107,7 @@ def _print(found: CampaignStatistics) -> None:
         _print_figures(title, rows)
     if found.budgets:
         print_budgets(found.budgets)
-    _print_lifts(found.lifts)
+    print_lifts("Lift over holdouts, the best proven first", found.lifts)
     for name, reason in found.without_lift.items():
         out.print(plain(f"{name}: no lift, for {reason}"), soft_wrap=True)
     _print_support(found.support)
@@ -147,10 +147,11 @@ def _rate(one: RateInterval) -> str:
     return f"{one.share:.1%} ({one.low:.1%}–{one.high:.1%})"
 
 
-def _print_lifts(lifts: tuple[Lift, ...]) -> None:
+def print_lifts(title: str, lifts: tuple[Lift, ...]) -> None:
+    """Print what holdouts measured, the best proven first."""
     ranked = sorted(lifts, key=lambda one: (_GRADES.get(one.verdict, 4), _downside(one)))
     print_table(
-        "Lift over holdouts, the best proven first",
+        title,
         ["what", "against", "customers", "held out", "more converted", "extra", "verdict"],
         [
             (

@@ -22,6 +22,7 @@ from pipeline.insights.choices import ChoiceRows, Gain
 from pipeline.insights.decision_prompts import load_decision_prompts
 from pipeline.insights.defined import compare
 from pipeline.insights.events import EventLog, EventOptions, read_events
+from pipeline.insights.implied_journey import implied_journey
 from pipeline.insights.prompts import (
     PromptOptions,
     Weighing,
@@ -62,6 +63,24 @@ def recommendations(  # noqa: PLR0913 - a command's options
     defined: Annotated[
         Path | None,
         typer.Option(help="YAML of the journey; without it a step is the name of an event."),
+    ] = None,
+    goal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Without --defined: event that is wanted; the orders of steps are compared by it.",
+        ),
+    ] = None,
+    window: Annotated[
+        str, typer.Option(help="With --goal: time within which it is to be reached.")
+    ] = "30d",
+    order_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --goal: event whose place in the order is asked for; default: the events "
+            "that at least half of the cases had.",
+        ),
     ] = None,
     within: Annotated[str, typer.Option(help="Time for which a prompt is followed.")] = "3d",
     value: Annotated[
@@ -125,7 +144,10 @@ def recommendations(  # noqa: PLR0913 - a command's options
     journey = None if defined is None else load_plan(defined)
     if drafts is not None and drafts.exists():
         raise typer.BadParameter(f"--drafts {drafts}: is there already")
-    forbidden = _forbidden_pairs(forbid or [], journey)
+    if (order_of and goal is None) or (goal is not None and (defined or topics)):
+        raise typer.BadParameter("--goal and --order-of go with --events, without --defined")
+    duration(window)
+    forbidden, implied = _forbidden_pairs(forbid or [], journey), None
     with open_engine(engine, memory) as queries:
         if topics is not None:
             if events or prompts or adjust or journey is None or defined is None:
@@ -139,11 +161,14 @@ def recommendations(  # noqa: PLR0913 - a command's options
         else:
             log = read_events(queries, events, EventOptions(zone=timezone))
             steps, others = _steps(log, journey, defined, weighing, forbidden)
+            if goal is not None:
+                implied = implied_journey(log, goal, window, order_of or ())
+                others = case_choices(compare(log, implied, events), weighing, ())
             found = read_prompts(log, prompts, options, steps)
     if found.elsewhere:
         err.print(f"{found.elsewhere:,} prompts are of no step of the journey, and left out")
     question = RecommendationQuestion(
-        found, others, weighing, options.adjust, journey, lang.language
+        found, others, weighing, options.adjust, journey, implied, lang.language
     )
     result = recommend(question)
     if drafts is not None:

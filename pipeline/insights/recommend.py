@@ -41,13 +41,15 @@ _FEW: Final = 100
 @dataclass(frozen=True, slots=True)
 class RecommendationQuestion:
     """Question of recommendations: data and wishes. `others`: choices beside prompts (steps,
-    orders, arms); `adjust`: the columns that tell customers apart; `journey`: the defined one."""
+    orders, arms); `adjust`: the columns that tell customers apart; `journey`: the defined one;
+    `implied`: where none is, the one that the events imply."""
 
     prompts: Prompts
     others: Sequence[ChoiceRows]
     weighing: Weighing
     adjust: tuple[str, ...] = ()
     journey: Journey | None = None
+    implied: Journey | None = None
     language: Language = "en"
 
 
@@ -115,7 +117,8 @@ class ComparedOption:
 
 @dataclass(frozen=True, slots=True)
 class Recommendations:
-    """Advice and changes. `shape`: steps, their number and order, where a journey is defined;
+    """Advice and changes. `shape`: steps, their number and order, of a journey that is defined or
+    implied;
     `journey`: the prompt of each step; `compared`: every option that enough customers had; `words`:
     where there is nothing to recommend."""
 
@@ -151,7 +154,7 @@ def recommend(question: RecommendationQuestion) -> Recommendations:
     return Recommendations(
         customers=question.prompts.customers,
         unfinished_prompts=question.prompts.unfinished,
-        shape=None if question.journey is None else teller.shape(question.journey, verdicts),
+        shape=teller.shape(verdicts),
         journey=tuple(teller.steps(places, verdicts)),
         compared=tuple(teller.compare_options((*places, *others))),
         changes=ranked,
@@ -169,6 +172,10 @@ class _Teller:
 
     def __init__(self, question: RecommendationQuestion) -> None:
         self._question = question
+
+    @property
+    def _journey(self) -> Journey | None:
+        return self._question.journey or self._question.implied
 
     def with_rank(self, change: RecommendedChange, rank: int) -> RecommendedChange:
         """Return the change with its rank."""
@@ -195,11 +202,14 @@ class _Teller:
             gain=gain,
             per_month=Gain(gain.value * rate, gain.low * rate, gain.high * rate, gain.error * rate),
             support=verdict.support,
-            draft=draft(proposal, self._question.journey, test),
+            draft=draft(proposal, self._journey, test),
         )
 
-    def shape(self, journey: Journey, verdicts: Sequence[Verdict]) -> JourneyShape:
-        """Return which steps, how many, in which order."""
+    def shape(self, verdicts: Sequence[Verdict]) -> JourneyShape | None:
+        """Return which steps, how many, in which order; None where no journey is known."""
+        journey = self._journey
+        if journey is None:
+            return None
         told = [one for one in verdicts if one.holds and one.proposal.grade == "Tested"]
         best = {
             (one.proposal.rows.kind, one.proposal.rows.place): one.proposal.option
@@ -224,7 +234,7 @@ class _Teller:
             least = most = min(max(mandatory + int(count.message), least), most)
         number = str(most) if least == most else self._words("between", least=least, most=most)
         said = [self._words("shape", number=number, steps=ARROW.join(steps))]
-        said.append(self._words("shape plan"))
+        said.append(self._words("shape plan" if self._question.journey else "shape usual"))
         if undecided:
             said.append(self._words("shape open", steps=", ".join(undecided)))
         kinds = tuple(dict.fromkeys(kind for kind, _ in best))

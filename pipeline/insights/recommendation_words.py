@@ -23,6 +23,8 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "shape": "{number} steps: {steps}.",
         "between": "{least} to {most}",
         "shape plan": "Where no test has told, they are as in the plan.",
+        "shape usual": "Where no test has told, they are in the order in which customers usually "
+        "take them.",
         "shape open": "Whether {steps} should be among them, no test has told.",
         "test": "Test it: {what}",
         "why": "Each time it is worth {gain} more than {than} ({low} to {high} at 95 %, for all "
@@ -63,6 +65,8 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "shape": "{number} pasos: {steps}.",
         "between": "de {least} a {most}",
         "shape plan": "Donde ninguna prueba lo dijo, son los del plan.",
+        "shape usual": "Donde ninguna prueba lo dijo, van en el orden en que los clientes suelen "
+        "darlos.",
         "shape open": "Si {steps} debe estar entre ellos, ninguna prueba lo dijo.",
         "test": "Hacer una prueba: {what}",
         "why": "Cada vez vale {gain} más que {than} (de {low} a {high} al 95 %, para todas las "

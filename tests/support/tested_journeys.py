@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from pipeline.cli.main import build_app
 from pipeline.model.time import DAY_MS
@@ -58,21 +58,28 @@ def cases_of_test(
 
 
 def recommend_for_cases(
-    folder: Path, journey: str, events: list[tuple[Any, ...]], *options: str
+    folder: Path, journey: str | None, events: list[tuple[Any, ...]], *options: str
 ) -> dict[str, Any]:
-    """Run `kairos insights recommend` on the cases; return its answer."""
-    (folder / "j.yaml").write_text(journey)
+    """Run `kairos insights recommend` on the cases, with a defined journey or without; return its
+    answer."""
+    done = run_recommend(folder, journey, events, *options)
+    assert done.exit_code == 0, done.output
+    answer: dict[str, Any] = msgspec.json.decode(done.stdout)
+    return answer
+
+
+def run_recommend(
+    folder: Path, journey: str | None, events: list[tuple[Any, ...]], *options: str
+) -> Result:
+    """Run `kairos insights recommend` on the cases."""
     for name, head, rows in (
         ("e", ("case_id", "occurred_at", "name", "channel", "arm"), events),
         ("p", ("case_id", "occurred_at", "step", "channel"), []),
     ):
         with (folder / f"{name}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([head, *rows])
-    files = [
-        *("--events", str(folder / "e.csv"), "--prompts", str(folder / "p.csv")),
-        *("--defined", str(folder / "j.yaml"), *options),
-    ]
-    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *files, "--json"])
-    assert done.exit_code == 0, done.output
-    answer: dict[str, Any] = msgspec.json.decode(done.stdout)
-    return answer
+    files = ["--events", str(folder / "e.csv"), "--prompts", str(folder / "p.csv"), *options]
+    if journey is not None:
+        (folder / "j.yaml").write_text(journey)
+        files += ["--defined", str(folder / "j.yaml")]
+    return CliRunner().invoke(build_app("insights"), ["insights", "recommend", *files, "--json"])

@@ -25,6 +25,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "anomalies --events {events} --goal Opened": ("events",),
     "recommend --events {events} --prompts {prompts}": ("events", "prompts"),
     "recommend --events {events} --prompts {prompts} --defined {plan}": ("events", "prompts"),
+    "recommend --events {events} --prompts {prompts} --goal Opened": ("events", "prompts"),
 }
 _GOAL: Final = SALES[0].goal
 _SALE: Final = f"""
@@ -44,6 +45,7 @@ _TOPIC_COMMANDS: Final = (
     "anomalies --topics {topics} --goal {goal}",
     "report --topics {topics} --config {bank} --goal {goal} --journey {plan} --out {out}",
     "decisions --topics {topics} --by segment",
+    "attribution --topics {topics} --config {bank} --goal {goal}",
     "recommend --topics {topics} --defined {plan}",
 )
 

@@ -17,6 +17,7 @@ from tests.support.tested_journeys import (
     TEST_OF_TOUR,
     cases_of_test,
     recommend_for_cases,
+    run_recommend,
 )
 
 
@@ -173,3 +174,62 @@ def _load_draft(folder: Path, draft: str) -> Journey:
     journey = load_journey(folder / "draft.yaml")
     assert isinstance(journey, Journey), journey
     return journey
+
+
+_WITHOUT_PLAN = (
+    "--goal",
+    "Opened",
+    "--window",
+    "10d",
+    "--order-of",
+    "Income",
+    "--order-of",
+    "Photo",
+)
+
+
+def test_the_best_order_is_found_without_a_defined_journey(tmp_path: Path) -> None:
+    """Whoever knows no shares of arms takes them for no draw."""
+    arms = ("photo-then-income", "income-then-photo")
+    answer = recommend_for_cases(tmp_path, None, cases_of_test(arms, 0.3, 1), *_WITHOUT_PLAN)
+    [change] = answer["changes"]
+    assert (change["kind"], change["do"], change["grade"]) == ("order", "test", "Observed only")
+    assert "photo > income" in change["what"]
+    assert change["gain"]["low"] > 0
+    assert "photo-then-income" in change["draft"]
+    assert (sorted(answer["shape"]["steps"]), answer["shape"]["told"]) == (["income", "photo"], [])
+
+
+def test_orders_that_nobody_drew_are_only_tests_without_a_plan_too(tmp_path: Path) -> None:
+    events = [(*row[:4], "") for row in _events(0.0)]
+    answer = recommend_for_cases(tmp_path, None, events, *_WITHOUT_PLAN)
+    [change] = answer["changes"]
+    assert (change["kind"], change["do"], change["grade"]) == ("order", "test", "Observed only")
+    assert "photo > income" in change["what"]
+    assert {one["option"] for one in answer["compared"]} == {"photo > income", "income > photo"}
+
+
+def test_the_order_asked_for_is_by_default_of_what_most_customers_did(tmp_path: Path) -> None:
+    events = [(*row[:4], "") for row in _events(0.0)]
+    answer = recommend_for_cases(tmp_path, None, events, "--goal", "Opened", "--window", "10d")
+    assert sorted(answer["shape"]["steps"]) == ["income", "photo", "sign", "started"]
+    assert answer["shape"]["told"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--goal", "Nothing"), "--goal Nothing: no event has this name"),
+        (("--goal", "Opened", "--order-of", "Never"), "--order-of Never: no event"),
+        (("--goal", "Opened", "--order-of", "Photo"), "name at least two steps"),
+        (("--order-of", "Photo"), "--goal and --order-of go with --events"),
+        (("--goal", "Opened", "--window", "soon"), "soon"),
+    ],
+)
+def test_orders_that_cannot_be_compared_say_why(
+    tmp_path: Path, options: tuple[str, ...], why: str
+) -> None:
+    done = run_recommend(tmp_path, None, _events(0.0, 20), *options)
+    assert done.exit_code != 0
+    said = f"{done.output} {done.exception}"
+    assert why in " ".join(said.replace("│", " ").split())

@@ -112,7 +112,17 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
     write_topic(tmp_path, DECISIONS, [])
     write_topic(tmp_path, SEGMENTED, [])
     change = {"what": HOSTILE[0], "why": "why", "against": ["no"], "grade_words": "Tested"}
-    found = {"changes": [change], "journey": [{"step": "terms", "words": "say it"}], "words": None}
+    option = {
+        "kind": "order", "place": "a > b", "option": "b > a", "grade": "Tested",
+        "gain": {"value": 0.2, "low": 0.1, "high": 0.3, "error": 0.05}, "support": {"had_it": 40},
+    }  # fmt: skip
+    found = {
+        "changes": [change],
+        "journey": [{"step": "terms", "words": "say it"}],
+        "shape": {"steps": ["b", "a"], "words": "2 steps: b > a."},
+        "compared": [option],
+        "words": None,
+    }
     file = tmp_path / "advice.json"
     file.write_text(json.dumps(found))
     page = _report(tmp_path, "--recommendations", str(file))
@@ -120,6 +130,12 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
     assert (card["title"], card["grade"]) == (HOSTILE[0], "Tested")
     assert (card["pros"], card["cons"]) == (["why"], ["no"])
     assert page.data()["content"]["recommended_journey"] == [{"step": "terms", "words": "say it"}]
+    assert page.data()["content"]["recommended_shape"] == "2 steps: b > a."
+    [compared] = page.data()["content"]["compared_options"]
+    assert compared == {
+        "place": "a > b", "option": "b > a", "customers": 40, "gain": 0.2, "low": 0.1, "high": 0.3,
+        "grade": "Tested",
+    }  # fmt: skip
     file.write_text("{}")
     with pytest.raises(TableError, match=r"advice\.json: is not what `kairos insights recommend"):
         read_advice(file)

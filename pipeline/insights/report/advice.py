@@ -30,11 +30,27 @@ class RecommendedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionWorth:
+    """Option that enough customers had: worth of a time more than what is done now (95 %)."""
+
+    place: str
+    option: str
+    customers: int
+    gain: float
+    low: float
+    high: float
+    grade: str
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
-    """Recommended changes, the best first, and the journey with them."""
+    """Recommended changes, the best first, the journey with them, its `shape` in words, and every
+    option beside what is done now."""
 
     cards: tuple[RecommendationCard, ...]
     journey: tuple[RecommendedStep, ...]
+    shape: str | None = None
+    compared: tuple[OptionWorth, ...] = ()
 
 
 NO_ADVICE: Final = Advice((), ())
@@ -53,9 +69,33 @@ class _AdvisedStep(Struct, frozen=True):
     words: str
 
 
+class _AdvisedShape(Struct, frozen=True):
+    words: str
+
+
+class _AdvisedGain(Struct, frozen=True):
+    value: float
+    low: float
+    high: float
+
+
+class _AdvisedSupport(Struct, frozen=True):
+    had_it: int
+
+
+class _AdvisedOption(Struct, frozen=True):
+    place: str
+    option: str
+    grade: str
+    gain: _AdvisedGain
+    support: _AdvisedSupport
+
+
 class _AdviceFile(Struct, frozen=True):
     changes: tuple[_AdvisedChange, ...]
     journey: tuple[_AdvisedStep, ...] = ()
+    shape: _AdvisedShape | None = None
+    compared: tuple[_AdvisedOption, ...] = ()
 
 
 def read_advice(file: Path) -> Advice:
@@ -72,4 +112,17 @@ def read_advice(file: Path) -> Advice:
             for one in found.changes
         ),
         tuple(RecommendedStep(one.step, one.words) for one in found.journey),
+        None if found.shape is None else found.shape.words,
+        tuple(
+            OptionWorth(
+                place=one.place,
+                option=one.option,
+                customers=one.support.had_it,
+                gain=one.gain.value,
+                low=one.gain.low,
+                high=one.gain.high,
+                grade=one.grade,
+            )
+            for one in found.compared
+        ),
     )

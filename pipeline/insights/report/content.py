@@ -24,10 +24,12 @@ from pipeline.insights.goals import CampaignGoal, UnreadableGoal
 from pipeline.insights.incident_words import Language, incident_words
 from pipeline.insights.incidents import Course, course
 from pipeline.insights.journey_details import JourneyDetails, journey_details
+from pipeline.insights.message_credit import load_touches, message_journeys
 from pipeline.insights.questions import AttributionQuestion, BootstrapDraws, credit_journeys
 from pipeline.insights.report.advice import (
     NO_ADVICE,
     Advice,
+    OptionWorth,
     RecommendationCard,
     RecommendedStep,
 )
@@ -120,6 +122,8 @@ class ReportContent:
     incidents: tuple[str, ...]
     recommendations: tuple[RecommendationCard, ...]
     recommended_journey: tuple[RecommendedStep, ...]
+    recommended_shape: str | None
+    compared_options: tuple[OptionWorth, ...]
 
 
 def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
@@ -157,6 +161,8 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
         incidents=words,
         recommendations=question.advice.cards,
         recommended_journey=question.advice.journey,
+        recommended_shape=question.advice.shape,
+        compared_options=question.advice.compared,
     )
 
 
@@ -214,27 +220,10 @@ def _steps(queries: Queries, goal: str | None, first_day: int) -> StepTable:
 def _attribution(queries: Queries, question: ReportQuestion) -> tuple[ModelCredits, ...]:
     """Credit channels for goals by messages seen; nothing without a goal, a message or one that was
     reached."""
-    goal = question.goal
-    queries.define(
-        "checked",
-        f"""
-        SELECT m.customer AS profile_id, o.at_ms * 1000 AS occurred_at, m.channel AS channel,
-            'touch' AS kind, 0.0 AS value, CAST(NULL AS VARCHAR) AS touch
-        FROM messages AS m JOIN (
-            SELECT properties ->> '$.action_id' AS action_id, min(at_ms) AS at_ms FROM heard
-            WHERE kind = 'outcome' AND name IN ('impression', 'click') GROUP BY action_id
-        ) AS o ON m.action_id = o.action_id
-        UNION ALL
-        SELECT customer, at_ms * 1000, NULL, 'conversion', value, NULL FROM happened
-        WHERE name = {sql_text(goal)}
-        """,
-    )
-    counts = queries.rows(
-        "SELECT count(*) FILTER (kind = 'touch'), count(*) FILTER (kind <> 'touch') FROM checked"
-    )
-    if goal is None or not all(counts[0]):
+    counts = load_touches(queries, question.goal, "seen")
+    if question.goal is None or not counts.touches or not counts.goals:
         return ()
-    journeys = Journeys(queries, question.folder, TouchOptions(), False)
+    journeys = message_journeys(queries, question.folder, TouchOptions())
     return tuple(_credits(model, journeys) for model in _MODELS)
 
 

@@ -12,6 +12,8 @@ const money = new Intl.NumberFormat(texts.locale, { maximumFractionDigits: 2 });
 const percents = new Intl.NumberFormat(texts.locale, { style: "percent", maximumFractionDigits: 1 });
 const signed = new Intl.NumberFormat(texts.locale,
   { style: "percent", maximumFractionDigits: 1, signDisplay: "exceptZero" });
+const gains = new Intl.NumberFormat(texts.locale,
+  { maximumSignificantDigits: 3, signDisplay: "exceptZero" });
 const known = (value) => value !== null && value !== undefined;
 const percent = (value) => (known(value) ? percents.format(value) : "–");
 const share = (part, of) => (of > 0 ? part / of : null);
@@ -494,6 +496,16 @@ function recommendations(place) {
   if (path.length) {
     place.body.append(make("h3", {}, texts.recommended_journey), make("ol", {}, ...path.map((one) =>
       make("li", {}, make("strong", {}, one.step), `: ${one.words}`))));
+    if (content.recommended_shape) place.body.append(make("p", {}, content.recommended_shape));
+  }
+  const options = content.compared_options.map((one) => [one.place, one.option, one.customers,
+    { number: true, value: one.gain, text: gains.format(one.gain) },
+    { text: `${gains.format(one.low)} – ${gains.format(one.high)}`, class: "tight" },
+    texts.grades[one.grade]]);
+  if (options.length) {
+    place.body.append(make("details", {}, make("summary", {}, texts.compared_options),
+      tableOf({ rows: options, columns: ["step", "option", "customers_with", "worth_more", "interval",
+        "evidence"].map(column) })));
   }
   if (!content.recommendations.length) {
     if (path.length) place.body.append(make("p", { class: "empty" }, texts.no_recommendation));

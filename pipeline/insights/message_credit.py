@@ -1,0 +1,79 @@
+"""Credit of messages for a goal, from replayed topics, beside what holdouts measured of them.
+
+A touch is a message that was sent (decided, and neither expired nor bounced), seen (the first
+impression or click that was reported) or clicked.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from pipeline.insights.campaigns import Lift
+from pipeline.insights.engines import Queries
+from pipeline.insights.tables import TableError, sql_text
+from pipeline.insights.touches import Journeys, Seen, TouchOptions, Unit
+
+_OUTCOMES: Final = {"seen": ("impression", "click"), "clicked": ("click",)}
+_UNITS: Final[tuple[Unit, ...]] = ("channel", "campaign", "message")
+
+
+@dataclass(frozen=True, slots=True)
+class GoalCounts:
+    """Number of touches, and of times that the goal was reached."""
+
+    touches: int
+    goals: int
+
+
+def load_touches(queries: Queries, goal: str | None, seen: Seen) -> GoalCounts:
+    """Load `checked`, touches and goals as a table of touches has them, from the facts that are
+    loaded."""
+    queries.define(
+        "checked",
+        f"""
+        SELECT m.customer AS profile_id, t.at_ms * 1000 AS occurred_at, m.channel AS channel,
+            m.campaign AS campaign, m.treatment AS message, 'touch' AS kind, 0.0 AS value,
+            '{seen}' AS touch
+        FROM messages AS m JOIN ({_touched(seen)}) AS t ON m.action_id = t.action_id
+        UNION ALL
+        SELECT customer, at_ms * 1000, NULL, NULL, NULL, 'conversion', value, NULL FROM happened
+        WHERE name = {sql_text(goal)}
+        """,
+    )
+    [counts] = queries.rows(
+        "SELECT count(*) FILTER (kind = 'touch'), count(*) FILTER (kind <> 'touch') FROM checked"
+    )
+    return GoalCounts(*counts)
+
+
+def _touched(seen: Seen) -> str:
+    """Return SQL for when each message was touched."""
+    if seen == "sent":
+        return """
+            SELECT m.action_id, m.at_ms FROM messages AS m
+            LEFT JOIN reported AS r ON m.action_id = r.action_id
+            WHERE m.action_id IS NOT NULL AND coalesce(r.expired, 0) + coalesce(r.bounce, 0) = 0
+            """
+    names = ", ".join(sql_text(name) for name in _OUTCOMES[seen])
+    return f"""
+        SELECT properties ->> '$.action_id' AS action_id, min(at_ms) AS at_ms FROM heard
+        WHERE kind = 'outcome' AND name IN ({names}) GROUP BY action_id
+        """
+
+
+def message_journeys(queries: Queries, folder: Path, options: TouchOptions) -> Journeys:
+    """Make journeys of `checked`. Raises TableError for a unit that messages do not
+    have."""
+    if options.unit not in _UNITS:
+        raise TableError(f"--unit {options.unit}: messages have {', '.join(_UNITS)}")
+    return Journeys(queries, folder, replace(options, touch=None), with_ids=False)
+
+
+def measured_by_holdouts(lifts: tuple[Lift, ...], unit: Unit) -> tuple[Lift, ...]:
+    """Return what holdouts measured of the things that get credit, and of all together."""
+    return tuple(
+        one
+        for one in lifts
+        if one.campaign is None
+        or (one.offer is None if unit == "campaign" else one.channel is not None)
+    )

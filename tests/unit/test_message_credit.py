@@ -1,0 +1,99 @@
+"""Credit of messages of replayed topics, beside what holdouts measured of them."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.main import build_app
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+from pipeline.simulate.offers import SALES
+from tests.support.bank_campaigns import bank_records
+from tests.support.replayed import write_topic
+
+_BANK: Final = Path(__file__).parents[2] / "deploy" / "bank"
+_GOAL: Final = SALES[0].goal
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("topics")
+    records = bank_records(1, 1_200, 30)
+    write_topic(folder, DECISIONS, records.decisions)
+    write_topic(folder, SEGMENTED, records.segmented)
+    return folder
+
+
+def _run(topics: Path, *options: str) -> str:
+    command = ["insights", "attribution", "--topics", str(topics), "--replicates", "0", *options]
+    done = CliRunner().invoke(build_app("insights"), command)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def _credit(topics: Path, *options: str) -> Any:
+    return json.loads(_run(topics, "--config", str(_BANK), "--goal", _GOAL, "--json", *options))
+
+
+def test_credits_add_up_and_stand_beside_what_holdouts_measured(topics: Path) -> None:
+    found = _credit(topics, "--model", "linear")
+    assert found["note"].startswith("Credit, not cause")
+    assert sum(one["conversions"] for one in found["channels"]) == pytest.approx(
+        found["conversions"]
+    )
+    assert list(found["support"]["touches"]) == ["seen"]
+    credited = {one["channel"] for one in found["channels"]} - {"(no touch)"}
+    assert credited
+    measured = {one["channel"] for one in found["measured"] if one["campaign"] is not None}
+    assert measured
+    assert None not in measured
+    campaigns = json.loads(
+        CliRunner()
+        .invoke(
+            build_app("insights"),
+            ["insights", "campaigns", "--topics", str(topics), "--config", str(_BANK), "--json"],
+        )
+        .output
+    )
+    assert all(one in campaigns["lifts"] for one in found["measured"])
+
+
+def test_a_touch_is_what_was_sent_seen_or_clicked(topics: Path) -> None:
+    kinds = {kind: _credit(topics, "--only", kind) for kind in ("sent", "seen", "clicked")}
+    counts = {kind: one["support"]["touches"][kind] for kind, one in kinds.items()}
+    assert counts["sent"] > counts["seen"] > counts["clicked"] > 0
+    assert len({one["conversions"] for one in kinds.values()}) == 1
+
+
+@pytest.mark.parametrize("unit", ["channel", "campaign", "message"])
+def test_each_unit_of_messages_gets_credit(topics: Path, unit: str) -> None:
+    found = _credit(topics, "--unit", unit, "--model", "last")
+    names = {one["channel"] for one in found["channels"]} - {"(no touch)"}
+    offers = Counter(one.campaign for one in SALES)
+    assert found["unit"] == unit
+    assert names <= set(offers) if unit == "campaign" else names
+
+
+def test_the_tables_say_what_is_cause(topics: Path) -> None:
+    printed = " ".join(_run(topics, "--config", str(_BANK), "--goal", _GOAL).split())
+    assert "Measured with customers held out" in printed
+    assert "Credit, not cause" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--unit", "sequence", "--goal", _GOAL), "messages have channel, campaign, message"),
+        ((), "--goal: say the event that is wanted"),
+    ],
+)
+def test_what_messages_do_not_have_is_said(
+    topics: Path, options: tuple[str, ...], why: str
+) -> None:
+    command = ["insights", "attribution", "--topics", str(topics), *options]
+    done = CliRunner().invoke(build_app("insights"), command)
+    assert done.exit_code == 1
+    assert why in str(done.exception)
