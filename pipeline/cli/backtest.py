@@ -54,8 +54,9 @@ def run(  # noqa: PLR0913 - a command's options
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="What was really decided then: DIR/decisions and DIR/interactions.segmented, each "
-            "as `kairos replay` writes it; from them the worth of CONFIG is estimated.",
+            help="Log of what was really decided then: DIR/decisions and "
+            "DIR/interactions.segmented, each as `kairos replay` writes it; from them the worth of "
+            "CONFIG is estimated.",
         ),
     ] = None,
     source: Annotated[

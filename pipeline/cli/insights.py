@@ -35,8 +35,8 @@ from pipeline.insights.engines import Queries
 from pipeline.insights.heuristics import DIRECT
 from pipeline.insights.markov import ORDERS
 from pipeline.insights.message_credit import (
+    lifts_of_unit,
     load_touches,
-    measured_by_holdouts,
     message_journeys,
 )
 from pipeline.insights.off_policy import Bounds, Estimate, OffPolicy, evaluate, read_log
@@ -202,7 +202,7 @@ def _credit_messages(
     lifts = load_statistics(queries, folder, Period(until_ms=until), campaigns).lifts
     load_touches(queries, wanted, touches.touch or "seen")
     found = credit_journeys(question, message_journeys(queries, folder, touches))
-    return measured_by_holdouts(lifts, touches.unit), found
+    return lifts_of_unit(lifts, touches.unit), found
 
 
 @app.command("off-policy")

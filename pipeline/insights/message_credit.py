@@ -34,7 +34,7 @@ def load_touches(queries: Queries, goal: str | None, seen: Seen) -> GoalCounts:
         SELECT m.customer AS profile_id, t.at_ms * 1000 AS occurred_at, m.channel AS channel,
             m.campaign AS campaign, m.treatment AS message, 'touch' AS kind, 0.0 AS value,
             '{seen}' AS touch
-        FROM messages AS m JOIN ({_touched(seen)}) AS t ON m.action_id = t.action_id
+        FROM messages AS m JOIN ({_touch_times(seen)}) AS t ON m.action_id = t.action_id
         UNION ALL
         SELECT customer, at_ms * 1000, NULL, NULL, NULL, 'conversion', value, NULL FROM happened
         WHERE name = {sql_text(goal)}
@@ -46,7 +46,7 @@ def load_touches(queries: Queries, goal: str | None, seen: Seen) -> GoalCounts:
     return GoalCounts(*counts)
 
 
-def _touched(seen: Seen) -> str:
+def _touch_times(seen: Seen) -> str:
     """Return SQL for when each message was touched."""
     if seen == "sent":
         return """
@@ -69,7 +69,7 @@ def message_journeys(queries: Queries, folder: Path, options: TouchOptions) -> J
     return Journeys(queries, folder, replace(options, touch=None), with_ids=False)
 
 
-def measured_by_holdouts(lifts: tuple[Lift, ...], unit: Unit) -> tuple[Lift, ...]:
+def lifts_of_unit(lifts: tuple[Lift, ...], unit: Unit) -> tuple[Lift, ...]:
     """Return what holdouts measured of the things that get credit, and of all together."""
     return tuple(
         one

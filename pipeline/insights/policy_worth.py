@@ -136,7 +136,7 @@ def _worth(rows: _Slots, left_out: _LeftOut) -> PolicyWorth:
             size, people, ran, None, unknown, unknown, None,
             left_out.undrawn, left_out.unfinished, left_out.unplayed, (),
         )  # fmt: skip
-    q_logged, q_target = _expected(rows)
+    q_logged, q_target = _expect_worth(rows)
     log = Log(rows.rewards, rows.weights, q_logged, q_target, rows.customers)
     gains = q_target + rows.weights * (rows.rewards - q_logged) - rows.rewards
     gain = mean(gains, rows.customers)
@@ -155,7 +155,7 @@ def _worth(rows: _Slots, left_out: _LeftOut) -> PolicyWorth:
     )
 
 
-def _expected(rows: _Slots) -> tuple[Floats, Floats]:
+def _expect_worth(rows: _Slots) -> tuple[Floats, Floats]:
     """Return the expected worth of what was said, and of what would be said in its place.
 
     It is the mean worth of a treatment, for half of the customers by the other half's messages, so

@@ -23,6 +23,7 @@ from pipeline.insights.engines import Queries, open_duckdb, open_queries
 from pipeline.insights.events import EventOptions, read_events
 from pipeline.insights.impact_effects import impact_effects
 from pipeline.insights.journey_details import journey_details
+from pipeline.insights.message_credit import load_touches, message_journeys
 from pipeline.insights.path_table import read_paths
 from pipeline.insights.prompts import PromptOptions, Weighing, load_defined_steps, read_prompts
 from pipeline.insights.recommend import RecommendationQuestion, recommend
@@ -31,7 +32,7 @@ from pipeline.insights.segment_moves import CHANGES, segment_moves
 from pipeline.insights.tables import Engine, TableError
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
-from pipeline.insights.touches import TouchOptions, read_touches
+from pipeline.insights.touches import SEEN, TouchOptions, read_touches
 from pipeline.model.profile import SegmentChange
 from pipeline.model.time import DAY_MS
 from pipeline.simulate.offers import SALES
@@ -162,6 +163,15 @@ def _attribution(queries: Queries, folder: Path) -> Any:
     return credits, asdict(journeys.support()), journeys.time_decay(DAY_MS)[0].conversions.tolist()
 
 
+def _message_credit(queries: Queries, folder: Path) -> Any:
+    load_facts(queries, folder, Period())
+    counts = [load_touches(queries, SALES[0].goal, seen) for seen in SEEN]
+    journeys = message_journeys(queries, folder, TouchOptions(unit="message"))
+    found = attribute("linear", ModelOptions(), journeys.path_counts())
+    by_name = sorted(found.channels, key=lambda one: one.channel)
+    return [asdict(one) for one in counts], [asdict(one) for one in by_name]
+
+
 def _table_of_paths(queries: Queries, folder: Path) -> Any:
     paths = read_paths(queries, folder / "paths.parquet")
     return asdict(attribute("markov", ModelOptions(order=2), paths))
@@ -206,7 +216,7 @@ def _plan(folder: Path) -> Journey:
 @pytest.mark.parametrize(
     "ask",
     [
-        *(_campaigns, _daily, _paths, _attribution, _table_of_paths),
+        *(_campaigns, _daily, _paths, _attribution, _message_credit, _table_of_paths),
         *(_segments, _defined_journey, _recommended_changes, _report),
     ],
 )

@@ -90,7 +90,7 @@ def test_the_tables_say_what_is_cause(topics: Path) -> None:
         ((), "--goal: say the event that is wanted"),
     ],
 )
-def test_what_messages_do_not_have_is_said(
+def test_units_and_goals_that_messages_lack_are_named(
     topics: Path, options: tuple[str, ...], why: str
 ) -> None:
     command = ["insights", "attribution", "--topics", str(topics), *options]

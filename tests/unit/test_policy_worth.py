@@ -181,7 +181,9 @@ def test_the_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth])
     assert found.covered == pytest.approx(1, abs=1e-6)
 
 
-def test_what_the_log_never_said_is_not_covered(worth: Callable[..., PolicyWorth]) -> None:
+def test_treatments_that_the_log_never_had_are_not_covered(
+    worth: Callable[..., PolicyWorth],
+) -> None:
     found = worth(_rules("a", "b", "new", a=8.0, b=6.0, new=30.0))
     assert found.covered is not None
     assert found.covered < 0.5
