@@ -189,7 +189,6 @@ _WITHOUT_PLAN = (
 
 
     """Compare arms whose shares are unknown as if nobody had drawn them."""
-    """Arms whose shares are not known are no draw."""
     arms = ("photo-then-income", "income-then-photo")
     answer = recommend_for_cases(tmp_path, None, cases_of_test(arms, 0.3, 1), *_WITHOUT_PLAN)
     [change] = answer["changes"]
