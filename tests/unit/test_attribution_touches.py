@@ -291,7 +291,7 @@ def test_journeys_equal_those_built_event_by_event(
 ) -> None:
     chance = random.Random(seed)
     people = [min(chance.randint(0, 12), chance.randint(0, 12)) for _ in range(250)]
-    events = [  # who is even never converts, p0 with many touches
+    events = [  # even customers never convert, p0 has many touches
         (f"p{who}", chance.randint(0, 900), chance.choice(["a", "b", "c", *([None] * (who % 2))]))
         for who in people
     ]
