@@ -38,7 +38,7 @@ def _credit(topics: Path, *options: str) -> Any:
     return json.loads(_run(topics, "--config", str(_BANK), "--goal", _GOAL, "--json", *options))
 
 
-def test_credits_add_up_and_stand_beside_what_holdouts_measured(topics: Path) -> None:
+def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> None:
     found = _credit(topics, "--model", "linear")
     assert found["note"].startswith("Credit, not cause")
     assert sum(one["conversions"] for one in found["channels"]) == pytest.approx(
@@ -61,7 +61,7 @@ def test_credits_add_up_and_stand_beside_what_holdouts_measured(topics: Path) ->
     assert all(one in campaigns["lifts"] for one in found["measured"])
 
 
-def test_a_touch_is_what_was_sent_seen_or_clicked(topics: Path) -> None:
+def test_touches_are_sent_seen_or_clicked_messages(topics: Path) -> None:
     kinds = {kind: _credit(topics, "--only", kind) for kind in ("sent", "seen", "clicked")}
     counts = {kind: one["support"]["touches"][kind] for kind, one in kinds.items()}
     assert counts["sent"] > counts["seen"] > counts["clicked"] > 0
@@ -77,7 +77,7 @@ def test_each_unit_of_messages_gets_credit(topics: Path, unit: str) -> None:
     assert names <= set(offers) if unit == "campaign" else names
 
 
-def test_the_tables_say_what_is_cause(topics: Path) -> None:
+def test_tables_show_credit_and_cause_apart(topics: Path) -> None:
     printed = " ".join(_run(topics, "--config", str(_BANK), "--goal", _GOAL).split())
     assert "Measured with customers held out" in printed
     assert "Credit, not cause" in printed

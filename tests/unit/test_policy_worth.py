@@ -189,7 +189,7 @@ def test_treatments_that_the_log_never_had_are_not_covered(
     assert found.covered < 0.5
 
 
-def test_where_nothing_was_drawn_the_log_tells_nothing(
+def test_a_log_without_draws_gives_no_estimate(
     worth: Callable[..., PolicyWorth], tmp_path: Path
 ) -> None:
     (tmp_path / "sure").mkdir()

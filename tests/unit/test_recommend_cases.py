@@ -209,7 +209,7 @@ def test_orders_that_nobody_drew_are_only_tests_without_a_plan_too(tmp_path: Pat
     assert {one["option"] for one in answer["compared"]} == {"photo > income", "income > photo"}
 
 
-def test_the_order_asked_for_is_by_default_of_what_most_customers_did(tmp_path: Path) -> None:
+def test_orders_are_by_default_of_the_most_frequent_events(tmp_path: Path) -> None:
     events = [(*row[:4], "") for row in _events(0.0)]
     answer = recommend_for_cases(tmp_path, None, events, "--goal", "Opened", "--window", "10d")
     assert sorted(answer["shape"]["steps"]) == ["income", "photo", "sign", "started"]
