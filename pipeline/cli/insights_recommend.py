@@ -265,7 +265,7 @@ def _print(found: Recommendations, language: Language) -> None:
                 one.step,
                 "✓" if one.mandatory else "",
                 one.words,
-                _gain(one.gain),
+                _gain(one.gain, language),
             )
             for one in found.journey
         ],
@@ -281,7 +281,7 @@ def _print(found: Recommendations, language: Language) -> None:
                 one.place,
                 one.option,
                 one.support.had_it,
-                _gain(one.gain),
+                _gain(one.gain, language),
                 words(language, one.grade),
             )
             for one in found.compared
@@ -299,7 +299,8 @@ def _print(found: Recommendations, language: Language) -> None:
         out.print(plain(found.words), soft_wrap=True)
 
 
-def _gain(gain: Gain | None) -> str:
+def _gain(gain: Gain | None, language: Language) -> str:
     if gain is None:
         return ""
-    return f"{number(gain.value)} ({number(gain.low)} .. {number(gain.high)})"
+    value, low, high = (number(one, language) for one in (gain.value, gain.low, gain.high))
+    return f"{value} ({low} .. {high})"

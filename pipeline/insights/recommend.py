@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from pipeline.config.journey import Journey
-from pipeline.insights.case_choices import ARROW, LEFT_OUT
+from pipeline.insights.case_choices import ARROW, LEFT_OUT, TAKEN
 from pipeline.insights.change_drafts import draft
 from pipeline.insights.choices import (
     ChoiceProposal,
@@ -30,7 +30,7 @@ from pipeline.insights.choices import (
     supported_options,
 )
 from pipeline.insights.prompts import Prompts, Weighing
-from pipeline.insights.recommendation_words import Language, number, words
+from pipeline.insights.recommendation_words import Language, count, number, words
 
 Do: TypeAlias = Literal["change", "test"]
 
@@ -338,13 +338,13 @@ class _Teller:
             than = self._words("than", option=self._label(other))
         why = self._words(
             "why",
-            gain=number(gain.value),
-            low=number(gain.low),
-            high=number(gain.high),
+            gain=self._number(gain.value),
+            low=self._number(gain.low),
+            high=self._number(gain.high),
             than=than,
-            found_on=f"{support.found_on:,}",
-            reported_on=f"{support.reported_on:,}",
-            had=f"{support.had_it:,}",
+            found_on=self._count(support.found_on),
+            reported_on=self._count(support.reported_on),
+            had=self._count(support.had_it),
             split=_day(proposal.rows.split),
         )
         return f"{why} {self._words('chance')}" if proposal.grade == "Tested" else why
@@ -360,7 +360,7 @@ class _Teller:
         for channel in sorted(one.channel for one in chosen):
             cost = self._question.weighing.costs.get(channel, 0.0)
             if cost:
-                found.append(self._words("costs", channel=channel, cost=number(cost)))
+                found.append(self._words("costs", channel=channel, cost=self._number(cost)))
         if (other := rival(proposal)) is not None:
             found += self._rival(other)
         if not is_possible_everywhere(support):
@@ -373,7 +373,12 @@ class _Teller:
         assert proposal.against is not None
         other = self._label(proposal.rows.options[proposal.against])
         return [
-            self._words("rival", option=other, low=number(one.gain.low), high=number(one.gain.high))
+            self._words(
+                "rival",
+                option=other,
+                low=self._number(one.gain.low),
+                high=self._number(one.gain.high),
+            )
             for one in measure([proposal])
             if not one.holds
         ]
@@ -382,7 +387,15 @@ class _Teller:
         return self._words("rule", values=", ".join(values), option=self._label(option))
 
     def _label(self, option: Option) -> str:
+        if option in (TAKEN, LEFT_OUT):
+            return self._words(f"option {option.message}")
         return self._words("nothing") if option.is_nothing else option.message
+
+    def _number(self, value: float) -> str:
+        return number(value, self._question.language)
+
+    def _count(self, value: int) -> str:
+        return count(value, self._question.language)
 
     def _words(self, key: str, /, **parts: object) -> str:
         return words(self._question.language, key, **parts)

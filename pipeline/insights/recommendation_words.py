@@ -15,6 +15,8 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "by": "{place}: let {columns} decide: {rules}.",
         "rule": "{values}: {option}",
         "nothing": "nothing",
+        "option taken": "taken",
+        "option left out": "left out",
         "order": "Ask for the steps in the order {option}.",
         "step taken": "Lead everybody to the optional step {place}.",
         "step left out": "Leave the optional step {place} out.",
@@ -57,13 +59,15 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "by": "{place}: que decida {columns}: {rules}.",
         "rule": "{values}: {option}",
         "nothing": "nada",
+        "option taken": "dado",
+        "option left out": "omitido",
         "order": "Pedir los pasos en el orden {option}.",
         "step taken": "Llevar a todos al paso opcional {place}.",
         "step left out": "Omitir el paso opcional {place}.",
         "count": "Llevar a todos por {option} de los pasos opcionales.",
         "arm": "Dar la rama {option} a todos.",
         "shape": "{number} pasos: {steps}.",
-        "between": "de {least} a {most}",
+        "between": "De {least} a {most}",
         "shape plan": "Donde ninguna prueba lo dijo, son los del plan.",
         "shape usual": "Donde ninguna prueba lo dijo, van en el orden en que los clientes suelen "
         "darlos.",
@@ -92,12 +96,23 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
     },
 }
 
+_COMMAS: Final = str.maketrans(",.", ".,")
+
 
 def words(language: Language, key: str, /, **parts: object) -> str:
     """Return a sentence with its parts."""
     return _WORDS[language][key].format(**parts)
 
 
-def number(value: float) -> str:
-    """Return an amount in three digits."""
-    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+def number(value: float, language: Language) -> str:
+    """Return an amount in three digits, as the language writes it."""
+    return _punctuate(f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}", language)
+
+
+def count(value: int, language: Language) -> str:
+    """Return a whole number as the language writes it."""
+    return _punctuate(f"{value:,}", language)
+
+
+def _punctuate(text: str, language: Language) -> str:
+    return text.translate(_COMMAS) if language == "es" else text

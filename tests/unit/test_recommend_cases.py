@@ -1,5 +1,6 @@
 """Arms, orders and optional steps of a defined journey: arms were drawn, the rest was observed."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,13 @@ def test_orders_that_cannot_be_compared_say_why(
     assert done.exit_code != 0
     said = f"{done.output} {done.exception}"
     assert why in " ".join(said.replace("│", " ").split())
+
+
+def test_words_and_numbers_are_in_the_language_asked_for(tmp_path: Path) -> None:
+    cases = cases_of_test(("with-tour", "without-tour"), 0.3, 2)
+    answer = recommend_for_cases(tmp_path, TEST_OF_TOUR, cases, "--lang", "es")
+    options = {one["option"] for one in answer["compared"] if one["kind"] == "step"}
+    assert options == {"dado", "omitido"}
+    why = answer["changes"][0]["why"]
+    assert re.search(r"vale 0,\d+ más", why)
+    assert not re.search(r"\d\.\d", why)

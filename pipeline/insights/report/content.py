@@ -25,6 +25,7 @@ from pipeline.insights.incident_words import Language, incident_words
 from pipeline.insights.incidents import Course, course
 from pipeline.insights.journey_details import JourneyDetails, journey_details
 from pipeline.insights.message_credit import load_touches, message_journeys
+from pipeline.insights.paths import NO_TOUCH
 from pipeline.insights.questions import AttributionQuestion, BootstrapDraws, credit_journeys
 from pipeline.insights.report.advice import (
     NO_ADVICE,
@@ -105,7 +106,7 @@ class JourneyReport:
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """Content; None for what the data do not carry."""
+    """Content; None for what the data do not carry. `no_touch`: name that stands for no channel."""
 
     language: Language
     goal: str | None
@@ -124,6 +125,7 @@ class ReportContent:
     recommended_journey: tuple[RecommendedStep, ...]
     recommended_shape: str | None
     compared_options: tuple[OptionWorth, ...]
+    no_touch: str = NO_TOUCH
 
 
 def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:

@@ -291,12 +291,13 @@ function lift(place) {
 
 function attribution(place) {
   if (content.goal === null) return place.empty(texts.no_goal);
+  const shown = (name) => (name === content.no_touch ? texts.no_touch : name);
   const names = [...new Set(content.attribution.flatMap((one) => one.rows.map((row) => row[0])))].sort();
   if (!names.length) return place.empty(texts.nothing);
   const traces = content.attribution.map((one) => {
     const shares = new Map(one.rows.map((row) => [row[0], row[2]]));
     return { type: "bar", orientation: "h", name: texts.models[one.model],
-      y: names.map((name) => short(name, 18)), x: names.map((name) => shares.get(name) ?? 0),
+      y: names.map((name) => short(shown(name), 18)), x: names.map((name) => shares.get(name) ?? 0),
       hovertemplate: "%{y}: %{x:.1%}" };
   });
   draw(place, traces, { barmode: "group", xaxis: { tickformat: ".0%" },
@@ -315,7 +316,7 @@ function attribution(place) {
   } else place.body.append(make("p", { class: "meaning" }, texts.not_measured));
   return { columns: ["model", "channel", "conversions", "share", "low", "high"].map(column),
     rows: content.attribution.flatMap((one) => one.rows.map((row) =>
-      [texts.models[one.model], row[0], row[1], asPercent(row[2]), row[3], row[4]])) };
+      [texts.models[one.model], shown(row[0]), row[1], asPercent(row[2]), row[3], row[4]])) };
 }
 
 function funnel(place) {
