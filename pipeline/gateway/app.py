@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -21,6 +22,7 @@ from pipeline.gateway.debugging import DebugEndpoints
 from pipeline.gateway.decide import DecideEndpoint
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.id_cookie import set_id_cookie
+from pipeline.gateway.joined_paths import JoinedPaths
 from pipeline.gateway.openapi import openapi_document
 from pipeline.gateway.outcomes import outcomes
 from pipeline.gateway.preferences import save_preferences, show_preferences
@@ -97,6 +99,7 @@ def create_app(
             *_health_routes(gateway, readiness),
             Route("/openapi.json", _answer_constant(openapi_document())),
         ],
+        middleware=[Middleware(JoinedPaths)],
         exception_handlers={HTTPException: _answer_http_error, Exception: _answer_bug},
     )
     app.router.redirect_slashes = False  # Starlette's redirects are not JSON

@@ -1,6 +1,7 @@
 """JSON decoded into records, with refusals that name the field at fault."""
 
 import re
+from codecs import BOM_UTF8
 from typing import Final, TypeVar
 
 import msgspec
@@ -30,6 +31,8 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
     except RecursionError:
         return bad("too_deep", None, "the JSON is nested too deeply")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if bytes(raw).startswith(BOM_UTF8):
+            return decode(bytes(raw).removeprefix(BOM_UTF8), decoder)
         if not isinstance(error, msgspec.ValidationError):
             mended = replace_half_surrogates(bytes(raw))
             if mended != raw:
@@ -51,6 +54,7 @@ def decode_parts(
     An item that is not strict JSON makes the whole text invalid for a decoder; here the fault is
     left to the decoding of that item alone.
     """
+    raw = raw.removeprefix(BOM_UTF8)
     if raw.count(b",") > _MANY_COMMAS:
         split = scan.elements(raw, parts, most)
         if split is not None and len(split.parts) > most:

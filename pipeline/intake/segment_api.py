@@ -14,7 +14,7 @@ from pipeline.intake.identifiers import id_text, identifiers
 from pipeline.intake.message_ids import MessageIds
 from pipeline.intake.messages import MAX_ID, Kind, SegmentBatch, SegmentMessage, Time
 from pipeline.intake.refusal import Refusal, bad
-from pipeline.intake.times import occurred_at
+from pipeline.intake.times import given_time, occurred_at
 from pipeline.intake.trust import Speaker
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 
@@ -102,9 +102,9 @@ def _times(message: SegmentMessage) -> tuple[Time, Time]:
     A message with both `timestamp` and `originalTimestamp` went through a collector that has
     already corrected `timestamp` by the sender's clock.
     """
-    if message.timestamp is None:
+    if given_time(message.timestamp) is None:
         return message.original_timestamp, message.sent_at
-    corrected = message.original_timestamp is not None
+    corrected = given_time(message.original_timestamp) is not None
     return message.timestamp, None if corrected else message.sent_at
 
 

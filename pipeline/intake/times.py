@@ -19,6 +19,11 @@ _NUMBER: Final = re.compile(r"-?[0-9]{9,19}(\.[0-9]{1,9})?")
 _UTC: Final = re.compile(r"\s*(Z|UTC|GMT)$", re.IGNORECASE)
 
 
+def given_time(time: str | float | None) -> str | float | None:
+    """Return a time, or None where it is blank, as forms and tables have it."""
+    return None if isinstance(time, str) and not time.strip() else time
+
+
 def occurred_at(
     timestamp: str | float | None, sent_at: str | float | None, received_ms: int, earliest_ms: int
 ) -> int | Refusal:
@@ -27,6 +32,7 @@ def occurred_at(
     As Segment does: the time of receipt less the sender's own delay (`sentAt` less `timestamp`), so
     that an error of the clock cancels out. Without `sentAt` the sender's clock is trusted.
     """
+    timestamp, sent_at = given_time(timestamp), given_time(sent_at)
     if timestamp is None:
         return received_ms
     happened = parse_time(timestamp, "timestamp")

@@ -21,7 +21,7 @@ from pipeline.intake.identifiers import id_text
 from pipeline.intake.messages import MAX_ID, MESSAGE, SegmentMessage, Time
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.intake.segment_api import Arrival, interaction
-from pipeline.intake.times import check_time, parse_time
+from pipeline.intake.times import check_time, given_time, parse_time
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.lists import Elements, ambiguous_name
 from pipeline.row_files.row import FileRow
@@ -102,7 +102,8 @@ class RowIntake:
             return bad("missing_field", "type", text)
         source = self.config.source_with(message.write_key or "") or self.source
         if self.by_log:
-            if message.timestamp is None and message.original_timestamp is None:
+            times = (message.timestamp, message.original_timestamp)
+            if all(given_time(one) is None for one in times):
                 return _no_time("timestamp")
             source = replace(source, clock="log")
         new_id = partial(self.ids.next_id, row)
@@ -128,15 +129,16 @@ class RowIntake:
         ).complete()
 
     def _receipt_time(self, given: InteractionRow, source: str) -> int | Refusal:
-        if not self.by_log or given.received_at is not None:
+        if not self.by_log or given_time(given.received_at) is not None:
             return self._time(given.received_at, "received_at", self.now_ms, source)
-        if given.occurred_at is None:
+        if given_time(given.occurred_at) is None:
             return _no_time("occurred_at")
         return self._time(given.occurred_at, "occurred_at", self.now_ms, source)
 
     def _time(self, given: Time, field: str, heard_ms: int, source: str) -> int | Refusal:
         """Return a time in epoch ms, checked; `heard_ms` where none is given."""
-        at = heard_ms if given is None else parse_time(given, field)
+        written = given_time(given)
+        at = heard_ms if written is None else parse_time(written, field)
         if isinstance(at, Refusal):
             return at
         return check_time(at, field, heard_ms, self.config.earliest_of(source))

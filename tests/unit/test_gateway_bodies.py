@@ -290,3 +290,32 @@ def test_schema_that_is_nested_too_deeply_is_refused(door: Doorway) -> None:
         answer = post(door, "/subjects/interactions-value", text, None)
         assert answer.status_code == 422
         assert answer.json()["error_code"] == 42201
+
+
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/batch"])
+def test_byte_order_mark_before_a_body_is_none_of_it(door: Doorway, path: str) -> None:
+    body = {"batch": [GOOD]} if path.endswith("batch") else GOOD
+    assert post(door, path, b"\xef\xbb\xbf" + json.dumps(body).encode()).status_code == 200
+    assert len(door.interactions()) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1//track", "//v1/track", "/v1/track/", "//v1///t/"])
+def test_path_with_a_slash_too_many_is_found(door: Doorway, path: str) -> None:
+    async def send() -> list[int]:
+        async with door.client(KEY) as client:
+            url = f"http://gateway{path}"
+            asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+            answers = [await client.post(url, json=GOOD), await client.options(url, headers=asked)]
+            answers.append(await client.get(url))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(send())[:2] == [200, 204]
+    assert len(door.interactions()) == 1
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_blank_time_is_that_of_the_receipt(door: Doorway, blank: str) -> None:
+    times = dict.fromkeys(("timestamp", "sentAt", "originalTimestamp"), blank)
+    assert post(door, "/v1/track", json.dumps({**GOOD, **times}).encode()).status_code == 200
+    [taken] = door.interactions()
+    assert taken.occurred_at == taken.received_at

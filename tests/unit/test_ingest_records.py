@@ -202,3 +202,8 @@ def test_refusal_names_the_field(value: object, code: str, field: str | None) ->
     refusal = judge(value)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == (code, field)
+
+
+def test_blank_times_of_an_interaction_are_those_of_the_file() -> None:
+    taken = take({**_FULL, "occurred_at": "", "received_at": " "})
+    assert (taken.occurred_at, taken.received_at) == (_NOW, _NOW)
