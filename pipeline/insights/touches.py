@@ -390,7 +390,7 @@ class Journeys:
         """Return SQL for the journeys of plain histories, which end where a lookback passes. Lists
         are cut several times faster than windows, as long as they are short."""
         pause = f"(keys[i + 1] >> {_TIME_BITS}) - (keys[i] >> {_TIME_BITS}) >= {self._lookback}"
-        last = f"keys[len(keys)] >> {_TIME_BITS}"
+        last = f"list_max(keys) >> {_TIME_BITS}"
         return f"""
             SELECT customer, CAST(NULL AS BIGINT) AS moment, keys,
                 {self._end - self._begin} - ({last}) >= {self._lookback} AS finished

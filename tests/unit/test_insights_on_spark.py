@@ -54,10 +54,13 @@ steps:
   - {step: sign, mandatory: true, reached: {name: Sign}}
 """
 _TABLES = {
+    # Every other customer never converts; all pause for longer than a lookback.
     "touches": """
-    SELECT 'p' || (i % 40) AS profile_id, 1700000000000 + i * 7_000_000 AS occurred_at,
-        CASE WHEN i % 9 = 8 THEN 'conversion' ELSE 'touch' END AS kind,
-        'channel ' || (i * 7 % 5) AS channel, CASE WHEN i % 9 = 8 THEN i * 1.0 ELSE 0.0 END AS value
+    SELECT 'p' || (i % 40) AS profile_id,
+        1700000000000 + i * 7_000_000 + i // 300 * 4_000_000_000 AS occurred_at,
+        CASE WHEN i % 18 = 8 THEN 'conversion' ELSE 'touch' END AS kind,
+        'channel ' || (i * 7 % 5) AS channel,
+        CASE WHEN i % 18 = 8 THEN i * 1.0 ELSE 0.0 END AS value
     FROM range(600) AS t(i)
 """,
     "paths": """
