@@ -1,0 +1,233 @@
+"""The synthetic bank's whole life through the stages in memory: the configuration of deploy/bank
+decides, a learner counts, and customers react by the world's truth.
+
+What is true of each message is kept beside it, so that what an analysis finds can be compared."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from pipeline.adapters.config_files import load
+from pipeline.config.model import Bundle
+from pipeline.flow import Flow
+from pipeline.model.decision import Action, Decision
+from pipeline.model.interaction import DecideRequest, Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.stages import Segmented
+from pipeline.model.time import MINUTE_MS
+from pipeline.rules import Rules
+from pipeline.simulate.contacts import reaches_anyway
+from pipeline.simulate.customers import SimulatedCustomer, customer
+from pipeline.simulate.events import WorldEvent
+from pipeline.simulate.offers import BankOffer
+from pipeline.simulate.reactions import ContactAction, bank_offer, outcomes
+from pipeline.simulate.world import WorldSize, biography
+from tests.support.learning import MemoryLearner, teach
+
+BANK: Final = Path(__file__).parents[2] / "deploy" / "bank"
+_WAIT_MS: Final = 100
+_SNAPSHOT_EVERY: Final = 500
+"""Decisions between two snapshots of the learner."""
+
+
+def bank_bundle(**policies: Any) -> Bundle:
+    """Return the configuration of deploy/bank, with other `policies`."""
+    bundle = load(BANK, {})
+    assert isinstance(bundle, Bundle), bundle
+    return replace(bundle, policies=replace(bundle.policies, **policies))
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """Message that reached a customer. `chance`: that it makes the customer reach the goal, who
+    would not otherwise; `goal_at`: when that would be (epoch ms)."""
+
+    profile_id: str
+    campaign: str
+    at: int
+    chance: float
+    goal_at: int
+
+
+class BankPlay:
+    """Play of one world. With `learner` the rules take its snapshot every so many decisions."""
+
+    def __init__(self, rules: Rules, size: WorldSize, learner: MemoryLearner | None = None) -> None:
+        self.flow = Flow(rules)
+        self.decisions: list[Decision] = []
+        self.segmented: list[Segmented] = []
+        self.messages: list[SentMessage] = []
+        self.customers: dict[str, SimulatedCustomer] = {}
+        self._size = size
+        self._learner = learner
+        self._people: dict[str, int] = {}
+        self._reached: set[tuple[int, str]] = set()
+        self._due: list[tuple[int, int, Interaction]] = []
+        self._count = 0
+
+    def play(self) -> "BankPlay":
+        """Live through the whole world, in the order of time."""
+        for event in _events(self._size):
+            self._react_until(event.at)
+            self._take(self.flow.advance(event.at))
+            for one in event.identifiers:
+                self._people[one.key] = event.person
+            self._take(self.flow.run(_as_interaction(event)), event.person)
+        return self
+
+    def _react_until(self, now_ms: int) -> None:
+        while self._due and self._due[0][0] <= now_ms:
+            at, _, reaction = heappop(self._due)
+            self._take(self.flow.advance(at))
+            self._take(self.flow.run(reaction))
+
+    def _take(self, emits: Iterable[Emit], person: int | None = None) -> None:
+        for emit in emits:
+            match emit.value:
+                case Decision() as decision:
+                    self.decisions.append(decision)
+                    if person is not None:
+                        self.customers[decision.profile_id] = self._customer(person)
+                    self._learn(decision)
+                case Segmented(interaction=Interaction()) as record:
+                    self.segmented.append(record)
+                case Action() as action:
+                    self._react(action, emit.key)
+
+    def _learn(self, decision: Decision) -> None:
+        if self._learner is not None:
+            self._learner.fold(decision)
+            if len(self.decisions) % _SNAPSHOT_EVERY == 0:
+                self.flow.rules = teach(self.flow.rules, self._learner.publish())
+
+    def _react(self, action: Action, profile_id: str) -> None:
+        """Let the customer react when the message has come: what they do, and the goal."""
+        person = self._people[action.identifier.key]
+        who = self._customer(person)
+        contacted = ContactAction(action.action_id, action.token, action.offer, action.channel)
+        offer = bank_offer(contacted)
+        if offer is None:
+            return
+        arm = offer.arms[action.channel]
+        seen_at = action.created_at + arm.after_ms + MINUTE_MS
+        may = not reaches_anyway(offer, who) and (person, offer.offer) not in self._reached
+        goal_at = seen_at + MINUTE_MS
+        chance = arm.moved if may else 0.0
+        self.messages.append(
+            SentMessage(profile_id, action.campaign, action.created_at, chance, goal_at)
+        )
+        for name in outcomes(contacted, who):
+            if name != "conversion":
+                self._schedule(seen_at, _outcome(action, name, seen_at))
+            elif may:
+                self._reached.add((person, offer.offer))
+                self._schedule(goal_at, _goal(offer, who, action.action_id, goal_at))
+                self._schedule(goal_at, _outcome(action, name, goal_at))
+
+    def _schedule(self, at: int, one: Interaction) -> None:
+        self._count += 1
+        heappush(self._due, (at, self._count, one))
+
+    def _customer(self, person: int) -> SimulatedCustomer:
+        return _known_customer(self._size.seed, person)
+
+
+@lru_cache(100_000)
+def _known_customer(seed: int, person: int) -> SimulatedCustomer:
+    return customer(seed, person)
+
+
+def _events(size: WorldSize) -> Sequence[WorldEvent]:
+    lives = (biography(size, index, policy=False).events for index in range(size.customers))
+    return sorted((one for life in lives for one in life), key=lambda one: one.at)
+
+
+def _as_interaction(event: WorldEvent) -> Interaction:
+    one = event.interaction()
+    if event.placement is None:
+        return one
+    request = DecideRequest(event.event_id, "gateway", (event.placement,), event.at + _WAIT_MS)
+    return replace(one, request=request)
+
+
+def _outcome(action: Action, name: str, at: int) -> Interaction:
+    return Interaction(
+        event_id=f"{action.action_id}-{name}",
+        kind="outcome",
+        name=name,
+        channel=action.channel,
+        source="adapters",
+        occurred_at=at,
+        received_at=at,
+        identifiers=(action.identifier,),
+        properties={"action_id": action.action_id},
+    )
+
+
+def _goal(offer: BankOffer, who: SimulatedCustomer, action_id: str, at: int) -> Interaction:
+    event = WorldEvent(
+        at=at,
+        person=who.index,
+        event_id=f"goal-{action_id}",
+        kind="track",
+        name=offer.goal,
+        channel=offer.goal_channel,
+        identifiers=(who.customer_id if who.known else who.email,),
+        properties={"value": offer.value, "offer": offer.offer},
+    )
+    return event.interaction()
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRound:
+    """Choice between treatments for one slot, or for one campaign outbound: what each is worth by
+    the world's truth, and the name of the one chosen; None: nothing was said."""
+
+    worth: dict[str, float]
+    chosen: str | None
+
+    @property
+    def regret(self) -> float:
+        """Return how much more the best choice is worth."""
+        return self.best - self.value(self.chosen)
+
+    @property
+    def best(self) -> float:
+        """Return the worth of the best choice."""
+        return max(0.0, *self.worth.values())
+
+    @property
+    def mean(self) -> float:
+        """Return the worth of a choice at random, saying nothing included."""
+        return sum(self.worth.values()) / (len(self.worth) + 1)
+
+    def value(self, treatment: str | None) -> float:
+        """Return the worth of a treatment; of one that may not be chosen here that of nothing."""
+        return self.worth.get(treatment or "", 0.0)
+
+
+def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
+    """Yield the choices between treatments that nothing but others held back."""
+    for decision in play.decisions:
+        who = play.customers.get(decision.profile_id)
+        groups: dict[str, dict[str, float]] = {}
+        chosen: dict[str, str] = {}
+        for one in decision.candidates:
+            offer = bank_offer(ContactAction("", "", one.offer, one.channel))
+            if who is None or offer is None:
+                continue
+            outbound = one.channel in ("email", "call")
+            group = one.campaign if outbound else one.slot
+            if one.fate == "chosen" or one.fate.startswith("beaten by "):
+                p = (1 - offer.mean_anyway(who.tier)) * offer.arms[one.channel].moved
+                groups.setdefault(group, {})[one.treatment] = p * one.value - one.cost
+            if one.fate == "chosen":
+                chosen[group] = one.treatment
+        for group, worth in groups.items():
+            if len(worth) > 1:
+                yield ChoiceRound(worth, chosen.get(group))

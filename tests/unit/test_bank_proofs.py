@@ -1,0 +1,232 @@
+"""Proofs on the simulated bank, decided by the stages themselves: what is learned chooses well, and
+what analyses say of it is true.
+
+Small worlds here; `make chaos` plays large ones."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from scipy.stats import binom
+
+from pipeline.adapters.artifacts import Artifacts
+from pipeline.adapters.model_shelf import ModelShelf
+from pipeline.cli.insights_campaigns import load_statistics
+from pipeline.insights.campaign_facts import Period
+from pipeline.insights.campaigns import Lift
+from pipeline.insights.engines import open_duckdb
+from pipeline.insights.off_policy import Estimate, Log, evaluate
+from pipeline.insights.tables import Engine
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+from pipeline.model.time import DAY_MS
+from pipeline.simulate.customers import customer
+from pipeline.simulate.diary import START_MS, Diary, end_of
+from pipeline.simulate.life import meet_sales
+from pipeline.simulate.offers import SALES, WINDOW_MS
+from pipeline.simulate.tables import policy
+from pipeline.simulate.truth import statement
+from pipeline.simulate.world import Biography, WorldSize
+from pipeline.training.model_folder import write_model
+from pipeline.training.propensity import TrainingRequest, train_propensity
+from pipeline.training.replayed import MessageGoal, open_replayed
+from tests.support.bank_play import BankPlay, ChoiceRound, bank_bundle, choice_rounds
+from tests.support.learning import MemoryLearner
+from tests.support.played_world import write
+from tests.support.promoting import promote
+from tests.support.replayed import write_topic
+from tests.support.worlds import rules
+
+_CHANNELS = ("web", "email", "call")
+_SURE = 0.001
+"""Chance that what is right fails a test, over all seeds."""
+
+
+def _regrets(rounds: Sequence[ChoiceRound], value: Callable[[ChoiceRound], float]) -> list[float]:
+    """Return the cumulative regret of choices of this value."""
+    return list(accumulate(one.best - value(one) for one in rounds))
+
+
+def _best_fixed(rounds: Sequence[ChoiceRound]) -> float:
+    """Return the regret of who always takes the same treatment, or channel, the best of them."""
+    treatments = {name for one in rounds for name in one.worth}
+    by_treatment = (_regrets(rounds, lambda one, x=name: one.value(x))[-1] for name in treatments)  # type: ignore[misc]
+    by_channel = (
+        _regrets(rounds, lambda one, x=name: _value_in(one, x))[-1]  # type: ignore[misc]
+        for name in _CHANNELS
+    )
+    return min(*by_treatment, *by_channel)
+
+
+def _value_in(one: ChoiceRound, channel: str) -> float:
+    return max((worth for name, worth in one.worth.items() if name.endswith(channel)), default=0.0)
+
+
+@lru_cache(1)
+def _thompson(customers: int) -> BankPlay:
+    return BankPlay(rules(bank_bundle()), WorldSize(customers, 30, 5), MemoryLearner()).play()
+
+
+_SIZES = pytest.mark.parametrize("customers", [400, pytest.param(2_000, marks=pytest.mark.chaos)])
+
+
+@pytest.mark.timeout(900)
+@_SIZES
+def test_thompson_beats_random_and_the_best_fixed_choice_with_sublinear_regret(
+    customers: int,
+) -> None:
+    rounds = list(choice_rounds(_thompson(customers)))
+    regrets = _regrets(rounds, lambda one: one.value(one.chosen))
+    assert regrets[-1] < 0.5 * _regrets(rounds, lambda one: one.mean)[-1]
+    assert regrets[-1] < 0.5 * _best_fixed(rounds)
+    # Linear regret would be the same in the last quarter as in the first.
+    quarter = len(rounds) // 4
+    assert regrets[-1] - regrets[-quarter] < 0.7 * regrets[quarter]
+
+
+@pytest.mark.timeout(900)
+@_SIZES
+def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_saw(
+    customers: int, tmp_path: Path
+) -> None:
+    # It learns from what Thompson sampling did in one world, and decides in another.
+    logged = _thompson(customers)
+    decisions = write(tmp_path / "decisions", DECISIONS, logged.decisions)
+    segmented = write(tmp_path / "segmented", SEGMENTED, logged.segmented)
+    asked = TrainingRequest("bank", MessageGoal("conversion", WINDOW_MS), frozenset(), 0)
+    with open_replayed(segmented, decisions) as replayed:
+        stored = write_model(train_propensity(replayed, asked), tmp_path / "models")
+    artifacts = Artifacts(tmp_path / "artifacts")
+    shelf = ModelShelf(artifacts)
+    shelf.take("bank", promote(stored, artifacts))
+    served = shelf.equip(rules(bank_bundle(learning=None)))
+    assert served.propensities is not None
+    rounds = list(choice_rounds(BankPlay(served, WorldSize(customers // 2, 30, 6)).play()))
+    regret = _regrets(rounds, lambda one: one.value(one.chosen))[-1]
+    assert regret < 0.5 * _regrets(rounds, lambda one: one.mean)[-1]
+    assert regret < 0.5 * _best_fixed(rounds)
+
+
+_PROMISES = 0.5
+"""Part of the truth that the model behind the estimate tells, so that it is wrong by itself."""
+
+
+def _judged_log(seed: int, customers: int) -> Log:
+    """Return decisions on the offer that is judged, by the world's own policy."""
+    rows = []
+    for index in range(customers):
+        who = customer(seed, index)
+        diary = Diary(seed, who, 10)
+        meet_sales(diary, None, policy=True)
+        rows += policy(Biography(who, tuple(diary.events())), end_of(10))
+    reward, propensity, target, q_logged, q_target = np.array(rows, dtype=np.float64).T
+    return Log(reward, target / propensity, _PROMISES * q_logged, _PROMISES * q_target)
+
+
+def _covers(found: Estimate | None, truth: float) -> bool:
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    return found.low <= truth <= found.high
+
+
+@pytest.mark.parametrize("worlds", [120, pytest.param(1_000, marks=pytest.mark.chaos)])
+def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worlds: int) -> None:
+    truth = statement()["policy"]["target_value"]
+    covered, covered_by_model, narrower = 0, 0, 0
+    for seed in range(worlds):
+        log = _judged_log(1_000 + seed, 300)
+        found = evaluate(log)
+        covered += _covers(found.dr, truth)
+        assert log.q_target is not None
+        model_alone = Log(log.q_target, np.ones_like(log.weights))
+        covered_by_model += _covers(evaluate(model_alone).ips, truth)
+        narrower += _width(found.dr) < _width(found.ips)
+    assert binom.ppf(_SURE, worlds, 0.95) <= covered <= binom.ppf(1 - _SURE, worlds, 0.95)
+    assert not covered_by_model
+    assert narrower > 0.9 * worlds
+
+
+def _width(found: Estimate | None) -> float:
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    return found.high - found.low
+
+
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize(
+    ("worlds", "customers", "days"),
+    [(1, 1_000, 10), pytest.param(8, 1_500, 20, marks=pytest.mark.chaos)],
+)
+def test_lift_covers_what_messages_really_added_at_every_daily_look(
+    worlds: int, customers: int, days: int, tmp_path: Path
+) -> None:
+    missed, effects, worked = 0, 0, 0
+    bundle = bank_bundle()
+    sold = {one.campaign for one in SALES}
+    campaigns = tuple(
+        replace(one, holdout=0.5) if one.campaign in sold else one for one in bundle.campaigns
+    )
+    made = rules(replace(bundle, campaigns=campaigns))
+    for seed in range(worlds):
+        played = BankPlay(made, WorldSize(customers, days, 40 + seed), MemoryLearner()).play()
+        folder = tmp_path / str(seed)
+        write_topic(folder, DECISIONS, played.decisions)
+        write_topic(folder, SEGMENTED, played.segmented)
+        misses: defaultdict[str, list[bool]] = defaultdict(list)
+        with open_duckdb(Engine(threads=1)) as queries:
+            for day in range(4, days + 1):
+                until = START_MS + day * DAY_MS
+                found = load_statistics(queries, folder, Period(None, until), campaigns)
+                for lift in _of_campaigns(found.lifts):
+                    truth = _true_lift(played, lift, until)
+                    misses[lift.holdout].append(_misses(lift, truth))
+                    worked += day == days and lift.verdict == "works"
+        effects += len(misses)
+        missed += sum(map(any, misses.values()))
+    assert effects == worlds * len(sold)
+    assert missed <= binom.ppf(1 - _SURE, effects, 0.05)
+    assert worked >= worlds
+
+
+def _of_campaigns(lifts: Sequence[Lift]) -> Iterator[Lift]:
+    """Yield the lift of each campaign over its own holdout."""
+    for one in lifts:
+        if one.campaign is not None and one.offer is None and one.holdout.endswith(one.campaign):
+            yield one
+
+
+def _misses(lift: Lift, truth: float) -> bool:
+    found = lift.conversion
+    if found is None or found.low is None or found.high is None:
+        return False
+    return not found.low <= truth <= found.high
+
+
+def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
+    """Return how much likelier the campaign's messages made the goal within its window, for those
+    who were drawn to get them and first would then: by the chances of what they got."""
+    entered: dict[str, int] = {}
+    for decision in played.decisions:
+        drawn = {one.holdout: one.held for one in decision.holdouts}
+        treated = drawn.get(lift.holdout) is False and any(
+            one.campaign == lift.campaign and one.fate == "chosen" for one in decision.candidates
+        )
+        if treated:
+            entered.setdefault(decision.profile_id, decision.decided_at)
+    matured = {who: at for who, at in entered.items() if at + lift.window_ms < until}
+    assert len(matured) == lift.treated.customers
+    added = sum(
+        one.chance
+        for one in played.messages
+        if one.campaign == lift.campaign
+        and one.profile_id in matured
+        and matured[one.profile_id] <= one.at
+        and one.goal_at <= matured[one.profile_id] + lift.window_ms
+    )
+    return added / len(matured) if matured else 0.0
