@@ -11,10 +11,11 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 from rocksdict import Rdict, WriteBatch
 
 from pipeline.adapters.rocks import open_rows
-from pipeline.decisioning.budgets.accounts import Account, Count, SpentAction
+from pipeline.decisioning.budgets.accounts import OVERDUE, Account, Count, SpentAction
 from pipeline.decisioning.learning.counting import (
     ActionRow,
     Arm,
@@ -125,6 +126,38 @@ class EvidenceLedger:
         they were published that the ledger was made anew from; the earliest first."""
         every = [self.state.counted, *(one.counted for one in self.accounts.values())]
         return sorted((one for one in every if one), key=lambda one: sum(one.values()))
+
+    def reopen_overdue(self) -> None:
+        """Have given back in time what was over when the accounts were published that the ledger
+        was made anew from, and was not given back by then, for it had been received late.
+
+        `Account.expiring` says how much that is, and not of which actions; of equal amounts any.
+        """
+        missing = {one.name: one.expiring for one in self.accounts.values() if one.counted}
+        overdue: list[tuple[str, SpentAction]] = []
+        for key, value in _scan(self._rows, _SPENT) if missing else ():
+            row = self._spent(value)
+            if row.status == OVERDUE:
+                overdue.append((key[1:].decode(), row))
+            elif row.status == "reserved" and row.until is not None:
+                for name, amount in self._running_parts(row):
+                    if name in missing:
+                        missing[name] -= amount
+        spending = Count({}, self._find_spent, 0)
+        for action_id, row in overdue:
+            parts = [one for one in self._running_parts(row) if one[0] in missing]
+            if parts and all(amount <= missing[name] for name, amount in parts):
+                spending.actions[action_id] = replace(row, status="reserved")
+                for name, amount in parts:
+                    missing[name] -= amount
+        self._write(self.state, {}, {}, spending)
+
+    def _running_parts(self, row: SpentAction) -> Iterator[tuple[str, int]]:
+        """Yield budgets and tokens of an action, in their running periods."""
+        for name, period, amount in row.parts:
+            account = self.accounts.get(name)
+            if account is not None and account.period.name == period:
+                yield name, amount
 
     def put_accounts(self, changed: Mapping[str, Account]) -> None:
         """Write accounts."""

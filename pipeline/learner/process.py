@@ -59,6 +59,7 @@ def run(settings: Settings, name: str, group: str) -> None:
         log = DecisionLog(settings, codec, group)
         learner = _Learner(settings, codec, ledger, configurations, log)
         catch_up(log, ledger, learner.fold, stopped)
+        ledger.reopen_overdue()
         learner.lease_first(stopped)
         announce(settings.home, name, "ready", ports)
         learner.learn(stopped)

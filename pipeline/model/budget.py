@@ -111,7 +111,8 @@ class BudgetRecord(Struct, frozen=True):
     `budget` = `spent` + `leased` + what is in nobody's hands. `spent`: reserved by decisions and
     not released; `committed`: of it, for messages that came to the customer. `late`: shown after
     their place was given back and spent otherwise; not in `spent`. `offsets`: partition of
-    `decisions` -> offset up to which (exclusive) they are counted.
+    `decisions` -> offset up to which (exclusive) they are counted. `expiring`: of `spent`, given
+    back unless it is reported as shown in time.
     """
 
     name: str
@@ -128,6 +129,7 @@ class BudgetRecord(Struct, frozen=True):
     late: float = 0.0
     leases: tuple[BudgetLease, ...] = ()
     offsets: dict[str, int] = field(default_factory=dict)
+    expiring: float = 0.0
 
 
 class BudgetStatus(Struct, frozen=True):

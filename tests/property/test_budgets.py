@@ -110,6 +110,7 @@ def _check_run(seed: int, kills: int) -> None:
             assert account.spent + account.late >= world.spent(name), name
             purses = [one[name] for one in world.purses() if name in one]
             assert account.gross == sum(one.spent for one in purses), name
+            assert account.expiring == 0, name
             assert world.records[name].spent * TOKENS == pytest.approx(account.spent), name
         _spend_the_rest(world)
         world.ledger.close()

@@ -157,24 +157,76 @@ def test_goal_that_is_read_before_its_message_counts() -> None:
         assert learner.tallies() == {("t-a1", "b"): (1, 1)}
 
 
-@pytest.mark.parametrize("outcome", ["committed", "released"])
-def test_outcome_in_another_partition_settles_the_cost_of_a_message(outcome: Any) -> None:
+@pytest.fixture
+def sale() -> BudgetRule:
     rules = world(campaigns=[campaign("sale", offer("shoes", 9), budget=10)])
     [rule] = rules.config.budgets.values()
-    assert isinstance(rule, BudgetRule)
+    return rule
+
+
+def _reserve(log: _MemoryLog, rule: BudgetRule, at: int) -> None:
+    """Write a decision in partition 1 that reserves a part of the budget for two seconds."""
+    period = open_account(rule, None, _NOW_MS).period.name
+    spend = Spend("a1", "reserved", rule.name, period, _SPENT, at + 2_000)
+    log.logs[1].append(replace(_decision(0, (), spend), decided_at=at))
+
+
+def _begin(learner: _Learner, rule: BudgetRule) -> None:
+    learner.ledger.put_accounts({rule.name: open_account(rule, None, _NOW_MS)})
+    learner.catch_up()
+
+
+def _succeed(learner: _Learner, lost: _Learner, rule: BudgetRule, at: int) -> None:
+    """Have the learner go on from the account that the lost one published at a time."""
+    record = record_of(lost.ledger.accounts[rule.name], lost.ledger.state.offsets, at)
+    learner.ledger.restore(None, {rule.name: account_of(record)})
+    learner.catch_up()
+    learner.ledger.reopen_overdue()
+
+
+@pytest.mark.parametrize("outcome", ["committed", "released"])
+def test_outcome_in_another_partition_settles_the_cost_of_a_message(
+    sale: BudgetRule, outcome: Any
+) -> None:
     log = _MemoryLog(Random(0))
-    account = open_account(rule, None, _NOW_MS)
-    spend = Spend("a1", "reserved", rule.name, account.period.name, _SPENT, _NOW_MS + 60_000)
-    log.logs[1].append(_decision(0, (), spend))
+    _reserve(log, sale, _NOW_MS)
     with _learner(log) as lost, _learner(log) as learner:
-        lost.ledger.put_accounts({rule.name: account})
-        lost.catch_up()
+        _begin(lost, sale)
         lost.read_until(log.is_read)
-        record = record_of(lost.ledger.accounts[rule.name], lost.ledger.state.offsets, _NOW_MS)
         log.logs[0].append(_decision(1, (), Spend("a1", outcome)))
-        learner.ledger.restore(None, {rule.name: account_of(record)})
-        learner.catch_up()
+        _succeed(learner, lost, sale, _NOW_MS)
         learner.read_until(log.is_read)
-        after = learner.ledger.accounts[rule.name]
-        assert after.gross == tokens(_SPENT)
+        after = learner.ledger.accounts[sale.name]
+        assert (after.gross, after.expiring) == (tokens(_SPENT), 0)
         assert getattr(after, outcome) == tokens(_SPENT)
+
+
+@pytest.mark.parametrize("outcome", ["committed", "released"])
+def test_outcome_that_is_read_before_its_message_settles_it(sale: BudgetRule, outcome: Any) -> None:
+    log = _MemoryLog(Random(0))
+    log.logs[0].append(_decision(1, (), Spend("a1", outcome)))
+    with _learner(log) as learner:
+        _begin(learner, sale)
+        learner.read_until(log.is_read)
+        _reserve(log, sale, _NOW_MS)
+        learner.read_until(log.is_read)
+        after = learner.ledger.accounts[sale.name]
+        assert (after.gross, after.expiring) == (tokens(_SPENT), 0)
+        assert getattr(after, outcome) == tokens(_SPENT)
+
+
+@pytest.mark.parametrize("published_after", [0, 1_000, 2_000, 5_000])
+def test_cost_of_a_message_that_was_received_late_is_given_back_once(
+    sale: BudgetRule, published_after: int
+) -> None:
+    log, published = _MemoryLog(Random(0)), _NOW_MS + published_after
+    _reserve(log, sale, _NOW_MS - 10_000)
+    with _learner(log) as lost, _learner(log) as learner:
+        _begin(lost, sale)
+        lost.read_until(log.is_read)
+        lost.ledger.expire_spent(published)
+        _succeed(learner, lost, sale, published)
+        for at in (published, published + 2_000, published + 10_000):
+            learner.ledger.expire_spent(at)
+        after = learner.ledger.accounts[sale.name]
+        assert (after.released, after.spent, after.expiring) == (tokens(_SPENT), 0, 0)

@@ -1,7 +1,7 @@
 """Workers and the learner over logs in memory, which spend budgets and are killed at any point."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -105,9 +105,34 @@ class Spending:
         if self.ledger.is_new:
             accounts = {name: account_of(one) for name, one in self.records.items()}
             self.ledger.restore(None, accounts)
+            self._catch_up()
         counted = self.ledger.state.offsets
         self._read = [counted.get(str(one), 0) for one in range(PARTITIONS)]
         self._lease_by(None)
+
+    def _catch_up(self) -> None:
+        """Read again what the accounts contain, before the rest."""
+        for offsets in self.ledger.restored_up_to():
+            begins = self.ledger.state.offsets
+            ends = {int(one): max(end, begins.get(one, 0)) for one, end in offsets.items()}
+            batch = [
+                one
+                for partition, end in ends.items()
+                for one in self._decisions(partition, begins.get(str(partition), 0), end)
+            ]
+            self.ledger.fold(batch, ends, 1, self.now_ms)
+        self.ledger.reopen_overdue()
+
+    def _decisions(
+        self, partition: int, begin: int, end: int
+    ) -> Iterator[tuple[int, int, Decision]]:
+        log = self.logs.records[topics.DECISIONS, partition]
+        for offset in range(begin, end):
+            value = log[offset].value
+            assert value is not None
+            decision = _CODEC.decode(topics.DECISIONS, value)
+            assert isinstance(decision, Decision)
+            yield partition, offset, decision
 
     def _lease_by(self, doomed: int | None) -> None:
         leases = MemoryLeases(self.logs, self.records, doomed)
@@ -132,14 +157,9 @@ class Spending:
         """Read up to so many decisions of each partition, then lease; it may be killed over it."""
         batch: list[tuple[int, int, Decision]] = []
         for partition, begin in enumerate(self._read):
-            log = self.logs.records[topics.DECISIONS, partition]
-            for offset in range(begin, len(log) if most is None else min(begin + most, len(log))):
-                value = log[offset].value
-                assert value is not None
-                decision = _CODEC.decode(topics.DECISIONS, value)
-                assert isinstance(decision, Decision)
-                batch.append((partition, offset, decision))
-                self._read[partition] = offset + 1
+            end = len(self.logs.records[topics.DECISIONS, partition])
+            self._read[partition] = end if most is None else min(begin + most, end)
+            batch += self._decisions(partition, begin, self._read[partition])
         self.ledger.fold(batch, dict(enumerate(self._read)), 1, self.now_ms)
         try:
             self.treasury.work(self.rules.config, self.now_ms)

@@ -20,7 +20,7 @@ from pipeline.config.budgets import BudgetPeriod, BudgetRule, is_stock
 from pipeline.decisioning.constraints import BUDGET
 from pipeline.model.budget import TOKENS, BudgetLease, BudgetRecord, tokens, units
 from pipeline.model.decision import Decision, Spend
-from pipeline.model.time import DAY_MS
+from pipeline.model.time import DAY_MS, MINUTE_MS
 
 
 class PartitionLease(Struct, frozen=True):
@@ -81,7 +81,7 @@ class Account(Struct, frozen=True):
     """Account of one budget in its running period.
 
     `counted`: where it was opened again from its record, the offsets of `decisions` up to which
-    everything is in it, as of `counted_at` (ms); `late`: see `BudgetRecord`.
+    everything is in it, as of `counted_at` (ms); `late`, `expiring`: see `BudgetRecord`.
     """
 
     name: str
@@ -94,6 +94,7 @@ class Account(Struct, frozen=True):
     pace: BudgetPace = BudgetPace()
     counted: dict[str, int] = field(default_factory=dict)
     counted_at: int = 0
+    expiring: int = 0
 
     @property
     def gross(self) -> int:
@@ -126,6 +127,11 @@ class Account(Struct, frozen=True):
 
 _REMEMBERED_MS: Final = 40 * DAY_MS
 """Time for which it is remembered what an action took: longer than outcomes are accepted."""
+_UNKNOWN_MS: Final = 60 * MINUTE_MS
+"""Time for which an outcome is remembered that was read before its decision."""
+OVERDUE: Final = "overdue"
+"""Status of what was over when the account was published that it was opened again from: given back,
+unless the learner had received it late (see `Account.expiring`)."""
 _AHEAD_MS: Final = 10_000
 _NO_LEASE: Final = PartitionLease()
 
@@ -202,25 +208,41 @@ class Count(Struct):
         counted = account is not None and _is_counted(account, partition, offset)
         status, until = known.status, spend.until
         if counted and account is not None and until is not None and until <= account.counted_at:
-            status = "released"  # it was given back before the account was opened again
+            status = OVERDUE if status == "reserved" else status
+            until = account.counted_at + until - at
         elif not counted and until is not None and until <= self.now_ms:
-            until = self.now_ms + until - at  # a log's own time, or a late outcome
+            until = self.now_ms + until - at  # a log's own time, or received late
         forget_at = max(at, self.now_ms) + _REMEMBERED_MS
         parts = (*known.parts, part)
         self.actions[spend.action_id] = SpentAction(parts, status, until, forget_at)
-        if account is not None and not counted:
-            lease = account.at(partition)
-            spent = replace(lease, spent=lease.spent + amount, spent_at=max(at, lease.spent_at))
-            self.changed[account.name] = account.with_lease(partition, spent)
+        if account is None or counted:
+            return
+        lease = account.at(partition)
+        spent = replace(lease, spent=lease.spent + amount, spent_at=max(at, lease.spent_at))
+        account = account.with_lease(partition, spent)
+        if status != "reserved":  # its outcome was read before it, from another partition
+            account = _account_after(account, "reserved", status, amount)
+        elif until is not None:
+            account = replace(account, expiring=account.expiring + amount)
+        self.changed[account.name] = account
 
     def _settle(self, action_id: str, status: str, partition: int, offset: int) -> None:
         known = self._action(action_id)
-        if known is None or known.status in (status, "committed"):
+        if known is None:
+            forget_at = self.now_ms + _UNKNOWN_MS
+            self.actions[action_id] = SpentAction((), status, None, forget_at)
+            return
+        if known.status in (status, "committed"):
             return
         self.actions[action_id] = replace(known, status=status)
+        if known.status == OVERDUE and status == "released":
+            return
         for name, period, amount in known.parts:
             account = self._current(name, period)
             if account is not None and not _is_counted(account, partition, offset):
+                if known.status == "reserved" and known.until is not None:
+                    expiring = max(account.expiring - amount, 0)
+                    account = replace(account, expiring=expiring)
                 self.changed[name] = _account_after(account, known.status, status, amount)
 
     def _action(self, action_id: str) -> SpentAction | None:
@@ -286,6 +308,7 @@ def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> Budg
             number: max(offsets.get(number, 0), account.counted.get(number, 0))
             for number in offsets.keys() | account.counted.keys()
         },
+        expiring=units(account.expiring),
     )
 
 
@@ -314,4 +337,5 @@ def account_of(record: BudgetRecord) -> Account:
         ),
         counted=dict(record.offsets),
         counted_at=record.published_at,
+        expiring=tokens(record.expiring),
     )
