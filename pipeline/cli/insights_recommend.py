@@ -163,7 +163,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
             steps, others = _steps(log, journey, defined, weighing, forbidden)
             if goal is not None:
                 implied = implied_journey(log, goal, window, order_of or ())
-                others = case_choices(compare(log, implied, events), weighing, ())
+                others = _orders(log, implied, events, weighing)
             found = read_prompts(log, prompts, options, steps)
     if found.elsewhere:
         err.print(f"{found.elsewhere:,} prompts are of no step of the journey, and left out")
@@ -195,6 +195,16 @@ def _steps(
         err.print(plain(f"{file}: {missing}"), soft_wrap=True)
     names = tuple(one.name for one in cases.plan.steps)
     return load_defined_steps(log, names), case_choices(cases, weighing, forbidden)
+
+
+def _orders(
+    log: EventLog, implied: Journey | None, file: Path, weighing: Weighing
+) -> list[ChoiceRows]:
+    """Return the orders of the steps of an implied journey; say where there is none."""
+    if implied is None:
+        err.print("No orders are compared: the goal never came, or too few steps are usual.")
+        return []
+    return case_choices(compare(log, implied, file), weighing, ())
 
 
 def _write_drafts(sources: DraftSources, found: Recommendations, folder: Path) -> None:

@@ -16,14 +16,12 @@ _MOST_STEPS: Final = 4
 _LEAST_SHARE: Final = 0.5
 
 
-def implied_journey(log: EventLog, goal: str, window: str, asked: Sequence[str]) -> Journey:
+def implied_journey(log: EventLog, goal: str, window: str, asked: Sequence[str]) -> Journey | None:
     """Return the journey of the steps that are `asked` for, or else of those that at least half of
-    the cases took, in their usual order."""
+    the cases took, in their usual order; None where the goal never came, or few steps are usual."""
     [(cases, reached)] = log.queries.rows(
         f"SELECT count(DISTINCT case_id), count(*) FILTER (name = {sql_text(goal)}) FROM events"
     )
-    if not reached:
-        raise TableError(f"{log.file}: --goal {goal}: no event has this name")
     usual = _usual_order(log, goal)
     for name in asked:
         if name not in usual:
@@ -31,6 +29,8 @@ def implied_journey(log: EventLog, goal: str, window: str, asked: Sequence[str])
     often = [name for name, those in usual.items() if those >= _LEAST_SHARE * cases]
     most_first = sorted(often, key=lambda name: -usual[name])[:_MOST_STEPS]
     names = [name for name in usual if name in (asked or most_first)]
+    if not reached or not (asked or len(names) > 1):
+        return None
     steps = [JourneyStep(config_name(name) or "step", {"name": name}) for name in names]
     if len({one.step for one in steps}) < max(len(steps), 2):
         raise TableError(

@@ -220,7 +220,6 @@ def test_orders_are_by_default_of_the_most_frequent_events(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--goal", "Nothing"), "--goal Nothing: no event has this name"),
         (("--goal", "Opened", "--order-of", "Never"), "--order-of Never: no event"),
         (("--goal", "Opened", "--order-of", "Photo"), "name at least two steps"),
         (("--order-of", "Photo"), "--goal and --order-of go with --events"),
@@ -244,3 +243,11 @@ def test_words_and_numbers_are_in_the_language_asked_for(tmp_path: Path) -> None
     why = answer["changes"][0]["why"]
     assert re.search(r"vale 0,\d+ más", why)
     assert not re.search(r"\d\.\d", why)
+
+
+@pytest.mark.parametrize("goal", ["Nothing", "Opened"])
+def test_orders_need_a_goal_and_two_steps(tmp_path: Path, goal: str) -> None:
+    events = _events(0.0, 20) if goal == "Nothing" else [("c", BEGIN_MS, "Opened", "web", "")]
+    done = run_recommend(tmp_path, None, events, "--goal", goal)
+    assert done.exit_code == 0, done.output
+    assert "No orders are compared" in done.stderr
