@@ -107,8 +107,9 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_
     assert served.propensities is not None
     rounds = list(choice_rounds(BankPlay(served, WorldSize(customers // 2, 30, 6)).play()))
     regret = _regrets(rounds, lambda one: one.value(one.chosen))[-1]
-    assert regret < 0.5 * _regrets(rounds, lambda one: one.mean)[-1]
-    assert regret < 0.5 * _best_fixed(rounds)
+    # A model that predicts the same for all, so that values alone choose, has 0.41 and 0.46 of it.
+    assert regret < 0.3 * _regrets(rounds, lambda one: one.mean)[-1]
+    assert regret < 0.3 * _best_fixed(rounds)
 
 
 _PROMISES = 0.5
@@ -190,7 +191,8 @@ def test_lift_covers_what_messages_really_added_at_every_daily_look(
         effects += len(misses)
         missed += sum(map(any, misses.values()))
     assert effects == worlds * len(sold)
-    assert missed <= binom.ppf(1 - _SURE, effects, 0.05)
+    # One sequence in twenty may miss; none of the one small world does.
+    assert missed <= (binom.ppf(1 - _SURE, effects, 0.05) if worlds > 1 else 0)
     assert worked >= worlds
 
 
