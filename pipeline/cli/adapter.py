@@ -20,14 +20,17 @@ _KNOWN: Final = ", ".join(ADAPTERS)
 def run(
     kind: Annotated[str, typer.Argument(help=f"The adapter, as in channels.yaml: {_KNOWN}.")],
     instance: Annotated[
-        str, typer.Option(help="Tells processes of the same adapter apart; keeps its record.")
+        str,
+        typer.Option(
+            help="Name of this process among those of its adapter; each has its own ledger."
+        ),
     ] = "0",
     attempt: Annotated[
         str | None,
         typer.Option(
             "--try",
             metavar="ADDRESS",
-            help="Only send one message there, and show what comes of it.",
+            help="Only send one message there, and show the result.",
         ),
     ] = None,
     server: Annotated[

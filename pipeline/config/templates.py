@@ -166,14 +166,14 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("*", "%"))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Refuse to multiply and to format text, whose result is as long as one likes."""
+        """Refuse to multiply and to format text, whose result can be of any length."""
         if not (isinstance(left, int | float) and isinstance(right, int | float)):
             raise SecurityError(f"{operator} is for numbers")
         return super().call_binop(context, operator, left, right)
 
 
 def _environment(html: bool) -> _Environment:
-    made = _Environment(autoescape=html, finalize=_final, keep_trailing_newline=True)
+    made = _Environment(autoescape=html, finalize=_finalize, keep_trailing_newline=True)
     made.filters = {name: made.filters[name] for name in FILTERS if name in made.filters}
     made.filters.update(date=_date, number=_number)
     made.tests = {name: made.tests[name] for name in TESTS}
@@ -181,7 +181,7 @@ def _environment(html: bool) -> _Environment:
     return made
 
 
-def _final(value: Any) -> Any:
+def _finalize(value: Any) -> Any:
     return format_value(value) if isinstance(value, tuple | float) else value
 
 

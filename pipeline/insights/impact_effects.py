@@ -2,8 +2,8 @@
 
 A customer enters with the first decision in which anything was eligible, which is the same in all
 arms, and converts by the goal of any campaign within the longest of their windows. Customers in an
-arm are compared with those decided for as usual, whatever either got. A customer whose window is
-not over, or who changed arms with the configuration, is not counted.
+arm are compared with those decided for as usual, whichever messages either got. A customer whose
+window is not over, or who changed arms with the configuration, is not counted.
 """
 
 from dataclasses import dataclass

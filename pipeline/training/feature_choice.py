@@ -24,7 +24,7 @@ from pipeline.model.interaction import Known
 Labels = npt.NDArray[np.bool_]
 
 _MOST_TEXTS: Final = 12
-"""Most texts of a value that are features; rarer ones are none of them."""
+"""Most texts of a value that are features, the most frequent ones."""
 
 _MOST_NAMES: Final = 64
 _LEAST_SHARE: Final = 0.005
@@ -35,7 +35,7 @@ _LEAST_POSITIVES: Final = 30
 
 def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[ModelFeature, ...]:
     """Return the features that the examples have, customers' before candidates'; always in the same
-    order. Identifiers and lists are none."""
+    order. Identifiers and lists are no features."""
     values: dict[tuple[CustomerSource, str], list[Known]] = {}
     items: dict[str, list[Known]] = {}
     names: dict[str, Counter[str]] = {of: Counter() for of in OF_CANDIDATE}
@@ -117,7 +117,7 @@ def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, Known]]:
 
 
 def _item_values(candidate: FeatureCandidate) -> Iterator[tuple[str, Known]]:
-    """Yield the attributes of an item; from when it is valid has no name."""
+    """Yield the attributes of an item; the beginning of its validity has an empty name."""
     yield from candidate.item.values
     if candidate.item.starts is not None:
         yield "", candidate.item.starts

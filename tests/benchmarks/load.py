@@ -168,11 +168,11 @@ class Client:
         reader.expect(sender.sent)
         reader.join()
         arrived = self._match(reader.arrivals, first, sender.sent)
-        came = [
+        arrived_records = [
             Passage(due_ns[index] / _NS, at / _NS, message.partition())
             for index, (at, message) in arrived.items()
         ]
-        return Passages(sender.sent, came)
+        return Passages(sender.sent, arrived_records)
 
     def _ends(self) -> Iterator[TopicPartition]:
         """Yield the ends of the topics' partitions, so that nothing older is read."""

@@ -45,8 +45,12 @@ class Process:
     def ready(self) -> bool:
         if self.program.announces is None:
             return READY in self.log.read_text(errors="replace")
-        said = announcements(self.home).get(self.program.announces)
-        return said is not None and said.state == "ready" and said.process.pid == self.child.pid
+        announcement = announcements(self.home).get(self.program.announces)
+        return (
+            announcement is not None
+            and announcement.state == "ready"
+            and announcement.process.pid == self.child.pid
+        )
 
     def wait_until_ready(self, patience_s: float = _READY_S) -> None:
         """Wait until the program is ready. Raises NotReadyError."""

@@ -127,9 +127,11 @@ def _lateness(
     part: str, since: Mapping[_Person, float], arrivals: Mapping[tuple[str, str], float]
 ) -> Iterator[Lateness]:
     for what in _WHATS:
-        came = {one: arrivals.get((one.profile, what)) for one in since}
+        arrived_records = {one: arrivals.get((one.profile, what)) for one in since}
         late = sorted(
-            max(0.0, at - since[one]) * 1000 for one, at in came.items() if at is not None
+            max(0.0, at - since[one]) * 1000
+            for one, at in arrived_records.items()
+            if at is not None
         )
         p50, p99, most = (percentile(late, share) for share in (0.50, 0.99, 1.0))
         yield Lateness(part, what, len(since), p50, p99, most, len(since) - len(late))

@@ -200,9 +200,9 @@ def test_debug_overlay_explains_the_decision(
     why = page.get_by_role("button", name="Why, and why not?")
     why.click()
     page.wait_for_selector("#kairos-debug table")
-    said = page.inner_text("#kairos-debug section")
-    assert "spring-hero" in said
-    assert "members-hero" in said
+    words = page.inner_text("#kairos-debug section")
+    assert "spring-hero" in words
+    assert "members-hero" in words
     page.screenshot(path=tmp_path / "overlay.png")
     page.get_by_role("button", name="Close").click()
     assert page.locator("#kairos-debug").count() == 0

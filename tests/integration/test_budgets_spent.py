@@ -89,9 +89,9 @@ def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None
     held = [
         one.decision_id for one in _decisions(shop) for c in one.candidates if "budget" in c.fate
     ]
-    told = shop.json("explain", held[-1], "--rerun")
-    assert told["same"] is True
-    [slot] = [one for one in told["slots"] if one["candidates"]]
+    explanation = shop.json("explain", held[-1], "--rerun")
+    assert explanation["same"] is True
+    [slot] = [one for one in explanation["slots"] if one["candidates"]]
     assert [one["fate"] for one in slot["candidates"]] == ["budget gift"]
     [shown] = [one for one in shop.json("status")["budgets"] if one["name"] == "gift"]
     assert (shown["spent"], shown["leased"], shown["free"]) == (_GIFT, 0, 0)

@@ -161,15 +161,15 @@ class _LateFollower(ConfigurationLog):
         super().__init__(settings.kafka(), CODEC, lambda _: self._wait())
         self.settings = settings
         self.app = self._identity()
-        self._goes_on = Event()
+        self._may_continue = Event()
 
     def catch_up(self, timeout_s: float) -> None:
         if self.app.started and self.app.consumer.assignment():
-            self._goes_on.set()
+            self._may_continue.set()
         super().catch_up(timeout_s)
 
     def _wait(self) -> None:
-        assert self._goes_on.wait(PATIENCE_S)
+        assert self._may_continue.wait(PATIENCE_S)
 
     def _identity(self) -> App:
         rulebook = Rulebook(self, lambda config: load_rules(config, self.settings))

@@ -34,12 +34,12 @@ def test_preview_comes_true_and_the_decision_is_explained(stack: Stack) -> None:
     first = _decide(stack, who)
     assert first["placements"]["hero"]["treatment"] == "hello-hero"
 
-    told = stack.ask("explain", first["decision_id"], "--rerun")
-    assert list(told) == [*_SHAPE, "same"]
-    assert told["same"] is True
-    assert told["decision_id"] == first["decision_id"]
-    assert _hero(told)["chosen"]["treatment"] == "hello-hero"
-    assert _hero(told)["candidates"][1]["fate"] == "beaten by hello-hero"
+    explanation = stack.ask("explain", first["decision_id"], "--rerun")
+    assert list(explanation) == [*_SHAPE, "same"]
+    assert explanation["same"] is True
+    assert explanation["decision_id"] == first["decision_id"]
+    assert _hero(explanation)["chosen"]["treatment"] == "hello-hero"
+    assert _hero(explanation)["candidates"][1]["fate"] == "beaten by hello-hero"
 
     for _ in range(2):  # a preview uses no cap
         seen = stack.ask(*asking)
@@ -75,8 +75,8 @@ def test_an_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path
     event = tmp_path / "event.ndjson"
     identifiers = [{"namespace": "email", "value": f"{who}@example.com"}]
     event.write_text(json.dumps({"kind": "track", "name": "Order", "identifiers": identifiers}))
-    told = stack.ask("preview", f"customer_id:{who}", "--event", str(event))
-    mail = next(slot for slot in told["slots"] if slot["slot"] == "email")
+    explanation = stack.ask("preview", f"customer_id:{who}", "--event", str(event))
+    mail = next(slot for slot in explanation["slots"] if slot["slot"] == "email")
     assert mail["chosen"]["treatment"] == "thanks-email"
     shown = stack.run("preview", f"customer_id:{who}", "--event", str(event), "--lang", "es")
     assert "puntuación" in shown.stdout

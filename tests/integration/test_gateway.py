@@ -214,9 +214,9 @@ def test_exposed_metrics_are_the_documented_ones(client: httpx.Client, somebody:
     client.post("/v1/track", json=somebody.message("track"))
     client.post("/v1/track", json={})
     text = client.get("/metrics").text
-    told = re.findall(r"^# TYPE (kairos_\w+) ", text, re.MULTILINE)
+    metric_names = re.findall(r"^# TYPE (kairos_\w+) ", text, re.MULTILINE)
     rows = re.findall(r"^\| `(kairos_gateway_\w+)` \|", metric_rows(), re.MULTILINE)
-    assert {name for name in told if not name.endswith("_created")} == set(rows)
+    assert {name for name in metric_names if not name.endswith("_created")} == set(rows)
     assert 'kairos_gateway_requests_total{route="/v1/track",status="200"}' in text
     assert 'kairos_gateway_rejected_total{code="missing_field"}' in text
 

@@ -66,11 +66,11 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
 
     assert stack.ask("models", "promote", "hero") == {"name": "hero", "version": 1}
     try:
-        told = eventually(lambda: one if "model" in (one := _ask_hero(stack)) else None)
-        assert told["model"] == "hero@1"
-        assert told["same"] is True
-        assert _chosen_treatment(told) == "again-hero"
-        [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
+        explanation = eventually(lambda: one if "model" in (one := _ask_hero(stack)) else None)
+        assert explanation["model"] == "hero@1"
+        assert explanation["same"] is True
+        assert _chosen_treatment(explanation) == "again-hero"
+        [slot] = [one for one in explanation["slots"] if one["slot"] == "hero"]
         chances = {one["treatment"]: one["p"] for one in slot["candidates"]}
         assert chances["again-hero"] == pytest.approx(0.8, abs=0.1)
         assert chances["hello-hero"] == pytest.approx(0.1, abs=0.1)
@@ -81,7 +81,7 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
         assert stack.ask("models", "rollback", "hero") == {"name": "hero", "version": None}
     back = eventually(lambda: one if "model" not in (one := _ask_hero(stack)) else None)
     assert _chosen_treatment(back) == "hello-hero"
-    assert stack.ask("explain", told["decision_id"], "--rerun")["same"] is True
+    assert stack.ask("explain", explanation["decision_id"], "--rerun")["same"] is True
 
 
 def _damage(stack: Stack, folder: Path) -> None:

@@ -227,23 +227,23 @@ def _check_headers(settings: Settings) -> None:
 def _check_telemetry(settings: Settings, interactions: int) -> None:
     """Check the telemetry of the running processes, which each have processed so many
     interactions."""
-    told = eventually(lambda: _wait_until_idle(metrics(settings.home)))
+    figures = eventually(lambda: _wait_until_idle(metrics(settings.home)))
     for stage in _FOUR:
-        assert told["kairos_stage_read_total", stage] >= interactions
-        assert told["kairos_stage_commits_total", stage] > 0
-        assert told["kairos_stage_state_rows", stage] > 0
-    assert told["kairos_stage_dead_letters_total", "identity"] == 0
+        assert figures["kairos_stage_read_total", stage] >= interactions
+        assert figures["kairos_stage_commits_total", stage] > 0
+        assert figures["kairos_stage_state_rows", stage] > 0
+    assert figures["kairos_stage_dead_letters_total", "identity"] == 0
 
 
-def _wait_until_idle(told: Counter[tuple[str, str]]) -> Counter[tuple[str, str]] | None:
+def _wait_until_idle(figures: Counter[tuple[str, str]]) -> Counter[tuple[str, str]] | None:
     """Wait until nothing is in flight, not even a timer; return whether each record that was read
     was timed."""
     timed = ("kairos_stage_spent_seconds_count", "kairos_stage_queued_seconds_count")
     settled = all(
-        {told[name, stage] for name in timed} == {told["kairos_stage_read_total", stage]}
+        {figures[name, stage] for name in timed} == {figures["kairos_stage_read_total", stage]}
         for stage in _FOUR
     )
-    return told if settled and told["kairos_stage_lag_records", "decisioning"] == 0 else None
+    return figures if settled and figures["kairos_stage_lag_records", "decisioning"] == 0 else None
 
 
 def _interactions(records: Sequence[Interaction | IdentityChange]) -> list[Interaction]:

@@ -120,9 +120,9 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
         lambda: customer.sent_treatments(paid["decision_id"], "email") == ["confirmation-email"]
     )
     assert _shown(customer.view_page(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"
-    told = _explain(bank, refused, "--rerun")
-    assert told["same"] is True
-    [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
+    explanation = _explain(bank, refused, "--rerun")
+    assert explanation["same"] is True
+    [slot] = [one for one in explanation["slots"] if one["slot"] == "hero"]
     rules = {(one["stage"], one["rule"]) for one in slot["rejected"]}
     assert rules == {("constraint", "suppression complained")}
 
@@ -148,8 +148,8 @@ def test_a_failed_credit_check_stops_card_offers_a_moment_later(
     customer.send("api", "Credit Check Failed", timedelta(), userId=customer.name)
     seen = customer.view_page(timedelta(milliseconds=100))
     assert _shown(seen, "hero") == "house-hero"
-    told = _explain(bank, seen)
-    [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
+    explanation = _explain(bank, seen)
+    [slot] = [one for one in explanation["slots"] if one["slot"] == "hero"]
     [why] = slot["rejected"]
     assert (why["treatment"], why["rule"]) == ("gold-hero", "suppression credit-refused")
     assert _shown(customer.view_page(timedelta(days=90)), "hero") == "gold-hero"
@@ -165,10 +165,10 @@ def test_payment_is_answered_with_the_receipts_text(customer: _Customer) -> None
 
 
 @pytest.mark.parametrize(
-    ("worth", "said"), [(24, []), (112, ["review-email"]), (113, ["review-call"])]
+    ("worth", "treatments"), [(24, []), (112, ["review-email"]), (113, ["review-call"])]
 )
 def test_worth_of_the_customer_decides_between_e_mail_and_call(
-    bank: Stack, customer: _Customer, worth: float, said: list[str]
+    bank: Stack, customer: _Customer, worth: float, treatments: list[str]
 ) -> None:
     # 0.02 × worth − 0.5 against 0.06 × worth − 5: they break even at 112.5.
     properties = {"worth": worth}
@@ -177,8 +177,8 @@ def test_worth_of_the_customer_decides_between_e_mail_and_call(
     )
     slots = _explain(bank, due)["slots"]
     chosen = [slot["chosen"]["treatment"] for slot in slots if slot["chosen"] is not None]
-    assert chosen == said
-    eventually(lambda: customer.sent_treatments(due["decision_id"], "email", "call") == said)
+    assert chosen == treatments
+    eventually(lambda: customer.sent_treatments(due["decision_id"], "email", "call") == treatments)
 
 
 def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
@@ -225,8 +225,8 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
     other, night = _Customer(bank), timedelta(hours=11)
     clock = LogClock(bank.settings.kafka(), Codec(recorded_versions()), 3)
     first = {one.name: one.ask_for_brochure(night) for one in (customer, other)}
-    told = bank.kairos("explain", first[other.name]["decision_id"])
-    assert "waits for the end of quiet hours, at 2024-03-02T08:00:00+00:00" in told
+    explanation = bank.kairos("explain", first[other.name]["decision_id"])
+    assert "waits for the end of quiet hours, at 2024-03-02T08:00:00+00:00" in explanation
     customer.send("call", "Complaint", night + timedelta(minutes=1), userId=customer.name)
     other.send("till", "Payment", night + timedelta(minutes=2), userId=other.name)
     [gone] = eventually(customer.cancelled_actions)

@@ -240,11 +240,11 @@ def wrong(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
 def test_impossible_replay_is_refused_in_one_line(
     wrong: list[tuple[tuple[str, ...], str, str]], tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
-    for options, topic, said in wrong:
+    for options, topic, words in wrong:
         done = invoke(*options, of=topic)
         text = " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
         assert done.exit_code != 0
-        assert said in text
+        assert words in text
     assert not (tmp_path / "out").exists()
 
 

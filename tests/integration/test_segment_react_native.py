@@ -34,8 +34,8 @@ def _sending(stack: Stack, who: str) -> Iterator[None]:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True) as client:
         yield
-        said, _ = client.communicate(timeout=_PATIENCE_S)
-    assert client.returncode == 0, said
+        output, _ = client.communicate(timeout=_PATIENCE_S)
+    assert client.returncode == 0, output
 
 
 def _find(stack: Stack, who: str) -> list[Interaction]:

@@ -266,13 +266,13 @@ def _check_new_configuration(stack: Stack) -> None:
     assert (ordered.now, ordered.enter, planned.filled) == (0, 2, ("orders",))
     with open_configuration_log(stack.settings.kafka(), _CODEC) as log:
         applied = log.apply(config.bundle, "test")
-    told: list[int] = []
+    progress: list[int] = []
     rules = load_rules(config, stack.settings)
     assert are_stages_running(stack.settings.kafka())
     for _ in range(2):
         assert backfill(records, versions, rules, lambda _: None) == len(everyone)
-        reevaluate(records, _people(records), applied.digest, told.append)
-    assert told == [len(everyone)] * 2
+        reevaluate(records, _people(records), applied.digest, progress.append)
+    assert progress == [len(everyone)] * 2
     news = [one for one in stack.changes() if one.config == applied.digest]
     entered = [("counted", "entered")] * 2 + [("ordered", "entered")] * 2
     assert sorted((one.segment, one.change) for one in news) == entered

@@ -166,6 +166,6 @@ def test_returning_workers_write_the_changes_of_an_undisturbed_run(
             found[key].append(change)
     assert found == {
         key: changes
-        for key, told in _changes(_run(world, stream, range(1, _END + 1))).items()
-        if (changes := [one for one in told if isinstance(one, SegmentChange)])
+        for key, all_changes in _changes(_run(world, stream, range(1, _END + 1))).items()
+        if (changes := [one for one in all_changes if isinstance(one, SegmentChange)])
     }

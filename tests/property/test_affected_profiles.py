@@ -36,7 +36,7 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
     # At once, after further interactions, and after time alone.
     current, proposed = rules(configuration(before)), rules(configuration(after))
     versions = (Version(current.config, 1), Version(proposed.config, 2))
-    told = []
+    results = []
     for every in (True, False):
         flow = Flow(current)
         emits = [emit for one in stream for emit in flow.run(one)]
@@ -54,8 +54,8 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
             seen += flow.advance(at)
             seen += flow.run(moved)
         seen += flow.advance(3 * LAST)
-        told.append(_changes(seen))
-    assert told[0] == told[1]
+        results.append(_changes(seen))
+    assert results[0] == results[1]
 
 
 @settings(max_examples=20, deadline=None)

@@ -26,7 +26,7 @@ def plans_and_paths(draw: st.DrawFn) -> tuple[JourneyPlan, list[int]]:
 
 
 def paths_of(plan: JourneyPlan) -> list[tuple[int, ...]]:
-    """Yield every path that the plan allows."""
+    """Return every path that the plan allows."""
     paths: list[tuple[int, ...]] = [()]
     for stage in plan.stages():
         mandatory = [step for step in stage if plan.steps[step].mandatory]

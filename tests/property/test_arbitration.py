@@ -105,12 +105,12 @@ def test_best_paying_treatment_wins_its_campaign_and_channel(
 def test_order_of_the_configuration_changes_no_decision(entries: list[_Entry], chance: Any) -> None:
     shuffled = list(entries)
     chance.shuffle(shuffled)
-    said = []
+    expected = []
     for each in (entries, shuffled):
         life = Life(world(campaigns=_world(each)))
         life.interact("Go", 0)
-        said.append(sorted(life.treatments()))
-    assert said[0] == said[1]
+        expected.append(sorted(life.treatments()))
+    assert expected[0] == expected[1]
 
 
 _MAIL = {"treatment": "mail", "channel": "email", "p": 0.02, "cost": 0}
@@ -129,13 +129,13 @@ def _worth(customer: float | None) -> tuple[list[str], Decision]:
 
 
 @pytest.mark.parametrize(
-    ("customer", "said"),
+    ("customer", "expected"),
     [(None, []), (24.9, []), (25.0, []), (25.1, ["mail"]), (112.4, ["mail"]), (112.6, ["call"])],
 )
-def test_channel_flips_at_the_break_even_worth(customer: float | None, said: list[str]) -> None:
+def test_channel_flips_at_the_break_even_worth(customer: float | None, expected: list[str]) -> None:
     # E-mail pays from 0.5 / 0.02 = 25 on, a call is better from (5 - 0.5) / 0.04 = 112.5 on.
     found, _ = _worth(customer)
-    assert found == said
+    assert found == expected
 
 
 def test_treatment_that_does_not_pay_is_not_sent() -> None:
@@ -200,9 +200,9 @@ def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
     early = hero("early", value=9, ends="1970-01-01")
     late = hero("late", value=8, starts="1970-01-02")
     life = Life(world(campaigns=[campaign("c", offer("o", 1, early, late, hero("always")))]))
-    for at, said in ((day - 1, "early"), (day, "late")):
+    for at, expected in ((day - 1, "early"), (day, "late")):
         life.interact("Home", at, ask=["hero"])
-        assert life.treatments() == [said]
+        assert life.treatments() == [expected]
 
 
 class _Learned:
@@ -220,10 +220,14 @@ class _Learned:
 def test_learned_probability_replaces_the_declared_one() -> None:
     offers = (offer("a", 10, hero("a-hero", p=0.5)), offer("b", 10, hero("b-hero", p=0.4)))
     made = world(campaigns=[campaign("c", *offers)])
-    for known, said in (({}, "a-hero"), ({"a-hero": 0.1}, "b-hero"), ({"b-hero": 0.6}, "b-hero")):
+    for known, expected in (
+        ({}, "a-hero"),
+        ({"a-hero": 0.1}, "b-hero"),
+        ({"b-hero": 0.6}, "b-hero"),
+    ):
         life = Life(replace(made, propensities=_Learned(known)))
         life.interact("Home", 0, ask=["hero"])
-        assert life.treatments() == [said]
+        assert life.treatments() == [expected]
 
 
 @pytest.mark.parametrize(

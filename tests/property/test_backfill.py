@@ -250,20 +250,20 @@ def _people(flow: InterleavedFlow) -> list[MemberProfile]:
 
 def _as_if_always_there(flow: InterleavedFlow, world: Rules, now_ms: int) -> None:
     """Return every shard of every profile, made of all its interactions by `world` alone."""
-    came: dict[str, dict[str, Interaction]] = defaultdict(dict)
+    arrivals: dict[str, dict[str, Interaction]] = defaultdict(dict)
     for emit in flow.written:
         one = emit.value
         if isinstance(one, Enriched) and one.interaction is not None and one.identity is not None:
-            came[one.identity.shard][one.interaction.event_id] = one.interaction
+            arrivals[one.identity.shard][one.interaction.event_id] = one.interaction
     for row in flow.rows["enrichment"].values():
-        shards = [_made_of(came[name].values(), world) for name in sorted(row.shards.here)]
+        shards = [_made_of(arrivals[name].values(), world) for name in sorted(row.shards.here)]
         if shards:
             assert _traits_of(shards_of(row), now_ms, world) == _traits_of(shards, now_ms, world)
 
 
-def _made_of(came: Iterable[Interaction], world: Rules) -> Shard:
+def _made_of(arrivals: Iterable[Interaction], world: Rules) -> Shard:
     shard: Shard | None = None
-    for one in came:
+    for one in arrivals:
         shard = apply(shard, one, world.config)
     assert shard is not None
     return shard

@@ -117,8 +117,8 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                     for one in sent.values()
                     if (merged or one.who == name) and not one.is_lost(confirm, hour)
                 ]
-                said = [one.offer for one in life.actions()]
-                assert said == _expected_treatments(caps, mine, hour), fates(decision)
+                treatments = [one.offer for one in life.actions()]
+                assert treatments == _expected_treatments(caps, mine, hour), fates(decision)
                 for one in life.actions():
                     sent[one.action_id] = _Sent(one.offer, hour, name)
                     open_actions.append(one)
@@ -171,11 +171,11 @@ def test_caps_of_a_campaign_and_of_an_offer_are_for_these_only() -> None:
         campaign("d", offer("e", 7, hero("e-hero"), caps=[cap]), offer("f", 6, hero("f-hero"))),
     ]
     life = Life(world(campaigns=campaigns))
-    said = []
+    treatments = []
     for at in range(4):
         life.interact("Home", at, ask=["hero"])
-        said += life.treatments()
-    assert said == ["a-hero", "e-hero", "f-hero", "f-hero"]
+        treatments += life.treatments()
+    assert treatments == ["a-hero", "e-hero", "f-hero", "f-hero"]
 
 
 def test_mistakes_in_caps_are_named() -> None:

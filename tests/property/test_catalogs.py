@@ -58,7 +58,7 @@ def _errors(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("a,A again,1,1,", "products.csv:3: sku 'a' is on line 2 too"),
         ("b,B,1,1,31/02/2026", "products.csv:3: until: '31/02/2026' is no date"),
@@ -71,10 +71,10 @@ def _errors(folder: Path) -> list[str]:
         ('"b\nb",B,1,1,', "products.csv:3: sku:"),
     ],
 )
-def test_a_bad_row_is_named_with_file_and_line(tmp_path: Path, row: str, said: str) -> None:
+def test_a_bad_row_is_named_with_file_and_line(tmp_path: Path, row: str, message: str) -> None:
     folder = _folder(tmp_path, f"{_HEAD}a,A,2,3,2026-01-31\n{row}\n")
     [error] = _errors(folder)
-    assert error.startswith(said)
+    assert error.startswith(message)
 
 
 def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:

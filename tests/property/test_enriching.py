@@ -121,9 +121,9 @@ def test_interaction_carries_only_the_derived_values_that_later_stages_read(
         for emit in emits
         if emit.topic == topics.SEGMENTED and isinstance(emit.value, Segmented)
     ]
-    told = [one for one in segmented if one.interaction and one.interaction.kind == "track"]
-    assert len(told) == len(stream)
-    for record in told:
+    tracks = [one for one in segmented if one.interaction and one.interaction.kind == "track"]
+    assert len(tracks) == len(stream)
+    for record in tracks:
         assert record.interaction is not None
         assert record.profile is not None
         assert record.segments is not None

@@ -39,11 +39,11 @@ def _ask(life: Life, at: int) -> Decision:
 
 def test_a_share_of_customers_is_held_out() -> None:
     rules = _world(0.2)
-    said = [
+    results = [
         bool(_ask(life, 0) and life.treatments())
         for life in (_customer(n, rules) for n in range(600))
     ]
-    assert 0.15 < said.count(False) / len(said) < 0.25
+    assert 0.15 < results.count(False) / len(results) < 0.25
 
 
 def test_the_hash_draws_every_share_and_each_holdout_by_itself() -> None:

@@ -79,8 +79,8 @@ def names_of(interaction: Interaction) -> list[Identifier]:
 def roots(stream: list[Record]) -> dict[str, str]:
     """Return each identifier's top, found by networkx: the root of its tree."""
     forest = networkx.DiGraph(parents(stream).items())
-    came = [one for one in stream if isinstance(one, Interaction)]
-    forest.add_nodes_from(name.key for one in came for name in names_of(one))
+    arrivals = [one for one in stream if isinstance(one, Interaction)]
+    forest.add_nodes_from(name.key for one in arrivals for name in names_of(one))
     assert networkx.is_directed_acyclic_graph(forest)
     found = {}
     for tree in networkx.weakly_connected_components(forest):
@@ -107,9 +107,9 @@ def test_every_order_ends_in_the_persons_of_the_definition(
     found = {key: row.root for key, row in flow.rows["identity"].items()}
     assert {key: found.get(key, key) for key in expected} == expected
     assert not flow.refused
-    came = [one for one in stream if isinstance(one, Interaction)]
+    arrivals = [one for one in stream if isinstance(one, Interaction)]
     _each_shard_is_where_identity_says(flow)
-    _nothing_counted_twice_or_lost(flow, came)
+    _nothing_counted_twice_or_lost(flow, arrivals)
 
 
 def _chooser(data: st.DataObject) -> partial[int]:

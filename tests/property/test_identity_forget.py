@@ -135,17 +135,17 @@ def test_forgetting_leaves_other_profiles_whole(
     lives: tuple[list[Record], list[Record]], asked: str
 ) -> None:
     before, after = lives
-    told = _ReadersView(before)
+    view = _ReadersView(before)
     gone = _person(before, asked)
-    assume(not _links_of_others_forgotten(before, told, gone))
-    replayed = _ReadersView(_without(before, told, gone))
+    assume(not _links_of_others_forgotten(before, view, gone))
+    replayed = _ReadersView(_without(before, view, gone))
     last = max(one.received_at for one in before if isinstance(one, Interaction))
-    told.feed(forget(asked, last + 1))
-    assert told.profiles() == replayed.profiles()
+    view.feed(forget(asked, last + 1))
+    assert view.profiles() == replayed.profiles()
     for one in after:
-        told.feed(one)
+        view.feed(one)
         replayed.feed(one)
-        assert told.profiles() == replayed.profiles()
+        assert view.profiles() == replayed.profiles()
 
 
 def _person(stream: Sequence[Record], asked: str) -> set[str]:
@@ -153,7 +153,7 @@ def _person(stream: Sequence[Record], asked: str) -> set[str]:
 
 
 def _links_of_others_forgotten(
-    stream: Sequence[Record], told: _ReadersView, gone: set[str]
+    stream: Sequence[Record], view: _ReadersView, gone: set[str]
 ) -> bool:
     """Return whether a part of the forgotten profile showed a link between two identifiers that
     remain: the link stays, though a replay without that part lacks it."""
@@ -161,22 +161,22 @@ def _links_of_others_forgotten(
         isinstance(one, Interaction)
         and one.identifiers[0].key not in gone
         and any(name.key not in gone for name in one.identifiers[1:])
-        and told.homes()[told.shards[one.event_id]] in map(profile_of, gone)
+        and view.homes()[view.shards[one.event_id]] in map(profile_of, gone)
         for one in stream
     )
 
 
-def _without(stream: Sequence[Record], told: _ReadersView, gone: set[str]) -> list[Record]:
+def _without(stream: Sequence[Record], view: _ReadersView, gone: set[str]) -> list[Record]:
     top = roots(stream).get(next(iter(gone)))
-    homes, kept = told.homes(), []
+    homes, kept = view.homes(), []
     for one in stream:
         assert isinstance(one, Interaction)
-        shard = told.shards[one.event_id]
+        shard = view.shards[one.event_id]
         if top is not None and homes[shard] == profile_of(top):
             continue
         strongest, *weaker = one.identifiers
         if strongest.key in gone:
-            owner = told.owner(strongest.key, shard)
+            owner = view.owner(strongest.key, shard)
             assert owner is not None
             assert owner not in gone
             strongest = Identifier.parse(owner)
@@ -191,17 +191,17 @@ def _without(stream: Sequence[Record], told: _ReadersView, gone: set[str]) -> li
 def test_forgotten_person_who_returns_is_a_new_profile(
     stream: list[Record], again: Interaction
 ) -> None:
-    told = _ReadersView(stream)
-    for name in sorted(told.flow.rows["identity"]):
-        told.feed(forget(name, 10**9 + 10**7))
-    assert not any(told.flow.rows.values())
-    told.feed(again)
-    assert told.profiles() == _ReadersView([again]).profiles()
+    view = _ReadersView(stream)
+    for name in sorted(view.flow.rows["identity"]):
+        view.feed(forget(name, 10**9 + 10**7))
+    assert not any(view.flow.rows.values())
+    view.feed(again)
+    assert view.profiles() == _ReadersView([again]).profiles()
 
 
 def test_unlinked_identifiers_do_not_keep_the_names_of_the_forgotten() -> None:
     # Unlinking names that were never linked leaves a cut in both rows, until one is forgotten.
-    told = _ReadersView([at(1, "customer_id:A"), at(2, "email:x")])
-    told.feed(unlink("customer_id:A", "email:x", 3 * 60_000))
-    told.feed(IdentityChange("forget-x", "forget", "email:x", 4 * 60_000, ""))
-    assert not told.flow.rows["identity"]["customer_id:A"].cuts
+    view = _ReadersView([at(1, "customer_id:A"), at(2, "email:x")])
+    view.feed(unlink("customer_id:A", "email:x", 3 * 60_000))
+    view.feed(IdentityChange("forget-x", "forget", "email:x", 4 * 60_000, ""))
+    assert not view.flow.rows["identity"]["customer_id:A"].cuts

@@ -71,8 +71,8 @@ def test_profiles_and_segments_are_those_of_a_replay_without_the_link(
 ) -> None:
     live = ReaderView(stream)
     cuts = [one for one in stream if isinstance(one, IdentityChange)]
-    came = [one for one in stream if isinstance(one, Interaction)]
-    replayed = ReaderView([*cuts, *came])
+    arrivals = [one for one in stream if isinstance(one, Interaction)]
+    replayed = ReaderView([*cuts, *arrivals])
     assert live.people() == replayed.people()
     assert live.profiles() == replayed.profiles()
     assert live.segments() == replayed.segments()

@@ -210,8 +210,8 @@ def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject
     read, error = _read("a.parquet", bytes(content))
     report = _check_accounted(read)
     if error is None:
-        told = pq.ParquetFile(io.BytesIO(bytes(content))).metadata
-        groups = [told.row_group(group).num_rows for group in range(told.num_row_groups)]
+        metadata = pq.ParquetFile(io.BytesIO(bytes(content))).metadata
+        groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         assert report.sent + report.refused == sum(max(0, rows) for rows in groups)
 
 

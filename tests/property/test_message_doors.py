@@ -303,9 +303,9 @@ _VALUES: Final = st.sampled_from(
     st.dictionaries(st.sampled_from(["total", "sku"]), st.one_of(st.integers(0, 9), _TEXT)),
 )
 def test_identity_writes_the_same_interaction_from_every_way_in(
-    kind: Kind, ids: dict[str, str], said: dict[str, Any]
+    kind: Kind, ids: dict[str, str], fields: dict[str, Any]
 ) -> None:
-    said = {name: value for name, value in said.items() if value == _readable(value)}
+    fields = {name: value for name, value in fields.items() if value == _readable(value)}
     traits = {"email": ids["email"]} if "email" in ids else {}
     message = {
         "type": kind,
@@ -314,7 +314,7 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
         ("event" if kind == "track" else "name"): "Viewed",
         **{name: ids[name] for name in ("userId", "anonymousId") if name in ids},
         "traits" if kind == "identify" else "properties": {
-            **said,
+            **fields,
             **(traits if kind == "identify" else {}),
         },
         "context": {
@@ -332,7 +332,7 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
         occurred_at=1_706_702_400_000,
         received_at=_NOW,
         identifiers=tuple(Identifier(_NAMES[name], value) for name, value in sorted(ids.items())),
-        properties={**said, **(traits if kind == "identify" else {})},
+        properties={**fields, **(traits if kind == "identify" else {})},
         context=Context(ip="192.0.2.7"),
     )
     raw = _bytes_of(message)

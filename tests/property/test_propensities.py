@@ -75,13 +75,13 @@ def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
             counts[(*given, _chosen_treatment(one))] += 1
             logged[(*given, _chosen_treatment(one))].add(one.propensity)
     got: defaultdict[str, set[str]] = defaultdict(set)
-    for (slot, before, said), count in counts.items():
-        [propensity] = logged[slot, before, said]
+    for (slot, before, winner), count in counts.items():
+        [propensity] = logged[slot, before, winner]
         of = opened[slot, before]
         deviation = sqrt(of * propensity * (1 - propensity)) + 0.5
-        assert abs(count - of * propensity) < _SIGMAS * deviation, (slot, said, count, propensity)
+        assert abs(count - of * propensity) < _SIGMAS * deviation, (slot, winner, count, propensity)
         assert propensity < 1
-        got[slot].add(said)
+        got[slot].add(winner)
     return got
 
 

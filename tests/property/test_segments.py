@@ -230,23 +230,23 @@ def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
     bound = Flow(rules(configuration(tuple(replace(one, channels=("web",)) for one in made))))
     free = Flow(rules(configuration(made)))
     for one in stream:
-        came = replace(one, channel=data.draw(st.sampled_from(["web", "pos"])))
-        changes = _caused_by(came, list(bound.run(came)))
-        for _ in free.run(came):
+        arrival = replace(one, channel=data.draw(st.sampled_from(["web", "pos"])))
+        changes = _caused_by(arrival, list(bound.run(arrival)))
+        for _ in free.run(arrival):
             pass
-        if came.channel == "web":
-            assert _members(bound, came) == _members(free, came)
+        if arrival.channel == "web":
+            assert _members(bound, arrival) == _members(free, arrival)
         else:
             assert not changes
 
 
-def _caused_by(came: Interaction, emits: list[Emit]) -> list[SegmentChange]:
+def _caused_by(arrival: Interaction, emits: list[Emit]) -> list[SegmentChange]:
     changes = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
-    return [one for one in changes if one.cause == came.event_id]
+    return [one for one in changes if one.cause == arrival.event_id]
 
 
-def _members(flow: Flow, came: Interaction) -> set[str]:
-    return set(flow.rows["segmentation"][profile_of(came.identifiers[0].key)].members)
+def _members(flow: Flow, arrival: Interaction) -> set[str]:
+    return set(flow.rows["segmentation"][profile_of(arrival.identifiers[0].key)].members)
 
 
 def test_timers_of_one_moment_change_segments_together() -> None:

@@ -51,18 +51,18 @@ class _Workers:
     def _start(self, number: int) -> None:
         self._destination = _OUTPUTS[number]
         self._reached = dict(self._offsets)
-        came = {
+        arrivals = {
             tp: times[self._offsets[tp]]
             for tp, times in self._came.items()
             if self._offsets[tp] < len(times)
         }
-        since_ms = first_sent_ms(came, self._notes)
+        since_ms = first_sent_ms(arrivals, self._notes)
         found = (
             []
             if since_ms is None
             else [output_digest(*output) for output, at in self._sent.items() if at >= since_ms]
         )
-        ends = {tp: len(self._came[tp]) for tp in came}
+        ends = {tp: len(self._came[tp]) for tp in arrivals}
         self._index = SentIndex(frozenset(found), since_ms or 0, ends)
 
     def _process(self, tp: TP) -> None:

@@ -88,5 +88,5 @@ def test_order_and_shards_do_not_change_a_sum(
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30))
 def test_whole_numbers_add_up_exactly(prices: list[int]) -> None:
     total = sum(prices)
-    told = traits((_apply(prices),), 1_000, _CONFIG)["sum"]
-    assert told == (total if -(2**63) <= total < 2**63 else float(Fraction(total)))
+    result = traits((_apply(prices),), 1_000, _CONFIG)["sum"]
+    assert result == (total if -(2**63) <= total < 2**63 else float(Fraction(total)))

@@ -31,14 +31,14 @@ def test_answering_partitions_are_returned_by_rounds_of_bounded_time(
 
     rounds = WatermarkRounds(ask, _ROUND_S, lambda: now_s)
     tps = {TP("topic", partition) for partition in answers}
-    told: dict[TP, int] = {}
+    all_ends: dict[TP, int] = {}
     for _ in tps:  # as many rounds as if each had time for one only
         began_s = now_s
         ends, failed = rounds.ask(tps)
         assert now_s - began_s < _ROUND_S + _LONGEST_S
         assert failed is None or any(fails for _, fails in answers.values())
-        told |= ends
-    assert told == {tp: tp.partition for tp in tps if not answers[tp.partition][1]}
+        all_ends |= ends
+    assert all_ends == {tp: tp.partition for tp in tps if not answers[tp.partition][1]}
 
 
 @given(st.sets(st.integers(0, 63), min_size=1), st.sets(st.integers(0, 63), min_size=1))

@@ -131,8 +131,8 @@ def parents(stream: Sequence[Record]) -> dict[str, str]:
 def roots(stream: Sequence[Record]) -> dict[str, str]:
     """Return everybody's top."""
     forest = networkx.DiGraph(parents(stream).items())
-    came = [one for one in stream if isinstance(one, Interaction)]
-    forest.add_nodes_from(name.key for one in came for name in one.identifiers)
+    arrivals = [one for one in stream if isinstance(one, Interaction)]
+    forest.add_nodes_from(name.key for one in arrivals for name in one.identifiers)
     found = {}
     for tree in networkx.weakly_connected_components(forest):
         [top] = [name for name in tree if forest.out_degree(name) == 0]

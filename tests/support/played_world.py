@@ -105,8 +105,8 @@ class PlayedWorld:
             reached = self._random.random() < self._chances[tier, action.offer]
             outcomes = ("impression", "conversion") if reached else ("impression",)
             for place, outcome in enumerate(outcomes, 1):
-                said: dict[str, Any] = {"action_id": action.action_id}
-                self.interact(number, at + place * 100, outcome, said, kind="outcome")
+                reference: dict[str, Any] = {"action_id": action.action_id}
+                self.interact(number, at + place * 100, outcome, reference, kind="outcome")
             if reached:
                 self.interact(number, at + 500, "Bought", {"bought": 1})
 

@@ -33,8 +33,8 @@ print(os.sched_getscheduler(0), *found)
 
 def test_threads_of_a_client_run_as_batch_and_their_creator_does_not() -> None:
     # In a process of its own: clients of other tests start threads at any time.
-    said = subprocess.check_output([sys.executable, "-c", _MAKE_A_CLIENT], text=True)
-    assert said.split() == [str(os.SCHED_OTHER), str(os.SCHED_BATCH)]
+    policies = subprocess.check_output([sys.executable, "-c", _MAKE_A_CLIENT], text=True)
+    assert policies.split() == [str(os.SCHED_OTHER), str(os.SCHED_BATCH)]
 
 
 def test_another_policy_is_left_as_it_is() -> None:

@@ -74,8 +74,14 @@ def test_reactions_have_the_stated_probabilities(offer: str, channel: str) -> No
         contacted = ContactAction(f"action-{index}", "token", offer, channel)
         counts.update(outcomes(contacted, customer(9, index)))
     induced = expected_conversion(stated, channel) - expected_conversion(stated, "nothing")
-    for name, told in (("impression", arm.seen), ("click", arm.click), ("conversion", induced)):
-        assert abs(counts[name] / n - told) < 4 * sqrt(told * (1 - told) / n), name
+    for name, probability in (
+        ("impression", arm.seen),
+        ("click", arm.click),
+        ("conversion", induced),
+    ):
+        assert abs(counts[name] / n - probability) < 4 * sqrt(
+            probability * (1 - probability) / n
+        ), name
 
 
 def test_the_same_action_has_the_same_outcomes_and_another_its_own() -> None:

@@ -52,8 +52,8 @@ def test_the_wait_after_a_kill_is_that_of_the_partition_that_waits_longest() -> 
 
 
 def test_partition_without_output_after_the_kill_has_an_infinite_wait() -> None:
-    came = [Passage(0.0, 0.1, 0), Passage(0.0, 0.1, 1), Passage(2.0, 3.0, 0)]
-    assert Passages(3, came).longest_wait_after(1.0) == inf
+    arrivals = [Passage(0.0, 0.1, 0), Passage(0.0, 0.1, 1), Passage(2.0, 3.0, 0)]
+    assert Passages(3, arrivals).longest_wait_after(1.0) == inf
     assert Passages(1, []).longest_wait_after(1.0) == inf
 
 

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "words"),
     [
         (_GIFT, "budget: 60", "budget: -1", "-1 is too small: 0 or more"),
         (_GIFT, "budget: 60", "budget: .nan", "the number is not finite"),
@@ -50,12 +50,12 @@ def folder(tmp_path: Path) -> Path:
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_where_it_stands(
-    folder: Path, file: str, old: str, new: str, said: str
+    folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
-    found = [one for one in errors if said in one.message]
+    found = [one for one in errors if words in one.message]
     assert found, errors
-    assert abs(found[0].line - line) <= 1 or "twice" in said
+    assert abs(found[0].line - line) <= 1 or "twice" in words
 
 
 def test_item_starts_on_an_existing_day(folder: Path) -> None:

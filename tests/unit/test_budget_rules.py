@@ -51,8 +51,8 @@ def test_offer_beyond_its_budget_is_held_back() -> None:
         ("page", "reserved", 1.0)
     ]
     assert {one.budget: one.left for one in decision.budgets} == {"mail": 0.49, "page": 1.0}
-    told = explain(decision, rules.config, "en")
-    assert "nothing is left to spend of mail" in told.words
+    explanation = explain(decision, rules.config, "en")
+    assert "nothing is left to spend of mail" in explanation.words
     assert "no queda nada por gastar de mail" in explain(decision, rules.config, "es").words
     assert run_again(decision, record, rules) == decision
 

@@ -46,7 +46,7 @@ def test_url_may_hold_variables(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "words"),
     [
         ({"url": "http://mx.example"}, "smtp+starttls://"),
         ({"url": "smtps://u:p@mx.example"}, "stand in `email`"),
@@ -61,9 +61,9 @@ def test_url_may_hold_variables(tmp_path: Path, url: str) -> None:
         ({"treatment": "content: {subject: s, text: t}"}, "`address`"),
     ],
 )
-def test_error_names_the_remedy(tmp_path: Path, changes: dict[str, str], said: str) -> None:
+def test_error_names_the_remedy(tmp_path: Path, changes: dict[str, str], words: str) -> None:
     problems = _problems(tmp_path, **changes)
-    assert any(said in one for one in problems), problems
+    assert any(words in one for one in problems), problems
 
 
 @pytest.mark.parametrize(

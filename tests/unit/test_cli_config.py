@@ -62,8 +62,8 @@ def test_a_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: 
     assert (done.exit_code, done.stdout) == (1, "")
     expected = [f"{_BUYERS}:3:{message}", f"kairos: {folder} has 1 error"]
     assert done.stderr.splitlines() == expected
-    told = msgspec.json.decode(validate(folder, "--json").stdout)["errors"]
-    assert [f"{one['file']}:{one['line']}:{one['column']}: {one['message']}" for one in told] == (
+    errors = msgspec.json.decode(validate(folder, "--json").stdout)["errors"]
+    assert [f"{one['file']}:{one['line']}:{one['column']}: {one['message']}" for one in errors] == (
         expected[:1]
     )
 

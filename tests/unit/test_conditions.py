@@ -187,7 +187,7 @@ def test_a_negated_name_does_not_bound_the_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "path", "said"),
+    ("written", "path", "words"),
     [
         ({"trat": "age", "gt": 1}, ("trat",), "did you mean 'trait'?"),
         ({"trait": "age"}, ("trait",), "needs an operator"),
@@ -213,12 +213,12 @@ def test_a_negated_name_does_not_bound_the_names() -> None:
     ],
 )
 def test_wrong_condition_is_refused_at_its_place(
-    written: object, path: tuple[str, ...], said: str
+    written: object, path: tuple[str, ...], words: str
 ) -> None:
     problems = parse(written)
     assert isinstance(problems, tuple)
     assert problems[0].path == path
-    assert said in problems[0].message
+    assert words in problems[0].message
 
 
 def test_every_wrong_part_is_reported() -> None:
@@ -242,7 +242,7 @@ def test_depth_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "words"),
     [
         (
             {"sequence": [{"name": "a"}], "within": "1h"},
@@ -262,7 +262,7 @@ def test_depth_is_bounded() -> None:
         ),
     ],
 )
-def test_a_sequence_needs_its_parts(written: object, said: str) -> None:
+def test_a_sequence_needs_its_parts(written: object, words: str) -> None:
     problems = parse(written)
     assert isinstance(problems, tuple)
-    assert [problem.message for problem in problems] == [said]
+    assert [problem.message for problem in problems] == [words]

@@ -93,7 +93,7 @@ def test_another_file_of_the_same_name_is_another_configuration(folder: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("database", "more", "at", "said"),
+    ("database", "more", "at", "words"),
     [
         ("gone.mmdb", "", "gone.mmdb", "gone.mmdb cannot be read: No such file"),
         ("profile.yaml", "", "profile.yaml", "not a geo database in MaxMind's format"),
@@ -102,14 +102,14 @@ def test_another_file_of_the_same_name_is_another_configuration(folder: Path) ->
     ],
 )
 def test_wrong_file_is_reported_at_the_line_that_names_it(
-    folder: Path, database: str, more: str, at: str, said: str
+    folder: Path, database: str, more: str, at: str, words: str
 ) -> None:
     _use(folder, database, more)
     errors = load(folder, {})
     assert isinstance(errors, list)
     [error] = errors
     assert isinstance(error, ConfigError)
-    assert said in error.message
+    assert words in error.message
     line = (folder / "profile.yaml").read_text().splitlines()[error.line - 1]
     assert line[error.column - 1 :].startswith((at, "database", "sha256"))
 
@@ -159,8 +159,8 @@ def test_features_are_traits(scored: Path) -> None:
     profile.write_text(profile.read_text().replace("[views, purchases", "[score.buys, purchase"))
     errors = load(scored, {})
     assert isinstance(errors, list)
-    told = [error.message.partition(":")[0] for error in errors]
-    assert told == ["unknown trait 'score.buys'", "unknown trait 'purchase'"]
+    reports = [error.message.partition(":")[0] for error in errors]
+    assert reports == ["unknown trait 'score.buys'", "unknown trait 'purchase'"]
 
 
 def test_worker_tries_a_model_in_another_process_before_loading(

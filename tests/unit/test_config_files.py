@@ -73,7 +73,7 @@ def _currency(since: str = "2024-05-01", of: str = "properties.total") -> str:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "at", "said"),
+    ("file", "old", "new", "at", "words"),
     [
         ("segments/buyers.yaml", "when:", "wen:", "wen", "unknown field 'wen': did you mean"),
         ("segments/buyers.yaml", "when:", "wen:", "segment", "'when' is missing here"),
@@ -140,14 +140,14 @@ def _currency(since: str = "2024-05-01", of: str = "properties.total") -> str:
     ],
 )  # fmt: skip
 def test_mistake_is_named_with_its_line(
-    folder: Path, file: str, old: str, new: str, at: str, said: str
+    folder: Path, file: str, old: str, new: str, at: str, words: str
 ) -> None:
     # `at`: the text of the line that the error names.
     edit(folder / file, old, new)
     text = (folder / file).read_text()
     line = text[: text.index(at)].count("\n") + 1
     found = errors(folder)
-    fitting = [one for one in found if one.file == file and said in one.message]
+    fitting = [one for one in found if one.file == file and words in one.message]
     assert line in [one.line for one in fitting], "\n".join(map(str, found))
 
 
@@ -155,8 +155,8 @@ def test_all_mistakes_of_a_folder_are_reported_at_once(folder: Path) -> None:
     edit(folder / "policies.yaml", "max: 1", "max: one")
     edit(folder / "segments" / "buyers.yaml", "when:", "wen:")
     (folder / "identity.yaml").write_bytes(b"namespaces:\n  - {name: caf\xe9}\n")
-    told = {(one.file, one.line) for one in errors(folder)}
-    assert told >= {("policies.yaml", 5), ("segments/buyers.yaml", 3), ("identity.yaml", 2)}
+    reports = {(one.file, one.line) for one in errors(folder)}
+    assert reports >= {("policies.yaml", 5), ("segments/buyers.yaml", 3), ("identity.yaml", 2)}
 
 
 def test_a_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
@@ -172,8 +172,8 @@ def test_a_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
     edit(folder / "channels.yaml", "url: ${KAIROS_DEMO_WEBHOOK:-http://127.0.0.1:8790/email}",
          "url: http://[::1/email")  # fmt: skip
     (folder / "segments" / "half.yaml").write_text("segment: [half\n")
-    told = [(one.file, one.message.split()[0]) for one in errors(folder)]
-    assert told == [
+    reports = [(one.file, one.message.split()[0]) for one in errors(folder)]
+    assert reports == [
         (CART, "NOWHERE"),
         (CART, "unknown"),
         (LOYALTY, "unknown"),
@@ -283,10 +283,10 @@ def test_unexpected_yaml_files_are_reported_and_other_files_ignored(folder: Path
     (folder / "README.md").write_text("notes")
     (folder / "polices.yaml").write_text("caps: []")
     (folder / "segments" / "more.yml").write_text("segment: more")
-    told = {one.file: one.message for one in errors(folder)}
-    assert told.keys() == {"polices.yaml", "segments/more.yml"}
-    assert "did you mean 'policies.yaml'?" in told["polices.yaml"]
-    assert ".yaml" in told["segments/more.yml"]
+    reports = {one.file: one.message for one in errors(folder)}
+    assert reports.keys() == {"polices.yaml", "segments/more.yml"}
+    assert "did you mean 'policies.yaml'?" in reports["polices.yaml"]
+    assert ".yaml" in reports["segments/more.yml"]
 
 
 def test_aliases_are_refused(folder: Path) -> None:

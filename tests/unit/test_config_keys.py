@@ -149,9 +149,9 @@ def test_errors_do_not_repeat_keys(folder: Path) -> None:
     sources = folder / "sources.yaml"
     text = sources.read_text()
     sources.write_text(text.replace("demo-live-key", "99887766").replace("demo-server-key", "abc"))
-    told = "\n".join(map(str, load(folder, {})))
-    assert "write_key" not in told or "99887766" not in told
-    assert "abc" not in told
+    reports = "\n".join(map(str, load(folder, {})))
+    assert "write_key" not in reports or "99887766" not in reports
+    assert "abc" not in reports
 
 
 def test_shown_configuration_of_any_version_is_masked(folder: Path) -> None:

@@ -59,7 +59,7 @@ def head(size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "status"),
     [
         ([], b""),
         ([b"\r\n"] * 5, b""),
@@ -71,11 +71,11 @@ def head(size: int) -> bytes:
     ],
     ids=["nothing", "blank lines", "line", "header", "no body", "some body", "no key"],
 )
-def test_half_open_request_is_closed(tmp_path: Path, sent: list[bytes], said: bytes) -> None:
+def test_half_open_request_is_closed(tmp_path: Path, sent: list[bytes], status: bytes) -> None:
     with serving(tmp_path, LIMITS) as port, connect(port, *sent) as connection:
         text = answer(connection)
-        assert text.startswith(b"HTTP/1.1 " + said) if said else text == b""
-        assert not said or b'{"error":{"code":"timeout"' in text
+        assert text.startswith(b"HTTP/1.1 " + status) if status else text == b""
+        assert not status or b'{"error":{"code":"timeout"' in text
 
 
 def test_idle_connection_is_closed_and_used_ones_are_kept(tmp_path: Path) -> None:

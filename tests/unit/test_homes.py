@@ -132,8 +132,8 @@ def test_killed_holder_releases_the_home(tmp_path: Path) -> None:
     holder.start()
     assert ready.wait(30)
     holder.kill()
-    said: list[str] = []
-    with home_lock(tmp_path / "home", said.append):
+    messages: list[str] = []
+    with home_lock(tmp_path / "home", messages.append):
         pass
 
 

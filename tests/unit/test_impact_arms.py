@@ -86,8 +86,8 @@ def test_repeated_decision_is_the_same_and_names_its_arm(
     records = (one.value for one in life.emits if isinstance(one.value, Segmented))
     assert run_again(decision, next(records), life.flow.rules) == decision
     for language in ("en", "es"):
-        told = explain(decision, life.flow.rules.config, language)
-        assert (arm in told.words) == (arm != USUAL)
+        explanation = explain(decision, life.flow.rules.config, language)
+        assert (arm in explanation.words) == (arm != USUAL)
 
 
 def test_transactional_messages_are_the_same_in_all_arms() -> None:

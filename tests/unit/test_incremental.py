@@ -71,11 +71,11 @@ class _Learner:
 
     def learn(self, decision: Decision, reached: set[str]) -> None:
         for one in decision.feedback:
-            told = [one]
+            feedbacks = [one]
             if one.action_id in reached:
-                told.append(Feedback(one.action_id, "reached", one.until))
+                feedbacks.append(Feedback(one.action_id, "reached", one.until))
             row = None
-            for each in told:
+            for each in feedbacks:
                 after = apply_feedback(row, each, decision)
                 for change in difference(row, after):
                     tally = self.tallies.get(change.arm, Tally())

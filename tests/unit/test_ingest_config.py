@@ -77,7 +77,7 @@ def test_names_of_pgp_keys_and_of_sources_secrets_stay_too(
 
 
 @pytest.mark.parametrize(
-    ("text", "old", "new", "line", "said"),
+    ("text", "old", "new", "line", "words"),
     [
         (_FOLDER, "source: crm", "source: crn", 3, "unknown source 'crn': did you mean"),
         (_FOLDER, "/srv/in", "in", 4, "no absolute path"),
@@ -107,12 +107,12 @@ def test_names_of_pgp_keys_and_of_sources_secrets_stay_too(
     ],
 )
 def test_a_mistake_is_named_with_its_line(
-    tmp_path: Path, text: str, old: str, new: str, line: int, said: str
+    tmp_path: Path, text: str, old: str, new: str, line: int, words: str
 ) -> None:
     assert old in text
     errors = load_text(tmp_path, text.replace(old, new, 1))
     assert isinstance(errors, list)
-    assert [(one.file, one.line) for one in errors if said in one.message] == [
+    assert [(one.file, one.line) for one in errors if words in one.message] == [
         ("ingest.yaml", line)
     ], errors
 
@@ -144,8 +144,8 @@ def test_watch_of_a_catalogue_names_one_and_maps_nothing(tmp_path: Path) -> None
     catalog: goods
     kind: track
 """
-    said = load(written_configuration(tmp_path / "config", text), {})
-    assert isinstance(said, list)
-    messages = " ".join(one.message for one in said)
+    words = load(written_configuration(tmp_path / "config", text), {})
+    assert isinstance(words, list)
+    messages = " ".join(one.message for one in words)
     assert "goods" in messages
     assert "kind is for interactions" in messages

@@ -74,9 +74,9 @@ def test_missing_fields_of_an_interaction_are_those_of_the_file_and_now() -> Non
 
 def test_a_segment_message_is_read_as_the_gateway_reads_it() -> None:
     message = {"type": "track", "event": "Order", "anonymousId": "c", "timestamp": "2024-01-31"}
-    told = take(message)
-    assert (told.kind, told.name, told.source) == ("track", "Order", "file")
-    assert told.occurred_at == 1_706_659_200_000
+    record = take(message)
+    assert (record.kind, record.name, record.source) == ("track", "Order", "file")
+    assert record.occurred_at == 1_706_659_200_000
     assert take({**message, "writeKey": "write-key-1"}).source == "shop"
 
 

@@ -218,7 +218,7 @@ def test_an_empty_table_has_no_shares(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "reason"),
     [
         ([], "e.csv: is empty, without even a header"),
         (["case_id,name", "a,b"], "has no column 'occurred_at'; it has case_id, name"),
@@ -233,12 +233,12 @@ def test_an_empty_table_has_no_shares(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_bad_tables_are_refused_with_their_place(
-    tmp_path: Path, lines: Sequence[str], said: str
+    tmp_path: Path, lines: Sequence[str], reason: str
 ) -> None:
     file = write_csv(tmp_path / "e.csv", lines)
     code, _, error = run("--events", str(file), "--defined", str(write_journey(tmp_path)))
     assert code == 1
-    assert said in error
+    assert reason in error
 
 
 def test_too_little_memory_is_reported(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reached", "said"),
+    ("reached", "reason"),
     [
         (
             "{property: total, gt: 3}",
@@ -271,13 +271,13 @@ def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_journeys_that_a_table_cannot_answer_are_refused(
-    tmp_path: Path, reached: str, said: str
+    tmp_path: Path, reached: str, reason: str
 ) -> None:
     journey = write_journey(tmp_path, ONBOARDING.replace("{name: Terms Accepted}", reached))
     events = write_events(tmp_path, case("a", 0, "start", "income"))
     code, _, error = run("--events", str(events), "--defined", str(journey))
     assert code == 1
-    assert said in error
+    assert reason in error
     assert str(journey) in error
 
 

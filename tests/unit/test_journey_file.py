@@ -68,7 +68,7 @@ TERMS = "reached: {name: Terms Accepted}"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "at", "said"),
+    ("old", "new", "at", "words"),
     [
         ("mandatory:", "mandatry:", "mandatry", "unknown field 'mandatry': did you mean 'manda"),
         ("window:", "windw:", "windw", "unknown field 'windw': did you mean 'window'?"),
@@ -111,12 +111,12 @@ TERMS = "reached: {name: Terms Accepted}"
     ],
 )
 def test_mistakes_are_named_with_line_and_mend(
-    tmp_path: Path, old: str, new: str, at: str, said: str
+    tmp_path: Path, old: str, new: str, at: str, words: str
 ) -> None:
     text = _replace(old, new)
     errors = _load(tmp_path, text)
     assert isinstance(errors, list), "this should not have been accepted"
-    found = [one for one in errors if said in one.message]
+    found = [one for one in errors if words in one.message]
     assert found, errors
     wanted = new if at not in text else at
     line = text[: text.index(wanted)].count("\n") + 1
@@ -139,13 +139,13 @@ def test_a_journey_without_goal_exit_and_mandatory_step_cannot_end(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "words"),
     [("", "the file is empty"), ("journey: [", "YAML"), ("- a\n", "expected fields, found a list")],
 )
-def test_invalid_journeys_are_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_journeys_are_refused(tmp_path: Path, text: str, words: str) -> None:
     errors = _load(tmp_path, text)
     assert isinstance(errors, list)
-    assert said in errors[0].message
+    assert words in errors[0].message
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -29,13 +29,13 @@ def test_stage_metrics_are_documented() -> None:
     flow = StageMetrics("identity")
     flow.observe(0.001, 0.0004)
     flow.count_outputs((Output("interactions.identified", b"k", b"v"),))
-    told = {
+    samples = {
         family.name + ("_total" if family.type == "counter" else ""): set(sample.labels) - {"le"}
         for family in metrics.FLOWS.collect()
         for sample in family.samples
     }
-    assert len(told) == 3
-    assert told.items() <= _documented_metrics().items()
+    assert len(samples) == 3
+    assert samples.items() <= _documented_metrics().items()
 
 
 def test_times_are_counted_as_prometheus_counts_them() -> None:
@@ -70,9 +70,9 @@ def test_engine_metrics_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     collector = EngineCollector()
     figures = Figures({TP("t", 0): 7}, 1, 2, 0.5, 3, 9, 4, 5, {0: StoreSize(6, 8)})
     monkeypatch.setattr(collector, "_figures", {"identity": figures})
-    told = {s.name: (set(s.labels), s.value) for f in collector.collect() for s in f.samples}
+    samples = {s.name: (set(s.labels), s.value) for f in collector.collect() for s in f.samples}
     assert {
-        name: labels for name, (labels, _) in told.items()
+        name: labels for name, (labels, _) in samples.items()
     }.items() <= _documented_metrics().items()
-    assert [value for _, value in told.values()] == [7, 1, 2, 0.5, 3, 9, 4, 5, 6, 8]
+    assert [value for _, value in samples.values()] == [7, 1, 2, 0.5, 3, 9, 4, 5, 6, 8]
     assert not [f for f in REGISTRY.collect() if f.name == "kairos_stage_lag_records"]

@@ -78,7 +78,7 @@ def test_a_sound_model_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "replacement", "said"),
+    ("pattern", "replacement", "words"),
     [
         (r"^tree\n", "forest\n", "does not begin"),
         (r"version=v4", "version=v9", "unknown version"),
@@ -103,14 +103,14 @@ def test_a_sound_model_passes() -> None:
         (r"num_cat=0", "num_cat=\u00e9", "ASCII"),
     ],
 )
-def test_an_unsound_model_is_refused(pattern: str, replacement: str, said: str) -> None:
+def test_an_unsound_model_is_refused(pattern: str, replacement: str, words: str) -> None:
     # In place where that is possible, so that the sizes of trees stay right.
     text, count = re.subn(pattern, replacement, model_text(), count=1, flags=re.MULTILINE)
     assert count
     text = _right_sizes(text) if "tree_sizes" not in pattern else text
     found = problem(text.encode(), FEATURES)
     assert found is not None
-    assert said in found
+    assert words in found
 
 
 def _right_sizes(text: str) -> str:

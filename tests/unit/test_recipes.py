@@ -191,14 +191,14 @@ def test_a_rule_without_trait_needs_a_recipe(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "words"),
     [
         (("catalogs/products.yaml", "events:", "most: 7\nx-events:"), "unknown"),
         (("catalogs/products.yaml", "item: sku}\n  viewed", "item: skew}\n  viewed"), None),
     ],
 )
 def test_events_that_cannot_be_read_are_named(
-    folder: Path, tmp_path: Path, change: tuple[str, str, str], said: str | None
+    folder: Path, tmp_path: Path, change: tuple[str, str, str], words: str | None
 ) -> None:
     name, old, new = change
     for path in folder.rglob("*"):
@@ -208,10 +208,10 @@ def test_events_that_cannot_be_read_are_named(
             to.write_text(path.read_text())
     (tmp_path / name).write_text(_FILES[name].replace(old, new, 1))
     loaded = load(tmp_path, {})
-    assert isinstance(loaded, Bundle) is (said is None)
+    assert isinstance(loaded, Bundle) is (words is None)
     if isinstance(loaded, list):
-        assert said is not None
-        assert said in loaded[0].message
+        assert words is not None
+        assert words in loaded[0].message
 
 
 def test_items_are_alike_by_rare_texts_and_near_numbers() -> None:

@@ -43,9 +43,9 @@ def test_a_stated_effect_gets_the_right_recommendation() -> None:
 
 
 def test_logged_propensities_undo_a_policy_that_chose_by_group() -> None:
-    told = channels_despite_groups(range(20))
-    assert "call" not in told
-    assert told.count("email") >= 0.8 * len(told)
+    channels = channels_despite_groups(range(20))
+    assert "call" not in channels
+    assert channels.count("email") >= 0.8 * len(channels)
 
 
 def test_arm_that_was_not_drawn_is_proposed_as_a_test() -> None:
@@ -91,13 +91,13 @@ def test_best_channels_of_the_bank_are_found(tmp_path: Path, invoke: Callable[..
     done = invoke("--defined", str(tmp_path / "j.yaml"), "--adjust", "tier", "--json")
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode(done.stdout)
-    told = {one["step"]: one["channel"] for one in found["journey"] if one["recommended"]}
-    assert told == {step: best for step, best in best_channels().items() if step != "opened"}
-    assert [one["rank"] for one in found["changes"]] == list(range(1, len(told) + 1))
+    channels = {one["step"]: one["channel"] for one in found["journey"] if one["recommended"]}
+    assert channels == {step: best for step, best in best_channels().items() if step != "opened"}
+    assert [one["rank"] for one in found["changes"]] == list(range(1, len(channels) + 1))
     for one in found["changes"]:
         step, offer = YAML(typ="safe").load_all(one["draft"])
         assert step["steps"][0]["step"] == one["place"]
-        assert offer["offers"][0]["treatments"][0]["channel"] == told[one["place"]]
+        assert offer["offers"][0]["treatments"][0]["channel"] == channels[one["place"]]
         (tmp_path / "draft.yaml").write_text(
             ONBOARDING.split("steps:")[0] + one["draft"].split("---")[0].partition("\n")[2]
         )
@@ -159,7 +159,7 @@ def test_costs_delays_and_opt_outs_weigh(tmp_path: Path, invoke: Callable[..., R
 
 
 @pytest.mark.parametrize(
-    ("prompt", "options", "said"),
+    ("prompt", "options", "words"),
     [
         ("1,2024-01-01,Done,call,m,o,0.5,", (), "p.csv:2: occurred_at: '2024-01-01' has no time"),
         ("1,2024-01-01T00:00Z,,call,m,o,0.5,", (), "p.csv:2: step: is blank"),
@@ -171,14 +171,14 @@ def test_costs_delays_and_opt_outs_weigh(tmp_path: Path, invoke: Callable[..., R
     ],
 )
 def test_wrong_tables_are_reported_with_their_place(
-    tmp_path: Path, invoke: Callable[..., Result], prompt: str, options: tuple[str, ...], said: str
+    tmp_path: Path, invoke: Callable[..., Result], prompt: str, options: tuple[str, ...], words: str
 ) -> None:
     write_tables(tmp_path, [], [(1, "2024-02-01T00:00Z", "Done", "web")])
     with (tmp_path / "p.csv").open("a") as file:
         file.write(prompt + "\n")
     done = invoke(*options)
     assert done.exit_code != 0
-    assert said in " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
+    assert words in " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -187,8 +187,8 @@ def test_without_data_there_is_a_clear_answer(
 ) -> None:
     one = ("a", "2024-01-01T00:00Z", "Done", "call", "m", "o", 0.5, "x")
     write_tables(tmp_path, [one] * rows, [("a", "2024-02-01T00:00Z", "Done", "web")] * rows)
-    for lang, said in (("en", "No recommendation"), ("es", "Sin recomendación")):
+    for lang, words in (("en", "No recommendation"), ("es", "Sin recomendación")):
         done = invoke("--lang", lang)
         assert done.exit_code == 0, done.output
-        assert said in done.stdout
+        assert words in done.stdout
         assert "nan" not in done.stdout

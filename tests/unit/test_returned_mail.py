@@ -128,8 +128,8 @@ def test_final_failure_is_a_bounce_of_its_kind(
     text: str, ends: str, status: str, kind: str
 ) -> None:
     raw = _postfix("failed", status, text).replace(b"\n", ends.encode())
-    said = {"bounce": kind, "enhanced": status}
-    assert parse_returned(raw) == ReturnedMail("bounce", ID, "the-token", said)
+    properties = {"bounce": kind, "enhanced": status}
+    assert parse_returned(raw) == ReturnedMail("bounce", ID, "the-token", properties)
 
 
 def test_status_that_is_not_final_has_no_outcome() -> None:
@@ -140,8 +140,8 @@ def test_status_that_is_not_final_has_no_outcome() -> None:
 
 
 def test_bounce_that_refers_to_the_message_only_is_matched() -> None:
-    said = {"bounce": "refused", "enhanced": "5.7.1"}
-    assert parse_returned(EXCHANGE.encode()) == ReturnedMail("bounce", ID, None, said)
+    properties = {"bounce": "refused", "enhanced": "5.7.1"}
+    assert parse_returned(EXCHANGE.encode()) == ReturnedMail("bounce", ID, None, properties)
 
 
 @pytest.mark.parametrize("kind", ["abuse", "fraud", "Abuse"])

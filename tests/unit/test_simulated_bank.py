@@ -141,10 +141,10 @@ def test_persons_are_those_that_identity_finds(small: SimulatedWorld, bank_rules
     found: defaultdict[str, set[str]] = defaultdict(set)
     for identifier, row in flow.rows["identity"].items():
         found[profile_id(Identifier.parse(row.root))].add(identifier)
-    told = {person: set(names) for person, names in small.truth["persons"].items()}
-    assert found == told
-    assert max(map(len, told.values())) > 5
-    assert min(map(len, told.values())) == 1
+    expected = {person: set(names) for person, names in small.truth["persons"].items()}
+    assert found == expected
+    assert max(map(len, expected.values())) > 5
+    assert min(map(len, expected.values())) == 1
 
 
 def test_every_kind_of_event_of_a_bank_happens(large: SimulatedWorld) -> None:
@@ -218,11 +218,11 @@ def test_randomised_arms_recover_the_stated_effect(
     large: SimulatedWorld, offer: str, channel: str
 ) -> None:
     arms = conversions(large, offer)
-    told = large.truth["offers"][offer][channel]
+    expected = large.truth["offers"][offer][channel]
     treated, control = arms[channel], arms["nothing"]
     error = sqrt(treated.variance + control.variance)
-    assert abs(treated.value - told["conversion"]) < _SIGMAS * sqrt(treated.variance)
-    assert abs(treated.value - control.value - told["effect"]) < _SIGMAS * error
+    assert abs(treated.value - expected["conversion"]) < _SIGMAS * sqrt(treated.variance)
+    assert abs(treated.value - control.value - expected["effect"]) < _SIGMAS * error
     assert error < 0.03
 
 
@@ -253,8 +253,8 @@ def test_clicks_are_as_likely_as_stated(large: SimulatedWorld, offer: str, chann
         if about.get("offer") == offer and about.get("channel") == channel:
             counts[one["name"]] += 1
     clicked = Share(counts["Message Clicked"], counts["Message Sent"])
-    told = large.truth["offers"][offer][channel]["click"]
-    assert abs(clicked.value - told) < _SIGMAS * sqrt(told * (1 - told) / clicked.n)
+    expected = large.truth["offers"][offer][channel]["click"]
+    assert abs(clicked.value - expected) < _SIGMAS * sqrt(expected * (1 - expected) / clicked.n)
 
 
 def test_logged_decisions_give_the_value_of_the_evaluated_policy(large: SimulatedWorld) -> None:
@@ -263,10 +263,10 @@ def test_logged_decisions_give_the_value_of_the_evaluated_policy(large: Simulate
     truth = large.truth["policy"]
     rewards = [row["reward"] for row in rows]
     weighted = [row["reward"] * row["target_propensity"] / row["propensity"] for row in rows]
-    for values, told in ((rewards, truth["logged_value"]), (weighted, truth["target_value"])):
+    for values, expected in ((rewards, truth["logged_value"]), (weighted, truth["target_value"])):
         mean = sum(values) / len(values)
         variance = sum((one - mean) ** 2 for one in values) / len(values) ** 2
-        assert abs(mean - told) < _SIGMAS * sqrt(variance)
+        assert abs(mean - expected) < _SIGMAS * sqrt(variance)
     assert truth["target_value"] > truth["logged_value"]
 
 
@@ -311,10 +311,10 @@ def insights(*arguments: str) -> Any:
 
 
 def test_off_policy_intervals_cover_the_exact_value(large: SimulatedWorld) -> None:
-    told = large.truth["policy"]["target_value"]
+    expected = large.truth["policy"]["target_value"]
     estimates = insights("off-policy", "--log", str(large.folder / POLICY))
     for method in ("ips", "snips", "dr"):
-        assert estimates[method]["low"] < told < estimates[method]["high"], method
+        assert estimates[method]["low"] < expected < estimates[method]["high"], method
 
 
 _PLANNED = """

@@ -133,11 +133,11 @@ def test_row_stays_while_an_input_may_be_redelivered(segmentation: _Stage) -> No
     segmentation.commit()
     segmentation.take_sent()
     segmentation.process(Enriched(control=_forget().control))
-    told = segmentation.take_sent()
-    assert topics.SEGMENT_CHANGES in [topic for topic, _, _ in told]
+    records = segmentation.take_sent()
+    assert topics.SEGMENT_CHANGES in [topic for topic, _, _ in records]
     segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     segmentation.redeliver()
-    assert segmentation.take_sent() == told
+    assert segmentation.take_sent() == records
     segmentation.commit()
     segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     assert not segmentation.ports.rows

@@ -29,7 +29,7 @@ def _make(text: str, html: bool = False) -> Template:
 
 
 @pytest.mark.parametrize(
-    ("text", "values", "said"),
+    ("text", "values", "words"),
     [
         ("{views} of {properties.a.b}", {"views": 3.0, "properties.a.b": "a"}, "3 of a"),
         ("{{ views }} of {{ properties.a.b }}", {"views": 3, "properties.a.b": "a"}, "3 of a"),
@@ -43,8 +43,10 @@ def _make(text: str, html: bool = False) -> Template:
         ("a { b } {{ '{' }}", {}, "a { b } {"),
     ],
 )  # fmt: skip
-def test_names_are_replaced_by_known_values(text: str, values: dict[str, Known], said: str) -> None:
-    assert _make(text).render(values) == said
+def test_names_are_replaced_by_known_values(
+    text: str, values: dict[str, Known], words: str
+) -> None:
+    assert _make(text).render(values) == words
 
 
 @pytest.mark.parametrize(

@@ -338,8 +338,8 @@ def test_decision_made_again_is_an_example_with_the_facts_of_then(tmp_path: Path
     played.interact(2, midnight, "Go", {"tier": "plain"})
     played.interact(2, midnight + 60_000, "Look", {"tier": "gold"})
     [action] = played.advance(midnight + DAY_MS // 3)
-    said = {"action_id": action.action_id}
-    played.interact(2, midnight + DAY_MS // 3 + 1, "conversion", said, kind="outcome")
+    reference = {"action_id": action.action_id}
+    played.interact(2, midnight + DAY_MS // 3 + 1, "conversion", reference, kind="outcome")
     played.interact(2, midnight + 3 * DAY_MS, "Look", {})
     found = {one.decided_at: one for one in _examples(write_world(played, tmp_path))}
     assert sorted(found) == [midnight + DAY_MS // 3, midnight + DAY_MS // 2]

@@ -48,8 +48,10 @@ def test_given_properties_change_none_that_a_client_relies_on(
     client: str, relied_on: frozenset[str]
 ) -> None:
     plain = _clients({})[client]
-    told = _clients(dict.fromkeys((*RESERVED_SETTINGS, *_TOLD_ELSEWHERE), "other"))[client]
-    assert {name: told[name] for name in relied_on} == {name: plain[name] for name in relied_on}
+    properties = _clients(dict.fromkeys((*RESERVED_SETTINGS, *_TOLD_ELSEWHERE), "other"))[client]
+    assert {name: properties[name] for name in relied_on} == {
+        name: plain[name] for name in relied_on
+    }
 
 
 def test_tuning_properties_reach_the_clients() -> None:

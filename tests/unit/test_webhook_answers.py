@@ -123,11 +123,11 @@ def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
 
 
 def test_trial_shows_the_signed_request() -> None:
-    said = asyncio.run(send_trial("ana@example.com", None, "a secret")).splitlines()
-    assert said[0] == "accepted"
-    action = msgspec.json.decode(said[-1])
+    lines = asyncio.run(send_trial("ana@example.com", None, "a secret")).splitlines()
+    assert lines[0] == "accepted"
+    action = msgspec.json.decode(lines[-1])
     assert (action["address"], action["content"]["text"][:11]) == ("ana@example.com", "This action")
-    headers = dict(line.split(": ", 1) for line in said[1:-1])
+    headers = dict(line.split(": ", 1) for line in lines[1:-1])
     assert headers["Idempotency-Key"] == action["action_id"]
     moment = headers["Kairos-Signature"].partition(",")[0].removeprefix("t=")
-    assert headers["Kairos-Signature"] == signature("a secret", int(moment), said[-1].encode())
+    assert headers["Kairos-Signature"] == signature("a secret", int(moment), lines[-1].encode())

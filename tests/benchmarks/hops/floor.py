@@ -116,5 +116,5 @@ def _producer(arguments: Arguments, linger_ms: float) -> Producer:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    told = parse()
-    Loop(told).run(len(told.hops) * told.partitions)
+    arguments = parse()
+    Loop(arguments).run(len(arguments.hops) * arguments.partitions)

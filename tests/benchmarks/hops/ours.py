@@ -46,6 +46,6 @@ def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
 
 
 if __name__ == "__main__":
-    told = parse()
-    missing = set(told.hops)
-    sys.exit(run([_app(hop, told, missing) for hop in told.hops]))
+    arguments = parse()
+    missing = set(arguments.hops)
+    sys.exit(run([_app(hop, arguments, missing) for hop in arguments.hops]))
