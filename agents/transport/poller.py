@@ -135,7 +135,7 @@ class Poller(threading.Thread):
 
         Offsets must be real ones, not logical ones such as "the beginning": librdkafka would have
         to look that up, would ask again half a second after a late answer, and would then seek
-        back, whatever it was assigned meanwhile.
+        back, even if it was assigned other offsets meanwhile.
         """
         parts = [TopicPartition(tp.topic, tp.partition, o) for tp, o in positions.items()]
 

@@ -24,7 +24,7 @@ STATUS_AFTER: Final[dict[str, Status]] = {
     "bounce": "released",
     "expired": "released",
 }
-"""A message that never reached anybody gives its place under the caps back."""
+"""Status of a contact after each outcome; `released`: its place under the caps is free again."""
 
 NOT_SHOWN: Final = frozenset(name for name, status in STATUS_AFTER.items() if status == "released")
 """Outcomes by which places are given back."""

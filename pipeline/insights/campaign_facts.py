@@ -1,6 +1,6 @@
 """Facts of campaigns from the topics `decisions` and `interactions.segmented`, once, in SQL.
 
-Tables of the connection, each row once whatever the topics repeat:
+Tables of the connection, each row once, also where a topic repeats a record:
 
 * `facts`: a message that was chosen (`decided` = 1) or that a holdout kept back (`held` = 1), with
   what was reported of it;

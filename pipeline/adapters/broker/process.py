@@ -63,16 +63,16 @@ def terminate(process: psutil.Process) -> bool:
     """Send TERM, then KILL after a time-out; return whether it ended by itself."""
     try:
         process.terminate()
-        if ends_within(process, _STOP_TIMEOUT_S):
+        if wait_for_exit(process, _STOP_TIMEOUT_S):
             return True
         process.kill()
-        ends_within(process, _KILL_TIMEOUT_S)
+        wait_for_exit(process, _KILL_TIMEOUT_S)
     except psutil.NoSuchProcess:
         pass
     return False
 
 
-def ends_within(process: psutil.Process, timeout_s: float) -> bool:
+def wait_for_exit(process: psutil.Process, timeout_s: float) -> bool:
     """Wait until `process` no longer runs, and return whether it ended in time.
 
     A zombie, for which only its parent can wait, does not run.

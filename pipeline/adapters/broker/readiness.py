@@ -15,7 +15,7 @@ _METADATA_TIMEOUT_S = 2.0
 _POLL_S = 0.02
 
 
-def listens(process: psutil.Process, port: int) -> bool:
+def wait_until_listening(process: psutil.Process, port: int) -> bool:
     """Wait until something accepts connections at the port; return False if the process ends."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and is_alive(process):
