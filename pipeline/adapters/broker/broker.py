@@ -24,7 +24,11 @@ from pipeline.adapters.broker.options import (
 )
 from pipeline.adapters.broker.ports import BrokerPorts, choose_ports, is_free
 from pipeline.adapters.broker.process import recorded_process, spawn, terminate, write_atomically
-from pipeline.adapters.broker.readiness import becomes_ready, last_error, wait_until_listening
+from pipeline.adapters.broker.readiness import (
+    last_error,
+    wait_until_answering,
+    wait_until_listening,
+)
 from pipeline.adapters.private_files import make_folder, make_home_private
 
 _MIN_FREE_BYTES = 100 * 1024 * 1024
@@ -75,7 +79,7 @@ class Broker:
     def _find_answering(self) -> RunningBroker | None:
         """Return a running broker once it answers; None if there is none, or it dies."""
         running = self.status()
-        return running if running and becomes_ready(running, self._files) else None
+        return running if running and wait_until_answering(running, self._files) else None
 
     def _start(self) -> RunningBroker:
         self._require_disk_space()
@@ -89,7 +93,9 @@ class Broker:
             self._files.stopping.unlink(missing_ok=True)
             process = spawn(jvm.server(self._files), self._files, ports.client)
             running = RunningBroker(f"{HOST}:{ports.client}", process.pid, ports.client)
-            if wait_until_listening(process, ports.client) and becomes_ready(running, self._files):
+            if wait_until_listening(process, ports.client) and wait_until_answering(
+                running, self._files
+            ):
                 return running
             terminate(process)
             if is_free(ports.client) and is_free(ports.controller):

@@ -27,7 +27,7 @@ def wait_until_listening(process: psutil.Process, port: int) -> bool:
     return False
 
 
-def becomes_ready(running: RunningBroker, files: BrokerFiles) -> bool:
+def wait_until_answering(running: RunningBroker, files: BrokerFiles) -> bool:
     """Wait until this home's cluster answers a metadata call; return False if the process ended.
 
     Raises BrokerError when it lives on without answering.
