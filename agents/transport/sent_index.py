@@ -2,12 +2,13 @@
 are processed again.
 
 A record names its cause in a header. An output that stands in its topic already, with the same key
-and cause, is not sent a second time. The cause alone would not do: under another configuration, or
-by other code, an input may cause something else than it did before.
+and cause, is not sent a second time. The cause alone is not enough: under another configuration, or
+by other code, an input may cause another output than it did before.
 
-To build the index quickly, only records written since the uncommitted inputs came, and since the
-last commit, are read. That goes by the broker's clock, which is taken to differ from a worker's by
-less than two seconds. Where a topic keeps its writers' times, the inputs' times are unknown and 0.
+To build the index quickly, only records written since the uncommitted inputs arrived, and since
+the last commit, are read. That is measured by the broker's clock, which is taken to differ from a
+worker's by less than two seconds. Where a topic keeps its writers' times, the inputs' times are
+unknown and 0.
 A worker that is killed while it still reprocesses a predecessor's inputs notes that predecessor's
 time with its commits, not its own.
 """
@@ -67,13 +68,13 @@ def output_digest(topic: str, key: bytes | None, cause: bytes) -> bytes:
     return blake2b(b"%b\0%b\0%b" % (topic.encode(), cause, key or b""), digest_size=16).digest()
 
 
-def first_sent_ms(came: Mapping[TP, int], notes: Mapping[TP, int]) -> int | None:
+def first_sent_ms(arrivals: Mapping[TP, int], notes: Mapping[TP, int]) -> int | None:
     """Return the earliest time (epoch ms) at which uncommitted inputs' outputs may have been sent.
 
-    `came`: arrival of each partition's first uncommitted input; `notes`: the notes of the last
+    `arrivals`: that of each partition's first uncommitted input; `notes`: the notes of the last
     commits. None: no input is uncommitted.
     """
-    return min((max(at, notes[tp]) for tp, at in came.items()), default=None)
+    return min((max(at, notes[tp]) for tp, at in arrivals.items()), default=None)
 
 
 def load_sent_index(
@@ -138,14 +139,14 @@ class _SentIndexReader:
     def _since(self, committed: Mapping[TP, tuple[int, int]]) -> int | None:
         """Return when the first output may have been written; None: no input is uncommitted."""
         left = [TopicPartition(*tp, offset) for tp, (offset, _) in committed.items()]
-        came: dict[TP, int] = {}
+        arrivals: dict[TP, int] = {}
         for record in self._read(left, first_only=True):
-            came.setdefault(TP(record.topic(), record.partition()), _came_ms(record))
-        return first_sent_ms(came, {tp: note for tp, (_, note) in committed.items()})
+            arrivals.setdefault(TP(record.topic(), record.partition()), _arrival_ms(record))
+        return first_sent_ms(arrivals, {tp: note for tp, (_, note) in committed.items()})
 
     def _find_positions(self) -> Iterator[TP]:
         for name, topic in self._consumer.list_topics(timeout=_REQUEST_S).topics.items():
-            if any(_names(output, name) for output in self._outputs):
+            if any(_matches(output, name) for output in self._outputs):
                 yield from (TP(name, partition) for partition in topic.partitions)
 
     def _read(self, starts: Sequence[TopicPartition], first_only: bool = False) -> Iterator[Record]:
@@ -175,11 +176,11 @@ def _is_end(message: Record, error: KafkaError) -> bool:
     return False
 
 
-def _names(output: str, topic: str) -> bool:
+def _matches(output: str, topic: str) -> bool:
     return topic == output or (output.endswith(".") and topic.startswith(output))
 
 
-def _came_ms(record: Record) -> int:
+def _arrival_ms(record: Record) -> int:
     """Return the broker's time for the record; 0 where the topic keeps its writers' times."""
     kind, at_ms = record.timestamp()
     return at_ms if kind == TIMESTAMP_LOG_APPEND_TIME else 0

@@ -12,8 +12,7 @@ _NOT_NOW: Final = httpx.codes.SERVICE_UNAVAILABLE
 
 
 class GatewayRefusedError(Exception):
-    """Raised when the gateway did not take what was sent; the message has its answer. `status`: of
-    HTTP."""
+    """Raised when the gateway refuses a post. The message has its answer and `status` its code."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

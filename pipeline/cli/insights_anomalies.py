@@ -113,7 +113,7 @@ def _topic_log(
 
 def _print(found: Course, words: list[str], language: Language) -> None:
     out.print(
-        f"{found.series:,} series with data enough, {iso_day(found.first_day)} to "
+        f"{found.series:,} series with enough data, {iso_day(found.first_day)} to "
         f"{iso_day(found.last_day)}; {found.quiet:,} went as expected.\n"
     )
     for incident, text in zip(found.incidents, words, strict=True):

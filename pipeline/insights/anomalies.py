@@ -70,7 +70,7 @@ class _Found:
 
 
 def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
-    """Return the series that have data enough, with their anomalies."""
+    """Return the series that have enough data, with their anomalies."""
     known = [one for one in series if _is_enough(one)]
     random = np.random.default_rng(seed)
     masks = [np.ones(one.days, dtype=np.bool_) for one in known]

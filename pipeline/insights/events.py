@@ -24,8 +24,8 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class EventOptions:
-    """Options of reading events. `until_ms`: when the table ends (default: with its last row),
-    later rows are left out; `zone`: the time zone of times that say none."""
+    """Options of reading events. `until_ms`: the end of the table (default: its last row),
+    later rows are left out; `zone`: the time zone of times without one."""
 
     until_ms: int | None = None
     zone: str | None = None

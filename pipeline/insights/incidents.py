@@ -1,8 +1,8 @@
 """Incidents for a business user: anomalies of the same time together, and what they cost.
 
-Anomalies belong to one incident when their days overlap by half of the shorter. Its cost are the
-goals that were not reached: visits that would have gone on, were it not for it, times the share of
-visitors there who reach the goal otherwise.
+Anomalies belong to one incident when their days overlap by half of the shorter. Its cost is the
+number of goals that were not reached: the visits that would have gone on without the incident,
+times the share of visitors there who reach the goal otherwise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -85,7 +85,7 @@ class SeriesForecast:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Course of all series. `series`: how many had data enough; `quiet`: those without anomaly."""
+    """Course of all series. `series`: those with enough data; `quiet`: those without anomaly."""
 
     first_day: int
     last_day: int

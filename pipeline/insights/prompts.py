@@ -1,9 +1,8 @@
-"""Table of prompts, each with its result: the rows that recommendations are found in.
+"""Table of prompts, each with its result: the rows from which recommendations are made.
 
 A row is a time at which a message might be sent to move a case to its next step: by which channel
-(blank or `nothing`: none was), which message, and with which probability, where chance chose. What
-came of it is whether the case reached the step within the window, and when, and whether it opted
-out.
+(blank or `nothing`: none was), which message, and with which probability, where chance chose. Its
+result is whether the case reached the step within the window, and when, and whether it opted out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,8 +40,8 @@ class Weighing:
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """Options of the table. `adjust`: columns that say what was known of a customer when it was
-    decided; `zone`: of times that say none."""
+    """Options of the table. `adjust`: columns of what was known of a customer at the decision;
+    `zone`: the time zone of times without one."""
 
     weighing: Weighing = field(default_factory=Weighing)
     adjust: tuple[str, ...] = ()
@@ -51,9 +50,9 @@ class PromptOptions:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Prompts that were followed. `by_step`: what can be compared, customers by when they were
-    first prompted for that step. `unfinished`: prompts whose window is not over; `elsewhere`: those
-    of what is no step of the journey."""
+    """Prompts that were followed. `by_step`: the prompts of each step, whose customers are split
+    by the time of their first. `unfinished`: prompts whose window is not over; `elsewhere`: those
+    for names that are no step of the journey."""
 
     by_step: tuple[ChoiceRows, ...]
     customers: int
@@ -134,7 +133,7 @@ def _load(log: EventLog, options: PromptOptions) -> None:
 
 
 def _name_steps(log: EventLog, file: Path, steps: Mapping[str, str]) -> int:
-    """Call steps as the journey does; return how many prompts are about something else."""
+    """Replace names by the journey's steps; return the number of prompts for other names."""
     listed = ", ".join(f"({sql_text(one)}, {sql_text(to)})" for one, to in steps.items())
     log.queries.define(
         "named",

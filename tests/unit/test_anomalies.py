@@ -99,7 +99,7 @@ def _is_at(one: Anomaly, first: int, last: int, direction: str) -> bool:
     return one.direction == direction and abs(one.first - first) <= 3 and abs(one.last - last) <= 3
 
 
-def test_baseline_knows_weekdays() -> None:
+def test_baseline_fits_the_weekdays() -> None:
     random = np.random.default_rng(1)
     series = _quiet_series(random, 31)
     found = fit(series, np.ones(_DAYS, dtype=np.bool_)).weekdays
@@ -222,13 +222,13 @@ def test_few_data_give_no_anomaly_and_no_nan(rows: list[tuple[str, int, str, str
 
 def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
     at = _MONDAY * _DAY
-    heard = [
+    records = [
         as_segmented("ann", event("1", "home", at, platform="mobile")),
         as_segmented("ann", event("1", "home", at, platform="mobile")),
         as_segmented("ann", event("2", "click", at, action_id="a")),
         as_segmented("bob", event("3", "home", at + 5)),
     ]
-    write_topic(tmp_path, SEGMENTED, heard)
+    write_topic(tmp_path, SEGMENTED, records)
     with open_duckdb(Engine()) as connection:
         log = topic_events(connection, tmp_path, "platform", None)
         found = connection.connection.execute(

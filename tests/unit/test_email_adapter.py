@@ -90,7 +90,7 @@ def _host(channel: CompiledChannel) -> AdapterHost:
     )
 
 
-def _delivering(url: str, email: Email, *actions: Action) -> list[DeliveryResult]:
+def _run_delivery(url: str, email: Email, *actions: Action) -> list[DeliveryResult]:
     return asyncio.run(_deliver(url, email, *actions))
 
 
@@ -261,7 +261,7 @@ def test_temporary_answer_is_tried_again_and_sent_once(stage: str, answer: str) 
     server = MailServer()
     server.plan(stage, answer)
     [result] = _send(server, EMAIL, _action())
-    if (stage, answer) == ("data", "what?"):  # nobody knows what it means after the data
+    if (stage, answer) == ("data", "what?"):  # after the data it may mean either
         assert isinstance(result, Unconfirmed)
     else:
         assert result == Delivered()
@@ -405,8 +405,8 @@ def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     "address", ["", "nobody", "a@b\r\nBcc: c@d", "a b@c.d", "@x.example", "josé@x.example"]
 )
-def test_address_that_is_none_bounces_without_a_connection(address: str) -> None:
-    [result] = _delivering("smtp://127.0.0.1:1", EMAIL, _action(address=address))
+def test_invalid_address_bounces_without_a_connection(address: str) -> None:
+    [result] = _run_delivery("smtp://127.0.0.1:1", EMAIL, _action(address=address))
     assert isinstance(result, Bounced)
     assert result.details["bounce"] == "address"
 

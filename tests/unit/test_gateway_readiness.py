@@ -29,7 +29,7 @@ async def ask(door: Doorway, times: int) -> list[httpx.Response]:
         return await asyncio.gather(*(client.get("/readyz") for _ in range(times)))
 
 
-def answering(door: Doorway) -> None:
+def answer_probes(door: Doorway) -> None:
     """Put the four stages behind the topic of probes."""
     flow = Flow(plain_rules())
 
@@ -44,7 +44,7 @@ def answering(door: Doorway) -> None:
 
 
 def test_many_readiness_requests_cause_one_probe_a_partition(door: Doorway) -> None:
-    answering(door)
+    answer_probes(door)
     answers = asyncio.run(ask(door, 50))
     assert {one.status_code for one in answers} == {200}
     assert len(door.log.records) == 2

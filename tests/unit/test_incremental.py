@@ -98,7 +98,7 @@ def _record(rules: Rules) -> Segmented:
 
 
 def _learn(incremental: bool) -> tuple[Counter[str], _Learner]:
-    """Return what customers of the last quarter got, once the rest was learned from."""
+    """Return the campaigns shown to the last quarter of customers, and the learner."""
     learner, draws, shown = _Learner(_bank(incremental)), Random(5), Counter[str]()
     record = _record(learner.rules)
     assert record.interaction is not None

@@ -19,7 +19,7 @@ _SERVER_FLAGS = (
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",
 )
-"""ParallelGC with a small young generation pauses least for this load on two cores."""
+"""Flags of the server: ParallelGC with a small young generation pauses least on two cores."""
 
 _TOOL_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
@@ -82,7 +82,7 @@ def publish_archives(files: BrokerFiles, cache_dir: Path) -> None:
 
 
 def discard_archives(files: BrokerFiles) -> None:
-    """Remove what a JVM that was killed while writing left behind."""
+    """Remove the archives that a JVM killed while writing left behind."""
     for archive in files.root.glob("*.jsa"):
         archive.unlink()
 
