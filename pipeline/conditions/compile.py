@@ -308,9 +308,9 @@ def _older_than(read: Read, span_ms: int) -> Test:
 
 def _test_absence(absence: Absence) -> Test:
     after, of = (reader(Trait(name)) for name in absence.traits)
-    waited = _older_than(after, absence.for_ms)
-    came = _compile_order_of_reads(of, after, op.ge)
-    return lambda facts: waited(facts) and not came(facts)
+    is_long_ago = _older_than(after, absence.for_ms)
+    is_answered = _compile_order_of_reads(of, after, op.ge)
+    return lambda facts: is_long_ago(facts) and not is_answered(facts)
 
 
 ALWAYS: Final = compile(All(()))

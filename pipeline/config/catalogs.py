@@ -31,7 +31,7 @@ def template_name(treatment: str) -> str:
 
 
 EVERYBODY: Final = ""
-"""Item, in a recipe, of what goes to everybody."""
+"""Item, in a recipe, whose related items go to everybody."""
 
 _NOTHING: Final[frozenset[int]] = frozenset()
 
@@ -41,8 +41,8 @@ _MOST_TEXTS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Rule with its items by the value of its trait; None: by segment. `default`: where it names
-    none for a customer."""
+    """Rule with its items by the value of its trait; None: by segment. `default`: those
+    for a customer without any."""
 
     trait: str | None
     items: Mapping[str, frozenset[int]]
@@ -138,11 +138,12 @@ def compile_items(
 ) -> CompiledItems:
     """Compile the items of a catalogue in the form of `template`; items that lack what the content
     needs are left out. `budgets`: names of the budgets and stocks that are spent."""
-    told = frozenset(model_attributes(catalog))
+    read = frozenset(model_attributes(catalog))
     made = [
-        (one, replace(candidate, item=_item_values(one, candidate, told)))
+        (one, replace(candidate, item=_item_values(one, candidate, read)))
         for one in catalog.items
-        if (candidate := _candidate(one, _drawing(one, catalog, template, budgets), p)) is not None
+        if (candidate := _candidate(one, _with_stock(one, catalog, template, budgets), p))
+        is not None
     ]
     made.sort(key=lambda pair: _order(pair[1]))
     items = [one for one, _ in made]
@@ -172,9 +173,9 @@ def model_attributes(catalog: model.Catalog) -> Iterator[str]:
 
 
 def _item_values(
-    item: model.CatalogItem, candidate: CompiledCandidate, told: Container[str]
+    item: model.CatalogItem, candidate: CompiledCandidate, read: Container[str]
 ) -> ItemValues:
-    attributes = {name: value for name, value in item.attributes.items() if name in told}
+    attributes = {name: value for name, value in item.attributes.items() if name in read}
     return ItemValues.of(attributes, candidate.starts_ms)
 
 
@@ -215,7 +216,7 @@ def traits_of(catalog: model.Catalog) -> Iterator[str]:
     yield from (rule.trait for rule in rules if rule.trait is not None)
 
 
-def _drawing(
+def _with_stock(
     item: model.CatalogItem,
     catalog: model.Catalog,
     template: CompiledCandidate,

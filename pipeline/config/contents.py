@@ -65,9 +65,9 @@ def item_content(template: Content, attributes: Mapping[str, Known]) -> Content 
     known = {f"{ITEM}{name}": value for name, value in attributes.items()}
     if any(name.startswith(ITEM) and known.get(name) is None for name, _ in template.needs):
         return None
-    said = {name: value for name, _ in template.reads if (value := known.get(name)) is not None}
+    present = {name: value for name, _ in template.reads if (value := known.get(name)) is not None}
     whole = of_all_items(template)
-    return Content(whole.parts, whole.reads, whole.needs, {**whole.defaults, **said})
+    return Content(whole.parts, whole.reads, whole.needs, {**whole.defaults, **present})
 
 
 def of_all_items(template: Content) -> Content:

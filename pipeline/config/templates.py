@@ -71,8 +71,8 @@ class PlainTemplate:
         pieces = list(self.parts)
         for place in range(1, len(pieces), 2):
             value = values.get(pieces[place])
-            said = "" if value is None else format_value(value)
-            pieces[place] = escape(said) if self.html else said
+            text = "" if value is None else format_value(value)
+            pieces[place] = escape(text) if self.html else text
         return "".join(_limit(pieces))
 
 

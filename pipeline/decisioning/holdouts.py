@@ -153,10 +153,10 @@ class _WithheldWinners:
         return kept_back
 
     def choices(self, made: Arbitration) -> tuple[Choice, ...]:
-        """Return the choices of a contest, with who would have won."""
-        said = [self._beside(one) for one in made.choices]
-        opened = {one.slot for one in said}
-        return (*said, *(one for slot, one in self.slots.items() if slot not in opened))
+        """Return the choices of a contest, with those that were held out."""
+        contested = [self._beside(one) for one in made.choices]
+        opened = {one.slot for one in contested}
+        return (*contested, *(one for slot, one in self.slots.items() if slot not in opened))
 
     def candidates(
         self, everybody: Arbitration, made: Arbitration, held: Mapping[_TreatmentKey, Sequence[str]]

@@ -32,5 +32,5 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
     ):
         endpoint = Endpoint(server_url or str(server.make_url("/")), secret)
         adapter = WebhookAdapter(client, lambda _: endpoint)
-        told = await deliver_trial(adapter, _CHANNEL, address, _CONTENT)
-    return "\n".join([told, *requests])
+        result = await deliver_trial(adapter, _CHANNEL, address, _CONTENT)
+    return "\n".join([result, *requests])

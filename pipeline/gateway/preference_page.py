@@ -107,7 +107,7 @@ _PAGE: Final = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefi
 <body>
 <main>
 <h1>{{ words.title }}</h1>
-{% if said %}<p role="status">{{ said }}</p>
+{% if notice %}<p role="status">{{ notice }}</p>
 {% endif %}{% if choices %}<form method="post" action="?t={{ token }}&amp;lang={{ language }}">
 <fieldset>
 <legend>{{ words.question }}</legend>
@@ -168,18 +168,18 @@ def question_page(subject: PageSubject, language: PageLanguage) -> Response:
 
 def saved_page(subject: PageSubject, language: PageLanguage, choice: Choice) -> Response:
     """Return the page after a choice."""
-    said = f"{_WORDS[language].saved} {_labels(subject, language)[choice]}."
-    return _page(language, subject.token, said=said, back=True)
+    notice = f"{_WORDS[language].saved} {_labels(subject, language)[choice]}."
+    return _page(language, subject.token, notice=notice, back=True)
 
 
 def bad_link_page(language: PageLanguage) -> Response:
-    return _page(language, "", said=_WORDS[language].bad_link, status=400)
+    return _page(language, "", notice=_WORDS[language].bad_link, status=400)
 
 
 def unavailable_page(subject: PageSubject, language: PageLanguage) -> Response:
     """Return the page for a choice that Kafka did not take."""
     response = _page(
-        language, subject.token, said=_WORDS[language].unavailable, back=True, status=503
+        language, subject.token, notice=_WORDS[language].unavailable, back=True, status=503
     )
     response.headers["Retry-After"] = "60"
     return response
@@ -201,7 +201,7 @@ def _page(
     token: str,
     *,
     choices: tuple[tuple[Choice, str], ...] = (),
-    said: str = "",
+    notice: str = "",
     back: bool = False,
     status: int = 200,
 ) -> Response:
@@ -212,7 +212,7 @@ def _page(
         style=_STYLE,
         token=token,
         choices=choices,
-        said=said,
+        notice=notice,
         back=back,
     )
     return HTMLResponse(text, status, headers=dict(_HEADERS))

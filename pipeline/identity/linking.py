@@ -34,8 +34,8 @@ def observe(
     if known is None:
         if _is_full(state, child.namespace, rules):
             return ShownLink(state, "refused")
-        told = _set_child(state, key, Child(evidence, evidence, follows=True))
-        return ShownLink(told, news=evidence)
+        shown = _set_child(state, key, Child(evidence, evidence, follows=True))
+        return ShownLink(shown, news=evidence)
     seen = max(known.seen, evidence)
     if known.follows:
         return ShownLink(_set_child(state, key, replace(known, seen=seen)))
@@ -72,17 +72,17 @@ def unconfirmed_children(state: IdentityState) -> dict[str, int]:
 def apply_parent_report(
     state: IdentityState, change: IdentityChange, parent: str, root: str
 ) -> IdentityState:
-    """Return the row after its `parent` told of evidence (`link`) or of a new top.
+    """Return the row after its `parent` reported evidence (`link`) or of a new top.
 
     Each part of what is known only ever becomes newer.
     """
-    told = change.evidence
-    if told is not None and not state.counts(parent, told):
-        told = None
+    evidence = change.evidence
+    if evidence is not None and not state.counts(parent, evidence):
+        evidence = None
     known = state.parents.get(parent)
     if known is None:
-        return _set_parent(state, parent, Parent(told, root, change.version))
-    best = max(filter(None, (known.evidence, told)), default=None)
+        return _set_parent(state, parent, Parent(evidence, root, change.version))
+    best = max(filter(None, (known.evidence, evidence)), default=None)
     if change.version < known.version:
         return _set_parent(state, parent, replace(known, evidence=best))
     return _set_parent(state, parent, Parent(best, root, change.version))

@@ -113,10 +113,10 @@ def _links(
     for child in weaker:
         if child.namespace == strongest.namespace and evidence.rule != "alias":
             continue
-        row, fate, told = _show(records, row, child, evidence, rules)
+        row, fate, notices = _show(records, row, child, evidence, rules)
         if fate == "linked":
             own.append(child)
-        emits += told
+        emits += notices
     return row, tuple(own), tuple(emits)
 
 
@@ -134,8 +134,8 @@ def _show(
         return observed.state, "refused", (records.refused(child.key, records.key, evidence),)
     if observed.news is None:
         return observed.state, observed.fate, ()
-    told = records.link(child.key, observed.state, observed.news)
-    return observed.state, observed.fate, (told,)
+    notice = records.link(child.key, observed.state, observed.news)
+    return observed.state, observed.fate, (notice,)
 
 
 def _change(
@@ -194,8 +194,8 @@ def _alias(
         if state is None:
             previous = replace(previous, namespace=rules.config.bundle.identity.user_id)
         both = rules.config.identity.rank((previous, Identifier.parse(other)))
-        told = records.aliased(both[0].key, both[-1].key, evidence)
-        return Forward((told,)) if state is None else Ok(state, (told,))
+        notice = records.aliased(both[0].key, both[-1].key, evidence)
+        return Forward((notice,)) if state is None else Ok(state, (notice,))
     row = state or add_visited(IdentityState(root=records.key), records.key)
     announced: tuple[Emit, ...] = ()
     if state is None:
@@ -215,11 +215,11 @@ def _apply_parent_message(
         return DeadLetter("incomplete-change", "evidence: a link must carry it")
     most = rules.config.identity.max_identifiers
     if change.evidence is not None and parent not in row.parents and len(row.parents) >= most:
-        told = records.declined(parent)
-        return Ok(row, (told, records.refused(records.key, parent, change.evidence)))
-    heard = apply_parent_report(row, change, parent, root)
+        notice = records.declined(parent)
+        return Ok(row, (notice, records.refused(records.key, parent, change.evidence)))
+    after_report = apply_parent_report(row, change, parent, root)
     loser = parent if change.kind == "link" else None
-    return Ok(*_choose_parent(records, row, heard, _LinkReport(loser, change.evidence)))
+    return Ok(*_choose_parent(records, row, after_report, _LinkReport(loser, change.evidence)))
 
 
 def _release_child(
@@ -239,9 +239,9 @@ def _undo_showing(records: RecordFactory, row: IdentityState, child: str) -> Out
     if child not in row.children:
         return Drop("unknown child")
     rest = {name: one for name, one in row.children.items() if name != child}
-    told = _erasures(records, row, child, Erasure(shown_only=True))
+    notices = _erasures(records, row, child, Erasure(shown_only=True))
     until_ms = row.children[child].seen.occurred_at
-    return Ok(replace(row, children=rest), (*told, records.denied(row, child, until_ms)))
+    return Ok(replace(row, children=rest), (*notices, records.denied(row, child, until_ms)))
 
 
 def _erasures(
@@ -264,13 +264,13 @@ def _unlink(
 ) -> Ok[IdentityState]:
     """Cut a link; the end that got the request (`first`) passes it to the other."""
     after, news = disconnect(row, other, records.at)
-    told = (records.unlinked(other),) if first else ()
+    notices = (records.unlinked(other),) if first else ()
     if news is not None:
-        told = (*told, records.link(other, after, news))
+        notices = (*notices, records.link(other, after, news))
     if other in after.children:
-        told = (*told, records.denied(after, other, records.at))
+        notices = (*notices, records.denied(after, other, records.at))
     after, emits = _choose_parent(records, row, after, _LinkReport())
-    return Ok(after, (*told, *emits))
+    return Ok(after, (*notices, *emits))
 
 
 class _LinkReport(Struct, frozen=True):
@@ -362,22 +362,22 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
         return _erase(records, row, other)
     after = without(row, other)
     gone = tuple(name for name in row.shards if name not in after.shards)
-    told = [*_erasures(records, after, other, Erasure())]
+    notices = [*_erasures(records, after, other, Erasure())]
     if gone:
-        told += (records.erase(profile, None, Erasure(gone)) for profile in row.visited)
+        notices += (records.erase(profile, None, Erasure(gone)) for profile in row.visited)
     empty = replace(after, visited=()) == IdentityState(root=records.key)
     after, announced = _announce_parent(records, after, other)
-    return Ok(None if empty else after, (*told, *announced))
+    return Ok(None if empty else after, (*notices, *announced))
 
 
 def _erase(records: RecordFactory, row: IdentityState, teller: str | None) -> Ok[IdentityState]:
     known = dict.fromkeys((*row.children, *row.parents, *row.cuts))
-    told = [records.forgotten(other) for other in known if other != teller]
+    notices = [records.forgotten(other) for other in known if other != teller]
     given = orphans(row)
-    told += (records.adopt(owner, name, row.shards[name]) for name, owner in given.items())
+    notices += (records.adopt(owner, name, row.shards[name]) for name, owner in given.items())
     gone = tuple(name for name in (*row.shards, *row.adopted) if name not in given)
-    told += (records.erase(profile, records.key, Erasure(gone)) for profile in row.visited)
-    return Ok(None, (records.forget_profile(), records.erased(), *told))
+    notices += (records.erase(profile, records.key, Erasure(gone)) for profile in row.visited)
+    return Ok(None, (records.forget_profile(), records.erased(), *notices))
 
 
 def _adopt(

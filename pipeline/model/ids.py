@@ -58,8 +58,8 @@ def content_digest(interaction: Interaction) -> bytes:
     """
     if interaction.kind == "outcome":
         return bytes(8)
-    said = (sorted(interaction.identifiers), interaction.properties, interaction.lists)
-    encoded = msgspec.json.encode(said, order="sorted")
+    content = (sorted(interaction.identifiers), interaction.properties, interaction.lists)
+    encoded = msgspec.json.encode(content, order="sorted")
     return sha1(encoded, usedforsecurity=False).digest()[:8]
 
 

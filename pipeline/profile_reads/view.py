@@ -1,6 +1,6 @@
 """View of every person on local disk, updated from `profiles`, `memberships` and `identities`.
 
-RowMap, by the first byte of their key:
+Rows, by the first byte of their key:
 
     p profile id                 the snapshot, with its identifiers beside it
     m profile id                 the memberships

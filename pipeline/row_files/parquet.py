@@ -77,8 +77,8 @@ def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
 
 
 def _batch_rows(file: pq.ParquetFile, group: int) -> int:
-    told = file.metadata.row_group(group)
-    each: int = max(1, told.total_byte_size // max(1, told.num_rows))
+    metadata = file.metadata.row_group(group)
+    each: int = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
     return max(1, min(_MOST_ROWS, _BATCH_BYTES // each))
 
 

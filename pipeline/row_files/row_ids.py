@@ -85,8 +85,8 @@ class RowIds:
             return self._by_keys(raw)
         digest = blake2b(raw, digest_size=16).digest()
         [(number,)] = self._seen.execute(_COUNT, (digest,)).fetchall()
-        said = msgspec.json.encode([self._file, digest, number])
-        return uuid5_text(_FILES, said.decode())
+        parts = msgspec.json.encode([self._file, digest, number])
+        return uuid5_text(_FILES, parts.decode())
 
     def _by_keys(self, raw: bytes) -> str | Refusal:
         record = decode(raw, _RECORD)

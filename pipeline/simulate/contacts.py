@@ -64,8 +64,8 @@ def meet(diary: Diary, meeting: Meeting) -> int | None:
     if channel != NOTHING:
         persuaded_at = _contact(diary, meeting, channel)
     elif meeting.policy and not offer.agents:
-        told = Scene("api", WITHHELD, meeting.told_as)
-        diary.note(meeting.at, told, **log_fields(offer, NOTHING))
+        scene = Scene("api", WITHHELD, meeting.told_as)
+        diary.note(meeting.at, scene, **log_fields(offer, NOTHING))
     if anyway:
         wait = draws.exponential(12 * HOUR_MS, f"{offer.offer} wait")
         return _within(meeting, meeting.at + 5 * MINUTE_MS + round(wait))

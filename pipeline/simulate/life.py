@@ -35,8 +35,8 @@ def identify_customer(diary: Diary, at: int) -> None:
     """Send the events of the bank's own systems: who the customer is, and that there is a card."""
     who = diary.who
     names = (who.customer_id, who.email, who.phone)
-    told = Scene("api", "identify", names, kind="identify")
-    diary.note(at, told, first_name=who.first_name, tier=who.tier, consent_marketing=True)
+    scene = Scene("api", "identify", names, kind="identify")
+    diary.note(at, scene, first_name=who.first_name, tier=who.tier, consent_marketing=True)
     diary.note(at + MINUTE_MS, Scene("api", "Card Issued", (who.customer_id, who.card)))
 
 
@@ -170,8 +170,8 @@ def _payment(diary: Diary, at: int) -> None:
 
 
 def _credit_check(diary: Diary, at: int, product: str, failed: bool) -> None:
-    told = Scene("api", "Credit Check Completed", (diary.who.customer_id,))
-    diary.note(at, told, product=product, result="failed" if failed else "passed")
+    scene = Scene("api", "Credit Check Completed", (diary.who.customer_id,))
+    diary.note(at, scene, product=product, result="failed" if failed else "passed")
 
 
 def _draw_login(diary: Diary, at: int) -> bool:

@@ -1,4 +1,4 @@
-"""Contest for a slot: who won and by how much, and what speaks for and against each."""
+"""Contest for a slot: its winner, the margin, and the reasons for and against each candidate."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,18 @@ from pipeline.decisioning.explain.phrases import Language, phrase
 from pipeline.decisioning.explain.rules_in_words import FelledTreatment, constraint_of
 from pipeline.model.decision import HELD_OUT_BY, Candidate, Choice
 
-_TOLD: Final = 5
+_EXPLAINED: Final = 5
 """Most losers that are explained in words; the others are only listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Slot with those who competed for it, the best first. `winner`: where nothing is said, who
-    would have won but for a holdout; `everywhere` are the candidates of all slots; `prices` the
-    shadow prices of budgets, by campaign. `p_alone`: what was compared is `p`, whatever it is
-    worth."""
+    """Slot with its candidates, the best first.
+
+    `winner`: of the slot, or of what a holdout left empty, the one that would have won without it;
+    `everywhere`: the candidates of all slots; `prices`: the shadow prices of budgets, by campaign;
+    `p_alone`: candidates were compared by `p`, without their value.
+    """
 
     choice: Choice
     winner: Candidate | None
@@ -45,15 +47,15 @@ class Contest:
     def words(self, flip: Flip | None) -> Iterator[str]:
         """Yield the reasons for the winner and against the others, and the flip."""
         yield from self._result()
-        for one in self.felled[:_TOLD]:
+        for one in self.felled[:_EXPLAINED]:
             yield self._phrase("fallen", treatment=one.treatment, words=one.words)
-        if len(self.felled) > _TOLD:
-            yield self._phrase("more fallen", count=len(self.felled) - _TOLD)
+        if len(self.felled) > _EXPLAINED:
+            yield self._phrase("more fallen", count=len(self.felled) - _EXPLAINED)
         if flip is not None:
             yield self._phrase("flip", what=flip.what, start=flip.start, end=flip.end)
 
     def pros(self, one: Candidate) -> Iterator[str]:
-        """Return what speaks for a candidate."""
+        """Yield the reasons for a candidate."""
         if one is self.winner:
             yield self._phrase("best")
         worth = one.p * one.value
@@ -72,7 +74,7 @@ class Contest:
             )
 
     def cons(self, one: Candidate) -> Iterator[str]:
-        """Return what speaks against a candidate."""
+        """Yield the reasons against a candidate."""
         if one.cost > 0:
             yield self._phrase("costs", cost=one.cost)
         if (price := price_of(one, self.prices)) > 0:

@@ -85,11 +85,11 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
         for slot, choice in choices.items()
     }
     silent = "nothing asked" if decision.rejected or decision.candidates else "outcome"
-    said = [slots[slot].words for slot in opened]
+    reasons = [slots[slot].words for slot in opened]
     arm = decision.arm if decision.arm not in (None, USUAL) else None
-    if said and arm is not None:
-        said.insert(0, phrase(language, f"arm {arm}"))
-    said = [*_again(decision, language), *said, *_explain_deferred(decision, language)]
+    if reasons and arm is not None:
+        reasons.insert(0, phrase(language, f"arm {arm}"))
+    reasons = [*_again(decision, language), *reasons, *_explain_deferred(decision, language)]
     return Explanation(
         decision_id=decision.decision_id,
         profile_id=decision.profile_id,
@@ -97,7 +97,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
         config=decision.config,
         snapshot=decision.snapshot,
         slots=tuple(slots.values()),
-        words="\n".join(said) if said else phrase(language, silent),
+        words="\n".join(reasons) if reasons else phrase(language, silent),
         model=UNSET if decision.model is None else decision.model,
         arm=UNSET if arm is None else arm,
     )

@@ -53,9 +53,9 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
         return await _send(address, server_url, secret)
     local = LocalServer()
     async with local.listening() as url:
-        told = await _send(address, url, secret)
+        result = await _send(address, url, secret)
     messages = b"\n".join(local.received).decode(errors="replace").replace("\r\n", "\n")
-    return f"{told}\n\n{messages}" if messages else told
+    return f"{result}\n\n{messages}" if messages else result
 
 
 async def _send(address: str, server_url: str, secret: str) -> str:

@@ -49,8 +49,8 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
     async with printer.listening() as local:
         channel = CompiledChannel("pos", "pos", server_url or local, None, (), pos=pos)
         adapter = PosAdapter(trial_host(channel, secret))
-        told = await deliver_trial(adapter, channel.name, address, content)
+        result = await deliver_trial(adapter, channel.name, address, content)
     if not printer.printed:
-        return told
+        return result
     lines = as_lines(paper_receipt(content, None), pos.width)
-    return "\n".join([f"{told}, {len(printer.printed[0])} bytes of ESC/POS:", *lines])
+    return "\n".join([f"{result}, {len(printer.printed[0])} bytes of ESC/POS:", *lines])

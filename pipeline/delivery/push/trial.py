@@ -75,6 +75,6 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
         subscription = browser.subscription(server_url or str(server.make_url("/push")))
         adapter = PushAdapter(client, trial_host(channel, secret))
         content = {"title": "A trial", "text": f"Hello, {address}."}
-        told = await deliver_trial(adapter, channel.name, subscription, content)
+        result = await deliver_trial(adapter, channel.name, subscription, content)
     payloads = [browser.read(body).decode() for _, body in browser.received]
-    return "\n".join([told, *payloads, "", f"A VAPID private key for you: {key}"])
+    return "\n".join([result, *payloads, "", f"A VAPID private key for you: {key}"])

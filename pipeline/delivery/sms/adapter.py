@@ -91,9 +91,9 @@ class SmsAdapter:
         attempt.begin()
         status, answer = await self._post(provider, post, attempt, parcel.give_up_s)
         if status in _ACCEPTED:
-            said = {"segments": segments(parcel.action.content.get("text", ""))}
+            details = {"segments": segments(parcel.action.content.get("text", ""))}
             found = text_at(answer, provider.answer.id)
-            return Delivered(said if found is None else {**said, "provider_id": found})
+            return Delivered(details if found is None else {**details, "provider_id": found})
         attempt.record_failure()
         refusal = _refusal_of(status, answer, provider.answer)
         if token and status in _DENIED and (refusal.is_soft or status == _TOKEN_REFUSED):

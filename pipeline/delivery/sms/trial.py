@@ -33,5 +33,5 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
         provider = Provider("local", request, ProviderAnswer(id="id"))
         channel = CompiledChannel("sms", "sms", None, None, (), provider=provider)
         adapter = SmsAdapter(client, trial_host(channel, secret))
-        told = await deliver_trial(adapter, channel.name, address, {"text": _TEXT})
-    return "\n".join([told, *requests])
+        result = await deliver_trial(adapter, channel.name, address, {"text": _TEXT})
+    return "\n".join([result, *requests])
