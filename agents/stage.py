@@ -167,7 +167,7 @@ class StageShell:
         return decided
 
     def _deduplicate(self, keyed: KeyedInput) -> _Decided | None:
-        """Return what to do with an input that was processed before; None: it is new."""
+        """Return the effect of an input that was processed before; None: it is new."""
         match judge(keyed.row, keyed.position):
             case Duplicate() as duplicate:
                 return duplicate

@@ -51,7 +51,7 @@ LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(
 
 
 def one_of(option: str, given: str, known: tuple[_T, ...]) -> _T:
-    """Return what is `given` among those known to an option. Raises BadParameter."""
+    """Return the value `given` if it is among those known to an option. Raises BadParameter."""
     for one in known:
         if one == given:
             return one

@@ -1,4 +1,4 @@
-"""`kairos learner`: evidence about treatments, from what became of messages."""
+"""`kairos learner`: evidence about treatments, from the outcomes of messages."""
 
 from pipeline.adapters.consumer_groups import LEARNER_GROUP
 from pipeline.home import logs
@@ -8,7 +8,7 @@ from pipeline.stack.plan import LEARNER
 
 
 def run() -> None:
-    """Count what became of messages, and publish snapshots of it to `learning`, until TERM.
+    """Count the outcomes of messages, and publish snapshots of them to `learning`, until TERM.
 
     One process for a cluster; `kairos up` runs it where policies.yaml has `learning` that is not
     frozen at learned.yaml, or a campaign has a budget.

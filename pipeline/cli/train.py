@@ -171,7 +171,7 @@ def print_model(stored: StoredModel, json: bool) -> None:
 
 
 def print_manifest(manifest: ModelManifest) -> None:
-    """Print what a model was trained on and how it did in the test."""
+    """Print a model's training data and its results in the test."""
     data, quality = manifest.data, manifest.metrics
     out.print(
         f"{manifest.label}: {manifest.kind}, {len(manifest.features)} features\n"

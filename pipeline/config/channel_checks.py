@@ -58,7 +58,7 @@ def channel_problems(
 def treatment_problems(
     treatment: model.Treatment, channel: model.Channel, purpose: model.Purpose, path: Path
 ) -> Iterator[Problem]:
-    """Yield what a treatment lacks to be sent by its channel's adapter."""
+    """Yield the parts that a treatment lacks to be sent by its channel's adapter."""
     parts = _PARTS.get(channel.adapter)
     if parts is None:
         return
@@ -81,7 +81,7 @@ def treatment_problems(
 def _route_problems(
     treatment: model.Treatment, channel: model.Channel, path: Path
 ) -> Iterator[Problem]:
-    """Yield what is wrong with the placement and the address of what is sent."""
+    """Yield the problems of a treatment's placement and address."""
     if channel.adapter == _POS:
         if "coupon" in treatment.content:
             what = "coupons are issued with the answer to a payment: give the treatment a placement"
@@ -210,7 +210,7 @@ def _http_problem(written: str, environment: Mapping[str, str]) -> str | None:
 
 
 def _smtp_problem(written: str, email: model.Email, environment: Mapping[str, str]) -> str | None:
-    """Return what is wrong with the URL of an SMTP server, as far as its variables are known."""
+    """Return the problem of an SMTP server's URL, as far as its variables are known."""
     url = expand_variables(written, environment)
     if url is None:
         return reference_problem(written)

@@ -63,7 +63,7 @@ def _substitute(text: str, environment: Mapping[str, str], other: str = "") -> s
 
 
 def reference_problem(text: str) -> str | None:
-    """Return what is wrong with how `text` refers to variables."""
+    """Return the problem of the variables that `text` refers to."""
     if "${" not in _REFERENCE.sub("", text) and "$${" not in text:
         return None
     return "write ${NAME} or ${NAME:-default} for a variable of the adapter's environment"

@@ -58,7 +58,7 @@ def _problems(error: "ValidationError") -> Iterator[Problem]:
 
 
 def _nearest(context: Sequence["ValidationError"]) -> list["ValidationError"]:
-    """Return what is wrong by the first alternative that takes values of this type; where none
+    """Return the problem by the first alternative that takes values of this type; where none
     does, by the first that is not `null`."""
     alternatives: dict[object, list[ValidationError]] = {}
     for error in context:

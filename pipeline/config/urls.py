@@ -91,7 +91,7 @@ def _address_problem(
 
 
 def _client_problem(url: str) -> str | None:
-    """Return what the HTTP client's own reading of the URL finds wrong with it."""
+    """Return the problem that the HTTP client's own parser finds in the URL."""
     try:
         read = URL(url)
         usable = read.raw_host and read.port in _PORTS

@@ -100,14 +100,14 @@ def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> t
 
 
 def as_input(one: Deferral) -> Again:
-    """Return what a decision records of the deferral that it is made from."""
+    """Return the record, in a decision, of the deferral that it is made from."""
     segments = one.record.segments
     assert segments is not None
     return Again(one.first, one.since, one.messages, one.record.profile, segments)
 
 
 def due(state: ContactState, timer: Control) -> list[DueDeferral]:
-    """Return what is to be decided again by the time of `timer`, the first to fall due first."""
+    """Return the deferrals that are due by the time of `timer`, the first to fall due first."""
     found = [
         DueDeferral(shard, one, one.until if one.by_log else timer.at)
         for shard, one in every(state)

@@ -209,7 +209,7 @@ class _Rounds:
         self._say_nothing(winners, chances)
 
     def _shortlist(self) -> frozenset[int]:
-        """Return who competes: all, unless they are many and several of them may win."""
+        """Return the competitors: all, unless they are many and several of them may win."""
         free = self._standing_free(frozenset(range(len(self.pool))))
         candidates = [self.pool[one].candidate for one in free]
         single = len({one.channel for one in candidates}) < 2 or (
@@ -253,7 +253,7 @@ class _Rounds:
         return content
 
     def _available(self, winners: frozenset[int]) -> tuple[int, ...]:
-        """Return who can still win once `winners` have."""
+        """Return the competitors that can still win once `winners` have."""
         known = self._free.get(winners)
         if known is None:
             known = self._free[winners] = tuple(self._remaining(winners))

@@ -37,9 +37,11 @@ class Deferral(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
-    """Contacts of one shard, oldest first; when (ms) its interactions last silenced what; and
-    the holdouts that were drawn because of it, by name; and what is yet to be sent, or decided
-    again."""
+    """Contacts of one shard, oldest first.
+
+    `silenced`: when (ms) its interactions last caused each suppression; `holdouts`: those drawn
+    because of it, by name; `awaiting`, `deferred`: messages yet to be sent, or decided again.
+    """
 
     contacts: tuple[Contact, ...] = ()
     silenced: dict[str, int] = field(default_factory=dict)

@@ -28,7 +28,7 @@ def is_counted(facts: Facts, config: Configuration) -> bool:
 
 
 def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Kept]]:
-    """Return what a counted interaction adds to each aggregate of the configuration, by key."""
+    """Return the amount that a counted interaction adds to each aggregate, by key."""
     if facts.interaction is not None:
         for aggregate in config.aggregates.affected_by(facts.interaction):
             if (part := part_of(aggregate, facts)) is not None:
@@ -36,7 +36,7 @@ def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Kept]]:
 
 
 def part_of(aggregate: Aggregate, facts: Facts) -> Kept:
-    """Return what an interaction adds; None: nothing."""
+    """Return the amount that an interaction adds; None: nothing."""
     interaction = facts.interaction
     if interaction is None or not aggregate.test(facts):
         return None

@@ -62,7 +62,8 @@ def _complete_if_older(shard: Shard, begun: Backfill) -> Backfill:
 
 
 def merge_backfills(a: dict[str, Backfill], b: dict[str, Backfill]) -> dict[str, Backfill]:
-    """Return of each the one that covers more; commutative, associative and idempotent."""
+    """Return the union, for a key in both the one that covers more. Commutative, associative and
+    idempotent."""
     if not (a and b):
         return a or b
     better = {key: one for key, one in b.items() if key not in a or _rank(one) > _rank(a[key])}

@@ -271,7 +271,7 @@ def _section(moment: ProfileMoment, rules: Rules) -> ProfileSection | None:
 
 
 def _snapshot(key: str, row: ProfileState, moment: ProfileMoment, rules: Rules) -> Emit:
-    """Return what to publish of a profile; a tombstone where it is empty."""
+    """Return the record to publish of a profile; a tombstone where it is empty."""
     if not moment.shards:
         return Emit(topics.PROFILES, key, None)
     snapshot = view.snapshot(key, row, moment.traits, moment.at, rules.config)

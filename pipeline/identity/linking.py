@@ -39,7 +39,7 @@ def observe(
     seen = max(known.seen, evidence)
     if known.follows:
         return ShownLink(_set_child(state, key, replace(known, seen=seen)))
-    if seen <= known.told:
+    if seen <= known.sent:
         return ShownLink(state, "outdated")
     return ShownLink(_set_child(state, key, Child(seen, seen, follows=True)), news=seen)
 
@@ -50,7 +50,7 @@ def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence |
     known = state.children.get(child)
     if known is None:
         return state, None
-    if known.seen > known.told and state.counts(child, known.seen):
+    if known.seen > known.sent and state.counts(child, known.seen):
         return _set_child(state, child, Child(known.seen, known.seen, follows=True)), known.seen
     return _set_child(state, child, replace(known, follows=False, confirmed=False)), None
 
@@ -63,7 +63,7 @@ def rejoin(state: IdentityState, child: str) -> IdentityState:
 def unconfirmed_children(state: IdentityState) -> dict[str, int]:
     """Return the children that have not answered yet, and when (ms) they were shown."""
     return {
-        name: one.told.occurred_at
+        name: one.sent.occurred_at
         for name, one in state.children.items()
         if one.follows and not one.confirmed
     }
@@ -72,7 +72,7 @@ def unconfirmed_children(state: IdentityState) -> dict[str, int]:
 def apply_parent_report(
     state: IdentityState, change: IdentityChange, parent: str, root: str
 ) -> IdentityState:
-    """Return the row after its `parent` reported evidence (`link`) or of a new top.
+    """Return the row after its `parent` reported evidence (`link`) or a new top.
 
     Each part of what is known only ever becomes newer.
     """
@@ -103,7 +103,7 @@ def disconnect(
         without = replace(known, evidence=None)
         state = replace(state, parents={**state.parents, other: without})
     child = state.children.get(other)
-    if child is None or state.counts(other, child.told):
+    if child is None or state.counts(other, child.sent):
         return state, None
     return release(state, other)
 

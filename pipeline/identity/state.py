@@ -8,7 +8,7 @@ from pipeline.model.identity import Evidence
 
 
 class Parent(Struct, frozen=True, array_like=True):
-    """Stronger identifier; `root` as it last told, which was its `version`-th.
+    """Stronger identifier; `root`: the top that it last reported, its `version`-th.
 
     `evidence` None: none counts, be it that its top came before the link that shows why it is a
     parent, or that the link was taken away.
@@ -22,14 +22,14 @@ class Parent(Struct, frozen=True, array_like=True):
 class Child(Struct, frozen=True, array_like=True):
     """Weaker identifier seen together with this one.
 
-    `seen` is the latest evidence, `told` the latest that was sent to it. While the child follows,
-    newer evidence changes nothing for it and stays here; when it follows somebody else it says
-    so, and is told anew as soon as there is evidence that it has not heard. `confirmed`: it said
-    that it follows, hence its profile knows it.
+    `seen` is the latest evidence, `sent` the latest that was sent to it. While the child follows,
+    newer evidence changes nothing for it and stays here; when it follows another it reports
+    so, and is sent evidence again once there is some that it has not received. `confirmed`: it
+    reported that it follows, hence its profile knows it.
     """
 
     seen: Evidence
-    told: Evidence
+    sent: Evidence
     follows: bool
     confirmed: bool = False
 
@@ -45,8 +45,8 @@ class Claim(Struct, frozen=True, array_like=True):
 class Placement(Struct, frozen=True, array_like=True):
     """Place of a shard: under `root`, by its `version`-th move.
 
-    `claims`: who owned the identifier when the shard's interactions came, and who would have, were
-    the owner's link not there.
+    `claims`: the owner of the identifier when the shard's interactions came, and who would have
+    owned it without the owner's link.
     """
 
     claims: tuple[Claim, ...]
@@ -60,9 +60,10 @@ class IdentityState(Struct, frozen=True):
     `version` counts the tops that it has had. `parents` are in the order in which their evidence
     first counted. `cuts`: the other end of a link -> when (ms) it was taken away; evidence of up
     to then, inclusive, does not count. `adopted`: shards of forgotten identifiers that belong to
-    this one. `visited`: ids of the profiles that may know this identifier, to be told when it is
-    forgotten. `awaited`: parents that it left and that may yet have newer evidence; until they
-    answer it tells nobody whom it follows. `told`: the parent and the version that it told last.
+    this one. `visited`: ids of the profiles that may know this identifier, to be notified when it
+    is forgotten. `awaited`: parents that it left and that may yet have newer evidence; until they
+    answer it reports to none which it follows. `told`: the parent and the version that it last
+    reported.
     """
 
     root: str

@@ -228,7 +228,7 @@ def _release_child(
     """Let a child go that follows another now; interactions named it as this row's so far."""
     if child not in row.children:
         return Ok(row, (records.conceded(child),))
-    until_ms = row.children[child].told.occurred_at
+    until_ms = row.children[child].sent.occurred_at
     row, news = release(row, child)
     answer = records.conceded(child) if news is None else records.link(child, row, news)
     return Ok(row, (answer, records.denied(row, child, until_ms)))

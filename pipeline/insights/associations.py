@@ -44,7 +44,7 @@ class _Question:
 
 
 def associations(found: DefinedCases, early: int) -> list[Association]:
-    """Return what goes with conversion and with drop-off, the surest first.
+    """Return the associations with conversion and with drop-off, the surest first.
 
     `early`: for how long (µs) from its beginning on a case is looked at.
     """

@@ -46,7 +46,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
 def incident_words(
     incident: Incident, goal: str | None, worth: float | None, language: Language = "en"
 ) -> str:
-    """Return what happened, since when, and what it cost; `worth` is what one goal is worth."""
+    """Return the incident in words: change, days and cost; `worth`: that of one goal."""
     words = _WORDS[language]
     main = next((one for one in incident.evidence if one.kind == "goes on"), incident.evidence[0])
     first, last = iso_day(incident.first_day), iso_day(incident.last_day)

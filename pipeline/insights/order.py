@@ -1,4 +1,4 @@
-"""Order of a Markov model, chosen by how well it foretells journeys that it has not seen."""
+"""Order of a Markov model, chosen by its likelihood for journeys that it was not fitted to."""
 
 from typing import Final
 
@@ -13,14 +13,14 @@ _BORROWED: Final = 1.0  # observations' worth of trust that a window has in the 
 
 def choose_order(paths: PathCounts, seed: int) -> int:
     """Return the order with the highest likelihood of the next step (a channel, a conversion, an
-    end without), over five parts of the journeys of which each is foretold from the others; the
-    lower of two that are as good."""
+    end without), over five parts of the journeys, each predicted from the others; of equally good
+    ones the lower."""
     scores = order_scores(paths, seed)
     return max(scores, key=lambda order: (scores[order], -order))
 
 
 def order_scores(paths: PathCounts, seed: int) -> dict[int, float]:
-    """Return the mean log-likelihood of a held-out step by order; windows that were seldom seen
+    """Return the mean log-likelihood of a held-out step by order; rare windows
     borrow from the next shorter one."""
     steps = _Steps(paths)
     folds = _split(paths, seed)

@@ -241,7 +241,7 @@ class _Teller:
         return JourneyShape(tuple(steps), tuple(undecided), least, most, kinds, " ".join(said))
 
     def compare_options(self, places: Sequence[_Looked]) -> Iterator[ComparedOption]:
-        """Yield what each option was worth, however good it is."""
+        """Yield the worth of each option, good or bad."""
         for place in places:
             rows = place.counted
             for option in supported_options(rows):

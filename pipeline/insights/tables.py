@@ -270,7 +270,7 @@ def typed_cells(
 
 
 def _kind_of_nesting(type_name: str) -> str | None:
-    """Return what a column with several values in a cell is; None for all others."""
+    """Return the kind of a column with several values in a cell; None for all others."""
     if type_name.endswith("]") or type_name.startswith(("ARRAY", "LIST")):
         return "a list"
     return "a structure" if type_name.startswith(("STRUCT", "MAP", "UNION")) else None

@@ -51,7 +51,7 @@ def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
 
 
 def merge_over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
-    """Return both as one; of what both name, or `own` names the whole of, its own counts."""
+    """Return the union; a name of `own`, or one inside it, is not taken from `other`."""
     if not other.scalars and not other.lists:
         return own
     scalars = {name: value for name, value in other.scalars.items() if not _has_name(own, name)}

@@ -45,7 +45,7 @@ class AffectedProfiles:
 
 
 def expected_change(person: MemberProfile, proposed: Configuration) -> MembershipChange:
-    """Return what evaluating a profile as of its latest record by `proposed` changes."""
+    """Return the changes that evaluating a profile's latest record by `proposed` makes."""
     traits = person.profile.traits
     section = {name: traits[name] for name in proposed.read_traits if name in traits}
     return on_change(MembershipState(person.members), section, person.at, proposed)

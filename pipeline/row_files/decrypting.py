@@ -40,7 +40,7 @@ def is_encrypted(name: str) -> bool:
 
 
 def decrypt(file: Path, name: str, key: PgpKey | None, into: Path, limits: ContentLimits) -> str:
-    """Write what is in `file`, called `name`, to `into`; return the name without encryption.
+    """Write the contents of `file`, called `name`, to `into`; return the name without encryption.
 
     Raise UnreadableError where it cannot be decrypted or holds too much, OSError where the key or
     the disk is at fault.

@@ -36,7 +36,7 @@ class TokenKey:
         return self._signer.sign(base64_encode(json.encode(claims))).decode()
 
     def verify(self, token: str) -> Claims | None:
-        """Return what the token says; None when the signature or the form is wrong."""
+        """Return the claims of the token; None when the signature or the form is wrong."""
         try:
             return json.decode(base64_decode(self._signer.unsign(token)), type=Claims)
         except (BadData, DecodeError):

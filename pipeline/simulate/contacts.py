@@ -32,12 +32,12 @@ class Reception:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Moment at which an offer may be made to a customer; `told_as`: identifiers that its events
+    """Moment at which an offer may be made to a customer; `identifiers`: those that its events
     name. `policy`: whether the world's own policy decides; without it nobody is contacted."""
 
     offer: BankOffer
     at: int
-    told_as: tuple[Identifier, ...]
+    identifiers: tuple[Identifier, ...]
     policy: bool
 
 
@@ -64,7 +64,7 @@ def meet(diary: Diary, meeting: Meeting) -> int | None:
     if channel != NOTHING:
         persuaded_at = _contact(diary, meeting, channel)
     elif meeting.policy and not offer.agents:
-        scene = Scene("api", WITHHELD, meeting.told_as)
+        scene = Scene("api", WITHHELD, meeting.identifiers)
         diary.note(meeting.at, scene, **log_fields(offer, NOTHING))
     if anyway:
         wait = draws.exponential(12 * HOUR_MS, f"{offer.offer} wait")
@@ -104,7 +104,7 @@ def _contact(diary: Diary, meeting: Meeting, channel: str) -> int | None:
         (taken.clicked, clicked_at, CLICKED),
     ):
         if happened:
-            diary.note(at, Scene(channel, name, meeting.told_as), **about)
+            diary.note(at, Scene(channel, name, meeting.identifiers), **about)
     return clicked_at if taken.persuaded else None
 
 
@@ -116,7 +116,7 @@ def _delay(diary: Diary, meeting: Meeting, channel: str) -> int:
 
 
 def log_fields(offer: BankOffer, channel: str) -> dict[str, Scalar]:
-    """Return what a message's log says; one sent by an agent's choice has no propensity."""
+    """Return a message's fields in the log; one sent by an agent's choice has no propensity."""
     about: dict[str, Scalar] = {
         "campaign": offer.campaign,
         "offer": offer.offer,

@@ -78,7 +78,7 @@ def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayedWor
 
 
 def _read_learned(settings: Settings) -> list[LearnedTreatment]:
-    """Return what the stack has learned so far, by campaign and treatment; nothing if it does not.
+    """Return the stack's evidence so far, by campaign and treatment; nothing if it does not learn.
 
     Raises LearningLogError.
     """

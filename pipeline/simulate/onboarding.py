@@ -42,8 +42,8 @@ def open_account(diary: Diary, at: int, policy: bool) -> int | None:
         if done_at is None:
             return None
         moment = done_at
-        told_as = after if step is STEPS[-1] else before
-        diary.note(moment, Scene(step.channel, step.event, told_as))
+        identifiers = after if step is STEPS[-1] else before
+        diary.note(moment, Scene(step.channel, step.event, identifiers))
     identify_customer(diary, moment + MINUTE_MS)
     return moment
 

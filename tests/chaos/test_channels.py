@@ -67,7 +67,7 @@ class _World:
         return complete and not self.servers.services.owed
 
     def read_counted(self) -> list[Interaction]:
-        """Return what counts: each interaction that went through all stages."""
+        """Return each interaction that went through all stages."""
         every = self.stack.records.every(topics.SEGMENTED, Segmented)
         return [one.interaction for _, one in every if one.interaction is not None]
 
@@ -84,7 +84,7 @@ class _World:
         }
 
     def repeats(self) -> dict[str, dict[str, list[Any]]]:
-        """Return what those received who recognise repeats, by the action."""
+        """Return the messages of receivers that recognise repeats, by action."""
         services = self.servers.services
         return {"text": services.keyed, "hook": services.hook, "push": services.push}
 

@@ -59,7 +59,7 @@ class _Shops:
         return _wait_for_answer(once)
 
     def read_counted(self) -> list[Interaction]:
-        """Return what counts: each interaction that went through all stages."""
+        """Return each interaction that went through all stages."""
         self.stack.wait_until_idle()
         every = self.stack.records.every(topics.SEGMENTED, Segmented)
         return [one.interaction for _, one in every if one.interaction is not None]

@@ -121,7 +121,7 @@ def _places(settings: Settings) -> set[str]:
 
 
 def _records(settings: Settings, topic: str) -> list[bytes]:
-    """Yield keys, values and headers of all that Kafka still has."""
+    """Return key, value and headers of each record that Kafka still has."""
     consumer = Consumer({**settings.kafka(), "group.id": "reader", "enable.auto.commit": False})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions

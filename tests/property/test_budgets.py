@@ -74,7 +74,7 @@ def _run_randomly(world: Spending, random: Random, acts: int, kills: int) -> Non
         elif act < 45:
             world.put("Look", who, asks=True)
         elif act < 55:
-            world.tell(random.choice(_OUTCOMES))
+            world.report_outcome(random.choice(_OUTCOMES))
         elif act < 80:
             world.work(random.randrange(12))
         elif act < 95:
@@ -218,7 +218,7 @@ def test_no_day_spends_more_than_it_has(seed: int, kills: int) -> None:
         world.ledger.close()
 
 
-def _with_budget(amount: float | None) -> Rules:
+def _rules_with_budget(amount: float | None) -> Rules:
     parts = {} if amount is None else {"budget": amount}
     return world(
         channels={"channels": [{"name": "web"}, {"name": "email", "cost": 1}]},
@@ -238,15 +238,15 @@ def _send_requests(world: Spending, count: int) -> int:
 
 
 def test_budget_lowered_below_its_spending_spends_nothing_more(tmp_path: Path) -> None:
-    world = Spending(_with_budget(12), tmp_path, Random(3))
+    world = Spending(_rules_with_budget(12), tmp_path, Random(3))
     world.rest()
     assert _send_requests(world, 5) == 5
-    world.apply(_with_budget(3))
+    world.apply(_rules_with_budget(3))
     world.rest()
     assert _send_requests(world, 9) == 5
     record = world.records["gift"]
     assert (record.budget, record.spent, record.leased) == (3, 5, 0)
-    world.apply(_with_budget(7))
+    world.apply(_rules_with_budget(7))
     world.rest()
     for _ in range(4):
         _send_requests(world, 9)
@@ -257,15 +257,15 @@ def test_budget_lowered_below_its_spending_spends_nothing_more(tmp_path: Path) -
 def test_a_budget_that_is_taken_away_holds_nothing_back_and_is_not_forgotten(
     tmp_path: Path,
 ) -> None:
-    world = Spending(_with_budget(6), tmp_path, Random(4))
+    world = Spending(_rules_with_budget(6), tmp_path, Random(4))
     world.rest()
     assert _send_requests(world, 2) == 2
     assert world.records["gift"].leased > 0
-    world.apply(_with_budget(None))
+    world.apply(_rules_with_budget(None))
     world.rest()
     assert world.records["gift"].leased == 0
     assert _send_requests(world, 9) == 11
-    world.apply(_with_budget(6))
+    world.apply(_rules_with_budget(6))
     world.rest()
     for _ in range(4):
         _send_requests(world, 9)
@@ -293,7 +293,7 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
 ) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        world = Spending(_with_budget(12), Path(folder), random)
+        world = Spending(_rules_with_budget(12), Path(folder), random)
         world.rest()
         for number in range(visits):
             world.put("Go", f"c{number}")
@@ -305,18 +305,18 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
                 world.restart_learner(loses_disk=random.randrange(2) == 0)
         world.rest()
         assert world.spent("gift") <= _spent_from_one_purse(world) == min(visits, 12) * TOKENS
-        for _ in range(8):  # who came while the rest was leased elsewhere comes again
+        for _ in range(8):  # customers refused while the rest was leased elsewhere come again
             _send_requests(world, 9)
         assert _spent_from_one_purse(world) == world.spent("gift") == 12 * TOKENS
         world.ledger.close()
 
 
 def _spent_from_one_purse(world: Spending) -> int:
-    """Return the tokens that `kairos replay --what-if` spends on what came to the workers."""
+    """Return the tokens that `kairos replay --what-if` spends on the input of the workers."""
     player = LogPlayer(world.rules, lambda emits: deque(emits, maxlen=0) and None)
     records = (one.interaction for _, one in world.logs.read(topics.SEGMENTED))
-    came = {one.event_id: one for one in records if one is not None}
-    for one in sorted(came.values(), key=lambda one: one.received_at):
+    by_id = {one.event_id: one for one in records if one is not None}
+    for one in sorted(by_id.values(), key=lambda one: one.received_at):
         player.play(one)
     statuses = player.budgets.report(player.now_ms or 0)
     return sum(tokens(one.spent) for one in statuses if one.name == "gift")

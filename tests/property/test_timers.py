@@ -33,32 +33,32 @@ class _Story:
 
     timer_stage: TimerStage = field(default_factory=TimerStage)
     now_ms: int = START_MS
-    came: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    arrivals: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     since: int = 0
     lost: bool = False
 
     def __post_init__(self) -> None:
         """Let every customer interact and fall due."""
         for who in range(_PEOPLE):
-            self._come(who)
+            self._interact(who)
         self.timer_stage.process(_PEOPLE)
         self.now_ms += WAIT_MS
 
-    def happen(self, what: str, much: int) -> None:
-        match what:
+    def run_event(self, kind: str, amount: int) -> None:
+        match kind:
             case "come":
-                self._come(much)
+                self._interact(amount)
             case "pass":
-                self.now_ms += much
+                self.now_ms += amount
             case "look":
-                self._look(much)
+                self._look(amount)
             case "process":
-                self.timer_stage.process(much)
+                self.timer_stage.process(amount)
             case "lose":
-                self._lose_timers(much)
+                self._lose_timers(amount)
             case "start" | "assign":
                 self.since = len(self.timer_stage.fired)
-                self.timer_stage.start() if what == "start" else self.timer_stage.on_assignment()
+                self.timer_stage.start() if kind == "start" else self.timer_stage.on_assignment()
 
     def end(self) -> None:
         """Run until no timer is left to fire."""
@@ -70,8 +70,8 @@ class _Story:
                 return
         raise AssertionError("timers are left")
 
-    def _come(self, who: int) -> None:
-        self.came[who].append(self.now_ms)
+    def _interact(self, who: int) -> None:
+        self.arrivals[who].append(self.now_ms)
         self.timer_stage.write_input(f"p{who}", self.now_ms)
 
     def _look(self, others: int) -> None:
@@ -91,13 +91,13 @@ class _Story:
 
 
 @given(st.lists(_EVENTS, min_size=10, max_size=40))
-def test_absent_customer_enters_once(happens: list[tuple[str, int]]) -> None:
+def test_absent_customer_enters_once(events: list[tuple[str, int]]) -> None:
     story = _Story()
-    for what, much in happens:
-        story.happen(what, much)
+    for kind, amount in events:
+        story.run_event(kind, amount)
     story.end()
-    for who, came in story.came.items():
-        gaps = [after - before for before, after in pairwise(came)]
+    for who, arrivals in story.arrivals.items():
+        gaps = [after - before for before, after in pairwise(arrivals)]
         entries = 1 + sum(gap >= WAIT_MS for gap in gaps)
         assert (
             story.timer_stage.entered.count(profile_id(Identifier("email", f"p{who}"))) == entries

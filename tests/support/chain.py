@@ -40,7 +40,7 @@ class Worker:
         assert self._ready(), self.output()
 
     def output(self) -> str:
-        """Return what the worker has written."""
+        """Return the output of the worker."""
         return self.log.read_text()
 
     def last_line(self) -> str:
@@ -67,7 +67,7 @@ class Worker:
 
 @contextmanager
 def workers(directory: Path) -> Iterator[Callable[[Plan], Worker]]:
-    """Yield what starts workers; all are killed at the end."""
+    """Yield the function that starts workers; all are killed at the end."""
     started: list[Worker] = []
 
     def start(plan: Plan) -> Worker:

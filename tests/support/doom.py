@@ -63,7 +63,9 @@ def doom(name: str) -> None:
     """Arrange for SIGKILL to this process when it reaches the point of this name."""
     point = POINTS[name]
     call = getattr(point.owner, point.method)
-    setattr(point.owner, point.method, (_coroutine if _waits(call) else _function)(call, point))
+    setattr(
+        point.owner, point.method, (_coroutine if _is_coroutine(call) else _function)(call, point)
+    )
 
 
 def _function(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
@@ -92,7 +94,7 @@ def _coroutine(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
     return call_doomed
 
 
-def _waits(call: Callable[..., Any]) -> bool:
+def _is_coroutine(call: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(call)
 
 

@@ -185,7 +185,7 @@ class StageProcess(Sending):
         }
 
     def purses(self, partition: int) -> dict[str, Purse]:
-        """Return what the partition may spend, by budget."""
+        """Return the amount that the partition may spend, by budget."""
         decoder = msgspec.msgpack.Decoder(PurseRow)
         return {
             key[1:].decode(): decoder.decode(value).now

@@ -42,7 +42,7 @@ def write(folder: Path, topic: str, records: Iterable[msgspec.Struct]) -> Path:
 
 
 def write_world(world: "PlayedWorld", folder: Path) -> tuple[Path, Path]:
-    """Write what was decided and what it was decided on: the folders of both topics."""
+    """Write the decisions and the records that they were made on; return the folders of both."""
     return (
         write(folder / "decisions", topics.DECISIONS, world.decisions),
         write(folder / "segmented", topics.SEGMENTED, world.segmented),

@@ -193,7 +193,7 @@ class Spending:
         place = topics.SEGMENTED, self.logs.partition_of(key)
         self.logs.records[place].append(Record(key, _CODEC.encode(topics.SEGMENTED, record)))
 
-    def tell(self, outcome: str) -> None:
+    def report_outcome(self, outcome: str) -> None:
         """Append an outcome of some message that was sent."""
         sent = [one for topic in ("email", "web") for one in self.actions(topic)]
         if sent:
@@ -241,7 +241,7 @@ class Spending:
             self.now_ms += 1_500
 
     def purses(self) -> list[dict[str, Purse]]:
-        """Return what each partition may spend, as its owner has it."""
+        """Return the purses of each partition, as its owner has them."""
         return [self.worker.purses(partition) for partition in range(PARTITIONS)]
 
     def spent(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""A file that replaces a list adds whoever is in it and removes whoever is not any more."""
+"""A file that replaces a list adds the customers in it and removes those no longer in it."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -47,8 +47,8 @@ class _Lists:
 
 def _change_of(row: FileRow) -> tuple[str, str, str]:
     record: dict[str, Any] = msgspec.json.decode(row.raw)
-    said = record["properties"]
-    return said["operation"], said["segment"], record["identifiers"][0]["value"]
+    properties = record["properties"]
+    return properties["operation"], properties["segment"], record["identifiers"][0]["value"]
 
 
 def test_customer_who_is_gone_from_the_next_file_is_removed(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def spelled_out(schema: Any, known: dict[str, Any]) -> Any:
 
 
 def expected_schema(of: Any) -> Any:
-    """Return what `spelled_out` must give for a Python type."""
+    """Return the expected result of `spelled_out` for a Python type."""
     if of in PRIMITIVES:
         return PRIMITIVES[of]
     if of == Scalar:

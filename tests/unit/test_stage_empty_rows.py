@@ -49,7 +49,7 @@ class _Stage:
         self.ports.next[self._topic] = self._offset
 
     def take_sent(self) -> list[tuple[str, bytes | None, bytes | None]]:
-        """Return what was sent since the last call."""
+        """Return the records sent since the last call."""
         sent, self.ports.sent = self.ports.sent, []
         return [(one.topic, one.key, one.value) for one in sent]
 

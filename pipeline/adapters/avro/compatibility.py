@@ -29,7 +29,7 @@ def schema_fault(schema: Schema) -> str | None:
 
 
 def incompatibility(new: Schema, older: Iterable[Schema]) -> str | None:
-    """Return what `new` breaks with one of the `older` schemas; None: nothing."""
+    """Return the incompatibility of `new` with one of the `older` schemas; None: there is none."""
     checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
     parsed = _parse(new)
     for schema in map(_parse, older):

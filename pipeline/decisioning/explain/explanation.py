@@ -128,7 +128,7 @@ def _moment(at_ms: int) -> str:
 def _felled_by_slot(
     decision: Decision, config: Configuration, rules: RuleWords
 ) -> dict[str, list[FelledTreatment]]:
-    """Return what fell before arbitration, by the slot that it would have competed for."""
+    """Return the treatments that fell before arbitration, by the slot they competed for."""
     asked = {choice.slot for choice in decision.choices}
     where: dict[str, dict[str, None]] = {}
     for placement, entries in config.by_placement.items():

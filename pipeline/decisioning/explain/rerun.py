@@ -72,7 +72,7 @@ def _shown_belongings(record: Segmented) -> dict[str, Belonging]:
 
 
 def _due(decision: Decision, again: Again, record: Segmented) -> DueDeferral:
-    """Return what was deferred, as it fell due for `decision`."""
+    """Return the deferral as it fell due for `decision`."""
     at = decision.decided_at
     one = Deferral(again.first, again.since, at, again.messages, record)
     return DueDeferral("read", one, at).of(decision.profile_id, decision.config)

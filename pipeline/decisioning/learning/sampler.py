@@ -204,7 +204,7 @@ class ThompsonField:
         return scores
 
     def _draws(self, key: str) -> tuple[list[float], _Floats]:
-        """Return what is drawn for each candidate: its probability, and its score by that."""
+        """Return the draw for each candidate: its probability, and its score by that."""
         found = self._drawn.get(key)
         if found is None:
             levels = _uniforms(key, "p", self._names)

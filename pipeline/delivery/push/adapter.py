@@ -110,7 +110,7 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
 
 
 def _sender(channel: CompiledChannel) -> PushSender | str:
-    """Return who sends, with the key from this process's environment; or why nobody can."""
+    """Return the sender, with the key from this process's environment; or why there is none."""
     assert channel.push is not None
     key = expand_variables(channel.push.key, os.environ)
     vapid = _vapid(key) if key else None

@@ -26,7 +26,7 @@ def enrichers_for(config: Configuration, places: Places | None = None) -> tuple[
 
 
 def derive(interaction: Interaction, enrichers: tuple[Enricher, ...]) -> dict[str, Scalar]:
-    """Return what all enrichers derive from an interaction; unknown things are left out."""
+    """Return the values that all enrichers derive from an interaction; without unknown ones."""
     if not enrichers:
         return _NOTHING
     derived: dict[str, Scalar] = {}

@@ -12,7 +12,7 @@ from pipeline.insights.tables import TableError
 
 @dataclass(frozen=True, slots=True)
 class RecommendationCard:
-    """Change in plain words, with its grade, what speaks for and against it, and its draft."""
+    """Change in plain words, with its grade, the reasons for and against it, and its draft."""
 
     title: str
     grade: str
@@ -31,7 +31,7 @@ class RecommendedStep:
 
 @dataclass(frozen=True, slots=True)
 class OptionWorth:
-    """Option that enough customers had: worth of a time more than what is done now (95 %)."""
+    """Option that enough customers had: gain in worth over the present practice (95 %)."""
 
     place: str
     option: str
@@ -45,7 +45,7 @@ class OptionWorth:
 @dataclass(frozen=True, slots=True)
 class Advice:
     """Recommended changes, the best first, the journey with them, its `shape` in words, and every
-    option beside what is done now."""
+    option compared with the present practice."""
 
     cards: tuple[RecommendationCard, ...]
     journey: tuple[RecommendedStep, ...]
@@ -99,7 +99,7 @@ class _AdviceFile(Struct, frozen=True):
 
 
 def read_advice(file: Path) -> Advice:
-    """Return what the file recommends. Raises TableError where it is something else."""
+    """Return the recommendations of the file. Raises TableError for another kind of file."""
     try:
         found = msgspec.json.decode(file.read_bytes(), type=_AdviceFile)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -22,7 +22,7 @@ class Round:
 
     def __init__(self) -> None:
         self.positions: dict[tuple[str, int], int] = {}
-        self.under_way = 0
+        self.in_flight = 0
 
     @property
     def offsets(self) -> list[TopicPartition]:
@@ -31,7 +31,7 @@ class Round:
     def count_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
             raise SystemExit(f"not delivered: {error}")
-        self.under_way -= 1
+        self.in_flight -= 1
 
 
 class Loop:
@@ -80,7 +80,7 @@ class Loop:
 
     def _commit(self) -> None:
         """Commit rounds in order: everything before a round is delivered first."""
-        if self._ended is not None and not self._ended.under_way:
+        if self._ended is not None and not self._ended.in_flight:
             self._consumer.commit(offsets=self._ended.offsets, asynchronous=True)
             self._ended = None
         if self._ended is None and self._round.positions and time.monotonic() >= self._commit_at:
@@ -97,7 +97,7 @@ class Loop:
             self._changelog[topic], value, key, partition, on_delivery=delivered
         )
         self._outputs.produce(self._next[topic], value, key, on_delivery=delivered)
-        self._round.under_way += 2
+        self._round.in_flight += 2
         self._round.positions[topic, partition] = message.offset() + 1
 
 

@@ -35,7 +35,7 @@ def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
                 producer.flush_if_current(message.timestamp)
 
     @app.task
-    async def tell() -> None:
+    async def announce() -> None:
         await app.tables.wait_until_recovery_completed()
         waiting.discard(hop)
         if not waiting:

@@ -66,7 +66,7 @@ def _main(arguments: Arguments) -> None:
         _add_hop(app, hop, arguments)
 
     @app.task
-    async def tell() -> None:
+    async def announce() -> None:
         while not app.tables.actives_ready:
             await asyncio.sleep(0.1)
         print(READY, flush=True)
