@@ -91,7 +91,7 @@ def _words(error: BaseException) -> str:
 async def _connect(
     server: model.SftpServer, environment: Mapping[str, str]
 ) -> asyncssh.SSHClientConnection:
-    """Connect with what the configuration names only: no agent, keys or settings of the user."""
+    """Connect by the configuration alone: without agent, keys or settings of the user."""
     pinned = asyncssh.import_public_key(server.host_key)
     key = secret_value(server.private_key, environment)
     passphrase = secret_value(server.passphrase, environment)
@@ -194,7 +194,7 @@ class ServerFolder:
         return self._call(self._client.exists(self._at(folder, name)))
 
     async def _make(self, folder: str) -> None:
-        """Make a folder; of one that is there servers say only that they failed."""
+        """Make a folder; servers report an existing one as a mere failure."""
         try:
             await self._client.mkdir(self._at(folder))
         except asyncssh.SFTPError as error:

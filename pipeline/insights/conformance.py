@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from pipeline.insights.defined import DefinedCases, steps_named
+from pipeline.insights.defined import DefinedCases, step_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def conformance(found: DefinedCases) -> Conformance:
         cases,
         tuple(
             Variant(
-                steps_named(found.plan, one.path),
+                step_names(found.plan, one.path),
                 one.cases,
                 one.alignment.fitness,
                 one.alignment.fits,

@@ -26,7 +26,7 @@ from pipeline.model.interaction import Interaction
 CaseOutcome: TypeAlias = Literal["converted", "dropped", "unfinished"]
 
 LONGEST: Final = 100_000
-"""Steps of one case at most; more come of a case_id that is none."""
+"""Most steps of one case; more show that `case_id` is the wrong column."""
 
 _TABLE_HAS: Final = frozenset(("name", "channel"))
 
@@ -253,6 +253,6 @@ def _load_outcomes(log: EventLog, journey: Journey, found: list[PlanProgress]) -
     )
 
 
-def steps_named(plan: JourneyPlan, numbers: Iterator[int] | tuple[int, ...]) -> tuple[str, ...]:
+def step_names(plan: JourneyPlan, numbers: Iterator[int] | tuple[int, ...]) -> tuple[str, ...]:
     """Return the names of steps."""
     return tuple(plan.steps[number].name for number in numbers)

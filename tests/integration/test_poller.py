@@ -51,7 +51,7 @@ class _SlowListener:
         self.options: TransportOptions | None = None
         self.waiting = self.most_waiting = 0
         self.lease = Lease(_PATIENCE_S)
-        self.held_when_told: bool | None = None
+        self.held_when_reported: bool | None = None
 
     def on_batch(self, batch: Batch) -> None:
         assert self.poller is not None
@@ -95,8 +95,8 @@ class _SlowListener:
 
 
 class _HastyListener(_SlowListener):
-    """Listener that assigns again while an assignment is in flight, and once more when all has
-    come."""
+    """Listener that assigns again while an assignment is in flight, and once more after the
+    last record."""
 
     async def on_assigned(self, tps: set[TP]) -> None:
         places = await self.places(tps)
@@ -104,7 +104,7 @@ class _HastyListener(_SlowListener):
         await asyncio.sleep(_ANEW_S)
         self.read_from(places)
         self.read_from(places)
-        self.continue_trace = asyncio.create_task(self._go_on(tps))
+        self.assigning = asyncio.create_task(self._go_on(tps))
 
     async def _go_on(self, tps: set[TP]) -> None:
         await self.everything.wait()
@@ -118,7 +118,7 @@ class _FailingListener(_SlowListener):
         raise OSError("no space left")
 
     def on_crash(self, error: BaseException) -> None:
-        self.held_when_told = self.lease.held
+        self.held_when_reported = self.lease.held
         super().on_crash(error)
 
 
@@ -141,7 +141,7 @@ class _StoppedListener(_SlowListener):
         asyncio.get_running_loop().call_later(_SETTLED_S, self.stand_still.set)
 
     def on_lost(self) -> None:
-        self.held_when_told = self.lease.held
+        self.held_when_reported = self.lease.held
         self.everything.set()
 
 
@@ -162,7 +162,7 @@ class _FencedListener(_SlowListener):
 
     def on_client_error(self, error: KafkaError) -> None:
         if is_fatal(error):
-            self.held_when_told = self.lease.held
+            self.held_when_reported = self.lease.held
             self.everything.set()
 
 
@@ -207,7 +207,7 @@ def test_reading_resumes_at_its_offset_after_any_number_of_waits(
     topic = new_topic("in", partitions=6)
     produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
     listener = asyncio.run(
-        _reading(_SlowListener, TransportOptions(bootstrap, prefix, "0"), topic, room)
+        _read_all(_SlowListener, TransportOptions(bootstrap, prefix, "0"), topic, room)
     )
     assert listener.error is None
     assert listener.most_waiting < _MOST_WAITING
@@ -226,7 +226,7 @@ def test_uncommitted_partition_is_read_once_over_repeated_assignments(
         TransportOptions(bootstrap, prefix, "0"),
         PrefetchLimits(256, batches=16, size=1 << 20),
     )
-    listener = asyncio.run(_reading(_HastyListener, options, topic, room, _LATER_S))
+    listener = asyncio.run(_read_all(_HastyListener, options, topic, room, _LATER_S))
     assert listener.error is None
     assert sum(map(len, listener.offsets.values())) == _RECORDS
 
@@ -235,9 +235,9 @@ def test_failure_in_a_rebalance_is_reported(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     options = TransportOptions(bootstrap, prefix, "0")
-    listener = asyncio.run(_reading(_FailingListener, options, new_topic("in"), _ROOM))
+    listener = asyncio.run(_read_all(_FailingListener, options, new_topic("in"), _ROOM))
     assert isinstance(listener.error, OSError)
-    assert listener.held_when_told is False
+    assert listener.held_when_reported is False
 
 
 def test_lease_has_ended_when_a_loss_of_partitions_is_reported(
@@ -246,8 +246,8 @@ def test_lease_has_ended_when_a_loss_of_partitions_is_reported(
     options = TransportOptions(
         bootstrap, prefix, "0", session_timeout_ms=_SHORT_MS, max_poll_interval_ms=_SHORT_MS
     )
-    listener = asyncio.run(_reading(_StoppedListener, options, new_topic("in"), _ROOM))
-    assert listener.held_when_told is False
+    listener = asyncio.run(_read_all(_StoppedListener, options, new_topic("in"), _ROOM))
+    assert listener.held_when_reported is False
 
 
 def test_a_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
@@ -260,7 +260,7 @@ def test_a_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
         broker = psutil.Process(running.pid)
 
     options = TransportOptions(bootstrap, prefix, "0", session_timeout_ms=_LONG_SESSION_MS)
-    listener = asyncio.run(_reading(Leaving, options, new_topic("in"), _ROOM))
+    listener = asyncio.run(_read_all(Leaving, options, new_topic("in"), _ROOM))
     assert isinstance(listener, Leaving)
     assert listener.lease.held
     assert listener.outcome is not None, "the coordinator was not away"
@@ -271,8 +271,8 @@ def test_lease_has_ended_when_fencing_of_the_instance_id_is_reported(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     options = TransportOptions(bootstrap, prefix, "0")
-    listener = asyncio.run(_reading(_FencedListener, options, new_topic("in"), _ROOM))
-    assert listener.held_when_told is False
+    listener = asyncio.run(_read_all(_FencedListener, options, new_topic("in"), _ROOM))
+    assert listener.held_when_reported is False
 
 
 @pytest.mark.long
@@ -312,7 +312,7 @@ async def _step(poller: Poller) -> None:
     await asyncio.sleep(0)
 
 
-async def _reading(
+async def _read_all(
     kind: type[_SlowListener],
     options: TransportOptions,
     topic: str,

@@ -31,7 +31,7 @@ class _Workers:
 
     def __init__(self) -> None:
         self._now_ms = 0
-        self._came: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
+        self._arrived: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
         self._sent: dict[_Output, int] = {}
         self._offsets = dict.fromkeys(_INPUTS, 0)
         self._notes = dict.fromkeys(_INPUTS, 0)
@@ -40,8 +40,8 @@ class _Workers:
     def take_step(self, name: str, tp: TP) -> None:
         self._now_ms += 1
         if name == "comes":
-            self._came[tp].append(self._now_ms)
-        elif name == "is processed" and self._reached[tp] < len(self._came[tp]):
+            self._arrived[tp].append(self._now_ms)
+        elif name == "is processed" and self._reached[tp] < len(self._arrived[tp]):
             self._process(tp)
         elif name == "commit":
             self._commit(tp)
@@ -53,7 +53,7 @@ class _Workers:
         self._reached = dict(self._offsets)
         arrivals = {
             tp: times[self._offsets[tp]]
-            for tp, times in self._came.items()
+            for tp, times in self._arrived.items()
             if self._offsets[tp] < len(times)
         }
         since_ms = first_sent_ms(arrivals, self._notes)
@@ -62,7 +62,7 @@ class _Workers:
             if since_ms is None
             else [output_digest(*output) for output, at in self._sent.items() if at >= since_ms]
         )
-        ends = {tp: len(self._came[tp]) for tp in arrivals}
+        ends = {tp: len(self._arrived[tp]) for tp in arrivals}
         self._index = SentIndex(frozenset(found), since_ms or 0, ends)
 
     def _process(self, tp: TP) -> None:

@@ -58,7 +58,7 @@ def _traits_of(shards: Sequence[Shard]) -> dict[str, str]:
     return {name: repr(value) for name, value in known.items() if name.startswith(_RULES)}
 
 
-def test_a_sum_that_leaves_64_bits_on_its_way_comes_back() -> None:
+def test_sum_is_exact_where_its_parts_exceed_64_bits() -> None:
     for prices in ([9e12, 9e12, -9e12], [-9e12, 9e12, 9e12]):
         assert traits((_apply(prices),), 1_000, _CONFIG)["sum"] == 9 * 10**12
     for prices in ([1e308, 1e308, -1e308, 0.5], [0.5, -1e308, 1e308, 1e308]):

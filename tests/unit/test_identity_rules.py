@@ -50,7 +50,7 @@ SPANISH = rules(
         ("raw: AbC ", "raw: AbC "),
     ],
 )
-def test_equal_values_are_made_equal_once_and_for_all(given: str, expected: str) -> None:
+def test_normalised_values_are_equal_and_stay_as_they_are(given: str, expected: str) -> None:
     normal = SPANISH.normalise(Identifier.parse(given))
     assert normal == Identifier.parse(expected)
     assert SPANISH.normalise(normal) == normal

@@ -83,7 +83,7 @@ def _filled_tree(value: Any, values: Mapping[str, str]) -> Any:
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
-    """Replace variables of the environment, then fields: what a field holds is not looked into."""
+    """Replace variables of the environment, then fields, whose content is not expanded."""
     return _FIELD.sub(lambda found: values.get(found.group(1), ""), _expand(text))
 
 
