@@ -2,8 +2,8 @@
 
 Each partition has one lease to spend and, while there is enough, one ahead, so that no decision
 waits for a grant. A lease is a part of what is left, so that little is left idle in the end. Where
-a candidate lacked tokens and nobody's are left to give, those of partitions that have not spent for
-longest are taken back.
+a candidate lacked tokens and none are free, those of the partitions that have spent nothing for the
+longest time are recalled.
 """
 
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def _complete(account: Account, partitions: int) -> Account:
 
 
 def _forget_met_wants(account: Account) -> Account:
-    """Forget what partitions wanted that have enough: they were granted it meanwhile."""
+    """Forget the wants of partitions that have enough, since these were granted meanwhile."""
     met = {
         number: replace(one, wanted=0)
         for number, one in account.leases.items()
@@ -82,8 +82,8 @@ def _missing(account: Account) -> int:
     ]
     if not lacking or min(lacking) > account.left:
         return 0
-    under_way = sum(one.promised - one.ceiling for one in account.leases.values() if one.recalled)
-    return min(lacking) - account.free - under_way
+    in_flight = sum(one.promised - one.ceiling for one in account.leases.values() if one.recalled)
+    return min(lacking) - account.free - in_flight
 
 
 def _recall(account: Account, amount: int) -> Account:

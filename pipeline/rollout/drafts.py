@@ -1,8 +1,8 @@
 """Files with a recommended change made in them, from its draft.
 
 A draft is YAML in documents, each of which begins with a comment that names its file: a segment of
-its own, rules for policies.yaml, the treatment that an offer keeps, or steps of the journey. What
-the file says otherwise stays as it is, comments included.
+its own, rules for policies.yaml, the treatment that an offer keeps, or steps of the journey. The
+rest of the file stays as it is, comments included.
 """
 
 import shutil
@@ -34,8 +34,8 @@ class DraftSources:
 
 
 def write_draft(sources: DraftSources, draft: str, out: Path) -> list[ConfigError]:
-    """Write OUT/config and OUT/journey.yaml with the change made, each if it changes; return what
-    is wrong with them. Raises UndraftedError where the change is in none of the files."""
+    """Write OUT/config and OUT/journey.yaml with the change made, each if it changes; return
+    their errors. Raises UndraftedError where the change is in none of the files."""
     out.mkdir(parents=True)
     documents = [_Document.of(one) for one in draft.split(_BETWEEN)]
     errors: list[ConfigError] = []
@@ -68,7 +68,7 @@ class _Document:
         return self.file.partition("/")[0]
 
     @property
-    def said(self) -> Any:
+    def content(self) -> Any:
         return YAML(typ="safe").load(self.text)
 
 
@@ -80,7 +80,7 @@ def _write_journey(
     yaml = YAML()
     journey = yaml.load(sources.journey.read_text("utf-8"))
     for document in documents:
-        steps = document.said["steps"]
+        steps = document.content["steps"]
         if document.is_whole:
             journey["steps"] = steps
         else:
@@ -92,8 +92,7 @@ def _write_journey(
 
 
 def _merge_stage(journey: Any, stage: Any) -> None:
-    """Put a drafted step's prompts in the place of that step's, or a split in the place of the
-    split, or before all."""
+    """Replace the prompts of the drafted step, or the split; a new split goes before all steps."""
     if "split" in stage:
         stages = [one for one in journey["steps"] if "split" not in one]
         places = [number for number, one in enumerate(journey["steps"]) if "split" in one]
@@ -119,18 +118,18 @@ def _write_config(config: Path, documents: list[_Document], out: Path) -> list[C
                 (out / document.file).parent.mkdir(exist_ok=True)
                 (out / document.file).write_text(document.text, "utf-8")
             case "policies.yaml":
-                _add_rules(out / document.file, document.said)
+                _add_rules(out / document.file, document.content)
             case _:
-                for offer in document.said["offers"]:
+                for offer in document.content["offers"]:
                     _keep_treatments(out, offer)
     found = load(out)
     return found if isinstance(found, list) else []
 
 
-def _add_rules(file: Path, said: dict[str, list[Any]]) -> None:
+def _add_rules(file: Path, content: dict[str, list[Any]]) -> None:
     yaml = YAML()
     policies = (yaml.load(file.read_text("utf-8")) if file.exists() else None) or {}
-    for part, rules in said.items():
+    for part, rules in content.items():
         policies[part] = [*(policies.get(part) or ()), *rules]
     with file.open("w", encoding="utf-8") as written:
         yaml.dump(policies, written)

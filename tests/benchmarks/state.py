@@ -90,7 +90,7 @@ def _sizes(filled: Sequence[Filled], disk: Sequence[int]) -> tuple[Stored, ...]:
 
 
 def _memory(pid: int) -> tuple[int, int]:
-    """Resident bytes: now, and at most so far (Linux)."""
+    """Return the resident bytes now, and their peak so far (Linux)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     kib = {
         name: int(value.split()[0])
