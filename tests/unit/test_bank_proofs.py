@@ -164,7 +164,7 @@ def _width(found: Estimate | None) -> float:
     ("worlds", "customers", "days"),
     [(1, 1_000, 10), pytest.param(8, 1_500, 20, marks=pytest.mark.chaos)],
 )
-def test_lift_covers_what_messages_really_added_at_every_daily_look(
+def test_lift_covers_the_effect_of_messages_at_every_daily_look(
     worlds: int, customers: int, days: int, tmp_path: Path
 ) -> None:
     missed, effects, worked = 0, 0, 0
