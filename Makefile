@@ -84,6 +84,8 @@ bench: dev ## every measurement in a short form, side by side with peers: a quar
 	$(BIN)/kairos bench throughput --systems $(PEERS),webhook,email,sms,push,pos --records 3000 --repeats 1
 	$(BIN)/kairos bench stages --seconds 5
 	$(BIN)/kairos bench catalog --decisions 500
+	$(BIN)/kairos bench latency --systems floor,catalog --rates 300 --seconds 5 --repeats 1
+	$(BIN)/kairos bench snapshots --seconds 10
 	$(BIN)/kairos bench decide --seconds 10 --repeats 1
 	$(BIN)/kairos bench recovery --repeats 1
 	$(BIN)/kairos bench state --profiles 20000

@@ -17,6 +17,7 @@ from tests.benchmarks import latency as latencies
 from tests.benchmarks import recovery as recoveries
 from tests.benchmarks import replay as replaying
 from tests.benchmarks import report
+from tests.benchmarks import snapshots as learned
 from tests.benchmarks import stages as breakdowns
 from tests.benchmarks import state as states
 from tests.benchmarks import throughput as throughputs
@@ -147,6 +148,21 @@ def catalog(
     asked = {"decisions": count}
     how = f"{count:,} decisions each"
     _show(json, ("catalog", figures, report.print_catalog), how, asked)
+
+
+@app.command()
+def snapshots(
+    rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 600,
+    seconds: SecondsOption = 15.0,
+    partitions: PartitionsOption = 4,
+    json: JsonOption = False,
+) -> None:
+    """Measure how old the snapshot is that a decision is made with, beside the learner."""
+    with open_rig(partitions) as rig:
+        figures = learned.measure(rig, (rate, seconds), _say)
+    how = f"{seconds:g} s, {partitions} partition(s)"
+    asked = {"partitions": partitions, "rate": rate, "seconds": seconds}
+    _show(json, ("snapshots", figures, report.print_snapshots), how, asked)
 
 
 @app.command()

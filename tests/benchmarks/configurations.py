@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from pipeline.adapters.config_files import load
 from pipeline.config import model
 
@@ -13,6 +15,11 @@ EVENT: Final = "purchase"
 WAIT_MS: Final = 60_000
 """Time after the last cart at which the timer of `abandoned_carts` fires."""
 
+CATEGORIES: Final = ("shoes", "shirts", "jackets", "bags", "hats")
+"""Property `category` of what is purchased."""
+
+_ITEMS: Final = 2_500
+_ELIGIBLE: Final = 200
 _EVENTS: Final = (EVENT, "cart", "catalog", "search", "login", "page", "refund", "support")
 _DEMO: Final = Path(__file__).parents[2] / "deploy" / "demo"
 _CAMPAIGNS: Final = 10
@@ -47,6 +54,41 @@ def changed_demo(folder: Path) -> None:
 def large() -> model.Bundle:
     """Return a configuration of 40 metrics, 100 segments and 50 offers."""
     return make(segments=100, metrics=40, offers=50)
+
+
+def catalog() -> model.Bundle:
+    """Return a configuration with a catalogue of 2,500 items, of which a customer may get the 200
+    of the category of the last purchase."""
+    items = tuple(_item(number) for number in range(_ITEMS))
+    products = model.Catalog(
+        "products",
+        "products.csv",
+        only=(model.ItemRule("interest", attribute="kind"),),
+        exclude=(model.ItemRule("bought"),),
+        items=items,
+    )
+    push = model.Treatment("item", "push", p=0.05, content={"title": "{item.title}"})
+    product = model.Offer("product", 1.0, (push,), catalog="products")
+    whole = make(segments=5, metrics=5, offers=_CAMPAIGNS)
+    traits = (
+        model.TraitDefinition("interest", "latest", of="properties.category"),
+        model.TraitDefinition("bought", "latest", of="properties.product_id"),
+    )
+    return msgspec.structs.replace(
+        whole,
+        profile=model.ProfileRules((*whole.profile.traits, *traits)),
+        campaigns=(model.Campaign("shop", (product,), trigger={"name": EVENT}),),
+        catalogs=(products,),
+    )
+
+
+def learning() -> model.Bundle:
+    """Return a configuration of ten offers, of which it is learned who purchases again."""
+    whole = make(segments=5, metrics=5, offers=_CAMPAIGNS)
+    goal = model.Goal({"name": EVENT}, "1h")
+    reachable = (msgspec.structs.replace(one, audience=None, goal=goal) for one in whole.campaigns)
+    policies = msgspec.structs.replace(whole.policies, learning=model.Learning())
+    return msgspec.structs.replace(whole, campaigns=tuple(reachable), policies=policies)
 
 
 def make(segments: int, metrics: int, offers: int) -> model.Bundle:
@@ -107,6 +149,13 @@ def abandoned_carts() -> model.Bundle:
             ),
         ),
     )
+
+
+def _item(number: int) -> model.CatalogItem:
+    kinds = (*CATEGORIES, "others")
+    kind = kinds[min(number // _ELIGIBLE, len(CATEGORIES))]
+    attributes: dict[str, str | float] = {"kind": kind, "title": f"Item {number}"}
+    return model.CatalogItem(f"sku-{number}", 1.0 + number % 97, attributes=attributes)
 
 
 def _metric(number: int) -> model.TraitDefinition:

@@ -12,6 +12,7 @@ from tests.benchmarks.ingest import Ingested
 from tests.benchmarks.insights import AttributionCost
 from tests.benchmarks.recovery import Recovery
 from tests.benchmarks.replay import ReplayCost
+from tests.benchmarks.snapshots import SnapshotAge
 from tests.benchmarks.stages import Breakdown
 from tests.benchmarks.state import State
 from tests.benchmarks.timers import Lateness
@@ -69,6 +70,25 @@ def print_catalog(figures: Sequence[CatalogCost]) -> None:
     ]
     columns = ("items", "eligible", "p by", "p50", "p99", "of it p", "recorded")
     print_table("processor time of a decision, ms", columns, rows)
+
+
+def print_snapshots(found: SnapshotAge) -> None:
+    """Print a row per kind of age."""
+    columns = ("age of a decision's snapshot, ms", "p50", "p99", "max")
+    rows = [
+        (name, *(_ms(value) for value in (age.p50, age.p99, age.max)))
+        for name, age in (
+            ("since it was published", found.since_published),
+            ("since the newest evidence in it", found.since_evidence),
+        )
+    ]
+    title = f"{found.rate:,} events/s, {found.decisions:,} decisions, {found.snapshots} snapshots"
+    print_table(title, columns, rows)
+    out.print(
+        f"interaction to decision p50 {_ms(found.latency.p50)}, p99 {_ms(found.latency.p99)} ms; "
+        f"learner on {found.learner_cores:.2f} cores; {found.missing:,} missing, "
+        f"{found.early:,} before the first snapshot"
+    )
 
 
 def print_throughput(figures: Sequence[Throughput]) -> None:

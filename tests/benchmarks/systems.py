@@ -158,6 +158,7 @@ SYSTEMS: Final[Mapping[str, Hops | Stages | Adapters]] = {
     "trivial": Hops("ours", _our_python),
     "demo": Stages(configurations.demo, "email"),
     "large": Stages(configurations.large, "push"),
+    "catalog": Stages(configurations.catalog, "push"),
     **{kind: Adapters(kind) for kind in adapters.KINDS},
 }
 """Systems by name; those after the first three are Kairos."""
@@ -169,6 +170,7 @@ ABOUT: Final[Mapping[str, str]] = {
     "trivial": "Kairos' transport and tables, four agents with nothing to do",
     "demo": "Kairos, the four stages by deploy/demo",
     "large": "Kairos, the four stages by 100 segments and 50 offers",
+    "catalog": "Kairos, the four stages by a catalogue of 2,500 items, 200 of them eligible",
     "webhook, email, sms, push, pos": (
         "Kairos' adapters, actions to a receiver here that answers at once, and their outcomes"
     ),

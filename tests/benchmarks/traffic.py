@@ -7,8 +7,9 @@ from typing import Final
 
 from pipeline.adapters.avro import Codec
 from pipeline.model import topics
-from pipeline.model.decision import Action
+from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import Context, Identifier, Interaction
+from tests.benchmarks.configurations import CATEGORIES
 
 CUSTOMERS: Final = 1_000
 """Customers who return again and again, so that their state is there to be read and changed."""
@@ -16,7 +17,6 @@ CUSTOMERS: Final = 1_000
 _HEAD: Final = struct.Struct(">16sI")
 _PADDING: Final = b"x" * 200
 _PLACES: Final = ("Madrid", "Sevilla", "Valencia", "Bilbao")
-_CATEGORIES: Final = ("shoes", "shirts", "jackets", "bags", "hats")
 
 
 class HopTraffic:
@@ -72,7 +72,7 @@ class InteractionTraffic:
             ),
             properties={
                 "product_id": f"sku-{index % 500}",
-                "category": _CATEGORIES[index % len(_CATEGORIES)],
+                "category": CATEGORIES[index % len(CATEGORIES)],
                 "price": 10.0 + index % 90,
                 "quantity": 1 + index % 3,
                 "platform": "mobile" if index % 2 else "desktop",
@@ -91,8 +91,16 @@ class InteractionTraffic:
         )
 
     def index_of(self, value: bytes) -> int | None:
-        action = self._codec.decode(self.outputs[0], value)
-        if not isinstance(action, Action):
+        record = self._codec.decode(self.outputs[0], value)
+        if not isinstance(record, Action | Decision):
             return None
-        run, _, index = action.event_id.partition(".")
+        run, _, index = record.event_id.partition(".")
         return int(index) if run == self._run else None
+
+
+class DecidedTraffic(InteractionTraffic):
+    """Interactions that are each decided, whether anything is said or not."""
+
+    def __init__(self, codec: Codec, name: str, customers: int = CUSTOMERS) -> None:
+        super().__init__(codec, name, (), customers)
+        self.outputs = (topics.DECISIONS,)

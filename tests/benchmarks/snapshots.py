@@ -1,0 +1,99 @@
+"""`kairos bench snapshots`: age of the knowledge that decisions are made with.
+
+Each interaction is a purchase, which triggers a message and is the goal of those before, so that
+the learner has as much to count as there can be. A decision names its snapshot; that says when it
+was published, and of when the newest evidence in it is.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.home.codec import open_codec
+from pipeline.home.records import Records
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.learning import SNAPSHOT, LearningRecord
+from pipeline.rules.knowledge import knowledge_of
+from pipeline.stack.plan import LEARNER
+from tests.benchmarks import configurations
+from tests.benchmarks.figures import percentile
+from tests.benchmarks.latency import Say
+from tests.benchmarks.load import Client
+from tests.benchmarks.processes import Program, running
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.systems import apply_bundle, worker_programs
+from tests.benchmarks.traffic import CUSTOMERS, DecidedTraffic
+
+_WARM_RATE: Final = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Percentiles of a time in ms."""
+
+    p50: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, times_ms: Iterable[float]) -> "Spread":
+        """Return the percentiles of these times."""
+        found = sorted(times_ms)
+        return cls(*(percentile(found, share) for share in (0.5, 0.99, 1.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotAge:
+    """Ages of the snapshots of `decisions` at the moments of these, and how long an interaction
+    took to its decision. `snapshots`: how many these name; `early`: decisions before the first."""
+
+    rate: int
+    decisions: int
+    snapshots: int
+    since_published: Spread
+    since_evidence: Spread
+    latency: Spread
+    learner_cores: float
+    missing: int
+    early: int
+
+
+def measure(rig: Rig, load: tuple[int, float], say: Say) -> SnapshotAge:
+    """Measure decisions at a rate for so many seconds, once customers have come twice."""
+    rate, seconds = load
+    apply_bundle(rig.settings, configurations.learning())
+    learner = Program(LEARNER, rig.kairos("learner"), announces=LEARNER)
+    traffic = DecidedTraffic(open_codec(rig.settings), configurations.EVENT)
+    with running((*worker_programs(rig, 1), learner), rig.home, rig.environment) as started:
+        pids = {one.program.name: one.child.pid for one in started}
+        with closing(Client(rig.settings.kafka(), traffic, pids)) as client:
+            say("warming")
+            client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
+            warm = {one.decision_id for one in _decisions(rig)}
+            say(f"{rate:,} events/s beside the learner")
+            sample = client.open_loop(rate, seconds)
+    made = [one for one in _decisions(rig) if one.decision_id not in warm]
+    known = {knowledge_of(one).name: one for one in _snapshots(rig)}
+    named = [(one.decided_at, known[one.snapshot]) for one in made if one.snapshot in known]
+    return SnapshotAge(
+        rate=rate,
+        decisions=len(made),
+        snapshots=len({snapshot.number for _, snapshot in named}),
+        since_published=Spread.of(at - one.published_at for at, one in named),
+        since_evidence=Spread.of(at - one.as_of for at, one in named),
+        latency=Spread.of(sample.latencies_ms),
+        learner_cores=sample.cpu[LEARNER],
+        missing=sample.sent - len(sample.latencies_ms),
+        early=len(made) - len(named),
+    )
+
+
+def _decisions(rig: Rig) -> Iterator[Decision]:
+    return (one for _, one in Records.of(rig.settings).every(topics.DECISIONS, Decision))
+
+
+def _snapshots(rig: Rig) -> Iterator[LearningRecord]:
+    every = Records.of(rig.settings).every(topics.LEARNING, LearningRecord)
+    return (one for stored, one in every if stored.key == SNAPSHOT)
