@@ -935,8 +935,8 @@ class Watch(Part, frozen=True):
     `time`; without one it counts as said when its file is taken.
 
     With `replaces` each file is a whole list, named by the properties that all of its rows have
-    (`segment: Gold club`): each row has `properties.operation: add`, and for whoever was in the
-    list's last file and is not in this one there is another with `remove`. A bad row fails a file.
+    (`segment: Gold club`): each row has `properties.operation: add`, and for a customer who was in
+    the list's last file and is not in this one there is another with `remove`. A bad row fails it.
 
     With `catalog` each file is a whole table of that catalogue, by the columns that it says there:
     its items are put in force in place of those before, as `kairos config apply` would.

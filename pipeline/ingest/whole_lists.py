@@ -1,4 +1,4 @@
-"""Files that each are a whole list: whoever was on it before, and is not now, has left it.
+"""Files that each are a whole list: a customer who was on it before, and is not now, has left it.
 
 A list is named by what its rows say besides their customers, such as a segment's name. Who is in
 its last file is kept in the home.

@@ -204,6 +204,11 @@ def test_debug_overlay_explains_the_decision(
     assert "spring-hero" in words
     assert "members-hero" in words
     page.screenshot(path=tmp_path / "overlay.png")
+    page.set_viewport_size({"width": 390, "height": 800})  # a telephone's
+    box = page.locator("#kairos-debug section").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
     page.get_by_role("button", name="Close").click()
     assert page.locator("#kairos-debug").count() == 0
     decision = page.evaluate(
