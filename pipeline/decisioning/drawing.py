@@ -6,7 +6,7 @@ channel are free, with the caps as they are after the rounds before.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -135,9 +135,10 @@ class _Places:
     def _note_chances(self, slot: str, available: Sequence[int]) -> None:
         """Note what the first place could have got."""
         if self.made.rules.with_chances and available and "#" not in slot:
-            chance, pool = self.runners.chance, self.pool
-            chances = {pool[one].candidate.treatment: chance(available, one) for one in available}
-            self.made.chances[slot] = {**chances, SAY_NOTHING: chance(available, None)}
+            chance = self.runners.chance
+            by_index = {index: chance(available, index) for index in available}
+            nothing = chance(available, None)
+            self.made.chances[slot] = _by_treatment(self.pool, by_index, nothing)
 
     def _content(self, index: int, slot: str, key: str) -> _Content | None:
         content = self.contents.get(index)
@@ -304,19 +305,27 @@ class _Rounds:
         """Note the channels that stay silent, with how likely that was."""
         filled = {self.pool[one].candidate.channel for one in winners}
         for slot in dict.fromkeys(one.candidate.channel for one in self.pool):
-            said = {
-                one.candidate.treatment: chances[index]
-                for index, one in enumerate(self.pool)
-                if one.candidate.channel == slot
-            }
-            nothing = max(1 - sum(said.values()), 0.0)
+            inside = [index for index, one in enumerate(self.pool) if one.candidate.channel == slot]
+            nothing = max(1 - sum(chances[index] for index in inside), 0.0)
             if self.made.rules.with_chances:
-                self.made.chances[slot] = {**said, SAY_NOTHING: nothing}
+                by_index = {index: chances[index] for index in inside}
+                self.made.chances[slot] = _by_treatment(self.pool, by_index, nothing)
             if slot not in filled:
                 self.made.choices.append(Odds(nothing).of(Choice(slot, slot)))
 
     def _key(self, number: int) -> str:
         return f"{self.made.decision_id}/sent#{number}"
+
+
+def _by_treatment(
+    pool: Sequence[Priced], chances: Mapping[int, float], nothing: float
+) -> dict[str, float]:
+    """Return the chances of candidates by the names of their treatments, and that of nothing."""
+    found = {SAY_NOTHING: nothing}
+    for index, chance in chances.items():
+        name = pool[index].candidate.treatment
+        found[name] = found.get(name, 0.0) + chance
+    return found
 
 
 def _offer(candidate: CompiledCandidate) -> tuple[str, str]:
