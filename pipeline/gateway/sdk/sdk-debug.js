@@ -8,7 +8,7 @@
   const SHEET = `
     :host { all: initial; position: fixed; right: 12px; bottom: 12px; z-index: 2147483647; }
     section { box-sizing: border-box; width: min(420px, calc(100vw - 24px)); max-height: 70vh;
-      overflow: auto; overflow-wrap: anywhere; background: #fff; color: #1b1f24;
+      overflow: auto; overflow-wrap: break-word; background: #fff; color: #1b1f24;
       border: 1px solid #8c959f; border-radius: 8px; box-shadow: 0 8px 28px #0004;
       font: 13px/1.45 system-ui, sans-serif; }
     header { position: sticky; top: 0; display: flex; gap: 8px; align-items: center;
