@@ -71,12 +71,12 @@ def measure(rig: Rig, load: tuple[int, float], say: Say) -> SnapshotAge:
         with closing(Client(rig.settings.kafka(), traffic, pids)) as client:
             say("warming")
             client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
-            warm = {one.decision_id for one in _decisions(rig)}
+            warm = {one.decision_id for _, one in _decisions(rig)}
             say(f"{rate:,} events/s beside the learner")
             sample = client.open_loop(rate, seconds)
-    made = [one for one in _decisions(rig) if one.decision_id not in warm]
+    made = [(at, one) for at, one in _decisions(rig) if one.decision_id not in warm]
     known = {knowledge_of(one).name: one for one in _snapshots(rig)}
-    named = [(one.decided_at, known[one.snapshot]) for one in made if one.snapshot in known]
+    named = [(at, known[one.snapshot]) for at, one in made if one.snapshot in known]
     return SnapshotAge(
         rate=rate,
         decisions=len(made),
@@ -90,8 +90,11 @@ def measure(rig: Rig, load: tuple[int, float], say: Say) -> SnapshotAge:
     )
 
 
-def _decisions(rig: Rig) -> Iterator[Decision]:
-    return (one for _, one in Records.of(rig.settings).every(topics.DECISIONS, Decision))
+def _decisions(rig: Rig) -> Iterator[tuple[int, Decision]]:
+    """Yield each decision after the time at which it was written (epoch ms): where the agents are
+    behind, `decided_at`, which is the interaction's time, is earlier."""
+    every = Records.of(rig.settings).every(topics.DECISIONS, Decision)
+    return ((stored.timestamp, one) for stored, one in every)
 
 
 def _snapshots(rig: Rig) -> Iterator[LearningRecord]:
