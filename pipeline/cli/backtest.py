@@ -19,6 +19,7 @@ from pipeline.cli.status import print_budgets
 from pipeline.cli.times import iso, optional_ms
 from pipeline.config.model import Source
 from pipeline.insights.campaign_facts import Period
+from pipeline.insights.policy_worth import Replays
 from pipeline.replay import backtest
 from pipeline.replay.input_files import OpenFile, open_files
 from pipeline.settings import Settings
@@ -95,7 +96,7 @@ def run(  # noqa: PLR0913 - a command's options
         report = backtest.backtest(asked, rules, folder, _progress(bar))
     if log is not None:
         played, decided = folder / "decisions.parquet", Period(None, end_ms)
-        worth = worth_by_log(log, played, rules.config.bundle.campaigns, decided)
+        worth = worth_by_log(log, Replays(played), rules.config.bundle.campaigns, decided)
         report = with_fields(report, worth=worth)
     if json:
         print_json(report)

@@ -12,7 +12,7 @@ from pipeline.config.model import Campaign
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.goals import CampaignGoal, campaign_goals
 from pipeline.insights.off_policy import Estimate
-from pipeline.insights.policy_worth import PolicyWorth, estimate_worth
+from pipeline.insights.policy_worth import PolicyWorth, Replays, estimate_worth
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
 _ENOUGH: Final = 0.9
@@ -20,15 +20,15 @@ _MOST_SHOWN: Final = 30
 
 
 def worth_by_log(
-    topics: Path | None, played: Path, campaigns: Iterable[Campaign], decided: Period
+    topics: Path | None, replays: Replays, campaigns: Iterable[Campaign], decided: Period
 ) -> PolicyWorth:
-    """Estimate by the topics of a folder, or by those of this home, what the decisions in the file
-    `played` are worth. Raises TableError."""
+    """Estimate by the topics of a folder, or by those of this home, what the decisions of a replay
+    are worth. Raises TableError."""
     with topic_folder(topics, (DECISIONS, SEGMENTED)) as folder, open_engine("duckdb") as queries:
         support = load_facts(queries, folder, Period(decided.since_ms))
         goals = campaign_goals(campaigns)
         load_goals(queries, [one for one in goals if isinstance(one, CampaignGoal)])
-        return estimate_worth(queries, played, decided, support.until_ms or 0)
+        return estimate_worth(queries, replays, decided, support.until_ms or 0)
 
 
 def print_worth(found: PolicyWorth) -> None:
@@ -47,6 +47,7 @@ def print_worth(found: PolicyWorth) -> None:
         ["", "worth", "95 %"],
         [
             ("as it was decided", *_cells(found.ran)),
+            *_replayed(found.replayed),
             ("by the other configuration (doubly robust)", *_cells(found.other.dr)),
             ("  the same by IPS", *_cells(found.other.ips)),
             ("  the same by self-normalised IPS", *_cells(found.other.snips)),
@@ -70,6 +71,10 @@ def print_worth(found: PolicyWorth) -> None:
             f"Only {found.covered:.0%} of what it would say was ever said by chance: the gain is a "
             "guess for the rest."
         )
+
+
+def _replayed(one: Estimate | None) -> list[tuple[str, str, str]]:
+    return [] if one is None else [("by the same configuration, replayed", *_cells(one))]
 
 
 def _cells(one: Estimate | None) -> tuple[str, str]:

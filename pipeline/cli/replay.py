@@ -17,7 +17,7 @@ from pipeline.cli.times import optional_ms
 from pipeline.home.load_rules import load_rules
 from pipeline.home.records import Records
 from pipeline.insights.campaign_facts import Period
-from pipeline.insights.policy_worth import PolicyWorth
+from pipeline.insights.policy_worth import PolicyWorth, Replays
 from pipeline.insights.tables import TableError
 from pipeline.replay.backtest import rules_in
 from pipeline.replay.manifest import Selection
@@ -131,9 +131,10 @@ def _what_if(other: Path, when: TimeRange, folder: Path, json: bool) -> None:
 
 def _worth(after: Rules, folder: Path, when: TimeRange) -> PolicyWorth | None:
     """Return what the other configuration is worth, None where nothing was decided yet."""
-    played, decided = folder / AFTER / "decisions.parquet", Period(when.since, when.until)
+    own, other = (folder / side / "decisions.parquet" for side in (BEFORE, AFTER))
+    decided = Period(when.since, when.until)
     try:
-        return worth_by_log(None, played, after.config.bundle.campaigns, decided)
+        return worth_by_log(None, Replays(other, own), after.config.bundle.campaigns, decided)
     except TableError as error:
         err.print(plain(f"What it is worth is not known: {error}"), soft_wrap=True)
         return None

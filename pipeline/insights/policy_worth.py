@@ -4,13 +4,17 @@ The log's choices were drawn with known probabilities, and a replay says with wh
 the other configuration would have made them. What it would rather have said counts more, and what
 it would have said less often counts less (IPS, self-normalised IPS, doubly robust).
 
+Where the log's own configuration was replayed too, the gain is over that replay, not over the log.
+A replay meets outcomes in another order than agents did, which would look like a gain otherwise; so
+an unchanged configuration gains exactly nothing.
+
 A message is worth its value where the customer reached its campaign's goal within the window, or a
 conversion was reported of it, less its cost; saying nothing is worth 0. Each slot is looked at by
 itself, with the customer's history as it was; of a placement its first place.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +28,7 @@ from pipeline.insights.tables import sql_text
 
 _FEWEST_CUSTOMERS: Final = 30
 _SURE: Final = 1.0 - 1e-9
+_ALIKE: Final = 1e-9
 _MOST_SEGMENTS: Final = 200
 
 
@@ -41,16 +46,19 @@ class PolicyWorth:
     """Estimate of what another configuration is worth, per slot.
 
     `slots` of so many `customers` can be compared: chance drew there, or both say the same. `ran`:
-    mean worth of what was said; `other`: of what the other would say; `gain`: their difference
-    (doubly robust), `total` of all slots. `covered`: share of what the other would say that the log
-    could have said too, 1 where nothing is new; `undrawn`: slots that it would change and in which
-    nothing was drawn, of which the log can tell nothing; `unfinished`: slots whose goals' windows
-    are not over; `unplayed`: slots of decisions that the replay did not make.
+    mean worth of what was said; `replayed`: of what a replay of the log's configuration says, where
+    there is one (doubly robust); `other`: of what the other would say; `gain`: how much more that
+    is than what was replayed, or else than what was said (doubly robust), `total` of all slots.
+    `covered`: share of what the other would say that the log could have said too, 1 where nothing
+    is new; `undrawn`: slots that it would change and in which nothing was drawn, of which the log
+    can tell nothing; `unfinished`: slots whose goals' windows are not over; `unplayed`: slots of
+    decisions that the replay did not make.
     """
 
     slots: int
     customers: int
     ran: Estimate
+    replayed: Estimate | None
     other: OffPolicy | None
     gain: Estimate
     total: Estimate
@@ -61,13 +69,26 @@ class PolicyWorth:
     segments: tuple[SegmentGain, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Replays:
+    """Files of decisions with their chances: of the `other` configuration, and of the log's own
+    where that was replayed."""
+
+    other: Path
+    own: Path | None = None
+
+
 def estimate_worth(
-    queries: Queries, played: Path, decided: Period, log_ends_ms: int
+    queries: Queries, replays: Replays, decided: Period, log_ends_ms: int
 ) -> PolicyWorth:
-    """Estimate the worth of the configuration that made the decisions in the file `played`, with
-    their chances, by the log's decisions of a time. The log's facts and goals are loaded."""
+    """Estimate the worth of a configuration by the log's decisions of a time. The log's facts and
+    goals are loaded."""
     _load_logged(queries)
-    _load_played(queries, played)
+    _load_replay(queries, "other", replays.other)
+    if replays.own is None:
+        _take_log_for_replay(queries)
+    else:
+        _load_replay(queries, "own", replays.own)
     _load_slots(queries, decided, log_ends_ms)
     [(unfinished, unplayed)] = queries.rows(
         "SELECT count(*) FILTER (NOT finished), count(*) FILTER (finished AND NOT played) "
@@ -76,21 +97,29 @@ def estimate_worth(
     found = queries.arrow(
         """
         SELECT dense_rank() OVER (ORDER BY customer) - 1 AS person, reward,
-            propensity, chance, treatment, chances, members
+            propensity, treatment, own, other, members
         FROM slots WHERE finished AND played ORDER BY customer, decision_id, slot
         """
     )
-    propensity, chance = _floats(found, "propensity"), _floats(found, "chance")
-    undrawn = (propensity >= _SURE) & (chance < _SURE)
+    propensity, said = _floats(found, "propensity"), found.column("treatment").to_pylist()
+    own = _policy(found, "own", said, np.ones(len(said)) if replays.own is None else propensity)
+    other = _policy(found, "other", said, propensity)
+    changed = [_differ(*both) for both in zip(own.chances, other.chances, strict=True)]
+    undrawn = (propensity >= _SURE) & np.array(changed, dtype=bool)
     rows = _Slots(
         customers=np.array(found.column("person").to_numpy(), dtype=np.int64),
         rewards=_floats(found, "reward"),
-        weights=chance / propensity,
-        said=found.column("treatment").to_pylist(),
-        would_say=[dict(one) for one in found.column("chances").to_pylist()],
+        said=said,
+        own=own,
+        other=other,
         members=[frozenset(one or ()) for one in found.column("members").to_pylist()],
     ).take(~undrawn)
-    return _worth(rows, _LeftOut(int(undrawn.sum()), int(unfinished), int(unplayed)))
+    worth = _worth(rows, _LeftOut(int(undrawn.sum()), int(unfinished), int(unplayed)))
+    return worth if replays.own is not None else replace(worth, replayed=None)
+
+
+def _differ(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return any(abs(one.get(x, 0.0) - other.get(x, 0.0)) > _ALIKE for x in {*one, *other})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +130,32 @@ class _LeftOut:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Policy:
+    """What a configuration says, one entry for each slot: `chances` by treatment ("": nothing);
+    `weights`: how much likelier than the log it says what the log said."""
+
+    chances: Sequence[Mapping[str, float]]
+    weights: Floats
+
+    def take(self, places: Ints) -> "_Policy":
+        return _Policy([self.chances[one] for one in places.tolist()], self.weights[places])
+
+
+def _policy(found: Any, name: str, said: Sequence[str], propensity: Floats) -> _Policy:
+    chances = [dict(one) for one in found.column(name).to_pylist()]
+    again = [one.get(treatment, 0.0) for one, treatment in zip(chances, said, strict=True)]
+    return _Policy(chances, np.array(again, dtype=np.float64) / propensity)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Slots:
-    """Slots that can be compared, one entry each; `said`: what the log said there ("": nothing),
-    `would_say`: the probabilities of what the other configuration would say."""
+    """Slots that can be compared, one entry each; `said`: what the log said there."""
 
     customers: Ints
     rewards: Floats
-    weights: Floats
     said: Sequence[str]
-    would_say: Sequence[dict[str, float]]
+    own: _Policy
+    other: _Policy
     members: Sequence[frozenset[str]]
 
     def take(self, which: Any) -> "_Slots":
@@ -119,9 +165,9 @@ class _Slots:
         return _Slots(
             customers.astype(np.int64),
             self.rewards[places],
-            self.weights[places],
             [self.said[one] for one in rows],
-            [self.would_say[one] for one in rows],
+            self.own.take(places),
+            self.other.take(places),
             [self.members[one] for one in rows],
         )
 
@@ -133,51 +179,73 @@ def _worth(rows: _Slots, left_out: _LeftOut) -> PolicyWorth:
     if people < _FEWEST_CUSTOMERS:
         ran = mean(rows.rewards, rows.customers) if size else unknown
         return PolicyWorth(
-            size, people, ran, None, unknown, unknown, None,
+            size, people, ran, None, None, unknown, unknown, None,
             left_out.undrawn, left_out.unfinished, left_out.unplayed, (),
         )  # fmt: skip
-    q_logged, q_target = _expect_worth(rows)
-    log = Log(rows.rewards, rows.weights, q_logged, q_target, rows.customers)
-    gains = q_target + rows.weights * (rows.rewards - q_logged) - rows.rewards
-    gain = mean(gains, rows.customers)
+    expected = _Expected.of(rows)
+    own, other = (expected.judge(rows, policy) for policy in (rows.own, rows.other))
+    log = Log(
+        rows.rewards, rows.other.weights, expected.logged, expected.by(rows.other), rows.customers
+    )
+    gain = mean(other - own, rows.customers)
     return PolicyWorth(
         slots=size,
         customers=people,
         ran=mean(rows.rewards, rows.customers),
+        replayed=mean(own, rows.customers),
         other=evaluate(log),
         gain=gain,
         total=_times(gain, size),
-        covered=min(float(rows.weights.mean()), 1.0),
+        covered=min(float(rows.other.weights.mean()), 1.0),
         undrawn=left_out.undrawn,
         unfinished=left_out.unfinished,
         unplayed=left_out.unplayed,
-        segments=_by_segment(rows, gains),
+        segments=_by_segment(rows, other - own),
     )
 
 
-def _expect_worth(rows: _Slots) -> tuple[Floats, Floats]:
-    """Return the expected worth of what was said, and of what would be said in its place.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Expected:
+    """Expected worth of messages: the mean worth of a treatment, for half of the customers by the
+    other half's messages, so that no message foretells itself; of one that they never got, the mean
+    of all messages. `logged`: that of what the log said."""
 
-    It is the mean worth of a treatment, for half of the customers by the other half's messages, so
-    that no message foretells itself; of one that they never got, the mean of all messages.
-    """
-    names = sorted({*rows.said, *(name for one in rows.would_say for name in one)} - {""})
-    code = {"": 0, **{name: place for place, name in enumerate(names, start=1)}}
-    said = np.array([code[one] for one in rows.said], dtype=np.int64)
-    half = rows.customers % 2
-    means = np.zeros((2, len(code)))
-    for one in (0, 1):
-        others = (half != one) & (said > 0)
-        counts = sum_by(said[others], np.ones(int(others.sum())), len(code))
-        sums = sum_by(said[others], rows.rewards[others], len(code))
-        overall = float(rows.rewards[others].mean()) if others.any() else 0.0
-        means[one] = np.divide(sums, counts, out=np.full(len(code), overall), where=counts > 0)
-    means[:, 0] = 0.0
-    target = [
-        sum(chance * means[one, code[name]] for name, chance in would.items())
-        for one, would in zip(half, rows.would_say, strict=True)
-    ]
-    return means[half, said], np.array(target, dtype=np.float64)
+    half: Ints
+    code: Mapping[str, int]
+    means: Floats
+    logged: Floats
+
+    @classmethod
+    def of(cls, rows: _Slots) -> "_Expected":
+        """Return the means of these slots' messages."""
+        would = {
+            name for policy in (rows.own, rows.other) for one in policy.chances for name in one
+        }
+        names = sorted({*rows.said, *would} - {""})
+        code = {"": 0, **{name: place for place, name in enumerate(names, start=1)}}
+        said = np.array([code[one] for one in rows.said], dtype=np.int64)
+        half = rows.customers % 2
+        means = np.zeros((2, len(code)))
+        for one in (0, 1):
+            others = (half != one) & (said > 0)
+            counts = sum_by(said[others], np.ones(int(others.sum())), len(code))
+            sums = sum_by(said[others], rows.rewards[others], len(code))
+            overall = float(rows.rewards[others].mean()) if others.any() else 0.0
+            means[one] = np.divide(sums, counts, out=np.full(len(code), overall), where=counts > 0)
+        means[:, 0] = 0.0
+        return cls(half, code, means, means[half, said])
+
+    def by(self, policy: _Policy) -> Floats:
+        """Return the expected worth of what a policy says in each slot."""
+        found = [
+            sum(chance * self.means[one, self.code[name]] for name, chance in chances.items())
+            for one, chances in zip(self.half, policy.chances, strict=True)
+        ]
+        return np.array(found, dtype=np.float64)
+
+    def judge(self, rows: _Slots, policy: _Policy) -> Floats:
+        """Return the doubly robust terms of a policy's mean worth."""
+        return self.by(policy) + policy.weights * (rows.rewards - self.logged)
 
 
 def _by_segment(rows: _Slots, gains: Floats) -> tuple[SegmentGain, ...]:
@@ -226,47 +294,57 @@ def _load_logged(queries: Queries) -> None:
     )
 
 
-def _load_played(queries: Queries, played: Path) -> None:
-    """Load the replay's decisions, and the chances in their slots: of a choice that was not drawn
-    it is 1."""
-    queries.view("played", f"SELECT * FROM read_parquet({sql_text(str(played))})")
+def _load_replay(queries: Queries, name: str, file: Path) -> None:
+    """Load a replay's decisions, and the chances in their slots: of a choice that was not drawn it
+    is 1."""
+    queries.view(f"{name}_rows", f"SELECT * FROM read_parquet({sql_text(str(file))})")
     queries.define(
-        "played_decisions",
-        "SELECT decision_id, any_value(segments) AS members FROM played GROUP BY decision_id",
+        f"{name}_decisions",
+        f"SELECT decision_id, any_value(segments) AS members FROM {name}_rows GROUP BY decision_id",
     )
     queries.define(
-        "played_slots",
-        """
-        SELECT decision_id, slot, coalesce(chances, MAP {coalesce(treatment, ''): 1.0::DOUBLE})
+        f"{name}_slots",
+        f"""
+        SELECT decision_id, slot, coalesce(chances, MAP {{coalesce(treatment, ''): 1.0::DOUBLE}})
             AS chances
-        FROM played WHERE channel IS NOT NULL AND NOT contains(slot, '#')
+        FROM {name}_rows WHERE channel IS NOT NULL AND NOT contains(slot, '#')
         """,
     )
 
 
+def _take_log_for_replay(queries: Queries) -> None:
+    queries.define(
+        "own_slots", "SELECT decision_id, slot, MAP {treatment: 1.0::DOUBLE} AS chances FROM logged"
+    )
+
+
 def _load_slots(queries: Queries, decided: Period, log_ends_ms: int) -> None:
-    """Load `slots`: what the log said in each, what it was worth, and with which chance the other
-    configuration would have said it. In a slot that one of them did not open it said nothing."""
+    """Load `slots`: what the log said in each, what it was worth, and the chances of what both
+    configurations say. In a slot that one of them did not open it said nothing."""
     [(longest,)] = queries.rows("SELECT coalesce(max(window_ms), 0) FROM windows")
     since = 0 if decided.since_ms is None else decided.since_ms
     until = log_ends_ms + 1 if decided.until_ms is None else decided.until_ms
     queries.define(
         "slots",
         f"""
-        WITH opened AS (
-            SELECT coalesce(l.decision_id, p.decision_id) AS decision_id,
-                coalesce(l.slot, p.slot) AS slot, coalesce(l.treatment, '') AS treatment,
+        WITH keys AS (
+            SELECT decision_id, slot FROM logged UNION SELECT decision_id, slot FROM other_slots
+            UNION SELECT decision_id, slot FROM own_slots
+        ), opened AS (
+            SELECT k.decision_id, k.slot, coalesce(l.treatment, '') AS treatment,
                 l.action_id AS action_id, coalesce(l.propensity, 1.0) AS propensity,
-                coalesce(p.chances, MAP {{'': 1.0::DOUBLE}}) AS chances
-            FROM logged AS l FULL JOIN played_slots AS p
-                ON l.decision_id = p.decision_id AND l.slot = p.slot
+                coalesce(a.chances, MAP {{'': 1.0::DOUBLE}}) AS own,
+                coalesce(b.chances, MAP {{'': 1.0::DOUBLE}}) AS other
+            FROM keys AS k
+            LEFT JOIN logged AS l ON k.decision_id = l.decision_id AND k.slot = l.slot
+            LEFT JOIN own_slots AS a ON k.decision_id = a.decision_id AND k.slot = a.slot
+            LEFT JOIN other_slots AS b ON k.decision_id = b.decision_id AND k.slot = b.slot
         )
-        SELECT d.customer, o.decision_id, o.slot, o.treatment, o.propensity, o.chances,
-            coalesce(o.chances[o.treatment], 0.0) AS chance,
+        SELECT d.customer, o.decision_id, o.slot, o.treatment, o.propensity, o.own, o.other,
             coalesce(r.reward, 0.0) AS reward, p.members, p.decision_id IS NOT NULL AS played,
             d.at_ms + {int(longest)} <= {log_ends_ms} AS finished
         FROM opened AS o JOIN decided AS d ON o.decision_id = d.decision_id
-        LEFT JOIN played_decisions AS p ON o.decision_id = p.decision_id
+        LEFT JOIN other_decisions AS p ON o.decision_id = p.decision_id
         LEFT JOIN rewards AS r ON o.action_id = r.action_id
         WHERE d.at_ms >= {since} AND d.at_ms < {until}
         """,

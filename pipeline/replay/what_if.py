@@ -96,13 +96,15 @@ def what_if(
     out: Path,
     progress: Callable[[int], None],
 ) -> WhatIfReport:
-    """Decide with both rules and write the tables of each into `out`, `after` with the chances of
-    its choices; compare what was decided in the range. KafkaException when the broker does not
+    """Decide with both rules and write the tables of each into `out`, with the chances of their
+    choices; compare what was decided in the range. KafkaException when the broker does not
     answer."""
     with ExitStack() as opened:
         sides = {
-            name: _Side(rules, opened.enter_context(_tables(out / name)), when)
-            for name, rules in ((BEFORE, before), (AFTER, replace(after, with_chances=True)))
+            name: _Side(
+                replace(rules, with_chances=True), opened.enter_context(_tables(out / name)), when
+            )
+            for name, rules in ((BEFORE, before), (AFTER, after))
         }
         count = 0
         for count, record in enumerate(inputs_until(records, when.until - 1), 1):

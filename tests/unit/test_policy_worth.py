@@ -13,7 +13,7 @@ from pipeline.flow import Flow
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.engines import open_duckdb
 from pipeline.insights.goals import named_goal
-from pipeline.insights.policy_worth import PolicyWorth, estimate_worth
+from pipeline.insights.policy_worth import PolicyWorth, Replays, estimate_worth
 from pipeline.insights.tables import Engine
 from pipeline.model.decision import Decision, SlotChances
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
@@ -105,18 +105,28 @@ def _write_log(folder: Path, rules: Rules) -> Path:
 def worth(log: Path, tmp_path: Path) -> Callable[..., PolicyWorth]:
     """Function that estimates the worth of rules by the log."""
 
-    def estimate(rules: Rules, folder: Path = log, decided: Period = _EVER) -> PolicyWorth:
-        with OutputTables(tmp_path) as tables:
-            player = LogPlayer(with_fields(rules, with_chances=True), tables.take)
-            for visit in _visits():
-                player.play(visit)
+    def estimate(
+        rules: Rules, folder: Path = log, decided: Period = _EVER, own: Rules | None = None
+    ) -> PolicyWorth:
+        replays = Replays(
+            _replay(tmp_path / "other", rules),
+            None if own is None else _replay(tmp_path / "own", own),
+        )
         with open_duckdb(Engine(threads=1)) as queries:
             support = load_facts(queries, folder, Period(decided.since_ms))
             load_goals(queries, [named_goal("sale", "Bought", DAY_MS)])
-            played = tmp_path / "decisions.parquet"
-            return estimate_worth(queries, played, decided, support.until_ms or 0)
+            return estimate_worth(queries, replays, decided, support.until_ms or 0)
 
     return estimate
+
+
+def _replay(folder: Path, rules: Rules) -> Path:
+    folder.mkdir(exist_ok=True)
+    with OutputTables(folder) as tables:
+        player = LogPlayer(with_fields(rules, with_chances=True), tables.take)
+        for visit in _visits():
+            player.play(visit)
+    return folder / "decisions.parquet"
 
 
 def _truth(rules: Rules) -> float:
@@ -179,6 +189,36 @@ def test_the_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth])
     assert found.other.ips.value == pytest.approx(found.ran.value, abs=1e-6)
     assert found.gain.value == pytest.approx(0, abs=0.02)
     assert found.covered == pytest.approx(1, abs=1e-6)
+
+
+def test_gain_is_over_a_replay_that_decides_otherwise_than_the_log(
+    worth: Callable[..., PolicyWorth],
+) -> None:
+    own = _rules("a", "b", "c", a=9.0, b=5.0, c=5.0)
+    same = worth(own, own=own)
+    assert same.replayed is not None
+    assert same.replayed.value != same.ran.value
+    assert (same.gain.value, same.gain.low, same.undrawn) == (0.0, None, 0)
+    other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
+    found = worth(other, own=own)
+    assert found.replayed is not None
+    assert found.replayed.low is not None
+    assert found.replayed.high is not None
+    assert found.replayed.low < _truth(own) < found.replayed.high
+    assert found.gain.low is not None
+    assert found.gain.high is not None
+    assert found.gain.low < _truth(other) - _truth(own) < found.gain.high
+
+
+def test_an_unchanged_slot_without_a_draw_gains_nothing(
+    worth: Callable[..., PolicyWorth], tmp_path: Path
+) -> None:
+    (tmp_path / "sure").mkdir()
+    folder = _write_log(tmp_path / "sure", _rules("a", learning=False))
+    drawn = _rules("a", "b", a=9.0, b=5.0)
+    same = worth(drawn, folder, own=drawn)
+    assert (same.slots, same.undrawn, same.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
+    assert worth(_rules("b", learning=False), folder, own=drawn).undrawn == 2 * _CUSTOMERS
 
 
 def test_treatments_that_the_log_never_had_are_not_covered(
