@@ -47,7 +47,7 @@ def print_worth(found: PolicyWorth) -> None:
         ["", "worth", "95 %"],
         [
             ("as it was decided", *_cells(found.ran)),
-            *_replayed(found.replayed),
+            *_replay_row(found.replayed),
             ("by the other configuration (doubly robust)", *_cells(found.other.dr)),
             ("  the same by IPS", *_cells(found.other.ips)),
             ("  the same by self-normalised IPS", *_cells(found.other.snips)),
@@ -73,7 +73,7 @@ def print_worth(found: PolicyWorth) -> None:
         )
 
 
-def _replayed(one: Estimate | None) -> list[tuple[str, str, str]]:
+def _replay_row(one: Estimate | None) -> list[tuple[str, str, str]]:
     return [] if one is None else [("by the same configuration, replayed", *_cells(one))]
 
 

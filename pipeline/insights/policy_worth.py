@@ -131,7 +131,7 @@ class _LeftOut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Policy:
-    """What a configuration says, one entry for each slot: `chances` by treatment ("": nothing);
+    """Policy of a configuration, one entry for each slot: `chances` by treatment ("": nothing);
     `weights`: how much likelier than the log it says what the log said."""
 
     chances: Sequence[Mapping[str, float]]
