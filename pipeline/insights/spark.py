@@ -34,6 +34,9 @@ _TIMES: Final = ("decided_at", "at", "occurred_at", "received_at")
 _TYPES: Final = {"string": "VARCHAR", "timestamp": "TIMESTAMP WITH TIME ZONE"}
 """DuckDB's names of Spark's types, as far as cells are read by them."""
 
+_MOST_PLAN_CHARACTERS: Final = 100_000
+"""Spark writes every query's plan as text, which without a limit fills the memory for long ones."""
+
 _FUNCTIONS: Final = {"EPOCH_US": "UNIX_MICROS", "HASH": "XXHASH64"}
 
 
@@ -216,6 +219,7 @@ def open_spark() -> Iterator[SparkQueries]:
         SparkSession.builder.appName("kairos insights")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.maxPlanStringLength", _MOST_PLAN_CHARACTERS)
     )
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
