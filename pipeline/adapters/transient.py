@@ -1,8 +1,9 @@
 """Transient errors of Kafka: a broker, leader or coordinator is away or new."""
 
+import logging
 from typing import Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, Message
 
 _TRANSIENT: Final = frozenset({
     KafkaError._TRANSPORT,
@@ -27,7 +28,26 @@ _TRANSIENT: Final = frozenset({
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 })  # fmt: skip
 
+_WAITABLE: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN})
+"""Errors that a consumer retries by itself, and that librdkafka does not call retriable."""
+
+_log = logging.getLogger(__name__)
+
 
 def is_transient(error: KafkaError) -> bool:
     """Return whether the same request may succeed a little later."""
     return error.code() in _TRANSIENT
+
+
+def is_record(message: Message) -> bool:
+    """Return whether a consumed message is a record, not a temporary error, which is logged.
+
+    Raises KafkaException for a permanent error.
+    """
+    error = message.error()
+    if error is None:
+        return True
+    if error.fatal() or not (error.retriable() or error.code() in _WAITABLE):
+        raise KafkaException(error)
+    _log.warning("Kafka: %s", error)
+    return False

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from threading import Thread
 from typing import Final, TypeAlias
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.kafka import Partition, Property, offset_of, source_partition
+from pipeline.adapters.transient import is_record
 from pipeline.delivery.progress import OffsetProgress
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ _MAX_BUFFERED: Final = 1024
 half a second to resume."""
 
 _GRACE_S: Final = 5.0
-_WAITABLE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN)
 
 Receive: TypeAlias = Callable[[Sequence[Message]], None]
 
@@ -130,7 +130,7 @@ class Inbox:
 
     def _buffer(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            if _is_record(message):
+            if is_record(message):
                 self._buffered[source_partition(message)[0]].append(message)
 
     def _hand_over(self) -> None:
@@ -180,14 +180,3 @@ class Inbox:
 
 def _partitions(partitions: Sequence[TopicPartition]) -> set[Partition]:
     return {(one.topic, one.partition) for one in partitions}
-
-
-def _is_record(message: Message) -> bool:
-    """Return False for a temporary error. Raises KafkaException for a permanent one."""
-    error = message.error()
-    if error is None:
-        return True
-    if error.fatal() or not (error.retriable() or error.code() in _WAITABLE):
-        raise KafkaException(error)
-    _log.warning("Kafka: %s", error)
-    return False

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import offset_of, source_partition
+from pipeline.adapters.transient import is_record
 from pipeline.learner import metrics
 from pipeline.model import topics
 from pipeline.model.decision import Decision
@@ -17,7 +18,6 @@ from pipeline.settings import Settings
 _BATCH: Final = 1000
 _POLL_S: Final = 0.2
 _METADATA_S: Final = 30.0
-_WAITABLE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN)
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class DecisionLog:
         KafkaException."""
         batch = DecisionBatch([], {})
         for message in self._consumer.consume(_BATCH, _POLL_S):
-            if not _is_record(message):
+            if not is_record(message):
                 continue
             (_, partition), offset = source_partition(message), offset_of(message)
             batch.ends[partition] = offset + 1
@@ -107,14 +107,3 @@ class DecisionLog:
 
 def _places(offsets: Mapping[int, int]) -> Iterator[TopicPartition]:
     return (TopicPartition(topics.DECISIONS, one, offset) for one, offset in offsets.items())
-
-
-def _is_record(message: Message) -> bool:
-    """Return False for a temporary error. Raises KafkaException for a permanent one."""
-    error = message.error()
-    if error is None:
-        return True
-    if error.fatal() or not (error.retriable() or error.code() in _WAITABLE):
-        raise KafkaException(error)
-    _log.warning("Kafka", extra={"error": error.str()})
-    return False
