@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -24,7 +24,9 @@ from pipeline.row_files.row import FileRow, ReadRow, RowFile, UnreadableError
 OPERATION: Final = "operation"
 
 _SIZE: Final = 16
-_ROW: Final = msgspec.json.Decoder(dict[str, Any])
+_Record: TypeAlias = dict[str, Any]
+
+_DECODER: Final = msgspec.json.Decoder(_Record)
 
 
 class _LastFile(Struct, frozen=True):
@@ -60,8 +62,9 @@ class WholeList:
             for row in rows:
                 line, done = row.line, row.done
                 if isinstance(row, FileRow):
-                    row = self._addition(row)
-                    who = self._customer(row.raw)
+                    record = self._record(row)
+                    row = replace(row, raw=_with_operation(record, "add"))
+                    who = self._customer(record)
                     seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (who,))
                     file.write(row.raw + b"\n")
                 yield row
@@ -75,13 +78,14 @@ class WholeList:
             members.replace(self._members)
         write_json(self._last, _LastFile(digest, known_by))
 
-    def _addition(self, row: FileRow) -> FileRow:
-        if _name(row.raw) != self.name:
+    def _record(self, row: FileRow) -> _Record:
+        record = _DECODER.decode(row.raw)
+        if _name(record) != self.name:
             raise UnreadableError(
                 f"line {row.line} is of another list than the rows before it: a file that replaces "
                 "a list is of one list, so columns that differ in it are to be `ignore`"
             )
-        return replace(row, raw=_with_operation(row.raw, "add"))
+        return record
 
     def _former_members(self, seen: sqlite3.Connection) -> Iterator[bytes]:
         """Yield a removal for everybody who was on the list and is not any more."""
@@ -89,13 +93,14 @@ class WholeList:
             return
         with self._members.open("rb") as file:
             for line in file:
-                who = self._customer(line)
+                record = _DECODER.decode(line)
+                who = self._customer(record)
                 if seen.execute("SELECT 1 FROM seen WHERE who = ?", (who,)).fetchone() is None:
-                    yield _with_operation(line, "remove")
+                    yield _with_operation(record, "remove")
 
-    def _customer(self, raw: bytes) -> bytes:
+    def _customer(self, record: _Record) -> bytes:
         """Return a digest of the strongest identifier; of all of them where none is valid."""
-        given = _ROW.decode(raw)["identifiers"]
+        given = record["identifiers"]
         found = [self.identity.normalise(Identifier(**one)) for one in given]
         valid = [one for one in found if isinstance(one, Identifier)]
         who = self.identity.rank(valid)[0].key if valid else str(given)
@@ -115,21 +120,19 @@ def find_list(rows: RowFile, folder: Path, identity: IdentityRules) -> WholeList
     first = next((row for row in rows.rows() if isinstance(row, FileRow)), None)
     if first is None:
         return None
-    name = _name(first.raw)
+    name = _name(_DECODER.decode(first.raw))
     return WholeList(folder / _digest(name.decode()), name, identity)
 
 
-def _name(raw: bytes) -> bytes:
-    record = _ROW.decode(raw)
+def _name(record: _Record) -> bytes:
     given = {**record.get("properties", {})}
     given.pop(OPERATION, None)
     return msgspec.json.encode(given, order="sorted")
 
 
-def _with_operation(raw: bytes, operation: str) -> bytes:
-    record = _ROW.decode(raw)
-    record["properties"] = {**record.get("properties", {}), OPERATION: operation}
-    return msgspec.json.encode(record)
+def _with_operation(record: _Record, operation: str) -> bytes:
+    properties = {**record.get("properties", {}), OPERATION: operation}
+    return msgspec.json.encode({**record, "properties": properties})
 
 
 def _digest(text: str) -> str:
