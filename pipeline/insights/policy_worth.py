@@ -85,8 +85,11 @@ def estimate_worth(
     goals are loaded."""
     _load_logged(queries)
     _load_replay(queries, "other", replays.other)
+    queries.define(
+        "played", "SELECT decision_id, any_value(segments) AS members FROM other_rows GROUP BY 1"
+    )
     if replays.own is None:
-        _take_log_for_replay(queries)
+        _load_log_as_replay(queries)
     else:
         _load_replay(queries, "own", replays.own)
     _load_slots(queries, decided, log_ends_ms)
@@ -295,13 +298,9 @@ def _load_logged(queries: Queries) -> None:
 
 
 def _load_replay(queries: Queries, name: str, file: Path) -> None:
-    """Load a replay's decisions, and the chances in their slots: of a choice that was not drawn it
-    is 1."""
+    """Load the chances in the slots of a replay's decisions: of one that was not
+    drawn it is 1."""
     queries.view(f"{name}_rows", f"SELECT * FROM read_parquet({sql_text(str(file))})")
-    queries.define(
-        f"{name}_decisions",
-        f"SELECT decision_id, any_value(segments) AS members FROM {name}_rows GROUP BY decision_id",
-    )
     queries.define(
         f"{name}_slots",
         f"""
@@ -312,7 +311,7 @@ def _load_replay(queries: Queries, name: str, file: Path) -> None:
     )
 
 
-def _take_log_for_replay(queries: Queries) -> None:
+def _load_log_as_replay(queries: Queries) -> None:
     queries.define(
         "own_slots", "SELECT decision_id, slot, MAP {treatment: 1.0::DOUBLE} AS chances FROM logged"
     )
@@ -344,7 +343,7 @@ def _load_slots(queries: Queries, decided: Period, log_ends_ms: int) -> None:
             coalesce(r.reward, 0.0) AS reward, p.members, p.decision_id IS NOT NULL AS played,
             d.at_ms + {int(longest)} <= {log_ends_ms} AS finished
         FROM opened AS o JOIN decided AS d ON o.decision_id = d.decision_id
-        LEFT JOIN other_decisions AS p ON o.decision_id = p.decision_id
+        LEFT JOIN played AS p ON o.decision_id = p.decision_id
         LEFT JOIN rewards AS r ON o.action_id = r.action_id
         WHERE d.at_ms >= {since} AND d.at_ms < {until}
         """,
