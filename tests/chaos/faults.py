@@ -53,10 +53,7 @@ def worker_stopped_beyond_its_session(stack: Stack, random: Random) -> None:
 
 
 def adapter_kill(stack: Stack, random: Random) -> None:
-    for _ in range(3):
-        stack.kill(ADAPTER)
-        time.sleep(random.uniform(1, 3))
-        stack.wait_until_ready(ADAPTER)
+    _kill_three_times(stack, random, ADAPTER)
 
 
 def adapters_come_and_go(stack: Stack, random: Random) -> None:
@@ -74,10 +71,7 @@ def adapters_come_and_go(stack: Stack, random: Random) -> None:
 def ledger_deleted(stack: Stack, random: Random) -> None:
     """Kill the adapter and delete its ledger."""
     for _ in range(3):
-        with stack.kept_down(ADAPTER):
-            shutil.rmtree(stack.ledger)
-        time.sleep(random.uniform(1, 3))
-        stack.wait_until_ready(ADAPTER)
+        _kill_and_delete(stack, random, ADAPTER, stack.ledger)
 
 
 def answers_lost(stack: Stack, random: Random) -> None:
@@ -95,19 +89,13 @@ def gateway_kill(stack: Stack, random: Random) -> None:
 
 
 def learner_kill(stack: Stack, random: Random) -> None:
-    for _ in range(3):
-        stack.kill(LEARNER)
-        time.sleep(random.uniform(1, 3))
-        stack.wait_until_ready(LEARNER)
+    _kill_three_times(stack, random, LEARNER)
 
 
 def learner_disk_lost(stack: Stack, random: Random) -> None:
     """Kill the learner, and delete what it has counted."""
     for _ in range(3):
-        with stack.kept_down(LEARNER):
-            shutil.rmtree(stack.learned)
-        time.sleep(random.uniform(1, 3))
-        stack.wait_until_ready(LEARNER)
+        _kill_and_delete(stack, random, LEARNER, stack.learned)
 
 
 def learner_killed_with_a_worker(stack: Stack, random: Random) -> None:
@@ -354,6 +342,20 @@ def a_bad_week(stack: Stack, random: Random) -> None:
     random.shuffle(blows)
     for blow in blows:
         blow(stack, random)
+
+
+def _kill_three_times(stack: Stack, random: Random, name: str) -> None:
+    for _ in range(3):
+        stack.kill(name)
+        time.sleep(random.uniform(1, 3))
+        stack.wait_until_ready(name)
+
+
+def _kill_and_delete(stack: Stack, random: Random, name: str, folder: Path) -> None:
+    with stack.kept_down(name):
+        shutil.rmtree(folder)
+    time.sleep(random.uniform(1, 3))
+    stack.wait_until_ready(name)
 
 
 def _kill_a_worker(stack: Stack, random: Random) -> None:

@@ -173,62 +173,55 @@ def test_quiet_hours_are_in_the_customers_zone() -> None:
     assert held.until == _ms("2024-01-16T08:00:00+09:00")
 
 
-@settings(max_examples=cases(200), deadline=None)
-@given(
-    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
+_MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(
+    lambda moment: round(moment.replace(tzinfo=UTC).timestamp()) * 1000
+)
+
+
+def _quiet_hours(begins: int, ends: int, name: str) -> CompiledQuietHours:
+    where = zone(name)
+    assert where is not None
+    return CompiledQuietHours("night", begins, ends, where, None, CompiledScope(()))
+
+
+_RULES = st.builds(
+    _quiet_hours,
     st.integers(0, 1439),
     st.integers(0, 1439),
     st.sampled_from(
         ("Europe/Madrid", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")
     ),
 )
+
+
+def _at(now_ms: int) -> Facts:
+    return Facts(None, {}, frozenset(), frozenset(), now_ms)
+
+
+@settings(max_examples=cases(200), deadline=None)
+@given(_MOMENTS, _RULES)
 def test_deferral_ends_with_the_first_minute_that_is_not_quiet(
-    moment: datetime, begins: int, ends: int, name: str
+    now: int, rule: CompiledQuietHours
 ) -> None:
-    where = zone(name)
-    assert where is not None
-    rule = CompiledQuietHours("night", begins, ends, where, None, CompiledScope(()))
-
-    def facts(at: int) -> Facts:
-        return Facts(None, {}, frozenset(), frozenset(), at)
-
-    now = round(moment.replace(tzinfo=UTC).timestamp()) * 1000
-    if begins == ends or not is_quiet(rule, facts(now)):
+    if rule.begins == rule.ends or not is_quiet(rule, _at(now)):
         return
-    end = ends_at(rule, facts(now))
-    assert not is_quiet(rule, facts(end))
+    end = ends_at(rule, _at(now))
+    assert not is_quiet(rule, _at(end))
     minutes = range(now, end, 60_000)
-    assert all(is_quiet(rule, facts(at)) for at in minutes)
-    assert is_quiet(rule, facts(end - 1))
+    assert all(is_quiet(rule, _at(at)) for at in minutes)
+    assert is_quiet(rule, _at(end - 1))
 
 
 @settings(max_examples=cases(200), deadline=None)
-@given(
-    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
-    st.integers(0, 1439),
-    st.integers(0, 1439),
-    st.sampled_from(
-        ("Europe/Madrid", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")
-    ),
-)
-def test_no_message_may_wait_into_the_next_quiet_minute(
-    moment: datetime, begins: int, ends: int, name: str
-) -> None:
-    where = zone(name)
-    assert where is not None
-    rule = CompiledQuietHours("night", begins, ends, where, None, CompiledScope(()))
-
-    def facts(at: int) -> Facts:
-        return Facts(None, {}, frozenset(), frozenset(), at)
-
-    now = round(moment.replace(tzinfo=UTC).timestamp()) * 1000
-    if begins == ends or is_quiet(rule, facts(now)):
+@given(_MOMENTS, _RULES)
+def test_no_message_may_wait_into_the_next_quiet_minute(now: int, rule: CompiledQuietHours) -> None:
+    if rule.begins == rule.ends or is_quiet(rule, _at(now)):
         return
-    begin = begins_at(_mail(), (rule,), facts(now))
+    begin = begins_at(_mail(), (rule,), _at(now))
     assert begin is not None
-    assert is_quiet(rule, facts(begin))
-    assert not is_quiet(rule, facts(begin - 1))
-    assert not any(is_quiet(rule, facts(at)) for at in range(now, begin, 60_000))
+    assert is_quiet(rule, _at(begin))
+    assert not is_quiet(rule, _at(begin - 1))
+    assert not any(is_quiet(rule, _at(at)) for at in range(now, begin, 60_000))
 
 
 def _mail() -> CompiledCandidate:

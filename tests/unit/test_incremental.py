@@ -11,11 +11,7 @@ from msgspec.structs import replace
 
 from pipeline.decisioning.explain import explain, run_again
 from pipeline.decisioning.learning.counting import (
-    Arm,
     Tally,
-    add,
-    apply_feedback,
-    difference,
     posterior,
 )
 from pipeline.decisioning.step import step
@@ -31,8 +27,8 @@ from pipeline.rules.knowledge import baseline, knowledge_of
 from pipeline.simulate.offers import FRIEND, LOAN
 from pipeline.simulate.truth import effect, expected_conversion
 from tests.support.deciding import ADA, Life, campaign, candidate, hero, offer, problems, world
+from tests.support.learning import MemoryLearner, teach
 
-_LONG: Final = 10**15
 _DAY: Final = 86_400_000
 _ROUNDS: Final = 8_000
 _EACH: Final = 200
@@ -62,32 +58,14 @@ def _bank(incremental: bool) -> Rules:
     return world(campaigns=campaigns, policies={"learning": learning})
 
 
-class _Learner:
-    """Learner that counts what decisions say, and gives the rules its snapshots."""
-
-    def __init__(self, rules: Rules) -> None:
-        self.rules = rules
-        self.tallies: dict[Arm, Tally] = {}
-
-    def learn(self, decision: Decision, reached: set[str]) -> None:
-        for one in decision.feedback:
-            feedbacks = [one]
-            if one.action_id in reached:
-                feedbacks.append(Feedback(one.action_id, "reached", one.until))
-            row = None
-            for each in feedbacks:
-                after = apply_feedback(row, each, decision)
-                for change in difference(row, after):
-                    tally = self.tallies.get(change.arm, Tally())
-                    self.tallies[change.arm] = add(tally, change, _LONG)
-                row = after
-
-    def publish(self, number: int) -> None:
-        found = tuple(posterior(arm, one) for arm, one in self.tallies.items())
-        knowledge = knowledge_of(LearningRecord(number, "d" * 64, 0, posteriors=found))
-        assert self.rules.chooser is not None
-        chooser = self.rules.chooser.with_knowledge(knowledge)
-        self.rules = with_fields(self.rules, chooser=chooser)
+def _with_goals(decision: Decision, reached: set[str]) -> Decision:
+    """Return the decision as if the goals of these messages had followed at once."""
+    goals = (
+        Feedback(one.action_id, "reached", one.until)
+        for one in decision.feedback
+        if one.action_id in reached
+    )
+    return replace(decision, feedback=(*decision.feedback, *goals))
 
 
 def _record(rules: Rules) -> Segmented:
@@ -97,10 +75,10 @@ def _record(rules: Rules) -> Segmented:
     return next(each.value for each in emits if isinstance(each.value, Segmented))
 
 
-def _learn(incremental: bool) -> tuple[Counter[str], _Learner]:
-    """Return the campaigns shown to the last quarter of customers, and the learner."""
-    learner, draws, shown = _Learner(_bank(incremental)), Random(5), Counter[str]()
-    record = _record(learner.rules)
+def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
+    """Return the campaigns shown to the last quarter of customers, and the last snapshot."""
+    learner, rules, draws, shown = MemoryLearner(), _bank(incremental), Random(5), Counter[str]()
+    record = _record(rules)
     assert record.interaction is not None
     assert record.identity is not None
     for number in range(_ROUNDS):
@@ -109,7 +87,7 @@ def _learn(incremental: bool) -> tuple[Counter[str], _Learner]:
             interaction=replace(record.interaction, event_id=f"e{number}"),
             identity=replace(record.identity, profile_id=f"p{number}"),
         )
-        outcome = step(f"p{number}", mine, None, learner.rules)
+        outcome = step(f"p{number}", mine, None, rules)
         assert isinstance(outcome, Ok)
         decision = next(one.value for one in outcome.emits if isinstance(one.value, Decision))
         [choice] = decision.choices
@@ -119,19 +97,19 @@ def _learn(incremental: bool) -> tuple[Counter[str], _Learner]:
             if draws.random() < expected_conversion(one, channel):
                 reached.add(choice.action_id if choice.campaign == name else "")
                 reached.add(withheld_id(decision.decision_id, "hero", name))
-        learner.learn(decision, {one for one in reached if one})
+        learner.fold(_with_goals(decision, {one for one in reached if one}))
         if number % _EACH == 0:
-            learner.publish(number + 1)
+            rules = teach(rules, learner.publish())
         if number >= _ROUNDS * 3 // 4:
             shown[choice.campaign or "nothing"] += 1
-    return shown, learner
+    return shown, learner.publish()
 
 
 def test_incremental_learning_prefers_the_offer_with_an_effect() -> None:
     loan, friends = effect(LOAN, "call"), effect(FRIEND, "email")
     assert expected_conversion(LOAN, "call") > 1.4 * expected_conversion(FRIEND, "email")
     assert friends > 2 * loan
-    by_effect, learner = _learn(incremental=True)
+    by_effect, snapshot = _learn(incremental=True)
     by_rate, _ = _learn(incremental=False)
     assert by_effect["friends"] > 0.7 * by_effect.total()
     assert by_rate["loans"] > 0.7 * by_rate.total()
@@ -141,7 +119,7 @@ def test_incremental_learning_prefers_the_offer_with_an_effect() -> None:
     }
     assert gain["effect"] > 1.3 * gain["rate"]
     for name, one in _OFFERS.items():
-        held = learner.tallies[name, "", "", ""]
+        [held] = (one for one in snapshot.posteriors if (one.campaign, one.treatment) == (name, ""))
         truth = expected_conversion(one, "nothing")
         sigma = (truth * (1 - truth) / held.tried) ** 0.5
         assert abs(held.reached / held.tried - truth) < 4 * sigma
