@@ -25,7 +25,7 @@ from pipeline.cli.insights_options import (
 )
 from pipeline.cli.insights_report import report, usual_goal
 from pipeline.cli.insights_segments import segments
-from pipeline.cli.insights_topics import campaigns_of
+from pipeline.cli.insights_topics import campaigns_of, topic_folder
 from pipeline.cli.times import optional_ms
 from pipeline.config.model import Campaign
 from pipeline.insights.attribution import MODELS, ModelOptions
@@ -51,6 +51,7 @@ from pipeline.insights.questions import (
 )
 from pipeline.insights.shapley import Worth
 from pipeline.insights.tables import TableError
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.insights.touches import SEEN, Support, TouchOptions, Unit
 
 app = typer.Typer()
@@ -194,14 +195,15 @@ def _credit_messages(
     goal: str | None,
 ) -> tuple[tuple[Lift, ...], AttributionAnswer]:
     """Return what holdouts measured of messages, and their credit."""
-    wanted = goal or usual_goal(campaigns)
-    if wanted is None:
-        raise TableError("--goal: say the event that is wanted: no campaign's goal is known")
     touches = question.touches
-    folder, until = question.file, touches.until_ms
-    lifts = load_statistics(queries, folder, Period(until_ms=until), campaigns).lifts
-    load_touches(queries, wanted, touches.touch or "seen")
-    found = credit_journeys(question, message_journeys(queries, folder, touches))
+    with topic_folder(question.file, (DECISIONS, SEGMENTED)) as folder:
+        wanted = goal or usual_goal(campaigns)
+        if wanted is None:
+            raise TableError("--goal: say the event that is wanted: no campaign's goal is known")
+        period = Period(until_ms=touches.until_ms)
+        lifts = load_statistics(queries, folder, period, campaigns).lifts
+        load_touches(queries, wanted, touches.touch or "seen")
+        found = credit_journeys(question, message_journeys(queries, folder, touches))
     return lifts_of_unit(lifts, touches.unit), found
 
 

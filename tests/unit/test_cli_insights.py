@@ -244,6 +244,7 @@ def test_unanswerable_questions_are_refused_with_a_reason(tmp_path: Path) -> Non
         (("--touches", touches, "--timezone", "Mars"), "--timezone Mars: is no time zone"),
         (("--paths", file, "--memory", "lots"), "say a size"),
         (("--paths", file, "--spill", str(tmp_path / "no")), "no: is no folder"),
+        (("--topics", str(tmp_path / "none")), f"--topics {tmp_path}/none: is no folder"),
     ):
         code, _, error = _run("attribution", *arguments)
         assert code == 1, arguments
