@@ -16,10 +16,10 @@ PERMISSION: Final = "permission"
 
 _WORDS: Final[Mapping[model.PermissionState, str]] = {
     "given": "given granted yes y true t 1 on in optin optedin consented confirmed subscribe "
-    "subscribed active sí si alta",
+    "subscribed active sí si alta suscrito suscrita",
     "withdrawn": "withdrawn denied no n false f 0 off out optout optedout declined revoked "
     "unsubscribe unsubscribed suppressed usersuppressed manual manualsuppression stop "
-    "donotcontact dnc baja",
+    "donotcontact dnc baja dadodebaja desuscrito desuscrita",
     "bounce": "bounce bounced hardbounce hardbounced permanent permanentbounce cleaned held "
     "invalid invalidemail invalidaddress undeliverable rebote rebotado",
     "complaint": "complaint complained spam spamcomplaint spamreport markedasspam abuse queja",
