@@ -151,7 +151,7 @@ class Taking:
         try:
             return self._take(stamp)
         except UnreadableError as error:
-            return self._fail(stamp, str(error), None, None)
+            return self._fail(stamp, self._reason(error, stamp, None), None, None)
         except _TEMPORARY as error:
             metrics.FAILURES.labels(self.watch.watch).inc()
             return self._report(stamp, Prepared(0, 0), f"it stays where it is: {error}")
@@ -168,7 +168,7 @@ class Taking:
                 else self._check_catalog(work, catalog)
             )
         except (UnreadableError, *_TEMPORARY) as error:
-            return self._report(stamp, Prepared(0, 0), str(error))
+            return self._report(stamp, Prepared(0, 0), self._reason(error, stamp, work))
         finally:
             if work is not None:
                 shutil.rmtree(work.folder, ignore_errors=True)
@@ -188,7 +188,7 @@ class Taking:
         try:
             prepared = self._prepare(stamp, work)
         except UnreadableError as error:
-            return self._fail(stamp, str(error), work, None)
+            return self._fail(stamp, self._reason(error, stamp, work), work, None)
         too_bad = self._too_bad(prepared)
         if too_bad is not None:
             return self._fail(stamp, too_bad, work, prepared)
@@ -211,14 +211,12 @@ class Taking:
             found = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
             self.base.apply_catalog(found)
         except UnreadableError as error:
-            return self._fail(stamp, str(error), work, None)
+            return self._fail(stamp, self._reason(error, stamp, work), work, None)
         return self._put_away(stamp, work, Prepared(len(found.items), 0), None)
 
     def _fetch(self, stamp: Stamp, folder: str) -> _Work:
         """Copy the file into the home; return it with the digest of its content."""
-        fetched = self.base.folder / f"{self.watch.watch}.fetched"
-        decrypted = self.base.folder / f"{self.watch.watch}.decrypted"
-        unpacked = self.base.folder / f"{self.watch.watch}.unpacked"
+        fetched, decrypted, unpacked = self._temporary()
         limits = ContentLimits(self.watch.max_bytes, self.watch.max_ratio)
         try:
             with fetched.open("wb") as into:
@@ -241,6 +239,19 @@ class Taking:
             for temporary in (fetched, decrypted, unpacked):
                 temporary.unlink(missing_ok=True)
         return work
+
+    def _temporary(self) -> tuple[Path, Path, Path]:
+        """Return where a file is copied to, decrypted and unpacked."""
+        names = ("fetched", "decrypted", "unpacked")
+        copy, plain, whole = (self.base.folder / f"{self.watch.watch}.{one}" for one in names)
+        return copy, plain, whole
+
+    def _reason(self, error: Exception, stamp: Stamp, work: _Work | None) -> str:
+        """Return the words of an error, with the file's own name for the copy that was read."""
+        text = str(error)
+        for copy in (*self._temporary(), *(() if work is None else (work.source,))):
+            text = text.replace(str(copy), stamp.name)
+        return text
 
     def _open(self, source: Path, name: str) -> RowFile:
         return open_rows(
