@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.insights import heuristics, markov, shapley
 from pipeline.insights.paths import NO_TOUCH, Floats, PathCounts, sum_by
+from pipeline.insights.ranking import rank_key
 
 # Global credit divides all conversions at once by a property of the channels; journey credit
 # divides each path's conversions among its own touches.
@@ -147,7 +148,7 @@ def assemble(
     if paths.conversions[untouched].any():
         conversions = float(paths.conversions[untouched].sum())
         channels.append(ChannelCredit(NO_TOUCH, conversions, float(paths.values[untouched].sum())))
-    channels.sort(key=lambda one: (-one.conversions, -one.value, one.channel))
+    channels.sort(key=lambda one: (-rank_key(one.conversions), -rank_key(one.value), one.channel))
     return Attribution(
         model,
         order,

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from pipeline.insights.paths import Floats
+from pipeline.insights.ranking import rank_key
 
 Grade: TypeAlias = Literal["Tested", "Adjusted", "Observed only"]
 Kind: TypeAlias = Literal["prompt", "order", "step", "count", "arm"]
@@ -174,7 +175,7 @@ def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoicePro
     weights = _weights(earlier, grade)
     means = _means(earlier, weights, np.zeros_like(earlier.stratum), 1)[0]
     now = float(earlier.worth.mean())
-    best = max(known, key=lambda one: float(means[one]))
+    best = max(known, key=lambda one: rank_key(means[one]))
     found = []
     if means[best] > now:
         found.append(ChoiceProposal(rows, (best,) * len(rows.strata), (), grade))
@@ -190,7 +191,7 @@ def _by_stratum(
 ) -> list[ChoiceProposal]:
     """Return the best option for each stratum; where it is one for all, nothing."""
     means = _means(earlier, weights, earlier.stratum, len(earlier.strata))
-    best = tuple(max(known, key=lambda one: float(row[one])) for row in means)
+    best = tuple(max(known, key=lambda one: rank_key(row[one])) for row in means)
     if len(set(best)) == 1:
         return []
     return [ChoiceProposal(whole.rows, best, whole.by, whole.grade, against=whole.by_stratum[0])]
@@ -287,7 +288,7 @@ def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
     others = [one for one in supported_options(rows) if one != best]
     if proposal.by or not others:
         return None
-    next_best = max(others, key=lambda one: float(means[one]))
+    next_best = max(others, key=lambda one: rank_key(means[one]))
     return ChoiceProposal(rows, proposal.by_stratum, (), proposal.grade, against=next_best)
 
 

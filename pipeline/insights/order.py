@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.insights.markov import ORDERS, rolling
 from pipeline.insights.paths import Floats, Ints, PathCounts
+from pipeline.insights.ranking import rank_key
 
 _FOLDS: Final = 5
 _BORROWED: Final = 1.0  # observations' worth of trust that a window has in the shorter one
@@ -16,7 +17,7 @@ def choose_order(paths: PathCounts, seed: int) -> int:
     end without), over five parts of the journeys, each predicted from the others; of equally good
     ones the lower."""
     scores = order_scores(paths, seed)
-    return max(scores, key=lambda order: (scores[order], -order))
+    return max(scores, key=lambda order: (rank_key(scores[order]), -order))
 
 
 def order_scores(paths: PathCounts, seed: int) -> dict[int, float]:

@@ -30,6 +30,7 @@ from pipeline.insights.choices import (
     supported_options,
 )
 from pipeline.insights.prompts import Prompts, Weighing
+from pipeline.insights.ranking import rank_key
 from pipeline.insights.recommendation_words import Language, count, number, words
 
 Do: TypeAlias = Literal["change", "test"]
@@ -149,7 +150,7 @@ def recommend(question: RecommendationQuestion) -> Recommendations:
     verdicts = measure(proposals)
     teller = _Teller(question)
     held = [teller.change(one) for one in verdicts if one.holds]
-    held.sort(key=lambda one: (one.do != "change", -one.per_month.value))
+    held.sort(key=lambda one: (one.do != "change", -rank_key(one.per_month.value)))
     ranked = tuple(teller.with_rank(one, place) for place, one in enumerate(held, 1))
     return Recommendations(
         customers=question.prompts.customers,

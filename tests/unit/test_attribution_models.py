@@ -18,7 +18,7 @@ from pipeline.insights.attribution import (
 )
 from pipeline.insights.markov import TooLargeError, Windows, removal_effects
 from pipeline.insights.order import choose_order, order_scores
-from pipeline.insights.paths import NO_TOUCH, PathRow, count_paths
+from pipeline.insights.paths import NO_TOUCH, PathCounts, PathRow, count_paths
 from pipeline.insights.resampling import Customers, bootstrap
 from pipeline.insights.shapley import NoWorthError
 from tests.support.attribution import (
@@ -27,6 +27,7 @@ from tests.support.attribution import (
     shapley_by_permutations,
 )
 
+SHARES = (0.1, 0.2, 0.3, 0.7, 1 / 3)
 ON_PATHS = [model for model in MODELS if model != TIMED]
 
 # Anderl et al.'s kind of example: C1 > C2 > C3 converts, C1 does not, C2 > C3 does not.
@@ -49,6 +50,19 @@ def _random_rows(seed: int, channels: int = 5, count: int = 60) -> list[PathRow]
     return rows
 
 
+def _uncounted(rows: Sequence[PathRow]) -> PathCounts:
+    """Return the rows as paths of one touch each, also where several have the same path."""
+    size = len(rows)
+    return PathCounts(
+        channels=("a", "b"),
+        offsets=np.arange(size + 1),
+        codes=np.array([("a", "b").index(one.path[0]) for one in rows]),
+        conversions=np.array([one.conversions for one in rows]),
+        values=np.array([one.value for one in rows]),
+        nulls=np.zeros(size),
+    )
+
+
 def _credits(model: str, rows: Sequence[PathRow], **options: object) -> dict[str, float]:
     found = attribute(model, ModelOptions(**options), count_paths(rows))  # type: ignore[arg-type]
     return {one.channel: one.conversions for one in found.channels}
@@ -56,6 +70,14 @@ def _credits(model: str, rows: Sequence[PathRow], **options: object) -> dict[str
 
 def _values(found: Attribution) -> dict[str, float]:
     return {one.channel: one.value for one in found.channels}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equal_credits_are_ordered_by_channel_however_they_were_added(seed: int) -> None:
+    thirds = [PathRow(path, share, 7 * share) for path in (("b",), ("a",)) for share in SHARES]
+    random.Random(seed).shuffle(thirds)
+    found = attribute("linear", ModelOptions(), _uncounted(thirds))
+    assert [one.channel for one in found.channels] == ["a", "b"]
 
 
 def test_removal_effects_equal_those_of_the_textbook_chain() -> None:
