@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 
 from pipeline.adapters.config_files import ConfigError, load_file, locate_problem
-from pipeline.config.journey import Journey
 from pipeline.config.journey_checks import journey_problems
+from pipeline.config.model.journeys import Journey
 from pipeline.config.schema import JOURNEY
 
 

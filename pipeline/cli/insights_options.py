@@ -13,7 +13,7 @@ from pipeline.adapters.journey_file import load_journey
 from pipeline.cli.console import err, print_error
 from pipeline.cli.plain import plain
 from pipeline.conditions.duration import duration_ms
-from pipeline.config.journey import Journey
+from pipeline.config.model.journeys import Journey
 from pipeline.insights.engines import ENGINES, Queries, open_queries
 from pipeline.insights.incident_words import Language
 from pipeline.insights.tables import MOST_AMOUNT, Engine

@@ -16,7 +16,7 @@ from pipeline.cli.insights_options import (
     open_engine,
 )
 from pipeline.cli.plain import plain
-from pipeline.config.journey import Journey
+from pipeline.config.model.journeys import Journey
 from pipeline.insights.case_choices import ARROW, case_choices
 from pipeline.insights.choices import ChoiceRows, Gain
 from pipeline.insights.decision_prompts import load_decision_prompts

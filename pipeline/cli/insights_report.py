@@ -25,8 +25,8 @@ from pipeline.cli.insights_options import (
 from pipeline.cli.insights_topics import ConfigOption, TopicsOption, campaigns_of, topic_folder
 from pipeline.cli.plain import plain
 from pipeline.cli.times import optional_ms
-from pipeline.config.journey import Journey
 from pipeline.config.model import Campaign
+from pipeline.config.model.journeys import Journey
 from pipeline.insights.campaign_facts import Period
 from pipeline.insights.engines import Queries
 from pipeline.insights.goals import campaign_goals

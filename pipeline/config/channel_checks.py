@@ -8,10 +8,10 @@ from pipeline.conditions import Path, Problem
 from pipeline.config import model
 from pipeline.config.keys import expand_variables, possible_texts, reference_problem
 from pipeline.config.mail_addresses import parse_mailbox
+from pipeline.config.model.providers import Provider
 from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import twice
 from pipeline.config.printer_urls import BadPrinterUrl, parse_printer_url
-from pipeline.config.provider import Provider
 from pipeline.config.smtp_urls import BadSmtpUrl, parse_smtp_url
 from pipeline.config.urls import url_problem
 

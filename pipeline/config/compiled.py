@@ -11,7 +11,7 @@ from pipeline.conditions import Compiled, Facts
 from pipeline.conditions.compile import Read, Test
 from pipeline.config.aggregates import Aggregate
 from pipeline.config.model import Email, KeptRule, Pos, Purpose, Push
-from pipeline.config.provider import Provider
+from pipeline.config.model.providers import Provider
 from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
 from pipeline.model.item import NO_ITEM, ItemValues

@@ -9,7 +9,7 @@ from pipeline.conditions import Condition, Path, Problem, parse
 from pipeline.conditions.reads import only_names
 from pipeline.conditions.tree import Compare, EventField
 from pipeline.config import model
-from pipeline.config.journey import Journey, JourneyStage, JourneyStep
+from pipeline.config.model.journeys import Journey, JourneyStage, JourneyStep
 
 _OF_A_STEP: Final = ("reached", "mandatory", "within", "prompts")
 

@@ -9,8 +9,8 @@ import msgspec
 
 from pipeline.conditions.schema import CONDITION, REF, Schema
 from pipeline.config import model
-from pipeline.config.journey import Journey
-from pipeline.config.provider import Provider
+from pipeline.config.model.journeys import Journey
+from pipeline.config.model.providers import Provider
 
 _LOOSE: Final[Schema] = {"type": "object"}
 

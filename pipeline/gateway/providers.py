@@ -22,7 +22,7 @@ from pipeline.adapters.json_paths import text_at
 from pipeline.adapters.mail_status import BounceKind
 from pipeline.config.compile import Configuration
 from pipeline.config.keys import expand_variables
-from pipeline.config.provider import Provider, ProviderCallbacks, ProviderSignature
+from pipeline.config.model.providers import Provider, ProviderCallbacks, ProviderSignature
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import OWN_SOURCE, outcome_of
 from pipeline.intake.refusal import Refusal, bad, unavailable

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.config.journey import Journey, JourneyStep
+from pipeline.config.model.journeys import Journey, JourneyStep
 from pipeline.insights.case_choices import ARROW, TAKEN, arm_of_option, config_name
 from pipeline.insights.choices import ChoiceProposal, ChoiceRows, Option
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipeline.config.journey import Journey
+from pipeline.config.model.journeys import Journey
 from pipeline.insights.engines import Queries
 from pipeline.insights.tables import TableError
 from pipeline.insights.topic_files import DECISIONS

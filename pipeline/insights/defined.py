@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.conditions import Condition, Facts, compile, did_you_mean, duration_ms, parse
 from pipeline.conditions.compile import Test
 from pipeline.conditions.reads import only_names, reads
-from pipeline.config.journey import Journey
+from pipeline.config.model.journeys import Journey
 from pipeline.insights.events import EventLog
 from pipeline.insights.tables import TableError
 from pipeline.journeys.alignment import Alignment, align

@@ -4,7 +4,7 @@ order, towards a goal. So their orders are compared as those of a defined journe
 from collections.abc import Sequence
 from typing import Final
 
-from pipeline.config.journey import Journey, JourneyGoal, JourneyStage, JourneyStep
+from pipeline.config.model.journeys import Journey, JourneyGoal, JourneyStage, JourneyStep
 from pipeline.insights.case_choices import config_name
 from pipeline.insights.events import EventLog
 from pipeline.insights.tables import TableError, sql_text

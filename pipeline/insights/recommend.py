@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
-from pipeline.config.journey import Journey
+from pipeline.config.model.journeys import Journey
 from pipeline.insights.case_choices import ARROW, LEFT_OUT, TAKEN
 from pipeline.insights.change_drafts import draft
 from pipeline.insights.choices import (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.conditions import duration_ms
-from pipeline.config.journey import Journey
+from pipeline.config.model.journeys import Journey
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from py_vapid import Vapid02
 
 from pipeline.adapters.avro import Codec
 from pipeline.config import model
-from pipeline.config.provider import Provider, ProviderAnswer, ProviderRequest
+from pipeline.config.model.providers import Provider, ProviderAnswer, ProviderRequest
 from pipeline.delivery.pos.trial import LocalPrinter
 from pipeline.delivery.push.trial import LocalBrowser
 from pipeline.model import topics

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from pipeline.adapters import traces
 from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
 from pipeline.config.compiled import CompiledChannel
-from pipeline.config.provider import Provider, ProviderToken
+from pipeline.config.model.providers import Provider, ProviderToken
 from pipeline.delivery.channel_adapter import (
     Bounced,
     Delivered,

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from pipeline.adapters import traces
 from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
 from pipeline.config.compiled import CompiledChannel
-from pipeline.config.provider import Provider
+from pipeline.config.model.providers import Provider
 from pipeline.delivery.channel_adapter import (
     Bounced,
     Delivered,

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.adapters.broker.java import find_java
 from pipeline.adapters.journey_file import load_journey
-from pipeline.config.journey import Journey
+from pipeline.config.model.journeys import Journey
 from pipeline.insights.attribution import ModelOptions, attribute
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.campaigns import campaign_statistics

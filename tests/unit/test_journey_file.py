@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from pipeline.adapters.config_files import ConfigError
 from pipeline.adapters.journey_file import load_journey
 from pipeline.adapters.yaml_text import Document, read_yaml
-from pipeline.config.journey import EnterAfter, Journey
+from pipeline.config.model.journeys import EnterAfter, Journey
 from pipeline.config.schema import JOURNEY, complete_schema
 from pipeline.journeys.plan import JourneyPlan, PlannedStep
 from tests.support.journeys import ONBOARDING

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.adapters.journey_file import load_journey
 from pipeline.cli.main import build_app
-from pipeline.config.journey import Journey
+from pipeline.config.model.journeys import Journey
 from pipeline.simulate import tables
 from pipeline.simulate.contacts import SENT
 from pipeline.simulate.offers import LOAN

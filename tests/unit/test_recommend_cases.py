@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.adapters.journey_file import load_journey
-from pipeline.config.journey import Journey
+from pipeline.config.model.journeys import Journey
 from pipeline.model.time import DAY_MS
 from tests.support.tested_journeys import (
     BEGIN_MS,

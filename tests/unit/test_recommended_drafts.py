@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from pipeline.adapters.config_files import load
 from pipeline.adapters.journey_file import load_journey
 from pipeline.cli.main import build_app
-from pipeline.config.journey import Journey
 from pipeline.config.model import Bundle
+from pipeline.config.model.journeys import Journey
 from pipeline.rollout.drafts import DraftSources, UndraftedError, write_draft
 from tests.support.prompted_bank import write_tables
 

@@ -24,7 +24,7 @@ from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.compiled import CompiledChannel
-from pipeline.config.provider import Provider
+from pipeline.config.model.providers import Provider
 from pipeline.delivery.channel_adapter import (
     AdapterHost,
     Bounced,

@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from pipeline.adapters.json_paths import text_at
 from pipeline.config.keys import expand_variables
-from pipeline.config.provider import Provider, ProviderToken
+from pipeline.config.model.providers import Provider, ProviderToken
 from pipeline.delivery.retries import TryAgainError
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -16,7 +16,7 @@ from aiohttp import ClientSession, DummyCookieJar
 
 from pipeline.adapters.json_paths import text_at
 from pipeline.adapters.signed_links import MessageLinks
-from pipeline.config.provider import Provider, ProviderAnswer
+from pipeline.config.model.providers import Provider, ProviderAnswer
 from pipeline.delivery.channel_adapter import (
     AdapterHost,
     Attempt,

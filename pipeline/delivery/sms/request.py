@@ -12,7 +12,7 @@ from aiohttp import encode_basic_auth
 
 from pipeline.adapters.signed_links import PROVIDERS, CallbackLink, MessageLinks
 from pipeline.config.keys import expand_variables
-from pipeline.config.provider import Provider, ProviderRequest
+from pipeline.config.model.providers import Provider, ProviderRequest
 from pipeline.config.urls import url_problem
 from pipeline.delivery.http_clients import HttpPost
 from pipeline.model.decision import Action

@@ -6,7 +6,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from pipeline.config.compiled import CompiledChannel
-from pipeline.config.provider import Provider, ProviderAnswer, ProviderRequest
+from pipeline.config.model.providers import Provider, ProviderAnswer, ProviderRequest
 from pipeline.delivery.sms.adapter import SmsAdapter
 from pipeline.delivery.trial_delivery import deliver_trial, trial_host
 

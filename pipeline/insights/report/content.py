@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.config.journey import Journey
 from pipeline.config.model import Campaign
+from pipeline.config.model.journeys import Journey
 from pipeline.insights.anomalies import scan
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.campaigns import CampaignStatistics, campaign_statistics

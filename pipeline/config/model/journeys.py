@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from pipeline.config.model import Condition, Duration, Name, Part, Share
+from pipeline.config.model.part import Condition, Duration, Name, Part, Share
 
 
 class Prompt(Part, frozen=True):

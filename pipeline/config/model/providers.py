@@ -4,7 +4,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import field
 
-from pipeline.config.part import Name, Part, SecretName
+from pipeline.config.model.part import Name, Part, SecretName
 
 BounceReason: TypeAlias = Literal["address", "refused", "soft"]
 CallbackOutcome: TypeAlias = Literal["delivered", "impression", "bounce", "complaint"]

@@ -1,0 +1,32 @@
+"""learned.yaml: the snapshot of the learner that decisions go by."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from pipeline.config.model.part import Name, Part
+
+
+class LearnedEvidence(Part, frozen=True):
+    """Evidence about a treatment of a campaign, in the circumstances `bin` of policies.yaml, or in
+    all that are none of its bins. `trials`, and the `successes` among them, are weighted by age;
+    `tried` and `reached` count each message as 1. Without an offer and a treatment it is about who
+    is held out of the campaign."""
+
+    campaign: Name
+    offer: str = ""
+    treatment: str = ""
+    bin: str = ""
+    trials: Annotated[float, Meta(ge=0)] = 0.0
+    successes: Annotated[float, Meta(ge=0)] = 0.0
+    tried: Annotated[int, Meta(ge=0)] = 0
+    reached: Annotated[int, Meta(ge=0)] = 0
+
+
+class Learned(Part, frozen=True):
+    """learned.yaml: the snapshot that decisions go by, whatever is learned since; `learning` of
+    policies.yaml is `frozen` at it. `kairos models snapshot` writes it; `number` is that of the
+    learner."""
+
+    number: Annotated[int, Meta(ge=1)]
+    evidence: Annotated[tuple[LearnedEvidence, ...], Meta(min_length=1)]

@@ -1,0 +1,158 @@
+"""profile.yaml: what is kept of a customer, and how it is enriched."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta, field
+
+from pipeline.config.model.part import Condition, CurrencyCode, Digest, Duration, Name, Part
+
+KeptRule: TypeAlias = Literal[
+    "latest", "first", "min", "max", "union", "sum", "count", "avg", "distinct", "recency"
+]
+TraitRule: TypeAlias = KeptRule | Literal["bucket"]
+Threshold: TypeAlias = float | Duration
+
+
+class TraitDefinition(Part, frozen=True):
+    """A named value of the profile, kept by a rule over the interactions that fit `when`.
+
+    `of` names what is read (`properties.total`, `derived.country`, `occurred_at`, `name`...);
+    `count` and `recency` (when the latest one was, epoch ms) read nothing. Without `window` it is
+    an attribute, over the whole lifetime and missing until something is known; with it a metric
+    over the interactions of that last time, whose count, sum and distinct begin at 0. `distinct`
+    is exact to 1,000; beyond that NAME.approximate is true. Sums have six decimals. Of a property
+    that is a list, `union` and `distinct` take the elements, `latest` and `first` the list, and
+    `properties.NAME.length` is how many it has. A property that is null in an identify clears the
+    `latest` of it, until another comes.
+
+    `bucket` says between which of the `thresholds` another trait (`of: trait.spent`) lies:
+    `[50, 200]` makes 1 of what is less than 50, 2 of 50 and more, 3 of 200 and more. Written the
+    other way round, from the greatest down, the buckets count the other way round too. Durations
+    are thresholds for how long ago a time was: with `[365d, 30d]` 1 is a year ago or more, 3 is
+    less than 30 days ago. So recency, frequency and monetary value become scores from 1 to 5.
+    """
+
+    name: Name
+    rule: TraitRule
+    of: str | None = None
+    when: Condition | None = None
+    window: Duration | None = None
+    thresholds: tuple[Threshold, ...] = ()
+    description: str = ""
+
+
+class UserAgent(Part, frozen=True):
+    """From `context.user_agent`: `device_type` (desktop, mobile, tablet, tv, bot, other), `os`,
+    `browser` and `bot`.
+
+    `count_bots: false`: what a bot does adds to no trait and to no sequence. It is still decided,
+    so that a campaign that must not answer bots says `{derived: bot, is_not: true}`.
+    """
+
+    count_bots: bool = True
+
+
+class Geo(Part, frozen=True):
+    """From `context.ip`, by a database in MaxMind's format: `country` (ISO 3166), `region` and
+    `city` (their English names). `database` is a file in this folder; `sha256` is filled in."""
+
+    database: str
+    sha256: Digest | None = None
+
+
+class CampaignTags(Part, frozen=True):
+    """From `context.campaign`, or else the `utm_` parameters of `context.url`: `campaign_source`,
+    `campaign_medium`, `campaign_name`, `campaign_term`, `campaign_content`; from the mark that an
+    advertising network left in the URL (gclid, fbclid...): `ad_network`, and the mark: `click_id`.
+    """
+
+
+class Rate(Part, frozen=True):
+    """From `since` (a date, UTC) on one unit of `currency` is worth `rate` of the deployment's."""
+
+    currency: CurrencyCode
+    since: str
+    rate: Annotated[float, Meta(gt=0)]
+
+
+class Currency(Part, frozen=True):
+    """Amounts in the deployment's own currency, `to`, by the rate at the time when it happened.
+
+    `amounts` names each and where it is read: `{total: properties.total}`; `currency` is where
+    its currency is read: without one it is `to` already. Without a rate for that currency and time
+    the amount is missing, and `unknown_currency` holds the currency.
+    """
+
+    to: CurrencyCode
+    amounts: dict[Name, str]
+    rates: tuple[Rate, ...] = ()
+    currency: str = "properties.currency"
+
+
+class LocalTime(Part, frozen=True):
+    """The customer's local time: `hour` (0 to 23) and `weekday` (monday, tuesday...).
+
+    Its zone is `context.timezone`, or else `zone`. Zones are IANA names, in any case, or offsets
+    such as `GMT+2`; for an unknown name `zone` counts, and `unknown_timezone` is that name.
+    """
+
+    zone: str = "UTC"
+
+
+class Enrichers(Part, frozen=True):
+    """Values derived from each interaction, for conditions (`{derived: country, is: ES}`) and
+    traits (`of: derived.country`). An enricher that is not named is off."""
+
+    user_agent: UserAgent | None = None
+    geo: Geo | None = None
+    campaign: CampaignTags | None = None
+    currency: Currency | None = None
+    local_time: LocalTime | None = None
+
+
+class DaysSince(Part, frozen=True):
+    """A feature: how many days ago the time in a trait is."""
+
+    days_since: Name
+
+
+class Goal(Part, frozen=True):
+    """Goal of a campaign or of a score: an interaction that fits `when` within `window` of the
+    message, or of the moment that is scored."""
+
+    when: Condition
+    window: Duration = "7d"
+
+
+class Score(Part, frozen=True):
+    """Score that a LightGBM model computes from `features`, as the trait `score.NAME`.
+
+    `model` is a text model (one number, splits by number only), a file in this folder; `sha256` is
+    filled in, and is checked before the file is loaded. `features` are traits, in the order in
+    which the model was trained on them: numbers as they are, true as 1, anything else and what is
+    missing as not known; `{days_since: last_order_at}` for a time. A score is made anew with each
+    interaction. A model that is not there, or too slow, gives no score.
+
+    `goal` is what the score predicts, for `kairos train score`, which writes the model: it may be
+    named once it is there.
+    """
+
+    name: Name
+    features: Annotated[tuple[Name | DaysSince, ...], Meta(min_length=1)]
+    model: str | None = None
+    sha256: Digest | None = None
+    goal: Goal | None = None
+
+
+class ProfileRules(Part, frozen=True):
+    """profile.yaml; `session_gap`: so long without an interaction ends a session.
+
+    `features`: traits that models may read in a decision, beside those that conditions and contents
+    read.
+    """
+
+    traits: tuple[TraitDefinition, ...] = ()
+    session_gap: Duration = "30m"
+    enrichers: Enrichers = field(default_factory=Enrichers)
+    scores: tuple[Score, ...] = ()
+    features: tuple[Name, ...] = ()
