@@ -73,7 +73,7 @@ def _values(found: Attribution) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_equal_credits_are_ordered_by_channel_however_they_were_added(seed: int) -> None:
+def test_equal_credits_are_ordered_by_channel_in_any_order_of_addition(seed: int) -> None:
     thirds = [PathRow(path, share, 7 * share) for path in (("b",), ("a",)) for share in SHARES]
     random.Random(seed).shuffle(thirds)
     found = attribute("linear", ModelOptions(), _uncounted(thirds))
