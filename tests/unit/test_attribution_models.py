@@ -50,7 +50,7 @@ def _random_rows(seed: int, channels: int = 5, count: int = 60) -> list[PathRow]
     return rows
 
 
-def _uncounted(rows: Sequence[PathRow]) -> PathCounts:
+def _paths_of(rows: Sequence[PathRow]) -> PathCounts:
     """Return the rows as paths of one touch each, also where several have the same path."""
     size = len(rows)
     return PathCounts(
@@ -76,7 +76,7 @@ def _values(found: Attribution) -> dict[str, float]:
 def test_equal_credits_are_ordered_by_channel_in_any_order_of_addition(seed: int) -> None:
     thirds = [PathRow(path, share, 7 * share) for path in (("b",), ("a",)) for share in SHARES]
     random.Random(seed).shuffle(thirds)
-    found = attribute("linear", ModelOptions(), _uncounted(thirds))
+    found = attribute("linear", ModelOptions(), _paths_of(thirds))
     assert [one.channel for one in found.channels] == ["a", "b"]
 
 
