@@ -181,7 +181,7 @@ def _model(rules: Rules) -> PropensityModel:
     [entry] = rules.config.by_placement["grid"]
     items = entry.candidates[0].items
     assert items is not None
-    ties = tuple(one.tie for one in items.candidates)  # type: ignore[attr-defined]
+    ties = tuple(candidate.tie for candidate in items.candidates)  # type: ignore[attr-defined]
     features = (
         *(ModelFeature("trait", f"n{n}") for n in range(_TRAITS)),
         *(ModelFeature("offer", equals=tie[1]) for tie in ties[:64]),

@@ -86,7 +86,9 @@ def learning() -> model.Bundle:
     """Return a configuration of ten offers, of which it is learned who purchases again."""
     whole = make(segments=5, metrics=5, offers=_CAMPAIGNS)
     goal = model.Goal({"name": EVENT}, "1h")
-    reachable = (msgspec.structs.replace(one, audience=None, goal=goal) for one in whole.campaigns)
+    reachable = (
+        msgspec.structs.replace(campaign, audience=None, goal=goal) for campaign in whole.campaigns
+    )
     policies = msgspec.structs.replace(whole.policies, learning=model.Learning())
     return msgspec.structs.replace(whole, campaigns=tuple(reachable), policies=policies)
 

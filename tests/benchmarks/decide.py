@@ -179,7 +179,7 @@ def _summary(plan: Plan, rounds: Sequence[Round]) -> Answers:
     empty = [sorted(one.empty_ms) for one in rounds]
 
     def middle(samples: Sequence[Sequence[float]], share: float) -> float:
-        return median(percentile(one, share) for one in samples)
+        return median(percentile(sample, share) for sample in samples)
 
     return Answers(
         site=plan.site,

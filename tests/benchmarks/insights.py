@@ -93,9 +93,9 @@ def _peer(file: Path, how: tuple[int, int], python: Path, say: Callable[[str], N
     exact = attribute("markov", ModelOptions(), paths)
     theirs = runs[0]["conversions"]
     differences = [
-        abs(one.conversions - theirs[one.channel])
-        for one in exact.channels
-        if one.channel in theirs
+        abs(channel.conversions - theirs[channel.channel])
+        for channel in exact.channels
+        if channel.channel in theirs
     ]
     assert len(differences) == len(theirs), theirs.keys()
     return PeerCost(len(paths.conversions), seconds, max(differences) / exact.conversions)

@@ -70,7 +70,7 @@ def measure(rig: Rig, records: int, say: Say) -> ReplayCost:
         records_per_s=records / watched.seconds,
         cores=watched.cpu_s / watched.seconds,
         peak_bytes=watched.peak_bytes,
-        written_bytes=sum(one.stat().st_size for one in whole.glob("day=*/*.parquet")),
+        written_bytes=sum(file.stat().st_size for file in whole.glob("day=*/*.parquet")),
         killed=killed.killed,
         kept_by_killed=kept,
         again_s=again.seconds,

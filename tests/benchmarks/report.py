@@ -21,8 +21,8 @@ from tests.benchmarks.timers import Lateness
 def print_latency(figures: Sequence[Latency]) -> None:
     """Print a table per rate: a row per system, with its ratios to the floor at that rate, and how
     many repeats fell behind at it or earlier."""
-    for rate in dict.fromkeys(one.rate for one in figures):
-        at_rate = [one for one in figures if one.rate == rate]
+    for rate in dict.fromkeys(figure.rate for figure in figures):
+        at_rate = [figure for figure in figures if figure.rate == rate]
         floor = next((one for one in at_rate if one.system == "floor"), None)
         print_table(
             f"{rate:,} events/s: intended sending to arrival, ms",
@@ -34,39 +34,39 @@ def print_latency(figures: Sequence[Latency]) -> None:
         )
 
 
-def _latency_row(one: Latency, floor: Latency | None) -> tuple[object, ...]:
+def _latency_row(latency: Latency, floor: Latency | None) -> tuple[object, ...]:
     return (
-        one.system,
-        *(_ms(value) for value in (one.p50, one.p95, one.p99, one.max)),
-        _times(ratio(one.p50, floor.p50 if floor else None)),
-        _times(ratio(one.p99, floor.p99 if floor else None)),
-        f"{one.out_per_s:,.0f}",
-        f"{one.cores:.2f}",
-        _times(ratio(one.cores, floor.cores if floor else None)),
-        f"{one.cpu['broker']:.2f}",
-        _note(one),
+        latency.system,
+        *(_ms(value) for value in (latency.p50, latency.p95, latency.p99, latency.max)),
+        _times(ratio(latency.p50, floor.p50 if floor else None)),
+        _times(ratio(latency.p99, floor.p99 if floor else None)),
+        f"{latency.out_per_s:,.0f}",
+        f"{latency.cores:.2f}",
+        _times(ratio(latency.cores, floor.cores if floor else None)),
+        f"{latency.cpu['broker']:.2f}",
+        _note(latency),
     )
 
 
-def _note(one: Latency) -> str:
-    if one.missing:
-        return f"{one.missing:,} missing"
-    return f"behind {one.behind}/{one.repeats}" if one.behind else ""
+def _note(latency: Latency) -> str:
+    if latency.missing:
+        return f"{latency.missing:,} missing"
+    return f"behind {latency.behind}/{latency.repeats}" if latency.behind else ""
 
 
 def print_catalog(figures: Sequence[CatalogCost]) -> None:
     """Print a row per size, without and with a model."""
     rows = [
         (
-            f"{one.items:,}",
-            f"{one.eligible:,}",
-            "LightGBM" if one.model else "declared p",
-            f"{one.p50:.3f}",
-            f"{one.p99:.3f}",
-            f"{one.predict_p50:.3f}",
-            f"{one.recorded}",
+            f"{figure.items:,}",
+            f"{figure.eligible:,}",
+            "LightGBM" if figure.model else "declared p",
+            f"{figure.p50:.3f}",
+            f"{figure.p99:.3f}",
+            f"{figure.predict_p50:.3f}",
+            f"{figure.recorded}",
         )
-        for one in figures
+        for figure in figures
     ]
     columns = ("items", "eligible", "p by", "p50", "p99", "of it p", "recorded")
     print_table("processor time of a decision, ms", columns, rows)
@@ -93,18 +93,18 @@ def print_snapshots(found: SnapshotAge) -> None:
 
 def print_throughput(figures: Sequence[Throughput]) -> None:
     """Print a row per system, with its ratios to the floor and to stock Faust."""
-    known = {one.system: one.per_s for one in figures}
+    known = {figure.system: figure.per_s for figure in figures}
     rows = [
         (
-            one.system,
-            f"{one.per_s:,.0f}",
-            _times(ratio(one.per_s, known.get("floor"))),
-            _times(ratio(one.per_s, known.get("faust"))),
-            f"{one.cores:.2f}",
-            f"{one.cpu['broker']:.2f}",
-            f"{one.missing:,} missing" if one.missing else "",
+            figure.system,
+            f"{figure.per_s:,.0f}",
+            _times(ratio(figure.per_s, known.get("floor"))),
+            _times(ratio(figure.per_s, known.get("faust"))),
+            f"{figure.cores:.2f}",
+            f"{figure.cpu['broker']:.2f}",
+            f"{figure.missing:,} missing" if figure.missing else "",
         )
-        for one in figures
+        for figure in figures
     ]
     columns = ("system", "events/s", "×floor", "×Faust", "cores", "broker", "")
     print_table("Throughput: a backlog drained", columns, rows)
@@ -112,7 +112,7 @@ def print_throughput(figures: Sequence[Throughput]) -> None:
 
 def print_stages(figures: Sequence[Breakdown]) -> None:
     """Print a table per system; time neither queued for a stage nor spent in it is the rest."""
-    for one in figures:
+    for figure in figures:
         rows = [
             (
                 share.stage,
@@ -126,9 +126,12 @@ def print_stages(figures: Sequence[Breakdown]) -> None:
                     )
                 ),
             )
-            for share in one.shares
+            for share in figure.shares
         ]
-        title = f"{one.system}, {one.rate:,} events/s: p50 {one.p50:.1f} ms, p99 {one.p99:.1f} ms"
+        title = (
+            f"{figure.system}, {figure.rate:,} events/s: "
+            f"p50 {figure.p50:.1f} ms, p99 {figure.p99:.1f} ms"
+        )
         columns = ("stage", "queued p50", "queued p99", "spent p50", "spent p99")
         print_table(title, columns, rows)
 
@@ -137,15 +140,15 @@ def print_decide(figures: Sequence[Answers]) -> None:
     """Print a row per site."""
     rows = [
         (
-            one.site if one.processes == 1 else f"{one.site}:{one.processes}",
-            one.rate,
-            *(_ms(value) for value in (one.p50, one.p95, one.p99, one.max)),
-            _ms(one.empty_p50),
-            _ms(one.empty_p99),
-            f"{100 * one.defaulted / one.sent:.2f} %",
-            one.failed,
+            figure.site if figure.processes == 1 else f"{figure.site}:{figure.processes}",
+            figure.rate,
+            *(_ms(value) for value in (figure.p50, figure.p95, figure.p99, figure.max)),
+            _ms(figure.empty_p50),
+            _ms(figure.empty_p99),
+            f"{100 * figure.defaulted / figure.sent:.2f} %",
+            figure.failed,
         )
-        for one in figures
+        for figure in figures
     ]
     columns = (
         *("site", "requests/s", "p50", "p95", "p99", "max"),
@@ -158,50 +161,57 @@ def print_flow(figures: Sequence[Cost]) -> None:
     """Print a row per size of configuration."""
     rows = [
         (
-            f"{one.size.segments}/{one.size.metrics}/{one.size.offers}",
-            *(f"{value:.0f}" for value in one.steps.values()),
-            f"{one.total:.0f}",
-            f"{one.decode:.0f}",
-            f"{one.encode:.0f}",
-            f"{one.rows:.0f}",
+            f"{figure.size.segments}/{figure.size.metrics}/{figure.size.offers}",
+            *(f"{value:.0f}" for value in figure.steps.values()),
+            f"{figure.total:.0f}",
+            f"{figure.decode:.0f}",
+            f"{figure.encode:.0f}",
+            f"{figure.rows:.0f}",
         )
-        for one in figures
+        for figure in figures
     ]
     stages = tuple(figures[0].steps) if figures else ()
     columns = ("segments/metrics/offers", *stages, "steps", "decode", "encode", "rows")
     print_table("Pure flow: µs per interaction", columns, rows)
 
 
-def print_ingest(one: Ingested) -> None:
+def print_ingest(ingested: Ingested) -> None:
     """Print one row."""
-    mib = (one.file_bytes, one.peak_bytes, one.helpers_peak_bytes)
+    mib = (ingested.file_bytes, ingested.peak_bytes, ingested.helpers_peak_bytes)
     row = (
-        f"{one.rows:,}",
-        f"{one.seconds:.1f}",
-        f"{one.rows_per_s:,.0f}",
-        f"{one.cores:.2f}",
+        f"{ingested.rows:,}",
+        f"{ingested.seconds:.1f}",
+        f"{ingested.rows_per_s:,.0f}",
+        f"{ingested.cores:.2f}",
         *(f"{size / 2**20:,.0f}" for size in mib),
-        f"{one.missing:,}",
+        f"{ingested.missing:,}",
     )
     columns = ("rows", "s", "rows/s", "cores", "file MiB", "peak MiB", "helpers MiB", "missing")
     print_table("kairos ingest --once, from a folder to Kafka", columns, [row])
 
 
-def print_replay(one: ReplayCost) -> None:
+def print_replay(replay_cost: ReplayCost) -> None:
     """Print a row for the whole run, and one for the run that was killed."""
     whole = (
-        f"{one.records:,}",
-        f"{one.seconds:.1f}",
-        f"{one.records_per_s:,.0f}",
-        f"{one.cores:.2f}",
-        f"{one.peak_bytes / 2**20:,.0f}",
-        f"{one.written_bytes / 2**20:,.0f}",
+        f"{replay_cost.records:,}",
+        f"{replay_cost.seconds:.1f}",
+        f"{replay_cost.records_per_s:,.0f}",
+        f"{replay_cost.cores:.2f}",
+        f"{replay_cost.peak_bytes / 2**20:,.0f}",
+        f"{replay_cost.written_bytes / 2**20:,.0f}",
     )
     columns = ("records", "s", "records/s", "cores", "peak MiB", "written MiB")
     print_table("kairos replay, from Kafka to Parquet", columns, [whole])
-    killed = (one.kept_by_killed, f"{one.again_s:.1f}", one.missing, one.repeated)
+    killed = (
+        replay_cost.kept_by_killed,
+        f"{replay_cost.again_s:.1f}",
+        replay_cost.missing,
+        replay_cost.repeated,
+    )
     heads = ("records of the first run", "s of the second", "missing", "repeated")
-    title = "Killed and run again" if one.killed else "Run again (it was done before the kill)"
+    title = (
+        "Killed and run again" if replay_cost.killed else "Run again (it was done before the kill)"
+    )
     print_table(title, heads, [killed])
 
 
@@ -230,39 +240,40 @@ def print_recovery(figures: Sequence[Recovery]) -> None:
     """Print a row per kind of loss."""
     rows = [
         (
-            one.what,
-            f"{one.ready_s:.1f}",
-            f"{one.first_s:.1f}",
-            ", ".join(f"{first:.1f}" for first in one.firsts),
-            f"{one.late_s:.1f}",
-            one.missing,
+            figure.what,
+            f"{figure.ready_s:.1f}",
+            f"{figure.first_s:.1f}",
+            ", ".join(f"{first:.1f}" for first in figure.firsts),
+            f"{figure.late_s:.1f}",
+            figure.missing,
         )
-        for one in figures
+        for figure in figures
     ]
     columns = ("what", "there again", "first output", "each", "late until", "missing")
     print_table("Recovery: seconds after the kill; output by the last partition", columns, rows)
 
 
-def print_state(one: State) -> None:
+def print_state(state: State) -> None:
     """Print a row per stage, with its size."""
     rows = [
         (
             stage.stage,
             stage.rows,
-            f"{stage.rows / one.profiles:.1f}",
-            f"{stage.changelog_bytes / one.profiles:,.0f}",
+            f"{stage.rows / state.profiles:.1f}",
+            f"{stage.changelog_bytes / state.profiles:,.0f}",
             f"{stage.disk_bytes / 2**20:,.0f}",
         )
-        for stage in one.stages
+        for stage in state.stages
     ]
     columns = ("stage", "rows", "rows/profile", "bytes/profile", "MiB on disk")
-    print_table(f"{one.profiles:,} profiles", columns, rows)
-    total = sum(stage.rows for stage in one.stages)
+    print_table(f"{state.profiles:,} profiles", columns, rows)
+    total = sum(stage.rows for stage in state.stages)
     out.print(
-        f"rebuilt in {one.rebuild_s:.1f} s ({total / one.rebuild_s:,.0f} rows/s, start included), "
-        f"started with its state in {one.start_s:.1f} s; worker {one.resident_bytes / 2**20:,.0f} "
-        f"MiB, at most {one.peak_bytes / 2**20:,.0f} MiB; interaction to action at 100/s: "
-        f"p50 {one.p50:.1f} ms, p99 {one.p99:.1f} ms"
+        f"rebuilt in {state.rebuild_s:.1f} s ({total / state.rebuild_s:,.0f} rows/s, start "
+        f"included), started with its state in {state.start_s:.1f} s; "
+        f"worker {state.resident_bytes / 2**20:,.0f} MiB, "
+        f"at most {state.peak_bytes / 2**20:,.0f} MiB; interaction to action at 100/s: "
+        f"p50 {state.p50:.1f} ms, p99 {state.p99:.1f} ms"
     )
 
 
@@ -270,31 +281,31 @@ def print_timers(figures: Sequence[Lateness]) -> None:
     """Print a row per part of the run and kind of record."""
     rows = [
         (
-            one.part,
-            one.what,
-            one.people,
-            *(_ms(value) for value in (one.p50, one.p99, one.max)),
-            one.missing,
+            figure.part,
+            figure.what,
+            figure.people,
+            *(_ms(value) for value in (figure.p50, figure.p99, figure.max)),
+            figure.missing,
         )
-        for one in figures
+        for figure in figures
     ]
     columns = ("due while", "what", "people", "p50", "p99", "max", "missing")
     print_table("What time alone causes: ms from when it fell due", columns, rows)
     out.print("what was due while the worker was dead: from when it was there again")
 
 
-def print_apply(one: Applied) -> None:
+def print_apply(applied: Applied) -> None:
     """Print a row per phase, and the effect of the change."""
     rows = [
         (phase.phase, phase.events, *(_ms(value) for value in (phase.p50, phase.p99, phase.max)))
-        for phase in one.phases
+        for phase in applied.phases
     ]
-    title = f"A configuration applied to {one.profiles:,} profiles: interaction to action, ms"
+    title = f"A configuration applied to {applied.profiles:,} profiles: interaction to action, ms"
     print_table(title, ("", "events", "p50", "p99", "max"), rows)
     out.print(
-        f"applied in {one.apply_s:.1f} s: {one.filled:,} parts of profiles filled, "
-        f"{one.evaluated:,} profiles evaluated ({one.profiles_per_s:,.0f}/s); "
-        f"{one.missing} without their action"
+        f"applied in {applied.apply_s:.1f} s: {applied.filled:,} parts of profiles filled, "
+        f"{applied.evaluated:,} profiles evaluated ({applied.profiles_per_s:,.0f}/s); "
+        f"{applied.missing} without their action"
     )
 
 

@@ -83,8 +83,8 @@ def _timings(headers: Headers) -> dict[str, tuple[float, float]]:
 
 
 def _share(stage: str, timings: Sequence[dict[str, tuple[float, float]]]) -> Share:
-    queued = sorted(one[stage][0] for one in timings)
-    spent = sorted(one[stage][1] for one in timings)
+    queued = sorted(timing[stage][0] for timing in timings)
+    spent = sorted(timing[stage][1] for timing in timings)
     return Share(
         stage,
         percentile(queued, 0.50),

@@ -94,7 +94,7 @@ def _memory(pid: int) -> tuple[int, int]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     kib = {
         name: int(value.split()[0])
-        for name, _, value in (one.partition(":") for one in lines)
+        for name, _, value in (line.partition(":") for line in lines)
         if name in ("VmRSS", "VmHWM")
     }
     return kib["VmRSS"] * 1024, kib["VmHWM"] * 1024

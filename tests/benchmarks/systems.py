@@ -38,7 +38,7 @@ class Arrangement:
 
     @property
     def pids(self) -> dict[str, int]:
-        return {one.program.name: one.child.pid for one in self.processes}
+        return {process.program.name: process.child.pid for process in self.processes}
 
 
 class System(Protocol):

@@ -101,22 +101,24 @@ class _Round:
     def lateness(self, part: str) -> Iterator[Lateness]:
         """Return the delays of everybody."""
         arrivals = self._wait_for_records()
-        return _lateness(part, {one: one.due_s for one in self._people}, arrivals)
+        return _lateness(part, {person: person.due_s for person in self._people}, arrivals)
 
     def around(self, struck: Struck) -> Iterator[Iterator[Lateness]]:
         """Return the delays of those due while the worker was dead, and of those due later."""
         arrivals = self._wait_for_records()
-        dead = [one for one in self._people if struck.killed_at < one.due_s < struck.ready_at]
-        after = [one for one in self._people if one.due_s >= struck.ready_at]
+        dead = [
+            person for person in self._people if struck.killed_at < person.due_s < struck.ready_at
+        ]
+        after = [person for person in self._people if person.due_s >= struck.ready_at]
         away = f"it is dead, {struck.ready_at - struck.killed_at:.1f} s"
         yield _lateness(away, dict.fromkeys(dead, struck.ready_at), arrivals)
         yield _lateness("it is there again", {one: one.due_s for one in after}, arrivals)
 
     def _wait_for_records(self) -> Mapping[tuple[str, str], float]:
-        profiles = [one.profile for one in self._people]
+        profiles = [person.profile for person in self._people]
         until_s = self._people[-1].due_s + _PATIENCE_S
         return self._arrivals.wait_for(
-            [(one, what) for one in profiles for what in _WHATS], until_s
+            [(profile, what) for profile in profiles for what in _WHATS], until_s
         )
 
 
@@ -143,10 +145,10 @@ def _send(rig: Rig, people: Sequence[_Person]) -> None:
     producer = Producer({**rig.settings.kafka(), "partitioner": "murmur2_random", "linger.ms": 5})
     wall_s = time.time() - time.monotonic()
     now_ms = time.time_ns() // 1_000_000
-    for one in people:
-        at_ms = round((one.due_s + wall_s) * 1000) - configurations.WAIT_MS
-        who = Identifier("email", one.name)
-        cart = Interaction(one.name, "track", "cart", "web", "bench", at_ms, now_ms, (who,))
+    for person in people:
+        at_ms = round((person.due_s + wall_s) * 1000) - configurations.WAIT_MS
+        who = Identifier("email", person.name)
+        cart = Interaction(person.name, "track", "cart", "web", "bench", at_ms, now_ms, (who,))
         producer.produce(topics.INTERACTIONS, codec.encode(topics.INTERACTIONS, cart), who.key)
     producer.flush()
 

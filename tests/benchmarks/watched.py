@@ -26,10 +26,10 @@ class Watched:
     def look(self, command: psutil.Process) -> None:
         """Look at the command and its helpers."""
         own = _measure_use(command)
-        helpers = [_measure_use(one) for one in command.children()]
-        self.cpu_s = max(self.cpu_s, own[0] + sum(one[0] for one in helpers))
+        helpers = [_measure_use(child) for child in command.children()]
+        self.cpu_s = max(self.cpu_s, own[0] + sum(helper[0] for helper in helpers))
         self.peak_bytes = max(self.peak_bytes, own[1])
-        self.helpers_peak_bytes = max(self.helpers_peak_bytes, sum(one[1] for one in helpers))
+        self.helpers_peak_bytes = max(self.helpers_peak_bytes, sum(helper[1] for helper in helpers))
 
 
 def watch(rig: Rig, arguments: tuple[str, ...], output: Path, most_s: float = 3_600.0) -> Watched:

@@ -60,12 +60,12 @@ class _World:
         self.stack.kairos("status", "--until-idle", "60")
         every = self.stack.records.every(topics.SEGMENTED, Segmented)
         found = [one.interaction for _, one in every if one.interaction is not None]
-        known = {one for each in found for one in _names(each) if _ANA in _names(each)}
+        known = {name for each in found for name in _names(each) if _ANA in _names(each)}
         return [one for one in found if known & set(_names(one))]
 
 
 def _names(interaction: Interaction) -> list[str]:
-    return [one.value for one in interaction.identifiers]
+    return [identifier.value for identifier in interaction.identifiers]
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_one_customer_has_one_profile_and_each_thing_once(world: _World, browser
     _be_called(world)
     timeline = world.timeline()
     page.close()
-    assert Counter(one.name for one in timeline if one.kind != "page") == {
+    assert Counter(event.name for event in timeline if event.kind != "page") == {
         "identify": 1,
         "Signed Up": 1,
         "Order Completed": 1,
@@ -112,10 +112,10 @@ def test_one_customer_has_one_profile_and_each_thing_once(world: _World, browser
         "click": 1,
         "conversion": 1,
     }
-    assert Counter(one.context.url for one in timeline if one.kind == "page") == {
+    assert Counter(event.context.url for event in timeline if event.kind == "page") == {
         world.shop.url(_PAGE): 2
     }
-    assert len({one.event_id for one in timeline}) == len(timeline)
+    assert len({event.event_id for event in timeline}) == len(timeline)
     shown = world.stack.json("profile", "show", f"cookie:{cookie}")
     assert {one["identifier"] for one in shown["tree"]} == {
         f"customer_id:{_ANA}",

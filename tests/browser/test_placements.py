@@ -60,8 +60,8 @@ def test_impressions_clicks_and_dismissals_are_reported_once(
     received.wait_for_names(impression=1, click=1)
     page.click("[data-kairos-dismiss]")
     received.wait_for("dismiss")
-    outcomes = [one for one in received.all() if one.kind == "outcome"]
-    assert sorted((one.name, one.properties["treatment"]) for one in outcomes) == [
+    outcomes = [interaction for interaction in received.all() if interaction.kind == "outcome"]
+    assert sorted((outcome.name, outcome.properties["treatment"]) for outcome in outcomes) == [
         (n, "spring-hero") for n in ("click", "dismiss", "impression")
     ]
     assert page.locator(".call").is_hidden()

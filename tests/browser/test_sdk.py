@@ -59,8 +59,8 @@ def test_calls_in_segments_form_arrive_with_their_fields(
     ]
     wait_until_sent(page)
     received = ReceivedEvents(stack, cookie(page))
-    by_name = {one.name: one for one in received.all()}
-    kinds = {one.name: one.kind for one in received.all()}
+    by_name = {interaction.name: interaction for interaction in received.all()}
+    kinds = {interaction.name: interaction.kind for interaction in received.all()}
     assert kinds == {
         **dict.fromkeys(("page", "Home"), "page"),
         "Viewed": "track",
@@ -212,7 +212,7 @@ def test_change_of_route_counts_as_one_page(page: Page, shop: ShopPages, stack: 
     )
     received = ReceivedEvents(stack, cookie(page))
     received.wait_for_names(page=4, Boots=1)
-    urls = [str(one.context.url).removeprefix(shop.url()) for one in received.all()]
+    urls = [str(interaction.context.url).removeprefix(shop.url()) for interaction in received.all()]
     assert urls == [
         "other.html",
         "shoes?sort=price",
@@ -380,7 +380,7 @@ def test_segments_own_client_works_unchanged(page: Page, shop: ShopPages, stack:
     page.goto(shop.url("/segment.html"))
     received = ReceivedEvents(stack, page.evaluate("window.sent"))
     received.wait_for("alias")
-    kinds = Counter(one.kind for one in received.all())
+    kinds = Counter(interaction.kind for interaction in received.all())
     assert kinds == dict.fromkeys(("page", "identify", "track", "group", "screen", "alias"), 1)
     [viewed] = _by_name(received, "Viewed")
     assert viewed.properties["price"] == 19.5
@@ -388,4 +388,4 @@ def test_segments_own_client_works_unchanged(page: Page, shop: ShopPages, stack:
 
 
 def _by_name(received: ReceivedEvents, name: str) -> list[Interaction]:
-    return [one for one in received.all() if one.name == name]
+    return [interaction for interaction in received.all() if interaction.name == name]

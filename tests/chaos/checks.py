@@ -98,9 +98,9 @@ def nothing_dies_later(trial: Trial) -> list[str]:
     return some(
         "dead letter between stages",
         (
-            f"{one.topic} {one.reason}: {one.detail}"
-            for one in trial.evidence.dead_letters
-            if one.topic != topics.INTERACTIONS
+            f"{letter.topic} {letter.reason}: {letter.detail}"
+            for letter in trial.evidence.dead_letters
+            if letter.topic != topics.INTERACTIONS
         ),
     )
 
@@ -119,7 +119,11 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
         ),
         *some(
             "a step failed",
-            (one.detail for one in trial.evidence.dead_letters if one.reason == "exception"),
+            (
+                letter.detail
+                for letter in trial.evidence.dead_letters
+                if letter.reason == "exception"
+            ),
         ),
     ]
 
@@ -136,14 +140,14 @@ def profiles_are_right(trial: Trial) -> list[str]:
     """Compare profiles with plain counting: identifiers, traits and metrics."""
     expected = _expected_people(trial)
     found = {
-        one.root: Person(
-            frozenset(one.identifiers),
-            int(str(one.traits["interactions"])),
-            int(str(one.traits.get("orders", 0))),
-            float(str(one.traits.get("spent", 0))),
-            None if (page := one.traits.get("last_page")) is None else str(page),
+        profile.root: Person(
+            frozenset(profile.identifiers),
+            int(str(profile.traits["interactions"])),
+            int(str(profile.traits.get("orders", 0))),
+            float(str(profile.traits.get("spent", 0))),
+            None if (page := profile.traits.get("last_page")) is None else str(page),
         )
-        for one in trial.evidence.profiles.values()
+        for profile in trial.evidence.profiles.values()
     }
     return differences("profile", expected, found)
 
@@ -180,10 +184,10 @@ def contact_histories_are_right(trial: Trial) -> list[str]:
         for root, one in expected_messages(_processed_interactions(trial)).items()
     }
     found = {
-        key: [one for part in state.shards.here.values() for one in part.contacts]
+        key: [contact for part in state.shards.here.values() for contact in part.contacts]
         for key, state in trial.evidence.states(stage("decisioning")).items()
     }
-    causes = {one.action_id: one.event_id for one in trial.evidence.actions}
+    causes = {action.action_id: action.event_id for action in trial.evidence.actions}
     return some(
         "contact history wrong",
         (
@@ -201,11 +205,11 @@ def _mistold(
 ) -> Iterator[str]:
     causes, sent = known
     about: defaultdict[str, list[str]] = defaultdict(list)
-    for one in contacts:
-        if one.campaign not in _OTHERS:
-            about[one.offer].append(causes.get(one.action_id, "nothing"))
-        if (one.status == "committed") != (one.action_id in sent):
-            yield f"{one.action_id} is {one.status}"
+    for contact in contacts:
+        if contact.campaign not in _OTHERS:
+            about[contact.offer].append(causes.get(contact.action_id, "nothing"))
+        if (contact.status == "committed") != (contact.action_id in sent):
+            yield f"{contact.action_id} is {contact.status}"
     thanks, tips = tuple(sorted(about.pop("thanks", []))), about.pop("tip", [])
     if thanks != expected.thanks:
         yield f"thanks for {thanks} instead of {expected.thanks}"
@@ -220,11 +224,15 @@ def _mistold(
 
 def delivered_what_was_decided(trial: Trial) -> list[str]:
     """Check that each action that was not cancelled reached its customer, and nothing else did."""
-    causes = {one.action_id: (one.event_id, one.channel) for one in trial.evidence.actions}
+    causes = {
+        action.action_id: (action.event_id, action.channel) for action in trial.evidence.actions
+    }
     about = Counter(causes[key] for key in trial.delivered & causes.keys())
-    wanted = {one.action_id for one in trial.evidence.actions}
+    wanted = {action.action_id for action in trial.evidence.actions}
     delivering = trial.evidence.delivering
-    to_deliver = {one.action_id for one in trial.evidence.actions if one.channel in delivering}
+    to_deliver = {
+        action.action_id for action in trial.evidence.actions if action.channel in delivering
+    }
     chosen = {
         choice.action_id
         for _, one in trial.evidence.decisions
@@ -331,9 +339,9 @@ def _counting_as_sent(trial: Trial) -> set[str]:
 def _dead(evidence: Evidence) -> set[tuple[int, int]]:
     """Return the places in `interactions` of records that are dead letters."""
     return {
-        (one.partition, one.offset)
-        for one in evidence.dead_letters
-        if one.topic == topics.INTERACTIONS
+        (letter.partition, letter.offset)
+        for letter in evidence.dead_letters
+        if letter.topic == topics.INTERACTIONS
     }
 
 

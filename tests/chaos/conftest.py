@@ -41,7 +41,7 @@ def _open(laboratory: Laboratory, config: pytest.Config) -> Iterator[Laboratory]
     config.stash.setdefault(_LABORATORIES, []).append(laboratory)
     with running_stack(laboratory.stack):
         yield laboratory
-        if not any(one.failed for one in laboratory.results):
+        if not any(result.failed for result in laboratory.results):
             assert laboratory.differences_on_disk() == []
 
 
@@ -58,7 +58,7 @@ def pytest_terminal_summary(
     notes = config.stash.get(NOTES, [])
     if results or notes:
         terminalreporter.section(f"chaos, seed {SEED}")
-    for one in results:
-        terminalreporter.write_line(table(one))
+    for result in results:
+        terminalreporter.write_line(table(result))
     for line in notes:
         terminalreporter.write_line(line)

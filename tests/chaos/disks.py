@@ -30,7 +30,7 @@ def differences(bootstrap: str, state: Path, partitions: int) -> Iterator[str]:
     for stage in STAGES:
         logs = _changelogs(bootstrap, f"{stage.group}-rows-changelog", partitions)
         for number, log in enumerate(logs):
-            copies = [_on_disk(one) for one in (state / stage.name).glob(f"*/rows/{number}")]
+            copies = [_on_disk(file) for file in (state / stage.name).glob(f"*/rows/{number}")]
             newest = [rows for end, rows in copies if end == log.end]
             where = f"{stage.name}, partition {number}"
             if log.end and not newest:

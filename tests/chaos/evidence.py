@@ -108,9 +108,9 @@ class Evidence:
     def outcomes(self) -> dict[str, set[str]]:
         """Outcomes of actions that were reported."""
         found: defaultdict[str, set[str]] = defaultdict(set)
-        for one in self.first_interactions.values():
-            if one.kind == "outcome":
-                found[str(one.properties["action_id"])].add(one.name)
+        for interaction in self.first_interactions.values():
+            if interaction.kind == "outcome":
+                found[str(interaction.properties["action_id"])].add(interaction.name)
         return dict(found)
 
     @property
@@ -122,7 +122,7 @@ class Evidence:
     def delivering(self) -> frozenset[str]:
         """Channels with an adapter."""
         channels = self.rules.config.channels.values()
-        return frozenset(one.name for one in channels if one.adapter != "none")
+        return frozenset(channel.name for channel in channels if channel.adapter != "none")
 
     @cached_property
     def budgets(self) -> dict[str, BudgetRecord]:

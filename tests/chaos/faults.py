@@ -236,8 +236,8 @@ def copies_a_day_late(stack: Stack, random: Random) -> None:
     yesterday = int(time.time() * 1000) - DAY_MS
     originals = [_interaction(stack, f"late-{number}", yesterday + number) for number in range(500)]
     copies = [
-        msgspec.structs.replace(one, received_at=one.received_at + DAY_MS)
-        for one in random.sample(originals, 50)
+        msgspec.structs.replace(original, received_at=original.received_at + DAY_MS)
+        for original in random.sample(originals, 50)
     ]
     random.shuffle(copies)
     _send_upstream(stack, [*originals, *copies])
@@ -400,9 +400,9 @@ def _visit(stack: Stack, customer: str, at_ms: int) -> Iterator[Interaction]:
 
 def _send_upstream(stack: Stack, interactions: Iterable[Interaction]) -> None:
     producer, encode = _producer(stack), open_codec(stack.settings).encode
-    for one in interactions:
-        value = encode(topics.INTERACTIONS, one)
-        producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
+    for interaction in interactions:
+        value = encode(topics.INTERACTIONS, interaction)
+        producer.produce(topics.INTERACTIONS, value, interaction.identifiers[0].key)
     assert producer.flush(30) == 0
 
 

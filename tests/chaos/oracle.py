@@ -83,14 +83,14 @@ def _gather(
     histories: dict[str, list[Interaction]] = {}
     members: dict[str, set[str]] = {}
     owner: dict[str, str] = {}
-    for one in interactions:
-        names = [identifier.key for identifier in one.identifiers]
+    for interaction in interactions:
+        names = [identifier.key for identifier in interaction.identifiers]
         groups = {owner[name] for name in names if name in owner}
         group = min(groups, default=names[0])
         for other in groups - {group}:
             histories[group] += histories.pop(other)
             members[group] |= members.pop(other)
-        histories.setdefault(group, []).append(one)
+        histories.setdefault(group, []).append(interaction)
         members.setdefault(group, set()).update(names)
         owner.update(dict.fromkeys(members[group], group))
     for group, history in histories.items():
@@ -102,17 +102,17 @@ def _strength(name: str) -> tuple[int, str]:
 
 
 def _person(names: set[str], history: list[Interaction]) -> Person:
-    orders = [one for one in history if one.name == "Order"]
+    orders = [interaction for interaction in history if interaction.name == "Order"]
     pages = [
-        (one.occurred_at, one.event_id, str(one.properties["page"]))
-        for one in history
-        if "page" in one.properties
+        (interaction.occurred_at, interaction.event_id, str(interaction.properties["page"]))
+        for interaction in history
+        if "page" in interaction.properties
     ]
     return Person(
         frozenset(names),
         len(history),
         len(orders),
-        sum(float(str(one.properties["total"])) for one in orders),
+        sum(float(str(order.properties["total"])) for order in orders),
         max(pages)[2] if pages else None,
         _is_idle(history),
     )
@@ -120,7 +120,10 @@ def _person(names: set[str], history: list[Interaction]) -> Person:
 
 def _is_idle(history: list[Interaction]) -> bool:
     last_view, last_order = (
-        max((one.occurred_at for one in history if one.name == name), default=-1)
+        max(
+            (interaction.occurred_at for interaction in history if interaction.name == name),
+            default=-1,
+        )
         for name in ("Viewed", "Order")
     )
     return last_view > last_order
@@ -130,15 +133,19 @@ def _messages_of(history: list[Interaction]) -> Told:
     """Return thanks for each order, and one tip a day (longer than the test) to a buyer who views a
     page, at the latest once the order came by the same identifier; one reminder a day to customers
     with an address who stay away, also to those whose return was late."""
-    fresh = [one for one in history if one.received_at - one.occurred_at <= _FRESH_MS]
+    fresh = [
+        interaction
+        for interaction in history
+        if interaction.received_at - interaction.occurred_at <= _FRESH_MS
+    ]
     fresh_ids = {one.event_id for one in fresh}
     buyers: set[str] = set()
     tips = 0
-    for one in history:
-        if one.name == "Order":
-            buyers.add(one.identifiers[0].key)
-        elif one.name == "Viewed" and one.event_id in fresh_ids:
-            tips = max(tips, int(one.identifiers[0].key in buyers))
+    for interaction in history:
+        if interaction.name == "Order":
+            buyers.add(interaction.identifiers[0].key)
+        elif interaction.name == "Viewed" and interaction.event_id in fresh_ids:
+            tips = max(tips, int(interaction.identifiers[0].key in buyers))
     return Told(
         tuple(sorted(one.event_id for one in fresh if one.name == "Order")),
         tips,
@@ -148,7 +155,9 @@ def _messages_of(history: list[Interaction]) -> Told:
 
 
 def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[int, int]:
-    has_address = any(who.namespace == "email" for one in history for who in one.identifiers)
+    has_address = any(
+        who.namespace == "email" for interaction in history for who in interaction.identifiers
+    )
     possible = has_address and any(one.name == "Viewed" for one in fresh)
     return int(possible and _is_idle(history)), int(possible)
 

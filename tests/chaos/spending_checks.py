@@ -48,7 +48,7 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
         if spent > tokens(record.budget):
             wrong.append(f"{name}: {spent} of {tokens(record.budget)}")
         purses = [one for (_, of), one in trial.evidence.purses.items() if of == name]
-        out = sum(max(one.granted, one.spent) for one in purses)
+        out = sum(max(purse.granted, purse.spent) for purse in purses)
         if out > tokens(record.budget) + tokens(record.released):
             wrong.append(f"{name}: {out} is out of {record.budget} and {record.released} returned")
     return some("overspent", wrong)
@@ -76,10 +76,10 @@ def leases_are_with_their_partitions(trial: Trial) -> list[str]:
     """Check that the owner of a partition, be it a killed one's successor, has its lease, once."""
     evidence = trial.evidence
     expected = {
-        (one.partition, name): (one.number, tokens(one.granted), tokens(one.spent))
+        (lease.partition, name): (lease.number, tokens(lease.granted), tokens(lease.spent))
         for name, record in evidence.budgets.items()
-        for one in record.leases
-        if one.number > 0
+        for lease in record.leases
+        if lease.number > 0
     }
     found = {
         place: (one.number, max(one.granted, one.spent), one.spent)
@@ -99,24 +99,24 @@ def everything_learned_is_counted_once(trial: Trial) -> list[str]:
     """Check that in the newest snapshot each hint is a trial, and a success if an order came."""
     evidence = trial.evidence
     sent = {
-        one.action_id: decision.profile_id
+        choice.action_id: decision.profile_id
         for _, decision in evidence.decisions
-        for one in decision.choices
-        if one.campaign == _LEARNED and one.action_id is not None
+        for choice in decision.choices
+        if choice.campaign == _LEARNED and choice.action_id is not None
     }
     reached = {
-        one.action_id: decision.event_id
+        feedback.action_id: decision.event_id
         for _, decision in evidence.decisions
-        for one in decision.feedback
-        if one.what == "reached"
+        for feedback in decision.feedback
+        if feedback.what == "reached"
     }
     posteriors = () if evidence.snapshot is None else evidence.snapshot.posteriors
-    found = {one.campaign: (one.tried, one.reached) for one in posteriors}
+    found = {posterior.campaign: (posterior.tried, posterior.reached) for posterior in posteriors}
     causes = (evidence.first_interactions.get(event) for event in reached.values())
     return [
         *differences("learned", {_LEARNED: (len(sent), len(reached))}, found),
         *some("learned of what was never sent", reached.keys() - sent.keys()),
-        *some("no goal", (one for one in causes if one is None or one.name != _GOAL)),
+        *some("no goal", (cause for cause in causes if cause is None or cause.name != _GOAL)),
     ]
 
 
@@ -135,10 +135,12 @@ SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, nothing_is_overspent, *SETTLING_C
 def _spent(evidence: Evidence, name: str) -> list[SpentOfAction]:
     """Return what each action took of a budget, delivered or not."""
     found = {
-        one.action_id: SpentOfAction(one.action_id, partition, tokens(one.amount), one.until)
+        spend.action_id: SpentOfAction(
+            spend.action_id, partition, tokens(spend.amount), spend.until
+        )
         for partition, decision in _decisions(evidence)
-        for one in decision.spends
-        if one.what == "reserved" and one.budget == name
+        for spend in decision.spends
+        if spend.what == "reserved" and spend.budget == name
     }
     return list(found.values())
 
@@ -150,5 +152,5 @@ def _decisions(evidence: Evidence) -> Iterator[tuple[int, Decision]]:
 def _account(record: BudgetRecord | None) -> tuple[int, int, dict[int, int]] | None:
     if record is None:
         return None
-    by_partition = {one.partition: tokens(one.spent) for one in record.leases if one.spent}
+    by_partition = {lease.partition: tokens(lease.spent) for lease in record.leases if lease.spent}
     return tokens(record.spent), tokens(record.committed), by_partition

@@ -63,7 +63,7 @@ class _World:
             if one.kind == "outcome"
         }
         actions = [set(self.actions(channel)) for channel in (*_ONCE, *_KEYED)]
-        complete = all(len(one) == CUSTOMERS and one <= known for one in actions)
+        complete = all(len(ids) == CUSTOMERS and ids <= known for ids in actions)
         return complete and not self.servers.services.owed
 
     def read_counted(self) -> list[Interaction]:
@@ -206,11 +206,11 @@ def _by_action(counted: list[Interaction]) -> Outcomes:
 
 
 def _count(outcomes: list[Interaction], name: str) -> int:
-    return sum(one.name == name for one in outcomes)
+    return sum(outcome.name == name for outcome in outcomes)
 
 
 def _is_unconfirmed(outcomes: list[Interaction]) -> bool:
-    return any("unconfirmed" in one.properties for one in outcomes)
+    return any("unconfirmed" in outcome.properties for outcome in outcomes)
 
 
 def _check_once(
@@ -248,6 +248,6 @@ def _check_keyed(
         assert not _is_unconfirmed(told), (channel, name)
         assert gone or copies.get(name), (channel, name, "lost")
         first, *others = copies.get(name) or [None]
-        assert all(one == first for one in others), (channel, name, "altered")
+        assert all(other == first for other in others), (channel, name, "altered")
     total = sum(map(len, copies.values()))
     return f"{channel}: {len(copies)} received in {total} posts, of {CUSTOMERS}"

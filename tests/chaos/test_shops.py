@@ -107,7 +107,7 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
         ThreadPoolExecutor(_TILLS) as tills,
     ):
         answers = list(tills.map(lambda number: _pay(shops, number), range(_PAYMENTS)))
-        codes = [one["receipt"]["coupon"] for one in answers if one["receipt"] is not None]
+        codes = [answer["receipt"]["coupon"] for answer in answers if answer["receipt"] is not None]
         sales = [(code, till) for code in codes for till in range(_TILLS)]
         Random(f"{SEED}/sales").shuffle(sales)
         first = dict(zip(sales, tills.map(lambda one: _redeem(shops, *one), sales), strict=True))
@@ -173,8 +173,8 @@ def test_call_is_taken_by_one_person_and_its_result_counts_once(
     assert taken == ended == Counter(tasks)
 
 
-def _goal(one: Interaction) -> object:
-    return one.properties["goal"] if one.name == "conversion" else None
+def _goal(interaction: Interaction) -> object:
+    return interaction.properties["goal"] if interaction.name == "conversion" else None
 
 
 def _open_tasks(stack: Stack) -> list[dict[str, Any]] | None:

@@ -120,5 +120,5 @@ def test_row_counts_once_over_kills_and_cut_connections(
     assert set(letters.values()) == {1}
     assert len(letters) == bad
     assert not (night.inbox / "failed").exists()
-    left = {one.name for one in night.inbox.iterdir()}
+    left = {path.name for path in night.inbox.iterdir()}
     assert left == {"done"}, left

@@ -97,7 +97,7 @@ class Traffic:
             sent: list[dict[str, Any]] = []
             for step in range(STEPS):
                 began = time.monotonic()
-                fresh = [_message(self._load.run, one, step, random) for one in customers]
+                fresh = [_message(self._load.run, customer, step, random) for customer in customers]
                 copies = [one for one in sent if random.random() < self._load.copies]
                 batch = fresh + copies
                 random.shuffle(batch)

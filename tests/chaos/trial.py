@@ -133,7 +133,7 @@ class Laboratory:
 
     def _judge(self, trial: Trial, name: str, retries: int, kills: list[float]) -> Result:
         evidence = trial.evidence
-        problems = {one.__name__: one(trial) for one in self.judgement.checks}
+        problems = {check.__name__: check(trial) for check in self.judgement.checks}
         before = self.results
         return Result(
             fault=name,
@@ -141,7 +141,7 @@ class Laboratory:
             retries=retries,
             copies=len(copies(evidence)) - sum(one.copies for one in before),
             duplicates=len(evidence.actions)
-            - len({one.action_id for one in evidence.actions})
+            - len({action.action_id for action in evidence.actions})
             - sum(one.duplicates for one in before),
             redelivered=self._inbox.repeated - sum(one.redelivered for one in before),
             dead_letters=len(evidence.dead_letters) - sum(one.dead_letters for one in before),
@@ -176,11 +176,11 @@ def table(results: list[Result]) -> str:
             "  seconds from kill to output"
         ),
     ]
-    for one in results:
-        marks = "  ".join("X" if one.problems[name] else "." for name in checks)
-        outages = " ".join(f"{seconds:.1f}" for seconds in one.outages_s)
+    for result in results:
+        marks = "  ".join("X" if result.problems[name] else "." for name in checks)
+        outages = " ".join(f"{seconds:.1f}" for seconds in result.outages_s)
         lines.append(
-            f"{one.fault:46}{marks}  {one.records:8}{one.retries:8}{one.copies:7}{one.duplicates:6}"
-            f"{one.redelivered:7}{one.dead_letters:6}  {outages}"
+            f"{result.fault:46}{marks}  {result.records:8}{result.retries:8}{result.copies:7}"
+            f"{result.duplicates:6}{result.redelivered:7}{result.dead_letters:6}  {outages}"
         )
     return "\n".join(lines)

@@ -41,8 +41,8 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
     assert all(incident.loss is not None for incident in found.incidents[:2])
 
 
-def _is_mostly_within(one: SeriesEvidence, first: int, last: int) -> bool:
+def _is_mostly_within(evidence: SeriesEvidence, first: int, last: int) -> bool:
     """Return whether more than half of the series' days are within the incident's."""
-    begins, ends = one.first_day - _FIRST_DAY, one.last_day - _FIRST_DAY
+    begins, ends = evidence.first_day - _FIRST_DAY, evidence.last_day - _FIRST_DAY
     common = min(ends, last) - max(begins, first) + 1
     return common * 2 > ends - begins + 1

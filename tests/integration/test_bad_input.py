@@ -173,7 +173,10 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
         assert letter["detail"]
         assert letter["detail"].startswith(begin)
     decided = [one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision)]
-    assert [one for one in decided if name in one] == [f"good-{name}", f"ahead-{name}"]
+    assert [decision for decision in decided if name in decision] == [
+        f"good-{name}",
+        f"ahead-{name}",
+    ]
     with stack.client(SERVER_KEY) as office:
         # The gateway reads profiles a moment later than they are written.
         eventually(lambda: _interactions_of(office, name) == 2)

@@ -50,10 +50,10 @@ def _decisions(shop: Stack) -> list[Decision]:
 def _sum_spent(shop: Stack, budget: str) -> float:
     """Sum what decisions say was spent, each action once."""
     parts = {
-        one.action_id: one.amount
+        spend.action_id: spend.amount
         for decision in _decisions(shop)
-        for one in decision.spends
-        if one.budget == budget and one.what == "reserved"
+        for spend in decision.spends
+        if spend.budget == budget and spend.what == "reserved"
     }
     return sum(parts.values())
 
@@ -85,15 +85,18 @@ def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None
     eventually(lambda: _record(shop, "gift").spent == _GIFT)
     record = _record(shop, "gift")
     assert (record.budget, record.leased) == (_GIFT, 0)
-    assert sum(one.spent for one in record.leases) == _GIFT
+    assert sum(lease.spent for lease in record.leases) == _GIFT
     held = [
-        one.decision_id for one in _decisions(shop) for c in one.candidates if "budget" in c.fate
+        decision.decision_id
+        for decision in _decisions(shop)
+        for c in decision.candidates
+        if "budget" in c.fate
     ]
     explanation = shop.json("explain", held[-1], "--rerun")
     assert explanation["same"] is True
     [slot] = [one for one in explanation["slots"] if one["candidates"]]
-    assert [one["fate"] for one in slot["candidates"]] == ["budget gift"]
-    [shown] = [one for one in shop.json("status")["budgets"] if one["name"] == "gift"]
+    assert [candidate["fate"] for candidate in slot["candidates"]] == ["budget gift"]
+    [shown] = [budget for budget in shop.json("status")["budgets"] if budget["name"] == "gift"]
     assert (shown["spent"], shown["leased"], shown["free"]) == (_GIFT, 0, 0)
     assert "gift: 60.00 of 60.00 is spent" in shop.kairos("doctor")
 
@@ -105,7 +108,7 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
 
         def give_the_rest() -> bool:
             answers = [_ask(client, f"looker-{number}") for number in range(6)]
-            nothing = all(one["placements"]["hero"] is None for one in answers)
+            nothing = all(answer["placements"]["hero"] is None for answer in answers)
             return nothing and count_given() == {"tile/lamp": 3, "tile/chair": 4}
 
         def count_given() -> Counter[str]:
@@ -118,7 +121,9 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
     eventually(lambda: _record(shop, "shelf/chair").spent == 4)
     after = shop.json("preview", "customer_id:somebody", "--placement", "hero")
     assert after["slots"][0]["chosen"] is None
-    last = [one for one in _decisions(shop) if "eligibility/out of stock" in one.rejected][-1]
+    last = [
+        decision for decision in _decisions(shop) if "eligibility/out of stock" in decision.rejected
+    ][-1]
     assert shop.json("explain", last.decision_id, "--rerun")["same"] is True
 
 
@@ -128,4 +133,4 @@ def test_budget_of_a_day_is_leased_ahead(shop: Stack) -> None:
     assert record.ends_at is not None
     assert record.ends_at - record.begins_at in (82_800_000, 86_400_000, 90_000_000)
     assert record.leased > 0
-    assert {one.partition for one in record.leases if one.granted} == {0, 1, 2, 3}
+    assert {lease.partition for lease in record.leases if lease.granted} == {0, 1, 2, 3}

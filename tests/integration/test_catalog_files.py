@@ -61,13 +61,13 @@ def _look(settings: Settings, *, check: bool = False) -> list[FileReport]:
     config = _applied_configuration(settings)
     watches = watchers(config, base_of(settings, lambda *_: None), {})
     if check:
-        return [report for one in watches for report in one.check(config)]
+        return [report for watch in watches for report in watch.check(config)]
     return list(look_once(watches, config))
 
 
 def _items(settings: Settings) -> dict[str, float | None]:
     [catalog] = _applied_configuration(settings).bundle.catalogs
-    return {one.id: one.value for one in catalog.items}
+    return {item.id: item.value for item in catalog.items}
 
 
 def test_table_replaces_the_items_and_may_be_repeated(settings: Settings, inbox: Path) -> None:
@@ -84,7 +84,7 @@ def test_table_replaces_the_items_and_may_be_repeated(settings: Settings, inbox:
         assert (report.state, report.reason) == ("done", None)
         assert _items(settings) == items
     assert _applied_configuration(settings).digest != before
-    assert sorted(one.name for one in inbox.iterdir()) == ["done"]
+    assert sorted(path.name for path in inbox.iterdir()) == ["done"]
 
 
 def test_table_with_a_fault_changes_nothing_and_names_its_line(

@@ -44,9 +44,9 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
     flow = Flow(made)
     segmented: dict[tuple[str, str], Segmented] = {}
     chosen, drawn_by_evidence = 0, 0
-    for one in _interactions(flow, dataset.load(tmp_path), days):
+    for interaction in _interactions(flow, dataset.load(tmp_path), days):
         decisions: list[Decision] = []
-        for emit in _process(flow, one):
+        for emit in _process(flow, interaction):
             if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
                 segmented[emit.key, emit.value.interaction.event_id] = emit.value
             if isinstance(emit.value, Decision):
@@ -55,7 +55,7 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
             record = segmented[decision.profile_id, decision.event_id]
             assert run_again(decision, record, made) == decision
             chosen += sum(choice.action_id is not None for choice in decision.choices)
-            drawn_by_evidence += any(one.trials > 0 for one in decision.candidates)
+            drawn_by_evidence += any(candidate.trials > 0 for candidate in decision.candidates)
             assert decision.snapshot == frozen_at
             if decision.candidates:
                 assert explain(decision, made.config, "es").slots
@@ -81,10 +81,10 @@ def _interactions(
                     yield given
 
 
-def _process(flow: Flow, one: Interaction) -> list[Emit]:
+def _process(flow: Flow, interaction: Interaction) -> list[Emit]:
     """Yield the interaction with the timers due before it, and its customers' reactions to
     messages."""
-    emits = [*flow.advance(one.received_at), *flow.run(one)]
+    emits = [*flow.advance(interaction.received_at), *flow.run(interaction)]
     for action in [emit.value for emit in emits if isinstance(emit.value, Action)]:
         name = ("impression", "dismiss", "bounce", "click")[int(action.action_id[0], 16) % 4]
         outcome = Interaction(
@@ -94,7 +94,7 @@ def _process(flow: Flow, one: Interaction) -> list[Emit]:
             channel=action.channel,
             source="web-shop",
             occurred_at=action.created_at,
-            received_at=one.received_at,
+            received_at=interaction.received_at,
             identifiers=(action.identifier,),
             properties={"action_id": action.action_id},
         )

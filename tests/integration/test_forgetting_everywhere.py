@@ -47,7 +47,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
     started = broker.start()
     if isinstance(started, BrokerFailure):
         pytest.fail(started.message)
-    hours = {one.name: _KEPT_S / _HOUR_S for one in TOPICS if one.retention_h is not None}
+    hours = {topic.name: _KEPT_S / _HOUR_S for topic in TOPICS if topic.retention_h is not None}
     hours |= {topics.actions(channel): _KEPT_S / _HOUR_S for channel in ("web", "email")}
     del hours[topics.CONFIGURATION]
     yield Settings(

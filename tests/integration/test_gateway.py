@@ -147,11 +147,11 @@ def test_answer_is_503_while_kafka_is_away_and_200_afterwards(
 
 def test_decision_is_answered_before_the_default(client: httpx.Client, somebody: Customer) -> None:
     answers = [decide(client, somebody, "hero", "banner") for _ in range(3)]
-    titles = [one["placements"]["hero"] for one in answers]
-    assert [one and one["content"]["title"] for one in titles] == ["Hello", "Again", None]
-    assert [one["placements"]["banner"] for one in answers] == [None, None, None]
-    assert not any(one["defaulted"] for one in answers)
-    assert len({one["decision_id"] for one in answers}) == 3
+    titles = [answer["placements"]["hero"] for answer in answers]
+    assert [title and title["content"]["title"] for title in titles] == ["Hello", "Again", None]
+    assert [answer["placements"]["banner"] for answer in answers] == [None, None, None]
+    assert not any(answer["defaulted"] for answer in answers)
+    assert len({answer["decision_id"] for answer in answers}) == 3
 
 
 def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
@@ -272,7 +272,7 @@ def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tup
         every = stack.records.every(topics.DECISIONS, Decision)
         return next((one for _, one in every if one.decision_id == made), None)
 
-    return [(one.offer, one.status) for one in eventually(find_written).contacts]
+    return [(contact.offer, contact.status) for contact in eventually(find_written).contacts]
 
 
 def client_profile(stack: Stack, namespace: str, value: str) -> dict[str, Any]:

@@ -63,4 +63,4 @@ def _join_and_leave(member: dict[str, str | int], topic: str) -> None:
 
 
 def _values(messages: Sequence[Message]) -> set[bytes]:
-    return {value for one in messages if isinstance(value := one.value(), bytes)}
+    return {value for message in messages if isinstance(value := message.value(), bytes)}

@@ -102,7 +102,7 @@ def watched(settings: Settings, tmp_path: Path) -> Callable[[str], Watched]:
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def _rows(customer: str, count: int, bad_every: int = 0) -> str:
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_the_next_is_taken(watched: 
     (files.folder / "b.csv.gz").write_bytes(b"\x1f\x8bno gzip")
     (files.folder / "c.csv").write_text(_rows("next", 3))
     reports = files.run()
-    assert [one["state"] for one in reports] == ["failed", "failed", "done"]
+    assert [report["state"] for report in reports] == ["failed", "failed", "done"]
     reason = (files.folder / "failed" / "a.csv.reason.txt").read_text()
     assert reason.startswith("a.csv:1: it has no column 'total'")
     assert "cannot be unpacked" in (files.folder / "failed" / "b.csv.gz.reason.txt").read_text()
@@ -310,7 +310,10 @@ def test_full_disk_is_reported_and_each_row_counts_once_afterwards(
         filler.unlink()
         [report] = files.run()
         assert (report["state"], report["sent"]) == ("done", count - count // 100)
-    assert len({one.event_id for one in files.interactions(f"{customer}-")}) == count - count // 100
+    assert (
+        len({interaction.event_id for interaction in files.interactions(f"{customer}-")})
+        == count - count // 100
+    )
     assert len(files.letters("a.csv")) == count // 100
 
 
@@ -346,5 +349,5 @@ def test_two_watchers_take_each_file_once(watched: Any) -> None:
     (files.folder / "a.csv").write_text(_rows("both", 5_000))
     first, second = files.start(), files.start()
     reports = [msgspec.json.decode(one.communicate(timeout=200)[0]) for one in (first, second)]
-    assert sorted(len(one) for one in reports) == [0, 1]
+    assert sorted(len(report) for report in reports) == [0, 1]
     assert len(files.interactions("both-")) == 5_000

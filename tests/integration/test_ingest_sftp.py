@@ -91,7 +91,7 @@ def customers(settings: Settings, begin: str) -> list[str]:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_nightly_file_is_taken_and_moved_to_done(

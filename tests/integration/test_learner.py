@@ -73,7 +73,9 @@ def _complete_snapshot(shop: Stack) -> LearningRecord | None:
     if newest is None:
         return None
     found = {
-        (one.treatment, one.bin): (one.tried, one.reached) for one in newest.posteriors if one.tried
+        (posterior.treatment, posterior.bin): (posterior.tried, posterior.reached)
+        for posterior in newest.posteriors
+        if posterior.tried
     }
     return newest if found == count_feedback(made) and found else None
 
@@ -86,7 +88,7 @@ def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None
     shop.wait_until_idle()
     before = eventually(lambda: _complete_snapshot(shop))
     assert before.digest == digest_of(before.posteriors)
-    assert {one.bin for one in before.posteriors} == {"", "asked-by-mail"}
+    assert {posterior.bin for posterior in before.posteriors} == {"", "asked-by-mail"}
     # Its disk is lost: the next one goes on from the snapshot.
     learner = shop.process("learner")
     learner.suspend()  # it writes nothing while its files go
@@ -96,7 +98,9 @@ def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None
     shop.wait_until_idle()
     after = eventually(lambda: _complete_snapshot(shop))
     assert after.number > before.number
-    [status] = [one for one in shop.ask("status")["processes"] if one["name"] == "learner"]
+    [status] = [
+        process for process in shop.ask("status")["processes"] if process["name"] == "learner"
+    ]
     assert status["lag"] == 0
 
 
@@ -130,9 +134,9 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
 
     told = eventually(find_named)
     assert told["same"] is True
-    [hero] = [one for one in told["slots"] if one["slot"] == "hero"]
+    [hero] = [slot for slot in told["slots"] if slot["slot"] == "hero"]
     assert 0 < hero["propensity"] < 1
-    assert all(0 < one["p"] < 1 for one in hero["candidates"])
+    assert all(0 < candidate["p"] < 1 for candidate in hero["candidates"])
     _send_customers(shop, names, 6)  # the snapshot that it names is not the newest any more
     shop.wait_until_idle()
     eventually(
@@ -147,9 +151,11 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     shop.wait_until_idle()
     newest = eventually(lambda: _complete_snapshot(shop))
     [seen] = (
-        one
-        for one in shop.ask("preview", f"customer_id:{next(names)}", "--placement", "hero")["slots"]
-        if one["slot"] == "hero"
+        slot
+        for slot in shop.ask("preview", f"customer_id:{next(names)}", "--placement", "hero")[
+            "slots"
+        ]
+        if slot["slot"] == "hero"
     )
     chosen = seen["chosen"] and seen["chosen"]["treatment"]
     with shop.client(_KEY) as client:  # sooner than the next snapshot

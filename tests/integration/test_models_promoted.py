@@ -71,7 +71,7 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
         assert explanation["same"] is True
         assert _chosen_treatment(explanation) == "again-hero"
         [slot] = [one for one in explanation["slots"] if one["slot"] == "hero"]
-        chances = {one["treatment"]: one["p"] for one in slot["candidates"]}
+        chances = {candidate["treatment"]: candidate["p"] for candidate in slot["candidates"]}
         assert chances["again-hero"] == pytest.approx(0.8, abs=0.1)
         assert chances["hello-hero"] == pytest.approx(0.1, abs=0.1)
         assert [one["in_force"] for one in stack.ask("models", "list")] == [True]

@@ -142,13 +142,13 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
         _check_telemetry(settings, len(_interactions(_TOLD[half:])))
     expected = story.expected
     for topic in _OUTPUTS:
-        written = [(one.key, one.value) for one in scan(settings.kafka(), topic)]
+        written = [(record.key, record.value) for record in scan(settings.kafka(), topic)]
         assert _comparable(topic, written) == _comparable(topic, expected[topic]), topic
     assert len(expected[topics.DECISIONS]) == len(_interactions(_TOLD))
     assert len(expected["actions.email"]) > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
     changes = [_CODEC.decode(*one) for one in _values(expected, topics.SEGMENT_CHANGES)]
-    entered = {one.segment for one in changes if isinstance(one, SegmentChange)}
+    entered = {change.segment for change in changes if isinstance(change, SegmentChange)}
     assert entered == {"buyers", "mobile", "spanish", "likely"}
     _check_headers(settings)
 
@@ -166,9 +166,10 @@ def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
     if topic not in _CARRIED_ON:
         return Counter(records)
     return Counter(
-        one if one[1] == last[one[0]] else (one[0], interim)
-        for one in records
-        if (interim := _without_interim(topic, one[1])) is not None or one[1] == last[one[0]]
+        record if record[1] == last[record[0]] else (record[0], interim)
+        for record in records
+        if (interim := _without_interim(topic, record[1])) is not None
+        or record[1] == last[record[0]]
     )
 
 
@@ -217,7 +218,10 @@ def _values(written: dict[str, list[_Record]], topic: str) -> Iterator[tuple[str
 
 
 def _check_headers(settings: Settings) -> None:
-    traces = {one.event_id: trace_of(_TOLD.index(one)) for one in _interactions(_TOLD)}
+    traces = {
+        interaction.event_id: trace_of(_TOLD.index(interaction))
+        for interaction in _interactions(_TOLD)
+    }
     for stored in scan(settings.kafka(), topics.DECISIONS):
         decision = _CODEC.decode(topics.DECISIONS, stored.value or b"")
         assert isinstance(decision, Decision)

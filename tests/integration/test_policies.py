@@ -199,7 +199,7 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
     eventually(
         lambda: customer.sent_treatments(later["decision_id"], "letter") == ["brochure-letter"]
     )
-    keys = eventually(lambda: [one.key for one in receiver.posts(customer.name)][posts:])
+    keys = eventually(lambda: [post.key for post in receiver.posts(customer.name)][posts:])
     assert first.key not in keys
 
 

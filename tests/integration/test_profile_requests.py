@@ -79,9 +79,9 @@ class Stack:
     def send(self, *stream: Interaction) -> None:
         """Write interactions, each after all that followed from the one before."""
         codec = Codec(recorded_versions())
-        for one in stream:
-            value = codec.encode(topics.INTERACTIONS, one)
-            self._producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
+        for record in stream:
+            value = codec.encode(topics.INTERACTIONS, record)
+            self._producer.produce(topics.INTERACTIONS, value, record.identifiers[0].key)
             self._producer.flush()
             assert self._lag.wait_until_idle(timeout_s=60)
 
@@ -97,7 +97,7 @@ class Stack:
     def orders(self) -> dict[str, Any]:
         """Return the orders by top identifier."""
         profiles = latest_records(self.records, topics.PROFILES, Profile).values()
-        return {one.root: one.traits.get("orders", 0) for one in profiles}
+        return {profile.root: profile.traits.get("orders", 0) for profile in profiles}
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     stack.send(_order(24, "customer_id:c", "email:c@x"))
     assert stack.orders()["customer_id:c"] == 1
     shown = stack.ask("show", "email:c@x")
-    assert [one["event_id"] for one in shown["decisions"]] == ["e24"]
+    assert [decision["event_id"] for decision in shown["decisions"]] == ["e24"]
 
 
 def test_export_at_a_time_equals_the_profiles_of_then(stack: Stack, tmp_path: Path) -> None:

@@ -112,8 +112,8 @@ def _ask(tmp_path: Path, query: str) -> list[Any]:
 
 def _check_whole(tmp_path: Path, numbers: range) -> None:
     """Check that every record of `numbers` is there once, as it was written."""
-    deleted = {one for one in numbers if one % 100 == 0}
-    garbage = {one for one in numbers if one % 150 == 1} - deleted
+    deleted = {number for number in numbers if number % 100 == 0}
+    garbage = {number for number in numbers if number % 150 == 1} - deleted
     counts = "SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset)) FROM t"
     assert _ask(tmp_path, counts) == [(len(numbers), len(numbers))]
     gaps = "SELECT max(kafka_offset) + 1 - count(*) FROM t GROUP BY kafka_partition"
@@ -219,7 +219,10 @@ def test_replay_has_exactly_the_requested_offsets(
     _produce(bootstrap, topic, range(600))
     assert invoke("--offsets", "0:10-20", "--offsets", "2:0-5").exit_code == 0
     found = _ask(tmp_path, "SELECT kafka_partition, kafka_offset FROM t")
-    assert sorted(found) == [*((0, one) for one in range(10, 20)), *((2, one) for one in range(5))]
+    assert sorted(found) == [
+        *((0, number) for number in range(10, 20)),
+        *((2, one) for one in range(5)),
+    ]
 
 
 @pytest.fixture

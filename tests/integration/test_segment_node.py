@@ -62,5 +62,5 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack, w
     stack.wait_until_idle()
     sent = {one.event_id for one in _of(stack, who)}
     decisions = (one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision))
-    assert sorted(one for one in decisions if one in sent) == sorted(sent)
+    assert sorted(decision for decision in decisions if decision in sent) == sorted(sent)
     assert len(sent) == len(_KINDS)

@@ -44,6 +44,6 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -
     assert stack.count_accepted("track") == [accepted + _COUNT]
     stack.wait_until_idle()
     decisions = (one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision))
-    assert sorted(one for one in decisions if one in set(sent)) == sorted(sent)
+    assert sorted(decision for decision in decisions if decision in set(sent)) == sorted(sent)
     person = stack.ask("profile", "show", f"customer_id:{who}")
     assert person["traits"]["interactions"] == _COUNT

@@ -40,7 +40,9 @@ def _sending(stack: Stack, who: str) -> Iterator[None]:
 
 def _find(stack: Stack, who: str) -> list[Interaction]:
     every = stack.records.every(topics.INTERACTIONS, Interaction)
-    return [one for _, one in every if any(who in each.value for each in one.identifiers)]
+    return [
+        one for _, one in every if any(who in identifier.value for identifier in one.identifiers)
+    ]
 
 
 def test_every_kind_of_message_arrives(stack: Stack) -> None:

@@ -22,7 +22,7 @@ _SIZE = WorldSize(40, 20, 6)
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    port = next(one for one in range(18_795, 18_895) if is_free(one))
+    port = next(number for number in range(18_795, 18_895) if is_free(number))
     variables = {
         "KAIROS_BANK_WEBHOOK": f"http://127.0.0.1:{port}",
         "KAIROS_PARTITIONS": "2",

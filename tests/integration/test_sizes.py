@@ -38,7 +38,9 @@ def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:
         assert answer.json() == {"success": True}, answer.text
     stack.wait_until_idle()
     decided = [one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision)]
-    assert [one for one in decided if visitor in one] == [one["messageId"] for one in batch]
+    assert [decision for decision in decided if visitor in decision] == [
+        one["messageId"] for one in batch
+    ]
     assert _workers(stack) == workers
 
 
@@ -70,14 +72,18 @@ def test_too_large_input_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> 
         assert letter.topic == topics.INTERACTIONS
     assert letters[0].offset + 1 == letters[1].offset
     decided = [one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision)]
-    assert [one for one in decided if name in one] == [f"good-{name}"]
+    assert [decision for decision in decided if name in decision] == [f"good-{name}"]
     assert _workers(stack) == workers
 
 
 def _workers(stack: Stack) -> dict[str, int]:
     """Return the pids of the agents' processes, which differ where one had to be started again."""
     status = stack.ask("status")
-    return {one["name"]: one["pid"] for one in status["processes"] if "worker" in one["name"]}
+    return {
+        process["name"]: process["pid"]
+        for process in status["processes"]
+        if "worker" in process["name"]
+    }
 
 
 def _interaction(event_id: str, name: str, properties: dict[str, str]) -> Interaction:

@@ -38,14 +38,14 @@ def second(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
 def test_status_names_every_process(stack: Stack, second: Stack) -> None:
     status = second.json("status")
     assert status["broker"]["state"] == "ready"
-    found = {one["name"]: one for one in status["processes"]}
+    found = {process["name"]: process for process in status["processes"]}
     assert {_WORKER, _GATEWAY, _ADAPTER} <= found.keys()
     for one in found.values():
         assert one["state"] == "ready"
         assert psutil.pid_exists(one["pid"])
         assert {"ports", "lag"} <= one.keys()
     pids = {one["pid"] for one in found.values()}
-    assert not pids & {one["pid"] for one in stack.ask("status")["processes"]}
+    assert not pids & {process["pid"] for process in stack.ask("status")["processes"]}
 
 
 def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
@@ -105,7 +105,9 @@ def test_up_with_another_configuration_affects_absent_customers(
 def test_killed_processes_come_back(second: Stack) -> None:
     second.restart(_WORKER, _GATEWAY, _ADAPTER)
     eventually(second.answers)
-    restarts = {one["name"]: one["restarts"] for one in second.ask("status")["processes"]}
+    restarts = {
+        process["name"]: process["restarts"] for process in second.ask("status")["processes"]
+    }
     assert min(restarts[name] for name in (_WORKER, _GATEWAY, _ADAPTER)) >= 1
 
 
@@ -131,13 +133,13 @@ def test_up_restores_a_stack_whose_processes_were_all_killed(second: Stack, tmp_
 
 def test_killed_broker_comes_back_while_the_others_wait(second: Stack) -> None:
     names = (_WORKER, _GATEWAY, _ADAPTER)
-    before = {one["name"]: one["restarts"] for one in second.ask("status")["processes"]}
+    before = {process["name"]: process["restarts"] for process in second.ask("status")["processes"]}
     broker = second.broker()
     broker.kill()
     eventually(lambda: (now := second.settings.broker().status()) and now.pid != broker.pid)
     second.settings.broker().start()  # which runs; it returns once it answers
     eventually(second.answers)
-    after = {one["name"]: one["restarts"] for one in second.ask("status")["processes"]}
+    after = {process["name"]: process["restarts"] for process in second.ask("status")["processes"]}
     assert all(after[name] - before[name] <= 1 for name in names), (before, after)
 
 

@@ -81,7 +81,7 @@ def test_records_pass_every_hop_once_with_headers_in_the_partition_of_their_key(
     sent = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 500))
     eventually(lambda: all_committed(plan))
     outputs = _outputs(plan)
-    assert sorted(one.value() for one in outputs) == sorted(v for _, v in _records(0, 500))
+    assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 500))
     assert {m.partition() == murmur2_partition(m.key(), PARTITIONS) for m in outputs} == {True}
     headers = outputs[0].headers()
     assert headers[:-1] == [("origin", b"test"), ("hop", b"0"), ("hop", b"1")]
@@ -217,7 +217,7 @@ def test_worker_back_within_its_session_moves_no_partitions(
     assert running[killed].rebalances() == [f"{GIVEN} hop0 {theirs}"]
     assert other.rebalances() == before
     outputs = read_all(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS)
-    assert sorted(one.value() for one in outputs) == sorted(v for _, v in _records(0, 2000))
+    assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 2000))
     for worker in running.values():
         assert worker.terminate() == 0
     counts = (_counts(_states(alone, name))[0] for name in running)

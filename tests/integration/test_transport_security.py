@@ -207,5 +207,5 @@ def test_a_whole_stack_works_over_tls_as_a_known_user(
         assert not answer["defaulted"]
         assert answer["placements"]["hero"]["offer"] == "hello"
         stack.kairos("status", "--until-idle", "60")
-        assert [one.action["offer"] for one in receiver.posts(_EMAIL)] == ["thanks"]
+        assert [post.action["offer"] for post in receiver.posts(_EMAIL)] == ["thanks"]
         assert "adapter-webhook-0" in stack.kairos("status")

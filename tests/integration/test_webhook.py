@@ -142,7 +142,7 @@ def test_action_that_may_have_been_taken_is_not_reported_as_expired(
 ) -> None:
     device, first = _ping_until_posted(stack, receiver, *[NONE] * 20)
     assert eventually(lambda: _outcomes(stack, first.key)) == ["sent"]
-    assert {one.key for one in receiver.posts(device)} == {first.key}
+    assert {post.key for post in receiver.posts(device)} == {first.key}
 
 
 @pytest.mark.parametrize(

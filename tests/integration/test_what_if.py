@@ -104,25 +104,25 @@ def test_the_same_configuration_decides_identically(
     assert (report.changed_slots, report.interactions) == (0, len(log))
     assert report.before == report.after
     emits = _direct(bundle, log)
-    decided = [one.value for one in emits if isinstance(one.value, Decision)]
+    decided = [emit.value for emit in emits if isinstance(emit.value, Decision)]
     assert report.before.decision_hash == fingerprint(decided)
-    assert report.before.actions == sum(isinstance(one.value, Action) for one in emits) > 0
+    assert report.before.actions == sum(isinstance(emit.value, Action) for emit in emits) > 0
 
 
 def test_without_a_campaign_its_messages_and_their_outcomes_are_gone(
     ask: _Ask, bundle: Bundle, settings: Settings
 ) -> None:
-    [gone] = [one for one in bundle.campaigns if one.campaign == _CAMPAIGN]
-    others = tuple(one for one in bundle.campaigns if one is not gone)
+    [gone] = [campaign for campaign in bundle.campaigns if campaign.campaign == _CAMPAIGN]
+    others = tuple(campaign for campaign in bundle.campaigns if campaign is not gone)
     report = ask(rules(replace(bundle, campaigns=others)), TimeRange(None, _END))
-    names = {one.offer for one in gone.offers}
-    lost = [one for one in report.offers if one.name in names]
+    names = {offer.offer for offer in gone.offers}
+    lost = [offer for offer in report.offers if offer.name in names]
     assert not report.identical
     assert report.changed_slots > 0
     assert sum(one.before for one in lost) > sum(one.after for one in lost) == 0
     assert (report.before.outcomes_left_out, report.after.outcomes_left_out) == (0, 1)
-    assert sum(one.before for one in report.channels) == report.before.actions
-    assert sum(one.after for one in report.channels) == report.after.actions
+    assert sum(channel.before for channel in report.channels) == report.before.actions
+    assert sum(channel.after for channel in report.channels) == report.after.actions
     assert not list(scan(settings.kafka(), topics.DECISIONS))
 
 

@@ -128,14 +128,15 @@ class Stack:
 
     def changes_of(self, who: str) -> list[SegmentChange]:
         profile_id = profile_of(f"email:{who}")
-        return [one for one in self.changes() if one.profile_id == profile_id]
+        return [change for change in self.changes() if change.profile_id == profile_id]
 
     def mails(self) -> list[Action]:
         return self._read("actions.email", Action)
 
     def _read(self, topic: str, kind: type) -> list:  # type: ignore[type-arg]
         values = (
-            _CODEC.decode(topic, one.value or b"") for one in scan(self.settings.kafka(), topic)
+            _CODEC.decode(topic, record.value or b"")
+            for record in scan(self.settings.kafka(), topic)
         )
         return [value for value in values if isinstance(value, kind)]
 
@@ -176,16 +177,16 @@ def _check_time_of_a_log(stack: Stack) -> None:
     stack.wait_until_idle()
     clock.tick(begin + _HOUR - 1)
     stack.wait_until_idle()
-    assert [one.campaign for one in stack.mails()] == ["left-now-campaign"] * 3
+    assert [mail.campaign for mail in stack.mails()] == ["left-now-campaign"] * 3
     clock.tick(begin + _HOUR)
     clock.tick(begin + 2 * _HOUR)
     stack.wait_until_idle()
     stack.send("Order", "late@a", begin + 3 * _HOUR, "log")
     stack.wait_until_idle()
-    hourly = [one for one in stack.mails() if one.campaign == "left-an-hour-campaign"]
+    hourly = [mail for mail in stack.mails() if mail.campaign == "left-an-hour-campaign"]
     assert sorted(one.address or "" for one in hourly) == ["late@a", "left@a"]
     assert {one.created_at for one in hourly} == {begin + _HOUR}
-    exits = [one for one in stack.changes() if one.change == "exited"]
+    exits = [change for change in stack.changes() if change.change == "exited"]
     assert {one.at for one in exits if one.segment == "lately"} == {begin + _WAIT_S * 1000}
     left = {one.at for one in exits if one.segment != "lately"}
     assert left == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
@@ -221,7 +222,7 @@ def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
     assert [(one.change, one.segment, one.at) for one in since] == [
         ("exited", "lately", at + _WAIT_S * 1000)
     ]
-    assert not [one for one in stack.mails() if one.address == who]
+    assert not [mail for mail in stack.mails() if mail.address == who]
 
 
 def _leave_cart_and_kill_worker(stack: Stack) -> tuple[str, int]:
@@ -247,8 +248,12 @@ def _check_entry_by_time(stack: Stack, who: str, at: int) -> None:
     stack.wait_until_idle()  # segment changes may be written after the mail that follows them
     [mail] = [one for one in stack.mails() if one.address == who]
     due = at + _WAIT_S * 1000
-    changes = [one for one in stack.changes() if one.profile_id == mail.profile_id]
-    by_time = {(one.change, one.segment, one.at) for one in changes if one.why == "time passed"}
+    changes = [change for change in stack.changes() if change.profile_id == mail.profile_id]
+    by_time = {
+        (change.change, change.segment, change.at)
+        for change in changes
+        if change.why == "time passed"
+    }
     assert by_time == {("entered", "left-now", due), ("exited", "lately", due)}
     assert mail.created_at >= due
 
@@ -262,7 +267,7 @@ def _check_new_configuration(stack: Stack) -> None:
     records = Records.of(stack.settings)
     everyone = _people(records)
     planned = plan(everyone, versions[:1], config)
-    ordered = next(one for one in planned.segments if one.segment == "ordered")
+    ordered = next(segment for segment in planned.segments if segment.segment == "ordered")
     assert (ordered.now, ordered.enter, planned.filled) == (0, 2, ("orders",))
     with open_configuration_log(stack.settings.kafka(), _CODEC) as log:
         applied = log.apply(config.bundle, "test")
@@ -273,7 +278,7 @@ def _check_new_configuration(stack: Stack) -> None:
         assert backfill(records, versions, rules, lambda _: None) == len(everyone)
         reevaluate(records, _people(records), applied.digest, progress.append)
     assert progress == [len(everyone)] * 2
-    news = [one for one in stack.changes() if one.config == applied.digest]
+    news = [change for change in stack.changes() if change.config == applied.digest]
     entered = [("counted", "entered")] * 2 + [("ordered", "entered")] * 2
     assert sorted((one.segment, one.change) for one in news) == entered
     for person in _people(records):

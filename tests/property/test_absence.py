@@ -79,10 +79,10 @@ def _mails(emits: Iterable[Emit]) -> dict[str, list[tuple[str, str]]]:
 def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> list[Emit]:
     """Return the changes when the clock is looked at `ticks` only."""
     flow, waiting, emits = Flow(world), sorted(ticks), list[Emit]()
-    for one in stream:
-        while waiting and waiting[0] < one.received_at:
+    for record in stream:
+        while waiting and waiting[0] < record.received_at:
             emits += flow.advance(waiting.pop(0))
-        emits += flow.run(one)
+        emits += flow.run(record)
     for tick in waiting:
         emits += flow.advance(tick)
     assert not flow.refused
@@ -136,7 +136,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
     by_minutes = _run(rules(bundle), [visit], range(1, 5 * _MINUTE_MS, _MINUTE_MS))
     assert _changes(at_once) == _changes(by_minutes)
     changes = [one.value for one in at_once if isinstance(one.value, SegmentChange)]
-    assert [(one.segment, one.change, one.at) for one in changes] == [
+    assert [(change.segment, change.change, change.at) for change in changes] == [
         ("hour", "entered", 1),
         ("pair", "entered", 1),
         ("hour", "exited", _MINUTE_MS + 1),
@@ -151,8 +151,8 @@ def test_returning_workers_write_the_changes_of_an_undisturbed_run(
 ) -> None:
     # The stages as processes in any order, killed or not, with timers looked at in the end only.
     world, logs = _mailing(made), Logs(2)
-    for one in stream:
-        logs.put(one)
+    for record in stream:
+        logs.put(record)
     stages = KilledStages(world, logs, Random(seed))
     stages.run(kills=5)
     killed_before = None

@@ -47,8 +47,8 @@ def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
         random = data.draw(st.randoms(use_true_random=False))
         partitions, choose = data.draw(st.integers(1, 4)), random.randrange
     flow = InterleavedFlow(mailing_rules(), partitions, choose)
-    for one in stream:
-        flow.put(one)
+    for record in stream:
+        flow.put(record)
         for _ in range(choose(4)):
             _step(flow)
     while _step(flow):
@@ -96,7 +96,7 @@ def _step(flow: InterleavedFlow) -> bool:
 
 def _names_by_profile(written: Iterable[Emit]) -> dict[str, set[str]]:
     """Return the identifiers that each profile's last snapshot names."""
-    last = {one.key: one.value for one in written if one.topic == topics.PROFILES}
+    last = {emit.key: emit.value for emit in written if emit.topic == topics.PROFILES}
     return {
         key: set(profile.identifiers)
         for key, profile in last.items()
@@ -139,7 +139,7 @@ def test_a_message_on_silence_waits_for_an_address_that_was_shown_before() -> No
     flow.drain()
     assert list(_sent_to(flow.written)) == []
     flow.give_way()
-    sent = [one.value for one in flow.written if one.topic == topics.actions("email")]
+    sent = [emit.value for emit in flow.written if emit.topic == topics.actions("email")]
     assert [(one.offer, one.address) for one in sent if isinstance(one, Action)] == [
         ("question", "x@example.com")
     ]
@@ -161,7 +161,7 @@ def test_a_message_that_waits_for_its_address_counts_until_its_deadline(confirme
     assert contact.counts(deadline - 1)
     assert contact.counts(deadline) is confirmed
     [spend] = [
-        x for one in flow.written if isinstance(one.value, Decision) for x in one.value.spends
+        x for emit in flow.written if isinstance(emit.value, Decision) for x in emit.value.spends
     ]
     assert spend.until is not None
     assert spend.until > deadline
@@ -170,15 +170,17 @@ def test_a_message_that_waits_for_its_address_counts_until_its_deadline(confirme
 def _contacts(flow: InterleavedFlow) -> list[Contact]:
     """Return the contacts of all customers."""
     rows = flow.rows["decisioning"].values()
-    return [one for row in rows for part in row.shards.here.values() for one in part.contacts]
+    return [
+        contact for row in rows for part in row.shards.here.values() for contact in part.contacts
+    ]
 
 
 def _one_question() -> Rules:
     """Return the usual offers, where the campaign of the question has a budget to spend."""
     usual = offering_rules()
     campaigns = tuple(
-        replace(one, budget=10.0) if one.campaign == "ask" else one
-        for one in usual.config.bundle.campaigns
+        replace(campaign, budget=10.0) if campaign.campaign == "ask" else campaign
+        for campaign in usual.config.bundle.campaigns
     )
     made = rules(replace(usual.config.bundle, campaigns=campaigns))
     purse = Purse("campaign", 0, None, 1, 10 * TOKENS)

@@ -39,7 +39,7 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
     results = []
     for every in (True, False):
         flow = Flow(current)
-        emits = [emit for one in stream for emit in flow.run(one)]
+        emits = [emit for record in stream for emit in flow.run(record)]
         everyone = people(emits)
         affected = AffectedProfiles(versions)
         flow.rules = proposed
@@ -65,7 +65,7 @@ def test_campaigns_affect_no_profile(
 ) -> None:
     base = configuration(some)
     flow = Flow(rules(base))
-    everyone = people([emit for one in stream for emit in flow.run(one)])
+    everyone = people([emit for record in stream for emit in flow.run(record)])
     caps = (model.Cap("weekly", "all", 3, "7d"),)
     changed = rules(replace(base, policies=model.Policies(caps=caps)))
     versions = (Version(rules(base).config, 1), Version(changed.config, 2))

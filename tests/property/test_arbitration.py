@@ -73,9 +73,9 @@ def _entries(draw: st.DrawFn) -> list[_Entry]:
 
 
 def _world(entries: list[_Entry]) -> list[dict[str, Any]]:
-    names = dict.fromkeys(one.campaign for one in entries)
+    names = dict.fromkeys(entry.campaign for entry in entries)
     return [
-        campaign(name, *(one.as_yaml() for one in entries if one.campaign == name))
+        campaign(name, *(entry.as_yaml() for entry in entries if entry.campaign == name))
         for name in names
     ]
 
@@ -88,16 +88,16 @@ def test_best_paying_treatment_wins_its_campaign_and_channel(
     life = Life(world(campaigns=_world(entries)))
     decision = life.interact("Go", 0)
     expected: list[_Entry] = []
-    for one in sorted(entries, key=lambda each: (-each.score, each.campaign, each.name)):
-        free = all(one.campaign != o.campaign and one.channel != o.channel for o in expected)
-        if free and one.score > 0:
-            expected.append(one)
+    for entry in sorted(entries, key=lambda each: (-each.score, each.campaign, each.name)):
+        free = all(entry.campaign != o.campaign and entry.channel != o.channel for o in expected)
+        if free and entry.score > 0:
+            expected.append(entry)
     assert life.treatments() == [one.name for one in expected]
-    for one in entries:
-        record = candidate(decision, one.name)
-        assert record.score == one.score
+    for entry in entries:
+        record = candidate(decision, entry.name)
+        assert record.score == entry.score
         assert record.score == (record.p * record.value - record.cost) * record.weight
-        assert (record.fate == "chosen") is (one in expected)
+        assert (record.fate == "chosen") is (entry in expected)
 
 
 @settings(max_examples=cases(50), deadline=None)
@@ -182,7 +182,7 @@ def test_transactional_messages_pass_by_arbitration() -> None:
     decision = life.interact("Go", 0)
     assert sorted(life.treatments()) == ["code-email", "receipt-email", "sale-email"]
     assert {choice.slot for choice in decision.choices} == {"email", "email/code", "email/receipt"}
-    assert len({one.action_id for one in life.actions()}) == 3
+    assert len({action.action_id for action in life.actions()}) == 3
 
 
 def test_transactional_messages_come_first_in_a_placement() -> None:

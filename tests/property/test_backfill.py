@@ -87,7 +87,7 @@ class _Versioned(InterleavedFlow):
     def rules_for(self, record: object, partition: int) -> Rules:
         digest = config_of(record)
         if digest:
-            return next(one for one in _WORLDS.values() if one.config.digest == digest)
+            return next(world for world in _WORLDS.values() if world.config.digest == digest)
         if self._received[partition] is not self.newest and self.choose(3) == 0:
             self._received[partition] = self.newest
         return self._received[partition]
@@ -153,7 +153,8 @@ class _Life(_Stages):
         interruption."""
         self.versions.append(Version(world.config, len(self.versions) + 1))
         self.feed(
-            begin_control(one, newest_beginning(self.versions), world) for one in _people(self.flow)
+            begin_control(person, newest_beginning(self.versions), world)
+            for person in _people(self.flow)
         )
         if self.chance.random() < 0.5:
             reader = self._reader(world)
@@ -263,8 +264,8 @@ def _as_if_always_there(flow: InterleavedFlow, world: Rules, now_ms: int) -> Non
 
 def _made_of(arrivals: Iterable[Interaction], world: Rules) -> Shard:
     shard: Shard | None = None
-    for one in arrivals:
-        shard = apply(shard, one, world.config)
+    for arrival in arrivals:
+        shard = apply(shard, arrival, world.config)
     assert shard is not None
     return shard
 
@@ -307,7 +308,8 @@ def test_trait_states_its_beginning_until_backfilled() -> None:
     flow, versions = _flow("none", "all")
     world = _WORLDS["all"]
     flow.give(
-        "cli", [begin_control(one, newest_beginning(versions), world) for one in _people(flow)]
+        "cli",
+        [begin_control(person, newest_beginning(versions), world) for person in _people(flow)],
     )
     flow.drain()
     known = traits(shards_of(_row(flow)), 3 * MINUTE_MS, world.config)
@@ -326,7 +328,7 @@ def test_partition_behind_an_earlier_version_stalls_and_is_named(heard: str, mis
     reader = BackfillReader({}, _WORLDS[missed], versions)
     with pytest.raises(StalledError, match="partitions 0 still run by an earlier configuration"):
         backfill_stages(_Stages(flow, random.Random(0)), reader)
-    assert not any(config_of(one.value) == _WORLDS[missed].config.digest for one in flow.written)
+    assert not any(config_of(emit.value) == _WORLDS[missed].config.digest for emit in flow.written)
 
 
 def test_truncated_log_is_shown_as_counting_since_its_beginning() -> None:
@@ -353,7 +355,7 @@ def test_backfill_brings_no_forgotten_person_back() -> None:
     for emit in flow.written:
         if isinstance(emit.value, Segmented):
             reader.add(0, emit.value)
-    fills = [begin_control(one, newest_beginning(versions), world) for one in _people(flow)]
+    fills = [begin_control(person, newest_beginning(versions), world) for person in _people(flow)]
     fills += reader.fill_records()
     flow.put(forget(Identifier("cookie", "k"), 3 * MINUTE_MS))
     flow.drain()
@@ -378,7 +380,7 @@ def test_aggregate_unused_for_long_is_dropped_and_counts_from_now() -> None:
     [shard] = _row(flow).shards.here.values()
     assert aggregate in shard.kept
     gone = newest_beginning(versions[:3])
-    flow.give("cli", [begin_control(one, gone, world) for one in _people(flow)])
+    flow.give("cli", [begin_control(person, gone, world) for person in _people(flow)])
     flow.drain()
     [shard] = _row(flow).shards.here.values()
     assert (shard.kept, shard.begun, shard.sequences) == ({}, {}, {})

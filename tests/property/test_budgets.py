@@ -59,8 +59,8 @@ def _check_budgets(world: Spending) -> None:
         assert world.spent(name) <= limit, name
         if account is None:
             continue
-        purses = [one[name] for one in world.purses() if name in one]
-        out = sum(max(one.granted, one.spent) for one in purses)
+        purses = [purse[name] for purse in world.purses() if name in purse]
+        out = sum(max(purse.granted, purse.spent) for purse in purses)
         assert out - account.released <= limit, name
         assert account.spent <= limit, name
         assert account.free >= 0, name
@@ -108,8 +108,8 @@ def _check_run(seed: int, kills: int) -> None:
         for name in _BUDGETS:
             account = world.ledger.accounts[name]
             assert account.spent + account.late >= world.spent(name), name
-            purses = [one[name] for one in world.purses() if name in one]
-            assert account.gross == sum(one.spent for one in purses), name
+            purses = [purse[name] for purse in world.purses() if name in purse]
+            assert account.gross == sum(purse.spent for purse in purses), name
             assert account.expiring == 0, name
             assert world.records[name].spent * TOKENS == pytest.approx(account.spent), name
         _spend_the_rest(world)
@@ -132,16 +132,16 @@ def _spend_the_rest(world: Spending) -> None:
 def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
     world = Spending(_rules(), tmp_path, Random(1))
     world.rest()
-    leased = sum(one["gift"].left(world.now_ms) for one in world.purses())
+    leased = sum(purse["gift"].left(world.now_ms) for purse in world.purses())
     for number in range(150):
         world.put("Go", f"c{number}")
     while world.worker.unread() or world.worker.in_flight():
         world.work(50)
     decisions = [one for _, one in world.logs.read(topics.DECISIONS)]
-    fates = [each.fate for one in decisions for each in one.candidates]
+    fates = [candidate.fate for decision in decisions for candidate in decision.candidates]
     assert world.spent("gift") == leased - leased % TOKENS
     assert set(fates) == {"chosen", "budget gift"}
-    assert sum(one.spends != () for one in decisions) == leased // TOKENS
+    assert sum(decision.spends != () for decision in decisions) == leased // TOKENS
 
 
 def test_a_copy_of_an_input_spends_once(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_the_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> 
         world.put("Go", f"c{number}")
     while world.worker.unread() or world.worker.in_flight():
         world.work(50)
-    spends = [each for _, one in world.logs.read(topics.DECISIONS) for each in one.spends]
-    assert Counter(one.period for one in spends) == {"day 2033-05-18": 1, "day 2033-05-19": 2}
+    spends = [spend for _, one in world.logs.read(topics.DECISIONS) for spend in one.spends]
+    assert Counter(spend.period for spend in spends) == {"day 2033-05-18": 1, "day 2033-05-19": 2}
 
 
 @settings(max_examples=cases(60), deadline=None)
@@ -209,9 +209,9 @@ def test_no_day_spends_more_than_it_has(seed: int, kills: int) -> None:
         world.rest()
         spent = Counter[str]()
         decisions = {one.decision_id: one for _, one in world.logs.read(topics.DECISIONS)}
-        for one in decisions.values():
-            for each in one.spends:
-                spent[each.period] += round(each.amount * TOKENS)
+        for decision in decisions.values():
+            for spend in decision.spends:
+                spent[spend.period] += round(spend.amount * TOKENS)
         assert all(amount <= 4 * TOKENS for amount in spent.values()), spent
         account = world.ledger.accounts["gift"]
         assert account.gross == spent[account.period.name]
@@ -315,8 +315,8 @@ def _spent_from_one_purse(world: Spending) -> int:
     """Return the tokens that `kairos replay --what-if` spends on the input of the workers."""
     player = LogPlayer(world.rules, lambda emits: deque(emits, maxlen=0) and None)
     records = (one.interaction for _, one in world.logs.read(topics.SEGMENTED))
-    by_id = {one.event_id: one for one in records if one is not None}
+    by_id = {record.event_id: record for record in records if record is not None}
     for one in sorted(by_id.values(), key=lambda one: one.received_at):
         player.play(one)
     statuses = player.budgets.report(player.now_ms or 0)
-    return sum(tokens(one.spent) for one in statuses if one.name == "gift")
+    return sum(tokens(status.spent) for status in statuses if status.name == "gift")

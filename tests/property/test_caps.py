@@ -60,7 +60,7 @@ def test_no_window_holds_more_messages_than_its_cap(stream: list[tuple[str, int,
 
 
 def _assert_kept(cap: CompiledCap, actions: list[Action]) -> None:
-    counted = [one for one in actions if cap.channel in (None, one.channel)]
+    counted = [action for action in actions if cap.channel in (None, action.channel)]
     for group in {_group(cap, one) for one in counted}:
         times = sorted(one.created_at for one in counted if _group(cap, one) == group)
         for end in times:
@@ -88,13 +88,13 @@ def test_a_decision_made_again_is_the_same(stream: list[tuple[str, int, str]]) -
 def _decisions(emits: list[object]) -> Iterator[tuple[Segmented, Decision]]:
     values = [getattr(emit, "value", None) for emit in emits]
     segmented = {
-        one.interaction.event_id: one
-        for one in values
-        if isinstance(one, Segmented) and one.interaction is not None
+        value.interaction.event_id: value
+        for value in values
+        if isinstance(value, Segmented) and value.interaction is not None
     }
-    for one in values:
-        if isinstance(one, Decision):
-            yield segmented[one.event_id], one
+    for value in values:
+        if isinstance(value, Decision):
+            yield segmented[value.event_id], value
 
 
 def test_decisions_are_written_to_their_topic() -> None:

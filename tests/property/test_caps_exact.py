@@ -124,11 +124,11 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                     open_actions.append(one)
 
 
-def _apply(one: _Sent, outcome: str) -> None:
+def _apply(sent: _Sent, outcome: str) -> None:
     if outcome == "impression":
-        one.counts = one.reached = True
-    elif not one.reached:
-        one.counts = False
+        sent.counts = sent.reached = True
+    elif not sent.reached:
+        sent.counts = False
 
 
 def _expected_treatments(caps: list[_Cap], mine: list[_Sent], now: int) -> list[str]:

@@ -119,7 +119,7 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
     made = with_items(given, tmp_path)
     assert isinstance(made, Catalog)
     assert made.items == bundle.catalogs[0].items
-    assert [(one.id, one.value) for one in made.items] == [("a", 1.0), ("c", 2.0)]
+    assert [(item.id, item.value) for item in made.items] == [("a", 1.0), ("c", 2.0)]
     assert made.items[0].attributes == {"title": "A", "price": 2.0}
 
 
@@ -179,7 +179,7 @@ def test_request_gets_the_best_items_that_fit_the_customer(
     }
     best = sorted(left, key=lambda name: (-left[name], name))[:limit]
     assert life.answers() == {"hero": [f"tile/{name}" for name in best]}
-    assert [one.content["title"] for one in life.actions()] == [
+    assert [action.content["title"] for action in life.actions()] == [
         f"A {given_items[int(name[1:])][1]}" for name in best
     ]
     assert len(decision.candidates) == len(left)

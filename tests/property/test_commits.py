@@ -108,7 +108,9 @@ class _Store:
 
     def persist(self, next_offsets: Mapping[int, int]) -> None:
         for partition, end in next_offsets.items():
-            written = [one for one in self._kafka.log if one.where == TP(_CHANGELOG, partition)]
+            written = [
+                record for record in self._kafka.log if record.where == TP(_CHANGELOG, partition)
+            ]
             assert end <= len(written)
             assert end >= self.on_disk.get(partition, 0)
             self.on_disk[partition] = end
@@ -210,9 +212,11 @@ class _Worker:
         if not self._rows_first:
             return
         rows: Collection[bytes] = {
-            one.payload for one in self.kafka.log if one.where.topic == _CHANGELOG
+            record.payload for record in self.kafka.log if record.where.topic == _CHANGELOG
         }
-        assert rows >= {one.payload for one in self.kafka.log if one.where.topic != _CHANGELOG}
+        assert rows >= {
+            record.payload for record in self.kafka.log if record.where.topic != _CHANGELOG
+        }
 
     async def _finish_checkpoint(self) -> None:
         while self.kafka or not (self._checkpoint is None or self._checkpoint.done()):

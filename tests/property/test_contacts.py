@@ -35,14 +35,14 @@ def test_each_contact_is_kept_once_in_the_shard_of_its_cause(stream: list[Record
     flow = Flow(offering_rules())
     shards: dict[str, str] = {}
     sent: dict[str, str] = {}
-    for one in stream:
-        for emit in flow.run(one):
+    for record in stream:
+        for emit in flow.run(record):
             if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
                 assert emit.value.identity is not None
                 shards[emit.value.interaction.event_id] = emit.value.identity.shard
             if isinstance(emit.value, Action):
-                assert isinstance(one, Interaction)
-                sent[emit.value.action_id] = one.event_id
+                assert isinstance(record, Interaction)
+                sent[emit.value.action_id] = record.event_id
     remembered = [
         (contact.action_id, name, profile)
         for profile, row in flow.rows["decisioning"].items()

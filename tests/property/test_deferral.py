@@ -54,11 +54,11 @@ def _life(*more: dict[str, Any], policies: dict[str, Any] | None = None, **parts
 def _advance(life: Life, to: int) -> list[Any]:
     life.emits = list(life.flow.advance(to))
     assert not life.flow.refused, life.flow.refused
-    return [one.value for one in life.emits]
+    return [emit.value for emit in life.emits]
 
 
 def _decisions(values: list[Any]) -> list[Decision]:
-    return [one for one in values if isinstance(one, Decision)]
+    return [value for value in values if isinstance(value, Decision)]
 
 
 def test_message_held_by_quiet_hours_is_sent_in_the_morning() -> None:
@@ -233,9 +233,9 @@ def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> Non
     life = _life()
     first = life.interact("Go", _EVENING, ask=["hero"], home="Europe/Madrid")
     record = next(
-        one.value
-        for one in life.emits
-        if isinstance(one.value, Segmented) and one.value.interaction is not None
+        emit.value
+        for emit in life.emits
+        if isinstance(emit.value, Segmented) and emit.value.interaction is not None
     )
     [again] = _decisions(_advance(life, _MORNING))
     for one in (first, again):
@@ -249,7 +249,7 @@ def test_complaint_cancels_a_deferral() -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]})
     life.interact("Go", _EVENING)
     life.interact("Complaint", _EVENING + 60_000)
-    [gone] = [one.value for one in life.emits if isinstance(one.value, Cancellation)]
+    [gone] = [emit.value for emit in life.emits if isinstance(emit.value, Cancellation)]
     assert (gone.action_id, gone.treatment, gone.why) == (None, "mail", "complained")
     assert _advance(life, _MORNING) == []
 
@@ -273,7 +273,7 @@ def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
     for name, at, who in (goes, complains) if deferred_first else (complains, goes):
         life.interact(name, at, who=who)
     life.interact("Login", _EVENING + 2 * 3_600_000, who=(*customer, *cookie))
-    assert any(isinstance(one.value, Cancellation) for one in life.emits)
+    assert any(isinstance(emit.value, Cancellation) for emit in life.emits)
     assert _decisions(_advance(life, _MORNING)) == []
 
 

@@ -143,7 +143,7 @@ def test_people_merge_under_kills(meetings: list[set[str]], seed: int) -> None:
 
 def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
     stream = [
-        _interaction(number, "View", sorted(names, key=lambda one: RANKS[one.split(":")[0]]))
+        _interaction(number, "View", sorted(names, key=lambda name: RANKS[name.split(":")[0]]))
         for number, names in enumerate(meetings)
     ]
     logs = _logs(stream, copies=Random(seed))
@@ -157,13 +157,17 @@ def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
     }
     held = {shard: one for one, row in states["enrichment"].items() for shard in row.shards.here}
     snapshots: dict[str, Profile | None] = dict(logs.read(topics.PROFILES))
-    counts = [int(str(one.traits["interactions"])) for one in snapshots.values() if one is not None]
+    counts = [
+        int(str(snapshot.traits["interactions"]))
+        for snapshot in snapshots.values()
+        if snapshot is not None
+    ]
     decisions = {(one.event_id, one.profile_id) for _, one in logs.read(topics.DECISIONS)}
     laws = {
         "a shard is where identity says": held == placed,
         "each interaction counts once": sum(counts) == len(stream),
         "each interaction is decided once": sorted(event for event, _ in decisions)
-        == sorted(one.event_id for one in stream),
+        == sorted(record.event_id for record in stream),
     }
     return [law for law, holds in laws.items() if not holds]
 

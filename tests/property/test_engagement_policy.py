@@ -83,7 +83,7 @@ def _rules(draw: st.DrawFn) -> list[_Rule]:
 
 def _rules_of(rules: list[_Rule], owner: str) -> dict[str, Any]:
     return {
-        stage: [one.as_yaml() for one in rules if (one.owner, one.stage) == (owner, place)]
+        stage: [rule.as_yaml() for rule in rules if (rule.owner, rule.stage) == (owner, place)]
         for place, stage in enumerate(_STAGES)
     }
 
@@ -116,11 +116,11 @@ def test_first_refusing_stage_is_recorded(rules: list[_Rule], flags: dict[str, b
     decision = Life(made).interact("Home", 0, ask=["hero"], **flags)
     fallen = felling_rules(decision)
     assert sum(map(len, decision.rejected.values())) == len(fallen)
-    candidates = {one.offer for one in decision.candidates}
+    candidates = {candidate.offer for candidate in decision.candidates}
     for campaign, offers in _CAMPAIGNS.items():
         for offer in offers:
             against = [
-                one for one in rules if one.is_for(offer, campaign) and not flags.get(one.flag)
+                rule for rule in rules if rule.is_for(offer, campaign) and not flags.get(rule.flag)
             ]
             if not against:
                 assert offer in candidates

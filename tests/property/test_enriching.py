@@ -30,26 +30,30 @@ _BUILT_IN = {
 }
 
 
-def _facts(one: Interaction) -> dict[str, Any]:
+def _facts(interaction: Interaction) -> dict[str, Any]:
     """Return the facts of a visit."""
-    agent, place = one.context.user_agent, PLACES.get(one.context.ip or "")
-    total = one.properties.get("total" if one.source == "shop" else "sum.paid")
-    currency = one.properties.get("currency", "EUR")
-    offset = -5 if one.context.timezone else 1
-    then = datetime(2024, 1, 1) + timedelta(milliseconds=one.occurred_at - BASE, hours=offset)
+    agent, place = interaction.context.user_agent, PLACES.get(interaction.context.ip or "")
+    total = interaction.properties.get("total" if interaction.source == "shop" else "sum.paid")
+    currency = interaction.properties.get("currency", "EUR")
+    offset = -5 if interaction.context.timezone else 1
+    then = datetime(2024, 1, 1) + timedelta(
+        milliseconds=interaction.occurred_at - BASE, hours=offset
+    )
     return {
         "device": DEVICES.get(agent or ""),
-        "touch": None if one.context.url is None else one.context.url.partition("=")[2],
+        "touch": None
+        if interaction.context.url is None
+        else interaction.context.url.partition("=")[2],
         "country": place and place.country,
         "paid": None if total is None else total * RATES.get(str(currency), 0),
         "unknown": total is not None and currency == "XXX",
         "monday": then.weekday() == 0,
-        "lang": one.context.locale if one.source == "till" else None,
+        "lang": interaction.context.locale if interaction.source == "till" else None,
     }
 
 
 def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, Known]:
-    counted = [one for one in stream if count_bots or one.context.user_agent != SPIDER]
+    counted = [record for record in stream if count_bots or record.context.user_agent != SPIDER]
     seen = [_facts(one) for one in sorted(counted, key=lambda i: (i.occurred_at, i.event_id))]
 
     def known_values(name: str) -> list[Any]:
@@ -83,11 +87,11 @@ def _only_declared(known: dict[str, Known]) -> dict[str, Known]:
 @given(visits(), st.booleans())
 def test_profiles_are_those_of_brute_force(stream: list[Interaction], count_bots: bool) -> None:
     flow = Flow(enriched_rules(count_bots))
-    emits = [emit for one in stream for emit in flow.run(one)]
+    emits = [emit for record in stream for emit in flow.run(record)]
     assert not flow.refused
     profiles = {emit.value.root: emit.value for emit in emits if isinstance(emit.value, Profile)}
     for root, profile in profiles.items():
-        theirs = [one for one in stream if one.identifiers[0].key == root]
+        theirs = [record for record in stream if record.identifiers[0].key == root]
         assert _only_declared(profile.traits) == _expected_traits(theirs, count_bots)
 
 

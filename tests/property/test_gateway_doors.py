@@ -131,8 +131,8 @@ def open_gateway() -> Iterator[Doorway]:
         door = doorway(configuration(*sources), Path(folder))
 
         def answer(records: Sequence[Outgoing]) -> None:
-            for one in records:
-                probe = door.codec.decode(one.topic, one.value or b"")
+            for record in records:
+                probe = door.codec.decode(record.topic, record.value or b"")
                 if isinstance(probe, IdentityChange) and probe.request is not None:
                     door.waiting.deliver([Reply(probe.request.request_id, None, None)])
 
@@ -175,7 +175,7 @@ def test_post_is_written_or_refused_with_a_reason(
         found = check(answer)
         written = len(door.interactions())
         if path in _MANY and answer.status_code == 200:
-            letters = sum(one.topic == topics.DEAD_LETTERS for one in door.log.records)
+            letters = sum(record.topic == topics.DEAD_LETTERS for record in door.log.records)
             assert letters == len(found.get("rejected", ()))
             assert written > 0
         elif answer.status_code == 200:

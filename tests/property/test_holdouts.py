@@ -165,7 +165,7 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
         {"holdout": "mail", "share": of_email, "for": {"channel": "email"}},
         {"holdout": "all", "share": of_all},
     ]
-    held = policies | {"holdouts": [one for one in holdouts if one["share"]]}
+    held = policies | {"holdouts": [holdout for holdout in holdouts if holdout["share"]]}
     covered = frozenset(
         f"t{index}-{placement or channel}"
         for index, (of, _, slots) in enumerate(offers)
@@ -183,22 +183,25 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
         )
     )
     decision, of_rest, of_all_free = (one.interact("Go", 1, ask=ask) for one in (life, rest, free))
-    assert [(one.treatment, one.action_id) for one in life.actions()] == [
+    assert [(action.treatment, action.action_id) for action in life.actions()] == [
         (one.treatment, one.action_id) for one in rest.actions()
     ]
-    shown = {one.slot: one for one in of_rest.choices}
-    winners = {one.slot: one.treatment for one in of_all_free.choices}
-    for one in decision.choices:
-        there = shown.get(one.slot)
-        assert one.treatment == (None if there is None else there.treatment)
-        assert one.propensity == (1 if there is None else there.propensity)
-        winner = winners.get(one.slot)
+    shown = {choice.slot: choice for choice in of_rest.choices}
+    winners = {choice.slot: choice.treatment for choice in of_all_free.choices}
+    for choice in decision.choices:
+        there = shown.get(choice.slot)
+        assert choice.treatment == (None if there is None else there.treatment)
+        assert choice.propensity == (1 if there is None else there.propensity)
+        winner = winners.get(choice.slot)
         if winner in covered:
-            assert one.would_be == winner
+            assert choice.would_be == winner
     would_be = {name for name in winners.values() if name in covered}
     kept_back = {name for name, fate in fates(decision).items() if fate.startswith("held out by ")}
     assert would_be <= kept_back <= covered
-    named = [(one.campaign, one.offer, one.treatment) for one in decision.candidates]
+    named = [
+        (candidate.campaign, candidate.offer, candidate.treatment)
+        for candidate in decision.candidates
+    ]
     assert len(named) == len(set(named)) == len(of_all_free.candidates)
 
 
@@ -216,7 +219,7 @@ def test_next_best_that_is_held_out_too_is_noted_for_both_holdouts() -> None:
     }
     [choice] = decision.choices
     assert (choice.holdout, choice.would_be) == ("campaign/first", "first")
-    assert [one.held for one in decision.holdouts] == [True, True]
+    assert [holdout.held for holdout in decision.holdouts] == [True, True]
 
 
 def test_holdout_is_drawn_only_when_a_message_would_be_sent() -> None:
@@ -271,7 +274,7 @@ _contacts = st.lists(
 )
 _histories = st.builds(
     lambda contacts, silenced, drawn: History(
-        tuple(sorted(contacts, key=lambda one: one.at)), silenced, drawn
+        tuple(sorted(contacts, key=lambda contact: contact.at)), silenced, drawn
     ),
     _contacts,
     st.dictionaries(st.sampled_from("ab"), st.integers(0, 3)),

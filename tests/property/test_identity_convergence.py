@@ -29,7 +29,7 @@ _NAMES = [
 def interactions(draw: st.DrawFn) -> Interaction:
     """Draw interactions with the identifiers as people write them."""
     names = draw(st.sets(st.sampled_from(_NAMES), min_size=1, max_size=3))
-    written = [replace(one, value=draw(spellings(one))) for one in names]
+    written = [replace(name, value=draw(spellings(name))) for name in names]
     at = draw(st.integers(1, 40))
     kind = draw(st.sampled_from(["track", "track", "track", "alias"]))
     number = draw(st.integers(0, 10**9))
@@ -51,27 +51,30 @@ def parents(stream: list[Record]) -> dict[str, str]:
     """Return parents by the definition: the strongest of the latest evidence that is newer than the
     last cut of its link."""
     cuts: dict[frozenset[str | None], int] = {}
-    for one in stream:
-        if isinstance(one, IdentityChange):
-            ends = frozenset((one.identifier, one.other))
-            cuts[ends] = max(cuts.get(ends, 0), one.at)
+    for record in stream:
+        if isinstance(record, IdentityChange):
+            ends = frozenset((record.identifier, record.other))
+            cuts[ends] = max(cuts.get(ends, 0), record.at)
     shown: dict[str, list[tuple[int, str, str, str]]] = {}
-    for one in stream:
-        if isinstance(one, IdentityChange):
+    for record in stream:
+        if isinstance(record, IdentityChange):
             continue
-        rule = "alias" if one.kind == "alias" else "together"
-        strongest, *weaker = names_of(one)
+        rule = "alias" if record.kind == "alias" else "together"
+        strongest, *weaker = names_of(record)
         for name in weaker:
             linked = name.namespace != strongest.namespace or rule == "alias"
-            if linked and one.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
-                evidence = (one.occurred_at, one.event_id, rule, strongest.key)
+            if linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
+                evidence = (record.occurred_at, record.event_id, rule, strongest.key)
                 shown.setdefault(name.key, []).append(evidence)
     return {name: max(every)[-1] for name, every in shown.items()}
 
 
 def names_of(interaction: Interaction) -> list[Identifier]:
     """Return each identifier once in its normal form, the strongest first."""
-    meant = {replace(one, value=one.value.strip()) for one in interaction.identifiers}
+    meant = {
+        replace(identifier, value=identifier.value.strip())
+        for identifier in interaction.identifiers
+    }
     lower = {replace(o, value=o.value.lower()) if o.namespace == "email" else o for o in meant}
     return sorted(lower, key=lambda one: (RANKS[one.namespace], one.value))
 
@@ -79,8 +82,8 @@ def names_of(interaction: Interaction) -> list[Identifier]:
 def roots(stream: list[Record]) -> dict[str, str]:
     """Return each identifier's top, found by networkx: the root of its tree."""
     forest = networkx.DiGraph(parents(stream).items())
-    arrivals = [one for one in stream if isinstance(one, Interaction)]
-    forest.add_nodes_from(name.key for one in arrivals for name in names_of(one))
+    arrivals = [record for record in stream if isinstance(record, Interaction)]
+    forest.add_nodes_from(name.key for arrival in arrivals for name in names_of(arrival))
     assert networkx.is_directed_acyclic_graph(forest)
     found = {}
     for tree in networkx.weakly_connected_components(forest):
@@ -107,7 +110,7 @@ def test_every_order_ends_in_the_persons_of_the_definition(
     found = {key: row.root for key, row in flow.rows["identity"].items()}
     assert {key: found.get(key, key) for key in expected} == expected
     assert not flow.refused
-    arrivals = [one for one in stream if isinstance(one, Interaction)]
+    arrivals = [record for record in stream if isinstance(record, Interaction)]
     _each_shard_is_where_identity_says(flow)
     _nothing_counted_twice_or_lost(flow, arrivals)
 
@@ -141,11 +144,11 @@ def _nothing_counted_twice_or_lost(flow: InterleavedFlow, stream: list[Interacti
         if emit.topic == topics.PROFILES:
             assert emit.value is None or isinstance(emit.value, Profile)
             snapshots[emit.key] = emit.value
-    alive = [one for one in snapshots.values() if one is not None]
+    alive = [snapshot for snapshot in snapshots.values() if snapshot is not None]
     assert sum(int(str(one.traits["interactions"])) for one in alive) == len(stream)
     decided = Counter(
         emit.value.event_id  # type: ignore[union-attr]
         for emit in flow.written
         if emit.topic == topics.DECISIONS
     )
-    assert decided == Counter(one.event_id for one in stream)
+    assert decided == Counter(record.event_id for record in stream)

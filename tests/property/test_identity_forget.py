@@ -47,11 +47,13 @@ def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
     stream: list[Record], asked: str, max_identifiers: int
 ) -> None:
     flow = Flow(mailing_rules(max_identifiers))
-    for one in stream:
-        list(flow.run(one))
+    for record in stream:
+        list(flow.run(record))
     owners = {name: row.root for name, row in flow.rows["identity"].items()}
     person = {name for name, top in owners.items() if top == owners.get(asked)}
-    last = max(one.received_at if isinstance(one, Interaction) else one.at for one in stream)
+    last = max(
+        record.received_at if isinstance(record, Interaction) else record.at for record in stream
+    )
     list(flow.run(forget(asked, last + 1)))
     assert not flow.refused
     for stage, rows in flow.rows.items():
@@ -70,8 +72,8 @@ class _ReadersView:
         self.shards: dict[str, str] = {}
         self.did: dict[str, str] = {}
         self._profiles: dict[str, Profile | None] = {}
-        for one in stream:
-            self.feed(one)
+        for record in stream:
+            self.feed(record)
 
     def feed(self, record: Record) -> None:
         for emit in self.flow.run(record):
@@ -110,7 +112,7 @@ class _ReadersView:
         """Return the parent on whose behalf an identifier did what is in a shard."""
         row = self.flow.rows["identity"][name]
         place = row.shards[shard]
-        return next((one.parent for one in place.claims), next(iter(row.parents), None))
+        return next((claim.parent for claim in place.claims), next(iter(row.parents), None))
 
 
 @st.composite
@@ -158,23 +160,23 @@ def _links_of_others_forgotten(
     """Return whether a part of the forgotten profile showed a link between two identifiers that
     remain: the link stays, though a replay without that part lacks it."""
     return any(
-        isinstance(one, Interaction)
-        and one.identifiers[0].key not in gone
-        and any(name.key not in gone for name in one.identifiers[1:])
-        and view.homes()[view.shards[one.event_id]] in map(profile_of, gone)
-        for one in stream
+        isinstance(record, Interaction)
+        and record.identifiers[0].key not in gone
+        and any(name.key not in gone for name in record.identifiers[1:])
+        and view.homes()[view.shards[record.event_id]] in map(profile_of, gone)
+        for record in stream
     )
 
 
 def _without(stream: Sequence[Record], view: _ReadersView, gone: set[str]) -> list[Record]:
     top = roots(stream).get(next(iter(gone)))
     homes, kept = view.homes(), []
-    for one in stream:
-        assert isinstance(one, Interaction)
-        shard = view.shards[one.event_id]
+    for record in stream:
+        assert isinstance(record, Interaction)
+        shard = view.shards[record.event_id]
         if top is not None and homes[shard] == profile_of(top):
             continue
-        strongest, *weaker = one.identifiers
+        strongest, *weaker = record.identifiers
         if strongest.key in gone:
             owner = view.owner(strongest.key, shard)
             assert owner is not None
@@ -182,7 +184,7 @@ def _without(stream: Sequence[Record], view: _ReadersView, gone: set[str]) -> li
             strongest = Identifier.parse(owner)
             weaker = []
         rest = (name for name in weaker if name.key not in gone)
-        kept.append(replace(one, identifiers=(strongest, *rest)))
+        kept.append(replace(record, identifiers=(strongest, *rest)))
     return kept
 
 

@@ -70,8 +70,8 @@ def test_profiles_and_segments_are_those_of_a_replay_without_the_link(
     stream: list[Record],
 ) -> None:
     live = ReaderView(stream)
-    cuts = [one for one in stream if isinstance(one, IdentityChange)]
-    arrivals = [one for one in stream if isinstance(one, Interaction)]
+    cuts = [record for record in stream if isinstance(record, IdentityChange)]
+    arrivals = [record for record in stream if isinstance(record, Interaction)]
     replayed = ReaderView([*cuts, *arrivals])
     assert live.people() == replayed.people()
     assert live.profiles() == replayed.profiles()
@@ -134,4 +134,4 @@ def test_device_of_many_owners_is_as_in_a_replay_without_the_links(
 
 
 def _with_cuts_first(stream: list[Record]) -> list[Record]:
-    return sorted(stream, key=lambda one: isinstance(one, Interaction))
+    return sorted(stream, key=lambda record: isinstance(record, Interaction))

@@ -111,7 +111,7 @@ def _life(when: Any = None, **parts: Any) -> Life:
 
 
 def _what(decision: Decision) -> list[str]:
-    return [one.what for one in decision.feedback]
+    return [feedback.what for feedback in decision.feedback]
 
 
 def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None:

@@ -31,7 +31,7 @@ def test_the_best_that_pay_come_in_order_and_fill_the_cap(
     slots = ["hero", *(f"hero#{place}" for place in range(2, limit + 1))]
     chosen = [choice.slot for choice in decision.choices if choice.action_id is not None]
     assert chosen == slots[: len(expected)]
-    assert len({one.action_id for one in life.actions()}) == len(expected)
+    assert len({action.action_id for action in life.actions()}) == len(expected)
 
 
 def test_explanation_covers_each_place() -> None:

@@ -131,10 +131,12 @@ def _by_file(raw: bytes) -> Interaction | Refusal:
     return RowIntake(_CONFIG, _SHOP, MESSAGE_BYTES, _NOW, RowIds("f")).take_in(FileRow(1, raw, 0))
 
 
-def _alike(one: Interaction) -> Interaction:
+def _alike(interaction: Interaction) -> Interaction:
     """Return the interaction without the fields that differ by way in: time of receipt and sender's
     address."""
-    return replace(one, received_at=0, occurred_at=0, context=replace(one.context, ip=None))
+    return replace(
+        interaction, received_at=0, occurred_at=0, context=replace(interaction.context, ip=None)
+    )
 
 
 @settings(max_examples=cases(150), deadline=_SOON)
@@ -175,7 +177,7 @@ def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
         refused = {one["index"] for one in answer.json().get("rejected", ())}
         taken = door.interactions()
         assert len(taken) == len(items) - len(refused)
-        letters = [one for one in door.log.records if one.topic == topics.DEAD_LETTERS]
+        letters = [record for record in door.log.records if record.topic == topics.DEAD_LETTERS]
         assert len(letters) == len(refused)
         for one in taken:
             _check_found(one)
@@ -244,7 +246,7 @@ def _check_passed_on(found: list[object]) -> None:
     letters = [one for one in found if isinstance(one, DeadLetterRecord)]
     identified = [one for one in found if isinstance(one, Identified)]
     assert len(identified) + len(letters) == 1
-    assert all(one.reason != "exception" and one.detail for one in letters), letters
+    assert all(letter.reason != "exception" and letter.detail for letter in letters), letters
     assert all(isinstance(one, (*_LETTERS, Identified)) for one in found)
 
 
@@ -257,7 +259,9 @@ _LETTERS: Final = (DeadLetterRecord, IdentityChange)
     st.lists(
         st.builds(
             Identifier,
-            st.sampled_from([one.name for one in _CONFIG.bundle.identity.namespaces] + ["other"]),
+            st.sampled_from(
+                [namespace.name for namespace in _CONFIG.bundle.identity.namespaces] + ["other"]
+            ),
             st.one_of(_TEXT.filter(lambda text: text.isascii()), st.sampled_from(["u1", " A@b.c"])),
         ),
         max_size=4,
@@ -265,21 +269,23 @@ _LETTERS: Final = (DeadLetterRecord, IdentityChange)
     st.integers(-(10**6), 10**6),
 )
 def test_a_record_in_avro_goes_on_once_or_is_a_dead_letter(
-    one: Interaction, names: list[Identifier], since: int
+    interaction: Interaction, names: list[Identifier], since: int
 ) -> None:
-    one = replace(one, identifiers=tuple(names), occurred_at=_NOW + since, received_at=_NOW)
+    interaction = replace(
+        interaction, identifiers=tuple(names), occurred_at=_NOW + since, received_at=_NOW
+    )
     key = names[-1].key if names else ""
     _check_passed_on(
-        _IdentityStage().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, one))
+        _IdentityStage().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, interaction))
     )
 
 
 @settings(max_examples=cases(200), deadline=_SOON)
 @given(records(Interaction), st.data())
 def test_broken_avro_is_a_dead_letter_or_another_record(
-    one: Interaction, data: st.DataObject
+    interaction: Interaction, data: st.DataObject
 ) -> None:
-    value = _CODEC.encode(topics.INTERACTIONS, one)
+    value = _CODEC.encode(topics.INTERACTIONS, interaction)
     assert value is not None
     key = data.draw(st.binary(max_size=12))
     _check_passed_on(_IdentityStage().process(key, _broken(value, data)))

@@ -95,9 +95,9 @@ def _metrics(shards: Sequence[Shard], now: int) -> dict[str, Known]:
 
 def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Known]:
     found: dict[str, Known] = {}
-    orders = sorted((one for one in stream if one.name == "Order"), key=_when)
+    orders = sorted((record for record in stream if record.name == "Order"), key=_when)
     for name, window in _WINDOWS.items():
-        inside = [one for one in orders if window is None or one.occurred_at > now - window]
+        inside = [order for order in orders if window is None or order.occurred_at > now - window]
         for rule in _RULES:
             value = _by_rule(rule, inside, orders if window is None else None)
             if value is not None:
@@ -105,8 +105,8 @@ def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Know
     return found
 
 
-def _when(one: Interaction) -> tuple[int, str]:
-    return (one.occurred_at, one.event_id)
+def _when(interaction: Interaction) -> tuple[int, str]:
+    return (interaction.occurred_at, interaction.event_id)
 
 
 def _by_rule(rule: str, inside: list[Interaction], lifetime: object) -> Known:
@@ -175,7 +175,7 @@ def test_metrics_change_by_time_only_at_the_named_moments(
     stream: list[Interaction], waits: list[int]
 ) -> None:
     # Nothing changes between the moments of `due`, and long after them the metrics are right.
-    shards = _shards(("a", one) for one in stream)
+    shards = _shards(("a", record) for record in stream)
     now = stream[-1].received_at
     known = _metrics(shards, now)
     until = now + sum(waits)
@@ -199,7 +199,7 @@ def test_late_and_out_of_order_interactions_give_the_same_profile(
     now = stream[-1].received_at + 50
     shuffled = list(stream)
     shuffler.shuffle(shuffled)
-    in_order = _metrics(_shards(("a", one) for one in stream), now)
+    in_order = _metrics(_shards(("a", record) for record in stream), now)
     assert _metrics(_shards(("a", one) for one in shuffled), now) == in_order
 
 
@@ -208,7 +208,7 @@ def test_parts_of_a_shard_merge_in_any_order(
     stream: list[Interaction], shuffler: random.Random
 ) -> None:
     config = _WORLD.config
-    parts = [apply(None, one, config) for one in stream]
+    parts = [apply(None, record, config) for record in stream]
     forward = reduce(lambda a, b: merge(a, b, config), parts)
     shuffler.shuffle(parts)
     middle = shuffler.randint(0, len(parts) - 1)
@@ -228,7 +228,7 @@ def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random
     pane = 100
     times = [shuffler.randint(0, _LAST) for _ in range(count)]
     stream = [_interaction(f"e{n}", "Order", at, _LAST, 2) for n, at in enumerate(times)]
-    shards = _shards((shuffler.choice("abc"), one) for one in stream)
+    shards = _shards((shuffler.choice("abc"), record) for record in stream)
     for now in range(_LAST, _LAST + 6_200, 101):
         found = _metrics(shards, now)
         least = _expected_metrics(stream, now)

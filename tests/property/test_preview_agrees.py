@@ -97,11 +97,11 @@ def _asking(event_id: str, at: int) -> Interaction:
     return Interaction(event_id, "track", "Go", "web", "shop", at, at, ADA, seen, request=request)
 
 
-def _decided(flow: Flow, one: Interaction) -> Decision:
+def _decided(flow: Flow, interaction: Interaction) -> Decision:
     return next(
-        each.value
-        for each in flow.run(one)
-        if isinstance(each.value, Decision) and each.value.event_id == one.event_id
+        emit.value
+        for emit in flow.run(interaction)
+        if isinstance(emit.value, Decision) and emit.value.event_id == interaction.event_id
     )
 
 
@@ -129,10 +129,13 @@ def test_previews_come_true(
         return
     assert foreseen.holdouts == made.holdouts
     assert foreseen.candidates == made.candidates
-    assert [replace(one, action_id=None) for one in foreseen.choices] == [
+    assert [replace(choice, action_id=None) for choice in foreseen.choices] == [
         replace(one, action_id=None) for one in made.choices
     ]
 
 
 def _competing(decision: Decision) -> set[tuple[str, str, float, float]]:
-    return {(one.campaign, one.treatment, one.value, one.cost) for one in decision.candidates}
+    return {
+        (candidate.campaign, candidate.treatment, candidate.value, candidate.cost)
+        for candidate in decision.candidates
+    }

@@ -51,7 +51,7 @@ def _profile(stream: list[Visit]) -> dict[str, Known]:
     for visit in stream:
         before = shards.here.get(visit.shard)
         shards = shards.put(visit.shard, apply(before, visit.interaction, _RULES.config))
-    names = {one.interaction.identifiers[0].key for one in stream}
+    names = {record.interaction.identifiers[0].key for record in stream}
     belongings = {name: Belonging(0, True, _NOW) for name in names}
     state = ProfileState("cookie:k", shards, belongings)
     return traits(shards_of(state), _NOW, _RULES.config)
@@ -59,7 +59,9 @@ def _profile(stream: list[Visit]) -> dict[str, Known]:
 
 def _brute_force(stream: list[Visit]) -> dict[str, Known]:
     """Return the profile from first principles."""
-    every = sorted((one.interaction for one in stream), key=lambda i: (i.occurred_at, i.event_id))
+    every = sorted(
+        (record.interaction for record in stream), key=lambda i: (i.occurred_at, i.event_id)
+    )
     times = [one.occurred_at for one in every]
     starts = [b for a, b in itertools.pairwise(times) if b - a > _GAP_MS]
     orders = [one for one in every if one.name == "Order"]
@@ -76,7 +78,7 @@ def _brute_force(stream: list[Visit]) -> dict[str, Known]:
     found["identifier.cookie"] = max(latest, key=lambda one: (latest[one], one.value)).value
     if orders:
         found["orders"] = len(orders)
-        found["spent"] = sum(int(str(one.properties["total"])) for one in orders)
+        found["spent"] = sum(int(str(order.properties["total"])) for order in orders)
     return found
 
 
@@ -92,7 +94,7 @@ def test_any_order_gives_the_profile_of_first_principles(
 @given(visits())
 def test_merging_shards_commutes_and_associates(stream: list[Visit]) -> None:
     config = _RULES.config
-    parts = [apply(None, one.interaction, config) for one in stream]
+    parts = [apply(None, record.interaction, config) for record in stream]
     forward = reduce(lambda a, b: merge(a, b, config), parts)
     backward = reduce(lambda a, b: merge(b, a, config), reversed(parts))
     assert forward == backward

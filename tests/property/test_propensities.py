@@ -31,7 +31,9 @@ _TREATMENTS: Final = ("a", "b", "c", "d")
 def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
     """Return rules with the given trials, successes and messages of treatments as evidence."""
     entries = (*rules.config.outbound, *sum(rules.config.by_placement.values(), ()))
-    ties = {one.treatment: one.tie for entry in entries for one in entry.candidates}
+    ties = {
+        candidate.treatment: candidate.tie for entry in entries for candidate in entry.candidates
+    }
     known = {(ties[name], ""): TreatmentEvidence(*one) for name, one in evidence.items()}
     assert rules.chooser is not None
     return with_fields(rules, chooser=rules.chooser.with_knowledge(Knowledge("1-test", known)))
@@ -42,12 +44,12 @@ def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:
     request = DecideRequest("r", "g", tuple(ask), 2_000, dict(ask)) if ask else None
     going = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA, request=request)
     emits = Flow(rules).run(going)
-    record = next(one.value for one in emits if isinstance(one.value, Segmented))
+    record = next(emit.value for emit in emits if isinstance(emit.value, Segmented))
     for number in range(_TIMES):
         again = replace(record, interaction=replace(going, event_id=f"e{number}"))
         outcome = step("p", again, None, rules)
         assert isinstance(outcome, Ok)
-        yield next(one.value for one in outcome.emits if isinstance(one.value, Decision))
+        yield next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
 
 
 def _chosen_treatment(choice: Choice) -> str:
@@ -69,11 +71,11 @@ def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
     counts: Counter[tuple[str, tuple[str, ...], str]] = Counter()
     logged: defaultdict[tuple[str, tuple[str, ...], str], set[float]] = defaultdict(set)
     for decision in decisions:
-        for one in decision.choices:
-            given = one.slot, _before(one, decision)
+        for choice in decision.choices:
+            given = choice.slot, _before(choice, decision)
             opened[given] += 1
-            counts[(*given, _chosen_treatment(one))] += 1
-            logged[(*given, _chosen_treatment(one))].add(one.propensity)
+            counts[(*given, _chosen_treatment(choice))] += 1
+            logged[(*given, _chosen_treatment(choice))].add(choice.propensity)
     got: defaultdict[str, set[str]] = defaultdict(set)
     for (slot, before, winner), count in counts.items():
         [propensity] = logged[slot, before, winner]
@@ -101,7 +103,10 @@ def test_propensities_hold_for_one_place() -> None:
     rules = _with_evidence(rules, a=(80.0, 9.0, 80), b=(40.0, 5.0, 40))
     decisions = list(_decisions(rules, {"hero": 1}))
     assert _assert_calibrated(decisions) == {"hero": {"a", "b", "c", "nothing"}}
-    chances = {_chosen_treatment(one.choices[0]): one.choices[0].propensity for one in decisions}
+    chances = {
+        _chosen_treatment(decision.choices[0]): decision.choices[0].propensity
+        for decision in decisions
+    }
     assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
 
 
@@ -120,7 +125,10 @@ def test_new_offers_ramp_up_and_others_have_a_fixed_score() -> None:
     rules = _with_evidence(rules, a=(300.0, 33.0, 300), b=(20.0, 6.0, 20))
     decisions = list(_decisions(rules, {"hero": 1}))
     assert _assert_calibrated(decisions)["hero"] == {"a", "b", "plain", "nothing"}
-    chances = {_chosen_treatment(one.choices[0]): one.choices[0].propensity for one in decisions}
+    chances = {
+        _chosen_treatment(decision.choices[0]): decision.choices[0].propensity
+        for decision in decisions
+    }
     assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
     assert chances["b"] < 0.22  # a fifth of choices at most, and the share of exploration
 
@@ -134,10 +142,10 @@ def test_propensities_hold_among_many_candidates() -> None:
     rules = _with_evidence(rules, **evidence)
     assert len(_assert_calibrated(list(_decisions(rules, {"hero": 1})))["hero"]) > 20
     pool = [
-        Priced(one, one.worth)
+        Priced(candidate, candidate.worth)
         for entry in rules.config.by_placement["hero"]
-        for one in entry.candidates
-        if one.worth is not None
+        for candidate in entry.candidates
+        if candidate.worth is not None
     ]
     assert rules.chooser is not None
     field, everybody = rules.chooser.field(pool, ""), range(len(names))
@@ -153,7 +161,9 @@ def test_placement_without_candidates_is_never_filled() -> None:
 
 
 def _campaign(name: str, *channels: str, **parts: Any) -> dict[str, Any]:
-    made = [{"treatment": f"{name}-{one}", "channel": one, "p": 0.2} for one in channels]
+    made = [
+        {"treatment": f"{name}-{channel}", "channel": channel, "p": 0.2} for channel in channels
+    ]
     return campaign(name, offer(name, 20, *made), goal=_GOAL, **parts)
 
 
@@ -179,7 +189,7 @@ def test_propensities_hold_for_campaigns_that_share_channels(caps: list[Mapping[
     got = _assert_calibrated(decisions)
     assert got["email"] == {"first-email", "nothing"}
     assert got["sms"] == {"first-sms", "third-sms", "nothing"}
-    would_be = {one.would_be for each in decisions for one in each.choices}
+    would_be = {choice.would_be for decision in decisions for choice in decision.choices}
     assert would_be == {"second-email", "second-sms", None}
 
 
@@ -187,6 +197,6 @@ def test_treatment_that_cannot_be_rendered_frees_its_slot() -> None:
     huge = hero("b", p=0.3, content={"text": "{{ properties.x | default('yy') }}" + "x" * 19_999})
     rules = _hero_world(*_offers("a", "c"), offer("b", 10, huge), ramp=0)
     found = list(_decisions(rules, {"hero": 1}))
-    fates = {one.treatment: one.fate for one in found[0].candidates}
+    fates = {candidate.treatment: candidate.fate for candidate in found[0].candidates}
     assert fates["b"].startswith("content")
     assert _assert_calibrated(found) == {"hero": {"a", "c", "nothing"}}

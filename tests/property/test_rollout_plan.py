@@ -44,12 +44,12 @@ def test_plan_equals_the_effect_of_applying(
     # Time stands still in between; segments that read an interaction are left out.
     current, proposed = rules(configuration(before)), rules(configuration(after))
     flow = Flow(current)
-    emits = [emit for one in stream for emit in flow.run(one)]
+    emits = [emit for record in stream for emit in flow.run(record)]
     everyone = people(emits)
     versions = (Version(current.config, 1),)
     same = plan(everyone, versions, current.config)
     assert not same.changed
-    assert all(one.enter == one.leave == 0 for one in same.segments)
+    assert all(segment.enter == segment.leave == 0 for segment in same.segments)
 
     planned = plan(everyone, versions, proposed.config)
     flow.rules = proposed
@@ -60,12 +60,12 @@ def test_plan_equals_the_effect_of_applying(
         if isinstance(emit.value, SegmentChange)
     ]
     counted = Counter((one.segment, one.change) for one in done)
-    assert {(one.segment, "entered"): one.enter for one in planned.segments if one.enter} == {
-        key: count for key, count in counted.items() if key[1] == "entered"
-    }
-    assert {(one.segment, "exited"): one.leave for one in planned.segments if one.leave} == {
-        key: count for key, count in counted.items() if key[1] == "exited"
-    }
+    assert {
+        (segment.segment, "entered"): segment.enter for segment in planned.segments if segment.enter
+    } == {key: count for key, count in counted.items() if key[1] == "entered"}
+    assert {
+        (segment.segment, "exited"): segment.leave for segment in planned.segments if segment.leave
+    } == {key: count for key, count in counted.items() if key[1] == "exited"}
 
 
 def test_plan_marks_segments_whose_entries_are_unknown() -> None:
@@ -83,8 +83,10 @@ def test_plan_marks_segments_whose_entries_are_unknown() -> None:
     )
     current, proposed = rules(base).config, rules(changed).config
     planned = plan([], (Version(current, 1),), proposed)
-    assert {one.segment for one in planned.segments if one.unknown} == {"new", "behind"}
-    assert not any(one.unknown for one in plan([], (Version(current, 1),), current).segments)
+    assert {segment.segment for segment in planned.segments if segment.unknown} == {"new", "behind"}
+    assert not any(
+        segment.unknown for segment in plan([], (Version(current, 1),), current).segments
+    )
 
 
 def test_campaign_that_reaches_nobody_is_reported() -> None:

@@ -39,7 +39,7 @@ def _sum(row: object) -> float:
 def test_score_uses_the_traits_of_its_moment(stream: list[Interaction]) -> None:
     # Also when time alone changes a trait that it is made of.
     flow = Flow(_rules({"score.buys": _sum}))
-    emits = [emit for one in stream for emit in flow.run(one)]
+    emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST + 30)
     assert not flow.refused
     for emit in emits:
@@ -62,7 +62,7 @@ def test_missing_model_leaves_out_its_score_only(
     stream: list[Interaction],
 ) -> None:
     flow = Flow(_rules({}))
-    emits = [emit for one in stream for emit in flow.run(one)]
+    emits = [emit for record in stream for emit in flow.run(record)]
     assert not flow.refused
     for emit in emits:
         if isinstance(emit.value, Profile):

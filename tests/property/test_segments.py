@@ -72,18 +72,18 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
                 evaluate(root, None, now)
 
     now = 0
-    for one in stream:
-        pass_time(now + 1, one.received_at)
-        now = one.received_at
-        root = one.identifiers[0].key
+    for record in stream:
+        pass_time(now + 1, record.received_at)
+        now = record.received_at
+        root = record.identifiers[0].key
         known = traits.setdefault(root, {"orders": None})
-        known[f"last_{one.name.lower()}"] = now
-        known["page"] = one.properties["page"]
-        if one.name == "Order":
+        known[f"last_{record.name.lower()}"] = now
+        known["page"] = record.properties["page"]
+        if record.name == "Order":
             known["orders"] = (known["orders"] or 0) + 1
-        past.setdefault(root, []).append(one)
+        past.setdefault(root, []).append(record)
         known.update(_pattern_traits(past[root], config))
-        evaluate(root, one, now)
+        evaluate(root, record, now)
     pass_time(now + 1, end)
     return changes
 
@@ -186,10 +186,10 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
     flow = Flow(world)
     emits: list[Emit] = []
     waiting = sorted(ticks)
-    for one in stream:
-        while waiting and waiting[0] < one.received_at:
+    for record in stream:
+        while waiting and waiting[0] < record.received_at:
             emits += flow.advance(waiting.pop(0))
-        emits += flow.run(one)
+        emits += flow.run(record)
     emits += flow.advance(end)
     assert not flow.refused
     found = changes_of(emits, {})
@@ -202,7 +202,7 @@ def test_changes_by_time_alone_are_decided(
 ) -> None:
     # Every entry or exit is recorded in the interaction that caused it, which is decided.
     flow = Flow(rules(configuration(made)))
-    emits = [emit for one in stream for emit in flow.run(one)]
+    emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST + 30)
     decided = {emit.value.event_id for emit in emits if emit.topic == topics.DECISIONS}  # type: ignore[union-attr]
     changed = {
@@ -229,8 +229,8 @@ def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
     # Interactions of the channel evaluate the segment as without the rule, others do not.
     bound = Flow(rules(configuration(tuple(replace(one, channels=("web",)) for one in made))))
     free = Flow(rules(configuration(made)))
-    for one in stream:
-        arrival = replace(one, channel=data.draw(st.sampled_from(["web", "pos"])))
+    for record in stream:
+        arrival = replace(record, channel=data.draw(st.sampled_from(["web", "pos"])))
         changes = _caused_by(arrival, list(bound.run(arrival)))
         for _ in free.run(arrival):
             pass
@@ -242,7 +242,7 @@ def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
 
 def _caused_by(arrival: Interaction, emits: list[Emit]) -> list[SegmentChange]:
     changes = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
-    return [one for one in changes if one.cause == arrival.event_id]
+    return [change for change in changes if change.cause == arrival.event_id]
 
 
 def _members(flow: Flow, arrival: Interaction) -> set[str]:
@@ -259,7 +259,7 @@ def test_timers_of_one_moment_change_segments_together() -> None:
         for name, at in (("Order", 1), ("View", LATELY))
     ]
     flow = Flow(world)
-    emits = [emit for one in stream for emit in flow.run(one)]
+    emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST)
     assert not brute_force(stream, world.config, LAST)
     assert not changes_of(emits, {})

@@ -42,7 +42,7 @@ def _life(policies: dict[str, Any] | None = None, **parts: Any) -> Life:
 
 
 def _cancellations(life: Life) -> list[tuple[str | None, str]]:
-    found = (one.value for one in life.emits if isinstance(one.value, Cancellation))
+    found = (emit.value for emit in life.emits if isinstance(emit.value, Cancellation))
     return [(one.action_id, one.why) for one in found]
 
 

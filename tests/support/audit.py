@@ -67,17 +67,17 @@ def unavailability() -> str | None:
         report = audit(Path(file.name), "--no-deps")
     if isinstance(report, str):
         return report
-    found = any(one.vulns for one in report.dependencies)
+    found = any(dependency.vulns for dependency in report.dependencies)
     return None if found else f"no advisories for {VULNERABLE.strip()}, which has some"
 
 
 def findings(report: AuditReport) -> list[str]:
     """Return a line for each advisory."""
     return [
-        f"{one.name} {one.version}: {advisory.id}, mended in "
+        f"{dependency.name} {dependency.version}: {advisory.id}, mended in "
         f"{', '.join(advisory.fix_versions) or 'no release yet'}"
-        for one in report.dependencies
-        for advisory in one.vulns
+        for dependency in report.dependencies
+        for advisory in dependency.vulns
     ]
 
 
@@ -91,7 +91,9 @@ def main() -> int:
     if isinstance(report, str):
         print(f"vulnerabilities: the audit failed: {report}")
         return 1
-    left_out = [one.name for one in report.dependencies if one.skip_reason is not None]
+    left_out = [
+        dependency.name for dependency in report.dependencies if dependency.skip_reason is not None
+    ]
     if left_out:
         print(f"vulnerabilities: no advisories to be had for {', '.join(left_out)}")
     found = findings(report)

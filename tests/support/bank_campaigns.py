@@ -17,9 +17,9 @@ from pipeline.simulate.life import meet_sales
 from pipeline.simulate.offers import NOTHING, SALES, WINDOW_MS, BankOffer
 from tests.support.replayed import as_segmented, decision, event
 
-OFFERS = {one.offer: one for one in SALES}
+OFFERS = {sale.offer: sale for sale in SALES}
 GOALS: tuple[CampaignGoal, ...] = tuple(
-    named_goal(one.campaign, one.goal, WINDOW_MS) for one in SALES
+    named_goal(sale.campaign, sale.goal, WINDOW_MS) for sale in SALES
 )
 _OUTCOMES = {SEEN: "impression", CLICKED: "click"}
 
@@ -58,7 +58,7 @@ def bank_records(seed: int, customers: int, days: int) -> BankRecords:
 
 def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
     members = (diary.who.tier,)
-    goals = {one.goal: one.offer for one in SALES}
+    goals = {sale.goal: sale.offer for sale in SALES}
     reached = {goals[one.name]: one.at for one in diary.events() if one.name in goals}
     for one in diary.events():
         event_id = f"{name}-{one.event_id}"

@@ -75,8 +75,8 @@ class BankPlay:
         for event in _events(self._size):
             self._react_until(event.at)
             self._take(self.flow.advance(event.at))
-            for one in event.identifiers:
-                self._people[one.key] = event.person
+            for identifier in event.identifiers:
+                self._people[identifier.key] = event.person
             self._take(self.flow.run(_as_interaction(event)), event.person)
         return self
 
@@ -129,9 +129,9 @@ class BankPlay:
                 self._schedule(goal_at, _goal(offer, who, action.action_id, goal_at))
                 self._schedule(goal_at, _outcome(action, name, goal_at))
 
-    def _schedule(self, at: int, one: Interaction) -> None:
+    def _schedule(self, at: int, interaction: Interaction) -> None:
         self._count += 1
-        heappush(self._due, (at, self._count, one))
+        heappush(self._due, (at, self._count, interaction))
 
     def _customer(self, person: int) -> SimulatedCustomer:
         return _known_customer(self._size.seed, person)
@@ -217,17 +217,19 @@ def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
         who = play.customers.get(decision.profile_id)
         groups: dict[str, dict[str, float]] = {}
         chosen: dict[str, str] = {}
-        for one in decision.candidates:
-            offer = bank_offer(ContactAction("", "", one.offer, one.channel))
+        for candidate in decision.candidates:
+            offer = bank_offer(ContactAction("", "", candidate.offer, candidate.channel))
             if who is None or offer is None:
                 continue
-            outbound = one.channel in ("email", "call")
-            group = one.campaign if outbound else one.slot
-            if one.fate == "chosen" or one.fate.startswith("beaten by "):
-                p = (1 - offer.mean_anyway(who.tier)) * offer.arms[one.channel].moved
-                groups.setdefault(group, {})[one.treatment] = p * one.value - one.cost
-            if one.fate == "chosen":
-                chosen[group] = one.treatment
+            outbound = candidate.channel in ("email", "call")
+            group = candidate.campaign if outbound else candidate.slot
+            if candidate.fate == "chosen" or candidate.fate.startswith("beaten by "):
+                p = (1 - offer.mean_anyway(who.tier)) * offer.arms[candidate.channel].moved
+                groups.setdefault(group, {})[candidate.treatment] = (
+                    p * candidate.value - candidate.cost
+                )
+            if candidate.fate == "chosen":
+                chosen[group] = candidate.treatment
         for group, worth in groups.items():
             if len(worth) > 1:
                 yield ChoiceRound(worth, chosen.get(group))

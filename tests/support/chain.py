@@ -49,7 +49,7 @@ class Worker:
 
     def rebalances(self) -> list[str]:
         """Return the partitions that the worker was given, and those taken from it, in order."""
-        return [one for one in self.output().splitlines() if one.startswith((GIVEN, TAKEN))]
+        return [line for line in self.output().splitlines() if line.startswith((GIVEN, TAKEN))]
 
     def kill(self) -> None:
         """Send SIGKILL."""

@@ -84,7 +84,7 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
             if message.value not in row.ids:
                 row = Row(row.count + 1, [*row.ids, message.value])
                 table.put_in(message.partition, message.key, _ENCODER.encode(row))
-            before = [one for one in message.headers or () if one[0] != "cause"]
+            before = [header for header in message.headers or () if header[0] != "cause"]
             cause = f"{message.topic}/{message.partition} {message.offset}".encode()
             headers: Headers = [*before, ("hop", b"%d" % number), ("cause", cause)]
             app.producer.send_raw(  # type: ignore[attr-defined]

@@ -55,7 +55,7 @@ def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceR
     likely = world.base + np.asarray(world.bases)[group] + np.asarray(world.effects[step])[option]
     return ChoiceRows(
         place=step,
-        options=tuple(Option(one, one and f"{step}-{one}") for one in CHANNELS),
+        options=tuple(Option(channel, channel and f"{step}-{channel}") for channel in CHANNELS),
         customer=np.arange(count),
         option=option,
         propensity=shares[np.arange(count), option] if world.drawn else np.full(count, np.nan),
@@ -71,13 +71,13 @@ def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceR
 def count_false_recommendations(seeds: range, customers: int, base: float) -> int:
     """Count the worlds without any effect in which a change is recommended."""
     worlds = (ChoiceWorld(seed, _NONE, customers, base) for seed in seeds)
-    return sum(bool(recommend_in(one, ("group",)).changes) for one in worlds)
+    return sum(bool(recommend_in(world, ("group",)).changes) for world in worlds)
 
 
 def count_right_recommendations(seeds: range) -> int:
     """Count the worlds in which every step with an effect, and no other, gets its best channel."""
     found = (recommend_in(ChoiceWorld(seed, _STATED, 1_200)).journey for seed in seeds)
-    return sum({one.step: one.channel for one in steps} == _BEST for steps in found)
+    return sum({step.step: step.channel for step in steps} == _BEST for steps in found)
 
 
 def channels_despite_groups(seeds: range) -> list[str | None]:
@@ -85,5 +85,5 @@ def channels_despite_groups(seeds: range) -> list[str | None]:
     converts anyway, and e-mails have one."""
     shares = ((0.25, 0.05, 0.45, 0.25), (0.05, 0.80, 0.05, 0.10))
     effects = {"terms": (0.0, 0.0, 0.25, 0.0)}
-    worlds = (ChoiceWorld(one, effects, 6_000, 0.1, shares, (0.0, 0.4)) for one in seeds)
-    return [recommend_in(one).journey[0].channel for one in worlds]
+    worlds = (ChoiceWorld(seed, effects, 6_000, 0.1, shares, (0.0, 0.4)) for seed in seeds)
+    return [recommend_in(world).journey[0].channel for world in worlds]

@@ -126,24 +126,25 @@ class Life:
 
     def actions(self) -> list[Action]:
         """Return the actions of the last interaction."""
-        return [one.value for one in self.emits if isinstance(one.value, Action)]
+        return [emit.value for emit in self.emits if isinstance(emit.value, Action)]
 
     def answers(self) -> dict[str, list[str]]:
         """Return the treatments in the reply to it, by placement."""
-        [reply] = [one.value for one in self.emits if isinstance(one.value, Reply)]
+        [reply] = [emit.value for emit in self.emits if isinstance(emit.value, Reply)]
         return {
-            one.placement: [action.treatment for action in one.actions] for one in reply.answers
+            answer.placement: [action.treatment for action in answer.actions]
+            for answer in reply.answers
         }
 
     def treatments(self) -> list[str]:
         """Return the treatments of the last interaction's actions."""
-        return [one.treatment for one in self.actions()]
+        return [action.treatment for action in self.actions()]
 
-    def _run(self, one: Interaction) -> Decision:
-        self.emits = list(self.flow.run(one))
+    def _run(self, interaction: Interaction) -> Decision:
+        self.emits = list(self.flow.run(interaction))
         decided = [emit.value for emit in self.emits if isinstance(emit.value, Decision)]
         assert not self.flow.refused, self.flow.refused
-        return next(each for each in decided if each.event_id == one.event_id)
+        return next(decision for decision in decided if decision.event_id == interaction.event_id)
 
 
 def fates(decision: Decision) -> dict[str, str]:

@@ -75,7 +75,7 @@ class Log:
         return None
 
     def topics(self) -> set[str]:
-        return {one.topic for one in self.records}
+        return {record.topic for record in self.records}
 
 
 @dataclass
@@ -117,9 +117,9 @@ class Doorway:
     def interactions(self) -> list[Interaction]:
         """Return the written interactions, in order."""
         found: list[Interaction] = []
-        for one in self.log.records:
-            if one.topic == topics.INTERACTIONS:
-                value = self.codec.decode(one.topic, one.value or b"")
+        for record in self.log.records:
+            if record.topic == topics.INTERACTIONS:
+                value = self.codec.decode(record.topic, record.value or b"")
                 assert isinstance(value, Interaction), value
                 found.append(value)
         return found

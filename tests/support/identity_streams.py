@@ -40,7 +40,7 @@ def interactions(draw: st.DrawFn, minute: int) -> Interaction:
         source="shop",
         occurred_at=max(now_ms - late_ms - minute, 1),
         received_at=now_ms,
-        identifiers=tuple(sorted(names, key=lambda one: (RANKS[one.namespace], one.value))),
+        identifiers=tuple(sorted(names, key=lambda name: (RANKS[name.namespace], name.value))),
         properties=properties,
     )
 
@@ -59,8 +59,8 @@ class ReaderView:
     def __init__(self, stream: Sequence[Record]) -> None:
         self.flow = Flow(plain_rules())
         self.written: list[Emit] = []
-        for one in stream:
-            self.feed(one)
+        for record in stream:
+            self.feed(record)
 
     def feed(self, record: Record) -> None:
         self.written.extend(self.flow.run(record))

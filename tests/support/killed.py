@@ -299,22 +299,22 @@ class KilledStages:
 
     def fire_due_timers(self, now_ms: int) -> None:
         """Fire the due timers of every process; a doomed one may be killed meanwhile."""
-        for one in list(self._processes):
+        for process in list(self._processes):
             try:
-                one.fire_due_timers(now_ms)
+                process.fire_due_timers(now_ms)
             except KilledError:
-                self._start_again_surely(one)
+                self._start_again_surely(process)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Return the states by stage and key."""
-        return {one.stage.name: one.states() for one in self._processes}
+        return {process.stage.name: process.states() for process in self._processes}
 
     def writes(self) -> list[int]:
         """Return how many writes each stage has made since it was started."""
-        return [one.writes for one in self._processes]
+        return [process.writes for process in self._processes]
 
     def _busy(self) -> list[StageProcess]:
-        return [one for one in self._processes if one.unread() or one.in_flight()]
+        return [process for process in self._processes if process.unread() or process.in_flight()]
 
     def _go_on(self, process: StageProcess) -> None:
         waiting, in_flight = process.unread(), process.in_flight()

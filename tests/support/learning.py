@@ -26,11 +26,11 @@ def count_feedback(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple
     arms: dict[str, tuple[str, str]] = {}
     told: dict[str, set[str]] = {}
     for decision in decisions:
-        chosen = {one.action_id: one.treatment for one in decision.choices}
-        for one in decision.feedback:
-            told.setdefault(one.action_id, set()).add(one.what)
-            if one.what in ("tried", "waits"):
-                arms[one.action_id] = (chosen[one.action_id] or "", decision.bin)
+        chosen = {choice.action_id: choice.treatment for choice in decision.choices}
+        for feedback in decision.feedback:
+            told.setdefault(feedback.action_id, set()).add(feedback.what)
+            if feedback.what in ("tried", "waits"):
+                arms[feedback.action_id] = (chosen[feedback.action_id] or "", decision.bin)
     tried: Counter[tuple[str, str]] = Counter()
     reached: Counter[tuple[str, str]] = Counter()
     for action, arm in arms.items():
@@ -52,9 +52,9 @@ class MemoryLearner:
 
     def fold(self, decision: Decision) -> None:
         """Count what a decision says of messages."""
-        for one in decision.feedback:
-            before = self._rows.get(one.action_id)
-            after = self._rows[one.action_id] = apply_feedback(before, one, decision)
+        for feedback in decision.feedback:
+            before = self._rows.get(feedback.action_id)
+            after = self._rows[feedback.action_id] = apply_feedback(before, feedback, decision)
             for change in difference(before, after):
                 tally = self._tallies.get(change.arm, Tally())
                 self._tallies[change.arm] = add(tally, change, self._half_life_ms)

@@ -55,6 +55,6 @@ def _texts(stated: PackageMetadata) -> Iterator[str]:
     if "License-Expression" in stated:
         yield from _JOINED.split(stated["License-Expression"])
     elif classifiers:
-        yield from (one.rpartition(" :: ")[2] for one in classifiers)
+        yield from (classifier.rpartition(" :: ")[2] for classifier in classifiers)
     else:
         yield (stated.get_all("License") or ["none stated"])[0].partition("\n")[0]

@@ -157,7 +157,7 @@ def write_csv(place: Path, rows: Rows, heads: Sequence[str] = (), **how: Any) ->
     with file.open("w", newline="", encoding=how.get("encoding", "utf-8")) as out:
         lines = csv.writer(out, delimiter=how.get("delimiter", ","), lineterminator="\n")
         lines.writerow(names)
-        lines.writerows([["" if row[one] is None else cell(one, row[one]) for one in names]
+        lines.writerows([["" if row[name] is None else cell(name, row[name]) for name in names]
                          for row in rows])  # fmt: skip
     return file
 

@@ -98,31 +98,31 @@ def _parts(folder: Path) -> list[Path]:
 def _first_customer(usual: TopicRecords) -> TopicRecords:
     who = usual.decisions[0].profile_id
     return TopicRecords(
-        [one for one in usual.decisions if one.profile_id == who],
-        [one for one in usual.segmented if one.identity.profile_id == who],
+        [decision for decision in usual.decisions if decision.profile_id == who],
+        [record for record in usual.segmented if record.identity.profile_id == who],
         usual.changes[:2],
     )
 
 
 def _without_goals(usual: TopicRecords) -> TopicRecords:
-    goals = {one.goal for one in SALES}
-    rest = [one for one in usual.segmented if one.interaction.name not in goals]
+    goals = {sale.goal for sale in SALES}
+    rest = [record for record in usual.segmented if record.interaction.name not in goals]
     return TopicRecords(usual.decisions, rest, usual.changes[::2])
 
 
 def _at_once(usual: TopicRecords) -> TopicRecords:
     return TopicRecords(
-        [replace(one, decided_at=_START) for one in usual.decisions],
+        [replace(decision, decided_at=_START) for decision in usual.decisions],
         [
-            _change_interaction(one, occurred_at=_START, received_at=_START)
-            for one in usual.segmented
+            _change_interaction(record, occurred_at=_START, received_at=_START)
+            for record in usual.segmented
         ],
-        [replace(one, at=_START) for one in usual.changes],
+        [replace(change, at=_START) for change in usual.changes],
     )
 
 
-def _change_interaction(one: Segmented, **changes: Any) -> Segmented:
-    return replace(one, interaction=replace(one.interaction, **changes))
+def _change_interaction(segmented: Segmented, **changes: Any) -> Segmented:
+    return replace(segmented, interaction=replace(segmented.interaction, **changes))
 
 
 def _with_value(value: object) -> Callable[..., None]:
@@ -130,8 +130,10 @@ def _with_value(value: object) -> Callable[..., None]:
 
     def change(usual: TopicRecords) -> TopicRecords:
         heard = [
-            _change_interaction(one, properties={**one.interaction.properties, "value": value})
-            for one in usual.segmented
+            _change_interaction(
+                record, properties={**record.interaction.properties, "value": value}
+            )
+            for record in usual.segmented
         ]
         return TopicRecords(usual.decisions, heard, usual.changes)
 
@@ -143,9 +145,10 @@ def _with_price(price: float) -> Callable[..., None]:
 
     def change(usual: TopicRecords) -> TopicRecords:
         decisions = [
-            replace(one, candidates=tuple(
-                replace(each, value=price, cost=price, score=price) for each in one.candidates))
-            for one in usual.decisions
+            replace(decision, candidates=tuple(
+                replace(candidate, value=price, cost=price, score=price)
+                for candidate in decision.candidates))
+            for decision in usual.decisions
         ]  # fmt: skip
         return TopicRecords(decisions, usual.segmented, usual.changes)
 
@@ -158,13 +161,15 @@ def _with_channel(name: str) -> Callable[..., None]:
     def change(usual: TopicRecords) -> TopicRecords:
         decisions = [
             replace(
-                one,
-                choices=tuple(replace(each, channel=name) for each in one.choices),
-                candidates=tuple(replace(each, channel=name) for each in one.candidates),
+                decision,
+                choices=tuple(replace(choice, channel=name) for choice in decision.choices),
+                candidates=tuple(
+                    replace(candidate, channel=name) for candidate in decision.candidates
+                ),
             )
-            for one in usual.decisions
+            for decision in usual.decisions
         ]
-        heard = [_change_interaction(one, channel=name) for one in usual.segmented]
+        heard = [_change_interaction(record, channel=name) for record in usual.segmented]
         return TopicRecords(decisions, heard, usual.changes)
 
     return _records(change)
@@ -207,9 +212,9 @@ def _decision(row: Mapping[str, Any], number: int) -> dict[str, Any]:
         **row,
         **{name: f"{row[name]}-{number}" for name in names},
         "choices": [
-            {**one, "channel": channel, "action_id": f"a{number}"} for one in row["choices"]
+            {**choice, "channel": channel, "action_id": f"a{number}"} for choice in row["choices"]
         ],
-        "candidates": [{**one, "channel": channel} for one in row["candidates"]],
+        "candidates": [{**candidate, "channel": channel} for candidate in row["candidates"]],
     }
 
 

@@ -58,7 +58,7 @@ def mailing_rules(max_identifiers: int = 100) -> Rules:
                 model.Segment("mailable", {"trait": "identifier.email", "exists": True}),
             ),
             campaigns=tuple(
-                model.Campaign(one.offer, (one,), trigger={"name": "Order"}) for one in offers
+                model.Campaign(offer.offer, (offer,), trigger={"name": "Order"}) for offer in offers
             ),
         )
     )
@@ -102,7 +102,9 @@ def streams(draw: st.DrawFn, most: int = 16, unlinked: bool = True) -> list[Reco
 
 def order(name: Identifier, stream: Sequence[Record], number: int = 0) -> Interaction:
     """Return an order by `name`, after all of the stream."""
-    last = max(one.received_at if isinstance(one, Interaction) else one.at for one in stream)
+    last = max(
+        record.received_at if isinstance(record, Interaction) else record.at for record in stream
+    )
     at = last + 1000 + number
     return Interaction(f"order-{number}", "track", "Order", "web", "shop", at, at, (name,))
 
@@ -110,20 +112,20 @@ def order(name: Identifier, stream: Sequence[Record], number: int = 0) -> Intera
 def parents(stream: Sequence[Record]) -> dict[str, str]:
     """Return parents: that of the latest evidence that is newer than the last cut of its link."""
     cuts: dict[frozenset[str | None], int] = {}
-    for one in stream:
-        if isinstance(one, IdentityChange):
-            ends = frozenset((one.identifier, one.other))
-            cuts[ends] = max(cuts.get(ends, 0), one.at)
+    for record in stream:
+        if isinstance(record, IdentityChange):
+            ends = frozenset((record.identifier, record.other))
+            cuts[ends] = max(cuts.get(ends, 0), record.at)
     shown: dict[str, list[tuple[int, str, str]]] = {}
-    for one in stream:
-        if isinstance(one, IdentityChange):
+    for record in stream:
+        if isinstance(record, IdentityChange):
             continue
-        strongest, *weaker = sorted(one.identifiers, key=_rank)
+        strongest, *weaker = sorted(record.identifiers, key=_rank)
         for name in weaker:
-            linked = name.namespace != strongest.namespace or one.kind == "alias"
-            if linked and one.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
+            linked = name.namespace != strongest.namespace or record.kind == "alias"
+            if linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
                 shown.setdefault(name.key, []).append(
-                    (one.occurred_at, one.event_id, strongest.key)
+                    (record.occurred_at, record.event_id, strongest.key)
                 )
     return {name: max(every)[-1] for name, every in shown.items()}
 
@@ -131,8 +133,8 @@ def parents(stream: Sequence[Record]) -> dict[str, str]:
 def roots(stream: Sequence[Record]) -> dict[str, str]:
     """Return everybody's top."""
     forest = networkx.DiGraph(parents(stream).items())
-    arrivals = [one for one in stream if isinstance(one, Interaction)]
-    forest.add_nodes_from(name.key for one in arrivals for name in one.identifiers)
+    arrivals = [record for record in stream if isinstance(record, Interaction)]
+    forest.add_nodes_from(name.key for arrival in arrivals for name in arrival.identifiers)
     found = {}
     for tree in networkx.weakly_connected_components(forest):
         [top] = [name for name in tree if forest.out_degree(name) == 0]

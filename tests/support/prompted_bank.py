@@ -38,7 +38,7 @@ def best_channels() -> dict[str, str]:
 def biographies(indices: range, known: bool) -> list[Biography]:
     """Return the customers known from the start, or those who may open an account."""
     size = WorldSize(indices.stop, 30, 7)
-    return [biography(size, one, True) for one in indices if customer(7, one).known == known]
+    return [biography(size, index, True) for index in indices if customer(7, index).known == known]
 
 
 def write_onboarding(folder: Path, count: int) -> None:

@@ -110,8 +110,8 @@ def _settings() -> Iterator[str]:
 
 def _topics() -> Iterator[str]:
     rows = [
-        (f"`{one.name}`", one.partitioning.value, _retention(one))
-        for one in topics_for(["CHANNEL"])
+        (f"`{topic.name}`", topic.partitioning.value, _retention(topic))
+        for topic in topics_for(["CHANNEL"])
     ]
     return _table(("topic", "keyed by", "kept"), rows)
 
@@ -126,7 +126,12 @@ def _retention(topic: Topic) -> str:
 
 
 def _metrics() -> Iterator[str]:
-    rows = {row for one in _collectors() for row in _describe(one) if row[0].startswith("`kairos_")}
+    rows = {
+        row
+        for collector in _collectors()
+        for row in _describe(collector)
+        if row[0].startswith("`kairos_")
+    }
     return _table(("metric", "labels", "meaning"), sorted(rows))
 
 
@@ -156,7 +161,7 @@ def _describe(collector: Any) -> Iterator[tuple[str, str, str]]:
     for family in collector.describe() if is_metric else collector.collect():
         labels = collector._labelnames if is_metric else getattr(family, "_labelnames", ())
         name = family.name + ("_total" if family.type == "counter" else "")
-        yield f"`{name}`", ", ".join(f"`{one}`" for one in labels), family.documentation
+        yield f"`{name}`", ", ".join(f"`{label}`" for label in labels), family.documentation
 
 
 if __name__ == "__main__":

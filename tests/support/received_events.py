@@ -23,13 +23,13 @@ class ReceivedEvents:
         return list({one.event_id: one for one in mine}.values())
 
     def names(self) -> Counter[str]:
-        return Counter(one.name for one in self.all())
+        return Counter(interaction.name for interaction in self.all())
 
     def wait_for(self, name: str, count: int = 1) -> list[Interaction]:
         """Wait until there are `count` interactions of this name, and return them."""
 
         def look() -> list[Interaction] | None:
-            found = [one for one in self.all() if one.name == name]
+            found = [interaction for interaction in self.all() if interaction.name == name]
             return found if len(found) >= count else None
 
         return eventually(look)
@@ -48,6 +48,6 @@ class ReceivedEvents:
         """Wait until the stack is idle, and return the number of decisions on each of these
         interactions."""
         self.stack.wait_until_idle()
-        ids = {one.event_id for one in self.all() if wanted(one)}
+        ids = {interaction.event_id for interaction in self.all() if wanted(interaction)}
         every = self.stack.records.every(topics.DECISIONS, Decision)
         return Counter(one.event_id for _, one in every if one.event_id in ids)

@@ -95,7 +95,7 @@ class Receiver:
     def posts(self, address: str) -> list[Post]:
         """Return the posts of actions for `address`, in the order in which they came."""
         with self._lock:
-            return [one for one in self._posts if one.action["address"] == address]
+            return [post for post in self._posts if post.action["address"] == address]
 
     def take(self, post: Post) -> Answer:
         with self._lock:

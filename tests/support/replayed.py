@@ -67,15 +67,22 @@ def event(event_id: str, name: str, at: int, **properties: Any) -> Interaction:
     )
 
 
-def decision(event_id: str, customer: str, at: int, one: Candidate, **more: Any) -> Decision:
+def decision(event_id: str, customer: str, at: int, candidate: Candidate, **more: Any) -> Decision:
     """Return a decision with one candidate: chosen, or held out by its holdout. `more`:
     `holdouts`."""
-    holdout = one.fate.removeprefix("held out by ") if one.fate != "chosen" else None
+    holdout = candidate.fate.removeprefix("held out by ") if candidate.fate != "chosen" else None
     choice = (
-        Choice(one.slot, one.channel, holdout=holdout, would_be=one.treatment)
+        Choice(candidate.slot, candidate.channel, holdout=holdout, would_be=candidate.treatment)
         if holdout
-        else Choice(one.slot, one.channel, f"a-{event_id}", one.campaign, one.offer, one.treatment)
+        else Choice(
+            candidate.slot,
+            candidate.channel,
+            f"a-{event_id}",
+            candidate.campaign,
+            candidate.offer,
+            candidate.treatment,
+        )
     )
     assignments: tuple[Assignment, ...] = more.get("holdouts", ())
-    return Decision(f"d-{event_id}", event_id, customer, "c", at, (choice,), (one,),
+    return Decision(f"d-{event_id}", event_id, customer, "c", at, (choice,), (candidate,),
                     holdouts=assignments)  # fmt: skip

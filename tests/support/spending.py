@@ -39,14 +39,14 @@ class MemoryLeases:
 
     def publish(self, accounts: Iterable[Account], offsets: Mapping[str, int], now_ms: int) -> None:
         """Keep the newest record of each, as the topic does."""
-        for one in accounts:
+        for account in accounts:
             self._write()
-            made = record_of(one, offsets, now_ms)
+            made = record_of(account, offsets, now_ms)
             value = _CODEC.encode(topics.BUDGETS, made)
             assert value is not None
             read = _CODEC.decode(topics.BUDGETS, value)
             assert isinstance(read, BudgetRecord)
-            self._records[one.name] = read
+            self._records[account.name] = read
 
     def grant(
         self, grants: Sequence[tuple[int, Grant]], digest: str, now_ms: int
@@ -66,7 +66,9 @@ class MemoryLeases:
 
     def processed(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the committed offsets."""
-        return {one: self._logs.committed[topics.SEGMENTED, one] for one in partitions}
+        return {
+            partition: self._logs.committed[topics.SEGMENTED, partition] for partition in partitions
+        }
 
     def decided(self, partition: int) -> int:
         """Return the end of a partition."""
@@ -107,7 +109,7 @@ class Spending:
             self.ledger.restore(None, accounts)
             self._catch_up()
         counted = self.ledger.state.offsets
-        self._read = [counted.get(str(one), 0) for one in range(PARTITIONS)]
+        self._read = [counted.get(str(number), 0) for number in range(PARTITIONS)]
         self._lease_by(None)
 
     def _catch_up(self) -> None:
@@ -116,9 +118,9 @@ class Spending:
             begins = self.ledger.state.offsets
             ends = {int(one): max(end, begins.get(one, 0)) for one, end in offsets.items()}
             batch = [
-                one
+                decision
                 for partition, end in ends.items()
-                for one in self._decisions(partition, begins.get(str(partition), 0), end)
+                for decision in self._decisions(partition, begins.get(str(partition), 0), end)
             ]
             self.ledger.fold(batch, ends, 1, self.now_ms)
         self.ledger.reopen_overdue()
@@ -195,7 +197,7 @@ class Spending:
 
     def report_outcome(self, outcome: str) -> None:
         """Append an outcome of some message that was sent."""
-        sent = [one for topic in ("email", "web") for one in self.actions(topic)]
+        sent = [action for topic in ("email", "web") for action in self.actions(topic)]
         if sent:
             one = self._random.choice(sent)
             known = {"action_id": one.action_id}

@@ -172,8 +172,10 @@ class Stack:
     def _sum_samples(self, metric: str, **labels: str) -> float:
         """Return the sum of the gateway's samples of a metric that have these labels."""
         text = httpx.get(f"{self.url}/metrics", timeout=30.0, trust_env=False).text
-        samples = chain.from_iterable(one.samples for one in text_string_to_metric_families(text))
-        named = (one for one in samples if one.name == metric)
+        samples = chain.from_iterable(
+            family.samples for family in text_string_to_metric_families(text)
+        )
+        named = (sample for sample in samples if sample.name == metric)
         return sum(one.value for one in named if labels.items() <= one.labels.items())
 
     def _running(self, name: str) -> psutil.Process | None:

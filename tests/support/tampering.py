@@ -71,7 +71,7 @@ class World:
         )
 
     def _log(self, topic: str) -> Iterator[StoredRecord]:
-        named = {f"{one.group}-rows-changelog": f"{one.name}-changelog" for one in STAGES}
+        named = {f"{stage.group}-rows-changelog": f"{stage.name}-changelog" for stage in STAGES}
         for partition in range(PARTITIONS):
             for offset, one in enumerate(self.logs.records[named.get(topic, topic), partition]):
                 key = (one.key or b"").decode(errors="replace")

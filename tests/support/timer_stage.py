@@ -88,7 +88,7 @@ class TimerStage:
         """Fire due timers as the stage's agent does; return how many fired."""
         if self.may_be_due(now_ms):
             self._shell.fire_due_timers(now_ms)
-        timers = [one for one in self._take_sent() if one.topic == topics.IDENTIFIED]
+        timers = [record for record in self._take_sent() if record.topic == topics.IDENTIFIED]
         self.log.extend(timers)
         self.fired.extend(map(_timer, timers))
         return len(timers)
@@ -124,17 +124,19 @@ class TimerStage:
                 topics.IDENTIFIED, ONLY, offset, START_MS, one.key, one.value, one.headers
             )
             finish(self._shell.handle(message))
-            self.entered.extend(who for one in self._take_sent() for who in self._entering(one))
+            self.entered.extend(
+                who for record in self._take_sent() for who in self._entering(record)
+            )
 
     def drop_inputs(self, count: int) -> None:
         """Drop the next inputs."""
         self._next += min(count, self.unprocessed)
 
-    def _entering(self, one: Sent) -> Iterator[str]:
+    def _entering(self, sent: Sent) -> Iterator[str]:
         """Return the profiles that enter by a record for segmentation."""
-        if one.topic != topics.ENRICHED or one.value is None or one.key is None:
+        if sent.topic != topics.ENRICHED or sent.value is None or sent.key is None:
             return
-        key, record = one.key.decode(), _CODEC.decode(one.topic, one.value)
+        key, record = sent.key.decode(), _CODEC.decode(sent.topic, sent.value)
         assert isinstance(record, Enriched)
         outcome = segment(key, record, self._members.get(key), waiting_rules())
         assert isinstance(outcome, Ok)
@@ -148,13 +150,13 @@ class TimerStage:
         return sent
 
 
-def _is_timer(one: Sent) -> bool:
-    return one.value is not None and control_of(_CODEC.decode(one.topic, one.value)) is not None
+def _is_timer(sent: Sent) -> bool:
+    return sent.value is not None and control_of(_CODEC.decode(sent.topic, sent.value)) is not None
 
 
-def _timer(one: Sent) -> tuple[str, int]:
-    assert one.value is not None
-    control = control_of(_CODEC.decode(one.topic, one.value))
+def _timer(sent: Sent) -> tuple[str, int]:
+    assert sent.value is not None
+    control = control_of(_CODEC.decode(sent.topic, sent.value))
     assert control is not None
     assert control.due_at is not None
     return control.cause, control.due_at

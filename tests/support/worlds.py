@@ -24,7 +24,7 @@ def rules(
 ) -> Rules:
     """Return the rules of a valid bundle; `places` is its geo database, `scorers` are its models.
     Sources count from 0, since tests' clocks begin there."""
-    sources = tuple(replace(one, earliest="1970-01-01") for one in bundle.sources.sources)
+    sources = tuple(replace(source, earliest="1970-01-01") for source in bundle.sources.sources)
     config = compile_bundle(replace(bundle, sources=replace(bundle.sources, sources=sources)))
     assert isinstance(config, Configuration), config
     key = TokenKey("test" * 8)

@@ -88,15 +88,19 @@ def test_planted_anomaly_is_found_with_its_days(
     hits, others_hit = 0, 0
     for seed in range(10):
         one, others = _plant(kind, seed)
-        found = {each.series.step: each.anomalies for each in scan([one, *others], seed)}
+        found = {record.series.step: record.anomalies for record in scan([one, *others], seed)}
         hits += any(_is_at(anomaly, first, last, direction) for anomaly in found.pop("hit"))
         others_hit += sum(map(len, found.values()))
     assert hits >= 9
     assert others_hit <= 4
 
 
-def _is_at(one: Anomaly, first: int, last: int, direction: str) -> bool:
-    return one.direction == direction and abs(one.first - first) <= 3 and abs(one.last - last) <= 3
+def _is_at(anomaly: Anomaly, first: int, last: int, direction: str) -> bool:
+    return (
+        anomaly.direction == direction
+        and abs(anomaly.first - first) <= 3
+        and abs(anomaly.last - last) <= 3
+    )
 
 
 def test_baseline_fits_the_weekdays() -> None:
@@ -217,7 +221,7 @@ def test_few_data_give_no_anomaly_and_no_nan(rows: list[tuple[str, int, str, str
     found = _course_of(rows, "buy")
     assert found is None or found.incidents == ()
     if found is not None:
-        assert all(np.isfinite(one.level) for one in found.trends)
+        assert all(np.isfinite(trend.level) for trend in found.trends)
 
 
 def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:

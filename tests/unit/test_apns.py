@@ -90,7 +90,7 @@ def _deliver(
 def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
     apple = Http2Server()
     results, _ = _deliver(apple, messages=2)
-    assert all(isinstance(one, Delivered) for one in results)
+    assert all(isinstance(result, Delivered) for result in results)
     first, second = apple.posts
     assert first.path == "/3/device/00fc13adff785122"
     assert first.content == {

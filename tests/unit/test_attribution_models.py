@@ -56,20 +56,20 @@ def _paths_of(rows: Sequence[PathRow]) -> PathCounts:
     return PathCounts(
         channels=("a", "b"),
         offsets=np.arange(size + 1),
-        codes=np.array([("a", "b").index(one.path[0]) for one in rows]),
-        conversions=np.array([one.conversions for one in rows]),
-        values=np.array([one.value for one in rows]),
+        codes=np.array([("a", "b").index(row.path[0]) for row in rows]),
+        conversions=np.array([row.conversions for row in rows]),
+        values=np.array([row.value for row in rows]),
         nulls=np.zeros(size),
     )
 
 
 def _credits(model: str, rows: Sequence[PathRow], **options: object) -> dict[str, float]:
     found = attribute(model, ModelOptions(**options), count_paths(rows))  # type: ignore[arg-type]
-    return {one.channel: one.conversions for one in found.channels}
+    return {channel.channel: channel.conversions for channel in found.channels}
 
 
 def _values(found: Attribution) -> dict[str, float]:
-    return {one.channel: one.value for one in found.channels}
+    return {channel.channel: channel.value for channel in found.channels}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -77,7 +77,7 @@ def test_equal_credits_are_ordered_by_channel_in_any_order_of_addition(seed: int
     thirds = [PathRow(path, share, 7 * share) for path in (("b",), ("a",)) for share in SHARES]
     random.Random(seed).shuffle(thirds)
     found = attribute("linear", ModelOptions(), _paths_of(thirds))
-    assert [one.channel for one in found.channels] == ["a", "b"]
+    assert [channel.channel for channel in found.channels] == ["a", "b"]
 
 
 def test_removal_effects_equal_those_of_the_textbook_chain() -> None:
@@ -124,7 +124,7 @@ def test_credits_add_up(model: str, seed: int) -> None:
     found = attribute(model, ModelOptions(order=2), count_paths(rows))
     assert found.conversions == sum(row.conversions for row in rows)
     for total, part in ((found.conversions, "conversions"), (found.value, "value")):
-        parts = [getattr(one, part) for one in found.channels]
+        parts = [getattr(channel, part) for channel in found.channels]
         assert math.fsum(parts) == pytest.approx(total, rel=1e-12)
         assert all(math.isfinite(one) for one in parts)
 
@@ -143,8 +143,8 @@ def test_paths_that_never_convert_credit_nobody(model: str) -> None:
     rows = [PathRow(("a", "b"), 0.0, 0.0, 4.0), PathRow(("b",), 0.0, 0.0, 0.0)]
     found = attribute(model, ModelOptions(), count_paths(rows))
     assert (found.conversions, found.value) == (0.0, 0.0)
-    assert [one.conversions for one in found.channels] == [0.0, 0.0]
-    assert [one.removal_effect for one in found.channels] == [None, None]
+    assert [channel.conversions for channel in found.channels] == [0.0, 0.0]
+    assert [channel.removal_effect for channel in found.channels] == [None, None]
 
 
 @pytest.mark.parametrize("model", ON_PATHS)
@@ -156,12 +156,16 @@ def test_no_paths_at_all_have_no_channels(model: str) -> None:
 @pytest.mark.parametrize("model", ON_PATHS)
 def test_conversions_without_touch_are_no_channels(model: str) -> None:
     found = attribute(model, ModelOptions(), count_paths([PathRow((), 2.0, 9.0, 1.0), *BOOK]))
-    untouched = next(one for one in found.channels if one.channel == NO_TOUCH)
+    untouched = next(channel for channel in found.channels if channel.channel == NO_TOUCH)
     assert (untouched.conversions, untouched.value) == (2.0, 9.0)
     assert untouched.removal_effect is None
     without = attribute(model, ModelOptions(), count_paths(BOOK))
-    credit = {one.channel: one.conversions for one in found.channels if one != untouched}
-    assert credit == pytest.approx({one.channel: one.conversions for one in without.channels})
+    credit = {
+        channel.channel: channel.conversions for channel in found.channels if channel != untouched
+    }
+    assert credit == pytest.approx(
+        {channel.channel: channel.conversions for channel in without.channels}
+    )
 
 
 def test_heuristics_on_one_path_of_each_length() -> None:
@@ -273,7 +277,7 @@ def test_large_chains_agree_with_whole_matrices() -> None:
 def test_path_of_a_hundred_thousand_channels_is_credited() -> None:
     path = tuple(f"c{index:06}" for index in range(100_000))
     found = attribute("markov", ModelOptions(), count_paths([PathRow(path, 1.0, 5.0, 3.0)]))
-    assert {one.removal_effect for one in found.channels} == {1.0}
+    assert {channel.removal_effect for channel in found.channels} == {1.0}
     assert found.channels[0].conversions == pytest.approx(1e-5)
 
 

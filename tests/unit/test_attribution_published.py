@@ -72,5 +72,5 @@ def test_credits_are_the_published_ones(
 
 def test_removal_effects_are_the_published_ones() -> None:
     found = attribute("markov", ModelOptions(), count_paths(_rows(BRYL)))
-    effects = {one.channel: one.removal_effect for one in found.channels}
+    effects = {channel.channel: channel.removal_effect for channel in found.channels}
     assert effects == pytest.approx({"C1": 0.5, "C2": 1.0, "C3": 1.0})

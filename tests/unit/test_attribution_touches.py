@@ -153,7 +153,7 @@ def test_touches_after_until_are_left_out(connection: DuckQueries, tmp_path: Pat
 def test_a_channel_may_contain_the_separator(tmp_path: Path) -> None:
     lines = [HEADER, _touch("p", 1, "a > b"), _touch("p", 2, '"x, ""y"""'), _conversion("p", 3)]
     found = _answer(write_csv(tmp_path / "t.csv", lines), "linear")
-    assert {one.channel: one.conversions for one in found.attribution.channels} == {
+    assert {channel.channel: channel.conversions for channel in found.attribution.channels} == {
         "a > b": 0.5,
         'x, "y"': 0.5,
     }
@@ -208,7 +208,7 @@ def test_credit_decays_by_half_lives(tmp_path: Path) -> None:
     # Touches 1 and 3 half-lives before: ½ to ⅛, so four fifths and one fifth.
     lines = [_touch("p", 7, "a"), _touch("p", 21, "b"), _conversion("p", 28, 100.0)]
     found = _answer(write_csv(tmp_path / "t.csv", [HEADER, *lines]), "time-decay")
-    values = {one.channel: one.value for one in found.attribution.channels}
+    values = {channel.channel: channel.value for channel in found.attribution.channels}
     assert values == pytest.approx({"a": 20.0, "b": 80.0})
 
 
@@ -221,7 +221,7 @@ def test_credit_adds_up_after_any_number_of_half_lives(tmp_path: Path) -> None:
         half_life_ms=1_000,
     )
     found = _answer_from(question, Engine(threads=1)).attribution
-    assert {one.channel: one.value for one in found.channels} == {"a": 0.0, "b": 100.0}
+    assert {channel.channel: channel.value for channel in found.channels} == {"a": 0.0, "b": 100.0}
 
 
 @pytest.mark.parametrize("zone", ["Europe/Madrid", "America/Lima"])
@@ -230,7 +230,9 @@ def test_times_are_read_in_every_form(tmp_path: Path, zone: str) -> None:
     lines = [f"p,{text},c{index},touch,0" for index, text in enumerate(with_zone)]
     file = write_csv(tmp_path / "t.csv", [HEADER, *lines, "p,2024-01-01T08:00:00Z,,conversion,1"])
     found = _answer(file, "linear")
-    assert [one.conversions for one in found.attribution.channels] == pytest.approx([1 / 3] * 3)
+    assert [channel.conversions for channel in found.attribution.channels] == pytest.approx(
+        [1 / 3] * 3
+    )
     local = write_csv(tmp_path / "l.csv", [HEADER, "p,2024-01-01 10:00:00,a,touch,0"])
     with pytest.raises(TableError, match=r"l\.csv:2: occurred_at: .* has no time zone"):
         _answer(local)
@@ -330,7 +332,9 @@ def test_hundred_thousand_channels_are_credited(tmp_path: Path) -> None:
     found = _answer(write_csv(tmp_path / "t.csv", lines), lookback_ms=DAY)
     assert len(found.attribution.channels) == 100_000
     assert found.attribution.conversions == 10_000
-    assert sum(one.conversions for one in found.attribution.channels) == pytest.approx(10_000)
+    assert sum(channel.conversions for channel in found.attribution.channels) == pytest.approx(
+        10_000
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -31,7 +31,9 @@ _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 
 def _write(path: Path, interactions: Iterable[Interaction]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in interactions))
+    path.write_bytes(
+        b"".join(msgspec.json.encode(interaction) + b"\n" for interaction in interactions)
+    )
     return path
 
 
@@ -91,13 +93,13 @@ def test_decisions_are_those_of_the_stages(
 ) -> None:
     log = shop_log()
     _, emits = _direct(log)
-    decided = [one.value for one in emits if isinstance(one.value, Decision)]
+    decided = [emit.value for emit in emits if isinstance(emit.value, Decision)]
     report = play(_write(tmp_path / "a.ndjson", log))
     assert report["decision_hash"] == fingerprint(decided)
     assert report["decisions"] == len(decided) > len({one.event_id for one in log})
     assert report["interactions"] == len(log)
     ids = {one for (one,) in table("SELECT DISTINCT decision_id FROM decisions")}
-    assert ids == {one.decision_id for one in decided}
+    assert ids == {decision.decision_id for decision in decided}
 
 
 def test_tables_equal_the_records_of_the_stages(
@@ -106,14 +108,14 @@ def test_tables_equal_the_records_of_the_stages(
     log = shop_log()
     flow, emits = _direct(log)
     report = play(_write(tmp_path / "a.ndjson", log))
-    changes = [one.value for one in emits if one.topic == "segments.changes"]
+    changes = [emit.value for emit in emits if emit.topic == "segments.changes"]
     found = table('SELECT profile_id, segment, change, epoch_ms("at") FROM segments')
     assert sorted(found) == sorted((c.profile_id, c.segment, c.change, c.at) for c in changes)  # type: ignore[union-attr]
-    actions = [one.value.action_id for one in emits if one.topic.startswith("actions.")]  # type: ignore[union-attr]
-    assert sorted(table("SELECT action_id FROM actions")) == sorted((one,) for one in actions)
+    actions = [emit.value.action_id for emit in emits if emit.topic.startswith("actions.")]  # type: ignore[union-attr]
+    assert sorted(table("SELECT action_id FROM actions")) == sorted((action,) for action in actions)
     assert table(
         "SELECT action_id FROM decisions WHERE action_id IS NOT NULL ORDER BY 1"
-    ) == sorted((one,) for one in actions)
+    ) == sorted((action,) for action in actions)
     members = {
         (profile, segment)
         for profile, state in flow.rows["segmentation"].items()
@@ -132,8 +134,10 @@ def test_a_log_of_decisions_shows_the_worth_of_a_configuration(
     log = shop_log()
     values = [one.value for one in _direct(log)[1]]
     folder = tmp_path / "log"
-    write_topic(folder, "decisions", [one for one in values if isinstance(one, Decision)])
-    heard = [one for one in values if isinstance(one, Segmented) and one.interaction is not None]
+    write_topic(folder, "decisions", [value for value in values if isinstance(value, Decision)])
+    heard = [
+        value for value in values if isinstance(value, Segmented) and value.interaction is not None
+    ]
     write_topic(folder, "interactions.segmented", heard)
     file = _write(tmp_path / "a.ndjson", log)
     assert play(file)["worth"] is None

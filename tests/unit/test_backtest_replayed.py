@@ -78,7 +78,7 @@ def test_a_replayed_topic_is_decided_as_it_was(
     flow = Flow(rules(bundle))
     emits = [emit for one in log for emit in (*flow.advance(one.received_at), *flow.run(one))]
     decided = [one.value for one in emits if isinstance(one.value, Decision)]
-    assert any(choice.slot == "home-hero" for one in decided for choice in one.choices)
+    assert any(choice.slot == "home-hero" for decision in decided for choice in decision.choices)
     report = _backtest(_write_replay(tmp_path / "topic", log, topics.INTERACTIONS), tmp_path)
     assert (report["code"], report["refused"]) == (0, 0)
     assert report["interactions"] == len(log)
@@ -108,7 +108,7 @@ def test_row_that_is_no_interaction_is_named(
     values = [shop_log(most=1)[0], b"\x00\x00\x00\x00\x01broken"]
     report = _backtest(_write_replay(tmp_path / "topic", values, topics.INTERACTIONS), tmp_path)
     assert report["code"] == 1
-    bad = next(one for one in report["files"] if one["refused"])
+    bad = next(file for file in report["files"] if file["refused"])
     assert "is no interaction" in bad["first"][0]["message"]
     other = _write_replay(tmp_path / "other", [Memberships("p", {}, 0, "c")], topics.MEMBERSHIPS)
     with pytest.raises(Exception, match="replay of another topic"):

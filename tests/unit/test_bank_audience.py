@@ -64,10 +64,10 @@ def test_message_to_the_gateway_equals_the_line_of_the_file(
 
 
 @pytest.mark.parametrize(
-    ("offer", "channel"), [(one.offer, channel) for one in SALES for channel in one.arms]
+    ("offer", "channel"), [(sale.offer, channel) for sale in SALES for channel in sale.arms]
 )
 def test_reactions_have_the_stated_probabilities(offer: str, channel: str) -> None:
-    [stated] = [one for one in SALES if one.offer == offer]
+    [stated] = [sale for sale in SALES if sale.offer == offer]
     arm, n = stated.arms[channel], 3_000
     counts: Counter[str] = Counter()
     for index in range(n):

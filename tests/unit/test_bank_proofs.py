@@ -62,8 +62,10 @@ def _best_fixed(rounds: Sequence[ChoiceRound]) -> float:
     return min(*by_treatment, *by_channel)
 
 
-def _value_in(one: ChoiceRound, channel: str) -> float:
-    return max((worth for name, worth in one.worth.items() if name.endswith(channel)), default=0.0)
+def _value_in(choice_round: ChoiceRound, channel: str) -> float:
+    return max(
+        (worth for name, worth in choice_round.worth.items() if name.endswith(channel)), default=0.0
+    )
 
 
 @lru_cache(1)
@@ -169,9 +171,10 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
 ) -> None:
     missed, effects, worked = 0, 0, 0
     bundle = bank_bundle()
-    sold = {one.campaign for one in SALES}
+    sold = {sale.campaign for sale in SALES}
     campaigns = tuple(
-        replace(one, holdout=0.5) if one.campaign in sold else one for one in bundle.campaigns
+        replace(campaign, holdout=0.5) if campaign.campaign in sold else campaign
+        for campaign in bundle.campaigns
     )
     made = rules(replace(bundle, campaigns=campaigns))
     for seed in range(worlds):
@@ -198,9 +201,13 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
 
 def _of_campaigns(lifts: Sequence[Lift]) -> Iterator[Lift]:
     """Yield the lift of each campaign over its own holdout."""
-    for one in lifts:
-        if one.campaign is not None and one.offer is None and one.holdout.endswith(one.campaign):
-            yield one
+    for lift in lifts:
+        if (
+            lift.campaign is not None
+            and lift.offer is None
+            and lift.holdout.endswith(lift.campaign)
+        ):
+            yield lift
 
 
 def _misses(lift: Lift, truth: float) -> bool:
@@ -215,20 +222,21 @@ def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
     who were drawn to get them and first would then: by the chances of what they got."""
     entered: dict[str, int] = {}
     for decision in played.decisions:
-        drawn = {one.holdout: one.held for one in decision.holdouts}
+        drawn = {holdout.holdout: holdout.held for holdout in decision.holdouts}
         treated = drawn.get(lift.holdout) is False and any(
-            one.campaign == lift.campaign and one.fate == "chosen" for one in decision.candidates
+            candidate.campaign == lift.campaign and candidate.fate == "chosen"
+            for candidate in decision.candidates
         )
         if treated:
             entered.setdefault(decision.profile_id, decision.decided_at)
     matured = {who: at for who, at in entered.items() if at + lift.window_ms < until}
     assert len(matured) == lift.treated.customers
     added = sum(
-        one.chance
-        for one in played.messages
-        if one.campaign == lift.campaign
-        and one.profile_id in matured
-        and matured[one.profile_id] <= one.at
-        and one.goal_at <= matured[one.profile_id] + lift.window_ms
+        message.chance
+        for message in played.messages
+        if message.campaign == lift.campaign
+        and message.profile_id in matured
+        and matured[message.profile_id] <= message.at
+        and message.goal_at <= matured[message.profile_id] + lift.window_ms
     )
     return added / len(matured) if matured else 0.0

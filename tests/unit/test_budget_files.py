@@ -53,7 +53,7 @@ def test_a_mistake_is_named_where_it_stands(
     folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
-    found = [one for one in errors if words in one.message]
+    found = [error for error in errors if words in error.message]
     assert found, errors
     assert abs(found[0].line - line) <= 1 or "twice" in words
 
@@ -65,7 +65,7 @@ def test_item_starts_on_an_existing_day(folder: Path) -> None:
     (folder / _TABLE).write_text("sku,from\nlamp,2026-02-28\nchair,31/02/2026\n")
     errors = load(folder, {})
     assert not isinstance(errors, Bundle)
-    assert [(one.file, one.line) for one in errors] == [(_TABLE, 3)]
+    assert [(error.file, error.line) for error in errors] == [(_TABLE, 3)]
     assert "from: '31/02/2026' is no date: write 2026-02-28" in errors[0].message
 
 

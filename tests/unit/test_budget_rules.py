@@ -36,21 +36,26 @@ def _decide(rules: Rules) -> tuple[Decision, Segmented]:
     life = Life(rules)
     life.interact("Go", 1_000, ask=("hero",))
     records = [emit.value for emit in life.emits]
-    [decision] = [one for one in records if isinstance(one, Decision)]
-    [segmented] = [one for one in records if isinstance(one, Segmented) and one.interaction]
+    [decision] = [record for record in records if isinstance(record, Decision)]
+    [segmented] = [
+        record for record in records if isinstance(record, Segmented) and record.interaction
+    ]
     return decision, segmented
 
 
 def test_offer_beyond_its_budget_is_held_back() -> None:
     decision, record = _decide(rules := _rules(mail=_purse(0.49), page=_purse(1)))
-    assert {one.campaign: one.fate for one in decision.candidates} == {
+    assert {candidate.campaign: candidate.fate for candidate in decision.candidates} == {
         "mail": "budget mail",
         "page": "chosen",
     }
-    assert [(one.budget, one.what, one.amount) for one in decision.spends] == [
+    assert [(spend.budget, spend.what, spend.amount) for spend in decision.spends] == [
         ("page", "reserved", 1.0)
     ]
-    assert {one.budget: one.left for one in decision.budgets} == {"mail": 0.49, "page": 1.0}
+    assert {budget.budget: budget.left for budget in decision.budgets} == {
+        "mail": 0.49,
+        "page": 1.0,
+    }
     explanation = explain(decision, rules.config, "en")
     assert "nothing is left to spend of mail" in explanation.words
     assert "no queda nada por gastar de mail" in explain(decision, rules.config, "es").words
@@ -60,7 +65,7 @@ def test_offer_beyond_its_budget_is_held_back() -> None:
 @pytest.mark.parametrize("price", [2.9, 3.1])
 def test_shadow_price_lowers_the_score_by_the_messages_cost(price: float) -> None:
     decision, record = _decide(rules := _rules(mail=_purse(5, price), page=_purse(5)))
-    [mail] = [one for one in decision.candidates if one.campaign == "mail"]
+    [mail] = [candidate for candidate in decision.candidates if candidate.campaign == "mail"]
     assert mail.score == pytest.approx(2 - 0.5 - price * 0.5)
     assert mail.fate == ("chosen" if price < 3 else "beaten by nothing")
     [slot] = [one for one in explain(decision, rules.config, "en").slots if one.slot == "email"]
@@ -84,7 +89,7 @@ def test_the_smallest_change_that_flips_counts_the_shadow_price(price: float) ->
 def test_rules_without_budgets_read_no_purse() -> None:
     decision, record = _decide(rules := replace(_rules(), wallet=None))
     assert (decision.budgets, decision.spends) == ((), ())
-    assert all(one.fate == "chosen" for one in decision.candidates)
+    assert all(candidate.fate == "chosen" for candidate in decision.candidates)
     assert run_again(decision, record, rules) == decision
 
 

@@ -35,7 +35,9 @@ from tests.support.replayed import as_segmented, decision, event, write_topic
 
 _START = 1_704_067_200_000
 _DAYS = 14
-_CAMPAIGNS = tuple(Campaign(one.campaign, (), goal=Goal({"name": one.goal}, "3d")) for one in SALES)
+_CAMPAIGNS = tuple(
+    Campaign(sale.campaign, (), goal=Goal({"name": sale.goal}, "3d")) for sale in SALES
+)
 
 
 def _statistics(
@@ -103,26 +105,26 @@ def test_counts_equal_a_plain_count(
                 revenue[key] += value
     again = 2 if twice else 1
     found = _statistics(decisions * again, segmented * again)
-    assert {(one.campaign, one.channel) for one in found.items} == set(wanted)
-    for one in found.items:
-        assert one.campaign
-        assert one.channel
-        counts = wanted[one.campaign, one.channel]
-        assert _counts(one) == [counts[name] for name in _COUNTED]
-        assert one.revenue == pytest.approx(revenue[one.campaign, one.channel])
-        assert one.cost == pytest.approx(0.5 * counts["decided"])
-        assert one.worth == pytest.approx(7.0 * counts["conversion"])
+    assert {(item.campaign, item.channel) for item in found.items} == set(wanted)
+    for item in found.items:
+        assert item.campaign
+        assert item.channel
+        counts = wanted[item.campaign, item.channel]
+        assert _counts(item) == [counts[name] for name in _COUNTED]
+        assert item.revenue == pytest.approx(revenue[item.campaign, item.channel])
+        assert item.cost == pytest.approx(0.5 * counts["decided"])
+        assert item.worth == pytest.approx(7.0 * counts["conversion"])
     for rows in (found.campaigns, found.channels, found.days, found.segments):
-        assert sum(one.decided for one in rows) == found.total.decided
+        assert sum(row.decided for row in rows) == found.total.decided
 
 
 _COUNTED = ("decided", "held", "sent", "delivered", "impression", "click", "dismiss", "conversion")
 
 
-def _counts(one: CampaignFigures) -> list[int]:
+def _counts(figures: CampaignFigures) -> list[int]:
     return [
-        one.decided, one.held, one.sent, one.delivered, one.impressions, one.clicks,
-        one.dismissals, one.conversions,
+        figures.decided, figures.held, figures.sent, figures.delivered, figures.impressions,
+        figures.clicks, figures.dismissals, figures.conversions,
     ]  # fmt: skip
 
 
@@ -140,7 +142,7 @@ def test_lift_equals_a_plain_comparison_of_arms(
     bank: BankRecords, of_bank: CampaignStatistics
 ) -> None:
     assert of_bank.support.until_ms is not None
-    by_channel = [one for one in of_bank.lifts if one.channel is not None]
+    by_channel = [lift for lift in of_bank.lifts if lift.channel is not None]
     assert len(by_channel) == 8
     for one in by_channel:
         met = [
@@ -182,9 +184,9 @@ def test_confidence_sequences_cover_the_truth_at_every_daily_look() -> None:
                 looks = [_look(of_arm, day) for day in range(4, _DAYS)]
                 truth = effect(offer, channel)
                 effects += 1
-                missed += any(abs(truth - one.value) > one.reach for one in looks)
+                missed += any(abs(truth - look.value) > look.reach for look in looks)
                 missed_by_single_looks += any(
-                    abs(truth - one.value) > one.reach_once for one in looks
+                    abs(truth - look.value) > look.reach_once for look in looks
                 )
     assert effects == 80
     assert missed <= binom.ppf(0.999, effects, 0.05)
@@ -210,20 +212,20 @@ def _look(met: list[BankMeeting], day: int) -> Look:
 
 
 def test_lift_of_channels_is_near_the_truth(of_bank: CampaignStatistics) -> None:
-    by_name = {one.offer: one for one in SALES}
-    for one in of_bank.lifts:
-        if one.offer is None or one.conversion is None or one.conversion.low is None:
+    by_name = {sale.offer: sale for sale in SALES}
+    for lift in of_bank.lifts:
+        if lift.offer is None or lift.conversion is None or lift.conversion.low is None:
             continue
-        assert one.conversion.high is not None
-        truth = _truth(by_name[one.offer], one.channel)
-        assert one.conversion.low <= truth <= one.conversion.high, one
+        assert lift.conversion.high is not None
+        truth = _truth(by_name[lift.offer], lift.channel)
+        assert lift.conversion.low <= truth <= lift.conversion.high, lift
 
 
 def _truth(offer: BankOffer, channel: str | None) -> float:
     if channel is not None:
         return effect(offer, channel)
     contacted = 1 - offer.shares[NOTHING]
-    return sum(effect(offer, one) * offer.shares[one] for one in offer.arms) / contacted
+    return sum(effect(offer, arm) * offer.shares[arm] for arm in offer.arms) / contacted
 
 
 def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
@@ -255,7 +257,7 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
     late = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
     campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)
     found = _statistics(decisions, [*reached, late], campaigns)
-    return next(one for one in found.lifts if one.campaign == "spring" and one.offer is None)
+    return next(lift for lift in found.lifts if lift.campaign == "spring" and lift.offer is None)
 
 
 def test_arms_of_unlikely_sizes_are_not_compared() -> None:
@@ -343,9 +345,11 @@ def test_one_customer_without_conversion_has_no_verdict() -> None:
 def test_period_ends_the_log_as_it_was_then(bank: BankRecords) -> None:
     until = _START + 5 * DAY_MS
     then = _statistics(bank.decisions, bank.segmented, period=Period(until_ms=until))
-    assert then.total.decided == sum(not one.held and one.at < until for one in bank.meetings)
+    assert then.total.decided == sum(
+        not meeting.held and meeting.at < until for meeting in bank.meetings
+    )
     since = _statistics(bank.decisions, bank.segmented, period=Period(since_ms=until))
-    total = sum(not one.held for one in bank.meetings)
+    total = sum(not meeting.held for meeting in bank.meetings)
     assert then.total.decided + since.total.decided == total
 
 
@@ -368,7 +372,7 @@ def test_command_prints_json_and_tables(bank: BankRecords, tmp_path: Path) -> No
     printed = CliRunner().invoke(build_app("insights"), [*command, "--json"])
     assert printed.exit_code == 0, printed.output
     found = json.loads(printed.stdout)
-    assert found["total"]["decided"] == sum(one["decided"] for one in found["campaigns"])
+    assert found["total"]["decided"] == sum(campaign["decided"] for campaign in found["campaigns"])
     shown = CliRunner().invoke(build_app("insights"), command)
     assert shown.exit_code == 0
     assert "Lift over holdouts" in shown.stdout

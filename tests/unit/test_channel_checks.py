@@ -63,7 +63,7 @@ def test_url_may_hold_variables(tmp_path: Path, url: str) -> None:
 )
 def test_error_names_the_remedy(tmp_path: Path, changes: dict[str, str], words: str) -> None:
     problems = _problems(tmp_path, **changes)
-    assert any(words in one for one in problems), problems
+    assert any(words in problem for problem in problems), problems
 
 
 @pytest.mark.parametrize(

@@ -61,21 +61,21 @@ def _run_undisturbed() -> World:
     logs = Logs(PARTITIONS)
     stream = [_step(customer, step) for step in range(STEPS) for customer in range(_CUSTOMERS)]
     roll_call = [interaction(f"roll-{n}", "Viewed", [("customer_id", f"r{n}")]) for n in range(6)]
-    for one in (*stream, *roll_call):
-        logs.put(one)
+    for record in (*stream, *roll_call):
+        logs.put(record)
     stages = KilledStages(_rules(), logs, Random(0))
     stages.run(0)
     stages.fire_due_timers(_REST_MS)
     stages.run(0)
     actions = [one for topic in (EMAIL, PUSH) for _, one in logs.read(topic)]
-    for one in actions:
-        logs.put(sent(one))
+    for action in actions:
+        logs.put(sent(action))
     stages.run(0)
-    names = {one.event_id for one in (*stream, *roll_call)}
+    names = {record.event_id for record in (*stream, *roll_call)}
     return World(
         _rules(),
         logs,
-        delivered={one.action_id for one in actions},
+        delivered={action.action_id for action in actions},
         posted=dict.fromkeys(names, 1),
         accepted=names,
         roll_call={one.event_id for one in roll_call},
@@ -180,9 +180,12 @@ def _stays_away(record: Any) -> bool:
     return bool(record is not None and record.profile_id == person)
 
 
-def _without_idle(one: Memberships) -> Memberships:
-    assert "idle" in one.segments
-    return replace(one, segments={name: at for name, at in one.segments.items() if name != "idle"})
+def _without_idle(memberships: Memberships) -> Memberships:
+    assert "idle" in memberships.segments
+    return replace(
+        memberships,
+        segments={name: at for name, at in memberships.segments.items() if name != "idle"},
+    )
 
 
 def _is_outcome(record: Any) -> bool:
@@ -322,7 +325,7 @@ def test_each_check_can_fail() -> None:
 
 def test_undisturbed_run_has_decisions_and_actions() -> None:
     decisions: list[Decision] = [one for _, one in _run_undisturbed().logs.read(topics.DECISIONS)]
-    assert len({one.event_id for one in decisions}) > _CUSTOMERS * STEPS
+    assert len({decision.event_id for decision in decisions}) > _CUSTOMERS * STEPS
     assert len(_run_undisturbed().delivered) == _CUSTOMERS * 3
     assert any(
         isinstance(one, Memberships) for _, one in _run_undisturbed().logs.read("memberships")

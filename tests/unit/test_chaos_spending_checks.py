@@ -109,14 +109,14 @@ def _run_undisturbed() -> World:
             for channel in ("email", "push", "letter", "parcel")
             for _, one in logs.read(topics.actions(channel))
         ]
-        for one in actions:
-            logs.put(sent(one))
+        for action in actions:
+            logs.put(sent(action))
         stages.run(0)
         for number in range(3):
             stages.run(0)
             learner.learn(_REST_MS + 1000 * number)
         stages.run(0)
-    return World(_rules(), logs, delivered={one.action_id for one in actions})
+    return World(_rules(), logs, delivered={action.action_id for action in actions})
 
 
 def _alter_purse(change: Callable[[Purse], Purse]) -> Tampering:
@@ -131,7 +131,7 @@ def _alter_purse(change: Callable[[Purse], Purse]) -> Tampering:
 
 
 def _spends(decision: Any) -> bool:
-    return any(one.budget == "prize" for one in decision.spends)
+    return any(spend.budget == "prize" for spend in decision.spends)
 
 
 def _forget_goals(world: World) -> None:
@@ -159,7 +159,8 @@ def _more_learned(record: LearningRecord) -> LearningRecord:
 
 def _dearer(decision: Decision) -> Decision:
     spends = tuple(
-        replace(one, amount=1000.0) if one.budget == "prize" else one for one in decision.spends
+        replace(spend, amount=1000.0) if spend.budget == "prize" else spend
+        for spend in decision.spends
     )
     return replace(decision, spends=spends)
 

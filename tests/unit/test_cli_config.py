@@ -63,9 +63,9 @@ def test_a_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: 
     expected = [f"{_BUYERS}:3:{message}", f"kairos: {folder} has 1 error"]
     assert done.stderr.splitlines() == expected
     errors = msgspec.json.decode(validate(folder, "--json").stdout)["errors"]
-    assert [f"{one['file']}:{one['line']}:{one['column']}: {one['message']}" for one in errors] == (
-        expected[:1]
-    )
+    assert [
+        f"{error['file']}:{error['line']}:{error['column']}: {error['message']}" for error in errors
+    ] == (expected[:1])
 
 
 def test_a_campaign_that_reaches_nobody_is_named_with_its_line() -> None:

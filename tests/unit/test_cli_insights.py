@@ -44,11 +44,11 @@ def test_attribution_prints_its_contract(tmp_path: Path) -> None:
     assert list(found) == ["model", "order", "conversions", "value", "channels"]
     assert (found["model"], found["order"]) == ("markov", 1)
     assert (found["conversions"], found["value"]) == (3.0, 25.0)
-    for one in found["channels"]:
-        assert list(one) == ["channel", "conversions", "value", "removal_effect", "low", "high"]
-        assert one["low"] <= one["high"]
+    for channel in found["channels"]:
+        assert list(channel) == ["channel", "conversions", "value", "removal_effect", "low", "high"]
+        assert channel["low"] <= channel["high"]
     for part in ("conversions", "value"):
-        total = math.fsum(one[part] for one in found["channels"])
+        total = math.fsum(channel[part] for channel in found["channels"])
         assert total == pytest.approx(found[part], rel=1e-9)
     again = _json("attribution", "--paths", str(file), "--seed", "7")
     assert again == found

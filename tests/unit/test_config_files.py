@@ -155,7 +155,7 @@ def test_all_mistakes_of_a_folder_are_reported_at_once(folder: Path) -> None:
     edit(folder / "policies.yaml", "max: 1", "max: one")
     edit(folder / "segments" / "buyers.yaml", "when:", "wen:")
     (folder / "identity.yaml").write_bytes(b"namespaces:\n  - {name: caf\xe9}\n")
-    reports = {(one.file, one.line) for one in errors(folder)}
+    reports = {(error.file, error.line) for error in errors(folder)}
     assert reports >= {("policies.yaml", 5), ("segments/buyers.yaml", 3), ("identity.yaml", 2)}
 
 
@@ -172,7 +172,7 @@ def test_a_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
     edit(folder / "channels.yaml", "url: ${KAIROS_DEMO_WEBHOOK:-http://127.0.0.1:8790/email}",
          "url: http://[::1/email")  # fmt: skip
     (folder / "segments" / "half.yaml").write_text("segment: [half\n")
-    reports = [(one.file, one.message.split()[0]) for one in errors(folder)]
+    reports = [(error.file, error.message.split()[0]) for error in errors(folder)]
     assert reports == [
         (CART, "NOWHERE"),
         (CART, "unknown"),
@@ -188,7 +188,7 @@ def test_a_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
 def test_unknown_name_is_reported_although_a_file_of_another_kind_is_broken(folder: Path) -> None:
     edit(folder / "segments" / "loyal.yaml", "{segment: buyers}", "{segment: bying}")
     (folder / "policies.yaml").write_text("caps: [")
-    assert [one.file for one in errors(folder)] == ["policies.yaml", "segments/loyal.yaml"]
+    assert [error.file for error in errors(folder)] == ["policies.yaml", "segments/loyal.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_unexpected_yaml_files_are_reported_and_other_files_ignored(folder: Path
     (folder / "README.md").write_text("notes")
     (folder / "polices.yaml").write_text("caps: []")
     (folder / "segments" / "more.yml").write_text("segment: more")
-    reports = {one.file: one.message for one in errors(folder)}
+    reports = {error.file: error.message for error in errors(folder)}
     assert reports.keys() == {"polices.yaml", "segments/more.yml"}
     assert "did you mean 'policies.yaml'?" in reports["polices.yaml"]
     assert ".yaml" in reports["segments/more.yml"]
@@ -318,4 +318,4 @@ def test_doubled_dollar_is_no_variable(folder: Path) -> None:
     edit(folder / "segments" / "buyers.yaml", "Bought at", "$${X} at")
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
-    assert "${X} at least once" in [one.description for one in bundle.segments]
+    assert "${X} at least once" in [segment.description for segment in bundle.segments]

@@ -48,10 +48,10 @@ class _IdentityStage:
         one = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
         return topics.IDENTIFIED in self.process(one, at_ms)
 
-    def process(self, one: Interaction, at_ms: int = _NOW_MS) -> list[str]:
+    def process(self, interaction: Interaction, at_ms: int = _NOW_MS) -> list[str]:
         """Return the topics of an interaction's outputs."""
-        value = _CODEC.encode(topics.INTERACTIONS, one)
-        key = one.identifiers[0].key.encode()
+        value = _CODEC.encode(topics.INTERACTIONS, interaction)
+        key = interaction.identifiers[0].key.encode()
         offset, self._offset = self._offset, self._offset + 1
         message = Message(topics.INTERACTIONS, ONLY, offset, at_ms, key, value, ())
         finish(self._shell.handle(message))
@@ -128,8 +128,8 @@ def test_decisions_on_one_id_of_two_sources_are_two() -> None:
     streams = [_VIEW, replace(_VIEW, source="app"), replace(_VIEW, name="Order Completed")]
     decided = [
         emit.value.decision_id
-        for one in streams
-        for emit in Flow(plain_rules()).run(one)
+        for stream in streams
+        for emit in Flow(plain_rules()).run(stream)
         if isinstance(emit.value, Decision)
     ]
     assert len(set(decided)) == len(streams)

@@ -39,8 +39,8 @@ def _serving(door: Doorway, *others: Doorway, content: dict[str, str] | None = N
     """Serve gateways that all get what was written to Kafka; decisioning answers with `content`."""
 
     def take(records: Sequence[Outgoing]) -> None:
-        for one in records:
-            value = door.codec.decode(one.topic, one.value or b"")
+        for record in records:
+            value = door.codec.decode(record.topic, record.value or b"")
             if isinstance(value, CouponRecord):
                 for each in (door, *others):
                     each.coupons.book.apply([value])
@@ -163,13 +163,15 @@ def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Pa
             async with door.client(key) as client:
                 return (await client.post("/v1/coupons/redeem", json=body)).status_code
 
-        return list(await asyncio.gather(*(send(*one) for one in requests)))
+        return list(await asyncio.gather(*(send(*request) for request in requests)))
 
     first = asyncio.run(all_at_once())
     assert sorted(first) == [200, *[409] * 19]
     assert asyncio.run(all_at_once()) == first
-    conversions = [one for one in doors[0].interactions() if one.name == "conversion"]
-    assert len({one.event_id for one in conversions}) == 1
+    conversions = [
+        interaction for interaction in doors[0].interactions() if interaction.name == "conversion"
+    ]
+    assert len({conversion.event_id for conversion in conversions}) == 1
     assert conversions[0].properties["goal"] == "coupon"
     assert conversions[0].identifiers == (ANA,)
 
@@ -237,7 +239,7 @@ def test_first_redemption_in_the_topic_before_expiry_wins(
     book.apply(log)
     coupon = book.find(_CODE)
     assert coupon is not None
-    valid = [one for one in records if one.at < 10]
+    valid = [record for record in records if record.at < 10]
     winner = coupon.redeemed and (coupon.redeemed.redemption_id, coupon.redeemed.at)
     assert winner == ((valid[0].redemption_id, valid[0].at) if valid else None)
 

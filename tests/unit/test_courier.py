@@ -59,8 +59,8 @@ def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = 
 
     async def gateway(request: web.Request) -> web.Response:
         outcomes = (await request.json())["outcomes"]
-        seen.extend(one["outcome"] for one in outcomes)
-        carried.extend(one.get("traceparent", "") for one in outcomes)
+        seen.extend(outcome["outcome"] for outcome in outcomes)
+        carried.extend(outcome.get("traceparent", "") for outcome in outcomes)
         return web.json_response({"success": True})
 
     async def receiver(request: web.Request) -> web.Response:
@@ -235,7 +235,7 @@ def test_a_cancelled_action_is_not_tried_any_more(
         reports=reports,
     )
     assert adapter.tries == tries
-    assert [(one["outcome"], one.get("properties", {})) for one in reports] == [outcome]
+    assert [(report["outcome"], report.get("properties", {})) for report in reports] == [outcome]
 
 
 class _KilledError(Exception):

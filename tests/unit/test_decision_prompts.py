@@ -82,7 +82,7 @@ def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
 
 def test_prompt_that_was_not_drawn_is_proposed_as_a_test_only(tmp_path: Path) -> None:
     found = _recommend(tmp_path, drawn=False)
-    assert [one["grade"] for one in found["changes"] if one["place"] == "terms"] == [
+    assert [change["grade"] for change in found["changes"] if change["place"] == "terms"] == [
         "Observed only"
     ]
 

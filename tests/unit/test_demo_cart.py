@@ -37,9 +37,9 @@ def _mails(emits: Iterator[Emit]) -> list[tuple[str, int]]:
     """Return each mail's campaign, and after how many minutes it came."""
     actions = [emit.value for emit in emits if emit.topic == "actions.email"]
     return [
-        (one.campaign, (one.created_at - _BEGIN_MS) // _MINUTE_MS)
-        for one in actions
-        if isinstance(one, Action)
+        (action.campaign, (action.created_at - _BEGIN_MS) // _MINUTE_MS)
+        for action in actions
+        if isinstance(action, Action)
     ]
 
 

@@ -31,10 +31,10 @@ def test_first_to_take_a_task_has_it_and_a_result_ends_it(
 ) -> None:
     stored = StoredRecord("key", b"", 0, 0, 500, ())
     [task] = tasks_of([(stored, _ACTION)], outcomes, now)
-    taken = [one.properties["by"] for one in outcomes if one.name == TAKEN]
+    taken = [outcome.properties["by"] for outcome in outcomes if outcome.name == TAKEN]
     assert task.by == (taken[0] if taken else None)
     assert task.until == 1_500
-    if any(one.name != TAKEN for one in outcomes):
+    if any(outcome.name != TAKEN for outcome in outcomes):
         assert task.state == "done"
     elif taken:
         assert task.state == "taken"

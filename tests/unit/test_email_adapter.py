@@ -370,7 +370,7 @@ def test_one_connection_serves_many_messages_and_limits_hold() -> None:
     assert _send(server, email, *actions) == [Delivered()] * 9
     assert server.sessions() == 1
     assert time.monotonic() - began >= 1.0  # four at once, then four a second
-    assert [one.action_id for one in server.received] == [one.action_id for one in actions]
+    assert [one.action_id for one in server.received] == [action.action_id for action in actions]
 
 
 def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +425,7 @@ class _Outcomes:
 
     @property
     def names(self) -> list[str]:
-        return [one.outcome for one in self.reports]
+        return [report.outcome for report in self.reports]
 
     async def report(self, outcome: bytes) -> RejectedOutcome | None:
         self.reports.append(msgspec.json.decode(outcome, type=OutcomeReport))

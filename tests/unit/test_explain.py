@@ -79,13 +79,13 @@ def test_explanation_has_its_documented_shape() -> None:
         assert list(slot) == [
             "slot", "chosen", "propensity", "candidates", "rejected", "flip", "words",
         ]  # fmt: skip
-        for one in slot["candidates"]:
-            assert list(one) == [
+        for candidate in slot["candidates"]:
+            assert list(candidate) == [
                 "treatment", "channel", "p", "value", "cost", "weight", "score", "fate", "pros",
                 "cons",
             ]  # fmt: skip
-            score = (one["p"] * one["value"] - one["cost"]) * one["weight"]
-            assert one["score"] == pytest.approx(score)
+            score = (candidate["p"] * candidate["value"] - candidate["cost"]) * candidate["weight"]
+            assert candidate["score"] == pytest.approx(score)
         for one in slot["rejected"]:
             assert list(one) == ["treatment", "stage", "rule", "words"]
             assert one["words"]
@@ -245,7 +245,7 @@ def test_holdout_is_explained_beside_the_next_best_that_is_said(
     assert told["words"].count(sentence) == 1
     assert slot["chosen"]["treatment"] == "care-hero"
     assert (slot["holdout"], slot["would_be"]) == ("campaign/sales", "sale-hero")
-    cons = {one["treatment"]: one["cons"] for one in slot["candidates"]}
+    cons = {candidate["treatment"]: candidate["cons"] for candidate in slot["candidates"]}
     assert con in cons["sale-hero"]
     assert con not in cons["care-hero"]
 

@@ -238,7 +238,7 @@ def test_half_a_surrogate_pair_costs_no_item(door: Doorway) -> None:
     cut = b'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"t": "\\ud83d"}}'
     answer = post(door, "/v1/batch", b'{"batch": [%s, %s]}' % (json.dumps(GOOD).encode(), cut))
     assert answer.json() == {"success": True}
-    assert [one.properties for one in door.interactions()] == [{}, {"t": "\ufffd"}]
+    assert [interaction.properties for interaction in door.interactions()] == [{}, {"t": "\ufffd"}]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_body_that_was_not_taken_counts_once_when_it_is_sent_again(
     door.log.failure = None
     assert post(door, "/v1/batch", text).status_code == 200
     assert len(door.interactions()) == 3 * first + 9
-    assert len({one.event_id for one in door.interactions()}) == 9
+    assert len({interaction.event_id for interaction in door.interactions()}) == 9
 
 
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/batch"])
@@ -281,7 +281,7 @@ def test_equal_bodies_that_were_taken_count_each(door: Doorway, path: str) -> No
     for _ in range(3):
         assert post(door, path, text).status_code == 200
     assert len(door.interactions()) == 4
-    assert len({one.event_id for one in door.interactions()}) == 3
+    assert len({interaction.event_id for interaction in door.interactions()}) == 3
 
 
 def test_schema_that_is_nested_too_deeply_is_refused(door: Doorway) -> None:

@@ -203,7 +203,7 @@ def test_one_address_may_make_its_number_of_requests_a_minute(most: int, tries: 
     with stopped_clock() as clock:
         limits = RateLimits()
         answers = [limits.check(limited, "10.0.0.1") for _ in range(tries)]
-        assert [one is None for one in answers] == [n < most for n in range(tries)]
+        assert [answer is None for answer in answers] == [n < most for n in range(tries)]
         for refusal in filter(None, answers):
             headers = dict(refusal.headers)
             assert refusal.status == 429
@@ -239,7 +239,7 @@ def test_request_that_is_one_too_many_writes_nothing(tmp_path: Path, key: str | 
         ask(door, "POST", "/v1/t", content=body, key=key, headers={"Origin": HOME})
         for _ in range(4)
     ]
-    assert [one.status_code for one in answers] == [200, 200, 200, 429]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert answers[-1].headers["access-control-expose-headers"] == "Retry-After"
     assert len(door.interactions()) == 3
 
@@ -250,7 +250,7 @@ def test_bot_is_known_by_the_request_where_the_message_names_no_agent(door: Door
     told = {**MESSAGE, "writeKey": SHOP, "context": {"userAgent": "Mozilla/5.0 (X11)"}}
     for body in ({**MESSAGE, "writeKey": SHOP}, {**MESSAGE, "writeKey": SERVER}, told):
         assert post(door, "/v1/t", body, **headers).status_code == 200
-    agents = [one.context.user_agent for one in door.interactions()]
+    agents = [interaction.context.user_agent for interaction in door.interactions()]
     assert agents == [bot, None, "Mozilla/5.0 (X11)"]
 
 
@@ -299,8 +299,8 @@ def _post_swift(door: Doorway, content: bytes) -> httpx.Response:
 def test_largest_file_of_the_swift_client_is_taken(door: Doorway) -> None:
     [event] = [one for one in _SWIFT["body"]["batch"] if one["type"] == "track"]
     size = len(json.dumps(event))
-    events = [{**event, "messageId": f"m-{one}"} for one in range(_FILE_BYTES // size)]
-    notes = {f"note-{one}": "x" * 3_000 for one in range(10)}
+    events = [{**event, "messageId": f"m-{number}"} for number in range(_FILE_BYTES // size)]
+    notes = {f"note-{number}": "x" * 3_000 for number in range(10)}
     events.append({**event, "messageId": "last", "properties": notes})
     content = _swift_file(events)
     assert len(content) > _FILE_BYTES
@@ -319,5 +319,5 @@ def test_file_that_the_swift_client_went_on_with_after_its_end_is_dropped_by_it(
     assert not door.interactions()
 
 
-def _timeless(one: Interaction) -> Interaction:
-    return replace(one, occurred_at=0, received_at=0)
+def _timeless(interaction: Interaction) -> Interaction:
+    return replace(interaction, occurred_at=0, received_at=0)

@@ -59,13 +59,15 @@ def test_holder_of_a_token_cannot_say_that_nothing_was_shown(
 def test_late_outcomes_of_adapters_are_accepted(door: Doorway, outcome: str) -> None:
     old = token(door, NOW - 30 * DAY_MS)
     assert post(door, ADAPTERS, {"token": old, "outcome": outcome}).status_code == 200
-    assert [one.name for one in door.interactions()] == [outcome]
+    assert [interaction.name for interaction in door.interactions()] == [outcome]
 
 
 def test_own_adapters_report_by_a_key_made_from_the_secret(door: Doorway) -> None:
     body = {"token": token(door), "outcome": "expired"}
     assert post(door, ADAPTER_KEY, body).status_code == 200
-    assert [(one.name, one.source) for one in door.interactions()] == [("expired", "adapters")]
+    assert [(interaction.name, interaction.source) for interaction in door.interactions()] == [
+        ("expired", "adapters")
+    ]
     assert post(door, ADAPTER_KEY + "x", body).status_code == 401
 
 
@@ -98,7 +100,7 @@ def test_conversion_counts_once_per_action_and_goal(door: Doorway) -> None:
     ]
     for body in bodies:
         assert post(door, SHOP, body).status_code == 200
-    ids = [one.event_id for one in door.interactions()]
+    ids = [interaction.event_id for interaction in door.interactions()]
     assert [ids.index(one) for one in ids] == [0, 0, 0, 3, 3, 5]
 
 
@@ -106,4 +108,4 @@ def test_clicks_with_ids_of_their_own_count_each(door: Doorway) -> None:
     one = {"token": token(door), "outcome": "click"}
     for body in (one, one, {**one, "messageId": "m-1"}, {**one, "messageId": "m-2"}):
         assert post(door, SHOP, body).status_code == 200
-    assert len({one.event_id for one in door.interactions()}) == 3
+    assert len({interaction.event_id for interaction in door.interactions()}) == 3

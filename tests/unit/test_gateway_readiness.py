@@ -34,8 +34,8 @@ def answer_probes(door: Doorway) -> None:
     flow = Flow(plain_rules())
 
     def run(records: Sequence[Outgoing]) -> None:
-        for one in records:
-            probe = door.codec.decode(one.topic, one.value or b"")
+        for record in records:
+            probe = door.codec.decode(record.topic, record.value or b"")
             assert isinstance(probe, IdentityChange)
             found = [emit.value for emit in flow.run(probe)]
             door.waiting.deliver([reply for reply in found if isinstance(reply, Reply)])
@@ -46,7 +46,7 @@ def answer_probes(door: Doorway) -> None:
 def test_many_readiness_requests_cause_one_probe_a_partition(door: Doorway) -> None:
     answer_probes(door)
     answers = asyncio.run(ask(door, 50))
-    assert {one.status_code for one in answers} == {200}
+    assert {answer.status_code for answer in answers} == {200}
     assert len(door.log.records) == 2
 
 
@@ -58,5 +58,5 @@ def test_probes_are_in_a_topic_that_is_soon_deleted(
     assert answer.status_code == 503
     assert len(answer.json()["missing"]) == 2
     assert door.log.topics() == {topics.PROBES}
-    [kept] = [one.retention_h for one in TOPICS if one.name == topics.PROBES]
+    [kept] = [topic.retention_h for topic in TOPICS if topic.name == topics.PROBES]
     assert kept == 1

@@ -102,9 +102,9 @@ def test_claim_of_a_public_key_stays_with_its_device(
     assert post(door, WEB, "/v1/decide", asked).status_code == 200
     written = door.interactions()
     assert len(written) == 3
-    for one in written:
-        assert COOKIE in one.identifiers
-        assert {name.namespace for name in one.identifiers} == {"cookie"}
+    for interaction in written:
+        assert COOKIE in interaction.identifiers
+        assert {name.namespace for name in interaction.identifiers} == {"cookie"}
 
 
 def test_traits_of_a_public_key_stay_with_the_device(door: Doorway) -> None:
@@ -124,10 +124,10 @@ def test_proof_is_of_the_user_id_alone(door: Doorway) -> None:
     }
     for kind in ("identify", "alias"):
         assert post(door, WEB, f"/v1/{kind}", message).status_code == 200
-    for one in door.interactions():
-        assert one.identifiers[0] == ANA
-        assert {name.namespace for name in one.identifiers[1:]} == {"cookie"}
-        assert Identifier("customer_id", "bob") not in one.identifiers
+    for interaction in door.interactions():
+        assert interaction.identifiers[0] == ANA
+        assert {name.namespace for name in interaction.identifiers[1:]} == {"cookie"}
+        assert Identifier("customer_id", "bob") not in interaction.identifiers
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_identifiers_of_a_trusted_key_are_accepted(door: Doorway) -> None:
 def run(door: Doorway, config: Configuration) -> list[Any]:
     """Return the pipeline's outputs of all that was written."""
     flow = Flow(Rules(config, TokenKey("test" * 8), 300_000))
-    return [emit.value for one in door.interactions() for emit in flow.run(one)]
+    return [emit.value for interaction in door.interactions() for emit in flow.run(interaction)]
 
 
 def test_order_is_confirmed_to_the_address_that_the_shop_knows(
@@ -204,7 +204,7 @@ def test_order_is_confirmed_to_the_address_that_the_shop_knows(
     for key, kind, body in posts:
         assert post(door, key, f"/v1/{kind}", body).status_code == 200
     actions = [one for one in run(door, config) if isinstance(one, Action)]
-    assert [one.address for one in actions] == ["ana@example.com"]
+    assert [action.address for action in actions] == ["ana@example.com"]
 
 
 @pytest.mark.parametrize(("shown", "offer"), [({}, None), (sign("ana"), "vip")])

@@ -12,7 +12,7 @@ def test_append_to_changelog_and_snapshots_once_per_interval() -> None:
     ports = Rows()
     for now_ms in (5_000, 5_999, 6_000, 6_500, 7_100):
         Heartbeat(stage("enrichment"), ports, 1_000).beat(now_ms)
-    assert [(one.topic, one.value) for one in ports.sent] == [(topics.PROFILES, None)] * 3
+    assert [(record.topic, record.value) for record in ports.sent] == [(topics.PROFILES, None)] * 3
     assert list(ports.rows.values()) == [b"7100"]
 
 

@@ -161,8 +161,8 @@ def test_processes_of_a_home_that_was_removed_are_found(tmp_path: Path) -> None:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and not (strays(home) and stray_brokers(home)):
             time.sleep(0.05)
-        assert [one.pid for one in strays(home)] == [child.pid]
-        assert [one.pid for one in stray_brokers(home)] == [broker.pid]
+        assert [stray.pid for stray in strays(home)] == [child.pid]
+        assert [stray_broker.pid for stray_broker in stray_brokers(home)] == [broker.pid]
         assert end(strays(home)) == 1
         assert end(stray_brokers(home)) == 1
         assert other.poll() is None

@@ -42,7 +42,7 @@ def run_all(one: Flow, stream: Sequence[Interaction]) -> list[Emit]:
 
 def refused_links(written: Sequence[Emit]) -> list[tuple[str, str | None]]:
     changes = [emit.value for emit in written if isinstance(emit.value, IdentityChange)]
-    return [(one.identifier, one.other) for one in changes if one.kind == "refused"]
+    return [(change.identifier, change.other) for change in changes if change.kind == "refused"]
 
 
 def test_links_beyond_the_limit_are_refused_and_reported_and_the_interaction_goes_on() -> None:

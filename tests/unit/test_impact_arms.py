@@ -44,7 +44,7 @@ def _someone(arm: str) -> tuple[Identifier, ...]:
     """Return a customer who is in the arm."""
     tests = ImpactTests(0.1)
     names = (Identifier("customer_id", f"c{number}") for number in range(1_000))
-    return (next(one for one in names if arm_of(tests, profile_id(one)) == arm),)
+    return (next(name for name in names if arm_of(tests, profile_id(name)) == arm),)
 
 
 def _decide(rules: Rules, arm: str) -> tuple[Life, Decision]:
@@ -83,7 +83,7 @@ def test_repeated_decision_is_the_same_and_names_its_arm(
     arm: str, policies: dict[str, Any]
 ) -> None:
     life, decision = _decide(_rules(**policies), arm)
-    records = (one.value for one in life.emits if isinstance(one.value, Segmented))
+    records = (emit.value for emit in life.emits if isinstance(emit.value, Segmented))
     assert run_again(decision, next(records), life.flow.rules) == decision
     for language in ("en", "es"):
         explanation = explain(decision, life.flow.rules.config, language)
@@ -120,7 +120,8 @@ def test_outbound_messages_keep_their_triggers_and_caps() -> None:
 def test_shares_are_as_stated_and_others_are_as_usual() -> None:
     tests = ImpactTests(0.05)
     found = Counter(
-        arm_of(tests, profile_id(Identifier("customer_id", f"{one}"))) for one in range(20_000)
+        arm_of(tests, profile_id(Identifier("customer_id", f"{number}")))
+        for number in range(20_000)
     )
     for arm in tests.arms:
         assert abs(found[arm] - 1_000) < 4.5 * sqrt(1_000 * 0.95)

@@ -35,7 +35,7 @@ def _effects(folder: Path, until: int | None = None) -> ImpactEffects:
     goals = campaign_goals([Campaign("sale", (), goal=Goal({"name": "Bought"}, "3d"))])
     with open_duckdb(Engine()) as connection:
         support = load_facts(connection, folder, Period(until_ms=until))
-        load_goals(connection, [one for one in goals if isinstance(one, CampaignGoal)])
+        load_goals(connection, [goal for goal in goals if isinstance(goal, CampaignGoal)])
         return impact_effects(connection, support.until_ms or 0)
 
 
@@ -73,16 +73,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_effects_are_the_stated_ones(folder: Path) -> None:
     found = _effects(folder)
-    assert {one.arm for one in found.factors} == set(_EXPECTED)
-    for one in found.factors:
-        assert one.conversion is not None
-        customers = one.customers.customers
+    assert {factor.arm for factor in found.factors} == set(_EXPECTED)
+    for factor in found.factors:
+        assert factor.conversion is not None
+        customers = factor.customers.customers
         assert abs(customers - 150) < 4.5 * sqrt(150)
         error = sqrt(0.25 / customers + 0.25 / found.usual.customers)
-        assert abs(one.conversion.value - _EXPECTED[one.arm]) < 4.5 * error, one.arm
-        if one.arm != "eligibility":  # none converted there, which bounds no variance
-            assert one.conversion.low is not None
-            assert one.verdict == "works"
+        assert abs(factor.conversion.value - _EXPECTED[factor.arm]) < 4.5 * error, factor.arm
+        if factor.arm != "eligibility":  # none converted there, which bounds no variance
+            assert factor.conversion.low is not None
+            assert factor.verdict == "works"
     assert found.balance_p is not None
     assert found.balance_p > 0.001
     assert found.left_out == 0
@@ -90,7 +90,7 @@ def test_effects_are_the_stated_ones(folder: Path) -> None:
 
 def test_customers_whose_window_is_not_over_are_left_out(folder: Path) -> None:
     found = _effects(folder, _START + 8 * DAY_MS)
-    counted = found.usual.customers + sum(one.customers.customers for one in found.factors)
+    counted = found.usual.customers + sum(factor.customers.customers for factor in found.factors)
     assert counted == 500
     assert found.left_out == 300
 

@@ -61,9 +61,9 @@ def _bank(incremental: bool) -> Rules:
 def _with_goals(decision: Decision, reached: set[str]) -> Decision:
     """Return the decision as if the goals of these messages had followed at once."""
     goals = (
-        Feedback(one.action_id, "reached", one.until)
-        for one in decision.feedback
-        if one.action_id in reached
+        Feedback(feedback.action_id, "reached", feedback.until)
+        for feedback in decision.feedback
+        if feedback.action_id in reached
     )
     return replace(decision, feedback=(*decision.feedback, *goals))
 
@@ -72,7 +72,7 @@ def _record(rules: Rules) -> Segmented:
     request = DecideRequest("r", "g", ("hero",), 2_000, {"hero": 1})
     one = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA, request=request)
     emits = Flow(rules).run(one)
-    return next(each.value for each in emits if isinstance(each.value, Segmented))
+    return next(emit.value for emit in emits if isinstance(emit.value, Segmented))
 
 
 def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
@@ -89,7 +89,7 @@ def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
         )
         outcome = step(f"p{number}", mine, None, rules)
         assert isinstance(outcome, Ok)
-        decision = next(one.value for one in outcome.emits if isinstance(one.value, Decision))
+        decision = next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
         [choice] = decision.choices
         reached = set()
         for name, one in _OFFERS.items():
@@ -144,11 +144,13 @@ def test_first_message_kept_back_in_a_window_is_a_trial_and_its_goal_a_success()
     assert (trial.what, trial.until) == ("tried", 1 + 3 * _DAY)
     assert not life.interact("Home", 2, ask=["hero"]).feedback
     bought = life.interact("Bought", 5)
-    assert [(one.action_id, one.what) for one in bought.feedback] == [(trial.action_id, "reached")]
+    assert [(feedback.action_id, feedback.what) for feedback in bought.feedback] == [
+        (trial.action_id, "reached")
+    ]
     assert not life.interact("Bought", 1 + 3 * _DAY + 1).feedback
     again = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
-    assert [one.what for one in again.feedback] == ["tried"]
-    assert not any(one.counts(10) for one in again.contacts)
+    assert [feedback.what for feedback in again.feedback] == ["tried"]
+    assert not any(contact.counts(10) for contact in again.contacts)
 
 
 def test_deduction_is_in_the_decision_explained_and_run_again() -> None:
@@ -167,7 +169,7 @@ def test_deduction_is_in_the_decision_explained_and_run_again() -> None:
     assert one.score == pytest.approx(one.p * 10)
     [slot] = explain(decision, rules.config, "en").slots
     assert any("without it in 0.3" in con for con in slot.candidates[0].cons)
-    segmented = next(each.value for each in life.emits if isinstance(each.value, Segmented))
+    segmented = next(emit.value for emit in life.emits if isinstance(emit.value, Segmented))
     assert run_again(decision, segmented, _rules_with_holdout(0.0001)) == decision
 
 

@@ -112,7 +112,7 @@ def test_a_mistake_is_named_with_its_line(
     assert old in text
     errors = load_text(tmp_path, text.replace(old, new, 1))
     assert isinstance(errors, list)
-    assert [(one.file, one.line) for one in errors if words in one.message] == [
+    assert [(error.file, error.line) for error in errors if words in error.message] == [
         ("ingest.yaml", line)
     ], errors
 
@@ -146,6 +146,6 @@ def test_watch_of_a_catalogue_names_one_and_maps_nothing(tmp_path: Path) -> None
 """
     words = load(written_configuration(tmp_path / "config", text), {})
     assert isinstance(words, list)
-    messages = " ".join(one.message for one in words)
+    messages = " ".join(word.message for word in words)
     assert "goods" in messages
     assert "kind is for interactions" in messages

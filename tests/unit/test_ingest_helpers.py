@@ -37,7 +37,7 @@ _CODEC = Codec(recorded_versions())
 
 def _write(path: Path, rows: int) -> None:
     """Write good rows, and of every kind of bad ones."""
-    lines = [f"c-{one},{one}.5,2026-01-0{one % 9 + 1} 10:00:00" for one in range(rows)]
+    lines = [f"c-{number},{number}.5,2026-01-0{number % 9 + 1} 10:00:00" for number in range(rows)]
     lines[7::50] = [",3,"] * len(lines[7::50])
     lines[9::70] = ['"c-é\ud800",1,'] * len(lines[9::70])
     lines[11::90] = ["c,1,soon"] * len(lines[11::90])
@@ -81,9 +81,9 @@ def test_ended_helper_is_reported_as_an_error() -> None:
     def rows() -> Iterator[ReadRow]:
         for number in range(1, 1_000_000):
             if number == 10_000:
-                for one in psutil.Process().children():
-                    if "spawn_main" in " ".join(one.cmdline()):
-                        one.kill()
+                for child in psutil.Process().children():
+                    if "spawn_main" in " ".join(child.cmdline()):
+                        child.kill()
             yield FileRow(number, b"{}", number)
 
     with pytest.raises(HelperEndedError, match="ended with -9"):
@@ -101,7 +101,7 @@ def judge_endlessly() -> None:
     """Print the helpers' process ids again and again."""
     rows = (FileRow(number, b"{}", number) for number in count(1))
     for _ in judge_with_helpers(rows, _FILE, _CONFIG, _CODEC):
-        print(*(one.pid for one in psutil.Process().children()), flush=True)
+        print(*(child.pid for child in psutil.Process().children()), flush=True)
 
 
 def test_helpers_end_with_a_killed_parent(tmp_path: Path) -> None:

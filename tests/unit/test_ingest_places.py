@@ -103,4 +103,4 @@ def test_remains_of_a_taken_file_after_a_kill_are_removed_and_nothing_else(tmp_p
         apply_catalog=lambda _: None,
     )
     remove_leftovers(base)
-    assert [one.name for one in (tmp_path / "files").iterdir()] == ["half-sent"]
+    assert [path.name for path in (tmp_path / "files").iterdir()] == ["half-sent"]

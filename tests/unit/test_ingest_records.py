@@ -87,7 +87,7 @@ def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
         whole.take_in(FileRow(line, msgspec.json.encode(row), 0))
         for line, row in enumerate(rows, start=1)
     ]
-    return [one.event_id for one in results if isinstance(one, Interaction)]
+    return [result.event_id for result in results if isinstance(result, Interaction)]
 
 
 _PAGE = {"type": "page", "anonymousId": "c"}

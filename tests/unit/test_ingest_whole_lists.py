@@ -36,8 +36,8 @@ class _Lists:
         self.known_by.append(found.known_by(digest))
         changes = list(found.changes(rows.rows(), self.folder / "members"))
         found.keep(self.folder / "members", digest, self.known_by[-1])
-        assert len({one.line for one in changes}) == len(changes)
-        return [_change_of(one) for one in changes if isinstance(one, FileRow)]
+        assert len({change.line for change in changes}) == len(changes)
+        return [_change_of(change) for change in changes if isinstance(change, FileRow)]
 
     def _open(self, text: str, watch: model.Watch) -> RowFile:
         path = self.folder / "segment-replace.csv"

@@ -99,8 +99,8 @@ def _duck(folder: Path, by: DecisionGrouping = "all", **more: int) -> tuple[Deci
 def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, list[Candidate]]]:
     """Return winner and competitors by score, of every slot."""
     for decision in decisions:
-        for slot in {one.slot for one in decision.candidates}:
-            mine = [one for one in decision.candidates if one.slot == slot]
+        for slot in {candidate.slot for candidate in decision.candidates}:
+            mine = [candidate for candidate in decision.candidates if candidate.slot == slot]
             won = [one for one in mine if one.fate == "chosen" or "held out" in one.fate]
             beaten = [one for one in mine if one.fate.startswith("beaten by ")]
             if won or beaten:
@@ -141,7 +141,7 @@ def test_sensitivity_is_deciding_anew_without_the_factor(
         for one in mine
         if one is not winner
     )
-    assert {(one.offer, one.to): one.times for one in found.losses} == losses
+    assert {(loss.offer, loss.to): loss.times for loss in found.losses} == losses
 
 
 def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
@@ -161,7 +161,9 @@ def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
             for each in found.optionality:
                 assert sum(each.customers.values()) == found.customers
     [found] = _duck(folder)
-    fell = Counter(rule for one in decisions for rule, names in one.rejected.items() for _ in names)
+    fell = Counter(
+        rule for decision in decisions for rule, names in decision.rejected.items() for _ in names
+    )
     assert {one.rule: one.fell for one in found.funnel if one.rule in _RULES} == fell
     assert [one.stage for one in found.funnel][:2] == ["trigger", "eligibility"]
     [never] = [one for one in found.never_won if one.treatment == "never-shown"]
@@ -175,8 +177,12 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
     log: tuple[Path, list[Decision], list[Segmented]],
 ) -> None:
     folder, decisions, segmented = log
-    considered = {one.decision_id: one for one in decisions if one.candidates or one.rejected}
-    members = {one.interaction.event_id: one.segments.members for one in segmented}  # type: ignore[union-attr]
+    considered = {
+        decision.decision_id: decision
+        for decision in decisions
+        if decision.candidates or decision.rejected
+    }
+    members = {record.interaction.event_id: record.segments.members for record in segmented}  # type: ignore[union-attr]
     expected = Counter(segment for one in considered.values() for segment in members[one.event_id])
     assert {one.group: one.decisions for one in _duck(folder, "segment")} == expected
     days = Counter(
@@ -210,7 +216,7 @@ def test_spark_gives_equal_figures(
     )
     with open_queries("spark", Engine()) as queries:
         load_decisions(queries, folder, DecisionLogOptions("segment"))
-        assert [asdict(one) for one in decision_groups(queries)] == [
+        assert [asdict(group) for group in decision_groups(queries)] == [
             asdict(one) for one in _duck(folder, "segment")
         ]
         load_decisions(queries, folder, DecisionLogOptions("week", since=_BEGIN + _DAY_MS))
@@ -245,7 +251,7 @@ def test_data_beyond_the_memory_goes_to_disk(tmp_path: Path) -> None:
             "SELECT md5(CAST(i AS VARCHAR)) AS a, md5(CAST(i + 1 AS VARCHAR)) AS b "
             "FROM range(1200000) AS t(i)",
         )
-        spilled = [one.stat().st_size for one in tmp_path.rglob("*") if one.is_file()]
+        spilled = [file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()]
         [(count, ordered)] = queries.rows(
             "SELECT count(*), sum(CASE WHEN before <= a THEN 1 ELSE 0 END) FROM "
             "(SELECT a, lag(a) OVER (ORDER BY a) AS before FROM wide) AS sorted"
@@ -268,7 +274,7 @@ def test_command_prints_tables_or_json(
     done = invoke("--topics", str(log[0]), "--by", "segment", "--json")
     assert done.exit_code == 0, done.output
     found: Any = msgspec.json.decode(done.stdout)
-    assert [one["group"] for one in found["groups"]] == ["gold", "new"]
+    assert [group["group"] for group in found["groups"]] == ["gold", "new"]
     done = invoke("--topics", str(log[0]))
     assert done.exit_code == 0, done.output
     assert "cap daily" in done.stdout

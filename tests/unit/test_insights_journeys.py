@@ -49,7 +49,7 @@ def funnel(found: dict[str, Any]) -> dict[str, int]:
 
 
 def drop_offs(found: dict[str, Any]) -> dict[str | None, int]:
-    return {one["after"]: one["cases"] for one in found["drop_offs"]}
+    return {drop_off["after"]: drop_off["cases"] for drop_off in found["drop_offs"]}
 
 
 def test_defined_journey_prints_its_contract(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_events_come_in_the_order_of_their_times_then_of_the_table(tmp_path: Pat
     same = [f"b,{moment},Terms Accepted,", f"b,{moment},Income Given,"]
     other = [f"c,{moment},Income Given,", f"c,{moment},Terms Accepted,"]
     found = analyse(write_events(tmp_path, backwards, same, other), write_journey(tmp_path))
-    paths = {tuple(one["path"]): one["cases"] for one in found["variants"]}
+    paths = {tuple(variant["path"]): variant["cases"] for variant in found["variants"]}
     assert paths == {("terms", "income"): 2, ("income", "terms"): 1}
 
 
@@ -157,7 +157,10 @@ def test_an_event_id_counts_once(tmp_path: Path) -> None:
     lines += [f"{line},same" for line in case("a", 0, "terms", "terms")]
     lines += [f"{line}," for line in case("b", 0, "terms", "terms")]
     found = analyse(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))
-    assert sorted(one["path"] for one in found["variants"]) == [["terms"], ["terms", "terms"]]
+    assert sorted(variant["path"] for variant in found["variants"]) == [
+        ["terms"],
+        ["terms", "terms"],
+    ]
 
 
 def test_a_step_may_ask_for_a_channel(tmp_path: Path) -> None:
@@ -310,7 +313,7 @@ def test_the_funnel_loses_drop_offs_open_cases_and_goals_out_of_order(tmp_path: 
     assert reached == [11, 8, 6, 2, 2]
     open_before_a, goal_after_b = 1, 2
     assert drop_offs(found) == {None: 11 - 8 - open_before_a, "a": 8 - 6, "b": 6 - 2 - goal_after_b}
-    assert math.fsum(one["share"] for one in found["drop_offs"]) == pytest.approx(6 / 11)
+    assert math.fsum(drop_off["share"] for drop_off in found["drop_offs"]) == pytest.approx(6 / 11)
 
 
 def test_without_a_window_no_case_is_unfinished(tmp_path: Path) -> None:
@@ -336,7 +339,7 @@ def test_more_cases_than_memory_holds_go_to_disk(tmp_path: Path, options: tuple[
     spill = tmp_path / "spill"
     spill.mkdir()
     plan = write_journey(tmp_path)
-    named = [str(plan) if one == "plan" else one for one in options]
+    named = [str(plan) if option == "plan" else option for option in options]
     given = ("--events", str(events), *named, "--json", "--spill", str(spill))
     code, within, error = run(*given, "--memory", "300MB")
     assert code == 0, error

@@ -168,11 +168,11 @@ def _plain(printed: str) -> Any:
 
 def _check_figures(answer: Any) -> None:
     """Check that intervals have both ends or none."""
-    for one in _records(answer):
-        low, high = one.get("low"), one.get("high")
-        assert (low is None) == (high is None), one
+    for record in _records(answer):
+        low, high = record.get("low"), record.get("high")
+        assert (low is None) == (high is None), record
         if low is not None and high is not None:
-            assert low <= high, one
+            assert low <= high, record
 
 
 def _records(answer: Any) -> Iterator[dict[str, Any]]:

@@ -171,8 +171,8 @@ def _message_credit(queries: Queries, folder: Path) -> Any:
     counts = [load_touches(queries, SALES[0].goal, seen) for seen in SEEN]
     journeys = message_journeys(queries, folder, TouchOptions(unit="message"))
     found = attribute("linear", ModelOptions(), journeys.path_counts())
-    by_name = sorted(found.channels, key=lambda one: one.channel)
-    return [asdict(one) for one in counts], [asdict(one) for one in by_name]
+    by_name = sorted(found.channels, key=lambda channel: channel.channel)
+    return [asdict(count) for count in counts], [asdict(one) for one in by_name]
 
 
 def _table_of_paths(queries: Queries, folder: Path) -> Any:
@@ -181,7 +181,7 @@ def _table_of_paths(queries: Queries, folder: Path) -> Any:
 
 
 def _segments(queries: Queries, folder: Path) -> Any:
-    return [asdict(one) for one in segment_moves(queries, folder, None)]
+    return [asdict(move) for move in segment_moves(queries, folder, None)]
 
 
 def _defined_journey(queries: Queries, folder: Path) -> Any:
@@ -195,7 +195,7 @@ def _recommended_changes(queries: Queries, folder: Path) -> Any:
     log = read_events(queries, folder / "events.parquet", EventOptions())
     cases = compare(log, journey, folder / "plan.yaml")
     others = case_choices(cases, Weighing(day=0.01), ())
-    steps = load_defined_steps(log, [one.name for one in cases.plan.steps])
+    steps = load_defined_steps(log, [step.name for step in cases.plan.steps])
     prompts = read_prompts(log, folder / "prompts.parquet", PromptOptions(), steps)
     return asdict(recommend(RecommendationQuestion(prompts, others, Weighing(), (), journey)))
 

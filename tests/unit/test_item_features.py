@@ -92,9 +92,9 @@ def folders(
 ) -> tuple[Path, Path]:
     items = _items("i", 12)
     chances = {
-        (tier, one.id): 0.6 if one.attributes["kind"] == liked else 0.05
+        (tier, item.id): 0.6 if item.attributes["kind"] == liked else 0.05
         for tier, liked in _LIKED.items()
-        for one in items
+        for item in items
     }
     rules = with_fields(_shop(*items), propensities=watching)
     played = PlayedWorld(rules, customers=120, days=10, chances=chances)
@@ -124,15 +124,15 @@ def test_rows_of_training_equal_those_of_serving(
     compared = 0
     for example in examples:
         assert example.facts.interaction is not None
-        for one in example.rivals:
-            row = served[example.facts.interaction.event_id, one.treatment]
-            np.testing.assert_array_equal(encoder.rows([one], example.facts)[0], row)
+        for rival in example.rivals:
+            row = served[example.facts.interaction.event_id, rival.treatment]
+            np.testing.assert_array_equal(encoder.rows([rival], example.facts)[0], row)
             compared += 1
     assert compared > 2_000
 
 
 def test_attributes_that_many_items_share_are_features(trained: TrainedModel) -> None:
-    named = {str(one) for one in trained.manifest.features}
+    named = {str(feature) for feature in trained.manifest.features}
     assert named >= {"item.kind=x", "item.kind=y", "item.price", "item_age"}
     assert not any(one.startswith("item.title") for one in named)
     assert ("c", "", "tile") in trained.manifest.treatments
@@ -145,16 +145,16 @@ def test_new_items_are_predicted_by_their_attributes(trained: TrainedModel, tmp_
     rules = shelf.equip(_shop(*_items("new", 6)))
     played = PlayedWorld(rules, customers=20, days=1, chances=_NoChances())
     tiers = {
-        one.identity.profile_id: str(one.profile.traits["tier"])
-        for one in played.segmented
-        if one.identity and one.profile
+        record.identity.profile_id: str(record.profile.traits["tier"])
+        for record in played.segmented
+        if record.identity and record.profile
     }
     found: dict[tuple[str, str], list[float]] = {}
     for decision in played.decisions:
-        for one in decision.candidates:
-            if one.texts and "kind" in one.texts:
-                kind = one.texts["kind"]
-                found.setdefault((tiers[decision.profile_id], kind), []).append(one.p)
+        for candidate in decision.candidates:
+            if candidate.texts and "kind" in candidate.texts:
+                kind = candidate.texts["kind"]
+                found.setdefault((tiers[decision.profile_id], kind), []).append(candidate.p)
     mean = {key: sum(ps) / len(ps) for key, ps in found.items()}
     assert mean["gold", "x"] > 1.5 * max(mean["gold", "y"], mean["gold", "z"])
     assert mean["plain", "y"] > 1.5 * max(mean["plain", "x"], mean["plain", "z"])

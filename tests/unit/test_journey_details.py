@@ -20,7 +20,7 @@ def details(events: Path, journey: Path, *more: str) -> dict[str, Any]:
 
 
 def steps(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {one["step"]: one for one in found["steps"]}
+    return {step["step"]: step for step in found["steps"]}
 
 
 def table(odds: dict[str, Any]) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
     assert ends == found["outcomes"]
     assert min(ends.values()) > 0
     dropped = {flow["after"]: flow["cases"] for flow in found["flows"] if flow["end"] == "dropped"}
-    assert dropped == {one["after"]: one["cases"] for one in whole["drop_offs"]}
+    assert dropped == {drop_off["after"]: drop_off["cases"] for drop_off in whole["drop_offs"]}
 
 
 def test_channels_add_up(tmp_path: Path) -> None:
@@ -82,14 +82,14 @@ def test_channels_add_up(tmp_path: Path) -> None:
     found = whole["details"]
     by_step: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
-    for one in found["channel_steps"]:
-        by_step[one["step"]] += one["cases"]
-        dropped[one["step"]] += one["dropped"]
+    for channel_step in found["channel_steps"]:
+        by_step[channel_step["step"]] += channel_step["cases"]
+        dropped[channel_step["step"]] += channel_step["dropped"]
     assert by_step == funnel(whole)
     assert dropped == {name: one["dropped"] for name, one in steps(found).items()}
     curves = found["by_channel"]
-    assert sum(one["curve"]["cases"] for one in curves) == 300
-    conversions = sum(one["curve"]["conversions"] for one in curves)
+    assert sum(curve["curve"]["cases"] for curve in curves) == 300
+    conversions = sum(curve["curve"]["conversions"] for curve in curves)
     assert conversions == found["time_to_convert"]["conversions"] == found["outcomes"]["converted"]
 
 
@@ -209,13 +209,15 @@ def test_associations_with_conversion_come_from_early_events_and_later_counts(
     )
     found = details(events, write_journey(tmp_path))
     assert found["early_ms"] == 3 * DAY
-    error = next(one for one in found["associations"] if one["name"] == "error")
+    error = next(
+        association for association in found["associations"] if association["name"] == "error"
+    )
     assert (error["outcome"], error["after"], error["kind"]) == ("conversion", None, "event")
     assert table(error["odds"]) == (10, 1, 11, 8)
     assert error["odds"]["odds_ratio"] == pytest.approx((1.5 * 3.5) / (9.5 * 8.5))
     assert error["odds"]["low"] < error["odds"]["odds_ratio"] < error["odds"]["high"] < 1
     shorter = details(events, write_journey(tmp_path), "--early", "1d")
-    assert all(one["name"] != "error" for one in shorter["associations"])
+    assert all(association["name"] != "error" for association in shorter["associations"])
 
 
 def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> None:
@@ -250,7 +252,7 @@ def test_few_associations_are_found_in_a_world_without_effect(tmp_path: Path) ->
     # `start` and what comes before it are bound to each other; the channel is drawn at random.
     channels = [one for one in found if one["kind"] == "channel"]
     assert len(channels) >= 4
-    assert all(one["odds"]["q"] > 0.01 for one in channels)
+    assert all(channel["odds"]["q"] > 0.01 for channel in channels)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def find(connection: DuckQueries, file: Path, **options: Any) -> Discovery:
 
 
 def paths(found: Discovery) -> dict[tuple[str, ...], tuple[int, int]]:
-    return {one.path: (one.journeys, one.converted) for one in found.paths}
+    return {path.path: (path.journeys, path.converted) for path in found.paths}
 
 
 def random_events(folder: Path, seed: int) -> Path:
@@ -75,7 +75,7 @@ def test_a_goal_after_the_window_is_none(connection: DuckQueries, tmp_path: Path
 def test_paths_end_with_the_number_of_steps(connection: DuckQueries, tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "x", "y", "buy"), case("b", 0, "x", "y"))
     found = find(connection, events, steps=2)
-    assert [(one.path, one.complete, one.converted) for one in found.paths] == [
+    assert [(path.path, path.complete, path.converted) for path in found.paths] == [
         (("x", "y"), False, 1),
         (("x", "y"), True, 0),
     ]

@@ -116,12 +116,12 @@ def test_mistakes_are_named_with_line_and_mend(
     text = _replace(old, new)
     errors = _load(tmp_path, text)
     assert isinstance(errors, list), "this should not have been accepted"
-    found = [one for one in errors if words in one.message]
+    found = [error for error in errors if words in error.message]
     assert found, errors
     wanted = new if at not in text else at
     line = text[: text.index(wanted)].count("\n") + 1
     assert line in [one.line for one in found], (line, found)
-    assert all(one.file == str(tmp_path / "onboarding.yaml") for one in errors)
+    assert all(error.file == str(tmp_path / "onboarding.yaml") for error in errors)
 
 
 def test_a_journey_without_goal_exit_and_mandatory_step_cannot_end(tmp_path: Path) -> None:

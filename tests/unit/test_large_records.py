@@ -55,7 +55,7 @@ class _Stage:
         self.written += len(row)
 
     def sent_to(self, topic: str) -> list[Left]:
-        return [one for one in self.ports.sent if one.topic == topic]
+        return [record for record in self.ports.sent if record.topic == topic]
 
     def dead_letters(self) -> list[DeadLetterRecord]:
         found = [_CODEC.decode(one.topic, one.value or b"") for one in self.sent_to("dead-letters")]
@@ -147,7 +147,9 @@ def test_an_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well(
     enrichment.process(_identified_record(0, 1))
     enrichment.process(_identified_record(1, 6_000_000))
     enrichment.process(_identified_record(2, 1))
-    assert [(one.reason, one.offset) for one in enrichment.dead_letters()] == [("too-large", 1)]
+    assert [(letter.reason, letter.offset) for letter in enrichment.dead_letters()] == [
+        ("too-large", 1)
+    ]
     assert len(enrichment.sent_to(topics.ENRICHED)) == 2
 
 

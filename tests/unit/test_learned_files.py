@@ -139,7 +139,7 @@ def test_evidence_that_is_there_twice_is_named(folder: Path) -> None:
     (folder / "learned.yaml").write_text(f"number: 3\nevidence:\n{line}{line}")
     errors = load(folder, {})
     assert not isinstance(errors, Bundle)
-    assert [(one.file, one.line) for one in errors] == [("learned.yaml", 4)]
+    assert [(error.file, error.line) for error in errors] == [("learned.yaml", 4)]
 
 
 def test_a_file_that_nothing_goes_by_is_named(folder: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_mistake_in_policies_hides_behind_none_in_the_file(folder: Path) -> No
     policies.write_text(policies.read_text().replace("frozen: true", "frozen: yess"))
     errors = load(folder, {})
     assert not isinstance(errors, Bundle)
-    assert {one.file for one in errors} == {"policies.yaml"}
+    assert {error.file for error in errors} == {"policies.yaml"}
 
 
 def test_evidence_of_a_campaign_that_is_gone_is_accepted(folder: Path) -> None:

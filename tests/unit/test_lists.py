@@ -192,9 +192,11 @@ def test_traits_of_lists_are_of_their_elements() -> None:
 def test_lists_reach_segments_and_profiles() -> None:
     flow = Flow(_WORLD)
     emits = list(flow.run(_by_avro({"tags": ["red", "blue"]})))
-    [profile] = [one.value for one in emits if isinstance(one.value, Profile)]
+    [profile] = [emit.value for emit in emits if isinstance(emit.value, Profile)]
     assert profile.traits["latest"] == ("red", "blue")
-    assert [one.value.segment for one in emits if one.topic == topics.SEGMENT_CHANGES] == ["reds"]
+    assert [emit.value.segment for emit in emits if emit.topic == topics.SEGMENT_CHANGES] == [
+        "reds"
+    ]
 
 
 def test_a_source_may_call_a_list_otherwise() -> None:
@@ -209,7 +211,7 @@ def test_a_source_may_call_a_list_otherwise() -> None:
 
 def test_older_and_newer_versions_read_each_others_records() -> None:
     # A client that knows only the first version reads what is written now, without the lists.
-    versions = [one for one in recorded_versions() if one.name == topics.INTERACTIONS]
+    versions = [version for version in recorded_versions() if version.name == topics.INTERACTIONS]
     old, new = Codec([versions[0]]), Codec(recorded_versions())
     one = _by_http({"tags": ["red"], "total": 9})
     written = old.encode(topics.INTERACTIONS, msgspec.structs.replace(one, lists={}))

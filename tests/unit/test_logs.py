@@ -35,7 +35,7 @@ def test_as_json_each_record_is_a_line() -> None:
     records: list[dict[str, Any]] = [
         json.loads(line) for line in log_of(KAIROS_LOG_FORMAT="json").splitlines()
     ]
-    assert [(one["level"], one["logger"], one["event"]) for one in records] == [
+    assert [(record["level"], record["logger"], record["event"]) for record in records] == [
         ("info", "kairos.ours", "took 7 ms"),
         ("warning", "kairos.other", "late"),
         ("error", "kairos.ours", "failed"),

@@ -41,11 +41,11 @@ def _credit(topics: Path, *options: str) -> Any:
 def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> None:
     found = _credit(topics, "--model", "linear")
     assert found["note"].startswith("Credit, not cause")
-    assert sum(one["conversions"] for one in found["channels"]) == pytest.approx(
+    assert sum(channel["conversions"] for channel in found["channels"]) == pytest.approx(
         found["conversions"]
     )
     assert list(found["support"]["touches"]) == ["seen"]
-    credited = {one["channel"] for one in found["channels"]} - {"(no touch)"}
+    credited = {channel["channel"] for channel in found["channels"]} - {"(no touch)"}
     assert credited
     measured = {one["channel"] for one in found["measured"] if one["campaign"] is not None}
     assert measured
@@ -71,8 +71,8 @@ def test_touches_are_sent_seen_or_clicked_messages(topics: Path) -> None:
 @pytest.mark.parametrize("unit", ["channel", "campaign", "message"])
 def test_each_unit_of_messages_gets_credit(topics: Path, unit: str) -> None:
     found = _credit(topics, "--unit", unit, "--model", "last")
-    names = {one["channel"] for one in found["channels"]} - {"(no touch)"}
-    offers = Counter(one.campaign for one in SALES)
+    names = {channel["channel"] for channel in found["channels"]} - {"(no touch)"}
+    offers = Counter(sale.campaign for sale in SALES)
     assert found["unit"] == unit
     assert names <= set(offers) if unit == "campaign" else names
 

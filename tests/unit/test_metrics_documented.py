@@ -47,9 +47,9 @@ def test_times_are_counted_as_prometheus_counts_them() -> None:
     ours = metrics.FlowCollector()
     registry.register(ours)
     seconds = [0.0, 0.0001, 0.00010001, 0.3, 10.0, 11.0, *metrics.SECONDS]
-    for one in seconds:
-        theirs.labels("s").observe(one)
-        ours.of("s").spent.observe(one)
+    for second in seconds:
+        theirs.labels("s").observe(second)
+        ours.of("s").spent.observe(second)
     bare = {
         (s.name, *sorted(s.labels.items())): s.value
         for family in theirs.collect()

@@ -60,21 +60,21 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
         for one in played.segmented
         if one.interaction and one.identity
     }
-    decided = [one for one in played.decisions if one.candidates]
+    decided = [decision for decision in played.decisions if decision.candidates]
     assert len(decided) == 40
-    for one in decided:
-        assert one.model == "bank@1"
-        for candidate in one.candidates:
+    for decision in decided:
+        assert decision.model == "bank@1"
+        for candidate in decision.candidates:
             worth = (candidate.p * candidate.value - candidate.cost) * candidate.weight
             assert candidate.score == pytest.approx(worth)
             assert 0 < candidate.p < 1
-        record = records[one.profile_id, one.event_id]
-        again = rules_with_models(rules, one.model, artifacts)
+        record = records[decision.profile_id, decision.event_id]
+        again = rules_with_models(rules, decision.model, artifacts)
         assert not isinstance(again, str)
-        assert run_again(one, record, again) == one
-        assert run_again(one, record, rules) != one
-        assert explain(one, rules.config, "en").model == "bank@1"
-    assert all(one.model is None for one in played.decisions if not one.candidates)
+        assert run_again(decision, record, again) == decision
+        assert run_again(decision, record, rules) != decision
+        assert explain(decision, rules.config, "en").model == "bank@1"
+    assert all(decision.model is None for decision in played.decisions if not decision.candidates)
 
 
 def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
@@ -85,14 +85,14 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
     shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
     played = PlayedWorld(shelf.equip(bank()), customers=60, days=3)
     tiers = {
-        one.identity.profile_id: str(one.profile.traits["tier"])
-        for one in played.segmented
-        if one.identity and one.profile
+        record.identity.profile_id: str(record.profile.traits["tier"])
+        for record in played.segmented
+        if record.identity and record.profile
     }
     chosen = [
-        GOAL_CHANCES[tiers[one.profile_id], choice.offer]
-        for one in played.decisions
-        for choice in one.choices
+        GOAL_CHANCES[tiers[decision.profile_id], choice.offer]
+        for decision in played.decisions
+        for choice in decision.choices
         if choice.offer is not None
     ]
     offers = {name for _, name in GOAL_CHANCES}
@@ -199,7 +199,7 @@ def test_versions_are_distinguished_by_their_content(trained: TrainedModel, tmp_
     first, again = _store(trained, tmp_path), _store(trained, tmp_path)
     other = _store(trained, tmp_path, tweak=0.5)
     assert (first.manifest.version, again.manifest.version, other.manifest.version) == (1, 1, 2)
-    assert [one.manifest.label for one in read_models(tmp_path)] == ["bank@1", "bank@2"]
+    assert [model.manifest.label for model in read_models(tmp_path)] == ["bank@1", "bank@2"]
     found = manifest_from(first.manifest_file.read_bytes())
     assert found == first.manifest
     assert isinstance(manifest_from(b"{}"), str)
@@ -268,5 +268,5 @@ def test_candidates_of_all_slots_are_predicted_in_one_call(
     model._booster = Booster()
     model._treatments |= {("c", "card", "card-banner"), ("c", "card", "card-email")}
     decision = Life(rules).interact("Go", 1, ask=["hero", "banner"], tier="gold", age=30)
-    assert {one.slot for one in decision.candidates} == {"hero", "banner", "email"}
+    assert {candidate.slot for candidate in decision.candidates} == {"hero", "banner", "email"}
     assert calls == [4]

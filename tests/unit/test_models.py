@@ -222,7 +222,7 @@ def _chain(depth: int) -> str:
         "split_gain": _line(1 for _ in splits),
         "threshold": _line(splits),
         "decision_type": _line(2 for _ in splits),
-        "left_child": _line(~one for one in splits),
+        "left_child": _line(~split for split in splits),
         "right_child": _line([*range(1, depth), ~depth]),
         "leaf_value": _line(range(depth + 1)),
         "is_linear": 0,

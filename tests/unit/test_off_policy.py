@@ -44,7 +44,8 @@ def test_estimates_of_a_log_worked_out_by_hand(tmp_path: Path) -> None:
 def test_value_of_the_logging_policy_is_its_mean_reward(tmp_path: Path) -> None:
     rewards = np.random.default_rng(0).random(500)
     rows = [
-        {"reward": float(one), "propensity": 0.25, "target_propensity": 0.25} for one in rewards
+        {"reward": float(reward), "propensity": 0.25, "target_propensity": 0.25}
+        for reward in rewards
     ]
     found = evaluate(_read(write_parquet(tmp_path / "log.parquet", rows)))
     assert found.ess == pytest.approx(500)

@@ -22,8 +22,8 @@ def last_profiles(stream: Iterable[Record], most: int = 100) -> dict[str, Profil
     flow = Flow(mailing_rules(most))
     last = {
         emit.key: emit.value
-        for one in stream
-        for emit in flow.run(one)
+        for record in stream
+        for emit in flow.run(record)
         if emit.topic == topics.PROFILES
     }
     assert not flow.refused

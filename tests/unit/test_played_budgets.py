@@ -86,11 +86,11 @@ def test_daily_budget_begins_anew_and_is_not_out_before_its_time() -> None:
     played = _Play(_sale({"amount": 10, "per": "day"}))
     for number in range(3 * 24 * 10):
         played.ask_for_offer(number, _START + number * _HOUR // 10)
-    by_day = Counter((one.created_at - _START) // DAY_MS for one in played.actions)
+    by_day = Counter((action.created_at - _START) // DAY_MS for action in played.actions)
     assert all(15 <= by_day[day] <= 20 for day in range(3)), by_day
-    first = [one for one in played.actions if one.created_at < _START + DAY_MS // 2]
+    first = [action for action in played.actions if action.created_at < _START + DAY_MS // 2]
     assert len(first) <= 13  # half of the day's 20, and a tenth
-    assert any(one.price > 0 for each in played.decisions for one in each.budgets)
+    assert any(budget.price > 0 for decision in played.decisions for budget in decision.budgets)
 
 
 def test_absence_of_days_ends_no_budget() -> None:
@@ -111,7 +111,13 @@ def test_item_is_given_away_as_often_as_there_is_of_it() -> None:
     played = _Play(rules)
     for number in range(5):
         played.ask_for_offer(number, _START + number, ask=["hero"])
-    assert [one.offer for one in played.actions] == ["rare", "rare", "plain", "plain", "plain"]
+    assert [action.offer for action in played.actions] == [
+        "rare",
+        "rare",
+        "plain",
+        "plain",
+        "plain",
+    ]
     assert played.decisions[-1].rejected["eligibility/out of stock"] == ("tile: 1 items",)
 
 

@@ -48,5 +48,5 @@ def test_a_mistake_is_named_where_it_stands(
     folder: Path, file: str, old: str, new: str, said: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
-    found = [one for one in errors if one.file == file and said in one.message]
+    found = [error for error in errors if error.file == file and said in error.message]
     assert [abs(one.line - line) <= 1 for one in found] == [True], errors

@@ -47,7 +47,9 @@ def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
     if made.chooser is None:
         return made
     ties = {
-        one.treatment: one.tie for e in made.config.by_placement["hero"] for one in e.candidates
+        candidate.treatment: candidate.tie
+        for e in made.config.by_placement["hero"]
+        for candidate in e.candidates
     }
     known = {
         (ties[name], ""): TreatmentEvidence(40.0, successes, 40)
@@ -84,9 +86,9 @@ def _write_log(folder: Path, rules: Rules) -> Path:
     chance = np.random.default_rng(7)
     flow, decisions, heard = Flow(rules), [], []
     for number, visit in enumerate(_visits()):
-        values = [one.value for one in flow.run(visit)]
-        decided = next(one for one in values if isinstance(one, Decision))
-        segmented = next(one for one in values if isinstance(one, Segmented))
+        values = [emit.value for emit in flow.run(visit)]
+        decided = next(value for value in values if isinstance(value, Decision))
+        segmented = next(value for value in values if isinstance(value, Segmented))
         decisions.append(decided)
         heard.append(segmented)
         treatment = decided.choices[0].treatment
@@ -138,9 +140,9 @@ def _truth(rules: Rules) -> float:
 def _chances(rules: Rules) -> Mapping[str, float]:
     """Return the chances of the first visit, which are those of all."""
     flow = Flow(with_fields(rules, with_chances=True))
-    values = [one.value for one in flow.run(next(_visits()))]
-    [told] = [one for one in values if isinstance(one, SlotChances)]
-    [decided] = [one for one in values if isinstance(one, Decision)]
+    values = [emit.value for emit in flow.run(next(_visits()))]
+    [told] = [value for value in values if isinstance(value, SlotChances)]
+    [decided] = [value for value in values if isinstance(value, Decision)]
     assert told.decision_id == decided.decision_id
     [choice] = decided.choices
     assert told.slots["hero"][choice.treatment or ""] == pytest.approx(choice.propensity, abs=1e-9)

@@ -53,8 +53,12 @@ def _request(
 
 def _consents(door: Doorway) -> list[dict[str, object]]:
     return [
-        {name: value for name, value in one.properties.items() if name.startswith("consent.")}
-        for one in door.interactions()
+        {
+            name: value
+            for name, value in interaction.properties.items()
+            if name.startswith("consent.")
+        }
+        for interaction in door.interactions()
     ]
 
 
@@ -106,8 +110,8 @@ def test_choice_becomes_consent(door: Doorway, choice: str, consent: dict[str, b
 def test_last_choice_of_several_holds(door: Doorway) -> None:
     for choice in ("stop", "resume", "stop"):
         _request(door, "POST", PREFERENCES, _token(), FORM, f"choice={choice}".encode())
-    assert [list(one.values()) for one in _consents(door)] == [[False], [True], [False]]
-    assert len({one.event_id for one in door.interactions()}) == 3
+    assert [list(consent.values()) for consent in _consents(door)] == [[False], [True], [False]]
+    assert len({interaction.event_id for interaction in door.interactions()}) == 3
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -198,7 +202,7 @@ def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:
 def test_picture_is_an_impression(door: Doorway) -> None:
     answer = _request(door, "GET", OPEN, _tracked_link(door, _ago(60_000), ""), BROWSER)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/gif")
-    assert [one.name for one in door.interactions()] == ["impression"]
+    assert [interaction.name for interaction in door.interactions()] == ["impression"]
 
 
 @pytest.mark.parametrize(

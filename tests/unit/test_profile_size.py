@@ -59,8 +59,8 @@ def config() -> Configuration:
 
 def test_a_profile_of_100_000_interactions_stays_small_and_right(config: Configuration) -> None:
     shard: Shard | None = None
-    for one in _interactions():
-        shard = apply(shard, one, config)
+    for interaction in _interactions():
+        shard = apply(shard, interaction, config)
     assert shard is not None
     row = Row(ProfileState("customer_id:c", Shards({"customer_id:c/0": shard})))
     assert len(msgspec.msgpack.encode(row)) < _MOST_BYTES

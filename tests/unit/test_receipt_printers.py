@@ -193,4 +193,4 @@ def test_configuration_is_checked(
     made = compile_bundle(bundle)
     problems = made if isinstance(made, tuple) else ()
     assert bool(problems) is (said is not None)
-    assert said is None or any(said in one.message for one in problems), problems
+    assert said is None or any(said in problem.message for problem in problems), problems

@@ -52,7 +52,7 @@ def test_arm_that_was_not_drawn_is_proposed_as_a_test() -> None:
     world = ChoiceWorld(1, {"terms": (0.0, 0.0, 0.3, 0.0)}, 2_000, drawn=False)
     for adjust, grade in (((), "Observed only"), (("group",), "Adjusted")):
         found = recommend_in(world, adjust)
-        assert [one.do for one in found.changes] == ["test"]
+        assert [change.do for change in found.changes] == ["test"]
         assert found.changes[0].grade == grade
         assert "split" in found.changes[0].draft
         assert not any(one.recommended for one in found.journey)
@@ -62,15 +62,15 @@ def test_the_interval_covers_the_true_gain() -> None:
     # Always e-mail is worth 0.3 against a mean of 0.1125 as it is done.
     effects = {"terms": (0.0, 0.05, 0.30, 0.10)}
     gains = [
-        one.gain
+        change.gain
         for seed in range(100)
-        for one in recommend_in(ChoiceWorld(seed, effects, 1_200)).changes
-        if one.kind == "prompt"
+        for change in recommend_in(ChoiceWorld(seed, effects, 1_200)).changes
+        if change.kind == "prompt"
     ]
     assert len(gains) >= 95
-    covered = sum(one.low <= 0.3 - 0.1125 <= one.high for one in gains)
+    covered = sum(gain.low <= 0.3 - 0.1125 <= gain.high for gain in gains)
     assert covered >= 0.9 * len(gains)
-    assert np.mean([one.value for one in gains]) == pytest.approx(0.3 - 0.1125, abs=0.02)
+    assert np.mean([gain.value for gain in gains]) == pytest.approx(0.3 - 0.1125, abs=0.02)
 
 
 @pytest.fixture
@@ -93,13 +93,13 @@ def test_best_channels_of_the_bank_are_found(tmp_path: Path, invoke: Callable[..
     found = msgspec.json.decode(done.stdout)
     channels = {one["step"]: one["channel"] for one in found["journey"] if one["recommended"]}
     assert channels == {step: best for step, best in best_channels().items() if step != "opened"}
-    assert [one["rank"] for one in found["changes"]] == list(range(1, len(channels) + 1))
-    for one in found["changes"]:
-        step, offer = YAML(typ="safe").load_all(one["draft"])
-        assert step["steps"][0]["step"] == one["place"]
-        assert offer["offers"][0]["treatments"][0]["channel"] == channels[one["place"]]
+    assert [change["rank"] for change in found["changes"]] == list(range(1, len(channels) + 1))
+    for change in found["changes"]:
+        step, offer = YAML(typ="safe").load_all(change["draft"])
+        assert step["steps"][0]["step"] == change["place"]
+        assert offer["offers"][0]["treatments"][0]["channel"] == channels[change["place"]]
         (tmp_path / "draft.yaml").write_text(
-            ONBOARDING.split("steps:")[0] + one["draft"].split("---")[0].partition("\n")[2]
+            ONBOARDING.split("steps:")[0] + change["draft"].split("---")[0].partition("\n")[2]
         )
         assert isinstance(load_journey(tmp_path / "draft.yaml"), Journey)
 
@@ -111,17 +111,17 @@ def test_calls_to_the_willing_are_not_recommended(
     # those who were not called are in the table or not.
     people = biographies(range(2_500), known=True)
     called = {
-        one.profile_id
-        for one in people
-        if any(e.name == SENT and e.properties["offer"] == LOAN.offer for e in one.events)
+        person.profile_id
+        for person in people
+        if any(e.name == SENT and e.properties["offer"] == LOAN.offer for e in person.events)
     }
-    goals = [row for one in people for row in tables.goals(one) if row[2] == LOAN.goal]
+    goals = [row for person in people for row in tables.goals(person) if row[2] == LOAN.goal]
     asked = {row[0] for row in goals}
-    rest = {one.profile_id for one in people} - called
+    rest = {person.profile_id for person in people} - called
     naive = len(called & asked) / len(called) - len(rest & asked) / len(rest)
     assert naive == pytest.approx(naive_difference(LOAN), abs=0.06)
     assert naive > 3 * effect(LOAN, "call")
-    prompts = [row for one in people for row in tables.prompts(one) if row[5] == LOAN.offer]
+    prompts = [row for person in people for row in tables.prompts(person) if row[5] == LOAN.offer]
     write_tables(tmp_path, prompts, goals)
     found = msgspec.json.decode(invoke("--json", "--adjust", "tier").stdout)
     assert (found["changes"], found["journey"][0]["recommended"]) == ([], False)
@@ -130,7 +130,7 @@ def test_calls_to_the_willing_are_not_recommended(
     silent = [(one, start, LOAN.goal, "nothing", "", "", None, "x") for one in sorted(rest)]
     write_tables(tmp_path, [*prompts, *silent], goals)
     found = msgspec.json.decode(invoke("--json", "--within", "27d").stdout)
-    assert {one["do"] for one in found["changes"]} <= {"test"}
+    assert {change["do"] for change in found["changes"]} <= {"test"}
     assert not found["journey"][0]["recommended"]
 
 

@@ -46,7 +46,7 @@ def found(tmp_path: Path) -> Callable[..., Any]:
 
     def run(effect: float, *options: str) -> Any:
         answer = recommend_for_cases(tmp_path, JOURNEY, _events(effect), *options)
-        return {one["kind"]: one for one in answer["changes"]}
+        return {change["kind"]: change for change in answer["changes"]}
 
     return run
 
@@ -69,10 +69,10 @@ def test_orders_and_optional_steps_that_go_with_eagerness_are_only_tests(
 ) -> None:
     changes = found(0.0)
     assert {kind: one["do"] for kind, one in changes.items()} == {"order": "test", "step": "test"}
-    assert {one["grade"] for one in changes.values()} == {"Observed only"}
+    assert {change["grade"] for change in changes.values()} == {"Observed only"}
     assert "photo > income" in changes["order"]["what"]
     assert "tour" in changes["step"]["what"]
-    assert all("split" in one["draft"] for one in changes.values())
+    assert all("split" in change["draft"] for change in changes.values())
 
 
 def test_a_forbidden_order_is_no_option(found: Callable[..., Any]) -> None:
@@ -84,14 +84,14 @@ def test_tested_order_becomes_the_order_of_the_journey(tmp_path: Path) -> None:
     answer = recommend_for_cases(tmp_path, TEST_OF_ORDER, cases_of_test(arms, 0.3, 1))
     change, *others = answer["changes"]
     assert (change["kind"], change["do"], change["grade"]) == ("order", "change", "Tested")
-    assert {one["do"] for one in others} <= {"test"}
+    assert {other["do"] for other in others} <= {"test"}
     assert change["gain"]["low"] < 0.15 < change["gain"]["high"]
     shape = answer["shape"]
     assert shape["steps"] == ["photo", "income", "tour", "sign"]
     assert (shape["least"], shape["most"], shape["open"]) == (3, 4, ["tour"])
     assert shape["told"] == ["order"]
     drafted = _load_draft(tmp_path, change["draft"])
-    assert [one.step for one in drafted.steps] == ["photo", "income", "tour", "sign"]
+    assert [step.step for step in drafted.steps] == ["photo", "income", "tour", "sign"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_test_without_effect_hardly_changes_the_journey(tmp_path: Path) -> Non
         answer["shape"]["told"]
         for seed in range(20)
         for answer in [recommend_for_cases(tmp_path, TEST_OF_TOUR, cases_of_test(arms, 0.0, seed))]
-        if answer["shape"]["told"] or any(one["do"] == "change" for one in answer["changes"])
+        if answer["shape"]["told"] or any(change["do"] == "change" for change in answer["changes"])
     ]
     assert len(changed) <= 3  # of 20 at 5 %: more come once in 60 times
 
@@ -161,8 +161,10 @@ def test_every_option_is_shown_with_its_customers(tmp_path: Path) -> None:
     answer = recommend_for_cases(tmp_path, JOURNEY, _events(0.0))
     compared = {(one["kind"], one["option"]): one for one in answer["compared"]}
     orders = [compared["order", one] for one in ("income > photo", "photo > income")]
-    assert all(one["grade"] == "Observed only" for one in orders)
-    assert sum(one["support"]["had_it"] for one in orders) == orders[0]["support"]["reported_on"]
+    assert all(order["grade"] == "Observed only" for order in orders)
+    assert (
+        sum(order["support"]["had_it"] for order in orders) == orders[0]["support"]["reported_on"]
+    )
     assert orders[0]["gain"]["high"] < 0 < orders[1]["gain"]["low"]
     assert answer["shape"]["steps"] == ["income", "photo", "tour", "sign"]
     assert answer["shape"]["told"] == []

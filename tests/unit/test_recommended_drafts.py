@@ -69,7 +69,7 @@ def test_draft_of_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -
     assert isinstance(bundle, Bundle), bundle
     usual = load(_BANK)
     assert isinstance(usual, Bundle)
-    new = {one.segment for one in bundle.segments} - {one.segment for one in usual.segments}
+    new = {segment.segment for segment in bundle.segments} - {one.segment for one in usual.segments}
     assert new == {"for-call-gold", "for-email-standard"}
     rules = {rule.rule for rule in bundle.policies.suitability}
     assert {f"only-{one}" for one in new} <= rules
@@ -88,12 +88,12 @@ def test_draft_of_a_prompt_changes_the_journey_and_the_campaign(tmp_path: Path) 
     assert write_draft(sources, draft, tmp_path / "out") == []
     bundle = load(tmp_path / "out" / "config")
     assert isinstance(bundle, Bundle), bundle
-    [offer] = [o for one in bundle.campaigns for o in one.offers if o.offer == _OFFER]
-    assert [one.treatment for one in offer.treatments] == [_EMAIL]
+    [offer] = [o for campaign in bundle.campaigns for o in campaign.offers if o.offer == _OFFER]
+    assert [treatment.treatment for treatment in offer.treatments] == [_EMAIL]
     journey = load_journey(tmp_path / "out" / "journey.yaml")
     assert isinstance(journey, Journey)
     [_, stage] = journey.steps
-    assert [(one.step, len(one.prompts)) for one in stage.steps()] == [("card", 1), ("photo", 0)]
+    assert [(step.step, len(step.prompts)) for step in stage.steps()] == [("card", 1), ("photo", 0)]
     assert "# of the bank" in (tmp_path / "out" / "journey.yaml").read_text()
 
 
@@ -125,7 +125,7 @@ def test_drafts_of_splits_and_orders_change_the_journey(
     assert write_draft(sources, draft, tmp_path / "out") == []
     journey = load_journey(tmp_path / "out" / "journey.yaml")
     assert isinstance(journey, Journey)
-    assert [one.step or ("split" if one.split else "any") for one in journey.steps] == stages
+    assert [step.step or ("split" if step.split else "any") for step in journey.steps] == stages
 
 
 def test_draft_of_unknown_names_is_refused(tmp_path: Path) -> None:

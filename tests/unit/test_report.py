@@ -148,7 +148,7 @@ def test_every_language_has_the_same_content() -> None:
     def keys(value: Any, path: str = "") -> set[str]:
         if not isinstance(value, dict):
             return {path}
-        return {one for name, inner in value.items() for one in keys(inner, f"{path}/{name}")}
+        return {key for name, inner in value.items() for key in keys(inner, f"{path}/{name}")}
 
     english, spanish = keys(texts["en"]), keys(texts["es"])
     assert {one for one in english ^ spanish if "/reasons" not in one} == set()

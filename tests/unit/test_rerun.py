@@ -15,8 +15,8 @@ _MAIL = {"treatment": "mail", "channel": "email", "address": "email"}
 
 
 def _record(life: Life) -> Segmented:
-    records = (one.value for one in life.emits if isinstance(one.value, Segmented))
-    return next(one for one in records if one.interaction is not None)
+    records = (emit.value for emit in life.emits if isinstance(emit.value, Segmented))
+    return next(record for record in records if record.interaction is not None)
 
 
 def test_rerun_knows_that_an_address_was_somebody_elses() -> None:
@@ -29,7 +29,7 @@ def test_rerun_knows_that_an_address_was_somebody_elses() -> None:
     others = {"email:ada@example.com": Belonging(1, here=False, as_of=9)}
     outcome = step(key, record, ContactState(belongings=others), life.flow.rules)
     assert isinstance(outcome, Ok)
-    [decision] = [one.value for one in outcome.emits if isinstance(one.value, Decision)]
+    [decision] = [emit.value for emit in outcome.emits if isinstance(emit.value, Decision)]
     assert felling_rules(decision)["mail"] == "eligibility/address of another: email"
     assert run_again(decision, record, life.flow.rules) == decision
     words = explain(decision, life.flow.rules.config, "en").slots[0].rejected[0].words

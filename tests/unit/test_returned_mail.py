@@ -177,7 +177,7 @@ def test_maildir_is_read_once_and_other_mail_is_flagged(tmp_path: Path) -> None:
     os.utime(tmp_path / "new" / "4.unmatched", (0, 0))
     reports: list[OutcomeReport] = []
     asyncio.run(_read_all(tmp_path, [{ID: "token of the ledger"}], reports))
-    assert [(one.outcome, one.token) for one in reports] == [
+    assert [(report.outcome, report.token) for report in reports] == [
         ("bounce", "token of the ledger"),
         ("complaint", "token of the ledger"),
     ]
@@ -198,7 +198,7 @@ def test_bounce_is_reported_by_the_instance_that_sent_the_message(tmp_path: Path
         path.write_bytes(bounce.replace(b"X-Kairos-Token: the-token\n", b""))
     reports: list[OutcomeReport] = []
     asyncio.run(_read_all(tmp_path, [{}, {OTHER: "second"}, {ID: "first"}], reports))
-    assert sorted(one.token for one in reports) == ["first", "second"]
+    assert sorted(report.token for report in reports) == ["first", "second"]
     assert sorted(path.name for path in (tmp_path / "cur").iterdir()) == ["1:2,S", "2:2,S"]
 
 
@@ -265,7 +265,7 @@ def test_posted_bounce_counts_once_and_with_the_adapters_key_only(
         assert answer.status_code == status
         assert status != 200 or answer.json()["outcome"] == outcome
     written = door.interactions()
-    assert {(one.name, one.properties["bounce"]) for one in written} == (
+    assert {(interaction.name, interaction.properties["bounce"]) for interaction in written} == (
         {("bounce", "address")} if outcome else set()
     )
-    assert len({one.event_id for one in written}) == (1 if outcome else 0)
+    assert len({interaction.event_id for interaction in written}) == (1 if outcome else 0)

@@ -83,7 +83,7 @@ def test_cookie_is_set_for_pages_of_the_gateways_own_site(door: Doorway) -> None
     assert answer.headers["access-control-allow-credentials"] == "true"
     value, *attributes = answer.headers["set-cookie"].split("; ")
     assert value == "ajs_anonymous_id=c-1%3B%20x"
-    assert {one.lower() for one in attributes} == {
+    assert {attribute.lower() for attribute in attributes} == {
         *("domain=shop.example", "max-age=31536000", "path=/", "samesite=lax", "secure")
     }
 

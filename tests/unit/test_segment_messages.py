@@ -43,7 +43,7 @@ def take(kind: Kind, **fields: Any) -> Interaction:
 
 
 def keys(kind: Kind, **fields: Any) -> list[str]:
-    return [one.key for one in take(kind, **fields).identifiers]
+    return [identifier.key for identifier in take(kind, **fields).identifiers]
 
 
 def context(**fields: Any) -> Context:
@@ -236,7 +236,10 @@ def test_context_of_a_batch_is_merged_into_each_messages_own() -> None:
         locale="es",
         timezone="Europe/Madrid",
     )
-    assert [one.key for one in result.identifiers] == ["customer_id:u1", "email:ada@x.org"]
+    assert [identifier.key for identifier in result.identifiers] == [
+        "customer_id:u1",
+        "email:ada@x.org",
+    ]
 
 
 def test_contexts_are_merged_at_any_depth() -> None:

@@ -39,7 +39,7 @@ def _change(who: str, segment: str, entered: bool, hour: int) -> SegmentChange:
 def _moves(changes: list[SegmentChange], until: int | None = None) -> dict[str, SegmentMoves]:
     with TemporaryDirectory() as name, open_duckdb(Engine()) as connection:
         write_topic(Path(name), CHANGES, changes)
-        return {one.segment: one for one in segment_moves(connection, Path(name), until)}
+        return {move.segment: move for move in segment_moves(connection, Path(name), until)}
 
 
 @given(_changes)

@@ -113,9 +113,9 @@ def test_a_customers_life_is_the_same_in_a_larger_world(tmp_path: Path) -> None:
 
 def test_lines_are_in_order_of_time_and_ids_are_unique(small: SimulatedWorld) -> None:
     events = small.events
-    times = [one["occurred_at"] for one in events]
+    times = [event["occurred_at"] for event in events]
     assert times == sorted(times)
-    assert len({one["event_id"] for one in events}) == len(events)
+    assert len({event["event_id"] for event in events}) == len(events)
 
 
 def test_every_line_passes_the_checks_of_send(
@@ -148,14 +148,14 @@ def test_persons_are_those_that_identity_finds(small: SimulatedWorld, bank_rules
 
 
 def test_every_kind_of_event_of_a_bank_happens(large: SimulatedWorld) -> None:
-    names = {one["name"] for one in large.events}
+    names = {event["name"] for event in large.events}
     assert names >= {
         *("Home", "Logged In", "Product Viewed", "Card Payment", "Complaint", "Card Issued"),
         *("Credit Check Completed", "Card Requested", "Loan Requested", "Insurance Bought"),
         *("Friend Recommended", "Onboarding Started", "Terms Accepted", "Income Given"),
         *("Photo Uploaded", "Account Opened", "Message Sent", "Message Clicked"),
     }
-    channels = {one["channel"] for one in large.events}
+    channels = {event["channel"] for event in large.events}
     assert channels == {"web", "app", "pos", "branch", "call", "email", "api"}
 
 
@@ -182,15 +182,15 @@ def conversions(large: SimulatedWorld, offer: str) -> dict[str, Share]:
     persons = person_of(large)
     arm: dict[str, str] = {}
     reached: set[str] = set()
-    for one in large.events:
-        person = persons[key(one)]
-        if one["name"] == goal:
+    for event in large.events:
+        person = persons[key(event)]
+        if event["name"] == goal:
             reached.add(person)
         elif (
-            one["name"] in ("Message Sent", "Message Withheld")
-            and one["properties"]["offer"] == offer
+            event["name"] in ("Message Sent", "Message Withheld")
+            and event["properties"]["offer"] == offer
         ):
-            arm[person] = one["properties"]["channel"]
+            arm[person] = event["properties"]["channel"]
     sizes = Counter(arm.values())
     hits = Counter(channel for person, channel in arm.items() if person in reached)
     return {channel: Share(hits[channel], n) for channel, n in sizes.items()}
@@ -231,13 +231,13 @@ def test_the_confounded_comparison_overstates_the_effect(large: SimulatedWorld) 
     offer = confounded["offer"]
     persons = person_of(large)
     goal = large.truth["goals"][offer]
-    customers = {persons[key(one)] for one in large.events if one["name"] == "identify"}
+    customers = {persons[key(event)] for event in large.events if event["name"] == "identify"}
     called, reached = set(), set()
-    for one in large.events:
-        if one["name"] == goal:
-            reached.add(persons[key(one)])
-        elif one["name"] == "Message Sent" and one["properties"]["offer"] == offer:
-            called.add(persons[key(one)])
+    for event in large.events:
+        if event["name"] == goal:
+            reached.add(persons[key(event)])
+        elif event["name"] == "Message Sent" and event["properties"]["offer"] == offer:
+            called.add(persons[key(event)])
     treated = Share(len(called & reached), len(called))
     others = Share(len((customers - called) & reached), len(customers - called))
     naive, error = treated.value - others.value, sqrt(treated.variance + others.variance)
@@ -248,10 +248,10 @@ def test_the_confounded_comparison_overstates_the_effect(large: SimulatedWorld) 
 @pytest.mark.parametrize(("offer", "channel"), [*_RANDOMISED, ("personal-loan", "call")])
 def test_clicks_are_as_likely_as_stated(large: SimulatedWorld, offer: str, channel: str) -> None:
     counts: Counter[str] = Counter()
-    for one in large.events:
-        about = one["properties"]
+    for event in large.events:
+        about = event["properties"]
         if about.get("offer") == offer and about.get("channel") == channel:
-            counts[one["name"]] += 1
+            counts[event["name"]] += 1
     clicked = Share(counts["Message Clicked"], counts["Message Sent"])
     expected = large.truth["offers"][offer][channel]["click"]
     assert abs(clicked.value - expected) < _SIGMAS * sqrt(expected * (1 - expected) / clicked.n)
@@ -265,7 +265,7 @@ def test_logged_decisions_give_the_value_of_the_evaluated_policy(large: Simulate
     weighted = [row["reward"] * row["target_propensity"] / row["propensity"] for row in rows]
     for values, expected in ((rewards, truth["logged_value"]), (weighted, truth["target_value"])):
         mean = sum(values) / len(values)
-        variance = sum((one - mean) ** 2 for one in values) / len(values) ** 2
+        variance = sum((value - mean) ** 2 for value in values) / len(values) ** 2
         assert abs(mean - expected) < _SIGMAS * sqrt(variance)
     assert truth["target_value"] > truth["logged_value"]
 
@@ -281,7 +281,7 @@ def test_the_best_channel_of_a_step_has_the_greatest_effect(large: SimulatedWorl
 
 def test_tables_describe_the_same_world(small: SimulatedWorld) -> None:
     persons = small.truth["persons"]
-    events = Counter(one["name"] for one in small.events)
+    events = Counter(event["name"] for event in small.events)
     touches = small.table(TOUCHPOINTS)
     assert {row["profile_id"] for row in touches} <= persons.keys()
     kinds = Counter(row["kind"] for row in touches)
@@ -344,4 +344,6 @@ def test_analyses_read_journeys_and_touches(large: SimulatedWorld, tmp_path: Pat
     credited = insights(
         "attribution", "--touches", touches, "--model", "linear", "--replicates", "0"
     )
-    assert {"email", "web", "call", "pos"} <= {one["channel"] for one in credited["channels"]}
+    assert {"email", "web", "call", "pos"} <= {
+        channel["channel"] for channel in credited["channels"]
+    }

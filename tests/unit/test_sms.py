@@ -361,16 +361,18 @@ def test_repeated_status_becomes_one_outcome(door: Doorway) -> None:
     for _ in range(3):
         assert _twilio(door, {"MessageSid": "S", "MessageStatus": "delivered"}).status_code == 204
     written = door.interactions()
-    assert {(one.kind, one.name, one.channel) for one in written} == {
-        ("outcome", "delivered", "sms")
-    }
-    assert len({one.event_id for one in written}) == 1
+    assert {
+        (interaction.kind, interaction.name, interaction.channel) for interaction in written
+    } == {("outcome", "delivered", "sms")}
+    assert len({interaction.event_id for interaction in written}) == 1
 
 
 def test_failure_is_a_bounce_of_its_kind(door: Doorway) -> None:
     _twilio(door, {"MessageStatus": "undelivered", "ErrorCode": "30005"})
     _sinch(door, {"status": "Failed", "code": 402})
-    found = [(one.name, one.properties["bounce"]) for one in door.interactions()]
+    found = [
+        (interaction.name, interaction.properties["bounce"]) for interaction in door.interactions()
+    ]
     assert found == [("bounce", "address"), ("bounce", "refused")]
 
 
@@ -416,7 +418,7 @@ def test_number_in_a_reply_without_its_plus_is_international(door: Doorway) -> N
 @pytest.mark.parametrize("status", ["Failed", "Rejected", "Expired", "Aborted", "Deleted"])
 def test_every_final_failure_of_sinch_is_a_bounce(door: Doorway, status: str) -> None:
     assert _sinch(door, {"status": status, "code": 400}).status_code == 204
-    assert [one.name for one in door.interactions()] == ["bounce"]
+    assert [interaction.name for interaction in door.interactions()] == ["bounce"]
 
 
 def test_other_reply_is_a_message_received(door: Doorway) -> None:

@@ -6,7 +6,7 @@ from pipeline.stack.plan import Tier, make_plan
 def test_files_are_watched_where_the_configuration_has_watches() -> None:
     with_files = make_plan({"all": 1}, 8765, frozenset({"webhook"}), "ingest")
     without = make_plan({"all": 1}, 8765, frozenset({"webhook"}))
-    [watcher] = [one for one in with_files.processes if one not in without.processes]
+    [watcher] = [process for process in with_files.processes if process not in without.processes]
     assert watcher.name == "ingest"
     assert watcher.command[-1] == "ingest"
     assert watcher.tier < Tier.GATEWAY

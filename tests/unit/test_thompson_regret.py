@@ -85,11 +85,16 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
         mine = replace(record, interaction=replace(record.interaction, event_id=f"e{number}"))
         outcome = step("p", mine, None, rules)
         assert isinstance(outcome, Ok)
-        decision = next(one.value for one in outcome.emits if isinstance(one.value, Decision))
-        chosen = next((one.treatment for one in decision.choices if one.treatment), "nothing")
+        decision = next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
+        chosen = next(
+            (choice.treatment for choice in decision.choices if choice.treatment), "nothing"
+        )
         learner.fold(decision)
         if draws.random() < truth[at].get(chosen, 0.0):
-            reached = [Feedback(one.action_id, "reached", one.until) for one in decision.feedback]
+            reached = [
+                Feedback(feedback.action_id, "reached", feedback.until)
+                for feedback in decision.feedback
+            ]
             learner.fold(replace(decision, feedback=tuple(reached)))
         if number % _EACH == 0:
             rules = teach(rules, learner.publish())

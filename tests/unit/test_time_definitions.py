@@ -60,7 +60,7 @@ class _World:
         return set(self._flow.rows["segmentation"][profile_of(_COOKIE.key)].members)
 
     def traits(self) -> dict[str, Known]:
-        return [one.value for one in self._emits if isinstance(one.value, Profile)][-1].traits
+        return [emit.value for emit in self._emits if isinstance(emit.value, Profile)][-1].traits
 
 
 def test_count_a_clock_ahead_as_receipt_in_windows_latest_and_recency_alike() -> None:

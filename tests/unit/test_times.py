@@ -185,7 +185,7 @@ def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
         _interaction("e1", "Cart", "shop", _NOW + 50 * _MINUTE, _NOW),
         _interaction("e2", "Order", "shop", _NOW + _MINUTE, _NOW + _MINUTE),
     ]
-    emits = [emit for one in stream for emit in flow.run(one)]
+    emits = [emit for record in stream for emit in flow.run(record)]
     profile = [emit.value for emit in emits if isinstance(emit.value, Profile)][-1]
     assert profile.traits["orders"] == 2
     assert profile.traits["latest"] == "e2"

@@ -64,11 +64,11 @@ def test_examples_use_no_later_interaction(played: PlayedWorld, folders: tuple[P
     # `bought` is the planted leak: it becomes known by reaching the goal.
     first: dict[str, Example] = {}
     bought: dict[str, int] = {}
-    for one in played.segmented:
-        assert one.interaction is not None
-        assert one.identity is not None
-        if one.interaction.name == "Bought":
-            bought.setdefault(one.identity.profile_id, one.interaction.received_at)
+    for record in played.segmented:
+        assert record.interaction is not None
+        assert record.identity is not None
+        if record.interaction.name == "Bought":
+            bought.setdefault(record.identity.profile_id, record.interaction.received_at)
     examples = _examples(folders)
     for example in examples:
         first.setdefault(example.profile_id, example)
@@ -82,41 +82,48 @@ def test_examples_use_no_later_interaction(played: PlayedWorld, folders: tuple[P
 def test_every_message_whose_window_is_over_is_an_example_once(
     played: PlayedWorld, folders: tuple[Path, Path]
 ) -> None:
-    end = max(one.interaction.received_at for one in played.segmented if one.interaction)
+    end = max(record.interaction.received_at for record in played.segmented if record.interaction)
     acted = {
-        one.decision_id
-        for one in played.decisions
-        if any(choice.action_id for choice in one.choices)
-        and one.decided_at + _GOAL.window_ms <= end
+        decision.decision_id
+        for decision in played.decisions
+        if any(choice.action_id for choice in decision.choices)
+        and decision.decided_at + _GOAL.window_ms <= end
     }
-    found = [one.decision_id for one in _examples(folders)]
+    found = [example.decision_id for example in _examples(folders)]
     assert sorted(found) == sorted(acted)
 
 
 def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) -> None:
     decisions, segmented = folders
     with open_replayed(segmented, decisions) as replayed:
-        assert not any(one.reached for one in replayed.examples(MessageGoal("conversion", 150)))
+        assert not any(
+            example.reached for example in replayed.examples(MessageGoal("conversion", 150))
+        )
 
 
 def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_path: Path) -> None:
     # The trait is filled as if with knowledge of the future.
     reached = {
-        one.event_id for one in played.decisions if one.event_id in _converted_events(played)
+        decision.event_id
+        for decision in played.decisions
+        if decision.event_id in _converted_events(played)
     }
     planted = PlayedWorld.__new__(PlayedWorld)
     planted.decisions = played.decisions
     planted.segmented = [
         replace(
-            one,
+            record,
             profile=replace(
-                one.profile,
-                traits={**one.profile.traits, "age": float(one.interaction.event_id in reached)},
+                record.profile,
+                traits={
+                    **record.profile.traits,
+                    "age": float(record.interaction.event_id in reached),
+                },
             ),
         )
-        if one.interaction is not None and one.profile is not None
-        else one
-        for one in played.segmented
+        if record.interaction is not None and record.profile is not None
+        else record
+        for record in played.segmented
     ]
     folders = write_world(planted, tmp_path)
     with pytest.raises(LeakError, match=r"trait\.age: known by itself"):
@@ -131,14 +138,14 @@ def _without(*names: str) -> TrainingRequest:
 def _converted_events(played: PlayedWorld) -> set[str]:
     """Return the events whose message reached the goal."""
     actions = {
-        str(one.interaction.properties["action_id"])
-        for one in played.segmented
-        if one.interaction is not None and one.interaction.name == "conversion"
+        str(record.interaction.properties["action_id"])
+        for record in played.segmented
+        if record.interaction is not None and record.interaction.name == "conversion"
     }
     return {
-        one.event_id
-        for one in played.decisions
-        if any(choice.action_id in actions for choice in one.choices)
+        decision.event_id
+        for decision in played.decisions
+        if any(choice.action_id in actions for choice in decision.choices)
     }
 
 
@@ -189,7 +196,7 @@ def test_training_and_serving_make_the_same_rows(
         rules.config, rules.token_key, rules.max_action_age_ms, propensities=Watching()
     )
     again = PlayedWorld(watched, customers=150, days=12)
-    assert [one.decision_id for one in again.decisions] == [
+    assert [decision.decision_id for decision in again.decisions] == [
         one.decision_id for one in played.decisions
     ]
     examples = _examples(folders)
@@ -229,17 +236,19 @@ def test_the_policys_value_covers_the_truth(folders: tuple[Path, Path]) -> None:
     # known in closed form.
     random = np.random.default_rng(3)
     drawn, ps, truth = [], [], []
-    for one in _examples(folders):
-        if len(one.rivals) < 2:
+    for example in _examples(folders):
+        if len(example.rivals) < 2:
             continue
-        tier = str(one.facts.traits["tier"])
-        chances = np.array([GOAL_CHANCES[tier, rival.offer] for rival in one.rivals])
+        tier = str(example.facts.traits["tier"])
+        chances = np.array([GOAL_CHANCES[tier, rival.offer] for rival in example.rivals])
         place = int(random.integers(2))
-        chosen = one.rivals[place]
+        chosen = example.rivals[place]
         reached = bool(random.random() < chances[place])
-        drawn.append(replace(one, chosen=chosen, propensity=0.5, reached=reached))
+        drawn.append(replace(example, chosen=chosen, propensity=0.5, reached=reached))
         ps.append(chances)
-        worth = [(p * x.value - x.cost, x.weight) for p, x in zip(chances, one.rivals, strict=True)]
+        worth = [
+            (p * x.value - x.cost, x.weight) for p, x in zip(chances, example.rivals, strict=True)
+        ]
         truth.append(max(worth, key=lambda pair: pair[0] * pair[1])[0])
     found = policy_value(drawn, ps)
     assert found.n == len(drawn) > 500
@@ -276,7 +285,7 @@ def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
     with open_replayed(folder) as replayed:
         moments = list(moments_of(replayed, score))
         trained = train_score(replayed, score, trained_at=0)
-    assert {one.reached for one in moments if one.features[0] == 0} == {False}
+    assert {moment.reached for moment in moments if moment.features[0] == 0} == {False}
     assert trained.manifest.metrics.auc is not None
     assert trained.manifest.metrics.auc > 0.8
     loaded = lightgbm.Booster(model_str=trained.text)
@@ -341,7 +350,7 @@ def test_decision_made_again_is_an_example_with_the_facts_of_then(tmp_path: Path
     reference = {"action_id": action.action_id}
     played.interact(2, midnight + DAY_MS // 3 + 1, "conversion", reference, kind="outcome")
     played.interact(2, midnight + 3 * DAY_MS, "Look", {})
-    found = {one.decided_at: one for one in _examples(write_world(played, tmp_path))}
+    found = {example.decided_at: example for example in _examples(write_world(played, tmp_path))}
     assert sorted(found) == [midnight + DAY_MS // 3, midnight + DAY_MS // 2]
     again, usual = (found[at] for at in sorted(found))
     assert (again.facts.traits["tier"], usual.facts.traits["tier"]) == ("gold", "plain")

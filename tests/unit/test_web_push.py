@@ -102,8 +102,8 @@ def _send(
     async def report(_: OutcomeReport) -> RejectedOutcome | None:
         return None
 
-    async def unlink(one: Identifier, other: Identifier) -> None:
-        removed.append((one, other))
+    async def unlink(identifier: Identifier, other: Identifier) -> None:
+        removed.append((identifier, other))
 
     async def run() -> DeliveryResult:
         app = web.Application()
