@@ -13,6 +13,7 @@ from pipeline.config import model
 from pipeline.config.feeds import with_feed
 from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import twice
+from pipeline.config.regex import BadPattern, pattern
 from pipeline.config.zones import zone
 
 _SINGLE: Final = ("time", "name", "kind", "id", "channel", "delete", "ignore")
@@ -142,6 +143,9 @@ def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
             yield Problem((*path, "quote"), "the delimiter is none to quote with")
     if csv.escape and (csv.escape in "\r\n " or csv.escape in (csv.quote, delimiter)):
         yield Problem((*path, "escape"), "neither a space, the quotation mark nor the delimiter")
+    footer = pattern(csv.footer or "")
+    if isinstance(footer, BadPattern):
+        yield Problem((*path, "footer"), footer.why)
     if csv.quote and csv.quote in "\r\n ":
         yield Problem((*path, "quote"), 'one character that is no space, or ""')
     if csv.encoding is not None and not _is_encoding(csv.encoding):

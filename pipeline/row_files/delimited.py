@@ -1,9 +1,9 @@
 """Reader of CSV: a header, then one record per row; a quoted cell may hold line breaks.
 
 A row that cannot be read does not affect others: after a quote that is never closed, reading goes
-on in the line after it. Empty lines and repeated headers are skipped. In properties and traits a
-cell that looks like a number, `true`, `false` or a JSON list has that type; every other cell is
-text, and an empty cell is left out.
+on in the line after it. Empty lines and repeated headers are skipped, and a footer is refused. In
+properties and traits a cell that looks like a number, `true`, `false` or a JSON list has that type;
+every other cell is text, and an empty cell is left out.
 """
 
 import csv
@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.row_files.columns import (
     CONSENT,
@@ -27,6 +28,7 @@ from pipeline.row_files.columns import (
     count_known_columns,
 )
 from pipeline.row_files.fault import Fault
+from pipeline.row_files.footers import MOST_LINES, FooterRule
 from pipeline.row_files.ndjson import NOT_TEXT, TOO_LARGE
 from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableError, UnreadableRow
 from pipeline.row_files.text_lines import Line, encoding_of, lines, unreadable_byte
@@ -38,6 +40,11 @@ _TOLD: Final = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 
 _IDENTIFIERS: Final = "identifiers."
 _IDS: Final = ("userId", "anonymousId", "previousId", "groupId")
+_KEYS: Final = (*_IDS, "messageId", "event_id")
+_FOOTER: Final = (
+    "it looks like a footer (a total, or a mark of the end), not like one more row; where it is a "
+    'row, say csv: {footer: ""} in ingest.yaml'
+)
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 _WITH_COMMA: Final = re.compile(
     r"-?(0|[1-9][0-9]{0,17}|[1-9][0-9]{0,2}(?:([.'\u2019\xa0\u202f])[0-9]{3}(?:\2[0-9]{3}){0,4}"
@@ -82,6 +89,11 @@ class _Record(Struct, frozen=True):
         return self.fault is None and not any(
             cell.strip() not in ("", _END_OF_FILE) for cell in self.cells
         )
+
+    def text(self) -> str:
+        """Return the text of the record."""
+        first = self.lines[0]
+        return first.text if len(self.lines) == 1 else "".join(line.text for line in self.lines)
 
     @property
     def ended(self) -> bool:
@@ -132,9 +144,7 @@ def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
     records = _records(source, delimiter, file_format)
     names, columns = _header(records, path, file_format)
     table = _table(columns, file_format)
-    for record in records:
-        if record.is_empty or _is_header(record.cells, names):
-            continue
+    for record in _without_footer(records, names, _footer_rule(columns, file_format)):
         yield _row(record, table)
 
 
@@ -159,6 +169,68 @@ def _header(
 def _is_header(cells: tuple[str, ...], names: tuple[str, ...]) -> bool:
     """Return whether the header comes again; files put together have a mark of their own there."""
     return cells[:1] != () and bare(cells[0]) == bare(names[0]) and cells[1:] == names[1:]
+
+
+def _footer_rule(columns: Columns, file_format: FileFormat) -> FooterRule:
+    keys = [place for place, name in enumerate(columns.names) if name and _is_key(name)]
+    return FooterRule(keys, len(columns.names), file_format.footer)
+
+
+def _is_key(column: str) -> bool:
+    return column.startswith(_IDENTIFIERS) or column in _KEYS
+
+
+def _without_footer(
+    records: Iterator[_Record], names: tuple[str, ...], rule: FooterRule
+) -> Iterator[_Record]:
+    """Yield the records that are no header and not empty. Those that look like a footer wait for
+    what follows: at the end, and before another header, they are one."""
+    held: list[_Record] = []
+    for record in records:
+        if record.is_empty:
+            continue
+        if _is_header(record.cells, names):
+            yield from _footer(held, rule)
+            held = []
+        elif _may_be_footer(record, rule) or (held and _belongs_to_footer(record, rule)):
+            held.append(record)
+            if len(held) > MOST_LINES:
+                yield from _rows_after_all(held, rule)
+                held = []
+        else:
+            yield from _rows_after_all(held, rule)
+            held = []
+            rule.add(record.cells)
+            yield record
+    yield from _footer(held, rule)
+
+
+def _may_be_footer(record: _Record, rule: FooterRule) -> bool:
+    return record.fault is None and rule.may_be(record.cells, record.text)
+
+
+def _belongs_to_footer(record: _Record, rule: FooterRule) -> bool:
+    """Return whether a record that looks like no footer, and is refused anyway, may be part of
+    one."""
+    return record.fault is not None or rule.is_nobody(record.cells)
+
+
+def _rows_after_all(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
+    """Yield records that have others below them."""
+    rule.among = rule.among or bool(held)
+    for record in held:
+        rule.add(record.cells)
+        yield record
+
+
+def _footer(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
+    """Yield the last records: with a fault where they are a footer, unless one is configured, which
+    is left out."""
+    for record in held:
+        if not _may_be_footer(record, rule) or not rule.is_footer(record.cells):
+            yield record
+        elif rule.written is None:
+            yield replace(record, fault=Fault("footer", None, _FOOTER))
 
 
 def _table(columns: Columns, file_format: FileFormat) -> _Table:
@@ -208,7 +280,7 @@ def _records(source: _LineSource, delimiter: str, form: FileFormat) -> Iterator[
 
 def _row(record: _Record, table: _Table) -> ReadRow:
     first, last = record.lines[0], record.lines[-1]
-    text = first.text if first is last else "".join(line.text for line in record.lines)
+    text = record.text()
     result = record.fault or _to_json(record, table, text)
     if isinstance(result, Fault):
         where = (result.code, result.column, result.message)

@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
+from pipeline.config.regex import Pattern
 from pipeline.row_files.mapping import RowMapping
 
 FormatName: TypeAlias = Literal["csv", "ndjson", "parquet"]
@@ -26,7 +27,8 @@ class FileFormat:
     around cells of CSV, empty: none. `names`: columns of CSV without a header. `mapping`: fields
     of the columns, where they are not named as fields. `skip`: lines of CSV before its header.
     `escape`: character before a quote within a cell, empty: it is doubled. `empty`: words of cells
-    of CSV that say nothing.
+    of CSV that say nothing. `footer`: last rows of CSV to leave out, by their whole text; None:
+    what looks like a footer is refused.
     """
 
     max_bytes: int
@@ -40,6 +42,7 @@ class FileFormat:
     skip: int = 0
     escape: str = ""
     empty: frozenset[str] = frozenset({"\\N"})
+    footer: Pattern | None = None
 
 
 class FileRow(Struct, frozen=True):

@@ -41,7 +41,9 @@ class CsvFormat(Part, frozen=True):
     is UTF-8 or UTF-16. `quote: ""`: a quotation mark is a character as any other. `decimal_comma`:
     numbers are written `1.234,50`. `names`: the columns of files that have no header. `skip`: lines
     before the header that are no rows. `escape`: the character before a quotation mark within a
-    cell, where it is not doubled (`\\`). `empty`: words of cells that say nothing (`NULL`)."""
+    cell, where it is not doubled (`\\`). `empty`: words of cells that say nothing (`NULL`).
+    `footer`: last rows that are none, by a pattern (RE2) of their whole text, `(TRL|Total).*`;
+    without it what looks like a footer is a bad row, and with `""` there is none."""
 
     delimiter: str | None = None
     encoding: str | None = None
@@ -51,6 +53,7 @@ class CsvFormat(Part, frozen=True):
     skip: Annotated[int, Meta(ge=0)] = 0
     escape: Annotated[str, Meta(max_length=1)] = ""
     empty: tuple[str, ...] = ("\\N",)
+    footer: str | None = None
 
 
 class PgpSecret(Part, frozen=True):

@@ -1,0 +1,153 @@
+"""Footers of CSV files: totals, counts and marks of the end under the last row, which are no rows.
+
+Where nothing is configured, a last row is a footer by its key cells (identifiers, the row's id):
+they hold a word such as `Total`, or a sentence. Since a customer may be called so, a word alone
+counts only where the rows above tell otherwise: all their keys are codes, or none of them has so
+few cells filled. Rows like it that stand among other rows are rows.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.config.regex import Pattern
+
+MOST_LINES: Final = 16
+"""Of a footer; what is longer is rows."""
+
+_WORDS: Final = (
+    r"(?:(?:grand|sub|report|file|suma|gesamt)[ -]?)?"
+    r"(?:totals?|totales|totale|total general|total global|sums?|suma|summe|somme|soma"
+    r"|insgesamt|gesamt|eof|trailer)"
+)
+_UNITS: Final = (
+    r"(?:rows?|records?|lines?|entries|customers?|filas?|registros?|l[ií]neas?|clientes?"
+    r"|zeilen?|datens[aä]tze?|kunden|lignes?|enregistrements?|righe|linhas?)"
+)
+_COUNTED: Final = (
+    r"(?:affected|selected|exported|found|total|in total|en total|gesamt|exportad[oa]s)"
+)
+_FILE: Final = (
+    r"(?:file|report|data|list|export|fichero|archivo|informe|listado|lista|datei|liste|fichier"
+    r"|rapport|documento?)"
+)
+_NUMBER: Final = r"[-+]?[0-9][0-9.,' \u00a0\u202f]*"
+_CURRENCY: Final = r"(?:[A-Z]{3}|\W)?"
+
+_WORD: Final = re.compile(rf"\W*{_WORDS}(?: (?:\w+ )?{_UNITS})?\W*", re.IGNORECASE)
+"""Total; Total rows"""
+
+_PHRASE: Final = re.compile(
+    rf"\W*{_WORDS}(?: \w+){{0,3}} ?[:=] ?{_NUMBER}{_CURRENCY}\W*"
+    rf"|\W*{_WORDS} (?:\w+ )?{_UNITS} {_NUMBER}\W*"
+    rf"|\W*{_UNITS}(?: \w+){{0,2}} ?[:=] ?{_NUMBER}\W*"
+    rf"|\W*{_NUMBER} {_UNITS}(?: {_COUNTED})?\W*"
+    rf"|[\W_]*(?:end|fin|fine|fim|ende) (?:of|del?|du|der|do|d[ie]) (?:\w+ )?{_FILE}[\W_]*",
+    re.IGNORECASE,
+)
+"""Total: 1; Total rows 7; Rows: 7; (3 rows affected); *** END OF FILE ***"""
+
+_BEGINS: Final = re.compile(
+    rf"[\W_]*(?:total|grand|sub|report|file|sum|gesamt|insgesamt|som|eof|trailer|{_UNITS})",
+    re.IGNORECASE,
+).match
+"""Quick look at a cell without a space, which finds no less than the others."""
+
+_PLAIN_NUMBER: Final = re.compile(_NUMBER)
+_CODE: Final = re.compile(r"[0-9@]")
+_WORDS_OF_SENTENCE: Final = 3
+_ENOUGH: Final = 1_000
+"""Rows after which it is known what keys look like."""
+
+_LONGEST: Final = 200
+"""Characters of a footer's cell."""
+
+
+@dataclass(slots=True)
+class FooterRule:
+    """Recognition of the footer of one file, by the rows before it.
+
+    `keys`: places of the cells that say whose or which a row is; `columns`: how many there are;
+    `written`: pattern of a footer's lines, as configured; None: they are recognised.
+    """
+
+    keys: Sequence[int]
+    columns: int
+    written: Pattern | None = None
+    rows: int = 0
+    among: bool = False
+    """Whether rows of the look of a footer stand among the others."""
+
+    _coded: bool = True
+    """Whether each key so far has a digit or an @ in it."""
+    _spaced: bool = False
+    """Whether a key so far has a space in it."""
+    _least: int = sys.maxsize
+    """Fewest cells that a row so far has filled."""
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Take note of a row; the first ones say enough."""
+        self.rows += 1
+        if self.rows > _ENOUGH:
+            return
+        self._least = min(self._least, sum(map(bool, cells)))
+        for key in self._key_cells(cells):
+            self._coded = self._coded and _CODE.search(key) is not None
+            self._spaced = self._spaced or " " in key
+
+    def may_be(self, cells: Sequence[str], text: Callable[[], str]) -> bool:
+        """Return whether a row has the look of a footer, wherever it stands."""
+        if self.written is not None:
+            return self.written.matches(text().strip())
+        for place in self.keys:
+            key = cells[place] if place < len(cells) else ""
+            if " " in key or _BEGINS(key) is not None:
+                keys = self._key_cells(cells)
+                return any(map(_is_summary, keys)) or self._is_sentence(cells, keys)
+        return False
+
+    def is_nobody(self, cells: Sequence[str]) -> bool:
+        """Return whether a row says nobody's name, as lines beside a total."""
+        return not self._key_cells(cells)
+
+    def is_footer(self, cells: Sequence[str]) -> bool:
+        """Return whether a row of that look, under which no other row stands, is a footer."""
+        if self.written is not None:
+            return True
+        keys = self._key_cells(cells)
+        if self.among:
+            return False
+        if not all(map(_is_summary_or_number, keys)):
+            return self._is_sentence(cells, keys) and self._are_codes()
+        if any(map(_is_phrase, keys)):
+            return True
+        return self._coded or (self.rows > 0 and sum(map(bool, cells)) < self._least)
+
+    def _is_sentence(self, cells: Sequence[str], keys: Sequence[str]) -> bool:
+        """Return whether a row is a sentence and nothing else, in a table of several columns."""
+        if self.columns == 1 or len(keys) != 1 or sum(map(bool, cells)) != 1:
+            return False
+        words = keys[0][:_LONGEST].split()
+        return len(words) >= _WORDS_OF_SENTENCE and any(map(str.isalpha, words))
+
+    def _are_codes(self) -> bool:
+        return self.rows > 0 and self._coded and not self._spaced
+
+    def _key_cells(self, cells: Sequence[str]) -> list[str]:
+        found = (cells[place].strip() for place in self.keys if place < len(cells))
+        return [one for one in found if one]
+
+
+def _is_summary(key: str) -> bool:
+    return _is_phrase(key) or (len(key) <= _LONGEST and _WORD.fullmatch(key) is not None)
+
+
+def _is_phrase(key: str) -> bool:
+    told = len(key) <= _LONGEST and (" " in key or ":" in key or "=" in key)
+    return told and _PHRASE.fullmatch(key) is not None
+
+
+def _is_summary_or_number(key: str) -> bool:
+    return _is_summary(key) or _PLAIN_NUMBER.fullmatch(key[:_LONGEST]) is not None

@@ -1,0 +1,155 @@
+"""A footer of a CSV file is no row, and no row of a customer is taken for a footer."""
+
+import csv
+import io
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import model
+from pipeline.config.regex import Pattern, pattern
+from pipeline.row_files.mapping import row_mapping
+from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableRow
+from pipeline.row_files.rows import open_rows
+from tests.support.deciding import problems
+
+_COLUMNS = {
+    "id": "identifiers.customer_id",
+    "name": "traits.name",
+    "orders": "traits.orders",
+    "spent": "traits.spent",
+}
+_WATCH = model.Watch("w", "shop", "/in", kind="identify", columns=_COLUMNS)
+_HEADER = list(_COLUMNS)
+
+
+def _read(text: str, footer: Pattern | None = None) -> list[ReadRow]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.csv"
+        path.write_text(text, newline="")
+        file_format = FileFormat(10_000, mapping=row_mapping(_WATCH), footer=footer)
+        return list(open_rows(path, file_format).rows())
+
+
+def _written(rows: list[list[str]], delimiter: str = ";") -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(_HEADER)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _customers(rows: list[ReadRow]) -> list[str]:
+    good = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, FileRow)]
+    return [one["identifiers"][0]["value"] for one in good]
+
+
+_TOTALS = [
+    "Total", "TOTAL", "Totals:", "Grand total", "Total general", "Suma", "Summe", "Gesamtsumme",
+    "Sum", "Somme", "Totale", "Total rows", "EOF",
+]  # fmt: skip
+_SENTENCES = [
+    "Total: 1", "total = 3", "Total rows: 12", "Total customers 12", "Rows: 3", "3 rows",
+    "(3 rows affected)", "Registros: 1.234", "*** END OF FILE ***", "-- end of report --",
+    "Fin del archivo", "Ende der Datei", "Total: 1.234,50 €",
+]  # fmt: skip
+_codes = st.from_regex(r"[A-Z]{1,3}-?[0-9]{1,6}", fullmatch=True)
+_names = st.sampled_from(["Ana", "Bo", "Total", "Sum", "Mr. End", ""])
+_amounts = st.sampled_from(["1", "0", "1.234,50", ""])
+_customers_rows = st.lists(
+    st.tuples(_codes, _names, _amounts, _amounts).map(list), min_size=1, max_size=6
+)
+
+
+@given(
+    _customers_rows,
+    st.sampled_from(_TOTALS + _SENTENCES),
+    st.lists(_amounts, max_size=3),
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["", "\r\n", ";;;\r\n"]),
+)
+def test_footer_under_codes_is_refused_and_every_row_is_read(
+    rows: list[list[str]], label: str, amounts: list[str], delimiter: str, after: str
+) -> None:
+    table = _written([*rows, [label, *amounts]], delimiter) + after.replace(";", delimiter)
+    read = _read(table)
+    assert _customers(read) == [row[0] for row in rows]
+    [refused] = [one for one in read if isinstance(one, UnreadableRow)]
+    assert (refused.line, refused.code) == (len(rows) + 2, "footer")
+    assert label in refused.original
+
+
+_words = st.sampled_from(["Total", "Sum", "alice", "Total Energies", "Acme", "7 Lines Ltd", "Fin"])
+
+
+@given(st.lists(st.tuples(_words, _names, _amounts).map(list), min_size=1, max_size=6))
+def test_customer_who_is_called_like_a_total_is_read_among_names(rows: list[list[str]]) -> None:
+    filled = [[*row, "1"] for row in [["bob", "", ""], *rows]]
+    assert _customers(_read(_written(filled))) == [row[0] for row in filled]
+
+
+_text = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(_codes | _text, _text).map(list), min_size=1, max_size=8))
+def test_no_row_is_refused_where_something_stands_below(rows: list[list[str]]) -> None:
+    last = ["K-9", "Ana", "1", "1"]
+    alone = [["Total", *row[1:]] for row in rows]
+    for one in (rows, alone):
+        assert _customers(_read(_written([*one, last])))[-1] == "K-9"
+        read = _read(_written([*one, last]))
+        assert not [row for row in read if isinstance(row, UnreadableRow) and row.code == "footer"]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        ["K9"],
+        ["Total Energies SA", "Total", "1", "1"],
+        ["7 Lines Ltd", "", "", "1"],
+        ["Summer", "", "", "1"],
+        ["totally", "", "", "1"],
+        ["ana@total.example", "", "", "1"],
+        ["Fin de Siglo SA", "Ana", "1", "1"],
+    ],
+)
+def test_last_row_that_only_resembles_a_footer_is_read(last: list[str]) -> None:
+    read = _read(_written([["K1", "Ana", "1", "1"], ["K2", "Bo", "1", "1"], last]))
+    assert _customers(read) == ["K1", "K2", last[0]]
+
+
+def test_lines_beside_a_total_are_refused_with_it() -> None:
+    read = _read("id;name;spent;orders\nK1;Ana;1;1\nTotal;;1;1\n;;;checked\nExported on 1 May\n")
+    assert _customers(read) == ["K1"]
+    codes = [one.code for one in read if isinstance(one, UnreadableRow)]
+    assert codes == ["footer", "missing_identifier", "footer"]
+
+
+def test_each_of_the_files_put_together_has_its_footer() -> None:
+    one = "id;name;spent;orders\nK1;Ana;1;1\nTotal: 1\n"
+    read = _read(one + one)
+    assert _customers(read) == ["K1", "K1"]
+    assert [row.line for row in read if isinstance(row, UnreadableRow)] == [3, 6]
+
+
+def test_configured_footer_is_left_out_and_nothing_else_is_one() -> None:
+    rows = "id;name;spent;orders\nTRL;;1;1\nK1;Ana;1;1\nTotal: 2\nTRL;2;;\n"
+    found = pattern("TRL.*")
+    assert isinstance(found, Pattern)
+    read = _read(rows, found)
+    assert _customers(read) == ["TRL", "K1", "Total: 2"]
+    assert all(isinstance(row, FileRow) for row in read)
+    none = pattern("")
+    assert isinstance(none, Pattern)
+    assert _customers(_read(rows, none)) == ["TRL", "K1", "Total: 2", "TRL"]
+
+
+def test_footer_that_is_no_pattern_is_named() -> None:
+    watch = {"watch": "w", "source": "shop", "folder": "/in", "csv": {"footer": "(TRL"}}
+    [(where, why)] = problems(ingest={"watches": [watch]})
+    assert where == "ingest/watches/0/csv/footer"
+    assert "no regular expression" in why
