@@ -1,12 +1,18 @@
 """Allocation of budgets: grants to partitions, and recalls from them. Pure.
 
 Each partition has one lease to spend and, while there is enough, one ahead, so that no decision
-waits for a grant. A lease is a part of what is left, so that little is left idle in the end. Where
-a candidate lacked tokens and none are free, those of the partitions that have spent nothing for the
-longest time are recalled.
+waits for a grant. A lease is a part of what is left, so that little is left idle in the end.
+
+Where a candidate lacked tokens, its partition wants them. While there are too few free ones, only
+partitions that want some get any, one after the other (`_queue`), and what others have left is
+taken back, from those first that have spent nothing for the longest time. So a partition whose
+customers keep asking gets what it lacks after at most each other partition had it once. It keeps it
+for a hold, so that its next customer finds it, and its hold doubles where none came in that time:
+once it is longer than the time between two of its customers, and what a grant takes to arrive, the
+next one gets it, whoever asks elsewhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -16,9 +22,11 @@ from pipeline.decisioning.budgets.accounts import Account, PartitionLease
 _LEASES_AHEAD: Final = 2
 _SHARES: Final = 4
 """A lease is what is left, divided by this and by the number of partitions."""
+_RECENT_MS: Final = 60_000
+"""Age at which a want yields to younger ones: its customers may have left."""
 
 
-def allocate(account: Account, unit: int, partitions: int, most: int) -> Account:
+def allocate(account: Account, unit: int, partitions: int, most: int, now_ms: int) -> Account:
     """Return the account after grants and recalls.
 
     `unit`: the dearest message; less than that is of no use; `most`: tokens that may be granted.
@@ -26,28 +34,23 @@ def allocate(account: Account, unit: int, partitions: int, most: int) -> Account
     account = _complete(account, partitions)
     account = _forget_met_wants(account)
     if account.free < 0:
-        return _recall(account, -account.free)
-    most = min(most, account.free)
-    share = account.left // (_SHARES * partitions)
-    if not any(one.ceiling for one in account.leases.values()):
-        share = min(share, most // partitions)  # a period begins with something for everybody
-    share = max(share, unit, 1)
-    for goal in range(share, _LEASES_AHEAD * share + 1, share):
-        for number in _by_need(account):
-            lease = account.leases[number]
-            by = min(goal - lease.left, most)
-            least = lease.wanted - lease.left if lease.wanted else min(unit, goal - lease.left)
-            if lease.recalled or by <= 0 or by < least:
-                continue
-            account = account.with_lease(number, lease.lift(by, account.pace.price))
-            most -= by
-    missing = _missing(account)
-    return _recall(account, missing) if missing > 0 else account
+        return _recall(account, -account.free, _idle_first(account, account.leases))
+    account = _grant(account, unit, min(most, account.free), now_ms)
+    queue = _queue(account, now_ms)
+    in_flight = sum(one.promised - one.ceiling for one in account.leases.values() if one.recalled)
+    missing = _lacking(account, queue) - account.free - in_flight
+    return _recall(account, missing, _recallable(account, queue, now_ms))
 
 
 def recall_all(account: Account) -> Account:
     """Return the account with nothing leased: its budget is not spent any more."""
-    return _recall(account, sum(one.left for one in account.leases.values()))
+    leased = sum(one.left for one in account.leases.values())
+    return _recall(account, leased, _idle_first(account, account.leases))
+
+
+def has_waiting(account: Account) -> bool:
+    """Return whether a partition lacks tokens that it can get in time."""
+    return any(_can_get(account, one) for one in account.leases.values())
 
 
 def _complete(account: Account, partitions: int) -> Account:
@@ -62,33 +65,64 @@ def _forget_met_wants(account: Account) -> Account:
     met = {
         number: replace(one, wanted=0)
         for number, one in account.leases.items()
-        if one.wanted and one.left >= one.wanted and not one.recalled
+        if one.wanted and not one.lacking and not one.recalled
     }
     return replace(account, leases={**account.leases, **met}) if met else account
 
 
-def _by_need(account: Account) -> list[int]:
-    """Return the partitions, those first that wanted something, then those that have least."""
+def _grant(account: Account, unit: int, most: int, now_ms: int) -> Account:
+    """Return the account after grants of at most `most` tokens."""
+    partitions, queue = len(account.leases), _queue(account, now_ms)
+    share = account.left // (_SHARES * partitions)
+    if not any(one.ceiling for one in account.leases.values()):
+        share = min(share, most // partitions)  # a period begins with something for everybody
+    share = max(share, unit, 1)
+    order, leases_each = (*queue, *_poorest_first(account, queue)), _LEASES_AHEAD
+    if _lacking(account, queue) > account.free:
+        order, leases_each = tuple(queue), 1  # what is too little for these is for nobody else
+    for goal in range(share, leases_each * share + 1, share):
+        for number in order:
+            lease = account.leases[number]
+            by = min(goal - lease.left, most)
+            least = lease.wanted - lease.left if lease.wanted else min(unit, goal - lease.left)
+            if lease.recalled or by <= 0 or by < least:
+                continue
+            account = account.with_lease(number, lease.lift(by, account.pace.price, now_ms))
+            most -= by
+    return account
+
+
+def _can_get(account: Account, lease: PartitionLease) -> bool:
+    return lease.lacking > 0 and lease.wanted <= account.left
+
+
+def _queue(account: Account, now_ms: int) -> list[int]:
+    """Return the partitions that lack tokens, in the order in which they get them: the least lack
+    first, then who asked lately, then who has waited longest."""
     leases = account.leases
-    return sorted(leases, key=lambda one: (not leases[one].wanted, leases[one].left, one))
+    return sorted(
+        (number for number, one in leases.items() if _can_get(account, one)),
+        key=lambda one: (
+            leases[one].lacking,
+            now_ms - leases[one].asked_at > _RECENT_MS,
+            leases[one].wanted_since,
+            one,
+        ),
+    )
 
 
-def _missing(account: Account) -> int:
-    """Return the tokens to take back, so that the least that a partition wants can be granted."""
-    lacking = [
-        one.wanted - one.left
-        for one in account.leases.values()
-        if one.wanted and not one.recalled and one.wanted > one.left
-    ]
-    if not lacking or min(lacking) > account.left:
-        return 0
-    in_flight = sum(one.promised - one.ceiling for one in account.leases.values() if one.recalled)
-    return min(lacking) - account.free - in_flight
+def _lacking(account: Account, queue: Iterable[int]) -> int:
+    return sum(account.leases[number].lacking for number in queue)
 
 
-def _recall(account: Account, amount: int) -> Account:
+def _poorest_first(account: Account, besides: Iterable[int]) -> list[int]:
+    leases = account.leases
+    return sorted(leases.keys() - set(besides), key=lambda one: (leases[one].left, one))
+
+
+def _recall(account: Account, amount: int, order: Iterable[int]) -> Account:
     """Return the account after taking back at least `amount` tokens, as far as there are any."""
-    for number in _idle_first(account):
+    for number in order:
         if amount <= 0:
             break
         lease = account.leases[number]
@@ -97,15 +131,19 @@ def _recall(account: Account, amount: int) -> Account:
     return account
 
 
-def _idle_first(account: Account) -> Iterator[int]:
-    """Yield the partitions to take back from; never from the one that wants least."""
-    leases = account.leases
-    wanting = [number for number in leases if leases[number].wanted]
-    first = min(wanting, key=lambda one: leases[one].wanted - leases[one].left, default=None)
-    holding = [
+def _recallable(account: Account, queue: list[int], now_ms: int) -> list[int]:
+    """Return the partitions to take back from for the first in the queue. Those behind it cannot
+    use what they have, for they lack more; what others have is held for a while."""
+    free = [
         number
-        for number, one in leases.items()
-        if one.left > 0 and not one.recalled and number != first
+        for number in account.leases.keys() - set(queue)
+        if not account.leases[number].is_held(now_ms)
     ]
-    # A partition that wants more than it has cannot use what it has.
-    yield from sorted(holding, key=lambda one: (not leases[one].wanted, leases[one].spent_at, one))
+    return [*_idle_first(account, queue[1:]), *_idle_first(account, free)]
+
+
+def _idle_first(account: Account, numbers: Iterable[int]) -> list[int]:
+    """Return those partitions that have something left, the longest idle first."""
+    leases = account.leases
+    holding = (one for one in numbers if leases[one].left > 0 and not leases[one].recalled)
+    return sorted(holding, key=lambda one: (leases[one].spent_at, one))

@@ -11,7 +11,7 @@ from pipeline.config.compile import Configuration
 from pipeline.decisioning.budgets.accounts import Account, open_account
 from pipeline.decisioning.budgets.pacing import allowance, reprice
 from pipeline.learner import metrics
-from pipeline.learner.allocation import allocate, recall_all
+from pipeline.learner.allocation import allocate, has_waiting, recall_all
 from pipeline.learner.lease_writer import LeaseWriter
 from pipeline.learner.ledger import EvidenceLedger
 from pipeline.model.budget import Grant, units
@@ -41,6 +41,7 @@ class Treasury:
         self._recalls: dict[tuple[str, int], _Recall] = {}
         self._offsets: dict[int, int] = {}
         self._digest: str | None = None
+        self._waited_for: set[str] = set()
         self._unpublished: set[str] = set()
         self._published_ms = 0
 
@@ -59,6 +60,7 @@ class Treasury:
         if self._digest is None:
             self._unpublished |= ledger.accounts.keys()
         touched.update(name for name, one in rules.items() if one.ends or one.per in _TIMED)
+        touched |= self._waited_for  # the hold of a lease may have ended
         changed = {
             name: after
             for name in sorted(touched)
@@ -79,12 +81,15 @@ class Treasury:
     def _revise(self, name: str, rule: BudgetRule | None, now_ms: int) -> Account | None:
         """Return the account of a budget as it should be; None: it is."""
         before = self._ledger.accounts.get(name)
+        self._waited_for.discard(name)
         if rule is None:
             after = None if before is None else recall_all(before)
         else:
             after = reprice(open_account(rule, before, now_ms), rule, now_ms)
             most = allowance(after, rule, now_ms)
-            after = _tell_price(allocate(after, rule.unit, self._partitions, most))
+            after = _tell_price(allocate(after, rule.unit, self._partitions, most, now_ms))
+            if has_waiting(after):
+                self._waited_for.add(name)
         return None if after == before else after
 
     def _tell(self, changed: Mapping[str, Account], digest: str, now_ms: int) -> None:

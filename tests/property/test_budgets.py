@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter, deque
 from functools import cache
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -284,6 +285,96 @@ def test_last_item_is_available_in_every_partition(tmp_path: Path, seed: int) ->
             _check_budgets(world)
     for name in _SHELF:
         assert world.ledger.accounts[f"shelf/{name}"].left == 0, name
+
+
+@cache
+def _rules_with_last_item() -> Rules:
+    tile = {"treatments": [{"treatment": "tile", "channel": "web", "placement": "hero"}]}
+    return world(
+        channels={"channels": [{"name": "web", "placements": ["hero"], "confirm_within": "1d"}]},
+        campaigns=[campaign("shop", {"offer": "item", "value": 3, "catalog": "shelf", **tile})],
+        catalogs=[{"catalog": "shelf", "table": "none.csv", "items": [{"id": "last", "stock": 1}]}],
+    )
+
+
+_LAST: Final = "shelf/last"
+_ROUND_MS: Final = 500
+_HOLD_ROUNDS: Final = 4
+_RETURN_ROUNDS: Final = 4
+"""Rounds, at most, until a recall is confirmed and the next grant has arrived, without kills."""
+
+
+def _rounds_at_most(partitions: int, every: int) -> int:
+    """Return the rounds of the learner after which the last item is given away, if one partition
+    has a customer for it in each `every`-th round, whatever the others ask for.
+
+    It waits once for each of the others, whose hold has doubled at most once more often than its
+    own; and its own doubles until a grant must meet a customer.
+    """
+    rounds, hold = every, _HOLD_ROUNDS
+    while True:
+        rounds += (partitions - 1) * (2 * hold + _RETURN_ROUNDS) + hold + _RETURN_ROUNDS
+        if hold >= every + _RETURN_ROUNDS:
+            return rounds
+        hold *= 2
+
+
+@settings(max_examples=cases(40), deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(2, 5),
+    st.integers(1, 12),
+    st.sampled_from((0.1, 0.5, 1.0)),
+    st.sampled_from((0, 4)),
+)
+def test_last_item_goes_to_a_partition_that_keeps_asking(
+    seed: int, partitions: int, every: int, teasing: float, kills: int
+) -> None:
+    random = Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        world = Spending(_rules_with_last_item(), Path(folder), random, partitions)
+        world.rest()
+        asking, rounds = random.randrange(partitions), 0
+        while not world.spent(_LAST):
+            for partition in world.partitions:
+                # The others ask while they do not have it, and never while they do.
+                teases = not _has_last_item(world, partition) and random.random() < teasing
+                if rounds % every == 0 if partition == asking else teases:
+                    world.put("Look", _customer_of(world, partition), asks=True)
+            _run_round(world, random, kills)
+            rounds += 1
+            assert rounds <= _rounds_at_most(partitions, every) + 8 * world.kills
+        world.rest()
+        assert world.spent(_LAST) == TOKENS
+        world.ledger.close()
+
+
+def _has_last_item(world: Spending, partition: int) -> bool:
+    """Return whether a partition has the item, or is about to receive it."""
+    account = world.ledger.accounts[_LAST]
+    return account.at(partition).left > 0
+
+
+def _customer_of(world: Spending, partition: int) -> str:
+    names = (f"x{number}" for number in count())
+    return next(one for one in names if world.logs.partition_of(one.encode()) == partition)
+
+
+def _run_round(world: Spending, random: Random, kills: int) -> None:
+    """Run one round of the learner, of a hundred of which `kills` kill each process."""
+    if random.randrange(100) < kills:
+        world.doom_worker()
+    if random.randrange(100) < kills:
+        world.restart_learner(loses_disk=random.randrange(2) == 0)
+    while world.worker.unread() or world.worker.in_flight():
+        world.work(50)
+    world.worker.commit()
+    world.learn()
+    account = world.ledger.accounts[_LAST]
+    purses = [one[_LAST] for one in world.purses() if _LAST in one]
+    assert sum(max(one.granted, one.spent) for one in purses) <= TOKENS
+    assert account.free >= 0
+    world.now_ms += _ROUND_MS
 
 
 @settings(max_examples=cases(40), deadline=None)

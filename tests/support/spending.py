@@ -86,19 +86,24 @@ class MemoryLeases:
 
 class Spending:
     """Customers, workers and a learner. The workers' partitions go from one to the next at a kill,
-    which is all that a rebalance does to a partition."""
+    which is all that a rebalance does to a partition. A killed worker may be a zombie: what it had
+    handed over to its producer comes late, as far as its rows were in the changelog before."""
 
-    def __init__(self, rules: Rules, folder: Path, random: Random) -> None:
+    def __init__(
+        self, rules: Rules, folder: Path, random: Random, partitions: int = PARTITIONS
+    ) -> None:
         self.rules = rules
         self.now_ms = _BEGIN_MS
-        self.logs = Logs(PARTITIONS)
+        self.partitions = range(partitions)
+        self.logs = Logs(partitions)
         self.records: dict[str, BudgetRecord] = {}
         self.kills = 0
         self._random = random
         self._folder = folder
         self._ledgers = 0
         self._count = 0
-        self._read = [0] * PARTITIONS
+        self._read = [0] * partitions
+        self._zombies: list[StageProcess] = []
         self.worker = StageProcess(_STAGE, self.logs, rules)
         self._open()
 
@@ -109,7 +114,7 @@ class Spending:
             self.ledger.restore(None, accounts)
             self._catch_up()
         counted = self.ledger.state.offsets
-        self._read = [counted.get(str(number), 0) for number in range(PARTITIONS)]
+        self._read = [counted.get(str(number), 0) for number in self.partitions]
         self._lease_by(None)
 
     def _catch_up(self) -> None:
@@ -138,7 +143,7 @@ class Spending:
 
     def _lease_by(self, doomed: int | None) -> None:
         leases = MemoryLeases(self.logs, self.records, doomed)
-        self.treasury = Treasury(self.ledger, leases, PARTITIONS)  # type: ignore[arg-type]
+        self.treasury = Treasury(self.ledger, leases, len(self.partitions))  # type: ignore[arg-type]
 
     def restart_learner(self, *, loses_disk: bool = False, doomed: int | None = None) -> None:
         """Kill the learner and start another, with or without its disk."""
@@ -209,6 +214,7 @@ class Spending:
 
     def work(self, steps: int) -> None:
         """Let the worker do some things in any order that Kafka allows."""
+        self._let_zombies_send()
         for _ in range(steps):
             waiting, in_flight = self.worker.unread(), self.worker.in_flight()
             if not waiting and not in_flight:
@@ -220,6 +226,12 @@ class Spending:
         if self._random.random() < 0.5:
             self.worker.commit()
 
+    def _let_zombies_send(self) -> None:
+        for zombie in self._zombies:
+            for place, queued in zombie.in_flight().items():
+                if not place[0].endswith("-changelog"):
+                    zombie.deliver(place, self._random.randint(0, queued))
+
     def doom_worker(self) -> None:
         """Kill the worker over one of its next writes."""
         self.worker.doom(self._random.randrange(8))
@@ -230,6 +242,7 @@ class Spending:
         except KilledError:
             for place, queued in self.worker.in_flight().items():
                 self.worker.deliver(place, self._random.randint(0, queued))
+            self._zombies.append(self.worker)
             self.kills += 1
             self.worker = StageProcess(_STAGE, self.logs, self.rules)
 
@@ -244,7 +257,7 @@ class Spending:
 
     def purses(self) -> list[dict[str, Purse]]:
         """Return the purses of each partition, as its owner has them."""
-        return [self.worker.purses(partition) for partition in range(PARTITIONS)]
+        return [self.worker.purses(partition) for partition in self.partitions]
 
     def spent(self, name: str) -> int:
         """Return the tokens spent by what decisions say, in the order of the logs: shown in time,

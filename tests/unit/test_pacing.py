@@ -52,7 +52,7 @@ class _Day:
         for now in range(_MONDAY, _MONDAY + DAY_MS, _TICK_MS):
             account = reprice(account, _RULE, now)
             most = allowance(account, _RULE, now)
-            account = allocate(account, _RULE.unit, _PARTITIONS, most)
+            account = allocate(account, _RULE.unit, _PARTITIONS, most, now)
             end = bisect_right(times, now + _TICK_MS)
             for _, value, partition in self.arrivals[place:end]:
                 if value - 1 - account.pace.price > 0:

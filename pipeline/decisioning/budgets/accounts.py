@@ -22,10 +22,18 @@ from pipeline.model.budget import TOKENS, BudgetLease, BudgetRecord, tokens, uni
 from pipeline.model.decision import Decision, Spend
 from pipeline.model.time import DAY_MS, MINUTE_MS
 
+_HOLD_MS: Final = 2_000
+_LONGEST_HOLD_MS: Final = 64_000
+
 
 class PartitionLease(Struct, frozen=True):
-    """Lease of one partition. `ceiling`: the newest, of the grant `number`; `wanted`: tokens that a
-    candidate lacked since; `spent_at` (ms): when something was last spent; `price`: as granted."""
+    """Lease of one partition. `ceiling`: the newest, of the grant `number`; `price`: as granted.
+
+    `wanted`: tokens that a candidate lacked, first at `wanted_since` and last at `asked_at`;
+    `spent_at`: when something was last spent; `granted_at`: when there were last more tokens, of
+    which none is spent yet where `unused`. For `hold_ms` from then, what is left is not taken back
+    for others; the hold doubles each time that it was in vain. Times are epoch ms.
+    """
 
     number: int = 0
     ceiling: int = 0
@@ -34,6 +42,11 @@ class PartitionLease(Struct, frozen=True):
     wanted: int = 0
     spent_at: int = 0
     price: float = 0.0
+    wanted_since: int = 0
+    asked_at: int = 0
+    granted_at: int = 0
+    unused: bool = False
+    hold_ms: int = _HOLD_MS
 
     @property
     def left(self) -> int:
@@ -50,16 +63,52 @@ class PartitionLease(Struct, frozen=True):
         """Whether a lower ceiling is on its way."""
         return self.ceiling < self.promised
 
-    def lift(self, by: int, price: float) -> "PartitionLease":
+    @property
+    def lacking(self) -> int:
+        """Tokens that are wanted and not there; 0 while a recall is under way."""
+        return 0 if self.recalled else max(self.wanted - self.left, 0)
+
+    def is_held(self, now_ms: int) -> bool:
+        """Return whether nothing may be taken back for others yet."""
+        return now_ms < self.granted_at + self.hold_ms
+
+    def lift(self, by: int, price: float, now_ms: int) -> "PartitionLease":
         """Return the lease with `by` tokens more to spend."""
         ceiling = self.used + by
         return replace(
-            self, number=self.number + 1, ceiling=ceiling, promised=ceiling, wanted=0, price=price
+            self,
+            number=self.number + 1,
+            ceiling=ceiling,
+            promised=ceiling,
+            wanted=0,
+            price=price,
+            granted_at=now_ms,
+            unused=True,
         )
 
     def recall(self) -> "PartitionLease":
         """Return the lease with nothing more to spend, once the partition has received it."""
-        return replace(self, number=self.number + 1, ceiling=self.spent)
+        hold_ms = min(self.hold_ms * (2 if self.unused else 1), _LONGEST_HOLD_MS)
+        return replace(
+            self, number=self.number + 1, ceiling=self.spent, unused=False, hold_ms=hold_ms
+        )
+
+    def want(self, amount: int, now_ms: int) -> "PartitionLease":
+        """Return the lease once a candidate lacked `amount` tokens; the least that was lacked
+        counts."""
+        since = self.wanted_since if self.wanted else now_ms
+        wanted = min(self.wanted or amount, amount)
+        return replace(self, wanted=wanted, wanted_since=since, asked_at=now_ms)
+
+    def spend(self, amount: int, at: int) -> "PartitionLease":
+        """Return the lease after `amount` tokens were spent at a time."""
+        return replace(
+            self,
+            spent=self.spent + amount,
+            spent_at=max(at, self.spent_at),
+            unused=False,
+            hold_ms=_HOLD_MS,
+        )
 
     def confirm(self) -> "PartitionLease":
         """Return the lease when the partition goes by the newest ceiling, and all that it spent by
@@ -191,9 +240,8 @@ class Count(Struct):
         for name, amount in _lacking(decision):
             account = self._account(name)
             if account is not None:
-                lease = account.at(partition)
-                wanted = min(lease.wanted or amount, amount)
-                self.changed[name] = account.with_lease(partition, replace(lease, wanted=wanted))
+                lease = account.at(partition).want(amount, self.now_ms)
+                self.changed[name] = account.with_lease(partition, lease)
 
     def expire(self, action_id: str) -> None:
         """Give back what an action took that nobody reported as shown."""
@@ -217,9 +265,7 @@ class Count(Struct):
         self.actions[spend.action_id] = SpentAction(parts, status, until, forget_at)
         if account is None or counted:
             return
-        lease = account.at(partition)
-        spent = replace(lease, spent=lease.spent + amount, spent_at=max(at, lease.spent_at))
-        account = account.with_lease(partition, spent)
+        account = account.with_lease(partition, account.at(partition).spend(amount, at))
         if status != "reserved":  # its outcome was read before it, from another partition
             account = _account_after(account, "reserved", status, amount)
         elif until is not None:
