@@ -38,7 +38,8 @@ def run(
     NAME.reason.txt says why. Without options it watches until TERM; `kairos up` runs it so where
     the configuration has watches.
 
-    With --once or --check the exit code is 1 where a file failed.
+    With --once or --check the exit code is 1 where a file failed, or could not do all that it
+    should (`warning`).
     """
     settings = Settings()
     logs.configure(settings)
@@ -53,7 +54,7 @@ def run(
         print_json(reports)
     else:
         _print(reports, "would be sent" if check else "sent")
-    if any(one.state == "failed" for one in reports):
+    if any(one.state == "failed" or one.warning for one in reports):
         raise typer.Exit(1)
 
 

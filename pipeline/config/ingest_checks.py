@@ -44,10 +44,8 @@ def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
             yield from _catalog(written, path, catalogs)
         else:
             yield from _columns(watch, path, names)
-        if watch.replaces and watch.key:
-            yield Problem(
-                (*path, "key"), "no row of a list that replaces another is known by itself"
-            )
+        if watch.replaces:
+            yield from _whole_list(watch, path)
         if watch.permissions is not None:
             yield from _permissions(watch, watch.permissions, path, bundle)
 
@@ -59,6 +57,16 @@ def _catalog(watch: model.Watch, path: Path, catalogs: frozenset[str]) -> Iterat
         if getattr(watch, name):
             what = f"{name} is for interactions: a catalogue says itself what its columns are"
             yield Problem((*path, name), what)
+
+
+def _whole_list(watch: model.Watch, path: Path) -> Iterator[Problem]:
+    """Yield what rows of a whole list cannot say: who is on it now is, whenever that began."""
+    if watch.key:
+        yield Problem((*path, "key"), "no row of a list that replaces another is known by itself")
+    for column, to in watch.columns.items():
+        if to in ("time", "id"):
+            what = f"a list that replaces another counts when it is taken: no column is {to}"
+            yield Problem((*path, "columns", column), what)
 
 
 def _permissions(

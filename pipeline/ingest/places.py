@@ -69,6 +69,10 @@ class WatchedPlace(Protocol):
         """Return whether `folder` has a file of that name."""
         ...
 
+    def read(self, folder: str, name: str, into: IO[bytes], most_bytes: int) -> None:
+        """Copy a file that is in `folder`. Raises UnreadableError where it is larger."""
+        ...
+
 
 def fits(name: str, pattern: str, excludes: tuple[str, ...]) -> bool:
     """Return whether a file is watched for."""
@@ -120,7 +124,14 @@ class LocalFolder:
             draft.replace(self._folder / folder / name)
 
     def exists(self, folder: str, name: str) -> bool:
-        return (self._folder / folder / name).exists()
+        with _as_place_errors(self._folder / folder):
+            return (self._folder / folder / name).exists()
+
+    def read(self, folder: str, name: str, into: IO[bytes], most_bytes: int) -> None:
+        with _as_place_errors(self._folder / folder / name):
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+            with os.fdopen(os.open(self._folder / folder / name, flags), "rb") as file:
+                _copy(file, into, most_bytes)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from msgspec import UNSET
 from prometheus_client import start_http_server
 
 from pipeline.adapters.clock import now_ms
@@ -17,6 +18,7 @@ from pipeline.conditions import duration_ms
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.home.codec import open_codec
+from pipeline.home.last_files import ingest_folder
 from pipeline.home.records import Records
 from pipeline.ingest.catalog_files import catalog_applier
 from pipeline.ingest.journal import Journal
@@ -38,7 +40,7 @@ _log = logging.getLogger("kairos.ingest")
 
 def base_of(settings: Settings, progress: Progress) -> Base:
     """Return the parts that the watches of the settings' home share."""
-    folder = settings.home / "state" / "ingest"
+    folder = ingest_folder(settings.home)
     return Base(
         folder=folder,
         journal=Journal(folder),
@@ -150,10 +152,15 @@ class _WatchThread(threading.Thread):
     def _look(self, config: Configuration) -> None:
         try:
             for report in self._watcher.look(config):
-                tell = _log.info if report.state == "done" else _log.warning
+                is_fine = report.state == "done" and report.warning is UNSET
+                tell = _log.info if is_fine else _log.warning
                 tell(
                     f"{report.file}: {report.sent:,} rows sent, {report.rejected:,} rejected",
-                    extra={"state": report.state, "reason": report.reason},
+                    extra={
+                        "state": report.state,
+                        "reason": report.reason,
+                        "warning": report.warning or None,
+                    },
                 )
                 if self._ended.is_set():
                     return

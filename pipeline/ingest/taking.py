@@ -6,7 +6,7 @@ The journal knows how far that has come. Whatever stops it, the next look goes o
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,18 +14,21 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 from confluent_kafka import KafkaException
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from pipeline.adapters.config_follower import ConfigurationLogError
 from pipeline.adapters.run_state import read_json, write_json
 from pipeline.config import model
 from pipeline.config.compile import Configuration
+from pipeline.home.last_files import LISTS
 from pipeline.home.records import Records
 from pipeline.ingest import metrics
 from pipeline.ingest.catalog_files import ApplyCatalog, read_catalog, with_catalog
 from pipeline.ingest.helpers import HelperEndedError, count_helpers, judge_here, judge_with_helpers
 from pipeline.ingest.journal import Journal, Stamp
 from pipeline.ingest.judging import JudgedRows, WatchedFile, open_judge
+from pipeline.ingest.list_memory import ListMemory
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.places import DONE, FAILED, DeniedError, PlaceError, WatchedPlace
 from pipeline.ingest.preparing import Outlet, Prepared, prepare
@@ -57,7 +60,10 @@ _TEMPORARY: Final = (
 )
 """Faults that have nothing to do with the file, so that it is tried again."""
 
-_LISTS: Final = "lists"
+_LOST: Final = (
+    "who was in this list's last file is known no more (neither here nor in done/), so that nobody "
+    "was removed: those who left it since then are to be removed by hand"
+)
 _TAKEN: Final = "files"
 _CHECKED: Final = "checked"
 _MAPS: Final = (
@@ -76,7 +82,8 @@ _MAPS: Final = (
 
 
 class FileReport(Struct, frozen=True):
-    """Result of a file; `reason`: why it failed, or is not where it should be."""
+    """Result of a file; `reason`: why it failed, is not where it should be, or did not do all that
+    it should; `warning`: the name of that."""
 
     file: str
     rows: int
@@ -84,6 +91,7 @@ class FileReport(Struct, frozen=True):
     rejected: int
     state: Literal["done", "failed"]
     reason: str | None = None
+    warning: Literal["list_memory_lost"] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +182,7 @@ class Taking:
                 shutil.rmtree(work.folder, ignore_errors=True)
         too_bad = self._too_bad(prepared)
         sent = None if too_bad else prepared.good
-        return self._report(stamp, prepared, too_bad, sent)
+        return self._of_list(work, self._report(stamp, prepared, too_bad, sent))
 
     def _take(self, stamp: Stamp) -> FileReport:
         work = self._fetch(stamp, _TAKEN)
@@ -216,35 +224,41 @@ class Taking:
 
     def _fetch(self, stamp: Stamp, folder: str) -> _Work:
         """Copy the file into the home; return it with the digest of its content."""
-        fetched, decrypted, unpacked = self._temporary()
-        limits = ContentLimits(self.watch.max_bytes, self.watch.max_ratio)
+        fetched, *_ = temporary = self._temporary()
         try:
             with fetched.open("wb") as into:
                 self.place.fetch(stamp, into, self.watch.max_bytes)
-            source, name = fetched, stamp.name
-            if is_encrypted(name):
-                name = decrypt(source, name, self.read_key(), decrypted, limits)
-                source = decrypted
-            if is_packed(name):
-                name = unpack(source, name, unpacked, limits)
-                source = unpacked
+            source, name = self._open_up(fetched, stamp.name)
             file = _digest_of(source)
-            found = self._find_list(source, name)
+            found = self._find_list(source, name, file)
             digest = file if found is None else found.known_by(file)
             content = f"{digest}-{_definition(self.watch)}"
             work = _Work(content, digest, self.base.folder / folder / content, name, found, file)
             work.folder.mkdir(parents=True, exist_ok=True)
             source.replace(work.source)
         finally:
-            for temporary in (fetched, decrypted, unpacked):
-                temporary.unlink(missing_ok=True)
+            for copy in temporary:
+                copy.unlink(missing_ok=True)
         return work
 
-    def _temporary(self) -> tuple[Path, Path, Path]:
+    def _open_up(self, fetched: Path, name: str) -> tuple[Path, str]:
+        """Decrypt and unpack a copy; return the file that is in it, and its name."""
+        decrypted, unpacked = (Path(f"{fetched}.{one}") for one in ("decrypted", "unpacked"))
+        limits = ContentLimits(self.watch.max_bytes, self.watch.max_ratio)
+        source = fetched
+        if is_encrypted(name):
+            name = decrypt(source, name, self.read_key(), decrypted, limits)
+            source = decrypted
+        if is_packed(name):
+            name = unpack(source, name, unpacked, limits)
+            source = unpacked
+        return source, name
+
+    def _temporary(self, copy: str = "fetched") -> tuple[Path, Path, Path]:
         """Return where a file is copied to, decrypted and unpacked."""
-        names = ("fetched", "decrypted", "unpacked")
-        copy, plain, whole = (self.base.folder / f"{self.watch.watch}.{one}" for one in names)
-        return copy, plain, whole
+        names = (copy, f"{copy}.decrypted", f"{copy}.unpacked")
+        fetched, plain, whole = (self.base.folder / f"{self.watch.watch}.{one}" for one in names)
+        return fetched, plain, whole
 
     def _reason(self, error: Exception, stamp: Stamp, work: _Work | None) -> str:
         """Return the words of an error, with the file's own name for the copy that was read."""
@@ -260,12 +274,28 @@ class Taking:
             self.watch.format or kind_of(name),
         )
 
-    def _find_list(self, source: Path, name: str) -> WholeList | None:
-        """Return the list that the file replaces."""
+    def _find_list(self, source: Path, name: str, digest: str) -> WholeList | None:
+        """Return the list that the file replaces, with the members that it had before."""
         if not self.watch.replaces:
             return None
-        folder = self.base.folder / _LISTS / self.watch.watch
-        return find_list(self._open(source, name), folder, self.config.identity)
+        folder = self.base.folder / LISTS / self.watch.watch
+        found = find_list(self._open(source, name), folder, self.config.identity)
+        if found is not None:
+            ListMemory(found, self.place).recall(digest, self._open_former)
+        return found
+
+    @contextmanager
+    def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:
+        """Provide the digest of a file that is done, and its rows."""
+        copies = self._temporary("former")
+        try:
+            with copies[0].open("wb") as into:
+                self.place.read(DONE, name, into, self.watch.max_bytes)
+            source, inner = self._open_up(copies[0], name)
+            yield _digest_of(source), self._open(source, inner)
+        finally:
+            for copy in copies:
+                copy.unlink(missing_ok=True)
 
     def _prepare(self, stamp: Stamp, work: _Work) -> Prepared:
         known = read_json(work.result, Prepared)
@@ -307,9 +337,9 @@ class Taking:
     def _put_away(
         self, stamp: Stamp, work: _Work, prepared: Prepared, reason: str | None
     ) -> FileReport:
-        if work.list is not None and reason is None:
-            work.list.keep(work.members, work.file, work.digest)
         name = self._free_name(DONE, stamp, work.digest)
+        if work.list is not None and reason is None:
+            self._keep_list(work.list, work, name)
         try:
             if prepared.rejected:
                 self.place.write(DONE, f"{name}.rejected.csv", work.outlet.rejected)
@@ -321,7 +351,22 @@ class Taking:
             journal = self.base.journal
             journal.finish(work.content, stamp.name, prepared.rows, prepared.rejected)
         shutil.rmtree(work.folder, ignore_errors=True)
-        return self._count(self._report(stamp, prepared, reason, prepared.good))
+        return self._count(
+            self._of_list(work, self._report(stamp, prepared, reason, prepared.good))
+        )
+
+    def _keep_list(self, found: WholeList, work: _Work, name: str) -> None:
+        """Note who is on the list now, here and beside its files."""
+        last = found.next_last(work.file, work.digest, name)
+        memory = ListMemory(found, self.place)
+        found.keep(work.members, memory.note(last, work.folder / "note"))
+
+    def _of_list(self, work: _Work, report: FileReport) -> FileReport:
+        """Add a warning where nobody could be removed from a list."""
+        if work.list is None or not work.list.is_after_loss(work.file):
+            return report
+        reason = f"{report.reason}; {_LOST}" if report.reason else _LOST
+        return replace(report, reason=reason, warning="list_memory_lost")
 
     def _fail(
         self, stamp: Stamp, reason: str, work: _Work | None, prepared: Prepared | None

@@ -1,7 +1,8 @@
 """Files that each are a whole list: a customer who was on it before, and is not now, has left it.
 
 A list is named by what its rows say besides their customers, such as a segment's name. Who is in
-its last file is kept in the home.
+its last file is kept in the home, and which file that was beside it in its place: a home that lost
+its members, or another machine, reads them there again.
 """
 
 import sqlite3
@@ -13,11 +14,10 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.adapters.run_state import read_json, write_json
 from pipeline.config.identity import IdentityRules
+from pipeline.home.last_files import LastFile, Memory, read_last_file, write_last_file
 from pipeline.model.interaction import Identifier
 from pipeline.row_files.row import FileRow, ReadRow, RowFile, UnreadableError
 
@@ -29,13 +29,6 @@ _Record: TypeAlias = dict[str, Any]
 _DECODER: Final = msgspec.json.Decoder(_Record)
 
 
-class _LastFile(Struct, frozen=True):
-    """Last file of a list. `digest`: of its content; `known_by`: of it and all files before."""
-
-    digest: str
-    known_by: str
-
-
 @dataclass(frozen=True, slots=True)
 class WholeList:
     """List of one name, kept in `folder`; `name`: what all of its rows say. `identity` tells which
@@ -45,13 +38,51 @@ class WholeList:
     name: bytes
     identity: IdentityRules
 
+    @property
+    def note(self) -> str:
+        """Name of the note beside its files that tells which is the last one."""
+        return f"{self.folder.parent.name}.{self.folder.name}.list.json"
+
+    def last(self) -> LastFile | None:
+        """Return its last file, as far as this home knows."""
+        return read_last_file(self.folder)
+
     def known_by(self, digest: str) -> str:
         """Return by what a file is known: what was there before and comes again is another file,
         for it changes the list; the last one again is not."""
-        last = read_json(self._last, _LastFile)
+        last = self.last()
         if last is None:
             return digest
         return last.known_by if last.digest == digest else _digest(f"{last.known_by} {digest}")
+
+    def is_after_loss(self, digest: str) -> bool:
+        """Return whether this file can remove nobody, for it is not known who was on the list."""
+        last = self.last()
+        if last is None or last.memory == "kept":
+            return False
+        return last.memory == "lost" or last.digest == digest
+
+    def restore(self, rows: Iterator[ReadRow], last: LastFile) -> None:
+        """Make the rows of the last file the members. Raises UnreadableError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self._members.with_suffix(".part")
+        with draft.open("wb") as file:
+            for row in rows:
+                if isinstance(row, FileRow):
+                    file.write(_with_operation(self._record(row), "add") + b"\n")
+        draft.replace(self._members)
+        write_last_file(self.folder, replace(last, memory="kept", is_shared=True))
+
+    def lose(self, last: LastFile) -> None:
+        """Take note that it is not known any more who was in the last file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._members.unlink(missing_ok=True)
+        write_last_file(self.folder, replace(last, memory="lost", is_shared=True))
+
+    def next_last(self, digest: str, known_by: str, file: str) -> LastFile:
+        """Return the record of a file that was sent."""
+        memory: Memory = "renewed" if self.is_after_loss(digest) else "kept"
+        return LastFile(digest, known_by, file, self.name.decode(), memory)
 
     def changes(self, rows: Iterator[ReadRow], members: Path) -> Iterator[ReadRow]:
         """Yield the rows, each as an addition, and then a removal for everybody who left. Writes
@@ -71,12 +102,12 @@ class WholeList:
             for number, raw in enumerate(self._former_members(seen), start=line + 1):
                 yield FileRow(number, raw, done)
 
-    def keep(self, members: Path, digest: str, known_by: str) -> None:
+    def keep(self, members: Path, last: LastFile) -> None:
         """Make these the members, once their file has been sent."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if members.exists():
             members.replace(self._members)
-        write_json(self._last, _LastFile(digest, known_by))
+        write_last_file(self.folder, last)
 
     def _record(self, row: FileRow) -> _Record:
         record = _DECODER.decode(row.raw)
@@ -105,10 +136,6 @@ class WholeList:
         valid = [one for one in found if isinstance(one, Identifier)]
         who = self.identity.rank(valid)[0].key if valid else str(given)
         return blake2b(who.encode(), digest_size=_SIZE).digest()
-
-    @property
-    def _last(self) -> Path:
-        return self.folder / "last.json"
 
     @property
     def _members(self) -> Path:

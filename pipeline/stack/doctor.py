@@ -25,6 +25,7 @@ from pipeline.adapters.lag import record_counts
 from pipeline.config.compile import Configuration
 from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.codec import open_codec
+from pipeline.home.last_files import find_incomplete_lists
 from pipeline.home.topics import compare_topics
 from pipeline.model import topics
 from pipeline.settings import NoBrokerError, Settings
@@ -58,6 +59,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield from _java(settings)
     yield _disk("home", settings.home)
+    yield from _lists(settings.home)
     status = inspect(settings)
     yield _gateway_port(settings, status)
     broker = _broker(settings, status)
@@ -110,6 +112,18 @@ def _disk(subject: str, folder: Path) -> Finding:
     if free < _LITTLE_BYTES:
         return Finding(subject, "note", text, "topics grow: free some, or shorten their retention")
     return Finding(subject, "ok", text)
+
+
+def _lists(home: Path) -> Iterator[Finding]:
+    """Name the whole lists of which nobody could be removed by their last file."""
+    for one in find_incomplete_lists(home):
+        text = (
+            f"who was in the file before {one.file} is lost, so that it removed nobody"
+            if one.memory == "renewed"
+            else f"who was in {one.file} is lost: the next file removes nobody"
+        )
+        mend = "remove by hand who left it since; the next but one removes all again"
+        yield Finding(f"list {one.list}", "note", text, mend)
 
 
 def _gateway_port(settings: Settings, status: StackStatus) -> Finding:

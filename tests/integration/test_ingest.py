@@ -1,6 +1,7 @@
 """Files from a folder to a real broker: each row once, whatever happens meanwhile."""
 
 import csv
+import gzip
 import os
 import shutil
 import signal
@@ -64,7 +65,7 @@ class Watched:
         )
         assert done.stdout, done.stderr.decode()
         found = msgspec.json.decode(done.stdout)
-        assert done.returncode == any(one["state"] == "failed" for one in found)
+        assert done.returncode == any(one["state"] == "failed" or "warning" in one for one in found)
         assert isinstance(found, list)
         return found
 
@@ -289,6 +290,32 @@ def test_departures_from_lists_count_and_a_repeated_row_counts_once(watched: Any
     assert len(outcomes) == 5
     assert {name for name, _ in set(outcomes)} == {"bounce", "complaint"}
     assert len(set(outcomes)) == 2
+
+
+def test_departures_are_known_to_another_home_and_their_loss_is_loud(
+    watched: Any, tmp_path: Path
+) -> None:
+    texts = {
+        number: "userId,segment\n" + "".join(f"home-{one},Gold\n" for one in on_it)
+        for number, on_it in enumerate(("123", "23", "3"), start=1)
+    }
+    names = {number: f"segment-replace-2026-11-0{number}_03-00-00.csv.gz" for number in texts}
+    for number, text in texts.items():
+        files = watched(_LISTS, home=tmp_path / f"home-{number}")
+        (files.folder / names[number]).write_bytes(gzip.compress(text.encode()))
+        if number == 3:
+            (files.folder / "done" / names[2]).unlink()
+        [report] = files.run()
+        assert (report["state"], report.get("warning")) == (
+            "done",
+            "list_memory_lost" if number == 3 else None,
+        )
+    removed = [
+        one.identifiers[0].value
+        for one in files.interactions("home-")
+        if one.properties["operation"] == "remove"
+    ]
+    assert removed == ["home-1"]
 
 
 @pytest.mark.parametrize("free_kib", [0, 100])

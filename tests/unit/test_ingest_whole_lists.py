@@ -1,18 +1,26 @@
 """A file that replaces a list adds the customers in it and removes those no longer in it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.feeds import with_feed
-from pipeline.ingest.whole_lists import find_list
+from pipeline.home.last_files import LastFile, ingest_folder, write_last_file
+from pipeline.ingest.list_memory import ListMemory
+from pipeline.ingest.places import opened_folder
+from pipeline.ingest.whole_lists import WholeList, find_list
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, FileRow, RowFile, UnreadableError
 from pipeline.row_files.rows import open_rows
+from pipeline.settings import Settings
+from pipeline.stack.doctor import examine
 from tests.support.deciding import problems, world
 
 _FEED = model.Watch("lists", "shop", "/in", feed="interaction-studio-segment-lists")
@@ -35,7 +43,8 @@ class _Lists:
         assert found is not None
         self.known_by.append(found.known_by(digest))
         changes = list(found.changes(rows.rows(), self.folder / "members"))
-        found.keep(self.folder / "members", digest, self.known_by[-1])
+        last = found.next_last(digest, self.known_by[-1], "a.csv")
+        found.keep(self.folder / "members", last)
         assert len({change.line for change in changes}) == len(changes)
         return [_change_of(change) for change in changes if isinstance(change, FileRow)]
 
@@ -97,6 +106,102 @@ def test_customer_is_the_same_in_any_spelling_and_with_another_address(tmp_path:
 def test_file_of_two_lists_is_refused_by_line(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match="line 3 is of another list"):
         _Lists(tmp_path).take("userId,segment\nana,Gold\nbo,Silver\n")
+
+
+class _SharedPlace:
+    """Folder whose files homes take one after the other, with the memory beside them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.inbox = folder / "in"
+        self.inbox.mkdir(parents=True)
+
+    def take(self, home: Path, name: str, text: str) -> tuple[list[str], bool]:
+        """Return whom a file removes, and whether who was on the list before is lost."""
+        (self.inbox / name).write_text(text)
+        home.mkdir(exist_ok=True)
+        with opened_folder(self.inbox) as place:
+            digest, rows = self._open(self.inbox / name)
+            found = find_list(rows, home / "lists" / "gold", _IDENTITY)
+            assert found is not None
+            memory = ListMemory(found, place)
+            memory.recall(digest, self._open_former)
+            known_by = found.known_by(digest)
+            changes = list(found.changes(rows.rows(), home / "members"))
+            last = memory.note(found.next_last(digest, known_by, name), home / "note")
+            found.keep(home / "members", last)
+            place.move(name, "done", name)
+        every = [_change_of(one) for one in changes if isinstance(one, FileRow)]
+        removed = [who for operation, _, who in every if operation == "remove"]
+        return removed, found.is_after_loss(digest)
+
+    @contextmanager
+    def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:
+        yield self._open(self.inbox / "done" / name)
+
+    def _open(self, path: Path) -> tuple[str, RowFile]:
+        digest = sha256(path.read_bytes()).hexdigest()
+        return digest, open_rows(path, FileFormat(10_000, mapping=row_mapping(with_feed(_FEED))))
+
+
+_FIRST = "userId,segment\nana,Gold\nbo,Gold\n"
+_SECOND = "userId,segment\nana,Gold\ncy,Gold\n"
+_THIRD = "userId,segment\ncy,Gold\n"
+
+
+def test_other_home_removes_whoever_left_since_the_last_file_of_any_home(tmp_path: Path) -> None:
+    place = _SharedPlace(tmp_path)
+    one, two = tmp_path / "one", tmp_path / "two"
+    place.take(one, "a.csv", _FIRST)
+    assert place.take(two, "b.csv", _SECOND) == (["bo"], False)
+    assert place.take(one, "c.csv", _THIRD) == (["ana"], False)
+
+
+@pytest.mark.parametrize("lost", ["a.csv removed", "a.csv changed"])
+def test_list_whose_memory_is_lost_everywhere_says_so_once(tmp_path: Path, lost: str) -> None:
+    place = _SharedPlace(tmp_path)
+    place.take(tmp_path / "one", "a.csv", _FIRST)
+    former = place.inbox / "done" / "a.csv"
+    former.write_text("userId,segment\n") if lost.endswith("changed") else former.unlink()
+    home = tmp_path / "home"
+    assert place.take(home, "b.csv", _SECOND) == ([], True)
+    assert place.take(home, "c.csv", _THIRD) == (["ana"], False)
+
+
+def test_doctor_names_a_list_that_removed_nobody(tmp_path: Path) -> None:
+    folder = ingest_folder(tmp_path) / "lists" / "gold" / "1"
+    folder.mkdir(parents=True)
+    last = LastFile("d", "k", "b.csv", '{"segment":"Gold"}', "renewed")
+    write_last_file(folder, last)
+    found = [one for one in examine(Settings(home=tmp_path)) if "Gold" in one.subject]
+    assert [(one.grade, "removed nobody" in one.text) for one in found] == [("note", True)]
+    write_last_file(folder, replace(last, memory="kept"))
+    assert not [one for one in examine(Settings(home=tmp_path)) if "Gold" in one.subject]
+
+
+def test_home_alone_knows_a_list_where_nothing_can_be_written_beside_its_files(
+    tmp_path: Path,
+) -> None:
+    found = WholeList(tmp_path / "lists" / "gold" / "1", b"{}", _IDENTITY)
+    (tmp_path / "done").write_text("a file in the way")
+    with opened_folder(tmp_path) as folder:
+        memory = ListMemory(found, folder)
+        last = memory.note(found.next_last("d", "k", "a.csv"), tmp_path / "note")
+        assert not last.is_shared
+        found.keep(tmp_path / "members", last)
+        memory.recall("e", lambda _: nullcontext(("", RowFile(0, lambda: iter(())))))
+    assert found.last() == last
+
+
+@pytest.mark.parametrize("to", ["time", "id"])
+def test_list_counts_when_it_is_taken(to: str) -> None:
+    columns = {"who": "identifiers.customer_id", "at": to}
+    watch = {
+        "watch": "w", "source": "shop", "folder": "/in", "kind": "track", "name": "Listed",
+        "replaces": True, "columns": columns,
+    }  # fmt: skip
+    [(where, why)] = problems(ingest={"watches": [watch]})
+    assert where == "ingest/watches/0/columns/at"
+    assert "when it is taken" in why
 
 
 def test_list_has_no_keys() -> None:

@@ -1,0 +1,50 @@
+"""Last file of each whole list that `kairos ingest` replaces, as the home knows it."""
+
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+
+from pipeline.adapters.run_state import read_json, write_json
+
+LISTS: Final = "lists"
+_FILE: Final = "last.json"
+
+Memory: TypeAlias = Literal["kept", "lost", "renewed"]
+"""What a home has of a list: the members of its last file, nothing, or those of the first file
+after that, which removed nobody."""
+
+
+class LastFile(Struct, frozen=True):
+    """Last file of a list. `digest`: of its content; `known_by`: of it and all files before;
+    `file`: its name among those that are done; `list`: what all of its rows say. `is_shared`:
+    whether its place says so too."""
+
+    digest: str
+    known_by: str
+    file: str = ""
+    list: str = ""
+    memory: Memory = "kept"
+    is_shared: bool = False
+
+
+def ingest_folder(home: Path) -> Path:
+    """Return the folder of a home that is for `kairos ingest` alone."""
+    return home / "state" / "ingest"
+
+
+def read_last_file(folder: Path) -> LastFile | None:
+    """Return the last file of the list that is kept in `folder`."""
+    return read_json(folder / _FILE, LastFile)
+
+
+def write_last_file(folder: Path, last: LastFile) -> None:
+    """Replace the record of the last file."""
+    write_json(folder / _FILE, last)
+
+
+def find_incomplete_lists(home: Path) -> tuple[LastFile, ...]:
+    """Return the lists whose last file removed nobody, since who was on them was lost."""
+    folders = sorted((ingest_folder(home) / LISTS).glob("*/*"))
+    found = map(read_last_file, folders)
+    return tuple(one for one in found if one is not None and one.memory != "kept")
