@@ -1,7 +1,6 @@
 """Files on OpenSSH's own server: taken once, also over cut connections, and by its pinned key
 only."""
 
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,13 +19,13 @@ from pipeline.home.topics import ensure_topics
 from pipeline.ingest.opening import watchers
 from pipeline.ingest.places import DeniedError, PlaceError
 from pipeline.ingest.process import base_of, look_once
-from pipeline.ingest.sftp import opened_server
+from pipeline.ingest.sftp import opened_server, server_label
 from pipeline.ingest.taking import FileReport
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.settings import Settings
 from tests.support.ingest import written_configuration
-from tests.support.sshd import SSHD, Server, running_sshd
+from tests.support.sshd import SSHD, Server, running_sshd, unprivileged_sshd
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="openssh-server is not installed")
 
@@ -162,15 +161,60 @@ def test_read_only_server_files_are_taken_once_and_stay(settings: Settings, tmp_
     assert customers(settings, "stay-") == ["stay-1"]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="the administrator may read everything")
-def test_a_folder_without_rights_is_named(server: Server, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
+@pytest.fixture(scope="module")
+def unprivileged() -> Iterator[tuple[Server, Path]]:
+    with unprivileged_sshd() as found:
+        yield found
+
+
+def test_a_folder_without_rights_is_named(
+    unprivileged: tuple[Server, Path], tmp_path: Path
+) -> None:
+    server, inbox = unprivileged
+    folder = inbox / "closed"
     folder.mkdir(mode=0o000)
-    with (
-        opened_server(source_partition(server, folder), secrets(server)) as place,
-        pytest.raises(DeniedError, match="ermission"),
-    ):
-        place.files()
+    config = configuration(tmp_path / "config", server, folder)
+    base = base_of(Settings(home=tmp_path / "home"), lambda *_: None)
+    [report] = look_once(watchers(config, base, secrets(server)), config)
+    assert (report.state, report.sent) == ("failed", 0)
+    assert report.file == server_label(source_partition(server, folder))
+    assert "ermission denied" in str(report.reason)
+
+
+def test_a_file_without_rights_stays_and_is_named(
+    unprivileged: tuple[Server, Path], tmp_path: Path
+) -> None:
+    server, inbox = unprivileged
+    folder = inbox / "mixed"
+    folder.mkdir(mode=0o755)
+    (folder / "a.csv").write_text("customer,plan\nno-1,gold\n")
+    (folder / "a.csv").chmod(0o000)
+    config = configuration(tmp_path / "config", server, folder)
+    base = base_of(Settings(home=tmp_path / "home"), lambda *_: None)
+    [report] = look_once(watchers(config, base, secrets(server)), config)
+    assert (report.state, report.sent) == ("failed", 0)
+    assert report.file.endswith("/mixed/a.csv")
+    assert "it stays where it is" in str(report.reason)
+    assert "ermission denied" in str(report.reason)
+    assert names(folder) == ["a.csv"]
+
+
+def test_a_folder_in_which_nothing_may_be_written_is_denied(
+    unprivileged: tuple[Server, Path],
+) -> None:
+    server, inbox = unprivileged
+    folder = inbox / "read-only"
+    folder.mkdir()
+    (folder / "a.csv").write_text("customer,plan\nno-2,gold\n")
+    (folder / "a.csv").chmod(0o444)
+    folder.chmod(0o555)
+    with opened_server(source_partition(server, folder), secrets(server)) as place:
+        assert [one.name for one in place.files()] == ["a.csv"]
+        with pytest.raises(DeniedError, match="ermission"):
+            place.move("a.csv", "done", "a.csv")
+        with pytest.raises(DeniedError, match="ermission"):
+            place.write("failed", "a.csv.reason.txt", folder / "a.csv")
+    folder.chmod(0o755)
 
 
 @contextmanager

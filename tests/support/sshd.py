@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from pipeline.adapters.broker.ports import find_free_port
@@ -32,11 +33,11 @@ class Server:
 
 
 @contextmanager
-def running_sshd(folder: Path, *internal_sftp: str) -> Iterator[Server]:
+def running_sshd(folder: Path, *internal_sftp: str, user: str | None = None) -> Iterator[Server]:
     """Run a server during the block; `internal_sftp`: options of the server for files, such as `-R`
-    where nothing may be written."""
+    where nothing may be written. `user`: who logs in, where that is not the tests' own."""
     assert SSHD is not None
-    folder.mkdir()
+    folder.mkdir(mode=0o755)
     for name in ("host", "user"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(command, check=True)
@@ -55,10 +56,24 @@ def running_sshd(folder: Path, *internal_sftp: str) -> Iterator[Server]:
     try:
         _wait_for(port, process, folder / "log")
         host_key = " ".join((folder / "host.pub").read_text().split()[:2])
-        yield Server(port, _user(), host_key, folder / "user")
+        yield Server(port, user or _user(), host_key, folder / "user")
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def unprivileged_sshd() -> Iterator[tuple[Server, Path]]:
+    """Run a server whose user is no administrator, also where the tests' own is one; yield it with
+    a folder that it reaches."""
+    with TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        user = "nobody" if os.getuid() == 0 else None
+        with running_sshd(folder / "server", user=user) as server:
+            inbox = folder / "in"
+            inbox.mkdir(mode=0o755)
+            yield server, inbox
 
 
 def _user() -> str:
