@@ -228,7 +228,7 @@ def _records(rules: Rules, kinds: int) -> list[tuple[str, Segmented]]:
             name: tuple(f"sku-{n:05}" for n in random.integers(0, 2_500, 10))
             for name in ("seen", "liked")
         }
-        one = Interaction(
+        interaction = Interaction(
             event_id=f"e{number}",
             kind="page",
             name="Home",
@@ -243,7 +243,7 @@ def _records(rules: Rules, kinds: int) -> list[tuple[str, Segmented]]:
         )
         found += [
             (emit.key, emit.value)
-            for emit in flow.run(one)
+            for emit in flow.run(interaction)
             if isinstance(emit.value, Segmented) and emit.value.interaction is not None
         ]
     return found

@@ -94,9 +94,9 @@ def _decisions(rig: Rig) -> Iterator[tuple[int, Decision]]:
     """Yield each decision after the time at which it was written (epoch ms): where the agents are
     behind, `decided_at`, which is the interaction's time, is earlier."""
     every = Records.of(rig.settings).every(topics.DECISIONS, Decision)
-    return ((stored.timestamp, one) for stored, one in every)
+    return ((stored.timestamp, decision) for stored, decision in every)
 
 
 def _snapshots(rig: Rig) -> Iterator[LearningRecord]:
     every = Records.of(rig.settings).every(topics.LEARNING, LearningRecord)
-    return (one for stored, one in every if stored.key == SNAPSHOT)
+    return (snapshot for stored, snapshot in every if stored.key == SNAPSHOT)

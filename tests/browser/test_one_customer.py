@@ -59,7 +59,9 @@ class _World:
         ids."""
         self.stack.kairos("status", "--until-idle", "60")
         every = self.stack.records.every(topics.SEGMENTED, Segmented)
-        found = [one.interaction for _, one in every if one.interaction is not None]
+        found = [
+            segmented.interaction for _, segmented in every if segmented.interaction is not None
+        ]
         known = {name for each in found for name in _names(each) if _ANA in _names(each)}
         return [one for one in found if known & set(_names(one))]
 

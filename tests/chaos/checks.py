@@ -54,7 +54,11 @@ def written_as_often_as_posted(trial: Trial) -> list[str]:
     """
     if trial.fenced:
         return []
-    found = Counter(one.event_id for _, one in trial.evidence.interactions if one is not None)
+    found = Counter(
+        interaction.event_id
+        for _, interaction in trial.evidence.interactions
+        if interaction is not None
+    )
     return some(
         "written too often",
         (
@@ -83,12 +87,13 @@ def copies(evidence: Evidence) -> set[tuple[str, str]]:
 def everything_is_processed(trial: Trial) -> list[str]:
     """Check that each record of `interactions` is decided or a dead letter."""
     evidence = trial.evidence
-    decided = {one.event_id for _, one in evidence.decisions}
+    decided = {decision.event_id for _, decision in evidence.decisions}
     dead = _dead(evidence)
     lost = [
         f"{stored.partition}-{stored.offset}"
-        for stored, one in evidence.interactions
-        if _place(stored) not in dead and (one is None or one.event_id not in decided)
+        for stored, interaction in evidence.interactions
+        if _place(stored) not in dead
+        and (interaction is None or interaction.event_id not in decided)
     ]
     return some("neither decided nor a dead letter", lost)
 
@@ -112,9 +117,9 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
         *some(
             "accepted and a dead letter",
             (
-                one.event_id
-                for stored, one in trial.evidence.interactions
-                if one and one.event_id in trial.accepted and _place(stored) in dead
+                interaction.event_id
+                for stored, interaction in trial.evidence.interactions
+                if interaction and interaction.event_id in trial.accepted and _place(stored) in dead
             ),
         ),
         *some(
@@ -131,8 +136,8 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
 def decided_once(trial: Trial) -> list[str]:
     """Check that all decisions of an interaction are copies of one."""
     found = defaultdict(set)
-    for stored, one in trial.evidence.decisions:
-        found[one.event_id].add((stored.key, stored.value))
+    for stored, decision in trial.evidence.decisions:
+        found[decision.event_id].add((stored.key, stored.value))
     return some("decided differently", (name for name, kinds in found.items() if len(kinds) > 1))
 
 
@@ -235,8 +240,8 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
     }
     chosen = {
         choice.action_id
-        for _, one in trial.evidence.decisions
-        for choice in one.choices
+        for _, decision in trial.evidence.decisions
+        for choice in decision.choices
         if choice.action_id is not None
     }
     return [
@@ -267,16 +272,16 @@ def order_is_kept(trial: Trial) -> list[str]:
     last: dict[tuple[str, str, str], int] = {}
     seen: set[str] = set()
     wrong = []
-    for stored, one in evidence.decisions:
-        interaction = evidence.first_interactions.get(one.event_id)
-        if interaction is None or "step" not in interaction.properties or one.event_id in seen:
+    for stored, decision in evidence.decisions:
+        interaction = evidence.first_interactions.get(decision.event_id)
+        if interaction is None or "step" not in interaction.properties or decision.event_id in seen:
             continue
-        seen.add(one.event_id)
-        first_key = evidence.identified_under[one.event_id]
+        seen.add(decision.event_id)
+        first_key = evidence.identified_under[decision.event_id]
         lane = (stored.key, first_key, interaction.identifiers[0].key)
         step = int(str(interaction.properties["step"]))
         if step < last.get(lane, -1):
-            wrong.append(one.event_id)
+            wrong.append(decision.event_id)
         last[lane] = step
     return some("out of order", wrong)
 
@@ -284,9 +289,11 @@ def order_is_kept(trial: Trial) -> list[str]:
 def everyone_answers_again(trial: Trial) -> list[str]:
     """Check that what came after all faults is decided, in every partition."""
     evidence = trial.evidence
-    answers = {one.event_id: stored for stored, one in evidence.decisions}
+    answers = {decision.event_id: stored for stored, decision in evidence.decisions}
     called = [
-        stored for stored, one in evidence.interactions if one and one.event_id in trial.roll_call
+        stored
+        for stored, interaction in evidence.interactions
+        if interaction and interaction.event_id in trial.roll_call
     ]
     everywhere = set(range(trial.partitions))
     answered = {answers[name].partition for name in trial.roll_call & answers.keys()}
@@ -324,9 +331,9 @@ def _processed_interactions(trial: Trial) -> Iterable[Interaction]:
     """Return each interaction that is no dead letter, at its first place in its partition."""
     dead = _dead(trial.evidence)
     processed: dict[str, Interaction] = {}
-    for stored, one in trial.evidence.interactions:
-        if one is not None and _place(stored) not in dead:
-            processed.setdefault(one.event_id, one)
+    for stored, interaction in trial.evidence.interactions:
+        if interaction is not None and _place(stored) not in dead:
+            processed.setdefault(interaction.event_id, interaction)
     return processed.values()
 
 

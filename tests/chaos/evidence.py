@@ -66,9 +66,9 @@ class Evidence:
     def first_interactions(self) -> dict[str, Interaction]:
         """Interactions by event id, at their first place in the log."""
         found: dict[str, Interaction] = {}
-        for _, one in self.interactions:
-            if one is not None:
-                found.setdefault(one.event_id, one)
+        for _, interaction in self.interactions:
+            if interaction is not None:
+                found.setdefault(interaction.event_id, interaction)
         return found
 
     @cached_property
@@ -87,7 +87,7 @@ class Evidence:
 
     @cached_property
     def dead_letters(self) -> list[DeadLetterRecord]:
-        return [one for _, one in self._every(topics.DEAD_LETTERS, DeadLetterRecord)]
+        return [letter for _, letter in self._every(topics.DEAD_LETTERS, DeadLetterRecord)]
 
     @cached_property
     def decisions(self) -> list[tuple[StoredRecord, Decision]]:
@@ -96,12 +96,14 @@ class Evidence:
     @cached_property
     def actions(self) -> list[Action]:
         """Actions of all channels."""
-        return [one for topic in self.action_topics for _, one in self._every(topic, Action)]
+        return [action for topic in self.action_topics for _, action in self._every(topic, Action)]
 
     @cached_property
     def cancelled(self) -> frozenset[str]:
         """Actions that must not be sent any more, unless they were before."""
-        every = (one for _, one in self._every(topics.CANCELLATIONS, Cancellation))
+        every = (
+            cancellation for _, cancellation in self._every(topics.CANCELLATIONS, Cancellation)
+        )
         return frozenset(one.action_id for one in every if one.action_id is not None)
 
     @cached_property
@@ -169,9 +171,9 @@ class Evidence:
         for topic, records in stages:
             passing = ((stored.key, one.interaction) for stored, one in records)
             yield topic, Counter(f"{one.event_id} of {key}" for key, one in passing if one)
-        yield topics.DECISIONS, Counter(one.event_id for _, one in self.decisions)
+        yield topics.DECISIONS, Counter(decision.event_id for _, decision in self.decisions)
         for topic in self.action_topics:
-            yield topic, Counter(one.event_id for _, one in self._every(topic, Action))
+            yield topic, Counter(action.event_id for _, action in self._every(topic, Action))
 
     def inputs(self, stage: Stage) -> Iterator[Record]:
         """Return keys and records of the stage's own input."""

@@ -146,7 +146,7 @@ def _spent(evidence: Evidence, name: str) -> list[SpentOfAction]:
 
 
 def _decisions(evidence: Evidence) -> Iterator[tuple[int, Decision]]:
-    return ((stored.partition, one) for stored, one in evidence.decisions)
+    return ((stored.partition, decision) for stored, decision in evidence.decisions)
 
 
 def _account(record: BudgetRecord | None) -> tuple[int, int, dict[int, int]] | None:

@@ -58,9 +58,9 @@ class _World:
     def is_complete(self) -> bool:
         """Return whether every action has an outcome, and every provider's post was taken."""
         known = {
-            str(one.properties["action_id"])
-            for _, one in self.stack.records.every(topics.INTERACTIONS, Interaction)
-            if one.kind == "outcome"
+            str(interaction.properties["action_id"])
+            for _, interaction in self.stack.records.every(topics.INTERACTIONS, Interaction)
+            if interaction.kind == "outcome"
         }
         actions = [set(self.actions(channel)) for channel in (*_ONCE, *_KEYED)]
         complete = all(len(ids) == CUSTOMERS and ids <= known for ids in actions)
@@ -69,7 +69,9 @@ class _World:
     def read_counted(self) -> list[Interaction]:
         """Return each interaction that went through all stages."""
         every = self.stack.records.every(topics.SEGMENTED, Segmented)
-        return [one.interaction for _, one in every if one.interaction is not None]
+        return [
+            segmented.interaction for _, segmented in every if segmented.interaction is not None
+        ]
 
     def count_received(self) -> dict[str, Counter[str]]:
         """Return how often each action was received by those who recognise no repeats."""
@@ -153,10 +155,10 @@ def _check_returned(outcomes: Outcomes, returned: dict[str, str]) -> None:
 def _check_replies(counted: list[Interaction], replied: set[str]) -> None:
     """Check that each reply changed consent once, however often it was posted."""
     withdrawn = Counter(
-        (one.identifiers[0].value, name)
-        for one in counted
-        if one.name == "identify"
-        for name in one.properties
+        (interaction.identifiers[0].value, name)
+        for interaction in counted
+        if interaction.name == "identify"
+        for name in interaction.properties
         if name.endswith(".marketing")
     )
     assert {phone for phone, _ in withdrawn} == replied
@@ -199,9 +201,9 @@ def _is_taken(stack: Stack, batch: list[dict[str, Any]]) -> bool:
 
 def _by_action(counted: list[Interaction]) -> Outcomes:
     found: defaultdict[str, list[Interaction]] = defaultdict(list)
-    for one in counted:
-        if one.kind == "outcome":
-            found[str(one.properties["action_id"])].append(one)
+    for interaction in counted:
+        if interaction.kind == "outcome":
+            found[str(interaction.properties["action_id"])].append(interaction)
     return found
 
 

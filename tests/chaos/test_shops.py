@@ -62,7 +62,9 @@ class _Shops:
         """Return each interaction that went through all stages."""
         self.stack.wait_until_idle()
         every = self.stack.records.every(topics.SEGMENTED, Segmented)
-        return [one.interaction for _, one in every if one.interaction is not None]
+        return [
+            segmented.interaction for _, segmented in every if segmented.interaction is not None
+        ]
 
 
 def _wait_for_answer(look: Callable[[], httpx.Response | None]) -> httpx.Response:
@@ -125,7 +127,7 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
     redeemed = Counter(one.properties["coupon"] for one in counted if _goal(one) == "coupon")
     assert redeemed == Counter(code.replace("-", "") for code in codes)
     decided = Counter(
-        one.event_id for _, one in shops.stack.records.every(topics.DECISIONS, Decision)
+        decision.event_id for _, decision in shops.stack.records.every(topics.DECISIONS, Decision)
     )
     assert max(decided.values()) == 1
 

@@ -98,9 +98,9 @@ def test_row_counts_once_over_kills_and_cut_connections(
     eventually(lambda: not list((night.stack.home / "state/ingest/files").glob("*")), _TAKEN_S)
     night.stack.wait_until_idle()
     counted = Counter(
-        str(one.interaction.properties["number"])
-        for _, one in night.stack.records.every(topics.SEGMENTED, Segmented)
-        if one.interaction is not None and one.interaction.name == "Order Placed"
+        str(segmented.interaction.properties["number"])
+        for _, segmented in night.stack.records.every(topics.SEGMENTED, Segmented)
+        if segmented.interaction is not None and segmented.interaction.name == "Order Placed"
     )
     expected = {
         f"{file}/{number}"
@@ -113,8 +113,8 @@ def test_row_counts_once_over_kills_and_cut_connections(
     assert counted.keys() == expected
     assert max(counted.values()) == 1
     letters = Counter(
-        (one.headers["file"], one.headers["line"])
-        for _, one in night.stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+        (letter.headers["file"], letter.headers["line"])
+        for _, letter in night.stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
     )
     bad = sum(-(-rows // _BAD_EVERY) for _, rows, _ in sent)
     assert set(letters.values()) == {1}

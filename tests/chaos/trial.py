@@ -137,14 +137,14 @@ class Laboratory:
         before = self.results
         return Result(
             fault=name,
-            records=len(evidence.interactions) - sum(one.records for one in before),
+            records=len(evidence.interactions) - sum(result.records for result in before),
             retries=retries,
-            copies=len(copies(evidence)) - sum(one.copies for one in before),
+            copies=len(copies(evidence)) - sum(result.copies for result in before),
             duplicates=len(evidence.actions)
             - len({action.action_id for action in evidence.actions})
-            - sum(one.duplicates for one in before),
-            redelivered=self._inbox.repeated - sum(one.redelivered for one in before),
-            dead_letters=len(evidence.dead_letters) - sum(one.dead_letters for one in before),
+            - sum(result.duplicates for result in before),
+            redelivered=self._inbox.repeated - sum(result.redelivered for result in before),
+            dead_letters=len(evidence.dead_letters) - sum(result.dead_letters for result in before),
             outages_s=tuple(_outage_s(evidence, at) for at in kills),
             problems=problems,
         )
@@ -152,8 +152,8 @@ class Laboratory:
 
 def _outage_s(evidence: Evidence, killed_s: float) -> float:
     first: dict[int, float] = {}
-    for stored, one in evidence.decisions:
-        interaction = evidence.first_interactions.get(one.event_id)
+    for stored, decision in evidence.decisions:
+        interaction = evidence.first_interactions.get(decision.event_id)
         if interaction is not None and interaction.received_at >= killed_s * 1000:
             at = first.get(stored.partition, float("inf"))
             first[stored.partition] = min(at, stored.timestamp / 1000 - killed_s)

@@ -44,7 +44,7 @@ def _ask(client: httpx.Client, who: str) -> dict[str, Any]:
 
 
 def _decisions(shop: Stack) -> list[Decision]:
-    return [one for _, one in shop.records.every(topics.DECISIONS, Decision)]
+    return [decision for _, decision in shop.records.every(topics.DECISIONS, Decision)]
 
 
 def _sum_spent(shop: Stack, budget: str) -> float:
@@ -80,7 +80,7 @@ def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None
         _send_visits(client, names, 8)
     shop.kairos("status", "--until-idle", "60")
     assert _sum_spent(shop, "gift") == _GIFT
-    sent = [one for _, one in shop.records.every(topics.actions("email"), Action)]
+    sent = [action for _, action in shop.records.every(topics.actions("email"), Action)]
     assert len(sent) == len({one.action_id for one in sent}) == _GIFT
     eventually(lambda: _record(shop, "gift").spent == _GIFT)
     record = _record(shop, "gift")
@@ -113,7 +113,7 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
 
         def count_given() -> Counter[str]:
             sent = shop.records.every(topics.actions("web"), Action)
-            return Counter(one.treatment for _, one in sent)
+            return Counter(action.treatment for _, action in sent)
 
         eventually(give_the_rest, 180)
     shop.kairos("status", "--until-idle", "60")

@@ -196,15 +196,17 @@ async def _stamps(log: _LateFollower) -> list[str]:
 
 def _stamped_versions(settings: Settings) -> list[str]:
     every = Records(settings, CODEC).every(topics.IDENTIFIED, Identified)
-    return [one.identity.config for _, one in every if one.identity is not None]
+    return [
+        identified.identity.config for _, identified in every if identified.identity is not None
+    ]
 
 
 def _send(settings: Settings, event_id: str) -> None:
     at = time.time_ns() // 1_000_000
     who = Identifier("cookie", "k")
-    one = Interaction(event_id, "track", "cart", "web", "shop", at, at, (who,))
+    interaction = Interaction(event_id, "track", "cart", "web", "shop", at, at, (who,))
     producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
-    producer.produce(topics.INTERACTIONS, CODEC.encode(topics.INTERACTIONS, one), who.key)
+    producer.produce(topics.INTERACTIONS, CODEC.encode(topics.INTERACTIONS, interaction), who.key)
     assert producer.flush(PATIENCE_S) == 0
 
 

@@ -74,8 +74,8 @@ def test_code_on_a_receipt_is_redeemed_once_over_two_gateways(
     stack.wait_until_idle()
     action_id = receipt["action"]["action_id"]
     conversions = {
-        one.event_id
-        for _, one in stack.records.every(topics.INTERACTIONS, Interaction)
-        if one.name == "conversion" and one.properties.get("action_id") == action_id
+        interaction.event_id
+        for _, interaction in stack.records.every(topics.INTERACTIONS, Interaction)
+        if interaction.name == "conversion" and interaction.properties.get("action_id") == action_id
     }
     assert len(conversions) == 1

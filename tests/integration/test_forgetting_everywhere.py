@@ -97,10 +97,10 @@ def test_nothing_is_left_of_a_forgotten_person_after_the_stated_time(settings: S
 def _send(settings: Settings, event_id: str, ip: str, *names: str) -> None:
     at, who = now_ms(), tuple(map(Identifier.parse, names))
     context = Context(ip=ip)
-    one = Interaction(event_id, "track", "Order", "web", "shop", at, at, who, {}, context)
+    interaction = Interaction(event_id, "track", "Order", "web", "shop", at, at, who, {}, context)
     producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
-    value = Codec(recorded_versions()).encode(topics.INTERACTIONS, one)
-    producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
+    value = Codec(recorded_versions()).encode(topics.INTERACTIONS, interaction)
+    producer.produce(topics.INTERACTIONS, value, interaction.identifiers[0].key)
     producer.flush()
 
 

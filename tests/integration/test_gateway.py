@@ -165,7 +165,11 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
     def find_expired() -> list[Interaction]:
         every = stack.records.every(topics.INTERACTIONS, Interaction)
         who = Identifier("customer_id", somebody.id)
-        return [one for _, one in every if one.name == "expired" and who in one.identifiers]
+        return [
+            interaction
+            for _, interaction in every
+            if interaction.name == "expired" and who in interaction.identifiers
+        ]
 
     [outcome] = eventually(find_expired)
     assert (outcome.kind, outcome.source) == ("outcome", "kairos")
@@ -270,7 +274,7 @@ def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tup
 
     def find_written() -> Decision | None:
         every = stack.records.every(topics.DECISIONS, Decision)
-        return next((one for _, one in every if one.decision_id == made), None)
+        return next((decision for _, decision in every if decision.decision_id == made), None)
 
     return [(contact.offer, contact.status) for contact in eventually(find_written).contacts]
 

@@ -77,12 +77,16 @@ class Watched:
     def interactions(self, customer: str) -> list[Interaction]:
         """Return the interactions of customers whose id begins with `customer`."""
         every = Records.of(self.settings).every(topics.INTERACTIONS, Interaction)
-        return [one for _, one in every if one.identifiers[0].value.startswith(customer)]
+        return [
+            interaction
+            for _, interaction in every
+            if interaction.identifiers[0].value.startswith(customer)
+        ]
 
     def letters(self, name: str) -> list[DeadLetterRecord]:
         """Return the dead letters of the file, which other tests have in other folders."""
         every = Records.of(self.settings).every(topics.DEAD_LETTERS, DeadLetterRecord)
-        return [one for _, one in every if one.detail.startswith(f"{self.folder}/{name}:")]
+        return [letter for _, letter in every if letter.detail.startswith(f"{self.folder}/{name}:")]
 
 
 @pytest.fixture
@@ -136,10 +140,16 @@ def test_good_rows_are_sent_and_bad_ones_lie_beside_the_file(watched: Any) -> No
     assert (row["line"], row["column"], row["original"]) == ("3", "customer", ",3")
     assert row["reason"].startswith("missing_identifier")
     sent = files.interactions("mix-")
-    assert {one.identifiers[0].value for one in sent} == {"mix-1", "mix-2", "mix-3", "mix-4"}
-    assert {(one.name, one.kind, one.source, one.channel) for one in sent} == {
-        ("Order", "track", "shop-files", "file")
+    assert {interaction.identifiers[0].value for interaction in sent} == {
+        "mix-1",
+        "mix-2",
+        "mix-3",
+        "mix-4",
     }
+    assert {
+        (interaction.name, interaction.kind, interaction.source, interaction.channel)
+        for interaction in sent
+    } == {("Order", "track", "shop-files", "file")}
     [letter] = files.letters("a.csv")
     assert (letter.stage, letter.value) == ("ingest", b",3\n")
     assert letter.headers["line"] == b"3"
@@ -161,7 +171,7 @@ def test_a_file_sent_twice_counts_once_and_another_content_of_its_name_counts(wa
     assert len(files.interactions("twice-")) == 19
     assert len(files.letters("a.csv")) == 2
     done = _names(files.folder / "done")
-    assert len([one for one in done if one.endswith("-a.csv")]) == 2
+    assert len([name for name in done if name.endswith("-a.csv")]) == 2
     assert (files.folder / "done" / "a.csv").read_text() == text
 
 
@@ -228,9 +238,12 @@ def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, poi
     [report] = files.run()
     assert (report["state"], report["rejected"]) == ("done", count // 100)
     sent = files.interactions(f"{customer}-")
-    assert len({one.event_id for one in sent}) == count - count // 100
-    assert len({one.identifiers[0].value for one in sent}) == count - count // 100
-    copies = {(one.event_id, one.received_at, one.occurred_at) for one in sent}
+    assert len({interaction.event_id for interaction in sent}) == count - count // 100
+    assert len({interaction.identifiers[0].value for interaction in sent}) == count - count // 100
+    copies = {
+        (interaction.event_id, interaction.received_at, interaction.occurred_at)
+        for interaction in sent
+    }
     assert len(copies) == count - count // 100
     assert len(files.letters(f"{customer}.csv")) == count // 100
 
@@ -281,12 +294,16 @@ def test_departures_from_lists_count_and_a_repeated_row_counts_once(watched: Any
     assert [report["sent"] for report in files.run()] == [2, 2, 2, 2, 3]
     found = files.interactions("list-")
     changes = Counter(
-        (each.properties["operation"], each.identifiers[0].value)
-        for each in found
-        if each.name == "Manual Segment Changed"
+        (interaction.properties["operation"], interaction.identifiers[0].value)
+        for interaction in found
+        if interaction.name == "Manual Segment Changed"
     )
     assert changes == {("add", "list-1"): 3, ("add", "list-2"): 2, ("remove", "list-2"): 1}
-    outcomes = [(each.name, each.event_id) for each in found if each.kind == "outcome"]
+    outcomes = [
+        (interaction.name, interaction.event_id)
+        for interaction in found
+        if interaction.kind == "outcome"
+    ]
     assert len(outcomes) == 5
     assert {name for name, _ in set(outcomes)} == {"bounce", "complaint"}
     assert len(set(outcomes)) == 2

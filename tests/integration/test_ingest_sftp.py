@@ -85,7 +85,7 @@ def look(settings: Settings, config: Configuration, server: Server) -> list[File
 
 def customers(settings: Settings, begin: str) -> list[str]:
     every = Records(settings, open_codec(settings)).every(topics.INTERACTIONS, Interaction)
-    names = (one.identifiers[0].value for _, one in every)
+    names = (interaction.identifiers[0].value for _, interaction in every)
     return sorted(name for name in names if name.startswith(begin))
 
 

@@ -68,7 +68,7 @@ def _newest(shop: Stack) -> LearningRecord | None:
 
 def _complete_snapshot(shop: Stack) -> LearningRecord | None:
     """Return the newest snapshot, once it counts all that happened."""
-    made = [one for _, one in shop.records.every(topics.DECISIONS, Decision)]
+    made = [decision for _, decision in shop.records.every(topics.DECISIONS, Decision)]
     newest = _newest(shop)
     if newest is None:
         return None
@@ -112,9 +112,9 @@ def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> 
     # The answer may be readable before its decision.
     shop.wait_until_idle()
     decided: dict[str, set[str | None]] = {}
-    for _, one in shop.records.every(topics.DECISIONS, Decision):
-        for choice in one.choices:
-            decided.setdefault(f"{one.decision_id}/{choice.slot}", set()).add(choice.treatment)
+    for _, decision in shop.records.every(topics.DECISIONS, Decision):
+        for choice in decision.choices:
+            decided.setdefault(f"{decision.decision_id}/{choice.slot}", set()).add(choice.treatment)
     assert all(len(treatments) == 1 for treatments in decided.values())
     for _, action in shop.records.every(topics.actions("web"), Action):
         assert decided[f"{action.decision_id}/hero"] == {action.treatment}
@@ -163,9 +163,9 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     shop.wait_until_idle()
     made = [
         choice
-        for _, one in shop.records.every(topics.DECISIONS, Decision)
-        if one.decision_id in ids and one.snapshot == knowledge_of(newest).name
-        for choice in one.choices
+        for _, decision in shop.records.every(topics.DECISIONS, Decision)
+        if decision.decision_id in ids and decision.snapshot == knowledge_of(newest).name
+        for choice in decision.choices
         if choice.slot == "hero"
     ]
     assert made

@@ -88,7 +88,7 @@ class _Customer:
         """Return the actions that were cancelled while they waited."""
         every = self._bank.records.every(topics.CANCELLATIONS, Cancellation)
         [who] = {profile_id(Identifier("customer_id", self.name))}
-        return [one for _, one in every if one.profile_id == who]
+        return [cancellation for _, cancellation in every if cancellation.profile_id == who]
 
 
 @pytest.fixture
@@ -241,11 +241,11 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
 
 
 def _outcome(bank: Stack, action_id: str) -> Interaction | None:
-    every = (one for _, one in bank.records.every(topics.INTERACTIONS, Interaction))
+    every = (interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction))
     return next((one for one in every if one.properties.get("action_id") == action_id), None)
 
 
 def _moment(bank: Stack, customer: _Customer, name: str) -> int | None:
-    every = (one for _, one in bank.records.every(topics.INTERACTIONS, Interaction))
+    every = (interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction))
     of_customer = (one for one in every if one.identifiers[0].value == customer.name)
     return next((one.received_at for one in of_customer if one.name == name), None)

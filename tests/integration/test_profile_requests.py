@@ -186,7 +186,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     assert not {profile_of(name) for name in names} & snapshots.keys()
     assert stack.kairos("show", "email:c@x").returncode == 1
     log = stack.records.every(topics.IDENTITIES, IdentityChange)
-    assert {one.identifier for _, one in log if one.kind == "erased"} == names
+    assert {change.identifier for _, change in log if change.kind == "erased"} == names
     for stage in STAGES:
         gone = names if stage.name == "identity" else set(map(profile_of, names))
         assert not any(state for key, state in stack.states(stage.name).items() if key in gone)

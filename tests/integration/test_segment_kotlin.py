@@ -34,7 +34,11 @@ def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
 
     def find() -> list[Interaction]:
         every = stack.records.every(topics.INTERACTIONS, Interaction)
-        return [one for _, one in every if any(who in i.value for i in one.identifiers)]
+        return [
+            interaction
+            for _, interaction in every
+            if any(who in i.value for i in interaction.identifiers)
+        ]
 
     eventually(lambda: len(find()) >= len(_KINDS), 20.0)
     assert sorted(one.kind for one in find()) == _KINDS

@@ -45,7 +45,11 @@ def sending(stack: Stack, who: str) -> Iterator[None]:
 
 def _of(stack: Stack, who: str) -> list[Interaction]:
     every = stack.records.every(topics.INTERACTIONS, Interaction)
-    return [one for _, one in every if any(i.value == who for i in one.identifiers)]
+    return [
+        interaction
+        for _, interaction in every
+        if any(i.value == who for i in interaction.identifiers)
+    ]
 
 
 def test_every_kind_of_message_arrives(stack: Stack, who: str) -> None:

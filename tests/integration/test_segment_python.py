@@ -28,7 +28,11 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
     client.alias(cookie, who)
     client.shutdown()
     every = stack.records.every(topics.INTERACTIONS, Interaction)
-    kinds = [one.kind for _, one in every if any(i.value == who for i in one.identifiers)]
+    kinds = [
+        interaction.kind
+        for _, interaction in every
+        if any(i.value == who for i in interaction.identifiers)
+    ]
     assert sorted(kinds) == ["alias", "group", "identify", "page", "screen", "track"]
 
 

@@ -41,7 +41,9 @@ def _sending(stack: Stack, who: str) -> Iterator[None]:
 def _find(stack: Stack, who: str) -> list[Interaction]:
     every = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
-        one for _, one in every if any(who in identifier.value for identifier in one.identifiers)
+        interaction
+        for _, interaction in every
+        if any(who in identifier.value for identifier in interaction.identifiers)
     ]
 
 

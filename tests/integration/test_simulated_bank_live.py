@@ -54,9 +54,9 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
         reported.update(counts)
     assert reported["impression"] > 20
     heard = Counter(
-        one.name
-        for _, one in bank.records.every(topics.INTERACTIONS, Interaction)
-        if one.kind == "outcome" and one.source == "bank-web"
+        interaction.name
+        for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
+        if interaction.kind == "outcome" and interaction.source == "bank-web"
     )
     assert heard == reported
     life = max(lives, key=lambda one: len(one.identifiers))
@@ -66,9 +66,9 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
 
 def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
     heard = Counter(
-        one.name
-        for _, one in bank.records.every(topics.INTERACTIONS, Interaction)
-        if one.kind == "outcome"
+        interaction.name
+        for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
+        if interaction.kind == "outcome"
     )
     sent = sum(
         1

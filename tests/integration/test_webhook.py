@@ -62,15 +62,15 @@ def _emails(stack: Stack, email: str) -> list[Action]:
 def _outcomes(stack: Stack, action_id: str) -> list[str]:
     every = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
-        one.name
-        for _, one in every
-        if one.kind == "outcome" and one.properties.get("action_id") == action_id
+        interaction.name
+        for _, interaction in every
+        if interaction.kind == "outcome" and interaction.properties.get("action_id") == action_id
     ]
 
 
 def _outcome_s_traceparent(stack: Stack, action_id: str) -> str | None:
-    for stored, one in stack.records.every(topics.INTERACTIONS, Interaction):
-        if one.kind == "outcome" and one.properties.get("action_id") == action_id:
+    for stored, interaction in stack.records.every(topics.INTERACTIONS, Interaction):
+        if interaction.kind == "outcome" and interaction.properties.get("action_id") == action_id:
             return (dict(stored.headers)["traceparent"] or b"").decode()
     return None
 

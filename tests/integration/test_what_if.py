@@ -60,7 +60,7 @@ def log(bundle: Bundle) -> list[Interaction]:
     """Visits, and a click on the first message of the campaign."""
     visits = shop_log()
     sent = [one.value for one in _direct(bundle, visits) if isinstance(one.value, Action)]
-    clicked = next(one for one in sent if one.campaign == _CAMPAIGN)
+    clicked = next(action for action in sent if action.campaign == _CAMPAIGN)
     click = visit(900, "click", visits[-1].received_at, clicked.identifier.key, kind="outcome")
     about = {"action_id": clicked.action_id, "campaign": _CAMPAIGN, "offer": clicked.offer}
     return [*visits, replace(click, properties=about)]
@@ -70,18 +70,18 @@ def _direct(bundle: Bundle, log: Iterable[Interaction]) -> list[Emit]:
     """Run the stages in the test."""
     flow = Flow(rules(bundle))
     emits: list[Emit] = []
-    for one in log:
-        emits += flow.advance(one.received_at)
-        emits += flow.run(one)
+    for interaction in log:
+        emits += flow.advance(interaction.received_at)
+        emits += flow.run(interaction)
     return emits
 
 
 @pytest.fixture(scope="module")
 def records(settings: Settings, log: list[Interaction]) -> Records:
     producer = Producer({**settings.kafka(), "partitioner": "murmur2"})
-    for one in log:
-        value = _CODEC.encode(topics.INTERACTIONS, one)
-        producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key, partition=0)
+    for interaction in log:
+        value = _CODEC.encode(topics.INTERACTIONS, interaction)
+        producer.produce(topics.INTERACTIONS, value, interaction.identifiers[0].key, partition=0)
     assert producer.flush(30) == 0
     return Records.of(settings)
 

@@ -48,9 +48,14 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
             if every or affected.has(person):
                 seen += flow.follow(refresh(person, proposed.config.digest))
         seen += flow.advance(LAST)
-        for one in later:
-            at = one.occurred_at + LAST
-            moved = replace(one, event_id=f"later-{one.event_id}", occurred_at=at, received_at=at)
+        for interaction in later:
+            at = interaction.occurred_at + LAST
+            moved = replace(
+                interaction,
+                event_id=f"later-{interaction.event_id}",
+                occurred_at=at,
+                received_at=at,
+            )
             seen += flow.advance(at)
             seen += flow.run(moved)
         seen += flow.advance(3 * LAST)

@@ -253,7 +253,7 @@ def test_invalid_campaign_is_refused_with_its_fault(
 ) -> None:
     base = bundle(traits=("worth",)).profile.traits
     profile = {
-        "traits": [{"name": one.name, "rule": one.rule, "of": one.of} for one in base],
+        "traits": [{"name": trait.name, "rule": trait.rule, "of": trait.of} for trait in base],
         "enrichers": {"currency": {"to": "EUR", "amounts": {"total": "properties.total"}}},
     }
     found = problems(

@@ -183,7 +183,9 @@ def test_the_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> 
         world.put("Go", f"c{number}")
     while world.worker.unread() or world.worker.in_flight():
         world.work(50)
-    spends = [spend for _, one in world.logs.read(topics.DECISIONS) for spend in one.spends]
+    spends = [
+        spend for _, decision in world.logs.read(topics.DECISIONS) for spend in decision.spends
+    ]
     assert Counter(spend.period for spend in spends) == {"day 2033-05-18": 1, "day 2033-05-19": 2}
 
 

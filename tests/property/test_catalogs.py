@@ -214,7 +214,7 @@ class _Shopper(Life):
 
     def set_traits(self, known: Mapping[str, list[str]]) -> None:
         """Make the traits known."""
-        one = Interaction(
+        interaction = Interaction(
             event_id="lists",
             kind="track",
             name="Told",
@@ -225,7 +225,7 @@ class _Shopper(Life):
             identifiers=self.who,
             lists={name: tuple(values) for name, values in known.items() if values},
         )
-        list(self.flow.run(one))
+        list(self.flow.run(interaction))
 
 
 def _life(catalog: Catalog) -> _Shopper:

@@ -162,7 +162,9 @@ def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
         for snapshot in snapshots.values()
         if snapshot is not None
     ]
-    decisions = {(one.event_id, one.profile_id) for _, one in logs.read(topics.DECISIONS)}
+    decisions = {
+        (decision.event_id, decision.profile_id) for _, decision in logs.read(topics.DECISIONS)
+    }
     laws = {
         "a shard is where identity says": held == placed,
         "each interaction counts once": sum(counts) == len(stream),

@@ -104,7 +104,7 @@ def test_the_order_of_arrival_and_the_shards_do_not_matter(
     shuffler.shuffle(shuffled)
     parts = [
         apply(None, normal, rules.config, derive(normal, rules.enrichers))
-        for normal in (apply_mappings(one, rules.config) for one in shuffled)
+        for normal in (apply_mappings(record, rules.config) for record in shuffled)
     ]
     while len(parts) > 1:
         shuffler.shuffle(parts)

@@ -107,8 +107,8 @@ def _decision(number: int, told: Sequence[tuple[str, Any]], *spends: Spend) -> D
         Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
     )
     feedback = tuple(Feedback(action, what, 10**9) for action, what in told)
-    one = Decision(f"d{number}", f"e{number}", "p", "c", number, choices, bin="b")
-    return replace(one, feedback=feedback, spends=spends)
+    decision = Decision(f"d{number}", f"e{number}", "p", "c", number, choices, bin="b")
+    return replace(decision, feedback=feedback, spends=spends)
 
 
 _TOLD = st.tuples(

@@ -179,8 +179,8 @@ def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
         assert len(taken) == len(items) - len(refused)
         letters = [record for record in door.log.records if record.topic == topics.DEAD_LETTERS]
         assert len(letters) == len(refused)
-        for one in taken:
-            _check_found(one)
+        for interaction in taken:
+            _check_found(interaction)
 
 
 @settings(max_examples=cases(150), deadline=_SOON)

@@ -110,7 +110,7 @@ def _when(interaction: Interaction) -> tuple[int, str]:
 
 
 def _by_rule(rule: str, inside: list[Interaction], lifetime: object) -> Known:
-    prices = [one.properties["price"] for one in inside]
+    prices = [interaction.properties["price"] for interaction in inside]
     numbers = [price for price in prices if isinstance(price, int | float) and price is not True]
     total = round(sum(numbers), 6)
     match rule:

@@ -60,7 +60,7 @@ def _before(choice: Choice, decision: Decision) -> tuple[str, ...]:
     """Return the winners of the earlier places of its placement."""
     placement, _, place = choice.slot.partition("#")
     earlier = range(1, int(place or 1))
-    slots = {placement if one == 1 else f"{placement}#{one}" for one in earlier}
+    slots = {placement if number == 1 else f"{placement}#{number}" for number in earlier}
     return tuple(_chosen_treatment(one) for one in decision.choices if one.slot in slots)
 
 

@@ -59,7 +59,7 @@ def test_plan_equals_the_effect_of_applying(
         for emit in flow.follow(refresh(person, proposed.config.digest))
         if isinstance(emit.value, SegmentChange)
     ]
-    counted = Counter((one.segment, one.change) for one in done)
+    counted = Counter((change.segment, change.change) for change in done)
     assert {
         (segment.segment, "entered"): segment.enter for segment in planned.segments if segment.enter
     } == {key: count for key, count in counted.items() if key[1] == "entered"}

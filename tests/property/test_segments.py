@@ -123,7 +123,10 @@ def _test_of(leaf: Condition) -> Test:
 
 def _counts(past: list[Interaction], now: int) -> dict[str, int]:
     return {
-        trait: sum(one.name == name and now - window < one.occurred_at <= now for one in past)
+        trait: sum(
+            interaction.name == name and now - window < interaction.occurred_at <= now
+            for interaction in past
+        )
         for trait, (name, window) in WINDOWS.items()
     }
 
@@ -135,7 +138,9 @@ def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str,
     for pattern in (one for segment in config.segments for one in patterns(segment.when.tree)):
         if isinstance(pattern, Absence):
             for part, trait in zip((pattern.after, pattern.of), pattern.traits, strict=True):
-                times = [one.occurred_at for one in past if _matches(part, one)]
+                times = [
+                    interaction.occurred_at for interaction in past if _matches(part, interaction)
+                ]
                 found.update({trait: max(times)} if times else {})
         else:
             ends = [
@@ -153,7 +158,10 @@ def _is_sequence(past: list[Interaction], places: tuple[int, ...], pattern: Sequ
     return (
         all(map(_matches, pattern.steps, (past[place] for place in places)))
         and past[last].occurred_at - past[first].occurred_at <= pattern.within_ms
-        and not (pattern.without and any(_matches(pattern.without, one) for one in between))
+        and not (
+            pattern.without
+            and any(_matches(pattern.without, interaction) for interaction in between)
+        )
     )
 
 
@@ -213,7 +221,7 @@ def test_changes_by_time_alone_are_decided(
         for name in names
     }
     log = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
-    assert {(one.cause, one.segment, one.change) for one in log} == changed
+    assert {(change.cause, change.segment, change.change) for change in log} == changed
     assert {cause for cause, _, _ in changed} <= decided
 
 

@@ -83,13 +83,13 @@ def oracle(found: list[Mark], steps: int) -> int | None:
         if not first.fits & 1:
             continue
         step = 1
-        for one in found[start + 1 :]:
-            if one.at - first.at > _LONG or one.fits >> steps:
+        for mark in found[start + 1 :]:
+            if mark.at - first.at > _LONG or mark.fits >> steps:
                 break
             if step < steps - 1:
-                step += one.fits >> step & 1
-            elif one.fits >> step & 1:
-                ends.append(one.at)
+                step += mark.fits >> step & 1
+            elif mark.fits >> step & 1:
+                ends.append(mark.at)
     return max(ends, default=None)
 
 
@@ -99,15 +99,15 @@ def test_bounded_marks_give_the_answer_of_all_marks(
     steps: int, for_ms: int, data: st.DataObject
 ) -> None:
     # In their order, with a part for `without`; asked a hundred times on the way.
-    one = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
+    compiled = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
     found = data.draw(_long(steps + 1))
     kept: tuple[Mark, ...] = ()
     for count, new in enumerate(found, start=1):
-        kept = prune_marks(union(kept, (new,)), one, new.at)
+        kept = prune_marks(union(kept, (new,)), compiled, new.at)
         assert len(kept) <= 4 * CROWDED
         if count % 30 == 0:
-            asked = [mark for mark in found[:count] if mark.at >= new.at - one.keep_ms]
-            expected, answer = oracle(asked, steps), completed_at(kept, one)
+            asked = [mark for mark in found[:count] if mark.at >= new.at - compiled.keep_ms]
+            expected, answer = oracle(asked, steps), completed_at(kept, compiled)
             if expected is not None and expected > new.at - for_ms:
                 assert answer == expected
             else:
@@ -117,14 +117,14 @@ def test_bounded_marks_give_the_answer_of_all_marks(
 def test_a_first_step_is_not_forgotten_for_the_many_that_follow() -> None:
     # A login and a page each second, over one shard and over two.
     two_hours, day = 7_200_000, 86_400_000
-    one = CompiledSequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
+    compiled = CompiledSequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
     login = Mark(0, "login", 1)
     same, other = (login,), ()
     for second in range(1, 20_000):
         page = Mark(second * 1_000, f"p{second}", 2)
-        same = prune_marks(union(same, (page,)), one, page.at)
-        other = prune_marks(union(other, (page,)), one, page.at)
-    assert completed_at(same, one) == two_hours
-    later = completed_at(union((login,), other), one)
+        same = prune_marks(union(same, (page,)), compiled, page.at)
+        other = prune_marks(union(other, (page,)), compiled, page.at)
+    assert completed_at(same, compiled) == two_hours
+    later = completed_at(union((login,), other), compiled)
     assert later is not None
     assert two_hours - (two_hours + day) // PANES <= later <= two_hours

@@ -44,11 +44,11 @@ _numbers = st.one_of(
 
 def _apply(prices: Iterable[Scalar], shard: Shard | None = None) -> Shard:
     for index, price in enumerate(prices):
-        one = Interaction(
+        interaction = Interaction(
             f"e{index}", "track", "Order", "web", "shop", 1_000, 1_000,
             (Identifier("cookie", "k"),), {"price": price},
         )  # fmt: skip
-        shard = apply(shard, one, _CONFIG)
+        shard = apply(shard, interaction, _CONFIG)
     assert shard is not None
     return _STATE.decode(msgspec.msgpack.encode(shard))
 

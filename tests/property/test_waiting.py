@@ -43,7 +43,7 @@ def _life(policies: dict[str, Any] | None = None, **parts: Any) -> Life:
 
 def _cancellations(life: Life) -> list[tuple[str | None, str]]:
     found = (emit.value for emit in life.emits if isinstance(emit.value, Cancellation))
-    return [(one.action_id, one.why) for one in found]
+    return [(cancellation.action_id, cancellation.why) for cancellation in found]
 
 
 @pytest.mark.parametrize(

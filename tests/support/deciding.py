@@ -93,7 +93,7 @@ class Life:
         placements = tuple(ask)
         limits = dict(ask) if isinstance(ask, Mapping) else {}
         request = DecideRequest(f"r{self._count}", "g", placements, at + 100, limits)
-        one = Interaction(
+        interaction = Interaction(
             event_id=f"e{self._count}",
             kind="track",
             name=name,
@@ -106,12 +106,12 @@ class Life:
             context=Context(timezone=zone),
             request=request if placements else None,
         )
-        return self._run(one)
+        return self._run(interaction)
 
     def react(self, action: Action, outcome: str, at: int) -> Decision:
         """Return the outputs of a customer's reaction to a message."""
         self._count += 1
-        one = Interaction(
+        interaction = Interaction(
             event_id=f"o{self._count}",
             kind="outcome",
             name=outcome,
@@ -122,7 +122,7 @@ class Life:
             identifiers=(action.identifier,),
             properties={"action_id": action.action_id},
         )
-        return self._run(one)
+        return self._run(interaction)
 
     def actions(self) -> list[Action]:
         """Return the actions of the last interaction."""

@@ -27,9 +27,9 @@ def hostile_topics(folder: Path) -> None:
         at = _START + number % _DAYS * _DAY + number * 60_000
         held = number % 3 == 0
         fate = f"held out by {HOSTILE[0]}" if held else "chosen"
-        one = Candidate(name, name, name, f"{name}{name}", name, 5.0, 0.1, 1.0, fate)
+        candidate = Candidate(name, name, name, f"{name}{name}", name, 5.0, 0.1, 1.0, fate)
         drawn = (Assignment(HOSTILE[0], held, at),)
-        decisions.append(decision(f"e{number}", who, at, one, holdouts=drawn))
+        decisions.append(decision(f"e{number}", who, at, candidate, holdouts=drawn))
         segmented += [
             as_segmented(who, event(f"e{number}", name, at), (HOSTILE[number % 2],)),
         ]

@@ -116,7 +116,7 @@ class PlayedWorld:
         """Process an interaction of a customer, and return the actions that follow."""
         self._count += 1
         request = DecideRequest(f"r{self._count}", "g", ("hero",), at + 100)
-        one = Interaction(
+        interaction = Interaction(
             event_id=f"e{self._count}",
             kind=kind,
             name=name,
@@ -128,7 +128,7 @@ class PlayedWorld:
             properties=properties,
             request=request if name == "page" else None,
         )
-        return [action for emit in self.flow.run(one) for action in self._keep(emit)]
+        return [action for emit in self.flow.run(interaction) for action in self._keep(emit)]
 
     def advance(self, now_ms: int) -> list[Action]:
         """Let time pass up to `now_ms`, and return the actions that follow."""

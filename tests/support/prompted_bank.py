@@ -44,8 +44,8 @@ def biographies(indices: range, known: bool) -> list[Biography]:
 def write_onboarding(folder: Path, count: int) -> None:
     """Write j.yaml, and p.csv and e.csv of those of `count` customers who open an account."""
     found = biographies(range(count), known=False)
-    prompts = [row for one in found for row in tables.prompts(one)]
-    write_tables(folder, prompts, [row for one in found for row in tables.journeys(one)])
+    prompts = [row for life in found for row in tables.prompts(life)]
+    write_tables(folder, prompts, [row for life in found for row in tables.journeys(life)])
     (folder / "j.yaml").write_text(ONBOARDING)
 
 

@@ -19,7 +19,11 @@ class ReceivedEvents:
 
     def all(self) -> list[Interaction]:
         every = self.stack.records.every(topics.INTERACTIONS, Interaction)
-        mine = [one for _, one in every if any(i.value == self.cookie for i in one.identifiers)]
+        mine = [
+            interaction
+            for _, interaction in every
+            if any(i.value == self.cookie for i in interaction.identifiers)
+        ]
         return list({one.event_id: one for one in mine}.values())
 
     def names(self) -> Counter[str]:
@@ -50,4 +54,4 @@ class ReceivedEvents:
         self.stack.wait_until_idle()
         ids = {interaction.event_id for interaction in self.all() if wanted(interaction)}
         every = self.stack.records.every(topics.DECISIONS, Decision)
-        return Counter(one.event_id for _, one in every if one.event_id in ids)
+        return Counter(decision.event_id for _, decision in every if decision.event_id in ids)

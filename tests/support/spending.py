@@ -179,7 +179,7 @@ class Spending:
         request = None
         if parts.pop("asks", False):
             request = DecideRequest(f"r{self._count}", "gateway", ("hero",), self.now_ms + 1000)
-        one = Interaction(
+        interaction = Interaction(
             event_id=f"e{self._count}",
             name=name,
             channel="web",
@@ -191,7 +191,7 @@ class Spending:
             **{"kind": "track", **parts},
         )
         record = Segmented(
-            interaction=one,
+            interaction=interaction,
             identity=IdentitySection(who, f"customer_id:{who}", who, 0, self.rules.config.digest),
             profile=ProfileSection({}),
             segments=SegmentSection((), (), ()),
@@ -210,7 +210,7 @@ class Spending:
 
     def actions(self, channel: str) -> list[Action]:
         """Return the messages of a channel."""
-        return [one for _, one in self.logs.read(topics.actions(channel))]
+        return [action for _, action in self.logs.read(topics.actions(channel))]
 
     def work(self, steps: int) -> None:
         """Let the worker do some things in any order that Kafka allows."""
@@ -264,8 +264,8 @@ class Spending:
         or not yet expired."""
         parts: dict[str, tuple[int, int | None]] = {}
         settled: dict[str, str] = {}
-        for _, one in self.logs.read(topics.DECISIONS):
-            for spend in one.spends:
+        for _, decision in self.logs.read(topics.DECISIONS):
+            for spend in decision.spends:
                 if spend.what != "reserved":
                     settled.setdefault(spend.action_id, spend.what)
                 elif spend.budget == name:

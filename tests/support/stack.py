@@ -129,7 +129,11 @@ class Stack:
     def interactions(self, event_id: str) -> list[tuple[StoredRecord, Interaction]]:
         """Return the records of an event that are in the topic now."""
         every = self.records.every(topics.INTERACTIONS, Interaction)
-        return [(stored, one) for stored, one in every if one.event_id == event_id]
+        return [
+            (stored, interaction)
+            for stored, interaction in every
+            if interaction.event_id == event_id
+        ]
 
     def process(self, name: str) -> psutil.Process:
         """Return a running process; wait while the supervisor starts it again."""

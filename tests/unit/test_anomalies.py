@@ -62,7 +62,7 @@ def test_series_without_anomaly_seldom_have_one() -> None:
     for seed in range(worlds):
         random = np.random.default_rng(seed)
         found = scan([_quiet_series(random, number) for number in range(12)], seed)
-        wrong += any(one.anomalies for one in found)
+        wrong += any(record.anomalies for record in found)
     assert wrong <= binom.ppf(0.999, worlds, 0.05)
 
 

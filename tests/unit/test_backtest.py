@@ -81,9 +81,9 @@ def _direct(log: Sequence[Interaction]) -> tuple[Flow, list[Emit]]:
     flow = Flow(rules(bundle))
 
     def emits() -> Iterator[Emit]:
-        for one in log:
-            yield from flow.advance(one.received_at)
-            yield from flow.run(one)
+        for interaction in log:
+            yield from flow.advance(interaction.received_at)
+            yield from flow.run(interaction)
 
     return flow, list(emits())
 

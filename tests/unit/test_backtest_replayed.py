@@ -76,7 +76,11 @@ def test_a_replayed_topic_is_decided_as_it_was(
     bundle = load(_DEMO)
     assert isinstance(bundle, Bundle)
     flow = Flow(rules(bundle))
-    emits = [emit for one in log for emit in (*flow.advance(one.received_at), *flow.run(one))]
+    emits = [
+        emit
+        for interaction in log
+        for emit in (*flow.advance(interaction.received_at), *flow.run(interaction))
+    ]
     decided = [one.value for one in emits if isinstance(one.value, Decision)]
     assert any(choice.slot == "home-hero" for decision in decided for choice in decision.choices)
     report = _backtest(_write_replay(tmp_path / "topic", log, topics.INTERACTIONS), tmp_path)

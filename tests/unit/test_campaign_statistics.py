@@ -157,10 +157,13 @@ def test_lift_equals_a_plain_comparison_of_arms(
 
 def _arms(met: Iterable[BankMeeting], until_ms: int) -> tuple[tuple[int, int], tuple[int, int]]:
     counts = Counter[tuple[bool, bool]]()
-    for one in met:
-        if one.at + WINDOW_MS < until_ms:
-            reached = one.reached_at is not None and one.at < one.reached_at <= one.at + WINDOW_MS
-            counts[one.held, reached] += 1
+    for meeting in met:
+        if meeting.at + WINDOW_MS < until_ms:
+            reached = (
+                meeting.reached_at is not None
+                and meeting.at < meeting.reached_at <= meeting.at + WINDOW_MS
+            )
+            counts[meeting.held, reached] += 1
     return (
         (counts[False, False] + counts[False, True], counts[False, True]),
         (counts[True, False] + counts[True, True], counts[True, True]),
@@ -180,7 +183,11 @@ def test_confidence_sequences_cover_the_truth_at_every_daily_look() -> None:
         met = bank_records(100 + seed, 1_500, _DAYS).meetings
         for offer in SALES:
             for channel in offer.arms if not offer.agents else ():
-                of_arm = [one for one in met if (one.offer, one.channel) == (offer, channel)]
+                of_arm = [
+                    meeting
+                    for meeting in met
+                    if (meeting.offer, meeting.channel) == (offer, channel)
+                ]
                 looks = [_look(of_arm, day) for day in range(4, _DAYS)]
                 truth = effect(offer, channel)
                 effects += 1

@@ -147,7 +147,7 @@ def test_mistake_is_named_with_its_line(
     text = (folder / file).read_text()
     line = text[: text.index(at)].count("\n") + 1
     found = errors(folder)
-    fitting = [one for one in found if one.file == file and words in one.message]
+    fitting = [error for error in found if error.file == file and words in error.message]
     assert line in [one.line for one in fitting], "\n".join(map(str, found))
 
 
@@ -212,8 +212,8 @@ def test_one_mistake_is_one_error(folder: Path, file: str, old: str, new: str) -
     # Names that a damaged file may have defined, and fields that it has wrong, count as there.
     edit(folder / file, old, new)
     found = errors(folder)
-    assert {one.file for one in found} == {file}, found
-    assert not any("unknown trait" in str(one) or "unknown seg" in str(one) for one in found)
+    assert {error.file for error in found} == {file}, found
+    assert not any("unknown trait" in str(error) or "unknown seg" in str(error) for error in found)
 
 
 def test_several_mistakes_in_one_file_are_all_reported_in_order(folder: Path) -> None:
@@ -222,10 +222,10 @@ def test_several_mistakes_in_one_file_are_all_reported_in_order(folder: Path) ->
     edit(path, "channel: pos,", "channel: !!x pos,")
     edit(path, "name: live", "name: '${B}'")
     found = errors(folder)
-    assert [(one.file, one.message.split()[0]) for one in found] == [
+    assert [(error.file, error.message.split()[0]) for error in found] == [
         ("sources.yaml", word) for word in ("A", "'channel'", "tag:yaml.org,2002:x:", "B")
     ]
-    assert found == sorted(found, key=lambda one: one.line)
+    assert found == sorted(found, key=lambda error: error.line)
 
 
 def test_file_that_is_not_utf8_is_refused_at_its_byte(folder: Path) -> None:

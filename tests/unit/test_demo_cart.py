@@ -29,8 +29,8 @@ def flow() -> Flow:
 
 def _visit(flow: Flow, name: str, minute: int) -> Iterator[Emit]:
     at = _BEGIN_MS + minute * _MINUTE_MS
-    one = Interaction(f"e{minute}", "track", name, "web", "web-shop", at, at, _WHO)
-    return flow.run(one)
+    interaction = Interaction(f"e{minute}", "track", name, "web", "web-shop", at, at, _WHO)
+    return flow.run(interaction)
 
 
 def _mails(emits: Iterator[Emit]) -> list[tuple[str, int]]:

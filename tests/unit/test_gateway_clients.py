@@ -273,10 +273,12 @@ def test_mobile_clients_requests_are_taken_whole(door: Doorway, recorded: Path) 
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     sent = request["body"]["batch"]
     taken = door.interactions()
-    assert [(one.event_id, one.kind) for one in taken] == [
+    assert [(interaction.event_id, interaction.kind) for interaction in taken] == [
         (m["messageId"], m["type"]) for m in sent
     ]
-    assert {i.value for one in taken for i in one.identifiers} == {m["anonymousId"] for m in sent}
+    assert {i.value for interaction in taken for i in interaction.identifiers} == {
+        m["anonymousId"] for m in sent
+    }
 
 
 _SWIFT = json.loads((Path(__file__).parents[1] / "support/clients/swift.json").read_text())

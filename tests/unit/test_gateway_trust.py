@@ -110,8 +110,8 @@ def test_claim_of_a_public_key_stays_with_its_device(
 def test_traits_of_a_public_key_stay_with_the_device(door: Doorway) -> None:
     message = {"anonymousId": "thief", "traits": {"email": MAIL.value, "plan": "gold"}}
     post(door, WEB, "/v1/identify", message)
-    [one] = door.interactions()
-    assert one.properties == {"email": MAIL.value, "plan": "gold"}
+    [interaction] = door.interactions()
+    assert interaction.properties == {"email": MAIL.value, "plan": "gold"}
 
 
 def test_proof_is_of_the_user_id_alone(door: Doorway) -> None:
@@ -178,8 +178,8 @@ def test_without_a_device_a_claim_is_refused_by_name(door: Doorway) -> None:
 def test_identifiers_of_a_trusted_key_are_accepted(door: Doorway) -> None:
     message = {"userId": "ana", "traits": {"email": "ana@example.com"}, "context": {"proof": "x"}}
     assert post(door, SHOP, "/v1/identify", message).status_code == 200
-    [one] = door.interactions()
-    assert one.identifiers == (ANA, Identifier("email", "ana@example.com"))
+    [interaction] = door.interactions()
+    assert interaction.identifiers == (ANA, Identifier("email", "ana@example.com"))
 
 
 def run(door: Doorway, config: Configuration) -> list[Any]:
@@ -229,17 +229,17 @@ def test_shop_without_a_trusted_source_needs_no_proof(tmp_path: Path) -> None:
     door = doorway(configuration(*only), tmp_path)
     message = {"userId": "ana", "anonymousId": "mine", "traits": {"email": "ana@example.com"}}
     assert post(door, OPEN, "/v1/identify", message).status_code == 200
-    [one] = door.interactions()
-    assert one.identifiers[0] == ANA
-    assert len(one.identifiers) == 3
+    [interaction] = door.interactions()
+    assert interaction.identifiers[0] == ANA
+    assert len(interaction.identifiers) == 3
 
 
 def test_namespaces_that_a_public_source_may_assert_are_a_setting(tmp_path: Path) -> None:
     door = doorway(configuration(*sources(asserts=("cookie", "email"))), tmp_path)
     message = {"userId": "ana", "anonymousId": "thief", "traits": {"email": MAIL.value}}
     assert post(door, WEB, "/v1/identify", message).status_code == 200
-    [one] = door.interactions()
-    assert one.identifiers == (MAIL, COOKIE)
+    [interaction] = door.interactions()
+    assert interaction.identifiers == (MAIL, COOKIE)
 
 
 def test_device_that_messages_are_addressed_to_is_not_asserted() -> None:
@@ -274,6 +274,6 @@ def test_decide_request_of_a_public_key_is_the_devices(door: Doorway) -> None:
         "placements": ["hero"],
     }
     post(door, WEB, "/v1/decide", asked)
-    [one] = door.interactions()
-    assert isinstance(one.request, DecideRequest)
-    assert one.identifiers == (COOKIE,)
+    [interaction] = door.interactions()
+    assert isinstance(interaction.request, DecideRequest)
+    assert interaction.identifiers == (COOKIE,)

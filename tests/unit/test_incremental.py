@@ -70,8 +70,8 @@ def _with_goals(decision: Decision, reached: set[str]) -> Decision:
 
 def _record(rules: Rules) -> Segmented:
     request = DecideRequest("r", "g", ("hero",), 2_000, {"hero": 1})
-    one = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA, request=request)
-    emits = Flow(rules).run(one)
+    interaction = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA, request=request)
+    emits = Flow(rules).run(interaction)
     return next(emit.value for emit in emits if isinstance(emit.value, Segmented))
 
 

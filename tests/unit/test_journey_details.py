@@ -237,9 +237,9 @@ def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> 
     )
     found = details(events, write_journey(tmp_path))["associations"]
     after_terms = {
-        one["name"]: table(one["odds"])
-        for one in found
-        if (one["outcome"], one["after"]) == ("drop-off", "terms")
+        association["name"]: table(association["odds"])
+        for association in found
+        if (association["outcome"], association["after"]) == ("drop-off", "terms")
     }
     assert after_terms == {"web": (4, 3, 5, 1), "app": (5, 1, 4, 3)}
 
@@ -250,7 +250,7 @@ def test_few_associations_are_found_in_a_world_without_effect(tmp_path: Path) ->
         write_journey(tmp_path),
     )["associations"]
     # `start` and what comes before it are bound to each other; the channel is drawn at random.
-    channels = [one for one in found if one["kind"] == "channel"]
+    channels = [association for association in found if association["kind"] == "channel"]
     assert len(channels) >= 4
     assert all(channel["odds"]["q"] > 0.01 for channel in channels)
 

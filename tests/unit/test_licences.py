@@ -17,7 +17,7 @@ def test_package_has_an_allowed_licence_or_a_reason(package: str) -> None:
     if found is None:
         pytest.skip("not for this platform")
     assert found
-    refused = [one for one in found if not is_allowed(one)]
+    refused = [licence for licence in found if not is_allowed(licence)]
     assert not refused or package in REASONS, f"{package}: {refused}"
 
 

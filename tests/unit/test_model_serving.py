@@ -208,8 +208,8 @@ def test_versions_are_distinguished_by_their_content(trained: TrainedModel, tmp_
 def test_a_rollback_goes_to_the_version_before(artifacts: Artifacts) -> None:
     promotions = Promotions(artifacts)
     made = [Promotion("bank", number, f"d{number}", f"m{number}", 0, "ada") for number in (1, 2, 3)]
-    for one in made:
-        promotions.add(one)
+    for promotion in made:
+        promotions.add(promotion)
     promotions.add(replace(made[2], rolled_back=True))
     assert promotions.stack("bank") == made[:2]
     promotions.add(made[0])

@@ -45,10 +45,10 @@ class _Play:
         self._count += 1
         request = DecideRequest(f"r{self._count}", "g", ask, at + 100) if ask else None
         number = Identifier("customer_id", f"c{who}")
-        one = Interaction(
+        interaction = Interaction(
             f"e{self._count}", kind, name, "web", "shop", at, at, (number,), about, request=request
         )
-        self.player.play(one)
+        self.player.play(interaction)
 
     def _take(self, emits: Iterable[Emit]) -> None:
         for emit in emits:

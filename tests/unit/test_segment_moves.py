@@ -76,6 +76,6 @@ def test_command_prints_moves_and_names_a_missing_topic(tmp_path: Path) -> None:
     assert isinstance(refused.exception, TableError)
     write_topic(tmp_path, CHANGES, [_change("ann", "vip", True, 1)])
     printed = CliRunner().invoke(build_app("insights"), [*command, "--json"])
-    (one,) = json.loads(printed.stdout)
-    assert (one["segment"], one["members"]) == ("vip", 1)
+    (moved,) = json.loads(printed.stdout)
+    assert (moved["segment"], moved["members"]) == ("vip", 1)
     assert "vip" in CliRunner().invoke(build_app("insights"), command).stdout

@@ -71,8 +71,10 @@ def _interact(
     channel: str = "web",
     **properties: int,
 ) -> None:
-    one = Interaction(f"{name}{at}", "track", name, channel, "shop", at, at, who, {**properties})
-    for _ in flow.run(one):
+    interaction = Interaction(
+        f"{name}{at}", "track", name, channel, "shop", at, at, who, {**properties}
+    )
+    for _ in flow.run(interaction):
         pass
 
 

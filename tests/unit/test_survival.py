@@ -99,7 +99,7 @@ def test_p_is_fishers_exact_of_the_lady_tasting_tea() -> None:
 def test_q_is_that_of_benjamini_and_hochberg() -> None:
     tables = [TwoByTwo(20, n, 20, 10) for n in (10, 12, 15, 19)]
     found = odds_ratios(tables)
-    p = sorted(one.p for one in found)
+    p = sorted(odds_ratio.p for odds_ratio in found)
     expected = [min(p[k] * 4 / (k + 1) for k in range(place, 4)) for place in range(4)]
-    assert sorted(one.q for one in found) == pytest.approx(expected)
+    assert sorted(odds_ratio.q for odds_ratio in found) == pytest.approx(expected)
     assert odds_ratios([]) == []

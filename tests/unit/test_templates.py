@@ -199,8 +199,8 @@ def test_an_email_is_escaped_where_it_is_a_page_and_its_subject_is_one_line() ->
 def test_an_unknown_name_is_named_with_its_place_and_mend() -> None:
     def find(text: str, **parts: object) -> tuple[str, str]:
         treatment = hero("t", content={"title": text}, **parts)
-        [one] = problems(campaigns=[campaign("c", offer("o", 1, treatment))])
-        return one
+        [problem] = problems(campaigns=[campaign("c", offer("o", 1, treatment))])
+        return problem
 
     at = "campaigns/0/offers/0/treatments/0/content/title"
     for text in ("{sesions}", "{{ sesions }}", "{% if sesions > 1 %}x{% endif %}"):

@@ -49,10 +49,10 @@ class _World:
     ) -> None:
         at = received_at if occurred_at is None else occurred_at
         name = event_id[-1]
-        one = Interaction(
+        interaction = Interaction(
             event_id, "track", name, "web", "shop", at, received_at, (_COOKIE,), properties
         )
-        self._emits += self._flow.run(one)
+        self._emits += self._flow.run(interaction)
         assert not self._flow.refused
 
     def members(self, now_ms: int) -> set[str]:

@@ -303,7 +303,7 @@ def _buyers(rules: Rules) -> Iterator[Segmented]:
         if eager and random.random() < 0.7:
             happens.append(("Bought", at + DAY_MS // 4, {"bought": 1}))
         for name, when, properties in happens:
-            one = Interaction(
+            interaction = Interaction(
                 event_id=f"{number}-{name}",
                 kind="track",
                 name=name,
@@ -316,7 +316,7 @@ def _buyers(rules: Rules) -> Iterator[Segmented]:
             )
             yield from (
                 emit.value
-                for emit in flow.run(one)
+                for emit in flow.run(interaction)
                 if isinstance(emit.value, Segmented) and emit.value.interaction is not None
             )
 
