@@ -15,7 +15,7 @@ from typing import Final
 from pipeline.config.regex import Pattern
 
 MOST_LINES: Final = 16
-"""Of a footer; what is longer is rows."""
+"""Most lines of a footer; a longer end has rows."""
 
 _WORDS: Final = (
     r"(?:(?:grand|sub|report|file|suma|gesamt)[ -]?)?"

@@ -117,7 +117,7 @@ async def _rounds(url: str, site: Site, plan: Plan, say: Say) -> list[Round]:
             say(f"{plan.site} ({number + 1}/{plan.repeats})")
             answers = await _open_loop(visitor.ask, plan.rate, plan.seconds)
             empty = await _open_loop(visitor.look, plan.rate, plan.seconds / 2)
-            answered = [(ms, given) for ms, given in answers if given is not None]
+            answered = [(ms, default) for ms, default in answers if default is not None]
             rounds.append(Round(len(answers), answered, [ms for ms, _ in empty]))
     return rounds
 
@@ -162,8 +162,8 @@ async def _open_loop(
 
     async def time_call(number: int) -> tuple[float, bool | None]:
         due = begin + number / rate
-        given = await request(number)
-        return (time.monotonic() - due) * 1000, given
+        result = await request(number)
+        return (time.monotonic() - due) * 1000, result
 
     tasks = []
     for number in range(int(rate * seconds)):
@@ -193,6 +193,6 @@ def _summary(plan: Plan, rounds: Sequence[Round]) -> Answers:
         empty_p50=middle(empty, 0.50),
         empty_p99=middle(empty, 0.99),
         sent=sum(one.sent for one in rounds),
-        defaulted=sum(given for one in rounds for _, given in one.answers),
+        defaulted=sum(default for one in rounds for _, default in one.answers),
         failed=sum(one.sent - len(one.answers) for one in rounds),
     )

@@ -18,7 +18,7 @@ from pipeline.stack.configure import apply_folder
 from tests.benchmarks.latency import Say
 from tests.benchmarks.rig import Rig
 from tests.benchmarks.watched import watch
-from tests.support.ingest import written_configuration
+from tests.support.ingest import write_configuration
 
 _WATCH: Final = """watches:
   - watch: orders
@@ -62,7 +62,7 @@ def measure(rig: Rig, rows: int, say: Say) -> Ingested:
     folder.mkdir()
     ensure_topics(rig.settings, ())
     register(rig.settings, ())
-    config = written_configuration(rig.home / "config", _WATCH.format(folder=folder))
+    config = write_configuration(rig.home / "config", _WATCH.format(folder=folder))
     apply_folder(rig.settings, config, lambda _: None)
     file = folder / "orders.csv"
     _write(file, rows)

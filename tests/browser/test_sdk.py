@@ -336,10 +336,10 @@ def test_subdomains_share_the_id_and_the_server_keeps_its_cookie(
 
 
 def _expires(context: BrowserContext) -> float:
-    [kept] = [one for one in context.cookies() if one["name"] == "ajs_anonymous_id"]
+    [kept] = [each for each in context.cookies() if each["name"] == "ajs_anonymous_id"]
     assert kept["domain"] == ".shoes.localhost"
-    found: float = kept["expires"]
-    return found
+    expires: float = kept["expires"]
+    return expires
 
 
 def test_module_and_segments_snippet_are_the_same_sdk(

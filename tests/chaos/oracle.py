@@ -164,7 +164,7 @@ def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[in
 
 def replay(of: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
     """Return the stage's states by key."""
-    kept = StageReplay()
+    replayed = StageReplay()
     seen: set[tuple[str, str]] = set()
     for partition, key, record in inputs:
         subject = record.interaction or record.control
@@ -173,12 +173,12 @@ def replay(of: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
             continue
         seen.add(name)
         if of.spends and rules.config.budgets:
-            rules = with_fields(rules, wallet=kept.wallet(partition))
-        outcome = of.step(key, record, kept.states.get(key), rules)
+            rules = with_fields(rules, wallet=replayed.wallet(partition))
+        outcome = of.step(key, record, replayed.states.get(key), rules)
         if isinstance(outcome, Ok):
-            kept.states[key] = outcome.state
-            kept.purses.update(
+            replayed.states[key] = outcome.state
+            replayed.purses.update(
                 ((partition, budget), purse) for budget, purse in outcome.purses.items()
             )
-    kept.states = {key: state for key, state in kept.states.items() if state is not None}
-    return kept
+    replayed.states = {key: state for key, state in replayed.states.items() if state is not None}
+    return replayed

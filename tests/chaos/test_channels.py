@@ -218,21 +218,22 @@ def _is_unconfirmed(outcomes: list[Interaction]) -> bool:
 def _check_once(
     channel: str, actions: dict[str, Action], counts: Counter[str], outcomes: Outcomes
 ) -> str:
-    """Check a channel whose receivers recognise no repeats; return what became of its messages."""
+    """Check a channel whose receivers recognise no repeats; return a line of counts."""
     assert len(actions) == CUSTOMERS, channel
     assert counts.keys() <= actions.keys()
     assert max(counts.values()) == 1, (channel, "twice", counts.most_common(3))
     confirmed = 0
     for name, action in actions.items():
-        told, gone = outcomes[name], (action.address or "").startswith("gone")
-        fate = ("bounce",) if gone else ("sent",)
-        ends = Counter(one.name for one in told if one.name != "delivered")
-        if gone and ends == {"sent": 1}:  # killed within the attempt, or cut off before the refusal
-            assert _is_unconfirmed(told), (channel, name)
+        reports, is_unknown = outcomes[name], (action.address or "").startswith("gone")
+        fate = "bounce" if is_unknown else "sent"
+        ends = Counter(report.name for report in reports if report.name != "delivered")
+        # Sent where the adapter was killed within the attempt, or cut off before the refusal.
+        if is_unknown and ends == {"sent": 1}:
+            assert _is_unconfirmed(reports), (channel, name)
             continue
-        assert ends == Counter(fate), (channel, name, ends)
-        assert gone or name in counts or _is_unconfirmed(told), (channel, name, "lost")
-        confirmed += not _is_unconfirmed(told)
+        assert ends == {fate: 1}, (channel, name, ends)
+        assert is_unknown or name in counts or _is_unconfirmed(reports), (channel, name, "lost")
+        confirmed += not _is_unconfirmed(reports)
     assert confirmed > CUSTOMERS // 2, (channel, confirmed)
     return f"{channel}: {len(counts)} received, {confirmed} confirmed, of {CUSTOMERS}"
 
@@ -240,15 +241,15 @@ def _check_once(
 def _check_keyed(
     channel: str, actions: dict[str, Action], copies: dict[str, list[Any]], outcomes: Outcomes
 ) -> str:
-    """Check a channel whose receivers recognise repeats; return what became of its messages."""
+    """Check a channel whose receivers recognise repeats; return a line of counts."""
     assert len(actions) == CUSTOMERS, channel
     assert copies.keys() <= actions.keys()
     for name, action in actions.items():
-        told, gone = outcomes[name], "/push/gone" in (action.address or "")
-        ends = Counter(one.name for one in told if one.name != "delivered")
-        assert ends == {("bounce" if gone else "sent"): 1}, (channel, name, ends)
-        assert not _is_unconfirmed(told), (channel, name)
-        assert gone or copies.get(name), (channel, name, "lost")
+        reports, is_unsubscribed = outcomes[name], "/push/gone" in (action.address or "")
+        ends = Counter(report.name for report in reports if report.name != "delivered")
+        assert ends == {("bounce" if is_unsubscribed else "sent"): 1}, (channel, name, ends)
+        assert not _is_unconfirmed(reports), (channel, name)
+        assert is_unsubscribed or copies.get(name), (channel, name, "lost")
         first, *others = copies.get(name) or [None]
         assert all(other == first for other in others), (channel, name, "altered")
     total = sum(map(len, copies.values()))

@@ -72,8 +72,8 @@ def test_every_step_of_the_bank_gets_its_best_channel(tmp_path: Path) -> None:
         *("--events", str(tmp_path / "e.csv"), "--prompts", str(tmp_path / "p.csv")),
         *("--defined", str(tmp_path / "j.yaml")),
     ]
-    given = ["insights", "recommend", *files, "--json"]
-    done = CliRunner().invoke(build_app("insights"), given)
+    command = ["insights", "recommend", *files, "--json"]
+    done = CliRunner().invoke(build_app("insights"), command)
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode(done.stdout)
     assert {one["step"]: one["channel"] for one in found["journey"]} == best_channels()

@@ -13,7 +13,7 @@ from pipeline.ingest.process import base_of, look_once
 from pipeline.ingest.taking import FileReport
 from pipeline.settings import Settings
 from pipeline.stack.configure import apply_folder
-from tests.support.ingest import written_configuration
+from tests.support.ingest import write_configuration
 
 _WATCH = """watches:
   - watch: goods
@@ -36,7 +36,7 @@ offers:
 def inbox(settings: Settings, tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
-    config = written_configuration(tmp_path / "config", _WATCH.format(folder=folder))
+    config = write_configuration(tmp_path / "config", _WATCH.format(folder=folder))
     (config / "channels.yaml").write_text("channels: [{name: web, placements: [grid]}]\n")
     for name in ("catalogs", "campaigns"):
         (config / name).mkdir()

@@ -95,9 +95,9 @@ def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> Non
         assert changes.get(timeout=PATIENCE_S).session_gap_ms == 20 * 60_000
         for log in (one, other):
             log.catch_up(PATIENCE_S)
-            kept = log.get(first.digest)
-            assert kept is not None
-            assert kept.session_gap_ms == 10 * 60_000
+            stored = log.get(first.digest)
+            assert stored is not None
+            assert stored.session_gap_ms == 10 * 60_000
             latest = log.latest()
             assert latest is not None
             assert latest.digest == second.digest

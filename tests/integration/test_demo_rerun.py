@@ -72,13 +72,13 @@ def _interactions(
             for step in (step for visit in one.visits for step in visit):
                 reading = RowIntake(flow.rules.config, _SHOP, 100_000, step.at, RowIds("log"))
                 for message in step.messages:
-                    given = reading.take_in(FileRow(1, msgspec.json.encode(message), 0))
-                    assert isinstance(given, Interaction), given
-                    given = replace(given, received_at=given.occurred_at)
+                    interaction = reading.take_in(FileRow(1, msgspec.json.encode(message), 0))
+                    assert isinstance(interaction, Interaction), interaction
+                    interaction = replace(interaction, received_at=interaction.occurred_at)
                     if step.placement is not None:
                         asked = DecideRequest("r", "g", (step.placement,), step.at)
-                        given = replace(given, request=asked)
-                    yield given
+                        interaction = replace(interaction, request=asked)
+                    yield interaction
 
 
 def _process(flow: Flow, interaction: Interaction) -> list[Emit]:

@@ -26,7 +26,7 @@ from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
 from pipeline.settings import Settings
 from pipeline.stack.configure import apply_folder
-from tests.support.ingest import written_configuration
+from tests.support.ingest import write_configuration
 from tests.support.small_disk import small_disk
 
 _WATCH = """watches:
@@ -99,7 +99,7 @@ def watched(settings: Settings, tmp_path: Path) -> Callable[[str], Watched]:
     def watch(text: str = _WATCH, home: Path | None = None) -> Watched:
         folder = tmp_path / "in"
         folder.mkdir(exist_ok=True)
-        config = written_configuration(tmp_path / "config", text.format(folder=folder))
+        config = write_configuration(tmp_path / "config", text.format(folder=folder))
         apply_folder(settings, config, lambda _: None)
         return Watched(settings.model_copy(update={"home": home or settings.home}), folder)
 

@@ -24,7 +24,7 @@ from pipeline.ingest.taking import FileReport
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.settings import Settings
-from tests.support.ingest import written_configuration
+from tests.support.ingest import write_configuration
 from tests.support.sshd import SSHD, Server, running_sshd, unprivileged_sshd
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="openssh-server is not installed")
@@ -69,7 +69,7 @@ def secrets(server: Server) -> dict[str, str]:
 
 def configuration(folder: Path, server: Server, path: Path) -> Configuration:
     text = _WATCH.format(port=server.port, user=server.user, key=server.host_key, path=path)
-    bundle = load(written_configuration(folder, text), {})
+    bundle = load(write_configuration(folder, text), {})
     assert isinstance(bundle, model.Bundle), bundle
     made = compile_bundle(bundle)
     assert isinstance(made, Configuration)

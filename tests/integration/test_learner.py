@@ -43,8 +43,8 @@ def _ask(client: httpx.Client, who: str, **properties: Any) -> dict[str, Any]:
 def _report(client: httpx.Client, answer: dict[str, Any], outcome: str) -> None:
     action = answer["placements"]["hero"]
     if action is not None:
-        told = {"token": action["token"], "outcome": outcome}
-        client.post("/v1/outcomes", json=told).raise_for_status()
+        report = {"token": action["token"], "outcome": outcome}
+        client.post("/v1/outcomes", json=report).raise_for_status()
 
 
 def _send_customers(shop: Stack, names: Iterator[str], count: int) -> str:
@@ -129,20 +129,23 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
     def find_named() -> Any:
         made = _send_customers(shop, names, 1)
         shop.wait_until_idle()
-        told = shop.ask("explain", made, "--rerun")
-        return told if int(told["snapshot"].partition("-")[0]) >= known else None
+        explanation = shop.ask("explain", made, "--rerun")
+        return explanation if int(explanation["snapshot"].partition("-")[0]) >= known else None
 
-    told = eventually(find_named)
-    assert told["same"] is True
-    [hero] = [slot for slot in told["slots"] if slot["slot"] == "hero"]
+    explanation = eventually(find_named)
+    assert explanation["same"] is True
+    [hero] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
     assert 0 < hero["propensity"] < 1
     assert all(0 < candidate["p"] < 1 for candidate in hero["candidates"])
     _send_customers(shop, names, 6)  # the snapshot that it names is not the newest any more
     shop.wait_until_idle()
     eventually(
-        lambda: knowledge_of(eventually(lambda: _complete_snapshot(shop))).name != told["snapshot"]
+        lambda: (
+            knowledge_of(eventually(lambda: _complete_snapshot(shop))).name
+            != explanation["snapshot"]
+        )
     )
-    assert shop.ask("explain", told["decision_id"], "--rerun")["same"] is True
+    assert shop.ask("explain", explanation["decision_id"], "--rerun")["same"] is True
 
 
 def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:

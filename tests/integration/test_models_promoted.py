@@ -55,8 +55,8 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
     stack: Stack, folders: tuple[Path, Path]
 ) -> None:
     decisions, segmented = map(str, folders)
-    given = ("--decisions", decisions, "--interactions", segmented, "--window", "1h")
-    trained = stack.json("train", "propensity", "hero", *given)
+    options = ("--decisions", decisions, "--interactions", segmented, "--window", "1h")
+    trained = stack.json("train", "propensity", "hero", *options)
     assert trained["metrics"]["auc"] > 0.7
     assert [one["in_force"] for one in stack.ask("models", "list")] == [False]
     assert stack.ask("models", "show", "hero")["data"] == trained["data"]

@@ -188,8 +188,10 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     log = stack.records.every(topics.IDENTITIES, IdentityChange)
     assert {change.identifier for _, change in log if change.kind == "erased"} == names
     for stage in STAGES:
-        gone = names if stage.name == "identity" else set(map(profile_of, names))
-        assert not any(state for key, state in stack.states(stage.name).items() if key in gone)
+        forgotten_keys = names if stage.name == "identity" else set(map(profile_of, names))
+        assert not any(
+            state for key, state in stack.states(stage.name).items() if key in forgotten_keys
+        )
     for folder, at in (("last", ()), ("replayed", ("--at", datetime.now(UTC).isoformat()))):
         stack.ask("export", "--all", "--out", str(tmp_path / folder), *at)
         exported = {

@@ -53,19 +53,19 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     for counts in played["outcomes"].values():
         reported.update(counts)
     assert reported["impression"] > 20
-    heard = Counter(
+    written = Counter(
         interaction.name
         for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
         if interaction.kind == "outcome" and interaction.source == "bank-web"
     )
-    assert heard == reported
+    assert written == reported
     life = max(lives, key=lambda one: len(one.identifiers))
     person = bank.ask("profile", "show", life.identifiers[0].key)
     assert person["profile_id"] == life.profile_id
 
 
 def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
-    heard = Counter(
+    written = Counter(
         interaction.name
         for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
         if interaction.kind == "outcome"
@@ -79,7 +79,7 @@ def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
     total = found["total"]
     assert total["decided"] == sent
     assert [total[name] for name in ("impressions", "clicks", "conversions", "sent")] == [
-        heard[name] for name in ("impression", "click", "conversion", "sent")
+        written[name] for name in ("impression", "click", "conversion", "sent")
     ]
     assert found["support"]["unmatched"] == 0
     page = bank.home / "report.html"

@@ -81,8 +81,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 
 def _add_listener(server: Path, key_store: Path, port: int) -> None:
-    given = server.read_text().splitlines()
-    lines = dict(line.split("=", 1) for line in given if line and not line.startswith("#"))
+    properties = server.read_text().splitlines()
+    lines = dict(line.split("=", 1) for line in properties if line and not line.startswith("#"))
     where = f",SECURE://127.0.0.1:{port}"
     lines["listeners"] += where
     lines["advertised.listeners"] += where

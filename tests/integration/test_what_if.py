@@ -112,10 +112,10 @@ def test_the_same_configuration_decides_identically(
 def test_without_a_campaign_its_messages_and_their_outcomes_are_gone(
     ask: _Ask, bundle: Bundle, settings: Settings
 ) -> None:
-    [gone] = [campaign for campaign in bundle.campaigns if campaign.campaign == _CAMPAIGN]
-    others = tuple(campaign for campaign in bundle.campaigns if campaign is not gone)
+    [removed] = [campaign for campaign in bundle.campaigns if campaign.campaign == _CAMPAIGN]
+    others = tuple(campaign for campaign in bundle.campaigns if campaign is not removed)
     report = ask(rules(replace(bundle, campaigns=others)), TimeRange(None, _END))
-    names = {offer.offer for offer in gone.offers}
+    names = {offer.offer for offer in removed.offers}
     lost = [offer for offer in report.offers if offer.name in names]
     assert not report.identical
     assert report.changed_slots > 0

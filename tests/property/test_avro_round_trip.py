@@ -108,23 +108,23 @@ def test_record_with_a_new_section_has_the_bytes_of_a_full_encoding(
 ) -> None:
     sent = CODEC.encode(before, data.draw(records(CLASSES[before])))
     assert sent is not None
-    given = CODEC.decode(before, sent)
-    assert not isinstance(given, Malformed)
+    received = CODEC.decode(before, sent)
+    assert not isinstance(received, Malformed)
     drawn = data.draw(records(after))
-    passed_on = {name: getattr(given, name) for name in given.__struct_fields__}
+    passed_on = {name: getattr(received, name) for name in received.__struct_fields__}
     value = msgspec.structs.replace(drawn, **passed_on)
     (topic,) = (name for name, of in CLASSES.items() if of is after)
     for record in (value, drawn):
-        assert CODEC.extend(topic, record, given, sent) == CODEC.encode(topic, record)
+        assert CODEC.extend(topic, record, received, sent) == CODEC.encode(topic, record)
 
 
 @pytest.mark.parametrize(("before", "after"), _GROWTH)
 def test_passed_on_bytes_are_reused(before: str, after: type[msgspec.Struct]) -> None:
     sent = CODEC.encode(before, CLASSES[before]())
     assert sent is not None
-    given = CODEC.decode(before, sent)
-    assert not isinstance(given, Malformed)
+    received = CODEC.decode(before, sent)
+    assert not isinstance(received, Malformed)
     (topic,) = (name for name, of in CLASSES.items() if of is after)
-    extended = CODEC.extend(topic, after(), given, sent[:HEADER] + b"as it came")
+    extended = CODEC.extend(topic, after(), received, sent[:HEADER] + b"as it came")
     assert extended is not None
     assert extended[HEADER:].startswith(b"as it came")

@@ -114,10 +114,10 @@ class _Stages:
 
     def feed(self, emits: Iterable[Emit]) -> int:
         """Feed interactions, some of them twice."""
-        given = list(emits)
-        again = [emit for emit in given if self.chance.random() < 0.3]
-        self.flow.give("cli", [*given, *again])
-        return len(given)
+        inputs = list(emits)
+        again = [emit for emit in inputs if self.chance.random() < 0.3]
+        self.flow.give("cli", [*inputs, *again])
+        return len(inputs)
 
     def wait_until_processed(self) -> None:
         self.flow.drain()
@@ -320,10 +320,12 @@ def test_trait_states_its_beginning_until_backfilled() -> None:
     assert "count_lately.since" not in later
 
 
-@pytest.mark.parametrize(("heard", "missed"), [("none", "all"), ("all", "none")])
-def test_partition_behind_an_earlier_version_stalls_and_is_named(heard: str, missed: str) -> None:
+@pytest.mark.parametrize(("received", "missed"), [("none", "all"), ("all", "none")])
+def test_partition_behind_an_earlier_version_stalls_and_is_named(
+    received: str, missed: str
+) -> None:
     # Even without new aggregates: an earlier version must not evaluate profiles after a later one.
-    flow, versions = _flow(heard, heard)
+    flow, versions = _flow(received, received)
     versions[-1] = Version(_WORLDS[missed].config, versions[-1].applied_at)
     reader = BackfillReader({}, _WORLDS[missed], versions)
     with pytest.raises(StalledError, match="partitions 0 still run by an earlier configuration"):
@@ -379,8 +381,8 @@ def test_aggregate_unused_for_long_is_dropped_and_counts_from_now() -> None:
     world = _WORLDS["none"]
     [shard] = _row(flow).shards.here.values()
     assert aggregate in shard.kept
-    gone = newest_beginning(versions[:3])
-    flow.give("cli", [begin_control(person, gone, world) for person in _people(flow)])
+    before_last = newest_beginning(versions[:3])
+    flow.give("cli", [begin_control(person, before_last, world) for person in _people(flow)])
     flow.drain()
     [shard] = _row(flow).shards.here.values()
     assert (shard.kept, shard.begun, shard.sequences) == ({}, {}, {})

@@ -14,19 +14,19 @@ _values = st.one_of(_numbers, st.sampled_from([None, True, "5", ("a",)]))
 
 @given(st.lists(_numbers, min_size=1, max_size=5, unique=True), st.booleans(), _values)
 def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
-    given_: list[float], descending: bool, value: Known
+    numbers: list[float], descending: bool, value: Known
 ) -> None:
-    thresholds = sorted(given_, reverse=descending)
+    thresholds = sorted(numbers, reverse=descending)
     made = bucket(
         model.TraitDefinition("b", "bucket", "trait.x", thresholds=tuple(thresholds)), False
     )
     found = bucket_of(made, {"x": value}, 0)
     if isinstance(value, bool) or not isinstance(value, int | float):
         assert found is None
-    elif descending and len(given_) > 1:
-        assert found == 1 + sum(value < one for one in given_)
+    elif descending and len(numbers) > 1:
+        assert found == 1 + sum(value < one for one in numbers)
     else:
-        assert found == 1 + sum(value >= one for one in given_)
+        assert found == 1 + sum(value >= one for one in numbers)
     assert next_step(made, {"x": value}, 0) is None
 
 

@@ -46,17 +46,17 @@ def _outcome(action: Action, outcome: str, at: int) -> Interaction:
 @given(moments())
 def test_no_window_holds_more_messages_than_its_cap(stream: list[tuple[str, int, str]]) -> None:
     flow = Flow(offering_rules())
-    kept: list[Action] = []
+    sent: list[Action] = []
     for number, (kind, hour, fate) in enumerate(stream):
         at = hour * _HOUR_MS
         for emit in list(flow.run(_interaction(number, kind, at))):
             if isinstance(emit.value, Action):
                 if fate not in ("bounce", "expired"):
-                    kept.append(emit.value)
+                    sent.append(emit.value)
                 if fate != "none":
                     list(flow.run(_outcome(emit.value, fate, at)))
     for cap in offering_rules().config.caps:
-        _assert_kept(cap, kept)
+        _assert_kept(cap, sent)
 
 
 def _assert_kept(cap: CompiledCap, actions: list[Action]) -> None:

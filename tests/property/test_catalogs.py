@@ -110,13 +110,13 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
         "until": ["2026-01-31", None, None],
     }
     pq.write_table(pa.table(columns), tmp_path / "products.parquet")
-    given = Catalog(
+    catalog = Catalog(
         "products",
         "products.parquet",
         ItemColumns(id="sku", price="price", stock="stock", ends="until"),
         margin=0.5,
     )
-    made = with_items(given, tmp_path)
+    made = with_items(catalog, tmp_path)
     assert isinstance(made, Catalog)
     assert made.items == bundle.catalogs[0].items
     assert [(item.id, item.value) for item in made.items] == [("a", 1.0), ("c", 2.0)]

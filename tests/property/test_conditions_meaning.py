@@ -105,8 +105,12 @@ def value_of(subject: dict[str, str], facts: Facts) -> Any:
     if facts.interaction is None:
         return None
     if kind == "property":
-        given = facts.interaction
-        return given.lists[name] if name in given.lists else given.properties.get(name)
+        interaction = facts.interaction
+        return (
+            interaction.lists[name]
+            if name in interaction.lists
+            else interaction.properties.get(name)
+        )
     if kind == "event":
         return getattr(facts.interaction, name)
     group, _, key = name.partition(".")

@@ -35,7 +35,7 @@ def _read(text: str, footer: Pattern | None = None) -> list[ReadRow]:
         return list(open_rows(path, file_format).rows())
 
 
-def _written(rows: list[list[str]], delimiter: str = ";") -> str:
+def _table(rows: list[list[str]], delimiter: str = ";") -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter)
     writer.writerow(_HEADER)
@@ -75,7 +75,7 @@ _customers_rows = st.lists(
 def test_footer_under_codes_is_refused_and_every_row_is_read(
     rows: list[list[str]], label: str, amounts: list[str], delimiter: str, after: str
 ) -> None:
-    table = _written([*rows, [label, *amounts]], delimiter) + after.replace(";", delimiter)
+    table = _table([*rows, [label, *amounts]], delimiter) + after.replace(";", delimiter)
     read = _read(table)
     assert _customers(read) == [row[0] for row in rows]
     [refused] = [one for one in read if isinstance(one, UnreadableRow)]
@@ -89,7 +89,7 @@ _words = st.sampled_from(["Total", "Sum", "alice", "Total Energies", "Acme", "7 
 @given(st.lists(st.tuples(_words, _names, _amounts).map(list), min_size=1, max_size=6))
 def test_customer_who_is_called_like_a_total_is_read_among_names(rows: list[list[str]]) -> None:
     filled = [[*row, "1"] for row in [["bob", "", ""], *rows]]
-    assert _customers(_read(_written(filled))) == [row[0] for row in filled]
+    assert _customers(_read(_table(filled))) == [row[0] for row in filled]
 
 
 _text = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
@@ -100,8 +100,8 @@ def test_no_row_is_refused_where_something_stands_below(rows: list[list[str]]) -
     last = ["K-9", "Ana", "1", "1"]
     alone = [["Total", *row[1:]] for row in rows]
     for one in (rows, alone):
-        assert _customers(_read(_written([*one, last])))[-1] == "K-9"
-        read = _read(_written([*one, last]))
+        assert _customers(_read(_table([*one, last])))[-1] == "K-9"
+        read = _read(_table([*one, last]))
         assert not [row for row in read if isinstance(row, UnreadableRow) and row.code == "footer"]
 
 
@@ -118,7 +118,7 @@ def test_no_row_is_refused_where_something_stands_below(rows: list[list[str]]) -
     ],
 )
 def test_last_row_that_only_resembles_a_footer_is_read(last: list[str]) -> None:
-    read = _read(_written([["K1", "Ana", "1", "1"], ["K2", "Bo", "1", "1"], last]))
+    read = _read(_table([["K1", "Ana", "1", "1"], ["K2", "Bo", "1", "1"], last]))
     assert _customers(read) == ["K1", "K2", last[0]]
 
 

@@ -249,8 +249,12 @@ def test_complaint_cancels_a_deferral() -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]})
     life.interact("Go", _EVENING)
     life.interact("Complaint", _EVENING + 60_000)
-    [gone] = [emit.value for emit in life.emits if isinstance(emit.value, Cancellation)]
-    assert (gone.action_id, gone.treatment, gone.why) == (None, "mail", "complained")
+    [cancellation] = [emit.value for emit in life.emits if isinstance(emit.value, Cancellation)]
+    assert (cancellation.action_id, cancellation.treatment, cancellation.why) == (
+        None,
+        "mail",
+        "complained",
+    )
     assert _advance(life, _MORNING) == []
 
 

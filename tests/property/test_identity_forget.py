@@ -58,8 +58,8 @@ def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
     assert not flow.refused
     for stage, rows in flow.rows.items():
         for key, row in rows.items():
-            kept = key.encode() + msgspec.msgpack.encode(row)
-            assert not [name for name in {*person, asked} if name.encode() in kept], stage
+            content = key.encode() + msgspec.msgpack.encode(row)
+            assert not [name for name in {*person, asked} if name.encode() in content], stage
     for name in {*person, asked}:
         assert not any(profile_of(name) in rows for rows in flow.rows.values())
 
@@ -138,9 +138,9 @@ def test_forgetting_leaves_other_profiles_whole(
 ) -> None:
     before, after = lives
     view = _ReadersView(before)
-    gone = _person(before, asked)
-    assume(not _links_of_others_forgotten(before, view, gone))
-    replayed = _ReadersView(_without(before, view, gone))
+    forgotten = _person(before, asked)
+    assume(not _links_of_others_forgotten(before, view, forgotten))
+    replayed = _ReadersView(_without(before, view, forgotten))
     last = max(one.received_at for one in before if isinstance(one, Interaction))
     view.feed(forget(asked, last + 1))
     assert view.profiles() == replayed.profiles()
@@ -155,37 +155,37 @@ def _person(stream: Sequence[Record], asked: str) -> set[str]:
 
 
 def _links_of_others_forgotten(
-    stream: Sequence[Record], view: _ReadersView, gone: set[str]
+    stream: Sequence[Record], view: _ReadersView, forgotten: set[str]
 ) -> bool:
     """Return whether a part of the forgotten profile showed a link between two identifiers that
     remain: the link stays, though a replay without that part lacks it."""
     return any(
         isinstance(record, Interaction)
-        and record.identifiers[0].key not in gone
-        and any(name.key not in gone for name in record.identifiers[1:])
-        and view.homes()[view.shards[record.event_id]] in map(profile_of, gone)
+        and record.identifiers[0].key not in forgotten
+        and any(name.key not in forgotten for name in record.identifiers[1:])
+        and view.homes()[view.shards[record.event_id]] in map(profile_of, forgotten)
         for record in stream
     )
 
 
-def _without(stream: Sequence[Record], view: _ReadersView, gone: set[str]) -> list[Record]:
-    top = roots(stream).get(next(iter(gone)))
-    homes, kept = view.homes(), []
+def _without(stream: Sequence[Record], view: _ReadersView, forgotten: set[str]) -> list[Record]:
+    top = roots(stream).get(next(iter(forgotten)))
+    homes, remaining = view.homes(), []
     for record in stream:
         assert isinstance(record, Interaction)
         shard = view.shards[record.event_id]
         if top is not None and homes[shard] == profile_of(top):
             continue
         strongest, *weaker = record.identifiers
-        if strongest.key in gone:
+        if strongest.key in forgotten:
             owner = view.owner(strongest.key, shard)
             assert owner is not None
-            assert owner not in gone
+            assert owner not in forgotten
             strongest = Identifier.parse(owner)
             weaker = []
-        rest = (name for name in weaker if name.key not in gone)
-        kept.append(replace(record, identifiers=(strongest, *rest)))
-    return kept
+        rest = (name for name in weaker if name.key not in forgotten)
+        remaining.append(replace(record, identifiers=(strongest, *rest)))
+    return remaining
 
 
 @settings(max_examples=cases(100), deadline=None)

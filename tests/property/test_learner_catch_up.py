@@ -102,11 +102,11 @@ def _learner(log: _MemoryLog) -> Iterator[_Learner]:
             ledger.close()
 
 
-def _decision(number: int, told: Sequence[tuple[str, Any]], *spends: Spend) -> Decision:
+def _decision(number: int, feedback_given: Sequence[tuple[str, Any]], *spends: Spend) -> Decision:
     choices = tuple(
         Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
     )
-    feedback = tuple(Feedback(action, what, 10**9) for action, what in told)
+    feedback = tuple(Feedback(action, what, 10**9) for action, what in feedback_given)
     decision = Decision(f"d{number}", f"e{number}", "p", "c", number, choices, bin="b")
     return replace(decision, feedback=feedback, spends=spends)
 
@@ -129,8 +129,8 @@ def test_learner_counts_the_same_without_its_disk(
     decisions: list[tuple[int, list[tuple[str, Any]]]], published: int, seed: int
 ) -> None:
     log = _MemoryLog(Random(seed))
-    for number, (partition, told) in enumerate(decisions):
-        log.logs[partition].append(_decision(number, told))
+    for number, (partition, feedback) in enumerate(decisions):
+        log.logs[partition].append(_decision(number, feedback))
     with _learner(log) as lost, _learner(log) as learner:
         lost.catch_up()
         lost.read_until(

@@ -26,8 +26,10 @@ def _decision(number: int, feedback: Sequence[tuple[str, Any]]) -> Decision:
     choices = tuple(
         Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
     )
-    told = tuple(Feedback(action, what, 10**9) for action, what in feedback)
-    return Decision(f"d{number}", f"e{number}", "p", "c", number, choices, bin="b", feedback=told)
+    records = tuple(Feedback(action, what, 10**9) for action, what in feedback)
+    return Decision(
+        f"d{number}", f"e{number}", "p", "c", number, choices, bin="b", feedback=records
+    )
 
 
 _FEEDBACK = st.tuples(
@@ -38,11 +40,11 @@ _DECISIONS = st.lists(st.lists(_FEEDBACK, max_size=3), max_size=12)
 
 
 @settings(max_examples=40)
-@given(told=_DECISIONS, cuts=st.lists(st.integers(0, 12), max_size=4), lost=st.booleans())
+@given(feedback=_DECISIONS, cuts=st.lists(st.integers(0, 12), max_size=4), lost=st.booleans())
 def test_ledger_killed_anywhere_has_each_message_once(
-    told: list[list[tuple[str, Any]]], cuts: list[int], lost: bool
+    feedback: list[list[tuple[str, Any]]], cuts: list[int], lost: bool
 ) -> None:
-    decisions = [_decision(number, each) for number, each in enumerate(told)]
+    decisions = [_decision(number, each) for number, each in enumerate(feedback)]
     # Each decision comes again, as after a redelivery, in the reverse order.
     log = [*decisions, *reversed(decisions)]
     with TemporaryDirectory() as home:
@@ -99,8 +101,8 @@ def test_evidence_of_one_half_life_ago_weighs_half() -> None:
         assert tally.trials == pytest.approx(1.5)
         assert tally.successes == pytest.approx(1.5)
     assert first.fade(2_000, 500).trials == pytest.approx(0.25)
-    gone = add(first.fade(2_000, 500), TallyChange(arm, 1_000, -1, -1), 500)
-    assert (gone.trials, gone.tried, gone.reached) == (0, 0, 0)
+    withdrawn = add(first.fade(2_000, 500), TallyChange(arm, 1_000, -1, -1), 500)
+    assert (withdrawn.trials, withdrawn.tried, withdrawn.reached) == (0, 0, 0)
 
 
 def _life(when: Any = None, **parts: Any) -> Life:
@@ -124,8 +126,8 @@ def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None
         life = _life()
         life.interact("Go", 0)
         [action] = life.actions()
-        told = _what(life.react(action, "conversion", at))
-        assert ("reached" in told) is reached
+        reasons = _what(life.react(action, "conversion", at))
+        assert ("reached" in reasons) is reached
 
 
 def test_a_conversion_that_is_received_late_counts_by_its_own_time() -> None:
@@ -148,8 +150,8 @@ def test_a_mail_scanners_click_is_not_learned_from() -> None:
         life = _life(when=click)
         life.interact("Go", 0)
         [action] = life.actions()
-        told = _what(life.react(action, "click", at))
-        assert told == (["shown", "reached"] if reached else ["shown"])
+        reasons = _what(life.react(action, "click", at))
+        assert reasons == (["shown", "reached"] if reached else ["shown"])
 
 
 def test_feedback_of_bots_is_not_learned_from() -> None:
@@ -160,10 +162,10 @@ def test_feedback_of_bots_is_not_learned_from() -> None:
     for context, learned in ((robot, False), (person, True)):
         life = _life(profile={"enrichers": {"user_agent": {}}})
         life.interact("Go", 0)
-        told = _what(_in(life, "Bought", 60_000, context))
-        assert told == (["reached"] if learned else [])
-        told = _what(_in(life, "Go", 70_000, context))
-        assert told == (["tried"] if learned else [])
+        reasons = _what(_in(life, "Bought", 60_000, context))
+        assert reasons == (["reached"] if learned else [])
+        reasons = _what(_in(life, "Go", 70_000, context))
+        assert reasons == (["tried"] if learned else [])
 
 
 def _in(life: Life, name: str, at: int, context: Context) -> Decision:

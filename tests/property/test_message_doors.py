@@ -199,8 +199,8 @@ def test_broken_bytes_are_refused_and_never_an_exception(
 
 def _broken(raw: bytes, data: st.DataObject) -> bytes:
     place = data.draw(st.integers(0, len(raw)))
-    gone = data.draw(st.integers(0, 5))
-    return raw[:place] + data.draw(st.binary(max_size=5)) + raw[place + gone :]
+    removed = data.draw(st.integers(0, 5))
+    return raw[:place] + data.draw(st.binary(max_size=5)) + raw[place + removed :]
 
 
 def _check_found(interaction: Interaction) -> None:

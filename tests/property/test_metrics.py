@@ -62,7 +62,7 @@ _prices = st.one_of(
 @st.composite
 def streams(draw: st.DrawFn, most: int = 8) -> list[Interaction]:
     """Draw interactions in order of receipt, however late; none is received before it occurred."""
-    heard = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=most)))
+    receipts = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=most)))
     return [
         _interaction(
             f"e{number}",
@@ -71,13 +71,13 @@ def streams(draw: st.DrawFn, most: int = 8) -> list[Interaction]:
             at,
             draw(_prices),
         )
-        for number, at in enumerate(heard)
+        for number, at in enumerate(receipts)
     ]
 
 
-def _interaction(event: str, name: str, at: int, heard: int, price: Known) -> Interaction:
+def _interaction(event: str, name: str, at: int, received_at: int, price: Known) -> Interaction:
     who = (Identifier("cookie", "k"),)
-    return Interaction(event, "track", name, "web", "shop", at, heard, who, {"price": price})  # type: ignore[dict-item]
+    return Interaction(event, "track", name, "web", "shop", at, received_at, who, {"price": price})  # type: ignore[dict-item]
 
 
 def _shards(stream: Iterable[tuple[str, Interaction]]) -> tuple[Shard, ...]:

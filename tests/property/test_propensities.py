@@ -72,10 +72,10 @@ def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
     logged: defaultdict[tuple[str, tuple[str, ...], str], set[float]] = defaultdict(set)
     for decision in decisions:
         for choice in decision.choices:
-            given = choice.slot, _before(choice, decision)
-            opened[given] += 1
-            counts[(*given, _chosen_treatment(choice))] += 1
-            logged[(*given, _chosen_treatment(choice))].add(choice.propensity)
+            earlier = choice.slot, _before(choice, decision)
+            opened[earlier] += 1
+            counts[(*earlier, _chosen_treatment(choice))] += 1
+            logged[(*earlier, _chosen_treatment(choice))].add(choice.propensity)
     got: defaultdict[str, set[str]] = defaultdict(set)
     for (slot, before, winner), count in counts.items():
         [propensity] = logged[slot, before, winner]

@@ -17,10 +17,10 @@ def channels_of(rows: Sequence[PathRow]) -> list[str]:
 
 
 def removal_effects_by_matrix(
-    rows: Sequence[PathRow], order: int, what: Callable[[PathRow], float]
+    rows: Sequence[PathRow], order: int, amount: Callable[[PathRow], float]
 ) -> dict[str, float]:
-    """Return the share of `what` that each channel's removal loses, from the whole matrix with its
-    states taken out, inverted anew for each."""
+    """Return the share of `amount` that is lost without each channel: the whole matrix is inverted
+    anew without its states."""
     flow: defaultdict[tuple[object, object], float] = defaultdict(float)
     gain: defaultdict[object, float] = defaultdict(float)
     leaving: defaultdict[object, float] = defaultdict(float)
@@ -31,24 +31,24 @@ def removal_effects_by_matrix(
         for window in windows:
             if window != states[-1]:
                 states.append(window)
-        seen = row.conversions + row.nulls
-        for one, following in pairwise(states):
-            flow[one, following] += seen
+        journeys = row.conversions + row.nulls
+        for state, following in pairwise(states):
+            flow[state, following] += journeys
         for state in states:
-            leaving[state] += seen
-        gain[states[-1]] += what(row)
-    names = [state for state, seen in leaving.items() if seen]
-    where = {state: index for index, state in enumerate(names)}
+            leaving[state] += journeys
+        gain[states[-1]] += amount(row)
+    names = [state for state, journeys in leaving.items() if journeys]
+    index_of = {state: index for index, state in enumerate(names)}
     steps = np.zeros((len(names), len(names)))
-    for (one, following), seen in flow.items():
-        if seen:
-            steps[where[one], where[following]] += seen / leaving[one]
+    for (state, following), journeys in flow.items():
+        if journeys:
+            steps[index_of[state], index_of[following]] += journeys / leaving[state]
     gains = np.array([gain[state] / leaving[state] for state in names])
 
     def worth(removed: str | None) -> float:
-        kept = [where[state] for state in names if state == "begin" or removed not in state]
-        inverse = np.linalg.inv(np.eye(len(kept)) - steps[np.ix_(kept, kept)])
-        return float(inverse[kept.index(where["begin"])] @ gains[kept])
+        remaining = [index_of[state] for state in names if state == "begin" or removed not in state]
+        inverse = np.linalg.inv(np.eye(len(remaining)) - steps[np.ix_(remaining, remaining)])
+        return float(inverse[remaining.index(index_of["begin"])] @ gains[remaining])
 
     whole = worth(None)
     return {channel: 1.0 - worth(channel) / whole for channel in channels_of(rows)}

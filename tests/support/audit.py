@@ -1,6 +1,7 @@
 """Known vulnerabilities of what running Kairos installs: `python -m tests.support.audit`.
 
-Exits with 1 where there are any. Where the network gives no advisories, says so and exits with 0.
+Exit code: 1 where there are any, 0 where there are none or the network gives no advisories, which
+a line then says.
 """
 
 import subprocess
@@ -83,9 +84,9 @@ def findings(report: AuditReport) -> list[str]:
 
 def main() -> int:
     """Audit the lock file and print the findings."""
-    impossible = unavailability()
-    if impossible is not None:
-        print(f"vulnerabilities: not audited, for the network gives no advisories ({impossible})")
+    reason = unavailability()
+    if reason is not None:
+        print(f"vulnerabilities: not audited, for the network gives no advisories ({reason})")
         return 0
     report = audit(LOCK, "--require-hashes")
     if isinstance(report, str):

@@ -75,7 +75,7 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
             records.segmented.append(as_segmented(name, outcome, members))
             continue
         held = one.name == WITHHELD
-        channel = _turn(asked, offer) if held else str(one.properties["channel"])
+        channel = _draw_channel(asked, offer) if held else str(one.properties["channel"])
         at = one.at if held else one.at - offer.arms[channel].after_ms
         records.meetings.append(
             BankMeeting(name, offer, at, held, channel, reached.get(offer.offer))
@@ -84,21 +84,29 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
         records.segmented.append(as_segmented(name, _occasion(asked, at), members))
 
 
-def _decision(asked: str, name: str, met: BankMeeting) -> Decision:
-    offer, holdout = met.offer, f"campaign/{met.offer.campaign}"
-    fate = f"held out by {holdout}" if met.held else "chosen"
+def _decision(asked: str, name: str, meeting: BankMeeting) -> Decision:
+    offer, holdout = meeting.offer, f"campaign/{meeting.offer.campaign}"
+    fate = f"held out by {holdout}" if meeting.held else "chosen"
     candidate = Candidate(
-        "slot", offer.campaign, offer.offer, offer.offer, met.channel, offer.value, 0.1, 1.0, fate
+        "slot",
+        offer.campaign,
+        offer.offer,
+        offer.offer,
+        meeting.channel,
+        offer.value,
+        0.1,
+        1.0,
+        fate,
     )
-    drawn = () if offer.agents else (Assignment(holdout, met.held, met.at),)
-    return decision(asked, name, met.at, candidate, holdouts=drawn)
+    drawn = () if offer.agents else (Assignment(holdout, meeting.held, meeting.at),)
+    return decision(asked, name, meeting.at, candidate, holdouts=drawn)
 
 
 def _occasion(event_id: str, at: int) -> Interaction:
     return event(event_id, "Home", at)
 
 
-def _turn(asked: str, offer: BankOffer) -> str:
+def _draw_channel(asked: str, offer: BankOffer) -> str:
     drawn = int.from_bytes(hashlib.sha256(asked.encode()).digest()[:8]) / 2**64
     return next(_within(offer, drawn * (1 - offer.shares[NOTHING])))
 

@@ -110,7 +110,7 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    given = msgspec.json.decode(sys.argv[1], type=Plan)
-    if given.doom is not None:
-        doom(given.doom)
-    sys.exit(run(chain(given)))
+    argument = msgspec.json.decode(sys.argv[1], type=Plan)
+    if argument.doom is not None:
+        doom(argument.doom)
+    sys.exit(run(chain(argument)))

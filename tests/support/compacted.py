@@ -19,13 +19,13 @@ def latest(kafka: Mapping[str, str | int | float | bool], topic: str) -> dict[st
 
 def last_of_each(records: Iterable[StoredRecord]) -> dict[str, StoredRecord]:
     """Return the last record of each key among these; keys with a tombstone are left out."""
-    kept: dict[str, StoredRecord] = {}
+    last: dict[str, StoredRecord] = {}
     for record in records:
         if record.value is None:
-            kept.pop(record.key, None)
+            last.pop(record.key, None)
         else:
-            kept[record.key] = record
-    return kept
+            last[record.key] = record
+    return last
 
 
 def latest_records(records: Records, topic: str, kind: type[T]) -> dict[str, T]:

@@ -12,7 +12,7 @@ _FILES = {
 }
 
 
-def written_configuration(folder: Path, ingest: str) -> Path:
+def write_configuration(folder: Path, ingest: str) -> Path:
     """Write the smallest configuration that has these watches."""
     folder.mkdir(exist_ok=True)
     for name, text in {**_FILES, "ingest.yaml": ingest}.items():

@@ -21,7 +21,7 @@ from pipeline.rules import Rules
 _CONSUMER = {topic: stage for stage in STAGES for topic in stage.inputs}
 _partition_of = cache(partition_for_key)
 Choose = Callable[[int], int]
-"""Given n, one of 0..n-1."""
+"""Function that returns one of 0..n-1 for n."""
 
 
 class InterleavedFlow:

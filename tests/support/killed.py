@@ -46,16 +46,16 @@ class Record:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class _Checked(DecodedCache):
+class _CheckedCache(DecodedCache):
     """Cache that compares its records with the decoded bytes, types included."""
 
     def decode(self, topic: str, data: bytes) -> msgspec.Struct | Malformed:
-        handed, read = super().decode(topic, data), _CODEC.decode(topic, data)
-        assert repr(handed) == repr(read)
-        return handed
+        cached, decoded = super().decode(topic, data), _CODEC.decode(topic, data)
+        assert repr(cached) == repr(decoded)
+        return cached
 
 
-_HANDOVER = _Checked(_CODEC, (topic for stage in STAGES for topic in stage.inputs))
+_HANDOVER = _CheckedCache(_CODEC, (topic for stage in STAGES for topic in stage.inputs))
 
 
 class Logs:
@@ -208,7 +208,7 @@ class StageProcess(Sending):
         rows = self._rows[partition]
         return iter(sorted((k, v) for k, v in rows.items() if k.startswith(prefix)))
 
-    def leaves(self, record: Sent) -> None:
+    def record_output(self, record: Sent) -> None:
         place = (record.topic, self._logs.partition_of(record.key))
         self._hand_over(place, Record(record.key, record.value, record.headers))
 
@@ -283,9 +283,9 @@ class KilledStages:
             if self._random.randrange(10) == 0:
                 process.commit()
             try:
-                self._go_on(process)
+                self._take_step(process)
             except KilledError:
-                self._start_again_surely(process)
+                self._restart_after_random_deliveries(process)
 
     def run_with_one_kill(self, stage: int, write: int, lands: Callable[[Place], bool]) -> None:
         """Run each process by itself; kill that of `stage` before its `write`-th write. `lands`
@@ -295,7 +295,7 @@ class KilledStages:
             try:
                 self._drain(busy[0])
             except KilledError:
-                self._start_again(busy[0], lambda place, queued: queued * lands(place))
+                self._restart(busy[0], lambda place, queued: queued * lands(place))
 
     def fire_due_timers(self, now_ms: int) -> None:
         """Fire the due timers of every process; a doomed one may be killed meanwhile."""
@@ -303,7 +303,7 @@ class KilledStages:
             try:
                 process.fire_due_timers(now_ms)
             except KilledError:
-                self._start_again_surely(process)
+                self._restart_after_random_deliveries(process)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Return the states by stage and key."""
@@ -316,7 +316,7 @@ class KilledStages:
     def _busy(self) -> list[StageProcess]:
         return [process for process in self._processes if process.unread() or process.in_flight()]
 
-    def _go_on(self, process: StageProcess) -> None:
+    def _take_step(self, process: StageProcess) -> None:
         waiting, in_flight = process.unread(), process.in_flight()
         if waiting and (not in_flight or self._random.random() < 0.4):
             process.process(self._random.choice(waiting))
@@ -330,10 +330,10 @@ class KilledStages:
             process.deliver(place, queued)
         process.commit()
 
-    def _start_again_surely(self, process: StageProcess) -> None:
-        self._start_again(process, lambda _, queued: self._random.randint(0, queued))
+    def _restart_after_random_deliveries(self, process: StageProcess) -> None:
+        self._restart(process, lambda _, queued: self._random.randint(0, queued))
 
-    def _start_again(self, process: StageProcess, landing: Callable[[Place, int], int]) -> None:
+    def _restart(self, process: StageProcess, landing: Callable[[Place, int], int]) -> None:
         for place, queued in process.in_flight().items():
             process.deliver(place, landing(place, queued))
         self.kills += 1

@@ -24,20 +24,20 @@ def count_feedback(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple
     """Count messages and those that reached their goal, by treatment and bin: an action counts if
     it was tried and not released, or was shown."""
     arms: dict[str, tuple[str, str]] = {}
-    told: dict[str, set[str]] = {}
+    reports: dict[str, set[str]] = {}
     for decision in decisions:
         chosen = {choice.action_id: choice.treatment for choice in decision.choices}
         for feedback in decision.feedback:
-            told.setdefault(feedback.action_id, set()).add(feedback.what)
+            reports.setdefault(feedback.action_id, set()).add(feedback.what)
             if feedback.what in ("tried", "waits"):
                 arms[feedback.action_id] = (chosen[feedback.action_id] or "", decision.bin)
     tried: Counter[tuple[str, str]] = Counter()
     reached: Counter[tuple[str, str]] = Counter()
     for action, arm in arms.items():
-        heard = told[action]
-        if "shown" in heard or ("tried" in heard and "released" not in heard):
+        reported = reports[action]
+        if "shown" in reported or ("tried" in reported and "released" not in reported):
             tried[arm] += 1
-            reached[arm] += "reached" in heard
+            reached[arm] += "reached" in reported
     return {arm: (count, reached[arm]) for arm, count in tried.items()}
 
 

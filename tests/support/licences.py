@@ -49,8 +49,8 @@ def is_allowed(licence: str) -> bool:
 
 
 def _texts(stated: PackageMetadata) -> Iterator[str]:
-    """Return the expression if there is one, else the classifiers, else the first line of the
-    text."""
+    """Yield the licences of the expression if there is one, else the classifiers, else the first
+    line of the text."""
     classifiers = [one for one in stated.get_all("Classifier") or () if one.startswith(_CLASSIFIER)]
     if "License-Expression" in stated:
         yield from _JOINED.split(stated["License-Expression"])

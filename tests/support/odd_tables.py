@@ -131,22 +131,24 @@ _ALL: Final = frozenset(TABLES)
 
 @dataclass(frozen=True)
 class OddTable:
-    """Way in which a table is odd. `write` makes the file of a table's rows and returns its name;
-    `tables`: those that can be so; `said`: the expected message, with {file} for its name, by table
-    or for all of them; without it there is an answer, which is that of the usual table if `same`.
-    `form`: the form of the file is odd, which one reader reads for all commands.
+    """Way in which a table is odd. `write` makes the file of a table's rows and returns its name.
+
+    `tables`: names of the tables that can be odd in this way. `message`: the expected message, by
+    table or for all of them, with {file} for the file's name; None: the command answers, and equal
+    to the answer on the usual table if `same`. `form`: only the form of the file is odd, so that
+    one command per table is enough: all commands have the same reader.
     """
 
     name: str
     write: Callable[[Path, Rows], Path]
     tables: frozenset[str] = _ALL
-    said: str | Mapping[str, str] | None = None
+    message: str | Mapping[str, str] | None = None
     same: bool = False
     form: bool = False
 
     def expected_words(self, table: str) -> str | None:
         """Return the expected message about the table; None: there is an answer."""
-        return self.said.get(table) if isinstance(self.said, Mapping) else self.said
+        return self.message.get(table) if isinstance(self.message, Mapping) else self.message
 
 
 def write_csv(place: Path, rows: Rows, heads: Sequence[str] = (), **how: Any) -> Path:
@@ -227,7 +229,7 @@ def _with_separator(row: Row) -> Row:
     return row
 
 
-def _many(rows: Rows) -> Rows:
+def _multiply_rows(rows: Rows) -> Rows:
     """Return 100,000 rows, each with a channel (and a message) of its own."""
     found: Rows = []
     for number in range(_MANY):
@@ -274,7 +276,7 @@ _FIRST_NUMBER: Final = {
 _NO_ZONE: Final = "occurred_at: '2024-01-01 00:00:00' has no time zone (--timezone ZONE)"
 
 
-def _of_last(words: str, where: str = ":{line}") -> dict[str, str]:
+def _about_last_row(words: str, where: str = ":{line}") -> dict[str, str]:
     """Return the message about the first number in the last row, by table."""
     return {
         name: "{file}" + where.format(line=_LINES[name], row=_LINES[name] - 1)
@@ -286,11 +288,11 @@ def _of_last(words: str, where: str = ":{line}") -> dict[str, str]:
 ODD_TABLES: Final = (
     OddTable(
         "empty", lambda place, rows: write_csv(place, [], list(rows[0])),
-        said={"log": "{file}: has no rows"},
+        message={"log": "{file}: has no rows"},
     ),
     OddTable(
         "without even a header", lambda place, rows: write_csv(place, [], [""]),
-        said="{file}:1: has no header", form=True),
+        message="{file}:1: has no header", form=True),
     OddTable("one customer", lambda place, rows: write_csv(place, _first_customer(rows))),
     OddTable("one row", lambda place, rows: write_csv(place, rows[:1])),
     OddTable(
@@ -325,7 +327,7 @@ ODD_TABLES: Final = (
     ),
     OddTable(
         "negative values", lambda place, rows: write_csv(place, _last_number(rows, -1.5)),
-        frozenset(("touches", "paths")), _of_last("'-1.5' is negative"), form=True),
+        frozenset(("touches", "paths")), _about_last_row("'-1.5' is negative"), form=True),
     OddTable(
         "negative propensities",
         lambda place, rows: write_csv(place, [*rows[:-1], {**rows[-1], "propensity": -1.5}]),
@@ -335,16 +337,16 @@ ODD_TABLES: Final = (
     OddTable(
         "values that are no number",
         lambda place, rows: write_csv(place, _last_number(rows, float("nan"))),
-        _WITH_NUMBERS, _of_last("'nan' is no finite number"), form=True),
+        _WITH_NUMBERS, _about_last_row("'nan' is no finite number"), form=True),
     OddTable(
         "values without end",
         lambda place, rows: _write_parquet(place, _columns(_last_number(rows, float("inf")))),
-        _WITH_NUMBERS, _of_last("'inf' is no finite number", ": row {row}"), form=True),
+        _WITH_NUMBERS, _about_last_row("'inf' is no finite number", ": row {row}"), form=True),
     OddTable(
         "repeated ids", lambda place, rows: write_csv(place, rows + rows[1:]),
         frozenset(("touches", "events")), same=True,
     ),
-    OddTable("100,000 channels", lambda place, rows: write_csv(place, _many(rows))),
+    OddTable("100,000 channels", lambda place, rows: write_csv(place, _multiply_rows(rows))),
     OddTable(
         "separator in names",
         lambda place, rows: write_csv(place, _change_rows(rows, _with_separator)),
@@ -356,17 +358,17 @@ ODD_TABLES: Final = (
         frozenset(("paths",)), "{file}:5: path: 'mail >' has a channel without a name", form=True),
     OddTable(
         "cut in a cell", _cut_in_a_cell,
-        said="a quotation mark is never closed, or the file was cut there", form=True),
+        message="a quotation mark is never closed, or the file was cut there", form=True),
     OddTable(
         "cut in a line", _cut_in_a_line,
-        said={name: f"{{file}}:{_LINES[name]}: has {len(make()[0]) - 1} columns instead of "
+        message={name: f"{{file}}:{_LINES[name]}: has {len(make()[0]) - 1} columns instead of "
               f"{len(make()[0])}" for name, make in TABLES.items()}, form=True),
     OddTable(
         "cut in Parquet", lambda place, rows: _cut(_write_parquet(place, _columns(rows))),
-        said="{file}: is damaged or was cut", form=True),
+        message="{file}: is damaged or was cut", form=True),
     OddTable(
         "cut in NDJSON", lambda place, rows: _cut(_write_ndjson(place, rows), 0.99),
-        said="is no JSON", form=True),
+        message="is no JSON", form=True),
     OddTable("NDJSON", _write_ndjson, same=True, form=True),
     OddTable(
         "NDJSON with a byte order mark",
@@ -406,7 +408,7 @@ ODD_TABLES: Final = (
         same=True, form=True),
     OddTable(
         "lists in Parquet", lambda place, rows: _write_parquet(place, _with_lists(rows)),
-        said="is a list, not ", form=True),
+        message="is a list, not ", form=True),
     OddTable(
         "decimal commas",
         lambda place, rows: write_csv(
@@ -416,14 +418,14 @@ ODD_TABLES: Final = (
         _WITH_NUMBERS, "is no finite number (a decimal comma: write a point)", form=True),
     OddTable(
         "semicolons", lambda place, rows: write_csv(place, rows, delimiter=";"),
-        said="{file}:1: is separated by semicolons: separate it by commas", form=True),
+        message="{file}:1: is separated by semicolons: separate it by commas", form=True),
     OddTable(
         "tabs", lambda place, rows: write_csv(place, rows, delimiter="\t"),
-        said="{file}:1: is separated by tabs: separate it by commas", form=True),
+        message="{file}:1: is separated by tabs: separate it by commas", form=True),
     OddTable(
         "a byte order mark", lambda place, rows: write_csv(place, rows, encoding="utf-8-sig"),
         same=True, form=True),
     OddTable(
         "UTF-16", lambda place, rows: write_csv(place, rows, encoding="utf-16"),
-        said="{file}:1: is not in UTF-8", form=True),
+        message="{file}:1: is not in UTF-8", form=True),
 )  # fmt: skip

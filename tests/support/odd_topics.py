@@ -52,18 +52,18 @@ def usual_records() -> TopicRecords:
 
 @dataclass(frozen=True)
 class OddTopic:
-    """Way in which topics are odd. `write` makes them in a folder of usual records; `said`: the
-    expected message, by command or for all; without it there is an answer, which is the usual one
-    if `same`."""
+    """Way in which topics are odd. `write` makes them in a folder of usual records; `message`: the
+    expected message, by command or for all of them; None: the command answers, and as usual if
+    `same`."""
 
     name: str
     write: Callable[[Path, TopicRecords], None]
-    said: str | Mapping[str, str] | None = None
+    message: str | Mapping[str, str] | None = None
     same: bool = False
 
     def expected_words(self, command: str) -> str | None:
         """Return the expected message of a command; None: it has an answer."""
-        return self.said.get(command) if isinstance(self.said, Mapping) else self.said
+        return self.message.get(command) if isinstance(self.message, Mapping) else self.message
 
 
 def _records(change: Callable[[TopicRecords], TopicRecords]) -> Callable[..., None]:
@@ -110,7 +110,7 @@ def _without_goals(usual: TopicRecords) -> TopicRecords:
     return TopicRecords(usual.decisions, rest, usual.changes[::2])
 
 
-def _at_once(usual: TopicRecords) -> TopicRecords:
+def _with_equal_times(usual: TopicRecords) -> TopicRecords:
     return TopicRecords(
         [replace(decision, decided_at=_START) for decision in usual.decisions],
         [
@@ -129,13 +129,13 @@ def _with_value(value: object) -> Callable[..., None]:
     """Write the topics with this value in all properties."""
 
     def change(usual: TopicRecords) -> TopicRecords:
-        heard = [
+        segmented = [
             _change_interaction(
                 record, properties={**record.interaction.properties, "value": value}
             )
             for record in usual.segmented
         ]
-        return TopicRecords(usual.decisions, heard, usual.changes)
+        return TopicRecords(usual.decisions, segmented, usual.changes)
 
     return _records(change)
 
@@ -169,8 +169,8 @@ def _with_channel(name: str) -> Callable[..., None]:
             )
             for decision in usual.decisions
         ]
-        heard = [_change_interaction(record, channel=name) for record in usual.segmented]
-        return TopicRecords(decisions, heard, usual.changes)
+        segmented = [_change_interaction(record, channel=name) for record in usual.segmented]
+        return TopicRecords(decisions, segmented, usual.changes)
 
     return _records(change)
 
@@ -222,13 +222,13 @@ def _interaction(row: Mapping[str, Any], number: int) -> dict[str, Any]:
     about = json.loads(row["interaction"]["properties"])
     if "action_id" in about:
         about["action_id"] = f"a{number}"
-    heard = {
+    interaction = {
         **row["interaction"],
         "event_id": f"e{number}",
         "channel": f"channel {number}",
         "properties": json.dumps(about),
     }
-    return {**row, "interaction": heard}
+    return {**row, "interaction": interaction}
 
 
 def _other_topics(folder: Path, usual: TopicRecords) -> None:
@@ -247,7 +247,7 @@ ODD_TOPICS: Final = (
         usual.decisions[:1], usual.segmented[:1], usual.changes[:1]))),
     OddTopic("decisions only", _records(lambda usual: TopicRecords(usual.decisions, [], []))),
     OddTopic("no conversion", _records(_without_goals)),
-    OddTopic("equal times", _records(_at_once)),
+    OddTopic("equal times", _records(_with_equal_times)),
     OddTopic("wrong order", _records(lambda usual: TopicRecords(
         usual.decisions[::-1], usual.segmented[::-1], usual.changes[::-1])), same=True),
     OddTopic("repeated ids", _records(lambda usual: TopicRecords(

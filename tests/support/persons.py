@@ -29,8 +29,8 @@ NAMES: Final = [
     Identifier(namespace, value) for namespace, values in _VALUES.items() for value in values
 ]
 RANKS: Final = {namespace: rank for rank, namespace in enumerate(_VALUES)}
-_FRESH_MS: Final = 10**9
-"""Moments of the streams, in ms."""
+_BEGIN_MS: Final = 10**9
+"""Time (ms) of which the streams are."""
 
 
 @cache
@@ -87,7 +87,7 @@ def interactions(draw: st.DrawFn, number: int, received_ms: int) -> Interaction:
 def streams(draw: st.DrawFn, most: int = 16, unlinked: bool = True) -> list[Record]:
     """Draw streams in the order of receipt, some at the same time; links are removed as of then or
     before."""
-    now_ms = _FRESH_MS
+    now_ms = _BEGIN_MS
     stream: list[Record] = []
     for number in range(draw(st.integers(1, most))):
         now_ms += draw(st.sampled_from([0, 1, 2, 50_000]))

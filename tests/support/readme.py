@@ -35,7 +35,7 @@ TABLES = {
 _EXTRAS = ("pyspark", "sqlglot")
 """Packages that need not be installed."""
 
-_UNSHOWN = frozenset(("help", "install_completion", "show_completion"))
+_HIDDEN_OPTIONS = frozenset(("help", "install_completion", "show_completion"))
 
 
 def metric_rows() -> str:
@@ -81,7 +81,7 @@ def _rows(path: str, command: Any) -> Iterator[tuple[str, str]]:
         return
     words = [path]
     for parameter in command.params:
-        if parameter.name in _UNSHOWN:
+        if parameter.name in _HIDDEN_OPTIONS:
             continue
         words.append(_written_form(parameter))
     summary = (command.help or "").strip().split("\n\n")[0]
@@ -102,8 +102,8 @@ def _settings() -> Iterator[str]:
     rows = []
     for name, field in Settings.model_fields.items():
         shown = "KAFKA_*" if name == "kafka_properties" else name.upper()
-        given = field.default_factory is None and field.default is not None
-        default = f"`{field.default}`" if given else ""
+        has_default = field.default_factory is None and field.default is not None
+        default = f"`{field.default}`" if has_default else ""
         rows.append((f"`{PREFIX}{shown}`", default, str(field.description)))
     return _table(("variable", "default", "meaning"), rows)
 
@@ -136,7 +136,7 @@ def _metrics() -> Iterator[str]:
 
 
 def _collectors() -> Iterator[Any]:
-    """Return every collector that some module registers, and those that programs make as they
+    """Yield every collector that some module registers, and those that programs make as they
     start."""
     for package in (pipeline, agents):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

@@ -42,7 +42,7 @@ class Answer:
 
 TAKEN = Answer(204)
 NONE = Answer(0)
-"""The connection is closed instead."""
+"""No answer: the connection is closed."""
 
 
 class Receiver:

@@ -38,17 +38,17 @@ class Sending(ABC):
         headers: Sequence[tuple[str, bytes]],
         partition: int,
     ) -> None:
-        self.leaves(Sent(topic, key, value, tuple(headers)))
+        self.record_output(Sent(topic, key, value, tuple(headers)))
 
     @abstractmethod
-    def leaves(self, record: Sent) -> None:
+    def record_output(self, record: Sent) -> None:
         """Record an output of the stage."""
 
 
 class Rows(Sending):
-    """Ports of one stage's shell: its rows by key, and its outputs since the last look. `next`: the
-    offset up to which each topic is committed; `done`: up to which it could be; `inputs`: how many
-    wait in the log."""
+    """Ports of one stage's shell: its rows by key, and its outputs in `sent`. `next`: offset up to
+    which each topic is committed; `done`: offset up to which it can be; `inputs`: number of inputs
+    that wait in the log."""
 
     partitions: Collection[int] = (ONLY,)
 
@@ -72,7 +72,7 @@ class Rows(Sending):
     def scan_in(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((k, v) for k, v in self.rows.items() if k.startswith(prefix)))
 
-    def leaves(self, record: Sent) -> None:
+    def record_output(self, record: Sent) -> None:
         self.sent.append(record)
 
     def backlog(self, partition: int) -> int | None:
@@ -88,8 +88,8 @@ class Rows(Sending):
         return ONLY
 
 
-class _Applied:
-    """Log of configurations in which one was applied."""
+class _FixedLog:
+    """Log of configurations that has the given one alone."""
 
     def __init__(self, config: Configuration) -> None:
         self._config = config
@@ -100,7 +100,7 @@ class _Applied:
 
 def rulebook_of(rules: Rules) -> Rulebook:
     """Return a rulebook that has these rules already, so that nothing waits for it."""
-    rulebook = Rulebook(_Applied(rules.config), lambda _: rules)  # type: ignore[arg-type]
+    rulebook = Rulebook(_FixedLog(rules.config), lambda _: rules)  # type: ignore[arg-type]
     finish(rulebook.find(None))
     return rulebook
 

@@ -29,8 +29,8 @@ _BEGIN_MS: Final = 2_000_000_000_000
 
 
 class MemoryLeases:
-    """Writer and reader of leases in memory; `doomed`: the learner is killed before so many
-    writes."""
+    """Writer and reader of leases in memory; `doomed`: number of writes after which the learner is
+    killed."""
 
     def __init__(self, logs: Logs, records: dict[str, BudgetRecord], doomed: int | None) -> None:
         self._logs = logs
@@ -161,7 +161,8 @@ class Spending:
         self.worker = StageProcess(_STAGE, self.logs, rules)
 
     def learn(self, most: int | None = None) -> None:
-        """Read up to so many decisions of each partition, then lease; it may be killed over it."""
+        """Read up to `most` decisions of each partition, then lease, over which a doomed learner is
+        killed."""
         batch: list[tuple[int, int, Decision]] = []
         for partition, begin in enumerate(self._read):
             end = len(self.logs.records[topics.DECISIONS, partition])
@@ -213,7 +214,7 @@ class Spending:
         return [action for _, action in self.logs.read(topics.actions(channel))]
 
     def work(self, steps: int) -> None:
-        """Let the worker do some things in any order that Kafka allows."""
+        """Let the worker take `steps` steps, in any order that Kafka allows."""
         self._let_zombies_send()
         for _ in range(steps):
             waiting, in_flight = self.worker.unread(), self.worker.in_flight()
@@ -247,7 +248,7 @@ class Spending:
             self.worker = StageProcess(_STAGE, self.logs, self.rules)
 
     def rest(self) -> None:
-        """Let everything be done, and what is idle be noticed."""
+        """Process everything, with time in between in which idle leases are given back."""
         for _ in range(6):
             while self.worker.unread() or self.worker.in_flight():
                 self.work(50)

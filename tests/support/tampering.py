@@ -123,7 +123,7 @@ def alter(topic: str, holds: Callable[[Any], bool], change: Callable[[Any], Any]
 
 
 def alter_state(of: Stage, change: Callable[[Any], Any]) -> Tampering:
-    """Alter the last row whose state changes by it."""
+    """Alter the last row whose state `change` alters."""
     decoder = msgspec.msgpack.Decoder(Row[of.state])  # type: ignore[name-defined]
 
     def tamper(world: World) -> None:
@@ -143,7 +143,7 @@ def alter_state(of: Stage, change: Callable[[Any], Any]) -> Tampering:
 
 
 def about(event_id: str) -> Callable[[Any], bool]:
-    """Return whether a record is about this interaction."""
+    """Return the condition that a record is about this interaction."""
 
     def holds(record: Any) -> bool:
         subject = getattr(record, "interaction", record)

@@ -44,14 +44,14 @@ def cases_of_test(
     for case in range(count):
         at = BEGIN_MS + case * 600_000
         eager = chance.random() < 0.4
-        led = chance.random() < 0.5
-        order = ["Income", "Photo"] if led or eager else ["Photo", "Income"]
-        tour = ["Tour"] if led or eager else []
+        is_first = chance.random() < 0.5
+        order = ["Income", "Photo"] if is_first or eager else ["Photo", "Income"]
+        tour = ["Tour"] if is_first or eager else []
         steps = ["Started", *order, *tour, "Sign"]
-        if chance.random() < (0.6 if eager else 0.2) + effect * led:
+        if chance.random() < (0.6 if eager else 0.2) + effect * is_first:
             steps.append("Opened")
         rows += [
-            (case, at + place * 3_600_000, name, "web", arms[0] if led else arms[1])
+            (case, at + place * 3_600_000, name, "web", arms[0] if is_first else arms[1])
             for place, name in enumerate(steps)
         ]
     return [*rows, (0, BEGIN_MS + 60 * DAY_MS, "End", "web", "")]

@@ -71,8 +71,8 @@ class _Firebase:
         form = await request.post()
         assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
         self.assertions.append(jwt.decode(str(form["assertion"]), self.key).claims)
-        given = {"access_token": f"ya29.{len(self.assertions)}", "expires_in": self.lasts_s}
-        return web.json_response(given, status=self.token_status)
+        answer = {"access_token": f"ya29.{len(self.assertions)}", "expires_in": self.lasts_s}
+        return web.json_response(answer, status=self.token_status)
 
     async def take(self, request: web.Request) -> web.Response:
         token = request.headers["Authorization"].removeprefix("Bearer ")

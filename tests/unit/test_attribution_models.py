@@ -238,16 +238,17 @@ def test_shao_li_equals_its_formula_path_by_path(seed: int) -> None:
 
     expected = dict.fromkeys(channels_of(rows), 0.0)
     for row in rows:
-        met = sorted(set(row.path))
+        touched = sorted(set(row.path))
         weights = {}
-        for one in met:
-            others = [rate(one, two) - rate(one) - rate(two) for two in met if two != one]
-            beyond = sum(others) / (2 * len(others)) if others else 0.0
-            weights[one] = max(rate(one) + beyond, 0.0)
+        for channel in touched:
+            others = [other for other in touched if other != channel]
+            gains = [rate(channel, other) - rate(channel) - rate(other) for other in others]
+            gain = sum(gains) / (2 * len(gains)) if gains else 0.0
+            weights[channel] = max(rate(channel) + gain, 0.0)
         total = sum(weights.values())
-        for one in met:
-            share = weights[one] / total if total else 1 / len(met)
-            expected[one] += share * row.conversions
+        for channel in touched:
+            share = weights[channel] / total if total else 1 / len(touched)
+            expected[channel] += share * row.conversions
     assert _credits("shao-li", rows) == pytest.approx(expected, abs=1e-9)
 
 

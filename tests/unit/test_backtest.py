@@ -42,8 +42,8 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
     """Function that runs the command; the tables are in `out`."""
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
 
-    def run(given: Path, *options: str, config: Path = _DEMO) -> Result:
-        where = ["--input", str(given), "--config", str(config), "--out", str(tmp_path / "out")]
+    def run(log: Path, *options: str, config: Path = _DEMO) -> Result:
+        where = ["--input", str(log), "--config", str(config), "--out", str(tmp_path / "out")]
         return CliRunner().invoke(build_app("backtest"), ["backtest", *where, *options])
 
     return run
@@ -53,8 +53,8 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
 def play(invoke: Callable[..., Result]) -> Callable[..., Any]:
     """Function that runs the command, and returns its report."""
 
-    def run(given: Path, *options: str, config: Path = _DEMO) -> Any:
-        done = invoke(given, "--json", *options, config=config)
+    def run(log: Path, *options: str, config: Path = _DEMO) -> Any:
+        done = invoke(log, "--json", *options, config=config)
         assert done.exit_code in (0, 1), done.output
         return msgspec.json.decode(done.stdout)
 
@@ -135,10 +135,10 @@ def test_a_log_of_decisions_shows_the_worth_of_a_configuration(
     values = [one.value for one in _direct(log)[1]]
     folder = tmp_path / "log"
     write_topic(folder, "decisions", [value for value in values if isinstance(value, Decision)])
-    heard = [
+    segmented = [
         value for value in values if isinstance(value, Segmented) and value.interaction is not None
     ]
-    write_topic(folder, "interactions.segmented", heard)
+    write_topic(folder, "interactions.segmented", segmented)
     file = _write(tmp_path / "a.ndjson", log)
     assert play(file)["worth"] is None
     worth = play(file, "--log", str(folder))["worth"]
@@ -277,20 +277,20 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
     timeless = (
         b'{"kind":"track","name":"home","identifiers":[{"namespace":"cookie","value":"a"}]}\n'
     )
-    untold = b'{"type":"track","event":"home","anonymousId":"a"}\n'
-    file.write_bytes(b"{broken\n" + timeless + untold + file.read_bytes())
+    without_time = b'{"type":"track","event":"home","anonymousId":"a"}\n'
+    file.write_bytes(b"{broken\n" + timeless + without_time + file.read_bytes())
     done = invoke(file)
-    said = " ".join(done.stderr.split())
+    message = " ".join(done.stderr.split())
     assert done.exit_code == 1
-    assert "a.ndjson:1: " in said
-    assert "a.ndjson:2: occurred_at: a log that is played needs the time" in said
-    assert "a.ndjson:3: timestamp: a log that is played needs the time" in said
+    assert "a.ndjson:1: " in message
+    assert "a.ndjson:2: occurred_at: a log that is played needs the time" in message
+    assert "a.ndjson:3: timestamp: a log that is played needs the time" in message
     assert f"{good:,} interactions until" in done.stdout
     assert "3 rows refused" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
-    ("given", "options", "said"),
+    ("name", "options", "message"),
     [
         ("empty", (), "empty has no files"),
         ("missing.ndjson", (), "missing.ndjson is not a file"),
@@ -303,9 +303,9 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
 )
 def test_unplayable_input_is_refused_in_one_line(
     tmp_path: Path,
-    given: str,
+    name: str,
     options: Sequence[str],
-    said: str,
+    message: str,
     invoke: Callable[..., Result],
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -313,9 +313,9 @@ def test_unplayable_input_is_refused_in_one_line(
     (tmp_path / "broken.ndjson").write_bytes(b"{\n")
     (tmp_path / "text.parquet").write_bytes(b"text")
     _write(tmp_path / "good.ndjson", shop_log(most=3))
-    done = invoke(tmp_path / given, *options)
+    done = invoke(tmp_path / name, *options)
     assert done.exit_code != 0
-    assert said in " ".join(f"{done.exception} {done.output}".split())
+    assert message in " ".join(f"{done.exception} {done.output}".split())
     assert not (tmp_path / "out").exists()
 
 

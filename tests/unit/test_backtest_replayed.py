@@ -61,8 +61,8 @@ def _log_with_requests() -> list[Interaction]:
     ]
 
 
-def _backtest(given: Path, tmp_path: Path) -> Any:
-    where = ["--input", str(given), "--config", str(_DEMO), "--out", str(tmp_path / "out")]
+def _backtest(log: Path, tmp_path: Path) -> Any:
+    where = ["--input", str(log), "--config", str(_DEMO), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(build_app("backtest"), ["backtest", *where, "--json"])
     assert done.stdout, done.exception or done.output
     return {"code": done.exit_code, **msgspec.json.decode(done.stdout)}

@@ -145,19 +145,21 @@ def test_lift_equals_a_plain_comparison_of_arms(
     by_channel = [lift for lift in of_bank.lifts if lift.channel is not None]
     assert len(by_channel) == 8
     for one in by_channel:
-        met = [
+        meetings = [
             meeting
             for meeting in bank.meetings
             if (meeting.offer.offer, meeting.channel) == (one.offer, one.channel)
         ]
-        arms = _arms(met, of_bank.support.until_ms)
+        arms = _arms(meetings, of_bank.support.until_ms)
         assert (one.treated.customers, one.treated.converted) == arms[0]
         assert (one.held.customers, one.held.converted) == arms[1]
 
 
-def _arms(met: Iterable[BankMeeting], until_ms: int) -> tuple[tuple[int, int], tuple[int, int]]:
+def _arms(
+    meetings: Iterable[BankMeeting], until_ms: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
     counts = Counter[tuple[bool, bool]]()
-    for meeting in met:
+    for meeting in meetings:
         if meeting.at + WINDOW_MS < until_ms:
             reached = (
                 meeting.reached_at is not None
@@ -180,12 +182,12 @@ def test_confidence_sequences_cover_the_truth_at_every_daily_look() -> None:
     # 80 effects, looked at on each of ten days; intervals made for one look only miss more.
     missed, missed_by_single_looks, effects = 0, 0, 0
     for seed in range(10):
-        met = bank_records(100 + seed, 1_500, _DAYS).meetings
+        meetings = bank_records(100 + seed, 1_500, _DAYS).meetings
         for offer in SALES:
             for channel in offer.arms if not offer.agents else ():
                 of_arm = [
                     meeting
-                    for meeting in met
+                    for meeting in meetings
                     if (meeting.offer, meeting.channel) == (offer, channel)
                 ]
                 looks = [_look(of_arm, day) for day in range(4, _DAYS)]
@@ -209,8 +211,8 @@ class Look:
     reach_once: float
 
 
-def _look(met: list[BankMeeting], day: int) -> Look:
-    arms = _arms(met, _START + day * DAY_MS)
+def _look(meetings: list[BankMeeting], day: int) -> Look:
+    arms = _arms(meetings, _START + day * DAY_MS)
     found = conversion_difference(*(ArmSums(*arm, 0.0, 0.0) for arm in arms))
     if found is None or found.low is None or found.high is None:
         return Look(0.0, 1.0, 1.0)

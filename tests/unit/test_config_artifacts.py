@@ -123,8 +123,8 @@ def test_file_that_a_worker_lacks_is_reported_once_and_its_values_are_missing(
     assert caplog.messages == ["no geo database"]
 
     store_files(bundle, folder, artifacts)
-    [kept] = artifacts.folder.iterdir()
-    kept.write_bytes(kept.read_bytes()[:-1])
+    [stored] = artifacts.folder.iterdir()
+    stored.write_bytes(stored.read_bytes()[:-1])
     caplog.clear()
     assert not _rules(bundle, artifacts).enrichers
     assert caplog.messages == ["no geo database"]

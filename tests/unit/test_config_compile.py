@@ -54,8 +54,8 @@ def bundle(
     )
 
 
-def compile_valid(given: Bundle) -> Configuration:
-    config = compile_bundle(given)
+def compile_valid(bundle_: Bundle) -> Configuration:
+    config = compile_bundle(bundle_)
     assert isinstance(config, Configuration), config
     return config
 
@@ -167,8 +167,12 @@ def test_identifiers_are_normalised_or_refused_in_words(
 
 def test_ranks_follow_the_order_of_namespaces() -> None:
     identity = compile_valid(bundle()).identity
-    given = [Identifier("email", "a@b.c"), Identifier("customer_id", "9"), Identifier("email", "A")]
-    assert [one.value for one in identity.rank([*given, *given])] == ["9", "A", "a@b.c"]
+    identifiers = [
+        Identifier("email", "a@b.c"),
+        Identifier("customer_id", "9"),
+        Identifier("email", "A"),
+    ]
+    assert [one.value for one in identity.rank([*identifiers, *identifiers])] == ["9", "A", "a@b.c"]
 
 
 def test_caps_have_windows_in_milliseconds() -> None:

@@ -99,9 +99,9 @@ def test_variables_of_a_url_are_resolved_where_it_is_used(
     }
     applied = configuration(folder, **environment)
     assert "hunter2" not in applied.to_json()
-    kept = applied.channels["email"].url
-    assert kept == url.strip("'")
-    assert expand_variables(kept, environment) == used
+    url_in_force = applied.channels["email"].url
+    assert url_in_force == url.strip("'")
+    assert expand_variables(url_in_force, environment) == used
     assert configuration(folder).digest == applied.digest
 
 

@@ -22,8 +22,8 @@ def _failed_input(key: int, value: int, headers: Sequence[tuple[str, bytes]]) ->
 def test_dead_letter_of_any_input_can_be_written_and_names_it(
     key: int, value: int, headers: list[int], detail: int
 ) -> None:
-    given = [(f"h{number}", b"h" * length) for number, length in enumerate(headers)]
-    failed = _failed_input(key, value, given)
+    original = [(f"h{number}", b"h" * length) for number, length in enumerate(headers)]
+    failed = _failed_input(key, value, original)
     letter = dead_letter("identity", failed, DeadLetter("because", "d" * detail))
     written = _CODEC.encode(topics.DEAD_LETTERS, letter)
     assert written is not None
@@ -36,7 +36,7 @@ def test_dead_letter_of_any_input_can_be_written_and_names_it(
     for what, whole in {
         "key": letter.key == failed.key,
         "value": letter.value == failed.value,
-        "headers": letter.headers == dict(given),
+        "headers": letter.headers == dict(original),
     }.items():
         assert whole is (f"; {what} cut: " not in letter.detail)
 

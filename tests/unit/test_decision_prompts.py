@@ -62,8 +62,8 @@ def _recommend(folder: Path, *, drawn: bool) -> dict[str, Any]:
     write_topic(folder, SEGMENTED, segmented)
     plan = folder / "onboarding.yaml"
     plan.write_text(_JOURNEY)
-    given = ["insights", "recommend", "--topics", str(folder), "--defined", str(plan), "--json"]
-    result = CliRunner().invoke(build_app("insights"), given)
+    command = ["insights", "recommend", "--topics", str(folder), "--defined", str(plan), "--json"]
+    result = CliRunner().invoke(build_app("insights"), command)
     assert result.exit_code == 0, result.output
     found: dict[str, Any] = msgspec.json.decode(result.stdout)
     return found
@@ -88,14 +88,14 @@ def test_prompt_that_was_not_drawn_is_proposed_as_a_test_only(tmp_path: Path) ->
 
 
 def test_topics_need_a_journey_whose_prompts_name_offers(tmp_path: Path) -> None:
-    given = ["insights", "recommend", "--topics", str(tmp_path)]
-    result = CliRunner().invoke(build_app("insights"), given)
+    command = ["insights", "recommend", "--topics", str(tmp_path)]
+    result = CliRunner().invoke(build_app("insights"), command)
     assert result.exit_code == 2
     assert "--defined" in result.output
 
 
-@pytest.mark.parametrize("given", [(), ("--events", "e.csv")])
-def test_without_topics_both_tables_are_needed(given: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *given])
+@pytest.mark.parametrize("options", [(), ("--events", "e.csv")])
+def test_without_topics_both_tables_are_needed(options: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *options])
     assert result.exit_code == 2
     assert "--prompts FILE" in result.output

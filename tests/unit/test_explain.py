@@ -70,12 +70,12 @@ def _json(explanation: Explanation) -> Any:
 
 
 def test_explanation_has_its_documented_shape() -> None:
-    told = _json(_explain(*_decide()))
-    assert list(told) == [
+    explanation = _json(_explain(*_decide()))
+    assert list(explanation) == [
         "decision_id", "profile_id", "decided_at", "config", "snapshot", "slots", "words",
     ]  # fmt: skip
-    assert [slot["slot"] for slot in told["slots"]] == ["hero", "email"]
-    for slot in told["slots"]:
+    assert [slot["slot"] for slot in explanation["slots"]] == ["hero", "email"]
+    for slot in explanation["slots"]:
         assert list(slot) == [
             "slot", "chosen", "propensity", "candidates", "rejected", "flip", "words",
         ]  # fmt: skip
@@ -90,7 +90,7 @@ def test_explanation_has_its_documented_shape() -> None:
             assert list(one) == ["treatment", "stage", "rule", "words"]
             assert one["words"]
         assert slot["flip"] is None or list(slot["flip"]) == ["what", "from", "to"]
-    [hero_slot, mail] = told["slots"]
+    [hero_slot, mail] = explanation["slots"]
     assert hero_slot["chosen"] == {
         "treatment": "best-hero", "offer": "best", "campaign": "page", "channel": "web",
     }  # fmt: skip
@@ -114,11 +114,11 @@ def test_every_stage_explains_each_felled_treatment() -> None:
 
 def test_spanish_explanation_has_the_same_content() -> None:
     decision, life = _decide()
-    told = _explain(decision, life, "es")
-    assert "puntuación 3 = (0,50 × 6 − 0) × 1" in told.words
-    assert "no se dice nada" in told.words
+    spanish = _explain(decision, life, "es")
+    assert "puntuación 3 = (0,50 × 6 − 0) × 1" in spanish.words
+    assert "no se dice nada" in spanish.words
     english = _explain(decision, life)
-    assert [slot.candidates[0].score for slot in told.slots] == [
+    assert [slot.candidates[0].score for slot in spanish.slots] == [
         slot.candidates[0].score for slot in english.slots
     ]
 
@@ -143,9 +143,9 @@ def test_figures_are_short(value: float, shown: str) -> None:
 def test_decision_without_slots_is_explained_as_such() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 1))]))
     decision = life.interact("Elsewhere", DAY_MS)
-    told = _explain(decision, life)
-    assert told.words == PHRASES["en"]["nothing asked"]
-    [slot] = told.slots
+    explanation = _explain(decision, life)
+    assert explanation.words == PHRASES["en"]["nothing asked"]
+    [slot] = explanation.slots
     assert (slot.chosen, slot.rejected[0].rule) == (None, "trigger")
     life.interact("Go", DAY_MS)
     outcome = life.react(life.actions()[0], "click", DAY_MS + 1)
@@ -185,8 +185,8 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
     drawn: list[tuple[float, float, float, float]],
 ) -> None:
     numbers = [dict(zip(("value", "p", "cost", "lever"), one, strict=True)) for one in drawn]
-    before, told = _decide_with(numbers)
-    flip = _json(told)["slots"][0]["flip"]
+    before, explanation = _decide_with(numbers)
+    flip = _json(explanation)["slots"][0]["flip"]
     assert flip is not None
     found = re.fullmatch(r"(value|p|cost) of t(\d)", flip["what"])
     assert found is not None
@@ -201,8 +201,8 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
 
 
 def test_the_only_offer_that_costs_nothing_is_lost_at_a_value_of_nothing() -> None:
-    _, told = _decide_with([{"value": 3.0, "p": 1.0, "cost": 0.0, "lever": 1.0}])
-    assert _json(told)["slots"][0]["flip"] == {"what": "value of t0", "from": 3.0, "to": 0.0}
+    _, explanation = _decide_with([{"value": 3.0, "p": 1.0, "cost": 0.0, "lever": 1.0}])
+    assert _json(explanation)["slots"][0]["flip"] == {"what": "value of t0", "from": 3.0, "to": 0.0}
 
 
 _HELD = {
@@ -237,12 +237,12 @@ def test_holdout_is_explained_beside_the_next_best_that_is_said(
     care = campaign("care", offer("care", 1, hero("care-hero")), goal=goal)
     life = Life(world(campaigns=[sales, care], policies=policies))
     decision = life.interact("Home", 0, ask=["hero"])
-    told = _json(_explain(decision, life, language))
-    [slot] = told["slots"]
+    explanation = _json(_explain(decision, life, language))
+    [slot] = explanation["slots"]
     sentence, con = _HELD[language]
     assert slot["words"].startswith(sentence)
     assert _SAID[language] in slot["words"].removeprefix(sentence)
-    assert told["words"].count(sentence) == 1
+    assert explanation["words"].count(sentence) == 1
     assert slot["chosen"]["treatment"] == "care-hero"
     assert (slot["holdout"], slot["would_be"]) == ("campaign/sales", "sale-hero")
     cons = {candidate["treatment"]: candidate["cons"] for candidate in slot["candidates"]}

@@ -247,8 +247,8 @@ def test_request_that_is_one_too_many_writes_nothing(tmp_path: Path, key: str | 
 def test_bot_is_known_by_the_request_where_the_message_names_no_agent(door: Doorway) -> None:
     bot = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
     headers = {"User-Agent": bot}
-    told = {**MESSAGE, "writeKey": SHOP, "context": {"userAgent": "Mozilla/5.0 (X11)"}}
-    for body in ({**MESSAGE, "writeKey": SHOP}, {**MESSAGE, "writeKey": SERVER}, told):
+    with_agent = {**MESSAGE, "writeKey": SHOP, "context": {"userAgent": "Mozilla/5.0 (X11)"}}
+    for body in ({**MESSAGE, "writeKey": SHOP}, {**MESSAGE, "writeKey": SERVER}, with_agent):
         assert post(door, "/v1/t", body, **headers).status_code == 200
     agents = [interaction.context.user_agent for interaction in door.interactions()]
     assert agents == [bot, None, "Mozilla/5.0 (X11)"]

@@ -58,5 +58,5 @@ def test_probes_are_in_a_topic_that_is_soon_deleted(
     assert answer.status_code == 503
     assert len(answer.json()["missing"]) == 2
     assert door.log.topics() == {topics.PROBES}
-    [kept] = [topic.retention_h for topic in TOPICS if topic.name == topics.PROBES]
-    assert kept == 1
+    [retention_h] = [topic.retention_h for topic in TOPICS if topic.name == topics.PROBES]
+    assert retention_h == 1

@@ -88,9 +88,9 @@ def test_reused_pid_is_not_the_process() -> None:
 
 
 def test_start_time_is_read_behind_a_name_with_brackets_and_spaces(tmp_path: Path) -> None:
-    odd = tmp_path / "a) R 1 (b"
-    shutil.copy(shutil.which("sleep") or "/bin/sleep", odd)
-    process = subprocess.Popen([odd, "30"])
+    program = tmp_path / "a) R 1 (b"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+    process = subprocess.Popen([program, "30"])
     try:
         first = ProcessHandle.of(process.pid)
         time.sleep(0.05)

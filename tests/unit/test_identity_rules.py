@@ -38,7 +38,7 @@ SPANISH = rules(
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("written", "expected"),
     [
         ("email: Ada@Example.COM ", "email:ada@example.com"),
         ("phone:600 11-12.22", "phone:+34600111222"),
@@ -50,14 +50,14 @@ SPANISH = rules(
         ("raw: AbC ", "raw: AbC "),
     ],
 )
-def test_normalised_values_are_equal_and_stay_as_they_are(given: str, expected: str) -> None:
-    normal = SPANISH.normalise(Identifier.parse(given))
+def test_normalised_values_are_equal_and_stay_as_they_are(written: str, expected: str) -> None:
+    normal = SPANISH.normalise(Identifier.parse(written))
     assert normal == Identifier.parse(expected)
     assert SPANISH.normalise(normal) == normal
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("written", "why"),
     [
         *((f"customer_id:{value}", "identifies nobody") for value in ("null", " NULL ", "0")),
         *((f"raw:{value}", "identifies nobody") for value in ("undefined", "Anonymous", "  ")),
@@ -73,8 +73,8 @@ def test_normalised_values_are_equal_and_stay_as_they_are(given: str, expected: 
         ("telephone:600111222", "unknown namespace"),
     ],
 )
-def test_identifiers_of_nobody_are_refused_in_words(given: str, why: str) -> None:
-    refused = SPANISH.normalise(Identifier.parse(given))
+def test_identifiers_of_nobody_are_refused_in_words(written: str, why: str) -> None:
+    refused = SPANISH.normalise(Identifier.parse(written))
     assert isinstance(refused, str)
     assert why in refused
 

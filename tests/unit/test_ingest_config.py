@@ -7,7 +7,7 @@ import pytest
 from pipeline.adapters.config_files import ConfigError, load
 from pipeline.config.feeds import with_feed
 from pipeline.config.model import Bundle, PgpSecret
-from tests.support.ingest import written_configuration
+from tests.support.ingest import write_configuration
 
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMYc2KN6GHkQ8dbOqhmJzqHRqmUuTQaMeMwYsfI0eWJo"
 _FOLDER = """watches:
@@ -144,7 +144,7 @@ def test_watch_of_a_catalogue_names_one_and_maps_nothing(tmp_path: Path) -> None
     catalog: goods
     kind: track
 """
-    words = load(written_configuration(tmp_path / "config", text), {})
+    words = load(write_configuration(tmp_path / "config", text), {})
     assert isinstance(words, list)
     messages = " ".join(word.message for word in words)
     assert "goods" in messages

@@ -68,7 +68,7 @@ def test_file_that_cannot_be_decrypted_is_refused_with_the_reason(key: Tsk, tmp_
     other = PgpKey(str(Tsk.generate("somebody else")))
     damaged = bytearray(whole)
     damaged[len(damaged) // 2] ^= 1
-    for content, used, said in (
+    for content, used, words in (
         (whole, None, "give its watch a key"),
         (whole, other, "No key to decrypt"),
         (whole[: len(whole) // 2], PgpKey(str(key)), "cannot be decrypted"),
@@ -77,7 +77,7 @@ def test_file_that_cannot_be_decrypted_is_refused_with_the_reason(key: Tsk, tmp_
         (b"", PgpKey(str(key)), "cannot be decrypted"),
     ):
         (tmp_path / "b.csv.pgp").write_bytes(content)
-        with pytest.raises(UnreadableError, match=said) as caught:
+        with pytest.raises(UnreadableError, match=words) as caught:
             decrypt(tmp_path / "b.csv.pgp", "b.csv.pgp", used, tmp_path / "out", _LIMITS)
         assert "backtrace" not in str(caught.value)
 

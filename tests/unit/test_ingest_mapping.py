@@ -119,7 +119,7 @@ def test_json_and_parquet_are_mapped_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "words"),
     [
         ("Kunde,E-Mail,Umsatz,Notiz", "no column 'Datum'"),
         ("Kunde,E-Mail,Umsatz,Datum,Notiz,Neu", "column 'Neu' means nothing"),
@@ -127,11 +127,11 @@ def test_json_and_parquet_are_mapped_alike(tmp_path: Path) -> None:
     ],
 )
 def test_a_header_that_is_not_the_mapped_one_is_refused(
-    tmp_path: Path, header: str, said: str
+    tmp_path: Path, header: str, words: str
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_text(header + "\n1,2,3,4,5,6\n")
-    with pytest.raises(UnreadableError, match=said):
+    with pytest.raises(UnreadableError, match=words):
         read(path, _WATCH)
 
 

@@ -30,17 +30,17 @@ def read(path: Path) -> list[tuple[int, Any]]:
     ]
 
 
-def _array(given: list[Any], kind: Any) -> Any:
+def _array(elements: list[Any], kind: Any) -> Any:
     if isinstance(kind, pa.BaseExtensionType):
-        return pa.ExtensionArray.from_storage(kind, pa.array(given, kind.storage_type))
-    return pa.array(given, kind)
+        return pa.ExtensionArray.from_storage(kind, pa.array(elements, kind.storage_type))
+    return pa.array(elements, kind)
 
 
 _LOCAL = pa.timestamp("ns", "Europe/Madrid")
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "value"),
+    ("kind", "element", "value"),
     [
         (pa.bool_(), True, True),
         (pa.int8(), -3, -3),
@@ -93,15 +93,15 @@ _LOCAL = pa.timestamp("ns", "Europe/Madrid")
         (pa.bool8(), 1, True),
     ],
 )  # fmt: skip
-def test_every_type_has_its_value(kind: Any, given: Any, value: Any) -> None:
-    found = values(_array([None, given, None], kind))
+def test_every_type_has_its_value(kind: Any, element: Any, value: Any) -> None:
+    found = values(_array([None, element, None], kind))
     assert list(found) == [None, value, None]
     assert type(found[1]) is type(value)
-    assert list(values(_array([given, None, given], kind).slice(1))) == [None, value]
+    assert list(values(_array([element, None, element], kind).slice(1))) == [None, value]
 
 
 @pytest.mark.parametrize(
-    ("kind", "given"),
+    ("kind", "element"),
     [
         (pa.uint64(), 2**63),
         (pa.decimal128(38, 0), Decimal(10**30)),
@@ -116,8 +116,8 @@ def test_every_type_has_its_value(kind: Any, given: Any, value: Any) -> None:
         (pa.struct([("a", pa.uint64())]), {"a": 2**64 - 1}),
     ],
 )
-def test_columns_without_a_value_are_named(kind: Any, given: Any) -> None:
-    [empty, bad, good] = values(_array([None, given, None], kind))
+def test_columns_without_a_value_are_named(kind: Any, element: Any) -> None:
+    [empty, bad, good] = values(_array([None, element, None], kind))
     assert empty is None
     assert good is None
     assert isinstance(bad, NoValue)

@@ -263,8 +263,8 @@ def test_data_beyond_the_memory_goes_to_disk(tmp_path: Path) -> None:
 
 @pytest.fixture
 def invoke() -> Callable[..., Result]:
-    return lambda *given: CliRunner().invoke(
-        build_app("insights"), ["insights", "decisions", *given]
+    return lambda *arguments: CliRunner().invoke(
+        build_app("insights"), ["insights", "decisions", *arguments]
     )
 
 
@@ -281,7 +281,7 @@ def test_command_prints_tables_or_json(
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("arguments", "words"),
     [
         ((), "has no Parquet files"),
         (("--by", "hour"), "is none of all, segment"),
@@ -289,8 +289,8 @@ def test_command_prints_tables_or_json(
     ],
 )
 def test_invalid_questions_are_refused_with_a_reason(
-    tmp_path: Path, invoke: Callable[..., Result], given: tuple[str, ...], said: str
+    tmp_path: Path, invoke: Callable[..., Result], arguments: tuple[str, ...], words: str
 ) -> None:
-    done = invoke("--topics", str(tmp_path), *given)
+    done = invoke("--topics", str(tmp_path), *arguments)
     assert done.exit_code != 0
-    assert said in " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
+    assert words in " ".join(f"{done.exception} {done.output}".replace("│", " ").split())

@@ -340,9 +340,9 @@ def test_more_cases_than_memory_holds_go_to_disk(tmp_path: Path, options: tuple[
     spill.mkdir()
     plan = write_journey(tmp_path)
     named = [str(plan) if option == "plan" else option for option in options]
-    given = ("--events", str(events), *named, "--json", "--spill", str(spill))
-    code, within, error = run(*given, "--memory", "300MB")
+    arguments = ("--events", str(events), *named, "--json", "--spill", str(spill))
+    code, within, error = run(*arguments, "--memory", "300MB")
     assert code == 0, error
     assert json.loads(within)["cases"] == 400_000
-    assert within == run(*given)[1]
+    assert within == run(*arguments)[1]
     assert not list(spill.iterdir())

@@ -68,10 +68,10 @@ def _ask(command: str, folder: Path, files: Mapping[str, Path]) -> tuple[int, st
     """Run a command; return its exit code, output, and what is said of an error."""
     plan = folder / "plan.yaml"
     plan.write_text(PLAN)
-    given = [word.format(plan=plan, **files) for word in command.split()]
-    done = CliRunner().invoke(build_app("insights"), ["insights", *given, "--json"])
-    said = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
-    return done.exit_code, done.stdout, " ".join(said.split())
+    arguments = [word.format(plan=plan, **files) for word in command.split()]
+    done = CliRunner().invoke(build_app("insights"), ["insights", *arguments, "--json"])
+    message = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
+    return done.exit_code, done.stdout, " ".join(message.split())
 
 
 def _files(command: str, folder: Path) -> dict[str, Path]:
@@ -84,48 +84,48 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     answers = {}
     for command in _COMMANDS:
         folder = tmp_path_factory.mktemp("usual")
-        code, answers[command], said = _ask(command, folder, _files(command, folder))
-        assert code == 0, said
+        code, answers[command], message = _ask(command, folder, _files(command, folder))
+        assert code == 0, message
     return answers
 
 
-@pytest.mark.parametrize(("command", "table", "odd"), _CASES)
+@pytest.mark.parametrize(("command", "table", "odd_table"), _CASES)
 def test_an_odd_table_gets_an_answer_or_a_reason(
-    command: str, table: str, odd: OddTable, tmp_path: Path, usual: Mapping[str, str]
+    command: str, table: str, odd_table: OddTable, tmp_path: Path, usual: Mapping[str, str]
 ) -> None:
     files = _files(command, tmp_path)
-    files[table] = odd.write(tmp_path / f"odd-{table}", TABLES[table]())
-    code, printed, said = _ask(command, tmp_path, files)
-    expected = odd.expected_words(table)
+    files[table] = odd_table.write(tmp_path / f"odd-{table}", TABLES[table]())
+    code, printed, message = _ask(command, tmp_path, files)
+    expected = odd_table.expected_words(table)
     if expected is None:
-        assert code == 0, said
+        assert code == 0, message
         _check_figures(json.loads(printed, parse_constant=_no_number))
-        if odd.same:
+        if odd_table.same:
             assert _plain(printed) == _plain(usual[command])
     else:
         assert code == 1, printed
-        assert expected.format(file=files[table]) in said
-        assert str(files[table]) in said
+        assert expected.format(file=files[table]) in message
+        assert str(files[table]) in message
 
 
 @pytest.mark.parametrize("command", _TOPIC_COMMANDS)
-@pytest.mark.parametrize("odd", ODD_TOPICS, ids=lambda odd: odd.name)
+@pytest.mark.parametrize("odd_topic", ODD_TOPICS, ids=lambda odd_topic: odd_topic.name)
 def test_odd_topics_get_an_answer_or_a_reason(
-    odd: OddTopic, command: str, topics: Callable[[OddTopic | None], Path]
+    odd_topic: OddTopic, command: str, topics: Callable[[OddTopic | None], Path]
 ) -> None:
-    folder = topics(odd)
-    code, printed, said = _ask_topics(command, folder)
-    expected = odd.expected_words(command.split()[0])
+    folder = topics(odd_topic)
+    code, printed, message = _ask_topics(command, folder)
+    expected = odd_topic.expected_words(command.split()[0])
     if expected is None:
-        assert code == 0, said
+        assert code == 0, message
         _check_figures(json.loads(printed, parse_constant=_no_number))
-        if odd.same:
+        if odd_topic.same:
             _, usual, _ = _ask_topics(command, topics(None))
             assert _plain(printed) == _plain(usual)
     else:
         assert code == 1, printed
-        assert expected in said
-        assert str(folder) in said
+        assert expected in message
+        assert str(folder) in message
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +134,14 @@ def topics(tmp_path_factory: pytest.TempPathFactory) -> Callable[[OddTopic | Non
     records = usual_records()
     made: dict[str, Path] = {}
 
-    def write(odd: OddTopic | None) -> Path:
-        name = "usual" if odd is None else odd.name
+    def write(odd_topic: OddTopic | None) -> Path:
+        name = "usual" if odd_topic is None else odd_topic.name
         if name not in made:
             made[name] = tmp_path_factory.mktemp("topics")
-            if odd is None:
+            if odd_topic is None:
                 records.write(made[name])
             else:
-                odd.write(made[name], records)
+                odd_topic.write(made[name], records)
         return made[name]
 
     return write
@@ -149,11 +149,11 @@ def topics(tmp_path_factory: pytest.TempPathFactory) -> Callable[[OddTopic | Non
 
 def _ask_topics(command: str, folder: Path) -> tuple[int, str, str]:
     (folder / "sale.yaml").write_text(_SALE)
-    given = {"topics": folder, "out": folder / "report.html", "plan": folder / "sale.yaml"}
-    words = [word.format(**given, bank=_BANK, goal=_GOAL) for word in command.split()]
+    files = {"topics": folder, "out": folder / "report.html", "plan": folder / "sale.yaml"}
+    words = [word.format(**files, bank=_BANK, goal=_GOAL) for word in command.split()]
     done = CliRunner().invoke(build_app("insights"), ["insights", *words, "--json"])
-    said = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
-    return done.exit_code, done.stdout, " ".join(said.split())
+    message = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
+    return done.exit_code, done.stdout, " ".join(message.split())
 
 
 def _no_number(text: str) -> NoReturn:

@@ -121,17 +121,17 @@ _MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "said"), _MISTAKES)
-def test_a_mistake_is_named_where_it_stands(folder: Path, old: str, new: str, said: str) -> None:
+@pytest.mark.parametrize(("old", "new", "words"), _MISTAKES)
+def test_a_mistake_is_named_where_it_stands(folder: Path, old: str, new: str, words: str) -> None:
     text = f"number: 3\nevidence:\n{_LINE}, trials: 1, tried: 1}}\n"
     assert old in text
     (folder / "learned.yaml").write_text(text.replace(old, new))
     errors = load(folder, {})
     assert not isinstance(errors, Bundle)
-    [told] = errors
+    [error] = errors
     line = text[: text.index(old)].count("\n") + 1
-    assert (told.file, told.line) == ("learned.yaml", line)
-    assert said in told.message
+    assert (error.file, error.line) == ("learned.yaml", line)
+    assert words in error.message
 
 
 def test_evidence_that_is_there_twice_is_named(folder: Path) -> None:
@@ -147,9 +147,9 @@ def test_a_file_that_nothing_goes_by_is_named(folder: Path) -> None:
     policies.write_text(policies.read_text().replace("frozen: true", "frozen: false"))
     errors = load(folder, {})
     assert not isinstance(errors, Bundle)
-    [told] = errors
-    assert told.file == "learned.yaml"
-    assert "frozen: true" in told.message
+    [error] = errors
+    assert error.file == "learned.yaml"
+    assert "frozen: true" in error.message
 
 
 def test_a_mistake_in_policies_hides_behind_none_in_the_file(folder: Path) -> None:

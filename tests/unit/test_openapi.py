@@ -47,5 +47,5 @@ def test_every_record_and_parameter_that_is_named_is_defined() -> None:
         wanted = set(re.findall(r"\{(\w+)\}", path))
         shared = operations.get("parameters", [])
         for method in operations.keys() - {"parameters"}:
-            given = [*shared, *operations[method].get("parameters", [])]
-            assert {one["name"] for one in given} == wanted, (method, path)
+            parameters = [*shared, *operations[method].get("parameters", [])]
+            assert {one["name"] for one in parameters} == wanted, (method, path)

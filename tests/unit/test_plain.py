@@ -176,10 +176,10 @@ except send.typer.Exit as end:
     assert process.stdout is not None
     assert process.stdout.readline() == "sending\n"
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    _, message = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "3 interactions are in Kafka" in told
-    assert "Send the same file again" in told
+    assert "3 interactions are in Kafka" in message
+    assert "Send the same file again" in message
 
 
 def test_similar_identifiers_are_shown_distinguishably() -> None:

@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "words"),
     [
         (_POLICIES, "max: 3, window: 30d", "max: -3, window: 30d", "-3 is too small: 0 or more"),
         (_POLICIES, "per: offer, max: 3", "per: ofer, max: 3", "did you mean 'offer'?"),
@@ -45,8 +45,8 @@ def folder(tmp_path: Path) -> Path:
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_where_it_stands(
-    folder: Path, file: str, old: str, new: str, said: str
+    folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
-    found = [error for error in errors if error.file == file and said in error.message]
+    found = [error for error in errors if error.file == file and words in error.message]
     assert [abs(one.line - line) <= 1 for one in found] == [True], errors

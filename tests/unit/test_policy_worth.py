@@ -84,22 +84,22 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _write_log(folder: Path, rules: Rules) -> Path:
     chance = np.random.default_rng(7)
-    flow, decisions, heard = Flow(rules), [], []
+    flow, decisions, inputs = Flow(rules), [], []
     for number, visit in enumerate(_visits()):
         values = [emit.value for emit in flow.run(visit)]
         decided = next(value for value in values if isinstance(value, Decision))
         segmented = next(value for value in values if isinstance(value, Segmented))
         decisions.append(decided)
-        heard.append(segmented)
+        inputs.append(segmented)
         treatment = decided.choices[0].treatment
         if chance.random() < _RATES.get(treatment or "", 0.0):
-            heard.append(replace(segmented, interaction=_purchase(visit, number)))
+            inputs.append(replace(segmented, interaction=_purchase(visit, number)))
     end = replace(
         visit, event_id="end", name="End", occurred_at=0, received_at=_BEGIN + 60 * DAY_MS
     )
-    heard.append(replace(segmented, interaction=end))
+    inputs.append(replace(segmented, interaction=end))
     write_topic(folder, "decisions", decisions)
-    write_topic(folder, "interactions.segmented", heard)
+    write_topic(folder, "interactions.segmented", inputs)
     return folder
 
 
@@ -141,13 +141,15 @@ def _chances(rules: Rules) -> Mapping[str, float]:
     """Return the chances of the first visit, which are those of all."""
     flow = Flow(with_fields(rules, with_chances=True))
     values = [emit.value for emit in flow.run(next(_visits()))]
-    [told] = [value for value in values if isinstance(value, SlotChances)]
+    [chances] = [value for value in values if isinstance(value, SlotChances)]
     [decided] = [value for value in values if isinstance(value, Decision)]
-    assert told.decision_id == decided.decision_id
+    assert chances.decision_id == decided.decision_id
     [choice] = decided.choices
-    assert told.slots["hero"][choice.treatment or ""] == pytest.approx(choice.propensity, abs=1e-9)
-    assert sum(told.slots["hero"].values()) == pytest.approx(1, abs=1e-3)
-    return told.slots["hero"]
+    assert chances.slots["hero"][choice.treatment or ""] == pytest.approx(
+        choice.propensity, abs=1e-9
+    )
+    assert sum(chances.slots["hero"].values()) == pytest.approx(1, abs=1e-3)
+    return chances.slots["hero"]
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,9 @@ def test_slow_printer_keeps_its_receipts_in_turn() -> None:
 
 
 def test_printer_that_is_away_expires_the_message() -> None:
-    result, told = _print(LocalPrinter(), 0.5, url="tcp://127.0.0.1:1")
+    result, recorded = _print(LocalPrinter(), 0.5, url="tcp://127.0.0.1:1")
     assert isinstance(result, OutOfTime)
-    assert (result.unsure, told) == (False, [])
+    assert (result.unsure, recorded) == (False, [])
 
 
 class _SlowPrinter(LocalPrinter):
@@ -132,15 +132,15 @@ class _FailingPrinter(LocalPrinter):
 @pytest.mark.parametrize("state", [None, PAPER_END, 0x90, 0x92])
 def test_receipt_of_unknown_fate_is_not_printed_again(state: int | None) -> None:
     printer = _FailingPrinter(state)
-    result, told = _print(printer)
+    result, recorded = _print(printer)
     assert isinstance(result, Unconfirmed)
-    assert (told, len(printer.printed)) == (["begun"], 1)
+    assert (recorded, len(printer.printed)) == (["begun"], 1)
 
 
 def test_trial_shows_the_receipt() -> None:
-    told = asyncio.run(send_trial("Ana", None, "secret")).splitlines()
-    assert told[0].startswith("accepted")
-    assert "This receipt is for Ana." in told
+    lines = asyncio.run(send_trial("Ana", None, "secret")).splitlines()
+    assert lines[0].startswith("accepted")
+    assert "This receipt is for Ana." in lines
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_other_urls_name_none(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("channel", "content", "said"),
+    ("channel", "content", "words"),
     [
         ({"url": "tcp://printer"}, {"text": "Hi"}, "go together"),
         ({"pos": model.Pos(), "url": "http://x"}, {"text": "Hi"}, "tcp://HOST"),
@@ -174,7 +174,7 @@ def test_other_urls_name_none(url: str) -> None:
     ],
 )
 def test_configuration_is_checked(
-    channel: dict[str, Any], content: dict[str, str], said: str | None
+    channel: dict[str, Any], content: dict[str, str], words: str | None
 ) -> None:
     treatment = model.Treatment("note", "pos", content=content)
     bundle = model.Bundle(
@@ -192,5 +192,5 @@ def test_configuration_is_checked(
     )
     made = compile_bundle(bundle)
     problems = made if isinstance(made, tuple) else ()
-    assert bool(problems) is (said is not None)
-    assert said is None or any(said in problem.message for problem in problems), problems
+    assert bool(problems) is (words is not None)
+    assert words is None or any(words in problem.message for problem in problems), problems

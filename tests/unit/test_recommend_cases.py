@@ -233,8 +233,8 @@ def test_orders_that_cannot_be_compared_say_why(
 ) -> None:
     done = run_recommend(tmp_path, None, _events(0.0, 20), *options)
     assert done.exit_code != 0
-    said = f"{done.output} {done.exception}"
-    assert why in " ".join(said.replace("│", " ").split())
+    printed = f"{done.output} {done.exception}"
+    assert why in " ".join(printed.replace("│", " ").split())
 
 
 def test_words_and_numbers_are_in_the_language_asked_for(tmp_path: Path) -> None:

@@ -50,12 +50,12 @@ def _tables(folder: Path) -> None:
 
 
 def _recommend(folder: Path, *options: str) -> Any:
-    given = [
+    arguments = [
         *("--events", str(folder / "e.csv"), "--prompts", str(folder / "p.csv"), "--json"),
         *("--defined", str(folder / "j.yaml"), "--config", str(_BANK)),
         *("--drafts", str(folder / "drafts"), *options),
     ]
-    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *given])
+    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *arguments])
     assert done.exit_code == 0, done.output
     assert "drafts" not in done.stderr, done.stderr
     return msgspec.json.decode(done.stdout)

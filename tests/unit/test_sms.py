@@ -435,7 +435,7 @@ def test_post_that_kafka_does_not_take_is_to_be_sent_again(door: Doorway) -> Non
 
 
 def test_trial_shows_the_request_that_a_provider_gets() -> None:
-    said = asyncio.run(send_trial(PHONE, None, SECRET))
-    assert "provider_id" in said
-    assert f"To: {PHONE}" in said
+    shown = asyncio.run(send_trial(PHONE, None, SECRET))
+    assert "provider_id" in shown
+    assert f"To: {PHONE}" in shown
     assert "refused" in asyncio.run(send_trial("not a number", None, SECRET))

@@ -66,7 +66,7 @@ def _rules() -> Rules:
 
 
 @pytest.mark.parametrize(
-    ("given", "at"),
+    ("written", "at"),
     [
         (1_700_000_000, _AT),
         (1_700_000_000.25, _AT + 250),
@@ -91,17 +91,17 @@ def _rules() -> Rules:
         ("20231114", _AT - 80_000_000),
     ],
 )
-def test_units_and_forms_are_distinguished(given: str | float, at: int) -> None:
-    assert parse_time(given, "t") == at
+def test_units_and_forms_are_distinguished(written: str | float, at: int) -> None:
+    assert parse_time(written, "t") == at
 
 
 @pytest.mark.parametrize(
-    "given",
+    "written",
     ["", "now", "14/11/2023", "2023-13-01", "2016-12-31T23:59:60Z", 10**21, -(10**21), 1e300,
      "99999-01-01", "1.5", "12"],
 )  # fmt: skip
-def test_other_forms_are_refused_by_name(given: Any) -> None:
-    refusal = parse_time(given, "t")
+def test_other_forms_are_refused_by_name(written: Any) -> None:
+    refusal = parse_time(written, "t")
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == ("invalid_time", "t")
 
@@ -128,9 +128,9 @@ def _by_avro(source: model.Source, at: Any) -> Interaction | Refusal | DeadLette
     return refused
 
 
-def _interaction(event: str, name: str, source: str, at: int, heard: int) -> Interaction:
+def _interaction(event: str, name: str, source: str, at: int, received_at: int) -> Interaction:
     who = (Identifier("cookie", "c"),)
-    return Interaction(event, "track", name, "web", source, at, heard, who, {"number": event})
+    return Interaction(event, "track", name, "web", source, at, received_at, who, {"number": event})
 
 
 _DOORS = pytest.mark.parametrize("door", [_by_http, _by_file, _by_avro])

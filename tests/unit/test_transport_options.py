@@ -25,8 +25,8 @@ _WRITER = frozenset({
 })  # fmt: skip
 
 
-def _clients(given: Mapping[str, str]) -> dict[str, dict[str, object]]:
-    options = TransportOptions("localhost:1", "group", "instance", librdkafka=given)
+def _clients(properties: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    options = TransportOptions("localhost:1", "group", "instance", librdkafka=properties)
     return {
         "consumer": options.consumer(),
         "changelog reader": options.changelog_reader(),

@@ -219,5 +219,5 @@ def test_subscription_with_unusable_keys_bounces() -> None:
 
 
 def test_trial_shows_the_decrypted_message() -> None:
-    said = asyncio.run(send_trial("Ana", None, "s"))
-    assert "Hello, Ana." in said
+    shown = asyncio.run(send_trial("Ana", None, "s"))
+    assert "Hello, Ana." in shown

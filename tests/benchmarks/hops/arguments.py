@@ -37,6 +37,6 @@ def parse() -> Arguments:
         parser.add_argument(name, required=True)
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
-    given = parser.parse_args()
-    hops = [int(hop) for hop in given.hops.split(",")]
-    return Arguments(given.bootstrap, given.prefix, given.partitions, hops, given.folder)
+    parsed = parser.parse_args()
+    hops = [int(hop) for hop in parsed.hops.split(",")]
+    return Arguments(parsed.bootstrap, parsed.prefix, parsed.partitions, hops, parsed.folder)
