@@ -11,7 +11,7 @@ LISTS: Final = "lists"
 _FILE: Final = "last.json"
 
 Memory: TypeAlias = Literal["kept", "lost", "renewed"]
-"""What a home has of a list: the members of its last file, nothing, or those of the first file
+"""Members of a list that a home has: those of its last file, none, or those of the first file
 after that, which removed nobody."""
 
 
