@@ -53,7 +53,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class ApplyCost:
     """Cost of the change; `apply_s`: from the command's start to its end; `filled` parts of
     profiles and `evaluated` profiles, as the command reports them; `missing`: interactions without
     their action."""
@@ -77,7 +77,7 @@ class _Effect(msgspec.Struct):
     evaluated: int
 
 
-def measure(rig: Rig, plan: Plan, say: Say) -> Applied:
+def measure(rig: Rig, plan: Plan, say: Say) -> ApplyCost:
     """Measure the demonstration's configuration on one worker."""
     system = SYSTEMS["demo"]
     assert isinstance(system, Stages)
@@ -116,7 +116,7 @@ class _Change:
         self._effect = msgspec.json.decode(done.stdout, type=_Effect)
         time.sleep(self._seconds)
 
-    def summary(self, profiles: int, passages: Passages) -> Applied:
+    def summary(self, profiles: int, passages: Passages) -> ApplyCost:
         begin, end = self._began, self._ended
         phases = (
             _phase("before", passages.latencies_ms(0.0, begin)),
@@ -124,7 +124,7 @@ class _Change:
             _phase("after", passages.latencies_ms(end, float("inf"))),
         )
         filled, evaluated = self._effect.filled, self._effect.evaluated
-        return Applied(profiles, phases, end - begin, filled, evaluated, passages.missing)
+        return ApplyCost(profiles, phases, end - begin, filled, evaluated, passages.missing)
 
 
 def _phase(name: str, ordered: Sequence[float]) -> Phase:

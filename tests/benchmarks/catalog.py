@@ -77,7 +77,7 @@ def measure(sizes: Sequence[CatalogSize], decisions: int, say: Say) -> list[Cata
 def _cost(
     size: CatalogSize, rules: Rules, model: PropensityModel | None, decisions: int
 ) -> CatalogCost:
-    timed = None if model is None else _Timed(model)
+    timed = None if model is None else _TimedModel(model)
     if timed is not None:
         rules = replace(rules, propensities=timed)
     records = _records(rules, _kinds(size))
@@ -102,7 +102,7 @@ def _cost(
     )
 
 
-class _Timed:
+class _TimedModel:
     """Model that adds up the time of its calls."""
 
     label = "bench@1"

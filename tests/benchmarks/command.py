@@ -57,9 +57,9 @@ def latency(
     plan = latencies.Plan(_choices(systems), _numbers(rates), seconds, repeats)
     with open_rig(partitions) as rig:
         figures = latencies.measure(rig, plan, _say)
-    how = f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)"
-    asked = {"partitions": partitions, "seconds": seconds, "repeats": repeats}
-    _show(json, ("latency", figures, report.print_latency), how, asked)
+    method = f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "seconds": seconds, "repeats": repeats}
+    _show(json, ("latency", figures, report.print_latency), method, parameters)
 
 
 @app.command()
@@ -74,9 +74,9 @@ def throughput(
     plan = throughputs.Plan(_choices(systems), records, repeats)
     with open_rig(partitions) as rig:
         figures = throughputs.measure(rig, plan, _say)
-    how = f"medians of {repeats} × {records:,} records, {partitions} partition(s)"
-    asked = {"partitions": partitions, "records": records, "repeats": repeats}
-    _show(json, ("throughput", figures, report.print_throughput), how, asked)
+    method = f"medians of {repeats} × {records:,} records, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "records": records, "repeats": repeats}
+    _show(json, ("throughput", figures, report.print_throughput), method, parameters)
 
 
 @app.command()
@@ -90,9 +90,9 @@ def stages(
     """Measure how long an interaction waits for each stage, and how long the stage takes."""
     with open_rig(partitions) as rig:
         figures = breakdowns.measure(rig, _choices(systems), (rate, seconds), _say)
-    how = f"{seconds:g} s, {partitions} partition(s)"
-    asked = {"partitions": partitions, "seconds": seconds}
-    _show(json, ("stages", figures, report.print_stages), how, asked)
+    method = f"{seconds:g} s, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "seconds": seconds}
+    _show(json, ("stages", figures, report.print_stages), method, parameters)
 
 
 @app.command()
@@ -113,9 +113,9 @@ def decide(
     for plan in plans:
         with open_rig(partitions) as rig:
             figures.append(decisions.measure(rig, plan, _say))
-    how = f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)"
-    asked = {"partitions": partitions, "seconds": seconds, "repeats": repeats}
-    _show(json, ("decide", figures, report.print_decide), how, asked)
+    method = f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "seconds": seconds, "repeats": repeats}
+    _show(json, ("decide", figures, report.print_decide), method, parameters)
 
 
 @app.command()
@@ -128,9 +128,9 @@ def flow(
 ) -> None:
     """Measure the cost of an interaction in the pure flow, without Kafka and RocksDB."""
     figures = flows.measure(_sizes(sizes), rounds, _say)
-    how = f"medians of {rounds} rounds"
-    asked = {"rounds": rounds}
-    _show(json, ("flow", figures, report.print_flow), how, asked)
+    method = f"medians of {rounds} rounds"
+    parameters = {"rounds": rounds}
+    _show(json, ("flow", figures, report.print_flow), method, parameters)
 
 
 @app.command()
@@ -145,9 +145,9 @@ def catalog(
     model."""
     found = [catalogs.CatalogSize(*size) for size in _pairs(sizes)]
     figures = catalogs.measure(found, count, _say)
-    asked = {"decisions": count}
-    how = f"{count:,} decisions each"
-    _show(json, ("catalog", figures, report.print_catalog), how, asked)
+    parameters = {"decisions": count}
+    method = f"{count:,} decisions each"
+    _show(json, ("catalog", figures, report.print_catalog), method, parameters)
 
 
 @app.command()
@@ -160,9 +160,9 @@ def snapshots(
     """Measure how old the snapshot is that a decision is made with, beside the learner."""
     with open_rig(partitions) as rig:
         figures = learned.measure(rig, (rate, seconds), _say)
-    how = f"{seconds:g} s, {partitions} partition(s)"
-    asked = {"partitions": partitions, "rate": rate, "seconds": seconds}
-    _show(json, ("snapshots", figures, report.print_snapshots), how, asked)
+    method = f"{seconds:g} s, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "rate": rate, "seconds": seconds}
+    _show(json, ("snapshots", figures, report.print_snapshots), method, parameters)
 
 
 @app.command()
@@ -178,9 +178,9 @@ def recovery(
     plan = recoveries.Plan(rate, repeats, profiles)
     with open_rig(partitions) as rig:
         figures = recoveries.measure(rig, plan, _say)
-    how = f"medians of {repeats}, {rate} events/s, {partitions} partition(s)"
-    asked = {"partitions": partitions, "rate": rate, "repeats": repeats}
-    _show(json, ("recovery", figures, report.print_recovery), how, asked)
+    method = f"medians of {repeats}, {rate} events/s, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "rate": rate, "repeats": repeats}
+    _show(json, ("recovery", figures, report.print_recovery), method, parameters)
 
 
 @app.command()
@@ -194,9 +194,9 @@ def state(
     [choice] = _choices(system)
     with open_rig(partitions) as rig:
         figures = states.measure(rig, choice, profiles, _say)
-    how = f"{choice}, {partitions} partition(s)"
-    asked = {"partitions": partitions}
-    _show(json, ("state", figures, report.print_state), how, asked)
+    method = f"{choice}, {partitions} partition(s)"
+    parameters = {"partitions": partitions}
+    _show(json, ("state", figures, report.print_state), method, parameters)
 
 
 @app.command()
@@ -209,9 +209,9 @@ def timers(
     """Measure how late timers fire, also those that fell due while the worker was dead."""
     with open_rig(partitions) as rig:
         figures = timing.measure(rig, people, seconds, _say)
-    how = f"{people:,} people over {seconds:g} s, {partitions} partition(s)"
-    asked = {"partitions": partitions, "people": people, "seconds": seconds}
-    _show(json, ("timers", figures, report.print_timers), how, asked)
+    method = f"{people:,} people over {seconds:g} s, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "people": people, "seconds": seconds}
+    _show(json, ("timers", figures, report.print_timers), method, parameters)
 
 
 @app.command()
@@ -226,9 +226,9 @@ def apply(
     plan = applying.Plan(profiles, rate, seconds)
     with open_rig(partitions) as rig:
         figures = applying.measure(rig, plan, _say)
-    how = f"{rate} events/s, {partitions} partition(s)"
-    asked = {"partitions": partitions, "rate": rate}
-    _show(json, ("apply", figures, report.print_apply), how, asked)
+    method = f"{rate} events/s, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "rate": rate}
+    _show(json, ("apply", figures, report.print_apply), method, parameters)
 
 
 @app.command()
@@ -241,9 +241,9 @@ def ingest(
     memory."""
     with open_rig(partitions) as rig:
         figures = ingesting.measure(rig, rows, _say)
-    how = f"{rows:,} rows, {partitions} partition(s)"
-    asked = {"partitions": partitions, "rows": rows}
-    _show(json, ("ingest", figures, report.print_ingest), how, asked)
+    method = f"{rows:,} rows, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "rows": rows}
+    _show(json, ("ingest", figures, report.print_ingest), method, parameters)
 
 
 @app.command()
@@ -256,9 +256,9 @@ def replay(
     again."""
     with open_rig(partitions) as rig:
         figures = replaying.measure(rig, records, _say)
-    how = f"{records:,} records, {partitions} partition(s)"
-    asked = {"partitions": partitions, "records": records}
-    _show(json, ("replay", figures, report.print_replay), how, asked)
+    method = f"{records:,} records, {partitions} partition(s)"
+    parameters = {"partitions": partitions, "records": records}
+    _show(json, ("replay", figures, report.print_replay), method, parameters)
 
 
 @app.command()
@@ -278,25 +278,25 @@ def insights(
     """Measure attribution from touches in Parquet to credits by Markov order 1 and four
     heuristics."""
     figures = crediting.measure((journeys, threads), repeats, peer, _say)
-    how = f"medians of {repeats}, {threads} thread(s)"
-    asked = {"journeys": journeys, "threads": threads, "repeats": repeats}
-    _show(json, ("insights", figures, report.print_insights), how, asked)
+    method = f"medians of {repeats}, {threads} thread(s)"
+    parameters = {"journeys": journeys, "threads": threads, "repeats": repeats}
+    _show(json, ("insights", figures, report.print_insights), method, parameters)
 
 
 def _show(
     json: bool,
     measured: tuple[str, T, Callable[[T], None]],
-    how: str,
-    asked: Mapping[str, float],
+    method: str,
+    parameters: Mapping[str, float],
 ) -> None:
     """Print the figures `measured`: as JSON with what was `asked`, or as a table, described by
     `how`."""
     name, figures, print_figures = measured
     if json:
-        print_json({"machine": this_machine(), "plan": asked, name: figures})
+        print_json({"machine": this_machine(), "plan": parameters, name: figures})
     else:
         print_figures(figures)
-        out.print(f"{how}; {this_machine()}")
+        out.print(f"{method}; {this_machine()}")
 
 
 def _choices(systems: str) -> list[Choice]:

@@ -37,7 +37,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Drained:
+class DrainedBacklog:
     """Backlog of `sent` records, of which `arrived` came out in `seconds`, from the first sending
     to the last arrival; `cpu`: cores, by process."""
 
@@ -192,7 +192,7 @@ def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -
     )
 
 
-def summarise_drained(system: str, runs: Sequence[Drained]) -> Throughput:
+def summarise_drained(system: str, runs: Sequence[DrainedBacklog]) -> Throughput:
     """Return the medians of the runs."""
     return Throughput(
         system=system,

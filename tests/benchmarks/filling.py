@@ -59,7 +59,7 @@ class _Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class ChangelogSize:
     """Size of one stage's changelog."""
 
     stage: str
@@ -67,7 +67,7 @@ class Filled:
     bytes: int
 
 
-def fill(rig: Rig, bundle: model.Bundle, profiles: int) -> list[Filled]:
+def fill(rig: Rig, bundle: model.Bundle, profiles: int) -> list[ChangelogSize]:
     """Fill the changelogs of `bundle`'s stages; no worker may run, and no state may exist."""
     apply_bundle(rig.settings, bundle)
     with running(tuple(worker_programs(rig, 1)), rig.home, rig.environment):
@@ -77,7 +77,9 @@ def fill(rig: Rig, bundle: model.Bundle, profiles: int) -> list[Filled]:
     return [_fill(rig, stage.name, stage.group, samples, profiles) for stage in STAGES]
 
 
-def _fill(rig: Rig, stage: str, group: str, samples: Sequence[_Sample], profiles: int) -> Filled:
+def _fill(
+    rig: Rig, stage: str, group: str, samples: Sequence[_Sample], profiles: int
+) -> ChangelogSize:
     topic = f"{group}-rows-changelog"
     producer = Producer({**rig.settings.kafka(), "linger.ms": 50, "acks": "all"})
     rows = size = 0
@@ -88,7 +90,7 @@ def _fill(rig: Rig, stage: str, group: str, samples: Sequence[_Sample], profiles
             rows += 1
             size += len(row[0]) + len(row[1])
     producer.flush()
-    return Filled(stage, rows, size)
+    return ChangelogSize(stage, rows, size)
 
 
 def _produce(producer: Producer, topic: str, row: _Row, partition: int) -> None:

@@ -74,8 +74,8 @@ def _cost(size: Size, rounds: int) -> Cost:
         runs.run_round()
     spent = [_run_undisturbed(runs.run_round) for _ in range(rounds)]
 
-    def middle(what: str) -> float:
-        return median(one[what] for one in spent)
+    def middle(kind: str) -> float:
+        return median(one[kind] for one in spent)
 
     steps = {stage.name: middle(stage.name) for stage in STAGES}
     return Cost(size, steps, middle("decode"), middle("encode"), middle("rows"))

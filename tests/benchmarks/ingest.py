@@ -42,7 +42,7 @@ _ASK_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ingested:
+class IngestCost:
     """Cost of one file; `cores` used by the command and its helpers, `peak_bytes` resident of all
     of them together."""
 
@@ -56,7 +56,7 @@ class Ingested:
     missing: int
 
 
-def measure(rig: Rig, rows: int, say: Say) -> Ingested:
+def measure(rig: Rig, rows: int, say: Say) -> IngestCost:
     """Measure the ingest of one file of `rows` rows."""
     folder = rig.home / "inbox"
     folder.mkdir()
@@ -72,7 +72,7 @@ def measure(rig: Rig, rows: int, say: Say) -> Ingested:
     watched = watch(rig, ("ingest", "--once", "--json"), output)
     [report] = msgspec.json.decode(output.read_bytes())
     assert report["state"] == "done", report
-    return Ingested(
+    return IngestCost(
         rows=rows,
         file_bytes=size,
         seconds=watched.seconds,

@@ -76,8 +76,8 @@ def measure(
     return AttributionCost(touches, journeys, paths, middle, compared)
 
 
-def _peer(file: Path, how: tuple[int, int], python: Path, say: Callable[[str], None]) -> PeerCost:
-    threads, repeats = how
+def _peer(file: Path, size: tuple[int, int], python: Path, say: Callable[[str], None]) -> PeerCost:
+    threads, repeats = size
     paths = _paths(file, threads)
     table = file.with_suffix(".csv")
     _write_paths(paths, table)

@@ -19,7 +19,7 @@ _LOOK_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Struck:
+class KillTimes:
     """Moments of a kill and of the return (s, monotonic)."""
 
     killed_at: float
@@ -43,17 +43,17 @@ class KeptWorker:
             self._process.end()
         self._keeper.join()
 
-    def kill(self) -> Struck:
+    def kill(self) -> KillTimes:
         return self._struck(lambda: self._process.end(signal.SIGKILL))
 
-    def delete_state(self) -> Struck:
+    def delete_state(self) -> KillTimes:
         def delete() -> None:
             self._process.end()
             shutil.rmtree(self._rig.home / "state")
 
         return self._struck(delete)
 
-    def kill_broker(self) -> Struck:
+    def kill_broker(self) -> KillTimes:
         broker = self._rig.settings.broker()
         running = broker.status()
         assert running is not None
@@ -64,9 +64,9 @@ class KeptWorker:
         started = broker.start()
         if isinstance(started, BrokerFailure):
             raise NoRigError(started.message)
-        return Struck(killed_at, time.monotonic())
+        return KillTimes(killed_at, time.monotonic())
 
-    def _struck(self, strike: Callable[[], None]) -> Struck:
+    def _struck(self, strike: Callable[[], None]) -> KillTimes:
         with self._starting:
             struck = self._process
             killed_at = time.monotonic()
@@ -74,7 +74,7 @@ class KeptWorker:
         while self._process is struck:
             time.sleep(_LOOK_S)
         self._process.wait_until_ready()
-        return Struck(killed_at, time.monotonic())
+        return KillTimes(killed_at, time.monotonic())
 
     def _keep(self) -> None:
         failures = 0

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from tests.benchmarks.figures import Drained, Passage, Passages, Sample
+from tests.benchmarks.figures import DrainedBacklog, Passage, Passages, Sample
 from tests.benchmarks.processes import CpuMeter
 
 _SWITCH_S: Final = 0.0002
@@ -118,7 +118,7 @@ class Client:
             cpu=cpu,
         )
 
-    def backlog(self, count: int, patience_s: float) -> Drained:
+    def backlog(self, count: int, patience_s: float) -> DrainedBacklog:
         """Send `count` records as fast as possible; wait for the last at most `patience_s`."""
         first, records = self._prepare(count, count)
         with _without_collections():
@@ -133,20 +133,20 @@ class Client:
             cpu = meter.cores()
         arrived = self._match(reader.arrivals, first, count)
         last_ns = max((at for at, _ in arrived.values()), default=begin_ns + 1)
-        return Drained(count, len(arrived), (last_ns - begin_ns) / _NS, cpu)
+        return DrainedBacklog(count, len(arrived), (last_ns - begin_ns) / _NS, cpu)
 
     def passages(self, rate: float, seconds: float, meanwhile: Callable[[], None]) -> Passages:
         """Send `rate` records a second for `seconds` while `meanwhile` runs; wait for the last at
         most a minute."""
         return self._passages((rate, seconds), meanwhile, threading.Event())
 
-    def passages_during(self, rate: float, most_s: float, what: Callable[[], None]) -> Passages:
+    def passages_during(self, rate: float, most_s: float, work: Callable[[], None]) -> Passages:
         """Send as `passages` does, for as long as `what` runs, at most `most_s` seconds."""
         over = threading.Event()
 
         def done() -> None:
             try:
-                what()
+                work()
             finally:
                 over.set()
 

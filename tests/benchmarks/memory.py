@@ -11,7 +11,7 @@ from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
-from tests.support.shells import ONLY, Rows, Sent, finish, rulebook_of, shared_cache
+from tests.support.shells import ONLY, Rows, SentRecord, finish, rulebook_of, shared_cache
 
 
 class Shells:
@@ -34,14 +34,16 @@ class Shells:
         """Process an interaction and all that follows from it."""
         value = self._codec.encode(topics.INTERACTIONS, interaction)
         key = interaction.identifiers[0].key.encode()
-        waiting = deque([(Sent(topics.INTERACTIONS, key, value, ()), interaction.received_at)])
+        waiting = deque(
+            [(SentRecord(topics.INTERACTIONS, key, value, ()), interaction.received_at)]
+        )
         while waiting:
             record, at_ms = waiting.popleft()
             stage = _CONSUMER.get(record.topic)
             if stage is not None:
                 waiting.extend((sent, at_ms) for sent in self._handle(stage, record, at_ms))
 
-    def _handle(self, stage: Stage, record: Sent, at_ms: int) -> list[Sent]:
+    def _handle(self, stage: Stage, record: SentRecord, at_ms: int) -> list[SentRecord]:
         rows = self.rows[stage.name]
         offset = rows.next.get(record.topic, 0)
         message = Message(

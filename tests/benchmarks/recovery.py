@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 from tests.benchmarks import configurations
 from tests.benchmarks.figures import Passages
 from tests.benchmarks.filling import fill
-from tests.benchmarks.kept import KeptWorker, Struck
+from tests.benchmarks.kept import KeptWorker, KillTimes
 from tests.benchmarks.latency import Say
 from tests.benchmarks.load import Client, Traffic
 from tests.benchmarks.rig import Rig
@@ -53,14 +53,14 @@ class Recovery:
     missing: int
 
 
-_Passed: TypeAlias = tuple[Struck, Passages]
+_Passed: TypeAlias = tuple[KillTimes, Passages]
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
     """Measure the demonstration's configuration on one worker."""
     say(f"{plan.profiles:,} profiles")
     fill(rig, configurations.demo(), plan.profiles)
-    faults: dict[str, Callable[[KeptWorker], Struck]] = {
+    faults: dict[str, Callable[[KeptWorker], KillTimes]] = {
         "worker killed": KeptWorker.kill,
         "broker killed": KeptWorker.kill_broker,
         f"state of {plan.profiles:,} profiles deleted": KeptWorker.delete_state,
@@ -87,8 +87,8 @@ def _worker(rig: Rig) -> Iterator[tuple[KeptWorker, Traffic]]:
             worker.stop()
 
 
-def _once(fault: Callable[[], Struck], client: Client, rate: int) -> _Passed:
-    found: list[Struck] = []
+def _once(fault: Callable[[], KillTimes], client: Client, rate: int) -> _Passed:
+    found: list[KillTimes] = []
 
     def strike() -> None:
         time.sleep(_BEFORE_S)
@@ -98,10 +98,10 @@ def _once(fault: Callable[[], Struck], client: Client, rate: int) -> _Passed:
     return found[0], passages
 
 
-def _summary(what: str, passed: Sequence[_Passed]) -> Recovery:
+def _summary(loss: str, passed: Sequence[_Passed]) -> Recovery:
     firsts = tuple(passages.longest_wait_after(struck.killed_at) for struck, passages in passed)
     return Recovery(
-        what,
+        loss,
         ready_s=median(struck.ready_at - struck.killed_at for struck, _ in passed),
         first_s=median(firsts),
         firsts=firsts,

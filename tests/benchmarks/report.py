@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from pipeline.cli.console import out, print_table
-from tests.benchmarks.apply import Applied
+from tests.benchmarks.apply import ApplyCost
 from tests.benchmarks.catalog import CatalogCost
 from tests.benchmarks.decide import Answers
 from tests.benchmarks.figures import Latency, Throughput, ratio
 from tests.benchmarks.flow import Cost
-from tests.benchmarks.ingest import Ingested
+from tests.benchmarks.ingest import IngestCost
 from tests.benchmarks.insights import AttributionCost
 from tests.benchmarks.recovery import Recovery
 from tests.benchmarks.replay import ReplayCost
@@ -175,7 +175,7 @@ def print_flow(figures: Sequence[Cost]) -> None:
     print_table("Pure flow: µs per interaction", columns, rows)
 
 
-def print_ingest(ingested: Ingested) -> None:
+def print_ingest(ingested: IngestCost) -> None:
     """Print one row."""
     mib = (ingested.file_bytes, ingested.peak_bytes, ingested.helpers_peak_bytes)
     row = (
@@ -294,7 +294,7 @@ def print_timers(figures: Sequence[Lateness]) -> None:
     out.print("what was due while the worker was dead: from when it was there again")
 
 
-def print_apply(applied: Applied) -> None:
+def print_apply(applied: ApplyCost) -> None:
     """Print a row per phase, and the effect of the change."""
     rows = [
         (phase.phase, phase.events, *(_ms(value) for value in (phase.p50, phase.p99, phase.max)))

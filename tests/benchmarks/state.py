@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.benchmarks.figures import percentile
-from tests.benchmarks.filling import Filled, fill
+from tests.benchmarks.filling import ChangelogSize, fill
 from tests.benchmarks.latency import Say
 from tests.benchmarks.load import Client
 from tests.benchmarks.processes import running
@@ -26,7 +26,7 @@ _REBUILD_S: Final = 1_800.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StageSize:
     """Size of one stage's rows: in its changelog, and in its files."""
 
     stage: str
@@ -42,7 +42,7 @@ class State:
     `p50`, `p99`: ms from interaction to action at 100/s, beside all these profiles."""
 
     profiles: int
-    stages: tuple[Stored, ...]
+    stages: tuple[StageSize, ...]
     rebuild_s: float
     start_s: float
     resident_bytes: int
@@ -83,9 +83,10 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
     )
 
 
-def _sizes(filled: Sequence[Filled], disk: Sequence[int]) -> tuple[Stored, ...]:
+def _sizes(filled: Sequence[ChangelogSize], disk: Sequence[int]) -> tuple[StageSize, ...]:
     return tuple(
-        Stored(one.stage, one.rows, one.bytes, size) for one, size in zip(filled, disk, strict=True)
+        StageSize(one.stage, one.rows, one.bytes, size)
+        for one, size in zip(filled, disk, strict=True)
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from tests.benchmarks.figures import Drained, Throughput, summarise_drained
+from tests.benchmarks.figures import DrainedBacklog, Throughput, summarise_drained
 from tests.benchmarks.latency import Say
 from tests.benchmarks.load import Client
 from tests.benchmarks.rig import Rig
@@ -31,7 +31,7 @@ class Plan:
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Throughput]:
     """Measure all systems in turn and repeat, so that what changes with time affects each alike."""
-    runs: dict[str, list[Drained]] = defaultdict(list)
+    runs: dict[str, list[DrainedBacklog]] = defaultdict(list)
     for repeat in range(plan.repeats):
         for choice in plan.choices:
             say(f"{choice} ({repeat + 1}/{plan.repeats})")
@@ -39,7 +39,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Throughput]:
     return [summarise_drained(system, drained) for system, drained in runs.items()]
 
 
-def _drain(rig: Rig, choice: Choice, records: int) -> Drained:
+def _drain(rig: Rig, choice: Choice, records: int) -> DrainedBacklog:
     with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
         pids = {**arrangement.pids, "broker": rig.broker_pid}
         with closing(Client(rig.settings.kafka(), arrangement.traffic, pids)) as client:

@@ -26,7 +26,7 @@ from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
 from tests.benchmarks import configurations
 from tests.benchmarks.figures import percentile
-from tests.benchmarks.kept import KeptWorker, Struck
+from tests.benchmarks.kept import KeptWorker, KillTimes
 from tests.benchmarks.latency import Say
 from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import Stages
@@ -103,7 +103,7 @@ class _Round:
         arrivals = self._wait_for_records()
         return _lateness(part, {person: person.due_s for person in self._people}, arrivals)
 
-    def around(self, struck: Struck) -> Iterator[Iterator[Lateness]]:
+    def around(self, struck: KillTimes) -> Iterator[Iterator[Lateness]]:
         """Return the delays of those due while the worker was dead, and of those due later."""
         arrivals = self._wait_for_records()
         dead = [

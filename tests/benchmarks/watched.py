@@ -14,7 +14,7 @@ _LOOK_S: Final = 0.1
 
 
 @dataclass(slots=True)
-class Watched:
+class CommandUse:
     """Time and memory that a command was seen to use."""
 
     seconds: float = 0.0
@@ -32,9 +32,11 @@ class Watched:
         self.helpers_peak_bytes = max(self.helpers_peak_bytes, sum(helper[1] for helper in helpers))
 
 
-def watch(rig: Rig, arguments: tuple[str, ...], output: Path, most_s: float = 3_600.0) -> Watched:
+def watch(
+    rig: Rig, arguments: tuple[str, ...], output: Path, most_s: float = 3_600.0
+) -> CommandUse:
     """Run the command, its output to a file; kill it after `most_s`."""
-    found = Watched()
+    found = CommandUse()
     with output.open("wb") as file:
         began = time.monotonic()
         child = subprocess.Popen(rig.kairos(*arguments), env=rig.environment, stdout=file)

@@ -325,17 +325,17 @@ def test_subdomains_share_the_id_and_the_server_keeps_its_cookie(
 
     open_page(page, url("www"))
     who = cookie(page)
-    eventually(lambda: page.evaluate("localStorage.kairos_cookie") and _expires(context))
+    eventually(lambda: page.evaluate("localStorage.kairos_cookie") and _cookie_expiry(context))
     open_page(page, url("blog"))
     assert cookie(page) == who
     page.wait_for_function("localStorage.kairos_cookie")
     open_page(page, url("www"))
     page.wait_for_timeout(300)
     assert len(asked) == 2  # once for each origin
-    assert _expires(context) - time.time() > 364 * 86_400
+    assert _cookie_expiry(context) - time.time() > 364 * 86_400
 
 
-def _expires(context: BrowserContext) -> float:
+def _cookie_expiry(context: BrowserContext) -> float:
     [kept] = [each for each in context.cookies() if each["name"] == "ajs_anonymous_id"]
     assert kept["domain"] == ".shoes.localhost"
     expires: float = kept["expires"]

@@ -56,7 +56,7 @@ _REPORT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Mood:
-    """Fate of one request: `before` and `after` it was taken."""
+    """Fate of one request: `slow`, and its faults `before` and `after` it is taken."""
 
     slow: bool = False
     before: str = ""
@@ -65,7 +65,7 @@ class Mood:
 
 @dataclass
 class Weather:
-    """Moods of one server by a seed; `down`: everything is refused."""
+    """Moods of one server by a seed; `down`: whether everything is refused."""
 
     random: Random
     down: bool = False
@@ -88,7 +88,7 @@ class Weather:
         return Mood(slow)
 
     async def wait(self, mood: Mood) -> None:
-        """Take as long as the mood says."""
+        """Wait as long as the mood asks for."""
         await asyncio.sleep(_SLOW_S if mood.slow else self.random.random() * 0.02)
 
 
@@ -221,11 +221,11 @@ class BadServices:
         taken[body["reference"]].append(body)
         if first:
             status = {"status": "delivered"}
-            self._tell(body["callback"], status)
+            self._report_status(body["callback"], status)
             if body["to"].endswith("5"):
                 reply = {"text": "stop", "from": body["to"], "id": body["reference"]}
                 self.replied.add(body["to"])
-                self._tell(f"{self.gateway}/v1/providers/{name}", reply)
+                self._report_status(f"{self.gateway}/v1/providers/{name}", reply)
         return await self._answer(request, mood, 201)
 
     async def _take_hook(self, request: web.Request) -> web.StreamResponse:
@@ -263,9 +263,9 @@ class BadServices:
         return web.Response(status=status)
 
     @staticmethod
-    def _broken(request: web.Request, how: str) -> web.StreamResponse:
+    def _broken(request: web.Request, fault: str) -> web.StreamResponse:
         assert request.transport is not None
-        if how == "nonsense":
+        if fault == "nonsense":
             request.transport.write(_NONSENSE)
             request.transport.close()
         else:
@@ -280,7 +280,7 @@ class BadServices:
         login = {"Authorization": aiohttp.encode_basic_auth(ADAPTERS_KEY, "")}
         self._begin(f"{self.gateway}/v1/providers/email", message.encode(), login)
 
-    def _tell(self, url: str, message: dict[str, str]) -> None:
+    def _report_status(self, url: str, message: dict[str, str]) -> None:
         body = msgspec.json.encode(message)
         signature = b64encode(hmac.new(PROVIDER_SECRET.encode(), body, sha256).digest()).decode()
         self._begin(url, body, {"X-Signature": signature, "Content-Type": "application/json"})

@@ -12,7 +12,7 @@ from pipeline.model.decision import Contact
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from tests.chaos.evidence import Evidence
-from tests.chaos.oracle import Person, Told, expected_messages, people, replay
+from tests.chaos.oracle import ExpectedMessages, Person, expected_messages, people, replay
 
 _EXAMPLES = 3
 _OTHERS = frozenset(("coupon", "gift", "hint", "prize"))
@@ -198,15 +198,17 @@ def contact_histories_are_right(trial: Trial) -> list[str]:
         (
             f"{key}: {problem}"
             for key in sorted(expected.keys() | found.keys())
-            for problem in _mistold(
-                expected.get(key, Told()), found.get(key, []), (causes, _counting_as_sent(trial))
+            for problem in _wrong_messages(
+                expected.get(key, ExpectedMessages()),
+                found.get(key, []),
+                (causes, _counting_as_sent(trial)),
             )
         ),
     )
 
 
-def _mistold(
-    expected: Told, contacts: list[Contact], known: tuple[Mapping[str, str], Set[str]]
+def _wrong_messages(
+    expected: ExpectedMessages, contacts: list[Contact], known: tuple[Mapping[str, str], Set[str]]
 ) -> Iterator[str]:
     causes, sent = known
     about: defaultdict[str, list[str]] = defaultdict(list)
@@ -338,7 +340,7 @@ def _processed_interactions(trial: Trial) -> Iterable[Interaction]:
 
 
 def _counting_as_sent(trial: Trial) -> set[str]:
-    """Return what was delivered, and what may have been when it was cancelled, by its report."""
+    """Return the actions that were delivered, or cancelled when they may have been, by report."""
     reported = {key for key, names in trial.evidence.outcomes.items() if "sent" in names}
     return {*trial.delivered, *(trial.evidence.cancelled & reported)}
 
@@ -356,10 +358,10 @@ def _place(stored: StoredRecord) -> tuple[int, int]:
     return stored.partition, stored.offset
 
 
-def differences(what: str, expected: dict[str, object], found: dict[str, object]) -> list[str]:
+def differences(subject: str, expected: dict[str, object], found: dict[str, object]) -> list[str]:
     keys = expected.keys() | found.keys()
     return some(
-        f"{what} wrong",
+        f"{subject} wrong",
         (
             f"{key}: {found.get(key)} instead of {expected.get(key)}"
             for key in sorted(keys)
@@ -368,8 +370,9 @@ def differences(what: str, expected: dict[str, object], found: dict[str, object]
     )
 
 
-def some(what: str, examples: Iterable[object]) -> list[str]:
-    every = list(examples)
-    return [f"{what}, {len(every)} in all, e.g. {', '.join(map(str, every[:_EXAMPLES]))}"] * bool(
-        every
-    )
+def some(subject: str, examples: Iterable[object]) -> list[str]:
+    findings = list(examples)
+    if not findings:
+        return []
+    shown = ", ".join(map(str, findings[:_EXAMPLES]))
+    return [f"{subject}, {len(findings)} in all, e.g. {shown}"]

@@ -18,7 +18,7 @@ _LABORATORIES = pytest.StashKey[list[Laboratory]]()
 def laboratory(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Laboratory]:
-    """Running stack with a receiver, to try things on; at the end its disks are looked at."""
+    """Running stack with a receiver; at the end its disks are compared with the changelogs."""
     with Inbox().listening() as inbox:
         stack = Stack(tmp_path_factory.mktemp("chaos"), inbox, PARTITIONS)
         yield from _open(Laboratory(stack, inbox, SEED), pytestconfig)
@@ -28,7 +28,7 @@ def laboratory(
 def spending_laboratory(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Laboratory]:
-    """Provide a stack that spends budgets, gives stock away and learns, in the same way."""
+    """Running stack that spends budgets, gives stock away and learns, in the same way."""
     home = tmp_path_factory.mktemp("spending")
     with Inbox().listening() as inbox:
         configuration = spending_configuration(home / "configuration")
@@ -47,7 +47,7 @@ def _open(laboratory: Laboratory, config: pytest.Config) -> Iterator[Laboratory]
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Takes lines that are printed at the end of the run."""
+    """Function that keeps a line to be printed at the end of the run."""
     return request.config.stash.setdefault(NOTES, []).append
 
 

@@ -1,4 +1,4 @@
-"""`kairos worker all --instance INSTANCE`, which is killed when it has come to a named point:
+"""`kairos worker all --instance INSTANCE`, which is killed when it reaches a named point:
 `python -m tests.chaos.doomed_worker POINT INSTANCE`."""
 
 import sys

@@ -1,9 +1,9 @@
 """Expected result, worked out by one thread from the raw topics.
 
-`people` and `told` know nothing of Kairos's code: they gather interactions by the identifiers that
-occur together and count. `replayed` runs a stage's pure step over the stage's input, record by
-record, telling copies by their ids; so it says nothing of the step, and everything of what the
-agents make of it: partitions, kills, replays, rows, changelogs.
+`people` and `expected_messages` know nothing of Kairos's code: they gather interactions by the
+identifiers that occur together, and count. `replay` runs a stage's pure step over the stage's
+input, record by record, and leaves out copies by their ids. A comparison with it checks not the
+step but the agents around it: partitions, kills, redelivery, rows and changelogs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,18 +33,18 @@ class Person:
     spent: float
     last_page: str | None
     is_idle: bool = field(default=False, compare=False)
-    """Has viewed a page and ordered nothing since, long ago; the profile does not say so."""
+    """Whether the last page view is long ago and no order followed; the profile does not say so."""
 
     @property
     def segments(self) -> frozenset[str]:
-        holds = {"buyers": self.orders, "in-cart": self.last_page == "cart", "idle": self.is_idle}
-        return frozenset(name for name, held in holds.items() if held)
+        members = {"buyers": self.orders, "in-cart": self.last_page == "cart", "idle": self.is_idle}
+        return frozenset(name for name, is_member in members.items() if is_member)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Messages of one person: `thanks` for these orders (event ids, sorted), so many `tips` on any
-    of these `views`, and at least and at most so many `reminders`."""
+class ExpectedMessages:
+    """Messages that one person should get. `thanks`: orders (event ids, sorted) that are confirmed;
+    `tips`: number of tips, each on one of the `views`; `reminders`: least and greatest number."""
 
     thanks: tuple[str, ...] = ()
     tips: int = 0
@@ -60,8 +60,8 @@ class StageReplay:
     purses: Purses = field(default_factory=dict)
 
     def wallet(self, partition: int) -> dict[str, Purse]:
-        """Return what a partition may spend."""
-        return {name: one for (where, name), one in self.purses.items() if where == partition}
+        """Return the purses of a partition by budget."""
+        return {name: purse for (owner, name), purse in self.purses.items() if owner == partition}
 
 
 def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
@@ -69,9 +69,9 @@ def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
     return {root: _person(names, history) for root, names, history in _gather(interactions)}
 
 
-def expected_messages(interactions: Iterable[Interaction]) -> dict[str, Told]:
-    """Return each person's messages, by the same; `interactions` in the order of each
-    identifier."""
+def expected_messages(interactions: Iterable[Interaction]) -> dict[str, ExpectedMessages]:
+    """Return the messages that persons should get, by their strongest identifier; `interactions`
+    in the order of each identifier."""
     return {root: _messages_of(history) for root, _, history in _gather(interactions)}
 
 
@@ -129,7 +129,7 @@ def _is_idle(history: list[Interaction]) -> bool:
     return last_view > last_order
 
 
-def _messages_of(history: list[Interaction]) -> Told:
+def _messages_of(history: list[Interaction]) -> ExpectedMessages:
     """Return thanks for each order, and one tip a day (longer than the test) to a buyer who views a
     page, at the latest once the order came by the same identifier; one reminder a day to customers
     with an address who stay away, also to those whose return was late."""
@@ -146,7 +146,7 @@ def _messages_of(history: list[Interaction]) -> Told:
             buyers.add(interaction.identifiers[0].key)
         elif interaction.name == "Viewed" and interaction.event_id in fresh_ids:
             tips = max(tips, int(interaction.identifiers[0].key in buyers))
-    return Told(
+    return ExpectedMessages(
         tuple(sorted(one.event_id for one in fresh if one.name == "Order")),
         tips,
         frozenset(one.event_id for one in fresh if one.name == "Viewed"),

@@ -31,7 +31,7 @@ class SpentOfAction:
     until: int | None
 
     def is_kept(self, evidence: Evidence, at: int) -> bool:
-        """Return whether it counts at a time (ms)."""
+        """Return whether the amount counts at a time (ms)."""
         outcomes = evidence.outcomes.get(self.action_id)
         if outcomes is None:
             return self.until is None or at < self.until
@@ -133,7 +133,7 @@ SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, nothing_is_overspent, *SETTLING_C
 
 
 def _spent(evidence: Evidence, name: str) -> list[SpentOfAction]:
-    """Return what each action took of a budget, delivered or not."""
+    """Return the amount that each action took of a budget, delivered or not."""
     found = {
         spend.action_id: SpentOfAction(
             spend.action_id, partition, tokens(spend.amount), spend.until

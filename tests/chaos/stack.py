@@ -128,7 +128,7 @@ class Stack(support.Stack):
                 code = doomed.wait(self.patience_s)
             finally:
                 doomed.kill()
-        assert code == -signal.SIGKILL, f"it ended with {code} and never came there: {point}"
+        assert code == -signal.SIGKILL, f"the worker ended with {code} before it reached {point}"
         self.kills.append(time.time())
 
     def delete_state(self, instance: int) -> None:

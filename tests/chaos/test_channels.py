@@ -38,7 +38,7 @@ _ONCE = ("mail", "sms", "counter")
 
 _KEYED = ("text", "hook", "push")
 _RUN_S = 30.0
-_TOLD_S = 180.0
+_REPORT_S = 180.0
 
 Outcomes = dict[str, list[Interaction]]
 
@@ -126,7 +126,7 @@ def test_message_is_received_at_most_once_and_none_is_lost(
                 with world.servers.down():
                     time.sleep(3)
         time.sleep(max(0.0, began + _RUN_S - time.monotonic()))
-    eventually(world.is_complete, _TOLD_S)
+    eventually(world.is_complete, _REPORT_S)
     world.stack.wait_until_idle()
     counted = world.read_counted()
     outcomes = _by_action(counted)
@@ -186,7 +186,7 @@ def _send(world: _World, customer: int) -> None:
         },
     }
     batch = [{**message, "event": name, "messageId": f"{who}/{name}"} for name in _EVENTS]
-    eventually(lambda: _is_taken(world.stack, batch), _TOLD_S)
+    eventually(lambda: _is_taken(world.stack, batch), _REPORT_S)
 
 
 def _is_taken(stack: Stack, batch: list[dict[str, Any]]) -> bool:

@@ -72,7 +72,7 @@ def night(tmp_path: Path) -> Iterator[_Night]:
 
 
 def _rows(file: int, count: int, note: str) -> str:
-    """Return a file in which one row in so many has no identifier."""
+    """Return a file in which one row in `_BAD_EVERY` has no identifier."""
     lines = ["customer,number,note"]
     for number in range(count):
         who = "" if number % _BAD_EVERY == 0 else f"c-{number % 300}"

@@ -42,7 +42,7 @@ _WATCH = """watches:
 """
 
 
-class Watched:
+class WatchedFolder:
     """Folder that a home watches; `run` takes its files."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -90,18 +90,18 @@ class Watched:
 
 
 @pytest.fixture
-def watched(settings: Settings, tmp_path: Path) -> Callable[[str], Watched]:
+def watched(settings: Settings, tmp_path: Path) -> Callable[[str], WatchedFolder]:
     """Function that puts a watch in force for a folder of the test."""
     settings.home.mkdir(exist_ok=True)
     ensure_topics(settings, ())
     register(settings, ())
 
-    def watch(text: str = _WATCH, home: Path | None = None) -> Watched:
+    def watch(text: str = _WATCH, home: Path | None = None) -> WatchedFolder:
         folder = tmp_path / "in"
         folder.mkdir(exist_ok=True)
         config = write_configuration(tmp_path / "config", text.format(folder=folder))
         apply_folder(settings, config, lambda _: None)
-        return Watched(settings.model_copy(update={"home": home or settings.home}), folder)
+        return WatchedFolder(settings.model_copy(update={"home": home or settings.home}), folder)
 
     return watch
 
@@ -211,10 +211,10 @@ _POINTS = {
 }
 
 
-def _query(home: Path, what: str) -> Any:
+def _query(home: Path, query: str) -> Any:
     try:
         connection = sqlite3.connect(f"file:{home}/journal.sqlite?mode=rw", timeout=5, uri=True)
-        row = connection.execute(f"SELECT {what} FROM sending").fetchone()
+        row = connection.execute(f"SELECT {query} FROM sending").fetchone()
         connection.close()
     except sqlite3.OperationalError:
         return None
@@ -248,7 +248,7 @@ def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, poi
     assert len(files.letters(f"{customer}.csv")) == count // 100
 
 
-def _kill_in_flight(files: Watched, point: str, count: int) -> str:
+def _kill_in_flight(files: WatchedFolder, point: str, count: int) -> str:
     """Return the file whose rows were in flight when the watch was killed; one that was finished
     before is tried again."""
     for attempt in range(20):

@@ -134,17 +134,17 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
     config = applied_configuration(settings)
     assert config is not None
     story = _ComparedRun(settings, Flow(load_rules(config, settings)))
-    half = len(_TOLD) // 2
+    half = len(_STORY) // 2
     with _running(settings, ["all"]):
-        story.send(_TOLD[:half])
+        story.send(_STORY[:half])
     with _running(settings, _FOUR):
-        story.send(_TOLD[half:])
-        _check_telemetry(settings, len(_interactions(_TOLD[half:])))
+        story.send(_STORY[half:])
+        _check_telemetry(settings, len(_interactions(_STORY[half:])))
     expected = story.expected
     for topic in _OUTPUTS:
         written = [(record.key, record.value) for record in scan(settings.kafka(), topic)]
         assert _comparable(topic, written) == _comparable(topic, expected[topic]), topic
-    assert len(expected[topics.DECISIONS]) == len(_interactions(_TOLD))
+    assert len(expected[topics.DECISIONS]) == len(_interactions(_STORY))
     assert len(expected["actions.email"]) > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
     changes = [_CODEC.decode(*one) for one in _values(expected, topics.SEGMENT_CHANGES)]
@@ -202,7 +202,7 @@ class _ComparedRun:
         for record in records:
             topic, key = _address(record)
             value = _CODEC.encode(topic, record)
-            headers = [traceparent(_TOLD.index(record))]
+            headers = [traceparent(_STORY.index(record))]
             self._producer.produce(topic, value, key, headers=headers)
             self._producer.flush()
             if isinstance(record, IdentityChange):
@@ -219,8 +219,8 @@ def _values(written: dict[str, list[_Record]], topic: str) -> Iterator[tuple[str
 
 def _check_headers(settings: Settings) -> None:
     traces = {
-        interaction.event_id: trace_of(_TOLD.index(interaction))
-        for interaction in _interactions(_TOLD)
+        interaction.event_id: trace_of(_STORY.index(interaction))
+        for interaction in _interactions(_STORY)
     }
     for stored in scan(settings.kafka(), topics.DECISIONS):
         decision = _CODEC.decode(topics.DECISIONS, stored.value or b"")
@@ -279,7 +279,7 @@ def _visit(
 
 
 _DAY = 86_400_000
-_TOLD: Sequence[Interaction | IdentityChange] = (
+_STORY: Sequence[Interaction | IdentityChange] = (
     _visit(1, "Home", 1_000, ["cookie:k"], ask=True),
     _visit(2, "Home", 2_000, ["cookie:k"]),
     _visit(3, "Order", 3_000, ["customer_id:c", "email:c@example.com", "cookie:k"]),

@@ -33,7 +33,7 @@ _LONG_SESSION_MS = 45_000
 _ROOM = PrefetchLimits(5, batches=2, size=1 << 20)
 
 _TIMES = 10
-_ANEW_S = 0.02
+_REASSIGN_S = 0.02
 _LATER_S = 0.7
 """Longer than the half second after which librdkafka asks again."""
 _MOST_WAITING = 20
@@ -101,7 +101,7 @@ class _HastyListener(_SlowListener):
     async def on_assigned(self, tps: set[TP]) -> None:
         places = await self.places(tps)
         self.read_from(places)
-        await asyncio.sleep(_ANEW_S)
+        await asyncio.sleep(_REASSIGN_S)
         self.read_from(places)
         self.read_from(places)
         self.assigning = asyncio.create_task(self._go_on(tps))

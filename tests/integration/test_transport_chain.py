@@ -24,7 +24,7 @@ from tests.support.chain import (
     rows,
     workers,
 )
-from tests.support.chain_worker import GIVEN, Plan, decode_row
+from tests.support.chain_worker import ASSIGNED, Plan, decode_row
 from tests.support.doom import POINTS
 
 PARTITIONS = 4
@@ -200,8 +200,8 @@ def test_worker_back_within_its_session_moves_no_partitions(
     for name, one in plans.items():  # the first to join leads the group
         running[name] = start(one)
         running[name].wait_until_ready()
-    eventually(lambda: {_last_of(one) for one in running.values()} == {"0 1", "2 3"})
-    theirs = _last_of(running[killed])
+    eventually(lambda: {_last_assignment(one) for one in running.values()} == {"0 1", "2 3"})
+    theirs = _last_assignment(running[killed])
     [other] = (worker for name, worker in running.items() if name != killed)
     before = other.rebalances()
 
@@ -214,7 +214,7 @@ def test_worker_back_within_its_session_moves_no_partitions(
     running[killed] = start(plans[killed])
     eventually(lambda: all_committed(alone))
 
-    assert running[killed].rebalances() == [f"{GIVEN} hop0 {theirs}"]
+    assert running[killed].rebalances() == [f"{ASSIGNED} hop0 {theirs}"]
     assert other.rebalances() == before
     outputs = read_all(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS)
     assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 2000))
@@ -224,9 +224,9 @@ def test_worker_back_within_its_session_moves_no_partitions(
     assert sum(counts, Counter()) == sent
 
 
-def _last_of(worker: Worker) -> str:
+def _last_assignment(worker: Worker) -> str:
     """Return the partitions of its last assignment."""
-    return "".join(worker.rebalances()[-1:]).removeprefix(f"{GIVEN} hop0 ")
+    return "".join(worker.rebalances()[-1:]).removeprefix(f"{ASSIGNED} hop0 ")
 
 
 def _waiting(plan: Plan) -> list[int]:

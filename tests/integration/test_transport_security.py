@@ -44,7 +44,7 @@ _CONFIGURATION = Path(__file__).parent / "configuration"
 
 
 @dataclass(frozen=True)
-class Secured:
+class SecuredBroker:
     """Broker's plain listener and the one that authenticates clients; `properties` of its
     clients."""
 
@@ -54,7 +54,7 @@ class Secured:
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
     home = tmp_path_factory.mktemp("secured")
     certificate = _certificate(home)
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
@@ -75,7 +75,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         "sasl.password": _PASSWORD,
         "ssl.ca.location": str(certificate),
     }
-    yield Secured(plain, f"127.0.0.1:{port}", properties)
+    yield SecuredBroker(plain, f"127.0.0.1:{port}", properties)
     process.terminate()
     process.wait(120)
 
@@ -133,12 +133,12 @@ def _is_answering(client: Mapping[str, str]) -> bool:
     return True
 
 
-def _has_reached(count: Callable[[], int], wanted: int) -> bool:
+def _is_reached(count: Callable[[], int], wanted: int) -> bool:
     return count() >= wanted
 
 
 @pytest.fixture
-def plan(secured: Secured, prefix: str, tmp_path: Path) -> Plan:
+def plan(secured: SecuredBroker, prefix: str, tmp_path: Path) -> Plan:
     admin = AdminClient({"bootstrap.servers": secured.plain})
     names = [f"{prefix}.0", f"{prefix}.1"]
     for created in admin.create_topics([NewTopic(name, 2) for name in names]).values():
@@ -160,7 +160,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
 
 
 def test_a_worker_reads_writes_and_restores_over_tls_as_a_known_user(
-    plan: Plan, secured: Secured, start: Callable[[Plan], Worker], tmp_path: Path
+    plan: Plan, secured: SecuredBroker, start: Callable[[Plan], Worker], tmp_path: Path
 ) -> None:
     def outputs() -> int:
         return len(read_all(secured.plain, f"{plan.prefix}.1", 2))
@@ -170,7 +170,7 @@ def test_a_worker_reads_writes_and_restores_over_tls_as_a_known_user(
         worker = start(plan)
         worker.wait_until_ready()
         produce(secured.plain, f"{plan.prefix}.0", [(b"k%d" % n, b"%d" % life) for n in range(50)])
-        eventually(partial(_has_reached, outputs, 50 * life))
+        eventually(partial(_is_reached, outputs, 50 * life))
         eventually(partial(all_committed, seen_plainly))  # its rows are in the changelog
         worker.kill()
         shutil.rmtree(tmp_path / "state")
@@ -178,7 +178,7 @@ def test_a_worker_reads_writes_and_restores_over_tls_as_a_known_user(
 
 
 def test_worker_refused_by_the_broker_ends_with_a_message(
-    plan: Plan, secured: Secured, start: Callable[[Plan], Worker]
+    plan: Plan, secured: SecuredBroker, start: Callable[[Plan], Worker]
 ) -> None:
     wrong = {**secured.properties, "sasl.password": "a guess"}
     worker = start(msgspec.structs.replace(plan, librdkafka=wrong))
@@ -187,7 +187,7 @@ def test_worker_refused_by_the_broker_ends_with_a_message(
 
 
 def test_a_whole_stack_works_over_tls_as_a_known_user(
-    secured: Secured, receiver: Receiver, tmp_path: Path
+    secured: SecuredBroker, receiver: Receiver, tmp_path: Path
 ) -> None:
     variables = {
         "TEST_RECEIVER": receiver.url,

@@ -15,8 +15,8 @@ from tests.support.chain_worker import Plan, decode_row
 
 _KEYS = 20
 _SESSION_MS = 3_000
-#: So long records stay in the queue of the worker that is stopped meanwhile. A busy machine needs
-#: long for what comes before the stop.
+# Records stay in the queue of the stopped worker for as long as they linger; a busy machine needs
+# long for the steps before the stop.
 _LINGER_S = 10
 _LINGER = {"linger.ms": f"{_LINGER_S}000"}
 _UNTIL_PROCESSED_S = 3.0

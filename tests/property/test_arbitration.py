@@ -205,7 +205,7 @@ def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
         assert life.treatments() == [expected]
 
 
-class _Learned:
+class _LearnedPropensities:
     """Stand-in for the knowledge of a learner."""
 
     label = "learned@1"
@@ -225,7 +225,7 @@ def test_learned_probability_replaces_the_declared_one() -> None:
         ({"a-hero": 0.1}, "b-hero"),
         ({"b-hero": 0.6}, "b-hero"),
     ):
-        life = Life(replace(made, propensities=_Learned(known)))
+        life = Life(replace(made, propensities=_LearnedPropensities(known)))
         life.interact("Home", 0, ask=["hero"])
         assert life.treatments() == [expected]
 

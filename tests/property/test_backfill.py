@@ -73,7 +73,7 @@ _WORLDS = {
 }
 
 
-class _Versioned(InterleavedFlow):
+class _VersionedFlow(InterleavedFlow):
     """Rules by partition: identity runs by the version that its worker has received of the
     `newest`, later stages by the one it stamped."""
 
@@ -103,7 +103,7 @@ def histories(draw: st.DrawFn) -> list[str]:
 class _Stages:
     """Flow as the back-fill sees it."""
 
-    def __init__(self, flow: _Versioned, chance: random.Random) -> None:
+    def __init__(self, flow: _VersionedFlow, chance: random.Random) -> None:
         self.flow = flow
         self.chance = chance
         self.log = _Log(flow, chance)
@@ -132,7 +132,7 @@ class _Life(_Stages):
     def __init__(self, world: Rules, data: st.DataObject) -> None:
         self.data = data
         chance: random.Random = data.draw(st.randoms(use_true_random=True))
-        super().__init__(_Versioned(plain_rules(), 3, choose=chance.randrange), chance)
+        super().__init__(_VersionedFlow(plain_rules(), 3, choose=chance.randrange), chance)
         self.flow.run_everywhere_by(world)
         self.minutes = iter(range(1, 1_000))
         self.versions: list[Version] = []
@@ -209,8 +209,8 @@ _begun = st.dictionaries(
 def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
     a: dict[str, Backfill], b: dict[str, Backfill], c: dict[str, Backfill]
 ) -> None:
-    def join(one: dict[str, Backfill], other: dict[str, Backfill]) -> dict[str, Backfill]:
-        first, second = (Shard(0, 0, 0, begun=begun) for begun in (one, other))
+    def join(*parts: dict[str, Backfill]) -> dict[str, Backfill]:
+        first, second = (Shard(0, 0, 0, begun=begun) for begun in parts)
         return merge(first, second, plain_rules().config).begun
 
     assert join(a, b) == join(b, a)
@@ -292,9 +292,9 @@ def _row(flow: InterleavedFlow) -> ProfileState:
     return row
 
 
-def _flow(*names: str) -> tuple[_Versioned, list[Version]]:
+def _flow(*names: str) -> tuple[_VersionedFlow, list[Version]]:
     """Return a flow with one order a minute by each version."""
-    flow = _Versioned(plain_rules(), 1, choose=lambda _: 0)
+    flow = _VersionedFlow(plain_rules(), 1, choose=lambda _: 0)
     versions = []
     for minute, name in enumerate(names, start=1):
         versions.append(Version(_WORLDS[name].config, minute * _DAY_MS * 8))

@@ -57,7 +57,7 @@ _caps = st.lists(
 
 
 @dataclass
-class _Sent:
+class _SentMessage:
     """Message of the oracle: `who` it went to, and whether it counts."""
 
     offer: str
@@ -93,7 +93,7 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
         campaigns=[campaign("c", *offers)], policies=policies, channels={"channels": [web]}
     )
     life = Life(made)
-    sent: dict[str, _Sent] = {}
+    sent: dict[str, _SentMessage] = {}
     open_actions: list[Action] = []
     merged = False
     for hour in sorted(hours):
@@ -120,25 +120,25 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                 treatments = [one.offer for one in life.actions()]
                 assert treatments == _expected_treatments(caps, mine, hour), fates(decision)
                 for one in life.actions():
-                    sent[one.action_id] = _Sent(one.offer, hour, name)
+                    sent[one.action_id] = _SentMessage(one.offer, hour, name)
                     open_actions.append(one)
 
 
-def _apply(sent: _Sent, outcome: str) -> None:
+def _apply(sent: _SentMessage, outcome: str) -> None:
     if outcome == "impression":
         sent.counts = sent.reached = True
     elif not sent.reached:
         sent.counts = False
 
 
-def _expected_treatments(caps: list[_Cap], mine: list[_Sent], now: int) -> list[str]:
+def _expected_treatments(caps: list[_Cap], mine: list[_SentMessage], now: int) -> list[str]:
     for name in _OFFERS:
-        if all(_has_room(cap, name, mine, now) for cap in caps):
+        if all(_is_free(cap, name, mine, now) for cap in caps):
             return [name]
     return []
 
 
-def _has_room(cap: _Cap, name: str, mine: list[_Sent], now: int) -> bool:
+def _is_free(cap: _Cap, name: str, mine: list[_SentMessage], now: int) -> bool:
     if not cap.counts(name):
         return True
     counted = [

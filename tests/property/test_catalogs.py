@@ -217,7 +217,7 @@ class _Shopper(Life):
         interaction = Interaction(
             event_id="lists",
             kind="track",
-            name="Told",
+            name="ExpectedMessages",
             channel="web",
             source="shop",
             occurred_at=0,

@@ -40,7 +40,7 @@ _STEPS: st.SearchStrategy[_Steps] = st.lists(
 )
 
 
-class _Written(NamedTuple):
+class _LogRecord(NamedTuple):
     """Record in the log, and the report of its delivery; its value names its input."""
 
     where: TP
@@ -61,7 +61,7 @@ class _Kafka:
     """Broker with a librdkafka in front."""
 
     def __init__(self) -> None:
-        self.log: list[_Written] = []
+        self.log: list[_LogRecord] = []
         self._queues: dict[TP, deque[tuple[bytes, Callable[..., None]]]] = defaultdict(deque)
         self._ends: dict[TP, int] = defaultdict(int)
 
@@ -82,7 +82,7 @@ class _Kafka:
             return False
         where = waiting[choice % len(waiting)]
         value, report = self._queues[where].popleft()
-        record = _Written(where, self._ends[where], value)
+        record = _LogRecord(where, self._ends[where], value)
         self._ends[where] += 1
         self.log.append(record)
         report(None, record)

@@ -21,17 +21,17 @@ class _Log:
         self.end = self.committed = 0
         self.open: list[int] = []
 
-    def step(self, what: str, choice: int) -> None:
-        if what == "record":
+    def step(self, kind: str, choice: int) -> None:
+        if kind == "record":
             self.progress.record_delivery(_TP, self.end)
             self.open.append(self.end)
             self.end += 1
-        elif what == "marker":
+        elif kind == "marker":
             self.end += 1
             self.progress.record_skip(_TP, self.end)
-        elif what == "acknowledge" and self.open:
+        elif kind == "acknowledge" and self.open:
             self.acked_index[_TP].add(self.open.pop(choice % len(self.open)))
-        elif what == "commit":
+        elif kind == "commit":
             self.commit()
 
     def commit(self) -> None:
@@ -48,8 +48,8 @@ def test_only_finished_events_are_committed_and_all_in_the_end(
     steps: list[tuple[str, int]],
 ) -> None:
     log = _Log()
-    for what, choice in steps:
-        log.step(what, choice)
+    for kind, choice in steps:
+        log.step(kind, choice)
     while log.open:
         log.step("acknowledge", 0)
     assert log.progress.waiting is (log.committed < log.end)

@@ -139,7 +139,7 @@ def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str,
         if isinstance(pattern, Absence):
             for part, trait in zip((pattern.after, pattern.of), pattern.traits, strict=True):
                 times = [
-                    interaction.occurred_at for interaction in past if _matches(part, interaction)
+                    interaction.occurred_at for interaction in past if _is_match(part, interaction)
                 ]
                 found.update({trait: max(times)} if times else {})
         else:
@@ -156,16 +156,16 @@ def _is_sequence(past: list[Interaction], places: tuple[int, ...], pattern: Sequ
     first, last = places[0], places[-1]
     between = past[first + 1 : last + 1]
     return (
-        all(map(_matches, pattern.steps, (past[place] for place in places)))
+        all(map(_is_match, pattern.steps, (past[place] for place in places)))
         and past[last].occurred_at - past[first].occurred_at <= pattern.within_ms
         and not (
             pattern.without
-            and any(_matches(pattern.without, interaction) for interaction in between)
+            and any(_is_match(pattern.without, interaction) for interaction in between)
         )
     )
 
 
-def _matches(condition: Condition, interaction: Interaction) -> bool:
+def _is_match(condition: Condition, interaction: Interaction) -> bool:
     match condition:
         case Compare(_, (Check("in", (name,)),)):
             return interaction.name == name

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from rocksdict import AccessType, Options, Rdict
 
 from agents.store.rocks import META
-from tests.support.chain_worker import GIVEN, TAKEN, Plan
+from tests.support.chain_worker import ASSIGNED, REVOKED, Plan
 
 _PATIENCE_S = 120.0
 
@@ -49,7 +49,7 @@ class Worker:
 
     def rebalances(self) -> list[str]:
         """Return the partitions that the worker was given, and those taken from it, in order."""
-        return [line for line in self.output().splitlines() if line.startswith((GIVEN, TAKEN))]
+        return [line for line in self.output().splitlines() if line.startswith((ASSIGNED, REVOKED))]
 
     def kill(self) -> None:
         """Send SIGKILL."""

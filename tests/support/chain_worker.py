@@ -20,7 +20,7 @@ from tests.support.doom import doom
 
 RAISE = b"raise"
 """A value at which an agent raises."""
-GIVEN, TAKEN = "GIVEN", "TAKEN"
+ASSIGNED, REVOKED = "ASSIGNED", "REVOKED"
 """Beginnings of the lines that report a hop's partitions at a rebalance."""
 
 
@@ -98,12 +98,12 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
         print("READY", flush=True)
 
     @app.on_partitions_assigned.connect
-    async def on_given(_: App, assigned: set[TP], **__: object) -> None:
-        print(f"{GIVEN} hop{number}", *sorted(tp.partition for tp in assigned), flush=True)
+    async def on_assigned(_: App, assigned: set[TP], **__: object) -> None:
+        print(f"{ASSIGNED} hop{number}", *sorted(tp.partition for tp in assigned), flush=True)
 
     @app.on_partitions_revoked.connect
-    async def on_taken(_: App, revoked: set[TP], **__: object) -> None:
-        print(f"{TAKEN} hop{number}", *sorted(tp.partition for tp in revoked), flush=True)
+    async def on_revoked(_: App, revoked: set[TP], **__: object) -> None:
+        print(f"{REVOKED} hop{number}", *sorted(tp.partition for tp in revoked), flush=True)
 
     return app
 

@@ -50,8 +50,8 @@ NAMESPACES = (
 
 @dataclass
 class Log:
-    """Stand-in for Kafka that keeps what it is given; it is away while `failure` is set, and then
-    takes `first` records."""
+    """Stand-in for Kafka that keeps published records. While `failure` is set it is away, and takes
+    the `first` records of a call only."""
 
     records: list[Outgoing] = field(default_factory=list)
     failure: str | None = None

@@ -45,12 +45,13 @@ def interactions(draw: st.DrawFn, minute: int) -> Interaction:
     )
 
 
-def unlink(one: str, other: str, at: int) -> IdentityChange:
-    return IdentityChange(f"unlink-{one}-{other}-{at}", "unlink", one, at, "", other=other)
+def unlink(identifier: str, other: str, at: int) -> IdentityChange:
+    event_id = f"unlink-{identifier}-{other}-{at}"
+    return IdentityChange(event_id, "unlink", identifier, at, "", other=other)
 
 
-def forget(one: str, at: int) -> IdentityChange:
-    return IdentityChange(f"forget-{one}-{at}", "forget", one, at, "")
+def forget(identifier: str, at: int) -> IdentityChange:
+    return IdentityChange(f"forget-{identifier}-{at}", "forget", identifier, at, "")
 
 
 class ReaderView:

@@ -27,7 +27,7 @@ from pipeline.model import topics
 from pipeline.model.budget import Purse
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
-from tests.support.shells import Sending, Sent, finish, rulebook_of
+from tests.support.shells import Sending, SentRecord, finish, rulebook_of
 
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
@@ -89,7 +89,7 @@ class KilledError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Queued:
+class _QueuedRecord:
     """Record in flight, the place and offset of the input that caused it, and its number among the
     writes of its process."""
 
@@ -118,7 +118,7 @@ class StageProcess(Sending):
         self._logs = logs
         self._doomed_at: int | None = None
         self._rows: list[dict[bytes, bytes]] = [self._restore(p) for p in self.partitions]
-        self._queues: dict[Place, deque[_Queued]] = defaultdict(deque)
+        self._queues: dict[Place, deque[_QueuedRecord]] = defaultdict(deque)
         self._unfinished: dict[Place, Counter[int]] = defaultdict(Counter)
         self._input: tuple[Place, int] = (("", 0), 0)
         rulebook = rulebook_of(rules)
@@ -208,7 +208,7 @@ class StageProcess(Sending):
         rows = self._rows[partition]
         return iter(sorted((k, v) for k, v in rows.items() if k.startswith(prefix)))
 
-    def record_output(self, record: Sent) -> None:
+    def record_output(self, record: SentRecord) -> None:
         place = (record.topic, self._logs.partition_of(record.key))
         self._hand_over(place, Record(record.key, record.value, record.headers))
 
@@ -234,7 +234,7 @@ class StageProcess(Sending):
     def _changelog(self) -> str:
         return f"{self.stage.name}-changelog"
 
-    def _is_held(self, place: Place, first: "_Queued") -> bool:
+    def _is_held(self, place: Place, first: "_QueuedRecord") -> bool:
         _, partition = first.cause[0]
         rows = self._queues[self._changelog, partition]
         sent = place[0] != self._changelog
@@ -246,7 +246,7 @@ class StageProcess(Sending):
         self.writes += 1
         source, offset = self._input
         self._unfinished[source][offset] += 1
-        self._queues[place].append(_Queued(record, self._input, self.writes))
+        self._queues[place].append(_QueuedRecord(record, self._input, self.writes))
 
     def _finish(self, place: Place, offset: int) -> None:
         self._unfinished[place][offset] -= 1

@@ -18,7 +18,7 @@ ONLY: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentRecord:
     """Record as a stage sent it."""
 
     topic: str
@@ -38,10 +38,10 @@ class Sending(ABC):
         headers: Sequence[tuple[str, bytes]],
         partition: int,
     ) -> None:
-        self.record_output(Sent(topic, key, value, tuple(headers)))
+        self.record_output(SentRecord(topic, key, value, tuple(headers)))
 
     @abstractmethod
-    def record_output(self, record: Sent) -> None:
+    def record_output(self, record: SentRecord) -> None:
         """Record an output of the stage."""
 
 
@@ -55,7 +55,7 @@ class Rows(Sending):
     def __init__(self) -> None:
         self.table = self
         self.rows: dict[bytes, bytes] = {}
-        self.sent: list[Sent] = []
+        self.sent: list[SentRecord] = []
         self.next: dict[str, int] = {}
         self.done: dict[str, int] = {}
         self.inputs: int | None = 0
@@ -72,7 +72,7 @@ class Rows(Sending):
     def scan_in(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((k, v) for k, v in self.rows.items() if k.startswith(prefix)))
 
-    def record_output(self, record: Sent) -> None:
+    def record_output(self, record: SentRecord) -> None:
         self.sent.append(record)
 
     def backlog(self, partition: int) -> int | None:

@@ -20,7 +20,7 @@ from pipeline.model.stages import Enriched, Identified, IdentitySection
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 from pipeline.segmentation.step import step as segment
-from tests.support.shells import ONLY, Rows, Sent, finish, rulebook_of, shared_cache
+from tests.support.shells import ONLY, Rows, SentRecord, finish, rulebook_of, shared_cache
 from tests.support.worlds import rules
 
 START_MS: Final = 1_900_000_000_000
@@ -53,7 +53,7 @@ class TimerStage:
     def __init__(self) -> None:
         self.stage = stage("enrichment")
         self.ports = Rows()
-        self.log: list[Sent] = []
+        self.log: list[SentRecord] = []
         self.fired: list[tuple[str, int]] = []
         self.entered: list[str] = []
         self._next = 0
@@ -82,7 +82,7 @@ class TimerStage:
             identity=IdentitySection(profile, name.key, f"{name.key}/0", 0, digest),
         )
         value = _CODEC.encode(topics.IDENTIFIED, record)
-        self.log.append(Sent(topics.IDENTIFIED, profile.encode(), value, ()))
+        self.log.append(SentRecord(topics.IDENTIFIED, profile.encode(), value, ()))
 
     def fire_due_timers(self, now_ms: int) -> int:
         """Fire due timers as the stage's agent does; return how many fired."""
@@ -132,7 +132,7 @@ class TimerStage:
         """Drop the next inputs."""
         self._next += min(count, self.unprocessed)
 
-    def _entering(self, sent: Sent) -> Iterator[str]:
+    def _entering(self, sent: SentRecord) -> Iterator[str]:
         """Return the profiles that enter by a record for segmentation."""
         if sent.topic != topics.ENRICHED or sent.value is None or sent.key is None:
             return
@@ -145,16 +145,16 @@ class TimerStage:
             if isinstance(emit.value, SegmentChange) and emit.value.change == "entered":
                 yield emit.value.profile_id
 
-    def _take_sent(self) -> list[Sent]:
+    def _take_sent(self) -> list[SentRecord]:
         sent, self.ports.sent = self.ports.sent, []
         return sent
 
 
-def _is_timer(sent: Sent) -> bool:
+def _is_timer(sent: SentRecord) -> bool:
     return sent.value is not None and control_of(_CODEC.decode(sent.topic, sent.value)) is not None
 
 
-def _timer(sent: Sent) -> tuple[str, int]:
+def _timer(sent: SentRecord) -> tuple[str, int]:
     assert sent.value is not None
     control = control_of(_CODEC.decode(sent.topic, sent.value))
     assert control is not None

@@ -52,7 +52,7 @@ def _regrets(rounds: Sequence[ChoiceRound], value: Callable[[ChoiceRound], float
 
 
 def _best_fixed(rounds: Sequence[ChoiceRound]) -> float:
-    """Return the regret of who always takes the same treatment, or channel, the best of them."""
+    """Return the least regret of taking one treatment, or one channel, always."""
     treatments = {name for one in rounds for name in one.worth}
     by_treatment = (_regrets(rounds, lambda one, x=name: one.value(x))[-1] for name in treatments)  # type: ignore[misc]
     by_channel = (
@@ -114,8 +114,8 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_
     assert regret < 0.3 * _best_fixed(rounds)
 
 
-_PROMISES = 0.5
-"""Part of the truth that the model behind the estimate tells, so that it is wrong by itself."""
+_MODELLED_SHARE = 0.5
+"""Share of the true probability that the estimate's model predicts, so that it is wrong alone."""
 
 
 def _judged_log(seed: int, customers: int) -> Log:
@@ -127,10 +127,10 @@ def _judged_log(seed: int, customers: int) -> Log:
         meet_sales(diary, None, policy=True)
         rows += policy(Biography(who, tuple(diary.events())), end_of(10))
     reward, propensity, target, q_logged, q_target = np.array(rows, dtype=np.float64).T
-    return Log(reward, target / propensity, _PROMISES * q_logged, _PROMISES * q_target)
+    return Log(reward, target / propensity, _MODELLED_SHARE * q_logged, _MODELLED_SHARE * q_target)
 
 
-def _covers(found: Estimate | None, truth: float) -> bool:
+def _is_covering(found: Estimate | None, truth: float) -> bool:
     assert found is not None
     assert found.low is not None
     assert found.high is not None
@@ -144,10 +144,10 @@ def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worl
     for seed in range(worlds):
         log = _judged_log(1_000 + seed, 300)
         found = evaluate(log)
-        covered += _covers(found.dr, truth)
+        covered += _is_covering(found.dr, truth)
         assert log.q_target is not None
         model_alone = Log(log.q_target, np.ones_like(log.weights))
-        covered_by_model += _covers(evaluate(model_alone).ips, truth)
+        covered_by_model += _is_covering(evaluate(model_alone).ips, truth)
         narrower += _width(found.dr) < _width(found.ips)
     assert binom.ppf(_SURE, worlds, 0.95) <= covered <= binom.ppf(1 - _SURE, worlds, 0.95)
     assert not covered_by_model
@@ -189,7 +189,7 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
                 found = load_statistics(queries, folder, Period(None, until), campaigns)
                 for lift in _of_campaigns(found.lifts):
                     truth = _true_lift(played, lift, until)
-                    misses[lift.holdout].append(_misses(lift, truth))
+                    misses[lift.holdout].append(_is_missed(lift, truth))
                     worked += day == days and lift.verdict == "works"
         effects += len(misses)
         missed += sum(map(any, misses.values()))
@@ -210,7 +210,7 @@ def _of_campaigns(lifts: Sequence[Lift]) -> Iterator[Lift]:
             yield lift
 
 
-def _misses(lift: Lift, truth: float) -> bool:
+def _is_missed(lift: Lift, truth: float) -> bool:
     found = lift.conversion
     if found is None or found.low is None or found.high is None:
         return False

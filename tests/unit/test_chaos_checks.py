@@ -117,7 +117,7 @@ def _decide_differently(world: World) -> None:
     alter(topics.DECISIONS, about("e0-3"), lambda one: replace(one, choices=()))(world)
 
 
-def _tell_twice(world: World) -> None:
+def _send_another_message(world: World) -> None:
     write_again(EMAIL, about("e0-2"))(world)
     alter(EMAIL, about("e0-2"), lambda one: replace(one, action_id="another"))(world)
     world.delivered.add("another")
@@ -175,7 +175,7 @@ def _is_person(record: Any) -> bool:
     return bool(record is not None and record.profile_id == _PERSON)
 
 
-def _stays_away(record: Any) -> bool:
+def _is_of_absent_customer(record: Any) -> bool:
     person = profile_id(Identifier("customer_id", f"c{_STAYS_AWAY}"))
     return bool(record is not None and record.profile_id == person)
 
@@ -254,7 +254,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "nobody notices that time has passed": (
         checks.memberships_are_right,
-        alter(topics.MEMBERSHIPS, _stays_away, _without_idle),
+        alter(topics.MEMBERSHIPS, _is_of_absent_customer, _without_idle),
     ),
     "a shard of a profile is missing": (
         checks.states_are_those_of_one_thread,
@@ -281,7 +281,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         checks.delivered_what_was_decided,
         _deliver_more,
     ),
-    "a customer is told twice": (checks.delivered_what_was_decided, _tell_twice),
+    "a customer is told twice": (checks.delivered_what_was_decided, _send_another_message),
     "a message is delivered again, and says something else": (
         checks.delivered_what_was_decided,
         _deliver_altered,

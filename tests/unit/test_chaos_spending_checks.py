@@ -130,7 +130,7 @@ def _alter_purse(change: Callable[[Purse], Purse]) -> Tampering:
     return tamper
 
 
-def _spends(decision: Any) -> bool:
+def _is_spending(decision: Any) -> bool:
     return any(spend.budget == "prize" for spend in decision.spends)
 
 
@@ -140,8 +140,8 @@ def _forget_goals(world: World) -> None:
         log[place] = Record(log[place].key, value)
 
 
-def _is_sent_prize(one: Any) -> bool:
-    return one.kind == "outcome" and one.channel == "letter"
+def _is_sent_prize(record: Any) -> bool:
+    return record.kind == "outcome" and record.channel == "letter"
 
 
 def _is_prize(record: Any) -> bool:
@@ -168,7 +168,7 @@ def _dearer(decision: Decision) -> Decision:
 TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     "a decision spends more than there is": (
         checks.nothing_is_overspent,
-        alter(topics.DECISIONS, _spends, _dearer),
+        alter(topics.DECISIONS, _is_spending, _dearer),
     ),
     "a partition may spend more than there is": (
         checks.nothing_is_overspent,
@@ -176,7 +176,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "what is spent is not counted": (
         checks.everything_spent_is_counted_once,
-        forget(topics.DECISIONS, _spends),
+        forget(topics.DECISIONS, _is_spending),
     ),
     "what was shown is not committed": (
         checks.everything_spent_is_counted_once,

@@ -24,7 +24,7 @@ def interaction(**properties: Scalar) -> Interaction:
     )
 
 
-def holds(written: object, traits: dict[str, Scalar] | None = None, **properties: Scalar) -> bool:
+def is_met(written: object, traits: dict[str, Scalar] | None = None, **properties: Scalar) -> bool:
     tree = parse(written)
     assert not isinstance(tree, tuple), tree
     segments, entered = frozenset({"buyers", "loyal"}), frozenset({"loyal"})
@@ -75,8 +75,8 @@ def holds(written: object, traits: dict[str, Scalar] | None = None, **properties
 def test_operator_compares_traits_and_properties_alike(
     operator: str, operand: object, value: Scalar, expected: bool
 ) -> None:
-    assert holds({"trait": "t", operator: operand}, {"t": value}) is expected
-    assert holds({"property": "t", operator: operand}, t=value) is expected
+    assert is_met({"trait": "t", operator: operand}, {"t": value}) is expected
+    assert is_met({"property": "t", operator: operand}, t=value) is expected
 
 
 @pytest.mark.parametrize(
@@ -101,23 +101,23 @@ def test_operator_compares_traits_and_properties_alike(
 def test_missing_value_fits_absence_and_negations_only(
     operator: str, operand: object, expected: bool
 ) -> None:
-    assert holds({"trait": "t", operator: operand}) is expected
-    assert holds({"trait": "t", operator: operand}, {"t": None}) is expected
+    assert is_met({"trait": "t", operator: operand}) is expected
+    assert is_met({"trait": "t", operator: operand}, {"t": None}) is expected
 
 
 def test_two_traits_are_compared_if_of_one_type() -> None:
     later = {"trait": "cart", "gt": {"trait": "bought"}}
-    assert holds(later, {"cart": 2, "bought": 1})
-    assert not holds(later, {"cart": 1, "bought": 1})
-    assert not holds(later, {"cart": 1})
-    assert not holds(later, {"cart": 1, "bought": "0"})
-    assert holds({"property": "total", "gte": {"trait": "usual"}}, {"usual": 10}, total=10)
+    assert is_met(later, {"cart": 2, "bought": 1})
+    assert not is_met(later, {"cart": 1, "bought": 1})
+    assert not is_met(later, {"cart": 1})
+    assert not is_met(later, {"cart": 1, "bought": "0"})
+    assert is_met({"property": "total", "gte": {"trait": "usual"}}, {"usual": 10}, total=10)
 
 
 def test_several_operators_must_all_hold() -> None:
     adult = {"trait": "age", "gte": 18, "lt": 65}
-    assert holds(adult, {"age": 18})
-    assert not holds(adult, {"age": 65})
+    assert is_met(adult, {"age": 18})
+    assert not is_met(adult, {"age": 65})
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_several_operators_must_all_hold() -> None:
     ],
 )
 def test_each_form_means_its_definition(written: object, expected: bool) -> None:
-    assert holds(written) is expected
+    assert is_met(written) is expected
 
 
 def test_without_an_interaction_its_fields_are_missing() -> None:

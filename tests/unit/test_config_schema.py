@@ -90,7 +90,7 @@ def damage(value: object) -> list[object]:
     return list(RUBBISH)
 
 
-def converts(value: object, record: type[Part]) -> bool:
+def is_convertible(value: object, record: type[Part]) -> bool:
     try:
         msgspec.convert(value, record)
     except msgspec.ValidationError:
@@ -101,7 +101,7 @@ def converts(value: object, record: type[Part]) -> bool:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schema)
 def test_classes_accept_the_forms_that_the_schemas_accept(kind: FileKind) -> None:
     valid = VALID[kind.schema]
-    assert converts(valid, kind.record)
+    assert is_convertible(valid, kind.record)
     assert not shape_problems(kind, valid)
     for value in damage(valid):
-        assert converts(value, kind.record) is not bool(shape_problems(kind, value)), value
+        assert is_convertible(value, kind.record) is not bool(shape_problems(kind, value)), value

@@ -43,7 +43,7 @@ class _IdentityStage:
         self._offset = 0
 
     def receive(self, event_id: str, claimed_ms: int, at_ms: int) -> bool:
-        """Write an interaction of a claimed time at another time of the log; return whether it is
+        """Write an interaction with a claimed time at a time of the log; return whether it is
         processed."""
         one = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
         return topics.IDENTIFIED in self.process(one, at_ms)

@@ -33,38 +33,38 @@ _WORDS = st.sampled_from(["a", "bb", "ccc"])
 
 @given(st.lists(st.tuples(st.booleans(), _WORDS), max_size=40))
 def test_each_record_is_handed_over_once_and_equals_the_written_one(
-    acts: list[tuple[bool, str]],
+    operations: list[tuple[bool, str]],
 ) -> None:
     codec = _Codec()
-    handing = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
+    cache = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
     known: set[str] = set()
     misses = 0
-    for write, word in acts:
+    for write, word in operations:
         if write:
-            handing.encode(_TOPIC, _Text(word))
+            cache.encode(_TOPIC, _Text(word))
             known.add(word)
         else:
             misses += word not in known
             known.discard(word)
-            assert handing.decode(_TOPIC, word.encode()) == _Text(word)
+            assert cache.decode(_TOPIC, word.encode()) == _Text(word)
         assert codec.decoded == misses
-        assert handing.kept_bytes == sum(map(len, known))
+        assert cache.kept_bytes == sum(map(len, known))
 
 
 def test_kept_bytes_are_bounded() -> None:
     codec = _Codec()
-    handing = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
+    cache = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
     written = [chr(ord("!") + number) * (1 << 20) for number in range(50)]
     for text in written:
-        handing.encode(_TOPIC, _Text(text))
-        assert handing.kept_bytes <= decoded_cache.KEPT_BYTES
+        cache.encode(_TOPIC, _Text(text))
+        assert cache.kept_bytes <= decoded_cache.KEPT_BYTES
     for text in written:
-        assert handing.decode(_TOPIC, text.encode()) == _Text(text)
+        assert cache.decode(_TOPIC, text.encode()) == _Text(text)
     assert codec.decoded == 50 - (decoded_cache.KEPT_BYTES >> 20)
-    assert handing.kept_bytes == 0
+    assert cache.kept_bytes == 0
 
 
 def test_topics_that_nobody_reads_here_are_not_kept() -> None:
-    handing = DecodedCache(_Codec(), ["other"])  # type: ignore[arg-type]
-    handing.encode(_TOPIC, _Text("a"))
-    assert handing.kept_bytes == 0
+    cache = DecodedCache(_Codec(), ["other"])  # type: ignore[arg-type]
+    cache.encode(_TOPIC, _Text("a"))
+    assert cache.kept_bytes == 0

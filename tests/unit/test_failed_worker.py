@@ -10,7 +10,7 @@ from agents.app import App, AppOptions, create_app
 from agents.transport.errors import ClientFatalError, DeliveryError
 from agents.transport.producer import Producer
 
-_TOLD_S = 10.0
+_REPORT_S = 10.0
 
 
 def test_records_sent_after_a_failure_do_not_reach_librdkafka(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_records_sent_after_a_failure_do_not_reach_librdkafka(tmp_path: Path) ->
             app.fail(ClientFatalError("fenced"))
             reports.append(await _send(producer, b"after"))
             producer.cut()
-            await asyncio.wait(reports[:1], timeout=_TOLD_S)
+            await asyncio.wait(reports[:1], timeout=_REPORT_S)
         return [report.done() and bool(report.exception()) for report in reports]
 
     assert asyncio.run(drop_reports()) == [True, False, False]

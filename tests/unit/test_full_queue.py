@@ -11,7 +11,7 @@ from agents.transport.lease import Lease
 _LEASE_S = 9.0
 _STOPPED_S = 13.0
 _WAITS_S = 0.5
-"""Before the worker is stopped: meanwhile a record has begun to wait for room."""
+"""Time until the worker is stopped, in which a record begins to wait for room."""
 
 
 def test_record_that_waited_for_room_does_not_leave_after_the_lease(tmp_path: Path) -> None:

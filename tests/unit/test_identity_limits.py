@@ -34,9 +34,9 @@ def view(number: int, *names: str) -> Interaction:
     return Interaction(f"e{number}", "track", "View", "web", "shop", number, number, who)
 
 
-def run_all(one: Flow, stream: Sequence[Interaction]) -> list[Emit]:
-    written = [emit for interaction in stream for emit in one.run(interaction)]
-    assert not one.refused
+def run_all(stages: Flow, stream: Sequence[Interaction]) -> list[Emit]:
+    written = [emit for interaction in stream for emit in stages.run(interaction)]
+    assert not stages.refused
     return written
 
 
@@ -46,8 +46,8 @@ def refused_links(written: Sequence[Emit]) -> list[tuple[str, str | None]]:
 
 
 def test_links_beyond_the_limit_are_refused_and_reported_and_the_interaction_goes_on() -> None:
-    one = flow(most=3)
-    written = run_all(one, [view(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
+    stages = flow(most=3)
+    written = run_all(stages, [view(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
     assert refused_links(written) == [(f"cookie:k{n}", "customer_id:A") for n in (3, 4, 5)]
     went_on = [e.value for e in written if isinstance(e.value, Identified) and e.value.interaction]
     assert [value.identity.root for value in went_on if value.identity] == ["customer_id:A"] * 5
@@ -59,24 +59,24 @@ def test_links_beyond_the_limit_are_refused_and_reported_and_the_interaction_goe
 
 
 def test_linked_identifiers_stay_linked_at_the_limit() -> None:
-    one = flow(most=2)
-    run_all(one, [view(n, "customer_id:A", f"cookie:k{n % 2}") for n in range(1, 6)])
-    roots = {key: row.root for key, row in one.rows["identity"].items()}
+    stages = flow(most=2)
+    run_all(stages, [view(n, "customer_id:A", f"cookie:k{n % 2}") for n in range(1, 6)])
+    roots = {key: row.root for key, row in stages.rows["identity"].items()}
     assert roots == {"customer_id:A": "customer_id:A", "cookie:k1": "customer_id:A"}
 
 
 def test_a_kind_of_identifier_has_a_limit_of_its_own() -> None:
-    one = flow(most=100, cookies=1)
+    stages = flow(most=100, cookies=1)
     stream = [
         view(1, "customer_id:A", "cookie:k1"),
         view(2, "customer_id:A", "cookie:k2", "email:x"),
         view(3, "customer_id:A", "email:y"),
     ]
-    assert refused_links(run_all(one, stream)) == [("cookie:k2", "customer_id:A")]
+    assert refused_links(run_all(stages, stream)) == [("cookie:k2", "customer_id:A")]
 
 
 def test_a_device_of_too_many_stays_with_the_last_that_it_could_follow() -> None:
-    one = flow(most=2)
-    written = run_all(one, [view(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
+    stages = flow(most=2)
+    written = run_all(stages, [view(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
     assert refused_links(written) == [("cookie:k", "customer_id:3"), ("cookie:k", "customer_id:4")]
-    assert one.rows["identity"]["cookie:k"].root == "customer_id:2"
+    assert stages.rows["identity"]["cookie:k"].root == "customer_id:2"

@@ -130,6 +130,6 @@ def test_shares_are_as_stated_and_others_are_as_usual() -> None:
 
 
 def test_an_arm_that_is_there_twice_is_refused() -> None:
-    [(path, what)] = problems(policies={"impact_tests": {"arms": ["chance", "chance"]}})
+    [(path, message)] = problems(policies={"impact_tests": {"arms": ["chance", "chance"]}})
     assert path == "policies/impact_tests/arms/1"
-    assert "occurs twice" in what
+    assert "occurs twice" in message

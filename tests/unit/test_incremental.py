@@ -31,7 +31,7 @@ from tests.support.learning import MemoryLearner, teach
 
 _DAY: Final = 86_400_000
 _ROUNDS: Final = 8_000
-_EACH: Final = 200
+_SNAPSHOT_EVERY: Final = 200
 _CHANNELS: Final = {"loans": "call", "friends": "email"}
 _OFFERS: Final = {"loans": LOAN, "friends": FRIEND}
 
@@ -98,7 +98,7 @@ def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
                 reached.add(choice.action_id if choice.campaign == name else "")
                 reached.add(withheld_id(decision.decision_id, "hero", name))
         learner.fold(_with_goals(decision, {one for one in reached if one}))
-        if number % _EACH == 0:
+        if number % _SNAPSHOT_EVERY == 0:
             rules = teach(rules, learner.publish())
         if number >= _ROUNDS * 3 // 4:
             shown[choice.campaign or "nothing"] += 1

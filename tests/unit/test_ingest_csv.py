@@ -214,7 +214,7 @@ def test_a_last_row_that_is_cut_off_is_refused(table: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "what"),
+    ("header", "words"),
     [
         ("type,event,event,userId", "'event' stands twice"),
         ("type,properties.a,userId,properties.a", "'properties.a' stands twice"),
@@ -233,12 +233,12 @@ def test_a_last_row_that_is_cut_off_is_refused(table: Any) -> None:
     ],
 )
 def test_columns_that_would_be_lost_are_refused_by_name(
-    table: Any, header: str, what: str | None
+    table: Any, header: str, words: str | None
 ) -> None:
-    if what is None:
+    if words is None:
         assert table(header + "\n") == []
         return
-    with pytest.raises(UnreadableError, match=what):
+    with pytest.raises(UnreadableError, match=words):
         table(header + "\n")
 
 

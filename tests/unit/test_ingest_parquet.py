@@ -185,7 +185,7 @@ def test_a_row_that_is_refused_names_its_column_and_the_others_go_on(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("names", "what"),
+    ("names", "words"),
     [
         (["type", "userId", "userId"], "'userId' stands twice"),
         (["type", "userId", "price"], "'price' means nothing"),
@@ -193,14 +193,14 @@ def test_a_row_that_is_refused_names_its_column_and_the_others_go_on(tmp_path: P
     ],
 )
 def test_columns_that_would_be_lost_are_refused(
-    tmp_path: Path, names: list[str], what: str | None
+    tmp_path: Path, names: list[str], words: str | None
 ) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_arrays([pa.array(["page"])] * 3, names), path)
-    if what is None:
+    if words is None:
         assert len(read(path)) == 1
         return
-    with pytest.raises(UnreadableError, match=what):
+    with pytest.raises(UnreadableError, match=words):
         open_rows(path, _FORMAT)
 
 

@@ -116,7 +116,7 @@ class _SharedPlace:
         self.inbox.mkdir(parents=True)
 
     def take(self, home: Path, name: str, text: str) -> tuple[list[str], bool]:
-        """Return whom a file removes, and whether who was on the list before is lost."""
+        """Return the customers that a file removes, and whether the former members are lost."""
         (self.inbox / name).write_text(text)
         home.mkdir(exist_ok=True)
         with opened_folder(self.inbox) as place:
@@ -148,7 +148,9 @@ _SECOND = "userId,segment\nana,Gold\ncy,Gold\n"
 _THIRD = "userId,segment\ncy,Gold\n"
 
 
-def test_other_home_removes_whoever_left_since_the_last_file_of_any_home(tmp_path: Path) -> None:
+def test_another_home_removes_customers_missing_since_the_last_file_of_any(
+    tmp_path: Path,
+) -> None:
     place = _SharedPlace(tmp_path)
     one, two = tmp_path / "one", tmp_path / "two"
     place.take(one, "a.csv", _FIRST)
@@ -157,7 +159,7 @@ def test_other_home_removes_whoever_left_since_the_last_file_of_any_home(tmp_pat
 
 
 @pytest.mark.parametrize("lost", ["a.csv removed", "a.csv changed"])
-def test_list_whose_memory_is_lost_everywhere_says_so_once(tmp_path: Path, lost: str) -> None:
+def test_loss_of_a_lists_memory_everywhere_is_reported_once(tmp_path: Path, lost: str) -> None:
     place = _SharedPlace(tmp_path)
     place.take(tmp_path / "one", "a.csv", _FIRST)
     former = place.inbox / "done" / "a.csv"

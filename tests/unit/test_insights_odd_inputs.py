@@ -56,11 +56,11 @@ def _first_of(table: str) -> str:
 
 
 _CASES: Final = [
-    pytest.param(command, table, odd, id=f"{command} ({table}: {odd.name})")
+    pytest.param(command, table, odd_table, id=f"{command} ({table}: {odd_table.name})")
     for command, tables in _COMMANDS.items()
     for table in tables
-    for odd in ODD_TABLES
-    if table in odd.tables and (not odd.form or command == _first_of(table))
+    for odd_table in ODD_TABLES
+    if table in odd_table.tables and (not odd_table.form or command == _first_of(table))
 ]
 
 

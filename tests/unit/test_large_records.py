@@ -18,8 +18,7 @@ from pipeline.model import sizes, topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Identified, IdentitySection
-from tests.support.shells import Rows, finish, rulebook_of, shared_cache
-from tests.support.shells import Sent as Left
+from tests.support.shells import Rows, SentRecord, finish, rulebook_of, shared_cache
 from tests.support.worlds import plain_rules
 
 _NOW_MS: Final = 1_900_000_000_000
@@ -54,7 +53,7 @@ class _Stage:
         self.largest_row = max(self.largest_row, len(row))
         self.written += len(row)
 
-    def sent_to(self, topic: str) -> list[Left]:
+    def sent_to(self, topic: str) -> list[SentRecord]:
         return [record for record in self.ports.sent if record.topic == topic]
 
     def dead_letters(self) -> list[DeadLetterRecord]:
@@ -137,7 +136,7 @@ def test_dead_letters_of_a_key_are_not_in_its_row_at_once_either() -> None:
 def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> None:
     enrichment = _Stage("enrichment")
     enrichment.process(_identified_record(0, 4_000_000))
-    enrichment.ports.done = _NothingCommitted()
+    enrichment.ports.done = _NoCommits()
     with pytest.raises(OutboxFullError):
         enrichment.process(_identified_record(1, 4_000_000))
 
@@ -153,7 +152,7 @@ def test_an_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well(
     assert len(enrichment.sent_to(topics.ENRICHED)) == 2
 
 
-class _NothingCommitted(dict[str, int]):
+class _NoCommits(dict[str, int]):
     """Ports of a group that is rebalancing, so that nothing is committed."""
 
     def __setitem__(self, topic: str, offset: int) -> None:

@@ -60,10 +60,10 @@ def _by_avro(properties: Mapping[str, Any]) -> Interaction:
     return found
 
 
-def holds(condition: Mapping[str, Any], one: Interaction) -> bool:
+def is_met(condition: Mapping[str, Any], interaction: Interaction) -> bool:
     tree = parse(condition)
     assert not isinstance(tree, tuple), tree
-    return compile(tree).test(Facts.of(one))
+    return compile(tree).test(Facts.of(interaction))
 
 
 @pytest.mark.parametrize("arrive", [_by_http, _by_file, _by_avro])
@@ -90,19 +90,19 @@ def holds(condition: Mapping[str, Any], one: Interaction) -> bool:
 def test_membership_is_that_of_the_list(
     arrive: Any, values: list[Any], condition: dict[str, Any], expected: bool
 ) -> None:
-    assert holds({"property": "tags", **condition}, arrive({"tags": values})) is expected
+    assert is_met({"property": "tags", **condition}, arrive({"tags": values})) is expected
     nested = arrive({"cart": {"tags": values}})
-    assert holds({"property": "cart.tags", **condition}, nested) is expected
+    assert is_met({"property": "cart.tags", **condition}, nested) is expected
 
 
 def test_a_list_is_counted_and_read_by_place() -> None:
     one = _by_http({"tags": ["red", "blue"], "many": _MANY, "none": [], "own": {"length": 7}})
-    assert holds({"property": "tags.length", "is": 2}, one)
-    assert holds({"property": "many.length", "gte": 1_000}, one)
-    assert holds({"property": "none.length", "is": 0}, one)
-    assert holds({"property": "own.length", "is": 7}, one)
-    assert holds({"property": "tags.0", "is": "red"}, one)
-    assert holds({"property": "tags.2", "exists": False}, one)
+    assert is_met({"property": "tags.length", "is": 2}, one)
+    assert is_met({"property": "many.length", "gte": 1_000}, one)
+    assert is_met({"property": "none.length", "is": 0}, one)
+    assert is_met({"property": "own.length", "is": 7}, one)
+    assert is_met({"property": "tags.0", "is": "red"}, one)
+    assert is_met({"property": "tags.2", "exists": False}, one)
 
 
 _CLASHES: list[tuple[dict[str, Any], str]] = [

@@ -43,6 +43,10 @@ _PARTICIPLES: Final = _words(
     "came told gone made found held kept heard seen known taken chosen written drawn said"
 )
 _VERBS_IN_ED: Final = _words("feed need proceed shed succeed")
+_VAGUE: Final = _words("told said heard odd given_")
+_NO_OBJECTS: Final = _words("what who whom those so")
+"""Second words of docstrings that leave open what is returned."""
+
 _FIELD_TERMS: Final = _words("committed processed unprocessed left decided")
 """Offsets, records and tokens, by the field's terms."""
 
@@ -152,6 +156,41 @@ def test_names_of_functions_are_no_bare_participles() -> None:
         if file != _BY_KIND and not _is_value(node) and not _is_context(node)
         if (name := node.name.strip("_")) in _PARTICIPLES
         or (name.endswith("ed") and "_" not in name and name not in _VERBS_IN_ED | _FIELD_TERMS)
+    ]
+    assert wrong == []
+
+
+def test_classes_of_tests_are_named_by_nouns() -> None:
+    wrong = [
+        f"{file}:{node.lineno}: {node.name}"
+        for file, tree in _modules("tests")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        if (words := re.findall("[A-Z][a-z]*", node.name))
+        and (words[-1].lower() in _PARTICIPLES or words[-1].endswith("ed"))
+    ]
+    assert wrong == []
+
+
+def test_docstrings_of_tests_name_their_results() -> None:
+    wrong = [
+        f"{file}:{getattr(node, 'lineno', 1)}: {' '.join(words)}"
+        for file, tree in _modules("tests")
+        for node in ast.walk(tree)
+        if isinstance(node, _Documented)
+        if (words := (ast.get_docstring(node) or "").split()[:2])[:1] in (["Return"], ["Yield"])
+        if words[1] in _NO_OBJECTS
+    ]
+    assert wrong == []
+
+
+def test_values_of_tests_are_named_by_nouns() -> None:
+    wrong = [
+        f"{file}:{node.lineno}: {name}"
+        for file, tree in _modules("tests")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name | ast.arg)
+        if (name := node.id if isinstance(node, ast.Name) else node.arg) in _VAGUE
     ]
     assert wrong == []
 

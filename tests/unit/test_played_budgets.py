@@ -23,7 +23,7 @@ _HOUR: Final = 3_600_000
 
 
 class _Play:
-    """Log that is played, with what was decided."""
+    """Log that is played, and its decisions."""
 
     def __init__(self, rules: Rules) -> None:
         self.decisions: list[Decision] = []

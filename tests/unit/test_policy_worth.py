@@ -78,7 +78,7 @@ def _purchase(visit: Interaction, number: int) -> Interaction:
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with what was decided by chance among a, b and c, and what came of it."""
+    """Folder with decisions by chance among a, b and c, and with their outcomes."""
     return _write_log(tmp_path_factory.mktemp("log"), _rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
 
 

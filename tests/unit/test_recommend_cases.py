@@ -95,19 +95,19 @@ def test_tested_order_becomes_the_order_of_the_journey(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arms", "steps", "what"),
+    ("arms", "steps", "advice"),
     [
         (("with-tour", "without-tour"), ["income", "photo", "tour", "sign"], "Lead everybody"),
         (("without-tour", "with-tour"), ["income", "photo", "sign"], "Leave the optional step"),
     ],
 )
 def test_test_of_a_step_shows_whether_it_is_worth_its_place(
-    tmp_path: Path, arms: tuple[str, str], steps: list[str], what: str
+    tmp_path: Path, arms: tuple[str, str], steps: list[str], advice: str
 ) -> None:
     answer = recommend_for_cases(tmp_path, TEST_OF_TOUR, cases_of_test(arms, 0.3, 2))
     change = answer["changes"][0]
     assert (change["kind"], change["grade"]) == ("step", "Tested")
-    assert what in change["what"]
+    assert advice in change["what"]
     shape = answer["shape"]
     assert (shape["steps"], shape["open"], shape["least"]) == (steps, [], len(steps))
     named = [step.step for stage in _load_draft(tmp_path, change["draft"]).steps

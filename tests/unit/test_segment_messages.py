@@ -133,7 +133,7 @@ def test_an_email_that_is_no_text_is_no_identifier() -> None:
 
 
 def _identify(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Return whom each message is about in the end, by a stage that has seen those before it."""
+    """Return the customer of each message, by a stage that has seen the messages before it."""
     rules = plain_rules()
     flow = Flow(rules)
     found: list[tuple[str, ...]] = []

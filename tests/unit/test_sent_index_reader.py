@@ -21,14 +21,15 @@ _UNREADABLE = {
     "fetch.max.bytes": "1000",
     "message.max.bytes": "1000",
 }
-"""A client that hangs up on every larger answer, and asks anew, as if the leader were away."""
+"""Properties by which a client hangs up on every larger answer and asks again, as if the leader
+were away."""
 _BEGUN_S = 0.1
 _HANGS_S = 30
 
 
 @pytest.fixture
 def broker() -> Iterator[str]:
-    """Broker of librdkafka's own, with an input; it is there for as long as its client."""
+    """Address of librdkafka's own broker, with an input; it lives as long as its client."""
     client = Producer({"bootstrap.servers": _NOBODY, "test.mock.num.brokers": 1, "log_level": 0})
     client.produce(_INPUT.topic, b"x" * 10_000, partition=_INPUT.partition)
     assert client.flush(_HANGS_S) == 0

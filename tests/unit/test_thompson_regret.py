@@ -18,7 +18,7 @@ from tests.support.deciding import ADA, CHANNELS, campaign, offer, world
 from tests.support.learning import MemoryLearner, teach
 
 _ROUNDS: Final = 6_000
-_EACH: Final = 100
+_SNAPSHOT_EVERY: Final = 100
 """Rounds between two snapshots."""
 _CHANNELS: Final = ("email", "chat", "call")
 _TRUE_CHANNEL: Final = {"email": "email", "chat": "web", "call": "call"}
@@ -96,7 +96,7 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
                 for feedback in decision.feedback
             ]
             learner.fold(replace(decision, feedback=tuple(reached)))
-        if number % _EACH == 0:
+        if number % _SNAPSHOT_EVERY == 0:
             rules = teach(rules, learner.publish())
         return chosen
 

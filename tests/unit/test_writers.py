@@ -10,7 +10,7 @@ from pipeline.row_files.sending import FilePublisher
 pytestmark = pytest.mark.anyio
 
 _CODEC = Codec(recorded_versions())
-_GIVEN = {
+_REFUSED = {
     "bootstrap.servers": "localhost:1",
     "log_level": 0,
     **dict.fromkeys(WRITER_SETTINGS, "nonsense"),
@@ -19,9 +19,9 @@ _GIVEN = {
 
 
 async def test_user_settings_do_not_override_writer_settings() -> None:
-    await AsyncPublisher(_GIVEN, 1_000, pytest.fail).close()
-    FilePublisher(_GIVEN, _CODEC, linger_ms=20)
-    IdentityWriter(_GIVEN, _CODEC)
+    await AsyncPublisher(_REFUSED, 1_000, pytest.fail).close()
+    FilePublisher(_REFUSED, _CODEC, linger_ms=20)
+    IdentityWriter(_REFUSED, _CODEC)
 
 
 def test_writer_settings_are_reserved() -> None:
