@@ -21,7 +21,11 @@ from pipeline.decisioning.deferral import DueDeferral
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.learning import feedback
-from pipeline.decisioning.learning.withheld import withheld_contacts
+from pipeline.decisioning.learning.withheld import (
+    mark_first,
+    running_windows,
+    withheld_contacts,
+)
 from pipeline.decisioning.lineup import Vacancy
 from pipeline.decisioning.review import Review
 from pipeline.decisioning.slots import Slots
@@ -50,6 +54,7 @@ from pipeline.rules import Rules
 from pipeline.rules.chooser import Chooser
 from pipeline.rules.token import Claims
 
+_NO_CONTACTS: Final[tuple[Contact, ...]] = ()
 _CHANCES: Final = "chances"
 """Topic of no broker: its records are for who plays a log."""
 
@@ -177,23 +182,25 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
         deferred=deferred,
         again=case.again,
     )
-    followed: tuple[Contact, ...] = ()
+    said, followed = tuple(made.contacts), _NO_CONTACTS
     if chooser is not None:
         if not feedback.is_of_bot(moment.facts):
-            followed = withheld_contacts(decision, known.contacts, chooser.rules)
+            running = running_windows(known.contacts, moment.now_ms, chooser.rules)
+            said = mark_first(said, running, chooser.rules)
+            followed = withheld_contacts(decision, running, chooser.rules)
         decision = replace(
             decision,
             snapshot=chooser.snapshot,
             bin=context_bin,
             feedback=(
-                *_feedback(case, made, waiting, chooser.rules),
+                *_feedback(case, zip(said, made.wins, strict=True), waiting, chooser.rules),
                 *feedback.of_withheld(followed, chooser.rules),
             ),
         )
     if rules.wallet is not None:
         spends = holding.bound_spends(made.spends, waiting)
         decision = replace(decision, budgets=arbitrated.read, spends=spends)
-    contacts = (*holding.bound_contacts(made.contacts, waiting), *followed)
+    contacts = (*holding.bound_contacts(said, waiting), *followed)
     new = replace(new, contacts=contacts, holdouts=arbitrated.drawn, awaiting=waiting)
     if deferred:
         state = deferral.drop_campaigns(state, deferred)
@@ -250,10 +257,13 @@ def _cancel_silenced(
 
 
 def _feedback(
-    case: _Case, made: Arbitration, waiting: tuple[AwaitingAction, ...], rules: LearningRules
+    case: _Case,
+    said: Iterable[tuple[Contact, Win]],
+    waiting: tuple[AwaitingAction, ...],
+    rules: LearningRules,
 ) -> tuple[Feedback, ...]:
     """Return the feedback of an interaction, unless received before, and of its actions."""
-    moment, facts = case.moment, case.moment.facts
+    facts = case.moment.facts
     if feedback.is_of_bot(facts):
         return ()
     contacts = case.before.contacts if case.again is None else ()
@@ -261,10 +271,8 @@ def _feedback(
     held = {one.action.action_id for one in waiting}
     sent = (
         each
-        for one in made.wins
-        for each in feedback.of_action(
-            one.action_id, one.candidate, moment.now_ms, rules, one.action_id in held
-        )
+        for contact, win in said
+        for each in feedback.of_action(contact, win.candidate, rules, win.action_id in held)
     )
     return (*reached, *sent)
 

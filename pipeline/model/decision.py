@@ -20,6 +20,8 @@ class Contact(Struct, frozen=True):
     `at` (ms): when it was decided; `outcomes`: the last times (ms) of each kind of outcome;
     `until` (ms): not reported as shown by then, it counts as not shown; `waits_until` (ms): it may
     wait up to then to be delivered, and can be cancelled; None: it is an answer, or was cancelled.
+    `first`: of its campaign in its goal's window; where only what a message adds counts, these are
+    the trials.
     """
 
     action_id: str
@@ -35,6 +37,7 @@ class Contact(Struct, frozen=True):
     outcomes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     until: int | None = None
     waits_until: int | None = None
+    first: bool = False
 
     @property
     def transactional(self) -> bool:

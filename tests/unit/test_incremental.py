@@ -119,7 +119,7 @@ def test_incremental_learning_prefers_the_offer_with_an_effect() -> None:
     }
     assert gain["effect"] > 1.3 * gain["rate"]
     for name, one in _OFFERS.items():
-        [held] = (one for one in snapshot.posteriors if (one.campaign, one.treatment) == (name, ""))
+        [held] = (one for one in snapshot.posteriors if (one.campaign, one.offer) == (name, ""))
         truth = expected_conversion(one, "nothing")
         sigma = (truth * (1 - truth) / held.tried) ** 0.5
         assert abs(held.reached / held.tried - truth) < 4 * sigma
@@ -151,6 +151,43 @@ def test_first_message_kept_back_in_a_window_is_a_trial_and_its_goal_a_success()
     again = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
     assert [feedback.what for feedback in again.feedback] == ["tried"]
     assert not any(contact.counts(10) for contact in again.contacts)
+
+
+def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> None:
+    life = Life(_rules_with_holdout(0.000_001))
+    first = life.interact("Home", 1, ask=["hero"])
+    [action] = life.actions()
+    assert [feedback.what for feedback in first.feedback] == ["tried"]
+    for at, outcome in enumerate(("expired", "impression", "conversion"), 2):
+        assert not life.react(action, outcome, at).feedback
+    again = life.interact("Home", 10, ask=["hero"])
+    assert again.choices[0].treatment == "shoes"
+    assert not again.feedback
+    bought = life.interact("Bought", 20)
+    messages = [contact.action_id for contact in bought.contacts]
+    assert [(one.action_id, one.what) for one in bought.feedback] == [
+        (message, "reached") for message in messages
+    ]
+    assert [contact.first for contact in bought.contacts] == [True, False]
+    later = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
+    assert [feedback.what for feedback in later.feedback] == ["tried"]
+
+
+def test_rate_without_a_message_is_learned_by_treatment() -> None:
+    held = [
+        posterior(("sale", "", name, ""), Tally(0, trials, successes, int(trials), int(successes)))
+        for name, trials, successes in (("shoes", 980.0, 490.0), ("boots", 980.0, 10.0))
+    ]
+    knowledge = knowledge_of(LearningRecord(1, "d" * 64, 0, posteriors=tuple(held)))
+    of_all = 500 / 1980
+    anyway = {
+        name: knowledge.anyway(("sale", name, name), "") for name in ("shoes", "boots", "hat")
+    }
+    assert anyway == {
+        "shoes": pytest.approx((490 + 20 * of_all) / 1000),
+        "boots": pytest.approx((10 + 20 * of_all) / 1000),
+        "hat": pytest.approx(of_all),
+    }
 
 
 def test_deduction_is_in_the_decision_explained_and_run_again() -> None:

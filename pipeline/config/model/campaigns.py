@@ -92,7 +92,8 @@ class Campaign(Engagement, frozen=True):
     includes that day. A transactional campaign passes by arbitration, caps, quiet hours, consent
     and holdouts. `holdout`: this share of its customers does not get it, for comparison.
     `incremental: true`: where it is learned how likely the goal is, what counts is how much
-    likelier a message makes it than it is for who is held out.
+    likelier a customer's first message in the goal's window makes it than it is for who is held
+    out of the same message.
 
     `defer: true`: what quiet hours hold back is decided again at their end, if the deadline of its
     treatment (or channel) has not passed by then; otherwise it is dropped.

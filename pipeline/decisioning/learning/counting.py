@@ -16,7 +16,7 @@ from pipeline.model.learning import Posterior
 from pipeline.rules.knowledge import WITHHELD
 
 Arm: TypeAlias = tuple[str, str, str, str]
-"""Campaign, offer, treatment and context bin; offer and treatment are "" for who is held out."""
+"""Campaign, offer, treatment and context bin; the offer is "" for who is held out."""
 
 
 class ActionRow(Struct, frozen=True, array_like=True):
@@ -118,13 +118,13 @@ def _arm(action_id: str, decision: Decision) -> Arm:
     for one in decision.choices:
         if one.action_id == action_id:
             return one.campaign or "", one.offer or "", one.treatment or "", decision.bin
-    campaign = next(
-        one.campaign
+    kept = next(
+        one
         for one in decision.candidates
         if one.fate.startswith(HELD_OUT_BY)
         and withheld_id(decision.decision_id, one.slot, one.campaign) == action_id
     )
-    return campaign, WITHHELD, WITHHELD, decision.bin
+    return kept.campaign, WITHHELD, kept.treatment, decision.bin
 
 
 def _succeeds(row: ActionRow) -> bool:

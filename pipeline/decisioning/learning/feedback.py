@@ -19,13 +19,22 @@ def is_of_bot(facts: Facts) -> bool:
 
 
 def of_action(
-    action_id: str, candidate: CompiledCandidate, now_ms: int, rules: LearningRules, waits: bool
+    contact: Contact, candidate: CompiledCandidate, rules: LearningRules, waits: bool
 ) -> Iterator[Feedback]:
-    """Yield the feedback of sending an action; `waits`: the action may yet be withheld."""
+    """Yield the feedback of sending an action; `waits`: the action may yet be withheld.
+
+    Where only what it adds counts, the first of its window is a trial whether it is shown or not,
+    as it is for who is held out.
+    """
     goal = None if candidate.transactional else rules.goals.get(candidate.campaign)
-    if goal is not None:
+    if goal is None:
+        return
+    until = contact.at + goal.window_ms
+    if contact.campaign not in rules.incremental:
         unsure = waits or candidate.confirm_ms is not None
-        yield Feedback(action_id, "waits" if unsure else "tried", now_ms + goal.window_ms)
+        yield Feedback(contact.action_id, "waits" if unsure else "tried", until)
+    elif contact.first:
+        yield Feedback(contact.action_id, "tried", until)
 
 
 def of_withheld(contacts: Iterable[Contact], rules: LearningRules) -> Iterator[Feedback]:
@@ -54,16 +63,22 @@ def of_interaction(
 def of_outcome(
     interaction: Interaction, contact: Contact, rules: LearningRules, facts: Facts
 ) -> Iterator[Feedback]:
-    """Yield the feedback of an outcome of the action `contact`."""
+    """Yield the feedback of an outcome of the action `contact`.
+
+    Where only what it adds counts, a `conversion` must fit the goal's `when`: nobody can report one
+    for who is held out.
+    """
     goal = rules.goals.get(contact.campaign)
     if goal is None:
         return
     until, at, name = contact.at + goal.window_ms, _moment(interaction), interaction.name
-    if name in NOT_SHOWN:
+    compares = contact.campaign in rules.incremental
+    if not compares and name in NOT_SHOWN:
         yield Feedback(contact.action_id, "released", until)
-    elif name in STATUS_AFTER:
+    elif not compares and name in STATUS_AFTER:
         yield Feedback(contact.action_id, "shown", until)
-    if (name == _CONVERSION or _fits(goal, facts)) and _counts(contact, at, goal, rules):
+    converts = name == _CONVERSION and not compares
+    if (converts or _fits(goal, facts)) and _counts(contact, at, goal, rules):
         yield Feedback(contact.action_id, "reached", until)
 
 

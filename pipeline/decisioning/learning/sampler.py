@@ -119,7 +119,7 @@ class ThompsonSampler(Struct, frozen=True):
             (1 - mean) * rules.prior_trials + max(known.trials - known.successes, 0.0),
         )
         if candidate.campaign in rules.incremental:
-            known = replace(known, anyway=self.knowledge.anyway(candidate.campaign, context_bin))
+            known = replace(known, anyway=self.knowledge.anyway(candidate.tie, context_bin))
             chances = chances - known.anyway
         ready = known.tried >= rules.ramp
         share = 1.0 if ready else min(max(rules.explore, known.tried / rules.ramp), 1.0)

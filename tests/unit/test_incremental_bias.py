@@ -1,0 +1,179 @@
+"""Bias of incremental P: there is none, though some customers get many messages, some treatments go
+to some customers only, and who has bought leaves.
+
+What is measured is a world with known effects. Counted by message, and against all who are held out
+of the campaign, the effect of one treatment would be half of the truth, and that of the other 0.08
+where it adds nothing.
+"""
+
+from functools import cache
+from random import Random
+from typing import Final, Literal, NamedTuple
+
+import pytest
+from msgspec.structs import replace
+
+from pipeline.decisioning.state import ContactState
+from pipeline.decisioning.step import step
+from pipeline.flow import Flow
+from pipeline.model.decision import Decision
+from pipeline.model.interaction import DecideRequest, Interaction
+from pipeline.model.outcome import Ok
+from pipeline.model.stages import Segmented
+from pipeline.rules import Rules
+from pipeline.rules.knowledge import Knowledge, knowledge_of
+from tests.support.deciding import ADA, campaign, hero, offer, world
+from tests.support.learning import MemoryLearner
+
+_WINDOW_MS: Final = 3 * 86_400_000
+_PERSUADED: Final = 0.2
+"""Probability that a customer's first message, if it is `plain`, makes who would not buy buy."""
+
+
+class _Kind(NamedTuple):
+    """Kind of customers: how often they come, and how likely they buy anyway."""
+
+    name: Literal["keen", "quiet"]
+    visits: int
+    anyway: float
+
+
+_KINDS: Final = (_Kind("keen", 5, 0.4), _Kind("quiet", 1, 0.05))
+_OFFERS: Final = {"plain": "shoes", "flattering": "boots"}
+_CUSTOMERS: Final = 5_000
+
+
+@cache
+def _rules() -> Rules:
+    """Return rules with two treatments, of which only keen customers may get one, which adds
+    nothing."""
+    only_keen = {"property": "kind", "is": "keen"}
+    sale = campaign(
+        "sale",
+        offer("shoes", 10, hero("plain", p=0.3)),
+        offer("boots", 10, hero("flattering", p=0.3), when=only_keen),
+        goal={"when": {"name": "Bought"}, "window": "3d"},
+        trigger={"name": "Never"},
+        holdout=0.3,
+        incremental=True,
+    )
+    learning = {"ramp": 0, "prior_trials": 2}
+    return world(campaigns=[sale], policies={"learning": learning})
+
+
+@cache
+def _visit() -> Segmented:
+    request = DecideRequest("r", "g", ("hero",), 2_000)
+    one = Interaction("e", "track", "Home", "web", "shop", 1_000, 1_000, ADA, request=request)
+    emits = Flow(_rules()).run(one)
+    return next(emit.value for emit in emits if isinstance(emit.value, Segmented))
+
+
+class _Customer:
+    """Customer who visits, is shown what is decided, and buys at most once."""
+
+    def __init__(self, number: int, kind: _Kind, random: Random) -> None:
+        self.first: str | None = None
+        self.held = False
+        self._profile = f"p{number}"
+        self._kind = kind
+        self._random = random
+        self._state: ContactState | None = None
+        self._events = 0
+
+    def live(self, begin_ms: int, learner: MemoryLearner) -> None:
+        """Visit until something is bought."""
+        random, kind = self._random, self._kind
+        later = (random.random() * _WINDOW_MS * 0.9 for _ in range(kind.visits - 1))
+        visits = sorted(round(begin_ms + after) for after in (0, *later))
+        buys_at: float = float("inf")
+        if random.random() < kind.anyway:
+            buys_at = begin_ms + random.uniform(0.01, 0.99) * _WINDOW_MS
+        for at in visits:
+            if at >= buys_at:
+                break
+            if self._visit(at, learner) == "plain" and random.random() < _PERSUADED:
+                buys_at = min(buys_at, at + random.uniform(0.01, 0.1) * _WINDOW_MS)
+        if buys_at < float("inf"):
+            self._send("Bought", round(buys_at), learner)
+
+    def _visit(self, at: int, learner: MemoryLearner) -> str | None:
+        """Return the message that is shown, if it is the customer's first."""
+        [choice] = self._send("Home", at, learner).choices
+        is_first = self.first is None
+        self.first = self.first or choice.treatment or choice.would_be
+        self.held = self.held or choice.would_be is not None
+        return choice.treatment if is_first else None
+
+    def _send(self, name: str, at: int, learner: MemoryLearner) -> Decision:
+        record, self._events = _visit(), self._events + 1
+        assert record.interaction is not None
+        assert record.identity is not None
+        mine = replace(
+            record,
+            interaction=replace(
+                record.interaction,
+                event_id=f"{self._profile}-{self._events}",
+                name=name,
+                occurred_at=at,
+                received_at=at,
+                properties={"kind": self._kind.name},
+                request=record.interaction.request if name == "Home" else None,
+            ),
+            identity=replace(record.identity, profile_id=self._profile),
+        )
+        outcome = step(self._profile, mine, self._state, _rules())
+        assert isinstance(outcome, Ok)
+        self._state = outcome.state
+        decision = next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
+        learner.fold(decision)
+        return decision
+
+
+class _Measured(NamedTuple):
+    knowledge: Knowledge
+    customers: list[tuple[_Kind, _Customer]]
+
+
+@cache
+def _measure() -> _Measured:
+    learner, random, customers = MemoryLearner(), Random(3), []
+    for number in range(_CUSTOMERS):
+        kind = _KINDS[number % 2]
+        one = _Customer(number, kind, random)
+        one.live(1_000_000 + number, learner)
+        customers.append((kind, one))
+    return _Measured(knowledge_of(learner.publish()), customers)
+
+
+def _truth(treatment: str) -> float:
+    """Return what a treatment adds to the customers whose first message it is."""
+    adds = _PERSUADED if treatment == "plain" else 0.0
+    effects = [
+        adds * (1 - kind.anyway)
+        for kind, one in _measure().customers
+        if one.first == treatment and not one.held
+    ]
+    return sum(effects) / len(effects)
+
+
+@pytest.mark.parametrize("treatment", ["plain", "flattering"])
+def test_added_probability_is_the_true_effect(treatment: str) -> None:
+    knowledge, customers = _measure()
+    known = knowledge.about(("sale", _OFFERS[treatment], treatment), "")
+    rate = known.successes / known.trials
+    anyway = knowledge.anyway(("sale", _OFFERS[treatment], treatment), "")
+    held = sum(one.held and one.first == treatment for _, one in customers)
+    sigma = (rate * (1 - rate) / known.trials + anyway * (1 - anyway) / held) ** 0.5
+    print(
+        treatment,
+        known,
+        rate,
+        anyway,
+        held,
+        rate - anyway,
+        _truth(treatment),
+        sigma,
+        (rate - anyway - _truth(treatment)) / sigma,
+    )
+    assert abs(rate - anyway - _truth(treatment)) < 4 * sigma
