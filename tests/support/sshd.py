@@ -18,7 +18,7 @@ from pipeline.adapters.broker.ports import find_free_port
 SSHD: Final = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 """None: it is not installed."""
 
-_PATIENCE_S: Final = 10.0
+_PATIENCE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ from tests.unit.test_courier import _ACTION
 
 _SHIPPED = Path(__file__).parents[2] / "deploy" / "providers"
 _ISSUER = "kairos@shop.iam.gserviceaccount.com"
+_BRIEF_S = 2.0
+"""Time to a deadline that passes; a busy machine asks for a token before it."""
 
 
 def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
@@ -167,7 +169,7 @@ def test_token_is_kept_until_it_expires_or_is_refused(pem: str) -> None:
 def test_message_waits_while_no_token_is_given(pem: str) -> None:
     firebase = _Firebase(pem)
     firebase.token_status = 503
-    [result] = _deliver(firebase, seconds=0.7)
+    [result] = _deliver(firebase, seconds=_BRIEF_S)
     assert isinstance(result, OutOfTime)
     assert "no access token: status 503" in result.last
     assert (result.unsure, firebase.sent) == (False, [])
@@ -178,7 +180,7 @@ def test_message_waits_while_the_key_is_wrong(
     pem: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FCM_KEY", key)
-    [result] = _deliver(_Firebase(pem), seconds=0.3)
+    [result] = _deliver(_Firebase(pem), seconds=_BRIEF_S)
     assert isinstance(result, OutOfTime)
     assert "no access token" in result.last
     assert "nonsense" not in result.last

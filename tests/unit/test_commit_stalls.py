@@ -16,10 +16,10 @@ from agents.transport.errors import CommitStalledError
 pytestmark = pytest.mark.anyio
 
 _INPUT = TP("in", 0)
-_STALL_MS = 800
+_STALL_MS = 2_000
 _STALLED = f"not committed within {_STALL_MS} ms"
-_HANGS_S = 10
-_TIMES = 20
+_HANGS_S = 60
+_TIMES = 60
 
 _Commit = Callable[[Mapping[TP, int], int], Awaitable[KafkaError | None]]
 

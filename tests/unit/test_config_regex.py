@@ -16,10 +16,10 @@ from pipeline.model.interaction import Identifier
 def test_patterns_that_make_backtracking_explode_take_no_time(text: str) -> None:
     identity = model.Identity((model.Namespace("cookie"),), blocked_patterns=(text,))
     rules = identity_rules(identity)
-    began = time.perf_counter()
+    began = time.process_time()
     for letter in "ax":
         rules.normalise(Identifier("cookie", letter * 1_000 + "!"))
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 @pytest.mark.parametrize(

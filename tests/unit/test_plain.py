@@ -176,7 +176,7 @@ except send.typer.Exit as end:
     assert process.stdout is not None
     assert process.stdout.readline() == "sending\n"
     process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=30)
+    _, message = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "3 interactions are in Kafka" in message
     assert "Send the same file again" in message

@@ -25,6 +25,9 @@ from tests.unit.test_courier import _ACTION
 _CONTENT = {"title": "¡Gracias!", "text": "Ahorra 10 € en su próxima compra."}
 _RECEIPT = as_escpos(paper_receipt(_CONTENT, None), 32)
 
+_BRIEF_S = 2.0
+"""Time to a deadline that passes; a busy machine asks the printer before it."""
+
 
 def _print(
     printer: LocalPrinter,
@@ -76,7 +79,7 @@ def test_printer_without_paper_prints_once_it_has_some() -> None:
 def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> None:
     printer = LocalPrinter()
     printer.state = PAPER_END
-    assert _print(printer, 0.5) == (OutOfTime("the printer has no paper"), [])
+    assert _print(printer, _BRIEF_S) == (OutOfTime("the printer has no paper"), [])
     assert printer.printed == []
 
 
@@ -84,7 +87,7 @@ def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> Non
 def test_printer_that_answers_nonsense_gets_no_receipt(state: int) -> None:
     printer = LocalPrinter()
     printer.state = state
-    assert _print(printer, 0.5) == (OutOfTime("the printer answers nonsense"), [])
+    assert _print(printer, _BRIEF_S) == (OutOfTime("the printer answers nonsense"), [])
     assert printer.printed == []
 
 
@@ -95,7 +98,7 @@ def test_slow_printer_keeps_its_receipts_in_turn() -> None:
 
 
 def test_printer_that_is_away_expires_the_message() -> None:
-    result, recorded = _print(LocalPrinter(), 0.5, url="tcp://127.0.0.1:1")
+    result, recorded = _print(LocalPrinter(), _BRIEF_S, url="tcp://127.0.0.1:1")
     assert isinstance(result, OutOfTime)
     assert (result.unsure, recorded) == (False, [])
 

@@ -9,10 +9,10 @@ from pipeline.delivery.retries import retry_after_s
 
 
 def test_date_counts_from_now() -> None:
-    assert 58 < retry_after_s(formatdate(time.time() + 60, usegmt=True)) <= 60
+    assert 30 < retry_after_s(formatdate(time.time() + 60, usegmt=True)) <= 60
     assert retry_after_s(formatdate(time.time() - 60, usegmt=True)) == 0
     without_zone = formatdate(time.time() + 60, usegmt=True).replace("GMT", "-0000")
-    assert 58 < retry_after_s(without_zone) <= 60
+    assert 30 < retry_after_s(without_zone) <= 60
 
 
 @pytest.mark.parametrize(

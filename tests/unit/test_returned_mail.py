@@ -213,7 +213,7 @@ async def _read_all(
         reports.append(outcome)
         return None
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as instances:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as instances:
         reading = [
             instances.create_task(
                 read_returned_mail(

@@ -226,7 +226,7 @@ def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
     provider = _shipped_provider("sinch")
     request = replace(provider.request, idempotency_header="Idempotency-Key")
     now = time.time_ns() // 1_000_000
-    action = _action(created_at=now, deadline_at=now + 1_000)
+    action = _action(created_at=now, deadline_at=now + 3_000)
     server = _Answers(None, (503, {}))
     result = _deliver(server, replace(provider, request=request), action)
     assert result == OutOfTime("status 503", unsure=True)

@@ -20,6 +20,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 _LASTS_MS = _ACTION.deadline_at - _ACTION.created_at
+_SOON_S = 30.0
+"""Long for a busy machine, and well before a delivery is given up."""
 
 
 class _UnrecordedAttempt:
@@ -31,7 +33,7 @@ class _UnrecordedAttempt:
 
 
 def post_to(
-    handler: Handler, find: Callable[[str], Endpoint | Unusable], give_up_s: float = 20.0
+    handler: Handler, find: Callable[[str], Endpoint | Unusable], give_up_s: float = 60.0
 ) -> DeliveryResult:
     async def run() -> DeliveryResult:
         app = web.Application()
@@ -70,7 +72,7 @@ def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50 << 20
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < _SOON_S
 
 
 def test_an_answer_that_never_ends_counts_by_its_status() -> None:
@@ -86,7 +88,7 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
 
     began = time.monotonic()
     assert post_to(endless, _endpoint) == Delivered()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < _SOON_S
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_an_action_is_delivered_once_its_endpoint_is_corrected(broken: Endpoint 
         return broken if time.monotonic() - began < 1.0 else _endpoint(url)
 
     assert post_to(_accept, find) == Delivered()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < _SOON_S
 
 
 def test_an_endpoint_not_corrected_in_time_was_never_posted_to() -> None:
