@@ -1,64 +1,71 @@
 """Tables of catalogues: CSV or Parquet, every cell checked; a fault names file and line."""
 
 import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from pipeline.adapters.folder_files import Unreadable, find_file
+from pipeline.adapters.table_file import (
+    TableFault,
+    TableFaults,
+    TableRow,
+    TextTable,
+    column_faults,
+    read_table,
+)
 from pipeline.conditions import did_you_mean
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.model import Catalog, CatalogItem, ItemColumns
+from pipeline.config.odd_texts import (
+    id_fault,
+    number_mend,
+    perhaps_thousands,
+    serial_date,
+    text_fault,
+)
 
-_MOST_BYTES: Final = 50_000_000
-_MOST_ITEMS: Final = 50_000
-_MOST_STOCK: Final = 1_000_000_000
+_MOST_AMOUNT: Final = 1_000_000_000
+_MOST_FAULTS: Final = 100
 _LONGEST_ID: Final = 128
 _RECIPES: Final = ("recipe", "item", "related", "score")
 
 
-@dataclass(frozen=True, slots=True)
-class TableFault:
-    """Fault of a table; `line` counts from 1, of Parquet it is the row."""
-
-    file: str
-    line: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    line: int
-    cells: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _RawTable:
-    file: str
-    columns: tuple[str, ...]
-    rows: tuple[_Row, ...]
-
-
 def with_items(catalog: Catalog, folder: Path) -> Catalog | list[TableFault]:
     """Return the catalogue with the items of its table, and its recipes; or all faults."""
-    table = _read(folder, catalog.table)
-    if isinstance(table, TableFault):
-        return [table]
-    faults = [*_column_faults(table, catalog.columns)]
-    items: list[CatalogItem] = []
-    if not faults:
-        for one in _items(table, catalog):
-            (faults if isinstance(one, TableFault) else items).append(one)  # type: ignore[arg-type]
+    items = _read_items(catalog, folder)
     related = _recipes(folder, catalog.recipes)
-    if isinstance(related, TableFault):
-        faults.append(related)
-        related = {}
-    return faults or replace(catalog, items=tuple(items), related=related)
+    faults = [*(items if isinstance(items, list) else ())]
+    faults += related if isinstance(related, tuple) else ()
+    if faults:
+        return faults
+    assert isinstance(items, tuple)
+    assert isinstance(related, dict)
+    return replace(catalog, items=items, related=related)
+
+
+def _read_items(catalog: Catalog, folder: Path) -> tuple[CatalogItem, ...] | list[TableFault]:
+    table = read_table(folder, catalog.table)
+    if isinstance(table, tuple):
+        return _first_faults(table)
+    faults = [*_missing_columns(table, catalog.columns), *column_faults(table)]
+    if faults:
+        return faults
+    made = list(_items(table, catalog))
+    faults = [one for one in made if isinstance(one, TableFault)]
+    return _first_faults(faults) or tuple(one for one in made if isinstance(one, CatalogItem))
+
+
+def _first_faults(faults: Sequence[TableFault]) -> list[TableFault]:
+    """Return the first faults, and a last one that says how many more there are."""
+    first = list(faults[:_MOST_FAULTS])
+    if len(faults) > _MOST_FAULTS:
+        after = faults[_MOST_FAULTS]
+        what = f"and {len(faults) - _MOST_FAULTS:,} more faults from here on"
+        first.append(TableFault(after.file, after.line, what))
+    return first
 
 
 def write_recipes(path: Path, rows: Iterable[Sequence[object]]) -> None:
@@ -70,87 +77,17 @@ def write_recipes(path: Path, rows: Iterable[Sequence[object]]) -> None:
         writer.writerows(rows)
 
 
-def _read(folder: Path, name: str) -> _RawTable | TableFault:
-    path = find_file(folder, name, _MOST_BYTES)
-    if isinstance(path, Unreadable):
-        return TableFault(name, 1, f"this file {path.why}")
-    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
-    if read is None:
-        return TableFault(name, 1, "a table's name ends in .csv or .parquet")
-    table = read(name, path)
-    if isinstance(table, _RawTable) and not table.rows:
-        return TableFault(name, 1, "there are no rows")
-    if isinstance(table, _RawTable) and len(table.rows) > _MOST_ITEMS:
-        return TableFault(name, _MOST_ITEMS + 2, f"more than {_MOST_ITEMS:,} rows")
-    return table
-
-
-def _read_csv(name: str, path: Path) -> _RawTable | TableFault:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        return TableFault(name, line, "not in UTF-8: save the file as UTF-8")
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        header = [one.strip() for one in next(reader, [])]
-        twice = next((one for one in header if header.count(one) > 1), None)
-        if twice is not None:
-            return TableFault(name, 1, f"column {twice!r} occurs twice")
-        rows, line = [], reader.line_num + 1
-        for cells in reader:
-            if cells:
-                if len(cells) != len(header):
-                    what = f"{len(cells)} cells where the header has {len(header)}"
-                    return TableFault(name, line, what)
-                values = [one.strip() for one in cells]
-                rows.append(_Row(line, dict(zip(header, values, strict=True))))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        return TableFault(name, reader.line_num, str(error))
-    return _RawTable(name, tuple(header), tuple(rows))
-
-
-def _read_parquet(name: str, path: Path) -> _RawTable | TableFault:
-    import pyarrow as pa  # it takes a quarter of a second to import
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        return TableFault(name, 1, f"no whole Parquet file: {str(error).splitlines()[0]}")
-    columns = tuple(table.column_names)
-    rows = (
-        _Row(number, {column: _cell(value) for column, value in one.items()})
-        for number, one in enumerate(table.to_pylist(), 1)
-    )
-    return _RawTable(name, columns, tuple(rows))
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _column_faults(table: _RawTable, columns: ItemColumns) -> Iterator[TableFault]:
+def _missing_columns(table: TextTable, columns: ItemColumns) -> Iterator[TableFault]:
     named = [columns.id, columns.price, columns.value, columns.stock, columns.starts, columns.ends]
     for name in (*named, *(columns.attributes or ())):
         if name is not None and name not in table.columns:
             what = f"there is no column {name!r}: {did_you_mean(name, table.columns)}"
-            yield TableFault(table.file, 1, what)
-    for name in table.columns:
-        if not name:
-            yield TableFault(table.file, 1, "a column has no name")
-        elif all(not row.cells[name] for row in table.rows):
-            what = f"column {name!r} is empty in every row: fill it, or take it out"
-            yield TableFault(table.file, 1, what)
+            yield TableFault(table.file, table.header, what)
 
 
-def _items(table: _RawTable, catalog: Catalog) -> Iterator[CatalogItem | TableFault]:
+def _items(table: TextTable, catalog: Catalog) -> Iterator[CatalogItem | TableFault]:
     columns = catalog.columns
-    attributes = _attributes(table, columns)
-    numeric = {name for name in attributes if _is_numeric(table, name)}
+    reader = _ItemReader(table, catalog)
     lines: dict[str, int] = {}
     for row in table.rows:
         name = row.cells[columns.id]
@@ -160,11 +97,7 @@ def _items(table: _RawTable, catalog: Catalog) -> Iterator[CatalogItem | TableFa
             continue
         lines[name] = row.line
         try:
-            if not name or len(name) > _LONGEST_ID or not name.isprintable():
-                raise ValueError(
-                    f"{columns.id}: {name[:40]!r} is no id of 1 to {_LONGEST_ID} signs"
-                )
-            item = _item(row, catalog, attributes, numeric)
+            item = reader.item(row)
         except ValueError as error:
             yield TableFault(table.file, row.line, str(error))
             continue
@@ -172,90 +105,134 @@ def _items(table: _RawTable, catalog: Catalog) -> Iterator[CatalogItem | TableFa
             yield item
 
 
-def _item(
-    row: _Row, catalog: Catalog, attributes: Sequence[str], numeric: set[str]
-) -> CatalogItem | None:
-    """Return the item; None where it is out of stock. Raises ValueError."""
-    columns = catalog.columns
-    price, own = _amount(row, columns.price), _amount(row, columns.value)
-    starts, ends = _date(row, columns.starts, start_ms), _date(row, columns.ends, end_ms)
-    if starts is not None and ends is not None and start_ms(starts) >= end_ms(ends):
-        raise ValueError(f"{columns.ends}: {ends} is before {starts}, where it starts")
-    stock = _amount(row, columns.stock)
-    if stock is not None and not stock.is_integer():
-        raise ValueError(f"{columns.stock}: {row.cells[columns.stock or '']!r} is no whole number")
-    if stock is not None and stock > _MOST_STOCK:
-        raise ValueError(f"{columns.stock}: {stock:g} is too many: {_MOST_STOCK:,} at most")
-    if stock == 0:
-        return None
-    value = own if own is not None else None if price is None else price * catalog.margin
-    known: dict[str, str | float] = {
-        name: float(row.cells[name]) if name in numeric else row.cells[name]
-        for name in attributes
-        if row.cells[name]
-    }
-    left = None if stock is None else int(stock)
-    return CatalogItem(row.cells[columns.id], value, starts, ends, known, left)
+class _ItemReader:
+    """Reader of the rows of one table as items of its catalogue."""
+
+    def __init__(self, table: TextTable, catalog: Catalog) -> None:
+        self._columns = columns = catalog.columns
+        self._margin = catalog.margin
+        self._stored = table.numbers
+        self._attributes = _attributes(table, columns)
+        self._numeric = {name for name in self._attributes if _is_numeric(table, name)}
+
+    def item(self, row: TableRow) -> CatalogItem | None:
+        """Return the item; None where it is out of stock. Raises ValueError."""
+        columns = self._columns
+        name = self._id(row)
+        price, own = self._amount(row, columns.price), self._amount(row, columns.value)
+        starts, ends = _date(row, columns.starts, start_ms), _date(row, columns.ends, end_ms)
+        if starts is not None and ends is not None and start_ms(starts) >= end_ms(ends):
+            raise ValueError(f"{columns.ends}: {ends} is before {starts}, where it starts")
+        stock = self._amount(row, columns.stock)
+        if stock is not None and not stock.is_integer():
+            written = row.cells[columns.stock or ""]
+            raise ValueError(f"{columns.stock}: {written!r} is no whole number")
+        known = self._attribute_values(row)
+        if stock == 0:
+            return None
+        value = own if own is not None else None if price is None else price * self._margin
+        left = None if stock is None else int(stock)
+        return CatalogItem(name, value, starts, ends, known, left)
+
+    def _id(self, row: TableRow) -> str:
+        column = self._columns.id
+        name = row.cells[column]
+        fault = id_fault(name)
+        if fault is not None:
+            raise ValueError(f"{column}: {fault}")
+        if not name or len(name) > _LONGEST_ID or not name.isprintable():
+            raise ValueError(f"{column}: {name[:40]!r} is no id of 1 to {_LONGEST_ID} signs")
+        return name
+
+    def _amount(self, row: TableRow, column: str | None) -> float | None:
+        text = row.cells[column] if column is not None else ""
+        if column is None or not text:
+            return None
+        fault = text_fault(text)
+        if fault is not None:
+            raise ValueError(f"{column}: {fault}")
+        try:
+            amount = float(text)
+        except ValueError:
+            what = f"{text[:40]!r} is no number: {number_mend(text)}"
+            raise ValueError(f"{column}: {what}") from None
+        if not isfinite(amount) or amount < 0:
+            raise ValueError(f"{column}: {text[:40]!r} is no number of 0 or more")
+        if amount > _MOST_AMOUNT:
+            raise ValueError(f"{column}: {amount:g} is too many: {_MOST_AMOUNT:,} at most")
+        mend = None if column in self._stored else perhaps_thousands(text)
+        if mend is not None:
+            what = "could be grouped by thousands"
+            raise ValueError(f"{column}: {text!r} {what}: {mend}")
+        return amount
+
+    def _attribute_values(self, row: TableRow) -> dict[str, str | float]:
+        known: dict[str, str | float] = {}
+        for name in self._attributes:
+            text = row.cells[name]
+            fault = text_fault(text)
+            if fault is not None:
+                raise ValueError(f"{name}: {fault}")
+            if text:
+                known[name] = float(text) if name in self._numeric else text
+        return known
 
 
-def _attributes(table: _RawTable, columns: ItemColumns) -> tuple[str, ...]:
+def _attributes(table: TextTable, columns: ItemColumns) -> tuple[str, ...]:
     if columns.attributes is not None:
         return columns.attributes
     others = (columns.id, columns.value, columns.stock, columns.starts, columns.ends)
     return tuple(name for name in table.columns if name not in others)
 
 
-def _is_numeric(table: _RawTable, name: str) -> bool:
+def _is_numeric(table: TextTable, name: str) -> bool:
     try:
         return all(isfinite(float(row.cells[name])) for row in table.rows if row.cells[name])
     except ValueError:
         return False
 
 
-def _amount(row: _Row, column: str | None) -> float | None:
-    text = row.cells[column] if column is not None else ""
-    if not text:
-        return None
-    try:
-        amount = float(text)
-    except ValueError:
-        raise ValueError(f"{column}: {text[:40]!r} is no number (write 1234.50)") from None
-    if not isfinite(amount) or amount < 0:
-        raise ValueError(f"{column}: {text[:40]!r} is no number of 0 or more")
-    return amount
-
-
-def _date(row: _Row, column: str | None, read: Any) -> str | None:
+def _date(row: TableRow, column: str | None, read: Any) -> str | None:
     text = row.cells[column] if column is not None else ""
     if not text:
         return None
     try:
         read(text)
     except ValueError:
-        what = f"{column}: {text[:40]!r} is no date: write 2026-02-28 or 2026-02-28T09:00:00+01:00"
-        raise ValueError(what) from None
+        meant = serial_date(float(text)) if text.isdecimal() else None
+        mend = f"write {meant or '2026-02-28 or 2026-02-28T09:00:00+01:00'}"
+        raise ValueError(f"{column}: {text[:40]!r} is no date: {mend}") from None
     return text
 
 
-def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, ...]]] | TableFault:
+def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, ...]]] | TableFaults:
     """Return the related items, the best first, by recipe and item."""
     if name is None:
         return {}
-    table = _read(folder, name)
-    if isinstance(table, TableFault):
+    table = read_table(folder, name)
+    if isinstance(table, tuple):
         return table
     for column in _RECIPES:
         if column not in table.columns:
-            return TableFault(name, 1, f"there is no column {column!r}: has {_RECIPES}")
+            known = ", ".join(_RECIPES)
+            return (TableFault(name, table.header, f"there is no column {column!r}: {known}"),)
     found: dict[str, dict[str, list[tuple[float, str]]]] = {}
     for row in table.rows:
-        try:
-            score = float(row.cells["score"])
-        except ValueError:
-            return TableFault(name, row.line, f"score: {row.cells['score']!r} is no number")
+        score = _score(row.cells["score"])
+        if score is None:
+            what = f"score: {row.cells['score'][:40]!r} is no number: "
+            return (TableFault(name, row.line, what + number_mend(row.cells["score"])),)
         of_recipe = found.setdefault(row.cells["recipe"], {})
         of_recipe.setdefault(row.cells["item"], []).append((-score, row.cells["related"]))
     return {
         recipe: {item: tuple(name for _, name in sorted(each)) for item, each in of.items()}
         for recipe, of in found.items()
     }
+
+
+def _score(text: str) -> float | None:
+    try:
+        score = float(text)
+    except ValueError:
+        return None
+    return score if isfinite(score) else None

@@ -15,10 +15,11 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
-from pipeline.adapters.catalog_table import TableFault, with_items
+from pipeline.adapters.catalog_table import with_items
 from pipeline.adapters.config_artifacts import pin_files
 from pipeline.adapters.config_salvage import ConfigFile, Salvage, salvage_files
 from pipeline.adapters.folder_files import TooManyFilesError, Unreadable, list_files, read_file
+from pipeline.adapters.table_file import TableFault
 from pipeline.adapters.yaml_text import EVERY_FIELD, YamlFault, read_yaml
 from pipeline.conditions import Problem, did_you_mean
 from pipeline.config.checks import check

@@ -17,8 +17,10 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from pipeline.conditions import Path
+from pipeline.config.odd_texts import perhaps_thousands, unseen_space
 
 Position: TypeAlias = tuple[int, int]
 """Line and column, counted from 1."""
@@ -33,7 +35,7 @@ _MENDS: Final = {
     "': ', and check the indentation",
     "sequence entries are not allowed": "begin the first item of a list on a line of its own",
     "expected <block end>": "check brackets, and the indentation: fields of one thing stand in one "
-    "column",
+    "column; quote texts that begin with [, {{ or a quotation mark",
     "could not find expected ':'": "a field is written `name: value`",
     "expected a single document": "write one document a file, without ---",
     "escape character": "write \\\\ for a backslash, or use single quotation marks",
@@ -41,7 +43,13 @@ _MENDS: Final = {
     "expected ',' or": "write a comma before it, or close the bracket of line {line}",
     "expected the node content": "write the value that is missing before it",
 }
+_NO_TAGS: Final = "tags are not accepted; quote a text that begins with !"
 _OTHER_MEND: Final = "check brackets, quotation marks, special signs and indentation there"
+_PROSE: Final = frozenset(("content", "defaults", "description", "hypothesis", "words"))
+"""Fields with texts for people, where typographic quotation marks are in place."""
+
+_MONEY: Final = frozenset(("amount", "budget", "value"))
+_TYPOGRAPHIC: Final = re.compile("[“”„«‘’‹].*[“”»‘’›]", re.DOTALL)
 _LEFT_OPEN: Final = ("simple key", "quoted scalar")
 """Faults that reach to the end of the document: they are located where they begin."""
 
@@ -90,12 +98,14 @@ def read_yaml(
     except _RefusedError as refused:
         return refused.what
     except MarkedYAMLError as error:
-        return _syntax_fault(error)
+        return _syntax_fault(error, text)
+    except ReaderError as error:
+        return _unseen_character(error, text)
     except YAMLError as error:
         return YamlFault((1, 1), " ".join(str(error).split()))
     except (ValueError, RecursionError) as error:
         return YamlFault((1, 1), f"YAML: {' '.join(str(error).split())}; {_OTHER_MEND}")
-    build = _ValueBuilder(environment, verbatim)
+    build = _ValueBuilder(environment, verbatim, text.splitlines())
     return Document(
         None if node is None else build.value(node, ()), build.places, tuple(build.refused)
     )
@@ -117,7 +127,7 @@ class _Composer(Composer):
         event = self.parser.peek_event()
         if isinstance(event, AliasEvent):
             what = f"*{event.anchor}: aliases are not accepted; write the value out"
-            raise _RefusedError(_position(event.start_mark), what)
+            raise _RefusedError(_position(event.start_mark), f"{what}, or quote the text")
         if isinstance(event, CollectionStartEvent) and self._depth == _MAX_DEPTH:
             raise _RefusedError(_position(event.start_mark), f"nested deeper than {_MAX_DEPTH}")
         self._depth += 1
@@ -130,13 +140,24 @@ def _position(mark: object) -> Position:
     return getattr(mark, "line", 0) + 1, getattr(mark, "column", 0) + 1
 
 
-def _syntax_fault(error: MarkedYAMLError) -> YamlFault:
+def _unseen_character(error: ReaderError, text: str) -> YamlFault:
+    before = text[: error.position]
+    place = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    what = f"a character that nobody sees (U+{ord(text[error.position]):04X}): remove it"
+    return YamlFault(place, what)
+
+
+def _syntax_fault(error: MarkedYAMLError, text: str) -> YamlFault:
     context, problem = error.context or "", error.problem or error.context or "not YAML"
     mends = [mend for sign, mend in _MENDS.items() if sign in f"{context} {problem}"]
     begin = error.context_mark or error.problem_mark
     mend = next(iter(mends), _OTHER_MEND).format(line=_position(begin)[0])
     left_open = any(sign in context for sign in _LEFT_OPEN)
     place = _position(begin if left_open else error.problem_mark or begin)
+    lines = text.splitlines()
+    unseen = unseen_space(lines[place[0] - 1]) if place[0] <= len(lines) else None
+    if unseen is not None:
+        mend = f"a character there only looks like a space ({unseen}): type a space"
     return YamlFault(place, f"YAML: {' '.join(problem.split())}; {mend}")
 
 
@@ -146,6 +167,7 @@ class _ValueBuilder:
 
     environment: Mapping[str, str]
     verbatim: Collection[str]
+    lines: list[str]
     places: dict[Path, Position] = field(default_factory=dict)
     refused: list[RefusedValue] = field(default_factory=list)
 
@@ -165,6 +187,8 @@ class _ValueBuilder:
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, ScalarNode)
         stays = bool(path) and (path[-1] in self.verbatim or EVERY_FIELD in self.verbatim)
+        if node.style is None:
+            self._refuse_misread(node, path)
         return self._scalar(node, expands=not stays)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
@@ -183,9 +207,25 @@ class _ValueBuilder:
             found[key] = self.value(value_node, (*path, key))
         return found
 
+    def _refuse_misread(self, node: ScalarNode, path: Path) -> None:
+        """Refuse an unquoted value that means something else to YAML than to who wrote it."""
+        place, text = _position(node.start_mark), str(node.value)
+        if node.anchor is not None and not text:
+            raise _RefusedError(place, f"&{node.anchor}: quote a text that begins with &")
+        if _PROSE.isdisjoint(path):
+            if _TYPOGRAPHIC.fullmatch(text):
+                what = "typographic quotation marks belong to the text: write straight ones"
+                raise _RefusedError(place, f"{text[:60]}: {what}")
+            mend = perhaps_thousands(text) if path and path[-1] in _MONEY else None
+            if mend is not None:
+                raise _RefusedError(place, f"{text} could be grouped by thousands: {mend}")
+        elif _begins_comment(self.lines, node):
+            what = "what follows # is a comment and no part of the text: put the text in quotation"
+            raise _RefusedError(place, f"{what} marks, or a space behind #")
+
     def _refuse_tag(self, node: Node, expected: str) -> None:
         if _kind(node) != expected:
-            raise _RefusedError(_position(node.start_mark), f"{node.tag}: tags are not accepted")
+            raise _RefusedError(_position(node.start_mark), f"{node.tag}: {_NO_TAGS}")
 
     def _scalar(self, node: ScalarNode, *, expands: bool) -> object:
         text = self._expand(node) if expands else str(node.value)
@@ -194,7 +234,7 @@ class _ValueBuilder:
             kind = _implicit_kind(text)
         read = _SCALARS.get(kind)
         if read is None:
-            raise _RefusedError(_position(node.start_mark), f"{node.tag}: tags are not accepted")
+            raise _RefusedError(_position(node.start_mark), f"{node.tag}: {_NO_TAGS}")
         try:
             return read(text)
         except ValueError as error:
@@ -217,6 +257,14 @@ class _ValueBuilder:
         cut = node.value.rfind("}") + 1
         head, tail = node.value[:cut], node.value[cut:]
         return _VARIABLE.sub(replacement, head) + str(tail).replace("$${", "${")
+
+
+def _begins_comment(lines: list[str], node: ScalarNode) -> bool:
+    """Return whether a word that begins with # follows a text on its last line."""
+    ends = node.end_mark
+    if ends.line >= len(lines):
+        return False
+    return re.match(r" +#[^ #]", lines[ends.line][ends.column :]) is not None
 
 
 def _kind(node: Node) -> str:

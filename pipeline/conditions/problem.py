@@ -36,9 +36,10 @@ class Problem:
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return the end of an error message: the nearest known name, else the known names."""
-    close = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    folded = {one.casefold(): one for one in sorted(known, reverse=True)}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {folded[close[0]]!r}?"
     if not known:
         return "none is defined"
     return f"known: {', '.join(sorted(known)[:12])}{', ...' if len(known) > 12 else ''}"

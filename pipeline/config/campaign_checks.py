@@ -10,9 +10,10 @@ from pipeline.config.channel_checks import treatment_problems
 from pipeline.config.contents import is_trait, is_unknown_context, templates
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import Names, check_name
+from pipeline.config.odd_texts import text_fault
 from pipeline.config.policy_checks import cap_problems, engagement_problems, twice
 from pipeline.config.reach import unreachable
-from pipeline.config.templates import ITEM, BadTemplate
+from pipeline.config.templates import ITEM, BadTemplate, foreign_sign
 from pipeline.config.zones import zone
 
 
@@ -149,9 +150,15 @@ def _content(
     treatment: model.Treatment, path: Path, channel: model.Channel | None, names: Names
 ) -> Iterator[Problem]:
     read: set[str] = set()
+    whole = True
+    for part, text in treatment.content.items():
+        fault = text_fault(text) or foreign_sign(text)
+        if fault is not None:
+            yield Problem((*path, "content", part), fault)
     for part, made in templates(treatment, channel):
         where = (*path, "content", part)
         if isinstance(made, BadTemplate):
+            whole = False
             yield Problem(where, made.message)
             continue
         read.update(made.names)
@@ -162,5 +169,5 @@ def _content(
                 for problem in check_name("trait", name, names.traits, where):
                     mend = f"{problem.message} (a property is written properties.{name})"
                     yield replace(problem, message=mend)
-    for name in treatment.defaults:
+    for name in treatment.defaults if whole else ():
         yield from check_name("name in the content", name, read, (*path, "defaults", name))

@@ -1,16 +1,18 @@
 """Dates in the configuration: ISO 8601, UTC unless they say otherwise."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
+
+from pipeline.model.time import DAY_MS
 
 
 def start_ms(text: str) -> int:
     """Return epoch ms; a date alone begins at midnight. Raises ValueError for other text."""
-    return _ms(_parse(text, timedelta(0)))
+    return _parse(text, whole_day=False)
 
 
 def end_ms(text: str) -> int:
     """Return epoch ms, exclusive; a date alone includes its day. Raises ValueError otherwise."""
-    return _ms(_parse(text, timedelta(days=1)))
+    return _parse(text, whole_day=True)
 
 
 def day(at_ms: int) -> str:
@@ -18,11 +20,13 @@ def day(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
 
 
-def _parse(text: str, whole_day: timedelta) -> datetime:
+def _parse(text: str, whole_day: bool) -> int:
     try:
-        return datetime.combine(date.fromisoformat(text), time()) + whole_day
+        began = datetime.combine(date.fromisoformat(text), time())
     except ValueError:
-        return datetime.fromisoformat(text)
+        return _ms(datetime.fromisoformat(text))
+    # The last day that there is, 9999-12-31, has no day after it.
+    return _ms(began) + (DAY_MS if whole_day else 0)
 
 
 def _ms(moment: datetime) -> int:

@@ -7,7 +7,8 @@ from pipeline.conditions import Problem, did_you_mean
 from pipeline.conditions.duration import DURATION_PATTERN
 from pipeline.conditions.parse import NAME_PATTERN
 from pipeline.conditions.schema import Schema
-from pipeline.config.model import SECRET_PATTERN, TIME_OF_DAY_PATTERN
+from pipeline.config.model import CURRENCY_PATTERN, SECRET_PATTERN, TIME_OF_DAY_PATTERN
+from pipeline.config.odd_texts import number_mend, serial_date, unseen_in_name
 from pipeline.config.schema import FileKind, without_conditions
 
 if TYPE_CHECKING:
@@ -25,10 +26,13 @@ _TYPES: Final = {
 _SECRETS: Final = ("write_key", "key", "secret", "private_key", "passphrase", "password")
 """Fields whose values are not shown in messages."""
 
+_HIDDEN: Final = "what is written"
+_DATES: Final = ("starts", "ends", "since", "earliest")
 _PATTERNS: Final = {
     NAME_PATTERN: "not a name: a letter, then letters, digits, '_', '.' or '-'",
     SECRET_PATTERN: "no name of a secret: write ${NAME}, and set that variable where it is used",
     DURATION_PATTERN: "not a duration such as 30s, 5m, 12h, 7d",
+    CURRENCY_PATTERN: "no currency: write its three capital letters, such as EUR",
     TIME_OF_DAY_PATTERN: 'not a time of day such as "22:00", in quotes',
 }
 
@@ -54,7 +58,8 @@ def _problems(error: "ValidationError") -> Iterator[Problem]:
     elif error.validator == "required":
         yield Problem(path, f"{_missing(error)} is missing here")
     else:
-        yield Problem(path, _words(error, _shown_at(path, error.instance)))
+        shown = _shown_at(path, error.instance)
+        yield Problem(path, _words(error, shown) + _mend(error, path, shown))
 
 
 def _nearest(context: Sequence["ValidationError"]) -> list["ValidationError"]:
@@ -107,6 +112,34 @@ def _words(error: "ValidationError", shown: str) -> str:
             return error.message
 
 
+def _mend(error: "ValidationError", path: tuple[str | int, ...], shown: str) -> str:
+    """Return how the value is to be written, where that can be told from what was written."""
+    found: Any = error.instance
+    match error.validator, error.validator_value, found:
+        case "type", "number" | "integer", str() if shown != _HIDDEN:
+            return f": {number_mend(found)}"
+        case "type", "string", bool() | int() | float() if shown != _HIDDEN:
+            return f": {_text_mend(error, path, found)}"
+        case "type", "string", None:
+            return ": put a text that begins with # in quotation marks"
+        case "pattern", _, str() if unseen_in_name(found.strip()) is not None:
+            return f"; it has a character that nobody sees ({unseen_in_name(found.strip())})"
+        case "maximum" | "exclusiveMaximum", 1, int() | float() if 1 < found <= 100:
+            return f" ({found:g} % is {found / 100:g})"
+        case _:
+            return ""
+
+
+def _text_mend(error: "ValidationError", path: tuple[str | int, ...], found: float) -> str:
+    pattern = cast(Schema, error.schema).get("pattern")
+    date = serial_date(found) if path[-1:] and path[-1] in _DATES else None
+    if date is not None:
+        return f"write {date}"
+    if pattern == DURATION_PATTERN:
+        return "say of what, such as 30s, 5m, 12h, 7d"
+    return f'put it in quotation marks, "{str(found).lower()}"'
+
+
 def _choice(found: object, wanted: Sequence[Any]) -> str:
     if isinstance(found, str):
         return did_you_mean(found, wanted)
@@ -115,7 +148,7 @@ def _choice(found: object, wanted: Sequence[Any]) -> str:
 
 def _shown_at(path: tuple[str | int, ...], value: object) -> str:
     secret = bool(path) and path[-1] in _SECRETS and isinstance(value, str | int | float)
-    return "what is written" if secret else _format_value(value)
+    return _HIDDEN if secret else _format_value(value)
 
 
 def _format_value(value: object) -> str:

@@ -34,6 +34,16 @@ LARGEST: Final = 20_000
 _KEPT: Final = 4_096
 _SIGNS: Final = re.compile(r"\{\{|\{%|\{#")
 _NAME: Final = re.compile(r"\{([A-Za-z][A-Za-z0-9_.-]*)\}")
+_FOREIGN: Final = re.compile(
+    r"%%=?\s*(?:v\(@)?(\w[\w .]*?)\)?\s*=?%%|\*\|(\w+)\|\*|\{!(?:\w+\.)?(\w+)\}|<<\s*(\w+)\s*>>"
+)
+"""Names as other tools write them: `%%name%%`, `*|NAME|*`, `{!Contact.Name}`, `<<name>>`."""
+
+_TYPOGRAPHIC: Final = re.compile("[“”„‘’]")
+_MENDS: Final = {
+    "unexpected char": "write straight quotation marks inside {{ }} and {% %}",
+    "": "a name is written {{ first_name }}, a choice {% if tier == 'gold' %}...{% endif %}",
+}
 _DATE_FORMAT: Final = re.compile(r"(%[dmYyHMjB%]|[^%])*")
 _DAY: Final = "%Y-%m-%d"
 
@@ -121,9 +131,23 @@ def template(text: str, html: bool) -> Template | BadTemplate:
     except RefusedError as refused:
         return BadTemplate(str(refused))
     except (jinja2.TemplateError, RecursionError, SyntaxError, MemoryError) as error:
-        return BadTemplate(f"not a template: {error or type(error).__name__}")
+        return BadTemplate(f"not a template: {error or type(error).__name__}: {_mend(text, error)}")
     compiled = jinja2.Template.from_code(environment, code, {})
     return JinjaTemplate(resolver.reads, tuple(resolver.needs), compiled)
+
+
+def foreign_sign(text: str) -> str | None:
+    """Return what is wrong with a name in the form of another tool; None: there is none."""
+    found = _FOREIGN.search(text)
+    if found is None:
+        return None
+    name = next(one for one in found.groups() if one is not None)
+    return f"{found[0][:60]!r} would be sent as it is: a name is written {{{name.strip()}}}"
+
+
+def _mend(text: str, error: BaseException) -> str:
+    typographic = "unexpected char" in str(error) and _TYPOGRAPHIC.search(text)
+    return _MENDS["unexpected char" if typographic else ""]
 
 
 def _limit(pieces: Iterable[str]) -> Iterator[str]:

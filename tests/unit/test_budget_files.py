@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
         (_TABLE, "chair,4", ",4", "'' is no id"),
         (_TABLE, "chair,4", "chair,-4", "stock: '-4' is no number of 0 or more"),
         (_TABLE, "chair,4", "chair,4.5", "stock: '4.5' is no whole number"),
-        (_TABLE, "chair,4", "chair,four", "stock: 'four' is no number (write 1234.50)"),
+        (_TABLE, "chair,4", "chair,four", "stock: 'four' is no number: write 1234.50"),
         (_TABLE, "chair,4", "chair,inf", "is no number of 0 or more"),
         (_TABLE, "chair,4", "chair,1e300", "1e+300 is too many: 1,000,000,000 at most"),
         (_TABLE, "sku,stock", "sku,", "a column has no name"),

@@ -38,7 +38,13 @@ from pipeline.config.model.ingest import (
     Watch,
 )
 from pipeline.config.model.learned import Learned, LearnedEvidence
-from pipeline.config.model.part import SECRET_PATTERN, TIME_OF_DAY_PATTERN, Condition, Part
+from pipeline.config.model.part import (
+    CURRENCY_PATTERN,
+    SECRET_PATTERN,
+    TIME_OF_DAY_PATTERN,
+    Condition,
+    Part,
+)
 from pipeline.config.model.policies import (
     ImpactTests,
     Learning,
@@ -68,6 +74,7 @@ from pipeline.config.model.sources import ADAPTERS, ServerKey, Source, Sources
 
 __all__ = [
     "ADAPTERS",
+    "CURRENCY_PATTERN",
     "PUSH_SERVICES",
     "SECRET_PATTERN",
     "TIME_OF_DAY_PATTERN",

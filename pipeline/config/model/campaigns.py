@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, field
 
 from pipeline.config.model.engagement import Cap, Engagement, Purpose
-from pipeline.config.model.part import Condition, CurrencyCode, Duration, Name, Part, Share
+from pipeline.config.model.part import Condition, Cost, CurrencyCode, Duration, Name, Part, Share
 from pipeline.config.model.profile import Goal
 
 
@@ -19,7 +19,7 @@ class Reckoned(Part, frozen=True):
     default: float = 0.0
 
 
-Amount: TypeAlias = float | Reckoned
+Amount: TypeAlias = Annotated[float, Meta(ge=0)] | Reckoned
 Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)] | Reckoned
 Levers: TypeAlias = dict[Name, Annotated[float, Meta(gt=0)]]
 
@@ -43,7 +43,7 @@ class Treatment(Engagement, frozen=True):
     channel: Name
     placement: Name | None = None
     address: Name | None = None
-    cost: float = 0.0
+    cost: Cost = 0.0
     deadline: Duration | None = None
     content: dict[str, str] = field(default_factory=dict)
     value: Amount | None = None

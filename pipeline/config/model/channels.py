@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
-from pipeline.config.model.part import Duration, Name, Part, SecretName
+from pipeline.config.model.part import Cost, Duration, Name, Part, SecretName
 
 
 class Dkim(Part, frozen=True):
@@ -103,7 +103,7 @@ class Channel(Part, frozen=True):
     """
 
     name: Name
-    cost: float = 0.0
+    cost: Cost = 0.0
     deadline: Duration = "5m"
     adapter: Literal["none", "webhook", "email", "sms", "push", "pos"] = "none"
     url: str | None = None

@@ -13,12 +13,14 @@ SecretName: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": SECRET
 """`${NAME}`: an environment variable of the process that uses the secret. Configurations that were
 applied by earlier versions may hold the secret itself."""
 
+CURRENCY_PATTERN: Final = r"^[A-Z]{3}$(?!\n)"
 TIME_OF_DAY_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)"
 Duration: TypeAlias = Annotated[str, Meta(pattern=DURATION_PATTERN)]
 Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Share: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
 TimeOfDay: TypeAlias = Annotated[str, Meta(pattern=TIME_OF_DAY_PATTERN)]
-CurrencyCode: TypeAlias = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+CurrencyCode: TypeAlias = Annotated[str, Meta(pattern=CURRENCY_PATTERN)]
+Cost: TypeAlias = Annotated[float, Meta(ge=0)]
 
 Condition: TypeAlias = Annotated[
     dict[str, object], Meta(extra_json_schema={"$ref": "#/$defs/Condition"})

@@ -1,0 +1,222 @@
+"""Tables in a folder: CSV or Parquet as texts by row and column; a fault names file and line."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from pipeline.adapters.folder_files import Unreadable, find_file
+from pipeline.config.odd_texts import unseen_in_name
+from pipeline.model.interaction import text_of
+
+_MOST_BYTES: Final = 50_000_000
+_MOST_ROWS: Final = 50_000
+_DELIMITERS: Final = ",;\t|"
+_TOLD: Final = re.compile(r"sep=(.)\n", re.IGNORECASE)
+"""First line in which spreadsheets name their delimiter."""
+
+_WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""First bytes of .xlsx and .ods, and of .xls."""
+
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_CSV_MENDS: Final = {
+    "unexpected end of data": "a quotation mark that opens here is not closed",
+    "field larger than": "a cell of more than 131,072 signs: close its quotation mark",
+    "expected after": 'after a closing quotation mark comes the next cell: write "" for a mark in '
+    "a cell",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableFault:
+    """Fault of a table; `line` counts from 1, of Parquet it is the row."""
+
+    file: str
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """Row with its cells by column."""
+
+    line: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """Table whose cells are texts, without blanks around them; `header`: the line that names the
+    columns; `numbers`: columns that the file stores as numbers."""
+
+    file: str
+    header: int
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    numbers: frozenset[str] = frozenset()
+
+
+TableFaults: TypeAlias = tuple[TableFault, ...]
+
+
+def read_table(folder: Path, name: str) -> TextTable | TableFaults:
+    """Return the table in a file of the folder, or all faults of its form."""
+    path = find_file(folder, name, _MOST_BYTES)
+    if isinstance(path, Unreadable):
+        return (TableFault(name, 1, f"this file {path.why}"),)
+    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
+    if read is None:
+        what = "a table's name ends in .csv or .parquet: save a sheet as CSV UTF-8"
+        return (TableFault(name, 1, what),)
+    table = read(name, path)
+    if isinstance(table, TextTable) and not table.rows:
+        return (TableFault(name, 1, "there are no rows: each item has a line under the header"),)
+    return table
+
+
+def _read_csv(name: str, path: Path) -> TextTable | TableFaults:
+    text = _text(name, path.read_bytes())
+    return (text,) if isinstance(text, TableFault) else _CsvTable(name, text).read()
+
+
+def _text(name: str, data: bytes) -> str | TableFault:
+    if data.startswith(_WORKBOOKS):
+        return TableFault(name, 1, "this is a workbook: save its sheet as CSV UTF-8")
+    encoding = "utf-16" if data.startswith(_UTF_16) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        return TableFault(name, line, "not in UTF-8: save the file as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class _CsvTable:
+    """CSV file being read: one line names the columns, lines of blank cells count for nothing."""
+
+    def __init__(self, name: str, text: str) -> None:
+        told = _TOLD.match(text)
+        self._name = name
+        self._before = 0 if told is None else 1
+        self._text = text if told is None else text[told.end() :]
+        first = next((one for one in self._text.split("\n") if one.strip()), "")
+        self._delimiter = max(_DELIMITERS, key=first.count) if told is None else told[1]
+        self._header_line = 1
+        self._header: list[str] = []
+        self._blanks = 0  # columns after the header's last name: spreadsheets write them, too
+        self._rows: list[TableRow] = []
+        self._faults: list[TableFault] = []
+
+    def read(self) -> TextTable | TableFaults:
+        """Return the table, or all faults of its form."""
+        for line, cells in self._lines():
+            if not self._header:
+                self._take_header(line, cells)
+            elif len(self._rows) == _MOST_ROWS:
+                self._refuse(line, f"more than {_MOST_ROWS:,} rows: keep the items that are sold")
+                break
+            else:
+                self._take_row(line, cells)
+        if self._faults:
+            return tuple(dict.fromkeys(self._faults))
+        columns = tuple(self._header)
+        return TextTable(self._name, self._header_line, columns, tuple(self._rows))
+
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the line on which each record begins, and its cells; not those that are blank."""
+        reader = csv.reader(io.StringIO(self._text), delimiter=self._delimiter, strict=True)
+        line = 1 + self._before
+        try:
+            for cells in reader:
+                begins, line = line, reader.line_num + 1 + self._before
+                bare = [one.strip() for one in cells]
+                if any(bare):
+                    yield begins, bare
+        except csv.Error as error:
+            mends = (mend for sign, mend in _CSV_MENDS.items() if sign in str(error))
+            self._refuse(line, next(mends, str(error)))
+
+    def _take_header(self, line: int, cells: list[str]) -> None:
+        last = max(place for place, one in enumerate(cells, 1) if one)
+        self._header_line, self._header = line, cells[:last]
+        self._blanks = len(cells) - last
+        for name in sorted({one for one in self._header if self._header.count(one) > 1}):
+            self._refuse(line, f"column {name!r} occurs twice" if name else "columns have no name")
+
+    def _take_row(self, line: int, cells: list[str]) -> None:
+        width = len(self._header)
+        if self._blanks and len(cells) == width + self._blanks:
+            if any(cells[width:]):
+                self._refuse(self._header_line, "a column has no name")
+            cells = cells[:width]
+        if len(cells) == width:
+            self._rows.append(TableRow(line, dict(zip(self._header, cells, strict=True))))
+            return
+        if width == 1:
+            mend = "put nothing above the line that names the columns"
+        elif len(cells) > width:
+            mend = f"put a cell that has {self._delimiter!r} in it in quotation marks"
+        else:
+            mend = "write every cell, empty ones too"
+        self._refuse(line, f"{len(cells)} cells where the header has {width}: {mend}")
+
+    def _refuse(self, line: int, message: str) -> None:
+        self._faults.append(TableFault(self._name, line, message))
+
+
+def _read_parquet(name: str, path: Path) -> TextTable | TableFaults:
+    import pyarrow as pa  # it takes a quarter of a second to import
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows > _MOST_ROWS:
+                what = f"more than {_MOST_ROWS:,} rows: keep the items that are sold"
+                return (TableFault(name, _MOST_ROWS + 1, what),)
+            schema = file.schema_arrow
+            faults = [
+                TableFault(name, 1, f"column {one.name!r} holds {one.type}: make it a text")
+                for one in schema
+                if pa.types.is_nested(one.type) or pa.types.is_binary(one.type)
+            ]
+            if faults:
+                return tuple(faults)
+            numbers = frozenset(
+                one.name
+                for one in schema
+                if pa.types.is_integer(one.type) or pa.types.is_floating(one.type)
+            )
+            rows = tuple(
+                TableRow(number, {column: _cell(value) for column, value in one.items()})
+                for number, one in enumerate(file.read().to_pylist(), 1)
+            )
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        why = (str(error).splitlines() or ["it is damaged"])[0]
+        return (TableFault(name, 1, f"no whole Parquet file: {why}; write it anew"),)
+    return TextTable(name, 1, tuple(schema.names), rows, numbers)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:  # NaN is how programs write a missing number
+        return ""
+    if isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
+        return text_of(value)
+    return str(value).strip()
+
+
+def column_faults(table: TextTable) -> Iterator[TableFault]:
+    """Yield faults of the columns themselves: their names, and those without any value."""
+    for name in table.columns:
+        unseen = unseen_in_name(name)
+        if not name:
+            yield TableFault(table.file, table.header, "a column has no name")
+        elif unseen is not None:
+            what = f"column {name!r} has a character that nobody sees ({unseen}): remove it"
+            yield TableFault(table.file, table.header, what)
+        elif all(not row.cells[name] for row in table.rows):
+            what = f"column {name!r} is empty in every row: fill it, or take it out"
+            yield TableFault(table.file, table.header, what)

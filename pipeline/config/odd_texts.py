@@ -1,0 +1,119 @@
+"""Texts and numbers that went wrong on their way through a spreadsheet or a word processor: what is
+odd about them, and what was most likely meant."""
+
+import re
+from contextlib import suppress
+from decimal import Decimal
+from typing import Final
+
+from pipeline.config.dates import day
+from pipeline.model.time import DAY_MS
+
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_UNSEEN_IN_NAMES: Final = re.compile(
+    "[\x00-\x1f\x7f\xa0\xad\u200b-\u200f\u2028-\u202f\u2060\ufeff]"
+)
+_LOST_LETTER: Final = "\ufffd"
+_SPREADSHEET_ERROR: Final = re.compile(
+    r"#(N/A|REF!|VALUE!|DIV/0!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GETTING_DATA)"
+)
+_ROUNDED: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
+_FORMULA: Final = '="'
+_WRONG_ENCODING: Final = re.compile("[ÂÃâ]")
+
+_MONEY_SIGN: Final = re.compile(r"[€$£¥]|\b[A-Z]{3}\b")
+_PLAIN: Final = re.compile(r"-?\d+(\.\d+)?")
+_COMMA: Final = re.compile(r"-?(\d+|\d{1,3}([. '\u2019\xa0\u202f]\d{3})+),(\d{1,2}|\d{4,})|-?0,\d+")
+_GROUPED_BY_COMMA: Final = re.compile(r"-?\d{1,3}(,\d{3})+\.\d+|-?\d{1,3}(,\d{3}){2,}")
+_GROUPED_BY_SPACE: Final = re.compile(r"-?\d{1,3}([ '\u2019\xa0\u202f]\d{3})+(\.\d+)?")
+_GROUPED_BY_POINT: Final = re.compile(r"-?\d{1,3}(\.\d{3}){2,}")
+_PERHAPS_GROUPED: Final = re.compile(r"[1-9]\d{0,2}\.\d{3}")
+_DAYS_BEFORE_1970: Final = 25_569
+_SERIALS: Final = range(20_000, 80_000)
+"""Days since 1899-12-30, as spreadsheets count them, of 1954 to 2119."""
+
+
+def text_fault(text: str) -> str | None:
+    """Return what is wrong with a text for customers, and its mend; None: nothing."""
+    unseen = _UNSEEN.search(text)
+    if unseen is not None:
+        return f"a character that nobody sees ({_code(unseen[0])}): remove it"
+    if _LOST_LETTER in text:
+        return "a letter was lost (\ufffd): save it as UTF-8 where it comes from"
+    if _SPREADSHEET_ERROR.fullmatch(text):
+        return f"{text} is an error of the spreadsheet: mend its formula"
+    if _WRONG_ENCODING.search(text):
+        for encoding in ("latin-1", "cp1252"):
+            with suppress(UnicodeError):
+                meant = text.encode(encoding).decode()
+                if meant != text:
+                    return f"{text[:40]!r} was most likely {meant[:40]!r}: save it as UTF-8"
+    return None
+
+
+def id_fault(text: str) -> str | None:
+    """Return what is wrong with an identifier in a cell, and its mend; None: nothing."""
+    unseen = _UNSEEN_IN_NAMES.search(text)
+    if unseen is not None:
+        return f"{text[:40]!r} has a character that nobody sees ({_code(unseen[0])}): remove it"
+    if _ROUNDED.fullmatch(text):
+        return f"{text!r} is a number that a spreadsheet shortened: format the column as text"
+    if text.startswith((_FORMULA, "'")):
+        return f"{text[:40]!r} is written for a spreadsheet: write the id alone"
+    return text_fault(text)
+
+
+def unseen_in_name(text: str) -> str | None:
+    """Return the code of a character of a name that nobody sees; None: there is none."""
+    found = _UNSEEN_IN_NAMES.search(text)
+    return None if found is None else _code(found[0])
+
+
+def unseen_space(line: str) -> str | None:
+    """Return the code of a character of a line that only looks like a space, or like nothing."""
+    found = _UNSEEN_IN_NAMES.search(line.replace("\t", " ").rstrip("\r\n"))
+    return None if found is None else _code(found[0])
+
+
+def _code(character: str) -> str:
+    return f"U+{ord(character):04X}"
+
+
+def number_mend(text: str) -> str:
+    """Return how a number that is written otherwise (`1.234,50 €`, `5 %`) is to be written."""
+    bare = _MONEY_SIGN.sub("", text).strip().replace("\u2212", "-")
+    share = bare.endswith("%")
+    number = _number_meant(bare.rstrip("% \xa0\u202f"))
+    if number is None:
+        return "write 1234.50"
+    if share:
+        return f"write {number / 100:f} for {text.strip()}"
+    unit = ", without its unit" if _MONEY_SIGN.search(text) else ""
+    return f"write {number:f}{unit}"
+
+
+def _number_meant(text: str) -> Decimal | None:
+    if _PLAIN.fullmatch(text):
+        return Decimal(text)
+    if _COMMA.fullmatch(text):
+        return Decimal(re.sub(r"[^\d,-]", "", text).replace(",", "."))
+    if _GROUPED_BY_COMMA.fullmatch(text) or _GROUPED_BY_SPACE.fullmatch(text):
+        return Decimal(re.sub(r"[^\d.-]", "", text))
+    if _GROUPED_BY_POINT.fullmatch(text):
+        return Decimal(text.replace(".", ""))
+    return None
+
+
+def perhaps_thousands(text: str) -> str | None:
+    """Return the mend of an amount such as `1.000`, which is one for some and a thousand for
+    others; None: it can mean one thing only."""
+    if not _PERHAPS_GROUPED.fullmatch(text):
+        return None
+    return f"write {text.replace('.', '')}, or {text}0"
+
+
+def serial_date(number: float) -> str | None:
+    """Return the date that a spreadsheet's number of days stands for; None: it is none."""
+    if not float(number).is_integer() or int(number) not in _SERIALS:
+        return None
+    return day((int(number) - _DAYS_BEFORE_1970) * DAY_MS)
