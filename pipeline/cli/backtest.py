@@ -136,6 +136,12 @@ def _print(report: backtest.BacktestReport, folder: Path) -> None:
         f"decisions {report.decision_hash}",
         soft_wrap=True,
     )
+    if report.short:
+        out.print(
+            f"{report.short:,} decisions were short of a budget or stock; these may be other ones "
+            "live, for partitions hold leases of it there, and it is spent from one purse here",
+            soft_wrap=True,
+        )
     if report.budgets:
         print_budgets(report.budgets)
     if report.worth is not None:

@@ -20,6 +20,7 @@ from pipeline.insights.campaign_facts import Period
 from pipeline.insights.policy_worth import PolicyWorth, Replays
 from pipeline.insights.tables import TableError
 from pipeline.replay.backtest import rules_in
+from pipeline.replay.live_decisions import LiveComparison
 from pipeline.replay.manifest import Selection
 from pipeline.replay.topics import ReplayReport, replay
 from pipeline.replay.what_if import AFTER, BEFORE, TimeRange, WhatIfReport, what_if
@@ -79,7 +80,9 @@ def run(  # noqa: PLR0913 - one for each option
     side by side by offer, channel and segment, and are in DIR/before and DIR/after as `kairos
     backtest` writes them. Outcomes of messages that a configuration does not send are left out.
     Where choices were drawn (`learning`), what the other configuration is worth is estimated from
-    what was really decided and what came of it.
+    what was really decided and what came of it. Each budget and stock is spent from one purse,
+    while live its partitions hold leases: where one ran short, it is printed how many decisions of
+    the configuration in force were other ones live.
     """
     begin_ms = optional_ms(since)
     end_ms = optional_ms(until)
@@ -155,10 +158,22 @@ def _print_what_if(report: WhatIfReport, folder: Path) -> None:
             f"decisions {side.decision_hash}",
             soft_wrap=True,
         )
+    if report.live is not None:
+        _print_live(report.live)
     same = "all the same" if report.identical else f"{report.changed_slots:,} slots changed"
     out.print(plain(f"{report.interactions:,} interactions: {same}; see {folder}"), soft_wrap=True)
     if report.worth is not None:
         print_worth(report.worth)
+
+
+def _print_live(found: LiveComparison) -> None:
+    out.print(
+        f"live   {found.decisions:,} of these decisions were made by the configuration in force, "
+        f"{found.changed:,} with other messages, {found.by_budgets:,} of which found another "
+        "amount or price of a budget: it is leased by partition there, and spent from one purse "
+        "here",
+        soft_wrap=True,
+    )
 
 
 def _offsets(given: list[str]) -> dict[int, tuple[int, int]]:

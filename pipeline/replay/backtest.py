@@ -47,7 +47,8 @@ class DeadLetters(Struct, frozen=True):
 class BacktestTotals(Struct, frozen=True):
     """Rows of each table, and what was left out.
 
-    `budgets`: those of campaigns at the end. `after_until`: interactions that came after the end;
+    `short`: decisions in which a budget or stock held something back. `budgets`: those of campaigns
+    at the end. `after_until`: interactions that came after the end;
     `outcomes_left_out`: those of messages that were not sent. `decision_hash` is equal for equal
     decisions, `until` the log's time at the end (epoch ms).
     """
@@ -63,6 +64,7 @@ class BacktestTotals(Struct, frozen=True):
     memberships: int
     until: int
     decision_hash: str
+    short: int
     budgets: tuple[BudgetStatus, ...]
 
 
@@ -172,6 +174,7 @@ def _play(
         **asdict(counts),
         until=end_ms,
         decision_hash=tables.decided.hexdigest(),
+        short=tables.short,
         budgets=player.budgets.report(end_ms),
     )
 

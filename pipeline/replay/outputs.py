@@ -22,6 +22,7 @@ from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.model.stages import IdentitySection, Segmented
+from pipeline.replay.live_decisions import is_short
 
 _TEXT: Final = pa.string()
 _TEXTS: Final = pa.list_(_TEXT)
@@ -73,10 +74,12 @@ ACTIONS: Final = pa.schema(
 
 
 class OutputTables:
-    """Tables of the stages' records while they are written. `decided`: hash over all decisions."""
+    """Tables of the stages' records while they are written. `decided`: hash over all decisions;
+    `short`: number of those in which a budget or stock held something back."""
 
     def __init__(self, folder: Path) -> None:
         self.decided = Fingerprint()
+        self.short = 0
         self._folder = folder
         self._open = ExitStack()
         self._chances: SlotChances | None = None
@@ -115,6 +118,7 @@ class OutputTables:
 
     def _decision(self, decision: Decision, members: tuple[str, ...]) -> None:
         self.decided.add(decision)
+        self.short += is_short(decision)
         chances, self._chances = self._chances, None
         of_slots = chances.slots if chances and chances.decision_id == decision.decision_id else {}
         for row in _slots(decision, members):

@@ -13,13 +13,16 @@ from typing import Final
 import duckdb
 from msgspec import Struct
 
+from pipeline.adapters.rocks import temporary_rows
 from pipeline.home.records import Records
 from pipeline.insights.policy_worth import PolicyWorth
+from pipeline.model import topics
 from pipeline.model.budget import BudgetStatus
 from pipeline.model.decision import Action, Decision
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.profile_reads.as_of import inputs_until
+from pipeline.replay.live_decisions import LiveComparison, ReplayedDecisions
 from pipeline.replay.outputs import OutputTables
 from pipeline.replay.playing import LogPlayer
 from pipeline.rules import Rules
@@ -40,14 +43,15 @@ WHERE b.treatment IS DISTINCT FROM a.treatment
 
 
 class SideReport(Struct, frozen=True):
-    """Results of one configuration, named by its digest; `budgets`: those of campaigns at the
-    end."""
+    """Results of one configuration, named by its digest; `short`: decisions in which a budget or
+    stock held something back; `budgets`: those of campaigns at the end."""
 
     config: str
     decisions: int
     actions: int
     outcomes_left_out: int
     decision_hash: str
+    short: int
     budgets: tuple[BudgetStatus, ...]
 
 
@@ -62,7 +66,9 @@ class Messages(Struct, frozen=True):
 class WhatIfReport(Struct, frozen=True):
     """Decisions of `interactions`, before and after: `identical`, or with another treatment in
     `changed_slots`. A message counts in each segment of its customer. `worth`: what the other
-    configuration is worth, estimated from what was really decided and what came of it."""
+    configuration is worth, estimated from what was really decided and what came of it. `live`:
+    where the configuration in force has budgets, its decisions beside those that it really made.
+    """
 
     interactions: int
     before: SideReport
@@ -73,6 +79,7 @@ class WhatIfReport(Struct, frozen=True):
     channels: tuple[Messages, ...]
     segments: tuple[Messages, ...]
     worth: PolicyWorth | None = None
+    live: LiveComparison | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +107,18 @@ def what_if(
     choices; compare what was decided in the range. KafkaException when the broker does not
     answer."""
     with ExitStack() as opened:
+        replayed = ReplayedDecisions(opened.enter_context(temporary_rows()))
         sides = {
             name: _Side(
-                replace(rules, with_chances=True), opened.enter_context(_tables(out / name)), when
+                replace(rules, with_chances=True),
+                opened.enter_context(_tables(out / name)),
+                when,
+                note,
             )
-            for name, rules in ((BEFORE, before), (AFTER, after))
+            for name, rules, note in (
+                (BEFORE, before, replayed.note if before.config.budgets else iter),
+                (AFTER, after, iter),
+            )
         }
         count = 0
         for count, record in enumerate(inputs_until(records, when.until - 1), 1):
@@ -113,6 +127,9 @@ def what_if(
             progress(count)
         for side in sides.values():
             side.player.advance(when.until - 1)
+        live = None
+        if before.config.budgets:
+            live = replayed.compare(_live_decisions(records, before.config.digest))
     was, would_be = (side.report() for side in sides.values())
     with duckdb.connect() as database:
         database.execute(_decisions(out))
@@ -126,7 +143,13 @@ def what_if(
             offers=_messages(database, "offer"),
             channels=_messages(database, "channel"),
             segments=_messages(database, "unnest(segments)"),
+            live=live,
         )
+
+
+def _live_decisions(records: Records, digest: str) -> Iterator[Decision]:
+    every = records.every(topics.DECISIONS, Decision)
+    return (one for _, one in every if one.config == digest)
 
 
 def _decisions(out: Path) -> str:
@@ -152,8 +175,14 @@ def _tables(folder: Path) -> OutputTables:
 
 
 class _Side:
-    def __init__(self, rules: Rules, tables: OutputTables, when: TimeRange) -> None:
-        self.player = LogPlayer(rules, lambda emits: tables.take(_within(emits, when)))
+    def __init__(
+        self,
+        rules: Rules,
+        tables: OutputTables,
+        when: TimeRange,
+        note: Callable[[Iterable[Emit]], Iterator[Emit]],
+    ) -> None:
+        self.player = LogPlayer(rules, lambda emits: tables.take(note(_within(emits, when))))
         self.tables = tables
         self._digest = rules.config.digest
 
@@ -164,6 +193,7 @@ class _Side:
             self.tables.actions.rows,
             self.player.outcomes_left_out,
             self.tables.decided.hexdigest(),
+            self.tables.short,
             self.player.budgets.report(self.player.now_ms or 0),
         )
 

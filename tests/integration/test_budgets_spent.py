@@ -127,6 +127,18 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
     assert shop.json("explain", last.decision_id, "--rerun")["same"] is True
 
 
+def test_unchanged_configuration_replays_alike_where_budgets_ran_short(
+    shop: Stack, tmp_path: Path
+) -> None:
+    report = shop.json("replay", "--what-if", str(_CONFIGURATION), "--out", str(tmp_path))
+    assert report["identical"] is True
+    assert report["before"]["decision_hash"] == report["after"]["decision_hash"]
+    assert report["before"]["short"] > 0
+    live = report["live"]
+    assert live["decisions"] == report["before"]["decisions"]
+    assert live["changed"] == live["by_budgets"]
+
+
 def test_budget_of_a_day_is_leased_ahead(shop: Stack) -> None:
     record = _record(shop, "paced")
     assert record.period.startswith("day 20")

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections import Counter, deque
+from collections.abc import Iterable
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,10 @@ from hypothesis import strategies as st
 
 from pipeline.model import topics
 from pipeline.model.budget import TOKENS, tokens
+from pipeline.model.decision import Decision
+from pipeline.model.fingerprint import Fingerprint
+from pipeline.model.outcome import Emit
+from pipeline.replay.live_decisions import LiveComparison, ReplayedDecisions
 from pipeline.replay.playing import LogPlayer
 from pipeline.rules import Rules
 from tests.support.cases import cases
@@ -407,9 +412,65 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
 def _spent_from_one_purse(world: Spending) -> int:
     """Return the tokens that `kairos replay --what-if` spends on the input of the workers."""
     player = LogPlayer(world.rules, lambda emits: deque(emits, maxlen=0) and None)
-    records = (one.interaction for _, one in world.logs.read(topics.SEGMENTED))
-    by_id = {record.event_id: record for record in records if record is not None}
-    for one in sorted(by_id.values(), key=lambda one: one.received_at):
-        player.play(one)
+    _play_inputs(world, player)
     statuses = player.budgets.report(player.now_ms or 0)
     return sum(tokens(status.spent) for status in statuses if status.name == "gift")
+
+
+def _play_inputs(world: Spending, player: LogPlayer) -> None:
+    records = (one.interaction for _, one in world.logs.read(topics.SEGMENTED))
+    by_id = {one.event_id: one for one in records if one is not None}
+    for one in sorted(by_id.values(), key=lambda one: (one.received_at, int(one.event_id[1:]))):
+        player.play(one)
+
+
+def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
+    """Return how a replay's decisions differ from the workers', and the hash of the replay's."""
+    replayed, decided = ReplayedDecisions({}), Fingerprint()
+
+    def take(emits: Iterable[Emit]) -> None:
+        for emit in replayed.note(emits):
+            if isinstance(emit.value, Decision):
+                decided.add(emit.value)
+
+    _play_inputs(world, LogPlayer(world.rules, take))
+    live = [one for _, one in world.logs.read(topics.DECISIONS)]
+    found = replayed.compare([*live, *live])
+    assert found.decisions == len({one.decision_id for one in live})
+    return found, decided.hexdigest()
+
+
+@settings(max_examples=cases(40), deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from((1.5, 4, 12, 1_000)))
+def test_replay_decides_as_live_but_where_a_lease_ran_short(seed: int, amount: float) -> None:
+    random = Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        world = Spending(_rules_with_budget(amount), Path(folder), random)
+        world.rest()
+        for number in range(random.randrange(40)):
+            world.put("Go", f"c{number}")
+            world.now_ms += 1_000
+            world.work(random.randrange(12))
+            world.learn(random.randrange(6))
+        world.rest()
+        found, replayed = _replay_beside_live(world)
+        assert _replay_beside_live(world) == (found, replayed)
+        assert found.changed == found.by_budgets <= found.decisions
+        held = [
+            each.fate
+            for _, one in world.logs.read(topics.DECISIONS)
+            for each in one.candidates
+            if each.fate == "budget gift"
+        ]
+        if not held:
+            assert found.changed == 0
+        world.ledger.close()
+
+
+def test_messages_refused_for_want_of_a_lease_are_counted_beside_a_replay(tmp_path: Path) -> None:
+    world = Spending(_rules_with_budget(2), tmp_path, Random(5))
+    for number in range(2):  # no lease has come yet
+        world.put("Go", f"c{number}")
+    world.rest()
+    found, _ = _replay_beside_live(world)
+    assert found == LiveComparison(decisions=2, changed=2, by_budgets=2)
