@@ -19,7 +19,7 @@ from pipeline.cli.status import print_budgets
 from pipeline.cli.times import iso, optional_ms
 from pipeline.config.model import Source
 from pipeline.insights.campaign_facts import Period
-from pipeline.insights.policy_worth import Replays
+from pipeline.insights.policy_slots import Replays
 from pipeline.replay import backtest
 from pipeline.replay.input_files import OpenFile, open_files
 from pipeline.settings import Settings

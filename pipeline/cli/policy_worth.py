@@ -12,7 +12,8 @@ from pipeline.config.model import Campaign
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.goals import CampaignGoal, campaign_goals
 from pipeline.insights.off_policy import Estimate
-from pipeline.insights.policy_worth import PolicyWorth, Replays, estimate_worth
+from pipeline.insights.policy_slots import Replays
+from pipeline.insights.policy_worth import MessageGain, PolicyWorth, estimate_worth
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
 _ENOUGH: Final = 0.9
@@ -61,6 +62,13 @@ def print_worth(found: PolicyWorth) -> None:
             ["segment", "slots", "gain", "95 %"],
             [(one.segment, one.slots, *_cells(one.gain)) for one in found.segments[:_MOST_SHOWN]],
         )
+    for by, gains in (("offer", found.offers), ("channel", found.channels)):
+        if any(one.gain.value for one in gains):
+            print_table(
+                f"Gain in all slots by {by}: what its own messages earn more or less",
+                [by, "messages now", "then", "gain", "95 %"],
+                [_message_row(one) for one in gains[:_MOST_SHOWN]],
+            )
     out.print(
         f"From {found.slots:,} slots of {found.customers:,} customers, worth "
         f"{found.other.ess:,.0f} of its own; {_left_out(found)}",
@@ -75,6 +83,10 @@ def print_worth(found: PolicyWorth) -> None:
 
 def _replay_row(one: Estimate | None) -> list[tuple[str, str, str]]:
     return [] if one is None else [("by the same configuration, replayed", *_cells(one))]
+
+
+def _message_row(one: MessageGain) -> tuple[str, str, str, str, str]:
+    return one.name, f"{one.before:,.1f}", f"{one.after:,.1f}", *_cells(one.gain)
 
 
 def _cells(one: Estimate | None) -> tuple[str, str]:

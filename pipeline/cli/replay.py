@@ -17,7 +17,8 @@ from pipeline.cli.times import optional_ms
 from pipeline.home.load_rules import load_rules
 from pipeline.home.records import Records
 from pipeline.insights.campaign_facts import Period
-from pipeline.insights.policy_worth import PolicyWorth, Replays
+from pipeline.insights.policy_slots import Replays
+from pipeline.insights.policy_worth import PolicyWorth
 from pipeline.insights.tables import TableError
 from pipeline.replay.backtest import rules_in
 from pipeline.replay.live_decisions import LiveComparison

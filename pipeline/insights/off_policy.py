@@ -10,6 +10,7 @@ rewards within known bounds and weights of any size (Karampatziakis, Mineiro & R
 against each value that is too high, whose gain is a non-negative martingale).
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -25,6 +26,7 @@ IntervalMethod: TypeAlias = Literal["asymptotic", "anytime"]
 
 CONFIDENCE: Final = 0.95
 _SIDE: Final = (1.0 - CONFIDENCE) / 2.0
+_ROUNDING: Final = 1e-12
 _BISECTIONS: Final = 60
 _MOST_OF_THE_STAKE: Final = 0.5  # that a bet may lose in one step
 
@@ -154,10 +156,19 @@ def mean(terms: Floats, customers: Ints | None = None) -> Estimate:
     apart = terms - value
     if customers is not None:
         apart = sum_by(customers, apart, int(customers.max()) + 1)
-    if len(apart) < 2:
+    return estimate_mean(value, len(terms), float((apart**2).sum()), len(apart))
+
+
+def estimate_mean(value: float, terms: int, squares: float, customers: int) -> Estimate:
+    """Return a mean of so many terms with its interval, where any of the customers differ.
+
+    `squares`: sum over `customers` of the square by which the sum of their terms is apart from what
+    the mean says.
+    """
+    if customers < 2 or squares <= terms * (_ROUNDING * value) ** 2:
         return Estimate(value, None, None)
-    error = np.sqrt((apart**2).sum() * len(apart) / (len(apart) - 1)) / len(terms)
-    reach = float(stdtrit(len(apart) - 1, 1.0 - _SIDE) * error)
+    error = math.sqrt(squares * customers / (customers - 1)) / terms
+    reach = float(stdtrit(customers - 1, 1.0 - _SIDE) * error)
     return Estimate(value, value - reach, value + reach)
 
 

@@ -13,7 +13,8 @@ from pipeline.flow import Flow
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.engines import open_duckdb
 from pipeline.insights.goals import named_goal
-from pipeline.insights.policy_worth import PolicyWorth, Replays, estimate_worth
+from pipeline.insights.policy_slots import Replays
+from pipeline.insights.policy_worth import PolicyWorth, estimate_worth
 from pipeline.insights.tables import Engine
 from pipeline.model.decision import Decision, SlotChances
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
@@ -185,6 +186,96 @@ def test_the_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other:
     assert found.gain.value is not None
     assert found.total.value == pytest.approx(found.gain.value * found.slots)
     assert np.sign(found.gain.value) == np.sign(truth - ran)
+
+
+def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyWorth]) -> None:
+    own = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
+    other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
+    for found in (worth(other), worth(other, own=own)):
+        assert {one.name for one in found.offers} == {"a", "b", "c"}
+        was, would_be = _chances(own), _chances(other)
+        for one in found.offers:
+            truth = found.slots * (would_be[one.name] - was[one.name])
+            assert one.after - one.before == pytest.approx(truth, abs=0.06 * found.slots)
+            assert one.gain.low is not None
+            assert one.gain.high is not None
+            assert one.gain.low < truth * (_RATES[one.name] * _VALUE - _COST) < one.gain.high
+        assert sum(one.gain.value or 0 for one in found.offers) == pytest.approx(found.total.value)
+        [channel] = found.channels
+        assert channel.name == "web"
+        assert (channel.gain.value, channel.gain.low, channel.gain.high) == pytest.approx(
+            (found.total.value, found.total.low, found.total.high)
+        )
+
+
+def test_offer_that_is_dropped_loses_what_its_messages_earned(
+    worth: Callable[..., PolicyWorth],
+) -> None:
+    own = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
+    found = worth(_rules("a", "c", a=8.0, c=7.0), own=own)
+    gone = next(one for one in found.offers if one.name == "b")
+    assert (gone.after, gone.before > 0) == (0, True)
+    truth = -_chances(own)["b"] * found.slots * (_RATES["b"] * _VALUE - _COST)
+    assert gone.gain.low is not None
+    assert gone.gain.high is not None
+    assert gone.gain.low < truth < gone.gain.high < 0
+
+
+def test_offers_of_an_unchanged_configuration_gain_exactly_nothing(
+    worth: Callable[..., PolicyWorth],
+) -> None:
+    own = _rules("a", "b", "c", a=9.0, b=5.0, c=5.0)
+    for one in worth(own, own=own).offers:
+        assert one.before == one.after > 0
+        assert (one.gain.value, one.gain.low) == (0.0, None)
+
+
+def test_many_slots_are_estimated_in_little_memory(tmp_path: Path) -> None:
+    """Write logs whose slots take more than the engine may have; the answer is that of twice as
+    few, so that nothing is left out."""
+    found = [_worth_of_many(tmp_path, slots, "128MB") for slots in (100_000, 200_000)]
+    assert [one.slots for one in found] == [100_000, 200_000]
+    for one in found:
+        assert one.gain.value == pytest.approx(
+            0.3 * (0.2 * _VALUE) - 0.3 * (0.1 * _VALUE), abs=0.05
+        )
+
+
+def _worth_of_many(folder: Path, slots: int, memory: str) -> PolicyWorth:
+    """Estimate the worth of saying b rather than a more often, on a log of so many slots."""
+    chances = "MAP {'a': %s, 'b': %s, '': 0.1}"
+    played = folder / f"{slots}.parquet"
+    with open_duckdb(Engine(memory=memory, folder=folder, threads=1)) as queries:
+        connection = queries.connection
+        connection.execute(_MANY.format(slots=slots))
+        for name, chance in (("own", (0.6, 0.3)), ("other", (0.3, 0.6))):
+            connection.execute(
+                f"""COPY (SELECT decision_id, 'hero' AS slot, 'web' AS channel, treatment,
+                ['all'] AS segments, {chances % chance} AS chances,
+                [{{'treatment': 'a', 'offer': 'a', 'channel': 'web'}}] AS candidates
+                FROM drawn) TO '{played}.{name}' (FORMAT parquet)"""
+            )
+        replays = Replays(Path(f"{played}.other"), Path(f"{played}.own"))
+        return estimate_worth(queries, replays, _EVER, 10 * DAY_MS)
+
+
+_MANY: Final = """
+CREATE TEMP TABLE drawn AS SELECT 'decision-of-a-long-name-' || i AS decision_id,
+    'customer-' || (i % 20000) AS customer,
+    CASE WHEN hash(i) % 10 < 6 THEN 'a' WHEN hash(i) % 10 < 9 THEN 'b' ELSE '' END AS treatment,
+    CASE WHEN hash(i) % 10 < 6 THEN 0.6 WHEN hash(i) % 10 < 9 THEN 0.3 ELSE 0.1 END AS propensity,
+    i FROM range({slots}) AS t(i);
+CREATE TEMP TABLE decided AS SELECT decision_id, customer, i AS at_ms,
+    [{{'slot': 'hero', 'treatment': treatment, 'action_id': decision_id, 'propensity': propensity}}]
+    AS choices FROM drawn;
+CREATE TEMP TABLE messages AS SELECT decision_id AS action_id, customer, 'sale' AS campaign,
+    i AS at_ms, 10.0 AS worth, 0.0 AS cost FROM drawn WHERE treatment <> '';
+CREATE TEMP TABLE reported AS SELECT decision_id AS action_id, 0 AS expired,
+    CASE WHEN hash(i + 7) % 10 < CASE treatment WHEN 'a' THEN 1 ELSE 2 END THEN 1 ELSE 0 END
+    AS conversion FROM drawn WHERE treatment <> '';
+CREATE TEMP TABLE windows AS SELECT 'sale' AS campaign, 1000 AS window_ms;
+CREATE TEMP TABLE goals AS SELECT '' AS customer, '' AS campaign, 0 AS at_ms WHERE FALSE
+"""
 
 
 def test_the_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth]) -> None:

@@ -1,0 +1,238 @@
+"""Slots of a log beside what two configurations would say in them, in tables of the engine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.insights.campaign_facts import Period
+from pipeline.insights.engines import Queries
+from pipeline.insights.tables import sql_text
+
+_SURE: Final = 1.0 - 1e-9
+_ALIKE: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Replays:
+    """Files of decisions with their chances: of the `other` configuration, and of the log's own
+    where that was replayed."""
+
+    other: Path
+    own: Path | None = None
+
+
+def load_compared(queries: Queries, replays: Replays, decided: Period, log_ends_ms: int) -> None:
+    """Load `slots`, all of a time, and `compared`, those that can be compared: chance drew there,
+    or both configurations say the same. The log's facts and goals are loaded."""
+    _load_logged(queries)
+    _load_replay(queries, "other", replays.other)
+    queries.define(
+        "played", "SELECT decision_id, any_value(segments) AS members FROM other_rows GROUP BY 1"
+    )
+    if replays.own is None:
+        _load_log_as_replay(queries)
+    else:
+        _load_replay(queries, "own", replays.own)
+    _load_slots(queries, decided, log_ends_ms)
+    _load_compared(queries, is_log=replays.own is None)
+
+
+def _load_logged(queries: Queries) -> None:
+    """Load `logged`, the log's choices, and `rewards`, what its messages were worth."""
+    queries.define(
+        "logged",
+        """
+        SELECT decision_id, one.slot AS slot, coalesce(one.treatment, '') AS treatment,
+            one.action_id AS action_id, one.propensity AS propensity
+        FROM (SELECT decision_id, unnest(choices) AS one FROM decided)
+        WHERE NOT contains(one.slot, '#')
+        """,
+    )
+    queries.define(
+        "rewards",
+        """
+        WITH reached AS (
+            SELECT DISTINCT m.action_id
+            FROM messages AS m JOIN windows AS w ON m.campaign = w.campaign
+            JOIN goals AS g ON g.customer = m.customer AND g.campaign = m.campaign
+                AND g.at_ms > m.at_ms AND g.at_ms <= m.at_ms + w.window_ms
+        )
+        SELECT m.action_id, CASE WHEN coalesce(o.expired, 0) > 0 THEN 0.0
+            ELSE CASE WHEN r.action_id IS NOT NULL OR coalesce(o.conversion, 0) > 0
+                THEN coalesce(m.worth, 0.0) ELSE 0.0 END - coalesce(m.cost, 0.0) END AS reward
+        FROM messages AS m LEFT JOIN reached AS r ON m.action_id = r.action_id
+        LEFT JOIN reported AS o ON m.action_id = o.action_id
+        WHERE m.action_id IS NOT NULL
+        """,
+    )
+
+
+def _load_replay(queries: Queries, name: str, file: Path) -> None:
+    """Load the chances in the slots of a replay's decisions: of one that was not
+    drawn it is 1."""
+    queries.view(f"{name}_rows", f"SELECT * FROM read_parquet({sql_text(str(file))})")
+    _load_names(queries, name, f"SELECT unnest(candidates) AS one FROM {name}_rows")
+    queries.define(
+        f"{name}_slots",
+        f"""
+        SELECT decision_id, slot, coalesce(chances, MAP {{coalesce(treatment, ''): 1.0::DOUBLE}})
+            AS chances
+        FROM {name}_rows WHERE channel IS NOT NULL AND NOT contains(slot, '#')
+        """,
+    )
+
+
+def _load_names(queries: Queries, name: str, candidates: str) -> None:
+    """Load the offer and the channel of each treatment, of which there is one nearly always."""
+    queries.define(
+        f"{name}_names",
+        f"""
+        SELECT one.treatment AS treatment, string_agg(DISTINCT one.offer, ', ' ORDER BY one.offer)
+            AS offer, string_agg(DISTINCT one.channel, ', ' ORDER BY one.channel) AS channel
+        FROM ({candidates}) GROUP BY 1
+        """,
+    )
+
+
+def _load_log_as_replay(queries: Queries) -> None:
+    _load_names(queries, "own", "SELECT unnest(candidates) AS one FROM decided")
+    queries.define(
+        "own_slots", "SELECT decision_id, slot, MAP {treatment: 1.0::DOUBLE} AS chances FROM logged"
+    )
+
+
+_DIFFER: Final = f"""
+len(list_filter(list_concat(map_keys(o.own), map_keys(o.other)), lambda name:
+    abs(coalesce(o.own[name], 0.0) - coalesce(o.other[name], 0.0)) > {_ALIKE!r})) > 0
+"""
+
+
+def _load_slots(queries: Queries, decided: Period, log_ends_ms: int) -> None:
+    """Load `slots`: what the log said in each, what it was worth, and the chances of what both
+    configurations say. In a slot that one of them did not open it said nothing."""
+    [(longest,)] = queries.rows("SELECT coalesce(max(window_ms), 0) FROM windows")
+    since = 0 if decided.since_ms is None else decided.since_ms
+    until = log_ends_ms + 1 if decided.until_ms is None else decided.until_ms
+    queries.define(
+        "slots",
+        f"""
+        WITH keys AS (
+            SELECT decision_id, slot FROM logged UNION SELECT decision_id, slot FROM other_slots
+            UNION SELECT decision_id, slot FROM own_slots
+        ), opened AS (
+            SELECT k.decision_id, k.slot, coalesce(l.treatment, '') AS treatment,
+                l.action_id AS action_id, coalesce(l.propensity, 1.0) AS propensity,
+                coalesce(a.chances, MAP {{'': 1.0::DOUBLE}}) AS own,
+                coalesce(b.chances, MAP {{'': 1.0::DOUBLE}}) AS other
+            FROM keys AS k
+            LEFT JOIN logged AS l ON k.decision_id = l.decision_id AND k.slot = l.slot
+            LEFT JOIN own_slots AS a ON k.decision_id = a.decision_id AND k.slot = a.slot
+            LEFT JOIN other_slots AS b ON k.decision_id = b.decision_id AND k.slot = b.slot
+        )
+        SELECT d.customer, o.decision_id, o.slot, o.treatment, o.propensity, o.own, o.other,
+            coalesce(r.reward, 0.0) AS reward, p.members, p.decision_id IS NOT NULL AS played,
+            o.propensity >= {_SURE!r} AND CASE WHEN o.own = o.other THEN FALSE ELSE {_DIFFER} END
+                AS is_undrawn,
+            d.at_ms + {int(longest)} <= {log_ends_ms} AS finished
+        FROM opened AS o JOIN decided AS d ON o.decision_id = d.decision_id
+        LEFT JOIN played AS p ON o.decision_id = p.decision_id
+        LEFT JOIN rewards AS r ON o.action_id = r.action_id
+        WHERE d.at_ms >= {since} AND d.at_ms < {until}
+        """,
+    )
+
+
+def _load_compared(queries: Queries, *, is_log: bool) -> None:
+    """Load `compared`: the slots that can be compared, with the weights by which each configuration
+    says what the log said; `half`: of the customers, by chance."""
+    queries.define(
+        "compared",
+        f"""
+        SELECT row_number() OVER () AS slot_id, customer,
+            ascii(right(md5(customer), 1)) % 2 AS half, treatment, reward, own, other, members,
+            {"1.0" if is_log else "coalesce(own[treatment], 0.0) / propensity"} AS own_weight,
+            coalesce(other[treatment], 0.0) / propensity AS weight
+        FROM slots WHERE finished AND played AND NOT is_undrawn
+        """,
+    )
+
+
+def load_expected(queries: Queries) -> None:
+    """Load `own_worth`, what each customer's messages by the log's configuration are worth (doubly
+    robust), and `expected`, the numbers of messages by each configuration.
+
+    The mean worth of a treatment is, for half of the customers, that of the other half's messages,
+    so that no message foretells itself; of one that they never got, that of all messages.
+    """
+    queries.define(
+        "overall",
+        """
+        SELECT h.half, coalesce(avg(c.reward), 0.0) AS mean
+        FROM (SELECT unnest([0, 1]) AS half) AS h
+        LEFT JOIN compared AS c ON c.half <> h.half AND c.treatment <> '' GROUP BY h.half
+        """,
+    )
+    queries.define(
+        "means",
+        "SELECT 1 - half AS half, treatment, avg(reward) AS mean FROM compared "
+        "WHERE treatment <> '' GROUP BY half, treatment",
+    )
+    queries.view("said_by_both", f"{_said('own')} UNION ALL {_said('other')}")
+    queries.define(
+        "own_worth",
+        f"""
+        SELECT s.customer, fsum(s.chance * {_MEAN} + s.weight * (s.reward - {_MEAN})) AS worth
+        FROM said_by_both AS s {_WITH_MEANS} WHERE s.side = 'own' GROUP BY s.customer
+        """,
+    )
+    queries.define(
+        "expected",
+        """
+        SELECT side, offer, channel, fsum(chance) AS chances FROM said_by_both
+        GROUP BY side, offer, channel
+        """,
+    )
+
+
+_MEAN: Final = "coalesce(m.mean, o.mean)"
+_WITH_MEANS: Final = """
+LEFT JOIN means AS m ON s.half = m.half AND s.treatment = m.treatment
+JOIN overall AS o ON s.half = o.half
+"""
+
+
+def _said(side: str, where: str = "TRUE") -> str:
+    """Return the query of the chances of each message of a side; `weight`: that of what the log
+    said, 0 of others."""
+    weight = "own_weight" if side == "own" else "weight"
+    return f"""
+        SELECT '{side}' AS side, c.slot_id, c.customer, c.half, c.reward, c.treatment, c.chance,
+            CASE WHEN c.treatment = c.said THEN c.of_said ELSE 0.0 END AS weight,
+            coalesce(n.offer, c.treatment) AS offer, coalesce(n.channel, '') AS channel
+        FROM (
+            SELECT slot_id, customer, half, reward, treatment AS said, {weight} AS of_said,
+                unnest(map_keys({side})) AS treatment, unnest(map_values({side})) AS chance
+            FROM compared WHERE {where}
+        ) AS c LEFT JOIN {side}_names AS n ON c.treatment = n.treatment
+        WHERE c.treatment <> ''
+    """
+
+
+def load_changes(queries: Queries) -> None:
+    """Load `changes`: what the messages gain in each slot in which the configurations differ."""
+    differ = "own <> other OR own_weight <> weight"
+    queries.define(
+        "changes",
+        f"""
+        SELECT s.slot_id, s.customer, s.offer, s.channel,
+            s.chance * {_MEAN} + s.weight * (s.reward - {_MEAN}) AS gain
+        FROM (
+            SELECT slot_id, customer, half, reward, treatment, offer, channel,
+                sum(CASE WHEN side = 'own' THEN -chance ELSE chance END) AS chance,
+                sum(CASE WHEN side = 'own' THEN -weight ELSE weight END) AS weight
+            FROM ({_said("own", differ)} UNION ALL {_said("other", differ)})
+            GROUP BY slot_id, customer, half, reward, treatment, offer, channel
+        ) AS s {_WITH_MEANS}
+        WHERE s.chance <> 0 OR s.weight <> 0
+        """,
+    )
