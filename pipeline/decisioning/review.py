@@ -50,6 +50,8 @@ class Review(Struct, frozen=True):
             for gate in (*campaign.gates, *candidate.gates):
                 if not _may_hold(gate.when, self.facts):
                     return gate.label
+        if one.transactional:
+            return None  # no cap concerns it, so that none needs to be counted
         full_caps = caps.full_caps(self.config.caps, kept, self.now_ms)
         cap = caps.exceeded_cap(one, full_caps) if full_caps else None
         return None if cap is None else f"cap {cap.name}"
