@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from faust.types.tuples import TP
 
@@ -17,7 +17,7 @@ from agents.ports import Message
 from agents.rulebook import Rulebook
 from agents.stage import StageShell
 from agents.store.table import RawTable
-from agents.transport.producer import Producer
+from agents.transport.runs import in_runs
 from agents.watermark import Watermark
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import ConsumerGroup
@@ -100,11 +100,8 @@ def _add_cleaning(app: App, ports: "_FaustPorts", heartbeat: Heartbeat) -> None:
 def _add_agent(app: App, stage: Stage, shell: StageShell) -> None:
     @app.agent(app.raw_topic(*stage.inputs), name=stage.name, concurrency=1)
     async def process(stream: Any) -> None:
-        waiting, producer = stream.channel.queue, cast(Producer, app.producer)
-        async for event in stream.events():
+        async for event in in_runs(stream):
             await shell.handle(_message(event.message))
-            if waiting.empty():
-                producer.flush_if_current(event.message.timestamp)
 
 
 def _rows_first(app: App, rulebook: Rulebook | None) -> bool:

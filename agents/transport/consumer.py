@@ -455,6 +455,19 @@ class Consumer(BaseConsumer):
         if batch.version == self._version:
             self._skip_control_records(batch.reached)
 
+    def begin(self, message: ConsumerMessage) -> bool:
+        """Count a delivered event as in progress until it is acknowledged.
+
+        Return False if it is stale: its partitions are being given away, or were.
+        """
+        is_current = message.generation_id == self.app.consumer_generation_id
+        if not is_current or not self.app.flow_control.is_active():
+            return False
+        if message.topic in self.app.topics.acking_topics:
+            message.tracked = True
+            self._unacked_messages.add(message)
+        return True
+
     def _skip_control_records(self, reached: Mapping[TP, int]) -> None:
         """Advance over offsets behind the last record: transaction markers, which are no events."""
         for tp, offset in reached.items():

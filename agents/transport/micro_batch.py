@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 
 class MicroBatch:
-    """Batch of one client; used in the event loop only.
+    """Batch of one client; used in the event loop only. `window_s` may change for later records.
 
     `on_error` gets the exception that handing records over raised.
     """
 
     def __init__(self, window_s: float, on_error: Callable[[Exception], None]) -> None:
-        self._window_s = window_s
+        self.window_s = window_s
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._held: list[Callable[[], None]] = []
@@ -28,7 +28,7 @@ class MicroBatch:
         """Call `produce` within the window, in the order of calls."""
         self._held.append(produce)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._window_s, self._tick)
+            self._timer = self._loop.call_later(self.window_s, self._tick)
 
     def hasten(self, seconds: float) -> None:
         """Hand over within `seconds` what waits; the window counts again for what comes later."""

@@ -50,10 +50,14 @@ _SERVE_WHEN_IDLE_S = 1.0
 
 _FULL_POLL_S = 0.01
 _BATCH_WINDOW_S = 0.003
-"""Linger time of outputs, and of rows that they wait for, while the worker is behind."""
+"""Shortest linger time of outputs, and of rows that they wait for, while the worker is behind."""
 
 _LINGERING_BATCH_WINDOW_S = 0.02
-"""Linger time of other records always: each batch is a request per topic and partition."""
+"""Linger time of other records always, and the longest of outputs. A batch is a request per topic
+and partition, and librdkafka's threads spin while more requests wait than may be in flight."""
+
+_WINDOW_SHARE = 0.1
+"""Share of its input's age for which an output may linger, which delays what is late by as much."""
 
 _BEHIND_S = 0.01
 """Age of a processed input above which the worker counts as behind."""
@@ -122,8 +126,8 @@ class Producer(BaseProducer):
         self._changelogs: Mapping[str, object] = self.app.tables._changelogs  # type: ignore[attr-defined]
         fail = self.transport.fail
         self._immediate = _Lane(self._client(0), MicroBatch(_BATCH_WINDOW_S, fail))
-        window_s = _BATCH_WINDOW_S if options.rows_first else _LINGERING_BATCH_WINDOW_S
-        self._lingering = _Lane(self._client(options.linger_ms), MicroBatch(window_s, fail))
+        lingering = MicroBatch(_LINGERING_BATCH_WINDOW_S, fail)
+        self._lingering = _Lane(self._client(options.linger_ms), lingering)
         self._lanes = (self._immediate, self._lingering)
         self.transport.upon_failure.append(self._discard_queued)
 
@@ -138,7 +142,7 @@ class Producer(BaseProducer):
     ) -> None:
         """Produce without a future: the next commit is the proof of delivery.
 
-        It leaves within some milliseconds, sooner after `flush_if_current`. `after`: a partition of
+        It leaves within some milliseconds, sooner after `end_run`. `after`: a partition of
         the changelog; the record is held until everything sent to that so far is acknowledged.
         Outputs in the sent index are suppressed. Blocks while the client's queue is full, and ends
         the worker if it stays full.
@@ -158,7 +162,7 @@ class Producer(BaseProducer):
             lane.batch.add(produce)
         elif not self._barriers[after].send(partial(lane.batch.add, produce)):
             self._outputs_held.set()
-            self._lingering.batch.hasten(_BATCH_WINDOW_S)
+            self._lingering.batch.hasten(self._immediate.batch.window_s)
 
     def send_changelog(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         """Produce a record of a table's changelog; None deletes the key."""
@@ -192,13 +196,16 @@ class Producer(BaseProducer):
             written.append(future)
         return (await asyncio.gather(*written))[-1] + 1
 
-    def flush_if_current(self, written_at: float) -> None:
+    def end_run(self, written_at: float) -> None:
         """Hand waiting outputs over now, unless the worker is behind and batching pays.
 
-        To be called once everything that was read is processed; `written_at` (epoch s): when the
-        last of it was appended in Kafka.
+        To be called at the end of a run; `written_at` (epoch s): when its last input was appended
+        in Kafka.
         """
-        if time.time() - written_at > _BEHIND_S:
+        age_s = time.time() - written_at
+        window_s = min(max(age_s * _WINDOW_SHARE, _BATCH_WINDOW_S), _LINGERING_BATCH_WINDOW_S)
+        self._immediate.batch.window_s = window_s
+        if age_s > _BEHIND_S:
             return
         if self._outputs_held.is_set():
             self._lingering.batch.flush()

@@ -177,7 +177,7 @@ class _Worker:
             self._acked[tp].add(waiting.pop(choice % len(waiting)))
 
     def leave(self, choice: int) -> None:
-        self._producer.flush_if_current(time.time())
+        self._producer.end_run(time.time())
 
     def deliver(self, choice: int) -> None:
         for number in range(choice + 1):

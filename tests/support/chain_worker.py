@@ -16,6 +16,7 @@ from faust.types import TP
 from agents.app import App, AppOptions, create_app
 from agents.run import run
 from agents.transport.records import Headers
+from agents.transport.runs import in_runs
 from tests.support.doom import doom
 
 RAISE = b"raise"
@@ -75,7 +76,7 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
 
     @app.agent(app.raw_topic(f"{plan.prefix}.{number}"))
     async def count(stream: Any) -> None:
-        async for event in stream.events():
+        async for event in in_runs(stream):
             message = event.message
             if message.value == RAISE:
                 raise ValueError("asked to raise")
@@ -90,8 +91,6 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
             app.producer.send_raw(  # type: ignore[attr-defined]
                 target, message.key, message.value, headers=headers
             )
-            if stream.channel.queue.empty():
-                app.producer.flush_if_current(message.timestamp)  # type: ignore[attr-defined]
 
     @app.task
     async def ready() -> None:

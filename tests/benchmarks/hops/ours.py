@@ -7,6 +7,7 @@ from arguments import READY, Arguments, parse
 
 from agents.app import App, AppOptions, create_app
 from agents.run import exempt_from_collection, run
+from agents.transport.runs import in_runs
 
 
 def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
@@ -25,14 +26,12 @@ def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
     @app.agent(app.raw_topic(arguments.topic(hop)), name=f"hop{hop}")
     async def pass_on(stream: Any) -> None:
         producer: Any = app.producer
-        send, waiting = producer.send_raw, stream.channel.queue
-        async for event in stream.events():
+        send = producer.send_raw
+        async for event in in_runs(stream):
             message = event.message
             table.get_in(message.partition, message.key)
             table.put_in(message.partition, message.key, message.value)
             send(onward, message.key, message.value)
-            if waiting.empty():
-                producer.flush_if_current(message.timestamp)
 
     @app.task
     async def announce() -> None:
