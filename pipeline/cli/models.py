@@ -12,7 +12,8 @@ from pipeline.adapters.learned_file import write_learned
 from pipeline.adapters.learning_follower import LearningLogError
 from pipeline.adapters.model_registry import ModelFiles, ModelRegistry
 from pipeline.adapters.propensity_model import ill_fitting
-from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
+from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
+from pipeline.cli.plain import plain
 from pipeline.cli.times import iso
 from pipeline.cli.train import print_manifest
 from pipeline.config.learned import learned_from
@@ -22,7 +23,7 @@ from pipeline.home.codec import open_codec
 from pipeline.learner.snapshots import newest_snapshot
 from pipeline.model.learning import ModelVersion
 from pipeline.settings import NoBrokerError, Settings
-from pipeline.training.model_folder import StoredModel, read_models
+from pipeline.training.model_folder import StoredModel, damaged_models, read_models
 
 app = typer.Typer()
 
@@ -205,7 +206,13 @@ def _listed_model(manifest: ModelManifest, force: dict[str, ModelVersion] | None
 
 
 def _models(settings: Settings, folder: Path | None) -> list[StoredModel]:
-    return list(read_models(folder or settings.home / "models"))
+    """Return the models of the folder, and say on stderr which of them are damaged."""
+    if folder is not None and not folder.is_dir():
+        fail(f"{folder}: there is no such folder of models")
+    place = folder or settings.home / "models"
+    for damage in damaged_models(place):
+        err.print(plain(damage), soft_wrap=True)
+    return list(read_models(place))
 
 
 def _find(settings: Settings, folder: Path | None, name: str, version: int | None) -> StoredModel:

@@ -1,6 +1,8 @@
 """`kairos train`: models from replayed topics."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,7 +21,7 @@ from pipeline.decisioning.model_manifest import ModelManifest, PolicyValue
 from pipeline.insights.tables import Engine
 from pipeline.settings import Settings
 from pipeline.training.limits import LeakError, UntrainableError
-from pipeline.training.model_folder import StoredModel, write_model
+from pipeline.training.model_folder import StoredModel, TrainedModel, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
 from pipeline.training.recipes import RECIPES, RecipeLimits, learn_recipes
 from pipeline.training.replayed import MessageGoal, ReplayedDataError, open_replayed
@@ -81,7 +83,7 @@ def propensity(  # noqa: PLR0913 - a command's options
             trained = train_propensity(replayed, asked)
     except (ReplayedDataError, UntrainableError, LeakError) as error:
         fail(str(error))
-    print_model(write_model(trained, folder or settings.home / "models"), json)
+    print_model(_store(trained, folder or settings.home / "models"), json)
 
 
 @app.command()
@@ -110,10 +112,11 @@ def score(
             trained = train_score(replayed, wanted, now_ms())
     except (ReplayedDataError, UntrainableError, LeakError) as error:
         fail(str(error))
-    stored = write_model(trained, folder or settings.home / "models")
+    stored = _store(trained, folder or settings.home / "models")
     served = wanted.model or f"models/{name}.txt"
-    (config / served).parent.mkdir(parents=True, exist_ok=True)
-    (config / served).write_text(trained.text)
+    with _written_to(config / served):
+        (config / served).parent.mkdir(parents=True, exist_ok=True)
+        (config / served).write_text(trained.text)
     print_model(stored, json)
     if not json:
         named = "" if wanted.model else f": write `model: {served}` at the score in profile.yaml"
@@ -147,7 +150,8 @@ def recipes(
     except (ReplayedDataError, UntrainableError) as error:
         fail(str(error))
     served = wanted.recipes or f"recipes/{catalog}.csv"
-    write_recipes(config / served, map(astuple, rows))
+    with _written_to(config / served):
+        write_recipes(config / served, map(astuple, rows))
     learned = {
         one: len({row.item for row in rows if row.recipe == one and row.item}) for one in RECIPES
     }
@@ -157,6 +161,20 @@ def recipes(
     print_table(f"recipes of {catalog}", ["recipe", "for"], list(learned.items()))
     named = "" if wanted.recipes else f": write `recipes: {served}` in the catalogue"
     out.print(f"written to {config / served}{named}", soft_wrap=True)
+
+
+def _store(trained: TrainedModel, folder: Path) -> StoredModel:
+    with _written_to(folder):
+        return write_model(trained, folder)
+
+
+@contextmanager
+def _written_to(place: Path) -> Iterator[None]:
+    """End the command where the place cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        fail(f"{place} cannot be written: {error.strerror}")
 
 
 def print_model(stored: StoredModel, json: bool) -> None:

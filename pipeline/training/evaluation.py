@@ -18,6 +18,9 @@ from pipeline.training.fitting import Floats
 from pipeline.training.replayed import Example
 
 _BINS: Final = 10
+_LEAST_PROPENSITY: Final = 1e-9
+"""Propensity below which no choice was drawn, even out of many items with a little exploration."""
+
 _NO_ESTIMATE: Final = PolicyEstimate(None, None, None)
 
 
@@ -52,23 +55,30 @@ def reference(p: Floats) -> Reference:
     return Reference(tuple(map(float, edges)), shares(p.tolist(), tuple(map(float, edges))))
 
 
-def policy_value(examples: Sequence[Example], ps: Sequence[Floats]) -> PolicyValue:
-    """Return the value of choosing greedily by the model, beside that of the policy that ran.
+def policy_value(every: Sequence[Example], of_every: Sequence[Floats]) -> PolicyValue | None:
+    """Return the value of choosing greedily by the model, beside that of the policy that ran; None
+    where no example says how likely its choice was.
 
-    `ps`: for each example the probabilities of its rivals, in their order. The greedy policy takes
-    the best (p × value − cost) × weight.
+    `of_every`: for each example the probabilities of its rivals, in their order. The greedy policy
+    takes the best (p × value − cost) × weight. Examples of one customer count as alike.
     """
+    pairs = zip(every, of_every, strict=True)
+    drawn = [(one, p) for one, p in pairs if _LEAST_PROPENSITY <= one.propensity <= 1]
+    if not drawn:
+        return None
+    examples, ps = [one for one, _ in drawn], [p for _, p in drawn]
     rewards, logged, target, q_logged, q_target = (np.zeros(len(examples)) for _ in range(5))
     for row, (one, p) in enumerate(zip(examples, ps, strict=True)):
-        pairs = list(zip(map(float, p), one.rivals, strict=True))
-        worth = [chance * rival.value - rival.cost for chance, rival in pairs]
+        rivals = zip(map(float, p), one.rivals, strict=True)
+        worth = [chance * rival.value - rival.cost for chance, rival in rivals]
         scores = [net * rival.weight for net, rival in zip(worth, one.rivals, strict=True)]
         best, mine = int(np.argmax(scores)), one.rivals.index(one.chosen)
         rewards[row] = one.reached * one.chosen.value - one.chosen.cost
         logged[row], target[row] = one.propensity, float(best == mine)
         q_logged[row], q_target[row] = worth[mine], worth[best]
-    found = evaluate(Log(rewards, target / logged, q_logged, q_target))
-    ran = evaluate(Log(rewards, np.ones(len(examples))))
+    _, customers = np.unique([one.profile_id for one in examples], return_inverse=True)
+    found = evaluate(Log(rewards, target / logged, q_logged, q_target, customers))
+    ran = evaluate(Log(rewards, np.ones(len(examples)), customers=customers))
     return PolicyValue(
         n=found.n,
         ess=found.ess,

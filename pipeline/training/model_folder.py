@@ -76,9 +76,31 @@ def write_model(model: TrainedModel, folder: Path) -> StoredModel:
 
 def read_models(folder: Path) -> Iterator[StoredModel]:
     """Yield the models of a folder, by name and version; what is no model is left out."""
-    found = []
-    for file in folder.glob(f"*/*/{MANIFEST}"):
-        manifest = manifest_from(file.read_bytes())
-        if isinstance(manifest, ModelManifest):
-            found.append(StoredModel(manifest, file.parent))
+    read = (_read_model(file) for file in folder.glob(f"*/*/{MANIFEST}"))
+    found = [one for one in read if isinstance(one, StoredModel)]
     yield from sorted(found, key=lambda one: (one.manifest.name, one.manifest.version))
+
+
+def damaged_models(folder: Path) -> Iterator[str]:
+    """Yield what is wrong with models of a folder that are damaged, with the file at fault."""
+    for file in sorted(folder.glob(f"*/*/{MANIFEST}")):
+        stored = _read_model(file)
+        if isinstance(stored, str):
+            yield f"{file}: {stored}"
+            continue
+        try:
+            text = stored.model.read_bytes()
+        except OSError as error:
+            yield f"{stored.model}: cannot be read: {error.strerror}"
+            continue
+        if hashlib.sha256(text).hexdigest() != stored.manifest.digest:
+            yield f"{stored.model}: is not the model that was written: train it anew"
+
+
+def _read_model(manifest_file: Path) -> StoredModel | str:
+    """Return the model, or why the manifest is none."""
+    try:
+        manifest = manifest_from(manifest_file.read_bytes())
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return manifest if isinstance(manifest, str) else StoredModel(manifest, manifest_file.parent)

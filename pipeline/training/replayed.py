@@ -38,7 +38,7 @@ class Example(Struct, frozen=True):
     """Message that was chosen, and whether its goal was `reached`.
 
     `facts`: what the decision knew; `rivals`: who could have had the slot, `chosen` among them;
-    `propensity`: how likely the choice was.
+    `propensity`: how likely the choice was; 0 where the decision does not say.
     """
 
     decision_id: str
@@ -105,7 +105,7 @@ class Replayed:
                 facts=_facts(row),
                 chosen=chosen,
                 rivals=tuple(one for one in of_slot if _could_have_won(one)),
-                propensity=row["propensity"],
+                propensity=row["propensity"] or 0.0,
                 reached=row["reached"],
             )
 
@@ -204,7 +204,13 @@ def open_replayed(
         _view(connection, "segmented", segmented, needed)
         if decisions is not None:
             _view(connection, "decisions", decisions, {"decision_id", "choices", "candidates"})
-        yield Replayed(connection)
+        try:
+            yield Replayed(connection)
+        except (duckdb.Error, msgspec.MsgspecError) as error:
+            folders = " or ".join(map(str, filter(None, (segmented, decisions))))
+            first = str(error).splitlines()[0]
+            what = f"holds records that cannot be read: {first}; replay the topic anew"
+            raise ReplayedDataError(f"{folders} {what}") from error
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed: set[str]) -> None:

@@ -9,8 +9,10 @@ import lightgbm
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from scipy.stats import binom
 
 from pipeline.decisioning.features import FeatureEncoder, ModelFeature
+from pipeline.decisioning.model_manifest import PolicyValue
 from pipeline.enrichment.scores import scores
 from pipeline.flow import Flow
 from pipeline.model import topics
@@ -251,6 +253,7 @@ def test_the_policys_value_covers_the_truth(folders: tuple[Path, Path]) -> None:
         ]
         truth.append(max(worth, key=lambda pair: pair[0] * pair[1])[0])
     found = policy_value(drawn, ps)
+    assert found is not None
     assert found.n == len(drawn) > 500
     assert found.ess < found.n
     for estimate in (found.ips, found.snips, found.dr):
@@ -267,6 +270,45 @@ _RETURNS: dict[str, Any] = {
     "features": ["age", {"days_since": "last_seen"}],
     "goal": {"when": {"name": "Bought"}, "window": "12h"},
 }
+
+
+def test_intervals_of_the_policys_value_count_a_customers_decisions_as_alike(
+    folders: tuple[Path, Path],
+) -> None:
+    # A customer reaches all goals or few: twelve decisions of one say little more than one.
+    random, draws = np.random.default_rng(4), 200
+    examples = [one for one in _examples(folders) if len(one.rivals) == 2]
+    ps = [
+        np.array([GOAL_CHANCES[str(one.facts.traits["tier"]), x.offer] for x in one.rivals])
+        for one in examples
+    ]
+    truth = np.mean([_greedy_worth(one, p) for one, p in zip(examples, ps, strict=True)])
+    covered, covered_as_if_apart = 0, 0
+    for _ in range(draws):
+        luck = {one.profile_id: random.random() for one in examples}
+        drawn = []
+        for one, p in zip(examples, ps, strict=True):
+            place = int(random.integers(2))
+            chosen, reached = one.rivals[place], luck[one.profile_id] < p[place]
+            drawn.append(replace(one, chosen=chosen, propensity=0.5, reached=bool(reached)))
+        covered += _covers(policy_value(drawn, ps), truth)
+        apart = [replace(one, profile_id=str(place)) for place, one in enumerate(drawn)]
+        covered_as_if_apart += _covers(policy_value(apart, ps), truth)
+    assert covered >= binom.ppf(0.001, draws, 0.95)
+    assert covered_as_if_apart < 0.8 * draws
+
+
+def _greedy_worth(one: Example, p: Any) -> float:
+    net = [chance * rival.value - rival.cost for chance, rival in zip(p, one.rivals, strict=True)]
+    best = max(range(len(net)), key=lambda place: net[place] * one.rivals[place].weight)
+    return float(net[best])
+
+
+def _covers(found: PolicyValue | None, truth: float) -> bool:
+    assert found is not None
+    assert found.dr.low is not None
+    assert found.dr.high is not None
+    return found.dr.low <= truth <= found.dr.high
 
 
 def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:

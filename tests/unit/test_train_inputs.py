@@ -1,0 +1,199 @@
+"""Odd folders of `kairos train` and `kairos models`: what is wrong is named with its file."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.cli.main import build_app
+from tests.support.played_world import PlayedWorld, bank, write_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_world(PlayedWorld(bank(), customers=60, days=8), folder)
+    return folder
+
+
+@pytest.fixture
+def copied(world: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world, tmp_path / "copied"))
+
+
+def _run(command: str, *arguments: object) -> Result:
+    done = CliRunner().invoke(build_app(command), [command, *map(str, arguments)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
+
+
+def _train(folder: Path, *more: object) -> Result:
+    options = ("--decisions", folder / "decisions", "--interactions", folder / "segmented")
+    window = () if "--window" in more else ("--window", "12h")
+    out = () if "--out" in more else ("--out", folder / "models")
+    return _run("train", "propensity", "bank", *options, *window, *out, *more)
+
+
+def _rewrite(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    for file in folder.rglob("*.parquet"):
+        pq.write_table(change(pq.read_table(file, partitioning=None)), file)
+
+
+def _with_column(name: str, values: Callable[[pa.Table], list[Any]]) -> Callable[..., pa.Table]:
+    return lambda table: table.set_column(
+        table.column_names.index(name), name, pa.array(values(table))
+    )
+
+
+def _with_propensity(propensity: float | None) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        rows = table.column("choices").to_pylist()
+        for row in rows:
+            for choice in row or ():
+                choice["propensity"] = propensity
+        made = pa.array(rows, table.schema.field("choices").type)
+        return table.set_column(table.column_names.index("choices"), "choices", made)
+
+    return change
+
+
+def _damage(file: Path) -> None:
+    whole = file.read_bytes()
+    file.write_bytes(whole[:200] + bytes(len(whole) // 2) + whole[200 + len(whole) // 2 :])
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("decisions", shutil.rmtree, "holds no Parquet files of decisions"),
+        ("segmented", shutil.rmtree, "holds no Parquet files of interactions.segmented"),
+        ("decisions", lambda at: _rewrite(at, lambda t: t.slice(0, 0)), "0 messages whose window"),
+        ("segmented", lambda at: _rewrite(at, lambda t: t.slice(0, 0)), "0 messages whose window"),
+        ("decisions", lambda at: _rewrite(at, lambda t: t.drop(["choices"])), "column 'choices'"),
+        (
+            "decisions",
+            lambda at: _rewrite(at, _with_column("candidates", lambda t: ["x"] * len(t))),
+            "holds records that cannot be read: Expected `array`",
+        ),
+        (
+            "decisions",
+            lambda at: _rewrite(at, _with_column("choices", lambda t: [1] * len(t))),
+            "holds records that cannot be read",
+        ),
+        (
+            "decisions",
+            lambda at: _rewrite(at, _with_column("decided_at", lambda t: ["x"] * len(t))),
+            "holds records that cannot be read",
+        ),
+        (
+            "decisions",
+            lambda at: next(at.rglob("*.parquet")).write_bytes(b""),
+            "too small to be a Parquet file",
+        ),
+        ("decisions", lambda at: _damage(next(at.rglob("*.parquet"))), "cannot be read"),
+        ("segmented", lambda at: _damage(next(at.rglob("*.parquet"))), "cannot be read"),
+    ],
+)
+def test_bad_replays_are_named(
+    copied: Path, part: str, change: Callable[[Path], object], words: str
+) -> None:
+    change(copied / part)
+    done = _train(copied)
+    assert done.exit_code == 1
+    assert words in done.stderr
+    assert not (copied / "models").exists()
+
+
+def test_folders_in_each_others_place_are_named(world: Path, tmp_path: Path) -> None:
+    options = ("--decisions", world / "segmented", "--interactions", world / "decisions")
+    done = _run("train", "propensity", "bank", *options, "--out", tmp_path)
+    assert done.exit_code == 1
+    assert "it is not interactions.segmented as `kairos replay` writes it" in done.stderr
+
+
+@pytest.mark.parametrize("propensity", [None, 0.0, -0.5, 2.0, float("nan"), 1e-300])
+def test_choices_without_a_propensity_give_a_model_and_no_value_of_its_policy(
+    copied: Path, propensity: float | None
+) -> None:
+    _rewrite(copied / "decisions", _with_propensity(propensity))
+    done = _train(copied, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert msgspec.json.decode(done.stdout)["metrics"]["policy"] is None
+    assert "nan" not in _train(copied).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--goal", "buy"), "--goal buy: is none of conversion"),
+        (("--goal", "dismiss"), "0 of"),
+        (("--goal", "impression"), "reached the goal: at least 20 must, and as many must not"),
+        (("--window", "1 day"), "--window: '1 day' is not a duration"),
+        (("--window", "3650d"), "replay more days, or shorten --window"),
+        (("--out", "/dev/null/models"), "/dev/null/models cannot be written: Not a directory"),
+    ],
+)
+def test_requests_that_no_model_fits_are_named(
+    world: Path, tmp_path: Path, options: tuple[str, str], words: str
+) -> None:
+    done = _train(world, *options, *(() if "--out" in options else ("--out", tmp_path)))
+    assert done.exit_code == 1
+    assert words in done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    done = _train(world, "--out", folder)
+    assert done.exit_code == 0, done.stderr
+    return folder
+
+
+def _replace_by_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words", "remains"),
+    [
+        ("manifest.json", lambda at: at.write_bytes(b""), "not a model's manifest", False),
+        ("manifest.json", lambda at: at.write_bytes(at.read_bytes()[:99]), "not a model's", False),
+        ("manifest.json", _replace_by_folder, "cannot be read: Is a directory", False),
+        ("model.txt", Path.unlink, "cannot be read: No such file", True),
+        ("model.txt", _replace_by_folder, "cannot be read: Is a directory", True),
+        ("model.txt", lambda at: at.write_bytes(at.read_bytes()[:-9]), "train it anew", True),
+        ("model.txt", lambda at: at.write_bytes(b"\x00\xff"), "is not the model that was", True),
+    ],
+)
+def test_damaged_models_are_named(
+    trained: Path, tmp_path: Path, name: str, change: Callable[[Path], object], words: str,
+    remains: bool,
+) -> None:  # fmt: skip
+    folder = Path(shutil.copytree(trained, tmp_path / "models"))
+    file = folder / "bank" / "1" / name
+    change(file)
+    done = _run("models", "show", "bank", "--models", folder, "--json")
+    assert f"{file}: " in done.stderr
+    assert words in done.stderr
+    assert done.exit_code == (0 if remains else 1)
+    if not remains:
+        assert "no model bank; there are: none" in done.stderr
+
+
+def test_unknown_models_and_folders_are_named(trained: Path) -> None:
+    for arguments, words in (
+        (("show", "banc", "--models", trained), "no model banc; there are: bank@1"),
+        (("show", "bank", "--version", 9, "--models", trained), "no model bank@9; there are"),
+        (("show", "bank", "--models", "/nowhere"), "/nowhere: there is no such folder"),
+        (("show", "bank", "--models", "/dev/null"), "/dev/null: there is no such folder"),
+    ):
+        done = _run("models", *arguments)
+        assert done.exit_code == 1
+        assert words in done.stderr
