@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.adapters.rocks import RowMap
+from pipeline.config.budgets import is_stock
 from pipeline.decisioning.constraints import BUDGET
-from pipeline.decisioning.funds import OUT_OF_STOCK
+from pipeline.model.budget import TOKENS, tokens
 from pipeline.model.decision import Decision
 from pipeline.model.outcome import Emit
 
@@ -73,7 +74,12 @@ def _shortages(decision: Decision) -> list[tuple[str, ...]]:
         for one in decision.candidates
         if one.fate.startswith(BUDGET)
     ]
-    return [*held, *((each,) for each in decision.rejected.get(OUT_OF_STOCK, ()))]
+    gone = [
+        (read.budget,)
+        for read in decision.budgets
+        if is_stock(read.budget) and tokens(read.left) < TOKENS
+    ]
+    return [*held, *gone]
 
 
 def _summary(decision: Decision) -> bytes:
