@@ -153,13 +153,23 @@ def catalog(
 @app.command()
 def snapshots(
     rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 600,
+    campaigns: Annotated[
+        str,
+        typer.Option(
+            help="Campaigns of each configuration, 1 to 10, separated by commas; each event "
+            "triggers all of them."
+        ),
+    ] = "10,2",
     seconds: SecondsOption = 15.0,
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """Measure how old the snapshot is that a decision is made with, beside the learner."""
-    with open_rig(partitions) as rig:
-        figures = learned.measure(rig, (rate, seconds), _say)
+    """Measure how old the snapshot is that a decision is made with, beside the learner; where the
+    agents fall behind at the rate, say so."""
+    figures = []
+    for size in _numbers(campaigns):
+        with open_rig(partitions) as rig:
+            figures.append(learned.measure(rig, size, (rate, seconds), _say))
     method = f"{seconds:g} s, {partitions} partition(s)"
     parameters = {"partitions": partitions, "rate": rate, "seconds": seconds}
     _show(json, ("snapshots", figures, report.print_snapshots), method, parameters)

@@ -82,12 +82,14 @@ def catalog() -> model.Bundle:
     )
 
 
-def learning() -> model.Bundle:
-    """Return a configuration of ten offers, of which it is learned who purchases again."""
+def learning(campaigns: int = _CAMPAIGNS) -> model.Bundle:
+    """Return a configuration of so many campaigns of one offer, at most ten, of which it is learned
+    who purchases again."""
     whole = make(segments=5, metrics=5, offers=_CAMPAIGNS)
     goal = model.Goal({"name": EVENT}, "1h")
     reachable = (
-        msgspec.structs.replace(campaign, audience=None, goal=goal) for campaign in whole.campaigns
+        msgspec.structs.replace(campaign, audience=None, goal=goal)
+        for campaign in whole.campaigns[:campaigns]
     )
     policies = msgspec.structs.replace(whole.policies, learning=model.Learning())
     return msgspec.structs.replace(whole, campaigns=tuple(reachable), policies=policies)

@@ -72,8 +72,14 @@ def print_catalog(figures: Sequence[CatalogCost]) -> None:
     print_table("processor time of a decision, ms", columns, rows)
 
 
-def print_snapshots(found: SnapshotAge) -> None:
-    """Print a row per kind of age."""
+def print_snapshots(figures: Sequence[SnapshotAge]) -> None:
+    """Print the ages by each configuration."""
+    for found in figures:
+        _print_snapshot_age(found)
+
+
+def _print_snapshot_age(found: SnapshotAge) -> None:
+    """Print a row per kind of age, and whether the agents kept pace."""
     columns = ("age of a decision's snapshot, ms", "p50", "p99", "max")
     rows = [
         (name, *(_ms(value) for value in (age.p50, age.p99, age.max)))
@@ -82,8 +88,15 @@ def print_snapshots(found: SnapshotAge) -> None:
             ("since the newest evidence in it", found.since_evidence),
         )
     ]
-    title = f"{found.rate:,} events/s, {found.decisions:,} decisions, {found.snapshots} snapshots"
+    title = (
+        f"{found.campaigns} campaigns, {found.rate:,} events/s, {found.decisions:,} decisions, "
+        f"{found.snapshots} snapshots"
+    )
     print_table(title, columns, rows)
+    if found.falls_behind:
+        out.print("This machine falls behind at this rate: the ages are those of a backlog.")
+    else:
+        out.print("The agents keep pace with this rate.")
     out.print(
         f"interaction to decision p50 {_ms(found.latency.p50)}, p99 {_ms(found.latency.p99)} ms; "
         f"learner on {found.learner_cores:.2f} cores; {found.missing:,} missing, "

@@ -2,7 +2,9 @@
 
 Each interaction is a purchase, which triggers a message and is the goal of those before, so that
 the learner has as much to count as there can be. A decision names its snapshot; that says when it
-was published, and of when the newest evidence in it is.
+was published, and of when the newest evidence in it is. Where the agents fall behind at the rate,
+ages are those of their backlog; so it is said whether they do, and a lighter configuration measured
+beside.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,6 +29,8 @@ from tests.benchmarks.systems import apply_bundle, worker_programs
 from tests.benchmarks.traffic import CUSTOMERS, DecidedTraffic
 
 _WARM_RATE: Final = 200.0
+_BEHIND_MS: Final = 500.0
+"""Time from interaction to decision, of half of them, that only a backlog explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotAge:
-    """Ages of the snapshots of `decisions` at the moments of these, and how long an interaction
-    took to its decision. `snapshots`: how many these name; `early`: decisions before the first."""
+    """Ages of the snapshots of `decisions` at the moments of these, by a configuration of so many
+    `campaigns`, and how long an interaction took to its decision. `snapshots`: how many these name;
+    `early`: decisions before the first."""
 
     rate: int
+    campaigns: int
     decisions: int
     snapshots: int
     since_published: Spread
@@ -59,11 +65,16 @@ class SnapshotAge:
     missing: int
     early: int
 
+    @property
+    def falls_behind(self) -> bool:
+        """Whether the agents did not keep pace with the rate."""
+        return self.missing > 0 or self.latency.p50 > _BEHIND_MS
 
-def measure(rig: Rig, load: tuple[int, float], say: Say) -> SnapshotAge:
+
+def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> SnapshotAge:
     """Measure decisions at a rate for so many seconds, once customers have come twice."""
     rate, seconds = load
-    apply_bundle(rig.settings, configurations.learning())
+    apply_bundle(rig.settings, configurations.learning(campaigns))
     learner = Program(LEARNER, rig.kairos("learner"), announces=LEARNER)
     traffic = DecidedTraffic(open_codec(rig.settings), configurations.EVENT)
     with running((*worker_programs(rig, 1), learner), rig.home, rig.environment) as started:
@@ -72,13 +83,14 @@ def measure(rig: Rig, load: tuple[int, float], say: Say) -> SnapshotAge:
             say("warming")
             client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
             warm = {one.decision_id for _, one in _decisions(rig)}
-            say(f"{rate:,} events/s beside the learner")
+            say(f"{campaigns} campaigns, {rate:,} events/s beside the learner")
             sample = client.open_loop(rate, seconds)
     made = [(at, one) for at, one in _decisions(rig) if one.decision_id not in warm]
     known = {knowledge_of(one).name: one for one in _snapshots(rig)}
     named = [(at, known[one.snapshot]) for at, one in made if one.snapshot in known]
     return SnapshotAge(
         rate=rate,
+        campaigns=campaigns,
         decisions=len(made),
         snapshots=len({snapshot.number for _, snapshot in named}),
         since_published=Spread.of(at - one.published_at for at, one in named),
