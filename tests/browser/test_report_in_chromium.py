@@ -165,5 +165,15 @@ def test_report_fits_a_phone_in_spanish(topics: Path) -> None:
         )
         assert widths
         assert all(100 < width <= _PHONE["width"] for width in widths)
+        _names_are_beside_figures(page)
 
     _visit(_report(topics, "es"), _PHONE, look)
+
+
+def _names_are_beside_figures(page: "Page") -> None:
+    """Check that parts of the path tree say their names, and tables a figure beside a long one."""
+    labels = page.locator("#tree .slice text").filter(has_text=HOSTILE[0][:4])
+    assert labels.first.is_visible()
+    figure = page.locator("#campaigns tbody td.number").first.bounding_box()
+    assert figure is not None
+    assert figure["x"] + figure["width"] < _PHONE["width"]

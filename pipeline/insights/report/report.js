@@ -399,13 +399,13 @@ function tree(place) {
   const id = (path) => JSON.stringify(path);
   draw(place, [{
     type: "icicle", ids: ["[]", ...nodes.map((one) => plain(id(one.path)))],
-    labels: [texts.all_visits, ...nodes.map((one) => short(one.path[one.path.length - 1], 24))],
+    labels: [texts.all_visits, ...nodes.map((one) => short(one.path[one.path.length - 1], narrow() ? 14 : 24))],
     parents: ["", ...nodes.map((one) => plain(id(one.path.slice(0, -1))))],
     values: [content.paths.journeys, ...nodes.map((one) => one.cases)], branchvalues: "total",
     customdata: [[1, share(content.paths.converted, content.paths.journeys)],
       ...nodes.map((one) => [one.share, share(one.converted, one.cases)])],
     hovertemplate: "%{label}: %{value} (%{customdata[0]:.1%})<extra></extra>",
-    tiling: { orientation: narrow() ? "v" : "h" }, maxdepth: narrow() ? 4 : 6,
+    tiling: { orientation: "h" }, maxdepth: narrow() ? 3 : 6,
     root: { color: "#d9dfe6" }, pathbar: { visible: true },
   }], { margin: { l: 5, r: 5, t: 25, b: 5 }, uniformtext: { minsize: 9, mode: "hide" } }, 460);
   return { columns: ["path", "journeys", "share"].map(column), rows: nodes.map((one) =>
