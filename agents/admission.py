@@ -1,4 +1,4 @@
-"""Admission of an input: decoding, and checks of what an upstream app may have got wrong."""
+"""Admission of an input: decoding, and checks for errors of upstream apps."""
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ class Admission:
         self._codec = codec
 
     def decode(self, message: Message) -> Struct | DeadLetter:
-        """Return the decoded input, or why it cannot be read."""
+        """Return the decoded input, or the dead letter of an unreadable one."""
         if message.value is None:
             return DeadLetter("empty-value", "the record has no value")
         if message.topic == topics.INTERACTIONS and (fault := _beyond_limits(message)):
@@ -45,7 +45,7 @@ class Admission:
                 "time-in-future", "received_at: more than 1 h after the record's time"
             )
         if interaction.received_at < 0:
-            return DeadLetter("time-before-1970", "received_at: milliseconds since 1970 are meant")
+            return DeadLetter("time-before-1970", "received_at: must be milliseconds since 1970")
         if self._ports.partition_of(message.topic, message.key) != message.partition:
             return Redirect(Emit(message.topic, message.key.decode(errors="replace"), interaction))
         if interaction.received_at <= message.timestamp_ms:
@@ -55,14 +55,14 @@ class Admission:
 
 def _beyond_limits(message: Message) -> DeadLetter | None:
     if len(message.key) > sizes.KEY:
-        return too_large("the key has", len(message.key), sizes.KEY)
+        return too_large_letter("the key has", len(message.key), sizes.KEY)
     if message.size > sizes.INPUT:
-        return too_large("key and value have", message.size, sizes.INPUT)
+        return too_large_letter("key and value have", message.size, sizes.INPUT)
     return None
 
 
-def too_large(what: str, size: int, most: int) -> DeadLetter:
-    """Return the dead letter of something with `size` bytes where `most` are allowed."""
+def too_large_letter(what: str, size: int, most: int) -> DeadLetter:
+    """Return the dead letter of an input with `size` bytes where `most` are allowed."""
     return DeadLetter("too-large", f"{what} {size} bytes, the most are {most}")
 
 

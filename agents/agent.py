@@ -43,7 +43,7 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     """Return the Faust app that runs `stage`; its rows are in a table of that app.
 
     Outputs of a stage with several inputs are held until their rows are in the changelog: after a
-    kill these inputs may be read in another order, and cause something else.
+    kill these inputs may be read in another order, and cause other outputs.
     """
     options = replace(
         equipment.options,
@@ -93,7 +93,7 @@ def _add_cleaning(app: App, ports: "_FaustPorts", heartbeat: Heartbeat) -> None:
     async def clean() -> None:
         partitions = heartbeat.beat(now_ms())
         if partitions:
-            await ports.flush_and_commit()  # what was deleted since the last input goes to disk too
+            await ports.flush_and_commit()  # deletions since the last input go to disk too
             await asyncio.to_thread(ports.table.compact, partitions)
 
 
@@ -108,7 +108,7 @@ def _rows_first(app: App, rulebook: Rulebook | None) -> bool:
     """Return whether outputs are held until their rows are in the changelog.
 
     Where choices are drawn or budgets spent (`rulebook`), an input that is read again after a kill
-    may be decided by a newer snapshot, and must not be spent for twice.
+    may be decided by a newer snapshot, but its spending must be counted once.
     """
     return app.options.rows_first or (rulebook is not None and rulebook.draws)
 
@@ -136,7 +136,8 @@ def _message(message: Any) -> Message:
 
 
 class _FaustPorts:
-    """Shell's ports on an app. Partition counts are equal for all inputs of a stage."""
+    """Ports of a stage's shell on a Faust app. All inputs of a stage have equal partition
+    counts."""
 
     def __init__(
         self, app: App, table: RawTable, apps: Sequence[App], rows_first: Callable[[], bool]

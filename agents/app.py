@@ -1,4 +1,4 @@
-"""Factory of the agents' Faust apps: everything set for speed and safety, in one place."""
+"""Factory of the agents' Faust apps, with all settings for speed and safety."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ STORES.aliases[STORE_SCHEME] = "agents.store.store:RocksStore"
 _log = logging.getLogger(__name__)
 
 _STREAM_BUFFER = 512
-"""Most events buffered per agent: the bound on what is dropped and read again at a rebalance."""
+"""Maximum of events buffered per agent, which are dropped and read again at a rebalance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class AppOptions:
     """Settings of a worker; two workers of one app differ in `instance` only.
 
     `rows_first`: hold outputs until the rows that they follow from are in the changelog.
-    `lingering_topics`: topics whose records nobody waits for, so that they may linger.
+    `lingering_topics`: topics whose records may linger, since no client waits for them.
     `cause_header`: header in which outputs name their cause; outputs that a killed worker sent to
     the topics `outputs` (a name that ends in a dot: all that begin so) are not sent again.
-    `cleaning`: how soon what was deleted is gone from changelogs and disks.
+    `cleaning`: maximum time until deleted data has left changelogs and disks.
     """
 
     bootstrap_servers: str
@@ -76,7 +76,7 @@ class AppOptions:
         )
 
     def state_directory(self, name: str) -> Path:
-        """Return where the app `name` keeps its tables."""
+        """Return the directory of the tables of the app `name`."""
         return self.home / "state" / name / self.instance
 
 
@@ -99,8 +99,8 @@ class App(faust.App):
         return table
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
-        """Leave Faust's monitor out, which costs four calls per event and whose figures nobody
-        reads."""
+        """Leave out Faust's monitor, which costs four calls per event and whose figures are
+        unused."""
         dependencies = super().on_init_dependencies()
         self.sensors.remove(self.monitor)
         return dependencies
@@ -136,7 +136,7 @@ def create_app(name: str, options: AppOptions, **settings: Any) -> App:
     if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]
         raise RuntimeError(
             "Faust's compiled streams are missing (NO_CYTHON is set, or it was built without a C "
-            "compiler): the others acknowledge events at a rebalance that nobody has processed"
+            "compiler): its Python streams acknowledge unprocessed events at a rebalance"
         )
     return App(
         name,

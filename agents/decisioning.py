@@ -1,4 +1,4 @@
-"""Decisioning agent: what is best to say? Consumes interactions.segmented, keyed by profile."""
+"""Decisioning agent: chooses messages. Consumes interactions.segmented, keyed by profile."""
 
 from agents.agent import Equipment, stage_app
 from agents.app import App

@@ -1,7 +1,7 @@
 """Cache of decoded records for stages that share a process.
 
-Records still go through Kafka; the next stage finds the decoded form by the bytes. After a restart,
-or in another process, it decodes the bytes.
+Records still go through Kafka; the next stage looks up the decoded record by its bytes, which it
+decodes after a restart or in another process.
 """
 
 from collections import OrderedDict
@@ -14,29 +14,30 @@ from pipeline.adapters.avro import Codec, Malformed
 
 _KEPT: Final = 4_096
 KEPT_BYTES: Final = 32 << 20
-"""Most encoded bytes of records that are kept decoded; the oldest are evicted."""
+"""Maximum of encoded bytes of the cached records; the oldest are evicted."""
 
 
 class DecodedCache:
-    """Codec that keeps the records that it wrote to the topics `read` until they are read."""
+    """Codec that caches the records that it encoded for the topics `read` until they are
+    decoded."""
 
     def __init__(self, codec: Codec, read: Iterable[str]) -> None:
         self._codec = codec
         self._read = frozenset(read)
-        self._under_way: OrderedDict[tuple[str, bytes], Struct] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, bytes], Struct] = OrderedDict()
         self.kept_bytes = 0
 
     def encode(self, topic: str, value: Struct | None) -> bytes | None:
-        """Do as `Codec.encode`, and keep the record."""
+        """Encode as `Codec.encode` does, and cache the record."""
         return self._remember(topic, value, self._codec.encode(topic, value))
 
     def extend(self, topic: str, value: Struct, before: Struct, data: bytes) -> bytes | None:
-        """Do as `Codec.extend`, and keep the record."""
+        """Encode as `Codec.extend` does, and cache the record."""
         return self._remember(topic, value, self._codec.extend(topic, value, before, data))
 
     def decode(self, topic: str, data: bytes) -> Struct | Malformed:
-        """Take the record from the cache, or do as `Codec.decode`."""
-        known = self._under_way.pop((topic, data), None)
+        """Take the record from the cache, or decode as `Codec.decode` does."""
+        known = self._cached.pop((topic, data), None)
         if known is None:
             return self._codec.decode(topic, data)
         self.kept_bytes -= len(data)
@@ -44,7 +45,7 @@ class DecodedCache:
 
     def _remember(self, topic: str, value: Struct | None, data: bytes | None) -> bytes | None:
         if topic in self._read and value is not None and data is not None:
-            known = self._under_way
+            known = self._cached
             before = len(known)
             known[topic, data] = value
             if len(known) > before:

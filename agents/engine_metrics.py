@@ -79,7 +79,7 @@ def _families() -> dict[str, Family]:
     families: list[Family] = [
         GaugeMetricFamily(
             "kairos_stage_lag_records",
-            "Records past the committed offset, or all that there are where nothing is committed",
+            "Records past the committed offset, or all records where nothing is committed",
             labels=["stage", "topic", "partition"],
         ),
         CounterMetricFamily("kairos_stage_read", "Records given to the stage", labels=stage),
@@ -94,7 +94,7 @@ def _families() -> dict[str, Family]:
         ),
         CounterMetricFamily(
             "kairos_stage_spared",
-            "Records that a killed worker had sent, and that were not sent again",
+            "Records that a killed worker had sent, and whose duplicates were suppressed",
             labels=stage,
         ),
         CounterMetricFamily(

@@ -1,4 +1,4 @@
-"""Enrichment agent: what do we know? Consumes interactions.identified, keyed by profile."""
+"""Enrichment agent: adds traits and metrics. Consumes interactions.identified, keyed by profile."""
 
 from agents.agent import Equipment, stage_app
 from agents.app import App

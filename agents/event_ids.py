@@ -1,7 +1,7 @@
 """Ids of processed events, in rows of their own, bucketed by period.
 
 A row's key is the event's (`event_key`), its value a digest of the event's content: a retry has the
-same content, while a sender that reuses an id for something else has not.
+same content; an id that a sender reuses for another event has not.
 
 The time is that of the record in Kafka: it never changes, grows with the partition, and is not
 under the sender's control. A period is as long as the grace period, so that two look-ups find an
@@ -29,8 +29,8 @@ class EventIds:
         self._swept: dict[int, int] = {}
 
     def find(self, partition: int, event: str, at_ms: int) -> bytes | None:
-        """Return the digest of an event added within the grace before `at_ms`, inclusive; it may be
-        known for twice as long."""
+        """Return the digest of an event added within the grace period before `at_ms`, inclusive;
+        ids up to twice as old may still be found."""
         period = at_ms // GRACE_MS
         get = self._table.get_in
         found = (get(partition, _key(added, event)) for added in (period, max(period - 1, 0)))

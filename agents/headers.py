@@ -1,7 +1,7 @@
 """Record headers: `traceparent` (W3C), `kairos-cause`, and `kairos-timing`.
 
 `kairos-timing` is `stage=queued/spent` for each stage so far, milliseconds with 3 decimals,
-separated by commas: how long the record waited for the stage, and how long the stage took.
+separated by commas: the record's wait for the stage, and the stage's processing time.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ CAUSE: Final = topics.CAUSE_HEADER
 TIMING: Final = "kairos-timing"
 
 _LONGEST_TIMING: Final = 1_024
-"""Bytes; a stage adds about 40. Senders from outside may set this header to anything."""
+"""Maximum of bytes; a stage adds about 40. Upstream apps may set this header to anything."""
 
 
 def onward_trace(headers: Headers) -> bytes:
@@ -28,7 +28,7 @@ def onward_trace(headers: Headers) -> bytes:
 
 
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:
-    """Append this stage's timing to those so far; drop the earlier ones if they are too long."""
+    """Append this stage's timing to the earlier ones, which are dropped if they are too long."""
     mine = f"{stage}={queued_ms:.3f}/{spent_ms:.3f}".encode()
     before = first_header(headers, TIMING)
     if before is None or len(before) > _LONGEST_TIMING:

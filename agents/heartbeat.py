@@ -1,6 +1,6 @@
 """Heartbeat of a stage's partitions, without which Kafka does not clean those that are idle.
 
-Kafka closes a segment only as it appends, and cleans none that is open.
+Kafka closes a segment only when it appends a record, and never cleans an open one.
 """
 
 from itertools import count
@@ -37,6 +37,6 @@ class Heartbeat:
         return 0 if last is None else int(last) + self._interval_ms
 
     def _key_in(self, topic: str, partition: int) -> bytes:
-        """Return a key of no customer that belongs in `partition`."""
+        """Return a key in `partition` that no customer has."""
         keys = (b"beat-%d" % number for number in count())
         return next(key for key in keys if self._ports.partition_of(topic, key) == partition)

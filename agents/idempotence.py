@@ -1,9 +1,9 @@
-"""Idempotence protocol: what a row stores besides its state so that nothing is lost or done twice.
+"""Idempotence protocol: positions and outputs in a row, so that inputs are processed exactly once.
 
 An input's offset is committed only after its row and its outputs are delivered, and all of these
 are contained in one changelog record. So after a kill a redelivered input meets either a row that
 does not contain its offset (process it), or one that does: then the outputs in the row's outbox
-are sent again. Records that the previous stage sent again carry the same cause, and are dropped.
+are sent again. Records resent by the previous stage carry the same cause, and are dropped.
 
 A row must stay small enough to be written. So once the outbox of a key has grown large
 (`outbox_bytes`), its inputs are committed before the next one is processed, which empties it.
@@ -20,9 +20,9 @@ S = TypeVar("S")
 
 
 class Cause(Struct, frozen=True, order=True):
-    """Input that a record follows from, and the record's index among that input's outputs.
+    """Input that caused a record, and the record's index among that input's outputs.
 
-    Within one `source` (a topic's partition) causes only grow, except for records sent again.
+    Within one `source` (a topic's partition) causes only grow, except for resent records.
     """
 
     source: str
@@ -34,7 +34,7 @@ class Cause(Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, header: bytes) -> "Cause | None":
-        """Parse a header; return None when it is not ours."""
+        """Parse a header; return None when another system wrote it."""
         try:
             source, offset, index = header.decode().split(" ")
             return cls(source, int(offset), int(index))
@@ -43,7 +43,7 @@ class Cause(Struct, frozen=True, order=True):
 
 
 class Output(Struct, frozen=True, array_like=True):
-    """Record as it was sent."""
+    """Sent record."""
 
     topic: str
     key: bytes
@@ -51,7 +51,7 @@ class Output(Struct, frozen=True, array_like=True):
 
 
 class Sent(Struct, frozen=True, array_like=True):
-    """Outputs of one input; `applied`: whether it changed the state, too."""
+    """Outputs of one input; `applied`: whether it also changed the state."""
 
     topic: str
     offset: int
@@ -60,7 +60,7 @@ class Sent(Struct, frozen=True, array_like=True):
 
 
 class Row(Struct, Generic[S], frozen=True, array_like=True):
-    """State of a key, and what makes changing it idempotent, in one changelog record.
+    """State of a key with its idempotence data, in one changelog record.
 
     `positions`: last processed offset by input topic (a key has one partition in each).
     `seen`: last (offset, index) of causes by source. `outbox`: outputs of uncommitted inputs.
@@ -75,7 +75,7 @@ class Row(Struct, Generic[S], frozen=True, array_like=True):
 
 
 class Position(Struct, frozen=True):
-    """Position of an input, and its cause (None: it came from outside)."""
+    """Position of an input, and its cause (None: an upstream app sent it)."""
 
     topic: str
     partition: int
@@ -101,7 +101,7 @@ class New(Struct, frozen=True):
 
 
 class Repeat(Struct, frozen=True):
-    """Verdict: processed, but perhaps not sent; send this again."""
+    """Verdict: processed, but its outputs perhaps not sent; send them again."""
 
     sent: Sent
 

@@ -1,4 +1,5 @@
-"""Identity agent: who is this? Consumes interactions and identities, keyed by an identifier."""
+"""Identity agent: resolves profiles. Consumes interactions and identities, keyed by an
+identifier."""
 
 from agents.agent import Equipment, stage_app
 from agents.app import App

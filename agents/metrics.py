@@ -20,21 +20,19 @@ SECONDS: Final = (
 )  # fmt: skip
 
 _DUPLICATES = Counter(
-    "kairos_stage_duplicates_total", "Inputs dropped as copies", ["stage", "known_by"]
+    "kairos_stage_duplicates_total", "Inputs dropped as duplicates", ["stage", "known_by"]
 )
 _REPEATS = Counter(
-    "kairos_stage_repeats_total", "Inputs whose records were sent again after a kill", ["stage"]
+    "kairos_stage_repeats_total", "Inputs whose outputs were sent again after a kill", ["stage"]
 )
-_TIMERS = Counter(
-    "kairos_stage_timers_total", "Rows woken because time alone may have changed them", ["stage"]
-)
+_TIMERS = Counter("kairos_stage_timers_total", "Timers fired", ["stage"])
 _REDIRECTED = Counter(
-    "kairos_stage_redirected_total", "Inputs published again where they belong", ["stage"]
+    "kairos_stage_redirected_total", "Inputs published again to the right partition", ["stage"]
 )
-_DROPPED = Counter("kairos_stage_dropped_total", "Inputs with nothing to do", ["stage", "reason"])
+_DROPPED = Counter("kairos_stage_dropped_total", "Inputs without any effect", ["stage", "reason"])
 _UNKNOWN_ZONES = Counter(
     "kairos_stage_unknown_timezones_total",
-    "Interactions with an unknown context.timezone, for which the usual zone counts",
+    "Interactions with an unknown context.timezone, for which the default zone is used",
     ["stage"],
 )
 _DEAD = Counter(

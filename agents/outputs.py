@@ -17,21 +17,21 @@ HeaderList: TypeAlias = list[tuple[str, bytes]]
 
 
 class DecodedInput(Struct, frozen=True):
-    """Input as it came and as it was decoded."""
+    """Input record and its decoded form."""
 
     message: Message
     record: msgspec.Struct
 
 
 class OutputEncoder:
-    """Encoder of what one stage sends."""
+    """Encoder of one stage's outputs."""
 
     def __init__(self, stage: str, codec: DecodedCache) -> None:
         self._stage = stage
         self._codec = codec
 
     def of_outcome(self, outcome: Outcome[Any], given: DecodedInput) -> tuple[Output, ...]:
-        """Return a step's outputs, but for a dead letter; parts of the input's bytes are reused."""
+        """Return a step's outputs, except a dead letter; parts of the input's bytes are reused."""
         match outcome:
             case Ok(_, emits) | Forward(emits):
                 return tuple(self._extend(emit, given) for emit in emits)
@@ -55,7 +55,7 @@ class OutputEncoder:
         return Output(topics.DEAD_LETTERS, record.key or b"", value)
 
     def of_message(self, outcome: Outcome[Any], message: Message) -> tuple[Output, ...]:
-        """Return the outputs of an input that no step has seen."""
+        """Return the outputs of an input without a step."""
         match outcome:
             case Forward(emits):
                 return tuple(map(self.encode, emits))
@@ -66,7 +66,7 @@ class OutputEncoder:
         return ()
 
     def encode(self, emit: Emit) -> Output:
-        """Return a record that shares no bytes with its input."""
+        """Encode a record that shares no bytes with its input."""
         return Output(emit.topic, emit.key.encode(), self._codec.encode(emit.topic, emit.value))
 
     def _extend(self, emit: Emit, given: DecodedInput) -> Output:

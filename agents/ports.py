@@ -31,7 +31,7 @@ class Message(Struct, frozen=True):
 class Rows(Protocol):
     """Rows of one table, by partition.
 
-    A write is visible at once, and in the changelog when the commit that covers the input succeeds.
+    A write is visible at once; it is in the changelog once the commit of its input has succeeded.
     """
 
     def get_in(self, partition: int, key: bytes) -> bytes | None: ...
@@ -68,10 +68,10 @@ class Ports(Protocol):
         """
 
     def backlog(self, partition: int) -> int | None:
-        """Return the unprocessed inputs of `partition`; None if not known yet.
+        """Return the number of unprocessed inputs of `partition`; None if not known yet.
 
-        Those of this stage, and of the later ones in its process, as of 0.1 s ago; some seconds ago
-        for a partition that is not being read.
+        It counts inputs of this stage and of the later ones in its process, as of 0.1 s ago, or
+        some seconds ago for a partition that is not being read.
         """
 
     async def flush_and_commit(self) -> None:
@@ -81,7 +81,7 @@ class Ports(Protocol):
         """
 
     def committed(self, topic: str, partition: int) -> int:
-        """Return the offset from which the partition would be read again after a kill."""
+        """Return the offset at which reading the partition resumes after a kill."""
 
     def partition_of(self, topic: str, key: bytes) -> int:
         """Return the partition in which records with this key belong."""

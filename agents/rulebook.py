@@ -1,11 +1,11 @@
-"""Rules for each record: identity runs by the newest, later stages by the version it stamped.
+"""Rules for each record: identity uses the newest version, later stages the one that it stamped.
 
 Versions stamped in a partition never go backwards, across workers too. Within a worker its log only
 moves forward. A former owner had stopped writing when the partition was reassigned (its session or
-lease had ended, or it had given the partition up), so the versions that it stamped were in the
-topic by then. After the assignment, and before the first record, the new owner reads that topic to
-its end (`catch_up`). So once a probe has come out of a partition with a version, no record comes
-out of it with an earlier one. Timers, which a stage stamps itself, follow the same rule.
+lease had ended, or it had given up the partition), so the versions that it stamped were in the
+configuration topic by then. After the assignment, and before the first record, the new owner reads
+that topic to its end (`catch_up`). So after a probe has passed a partition with a version, no
+record passes it with an earlier one. Timers, which a stage stamps itself, follow the same rule.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _CATCH_UP_TIMEOUT_S: Final = 60.0
 
 
 class Rulebook:
-    """Rules by configuration digest; reads the log on for a digest that it lacks.
+    """Rules by configuration digest; reads more of the log for an unknown digest.
 
     `load` compiles a configuration, `equip` adds the models in force, and `knowledge` returns the
     newest snapshot of learning.
@@ -42,8 +42,8 @@ class Rulebook:
         self._loaded: dict[str, Rules] = {}
         self._equipped: dict[str, Rules] = {}
         self.draws = False
-        """Whether any rules draw choices or spend budgets, so that a step may decide otherwise when
-        an input is read again."""
+        """Whether any rules draw choices or spend budgets, so that a step may decide differently
+        when an input is redelivered."""
 
     def refresh(self) -> None:
         """Use the newest models and knowledge from the next record on; for any thread."""
@@ -56,7 +56,7 @@ class Rulebook:
         return None if config is None else config.digest
 
     async def find(self, digest: str | None) -> Rules | None:
-        """Return the rules named by `digest`, or the newest (None); None when there are none.
+        """Return the rules of `digest`, or the newest (None); None when there are none.
 
         Raises ConfigurationLogError.
         """
@@ -68,12 +68,12 @@ class Rulebook:
             return equipped
         found = self._log.get(digest)
         if found is None:
-            await self.catch_up()  # it was in the topic before anybody stamped it
+            await self.catch_up()  # it was in the topic before any record was stamped with it
             found = self._log.get(digest)
         return None if found is None else self._rules(found)
 
     async def catch_up(self) -> None:
-        """Read every version that was applied by now. Raises ConfigurationLogError."""
+        """Read every version applied so far. Raises ConfigurationLogError."""
         await asyncio.to_thread(self._log.catch_up, _CATCH_UP_TIMEOUT_S)
 
     def _rules(self, config: Configuration) -> Rules:

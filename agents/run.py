@@ -18,16 +18,16 @@ EXIT_FAILED = 1
 
 _STOP_TIMEOUT_S = 20.0
 _FAILED_STOP_TIMEOUT_S = 3.0
-"""Short, since a failed worker commits nothing more, and others wait for its partitions."""
+"""Short, since a failed worker commits nothing, and other workers wait for its partitions."""
 
 _COLLECT_AFTER = (10_000, 20, 20)
-"""Thresholds of garbage collection: records make many objects and no cycles."""
+"""Thresholds of garbage collection, high since records create many objects and no cycles."""
 
 
 def exempt_from_collection() -> None:
     """Exempt all existing objects from garbage collection, and collect less often.
 
-    A full collection takes a tenth of a second, for which inputs would wait.
+    A full collection takes a tenth of a second, in which no input is processed.
     """
     gc.collect()
     gc.freeze()
@@ -43,7 +43,8 @@ def run(apps: Sequence[App]) -> int:
     code = runner.run(_run(apps))
     if code != EXIT_OK:
         _log_failure(apps)
-        # What did not stop (a call to a broker that is away) must not keep the process alive.
+        # A thread that did not stop (in a call to an unreachable broker) must not keep the process
+        # alive.
         logging.shutdown()
         os._exit(code)
     runner.close()
@@ -65,7 +66,7 @@ async def _run(apps: Sequence[App]) -> int:
 def _log_failure(apps: Sequence[App]) -> None:
     """Log the failure that ended the worker as the last line; others may be its consequence."""
     reasons = [app.failure for app in apps if app.failure is not None]
-    _log.critical("the worker ends: %s", reasons[0] if reasons else "it did not stop as asked")
+    _log.critical("the worker ends: %s", reasons[0] if reasons else "it did not stop in time")
 
 
 def _any_crashed(apps: Sequence[App]) -> bool:
@@ -75,7 +76,7 @@ def _any_crashed(apps: Sequence[App]) -> bool:
 async def _run_app(app: App) -> None:
     """Start `app`; return when it has crashed."""
     try:
-        await app.wait(app.start())  # which may wait for a broker while something else fails
+        await app.wait(app.start())  # may wait for a broker while another part fails
         await app.wait_until_stopped()
     except Exception as error:
         app.fail(error)
@@ -90,7 +91,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _stop(apps: Sequence[App], timeout_s: float) -> bool:
-    """Stop all; return whether all have ended well and in time."""
+    """Stop all apps; return whether all stopped without an error and in time."""
     try:
         async with asyncio.timeout(timeout_s):
             ended = await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)

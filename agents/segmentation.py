@@ -1,4 +1,4 @@
-"""Segmentation agent: what are they now? Consumes interactions.enriched, keyed by profile."""
+"""Segmentation agent: evaluates segments. Consumes interactions.enriched, keyed by profile."""
 
 from agents.agent import Equipment, stage_app
 from agents.app import App

@@ -3,7 +3,7 @@
 One input at a time: read its key's row, ask the idempotence protocol whether it is new, run the
 step, write row and outputs. The transport commits the input's offset once all of these are
 delivered. An input that cannot be processed, or whose outputs would be too large, becomes a dead
-letter and the stage goes on. If exceptions pile up, the process ends, so that somebody looks.
+letter and the stage continues. The process ends after too many exceptions within a minute.
 """
 
 import time
@@ -62,7 +62,7 @@ _Decided: TypeAlias = Effect | Stateless | Duplicate
 
 
 class TooManyExceptionsError(Exception):
-    """Raised when steps keep failing by bugs; the process ends."""
+    """Raised when steps fail too often; the process ends."""
 
 
 class OutboxFullError(Exception):
@@ -100,7 +100,7 @@ class StageShell:
         ).decode
 
     async def handle(self, message: Message) -> None:
-        """Process one input completely, up to handing its outputs to the producer."""
+        """Process one input, up to handing its outputs to the producer."""
         began = time.perf_counter()
         queued_ms = max(time.time() * 1000 - message.timestamp_ms, 0.0)
         record = self._admission.decode(message)
@@ -124,7 +124,7 @@ class StageShell:
             self._timer_service.fire_due(now_ms, digest)
 
     def on_assignment(self) -> None:
-        """Forget what was known of partitions, which may have been another worker's meanwhile."""
+        """Forget cached data of partitions, which another worker may have owned meanwhile."""
         self._timers.forget()
         self._wallets.forget()
 
@@ -167,7 +167,7 @@ class StageShell:
         return decided
 
     def _deduplicate(self, keyed: KeyedInput) -> _Decided | None:
-        """Return the effect of an input that was processed before; None: it is new."""
+        """Return the effect of an already processed input; None: it is new."""
         match judge(keyed.row, keyed.position):
             case Duplicate() as duplicate:
                 return duplicate
@@ -239,8 +239,8 @@ class StageShell:
         """Write purses, timer, row and event id, in this order.
 
         A kill in between leaves a timer without a row, which is harmless, and never a row without
-        its timer; nor an event id whose row is not in the changelog. A redelivered input finds
-        purses that were written without its row as they were before.
+        its timer, or an event id whose row is not in the changelog. Purses written without their
+        row are restored when the input is redelivered.
         """
         self._wallets.write(_position(message), effect.purses)
         self._timers.arm(message.partition, message.key, effect.timer)
@@ -298,6 +298,6 @@ class StageShell:
 
 
 def _position(message: Message) -> Position:
-    # Records of upstream apps have no cause of ours; copies are recognised by their event id.
+    # Records of upstream apps carry no cause; their duplicates are recognised by the event id.
     cause = None if message.topic == topics.INTERACTIONS else cause_of(message.headers)
     return Position(message.topic, message.partition, message.offset, cause)

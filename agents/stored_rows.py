@@ -1,4 +1,4 @@
-"""States of a few keys, read from a stage's changelog, whether or not its worker runs."""
+"""States of a few keys, read from a stage's changelog, also while no worker runs."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

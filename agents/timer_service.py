@@ -1,4 +1,4 @@
-"""Service that fires due timers: it writes a timer record to the stage's own input for each."""
+"""Service that fires due timers, by a timer record on the stage's own input for each."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -51,7 +51,9 @@ class TimerService:
 
     def may_be_due(self, now_ms: int) -> bool:
         """Return False if no timer can be due by the wall clock (epoch ms)."""
-        return any(self.timers.may_be_due(one, now_ms) for one in self._ports.partitions)
+        return any(
+            self.timers.may_be_due(partition, now_ms) for partition in self._ports.partitions
+        )
 
     def fire_due(self, now_ms: int, digest: str) -> None:
         """Fire timers that are due by the wall clock, fewer where the backlog is long.
@@ -67,7 +69,7 @@ class TimerService:
                 self._fire_in_partition(partition, _Now(now_ms, digest), most)
 
     def overdue_in_log(self, partition: int, clock: Control) -> list[Emit]:
-        """Return the timer records that a log's clock must let pass before it goes on."""
+        """Return the records of overdue timers, which precede the log's clock record."""
         due = self.timers.due_in_log(partition, clock.at)
         self._metrics.timers.inc(len(due))
         return [

@@ -1,7 +1,8 @@
-"""Timers of rows, in rows of their own ordered by time, so that due ones are found without a scan.
+"""Timers of rows, stored in separate rows sorted by time, so that due ones are found without a
+scan.
 
-A timer that is earlier than its row now needs stays armed: when it fires, the row arms the one that
-it needs then. So a customer who keeps coming costs no writes here.
+A timer that is earlier than its row now needs stays armed: when it fires, the row arms the next
+one. So further interactions of a customer cause no writes here.
 """
 
 from collections.abc import Collection, Iterator
@@ -22,7 +23,7 @@ _AT: Final = Layout(">Q")
 _START: Final = len(_WALL)
 _CHUNK: Final = 500
 WINDOW: Final = 20
-"""Most timers of a partition in flight: inputs that come meanwhile wait behind them."""
+"""Maximum of a partition's timers in flight, behind which new inputs wait."""
 LOST_MS: Final = 60_000
 """Time in flight after which a timer record counts as lost, if the partition has no backlog."""
 
@@ -42,7 +43,7 @@ class TimerChange(Struct, frozen=True):
 
 
 def fired_at(record: object) -> int | None:
-    """Return when the timer was due (epoch ms) whose record this is; None for other records."""
+    """Return the due time (epoch ms) of a timer record; None for other records."""
     control = control_of(record)
     return None if control is None or control.kind != "timer" else control.due_at
 
@@ -82,7 +83,7 @@ class Timers:
             self._table.delete_in(partition, _row(key, change.before))
 
     def clear(self, partition: int, key: bytes, at: int) -> None:
-        """Remove the timer for `at`, by either clock: it has fired."""
+        """Remove the fired timer for `at`, by either clock."""
         for row in (_row(key, Wake(at)), _row(key, Wake(at, log=True))):
             if self._table.get_in(partition, row) is not None:
                 self._table.delete_in(partition, row)
@@ -94,7 +95,7 @@ class Timers:
     def due(self, partition: int, now_ms: int) -> Iterator[Due]:
         """Yield timers that are due by the wall clock and not in flight, the earliest first.
 
-        At most a chunk of them; timers may be fired and cleared during the iteration.
+        Yields at most a chunk; timers may be fired and cleared during the iteration.
         """
         if not self.may_be_due(partition, now_ms):
             return
@@ -109,7 +110,7 @@ class Timers:
         yield from map(_due, islice(not_fired, _CHUNK))
 
     def mark_in_flight(self, partition: int, due: Due, now_ms: int) -> bool:
-        """Mark a due timer as in flight; return False if too many are already."""
+        """Mark a due timer as in flight; return False if too many already are."""
         in_flight = self._in_flight.setdefault(partition, {})
         if len(in_flight) >= WINDOW:
             return False
@@ -117,13 +118,14 @@ class Timers:
         return True
 
     def expire_lost(self, partition: int, now_ms: int) -> None:
-        """Let timers fire again whose records are lost; the partition must have no backlog."""
+        """Expire timers whose records are lost, so that they fire again; the partition must have no
+        backlog."""
         in_flight = self._in_flight.get(partition, {})
         for row in [row for row, fired_ms in in_flight.items() if now_ms - fired_ms > LOST_MS]:
             del in_flight[row]
 
     def due_in_log(self, partition: int, now_ms: int) -> list[Due]:
-        """Return timers due by a log's clock, a chunk at most."""
+        """Return at most a chunk of the timers due by a log's clock."""
         rows = takewhile(lambda row: _time(row) <= now_ms, self._rows(partition, _LOG))
         return [_due(row) for row in islice(rows, _CHUNK)]
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from agents.admission import too_large
+from agents.admission import too_large_letter
 from agents.idempotence import Change, Output, Position, Row, Sent, advance
 from agents.outputs import DecodedInput
 from agents.ports import Message
@@ -23,10 +23,10 @@ LARGE_OUTBOX: Final = 128 << 10
 """Outbox size (bytes) at which a key's inputs are committed early; every row write repeats the
 outbox."""
 LARGEST_ROW: Final = sizes.RECORD - LARGEST - LARGE_OUTBOX - (64 << 10)
-"""Most bytes of a row: beside it there is room for a dead letter and Kafka's overhead. Outputs are
-smaller than the row that contains them."""
+"""Maximum size (bytes) of a row, which leaves room for a dead letter and Kafka's overhead. Outputs
+are smaller than the row that contains them."""
 EMPTY_ROW_MS: Final = HOUR_MS
-"""Default retention of a row without state, so that copies of its inputs are recognised."""
+"""Default retention of a row without state, in which duplicates of its inputs are recognised."""
 
 Stateless: TypeAlias = DeadLetter | Drop | Redirect | Forward
 """Outcomes that change no state."""
@@ -54,7 +54,7 @@ class StepResult(Struct, frozen=True):
 
 
 class Effect(Struct, frozen=True):
-    """Changes that an input makes.
+    """Effect of an input.
 
     `row`: bytes to write, None: unchanged; `interaction`: its id is stored; `outcome`: counted;
     `purses`: of the partition, to be written, by budget.
@@ -69,14 +69,14 @@ class Effect(Struct, frozen=True):
 
 
 class OutboxFull(Struct, frozen=True):
-    """No room in the row beside the outputs of uncommitted inputs: commit these, then try again."""
+    """Lack of room in a row for more outputs: commit its uncommitted inputs, then try again."""
 
 
 class Transition:
     """Transitions of one stage's rows.
 
-    `committed(topic, partition)`: next offset to be read after a kill; `dead_letter`: encodes one;
-    `empty_row_ms`: how long a row without state is kept.
+    `committed(topic, partition)`: next offset to be read after a kill; `dead_letter`: encodes a
+    dead letter; `empty_row_ms`: retention of a row without state.
     """
 
     def __init__(
@@ -91,13 +91,14 @@ class Transition:
         self._encode = msgspec.msgpack.Encoder().encode
 
     def apply(self, keyed: KeyedInput, result: StepResult) -> Effect | Stateless | OutboxFull:
-        """Return the effect of a step's result; a stateless outcome that needs no row as it is."""
+        """Return the effect of a step's result; a stateless outcome that needs no row is returned
+        itself."""
         if isinstance(result.outcome, Ok):
             return self._change_state(keyed, result.outcome, result.outputs)
         return self.record_stateless(keyed, result.outcome, result.outputs)
 
     def repeat(self, keyed: KeyedInput, sent: Sent) -> Effect:
-        """Return the effect of a redelivered input: its outputs once more."""
+        """Return the effect of a redelivered input: its outputs again."""
         armed = None if keyed.row is None else keyed.row.wake
         applied = keyed.interaction if sent.applied else None
         return Effect(None, sent.outputs, applied, TimerChange(None, armed))
@@ -107,15 +108,17 @@ class Transition:
     ) -> Effect | Stateless | OutboxFull:
         """Record an outcome that changes no state in the row's outbox.
 
-        Without that, once a later input of the key has advanced the row, a redelivery after a kill
-        would look processed.
+        Otherwise, once a later input of the key has advanced the row, a redelivered input would
+        count as processed.
         """
         row, position = keyed.row, keyed.position
         if isinstance(outcome, Drop) or (isinstance(outcome, Forward) and row is None):
             return outcome
         if isinstance(outcome, DeadLetter):
             outputs = (self._dead_letter(keyed.given.message, outcome),)
-            position = replace(position, cause=None)  # mended and sent again, it is no copy
+            position = replace(
+                position, cause=None
+            )  # once mended and sent again, it is no duplicate
         state, before = (None, None) if row is None else (row.state, row.wake)
         wake = (
             Wake(keyed.given.message.timestamp_ms + self._empty_row_ms) if row is None else before
@@ -161,5 +164,5 @@ class Transition:
     ) -> Effect | Stateless | OutboxFull:
         if len(after.outbox) > 1:
             return OutboxFull()
-        what = "the state and what follows would have"
-        return self.record_stateless(keyed, too_large(what, len(written), LARGEST_ROW))
+        what = "the state and its outputs would have"
+        return self.record_stateless(keyed, too_large_letter(what, len(written), LARGEST_ROW))

@@ -83,7 +83,7 @@ class Wallets:
             key[len(PURSE) :].decode(): self._decode(value)
             for key, value in self._table.scan_in(partition, PURSE)
         }
-        self._last[partition] = max((one.offset for one in rows.values()), default=_NO_INPUT)
+        self._last[partition] = max((row.offset for row in rows.values()), default=_NO_INPUT)
         purses = self._purses[partition] = {name: one.now for name, one in rows.items()}
         return purses
 

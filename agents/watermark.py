@@ -40,7 +40,7 @@ class Watermark:
         try:
             await asyncio.to_thread(self._advance)
         except KafkaException as error:
-            names = ", ".join(one.name for one in self._groups)
+            names = ", ".join(group.name for group in self._groups)
             _log.warning("%s: timers wait, their lag is unknown: %s", names, error)
         return self._passed_ms
 

@@ -1,6 +1,6 @@
-"""Start here: the way of an interaction through the four stages.
+"""Start here: the path of an interaction through the four stages.
 
-    interactions -> identity -> enrichment -> segmentation -> decisioning -> actions
+interactions -> identity -> enrichment -> segmentation -> decisioning -> actions
 
 Each stage is a pure step over one row of state: `step(key, record, state, rules) -> outcome`. The
 agents run these steps over Kafka and RocksDB; `Flow` runs them in memory. Both write the same
@@ -43,9 +43,9 @@ from pipeline.segmentation.step import step as segment
 class Stage:
     """Stage with its topics, its step, and the type of its rows.
 
-    `outputs`: the topics that mainly this stage writes; `actions.` stands for those of all
-    channels. `before`: the stage whose records its timers must not overtake; None: its rows have no
-    timers. `spends`: its step spends budgets.
+    `outputs`: the topics written mainly by this stage; `actions.` stands for those of all channels.
+    `before`: the stage whose records its timers must not overtake; None: its rows have no timers.
+    `spends`: its step spends budgets.
     """
 
     name: str
@@ -130,8 +130,7 @@ class Flow:
         self._clocks: dict[str, list[tuple[int, str]]] = {one.name: [] for one in STAGES}
 
     def run(self, record: Interaction | IdentityChange) -> Iterator[Emit]:
-        """Yield every record that follows from an interaction, an `unlink` or a `forget`, as
-        written."""
+        """Yield every record that follows from an interaction, an `unlink` or a `forget`."""
         if isinstance(record, Interaction):
             first = Emit(topics.INTERACTIONS, _first_key(record), record)
         else:
@@ -139,7 +138,7 @@ class Flow:
         yield from self.follow(first)
 
     def advance(self, now_ms: int) -> Iterator[Emit]:
-        """Yield every record that follows from the time being `now_ms`, stage by stage."""
+        """Yield every record that follows from advancing the time to `now_ms`, stage by stage."""
         for one in STAGES:
             while due := self._due(one.name, now_ms):
                 at, key = due
@@ -157,7 +156,7 @@ class Flow:
         return None
 
     def follow(self, first: Emit) -> Iterator[Emit]:
-        """Yield every record that follows from `first`, a record on an input of some stage."""
+        """Yield every record that follows from `first`, a record on an input of a stage."""
         pending = deque([first])
         while pending:
             for emit in self._process(pending.popleft()):

@@ -26,7 +26,8 @@ KAFKA_PREFIX = "KAIROS_KAFKA_"
 _ADAPTER_KEY = b"kairos adapter key"
 
 _CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000, "message.max.bytes": sizes.RECORD}
-"""librdkafka waits up to 10 s between attempts: a broker that restarted would be found late."""
+"""Defaults of clients: librdkafka waits up to 10 s between attempts, which would delay reconnecting
+to a restarted broker."""
 
 _ELSEWHERE = {
     "bootstrap.servers": "BOOTSTRAP_SERVERS",
@@ -34,7 +35,7 @@ _ELSEWHERE = {
     "session.timeout.ms": "SESSION_TIMEOUT_MS",
     "heartbeat.interval.ms": "SESSION_TIMEOUT_MS",
 }
-"""Settings that set these properties, for everything that depends on them."""
+"""Properties with settings of their own, because other parts depend on them."""
 
 _AT_LEAST = {
     "message.max.bytes": sizes.RECORD,
@@ -44,7 +45,7 @@ _AT_LEAST = {
 
 
 class NoBrokerError(Exception):
-    """Raised when there is no Kafka to connect to; the message says what to do."""
+    """Raised when there is no Kafka to connect to; the message names the remedy."""
 
 
 def _user_cache() -> Path:
@@ -67,7 +68,7 @@ def kafka_variable(kafka_property: str) -> str:
 
 
 class Settings(BaseSettings):
-    """Immutable; the field `name` is set by KAIROS_NAME."""
+    """Immutable settings; the field `name` is set by KAIROS_NAME."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
@@ -227,8 +228,8 @@ class Settings(BaseSettings):
     @classmethod
     def _keep_the_protocol(cls, properties: dict[str, str]) -> dict[str, str]:
         """Refuse settings that break the protocol: leases follow from sessions; a record must not
-        be dropped while a later one leaves; and a worker would end on its first record that is
-        larger, again and again."""
+        be dropped while a later one is sent; and a worker would end on every record above the
+        limit."""
         for name in properties:
             if name in _ELSEWHERE:
                 instead = f"set {PREFIX}{_ELSEWHERE[name]} instead"
@@ -260,7 +261,7 @@ class Settings(BaseSettings):
         return {**_CLIENT_DEFAULTS, **self.kafka_properties, "bootstrap.servers": self._bootstrap()}
 
     def kept_artifacts(self) -> Artifacts:
-        """Return the store of files that configurations name by digest."""
+        """Return the store of the configurations' files, by digest."""
         return Artifacts(self.artifacts or self.home / "artifacts")
 
     def signing_secret(self) -> str:
@@ -268,7 +269,7 @@ class Settings(BaseSettings):
         return self.secret or _secret_in(self.home)
 
     def adapter_key(self) -> str:
-        """Return the key by which adapters report outcomes: who has the secret can make it."""
+        """Return the key by which adapters report outcomes, derived from the signing secret."""
         return hmac.new(self.signing_secret().encode(), _ADAPTER_KEY, "sha256").hexdigest()
 
     def _bootstrap(self) -> str:
@@ -281,8 +282,7 @@ class Settings(BaseSettings):
 
 
 def _secret_in(home: Path) -> str:
-    """Read from HOME/secret (mode 0600); the first process that creates the file decides for
-    all."""
+    """Read from HOME/secret (mode 0600); the first process that creates the file determines it."""
     path = home / "secret"
     if path.exists():
         return path.read_text()

@@ -1,8 +1,8 @@
-"""Restoration of stores to the ends of their changelogs, and the claim to own these.
+"""Restoration of stores to the ends of their changelogs, and claims to these changelogs.
 
 A changelog is claimed by a record at its end. If others have written between the last record read
-and that one, reading goes on and the changelog is claimed again: whatever an owner has not read
-stands behind its first record, and is void.
+and the claim, reading continues and the changelog is claimed again: records that an owner has not
+read follow its first record, and are void.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class ChangelogWriter(Protocol):
 
 
 class CatchUp:
-    """Restoration of one assignment's changelog partitions; made for it and closed after it."""
+    """Restoration of one assignment's changelog partitions; used once, then closed."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class CatchUp:
         await _in_thread(self._reader.close)
 
     def _starts(self) -> dict[TP, int]:
-        """Return where to start each partition that is not up to date."""
+        """Return the start offset of each partition that is not up to date."""
         starts = {}
         for tp, store in self._stores.items():
             span = self._reader.span(tp, self._keep_going)
@@ -87,7 +87,7 @@ class CatchUp:
             self._replays[tp].apply(records)
 
     async def _take_over(self, writer: ChangelogWriter, tp: TP) -> bool:
-        """Claim one changelog; return False if there are records that were not read."""
+        """Claim one changelog; return False if it has unread records."""
         replay = self._replays[tp]
         owner, end = replay.owner + 1, replay.end
         first: list[Change] = [(TAKE_OVER, b"")]
@@ -107,7 +107,7 @@ def _start(store: PartitionStore, tp: TP, span: OffsetRange) -> int:
     """Return the offset to restore from; a store that cannot be a prefix is emptied."""
     if store.next_offset > span.end:
         _log.warning(
-            "%s has %d records but the store was at %d (was the topic made anew?): rebuilding",
+            "%s has %d records but the store was at %d (was the topic re-created?): rebuilding",
             tp, span.end, store.next_offset,
         )  # fmt: skip
         store.reset()

@@ -31,13 +31,13 @@ class OffsetRange:
 
 
 class ChangelogReader:
-    """Consumer outside of any group; made for one restoration and closed after it."""
+    """Consumer outside of any group; used for one restoration, then closed."""
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._consumer = Consumer(dict(settings))
 
     def span(self, tp: TP, keep_going: Callable[[], bool]) -> OffsetRange:
-        """Return the offsets that `tp` holds now, once a broker knows. Raises KafkaException."""
+        """Return the offsets that `tp` holds now, waiting for a broker. Raises KafkaException."""
         part = TopicPartition(tp.topic, tp.partition)
         give_up_at = time.monotonic() + _PATIENCE_S
         while True:
@@ -57,7 +57,7 @@ class ChangelogReader:
     ) -> Iterator[tuple[TP, list[Record]]]:
         """Yield batches of one partition each, until every partition is read to its end.
 
-        Ends early when `keep_going` says so. Raises KafkaException.
+        Ends early when `keep_going` returns False. Raises KafkaException.
         """
         parts = [TopicPartition(tp.topic, tp.partition, o) for tp, o in starts.items()]
         self._consumer.assign(parts)

@@ -1,8 +1,8 @@
-"""Partition of a table: a RocksDB, and the writes that are not in it yet.
+"""Partition of a table: a RocksDB, and the writes not yet persisted in it.
 
 A write is visible at once and held in memory. `cut()` closes the set of writes that the next
 checkpoint covers; `persist()` puts that set on disk together with the changelog offset it
-corresponds to, in one atomic batch. So what is on disk is always a prefix of the changelog.
+corresponds to, in one atomic batch. So the disk always holds a prefix of the changelog.
 """
 
 import contextlib
@@ -45,14 +45,14 @@ class StoreInUseError(StoreUnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class StoreSize:
-    """Size of a store: `bytes` of the files that are written once; `rows` is an estimate."""
+    """Size of a store: `bytes` of its SST files; `rows` is an estimate."""
 
     bytes: int
     rows: int
 
 
 class _Missing(Enum):
-    """Mark of 'no write in memory', to be distinguished from 'deleted in memory'."""
+    """Mark of a key without a write in memory, as distinct from a deleted one."""
 
     TOKEN = 0
 
@@ -64,7 +64,7 @@ class PartitionStore:
     """Rows of one table partition; keys and values are bytes."""
 
     def __init__(self, path: Path) -> None:
-        """Open the store in `path`; one that is damaged is emptied, to be rebuilt.
+        """Open the store in `path`; a damaged one is emptied, to be rebuilt.
 
         Raises StoreUnavailableError.
         """
@@ -105,7 +105,7 @@ class PartitionStore:
         self._fresh[key] = value
 
     def scan(self, prefix: bytes = b"") -> Iterator[Row]:
-        """Yield the rows whose key begins with `prefix`, in key order, as they are now.
+        """Yield the present rows whose key begins with `prefix`, in key order.
 
         Raises StoreDamagedError, StoreUnavailableError: a scan never ends early.
         """
@@ -125,7 +125,8 @@ class PartitionStore:
     def persist(self, next_offset: int | None) -> None:
         """Put the writes before the cut on disk, with the changelog offset that follows them.
 
-        Without an offset (nothing reached the changelog since the last time) the writes stay.
+        Without an offset (nothing reached the changelog since the last call) the writes stay in
+        memory.
         """
         if next_offset is None:
             return
@@ -133,7 +134,7 @@ class PartitionStore:
         self._cut = {}
 
     def size(self) -> StoreSize:
-        """Return how much is on disk; it costs no scan."""
+        """Return the size on disk, without a scan."""
         number = self._database.property_int_value
         return StoreSize(
             bytes=number("rocksdb.live-sst-files-size") or 0,
@@ -141,9 +142,9 @@ class PartitionStore:
         )
 
     def compact(self) -> None:
-        """Rewrite the files, so that what was deleted or overwritten is gone from the disk.
+        """Rewrite the files, so that deleted and overwritten values are gone from the disk.
 
-        May run in another thread beside everything else; `close` waits for it.
+        May run in another thread at any time; `close` waits for it.
         """
         with self._compacting:
             if self._closed:
@@ -165,7 +166,7 @@ class PartitionStore:
         self._open()
 
     def close(self) -> None:
-        """Close the database; what was not persisted comes back from the changelog."""
+        """Close the database; unpersisted writes are restored from the changelog."""
         with self._compacting:
             self._closed = True
             del self._meta_handle  # it would keep the database open
@@ -221,14 +222,14 @@ class PartitionStore:
             yield key, rows.value()
             rows.next()
         try:
-            rows.status()  # what cannot be read ends the iteration as well
+            rows.status()  # a read error ends the iteration silently
         except Exception as error:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> Exception:
         failure = _failure(self.path, error)
         if isinstance(failure, StoreDamagedError):
-            with contextlib.suppress(OSError):  # on a full disk it is found anew
+            with contextlib.suppress(OSError):  # on a full disk the damage is found again
                 (self.path / _DAMAGED).touch()
         return failure
 
@@ -238,19 +239,19 @@ def _failure(path: Path, error: Exception) -> StoreDamagedError | StoreUnavailab
 
     RocksDB distinguishes the two in its messages only, which also contain the path.
     """
-    told, said = f"{path}: {error}", str(error).replace(str(path), "")
-    if "While lock file" in said or "lock hold by" in said:
+    message, reason = f"{path}: {error}", str(error).replace(str(path), "")
+    if "While lock file" in reason or "lock hold by" in reason:
         return StoreInUseError(
             f"{path} is in use: is another worker with the same instance running?"
         )
-    is_corrupt = said.startswith("Corruption") and "IO error" not in said
-    if is_corrupt or "No such file or directory" in said:
-        return StoreDamagedError(told)
-    return StoreUnavailableError(told)
+    is_corrupt = reason.startswith("Corruption") and "IO error" not in reason
+    if is_corrupt or "No such file or directory" in reason:
+        return StoreDamagedError(message)
+    return StoreUnavailableError(message)
 
 
 def _merge(rows: Iterator[Row], changes: list[Change]) -> Iterator[Row]:
-    """Lay sorted changes over sorted rows; a change to None hides its row."""
+    """Merge sorted changes into sorted rows; a change to None removes its row."""
     position = 0
     for key, value in rows:
         while position < len(changes) and changes[position][0] < key:

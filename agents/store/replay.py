@@ -8,11 +8,11 @@ from agents.transport.records import Record
 
 
 class Replay:
-    """Replay of one partition; `end`: offset up to which it is applied (exclusive); `owner`: the
-    fencing token there."""
+    """Replay of one partition, applied up to `end` (exclusive); `owner`: the fencing token
+    there."""
 
     def __init__(self, store: PartitionStore, end: int) -> None:
-        """Replay up to `end`, that of the changelog, unless it is read further."""
+        """Begin a replay up to `end`, the changelog's end, which later records extend."""
         self.end = end
         self.owner = store.owner
         self._store = store
@@ -45,7 +45,7 @@ class Replay:
         return [(key, self._store.get(key)) for key in sorted(self._void)]
 
     def record_takeover(self, owner: int, end: int) -> None:
-        """Note that everything below `end` is applied, and `owner` is the token from there on."""
+        """Note that all records below `end` are applied, and `owner` is the token from there on."""
         self.owner, self.end = owner, end
         self._void, self._before_void = set(), None
         self._store.restore([], end, owner)

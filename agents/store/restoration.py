@@ -2,8 +2,8 @@
 
 It replaces Faust's own recovery (Settings.TableManager), which subscribes to the
 changelogs with the group's consumer and hangs or crashes on compacted or re-created topics. Here
-changelogs are read by a consumer of their own, to their end, in batches; the group's consumer
-knows input topics only.
+a separate consumer reads changelogs to their ends, in batches; the group's consumer reads input
+topics only.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Restoration(Service):
-    """Service that reads what each table lacks from its changelog, then resumes the streams."""
+    """Service that restores each table from its changelog, then resumes the streams."""
 
     def __init__(self, app: AppT, tables: "TableManager", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -40,7 +40,7 @@ class Restoration(Service):
         return not self.completed.is_set()
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Stop: the generation has changed, or the app should stop: a running restoration ends."""
+        """End a running restoration: the generation has changed, or the app stops."""
         self.completed.clear()
 
     def flush_buffers(self) -> None:
@@ -73,7 +73,7 @@ class Restoration(Service):
         return bool(self.app.consumer_generation_id == generation_id) and not self.should_stop
 
     def _assign(self, partitions: Iterable[int]) -> dict[TP, PartitionStore]:
-        """Have the tables own `partitions`; return their stores by the changelog's partition."""
+        """Assign `partitions` to the tables; return their stores by the changelog's partition."""
         stores = {}
         for table in self.tables.values():
             if not isinstance(table.data, RocksStore):

@@ -10,7 +10,7 @@ MEMTABLE_BYTES = 8 * 1024 * 1024
 MEMTABLES = 2
 BLOOM_BITS_PER_KEY = 10
 MANIFEST_BYTES = 1
-"""Size above which a manifest is written anew, without the first keys of files that are gone."""
+"""Size above which a manifest is rewritten, without the keys of deleted files."""
 
 META = "meta"
 """Column family that holds the changelog offset up to which the store is current."""
@@ -46,7 +46,7 @@ def _options() -> Options:
 def open_database(path: Path) -> Rdict:
     """Open or create the database in `path`, FOLDER/TABLE/PARTITION.
 
-    FOLDER must exist: where it is missing, its home was removed and must not be made again.
+    FOLDER must exist: where it is missing, its home was removed and must not be re-created.
 
     Raises Exception (rocksdict has no narrower one) when it is damaged or in use.
     """

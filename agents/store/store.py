@@ -25,7 +25,7 @@ class RocksStore(SerializedStore[Any, Any]):
         self._directory = Path(self.app.conf.datadir) / self.table_name
 
     def assign(self, partitions: Iterable[int]) -> None:
-        """Own exactly `partitions`: close the others, open what is missing."""
+        """Own exactly `partitions`: close the others, open the missing ones."""
         wanted = set(partitions)
         for partition in self.partitions.keys() - wanted:
             self.partitions.pop(partition).close()
@@ -43,7 +43,7 @@ class RocksStore(SerializedStore[Any, Any]):
             partition.persist(next_offsets.get(number))
 
     def sizes(self) -> dict[int, StoreSize]:
-        """Return how much each partition holds."""
+        """Return each partition's size."""
         return {number: partition.size() for number, partition in self.partitions.items()}
 
     async def on_stop(self) -> None:
@@ -51,11 +51,11 @@ class RocksStore(SerializedStore[Any, Any]):
         self.assign(())
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Refuse: offsets are the partitions'."""
-        raise NotImplementedError("each partition knows its own offset")
+        """Refuse: each partition has its own offset."""
+        raise NotImplementedError("each partition has its own offset")
 
     def reset_state(self) -> None:
-        """Refuse: the restoration resets what it must."""
+        """Refuse: the restoration resets partitions."""
         raise NotImplementedError("the restoration resets partitions")
 
     def apply_changelog_batch(

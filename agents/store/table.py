@@ -16,9 +16,9 @@ class RawTable(faust.Table[bytes, bytes]):
     """Table of bytes; every write is also a record of the changelog.
 
     `get`, `put`, `delete` and `scan` work on the partition of the event being processed; their
-    `_in` forms on the one named, for callers that know it. They raise KeyError for a partition
-    that this worker does not own. A write is in the changelog when the commit that covers the
-    event succeeds.
+    `_in` forms take the partition as an argument. They raise KeyError for a partition
+    that this worker does not own. A write is in the changelog once the commit of its event has
+    succeeded.
     """
 
     def __init__(self, app: faust.App, *, name: str, partitions: int, **options: Any) -> None:
@@ -43,7 +43,7 @@ class RawTable(faust.Table[bytes, bytes]):
         self.put_in(_current_partition(), key, value)
 
     def delete(self, key: bytes) -> None:
-        """Delete `key`; one that does not exist is no error."""
+        """Delete `key`, if it exists."""
         self.delete_in(_current_partition(), key)
 
     def scan(self, prefix: bytes) -> Iterator[Row]:
@@ -69,8 +69,11 @@ class RawTable(faust.Table[bytes, bytes]):
         return self._partition_stores[partition].scan(prefix)
 
     def compact(self, partitions: Iterable[int]) -> None:
-        """Remove from the disk what was deleted or overwritten, one of `partitions` after the
-        other as far as they are still here; it takes a while, and may be called in any thread."""
+        """Compact those of `partitions` that this worker still owns, one after the other.
+
+        It removes deleted and overwritten values from the disk, takes a while, and may be called in
+        any thread.
+        """
         for partition in partitions:
             store = self._partition_stores.get(partition)
             if store is not None:
@@ -78,14 +81,14 @@ class RawTable(faust.Table[bytes, bytes]):
 
     @property
     def owned_partitions(self) -> frozenset[int]:
-        """Partitions whose rows this worker has."""
+        """Partitions that this worker owns."""
         return frozenset(self._partition_stores)
 
     @cached_property
     def _partition_stores(self) -> dict[int, PartitionStore]:
         store = self.data
         if not isinstance(store, RocksStore):
-            raise TypeError(f"table {self.name} needs a store that keeps partitions apart")
+            raise TypeError(f"table {self.name} needs a store with separate partitions")
         return store.partitions
 
     @cached_property

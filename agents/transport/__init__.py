@@ -1,5 +1,5 @@
-"""Faust transport over confluent-kafka (librdkafka): near Kafka's own speed, nothing lost.
+"""Faust transport over confluent-kafka (librdkafka), fast and without loss.
 
-An offset is committed only after every record produced before it was acknowledged has been
+An input's offset is committed only after all records produced up to its acknowledgement have been
 delivered; the tables' stores are put on disk with the changelog offset of the same cut.
 """

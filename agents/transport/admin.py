@@ -25,8 +25,8 @@ class TopicAdmin:
     def create(
         self, topic: str, partitions: int, replication: int, config: Mapping[str, str]
     ) -> None:
-        """Create `topic` unless it exists. Raises KafkaException, ValueError on another count or
-        where it takes smaller records."""
+        """Create `topic` unless it exists. Raises KafkaException, and ValueError if it has another
+        number of partitions or a smaller record limit."""
         new = NewTopic(topic, partitions, replication, config=dict(config))
         try:
             self._client.create_topics([new], operation_timeout=_TIMEOUT_S)[topic].result()
@@ -37,14 +37,14 @@ class TopicAdmin:
             self._check_size(topic, int(config.get(LARGEST_RECORD, 0)))
 
     def partitions(self, topic: str) -> int:
-        """Return the number of partitions of `topic`. Raises KafkaException when it has none."""
+        """Return the number of partitions of `topic`. Raises KafkaException if it is missing."""
         known = self._partitions.get(topic)
         if known is None:
             known = self._partitions[topic] = self._ask_partitions(topic)
         return known
 
     def _ask_partitions(self, topic: str) -> int:
-        """Ask the broker, again while it does not know the topic yet."""
+        """Ask the broker, repeatedly until it knows the topic."""
         give_up_at = time.monotonic() + _TIMEOUT_S
         while True:
             metadata = self._client.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
@@ -59,7 +59,7 @@ class TopicAdmin:
         if actual != partitions:
             raise ValueError(
                 f"topic {topic} has {actual} partitions, not {partitions}: "
-                "delete it or set the number of partitions to what it has"
+                "delete it or set KAIROS_PARTITIONS to that number"
             )
 
     def _check_size(self, topic: str, wanted: int) -> None:

@@ -1,8 +1,8 @@
-"""Scheduling policy of threads that give way to the event loop: librdkafka's, and pollers.
+"""Scheduling policy of threads that yield to the event loop: librdkafka's, and pollers.
 
 A thread inherits its policy from its creator. Under SCHED_BATCH (Linux, sched(7)) it does not
-preempt another thread when it wakes up. Without it, a worker on a busy machine was preempted four
-thousand times a second by records that it had no time for yet.
+preempt another thread when it wakes up. Otherwise, records that must wait anyway preempt a worker
+on a busy machine four thousand times a second.
 """
 
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def background() -> Iterator[None]:
-    """Run this thread, and for good those that it creates meanwhile, under SCHED_BATCH.
+    """Run this thread under SCHED_BATCH, and permanently the threads that it creates meanwhile.
 
     Does nothing where there is no such policy, or where another one was chosen.
     """

@@ -1,4 +1,4 @@
-"""Backlog: records of partitions that are not committed, or not processed, yet."""
+"""Backlog: uncommitted and unprocessed records of partitions."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,10 +9,10 @@ from agents.transport.progress import CommitProgress
 
 
 class Backlog(Struct, frozen=True):
-    """View over the assigned partitions.
+    """Backlog of the assigned partitions.
 
-    `highwaters`, `beginnings`: offset after the last record, and of the first one that is left, of
-    the partitions for which they are known.
+    `highwaters`, `beginnings`: offset after the last record, and of the first remaining one, where
+    known.
     """
 
     highwaters: Mapping[TP, int]
@@ -21,7 +21,7 @@ class Backlog(Struct, frozen=True):
     progress: CommitProgress
 
     def by_partition(self, committed: Mapping[TP, int]) -> dict[TP, int]:
-        """Return the records past the committed offset, or all where nothing is committed.
+        """Count the records past the committed offset, or all where nothing is committed.
 
         Partitions whose watermarks are unknown are left out.
         """
@@ -29,7 +29,7 @@ class Backlog(Struct, frozen=True):
         return {tp: count for tp, count in found.items() if count is not None}
 
     def unprocessed(self, partition: int, positions: Mapping[TP, int]) -> int | None:
-        """Return the unprocessed records of `partition` in all topics; None if not known yet."""
+        """Count the unprocessed records of `partition` in all topics; None if not known yet."""
         total = 0
         for tp in (tp for tp in self.assigned if tp.partition == partition):
             unread = self._records_from(tp, positions)

@@ -1,7 +1,7 @@
-"""Barrier that holds outputs until the changelog has acknowledged the rows that they follow from.
+"""Barrier that holds outputs until the changelog has acknowledged the rows that caused them.
 
-A stage with several inputs may read them in another order after a kill, and decide differently.
-If an output is sent only once its row is safe, nobody has seen the decision that was lost.
+A stage with several inputs may read them in another order after a kill, and decide differently. An
+output sent only once its row is safe is never contradicted by another decision.
 """
 
 from collections import deque
@@ -35,7 +35,8 @@ class ChangelogBarrier:
             held.popleft()[1]()
 
     def send(self, output: Callable[[], None]) -> bool:
-        """Send `output` once all rows written so far are acknowledged; return whether it has gone.
+        """Send `output` once all rows written so far are acknowledged; return whether it was sent
+        at once.
 
         Outputs keep their order.
         """

@@ -1,8 +1,8 @@
 """Commit protocol.
 
-Cut -> wait for the delivery of everything produced before it -> check that nobody else has written
-to the changelogs -> commit offsets -> persist the stores with the cut's changelog offsets. A kill
-between any two of these steps leads to redelivery, never to loss.
+Cut -> wait for the delivery of everything produced before it -> check that no other worker has
+written to the changelogs -> commit offsets -> persist the stores with the cut's changelog offsets.
+A kill between any two of these steps leads to redelivery, never to loss.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class CheckpointedStore(Protocol):
 
 @dataclass(slots=True)
 class CommitFigures:
-    """Number of commits and the time they took so far."""
+    """Number and total duration of the commits so far."""
 
     commits: int = 0
     seconds: float = 0.0
@@ -67,8 +67,8 @@ class Checkpointer:
         stores: Callable[[], Iterable[tuple[str, CheckpointedStore]]],
         options: TransportOptions,
     ) -> None:
-        """Persist what `stores` returns (by changelog topic), and commit through `commit`. `commit`
-        takes offsets and the time of their cut (epoch ms), and returns the error, if any."""
+        """Set up commits by `commit`, which takes offsets and the time of their cut (epoch ms) and
+        returns the error, if any. `stores` returns the stores to persist, by changelog topic."""
         self.committed: dict[TP, int] = {}
         self.figures = CommitFigures()
         self._commit_offsets = commit
@@ -82,11 +82,11 @@ class Checkpointer:
     async def run(
         self, acknowledged: Callable[[], "asyncio.Future[None]"], idle_in_s: Callable[[], float]
     ) -> None:
-        """Commit for ever. Raises CommitStalledError, ChangelogTakenError, DeliveryError,
+        """Commit until cancelled. Raises CommitStalledError, ChangelogTakenError, DeliveryError,
         StoreDamagedError.
 
         `acknowledged` returns a future that the next acknowledgement completes; `idle_in_s` returns
-        when the consumer is idle if nothing arrives until then, 0 where it is.
+        the seconds until the consumer is idle if nothing arrives, 0 where it is idle.
         """
         loop = asyncio.get_running_loop()
         stall_s = self._options.commit_stall_ms / 1000
@@ -127,7 +127,7 @@ class Checkpointer:
     async def _until_due(self, idle_in_s: Callable[[], float]) -> None:
         """Sleep until the consumer is idle or the interval is over.
 
-        At least for half an idle time, so that a refused commit is not repeated at once.
+        Sleeps at least for half an idle time, so that a refused commit is not repeated at once.
         """
         loop = asyncio.get_running_loop()
         due = loop.time() + self._options.commit_interval_ms / 1000

@@ -17,7 +17,7 @@ from mode.utils.futures import notify
 
 from agents.transport.backlog import Backlog
 from agents.transport.checkpoint import CheckpointedStore, Checkpointer, CommitFigures
-from agents.transport.errors import LogMadeAnewError, SessionLostError, UnfinishedEventError
+from agents.transport.errors import LogRecreatedError, SessionLostError, UnfinishedEventError
 from agents.transport.poller import Batch, Poller, PrefetchLimits
 from agents.transport.progress import CommitProgress
 from agents.transport.records import Record
@@ -32,7 +32,7 @@ _BROKER_TIMEOUT_S = 60.0
 
 _DRAIN_STEP_S = 0.005
 _LARGE = 65_536
-"""Bytes from which a record is given to the agents only once they have processed everything
+"""Size (bytes) from which a record is given to the agents only once they have processed everything
 before it: their buffers are bounded by the number of events, not by their size."""
 
 _CLOSE_TIMEOUT_S = 5.0
@@ -41,8 +41,9 @@ _CLOSE_TIMEOUT_S = 5.0
 class Consumer(BaseConsumer):
     """Consumer in the event loop; a `Poller` thread owns librdkafka's.
 
-    A partition is read once its position is known and the flow is active. Every change of what is
-    read makes a new version of the assignment, and batches of older versions are dropped.
+    A partition is read once its position is known and the flow is active. Every change of the
+    partitions read makes a new version of the assignment, and batches of older versions are
+    dropped.
     """
 
     transport: Any
@@ -65,7 +66,7 @@ class Consumer(BaseConsumer):
         self._sent_index = SentIndex()
         self._known_stores: dict[str, CheckpointedStore] | None = None
 
-    # -- life
+    # -- lifecycle
 
     async def on_start(self) -> None:
         """Connect; nothing is read before `subscribe`."""
@@ -103,7 +104,7 @@ class Consumer(BaseConsumer):
         return self._poller
 
     async def on_stop(self) -> None:
-        """End reading; the last commit was made when the streams stopped.
+        """Stop reading; the last commit was made when the streams stopped.
 
         The group keeps the partitions for this instance until its session ends.
         """
@@ -129,7 +130,7 @@ class Consumer(BaseConsumer):
     async def commit(
         self, topics: TPorTopicSet | None = None, start_new_transaction: bool = True
     ) -> bool:
-        """Commit everything that is processed and delivered, of all topics."""
+        """Commit all processed and delivered offsets, of all topics."""
         return await self._checkpointer.checkpoint()
 
     async def wait_empty(self) -> None:
@@ -143,8 +144,8 @@ class Consumer(BaseConsumer):
         await self._checkpointer.checkpoint()
         if self._unacked_messages:
             raise UnfinishedEventError(
-                f"an event did not end within {self._options.drain_ms} ms: its partition is given "
-                "away while it may still be in progress"
+                f"an event did not end within {self._options.drain_ms} ms: its partition is "
+                "revoked while it may still be in progress"
             )
 
     @Service.task
@@ -168,7 +169,7 @@ class Consumer(BaseConsumer):
         return self._waiting_for_ack
 
     def _idle_in_s(self) -> float:
-        """Return when this consumer is idle if nothing arrives until then; 0: it is."""
+        """Return the seconds until this consumer is idle if nothing arrives; 0: it is idle."""
         idle_s = self._options.idle_commit_ms / 1000
         left_s: float = idle_s - (asyncio.get_running_loop().time() - self._last_arrival)
         if left_s > 0:
@@ -213,13 +214,13 @@ class Consumer(BaseConsumer):
         self._assigning = self.add_future(self.on_partitions_assigned(tps, self._generation))
 
     async def on_revoked(self, tps: set[TP]) -> None:
-        """Commit what is processed and give the partitions up."""
+        """Commit the processed offsets and give up the partitions."""
         if self.app.should_stop:
             return
         self.app.on_rebalance_start()
         self.stop_flow()
         self.app.flow_control.suspend()
-        # Events that no agent has begun are stale from here on, and a running restoration ends.
+        # Events that no agent has begun are now stale, and a running restoration ends.
         self._generation += 1
         self.app.consumer_generation_id = self._generation
         if self._assigning is not None:
@@ -228,7 +229,7 @@ class Consumer(BaseConsumer):
         self._begin_generation(set())
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit what is processed, then forget the partitions."""
+        """Commit the processed offsets, then forget the partitions."""
         await self.wait_empty()
         await super().on_partitions_revoked(revoked)
 
@@ -251,7 +252,7 @@ class Consumer(BaseConsumer):
     # -- positions
 
     def assignment(self) -> set[TP]:
-        """Return the partitions of this member."""
+        """Return this member's partitions."""
         return set(self._assigned)
 
     async def position(self, tp: TP) -> int | None:
@@ -259,13 +260,13 @@ class Consumer(BaseConsumer):
         return self._positions.get(ensure_TP(tp))
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Go to the committed offsets, or to the beginnings where there is none.
+        """Seek to the committed offsets, or to the beginnings where there is none.
 
         Does nothing once the partitions are revoked or the worker stops.
         """
         if not self._assigned:
             return {}
-        places = await self._retry_transient("where to begin", self._find_positions)
+        places = await self._retry_transient("the start offsets", self._find_positions)
         if places is None:
             return {}
         self._beginnings, self._start_offsets = places
@@ -287,7 +288,7 @@ class Consumer(BaseConsumer):
         }
         settings, outputs = self.transport.changelog_reader_settings(), self._options.outputs
         index = await self._retry_transient(
-            "what was sent before",
+            "the outputs sent before",
             lambda: asyncio.to_thread(
                 load_sent_index, settings, header, outputs, committed, self._is_current_generation
             ),
@@ -309,13 +310,14 @@ class Consumer(BaseConsumer):
         self.app.producer.sent_index = index
 
     async def _find_positions(self) -> tuple[Mapping[TP, int], dict[TP, tuple[int, str]]]:
-        """Return the logs' beginnings, and with their notes the offsets to begin at."""
+        """Return the logs' first offsets, and the start offsets with their commits' notes."""
         beginnings = await self.earliest_offsets(*self._assigned)
         committed = await self._kafka.committed(self._assigned, self._options.request_timeout_s)
         return beginnings, {tp: (first, "") for tp, first in beginnings.items()} | committed
 
     async def _retry_transient(self, what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
-        """Retry `ask` while a broker or coordinator is away; None once the answer is not needed."""
+        """Retry `ask` while a broker or coordinator is away; return None once the assignment has
+        changed."""
         give_up_at = self.loop.time() + _BROKER_TIMEOUT_S
         while self._is_current_generation():
             try:
@@ -334,7 +336,7 @@ class Consumer(BaseConsumer):
         """Continue at these offsets once the events in progress are processed.
 
         Partitions that are no longer assigned are left out. Raises UnfinishedEventError, also when
-        an agent seeks, which would wait for itself.
+        an agent calls it, whose own event is in progress.
         """
         await self._seek_to({ensure_TP(tp): max(o or 0, 0) for tp, o in partitions.items()})
 
@@ -353,7 +355,7 @@ class Consumer(BaseConsumer):
             self._reassign()
 
     async def _wait_until_processed(self) -> None:
-        """Wait until agents have processed what they were given, and record that progress."""
+        """Wait until agents have processed their events, and record that progress."""
         if not await self._wait_until_drained(lambda: bool(self._progress.unprocessed)):
             raise UnfinishedEventError(
                 f"an event did not end within {self._options.drain_ms} ms: no seek while it is in "
@@ -362,7 +364,7 @@ class Consumer(BaseConsumer):
         self._progress.committable()
 
     async def _wait_until_drained(self, at_work: Callable[[], bool]) -> bool:
-        """Wait while `at_work`; return False if that lasts longer than `drain_ms`."""
+        """Wait while `at_work` returns True; return False after more than `drain_ms`."""
         give_up_at = self.loop.time() + self._options.drain_ms / 1000
         while at_work():
             if self.loop.time() > give_up_at:
@@ -469,7 +471,7 @@ class Consumer(BaseConsumer):
         return True
 
     def _skip_control_records(self, reached: Mapping[TP, int]) -> None:
-        """Advance over offsets behind the last record: transaction markers, which are no events."""
+        """Advance over offsets after the last record: transaction markers, which are no events."""
         for tp, offset in reached.items():
             if offset <= self._positions[tp]:
                 continue
@@ -510,12 +512,12 @@ class Consumer(BaseConsumer):
         )
 
     def _on_rewound(self, tp: TP, offset: int) -> None:
-        """End the worker: rows detect redeliveries by offset, and offsets would be reused."""
+        """End the worker: rows detect redelivered inputs by offset, and offsets would be reused."""
         self.transport.fail(
-            LogMadeAnewError(
+            LogRecreatedError(
                 f"{tp.topic}, partition {tp.partition}, has offset {offset} after "
-                f"{self._positions[tp] - 1}: the topic was made anew or has lost records. The "
-                f"state of {self._options.group_id} belongs to the former one: begin with a new "
+                f"{self._positions[tp] - 1}: the topic was re-created or has lost records. The "
+                f"state of {self._options.group_id} belongs to the former topic: begin with a new "
                 "state folder, changelog and group"
             )
         )
@@ -524,15 +526,15 @@ class Consumer(BaseConsumer):
 
     @property
     def backlog(self) -> Backlog:
-        """Records that are not committed or not processed yet."""
+        """Uncommitted and unprocessed records."""
         return Backlog(self._kafka.highwaters, self._beginnings, self._assigned, self._progress)
 
     def lag(self) -> dict[TP, int]:
-        """Return the records past the committed offset, by partition, as far as it is known."""
+        """Return the number of records past the committed offset, by partition, where known."""
         return self.backlog.by_partition(self._checkpointer.committed)
 
     def unprocessed(self, partition: int) -> int | None:
-        """Return the unprocessed records of `partition` in all topics; None if not known yet."""
+        """Count the unprocessed records of `partition` in all topics; None if not known yet."""
         return self.backlog.unprocessed(partition, self._positions)
 
     def highwater(self, tp: TP) -> int:
@@ -558,7 +560,7 @@ class Consumer(BaseConsumer):
     def key_partition(
         self, topic: str, key: bytes | None, partition: int | None = None
     ) -> int | None:
-        """Return where `key` goes, unless `partition` says it."""
+        """Return the partition of `key`, unless `partition` is given."""
         if partition is not None or key is None:
             return partition
         where: TP = self.app.producer.key_partition(topic, key)

@@ -14,8 +14,8 @@ OnError = Callable[[KafkaError, Record], None]
 class Epoch:
     """Count of one epoch's undelivered records.
 
-    `changelog_ends` maps (topic, partition) to the offset that follows the last changelog record
-    of the epoch, `changelog_counts` to how many there are; they are complete once the epoch is
+    `changelog_ends` maps (topic, partition) to the offset after the last changelog record of the
+    epoch, `changelog_counts` to the number of these records; both are complete once the epoch is
     delivered.
     """
 
@@ -53,7 +53,8 @@ class Epoch:
         self._closed = True
 
     async def wait_until_delivered(self) -> None:
-        """Wait until every record of the closed epoch is delivered; raise what `fail` got."""
+        """Wait until every record of the closed epoch is delivered; raise the error given to
+        `fail`."""
         if self.outstanding:
             self._delivered = asyncio.get_running_loop().create_future()
             await self._delivered

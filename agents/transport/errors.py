@@ -1,4 +1,4 @@
-"""Errors that end a worker: bugs, or losses of connection or ownership that need a restart."""
+"""Errors that end a worker: bugs, or losses of connection or ownership."""
 
 from confluent_kafka import KafkaError
 
@@ -8,7 +8,7 @@ _FATAL = frozenset({KafkaError._FATAL, KafkaError._AUTHENTICATION})
 
 class TransportError(Exception):
     """Base of `DeliveryError`, `SessionLostError`, `ChangelogTakenError`, `CommitStalledError`,
-    `UnfinishedEventError`, `LogMadeAnewError` and `ClientFatalError`."""
+    `UnfinishedEventError`, `LogRecreatedError` and `ClientFatalError`."""
 
 
 class DeliveryError(TransportError):
@@ -28,11 +28,11 @@ class CommitStalledError(TransportError):
 
 
 class UnfinishedEventError(TransportError):
-    """Raised when an agent did not end with an event while its partition had to be given back."""
+    """Raised when an event is still in progress while its partition is revoked."""
 
 
-class LogMadeAnewError(TransportError):
-    """Raised when a topic's offsets begin again below those that were read."""
+class LogRecreatedError(TransportError):
+    """Raised when a topic's offsets begin again below those read so far."""
 
 
 class ClientFatalError(TransportError):

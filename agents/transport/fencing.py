@@ -1,15 +1,15 @@
 """Fencing tokens for changelogs: records below the owner's token are a zombie's and ignored.
 
 A worker that is stopped while another takes over its partitions still has records in librdkafka's
-queue. They leave when the process resumes, before it learns that its session is lost, and would
-stand behind the newer rows of its successor. So every changelog record carries its owner's fencing
+queue. They are sent when the process resumes, before it learns that its session is lost, and would
+follow the newer rows of its successor. So every changelog record carries its owner's fencing
 token. A new owner reads the partition to its end and claims it with a record that carries the next
-token, which must be the first record that it has not read. Records with a lower token that stand
-behind that one are void.
+token, which must be the first record that it has not read. Later records with a lower token are
+void.
 
 A void record that is newer than a valid row of the same key becomes dangerous once the topic is
-compacted. It is noticed before: an owner's records have consecutive offsets, since nobody else
-writes. An owner that finds a gap ends; at the next start it writes the overtaken rows again.
+compacted. It is detected before: an owner's records have consecutive offsets, since no other worker
+writes. An owner that finds a gap ends; at the next start it writes the affected rows again.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class ChangelogFence:
         self._ends[where] = end
 
     def check(self, epoch: Epoch) -> None:
-        """Check that nobody else has written before the last record of the delivered `epoch`.
+        """Check that no other worker has written before the last record of the delivered `epoch`.
 
         Raises ChangelogTakenError.
         """
@@ -66,6 +66,6 @@ class ChangelogFence:
             if end - begun != epoch.changelog_counts[where]:
                 raise ChangelogTakenError(
                     f"another worker has written to {where[0]} [{where[1]}] from {begun} to {end}: "
-                    "this one was stopped, or the other"
+                    "one of the two was stopped"
                 )
             self._ends[where] = end

@@ -1,4 +1,4 @@
-"""Lease on this worker's partitions: once it has run out, the worker writes nothing more.
+"""Lease on this worker's partitions: once it has expired, the worker writes nothing more.
 
 While the process is stopped its session may end, and another member may take over its partitions.
 librdkafka reports that only some time after the process resumes. Until then agents would go on
@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 
 class Lease:
-    """Lease that is held for `seconds` after each renewal; once it has run out, it can never be
-    held again.
+    """Lease that is held for `seconds` after each renewal; once it has expired, it cannot be
+    renewed.
 
     Only the poller's thread changes it; any thread may ask whether it is held. `clock` returns
     monotonic seconds.
@@ -24,7 +24,7 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether the group cannot have given the partitions to anybody else."""
+        """Whether the group cannot have given the partitions to another member."""
         return self._clock() < self._until
 
     def end(self) -> None:
@@ -32,7 +32,7 @@ class Lease:
         self._until = float("-inf")
 
     def renew(self) -> bool:
-        """Extend the lease, since the poller is alive; return False if it had run out before."""
+        """Extend the lease, since the poller is alive; return False if it had expired before."""
         now = self._clock()
         in_time = now < self._until
         self._until = now + self._seconds if in_time else float("-inf")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 class MicroBatch:
     """Batch of one client; used in the event loop only. `window_s` may change for later records.
 
-    `on_error` gets the exception that handing records over raised.
+    `on_error` gets an exception raised while records are handed over.
     """
 
     def __init__(self, window_s: float, on_error: Callable[[Exception], None]) -> None:
@@ -31,7 +31,7 @@ class MicroBatch:
             self._timer = self._loop.call_later(self.window_s, self._tick)
 
     def hasten(self, seconds: float) -> None:
-        """Hand over within `seconds` what waits; the window counts again for what comes later."""
+        """Hand the waiting records over within `seconds`; later ones get a new window."""
         timer = self._timer
         if timer is not None and timer.when() > self._loop.time() + seconds:
             timer.cancel()
@@ -47,7 +47,7 @@ class MicroBatch:
             self._on_error(error)
 
     def drop(self) -> None:
-        """Forget what has not been handed over."""
+        """Drop the waiting records."""
         self._held.clear()
 
     def _tick(self) -> None:

@@ -54,11 +54,11 @@ class TransportOptions:
     rows_first: bool = False
     """Whether outputs are held until their rows are in the changelog."""
     lingering_topics: frozenset[str] = frozenset()
-    """Topics whose records nobody waits for, so that they may linger."""
+    """Topics whose records may linger, since no client waits for them."""
     cause_header: str | None = None
-    """Header in which an output names its cause; used to suppress what a killed worker sent."""
+    """Header in which an output names its cause; used to suppress duplicates after a kill."""
     outputs: tuple[str, ...] = ()
-    """Topics with such outputs; a name that ends in a dot stands for all that begin so."""
+    """Topics with such outputs; a name that ends in a dot is a prefix."""
     changelog: Mapping[str, str] = field(default_factory=dict)
     """Topic properties of changelogs."""
     fetch_batch: int = 256
@@ -74,11 +74,11 @@ class TransportOptions:
     producer_queue_kib: int = 65_536
     """Limits of a producer's queue, above which `send_raw` blocks."""
     drain_ms: int = 5_000
-    """Time that an event in progress gets at a revocation or at shutdown."""
+    """Time in which an event in progress must end at a revocation or shutdown."""
 
     @property
     def linger_ms(self) -> int:
-        """Linger time of records that only commits wait for."""
+        """Linger time of changelog records and of `lingering_topics`."""
         return 0 if self.rows_first else _LINGER_MS
 
     @property
@@ -88,12 +88,12 @@ class TransportOptions:
 
     @property
     def lease_ms(self) -> int:
-        """Time after its last sign of life for which a member surely owns its partitions."""
+        """Time after its last heartbeat for which a member certainly owns its partitions."""
         return membership.lease_ms(self.session_timeout_ms)
 
     @property
     def request_timeout_s(self) -> float:
-        """Longest wait of the poller for an answer; the lease must not end meanwhile."""
+        """Longest wait of the poller for an answer, within the lease."""
         return self.lease_ms / 2_000
 
     def consumer(self) -> dict[str, object]:
@@ -125,7 +125,7 @@ class TransportOptions:
         return {
             **_CLIENT,
             "client.id": f"{self.instance_id}-restore",
-            # After such a wait without records, the partition's end is reported.
+            # After a wait of this length without records, the partition's end is reported.
             "fetch.wait.max.ms": 50,
             "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": 65_536,

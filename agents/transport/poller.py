@@ -1,9 +1,9 @@
-"""Thread that owns a consumer: every call to librdkafka's consumer is made in it.
+"""Thread that owns librdkafka's consumer, and makes every call to it.
 
-confluent-kafka lets one thread at a time into a consumer with rebalance callbacks, and a polling
-thread would keep others out. Batches are handed over with one wake-up of the event loop each. A
-batch carries the version of the assignment that it was read under, so that records read before a
-seek can be distinguished from later ones.
+confluent-kafka admits one thread at a time to a consumer with rebalance callbacks, and a polling
+thread would block others. Each batch is handed over with one wake-up of the event loop. It carries
+the version of the assignment under which it was read, so that records read before a seek can be
+distinguished from later ones.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ from agents.transport.watermark_rounds import WatermarkRounds
 
 _POLL_S = 0.01
 _QUIET_POLL_S = 0.1
-"""Longest time that a queued call waits for an empty poll: while records come or calls are made,
-and after `_QUIET_AFTER_S` without either. Each end of a poll wakes the thread, which in a worker at
-rest is most of its work; a record ends a poll at once."""
+"""Longest polls, for which a queued call may wait: `_POLL_S` while records come or calls are made,
+`_QUIET_POLL_S` after `_QUIET_AFTER_S` without either. Each poll's end wakes the thread, which is
+most of an idle worker's load; a record ends a poll at once."""
 
 _QUIET_AFTER_S = 0.25
 
 _LOOK_EVERY_S = 0.1
 _ASK_EVERY_S = 1.0
-"""End offsets of partitions that are not being read are requested from the broker. A request,
-and a round of requests, is bounded by _ASK_S, since the lease must not end meanwhile."""
+"""Interval of requests for end offsets of partitions that are not being read. A request, and a
+round of requests, is bounded by `_ASK_S`, since the lease must not end meanwhile."""
 
 _ASK_S = 0.1
 
@@ -44,8 +44,8 @@ _ASK_S = 0.1
 class Batch(Struct, frozen=True):
     """Records read in one poll, under one version of the assignment; `size`: bytes of values.
 
-    `reached`: next offset to read of each partition whose position has changed. It may lie behind
-    the last record, since transaction markers take offsets and are no records.
+    `reached`: next offset to read of each partition whose position has changed. It may exceed the
+    last record's by more than one, since transaction markers take offsets.
     """
 
     version: int
@@ -55,8 +55,8 @@ class Batch(Struct, frozen=True):
 
 
 class PrefetchLimits(Struct, frozen=True):
-    """Most `messages` per batch, and the unprocessed `batches`, or bytes in them (`size`), at which
-    polling stops."""
+    """Maximum of `messages` per batch, and the unprocessed `batches`, or bytes in them (`size`), at
+    which polling stops."""
 
     messages: int
     batches: int
@@ -70,7 +70,7 @@ class Listener(Protocol):
         """Take records that have arrived."""
 
     async def on_assigned(self, tps: set[TP]) -> None:
-        """Take over partitions; they are read once `assign` says from where."""
+        """Take over partitions; they are read after `assign` has set their positions."""
 
     async def on_revoked(self, tps: set[TP]) -> None:
         """Give up partitions; the group takes them back when this returns."""
@@ -192,7 +192,7 @@ class Poller(threading.Thread):
         self._enqueue(self._subscribe)
 
     def batch_done(self, batch: Batch) -> None:
-        """Count `batch` as processed, which makes room for another."""
+        """Count `batch` as processed, which frees its share of the limits."""
         with self._changed:
             self._waiting_batches -= 1
             self._waiting_bytes -= batch.size
@@ -265,9 +265,9 @@ class Poller(threading.Thread):
             self._renew()
 
     def _park_or_resume(self) -> None:
-        """Read nothing while the prefetch limits are reached; polls go on and serve callbacks.
+        """Read nothing while the prefetch limits are reached; polls continue and serve callbacks.
 
-        Not by pause(): after resume() librdkafka would read again from where assign() began.
+        pause() does not serve: after resume() librdkafka would read again from assign()'s offsets.
         """
         limits = self._limits
         if self._parked is None and self._reach(limits.batches, limits.size):
@@ -298,18 +298,19 @@ class Poller(threading.Thread):
     def _unassign(self) -> None:
         """Give the partitions back.
 
-        In one call: in a closing group librdkafka takes any change of the assignment as the last
-        one, and a second call may block for ever, with the GIL held.
+        One call must do: in a closing group librdkafka regards any change of the assignment as the
+        last one, and a second call may block for ever, with the GIL held.
         """
         self._starts, self._parked = [], None
         self._set_owned(set())
         self._kafka.unassign()
 
     def _positions(self) -> list[TopicPartition]:
-        """Return where to read on.
+        """Return the positions at which reading continues.
 
-        Until librdkafka has delivered a record of the current assignment, its position may be that
-        of an earlier one, and records in between would be skipped; so the start is taken instead.
+        Until librdkafka has delivered a record of the current assignment, it may report the
+        position of an earlier one, and records in between would be skipped; so the start is used
+        instead.
         """
         reached = self._kafka.position(self._starts)
         return [
@@ -385,8 +386,8 @@ class Poller(threading.Thread):
     ) -> None:
         try:
             if self._in_rebalance:
-                # While the coordinator is away librdkafka would keep a commit for a whole session,
-                # which is longer than the lease. A bounded request first shows that it answers.
+                # While the coordinator is away librdkafka would hold a commit for a whole session,
+                # which is longer than the lease. A bounded request checks first that it answers.
                 self._kafka.committed(parts, timeout=timeout_s)
                 done = self._kafka.commit(offsets=parts, asynchronous=False)
                 self._finish_commit(future, None, done)
@@ -437,7 +438,7 @@ class Poller(threading.Thread):
         """Run a coroutine in the event loop, and serve that loop's calls until it is done."""
         done: Future[None] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         self._in_rebalance = True
-        # Nothing polls now, so reports of commits in flight cannot arrive; they are made again.
+        # Without polls, reports of commits in flight cannot arrive; the commits are repeated.
         while self._commits:
             self._abandoned_commits += 1
             self._finish_commit(self._commits.popleft(), KafkaError(KafkaError._TIMED_OUT), None)

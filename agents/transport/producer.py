@@ -1,8 +1,8 @@
 """Faust's producer over two librdkafka producers: an immediate and a lingering one.
 
 Outputs go through the immediate one as soon as the batch that they were read in is processed, or
-in micro-batches while the worker is behind. Changelog records, and records of topics that nobody
-waits for, linger some milliseconds, which saves requests and does not delay outputs. The order
+in micro-batches while the worker is behind. Changelog records, and records of `lingering_topics`,
+linger some milliseconds, which saves requests and does not delay outputs. The order
 between the two does not matter, since a commit waits for both; only a stage whose outputs must
 come `after` their rows holds them back until then.
 """
@@ -42,11 +42,11 @@ from pipeline.model import sizes
 _Report = Callable[[KafkaError | None, Record], None]
 
 _SERVE_S = 0.02
-"""Interval at which delivery reports are served that nobody waits for."""
+"""Interval of serving delivery reports while no caller waits for them."""
 
 _SERVE_WHEN_AWAITED_S = 0.001
 _SERVE_WHEN_IDLE_S = 1.0
-"""Interval at which an idle client's errors are served."""
+"""Interval of serving an idle client's errors."""
 
 _FULL_POLL_S = 0.01
 _BATCH_WINDOW_S = 0.003
@@ -62,8 +62,8 @@ _WINDOW_SHARE = 0.1
 _BEHIND_S = 0.01
 """Age of a processed input above which the worker counts as behind."""
 
-_AGAIN = "what it belongs to is processed again after a restart"
-_ADVICE = {KafkaError.MSG_SIZE_TOO_LARGE: "`kairos doctor` names topics that take too little"}
+_AGAIN = "its input is processed again after a restart"
+_ADVICE = {KafkaError.MSG_SIZE_TOO_LARGE: "`kairos doctor` names topics whose limit is too low"}
 
 
 class _ProduceRequest(Struct, frozen=True):
@@ -103,11 +103,11 @@ class Producer(BaseProducer):
     def __post_init__(self) -> None:
         self.outstanding = 0
         self.outstanding_bytes = 0
-        """Bytes of values not known to be delivered: since the queue was last empty, or since
-        the last cut before which all is delivered."""
+        """Bytes of values not known to be delivered: since the queue was last empty, or since the
+        last fully delivered cut."""
         self._cut_bytes = 0
         self.sent_index = SentIndex()
-        """Outputs that are in the log already, and how many of them were not sent again."""
+        """Outputs that are in the log already; `suppressed_total` counts the duplicates."""
         self.suppressed_total = 0
         self.fence = ChangelogFence()
         self._awaited: Epoch | None = None
@@ -140,7 +140,7 @@ class Producer(BaseProducer):
         headers: Headers | None = None,
         after: int | None = None,
     ) -> None:
-        """Produce without a future: the next commit is the proof of delivery.
+        """Produce without a future: the next commit waits for the delivery.
 
         It leaves within some milliseconds, sooner after `end_run`. `after`: a partition of
         the changelog; the record is held until everything sent to that so far is acknowledged.
@@ -239,7 +239,8 @@ class Producer(BaseProducer):
 
     @property
     def congested(self) -> bool:
-        """Whether so much is undelivered that no further event should be processed."""
+        """Whether undelivered records exceed the high-water marks, so that no further event should
+        be processed."""
         return self._above(self._options.producer_high_water, self._high_water_bytes)
 
     async def wait_until_uncongested(self) -> None:
@@ -251,7 +252,7 @@ class Producer(BaseProducer):
         return self.outstanding > records or self.outstanding_bytes > size
 
     def queue_depth(self) -> int:
-        """Return how many records are queued or in flight."""
+        """Return the number of records queued or in flight."""
         return sum(len(lane.batch) + len(lane.client) for lane in self._lanes)
 
     # -- Faust's interface
@@ -333,7 +334,7 @@ class Producer(BaseProducer):
         )
 
     def key_partition(self, topic: str, key: bytes) -> TP:
-        """Return where `key` goes."""
+        """Return the partition of `key`."""
         return TP(topic, murmur2_partition(key, self.transport.admin.partitions(topic)))
 
     def supports_headers(self) -> bool:
@@ -341,7 +342,7 @@ class Producer(BaseProducer):
         return True
 
     async def on_stop(self) -> None:
-        """Deliver what is queued, unless the worker has failed."""
+        """Deliver the queued records, unless the worker has failed."""
         if self.transport.failure is None:
             try:
                 async with asyncio.timeout(self._options.drain_ms / 1000):
@@ -349,10 +350,10 @@ class Producer(BaseProducer):
             except TimeoutError:
                 left = self.queue_depth()
                 self.transport.fail(DeliveryError(f"{left} records are undelivered at the end"))
-        self._serve_reports()  # those of purged records too
+        self._serve_reports()  # also of purged records
         await super().on_stop()
 
-    # -- inside
+    # -- internals
 
     def _discard_queued(self) -> None:
         """Drop queued records after a failure: another worker may own their partitions by now.
@@ -405,11 +406,11 @@ class Producer(BaseProducer):
         try:
             client.produce(request.topic, request.value, request.key, **request.options)
         except BufferError:
-            self._produce_when_there_is_room(client, request)
+            self._wait_for_room_and_produce(client, request)
         if not self._work.is_set():
             self._work.set()
 
-    def _produce_when_there_is_room(
+    def _wait_for_room_and_produce(
         self, client: confluent_kafka.Producer, request: _ProduceRequest
     ) -> None:
         give_up_at = time.monotonic() + self._options.delivery_timeout_ms / 1000
@@ -493,7 +494,7 @@ class Producer(BaseProducer):
         """Raise unless this worker may write: it has not failed and its lease is held."""
         self._raise_failure()
         if not self._lease.held:
-            raise SessionLostError("its partitions may be another's by now")
+            raise SessionLostError("another worker may own its partitions by now")
 
     def _raise_failure(self) -> None:
         if self.transport.failure is not None:

@@ -1,4 +1,4 @@
-"""Offsets that may be committed: delivered to agents in order, and acknowledged."""
+"""Progress of commits: offsets delivered to agents in order, and acknowledged by them."""
 
 from collections import defaultdict, deque
 from collections.abc import Mapping, MutableMapping
@@ -22,7 +22,7 @@ class CommitProgress:
         self._ready: dict[TP, int] = {}
 
     def record_delivery(self, tp: TP, offset: int) -> None:
-        """Record that agents have got `offset`."""
+        """Record that `offset` was delivered to an agent."""
         self._delivered[tp].append(offset)
         self._passed.pop(tp, None)
 
@@ -46,7 +46,7 @@ class CommitProgress:
         return bool(self._ready) or any(self._acked_index.values()) or bool(self._all_passed())
 
     def committable(self) -> dict[TP, int]:
-        """Return the next offset to read of each partition that has progressed."""
+        """Return the next offset to read of each partition with progress."""
         for tp, delivered in self._delivered.items():
             acked = self._acked_index.get(tp)
             while acked and delivered and delivered[0] in acked:

@@ -1,4 +1,4 @@
-"""Faust schema of raw bytes: nothing is decoded, so nothing can fail."""
+"""Faust schema of raw bytes, which decodes nothing and so cannot fail."""
 
 from typing import Any
 

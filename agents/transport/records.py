@@ -1,4 +1,4 @@
-"""Type of librdkafka's messages that have been to the broker."""
+"""Type of librdkafka's messages from or to a broker."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Record(Protocol):
-    """confluent_kafka.Message with a topic, partition and offset (its own types allow for none)."""
+    """Message of confluent_kafka whose topic, partition and offset are not None."""
 
     def __len__(self) -> int:
         """Return the bytes of the value."""

@@ -1,16 +1,16 @@
-"""Index of outputs that a predecessor sent for uncommitted inputs; suppresses duplicates when they
-are processed again.
+"""Index of outputs that a predecessor sent for uncommitted inputs; suppresses duplicates when these
+inputs are processed again.
 
-A record names its cause in a header. An output that stands in its topic already, with the same key
-and cause, is not sent a second time. The cause alone is not enough: under another configuration, or
-by other code, an input may cause another output than it did before.
+A record names its cause in a header. An output that is in its topic already, with the same key and
+cause, is not sent again. The cause alone is not enough: under another configuration, or by other
+code, an input may cause another output than before.
 
 To build the index quickly, only records written since the uncommitted inputs arrived, and since
-the last commit, are read. That is measured by the broker's clock, which is taken to differ from a
-worker's by less than two seconds. Where a topic keeps its writers' times, the inputs' times are
-unknown and 0.
-A worker that is killed while it still reprocesses a predecessor's inputs notes that predecessor's
-time with its commits, not its own.
+the last commit, are read, by the broker's clock, which is assumed to differ from a worker's by less
+than two seconds. Where a topic keeps its writers' times, the arrival of inputs is unknown and
+counts as 0.
+A worker that still reprocesses a predecessor's inputs notes the predecessor's time with its
+commits, not its own.
 """
 
 import logging
@@ -58,12 +58,12 @@ class SentIndex:
         return str(self.since_ms if offset < self.ends.get(tp, 0) else now_ms)
 
     def is_obsolete(self, committed: Mapping[TP, int]) -> bool:
-        """Return whether all of these inputs are committed, so that none comes again."""
+        """Return whether all inputs of the index are committed, so that none is redelivered."""
         return all(committed.get(tp, 0) >= end for tp, end in self.ends.items())
 
 
 def output_digest(topic: str, key: bytes | None, cause: bytes) -> bytes:
-    """Return 16 bytes that identify an output, however long its key is."""
+    """Return 16 bytes that identify an output."""
     # Neither topics nor causes have a zero byte.
     return blake2b(b"%b\0%b\0%b" % (topic.encode(), cause, key or b""), digest_size=16).digest()
 
@@ -84,12 +84,12 @@ def load_sent_index(
     committed: Mapping[TP, tuple[int, int]],
     keep_going: Callable[[], bool],
 ) -> SentIndex | None:
-    """Index what was sent to `outputs` for uncommitted inputs, by the cause in `header`.
+    """Index the records in `outputs` for uncommitted inputs, by the cause in `header`.
 
-    `outputs`: topics; a name that ends in a dot stands for all that begin so. `committed`: the
-    committed offset of each input partition, and the time (epoch ms) in its commit's note. Blocks
-    until all is read, also while a leader is away; returns None once `keep_going` returns False.
-    Raises KafkaException.
+    `outputs`: topics; a name that ends in a dot is a prefix. `committed`: the committed offset of
+    each input partition, and the time (epoch ms) in its commit's note. Blocks until all records are
+    read, also while a leader is away; returns None once `keep_going` returns False. Raises
+    KafkaException.
     """
     consumer = Consumer(dict(settings))
     try:
@@ -137,7 +137,8 @@ class _SentIndexReader:
         return int(end)
 
     def _since(self, committed: Mapping[TP, tuple[int, int]]) -> int | None:
-        """Return when the first output may have been written; None: no input is uncommitted."""
+        """Return the time from which outputs may have been written; None: no input is
+        uncommitted."""
         left = [TopicPartition(*tp, offset) for tp, (offset, _) in committed.items()]
         arrivals: dict[TP, int] = {}
         for record in self._read(left, first_only=True):
@@ -163,16 +164,17 @@ class _SentIndexReader:
 
 
 def _is_end(message: Record, error: KafkaError) -> bool:
-    """Return False for a transient error. Raises KafkaException for others.
+    """Return whether an error marks a partition's end; False for a transient one.
 
-    A malformed answer that concerns no partition is about the consumer group, which is not used.
+    Raises KafkaException for others. A malformed answer about no partition concerns the consumer
+    group, which is not used.
     """
     if error.code() == KafkaError._PARTITION_EOF:
         return True
     of_group = error.code() == KafkaError._BAD_MSG and message.topic() is None
     if not (of_group or is_transient(error)):
         raise KafkaException(error)
-    _log.warning("reading what was sent before: %s", error)
+    _log.warning("reading the outputs sent before: %s", error)
     return False
 
 

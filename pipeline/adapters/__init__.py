@@ -1,1 +1,1 @@
-"""Adapters to the outside: Kafka, RocksDB, Avro, files, clock and the like."""
+"""Adapters to the outside: Kafka, RocksDB, Avro, files, clock and others."""

@@ -1,4 +1,4 @@
-"""Writer for commands: blocks until Kafka has acknowledged every record."""
+"""Writer for commands, which blocks until Kafka has acknowledged every record."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -16,9 +16,9 @@ class AcknowledgedWriter:
         self._timeout_s = timeout_s
 
     def write(self, records: Iterable[Outgoing]) -> list[int]:
-        """Return the offsets of the records once Kafka has all of them.
+        """Write the records; return their offsets once Kafka has acknowledged all of them.
 
-        Raises KafkaException if it does not take one.
+        Raises KafkaException if a record is not acknowledged.
         """
         offsets: dict[int, int] = {}
         failures: list[KafkaError] = []

@@ -1,6 +1,6 @@
 """Store of files that configurations name by digest (geo databases, models): FOLDER/SHA-256.
 
-Stored files never change, so that a decision can be run again with the same ones.
+Stored files never change, so that a decision can be rerun with the same files.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Artifacts:
         (self.folder / f"{sha256}.{what}").touch()
 
     def is_marked(self, sha256: str, what: str) -> bool:
-        """Return whether any process has marked the file with this digest so."""
+        """Return whether any process has put this mark on the file with this digest."""
         return (self.folder / f"{sha256}.{what}").exists()
 
     def find(self, sha256: str | None) -> Path | None:

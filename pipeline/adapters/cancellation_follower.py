@@ -1,4 +1,4 @@
-"""Follower of the topic `cancellations`: the actions that adapters must not deliver any more."""
+"""Follower of the topic `cancellations`: actions that adapters must no longer deliver."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ _POLL_S: Final = 0.1
 _RETRY_S: Final = 0.2
 _STOP_S: Final = 5.0
 _MOST: Final = 200_000
-"""Cancelled actions that are remembered, the latest ones; more than wait at any time."""
+"""Maximum of cancelled actions in memory, the latest ones; more than wait at any time."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,10 @@ class CancellationFollower:
             consumer.close()
             raise
         consumer.assign(
-            [TopicPartition(topics.CANCELLATIONS, one, OFFSET_BEGINNING) for one in partitions]
+            [
+                TopicPartition(topics.CANCELLATIONS, partition, OFFSET_BEGINNING)
+                for partition in partitions
+            ]
         )
         self._thread = Thread(
             target=self._read, args=(consumer, set(partitions)), name="cancellations", daemon=True
@@ -73,7 +76,7 @@ class CancellationFollower:
             self._thread.join(_STOP_S)
 
     def reason(self, action_id: str) -> str | None:
-        """Return the suppression for which an action was cancelled; None: it was not."""
+        """Return the reason for which an action was cancelled; None: it was not cancelled."""
         return self._reasons.get(action_id)
 
     def _read(self, consumer: Consumer, unread: set[int]) -> None:

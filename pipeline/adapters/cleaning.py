@@ -1,8 +1,8 @@
-"""Retention: how soon Kafka removes what was deleted or has expired.
+"""Retention: the time after which Kafka removes deleted and expired records.
 
-A tombstone deletes the older records of its key in a compacted topic once both are in segments that
-are closed and cleaned; a later cleaning removes the tombstone. A segment is closed at the first
-append after its time, so somebody must append now and then (`Cleaning.beat_ms`).
+A tombstone deletes the older records of its key in a compacted topic once both are in closed
+segments that have been cleaned; a later cleaning removes the tombstone. A segment is closed by the
+first append after its time, so records must be appended regularly (`Cleaning.beat_ms`).
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
 
 FOREVER: Final = -1.0
 _PARTS: Final = 5
-"""Consecutive steps that each take at most a part: closing the segments (and the heartbeat that
-does it), the first cleaning, the tombstone's age, closing and cleaning once more."""
+"""Number of consecutive steps that each take at most a part: closing the segments (by a heartbeat),
+the first cleaning, the tombstone's age, closing and cleaning again."""
 _OF_RETENTION: Final = 10
 _LONGEST_SEGMENT_MS: Final = 7 * DAY_MS
 CLEANER_MS: Final = 10 * MINUTE_MS
@@ -33,12 +33,12 @@ class Cleaning:
 
     @property
     def beat_ms(self) -> int:
-        """Interval at which something must be appended to every partition."""
+        """Interval at which a record must be appended to every partition."""
         return max(self.part_ms // 2, 1)
 
     @property
     def empty_row_ms(self) -> int:
-        """Time for which a row without state may stay, to recognise copies of its inputs."""
+        """Retention of a row without state, by which duplicates of its inputs are recognised."""
         return min(self.beat_ms, HOUR_MS)
 
     def compacted_properties(self) -> dict[str, str]:
@@ -67,7 +67,7 @@ def expiring_properties(hours: float) -> dict[str, str]:
 
 
 def max_retention_ms(hours: float) -> int | None:
-    """Return how long a record stays at most, given that whole segments expire; None: for ever."""
+    """Return the longest life of a record, given that whole segments expire; None: for ever."""
     if hours == FOREVER:
         return None
     return round(hours * HOUR_MS) + _segment_ms(hours) + CLEANER_MS

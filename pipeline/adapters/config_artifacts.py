@@ -1,4 +1,4 @@
-"""Files beside a configuration's YAML that it names: checked, and pinned by digest.
+"""Files named by a configuration's YAML, checked, and pinned by digest.
 
 The bundle has the digest of each file, so that a recorded decision names exactly its inputs.
 """
@@ -21,7 +21,7 @@ from pipeline.config.model import Bundle, Geo, Score
 def pin_files(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
     """Return the bundle with the digests of the files that it names, or the problems found.
 
-    Models and geo databases are tried in processes of their own.
+    Models and geo databases are tried in separate processes.
     """
     profile = bundle.profile
     geo = None if profile.enrichers.geo is None else _geo(profile.enrichers.geo, folder)
@@ -34,10 +34,10 @@ def pin_files(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
 
 
 def store_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
-    """Store the files of a bundle that was loaded from `folder` where workers find them."""
+    """Store the files of a bundle that was loaded from `folder` for the workers."""
     geo = bundle.profile.enrichers.geo
     scores = bundle.profile.scores
-    named = [(one.model, one.sha256, model_text.MAX_BYTES) for one in scores if one.model]
+    named = [(score.model, score.sha256, model_text.MAX_BYTES) for score in scores if score.model]
     if geo is not None:
         named.append((geo.database, geo.sha256, MAX_BYTES))
     for name, sha256, most_bytes in named:
@@ -76,7 +76,7 @@ def _score(score: Score, place: int, folder: Path) -> Score | Problem:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """File named by a configuration; `sha256` None: its present content is meant."""
+    """File named by a configuration; `sha256` None: any content."""
 
     folder: Path
     name: str
@@ -88,7 +88,8 @@ class _File:
         return self.folder / self.name
 
     def problem(self, named: ValuePath, pinned: ValuePath) -> Problem | None:
-        """Return why the file is not the one that is meant; None: it is."""
+        """Return the problem of a file that is unreadable or has another digest; None: it has
+        none."""
         readable = find_file(self.folder, self.name, self.most_bytes)
         if isinstance(readable, Unreadable):
             return Problem(named, f"{self.name} {readable.why}")

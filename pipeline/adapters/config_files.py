@@ -1,4 +1,4 @@
-"""Loader of a folder of YAML: a bundle, or errors with file, line, column and mend.
+"""Loader of a folder of YAML: a bundle, or errors with file, line, column and remedy.
 
 The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml, policies.yaml,
 ingest.yaml and learned.yaml, and a file for each provider in providers/, each segment in segments/,
@@ -36,9 +36,9 @@ _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "sources.yaml": ("secret",),
     "providers": (EVERY_FIELD,),
 }
-"""Fields, by file, whose variables are resolved by the process that uses them.
+"""Fields, by file, whose environment variables the process that uses them resolves.
 
-An applied configuration is kept for ever, and so would be the resolved values.
+An applied configuration is kept for ever, and would contain the resolved values.
 """
 
 
@@ -76,10 +76,10 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
     except TooManyFilesError:
         return [ConfigError(str(folder), 1, 1, "too many files for a configuration")]
     errors = [*_unexpected_files(names), *_misplaced_folders(folder)]
-    read = list(_read_config_files(folder, names, environment))
-    broken = [one for one in read if isinstance(one, _UnreadableFile)]
-    files = [one for one in read if isinstance(one, ConfigFile)]
-    errors.extend(one.error for one in broken)
+    found = list(_read_config_files(folder, names, environment))
+    unreadable = [file for file in found if isinstance(file, _UnreadableFile)]
+    files = [file for file in found if isinstance(file, ConfigFile)]
+    errors.extend(file.error for file in unreadable)
     shapes: dict[str, list[Problem]] = {}
     for file in files:
         refused = file.document.refused
@@ -87,15 +87,17 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
         wrong = _shape_problems(file)
         errors.extend(locate_problem(file, problem) for problem in wrong)
         shapes[file.name] = [*wrong, *(Problem(one.path, one.what.message) for one in refused)]
-    salvage = salvage_files(files, shapes, [one.kind for one in broken])
+    salvage = salvage_files(files, shapes, [file.kind for file in unreadable])
     bundle, faults = _with_items(salvage.bundle, folder)
-    errors.extend(ConfigError(one.file, one.line, 1, one.message) for one in faults)
+    errors.extend(ConfigError(fault.file, fault.line, 1, fault.message) for fault in faults)
     errors.extend(_config_errors(salvage, check(bundle, environment)))
     named = pin_files(bundle, folder)
     if isinstance(named, list):
         errors.extend(_config_errors(salvage, named))
     if errors:
-        return sorted(set(errors), key=lambda one: (one.file, one.line, one.column, one.message))
+        return sorted(
+            set(errors), key=lambda error: (error.file, error.line, error.column, error.message)
+        )
     assert isinstance(named, Bundle)
     return named
 
@@ -104,28 +106,28 @@ def _with_items(bundle: Bundle, folder: Path) -> tuple[Bundle, list[TableFault]]
     """Return the bundle with the items of its catalogues, and the faults of their tables."""
     faults: list[TableFault] = []
     catalogs = []
-    for one in bundle.catalogs:
-        made = with_items(one, folder)
+    for catalog in bundle.catalogs:
+        made = with_items(catalog, folder)
         if isinstance(made, list):
             faults.extend(made)
-            made = one
+            made = catalog
         catalogs.append(made)
     return structs.replace(bundle, catalogs=tuple(catalogs)), faults
 
 
 def read_write_keys(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the write keys of a valid folder by source; a bundle has digests only."""
+    """Return the write keys of a valid folder by source; a bundle has only their digests."""
     name = "sources.yaml"
     file = _read_config_file(folder, name, FILE_KINDS[name], environment)
     assert isinstance(file, ConfigFile)
-    given = msgspec.convert(file.document.value, Sources)
-    return {one.name: one.write_key for one in given.sources}
+    sources = msgspec.convert(file.document.value, Sources)
+    return {source.name: source.write_key for source in sources.sources}
 
 
 def load_file(
     path: Path, kind: FileKind, environment: Mapping[str, str] = os.environ
 ) -> ConfigFile | list[ConfigError]:
-    """Return one file of a configuration, read by itself, or all that is wrong with its form."""
+    """Return one file of a configuration, read without the others, or all errors of its form."""
     file = _read_config_file(path.parent, path.name, kind, environment)
     if isinstance(file, _UnreadableFile):
         return [replace(file.error, file=str(path))]
@@ -163,7 +165,7 @@ def _is_part(name: str, folder: str) -> bool:
 
 
 def _unexpected_files(names: list[str]) -> Iterator[ConfigError]:
-    """Yield an error for each file that looks like configuration but would not be read."""
+    """Yield an error for each file that looks like configuration but is not read."""
     for name in names:
         top, _, rest = name.partition("/")
         if not name.endswith((".yaml", ".yml")):
@@ -171,14 +173,14 @@ def _unexpected_files(names: list[str]) -> Iterator[ConfigError]:
         kind = FILE_KINDS.get(top)
         wanted = kind is not None and kind.many == bool(rest) and "/" not in rest
         if name.endswith(".yml"):
-            yield ConfigError(name, 1, 1, "not read: let its name end in .yaml")
+            yield ConfigError(name, 1, 1, "not read: a name must end in .yaml")
         elif not wanted:
             hint = did_you_mean(top, FILE_KINDS)
             yield ConfigError(name, 1, 1, f"not a file of a configuration: {hint}")
 
 
 def _misplaced_folders(folder: Path) -> Iterator[ConfigError]:
-    """Yield an error for each link or file in the place of a folder of files."""
+    """Yield an error for each link or file instead of a folder of files."""
     for name, kind in FILE_KINDS.items():
         place = folder / name
         if kind.many and os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
@@ -216,7 +218,7 @@ def _text(name: str, data: bytes) -> str | ConfigError:
 
 
 def _shape_problems(file: ConfigFile) -> list[Problem]:
-    """Return deviations from the schema, except in values that were refused already."""
+    """Return deviations from the schema, except in values with another error."""
     refused = {one.path for one in file.document.refused}
     return [
         problem
@@ -235,7 +237,7 @@ def _config_errors(
 
 
 def locate_problem(file: ConfigFile, problem: Problem) -> ConfigError:
-    """Return the error at the nearest position that the file has."""
+    """Return the error at the nearest known position in the file."""
     path = problem.path
     while path not in file.document.places:
         path = path[:-1]

@@ -84,7 +84,7 @@ class ConfigurationFollower:
         self.catch_up(deadline - time.monotonic())
 
     def catch_up(self, timeout_s: float) -> None:
-        """Return once everything in the topic by now is read. Raises ConfigurationLogError."""
+        """Return once all records now in the topic are read. Raises ConfigurationLogError."""
         with self._changed:
             self._asked += 1
             mine = self._asked
@@ -116,7 +116,7 @@ class ConfigurationFollower:
             return tuple(self._records)
 
     def wait_until_latest(self, digest: str, timeout_s: float) -> bool:
-        """Return True once the configuration with this digest is in force, False after a time."""
+        """Wait for the configuration with this digest; return False after `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._is_latest(digest), timeout_s)
 
@@ -141,7 +141,7 @@ class ConfigurationFollower:
         consumer.close()
 
     def _answer(self, asked: int) -> None:
-        """Answer the requests up to `asked`: all that was in the topic then is read."""
+        """Answer the requests up to `asked`: the records then in the topic are read."""
         with self._changed:
             first = not self._answered
             self._answered = asked
@@ -177,7 +177,7 @@ class ConfigurationFollower:
 
 
 def _compile(record: ConfigurationRecord) -> Configuration | str:
-    """Return the configuration, or why this version of Kairos cannot use it."""
+    """Return the configuration, or the reason why this version of Kairos cannot use it."""
     if canonical.digest_of(record.body) != record.digest:
         return "the body does not have this digest"
     try:
@@ -188,7 +188,7 @@ def _compile(record: ConfigurationRecord) -> Configuration | str:
 
 
 def _is_at_end(consumer: Consumer, reached: Mapping[int, int]) -> bool:
-    """Return whether the broker has nothing beyond these offsets now."""
+    """Return whether the broker has no records beyond these offsets now."""
     try:
         for partition, offset in reached.items():
             where = TopicPartition(topics.CONFIGURATION, partition)

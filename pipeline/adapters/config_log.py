@@ -1,4 +1,4 @@
-"""Log of configurations for commands: what a follower reads, and applying a new version."""
+"""Log of configurations for commands, which read it and apply new versions."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,9 +34,9 @@ class ConfigurationLog(ConfigurationFollower):
     """Follower of the topic that can also append to it."""
 
     def apply(self, bundle: Bundle, applied_by: str, timeout_s: float = 10.0) -> AppliedVersion:
-        """Put `bundle` in force, unless it is already; return once the follower has read it.
+        """Put `bundle` into force, unless it is already; return once the follower has read it.
 
-        Raises ConfigurationLogError if Kafka does not take it in time.
+        Raises ConfigurationLogError if Kafka does not acknowledge it in time.
         """
         body = canonical.to_json(bundle)
         digest = canonical.digest_of(body)
@@ -67,7 +67,7 @@ class ConfigurationLog(ConfigurationFollower):
 def open_configuration_log(
     client: Mapping[str, Property], codec: Codec
 ) -> Iterator[ConfigurationLog]:
-    """Provide the log, read to its end, for a command. Raises ConfigurationLogError."""
+    """Open the log, read to its end, for a command. Raises ConfigurationLogError."""
     log = ConfigurationLog(client, codec)
     log.start(_START_S)
     try:

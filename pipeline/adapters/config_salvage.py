@@ -1,8 +1,7 @@
-"""Salvage of a damaged folder: its usable part can be checked although others are damaged.
+"""Salvage of a damaged folder, so that its usable parts can be checked.
 
 Of a file with wrong parts, the correct items and fields are kept; an unreadable file is replaced by
-a minimal one. A name that is missing may have been defined in what was left out, and is no error
-then.
+a minimal one. A missing name that may be defined in a left-out part is no error.
 """
 
 import re
@@ -60,8 +59,8 @@ class ConfigFile:
 class _Part:
     """Usable part of a file.
 
-    `kept`: for each list at its top, the indexes in the file of the items that are left. `lost`:
-    the names of fields that were left out.
+    `kept`: for each list at its top, the indexes in the file of the remaining items. `lost`: the
+    names of left-out fields.
     """
 
     file: ConfigFile
@@ -75,7 +74,7 @@ class _Part:
 class Salvage:
     """Bundle of all usable parts.
 
-    `lost`: by field of the bundle, the texts in what was left out; None if they are unknown.
+    `lost`: by field of the bundle, the texts in left-out parts; None if they are unknown.
     """
 
     bundle: model.Bundle
@@ -83,7 +82,7 @@ class Salvage:
     lost: Mapping[str, frozenset[str] | None]
 
     def locate(self, problem: Problem) -> tuple[ConfigFile, Problem] | None:
-        """Return the file and problem; None if it may be caused by what was left out."""
+        """Return the file and problem; None if a left-out part may cause it."""
         part = next((one for one in self.parts if one.at == problem.path[: len(one.at)]), None)
         if part is None or (problem.unknown and self._may_be_lost(problem.unknown)):
             return None
@@ -106,15 +105,14 @@ class Salvage:
 def salvage_files(
     files: Sequence[ConfigFile],
     problems: Mapping[str, Sequence[Problem]],
-    broken: Sequence[FileKind],
+    unreadable: Sequence[FileKind],
 ) -> Salvage:
     """Return the usable parts of `files`.
 
-    `problems`: by file, the problems of its form; `broken`: kinds of the files that could not be
-    read.
+    `problems`: by file, the problems of its form; `unreadable`: kinds of the unreadable files.
     """
     parts: list[_Part] = []
-    lost: dict[str, frozenset[str] | None] = {kind.field: None for kind in broken}
+    lost: dict[str, frozenset[str] | None] = {kind.field: None for kind in unreadable}
     counts: dict[str, int] = {}
     for file in files:
         field = file.kind.field
@@ -135,7 +133,7 @@ def _salvage_part(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _P
     value = file.document.value
     if not isinstance(value, dict):
         return None
-    paths = [one.path for one in problems]
+    paths = [problem.path for problem in problems]
     items = {path[:2] for path in paths if len(path) == 2 and isinstance(path[1], int)}
     for left_out in (items, {path[:2] for path in paths}):
         kept = {

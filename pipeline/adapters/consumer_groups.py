@@ -36,8 +36,8 @@ def stage_groups() -> tuple[ConsumerGroup, ...]:
 
 
 def all_groups(configuration: Configuration | None) -> tuple[ConsumerGroup, ...]:
-    """Return the groups of the stages, of the adapters that the channels need, and of the learner
-    where something is learned, or leased from a budget."""
+    """Return the groups of the stages, of the adapters that the channels need, and of the
+    learner, if the configuration needs it."""
     adapters = adapter_inputs(configuration).items()
     learns = configuration is not None and configuration.needs_learner
     learner = (ConsumerGroup(LEARNER_GROUP, (topics.DECISIONS,)),) if learns else ()

@@ -1,4 +1,4 @@
-"""Codes of coupons: short, read out and typed without mistakes, and not to be guessed."""
+"""Codes of coupons: short, easy to read out and type, and hard to guess."""
 
 import hmac
 import re
@@ -15,13 +15,13 @@ _FORM: Final = re.compile(f"[{_ALPHABET}]{{{_LENGTH}}}")
 
 
 class CouponCodes:
-    """Maker of codes: the code of an action is always the same."""
+    """Maker of codes, which are determined by the action and a secret."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
     def code_of(self, action_id: str) -> str:
-        """Return the code of an action, as it is stored."""
+        """Return the code of an action, without grouping."""
         digest = hmac.new(self._secret, b"coupon " + action_id.encode(), "sha256").digest()
         number = int.from_bytes(digest)
         return "".join(
@@ -35,6 +35,6 @@ def format_code(code: str) -> str:
 
 
 def read_code(typed: str) -> str | None:
-    """Return the code that was typed or scanned; None where it cannot be one."""
+    """Parse a typed or scanned code; return None for an impossible one."""
     code = typed.upper().translate(_READ_AS)
     return code if _FORM.fullmatch(code) else None

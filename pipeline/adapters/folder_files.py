@@ -16,13 +16,13 @@ _MOST_ENTRIES: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Reason why a file is refused, and the mend."""
+    """Reason why a file is refused, with a remedy."""
 
     why: str
 
 
 class TooManyFilesError(Exception):
-    """Raised when the folder holds more than any configuration; probably another one was meant."""
+    """Raised when a folder holds more files than any configuration."""
 
 
 def find_file(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
@@ -37,7 +37,7 @@ def find_file(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
         inside = path.resolve(strict=True).is_relative_to(folder.resolve())
         found = path.stat()
     except (OSError, RuntimeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "its links go round in a circle"
+        why = error.strerror if isinstance(error, OSError) else "its links form a circle"
         return Unreadable(f"cannot be read: {why}")
     if not inside:
         return Unreadable("is a link out of this folder: put the file itself there")
@@ -69,7 +69,7 @@ def list_files(folder: Path) -> Iterator[str]:
     """
     seen = 0
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         seen += len(folders) + len(files)
         if seen > _MOST_ENTRIES:
             raise TooManyFilesError

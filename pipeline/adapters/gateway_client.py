@@ -1,4 +1,4 @@
-"""Sender's side of the gateway: one write key, kept-alive connections."""
+"""Client of the gateway, with one write key and kept-alive connections."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ class GatewayRefusedError(Exception):
 
 
 class GatewayClient:
-    """Client that posts JSON by a write key; `concurrency`: most requests at a time."""
+    """Client that posts JSON by a write key; `concurrency`: maximum of concurrent requests."""
 
     def __init__(self, url: str, write_key: str, concurrency: int) -> None:
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
@@ -33,9 +33,9 @@ class GatewayClient:
         await self._client.aclose()
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer; send again what the gateway has no room for now.
+        """Post a body, again while the gateway is overloaded; return the answer.
 
-        Raises GatewayRefusedError; httpx.HTTPError where there is no answer.
+        Raises GatewayRefusedError, and httpx.HTTPError without an answer.
         """
         give_up_at = time.monotonic() + _TIMEOUT_S
         response = await self._client.post(path, json=body)

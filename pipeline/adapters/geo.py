@@ -13,11 +13,11 @@ from maxminddb.reader import Reader as PureReader
 from pipeline.enrichment.enrichers import Place, Places
 
 MAX_BYTES: Final = 1 << 30
-_BROKEN: Final = (
+_UNUSABLE: Final = (
     OSError, ValueError, TypeError, LookupError, RecursionError, maxminddb.InvalidDatabaseError,
 )  # fmt: skip
 _LONGEST: Final = 200
-"""Most characters of a name; no place has a longer one."""
+"""Maximum of characters in a name; no place has a longer one."""
 
 _CHANCE: Final = 2_000
 _IN_ORDER: Final = 20_000
@@ -29,30 +29,30 @@ class _ShapeError(Exception):
 
 
 def open_places(file: Path) -> Places | str:
-    """Return a lookup of addresses in `file`, or why it cannot be used.
+    """Return a lookup of addresses in `file`, or the reason why it is unusable.
 
     An address with a damaged record has no known place.
     """
     try:
         reader = maxminddb.open_database(file)
         reader.get("192.0.2.1")
-    except _BROKEN as error:
+    except _UNUSABLE as error:
         return f"not a geo database in MaxMind's format: {_words(error)}"
 
     def place(address: str) -> Place | None:
         try:
             found = reader.get(address)
             return None if found is None else _place(found)
-        except (*_BROKEN, _ShapeError):
+        except (*_UNUSABLE, _ShapeError):
             return None
 
     return place
 
 
 def geo_problem(file: Path) -> str | None:
-    """Return why a database cannot be used: records of another shape, or none with a place.
+    """Return the problem of a database: records of another shape, or none with a place.
 
-    Samples records of random addresses, and the first ones in order.
+    It samples records of random addresses, and the first records in order.
     """
     try:
         with maxminddb.open_database(file, maxminddb.MODE_FILE) as reader:
@@ -62,7 +62,7 @@ def geo_problem(file: Path) -> str | None:
                 named = named or _place(record) != Place()
     except _ShapeError as error:
         return f"a geo database of another shape: {error}"
-    except _BROKEN as error:
+    except _UNUSABLE as error:
         return f"not a geo database in MaxMind's format: {_words(error)}"
     return None if named else "a geo database without country, region or city"
 

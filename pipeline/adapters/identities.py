@@ -1,4 +1,4 @@
-"""Writer of changes from outside the identity stage to `identities`."""
+"""Writer to `identities` for processes other than the identity stage."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -13,15 +13,17 @@ _TIMEOUT_S: Final = 30.0
 
 
 class IdentityWriter:
-    """Writer that keeps its producer."""
+    """Writer with one producer for all its writes."""
 
     def __init__(self, kafka: Mapping[str, Property], codec: Codec) -> None:
         self._codec = codec
         self._writer = AcknowledgedWriter(kafka, _TIMEOUT_S)
 
     def write(self, changes: Iterable[IdentityChange]) -> None:
-        """Return once Kafka has the changes. Raises KafkaException if it does not take one."""
+        """Write the changes; return once Kafka has acknowledged them. Raises KafkaException."""
         self._writer.write(
-            Outgoing(topics.IDENTITIES, one.identifier, self._codec.encode(topics.IDENTITIES, one))
-            for one in changes
+            Outgoing(
+                topics.IDENTITIES, change.identifier, self._codec.encode(topics.IDENTITIES, change)
+            )
+            for change in changes
         )

@@ -1,4 +1,4 @@
-"""Loader of a journey's YAML file: the journey, or errors that name file, line, column and mend."""
+"""Loader of a journey's YAML file: the journey, or errors with file, line, column and remedy."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def load_journey(path: Path) -> Journey | list[ConfigError]:
     """Return the journey in the file, or every error found in it."""
     file = load_file(path, JOURNEY)
     if isinstance(file, list):
-        return sorted(file, key=lambda one: (one.line, one.column, one.message))
+        return sorted(file, key=lambda error: (error.line, error.column, error.message))
     journey = msgspec.convert(file.document.value, Journey)
     problems = [locate_problem(file, problem) for problem in journey_problems(journey)]
-    return sorted(set(problems), key=lambda one: (one.line, one.column)) or journey
+    return sorted(set(problems), key=lambda error: (error.line, error.column)) or journey

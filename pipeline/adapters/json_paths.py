@@ -4,9 +4,8 @@ from typing import Any
 
 
 def text_at(document: Any, path: str | None) -> str | None:
-    """Return the text or whole number at `path` as a text; None without a path, or anything else
-    there.
-    """
+    """Return the text or whole number at `path` as a text; None without a path or for other
+    values."""
     if not path:
         return None
     found = document

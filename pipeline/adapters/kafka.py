@@ -1,4 +1,4 @@
-"""Kafka for asyncio programs: a write is awaited until Kafka has acknowledged it."""
+"""Kafka for asyncio programs, which await Kafka's acknowledgement of a write."""
 
 import asyncio
 import time
@@ -24,8 +24,8 @@ RESERVED_SETTINGS: Final = frozenset({
     "enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store",
     "auto.offset.reset", "isolation.level", "enable.partition.eof", "allow.auto.create.topics",
 })  # fmt: skip
-"""Client settings that users cannot change: with others, records would be lost, processed twice,
-out of order, or found in other partitions."""
+"""Client settings that users cannot change: other values would lose, duplicate or reorder records,
+or put them into other partitions."""
 
 WRITER_SETTINGS: Final[Mapping[str, Property]] = {
     "acks": "all",
@@ -42,7 +42,7 @@ _QUEUE_RECORDS: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Record to write. Without `partition` the key's murmur2 hash chooses it."""
+    """Record to write; the key's murmur2 hash chooses the partition if none is given."""
 
     topic: str
     key: str
@@ -59,12 +59,12 @@ class Unavailable:
 
 
 def partition_for_key(key: str, partitions: int) -> int:
-    """Return the partition of `key` that Java's and our producers choose."""
+    """Return the partition of `key` that Java's producers and Kairos choose."""
     return murmur2_partition(key.encode(), partitions)
 
 
 def key_per_partition(name: str, partitions: int) -> tuple[str, ...]:
-    """Return a key `name:…` for each partition, in their order."""
+    """Return a key `name:…` for each partition, in the order of partitions."""
     found: dict[int, str] = {}
     for number in count():
         if len(found) == partitions:
@@ -75,7 +75,7 @@ def key_per_partition(name: str, partitions: int) -> tuple[str, ...]:
 
 
 def source_partition(message: Message) -> Partition:
-    """Return the partition that a polled message comes from."""
+    """Return the partition of a polled message."""
     topic, partition = message.topic(), message.partition()
     assert topic is not None
     assert partition is not None
@@ -127,14 +127,14 @@ class AsyncPublisher:
         self._thread.start()
 
     async def publish(self, records: Sequence[Outgoing]) -> Unavailable | None:
-        """Return None once Kafka has acknowledged every record."""
+        """Write the records; return None once Kafka has acknowledged all of them."""
         return await self.start(records).result if records else None
 
     def start(self, records: Sequence[Outgoing], *, is_awaited: bool = True) -> "Publication":
         """Hand the records to the producer, and return at once.
 
-        Where `is_awaited` is False the loop is not woken for an acknowledgement alone: the result
-        is set with the next that is awaited, or after a tenth of a second; a failure at once.
+        Where `is_awaited` is False the loop is not woken for the acknowledgement alone: the result
+        is set with the next awaited one, or after a tenth of a second; a failure at once.
         """
         if len(self._producer) + len(records) > _QUEUE_RECORDS:  # refused before any is written
             return finished_publication(Unavailable("too many records wait for Kafka"))
@@ -187,7 +187,7 @@ class AsyncPublisher:
 
 
 class Publication:
-    """Records of one write, and their acknowledgement, counted in the producer's thread."""
+    """Records of one write, whose acknowledgements the producer's thread counts."""
 
     __slots__ = ("_completed", "_remaining", "failure", "is_awaited", "result")
 
@@ -205,13 +205,12 @@ class Publication:
 
     @property
     def is_over(self) -> bool:
-        """Whether Kafka has acknowledged every record, or failed to, though the loop may not know
-        yet."""
+        """Whether every record is acknowledged or has failed, perhaps before the loop knows it."""
         return self._remaining == 0
 
     @property
     def is_urgent(self) -> bool:
-        """Whether the loop must be woken for it."""
+        """Whether the loop must be woken for the result."""
         return self.is_awaited or self.failure is not None
 
     def on_delivery(self, error: KafkaError | None, _: Message) -> None:
@@ -223,7 +222,7 @@ class Publication:
 
 
 def finished_publication(failure: Unavailable | None) -> Publication:
-    """Return a publication that is over already; called in the loop."""
+    """Return a completed publication; called in the loop."""
     publication = Publication(0, asyncio.get_running_loop().create_future(), [])
     publication.failure = failure
     publication.result.set_result(failure)
@@ -231,6 +230,6 @@ def finished_publication(failure: Unavailable | None) -> Publication:
 
 
 def _resolve(publications: Sequence[Publication]) -> None:
-    for one in publications:
-        if not one.result.done():
-            one.result.set_result(one.failure)
+    for publication in publications:
+        if not publication.result.done():
+            publication.result.set_result(publication.failure)

@@ -30,10 +30,10 @@ def _is_transient_error(error: BaseException) -> bool:
 
 
 def _retry_transient(admin: AdminClient) -> Retrying:
-    """Return a caller that retries while a leader or coordinator is new or about to move.
+    """Return a caller that retries while a leader or coordinator is new or moves.
 
-    An admin client keeps using the leader's epoch that it knows, after a restart of the broker for
-    five minutes, unless it is made to refresh its metadata.
+    After a restart of the broker, an admin client uses an outdated leader epoch for five minutes,
+    unless its metadata is refreshed.
     """
 
     def refresh_metadata(_: RetryCallState) -> None:
@@ -60,12 +60,12 @@ class ConsumerGroup:
 class LagReader:
     """Reader of lags that keeps its connections, so that a check takes a few milliseconds.
 
-    Topics and partitions are those at the time of construction. KafkaException when the broker
+    Topics and partitions are read once, at construction. Raises KafkaException when the broker
     does not answer.
 
-    Commits are read by a consumer per group that never joins it. AdminClient has a call for them
-    too, which ends the process by SIGSEGV when the coordinator is new or has moved (librdkafka
-    2.16: `rd_kafka_handle_OffsetFetch` uses the client's group, and an admin client has none).
+    Commits are read by a consumer per group, which never joins it. AdminClient's call for them
+    ends the process by SIGSEGV when the coordinator is new or has moved (librdkafka 2.16:
+    `rd_kafka_handle_OffsetFetch` uses the client's group, and an admin client has none).
     """
 
     def __init__(self, kafka: Mapping[str, Property], groups: Sequence[ConsumerGroup]) -> None:
@@ -87,7 +87,7 @@ class LagReader:
         return sum(name == topic for name, _ in self._all)
 
     def lag(self) -> dict[str, int]:
-        """Return the number of records that each group has still to process, by group."""
+        """Return the number of unprocessed records by group."""
         committed, ends = self._all_committed(), self._ends()
         return {
             group: self._backlog(
@@ -100,8 +100,8 @@ class LagReader:
         """Return whether every input so far has left the last stage.
 
         Inputs are committed after their outputs are delivered. So once all commits, read first,
-        equal all ends, read afterwards, nothing is in flight; the ends read twice show that nothing
-        came in meanwhile either.
+        equal all ends, read afterwards, nothing is in flight; equal ends in a second reading show
+        that nothing arrived meanwhile.
         """
         committed, ends = self._all_committed(), self._ends()
         passed = not any(
@@ -115,8 +115,8 @@ class LagReader:
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Wait for `is_idle`, also while a broker is away; return False after `timeout_s`.
 
-        Raises KafkaException if the broker is away then. Between two complete checks it follows one
-        group at a time, which costs the broker less.
+        Raises KafkaException if the broker is still away then. Between two complete checks it
+        follows one group at a time, which loads the broker less.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -131,9 +131,9 @@ class LagReader:
                 time.sleep(_RETRY_S)
 
     def wait_until_passed(self, timeout_s: float) -> bool:
-        """Wait until each group in turn has processed what its inputs hold at that time.
+        """Wait until each group in turn has processed its inputs up to their present ends.
 
-        More may come meanwhile. Returns False after `timeout_s`.
+        More records may arrive meanwhile. Returns False after `timeout_s`.
         """
         return self._wait_until_passed(time.monotonic() + timeout_s)
 
@@ -183,7 +183,8 @@ class LagReader:
 
 
 def record_counts(kafka: Mapping[str, Property], topics: Sequence[str]) -> dict[str, int]:
-    """Return the number of records ever written to each topic; 0 for missing topics."""
+    """Return the sum of each topic's end offsets, its records ever written; 0 for missing
+    topics."""
     admin = AdminClient(dict(kafka))
     counts = _partition_counts(admin)
     ends = _ends(admin, {(t, p) for t in topics for p in range(counts.get(t, 0))})

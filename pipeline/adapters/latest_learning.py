@@ -1,4 +1,4 @@
-"""Newest snapshot of what was learned, and the models in force, for one process."""
+"""Newest snapshot of learning, and the models in force, for one process."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,7 +14,7 @@ from pipeline.rules.knowledge import EMPTY, Knowledge, knowledge_of
 class LatestLearning:
     """Newest knowledge, and the shelf of models. Thread-safe.
 
-    `take` is called by one thread; it calls `on_change` after each change.
+    One thread calls `apply_record`, which calls `on_change` after each change.
     """
 
     def __init__(self, artifacts: Artifacts) -> None:
@@ -27,10 +27,10 @@ class LatestLearning:
         """Return the newest knowledge, which is empty before the first snapshot."""
         return self._knowledge
 
-    def take(self, key: str, record: LearningRecord | None) -> None:
-        """Apply a record of `learning`; of snapshots only a newer one counts."""
+    def apply_record(self, key: str, record: LearningRecord | None) -> None:
+        """Apply a record of `learning`; older snapshots are ignored."""
         if key != SNAPSHOT:
-            self.models.take(key, record)
+            self.models.apply_record(key, record)
         elif record is not None and record.number > self._number:
             self._knowledge, self._number = knowledge_of(record), record.number
         else:
@@ -41,8 +41,8 @@ class LatestLearning:
 def follow_learning(
     kafka: Mapping[str, Property], codec: Codec, artifacts: Artifacts
 ) -> tuple[LatestLearning, LearningFollower]:
-    """Return the newest learning and its follower, which runs. Raises LearningLogError."""
+    """Return the newest learning and its running follower. Raises LearningLogError."""
     latest = LatestLearning(artifacts)
-    follower = LearningFollower(kafka, codec, latest.take)
+    follower = LearningFollower(kafka, codec, latest.apply_record)
     follower.start()
     return latest, follower

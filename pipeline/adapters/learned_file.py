@@ -1,4 +1,4 @@
-"""Writer of learned.yaml: a treatment's evidence a line."""
+"""Writer of learned.yaml, with one line of evidence per treatment."""
 
 from pathlib import Path
 from typing import Final
@@ -17,10 +17,10 @@ where `learning` in policies.yaml is frozen, and are the same from run to run.
 
 
 def write_learned(path: Path, learned: Learned) -> None:
-    """Write the file anew. Raises OSError."""
+    """Replace the file. Raises OSError."""
     rows = []
-    for one in learned.evidence:
-        row = CommentedMap(canonical.plain(one))
+    for evidence in learned.evidence:
+        row = CommentedMap(canonical.plain(evidence))
         row.fa.set_flow_style()
         rows.append(row)
     document = CommentedMap({"number": learned.number, "evidence": rows})

@@ -14,7 +14,7 @@ from pipeline.model import topics
 from pipeline.model.learning import LearningRecord
 
 OnRecord: TypeAlias = Callable[[str, LearningRecord | None], None]
-"""Function that takes a key and its newest record, None where it was deleted."""
+"""Function that takes a key and its newest record, None for a tombstone."""
 
 _POLL_S: Final = 0.1
 _RETRY_S: Final = 0.2
@@ -31,8 +31,7 @@ class LearningLogError(Exception):
 class LearningFollower:
     """Records of the topic, read by a thread, in which `on_record` is called with each.
 
-    Thread-safe. Until the topic was read to its end once, only the newest record of a key is passed
-    on.
+    Thread-safe. Up to the topic's present end, only the newest record of a key is passed on.
     """
 
     def __init__(

@@ -17,9 +17,9 @@ class LogClock:
         self._writer = IdentityWriter(kafka, codec)
 
     def tick(self, at: int) -> None:
-        """Advance the log's time to `at` (epoch ms); return once Kafka has it.
+        """Advance the log's time to `at` (epoch ms); return once Kafka has acknowledged it.
 
-        Raises KafkaException if Kafka does not take it.
+        Raises KafkaException.
         """
         self._writer.write(
             IdentityChange(

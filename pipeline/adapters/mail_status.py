@@ -7,8 +7,8 @@ _ENHANCED: Final = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
 _DISABLED: Final = "5.2.1"
 
 BounceKind: TypeAlias = Literal["address", "refused", "soft"]
-"""Kind of a bounce. address: nobody can be reached there; refused: this message was not wanted, for
-its content, size or sender; soft: servers tried it for as long as they do."""
+"""Kind of a bounce. address: it cannot receive mail; refused: for the message's content, size or
+sender; soft: servers gave up after retries."""
 
 
 def enhanced_status(text: str) -> str | None:

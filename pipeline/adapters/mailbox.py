@@ -1,8 +1,8 @@
-"""Stand-in for an e-mail provider: a webhook receiver that keeps messages.
+"""Substitute for an e-mail provider: a webhook receiver that keeps messages.
 
-It honours `Idempotency-Key`: a repeated key is answered and not kept twice. While `gate` is not
-set, senders wait for the answer, so that reports of delivery reach the pipeline between rounds and
-not in the middle of one.
+It honours `Idempotency-Key`: a repeated key is answered, but its message not kept again. While
+`gate` is not set, senders wait for the answer, so that reports of delivery reach the pipeline
+between rounds and not during one.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Mailbox:
 
 
 class _Server(uvicorn.Server):
-    """Server that leaves signals to the program that it runs in."""
+    """Server that leaves signals to its program."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

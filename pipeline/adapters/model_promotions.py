@@ -1,7 +1,7 @@
-"""Promotions of models, beside the artifacts: which version was in force when.
+"""Promotions of models, beside the artifacts: the versions in force at any time.
 
 The topic `learning` keeps only the newest version of a model; this file keeps all, so that a model
-can be rolled back, and a past decision run again with the model that it names.
+can be rolled back, and a past decision rerun with the model that it names.
 """
 
 import os
@@ -18,7 +18,7 @@ _FILE: Final = "promotions.ndjson"
 
 
 class Promotion(Struct, frozen=True):
-    """Version of a model that came into force, or (`rolled_back`) went out of it.
+    """Version of a model that came into force, or (`rolled_back`) was withdrawn.
 
     `digest` and `manifest` are those of its files; `at` is epoch ms.
     """
@@ -55,7 +55,7 @@ class Promotions:
             os.fsync(file.fileno())
 
     def every(self) -> Iterator[Promotion]:
-        """Yield all promotions, the oldest first; lines that a crash cut off are left out."""
+        """Yield all promotions, the oldest first; lines damaged by a crash are skipped."""
         if not self._file.exists():
             return
         for line in self._file.read_bytes().splitlines():
@@ -65,16 +65,16 @@ class Promotions:
                 continue
 
     def stack(self, name: str) -> list[Promotion]:
-        """Return the versions of a model that were promoted and not rolled back, the one in force
-        last."""
+        """Return the versions of a model that were promoted and not rolled back, oldest first; the
+        last is in force."""
         found: list[Promotion] = []
-        for one in self.every():
-            if one.name == name and one.rolled_back:
+        for promotion in self.every():
+            if promotion.name == name and promotion.rolled_back:
                 found = found[:-1]
-            elif one.name == name:
-                found.append(one)
+            elif promotion.name == name:
+                found.append(promotion)
         return found
 
     def find(self, label: str) -> Promotion | None:
         """Return the promotion of this name and version."""
-        return next((one for one in self.every() if one.label == label), None)
+        return next((each for each in self.every() if each.label == label), None)

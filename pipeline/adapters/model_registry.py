@@ -1,4 +1,4 @@
-"""Promotion of models: the files go to the artifacts, the version to the topic `learning`."""
+"""Promotion of models: their files are stored as artifacts, their version in `learning`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class ModelFiles:
 
 
 class ModelRegistry:
-    """Models in force, as the topic has them when this is opened, and changes of them.
+    """Models in force, read from the topic at construction, and changes of them.
 
     Raises LearningLogError where Kafka does not answer.
     """
@@ -53,7 +53,7 @@ class ModelRegistry:
         return {key: version for key, version in found if version is not None}
 
     def promote(self, manifest: ModelManifest, files: ModelFiles, by: str) -> str | None:
-        """Put a version into force; or return why it is refused. Raises OSError."""
+        """Put a version into force, or return the reason of its refusal. Raises OSError."""
         digest = self._artifacts.store(files.text)
         of_manifest = self._artifacts.store(files.manifest)
         if digest != manifest.digest:
@@ -67,11 +67,10 @@ class ModelRegistry:
         return None
 
     def rollback(self, name: str, by: str) -> Promotion | None:
-        """Put the previous version into force again; None: there was none, so the model is
-        withdrawn.
+        """Put the previous version into force again, or withdraw the model if there is none (None).
 
-        Raises LookupError where no version is in force, ValueError where the previous one cannot be
-        used any more.
+        Raises LookupError if no version is in force, ValueError if the previous one has become
+        unusable.
         """
         stack = self._promotions.stack(name)
         if not stack or name not in self.in_force():

@@ -1,4 +1,4 @@
-"""Models in force in this process: those that `learning` names, loaded as they are promoted."""
+"""Models in force in this process, loaded when `learning` names them."""
 
 import logging
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 class ModelShelf:
     """Models by name, loaded as they are promoted. Thread-safe.
 
-    `equip` gives rules those that fit. A damaged model is refused, and one that does not fit a
-    configuration is not used with it: then the one before stays.
+    `equip` adds the fitting models to rules. A damaged model is refused, and a model that does not
+    fit a configuration is not used with it: then the previous one stays.
     """
 
     def __init__(self, artifacts: Artifacts) -> None:
@@ -33,7 +33,7 @@ class ModelShelf:
         self._fitted: dict[str, PropensityModels | None] = {}
         self._lock = Lock()
 
-    def take(self, name: str, record: LearningRecord | None) -> None:
+    def apply_record(self, name: str, record: LearningRecord | None) -> None:
         """Put the model of a record of `learning` into force; None: withdraw it."""
         if record is None:
             self._put(name, ())
@@ -45,7 +45,9 @@ class ModelShelf:
         model = load_model(record.digest, record.model.manifest, self._artifacts)
         if isinstance(model, str):
             label = f"{name}@{record.model.version}"
-            _log.error("model refused, the one before stays", extra={"model": label, "why": model})
+            _log.error(
+                "model refused, the previous one stays", extra={"model": label, "why": model}
+            )
             return
         self._put(name, (model, *self._models.get(name, ())[:1]))
         _log.info("model in force", extra={"model": model.manifest.label})
@@ -55,7 +57,7 @@ class ModelShelf:
         digest = rules.config.digest
         with self._lock:
             if digest not in self._fitted:
-                fitting = [self._fitting(each, rules.config) for each in self._models.values()]
+                fitting = [self._fitting(model, rules.config) for model in self._models.values()]
                 models = tuple(one for one in fitting if one is not None)
                 self._fitted[digest] = PropensityModels(models) if models else None
             found = self._fitted[digest]
@@ -69,11 +71,11 @@ class ModelShelf:
     def _fitting(
         self, models: Sequence[PropensityModel], config: Configuration
     ) -> PropensityModel | None:
-        for one in models:
-            why = ill_fitting(one.manifest, config)
+        for model in models:
+            why = ill_fitting(model.manifest, config)
             if why is None:
-                return one
-            label = one.manifest.label
+                return model
+            label = model.manifest.label
             _log.error(
                 "model does not fit", extra={"model": label, "config": config.digest, "why": why}
             )
@@ -81,12 +83,12 @@ class ModelShelf:
 
 
 def rules_with_models(rules: Rules, label: str | None, artifacts: Artifacts) -> Rules | str:
-    """Return the rules with the models of a Decision's `label`; or why they are not to be had."""
+    """Return the rules with the models of a Decision's `label`, or the reason if one is lost."""
     models = []
     for each in label.split(" ") if label else ():
         promotion = Promotions(artifacts).find(each)
         if promotion is None:
-            return f"the model {each} is not known any more"
+            return f"the model {each} is no longer known"
         model = load_model(promotion.digest, promotion.manifest, artifacts)
         if isinstance(model, str):
             return f"the model {each} cannot be used: {model}"

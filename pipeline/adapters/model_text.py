@@ -1,9 +1,9 @@
-"""Checks of LightGBM's text models, before the library sees them.
+"""Checks of LightGBM's text models, before the library loads them.
 
 The library trusts a model's trees, so that a damaged or malicious file could make it read any
-memory, loop, or end the process. A model that passes is of a strict grammar: known fields, plain
-numbers, lists of the right length; every node is reached once, from a node before it, not too deep,
-and reads an existing feature. `trial.py` then loads it in a process of its own.
+memory, loop, or end the process. A checked model follows a strict grammar: known fields, plain
+numbers, lists of the right length; every node is reached once, from an earlier node, not too deep,
+and reads an existing feature. `trial.py` then loads it in a separate process.
 """
 
 import re
@@ -18,7 +18,7 @@ _MOST_LEAVES: Final = 131_072
 
 _MOST_TREES: Final = 100_000
 _DEEPEST: Final = 1_000
-"""The library loads a tree by recursion."""
+"""Limit of depth, since the library loads a tree by recursion."""
 
 _PLAIN_SPLITS: Final = range(0, 16, 2)
 """Decision types of splits by number; an odd one is by category."""
@@ -51,7 +51,7 @@ _NEEDED: Final = ("threshold", "leaf_value")
 
 
 class _MalformedError(Exception):
-    """Raised when the model is malformed; the message says how."""
+    """Raised when the model is malformed; the message names the fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,15 @@ class _Tree:
         return f"tree {self.number}"
 
     def integers(self, name: str, count: int) -> list[int]:
-        return [_integer(one, f"{self.name}: {name}") for one in self._texts(name, count)]
+        return [_integer(text, f"{self.name}: {name}") for text in self._texts(name, count)]
 
     def numbers(self, name: str, count: int) -> list[float]:
         texts = self._texts(name, count)
         if (
             name == "threshold"
         ):  # infinite where a split only separates missing values from the rest
-            texts = [one for one in texts if one != "inf"]
-        return [_number(one, f"{self.name}: {name}") for one in texts]
+            texts = [text for text in texts if text != "inf"]
+        return [_number(text, f"{self.name}: {name}") for text in texts]
 
     def _texts(self, name: str, count: int) -> list[str]:
         text = self.fields.get(name, "")
@@ -83,7 +83,7 @@ class _Tree:
 
 
 def problem(data: bytes, features: int) -> str | None:
-    """Return why `data` is no model of one number over so many features; None: it is."""
+    """Return the fault of `data` as a model of one number over `features`; None: it has none."""
     if len(data) > MAX_BYTES:
         return f"larger than {MAX_BYTES:,} bytes"
     try:
@@ -102,7 +102,7 @@ def _require(holds: bool, otherwise: str) -> None:
 
 
 def _integer(text: str, what: str) -> int:
-    """Parse a whole number; other forms, such as 2_0, +2 or 02, mean something else in C."""
+    """Parse a whole number; other forms, such as 2_0, +2 or 02, differ in C."""
     _require(_INTEGER.fullmatch(text) is not None, f"{what}: {text[:40]!r} is no whole number")
     value = int(text)
     _require(-_LARGEST <= value < _LARGEST, f"{what}: {text} is too large")
@@ -119,7 +119,7 @@ def _number(text: str, what: str) -> float:
 def _check(text: str, features: int) -> None:
     _require(_TEXT.fullmatch(text) is not None, "it has control characters")
     head, found, _ = text.partition("\n\n")
-    _require(bool(found) and head.startswith("tree\n"), "it does not begin as one")
+    _require(bool(found) and head.startswith("tree\n"), "it has no head")
     fields = _fields(head.removeprefix("tree\n"), _HEAD, "head")
     _require(fields.get("version") in ("v3", "v4"), "unknown version")
     single = fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"
@@ -130,7 +130,7 @@ def _check(text: str, features: int) -> None:
     for number, block in enumerate(_blocks(text, len(head) + 2, fields.get("tree_sizes", ""))):
         _require(number < _MOST_TREES, f"more than {_MOST_TREES:,} trees")
         inside = _fields(block, _TREE, f"tree {number}")
-        _require(inside.get("Tree") == str(number), f"tree {number} is not where it should be")
+        _require(inside.get("Tree") == str(number), f"tree {number} is missing or out of order")
         leaves = _integer(inside.get("num_leaves", ""), f"tree {number}: num_leaves")
         _check_tree(_Tree(number, leaves, inside), features)
 
@@ -139,14 +139,14 @@ def _check_head(fields: Mapping[str, str], features: int) -> None:
     _integer(fields.get("label_index", "0"), "label_index")
     objective = fields.get("objective")
     plain = objective is None or _OBJECTIVE.fullmatch(objective) is not None
-    _require(plain, "objective is none that is known")
+    _require(plain, "objective is unknown")
     for name in ("feature_names", "feature_infos"):
         found = len(fields.get(name, "").split(" "))
         _require(found == features, f"{name} has {found} values, not {features}")
     monotone = fields.get("monotone_constraints")
     if monotone is not None:
         signs = [_integer(one, "monotone_constraints") for one in monotone.split(" ")]
-        fits = len(signs) == features and all(one in (-1, 0, 1) for one in signs)
+        fits = len(signs) == features and all(sign in (-1, 0, 1) for sign in signs)
         _require(fits, "monotone_constraints")
 
 
@@ -155,7 +155,7 @@ def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
     begin = start
     for one in sizes.split(" ") if sizes else []:
         size = _integer(one, "tree_sizes")
-        _require(0 < size <= len(text) - begin, "a tree has no size, or more than there is")
+        _require(0 < size <= len(text) - begin, "a tree has no size, or exceeds the text")
         yield text[begin : begin + size]
         begin += size
     _require(text.startswith("end of trees\n", begin), "sizes of trees do not add up")
@@ -182,7 +182,7 @@ def _check_tree(tree: _Tree, features: int) -> None:
 
 
 def _check_numbers(tree: _Tree) -> None:
-    """Check the lists of numbers; a tree of one leaf may leave out those of splits."""
+    """Check the lists of numbers; a tree of one leaf may omit those of splits."""
     counts = {"split": tree.leaves - 1, "leaf": tree.leaves}
     for kind, names in _NUMBERS.items():
         for name in names:
@@ -198,16 +198,17 @@ def _check_splits(tree: _Tree, features: int) -> None:
     splits = tree.leaves - 1
     used = tree.integers("split_feature", splits)
     fits = all(0 <= one < features for one in used)
-    _require(fits, f"{tree.name} reads a feature that is not there")
+    _require(fits, f"{tree.name} reads a missing feature")
     types = tree.integers("decision_type", splits)
     _require(all(one in _PLAIN_SPLITS for one in types), f"{tree.name}: decision_type")
     left, right = tree.integers("left_child", splits), tree.integers("right_child", splits)
-    _require(_is_tree(left, right, tree.leaves), f"{tree.name}: its branches make no tree")
+    _require(_is_tree(left, right, tree.leaves), f"{tree.name}: its branches form no tree")
     _require(_depth(left, right) <= _DEEPEST, f"{tree.name} is deeper than {_DEEPEST}")
 
 
 def _is_tree(left: list[int], right: list[int], leaves: int) -> bool:
-    """Return whether each node but the first has one parent before it, and each leaf one parent."""
+    """Return whether each node except the first has one earlier parent, and each leaf one
+    parent."""
     later = all(child < 0 or child > node for node, child in (*enumerate(left), *enumerate(right)))
     children = sorted((*left, *right))
     return later and children == [*range(-leaves, 0), *range(1, leaves - 1)]

@@ -14,9 +14,9 @@ _ODD_VALUES: Final = (0.0, nan, inf, -inf, 1e308, -1e308, 1e-308)
 
 
 def model_problem(file: Path, features: int) -> str | None:
-    """Return why the model in `file` cannot be loaded or predicts no number.
+    """Return the reason why the model in `file` cannot be loaded or predicts no number.
 
-    A model that passes the text checks may still end this process: see `trial.py`.
+    A model that has passed the text checks may still end this process: see `trial.py`.
     """
     scorer = _read(file, features)
     if isinstance(scorer, str):
@@ -29,9 +29,9 @@ def model_problem(file: Path, features: int) -> str | None:
 
 
 def load_scorer(file: Path, features: int, budget_us: float) -> Scorer | str:
-    """Return a scorer with the model in `file`, or why it must not be used.
+    """Return a scorer with the model in `file`, or the reason why it must not be used.
 
-    `budget_us`: the most that one prediction may take, as the median of some trials made here.
+    `budget_us`: longest time of one prediction, as the median of some trials.
     """
     scorer = _read(file, features)
     if isinstance(scorer, str):
@@ -52,7 +52,7 @@ def _read(file: Path, features: int) -> Scorer | str:
 
 def _scorer(text: str) -> Scorer | str:
     try:
-        # It takes a second to import, and needs OpenMP's library on the machine: only where asked.
+        # The import takes a second and needs OpenMP's library: only where models are used.
         import lightgbm
         import numpy as np
 
@@ -63,7 +63,7 @@ def _scorer(text: str) -> Scorer | str:
         return f"not a LightGBM text model: {error}"
 
     def score(row: Sequence[float]) -> float | None:
-        # Threads cost more than they bring for one row.
+        # For one row, threads cost more than they save.
         [value] = booster.predict(np.array([row], dtype=np.float64), num_threads=1)
         return None if isnan(value) else float(value)
 

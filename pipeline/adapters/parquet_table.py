@@ -1,4 +1,4 @@
-"""Parquet files that are written a chunk of rows at a time, so that memory does not grow."""
+"""Parquet files written in chunks of rows, in bounded memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ TableRow: TypeAlias = dict[str, Any]
 
 
 class ParquetTable:
-    """File that is open for rows; `rows` counts them."""
+    """File open for writing; `rows` counts its rows."""
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
         self.rows = 0
@@ -23,21 +23,21 @@ class ParquetTable:
         self._chunk: list[TableRow] = []
 
     def add(self, row: TableRow) -> None:
-        """Write the row with its chunk."""
+        """Add a row to the chunk; write a full chunk."""
         self.rows += 1
         self._chunk.append(row)
         if len(self._chunk) == _CHUNK:
             self.write()
 
     def write(self) -> None:
-        """Write the chunk as it is."""
+        """Write the chunk, full or not."""
         self._writer.write_table(pa.Table.from_pylist(self._chunk, self._schema))
         self._chunk = []
 
 
 @contextmanager
 def open_table(file: Path, schema: pa.Schema) -> Iterator[ParquetTable]:
-    """Create or replace the file; it is whole when the context ends."""
+    """Create or replace the file, which is complete when the context ends."""
     with pq.ParquetWriter(file, schema) as writer:
         table = ParquetTable(writer, schema)
         yield table

@@ -1,4 +1,4 @@
-"""Permissions of folders and files with customers' data: only their owner may read them."""
+"""Permissions of folders and files with customers' data, which only their owner may read."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ SUPERVISED: Final = "KAIROS_STACK"
 
 _OTHERS: Final = 0o077
 _OURS: Final = ("artifacts", "broker", "log", "run", "secret", "state")
-"""Folders that Kairos writes into a home; others are left as they are."""
+"""Folders that Kairos writes into a home; others are not touched."""
 
 
 def restrict_new_files() -> None:
@@ -39,7 +39,7 @@ def make_home(home: Path) -> None:
 
 
 def make_folder(home: Path, folder: Path) -> None:
-    """Create a folder of the home, and missing ones above it. Raises what `make_home` does."""
+    """Create a folder of the home, and its missing parents. Raises as `make_home` does."""
     make_home(home)
     parts = folder.relative_to(home).parts
     for depth in range(1, len(parts) + 1):
@@ -47,7 +47,7 @@ def make_folder(home: Path, folder: Path) -> None:
 
 
 def make_home_private(home: Path) -> None:
-    """Create the home, and restrict it with all that an earlier version left open in it."""
+    """Create the home, and restrict it with all accessible files in it."""
     was_open = home.exists() and bool(home.stat().st_mode & _OTHERS)
     make_home(home)
     if not was_open:

@@ -1,4 +1,4 @@
-"""Identity of a process: pids are reused in time, and clocks are set."""
+"""Identity of a process that survives the reuse of pids and changes of the clock."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,14 +8,14 @@ import psutil
 
 
 class ProcessHandle(msgspec.Struct, frozen=True):
-    """Process by pid and start; `started` has a form that setting a clock does not change."""
+    """Process by pid and start; `started` does not depend on the clock."""
 
     pid: int
     started: str
 
     @classmethod
     def of(cls, pid: int) -> "ProcessHandle | None":
-        """Return the handle of a process; None if there is no such process any more."""
+        """Return the handle of a process; None if it has ended."""
         started = _start_time(pid)
         return None if started is None else cls(pid, started)
 
@@ -32,7 +32,7 @@ class ProcessHandle(msgspec.Struct, frozen=True):
 def _start_time(pid: int) -> str | None:
     """Return the start of a process: on Linux as boot id and ticks since the boot.
 
-    The time of day would be derived from these, by a clock that may have been set since.
+    A time of day would be derived from these, by a clock that may have been set since.
     """
     try:
         line = Path(f"/proc/{pid}/stat").read_text()
@@ -45,7 +45,7 @@ def _start_time(pid: int) -> str | None:
 
 
 def _started_by_clock(pid: int) -> str | None:
-    """Return the time at which other systems started the process."""
+    """Return the start of a process by the clock, on systems other than Linux."""
     try:
         return f"{psutil.Process(pid).create_time():.6f}"
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Propensity models in force: checked before they are used, and asked once for all candidates."""
+"""Propensity models in force, checked before use; one call predicts all candidates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,10 +44,10 @@ class PropensityModel:
         self._raw, self._p = np.array(calibration.raw), np.array(calibration.p)
 
     def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
-        """Return the probability of each candidate that the model was trained on, by one call."""
+        """Return the probability of each candidate that the model knows, by one call."""
         import numpy as np
 
-        known = [self._knows(one) for one in candidates]
+        known = [self._knows(candidate) for candidate in candidates]
         asked = [one for one, is_known in zip(candidates, known, strict=True) if is_known]
         if not asked:
             return [None] * len(candidates)
@@ -56,8 +56,8 @@ class PropensityModel:
         found = np.clip(p, _LEAST_P, 1 - _LEAST_P).tolist()
         if len(asked) == len(candidates):
             return found  # type: ignore[no-any-return]
-        given = iter(found)
-        return [next(given) if is_known else None for is_known in known]
+        predictions = iter(found)
+        return [next(predictions) if is_known else None for is_known in known]
 
     def _knows(self, one: CompiledCandidate) -> bool:
         known = self._treatments
@@ -68,17 +68,17 @@ class PropensityModel:
 
 @dataclass(frozen=True, slots=True)
 class PropensityModels:
-    """Models in force, by name: the first that knows a candidate predicts it."""
+    """Models in force, sorted by name: the first that knows a candidate predicts it."""
 
     models: tuple[PropensityModel, ...]
 
     @property
     def label(self) -> str:
         """Names and versions, as a Decision names them."""
-        return " ".join(one.manifest.label for one in self.models)
+        return " ".join(model.manifest.label for model in self.models)
 
     def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
-        """Return the probability of each candidate that a model was trained on."""
+        """Return the probability of each candidate that a model knows."""
         found = list(self.models[0].of(candidates, facts))
         for model in self.models[1:]:
             if None not in found:
@@ -91,7 +91,7 @@ class PropensityModels:
 def load_model(
     digest: str, manifest_digest: str | None, artifacts: Artifacts
 ) -> PropensityModel | str:
-    """Return the promoted model whose files have these digests, or why it must not be used."""
+    """Return the promoted model with these digests, or the reason why it must not be used."""
     file = artifacts.find(digest)
     if file is None:
         return f"its text {digest} is missing or damaged in {artifacts.folder}"
@@ -104,7 +104,8 @@ def load_model(
 
 
 def open_model(file: Path, manifest: ModelManifest, artifacts: Artifacts) -> PropensityModel | str:
-    """Return the model in `file`, tried before in a process of its own; or why it is refused."""
+    """Return the model in `file`, after a trial in a separate process, or the reason of its
+    refusal."""
     features = len(manifest.features)
     try:
         data = file.read_bytes()
@@ -131,13 +132,15 @@ def open_model(file: Path, manifest: ModelManifest, artifacts: Artifacts) -> Pro
 
 
 def ill_fitting(manifest: ModelManifest, config: Configuration) -> str | None:
-    """Return why a model does not fit a configuration: it reads what decisions do not know."""
+    """Return the feature of a model that a configuration's decisions lack; None: it fits."""
     known: Mapping[str, frozenset[str]] = {
         "trait": frozenset(config.read_traits),
         "days_since": frozenset(config.read_traits),
         "derived": config.carried,
-        "segment": frozenset(one.name for one in config.segments),
-        "item": frozenset(name for one in config.bundle.catalogs for name in model_attributes(one)),
+        "segment": frozenset(segment.name for segment in config.segments),
+        "item": frozenset(
+            name for catalog in config.bundle.catalogs for name in model_attributes(catalog)
+        ),
     }
     for feature in manifest.features:
         if feature.of in known and feature.name not in known[feature.of]:

@@ -1,6 +1,6 @@
 """Receipts on paper: lines of a given width, and the commands of receipt printers (ESC/POS).
 
-The commands are those that every ESC/POS printer knows, after Epson's reference: initialise, code
+The commands are those that every ESC/POS printer supports, by Epson's reference: initialise, code
 page 858 (Western Europe with the euro sign), justification, emphasis, QR code, feed and cut.
 """
 
@@ -48,7 +48,7 @@ def paper_receipt(content: Mapping[str, str], code: str | None) -> PaperReceipt:
 
 
 def as_lines(receipt: PaperReceipt, width: int) -> list[str]:
-    """Return lines of at most `width` characters, all of which the printer has."""
+    """Return lines of at most `width` printable characters."""
     lines = [line.center(width).rstrip() for line in _wrap(receipt.title, width)]
     lines += [line for part in receipt.text.splitlines() for line in _wrap(part, width) or [""]]
     if receipt.code is not None:
@@ -82,7 +82,7 @@ def _encode(lines: list[str]) -> bytes:
 
 
 def _printable(text: str) -> str:
-    """Return `text` in characters of the code page: without accents, or ?, where it has none."""
+    """Replace characters that the code page lacks: by their base letter, or by ?."""
     return "".join(map(_in_code_page, text))
 
 

@@ -1,4 +1,4 @@
-"""Bounces (RFC 3464) and complaints (RFC 5965), as mail servers send them back."""
+"""Bounces (RFC 3464) and complaints (RFC 5965) from mail servers."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from msgspec import Struct
 from pipeline.adapters.mail_status import bounce_kind, enhanced_status
 
 TOKEN_HEADER: Final = "X-Kairos-Token"
-"""Header of sent messages with the outcome token, which most bounces and complaints give back."""
+"""Header of sent messages with the outcome token, which most bounces and complaints return."""
 
 _ACTION_ID: Final = re.compile(
     r"<([0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})@[^<>\s]+>"
@@ -27,7 +27,7 @@ _OWN_REFERENCES: Final = ("in-reply-to", "references")
 
 
 class ReturnedMail(Struct, frozen=True):
-    """Outcome of the message of `action_id`, with its token where the mail returns it."""
+    """Outcome of the message of `action_id`, with its token where the returned mail has it."""
 
     outcome: Literal["bounce", "complaint", "delivered"]
     action_id: str | None
@@ -45,7 +45,7 @@ Returned: TypeAlias = ReturnedMail | OtherMail
 
 
 def parse_returned(raw: bytes) -> Returned:
-    """Return the outcome that a message reports of one that was sent."""
+    """Return the outcome of a sent message that a returned mail reports."""
     message = message_from_bytes(raw, policy=default)
     parts: list[Message] = list(message.walk())
     found = _report(parts)
@@ -54,7 +54,7 @@ def parse_returned(raw: bytes) -> Returned:
     outcome, properties = found
     action_id, token = _original(message, parts)
     if action_id is None and token is None:
-        return OtherMail("it names no message of ours")
+        return OtherMail("it names no message of Kairos")
     return ReturnedMail(outcome, action_id, token, properties)
 
 
@@ -83,13 +83,13 @@ def _delivery_status(
             return outcome, {}
         if outcome == "bounce":
             enhanced = enhanced_status(block.get("Status") or "")
-            said = {"bounce": str(bounce_kind(enhanced))}
-            return outcome, said if enhanced is None else {**said, "enhanced": enhanced}
+            kind = {"bounce": str(bounce_kind(enhanced))}
+            return outcome, kind if enhanced is None else {**kind, "enhanced": enhanced}
     return OtherMail("a delivery status that is not final")
 
 
 def _original(message: Message, parts: list[Message]) -> tuple[str | None, str | None]:
-    """Return action id and token of the message that is reported on."""
+    """Return action id and token of the reported message."""
     for part in parts:
         if part.get_content_type() in _OF_ORIGINAL:
             fields = _fields(part)
@@ -110,7 +110,7 @@ def _action_id(text: str | None) -> str | None:
 
 
 def _fields(part: Message) -> dict[str, str]:
-    """Return the fields that a part holds as its content, by their names in lower case."""
+    """Return the fields in a part's content, by name in lower case."""
     found: dict[str, str] = {}
     for block in _blocks(part):
         for name, value in block.items():

@@ -35,8 +35,8 @@ def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
     """Open or create the database in `folder`; keys and values are bytes.
 
     The parent must exist; it is missing if the home was removed. With `ttl_s`, rows are removed
-    some time after that many seconds. Raises DatabaseInUseError, or Exception (rocksdict has no
-    narrower one) if the database is damaged.
+    some time after that number of seconds. Raises DatabaseInUseError, or Exception (rocksdict has
+    no narrower one) if the database is damaged.
     """
     folder.mkdir(exist_ok=True)
     access = AccessType.read_write() if ttl_s is None else AccessType.with_ttl(ttl_s)
@@ -54,7 +54,7 @@ def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
 def temporary_rows() -> Iterator[RowMap]:
     """Provide a temporary database for rows that exceed memory.
 
-    Its rows are in the order of their keys; deleting a missing one is no error.
+    Its rows are sorted by key; deleting a missing row is no error.
     """
     with TemporaryDirectory(prefix="kairos-") as folder:
         rows = open_rows(Path(folder))

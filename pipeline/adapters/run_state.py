@@ -1,4 +1,4 @@
-"""Announcements of a home's processes, each one small JSON file in `<home>/run/`."""
+"""Announcements of a home's processes, each a small JSON file in `<home>/run/`."""
 
 import os
 from contextlib import suppress
@@ -29,9 +29,9 @@ def run_folder(home: Path) -> Path:
 
 
 def announce(home: Path, name: str, state: State, ports: dict[str, int] | None = None) -> None:
-    """Announce this process as `name` in `state`; to be called again whenever that changes.
+    """Announce this process as `name` in `state`; to be called at each change.
 
-    A removed home is not created again.
+    A removed home is not re-created.
     """
     me = ProcessHandle.of(os.getpid())
     assert me is not None
@@ -45,7 +45,7 @@ def announce(home: Path, name: str, state: State, ports: dict[str, int] | None =
 
 
 def withdraw(home: Path, name: str) -> None:
-    """Remove an announcement, as the last act of a process, or for one that was found dead."""
+    """Remove an announcement, at the end of its process or after its death."""
     _file(home, name).unlink(missing_ok=True)
 
 
@@ -63,7 +63,7 @@ def write_json(path: Path, value: msgspec.Struct) -> None:
 
 
 def read_json(path: Path, kind: type[T]) -> T | None:
-    """Return the content; None if there is no file, or one that another version wrote."""
+    """Return the content; None if the file is missing, or from another version."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):

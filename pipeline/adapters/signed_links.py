@@ -1,4 +1,4 @@
-"""Signed links of messages: their content can be read, and not forged."""
+"""Signed links of messages, whose content is readable but cannot be forged."""
 
 from typing import Final, Generic, Literal, TypeVar
 
@@ -27,10 +27,9 @@ class PreferenceLink(Struct, frozen=True, array_like=True):
 
 
 class TrackedLink(Struct, frozen=True, array_like=True):
-    """Outcome token of the message that a link was in, and the URL that it leads to.
+    """Outcome token of a link's message, and the link's target URL.
 
-    `sent_at` (epoch ms): when the message was sent, by which mail scanners are distinguished from
-    customers.
+    `sent_at` (epoch ms): time of sending, by which mail scanners are distinguished from customers.
     """
 
     token: str

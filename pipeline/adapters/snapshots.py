@@ -100,7 +100,7 @@ def _not_empty(consumer: Consumer, places: list[TopicPartition]) -> dict[int, in
 
 
 def _stored_record(message: Message) -> StoredRecord:
-    """Return the record of a polled message; such a message has partition and offset."""
+    """Return the record of a polled message, which has a partition and an offset."""
     return StoredRecord(
         (message.key() or b"").decode(errors="replace"),
         message.value(),

@@ -1,4 +1,4 @@
-"""Ranges of a topic's offsets: where its partitions begin and end, and the records between."""
+"""Ranges of a topic's offsets: limits of its partitions, and the records between offsets."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ _PATIENCE_S: Final = 30.0
 
 
 class UnknownTopicError(Exception):
-    """Raised when there is no such topic; the message names those that there are."""
+    """Raised when there is no such topic; the message names the existing ones."""
 
 
 class TopicReader:
@@ -39,7 +39,7 @@ class TopicReader:
         self._consumer.close()
 
     def limits(self) -> dict[int, range]:
-        """Return the offsets that each partition has now. Raises UnknownTopicError."""
+        """Return the range of each partition's present offsets. Raises UnknownTopicError."""
         known = self._consumer.list_topics(timeout=_PATIENCE_S).topics
         if self._topic not in known:
             names = ", ".join(sorted(name for name in known if not name.startswith("__")))
@@ -53,14 +53,14 @@ class TopicReader:
         }
 
     def written_since(self, at: int) -> dict[int, int]:
-        """Return each partition's first offset that was written at `at` (epoch ms) or later; those
+        """Return each partition's first offset written at `at` (epoch ms) or later; partitions
         without one are left out."""
         asked = [TopicPartition(self._topic, number, at) for number in self.limits()]
         found = self._consumer.offsets_for_times(asked, timeout=_PATIENCE_S)
         return {place.partition: place.offset for place in found if place.offset >= 0}
 
     def read(self, partition: int, offsets: range) -> Iterator[Message]:
-        """Yield the partition's records with these offsets, in their order."""
+        """Yield the partition's records with these offsets, in order."""
         if not offsets:
             return
         self._consumer.assign([TopicPartition(self._topic, partition, offsets.start)])

@@ -1,6 +1,6 @@
-"""`traceparent` of W3C Trace Context: a trace goes on through Kafka, HTTP and back.
+"""`traceparent` of W3C Trace Context, which continues a trace through Kafka and HTTP.
 
-Every hop passes the trace's id and flags on, under an id of its own. `tracestate` is dropped, which
+Every hop passes on the trace's id and flags, with its own span id. `tracestate` is dropped, which
 the standard allows. https://www.w3.org/TR/trace-context-2/
 """
 
@@ -16,7 +16,7 @@ _OURS: Final = b"00"
 _NEVER: Final = b"ff"
 _SAMPLED: Final = 0x01
 _KNOWN_FLAGS: Final = 0x03
-"""Sampled, and random; unknown flags must not be passed on."""
+"""Flags for sampled and random; unknown flags must not be passed on."""
 
 _ids: Final = Random()
 """Ids need not be secret, and the system's source of randomness costs a system call."""
@@ -30,7 +30,7 @@ class Trace:
     flags: int
 
     def hop_header(self) -> bytes:
-        """Return the header of the next hop, with an id of its own."""
+        """Return the header of the next hop, with a new span id."""
         return b"00-%b-%016x-%02x" % (self.id, _ids.getrandbits(64) or 1, self.flags)
 
 
@@ -44,8 +44,8 @@ def continue_trace(header: str | bytes | None) -> Trace:
 
     Of versions after 00 the first four fields are read.
     """
-    given = header.encode(errors="replace") if isinstance(header, str) else header
-    fields = None if given is None else _FORM.fullmatch(given)
+    data = header.encode(errors="replace") if isinstance(header, str) else header
+    fields = None if data is None else _FORM.fullmatch(data)
     if fields is None:
         return new_trace()
     version, trace, parent, flags, more = fields.groups()

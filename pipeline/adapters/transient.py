@@ -10,8 +10,8 @@ _TRANSIENT: Final = frozenset({
     KafkaError._TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._DESTROY_BROKER,  # a connection that librdkafka replaced amid the request
-    KafkaError._UNKNOWN_PARTITION,  # of a topic that was made just now
+    KafkaError._DESTROY_BROKER,  # librdkafka replaced the connection during the request
+    KafkaError._UNKNOWN_PARTITION,  # the topic was just created
     KafkaError._NOENT,  # no leader is known
     KafkaError._WAIT_COORD,
     KafkaError.BROKER_NOT_AVAILABLE,

@@ -1,7 +1,7 @@
-"""Trial of an untrusted file in a process of its own, with limited time and memory.
+"""Trial of an untrusted file in a separate process, with limited time and memory.
 
-Native libraries that read it may abort, loop or take all memory: then that process ends, and this
-one goes on.
+A native library that reads it may abort, loop or take all memory; then only the separate process
+ends.
 """
 
 import json
@@ -22,12 +22,12 @@ _MEMORY_BYTES: Final = 4 << 30
 
 
 def isolated_model_problem(file: Path, features: int) -> str | None:
-    """Return why a model cannot be used, found in a process of its own."""
+    """Return the problem of a model, found in a separate process; None: it has none."""
     return _run_isolated("model", str(file), str(features))
 
 
 def isolated_geo_problem(file: Path) -> str | None:
-    """Return why a geo database cannot be used, found in a process of its own."""
+    """Return the problem of a geo database, found in a separate process; None: it has none."""
     return _run_isolated("geo", str(file))
 
 
@@ -64,7 +64,7 @@ def _main(kind: str, *arguments: str) -> None:
         found = _TRIALS[kind](*arguments)
     except MemoryError:
         found = "not usable: reading it takes too much memory"
-    # The library may have printed something: the answer is the last line.
+    # The library may have printed other lines: the answer is the last line.
     sys.stdout.write("\n" + json.dumps(found))
 
 

@@ -28,7 +28,7 @@ _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it
 
 
 def run(  # noqa: PLR0913 - a command's options
-    given: Annotated[
+    input_path: Annotated[
         Path,
         typer.Option(
             "--input",
@@ -69,21 +69,20 @@ def run(  # noqa: PLR0913 - a command's options
     """Play files through the stages with a configuration, without Kafka.
 
     The records are those that `kairos send` reads, played in the order of time by the log's own
-    clock, timers included: each is heard at its `received_at`, or when it happened; one without a
-    time is refused. Outcomes of messages that were not sent are left out.
+    clock, timers included: each arrives at its `received_at`, or at its occurrence; a record
+    without a time is refused. Outcomes of messages that were not sent are left out.
 
-    Written are decisions.parquet (a row for each slot), segments.parquet (entered and exited),
-    actions.parquet, and of the end of the log profiles.parquet, identifiers.parquet and
-    memberships.parquet, as `kairos profile export` has them. The decision hash is the same for
-    equal decisions. Rows that cannot be read are reported as FILE:LINE, and the exit code is then
-    1.
+    Written are decisions.parquet (a row for each slot), segments.parquet (entries and exits),
+    actions.parquet, and as of the end of the log profiles.parquet, identifiers.parquet and
+    memberships.parquet, as in `kairos profile export`. The decision hash is the same for equal
+    decisions. Rows that cannot be read are reported as FILE:LINE, and the exit code is then 1.
 
-    With --log what the configuration is worth is estimated from choices that were drawn by chance
-    (`learning`) and what came of them.
+    With --log the worth of the configuration is estimated from randomised choices (`learning`) and
+    their outcomes.
     """
     settings = Settings()
     end_ms = optional_ms(until)
-    files = open_files(given, settings.gateway_message_bytes)
+    files = open_files(input_path, settings.gateway_message_bytes)
     rules = replace(backtest.rules_in(config, settings), with_chances=log is not None)
     asked = backtest.BacktestInput(
         files,
@@ -102,7 +101,7 @@ def run(  # noqa: PLR0913 - a command's options
         print_json(report)
     else:
         _print(report, folder)
-    if report.refused or any(one.stopped for one in report.files):
+    if report.refused or any(file.stopped for file in report.files):
         raise typer.Exit(1)
 
 

@@ -32,7 +32,7 @@ def stop(json: JsonOption = False) -> None:
 
 @app.command()
 def status(json: JsonOption = False) -> None:
-    """Say whether the broker runs, and where."""
+    """Report whether the broker runs, and its address."""
     settings = Settings()
     if _uses_existing_cluster(settings, json):
         return

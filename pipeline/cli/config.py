@@ -1,4 +1,4 @@
-"""`kairos config`: check a folder of configuration, put it in force, and look back."""
+"""`kairos config`: check a folder of configuration, apply it, and list earlier versions."""
 
 import getpass
 from contextlib import AbstractContextManager
@@ -38,7 +38,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of YAML 
 
 @app.command()
 def validate(folder: Folder, json: JsonOption = False) -> None:
-    """Check a folder; every error names file, line, column and mend. Exit code 1 on errors."""
+    """Check a folder; every error names file, line, column and remedy. Exit code 1 on errors."""
     config = _load_checked(folder, json)
     if json:
         print_json({"valid": True, "digest": config.digest, "errors": []})
@@ -56,11 +56,11 @@ def apply(
     ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Put a folder in force: agents and gateway take it between two interactions.
+    """Put a folder in force: agents and gateway adopt it between two interactions.
 
-    Then new metrics are filled with what came before, and every profile is evaluated, without
-    waiting for its next interaction; the stages get those that it affects. Applied again it only
-    does that, for all of them.
+    Then new metrics are back-filled from the log, and every profile that the change affects is
+    evaluated, without waiting for its next interaction. Applied again, it repeats only this, for
+    all profiles.
     """
     bundle = _load_checked(folder, json).bundle
     store_files(bundle, folder, Settings().kept_artifacts())
@@ -78,8 +78,8 @@ def apply(
 
 @app.command()
 def plan(folder: Folder, json: JsonOption = False) -> None:
-    """Show the effect of applying a folder: entries and exits per segment, and whom each campaign
-    can reach. Writes nothing."""
+    """Show the effect of applying a folder: entries and exits per segment, and the customers that
+    each campaign can reach. Writes nothing."""
     proposed = _load_checked(folder, json)
     with _log() as log:
         versions = usable_versions(log)
@@ -92,19 +92,29 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     if not planned.changed:
         out.print(f"configuration {planned.digest} is in force already")
     rows = [
-        (one.segment, one.now, one.enter, one.leave, one.after, "*" * one.waits + "+" * one.unknown)
-        for one in planned.segments
+        (
+            segment.segment,
+            segment.now,
+            segment.enter,
+            segment.leave,
+            segment.after,
+            "*" * segment.waits + "+" * segment.unknown,
+        )
+        for segment in planned.segments
     ]
     columns = ("segment", "now", "enter", "leave", "after", "")
     print_table(f"{planned.profiles:,} profiles by configuration {planned.digest}", columns, rows)
-    reach = [(one.campaign, one.reach, "+" * one.unknown) for one in planned.campaigns]
+    reach = [
+        (campaign.campaign, campaign.reach, "+" * campaign.unknown)
+        for campaign in planned.campaigns
+    ]
     print_table("Whom campaigns can reach", ("campaign", "profiles", ""), reach)
     for warning in warnings:
         err.print(plain(str(warning)), soft_wrap=True)
-    if any(one.waits for one in planned.segments):
+    if any(segment.waits for segment in planned.segments):
         out.print("* reads interactions: the next one of each profile decides")
-    unknown = [one.unknown for one in planned.segments]
-    unknown += [one.unknown for one in planned.campaigns]
+    unknown = [segment.unknown for segment in planned.segments]
+    unknown += [campaign.unknown for campaign in planned.campaigns]
     if any(unknown):
         out.print("+ reads a new trait: who enters is known once it is applied")
     if planned.filled:
@@ -116,12 +126,16 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
 
 @app.command()
 def history(json: JsonOption = False) -> None:
-    """List every version that was applied, the oldest first: digest, when, by whom."""
+    """List every version that was applied, the oldest first: digest, time, author."""
     with _log() as log:
         records = log.history()
     rows = [
-        {"digest": one.digest, "applied_at": iso(one.applied_at), "applied_by": one.applied_by}
-        for one in records
+        {
+            "digest": record.digest,
+            "applied_at": iso(record.applied_at),
+            "applied_by": record.applied_by,
+        }
+        for record in records
     ]
     if json:
         print_json(rows)
@@ -168,7 +182,7 @@ def _mask(record: ConfigurationRecord) -> msgspec.Raw:
 
 
 def places_without_reach(folder: Path, planned: RolloutPlan) -> list[ConfigError]:
-    """Return the places of the campaigns that can reach nobody."""
+    """Return the places of the campaigns that can reach no customer."""
     names, found = planned.campaigns_without_reach(), []
     what = (
         f"none of {planned.profiles:,} profiles is in its audience and has an address for it: "

@@ -16,7 +16,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 class PlainConsole(Console):
-    """Console that prints texts as they are: no markup, no emoji codes, no terminal codes.
+    """Console that prints texts unchanged: no markup, no emoji codes, no terminal codes.
 
     Bold or coloured output is a `Text`, made of `plain` texts.
     """

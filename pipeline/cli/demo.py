@@ -33,7 +33,7 @@ _INTRODUCTION = (
 )
 
 _PLAY_S = 60.0
-"""No day of the log begins later than this by default, so that the demo takes about a minute."""
+"""Time (s) after which no day of the log begins, by default; the demo takes about a minute."""
 
 _GOAL = "purchase"
 
@@ -120,7 +120,7 @@ def _play(settings: Settings, options: Options) -> Result:
 
 
 def _report(settings: Settings, last_day: str) -> Path:
-    """Write the report on the log as it was at the end of its last day, before the live traffic."""
+    """Write the report as of the end of the log's last day, before the live traffic."""
     end = datetime.fromisoformat(last_day).replace(tzinfo=UTC) + timedelta(days=1)
     file = settings.home / "report.html"
     campaigns = campaigns_of(None, None)

@@ -30,13 +30,13 @@ def list_tasks(
     json: JsonOption = False,
 ) -> None:
     """List tasks that are open or taken, the first to fall due first."""
-    tasks = [one for one in _tasks(channel) if every or one.state in ("open", "taken")]
+    tasks = [task for task in _tasks(channel) if every or task.state in ("open", "taken")]
     if json:
-        print_json([_table_row(one) for one in tasks])
+        print_json([_table_row(task) for task in tasks])
     elif not tasks:
         out.print("No tasks.")
     else:
-        rows = [[str(value) for value in _table_row(one).values()] for one in tasks]
+        rows = [[str(value) for value in _table_row(task).values()] for task in tasks]
         print_table(f"Tasks of {channel} ({len(tasks)})", list(_table_row(tasks[0])), rows)
 
 
@@ -47,7 +47,7 @@ def take(
     channel: _Channel = "call",
     json: JsonOption = False,
 ) -> None:
-    """Take a task, so that nobody else does it, and show its script."""
+    """Claim a task, so that nobody else takes it, and show its script."""
     task = _find(channel, task_id)
     if task.state == "open":
         _report(task, TAKEN, {"by": by})
@@ -64,7 +64,7 @@ def done(
     channel: _Channel = "call",
     json: JsonOption = False,
 ) -> None:
-    """Say how a task went, which becomes an outcome of its action."""
+    """Report the result of a task, which becomes an outcome of its action."""
     task = _find(channel, task_id)
     if task.state != "taken":
         fail(f"task {task_id} is {task.state}: only one that is taken can be done")
@@ -81,7 +81,7 @@ def _tasks(channel: str) -> list[DeskTask]:
 
 
 def _find(channel: str, task_id: str) -> DeskTask:
-    found = next((one for one in _tasks(channel) if one.action_id == task_id), None)
+    found = next((task for task in _tasks(channel) if task.action_id == task_id), None)
     if found is None:
         fail(f"there is no task {task_id!r} in channel {channel}")
     return found

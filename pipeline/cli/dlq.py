@@ -1,4 +1,4 @@
-"""`kairos dlq`: inputs that stages could not process, and why.
+"""`kairos dlq`: dead letters, with their reasons.
 
 A dead letter's ID is its place in the topic: PARTITION-OFFSET.
 """
@@ -98,7 +98,7 @@ def _id(stored: StoredRecord) -> str:
 
 
 def _original(letter: DeadLetterRecord) -> Any:
-    """Return the record; else the text or JSON that was posted; else its bytes in hexadecimal."""
+    """Return the record; else the text or JSON as posted; else its bytes in hexadecimal."""
     if letter.value is None:
         return None
     decoded = open_codec(Settings()).decode(letter.topic, letter.value)

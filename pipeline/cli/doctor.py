@@ -16,7 +16,7 @@ _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
 def run(json: JsonOption = False) -> None:
     """Check Python, Java, disk, ports, broker, topics, schemas, configuration, processes and lag.
 
-    Prints one line each, with what to do about a fault. The exit code is 1 if something does not
+    Prints one line each, with the remedy for a fault. The exit code is 1 if something does not
     work.
     """
     findings = []

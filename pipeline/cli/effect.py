@@ -29,7 +29,7 @@ class RolloutResult:
 def roll_out(settings: Settings, log: ConfigurationLog, *, every: bool) -> RolloutResult:
     """Back-fill the newest configuration's new aggregates, and evaluate the profiles by it.
 
-    Those that it does not affect stay as they are; `every`: all are sent through the stages.
+    Profiles that it does not affect are skipped; `every`: none is.
     """
     records = Records.of(settings)
     if not are_stages_running(settings.kafka()):

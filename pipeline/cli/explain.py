@@ -23,7 +23,7 @@ from pipeline.model.stages import Segmented
 from pipeline.settings import Settings
 
 
-class Tongue(StrEnum):
+class ExplanationLanguage(StrEnum):
     """Languages of explanations."""
 
     EN = "en"
@@ -35,7 +35,7 @@ class Tongue(StrEnum):
         return self.value
 
 
-LangOption = Annotated[Tongue, typer.Option("--lang", help="Language of the words.")]
+LangOption = Annotated[ExplanationLanguage, typer.Option("--lang", help="Language of the words.")]
 
 
 def run(
@@ -43,11 +43,11 @@ def run(
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Decide again on the same record, and compare.")
     ] = False,
-    lang: LangOption = Tongue.EN,
+    lang: LangOption = ExplanationLanguage.EN,
     json: JsonOption = False,
 ) -> None:
-    """Say why this and why not that: every candidate with its numbers, every rule that felled one,
-    and the smallest change that would flip the result."""
+    """Explain a decision: every candidate with its numbers, every rule that rejected one, and the
+    smallest change that would flip the result."""
     settings = Settings()
     records = Records.of(settings)
     found = _find(records, decision)
@@ -62,7 +62,7 @@ def run(
 
 
 def print_explanation(explanation: Explanation, language: Language) -> None:
-    """Print the words, and a table of candidates for each slot."""
+    """Print the explanation, and a table of candidates for each slot."""
     when = iso(explanation.decided_at)
     out.print(f"decision {explanation.decision_id} of {when}, configuration {explanation.config}")
     if explanation.model is not UNSET:
@@ -73,7 +73,7 @@ def print_explanation(explanation: Explanation, language: Language) -> None:
     out.print()
     columns = ["treatment", "channel", "p", "value", "cost", "weight", "score", "fate"]
     for slot in explanation.slots:
-        rows = [[getattr(one, column) for column in columns] for one in slot.candidates]
+        rows = [[getattr(candidate, column) for column in columns] for candidate in slot.candidates]
         if rows:
             print_table(slot.slot, columns, rows)
 
@@ -100,7 +100,7 @@ def _configuration(settings: Settings, decision: Decision) -> Configuration:
 
 
 def _is_same(records: Records, decision: Decision, config: Configuration) -> bool:
-    """Return whether the record that was decided gives the same decision again."""
+    """Return whether deciding again on the record gives the same decision."""
     settings = records.settings
     rules = rules_with_models(
         load_rules(config, settings), decision.model, settings.kept_artifacts()

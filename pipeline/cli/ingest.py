@@ -1,4 +1,4 @@
-"""`kairos ingest`: files that others put into folders and on SFTP servers, to Kafka."""
+"""`kairos ingest`: files from watched folders and SFTP servers, to Kafka."""
 
 import os
 from collections.abc import Iterator
@@ -30,16 +30,16 @@ def run(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Take files from folders and SFTP servers, as ingest.yaml says.
+    """Take files from folders and SFTP servers, by ingest.yaml.
 
     A file is taken once it is complete, and moved to `done/` when Kafka has all of its good rows.
     Its bad rows are in NAME.rejected.csv beside it, and in the topic `dead-letters`. A file that
-    cannot be read, or has too many bad rows, sends nothing; it is moved to `failed/`, where
-    NAME.reason.txt says why. Without options it watches until TERM; `kairos up` runs it so where
-    the configuration has watches.
+    cannot be read, or has too many bad rows, sends nothing; it is moved to `failed/`, with the
+    reason in NAME.reason.txt. Without options it watches until TERM; `kairos up` runs it so if the
+    configuration has watches.
 
-    With --once or --check the exit code is 1 where a file failed, or could not do all that it
-    should (`warning`).
+    With --once or --check the exit code is 1 if a file failed, or was only partly processed
+    (`warning`).
     """
     settings = Settings()
     logs.configure(settings)
@@ -54,7 +54,7 @@ def run(
         print_json(reports)
     else:
         _print(reports, "would be sent" if check else "sent")
-    if any(one.state == "failed" or one.warning for one in reports):
+    if any(report.state == "failed" or report.warning for report in reports):
         raise typer.Exit(1)
 
 
@@ -62,7 +62,7 @@ def _reports(settings: Settings, configuration: Configuration, *, check: bool) -
     with _progress() as tell:
         watches = watchers(configuration, base_of(settings, tell), os.environ)
         if check:
-            return [report for one in watches for report in one.check(configuration)]
+            return [report for watch in watches for report in watch.check(configuration)]
         return list(look_once(watches, configuration))
 
 
@@ -79,9 +79,11 @@ def _progress() -> Iterator[Tell]:
 
 
 def _print(reports: list[FileReport], done: str) -> None:
-    for one in reports:
-        out.print(f"{one.file}: {one.sent:,} {done}, {one.rejected:,} rejected: {one.state}")
-        if one.reason:
-            out.print(f"  {one.reason}")
+    for report in reports:
+        out.print(
+            f"{report.file}: {report.sent:,} {done}, {report.rejected:,} rejected: {report.state}"
+        )
+        if report.reason:
+            out.print(f"  {report.reason}")
     if not reports:
         out.print("No files.")

@@ -145,12 +145,12 @@ def attribution(  # noqa: PLR0913 - a command's options
     Credits add up to the totals. Intervals (of conversions, 95 %) are by bootstrap over customers,
     for aggregated paths over paths. With --topics what holdouts measured stands beside credit.
     """
-    given = [one for one in (paths, touches, topics) if one is not None]
-    if len(given) != 1:
+    inputs = [one for one in (paths, touches, topics) if one is not None]
+    if len(inputs) != 1:
         raise typer.BadParameter("say one of --paths FILE, --touches FILE, --topics DIR")
     if topics is None and (config or goal):
         raise typer.BadParameter("--config and --goal go with --topics")
-    [file] = given
+    [file] = inputs
     question = AttributionQuestion(
         file=file,
         paths=paths is not None,
@@ -278,13 +278,13 @@ def _print_attribution(found: AttributionAnswer, question: AttributionQuestion) 
         [question.touches.unit, "conversions", "95 %", "value", "removal effect"],
         [
             (
-                one.channel,
-                f"{one.conversions:,.1f}",
-                _range(one.low, one.high),
-                f"{one.value:,.2f}",
-                "" if one.removal_effect is None else f"{one.removal_effect:.1%}",
+                channel.channel,
+                f"{channel.conversions:,.1f}",
+                _range(channel.low, channel.high),
+                f"{channel.value:,.2f}",
+                "" if channel.removal_effect is None else f"{channel.removal_effect:.1%}",
             )
-            for one in result.channels[:_MOST_SHOWN]
+            for channel in result.channels[:_MOST_SHOWN]
         ],
     )
     if len(result.channels) > _MOST_SHOWN:

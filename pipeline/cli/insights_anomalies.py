@@ -28,7 +28,7 @@ from pipeline.insights.daily import daily_series
 from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.incident_words import Language, evidence_words, incident_words
-from pipeline.insights.incidents import Course, Incident, course
+from pipeline.insights.incidents import Incident, SeriesOverview, course
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
 
@@ -85,7 +85,11 @@ def anomalies(  # noqa: PLR0913 - a command's options
         else:
             with _topic_log(queries, topics, by, until_ms) as log:
                 found = find_course(log, goal, seed)
-    words = [incident_words(one, goal, worth, language) for one in found.incidents] if found else []
+    words = (
+        [incident_words(incident, goal, worth, language) for incident in found.incidents]
+        if found
+        else []
+    )
     if json:
         plain_course = dict(_NO_COURSE) if found is None else msgspec.to_builtins(found)
         print_json({**plain_course, "words": words})
@@ -95,7 +99,7 @@ def anomalies(  # noqa: PLR0913 - a command's options
         _print(found, words, language)
 
 
-def find_course(log: EventLog, goal: str | None, seed: int) -> Course | None:
+def find_course(log: EventLog, goal: str | None, seed: int) -> SeriesOverview | None:
     """Return incidents, trends and forecasts of the events; None without a whole day."""
     series = daily_series(log, goal)
     if goal is not None and series and not any(one.step == goal for one in series):
@@ -111,7 +115,7 @@ def _topic_log(
         yield topic_events(queries, folder, by, until_ms)
 
 
-def _print(found: Course, words: list[str], language: Language) -> None:
+def _print(found: SeriesOverview, words: list[str], language: Language) -> None:
     out.print(
         f"{found.series:,} series with enough data, {iso_day(found.first_day)} to "
         f"{iso_day(found.last_day)}; {found.quiet:,} went as expected.\n"
@@ -127,16 +131,16 @@ def _print(found: Course, words: list[str], language: Language) -> None:
         ["what", "channel", "expected", "a day", "90 %", "error", "naive", "within"],
         [
             (
-                one.what,
-                one.channel or "all",
-                f"{one.forecast.total:,.0f}",
-                f"{one.forecast.days[0].expected:,.1f}",
-                f"{one.forecast.days[0].low:,.1f} to {one.forecast.days[0].high:,.1f}",
-                f"{one.forecast.back_test.error:,.1f}",
-                f"{one.forecast.back_test.naive_error:,.1f}",
-                f"{one.forecast.back_test.covered:.0%}",
+                forecast.what,
+                forecast.channel or "all",
+                f"{forecast.forecast.total:,.0f}",
+                f"{forecast.forecast.days[0].expected:,.1f}",
+                f"{forecast.forecast.days[0].low:,.1f} to {forecast.forecast.days[0].high:,.1f}",
+                f"{forecast.forecast.back_test.error:,.1f}",
+                f"{forecast.forecast.back_test.naive_error:,.1f}",
+                f"{forecast.forecast.back_test.covered:.0%}",
             )
-            for one in found.forecasts
+            for forecast in found.forecasts
         ],
     )
     if not found.forecasts:

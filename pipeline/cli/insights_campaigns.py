@@ -88,11 +88,11 @@ def load_statistics(
     """Load the facts and goals into the queries and return their statistics."""
     support = load_facts(queries, folder, period)
     goals = campaign_goals(campaigns)
-    load_goals(queries, [one for one in goals if isinstance(one, CampaignGoal)])
-    told = {one.campaign for one in goals if isinstance(one, CampaignGoal)}
+    load_goals(queries, [goal for goal in goals if isinstance(goal, CampaignGoal)])
+    measurable = {goal.campaign for goal in goals if isinstance(goal, CampaignGoal)}
     named = queries.rows("SELECT DISTINCT campaign FROM facts")
-    without = {name: NO_GOAL for (name,) in named if name not in told}
-    without |= {one.campaign: one.reason for one in goals if not isinstance(one, CampaignGoal)}
+    without = {name: NO_GOAL for (name,) in named if name not in measurable}
+    without |= {goal.campaign: goal.reason for goal in goals if not isinstance(goal, CampaignGoal)}
     return campaign_statistics(queries, support, without)
 
 
@@ -119,17 +119,17 @@ def _print_figures(title: str, rows: tuple[CampaignFigures, ...]) -> None:
         ["", "decided", "seen", "clicked", "of seen", "converted", "of all", "revenue", "cost"],
         [
             (
-                _name(one),
-                one.decided,
-                one.seen_rate.events,
-                one.clicks,
-                _rate(one.click_rate),
-                one.conversions,
-                _rate(one.conversion_rate),
-                f"{one.revenue:,.2f}",
-                f"{one.cost:,.2f}",
+                _name(row),
+                row.decided,
+                row.seen_rate.events,
+                row.clicks,
+                _rate(row.click_rate),
+                row.conversions,
+                _rate(row.conversion_rate),
+                f"{row.revenue:,.2f}",
+                f"{row.cost:,.2f}",
             )
-            for one in rows[:_MOST_SHOWN]
+            for row in rows[:_MOST_SHOWN]
         ],
     )
     if len(rows) > _MOST_SHOWN:
@@ -149,7 +149,7 @@ def _rate(one: RateInterval) -> str:
 
 def print_lifts(title: str, lifts: tuple[Lift, ...]) -> None:
     """Print what holdouts measured, the best proven first."""
-    ranked = sorted(lifts, key=lambda one: (_GRADES.get(one.verdict, 4), _downside(one)))
+    ranked = sorted(lifts, key=lambda lift: (_GRADES.get(lift.verdict, 4), _downside(lift)))
     print_table(
         title,
         ["what", "against", "customers", "held out", "more converted", "extra", "verdict"],

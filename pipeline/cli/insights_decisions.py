@@ -73,7 +73,7 @@ def _print(group: DecisionGroup) -> None:
     print_table(
         "Who loses to whom",
         ["offer", "to", "times"],
-        [(one.offer, one.to, one.times) for one in group.losses[:_MOST_SHOWN]],
+        [(loss.offer, loss.to, loss.times) for loss in group.losses[:_MOST_SHOWN]],
     )
     optionality = {one.after: one for one in group.optionality}
     print_table(

@@ -42,15 +42,15 @@ def impact(  # noqa: PLR0913 - a command's options
     """
     period = Period(optional_ms(since), optional_ms(until))
     goals = campaign_goals(campaigns_of(config, topics))
-    told = [one for one in goals if isinstance(one, CampaignGoal)]
-    if not told:
+    measurable = [goal for goal in goals if isinstance(goal, CampaignGoal)]
+    if not measurable:
         fail("no campaign's goal is known: give one in the configuration (--config DIR)")
     with (
         topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
         open_engine(engine, memory) as queries,
     ):
         support = load_facts(queries, folder, period)
-        load_goals(queries, told)
+        load_goals(queries, measurable)
         found = impact_effects(queries, support.until_ms or 0)
     if json:
         print_json(found)
@@ -64,15 +64,15 @@ def _print(found: ImpactEffects) -> None:
         ["arm", "leaves out", "customers", "converted", "more as usual", "value", "verdict"],
         [
             (
-                one.arm,
-                _LEAVES_OUT.get(one.arm, ""),
-                one.customers.customers,
-                one.customers.converted,
-                difference_words(one.conversion),
-                "" if one.value is None else f"{one.value.value:+,.2f}",
-                one.verdict,
+                factor.arm,
+                _LEAVES_OUT.get(factor.arm, ""),
+                factor.customers.customers,
+                factor.customers.converted,
+                difference_words(factor.conversion),
+                "" if factor.value is None else f"{factor.value.value:+,.2f}",
+                factor.verdict,
             )
-            for one in found.factors
+            for factor in found.factors
         ],
     )
     out.print(

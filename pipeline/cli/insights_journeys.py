@@ -110,12 +110,12 @@ def _print_conformance(name: str, result: Conformance) -> None:
         ["path", "cases", "fitness", "as planned"],
         [
             (
-                _ARROW.join(one.path) or _NO_STEP,
-                one.cases,
-                f"{one.fitness:.2f}",
-                "yes" if one.fits else "no",
+                _ARROW.join(variant.path) or _NO_STEP,
+                variant.cases,
+                f"{variant.fitness:.2f}",
+                "yes" if variant.fits else "no",
             )
-            for one in result.variants[:_MOST_SHOWN]
+            for variant in result.variants[:_MOST_SHOWN]
         ],
     )
     if rest := result.variants[_MOST_SHOWN:]:
@@ -136,7 +136,7 @@ def _print_conformance(name: str, result: Conformance) -> None:
     print_table(
         "Dropped after",
         ["step", "cases", "share of all"],
-        [(one.after or _NO_STEP, one.cases, f"{one.share:.1%}") for one in result.drop_offs],
+        [(off.after or _NO_STEP, off.cases, f"{off.share:.1%}") for off in result.drop_offs],
     )
 
 
@@ -147,23 +147,23 @@ def _print_details(found: JourneyDetails) -> None:
         ["step", "cases", "late", "median days", "skipped", "repeated", "swapped"],
         [
             (
-                one.step,
-                one.cases,
-                one.late,
-                _days(one.median_ms),
-                one.skipped,
-                one.repeated,
-                one.swapped,
+                step.step,
+                step.cases,
+                step.late,
+                _days(step.median_ms),
+                step.skipped,
+                step.repeated,
+                step.swapped,
             )
-            for one in found.steps
+            for step in found.steps
         ],
     )
     print_table(
         "Ways between steps",
         ["from", "to", "cases"],
         [
-            (one.after or "(beginning)", one.to or f"({one.end})", one.cases)
-            for one in found.flows[:_MOST_SHOWN]
+            (flow.after or "(beginning)", flow.to or f"({flow.end})", flow.cases)
+            for flow in found.flows[:_MOST_SHOWN]
         ],
     )
     if rest := found.flows[_MOST_SHOWN:]:
@@ -185,8 +185,8 @@ def _print_details(found: JourneyDetails) -> None:
     if found.followed_plan is not None:
         _print_comparison("the plan was kept", found.followed_plan, "yes", "no")
         out.print("Observed only: who keeps to a plan may differ in other ways.")
-    for one in found.arms:
-        _print_comparison("assigned", one.compared, one.arm, one.reference)
+    for arm in found.arms:
+        _print_comparison("assigned", arm.compared, arm.arm, arm.reference)
     _print_associations(found.associations)
 
 
@@ -239,12 +239,12 @@ def _show_discovery(found: Discovery, log: EventLog, options: DiscoveryOptions, 
         ["path", "journeys", "share", "converted"],
         [
             (
-                _ARROW.join(one.path) + ("" if one.complete else f"{_ARROW}..."),
-                one.journeys,
-                f"{one.share:.1%}",
-                one.converted,
+                _ARROW.join(path.path) + ("" if path.complete else f"{_ARROW}..."),
+                path.journeys,
+                f"{path.share:.1%}",
+                path.converted,
             )
-            for one in found.paths[:_MOST_SHOWN]
+            for path in found.paths[:_MOST_SHOWN]
         ],
     )
     if rest := found.paths[_MOST_SHOWN:]:

@@ -50,12 +50,12 @@ GoalWorthOption: TypeAlias = Annotated[
 LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(Language)))]
 
 
-def one_of(option: str, given: str, known: tuple[_T, ...]) -> _T:
+def one_of(option: str, value: str, known: tuple[_T, ...]) -> _T:
     """Return the value `given` if it is among those known to an option. Raises BadParameter."""
     for one in known:
-        if one == given:
+        if one == value:
             return one
-    raise typer.BadParameter(f"{option} {given}: is none of {', '.join(map(str, known))}")
+    raise typer.BadParameter(f"{option} {value}: is none of {', '.join(map(str, known))}")
 
 
 def load_plan(file: Path) -> Journey:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
-from pipeline.cli.explain import LangOption, Tongue
+from pipeline.cli.explain import ExplanationLanguage, LangOption
 from pipeline.cli.insights_options import (
     EngineOption,
     MemoryOption,
@@ -25,7 +25,7 @@ from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.implied_journey import implied_journey
 from pipeline.insights.prompts import (
     PromptOptions,
-    Weighing,
+    ResultWeights,
     follow_prompts,
     load_defined_steps,
     load_named_steps,
@@ -123,7 +123,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
     timezone: TimezoneOption = None,
     engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
-    lang: LangOption = Tongue.EN,
+    lang: LangOption = ExplanationLanguage.EN,
     json: JsonOption = False,
 ) -> None:
     """Recommend the best prompt for each step, and changes that would pay.
@@ -132,7 +132,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
     recommended where chance chose who got what (Tested); what was only observed (Adjusted, Observed
     only) is recommended as a test. Where the data carry nothing, nothing is recommended.
     """
-    weighing = Weighing(
+    weighing = ResultWeights(
         within_ms=duration(within),
         value=value,
         costs=dict(_cost(one) for one in cost or ()),
@@ -183,7 +183,7 @@ def _steps(
     log: EventLog,
     journey: Journey | None,
     file: Path | None,
-    weighing: Weighing,
+    weighing: ResultWeights,
     forbidden: list[_Pair],
 ) -> tuple[dict[str, str] | None, list[ChoiceRows]]:
     """Load what reaches a step; return the names of steps and what else the journey leaves open."""
@@ -193,12 +193,12 @@ def _steps(
     cases = compare(log, journey, file)
     for missing in cases.unseen:
         err.print(plain(f"{file}: {missing}"), soft_wrap=True)
-    names = tuple(one.name for one in cases.plan.steps)
+    names = tuple(step.name for step in cases.plan.steps)
     return load_defined_steps(log, names), case_choices(cases, weighing, forbidden)
 
 
 def _orders(
-    log: EventLog, implied: Journey | None, file: Path, weighing: Weighing
+    log: EventLog, implied: Journey | None, file: Path, weighing: ResultWeights
 ) -> list[ChoiceRows]:
     """Return the orders of the steps of an implied journey; say where there is none."""
     if implied is None:

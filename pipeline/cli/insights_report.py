@@ -113,7 +113,7 @@ def write_report(question: ReportQuestion, queries: Queries, file: Path) -> Repo
 
 def usual_goal(campaigns: Sequence[Campaign]) -> str | None:
     """Return the event that is the goal of most campaigns; None where none is one event."""
-    whens: list[Any] = [one.goal.when for one in campaigns if one.goal is not None]
+    whens: list[Any] = [campaign.goal.when for campaign in campaigns if campaign.goal is not None]
     names = Counter(
         when["name"]
         for when in whens

@@ -41,12 +41,12 @@ NO_GOAL: Final = "its goal is not known"
 
 
 @contextmanager
-def topic_folder(given: Path | None, topics: Sequence[str]) -> Iterator[Path]:
+def topic_folder(folder: Path | None, topics: Sequence[str]) -> Iterator[Path]:
     """Provide the folder with the topics as Parquet; a temporary one is removed afterwards."""
-    if given is not None:
-        if not str(given).startswith(TABLES) and not given.is_dir():
-            raise TableError(f"--topics {given}: is no folder")
-        yield given
+    if folder is not None:
+        if not str(folder).startswith(TABLES) and not folder.is_dir():
+            raise TableError(f"--topics {folder}: is no folder")
+        yield folder
         return
     settings = Settings()
     with TemporaryDirectory(prefix="kairos-") as name, Progress(console=err, transient=True) as bar:

@@ -10,7 +10,7 @@ from pipeline.stack.plan import LEARNER
 def run() -> None:
     """Count the outcomes of messages, and publish snapshots of them to `learning`, until TERM.
 
-    One process for a cluster; `kairos up` runs it where policies.yaml has `learning` that is not
+    One process for a cluster; `kairos up` runs it if policies.yaml has `learning` that is not
     frozen at learned.yaml, or a campaign has a budget.
     """
     settings = Settings()

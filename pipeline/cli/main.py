@@ -43,17 +43,17 @@ COMMANDS: Final = {
     "insights": "Answer what worked, from tables of what happened.",
     "bench": "Measure latency, throughput and the stages, beside peers.",
 }
-"""Command (its module has the same name, with _ for -) and what it does. A module has either
-`run`, the command's function, or `app`, a typer.Typer of subcommands."""
+"""Commands (module name with - for _) with their descriptions. A module has either `run`, the
+command's function, or `app`, a typer.Typer of subcommands."""
 
 _DEBUG: Final = "--debug"
 
 
 def main() -> NoReturn:
-    """Run a command; exit code 0, 1 for an error (one line on stderr), 2 for a wrong usage.
+    """Run a command; exit code 0, 1 for an error (one line on stderr), 2 for a usage error.
 
-    The interpreter is not taken down: threads of Kafka's client that called into it meanwhile were
-    seen to end a finished command by a signal.
+    The interpreter is not finalised: Kafka's client threads that call into it meanwhile have killed
+    finished commands by a signal.
     """
     restrict_new_files()
     code = _run(sys.argv[1:])
@@ -94,7 +94,8 @@ def _setting_error(found: ErrorDetails) -> str:
 
 
 def build_app(command: str | None) -> typer.Typer:
-    """Return the application with one command imported, the others known by name for the help."""
+    """Return the application with one command imported; the others have only a name, for the
+    help."""
     app = typer.Typer(
         name="kairos",
         help="Open real-time interaction management on Kafka.",

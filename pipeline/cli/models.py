@@ -1,4 +1,4 @@
-"""`kairos models`: trained models, which of them decide, and snapshots of what was learned."""
+"""`kairos models`: trained models, the ones in force, and snapshots of the learner's evidence."""
 
 import getpass
 from pathlib import Path
@@ -38,7 +38,7 @@ FolderOption = Annotated[
 
 
 class ListedModel(Struct, frozen=True):
-    """Trained version; `in_force` None: unknown, since no broker answers."""
+    """Trained version; `in_force` None: unknown, because no broker answers."""
 
     name: str
     version: int
@@ -51,7 +51,7 @@ class ListedModel(Struct, frozen=True):
     in_force: bool | None
 
 
-class Changed(Struct, frozen=True):
+class ModelChange(Struct, frozen=True):
     """Version of a model that is in force from now on; None: none is."""
 
     name: str
@@ -68,10 +68,10 @@ class WrittenSnapshot(Struct, frozen=True):
 
 @app.command("list")
 def list_models(folder: FolderOption = None, json: JsonOption = False) -> None:
-    """List the trained models, and say which are in force."""
+    """List the trained models, and show which are in force."""
     settings = Settings()
     force = _in_force(settings)
-    listed = [_listed_model(one.manifest, force) for one in _models(settings, folder)]
+    listed = [_listed_model(model.manifest, force) for model in _models(settings, folder)]
     if json:
         print_json(listed)
         return
@@ -115,9 +115,10 @@ def promote(
     folder: FolderOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Put a propensity model into force: agents take it between two interactions.
+    """Put a propensity model into force: agents load it between two interactions.
 
-    A damaged model is refused, and one that reads what the configuration in force does not know.
+    A damaged model is refused, and so is one with features that the configuration in force does not
+    have.
     """
     settings = Settings()
     stored = _find(settings, folder, name, version)
@@ -135,17 +136,17 @@ def promote(
         fail(str(error))
     if refused is not None:
         fail(f"{manifest.label} is refused: {refused}")
-    _say(Changed(name, manifest.version), json)
+    _say(ModelChange(name, manifest.version), json)
 
 
 @app.command()
 def rollback(name: NameArgument, json: JsonOption = False) -> None:
-    """Put the version before the one in force into force again; the first one is withdrawn."""
+    """Put the version before the one in force into force again; the first version is withdrawn."""
     try:
         before = _registry(Settings()).rollback(name, getpass.getuser())
     except (LookupError, ValueError, LearningLogError) as error:
         fail(str(error.args[0]))
-    _say(Changed(name, None if before is None else before.version), json)
+    _say(ModelChange(name, None if before is None else before.version), json)
 
 
 @app.command()
@@ -156,9 +157,9 @@ def snapshot(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Write the newest snapshot of what was learned to a file of a configuration.
+    """Write the newest snapshot of the learner's evidence to a file of a configuration.
 
-    With it, and `learning: {frozen: true}` in policies.yaml, decisions go by this snapshot alone.
+    With it, and `learning: {frozen: true}` in policies.yaml, decisions use this snapshot alone.
     """
     settings = Settings()
     try:
@@ -179,7 +180,7 @@ def snapshot(
         out.print(f"snapshot {written.number}: {written.treatments} treatments in {written.file}")
 
 
-def _say(changed: Changed, json: bool) -> None:
+def _say(changed: ModelChange, json: bool) -> None:
     if json:
         print_json(changed)
     elif changed.version is None:

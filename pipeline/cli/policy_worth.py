@@ -1,4 +1,4 @@
-"""Worth of a configuration by what was really decided, for the commands that play a log."""
+"""Worth of a configuration by logged decisions, for the commands that play a log."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,17 +23,17 @@ _MOST_SHOWN: Final = 30
 def worth_by_log(
     topics: Path | None, replays: Replays, campaigns: Iterable[Campaign], decided: Period
 ) -> PolicyWorth:
-    """Estimate by the topics of a folder, or by those of this home, what the decisions of a replay
-    are worth. Raises TableError."""
+    """Estimate the worth of a replay's decisions by the topics in a folder, or by those of this
+    home. Raises TableError."""
     with topic_folder(topics, (DECISIONS, SEGMENTED)) as folder, open_engine("duckdb") as queries:
         support = load_facts(queries, folder, Period(decided.since_ms))
         goals = campaign_goals(campaigns)
-        load_goals(queries, [one for one in goals if isinstance(one, CampaignGoal)])
+        load_goals(queries, [goal for goal in goals if isinstance(goal, CampaignGoal)])
         return estimate_worth(queries, replays, decided, support.until_ms or 0)
 
 
 def print_worth(found: PolicyWorth) -> None:
-    """Print the estimate, and what it rests on."""
+    """Print the estimate, and the counts behind it."""
     if found.other is None:
         out.print(
             plain(
@@ -60,7 +60,10 @@ def print_worth(found: PolicyWorth) -> None:
         print_table(
             "Gain per slot by segment",
             ["segment", "slots", "gain", "95 %"],
-            [(one.segment, one.slots, *_cells(one.gain)) for one in found.segments[:_MOST_SHOWN]],
+            [
+                (segment.segment, segment.slots, *_cells(segment.gain))
+                for segment in found.segments[:_MOST_SHOWN]
+            ],
         )
     for by, gains in (("offer", found.offers), ("channel", found.channels)):
         if any(one.gain.value for one in gains):

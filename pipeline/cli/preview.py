@@ -14,7 +14,7 @@ from pipeline.adapters.budget_log import newest_budgets
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.latest_learning import follow_learning
 from pipeline.cli.console import JsonOption, fail, print_json
-from pipeline.cli.explain import LangOption, Tongue, print_explanation
+from pipeline.cli.explain import ExplanationLanguage, LangOption, print_explanation
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.decisioning.explain import Explanation, explain
@@ -57,13 +57,13 @@ def run(
             "triggers nothing.",
         ),
     ] = None,
-    lang: LangOption = Tongue.EN,
+    lang: LangOption = ExplanationLanguage.EN,
     json: JsonOption = False,
 ) -> None:
-    """Decide for a customer as the pipeline would now, and say why; writes nothing, uses no cap.
+    """Decide for a customer as the pipeline would now, and explain; writes nothing, uses no cap.
 
-    The event goes through all four stages, on the state that they have. Without --placement all
-    placements of --channel ask, or of every channel.
+    The event passes all four stages, on their present state. Without --placement, all placements of
+    --channel are requested, or of every channel.
     """
     settings = Settings()
     config = applied_configuration(settings)
@@ -90,19 +90,19 @@ def _identifier(who: str, config: Configuration) -> Identifier:
 
 
 def _requested_placements(
-    config: Configuration, channel: str | None, given: list[str] | None
+    config: Configuration, channel: str | None, requested: list[str] | None
 ) -> tuple[str, ...]:
-    """Return the placements that ask; fail for unknown ones."""
+    """Return the requested placements; fail for unknown ones."""
     channels = config.channels
     if channel is not None and channel not in channels:
         fail(f"channels.yaml has no channel {channel!r}; it has {', '.join(sorted(channels))}")
     known = [
         name for one in channels.values() if channel in (None, one.name) for name in one.placements
     ]
-    for name in given or ():
+    for name in requested or ():
         if name not in known:
             fail(f"there is no placement {name!r}; there are {', '.join(known) or 'none'}")
-    return tuple(given or known)
+    return tuple(requested or known)
 
 
 def _interaction(
@@ -126,11 +126,11 @@ def _interaction(
     row = next(iter(open_rows(file, FileFormat(most)).rows()), None)
     if row is None:
         fail(f"{file} has no record")
-    given = row if isinstance(row, UnreadableRow) else reading.take_in(row)
-    if isinstance(given, Refusal | UnreadableRow):
-        fail(f"{file}:{row.line}: {given.message}")
-    names = config.identity.rank({identifier, *given.identifiers})
-    return replace(given, event_id=str(uuid4()), identifiers=names)
+    interaction = row if isinstance(row, UnreadableRow) else reading.take_in(row)
+    if isinstance(interaction, Refusal | UnreadableRow):
+        fail(f"{file}:{row.line}: {interaction.message}")
+    names = config.identity.rank({identifier, *interaction.identifiers})
+    return replace(interaction, event_id=str(uuid4()), identifiers=names)
 
 
 def _with_request(interaction: Interaction, placements: tuple[str, ...]) -> Interaction:
@@ -141,9 +141,9 @@ def _with_request(interaction: Interaction, placements: tuple[str, ...]) -> Inte
 
 
 def _preview(
-    settings: Settings, config: Configuration, interaction: Interaction, lang: Tongue
+    settings: Settings, config: Configuration, interaction: Interaction, lang: ExplanationLanguage
 ) -> Explanation:
-    names = {one.key for one in interaction.identifiers}
+    names = {identifier.key for identifier in interaction.identifiers}
     identifiers, profiles = _affected_keys(settings, names)
 
     def rows(stage: Stage) -> dict[str, Any]:
@@ -163,19 +163,19 @@ def _preview(
     for stage, refused in flow.refused:
         fail(f"{stage}: {refused.reason}: {refused.detail}")
     decisions = [one for one in made if isinstance(one, Decision)]
-    mine = [one for one in decisions if one.event_id == interaction.event_id]
+    mine = [decision for decision in decisions if decision.event_id == interaction.event_id]
     if not mine:
         fail("nothing is decided on this")
     return explain(mine[-1], config, lang.language)
 
 
 def _affected_keys(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Return every identifier and every profile that the interaction may concern."""
+    """Return the keys of all identifiers and profiles that the interaction may affect."""
     people = TopicScan(Records.of(settings))
-    identifiers, profiles = set(names), {profile_id(Identifier.parse(one)) for one in names}
-    for one in _persons(people, names):
-        identifiers |= one[0]
-        profiles.add(one[1])
+    identifiers, profiles = set(names), {profile_id(Identifier.parse(name)) for name in names}
+    for person in _persons(people, names):
+        identifiers |= person[0]
+        profiles.add(person[1])
     return identifiers, profiles
 
 

@@ -1,4 +1,4 @@
-"""`kairos profile`: one person, or all of them."""
+"""`kairos profile`: one person, or all persons."""
 
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +38,7 @@ _WORDS = {"link": "linked", "unlink": "unlinked"}
 Who = Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")]
 
 
-class Dossier(Person, frozen=True, kw_only=True):
+class PersonReport(Person, frozen=True, kw_only=True):
     """Person with `history` (the changes of the tree, in order) and the last `decisions`."""
 
     history: tuple[IdentityChange, ...]
@@ -115,8 +115,8 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
 def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
     """Remove the link between two identifiers, until they are seen together again.
 
-    Profile and segments become what they would be without it; messages already sent stay with the
-    identifier that caused them.
+    Profile and segments are recomputed without it; messages already sent stay with the identifier
+    that caused them.
     """
     settings = Settings()
     first, second = _identifier(one, settings), _identifier(other, settings)
@@ -138,7 +138,7 @@ def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
 def forget(who: Who, json: JsonOption = False) -> None:
     """Forget a person: delete everything that the stages know, and the snapshots with it.
 
-    Says where records of the past remain, and until when. A person who comes back is a new one.
+    Lists where older records remain, and until when. A person who comes back is a new one.
     """
     settings = Settings()
     identifier = _identifier(who, settings)
@@ -161,10 +161,10 @@ def forget(who: Who, json: JsonOption = False) -> None:
 def _identifier(who: str, settings: Settings) -> Identifier:
     """Return the identifier as the configuration in force normalises it."""
     try:
-        given = Identifier.parse(who)
+        parsed = Identifier.parse(who)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
-    normal = _configuration(settings).identity.normalise(given)
+    normal = _configuration(settings).identity.normalise(parsed)
     if isinstance(normal, str):
         raise typer.BadParameter(normal)
     return normal
@@ -188,16 +188,16 @@ def _find(identifier: Identifier) -> Person:
     return person
 
 
-def _dossier(identifier: Identifier) -> Dossier:
+def _dossier(identifier: Identifier) -> PersonReport:
     people, person = _people(), _find(identifier)
-    return Dossier(
+    return PersonReport(
         **asdict(person),
         history=link_history(people, person),
         decisions=people.decisions(person.profile_id, person.root),
     )
 
 
-def _print(person: Dossier) -> None:
+def _print(person: PersonReport) -> None:
     out.print(f"profile {person.profile_id}")
     out.print(f"seen    {iso(person.first_seen)} to {iso(person.last_seen)}\n")
     out.print(_tree(person))
@@ -223,8 +223,8 @@ def _format_value(trait: str, value: Known) -> str:
     """Return a value as text: lists without brackets, Kairos' own times as ISO 8601."""
     if isinstance(value, tuple):
         return ", ".join(value)
-    told = trait in TIMES or is_since(trait)
-    return iso(value) if told and isinstance(value, int) else str(value)
+    is_time = trait in TIMES or is_since(trait)
+    return iso(value) if is_time and isinstance(value, int) else str(value)
 
 
 def _tree(person: Person) -> Tree:
@@ -253,7 +253,7 @@ def _why(link: Link) -> str:
     return f"  {seen.rule} in {seen.event_id} at {iso(seen.occurred_at)}"
 
 
-def _history(person: Dossier) -> list[list[str]]:
+def _history(person: PersonReport) -> list[list[str]]:
     return [
         [
             iso(one.at),

@@ -67,16 +67,15 @@ def run(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Write a topic as Parquet, for DuckDB and the like: DIR/day=YYYY-MM-DD/part-*.parquet.
 
-    Each offset is written once, also when the command is killed and run again: the same command
-    goes on where it was, and takes what was written to the topic meanwhile. Days and --from, --to
-    go by the record's own time: when an interaction was received, a decision made, a profile
-    updated.
+    Each offset is written once, also if the command is killed and run again: the same command
+    resumes, and adds the records that came to the topic meanwhile. Days and --from, --to use the
+    record's own time: when an interaction was received, a decision made, a profile updated.
 
-    Fields are typed columns, nested records structs; what may have several types (properties,
-    traits) is JSON text. kafka_partition, kafka_offset, kafka_at, kafka_key say where a record
-    stands; kafka_tombstone marks deletions, kafka_error bytes that are no record.
+    Fields are typed columns, nested records structs; fields with several types (properties, traits)
+    are JSON text. kafka_partition, kafka_offset, kafka_at, kafka_key give a record's place;
+    kafka_tombstone marks deletions, kafka_error bytes that cannot be decoded.
 
-    With --what-if all interactions of the topic are decided on twice, without a trace in any topic:
+    With --what-if all interactions of the topic are decided on again, without a trace in any topic:
     with the configuration in force, and with the other. Decisions of --from to --to are compared
     side by side by offer, channel and segment, and are in DIR/before and DIR/after as `kairos
     backtest` writes them. Outcomes of messages that a configuration does not send are left out.
@@ -134,7 +133,7 @@ def _what_if(other: Path, when: TimeRange, folder: Path, json: bool) -> None:
 
 
 def _worth(after: Rules, folder: Path, when: TimeRange) -> PolicyWorth | None:
-    """Return what the other configuration is worth, None where nothing was decided yet."""
+    """Return the worth of the other configuration; None before the first decision."""
     own, other = (folder / side / "decisions.parquet" for side in (BEFORE, AFTER))
     decided = Period(when.since, when.until)
     try:
@@ -151,7 +150,7 @@ def _print_what_if(report: WhatIfReport, folder: Path) -> None:
         ("Segments", report.segments),
     ):
         columns = ["name", "messages before", "after"]
-        print_table(title, columns, [[one.name, one.before, one.after] for one in rows])
+        print_table(title, columns, [[row.name, row.before, row.after] for row in rows])
     for name, side in ((BEFORE, report.before), (AFTER, report.after)):
         out.print(
             f"{name:6} {side.decisions:,} decisions, {side.actions:,} messages, "
@@ -177,9 +176,9 @@ def _print_live(found: LiveComparison) -> None:
     )
 
 
-def _offsets(given: list[str]) -> dict[int, tuple[int, int]]:
+def _offsets(ranges: list[str]) -> dict[int, tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
-    for text in given:
+    for text in ranges:
         parts = _OFFSETS.fullmatch(text)
         if parts is None:
             raise typer.BadParameter(f"{text!r} is not PARTITION:FROM-TO, such as 0:100-200")
@@ -193,10 +192,10 @@ def _offsets(given: list[str]) -> dict[int, tuple[int, int]]:
 
 
 def _print(report: ReplayReport, folder: Path) -> None:
-    for one in report.partitions:
-        if one.deleted:
-            what = f"partition {one.partition}: {one.deleted:,} offsets were deleted meanwhile"
-            err.print(what, soft_wrap=True)
+    for partition in report.partitions:
+        if partition.deleted:
+            deleted = f"{partition.deleted:,} offsets were deleted meanwhile"
+            err.print(f"partition {partition.partition}: {deleted}", soft_wrap=True)
     if report.unreadable:
         err.print(f"{report.unreadable:,} are no records of the topic: see kafka_error")
     outside = f", {report.left_out:,} out of the time asked for" if report.left_out else ""

@@ -156,7 +156,7 @@ def _pace_puts(publisher: FilePublisher, pace: Pace) -> Callable[[Interaction], 
 
 
 def _end_interrupted(publisher: FilePublisher) -> NoReturn:
-    """Report how much was sent, once Kafka has the records in flight; a second Ctrl-C does not
+    """Report the records sent so far, once Kafka has those in flight; a second Ctrl-C does not
     wait."""
     with suppress(KeyboardInterrupt, NotDeliveredError):
         publisher.finish()

@@ -63,21 +63,21 @@ def _print(status: StackStatus) -> None:
 
 
 def print_budgets(budgets: Iterable[BudgetStatus]) -> None:
-    """Print what is left of the budgets of campaigns."""
+    """Print the remaining budgets of campaigns."""
     print_table(
         "Budgets",
         ["campaign", "period", "budget", "spent", "leased", "free", "shadow price"],
         [
             (
-                one.name,
-                one.period,
-                f"{one.budget:,.2f}",
-                f"{one.spent:,.2f}",
-                f"{one.leased:,.2f}",
-                f"{one.free:,.2f}",
-                f"{one.price:.3g}",
+                budget.name,
+                budget.period,
+                f"{budget.budget:,.2f}",
+                f"{budget.spent:,.2f}",
+                f"{budget.leased:,.2f}",
+                f"{budget.free:,.2f}",
+                f"{budget.price:.3g}",
             )
-            for one in budgets
+            for budget in budgets
         ],
     )
 

@@ -17,7 +17,7 @@ def optional_ms(text: str | None) -> int | None:
 
 
 def epoch_ms(text: str) -> int:
-    """Return a time in ISO 8601 (UTC where it names no zone) as epoch ms. Raises BadParameter."""
+    """Return a time in ISO 8601 (UTC if it names no zone) as epoch ms. Raises BadParameter."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

@@ -64,11 +64,11 @@ def propensity(  # noqa: PLR0913 - a command's options
     folder: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train how likely a message reaches its goal.
+    """Train a model of the probability that a message reaches its goal.
 
-    Features are what the decision knew of the customer, and the candidate's names. The test is on
-    later messages to other customers than those of the training. The model is not used before
-    `kairos models promote`.
+    Features are the facts that the decision knew of the customer, and the candidate's names. The
+    test set has later messages to other customers than the training set. The model is not used
+    before `kairos models promote`.
     """
     if re.fullmatch(NAME_PATTERN, name) is None:
         fail(f"{name!r} is no name: use letters, digits, - and _")
@@ -96,8 +96,8 @@ def score(
 ) -> None:
     """Train a score of the profile for the goal that profile.yaml declares.
 
-    An example is the last interaction of a customer's day, with the score's features as they were
-    then. The model is written into the configuration's folder too, where `model` names it (or as
+    An example is the last interaction of a customer's day, with the score's features at that time.
+    The model is written into the configuration's folder too, to the path in `model` (or
     models/SCORE.txt), and is used once that folder is applied.
     """
     bundle = load(config)
@@ -134,8 +134,8 @@ def recipes(
 ) -> None:
     """Learn which items of a catalogue go together: bought, viewed, resolving, popular, similar.
 
-    The table is written into the configuration's folder, where `recipes` of the catalogue names it
-    (or as recipes/CATALOG.csv), and is used once that folder is applied.
+    The table is written into the configuration's folder, to the path in the catalogue's `recipes`
+    (or recipes/CATALOG.csv), and is used once that folder is applied.
     """
     bundle = load(config)
     if isinstance(bundle, list):
@@ -178,7 +178,7 @@ def _written_to(place: Path) -> Iterator[None]:
 
 
 def print_model(stored: StoredModel, json: bool) -> None:
-    """Print where a model is, and how good."""
+    """Print the path of a model and its quality."""
     if json:
         print_json({"folder": str(stored.folder), **_plain(stored.manifest)})
         return

@@ -24,7 +24,7 @@ def run(
         ),
     ] = "0",
 ) -> None:
-    """Run an agent until TERM; its exit code says whether it ended as asked (0)."""
+    """Run an agent until TERM; the exit code is 0 after a clean stop."""
     if agent not in (*_NAMES, ALL):
         raise typer.BadParameter(f"{agent!r} is not one of {', '.join((*_NAMES, ALL))}")
     logs.configure(Settings())

@@ -47,7 +47,7 @@ class Compiled:
     """Condition ready to run.
 
     `names`: the condition can hold only for interactions of these names. `surely` and `possibly`
-    are used when there is no interaction: whether it is true, and whether it is not false.
+    test it without an interaction: whether it certainly holds, and whether it can hold.
     """
 
     tree: Condition

@@ -20,8 +20,8 @@ def _no_value() -> Mapping[str, Scalar]:
 class Facts(Struct, frozen=True):
     """Knowledge of one customer at one moment.
 
-    `interaction`: None when something else is the cause; `derived`: its values by the enrichers.
-    `segments`: the memberships after it; `entered`: the segments that it caused to be entered.
+    `interaction`: None for another cause; `derived`: its values from the enrichers. `segments`: the
+    memberships after the interaction; `entered`: the segments that it made the customer enter.
     `now_ms`: the record's clock (epoch ms).
     """
 
@@ -34,5 +34,5 @@ class Facts(Struct, frozen=True):
 
     @classmethod
     def of(cls, interaction: Interaction, derived: Mapping[str, Scalar] = NOTHING) -> "Facts":
-        """Return the facts of an interaction alone, without anything known of the customer."""
+        """Return the facts of an interaction alone, without the customer's."""
         return cls(interaction, NOTHING, _NOWHERE, _NOWHERE, interaction.received_at, derived)

@@ -75,7 +75,7 @@ _Form: TypeAlias = Callable[[_Raw, Path], Condition]
 
 
 class _ParseError(Exception):
-    """Raised for problems; caught where parsing can go on, at the latest in `parse`."""
+    """Raised for problems; caught where parsing can continue, at the latest in `parse`."""
 
     def __init__(self, path: Path, message: str) -> None:
         self.problems = [Problem(path, message)]
@@ -200,7 +200,7 @@ _KEYS: Final = (
 
 
 def _parts(raw: object, path: Path) -> tuple[Condition, ...]:
-    """Parse a list of conditions; go on after a wrong part, so that all problems are found."""
+    """Parse a list of conditions; continue after a wrong part, so that all problems are found."""
     if not isinstance(raw, list) or not raw:
         raise _ParseError(path, f"{path[-1]} takes a list of one or more conditions")
     parts: list[Condition] = []

@@ -11,7 +11,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class UnknownName:
-    """Name that nothing of its kind (`segment`, `trait`…) has."""
+    """Undefined name of a kind (`segment`, `trait`…)."""
 
     kind: str
     name: str
@@ -21,8 +21,8 @@ class UnknownName:
 class Problem:
     """Problem in a written value.
 
-    `message` says what is wrong and how to mend it; `path` points at the key or item. `unknown`:
-    the undefined name, if that is all that is wrong.
+    `message` names the fault and its remedy; `path` points at the key or item. `unknown`: the
+    undefined name, if that is the only fault.
     """
 
     path: Path

@@ -1,1 +1,1 @@
-"""Configuration as typed records, and its compilation to what the stages run."""
+"""Configuration as typed records, and its compilation for the stages."""

@@ -1,8 +1,8 @@
 """Aggregates over a profile's interactions, from which its traits are computed.
 
 An aggregate's key follows from its definition: traits with the same definition share it, a renamed
-trait keeps it, and a redefined trait begins anew. The key also gives the rule by which parts are
-merged, so that aggregates that the configuration no longer has can still be merged.
+trait keeps it, and a redefined trait starts from nothing. The key also contains the rule by which
+parts are merged, so that aggregates of an earlier configuration can still be merged.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -37,10 +37,10 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate(Shape):
-    """Definition of an aggregate: where `test` holds, `read` gives the value to add, if any.
+    """Definition of an aggregate: where `test` holds, `read` returns the value to add, if any.
 
-    `names`: names of the interactions for which it can hold. `clears`: returns whether an
-    interaction removes the value; None: no interaction can.
+    `names`: names of the interactions for which `test` can hold. `clears`: returns whether an
+    interaction clears the value; None: none can.
     """
 
     key: str
@@ -121,9 +121,9 @@ def _clears(of: str | None) -> Callable[[Interaction], bool] | None:
     names = frozenset(".".join(steps[:count]) for count in range(1, len(steps) + 1))
 
     def clears(interaction: Interaction) -> bool:
-        given = interaction.properties
+        properties = interaction.properties
         return interaction.kind == "identify" and any(
-            given.get(name, 0) is None for name in names & given.keys()
+            properties.get(name, 0) is None for name in names & properties.keys()
         )
 
     return clears

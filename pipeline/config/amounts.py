@@ -50,4 +50,4 @@ def charge(worth: Worth, toll: float) -> Worth:
 
 def traits_of(*amounts: model.Amount | None) -> Iterator[str]:
     """Return the traits that amounts read."""
-    return (one.trait for one in amounts if isinstance(one, model.Reckoned))
+    return (amount.trait for amount in amounts if isinstance(amount, model.Reckoned))

@@ -34,10 +34,10 @@ def read_by(trait: model.TraitDefinition) -> str:
 def bucket_problems(trait: model.TraitDefinition, names: Names, path: Path) -> Iterator[Problem]:
     """Check a bucket, and yield its problems."""
     if trait.of is None or not trait.of.startswith(OF_TRAIT):
-        yield Problem((*path, "rule"), "bucket needs `of: trait.NAME`, another trait")
+        yield Problem((*path, "rule"), "bucket needs `of: trait.NAME`, which names another trait")
     elif read_by(trait) in names.buckets:
         yield Problem(
-            (*path, "of"), f"{read_by(trait)} is a bucket itself: read the trait that it reads"
+            (*path, "of"), f"{read_by(trait)} is a bucket itself: name the trait that it reads"
         )
     else:
         kept = names.traits - names.scores
@@ -49,18 +49,21 @@ def bucket_problems(trait: model.TraitDefinition, names: Names, path: Path) -> I
     yield from _threshold_problems(trait.thresholds, path)
 
 
-def _threshold_problems(given: tuple[model.Threshold, ...], path: Path) -> Iterator[Problem]:
-    if not given:
+def _threshold_problems(thresholds: tuple[model.Threshold, ...], path: Path) -> Iterator[Problem]:
+    if not thresholds:
         yield Problem((*path, "rule"), "bucket needs `thresholds`, such as [50, 200, 1000]")
         return
     where = (*path, "thresholds")
-    if len({isinstance(one, str) for one in given}) > 1:
+    if len({isinstance(threshold, str) for threshold in thresholds}) > 1:
         yield Problem(where, "thresholds are numbers or durations, not both")
         return
-    steps = {later > earlier for earlier, later in pairwise(_values(given))}
-    if len(steps) > 1 or len(set(_values(given))) < len(given):
+    steps = {later > earlier for earlier, later in pairwise(_values(thresholds))}
+    if len(steps) > 1 or len(set(_values(thresholds))) < len(thresholds):
         yield Problem(where, "thresholds must all ascend, or all descend")
 
 
-def _values(given: tuple[model.Threshold, ...]) -> tuple[float, ...]:
-    return tuple(duration_ms(one) if isinstance(one, str) else one for one in given)
+def _values(thresholds: tuple[model.Threshold, ...]) -> tuple[float, ...]:
+    return tuple(
+        duration_ms(threshold) if isinstance(threshold, str) else threshold
+        for threshold in thresholds
+    )

@@ -1,4 +1,4 @@
-"""Budgets of campaigns and stock of items: how much there is, and for which period."""
+"""Budgets of campaigns and stock of items: their amounts and periods."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -17,7 +17,7 @@ _SIGN: Final = "/"
 
 
 class BudgetPeriod(Struct, frozen=True):
-    """Running period of a budget: [`begins`, `ends`), in ms, for ever where None."""
+    """Current period of a budget: [`begins`, `ends`), in ms; `ends` None: without end."""
 
     name: str
     begins: int
@@ -27,8 +27,8 @@ class BudgetPeriod(Struct, frozen=True):
 class BudgetRule(Struct, frozen=True):
     """Budget of a campaign, or stock of an item, in tokens.
 
-    `unit`: what the dearest message takes of it; less than that is of no use to a partition.
-    `starts` and `ends` are the campaign's, in ms.
+    `unit`: cost of the most expensive message, the least useful amount of a partition.
+    `starts` and `ends` (ms): dates of the campaign.
     """
 
     name: str
@@ -40,7 +40,7 @@ class BudgetRule(Struct, frozen=True):
     ends: int | None = None
 
     def period(self, now_ms: int) -> BudgetPeriod:
-        """Return the period that is running at `now_ms`."""
+        """Return the period at `now_ms`."""
         if self.per == "stock":
             return BudgetPeriod(f"stock {self.amount // TOKENS}", 0, None)
         if self.per == "campaign":
@@ -60,8 +60,8 @@ class BudgetRule(Struct, frozen=True):
         return BudgetPeriod(f"{self.per} {day.isoformat()}", begins, ends)
 
     def span(self, period: BudgetPeriod) -> tuple[int | None, int] | None:
-        """Return the beginning (None: unknown) and end that a budget is paced over in a period;
-        None: it is not paced, for it has no end."""
+        """Return the beginning (None: unknown) and end between which a budget is paced in a
+        period; None: without an end it is not paced."""
         if period.ends is not None:
             return period.begins, period.ends
         return None if self.ends is None else (self.starts, self.ends)
@@ -78,7 +78,7 @@ def is_stock(name: str) -> bool:
 
 
 def has_budget(campaign: model.Campaign, bundle: model.Bundle) -> bool:
-    """Return whether a campaign spends a budget; transactional messages are sent beyond any."""
+    """Return whether a campaign spends a budget; transactional messages ignore budgets."""
     enforced = bundle.policies.budgets.enforced and campaign.purpose != "transactional"
     return enforced and campaign.budget is not None
 
@@ -86,38 +86,38 @@ def has_budget(campaign: model.Campaign, bundle: model.Bundle) -> bool:
 def budget_rules(bundle: model.Bundle) -> Mapping[str, BudgetRule]:
     """Return the budgets and stocks of a configuration by name."""
     rules = (*_campaigns(bundle), *_stocks(bundle))
-    return {one.name: one for one in rules}
+    return {rule.name: rule for rule in rules}
 
 
 def _campaigns(bundle: model.Bundle) -> Iterator[BudgetRule]:
-    channels = {one.name: one.cost for one in bundle.channels.channels}
-    for one in bundle.campaigns:
-        if not has_budget(one, bundle) or one.budget is None:
+    channels = {channel.name: channel.cost for channel in bundle.channels.channels}
+    for campaign in bundle.campaigns:
+        if not has_budget(campaign, bundle) or campaign.budget is None:
             continue
-        given = one.budget
-        budget = given if isinstance(given, model.Budget) else model.Budget(given)
+        configured = campaign.budget
+        budget = configured if isinstance(configured, model.Budget) else model.Budget(configured)
         costs = [
-            tokens(each.cost + channels[each.channel])
-            for offer in one.offers
-            for each in offer.treatments
+            tokens(treatment.cost + channels[treatment.channel])
+            for offer in campaign.offers
+            for treatment in offer.treatments
         ]
         yield BudgetRule(
-            name=one.campaign,
+            name=campaign.campaign,
             amount=tokens(budget.amount),
             unit=max(costs, default=0),
             per=budget.per,
             zone=zone(budget.zone) or UTC,
-            starts=None if one.starts is None else start_ms(one.starts),
-            ends=None if one.ends is None else end_ms(one.ends),
+            starts=None if campaign.starts is None else start_ms(campaign.starts),
+            ends=None if campaign.ends is None else end_ms(campaign.ends),
         )
 
 
 def _stocks(bundle: model.Bundle) -> Iterator[BudgetRule]:
     used = {
         offer.catalog
-        for one in bundle.campaigns
-        for offer in one.offers
-        if one.purpose != "transactional"
+        for campaign in bundle.campaigns
+        for offer in campaign.offers
+        if campaign.purpose != "transactional"
     }
     for catalog in bundle.catalogs:
         if catalog.catalog in used and bundle.policies.budgets.enforced:

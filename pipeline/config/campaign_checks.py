@@ -11,9 +11,9 @@ from pipeline.config.contents import is_trait, is_unknown_context, templates
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import Names, check_name
 from pipeline.config.odd_texts import text_fault
-from pipeline.config.policy_checks import cap_problems, engagement_problems, twice
+from pipeline.config.policy_checks import cap_problems, engagement_problems, repeated_values
 from pipeline.config.reach import unreachable
-from pipeline.config.templates import ITEM, BadTemplate, foreign_sign
+from pipeline.config.templates import ITEM, TemplateProblem, foreign_sign
 from pipeline.config.zones import zone
 
 
@@ -32,7 +32,7 @@ def campaign_problems(
         what = "quiet hours do not hold transactional messages back: remove it"
         yield Problem((*path, "defer"), what)
     offers = [offer.offer for offer in campaign.offers]
-    yield from twice("offer", (*path, "offers"), "offer", offers)
+    yield from repeated_values("offer", (*path, "offers"), "offer", offers)
     channels = {channel.name: channel for channel in bundle.channels.channels}
     catalogs = {catalog.catalog: catalog for catalog in bundle.catalogs}
     for index, offer in enumerate(campaign.offers):
@@ -44,7 +44,7 @@ def campaign_problems(
         if offer.catalog is not None:
             yield from check_name("catalog", offer.catalog, catalogs, (*at, "catalog"))
         treatments = [one.treatment for one in offer.treatments]
-        yield from twice("treatment", (*at, "treatments"), "treatment", treatments)
+        yield from repeated_values("treatment", (*at, "treatments"), "treatment", treatments)
         for place, treatment in enumerate(offer.treatments):
             inside: Path = (*at, "treatments", place)
             yield from engagement_problems(treatment, inside, bundle, names)
@@ -54,7 +54,9 @@ def campaign_problems(
                 yield from treatment_problems(treatment, reached, campaign.purpose, inside)
             yield from _item_names(treatment, inside, catalog)
             if treatment.placement is None and campaign.trigger is None:
-                what = "nothing sends this: give it a placement, or the campaign a trigger"
+                what = (
+                    "no trigger sends this treatment: add a placement, or a trigger to the campaign"
+                )
                 yield Problem((*inside, "treatment"), what)
     yield from unreachable(campaign, path)
 
@@ -95,12 +97,12 @@ def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Itera
 def _pays_for_nothing(
     campaign: model.Campaign, path: Path, bundle: model.Bundle
 ) -> Iterator[Problem]:
-    """Yield a problem where a budget is too small for each of the campaign's messages."""
-    channels = {one.name: one.cost for one in bundle.channels.channels}
+    """Yield a problem where a budget is too small for any of the campaign's messages."""
+    channels = {channel.name: channel.cost for channel in bundle.channels.channels}
     costs = [
-        one.cost + channels.get(one.channel, 0)
+        treatment.cost + channels.get(treatment.channel, 0)
         for offer in campaign.offers
-        for one in offer.treatments
+        for treatment in offer.treatments
     ]
     budget, where = campaign.budget, (*path, "budget")
     if isinstance(budget, model.Budget):
@@ -134,14 +136,14 @@ def _amount(amount: model.Amount | None, path: Path, names: Names) -> Iterator[P
 def _item_names(
     treatment: model.Treatment, path: Path, catalog: model.Catalog | None
 ) -> Iterator[Problem]:
-    """Yield problems of the names in a content that an item of a catalogue must know."""
+    """Yield problems of the names in a content that are attributes of a catalogue's items."""
     items = catalog.items if catalog is not None else ()
     known = {f"{ITEM}{name}" for item in items for name in item.attributes}
     for part, made in templates(treatment, None):
-        for name in () if isinstance(made, BadTemplate) else made.names:
+        for name in () if isinstance(made, TemplateProblem) else made.names:
             where = (*path, "content", part)
             if name.startswith(ITEM) and catalog is None:
-                yield Problem(where, f"{name}: the offer names no `catalog` whose items have it")
+                yield Problem(where, f"{name}: the offer names no `catalog` with this attribute")
             elif name.startswith(ITEM) and items:
                 yield from check_name("attribute", name, known, where)
 
@@ -157,7 +159,7 @@ def _content(
             yield Problem((*path, "content", part), fault)
     for part, made in templates(treatment, channel):
         where = (*path, "content", part)
-        if isinstance(made, BadTemplate):
+        if isinstance(made, TemplateProblem):
             whole = False
             yield Problem(where, made.message)
             continue

@@ -1,6 +1,6 @@
 """Canonical JSON of a bundle, so that equal configurations have equal digests.
 
-Sorted keys, no spaces, fields that have their default omitted.
+Keys are sorted, without spaces, and fields with their default value omitted.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from msgspec.structs import FieldInfo, fields
 from pipeline.config.model import Bundle
 
 DIGEST_LENGTH: Final = 16
-"""Hexadecimal digits of the SHA-256 that name a configuration in every record."""
+"""Number of hexadecimal digits of the SHA-256 that name a configuration in every record."""
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(Bundle)
@@ -37,7 +37,9 @@ def digest_of(body: str) -> str:
 
 def plain(part: Struct) -> dict[str, object]:
     """Return the fields of `part`, nested ones included, that differ from their defaults."""
-    values = {one.encode_name: (getattr(part, one.name), _default(one)) for one in fields(part)}
+    values = {
+        field.encode_name: (getattr(part, field.name), _default(field)) for field in fields(part)
+    }
     return {name: _plain(value) for name, (value, usual) in values.items() if value != usual}
 
 

@@ -1,4 +1,4 @@
-"""Catalogues: items that are offers of one form, and which of them a customer may see."""
+"""Catalogues: items that are offers of one form, and the rules by which customers get them."""
 
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -26,23 +26,23 @@ ITEM_SIGN: Final = "/"
 
 
 def template_name(treatment: str) -> str:
-    """Return the name of the treatment of which one with an item of a catalogue is made."""
+    """Return the name of a treatment without the item of a catalogue."""
     return treatment.partition(ITEM_SIGN)[0]
 
 
 EVERYBODY: Final = ""
-"""Item, in a recipe, whose related items go to everybody."""
+"""Item in a recipe whose related items are for all customers."""
 
 _NOTHING: Final[frozenset[int]] = frozenset()
 
 _MOST_TEXTS: Final = 64
-"""Most texts of an attribute that models read; one with more distinguishes items, not kinds."""
+"""Maximum of distinct texts of an attribute that models read; more would identify single items."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Rule with its items by the value of its trait; None: by segment. `default`: those
-    for a customer without any."""
+    """Rule with its items by the value of `trait`; None: by segment. `default`: items for customers
+    without a value."""
 
     trait: str | None
     items: Mapping[str, frozenset[int]]
@@ -50,8 +50,8 @@ class _Rule:
     default: frozenset[int]
 
     def of(self, facts: Facts) -> frozenset[int]:
-        """Return the items that the rule names for a customer."""
-        found = (self.items.get(one, _NOTHING) for one in self._recipe_keys(facts))
+        """Return the items of the rule for a customer."""
+        found = (self.items.get(key, _NOTHING) for key in self._recipe_keys(facts))
         return _NOTHING.union(*found) or self.default
 
     def _recipe_keys(self, facts: Facts) -> Iterable[str]:
@@ -65,10 +65,10 @@ class _Rule:
 
 @dataclass(frozen=True, slots=True)
 class CompiledItems:
-    """Items of a catalogue for one treatment, in the order of their worth without a customer.
+    """Items of a catalogue for one treatment, sorted by their worth for any customer.
 
-    `moments` (ms) are those at which items begin or end; `valid` are the items valid before the
-    first of them, between each two, and after the last.
+    `moments`: times (ms) at which items begin or end; `valid`: the valid items before the first
+    moment, between each two, and after the last.
     """
 
     name: str
@@ -83,7 +83,7 @@ class CompiledItems:
     raised: dict[tuple[int, float], CompiledCandidate] = field(default_factory=dict)
 
     def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
-        """Return the items for a customer now, and how many each rule fells."""
+        """Return the items for a customer now, and the number that each rule rejects."""
         valid = self.valid[bisect_right(self.moments, facts.now_ms)]
         wanted = valid
         if self.only:
@@ -93,7 +93,7 @@ class CompiledItems:
             left = wanted - _NOTHING.union(*(rule.of(facts) for rule in self.exclude))
         factors = self._factors(left, facts)
         best = sorted(left) if len(left) <= self.most else self._best(left, factors)
-        felled = {
+        rejected = {
             OUT_OF_DATE: len(self.candidates) - len(valid),
             NOT_FOR_THEM: len(valid) - len(wanted),
             EXCLUDED: len(wanted) - len(left),
@@ -101,11 +101,11 @@ class CompiledItems:
         }
         candidates = self.candidates
         if not factors:
-            return [candidates[place] for place in best], felled
+            return [candidates[place] for place in best], rejected
         return [
             self._raise_item(place, factors[place]) if place in factors else candidates[place]
             for place in best
-        ], felled
+        ], rejected
 
     def _factors(self, left: frozenset[int], facts: Facts) -> dict[int, float]:
         factors: dict[int, float] = {}
@@ -115,7 +115,7 @@ class CompiledItems:
         return factors
 
     def _best(self, left: frozenset[int], factors: Mapping[int, float]) -> list[int]:
-        """Return the `most` best: first those with a lever of a boost, then those worth most."""
+        """Return the `most` best items: first boosted ones, then by worth."""
         raised = sorted(factors, key=lambda place: (-factors[place], place))[: self.most]
         others = sorted(left.difference(raised))[: self.most - len(raised)]
         return [*raised, *others]
@@ -136,13 +136,13 @@ def compile_items(
     p: model.Probability,
     budgets: Container[str],
 ) -> CompiledItems:
-    """Compile the items of a catalogue in the form of `template`; items that lack what the content
-    needs are left out. `budgets`: names of the budgets and stocks that are spent."""
+    """Compile the items of a catalogue in the form of `template`; items without an attribute that
+    the content needs are left out. `budgets`: names of the budgets and stocks that are spent."""
     read = frozenset(model_attributes(catalog))
     made = [
-        (one, replace(candidate, item=_item_values(one, candidate, read)))
-        for one in catalog.items
-        if (candidate := _candidate(one, _with_stock(one, catalog, template, budgets), p))
+        (item, replace(candidate, item=_item_values(item, candidate, read)))
+        for item in catalog.items
+        if (candidate := _candidate(item, _with_stock(item, catalog, template, budgets), p))
         is not None
     ]
     made.sort(key=lambda pair: _order(pair[1]))
@@ -162,10 +162,10 @@ def compile_items(
 
 
 def model_attributes(catalog: model.Catalog) -> Iterator[str]:
-    """Yield the attributes that models read: numbers, and texts that many items share."""
+    """Yield the attributes that models read: numbers, and texts with few distinct values."""
     texts: dict[str, set[str]] = {}
-    for one in catalog.items:
-        for name, value in one.attributes.items():
+    for item in catalog.items:
+        for name, value in item.attributes.items():
             known = texts.setdefault(name, set())
             if isinstance(value, str) and len(known) <= _MOST_TEXTS:
                 known.add(value)
@@ -189,11 +189,11 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
             if rule.trait is not None:
                 yield from check_name("trait", rule.trait, names.traits, (*at, "trait"))
             elif rule.recipe is None:
-                yield Problem(at, "say by what: `trait`, or a `recipe` for the customer's segments")
+                yield Problem(at, "name a `trait`, or a `recipe` for the customer's segments")
             if rule.attribute is not None and rule.recipe is not None:
-                yield Problem((*at, "recipe"), "by attribute or by recipe: name one of them")
+                yield Problem((*at, "recipe"), "name either an `attribute` or a `recipe`")
             if rule.attribute is not None and catalog.items:
-                known = {name for one in catalog.items for name in one.attributes}
+                known = {name for item in catalog.items for name in item.attributes}
                 yield from check_name("attribute", rule.attribute, known, (*at, "attribute"))
             if rule.recipe is not None and catalog.recipes is None:
                 what = "name the table of recipes in `recipes`: recipe, item, related, score"
@@ -203,7 +203,7 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
 
 
 def item_events(catalog: model.Catalog) -> Iterator[tuple[str, model.ItemEvent]]:
-    """Yield the interactions that recipes are learned from, by their names."""
+    """Yield the interactions from which recipes are learned, with the names of their kinds."""
     for name in ("bought", "viewed", "solved"):
         event: model.ItemEvent | None = getattr(catalog.events, name, None)
         if event is not None:
@@ -211,7 +211,7 @@ def item_events(catalog: model.Catalog) -> Iterator[tuple[str, model.ItemEvent]]
 
 
 def traits_of(catalog: model.Catalog) -> Iterator[str]:
-    """Yield the traits that its rules read."""
+    """Yield the traits that a catalogue's rules read."""
     rules = (*catalog.only, *catalog.exclude, *catalog.boost)
     yield from (rule.trait for rule in rules if rule.trait is not None)
 
@@ -222,7 +222,7 @@ def _with_stock(
     template: CompiledCandidate,
     budgets: Container[str],
 ) -> CompiledCandidate:
-    """Return the template as one of this catalogue, which draws on the item's stock."""
+    """Return the template as an item's candidate, which draws on the item's stock."""
     name, draws = stock_name(catalog.catalog, item.id), template.draws
     if name in budgets and not template.transactional:
         draws = (*draws, (name, TOKENS))
@@ -263,7 +263,7 @@ def _order(one: CompiledCandidate) -> tuple[float, str]:
 def _validity(
     candidates: Sequence[CompiledCandidate],
 ) -> tuple[tuple[int, ...], tuple[frozenset[int], ...]]:
-    times = (time for one in candidates for time in (one.starts_ms, one.ends_ms))
+    times = (time for candidate in candidates for time in (candidate.starts_ms, candidate.ends_ms))
     moments = sorted({time for time in times if time is not None})
     firsts = [None, *moments]
     valid = tuple(
@@ -284,10 +284,10 @@ def _rules(
 ) -> tuple[_Rule, ...]:
     places = {one.id: place for place, one in enumerate(items)}
     made: list[_Rule] = []
-    for one in rules:
-        found = dict(_rule_items(catalog, one, items, places))
+    for rule in rules:
+        found = dict(_rule_items(catalog, rule, items, places))
         default = found.pop(EVERYBODY, _NOTHING)
-        made.append(_Rule(one.trait, found, one.factor, default))
+        made.append(_Rule(rule.trait, found, rule.factor, default))
     return tuple(made)
 
 

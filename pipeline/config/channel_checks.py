@@ -1,4 +1,4 @@
-"""Checks of channels beyond their form, and of what their adapters need of a treatment."""
+"""Checks of channels beyond their form, and of treatments against their channel's adapter."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -10,9 +10,9 @@ from pipeline.config.keys import expand_variables, possible_texts, reference_pro
 from pipeline.config.mail_addresses import parse_mailbox
 from pipeline.config.model.providers import Provider
 from pipeline.config.names import Names, check_name
-from pipeline.config.policy_checks import twice
-from pipeline.config.printer_urls import BadPrinterUrl, parse_printer_url
-from pipeline.config.smtp_urls import BadSmtpUrl, parse_smtp_url
+from pipeline.config.policy_checks import repeated_values
+from pipeline.config.printer_urls import PrinterUrlProblem, parse_printer_url
+from pipeline.config.smtp_urls import SmtpUrlProblem, parse_smtp_url
 from pipeline.config.urls import url_problem
 
 _EMAIL: Final = "email"
@@ -31,12 +31,12 @@ _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 def channel_problems(
     bundle: model.Bundle, names: Names, environment: Mapping[str, str]
 ) -> Iterator[Problem]:
-    """Yield the problems of all channels and providers; `environment` may have the variables in
+    """Yield the problems of all channels and providers; `environment` may define the variables in
     their URLs.
     """
     seen: dict[str, str] = {}
     providers = [one.provider for one in bundle.providers]
-    yield from twice("provider", ("providers",), "provider", providers)
+    yield from repeated_values("provider", ("providers",), "provider", providers)
     for index, provider in enumerate(bundle.providers):
         yield from _provider(provider, ("providers", index), names, environment)
     for index, channel in enumerate(bundle.channels.channels):
@@ -58,7 +58,7 @@ def channel_problems(
 def treatment_problems(
     treatment: model.Treatment, channel: model.Channel, purpose: model.Purpose, path: Path
 ) -> Iterator[Problem]:
-    """Yield the parts that a treatment lacks to be sent by its channel's adapter."""
+    """Yield the problems that prevent a treatment from being sent by its channel's adapter."""
     parts = _PARTS.get(channel.adapter)
     if parts is None:
         return
@@ -88,9 +88,9 @@ def _route_problems(
             yield Problem((*path, "content"), what)
         return
     if treatment.placement is not None:
-        yield Problem((*path, "placement"), "what is sent has no placement: leave it out")
+        yield Problem((*path, "placement"), "an outbound message has no placement: leave it out")
     if treatment.address is None:
-        what = "say with `address` which namespace has the customer's address on this channel"
+        what = "name in `address` the namespace of the customer's address on this channel"
         yield Problem((*path, "treatment"), what)
 
 
@@ -122,7 +122,7 @@ def _pos(channel: model.Channel, path: Path, environment: Mapping[str, str]) -> 
     wrong = reference_problem(channel.url or "")
     if url is not None:
         printer = parse_printer_url(url)
-        wrong = printer.why if isinstance(printer, BadPrinterUrl) else wrong
+        wrong = printer.why if isinstance(printer, PrinterUrlProblem) else wrong
     if wrong is not None:
         yield Problem((*path, "url"), wrong)
 
@@ -132,10 +132,10 @@ def _provider(
 ) -> Iterator[Problem]:
     request, callbacks = provider.request, provider.callbacks
     if provider.provider == _EMAIL:
-        what = "`email` is where returned mail is posted: give the provider another name"
+        what = "`email` is reserved for returned mail: give the provider another name"
         yield Problem((*path, "provider"), what)
     if (request.form is None) is (request.json is None):
-        yield Problem((*path, "request"), "say with `form` or `json`, not both, what is posted")
+        yield Problem((*path, "request"), "set either `form` or `json`, the posted content")
     if (request.user is None) is not (request.password is None):
         yield Problem((*path, "request", "user"), "`user` and `password` go together")
     token = request.access_token
@@ -161,7 +161,7 @@ def _other_channel(
     if channel.email is not None:
         yield Problem((*path, "email"), "`email` is for channels with `adapter: email`")
     if channel.adapter == "webhook" and not channel.url:
-        yield Problem((*path, "adapter"), "a webhook needs `url`: where actions are posted")
+        yield Problem((*path, "adapter"), "a webhook needs `url`, to which actions are posted")
     wrong = _http_problem(channel.url, environment) if channel.url else None
     if wrong is not None:
         yield Problem((*path, "url"), wrong)
@@ -210,12 +210,12 @@ def _http_problem(written: str, environment: Mapping[str, str]) -> str | None:
 
 
 def _smtp_problem(written: str, email: model.Email, environment: Mapping[str, str]) -> str | None:
-    """Return the problem of an SMTP server's URL, as far as its variables are known."""
+    """Return the problem of an SMTP server's URL, where its variables are known."""
     url = expand_variables(written, environment)
     if url is None:
         return reference_problem(written)
     server = parse_smtp_url(url)
-    if isinstance(server, BadSmtpUrl):
+    if isinstance(server, SmtpUrlProblem):
         return server.why
     if email.password is not None and not server.keeps_secrets:
         return "a password would be sent in clear: use smtp+starttls:// or smtps://"

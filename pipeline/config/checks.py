@@ -1,4 +1,4 @@
-"""Checks of a bundle beyond the form of its parts: every name that is referred to exists."""
+"""Checks of a bundle beyond the form of its parts, such as references to undefined names."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from pipeline.config.policy_checks import (
     engagement_sites,
     policy_problems,
     policy_sites,
-    twice,
+    repeated_values,
 )
 from pipeline.config.profile_checks import profile_problems
-from pipeline.config.regex import BadPattern, pattern
+from pipeline.config.regex import PatternProblem, pattern
 
 _UNKNOWN: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class _Site:
-    """Place of a condition, and kinds of values that it may read there."""
+class _ConditionSite:
+    """Place of a condition, and the kinds of values that it may read."""
 
     path: Path
     raw: model.Condition | None
@@ -43,7 +43,7 @@ class _Site:
 def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> Iterator[Problem]:
     """Yield every problem, with its path in the bundle.
 
-    Where `environment` has the variables that a URL refers to, the URL is checked with them.
+    A URL is checked with its variables where `environment` defines them.
     """
     names = names_of(bundle)
     yield from _duplicates(bundle)
@@ -89,28 +89,36 @@ def _cycles(bundle: model.Bundle) -> Iterator[Problem]:
 
 def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
     sources, servers = bundle.sources.sources, bundle.sources.server_keys
-    yield from twice("source", ("sources", "sources"), "name", [one.name for one in sources])
-    yield from twice(
+    yield from repeated_values(
+        "source", ("sources", "sources"), "name", [one.name for one in sources]
+    )
+    yield from repeated_values(
         "write key", ("sources", "sources"), "write_key", [one.write_key for one in sources]
     )
     writes = {source.write_key for source in sources}
-    yield from twice("server key", ("sources", "server_keys"), "key", [one.key for one in servers])
+    yield from repeated_values(
+        "server key", ("sources", "server_keys"), "key", [one.key for one in servers]
+    )
     for index, server in enumerate(servers):
         if server.key in writes:
-            what = "this key is a write key too: make another, for write keys must not read"
+            what = "this is also a write key, and write keys must not read: make another key"
             yield Problem(("sources", "server_keys", index, "key"), what)
     spaces = [space.name for space in bundle.identity.namespaces]
-    yield from twice("namespace", ("identity", "namespaces"), "name", spaces)
+    yield from repeated_values("namespace", ("identity", "namespaces"), "name", spaces)
     traits = [trait.name for trait in bundle.profile.traits]
-    yield from twice("trait", ("profile", "traits"), "name", traits)
+    yield from repeated_values("trait", ("profile", "traits"), "name", traits)
     scores = [score.name for score in bundle.profile.scores]
-    yield from twice("score", ("profile", "scores"), "name", scores)
+    yield from repeated_values("score", ("profile", "scores"), "name", scores)
     channels = [channel.name for channel in bundle.channels.channels]
-    yield from twice("channel", ("channels", "channels"), "name", channels)
-    yield from twice("segment", ("segments",), "segment", [one.segment for one in bundle.segments])
-    campaigns = [one.campaign for one in bundle.campaigns]
-    yield from twice("campaign", ("campaigns",), "campaign", campaigns)
-    yield from twice("catalog", ("catalogs",), "catalog", [one.catalog for one in bundle.catalogs])
+    yield from repeated_values("channel", ("channels", "channels"), "name", channels)
+    yield from repeated_values(
+        "segment", ("segments",), "segment", [segment.segment for segment in bundle.segments]
+    )
+    campaigns = [campaign.campaign for campaign in bundle.campaigns]
+    yield from repeated_values("campaign", ("campaigns",), "campaign", campaigns)
+    yield from repeated_values(
+        "catalog", ("catalogs",), "catalog", [catalog.catalog for catalog in bundle.catalogs]
+    )
 
 
 def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
@@ -126,7 +134,7 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
         if source.trust == "trusted":
             for field in ("asserts", "secret"):
                 if getattr(source, field) is not None:
-                    what = f"{field} is for sources with `trust: public`: the others are trusted"
+                    what = f"{field} is for sources with `trust: public` only"
                     yield Problem((*path, field), what)
         elif source.clock == "log":
             yield Problem((*path, "trust"), "a source with `clock: log` cannot be public")
@@ -135,9 +143,9 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
 
 
 def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
-    given = canonical.plain(identity)
+    configured = canonical.plain(identity)
     for field in ("user_id", "anonymous_id"):
-        if field in given:
+        if field in configured:
             name = getattr(identity, field)
             yield from check_name("namespace", name, names.namespaces, ("identity", field))
     region = identity.phone_region
@@ -146,7 +154,7 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
         yield Problem(("identity", "phone_region"), what)
     for index, text in enumerate(identity.blocked_patterns):
         compiled = pattern(text)
-        if isinstance(compiled, BadPattern):
+        if isinstance(compiled, PatternProblem):
             yield Problem(("identity", "blocked_patterns", index), compiled.why)
 
 
@@ -154,7 +162,7 @@ def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     for index, segment in enumerate(bundle.segments):
         for place, channel in enumerate(segment.channels):
             path = ("segments", index, "channels", place)
-            yield from check_name("channel", channel, names.heard, path)
+            yield from check_name("channel", channel, names.interaction_channels, path)
 
 
 def _conditions(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
@@ -166,29 +174,29 @@ def _conditions(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
             yield from _reads(tree, site, names)
 
 
-def _sites(bundle: model.Bundle) -> Iterator[_Site]:
+def _sites(bundle: model.Bundle) -> Iterator[_ConditionSite]:
     for index, trait in enumerate(bundle.profile.traits):
-        yield _Site(("profile", "traits", index, "when"), trait.when, profile=False)
+        yield _ConditionSite(("profile", "traits", index, "when"), trait.when, profile=False)
     for index, score in enumerate(bundle.profile.scores):
         if score.goal is not None:
-            yield _Site(("profile", "scores", index, "goal", "when"), score.goal.when)
+            yield _ConditionSite(("profile", "scores", index, "goal", "when"), score.goal.when)
     for index, segment in enumerate(bundle.segments):
-        yield _Site(("segments", index, "when"), segment.when)
+        yield _ConditionSite(("segments", index, "when"), segment.when)
     for index, campaign in enumerate(bundle.campaigns):
         path: Path = ("campaigns", index)
-        yield _Site((*path, "audience"), campaign.audience)
-        yield _Site((*path, "trigger"), campaign.trigger, entered=True)
+        yield _ConditionSite((*path, "audience"), campaign.audience)
+        yield _ConditionSite((*path, "trigger"), campaign.trigger, entered=True)
         if campaign.goal is not None:
-            yield _Site((*path, "goal", "when"), campaign.goal.when)
+            yield _ConditionSite((*path, "goal", "when"), campaign.goal.when)
         yield from _rules(campaign, path)
         for place, offer in enumerate(campaign.offers):
             inside: Path = (*path, "offers", place)
-            yield _Site((*inside, "when"), offer.when)
+            yield _ConditionSite((*inside, "when"), offer.when)
             yield from _rules(offer, inside)
             for number, treatment in enumerate(offer.treatments):
                 yield from _rules(treatment, (*inside, "treatments", number))
     for path, raw in (*_item_sites(bundle.catalogs), *policy_sites(bundle.policies)):
-        yield _Site(path, raw)
+        yield _ConditionSite(path, raw)
 
 
 def _item_sites(
@@ -199,15 +207,15 @@ def _item_sites(
             yield ("catalogs", index, "events", name, "when"), event.when
 
 
-def _rules(of: model.Engagement, path: Path) -> Iterator[_Site]:
+def _rules(of: model.Engagement, path: Path) -> Iterator[_ConditionSite]:
     for where, raw in engagement_sites(of, path):
-        yield _Site(where, raw)
+        yield _ConditionSite(where, raw)
 
 
-def _reads(tree: Condition, site: _Site, names: Names) -> Iterator[Problem]:
+def _reads(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Problem]:
     read = reads(tree)
     if not site.profile and (read.traits or read.segments or read.entered):
-        what = "a trait is kept from interactions alone: it cannot read traits or segments"
+        what = "the condition of a trait can read only interactions, no traits or segments"
         yield Problem(site.path, what)
         return
     if read.entered and not site.entered:
@@ -219,7 +227,7 @@ def _reads(tree: Condition, site: _Site, names: Names) -> Iterator[Problem]:
     for kind, used, known in (
         ("trait", declared, names.traits),
         ("segment", read.segments | read.entered, names.segments),
-        ("channel", channels_named(tree), names.heard),
+        ("channel", channels_named(tree), names.interaction_channels),
         ("derived value", read.derived, names.derived),
     ):
         for name in sorted(used):
@@ -232,7 +240,7 @@ def _of_interaction(part: Condition) -> bool:
 
 
 def _where(raw: object, name: str) -> Path:
-    """Return the path at which a condition has `name`."""
+    """Return the path of `name` in a condition."""
     parts: Iterable[tuple[str | int, object]] = ()
     if isinstance(raw, dict):
         parts = raw.items()

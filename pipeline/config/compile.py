@@ -1,4 +1,4 @@
-"""Compilation of a bundle: nothing is looked up, parsed or checked after it."""
+"""Compilation of a bundle: all names are resolved, and all texts parsed and checked."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.readers import reader
 from pipeline.config.scores import compile_score
 from pipeline.config.segment_index import SegmentIndex, index_of
-from pipeline.config.voices import Voice, voices
+from pipeline.config.source_restrictions import SourceRestriction, restrictions
 from pipeline.model.time import EARLIEST
 
 __all__ = [
@@ -61,16 +61,15 @@ class Configuration:
 
     `segments` follow those that they read. `by_placement` and `outbound` (without a placement) hold
     the candidates for a slot, in the order of campaigns, offers, treatments; `sent_as` the outbound
-    ones by campaign and treatment; adapters of the `reported` channels report what they did
-    not deliver.
+    ones by campaign and treatment; adapters of the `reported` channels report undelivered messages.
     `sources` is keyed by the write key's digest; `server_keys` maps digests to names. By source
     name: `log_sources` have `clock: log`, `earliest` (ms) is the earliest time of an event,
-    `voices` restrict the public ones, `origins` are those of pages, where a source names them,
-    `mappings` are the properties to fill in with their readers.
-    `derived`: derived values that anything reads; `carried`: those that later stages read.
+    `restrictions` are those of public sources, `origins` the allowed pages where a source names
+    them, `mappings` the properties to fill in, with their readers.
+    `derived`: all derived values that are read; `carried`: those that later stages read.
     `bots_count`: whether interactions of bots count in traits. `read_traits`: traits that a
     condition, a content or an address reads. `learning`: None where nothing is learned. `budgets`:
-    those that are spent, of campaigns, and stocks of items, by name.
+    enforced budgets of campaigns and stocks of items, by name.
     """
 
     digest: str
@@ -80,7 +79,7 @@ class Configuration:
     server_keys: Mapping[str, str]
     log_sources: frozenset[str]
     earliest: Mapping[str, int]
-    voices: Mapping[str, Voice]
+    restrictions: Mapping[str, SourceRestriction]
     origins: Mapping[str, Origins]
     mappings: Mapping[str, tuple[tuple[str, Read], ...]]
     session_gap_ms: int
@@ -117,12 +116,12 @@ class Configuration:
         raise ValueError(f"{made[0].path}: {made[0].message}")
 
     def source_with(self, write_key: str) -> model.Source | None:
-        """Return the source whose write key this is."""
+        """Return the source of a write key, if there is one."""
         return self.sources.get(key_digest(write_key))
 
     @property
     def needs_learner(self) -> bool:
-        """Whether anything new is learned, or leased from a budget."""
+        """Whether evidence is learned, or budgets are leased."""
         learns = self.learning is not None and self.learning.fixed is None
         return learns or bool(self.budgets)
 
@@ -138,7 +137,7 @@ class Configuration:
 
     def source_named(self, name: str) -> model.Source | None:
         """Return the source with this name in sources.yaml."""
-        return next((one for one in self.sources.values() if one.name == name), None)
+        return next((source for source in self.sources.values() if source.name == name), None)
 
     @property
     def caps(self) -> tuple[CompiledCap, ...]:
@@ -162,7 +161,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile = bundle.profile
     agent = profile.enrichers.user_agent
-    trees = [one.tree for one in _conditions(bundle, segments, proposed)]
+    trees = [condition.tree for condition in _conditions(bundle, segments, proposed)]
     index = index_of(segments)
     timed = _timed_traits(profile, index)
     learns = bundle.policies.learning is not None
@@ -174,7 +173,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         identity=identity_rules(bundle.identity),
         sources={stored_key(source.write_key): source for source in bundle.sources.sources},
         server_keys={stored_key(key.key): key.name for key in bundle.sources.server_keys},
-        voices=voices(bundle),
+        restrictions=restrictions(bundle),
         origins=origins_by_source(bundle.sources.sources),
         log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
         earliest={one.name: start_ms(one.earliest) for one in bundle.sources.sources},
@@ -188,7 +187,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         ),
         traits=traits,
         buckets=tuple(bucket(one, one.name in timed) for one in _buckets(profile)),
-        scores=tuple(compile_score(one) for one in profile.scores),
+        scores=tuple(compile_score(score) for score in profile.scores),
         sequences=sequences(trees),
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, proposed)))),
         segments=segments,
@@ -196,9 +195,9 @@ def _compile(bundle: model.Bundle) -> Configuration:
         by_placement=by_placement(proposed),
         outbound=sent,
         sent_as={
-            (each.campaign, each.treatment): (one.campaign, each)
+            (candidate.campaign, candidate.treatment): (one.campaign, candidate)
             for one in sent
-            for each in one.candidates
+            for candidate in one.candidates
         },
         reported=frozenset(one.name for one in bundle.channels.channels if one.adapter != "none"),
         constraints=policies.constraints(bundle),
@@ -224,14 +223,14 @@ def _timed_traits(profile: model.ProfileRules, index: SegmentIndex) -> frozenset
 
 
 def _traits(profile: model.ProfileRules, timed: frozenset[str]) -> Iterator[CompiledTrait]:
-    for one in profile.traits:
-        if one.rule != "bucket":
-            changes = one.window is not None and one.name in timed
-            yield CompiledTrait(one.name, one.rule, aggregates_of(one), timed=changes)
+    for trait in profile.traits:
+        if trait.rule != "bucket":
+            changes = trait.window is not None and trait.name in timed
+            yield CompiledTrait(trait.name, trait.rule, aggregates_of(trait), timed=changes)
 
 
 def _buckets(profile: model.ProfileRules) -> Iterator[model.TraitDefinition]:
-    return (one for one in profile.traits if one.rule == "bucket")
+    return (trait for trait in profile.traits if trait.rule == "bucket")
 
 
 def _segment(segment: model.Segment) -> CompiledSegment:
@@ -240,7 +239,7 @@ def _segment(segment: model.Segment) -> CompiledSegment:
 
 
 def _channel(channel: model.Channel, bundle: model.Bundle) -> CompiledChannel:
-    providers = {one.provider: one for one in bundle.providers}
+    providers = {provider.provider: provider for provider in bundle.providers}
     return CompiledChannel(
         name=channel.name,
         adapter=channel.adapter,
@@ -257,7 +256,7 @@ def _channel(channel: model.Channel, bundle: model.Bundle) -> CompiledChannel:
 def _conditions(
     bundle: model.Bundle, segments: tuple[CompiledSegment, ...], proposed: tuple[Proposal, ...]
 ) -> Iterator[Compiled]:
-    """Return every condition over a profile, once each."""
+    """Iterate over every condition on a profile, each once."""
     return iter({id(one): one for one in _every_condition(bundle, segments, proposed)}.values())
 
 

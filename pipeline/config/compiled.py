@@ -21,19 +21,19 @@ Reckon: TypeAlias = Callable[[Facts], float]
 """Function that computes a number for a customer."""
 
 STAGES: Final = ("eligibility", "applicability", "suitability")
-"""Stages of the engagement policy, in their order."""
+"""Stages of the engagement policy, in the order of evaluation."""
 ELIGIBILITY: Final = 0
 APPLICABILITY: Final = 1
 SUITABILITY: Final = 2
 AUDIENCE: Final = "eligibility/audience"
-"""Label of the gate that a campaign's audience is."""
+"""Label of the gate of a campaign's audience."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledTrait:
     """Named value, computed by `rule` from its `aggregates`.
 
-    `timed`: time alone changes it and a segment reads it, so that a timer must be armed for it.
+    `timed`: time alone changes the value and a segment reads it, so that it needs a timer.
     """
 
     name: str
@@ -46,8 +46,8 @@ class CompiledTrait:
 class Bucket:
     """Trait that classifies the trait `of` by `thresholds` (ascending).
 
-    `by_age`: the age (ms) of a time is classified; `descending`: buckets count from the greatest
-    threshold. `timed` as for a trait.
+    `by_age`: the age (ms) of a time is classified; `descending`: buckets are numbered from the
+    greatest threshold. `timed` as for a trait.
     """
 
     name: str
@@ -76,7 +76,7 @@ class CompiledScore:
 
 @dataclass(frozen=True, slots=True)
 class CompiledSequence:
-    """Sequence of the first `steps` of `parts`, in their order, within `within_ms`.
+    """Sequence of the first `steps` of `parts`, in order, within `within_ms`.
 
     A part beyond `steps` must not occur. `keep_ms`: age at which an interaction no longer matters.
     """
@@ -91,7 +91,7 @@ class CompiledSequence:
 
 @dataclass(frozen=True, slots=True)
 class CompiledSegment:
-    """Segment; only interactions of `channels` evaluate it, of any channel where empty."""
+    """Segment; only interactions of `channels` evaluate it, or of any channel where empty."""
 
     name: str
     test: Test
@@ -117,7 +117,7 @@ class CompiledScope:
 class Gate:
     """Rule of the engagement policy.
 
-    `stage` is its place in `STAGES`, `label` its name in a Decision when it does not hold:
+    `stage` is the rule's index in `STAGES`, `label` its name in a Decision when it rejects:
     `stage/rule`.
     """
 
@@ -131,7 +131,8 @@ class CompiledCampaign:
     """Conditions that all candidates of a campaign share.
 
     It is valid from `starts_ms` (inclusive) to `ends_ms` (exclusive), where given; `gates` are in
-    the order of stages. `defers`: what quiet hours hold back is decided again at their end.
+    the order of stages. `defers`: whether messages held back by quiet hours are decided again at
+    their end.
     """
 
     name: str
@@ -145,7 +146,7 @@ class CompiledCampaign:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Templates by the name of their part.
+    """Templates by name of the part.
 
     `reads`: every name in them, with its reader; `defaults` replace unknown values; where one of
     `needs` is unknown, the treatment is not suitable.
@@ -183,8 +184,8 @@ class CompiledHoldout:
 
 
 class Worth(Struct, frozen=True):
-    """Worth of a message: `score` = (`p` × `value` − cost) × `weight` − `toll`, which is what its
-    cost counts beyond itself while its budget is short.
+    """Worth of a message: `score` = (`p` × `value` − cost) × `weight` − `toll`, the shadow price of
+    its cost while its budget is short.
 
     `order` sorts the best first: transactional messages before all, ties by name.
     """
@@ -204,11 +205,11 @@ class CompiledCandidate:
     Without `placement` it is sent on `channel` when the campaign's trigger holds. `cost` includes
     the channel's. `p` and `value` are computed for the customer, unless the `worth` is the same for
     all; `lever` is the product of all levers. `gates` are in the order of stages. `consents`,
-    `weights` and `holdouts` are those whose scope covers it. `tie` orders equal scores.
-    `confirm_ms`: time within which its showing must be reported. `items`: those of a catalogue that
-    stand for it; `catalog`: that of which it is an item, and `item`
-    what models read of it. `draws`: the budgets and stocks that it
-    takes from, each with its tokens.
+    `weights` and `holdouts` are those whose scope covers the treatment. `tie` orders equal scores.
+    `confirm_ms`: time within which the message must be reported as shown. `items`: a catalogue
+    whose items replace the candidate; `catalog`: name of the catalogue of an item, and `item` the
+    values that models read of it. `draws`: the budgets and stocks that a message spends, with
+    tokens.
     """
 
     campaign: str
@@ -243,7 +244,7 @@ class CompiledCandidate:
 
 
 class CatalogItems(Protocol):
-    """Items of a catalogue, which stand for the candidate that has them."""
+    """Items of a catalogue, which replace the candidate that has them."""
 
     @property
     def name(self) -> str:
@@ -251,10 +252,10 @@ class CatalogItems(Protocol):
 
     @property
     def shortlist(self) -> int:
-        """Fewest of the items that a decision records."""
+        """Minimum of items that a decision records."""
 
     def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
-        """Return the items for a customer now, and how many each rule fells."""
+        """Return the items for a customer now, and the number that each rule rejects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +285,8 @@ class CompiledCap:
 
 @dataclass(frozen=True, slots=True)
 class EventSuppression:
-    """Suppression of all of `scope` for `duration_ms` after an interaction that fits `when`."""
+    """Suppression of messages of `scope` for `duration_ms` after an interaction that fits
+    `when`."""
 
     name: str
     duration_ms: int
@@ -296,7 +298,7 @@ class EventSuppression:
 class OutcomeSuppression:
     """Suppression of messages with the same value of `per` for `duration_ms`.
 
-    It begins at `count` times `outcome` within `within_ms`.
+    It begins when `outcome` has occurred `count` times within `within_ms`.
     """
 
     name: str
@@ -312,7 +314,7 @@ class OutcomeSuppression:
 class CompiledQuietHours:
     """Quiet hours for `scope`, from minute `begins` of the day to minute `ends`.
 
-    Their time zone is that in `trait`, or of the interaction, or else `zone`.
+    The time zone is the value of `trait`, or else the interaction's, or else `zone`.
     """
 
     name: str
@@ -327,7 +329,7 @@ class CompiledQuietHours:
 class Constraints:
     """Constraints on messages that are otherwise eligible.
 
-    `longest_ms`: age at which a contact or an outcome no longer matters to any of them.
+    `longest_ms`: age from which no constraint reads a contact or an outcome.
     """
 
     caps: tuple[CompiledCap, ...]
@@ -347,9 +349,9 @@ class GoalRule:
 
 @dataclass(frozen=True, slots=True)
 class LearningRules:
-    """Rules of learning; `goals` by campaign, `bins` in their order, times in ms. `incremental`:
-    campaigns whose goal counts as far as it is not reached anyway. `fixed`: snapshot that decisions
-    go by, whatever is learned since."""
+    """Rules of learning; `goals` by campaign, `bins` in order, times in ms. `incremental`:
+    campaigns whose goal counts only beyond its base rate without a message. `fixed`: snapshot that
+    decisions use instead of newer ones."""
 
     goals: Mapping[str, GoalRule]
     bins: tuple[tuple[str, Compiled], ...]
@@ -371,7 +373,7 @@ class LearningRules:
 
 @dataclass(frozen=True, slots=True)
 class CompiledChannel:
-    """Way to reach a customer; `url` is set where an adapter needs it."""
+    """Channel to customers; `url` is set where its adapter needs one."""
 
     name: str
     adapter: Literal["none", "webhook", "email", "sms", "push", "pos"]

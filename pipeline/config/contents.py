@@ -9,7 +9,7 @@ from pipeline.conditions.parse import is_context_field
 from pipeline.conditions.tree import ContextField, Property, Trait
 from pipeline.config import model
 from pipeline.config.compiled import Content
-from pipeline.config.templates import CONTEXT, ITEM, PROPERTY, BadTemplate, Template, template
+from pipeline.config.templates import CONTEXT, ITEM, PROPERTY, Template, TemplateProblem, template
 from pipeline.model.interaction import Known
 
 _IN_A_PAGE: Final = "web"
@@ -17,7 +17,7 @@ _OF_A_PAGE: Final = "html"
 
 
 def is_html(part: str, channel: model.Channel | None) -> bool:
-    """Return whether a part escapes customers' values for a page."""
+    """Return whether customers' values in a part are escaped as HTML."""
     if part == _OF_A_PAGE or channel is None:
         return True
     return channel.escape == "html" or (channel.escape is None and channel.name == _IN_A_PAGE)
@@ -25,7 +25,7 @@ def is_html(part: str, channel: model.Channel | None) -> bool:
 
 def templates(
     treatment: model.Treatment, channel: model.Channel | None
-) -> Iterator[tuple[str, Template | BadTemplate]]:
+) -> Iterator[tuple[str, Template | TemplateProblem]]:
     """Compile every part of a treatment's content."""
     for part, text in treatment.content.items():
         yield part, template(text, is_html(part, channel))
@@ -37,7 +37,7 @@ def content(treatment: model.Treatment, channel: model.Channel) -> Content:
     needs: dict[str, Read] = {}
     reads: dict[str, Read] = {}
     for part, made in templates(treatment, channel):
-        assert not isinstance(made, BadTemplate)
+        assert not isinstance(made, TemplateProblem)
         parts[part] = made
         reads.update((name, read_of(name)) for name in made.names)
         needs.update((name, reads[name]) for name in made.needs if name not in treatment.defaults)
@@ -51,7 +51,7 @@ def read_of(name: str) -> Read:
     if name.startswith(CONTEXT):
         return reader(ContextField(name.removeprefix(CONTEXT)))
     if name.startswith(ITEM):
-        return _no_value  # an item's own content knows it
+        return _no_value  # the item's content has its value as a default
     return reader(Trait(name))
 
 
@@ -60,8 +60,8 @@ def _no_value(_: Facts) -> Known:
 
 
 def item_content(template: Content, attributes: Mapping[str, Known]) -> Content | None:
-    """Return the content of one item of a catalogue; None where it lacks an attribute that is
-    needed."""
+    """Return the content of one item of a catalogue; None where a needed attribute is
+    missing."""
     known = {f"{ITEM}{name}": value for name, value in attributes.items()}
     if any(name.startswith(ITEM) and known.get(name) is None for name, _ in template.needs):
         return None
@@ -71,8 +71,8 @@ def item_content(template: Content, attributes: Mapping[str, Known]) -> Content 
 
 
 def of_all_items(template: Content) -> Content:
-    """Return a content as far as it does not depend on the item of a catalogue."""
-    reads = tuple(one for one in template.reads if not one[0].startswith(ITEM))
+    """Return a content without the names of a catalogue's item."""
+    reads = tuple(read for read in template.reads if not read[0].startswith(ITEM))
     needs = tuple(one for one in template.needs if not one[0].startswith(ITEM))
     return Content(template.parts, reads, needs, template.defaults)
 

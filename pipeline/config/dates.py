@@ -1,4 +1,4 @@
-"""Dates in the configuration: ISO 8601, UTC unless they say otherwise."""
+"""Dates in the configuration: ISO 8601, in UTC unless they have an offset."""
 
 from datetime import UTC, date, datetime, time
 

@@ -1,4 +1,4 @@
-"""Names of the values that enrichers derive from an interaction, and which of them are read."""
+"""Names of the values that enrichers derive from an interaction, and of those that are read."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final

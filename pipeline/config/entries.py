@@ -34,7 +34,7 @@ from pipeline.model.budget import tokens
 class Proposal:
     """Campaign with all its candidates, in the order of offers and treatments.
 
-    `traits`: traits that they read beyond their conditions.
+    `traits`: traits read outside conditions.
     """
 
     campaign: CompiledCampaign
@@ -45,10 +45,10 @@ class Proposal:
         """Yield all conditions of the campaign and its candidates."""
         yield self.campaign.trigger
         yield from (gate.when for gate in self.campaign.gates)
-        for one in self.candidates:
-            yield from (gate.when for gate in one.gates)
-            yield from (consent.when for consent in one.consents)
-            yield from (weight.when for weight in one.weights)
+        for candidate in self.candidates:
+            yield from (gate.when for gate in candidate.gates)
+            yield from (consent.when for consent in candidate.consents)
+            yield from (weight.when for weight in candidate.weights)
 
 
 def proposals(bundle: model.Bundle) -> tuple[Proposal, ...]:
@@ -62,9 +62,9 @@ def by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...
     slots: dict[str, tuple[Entry, ...]] = {}
     for proposal in proposals:
         filling: dict[str, list[CompiledCandidate]] = {}
-        for one in proposal.candidates:
-            if one.placement is not None:
-                filling.setdefault(one.placement, []).append(one)
+        for candidate in proposal.candidates:
+            if candidate.placement is not None:
+                filling.setdefault(candidate.placement, []).append(candidate)
         for placement, candidates in filling.items():
             entry = _entry(proposal.campaign, candidates)
             slots[placement] = (*slots.get(placement, ()), entry)
@@ -72,17 +72,20 @@ def by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...
 
 
 def outbound(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
-    """Return the candidates that campaigns send on their own, on all channels together."""
+    """Return the candidates without a placement, on all channels together."""
     sent = (
-        (one.campaign, [each for each in one.candidates if each.placement is None])
-        for one in proposals
+        (
+            proposal.campaign,
+            [candidate for candidate in proposal.candidates if candidate.placement is None],
+        )
+        for proposal in proposals
     )
     return tuple(_entry(campaign, candidates) for campaign, candidates in sent if candidates)
 
 
 def _entry(campaign: CompiledCampaign, candidates: list[CompiledCandidate]) -> Entry:
-    names = tuple(one.treatment for one in candidates)
-    first = min(_first_gate(one) for one in candidates)
+    names = tuple(candidate.treatment for candidate in candidates)
+    first = min(_first_gate(candidate) for candidate in candidates)
     return Entry(campaign, tuple(candidates), names, first)
 
 
@@ -94,7 +97,7 @@ def _first_gate(one: CompiledCandidate) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Policies:
-    """Policies with the scopes of the candidates that they apply to."""
+    """Policies with the scopes of their candidates."""
 
     channels: Mapping[str, model.Channel]
     catalogs: Mapping[str, model.Catalog]
@@ -124,20 +127,23 @@ class _Policies:
             ),
             weights=tuple(
                 (
-                    policies.scope(one.scope),
-                    CompiledWeight(one.weight, one.factor, compile_condition(one.when)),
+                    policies.scope(weight.scope),
+                    CompiledWeight(weight.weight, weight.factor, compile_condition(weight.when)),
                 )
-                for one in every.weights
+                for weight in every.weights
             ),
             holdouts=tuple(
-                (policies.scope(one.scope, held), CompiledHoldout(one.holdout, one.share))
-                for one in every.holdouts
+                (
+                    policies.scope(holdout.scope, held),
+                    CompiledHoldout(holdout.holdout, holdout.share),
+                )
+                for holdout in every.holdouts
             ),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
+class _ScopeFields:
     """Fields of a candidate that scopes read."""
 
     issue: str | None
@@ -169,7 +175,7 @@ def _traits(
 
 
 def _campaign(campaign: model.Campaign, makers: _Policies) -> CompiledCampaign:
-    as_named = _Named(None, None, None, campaign.campaign, None, None, campaign.purpose)
+    as_named = _ScopeFields(None, None, None, campaign.campaign, None, None, campaign.purpose)
     gates = [
         gate
         for of, gate in makers.gates
@@ -198,7 +204,7 @@ def _built_in(stage: int, rule: str, when: model.Condition) -> Gate:
 
 
 def _by_stage(gates: Iterable[Gate]) -> tuple[Gate, ...]:
-    return tuple(sorted(gates, key=lambda one: one.stage))
+    return tuple(sorted(gates, key=lambda gate: gate.stage))
 
 
 def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[CompiledCandidate]:
@@ -218,7 +224,7 @@ def _candidate(
     channel = makers.channels[treatment.channel]
     cost = treatment.cost + channel.cost
     value = offer.value if treatment.value is None else treatment.value
-    as_named = _Named(
+    as_named = _ScopeFields(
         issue=offer.issue,
         group=offer.group,
         offer=offer.offer,
@@ -265,7 +271,7 @@ def _candidate(
 
 def _lever(campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment) -> float:
     levers = (campaign.levers, offer.levers, treatment.levers)
-    return prod((factor for each in levers for factor in each.values()), start=1.0)
+    return prod((factor for lever in levers for factor in lever.values()), start=1.0)
 
 
 def _worth(made: CompiledCandidate, value: model.Amount, p: model.Probability) -> Worth | None:
@@ -285,7 +291,7 @@ def _gates(
     offer: model.Offer,
     treatment: model.Treatment,
     makers: _Policies,
-    as_named: _Named,
+    as_named: _ScopeFields,
 ) -> Iterator[Gate]:
     """Yield the conditions of a candidate beyond those of its campaign."""
     if offer.when is not None:

@@ -1,4 +1,4 @@
-"""Mappings of files that other systems send, shipped with Kairos: see `feed` in `model.Watch`."""
+"""Built-in mappings of files from other systems: see `feed` in `model.Watch`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,7 @@ _PERSON: Final = {"userId": "identifiers.customer_id"}
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """Settings of a watch where it gives none of its own. `optional`: columns that files may
-    lack."""
+    """Defaults of a watch's settings. `optional`: columns that files may lack."""
 
     pattern: str
     kind: model.RowKind
@@ -84,12 +83,12 @@ FEEDS: Final[Mapping[str, Feed]] = {
 have no `userId`, and a column such as `attribute:emailAddress` becomes an identifier by a line in
 `columns`.
 
-Users: `user-YYYY-MM-DD_HH-MM-SS.csv`; blank cells do not overwrite, as nowhere here. Transactions:
-`transaction-….csv`, an interaction for each item. A transaction that is changed comes whole again:
-its items as they were count once. External e-mail campaigns: `externalEmailCampaign-….csv`, an
+Users: `user-YYYY-MM-DD_HH-MM-SS.csv`; blank cells do not overwrite values. Transactions:
+`transaction-….csv`, an interaction for each item. A changed transaction is sent again as a whole;
+its unchanged items count once. External e-mail campaigns: `externalEmailCampaign-….csv`, an
 interaction for each sending, opening and click. Manual segments: `segment-delta-….csv`, an
-interaction for each change, with all its columns as properties; `segment-replace-….csv` is all of a
-segment, so that each row is an addition and whoever is gone from it a removal (`operation`)."""
+interaction for each change, with all columns as properties; `segment-replace-….csv` lists a whole
+segment, so that each row is an addition, and each missing former member a removal (`operation`)."""
 
 
 def with_feed(watch: model.Watch) -> model.Watch:
@@ -111,8 +110,8 @@ def with_feed(watch: model.Watch) -> model.Watch:
 
 
 def optional_columns(watch: model.Watch) -> frozenset[str]:
-    """Return the columns that files of a watch (with its feed) may lack: those that its feed says,
-    and its feed's identifier where the watch names another."""
+    """Return the columns that files of a watch (with its feed) may lack: the feed's optional ones,
+    and the feed's identifier where the watch names another."""
     if watch.feed is None:
         return frozenset()
     feed = FEEDS[watch.feed]

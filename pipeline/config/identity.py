@@ -18,8 +18,8 @@ _AROUND: Final = " \t'\"`()[]{}<>"
 class IdentityRules:
     """Compiled rules; rank 0 is the strongest namespace. `blocked` values are in lower case.
 
-    At most `max_identifiers`, itself included, stand directly under one identifier, and at most
-    `limits` of each namespace.
+    An identifier has at most `max_identifiers` children, itself included, and at most `limits` of
+    each namespace.
     """
 
     ranks: Mapping[str, int]
@@ -31,27 +31,31 @@ class IdentityRules:
     max_length: int
 
     def rank(self, valid: Iterable[Identifier]) -> tuple[Identifier, ...]:
-        """Return each identifier once, the strongest first; their namespaces are known."""
+        """Return each identifier once, the strongest first; all namespaces are known."""
         return tuple(sorted(set(valid), key=lambda one: (self.ranks[one.namespace], one.value)))
 
-    def normalise(self, given: Identifier) -> Identifier | str:
+    def normalise(self, identifier: Identifier) -> Identifier | str:
         """Return the identifier in its normal form, or the reason why it is invalid."""
-        normal = self.normalisers.get(given.namespace)
+        normal = self.normalisers.get(identifier.namespace)
         if normal is None:
-            hint = did_you_mean(given.namespace, self.ranks)
-            return f"unknown namespace {given.namespace[:100]!r}: {hint}"
-        if len(given.value) > self.max_length:
+            hint = did_you_mean(identifier.namespace, self.ranks)
+            return f"unknown namespace {identifier.namespace[:100]!r}: {hint}"
+        if len(identifier.value) > self.max_length:
             return f"longer than {self.max_length} characters"
-        if not _is_text(given.value):
-            return f"{given.value[:100]!r} has characters that are not text"
-        if self._blocks(given.value):
-            return _blocked_reason(given)
-        value = normal(given.value)
+        if not _is_text(identifier.value):
+            return f"{identifier.value[:100]!r} has characters that are not text"
+        if self._blocks(identifier.value):
+            return _blocked_reason(identifier)
+        value = normal(identifier.value)
         if value is None:
-            return f"{given.value[:100]!r} is no {given.namespace}"
-        if value == given.value:
-            return given
-        return _blocked_reason(given) if self._blocks(value) else Identifier(given.namespace, value)
+            return f"{identifier.value[:100]!r} is no {identifier.namespace}"
+        if value == identifier.value:
+            return identifier
+        return (
+            _blocked_reason(identifier)
+            if self._blocks(value)
+            else Identifier(identifier.namespace, value)
+        )
 
     def _blocks(self, value: str) -> bool:
         """Return whether a value is blocked, also in quotes or brackets, or a placeholder.
@@ -81,7 +85,7 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
 
 
 def _compile_patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
-    """Compile patterns into one that matches what any of them does, where that can be had."""
+    """Compile patterns, into a single one where RE2 accepts it."""
     together = pattern("|".join(f"(?:{text})" for text in texts)) if texts else None
     found = (together,) if isinstance(together, Pattern) else map(pattern, texts)
     return tuple(one for one in found if isinstance(one, Pattern))
@@ -92,14 +96,14 @@ def _is_telling(letter: str) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    """Return False with a control character or U+FFFD, the replacement character, in it.
+    """Return False for a text with a control character or U+FFFD, the replacement character.
 
-    Two different values that were damaged alike would otherwise be one identifier.
+    Different values with the same damage would otherwise be one identifier.
     """
     if "\ufffd" in value:
         return False
     return value.isprintable() or all(category(one) != "Cc" for one in value)
 
 
-def _blocked_reason(given: Identifier) -> str:
-    return f"{given.value[:100]!r} identifies nobody (blocked value)"
+def _blocked_reason(identifier: Identifier) -> str:
+    return f"{identifier.value[:100]!r} identifies no person (blocked value)"

@@ -12,8 +12,8 @@ from pipeline.conditions import Path, Problem, did_you_mean
 from pipeline.config import model
 from pipeline.config.feeds import with_feed
 from pipeline.config.names import Names, check_name
-from pipeline.config.policy_checks import twice
-from pipeline.config.regex import BadPattern, pattern
+from pipeline.config.policy_checks import repeated_values
+from pipeline.config.regex import PatternProblem, pattern
 from pipeline.config.zones import zone
 
 _SINGLE: Final = ("time", "name", "kind", "id", "channel", "delete", "ignore")
@@ -29,9 +29,11 @@ _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
 def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     """Yield everything that is wrong with the watches."""
     watches = bundle.ingest.watches
-    yield from twice("watch", ("ingest", "watches"), "watch", [one.watch for one in watches])
+    yield from repeated_values(
+        "watch", ("ingest", "watches"), "watch", [one.watch for one in watches]
+    )
     sources = frozenset(source.name for source in bundle.sources.sources)
-    catalogs = frozenset(one.catalog for one in bundle.catalogs)
+    catalogs = frozenset(catalog.catalog for catalog in bundle.catalogs)
     for index, written in enumerate(watches):
         path: Path = ("ingest", "watches", index)
         watch = with_feed(written)
@@ -92,7 +94,7 @@ def _permissions(
     elif not each and "permission.state" not in whole and rules.state is None:
         what = "nothing says what the rows mean: `state`, or a column that is permission.state"
         yield Problem((*path, "permissions"), what)
-    sources = {one.name: one for one in bundle.sources.sources}
+    sources = {source.name: source for source in bundle.sources.sources}
     if watch.source in sources and sources[watch.source].trust == "public":
         what = f"a list speaks for customers, which the public source {watch.source} cannot"
         yield Problem((*path, "source"), what)
@@ -100,7 +102,11 @@ def _permissions(
 
 def _permission(to: str, rules: model.Permissions, path: Path) -> Iterator[Problem]:
     """Yield what is wrong with a column of a list."""
-    each = [f"permission.{one}.{two}" for one in rules.channels for two in rules.purposes]
+    each = [
+        f"permission.{channel}.{purpose}"
+        for channel in rules.channels
+        for purpose in rules.purposes
+    ]
     if to not in (*_PERMISSIONS, *each):
         hint = did_you_mean(to, (*_PERMISSIONS, *each))
         yield Problem(path, f"{to!r} is no permission for these channels and purposes: {hint}")
@@ -152,7 +158,7 @@ def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
     if csv.escape and (csv.escape in "\r\n " or csv.escape in (csv.quote, delimiter)):
         yield Problem((*path, "escape"), "neither a space, the quotation mark nor the delimiter")
     footer = pattern(csv.footer or "")
-    if isinstance(footer, BadPattern):
+    if isinstance(footer, PatternProblem):
         yield Problem((*path, "footer"), footer.why)
     if csv.quote and csv.quote in "\r\n ":
         yield Problem((*path, "quote"), 'one character that is no space, or ""')

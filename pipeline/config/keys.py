@@ -36,8 +36,8 @@ def stored_key(written: str) -> str:
 def without_keys(bundle: Bundle) -> Bundle:
     """Return the bundle with digests in place of keys."""
     given = bundle.sources
-    sources = [replace(one, write_key=stored_key(one.write_key)) for one in given.sources]
-    servers = [replace(one, key=stored_key(one.key)) for one in given.server_keys]
+    sources = [replace(source, write_key=stored_key(source.write_key)) for source in given.sources]
+    servers = [replace(key, key=stored_key(key.key)) for key in given.server_keys]
     kept = replace(given, sources=tuple(sources), server_keys=tuple(servers))
     return replace(bundle, sources=kept)
 
@@ -85,13 +85,13 @@ def mask_secrets(bundle: Bundle) -> Bundle:
     """
     given = bundle.sources
     sources = [
-        replace(one, write_key=_mask_key(one.write_key), secret=_mask_secret(one.secret))
-        for one in given.sources
+        replace(source, write_key=_mask_key(source.write_key), secret=_mask_secret(source.secret))
+        for source in given.sources
     ]
-    servers = [replace(one, key=_mask_key(one.key)) for one in given.server_keys]
+    servers = [replace(key, key=_mask_key(key.key)) for key in given.server_keys]
     channels = [
-        replace(one, secret=_mask_secret(one.secret), url=_mask_url(one.url))
-        for one in bundle.channels.channels
+        replace(channel, secret=_mask_secret(channel.secret), url=_mask_url(channel.url))
+        for channel in bundle.channels.channels
     ]
     return replace(
         bundle,

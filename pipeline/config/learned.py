@@ -22,8 +22,12 @@ def fixed_snapshot(learned: model.Learned) -> LearningRecord:
 def learned_from(record: LearningRecord) -> model.Learned:
     """Return a published snapshot as learned.yaml has it."""
     rounded = (
-        replace(one, trials=round(one.trials, _DIGITS), successes=round(one.successes, _DIGITS))
-        for one in record.posteriors
+        replace(
+            posterior,
+            trials=round(posterior.trials, _DIGITS),
+            successes=round(posterior.successes, _DIGITS),
+        )
+        for posterior in record.posteriors
     )
     evidence = tuple(model.LearnedEvidence(**asdict(one)) for one in rounded)
     return model.Learned(record.number, evidence)

@@ -38,17 +38,17 @@ def is_address(trait: str) -> bool:
 
 
 def approximate_trait(trait: str) -> str:
-    """Return the trait that says whether a count of distinct values is approximate."""
+    """Return the trait that is true while a count of distinct values is approximate."""
     return trait + _APPROXIMATE
 
 
 def since_trait(trait: str) -> str:
-    """Return the trait with the time (ms) up to which a trait added later may be incomplete."""
+    """Return the trait with the time (ms) before which a later added trait may be incomplete."""
     return trait + _SINCE
 
 
 def is_since(trait: str) -> bool:
-    """Return whether a trait is the time up to which another may be incomplete."""
+    """Return whether a trait is the time before which another may be incomplete."""
     return trait.endswith(_SINCE)
 
 
@@ -67,15 +67,16 @@ def is_built_in(trait: str) -> bool:
 class Names:
     """Names that a bundle defines, by kind.
 
-    `heard` are channels of interactions, `channels` those of messages; `derived` are the values
-    that the enrichers can derive; `buckets` and `scores` are traits computed from others.
+    `interaction_channels` are those of interactions, `channels` those of messages; `derived` are
+    the values that the enrichers can derive; `buckets` and `scores` are traits computed from
+    others.
     """
 
     traits: frozenset[str]
     segments: frozenset[str]
     namespaces: frozenset[str]
     channels: frozenset[str]
-    heard: frozenset[str]
+    interaction_channels: frozenset[str]
     derived: frozenset[str]
     buckets: frozenset[str]
     scores: frozenset[str]
@@ -89,7 +90,7 @@ def names_of(bundle: Bundle) -> Names:
     sampled = (
         approximate_trait(one.name) for one in bundle.profile.traits if one.rule == "distinct"
     )
-    scores = frozenset(score_trait(one.name) for one in bundle.profile.scores)
+    scores = frozenset(score_trait(score.name) for score in bundle.profile.scores)
     return Names(
         traits=declared.union(
             BUILT_IN_TRAITS,
@@ -104,12 +105,12 @@ def names_of(bundle: Bundle) -> Names:
         channels=channels,
         buckets=frozenset(one.name for one in bundle.profile.traits if one.rule == "bucket"),
         derived=frozenset(derived_names(bundle.profile.enrichers)),
-        heard=channels.union(source.channel for source in bundle.sources.sources),
+        interaction_channels=channels.union(source.channel for source in bundle.sources.sources),
     )
 
 
 def check_name(kind: str, name: str, known: Collection[str], path: Path) -> Iterator[Problem]:
-    """Yield a problem when nothing of the kind has this name."""
+    """Yield a problem when the name is unknown."""
     if name not in known:
         message = f"unknown {kind} {name!r}: {did_you_mean(name, known)}"
         yield Problem(path, message, UnknownName(kind, name))

@@ -9,7 +9,7 @@ import phonenumbers
 from pipeline.config import model
 
 _ABROAD: Final = "00"
-"""International prefix of most countries, which stands for the plus."""
+"""International prefix of most countries, instead of the plus."""
 
 Normaliser = Callable[[str], str | None]
 """Function from a value to its normal form; None: it is invalid."""
@@ -37,14 +37,14 @@ def _email(value: str) -> str | None:
 def _phone(value: str, region: str | None) -> str | None:
     """Return a number in E.164, with its extension in the form of RFC 3966.
 
-    Extensions of one switchboard belong to several people. A number that can only be dialled within
-    its town is refused, since it may be several numbers.
+    Extensions of one switchboard belong to several people. A number without an area code is
+    refused, since it is ambiguous.
     """
-    given = value.strip()
-    if region is None and given.startswith(_ABROAD):
-        given = "+" + given.removeprefix(_ABROAD)
+    text = value.strip()
+    if region is None and text.startswith(_ABROAD):
+        text = "+" + text.removeprefix(_ABROAD)
     try:
-        number = phonenumbers.parse(given, region)
+        number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:
         return None
     possible = phonenumbers.is_possible_number_with_reason(number)

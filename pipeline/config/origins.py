@@ -1,4 +1,4 @@
-"""Origins of pages that may send with a key: `https://shop.example`, `https://*.shop.example`."""
+"""Origins of pages that may use a write key: `https://shop.example`, `https://*.shop.example`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,21 @@ class Origins:
     ends: tuple[tuple[str, str], ...]
 
     def allow(self, origin: str) -> bool:
-        """Return whether a page of this origin, as its browser names it, may send."""
+        """Return whether a page with this `Origin` header may send."""
         return origin in self.exact or any(
             origin.startswith(scheme) and origin.endswith(end) for scheme, end in self.ends
         )
 
 
 def origins_by_source(sources: Sequence[model.Source]) -> Mapping[str, Origins]:
-    """Compile the origins of the sources that name theirs."""
-    return {one.name: _compile(one.origins) for one in sources if one.origins is not None}
+    """Compile the origins of the sources that restrict them."""
+    return {
+        source.name: _compile(source.origins) for source in sources if source.origins is not None
+    }
 
 
 def origin_problem(text: str) -> str | None:
-    """Return why this is not an origin, and the correction; None when it is one."""
+    """Return the problem of an origin's form, with the correction; None: it has none."""
     if _ORIGIN.fullmatch(text.lower()):
         return None
     return "write an origin as https://shop.example or https://*.shop.example, without a path"

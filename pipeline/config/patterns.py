@@ -1,4 +1,4 @@
-"""State that the sequences and absences in conditions need of each profile."""
+"""State of each profile for the sequences and absences in conditions."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final

@@ -24,7 +24,7 @@ from pipeline.config.learned import fixed_snapshot
 from pipeline.config.zones import zone
 
 FIELDS: Final = ("issue", "group", "offer", "campaign", "treatment", "channel", "purpose")
-"""Fields that a scope may name."""
+"""Fields of a scope."""
 
 NOT_TRANSACTIONAL: Final = ("marketing", "service")
 MARKETING: Final = ("marketing",)
@@ -87,9 +87,11 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
         return None
     return LearningRules(
         goals={
-            one.campaign: GoalRule(compile_condition(one.goal.when), duration_ms(one.goal.window))
-            for one in bundle.campaigns
-            if one.goal is not None and one.purpose != "transactional"
+            campaign.campaign: GoalRule(
+                compile_condition(campaign.goal.when), duration_ms(campaign.goal.window)
+            )
+            for campaign in bundle.campaigns
+            if campaign.goal is not None and campaign.purpose != "transactional"
         },
         bins=tuple((one.bin, compile_condition(one.when)) for one in rules.bins),
         half_life_ms=duration_ms(rules.half_life),
@@ -100,7 +102,9 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
         scanned=frozenset(as_names(rules.scanners.channel)),
         scanned_ms=duration_ms(rules.scanners.within),
         frozen=rules.frozen,
-        incremental=frozenset(one.campaign for one in bundle.campaigns if one.incremental),
+        incremental=frozenset(
+            campaign.campaign for campaign in bundle.campaigns if campaign.incremental
+        ),
         fixed=None if bundle.learned is None else fixed_snapshot(bundle.learned),
     )
 
@@ -109,27 +113,33 @@ def constraints(bundle: model.Bundle) -> Constraints:
     """Compile all constraints on messages."""
     every = tuple(caps(bundle))
     suppressions = bundle.policies.suppressions
-    events = tuple(_event(one) for one in suppressions if one.outcome is None)
-    outcomes = tuple(_outcome(one) for one in suppressions if one.outcome is not None)
+    events = tuple(
+        _event(suppression) for suppression in suppressions if suppression.outcome is None
+    )
+    outcomes = tuple(
+        _outcome(suppression) for suppression in suppressions if suppression.outcome is not None
+    )
     spans = (
         *(cap.window_ms for cap in every),
-        *(one.duration_ms for one in events),
-        *(one.duration_ms + one.within_ms for one in outcomes),
+        *(event.duration_ms for event in events),
+        *(outcome.duration_ms + outcome.within_ms for outcome in outcomes),
         *(duration_ms(goal.window) for goal in _learned_goals(bundle)),
     )
-    quiet_hours = tuple(_quiet(one) for one in bundle.policies.quiet_hours)
+    quiet_hours = tuple(_quiet(hour) for hour in bundle.policies.quiet_hours)
     return Constraints(every, events, outcomes, quiet_hours, max(spans, default=0))
 
 
 def _learned_goals(bundle: model.Bundle) -> Iterator[model.Goal]:
     if bundle.policies.learning is not None:
-        yield from (one.goal for one in bundle.campaigns if one.goal is not None)
+        yield from (campaign.goal for campaign in bundle.campaigns if campaign.goal is not None)
 
 
 def conditions(policies: model.Policies) -> Iterator[Compiled]:
-    """Yield the conditions of policies.yaml that belong to no candidate."""
+    """Yield the conditions of policies.yaml that no candidate contains."""
     yield from (
-        compile_condition(one.when) for one in policies.suppressions if one.when is not None
+        compile_condition(suppression.when)
+        for suppression in policies.suppressions
+        if suppression.when is not None
     )
     if policies.learning is not None:
         yield from (compile_condition(one.when) for one in policies.learning.bins)
@@ -137,7 +147,7 @@ def conditions(policies: model.Policies) -> Iterator[Compiled]:
 
 def traits(policies: model.Policies) -> Iterable[str]:
     """Return the traits that policies.yaml reads beyond its conditions."""
-    return (one.trait for one in policies.quiet_hours if one.trait is not None)
+    return (hour.trait for hour in policies.quiet_hours if hour.trait is not None)
 
 
 def minute_of_day(time: str) -> int:

@@ -29,12 +29,14 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     yield from engagement_problems(policies, ("policies",), bundle, names)
     for field, name in _LISTS:
         parts = getattr(policies, field)
-        yield from twice(name, ("policies", field), name, [getattr(one, name) for one in parts])
+        yield from repeated_values(
+            name, ("policies", field), name, [getattr(part, name) for part in parts]
+        )
         for index, one in enumerate(parts):
             path: Path = ("policies", field, index)
             yield from _scope_problems(one.scope, (*path, "for"), known)
             if field not in _FOR_ALL and "transactional" in as_names(one.scope.purpose):
-                what = "transactional messages pass by this: leave them out"
+                what = "this does not apply to transactional messages: leave them out"
                 yield Problem((*path, "for", "purpose"), what)
     yield from _learning_problems(bundle, names)
     yield from _incremental_problems(bundle)
@@ -59,7 +61,7 @@ def engagement_problems(
     known = _scope_names(bundle, names)
     for stage in STAGES:
         rules: tuple[model.Rule, ...] = getattr(of, stage)
-        yield from twice("rule", (*path, stage), "rule", [one.rule for one in rules])
+        yield from repeated_values("rule", (*path, stage), "rule", [one.rule for one in rules])
         for index, rule in enumerate(rules):
             yield from _scope_problems(rule.scope, (*path, stage, index, "for"), known)
 
@@ -69,7 +71,7 @@ def cap_problems(
 ) -> Iterator[Problem]:
     """Check the caps of a campaign or of an offer, and yield their problems."""
     known = _scope_names(bundle, names)
-    yield from twice("cap", path, "cap", [one.cap for one in caps])
+    yield from repeated_values("cap", path, "cap", [one.cap for one in caps])
     for index, cap in enumerate(caps):
         yield from _cap_problems(cap, (*path, index), names)
         yield from _scope_problems(cap.scope, (*path, index, "for"), known)
@@ -94,8 +96,8 @@ def policy_sites(policies: model.Policies) -> Iterator[tuple[Path, model.Conditi
         yield ("policies", "learning", "bins", index, "when"), each.when
 
 
-def twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
-    """Yield a problem for each repeated value; its message does not show keys."""
+def repeated_values(what: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
+    """Yield a problem for each repeated value, without showing keys."""
     seen: set[str] = set()
     for index, value in enumerate(values):
         if value in seen:
@@ -106,14 +108,16 @@ def twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Prob
 
 
 def _scope_names(bundle: model.Bundle, names: Names) -> Mapping[str, frozenset[str]]:
-    """Return the names that a scope may have, by field."""
+    """Return the names that a scope may contain, by field."""
     offers = [offer for campaign in bundle.campaigns for offer in campaign.offers]
     return {
         "issue": _present(offer.issue for offer in offers),
         "group": _present(offer.group for offer in offers),
         "offer": _present(offer.offer for offer in offers),
         "campaign": _present(campaign.campaign for campaign in bundle.campaigns),
-        "treatment": _present(one.treatment for offer in offers for one in offer.treatments),
+        "treatment": _present(
+            treatment.treatment for offer in offers for treatment in offer.treatments
+        ),
         "channel": names.channels,
     }
 
@@ -137,16 +141,16 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     learning, path = bundle.policies.learning, ("policies", "learning")
     if learning is None:
         return
-    yield from twice("bin", (*path, "bins"), "bin", [one.bin for one in learning.bins])
+    yield from repeated_values("bin", (*path, "bins"), "bin", [one.bin for one in learning.bins])
     given = learning.scanners.channel
     for index, name in enumerate(as_names(given)):
         where: Path = (*path, "scanners", "channel")
-        if learning.scanners != model.Scanners():  # the default names a channel that may not be
+        if learning.scanners != model.Scanners():  # the default's channel may not exist
             place = where if isinstance(given, str) else (*where, index)
             yield from check_name("channel", name, names.channels, place)
     if not duration_ms(learning.half_life):
-        yield Problem((*path, "half_life"), "evidence would not last: give it some time")
-    if all(one.goal is None for one in bundle.campaigns):
+        yield Problem((*path, "half_life"), "evidence would vanish at once: set a longer time")
+    if all(campaign.goal is None for campaign in bundle.campaigns):
         what = "no campaign has a `goal`, so there is nothing to learn: give one, or leave this out"
         yield Problem(path, what)
 
@@ -164,7 +168,7 @@ def _incremental_problems(bundle: model.Bundle) -> Iterator[Problem]:
         ]
         for missing, what in lacks:
             if missing:
-                yield Problem(("campaigns", place, "incremental"), f"it takes {what}: give it one")
+                yield Problem(("campaigns", place, "incremental"), f"this needs {what}: add it")
 
 
 def _cap_problems(cap: model.Cap, path: Path, names: Names) -> Iterator[Problem]:
@@ -174,16 +178,16 @@ def _cap_problems(cap: model.Cap, path: Path, names: Names) -> Iterator[Problem]
 
 def _suppression_problems(one: model.Suppression, path: Path) -> Iterator[Problem]:
     if (one.when is None) == (one.outcome is None):
-        what = "say after what: either `when`, an interaction, or `outcome`, of a message"
+        what = "set either `when` (an interaction) or `outcome` (of a message)"
         yield Problem((*path, "suppression"), what)
     elif one.when is not None and one.count > 1:
-        what = "count is for an outcome; for so many interactions, let `when` read a metric"
+        what = "count is for an outcome; to count interactions, let `when` read a metric"
         yield Problem((*path, "count"), what)
 
 
 def _quiet_problems(one: model.QuietHours, path: Path, names: Names) -> Iterator[Problem]:
     if one.begins == one.ends:
-        yield Problem((*path, "to"), "this is all day, or never: let `from` and `to` differ")
+        yield Problem((*path, "to"), "`from` and `to` are equal: set different times")
     if zone(one.zone) is None:
         what = f"no time zone {one.zone!r}: use an IANA name such as Europe/Madrid"
         yield Problem((*path, "zone"), what)

@@ -17,17 +17,17 @@ class Printer(Struct, frozen=True):
     port: int
 
 
-class BadPrinterUrl(Struct, frozen=True):
+class PrinterUrlProblem(Struct, frozen=True):
     """Reason why a URL names no printer, with the correction."""
 
     why: str
 
 
-def parse_printer_url(url: str) -> Printer | BadPrinterUrl:
+def parse_printer_url(url: str) -> Printer | PrinterUrlProblem:
     """Return the printer that a URL names."""
     parts = split_server_url(url)
     if parts is None:
-        return BadPrinterUrl(BAD_PORT)
+        return PrinterUrlProblem(BAD_PORT)
     if parts.scheme != _SCHEME or not parts.host or parts.has_user or parts.has_more:
-        return BadPrinterUrl("the URL of a receipt printer is tcp://HOST:9100")
+        return PrinterUrlProblem("the URL of a receipt printer is tcp://HOST:9100")
     return Printer(parts.host, parts.port or _PORT)

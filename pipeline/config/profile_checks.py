@@ -17,7 +17,7 @@ from pipeline.config.zones import zone
 
 
 def profile_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
-    """Check everything but conditions, and yield each problem with its path."""
+    """Check everything except conditions, and yield each problem with its path."""
     yield from _sources(bundle.sources)
     yield from _traits(bundle.profile, names)
     yield from _enrichers(bundle.profile.enrichers)
@@ -53,7 +53,7 @@ def _traits(profile: model.ProfileRules, names: Names) -> Iterator[Problem]:
             yield Problem((*path, "thresholds"), "only a bucket has thresholds")
         alone = trait.rule in READS_NOTHING
         if alone and trait.of is not None:
-            yield Problem((*path, "of"), f"{trait.rule} reads nothing: leave `of` out, or use sum")
+            yield Problem((*path, "of"), f"{trait.rule} has no `of`: leave it out, or use sum")
         if not alone and trait.of is None:
             yield Problem((*path, "rule"), f"{trait.rule} needs `of`: one of {PATHS}")
         if trait.of is not None:
@@ -62,15 +62,15 @@ def _traits(profile: model.ProfileRules, names: Names) -> Iterator[Problem]:
 
 def _readable(of: str, names: Names, path: Path) -> Iterator[Problem]:
     if reader(of) is None:
-        yield Problem(path, f"nothing to read at {of!r}: one of {PATHS}")
+        yield Problem(path, f"no value at {of!r}: one of {PATHS}")
     elif of.startswith(PREFIX):
         yield from check_name("derived value", of.removeprefix(PREFIX), names.derived, path)
 
 
 def _path_problems(of: str, path: Path) -> Iterator[Problem]:
-    """Check that a path is to a value that senders give."""
+    """Check that a path leads to a value from the sender."""
     if reader(of) is None or of.startswith(PREFIX):
-        yield Problem(path, f"nothing to read at {of!r}: properties.NAME or context.NAME")
+        yield Problem(path, f"no value at {of!r}: properties.NAME or context.NAME")
 
 
 def _enrichers(enrichers: model.Enrichers) -> Iterator[Problem]:

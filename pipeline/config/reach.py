@@ -9,13 +9,13 @@ from pipeline.conditions.reads import only_names
 from pipeline.conditions.tree import All, Any, Check, Compare, Entered, Member, Not, Subject
 from pipeline.config import model
 
-_MEND = "nobody can be in it: these conditions contradict each other"
+_MEND = "no customer can match: these conditions contradict each other"
 
 
 def unreachable(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
     """Yield a problem where no customer can fulfil the conditions of a campaign or an offer."""
     audience, trigger = _tree(campaign.audience), _tree(campaign.trigger)
-    asked = all(one.placement for offer in campaign.offers for one in offer.treatments)
+    asked = all(treatment.placement for offer in campaign.offers for treatment in offer.treatments)
     whole = [one for one in (audience, None if asked else trigger) if one is not None]
     if contradictory(whole):
         field = "audience" if campaign.audience is not None else "trigger"
@@ -30,7 +30,7 @@ def unreachable(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
 
 
 def contradictory(conditions: Iterable[Condition]) -> bool:
-    """Return True where it is certain that the conditions cannot all hold."""
+    """Return True if the conditions certainly cannot all hold."""
     together = All(tuple(conditions))
     parts = list(_conjuncts(together))
     names = only_names(together)
@@ -73,38 +73,38 @@ def _impossible(checks: Collection[Check]) -> bool:
     """Return whether no value passes all checks."""
     absent = Check("exists", False)
     if absent in checks:
-        return any(one.operator not in _HOLD_OF_NOTHING and one != absent for one in checks)
+        return any(check.operator not in _HOLD_OF_NOTHING and check != absent for check in checks)
     low, high = _bounds(checks)
     (least, open_low), (most, closed_high) = low, high
     if least > most or (least == most and (open_low or not closed_high)):
         return True
     values = _values(checks, ordered=(low, high) != _ANY)
-    return values is not None and not any(_within(one, low, high) for one in values)
+    return values is not None and not any(_within(value, low, high) for value in values)
 
 
 def _bounds(checks: Iterable[Check]) -> tuple[_Bound, _Bound]:
-    """Return the lower bound with whether it is open, and the upper with whether it is closed."""
+    """Return the lower bound and whether it is open, the upper and whether it is closed."""
     low, high = _ANY
-    for one in checks:
-        match one.operator, one.operand:
+    for check in checks:
+        match check.operator, check.operand:
             case "gt" | "gte", int() | float() as least:
-                low = max(low, (least, one.operator == "gt"))
+                low = max(low, (least, check.operator == "gt"))
             case "lt" | "lte", int() | float() as most:
-                high = min(high, (most, one.operator == "lte"))
+                high = min(high, (most, check.operator == "lte"))
     return low, high
 
 
 def _values(checks: Iterable[Check], ordered: bool) -> set[object] | None:
-    """Return the only possible values; None: any.
+    """Return the possible values; None: any.
 
     The value may be a list, which has no order and equals no single value: then each `in` may hold
-    of another element.
+    for another element.
     """
     equal: set[object] | None = None
     among: set[object] | None = None
     refused: set[object] = set()
-    for one in checks:
-        match one.operator, one.operand:
+    for check in checks:
+        match check.operator, check.operand:
             case "is", str() | int() | float() as value:
                 equal = {value} if equal is None else equal & {value}
             case "in", tuple() as values:

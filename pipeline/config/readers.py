@@ -18,7 +18,7 @@ occurred_at: Final = of_interaction(operator.attrgetter("occurred_at"))
 
 
 def reader(of: str) -> Read | None:
-    """Return the reader of a path; None when there is no such path."""
+    """Return the reader of a path; None for an unknown path."""
     section, _, name = of.partition(".")
     if of in FIELDS:
         return of_interaction(operator.attrgetter(of))
@@ -32,12 +32,12 @@ def reader(of: str) -> Read | None:
 
 
 def one(_: Facts) -> Known:
-    """Return the number that `count` adds for each interaction."""
+    """Return 1, which `count` adds for each interaction."""
     return 1
 
 
 def one_per_number(read: Read) -> Read:
-    """Return a reader of 1 for each number, which an average counts."""
+    """Return a reader that gives 1 for each number, for the count of an average."""
     return lambda facts: 1 if is_number(read(facts)) else None
 
 

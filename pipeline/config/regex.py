@@ -21,16 +21,16 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
-class BadPattern:
-    """Reason why an expression cannot be used, and how to correct it."""
+class PatternProblem:
+    """Reason why an expression is unusable, with the correction."""
 
     why: str
 
 
-def pattern(text: str) -> Pattern | BadPattern:
+def pattern(text: str) -> Pattern | PatternProblem:
     """Compile an expression in RE2's syntax."""
     if len(text) > _LONGEST:
-        return BadPattern(f"a pattern has {_LONGEST} characters at most: write several")
+        return PatternProblem(f"a pattern has {_LONGEST} characters at most: write several")
     options = re2.Options()
     options.case_sensitive = False
     options.log_errors = False
@@ -40,7 +40,7 @@ def pattern(text: str) -> Pattern | BadPattern:
     except (re2.error, UnicodeEncodeError) as error:
         reason = error.args[0]
         words = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        return BadPattern(
+        return PatternProblem(
             f"{text[:100]!r} is no regular expression of RE2, which has no look-around and no "
             f"back-references: {words}"
         )

@@ -17,7 +17,7 @@ _LOOSE: Final[Schema] = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """Kind of file; `field` is its place in the bundle, `many`: there is a folder of them."""
+    """Kind of file; `field`: its field in the bundle; `many`: whether a folder holds such files."""
 
     field: str
     record: type[model.Part]
@@ -43,7 +43,7 @@ FILE_KINDS: Final[Mapping[str, FileKind]] = {
 """Kinds by the name of the file or folder in a configuration's folder."""
 
 JOURNEY: Final = FileKind("journeys", Journey, "journey", many=True, has_conditions=True)
-"""Kind of journeys, which are not in the bundle: analyses read a journey's file by itself."""
+"""Kind of journeys, which are not in the bundle: analyses read a journey's file separately."""
 
 
 def complete_schema(kind: FileKind) -> Schema:

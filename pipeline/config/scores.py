@@ -10,7 +10,9 @@ from pipeline.config.names import Names, check_name, score_trait
 
 def compile_score(score: model.Score) -> CompiledScore:
     """Compile a score, with the names of its traits."""
-    return CompiledScore(score_trait(score.name), tuple(_feature(one) for one in score.features))
+    return CompiledScore(
+        score_trait(score.name), tuple(_feature(feature) for feature in score.features)
+    )
 
 
 def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Problem]:
@@ -23,10 +25,10 @@ def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Pr
                 path = (*path, "days_since")
             yield from check_name("trait", trait, names.traits - names.scores, path)
         if score.model is None and score.goal is None:
-            what = "nothing computes this score: name its model, or a goal to train one for"
+            what = "this score has no model: name one, or a goal for which to train one"
             yield Problem(("profile", "scores", index, "name"), what)
         if score.model is None and score.sha256 is not None:
-            what = "the digest of which file? name the model, or leave it out"
+            what = "a digest needs a model: name the model, or leave the digest out"
             yield Problem(("profile", "scores", index, "sha256"), what)
 
 

@@ -1,4 +1,4 @@
-"""Index of the segments that can change, so that only those are evaluated.
+"""Index of segments by the changes that affect them, so that only affected ones are evaluated.
 
 Sets of segments are bit masks over their positions in dependency order: a segment reads only
 segments at lower positions.

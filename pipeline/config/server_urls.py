@@ -1,4 +1,4 @@
-"""URLs that name a server and nothing behind it: `SCHEME://HOST:PORT`."""
+"""URLs of a server without a path: `SCHEME://HOST:PORT`."""
 
 from typing import Final
 from urllib.parse import urlsplit

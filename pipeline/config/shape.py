@@ -1,4 +1,4 @@
-"""Check of a file against its schema, with messages for its author."""
+"""Check of a file against its schema, with messages for authors."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -39,7 +39,7 @@ _PATTERNS: Final = {
 
 def shape_problems(kind: FileKind, value: object) -> list[Problem]:
     """Return all problems of the form of `value`, except its conditions."""
-    from jsonschema import Draft202012Validator  # it is needed for folders alone
+    from jsonschema import Draft202012Validator  # needed only for folders
 
     errors = Draft202012Validator(without_conditions(kind)).iter_errors(value)
     return [problem for error in errors for problem in _problems(error)]
@@ -63,8 +63,8 @@ def _problems(error: "ValidationError") -> Iterator[Problem]:
 
 
 def _nearest(context: Sequence["ValidationError"]) -> list["ValidationError"]:
-    """Return the problem by the first alternative that takes values of this type; where none
-    does, by the first that is not `null`."""
+    """Return the errors of the first alternative with the value's type, or else of the first that
+    is not `null`."""
     alternatives: dict[object, list[ValidationError]] = {}
     for error in context:
         if error.schema != {"type": "null"}:

@@ -1,6 +1,6 @@
 """URLs of SMTP servers: `smtp+starttls://HOST:587`, `smtps://HOST:465`, `smtp://HOST:25`.
 
-No reason repeats a part of the URL: there may be a secret in it.
+No reason repeats a part of the URL, which may contain a secret.
 """
 
 from typing import Final, Literal, TypeAlias
@@ -28,30 +28,30 @@ class SmtpServer(Struct, frozen=True):
 
     @property
     def keeps_secrets(self) -> bool:
-        """Whether a password may be sent to it."""
+        """Whether a password may be sent to the server."""
         return self.encryption != "none" or self.host in _LOOPBACK
 
 
-class BadSmtpUrl(Struct, frozen=True):
+class SmtpUrlProblem(Struct, frozen=True):
     """Reason why a URL names no SMTP server, with the correction."""
 
     why: str
 
 
-def parse_smtp_url(url: str) -> SmtpServer | BadSmtpUrl:
+def parse_smtp_url(url: str) -> SmtpServer | SmtpUrlProblem:
     """Return the server that a URL names."""
     parts = split_server_url(url)
     if parts is None:
-        return BadSmtpUrl(BAD_PORT)
+        return SmtpUrlProblem(BAD_PORT)
     if parts.scheme not in _SCHEMES:
-        return BadSmtpUrl(
+        return SmtpUrlProblem(
             "the URL of an SMTP server begins with smtp+starttls://, smtps:// or smtp://"
         )
     if parts.has_user:
-        return BadSmtpUrl("user and password stand in `email`, not in the URL")
+        return SmtpUrlProblem("user and password stand in `email`, not in the URL")
     if not parts.host:
-        return BadSmtpUrl("the URL has no host: write smtp+starttls://HOST:587")
+        return SmtpUrlProblem("the URL has no host: write smtp+starttls://HOST:587")
     if parts.has_more:
-        return BadSmtpUrl("the URL of an SMTP server ends with its port")
+        return SmtpUrlProblem("the URL of an SMTP server ends with its port")
     encryption, usual = _SCHEMES[parts.scheme]
     return SmtpServer(parts.host, parts.port or usual, encryption)

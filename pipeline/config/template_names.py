@@ -1,4 +1,4 @@
-"""Names that a Jinja template reads, and refusal of constructs that templates may not use."""
+"""Names that a Jinja template reads, and refusal of forbidden constructs."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
 TRAIT: Final = "traits"
-"""Optional prefix of a trait's name; needed where that is not a name in Jinja."""
+"""Optional prefix of a trait's name, required where Jinja would not parse the name alone."""
 
 FILTERS: Final = (
     "abs", "capitalize", "d", "date", "default", "e", "escape", "first", "float", "int", "join",
@@ -25,14 +25,13 @@ _ALLOWED: Final = (
 
 
 class RefusedError(Exception):
-    """Raised for a template that is refused; the message says why."""
+    """Raised for a refused template; the message names the reason."""
 
 
 class Resolver(NodeTransformer):
     """Replacement of names by variables, and refusal of forbidden constructs.
 
-    A name is needed unless every use of it is within a `default` filter, or within an `if` that
-    tests it.
+    A name is needed unless every use is within a `default` filter, or within an `if` that tests it.
     """
 
     def __init__(self) -> None:
@@ -118,8 +117,8 @@ class Resolver(NodeTransformer):
     def _arguments(self, node: nodes.Filter) -> nodes.Node:
         if isinstance(node.node, nodes.Expr) and node.name not in ("default", "d"):
             node.node = self.visit(node.node)
-        node.args = [self.visit(one) for one in node.args]
-        node.kwargs = [self.visit(one) for one in node.kwargs]
+        node.args = [self.visit(arg) for arg in node.args]
+        node.kwargs = [self.visit(kwarg) for kwarg in node.kwargs]
         return node
 
     def visit_Test(self, node: nodes.Test) -> nodes.Node:  # noqa: N802
@@ -167,7 +166,7 @@ _NAMELESS: Final[frozenset[str]] = frozenset()
 
 
 def _names_by_outcome(node: nodes.Node) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names that are known where a test holds, and where it does not."""
+    """Return the names that are known where a test holds, and where it fails."""
     match node:
         case nodes.Not():
             holds, fails = _names_by_outcome(node.node)

@@ -1,8 +1,8 @@
 """Templates of content: Jinja, sandboxed, and compiled once per text.
 
 A template reads names (`{{ views }}`, `{{ properties.category }}`, `{{ context.locale }}`) and
-nothing else: each name is replaced by a variable before the template is compiled, so that what it
-needs is known when it is loaded, and no attribute of any object can be reached from it. Calls,
+nothing else: each name is replaced by a variable before the template is compiled, so that its needs
+are known at loading, and it cannot reach attributes of any object. Calls,
 nested loops and filters with unbounded output are refused, and the length of the output is
 limited, so rendering is short for any data.
 
@@ -29,7 +29,7 @@ PROPERTY: Final = "properties."
 CONTEXT: Final = "context."
 ITEM: Final = "item."
 LARGEST: Final = 20_000
-"""Limit on the characters of one rendered part."""
+"""Maximum of characters in one rendered part."""
 
 _KEPT: Final = 4_096
 _SIGNS: Final = re.compile(r"\{\{|\{%|\{#")
@@ -53,7 +53,7 @@ class RenderError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class BadTemplate:
+class TemplateProblem:
     """Reason why a text is not a template."""
 
     message: str
@@ -119,8 +119,8 @@ Template: TypeAlias = PlainTemplate | JinjaTemplate
 
 
 @lru_cache(maxsize=_KEPT)
-def template(text: str, html: bool) -> Template | BadTemplate:
-    """Compile a text; `html`: its values are escaped for a page."""
+def template(text: str, html: bool) -> Template | TemplateProblem:
+    """Compile a text; `html`: values are escaped as HTML."""
     if not _SIGNS.search(text):
         return PlainTemplate(tuple(_NAME.split(text)), html)
     environment = _HTML if html else _PLAIN
@@ -129,9 +129,11 @@ def template(text: str, html: bool) -> Template | BadTemplate:
         tree = resolver.visit(environment.parse(text))
         code = environment.compile(tree)
     except RefusedError as refused:
-        return BadTemplate(str(refused))
+        return TemplateProblem(str(refused))
     except (jinja2.TemplateError, RecursionError, SyntaxError, MemoryError) as error:
-        return BadTemplate(f"not a template: {error or type(error).__name__}: {_mend(text, error)}")
+        return TemplateProblem(
+            f"not a template: {error or type(error).__name__}: {_mend(text, error)}"
+        )
     compiled = jinja2.Template.from_code(environment, code, {})
     return JinjaTemplate(resolver.reads, tuple(resolver.needs), compiled)
 
@@ -185,12 +187,12 @@ def _number(value: object, decimals: int = 0) -> str:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, with nothing in it that can grow without bound."""
+    """Jinja's sandbox, without constructs of unbounded output."""
 
     intercepted_binops = frozenset(("*", "%"))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Refuse to multiply and to format text, whose result can be of any length."""
+        """Refuse multiplication and formatting of texts, whose results can be of any length."""
         if not (isinstance(left, int | float) and isinstance(right, int | float)):
             raise SecurityError(f"{operator} is for numbers")
         return super().call_binop(context, operator, left, right)

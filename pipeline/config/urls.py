@@ -1,6 +1,6 @@
-"""URLs that something is posted to: what makes one usable.
+"""Checks of URLs for posts.
 
-No reason repeats a part of the URL: there may be a secret in it.
+No reason repeats a part of the URL, which may contain a secret.
 """
 
 import re
@@ -25,7 +25,7 @@ _NO_NAME: Final = (
 
 
 def url_problem(url: str) -> str | None:
-    """Return why `url` cannot be posted to, and the correction; None when it can."""
+    """Return the problem of `url` as a target of posts, with the correction; None: it has none."""
     if len(url) > _MOST:
         return f"the URL is longer than {_MOST} characters"
     if _UNPRINTABLE.search(url):

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 _KEPT: Final = 512
 """Size of the cache: somewhat more than the zones in use."""
 _LONGEST: Final = 64
-"""Limit on the characters of a name."""
+"""Maximum of characters in a name."""
 _OFFSET: Final = re.compile(
     r"(?:utc|gmt|z)?\s*([+-])\s*([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE
 )
@@ -19,7 +19,7 @@ _FURTHEST: Final = timedelta(hours=14)
 
 
 def zone(name: str) -> tzinfo | None:
-    """Return the zone that senders mean by `name`; None for an unknown one.
+    """Return the zone of a sender's `name`; None for an unknown one.
 
     An IANA name such as Europe/Madrid, old ones included, whatever its case; or an offset such as
     `+02:00`, `GMT+2`, `UTC-0330`, east of Greenwich with a plus. (`Etc/GMT+2` is an IANA name, in

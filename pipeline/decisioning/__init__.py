@@ -1,1 +1,1 @@
-"""Decisioning stage: what is best to say? Eligibility, caps, arbitration, and the record of why."""
+"""Decisioning stage: choice of the best messages by eligibility, caps and arbitration, recorded."""

@@ -1,8 +1,8 @@
-"""Arbitration: candidates compete for slots, and the best that nothing holds back wins each.
+"""Arbitration: candidates compete for slots, and the best that no constraint rejects wins each.
 
 `nothing` is always a candidate, and scores 0. An offer, its treatment and its channel are chosen
-together: outbound, all channels compete at once, a campaign says one thing, and a channel carries
-one message. A transactional message competes only with others of its own campaign.
+together: outbound, all channels compete at once, and each campaign and each channel sends one
+message. A transactional message competes only with others of its own campaign.
 """
 
 from collections import Counter
@@ -15,22 +15,22 @@ from msgspec.structs import replace
 
 from pipeline.config.catalogs import template_name
 from pipeline.config.compiled import CompiledCandidate
-from pipeline.decisioning.constraints import Standing
+from pipeline.decisioning.constraints import ConstraintState
 from pipeline.decisioning.eligibility import Moment
 from pipeline.decisioning.funds import reserve
-from pipeline.decisioning.history import Remembered
+from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.lineup import Lineup
 from pipeline.decisioning.quiet_hours import begins_at
-from pipeline.decisioning.render import Unsayable, render
+from pipeline.decisioning.render import RenderFailure, render
 from pipeline.model import decision as record_of
 from pipeline.model.decision import Choice, Contact, Spend
 from pipeline.model.ids import action_id
 from pipeline.rules import Rules
-from pipeline.rules.chooser import Priced
+from pipeline.rules.chooser import PricedCandidate
 from pipeline.rules.knowledge import NONE, TreatmentEvidence
 
 NOTHING = "nothing"
-"""Candidate that says nothing; it scores 0."""
+"""Candidate that sends no message; it scores 0."""
 
 BEATEN_BY = "beaten by "
 CHOSEN = "chosen"
@@ -42,8 +42,8 @@ def place_in(placement: str, place: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Win:
-    """Winner of a slot: a candidate, its content, and until when (ms) it is worth delivering."""
+class SlotWinner:
+    """Winner of a slot: a candidate, its content, and its deadline (ms, exclusive)."""
 
     slot: str
     action_id: str
@@ -53,7 +53,7 @@ class Win:
 
 
 class Odds(Struct, frozen=True):
-    """Probability of a choice, and whether it was drawn alike from all that could pay."""
+    """Probability of a choice, and whether it was drawn uniformly from the candidates that pay."""
 
     propensity: float = 1.0
     explored: bool = False
@@ -66,40 +66,40 @@ class Odds(Struct, frozen=True):
 
 
 SURE: Final = Odds()
-"""Odds of a choice that nothing is drawn for."""
+"""Odds of a choice without a draw."""
 
 
 @dataclass(slots=True)
 class Arbitration:
-    """Slots of one decision, filled one after the other; each winner counts under the caps of
-    those after it (`unsettled`: it does not yet in `standing`).
+    """Slots of one decision, filled in order; each winner counts under the caps of later slots
+    (`unsettled`: `constraint_state` does not count the last one yet).
 
-    `spent`: tokens that winners take, by budget. `chances`: what drawn slots could have got, by
-    slot and treatment, where the rules ask for it.
+    `spent`: tokens that winners take, by budget. `chances`: probability of each treatment in
+    drawn slots, by slot and treatment, where the rules ask for it.
     """
 
     decision_id: str
     moment: Moment
-    known: Remembered
+    known: CustomerHistory
     rules: Rules
-    standing: Standing
+    constraint_state: ConstraintState
     unsettled: bool = False
     choices: list[Choice] = field(default_factory=list)
-    wins: list[Win] = field(default_factory=list)
+    wins: list[SlotWinner] = field(default_factory=list)
     contacts: list[Contact] = field(default_factory=list)
-    judged: list[record_of.Candidate] = field(default_factory=list)
+    noted: list[record_of.Candidate] = field(default_factory=list)
     spent: Counter[str] = field(default_factory=Counter)
     spends: list[Spend] = field(default_factory=list)
     chances: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def answer(self, placement: str, lineup: Lineup) -> None:
-        """Fill a placement that asked, with different offers in order."""
+        """Fill a requested placement with different offers, in order."""
         contest = _Contest({})
         place = 1
         for one in lineup.ranked:
             slot = place_in(placement, place)
             offer = one.candidate.campaign, one.candidate.offer
-            self._judge(one, slot, contest, (offer, slot))
+            self._contest_slot(one, slot, contest, (offer, slot))
             if place < lineup.limit and contest.slots[slot]:
                 place += 1
         if not contest.slots.get(placement):
@@ -109,30 +109,32 @@ class Arbitration:
         """Fill the channels of the treatments that a trigger fires."""
         self.contend(lineup.ranked)
 
-    def contend(self, ranked: Iterable[Priced]) -> None:
+    def contend(self, ranked: Iterable[PricedCandidate]) -> None:
         """Fill the channels of candidates, the best first."""
         contest = _Contest({})
         for one in ranked:
             campaign, channel = one.candidate.campaign, one.candidate.channel
             if one.candidate.transactional:
-                self._judge(one, f"{channel}/{campaign}", contest, ((campaign,),))
+                self._contest_slot(one, f"{channel}/{campaign}", contest, ((campaign,),))
             else:
-                self._judge(one, channel, contest, ((campaign,), channel))
+                self._contest_slot(one, channel, contest, ((campaign,), channel))
         for slot, filled in contest.slots.items():
             if not filled:
                 self.choices.append(Choice(slot, slot.partition("/")[0]))
 
-    def _judge(
-        self, one: Priced, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
+    def _contest_slot(
+        self, one: PricedCandidate, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
     ) -> None:
-        """Give `one` its slot, or note what stands in its way; a winner takes its `claims`."""
+        """Give the candidate its slot, or note why not; a winner takes its `claims`."""
         contest.slots.setdefault(slot, False)
         self.note(one, slot, self._fate(one, slot, contest, claims))
 
-    def note(self, one: Priced, slot: str, fate: str, evidence: TreatmentEvidence = NONE) -> None:
-        """Note what became of a candidate."""
+    def note(
+        self, one: PricedCandidate, slot: str, fate: str, evidence: TreatmentEvidence = NONE
+    ) -> None:
+        """Note the fate of a candidate."""
         candidate, worth = one.candidate, one.worth
-        self.judged.append(
+        self.noted.append(
             record_of.Candidate(
                 slot,
                 candidate.campaign,
@@ -154,7 +156,7 @@ class Arbitration:
         )
 
     def _fate(
-        self, one: Priced, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
+        self, one: PricedCandidate, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
     ) -> str:
         candidate, taken, beaten = one.candidate, contest.taken, None
         for claim in claims:
@@ -163,8 +165,8 @@ class Arbitration:
                 break
         if beaten is None:
             self.refresh()
-        if not self.standing.open or candidate.consents:
-            constraint = self.standing.objection(candidate)
+        if not self.constraint_state.open or candidate.consents:
+            constraint = self.constraint_state.objection(candidate)
             if constraint is not None:
                 return constraint
         if beaten is not None:
@@ -172,29 +174,31 @@ class Arbitration:
         if one.worth.score <= 0 and not candidate.transactional:
             return BEATEN_BY + NOTHING
         content = render(candidate.content, self.moment.facts)
-        if isinstance(content, Unsayable):
+        if isinstance(content, RenderFailure):
             return f"content {content.reason}"
         taken.update(dict.fromkeys(claims, BEATEN_BY + candidate.treatment))
         contest.slots[slot] = True
         return self.grant(one, slot, content)
 
     def refresh(self) -> None:
-        """Count those who won so far under the caps."""
+        """Count the winners so far under the caps."""
         if self.unsettled:
-            self.standing = self.standing.after(self.counted_contacts(), self.spent)
+            self.constraint_state = self.constraint_state.after(self.counted_contacts(), self.spent)
             self.unsettled = False
 
     def counted_contacts(self) -> tuple[Contact, ...]:
         """Return the messages that count under the caps."""
         return (*self.known.contacts, *self.contacts)
 
-    def grant(self, one: Priced, slot: str, content: dict[str, str], odds: Odds = SURE) -> str:
+    def grant(
+        self, one: PricedCandidate, slot: str, content: dict[str, str], odds: Odds = SURE
+    ) -> str:
         """Give a slot to a candidate; return the candidate's fate."""
         candidate = one.candidate
         deadline_at = self._deadline_of(candidate)
         waits_until = deadline_at if candidate.placement is None else None
         contact = self.contact(candidate, slot, waits_until)
-        self.wins.append(Win(slot, contact.action_id, candidate, content, deadline_at))
+        self.wins.append(SlotWinner(slot, contact.action_id, candidate, content, deadline_at))
         self.contacts.append(contact)
         self._spend(candidate, contact)
         choice = Choice(
@@ -219,7 +223,7 @@ class Arbitration:
     def contact(
         self, candidate: CompiledCandidate, slot: str, waits_until: int | None = None
     ) -> Contact:
-        """Return the message of a slot as caps count it."""
+        """Return the contact by which caps count the message of a slot."""
         now_ms, confirm_ms = self.moment.now_ms, candidate.confirm_ms
         return Contact(
             action_id=action_id(self.decision_id, slot),
@@ -236,7 +240,7 @@ class Arbitration:
         )
 
     def _deadline_of(self, candidate: CompiledCandidate) -> int:
-        """Return until when (ms) a message is worth delivering: what is sent must not wait beyond
+        """Return the deadline (ms) of a message: an outbound one must not wait beyond
         the dates of its campaign and treatment, nor into quiet hours."""
         deadline_at = self.moment.deadline_of(candidate)
         if candidate.placement is not None:
@@ -247,7 +251,7 @@ class Arbitration:
         if config.constraints.quiet_hours:
             quiet_at = begins_at(candidate, config.constraints.quiet_hours, self.moment.facts)
         ends = candidate.ends_ms, campaign.ends_ms, quiet_at
-        return min((deadline_at, *(one for one in ends if one is not None)))
+        return min((deadline_at, *(end for end in ends if end is not None)))
 
 
 def _attributes(
@@ -261,8 +265,8 @@ def _attributes(
 
 @dataclass(slots=True)
 class _Contest:
-    """Candidates who compete. `taken`: fate of later candidates, by what was claimed (a placement,
-    a campaign's word, a channel); `slots`: whether each contested slot is decided."""
+    """Competing candidates. `taken`: fate of later candidates, by claim (a placement,
+    a campaign, a channel); `slots`: whether each contested slot is filled."""
 
     taken: dict[Hashable, str]
     slots: dict[str, bool] = field(default_factory=dict)

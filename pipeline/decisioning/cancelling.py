@@ -1,12 +1,11 @@
-"""Cancelling: withdrawal of messages that wait, to be sent or decided again, once they are
-silenced.
+"""Cancellation of messages that wait to be sent or decided again, once they are suppressed.
 
-A message waits from the moment when it was decided. It is cancelled by an interaction that
-suppresses it, received at any time since, also of a profile that merged with this one; and by an
-outcome that does, as long as that lasts. What was decided already is also cancelled once it would
-not be decided any more, by what is known since (`review.py`). What is cancelled in an adapter keeps
-its place under the caps until the adapter reports it as not delivered, for it may just have been;
-on a channel without one, it gives it back at once.
+A message waits from its decision on. It is cancelled by an interaction that
+suppresses it, received at any time since, also by a profile that merged with this one; and by an
+outcome that suppresses it, as long as that lasts. A decided message is also cancelled once newer
+facts rule it out (`review.py`). On a channel whose adapter reports outcomes, a cancelled message
+counts under the caps until the adapter reports it as not delivered, for it may just have been
+sent; on other channels it stops counting at once.
 """
 
 from collections.abc import Iterator
@@ -18,26 +17,26 @@ from msgspec.structs import replace
 from pipeline.config.compile import Configuration
 from pipeline.config.compiled import Constraints
 from pipeline.decisioning import deferral, holding, suppressions
-from pipeline.decisioning.history import Remembered
+from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.review import Review
 from pipeline.decisioning.state import ContactState, Deferral, History
-from pipeline.decisioning.suppressions import Silence
+from pipeline.decisioning.suppressions import ActiveSuppression
 from pipeline.model.decision import Cancellation, Contact, DeferredMessage
 from pipeline.model.shards import Shards
 
 _Message: TypeAlias = Contact | DeferredMessage
 
 
-class Silencing(Struct, frozen=True):
-    """Suppressions of a customer, and what else holds back what waits.
+class CancellationCheck(Struct, frozen=True):
+    """Suppressions and rules by which a customer's waiting messages are cancelled.
 
-    `contacts`: all, in the order of time; `silenced`: when interactions last caused which;
-    `silences`: those in force.
+    `contacts`: all, by time; `silenced`: time of the last interaction that caused each suppression;
+    `silences`: the suppressions in force.
     """
 
     contacts: tuple[Contact, ...]
     silenced: dict[str, int]
-    silences: tuple[Silence, ...]
+    silences: tuple[ActiveSuppression, ...]
     review: Review
 
     @property
@@ -52,44 +51,45 @@ class Silencing(Struct, frozen=True):
 
     @property
     def reported(self) -> frozenset[str]:
-        """Channels whose adapter reports what it did not deliver."""
+        """Channels whose adapter reports undelivered messages."""
         return self.review.config.reported
 
     @classmethod
-    def of(cls, known: Remembered, review: Review) -> "Silencing":
-        """Return the suppressions by the whole history of the customer."""
+    def of(cls, known: CustomerHistory, review: Review) -> "CancellationCheck":
+        """Return the check by the whole history of the customer."""
         rules, now_ms = review.config.constraints, review.now_ms
         found = suppressions.in_force(rules, known.silenced, known.contacts, now_ms)
         return cls(known.contacts, known.silenced, found, review)
 
     def reason(self, message: _Message, since_ms: int) -> str | None:
-        """Return the suppression that silences a message that waits since then, if any."""
+        """Return the suppression of a message that waits since `since_ms`, if any."""
         if message.purpose == "transactional":
             return None
-        for one in self.rules.events:
-            at = self.silenced.get(one.name)
-            lasted = at is not None and at + one.duration_ms > since_ms
-            if lasted and one.scope.covers(message):
-                return one.name
-        found = (one for one in self.silences if one.silences(message))
+        for event in self.rules.events:
+            at = self.silenced.get(event.name)
+            lasted = at is not None and at + event.duration_ms > since_ms
+            if lasted and event.scope.covers(message):
+                return event.name
+        found = (silence for silence in self.silences if silence.silences(message))
         return next((one.name for one in found), None)
 
 
 def is_retried(state: ContactState, config: Configuration, now_ms: int) -> bool:
-    """Return whether a message may wait in an adapter, so that it is to be reviewed."""
+    """Return whether a message may wait in an adapter, and so needs a review."""
     if state.by_log or not config.reported:
         return False
     for part in state.shards.here.values():
-        for one in part.contacts:
-            if one.channel in config.reported and _is_waiting(one, now_ms):
+        for contact in part.contacts:
+            if contact.channel in config.reported and _is_waiting(contact, now_ms):
                 return True
     return False
 
 
 def cancel(
-    key: str, state: ContactState, silencing: Silencing
+    key: str, state: ContactState, silencing: CancellationCheck
 ) -> tuple[ContactState, tuple[Cancellation, ...]]:
-    """Return the state of the profile `key` without what is silenced, and what was cancelled."""
+    """Return the state of the profile `key` without suppressed messages, and their
+    cancellations."""
     cancelled = (
         *_cancel_deferred(key, state, silencing),
         *_cancel_reserved(key, silencing),
@@ -105,37 +105,40 @@ def cancel(
     return replace(state, shards=Shards(here, state.shards.away)), cancelled
 
 
-def _cancel_deferred(key: str, state: ContactState, silencing: Silencing) -> Iterator[Cancellation]:
+def _cancel_deferred(
+    key: str, state: ContactState, silencing: CancellationCheck
+) -> Iterator[Cancellation]:
     for _, one in deferral.every(state):
         yield from _of_deferral(key, one, silencing)
 
 
-def _of_deferral(key: str, one: Deferral, silencing: Silencing) -> Iterator[Cancellation]:
+def _of_deferral(key: str, one: Deferral, silencing: CancellationCheck) -> Iterator[Cancellation]:
     for message in one.messages:
         why = silencing.reason(message, one.since)
         if why is not None:
             yield _cancellation(key, message, None, why, silencing.now_ms)
 
 
-def _cancel_reserved(key: str, silencing: Silencing) -> Iterator[Cancellation]:
-    """Yield those that wait to be delivered; of those that exceed a cap the later ones.
+def _cancel_reserved(key: str, silencing: CancellationCheck) -> Iterator[Cancellation]:
+    """Yield the cancellations of messages that wait to be delivered.
 
-    So of what may not have been shown only earlier messages take a place from another.
+    Of messages that exceed a cap the later ones are cancelled, so that among messages that were
+    perhaps not shown, only an earlier one displaces another.
     """
     now_ms = silencing.now_ms
-    kept = [one for one in silencing.contacts if one.status == "committed"]
-    for one in silencing.contacts:
-        if not _is_waiting(one, now_ms):
-            if one.status == "reserved":
-                kept.append(one)
+    kept = [contact for contact in silencing.contacts if contact.status == "committed"]
+    for contact in silencing.contacts:
+        if not _is_waiting(contact, now_ms):
+            if contact.status == "reserved":
+                kept.append(contact)
             continue
-        why = silencing.reason(one, one.at)
-        if why is None and one.channel in silencing.reported:  # else it may have been delivered
-            why = silencing.review.objection(one, kept)
+        why = silencing.reason(contact, contact.at)
+        if why is None and contact.channel in silencing.reported:  # else it may have been delivered
+            why = silencing.review.objection(contact, kept)
         if why is None:
-            kept.append(one)
+            kept.append(contact)
         else:
-            yield _cancellation(key, one, one.action_id, why, now_ms)
+            yield _cancellation(key, contact, contact.action_id, why, now_ms)
 
 
 def _is_waiting(one: Contact, now_ms: int) -> bool:
@@ -150,8 +153,8 @@ def _cancellation(
     )
 
 
-def _end_wait(part: History, ids: frozenset[str], silencing: Silencing) -> History:
-    if not any(one.action_id in ids for one in part.contacts):
+def _end_wait(part: History, ids: frozenset[str], silencing: CancellationCheck) -> History:
+    if not any(contact.action_id in ids for contact in part.contacts):
         return part
 
     def end_contact(one: Contact) -> Contact:

@@ -1,8 +1,8 @@
-"""Caps: at most so many messages in any window, per offer, group, issue, campaign, channel, or in
-all.
+"""Caps: a maximum number of messages in any window, per offer, group, issue, campaign, channel or
+in total.
 
 A reserved message counts from the decision on, so that a cap holds before its fate is known; on a
-channel that confirms what it shows, until the time for that has passed.
+channel that confirms impressions, until the time for the confirmation has passed.
 """
 
 from collections import Counter
@@ -27,11 +27,11 @@ SUBJECT: Final[
     "channel": attrgetter("channel"),
     "all": lambda _: "",
 }
-"""Subject by which a policy counts messages; None: the message has none of the kind."""
+"""Subject by which a policy counts messages; None: the message has no such subject."""
 
 
 class FullCap(Struct, frozen=True):
-    """Cap and the subjects that it leaves no room for now; None: for none at all."""
+    """Cap and the subjects that have reached it; None: all of them."""
 
     cap: CompiledCap
     subjects: frozenset[str | None] | None
@@ -40,7 +40,7 @@ class FullCap(Struct, frozen=True):
 def full_caps(
     caps: Sequence[CompiledCap], contacts: Sequence[Contact], now_ms: int
 ) -> tuple[FullCap, ...]:
-    """Return the caps that are reached, in their order."""
+    """Return the caps that are reached, in the order of configuration."""
     found: list[FullCap] = []
     for cap in caps:
         if len(contacts) >= cap.max:
@@ -74,12 +74,12 @@ def _subjects(
     begin_ms = now_ms - cap.window_ms
     subject = SUBJECT[cap.per]
     counts = Counter(
-        subject(one)
-        for one in contacts
-        if one.at > begin_ms
-        and one.counts(now_ms)
-        and not one.transactional
-        and cap.channel in (None, one.channel)
-        and cap.scope.covers(one)
+        subject(contact)
+        for contact in contacts
+        if contact.at > begin_ms
+        and contact.counts(now_ms)
+        and not contact.transactional
+        and cap.channel in (None, contact.channel)
+        and cap.scope.covers(contact)
     )
     return frozenset(name for name, count in counts.items() if count >= cap.max)

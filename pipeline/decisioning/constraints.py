@@ -1,4 +1,4 @@
-"""Constraints: reasons to hold back a message that would be right otherwise."""
+"""Constraints: reasons to hold back a message that the engagement policy admits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -11,29 +11,29 @@ from pipeline.config.compiled import CompiledCandidate, Constraints
 from pipeline.decisioning import caps, quiet_hours, suppressions
 from pipeline.decisioning.caps import FullCap
 from pipeline.decisioning.funds import Funds, Wallet
-from pipeline.decisioning.history import Remembered
-from pipeline.decisioning.suppressions import Silence
+from pipeline.decisioning.history import CustomerHistory
+from pipeline.decisioning.suppressions import ActiveSuppression
 from pipeline.model.decision import Contact
 
 BUDGET: Final = "budget "
 """Beginning of the fate of a candidate that a budget or stock holds back; its name follows."""
 
 
-class Standing(Struct, frozen=True):
-    """Constraints as they stand for one customer now. `open`: but for consent, nothing holds
-    anything back. `funds`: None: budgets are not looked at."""
+class ConstraintState(Struct, frozen=True):
+    """Constraints for one customer now. `open`: none but consent applies. `funds`: None: budgets
+    are not looked at."""
 
     rules: Constraints
     facts: Facts
-    silences: tuple[Silence, ...]
+    silences: tuple[ActiveSuppression, ...]
     full_caps: tuple[FullCap, ...]
     open: bool
     funds: Funds | None = None
 
     @classmethod
     def of(
-        cls, rules: Constraints, facts: Facts, known: Remembered, wallet: Wallet | None = None
-    ) -> "Standing":
+        cls, rules: Constraints, facts: Facts, known: CustomerHistory, wallet: Wallet | None = None
+    ) -> "ConstraintState":
         """Return the state before anything is decided."""
         silences = suppressions.in_force(rules, known.silenced, known.contacts, facts.now_ms)
         full_caps = caps.full_caps(rules.caps, known.contacts, facts.now_ms)
@@ -41,13 +41,13 @@ class Standing(Struct, frozen=True):
         open_ = not (silences or full_caps or rules.quiet_hours or funds)
         return cls(rules, facts, silences, full_caps, open_, funds)
 
-    def after(self, contacts: Sequence[Contact], spent: Mapping[str, int]) -> "Standing":
-        """Return the state once something was decided; `contacts` are all, `spent` are tokens of
-        this decision by budget."""
+    def after(self, contacts: Sequence[Contact], spent: Mapping[str, int]) -> "ConstraintState":
+        """Return the state after choices of this decision: with all `contacts`, and the tokens
+        `spent` by budget."""
         full_caps = caps.full_caps(self.rules.caps, contacts, self.facts.now_ms)
         open_ = not (self.silences or full_caps or self.rules.quiet_hours or self.funds)
         funds = self.funds and replace(self.funds, spent=spent)
-        return Standing(self.rules, self.facts, self.silences, full_caps, open_, funds)
+        return ConstraintState(self.rules, self.facts, self.silences, full_caps, open_, funds)
 
     def objection(self, candidate: CompiledCandidate) -> str | None:
         """Return the first constraint that holds `candidate` back, as its fate is recorded."""
@@ -56,7 +56,7 @@ class Standing(Struct, frozen=True):
                 return f"consent {consent.name}"
         if self.open or candidate.transactional:
             return None
-        silence = suppressions.find_silence(candidate, self.silences)
+        silence = suppressions.find_suppression(candidate, self.silences)
         if silence is not None:
             return f"suppression {silence.name}"
         hours = quiet_hours.find_quiet(candidate, self.rules.quiet_hours, self.facts)

@@ -1,7 +1,8 @@
-"""Deferral: what quiet hours hold back is decided again at their end, if its campaign allows.
+"""Deferral: messages held back by quiet hours are decided again at their end, if the campaign
+allows.
 
-Nothing is reserved meanwhile, so no cap is used up and no promise made. The known facts of the
-customer are kept with it, as of the last record; a timer of the row brings it back.
+Nothing is reserved meanwhile, so no cap is used up and no promise made. The customer's facts as of
+the last record are kept with the deferral; a timer of the row fires it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,8 +25,8 @@ from pipeline.model.shards import Shards
 from pipeline.model.stages import Segmented, SegmentSection
 
 _QUIET: Final = "quiet hours "
-_SAID: Final = (CHOSEN, HELD_OUT_BY)
-"""Beginnings of the fates of candidates that speak for their campaign."""
+_SPEAKS: Final = (CHOSEN, HELD_OUT_BY)
+"""Beginnings of the fates of candidates that represent their campaign."""
 
 
 class DueDeferral(Struct, frozen=True):
@@ -47,52 +48,55 @@ class DueDeferral(Struct, frozen=True):
 def deferred_messages(
     filled: FilledSlots, outbound: Iterable[Entry]
 ) -> tuple[DeferredMessage, ...]:
-    """Return what quiet hours held back and is decided again, of campaigns that say nothing now."""
+    """Return the messages to defer: held back by quiet hours, of campaigns that send nothing
+    now."""
     held = {
-        (one.campaign, template_name(one.treatment))
-        for one in filled.candidates
-        if one.fate.startswith(_QUIET)
+        (candidate.campaign, template_name(candidate.treatment))
+        for candidate in filled.candidates
+        if candidate.fate.startswith(_QUIET)
     }
     if not held:
         return ()
-    said = {one.campaign for one in filled.candidates if one.fate.startswith(_SAID)}
+    represented = {
+        candidate.campaign for candidate in filled.candidates if candidate.fate.startswith(_SPEAKS)
+    }
     return tuple(
         message
         for entry in outbound
-        if entry.campaign.defers and entry.campaign.name not in said
-        for one in entry.candidates
-        if (one.campaign, one.treatment) in held
-        and (message := _message(one, filled.made)) is not None
+        if entry.campaign.defers and entry.campaign.name not in represented
+        for candidate in entry.candidates
+        if (candidate.campaign, candidate.treatment) in held
+        and (message := _message(candidate, filled.made)) is not None
     )
 
 
 def as_deferred(record: Segmented) -> Segmented:
-    """Return the record as it is kept: nobody waits for an answer any more."""
+    """Return the record without its request: no client waits for an answer any more."""
     interaction = record.interaction
     assert interaction is not None
     return replace(record, interaction=replace(interaction, request=None))
 
 
 def by_time(whole: Deferral) -> tuple[Deferral, ...]:
-    """Return a deferral for each time at which some of the messages of one are decided again."""
+    """Split a deferral into one for each time at which messages are decided again."""
     record = as_deferred(whole.record)
     return tuple(
         replace(
             whole,
             until=until,
-            messages=tuple(one for one in whole.messages if one.until == until),
+            messages=tuple(message for message in whole.messages if message.until == until),
             record=record,
         )
-        for until in sorted({one.until for one in whole.messages})
+        for until in sorted({message.until for message in whole.messages})
     )
 
 
 def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> tuple[Entry, ...]:
     """Return the candidates that were deferred, as they are configured now."""
-    wanted = {(one.campaign, one.offer, one.treatment) for one in messages}
+    wanted = {(message.campaign, message.offer, message.treatment) for message in messages}
     found: list[Entry] = []
     for entry in outbound:
-        chosen = tuple(one for one in entry.candidates if one.tie in wanted)
+        chosen = tuple(candidate for candidate in entry.candidates if candidate.tie in wanted)
         if chosen:
             names = tuple(one.treatment for one in chosen)
             found.append(with_fields(entry, candidates=chosen, treatments=names))
@@ -100,14 +104,14 @@ def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> t
 
 
 def as_input(one: Deferral) -> Again:
-    """Return the record, in a decision, of the deferral that it is made from."""
+    """Return the part of a decision's record that describes its deferral."""
     segments = one.record.segments
     assert segments is not None
     return Again(one.first, one.since, one.messages, one.record.profile, segments)
 
 
 def due(state: ContactState, timer: Control) -> list[DueDeferral]:
-    """Return the deferrals that are due by the time of `timer`, the first to fall due first."""
+    """Return the deferrals that are due by the time of `timer`, by due time."""
     found = [
         DueDeferral(shard, one, one.until if one.by_log else timer.at)
         for shard, one in every(state)
@@ -117,23 +121,23 @@ def due(state: ContactState, timer: Control) -> list[DueDeferral]:
 
 
 def wake(state: ContactState) -> Wake | None:
-    """Return the timer of the first deferral to fall due."""
+    """Return the timer of the next deferral."""
     first = min((one for _, one in every(state)), key=lambda one: one.until, default=None)
     return None if first is None else Wake(first.until, first.by_log)
 
 
-def waits(state: ContactState) -> bool:
+def has_deferrals(state: ContactState) -> bool:
     """Return whether anything is deferred."""
     return any(part.deferred for part in state.shards.here.values())
 
 
 def refresh(state: ContactState, record: Segmented) -> ContactState:
-    """Return the state with what `record` says of the customer in all that is deferred.
+    """Return the state with the customer's facts from `record` in all deferrals.
 
     A segment that was entered, and that the customer has left since, counts as not entered.
     """
     segments = record.segments
-    if segments is None or not waits(state):
+    if segments is None or not has_deferrals(state):
         return state
     members = frozenset(segments.members)
 
@@ -155,14 +159,14 @@ def drop(state: ContactState, gone: Deferral) -> ContactState:
 
 
 def drop_campaigns(state: ContactState, messages: Iterable[DeferredMessage]) -> ContactState:
-    """Return the state without what is deferred of the campaigns of `messages`: the newest
-    interaction speaks for a campaign."""
-    campaigns = {one.campaign for one in messages}
+    """Return the state without deferred messages of the campaigns of `messages`: the newest
+    interaction decides for a campaign."""
+    campaigns = {message.campaign for message in messages}
     return drop_messages(state, lambda _, one: one.campaign in campaigns) if campaigns else state
 
 
 def drop_identifier(state: ContactState, identifier: str | None) -> ContactState:
-    """Return the state without what interactions of a forgotten identifier had deferred."""
+    """Return the state without deferrals from interactions of a forgotten identifier."""
 
     def names(one: Deferral) -> bool:
         interaction = one.record.interaction
@@ -179,7 +183,9 @@ def drop_messages(
     """Return the state without the messages that are `gone`, and deferrals that have none left."""
 
     def without_gone(one: Deferral) -> Deferral:
-        return replace(one, messages=tuple(each for each in one.messages if not gone(one, each)))
+        return replace(
+            one, messages=tuple(message for message in one.messages if not gone(one, message))
+        )
 
     return _map(
         state, lambda part: tuple(one for one in map(without_gone, part.deferred) if one.messages)
@@ -187,7 +193,7 @@ def drop_messages(
 
 
 def every(state: ContactState) -> Iterator[tuple[str, Deferral]]:
-    """Yield all that is deferred, with the shard that it is in."""
+    """Yield all deferrals, each with its shard."""
     for shard, part in state.shards.here.items():
         for one in part.deferred:
             yield shard, one
@@ -216,7 +222,7 @@ def _message(one: CompiledCandidate, made: Arbitration) -> DeferredMessage | Non
 
 
 def _map(state: ContactState, change: Callable[[History], tuple[Deferral, ...]]) -> ContactState:
-    if not waits(state):
+    if not has_deferrals(state):
         return state
     here = {
         name: replace(part, deferred=change(part)) if part.deferred else part

@@ -1,8 +1,8 @@
-"""Arbitration by what was learned: choices are drawn, each with its probability.
+"""Arbitration by learned evidence: choices are drawn, each with its probability.
 
-A place of a placement is a contest of its own among all that nothing holds back. Outbound, rounds
-follow each other until one gives nothing: each draws anew among the candidates whose campaign and
-channel are free, with the caps as they are after the rounds before.
+Each place of a placement is a separate contest among the candidates that no constraint rejects.
+Outbound, rounds follow each other until one draws nothing: each draws among the candidates whose
+campaign and channel are free, under the caps after the earlier rounds.
 """
 
 from collections import defaultdict
@@ -13,21 +13,21 @@ from typing import Final, TypeAlias
 from pipeline.config.compiled import CompiledCandidate
 from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING, SURE, Arbitration, Odds, place_in
 from pipeline.decisioning.lineup import Lineup
-from pipeline.decisioning.render import Unsayable, render
+from pipeline.decisioning.render import RenderFailure, render
 from pipeline.model.decision import Choice
-from pipeline.rules.chooser import Field, FieldMaker, Lot, Priced
+from pipeline.rules.chooser import DrawResult, Field, FieldMaker, PricedCandidate
 
 _Content: TypeAlias = dict[str, str]
 
 SAY_NOTHING: Final = ""
-"""Name of saying nothing beside those of treatments, in `SlotChances`."""
+"""Name of the empty choice beside those of treatments, in `SlotChances`."""
 
 _SHORTLIST: Final = 16
 """Candidates that compete for several channels at once: their outcomes are enumerated."""
 
 _MADE_FIRST: Final = 16
-"""Most candidates whose contents are all made before a draw. A content that cannot be made is rare;
-among more candidates it is found only when it is drawn, and other propensities of the slot count it
+"""Maximum of candidates whose contents are all rendered before a draw. A failure is rare;
+among more candidates it is found only when drawn, and other propensities of the slot count it
 as one that could have been sent."""
 
 
@@ -40,7 +40,7 @@ class Drawing:
     context_bin: str
 
     def answer(self, placement: str, lineup: Lineup) -> None:
-        """Fill a placement that asked, with different offers in order."""
+        """Fill a requested placement with different offers, in order."""
         pool, limit = lineup.ranked, lineup.limit
         places = _Places(self.made, pool, self.chooser.field(pool, self.context_bin))
         for place in range(1, limit + 1):
@@ -60,11 +60,11 @@ class Drawing:
 
 @dataclass(slots=True)
 class _Places:
-    """Places of one placement. `open`: candidates that are left; `nothing`: odds of saying nothing
-    at all, where that was chosen."""
+    """Places of one placement. `open`: remaining candidates; `nothing`: odds of the empty choice,
+    where it was drawn."""
 
     made: Arbitration
-    pool: Sequence[Priced]
+    pool: Sequence[PricedCandidate]
     runners: Field
     open: list[int] = field(init=False)
     contents: dict[int, _Content] = field(default_factory=dict)
@@ -91,14 +91,14 @@ class _Places:
         return not last and bool(self.open)
 
     def _hold_back(self, slot: str, key: str) -> None:
-        """Note the candidates that a constraint holds back, and leave them out."""
+        """Note the candidates that a constraint holds back, and remove them."""
         self.made.refresh()
-        standing = self.made.standing
+        constraint_state = self.made.constraint_state
         for index in tuple(self.open):
             candidate = self.pool[index].candidate
-            if standing.open and not candidate.consents:
+            if constraint_state.open and not candidate.consents:
                 continue
-            objection = standing.objection(candidate)
+            objection = constraint_state.objection(candidate)
             if objection is not None:
                 self._leave(index, slot, key, objection)
         if len(self.open) <= _MADE_FIRST:
@@ -123,17 +123,17 @@ class _Places:
                 odds = Odds(self.runners.chance(available, lot.index), lot.explored)
                 self._note_chances(slot, available)
                 return lot.index, content, odds
-        self._say_nothing(slot, Lot(None))
+        self._say_nothing(slot, DrawResult(None))
         return None
 
-    def _say_nothing(self, slot: str, lot: Lot) -> None:
+    def _say_nothing(self, slot: str, lot: DrawResult) -> None:
         if "#" not in slot:
             chance = self.runners.chance(self.open, None) if self.open else 1.0
             self.nothing = Odds(chance, lot.explored)
             self._note_chances(slot, self.open)
 
     def _note_chances(self, slot: str, available: Sequence[int]) -> None:
-        """Note what the first place could have got."""
+        """Note the probabilities of the first place's candidates."""
         if self.made.rules.with_chances and available and "#" not in slot:
             chance = self.runners.chance
             by_index = {index: chance(available, index) for index in available}
@@ -144,7 +144,7 @@ class _Places:
         content = self.contents.get(index)
         if content is None:
             made = render(self.pool[index].candidate.content, self.made.moment.facts)
-            if isinstance(made, Unsayable):
+            if isinstance(made, RenderFailure):
                 self._leave(index, slot, key, f"content {made.reason}")
                 return None
             content = self.contents[index] = made
@@ -153,7 +153,7 @@ class _Places:
     def _note_all(
         self, slot: str, key: str, fate: str, offer: tuple[str, str] | None = None
     ) -> None:
-        """Note the fate of all candidates that are left, or of the ones of one offer."""
+        """Note the fate of all remaining candidates, or of those of one offer."""
         leaving, staying = self.open, []
         if offer is not None:
             leaving = [one for one in self.open if _offer(self.pool[one].candidate) == offer]
@@ -172,15 +172,15 @@ class _Places:
 
 @dataclass(slots=True)
 class _Rounds:
-    """Rounds of what is sent. `left_out`: candidates whose content cannot be made, with why."""
+    """Rounds of outbound draws. `left_out`: candidates whose rendering failed, with the reason."""
 
     made: Arbitration
-    pool: Sequence[Priced]
+    pool: Sequence[PricedCandidate]
     runners: Field
     left_out: dict[int, str] = field(default_factory=dict)
     shortlist: frozenset[int] = frozenset()
     contents: dict[int, _Content] = field(default_factory=dict)
-    lots: list[Lot] = field(default_factory=list)
+    lots: list[DrawResult] = field(default_factory=list)
     _free: dict[frozenset[int], tuple[int, ...]] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -210,24 +210,26 @@ class _Rounds:
         self._say_nothing(winners, chances)
 
     def _shortlist(self) -> frozenset[int]:
-        """Return the competitors: all, unless they are many and several of them may win."""
-        free = self._standing_free(frozenset(range(len(self.pool))))
+        """Return the competitors: all, unless they are many and several may win."""
+        free = self._available_places(frozenset(range(len(self.pool))))
         candidates = [self.pool[one].candidate for one in free]
-        single = len({one.channel for one in candidates}) < 2 or (
-            len({one.campaign for one in candidates}) < 2
+        single = len({candidate.channel for candidate in candidates}) < 2 or (
+            len({candidate.campaign for candidate in candidates}) < 2
         )
         if single or len(free) <= _SHORTLIST:
             return frozenset(free)
         return frozenset(sorted(free, key=lambda one: -self.runners.optimistic(one))[:_SHORTLIST])
 
-    def _standing_free(self, among: frozenset[int]) -> list[int]:
-        standing = self.made.standing
+    def _available_places(self, among: frozenset[int]) -> list[int]:
+        constraint_state = self.made.constraint_state
         return [
-            one for one in sorted(among) if standing.objection(self.pool[one].candidate) is None
+            one
+            for one in sorted(among)
+            if constraint_state.objection(self.pool[one].candidate) is None
         ]
 
     def _draw_all(self) -> list[_Content]:
-        """Draw the rounds, again without those whose content cannot be made; return contents."""
+        """Draw the rounds, again without candidates whose rendering fails; return the contents."""
         while True:
             self.lots = []
             winners: frozenset[int] = frozenset()
@@ -238,7 +240,7 @@ class _Rounds:
                 self.lots.append(lot)
                 winners |= {lot.index}
             contents = [self._content(lot.index) for lot in self.lots if lot.index is not None]
-            made = [one for one in contents if one is not None]
+            made = [content for content in contents if content is not None]
             if len(made) == len(contents):
                 return made
             self._free.clear()
@@ -247,7 +249,7 @@ class _Rounds:
         content = self.contents.get(index)
         if content is None:
             made = render(self.pool[index].candidate.content, self.made.moment.facts)
-            if isinstance(made, Unsayable):
+            if isinstance(made, RenderFailure):
                 self.left_out[index] = f"content {made.reason}"
                 return None
             content = self.contents[index] = made
@@ -261,7 +263,7 @@ class _Rounds:
         return known
 
     def _remaining(self, winners: frozenset[int]) -> list[int]:
-        won = [self.pool[one].candidate for one in winners]
+        won = [self.pool[winner].candidate for winner in winners]
         campaigns, channels = {one.campaign for one in won}, {one.channel for one in won}
         left = [
             one
@@ -275,11 +277,13 @@ class _Rounds:
         spent = self.made.spent.copy()
         for one in won:
             spent.update(dict(one.draws))
-        standing = self.made.standing.after((*self.made.counted_contacts(), *sent), spent)
-        return [one for one in left if standing.objection(self.pool[one].candidate) is None]
+        constraint_state = self.made.constraint_state.after(
+            (*self.made.counted_contacts(), *sent), spent
+        )
+        return [one for one in left if constraint_state.objection(self.pool[one].candidate) is None]
 
     def _chances(self) -> defaultdict[int, float]:
-        """Return for each candidate how likely it is to win its channel, over all rounds."""
+        """Return each candidate's probability of winning its channel, over all rounds."""
         chances: defaultdict[int, float] = defaultdict(float)
         states: dict[frozenset[int], float] = {frozenset(): 1.0}
         while states:
@@ -299,11 +303,11 @@ class _Rounds:
             won = self.pool[index].candidate
             if won.campaign == candidate.campaign or won.channel == candidate.channel:
                 return BEATEN_BY + won.treatment
-        return self.made.standing.objection(candidate) or BEATEN_BY + NOTHING
+        return self.made.constraint_state.objection(candidate) or BEATEN_BY + NOTHING
 
     def _say_nothing(self, winners: Sequence[int], chances: defaultdict[int, float]) -> None:
-        """Note the channels that stay silent, with how likely that was."""
-        filled = {self.pool[one].candidate.channel for one in winners}
+        """Note the channels that send nothing, each with the probability of that."""
+        filled = {self.pool[winner].candidate.channel for winner in winners}
         for slot in dict.fromkeys(one.candidate.channel for one in self.pool):
             inside = [index for index, one in enumerate(self.pool) if one.candidate.channel == slot]
             nothing = max(1 - sum(chances[index] for index in inside), 0.0)
@@ -318,7 +322,7 @@ class _Rounds:
 
 
 def _by_treatment(
-    pool: Sequence[Priced], chances: Mapping[int, float], nothing: float
+    pool: Sequence[PricedCandidate], chances: Mapping[int, float], nothing: float
 ) -> dict[str, float]:
     """Return the chances of candidates by the names of their treatments, and that of nothing."""
     found = {SAY_NOTHING: nothing}

@@ -1,6 +1,6 @@
-"""Engagement policy: which treatments may be said, now, and are good for the customer.
+"""Engagement policy: treatments that may be offered now and suit the customer.
 
-Every one that falls keeps the rule that felled it, as `stage/rule`. Constraints come after it.
+Each rejected treatment is recorded with its rule, as `stage/rule`. Constraints are checked later.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,9 +28,9 @@ _EVERY_STAGE: Final = len(STAGES)
 
 class Moment(Struct, frozen=True):
     """One interaction as decisioning sees it. `stale`: too old to trigger anything outbound;
-    `shown`: identifiers that are the customer's by interactions only, which showed them then (ms);
-    `belongings`: owners of those that were the customer's; `since_ms`: from when deadlines count,
-    the past where it is decided again."""
+    `shown`: identifiers that only interactions ascribe to the customer, with the time (ms);
+    `belongings`: owners of the customer's former identifiers; `since_ms`: start of deadlines,
+    in the past where the interaction is decided again."""
 
     facts: Facts
     identity: IdentitySection
@@ -44,12 +44,12 @@ class Moment(Struct, frozen=True):
         return self.facts.now_ms
 
     def deadline_of(self, candidate: CompiledCandidate) -> int:
-        """Return until when (ms) a message is worth delivering."""
+        """Return the deadline (ms) of a message."""
         return self.since_ms + candidate.deadline_ms
 
 
 class Objection(Struct, frozen=True):
-    """Rule that fells something, as it is recorded, and the stage that it belongs to."""
+    """Rule that rejects, as it is recorded, and its stage."""
 
     stage: int
     label: str
@@ -60,8 +60,8 @@ def campaign_objection(
 ) -> Objection | None:
     """Return the first rule of a stage `before` that rejects all of a campaign.
 
-    `asked`: somebody asked, so it needs no trigger. A campaign that no trigger fires is not
-    evaluated further.
+    `asked`: a placement was requested, so no trigger is needed. A campaign that no trigger fires is
+    not evaluated further.
     """
     facts = moment.facts
     if campaign.starts_ms is not None and facts.now_ms < campaign.starts_ms:
@@ -111,9 +111,9 @@ def _unreachable(candidate: CompiledCandidate, moment: Moment) -> Objection | No
 
 
 def _is_anothers(identifier: str, moment: Moment) -> bool:
-    """Return whether the identifier's own row said last that it is another customer's.
+    """Return whether the identifier's own row last reported another customer as its owner.
 
-    What was shown since is confirmed before anything is sent there.
+    An identifier shown since then is confirmed before anything is sent to it.
     """
     if identifier in moment.shown:
         return False
@@ -139,7 +139,7 @@ def _first_failing_gate(gates: Iterable[Gate], facts: Facts, before: int) -> Obj
 
 
 NO_TRIGGER: Final = Objection(ELIGIBILITY, "applicability/trigger")
-"""Objection that fells a whole campaign, before anything is asked of the customer."""
+"""Objection that rejects a whole campaign, before any fact of the customer is read."""
 _TOO_OLD: Final = Objection(ELIGIBILITY, "applicability/interaction too old")
 _NOT_BEGUN: Final = Objection(ELIGIBILITY, "eligibility/campaign not begun")
 _OVER: Final = Objection(ELIGIBILITY, "eligibility/campaign over")

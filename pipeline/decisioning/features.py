@@ -1,4 +1,4 @@
-"""Features of a propensity model: from a customer's facts and a candidate to a row of numbers.
+"""Features of a propensity model: rows of numbers from a customer's facts and a candidate.
 
 Training and serving run this code, so that a model sees the same numbers in both.
 """
@@ -46,12 +46,12 @@ class FeatureCandidate(Protocol):
 
 
 class ModelFeature(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Number of a row. `name`: which trait, derived value, segment, or field of the interaction.
+    """Feature of a row. `name`: of the trait, derived value, segment, or field of the interaction.
 
     With `equals` it is 1 where the value is that text, else 0; without, the value itself: a number,
     true as 1, NaN for anything else. `days_since`: the age in days of the time in a trait;
-    `segment`: 1 for a member, else 0; `item`: an attribute of a catalogue's item; `item_age`: for
-    how many days the item has been valid.
+    `segment`: 1 for a member, else 0; `item`: an attribute of a catalogue's item; `item_age`: days
+    for which the item has been valid.
     """
 
     of: CustomerSource | CandidateSource | ItemSource
@@ -69,22 +69,22 @@ class ModelFeature(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 
 class UnknownFeatureError(ValueError):
-    """Raised for features that are not in a row's order, or that nothing computes."""
+    """Raised for features in the wrong order, or unknown ones."""
 
 
 class FeatureEncoder:
     """Rows of features, first those of the customer, then those of the candidate.
 
     Raises UnknownFeatureError. The numbers of a candidate are computed once, by its names and the
-    attributes of its item; for an item's age that is its beginning.
+    attributes of its item; an item's age is stored as its start.
     """
 
     def __init__(self, features: Sequence[ModelFeature]) -> None:
-        split = sum(not one.of_candidate for one in features)
-        if any(one.of_candidate for one in features[:split]):
+        split = sum(not feature.of_candidate for feature in features)
+        if any(feature.of_candidate for feature in features[:split]):
             raise UnknownFeatureError("features of candidates come after those of customers")
-        self._customer = [_of_customer(one) for one in features[:split]]
-        self._candidate = [_of_candidate(one) for one in features[split:]]
+        self._customer = [_of_customer(feature) for feature in features[:split]]
+        self._candidate = [_of_candidate(feature) for feature in features[split:]]
         self._ages = [place for place, one in enumerate(features) if one.of == "item_age"]
         self._known: dict[_CandidateKey, int] = {}
         self._table: Matrix = np.empty((0, len(self._candidate)))
@@ -93,8 +93,17 @@ class FeatureEncoder:
         """Return a row for each candidate."""
         known, split = self._known, len(self._customer)
         places = [
-            known.get((one.campaign, one.offer, one.treatment, one.channel, one.item), -1)
-            for one in candidates
+            known.get(
+                (
+                    candidate.campaign,
+                    candidate.offer,
+                    candidate.treatment,
+                    candidate.channel,
+                    candidate.item,
+                ),
+                -1,
+            )
+            for candidate in candidates
         ]
         if -1 in places:
             self._add(candidates)
@@ -112,11 +121,17 @@ class FeatureEncoder:
 
     def _add(self, candidates: Iterable[FeatureCandidate]) -> None:
         rows: list[list[float]] = []
-        for one in candidates:
-            key = one.campaign, one.offer, one.treatment, one.channel, one.item
+        for candidate in candidates:
+            key = (
+                candidate.campaign,
+                candidate.offer,
+                candidate.treatment,
+                candidate.channel,
+                candidate.item,
+            )
             if key not in self._known:
                 self._known[key] = len(self._table) + len(rows)
-                rows.append([read(one) for read in self._candidate])
+                rows.append([read(candidate) for read in self._candidate])
         added = np.array(rows, dtype=np.float64).reshape(len(rows), len(self._candidate))
         self._table = np.concatenate((self._table, added))
 

@@ -1,7 +1,7 @@
-"""Funds of a decision: what its partition may still spend of budgets and stock, and their prices.
+"""Funds of a decision: tokens that its partition may still spend of budgets and stock, and prices.
 
-A purse changes by records only: by a grant, which is a record on the stage's input, and by what
-decisions spend. So the same input meets the same purses again.
+A purse changes by records only: by a grant, which is a record on the stage's input, and by the
+spending of decisions. So a replay of the same input sees the same purses.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ Wallet: TypeAlias = Mapping[str, Purse]
 """Purses of one partition, by the name of their budget."""
 
 OUT_OF_STOCK: Final = "eligibility/out of stock"
-"""Rule that fells items of which nothing is left to give away."""
+"""Rule that rejects items without stock."""
 
 _PLENTY: Final = Purse("", 0, None, 0, TOKENS**3)
 
@@ -29,7 +29,7 @@ _grants_from = msgspec.msgpack.Decoder(tuple[Grant, ...])
 
 
 class Funds(Struct, frozen=True):
-    """Tokens that are left for one decision, without what it has `spent` itself."""
+    """Tokens that are left for one decision, less those that it has `spent` itself."""
 
     wallet: Wallet
     now_ms: int
@@ -48,7 +48,7 @@ class Funds(Struct, frozen=True):
         return 0 if purse is None else purse.left(self.now_ms) - self.spent.get(name, 0)
 
     def is_out_of_stock(self, candidate: CompiledCandidate) -> bool:
-        """Return whether nothing is left of the item."""
+        """Return whether the candidate's item has no stock left."""
         return any(is_stock(name) and self.left(name) < need for name, need in candidate.draws)
 
     def prices(self, campaigns: Iterable[str]) -> dict[str, float]:
@@ -94,10 +94,10 @@ def spends_of_outcome(action_id: str, outcome: str) -> tuple[Spend, ...]:
 def pay(wallet: Wallet, spends: Iterable[Spend]) -> dict[str, Purse]:
     """Return the purses that spends change."""
     changed: dict[str, Purse] = {}
-    for one in spends:
-        if one.what == "reserved":
-            purse = changed.get(one.budget) or wallet[one.budget]
-            changed[one.budget] = purse.pay(one.period, tokens(one.amount))
+    for spend in spends:
+        if spend.what == "reserved":
+            purse = changed.get(spend.budget) or wallet[spend.budget]
+            changed[spend.budget] = purse.pay(spend.period, tokens(spend.amount))
     return changed
 
 
@@ -112,28 +112,28 @@ def receive(wallet: Wallet, lease: Control) -> dict[str, Purse]:
 
 
 def wallet_of(records: Iterable[BudgetRecord]) -> Wallet:
-    """Return purses with all that is not spent yet, wherever it is leased to."""
+    """Return purses with all unspent tokens, leased or not."""
     return {
-        one.name: Purse(
-            period=one.period,
-            begins=one.begins_at,
-            ends=one.ends_at,
+        record.name: Purse(
+            period=record.period,
+            begins=record.begins_at,
+            ends=record.ends_at,
             number=0,
-            granted=tokens(one.budget),
-            spent=tokens(one.spent),
-            price=one.price,
+            granted=tokens(record.budget),
+            spent=tokens(record.spent),
+            price=record.price,
         )
-        for one in records
+        for record in records
     }
 
 
 def recorded_wallet(decision: Decision, budgets: Iterable[str]) -> Wallet:
-    """Return the purses as a decision read them; of items that it does not name, enough was left.
+    """Return the purses as a decision read them; items that it does not name had enough stock.
 
     `budgets`: all names of budgets and stocks.
     """
     read = {
-        one.budget: Purse(one.period, 0, None, 0, tokens(one.left), 0, one.price)
-        for one in decision.budgets
+        budget.budget: Purse(budget.period, 0, None, 0, tokens(budget.left), 0, budget.price)
+        for budget in decision.budgets
     }
     return {**{name: _PLENTY for name in budgets if is_stock(name)}, **read}

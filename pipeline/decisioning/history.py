@@ -1,4 +1,4 @@
-"""Contact history: contacts, their outcomes, silences and holdouts of a customer."""
+"""Contact history of a customer: contacts, their outcomes, suppressions and holdouts."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
@@ -24,23 +24,23 @@ STATUS_AFTER: Final[dict[str, Status]] = {
     "bounce": "released",
     "expired": "released",
 }
-"""Status of a contact after each outcome; `released`: its place under the caps is free again."""
+"""Status of a contact after each outcome; `released`: it no longer counts under caps."""
 
 NOT_SHOWN: Final = frozenset(name for name, status in STATUS_AFTER.items() if status == "released")
-"""Outcomes by which places are given back."""
+"""Outcomes by which a contact is released."""
 
 REMEMBERED: Final = frozenset(
     ("impression", "click", "dismiss", "conversion", "complaint", "bounce")
 )
 """Outcomes whose times suppressions count."""
 LAST: Final = 20
-"""Times of one outcome of one message that are remembered, the latest ones."""
+"""Number of latest times kept of one outcome of one message."""
 
 
-class Remembered(Struct, frozen=True):
-    """History of a customer, of all shards.
+class CustomerHistory(Struct, frozen=True):
+    """History of a customer over all shards.
 
-    `contacts` are in the order of time, ties by action id.
+    `contacts` are sorted by time, ties by action id.
     """
 
     contacts: tuple[Contact, ...] = ()
@@ -48,33 +48,33 @@ class Remembered(Struct, frozen=True):
     holdouts: dict[str, Assignment] = {}
 
 
-def recall(state: ContactState) -> Remembered:
+def whole_history(state: ContactState) -> CustomerHistory:
     """Return the whole history of the profile."""
     parts = list(state.shards.here.values())
     if len(parts) == 1:
         [only] = parts
-        return Remembered(only.contacts, only.silenced, only.holdouts)
+        return CustomerHistory(only.contacts, only.silenced, only.holdouts)
     whole = History()
     for part in parts:
         whole = merge(whole, part)
-    return Remembered(whole.contacts, whole.silenced, whole.holdouts)
+    return CustomerHistory(whole.contacts, whole.silenced, whole.holdouts)
 
 
-def remember(known: Remembered, new: History) -> Remembered:
+def remember(known: CustomerHistory, new: History) -> CustomerHistory:
     """Return the history with `new`."""
     if new == _NOTHING:
         return known
     whole = merge(History(known.contacts, known.silenced, known.holdouts), new)
-    return Remembered(whole.contacts, whole.silenced, whole.holdouts)
+    return CustomerHistory(whole.contacts, whole.silenced, whole.holdouts)
 
 
 def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int) -> ContactState:
-    """Return the state with `new`, without what no policy can count any more (`keep_ms`)."""
+    """Return the state with `new`, without entries older than `keep_ms`, which no policy counts."""
     if new == _NOTHING:
         return state
     before = state.shards.here.get(shard, _NOTHING)
     since_ms = now_ms - max(keep_ms, GRACE_MS)
-    contacts = [one for one in before.contacts if one.at > since_ms]
+    contacts = [contact for contact in before.contacts if contact.at > since_ms]
     late = new.contacts and contacts and new.contacts[0].at < contacts[-1].at
     contacts.extend(new.contacts)
     silenced, holdouts = before.silenced, before.holdouts
@@ -93,7 +93,7 @@ def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int
 def apply_outcome(state: ContactState, action_id: str, outcome: str, at: int) -> ContactState:
     """Return the state after `outcome` of an action, at `at` (ms); unchanged if it is unknown here.
 
-    An impression cannot be taken back: committed stays committed.
+    An impression is final: committed stays committed.
     """
     status = STATUS_AFTER.get(outcome)
     if status is None:
@@ -105,11 +105,11 @@ def apply_outcome(state: ContactState, action_id: str, outcome: str, at: int) ->
 
 
 def merge(a: History, b: History) -> History:
-    """Merge both histories, each action once; what is committed on one side stays so."""
+    """Merge both histories, each action once; a status committed in either stays committed."""
     merged: dict[str, Contact] = {}
-    for one in (*a.contacts, *b.contacts):
-        known = merged.get(one.action_id)
-        merged[one.action_id] = one if known is None else _merge_contacts(known, one)
+    for contact in (*a.contacts, *b.contacts):
+        known = merged.get(contact.action_id)
+        merged[contact.action_id] = contact if known is None else _merge_contacts(known, contact)
     return History(
         _in_order(merged.values()),
         _latest(a.silenced, b.silenced),
@@ -124,7 +124,7 @@ _STRENGTH: Final[dict[Status, int]] = {"reserved": 0, "released": 1, "committed"
 
 
 def _in_order(contacts: Iterable[Contact]) -> tuple[Contact, ...]:
-    return tuple(sorted(contacts, key=lambda one: (one.at, one.action_id)))
+    return tuple(sorted(contacts, key=lambda contact: (contact.at, contact.action_id)))
 
 
 def _merge_contacts(one: Contact, other: Contact) -> Contact:
@@ -145,7 +145,7 @@ def _latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 def _merge_draws(
     one: Mapping[str, Assignment], other: Mapping[str, Assignment]
 ) -> dict[str, Assignment]:
-    """Return the first draw of each holdout, and whether the draws differ."""
+    """Return the first draw of each holdout, with `conflict` where the draws differ."""
     return {name: _first(one.get(name), other.get(name)) for name in {**one, **other}}
 
 
@@ -165,7 +165,8 @@ def _last(times: Iterable[int]) -> tuple[int, ...]:
 
 def _settle_part(part: History, action_id: str, outcome: str, at: int) -> History:
     contacts = tuple(
-        _after(one, outcome, at) if one.action_id == action_id else one for one in part.contacts
+        _after(contact, outcome, at) if contact.action_id == action_id else contact
+        for contact in part.contacts
     )
     return replace(part, contacts=contacts)
 

@@ -1,9 +1,9 @@
-"""Actions held until their address's own row confirms that it is the customer's.
+"""Actions held until the row of their address confirms that the customer owns it.
 
-What an interaction shows may be another person's by the address's own row, which processes it a
-moment later. So an action to such an address is decided, and counts under the caps and budgets, but
-is not sent before that row has joined the profile; when it does not, the action is withdrawn. What
-it reserved is free again then, and at its deadline if nothing is reported by then.
+An address in an interaction may belong to another person by the address's own row, which processes
+the interaction a moment later. So an action to such an address is decided, and counts under caps
+and budgets, but is not sent before that row has joined the profile; otherwise it is withdrawn. Its
+reservations are released then, or at its deadline if no report has come.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ from pipeline.model.shards import Shards
 from pipeline.model.time import MINUTE_MS
 
 _REPORTED_MS: Final = 5 * MINUTE_MS
-"""Time after its deadline by which it is reported whether a message was sent."""
+"""Time after a message's deadline within which its fate is reported."""
 
 
 def hold(action: Action, candidate: CompiledCandidate, moment: Moment) -> AwaitingAction | None:
@@ -43,29 +43,29 @@ def hold(action: Action, candidate: CompiledCandidate, moment: Moment) -> Awaiti
 def bound_contacts(
     contacts: Iterable[Contact], waiting: Iterable[AwaitingAction]
 ) -> tuple[Contact, ...]:
-    """Return the contacts, of which those that wait count up to their deadlines only."""
+    """Return the contacts; waiting ones count up to their deadlines only."""
     deadlines = _deadlines(waiting)
     if not deadlines:
         return tuple(contacts)
     return tuple(
-        replace(one, until=_earliest_end(one.until, deadlines[one.action_id]))
-        if one.action_id in deadlines
-        else one
-        for one in contacts
+        replace(contact, until=_earliest_end(contact.until, deadlines[contact.action_id]))
+        if contact.action_id in deadlines
+        else contact
+        for contact in contacts
     )
 
 
 def bound_spends(spends: Iterable[Spend], waiting: Iterable[AwaitingAction]) -> tuple[Spend, ...]:
-    """Return the spent tokens; a waiting message gives its tokens back after its deadline, unless
-    its fate is reported before."""
+    """Return the spends; those of a waiting message are released after its deadline, unless its
+    fate is reported before."""
     deadlines = _deadlines(waiting)
     if not deadlines:
         return tuple(spends)
     return tuple(
-        replace(one, until=_earliest_end(one.until, deadlines[one.action_id] + _REPORTED_MS))
-        if one.action_id in deadlines
-        else one
-        for one in spends
+        replace(spend, until=_earliest_end(spend.until, deadlines[spend.action_id] + _REPORTED_MS))
+        if spend.action_id in deadlines
+        else spend
+        for spend in spends
     )
 
 
@@ -78,9 +78,9 @@ def _earliest_end(until: int | None, deadline_at: int) -> int:
 
 
 def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Action, ...]]:
-    """Return the state after sending the actions whose addresses are confirmed, and these actions.
+    """Return the state without the actions whose addresses are confirmed, and these actions.
 
-    Those whose address is another's, or that are too late, are withdrawn.
+    Actions past their deadline, or to another person's address, are withdrawn.
     """
     confirmed = tuple(
         one
@@ -102,21 +102,24 @@ def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Actio
 
 
 def _send_actions(part: History, untils: Mapping[str, int | None]) -> History:
-    """Return the history without the actions that are sent, which count from now on as usual."""
+    """Return the history without the sent actions, whose contacts count as usual from now on."""
     if not any(one.action.action_id in untils for one in part.awaiting):
         return part
     return replace(
         part,
         contacts=tuple(
-            replace(one, until=untils[one.action_id]) if one.action_id in untils else one
-            for one in part.contacts
+            replace(contact, until=untils[contact.action_id])
+            if contact.action_id in untils
+            else contact
+            for contact in part.contacts
         ),
         awaiting=tuple(one for one in part.awaiting if one.action.action_id not in untils),
     )
 
 
 def deny(state: ContactState, identifier: str | None, until_ms: int | None) -> ContactState:
-    """Withdraw the actions that wait for an identifier, shown up to `until_ms` (None: whenever)."""
+    """Withdraw the actions that wait for an identifier shown up to `until_ms` (None: at any
+    time)."""
     return withdraw(
         state,
         lambda one: one.identifier == identifier and (until_ms is None or one.shown_at <= until_ms),
@@ -128,24 +131,24 @@ def _is_here(belonging: Belonging | None) -> bool:
 
 
 def _is_void(one: AwaitingAction, belongings: dict[str, Belonging]) -> bool:
-    """Return whether the address's row knew of `shown_at` when it gave the address to another."""
+    """Return whether the address's row had processed `shown_at` when it reported another owner."""
     belonging = belongings.get(one.identifier)
     return belonging is not None and not belonging.here and belonging.as_of >= one.shown_at
 
 
 def withdraw(state: ContactState, gone: Callable[[AwaitingAction], bool]) -> ContactState:
-    """Return the state without the actions that are `gone`, and their places under the caps."""
+    """Return the state without the actions for which `gone` holds, and without their contacts."""
     here = {name: _remove_actions(part, gone) for name, part in state.shards.here.items()}
     return replace(state, shards=Shards(here, state.shards.away))
 
 
 def _remove_actions(part: History, gone: Callable[[AwaitingAction], bool]) -> History:
-    """Remove actions that are never sent; their place under the caps is free again."""
+    """Remove unsent actions and their contacts, which then no longer count under caps."""
     ids = {one.action.action_id for one in part.awaiting if gone(one)}
     if not ids:
         return part
     return replace(
         part,
-        contacts=tuple(one for one in part.contacts if one.action_id not in ids),
+        contacts=tuple(contact for contact in part.contacts if contact.action_id not in ids),
         awaiting=tuple(one for one in part.awaiting if one.action.action_id not in ids),
     )

@@ -1,9 +1,10 @@
-"""Holdouts: a share of customers goes without something, so that its effect can be measured.
+"""Holdouts: a share of customers is excluded from some treatments, so that their effect is
+measured.
 
-A customer is drawn when they would first get something of the kind, by a hash of who they are then,
-and stays as drawn. What they are held out of competes all the same, to know what would have been
-said; what is said is the best of the rest. So the lift of a holdout of everything is over nothing,
-and that of a holdout of some over the next best.
+A customer is drawn before the first such treatment, by a hash of the profile id at that time, and
+the draw is kept. Held-out treatments compete all the same, so that the decision records the choice
+without the holdout; the best of the rest is sent. So a holdout of everything measures the lift over
+no message, and a holdout of some treatments the lift over the next best.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ _TreatmentKey: TypeAlias = tuple[str, str, str]
 
 @dataclass(slots=True)
 class HoldoutDraws:
-    """Holdouts of a customer: `known` ones, and those `drawn` by this decision."""
+    """Holdouts of a customer: `known` from before, and `drawn` by this decision."""
 
     profile_id: str
     now_ms: int
@@ -37,19 +38,21 @@ class HoldoutDraws:
     drawn: dict[str, Assignment] = field(default_factory=dict)
 
     def holding(self, candidate: CompiledCandidate) -> tuple[str, ...]:
-        """Return the holdouts that keep `candidate` from the customer, once they are drawn;
+        """Return the holdouts that exclude the customer from `candidate`, drawn if need be;
         transactional messages have none."""
         if candidate.transactional or not candidate.holdouts:
             return ()
-        return tuple(one.name for one in candidate.holdouts if self._assignment(one).held)
+        return tuple(
+            holdout.name for holdout in candidate.holdouts if self._assignment(holdout).held
+        )
 
     def expose(self, candidate: CompiledCandidate) -> None:
-        """Draw the holdouts of a candidate for good."""
+        """Draw the holdouts of a candidate, and keep the draws."""
         if candidate.transactional:
             return
-        for one in candidate.holdouts:
-            if one.name not in self.known:
-                self.drawn[one.name] = self._assignment(one)
+        for holdout in candidate.holdouts:
+            if holdout.name not in self.known:
+                self.drawn[holdout.name] = self._assignment(holdout)
 
     def _assignment(self, rule: CompiledHoldout) -> Assignment:
         known = self.known.get(rule.name)
@@ -59,14 +62,15 @@ class HoldoutDraws:
 
 
 def is_held(rule: CompiledHoldout, profile_id: str) -> bool:
-    """Return whether the customer's draw, from 0 to 1 by who it is, is below the share."""
+    """Return whether the customer's draw in [0, 1), a hash of the profile id, is below the
+    share."""
     digest = hashlib.sha256(f"{rule.name}/{profile_id}".encode()).digest()
     return int.from_bytes(digest[:8]) < rule.share * _RANGE
 
 
 class FilledSlots(Struct, frozen=True):
-    """Slots as they were filled: `made` is what is said, `choices` and `candidates` are what the
-    Decision says of them."""
+    """Filled slots: the arbitration `made`, and the `choices` and `candidates` that the Decision
+    records."""
 
     made: Arbitration
     choices: tuple[Choice, ...]
@@ -74,11 +78,11 @@ class FilledSlots(Struct, frozen=True):
 
 
 def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws) -> FilledSlots:
-    """Fill the slots of a decision from what the customer is not held out of.
+    """Fill the slots of a decision with treatments that the customer is not held out of.
 
-    A contest between all says who would have won. As long as one of the winners is held out, what
-    that holdout covers leaves and the others compete again: its place may have gone to somebody
-    whom another holdout keeps back, which is to be known of both.
+    A contest between all candidates finds the winners without holdouts. While a winner is held out,
+    the candidates of its holdout are removed and the others compete again: the next winner may be
+    held out by another holdout, and both are recorded.
     """
     held = {
         one.candidate.tie: holding
@@ -89,7 +93,7 @@ def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws)
     everybody = made = contest(lineups)
     if not held:
         _expose(made, draws)
-        return FilledSlots(made, tuple(made.choices), tuple(made.judged))
+        return FilledSlots(made, tuple(made.choices), tuple(made.noted))
     withheld = _WithheldWinners()
     gone: set[str] = set()
     while kept_back := withheld.note(made, held, draws):
@@ -110,7 +114,7 @@ def _expose(made: Arbitration, draws: HoldoutDraws) -> None:
 def _without(
     lineups: Sequence[Lineup], held: Mapping[_TreatmentKey, Sequence[str]], gone: set[str]
 ) -> tuple[Lineup, ...]:
-    """Return the lineups without what the holdouts that are `gone` keep back."""
+    """Return the lineups without the candidates of the holdouts `gone`."""
     return tuple(
         replace(
             lineup,
@@ -124,8 +128,8 @@ def _without(
 
 @dataclass(slots=True)
 class _WithheldWinners:
-    """Winners who are held out. `slots`: the first of each slot, as its choice says it; `notes`:
-    as the candidates say it."""
+    """Held-out winners. `slots`: the first of each slot, as a choice; `notes`: all, as
+    candidates."""
 
     slots: dict[str, Choice] = field(default_factory=dict)
     notes: dict[_TreatmentKey, Candidate] = field(default_factory=dict)
@@ -133,9 +137,9 @@ class _WithheldWinners:
     def note(
         self, made: Arbitration, held: Mapping[_TreatmentKey, Sequence[str]], draws: HoldoutDraws
     ) -> set[str]:
-        """Note the winners of a contest who are held out; return the holdouts of each."""
+        """Note the held-out winners of a contest; return the first holdout of each."""
         kept_back: set[str] = set()
-        noted = {_treatment_key(one): one for one in made.judged}
+        noted = {_treatment_key(one): one for one in made.noted}
         for win in made.wins:
             tie, holding = win.candidate.tie, held.get(win.candidate.tie)
             if holding is None:
@@ -153,21 +157,21 @@ class _WithheldWinners:
         return kept_back
 
     def choices(self, made: Arbitration) -> tuple[Choice, ...]:
-        """Return the choices of a contest, with those that were held out."""
-        contested = [self._beside(one) for one in made.choices]
+        """Return the choices of a contest, with the held-out ones."""
+        contested = [self._beside(choice) for choice in made.choices]
         opened = {one.slot for one in contested}
         return (*contested, *(one for slot, one in self.slots.items() if slot not in opened))
 
     def candidates(
         self, everybody: Arbitration, made: Arbitration, held: Mapping[_TreatmentKey, Sequence[str]]
     ) -> tuple[Candidate, ...]:
-        """Return the fate of each candidate; that of a held-out one is from the contest of all."""
-        fates = {_treatment_key(one): one for one in made.judged} | self.notes
+        """Return each candidate with its fate; held-out ones as in the contest of all."""
+        fates = {_treatment_key(one): one for one in made.noted} | self.notes
         return tuple(
             one
             if _treatment_key(one) in held.keys() - self.notes.keys()
             else fates.get(_treatment_key(one), one)
-            for one in everybody.judged
+            for one in everybody.noted
         )
 
     def _beside(self, choice: Choice) -> Choice:

@@ -1,8 +1,8 @@
-"""Impact tests: a small share of customers is decided for without a factor of arbitration, always,
-so that what the factor is worth can be measured.
+"""Impact tests: for a small, fixed share of customers, arbitration omits one of its factors, so
+that the factor's worth can be measured.
 
-Who is in which arm follows from the profile id alone, so nothing is kept, and a decision that is
-made again falls into the same arm. Transactional messages are the same in all arms.
+The arm follows from the profile id alone, so nothing is stored, and a rerun of a decision has the
+same arm. Transactional messages are the same in all arms.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from pipeline.config.compiled import APPLICABILITY, STAGES, CompiledCampaign
 from pipeline.config.model import ImpactTests
-from pipeline.rules.chooser import Chooser, Field, FieldMaker, Lot, Priced
+from pipeline.rules.chooser import Chooser, DrawResult, Field, FieldMaker, PricedCandidate
 from pipeline.rules.knowledge import NONE, TreatmentEvidence
 
 USUAL: Final = "usual"
-"""Arm of all who are in no test, whom the others are compared with."""
+"""Arm of customers outside all tests, the control group."""
 
 CHANCE: Final = "chance"
 PROPENSITY: Final = "propensity"
@@ -42,20 +42,19 @@ def arm_of(tests: ImpactTests | None, profile_id: str) -> str | None:
 
 
 def asked_stages(arm: str | None, campaign: CompiledCampaign) -> int:
-    """Return how many stages of the engagement policy are asked for a campaign."""
+    """Return the number of stages of the engagement policy to evaluate for a campaign."""
     only_first = arm == ELIGIBILITY and campaign.purpose != "transactional"
     return APPLICABILITY if only_first else _EVERY_STAGE
 
 
-def rank_for(arm: str | None, priced: Sequence[Priced]) -> list[Priced]:
-    """Sort by the scores that the arm compares, the best first: the same input gives the same
-    answer."""
+def rank_for(arm: str | None, priced: Sequence[PricedCandidate]) -> list[PricedCandidate]:
+    """Sort by the scores that the arm compares, the best first, deterministically."""
     if arm in (PROPENSITY, NO_LEVERS):
         priced = [_price(arm, one) for one in priced]
     return sorted(priced, key=attrgetter("worth.order"))
 
 
-def _price(arm: str, one: Priced) -> Priced:
+def _price(arm: str, one: PricedCandidate) -> PricedCandidate:
     candidate, worth = one.candidate, one.worth
     if candidate.transactional:
         return one
@@ -63,39 +62,41 @@ def _price(arm: str, one: Priced) -> Priced:
     toll = 0.0 if arm == PROPENSITY else worth.toll
     score = worth.p if arm == PROPENSITY else worth.p * worth.value - candidate.cost - toll
     order = (True, -score, candidate.tie)
-    return Priced(candidate, replace(worth, weight=weight, score=score, order=order, toll=toll))
+    return PricedCandidate(
+        candidate, replace(worth, weight=weight, score=score, order=order, toll=toll)
+    )
 
 
 def field_maker(arm: str | None, chooser: Chooser | None) -> FieldMaker | None:
-    """Return the maker of the fields that an arm draws from; None: nothing is drawn, the best
-    wins."""
+    """Return the maker of the fields that an arm draws from; None: the best wins without a
+    draw."""
     if arm == CHANCE:
         return _Chance()
     return chooser.by_propensity() if arm == PROPENSITY and chooser is not None else chooser
 
 
 class _Chance:
-    """Maker of fields that draw alike from all candidates, without regard to their worth."""
+    """Maker of fields that draw uniformly from all candidates, without regard to their worth."""
 
-    def field(self, candidates: Sequence[Priced], context_bin: str) -> Field:
+    def field(self, candidates: Sequence[PricedCandidate], context_bin: str) -> Field:
         return _ChanceField(candidates)
 
 
 class _ChanceField:
-    """Candidates of which each is as likely as any other."""
+    """Equally likely candidates."""
 
-    def __init__(self, pool: Sequence[Priced]) -> None:
+    def __init__(self, pool: Sequence[PricedCandidate]) -> None:
         self._pool = pool
 
     def evidence(self, index: int) -> TreatmentEvidence:
         return NONE
 
-    def draw_worth(self, index: int, key: str) -> Priced:
+    def draw_worth(self, index: int, key: str) -> PricedCandidate:
         return self._pool[index]
 
-    def draw(self, available: Sequence[int], key: str) -> Lot:
+    def draw(self, available: Sequence[int], key: str) -> DrawResult:
         digest = hashlib.sha256(f"{key}/chance".encode()).digest()
-        return Lot(available[int.from_bytes(digest[:8]) % len(available)], explored=True)
+        return DrawResult(available[int.from_bytes(digest[:8]) % len(available)], explored=True)
 
     def chance(self, available: Sequence[int], index: int | None) -> float:
         return 0.0 if index is None else 1 / len(available)

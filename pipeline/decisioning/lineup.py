@@ -1,4 +1,4 @@
-"""Lineups: the candidates of each slot that the engagement policy lets compete, the best first.
+"""Lineups: the candidates of each slot that the engagement policy admits, the best first.
 
 All slots of a decision are lined up before any is filled, so that models predict all of its
 candidates in one call.
@@ -16,13 +16,13 @@ from pipeline.decisioning.eligibility import Moment, campaign_objection, objecti
 from pipeline.decisioning.funds import OUT_OF_STOCK, Funds
 from pipeline.decisioning.impact import asked_stages, rank_for
 from pipeline.decisioning.price import price_all
-from pipeline.rules.chooser import Priced
+from pipeline.rules.chooser import PricedCandidate
 from pipeline.rules.propensities import Propensities
 
 
 class Vacancy(Struct, frozen=True):
-    """Slots to fill: of a `placement` that asked for at most `limit` different offers; None: of all
-    channels on which something may be sent. `channel`: of the choice of nothing."""
+    """Slots to fill: of a requested `placement`, with at most `limit` different offers; None: of
+    all outbound channels. `channel`: of an empty choice."""
 
     placement: str | None
     entries: Sequence[Entry]
@@ -36,20 +36,20 @@ class Lineup(Struct, frozen=True):
     placement: str | None
     channel: str
     limit: int
-    ranked: Sequence[Priced]
+    ranked: Sequence[PricedCandidate]
 
 
-class Roster(Struct, frozen=True):
-    """Lineups of a decision; `rejected`: what a rule felled before, by rule; `read`: the budgets
-    that were looked at."""
+class DecisionLineups(Struct, frozen=True):
+    """Lineups of a decision; `rejected`: treatments rejected by the engagement policy, by rule;
+    `read`: names of the budgets that were read."""
 
     lineups: tuple[Lineup, ...]
     rejected: Mapping[str, Sequence[str]]
     read: frozenset[str]
 
 
-def items_felled(treatment: str, count: int) -> str:
-    """Return a Decision's text for items that one rule fells, which are too many to name."""
+def rejected_items_text(treatment: str, count: int) -> str:
+    """Return a Decision's text for items rejected by one rule, which are too many to name."""
     return f"{treatment}: {count} items"
 
 
@@ -64,15 +64,15 @@ class LineupMaker:
     _rejected: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _read: set[str] = field(default_factory=set)
 
-    def line_up(self, vacancies: Iterable[Vacancy]) -> Roster:
+    def line_up(self, vacancies: Iterable[Vacancy]) -> DecisionLineups:
         """Return the lineups of all vacancies."""
         found = [(one, _EligibleCandidates()) for one in vacancies]
         for vacancy, eligible in found:
             self._pass(vacancy, eligible)
-        every = [each for _, eligible in found for each in eligible.candidates]
+        every = [candidate for _, eligible in found for candidate in eligible.candidates]
         priced = iter(price_all(every, self.moment.facts, self.propensities, self._prices(every)))
         lineups = tuple(self._lineup(*one, priced) for one in found)
-        return Roster(lineups, self._rejected, frozenset(self._read))
+        return DecisionLineups(lineups, self._rejected, frozenset(self._read))
 
     def _prices(self, every: Iterable[CompiledCandidate]) -> Mapping[str, float]:
         if self.funds is None:
@@ -80,9 +80,9 @@ class LineupMaker:
         return self.funds.prices(dict.fromkeys(one.campaign for one in every))
 
     def _lineup(
-        self, vacancy: Vacancy, eligible: "_EligibleCandidates", priced: Iterator[Priced]
+        self, vacancy: Vacancy, eligible: "_EligibleCandidates", priced: Iterator[PricedCandidate]
     ) -> Lineup:
-        """Return the lineup of a vacancy, whose candidates come next in `priced`."""
+        """Return the lineup of a vacancy; its candidates are next in `priced`."""
         ranked = rank_for(self.arm, [next(priced) for _ in eligible.candidates])
         if eligible.shortlists:
             ranked = self._shortlist(ranked, eligible.shortlists)
@@ -91,7 +91,7 @@ class LineupMaker:
         return Lineup(vacancy.placement, vacancy.channel, vacancy.limit, ranked)
 
     def _pass(self, vacancy: Vacancy, eligible: "_EligibleCandidates") -> None:
-        """Find the candidates past the engagement policy; note the others."""
+        """Collect the candidates that the engagement policy admits; note the others."""
         asked = vacancy.placement is not None
         for entry in vacancy.entries:
             stages = asked_stages(self.arm, entry.campaign)
@@ -99,48 +99,50 @@ class LineupMaker:
             if refusal is not None and refusal.stage <= entry.first_gate:
                 self._rejected[refusal.label].extend(entry.treatments)
                 continue
-            for one in entry.candidates:
+            for candidate in entry.candidates:
                 if refusal is None:
-                    own = objection(one, self.moment, stages)
+                    own = objection(candidate, self.moment, stages)
                 else:
-                    own = objection(one, self.moment, refusal.stage) or refusal
+                    own = objection(candidate, self.moment, refusal.stage) or refusal
                 if own is not None:
-                    self._rejected[own.label].append(one.treatment)
-                elif one.items is None:
-                    eligible.candidates.append(one)
+                    self._rejected[own.label].append(candidate.treatment)
+                elif candidate.items is None:
+                    eligible.candidates.append(candidate)
                 else:
-                    eligible.candidates.extend(self._items(one, one.items))
-                    shortlist = max(vacancy.limit, one.items.shortlist)
-                    eligible.shortlists[one.items.name] = shortlist
+                    eligible.candidates.extend(self._items(candidate, candidate.items))
+                    shortlist = max(vacancy.limit, candidate.items.shortlist)
+                    eligible.shortlists[candidate.items.name] = shortlist
 
     def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:
         """Return a catalogue's items for the customer; the others are counted by their rule."""
-        eligible, felled = items.eligible(self.moment.facts)
-        for rule, count in felled.items():
+        eligible, rejected = items.eligible(self.moment.facts)
+        for rule, count in rejected.items():
             if count:
-                self._rejected[rule].append(items_felled(template.treatment, count))
+                self._rejected[rule].append(rejected_items_text(template.treatment, count))
         return self._in_stock(template, eligible)
 
     def _in_stock(
         self, template: CompiledCandidate, items: Sequence[CompiledCandidate]
     ) -> list[CompiledCandidate]:
-        """Return the items of which something is left; the others are counted."""
+        """Return the items in stock; the others are counted."""
         funds = self.funds
         if funds is None or template.transactional:
             return list(items)
         left: list[CompiledCandidate] = []
-        for one in items:
-            if funds.is_out_of_stock(one):
-                self._read.update(name for name, _ in one.draws)
+        for item in items:
+            if funds.is_out_of_stock(item):
+                self._read.update(name for name, _ in item.draws)
             else:
-                left.append(one)
+                left.append(item)
         if len(left) < len(items):
-            felled = items_felled(template.treatment, len(items) - len(left))
-            self._rejected[OUT_OF_STOCK].append(felled)
+            rejected = rejected_items_text(template.treatment, len(items) - len(left))
+            self._rejected[OUT_OF_STOCK].append(rejected)
         return left
 
-    def _shortlist(self, ranked: list[Priced], shortlists: Mapping[str, int]) -> list[Priced]:
-        """Return the best items of each catalogue, and all that are none."""
+    def _shortlist(
+        self, ranked: list[PricedCandidate], shortlists: Mapping[str, int]
+    ) -> list[PricedCandidate]:
+        """Return the best items of each catalogue, and all other candidates."""
         left, beyond, found = dict(shortlists), Counter[str](), []
         for one in ranked:
             catalog = one.candidate.catalog
@@ -151,13 +153,13 @@ class LineupMaker:
             else:
                 beyond[template_name(one.candidate.treatment)] += 1
         for treatment, count in beyond.items():
-            self._rejected[BEYOND].append(items_felled(treatment, count))
+            self._rejected[BEYOND].append(rejected_items_text(treatment, count))
         return found
 
 
 @dataclass(slots=True)
 class _EligibleCandidates:
-    """Candidates that nothing felled; `shortlists`: how many of each catalogue's are kept."""
+    """Admitted candidates; `shortlists`: number of items kept of each catalogue."""
 
     candidates: list[CompiledCandidate] = field(default_factory=list)
     shortlists: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Manifest of a trained model: what it reads, what it was trained on, and how well it did."""
+"""Manifest of a trained model: its features, training data and quality."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class TrainingData(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PolicyEstimate(Struct, frozen=True, forbid_unknown_fields=True):
-    """Value per message, with its 95 % interval; None where the log does not carry it."""
+    """Value per message, with its 95 % interval; None where the log does not support it."""
 
     value: float | None
     low: float | None
@@ -53,10 +53,10 @@ class PolicyValue(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelMetrics(Struct, frozen=True, forbid_unknown_fields=True):
-    """Quality on `examples` that the model has not seen: later ones, of other customers.
+    """Quality on unseen `examples`: later ones, of other customers.
 
     `calibration_error`: mean distance of predicted and observed rate over ten bins. `base_log_loss`
-    is that of predicting the training set's rate. `auc` is None where all are of one kind.
+    is that of predicting the training set's rate. `auc` is None where all have the same label.
     """
 
     examples: int
@@ -86,9 +86,9 @@ def shares(p: Sequence[float], edges: Sequence[float]) -> tuple[float, ...]:
 class ModelManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Manifest beside `model.txt`, whose SHA-256 is `digest`.
 
-    `goal`: the outcome, or the score's condition as JSON, that is predicted to come within
-    `window_ms`. `treatments`: those that it was trained on, each as campaign, offer, treatment,
-    without an offer for all items of a catalogue; it predicts no others.
+    `goal`: the predicted outcome, or the score's condition as JSON, within `window_ms`.
+    `treatments`: those in the training data, each as campaign, offer, treatment, without an offer
+    for all items of a catalogue; the model predicts no others.
     """
 
     name: str
@@ -121,7 +121,7 @@ _decode: Final = msgspec.json.Decoder(ModelManifest).decode
 
 
 def manifest_from(data: bytes) -> ModelManifest | str:
-    """Return the manifest, or why `data` is none."""
+    """Return the manifest, or the error in `data`."""
     try:
         return _decode(data)
     except msgspec.MsgspecError as error:

@@ -1,6 +1,6 @@
 """Price of a message: (p × value − cost) × weight of the context × levers.
 
-While a budget is short, less λ × cost, λ being the budget's shadow price.
+While a budget is short, λ × cost is subtracted, λ being the budget's shadow price.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.conditions import Facts
 from pipeline.config import amounts
 from pipeline.config.compiled import CompiledCandidate, Worth
-from pipeline.rules.chooser import Priced
+from pipeline.rules.chooser import PricedCandidate
 from pipeline.rules.propensities import Propensities
 
 
@@ -17,16 +17,19 @@ def price_all(
     facts: Facts,
     learned: Propensities | None,
     prices: Mapping[str, float],
-) -> list[Priced]:
-    """Return the candidates of a decision with their worth, predicted for all of them at once.
+) -> list[PricedCandidate]:
+    """Return the candidates of a decision with their worth; models predict for all at once.
 
     `prices`: shadow prices of budgets, by campaign.
     """
     if learned is None:
-        priced = [Priced(one, one.worth or _worth(one, None, facts)) for one in candidates]
+        priced = [
+            PricedCandidate(candidate, candidate.worth or _worth(candidate, None, facts))
+            for candidate in candidates
+        ]
     else:
         priced = [
-            Priced(one, _worth(one, p, facts))
+            PricedCandidate(one, _worth(one, p, facts))
             for one, p in zip(candidates, learned.of(candidates, facts), strict=True)
         ]
     if prices:
@@ -34,12 +37,12 @@ def price_all(
     return priced
 
 
-def _charge(one: Priced, prices: Mapping[str, float]) -> Priced:
+def _charge(one: PricedCandidate, prices: Mapping[str, float]) -> PricedCandidate:
     candidate = one.candidate
     price = prices.get(candidate.campaign, 0.0)
     if not price or candidate.transactional or not candidate.draws:
         return one
-    return Priced(candidate, amounts.charge(one.worth, price * candidate.cost))
+    return PricedCandidate(candidate, amounts.charge(one.worth, price * candidate.cost))
 
 
 def _worth(candidate: CompiledCandidate, learned: float | None, facts: Facts) -> Worth:

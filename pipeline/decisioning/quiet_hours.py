@@ -1,5 +1,5 @@
-"""Quiet hours: nothing is sent at night by the customer's clock, also when daylight saving changes
-it."""
+"""Quiet hours: nothing is sent at night by the customer's local time, also across changes of
+daylight saving."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -17,26 +17,27 @@ def find_quiet(
 ) -> CompiledQuietHours | None:
     """Return the first quiet hours that hold `candidate` back now.
 
-    Answers and transactional messages have none.
+    Answers and transactional messages are exempt.
     """
     if candidate.placement is not None or candidate.transactional:
         return None
-    for one in rules:
-        if one.scope.covers(candidate) and is_quiet(one, facts):
-            return one
+    for rule in rules:
+        if rule.scope.covers(candidate) and is_quiet(rule, facts):
+            return rule
     return None
 
 
 def is_quiet(rule: CompiledQuietHours, facts: Facts) -> bool:
-    """Return whether the customer's clock is from `begins` (inclusive) to `ends` (exclusive)."""
+    """Return whether the customer's local time is in [`begins`, `ends`)."""
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
     return _is_within(rule, now.astimezone(_zone(rule, facts)))
 
 
 def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
-    """Return when (ms) the quiet hours end in which the customer is now.
+    """Return the end (ms) of the customer's current quiet hours.
 
-    Where daylight saving skips the end, they end with the skip; where it comes twice, at either.
+    Where daylight saving skips the end, they end with the skip; where it repeats it, at either
+    time.
     """
     where = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
@@ -49,13 +50,13 @@ def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
 def begins_at(
     candidate: CompiledCandidate, rules: Iterable[CompiledQuietHours], facts: Facts
 ) -> int | None:
-    """Return when (ms) the next quiet hours begin that would hold `candidate` back; None: never.
+    """Return the beginning (ms) of the next quiet hours that hold `candidate` back; None: never.
 
-    A beginning that daylight saving skips is that of the skip.
+    Where daylight saving skips the beginning, they begin with the skip.
     """
     if candidate.placement is not None or candidate.transactional:
         return None
-    covering = (one for one in rules if one.begins != one.ends and one.scope.covers(candidate))
+    covering = (rule for rule in rules if rule.begins != rule.ends and rule.scope.covers(candidate))
     return min((_next_beginning(one, facts) for one in covering), default=None)
 
 
@@ -70,7 +71,7 @@ def _next_beginning(rule: CompiledQuietHours, facts: Facts) -> int:
 
 
 def _local_times(minute: int, local: datetime) -> Iterator[datetime]:
-    """Yield the moments of that minute by the local clock, on this day and the next."""
+    """Yield the moments of a minute of the local day, on this day and the next."""
     at = time(minute // 60, minute % 60, tzinfo=local.tzinfo)
     for days in (0, 1):
         for fold in (0, 1):  # before and after the clocks change

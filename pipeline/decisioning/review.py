@@ -1,11 +1,11 @@
-"""Review: whether a message that waits to be delivered may still go, by what is known since.
+"""Review of messages that wait for delivery, by the customer's newest facts.
 
 The engagement policy, consent and caps are evaluated again, as far as they do not depend on the
-interaction that the message was decided on. Dates and quiet hours need no review: the action's
+interaction that caused the message. Dates and quiet hours need no review: the action's
 deadline is before them.
 
 While a log is played by its own clock nothing is reviewed: adapters deliver by the wall clock, so
-the result would depend on how fast it is played.
+the result would depend on the speed of the replay.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from pipeline.model.decision import Contact
 
 
 class Review(Struct, frozen=True):
-    """Rules and the customer as known at `now_ms`; `facts` None: only other messages are new.
+    """Rules and the customer's facts at `now_ms`; `facts` None: only contacts have changed.
     `live`: `now_ms` is of the wall clock."""
 
     config: Configuration
@@ -32,13 +32,13 @@ class Review(Struct, frozen=True):
 
     @classmethod
     def of(cls, config: Configuration, facts: Facts, live: bool) -> "Review":
-        """Return the review by the customer as an interaction or a refresh has them."""
+        """Return the review by the customer's facts at an interaction or refresh."""
         without = replace(facts, interaction=None, entered=frozenset())
         return cls(config, without, facts.now_ms, live)
 
     def objection(self, one: Contact, kept: Sequence[Contact]) -> str | None:
-        """Return the consent, rule or cap that holds a message back; the `kept` ones count under
-        the caps before it."""
+        """Return the consent, rule or cap that rules a message out; `kept` messages count under
+        caps."""
         sent = self.config.sent_as.get((one.campaign, template_name(one.treatment)))
         if sent is None or not self.live:
             return None

@@ -1,4 +1,4 @@
-"""Row of the decisioning stage: contact history of one profile, by the shard that caused it."""
+"""Row of the decisioning stage: contact history of one profile, by causing shard."""
 
 from msgspec import Struct, field
 
@@ -9,10 +9,10 @@ from pipeline.model.stages import Segmented
 
 
 class AwaitingAction(Struct, frozen=True):
-    """Action that is not sent before its address, `identifier`, which an interaction showed at
-    `shown_at` (ms), is confirmed to be the customer's.
+    """Action held until its address, `identifier`, is confirmed as the customer's; an interaction
+    ascribed it to them at `shown_at` (ms).
 
-    `until` (ms): as in its contact once it is sent; before that, it counts up to its deadline.
+    `until` (ms): of its contact once it is sent; before that, it counts up to its deadline.
     """
 
     identifier: str
@@ -25,7 +25,7 @@ class Deferral(Struct, frozen=True):
     """Messages of one interaction that are decided again at `until` (ms), the end of quiet hours.
 
     `first`: the decision on the interaction, made at `since` (ms); `record`: the interaction, with
-    the customer as of the last record; `by_log`: their time is a log's own.
+    the customer as of the last record; `by_log`: times are of a log's own clock.
     """
 
     first: str
@@ -39,8 +39,8 @@ class Deferral(Struct, frozen=True):
 class History(Struct, frozen=True):
     """Contacts of one shard, oldest first.
 
-    `silenced`: when (ms) its interactions last caused each suppression; `holdouts`: those drawn
-    because of it, by name; `awaiting`, `deferred`: messages yet to be sent, or decided again.
+    `silenced`: time (ms) of the last interaction that caused each suppression; `holdouts`: those
+    drawn for it, by name; `awaiting`, `deferred`: messages yet to be sent, or decided again.
     """
 
     contacts: tuple[Contact, ...] = ()
@@ -51,8 +51,8 @@ class History(Struct, frozen=True):
 
 
 class ContactState(Struct, frozen=True):
-    """One profile's row. `belongings`: whose the identifiers are that were the customer's;
-    `by_log`: whether the last interaction came from a log that has its own clock."""
+    """Row of one profile. `belongings`: owners of the customer's former identifiers; `by_log`:
+    whether the last interaction came from a log with its own clock."""
 
     shards: Shards[History] = field(default_factory=Shards)
     belongings: dict[str, Belonging] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Decisioning stage: one row per profile; every interaction gets exactly one Decision.
 
-A slot is a placement that asked, or an outbound channel that a trigger opened. Placements are
-filled in their order, then what is sent.
+A slot is a requested placement, or an outbound channel that a trigger opened. Placements are filled
+first, in order.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from pipeline.conditions import Facts
 from pipeline.config.compiled import Entry, LearningRules
 from pipeline.decisioning import deferral, funds, history, holding, suppressions
-from pipeline.decisioning.arbitrate import Arbitration, Win
-from pipeline.decisioning.cancelling import Silencing, cancel, is_retried
+from pipeline.decisioning.arbitrate import Arbitration, SlotWinner
+from pipeline.decisioning.cancelling import CancellationCheck, cancel, is_retried
 from pipeline.decisioning.deferral import DueDeferral
 from pipeline.decisioning.eligibility import Moment, address
-from pipeline.decisioning.history import Remembered
+from pipeline.decisioning.history import CustomerHistory
 from pipeline.decisioning.learning import feedback
 from pipeline.decisioning.learning.withheld import (
     mark_first,
@@ -28,7 +28,7 @@ from pipeline.decisioning.learning.withheld import (
 )
 from pipeline.decisioning.lineup import Vacancy
 from pipeline.decisioning.review import Review
-from pipeline.decisioning.slots import Slots
+from pipeline.decisioning.slots import SlotResults, Slots
 from pipeline.decisioning.state import AwaitingAction, ContactState, Deferral, History
 from pipeline.model import topics
 from pipeline.model.belongings import apply_report, without
@@ -56,7 +56,7 @@ from pipeline.rules.token import Claims
 
 _NO_CONTACTS: Final[tuple[Contact, ...]] = ()
 _CHANCES: Final = "chances"
-"""Topic of no broker: its records are for who plays a log."""
+"""Name of a topic that no broker has: its records are for players of a log."""
 
 _history_bytes = msgspec.msgpack.Encoder()
 _history_from = msgspec.msgpack.Decoder(History)
@@ -66,7 +66,7 @@ _erasure_from = msgspec.msgpack.Decoder(Erasure)
 def step(
     key: str, record: Segmented, state: ContactState | None, rules: Rules
 ) -> Outcome[ContactState]:
-    """Decide; `key` is the profile id, `state` that profile's row, or None at first sight."""
+    """Decide; `key` is the profile id, `state` that profile's row, None for a new profile."""
     outcome = _step(key, record, state, rules)
     if isinstance(outcome, Ok) and outcome.state is not None:
         wake = deferral.wake(outcome.state)
@@ -89,20 +89,21 @@ def _step(
 
 
 class _Case(Struct, frozen=True):
-    """Input of a decision: the record, and the history `before` it, and as `known` with
-    what it suppresses. `outbound`: what may be sent; `again`: set where it is decided again."""
+    """Input of a decision: the record, the history `before` it, and that history with the
+    record's suppressions (`known`). `outbound`: entries that may be sent; `again`: set where the
+    record is decided again."""
 
     decision_id: str
     record: Segmented
     moment: Moment
-    before: Remembered
-    known: Remembered
+    before: CustomerHistory
+    known: CustomerHistory
     outbound: tuple[Entry, ...]
     again: Again | None = None
 
     @property
     def interaction(self) -> Interaction:
-        """Interaction that is decided on."""
+        """Interaction of the decision."""
         assert self.record.interaction is not None
         return self.record.interaction
 
@@ -120,12 +121,12 @@ class _Case(Struct, frozen=True):
 def _decide(
     record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
 ) -> Ok[ContactState]:
-    """Decide on an interaction, once what it silences is cancelled."""
+    """Decide on an interaction, after cancelling the messages that it suppresses."""
     state = deferral.refresh(_note_clock(state, interaction, rules), record)
     moment = _moment(record, interaction, state, rules)
     silenced = suppressions.caused_by(rules.config.constraints, moment.facts)
     state, cancelled = _cancel(moment, state, silenced, rules)
-    before = history.recall(state)
+    before = history.whole_history(state)
     known = history.remember(before, History(silenced=silenced))
     case = _Case(_decision_id(interaction), record, moment, before, known, rules.config.outbound)
     decided = _make(case, state, History(silenced=silenced), rules)
@@ -133,15 +134,15 @@ def _decide(
 
 
 def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[ContactState]:
-    """Decide on what was deferred, by the customer and the history as they are now.
+    """Decide on deferred messages by the present facts and history.
 
-    `state` is the row without it.
+    `state` is the row without the deferral.
     """
     one, record = due.deferral, due.deferral.record
     assert record.interaction is not None
     moment = _moment(record, record.interaction, state, rules)
     facts = replace(moment.facts, now_ms=due.at)
-    known = history.recall(state)
+    known = history.whole_history(state)
     case = _Case(
         decision_id=again_id(one.first, due.at),
         record=record,
@@ -156,63 +157,74 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
 
 def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[ContactState]:
     """Make a decision; it and `new` go into the history."""
-    moment, known, identity = case.moment, case.known, case.identity
-    chooser = rules.chooser
-    context_bin = "" if chooser is None else chooser.rules.bin_of(moment.facts)
-    slots = Slots(case.decision_id, moment, known, rules, context_bin)
-    arbitrated = slots.fill(_vacancies(case, rules))
-    filled, made = arbitrated.filled, arbitrated.filled.made
-    actions, waiting = _divide(made, moment, rules)
-    deferred = deferral.deferred_messages(filled, case.outbound)
-    rejected = arbitrated.roster.rejected
-    decision = Decision(
-        decision_id=case.decision_id,
-        event_id=case.interaction.event_id,
-        profile_id=identity.profile_id,
-        config=identity.config,
-        decided_at=moment.now_ms,
-        choices=filled.choices,
-        candidates=filled.candidates,
-        rejected={rule: tuple(names) for rule, names in sorted(rejected.items())},
-        contacts=case.before.contacts,
-        silenced=known.silenced,
-        holdouts=tuple(one for _, one in sorted({**known.holdouts, **arbitrated.drawn}.items())),
-        model=rules.propensities.label if rules.propensities and filled.candidates else None,
-        arm=arbitrated.arm,
-        deferred=deferred,
-        again=case.again,
-    )
-    said, followed = tuple(made.contacts), _NO_CONTACTS
-    if chooser is not None:
-        if not feedback.is_of_bot(moment.facts):
-            running = running_windows(known.contacts, moment.now_ms, chooser.rules)
-            said = mark_first(said, running, chooser.rules)
-            followed = withheld_contacts(decision, running, chooser.rules)
+    results = _fill_slots(case, rules)
+    made = results.filled.made
+    actions, waiting = _divide(made, case.moment, rules)
+    decision = _decision(case, results, rules)
+    contacts, followed = tuple(made.contacts), _NO_CONTACTS
+    if rules.chooser is not None:
+        learning = rules.chooser.rules
+        if not feedback.is_of_bot(case.moment.facts):
+            running = running_windows(case.known.contacts, case.moment.now_ms, learning)
+            contacts = mark_first(contacts, running, learning)
+            followed = withheld_contacts(decision, running, learning)
+        chosen = zip(contacts, made.wins, strict=True)
+        evidence = _feedback(case, chosen, waiting, learning)
         decision = replace(
             decision,
-            snapshot=chooser.snapshot,
-            bin=context_bin,
-            feedback=(
-                *_feedback(case, zip(said, made.wins, strict=True), waiting, chooser.rules),
-                *feedback.of_withheld(followed, chooser.rules),
-            ),
+            snapshot=rules.chooser.snapshot,
+            feedback=(*evidence, *feedback.of_withheld(followed, learning)),
         )
     if rules.wallet is not None:
         spends = holding.bound_spends(made.spends, waiting)
-        decision = replace(decision, budgets=arbitrated.read, spends=spends)
-    contacts = (*holding.bound_contacts(said, waiting), *followed)
-    new = replace(new, contacts=contacts, holdouts=arbitrated.drawn, awaiting=waiting)
-    if deferred:
-        state = deferral.drop_campaigns(state, deferred)
-        new = replace(new, deferred=_deferrals(case, state, deferred))
-    row = history.add(state, identity.shard, new, moment.now_ms, _keep_ms(rules))
-    profile = identity.profile_id
-    sent = [Emit(topics.actions(one.channel), profile, one) for one in actions]
-    emits = (Emit(topics.DECISIONS, profile, decision), *sent, *_answer(case, actions))
+        decision = replace(decision, budgets=results.read, spends=spends)
+    contacts = (*holding.bound_contacts(contacts, waiting), *followed)
+    new = replace(new, contacts=contacts, holdouts=results.drawn, awaiting=waiting)
+    if decision.deferred:
+        state = deferral.drop_campaigns(state, decision.deferred)
+        new = replace(new, deferred=_deferrals(case, state, decision.deferred))
+    row = history.add(state, case.identity.shard, new, case.moment.now_ms, _keep_ms(rules))
+    emits = _emits(case, decision, actions)
     if rules.with_chances:
         chances = SlotChances(case.decision_id, made.chances)
-        emits = (Emit(_CHANCES, profile, chances), *emits)
+        emits = (Emit(_CHANCES, case.identity.profile_id, chances), *emits)
     return Ok(row, emits, purses=funds.pay(rules.wallet or {}, made.spends))
+
+
+def _fill_slots(case: _Case, rules: Rules) -> SlotResults:
+    context_bin = "" if rules.chooser is None else rules.chooser.rules.bin_of(case.moment.facts)
+    slots = Slots(case.decision_id, case.moment, case.known, rules, context_bin)
+    return slots.fill(_vacancies(case, rules))
+
+
+def _decision(case: _Case, results: SlotResults, rules: Rules) -> Decision:
+    """Return the decision without its evidence and spending."""
+    filled, drawn = results.filled, {**case.known.holdouts, **results.drawn}
+    return Decision(
+        decision_id=case.decision_id,
+        event_id=case.interaction.event_id,
+        profile_id=case.identity.profile_id,
+        config=case.identity.config,
+        decided_at=case.moment.now_ms,
+        choices=filled.choices,
+        candidates=filled.candidates,
+        rejected={rule: tuple(names) for rule, names in sorted(results.lineups.rejected.items())},
+        contacts=case.before.contacts,
+        silenced=case.known.silenced,
+        holdouts=tuple(holdout for _, holdout in sorted(drawn.items())),
+        model=rules.propensities.label if rules.propensities and filled.candidates else None,
+        arm=results.arm,
+        bin=results.context_bin,
+        deferred=deferral.deferred_messages(filled, case.outbound),
+        again=case.again,
+    )
+
+
+def _emits(case: _Case, decision: Decision, actions: list[Action]) -> tuple[Emit, ...]:
+    """Return the outputs: the decision, the actions, and the answer to a request."""
+    profile = case.identity.profile_id
+    sent = [Emit(topics.actions(action.channel), profile, action) for action in actions]
+    return (Emit(topics.DECISIONS, profile, decision), *sent, *_answer(case, actions))
 
 
 def _deferrals(
@@ -227,8 +239,8 @@ def _keep_ms(rules: Rules) -> int:
 
 
 def _note_clock(state: ContactState, interaction: Interaction, rules: Rules) -> ContactState:
-    """Return the state with the interaction's clock; an interaction of kind `timer` leaves it as it
-    is."""
+    """Return the state with the interaction's clock; an interaction of kind `timer` keeps the
+    former."""
     by_log = interaction.source in rules.config.log_sources
     if interaction.kind == "timer" or by_log is state.by_log:
         return state
@@ -238,19 +250,20 @@ def _note_clock(state: ContactState, interaction: Interaction, rules: Rules) -> 
 def _cancel(
     moment: Moment, state: ContactState, silenced: dict[str, int], rules: Rules
 ) -> tuple[ContactState, tuple[Emit, ...]]:
-    """Cancel what waits and is silenced now, by `silenced` or by an outcome, or no longer right."""
+    """Cancel waiting messages that `silenced` or an outcome suppresses, or that newer facts rule
+    out."""
     interaction, config = moment.facts.interaction, rules.config
     assert interaction is not None
     silences = silenced or (interaction.kind == "outcome" and config.constraints.outcomes)
     if not silences and not is_retried(state, config, moment.now_ms):
         return state, ()
-    known = history.remember(history.recall(state), History(silenced=silenced))
+    known = history.remember(history.whole_history(state), History(silenced=silenced))
     review = Review.of(config, moment.facts, not state.by_log)
-    return _cancel_silenced(moment.identity.profile_id, state, Silencing.of(known, review))
+    return _cancel_silenced(moment.identity.profile_id, state, CancellationCheck.of(known, review))
 
 
 def _cancel_silenced(
-    key: str, state: ContactState, silencing: Silencing
+    key: str, state: ContactState, silencing: CancellationCheck
 ) -> tuple[ContactState, tuple[Emit, ...]]:
     state, cancelled = cancel(key, state, silencing)
     return state, tuple(Emit(topics.CANCELLATIONS, key, one) for one in cancelled)
@@ -258,11 +271,11 @@ def _cancel_silenced(
 
 def _feedback(
     case: _Case,
-    said: Iterable[tuple[Contact, Win]],
+    chosen: Iterable[tuple[Contact, SlotWinner]],
     waiting: tuple[AwaitingAction, ...],
     rules: LearningRules,
 ) -> tuple[Feedback, ...]:
-    """Return the feedback of an interaction, unless received before, and of its actions."""
+    """Return the feedback of an interaction, unless it is decided again, and of its actions."""
     facts = case.moment.facts
     if feedback.is_of_bot(facts):
         return ()
@@ -271,8 +284,8 @@ def _feedback(
     held = {one.action.action_id for one in waiting}
     sent = (
         each
-        for contact, win in said
-        for each in feedback.of_action(contact, win.candidate, rules, win.action_id in held)
+        for contact, winner in chosen
+        for each in feedback.of_action(contact, winner.candidate, rules, winner.action_id in held)
     )
     return (*reached, *sent)
 
@@ -280,7 +293,7 @@ def _feedback(
 def _divide(
     made: Arbitration, moment: Moment, rules: Rules
 ) -> tuple[list[Action], tuple[AwaitingAction, ...]]:
-    """Divide the actions into those sent now and those that wait for their address."""
+    """Divide the actions into those sent now and those that wait for confirmed addresses."""
     actions: list[Action] = []
     waiting: list[AwaitingAction] = []
     for win in made.wins:
@@ -294,7 +307,7 @@ def _divide(
 
 
 def _vacancies(case: _Case, rules: Rules) -> Iterator[Vacancy]:
-    """Yield the placements that ask, in their order, and what may be sent."""
+    """Yield the requested placements, in order, and the outbound vacancy."""
     request = case.interaction.request
     for placement in dict.fromkeys(request.placements if request is not None else ()):
         entries = rules.config.by_placement.get(placement, ())
@@ -307,7 +320,7 @@ def _channel_of(entries: tuple[Entry, ...], interaction: Interaction) -> str:
     return entries[0].candidates[0].channel if entries else interaction.channel
 
 
-def _action(win: Win, moment: Moment, decision: str, rules: Rules) -> Action:
+def _action(win: SlotWinner, moment: Moment, decision: str, rules: Rules) -> Action:
     interaction, winner = moment.facts.interaction, win.candidate
     assert interaction is not None
     identifier = interaction.identifiers[0]
@@ -346,7 +359,7 @@ def _answer(case: _Case, actions: list[Action]) -> tuple[Emit, ...]:
     if request is None:
         return ()
     answers = tuple(
-        _in_placement(name, [one for one in actions if one.placement == name])
+        _in_placement(name, [action for action in actions if action.placement == name])
         for name in request.placements
     )
     event = case.interaction.event_id
@@ -386,7 +399,7 @@ def _moment(
 def _outcome(
     record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
 ) -> Ok[ContactState]:
-    """Record the outcome of an action, in a Decision without choices: nothing is sent."""
+    """Record the outcome of an action in a Decision without choices; nothing is sent."""
     assert record.identity is not None
     subject = interaction.properties.get("action_id")
     at = min(interaction.occurred_at, interaction.received_at)
@@ -415,15 +428,19 @@ def _outcome(
 def _add_feedback(
     decision: Decision, action_id: str, state: ContactState, facts: Facts, chooser: Chooser
 ) -> Decision:
-    """Return the decision on an outcome with its contact and feedback to learn from."""
-    contact = next((c for c in history.recall(state).contacts if c.action_id == action_id), None)
+    """Return the decision on an outcome with its contact and feedback."""
+    contact = next(
+        (c for c in history.whole_history(state).contacts if c.action_id == action_id), None
+    )
     if contact is None:
         return decision
     assert facts.interaction is not None
-    told: Iterable[Feedback] = ()
+    evidence: Iterable[Feedback] = ()
     if not feedback.is_of_bot(facts):
-        told = feedback.of_outcome(facts.interaction, contact, chooser.rules, facts)
-    return replace(decision, snapshot=chooser.snapshot, contacts=(contact,), feedback=tuple(told))
+        evidence = feedback.of_outcome(facts.interaction, contact, chooser.rules, facts)
+    return replace(
+        decision, snapshot=chooser.snapshot, contacts=(contact,), feedback=tuple(evidence)
+    )
 
 
 def _decision_id(interaction: Interaction) -> str:
@@ -448,9 +465,9 @@ def _control(
         return Forward((Emit(topics.REPLIES, control.request.gateway, reply),))
     if control.kind == "refresh" and is_retried(row, rules.config, control.at):
         return _review(key, control, record, deferral.refresh(row, record), rules)
-    if control.kind == "refresh" and deferral.waits(row):
+    if control.kind == "refresh" and deferral.has_deferrals(row):
         return Ok(deferral.refresh(row, record))
-    if control.kind == "timer" and deferral.waits(row):
+    if control.kind == "timer" and deferral.has_deferrals(row):
         return _fire(key, control, row, rules)
     return Drop(f"nothing to do on {control.kind}")
 
@@ -458,17 +475,19 @@ def _control(
 def _review(
     key: str, control: Control, record: Segmented, row: ContactState, rules: Rules
 ) -> Ok[ContactState]:
-    """Cancel what waits and is no longer right, by what is known of the customer now."""
+    """Cancel the waiting messages that the customer's newest facts rule out."""
     if record.profile is None or record.segments is None:
         return Ok(row)
     members = frozenset(record.segments.members)
     facts = Facts(None, record.profile.traits, members, frozenset(), control.at)
-    silencing = Silencing.of(history.recall(row), Review.of(rules.config, facts, not row.by_log))
+    silencing = CancellationCheck.of(
+        history.whole_history(row), Review.of(rules.config, facts, not row.by_log)
+    )
     return Ok(*_cancel_silenced(key, row, silencing))
 
 
 def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[ContactState]:
-    """Decide again on all that fell due."""
+    """Decide again on all due deferrals."""
     emits: tuple[Emit, ...] = ()
     purses: dict[str, Purse] = {}
     for due in deferral.due(row, timer):
@@ -485,7 +504,7 @@ def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[Conta
 
 
 def _belongs(key: str, change: Control, row: ContactState) -> Ok[ContactState]:
-    """Note that an identifier is the customer's or is not; send or withdraw waiting actions."""
+    """Note whether an identifier is the customer's; send or withdraw waiting actions."""
     row = replace(row, belongings=apply_report(row.belongings, change))
     if change.version < 0:
         row = holding.deny(row, change.identifier, change.until)
@@ -495,9 +514,9 @@ def _belongs(key: str, change: Control, row: ContactState) -> Ok[ContactState]:
 def _confirm(
     key: str, row: ContactState, control: Control
 ) -> tuple[ContactState, tuple[Emit, ...]]:
-    """Send the actions that waited; they may have come here with their shard."""
+    """Send the confirmed actions, under this profile; they may have come with a shard."""
     row, actions = holding.confirm(row, control.at)
-    mine = (replace(one, profile_id=key) for one in actions)
+    mine = (replace(action, profile_id=key) for action in actions)
     return row, tuple(Emit(topics.actions(one.channel), key, one) for one in mine)
 
 
@@ -520,7 +539,7 @@ def _move(move: Control, row: ContactState) -> Ok[ContactState]:
 
 
 def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outcome[ContactState]:
-    """Take in a shard; what waits on either side is cancelled by what was silenced on the other."""
+    """Take in a shard; suppressions of either side cancel waiting messages of the other."""
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
     part = _history_from.decode(arrive.state)
@@ -529,7 +548,7 @@ def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outco
         return Ok(row, (_send(arrive, received, part),))
     row = replace(row, shards=received)
     review = Review(rules.config, None, arrive.at, not row.by_log)
-    silencing = Silencing.of(history.recall(row), review)
+    silencing = CancellationCheck.of(history.whole_history(row), review)
     row, cancelled = _cancel_silenced(key, row, silencing)
     row, sent = _confirm(key, row, arrive)
     return Ok(row, (*sent, *cancelled))

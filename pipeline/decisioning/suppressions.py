@@ -1,7 +1,7 @@
-"""Suppressions: no messages of a kind for some time after an outcome or an event.
+"""Suppressions: a pause of some messages after an outcome or an event.
 
-The end is exclusive: after a complaint at 12:00 that silences for five minutes, 12:04:59 is silent
-and 12:05 is not.
+The end is exclusive: after a complaint at 12:00 with a suppression of five minutes, 12:04:59 is
+suppressed and 12:05 is not.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ from pipeline.model.decision import Contact, DeferredMessage
 _EVERYTHING: Final = "all"
 
 
-class Silence(Struct, frozen=True):
-    """Suppression that is in force for `scope`, where what `per` says is one of `subjects`."""
+class ActiveSuppression(Struct, frozen=True):
+    """Suppression in force for messages of `scope` whose subject by `per` is one of `subjects`."""
 
     name: str
     scope: CompiledScope
@@ -32,7 +32,7 @@ class Silence(Struct, frozen=True):
     subjects: frozenset[str | None]
 
     def silences(self, one: CompiledCandidate | Contact | DeferredMessage) -> bool:
-        """Return whether the suppression silences a message that is not transactional."""
+        """Return whether a message that is not transactional is suppressed."""
         if not self.scope.covers(one):
             return False
         subject = SUBJECT[self.per](one)
@@ -40,16 +40,16 @@ class Silence(Struct, frozen=True):
 
 
 def caused_by(constraints: Constraints, facts: Facts) -> dict[str, int]:
-    """Return the suppressions that this interaction causes, each with when it happened (ms)."""
+    """Return the suppressions that an interaction causes, each with the interaction's time (ms)."""
     interaction = facts.interaction
     if interaction is None:
         return {}
     at = min(interaction.occurred_at, interaction.received_at)
     name = interaction.name
     return {
-        one.name: at
-        for one in constraints.events
-        if (one.when.names is None or name in one.when.names) and one.when.test(facts)
+        event.name: at
+        for event in constraints.events
+        if (event.when.names is None or name in event.when.names) and event.when.test(facts)
     }
 
 
@@ -58,27 +58,29 @@ def in_force(
     silenced: Mapping[str, int],
     contacts: Sequence[Contact],
     now_ms: int,
-) -> tuple[Silence, ...]:
-    """Return all suppressions in force, those by interactions first."""
+) -> tuple[ActiveSuppression, ...]:
+    """Return all suppressions in force, those caused by interactions first."""
     found = [
-        Silence(one.name, one.scope, _EVERYTHING, frozenset(("",)))
-        for one in constraints.events
-        if one.name in silenced and _lasts(silenced[one.name], one, now_ms)
+        ActiveSuppression(event.name, event.scope, _EVERYTHING, frozenset(("",)))
+        for event in constraints.events
+        if event.name in silenced and _lasts(silenced[event.name], event, now_ms)
     ]
-    for each in constraints.outcomes:
-        subjects = _subjects(each, contacts, now_ms)
+    for outcome in constraints.outcomes:
+        subjects = _subjects(outcome, contacts, now_ms)
         if subjects:
-            found.append(Silence(each.name, each.scope, each.per, subjects))
+            found.append(ActiveSuppression(outcome.name, outcome.scope, outcome.per, subjects))
     return tuple(found)
 
 
-def find_silence(candidate: CompiledCandidate, silences: Iterable[Silence]) -> Silence | None:
+def find_suppression(
+    candidate: CompiledCandidate, silences: Iterable[ActiveSuppression]
+) -> ActiveSuppression | None:
     """Return the first suppression of `candidate`; a transactional message has none."""
     if candidate.transactional:
         return None
-    for one in silences:
-        if one.silences(candidate):
-            return one
+    for silence in silences:
+        if silence.silences(candidate):
+            return silence
     return None
 
 
@@ -103,7 +105,7 @@ def _subjects(
 
 
 def _last_reached_at(times: Sequence[int], one: OutcomeSuppression) -> int | None:
-    """Return when the count was last reached within the time; None: never."""
+    """Return the time at which the count was last reached within the window; None: never."""
     for last in range(len(times) - 1, one.count - 2, -1):
         if times[last] - times[last - one.count + 1] < one.within_ms:
             return times[last]

@@ -1,5 +1,5 @@
-"""Delivery of actions to customers, at least once, and report of their outcomes.
+"""Delivery of actions to customers, at least once, and reports of their outcomes.
 
-Read `courier.py` (one action), `channel_adapter.py` (the seam to a channel), then `inbox.py`
+Read `courier.py` (one action), `channel_adapter.py` (the interface of adapters), then `inbox.py`
 (Kafka) and `process.py`.
 """

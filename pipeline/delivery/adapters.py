@@ -1,4 +1,4 @@
-"""Adapters by their name in channels.yaml: a new one is a module, and a line here."""
+"""Adapters by their name in channels.yaml: a new one needs a module, and a line here."""
 
 from collections.abc import Mapping
 from typing import Final

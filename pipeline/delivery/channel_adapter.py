@@ -1,6 +1,6 @@
-"""Seam between the courier and the adapters of channels.
+"""Interface between the courier and the adapters of channels.
 
-An adapter delivers the actions of one kind of channel. Everything else is done for it: order per
+An adapter delivers the actions of one kind of channel. The process does the rest: order per
 profile, deadlines, the ledger against duplicates, outcomes, dead letters.
 """
 
@@ -21,7 +21,7 @@ _MS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Action to deliver, with the time (epoch ms) at which Kafka got it, and its trace."""
+    """Action to deliver, with its time in Kafka (epoch ms), and its trace."""
 
     action: Action
     written_ms: int
@@ -29,10 +29,10 @@ class Parcel:
 
     @property
     def give_up_s(self) -> float:
-        """Time (epoch s) until which the action is worth delivering.
+        """Deadline (epoch s) of the delivery.
 
-        It counts from Kafka's timestamp, because the action's own times may be those of a log that
-        is replayed, years in the past.
+        It counts from Kafka's timestamp, because the action's own times may be those of a replayed
+        log, years in the past.
         """
         left_ms = self.action.deadline_at - self.action.created_at
         return (self.written_ms + left_ms) / _MS
@@ -59,7 +59,7 @@ class Bounced:
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """Attempt whose answer never came, and which must not be repeated; `last` is the failure."""
+    """Attempt without an answer, which must not be repeated; `last` is the failure."""
 
     last: str
 
@@ -90,12 +90,12 @@ DeliveryResult: TypeAlias = Delivered | Bounced | OutOfTime | Unconfirmed | With
 
 
 class MessageCancelledError(Exception):
-    """Raised when the action was cancelled, so that it must not be tried any more; the message says
-    for which reason."""
+    """Raised when the action was cancelled, so that it must not be tried again; the message is the
+    reason."""
 
 
 class Attempt(Protocol):
-    """Record on disk of an attempt, made before the receiver can have the action."""
+    """Record on disk of an attempt, written before the receiver can have the action."""
 
     def begin(self) -> None:
         """Record that the receiver may have the action from now on, before each try.
@@ -105,7 +105,7 @@ class Attempt(Protocol):
         ...
 
     def record_failure(self) -> None:
-        """Record that the receiver certainly does not have it."""
+        """Record that the receiver certainly does not have the action."""
         ...
 
 
@@ -117,7 +117,7 @@ class ChannelAdapter(Protocol):
         ...
 
     def may_repeat(self, channel: str) -> bool:
-        """Return whether an action is delivered again when a crash left its fate unknown."""
+        """Return whether an action of unknown fate after a crash is delivered again."""
         ...
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
@@ -133,11 +133,11 @@ FindChannel: TypeAlias = Callable[[str], CompiledChannel | None]
 
 @dataclass(frozen=True, slots=True)
 class AdapterHost:
-    """Services of the process that an adapter runs in.
+    """Services of an adapter's process.
 
-    `channels` are those of the adapter in the configuration in force, `token_of` returns the token
-    of an action that this process delivered, and `report` posts an outcome to the gateway.
-    `signing_secret` signs links. `unlink` takes an identifier away from the other's person.
+    `channels` returns the adapter's channels in the configuration in force, `token_of` the token of
+    an action that this process delivered, and `report` posts an outcome to the gateway.
+    `signing_secret` signs links. `unlink` unlinks an identifier from the other's person.
     """
 
     find_channel: FindChannel
@@ -149,4 +149,4 @@ class AdapterHost:
 
 
 OpenAdapter: TypeAlias = Callable[[AdapterHost], AbstractAsyncContextManager[ChannelAdapter]]
-"""Opener of an adapter, for the time that its process runs."""
+"""Opener of an adapter for the duration of its process."""

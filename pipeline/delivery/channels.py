@@ -14,7 +14,7 @@ _GATEWAY: Final = "gateway"
 
 
 class ConfiguredChannels:
-    """Channels of one adapter, looked up at each call: configurations change, gateways move."""
+    """Channels of one adapter, looked up at each call, since configurations and gateways change."""
 
     def __init__(
         self, adapter: str, settings: Settings, configurations: ConfigurationFollower
@@ -39,7 +39,7 @@ class ConfiguredChannels:
         """Return the adapter's channels of the configuration in force."""
         config = self._configurations.latest()
         channels = config.channels.values() if config else ()
-        return [one for one in channels if one.adapter == self._adapter]
+        return [channel for channel in channels if channel.adapter == self._adapter]
 
     def find(self, name: str) -> CompiledChannel | None:
         """Return a channel of the configuration in force."""

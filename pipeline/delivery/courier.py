@@ -1,9 +1,9 @@
 """Delivery of one action: the ledger records the attempt, then its result, then its report.
 
-A kill between any two of these steps repeats only the step that was not recorded: the receiver
-gets the same idempotency key again, the gateway the same outcome, with the same event id. Receivers
-without such keys (mail servers) do not get it again. An action that may have been delivered counts
-as sent, so that caps are not exceeded.
+A kill between any two of these steps repeats only the unrecorded step: the receiver gets the same
+idempotency key again, the gateway the same outcome, with the same event id. Receivers without
+idempotency keys (mail servers) do not get the action again. An action that may have been delivered
+counts as sent, so that caps are not exceeded.
 """
 
 from collections.abc import Callable
@@ -30,18 +30,18 @@ from pipeline.model.decision import Action
 
 _RECORDS: Final = Counter(
     "kairos_adapter_records",
-    "Records of action topics by outcome; duplicate: of an action that was delivered before",
+    "Records of action topics by outcome; duplicate: the action was delivered before",
     ["outcome"],
 )
 
 
 WhyCancelled: TypeAlias = Callable[[str], str | None]
-"""Function that returns why an action must not be delivered any more; None: it may be."""
+"""Function that returns the reason of an action's cancellation, None without one."""
 
 
 class _RecordedAttempt:
-    """Record of the attempts of one action in the ledger; `unknown`: the fate of an earlier attempt
-    stays unknown, since a crash ended it, or another followed it before it had failed."""
+    """Record of the attempts of one action in the ledger; `unknown`: whether the fate of an earlier
+    attempt is unknown, since it ended in a crash or without a recorded failure."""
 
     def __init__(
         self, ledger: Ledger, action: Action, why_cancelled: WhyCancelled, *, unknown: bool
@@ -88,7 +88,7 @@ class Courier:
         self._why_cancelled = why_cancelled
 
     async def deliver(self, parcel: Parcel) -> RejectedOutcome | None:
-        """Deliver and report; return None, or why the gateway will never accept the outcome."""
+        """Deliver and report; return the permanent rejection of the outcome, if there is one."""
         action = parcel.action
         known = self._ledger.get(action.action_id)
         if known is not None and known.accepted:
@@ -110,12 +110,12 @@ class Courier:
         return encoded
 
     async def _deliver_unless_unknown(self, parcel: Parcel, tried: bool) -> DeliveryResult:
-        """Deliver, unless an attempt before a crash forbids it; `tried`: there was one."""
+        """Deliver, unless an attempt before a crash forbids it; `tried`: whether there was one."""
         action = parcel.action
         if not self._adapter.serves(action.channel):
             return Bounced(0)
         if tried and not self._adapter.may_repeat(action.channel):
-            return Unconfirmed("the process ended within an attempt")
+            return Unconfirmed("the process ended during an attempt")
         attempt = _RecordedAttempt(self._ledger, action, self._why_cancelled, unknown=tried)
         try:
             result = await self._adapter.deliver(parcel, attempt)

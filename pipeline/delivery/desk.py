@@ -1,7 +1,8 @@
-"""Desk of a channel whose messages people deliver, such as calls: tasks, and who has taken each.
+"""Desk of a channel whose messages people deliver, such as calls: tasks, and who took each.
 
-A task is an action; its state is its outcomes. Whoever takes one reports it as sent, with their
-name: the first such outcome in the topic has it, so that no two people call the same customer.
+A task is an action, whose state follows from its outcomes. A person who takes a task reports it as
+sent, with their name: the first such outcome in the topic counts, so that no two people call the
+same customer.
 """
 
 from collections import defaultdict
@@ -23,7 +24,7 @@ DeskResult: TypeAlias = Literal["reached", "accepted", "declined", "no-answer", 
 TaskState: TypeAlias = Literal["open", "taken", "done", "late", "cancelled"]
 
 TAKEN: Final = "sent"
-"""Outcome of a task that somebody took; its property `by` names them."""
+"""Outcome of a taken task; its property `by` names the person."""
 
 OUTCOMES: Final[Mapping[DeskResult, tuple[str, Mapping[str, str]]]] = {
     "reached": ("impression", {}),
@@ -36,7 +37,7 @@ OUTCOMES: Final[Mapping[DeskResult, tuple[str, Mapping[str, str]]]] = {
 
 
 class DeskTask(Struct, frozen=True):
-    """Action for a person; `until` (epoch ms): later it is not worth doing any more."""
+    """Action for a person; `until` (epoch ms): its deadline."""
 
     action_id: str
     state: TaskState
@@ -49,7 +50,7 @@ class DeskTask(Struct, frozen=True):
 
 
 def read_tasks(records: Records, channel: str, now_ms: int) -> list[DeskTask]:
-    """Return the tasks of a channel, the first to fall due first, as the topics have them now.
+    """Return the tasks of a channel, sorted by deadline, from the present content of the topics.
 
     Raises KafkaException; UnknownTopicError without such a channel.
     """
@@ -76,10 +77,10 @@ def read_tasks(records: Records, channel: str, now_ms: int) -> list[DeskTask]:
 def tasks_of(
     actions: Iterable[tuple[StoredRecord, Action]], outcomes: Iterable[Interaction], now_ms: int
 ) -> list[DeskTask]:
-    """Return the task of each action; `outcomes` are in the order of their topic."""
+    """Return the task of each action; `outcomes` are in the order of the topic."""
     by_action: defaultdict[str, list[Interaction]] = defaultdict(list)
-    for one in outcomes:
-        by_action[str(one.properties.get("action_id"))].append(one)
+    for outcome in outcomes:
+        by_action[str(outcome.properties.get("action_id"))].append(outcome)
     tasks = {
         action.action_id: _task(stored, action, by_action[action.action_id], now_ms)
         for stored, action in actions
@@ -93,11 +94,11 @@ def _task(
     until = stored.timestamp + action.deadline_at - action.created_at
     state: TaskState = "open" if now_ms < until else "late"
     by: str | None = None
-    for one in outcomes:
-        if one.name != TAKEN:
+    for outcome in outcomes:
+        if outcome.name != TAKEN:
             state = "done"
         elif by is None:
-            by = str(one.properties.get("by", ""))
+            by = str(outcome.properties.get("by", ""))
             state = "done" if state == "done" else "taken"
     return DeskTask(
         action_id=action.action_id,
@@ -114,7 +115,7 @@ def _task(
 def _outcomes(
     records: Records, kafka: Mapping[str, Property], since_ms: int
 ) -> Iterable[Interaction]:
-    """Yield the outcomes that were written at `since_ms` or later."""
+    """Yield the outcomes written at `since_ms` or later."""
     with TopicReader(kafka, topics.INTERACTIONS) as reader:
         start = {place: limits.stop for place, limits in reader.limits().items()}
         start |= reader.written_since(since_ms)

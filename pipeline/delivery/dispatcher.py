@@ -1,4 +1,4 @@
-"""Dispatch of Kafka's records to the courier, with the order of each profile kept."""
+"""Dispatch of Kafka's records to the courier, in the order of each profile."""
 
 import logging
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Dispatcher:
         self.progress.mark_done(source_partition(message), offset_of(message))
 
     async def _give_up(self, message: Message, fault: DeadLetter) -> None:
-        """Write a dead letter, with retries until Kafka has it; nothing is committed before."""
+        """Write a dead letter, with retries until Kafka has acknowledged it; only then commit."""
         topic, partition = source_partition(message)
         key, value = message.key(), message.value()
         failed = FailedInput(
@@ -78,7 +78,7 @@ class Dispatcher:
 
 
 def _fault(decoded: object) -> DeadLetter:
-    """Return why a record, which was decoded to this, is no action."""
+    """Return the dead letter of a record that was not decoded to an action."""
     if isinstance(decoded, Malformed):
         return DeadLetter(decoded.reason, decoded.detail)
     return DeadLetter("no-action", "no value")

@@ -1,4 +1,4 @@
-"""Clients for one post to a provider or push service, by HTTP/1.1 or HTTP/2."""
+"""Clients for posts to providers and push services, by HTTP/1.1 or HTTP/2."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -24,7 +24,7 @@ _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 @dataclass(frozen=True, slots=True)
 class HttpPost:
-    """Request as it is sent."""
+    """Request to send."""
 
     url: str
     headers: Mapping[str, str]
@@ -33,7 +33,7 @@ class HttpPost:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """Answer: status, its body as far as it was read, and the seconds that it asks to wait."""
+    """Answer: status, the part of its body that was read, and the seconds of its Retry-After."""
 
     status: int
     body: bytes
@@ -41,19 +41,19 @@ class HttpReply:
 
 
 class NotSentError(TryAgainError):
-    """Raised for a failure before the receiver can have got anything."""
+    """Raised for a failure before the receiver can have received the request."""
 
 
 class PostClient(Protocol):
-    """Client of receivers that take posts."""
+    """Client for posts."""
 
     async def post(self, post: HttpPost, give_up_s: float) -> HttpReply:
-        """Post once. Raises NotSentError, or NoAnswerError where it may have been taken."""
+        """Post once. Raises NotSentError, or NoAnswerError where the receiver may have the post."""
         ...
 
 
 class Http1Client:
-    """Client by HTTP/1.1, whose pool of connections its opener closes."""
+    """Client by HTTP/1.1; its opener closes the pool of connections."""
 
     def __init__(self, client: ClientSession) -> None:
         self._client = client
@@ -101,7 +101,7 @@ class Http2Client:
 
 @asynccontextmanager
 async def open_http2() -> AsyncIterator[Http2Client]:
-    """Open a client that speaks HTTP/2 and nothing else."""
+    """Open a client for HTTP/2 only."""
     async with httpx.AsyncClient(http1=False, http2=True, timeout=None) as client:
         yield Http2Client(client)
 
@@ -111,7 +111,7 @@ def _after_s(headers: Mapping[str, str]) -> float:
 
 
 async def _read(parts: Any) -> bytes:
-    """Read a short answer; a longer or slower one is cut, for the status says what matters."""
+    """Read a short answer; a longer or slower one is cut, since the status is enough."""
     received = bytearray()
     try:
         async with asyncio.timeout(_ANSWER_S):

@@ -1,4 +1,4 @@
-"""Reader of the action topics, in a thread of its own, which commits offsets of done actions."""
+"""Reader of the action topics, in a separate thread, which commits offsets of done actions."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ _MAX_IN_FLIGHT: Final = 64
 """Limit per topic, so that a channel with a slow receiver delays no other."""
 
 _MAX_BUFFERED: Final = 1024
-"""Backlog per topic at which reading pauses; it resumes at half of it, because librdkafka takes
+"""Backlog per topic at which reading pauses; it resumes at half of that, because librdkafka takes
 half a second to resume."""
 
 _GRACE_S: Final = 5.0
@@ -76,7 +76,7 @@ class Inbox:
         self._reading = False
 
     async def close(self) -> None:
-        """Commit what is done, and leave the group."""
+        """Commit the done records, and leave the group."""
         self._closing = True
         await asyncio.to_thread(self._thread.join)
 
@@ -161,7 +161,11 @@ class Inbox:
         taken = _partitions(places)
         self._drop(taken)
         give_up_at = time.monotonic() + _GRACE_S
-        while self._progress.busy(taken) and not self._closing and time.monotonic() < give_up_at:
+        while (
+            self._progress.has_in_flight(taken)
+            and not self._closing
+            and time.monotonic() < give_up_at
+        ):
             time.sleep(_POLL_S)
         self._commit(asynchronous=False)
         self._progress.forget(taken)
@@ -179,4 +183,4 @@ class Inbox:
 
 
 def _partitions(partitions: Sequence[TopicPartition]) -> set[Partition]:
-    return {(one.topic, one.partition) for one in partitions}
+    return {(partition.topic, partition.partition) for partition in partitions}

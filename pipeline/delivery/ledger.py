@@ -1,4 +1,4 @@
-"""Ledger of deliveries on disk, so that no restart and no replay delivers an action again."""
+"""Ledger of deliveries on disk, so that neither restarts nor replays deliver an action again."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +16,8 @@ _KEPT: Final = timedelta(days=14)
 class LedgerEntry(Struct, frozen=True, array_like=True):
     """State of an action's delivery.
 
-    `report` is the outcome as it is posted to the gateway, empty while it is unknown; `accepted`:
-    the gateway has it. `token` is the action's, for outcomes that come later, such as a bounce.
+    `report`: the posted outcome, empty while it is unknown; `accepted`: whether the gateway has
+    accepted it. `token`: the action's, for later outcomes, such as a bounce.
     """
 
     report: bytes = b""
@@ -44,7 +44,7 @@ class Ledger:
         del self._rows[action_id.encode()]
 
     def token_of(self, action_id: str) -> str | None:
-        """Return the token of an action that was delivered, or may have been."""
+        """Return the token of an action that was, or may have been, delivered."""
         entry = self.get(action_id)
         return entry.token or None if entry else None
 

@@ -45,10 +45,10 @@ _PRODUCE_MS: Final = 30_000
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Role of a process: which adapter it runs, and under which names.
+    """Role of a process: its adapter and names.
 
-    `name` is that in the list of processes and as a member of the consumer group `group`. Each
-    `instance` has a ledger of its own.
+    `name`: in the list of processes, and of the member of the consumer group `group`. Each
+    `instance` has its own ledger.
     """
 
     adapter: str
@@ -58,7 +58,7 @@ class Role:
 
 
 def run(settings: Settings, role: Role) -> None:
-    """Deliver until SIGTERM or SIGINT. Raise when the process cannot go on."""
+    """Deliver until SIGTERM or SIGINT. Raises when the process cannot continue."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, role))
 
@@ -135,13 +135,13 @@ async def _unlink(
     failure = await publisher.publish([Outgoing(topics.IDENTITIES, change.identifier, value)])
     if failure is not None:
         _log.warning(
-            "an expired address is not unlinked, since Kafka has no request for it: %s",
+            "an expired address is not unlinked, since Kafka did not acknowledge the request: %s",
             failure.detail,
         )
 
 
 def _membership(settings: Settings, role: Role) -> dict[str, Property]:
-    """Return the settings of a static member, which gets its partitions back after a kill."""
+    """Return the settings of a static member, which keeps its partitions across a kill."""
     return {
         **settings.kafka(),
         "group.id": role.group,

@@ -1,4 +1,4 @@
-"""Offsets that may be committed: all records below them are done."""
+"""Progress of commits: offsets below which all records are done."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ from pipeline.adapters.kafka import Partition
 
 
 class OffsetProgress:
-    """Progress per partition, shared by the thread that reads and the loop that delivers.
+    """Progress per partition, shared by the reading thread and the delivering loop.
 
-    Records of one partition start in the order of their offsets, and may be done in any.
+    Records of one partition start in the order of their offsets, and may be done in any order.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class OffsetProgress:
             self._open.setdefault(place, {})[offset] = False
 
     def mark_done(self, place: Partition, offset: int) -> None:
-        """Mark a record as done, unless its partition has been forgotten since."""
+        """Mark a record as done, unless its partition was forgotten."""
         with self._lock:
             offsets = self._open.get(place, {})
             if offset not in offsets:
@@ -34,19 +34,19 @@ class OffsetProgress:
                 self._next[place] = first + 1
 
     def take(self) -> dict[Partition, int]:
-        """Return the next offset of each partition that has moved since the last call."""
+        """Return the next offset of each partition with progress since the last call."""
         with self._lock:
             moved, self._next = self._next, {}
             return moved
 
     def forget(self, places: Iterable[Partition]) -> None:
-        """Forget partitions that another process reads now."""
+        """Forget partitions that another process now reads."""
         with self._lock:
             for place in places:
                 self._open.pop(place, None)
                 self._next.pop(place, None)
 
-    def busy(self, places: Iterable[Partition]) -> bool:
+    def has_in_flight(self, places: Iterable[Partition]) -> bool:
         """Return whether records of these partitions are in flight."""
         with self._lock:
             return any(self._open.get(place) for place in places)

@@ -38,7 +38,7 @@ class NoGateway:
 
 
 class OutcomeReport(Struct, frozen=True, omit_defaults=True):
-    """Outcome in the form of `/v1/outcomes`; `timestamp` is in epoch ms."""
+    """Outcome for `/v1/outcomes`; `timestamp` is in epoch ms."""
 
     token: str
     outcome: str
@@ -80,9 +80,9 @@ class _PendingOutcome:
 
 
 class Reporter:
-    """Reporter that sends one batch at a time; outcomes that come meanwhile go with the next.
+    """Reporter that sends one batch at a time; outcomes that arrive meanwhile go with the next one.
 
-    `address` is called before each try, because gateways move and keys change.
+    `address` is called before each try, because gateways and keys change.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Reporter:
         self._sending = asyncio.Lock()
 
     async def report(self, outcome: bytes) -> RejectedOutcome | None:
-        """Report an outcome, for as long as it takes; return None, or its permanent rejection."""
+        """Report an outcome, with retries; return its permanent rejection, if there is one."""
         mine = _PendingOutcome(outcome)
         self._waiting[mine] = None
         try:
-            async with self._sending:  # the one whose turn it is has waited longest, or is done
+            async with self._sending:  # the holder has waited longest, or its outcome is done
                 if not mine.is_done:
                     await self._send(list(islice(self._waiting, _BATCH)))
         finally:

@@ -1,4 +1,4 @@
-"""Retries of a delivery until its deadline, as all adapters of channels make them."""
+"""Retries of a delivery until its deadline, for all adapters of channels."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -18,12 +18,12 @@ from tenacity.wait import wait_exponential_jitter
 
 from pipeline.delivery.channel_adapter import DeliveryResult, OutOfTime
 
-TOO_LATE: Final = OutOfTime("it was too late before the first try")
+TOO_LATE: Final = OutOfTime("the deadline had passed before the first try")
 _LONGEST_REQUEST_S: Final = 30.0
 
 
 class TryAgainError(Exception):
-    """Raised for a temporary failure; `after_s` is the delay that the receiver asks for."""
+    """Raised for a temporary failure; `after_s` is the delay that the receiver requests."""
 
     def __init__(self, why: str, after_s: float = 0.0) -> None:
         super().__init__(why)
@@ -39,8 +39,8 @@ def retry_until(
 ) -> AsyncRetrying:
     """Return retries after TryAgainError until `give_up_s` (epoch s), with growing waits.
 
-    A wait is at most `longest_wait_s`, unless the receiver asks for more. `unanswered`: whether a
-    try without an answer is repeated, too. `more` goes to tenacity.
+    A wait is at most `longest_wait_s`, unless the receiver requests more. `unanswered`: whether a
+    try without an answer is also repeated. `more` goes to tenacity.
     """
     back_off = wait_exponential_jitter(multiplier=0.2, max=longest_wait_s, jitter=0.5)
 
@@ -65,10 +65,10 @@ async def deliver_until(
     attempt_once: Callable[[], Awaitable[DeliveryResult]],
     **more: Any,
 ) -> DeliveryResult:
-    """Repeat a delivery as `retry_until` says; return its result.
+    """Repeat a delivery by `retry_until`; return its result.
 
-    After the deadline there is no first try. A result out of time is unsure where any try, not only
-    the last, got no answer.
+    After the deadline there is no first try. A result out of time is unsure if any try, not only
+    the last, had no answer.
     """
     if time.time() >= give_up_s:
         return TOO_LATE
@@ -104,5 +104,5 @@ def retry_after_s(header: str | None) -> float:
 
 
 def request_timeout(give_up_s: float) -> ClientTimeout:
-    """Return how long one HTTP request may take."""
+    """Return the time limit of one HTTP request."""
     return ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))

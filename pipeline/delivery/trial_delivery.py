@@ -1,4 +1,4 @@
-"""Parts of a trial that every adapter shares: one action, and a process without Kafka."""
+"""Common parts of all trials: one action, and a process without Kafka."""
 
 from typing import Final
 from uuid import uuid4

@@ -10,8 +10,8 @@ from pipeline.delivery.sms.trial import send_trial as try_sms
 from pipeline.delivery.webhook_trial import send_trial as try_webhook
 
 SendTrial: TypeAlias = Callable[[str, str | None, str], Coroutine[None, None, str]]
-"""Function that sends a message to an address, by a server of one's own or (None) a local one,
-with links signed by a secret, and returns the result."""
+"""Function that sends a message to an address, by a given server or (None) a local one, with links
+signed by a secret, and returns the result."""
 
 TRIALS: Final[Mapping[str, SendTrial]] = {
     "email": try_email,

@@ -76,12 +76,12 @@ class Unusable:
 
 
 FindEndpoint: TypeAlias = Callable[[], Endpoint | Unusable | None]
-"""Lookup of the endpoint, before each try; None: the channel has none any more."""
+"""Lookup of the endpoint, before each try; None: the channel no longer has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """Content that every try posts, until `give_up_s` (epoch s), each recorded in `attempt`."""
+    """Content of every try until `give_up_s` (epoch s), each recorded in `attempt`."""
 
     key: str
     body: bytes
@@ -91,7 +91,7 @@ class _Post:
 
 
 class WebhookAdapter:
-    """Adapter that posts to the endpoint of each channel, as `endpoint_of` finds it."""
+    """Adapter that posts to the endpoint of each channel, which `endpoint_of` looks up."""
 
     def __init__(
         self, client: ClientSession, endpoint_of: Callable[[str], Endpoint | Unusable | None]
@@ -153,10 +153,10 @@ def signature(secret: str, timestamp_s: int, body: bytes) -> str:
 async def post(
     client: ClientSession, find: FindEndpoint, parcel: Parcel, attempt: Attempt
 ) -> DeliveryResult:
-    """Post at least once while the parcel is worth delivering.
+    """Post at least once before the parcel's deadline.
 
-    Every try has the action's id as its idempotency key, and is a hop of the parcel's trace. A
-    changed endpoint is tried at once.
+    Every try has the action's id as its idempotency key, and is a hop of the parcel's trace. After
+    a change of the endpoint the next try follows at once.
     """
     action, give_up_s = parcel.action, parcel.give_up_s
     body = msgspec.json.encode(action)
@@ -215,7 +215,7 @@ async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> Del
 
 
 def _reason(error: ClientError | TimeoutError) -> str:
-    """Describe a failure for its outcome, without the URL's path and query, which may be secret."""
+    """Describe a failure for the outcome, without the URL's path and query, which may be secret."""
     name = type(error).__name__
     match error:
         case ClientOSError(strerror=str(detail)):
@@ -228,7 +228,7 @@ def _reason(error: ClientError | TimeoutError) -> str:
 async def _read_short_body(response: ClientResponse) -> None:
     """Read the answer's body if it is short, so that its connection can be reused.
 
-    The status alone decides on the action: a longer or slower body is cut off with its connection.
+    The status alone decides: the connection of a longer or slower body is closed.
     """
     left = _ANSWER_BYTES
     try:
@@ -243,7 +243,7 @@ async def _read_short_body(response: ClientResponse) -> None:
 
 @lru_cache(_ENDPOINTS)
 def _proxy(url: str) -> str | None:
-    """Return the proxy by HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+    """Return the proxy from HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
     where = urlsplit(url)
     bypassed = where.hostname is None or proxy_bypass(where.hostname)
     return None if bypassed else getproxies().get(where.scheme)

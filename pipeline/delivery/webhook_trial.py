@@ -15,7 +15,7 @@ _CONTENT: Final = {"text": "This action went through the adapter of webhooks of 
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Post an action, signed by `secret`; return the result, and the request where the receiver is
+    """Post an action, signed by `secret`; return the result, and the request if the receiver is
     local."""
     requests: list[str] = []
 

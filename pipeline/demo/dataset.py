@@ -21,7 +21,7 @@ _MEMBER = "retentioneering/datasets/ecom.csv.gz"
 
 
 class NoDatasetError(Exception):
-    """Raised when the wheel cannot be obtained; the message says why and what to do."""
+    """Raised when the wheel cannot be obtained; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)

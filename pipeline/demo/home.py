@@ -11,7 +11,7 @@ _MARK = "demo"
 
 
 class HomeInUseError(Exception):
-    """Raised when the home has data that are not the demo's; the message says what to do."""
+    """Raised when the home has data that are not the demo's; the message names the remedy."""
 
 
 def claim(settings: Settings, reset: bool, say: Say) -> None:

@@ -104,7 +104,7 @@ class Traffic:
         )
 
     async def _visit(self, number: int, due: float) -> None:
-        """Make one visit; count a failure instead of ending the other visits."""
+        """Make one visit; count a failure without ending the other visits."""
         visit = self._ask if number % 2 else self._look
         try:
             await visit(number, due)

@@ -27,7 +27,7 @@ class NotAtRestError(Exception):
 class Pipeline:
     """Wait for the pipeline: all input decided and delivered, reports of delivery included.
 
-    `stages`: lag of the four stages only; `everything`: of the adapters too.
+    `stages`: lag of the four stages only; `everything`: lag including the adapters.
     """
 
     def __init__(self, stages: LagReader, everything: LagReader, mailbox: Mailbox) -> None:

@@ -12,7 +12,7 @@ _MINUTE_MS = 60 * _SECOND_MS
 class DeliveredMessage:
     """Message that reached a customer.
 
-    `outbound`: not an answer to a placement. `at`: when it was decided (epoch ms, in the time of
+    `outbound`: not an answer to a placement. `at`: time of its decision (epoch ms, in the time of
     the log).
     """
 
@@ -37,7 +37,7 @@ class Habit:
     """Probabilities: to see a message; once seen, to click or else dismiss; once clicked, to
     convert.
 
-    `delay_ms`: from the decision until it is seen.
+    `delay_ms`: from the decision until the message is seen.
     """
 
     sees: float

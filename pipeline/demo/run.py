@@ -29,7 +29,7 @@ from pipeline.stack.control import Say, up
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "demo"
 PLAN = Path(__file__).with_name("purchase.yaml")
-"""Journey that the report compares with what customers did."""
+"""Journey that the report compares with the customers' paths."""
 
 _MAILBOX_PORT = 8790
 _MAILBOX_VARIABLE = "KAIROS_DEMO_WEBHOOK"
@@ -67,7 +67,7 @@ class Result:
     """Result of the demo.
 
     `days` of `of_days` of the log were played, up to and including `until` (ISO date), with
-    `events` in `seconds`. `repeated_mails`: posted again with a known key.
+    `events` in `seconds`. `repeated_mails`: mails posted again with a known key.
     """
 
     url: str

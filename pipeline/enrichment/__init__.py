@@ -1,1 +1,1 @@
-"""Enrichment stage: what do we know? The unified profile, folded from shards."""
+"""Enrichment stage: the unified profile of a customer, folded from shards."""

@@ -18,12 +18,12 @@ _ALWAYS: Final = -(1 << 53)
 
 
 def floor(aggregate: Shape, now_ms: int) -> int:
-    """Return the last moment (ms) before the window; everything is after it for a lifetime."""
+    """Return the last moment (ms) before the window; for a lifetime, one before all others."""
     return _ALWAYS if aggregate.window_ms is None else now_ms - aggregate.window_ms
 
 
 def is_counted(facts: Facts, config: Configuration) -> bool:
-    """Return whether the interaction counts; a bot's may not."""
+    """Return whether the interaction counts, which a bot's may not."""
     return config.bots_count or facts.derived.get(BOT) is not True
 
 
@@ -58,14 +58,14 @@ def part_of(aggregate: Aggregate, facts: Facts) -> Kept:
 
 
 def _clearing_part(aggregate: Aggregate, interaction: Interaction) -> Kept:
-    """Return the part that clears a value; it is ordered by time like a value."""
+    """Return the part that clears a value, sorted by time like values."""
     if aggregate.clears is None or not aggregate.clears(interaction):
         return None
     return Value(None, interaction.occurred_at, interaction.event_id)
 
 
 def _cell(aggregate: Aggregate, value: Known, interaction: Interaction) -> Cell:
-    """Return the value to keep; a list is neither a number nor a least or greatest."""
+    """Return the value to keep; a list has no sum, minimum or maximum."""
     if aggregate.rule == "first":
         return Value(value, interaction.occurred_at, interaction.event_id)
     if isinstance(value, tuple):
@@ -74,7 +74,7 @@ def _cell(aggregate: Aggregate, value: Known, interaction: Interaction) -> Cell:
 
 
 def join(aggregate: Shape, a: Kept, b: Kept, clock: int) -> Kept:
-    """Merge two parts as if all interactions had come to one; `clock` (ms): latest known time."""
+    """Merge two parts into the part of all interactions; `clock` (ms): latest known time."""
     match a, b:
         case None, _:
             return b
@@ -97,7 +97,7 @@ def join(aggregate: Shape, a: Kept, b: Kept, clock: int) -> Kept:
 
 
 def next_to_leave(kept: Kept, low: int) -> int | None:
-    """Return the first moment after `low` (ms) that something in a window's part belongs to."""
+    """Return the first moment after `low` (ms) of an entry in a window's part."""
     match kept:
         case Panes():
             return panes.next_to_leave(kept, low)

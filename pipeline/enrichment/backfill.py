@@ -1,9 +1,8 @@
-"""Back-fill of aggregates that a configuration begins, in every shard.
+"""Back-fill of aggregates that a configuration introduces, in every shard.
 
-An interaction is in an aggregate of its shard as soon as the configuration that identity stamped on
-it has that aggregate. Missing are the interactions of configurations without it, which the log has
-exactly, in whatever order they were applied. They are added up from the log and kept apart, so that
-a second `fill` changes nothing.
+An interaction counts in an aggregate of its shard if the configuration stamped on it has that
+aggregate. Interactions of configurations without it are missing, and are exactly known from the
+log. They are aggregated from the log and kept apart, so that a second `fill` changes nothing.
 """
 
 from msgspec import Struct
@@ -33,7 +32,7 @@ class ShardHistory(Struct, frozen=True):
 
 
 def begin(shard: Shard, beginning: NewAggregates) -> Shard:
-    """Start the aggregates: they count from here, and until the log is read nothing earlier."""
+    """Start the aggregates, which have no earlier interactions until the log is read."""
     gone = frozenset(beginning.gone)
     begun = {key: one for key, one in shard.begun.items() if key not in gone}
     for key in beginning.aggregates:
@@ -48,7 +47,7 @@ def begin(shard: Shard, beginning: NewAggregates) -> Shard:
 
 
 def fill(shard: Shard, past: ShardHistory) -> Shard:
-    """Return the shard with the totals that the log has of the time before."""
+    """Return the shard with the log's totals of earlier interactions."""
     found = {key: _complete_if_older(shard, one) for key, one in past.begun.items()}
     known = shard.sequences
     marks = {name: union(known.get(name, ()), new) for name, new in past.sequences.items()}
@@ -62,8 +61,8 @@ def _complete_if_older(shard: Shard, begun: Backfill) -> Backfill:
 
 
 def merge_backfills(a: dict[str, Backfill], b: dict[str, Backfill]) -> dict[str, Backfill]:
-    """Return the union, for a key in both the one that covers more. Commutative, associative and
-    idempotent."""
+    """Return the union, with the more complete back-fill of common keys. Commutative, associative
+    and idempotent."""
     if not (a and b):
         return a or b
     better = {key: one for key, one in b.items() if key not in a or _rank(one) > _rank(a[key])}
@@ -75,7 +74,7 @@ def _rank(one: Backfill) -> tuple[int, int, bool, int]:
 
 
 def drop_expired(begun: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
-    """Return the back-fills of which something is still in its window."""
+    """Return the back-fills with an entry still in its window."""
     over = [key for key, one in begun.items() if _is_over(key, one, clock)]
     return {key: one for key, one in begun.items() if key not in over} if over else begun
 

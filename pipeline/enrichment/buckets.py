@@ -10,7 +10,7 @@ from pipeline.model.interaction import Known
 
 
 def bucket_of(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | None:
-    """Return the bucket, from 1 up; None where the trait is missing, or is no number."""
+    """Return the number of the bucket, from 1; None where the trait is missing or no number."""
     value = known.get(bucket.of)
     if not is_number(value):
         return None
@@ -19,7 +19,7 @@ def bucket_of(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | 
 
 
 def next_step(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | None:
-    """Return when time alone next moves the trait over a threshold, after `now_ms`."""
+    """Return the next time after `now_ms` at which time alone moves the trait over a threshold."""
     value = known.get(bucket.of)
     if not bucket.by_age or not is_number(value):
         return None

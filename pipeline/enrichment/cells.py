@@ -1,4 +1,4 @@
-"""Cells: sums of interactions, the same in any order of arrival."""
+"""Cells: sums of interactions, independent of the order of arrival."""
 
 from collections.abc import Callable, Iterable
 from sys import float_info
@@ -6,20 +6,20 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.enrichment.state import Big, Cell, Value
+from pipeline.enrichment.state import BigSum, Cell, Value
 from pipeline.model.interaction import Scalar
 
 MILLION: Final = 1_000_000
 _LONG: Final = range(-(2**63), 2**63)
 _WHOLE: Final = 2.0**53
-"""Bound from which on every float is a whole number."""
+"""Bound from which every float is a whole number."""
 
 _GREATEST: Final = float_info.max
 _encode: Final = msgspec.json.encode
 
 
-def millionths(value: Scalar) -> int | Big | None:
-    """Return a number to add up, exactly; None for what is no number."""
+def millionths(value: Scalar) -> int | BigSum | None:
+    """Convert a number to millionths, for exact sums; None for other values."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, float) and abs(value) < _WHOLE:
@@ -27,15 +27,15 @@ def millionths(value: Scalar) -> int | Big | None:
     return _to_cell(int(value) * MILLION)
 
 
-def total(cells: Iterable[int | Big]) -> int:
+def total(cells: Iterable[int | BigSum]) -> int:
     """Return the exact sum."""
-    return sum(one if isinstance(one, int) else int(one.digits, 16) for one in cells)
+    return sum(cell if isinstance(cell, int) else int(cell.digits, 16) for cell in cells)
 
 
 def number(millionths: int) -> int | float:
-    """Return the reverse of `millionths`; whole where it is whole and has at most 64 bits.
+    """Convert millionths to a number: an integer if it is whole and has at most 64 bits.
 
-    Beyond the range of floats, the greatest one.
+    Beyond the range of floats it is the greatest float.
     """
     whole, rest = divmod(millionths, MILLION)
     if rest == 0 and whole in _LONG:
@@ -46,11 +46,11 @@ def number(millionths: int) -> int | float:
         return _GREATEST if millionths > 0 else -_GREATEST
 
 
-def _to_cell(millionths: int) -> int | Big:
-    return millionths if millionths in _LONG else Big(f"{millionths:x}")
+def _to_cell(millionths: int) -> int | BigSum:
+    return millionths if millionths in _LONG else BigSum(f"{millionths:x}")
 
 
-def _add(a: int | Big, b: int | Big) -> int | Big:
+def _add(a: int | BigSum, b: int | BigSum) -> int | BigSum:
     return _to_cell(total((a, b)))
 
 
@@ -63,19 +63,21 @@ def _first(a: Value, b: Value) -> Value:
 
 
 def _is_later(a: Value, b: Value) -> bool:
-    """Return whether `a` came after `b`.
+    """Return whether `a` is later than `b`.
 
-    Two senders may use one event id at the same time: then the value decides, so that the order of
-    arrival does not.
+    Two senders may use the same event id at the same time: then the value decides, instead of the
+    order of arrival.
     """
     one, other = (a.occurred_at, a.event_id), (b.occurred_at, b.event_id)
     return one > other or (one == other and _encode(a.value) > _encode(b.value))
 
 
 def _rank(value: Scalar) -> tuple[int, int | float, str]:
-    """Return a rank by which any two scalars compare: numbers before text, so that min and max
-    never fail. Those that are equal but written differently (1, 1.0 and true) compare by how they
-    are written, so that the order in which they came does not matter."""
+    """Return a rank by which any two scalars compare, numbers before text.
+
+    Equal values of different types (1, 1.0 and true) compare by their text, so that the order of
+    arrival does not matter.
+    """
     if isinstance(value, (bool, int, float)):
         return (0, value, repr(value))
     return (1, -1, "") if value is None else (1, 0, value)
@@ -99,4 +101,4 @@ COMBINE: Final[dict[str, Combine]] = {
     "first": _first,
     "latest": _latest,
 }
-"""Combination of two cells by the rule; commutative and associative."""
+"""Combination of two cells by rule; commutative and associative."""

@@ -1,7 +1,7 @@
-"""Identifiers of a profile: those whose own rows reported last that they belong to it.
+"""Identifiers of a profile: those whose own rows last reported it as their profile.
 
-An identifier that an interaction shows is taken for the customer's, for that interaction, until its
-own row has processed it.
+An identifier shown by an interaction counts as the customer's for that interaction, until its own
+row has reported.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,8 @@ def add_own_identifier(
 def shown_identifiers(
     known: Belongings, interaction: Interaction, identity: IdentitySection
 ) -> dict[str, int]:
-    """Return identifiers taken for the customer's before their own rows report, with times (ms)."""
+    """Return identifiers that count as the customer's before their own rows report, with times
+    (ms)."""
     if identity.own_version is None:
         return {}
     _, *weaker = interaction.identifiers
@@ -45,7 +46,7 @@ def awaited_identifiers(
 ) -> dict[str, int]:
     """Return shown identifiers whose own rows have not reported yet, with times (ms).
 
-    They are those `waiting`, and those that the interaction's identifier waits for.
+    They are those in `waiting`, and those awaited by the interaction's identifier.
     """
     if identity.own_version is not None and identity.shown:
         waiting = {**waiting, **identity.shown}
@@ -63,14 +64,14 @@ def drop_answered(waiting: Mapping[str, int], known: Belongings, change: Control
 
 
 def known_identifiers(known: Belongings, also: Mapping[str, int]) -> dict[str, int]:
-    """Return the customer's identifiers, each with the latest time (ms) at which that was known."""
+    """Return the customer's identifiers, each with the latest time (ms) of that knowledge."""
     return {**{name: one.as_of for name, one in known.items() if one.here}, **also}
 
 
 def keep_known(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:
-    """Return the shards with only those identifiers that are the customer's.
+    """Return the shards with the customer's identifiers only.
 
-    One that no shard saw is put with the first.
+    An identifier of no shard is added to the first.
     """
     if not shards:
         return shards

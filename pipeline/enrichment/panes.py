@@ -1,8 +1,8 @@
-"""Window as cells by time: exact while interactions are few, by panes where they are many.
+"""Window as cells by time: exact for few interactions, by panes for many.
 
-A pane is at most 1/60 of the window and begins at a multiple of its length. It keeps up to 8 cells,
+A pane is at most 1/60 of the window and begins at a multiple of its length. It has up to 8 cells,
 one per moment; beyond that it is one cell, which leaves the window with the pane's last moment.
-What a pane holds follows from its interactions alone, so neither order nor shards matter.
+A pane's content follows from its interactions alone, so neither order nor shards matter.
 
 `floor` is the last moment (ms) before the window: the window is `(floor, floor + window]`.
 """
@@ -24,7 +24,7 @@ def pane_of(window_ms: int) -> int:
 
 
 def prune(panes: Panes, floor: int, pane: int) -> Panes:
-    """Return the panes without those that have left the window as a whole."""
+    """Return the panes without those that have completely left the window."""
     begin = (floor + 1) // pane * pane
     if not panes.ats or panes.ats[0] >= begin:
         return panes
@@ -33,14 +33,15 @@ def prune(panes: Panes, floor: int, pane: int) -> Panes:
 
 
 def merge(a: Panes, b: Panes, pane: int, combine: Combine) -> Panes:
-    """Merge as if the interactions of both had come to one."""
+    """Merge the panes of two parts."""
     for at, cell in zip(b.ats, b.cells, strict=True):
         a = _add(a, (at, cell, at in b.whole), pane, combine)
     return a
 
 
 def _add(panes: Panes, new: tuple[int, Cell, bool], pane: int, combine: Combine) -> Panes:
-    """Add `new`: a moment (ms), its cell, and whether that stands for the pane that ends then."""
+    """Add `new`: a moment (ms), its cell, and whether it is the cell of the whole pane that ends
+    then."""
     at, cell, is_whole = new
     end = at // pane * pane + pane - 1
     is_whole = is_whole or end in panes.whole

@@ -21,10 +21,10 @@ _Read: TypeAlias = Callable[[CompiledTrait, Sequence[Shard], int], Known]
 def values(
     traits: Sequence[CompiledTrait], shards: Sequence[Shard], now_ms: int
 ) -> Iterator[tuple[str, Known]]:
-    """Return each trait that has a value, by its name.
+    """Yield the name and value of each known trait.
 
-    NAME.approximate is true where it is approximate; NAME.since is the time (ms) up to which
-    something may be missing.
+    NAME.approximate is true for an approximate value; NAME.since is the time (ms) before which
+    interactions may be missing.
     """
     every = with_past(shards)
     for trait in traits:
@@ -51,7 +51,7 @@ def _backfilled_shard(shard: Shard) -> Shard:
 
 
 def next_change(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> int | None:
-    """Return when time alone may next change the trait, which has a window, after `now_ms`."""
+    """Return the next time after `now_ms` at which time alone may change a trait with a window."""
     soonest = None
     for aggregate in trait.aggregates:
         low = floor(aggregate, now_ms)
@@ -81,7 +81,7 @@ def _cells(aggregate: Aggregate, shards: Sequence[Shard], now_ms: int) -> Sequen
 
 
 def _add_up(aggregate: Aggregate, shards: Sequence[Shard], now_ms: int) -> int | None:
-    """Return the sum; nothing in a window is 0, nothing in a lifetime is unknown."""
+    """Return the sum; without interactions it is 0 in a window, unknown for a lifetime."""
     cells = _cells(aggregate, shards, now_ms)
     return total(cells) if cells or aggregate.window_ms is not None else None
 

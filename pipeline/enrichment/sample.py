@@ -1,8 +1,8 @@
-"""Count of distinct values: exact to 1,000, beyond that from an even sample of their hashes.
+"""Count of distinct values: exact up to 1,000, beyond that from a uniform sample of their hashes.
 
-When more than 1,000 are kept, only hashes that begin with `level` zero bits stay, which is one in
-2^level whatever the values are; so samples of several shards or times merge by the higher level.
-Once nothing that was sampled is in the window any more, the count is exact again.
+Above 1,000 hashes, only those that begin with `level` zero bits are kept, one in 2^level for any
+values; so samples of several shards or times merge at the higher level. Once all sampled values
+have left the window, the count is exact again.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _Levels: TypeAlias = tuple[tuple[int, int], ...]
 
 
 def hash_of(value: Scalar) -> int:
-    """Return 63 bits, evenly spread; 1 and 1.0 are the same value, true and 1 are not."""
+    """Return a uniform hash of 63 bits; 1 and 1.0 are the same value, true and 1 are not."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     digest = blake2b(f"{type(value).__name__}:{value}".encode(), digest_size=8).digest()
@@ -29,11 +29,11 @@ def hash_of(value: Scalar) -> int:
 def of(value: Known, at: int) -> Sample:
     """Return the sample of one value, or of the elements of a list, at `at` (ms)."""
     values = value if isinstance(value, tuple) else (value,)
-    return _thin({hash_of(one): at for one in values}, (), at)
+    return _thin({hash_of(each): at for each in values}, (), at)
 
 
 def merge(a: Sample, b: Sample, clock: int) -> Sample:
-    """Merge as if the values of both had come to one; `clock` (ms): latest known time."""
+    """Merge two samples into that of all values; `clock` (ms): latest known time."""
     levels = _merge_levels(a.levels, b.levels)
     ats = dict(a.ats) if levels == a.levels else _kept_hashes(a.ats, levels)
     for hashed, at in _kept_hashes(b.ats, levels).items():
@@ -42,15 +42,15 @@ def merge(a: Sample, b: Sample, clock: int) -> Sample:
 
 
 def prune(sample: Sample, floor: int) -> Sample:
-    """Return the values after `floor` (ms) alone."""
+    """Return the sample without values up to `floor` (ms)."""
     if min(sample.ats.values(), default=floor + 1) > floor:
         return sample
     ats = {hashed: at for hashed, at in sample.ats.items() if at > floor}
-    return Sample(ats, tuple(one for one in sample.levels if one[0] > floor))
+    return Sample(ats, tuple(level for level in sample.levels if level[0] > floor))
 
 
 def count(sample: Sample, floor: int) -> tuple[int, bool]:
-    """Return how many distinct values there are after `floor`, and whether that is exact."""
+    """Return the number of distinct values after `floor`, and whether it is exact."""
     level = max((level for until, level in sample.levels if until > floor), default=0)
     if level == 0:
         return sum(at > floor for at in sample.ats.values()), True
@@ -59,7 +59,7 @@ def count(sample: Sample, floor: int) -> tuple[int, bool]:
 
 
 def next_to_leave(sample: Sample, floor: int) -> int | None:
-    """Return the first moment after `floor` that something in it belongs to."""
+    """Return the first moment after `floor` of an entry in the sample."""
     moments = (*sample.ats.values(), *(until for until, _ in sample.levels))
     first = min(moments, default=None)
     if first is None or first > floor:
@@ -81,7 +81,7 @@ def _level_at(levels: _Levels, at: int) -> int:
 
 
 def _thin(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
-    """Thin the sample until there is room; everything up to `clock` is then of the new level."""
+    """Raise the sample's level until it fits; entries up to `clock` then have the new level."""
     if len(ats) <= EXACT:
         return Sample(ats, levels)
     level = 0

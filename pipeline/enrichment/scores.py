@@ -16,19 +16,19 @@ def scores(
     now_ms: int,
     scorers: Mapping[str, Scorer],
 ) -> dict[str, Known]:
-    """Return each score by its trait's name, without those whose model is not there."""
+    """Return the scores of existing models, by the trait's name."""
     found: dict[str, Known] = {}
-    for one in wanted:
-        scorer = scorers.get(one.name)
+    for score in wanted:
+        scorer = scorers.get(score.name)
         if scorer is not None:
-            value = scorer(features_of(one, known, now_ms))
+            value = scorer(features_of(score, known, now_ms))
             if value is not None:
-                found[one.name] = value
+                found[score.name] = value
     return found
 
 
 def features_of(score: CompiledScore, known: Mapping[str, Known], now_ms: int) -> list[float]:
-    """Return a score's features, as they are at `now_ms` (epoch ms), in training and in serving."""
+    """Return a score's features at `now_ms` (epoch ms), for training and serving."""
     return [_value(feature, known, now_ms) for feature in score.features]
 
 

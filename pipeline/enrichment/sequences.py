@@ -1,11 +1,11 @@
-"""Sequences of interactions: the marks that a shard keeps of them, and when the last was complete.
+"""Sequences of interactions: the marks kept by a shard, and the time of the latest complete one.
 
-Marks are kept and not partial matches, so that shards can be merged, and late interactions take
-their place. Marks are in the order of (time, event id), also those of one millisecond.
+Marks are kept instead of partial matches, so that shards can be merged and late interactions
+inserted. Marks are sorted by (time, event id).
 
-Of many marks those are kept that the answer needs, see `_needed`: for what comes in its order the
-answer is that of all marks, however many there were. Only what comes late, or to another shard,
-among more than `CROWDED` others meets what was kept of them, and is right to a pane.
+Of many marks only the needed ones are kept (`_needed_marks`): for interactions in order the result
+is that of all marks. Only for late interactions, or those of another shard, among more than
+`CROWDED` marks it is accurate to a pane.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,16 +18,17 @@ from pipeline.config.compiled import CompiledSequence
 from pipeline.model.time import GRACE_MS
 
 CROWDED: Final = 160
-"""Most marks of a sequence in a shard before those that no answer needs are removed."""
+"""Maximum of marks of a sequence in a shard; beyond it, unneeded ones are removed."""
 RECENT: Final = 40
-"""Latest marks, which are kept in any case."""
+"""Number of latest marks, which are always kept."""
 PANES: Final = 24
-"""Panes of older marks, of which the latest of each kind are kept: those of the time that is asked
-for, and as many of the whole time for which late interactions may come."""
+"""Number of panes of older marks, whose latest mark of each kind is kept: for the time that
+conditions ask for, and again for the time in which late interactions may arrive."""
 
 
 class Mark(Struct, frozen=True, array_like=True, order=True):
-    """Interaction at `at` (ms) that fits some part: bit i for step i, the next for `without`."""
+    """Interaction at `at` (ms) that fits a part: bit i of `fits` for step i, the next for
+    `without`."""
 
     at: int
     event_id: str
@@ -53,7 +54,7 @@ def union(*several: Iterable[Mark]) -> tuple[Mark, ...]:
 def prune_marks(
     marks: tuple[Mark, ...], sequence: CompiledSequence, now_ms: int
 ) -> tuple[Mark, ...]:
-    """Remove the marks that no condition can ask for any more."""
+    """Remove the marks that no condition reads any more."""
     oldest = now_ms - sequence.keep_ms
     if marks and marks[0].at < oldest:
         marks = tuple(one for one in marks if one.at >= oldest)
@@ -61,7 +62,7 @@ def prune_marks(
 
 
 def completed_at(marks: Iterable[Mark], sequence: CompiledSequence) -> int | None:
-    """Return when (ms) the latest sequence was complete."""
+    """Return the time (ms) at which the latest sequence was complete."""
     completed = _chains(marks, sequence)[-1]
     return completed[-1].at if completed else None
 
@@ -71,9 +72,9 @@ _Chain = tuple[Mark, ...]
 
 
 def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
-    """Return, for each step but the last, the chain to it from the latest first step.
+    """Return, for each step except the last, the chain to it from the latest first step.
 
-    Then the latest complete chain; empty where there is none.
+    The latest complete chain follows; a missing chain is empty.
     """
     last = sequence.steps - 1
     reached: list[_Chain] = [()] * last
@@ -95,11 +96,11 @@ def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
 
 
 def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Mark, ...]:
-    """Return the marks that later answers may need.
+    """Return the marks that later results may need.
 
-    The latest ones, those of chains that a later mark may continue or that are complete, the latest
-    of each pane and kind; and between two of these one of `without` where there was one, so that no
-    broken chain looks complete.
+    They are the latest marks, those of complete or continuable chains, the latest of each pane and
+    kind; and between two of these a mark of `without` where there was one, so that no broken chain
+    looks complete.
     """
     asked_ms = max(sequence.keep_ms - GRACE_MS, sequence.within_ms)
     kept = {

@@ -1,4 +1,4 @@
-"""Sessions: runs of interactions in which no two neighbours are further apart than the gap."""
+"""Sessions: runs of interactions without a longer pause than the gap."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -8,12 +8,12 @@ from pipeline.model.time import GRACE_MS
 
 USUAL_SPANS = 64
 MOST_SPANS = 512
-"""Spans kept of a shard's sessions: the latest 64, and up to 512 that a late interaction may still
-change; older ones are only counted, so that a busy shard stays small."""
+"""Maximum of spans kept of a shard's sessions: the latest 64, and up to 512 that a late interaction
+may still change; older ones are only counted, so that a busy shard stays small."""
 
 
 def union(spans: Iterable[Span], gap_ms: int) -> tuple[Span, ...]:
-    """Return spans sorted, with those joined that are at most `gap_ms` apart."""
+    """Return sorted spans; those at most `gap_ms` apart are joined."""
     joined: list[Span] = []
     for span in sorted(spans):
         if joined and span.first - joined[-1].last <= gap_ms:
@@ -24,7 +24,7 @@ def union(spans: Iterable[Span], gap_ms: int) -> tuple[Span, ...]:
 
 
 def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
-    """Return the spans with an interaction at `at`; in-order arrival touches only the last one."""
+    """Return the spans with an interaction at `at`; in-order arrival changes only the last span."""
     if not spans or at - spans[-1].last > gap_ms:
         return (*spans, Span(at, at))
     if at >= spans[-1].first:
@@ -34,7 +34,7 @@ def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
 
 
 def prune_spans(spans: tuple[Span, ...], now_ms: int) -> tuple[tuple[Span, ...], int]:
-    """Return the spans to keep, and how many of `spans` have ended for good."""
+    """Return the spans to keep, and the number of dropped ones, which can no longer change."""
     if len(spans) <= USUAL_SPANS:
         return spans, 0
     recent = sum(span.last > now_ms - GRACE_MS for span in spans)

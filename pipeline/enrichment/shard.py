@@ -1,4 +1,4 @@
-"""One shard: what an interaction adds to it, and how two become one."""
+"""Shards of profiles: the effect of an interaction, and merges."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from pipeline.enrichment.state import Kept, Shard
 from pipeline.model.interaction import Interaction, Scalar
 
 MAX_IDENTIFIERS = 100
-"""Identifiers that a shard remembers, the latest ones."""
+"""Maximum of a shard's identifiers, the latest ones."""
 
 
 def apply(
@@ -24,14 +24,14 @@ def apply(
     config: Configuration,
     derived: Mapping[str, Scalar] = NOTHING,
 ) -> Shard:
-    """Return the shard after `interaction`, of which the enrichers made `derived`."""
+    """Return the shard after `interaction`, with the enrichers' values in `derived`."""
     facts = Facts.of(interaction, derived)
     counts = is_counted(facts, config)
     at = interaction.occurred_at
     before = shard or Shard(first_seen=at, last_seen=at, clock=interaction.received_at)
     clock = max(before.clock, interaction.received_at)
     log = before.log
-    if interaction.kind != "outcome":  # reported by others than those whose clock the shard is of
+    if interaction.kind != "outcome":  # an outcome's sender has another clock
         log = interaction.source in config.log_sources
     spans, ended = prune_spans(add(before.spans, at, config.session_gap_ms), clock)
     return Shard(
@@ -50,8 +50,7 @@ def apply(
 
 
 def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
-    """Merge two shards, commutatively and associatively, as if the interactions of both had come to
-    one."""
+    """Merge two shards into that of all interactions, commutatively and associatively."""
     clock = max(a.clock, b.clock)
     return Shard(
         first_seen=min(a.first_seen, b.first_seen),
@@ -77,7 +76,7 @@ def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
 def _sequences(
     known: dict[str, tuple[Mark, ...]], facts: Facts, config: Configuration
 ) -> dict[str, tuple[Mark, ...]]:
-    """Merge sequences; those that the configuration no longer has are forgotten."""
+    """Add an interaction's marks to sequences; sequences of former configurations are dropped."""
     if not (config.sequences or known):
         return known
     after = {}
@@ -92,14 +91,14 @@ def _sequences(
 
 
 def _identifiers(known: dict[str, int], interaction: Interaction) -> dict[str, int]:
-    seen = {one.key: interaction.occurred_at for one in interaction.identifiers}
+    seen = {identifier.key: interaction.occurred_at for identifier in interaction.identifiers}
     if all(known.get(key, -1) >= at for key, at in seen.items()):
         return known
     return latest_of(known, seen)
 
 
 def latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
-    """Return the latest time of each; of many, those that are the latest."""
+    """Return the latest time of each, for at most `MAX_IDENTIFIERS` latest ones."""
     merged = {key: max(a.get(key, at), b.get(key, at)) for key, at in {**a, **b}.items()}
     if len(merged) <= MAX_IDENTIFIERS:
         return merged
@@ -112,8 +111,8 @@ def _aggregates(
 ) -> dict[str, Kept]:
     """Return the aggregates after an interaction of the configuration in force.
 
-    Those of other configurations stay as they are: the next interaction may be theirs, while a new
-    configuration comes into force.
+    Aggregates of other configurations stay unchanged, since the next interaction may be of another
+    one while a configuration comes into force.
     """
     kept = dict(known)
     for key, part in parts_of(facts, config):

@@ -15,28 +15,28 @@ from pipeline.model.shards import Shards
 
 
 class Value(Struct, frozen=True, array_like=True, tag=0):
-    """Value with the interaction that gave it."""
+    """Value, with the interaction that it comes from."""
 
     value: Known
     occurred_at: int
     event_id: str
 
 
-class Big(Struct, frozen=True, array_like=True, tag=4):
-    """Sum in millionths that 64 bits cannot hold, in hexadecimal: sums are exact whatever comes,
-    so that the order in which it comes does not matter."""
+class BigSum(Struct, frozen=True, array_like=True, tag=4):
+    """Sum in millionths that exceeds 64 bits, in hexadecimal: sums are exact, so that the order of
+    arrival does not matter."""
 
     digits: str
 
 
-Cell: TypeAlias = Scalar | Value | Big
+Cell: TypeAlias = Scalar | Value | BigSum
 """Sum of interactions: a count or a sum (in millionths), the least or greatest value, or
 the first or latest one."""
 
 
 class Panes(Struct, frozen=True, array_like=True, tag=1):
-    """Window's cells by time (ms, ascending); see `panes.py`. `whole`: those of `ats` whose cell
-    stands for its whole pane."""
+    """Cells of a window by time (ms, ascending); see `panes.py`. `whole`: those of `ats` whose cell
+    is that of a whole pane."""
 
     ats: tuple[int, ...]
     cells: tuple[Cell, ...]
@@ -44,8 +44,8 @@ class Panes(Struct, frozen=True, array_like=True, tag=1):
 
 
 class Sample(Struct, frozen=True, array_like=True, tag=2):
-    """Distinct values by hash, each with its latest time (ms); see `sample.py`. `levels`: (until,
-    level): of what came up to then only one in 2^level was kept; later and lower ones follow."""
+    """Distinct values by hash, each with its latest time (ms); see `sample.py`. `levels`: pairs
+    (until, level): up to `until`, one in 2^level hashes is kept; later, lower levels follow."""
 
     ats: dict[int, int]
     levels: tuple[tuple[int, int], ...] = ()
@@ -63,8 +63,8 @@ Kept: TypeAlias = Cell | Panes | Sample | Terms
 class Backfill(Struct, frozen=True, array_like=True):
     """Interactions from before an aggregate was in the configuration applied at `run` (ms).
 
-    `part` is made of `covered` interactions found in the log (-1: not looked for yet). Those before
-    `since` (ms) may be missing; None: none is.
+    `part` is made of `covered` interactions found in the log (-1: not read yet). Interactions
+    before `since` (ms) may be missing; None: none is.
     """
 
     run: int
@@ -81,13 +81,13 @@ class Span(Struct, frozen=True, array_like=True, order=True):
 
 
 class Shard(Struct, frozen=True):
-    """Part of a profile that one identifier brought under one owner.
+    """Part of a profile, from the interactions of one identifier under one owner.
 
-    `clock`: latest `received_at`; `log`: the latest interaction came in a log's own time. `spans`:
-    recent sessions, in order and apart by more than the session gap; `ended`: number of those too
-    old to change. `identifiers`: those that it saw, each with its latest time (ms). `kept`: the
-    aggregates that traits are made of, by key, of interactions whose configuration has them;
-    `begun`: of those from before. `sequences`: the marks that each sequence needs, by name.
+    `clock`: latest `received_at`; `log`: whether the latest interaction has a log's own clock.
+    `spans`: recent sessions, sorted; `ended`: number of older sessions, which cannot change.
+    `identifiers`: of the interactions, each with its latest time (ms). `kept`: the aggregates of
+    interactions whose configuration has them, by key; `begun`: back-fills of earlier ones.
+    `sequences`: the needed marks of each sequence, by name.
     """
 
     first_seen: int
@@ -104,11 +104,11 @@ class Shard(Struct, frozen=True):
 
 
 class ProfileState(Struct, frozen=True):
-    """One profile's row. `root` is the identifier that the id is made of; empty until something
-    says it. `belongings`: the identifiers that are the customer's, and those that no more are.
-    `shown`: those that interactions showed, and when (ms), whose own rows have not said so yet.
-    `at`: the time (ms) that the profile has come to, which does not go back. `due_at`: when time
-    alone may next change a trait that a segment reads, or what a segment makes of one."""
+    """Row of one profile. `root`: the identifier that determines the id, empty until it is known.
+    `belongings`: the customer's present and former identifiers. `shown`: identifiers shown by
+    interactions, with times (ms), whose own rows have not reported yet. `at`: the profile's present
+    time (ms), which never decreases. `due_at`: the next time at which time alone may change a trait
+    that a segment reads, or a segment."""
 
     root: str
     shards: Shards[Shard] = field(default_factory=Shards)

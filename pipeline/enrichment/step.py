@@ -1,4 +1,4 @@
-"""Enrichment stage: one row per profile; every change is passed on, and published as a snapshot."""
+"""Enrichment stage: one row per profile; every change is passed on and published as a snapshot."""
 
 from functools import partial
 from typing import TypeAlias
@@ -28,13 +28,13 @@ _past_from = msgspec.msgpack.Decoder(ShardHistory)
 _erasure_from = msgspec.msgpack.Decoder(Erasure)
 
 _Transition: TypeAlias = tuple[ProfileState, tuple[Emit, ...]]
-"""A row after a control, and the records that follow."""
+"""Row after a control, and the resulting records."""
 
 
 def step(
     key: str, record: Identified, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
-    """Enrich; `key` is the profile id, `state` that profile's row, or None at first sight."""
+    """Enrich; `key` is the profile id, `state` that profile's row, None for a new profile."""
     control = record.control
     if control is not None:
         return _control(key, control, state, rules)
@@ -88,9 +88,7 @@ def _interaction(
 
 
 def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
-    """Send a late interaction after its shard, without identifiers: there it does not say whose
-    they are.
-    """
+    """Send a late interaction after its shard, without the ownership of its identifiers."""
     moved = replace(
         identity,
         profile_id=to.to_profile,
@@ -171,9 +169,7 @@ def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Tran
 
 
 def _record_belonging(key: str, change: Control, row: ProfileState, rules: Rules) -> _Transition:
-    """Record that an identifier is the customer's, or no longer is, and pass that on to later
-    stages.
-    """
+    """Record that an identifier is, or no longer is, the customer's; inform later stages."""
     belongings = apply_report(row.belongings, change)
     row = replace(
         row,

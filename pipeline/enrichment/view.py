@@ -52,7 +52,7 @@ def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[
     known = dict(values(config.traits, shards, now_ms))
     known.update(_built_in_traits(shards, config))
     for sequence in config.sequences:
-        marks = sequences.union(*(one.sequences.get(sequence.name, ()) for one in shards))
+        marks = sequences.union(*(shard.sequences.get(sequence.name, ()) for shard in shards))
         completed = sequences.completed_at(marks, sequence)
         if completed is not None:
             known[sequence.name] = completed

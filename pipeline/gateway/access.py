@@ -26,7 +26,7 @@ def key_in_header(request: Request) -> str | Refusal | None:
     try:
         return b64decode(credentials, validate=True).decode().partition(":")[0]
     except ValueError:
-        return _deny("Authorization: what follows Basic is not base64 of `key:`")
+        return _deny("Authorization: the text after Basic is not base64 of `key:`")
 
 
 def find_source(key: str | None, config: Configuration, adapter_key: str) -> Source | Refusal:
@@ -44,7 +44,7 @@ def find_source(key: str | None, config: Configuration, adapter_key: str) -> Sou
 
 
 def check_reader(request: Request, config: Configuration) -> Refusal | None:
-    """Return why the request may not read and erase; None with a server key."""
+    """Return the refusal of a request to read or erase; None with a server key."""
     key = key_in_header(request)
     if isinstance(key, Refusal):
         return key

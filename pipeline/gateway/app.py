@@ -132,7 +132,7 @@ def _count_requests(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler
         try:
             result = await endpoint(gateway, request)
         except ClientDisconnect:
-            result = Refusal(400, "disconnected", "the connection ended within the body")
+            result = Refusal(400, "disconnected", "the connection ended during the body")
         if isinstance(result, Refusal):
             metrics.count_rejected(result)
             result = error_response(result)

@@ -1,9 +1,9 @@
-"""Memory of bodies that Kafka did not acknowledge, so that a retry gets the same message ids.
+"""Memory of unacknowledged bodies, so that a retry gets the same message ids.
 
-The messages that Kafka did acknowledge in the first attempt then count once. Only this process
-remembers, and only for a while: an equal body that comes later is about other events. Where another
-gateway gets the retry, or the sender changes the body (a new `sentAt`), messages count once only
-with ids of the sender's own.
+Messages that Kafka acknowledged in the first attempt then count once. The memory is of this
+process, and short, since a later equal body is about other events. Where another gateway gets the
+retry, or the sender changes the body (a new `sentAt`), messages count once only with the sender's
+own ids.
 """
 
 import time
@@ -17,21 +17,21 @@ from pipeline.intake.message_ids import MessageIds
 
 _MOST: Final = 10_000
 _KEPT_S: Final = 300.0
-"""Retries of common HTTP clients come sooner than this."""
+"""Longer than the interval of common HTTP clients' retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """Failed attempt; `at_s`: when it failed, by the clock of `Attempts`."""
+    """Failed attempt; `at_s`: time of the failure, by the clock of `Attempts`."""
 
     seed: UUID
     at_s: float
 
 
 class Attempts:
-    """Seeds of message ids, by the body that Kafka did not acknowledge.
+    """Seeds of message ids, by unacknowledged body.
 
-    `clock` returns seconds that never go back.
+    `clock` returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,13 +46,13 @@ class Attempts:
         return MessageIds(known.seed)
 
     def remember(self, source: str, body: bytes, ids: MessageIds) -> None:
-        """Keep the ids for a retry; beyond a limit the oldest are forgotten."""
+        """Keep the ids for a retry; above a limit the oldest are forgotten."""
         self._failed[_digest(source, body)] = _Attempt(ids.seed, self._clock())
         if len(self._failed) > _MOST:
             del self._failed[next(iter(self._failed))]
 
     def forget(self, source: str, body: bytes) -> None:
-        """Forget an acknowledged body: an equal one that comes later is about other events."""
+        """Forget an acknowledged body, since a later equal one is about other events."""
         if self._failed:
             self._failed.pop(_digest(source, body), None)
 

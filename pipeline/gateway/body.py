@@ -5,17 +5,17 @@ from typing import Final
 
 from starlette.requests import Request
 
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 
 _GZIP_WINDOW: Final = 31
 _GZIP: Final = ("gzip", "x-gzip")
-"""Both names that HTTP has for gzip."""
+"""Both names of gzip in HTTP."""
 
 _MAX_MEMBERS: Final = 64
-"""Members of one gzip body: unpacking each copies everything after it."""
+"""Maximum of members in a gzip body, since unpacking each copies all bytes after it."""
 
 _CONTENT_TYPES: Final = ("", "application/json", "text/plain")
-"""Browsers send text/plain where they want no preflight request."""
+"""Accepted content types; browsers send text/plain to avoid a preflight request."""
 
 
 async def read(request: Request, limit: int) -> bytes | Refusal:
@@ -38,18 +38,18 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
 
 
 def gunzip(body: bytes, limit: int) -> bytes | Refusal:
-    """Unpack every member, at most `limit` bytes in all, for any packed size."""
+    """Unpack every member, up to `limit` bytes in total."""
     plain = bytearray()
     for _ in range(_MAX_MEMBERS):
         unpacker = zlib.decompressobj(_GZIP_WINDOW)
         try:
             plain += unpacker.decompress(body, limit + 1 - len(plain))
         except zlib.error as error:
-            return bad("invalid_gzip", "Content-Encoding", f"the body is not gzip: {error}")
+            return refuse("invalid_gzip", "Content-Encoding", f"the body is not gzip: {error}")
         if len(plain) > limit:
             return _too_large(limit)
         if not unpacker.eof:
-            return bad("invalid_gzip", "Content-Encoding", "the gzip body ends too early")
+            return refuse("invalid_gzip", "Content-Encoding", "the gzip body ends too early")
         body = unpacker.unused_data
         if not body:
             return bytes(plain)

@@ -18,7 +18,7 @@ from pipeline.gateway.responses import JSON, json_response
 from pipeline.intake.decoding import decode, decode_parts
 from pipeline.intake.draft import RecordForm, take_in
 from pipeline.intake.messages import BATCH, MESSAGE, Kind, SegmentBatch, SegmentMessage
-from pipeline.intake.refusal import Refusal, bad, unavailable
+from pipeline.intake.refusal import Refusal, refuse, unavailable
 from pipeline.intake.segment_api import Arrival, interaction, with_batch_fields
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord, FailedInput, dead_letter
@@ -88,10 +88,10 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
         return received
     envelope = received.body
     if not envelope.batch:
-        return bad("missing_field", "batch", "batch has no messages")
+        return refuse("missing_field", "batch", "batch has no messages")
     messages = list(map(bytes, envelope.batch))
     if len(received.raw) - sum(map(len, messages)) > limits.message_bytes:
-        what = f"what a batch gives each of its messages may have {limits.message_bytes} bytes"
+        what = f"the common fields of a batch may have {limits.message_bytes} bytes"
         return Refusal(413, "too_large", what, "context")
     convert = partial(_convert, batch=envelope, arrival=received.arrival)
     form = RecordForm(MESSAGE, convert, limits.message_bytes)
@@ -104,9 +104,9 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
 async def write_and_answer(
     gateway: Gateway, validated: Sequence[ValidatedMessage], trace: Trace
 ) -> Response | Refusal:
-    """Write interactions and dead letters, and answer for both; 400 when nothing was valid.
+    """Write interactions and dead letters, and answer; 400 when no item was valid.
 
-    Where an item cannot be taken for now, nothing is written: senders repeat whole requests only.
+    While an item cannot be accepted yet, nothing is written: senders repeat whole requests only.
     """
     good = [
         TracedInteraction(one.result, one.trace or trace)
@@ -137,12 +137,12 @@ def _convert(
     message: SegmentMessage, batch: SegmentBatch, arrival: Arrival
 ) -> Interaction | Refusal:
     if message.type is None:
-        return bad("missing_field", "type", "a message in a batch needs a type")
+        return refuse("missing_field", "type", "a message in a batch needs a type")
     return interaction(with_batch_fields(message, batch), message.type, arrival)
 
 
 def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
-    """Make the dead letter of an item that never was in a topic, hence without offset."""
+    """Make the dead letter of an item that was in no topic, hence without offset."""
     where = f"{refusal.field}: " if refusal.field else ""
     fault = DeadLetter(refusal.code, where + refusal.message)
     return dead_letter("gateway", FailedInput(topics.INTERACTIONS, now_ms(), raw), fault)

@@ -1,8 +1,8 @@
 """Limits on connections: duration of each phase, bytes before the body, number of connections.
 
-A new connection above the limit replaces the open one that can best be spared: of the address with
-the most connections, an idle one, else one whose header or body is incomplete, the oldest first. A
-request that is complete is always answered.
+A new connection above the limit replaces an open one: of the address with the most connections, an
+idle one, else one with an incomplete header or body, the oldest first. A complete request is always
+answered.
 """
 
 import asyncio
@@ -32,23 +32,23 @@ _FRAMING: Final = 8
 """Bytes of chunk framing allowed per byte of body; a chunk of one byte needs five."""
 
 _KEPT_FILES: Final = 64
-"""Descriptors reserved for Kafka's connections and the view's files."""
+"""Number of descriptors reserved for Kafka's connections and the view's files."""
 
 _LEAST: Final = 8
 
 
 _BEGAN: Final = "kairos.began_s"
-"""Name, in a request's scope, of the moment at which the request began, by the loop's clock."""
+"""Name, in a request's scope, of the request's beginning, by the loop's clock."""
 
 
 def began_s(request: Request) -> float:
-    """Return when a request began to arrive, by the loop's clock; now, where that was not noted."""
+    """Return the beginning of a request, by the loop's clock; now, where it was not recorded."""
     noted = request.scope.get(_BEGAN)
     return asyncio.get_running_loop().time() if noted is None else float(noted)
 
 
 class Phase(IntEnum):
-    """Phase of a connection, in the order in which connections are closed to make room."""
+    """Phase of a connection, in the order of eviction."""
 
     IDLE = 0
     HEADER = 1
@@ -69,15 +69,15 @@ class ConnectionLimits:
     answer_s: float
 
     def seconds(self, phase: Phase) -> float:
-        """Return how long a connection may stay in `phase`."""
+        """Return the time limit of `phase`."""
         return (self.idle_s, self.header_s, self.body_s, self.answer_s)[phase]
 
 
 def connections_within_descriptors(most: int) -> int:
-    """Return `most`, or fewer where this process has too few file descriptors.
+    """Return `most`, or less where this process has too few file descriptors.
 
-    Half of the free descriptors are left for connections that arrive before the sparest are closed
-    to make room. The soft limit on descriptors is raised to the hard one first.
+    Half of the free descriptors are left for connections that arrive before others are evicted.
+    The soft limit on descriptors is raised to the hard one first.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
@@ -88,7 +88,7 @@ def connections_within_descriptors(most: int) -> int:
     free = soft - sum(1 for _ in Path("/dev/fd").iterdir()) - _KEPT_FILES
     room = max(_LEAST, min(most, free // 2))
     if room < most:
-        _log.warning("%s descriptors are enough for %s connections, not %s", soft, room, most)
+        _log.warning("%s descriptors allow %s connections, not %s", soft, room, most)
     return room
 
 
@@ -120,7 +120,7 @@ class Guard:
                 one.time_out()
 
     def admit(self, connection: "GuardedProtocol") -> bool:
-        """Admit a connection, if need be in place of another; return False when there is none."""
+        """Admit a connection, perhaps in place of another; return False if none can be evicted."""
         address = connection.address
         if self._addresses[address] >= self.limits.per_address:
             found = self._evict(address)
@@ -144,7 +144,7 @@ class Guard:
             self._metrics.set_connections(len(self._open))
 
     def _evict(self, address: str | None) -> bool:
-        """Close the connection that can best be spared, among those of `address` where given."""
+        """Evict a connection, among those of `address` where given; return False if none can be."""
         open_ = (one for one in self._open if address in (None, one.address))
         idlest = min(
             (one for one in open_ if one.phase is not Phase.ANSWER),
@@ -211,14 +211,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(self._too_large())
 
     def time_out(self) -> None:
-        """Answer 408 naming the missing part; just close where nobody reads the answer."""
+        """Answer 408 naming the missing part; close at once where a request is being answered."""
         was_answered = self._answered >= self._begun
         if was_answered or self.phase is Phase.ANSWER:
             self.abort()
         else:
             part = self.phase.name.lower()
             seconds = self._limits.seconds(self.phase)
-            self._refuse(Refusal(408, "timeout", f"the {part} did not come in {seconds:g} s"))
+            self._refuse(Refusal(408, "timeout", f"the {part} did not arrive in {seconds:g} s"))
 
     def abort(self) -> None:
         """Close at once, without an answer."""
@@ -265,7 +265,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refuse(self._refusal)
 
     def _enter(self) -> None:
-        """Enter the phase that the counts call for; a complete request comes first."""
+        """Enter the phase that follows from the counts; a complete request comes first."""
         if min(self._read, self._headers_read) > self._answered:
             phase = Phase.ANSWER
         elif self._begun > self._headers_read:
@@ -288,7 +288,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return Refusal(431, "header_too_large", message)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer outside of any request, and close."""
+        """Answer without a complete request, and close."""
         if self.transport.is_closing():
             return
         body = bytes(error_response(refusal).body)

@@ -1,7 +1,7 @@
-"""Cross-origin requests (CORS): pages of other origins may send where a source allows theirs.
+"""Cross-origin requests (CORS): pages may send where a source allows their origin.
 
-Requests carry no ambient authority: a write key is in the page for everybody to read, so origins
-keep honest pages apart and are no protection from programs.
+Requests carry no ambient authority: a write key is public in the page, so origins separate honest
+pages and do not protect from programs.
 """
 
 import re
@@ -21,16 +21,16 @@ _EXPOSED: Final = "Retry-After"
 
 
 def check_origin(request: Request, source: str, config: Configuration) -> Refusal | None:
-    """Return why a page of the request's origin may not send with the key of this source."""
+    """Return the refusal of a page whose origin the source does not allow."""
     origin, allowed = request.headers.get("origin"), config.origins.get(source)
     if origin is None or allowed is None or allowed.allow(origin.lower()):
         return None
-    what = f"the key is not for pages of {origin[:200]}: its source names others as `origins`"
+    what = f"the key is not for pages of {origin[:200]}: add it to the source's `origins`"
     return Refusal(403, "origin_not_allowed", what, "Origin")
 
 
 def answer_preflight(gateway: Gateway, request: Request) -> Response:
-    """Answer a browser's preflight request; it has no key yet, so any source's origins count."""
+    """Answer a browser's preflight request, without a key, by the origins of all sources."""
     response = Response(status_code=204)
     add_headers(gateway, request, response)
     if "access-control-allow-origin" in response.headers:
@@ -45,7 +45,7 @@ def answer_preflight(gateway: Gateway, request: Request) -> Response:
 
 
 def add_headers(gateway: Gateway, request: Request, response: Response) -> None:
-    """Let the page that asked read the answer, where its origin may send at all."""
+    """Let the requesting page read the answer, where its origin may send at all."""
     origin = request.headers.get("origin")
     headers = MutableHeaders(raw=response.raw_headers)
     headers.add_vary_header("Origin")

@@ -1,7 +1,7 @@
-"""Coupons of the topic `coupons`: those issued, and the first redemption of each.
+"""Coupons of the topic `coupons`: issued ones, and the first redemption of each.
 
-The order of the topic decides, so that any number of gateways agree: a redemption is written, and
-its fate is known once it has been read back.
+The order of the topic decides, so that all gateways agree: a redemption is written, and its result
+is known once it has been read back.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _BATCH: Final = 500
 
 
 class Redemption(Struct, frozen=True, array_like=True):
-    """Redemption that came first, at `at` (epoch ms)."""
+    """First redemption, at `at` (epoch ms)."""
 
     redemption_id: str
     source: str
@@ -43,7 +43,7 @@ class Redemption(Struct, frozen=True, array_like=True):
 
 
 class Coupon(Struct, frozen=True, array_like=True):
-    """Coupon that was issued; `redeemed` None: not yet."""
+    """Issued coupon; `redeemed` None: not yet."""
 
     token: str
     expires_at: int
@@ -51,7 +51,7 @@ class Coupon(Struct, frozen=True, array_like=True):
 
 
 class CouponBook:
-    """State of every coupon, as far as the topic has been read."""
+    """State of every coupon, up to the read end of the topic."""
 
     def __init__(self, rows: RowMap) -> None:
         self._rows = rows
@@ -68,7 +68,7 @@ class CouponBook:
 
     @contextmanager
     def watch_redemption(self, code: str, redemption_id: str) -> "Iterator[asyncio.Future[Coupon]]":
-        """Provide a future: the coupon after this redemption, once that is read from the topic."""
+        """Yield a future of the coupon after this redemption, once it is read from the topic."""
         found: asyncio.Future[Coupon] = asyncio.get_running_loop().create_future()
         waiting = self._waiting[code, redemption_id]
         waiting.append(found)
@@ -80,7 +80,7 @@ class CouponBook:
                 self._waiting.pop((code, redemption_id), None)
 
     def apply(self, records: Sequence[CouponRecord]) -> None:
-        """Take in records in the order of the topic."""
+        """Apply records in the order of the topic."""
         for record in records:
             coupon = self._coupon_after(record)
             if coupon is not None:
@@ -150,7 +150,9 @@ class CouponReader:
         if topic.error is not None:
             raise LookupError(f"no topic {topics.COUPONS}: `kairos up` creates it")
         self._behind = set(topic.partitions)
-        self._consumer.assign([TopicPartition(topics.COUPONS, one, 0) for one in topic.partitions])
+        self._consumer.assign(
+            [TopicPartition(topics.COUPONS, partition, 0) for partition in topic.partitions]
+        )
         self._thread.start()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Explanations for the SDK's debug overlay: a server key makes a token, the token reads them.
+"""Explanations for the SDK's debug overlay, by tokens that a server key makes.
 
-A token is good for half an hour, and for decisions of the last half hour.
+A token is valid for half an hour, and for decisions of the last half hour.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ from pipeline.model.time import MINUTE_MS, SECOND_MS
 from pipeline.settings import Settings
 
 _SALT: Final = "kairos.debug"
-_GOOD_FOR_MS: Final = 30 * MINUTE_MS
+_VALID_MS: Final = 30 * MINUTE_MS
 
 
 class DebugToken(Struct, frozen=True):
-    """Answer to a server key: a token and the end of its time (epoch ms)."""
+    """Answer to a server key: a token and the end of its validity (epoch ms)."""
 
     token: str
     expires_at: int
@@ -65,7 +65,7 @@ class DebugEndpoints:
         if refusal is not None:
             return refusal
         token = self._signer().sign(b"debug").decode()
-        return json_response(DebugToken(token, now_ms() + _GOOD_FOR_MS))
+        return json_response(DebugToken(token, now_ms() + _VALID_MS))
 
     async def explain(self, gateway: Gateway, request: Request) -> Response | Refusal:
         """Explain a decision as `kairos explain` does, to the holder of a token."""
@@ -84,7 +84,7 @@ class DebugEndpoints:
             return Refusal(404, "unknown_decision", what, "decisionId")
         config = gateway.configurations.get(decision.config)
         if config is None:
-            return Refusal(404, "unknown_configuration", "its configuration is not known any more")
+            return Refusal(404, "unknown_configuration", "its configuration is no longer known")
         return json_response(explain(decision, config, "en"))
 
     def _signer(self) -> TimestampSigner:
@@ -92,7 +92,7 @@ class DebugEndpoints:
 
     def _is_good(self, token: str) -> bool:
         try:
-            self._signer().unsign(token, max_age=_GOOD_FOR_MS // SECOND_MS)
+            self._signer().unsign(token, max_age=_VALID_MS // SECOND_MS)
         except BadData:
             return False
         return True
@@ -101,11 +101,11 @@ class DebugEndpoints:
         wanted = decision_id.encode()
         with TopicReader(self.settings.kafka(), topics.DECISIONS) as reader:
             ends = {number: offsets.stop for number, offsets in reader.limits().items()}
-            start = ends | reader.written_since(now_ms() - _GOOD_FOR_MS)
+            start = ends | reader.written_since(now_ms() - _VALID_MS)
         every = Records(self.settings, gateway.codec).every(
             topics.DECISIONS,
             Decision,
-            lambda one: one.value is not None and wanted in one.value,
+            lambda stored: stored.value is not None and wanted in stored.value,
             start,
         )
-        return next((one for _, one in every if one.decision_id == decision_id), None)
+        return next((found for _, found in every if found.decision_id == decision_id), None)

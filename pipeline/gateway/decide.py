@@ -22,7 +22,7 @@ from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import DECIDE, DecideBody, PlacementRequest
-from pipeline.intake.refusal import Refusal, bad, unavailable
+from pipeline.intake.refusal import Refusal, refuse, unavailable
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model.decision import Action, Reply
 from pipeline.model.interaction import DecideRequest, Interaction
@@ -38,11 +38,11 @@ _RESULTS: Final = {
     (AdmissionVerdict.ADMIT, False): "defaulted",
     (AdmissionVerdict.STALLED, False): "unasked",
 }
-"""Label of the metric, by verdict and whether a reply came."""
+"""Label of the metric, by verdict and whether a reply arrived."""
 
 
 class PlacementAction(Struct, frozen=True):
-    """Action as its placement gets it, without anything that identifies the customer."""
+    """Action for its placement, without data that identify the customer."""
 
     action_id: str
     campaign: str
@@ -54,10 +54,10 @@ class PlacementAction(Struct, frozen=True):
 
 
 class DecideAnswer(Struct, frozen=True):
-    """Answer by placement: the action to show; None is the placement's own default.
+    """Answer by placement: the action to show; None: the placement's own default.
 
-    A placement that was asked for with a `limit` has a list, which may be empty. `reason` says why
-    the defaults came without a wait; those that came after one have none.
+    A placement with a `limit` has a list, which may be empty. `reason`: of defaults returned
+    without a wait.
     """
 
     decision_id: str | None
@@ -67,14 +67,14 @@ class DecideAnswer(Struct, frozen=True):
 
 
 class NoDecision(Struct, frozen=True):
-    """Absence of a decision, and its reason where nobody waited for one."""
+    """Absence of a decision, with the reason where none was requested."""
 
     reason: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class DecideEndpoint:
-    """Endpoint that waits for the reply of the decisioning stage, where it can come in time."""
+    """Endpoint that waits for the reply of the decisioning stage, where it can arrive in time."""
 
     waiting: PendingReplies
     admission: DecisionAdmission
@@ -96,14 +96,14 @@ class DecideEndpoint:
     async def decide(
         self, gateway: Gateway, received: ReceivedRequest[B], asked: DecideBody, trace: Trace
     ) -> Reply | Refusal | NoDecision:
-        """Return the reply to what a request asks, unless it does not come in time."""
+        """Return the reply to a request, or NoDecision if it does not arrive in time."""
         budget_ms = _budget_ms(asked, received.arrival, gateway)
         record = _to_interaction(asked, received.arrival, gateway.instance, budget_ms)
         if isinstance(record, Refusal):
             return record
         key = record.identifiers[0].key
         verdict = AdmissionVerdict.ADMIT
-        if received.arrival.source.clock != "log":  # where nobody waits
+        if received.arrival.source.clock != "log":  # a replayed log has no waiting customer
             verdict = self.admission.judge(key, budget_ms / 1000)
         if verdict is AdmissionVerdict.OVERLOADED:
             gateway.metrics.count_decision("refused")
@@ -124,7 +124,7 @@ class DecideEndpoint:
     async def _ask(
         self, gateway: Gateway, asked: TracedInteraction, budget_ms: int
     ) -> Reply | Unavailable | NoDecision:
-        """Write the interaction and wait for its reply, unless it does not come in time.
+        """Write the interaction and wait for its reply within the budget.
 
         Return Unavailable where Kafka did not acknowledge the interaction within the budget.
         """
@@ -156,14 +156,14 @@ class DecideEndpoint:
 
 
 class _NotWrittenError(Exception):
-    """Raised into a wait whose interaction Kafka did not take."""
+    """Raised in a wait whose interaction Kafka did not acknowledge."""
 
     def __init__(self, why: Unavailable) -> None:
         self.why = why
 
 
 def _refuse_overload(what: str, retry_after_s: int) -> Refusal:
-    message = f"not taken, send it again: {what}"
+    message = f"not accepted, send it again: {what}"
     return Refusal(503, "overloaded", message, headers=(("Retry-After", str(retry_after_s)),))
 
 
@@ -186,18 +186,20 @@ def _to_interaction(
 ) -> Interaction | Refusal:
     kind = asked.interaction.type
     if kind is None:
-        return bad("missing_field", "interaction.type", "say which type of message it is")
+        return refuse("missing_field", "interaction.type", "the message needs a type")
     if budget_ms <= 0:
-        return bad("invalid_field", "budget_ms", "budget_ms must be positive")
-    names = [_name_of(one) for one in asked.placements]
+        return refuse("invalid_field", "budget_ms", "budget_ms must be positive")
+    names = [_name_of(placement) for placement in asked.placements]
     if not 0 < len(names) <= _MAX_PLACEMENTS or not all(0 < len(n) <= _MAX_NAME for n in names):
         message = f"give 1 to {_MAX_PLACEMENTS} names of at most {_MAX_NAME} characters"
-        return bad("invalid_field", "placements", message)
+        return refuse("invalid_field", "placements", message)
     limits = {
-        one.placement: one.limit for one in asked.placements if isinstance(one, PlacementRequest)
+        placement.placement: placement.limit
+        for placement in asked.placements
+        if isinstance(placement, PlacementRequest)
     }
     if not all(0 < limit <= _MAX_LIMIT for limit in limits.values()):
-        return bad("invalid_field", "placements", f"limit: give 1 to {_MAX_LIMIT}")
+        return refuse("invalid_field", "placements", f"limit: give 1 to {_MAX_LIMIT}")
     wanted = DecideRequest(
         request_id=str(uuid4()),
         gateway=instance,
@@ -218,7 +220,8 @@ def _answer(
     answers = reply.answers if isinstance(reply, Reply) else ()
     actions = {answer.placement: answer.actions for answer in answers}
     shown = {
-        _name_of(one): _answer_placement(one, actions.get(_name_of(one), ())) for one in placements
+        _name_of(placement): _answer_placement(placement, actions.get(_name_of(placement), ()))
+        for placement in placements
     }
     if isinstance(reply, Reply):
         return DecideAnswer(reply.decision_id, shown, defaulted=False)
@@ -235,7 +238,7 @@ def _answer_placement(
 
 
 def to_placement_action(action: Action) -> PlacementAction:
-    """Return an action without anything that identifies the customer."""
+    """Return an action without data that identify the customer."""
     return PlacementAction(
         action_id=action.action_id,
         campaign=action.campaign,

@@ -1,8 +1,9 @@
-"""Admission of decisions by measured age: what cannot come in time is answered at once.
+"""Admission of decisions by measured age: requests that cannot be decided in time are answered at
+once.
 
-Each decision that was asked for and has not come back is known with the moment of its request, by
-partition of `interactions`. The age of the oldest of them shows how far the pipeline is behind, for
-any reason: a stopped worker, a rebalance, a backlog, too many requests.
+Decisions in flight are recorded with the time of their request, by partition of `interactions`. The
+age of the oldest shows the pipeline's delay for any reason: a stopped worker, a rebalance, a
+backlog, too many requests.
 """
 
 from collections import deque
@@ -16,22 +17,22 @@ from pipeline.adapters.kafka import partition_for_key
 _LEAST_TARGET_S: Final = 0.05
 _LEAST_INTERVAL_S: Final = 0.1
 _MEMORY_S: Final = 1.0
-"""Time for which a gate that was closed closes again without waiting for its interval."""
+"""Time for which a formerly closed gate closes again without waiting for its interval."""
 
 _PROBE_INTERVALS: Final = 10
-"""Intervals between two requests that a closed gate lets through, which may wait in vain."""
+"""Number of intervals between two requests that a closed gate admits, which may wait in vain."""
 
 _RATE_S: Final = 1.0
-"""Time over which replies are counted; a partition without one stands still."""
+"""Time over which replies are counted; a partition without replies is stalled."""
 
 _BOUNDED_S: Final = 10.0
-"""Time after a delay for which the decisions in flight are bounded by what comes back."""
+"""Time after a delay for which the rate of replies bounds the decisions in flight."""
 
 _ROOM: Final = 0.75
-"""Share of a budget within which all that are in flight should come back."""
+"""Share of a budget within which all decisions in flight should return."""
 
 _LEAST_ROOM: Final = 4
-"""Decisions that are in service, one in each stage, and so are no queue."""
+"""Number of decisions in service, one in each stage, which are no queue."""
 
 _LONGEST_RETRY_S: Final = 30
 
@@ -39,8 +40,8 @@ _LONGEST_RETRY_S: Final = 30
 class AdmissionVerdict(Enum):
     """Verdict on a request for a decision.
 
-    ADMIT: ask for it. STALLED: nothing comes back, so answer by default. OVERLOADED: what comes
-    back comes too late, so refuse, which lets the queue drain.
+    ADMIT: request the decision. STALLED: no replies arrive, so answer by default. OVERLOADED:
+    replies arrive too late, so refuse, which lets the queue drain.
     """
 
     ADMIT = "admit"
@@ -51,9 +52,9 @@ class AdmissionVerdict(Enum):
 class DelayGate:
     """Gate that closes once a delay has been above `target_s` for `interval_s`, after CoDel.
 
-    A delay that passes within the interval is a burst, which a queue is there for (RFC 8289). While
-    the gate is closed it lets one through per ten intervals, by which it opens again where nothing
-    else is in flight.
+    A delay that passes within the interval is a burst, which queues absorb (RFC 8289). A closed
+    gate admits one request per ten intervals, by which it opens again when nothing else is in
+    flight.
     """
 
     def __init__(self, target_s: float, interval_s: float) -> None:
@@ -70,7 +71,7 @@ class DelayGate:
             self._above_since = now_s - (delay_s - self._target_s)
 
     def is_open(self, delay_s: float, now_s: float) -> bool:
-        """Note a delay, and return whether one more may pass."""
+        """Note a delay, and return whether another request may pass."""
         self.note(delay_s, now_s)
         if self._above_since is None:
             return True
@@ -89,7 +90,7 @@ class DelayGate:
 
 
 class _InFlight:
-    """Decisions of one partition that have not come back, in the order asked."""
+    """Decisions in flight of one partition, in the order of requests."""
 
     def __init__(self, gate: DelayGate) -> None:
         self.gate = gate
@@ -100,14 +101,14 @@ class _InFlight:
         self._asked[request_id] = now_s
 
     def remove(self, request_id: str, now_s: float) -> list[str]:
-        """Remove a decision that came back, and those asked before it; return all of them.
+        """Remove a decision with a reply, and those requested before it; return all of them.
 
-        A partition is in order, so that these have passed too: some never come back, such as those
-        on an event that was decided before.
+        A partition is processed in order, so that these have passed too: some never have a reply,
+        such as those on an already decided event.
         """
-        passed = [*takewhile(lambda one: one != request_id, self._asked), request_id]
-        for one in passed:
-            del self._asked[one]
+        passed = [*takewhile(lambda each: each != request_id, self._asked), request_id]
+        for removed in passed:
+            del self._asked[removed]
         self._replied.append(now_s)
         self.gate.note(self.oldest_age_s(now_s), now_s)
         return passed
@@ -122,7 +123,7 @@ class _InFlight:
         return len(self._replied) / _RATE_S
 
     def has_room(self, within_s: float, now_s: float) -> bool:
-        """Return whether another decision would come back `within_s`, by Little's law."""
+        """Return whether another decision would return `within_s`, by Little's law."""
         rate = self.replies_per_s(now_s)
         return not rate or len(self._asked) < max(_LEAST_ROOM, rate * within_s)
 
@@ -130,8 +131,8 @@ class _InFlight:
 class DecisionAdmission:
     """Admission of the decisions of one gateway.
 
-    `partitions`: of `interactions`; `budget_s`: usual time budget; `clock` returns seconds that
-    never go back. A machine that takes most of a budget for each is slow and not behind.
+    `partitions`: of `interactions`; `budget_s`: default time budget; `clock` returns monotonic
+    seconds. A machine that needs most of a budget for each decision is slow, but has no backlog.
     """
 
     def __init__(self, partitions: int, budget_s: float, clock: Callable[[], float]) -> None:
@@ -149,10 +150,10 @@ class DecisionAdmission:
         return self._loop_gate.is_open(now_s - began_s, now_s)
 
     def judge(self, key: str, budget_s: float) -> AdmissionVerdict:
-        """Return whether a decision on the key of an interaction may be asked for now.
+        """Return whether a decision on an interaction's key may be requested now.
 
-        After a delay of a partition, only as many are in flight as come back in time, since the
-        age of the oldest shows an overload only once it is queued.
+        After a delay of a partition, the decisions in flight are limited to those that return in
+        time, since the age of the oldest shows an overload only after it has queued up.
         """
         queue, now_s = self._queue_of(key), self._clock()
         target_s = max(self._target_s, budget_s)
@@ -171,19 +172,19 @@ class DecisionAdmission:
         return max(1, min(round(age_s), _LONGEST_RETRY_S))
 
     def ask(self, request_id: str, key: str) -> None:
-        """Note that a decision is asked for."""
+        """Note the request of a decision."""
         queue = self._by_request[request_id] = self._queue_of(key)
         queue.add(request_id, self._clock())
 
     def note_reply(self, request_id: str) -> None:
-        """Note that a decision came back, in time or late."""
+        """Note the reply to a request, in time or late."""
         queue = self._by_request.get(request_id)
         if queue is not None:
             for passed in queue.remove(request_id, self._clock()):
                 del self._by_request[passed]
 
     def oldest_age_s(self) -> float:
-        """Return the age of the oldest decision that has not come back."""
+        """Return the age of the oldest decision in flight."""
         now_s = self._clock()
         return max(queue.oldest_age_s(now_s) for queue in self._queues)
 

@@ -1,4 +1,4 @@
-"""Expiry of actions whose reply came too late to be shown, which releases their caps."""
+"""Expiry of actions whose reply arrived too late to be shown, which releases their caps."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Shared parts of all endpoints: configuration in force, metrics, writing to Kafka."""
+"""Common parts of all endpoints: configuration in force, metrics, writing to Kafka."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,12 +35,12 @@ class Limits:
     decide_ms: int
     token_ms: int
     log_decide_ms: int = 30_000
-    """Time budget of a decision for a source that plays a log, where nobody waits."""
+    """Time budget of a decision for a replayed log, which has no waiting customer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TracedInteraction:
-    """Interaction to write, and the trace that it belongs to."""
+    """Interaction to write, with its trace."""
 
     interaction: Interaction
     trace: Trace
@@ -48,7 +48,7 @@ class TracedInteraction:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Parts that all endpoints share.
+    """Common parts of all endpoints.
 
     `instance` is the key of this process's replies; `adapter_key` is the write key of Kairos's own
     adapters.
@@ -76,15 +76,15 @@ class Gateway:
         interactions: Sequence[TracedInteraction],
         dead: Sequence[DeadLetterRecord] = (),
     ) -> Unavailable | None:
-        """Write each interaction with its trace; return None once Kafka has acknowledged all."""
-        records = [self._record(one) for one in interactions]
+        """Write each interaction with its trace; return None once Kafka has acknowledged them."""
+        records = [self._record(interaction) for interaction in interactions]
         records += map(self._dead_letter, dead)
         failure = await self.publisher.publish(records)
         self._count(interactions, failure)
         return failure
 
     def start_write(self, traced: TracedInteraction) -> Publication:
-        """Write an interaction whose reply will show that Kafka has it."""
+        """Write an interaction whose reply is the acknowledgement."""
         publication = self.publisher.start((self._record(traced),), is_awaited=False)
         publication.result.add_done_callback(lambda done: self._count((traced,), done.result()))
         return publication
@@ -93,7 +93,7 @@ class Gateway:
         self, interactions: Sequence[TracedInteraction], failure: Unavailable | None
     ) -> None:
         if failure is None:
-            self.metrics.count_accepted([one.interaction for one in interactions])
+            self.metrics.count_accepted([interaction.interaction for interaction in interactions])
         else:
             self.metrics.count_unavailable()
 

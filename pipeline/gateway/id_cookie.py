@@ -1,7 +1,7 @@
-"""`/v1/cookie`: the anonymous id as a cookie of the server, which browsers keep for its year.
+"""`/v1/cookie`: the anonymous id as a cookie of the server, which browsers keep for a year.
 
-A script's cookie is kept for days by some browsers. The cookie has the name that Segment's client
-and the SDK use, so that both find it.
+Some browsers keep a script's cookie for days only. The cookie has the name that Segment's client
+and the SDK read.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from pipeline.gateway.receipt import receive
 from pipeline.gateway.responses import JSON
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import COOKIE, MAX_ID
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 
 _NAME: Final = "ajs_anonymous_id"
 _YEAR_S: Final = 365 * 24 * 3600
@@ -30,7 +30,7 @@ async def set_id_cookie(gateway: Gateway, request: Request) -> Response | Refusa
         return received
     asked = received.body
     if not asked.anonymous_id or len(asked.anonymous_id) > MAX_ID:
-        return bad("invalid_field", "anonymousId", f"give 1 to {MAX_ID} characters")
+        return refuse("invalid_field", "anonymousId", f"give 1 to {MAX_ID} characters")
     page = urlsplit(request.headers.get("origin", "")).hostname or ""
     here = request.url.hostname or ""
     domain = asked.domain.lower()

@@ -1,4 +1,4 @@
-"""Paths as clients join them of a host and a route, with a slash too many."""
+"""Paths that clients join from a host and a route with a superfluous slash."""
 
 import re
 from typing import Final
@@ -9,9 +9,9 @@ _BEGINNING: Final = re.compile("/+v1/+")
 
 
 class JoinedPaths:
-    """Application whose routes for posts are found with doubled slashes before them, and one after.
+    """Application whose routes of posts also match with doubled slashes before, or one after, them.
 
-    A redirect would do for no page: a browser's preflight request follows none.
+    A redirect would not help pages, since browsers' preflight requests follow none.
     """
 
     def __init__(self, app: ASGIApp) -> None:

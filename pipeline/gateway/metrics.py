@@ -13,7 +13,7 @@ _SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1,
 
 
 class Metrics:
-    """Metrics of one gateway, in a registry of its own."""
+    """Metrics of one gateway, in their own registry."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -33,23 +33,23 @@ class Metrics:
         self._decisions = self._counter(
             "decisions",
             "`/v1/decide`: answered; defaulted (out of time); unasked (the default at once, as "
-            "nothing comes back); refused (503, as it would come too late)",
+            "no replies arrive); refused (503, as the reply would arrive too late)",
             "result",
         )
         self._oldest = Gauge(
             "kairos_gateway_oldest_decision_seconds",
-            "Age of the oldest decision that was asked for and has not come back",
+            "Age of the oldest decision in flight",
             registry=self._registry,
         )
-        self._expired = self._counter("expired", "Actions that came too late to be shown")
+        self._expired = self._counter("expired", "Actions that arrived too late to be shown")
         self._unproven = self._counter(
-            "unproven", "Messages of public sources that claimed more than they may", "source"
+            "unproven", "Messages of public sources with unproven identifiers", "source"
         )
         self._connections = Gauge(
             "kairos_gateway_connections", "Open connections", registry=self._registry
         )
         self._closed = self._counter(
-            "connections_closed", "Connections closed before their time, and why", "reason"
+            "connections_closed", "Connections closed by the gateway, by reason", "reason"
         )
 
     def count_answer(self, route: str, status: int, seconds: float) -> None:
@@ -66,7 +66,7 @@ class Metrics:
         self._closed.labels(reason).inc()
 
     def count_accepted(self, interactions: Iterable[Interaction]) -> None:
-        for kind, count in Tally(one.kind for one in interactions).items():
+        for kind, count in Tally(interaction.kind for interaction in interactions).items():
             self._accepted.labels(kind).inc(count)
 
     def count_rejected(self, refusal: Refusal) -> None:
@@ -79,7 +79,7 @@ class Metrics:
         self._decisions.labels(result).inc()
 
     def follow_oldest_decision(self, age_s: Callable[[], float]) -> None:
-        """Show the age of the oldest decision that has not come back, by `age_s`."""
+        """Show the age of the oldest decision in flight, which `age_s` returns."""
         self._oldest.set_function(age_s)
 
     def count_expired(self, actions: int) -> None:

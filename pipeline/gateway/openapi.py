@@ -1,4 +1,5 @@
-"""`/openapi.json`: description of the HTTP API, made from the records of requests and answers."""
+"""`/openapi.json`: description of the HTTP API, derived from the records of requests and
+answers."""
 
 from typing import Any, Final, get_args
 
@@ -49,9 +50,9 @@ _ERRORS: Final = {
     400: "A field is wrong; the error names it",
     401: "No key, or a wrong one",
     403: "The key does not allow this",
-    404: "Nobody is known by this identifier",
+    404: "No person has this identifier",
     413: "The body is too large",
-    415: "A content type or encoding that is not supported",
+    415: "An unsupported content type or encoding",
     429: "Too many requests of one address; send the same again after Retry-After seconds",
     503: "Kafka did not acknowledge in time; send the same again after Retry-After seconds",
 }
@@ -78,10 +79,10 @@ _GETS: Final = {
     "/sdk-debug.js": "The web SDK's debug overlay",
     "/v1/projects/{key}/settings": "Settings that Segment's clients read at their start",
     "/healthz": "The process is alive",
-    "/readyz": "The pipeline answers (503: it does not, and what is missing)",
+    "/readyz": "The pipeline answers (503: it does not, with the missing parts)",
     "/metrics": "Prometheus metrics",
     "/v1/unsubscribe": "Page to choose messages, by the signed link in one",
-    "/v1/click": "Count a click, and lead on to the signed link's URL",
+    "/v1/click": "Count a click, and redirect to the signed link's URL",
     "/v1/open": "Count a message as opened, and answer with a picture",
     "/schemas/types": "Schema registry: the types of schemas",
     "/schemas/ids/{schema_id}": "Schema registry: a schema by its id",
@@ -91,10 +92,10 @@ _GETS: Final = {
 }
 
 _SIGNED_POSTS: Final = {
-    "/v1/unsubscribe": (200, "Save what the page asks; without a choice, stop (RFC 8058)"),
+    "/v1/unsubscribe": (200, "Save the page's choice; without one, stop (RFC 8058)"),
     "/v1/providers/{name}": (204, "Statuses and replies, as a provider posts and signs them"),
 }
-"""Posts that carry a signature instead of a key, with the status of their answer."""
+"""Posts with a signature instead of a key, with the status of their answer."""
 
 
 def openapi_document() -> bytes:
@@ -151,7 +152,7 @@ def _describe_posts() -> dict[str, Any]:
         "/v1/m": _describe_post("A client's figures about itself", {}, "IntakeAnswer"),
         "/v1/import": _describe_post("As /v1/batch", _refer_to("SegmentBatch"), "IntakeAnswer"),
         "/v1/decide": _describe_post(
-            "What to show in each placement", _refer_to("DecideBody"), "DecideAnswer"
+            "The actions of each placement", _refer_to("DecideBody"), "DecideAnswer"
         ),
         "/v1/cookie": _describe_post(
             "Keep the anonymous id as a cookie of the server",
@@ -159,13 +160,17 @@ def _describe_posts() -> dict[str, Any]:
             "IntakeAnswer",
         ),
         "/v1/explain": _describe_post(
-            "Why a decision of the last half hour was made", _refer_to("ExplainBody"), "Explanation"
+            "Explanation of a decision of the last half hour",
+            _refer_to("ExplainBody"),
+            "Explanation",
         ),
         "/v1/debug-tokens": {
             "post": _describe_keyed("A token for /v1/explain", "DebugToken", (401, 403, 503))
         },
         "/v1/receipts": _describe_post(
-            "A payment, and what to print under it", _refer_to("ReceiptBody"), "ReceiptAnswer"
+            "A payment, and the text to print under its receipt",
+            _refer_to("ReceiptBody"),
+            "ReceiptAnswer",
         ),
         "/v1/coupons/redeem": _describe_post(
             "Redeem a code, once", _refer_to("RedeemBody"), "RedeemAnswer"
@@ -176,10 +181,12 @@ def _describe_posts() -> dict[str, Any]:
 
 def _describe_profiles() -> dict[str, Any]:
     path = "/v1/profiles/{namespace}/{value}"
-    read = _describe_keyed("The person that an identifier belongs to", "Person")
-    export = _describe_keyed("Everything on them, and where more of it is", "PersonExport")
+    read = _describe_keyed("The person of an identifier", "Person")
+    export = _describe_keyed("All data of the person, and the topics with more", "PersonExport")
     erase = _describe_keyed(
-        "Forget them: 202 once Kafka has the request", "ErasureAnswer", done=202
+        "Forget the person: 202 once Kafka has acknowledged the request",
+        "ErasureAnswer",
+        done=202,
     )
     parameters = _describe_parameters(path)
     return {

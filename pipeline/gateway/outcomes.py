@@ -1,4 +1,4 @@
-"""`/v1/outcomes`: outcomes of actions, as interactions of the customers they were for."""
+"""`/v1/outcomes`: outcomes of actions, as interactions of their customers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from pipeline.intake.decoding import decode, decode_parts
 from pipeline.intake.draft import Draft
 from pipeline.intake.flatten import Flat, flatten
 from pipeline.intake.messages import OUTCOME, OUTCOMES, OutcomeBody, OutcomeName, Outcomes
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.intake.segment_api import Arrival, message_id
 from pipeline.model.decision import Action
 from pipeline.model.ids import outcome_id
@@ -29,12 +29,12 @@ from pipeline.model.time import HOUR_MS
 from pipeline.rules.token import Claims, TokenKey
 
 OWN_SOURCE: Final = "kairos"
-"""Source of what Kairos itself reports, and of what comes by links that it signed."""
+"""Source of outcomes that Kairos itself reports, or that arrive by its signed links."""
 
 
 @dataclass(frozen=True, slots=True)
 class _OutcomeIntake:
-    """Context of the outcomes of one request; `token_ms`: how old a token may be."""
+    """Context of the outcomes of one request; `token_ms`: maximum age of a token."""
 
     envelope: Outcomes
     arrival: Arrival
@@ -50,21 +50,21 @@ async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
         return received
     envelope = received.body
     if not envelope.outcomes:
-        return bad("missing_field", "outcomes", "outcomes is empty")
+        return refuse("missing_field", "outcomes", "outcomes is empty")
     intake = _OutcomeIntake(envelope, received.arrival, gateway.tokens, gateway.limits.token_ms)
     validated = [_validate(raw, intake) for raw in map(bytes, envelope.outcomes)]
     return await write_and_answer(gateway, validated, trace_of(request))
 
 
 def expired_outcomes(actions: Sequence[Action]) -> list[Interaction]:
-    """Return `expired` outcomes of actions that came too late, at the time they were made for."""
+    """Return the `expired` outcomes of late actions, at the time of their decision."""
     return [outcome_of(action, "expired", action.created_at, {}) for action in actions]
 
 
 def outcome_of(
     action: Action | Claims, name: OutcomeName, at: int, properties: Mapping[str, Scalar]
 ) -> Interaction:
-    """Return an outcome that Kairos itself reports, at `at` (epoch ms); one of a name counts."""
+    """Return an outcome reported by Kairos at `at` (epoch ms); one per action and name counts."""
     return Interaction(
         event_id=outcome_id(action.action_id, name),
         kind="outcome",
@@ -98,7 +98,7 @@ def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
     arrival = intake.arrival
     claims = intake.tokens.verify(posted.token)
     if claims is None:
-        return bad("invalid_token", "token", "this token is not one that an action carried")
+        return refuse("invalid_token", "token", "this is not the token of an action")
     occurred = arrival.occurred_at(posted.timestamp, posted.sent_at or intake.envelope.sent_at)
     if isinstance(occurred, Refusal):
         return occurred
@@ -107,11 +107,11 @@ def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
         refusal = _distrust(posted.outcome, received - claims.at, intake.token_ms)
         if refusal is not None:
             return refusal
-    given = flatten(posted.properties or {}, "properties")
-    if isinstance(given, Refusal):
-        return given
+    properties = flatten(posted.properties or {}, "properties")
+    if isinstance(properties, Refusal):
+        return properties
     return Draft(
-        event_id=_event_id(posted, claims.action_id, given.scalars),
+        event_id=_event_id(posted, claims.action_id, properties.scalars),
         kind="outcome",
         name=posted.outcome,
         channel=claims.channel,
@@ -119,23 +119,23 @@ def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
         occurred_at=occurred,
         received_at=arrival.received_at,
         identifiers=(claims.identifier,),
-        properties=Flat({**given.scalars, **action_properties(claims)}, given.lists),
+        properties=Flat({**properties.scalars, **action_properties(claims)}, properties.lists),
         context=Context(ip=arrival.ip),
     ).complete()
 
 
 def _distrust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
-    """Return why a source other than the adapters may not report this outcome; None when it may."""
+    """Return the refusal of an outcome that only adapters may report, or of an old token."""
     if outcome in NOT_SHOWN:
-        what = f"{outcome} is taken from Kairos's own adapters only"
+        what = f"{outcome} is accepted from Kairos's own adapters only"
         return Refusal(403, "not_believed", what, "outcome")
     if age_ms > token_ms:
-        return bad("expired_token", "token", f"this token was good for {token_ms // HOUR_MS} h")
+        return refuse("expired_token", "token", f"this token was valid for {token_ms // HOUR_MS} h")
     return None
 
 
 def _event_id(posted: OutcomeBody, action_id: str, properties: dict[str, Scalar]) -> str | Refusal:
-    """Return the id of an outcome, of which a conversion's goal or the sender's id is a part."""
+    """Return the id of an outcome, from a conversion's goal or the sender's id."""
     if posted.outcome == "conversion":
         goal = properties.get("goal")
         return outcome_id(action_id, posted.outcome, "" if goal is None else str(goal))
@@ -144,7 +144,7 @@ def _event_id(posted: OutcomeBody, action_id: str, properties: dict[str, Scalar]
 
 
 def action_properties(action: Action | Claims) -> dict[str, Scalar]:
-    """Return the properties by which an outcome names its action."""
+    """Return the properties of an outcome that name its action."""
     return {
         "action_id": action.action_id,
         "decision_id": action.decision_id,

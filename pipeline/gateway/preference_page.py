@@ -137,7 +137,7 @@ _HEADERS: Final = {
 
 
 class PageSubject(Struct, frozen=True):
-    """Messages that a page is about; `token` is the signed link in its URL."""
+    """Messages of a page; `token` is the signed link in its URL."""
 
     token: str
     channel: str
@@ -145,7 +145,7 @@ class PageSubject(Struct, frozen=True):
 
 
 def preferred_language(asked: str | None, accepted: str | None) -> PageLanguage:
-    """Return the language asked for, or else the first that a browser accepts; English otherwise.
+    """Return the requested language, else the first that a browser accepts, else English.
 
     `accepted` is in the form of Accept-Language.
     """
@@ -157,11 +157,11 @@ def preferred_language(asked: str | None, accepted: str | None) -> PageLanguage:
         for language in _WORDS
         if language == tag.strip().lower().partition("-")[0]
     ]
-    return max(weighted, key=lambda one: one[0])[1] if weighted else "en"
+    return max(weighted, key=lambda pair: pair[0])[1] if weighted else "en"
 
 
 def question_page(subject: PageSubject, language: PageLanguage) -> Response:
-    """Return the page that asks; it changes nothing."""
+    """Return the page with the question, which changes nothing."""
     labels = _labels(subject, language)
     return _page(language, subject.token, choices=tuple(labels.items()))
 
@@ -177,7 +177,7 @@ def bad_link_page(language: PageLanguage) -> Response:
 
 
 def unavailable_page(subject: PageSubject, language: PageLanguage) -> Response:
-    """Return the page for a choice that Kafka did not take."""
+    """Return the page for a choice that Kafka did not acknowledge."""
     response = _page(
         language, subject.token, notice=_WORDS[language].unavailable, back=True, status=503
     )

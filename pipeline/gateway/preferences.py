@@ -1,7 +1,7 @@
 """`/v1/unsubscribe`: consent by channel and purpose, by a signed link in a message.
 
-GET only shows the page, because mail scanners follow links. A POST without a choice is the one
-click of RFC 8058: it stops messages of the link's purpose on its channel.
+GET only shows the page, because mail scanners follow links. A POST without a choice is the
+one-click post of RFC 8058: it stops messages of the link's purpose on its channel.
 """
 
 from typing import Final, cast, get_args
@@ -45,7 +45,7 @@ async def show_preferences(gateway: Gateway, request: Request) -> Response | Ref
 
 
 async def save_preferences(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Write the consent that was chosen as an interaction, and answer once Kafka has it."""
+    """Write the chosen consent as an interaction; answer once Kafka has acknowledged it."""
     language = _language(request)
     link = _link(gateway, request)
     if link is None:
@@ -65,7 +65,7 @@ async def save_preferences(gateway: Gateway, request: Request) -> Response | Ref
 def _consent(link: PreferenceLink, choice: Choice, config: Configuration) -> Interaction:
     """Return the choice as traits `consent.CHANNEL.PURPOSE`."""
     channels = {link.channel, *config.channels} if choice == "stop-all" else {link.channel}
-    given: dict[str, Scalar] = {
+    consents: dict[str, Scalar] = {
         f"consent.{channel}.{link.purpose}": choice == "resume" for channel in sorted(channels)
     }
     now = now_ms()
@@ -78,7 +78,7 @@ def _consent(link: PreferenceLink, choice: Choice, config: Configuration) -> Int
         occurred_at=now,
         received_at=now,
         identifiers=(link.identifier,),
-        properties={**given, "action_id": link.action_id, "campaign": link.campaign},
+        properties={**consents, "action_id": link.action_id, "campaign": link.campaign},
     )
 
 
@@ -97,7 +97,7 @@ def _language(request: Request) -> PageLanguage:
 
 
 async def _choice(request: Request) -> Choice:
-    """Return the choice in a form; without one it is that of one click."""
+    """Return the choice in a form; without one, that of a one-click post."""
     received = bytearray()
     async for chunk in request.stream():
         received += chunk

@@ -1,4 +1,4 @@
-"""`/v1/profiles/{namespace}/{value}`: reading a person from the gateway's view, and erasure."""
+"""`/v1/profiles/{namespace}/{value}`: reads from the gateway's view of persons, and erasure."""
 
 import asyncio
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pipeline.gateway import access
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.responses import json_response
 from pipeline.identity.requests import forget
-from pipeline.intake.refusal import Refusal, bad, unavailable
+from pipeline.intake.refusal import Refusal, refuse, unavailable
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier
@@ -31,10 +31,10 @@ _PREFIX: Final = "/v1/profiles/"
 
 
 class PersonExport(Person, frozen=True, kw_only=True):
-    """Export of everything known of a person.
+    """Export of all data of a person.
 
-    `history`: changes of the identity tree, in the order of time. `records`: topics that may hold
-    records of the person, and until when (epoch ms; None: for ever).
+    `history`: changes of the identity tree, by time. `records`: topics that may contain records of
+    the person, and their end (epoch ms; None: for ever).
     """
 
     history: tuple[IdentityChange, ...]
@@ -44,7 +44,7 @@ class PersonExport(Person, frozen=True, kw_only=True):
 class ErasureAnswer(Struct, frozen=True):
     """Answer to an erasure, requested at `at` (epoch ms), done once the stages have processed it.
 
-    `identifiers` are those of the person that the gateway knows of; `records` as in an export.
+    `identifiers`: the person's, in the gateway's view; `records` as in an export.
     """
 
     identifiers: tuple[str, ...]
@@ -56,8 +56,8 @@ class ErasureAnswer(Struct, frozen=True):
 class _ProfileRequest:
     """Request for a person.
 
-    `identifier` is in its normal form; or as it was given where the configuration in force does not
-    accept it (`refusal`): an earlier one may have, so it can still be known.
+    `identifier`: in its normal form, or as sent where the configuration in force does not accept it
+    (`refusal`): an earlier configuration may have accepted it.
     """
 
     identifier: Identifier
@@ -75,7 +75,7 @@ class ProfileEndpoints:
     view_updater: ViewUpdater
 
     async def read(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        """Answer with the person, or with `/export` everything known of them."""
+        """Answer with the person, or with `/export` with all their data."""
         asked = _parse_request(gateway, request)
         if isinstance(asked, Refusal):
             return asked
@@ -83,12 +83,13 @@ class ProfileEndpoints:
             return unavailable("the profiles are still being read from Kafka")
         found = await asyncio.to_thread(self._export if asked.export else self._find, asked)
         if found is None:
-            message = f"nobody is known as {asked.identifier.key}"
+            message = f"no person has the identifier {asked.identifier.key}"
             return asked.refusal or Refusal(404, "unknown_profile", message, "value")
         return json_response(found)
 
     async def erase(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        """Answer 202 once Kafka has the request, also for a person not yet in the view."""
+        """Answer 202 once Kafka has acknowledged the request, also for a person not yet in the
+        view."""
         asked = _parse_request(gateway, request)
         if isinstance(asked, Refusal):
             return asked
@@ -141,17 +142,17 @@ def _parse_request(gateway: Gateway, request: Request) -> _ProfileRequest | Refu
 def _resolve_identifier(
     config: Configuration, namespace: str, value: str, *, export: bool
 ) -> _ProfileRequest | Refusal:
-    given = Identifier(namespace, value)
-    normal = config.identity.normalise(given)
+    sent = Identifier(namespace, value)
+    normal = config.identity.normalise(sent)
     if isinstance(normal, Identifier):
         return _ProfileRequest(normal, config, export)
     if namespace not in config.identity.ranks:
-        return bad("invalid_identifier", "namespace", f"namespace: {normal}")
-    refusal = bad("invalid_identifier", "value", f"value: {normal}")
-    return _ProfileRequest(given, config, export, refusal)
+        return refuse("invalid_identifier", "namespace", f"namespace: {normal}")
+    refusal = refuse("invalid_identifier", "value", f"value: {normal}")
+    return _ProfileRequest(sent, config, export, refusal)
 
 
 def _parts(request: Request) -> list[str]:
-    """Split the path as it was sent: a value may have slashes, percent-encoded."""
+    """Split the raw path: a value may contain percent-encoded slashes."""
     sent = request.scope["raw_path"].decode("ascii", errors="replace")
     return [unquote(part) for part in sent.removeprefix(_PREFIX).split("/")]

@@ -1,7 +1,7 @@
-"""`/v1/providers/{name}`: statuses of messages and replies to them, as providers post them.
+"""`/v1/providers/{name}`: posts of providers with statuses of messages and replies to them.
 
-Every post must have the provider's signature. A status belongs to the message whose signed link it
-comes by; a reply belongs to the customer with its number.
+Every post must have the provider's signature. A status belongs to the message of its signed link; a
+reply belongs to the customer with its number.
 """
 
 import hmac
@@ -25,7 +25,7 @@ from pipeline.config.keys import expand_variables
 from pipeline.config.model.providers import Provider, ProviderCallbacks, ProviderSignature
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import OWN_SOURCE, outcome_of
-from pipeline.intake.refusal import Refusal, bad, unavailable
+from pipeline.intake.refusal import Refusal, refuse, unavailable
 from pipeline.model.interaction import Identifier, Interaction, Scalar
 
 _MOST_BYTES: Final = 65_536
@@ -46,7 +46,8 @@ class _Post:
 
 
 async def take_callback(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Take a status or a reply; 204 once Kafka has its interaction, if it makes one."""
+    """Accept a status or a reply; answer 204 once Kafka has acknowledged the interaction, if
+    any."""
     post = await _read(gateway, request)
     if isinstance(post, Refusal):
         return post
@@ -90,19 +91,19 @@ def _fields(request: Request, body: bytes) -> Any | Refusal:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return bad("invalid_json", None, f"the body is not JSON: {error}")
+        return refuse("invalid_json", None, f"the body is not JSON: {error}")
 
 
 def _check_signature(request: Request, callbacks: ProviderCallbacks, body: bytes) -> Refusal | None:
-    """Return why a post is not the provider's; None when it is."""
+    """Return the refusal of a post without the provider's signature; None: it is valid."""
     signature = callbacks.signature
     secret = expand_variables(signature.secret, os.environ)
     links = expand_variables(callbacks.links, os.environ)
     if not secret or links is None:
         return unavailable("a variable in the provider's file is not set here")
-    given = request.headers.get(signature.header, "")
+    signed = request.headers.get(signature.header, "")
     expected = _expected_signature(signature, secret.encode(), request, links.rstrip("/"), body)
-    if hmac.compare_digest(given.encode(), expected):
+    if hmac.compare_digest(signed.encode(), expected):
         return None
     return Refusal(403, "bad_signature", "this signature is not the provider's", signature.header)
 
@@ -126,14 +127,14 @@ def _expected_signature(
 
 
 def _status(gateway: Gateway, request: Request, post: _Post) -> Interaction | Refusal | None:
-    """Return the outcome that a status means; None for one that means nothing yet."""
+    """Return the outcome of a status; None for one that is not final."""
     outcome = post.callbacks.outcomes.get(text_at(post.fields, post.callbacks.status) or "")
     if outcome is None:
         return None
     link = gateway.links.callbacks.verify(request.query_params.get("t", ""))
     claims = gateway.tokens.verify(link.token) if link is not None else None
     if claims is None:
-        return bad("invalid_token", "t", "this post came by no link of ours")
+        return refuse("invalid_token", "t", "this post has no signed link of Kairos")
     properties: dict[str, Scalar] = {}
     if outcome == "bounce":
         code = text_at(post.fields, post.callbacks.error)
@@ -143,12 +144,14 @@ def _status(gateway: Gateway, request: Request, post: _Post) -> Interaction | Re
 
 
 def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
-    """Return the change of consent that a word means, or else the message that came."""
+    """Return the change of consent of a keyword, or else the received message."""
     provider = post.provider
-    given = Identifier(provider.namespace, _sender(post))
-    sender = post.config.identity.normalise(given)
+    address = Identifier(provider.namespace, _sender(post))
+    sender = post.config.identity.normalise(address)
     if not isinstance(sender, Identifier):
-        return bad("invalid_identifier", post.callbacks.sender, f"{provider.namespace}: {sender}")
+        return refuse(
+            "invalid_identifier", post.callbacks.sender, f"{provider.namespace}: {sender}"
+        )
     channels = [one.name for one in post.config.channels.values() if one.provider == provider] or [
         provider.provider
     ]
@@ -177,13 +180,14 @@ def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
 
 
 def _sender(post: _Post) -> str:
-    """Return who replies: providers of telephones may write a number in E.164 without its plus,
-    which would be taken for one of the own region."""
+    """Return the address of a reply. Some providers write a number in E.164 without its plus, which
+    would count as a national number."""
     text = text_at(post.fields, post.callbacks.sender) or ""
     return f"+{text}" if post.provider.to == "e164" and text.isdecimal() else text
 
 
 def _reply_id(post: _Post) -> str:
-    """Return the provider's id of a reply, or else one of its content, so that it counts once."""
+    """Return the provider's id of a reply, or else a digest of its content, so that it counts
+    once."""
     own = text_at(post.fields, post.callbacks.reply_id) or sha256(post.raw).hexdigest()
     return f"{post.provider.provider}/{own}"[:256]

@@ -13,12 +13,12 @@ from pipeline.config.model import Source
 from pipeline.intake.refusal import Refusal
 
 _PUBLIC: Final = 6_000
-"""Default of a source with a public key, in requests a minute: an office or a mobile operator whose
-customers share an address makes fewer."""
+"""Default of a source with a public key, in requests a minute, more than those of an office or a
+mobile operator whose customers share an address."""
 
 _LONGEST_WAIT_S: Final = 60
 _NETWORK_BITS: Final = 64
-"""Bits of an IPv6 address that are its network's: a customer has all addresses of one."""
+"""Number of network bits in an IPv6 address: a customer has all addresses of a network."""
 
 
 class RateLimits:
@@ -28,7 +28,7 @@ class RateLimits:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def check(self, source: Source, ip: str | None) -> Refusal | None:
-        """Count a request; return its refusal where it is one too many."""
+        """Count a request; return the refusal of one above the limit."""
         most = source.requests_per_minute
         if most is None:
             most = _PUBLIC if source.trust == "public" else None

@@ -1,4 +1,4 @@
-"""`/readyz`: probes that pass through all stages, in every partition, and must come back.
+"""`/readyz`: probes that must pass through all stages, in every partition, and return.
 
 The route needs no key, so probes are limited, and their topic has a retention of an hour.
 """
@@ -26,7 +26,7 @@ _READY_MS: Final = 5_000
 
 
 class ReadyAnswer(Struct, frozen=True):
-    """Answer of `/readyz`; `missing` names in words each part that does not work."""
+    """Answer of `/readyz`; `missing` describes each part that does not work."""
 
     ready: bool
     missing: tuple[str, ...]
@@ -39,7 +39,7 @@ class _ProbeResult:
 
 
 class GatewayReadiness:
-    """Prober that runs at most once a second, and once in five seconds while all works."""
+    """Prober that runs at most once a second, and once in five seconds while all parts work."""
 
     def __init__(self, gateway: Gateway, waiting: PendingReplies, partitions: int) -> None:
         self._gateway = gateway

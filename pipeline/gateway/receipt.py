@@ -1,4 +1,4 @@
-"""Receipt of a request: its key, its body and its sender, alike for every endpoint that writes."""
+"""Receipt of a request: key, body and sender, the same for every writing endpoint."""
 
 import os
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from pipeline.intake.trust import Speaker
 
 
 class KeyedBody(Protocol):
-    """Decoded body, which may hold the write key, as newer Segment clients send it."""
+    """Decoded body, which contains the write key of newer Segment clients."""
 
     @property
     def write_key(self) -> str | None: ...
@@ -33,7 +33,7 @@ B = TypeVar("B", bound=KeyedBody)
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest(Generic[B]):
-    """Request that has been read and decoded, and whose sender is known."""
+    """Decoded request with a known sender."""
 
     raw: bytes
     body: B
@@ -42,7 +42,7 @@ class ReceivedRequest(Generic[B]):
     gateway: Gateway
 
     def note_attempt(self, *, taken: bool) -> None:
-        """Note whether Kafka acknowledged the body, in case it is sent again."""
+        """Note whether Kafka acknowledged the body, for its retry."""
         attempts, source = self.gateway.attempts, self.arrival.source.name
         if taken:
             attempts.forget(source, self.raw)
@@ -52,7 +52,7 @@ class ReceivedRequest(Generic[B]):
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """Body that has been read, with the source of the key in the header, if there was one."""
+    """Body, with the source of the key in the header, if there was one."""
 
     raw: bytes
     source: Source | None
@@ -62,7 +62,7 @@ class _Post:
 async def receive(
     gateway: Gateway, request: Request, limit: int, parse: Callable[[bytes], B | Refusal]
 ) -> ReceivedRequest[B] | Refusal:
-    """Read and decode a request and resolve its sender, or return why it is refused."""
+    """Read and decode a request and resolve its sender, or return its refusal."""
     post = await _read(gateway, request, limit)
     if isinstance(post, Refusal):
         return post
@@ -88,8 +88,8 @@ async def receive(
 async def _read(gateway: Gateway, request: Request, limit: int) -> _Post | Refusal:
     """Read the body, after checking the key in the header.
 
-    Without one the sender is unknown until the body, in which the key must be, has been read: it
-    may then be no larger than one message.
+    Without one the sender is unknown until the body, which must contain the key, has been read: its
+    limit is then that of one message.
     """
     config = gateway.configuration()
     if isinstance(config, Refusal):
@@ -111,7 +111,7 @@ async def _read(gateway: Gateway, request: Request, limit: int) -> _Post | Refus
 def _admit(
     gateway: Gateway, request: Request, key: str | None, config: Configuration
 ) -> Source | Refusal:
-    """Return the source of the key, which may send from this page and address."""
+    """Return the source of the key, unless it may not send from this page or address."""
     source = access.find_source(key, config, gateway.adapter_key)
     if isinstance(source, Refusal):
         return source
@@ -126,8 +126,10 @@ def _address(request: Request) -> str | None:
 
 
 def _speaker(gateway: Gateway, source: Source, config: Configuration) -> Speaker | None:
-    voice = config.voices.get(source.name)
-    if voice is None:
+    restriction = config.restrictions.get(source.name)
+    if restriction is None:
         return None
-    secret = None if voice.secret is None else expand_variables(voice.secret, os.environ)
-    return Speaker(voice, secret, config, partial(gateway.metrics.count_unproven, source.name))
+    name = restriction.secret
+    secret = None if name is None else expand_variables(name, os.environ)
+    on_unproven = partial(gateway.metrics.count_unproven, source.name)
+    return Speaker(restriction, secret, config, on_unproven)

@@ -22,7 +22,7 @@ from pipeline.gateway.receipt import receive
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import DecideBody, SegmentMessage
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model import topics
 from pipeline.model.coupon import CouponRecord
 from pipeline.model.decision import Action, Reply
@@ -30,7 +30,7 @@ from pipeline.model.time import DAY_MS
 
 _WIDTHS: Final = range(16, 129)
 _USUAL_WIDTH: Final = 42
-"""Characters per line of 80 mm paper in the usual font; 58 mm has 32."""
+"""Number of characters per line of 80 mm paper in the default font; 58 mm has 32."""
 
 _USUAL_DAYS: Final = 90
 _MOST_DAYS: Final = 180
@@ -38,9 +38,9 @@ _MOST_DAYS: Final = 180
 
 
 class ReceiptBody(Struct, frozen=True):
-    """Payment whose receipt is printed: `interaction` in Segment's format, as in `/v1/decide`.
+    """Payment with a receipt: `interaction` in Segment's format, as in `/v1/decide`.
 
-    `placement` answers; `width` is that of the printer, in characters.
+    `placement`: requested for the receipt; `width`: of the printer, in characters.
     """
 
     interaction: SegmentMessage
@@ -57,8 +57,8 @@ class ReceiptBody(Struct, frozen=True):
 class PrintedReceipt(Struct, frozen=True):
     """Text to print, as lines and as commands for a printer (`escpos`, base64).
 
-    `action` is what the text was made of; its token reports outcomes. `coupon` is the code, if the
-    treatment has one.
+    `action`: source of the text, whose token reports outcomes. `coupon`: the code, if the treatment
+    has one.
     """
 
     action: PlacementAction
@@ -68,7 +68,7 @@ class PrintedReceipt(Struct, frozen=True):
 
 
 class ReceiptAnswer(Struct, frozen=True):
-    """Answer to a payment; `receipt` None: print nothing. `defaulted`: no decision came in time."""
+    """Answer to a payment; `receipt` None: print nothing. `defaulted`: no decision was in time."""
 
     decision_id: str | None
     receipt: PrintedReceipt | None
@@ -82,7 +82,7 @@ RECEIPT: Final = msgspec.json.Decoder(ReceiptBody)
 class ReceiptEndpoint:
     """Endpoint that decides, issues the coupon and lays out the receipt.
 
-    `expire` takes back a decision whose coupon could not be issued in time.
+    `expire` expires a decision whose coupon could not be issued in time.
     """
 
     decide: DecideEndpoint
@@ -96,7 +96,9 @@ class ReceiptEndpoint:
             return received
         body = received.body
         if body.width not in _WIDTHS:
-            return bad("invalid_field", "width", f"width: {_WIDTHS[0]} to {_WIDTHS[-1]} characters")
+            return refuse(
+                "invalid_field", "width", f"width: {_WIDTHS[0]} to {_WIDTHS[-1]} characters"
+            )
         began_ms = now_ms()
         asked = DecideBody(body.interaction, (body.placement,), body.budget_ms)
         reply = await self.decide.decide(gateway, received, asked, trace_of(request))
@@ -118,7 +120,8 @@ class ReceiptEndpoint:
         return json_response(ReceiptAnswer(reply.decision_id, receipt, False))
 
     async def _issue(self, gateway: Gateway, action: Action, left_ms: int) -> str | None:
-        """Return the code once Kafka has it; None where that takes too long."""
+        """Issue a coupon; return its code once Kafka has acknowledged it, None after the time
+        limit."""
         code, now = self.codes.code_of(action.action_id), now_ms()
         record = CouponRecord(code, now, action.token, now + _days(action) * DAY_MS)
         value = gateway.codec.encode(topics.COUPONS, record)

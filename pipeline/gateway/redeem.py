@@ -1,4 +1,4 @@
-"""`/v1/coupons/redeem`: a code is redeemed once, over any number of tills and gateways."""
+"""`/v1/coupons/redeem`: redemption of a code, once over all tills and gateways."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
 from pipeline.intake.flatten import Flat, flatten
 from pipeline.intake.messages import MAX_ID, PostedRecord
-from pipeline.intake.refusal import Refusal, bad, unavailable
+from pipeline.intake.refusal import Refusal, refuse, unavailable
 from pipeline.model import topics
 from pipeline.model.coupon import CouponRecord
 from pipeline.model.ids import outcome_id
@@ -36,7 +36,7 @@ _GOAL: Final = "coupon"
 class RedeemBody(PostedRecord, frozen=True):
     """Request of a till to redeem a code.
 
-    `redemption_id` is the till's own: the same request again has the same, and the same answer.
+    `redemption_id` is the till's: a repeated request has the same id and gets the same answer.
     `properties`, such as the amount, become those of the conversion.
     """
 
@@ -47,7 +47,7 @@ class RedeemBody(PostedRecord, frozen=True):
 
 
 class RedeemAnswer(Struct, frozen=True):
-    """Redemption that was accepted, at `redeemed_at` (epoch ms), and the offer that it is of."""
+    """Accepted redemption, at `redeemed_at` (epoch ms), with its offer."""
 
     code: str
     redeemed_at: int
@@ -61,7 +61,7 @@ REDEEM: Final = msgspec.json.Decoder(RedeemBody)
 
 @dataclass(frozen=True, slots=True)
 class RedeemEndpoint:
-    """Endpoint that writes a redemption, and answers once it knows whether it came first."""
+    """Endpoint that writes a redemption, and answers once it has been read back."""
 
     book: CouponBook
 
@@ -73,9 +73,11 @@ class RedeemEndpoint:
         asked, source = received.body, received.arrival.source.name
         code = read_code(asked.code)
         if code is None:
-            return bad("invalid_code", "code", "a code has 12 letters and digits")
+            return refuse("invalid_code", "code", "a code has 12 letters and digits")
         if not 0 < len(asked.redemption_id) <= MAX_ID:
-            return bad("invalid_id", "redemptionId", f"redemptionId has 1 to {MAX_ID} characters")
+            return refuse(
+                "invalid_id", "redemptionId", f"redemptionId has 1 to {MAX_ID} characters"
+            )
         properties = flatten(asked.properties or {}, "properties")
         if isinstance(properties, Refusal):
             return properties
@@ -86,7 +88,7 @@ class RedeemEndpoint:
         return await _confirm(gateway, request, coupon, _Sale(record, properties))
 
     async def _redeem(self, gateway: Gateway, record: CouponRecord) -> Coupon | Refusal:
-        """Return the coupon that this request has redeemed, now or before."""
+        """Return the coupon redeemed by this request, now or before."""
         if not self.book.is_current:
             return unavailable("the coupons are still being read from Kafka")
         known = self.book.find(record.code)
@@ -100,7 +102,7 @@ class RedeemEndpoint:
         return _own_redemption(known, record)
 
     async def _write(self, gateway: Gateway, record: CouponRecord) -> Coupon | Refusal:
-        """Write a redemption; return the coupon as it is once the redemption was read back."""
+        """Write a redemption; return the coupon once the redemption has been read back."""
         written = Outgoing(
             topics.COUPONS, record.code, gateway.codec.encode(topics.COUPONS, record)
         )
@@ -116,7 +118,7 @@ class RedeemEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class _Sale:
-    """Redemption, and what the till says of the sale."""
+    """Redemption, with the till's properties of the sale."""
 
     record: CouponRecord
     properties: Flat
@@ -134,7 +136,7 @@ def _own_redemption(coupon: Coupon, record: CouponRecord) -> Coupon | Refusal:
 async def _confirm(
     gateway: Gateway, request: Request, coupon: Coupon, sale: _Sale
 ) -> Response | Refusal:
-    """Write the conversion, which counts once however often it is written, and answer."""
+    """Write the conversion, which counts once even if written repeatedly, and answer."""
     claims = gateway.tokens.verify(coupon.token)
     if claims is None or coupon.redeemed is None:
         return Refusal(410, "expired_code", "this code was issued with another secret", "code")

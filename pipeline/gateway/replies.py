@@ -35,13 +35,13 @@ class PendingReplies:
         self._abandoned: dict[str, None] = {}
 
     def ask(self, request_id: str) -> "asyncio.Future[Reply]":
-        """Return a future that the reply resolves; call `give_up` when it does not come in time."""
+        """Return a future of the reply; call `give_up` when it does not arrive in time."""
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._open[request_id] = answer
         return answer
 
     def give_up(self, request_id: str) -> None:
-        """Stop waiting; a late reply goes to `late`, unless very many requests came since."""
+        """Stop waiting; a late reply goes to `late`, unless very many requests followed."""
         self._open.pop(request_id, None)
         self._abandoned[request_id] = None
         if len(self._abandoned) > _MAX_LATE:
@@ -52,11 +52,11 @@ class PendingReplies:
         self._open.pop(request_id, None)
 
     def expire(self, reply: Reply) -> None:
-        """Treat a reply that came in time, and could not be used, as a late one."""
+        """Treat a reply that could not be used in time as a late one."""
         self._late(reply)
 
     def deliver(self, replies: Sequence[Reply]) -> None:
-        """Resolve the requests that wait; ignore replies of other processes and repeated ones."""
+        """Resolve the waiting requests; ignore replies to other processes and repeated ones."""
         for reply in replies:
             self._came_back(reply.request_id)
             answer = self._open.pop(reply.request_id, None)
@@ -68,7 +68,7 @@ class PendingReplies:
 
 
 class ReplyReader:
-    """Reader of the partition of `replies` that has `instance`, from its end onwards."""
+    """Reader of the partition of `replies` with the key `instance`, from its present end."""
 
     def __init__(
         self, client: Mapping[str, Property], instance: str, codec: Codec, waiting: PendingReplies
@@ -90,7 +90,7 @@ class ReplyReader:
         self._thread = Thread(target=self._read, name="replies", daemon=True)
 
     def start(self) -> None:
-        """Start reading: no later reply is missed. Raises KafkaException when Kafka is away."""
+        """Start reading all later replies. Raises KafkaException when Kafka is away."""
         partition = partition_for_key(self._key.decode(), self.partitions_of(topics.REPLIES))
         where = TopicPartition(topics.REPLIES, partition)
         _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)

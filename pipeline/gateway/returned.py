@@ -1,7 +1,7 @@
-"""`/v1/providers/email`: a bounce or complaint as a mail server got it, posted as it is.
+"""`/v1/providers/email`: bounces and complaints, posted unchanged by a mail server.
 
-For mail servers that pipe what comes to a return path into a command; others deliver it into the
-Maildir that `kairos adapter email` reads. A message counts once, whichever way it came.
+For mail servers that pipe mail to a return path into a command; others deliver it into the Maildir
+that `kairos adapter email` reads. A message counts once by either way.
 """
 
 from typing import Final
@@ -24,14 +24,14 @@ _MOST_BYTES: Final = 10_000_000
 
 
 class ReturnedMailAnswer(Struct, frozen=True):
-    """Outcome that a message reported; None: it reported none, for the reason `why`."""
+    """Outcome reported by a message; None: none, for the reason `why`."""
 
     outcome: str | None
     why: str | None = None
 
 
 async def take_returned_mail(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Take a message; answer once Kafka has the outcome that it reports."""
+    """Accept a message; answer once Kafka has acknowledged its outcome."""
     refusal = _check_key(gateway, request)
     if refusal is not None:
         return refusal
@@ -45,7 +45,7 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
         return json_response(ReturnedMailAnswer(None, found.why))
     claims = gateway.tokens.verify(found.token) if found.token else None
     if claims is None:
-        return json_response(ReturnedMailAnswer(None, "it gives back no token of a message"))
+        return json_response(ReturnedMailAnswer(None, "it contains no token of a message"))
     outcome = outcome_of(claims, found.outcome, now_ms(), found.properties)
     outcome = replace(outcome, source=ADAPTERS)
     failure = await gateway.write([TracedInteraction(outcome, trace_of(request))])
@@ -55,7 +55,7 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
 
 
 def _check_key(gateway: Gateway, request: Request) -> Refusal | None:
-    """Return why the sender may not report outcomes of messages; None when it may."""
+    """Return the refusal of a sender that may not report outcomes of messages."""
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config
@@ -67,5 +67,5 @@ def _check_key(gateway: Gateway, request: Request) -> Refusal | None:
         return source
     if source.name == ADAPTERS:
         return None
-    what = f"returned mail is taken with the write key of the source {ADAPTERS} only"
+    what = f"returned mail is accepted with the write key of the source {ADAPTERS} only"
     return Refusal(403, "not_believed", what, "Authorization")

@@ -1,4 +1,4 @@
-"""`/sdk.js` and its like: the web SDK, as a script and as a module, with its debug overlay."""
+"""`/sdk.js` and related files: the web SDK, as a script and as a module, with its debug overlay."""
 
 import gzip
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _MEDIA: Final = "text/javascript; charset=utf-8"
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _FOR_AN_HOUR: Final = "public, max-age=3600, stale-while-revalidate=86400"
 _DIGITS: Final = 16
-"""Hexadecimal digits of a digest in a path."""
+"""Number of hexadecimal digits of a digest in a path."""
 
 _MODULE: Final = (
     "window.kairos = window.kairos || [];\n"
@@ -28,7 +28,7 @@ _MODULE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ScriptFile:
-    """File as it is served, also packed."""
+    """Served file, plain and packed."""
 
     body: bytes
     packed: bytes
@@ -72,8 +72,8 @@ def script_files() -> dict[str, ScriptFile]:
 
 
 def script_routes() -> Iterable[Route]:
-    """Make the routes: by name for an hour, by digest (`/sdk-DIGEST.js`) for ever, and where
-    Segment's own snippet looks."""
+    """Make the routes: by name, cached for an hour; by digest (`/sdk-DIGEST.js`), cached for ever;
+    and by the path of Segment's own snippet."""
     files = script_files()
     for name, file in files.items():
         yield _route(f"/{name}", file, _FOR_AN_HOUR)

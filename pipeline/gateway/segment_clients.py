@@ -23,7 +23,7 @@ SHORT_PATHS: Final[dict[str, Kind]] = {
     "a": "alias",
     "s": "screen",
 }
-"""Last parts of the paths, with the kind of message that comes there."""
+"""Kind of message by the last part of the path."""
 
 _SETTINGS_AGE_S: Final = 300
 
@@ -34,7 +34,7 @@ async def ignore_figures(_: Gateway, __: Request) -> Response:
 
 
 async def answer_settings(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Answer with the least that lets a client start: this gateway as the host for everything."""
+    """Answer with the minimum that lets a client start: this gateway as the host of all posts."""
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config

@@ -47,19 +47,19 @@ _log = logging.getLogger(__name__)
 _BACKLOG: Final = 2048
 _GRACE_S: Final = 15
 _ANSWER_S: Final = 120.0
-"""Longer than any answer takes to send to a client that reads it."""
+"""Longer than the transmission of any answer to a client that reads it."""
 
 _START_S: Final = 30.0
 
 
 class PortTakenError(Exception):
-    """Raised for a port that cannot be listened on; the message says what to do."""
+    """Raised for a port that cannot be opened; the message contains the remedy."""
 
 
 def run(settings: Settings, instance: str) -> int:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
-    Return the exit code: 0, or 1 when the process cannot go on and must be started again.
+    Return the exit code: 0, or 1 when the process cannot continue and must be restarted.
     """
     listening = _listen(settings.gateway_host, settings.gateway_port)
     with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -174,8 +174,8 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
 def _options(app: Starlette, guard: Guard, settings: Settings) -> uvicorn.Config:
     """Make uvicorn's configuration.
 
-    Idle connections are kept longer than by clients, which keep them for 5 to 60 s: the client must
-    close first, or it may send a request on a connection that the gateway is just closing.
+    Idle connections are kept longer than the 5 to 60 s of clients: the client must close first, or
+    it may send a request on a connection that the gateway is closing.
     """
     return uvicorn.Config(
         app,
@@ -199,7 +199,7 @@ class _Shutdown:
         self._server: uvicorn.Server | None = None
 
     def watch(self, server: uvicorn.Server) -> None:
-        """Ignore the signal that uvicorn raises again after SIGTERM or SIGINT ended the server.
+        """Ignore the signal that uvicorn raises again after SIGTERM or SIGINT has ended the server.
 
         The process is then shutting down in order.
         """
@@ -211,7 +211,7 @@ class _Shutdown:
 
     def fail(self, why: str) -> None:
         """End the process with exit code 1, from any thread; a supervisor starts it again."""
-        _log.critical("the gateway cannot go on: %s", why)
+        _log.critical("the gateway cannot continue: %s", why)
         self.exit_code = 1
         if self._server is not None:
             self._server.should_exit = True

@@ -1,7 +1,7 @@
 """`/v1/click` and `/v1/open`: outcomes by signed links and pictures in messages.
 
-Mail scanners follow links too. What a scanner did is a `track` named `Mail Scanned`, no outcome, so
-that neither segments nor what is learned counts it.
+Mail scanners follow links too. A scanner's request is a `track` named `Mail Scanned`, not an
+outcome, so that neither segments nor learning counts it.
 """
 
 from base64 import b64decode
@@ -23,8 +23,7 @@ from pipeline.model.interaction import Kind as InteractionKind
 from pipeline.rules.token import Claims
 
 _SCAN_MS: Final = 5_000
-"""Time after its sending within which only scanners, which come before delivery, look into a
-message."""
+"""Time after sending within which only scanners, before delivery, read a message."""
 
 _SCANNED: Final = "Mail Scanned"
 _PICTURE: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -33,7 +32,7 @@ _USER_AGENTS: Final = UserAgentEnricher()
 
 
 async def follow_link(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Report a click, and lead on to the link's URL even if the report fails."""
+    """Report a click, and redirect to the link's URL even if the report fails."""
     link = _link(gateway, request)
     if link is None or not link.url:
         return _bad_link()
@@ -76,7 +75,7 @@ def _is_scanner(request: Request, link: TrackedLink, now: int) -> bool:
 
 
 def _interaction(claims: Claims, link: TrackedLink, request: Request, name: str) -> Interaction:
-    """Return the outcome, which counts once per message and link, or a scanner's look."""
+    """Return the outcome, which counts once per message and link, or a scanner's `track`."""
     now = now_ms()
     kind: InteractionKind = "track" if name == _SCANNED else "outcome"
     return Interaction(

@@ -1,1 +1,1 @@
-"""Parts that a process opens by its settings: logs, codec, topics, records, rules."""
+"""Parts that a process opens from its settings: logs, codec, topics, records, rules."""

@@ -11,14 +11,14 @@ LISTS: Final = "lists"
 _FILE: Final = "last.json"
 
 Memory: TypeAlias = Literal["kept", "lost", "renewed"]
-"""Members of a list that a home has: those of its last file, none, or those of the first file
-after that, which removed nobody."""
+"""Memory of a list's members in this home: of its last file, none, or of the first file after a
+loss, which removed no members."""
 
 
 class LastFile(Struct, frozen=True):
     """Last file of a list. `digest`: of its content; `known_by`: of it and all files before;
-    `file`: its name among those that are done; `list`: what all of its rows say. `is_shared`:
-    whether its place says so too."""
+    `file`: its name in `done/`; `list`: the list that all of its rows name. `is_shared`: whether it
+    is also recorded beside the watched folder."""
 
     digest: str
     known_by: str
@@ -34,7 +34,7 @@ def ingest_folder(home: Path) -> Path:
 
 
 def read_last_file(folder: Path) -> LastFile | None:
-    """Return the last file of the list that is kept in `folder`."""
+    """Return the recorded last file of the list in `folder`."""
     return read_json(folder / _FILE, LastFile)
 
 
@@ -44,7 +44,8 @@ def write_last_file(folder: Path, last: LastFile) -> None:
 
 
 def find_incomplete_lists(home: Path) -> tuple[LastFile, ...]:
-    """Return the lists whose last file removed nobody, since who was on them was lost."""
+    """Return the lists whose last file removed no members, because the earlier members were
+    lost."""
     folders = sorted((ingest_folder(home) / LISTS).glob("*/*"))
     found = map(read_last_file, folders)
     return tuple(one for one in found if one is not None and one.memory != "kept")

@@ -1,4 +1,4 @@
-"""Rules of a configuration with the files that it names, found by their digests."""
+"""Rules of a configuration with its files, found by their digests."""
 
 import logging
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 
 
 def load_rules(config: Configuration, settings: Settings, knowledge: Knowledge = EMPTY) -> Rules:
-    """Return the rules, with what was learned; log each unusable file once, and leave out what it
-    would provide."""
+    """Return the rules, with the learner's evidence; log each unusable file once, and leave out its
+    part."""
     artifacts = settings.kept_artifacts()
     return Rules(
         config,
@@ -75,7 +75,7 @@ def _scorers(
 
 
 def _scorer(score: Score, artifacts: Artifacts, budget_us: float) -> Scorer | str:
-    """Load a model once it was loaded in another process, by the library that this one has."""
+    """Load a model that another process has already loaded safely, by this process's library."""
     file = artifacts.find(score.sha256)
     if file is None or score.sha256 is None:
         return f"{score.sha256} is not in {artifacts.folder}"

@@ -10,7 +10,7 @@ from structlog.typing import Processor
 from pipeline.settings import Settings
 
 _CHATTY: Final = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode", "uvicorn")
-"""Libraries whose records at level info matter to their authors only."""
+"""Libraries whose records at level info are noise here."""
 
 
 def configure(settings: Settings) -> None:

@@ -1,9 +1,9 @@
-"""Pace of a bulk writer: as much as the stages take, and no more ahead of live interactions.
+"""Pace of a bulk writer: as fast as the stages process, without delaying live interactions.
 
-Interactions of a partition are decided in the order of the log, so that a request for a decision
-waits for everything that was written before. So a bulk writer holds few records on their way
-through the stages: probes among them show when those before have passed all stages. How many these
-may be follows from the probes' measured time.
+Interactions of a partition are decided in the order of the log, so a request for a decision waits
+for all records written before it. Hence a bulk writer keeps few records in flight: probes among
+them show when the earlier ones have passed all stages. The limit follows from the probes'
+round-trip times.
 """
 
 import time
@@ -30,28 +30,30 @@ from pipeline.model.interaction import DecideRequest
 _LEAST: Final = 2
 _MOST: Final = 2_000
 _STRETCH: Final = 1.5
-"""Factor by which round trips may grow over those beside few records; live ones wait as long."""
+"""Factor by which round trips may exceed those with few records in flight; live interactions are
+delayed as much."""
 _CUT: Final = 0.8
 _GAIN: Final = 1.15
 _LOOKED_AT: Final = 8
-"""Round trips whose median counts: single ones vary with the other load of the machine."""
+"""Round trips whose median counts: single ones vary with the machine's other load."""
 _MEASURED_S: Final = 5.0
-"""Time after which the round trip beside few records is measured again."""
+"""Time (s) after which the round trip with few records in flight is measured again."""
 _PROBES: Final = 4
-"""Probes on their way per window."""
+"""Probes in flight per window."""
 
 _POLL_S: Final = 0.01
 _TIMEOUT_S: Final = 10.0
 _LOST_S: Final = 60.0
-"""Time after which a probe counts as lost, such as with a broker that was away, and is repeated."""
+"""Time (s) after which a probe counts as lost, for example during a broker outage, and is
+repeated."""
 _LOOK_S: Final = 5.0
 
 
 class RoundTripWindow:
-    """Number of records that may be on their way, by the median of the last round trips.
+    """Limit on records in flight, by the median of the last round trips.
 
-    It is the least at first, and again each five seconds, to measure what a round trip takes beside
-    few records; then a little more, or less, after each few round trips.
+    It is the minimum at first, and again every five seconds, to measure the round trip with few
+    records in flight; then it grows or shrinks a little after each few round trips.
     """
 
     def __init__(self) -> None:
@@ -62,8 +64,8 @@ class RoundTripWindow:
         self._took_s: list[float] = []
 
     def note(self, sent_at_s: float, now_s: float) -> None:
-        """Note the round trip of a probe by a clock that never goes back."""
-        if sent_at_s < self._since_s:  # it was on its way beside more, or fewer
+        """Note the round trip of a probe, by a monotonic clock."""
+        if sent_at_s < self._since_s:  # sent under another limit
             return
         self._took_s.append(now_s - sent_at_s)
         if len(self._took_s) < _LOOKED_AT:
@@ -87,7 +89,7 @@ class RoundTripWindow:
 
 
 class _Probe(Struct, frozen=True):
-    """Probe on its way; `before`: number of records written before it."""
+    """Probe in flight; `before`: number of records written before it."""
 
     request_id: str
     before: int
@@ -97,8 +99,8 @@ class _Probe(Struct, frozen=True):
 class Pace:
     """Pace of the records that `producer` writes.
 
-    `is_given_up(waited_s)` is asked while a probe has not come back; the pace ends once it returns
-    True, and what is written then waits for nothing. It may raise.
+    `is_given_up(waited_s)` is called while a probe is in flight; the pace ends once it returns
+    True, and later records do not wait. It may raise.
     """
 
     def __init__(
@@ -169,7 +171,8 @@ class Pace:
         self._probes.append(_Probe(request.request_id, self._written, now_s))
 
     def _take_replies(self, timeout_s: float) -> None:
-        """Take the replies that are there; those of partitions that others overtook wait."""
+        """Apply the replies received so far; a reply that overtook those of other partitions waits
+        for them."""
         message = self._consumer.poll(timeout_s)
         while message is not None:
             if message.error() is None and message.key() == self._name.encode():
@@ -185,28 +188,29 @@ class Pace:
             self._window.note(passed.sent_at_s, now_s)
 
     def _is_passed(self, probe: _Probe, now_s: float) -> bool:
-        """Return whether a probe came back, or later ones did long after it was lost."""
+        """Return whether a probe was answered, or later probes were, long after it was lost."""
         if probe.request_id in self._answered:
             return True
         return bool(self._answered) and now_s - probe.sent_at_s > _LOST_S
 
 
 def pace_beside_stages(records: Records, producer: Producer) -> Pace:
-    """Return the pace of what `producer` writes, which ends where the stages do."""
+    """Return the pace of what `producer` writes; without running stages it is not limited."""
     return Pace(records, producer, _StagesWatch(records.settings.kafka()).is_given_up)
 
 
 class _StagesWatch:
-    """Watch that gives up waiting where the stages do not run: nobody waits for decisions then."""
+    """Watch that gives up waiting if the stages do not run: then no customer waits for a
+    decision."""
 
     def __init__(self, kafka: Mapping[str, Property]) -> None:
         self._kafka = kafka
         self._looked_at_s = float("-inf")
 
     def is_given_up(self, waited_s: float) -> bool:
-        """Return whether the stages have no worker, or no broker for long.
+        """Return whether the stages have no worker, or for long no broker.
 
-        Looks once in five seconds of waiting.
+        Checks once in five seconds of waiting.
         """
         now_s = time.monotonic()
         if waited_s < _LOOK_S or now_s - self._looked_at_s < _LOOK_S:

@@ -1,4 +1,4 @@
-"""Topics as typed records: Kafka and Avro together, for programs that read."""
+"""Topics as typed records: Kafka and Avro together, for programs that only read."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

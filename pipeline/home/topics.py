@@ -129,8 +129,8 @@ class SizeMismatch:
 class TimeMismatch:
     """Existing topic whose records have their writers' timestamps.
 
-    Stages rely on the broker's: for how long an event id is remembered, what is in the future, what
-    a killed worker sent.
+    Stages rely on the broker's timestamps: for how long an event id is remembered, which times are
+    in the future, which records a killed worker sent.
     """
 
     topic: str

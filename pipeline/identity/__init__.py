@@ -1,1 +1,1 @@
-"""Identity stage: who is this? Links between identifiers, the trees they form, and shards."""
+"""Identity stage: the person of an interaction, by links between identifiers, trees and shards."""

@@ -35,10 +35,10 @@ def add_visited(row: IdentityState, root: str) -> IdentityState:
 
 
 class RecordFactory:
-    """Factory of records; its methods bear the names of the kinds that they make.
+    """Factory of records; its methods are named after the kinds of record.
 
-    `key`: of the row that they come from; `cause`: id of the input; `at` (ms): its clock; `config`:
-    digest in force.
+    `key`: of the originating row; `cause`: id of the input; `at` (ms): its clock; `config`: digest
+    in force.
     """
 
     def __init__(self, key: str, cause: str, at: int, config: str) -> None:
@@ -64,35 +64,35 @@ class RecordFactory:
         )
 
     def link(self, child: str, row: IdentityState, evidence: Evidence) -> Emit:
-        """Tell the child of evidence, and of the root that it would have."""
+        """Inform the child of evidence, and of the root that it would have."""
         return self._change("link", child, self.key, row, evidence)
 
     def alias(self, previous: str, evidence: Evidence) -> Emit:
-        """Ask the row of an alias's previous id which kind of id that is."""
+        """Ask the row of an alias's previous id for the kind of that id."""
         return self._change("alias", previous, self.key, evidence=evidence)
 
     def aliased(self, stronger: str, weaker: str, evidence: Evidence) -> Emit:
-        """Tell the stronger identifier of an alias of the weaker one."""
+        """Inform the stronger identifier of an alias of the weaker one."""
         return self._change("aliased", stronger, weaker, evidence=evidence)
 
     def refused(self, child: str, parent: str, evidence: Evidence) -> Emit:
-        """Record for readers that a link was shown and is not made."""
+        """Record for readers that a link was shown and not made."""
         return self._change("refused", child, parent, evidence=evidence)
 
     def released(self, parent: str) -> Emit:
-        """Tell the parent that this identifier follows another one."""
+        """Inform the parent that this identifier follows another one."""
         return self._change("released", parent, self.key)
 
     def returned(self, parent: str) -> Emit:
-        """Tell the parent that this identifier follows it."""
+        """Inform the parent that this identifier follows it."""
         return self._change("returned", parent, self.key)
 
     def conceded(self, child: str) -> Emit:
-        """Tell the child that it has heard of all evidence."""
+        """Inform the child that it has received all evidence."""
         return self._change("conceded", child, self.key)
 
     def root(self, child: str, row: IdentityState) -> Emit:
-        """Tell the child of this row's new top."""
+        """Inform the child of this row's new top."""
         return self._change("root", child, self.key, row)
 
     def resolved(self, row: IdentityState, evidence: Evidence | None) -> Emit:
@@ -100,7 +100,7 @@ class RecordFactory:
         return self._change("resolved", self.key, row.parent, row, evidence)
 
     def unlinked(self, other: str) -> Emit:
-        """Tell the other end of a link that it was taken away."""
+        """Inform the other end of a link that the link was removed."""
         return self._change("unlinked", other, self.key)
 
     def forget(self, top: str) -> Emit:
@@ -108,11 +108,11 @@ class RecordFactory:
         return self._change("forget", top, self.key)
 
     def forgotten(self, other: str) -> Emit:
-        """Tell a row that knows this identifier that it was forgotten."""
+        """Inform a row that knows this identifier that it was forgotten."""
         return self._change("forgotten", other, self.key)
 
     def adopt(self, owner: str, shard: str, place: Placement) -> Emit:
-        """Have the owner of this identifier's interactions take them over."""
+        """Make the owner of this identifier's interactions adopt them."""
         change = IdentityChange(
             change_id=self._id("adopt", f"{owner}/{shard}"),
             kind="adopt",
@@ -131,7 +131,7 @@ class RecordFactory:
         return self._change("erased", self.key, None)
 
     def move(self, shard: str, source: str, to: Placement) -> Emit:
-        """Tell the profile under `source` to send a shard on."""
+        """Make the profile under `source` send a shard on."""
         control = Control(
             control_id=self._id("move", f"{shard}/{to.version}"),
             kind="move",
@@ -148,7 +148,7 @@ class RecordFactory:
     def belongs(
         self, kind: Literal["join", "leave"], root: str, version: int, until_ms: int
     ) -> Emit:
-        """Tell the profile under `root` that this identifier belongs to it, or no longer does.
+        """Inform the profile under `root` that this identifier belongs to it, or no longer does.
 
         As of its `version`-th top and the evidence up to `until_ms`.
         """
@@ -167,11 +167,11 @@ class RecordFactory:
         return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
     def declined(self, parent: str) -> Emit:
-        """Tell the parent that this identifier has too many parents already."""
+        """Inform the parent that this identifier has too many parents already."""
         return self._change("declined", parent, self.key)
 
     def erase(self, profile: str, identifier: str | None, erasure: Erasure) -> Emit:
-        """Tell a profile to forget an identifier, and shards."""
+        """Make a profile forget an identifier, and shards."""
         control = Control(
             control_id=self._id("erase", f"{profile}/{identifier}"),
             kind="erase",
@@ -184,7 +184,7 @@ class RecordFactory:
         return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
     def denied(self, row: IdentityState, child: str, until_ms: int) -> Emit:
-        """Tell the row's profile that what its interactions showed of a child so far is void."""
+        """Inform the row's profile that its interactions' evidence of a child is void."""
         profile = profile_of(row.root)
         control = Control(
             control_id=self._id("denied", f"{profile}/{child}"),
@@ -199,7 +199,7 @@ class RecordFactory:
         return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
     def forget_profile(self) -> Emit:
-        """Tell the stages to delete the profile that this identifier is the top of."""
+        """Make the stages delete the profile whose top this identifier is."""
         control = Control(
             control_id=self._id("forget", self.key),
             kind="forget",

@@ -35,4 +35,4 @@ def without(state: IdentityState, other: str) -> IdentityState:
 
 
 def _drop_claims(place: Placement, other: str) -> Placement:
-    return replace(place, claims=tuple(one for one in place.claims if one.parent != other))
+    return replace(place, claims=tuple(claim for claim in place.claims if claim.parent != other))

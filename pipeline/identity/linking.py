@@ -45,8 +45,7 @@ def observe(
 
 
 def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence | None]:
-    """Let `child` follow another; return evidence that it has not received, which may win it
-    back."""
+    """Let `child` follow another; return unsent evidence, which may win the child back."""
     known = state.children.get(child)
     if known is None:
         return state, None
@@ -61,7 +60,7 @@ def rejoin(state: IdentityState, child: str) -> IdentityState:
 
 
 def unconfirmed_children(state: IdentityState) -> dict[str, int]:
-    """Return the children that have not answered yet, and when (ms) they were shown."""
+    """Return the children that have not answered yet, with the time (ms) of their evidence."""
     return {
         name: one.sent.occurred_at
         for name, one in state.children.items()
@@ -116,7 +115,8 @@ def _set_parent(state: IdentityState, name: str, parent: Parent) -> IdentityStat
 
 
 def _is_full(state: IdentityState, namespace: str, rules: IdentityRules) -> bool:
-    """Return whether no child fits any more; one that left counts on, since its past is here."""
+    """Return whether the row has the most children; one that left still counts, because its past is
+    here."""
     if len(state.children) + 2 > rules.max_identifiers:
         return True
     limit = rules.limits.get(namespace)

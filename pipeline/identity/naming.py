@@ -13,7 +13,8 @@ REUSED_ID: Final = DeadLetter(
     "event_id: this source has used it for the same customer, kind and name with other contents;"
     " give every event an id of its own",
 )
-"""Dead letter of another event or a changed retry; only its sender knows which."""
+"""Reason of a dead letter: an id that was used by another event, or by a changed retry; only its
+sender knows which."""
 
 _NO_ID: Final = DeadLetter(
     "no-event-id", "event_id: it is blank; give every event an id, by which a retry is known"
@@ -53,16 +54,16 @@ def rank_identifiers(
 
 
 def ambiguous_alias(names: Collection[Identifier], config: Configuration) -> tuple[Identifier, ...]:
-    """Return the previous id of an alias, as a user's and as an anonymous one, where nothing in the
-    alias says which of the two it is; else nothing.
+    """Return the previous id of an alias, as a user's and as an anonymous one, if the alias does
+    not say which; else nothing.
 
-    Segment's `previousId` may be either, hence both stand in the interaction; the row of the
+    Segment's `previousId` may be either, hence both are in the interaction; the row of the
     anonymous one knows.
     """
     if len(names) < _PAIR_AND_ANOTHER:
         return ()
     spaces = config.bundle.identity
-    users = {one.value: one for one in names if one.namespace == spaces.user_id}
-    anonymous = (one for one in names if one.namespace == spaces.anonymous_id)
+    users = {name.value: name for name in names if name.namespace == spaces.user_id}
+    anonymous = (name for name in names if name.namespace == spaces.anonymous_id)
     pairs = ((users[one.value], one) for one in anonymous if one.value in users)
     return next(pairs, ())

@@ -1,9 +1,9 @@
-"""Shards: which one an interaction belongs to, and where each must be.
+"""Shards: the shard of an interaction, and the right place of each.
 
-A shard is what an identifier did while the same parents claimed it in the same order; it belongs to
-the first of them whose claim still holds. So when a link is taken away, each shard goes where it
-would have been had the link never been: to the next claimant of its time, or, where there was none,
-to the first owner after it, like what was done before there was any.
+A shard holds an identifier's interactions during which the same parents claimed it in the same
+order; it belongs to the first of them whose claim still holds. So when a link is removed, each
+shard moves to where it would be without the link: to the next claimant of its time or, without one,
+to the first later owner, like interactions before any link.
 """
 
 from itertools import islice
@@ -15,7 +15,7 @@ from pipeline.identity.state import Claim, IdentityState, Placement
 from pipeline.model.ids import control_id
 
 _CLAIMANTS: Final = 128
-"""Claims that a shard remembers; shards are not distinguished by further parents."""
+"""Claims stored with a shard; further parents do not distinguish shards."""
 
 _MAX_SHARDS: Final = 128
 """Most shards of an identifier; beyond, the last one takes new interactions under any owner."""
@@ -39,9 +39,9 @@ def current_shard(identifier: str, state: IdentityState, cause: str) -> tuple[Id
 def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
     """Return the latest shard that the same parents claim."""
     compared = 1 if len(state.shards) >= _MAX_SHARDS else _CLAIMANTS
-    wanted = [one.parent for one in claims[:compared]]
+    wanted = [claim.parent for claim in claims[:compared]]
     for name, place in reversed(state.shards.items()):
-        standing = (one.parent for one in place.claims if _is_valid(one, state))
+        standing = (claim.parent for claim in place.claims if _is_valid(claim, state))
         if list(islice(standing, compared)) == wanted:
             return name
     return None

@@ -18,7 +18,8 @@ def unlink(one: Identifier, other: Identifier, at: int) -> IdentityChange:
 
 
 def forget(identifier: Identifier, at: int) -> IdentityChange:
-    """Forget the person that it belongs to; `at` (ms): when this was asked."""
+    """Return the request to forget the person who has this identifier; `at` (ms): the time of the
+    request."""
     return IdentityChange(
         change_id=control_id(identifier.key, "forget", str(at)),
         kind="forget",

@@ -10,8 +10,8 @@ from pipeline.model.identity import Evidence
 class Parent(Struct, frozen=True, array_like=True):
     """Stronger identifier; `root`: the top that it last reported, its `version`-th.
 
-    `evidence` None: none counts, be it that its top came before the link that shows why it is a
-    parent, or that the link was taken away.
+    `evidence` None: no evidence counts, either because its top arrived before the link that shows
+    it as a parent, or because the link was removed.
     """
 
     evidence: Evidence | None
@@ -22,10 +22,10 @@ class Parent(Struct, frozen=True, array_like=True):
 class Child(Struct, frozen=True, array_like=True):
     """Weaker identifier seen together with this one.
 
-    `seen` is the latest evidence, `sent` the latest that was sent to it. While the child follows,
-    newer evidence changes nothing for it and stays here; when it follows another it reports
-    so, and is sent evidence again once there is some that it has not received. `confirmed`: it
-    reported that it follows, hence its profile knows it.
+    `seen` is the latest evidence, `sent` the latest that was sent to it. While the child follows
+    this row, newer evidence changes nothing for it and stays here; when it reports that it follows
+    another, it is sent the evidence that it has not received. `confirmed`: it reported that it
+    follows, hence its profile knows it.
     """
 
     seen: Evidence
@@ -35,8 +35,8 @@ class Child(Struct, frozen=True, array_like=True):
 
 
 class Claim(Struct, frozen=True, array_like=True):
-    """Parent, and when (ms) the evidence occurred by which it claims: a cut from then on voids
-    the claim."""
+    """Parent, and the time (ms) of the evidence for its claim: a cut from then on voids the
+    claim."""
 
     parent: str
     since: int
@@ -45,8 +45,8 @@ class Claim(Struct, frozen=True, array_like=True):
 class Placement(Struct, frozen=True, array_like=True):
     """Place of a shard: under `root`, by its `version`-th move.
 
-    `claims`: the owner of the identifier when the shard's interactions came, and who would have
-    owned it without the owner's link.
+    `claims`: the owner of the identifier when the shard's interactions came, and the owners that
+    would follow without the owner's link.
     """
 
     claims: tuple[Claim, ...]
@@ -58,12 +58,11 @@ class IdentityState(Struct, frozen=True):
     """One identifier's row: its evidence, its children, its top, and its shards in log order.
 
     `version` counts the tops that it has had. `parents` are in the order in which their evidence
-    first counted. `cuts`: the other end of a link -> when (ms) it was taken away; evidence of up
-    to then, inclusive, does not count. `adopted`: shards of forgotten identifiers that belong to
-    this one. `visited`: ids of the profiles that may know this identifier, to be notified when it
-    is forgotten. `awaited`: parents that it left and that may yet have newer evidence; until they
-    answer it reports to none which it follows. `told`: the parent and the version that it last
-    reported.
+    first counted. `cuts`: the other end of a link -> time (ms) of its removal; evidence of up to
+    then, inclusive, does not count. `adopted`: shards of forgotten identifiers that belong to this
+    one. `visited`: ids of the profiles that may know this identifier, to be notified when it is
+    forgotten. `awaited`: former parents that may yet have newer evidence; until they answer, the
+    row reports no parent. `told`: the parent and the version that it last reported.
     """
 
     root: str

@@ -1,20 +1,20 @@
-"""Identity stage: one row per identifier, changed by what is keyed by that identifier.
+"""Identity stage: one row per identifier, changed by records keyed by that identifier.
 
 An interaction is processed in the row of its strongest identifier and is passed on at once under
-that row's root. Everything between rows travels as a record on `identities`, so that each row has
-one writer: a parent tells a child of evidence (`link`) and of a new top (`root`), a child that
-follows another says so (`released`), and so does one that follows (`returned`). Evidence, tops and
-cuts only move forward, hence every order of delivery ends in the same trees: those of the evidence
-that is newer than its link's last cut.
+that row's root. Rows communicate by records on `identities`, so that each row has one writer: a
+parent sends a child evidence (`link`) and a new top (`root`); a child informs its former parent
+(`released`) and its new one (`returned`). Evidence, tops and cuts only move forward, hence every
+order of delivery ends in the same trees: those of the evidence that is newer than its link's last
+cut.
 
-Which profile an identifier belongs to is said by its own row alone: with each interaction that it
-is the strongest of, and by a `leave` and a `join` when its top changes, numbered by its tops. What
-an interaction shows belongs to its profile until the shown identifier's row has had its say.
+Only an identifier's own row determines its profile: with each interaction whose strongest
+identifier it is, and by a `leave` and a `join` when its top changes, numbered by tops. An
+identifier shown by an interaction counts as the profile's until its own row has reported.
 
-A link is taken away by an `unlink` to one of its ends, which tells the other (`unlinked`). A person
+A link is removed by an `unlink` to one of its ends, which informs the other (`unlinked`). A person
 is forgotten by a `forget` to any identifier: it goes up to the top, and from there down to all
-that follow; each row empties itself and tells those that know it (`forgotten`), and gives what it
-did for somebody else to its owner (`adopt`).
+children; each row empties itself, informs the rows that know it (`forgotten`), and gives its shards
+of other persons to their owners (`adopt`).
 """
 
 from typing import Literal
@@ -46,7 +46,7 @@ from pipeline.rules import Rules
 def step(
     key: str, record: Interaction | IdentityChange, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    """Identify; `key` is `namespace:value`, `state` its row, or None at first sight."""
+    """Identify; `key` is `namespace:value`, `state` its row, None for a new identifier."""
     if isinstance(record, Interaction):
         return _interaction(key, record, state, rules)
     if record.kind in ("probe", "clock"):
@@ -66,7 +66,7 @@ def _interaction(
     if isinstance(names, DeadLetter):
         return names
     pair = ambiguous_alias(names, rules.config) if interaction.kind == "alias" else ()
-    certain = tuple(one for one in names if one not in pair)
+    certain = tuple(name for name in names if name not in pair)
     if certain[0].key != key:
         return Redirect(
             Emit(topics.INTERACTIONS, certain[0].key, replace(checked, identifiers=names))
@@ -84,7 +84,7 @@ def _interaction(
 
 
 def _check_time_of_event(given: Interaction, config: Configuration) -> Interaction | DeadLetter:
-    """Set a time ahead of its receipt back to it, or refuse one that cannot be true.
+    """Set a time after its receipt back to the receipt, or refuse an impossible one.
 
     Later stages rely on `occurred_at <= received_at`.
     """
@@ -102,7 +102,7 @@ def _check_time_of_event(given: Interaction, config: Configuration) -> Interacti
 def _links(
     records: RecordFactory, row: IdentityState, interaction: Interaction, rules: Rules
 ) -> tuple[IdentityState, tuple[Identifier, ...], tuple[Emit, ...]]:
-    """Return the row, the identifiers that are its person's, and records for the weaker ones.
+    """Return the row, its person's identifiers, and records for the weaker ones.
 
     Only an alias links within one namespace.
     """
@@ -128,7 +128,7 @@ def _evidence(interaction: Interaction) -> Evidence:
 def _show(
     records: RecordFactory, row: IdentityState, child: Identifier, evidence: Evidence, rules: Rules
 ) -> tuple[IdentityState, str, tuple[Emit, ...]]:
-    """Return the row after evidence of a weaker identifier, the result, and what to send."""
+    """Return the row after evidence of a weaker identifier, the result, and the records to send."""
     observed = observe(row, child, evidence, rules.config.identity)
     if observed.fate == "refused":
         return observed.state, "refused", (records.refused(child.key, records.key, evidence),)
@@ -182,9 +182,9 @@ def _apply_message(
 def _alias(
     records: RecordFactory, state: IdentityState | None, change: IdentityChange, rules: Rules
 ) -> Outcome[IdentityState]:
-    """Decide which kind of id an alias's previous id is: anonymous if this row says so.
+    """Decide the kind of an alias's previous id: anonymous if this row exists.
 
-    Otherwise it is a customer's. Then the stronger of the two is told of the weaker.
+    Otherwise it is a customer's. Then a record informs the stronger of the two of the weaker.
     """
     other, evidence = change.other, change.evidence
     if other is None or evidence is None:
@@ -207,7 +207,7 @@ def _alias(
 def _apply_parent_message(
     records: RecordFactory, row: IdentityState, change: IdentityChange, rules: Rules
 ) -> Outcome[IdentityState]:
-    """Apply a parent's message: evidence, or its new top."""
+    """Apply a parent's message: evidence, or a new top."""
     parent, root = change.other, change.root
     if parent is None or root is None:
         return DeadLetter("incomplete-change", f"root: a {change.kind} must name one")
@@ -225,7 +225,7 @@ def _apply_parent_message(
 def _release_child(
     records: RecordFactory, row: IdentityState, child: str
 ) -> Outcome[IdentityState]:
-    """Let a child go that follows another now; interactions named it as this row's so far."""
+    """Release a child that now has another parent; interactions named it as this row's so far."""
     if child not in row.children:
         return Ok(row, (records.conceded(child),))
     until_ms = row.children[child].sent.occurred_at
@@ -235,7 +235,7 @@ def _release_child(
 
 
 def _undo_showing(records: RecordFactory, row: IdentityState, child: str) -> Outcome[IdentityState]:
-    """Undo the showing of a child that has too many parents: nobody could forget it."""
+    """Remove a child that has too many parents, by which it could not be forgotten."""
     if child not in row.children:
         return Drop("unknown child")
     rest = {name: one for name, one in row.children.items() if name != child}
@@ -247,7 +247,7 @@ def _undo_showing(records: RecordFactory, row: IdentityState, child: str) -> Out
 def _erasures(
     records: RecordFactory, row: IdentityState, other: str, erasure: Erasure
 ) -> tuple[Emit, ...]:
-    """Return the `erase` of `other` for every profile that may have seen it with this one."""
+    """Return the `erase` of `other` for every profile that may know it with this one."""
     places = (*row.shards.values(), *row.adopted.values())
     profiles = dict.fromkeys(profile_of(place.root) for place in places)
     return tuple(records.erase(profile, other, erasure) for profile in profiles)
@@ -262,7 +262,7 @@ def _rejoin_child(row: IdentityState, child: str) -> Outcome[IdentityState]:
 def _unlink(
     records: RecordFactory, row: IdentityState, other: str, first: bool
 ) -> Ok[IdentityState]:
-    """Cut a link; the end that got the request (`first`) passes it to the other."""
+    """Cut a link; the end with the request (`first`) informs the other."""
     after, news = disconnect(row, other, records.at)
     notices = (records.unlinked(other),) if first else ()
     if news is not None:
@@ -274,7 +274,7 @@ def _unlink(
 
 
 class _LinkReport(Struct, frozen=True):
-    """Parent that reported a link, and its evidence; None: there is none."""
+    """Parent that reported a link, and the evidence, where there are such."""
 
     parent: str | None = None
     evidence: Evidence | None = None
@@ -283,7 +283,7 @@ class _LinkReport(Struct, frozen=True):
 def _choose_parent(
     records: RecordFactory, before: IdentityState, row: IdentityState, report: _LinkReport
 ) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """Choose the parent anew, and send that to the rows and profiles that it concerns."""
+    """Choose the parent again, and inform the affected rows and profiles."""
     best = next(row.claims(), None)
     parent = None if best is None else best.parent
     root = records.key if parent is None else row.parents[parent].root
@@ -308,9 +308,10 @@ def _choose_parent(
 def _announce_parent(
     records: RecordFactory, row: IdentityState, parent: str | None
 ) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """Tell the parent, the children and the top's profile whom this identifier follows.
+    """Inform the parent, the children and the top's profile of this identifier's parent.
 
-    Not before every parent that it left has answered (`parent` just did): one may claim it back.
+    This waits until every former parent has answered (`parent` just did), since one may claim it
+    back.
     """
     row = replace(row, awaited=tuple(one for one in row.awaited if one != parent))
     if row.awaited or row.told == (row.parent, row.version):
@@ -333,11 +334,11 @@ def _evidence_until(*rows: IdentityState) -> int:
 
 
 def _evidence_times(row: IdentityState) -> tuple[int, ...]:
-    return tuple(one.evidence.occurred_at for one in row.parents.values() if one.evidence)
+    return tuple(parent.evidence.occurred_at for parent in row.parents.values() if parent.evidence)
 
 
 def _moves(records: RecordFactory, row: IdentityState) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """Return the row and the moves that bring every shard to its owner."""
+    """Return the row, and the moves of displaced shards to their owners."""
     moves, adopted = displaced_shards(records.key, row), displaced_adoptions(row)
     places = {**row.shards, **row.adopted}
     emits = tuple(
@@ -357,7 +358,7 @@ def _forget(records: RecordFactory, row: IdentityState | None) -> Ok[IdentitySta
 
 
 def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[IdentityState]:
-    """Forget this identifier if it followed `other`, which is forgotten; else only `other`."""
+    """Forget this identifier if its parent is the forgotten `other`; else only `other`."""
     if row.parent == other:
         return _erase(records, row, other)
     after = without(row, other)
@@ -370,9 +371,9 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
     return Ok(None if empty else after, (*notices, *announced))
 
 
-def _erase(records: RecordFactory, row: IdentityState, teller: str | None) -> Ok[IdentityState]:
+def _erase(records: RecordFactory, row: IdentityState, informer: str | None) -> Ok[IdentityState]:
     known = dict.fromkeys((*row.children, *row.parents, *row.cuts))
-    notices = [records.forgotten(other) for other in known if other != teller]
+    notices = [records.forgotten(other) for other in known if other != informer]
     given = orphans(row)
     notices += (records.adopt(owner, name, row.shards[name]) for name, owner in given.items())
     gone = tuple(name for name in (*row.shards, *row.adopted) if name not in given)
@@ -383,7 +384,7 @@ def _erase(records: RecordFactory, row: IdentityState, teller: str | None) -> Ok
 def _adopt(
     records: RecordFactory, row: IdentityState, change: IdentityChange
 ) -> Ok[IdentityState] | DeadLetter:
-    """Take over what a forgotten identifier did for this one."""
+    """Adopt a shard that a forgotten identifier had of this one's person."""
     if change.shard is None or change.root is None:
         return DeadLetter("incomplete-change", "shard, root: an adopt must name both")
     place = Placement((), change.root, change.version)
@@ -391,7 +392,7 @@ def _adopt(
 
 
 def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:
-    """Pass on a control that is for every stage."""
+    """Pass on a control for all stages."""
     control = Control(
         control_id=change.change_id,
         kind="clock" if change.kind == "clock" else "probe",

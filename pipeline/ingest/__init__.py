@@ -1,1 +1,1 @@
-"""Interactions from files: the gateway's checks without the gateway, straight to Kafka."""
+"""Interactions from files: the gateway's checks without the gateway, directly to Kafka."""

@@ -1,4 +1,4 @@
-"""Tables of catalogues that come as files: a whole table replaces the catalogue's items."""
+"""Files with tables of catalogues: a whole table replaces the catalogue's items."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,16 +19,16 @@ from pipeline.settings import Settings
 _APPLIED_BY: Final = "kairos ingest"
 _SHOWN: Final = 3
 _LOCK: Final = Lock()
-"""Held while a catalogue is put in force, so that two that come at once do not undo each other."""
+"""Held while a catalogue is put into force, so that concurrent ones do not undo each other."""
 
 ApplyCatalog: TypeAlias = Callable[[model.Catalog], None]
-"""Puts the items of a catalogue in force."""
+"""Function that puts the items of a catalogue into force."""
 
 
 def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catalog:
     """Return the catalogue with the items of a file. Raises UnreadableError.
 
-    `suffix`: of the name that it came by, which determines the format.
+    `suffix`: of the file's original name, which determines the format.
     """
     table = file.with_name(f"{file.name}{'.parquet' if suffix == '.parquet' else '.csv'}")
     table.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catal
 
 
 def catalog_applier(settings: Settings) -> ApplyCatalog:
-    """Return what puts items in force, in the configuration that is in force by then."""
+    """Return the function that puts items into force, in the configuration then in force."""
 
     def apply(found: model.Catalog) -> None:
         with _LOCK, open_configuration_log(settings.kafka(), open_codec(settings)) as log:
@@ -56,14 +56,14 @@ def catalog_applier(settings: Settings) -> ApplyCatalog:
 
 
 def with_catalog(config: Configuration, found: model.Catalog) -> model.Bundle:
-    """Return the bundle with the items of a catalogue. Raises UnreadableError where they do not go
-    with the rest."""
+    """Return the bundle with the items of a catalogue. Raises UnreadableError where they do not fit
+    the rest."""
     catalogs = tuple(
-        replace(one, items=found.items) if one.catalog == found.catalog else one
-        for one in config.bundle.catalogs
+        replace(catalog, items=found.items) if catalog.catalog == found.catalog else catalog
+        for catalog in config.bundle.catalogs
     )
     bundle = replace(config.bundle, catalogs=catalogs)
     made = compile_bundle(bundle)
     if not isinstance(made, Configuration):
-        raise UnreadableError(f"the configuration does not go with it: {made[0].message}")
+        raise UnreadableError(f"the configuration does not fit it: {made[0].message}")
     return bundle

@@ -1,7 +1,7 @@
-"""Processes that judge the rows of a large file while this one reads it.
+"""Processes that convert the rows of a large file while this process reads it.
 
-Python runs on one core at a time, so reading and judging share two. Each helper has a pipe of its
-own, so that one that is killed, in the middle of an answer too, is noticed by the end of its pipe.
+Python runs on one core at a time, so reading and conversion use separate processes. Each helper has
+its own pipe, whose end shows that the helper was killed, even during an answer.
 """
 
 import signal
@@ -14,54 +14,54 @@ from typing import Final
 
 from pipeline.adapters.avro import Codec, SchemaVersion
 from pipeline.config.compile import Configuration
-from pipeline.ingest.judging import Judge, JudgedRows, WatchedFile, open_judge
+from pipeline.ingest.judging import ConvertedRows, RowConverter, WatchedFile, open_converter
 from pipeline.row_files.row import FileRow, ReadRow
 
 _PIECE: Final = 512
 _PIECE_BYTES: Final = 4 * 1024 * 1024
-"""Size of wide rows that are judged at once: all helpers have a piece in memory, and its result."""
+"""Maximum size of a piece: all helpers have a piece and its result in memory."""
 
 _MOST_HELPERS: Final = 3
-"""More could not be fed by one reader."""
+"""Maximum of helpers that one reader can supply."""
 
 
 class HelperEndedError(Exception):
-    """Raised when a helper ended before its work."""
+    """Raised when a helper ended before it had finished."""
 
 
 def count_helpers() -> int:
-    """Return how many helpers use this machine's cores; 0 where there is one core."""
+    """Return the number of helpers for this machine's cores; 0 for one core."""
     cores = len(sched_getaffinity(0))
     return min(_MOST_HELPERS, cores) if cores > 1 else 0
 
 
-def judge_here(rows: Iterable[ReadRow], judge: Judge) -> Iterator[JudgedRows]:
-    """Yield all rows, judged by this process."""
-    return map(judge.judge_rows, _pieces(rows))
+def convert_here(rows: Iterable[ReadRow], judge: RowConverter) -> Iterator[ConvertedRows]:
+    """Convert all rows in this process."""
+    return map(judge.convert_rows, _pieces(rows))
 
 
-def judge_with_helpers(
+def convert_with_helpers(
     rows: Iterable[ReadRow], file: WatchedFile, config: Configuration, codec: Codec
-) -> Iterator[JudgedRows]:
-    """Yield all rows in their order, judged by helpers. Raises HelperEndedError."""
+) -> Iterator[ConvertedRows]:
+    """Convert all rows in helpers, and yield them in order. Raises HelperEndedError."""
     helpers = [_Helper(file, config, codec) for _ in range(count_helpers())]
     idle, busy = deque(helpers), deque[_Helper]()
     try:
         for piece in _pieces(rows):
             if not idle:
-                yield busy[0].take()
+                yield busy[0].receive()
                 idle.append(busy.popleft())
             busy.append(idle.popleft())
-            busy[-1].give(piece)
+            busy[-1].send(piece)
         while busy:
-            yield busy.popleft().take()
+            yield busy.popleft().receive()
     finally:
         for helper in helpers:
             helper.end()
 
 
 class _Helper:
-    """Process that judges one piece at a time: `give` it, then `take` its result."""
+    """Process that converts one piece at a time: `send` it, then `receive` the result."""
 
     def __init__(self, file: WatchedFile, config: Configuration, codec: Codec) -> None:
         context = get_context("spawn")
@@ -72,23 +72,23 @@ class _Helper:
         self._process.start()
         other_end.close()
 
-    def give(self, piece: Sequence[ReadRow]) -> None:
+    def send(self, piece: Sequence[ReadRow]) -> None:
         """Send a piece. Raises HelperEndedError."""
         try:
             self._pipe.send(piece)
         except OSError as error:
             raise HelperEndedError(self._why()) from error
 
-    def take(self) -> JudgedRows:
+    def receive(self) -> ConvertedRows:
         """Wait for the piece's result. Raises HelperEndedError."""
         try:
-            result: JudgedRows = self._pipe.recv()
+            result: ConvertedRows = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise HelperEndedError(self._why()) from error
         return result
 
     def end(self) -> None:
-        """End the process; a piece that it still has is lost."""
+        """End the process; its piece in progress is lost."""
         self._pipe.close()
         self._process.join()
 
@@ -113,11 +113,11 @@ def _pieces(rows: Iterable[ReadRow]) -> Iterator[Sequence[ReadRow]]:
 def _help(
     pipe: Connection, file: WatchedFile, config: str, versions: Sequence[SchemaVersion]
 ) -> None:
-    """Judge pieces until the other end of the pipe is closed, or its process has ended."""
+    """Convert pieces until the other end of the pipe is closed, or its process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    judge = open_judge(file, Configuration.from_json(config), Codec(versions))
+    judge = open_converter(file, Configuration.from_json(config), Codec(versions))
     try:
         while True:
-            pipe.send(judge.judge_rows(pipe.recv()))
+            pipe.send(judge.convert_rows(pipe.recv()))
     except (EOFError, OSError):
         return

@@ -1,7 +1,7 @@
-"""Journal of how far each file has been taken, so that a kill neither loses nor doubles rows.
+"""Journal of each file's progress, so that a kill neither loses nor duplicates rows.
 
-A file is known by the digests of its content and of its watch's mapping, whatever its name. It is
-`sending` from when its first record may be in Kafka until it has been moved.
+A file is identified by the digests of its content and of its watch's mapping, not by its name. It
+is `sending` from the time when its first record may be in Kafka until it has been moved.
 """
 
 import sqlite3
@@ -34,8 +34,7 @@ _BUSY_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """File as a listing shows it: another size or time is another file. `mtime` in the unit of
-    its place."""
+    """Entry of a listing: another size or time is another file. `mtime`: in the place's unit."""
 
     name: str
     size: int
@@ -44,7 +43,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class TakenFile:
-    """File that was taken to its end."""
+    """File that was taken completely."""
 
     name: str
     rows: int
@@ -54,9 +53,9 @@ class TakenFile:
 
 @dataclass(frozen=True, slots=True)
 class SendProgress:
-    """Progress of sending a file. `position`: up to which byte Kafka has the prepared records.
-    `letters`: where the topic of dead letters ended, by partition, before the first of this file;
-    None: none was sent yet. `sent`: Kafka has everything."""
+    """Progress of sending a file. `position`: byte up to which Kafka has acknowledged the prepared
+    records. `letters`: ends of the topic of dead letters, by partition, before the first one of
+    this file; None: none was sent yet. `sent`: whether Kafka has acknowledged everything."""
 
     position: int = 0
     letters: dict[int, int] | None = None
@@ -70,19 +69,17 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "journal.sqlite"
-        self._has_tables = (
-            False  # they are made when they are needed: a full disk may have room then
-        )
+        self._has_tables = False  # created on demand: a full disk may have room by then
 
     def find_taken(self, content: str) -> TakenFile | None:
-        """Return how a file was taken; None: it never was, to its end."""
+        """Return the record of a file that was taken completely, if there is one."""
         asked = "SELECT name, rows, rejected, at FROM taken WHERE content = ?"
         with self._open() as connection:
             row = connection.execute(asked, (content,)).fetchone()
         return None if row is None else TakenFile(*row)
 
     def find_progress(self, content: str) -> SendProgress:
-        """Return how far the file has been sent."""
+        """Return the progress of sending a file."""
         asked = "SELECT position, letters, sent FROM sending WHERE content = ?"
         with self._open() as connection:
             row = connection.execute(asked, (content,)).fetchone()
@@ -92,7 +89,7 @@ class Journal:
         return SendProgress(row[0], letters, bool(row[2]))
 
     def record(self, content: str, sending: SendProgress) -> None:
-        """Record how far a file has been sent."""
+        """Record the progress of sending a file."""
         letters = None
         if sending.letters is not None:
             letters = msgspec.json.encode(sending.letters).decode()
@@ -108,13 +105,13 @@ class Journal:
             connection.execute("DELETE FROM sending WHERE content = ?", (content,))
 
     def leave(self, watch: str, stamp: Stamp) -> None:
-        """Note that the file is done with but could not be moved, so that it is not taken again."""
+        """Note that a finished file could not be moved, so that it is not taken again."""
         values = (watch, stamp.name, stamp.size, stamp.mtime)
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO left_behind VALUES (?, ?, ?, ?)", values)
 
     def is_left(self, watch: str, stamp: Stamp) -> bool:
-        """Return whether the file was left where it is."""
+        """Return whether a finished file could not be moved."""
         asked = "SELECT size, mtime FROM left_behind WHERE watch = ? AND name = ?"
         with self._open() as connection:
             row = connection.execute(asked, (watch, stamp.name)).fetchone()

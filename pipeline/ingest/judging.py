@@ -1,4 +1,4 @@
-"""Judgement of rows: each becomes a record for Kafka, or a dead letter and a line for people."""
+"""Conversion of rows to records for Kafka, or to dead letters and lines for people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.ingest.spooled import spool_record
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model import topics
 from pipeline.model.dead_letter import FailedInput, dead_letter
 from pipeline.model.interaction import Interaction
@@ -32,8 +32,8 @@ class Encoder(Protocol):
 
 
 class WatchedFile(Struct, frozen=True):
-    """File of a watch (with its feed). `name`: its own, with its place; `digest`: of its content;
-    `max_bytes`: of one record; `now_ms`: when it is taken."""
+    """File of a watch (with its feed). `name`: with the place; `digest`: of the content;
+    `max_bytes`: of one record; `now_ms`: time of the intake."""
 
     watch: model.Watch
     name: str
@@ -42,9 +42,9 @@ class WatchedFile(Struct, frozen=True):
     now_ms: int
 
 
-class JudgedRows(Struct, frozen=True):
-    """Rows that were judged. `records` and `letters` are spooled; `lines`: cells of the rejected
-    rows, for people; `done`: how far the file has been read."""
+class ConvertedRows(Struct, frozen=True):
+    """Converted rows. `records` and `letters` are spooled; `lines`: cells of the rejected rows, for
+    people; `done`: position up to which the file has been read."""
 
     records: bytes
     letters: bytes
@@ -55,8 +55,8 @@ class JudgedRows(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """Maker of records from the rows of a file called `file`, all of them of `source`."""
+class RowConverter:
+    """Converter of the rows of a file with the name `file`, all of the same `source`."""
 
     file: str
     reading: RowIntake
@@ -64,8 +64,8 @@ class Judge:
     mapping: RowMapping | None
     codec: Encoder
 
-    def judge_rows(self, rows: Sequence[ReadRow]) -> JudgedRows:
-        """Judge some rows, in their order."""
+    def convert_rows(self, rows: Sequence[ReadRow]) -> ConvertedRows:
+        """Convert rows, in order."""
         good: list[bytes] = []
         bad_rows: list[UnreadableRow] = []
         for row in rows:
@@ -76,7 +76,7 @@ class Judge:
                 good.append(spool_record(result.identifiers[0].key.encode(), value))
             else:
                 bad_rows.append(result)
-        return JudgedRows(
+        return ConvertedRows(
             records=b"".join(good),
             letters=b"".join(map(self._letter, bad_rows)),
             lines=tuple(map(_cells, bad_rows)),
@@ -86,7 +86,7 @@ class Judge:
         )
 
     def judge(self, row: ReadRow) -> Interaction | UnreadableRow:
-        """Return the interaction, or why there is none, by the column at fault."""
+        """Return the interaction, or the reason of its rejection with the wrong column."""
         if isinstance(row, UnreadableRow):
             return replace(row, field=self._column(row.field))
         result = self.reading.take_in(row)
@@ -100,27 +100,33 @@ class Judge:
             row.line, result.code, column, result.message, row.done, original=original
         )
 
-    def _of_source(self, given: Interaction) -> Interaction | Refusal:
-        """Check the source: a file speaks for its own only, and a public one for devices only."""
-        if given.source != self.source.name:
-            what = f"the file is of the source {self.source.name}, and the row of {given.source}"
-            return bad("other_source", "source", what)
+    def _of_source(self, interaction: Interaction) -> Interaction | Refusal:
+        """Check the source: it must be the file's; a public one may use device identifiers only."""
+        if interaction.source != self.source.name:
+            what = (
+                f"the file is of the source {self.source.name}, and the row of {interaction.source}"
+            )
+            return refuse("other_source", "source", what)
         if self.source.clock == "log":
-            given = replace(given, received_at=given.occurred_at)
-        voice = self.reading.config.voices.get(self.source.name)
-        if voice is None:
-            return given
-        kept = tuple(one for one in given.identifiers if one.namespace in voice.asserts)
+            interaction = replace(interaction, received_at=interaction.occurred_at)
+        restriction = self.reading.config.restrictions.get(self.source.name)
+        if restriction is None:
+            return interaction
+        kept = tuple(
+            identifier
+            for identifier in interaction.identifiers
+            if identifier.namespace in restriction.asserts
+        )
         if not kept:
-            what = f"the source {self.source.name} is public: it speaks for devices only"
+            what = f"the source {self.source.name} is public: it may identify devices only"
             return Refusal(403, "proof_required", what, "identifiers")
-        return replace(given, identifiers=kept)
+        return replace(interaction, identifiers=kept)
 
     def _column(self, field: str | None) -> str | None:
         return self.mapping.column(field) if self.mapping else field
 
     def _letter(self, row: UnreadableRow) -> bytes:
-        """Return a dead letter; the row never was in a topic, so it has no offset."""
+        """Return the dead letter of a row, which was in no topic and so has no offset."""
         column = f"{row.field}: " if row.field else ""
         failed = FailedInput(
             topic=topics.INTERACTIONS,
@@ -137,12 +143,12 @@ class Judge:
         return spool_record(b"", value)
 
 
-def open_judge(file: WatchedFile, config: Configuration, codec: Encoder) -> Judge:
-    """Return the judge of a file."""
+def open_converter(file: WatchedFile, config: Configuration, codec: Encoder) -> RowConverter:
+    """Return the converter of a file."""
     source = config.source_named(file.watch.source)
     assert source is not None  # checked with the configuration
     reading = RowIntake(config, source, file.max_bytes, file.now_ms, _ids(file))
-    return Judge(file.name, reading, source, row_mapping(file.watch), codec)
+    return RowConverter(file.name, reading, source, row_mapping(file.watch), codec)
 
 
 def _ids(file: WatchedFile) -> Ids:
@@ -157,8 +163,8 @@ def _cells(row: UnreadableRow) -> tuple[str, ...]:
 
 
 def _original(text: str) -> bytes:
-    """Return the row's bytes as they came, also such as are no text of the file's encoding; half
-    characters are lost."""
+    """Return the row's original bytes, also those outside the file's encoding; half surrogates are
+    lost."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

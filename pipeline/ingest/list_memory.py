@@ -1,6 +1,6 @@
-"""Memory of a whole list beside its files: a note in `done/` tells which of them is the last one.
+"""Memory of a whole list beside its files: a note in `done/` that names the last one.
 
-So a home that has lost its members, or that of another machine, reads them from that file.
+A home that has lost the members, or the home of another machine, reads them from that file.
 """
 
 import io
@@ -21,52 +21,53 @@ from pipeline.row_files.row import RowFile, UnreadableError
 _NOTE_BYTES: Final = 1_000_000
 
 OpenFormer: TypeAlias = Callable[[str], AbstractContextManager[tuple[str, RowFile]]]
-"""Opens a file that is done, by its name: the digest of its content, and its rows."""
+"""Function that opens a finished file by name, with the digest of its content, and its rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListMemory:
-    """Memory of one list in the place of its files."""
+    """Memory of one list at the place of its files."""
 
     list: WholeList
     place: WatchedPlace
 
     def recall(self, digest: str, open_former: OpenFormer) -> None:
-        """Make sure that the home has the members of the last file before the one with `digest`,
-        or says that it has not. Raises PlaceError."""
+        """Restore the members from the last file before the one with `digest`, or record their
+        loss. Raises PlaceError."""
         known = self.list.last()
         if known is not None and not known.is_shared:
             return
-        told = self._read_note()
-        if told is None or (known is not None and known.known_by == told.known_by):
+        noted = self._read_note()
+        if noted is None or (known is not None and known.known_by == noted.known_by):
             return
-        if self.place.exists(DONE, told.file):
-            self._restore(told, open_former)
-        elif told.digest != digest:  # else it is the last file itself, half taken
-            self.list.lose(told)
+        if self.place.exists(DONE, noted.file):
+            self._restore(noted, open_former)
+        elif noted.digest != digest:  # else it is the last file itself, partly taken
+            self.list.lose(noted)
 
     def note(self, last: LastFile, draft: Path) -> LastFile:
-        """Write the note, by way of `draft`; return the record with what came of it."""
+        """Write the note, with `draft` as a temporary file; return the record, marked as shared on
+        success."""
         draft.write_bytes(msgspec.json.encode(last))
         try:
             self.place.write(DONE, self.list.note, draft)
-        except DeniedError:  # then files stay, too, and this home alone knows the list
+        except DeniedError:  # files stay there too, and only this home has the members
             return last
         finally:
             draft.unlink()
         return replace(last, is_shared=True)
 
-    def _restore(self, told: LastFile, open_former: OpenFormer) -> None:
+    def _restore(self, noted: LastFile, open_former: OpenFormer) -> None:
         try:
-            with open_former(told.file) as (digest, rows):
-                if digest != told.digest:
+            with open_former(noted.file) as (digest, rows):
+                if digest != noted.digest:
                     raise UnreadableError("it is another file now")
-                self.list.restore(rows.rows(), told)
+                self.list.restore(rows.rows(), noted)
         except UnreadableError:
-            self.list.lose(told)
+            self.list.lose(noted)
 
     def _read_note(self) -> LastFile | None:
-        """Return what the note says; None where there is none, or nobody may look."""
+        """Read the note; return None where it is missing or access is denied."""
         written = io.BytesIO()
         try:
             if not self.place.exists(DONE, self.list.note):

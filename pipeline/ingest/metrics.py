@@ -13,5 +13,5 @@ FAILURES: Final = Counter(
     "kairos_ingest_failures", "Looks that failed: no connection, no rights, no Kafka", ["watch"]
 )
 LOOKED: Final = Gauge(
-    "kairos_ingest_looked_seconds", "When a watch was last looked at without a failure", ["watch"]
+    "kairos_ingest_looked_seconds", "Time of a watch's last look without a failure", ["watch"]
 )

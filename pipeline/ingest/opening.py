@@ -1,4 +1,4 @@
-"""Watches as the configuration has them, ready to be looked at."""
+"""Watchers for the configured watches."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -17,8 +17,8 @@ from pipeline.ingest.watcher import Watcher
 def watchers(
     config: Configuration, base: Base, environment: Mapping[str, str]
 ) -> tuple[Watcher, ...]:
-    """Return a watcher for each watch; `environment` has the secrets that they name."""
-    return tuple(_watcher(one, base, environment) for one in config.bundle.ingest.watches)
+    """Return a watcher for each watch; `environment` contains the named secrets."""
+    return tuple(_watcher(watch, base, environment) for watch in config.bundle.ingest.watches)
 
 
 def _watcher(watch: model.Watch, base: Base, environment: Mapping[str, str]) -> Watcher:

@@ -1,9 +1,9 @@
 """Sending of a prepared file to Kafka, piece by piece, resumed after the last acknowledged piece.
 
-A large file is sent at the pace of the stages where they run, so that decisions for which somebody
-waits come in time beside it. After a kill the rows since the last acknowledged piece are sent again
-with the same ids, and count once. Dead letters have no such protection downstream: those that are
-there already are looked up in their topic, from where it ended before the first of them.
+A large file is sent at the pace of running stages, so that decisions with waiting customers stay in
+time. After a kill the rows since the last acknowledged piece are sent again with the same ids, and
+count once. Dead letters have no such protection downstream: those already sent are looked up in
+their topic, from its ends before the first of them.
 """
 
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ from pipeline.adapters.snapshots import scan
 from pipeline.home.pace import pace_beside_stages
 from pipeline.home.records import Records
 from pipeline.ingest.journal import Journal, SendProgress
-from pipeline.ingest.preparing import Outlet
+from pipeline.ingest.preparing import PreparedFiles
 from pipeline.ingest.spooled import SpooledRecord, records
 from pipeline.model import topics
 from pipeline.row_files.sending import NotDeliveredError
 
 _SETTINGS: Final[dict[str, Property]] = {"delivery.report.only.error": True}
-"""Settings without delivery reports, which take as long as sending; a flush shows what arrived."""
+"""Settings without delivery reports, which take as long as sending; a flush shows failures."""
 
 _LINGER_MS: Final = 20
 _PACED_LINGER_MS: Final = 1
 _PACED_BYTES: Final = 256 * 1024
-"""Size from which a file is sent at a pace: to measure one takes longer than to send less."""
+"""Size from which a file is paced: for smaller ones, measuring takes longer than sending."""
 
 _PIECE: Final = 20_000
 _POLL_EVERY: Final = 256
@@ -52,8 +52,9 @@ class Outbox:
         self._failed: KafkaError | None = None
         self._put_records = 0
 
-    def send(self, outlet: Outlet) -> None:
-        """Return once Kafka has everything. Raises NotDeliveredError."""
+    def send(self, outlet: PreparedFiles) -> None:
+        """Send the file; return once Kafka has acknowledged everything. Raises
+        NotDeliveredError."""
         known = self._journal.find_progress(self._content)
         if known.sent:
             return
@@ -133,7 +134,7 @@ class Outbox:
         missing = self._producer.flush(_FLUSH_S)
         if missing or self._failed is not None:
             why = self._failed.str() if self._failed else "no answer"
-            raise NotDeliveredError(f"Kafka does not take it ({why}): it is tried again")
+            raise NotDeliveredError(f"Kafka does not acknowledge it ({why}): it is tried again")
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
@@ -145,13 +146,14 @@ def _digest(value: bytes) -> bytes:
 
 
 def _ends(kafka: dict[str, Property], topic: str) -> dict[int, int]:
-    """Return where each partition ends now."""
+    """Return the present end of each partition."""
     consumer = Consumer({**kafka, "group.id": "kairos.ingest.ends", "enable.auto.commit": False})
     try:
         known = AdminClient(dict(kafka)).list_topics(topic, timeout=_ASK_S).topics[topic]
         places = [TopicPartition(topic, number) for number in known.partitions]
         return {
-            one.partition: consumer.get_watermark_offsets(one, timeout=_ASK_S)[1] for one in places
+            place.partition: consumer.get_watermark_offsets(place, timeout=_ASK_S)[1]
+            for place in places
         }
     finally:
         consumer.close()

@@ -1,4 +1,4 @@
-"""Places that files come from: a folder of this machine, or one on an SFTP server."""
+"""Places of watched files: a folder of this machine, or one on an SFTP server."""
 
 import errno
 import fcntl
@@ -22,7 +22,7 @@ _PIECE: Final = 1024 * 1024
 _TEMPORARY: Final = (
     ".*", "*.tmp", "*.temp", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.swp", "*~",
 )  # fmt: skip
-"""Names that programs give a file that they have not finished."""
+"""Names of temporary files that programs have not finished."""
 
 _DENIED: Final = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
@@ -30,25 +30,25 @@ _DENIED: Final = (
 
 
 class PlaceError(Exception):
-    """Raised for a place, or a file in it, that cannot be used now; the message says why."""
+    """Raised for a place, or a file in it, that is unusable now; the message is the reason."""
 
 
 class DeniedError(PlaceError):
-    """Raised for an act that the place does not permit, and will not by trying again."""
+    """Raised for an operation that the place permanently does not permit."""
 
 
 class WatchedPlace(Protocol):
-    """Folder with files, open to this process alone as far as the place allows."""
+    """Folder with files, locked by this process where the place supports it."""
 
     label: str
     """Name of the folder in reports; its files are `label/NAME`."""
 
     def files(self) -> list[Stamp]:
-        """Return every file in it. Raises PlaceError, as the others do."""
+        """Return all files. Raises PlaceError, like the other methods."""
         ...
 
     def unchanged_for_s(self, stamp: Stamp) -> float:
-        """Return how long the file has surely been unchanged; 0 where that is unknown."""
+        """Return the time for which the file has certainly not changed; 0 where it is unknown."""
         ...
 
     def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
@@ -58,24 +58,24 @@ class WatchedPlace(Protocol):
         ...
 
     def move(self, name: str, folder: str, new_name: str) -> None:
-        """Move a file into `folder`, in place of one of the new name."""
+        """Move a file into `folder`, replacing one with the new name."""
         ...
 
     def write(self, folder: str, name: str, content: Path) -> None:
-        """Write another file into `folder`, whole or not at all."""
+        """Write another file into `folder`, atomically."""
         ...
 
     def exists(self, folder: str, name: str) -> bool:
-        """Return whether `folder` has a file of that name."""
+        """Return whether `folder` has a file with this name."""
         ...
 
     def read(self, folder: str, name: str, into: IO[bytes], most_bytes: int) -> None:
-        """Copy a file that is in `folder`. Raises UnreadableError where it is larger."""
+        """Copy a file of `folder`. Raises UnreadableError where it is larger."""
         ...
 
 
 def fits(name: str, pattern: str, excludes: tuple[str, ...]) -> bool:
-    """Return whether a file is watched for."""
+    """Return whether a file fits the pattern, and is neither temporary nor excluded."""
     return fnmatch.fnmatchcase(name, pattern) and not any(
         fnmatch.fnmatchcase(name, one) for one in (*_TEMPORARY, *excludes)
     )
@@ -89,7 +89,7 @@ class LocalFolder:
         self._folder = folder
 
     def files(self) -> list[Stamp]:
-        """Return the regular files of the place only: a link may lead anywhere."""
+        """Return the regular files, without links, which may lead anywhere."""
         with _as_place_errors(self._folder):
             return [
                 Stamp(one.name, found.st_size, found.st_mtime_ns)
@@ -98,7 +98,7 @@ class LocalFolder:
             ]
 
     def unchanged_for_s(self, stamp: Stamp) -> float:
-        """Return the time since its last change of any kind, which no sender can set."""
+        """Return the time since the file's `ctime`, which no sender can set."""
         with _as_place_errors(self._folder):
             return time.time() - (self._folder / stamp.name).lstat().st_ctime
 

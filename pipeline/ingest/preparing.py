@@ -1,7 +1,7 @@
-"""Preparation of a file: the records for Kafka, on disk, before anything is sent.
+"""Preparation of a file: its records for Kafka, written to disk before any is sent.
 
-So a file with too many bad rows sends nothing, the same records are sent after a kill as before it,
-and a second look at a file costs little.
+So nothing is sent of a file with too many bad rows, the same records are sent after a kill as
+before, and a second look at a file costs little.
 """
 
 import csv
@@ -13,12 +13,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.ingest.judging import JudgedRows
+from pipeline.ingest.judging import ConvertedRows
 
 _REJECTED_HEAD: Final = ("line", "column", "reason", "original")
 
 
-class Prepared(Struct, frozen=True):
+class RowCounts(Struct, frozen=True):
     """Numbers of good and of rejected rows."""
 
     good: int
@@ -31,8 +31,8 @@ class Prepared(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Outlet:
-    """Files to write: good rows as records; bad ones as dead letters, and as CSV for people."""
+class PreparedFiles:
+    """Prepared files: good rows as records; bad ones as dead letters, and as CSV for people."""
 
     records: Path
     letters: Path
@@ -40,9 +40,9 @@ class Outlet:
 
 
 def prepare(
-    judged: Iterable[JudgedRows], outlet: Outlet, progress: Callable[[int], None]
-) -> Prepared:
-    """Write a file's judged rows. Raises UnreadableError where it cannot be read to its end."""
+    converted: Iterable[ConvertedRows], outlet: PreparedFiles, progress: Callable[[int], None]
+) -> RowCounts:
+    """Write a file's converted rows. Raises UnreadableError where it cannot be read completely."""
     good = rejected = 0
     with (
         outlet.records.open("wb") as records,
@@ -51,7 +51,7 @@ def prepare(
     ):
         table = csv.writer(file)
         table.writerow(_REJECTED_HEAD)
-        for rows in judged:
+        for rows in converted:
             records.write(rows.records)
             letters.write(rows.letters)
             table.writerows(rows.lines)
@@ -61,4 +61,4 @@ def prepare(
         for written in (records, letters):
             written.flush()
             os.fsync(written.fileno())
-    return Prepared(good, rejected)
+    return RowCounts(good, rejected)

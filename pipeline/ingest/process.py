@@ -1,4 +1,4 @@
-"""Watching: once over all watches, or on and on as a process that follows the configuration."""
+"""Watching: once over all watches, or continuously as a process that follows the configuration."""
 
 import logging
 import os
@@ -33,13 +33,13 @@ _START_S: Final = 30.0
 _LOOK_S: Final = 0.5
 _END_S: Final = 5.0
 _PATIENCE_S: Final = 5.0
-"""Beyond the rest that files need: those that still change then are left to the next time."""
+"""Wait beyond the rest that files need; files that still change then are left to the next look."""
 
 _log = logging.getLogger("kairos.ingest")
 
 
 def base_of(settings: Settings, progress: Progress) -> Base:
-    """Return the parts that the watches of the settings' home share."""
+    """Return the common parts of all watches of the settings' home."""
     folder = ingest_folder(settings.home)
     return Base(
         folder=folder,
@@ -54,15 +54,15 @@ def base_of(settings: Settings, progress: Progress) -> Base:
 
 def look_once(watches: Sequence[Watcher], config: Configuration) -> Iterator[FileReport]:
     """Take every file, after waiting for those that may be complete soon."""
-    patience_s = max((one.readiness.after_s for one in watches), default=0.0) + _PATIENCE_S
+    patience_s = max((watch.readiness.after_s for watch in watches), default=0.0) + _PATIENCE_S
     deadline = time.monotonic() + patience_s
-    told: list[FileReport] = []
+    reported: list[FileReport] = []
     left = list(watches)
     while left:
         for one in left:
             for report in one.look(config):
-                if report not in told:
-                    told.append(report)
+                if report not in reported:
+                    reported.append(report)
                     yield report
         left = [one for one in left if one.waiting and one.watch.ready.by == "rest"]
         if left and time.monotonic() > deadline:
@@ -92,7 +92,7 @@ def run(settings: Settings) -> None:
 
 
 def _follow(log: ConfigurationLog, base: Base, stopped: threading.Event) -> None:
-    """Run a thread for each watch, so that a slow server keeps no other waiting."""
+    """Run a thread for each watch, so that a slow server does not delay the others."""
     threads: dict[str, _WatchThread] = {}
     digest = None
     while not stopped.is_set():
@@ -111,7 +111,7 @@ def _follow(log: ConfigurationLog, base: Base, stopped: threading.Event) -> None
 def _align(
     threads: dict[str, "_WatchThread"], wanted: Sequence[Watcher], log: ConfigurationLog
 ) -> None:
-    """End the watches that are no more, or are others now, and begin the new ones."""
+    """End removed and changed watches, and begin new ones."""
     by_name = {one.watch.watch: one for one in wanted}
     for name, thread in list(threads.items()):
         if name not in by_name or by_name[name].watch != thread.watch:
@@ -133,7 +133,7 @@ class _WatchThread(threading.Thread):
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """Take no further file; one that is half taken goes on with the next start."""
+        """Take no further file; a partly taken one is continued at the next start."""
         self._ended.set()
 
     def run(self) -> None:
@@ -144,7 +144,7 @@ class _WatchThread(threading.Thread):
                 self._look(config)
 
     def _pause_s(self, every_s: float) -> float:
-        """Return the time until the next look: when a resting file may have rested enough."""
+        """Return the time until the next look, at which a resting file may be complete."""
         if self._watcher.waiting and self._watcher.watch.ready.by == "rest":
             return min(every_s, max(_LOOK_S, self._watcher.readiness.after_s))
         return every_s
@@ -164,5 +164,5 @@ class _WatchThread(threading.Thread):
                 )
                 if self._ended.is_set():
                     return
-        except Exception:  # nobody else would look at this watch again
+        except Exception:  # no other thread looks at this watch
             _log.exception(f"watch {self._watcher.watch.watch} failed, and is tried again")

@@ -1,4 +1,4 @@
-"""Completeness of files, so that none is taken while it is still being written."""
+"""Completeness of files, so that none is taken while it is being written."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from pipeline.ingest.journal import Stamp
 
 
 def marker_of(ready: model.ReadyRule, name: str) -> str | None:
-    """Return the marker of a file; None: it needs none."""
+    """Return the name of a file's marker; None: it needs none."""
     if ready.by != "marker":
         return None
     return ready.marker.replace("{name}", name).replace("{stem}", name.partition(".")[0])
@@ -17,7 +17,7 @@ def marker_of(ready: model.ReadyRule, name: str) -> str | None:
 
 @dataclass(slots=True)
 class FileReadiness:
-    """Completeness of the files of a folder; `seen`: time since which each is unchanged."""
+    """Completeness of the files of a folder; `seen`: time since which each has not changed."""
 
     rule: model.ReadyRule
     seen: dict[Stamp, float] = field(default_factory=dict)
@@ -34,9 +34,9 @@ class FileReadiness:
         `names`: of all files there; `now_s`: a monotonic clock.
         """
         listed = list(stamps)
-        self.seen = {one: self.seen.get(one, now_s) for one in listed}
+        self.seen = {stamp: self.seen.get(stamp, now_s) for stamp in listed}
         return frozenset(
-            one for one in listed if self._is_ready(one, names, now_s, unchanged_for_s)
+            stamp for stamp in listed if self._is_ready(stamp, names, now_s, unchanged_for_s)
         )
 
     def _is_ready(

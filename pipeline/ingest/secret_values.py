@@ -1,4 +1,4 @@
-"""Secrets of watches, which name variables of the environment of the process that watches."""
+"""Secrets of watches, from variables of the watching process's environment."""
 
 import errno
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Folder on an SFTP server, whose host key is the pinned one."""
+"""Folder on an SFTP server, with a pinned host key."""
 
 import asyncio
 import errno
@@ -43,7 +43,7 @@ def server_label(server: model.SftpServer) -> str:
 def opened_server(
     server: model.SftpServer, environment: Mapping[str, str]
 ) -> Iterator["ServerFolder"]:
-    """Provide the server's folder while the connection lasts. Raises PlaceError."""
+    """Open the server's folder for the duration of a connection. Raises PlaceError."""
     label = server_label(server)
     with asyncio.Runner() as runner:
         call = _Calls(runner, label)
@@ -82,7 +82,7 @@ async def _await_within(awaited: Coroutine[Any, Any, T], limit_s: float | None) 
 
 def _words(error: BaseException) -> str:
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return "its host key is not the pinned one: nothing was asked of it"
+        return "its host key is not the pinned one: the connection was refused"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return str(error) or type(error).__name__
@@ -91,7 +91,7 @@ def _words(error: BaseException) -> str:
 async def _connect(
     server: model.SftpServer, environment: Mapping[str, str]
 ) -> asyncssh.SSHClientConnection:
-    """Connect by the configuration alone: without agent, keys or settings of the user."""
+    """Connect by the configuration alone, without the user's agent, keys or settings."""
     pinned = asyncssh.import_public_key(server.host_key)
     key = secret_value(server.private_key, environment)
     passphrase = secret_value(server.passphrase, environment)
@@ -116,7 +116,7 @@ async def _start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClien
 
 
 def _private_key(text: str, passphrase: str | None) -> asyncssh.SSHKey:
-    """Return the private key, given itself or as a file."""
+    """Return the private key from its text or from a file."""
     if text.lstrip().startswith(_PEM):
         return asyncssh.import_private_key(text, passphrase)
     return asyncssh.read_private_key(text, passphrase)
@@ -143,14 +143,14 @@ class ServerFolder:
         return found
 
     def unchanged_for_s(self, _: Stamp) -> float:
-        """Return 0: the only time that a server reports is one that senders set."""
+        """Return 0, since a server reports only the time that senders set."""
         return 0.0
 
     def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
         self._call(self._fetch(stamp, into, most_bytes), None)
 
     async def _fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
-        """Download the file; keep-alives find a dead connection."""
+        """Download the file; keep-alives detect a dead connection."""
         done = await self._copy(self._at(stamp.name), into, most_bytes)
         after = await self._client.stat(self._at(stamp.name))
         if (done, after.size, int(after.mtime or 0)) != (stamp.size, stamp.size, stamp.mtime):
@@ -175,8 +175,7 @@ class ServerFolder:
         self._call(self._move(self._at(name), folder, new_name))
 
     async def _move(self, path: str, folder: str, new_name: str) -> None:
-        """Move a file, in place of one that is there, also where the server's rename refuses
-        that."""
+        """Move a file, replacing an existing one, also where the server's rename refuses it."""
         await self._make(folder)
         target = self._at(folder, new_name)
         try:
@@ -202,7 +201,7 @@ class ServerFolder:
         return self._call(self._client.exists(self._at(folder, name)))
 
     async def _make(self, folder: str) -> None:
-        """Make a folder; servers report an existing one as a mere failure."""
+        """Make a folder; servers report an existing one as an unspecific failure."""
         try:
             await self._client.mkdir(self._at(folder))
         except asyncssh.SFTPError as error:

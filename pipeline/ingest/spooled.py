@@ -1,4 +1,4 @@
-"""Records of bytes in a file: written once, read from the `end` of any record on."""
+"""Records of bytes in a file, written once, readable from the `end` of any record."""
 
 import struct
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _HEAD: Final = struct.Struct("<II")
 
 
 class SpooledRecord(Struct, frozen=True):
-    """Record in a spool; `end`: where the next one begins."""
+    """Record in a spool; `end`: position of the next one."""
 
     key: bytes
     value: bytes
@@ -19,7 +19,7 @@ class SpooledRecord(Struct, frozen=True):
 
 
 def spool_record(key: bytes, value: bytes) -> bytes:
-    """Return a record as it stands in the file."""
+    """Return the bytes of a record in the file."""
     return _HEAD.pack(len(key), len(value)) + key + value
 
 

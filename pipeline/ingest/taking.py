@@ -1,6 +1,6 @@
-"""One file of a watch: copied into the home and unpacked, made into records, sent, put away.
+"""Intake of one file of a watch: it is copied into the home, unpacked, converted, sent and moved.
 
-The journal knows how far that has come. Whatever stops it, the next look goes on.
+The journal records the progress, from which the next look continues after any interruption.
 """
 
 import shutil
@@ -25,13 +25,18 @@ from pipeline.home.last_files import LISTS
 from pipeline.home.records import Records
 from pipeline.ingest import metrics
 from pipeline.ingest.catalog_files import ApplyCatalog, read_catalog, with_catalog
-from pipeline.ingest.helpers import HelperEndedError, count_helpers, judge_here, judge_with_helpers
+from pipeline.ingest.helpers import (
+    HelperEndedError,
+    convert_here,
+    convert_with_helpers,
+    count_helpers,
+)
 from pipeline.ingest.journal import Journal, Stamp
-from pipeline.ingest.judging import JudgedRows, WatchedFile, open_judge
+from pipeline.ingest.judging import ConvertedRows, WatchedFile, open_converter
 from pipeline.ingest.list_memory import ListMemory
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.places import DONE, FAILED, DeniedError, PlaceError, WatchedPlace
-from pipeline.ingest.preparing import Outlet, Prepared, prepare
+from pipeline.ingest.preparing import PreparedFiles, RowCounts, prepare
 from pipeline.ingest.readiness import marker_of
 from pipeline.ingest.whole_lists import WholeList, find_list
 from pipeline.row_files.decrypting import PgpKey, decrypt, is_encrypted
@@ -41,13 +46,13 @@ from pipeline.row_files.sending import NotDeliveredError
 from pipeline.row_files.unpacking import ContentLimits, is_packed, unpack
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Callback with the name of the file that is read, the bytes read so far, and of how many."""
+"""Callback with the name of the file being read, the bytes read so far, and the size."""
 
 _PIECE: Final = 1024 * 1024
 _DIGEST_BYTES: Final = 16
 _SHOWN_DIGITS: Final = 12
 _HELPED_BYTES: Final = 4 * 1024 * 1024
-"""Size from which a file is worth the second that helpers take to start."""
+"""Size from which helpers, which take a second to start, pay."""
 
 _TEMPORARY: Final = (
     PlaceError,
@@ -58,11 +63,11 @@ _TEMPORARY: Final = (
     HelperEndedError,
     ConfigurationLogError,
 )
-"""Faults that have nothing to do with the file, so that it is tried again."""
+"""Faults not caused by the file, which is tried again."""
 
 _LOST: Final = (
-    "who was in this list's last file is known no more (neither here nor in done/), so that nobody "
-    "was removed: those who left it since then are to be removed by hand"
+    "the members of this list's last file are lost (here and in done/), so that no customer was "
+    "removed: remove those who have left it since then by hand"
 )
 _TAKEN: Final = "files"
 _CHECKED: Final = "checked"
@@ -78,12 +83,12 @@ _MAPS: Final = (
     "delete",
     "key",
 )
-"""The fields of a watch that say what its files mean."""
+"""Fields of a watch that determine the meaning of its files."""
 
 
 class FileReport(Struct, frozen=True):
-    """Result of a file; `reason`: why it failed, is not where it should be, or did not do all that
-    it should; `warning`: the name of that."""
+    """Result of a file; `reason`: of a failure, an unmoved file, or an incomplete effect;
+    `warning`: the name of the latter."""
 
     file: str
     rows: int
@@ -96,9 +101,9 @@ class FileReport(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Parts that all watches of a home share.
+    """Common parts of all watches of a home.
 
-    `folder`: of the home, for this alone; `max_bytes`: of one record; `now_ms`: the clock.
+    `folder`: of the home, for intake alone; `max_bytes`: of one record; `now_ms`: the clock.
     """
 
     folder: Path
@@ -112,9 +117,9 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Folder in which a file is worked on; `content`: the name of its content and mapping in
-    the journal; `name`: the file's, unpacked. `list`: the one that it replaces; `file`: the digest
-    of its content then, while `digest` is that of all files of the list so far."""
+    """Working folder of a file; `content`: the name of its content and mapping in the journal;
+    `name`: the unpacked file's. `list`: the list that it replaces; `file`: the digest of its
+    content then, while `digest` is that of all files of the list so far."""
 
     content: str
     digest: str
@@ -129,23 +134,23 @@ class _Work:
 
     @property
     def result(self) -> Path:
-        """Written once everything else is."""
+        """File with the result, written last."""
         return self.folder / "prepared.json"
 
     @property
     def members(self) -> Path:
-        """File with the members of the list that this one replaces."""
+        """File with the members of the replaced list."""
         return self.folder / "members"
 
     @property
-    def outlet(self) -> Outlet:
-        return Outlet(
+    def outlet(self) -> PreparedFiles:
+        return PreparedFiles(
             self.folder / "records", self.folder / "letters", self.folder / "rejected.csv"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Taking:
+class FileIntake:
     """Files of one watch (with its feed) in an open place."""
 
     watch: model.Watch
@@ -155,17 +160,17 @@ class Taking:
     read_key: Callable[[], PgpKey | None]
 
     def take(self, stamp: Stamp) -> FileReport:
-        """Send a file and move it away; what cannot be done now is done by the next call."""
+        """Send a file and move it away; after a temporary fault the next call continues."""
         try:
             return self._take(stamp)
         except UnreadableError as error:
             return self._fail(stamp, self._reason(error, stamp, None), None, None)
         except _TEMPORARY as error:
             metrics.FAILURES.labels(self.watch.watch).inc()
-            return self._report(stamp, Prepared(0, 0), f"it stays where it is: {error}")
+            return self._report(stamp, RowCounts(0, 0), f"it stays where it is: {error}")
 
     def check(self, stamp: Stamp) -> FileReport:
-        """Return the result that the file would have; nothing is sent or moved."""
+        """Return the file's result, without sending or moving anything."""
         work = None
         try:
             work = self._fetch(stamp, _CHECKED)
@@ -176,7 +181,7 @@ class Taking:
                 else self._check_catalog(work, catalog)
             )
         except (UnreadableError, *_TEMPORARY) as error:
-            return self._report(stamp, Prepared(0, 0), self._reason(error, stamp, work))
+            return self._report(stamp, RowCounts(0, 0), self._reason(error, stamp, work))
         finally:
             if work is not None:
                 shutil.rmtree(work.folder, ignore_errors=True)
@@ -192,7 +197,7 @@ class Taking:
         before = self.base.journal.find_taken(work.content)
         if before is not None:
             reason = f"its content was taken before, as {before.name}: nothing is sent again"
-            return self._put_away(stamp, work, Prepared(0, 0), reason)
+            return self._put_away(stamp, work, RowCounts(0, 0), reason)
         try:
             prepared = self._prepare(stamp, work)
         except UnreadableError as error:
@@ -204,23 +209,25 @@ class Taking:
         return self._put_away(stamp, work, prepared, None)
 
     def _catalog(self) -> model.Catalog | None:
-        """Return the catalogue whose table each file of the watch is."""
+        """Return the catalogue whose tables the files of the watch are, if they are."""
         catalogs = self.config.bundle.catalogs
-        return next((one for one in catalogs if one.catalog == self.watch.catalog), None)
+        return next(
+            (catalog for catalog in catalogs if catalog.catalog == self.watch.catalog), None
+        )
 
-    def _check_catalog(self, work: _Work, catalog: model.Catalog) -> Prepared:
+    def _check_catalog(self, work: _Work, catalog: model.Catalog) -> RowCounts:
         found = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
         with_catalog(self.config, found)
-        return Prepared(len(found.items), 0)
+        return RowCounts(len(found.items), 0)
 
     def _take_catalog(self, stamp: Stamp, work: _Work, catalog: model.Catalog) -> FileReport:
-        """Put the items in force, also those of a content that was taken before."""
+        """Put the items into force, also those of a content that was taken before."""
         try:
             found = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
             self.base.apply_catalog(found)
         except UnreadableError as error:
             return self._fail(stamp, self._reason(error, stamp, work), work, None)
-        return self._put_away(stamp, work, Prepared(len(found.items), 0), None)
+        return self._put_away(stamp, work, RowCounts(len(found.items), 0), None)
 
     def _fetch(self, stamp: Stamp, folder: str) -> _Work:
         """Copy the file into the home; return it with the digest of its content."""
@@ -242,7 +249,7 @@ class Taking:
         return work
 
     def _open_up(self, fetched: Path, name: str) -> tuple[Path, str]:
-        """Decrypt and unpack a copy; return the file that is in it, and its name."""
+        """Decrypt and unpack a copy; return the inner file, and its name."""
         decrypted, unpacked = (Path(f"{fetched}.{one}") for one in ("decrypted", "unpacked"))
         limits = ContentLimits(self.watch.max_bytes, self.watch.max_ratio)
         source = fetched
@@ -255,13 +262,13 @@ class Taking:
         return source, name
 
     def _temporary(self, copy: str = "fetched") -> tuple[Path, Path, Path]:
-        """Return where a file is copied to, decrypted and unpacked."""
+        """Return the paths of a copied, decrypted and unpacked file."""
         names = (copy, f"{copy}.decrypted", f"{copy}.unpacked")
-        fetched, plain, whole = (self.base.folder / f"{self.watch.watch}.{one}" for one in names)
+        fetched, plain, whole = (self.base.folder / f"{self.watch.watch}.{name}" for name in names)
         return fetched, plain, whole
 
     def _reason(self, error: Exception, stamp: Stamp, work: _Work | None) -> str:
-        """Return the words of an error, with the file's own name for the copy that was read."""
+        """Return the message of an error, with the file's name instead of the copy's."""
         text = str(error)
         for copy in (*self._temporary(), *(() if work is None else (work.source,))):
             text = text.replace(str(copy), stamp.name)
@@ -275,7 +282,7 @@ class Taking:
         )
 
     def _find_list(self, source: Path, name: str, digest: str) -> WholeList | None:
-        """Return the list that the file replaces, with the members that it had before."""
+        """Return the list that the file replaces, with its former members."""
         if not self.watch.replaces:
             return None
         folder = self.base.folder / LISTS / self.watch.watch
@@ -286,7 +293,7 @@ class Taking:
 
     @contextmanager
     def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:
-        """Provide the digest of a file that is done, and its rows."""
+        """Open a finished file; yield the digest of its content, and its rows."""
         copies = self._temporary("former")
         try:
             with copies[0].open("wb") as into:
@@ -297,8 +304,8 @@ class Taking:
             for copy in copies:
                 copy.unlink(missing_ok=True)
 
-    def _prepare(self, stamp: Stamp, work: _Work) -> Prepared:
-        known = read_json(work.result, Prepared)
+    def _prepare(self, stamp: Stamp, work: _Work) -> RowCounts:
+        known = read_json(work.result, RowCounts)
         if known is not None:
             return known
         rows = self._open(work.source, work.name)
@@ -310,32 +317,32 @@ class Taking:
         write_json(work.result, prepared)
         return prepared
 
-    def _judge(self, rows: RowFile, stamp: Stamp, work: _Work) -> Iterator[JudgedRows]:
+    def _judge(self, rows: RowFile, stamp: Stamp, work: _Work) -> Iterator[ConvertedRows]:
         base = self.base
         file = WatchedFile(
             self.watch, self._name(stamp), work.digest, base.max_bytes, base.now_ms()
         )
         every = rows.rows() if work.list is None else work.list.changes(rows.rows(), work.members)
         if work.source.stat().st_size >= _HELPED_BYTES and count_helpers():
-            return judge_with_helpers(every, file, self.config, base.records.codec)
-        return judge_here(every, open_judge(file, self.config, base.records.codec))
+            return convert_with_helpers(every, file, self.config, base.records.codec)
+        return convert_here(every, open_converter(file, self.config, base.records.codec))
 
-    def _too_bad(self, prepared: Prepared) -> str | None:
+    def _too_bad(self, prepared: RowCounts) -> str | None:
         most = 0 if self.watch.replaces else self.watch.max_bad
         if prepared.rejected <= most * prepared.rows:
             return None
         if self.watch.replaces:
             return (
-                f"{prepared.rejected:,} of its {prepared.rows:,} rows are bad, and whoever they "
-                "are would be taken off the list: nothing of it was sent"
+                f"{prepared.rejected:,} of its {prepared.rows:,} rows are bad, and their "
+                "customers would be removed from the list: no row was sent"
             )
         return (
             f"{prepared.rejected:,} of its {prepared.rows:,} rows are bad, more than the share of "
-            f"{self.watch.max_bad:g} that the watch allows: nothing of it was sent"
+            f"{self.watch.max_bad:g} that the watch allows: no row was sent"
         )
 
     def _put_away(
-        self, stamp: Stamp, work: _Work, prepared: Prepared, reason: str | None
+        self, stamp: Stamp, work: _Work, prepared: RowCounts, reason: str | None
     ) -> FileReport:
         name = self._free_name(DONE, stamp, work.digest)
         if work.list is not None and reason is None:
@@ -356,22 +363,22 @@ class Taking:
         )
 
     def _keep_list(self, found: WholeList, work: _Work, name: str) -> None:
-        """Note who is on the list now, here and beside its files."""
+        """Store the list's present members, here and beside its files."""
         last = found.next_last(work.file, work.digest, name)
         memory = ListMemory(found, self.place)
         found.keep(work.members, memory.note(last, work.folder / "note"))
 
     def _of_list(self, work: _Work, report: FileReport) -> FileReport:
-        """Add a warning where nobody could be removed from a list."""
+        """Add a warning where no former member could be removed from a list."""
         if work.list is None or not work.list.is_after_loss(work.file):
             return report
         reason = f"{report.reason}; {_LOST}" if report.reason else _LOST
         return replace(report, reason=reason, warning="list_memory_lost")
 
     def _fail(
-        self, stamp: Stamp, reason: str, work: _Work | None, prepared: Prepared | None
+        self, stamp: Stamp, reason: str, work: _Work | None, prepared: RowCounts | None
     ) -> FileReport:
-        """Move the file to the failed ones, with the reason beside it."""
+        """Move the file to `failed/`, with the reason beside it."""
         note = self.base.folder / f"{self.watch.watch}.reason"
         note.write_text(f"{reason}\n", errors="replace")
         name = stamp.name if work is None else self._free_name(FAILED, stamp, work.digest)
@@ -388,11 +395,10 @@ class Taking:
         note.unlink(missing_ok=True)
         if work is not None:
             shutil.rmtree(work.folder, ignore_errors=True)
-        return self._count(self._report(stamp, prepared or Prepared(0, 0), reason))
+        return self._count(self._report(stamp, prepared or RowCounts(0, 0), reason))
 
     def _free_name(self, folder: str, stamp: Stamp, digest: str) -> str:
-        """Return a name that is free: another content of the same name is another file, and
-        replaces none."""
+        """Return a free name, since another content with the same name must not replace a file."""
         if self.place.exists(folder, stamp.name):
             return f"{digest[:_SHOWN_DIGITS]}-{stamp.name}"
         return stamp.name
@@ -405,9 +411,9 @@ class Taking:
                 self.place.move(marker, folder, marker)
 
     def _report(
-        self, stamp: Stamp, prepared: Prepared, reason: str | None, sent: int | None = None
+        self, stamp: Stamp, prepared: RowCounts, reason: str | None, sent: int | None = None
     ) -> FileReport:
-        """Report a file; `sent` None: nothing was, since it failed."""
+        """Report a file; `sent` None: it failed, and no row was sent."""
         return FileReport(
             file=self._name(stamp),
             rows=prepared.rows,
@@ -429,7 +435,7 @@ class Taking:
 
 
 def remove_leftovers(base: Base) -> None:
-    """Remove what a kill has left in the home of files that were taken to their end."""
+    """Remove working folders that a kill has left of completely taken files."""
     for work in (base.folder / _TAKEN).glob("*"):
         if base.journal.find_taken(work.name) is not None:
             shutil.rmtree(work, ignore_errors=True)
@@ -446,6 +452,6 @@ def _digest_of(file: Path) -> str:
 def _definition(watch: model.Watch) -> str:
     """Return a digest that distinguishes mappings."""
     meaning = [getattr(watch, name) for name in _MAPS]
-    meaning += [one for one in (watch.permissions, watch.replaces) if one]
-    said = msgspec.json.encode(meaning, order="sorted")
-    return blake2b(said, digest_size=4).hexdigest()
+    meaning += [each for each in (watch.permissions, watch.replaces) if each]
+    encoded = msgspec.json.encode(meaning, order="sorted")
+    return blake2b(encoded, digest_size=4).hexdigest()

@@ -1,4 +1,4 @@
-"""One watch: looks for files that are complete, and takes them one after the other."""
+"""Watcher of one watch, which takes complete files one after the other."""
 
 import fcntl
 import sqlite3
@@ -13,15 +13,15 @@ from pipeline.ingest import metrics
 from pipeline.ingest.journal import Stamp
 from pipeline.ingest.places import PlaceError, WatchedPlace, fits
 from pipeline.ingest.readiness import FileReadiness, marker_of
-from pipeline.ingest.taking import Base, FileReport, Taking
+from pipeline.ingest.taking import Base, FileIntake, FileReport
 from pipeline.row_files.decrypting import PgpKey
 
 
 @dataclass(slots=True)
 class Watcher:
-    """Watcher of `watch` with its feed; `label` names where its files are, which `open_place`
-    opens. `read_key` returns the key of its encrypted files. `waiting`: how many were not complete
-    at the last look."""
+    """Watcher of `watch` with its feed; `label`: name of the place of its files, which `open_place`
+    opens. `read_key` returns the key of encrypted files. `waiting`: number of incomplete files at
+    the last look."""
 
     watch: model.Watch
     base: Base
@@ -35,11 +35,11 @@ class Watcher:
         self.readiness = FileReadiness(self.watch.ready)
 
     def look(self, config: Configuration) -> Iterator[FileReport]:
-        """Take every file that is complete, in the order of their names."""
+        """Take all complete files, sorted by name."""
         name = self.watch.watch
         try:
             with self._alone(), self.open_place() as place:
-                taking = Taking(self.watch, self.base, place, config, self.read_key)
+                taking = FileIntake(self.watch, self.base, place, config, self.read_key)
                 for stamp in self._ready(place):
                     yield taking.take(stamp)
         except (PlaceError, OSError, sqlite3.OperationalError) as error:  # or the home is full
@@ -49,10 +49,10 @@ class Watcher:
             metrics.LOOKED.labels(name).set(time.time())
 
     def check(self, config: Configuration) -> Iterator[FileReport]:
-        """Yield each file's result without sending or moving anything, complete or not."""
+        """Yield each file's result, complete or not, without sending or moving anything."""
         try:
             with self._alone(), self.open_place() as place:
-                taking = Taking(self.watch, self.base, place, config, self.read_key)
+                taking = FileIntake(self.watch, self.base, place, config, self.read_key)
                 for stamp in self._find_fitting(place.files()):
                     yield taking.check(stamp)
         except (PlaceError, OSError, sqlite3.OperationalError) as error:
@@ -64,29 +64,29 @@ class Watcher:
     def _ready(self, place: WatchedPlace) -> list[Stamp]:
         found = place.files()
         fitting = self._find_fitting(found)
-        names = frozenset(one.name for one in found)
+        names = frozenset(stamp.name for stamp in found)
         ready = self.readiness.ready(fitting, names, time.monotonic(), place.unchanged_for_s)
         self.waiting = len(fitting) - len(ready)
         metrics.WAITING.labels(self.watch.watch).set(self.waiting)
-        return [one for one in fitting if one in ready]
+        return [stamp for stamp in fitting if stamp in ready]
 
     def _find_fitting(self, found: list[Stamp]) -> list[Stamp]:
         watch, journal = self.watch, self.base.journal
-        markers = {marker_of(watch.ready, one.name) for one in found}
+        markers = {marker_of(watch.ready, stamp.name) for stamp in found}
         return sorted(
             (
-                one
-                for one in found
-                if fits(one.name, watch.pattern or "*", watch.excludes)
-                and one.name not in markers
-                and not journal.is_left(watch.watch, one)
+                stamp
+                for stamp in found
+                if fits(stamp.name, watch.pattern or "*", watch.excludes)
+                and stamp.name not in markers
+                and not journal.is_left(watch.watch, stamp)
             ),
-            key=lambda one: one.name,
+            key=lambda stamp: stamp.name,
         )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes of this home out; a killed one holds nothing."""
+        """Lock the watch against other processes of this home; a killed process holds no lock."""
         self.base.folder.mkdir(parents=True, exist_ok=True)
         with (self.base.folder / f"{self.watch.watch}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,8 +1,8 @@
-"""Files that each are a whole list: a customer who was on it before, and is not now, has left it.
+"""Files with a whole list: a former member that is missing in the next file has left the list.
 
-A list is named by what its rows say besides their customers, such as a segment's name. Who is in
-its last file is kept in the home, and which file that was beside it in its place: a home that lost
-its members, or another machine, reads them there again.
+A list's name is the common content of its rows besides their customers, such as a segment's name.
+The members of its last file are kept in the home, and a note beside the files names that file: a
+home that has lost the members, or another machine, reads them there again.
 """
 
 import sqlite3
@@ -31,8 +31,8 @@ _DECODER: Final = msgspec.json.Decoder(_Record)
 
 @dataclass(frozen=True, slots=True)
 class WholeList:
-    """List of one name, kept in `folder`; `name`: what all of its rows say. `identity` tells which
-    rows are of one customer."""
+    """List of one name, kept in `folder`; `name`: common content of its rows. `identity` determines
+    which rows are of the same customer."""
 
     folder: Path
     name: bytes
@@ -40,23 +40,23 @@ class WholeList:
 
     @property
     def note(self) -> str:
-        """Name of the note beside its files that tells which is the last one."""
+        """Name of the note beside its files that names the last one."""
         return f"{self.folder.parent.name}.{self.folder.name}.list.json"
 
     def last(self) -> LastFile | None:
-        """Return its last file, as far as this home knows."""
+        """Return the list's last file, if this home knows it."""
         return read_last_file(self.folder)
 
     def known_by(self, digest: str) -> str:
-        """Return by what a file is known: what was there before and comes again is another file,
-        for it changes the list; the last one again is not."""
+        """Return the identity of a file: an earlier content that is sent again is another file,
+        since it changes the list; the last content again is the same file."""
         last = self.last()
         if last is None:
             return digest
         return last.known_by if last.digest == digest else _digest(f"{last.known_by} {digest}")
 
     def is_after_loss(self, digest: str) -> bool:
-        """Return whether this file can remove nobody, for it is not known who was on the list."""
+        """Return whether this file removes no customer, since the former members are lost."""
         last = self.last()
         if last is None or last.memory == "kept":
             return False
@@ -74,36 +74,36 @@ class WholeList:
         write_last_file(self.folder, replace(last, memory="kept", is_shared=True))
 
     def lose(self, last: LastFile) -> None:
-        """Take note that it is not known any more who was in the last file."""
+        """Record that the members of the last file are lost."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._members.unlink(missing_ok=True)
         write_last_file(self.folder, replace(last, memory="lost", is_shared=True))
 
     def next_last(self, digest: str, known_by: str, file: str) -> LastFile:
-        """Return the record of a file that was sent."""
+        """Return the record of a sent file."""
         memory: Memory = "renewed" if self.is_after_loss(digest) else "kept"
         return LastFile(digest, known_by, file, self.name.decode(), memory)
 
     def changes(self, rows: Iterator[ReadRow], members: Path) -> Iterator[ReadRow]:
-        """Yield the rows, each as an addition, and then a removal for everybody who left. Writes
-        who is on the list to `members`. Raises UnreadableError for a row of another list."""
+        """Yield each row as an addition, then a removal for each member who left. Writes the
+        members to `members`. Raises UnreadableError for a row of another list."""
         line, done = 0, 0
         with closing(sqlite3.connect("")) as seen, members.open("wb") as file:
-            seen.execute("CREATE TABLE seen (who BLOB PRIMARY KEY) WITHOUT ROWID")
+            seen.execute("CREATE TABLE seen (customer BLOB PRIMARY KEY) WITHOUT ROWID")
             for row in rows:
                 line, done = row.line, row.done
                 if isinstance(row, FileRow):
                     record = self._record(row)
                     row = replace(row, raw=_with_operation(record, "add"))
-                    who = self._customer(record)
-                    seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (who,))
+                    customer = self._customer(record)
+                    seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (customer,))
                     file.write(row.raw + b"\n")
                 yield row
             for number, raw in enumerate(self._former_members(seen), start=line + 1):
                 yield FileRow(number, raw, done)
 
     def keep(self, members: Path, last: LastFile) -> None:
-        """Make these the members, once their file has been sent."""
+        """Store these members, once their file has been sent."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if members.exists():
             members.replace(self._members)
@@ -113,29 +113,32 @@ class WholeList:
         record = _DECODER.decode(row.raw)
         if _name(record) != self.name:
             raise UnreadableError(
-                f"line {row.line} is of another list than the rows before it: a file that replaces "
-                "a list is of one list, so columns that differ in it are to be `ignore`"
+                f"line {row.line} is of another list than the rows before: a file that replaces "
+                "a list has one list, so map columns that differ between rows to `ignore`"
             )
         return record
 
     def _former_members(self, seen: sqlite3.Connection) -> Iterator[bytes]:
-        """Yield a removal for everybody who was on the list and is not any more."""
+        """Yield a removal for each former member who is no longer on the list."""
         if not self._members.exists():
             return
         with self._members.open("rb") as file:
             for line in file:
                 record = _DECODER.decode(line)
-                who = self._customer(record)
-                if seen.execute("SELECT 1 FROM seen WHERE who = ?", (who,)).fetchone() is None:
+                customer = self._customer(record)
+                if (
+                    seen.execute("SELECT 1 FROM seen WHERE customer = ?", (customer,)).fetchone()
+                    is None
+                ):
                     yield _with_operation(record, "remove")
 
     def _customer(self, record: _Record) -> bytes:
-        """Return a digest of the strongest identifier; of all of them where none is valid."""
-        given = record["identifiers"]
-        found = [self.identity.normalise(Identifier(**one)) for one in given]
-        valid = [one for one in found if isinstance(one, Identifier)]
-        who = self.identity.rank(valid)[0].key if valid else str(given)
-        return blake2b(who.encode(), digest_size=_SIZE).digest()
+        """Return a digest of the strongest identifier, or of all of them if none is valid."""
+        raw = record["identifiers"]
+        normal = [self.identity.normalise(Identifier(**fields)) for fields in raw]
+        valid = [identifier for identifier in normal if isinstance(identifier, Identifier)]
+        customer = self.identity.rank(valid)[0].key if valid else str(raw)
+        return blake2b(customer.encode(), digest_size=_SIZE).digest()
 
     @property
     def _members(self) -> Path:
@@ -143,7 +146,7 @@ class WholeList:
 
 
 def find_list(rows: RowFile, folder: Path, identity: IdentityRules) -> WholeList | None:
-    """Return the list that a file is of, by its first good row; None: it has none."""
+    """Return the list of a file, by its first good row; None: it has none."""
     first = next((row for row in rows.rows() if isinstance(row, FileRow)), None)
     if first is None:
         return None
@@ -152,9 +155,9 @@ def find_list(rows: RowFile, folder: Path, identity: IdentityRules) -> WholeList
 
 
 def _name(record: _Record) -> bytes:
-    given = {**record.get("properties", {})}
-    given.pop(OPERATION, None)
-    return msgspec.json.encode(given, order="sorted")
+    properties = {**record.get("properties", {})}
+    properties.pop(OPERATION, None)
+    return msgspec.json.encode(properties, order="sorted")
 
 
 def _with_operation(record: _Record, operation: str) -> bytes:

@@ -1,10 +1,10 @@
-"""Anomalies of daily series: spans of days whose sum is too far from what was expected.
+"""Anomalies of daily series: spans of days whose sum is far from its expected value.
 
-Of each series all spans of up to six weeks are looked at, and the one furthest from its baseline,
-in standard deviations, is tested: its p-value is how often series drawn from the baseline have one
-as far anywhere (the tail of a Gumbel distribution that is fitted to the maxima of simulated
-series). Over all series the false discovery rate is controlled at 5 % (Benjamini & Hochberg). Spans
-that were found are left out, and baselines fitted again, until nothing more is found.
+In each series, all spans of up to six weeks are examined, and the one furthest from its baseline,
+in standard deviations, is tested: its p-value is the share of series drawn from the baseline with a
+span at least as far anywhere (the tail of a Gumbel distribution fitted to the maxima of simulated
+series). Over all series the false discovery rate is controlled at 5 % (Benjamini & Hochberg).
+Significant spans are left out and the baselines fitted again, until no further span is significant.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ _ROUNDS: Final = 3
 _FEWEST_DAYS: Final = 28
 _FEWEST: Final = 30.0
 _LEAST_VARIANCE: Final = 3.0
-"""Least variance of a span's sum; with less, single events where none was expected would be the
-furthest."""
+"""Least variance of a span's sum; with less, single events where none was expected would always be
+the furthest span."""
 
 _FEWEST_EXPECTED: Final = 3.0
-"""A span where fewer are expected, and no more are seen, says nothing."""
+"""Fewest expected events of a span, unless more are observed; a lower sum is no evidence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,11 +107,11 @@ def _placeholder(series: DailySeries, one: _Found, q: float) -> Anomaly:
 
 
 def _scan(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> SeriesScan:
-    """Expect by the baseline that leaves all anomalies out."""
+    """Scan with a baseline that leaves all anomalies out."""
     baseline = fit(series, mask)
     final = []
-    for one in sorted(anomalies, key=lambda one: one.first):
-        span = slice(one.first, one.last + 1)
+    for anomaly in sorted(anomalies, key=lambda anomaly: anomaly.first):
+        span = slice(anomaly.first, anomaly.last + 1)
         observed = float(series.counts[span].sum())
         expected = float(baseline.expected[span].sum())
         direction: Direction = "more" if observed > expected else "fewer"
@@ -119,7 +119,15 @@ def _scan(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> SeriesSc
         deviations = (observed - expected) / reach
         final.append(
             Anomaly(
-                series, one.first, one.last, direction, observed, expected, deviations, one.p, one.q
+                series,
+                anomaly.first,
+                anomaly.last,
+                direction,
+                observed,
+                expected,
+                deviations,
+                anomaly.p,
+                anomaly.q,
             )
         )
     return SeriesScan(series, baseline, tuple(final))
@@ -200,8 +208,8 @@ def _draw_residuals(series: DailySeries, baseline: Baseline, random: np.random.G
 
 
 def _tail(deviations: float, maxima: Floats) -> float:
-    """Return the chance of such a maximum: of a Gumbel distribution with the maxima's moments, but
-    at least a thousandth of the least that so many draws can distinguish from 0."""
+    """Return the chance of such a maximum under a Gumbel distribution with the maxima's moments; at
+    least a thousandth of the least chance that this number of draws can distinguish from 0."""
     scale = max(float(maxima.std()) * float(np.sqrt(6)) / float(np.pi), 1e-3)
     location = float(maxima.mean()) - float(np.euler_gamma) * scale
     gumbel = -float(np.expm1(-np.exp(-(deviations - location) / scale)))

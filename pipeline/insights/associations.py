@@ -1,7 +1,7 @@
 """Associations with conversion and with drop-off: odds ratios, and no causes.
 
-A property is what was known at a moment, the outcome what came after it, of cases whose window is
-over at the end of the table, whether they converted or not.
+A property is known at a moment, the outcome comes after that moment. Only cases count whose window
+is over at the end of the table, converted or not.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _PROPERTIES: Final[tuple[tuple[Literal["event", "channel"], str], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """Property that goes with an outcome; `after`: the step at which cases are looked at (None:
+    """Property associated with an outcome; `after`: the step at which cases are examined (None:
     early in the journey)."""
 
     outcome: Literal["conversion", "drop-off"]
@@ -44,26 +44,28 @@ class _Question:
 
 
 def associations(found: DefinedCases, early: int) -> list[Association]:
-    """Return the associations with conversion and with drop-off, the surest first.
+    """Return the associations with conversion and with drop-off, the most significant first.
 
-    `early`: for how long (µs) from its beginning on a case is looked at.
+    `early`: time (µs) from its beginning in which a case is examined.
     """
     asked = [
-        one
-        for one in (*_early_questions(found, early), *_step_questions(found))
-        if one.table.informative
+        question
+        for question in (*_early_questions(found, early), *_step_questions(found))
+        if question.table.informative
     ]
     odds = odds_ratios([one.table for one in asked])
     answers = [
         Association(one.outcome, one.after, one.kind, one.name, ratio)
         for one, ratio in zip(asked, odds, strict=True)
     ]
-    return sorted(answers, key=lambda one: (one.odds.q, -abs(one.odds.odds_ratio - 1), one.name))
+    return sorted(
+        answers, key=lambda answer: (answer.odds.q, -abs(answer.odds.odds_ratio - 1), answer.name)
+    )
 
 
 def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
-    """Yield conversion by events and channels of a case's first time, of cases still under way at
-    its end and followed for the whole window."""
+    """Yield the questions about conversion: by events and channels of the early part, among cases
+    still under way at its end and followed for the whole window."""
     queries = found.log.queries
     queries.define(
         "looked_at",
@@ -95,8 +97,8 @@ def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
 
 
 def _step_questions(found: DefinedCases) -> Iterator[_Question]:
-    """Yield drop-off after each step by the channel in which it was reached, of cases whose window
-    is over."""
+    """Yield the questions about drop-off after each step, by the channel in which it was reached,
+    among cases whose window is over."""
     rows = found.log.queries.rows(
         f"""
         WITH counted AS (

@@ -53,7 +53,7 @@ class Credits:
 
 @dataclass(frozen=True, slots=True)
 class ChannelCredit:
-    """One channel's; `low` and `high` bound its conversions with 95 % confidence."""
+    """Credit of one channel; `low` and `high` bound its conversions with 95 % confidence."""
 
     channel: str
     conversions: float
@@ -84,8 +84,8 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """Model prepared for certain paths: `credit` takes them seen other numbers of times, for
-    only what counts change is done again; `effort` is about how many steps that takes."""
+    """Model prepared for certain paths: `credit` takes the paths' numbers of occurrences and
+    computes only the part that depends on them; `effort` is roughly the number of steps of that."""
 
     credit: Callable[[PathCounts], Credits]
     effort: int

@@ -25,7 +25,7 @@ _MOST: Final = 30.0
 _TREND_PENALTY: Final = 0.05
 _WEEKDAY_PENALTY: Final = 1.0
 _STEADY_TRIALS: Final = 500.0
-"""Trials from which on a share has weekdays of its own."""
+"""Fewest trials of a share with weekday factors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ def fit(series: DailySeries, use: Mask) -> Baseline:
 
 
 def with_dispersion_of(series: DailySeries, baseline: Baseline, use: Mask) -> Baseline:
-    """Return the same baseline with the dispersion of the days in `use` only."""
+    """Return the baseline with its dispersion estimated from the days in `use` only."""
     seen = use if series.trials is None else use & (series.trials > 0)
     variance = baseline.variance / baseline.dispersion
     found = _dispersion(series.counts - baseline.expected, variance, seen, 1)

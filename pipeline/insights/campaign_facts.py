@@ -1,11 +1,11 @@
-"""Facts of campaigns from the topics `decisions` and `interactions.segmented`, once, in SQL.
+"""Facts of campaigns from the topics `decisions` and `interactions.segmented`, without repetition,
+in SQL.
 
 Tables of the connection, each row once, also where a topic repeats a record:
 
-* `facts`: a message that was chosen (`decided` = 1) or that a holdout kept back (`held` = 1), with
-  what was reported of it;
-* `memberships`: the segments of the customer when a message was decided;
-* `happened`: interactions that may be goals; `assigned`: customers and their draw for a holdout.
+* `facts`: a message that was chosen (`decided` = 1) or held out (`held` = 1), with its reported
+outcomes; * `memberships`: the segments of the customer when a message was decided; * `happened`:
+interactions that may be goals; `assigned`: customers and their draw for a holdout.
 """
 
 from collections.abc import Sequence
@@ -43,10 +43,10 @@ class Period:
 class FactsSupport:
     """Counts behind the facts.
 
-    `unmatched`: outcomes of messages that the decisions do not have; `without_value`: conversions
-    whose value is missing, negative, no number or above 1e15, which count with a revenue of 0;
-    `without_price`: messages whose worth or cost is so, which count with 0; `unreadable`: records
-    of the topics that are none; `since_ms`, `until_ms`: the log's first decision and its end.
+    `unmatched`: outcomes of messages without a decision in the log; `without_value`: conversions
+    whose value is missing, negative, not a number or above 1e15, which count with a revenue of 0;
+    `without_price`: messages with such a worth or cost, which count with 0; `unreadable`: records
+    that cannot be decoded; `since_ms`, `until_ms`: the log's first decision and its end.
     """
 
     decisions: int
@@ -83,17 +83,17 @@ def load_facts(queries: Queries, folder: Path, period: Period) -> FactsSupport:
 def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
     """Load `goals` (customer, campaign, at_ms, value) and `windows` (campaign, window_ms)."""
     found = " UNION ALL ".join(
-        f"SELECT customer, {sql_text(one.campaign)} AS campaign, at_ms, value FROM happened "
-        f"WHERE {one.sql}"
-        for one in goals
+        f"SELECT customer, {sql_text(goal.campaign)} AS campaign, at_ms, value FROM happened "
+        f"WHERE {goal.sql}"
+        for goal in goals
     )
     nothing = (
         "SELECT customer, CAST('' AS VARCHAR) AS campaign, at_ms, value FROM happened WHERE FALSE"
     )
     queries.define("goals", found or nothing)
     windows = {
-        "campaign": pa.array([one.campaign for one in goals], pa.string()),
-        "window_ms": pa.array([one.window_ms for one in goals], pa.int64()),
+        "campaign": pa.array([goal.campaign for goal in goals], pa.string()),
+        "window_ms": pa.array([goal.window_ms for goal in goals], pa.int64()),
     }
     queries.load("windows", pa.table(windows))
 
@@ -102,7 +102,7 @@ def _load_happened(queries: Queries, segmented: str, decisions: str, period: Per
     """Load interactions once each; return the log's end in ms, 0 for an empty one."""
     until = _NEVER if period.until_ms is None else period.until_ms
     queries.define(
-        "heard",
+        "received",
         f"""
         SELECT customer, event_id, kind, name, channel, source, at_ms, received_at, properties,
             members
@@ -127,12 +127,12 @@ def _load_happened(queries: Queries, segmented: str, decisions: str, period: Per
         f"""
         SELECT customer, kind, name, channel, source, at_ms, properties,
             coalesce({_amount("properties")}, 0.0) AS value
-        FROM heard WHERE kind <> 'outcome'
+        FROM received WHERE kind <> 'outcome'
         """,
     )
     (last,) = _row(
         queries,
-        f"""SELECT greatest((SELECT coalesce(max(received_at), 0) FROM heard),
+        f"""SELECT greatest((SELECT coalesce(max(received_at), 0) FROM received),
             (SELECT coalesce(max(epoch_ms(decided_at)), 0) FROM {decisions}
              WHERE epoch_ms(decided_at) < {until}))""",
     )
@@ -162,7 +162,7 @@ def _load_messages(queries: Queries) -> None:
     queries.define(
         "messages",
         f"""
-        WITH judged AS (
+        WITH opened AS (
             SELECT decision_id, event_id, customer, at_ms, unnest(candidates) AS one FROM decided
         ), wanted AS (
             SELECT decision_id, event_id, customer, at_ms, one.slot AS slot,
@@ -171,7 +171,7 @@ def _load_messages(queries: Queries) -> None:
                 {_finite("one.cost")} AS cost,
                 CASE WHEN one.fate LIKE '{_HELD}%'
                     THEN substr(one.fate, {len(_HELD) + 1}) END AS holdout
-            FROM judged WHERE one.fate = 'chosen' OR one.fate LIKE '{_HELD}%'
+            FROM opened WHERE one.fate = 'chosen' OR one.fate LIKE '{_HELD}%'
         ), chosen AS (
             SELECT decision_id, one.slot AS slot, one.treatment AS treatment,
                 one.action_id AS action_id, one.propensity AS propensity
@@ -201,8 +201,8 @@ def _load_messages(queries: Queries) -> None:
 
 
 def _load_facts(queries: Queries) -> None:
-    """Load `facts`: an outcome counts once for a message, however often it was reported; each
-    reported conversion brings its own revenue."""
+    """Load `facts`: an outcome counts once per message, however often it was reported; each
+    reported conversion adds its own revenue."""
     flags = ", ".join(
         f"max(CASE WHEN name = '{name}' THEN 1 ELSE 0 END) AS {name}" for name in OUTCOMES
     )
@@ -212,7 +212,7 @@ def _load_facts(queries: Queries) -> None:
         f"""
         SELECT properties ->> '$.action_id' AS action_id, name, event_id,
             {_amount("properties")} AS value
-        FROM heard WHERE kind = 'outcome'
+        FROM received WHERE kind = 'outcome'
         """,
     )
     queries.define(
@@ -245,7 +245,7 @@ def _load_facts(queries: Queries) -> None:
         "memberships",
         """
         SELECT DISTINCT customer, event_id, unnest(members) AS segment
-        FROM heard WHERE (customer, event_id) IN (SELECT customer, event_id FROM facts)
+        FROM received WHERE (customer, event_id) IN (SELECT customer, event_id FROM facts)
         """,
     )
 
@@ -278,15 +278,15 @@ def _support(queries: Queries, decisions: str, segmented: str, end: int) -> Fact
 
 
 def _amount(properties: str) -> str:
-    """Return SQL for the first of value, revenue, total that is there, NULL unless it is an
-    amount from 0 on."""
+    """Return SQL for the first of value, revenue and total that is present; NULL unless it is an
+    amount of at least 0."""
     read = ", ".join(f"{properties} ->> '$.{name}'" for name in ("value", "revenue", "total"))
     number = f"TRY_CAST(coalesce({read}) AS DOUBLE)"
     return f"CASE WHEN {number} >= 0 THEN {_finite(number)} END"
 
 
 def _finite(number: str) -> str:
-    """Return SQL for an amount, NULL where it is none: NaN is above all numbers."""
+    """Return SQL for a finite amount, else NULL; NaN sorts above all numbers."""
     return f"CASE WHEN abs({number}) <= {MOST_AMOUNT:.0f} THEN {number} END"
 
 

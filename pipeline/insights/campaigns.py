@@ -1,12 +1,12 @@
 """Statistics of campaigns: counts, rates with intervals, and lift over holdouts.
 
-Counts are of messages by when they were decided; what was reported of a message later counts with
-it. A customer counts in each segment that they were in then.
+Messages are counted by the time of their decision; outcomes reported later count with it. A
+customer counts in every segment of that time.
 
-*Lift* compares customers by how they were drawn, whatever became of their messages. A customer who
-would first get a message of a campaign (offer, channel) enters then, held out or not, and converts
-by the goal within the campaign's window. A customer whose window is not over yet is not counted.
-For a holdout as a whole everybody drawn enters when drawn.
+*Lift* compares customers by the arm that was drawn, whether or not their messages arrived. A
+customer enters at the first decision that would send a message of a campaign (offer, channel), held
+out or not, and converts by the goal within the campaign's window. A customer whose window is not
+over yet is not counted. For a holdout as a whole, every customer enters when drawn.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,15 +47,15 @@ _RATES: Final = {
     "converted": ("conversion", "decided"),
 }
 _UNLIKELY: Final = 0.001
-"""Chance below which two arms of such sizes were not drawn by the holdout's share."""
+"""Chance below which such sizes of two arms contradict the holdout's share."""
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignFigures:
     """Figures of all messages with these values of the dimensions (None: of any).
 
-    `worth`: what the configuration says that the conversions are worth; `revenue`: what was
-    reported with them; both and `cost` in the configuration's currency.
+    `worth`: value of the conversions by the configuration; `revenue`: value reported with them;
+    both and `cost` in the configuration's currency.
     """
 
     campaign: str | None
@@ -86,7 +86,7 @@ class CampaignFigures:
 
 @dataclass(frozen=True, slots=True)
 class LiftArm:
-    """Customers who entered, how many converted, and what they brought."""
+    """Customers who entered, the number who converted, and their value."""
 
     customers: int
     converted: int
@@ -96,11 +96,11 @@ class LiftArm:
 
 @dataclass(frozen=True, slots=True)
 class Lift:
-    """Lift of messages over a holdout, of all that it covers where `campaign` is None.
+    """Lift of messages over a holdout; over all that it covers where `campaign` is None.
 
-    `against`: what those held out got: nothing, or (some of them at least) the next best message.
-    `relative`: the conversion's difference as a part of the held share. `extra_conversions`: the
-    difference times the customers treated. `balance_p`: chance of arms of such sizes under the
+    `against`: message of those held out: nothing, or (for some of them at least) the next best
+    message. `relative`: the conversion's difference divided by the held share. `extra_conversions`:
+    the difference times the customers treated. `balance_p`: chance of arms of such sizes under the
     draw.
     """
 
@@ -123,8 +123,8 @@ class Lift:
 @dataclass(frozen=True, slots=True)
 class CampaignStatistics:
     """Statistics: `total` of all messages, then by dimension; `items` are by campaign, offer and
-    channel; `without_lift`: campaigns and why nothing can be said of their lift; `budgets`: of
-    campaigns that spend one, in its running period, where they are known."""
+    channel; `without_lift`: campaigns without a measurable lift, each with the reason; `budgets`:
+    of campaigns that spend one, in its running period, where they are known."""
 
     support: FactsSupport
     total: CampaignFigures
@@ -144,12 +144,12 @@ def campaign_statistics(
 ) -> CampaignStatistics:
     """Return the statistics of the facts and goals that are loaded."""
     lifts = _lifts(queries, support.until_ms or 0)
-    found = {one.campaign for one in lifts}
+    found = {lift.campaign for lift in lifts}
     (total,) = figures(queries, ())
     campaigns = figures(queries, ("campaign",))
     without = {
         name: without_goal.get(name, "no customer was held out")
-        for name in (one.campaign for one in campaigns)
+        for name in (campaign.campaign for campaign in campaigns)
         if name is not None and name not in found
     }
     return CampaignStatistics(
@@ -168,7 +168,7 @@ def campaign_statistics(
 
 def figures(queries: Queries, dimensions: Sequence[Dimension]) -> tuple[CampaignFigures, ...]:
     """Return the figures by dimensions, in the order of their names."""
-    keys = "".join(f"{one}, " for one in dimensions)
+    keys = "".join(f"{dimension}, " for dimension in dimensions)
     sums = ", ".join(f"sum({name}) AS {name}" for name in (*_COUNTS, "seen", "clicked"))
     squares = ", ".join(
         f"sum({x} * {x}) AS {name}_xx, sum({n} * {n}) AS {name}_nn, sum({x} * {n}) AS {name}_xn"
@@ -267,12 +267,12 @@ def _lifts(queries: Queries, until_ms: int) -> tuple[Lift, ...]:
     pairs = [*_whole_holdouts(queries, until_ms)]
     for scope in scopes:
         pairs += _pairs(queries, scope, until_ms)
-    return tuple(_lift(one, drawn) for one in pairs)
+    return tuple(_lift(pair, drawn) for pair in pairs)
 
 
 def _load_triggers(queries: Queries) -> None:
-    """Load `triggers`: every message that a holdout covers, chosen or held back, of customers drawn
-    once only."""
+    """Load `triggers`: every message that a holdout covers, chosen or held out, of customers with a
+    single draw."""
     queries.define(
         "triggers",
         """
@@ -327,8 +327,8 @@ def _pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_A
 
 
 def _whole_holdouts(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
-    """Yield the arms of everybody drawn, from then on; a goal is one of any campaign that the
-    holdout covers, within the longest of their windows."""
+    """Yield the arms of all customers drawn, from the draw on; a goal is one of any campaign that
+    the holdout covers, within the longest of their windows."""
     found = queries.rows(
         f"""
         WITH covered AS (
@@ -433,7 +433,7 @@ def _times(found: Difference | None, customers: int) -> Difference | None:
 
 @lru_cache(4096)  # of many channels, most have arms of the same few sizes
 def _balance(treated: int, held: int, drawn: tuple[int, int] | None) -> float | None:
-    """Return the chance of so unequal arms, given the share that was drawn to be held."""
+    """Return the chance of so unequal arms, given the holdout's share."""
     if drawn is None or not treated + held or drawn[0] in (0, drawn[1]):
         return None
     return float(binomtest(held, treated + held, drawn[0] / drawn[1]).pvalue)

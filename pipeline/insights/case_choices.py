@@ -1,11 +1,11 @@
-"""Choices of cases of a defined journey: optional steps, how many of them, the order of steps that
-have none, arms.
+"""Choices of cases of a defined journey: optional steps, their number, the order of unordered
+steps, arms.
 
 Each is compared from the moment at which it was settled, among cases still under way then: an
-optional step when the next mandatory one was reached, how many when the last mandatory one was, an
-order when the last of its steps was, an arm at the beginning. Nobody drew steps, numbers and
-orders, so what is found of them is observed only; unless the arms are those of a test of them
-(`arm_of_option`), whose cases are compared from the beginning by the arm that they were given.
+optional step when the next mandatory one was reached, the number at the last mandatory step, an
+order at the last of its steps, an arm at the beginning. Steps, numbers and orders are not
+randomised, so their differences are only observed; except in a test of them (`arm_of_option`),
+whose cases are compared from the beginning by their assigned arm.
 """
 
 import math
@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.insights.choices import ChoiceRows, Kind, Option
 from pipeline.insights.defined import DefinedCases
-from pipeline.insights.prompts import Weighing
+from pipeline.insights.prompts import ResultWeights
 from pipeline.journeys.plan import JourneyPlan
 
 TAKEN: Final = Option("step", "taken")
@@ -26,7 +26,7 @@ LEFT_OUT: Final = Option("step", "left out")
 ARROW: Final = " > "
 _DAY_US: Final = 86_400_000_000
 _MOST_ORDERED: Final = 5
-"""Steps of an `any_order` whose orders are all known as arms: more have too many."""
+"""Most steps of an `any_order` whose orders are all arms; more steps have too many orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class _FollowedCase:
 
 @dataclass(frozen=True, slots=True)
 class _SettledChoice:
-    """Option that a case took, and when that was settled (µs)."""
+    """Option that a case took, and the time (µs) at which that was settled."""
 
     case: _FollowedCase
     option: Option
@@ -52,8 +52,7 @@ class _SettledChoice:
 
 @dataclass(frozen=True, slots=True)
 class _OpenChoice:
-    """Choice that the journey leaves open: its `options`, and which of them cases were seen to
-    take."""
+    """Choice that the journey leaves open: its `options`, and those that cases took."""
 
     kind: Kind
     place: str
@@ -62,7 +61,7 @@ class _OpenChoice:
 
 
 def case_choices(
-    cases: DefinedCases, weighing: Weighing, forbidden: Sequence[tuple[str, str]]
+    cases: DefinedCases, weighing: ResultWeights, forbidden: Sequence[tuple[str, str]]
 ) -> list[ChoiceRows]:
     """Return the choices that the journey leaves open. `forbidden`: pairs of steps of which the
     first must not come before the second; such orders are no option."""
@@ -71,7 +70,9 @@ def case_choices(
     shares = _shares(cases)
     found, tested = [], False
     for choice in _choices(cases.plan, followed, forbidden):
-        by_arm = {arm_of_option(choice.kind, choice.place, one): one for one in choice.options}
+        by_arm = {
+            arm_of_option(choice.kind, choice.place, option): option for option in choice.options
+        }
         drawn = bool(arms) and arms <= by_arm.keys()
         tested |= drawn
         settled = _settled_by_arm(followed, by_arm) if drawn else choice.settled
@@ -96,7 +97,8 @@ def arm_of_option(kind: Kind, place: str, option: Option) -> str:
 
 
 def config_name(text: str) -> str:
-    """Return a name of the configuration: small letters, digits and dashes, a letter first."""
+    """Return a valid name for the configuration: lower-case letters, digits and dashes, beginning
+    with a letter."""
     kept = "".join(one if one.isalnum() and one.isascii() else "-" for one in text.lower())
     name = "-".join(part for part in kept.split("-") if part)[:60]
     return f"x-{name}" if name[:1].isdigit() else name
@@ -112,7 +114,7 @@ def _compare_options(
     kind: Kind,
     place: str,
     settled: Sequence[_SettledChoice],
-    weighing: Weighing,
+    weighing: ResultWeights,
     shares: Mapping[str, float],
 ) -> list[ChoiceRows]:
     """Return the rows of cases that were still under way; none where there is no such case."""
@@ -221,7 +223,7 @@ def _comes_before(order: Sequence[str], one: str, other: str) -> bool:
 
 
 def _shares(cases: DefinedCases) -> Mapping[str, float]:
-    """Return the arms' shares by chance, as the journey says."""
+    """Return the arms' shares in the journey's random split."""
     splits = [stage.split for stage in cases.journey.steps if stage.split is not None]
     return splits[0].arms if len(splits) == 1 else {}
 
@@ -230,7 +232,7 @@ def _rows(
     kind: Kind,
     place: str,
     settled: Sequence[_SettledChoice],
-    weighing: Weighing,
+    weighing: ResultWeights,
     shares: Mapping[str, float],
 ) -> ChoiceRows:
     options = tuple(sorted({one.option for one in settled}, key=lambda one: one.message))
@@ -254,9 +256,9 @@ def _rows(
     )
 
 
-def _worth(one: _SettledChoice, weighing: Weighing) -> float:
-    """Return the value of the goal, less the days that it took from then on (where it never came,
-    until the follow-up's end)."""
+def _worth(one: _SettledChoice, weighing: ResultWeights) -> float:
+    """Return the value of the goal, less the cost of the days until it (without a goal, until the
+    follow-up's end)."""
     goal_at = one.case.goal_at
     ends = one.case.closes if goal_at is None else goal_at
     days = max(ends - one.at, 0) / _DAY_US

@@ -1,6 +1,6 @@
-"""Drafts of configuration that would make a recommended change, as YAML.
+"""Drafts of configuration for recommended changes, as YAML.
 
-What only people can say (the text of a message, where a file is) is left to them.
+Parts that only people can write (the text of a message, the place of a file) are left blank.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from pipeline.insights.case_choices import ARROW, TAKEN, arm_of_option, config_n
 from pipeline.insights.choices import ChoiceProposal, ChoiceRows, Option
 
 _MOST: Final = 0.9
-"""Share that the better arm gets."""
+"""Share of the better arm."""
 
 
 def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
-    """Return the change as YAML; `test`: an experiment that would decide."""
+    """Return the change as YAML; `test`: an experiment instead, to decide."""
     rows = proposal.rows
     if test:
         return _test(rows, journey)
@@ -35,37 +35,40 @@ def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
 
 
 def _shares(rows: ChoiceRows, best: Option) -> str:
-    """Return the split with nearly all for one arm, and a little for the others."""
-    others = [one.message for one in rows.options if one != best]
+    """Return the split with nearly all customers in one arm, and a few in the others."""
+    others = [option.message for option in rows.options if option != best]
     little = round((1.0 - _MOST) / len(others), 6)
     arms = {best.message: round(1.0 - little * len(others), 6), **dict.fromkeys(others, little)}
     return f"# journeys/*.yaml\nsteps:\n  - split: {{by: share, arms: {_text(arms)}}}\n"
 
 
 def _shares_of_counts(rows: ChoiceRows, best: Option) -> str:
-    """Return the split of the test with nearly all for the best number of steps."""
-    arms = tuple(Option("arm", arm_of_option(rows.kind, rows.place, one)) for one in rows.options)
+    """Return the test's split with nearly all customers at the best number of steps."""
+    arms = tuple(
+        Option("arm", arm_of_option(rows.kind, rows.place, option)) for option in rows.options
+    )
     return _shares(replace(rows, options=arms), arms[rows.options.index(best)])
 
 
 def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
-    """Return the journey's stages with steps in the best order, or a step taken by all or none."""
+    """Return the journey's stages with steps in the best order, or with an optional step made
+    mandatory or removed."""
     assert journey is not None, rows.place  # without one there are no such choices
     names = best.message.split(ARROW)
-    arms = {arm_of_option(rows.kind, rows.place, one) for one in rows.options}
+    arms = {arm_of_option(rows.kind, rows.place, option) for option in rows.options}
     drafted: list[object] = []  # parts of a journey, in which defaults are not written
     for stage in journey.steps:
         if stage.split is not None and arms >= stage.split.arms.keys():
             continue  # the test that gave the result, which is over
         steps = stage.steps()
-        if rows.kind == "order" and {one.step for one in steps} == set(names):
-            drafted += [one for name in names for one in steps if one.step == name]
+        if rows.kind == "order" and {step.step for step in steps} == set(names):
+            drafted += [step for name in names for step in steps if step.step == name]
             continue
-        if rows.kind == "step" and any(one.step == rows.place for one in steps):
+        if rows.kind == "step" and any(step.step == rows.place for step in steps):
             kept = [
-                msgspec.structs.replace(one, mandatory=True) if one.step == rows.place else one
-                for one in steps
-                if best == TAKEN or one.step != rows.place
+                msgspec.structs.replace(step, mandatory=True) if step.step == rows.place else step
+                for step in steps
+                if best == TAKEN or step.step != rows.place
             ]
             drafted += kept if len(kept) < 2 else [{"any_order": kept}]
             continue
@@ -107,24 +110,25 @@ def _channel(option: Option) -> str:
 
 
 def _by_segment(proposal: ChoiceProposal) -> str:
-    """Return segments for the strata of each option, and the rule that gives it to them only."""
+    """Return segments for the strata of each option, and the rule that limits each option to its
+    segment."""
     parts = [_Part.of(proposal, option) for option in sorted(set(proposal.by_stratum))]
     segments = "---\n".join(
-        f"# segments/{one.segment}.yaml\nsegment: {one.segment}\nwhen: {one.when}\n"
-        for one in parts
+        f"# segments/{part.segment}.yaml\nsegment: {part.segment}\nwhen: {part.when}\n"
+        for part in parts
     )
     rules = "".join(
-        f"  - rule: only-{one.segment}\n    for: {{treatment: {_text(one.option.message)}}}\n"
-        f"    when: {{segment: {one.segment}}}\n"
-        for one in parts
-        if not one.option.is_nothing
+        f"  - rule: only-{part.segment}\n    for: {{treatment: {_text(part.option.message)}}}\n"
+        f"    when: {{segment: {part.segment}}}\n"
+        for part in parts
+        if not part.option.is_nothing
     )
     return segments + ("---\n# policies.yaml\nsuitability:\n" + rules if rules else "")
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Customers who should have an option, as a condition on traits."""
+    """Part of the customers that should get an option, as a condition on traits."""
 
     segment: str
     when: str
@@ -154,8 +158,8 @@ def _match_all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
 
 
 def _test(rows: ChoiceRows, journey: Journey | None) -> str:
-    """Return a split by chance over the options that were seen."""
-    names = [arm_of_option(rows.kind, rows.place, one) for one in rows.options]
+    """Return a random split over the observed options."""
+    names = [arm_of_option(rows.kind, rows.place, option) for option in rows.options]
     if len(names) == 1:
         names.append("nothing" if names[0] != "nothing" else "message")
     share = round(1.0 / len(names), 6)
@@ -178,5 +182,5 @@ def _step(journey: Journey | None, place: str) -> JourneyStep | None:
 
 
 def _text(value: object) -> str:
-    """Return JSON, which is YAML."""
+    """Return JSON, a subset of YAML."""
     return msgspec.json.encode(value).decode()

@@ -1,15 +1,15 @@
 """Choice between options of which one was taken each time: the best is found on some customers and
-reported on others.
+measured on others.
 
-Customers are parted by when they began: options are compared on the earlier half, and what is found
-there is measured on the later half, who had no say in it. The value of always taking an option is
-the augmented inverse-propensity estimate
+Customers are split by the time of their beginning: options are compared on the earlier half, and
+the best is measured on the later half, which had no influence on it. The value of always taking an
+option is the augmented inverse-propensity estimate
 
-    mean of  m + [taken] / propensity × (worth − m),
+mean of m + [taken] / propensity × (worth − m),
 
 with m the option's mean worth among the earlier customers, smoothed towards the mean of all. With
-logged propensities it is right whatever m is. Standard errors are over customers, for their rows go
-together (Robins, Rotnitzky & Zhao 1994; Dudík, Langford & Li 2011).
+logged propensities it is unbiased whatever m is. Standard errors are clustered by customer (Robins,
+Rotnitzky & Zhao 1994; Dudík, Langford & Li 2011).
 """
 
 from collections.abc import Sequence
@@ -33,19 +33,20 @@ _SMOOTHING: Final = 10.0
 """Rows of average worth that are added to each option's."""
 
 _FEWEST: Final = 20
-"""Customers with and without an option, in each part, below which nothing is said of it."""
+"""Fewest customers with and without an option, in each half, for a statement about it."""
 
 _LEAST_SHARE: Final = 0.01
-"""Least share of an option in a stratum with estimated propensities; less makes weights explode."""
+"""Least share of an option in a stratum with estimated propensities; below it the weights
+explode."""
 
 _POSSIBLE: Final = 0.8
-"""Mean weight below which an option was not possible everywhere; where it was, the mean is 1."""
+"""Least mean weight of an option that was possible everywhere; its expected value is 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """Message by a channel; both empty: nothing. What is no message has its kind as channel, such
-    as (`order`, `photo > income`)."""
+    """Message by a channel; both empty: nothing. An option other than a message has its kind as
+    channel, such as (`order`, `photo > income`)."""
 
     channel: str
     message: str
@@ -59,11 +60,11 @@ class Option:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChoiceRows:
-    """Rows of one `place`, an entry of each array per time that an option was taken.
+    """Rows of one `place`; the arrays have an entry per time that an option was taken.
 
-    `propensity`: that of what was taken; NaN where it was not logged. `stratum`: number of what was
-    known of the customer, of `strata`. `later`: whether the customer is one of those reported on,
-    who were first there from `split` (µs) on, until `end`.
+    `propensity`: that of the option taken; NaN where it was not logged. `stratum`: index into
+    `strata`, the known properties of the customer. `later`: whether the customer is in the later
+    half, whose rows run from `split` (µs) to `end`.
     """
 
     place: str
@@ -99,8 +100,8 @@ class ChoiceRows:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Difference of the mean worth per time from that of the compared choice, with its interval;
-    `error`: standard error."""
+    """Difference in mean worth per time from the compared choice, with its interval; `error`:
+    standard error."""
 
     value: float
     low: float
@@ -112,7 +113,7 @@ class Gain:
 class ChoiceProposal:
     """Rule that was best among the earlier customers: `by_stratum` has the option for each stratum
     (all the same unless `by` names the property by which they differ). It is compared with always
-    taking the option `against`; None: with what was done."""
+    taking the option `against`; None: with the actual choices."""
 
     rows: ChoiceRows
     by_stratum: tuple[int, ...]
@@ -128,8 +129,8 @@ class ChoiceProposal:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceSupport:
-    """Numbers of customers on whom a rule was found and reported, and of the latter who had its
-    choice; `possible`: share of them for whom it could have been taken, as far as weights tell."""
+    """Numbers of customers on whom a rule was found and measured, and of the latter those with its
+    choice; `possible`: share of them for whom it was possible, estimated from the weights."""
 
     found_on: int
     reported_on: int
@@ -147,14 +148,14 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether the rule is better for certain, by the interval."""
+        """Whether the rule is significantly better, by the interval."""
         return self.gain.low > 0.0
 
 
 def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
     """Return the grade of a comparison of the options, and the rows that count for it.
 
-    Where enough of them were drawn by chance, the others are left out.
+    If enough choices were randomised, the others are left out.
     """
     drawn = rows.only((rows.propensity > 0.0) & (rows.propensity < 1.0))
     if supported_options(drawn):
@@ -164,8 +165,8 @@ def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
 
 
 def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoiceProposal]:
-    """Return the rules above the average among the earlier customers: one option for all, and,
-    where `by` tells customers apart, one for each stratum if that promises more."""
+    """Return the rules above the average among the earlier customers: one option for all and, with
+    `by`, one for each stratum if that promises more."""
     known = supported_options(rows)
     if len(known) < 2:
         return []
@@ -189,7 +190,7 @@ def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoicePro
 def _by_stratum(
     earlier: ChoiceRows, weights: Floats, known: Sequence[int], whole: ChoiceProposal
 ) -> list[ChoiceProposal]:
-    """Return the best option for each stratum; where it is one for all, nothing."""
+    """Return the best option for each stratum; nothing where the same one is best for all."""
     means = _means(earlier, weights, earlier.stratum, len(earlier.strata))
     best = tuple(max(known, key=lambda one: rank_key(row[one])) for row in means)
     if len(set(best)) == 1:
@@ -203,7 +204,7 @@ def measure(proposals: Sequence[ChoiceProposal]) -> list[Verdict]:
     Intervals hold for all of them together at 95 % (Bonferroni).
     """
     tail = ERROR / 2.0 / max(len(proposals), 1)
-    return [one for each in proposals if (one := _measure(each, tail)) is not None]
+    return [one for proposal in proposals if (one := _measure(proposal, tail)) is not None]
 
 
 def _measure(proposal: ChoiceProposal, tail: float) -> Verdict | None:
@@ -227,7 +228,7 @@ def _measure(proposal: ChoiceProposal, tail: float) -> Verdict | None:
 
 
 class _Values:
-    """Worth of what might be done at each of the later rows, estimated without bias."""
+    """Unbiased estimates of each option's worth in the later rows."""
 
     def __init__(self, earlier: ChoiceRows, later: ChoiceRows, grade: Grade) -> None:
         self._later = later
@@ -267,7 +268,7 @@ def _gain(terms: Floats, places: Integers, customers: int, tail: float) -> Gain 
 
 
 def supported_options(rows: ChoiceRows) -> list[int]:
-    """Return the options that enough customers had, in both parts, and enough had not."""
+    """Return the options with enough customers with and without them, in both halves."""
     enough = np.ones(len(rows.options), dtype=np.bool_)
     for part in (rows.later, ~rows.later):
         pairs = np.unique(np.stack((rows.customer[part], rows.option[part])), axis=1)
@@ -285,7 +286,7 @@ def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
     earlier = rows.only(~rows.later)
     alike = np.zeros_like(earlier.stratum)
     means = _means(earlier, _weights(earlier, proposal.grade), alike, 1)[0]
-    others = [one for one in supported_options(rows) if one != best]
+    others = [option for option in supported_options(rows) if option != best]
     if proposal.by or not others:
         return None
     next_best = max(others, key=lambda one: rank_key(means[one]))
@@ -293,12 +294,12 @@ def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
 
 
 def is_possible_everywhere(support: ChoiceSupport) -> bool:
-    """Return whether the option could be taken for about everybody."""
+    """Return whether the option was possible for nearly every customer."""
     return support.possible >= _POSSIBLE
 
 
 def _weights(rows: ChoiceRows, grade: Grade) -> Floats:
-    """Return 1 ÷ propensity of what was taken: as logged, or as often as it was in the stratum."""
+    """Return 1 ÷ propensity of the option taken: as logged, or its share in the stratum."""
     if grade == "Tested":
         return 1.0 / rows.propensity
     table = np.zeros((len(rows.strata), len(rows.options)))

@@ -47,19 +47,19 @@ class Conformance:
 
 def conformance(found: DefinedCases) -> Conformance:
     """Sum up the variants."""
-    cases = sum(one.cases for one in found.variants)
-    fitting = sum(one.cases for one in found.variants if one.alignment.fits)
-    fitness = sum(one.cases * one.alignment.fitness for one in found.variants)
+    cases = sum(variant.cases for variant in found.variants)
+    fitting = sum(variant.cases for variant in found.variants if variant.alignment.fits)
+    fitness = sum(variant.cases * variant.alignment.fitness for variant in found.variants)
     return Conformance(
         cases,
         tuple(
             Variant(
-                step_names(found.plan, one.path),
-                one.cases,
-                one.alignment.fitness,
-                one.alignment.fits,
+                step_names(found.plan, variant.path),
+                variant.cases,
+                variant.alignment.fitness,
+                variant.alignment.fits,
             )
-            for one in found.variants
+            for variant in found.variants
         ),
         fitting / cases if cases else None,
         fitness / cases if cases else None,
@@ -71,9 +71,9 @@ def conformance(found: DefinedCases) -> Conformance:
 def funnel(found: DefinedCases) -> tuple[FunnelStep, ...]:
     """Return the cases that reached each step, in the order of the plan."""
     reached: Counter[int] = Counter()
-    for one in found.variants:
-        for step, _ in one.progress.reached:
-            reached[step] += one.cases
+    for variant in found.variants:
+        for step, _ in variant.progress.reached:
+            reached[step] += variant.cases
     return tuple(
         FunnelStep(step.name, reached[number]) for number, step in enumerate(found.plan.steps)
     )
@@ -83,9 +83,9 @@ def drop_offs(found: DefinedCases, cases: int) -> tuple[DropOff, ...]:
     """Return the cases that failed by the last step reached, in the order of the plan; unfinished
     ones are none of them."""
     dropped: Counter[int] = Counter()
-    for one in found.variants:
-        last = one.progress.reached[-1][0] if one.progress.reached else -1
-        dropped[last] += one.outcomes.get("dropped", 0)
+    for variant in found.variants:
+        last = variant.progress.reached[-1][0] if variant.progress.reached else -1
+        dropped[last] += variant.outcomes.get("dropped", 0)
     names = (None, *(step.name for step in found.plan.steps))
     return tuple(
         DropOff(names[step + 1], count, count / cases)

@@ -1,8 +1,9 @@
-"""Daily series by step and channel, from a table of events: how many, and how many went on.
+"""Daily series by step and channel, from a table of events: counts of visits, and shares that go
+on.
 
-A visit is a case's events without a longer pause than half an hour. A step *goes on* to another in
-a visit that has both, in whatever channel and order, for clocks of devices and servers differ. The
-last day of the table counts only if all of it is there.
+A visit is a case's events without a pause of more than half an hour. A step *goes on* to another in
+a visit with both, in any channel and order, because clocks of devices and servers differ. The last
+day of the table counts only if it is complete.
 """
 
 from collections.abc import Sequence
@@ -75,7 +76,8 @@ def daily_series(log: EventLog, goal: str | None) -> tuple[DailySeries, ...]:
 
 
 def _span(log: EventLog) -> DaySpan:
-    """Return whole days: the last counts when events come until its last hour, or it is over."""
+    """Return the complete days: the last counts when events come until its last hour, or it is
+    over."""
     [found] = log.queries.rows(
         f"SELECT min(moment) // {_DAY_US}, max(moment) // {_DAY_US} FROM events"
     )
@@ -87,8 +89,8 @@ def _span(log: EventLog) -> DaySpan:
 
 
 def _load_steps(queries: Queries, span: DaySpan) -> None:
-    """Load `steps`: what each visit had, with its day, and how often; rare names and channels are
-    left out."""
+    """Load `steps`: the steps of each visit, with its day and their number; rare names and channels
+    are left out."""
     queries.define(
         "steps",
         f"""
@@ -180,7 +182,7 @@ def _shares(queries: Queries, span: DaySpan, pairs: Sequence[tuple[str, str]]) -
 
 
 def _over_channels(series: Sequence[DailySeries]) -> list[DailySeries]:
-    """Return the sums over channels of what has more than one."""
+    """Return the sums over channels of steps with more than one channel."""
     groups: dict[tuple[SeriesKind, str, str | None], list[DailySeries]] = {}
     for one in series:
         groups.setdefault((one.kind, one.step, one.to), []).append(one)

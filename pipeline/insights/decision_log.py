@@ -1,9 +1,9 @@
-"""Relations of a replayed `decisions` topic: candidates, contests, and what rules took out.
+"""Relations of a replayed `decisions` topic: candidates, contests, and exclusions.
 
-`decided` (decision_id, profile_id, grp): decisions that anything competed in, once in each of their
+`decided` (decision_id, profile_id, grp): decisions with any candidate, once in each of their
 groups; `entries`: candidates of slots with their numbers and fates; `contests`: those of them that
-competed by score for a slot, with its winner; `felled`: each treatment that a rule took out, with
-the rule, and the stage in the order in which they are asked.
+competed by score for a slot, with its winner; `exclusions`: each excluded treatment, with the rule
+and its stage, in the order of checks.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ STAGES: Final = (
     *("trigger", "eligibility", "applicability", "suitability"),
     *("constraint", "content", "arbitration", "holdout"),
 )
-"""Reasons in the order in which candidates meet them."""
+"""Stages of rules in the order of checks."""
 
 _NEEDS: Final = (
     *("decision_id", "event_id", "profile_id", "decided_at"),
@@ -28,7 +28,7 @@ _NEEDS: Final = (
     *("kafka_partition", "kafka_offset", "kafka_error"),
 )
 TRIGGERS: Final = "('applicability/trigger', 'applicability/interaction too old')"
-"""Rules, as SQL, by which a campaign is not looked at any further."""
+"""Rules, as SQL, that end the checks of a campaign."""
 
 _PERIODS: Final = {
     "all": "'all'",
@@ -77,7 +77,7 @@ def load_decisions(queries: Queries, folder: Path, options: DecisionLogOptions) 
         ) AS listed
         """,
     )
-    queries.define("felled", _FELLED)
+    queries.define("exclusions", _EXCLUSIONS)
     queries.define("contests", _CONTESTS)
     queries.define("decided", _decision_groups(queries, folder, options))
 
@@ -97,11 +97,11 @@ def _read(topic: str, options: DecisionLogOptions) -> str:
                 row_number() OVER (
                     PARTITION BY decision_id ORDER BY kafka_partition, kafka_offset) AS nth
             FROM {topic} WHERE {where}
-        ) AS told WHERE nth = 1
+        ) AS numbered WHERE nth = 1
     """
 
 
-_FELLED: Final = f"""
+_EXCLUSIONS: Final = f"""
 SELECT decision_id, treatment,
     CASE WHEN rule IN {TRIGGERS} THEN 0
         WHEN rule LIKE 'eligibility/%' THEN 1

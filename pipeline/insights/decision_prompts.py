@@ -1,9 +1,9 @@
-"""Prompts straight from the topic `decisions`: each decision that a step's offers competed in.
+"""Prompts derived from the topic `decisions`: each decision in which a step's offers competed.
 
-The journey's prompts say which offers are for which step. A decision in which one of them was said
-is that prompt; one in which none was is a time at which nothing was said. A holdout's decisions,
-and those in which another step's offer took the slot, are no choice about the step: left out.
-A probability below 1 is that of what was drawn; a choice that nothing was drawn for has none.
+The journey's prompts say which offers are for which step. A decision that sent one of them is that
+prompt; one that sent none is a time without a message. A holdout's decisions, and those in which
+another step's offer took the slot, are no choice about the step and are left out. A probability
+below 1 is that of the draw; a choice without a draw has none.
 """
 
 from pathlib import Path
@@ -35,11 +35,11 @@ def load_decision_prompts(queries: Queries, folder: Path, journey: Journey, file
     if not pairs:
         raise TableError(f"{file}: no step has prompts, so decisions cannot be told to be of one")
     queries.load(
-        "step_offers", pa.table({"offer": list(pairs), "step": [pairs[one] for one in pairs]})
+        "step_offers", pa.table({"offer": list(pairs), "step": [pairs[pair] for pair in pairs]})
     )
     topic = queries.open_topic(folder, DECISIONS, _NEEDS)
     queries.define(
-        "told_decisions",
+        "step_decisions",
         f"""
         SELECT decision_id, profile_id, epoch_us(decided_at) AS moment, choices, candidates FROM (
             SELECT decision_id, profile_id, decided_at, choices, candidates, row_number() OVER (
@@ -57,7 +57,7 @@ _SLOT_STEPS: Final = """
 SELECT c.decision_id AS decision_id, c.slot AS slot, min(s.step) AS step
 FROM (
     SELECT decision_id, one.slot AS slot, one.offer AS offer
-    FROM (SELECT decision_id, unnest(candidates) AS one FROM told_decisions) AS opened
+    FROM (SELECT decision_id, unnest(candidates) AS one FROM step_decisions) AS opened
 ) AS c JOIN step_offers AS s ON c.offer = s.offer
 GROUP BY c.decision_id, c.slot HAVING count(DISTINCT s.step) = 1
 """
@@ -72,14 +72,14 @@ FROM (
         one.treatment AS treatment, one.offer AS offer, one.propensity AS propensity,
         one.holdout AS holdout
     FROM (
-        SELECT decision_id, profile_id, moment, unnest(choices) AS one FROM told_decisions
+        SELECT decision_id, profile_id, moment, unnest(choices) AS one FROM step_decisions
     ) AS opened
 ) AS c JOIN slot_steps AS t ON c.decision_id = t.decision_id AND c.slot = t.slot
 LEFT JOIN step_offers AS s ON c.offer = s.offer
 WHERE c.holdout IS NULL AND (c.treatment IS NULL OR s.step = t.step)
 """
-"""Choices of the slots of a step. The probability that nothing was said in any of several channels
-is not logged."""
+"""Choices of the slots of a step. The probability of no message over several channels is not
+logged."""
 
 _PROMPTS: Final = """
 SELECT profile_id AS case_id, moment AS occurred_at, step,

@@ -1,8 +1,8 @@
 """Sensitivity of decisions: factors that change winners, losses between offers, and rules' effects.
 
-A factor is made equal for all who competed for a slot (p and value: their mean; cost: 0; weight: 1)
-and the scores (p × value − cost) × weight are compared anew. The winner has changed when another
-now scores more, or it no longer scores above 0, or somebody does where nothing won.
+A factor is made equal for all competitors of a slot (p and value: their mean; cost: 0; weight: 1)
+and the scores (p × value − cost) × weight are compared again. The winner has changed if another now
+scores more, if it no longer scores above 0, or if a slot without a winner gets one.
 """
 
 from collections import defaultdict
@@ -44,7 +44,7 @@ class OfferLosses:
 
 @dataclass(frozen=True, slots=True)
 class FunnelRule:
-    """Candidates that a rule took out; `left` after it, of all `before` the first rule."""
+    """Candidates that a rule rejected; `left` after it, of all `before` the first rule."""
 
     stage: str
     rule: str
@@ -64,8 +64,8 @@ class Optionality:
 
 @dataclass(frozen=True, slots=True)
 class NeverWon:
-    """Treatment that never won a slot; `offer` is not known of one that no decision got so far
-    with. `mostly`: the rule that took it out most often."""
+    """Treatment that never won a slot; `offer` is unknown if no decision ever considered it.
+    `mostly`: the rule that rejected it most often."""
 
     treatment: str
     offer: str | None
@@ -106,7 +106,7 @@ class _Figures:
         self._rules = [(int(stage), str(rule)) for stage, rule in order]
         self._sensitivity = _by_group(queries.rows(_sensitivity()))
         self._losses = _by_group(queries.rows(_LOSSES))
-        self._felled = _by_group(queries.rows(_RULES))
+        self._exclusions = _by_group(queries.rows(_RULES))
         self._treatments = _by_group(queries.rows(_TREATMENTS))
         self._reasons = _by_group(queries.rows(_REASONS))
         self._left = _by_group(queries.rows(_optionality(self._rules)) if self._rules else [])
@@ -128,13 +128,13 @@ class _Figures:
         )
 
     def _funnel(self, name: str, candidates: int) -> Iterator[FunnelRule]:
-        fell = {(stage, rule): count for stage, rule, count in self._felled[name]}
+        rejected = {(stage, rule): count for stage, rule, count in self._exclusions[name]}
         left = candidates
         for stage, rule in self._rules:
-            if (stage, rule) in fell:
-                left -= fell[stage, rule]
+            if (stage, rule) in rejected:
+                left -= rejected[stage, rule]
                 share = left / candidates
-                yield FunnelRule(STAGES[stage], rule, fell[stage, rule], left, share)
+                yield FunnelRule(STAGES[stage], rule, rejected[stage, rule], left, share)
 
     def _optionality(self, name: str, decisions: int) -> Iterator[Optionality]:
         for number, left, *buckets in self._left[name]:
@@ -176,13 +176,13 @@ FROM decided AS d JOIN sized AS s ON d.decision_id = s.decision_id GROUP BY d.gr
 """
 
 _ORDER: Final = """
-SELECT stage, rule FROM felled GROUP BY stage, rule ORDER BY stage, count(*) DESC, rule
+SELECT stage, rule FROM exclusions GROUP BY stage, rule ORDER BY stage, count(*) DESC, rule
 """
-"""Rules of a stage are asked in the configuration's order, which the log does not contain: those
-that fell more come first here."""
+"""Rules of a stage are checked in the configuration's order, which the log does not contain: those
+that reject more come first here."""
 
 _RULES: Final = """
-SELECT d.grp, f.stage, f.rule, count(*) FROM felled AS f
+SELECT d.grp, f.stage, f.rule, count(*) FROM exclusions AS f
 JOIN decided AS d ON f.decision_id = d.decision_id GROUP BY d.grp, f.stage, f.rule
 """
 
@@ -211,7 +211,7 @@ SELECT grp, treatment, rule, times FROM (
     SELECT d.grp AS grp, f.treatment AS treatment, f.rule AS rule, count(*) AS times,
         row_number() OVER (
             PARTITION BY d.grp, f.treatment ORDER BY count(*) DESC, f.rule) AS place
-    FROM felled AS f JOIN decided AS d ON f.decision_id = d.decision_id
+    FROM exclusions AS f JOIN decided AS d ON f.decision_id = d.decision_id
     GROUP BY d.grp, f.treatment, f.rule
 ) AS ranked WHERE place = 1
 """
@@ -237,9 +237,9 @@ def _sensitivity() -> str:
                 avg(value) OVER (PARTITION BY decision_id, slot) AS mean_value
             FROM contests
         ), scored AS (SELECT decision_id, slot, won, {scores} FROM averaged),
-        judged AS (SELECT decision_id, slot, {sides} FROM scored GROUP BY decision_id, slot)
-        SELECT d.grp, count(*), {changed} FROM judged AS j
-        JOIN decided AS d ON j.decision_id = d.decision_id GROUP BY d.grp
+        compared AS (SELECT decision_id, slot, {sides} FROM scored GROUP BY decision_id, slot)
+        SELECT d.grp, count(*), {changed} FROM compared AS c
+        JOIN decided AS d ON c.decision_id = d.decision_id GROUP BY d.grp
     """
 
 
@@ -259,9 +259,9 @@ def _optionality(rules: Sequence[tuple[int, str]]) -> str:
                 sum(s.candidates) AS candidates
             FROM decided AS d JOIN sized AS s ON d.decision_id = s.decision_id
             GROUP BY d.grp, d.profile_id
-        ), fell AS (
+        ), rejected AS (
             SELECT d.grp AS grp, d.profile_id AS profile_id, r.number AS number, count(*) AS n
-            FROM felled AS f JOIN decided AS d ON f.decision_id = d.decision_id
+            FROM exclusions AS f JOIN decided AS d ON f.decision_id = d.decision_id
             JOIN rules AS r ON f.stage = r.stage AND f.rule = r.rule
             GROUP BY d.grp, d.profile_id, r.number
         ), remaining AS (
@@ -269,7 +269,7 @@ def _optionality(rules: Sequence[tuple[int, str]]) -> str:
                 c.candidates - sum(coalesce(f.n, 0)) OVER (
                     PARTITION BY c.grp, c.profile_id ORDER BY r.number) AS remaining
             FROM customers AS c CROSS JOIN rules AS r
-            LEFT JOIN fell AS f ON f.grp = c.grp AND f.profile_id = c.profile_id
+            LEFT JOIN rejected AS f ON f.grp = c.grp AND f.profile_id = c.profile_id
                 AND f.number = r.number
         )
         SELECT grp, number, CAST(sum(remaining) AS BIGINT),

@@ -33,7 +33,7 @@ _TABLE_HAS: Final = frozenset(("name", "channel"))
 
 @dataclass(frozen=True, slots=True)
 class VariantCases:
-    """Distinct path, numbers of its steps, with its cases by outcome."""
+    """Distinct path, as numbers of its steps, with its cases by outcome."""
 
     path: tuple[int, ...]
     cases: int
@@ -44,10 +44,10 @@ class VariantCases:
 
 @dataclass(frozen=True, slots=True)
 class DefinedCases:
-    """Temporary table `outcomes` with a row per case: variant, begun, arm (the first that the
-    table names, if any), channel (of its first event), times and channels (of its path), goal_at,
-    left_at, closes (when its follow-up ends), outcome; times in µs. `unseen`: steps that no event
-    reaches, each with what the table has instead."""
+    """Temporary table `outcomes` with a row per case: variant, begun, arm (the first in the table,
+    if any), channel (of its first event), times and channels (of its path), goal_at, left_at,
+    closes (end of its follow-up), outcome; times in µs. `unseen`: steps without any event, each
+    with similar names in the table."""
 
     log: EventLog
     journey: Journey
@@ -58,7 +58,7 @@ class DefinedCases:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """Tests of an event: each step's, in the order of the plan, and those of the journey."""
+    """Tests of an event: for each step, in the order of the plan, and for the journey."""
 
     steps: tuple[Test, ...]
     goal: Test | None
@@ -91,7 +91,7 @@ def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
 
 
 def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) -> tuple[str, ...]:
-    """Fill `marks`: the meaning of an event of a name and a channel for the journey."""
+    """Fill `marks`: the meaning of each event name and channel for the journey."""
     rules = _rules(journey, file)
     pairs = log.queries.rows("SELECT DISTINCT name, channel FROM events")
     marks = [mark for name, channel in pairs if (mark := _mark(name, channel, rules, plan, file))]
@@ -216,7 +216,7 @@ def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
 
 
 def _load_outcomes(log: EventLog, journey: Journey, found: list[PlanProgress]) -> None:
-    """Fill `outcomes`: how each case ended, and when."""
+    """Fill `outcomes`: the outcome of each case and its time."""
     complete = [one.complete for one in found]
     log.queries.load(
         "completions",

@@ -1,7 +1,8 @@
-"""Discovery of paths without a plan: the tree of their beginnings, with how each part ended.
+"""Discovery of paths without a plan: the tree of their beginnings, with the outcomes of each
+branch.
 
 A journey begins with the first event of a case, with the first one after a gap, and with the first
-one after a goal. It ends with the goal; what comes after its window is no part of it.
+one after a goal. It ends with the goal; later events within its window do not belong to it.
 """
 
 from collections import defaultdict
@@ -17,10 +18,9 @@ _MOST_NODES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryOptions:
-    """Options of discovery. `goal`: the name of the event that is one (None: there is none);
-    `window_ms`: for how long from its beginning a journey is followed; `gap_ms`: a pause longer
-    than this ends one (0: none does); `steps`: how many of its events are looked at; `most`: nodes
-    that are shown."""
+    """Options of discovery. `goal`: the name of the goal event (None: there is none); `window_ms`:
+    time from its beginning in which a journey is followed; `gap_ms`: a longer pause ends a journey
+    (0: no pause does); `steps`: most events of a path; `most`: most nodes shown."""
 
     goal: str | None = None
     window_ms: int = 30 * 86_400_000
@@ -47,7 +47,7 @@ class PathNode:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredPath:
-    """Whole path, as far as it is looked at; `complete`: whether it ended there."""
+    """Whole path, up to the limit of steps; `complete`: whether it ended there."""
 
     path: tuple[str, ...]
     complete: bool
@@ -58,7 +58,7 @@ class DiscoveredPath:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Paths that were found; `cut_paths`: distinct ones that are not shown, with their journeys."""
+    """Discovered paths; `cut_paths`: distinct ones that are not shown, with their journeys."""
 
     cases: int
     journeys: int
@@ -169,8 +169,8 @@ def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
 
 
 def _count_followed(log: EventLog, window_ms: int) -> list[FollowedCases]:
-    """Return how long each journey was followed; one that a gap ended can convert no more, and is
-    followed on until its window closes."""
+    """Return the time for which each journey was followed; a journey ended by a gap cannot convert
+    any more, and is followed until its window closes."""
     closes = f"least(begun + {window_ms * 1000}, {log.end})"
     rows = log.queries.rows(
         f"""

@@ -22,7 +22,7 @@ QueryRow: TypeAlias = tuple[Any, ...]
 
 
 class QueryError(TableError):
-    """Raised when a query fails on what the tables have; its message is the engine's first line."""
+    """Raised when a query fails on the tables' contents; its message is the engine's first line."""
 
 
 class Queries(Protocol):

@@ -1,8 +1,7 @@
-"""Table of events: case_id, occurred_at, name, and perhaps channel, event_id, and arm, to which
-the case was assigned.
+"""Table of events: case_id, occurred_at, name, and optionally channel, event_id, and the case's
+assigned arm.
 
-Events of a case come in the order of their times; those at the same time in the order in which the
-table has them.
+Events of a case are ordered by time; at equal times, as in the table.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,10 @@
-"""Forecasts of daily counts, judged by what they would have said before.
+"""Forecasts of daily counts, chosen and scored by back-tests.
 
-A forecast is the level of the latest days, weighed exponentially, times the day of the week, with
-or without the trend of the last four weeks, damped. Beside it stands the seasonal naive one: as on
-the same weekday a week before. From origins a week apart the table is foretold again; the earlier
-origins choose the model and the reach of the interval (a quantile of the errors, each relative to
-the root of its forecast), the later ones say how well both did.
+A forecast is the level of the latest days, weighted exponentially, times the day of the week, with
+or without the trend of the last four weeks, damped. The seasonal naive forecast (the same weekday a
+week before) is given for comparison. The table is forecast again from origins a week apart; the
+earlier origins choose the model and the width of the interval (a quantile of the errors, each
+relative to the root of its forecast), the later ones give the errors of both.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.insights.paths import Floats
 
 Model: TypeAlias = Callable[[Floats, int], Floats]
-"""Function that foretells the days after some counts, by their horizon."""
+"""Function from past counts to a forecast, by horizon."""
 
 HORIZON: Final = 14
 _COVERAGE: Final = 0.9
@@ -33,8 +33,8 @@ _CHOOSING_SHARE: Final = 0.6
 
 @dataclass(frozen=True, slots=True)
 class BackTest:
-    """Mean absolute errors of a day over the later origins, the naive forecast's beside it, and the
-    share of days that were within the interval of 90 %."""
+    """Mean absolute errors of a day over the later origins, the naive forecast's for comparison,
+    and the share of days within the interval of 90 %."""
 
     origins: int
     error: float
@@ -44,7 +44,7 @@ class BackTest:
 
 @dataclass(frozen=True, slots=True)
 class ForecastDay:
-    """Day (since 1970) with what is expected, and its interval of 90 %."""
+    """Day (since 1970) with its expected count, and its interval of 90 %."""
 
     day: int
     expected: float
@@ -54,7 +54,7 @@ class ForecastDay:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Next two weeks; `model` names what foretells best, `total` is the sum."""
+    """Next two weeks; `model` names the model with the least error, `total` is the sum."""
 
     model: str
     days: tuple[ForecastDay, ...]
@@ -63,22 +63,22 @@ class Forecast:
 
 
 def forecast(counts: Floats, first_day: int) -> Forecast | None:
-    """Return the forecast; None for less than twelve weeks, of which half are needed to begin
-    with, and for series without any event."""
+    """Return the forecast; None for less than twelve weeks, half of which train the first model,
+    and for series without any event."""
     origins = list(range(_LEAST_DAYS, len(counts) - HORIZON + 1, _WEEK))
     if len(origins) < 4 or not counts.any():
         return None
     split = ceil(len(origins) * _CHOOSING_SHARE)
-    chosen_from, judged_by = origins[:split], origins[split:]
+    chosen_from, scored_from = origins[:split], origins[split:]
     models = _models()
     name = min(models, key=lambda one: _error(models[one], counts, chosen_from))
     model = models[name]
     reach = _reach(_relative_errors(model, counts, chosen_from))
     back_test = BackTest(
-        origins=len(judged_by),
-        error=_error(model, counts, judged_by),
-        naive_error=_error(_naive, counts, judged_by),
-        covered=float((_relative_errors(model, counts, judged_by) <= reach).mean()),
+        origins=len(scored_from),
+        error=_error(model, counts, scored_from),
+        naive_error=_error(_naive, counts, scored_from),
+        covered=float((_relative_errors(model, counts, scored_from) <= reach).mean()),
     )
     ahead = model(counts, HORIZON)
     reach = _reach(_relative_errors(model, counts, origins))
@@ -127,7 +127,7 @@ class _Level:
 
 
 def _weekday_factors(counts: Floats) -> Floats:
-    """Return how days a week apart compare with the mean, drawn towards 1 where events are few."""
+    """Return the weekday factors, shrunk towards 1 where events are few."""
     recent = np.arange(len(counts)) >= len(counts) - _WEEKDAY_WEEKS * _WEEK
     place = np.arange(len(counts)) % _WEEK
     mean = counts[recent].mean()
@@ -138,7 +138,7 @@ def _weekday_factors(counts: Floats) -> Floats:
 
 
 def _growth(steady: Floats) -> float:
-    """Return the growth in a day (of the logarithm) between the last fortnights, at most 5 %."""
+    """Return the daily growth (of the logarithm) between the last fortnights, at most 5 %."""
     half = _TREND_DAYS // 2
     latest, before = steady[-half:].sum() + 1, steady[-_TREND_DAYS:-half].sum() + 1
     return float(np.clip(np.log(latest / before) / half, -0.05, 0.05))

@@ -41,7 +41,9 @@ class _NotInSqlError(Exception):
 def campaign_goals(campaigns: Iterable[Campaign]) -> tuple[CampaignGoal | UnreadableGoal, ...]:
     """Return the goals of the campaigns that have one."""
     return tuple(
-        _goal(one.campaign, one.goal.when, one.goal.window) for one in campaigns if one.goal
+        _goal(campaign.campaign, campaign.goal.when, campaign.goal.window)
+        for campaign in campaigns
+        if campaign.goal
     )
 
 
@@ -69,10 +71,10 @@ def _sql(condition: tree.Condition) -> str:
         case tree.Not(part):
             return f"NOT ({_sql(part)})"
         case tree.Compare(tree.EventField(name), checks):
-            return " AND ".join(_check(name, one, is_property=False) for one in checks)
+            return " AND ".join(_check(name, check, is_property=False) for check in checks)
         case tree.Compare(tree.Property(name), checks):
             path = f"properties ->> {sql_text('$.' + _json_key(name))}"
-            return " AND ".join(_check(path, one, is_property=True) for one in checks)
+            return " AND ".join(_check(path, check, is_property=True) for check in checks)
     raise _NotInSqlError(
         f"its goal reads a {type(condition).__name__.lower()}, not the interaction alone"
     )

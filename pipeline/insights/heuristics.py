@@ -53,8 +53,8 @@ def linear(paths: PathCounts) -> Floats:
 
 
 def position_based(paths: PathCounts) -> Floats:
-    """Give 40 % to the first touch, 40 % to the last, 20 % to those between; halves where there are
-    two, everything to an only one."""
+    """Give 40 % to the first touch, 40 % to the last and 20 % to those between; halves where there
+    are two, everything to a single one."""
     lengths = paths.lengths[paths.owners]
     middle = (1.0 - _FIRST - _LAST) / np.maximum(lengths - 2, 1)
     shares = np.where(lengths > 2, middle, 1.0 / np.maximum(lengths, 1))
@@ -72,5 +72,5 @@ def _last_positions(paths: PathCounts) -> Ints:
 
 
 def _has_middle_touches(paths: PathCounts) -> Ints:
-    """Return which of the paths that are not empty have touches between the first and the last."""
+    """Return a mask of the non-empty paths with touches between the first and the last."""
     return np.flatnonzero(paths.lengths[paths.lengths > 0] > 2)

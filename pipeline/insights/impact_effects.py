@@ -1,9 +1,9 @@
-"""Worth of the factors of arbitration, as impact tests measure it.
+"""Value of the factors of arbitration, as impact tests measure it.
 
-A customer enters with the first decision in which anything was eligible, which is the same in all
+A customer enters with the first decision that has an eligible message, which is the same in all
 arms, and converts by the goal of any campaign within the longest of their windows. Customers in an
-arm are compared with those decided for as usual, whichever messages either got. A customer whose
-window is not over, or who changed arms with the configuration, is not counted.
+arm are compared with those in no arm, whichever messages either got. A customer whose window is not
+over, or whose arm changed with the configuration, is not counted.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from pipeline.insights.intervals import (
 
 _USUAL: Final = "usual"
 _UNLIKELY: Final = 0.001
-"""Chance below which arms of equal shares are not of such different sizes."""
+"""Chance below which the arms' sizes contradict equal shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +126,4 @@ def _balance(arms: list[ArmSums]) -> float | None:
     """Return the chance of tested arms of such sizes: all have the same share of customers."""
     if len(arms) < 2:
         return None
-    return float(chisquare([one.customers for one in arms]).pvalue)
+    return float(chisquare([arm.customers for arm in arms]).pvalue)

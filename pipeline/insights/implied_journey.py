@@ -1,5 +1,5 @@
-"""Journey that a table of events implies where none is defined: its most frequent steps, in any
-order, towards a goal. So their orders are compared as those of a defined journey are."""
+"""Journey implied by a table of events where none is defined: its most frequent steps, in any
+order, towards a goal. Their orders are compared like those of a defined journey."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,14 +11,14 @@ from pipeline.insights.tables import TableError, sql_text
 
 _NAME: Final = "discovered"
 _MOST_STEPS: Final = 4
-"""Steps whose orders are compared: of more there are too many, each with few customers."""
+"""Most steps whose orders are compared; more have too many orders, each with few customers."""
 
 _LEAST_SHARE: Final = 0.5
 
 
 def implied_journey(log: EventLog, goal: str, window: str, asked: Sequence[str]) -> Journey | None:
-    """Return the journey of the steps that are `asked` for, or else of those that at least half of
-    the cases took, in their usual order; None where the goal never came, or few steps are usual."""
+    """Return the journey of the `asked` steps, or else of those that at least half of the cases
+    took, in their usual order; None without a goal event, or with too few usual steps."""
     [(cases, reached)] = log.queries.rows(
         f"SELECT count(DISTINCT case_id), count(*) FILTER (name = {sql_text(goal)}) FROM events"
     )
@@ -32,7 +32,7 @@ def implied_journey(log: EventLog, goal: str, window: str, asked: Sequence[str])
     if not reached or not (asked or len(names) > 1):
         return None
     steps = [JourneyStep(config_name(name) or "step", {"name": name}) for name in names]
-    if len({one.step for one in steps}) < max(len(steps), 2):
+    if len({step.step for step in steps}) < max(len(steps), 2):
         raise TableError(
             f"{log.file}: name: the orders of {', '.join(names) or 'no step'} cannot be compared: "
             "name at least two steps by --order-of, whose letters and digits differ"
@@ -45,7 +45,7 @@ def implied_journey(log: EventLog, goal: str, window: str, asked: Sequence[str])
 
 
 def _usual_order(log: EventLog, goal: str) -> dict[str, int]:
-    """Return how many cases had each event, in the order in which they had them on average."""
+    """Return the number of cases with each event, in its mean order."""
     found = log.queries.rows(
         f"""
         WITH first AS (

@@ -64,7 +64,7 @@ def incident_words(
 
 
 def evidence_words(one: SeriesEvidence, language: Language = "en") -> str:
-    """Return one finding as the part of a sentence."""
+    """Return a finding as a clause."""
     words = _WORDS[language]
     where = words["all"] if one.channel is None else words["in"].format(channel=one.channel)
     return words[f"{one.direction} {one.kind}"].format(

@@ -1,8 +1,8 @@
-"""Incidents for a business user: anomalies of the same time together, and what they cost.
+"""Incidents for a business user: anomalies grouped by time, and their cost.
 
 Anomalies belong to one incident when their days overlap by half of the shorter. Its cost is the
 number of goals that were not reached: the visits that would have gone on without the incident,
-times the share of visitors there who reach the goal otherwise.
+times the usual share of visitors there who reach the goal.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,8 +23,8 @@ _RECENT_DAYS: Final = 56
 
 @dataclass(frozen=True, slots=True)
 class SeriesEvidence:
-    """Series that was off: `observed` where `expected` were expected, from `first_day` to
-    `last_day` (inclusive; days since 1970). `channel` None: all of them together."""
+    """Anomalous series: `observed` where `expected` were expected, from `first_day` to `last_day`
+    (inclusive; days since 1970). `channel` None: all channels together."""
 
     kind: SeriesKind
     step: str
@@ -40,7 +40,7 @@ class SeriesEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Goals that were not reached because of an incident, with an interval of 95 %."""
+    """Goals not reached because of an incident, with an interval of 95 %."""
 
     goals: float
     low: float
@@ -84,8 +84,9 @@ class SeriesForecast:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """Course of all series. `series`: those with enough data; `quiet`: those without anomaly."""
+class SeriesOverview:
+    """Development of all series. `series`: those with enough data; `quiet`: those without
+    anomaly."""
 
     first_day: int
     last_day: int
@@ -99,12 +100,12 @@ class Course:
 
 def course(
     series: Sequence[DailySeries], scanned: Sequence[SeriesScan], goal: str | None
-) -> Course | None:
+) -> SeriesOverview | None:
     """Return incidents, trends and forecasts; None without a whole day."""
     if not series:
         return None
     first, days = series[0].first_day, series[0].days
-    return Course(
+    return SeriesOverview(
         first_day=first,
         last_day=first + days - 1,
         goal=goal,
@@ -199,7 +200,7 @@ def _loss(
 
 
 def _goal_rate(series: DailySeries, scanned: Sequence[SeriesScan], goal: str) -> float | None:
-    """Return how often visits with the next step have the goal, on days without anomaly."""
+    """Return the share of visits with the next step that have the goal, on days without anomaly."""
     if series.to == goal:
         return 1.0
     for one in scanned:
@@ -230,7 +231,7 @@ def _trend(one: SeriesScan) -> Trend:
 
 
 def _slope(values: Floats) -> float | None:
-    """Return the change in a week."""
+    """Return the change per week."""
     if len(values) < 2 * 7:
         return None
     return float(np.polyfit(np.arange(len(values)), values, 1)[0]) * 7
@@ -238,16 +239,17 @@ def _slope(values: Floats) -> float | None:
 
 def _forecasts(series: Sequence[DailySeries], goal: str | None) -> Iterable[SeriesForecast]:
     volumes = [one for one in series if one.kind == "volume" and one.channel is not None]
-    channels = sorted({one.channel for one in volumes if one.channel is not None})
+    channels = sorted({volume.channel for volume in volumes if volume.channel is not None})
     scopes: list[str | None] = [None, *channels] if len(channels) > 1 else [None]
     for channel in scopes:
         for what in ("all events", goal):
             if what is None:
                 continue
             chosen = [
-                one.counts
-                for one in volumes
-                if channel in (None, one.channel) and (what == "all events" or one.step == what)
+                volume.counts
+                for volume in volumes
+                if channel in (None, volume.channel)
+                and (what == "all events" or volume.step == what)
             ]
             if chosen:
                 found = forecast(np.sum(chosen, axis=0), series[0].first_day)

@@ -1,11 +1,11 @@
 """Intervals of 95 % for shares and for differences, from sums by customer.
 
-A share of messages is clustered: a customer's messages are alike. So its sample counts as many
-messages as independent ones would have the same variance (the linearised variance of a ratio), and
-Wilson's interval is taken with that number.
+A share of messages is clustered: a customer's messages are alike. Its effective sample size is the
+number of independent messages with the same variance (the linearised variance of a ratio), and
+Wilson's interval uses that number.
 
 A difference between two randomised arms has a confidence sequence: with a probability of 95 % it
-contains the truth at every sample size at once, so that it may be looked at every day. It is the
+contains the truth at every sample size at once, so it may be examined every day. It is the
 asymptotic one of Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2021, "Time-uniform central limit
 theory"), here for the difference of two means, and begins once there are `FEWEST` customers and
 `FEWEST_EVENTS` conversions and failures in each arm.
@@ -19,7 +19,8 @@ from typing import Final
 _Z_95: Final = NormalDist().inv_cdf(0.975)
 _ALPHA: Final = 0.05
 _TIGHTEST_AT: Final = 1_000.0
-"""Customers at which the sequence is tightest; fixed, for it must not depend on the data."""
+"""Number of customers at which the sequence is tightest; fixed, because it must not depend on the
+data."""
 
 _RHO_SQUARED: Final = (-2 * log(_ALPHA) + log(-2 * log(_ALPHA) + 1)) / _TIGHTEST_AT
 
@@ -68,7 +69,8 @@ def wilson(share: float, trials: float) -> tuple[float, float]:
 
 
 def _effective_trials(share: float, sums: ClusterSums) -> float:
-    """Return the trials as independent ones would count; at shares of 0 and 1 the customers."""
+    """Return the effective number of independent trials; at shares of 0 and 1 the number of
+    customers."""
     if sums.customers < 2 or share in (0.0, 1.0):
         return float(max(sums.customers, 1))
     squares = sums.events_squared - 2 * share * sums.products + share * share * sums.trials_squared
@@ -80,7 +82,7 @@ def _effective_trials(share: float, sums: ClusterSums) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ArmSums:
-    """Customers of an arm, how many of them converted, and the sums of their value and of its
+    """Customers of an arm, the number who converted, and the sums of their value and of its
     square."""
 
     customers: int
@@ -135,8 +137,8 @@ def _is_enough(arm: ArmSums) -> bool:
 
 
 def _share_variance(arm: ArmSums) -> float:
-    """Return p(1 − p) with one conversion and one failure more, so that few events are not taken
-    for certainty (Agresti & Caffo)."""
+    """Return p(1 − p) with one more conversion and one more failure, so that few events give no
+    false certainty (Agresti & Caffo)."""
     share = (arm.converted + 1) / (arm.customers + 2)
     return share * (1 - share)
 

@@ -1,8 +1,8 @@
 """Defined journey in depth: deviations, flows, time to convert, plan against actual path, and
-what goes with conversion and drop-off.
+associations with conversion and drop-off.
 
-Everything is an association in what was observed. Comparisons are by landmark: groups are formed by
-what was known at a moment, of cases still under way then, and compared by what came after it.
+Results are observed associations. Comparisons are by landmark: groups are formed by the facts known
+at a moment, among cases still under way then, and compared by their outcomes after it.
 """
 
 from collections import Counter, defaultdict
@@ -52,7 +52,7 @@ class StepDetails:
 
 @dataclass(frozen=True, slots=True)
 class ChannelStep:
-    """Cases that began in a channel, by the step that they reached, and that dropped after it."""
+    """Cases that began in a channel, by the step that they reached, and the drop-offs after it."""
 
     channel: str
     step: str
@@ -120,8 +120,8 @@ def journey_details(found: DefinedCases, early_ms: int | None = None) -> Journey
     early = _early(found) if early_ms is None else early_ms * 1000
     _load_progress(found)
     outcomes: Counter[CaseOutcome] = Counter()
-    for one in found.variants:
-        outcomes.update(one.outcomes)
+    for variant in found.variants:
+        outcomes.update(variant.outcomes)
     curves = _curves(found)
     whole = [one for group in curves.values() for one in group]
     return JourneyDetails(
@@ -145,8 +145,8 @@ def _early(found: DefinedCases) -> int:
 
 
 def _load_progress(found: DefinedCases) -> None:
-    """Fill `reached` (of each variant its steps reached, with the place of each and of the
-    mandatory one before it, -1: none) and `lasts` (the last of them, -1: none)."""
+    """Load `reached` (each variant's steps, with their places and the place of the mandatory step
+    before, -1: none) and `lasts` (the last step, -1: none)."""
     rows = [
         (variant, step, place, gate, rank == len(one.progress.reached) - 1)
         for variant, one in enumerate(found.variants)
@@ -189,12 +189,12 @@ def _gate_steps(
 
 def _steps(found: DefinedCases) -> Iterator[StepDetails]:
     deviations: dict[str, Counter[int]] = defaultdict(Counter)
-    for one in found.variants:
-        last = one.progress.reached[-1][0] if one.progress.reached else -1
+    for variant in found.variants:
+        last = variant.progress.reached[-1][0] if variant.progress.reached else -1
         for kind in ("skipped", "repeated", "swapped"):
-            for step in getattr(one.alignment, kind):
-                deviations[kind][step] += one.cases
-        for outcome, cases in one.outcomes.items():
+            for step in getattr(variant.alignment, kind):
+                deviations[kind][step] += variant.cases
+        for outcome, cases in variant.outcomes.items():
             deviations[outcome][last] += cases
     timed = _step_times(found)
     for number, step in enumerate(found.plan.steps):
@@ -254,15 +254,15 @@ def _channel_steps(found: DefinedCases) -> Iterator[ChannelStep]:
 
 
 def _flows(found: DefinedCases) -> Iterator[StepFlow]:
-    """Yield every edge of the Sankey; into a step, and out of it, go as many as the funnel has
-    there."""
+    """Yield every edge of the Sankey diagram; the cases into and out of a step equal the
+    funnel's."""
     flows: Counter[tuple[int, int, CaseOutcome | None]] = Counter()
-    for one in found.variants:
+    for variant in found.variants:
         last = -1
-        for step, _ in one.progress.reached:
-            flows[last, step, None] += one.cases
+        for step, _ in variant.progress.reached:
+            flows[last, step, None] += variant.cases
             last = step
-        for outcome, cases in one.outcomes.items():
+        for outcome, cases in variant.outcomes.items():
             flows[last, -1, outcome] += cases
     names = (*(step.name for step in found.plan.steps), None)  # of step -1: none
     for (after, to, end), cases in sorted(
@@ -272,8 +272,8 @@ def _flows(found: DefinedCases) -> Iterator[StepFlow]:
 
 
 def _curves(found: DefinedCases) -> dict[str, list[FollowedCases]]:
-    """Return how long the cases of each channel were followed; who left by an exit cannot convert
-    any more, and is followed on until the window closes."""
+    """Return the follow-up time of the cases of each channel; a case that left by an exit cannot
+    convert any more, and is followed until the window closes."""
     curves: dict[str, list[FollowedCases]] = {}
     for channel, *one in found.log.queries.rows(
         f"""
@@ -294,10 +294,10 @@ def _duration(since: str) -> str:
 
 def _followed_plan(found: DefinedCases) -> Comparison | None:
     """Compare, at the landmark of the first mandatory step (or else the first), the cases that had
-    kept to the plan, and to the step's time limit, until they got there with the others."""
+    kept to the plan and to the step's time limit with the others."""
     steps = found.plan.steps
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
-    places = [dict(one.progress.reached).get(first) for one in found.variants]
+    places = [dict(variant.progress.reached).get(first) for variant in found.variants]
     kept = [
         place is not None and _keeps_to(found.plan, one.path[: place + 1])
         for one, place in zip(found.variants, places, strict=True)

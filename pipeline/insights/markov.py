@@ -1,11 +1,10 @@
-"""Markov model: how many conversions would be lost if a channel led nowhere.
+"""Markov model of attribution: the conversions that would be lost without a channel.
 
 At order k a state is the window of the last k channels (a shorter path is one state), and
-consecutive identical states are one. Removing a channel sends every state that contains it to the
-null state. The absorbing chain is solved exactly.
+consecutive identical states are one. Removing a channel redirects every state that contains it to
+the null state. The absorbing chain is solved exactly.
 
-Written after Anderl et al. (2016) and the definition of the package ChannelAttribution, which
-samples.
+After Anderl et al. (2016) and the definition in the package ChannelAttribution, which samples.
 """
 
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from pipeline.insights.paths import Floats, Ints, PathCounts, sum_by
 ORDERS: Final = (1, 2, 3, 4)
 
 _MOST_TANGLED: Final = 4_000
-"""Most states that lead to each other in circles, whose block is inverted as a dense matrix."""
+"""Most states of a strongly connected component, which is inverted as a dense matrix."""
 
 _MOST_WORK: Final = 50_000_000
-"""Most states × channels above order 1, where each channel is a chain to be solved."""
+"""Most states × channels above order 1, where the chain is solved once per channel."""
 
 _SMALL: Final = 1_500
 """Most states of a chain that is factored in any case."""
@@ -34,7 +33,7 @@ _AT_REST: Final = 1e-16
 
 
 class TooLargeError(Exception):
-    """Raised when an exact solution would take too long; the message says what to do."""
+    """Raised when an exact solution would take too long; the message names a remedy."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +78,8 @@ class Windows:
 
 
 def _number_labels(labels: Ints) -> tuple[Ints, Ints]:
-    """Return a position of each distinct label, and the number of each position's; small labels, as
-    all are at order 1, need no sorting."""
+    """Return the position of each distinct label, and each position's label number; small labels,
+    as all are at order 1, need no sorting."""
     most = int(labels.max(initial=0))
     if most > 4 * len(labels) + 1_000:
         position, number = np.unique(labels, return_index=True, return_inverse=True)[1:]
@@ -102,7 +101,7 @@ def rolling(symbols: Ints, within: Ints, order: int) -> Ints:
 
 
 def _members(paths: PathCounts, ends: Ints, order: int) -> Any:
-    """Return which channels the window that ends at each of `ends` contains."""
+    """Return a mask of the channels in the window that ends at each of `ends`."""
     begins = np.maximum(paths.offsets[:-1][paths.owners[ends]], ends - order + 1)
     sizes = ends - begins + 1
     rows = np.repeat(np.arange(len(ends)), sizes)
@@ -116,8 +115,8 @@ def _members(paths: PathCounts, ends: Ints, order: int) -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """Probabilities: `steps` between states, `start` into each; and what a visit of a state
-    brings by ending there, in conversions and in value."""
+    """Probabilities: `steps` between states, `start` into each; and the conversions and value of a
+    visit that ends in a state."""
 
     steps: Any
     start: Floats
@@ -126,7 +125,7 @@ class Chain:
 
     @staticmethod
     def of(paths: PathCounts, windows: Windows) -> "Chain":
-        """Return the chain of paths; those that are seen no time at all add no state."""
+        """Return the chain of paths; paths without occurrences add no state."""
         seen = paths.conversions + paths.nulls
         touched = windows.first >= 0
         weights = seen[windows.step_path]
@@ -179,9 +178,9 @@ def solve(paths: PathCounts, windows: Windows, order: int) -> RemovalEffects:
 
 
 def _lose_states(chain: Chain) -> tuple[Floats, Floats]:
-    """Return the rewards from the start, and how much of them passes through each state.
+    """Return the rewards from the start, and the part that passes through each state.
 
-    A state is reached with the probability visits ÷ returns, and what comes after it is lost.
+    A state is reached with the probability visits ÷ returns, and all rewards after it are lost.
     """
     ahead = _accumulate(chain.steps, chain.rewards)
     visits = _accumulate(chain.steps.T.tocsr(), chain.start)
@@ -213,8 +212,8 @@ def _lose_sets(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
 def _accumulate(steps: Any, each: Floats) -> Floats:
     """Solve x = each + steps · x.
 
-    In large chains the factors fill, while the sum each + steps · each + … comes to rest after a
-    few times the length of a path; where it does not, the factors must do.
+    In large chains the factors are dense, while the sum each + steps · each + … converges after a
+    few times the length of a path; if it does not, the chain is factored.
     """
     size = steps.shape[0]
     if size == 0:
@@ -231,8 +230,8 @@ def _accumulate(steps: Any, each: Floats) -> Floats:
 
 
 def _returns(steps: Any) -> Floats:
-    """Return how often each state is visited once it has been reached: the diagonal of (I −
-    steps)⁻¹, for which only the states in circles with it matter."""
+    """Return the mean number of visits to each state once it was reached: the diagonal of (I −
+    steps)⁻¹, which depends only on the states on cycles with it."""
     size = steps.shape[0]
     diagonal = np.ones(size)
     if size == 0:

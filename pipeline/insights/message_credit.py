@@ -1,7 +1,7 @@
-"""Credit of messages for a goal, from replayed topics, beside what holdouts measured of them.
+"""Credit of messages for a goal, from replayed topics, beside the lift that holdouts measured.
 
 A touch is a message that was sent (decided, and neither expired nor bounced), seen (the first
-impression or click that was reported) or clicked.
+impression or click reported) or clicked.
 """
 
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ _UNITS: Final[tuple[Unit, ...]] = ("channel", "campaign", "message")
 
 @dataclass(frozen=True, slots=True)
 class GoalCounts:
-    """Number of touches, and of times that the goal was reached."""
+    """Numbers of touches and of goals reached."""
 
     touches: int
     goals: int
 
 
 def load_touches(queries: Queries, goal: str | None, seen: Seen) -> GoalCounts:
-    """Load `checked`, touches and goals as a table of touches has them, from the facts that are
-    loaded."""
+    """Load `checked`, touches and goals with the columns of a table of touches, from the loaded
+    facts."""
     queries.define(
         "checked",
         f"""
@@ -47,7 +47,7 @@ def load_touches(queries: Queries, goal: str | None, seen: Seen) -> GoalCounts:
 
 
 def _touch_times(seen: Seen) -> str:
-    """Return SQL for when each message was touched."""
+    """Return SQL for the time of each message's touch."""
     if seen == "sent":
         return """
             SELECT m.action_id, m.at_ms FROM messages AS m
@@ -56,24 +56,23 @@ def _touch_times(seen: Seen) -> str:
             """
     names = ", ".join(sql_text(name) for name in _OUTCOMES[seen])
     return f"""
-        SELECT properties ->> '$.action_id' AS action_id, min(at_ms) AS at_ms FROM heard
+        SELECT properties ->> '$.action_id' AS action_id, min(at_ms) AS at_ms FROM received
         WHERE kind = 'outcome' AND name IN ({names}) GROUP BY action_id
         """
 
 
 def message_journeys(queries: Queries, folder: Path, options: TouchOptions) -> Journeys:
-    """Make journeys of `checked`. Raises TableError for a unit that messages do not
-    have."""
+    """Make journeys of `checked`. Raises TableError for a unit that messages do not have."""
     if options.unit not in _UNITS:
         raise TableError(f"--unit {options.unit}: messages have {', '.join(_UNITS)}")
     return Journeys(queries, folder, replace(options, touch=None), with_ids=False)
 
 
 def lifts_of_unit(lifts: tuple[Lift, ...], unit: Unit) -> tuple[Lift, ...]:
-    """Return what holdouts measured of the things that get credit, and of all together."""
+    """Return the lift of each credited unit by holdouts, and of all together."""
     return tuple(
-        one
-        for one in lifts
-        if one.campaign is None
-        or (one.offer is None if unit == "campaign" else one.channel is not None)
+        lift
+        for lift in lifts
+        if lift.campaign is None
+        or (lift.offer is None if unit == "campaign" else lift.channel is not None)
     )

@@ -1,13 +1,14 @@
-"""Off-policy evaluation: what another policy would have earned on the decisions of this one.
+"""Off-policy evaluation: the reward of another policy, estimated from the logged decisions of this
+one.
 
 Three estimates of the mean reward: inverse propensity scores (IPS), self-normalised (SNIPS), and
-doubly robust (DR), which corrects a model's rewards by the weighted errors it made.
+doubly robust (DR), which corrects a model's rewards by its weighted errors.
 
 Intervals at 95 %: by default from the estimates' standard errors (for SNIPS by the delta method)
-with Student's t, which is right for large n and bounded weights; decisions about one customer count
-as alike where the log tells whose they are. `anytime` holds for every n and at every look, for
-rewards within known bounds and weights of any size (Karampatziakis, Mineiro & Ramdas 2021: a bet
-against each value that is too high, whose gain is a non-negative martingale).
+with Student's t, which is right for large n and bounded weights; clustered by customer if the log
+names customers. `anytime` holds for every n and at every look, for rewards within known bounds and
+weights of any size (Karampatziakis, Mineiro & Ramdas 2021: a bet against each value that is too
+high, whose gain is a non-negative martingale).
 """
 
 import math
@@ -41,7 +42,7 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Least and greatest reward that is possible."""
+    """Least and greatest possible reward."""
 
     low: float = 0.0
     high: float = 1.0
@@ -49,8 +50,8 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Log:
-    """Logged decisions, one entry each; `weights` = target ÷ logged propensity; `customers`: whose
-    decision it is, numbered from 0 (None: each is another's)."""
+    """Logged decisions, one entry each; `weights` = target ÷ logged propensity; `customers`: the
+    decision's customer, numbered from 0 (None: a different one each time)."""
 
     rewards: Floats
     weights: Floats
@@ -61,7 +62,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Mean reward with its interval; None where the log does not carry it."""
+    """Mean reward with its interval; None where the log does not support one."""
 
     value: float | None
     low: float | None
@@ -71,7 +72,7 @@ class Estimate:
 @dataclass(frozen=True, slots=True)
 class OffPolicy:
     """Answer of `kairos insights off-policy`. `ess`: effective sample size, the number of equal
-    weights that these are worth."""
+    weights with the same variance."""
 
     n: int
     ess: float
@@ -108,10 +109,11 @@ def read_log(queries: Queries, file: Path) -> Log:
 
 
 def evaluate(log: Log, anytime: Bounds | None = None) -> OffPolicy:
-    """Estimate the target policy's mean reward; `anytime`: with intervals for rewards so bounded.
+    """Estimate the target policy's mean reward; `anytime`: bounds of the rewards, for anytime
+    intervals.
 
-    The anytime interval bounds the mean itself, so it stands beside IPS and SNIPS alike; it is not
-    made for DR, whose terms have no sign.
+    The anytime interval bounds the mean itself, so it holds for IPS and SNIPS alike; there is none
+    for DR, whose terms have no sign.
     """
     weights = log.weights
     squares = float(weights @ weights)
@@ -148,7 +150,7 @@ def _dr(log: Log) -> Estimate | None:
 
 
 def mean(terms: Floats, customers: Ints | None = None) -> Estimate:
-    """Return the mean, with an interval where there are two terms that differ; those of one of the
+    """Return the mean, with an interval if at least two terms differ; terms of one of the
     `customers` are added up first."""
     value = float(terms.mean())
     if len(terms) < 2 or not terms.std():
@@ -193,7 +195,7 @@ def _lower_bound(terms: Floats) -> float:
     """Return the greatest mean below 1 that a bet on higher terms refutes.
 
     Staking a share λ ≤ ½ / mean of the capital on term − mean can lose half of it at most, and
-    multiplies it by 1 ÷ error with no more chance than error while the mean is not exceeded. The
+    multiplies it by 1 ÷ error with at most the chance `error` while the mean is not exceeded. The
     shares are chosen from earlier terms only.
     """
     stakes = _stakes(terms)
@@ -211,8 +213,8 @@ def _lower_bound(terms: Floats) -> float:
 
 
 def _stakes(terms: Floats) -> Floats:
-    """Return, for each term, the share that suits the variance of those before it (with ¼ and a
-    mean of ½ as the first guess), as for an empirical Bernstein bound."""
+    """Return, for each term, the share that fits the variance of those before it (with ¼ and a mean
+    of ½ as the first guess), as for an empirical Bernstein bound."""
     before = np.arange(1, len(terms) + 1)
     sums = np.concatenate(([0.0], np.cumsum(terms)[:-1]))
     squares = np.concatenate(([0.0], np.cumsum(terms**2)[:-1]))

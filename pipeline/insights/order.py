@@ -1,4 +1,4 @@
-"""Order of a Markov model, chosen by its likelihood for journeys that it was not fitted to."""
+"""Order of a Markov model, chosen by cross-validated likelihood."""
 
 from typing import Final
 
@@ -14,15 +14,14 @@ _BORROWED: Final = 1.0  # observations' worth of trust that a window has in the 
 
 def choose_order(paths: PathCounts, seed: int) -> int:
     """Return the order with the highest likelihood of the next step (a channel, a conversion, an
-    end without), over five parts of the journeys, each predicted from the others; of equally good
-    ones the lower."""
+    end without one) in five-fold cross-validation over journeys; among equal ones the lowest."""
     scores = order_scores(paths, seed)
     return max(scores, key=lambda order: (rank_key(scores[order]), -order))
 
 
 def order_scores(paths: PathCounts, seed: int) -> dict[int, float]:
-    """Return the mean log-likelihood of a held-out step by order; rare windows
-    borrow from the next shorter one."""
+    """Return the mean log-likelihood of a held-out step by order; rare windows are smoothed towards
+    the next shorter one."""
     steps = _Steps(paths)
     folds = _split(paths, seed)
     scores = dict.fromkeys(ORDERS, 0.0)
@@ -35,7 +34,7 @@ def order_scores(paths: PathCounts, seed: int) -> dict[int, float]:
 
 
 def _split(paths: PathCounts, seed: int) -> Floats:
-    """Deal each path's conversions and nulls out to the folds: fold × (conversions, nulls)."""
+    """Deal each path's conversions and nulls to the folds: fold × (conversions, nulls)."""
     counts = np.concatenate((paths.conversions, paths.nulls))
     chance = np.random.default_rng(seed)
     parts = [1.0 / _FOLDS] * _FOLDS
@@ -66,13 +65,13 @@ class _Steps:
         self._windows = {order: rolling(paths.codes + 1, within, order)[at] for order in ORDERS}
 
     def weights(self, counts: Floats) -> Floats:
-        """Return how often each step was taken, where paths were seen `counts` times."""
+        """Return the number of times that each step was taken, for paths with these `counts`."""
         conversions, nulls = counts[: self._paths], counts[self._paths :]
         seen = (conversions + nulls)[self._owners[self._inner]]
         return np.concatenate((seen, conversions[self._ends], nulls[self._ends]))
 
     def likelihoods(self, learned: Floats) -> "list[tuple[int, Floats]]":
-        """Return the likelihood of each step, by order, as learned from these counts."""
+        """Return the likelihood of each step, by order, learned from these counts."""
         weights = self.weights(learned)
         shorter = self._blend(np.zeros_like(self._next), weights, 1.0 / self._symbols)
         found = []

@@ -40,7 +40,7 @@ def read_paths(queries: Queries, file: Path) -> PathCounts:
 
 
 def _split(text: str | None) -> tuple[str, ...] | str:
-    """Return the channels of a path, or what is wrong with it."""
+    """Return the channels of a path, or its fault."""
     if text is None:
         return ()
     # A separator at an end has lost its blank to the trimming of the cell.

@@ -1,4 +1,4 @@
-"""Paths of touches with how often each converted: the small statistics that the models run on."""
+"""Paths of touches with their numbers of conversions: the small statistics that the models use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class PathCounts:
         return replace(self, nulls=np.zeros_like(self.nulls))
 
     def reweight(self, conversions: Floats, nulls: Floats) -> "PathCounts":
-        """Return the same paths, seen other numbers of times; a path's mean value stays."""
+        """Return the same paths with other numbers of occurrences; a path's mean value stays."""
         share = np.divide(
             conversions, self.conversions, out=np.zeros_like(conversions), where=conversions > 0
         )
@@ -53,7 +53,7 @@ def sum_by(index: Ints, amounts: Floats, size: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class PathRow:
-    """One path as a table has it."""
+    """Row of a table of paths."""
 
     path: tuple[str, ...]
     conversions: float

@@ -1,12 +1,12 @@
-"""Worth of a configuration, estimated from what another one decided and what came of it.
+"""Worth of a configuration, estimated from the decisions and outcomes of another one.
 
-The log's choices were drawn with known probabilities, and a replay says with which probabilities
-the other configuration would have made them. What it would rather have said counts more, and what
-it would have said less often counts less (IPS, self-normalised IPS, doubly robust).
+The log's choices were drawn with known probabilities, and a replay gives the probabilities of the
+same choices under the other configuration. Choices that it makes more often weigh more, and those
+that it makes less often weigh less (IPS, self-normalised IPS, doubly robust).
 
-Where the log's own configuration was replayed too, the gain is over that replay, not over the log.
-A replay meets outcomes in another order than agents did, which would look like a gain otherwise; so
-an unchanged configuration gains exactly nothing.
+If the log's own configuration was replayed too, the gain is over that replay, not over the log. A
+replay processes outcomes in another order than agents did, which would otherwise look like a gain;
+so an unchanged configuration gains exactly nothing.
 
 A message is worth its value where the customer reached its campaign's goal within the window, or a
 conversion was reported of it, less its cost; saying nothing is worth 0. Each slot is looked at by
@@ -36,7 +36,7 @@ _Names: TypeAlias = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class SegmentGain:
-    """Gain per slot among customers who were in the segment then."""
+    """Gain per slot among customers who were in the segment at the decision."""
 
     segment: str
     slots: int
@@ -57,16 +57,16 @@ class MessageGain:
 
 @dataclass(frozen=True, slots=True)
 class PolicyWorth:
-    """Estimate of what another configuration is worth, per slot.
+    """Estimate of another configuration's worth, per slot.
 
-    `slots` of so many `customers` can be compared: chance drew there, or both say the same. `ran`:
-    mean worth of what was said; `replayed`: of what a replay of the log's configuration says, where
-    there is one (doubly robust); `other`: of what the other would say; `gain`: how much more that
-    is than what was replayed, or else than what was said (doubly robust), `total` of all slots.
-    `covered`: share of what the other would say that the log could have said too, 1 where nothing
-    is new; `undrawn`: slots that it would change and in which nothing was drawn, of which the log
-    can tell nothing; `unfinished`: slots whose goals' windows are not over; `unplayed`: slots of
-    decisions that the replay did not make.
+    `slots` of `customers` are compared: their choice was drawn, or both configurations choose the
+    same. `ran`: mean worth of the log's choices; `replayed`: of a replay of the log's
+    configuration, if there is one (doubly robust); `other`: of the other configuration; `gain`:
+    `other` minus `replayed`, or else minus `ran` (doubly robust), `total` of all slots. `covered`:
+    share of the other configuration's choices that the log could have made too, 1 if none is new;
+    `undrawn`: slots whose choice it changes and that had no draw, about which the log has no
+    evidence; `unfinished`: slots whose goals' windows are not over; `unplayed`: slots of decisions
+    that the replay did not make.
     """
 
     slots: int

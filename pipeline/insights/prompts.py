@@ -1,8 +1,8 @@
-"""Table of prompts, each with its result: the rows from which recommendations are made.
+"""Table of prompts with their results, from which recommendations are made.
 
 A row is a time at which a message might be sent to move a case to its next step: by which channel
-(blank or `nothing`: none was), which message, and with which probability, where chance chose. Its
-result is whether the case reached the step within the window, and when, and whether it opted out.
+(blank or `nothing`: none was), which message, and with which probability, if it was drawn. The
+result says whether the case reached the step within the window, and when, and whether it opted out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ NOTHING: Final = "nothing"
 _DAY_US: Final = 86_400_000_000
 _MOST_STRATA: Final = 50
 _MOST_PLACES: Final = 1_000
-"""Steps that are looked at; more are no steps of a journey."""
+"""Most steps examined; a table with more has the wrong column."""
 
 
 @dataclass(frozen=True, slots=True)
-class Weighing:
+class ResultWeights:
     """Weights of the results of a prompt: `value` of reaching a step, `costs` of a message by
-    channel, what a day of delay and an opt-out cost; all in one currency. `within_ms`: how long a
-    prompt is followed."""
+    channel, cost of a day of delay and of an opt-out; all in one currency. `within_ms`: time for
+    which a prompt is followed."""
 
     within_ms: int = 3 * 86_400_000
     value: float = 1.0
@@ -40,19 +40,19 @@ class Weighing:
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """Options of the table. `adjust`: columns of what was known of a customer at the decision;
+    """Options of the table. `adjust`: columns with facts known of a customer at the decision;
     `zone`: the time zone of times without one."""
 
-    weighing: Weighing = field(default_factory=Weighing)
+    weighing: ResultWeights = field(default_factory=ResultWeights)
     adjust: tuple[str, ...] = ()
     zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Prompts that were followed. `by_step`: the prompts of each step, whose customers are split
-    by the time of their first. `unfinished`: prompts whose window is not over; `elsewhere`: those
-    for names that are no step of the journey."""
+    """Followed prompts. `by_step`: the prompts of each step, whose customers are split by the time
+    of their first. `unfinished`: prompts whose window is not over; `elsewhere`: prompts whose name
+    is not a step of the journey."""
 
     by_step: tuple[ChoiceRows, ...]
     customers: int
@@ -65,8 +65,8 @@ def read_prompts(
 ) -> Prompts:
     """Read the table, and follow each prompt in the events of `log`.
 
-    The view `reached` says which step an event reaches. `steps`: the names that the table may use
-    for the journey's steps, prompts of others are left out; None: any event's name is a step.
+    The view `reached` maps events to steps. `steps`: names in the table of the journey's steps,
+    prompts of others are left out; None: any event's name is a step.
     """
     columns = [
         Column("case_id", "text"),
@@ -85,7 +85,7 @@ def read_prompts(
 def follow_prompts(
     log: EventLog, file: Path, options: PromptOptions, steps: Mapping[str, str] | None
 ) -> Prompts:
-    """Follow the prompts of the view `checked`, which are of `file`, in the same way."""
+    """Follow the prompts of the view `checked`, loaded from `file`, like `read_prompts`."""
     _load(log, options)
     elsewhere = 0 if steps is None else _name_steps(log, file, steps)
     _follow(log, options.weighing)
@@ -93,13 +93,13 @@ def follow_prompts(
 
 
 def load_named_steps(log: EventLog) -> None:
-    """Make each event's name a step: where no journey is defined."""
+    """Make each event's name a step, if no journey is defined."""
     log.queries.view("reached", "SELECT case_id, moment, name AS step FROM events")
 
 
 def load_defined_steps(log: EventLog, names: Sequence[str]) -> dict[str, str]:
-    """Make the events that `marks` names the steps of the journey; return the names by which a
-    table may call these: their own, and those of the events that reach them."""
+    """Make the events in `marks` the steps of the journey; return the names that a table may use
+    for them: their own, and those of the events that reach them."""
     listed = ", ".join(f"({number}, {sql_text(name)})" for number, name in enumerate(names))
     log.queries.view(
         "reached",
@@ -151,8 +151,9 @@ def _name_steps(log: EventLog, file: Path, steps: Mapping[str, str]) -> int:
     return int(prompts - mine)
 
 
-def _follow(log: EventLog, weighing: Weighing) -> None:
-    """Make `followed`: prompts with when their step was reached, and whether the case opted out."""
+def _follow(log: EventLog, weighing: ResultWeights) -> None:
+    """Make `followed`: prompts with the time at which their step was reached, and whether the case
+    opted out."""
     within = weighing.within_ms * 1000
     names = ", ".join(map(sql_text, weighing.opt_outs)) or "NULL"
     log.queries.define(
@@ -239,7 +240,7 @@ def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: i
 
 
 def _worth(
-    weighing: Weighing,
+    weighing: ResultWeights,
     taken: Sequence[Option],
     after: Sequence[int | None],
     opted_out: Sequence[bool],

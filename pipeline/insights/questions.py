@@ -34,8 +34,7 @@ _WEEK_MS: Final = 7 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class BootstrapDraws:
-    """Number of times the customers are drawn again for an interval (0: there is none), from
-    `seed`."""
+    """Number of bootstrap draws of customers for an interval (0: there is none), from `seed`."""
 
     replicates: int = 200
     seed: int = 0
@@ -43,8 +42,8 @@ class BootstrapDraws:
 
 @dataclass(frozen=True, slots=True)
 class AttributionQuestion:
-    """Question of `kairos insights attribution`. `paths`: the file has aggregated paths, otherwise
-    touches, read as `touches` says."""
+    """Question of `kairos insights attribution`. `paths`: whether the file has aggregated paths;
+    otherwise it has touches, read with the options `touches`."""
 
     file: Path
     paths: bool
@@ -59,7 +58,7 @@ class AttributionQuestion:
 @dataclass(frozen=True, slots=True)
 class AttributionAnswer:
     """Answer to an AttributionQuestion. `scope`: whether credit was divided over all conversions at
-    once or within each journey; `support`: what a table of touches carried."""
+    once or within each journey; `support`: counts of the table of touches."""
 
     attribution: Attribution
     scope: Scope

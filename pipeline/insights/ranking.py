@@ -2,5 +2,5 @@
 
 
 def rank_key(figure: float) -> float:
-    """Return the figure to nine digits, so that sums which were added in another order tie."""
+    """Return the figure to nine digits, so that sums added in another order are equal."""
     return float(f"{figure:.9g}")

@@ -1,8 +1,8 @@
 """Recommendations: the best prompt for each step of a journey, and the changes that would pay.
 
 Proposals are found on the customers who began earlier and measured on those who began later, all
-together, so that of worlds in which nothing matters hardly one gets a recommendation. Only what
-chance chose is recommended as a change; a difference that nobody drew is recommended as a test.
+together, so that data without any effect hardly ever give a recommendation. Only randomised choices
+give a recommended change; a difference that was only observed gives a recommended test.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from pipeline.insights.choices import (
     rival,
     supported_options,
 )
-from pipeline.insights.prompts import Prompts, Weighing
+from pipeline.insights.prompts import Prompts, ResultWeights
 from pipeline.insights.ranking import rank_key
 from pipeline.insights.recommendation_words import Language, count, number, words
 
@@ -41,13 +41,13 @@ _FEW: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class RecommendationQuestion:
-    """Question of recommendations: data and wishes. `others`: choices beside prompts (steps,
-    orders, arms); `adjust`: the columns that tell customers apart; `journey`: the defined one;
-    `implied`: where none is, the one that the events imply."""
+    """Data and options of recommendations. `others`: choices other than prompts (steps, orders,
+    arms); `adjust`: columns for a choice by customer; `journey`: the defined one; `implied`:
+    without one, the journey that the events imply."""
 
     prompts: Prompts
     others: Sequence[ChoiceRows]
-    weighing: Weighing
+    weighing: ResultWeights
     adjust: tuple[str, ...] = ()
     journey: Journey | None = None
     implied: Journey | None = None
@@ -56,8 +56,8 @@ class RecommendationQuestion:
 
 @dataclass(frozen=True, slots=True)
 class RecommendedChange:
-    """Recommended change, or a test of one. `gain`: worth of a time more than now; `per_month`:
-    that, for as often as it came up in 30 days."""
+    """Recommended change, or a test of one. `gain`: additional worth per time; `per_month`: the
+    same times the number of times in 30 days."""
 
     rank: int
     do: Do
@@ -77,7 +77,7 @@ class RecommendedChange:
 @dataclass(frozen=True, slots=True)
 class StepAdvice:
     """Advice of the optimal journey for a step: its prompt where one is `recommended` (no channel:
-    nothing is said), else why none is."""
+    no message), else the reason for none."""
 
     step: str
     mandatory: bool
@@ -91,9 +91,8 @@ class StepAdvice:
 
 @dataclass(frozen=True, slots=True)
 class JourneyShape:
-    """Steps of the best journey in their order, as far as a test has told; where none has, they are
-    as planned. `open`: those of them of which nobody knows whether they should be there, so the
-    best number is from `least` to `most`. `told`: what a test decided."""
+    """Steps of the best journey in their order, by tests; without one, as planned. `open`: steps
+    not yet tested, so the best number is from `least` to `most`. `told`: results of tests."""
 
     steps: tuple[str, ...]
     open: tuple[str, ...]
@@ -105,8 +104,8 @@ class JourneyShape:
 
 @dataclass(frozen=True, slots=True)
 class ComparedOption:
-    """Option beside what is done now, by the later customers: `gain` is of a time, its interval
-    holds at 95 % for itself alone."""
+    """Option compared with the present practice, on the later customers: `gain` is per time, its
+    interval holds at 95 % for this option alone."""
 
     kind: Kind
     place: str
@@ -119,9 +118,8 @@ class ComparedOption:
 @dataclass(frozen=True, slots=True)
 class Recommendations:
     """Advice and changes. `shape`: steps, their number and order, of a journey that is defined or
-    implied;
-    `journey`: the prompt of each step; `compared`: every option that enough customers had; `words`:
-    where there is nothing to recommend."""
+    implied; `journey`: the prompt of each step; `compared`: every option with enough customers;
+    `words`: the reason if there is nothing to recommend."""
 
     customers: int
     unfinished_prompts: int
@@ -133,8 +131,8 @@ class Recommendations:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    """Place with the rows that count, its grade, and what the earlier customers promised."""
+class _ExaminedPlace:
+    """Place with the rows that count, its grade, and its proposals from the earlier customers."""
 
     rows: ChoiceRows
     counted: ChoiceRows
@@ -143,32 +141,32 @@ class _Looked:
 
 
 def recommend(question: RecommendationQuestion) -> Recommendations:
-    """Find and measure every proposal, and rank those that hold by what they are worth."""
-    places = [_look(one, question.adjust) for one in question.prompts.by_step]
-    others = [_look(one, ()) for one in question.others]
-    proposals = [each for one in (*places, *others) for each in one.proposals]
+    """Find and measure every proposal, and rank those that hold by their worth."""
+    places = [_examine(one, question.adjust) for one in question.prompts.by_step]
+    others = [_examine(one, ()) for one in question.others]
+    proposals = [proposal for one in (*places, *others) for proposal in one.proposals]
     verdicts = measure(proposals)
-    teller = _Teller(question)
-    held = [teller.change(one) for one in verdicts if one.holds]
+    writer = _FindingWriter(question)
+    held = [writer.change(verdict) for verdict in verdicts if verdict.holds]
     held.sort(key=lambda one: (one.do != "change", -rank_key(one.per_month.value)))
-    ranked = tuple(teller.with_rank(one, place) for place, one in enumerate(held, 1))
+    ranked = tuple(writer.with_rank(one, place) for place, one in enumerate(held, 1))
     return Recommendations(
         customers=question.prompts.customers,
         unfinished_prompts=question.prompts.unfinished,
-        shape=teller.shape(verdicts),
-        journey=tuple(teller.steps(places, verdicts)),
-        compared=tuple(teller.compare_options((*places, *others))),
+        shape=writer.shape(verdicts),
+        journey=tuple(writer.steps(places, verdicts)),
+        compared=tuple(writer.compare_options((*places, *others))),
         changes=ranked,
         words=None if ranked else words(question.language, "none"),
     )
 
 
-def _look(rows: ChoiceRows, adjust: Sequence[str]) -> _Looked:
+def _examine(rows: ChoiceRows, adjust: Sequence[str]) -> _ExaminedPlace:
     grade, counted = grade_of(rows, bool(adjust))
-    return _Looked(rows, counted, grade, tuple(propose(counted, grade, adjust)))
+    return _ExaminedPlace(rows, counted, grade, tuple(propose(counted, grade, adjust)))
 
 
-class _Teller:
+class _FindingWriter:
     """Writer of findings in words."""
 
     def __init__(self, question: RecommendationQuestion) -> None:
@@ -207,19 +205,21 @@ class _Teller:
         )
 
     def shape(self, verdicts: Sequence[Verdict]) -> JourneyShape | None:
-        """Return which steps, how many, in which order; None where no journey is known."""
+        """Return the steps, their number and their order; None without a journey."""
         journey = self._journey
         if journey is None:
             return None
-        told = [one for one in verdicts if one.holds and one.proposal.grade == "Tested"]
+        findings = [
+            verdict for verdict in verdicts if verdict.holds and verdict.proposal.grade == "Tested"
+        ]
         best = {
             (one.proposal.rows.kind, one.proposal.rows.place): one.proposal.option
-            for one in told
+            for one in findings
             if one.proposal.rows.kind not in ("prompt", "arm")
         }
         steps, undecided = [], []
         for stage in journey.steps:
-            planned = {one.step: one for one in stage.steps()}
+            planned = {step.step: step for step in stage.steps()}
             place = ARROW.join(planned)
             order = best.get(("order", place))
             for name in place.split(ARROW) if order is None else order.message.split(ARROW):
@@ -229,19 +229,19 @@ class _Teller:
                 steps.append(name)
                 if taken is None and not planned[name].mandatory:
                     undecided.append(name)
-        mandatory = sum(one.mandatory for stage in journey.steps for one in stage.steps())
+        mandatory = sum(step.mandatory for stage in journey.steps for step in stage.steps())
         least, most = len(steps) - len(undecided), len(steps)
         if (count := best.get(("count", "steps"))) is not None:
             least = most = min(max(mandatory + int(count.message), least), most)
         number = str(most) if least == most else self._words("between", least=least, most=most)
-        said = [self._words("shape", number=number, steps=ARROW.join(steps))]
-        said.append(self._words("shape plan" if self._question.journey else "shape usual"))
+        sentences = [self._words("shape", number=number, steps=ARROW.join(steps))]
+        sentences.append(self._words("shape plan" if self._question.journey else "shape usual"))
         if undecided:
-            said.append(self._words("shape open", steps=", ".join(undecided)))
+            sentences.append(self._words("shape open", steps=", ".join(undecided)))
         kinds = tuple(dict.fromkeys(kind for kind, _ in best))
-        return JourneyShape(tuple(steps), tuple(undecided), least, most, kinds, " ".join(said))
+        return JourneyShape(tuple(steps), tuple(undecided), least, most, kinds, " ".join(sentences))
 
-    def compare_options(self, places: Sequence[_Looked]) -> Iterator[ComparedOption]:
+    def compare_options(self, places: Sequence[_ExaminedPlace]) -> Iterator[ComparedOption]:
         """Yield the worth of each option, good or bad."""
         for place in places:
             rows = place.counted
@@ -257,35 +257,41 @@ class _Teller:
                         one.support,
                     )
 
-    def steps(self, places: Sequence[_Looked], verdicts: Sequence[Verdict]) -> list[StepAdvice]:
+    def steps(
+        self, places: Sequence[_ExaminedPlace], verdicts: Sequence[Verdict]
+    ) -> list[StepAdvice]:
         """Return the advice for every step, in the journey's order."""
-        looked = {one.rows.place: one for one in places}
-        mandatory = dict.fromkeys(looked, False)
+        examined = {place.rows.place: place for place in places}
+        mandatory = dict.fromkeys(examined, False)
         journey = self._question.journey
         if journey is not None:
             mandatory = {
                 step.step: step.mandatory for stage in journey.steps for step in stage.steps()
             }
-        return [self._step(one, mandatory[one], looked.get(one), verdicts) for one in mandatory]
+        return [self._step(one, mandatory[one], examined.get(one), verdicts) for one in mandatory]
 
     def _step(
-        self, name: str, mandatory: bool, looked: _Looked | None, verdicts: Sequence[Verdict]
+        self,
+        name: str,
+        mandatory: bool,
+        examined: _ExaminedPlace | None,
+        verdicts: Sequence[Verdict],
     ) -> StepAdvice:
-        if looked is None:
+        if examined is None:
             return StepAdvice(
                 name, mandatory, False, None, None, None, None, self._words("no rows")
             )
         mine = [
-            one
-            for one in verdicts
-            if one.proposal.rows.place == name
-            and one.proposal.rows.kind == "prompt"
-            and not one.proposal.by
+            verdict
+            for verdict in verdicts
+            if verdict.proposal.rows.place == name
+            and verdict.proposal.rows.kind == "prompt"
+            and not verdict.proposal.by
         ]
         held = next((one for one in mine if one.holds), None)
         if held is None or held.proposal.grade != "Tested":
-            why = self._silence(looked, mine, held is not None)
-            return StepAdvice(name, mandatory, False, None, None, looked.grade, None, why)
+            why = self._reasons(examined, mine, held is not None)
+            return StepAdvice(name, mandatory, False, None, None, examined.grade, None, why)
         option = held.proposal.option
         return StepAdvice(
             name,
@@ -298,11 +304,11 @@ class _Teller:
             words=self._what(held.proposal),
         )
 
-    def _silence(self, looked: _Looked, measured: Sequence[Verdict], held: bool) -> str:
-        """Say why there is no recommendation."""
+    def _reasons(self, examined: _ExaminedPlace, measured: Sequence[Verdict], held: bool) -> str:
+        """Return the reasons for having no recommendation."""
         if held:
             return self._words("a test")
-        rows = looked.rows
+        rows = examined.rows
         if not len(rows.worth):
             return self._words("no rows")
         if len(rows.options) < 2:
@@ -403,7 +409,7 @@ class _Teller:
 
 
 def _per_month(rows: ChoiceRows) -> float:
-    """Return how often it came up in 30 days, in the time that is reported on."""
+    """Return the number of times in 30 days, over the later half."""
     return float(rows.later.sum()) * _MONTH_US / max(rows.end - rows.split, 1)
 
 

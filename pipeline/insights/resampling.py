@@ -1,4 +1,4 @@
-"""Intervals by bootstrap: the customers drawn again, the model fitted again."""
+"""Intervals by bootstrap: customers are drawn with replacement and the model is fitted again."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,15 +12,16 @@ from pipeline.insights.shapley import NoWorthError
 
 CONFIDENCE: Final = 0.95
 _MOST_WORK: Final = 100_000_000
-"""Steps that the fits may take together, some ten seconds; too few of them carry no interval."""
+"""Most steps of all fits together, some ten seconds; with too few replicates there is no
+interval."""
 
 _FEWEST: Final = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Customers:
-    """Customers who had the same paths and outcomes: `counts` of them, and per such kind a row of
-    how often each path converted and did not."""
+    """Customers who had the same paths and outcomes: `counts` of them, and for each such kind a row
+    of its numbers of conversions and nulls by path."""
 
     counts: Floats
     conversions: Any
@@ -28,7 +29,7 @@ class Customers:
 
     @staticmethod
     def of_paths(paths: PathCounts) -> "Customers":
-        """Take each path for a customer of its own, where customers are not known."""
+        """Treat each path as a customer, where customers are not known."""
         size = len(paths.conversions)
         one, none = sparse.eye_array(size, format="csr"), sparse.csr_array((size, size))
         return Customers(
@@ -39,7 +40,7 @@ class Customers:
 
 
 def affordable(replicates: int, fit: Fit) -> int:
-    """Return how many replicates are drawn: fewer where each takes long, none where too few."""
+    """Return the number of replicates: fewer if each takes long, none if those are too few."""
     drawn = min(replicates, _MOST_WORK // max(fit.effort, 1))
     return drawn if drawn >= min(replicates, _FEWEST) else 0
 
@@ -47,9 +48,9 @@ def affordable(replicates: int, fit: Fit) -> int:
 def bootstrap(
     paths: PathCounts, customers: Customers, fit: Fit, replicates: int, seed: int
 ) -> Interval | None:
-    """Return 95 % of each channel's conversions over the replicates; None where there is too little
-    to draw from: fewer than two customers, counts that are no whole numbers, or draws without any
-    worth to divide."""
+    """Return 95 % of each channel's conversions over the replicates; None without enough to draw
+    from: fewer than two customers, counts that are no whole numbers, or draws without any worth to
+    divide."""
     total = customers.counts.sum()
     whole = bool((customers.counts == np.floor(customers.counts)).all())
     if replicates < 1 or total < 2 or not whole:

@@ -47,8 +47,8 @@ class SegmentMoves:
 def segment_moves(queries: Queries, folder: Path, until_ms: int | None) -> tuple[SegmentMoves, ...]:
     """Return the moves of every segment in FOLDER/segments.changes, by name. Raises TableError.
 
-    The log ends with its last change, or before `until_ms`. A change that occurs twice counts
-    once; an entry of who is in, or an exit of who is out, counts for none.
+    The log ends with its last change, or before `until_ms`. A repeated change counts once; an entry
+    of a member, or an exit of a non-member, does not count.
     """
     view = queries.open_topic(folder, CHANGES, ("profile_id", "segment", "change", "at"))
     try:
@@ -85,11 +85,11 @@ def segment_moves(queries: Queries, folder: Path, until_ms: int | None) -> tuple
 
 
 def _load(queries: Queries, view: str, until: int) -> int:
-    """Load `moves`, in turns an entry and an exit of each customer; return the last one's time."""
+    """Load `moves`, alternating entries and exits of each customer; return the last one's time."""
     queries.define(
         "moves",
         f"""
-        WITH told AS (
+        WITH changes AS (
             SELECT profile_id AS customer, segment, change = 'entered' AS entered,
                 epoch_ms("at") AS at_ms, min(kafka_partition) AS part, min(kafka_offset) AS place
             FROM {view} WHERE kafka_error IS NULL AND profile_id IS NOT NULL
@@ -97,7 +97,7 @@ def _load(queries: Queries, view: str, until: int) -> int:
         ), ordered AS (
             SELECT *, lag(entered) OVER (
                 PARTITION BY customer, segment ORDER BY at_ms, part, place) AS was_in
-            FROM told WHERE at_ms < {until}
+            FROM changes WHERE at_ms < {until}
         )
         SELECT customer, segment, entered, at_ms, part, place FROM ordered
         WHERE coalesce(was_in, FALSE) <> entered

@@ -18,7 +18,7 @@ Worth: TypeAlias = Literal["conversions", "rate"]
 
 
 class NoWorthError(Exception):
-    """Raised where a game has nothing to divide; the message says why."""
+    """Raised for a game with nothing to divide; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +41,8 @@ class ChannelSets:
 
 
 def shapley_simplified(paths: PathCounts) -> tuple[ChannelSets, Floats]:
-    """Divide a path's credit in equal parts among its distinct channels: the Shapley value of the
-    game in which a coalition is worth all that paths within it brought (Zhao et al. 2018)."""
+    """Divide a path's credit equally among its distinct channels: the Shapley value of the game
+    whose coalitions are worth the conversions of all paths within them (Zhao et al. 2018)."""
     sets = ChannelSets.of(paths)
     return sets, 1.0 / sets.sizes[sets.path]
 
@@ -95,7 +95,7 @@ def _within(mask: Ints, amounts: Floats, players: int) -> Floats:
 
 
 def _shapley_values(game: Floats, players: int) -> Floats:
-    """Return how much each player adds, on average over all orders of joining."""
+    """Return each player's mean marginal contribution over all orders of joining."""
     coalitions = np.arange(2**players)
     sizes = np.bitwise_count(coalitions).astype(np.int64)
     weight = np.array([1.0 / (players * comb(players - 1, size)) for size in range(players)])
@@ -108,9 +108,9 @@ def _shapley_values(game: Floats, players: int) -> Floats:
 
 
 def shao_li(paths: PathCounts) -> tuple[ChannelSets, Floats]:
-    """Divide a path's credit in proportion to how often people convert who met a channel alone or
-    beside each of the path's others (Shao & Li 2011, second order); less than nothing counts as
-    nothing, and where no channel of a path has any, all have the same."""
+    """Divide a path's credit in proportion to the conversion rates of people who met a channel
+    alone or with each of the path's others (Shao & Li 2011, second order); negative shares count as
+    nothing, and if no channel of a path has a share, all have the same."""
     sets = ChannelSets.of(paths)
     size = sets.sizes[sets.path]
     if int(size.sum()) > _MOST_PAIRS:

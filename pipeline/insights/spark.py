@@ -1,7 +1,7 @@
 """Queries on Spark, translated from DuckDB's SQL by sqlglot.
 
-The session is what Spark's own configuration says (`SPARK_CONF_DIR`, `PYSPARK_SUBMIT_ARGS`): a
-cluster, or all processors of this machine.
+The session follows Spark's own configuration (`SPARK_CONF_DIR`, `PYSPARK_SUBMIT_ARGS`): a cluster,
+or all processors of this machine.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ _ERROR: Final = "kafka_error"
 _PLACE: Final = ("kafka_partition", "kafka_offset")
 _TIMES: Final = ("decided_at", "at", "occurred_at", "received_at")
 _TYPES: Final = {"string": "VARCHAR", "timestamp": "TIMESTAMP WITH TIME ZONE"}
-"""DuckDB's names of Spark's types, as far as cells are read by them."""
+"""Names in DuckDB of the Spark types that cells are read from."""
 
 _MOST_PLAN_CHARACTERS: Final = 100_000
 """Spark writes every query's plan as text, which without a limit fills the memory for long ones."""
@@ -41,7 +41,7 @@ _FUNCTIONS: Final = {"EPOCH_US": "UNIX_MICROS", "HASH": "XXHASH64"}
 
 
 class SparkQueries:
-    """Queries on a session of Spark; what is defined is cached."""
+    """Queries on a session of Spark; defined relations are cached."""
 
     def __init__(self, session: SparkSession) -> None:
         self._session = session
@@ -65,8 +65,8 @@ class SparkQueries:
         return view
 
     def _topic(self, folder: Path, topic: str) -> DataFrame:
-        """Return the topic as `kairos replay` writes it, or as Iceberg's sink does: without columns
-        of its place in Kafka, with times in epoch milliseconds."""
+        """Return the topic as `kairos replay` writes it, or as the Iceberg sink does: without the
+        Kafka columns, with times in epoch milliseconds."""
         if not str(folder).startswith(TABLES):
             return self._session.read.option("mergeSchema", "true").parquet(str(folder / topic))
         namespace = str(folder).removeprefix(TABLES)
@@ -95,8 +95,10 @@ class SparkQueries:
         except PySparkException as error:
             raise TableError(f"{file}: {_first_line(error)}") from error
         types = {
-            one.name: _TYPES.get(one.dataType.simpleString(), one.dataType.simpleString().upper())
-            for one in table.schema.fields
+            field.name: _TYPES.get(
+                field.dataType.simpleString(), field.dataType.simpleString().upper()
+            )
+            for field in table.schema.fields
         }
         cells = typed_cells(file, types, columns, zone)
         numbered = table.withColumn("row", sql_of.monotonically_increasing_id() + 1)
@@ -143,7 +145,7 @@ def translate(sql: str) -> str:
 
 
 def _in_spark(node: Any) -> Any:
-    """Translate what sqlglot leaves as it is."""
+    """Translate the parts that sqlglot leaves unchanged."""
     match node:
         case exp.Anonymous():
             return _function(node, node.name.upper(), node.expressions)
@@ -179,7 +181,7 @@ def _function(node: Any, name: str, given: Sequence[Any]) -> Any:
 
 def _sorted_list(order: Any, where: Any) -> Any:
     """Return SQL for a list in the order of its keys: Spark's lists have none."""
-    keys = [each.this.sql(dialect="spark") for each in order.expressions]
+    keys = [expression.this.sql(dialect="spark") for expression in order.expressions]
     named = [f"'key{number}', {key}" for number, key in enumerate(keys)]
     value = order.this.sql(dialect="spark")
     only = "" if where is None else f" FILTER({where.sql(dialect='spark')})"
@@ -210,7 +212,7 @@ def _first_line(error: PySparkException) -> str:
 
 @contextmanager
 def open_spark() -> Iterator[SparkQueries]:
-    """Open a session, or use the one that there is; end it if it was opened here."""
+    """Open a session, or use the existing one; end it if it was opened here."""
     there = SparkSession.getActiveSession()
     if there is not None:
         yield SparkQueries(there)

@@ -28,7 +28,7 @@ class FollowedCases:
 
 @dataclass(frozen=True, slots=True)
 class BoundedShare:
-    """Share with its interval of 95 %, None where the data carry none."""
+    """Share with its interval of 95 %, None where the data do not suffice."""
 
     share: float
     low: float | None
@@ -46,9 +46,9 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class ConversionCurve:
-    """Curve of conversion over time. `converted`: the share at the end of the longest follow-up;
-    the quartiles are the times by which a quarter, a half, three quarters have converted (None:
-    never that many). At most 50 of its points."""
+    """Curve of conversion over time, at most 50 points. `converted`: the share at the end of the
+    longest follow-up; the quartiles are the times by which a quarter, a half, three quarters have
+    converted (None: never that many)."""
 
     cases: int
     conversions: int
@@ -79,7 +79,7 @@ class Survival:
         return left, left**2 * float(self.greenwood[place])
 
     def share_converted(self, place: int) -> BoundedShare:
-        """Return the share converted at the conversion with this place, bounded."""
+        """Return the share converted by the conversion with this index, with its interval."""
         return _bounded_share(float(self.survival[place]), float(self.greenwood[place]))
 
 
@@ -144,7 +144,8 @@ def _points(found: Survival) -> Iterator[CurvePoint]:
 
 
 def difference(one: Survival, other: Survival) -> BoundedShare | None:
-    """Return how much more of `one` than of `other` converted until the shorter follow-up ends."""
+    """Return the difference in the converted shares of `one` and `other` at the end of the shorter
+    follow-up."""
     end = min(one.last, other.last)
     (left, variance), (other_left, other_variance) = one.at(end), other.at(end)
     if not (one.cases and other.cases):

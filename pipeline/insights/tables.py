@@ -1,7 +1,7 @@
 """Tables of analysts (CSV, Parquet, NDJSON) in DuckDB, checked cell by cell before they are used.
 
-A wrong cell, a missing column or a file that was cut is a TableError that names the file and, for
-what has one, the line (in Parquet: the row) and the column.
+A wrong cell, a missing column or a truncated file is a TableError that names the file and, where
+known, the line (in Parquet: the row) and the column.
 """
 
 import csv
@@ -47,7 +47,7 @@ _ZONE: Final = "(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 
 
 class TableError(Exception):
-    """Raised for a table that cannot be used; the message says where and why."""
+    """Raised for a table that cannot be used; the message names the place and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ def _set_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Column that is read. Kinds: text; amount (a number from 0 to 1e15); number; share (a number
-    from 0 to 1); time. A missing one that is not `required` is read as `default`."""
+    """Column to read. Kinds: text; amount (a number from 0 to 1e15); number; share (a number from 0
+    to 1); time. A missing one that is not `required` is read as `default`."""
 
     name: str
     kind: Kind
@@ -104,8 +104,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """File as a view of DuckDB, with the columns asked for in their types; times in µs. `place`:
-    where the row with a number (from 1) is."""
+    """File as a view of DuckDB, with the requested columns in their types; times in µs. `place`:
+    returns the place of the row with a number (from 1)."""
 
     name: str
     present: frozenset[str]
@@ -120,8 +120,8 @@ def read_table(
     zone: str | None = None,
     ordered: bool = True,
 ) -> Table:
-    """Make the view `checked` of `file`, and check every cell. `zone`: the time zone of times that
-    say none; `ordered`: rows keep their order, and have its number in the column `row`."""
+    """Make the view `checked` of `file`, and check every cell. `zone`: the time zone of times
+    without one; `ordered`: rows keep their order, and have its number in the column `row`."""
     source = _Source.of(connection, file)
     trimmed = source.format != "parquet"
     cells = typed_cells(file, source.types, columns, zone, trimmed)
@@ -173,7 +173,7 @@ class _Source:
         return _Source(file, form, sql, {row[0]: row[1] for row in described})
 
     def place(self, row: int) -> str:
-        """Return where the row with this number (from 1) is."""
+        """Return the place of the row with this number (from 1)."""
         if self.format == "csv":
             return f"{self.file}:{_csv_line(self.file, row)}"
         if self.format == "ndjson":
@@ -185,8 +185,8 @@ def _csv(file: Path, name: str) -> tuple[str, dict[str, str]]:
     header = _header(file)
     types = dict.fromkeys(header, "VARCHAR")
     if len(types) < len(header):
-        twice = next(one for one in header if header.count(one) > 1)
-        raise TableError(f"{file}:1: column {twice!r} occurs twice")
+        repeated = next(one for one in header if header.count(one) > 1)
+        raise TableError(f"{file}:1: column {repeated!r} occurs twice")
     columns = ", ".join(f"{sql_text(column)}: 'VARCHAR'" for column in header)
     sql = (
         f"read_csv({name}, columns = {{{columns}}}, auto_detect = false, header = true, "
@@ -226,7 +226,7 @@ def _undecodable_line(file: Path) -> int:
 
 def _ndjson(file: Path, name: str) -> tuple[str, dict[str, str]]:
     """Return a query for the lines, whose columns are the fields of any of them; each line is read
-    here once, which finds a bad one."""
+    here once, to find bad ones."""
     fields: dict[str, str] = {}
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -256,8 +256,8 @@ def typed_cells(
     zone: str | None,
     trimmed: bool = False,
 ) -> "list[Cell]":
-    """Return the columns as they are read from a table of such `types`. Raises TableError where one
-    is missing."""
+    """Return the columns as read from a table with these `types`. Raises TableError for a missing
+    one."""
     for column in columns:
         if column.required and column.name not in types:
             there = ", ".join(sorted(types))
@@ -282,8 +282,8 @@ def select_cells(cells: "Sequence[Cell]") -> str:
 
 
 class Cell:
-    """SQL for a column: its typed value, and what is wrong with a cell. Blanks around a cell mean
-    something in Parquet only."""
+    """SQL for a column: its typed value, and the fault of a cell. Blanks around a cell are
+    significant in Parquet only."""
 
     def __init__(
         self, column: Column, type_name: str | None, zone: str | None, trimmed: bool
@@ -384,8 +384,8 @@ def _quote(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRelation:
-    """Raw cells in SQL, whose rows `number` counts; `rows` runs a query, `place` says where a row
-    is."""
+    """Raw cells in SQL, numbered by `number`; `rows` runs a query, `place` returns a row's
+    place."""
 
     sql: str
     number: str
@@ -395,7 +395,7 @@ class CheckedRelation:
     def check(self, cells: Sequence[Cell]) -> int:
         """Count the rows; refuse the first bad one."""
         faults = [(cell, *fault) for cell in cells for fault in cell.faults]
-        counts = [f"count(*) FILTER (WHERE {bad})" for _, bad, _ in faults]
+        counts = [f"count(*) FILTER (WHERE {condition})" for _, condition, _ in faults]
         # A column that no fault is looked for in is read too: what is not in UTF-8 shows only so.
         counts += [f"count({_quote(cell.column.name)})" for cell in cells if cell.is_there]
         [found] = self.rows(f"SELECT count(*), {', '.join(counts)} FROM {self.sql}")
@@ -407,10 +407,11 @@ class CheckedRelation:
     def _first_fault(self, faults: Sequence[tuple[Cell, str, str]]) -> TableError:
         """Return the fault of the earliest row."""
         first = []
-        for cell, bad, words in faults:
+        for cell, condition, words in faults:
             [(number, shown)] = self.rows(
                 f"SELECT number, cell FROM (SELECT {self.number} AS number, {cell.raw} AS cell, "
-                f"{bad} AS bad FROM {self.sql}) AS told WHERE bad ORDER BY number LIMIT 1"
+                f"{condition} AS faulty FROM {self.sql}) AS checked "
+                "WHERE faulty ORDER BY number LIMIT 1"
             )
             first.append((int(number), cell.column.name, shown, words))
         row, column, shown, words = min(first, key=lambda one: one[0])
@@ -444,7 +445,7 @@ def _ndjson_line(file: Path, row: int) -> int:
 
 
 def _literal_path(file: Path) -> str:
-    """Return the path with what DuckDB would expand in it marked as plain characters."""
+    """Return the path with DuckDB's wildcards escaped."""
     return re.sub(r"([*?\[])", r"[\1]", str(file))
 
 

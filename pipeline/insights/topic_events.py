@@ -1,4 +1,5 @@
-"""Events of customers from the topic `interactions.segmented`, as other tables of events."""
+"""Events of customers from the topic `interactions.segmented`, with the columns of a table of
+events."""
 
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def topic_events(
 ) -> EventLog:
     """Make `events` of FOLDER/interactions.segmented: tracks, pages and screens, each once.
 
-    `by`: a property that says the channel where an interaction has it. Raises TableError.
+    `by`: a property with the channel of an interaction. Raises TableError.
     """
     view = queries.open_topic(folder, SEGMENTED, ("interaction", "identity"))
     channel = "interaction.channel"

@@ -13,8 +13,7 @@ DECISIONS: Final = "decisions"
 SEGMENTED: Final = "interactions.segmented"
 
 TABLES: Final = "tables:"
-"""Beginning of the name of a catalog's namespace, which Spark reaches, in place of a folder:
-`tables:lake.kairos`."""
+"""Prefix of a catalog namespace, which Spark reads instead of a folder: `tables:lake.kairos`."""
 
 _UNTIMED: Final = re.compile(r"\b(decided_at|occurred_at|received_at|at)\"? (?!TIMESTAMP)[A-Z]")
 """A field of times in the text of a type, as something else."""
@@ -54,14 +53,14 @@ def open_topic(
 
 
 def missing_newer(topic: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns that came to a topic later and that its files do not have."""
+    """Return the columns that were added to a topic later and that its files do not have."""
     return [name for name in _NEWER.get(topic, ()) if name not in columns]
 
 
 def _damage_error(
     connection: duckdb.DuckDBPyConnection, files: list[Path], error: duckdb.Error
 ) -> TableError:
-    """Name the first file that cannot be opened by itself."""
+    """Name the first file that cannot be opened alone."""
     for file in files:
         try:
             connection.read_parquet(str(file))

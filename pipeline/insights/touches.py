@@ -1,12 +1,12 @@
 """Path counts of a table of touches and conversions, in SQL.
 
-A conversion's journey is the touches of its customer since the conversion before, as far back as
-the lookback. Touches that no conversion follows within the lookback are journeys without
-conversion, parted where more than a lookback passes between two; one whose lookback had not yet
-passed when the table ends is left out, for it may still convert. Conversions of a customer at the
-same instant share their journey. Touches at the same instant come in the order of their names, and
-before a conversion at that instant; times count to the millisecond. Customers are told apart by 64
-bits of their id: among two million, two are taken for one with a chance of one in ten million.
+A conversion's journey is the touches of its customer since the conversion before, within the
+lookback. Touches without a conversion within the lookback are journeys without conversion, split
+where two are more than a lookback apart; one whose lookback had not passed when the table ends is
+left out, because it may still convert. Conversions of a customer at the same instant share their
+journey. Touches at the same instant are ordered by name, and come before a conversion at that
+instant; times count to the millisecond. Customers are identified by 64 bits of their id: among two
+million, two are confused with a chance of one in ten million.
 """
 
 from dataclasses import dataclass
@@ -48,9 +48,9 @@ _Z_95: Final = NormalDist().inv_cdf(0.975)
 class TouchOptions:
     """Options of reading touches; durations in ms.
 
-    `touch`: only touches of that kind, by the column `touch`; `since`, `until`: from when to when
-    the table is complete (default: it says nothing of its beginning, and ends with its last row);
-    conversions whose lookback begins before `since` are left out.
+    `touch`: only touches of that kind, by the column `touch`; `since`, `until`: period for which
+    the table is complete (default: an unknown beginning, and its last row as the end); conversions
+    whose lookback begins before `since` are left out.
     """
 
     unit: Unit = "channel"
@@ -64,9 +64,9 @@ class TouchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """Data behind the figures. `touches`: by the column `touch` (`touch` where there is none);
+    """Counts behind the figures. `touches`: by the column `touch` (`touch` without one);
     `unfinished`: journeys left out because they may still convert; `unseen`: conversions left out
-    because their lookback begins before the table does; `repeated`: rows with an id seen before."""
+    because their lookback begins before the table does; `repeated`: rows with a repeated id."""
 
     customers: int
     journeys: int
@@ -117,7 +117,7 @@ class Journeys:
         self._load_journeys()
 
     def support(self) -> Support:
-        """Return how much the figures rest on."""
+        """Return the counts behind the figures."""
         customers, journeys, conversions = self._row(
             "SELECT count(DISTINCT customer), count(*), coalesce(sum(conversions), 0)::BIGINT "
             "FROM journeys"
@@ -135,7 +135,7 @@ class Journeys:
         )
 
     def path_counts(self) -> PathCounts:
-        """Return the distinct paths with how often each converted, and did not."""
+        """Return the distinct paths with their numbers of conversions and nulls."""
         found = self._queries.arrow(
             "SELECT path, conversions, value, nulls FROM path_counts ORDER BY id"
         )
@@ -151,7 +151,7 @@ class Journeys:
         )
 
     def customers(self, paths: PathCounts) -> Customers:
-        """Return the customers by what they did: those with equal journeys are of one kind."""
+        """Return the customers grouped by equal journeys."""
         found = self._queries.arrow(
             """
             WITH numbered AS (
@@ -188,7 +188,7 @@ class Journeys:
     def time_decay(self, half_life_ms: int) -> tuple[Credits, Interval | None]:
         """Return credits that halve with every half-life between touch and conversion.
 
-        It depends on times, which paths do not have: it is summed up here, with the interval to
+        They depend on times, which paths do not have, so they are summed here, with the interval to
         which a bootstrap over customers converges for a sum. Weights are relative to the latest
         touch's: that changes no share, and their sum cannot vanish.
         """
@@ -232,7 +232,7 @@ class Journeys:
         return credits, Interval(low, credits.conversions + reach)
 
     def _load_rows(self, with_ids: bool) -> int:
-        """Load the rows up to `until`, each id once; return how many were repeated."""
+        """Load the rows up to `until`, each id once; return the number of repeated rows."""
         options = self._options
         until = "TRUE" if options.until_ms is None else f"occurred_at <= {options.until_ms * 1000}"
         first = (
@@ -338,7 +338,7 @@ class Journeys:
         )
 
     def _load_journeys(self) -> None:
-        """Cut each customer's events where a journey ends."""
+        """Cut each customer's events at the end of each journey."""
         self._queries.define(
             "histories",
             f"""
@@ -387,8 +387,8 @@ class Journeys:
         )
 
     def _cut_at_pauses(self) -> str:
-        """Return SQL for the journeys of plain histories, which end where a lookback passes. Lists
-        are cut several times faster than windows, as long as they are short."""
+        """Return SQL for the journeys of simple histories, which end at a pause longer than the
+        lookback. Lists are cut several times faster than windows, as long as they are short."""
         pause = f"(keys[i + 1] >> {_TIME_BITS}) - (keys[i] >> {_TIME_BITS}) >= {self._lookback}"
         last = f"list_max(keys) >> {_TIME_BITS}"
         return f"""
@@ -410,8 +410,8 @@ class Journeys:
             """
 
     def _cut_at_goals(self) -> None:
-        """Load `steps`: touches of the other histories, read backwards, each with the conversion
-        that it belongs to and the number of its journey."""
+        """Load `steps`: touches of the other histories, read backwards, each with its conversion
+        and the number of its journey."""
         ahead = f"(goal >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
         gap = f"(later >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
         ahead_of_later = f"(goal >> {_TIME_BITS}) - (later >> {_TIME_BITS})"

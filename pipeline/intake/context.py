@@ -1,14 +1,14 @@
-"""Circumstances of a message (Segment's `context`), read field by field.
+"""Context of a message (Segment's `context`), read field by field.
 
-Clients' libraries fill it in, so a field of the wrong type is left out: neither the other fields
-nor the message are refused. PHP's `[]` is an empty object.
+Clients' libraries fill it in, so a field of the wrong type is left out, without refusing the other
+fields or the message. PHP's `[]` is an empty object.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from pipeline.intake.flatten import MAX_DEPTH
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model.interaction import Context, text_of
 
 Fields: TypeAlias = Mapping[str, Any]
@@ -25,7 +25,7 @@ def fields(given: object) -> Fields:
 def merge_context(shared: object, own: object) -> Fields:
     """Merge a message's own context over its batch's, object by object.
 
-    A null means that the client knows nothing, except within `traits`, where it clears a trait.
+    A null is an unknown value, except within `traits`, where it clears a trait.
     """
     both = _merge(fields(shared), fields(own), keep_nulls=False)
     traits = fields(own).get("traits")
@@ -35,7 +35,7 @@ def merge_context(shared: object, own: object) -> Fields:
 
 
 def context_of(given: Fields, ip: str | None, user_agent: str | None = None) -> Context:
-    """Return the fields that Kairos uses; `ip` and `user_agent` stand in for those not given."""
+    """Return the fields that Kairos uses; `ip` and `user_agent` replace missing ones."""
     page = fields(given.get("page"))
     consent = fields(fields(given.get("consent")).get("categoryPreferences"))
     return Context(
@@ -63,10 +63,10 @@ def context_in_file(given: Fields) -> Context:
 
 
 def details(given: object, field: str) -> Fields | Refusal:
-    """Return the properties or traits of a message, an object where they are given."""
+    """Return the properties or traits of a message, which must be an object if present."""
     if given is None or given == [] or isinstance(given, dict):
         return fields(given)
-    return bad("invalid_field", field, f"{field} must be an object")
+    return refuse("invalid_field", field, f"{field} must be an object")
 
 
 def _merge(shared: Fields, own: Fields, keep_nulls: bool, depth: int = 0) -> Fields:

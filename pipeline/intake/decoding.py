@@ -1,4 +1,4 @@
-"""JSON decoded into records, with refusals that name the field at fault."""
+"""Decoding of JSON into records, with refusals that name the wrong field."""
 
 import re
 from codecs import BOM_UTF8
@@ -8,28 +8,28 @@ import msgspec
 from msgspec.structs import replace
 
 from pipeline.intake import scan
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.intake.surrogates import replace_half_surrogates
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 _MANY_COMMAS: Final = 50_000
-"""Commas above which the items are counted before any is decoded."""
+"""Number of commas above which the items are counted before any is decoded."""
 
 _PATH: Final = re.compile(r"`\$\.?(.*)`$")
 _OF_ONE_ITEM: Final = ("not_finite", "invalid_json", "too_deep")
 
 
 def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | Refusal:
-    """Decode a record; the refusal names the field at fault.
+    """Decode a record; the refusal names the wrong field.
 
-    msgspec guards its recursion by the interpreter's limit, so that depth ends in an error.
+    msgspec limits its recursion by the interpreter's limit, so that depth ends in an error.
     """
     try:
         return decoder.decode(raw)
     except RecursionError:
-        return bad("too_deep", None, "the JSON is nested too deeply")
+        return refuse("too_deep", None, "the JSON is nested too deeply")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if bytes(raw).startswith(BOM_UTF8):
             return decode(bytes(raw).removeprefix(BOM_UTF8), decoder)
@@ -40,10 +40,10 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
         field = scan.not_finite(bytes(raw))
         if field is not None:
             what = f"{field or 'the body'} is not a finite number"
-            return bad("not_finite", field or None, what)
+            return refuse("not_finite", field or None, what)
         if isinstance(error, msgspec.ValidationError):
             return _name_field(error)
-        return bad("invalid_json", None, f"the body is not JSON in UTF-8: {error}")
+        return refuse("invalid_json", None, f"the body is not JSON in UTF-8: {error}")
 
 
 def decode_parts(
@@ -51,8 +51,8 @@ def decode_parts(
 ) -> S | Refusal:
     """Decode a record whose field `parts` is a list of at most `most` items of raw JSON.
 
-    An item that is not strict JSON makes the whole text invalid for a decoder; here the fault is
-    left to the decoding of that item alone.
+    An item that is not strict JSON makes the whole text invalid for a decoder; here only that item
+    fails.
     """
     raw = raw.removeprefix(BOM_UTF8)
     if raw.count(b",") > _MANY_COMMAS:
@@ -69,7 +69,7 @@ def decode_parts(
 
 def refuse_long_list(field: str, most: int) -> Refusal:
     """Refuse a list with too many items, before any of them is written."""
-    message = f"{field} may have {most} items in one request: nothing of it was taken, send fewer"
+    message = f"{field} may have {most} items in one request: none was accepted, send fewer"
     return Refusal(413, "too_many_items", message, field)
 
 
@@ -92,4 +92,4 @@ def _name_field(error: msgspec.ValidationError) -> Refusal:
     text = str(error)
     path = _PATH.search(text)
     field = path[1] if path else None
-    return bad("invalid_field", field or None, text.replace("`", "").partition(" - at ")[0])
+    return refuse("invalid_field", field or None, text.replace("`", "").partition(" - at ")[0])

@@ -1,4 +1,4 @@
-"""Intake of one record: its JSON is decoded, then converted into an interaction."""
+"""Intake of one record: decoding of its JSON, then conversion into an interaction."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -8,14 +8,14 @@ from msgspec import Struct
 
 from pipeline.intake.decoding import decode
 from pipeline.intake.flatten import Flat
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model.interaction import Context, DecideRequest, Identifier, Interaction, Kind
 
 T = TypeVar("T")
 
 
 class RecordForm(Struct, Generic[T], frozen=True):
-    """Form in which a record comes in: decoder, conversion into an interaction, limit on its size.
+    """Form of incoming records: decoder, conversion into an interaction, maximum size.
 
     `noun` names the record in a refusal.
     """
@@ -27,17 +27,17 @@ class RecordForm(Struct, Generic[T], frozen=True):
 
 
 def take_in(raw: bytes, form: RecordForm[T]) -> Interaction | Refusal:
-    """Convert the JSON of a record into an interaction, or return why it is refused."""
+    """Convert the JSON of a record into an interaction, or return its refusal."""
     if len(raw) > form.max_bytes:
-        return bad("too_large", None, f"a {form.noun} may have {form.max_bytes} bytes")
+        return refuse("too_large", None, f"a {form.noun} may have {form.max_bytes} bytes")
     record = decode(raw, form.decoder)
     return record if isinstance(record, Refusal) else form.convert(record)
 
 
 class Draft(Struct, frozen=True):
-    """Interaction of which each checked part may be a refusal; times in epoch ms.
+    """Interaction whose checked parts may be refusals; times in epoch ms.
 
-    `received_at`: None for a source that plays a log, whose events are received as they occur.
+    `received_at`: None for a replayed log, whose events are received when they occur.
     """
 
     event_id: str | Refusal

@@ -9,13 +9,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model.interaction import Scalar, text_of
 from pipeline.model.lists import ambiguous_name
 
 MAX_PROPERTIES: Final = 256
 MAX_TEXT: Final = 16_384
-"""Characters of one value."""
+"""Maximum of characters in one value."""
 
 MAX_NAME: Final = 256
 MAX_DEPTH: Final = 16
@@ -23,13 +23,13 @@ _LONG: Final = range(-(2**63), 2**63)
 
 
 class Flat(Struct, frozen=True):
-    """Properties by dotted names: single values, and lists."""
+    """Flattened properties by dotted name: single values, and lists."""
 
     scalars: dict[str, Scalar]
     lists: dict[str, tuple[str, ...]]
 
     def get(self, name: str) -> tuple[object, ...] | None:
-        """Return the scalar of this name, with its type, and the list; None without either."""
+        """Return the scalar of this name, with its type, and the list; None if both are missing."""
         if name not in self.scalars and name not in self.lists:
             return None
         scalar = self.scalars.get(name)
@@ -37,7 +37,7 @@ class Flat(Struct, frozen=True):
 
 
 def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
-    """Flatten properties; `field` is their place in the message, for the refusal."""
+    """Flatten properties; `field`: their path in the message, for the refusal."""
     flat = Flat({}, {})
     for name, value in _iterate_leaves(values, "", 0):
         before = flat.get(name)
@@ -45,13 +45,13 @@ def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
         if refusal is not None:
             return refusal
         if before is not None and before != flat.get(name):
-            message = f"{name} occurs twice, with a dot in its name and nested"
-            return bad("ambiguous_name", f"{field}.{name}", message)
+            message = f"{name} is ambiguous: a name with a dot, and a nested one"
+            return refuse("ambiguous_name", f"{field}.{name}", message)
     return _unambiguous(flat, field)
 
 
 def merge_over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
-    """Return the union; a name of `own`, or one inside it, is not taken from `other`."""
+    """Return the union; names in `own`, and names nested in them, take precedence."""
     if not other.scalars and not other.lists:
         return own
     scalars = {name: value for name, value in other.scalars.items() if not _has_name(own, name)}
@@ -63,7 +63,7 @@ def merge_over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
 
 
 def _has_name(flat: Flat, name: str) -> bool:
-    """Return whether `flat` has the name, or that of an object which the name is in."""
+    """Return whether `flat` has the name, or the name of an enclosing object."""
     dots = (place for place, letter in enumerate(name) if letter == ".")
     return any(flat.get(name[:end]) is not None for end in (*dots, len(name)))
 
@@ -72,7 +72,7 @@ def _unambiguous(flat: Flat, field: str) -> Flat | Refusal:
     name = ambiguous_name(flat.scalars, flat.lists)
     if name is None:
         return flat
-    return bad("ambiguous_name", f"{field}.{name}", f"{name} is also a part of a list there")
+    return refuse("ambiguous_name", f"{field}.{name}", f"{name} is also a part of a list there")
 
 
 def _iterate_leaves(
@@ -89,7 +89,7 @@ def _iterate_leaves(
 def _check_bounds(flat: Flat, name: str, field: str) -> Refusal | None:
     if len(name) > MAX_NAME:
         message = f"a name may have {MAX_NAME} characters"
-        return bad("name_too_long", f"{field}.{name[:MAX_NAME]}", message)
+        return refuse("name_too_long", f"{field}.{name[:MAX_NAME]}", message)
     if len(flat.scalars) + len(flat.lists) == MAX_PROPERTIES:
         return _too_many(field)
     return None
@@ -97,7 +97,7 @@ def _check_bounds(flat: Flat, name: str, field: str) -> Refusal | None:
 
 def _too_many(field: str) -> Refusal:
     message = f"{field} may have {MAX_PROPERTIES} values, nested ones included"
-    return bad("too_many_properties", field, message)
+    return refuse("too_many_properties", field, message)
 
 
 def _put(flat: Flat, name: str, value: object, field: str) -> Refusal | None:
@@ -131,14 +131,14 @@ def _to_scalar(value: object, field: str, name: str) -> Scalar | Refusal:
         try:
             value = msgspec.json.encode(value).decode()
         except RecursionError:
-            return bad("too_deep", f"{field}.{name}", "the JSON is nested too deeply")
+            return refuse("too_deep", f"{field}.{name}", "the JSON is nested too deeply")
     if isinstance(value, str):
         if len(value) <= MAX_TEXT:
             return value
         what = f"a value may have {MAX_TEXT} characters"
-        return bad("value_too_long", f"{field}.{name}", what)
+        return refuse("value_too_long", f"{field}.{name}", what)
     if type(value) is int and value not in _LONG:
         what = "whole numbers have 64 bits here; send it as text"
-        return bad("out_of_range", f"{field}.{name}", what)
+        return refuse("out_of_range", f"{field}.{name}", what)
     assert value is None or isinstance(value, bool | int | float)
     return value

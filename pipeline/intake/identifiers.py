@@ -17,18 +17,18 @@ from pipeline.config.compile import Configuration
 from pipeline.identity.naming import ambiguous_alias
 from pipeline.intake.context import Fields, fields
 from pipeline.intake.messages import Kind, SegmentMessage
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model.interaction import Identifier
 
 _EXACT: Final = 2.0**53
-"""Bound below which a float is exactly the whole number that was sent."""
+"""Bound below which a float is exactly the whole number sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """Possible identifier, with `value` as it was sent.
+    """Possible identifier, with the raw `value`.
 
-    `implied`: not sent as an id as such, so that a refusal of the message does not name it.
+    `implied`: not an explicit id, so that a refusal of the message does not name it.
     """
 
     field: str
@@ -40,9 +40,9 @@ class _Claim:
 def identifiers(
     message: SegmentMessage, kind: Kind, context: Fields, config: Configuration
 ) -> tuple[Identifier, ...] | Refusal:
-    """Return one identifier or more, the strongest first: its key is the record's."""
+    """Return at least one identifier, the strongest first, whose key is the record's."""
     found: set[Identifier] = set()
-    names_somebody = False
+    names_person = False
     first: Refusal | None = None
     for claim in _claims(message, kind, context, config):
         text = id_text(claim.value)
@@ -52,15 +52,15 @@ def identifiers(
             normal = config.identity.normalise(Identifier(claim.namespace, text))
         if isinstance(normal, Identifier):
             found.add(normal)
-            names_somebody |= claim.field != "previousId"
+            names_person |= claim.field != "previousId"
         elif first is None and not claim.implied:
-            first = bad("invalid_identifier", claim.field, f"{claim.field}: {normal}")
-    if not names_somebody:
-        message_text = "give userId or anonymousId: the message names nobody"
-        return first or bad("missing_identifier", "userId", message_text)
+            first = refuse("invalid_identifier", claim.field, f"{claim.field}: {normal}")
+    if not names_person:
+        message_text = "give userId or anonymousId: the message identifies no person"
+        return first or refuse("missing_identifier", "userId", message_text)
     names = config.identity.rank(found)
     pair = ambiguous_alias(names, config) if kind == "alias" else ()
-    return (*(one for one in names if one not in pair), *pair)
+    return (*(name for name in names if name not in pair), *pair)
 
 
 def id_text(value: object) -> str | None:
@@ -83,19 +83,19 @@ def _claims(
     if kind == "alias":
         yield from _previous(message, identity.user_id, identity.anonymous_id)
     external = context.get("externalIds")
-    for index, one in enumerate(external if isinstance(external, list) else ()):
-        given = fields(one)
-        namespace = given.get("type")
-        if isinstance(namespace, str) and given.get("collection") in (None, "users"):
-            yield _Claim(f"context.externalIds.{index}", namespace, given.get("id"))
+    for index, entry in enumerate(external if isinstance(external, list) else ()):
+        external_id = fields(entry)
+        namespace = external_id.get("type")
+        if isinstance(namespace, str) and external_id.get("collection") in (None, "users"):
+            yield _Claim(f"context.externalIds.{index}", namespace, external_id.get("id"))
     yield from _claims_of_traits(message, kind, context, config.identity.ranks.keys())
 
 
 def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_Claim]:
-    """Claim the previous id in both namespaces, unless the message's own ids show which one it is
-    of.
+    """Claim the previous id in both namespaces, unless the message's own ids determine its
+    namespace.
 
-    The identity stage knows in which one the id has been seen.
+    The identity stage knows the namespace in which the id occurred.
     """
     previous = id_text(message.previous_id)
     if message.previous_id is None or previous == id_text(message.user_id):

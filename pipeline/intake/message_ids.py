@@ -9,8 +9,8 @@ class MessageIds:
     """Sequence of ids, the same for the same seed."""
 
     seed: UUID = field(default_factory=uuid4)
-    given: int = 0
+    count: int = 0
 
     def __call__(self) -> str:
-        self.given += 1
-        return str(uuid5(self.seed, str(self.given)))
+        self.count += 1
+        return str(uuid5(self.seed, str(self.count)))

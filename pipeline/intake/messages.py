@@ -1,4 +1,4 @@
-"""Records of the JSON that senders post: Segment's message format and Kairos's own requests.
+"""Records of posted JSON: Segment's message format and Kairos's own requests.
 
 Unknown fields are ignored, as Segment does. A field of the wrong type is refused by name; only
 identifiers (beside a valid one) and fields of `context` are left out instead.
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 MAX_ID: Final = 256
-"""Characters of a message id."""
+"""Maximum of characters in a message id."""
 
 Kind: TypeAlias = Literal["track", "identify", "page", "screen", "group", "alias"]
 Id: TypeAlias = str | int | None
@@ -40,7 +40,7 @@ class PostedRecord(Struct, frozen=True, rename="camel"):
 class SegmentMessage(PostedRecord, frozen=True):
     """Message in Segment's format; `type` is needed where the path does not give it.
 
-    `original_timestamp` is what RudderStack's clients send for `timestamp`.
+    `original_timestamp` is RudderStack's clients' name of `timestamp`.
     """
 
     type: Kind | None = None
@@ -71,7 +71,7 @@ class SegmentBatch(PostedRecord, frozen=True):
 
 
 class PlacementRequest(Struct, frozen=True):
-    """Placement that asks for a list: at most `limit` actions of different offers, best first."""
+    """Placement with a list: at most `limit` actions of different offers, best first."""
 
     placement: str
     limit: int
@@ -95,7 +95,7 @@ class OutcomeBody(PostedRecord, frozen=True):
 
     An outcome counts once per action; with `messageId`s of their own each counts, except
     conversions, which count once per action and `properties.goal`. `bounce` and `expired`, which
-    give a place under the caps back, are accepted from Kairos's own adapters only. `traceparent`:
+    release caps, are accepted from Kairos's own adapters only. `traceparent`:
     for requests with outcomes of different traces.
     """
 

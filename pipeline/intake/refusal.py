@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Reason of a refusal: `code` for programs, `message` for people, `field` at fault, if any."""
+    """Refusal: `code` for programs, `message` for people, the wrong `field`, if any."""
 
     status: int
     code: str
@@ -14,7 +14,7 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def bad(code: str, field: str | None, message: str) -> Refusal:
+def refuse(code: str, field: str | None, message: str) -> Refusal:
     """Refuse with 400: the sender must correct `field`."""
     return Refusal(400, code, message, field)
 
@@ -22,5 +22,8 @@ def bad(code: str, field: str | None, message: str) -> Refusal:
 def unavailable(detail: str) -> Refusal:
     """Refuse with 503: the same request can succeed later."""
     return Refusal(
-        503, "unavailable", f"not taken, send it again: {detail}", headers=(("Retry-After", "1"),)
+        503,
+        "unavailable",
+        f"not accepted, send it again: {detail}",
+        headers=(("Retry-After", "1"),),
     )

@@ -1,4 +1,4 @@
-"""Scanner of JSON that a strict decoder refuses, for the field at fault and the items of a list.
+"""Scanner of JSON that a strict decoder refuses, for the wrong field and the items of a list.
 
 One pass, in linear time, with memory bounded by the depth of nesting, for any input.
 """
@@ -13,23 +13,23 @@ from typing import Final
 from pipeline.intake.surrogates import replace_half_surrogates
 
 MAX_DEPTH: Final = 128
-"""Depth of nesting up to which a field is named."""
+"""Maximum depth of nesting at which a field is named."""
 
 _MAX_TOKENS: Final = 1_000_000
 _MAX_NAME: Final = 100
-"""Bytes of a key that a field's name repeats."""
+"""Maximum of bytes of a key in a field's name."""
 
 _TOKEN: Final = re.compile(
     rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},:]|-?(?:NaN|Infinity)|-?[0-9][0-9.eE+-]*+', re.DOTALL
 )
-"""Possessive quantifiers, so that no token is tried twice, even one without an end."""
+"""Tokens of JSON; possessive quantifiers avoid backtracking, even in one without an end."""
 
 _NUMBER: Final = b"-NI0123456789"
 
 
 @dataclass(frozen=True, slots=True)
 class SplitArray:
-    """Text cut at an array: `parts` are its elements, `rest` has an empty array in its place."""
+    """Text divided at an array: `parts`: its elements; `rest`: the text with an empty array."""
 
     rest: bytes
     parts: tuple[bytes, ...]
@@ -38,8 +38,8 @@ class SplitArray:
 def not_finite(raw: bytes) -> str | None:
     """Return the dotted name of the first number that is NaN or infinite.
 
-    Empty where the number is the whole text; None where there is none within the first tokens and
-    the depth that are scanned.
+    Empty where the number is the whole text; None without such a number within the scanned tokens
+    and depth.
     """
     path: list[bytes | int] = []
     text = b""
@@ -63,9 +63,8 @@ def not_finite(raw: bytes) -> str | None:
 
 
 def elements(raw: bytes, name: str, most: int) -> SplitArray | None:
-    """Return the array under the top-level key `name`, cut into its elements, of which at most
-    `most` are read. None where the text has no such array, or no end.
-    """
+    """Divide the array of the top-level key `name` into its elements, of which at most `most` are
+    read. None where the text has no such array, or no end."""
     key = json.dumps(name).encode()
     depth, begin, start, end = 0, -1, -1, -1
     before = (b"", b"")

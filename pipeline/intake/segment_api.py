@@ -13,7 +13,7 @@ from pipeline.intake.flatten import Flat, flatten, merge_over
 from pipeline.intake.identifiers import id_text, identifiers
 from pipeline.intake.message_ids import MessageIds
 from pipeline.intake.messages import MAX_ID, Kind, SegmentBatch, SegmentMessage, Time
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.intake.times import given_time, occurred_at
 from pipeline.intake.trust import Speaker
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
@@ -23,9 +23,8 @@ from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 class Arrival:
     """Circumstances of a receipt: source, time (epoch ms) and configuration in force.
 
-    `ip` and `user_agent` are the customer's as far as the request has them. `speaker` restricts a
-    public source, which may not speak for everybody; `new_id` makes an id for a message without
-    one.
+    `ip` and `user_agent` are the customer's, where the request has them. `speaker` restricts the
+    identifiers of a public source; `new_id` makes an id for a message without one.
     """
 
     source: Source
@@ -38,7 +37,7 @@ class Arrival:
 
     @property
     def received_at(self) -> int | None:
-        """Time of receipt; None for a source that plays a log, whose own times count."""
+        """Time of receipt; None for a replayed log, whose own times count."""
         return None if self.source.clock == "log" else self.now_ms
 
     def occurred_at(self, timestamp: Time, sent_at: Time) -> int | Refusal:
@@ -51,7 +50,7 @@ class Arrival:
 def interaction(
     message: SegmentMessage, kind: Kind, arrival: Arrival, request: DecideRequest | None = None
 ) -> Interaction | Refusal:
-    """Convert a message into an interaction, or return why it is refused."""
+    """Convert a message into an interaction, or return its refusal."""
     context = fields(message.context)
     return Draft(
         event_id=message_id(message.message_id, arrival.new_id),
@@ -69,7 +68,7 @@ def interaction(
 
 
 def with_batch_fields(message: SegmentMessage, batch: SegmentBatch) -> SegmentMessage:
-    """Return the message with the fields that its batch gives for all messages."""
+    """Return the message with the common fields of its batch."""
     return replace(
         message,
         context=merge_context(batch.context, message.context),
@@ -83,7 +82,7 @@ def message_id(given: str | int | None, new_id: Callable[[], str | Refusal]) -> 
     if not text.strip():
         return new_id()
     if len(text) > MAX_ID:
-        return bad("invalid_id", "messageId", f"messageId may have {MAX_ID} characters")
+        return refuse("invalid_id", "messageId", f"messageId may have {MAX_ID} characters")
     return text
 
 
@@ -110,7 +109,7 @@ def _times(message: SegmentMessage) -> tuple[Time, Time]:
 
 def _name(message: SegmentMessage, kind: Kind) -> str | Refusal:
     if kind == "track":
-        return message.event or bad("missing_field", "event", "a track message needs an event")
+        return message.event or refuse("missing_field", "event", "a track message needs an event")
     if kind in ("page", "screen"):
         return message.name or message.category or kind
     return kind
@@ -119,10 +118,10 @@ def _name(message: SegmentMessage, kind: Kind) -> str | Refusal:
 def _properties(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:
     """Flatten the traits of identify and group messages, the properties of others."""
     field = "traits" if kind in ("identify", "group") else "properties"
-    given = details(message.traits if field == "traits" else message.properties, field)
-    if isinstance(given, Refusal):
-        return given
-    own = flatten(given, field)
+    values = details(message.traits if field == "traits" else message.properties, field)
+    if isinstance(values, Refusal):
+        return values
+    own = flatten(values, field)
     beside = _beside(message, kind, context)
     if isinstance(own, Refusal) or isinstance(beside, Refusal):
         return own if isinstance(own, Refusal) else beside
@@ -130,7 +129,8 @@ def _properties(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | 
 
 
 def _beside(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:
-    """Flatten what a message says beside its properties or traits, which win over it."""
+    """Flatten the further fields of a message, over which its properties or traits take
+    precedence."""
     if kind == "identify":
         return flatten(fields(context.get("traits")), "context.traits")
     if kind == "group" and message.group_id is not None:

@@ -1,7 +1,7 @@
-"""Repair of half surrogate pairs in JSON, sent by clients that cut a text within an emoji.
+"""Repair of half surrogate pairs in JSON, from clients that truncate a text within an emoji.
 
-`"\\ud83d"` without its other half is not a character; it becomes U+FFFD, the replacement character,
-so that the rest of the text and the message are kept.
+`"\\ud83d"` without its other half is no character; it becomes U+FFFD, the replacement character, so
+that the message and the rest of the text are kept.
 """
 
 import re
@@ -11,7 +11,7 @@ _ESCAPE: Final = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
-"""Escaped backslashes are matched first: `ud83d` behind one is plain text."""
+"""Half surrogate pairs; escaped backslashes match first: `ud83d` after one is plain text."""
 
 _UNREADABLE: Final = rb"\ufffd"
 

@@ -5,22 +5,22 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pipeline.config.dates import day
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model.time import MAX_AHEAD_MS, SECOND_MS
 
 _LAST_MS: Final = 253_402_300_799_999
 """End of the year 9999."""
 
 _UNITS: Final = ((1e11, 1_000.0), (1e14, 1.0), (1e17, 1e-3), (1e20, 1e-6))
-"""Upper bounds of numbers in seconds, milliseconds, microseconds and nanoseconds since 1970,
-each with the milliseconds of one unit; each range covers the years 1973 to 5138."""
+"""Upper bounds of numbers in seconds, milliseconds, microseconds and nanoseconds since 1970, each
+with the milliseconds of one unit; each range covers the years 1973 to 5138."""
 
 _NUMBER: Final = re.compile(r"-?[0-9]{9,19}(\.[0-9]{1,9})?")
 _UTC: Final = re.compile(r"\s*(Z|UTC|GMT)$", re.IGNORECASE)
 
 
 def given_time(time: str | float | None) -> str | float | None:
-    """Return a time, or None where it is blank, as forms and tables have it."""
+    """Return a time, or None for a blank text, as in forms and tables."""
     return None if isinstance(time, str) and not time.strip() else time
 
 
@@ -29,8 +29,9 @@ def occurred_at(
 ) -> int | Refusal:
     """Return the time of the event in epoch ms, not later than its receipt.
 
-    As Segment does: the time of receipt less the sender's own delay (`sentAt` less `timestamp`), so
-    that an error of the clock cancels out. Without `sentAt` the sender's clock is trusted.
+    As Segment does, the sender's own delay (`sentAt` less `timestamp`) is subtracted from the time
+    of receipt, so that an error of the clock cancels out. Without `sentAt` the sender's clock is
+    trusted.
     """
     timestamp, sent_at = given_time(timestamp), given_time(sent_at)
     if timestamp is None:
@@ -47,15 +48,15 @@ def occurred_at(
 
 
 def check_time(at: int, field: str, received_ms: int, earliest_ms: int) -> int | Refusal:
-    """Return `at`, or the time of receipt where `at` is up to an hour after it.
+    """Return `at`, or the time of receipt where `at` is at most an hour later.
 
-    Refuse a time further ahead, or before the earliest of its source.
+    Refuse a later time, or one before the earliest of its source.
     """
     if at > received_ms + MAX_AHEAD_MS:
-        return bad("in_the_future", field, f"{field} is more than 1 h in the future")
+        return refuse("in_the_future", field, f"{field} is more than 1 h in the future")
     if at < earliest_ms:
         what = f"{field} is before {day(earliest_ms)}, the earliest of its source"
-        return bad("invalid_time", field, what)
+        return refuse("invalid_time", field, what)
     return min(at, received_ms)
 
 
@@ -70,7 +71,7 @@ def parse_time(time: str | float, field: str) -> int | Refusal:
     if at is not None and at <= _LAST_MS:
         return at
     what = f"{field} must be like 2026-01-31T12:00:00.000Z, or epoch milliseconds"
-    return bad("invalid_time", field, what)
+    return refuse("invalid_time", field, what)
 
 
 def _parse_number(time: float) -> int | None:

@@ -1,4 +1,4 @@
-"""Restriction of public sources: they speak for a device, for a customer only with a proof."""
+"""Restriction of public sources to their device's identifiers, or a customer's with a proof."""
 
 import hmac
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Final, TypeAlias
 
 from pipeline.config.compile import Configuration
-from pipeline.config.voices import Voice
+from pipeline.config.source_restrictions import SourceRestriction
 from pipeline.intake.refusal import Refusal, unavailable
 from pipeline.model.interaction import Identifier
 
@@ -21,10 +21,10 @@ class Speaker:
     """Public source, whose messages are restricted to its own device.
 
     `secret` is the value from the environment, if it is set; `on_unproven` is called for each
-    message that claims more than it may.
+    message with unproven identifiers.
     """
 
-    voice: Voice
+    restriction: SourceRestriction
     secret: str | None
     config: Configuration
     on_unproven: Callable[[], None]
@@ -32,7 +32,7 @@ class Speaker:
     def restrict(
         self, found: Identifiers, user_id: str | None, shown: object
     ) -> Identifiers | Refusal:
-        """Return the identifiers that this source may speak for; `shown` is the message's proof.
+        """Return the identifiers that this source may use; `shown` is the message's proof.
 
         The others are left out, so that the message counts for the device.
         """
@@ -41,7 +41,9 @@ class Speaker:
             proven = self._prove(user_id, shown)
         if isinstance(proven, Refusal):
             return proven
-        kept = tuple(one for one in found if one.namespace in self.voice.asserts or one == proven)
+        kept = tuple(
+            one for one in found if one.namespace in self.restriction.asserts or one == proven
+        )
         if kept == found:
             return found
         self.on_unproven()
@@ -50,10 +52,10 @@ class Speaker:
 
     def _prove(self, user_id: str, shown: object) -> Identifier | Refusal | None:
         """Check the proof, and return the user id as an identifier."""
-        if self.voice.secret is None:
+        if self.restriction.secret is None:
             return Refusal(403, "invalid_proof", "the source has no secret to check it by", _FIELD)
         if not self.secret:
-            return unavailable(f"the gateway's environment has no {self.voice.secret}")
+            return unavailable(f"the gateway's environment has no {self.restriction.secret}")
         claimed = Identifier(self.config.bundle.identity.user_id, user_id)
         normal = self.config.identity.normalise(claimed)
         if not isinstance(normal, Identifier):
@@ -67,5 +69,5 @@ class Speaker:
 
 
 def proof(secret: str, user_id: str) -> str:
-    """Return the proof of a user id, as the customer's own server makes it."""
+    """Return the proof of a user id, which the customer's own server computes."""
     return hmac.new(secret.encode(), user_id.encode(errors="replace"), sha256).hexdigest()

@@ -1,1 +1,1 @@
-"""Journeys as pure rules: the plan that a file defines, and how actual paths compare with it."""
+"""Journeys as pure rules: plans from files, and comparison of actual paths with them."""

@@ -1,12 +1,11 @@
 """Optimal alignment of a path with a plan.
 
-A path may leave out a mandatory step (a model move) or have a step that the plan does not have at
-that place (a log move): one each. Optional steps are left out at no cost. An alignment picks, for
-stages in their order, steps of the path that stand in that order, of one stage in any order and
-each step once; it costs the length of the path and the mandatory steps, less two for each
-mandatory step picked and one for each optional one. So the least cost is that of the heaviest
-pick, found in one pass over the path: exactly, in time proportional to the length of the path times
-the number of steps.
+A path may skip a mandatory step (a model move) or have a step that the plan does not have at that
+place (a log move): each costs one. Skipped optional steps cost nothing. An alignment picks steps of
+the path in the order of stages, those of one stage in any order and each step once; its cost is the
+length of the path plus the number of mandatory steps, less two for each picked mandatory step and
+one for each picked optional one. So the least cost is that of the heaviest pick, found exactly in
+one pass over the path, in time proportional to the length of the path times the number of steps.
 """
 
 from collections.abc import Sequence
@@ -20,9 +19,9 @@ _Picks: TypeAlias = "tuple[int, _Picks] | None"
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Deviations of a path from a plan, as numbers of steps. `skipped`: mandatory steps that the
-    path does not have; `repeated`: picked steps that it has again; `swapped`: steps that it has in
-    another place than the plan."""
+    """Deviations of a path from a plan, by numbers of steps. `skipped`: mandatory steps that the
+    path lacks; `repeated`: picked steps that occur again; `swapped`: steps in another place than in
+    the plan."""
 
     cost: int
     fitness: float
@@ -32,12 +31,12 @@ class Alignment:
 
     @property
     def fits(self) -> bool:
-        """Whether the path is one of the plan's."""
+        """Whether the path conforms to the plan."""
         return self.cost == 0
 
 
 def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
-    """Align a path, the numbers of its steps, at the least cost.
+    """Align a path, given by the numbers of its steps, at the least cost.
 
     Fitness is 1 − cost / (length of the path + shortest path of the plan); 1 where both are empty.
     """
@@ -61,8 +60,8 @@ def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
 
 
 @dataclass(slots=True)
-class _Pick:
-    """Steps of one stage picked from a place in the path on, after the best pick before it."""
+class _StagePick:
+    """Steps of one stage picked from a place in the path, after the best pick of earlier stages."""
 
     begin: int
     before: int
@@ -75,15 +74,15 @@ def _heaviest(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _Picks]:
     stages = plan.stages()
     best: list[tuple[int, _Picks]] = [(0, None)] * (len(stages) + 1)
     """Best pick of the stages before each, in the path so far."""
-    open_picks: list[list[_Pick]] = [[] for _ in stages]
+    open_picks: list[list[_StagePick]] = [[] for _ in stages]
     latest: dict[int, int] = {}
     for place, step in enumerate(path):
         stage = plan.steps[step].stage
         weight = 2 if plan.steps[step].mandatory else 1
         tried = open_picks[stage]
-        # A pick that begins later is of use only after a better one of the stages before.
+        # A later beginning helps only after a better pick of the earlier stages.
         if not tried or best[stage][0] > tried[-1].before:
-            tried.append(_Pick(place, best[stage][0], *best[stage]))
+            tried.append(_StagePick(place, best[stage][0], *best[stage]))
         since = latest.get(step, -1)
         latest[step] = place
         for pick in tried:
@@ -94,7 +93,7 @@ def _heaviest(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _Picks]:
     return best[-1]
 
 
-def _improve(best: list[tuple[int, _Picks]], stage: int, pick: _Pick) -> None:
+def _improve(best: list[tuple[int, _Picks]], stage: int, pick: _StagePick) -> None:
     while stage < len(best) and best[stage][0] < pick.weight:
         best[stage] = (pick.weight, pick.picks)
         stage += 1

@@ -1,4 +1,4 @@
-"""Order of a journey's steps: stages one after the other, the steps of a stage in any order."""
+"""Order of a journey's steps: stages in order, the steps of a stage in any order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pipeline.config.model.journeys import Journey
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """Step by its number in the plan; `stage`: the place of its stage, from 0."""
+    """Step of a plan; `stage`: number of its stage, from 0."""
 
     name: str
     stage: int
@@ -19,14 +19,13 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class JourneyPlan:
-    """Plan of a journey; `steps` are in the order of their stages, a step's place among them is its
-    number."""
+    """Plan of a journey; `steps` are sorted by stage, a step's index is its number."""
 
     steps: tuple[PlannedStep, ...]
 
     @classmethod
     def of(cls, journey: Journey) -> "JourneyPlan":
-        """Return the plan of a journey that was checked; a split adds nothing to it."""
+        """Return the plan of a valid journey; a split adds no steps."""
         stages = [steps for stage in journey.steps if (steps := stage.steps())]
         return cls(
             tuple(
@@ -43,7 +42,7 @@ class JourneyPlan:
 
     @property
     def shortest(self) -> int:
-        """Length of the shortest path of the plan: its mandatory steps."""
+        """Length of the plan's shortest path, the number of mandatory steps."""
         return sum(step.mandatory for step in self.steps)
 
     def stages(self) -> list[list[int]]:
@@ -56,9 +55,9 @@ class JourneyPlan:
 
 @dataclass(frozen=True, slots=True)
 class PlanProgress:
-    """Progress of a path in the plan's order: the steps `reached`, by the plan, those of one stage
-    as they came, each with its place in the path; `complete`: the place where every mandatory step
-    was reached, None if it never was."""
+    """Progress of a path in the plan's order: the `reached` steps by stage, then by place, each
+    with its place in the path; `complete`: the place at which all mandatory steps were reached,
+    None: never."""
 
     reached: tuple[tuple[int, int], ...]
     complete: int | None
@@ -67,14 +66,14 @@ class PlanProgress:
 def progress(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
     """Follow a path through the plan.
 
-    A step counts as reached by its first occurrence after all mandatory steps of the stages before
-    it, which have to be reached likewise. Optional steps hold up none.
+    A step is reached by its first occurrence after all mandatory steps of the earlier stages, which
+    must be reached likewise. Optional steps are not waited for.
     """
     reached: list[tuple[int, int]] = []
     begin = 0
     for stage in plan.stages():
         found = {step: place for step in stage if (place := _first(path, step, begin)) is not None}
-        reached += sorted(found.items(), key=lambda one: one[1])
+        reached += sorted(found.items(), key=lambda item: item[1])
         mandatory = [step for step in stage if plan.steps[step].mandatory]
         if not found.keys() >= set(mandatory):
             return PlanProgress(tuple(reached), None)

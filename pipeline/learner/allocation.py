@@ -1,15 +1,16 @@
 """Allocation of budgets: grants to partitions, and recalls from them. Pure.
 
-Each partition has one lease to spend and, while there is enough, one ahead, so that no decision
-waits for a grant. A lease is a part of what is left, so that little is left idle in the end.
+Each partition has one lease to spend and, while there is enough, one in reserve, so that no
+decision waits for a grant. A lease is a part of the remaining budget, so that little is idle in the
+end.
 
-Where a candidate lacked tokens, its partition wants them. While there are too few free ones, only
-partitions that want some get any, one after the other (`_queue`), and what others have left is
-taken back, from those first that have spent nothing for the longest time. So a partition whose
-customers keep asking gets what it lacks after at most each other partition had it once. It keeps it
-for a hold, so that its next customer finds it, and its hold doubles where none came in that time:
-once it is longer than the time between two of its customers, and what a grant takes to arrive, the
-next one gets it, whoever asks elsewhere.
+A partition wants tokens after a candidate lacked them. While too few tokens are free, only
+partitions that want some get any, one after the other (`_queue`), and unspent leases of others are
+recalled, first from those that have been idle longest. So a partition whose customers keep asking
+gets its tokens after at most one turn of every other partition. It keeps them for a hold time, so
+that its next customer finds them; the hold time doubles after a hold without a customer. Once the
+hold exceeds the time between two of its customers plus the delay of a grant, the next customer gets
+the tokens, whatever the other partitions want.
 """
 
 from collections.abc import Iterable
@@ -21,9 +22,9 @@ from pipeline.decisioning.budgets.accounts import Account, PartitionLease
 
 _LEASES_AHEAD: Final = 2
 _SHARES: Final = 4
-"""A lease is what is left, divided by this and by the number of partitions."""
+"""Divisor of the remaining budget, times the number of partitions, for one lease."""
 _RECENT_MS: Final = 60_000
-"""Age at which a want yields to younger ones: its customers may have left."""
+"""Age at which a want yields to younger ones, because its customers may have left."""
 
 
 def allocate(account: Account, unit: int, partitions: int, most: int, now_ms: int) -> Account:
@@ -37,20 +38,22 @@ def allocate(account: Account, unit: int, partitions: int, most: int, now_ms: in
         return _recall(account, -account.free, _idle_first(account, account.leases))
     account = _grant(account, unit, min(most, account.free), now_ms)
     queue = _queue(account, now_ms)
-    in_flight = sum(one.promised - one.ceiling for one in account.leases.values() if one.recalled)
+    in_flight = sum(
+        lease.promised - lease.ceiling for lease in account.leases.values() if lease.recalled
+    )
     missing = _lacking(account, queue) - account.free - in_flight
     return _recall(account, missing, _recallable(account, queue, now_ms))
 
 
 def recall_all(account: Account) -> Account:
-    """Return the account with nothing leased: its budget is not spent any more."""
-    leased = sum(one.left for one in account.leases.values())
+    """Return the account with nothing leased, because its budget is not spent any more."""
+    leased = sum(lease.left for lease in account.leases.values())
     return _recall(account, leased, _idle_first(account, account.leases))
 
 
 def has_waiting(account: Account) -> bool:
     """Return whether a partition lacks tokens that it can get in time."""
-    return any(_can_get(account, one) for one in account.leases.values())
+    return any(_can_get(account, lease) for lease in account.leases.values())
 
 
 def _complete(account: Account, partitions: int) -> Account:
@@ -97,8 +100,8 @@ def _can_get(account: Account, lease: PartitionLease) -> bool:
 
 
 def _queue(account: Account, now_ms: int) -> list[int]:
-    """Return the partitions that lack tokens, in the order in which they get them: the least lack
-    first, then who asked lately, then who has waited longest."""
+    """Return the partitions that lack tokens, in the order of grants: by the least lack, the latest
+    request, the longest wait."""
     leases = account.leases
     return sorted(
         (number for number, one in leases.items() if _can_get(account, one)),
@@ -121,7 +124,7 @@ def _poorest_first(account: Account, besides: Iterable[int]) -> list[int]:
 
 
 def _recall(account: Account, amount: int, order: Iterable[int]) -> Account:
-    """Return the account after taking back at least `amount` tokens, as far as there are any."""
+    """Return the account after recalling `amount` tokens, or as many as there are."""
     for number in order:
         if amount <= 0:
             break
@@ -132,8 +135,9 @@ def _recall(account: Account, amount: int, order: Iterable[int]) -> Account:
 
 
 def _recallable(account: Account, queue: list[int], now_ms: int) -> list[int]:
-    """Return the partitions to take back from for the first in the queue. Those behind it cannot
-    use what they have, for they lack more; what others have is held for a while."""
+    """Return the partitions to recall from for the first in the queue. Partitions behind it cannot
+    use what they have, because they lack more; those outside of the queue keep theirs for the hold
+    time."""
     free = [
         number
         for number in account.leases.keys() - set(queue)
@@ -143,7 +147,9 @@ def _recallable(account: Account, queue: list[int], now_ms: int) -> list[int]:
 
 
 def _idle_first(account: Account, numbers: Iterable[int]) -> list[int]:
-    """Return those partitions that have something left, the longest idle first."""
+    """Return the partitions with unspent tokens, the longest idle first."""
     leases = account.leases
-    holding = (one for one in numbers if leases[one].left > 0 and not leases[one].recalled)
+    holding = (
+        number for number in numbers if leases[number].left > 0 and not leases[number].recalled
+    )
     return sorted(holding, key=lambda one: (leases[one].spent_at, one))

@@ -1,7 +1,7 @@
-"""Catching up of a ledger that was made anew from what was published of the lost one.
+"""Catch-up of a ledger that was recreated from the published state of a lost one.
 
-Feedback on an action may be in several partitions: what is counted must be known, in all of them,
-before what is not.
+Feedback on an action may be in several partitions: all counted feedback must be known, in every
+partition, before any new feedback is read.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,8 +17,7 @@ def catch_up(
     fold: Callable[[DecisionBatch], None],
     stopped: Event,
 ) -> None:
-    """Have `fold` count again what the ledger contains already, then read all partitions from
-    there on."""
+    """Fold the records that the ledger contains already, then read all partitions from there on."""
     for offsets in ledger.restored_up_to():
         unread = _unread(source, ledger, offsets)
         source.assign(_positions(ledger, unread))
@@ -31,8 +30,7 @@ def catch_up(
 def _unread(
     source: DecisionSource, ledger: EvidenceLedger, offsets: Mapping[str, int]
 ) -> dict[int, int]:
-    """Return the partitions of which something before `offsets` is unread, with the offset after
-    that."""
+    """Return the partitions with unread records before `offsets`, with the offset after these."""
     unread = {}
     for name, end in offsets.items():
         partition, begin = int(name), ledger.state.offsets.get(name, 0)
@@ -44,5 +42,5 @@ def _unread(
 
 
 def _positions(ledger: EvidenceLedger, partitions: Iterable[int]) -> dict[int, int]:
-    """Return where the ledger goes on reading."""
-    return {one: ledger.state.offsets.get(str(one), 0) for one in partitions}
+    """Return the offsets at which the ledger resumes."""
+    return {partition: ledger.state.offsets.get(str(partition), 0) for partition in partitions}

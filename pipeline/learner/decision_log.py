@@ -29,8 +29,10 @@ class DecisionBatch(Struct, frozen=True):
     ends: dict[int, int]
 
     def before(self, limits: Mapping[int, int]) -> "DecisionBatch":
-        """Return what stands before these offsets."""
-        decisions = [one for one in self.decisions if one[1] < limits.get(one[0], 0)]
+        """Return the part before these offsets."""
+        decisions = [
+            decision for decision in self.decisions if decision[1] < limits.get(decision[0], 0)
+        ]
         ends = {one: min(end, limits[one]) for one, end in self.ends.items() if one in limits}
         return DecisionBatch(decisions, ends)
 
@@ -49,11 +51,11 @@ class DecisionSource(Protocol):
         """Read these partitions only, from these offsets on."""
 
     def read(self) -> DecisionBatch:
-        """Return what comes next, in the order of each partition; nothing after a while."""
+        """Return the next decisions, in the order of each partition; none after a timeout."""
 
 
 class DecisionLog:
-    """Log in Kafka. What is committed only shows the lag."""
+    """Log in Kafka. Committed offsets only show the lag."""
 
     def __init__(self, settings: Settings, codec: Codec, group: str) -> None:
         self._codec = codec
@@ -80,7 +82,7 @@ class DecisionLog:
         self._consumer.assign(list(_places(offsets)))
 
     def read(self) -> DecisionBatch:
-        """Return what comes next, in the order of each partition; nothing after a while. Raises
+        """Return the next decisions, in the order of each partition; none after a timeout. Raises
         KafkaException."""
         batch = DecisionBatch([], {})
         for message in self._consumer.consume(_BATCH, _POLL_S):
@@ -97,7 +99,7 @@ class DecisionLog:
         return batch
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Tell the group how far the learner has come."""
+        """Commit the learner's position to its group, to show the lag."""
         self._consumer.commit(offsets=list(_places(offsets)), asynchronous=True)
 
     def close(self) -> None:

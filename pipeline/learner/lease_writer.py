@@ -1,7 +1,7 @@
 """Writer of accounts and leases: records of `budgets`, and grants on the decisioning stage's input.
 
-An account's record is in the topic before a partition gets the grants in it, so that an account
-opened again from the record has every grant.
+An account's record is written before its grants are sent to a partition, so an account restored
+from the record has every grant.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ _KEY: Final = "budgets"
 
 
 class LeaseWriter:
-    """Writer of one learner, and its view of how far workers are.
+    """Writer of one learner, and its view of the workers' progress.
 
     `partitions`: those of `interactions.segmented`, and of `decisions`.
     """
@@ -50,11 +50,11 @@ class LeaseWriter:
         records = [
             Outgoing(
                 topics.BUDGETS,
-                one.name,
-                self._codec.encode(topics.BUDGETS, record_of(one, offsets, now_ms)),
+                account.name,
+                self._codec.encode(topics.BUDGETS, record_of(account, offsets, now_ms)),
                 partition=0,
             )
-            for one in accounts
+            for account in accounts
         ]
         if not records:
             return
@@ -82,7 +82,7 @@ class LeaseWriter:
 
     def processed(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the offset up to which workers have processed their input, by partition."""
-        wanted = [TopicPartition(topics.SEGMENTED, one) for one in partitions]
+        wanted = [TopicPartition(topics.SEGMENTED, partition) for partition in partitions]
         found = self._workers.committed(wanted, timeout=_TIMEOUT_S) if wanted else []
         return {one.partition: max(one.offset, 0) for one in found}
 

@@ -1,7 +1,7 @@
 """Ledger on disk: rows of actions, tallies, budgets and offsets, changed in one batch.
 
-What a batch of records changes and the offsets after it are written at once. A kill leaves both or
-neither, so every record is counted exactly once.
+The changes of a batch of records and the offsets after it are written atomically, so every record
+is counted exactly once, even after a kill.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,10 +42,10 @@ _MOST_EXPIRED: Final = 10_000
 
 class LedgerState(Struct, frozen=True):
     """Progress: `offsets` by partition of `decisions` (next to be read), `as_of` (ms): the latest
-    evidence; `number` of the last snapshot that is known.
+    evidence; `number` of the last known snapshot.
 
-    `counted`: offsets up to which evidence is in the tallies already, where the ledger was made
-    anew from a snapshot; before them, rows of actions are only remembered.
+    `counted`: offsets up to which evidence is in the tallies already, if the ledger was recreated
+    from a snapshot; before them, rows of actions are only remembered.
     """
 
     offsets: dict[str, int] = field(default_factory=dict)
@@ -77,14 +77,18 @@ class EvidenceLedger:
         }
 
     def restore(self, snapshot: LearningRecord | None, accounts: Mapping[str, Account]) -> None:
-        """Begin anew with what was published of a lost ledger, evidence and accounts at once."""
+        """Recreate a lost ledger from its published state, evidence and accounts at once."""
         state = self.state
         if snapshot is not None:
             self.tallies = {
-                (one.campaign, one.offer, one.treatment, one.bin): Tally(
-                    snapshot.as_of, one.trials, one.successes, one.tried, one.reached
+                (posterior.campaign, posterior.offer, posterior.treatment, posterior.bin): Tally(
+                    snapshot.as_of,
+                    posterior.trials,
+                    posterior.successes,
+                    posterior.tried,
+                    posterior.reached,
                 )
-                for one in snapshot.posteriors
+                for posterior in snapshot.posteriors
             }
             state = LedgerState({}, snapshot.as_of, snapshot.number, snapshot.offsets)
         spending = Count({}, self._find_spent, 0, changed=dict(accounts))
@@ -97,17 +101,18 @@ class EvidenceLedger:
         half_life_ms: int,
         now_ms: int = 0,
     ) -> int:
-        """Count decisions, each with its partition and offset; return how many feedbacks they had.
+        """Count decisions, each with its partition and offset; return the number of their
+        feedbacks.
 
-        `ends`: offsets after the batch by partition; `now_ms`: until when what actions spend is
-        remembered counts from it.
+        `ends`: offsets after the batch by partition; `now_ms`: start of the time for which spending
+        is remembered.
         """
         spending = Count(self.accounts, self._find_spent, now_ms)
         rows: dict[str, ActionRow] = {}
         changed: dict[Arm, Tally] = {}
         as_of, count = self.state.as_of, 0
         for partition, offset, decision in decisions:
-            spending.take(decision, partition, offset)
+            spending.count_decision(decision, partition, offset)
             counts = offset >= self.state.counted.get(str(partition), 0)
             for one in decision.feedback:
                 before = rows.get(one.action_id) or self._find_action(one.action_id)
@@ -122,18 +127,20 @@ class EvidenceLedger:
         return count
 
     def restored_up_to(self) -> list[dict[str, int]]:
-        """Return the offsets, by partition, up to which evidence and accounts were complete when
-        they were published that the ledger was made anew from; the earliest first."""
-        every = [self.state.counted, *(one.counted for one in self.accounts.values())]
+        """Return the offsets, by partition, up to which the restored snapshot's evidence and
+        accounts were complete; the earliest first."""
+        every = [self.state.counted, *(account.counted for account in self.accounts.values())]
         return sorted((one for one in every if one), key=lambda one: sum(one.values()))
 
     def reopen_overdue(self) -> None:
-        """Have given back in time what was over when the accounts were published that the ledger
-        was made anew from, and was not given back by then, for it had been received late.
+        """Schedule the release of reservations that were overdue when the restored accounts were
+        published, but not yet released, because they were received late.
 
-        `Account.expiring` says how much that is, and not of which actions; of equal amounts any.
+        `Account.expiring` has their amount, but not their actions; any of equal amounts are taken.
         """
-        missing = {one.name: one.expiring for one in self.accounts.values() if one.counted}
+        missing = {
+            account.name: account.expiring for account in self.accounts.values() if account.counted
+        }
         overdue: list[tuple[str, SpentAction]] = []
         for key, value in _scan(self._rows, _SPENT) if missing else ():
             row = self._spent(value)
@@ -145,7 +152,7 @@ class EvidenceLedger:
                         missing[name] -= amount
         spending = Count({}, self._find_spent, 0)
         for action_id, row in overdue:
-            parts = [one for one in self._running_parts(row) if one[0] in missing]
+            parts = [part for part in self._running_parts(row) if part[0] in missing]
             if parts and all(amount <= missing[name] for name, amount in parts):
                 spending.actions[action_id] = replace(row, status="reserved")
                 for name, amount in parts:
@@ -165,7 +172,7 @@ class EvidenceLedger:
         self._write(self.state, {}, {}, spending)
 
     def expire_spent(self, now_ms: int) -> None:
-        """Give back what actions took that were not shown in time; forget those that are old."""
+        """Release reservations of actions that were not shown in time; forget old ones."""
         spending = Count(self.accounts, self._find_spent, now_ms)
         gone: list[bytes] = []
         for count, (key, _) in enumerate(_scan(self._rows, _SPENT_DUE)):

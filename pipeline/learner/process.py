@@ -1,7 +1,7 @@
 """Process of the learner, which reads `decisions`, counts, publishes, and leases budgets.
 
-One process reads all partitions. Its position is in its ledger; what it commits to its
-consumer group only shows its lag.
+One process reads all partitions. Its position is in its ledger; the offsets committed to its
+consumer group only show its lag.
 """
 
 import logging
@@ -34,7 +34,7 @@ _START_S: Final = 30.0
 _EXPIRE_EVERY_S: Final = 60.0
 _FIRST_LEASES_S: Final = 20.0
 _LONG_MS: Final = 10**15
-"""Half-life while no configuration says one: nothing fades."""
+"""Half-life without a configured one: evidence does not fade."""
 
 _log = logging.getLogger("kairos.learner")
 
@@ -42,7 +42,7 @@ _log = logging.getLogger("kairos.learner")
 def run(settings: Settings, name: str, group: str) -> None:
     """Learn until SIGTERM or SIGINT. Raise when the process cannot go on.
 
-    `name`: that in the list of processes; `group`: the consumer group that shows its lag.
+    `name`: in the list of processes; `group`: the consumer group that shows its lag.
     """
     announce(settings.home, name, "starting")
     stopped = threading.Event()
@@ -109,7 +109,7 @@ class _Learner:
         self._writer.close()
 
     def fold(self, batch: DecisionBatch) -> None:
-        """Count what was read."""
+        """Count a batch of decisions."""
         if not batch.ends:
             return
         half_life_ms = self._half_life_ms()
@@ -119,8 +119,8 @@ class _Learner:
         self._log.commit(batch.ends)
 
     def lease_first(self, stopped: threading.Event) -> None:
-        """Lease budgets, and wait until workers know of it, though not for long: without a lease
-        nothing is spent."""
+        """Lease budgets, and wait a limited time until workers know of them: without a lease they
+        spend nothing."""
         deadline = time.monotonic() + _FIRST_LEASES_S
         while not stopped.is_set() and time.monotonic() < deadline:
             self.fold(self._log.read())
@@ -134,7 +134,7 @@ class _Learner:
             self._treasury.work(config, now_ms())
 
     def _resume(self, settings: Settings, codec: Codec) -> None:
-        """Take over what was published where the ledger is lost; else know the newest snapshot.
+        """Restore a lost ledger from the published state, or else note the newest snapshot.
 
         A snapshot that is newer than the ledger knows was published just before a kill.
         """

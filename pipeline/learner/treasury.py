@@ -18,12 +18,12 @@ from pipeline.model.budget import Grant, units
 
 _PUBLISH_EVERY_MS: Final = 1_000
 _LIKE: Final = 0.01
-"""Two prices that differ by less, relatively, are not worth a record."""
+"""Relative difference of prices below which no new record is written."""
 
 
 class _Recall(Struct, frozen=True):
-    """Recall on its way: its grant's number, the offset of its record, and the end of `decisions`
-    once workers have processed it; what they decided before is counted up to there."""
+    """Recall in flight: its grant's number, the offset of its record, and the end of `decisions`
+    once workers have processed it; earlier decisions are counted up to there."""
 
     number: int
     offset: int
@@ -79,7 +79,7 @@ class Treasury:
         return all(done[partition] > offset for partition, offset in self._offsets.items())
 
     def _revise(self, name: str, rule: BudgetRule | None, now_ms: int) -> Account | None:
-        """Return the account of a budget as it should be; None: it is."""
+        """Return the account of a budget as it should be; None if it already is."""
         before = self._ledger.accounts.get(name)
         self._waited_for.discard(name)
         if rule is None:
@@ -119,13 +119,13 @@ class Treasury:
         self._writer.publish(accounts, self._ledger.state.offsets, now_ms)
         self._unpublished.clear()
         self._published_ms = now_ms
-        for one in accounts:
-            if not is_stock(one.name):
-                metrics.BUDGET_LEFT.labels(one.name).set(units(one.left))
-                metrics.BUDGET_PRICE.labels(one.name).set(one.pace.price)
+        for account in accounts:
+            if not is_stock(account.name):
+                metrics.BUDGET_LEFT.labels(account.name).set(units(account.left))
+                metrics.BUDGET_PRICE.labels(account.name).set(account.pace.price)
 
     def _confirm(self) -> set[str]:
-        """Confirm the recalls that have arrived, once all that was decided before is counted."""
+        """Confirm the recalls that have arrived, once all earlier decisions are counted."""
         self._look_for_arrivals()
         changed: dict[str, Account] = {}
         counted = self._ledger.state.offsets
@@ -158,7 +158,7 @@ _TIMED: Final = frozenset(("day", "week", "month"))
 
 
 def _tell_price(account: Account) -> Account:
-    """Return the account with new grants for partitions that know another price."""
+    """Return the account with new grants for partitions that have an outdated price."""
     price = account.pace.price
     old: Iterable[int] = (
         number

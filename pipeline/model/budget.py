@@ -1,4 +1,4 @@
-"""Budgets and stock: leases to partitions, and what is left of them.
+"""Budgets and stock: leases to partitions, and the remaining amounts.
 
 Amounts are counted in tokens, a millionth of the currency, or of an item, so that sums are exact.
 Records for people have them in the currency.
@@ -27,9 +27,9 @@ def units(count: int) -> float:
 class Purse(Struct, frozen=True, array_like=True):
     """Part of a budget that the owner of a partition may spend; part of the partition's state.
 
-    `spent` of at most `granted` tokens, both of all that the period had so far; `number`: of the
-    newest grant; valid for decisions at `begins` <= now < `ends` (ms; None: no end). `price`:
-    shadow price of a unit of cost. `ahead`: the purse of the next period.
+    `spent` of at most `granted` tokens, both since the period began; `number`: of the newest grant;
+    valid for decisions at `begins` <= now < `ends` (ms; None: no end). `price`: shadow price of a
+    unit of cost. `ahead`: the purse of the next period.
     """
 
     period: str
@@ -42,7 +42,7 @@ class Purse(Struct, frozen=True, array_like=True):
     ahead: "Purse | None" = None
 
     def at(self, now_ms: int) -> "Purse":
-        """Return the purse of the period that has begun by then."""
+        """Return the purse of the period at `now_ms`."""
         ahead = self.ahead
         return self if ahead is None or now_ms < ahead.begins else ahead
 
@@ -63,7 +63,7 @@ class Purse(Struct, frozen=True, array_like=True):
 class Grant(Struct, frozen=True, array_like=True):
     """Lease of a budget to a partition: up to `granted` tokens in all of the period.
 
-    A lower amount than before takes back what is not spent yet. The highest `number` counts.
+    A lower amount than before takes back unspent tokens. The highest `number` counts.
     """
 
     budget: str
@@ -76,7 +76,7 @@ class Grant(Struct, frozen=True, array_like=True):
 
 
 def accept(purse: Purse | None, grant: Grant) -> Purse | None:
-    """Return the purse after a grant; None: it is an old one, and changes nothing.
+    """Return the purse after a grant; None for an outdated grant, which changes nothing.
 
     The purse of a period is kept until the next begins.
     """
@@ -95,8 +95,9 @@ def accept(purse: Purse | None, grant: Grant) -> Purse | None:
 class BudgetLease(Struct, frozen=True):
     """Lease to a partition of `interactions.segmented`; a later `number` replaces an earlier one.
 
-    The owner of the partition has it, as part of its state: so what a killed worker had leased is
-    its successor's. `granted`: most that may be spent there in the period; `spent`: of it, so far.
+    It belongs to the owner of the partition, as part of its state: a killed worker's lease passes
+    to its successor. `granted`: most that may be spent there in the period; `spent`: the part spent
+    so far.
     """
 
     partition: int
@@ -108,11 +109,11 @@ class BudgetLease(Struct, frozen=True):
 class BudgetRecord(Struct, frozen=True):
     """Value of `budgets`: a campaign's budget, or an item's stock, in its running period.
 
-    `budget` = `spent` + `leased` + what is in nobody's hands. `spent`: reserved by decisions and
-    not released; `committed`: of it, for messages that came to the customer. `late`: shown after
-    their place was given back and spent otherwise; not in `spent`. `offsets`: partition of
-    `decisions` -> offset up to which (exclusive) they are counted. `expiring`: of `spent`, given
-    back unless it is reported as shown in time.
+    `budget` = `spent` + `leased` + the unleased rest. `spent`: reserved by decisions and not
+    released; `committed`: the part of it for messages that were shown. `late`: shown after their
+    reservation was released and spent otherwise; not in `spent`. `offsets`: partition of
+    `decisions` -> offset up to which (exclusive) they are counted. `expiring`: the part of `spent`
+    that is released unless reported as shown in time.
     """
 
     name: str
@@ -151,7 +152,7 @@ class BudgetStatus(Struct, frozen=True):
 
 
 def budget_status(record: BudgetRecord) -> BudgetStatus:
-    """Return a record as people read it."""
+    """Return a record in the form for people."""
     return BudgetStatus(
         name=record.name,
         period=record.period,

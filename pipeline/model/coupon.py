@@ -6,9 +6,9 @@ from msgspec import Struct
 class CouponRecord(Struct, frozen=True):
     """Value of `coupons`, whose key is `code`.
 
-    Without `redemption_id` the code is issued: `token` is that of the action that it is part of,
-    `expires_at` (epoch ms) the first moment at which it is no longer taken. With it a till asks to
-    redeem the code: in the order of the topic the first to ask, before it expires, has redeemed it.
+    Without `redemption_id` the code is issued: `token` is that of its action, `expires_at` (epoch
+    ms) the first moment at which the code is no longer valid. With it a till requests redemption:
+    in the order of the topic, the first request before the expiry has redeemed the code.
     """
 
     code: str

@@ -1,7 +1,7 @@
 """Dead letters: inputs that could not be processed, as records that can always be written.
 
-An original is kept in full up to the size limit of inputs. A larger one is cut, which the detail
-says; topic, partition and offset say where the whole is.
+An original is kept in full up to the size limit of inputs. A larger one is truncated, as the detail
+says; topic, partition and offset locate the whole.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ _DETAIL: Final = 4_000
 
 
 class FailedInput(Struct, frozen=True):
-    """Input that could not be processed, as it came at `at` (epoch ms).
+    """Input that could not be processed, received at `at` (epoch ms).
 
-    Partition and offset are -1 where it never was in `topic`.
+    Partition and offset are -1 if it never was in `topic`.
     """
 
     topic: str

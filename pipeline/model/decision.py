@@ -11,17 +11,17 @@ from pipeline.model.stages import ProfileSection, SegmentSection
 Purpose: TypeAlias = Literal["marketing", "service", "transactional"]
 
 HELD_OUT_BY: Final = "held out by "
-"""Beginning of the fate of a candidate that a holdout kept back; the holdout's name follows."""
+"""Prefix of the fate of a held-out candidate; the holdout's name follows."""
 
 
 class Contact(Struct, frozen=True):
     """Message to a customer, as caps count it.
 
-    `at` (ms): when it was decided; `outcomes`: the last times (ms) of each kind of outcome;
-    `until` (ms): not reported as shown by then, it counts as not shown; `waits_until` (ms): it may
-    wait up to then to be delivered, and can be cancelled; None: it is an answer, or was cancelled.
-    `first`: of its campaign in its goal's window; where only what a message adds counts, these are
-    the trials.
+    `at` (ms): time of its decision; `outcomes`: the last times (ms) of each kind of outcome;
+    `until` (ms): deadline of the report that it was shown, else it counts as not shown;
+    `waits_until` (ms): it may wait up to then to be delivered, and can be cancelled; None: it is an
+    answer, or was cancelled. `first`: of its campaign in its goal's window; if incremental effects
+    are learned, these are the trials.
     """
 
     action_id: str
@@ -41,7 +41,7 @@ class Contact(Struct, frozen=True):
 
     @property
     def transactional(self) -> bool:
-        """Whether no cap counts it."""
+        """Whether it is exempt from all caps."""
         return self.purpose == "transactional"
 
     def counts(self, now_ms: int) -> bool:
@@ -54,12 +54,11 @@ class Contact(Struct, frozen=True):
 class Candidate(Struct, frozen=True):
     """Treatment that passed eligibility, applicability and suitability.
 
-    `score` = (p × value − cost) × weight, where `weight` is that of the context and of levers.
-    `fate`: chosen, or the reason why not. Where it is learned how likely the goal is, `p` is drawn
-    from the posterior with the evidence `trials`, `successes` and `tried` (see `Posterior`), less
-    `anyway`, how likely the goal is without it, where only what it adds counts. Of an
-    item of a catalogue, its attributes as they were then: `numbers`, `texts`, and from when (ms) it
-    is valid (`begins`).
+    `score` = (p × value − cost) × weight, where `weight` combines the context and levers. `fate`:
+    chosen, or the reason for not being chosen. With learning, `p` is drawn from the posterior with
+    the evidence `trials`, `successes` and `tried` (see `Posterior`), minus `anyway`, the goal's
+    base rate, if incremental effects are learned. `numbers`, `texts` and `begins` (ms; start of its
+    validity) are attributes of a catalogue's item at the time of the decision.
     """
 
     slot: str
@@ -107,10 +106,10 @@ class Choice(Struct, frozen=True):
 
     The further places of a placement that wants several are slots too: `grid#2`, `grid#3`…
     `would_be`: the treatment that would have won, but the customer is in its `holdout`; the slot
-    has the best of what they are not held out of, or nothing. `propensity`: probability of what the
-    slot has, given everything (holdouts too) and what the slots of other placements, and earlier
-    places of this one, got; 1 where nothing is learned. `explored`:
-    it was drawn alike from all that could pay.
+    has the best treatment without a holdout, or nothing. `propensity`: probability of the slot's
+    choice, given everything (holdouts too) and the choices for other placements, and for earlier
+    places of this one; 1 if nothing is learned. `explored`: it was drawn uniformly from all
+    candidates that might pay.
     """
 
     slot: str
@@ -127,8 +126,8 @@ class Choice(Struct, frozen=True):
 
 
 class SlotChances(Struct, frozen=True):
-    """Probability of each treatment, and of nothing (""), in the slots of a decision that were
-    drawn; of a placement its first place. Made where `Rules.with_chances` asks for it."""
+    """Probability of each treatment, and of nothing (""), in the drawn slots of a decision; of a
+    placement, its first place. Made if `Rules.with_chances` is set."""
 
     decision_id: str
     slots: dict[str, dict[str, float]]
@@ -138,8 +137,8 @@ class Feedback(Struct, frozen=True):
     """Evidence about an action, for the learner.
 
     `tried`: it was sent and counts; `waits`: it counts once it was `shown`; `released`: it does not
-    count, for it never reached anybody; `reached`: its campaign's goal, within the goal's window.
-    `until` (ms): end of that window.
+    count, because it never reached anybody; `reached`: its campaign's goal, within the goal's
+    window. `until` (ms): end of that window.
     """
 
     action_id: str
@@ -148,7 +147,7 @@ class Feedback(Struct, frozen=True):
 
 
 class DeferredMessage(Struct, frozen=True):
-    """Treatment that quiet hours held back, and that is decided again at `until` (ms), their end.
+    """Treatment deferred by quiet hours, and decided again at `until` (ms), their end.
 
     It must be delivered before `deadline_at` (ms).
     """
@@ -165,10 +164,10 @@ class DeferredMessage(Struct, frozen=True):
 
 
 class Again(Struct, frozen=True):
-    """Input of a decision that is made again, beside the interaction.
+    """Additional input of a deferred decision, which is made again.
 
     `first`: the decision on the interaction, made at `since` (ms), from which deadlines count;
-    `messages`: what was deferred; `profile` and `segments`: the customer as of the last record.
+    `messages`: the deferred messages; `profile` and `segments`: the customer as of the last record.
     """
 
     first: str
@@ -179,10 +178,10 @@ class Again(Struct, frozen=True):
 
 
 class Cancellation(Struct, frozen=True):
-    """Value of `cancellations`: message that waits and must not be sent any more.
+    """Value of `cancellations`: waiting message that must not be sent any more.
 
     `action_id` None: it was deferred, and no action yet. `why`: the suppression, consent, rule or
-    cap that holds it back now.
+    cap that now forbids it.
     """
 
     profile_id: str
@@ -196,8 +195,8 @@ class Cancellation(Struct, frozen=True):
 
 
 class BudgetRead(Struct, frozen=True):
-    """Budget or stock as a decision found it: `left` to spend in `period`, and the shadow `price`
-    of a unit of cost."""
+    """Budget or stock as a decision read it: `left` to spend in `period`, and the shadow `price` of
+    a unit of cost."""
 
     budget: str
     period: str
@@ -208,7 +207,7 @@ class BudgetRead(Struct, frozen=True):
 class Spend(Struct, frozen=True):
     """Part of a budget, or of a stock, for an action.
 
-    `reserved`: `amount` of `budget` in `period`, given back at `until` (ms) unless the message is
+    `reserved`: `amount` of `budget` in `period`, released at `until` (ms) unless the message is
     reported as shown. `committed` and `released` are of all that the action reserved.
     """
 
@@ -221,18 +220,18 @@ class Spend(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """Value of `decisions`: exactly one per interaction, and one more for each time that messages
-    which were deferred are decided again (`again`).
+    """Value of `decisions`: exactly one per interaction, and one more for each time that deferred
+    messages are decided again (`again`).
 
-    `rejected`: rule that excluded treatments, as `stage/rule`, -> their names. The inputs that were
-    read make the decision repeatable: `contacts` (the contact history), `silenced` (when, in ms,
-    interactions suppressed what) and `holdouts` (the customer's assignments). Where something is
-    learned: `snapshot` names the knowledge that it was made with, `bin` the circumstances, and
-    `feedback` is what is to be learned from it.
-    `model`: the models that predicted its candidates, as NAME@VERSION, with a space between; None:
-    no model did. `arm`: the customer's arm of the impact tests; None: nothing is tested.
-    `deferred`: what will be decided again, and when. `budgets`: those of its candidates, as they
-    were read; `spends`: what is spent of them, or given back, because of it.
+    `rejected`: rule that excluded treatments, as `stage/rule`, -> their names. The recorded inputs
+    make the decision repeatable: `contacts` (the contact history), `silenced` (suppression -> time
+    (ms) of the interaction that caused it) and `holdouts` (the customer's assignments). With
+    learning: `snapshot` names the knowledge used, `bin` the context bin, and `feedback` is the
+    evidence for the learner. `model`: the models that predicted its candidates, as NAME@VERSION,
+    separated by spaces; None: no model did. `arm`: the customer's arm of the impact tests; None:
+    there is no test. `deferred`: messages to be decided again, with their times. `budgets`: those
+    of its candidates, as they were read; `spends`: the amounts reserved, committed or released
+    because of it.
     """
 
     decision_id: str

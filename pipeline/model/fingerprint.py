@@ -9,7 +9,7 @@ from pipeline.model.decision import Decision
 
 
 class Fingerprint:
-    """SHA-256 over event, profile, choices and fallen candidates of decisions, in no order.
+    """SHA-256 over event, profile, choices and rejected candidates of decisions, in any order.
 
     A decision that is added twice counts once. The configuration's digest is left out: it holds
     addresses that differ between machines.
@@ -33,8 +33,8 @@ class Fingerprint:
 def fingerprint(decisions: Iterable[Decision]) -> str:
     """Return the hash of `decisions`."""
     found = Fingerprint()
-    for one in decisions:
-        found.add(one)
+    for decision in decisions:
+        found.add(decision)
     return found.hexdigest()
 
 

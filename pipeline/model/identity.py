@@ -1,26 +1,22 @@
-"""Values of the topic `identities`: who was linked to whom, when, by which interaction and rule.
+"""Values of the topic `identities`: links between identifiers, with time, evidence and rule.
 
-The record's key is `identifier`, whose row changes or changed:
-`link`: an interaction showed `identifier` together with the stronger `other`, whose top is `root`.
-`alias`: `other` has `identifier` for a previous id, which may be an anonymous or a customer's one.
-`aliased`: so an alias showed the stronger `identifier` together with `other`.
-`released`: `other` (weaker) does not follow `identifier` now; tell it if newer evidence comes.
-`returned`: `other` (weaker) follows `identifier`.
-`conceded`: `other`, whom `identifier` left, has no evidence that `identifier` has not heard.
-`declined`: `other` (weaker) has too many parents already; `identifier` forgets that it saw it.
-`root`: `other`, a parent of `identifier`, now stands under `root`.
-`unlink`: the link with `other` is taken away until there is evidence that occurred after `at`.
-`unlinked`: the same, as the one end tells the other.
-`forget`: the person that `identifier` belongs to is forgotten.
-`forgotten`: `other` was; who followed it is forgotten with it, others forget that they saw it.
-`adopt`: `shard`, under `root` by its `version`-th move, was brought by an identifier that is
-forgotten and belongs to `identifier`.
-For readers, changing nothing:
-`resolved`: `identifier` now belongs to `profile_id` under `root`.
-`refused`: `evidence` showed a link with `other`, and there are too many already.
-`erased`: `identifier` was forgotten; what the log said of it before counts no more.
-`probe`: asks every stage for a sign of life; `clock`: a log's time has come to `at`. For both see
-`control.py`; `identifier` is any key of the partition that they are for.
+The record's key is `identifier`, whose row changes or changed: `link`: an interaction showed
+`identifier` together with the stronger `other`, whose top is `root`. `alias`: `other` has
+`identifier` as a previous id, either an anonymous or a customer's one. `aliased`: an alias showed
+the stronger `identifier` together with `other`. `released`: `other` (weaker) does not follow
+`identifier` now; newer evidence must be sent to it. `returned`: `other` (weaker) follows
+`identifier`. `conceded`: `other`, which `identifier` left, has no evidence that `identifier` has
+not received. `declined`: `other` (weaker) has too many parents already; `identifier` removes it
+from its children. `root`: `other`, a parent of `identifier`, now is under `root`. `unlink`: the
+link with `other` is removed until there is evidence that occurred after `at`. `unlinked`: the same,
+sent from the one end to the other. `forget`: the person who has `identifier` is forgotten.
+`forgotten`: `other` was forgotten; its followers are forgotten with it, other rows remove it.
+`adopt`: `shard`, under `root` by its `version`-th move, came from a forgotten identifier and
+belongs to `identifier`. For readers, changing nothing: `resolved`: `identifier` now belongs to
+`profile_id` under `root`. `refused`: `evidence` showed a link with `other`, and there are too many
+already. `erased`: `identifier` was forgotten; earlier records of it no longer count. `probe`:
+checks that every stage works; `clock`: a log's time has advanced to `at`. For both see
+`control.py`; `identifier` is any key of their partition.
 """
 
 from typing import Literal
@@ -39,8 +35,8 @@ class Evidence(Struct, frozen=True, order=True):
 
 
 class IdentityChange(Struct, frozen=True):
-    """Change of identity; `at` (ms) is the `received_at` of the interaction that started it, or
-    when it was asked for.
+    """Change of identity; `at` (ms) is the `received_at` of the interaction that started it, or the
+    time of the request.
 
     `version` counts the tops that the owner of `root` has had: of two, the higher is the newer.
     """

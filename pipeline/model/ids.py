@@ -80,8 +80,7 @@ def action_id(decision: str, slot: str) -> str:
 
 
 def withheld_id(decision: str, slot: str, campaign: str) -> str:
-    """Return the id under which it is followed whether a campaign's goal is reached without the
-    message that a holdout kept back."""
+    """Return the id of a message that a holdout kept back, under which its goal is followed."""
     return uuid5_text(_ACTION, f"{decision}/{slot}/withheld/{campaign}")
 
 

@@ -62,13 +62,13 @@ class DecideRequest(Struct, frozen=True):
 
 
 class Interaction(Struct, frozen=True):
-    """One thing that happened. Times are epoch milliseconds.
+    """One event. Times are epoch milliseconds.
 
-    `occurred_at` is when it happened, by the sender; `received_at` is when Kairos received it and
-    is the clock of every rule. `identifiers` has at least one entry. `lists` are the properties
-    that are lists, their elements as texts (`text_of`), what is nested in them as JSON.
+    `occurred_at` is the time by the sender; `received_at` is the receipt by Kairos and the clock of
+    every rule. `identifiers` has at least one entry. `lists` are the properties that are lists,
+    their elements as texts (`text_of`), nested elements as JSON.
 
-    `event_id` is the sender's own; what tells one event from all others is its `event_key`.
+    `event_id` is the sender's own; the unique identity of an event is its `event_key`.
     """
 
     event_id: str

@@ -1,4 +1,4 @@
-"""Knowledge that decisions are made with: posteriors of treatments, and promoted models."""
+"""Knowledge used in decisions: posteriors of treatments, and promoted models."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ SNAPSHOT: Final = "snapshot"
 
 
 class Posterior(Struct, frozen=True):
-    """Evidence about a treatment in a context bin; "" is the bin of all that fit no other.
+    """Evidence about a treatment in a context bin; "" is the bin of everything that fits no other.
 
     `trials` and `successes` have faded to the snapshot's `as_of`: evidence of one half-life ago
     weighs half. `tried` and `reached` count the same evidence, each one as 1.
@@ -31,8 +31,8 @@ class Posterior(Struct, frozen=True):
 class ModelVersion(Struct, frozen=True):
     """Version of a model that is in force; the record's digest is that of the model's text.
 
-    `features`: names in the order that the model was trained on; `manifest`: digest of what is
-    known of its training, None: nothing is.
+    `features`: names in the order of training; `manifest`: digest of the manifest of its training,
+    None: there is none.
     """
 
     name: str
@@ -60,5 +60,5 @@ class LearningRecord(Struct, frozen=True):
 
 
 def digest_of(posteriors: Iterable[Posterior]) -> str:
-    """Return the SHA-256 of what is learned (hex)."""
+    """Return the SHA-256 (hex) of learned content."""
     return hashlib.sha256(msgspec.json.encode(tuple(posteriors))).hexdigest()

@@ -26,8 +26,8 @@ class Wake(Struct, frozen=True, array_like=True):
 
 
 class Ok(Struct, Generic[S], frozen=True):
-    """New state of the row (None: delete it), the records that follow, and its next timer; and the
-    purses of the partition that it changes, by budget."""
+    """New state of the row (None: delete it), the records that follow, its next timer, and the
+    changed purses of the partition, by budget."""
 
     state: S | None
     emits: tuple[Emit, ...] = ()
@@ -50,14 +50,14 @@ class DeadLetter(Struct, frozen=True):
 
 
 class Redirect(Struct, frozen=True):
-    """Outcome of a record that belongs under another key of the same topic, where `emit` publishes
-    it once."""
+    """Outcome of a record that belongs under another key of the same topic; `emit` publishes it
+    there, exactly once."""
 
     emit: Emit
 
 
 class Forward(Struct, frozen=True):
-    """Records to write that follow from no state and leave none; writing them twice is harmless."""
+    """Records to write that depend on no state and leave none; writing them twice is harmless."""
 
     emits: tuple[Emit, ...]
 

@@ -10,7 +10,7 @@ from pipeline.model.interaction import Known
 class Profile(Struct, frozen=True):
     """Value of `profiles`; a tombstone when nothing is left under the id.
 
-    `updated_at`: the latest moment (ms) that anything is known of.
+    `updated_at`: the latest time (ms) of its contents.
     """
 
     profile_id: str

@@ -19,7 +19,7 @@ _CARRIERS: dict[str, Callable[..., _Carrier]] = {
 
 
 def time_of(record: object) -> int:
-    """Return the time (epoch ms) by which rules run on this record: its own, never the wall's."""
+    """Return the time (epoch ms) for rules on this record: its own, never the wall clock's."""
     if isinstance(record, Interaction):
         return record.received_at
     if isinstance(record, IdentityChange):
@@ -38,7 +38,7 @@ def control_of(record: object) -> Control | None:
 
 
 def config_of(record: object) -> str | None:
-    """Return the digest that identity stamped on the record; None before it has done so."""
+    """Return the digest that identity stamped on the record; None before identity."""
     if isinstance(record, _Carrier):
         if record.identity is not None:
             return record.identity.config
@@ -56,7 +56,7 @@ def is_lease(record: object) -> bool:
 def timer_record(topic: str, key: str, due_at: int, now_ms: int, config: str) -> Emit:
     """Return the record that fires the timer of the row `key` on the stage's input `topic`.
 
-    `due_at`, `now_ms`: when it was due, and the present (epoch ms); `config`: the digest in force.
+    `due_at`, `now_ms`: the timer's time, and the present (epoch ms); `config`: the digest in force.
     """
     control = Control(
         control_id=control_id(key, "timer", str(due_at)),

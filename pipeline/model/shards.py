@@ -1,8 +1,8 @@
 """State of a profile in shards: merges and unmerges move parts, without recomputation.
 
-A shard is what one identifier brought under one owner. Identity directs it with a `move`; the stage
-that holds it sends it on its own input as an `arrive`. In whatever order these arrive, a shard ends
-where the highest version said.
+A shard is the part that one identifier brought under one owner. Identity directs it with a `move`;
+the stage that holds it sends it on its own input as an `arrive`. Whatever the order of arrival, a
+shard ends at the destination with the highest version.
 """
 
 from collections.abc import Callable, Collection
@@ -26,7 +26,7 @@ class Away(Struct, frozen=True, array_like=True):
 class Erasure(Struct, frozen=True, array_like=True):
     """State of an `erase`: the shards to forget.
 
-    `shown_only`: of the identifier, only what interactions showed is forgotten.
+    `shown_only`: only the interactions' evidence of the identifier is forgotten.
     """
 
     shards: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """Limits of records, in bytes of key, value and headers.
 
-Each limit leaves room for what is derived from an input within the previous one, since a record
-that cannot be written would stop a stage for ever.
+Each limit leaves room for the records derived from an input within the previous one, because a
+record that cannot be written would stop a stage for ever.
 """
 
 from typing import Final

@@ -15,9 +15,9 @@ class IdentitySection(Struct, frozen=True):
 
     `shard`: the part of the profile that this interaction belongs to; `version`: the move that
     brought the part to this profile. `own_version`: the number of the strongest identifier's top,
-    as of which it belongs to the profile; None: it may not, since the shard went on to another
-    profile. `shown`: identifiers that its interactions showed at that time (ms), and whose rows
-    have not reported their owner yet.
+    as of which it belongs to the profile; None: it may not, because the shard moved on to another
+    profile. `shown`: identifiers shown by its interactions (-> ms) whose rows have not reported
+    their owner yet.
     """
 
     profile_id: str
@@ -32,7 +32,7 @@ class IdentitySection(Struct, frozen=True):
 class ProfileSection(Struct, frozen=True):
     """Traits and derived values that the configuration reads.
 
-    `shown`: identifiers among the traits that are the customer's only by what was shown at that
+    `shown`: identifiers among the traits that are the customer's only by an interaction at that
     time (ms); their own rows have not confirmed it.
     """
 

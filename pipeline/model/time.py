@@ -1,4 +1,4 @@
-"""Durations that several stages agree on, in milliseconds."""
+"""Durations shared by several stages, in milliseconds."""
 
 from typing import Final
 

@@ -110,7 +110,7 @@ def _is_from_outside(stored: StoredRecord) -> bool:
 
 
 def member_profiles(flow: Flow, at: int) -> Iterator[MemberProfile]:
-    """Yield every profile that a flow has, as of `at` (epoch ms)."""
+    """Yield every profile of a flow, as of `at` (epoch ms)."""
     memberships = flow.rows["segmentation"]
     for key, state in flow.rows["enrichment"].items():
         assert isinstance(state, ProfileState)

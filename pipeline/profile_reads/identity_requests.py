@@ -27,10 +27,10 @@ _BEYOND = (
 
 
 class PastRecords(Struct, frozen=True):
-    """Partition with records of the past that are never read back into a profile.
+    """Partition with older records that are never read back into a profile.
 
     `topic`: a topic, or a description in brackets. `until` (epoch ms): when the last record is
-    gone; None: it stays until somebody deletes it.
+    gone; None: it stays until it is deleted by hand.
     """
 
     topic: str
@@ -48,10 +48,10 @@ def request_and_wait(settings: Settings, change: IdentityChange) -> bool:
 
 
 def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) -> list[PastRecords]:
-    """Return where records from before `at` (ms) can still be found, and until when.
+    """Return the places of records from before `at` (ms), with the end of their retention.
 
-    Retention is that of topics created with these settings. State and snapshots no longer show what
-    was forgotten, but the files of Kafka and of the workers have it until they are cleaned.
+    Retention is that of topics created with these settings. State and snapshots no longer show
+    forgotten data, but the files of Kafka and of the workers have it until they are cleaned.
     """
     forgotten = at + round(settings.forget_hours * HOUR_MS) + CLEANER_MS
     found = [

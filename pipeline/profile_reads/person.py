@@ -47,7 +47,7 @@ class Person(Struct, frozen=True):
 
 def find_person(people: PersonSource, identifier: Identifier) -> Person | None:
     """Return the person who has the identifier now; None if it was never seen."""
-    found = (people.profile(one) for one in people.owners(identifier.key))
+    found = (people.profile(owner) for owner in people.owners(identifier.key))
     profile = next((one for one in found if one is not None), None)
     if profile is None:
         return None
@@ -57,7 +57,7 @@ def find_person(people: PersonSource, identifier: Identifier) -> Person | None:
     return Person(
         profile_id=profile.profile_id,
         root=profile.root,
-        tree=tuple(tree.get(one, Link(one)) for one in sorted(names)),
+        tree=tuple(tree.get(name, Link(name)) for name in sorted(names)),
         traits={k: v for k, v in profile.traits.items() if not is_hidden(k)},
         first_seen=profile.first_seen,
         last_seen=profile.last_seen,

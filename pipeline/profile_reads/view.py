@@ -104,9 +104,11 @@ class View:
     def apply(self, records: Iterable[ViewRecord]) -> None:
         """Apply records in the order of each partition; all or, if it raises, none."""
         writes = _PendingWrites(self._rows)
-        for one in records:
-            self._apply(one, writes)
-            writes.put(_offset_key((one.topic, one.partition)), _NUMBER.pack(one.offset + 1))
+        for record in records:
+            self._apply(record, writes)
+            writes.put(
+                _offset_key((record.topic, record.partition)), _NUMBER.pack(record.offset + 1)
+            )
         self._write(writes)
 
     def owners(self, identifier: str) -> Iterator[str]:
@@ -201,7 +203,7 @@ class View:
     def _reason_to_rebuild(
         self, offsets: Mapping[Partition, int], ends: Mapping[Partition, int]
     ) -> str | None:
-        """Return why the stored view cannot be continued; None: it can."""
+        """Return the reason why the stored view cannot be continued; None: it can."""
         stored = self._rows.get(_ORIGIN)
         if stored is None:
             return None
@@ -219,7 +221,7 @@ class View:
 
 
 class _PendingWrites:
-    """Writes about to be made, laid over the stored rows."""
+    """Pending writes, laid over the stored rows."""
 
     def __init__(self, rows: Rdict) -> None:
         self._rows = rows

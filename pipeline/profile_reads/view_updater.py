@@ -46,7 +46,7 @@ class ViewUpdater:
 
     @property
     def is_current(self) -> bool:
-        """Whether the view has everything that the topics held at the start."""
+        """Whether the view has all records that the topics held at the start."""
         return self._thread.is_alive() and not self._behind
 
     def start(self) -> None:

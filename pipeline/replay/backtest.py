@@ -28,8 +28,7 @@ from pipeline.settings import Settings
 
 
 class NoInteractionsError(Exception):
-    """Raised when no row of the input is an interaction; the message names the first that is
-    none."""
+    """Raised when no row of the input is an interaction; the message has the first fault."""
 
 
 class ConfigurationError(Exception):
@@ -45,7 +44,7 @@ class DeadLetters(Struct, frozen=True):
 
 
 class BacktestTotals(Struct, frozen=True):
-    """Rows of each table, and what was left out.
+    """Rows of each table, and the records left out.
 
     `short`: decisions in which a budget or stock held something back. `budgets`: those of campaigns
     at the end. `after_until`: interactions that came after the end;
@@ -69,8 +68,8 @@ class BacktestTotals(Struct, frozen=True):
 
 
 class BacktestReport(BacktestTotals, frozen=True, kw_only=True):
-    """Input of a backtest beside its totals; `config`: the configuration's digest; `worth`: what it
-    is worth by a log of what was really decided, where there is one."""
+    """Input of a backtest with its totals; `config`: the configuration's digest; `worth`: its worth
+    by a log of actual decisions, if there is one."""
 
     files: tuple[InputReport, ...]
     interactions: int
@@ -81,8 +80,8 @@ class BacktestReport(BacktestTotals, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class BacktestInput:
-    """Open files; `source`: that of rows that do not name theirs. `until` (epoch ms): the end of
-    the log; None: its last interaction."""
+    """Open files; `source`: that of rows without one. `until` (epoch ms): the end of the log; None:
+    its last interaction."""
 
     files: tuple[OpenFile, ...]
     source: Source
@@ -116,8 +115,8 @@ def backtest(
 ) -> BacktestReport:
     """Play the files through the stages and write the tables into `out`.
 
-    The tables appear when all are whole. UnreadableError and NoInteractionsError: there is nothing
-    to play; OSError: `out` cannot be written.
+    The tables appear when all are whole. UnreadableError and NoInteractionsError: the files have no
+    interactions; OSError: `out` cannot be written.
     """
     with temporary_rows() as rows:
         log = TimedLog(rows)

@@ -1,8 +1,8 @@
 """Avro records as columns of Arrow.
 
-Records are structs, arrays lists, maps of one type maps. What may have several types (a property's
-value) makes its field JSON text, as in the export of profiles: `properties->>'price'` in DuckDB.
-Times are timestamps in UTC: fields of type long whose documentation says epoch milliseconds.
+Records are structs, arrays lists, maps of one type maps. A field with several types (a property's
+value) is JSON text, as in the export of profiles: `properties->>'price'` in DuckDB. Times are
+timestamps in UTC: fields of type long whose documentation says epoch milliseconds.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,8 +29,7 @@ _TIME_WORDS: Final = "epoch milliseconds"
 
 @dataclass(frozen=True, slots=True)
 class ArrowColumn:
-    """Type of a column; `convert`: makes its values of those of Avro's reader, None: they are the
-    same."""
+    """Type of a column; `convert`: converts the Avro reader's values, None: they are the same."""
 
     kind: pa.DataType
     convert: Convert | None = None
@@ -45,8 +44,7 @@ def columns_of(schema: Mapping[str, Any]) -> dict[str, ArrowColumn]:
 
 
 class _Reader:
-    """Reader of schemas, which knows the records that were defined further up, by their short
-    names."""
+    """Reader of schemas, which resolves records defined earlier by their short names."""
 
     def __init__(self) -> None:
         self._records: dict[str, ArrowColumn] = {}
@@ -66,7 +64,7 @@ class _Reader:
                     ArrowColumn(_SCALARS[name]) if name in _SCALARS else self._records[_short(name)]
                 )
             case list(branches):
-                given = [one for one in branches if one != "null"]
+                given = [branch for branch in branches if branch != "null"]
                 return self._column(given[0], is_time) if len(given) == 1 else _JSON
             case {"type": "record"}:
                 return self._record(schema)
@@ -104,7 +102,7 @@ def record_converter(columns: Mapping[str, ArrowColumn]) -> Convert | None:
 
 def _list(items: ArrowColumn) -> ArrowColumn:
     of_item = items.convert
-    convert = None if of_item is None else lambda values: [of_item(one) for one in values]
+    convert = None if of_item is None else lambda values: [of_item(value) for value in values]
     return ArrowColumn(pa.list_(items.kind), convert)
 
 

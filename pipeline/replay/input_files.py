@@ -17,13 +17,13 @@ from pipeline.row_files.rows import open_rows
 from pipeline.row_files.sending import Intake, RefusedRow, send_rows
 
 _PLACE: Final = Layout(">QQ")
-"""Sort key of an interaction: when it was received, and its number among all that were read."""
+"""Sort key of an interaction: its receipt, and its number in the order of reading."""
 
 _SIGN: Final = 1 << 63
 """Added to times, so that those before 1970 sort before the others."""
 
 _HIDDEN: Final = (".", "_")
-"""Beginnings of names that mark what is no data, as Spark and DuckDB have it."""
+"""Prefixes of names of files that are not data, as in Spark and DuckDB."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Interaction).decode
@@ -42,22 +42,22 @@ class InputReport(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """File whose format is known and fits. `whole`: it is a replayed topic, whose rows are
-    interactions already."""
+    """File of a known format. `whole`: it is a replayed topic, whose rows are interactions
+    already."""
 
     path: Path
     rows: RowFile
     whole: bool = False
 
 
-def open_files(given: Path, max_bytes: int) -> tuple[OpenFile, ...]:
+def open_files(path: Path, max_bytes: int) -> tuple[OpenFile, ...]:
     """Open a file, or those of a folder and its folders in the order of their names.
 
-    Files and folders whose names begin with . or _ are no data. UnreadableError: there is none, or
+    Files and folders whose names begin with . or _ are skipped. UnreadableError: there is none, or
     one cannot be read at all.
     """
     file_format = FileFormat(max_bytes)
-    return tuple(_open(path, file_format) for path in _paths(given))
+    return tuple(_open(path, file_format) for path in _paths(path))
 
 
 def _open(path: Path, file_format: FileFormat) -> OpenFile:
@@ -66,12 +66,12 @@ def _open(path: Path, file_format: FileFormat) -> OpenFile:
     return OpenFile(path, open_rows(path, file_format))
 
 
-def _paths(given: Path) -> list[Path]:
-    if not given.is_dir():
-        return [given]
-    found = [path for path in given.rglob("*") if path.is_file() and not _is_hidden(path, given)]
+def _paths(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return [root]
+    found = [path for path in root.rglob("*") if path.is_file() and not _is_hidden(path, root)]
     if not found:
-        raise UnreadableError(f"{given} has no files")
+        raise UnreadableError(f"{root} has no files")
     return sorted(found)
 
 
@@ -104,7 +104,7 @@ def read_file(
     file: OpenFile, reading: Intake, log: TimedLog, progress: Callable[[int], None]
 ) -> InputReport:
     """Put every good row of the file into the log; `progress` gets the bytes or rows read so far.
-    `reading`: how rows become interactions, where they are none already."""
+    `reading`: conversion of rows that are not interactions yet."""
     intake = WholeRecords() if file.whole else reading
     try:
         done = send_rows(file.rows.rows(), intake, log.add, progress)

@@ -19,12 +19,12 @@ _PART: Final = re.compile(r"part-(\d+)-(\d+)-(\d+)\.parquet")
 
 
 class AnotherReplayError(Exception):
-    """Raised when the folder is another replay's; the message says what to do."""
+    """Raised when the folder is another replay's; the message names the remedy."""
 
 
 class Selection(Struct, frozen=True):
-    """Selection to be replayed: of `topic` the records whose time is in [`since`, `until`) (epoch
-    ms), or those with the offsets [first, last) of `offsets` by partition; None: all."""
+    """Selection of a replay: of `topic` the records whose time is in [`since`, `until`) (epoch ms),
+    or those with the offsets [first, last) of `offsets` by partition; None: all."""
 
     topic: str
     since: int | None = None
@@ -33,8 +33,8 @@ class Selection(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """Progress of a replay. `next`: by partition, the first offset that is not done; partitions
-    that were not begun are not there."""
+    """Progress of a replay. `next`: by partition, the first offset that is not done; partitions not
+    yet begun are missing."""
 
     selection: Selection
     next: dict[int, int] = {}
@@ -45,8 +45,8 @@ _decode: Final = msgspec.json.Decoder(Manifest).decode
 
 @contextmanager
 def replay_folder(folder: Path, selection: Selection) -> Iterator["ReplayFolder"]:
-    """Lock the folder, created if missing, for one replay; remove what a killed replay left. Raises
-    AnotherReplayError."""
+    """Lock the folder, created if missing, for one replay; remove the rest of a killed replay.
+    Raises AnotherReplayError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("a") as lock:
         try:
@@ -57,7 +57,7 @@ def replay_folder(folder: Path, selection: Selection) -> Iterator["ReplayFolder"
 
 
 class ReplayFolder:
-    """Files of a replay, which hold each offset below `next` once."""
+    """Files of a replay; they hold each offset below `next` once."""
 
     def __init__(self, folder: Path, selection: Selection) -> None:
         self._folder = folder
@@ -69,7 +69,7 @@ class ReplayFolder:
         return self._manifest.next.get(partition)
 
     def part(self, day: str, partition: int, offsets: range) -> tuple[Path, Path]:
-        """Return where a part is written, and the name that it gets when it is whole."""
+        """Return the temporary path of a part, and the name for the complete part."""
         folder = self._folder / f"day={day}"
         folder.mkdir(exist_ok=True)
         name = f"part-{partition:05}-{offsets.start:012}-{offsets.stop:012}.parquet"

@@ -1,9 +1,9 @@
 """Records of the stages as Parquet: `decisions`, `segments` and `actions`.
 
-`decisions` has a row for each slot of a decision, and one without a slot where there is none, so
-that every decision is there. `candidates` are those of the slot; `segments` are the customer's when
-it was decided; `chances` are those of each treatment in the slot, and of nothing (""), where they
-were asked for; `rejected` maps the rule that felled treatments, as `stage/rule`, to their names.
+`decisions` has a row for each slot of a decision, and one without a slot for a decision that has
+none. `candidates` are those of the slot; `segments` are the customer's at the decision; `chances`
+are those of each treatment in the slot, and of nothing (""), if requested; `rejected` maps the rule
+that rejected treatments, as `stage/rule`, to their names.
 """
 
 from collections.abc import Iterable, Iterator
@@ -145,8 +145,10 @@ def _slots(decision: Decision, members: tuple[str, ...]) -> Iterator[TableRow]:
         "rejected": list(decision.rejected.items()),
     }
     chosen = {one.slot: one for one in decision.choices}
-    slots = dict.fromkeys((*chosen, *(one.slot for one in decision.candidates)))
+    slots = dict.fromkeys((*chosen, *(candidate.slot for candidate in decision.candidates)))
     for slot in slots or (None,):
-        candidates = [asdict(one) for one in decision.candidates if one.slot == slot]
+        candidates = [
+            asdict(candidate) for candidate in decision.candidates if candidate.slot == slot
+        ]
         choice = asdict(chosen[slot]) if slot in chosen else {}
         yield {**common, "slot": slot, "candidates": candidates, **choice}

@@ -1,6 +1,6 @@
 """Budgets and stock while a log is played: one purse each, by the log's clock.
 
-The accounts, what is paced, and the shadow price are those of the learner. What differs: one purse
+The accounts, the pacing and the shadow price are those of the learner. The differences: one purse
 may spend all that its time allows, while partitions of a stack hold leases of it; and the price is
 set between two records, not each second.
 """
@@ -24,7 +24,7 @@ from pipeline.model.decision import Decision
 _TIMED: Final = ("day", "week", "month")
 _NEVER: Final = 2**63
 _EVERY_MS: Final = 1_000
-"""Shortest time between two looks at how budgets are paced."""
+"""Shortest time between two checks of the pacing."""
 
 
 class PlayedBudgets:
@@ -34,7 +34,9 @@ class PlayedBudgets:
     def __init__(self, rules: Mapping[str, BudgetRule]) -> None:
         self.wallet: dict[str, Purse] = {}
         self._rules = rules
-        self._paced = [one for one in rules.values() if one.per in _TIMED or one.ends is not None]
+        self._paced = [
+            rule for rule in rules.values() if rule.per in _TIMED or rule.ends is not None
+        ]
         self._accounts: dict[str, Account] = {}
         self._actions: dict[str, SpentAction] = {}
         self._due: list[tuple[int, str]] = []
@@ -54,19 +56,19 @@ class PlayedBudgets:
         self._period_ends = self.next_period(now_ms) or _NEVER
 
     def next_period(self, after_ms: int) -> int | None:
-        """Return when (ms) the next period of a budget begins."""
+        """Return the time (ms) at which the next period of a budget begins."""
         ends = (one.period(after_ms).ends for one in self._paced)
-        return min((one for one in ends if one is not None), default=None)
+        return min((end for end in ends if end is not None), default=None)
 
     def take(self, decision: Decision) -> None:
-        """Count what a decision spends, and what it says was shown or not."""
+        """Count a decision's spending, and its reports of messages shown or not shown."""
         if decision.spends:
             count = Count(self._accounts, self._actions.get, decision.decided_at)
-            count.take(decision, 0, 0)
+            count.count_decision(decision, 0, 0)
             self._keep(count, decision.decided_at)
 
     def report(self, now_ms: int) -> tuple[BudgetStatus, ...]:
-        """Return the budgets of campaigns, as people read them."""
+        """Return the budgets of campaigns, in the form for people."""
         return tuple(
             budget_status(record_of(one, {}, now_ms))
             for name, one in sorted(self._accounts.items())

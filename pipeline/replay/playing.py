@@ -17,9 +17,9 @@ from pipeline.rules import Rules
 class LogPlayer:
     """Player of records in the order of time; the records that follow from each go to `take`.
 
-    Between two records the timers fire that fell due. An outcome of a message that was not sent
-    here is left out: it is about another configuration's message. Budgets and stock are spent from
-    one purse each.
+    Between two records the timers that fell due fire. An outcome of a message that was not sent
+    here is left out, because it belongs to another configuration's message. Budgets and stock are
+    spent from one purse each.
 
     `now_ms` is the log's time, None before the first record. `outcomes_left_out` are counted, and
     `dead_letters` by stage and reason.

@@ -1,6 +1,6 @@
 """Interactions of a replayed topic, as `kairos replay --topic interactions` wrote them.
 
-They were taken in when they were sent, so they are played as they are, requests included.
+They passed the intake before, so they are played unchanged, requests included.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class WholeRecords:
     """Intake of rows that are interactions already."""
 
     def take_in(self, row: FileRow) -> Interaction | Refusal:
-        """Decode the row, or return why it is no interaction."""
+        """Decode the row, or return the reason why it is not an interaction."""
         return decode(row.raw, _INTERACTION)
 
 

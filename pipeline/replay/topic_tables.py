@@ -2,7 +2,7 @@
 
 Beside the record's own columns there are those of its place: `kafka_partition`, `kafka_offset`,
 `kafka_at` (when the broker wrote it), `kafka_key`, `kafka_tombstone` (the record deletes its key)
-and `kafka_error` (why the bytes are no record of the topic).
+and `kafka_error` (the reason why the bytes cannot be decoded).
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ _PLACE: Final = (
 _OWN_TIMES: Final = (
     "received_at", "decided_at", "created_at", "updated_at", "applied_at", "at",
 )  # fmt: skip
-"""Fields with a record's time, by which rules run."""
+"""Fields with a record's time, the clock of rules."""
 
 _NESTED: Final = ("control", "interaction")
 _FIRST_DAY: Final = date(1970, 1, 1).toordinal()
@@ -90,8 +90,8 @@ class DayTables:
 
 
 def time_of(row: Mapping[str, Any]) -> int:
-    """Return a record's own time (epoch ms), by which rules run; when it was written where it has
-    none."""
+    """Return a record's own time (epoch ms), the clock of rules; without one, the time of
+    writing."""
     for section in (row, *(row.get(name) or {} for name in _NESTED)):
         for name in _OWN_TIMES:
             at = section.get(name)
@@ -102,6 +102,6 @@ def time_of(row: Mapping[str, Any]) -> int:
 
 
 def day_of(at: int) -> str:
-    """Return the UTC day (ISO 8601); times out of the calendar are in its first or last."""
+    """Return the UTC day (ISO 8601); times outside of the calendar are in its first or last."""
     ordinal = _FIRST_DAY + at // DAY_MS
     return date.fromordinal(min(max(ordinal, 1), _LAST_DAY)).isoformat()

@@ -1,8 +1,8 @@
 """Replay of a topic to Parquet: each offset once, even if the replay is killed and run again.
 
 Partition after partition is read in chunks. The parts of a chunk, one for each day, are written
-under temporary names and renamed; then the manifest says that the chunk is done. What a killed run
-left beyond the manifest is removed by the next.
+under temporary names and renamed; then the manifest records the chunk as done. The next run removes
+files of a killed run beyond the manifest.
 """
 
 from collections import defaultdict
@@ -41,13 +41,12 @@ _CHUNK_BYTES: Final = 64 << 20
 
 
 class OffsetsError(Exception):
-    """Raised when the topic lacks the offsets that were asked for; the message says which it
-    has."""
+    """Raised when the topic lacks the requested offsets; the message names those it has."""
 
 
 class PartitionReport(Struct, frozen=True):
     """Offsets [`first`, `after`) were replayed in this run. `deleted`: offsets before them that the
-    topic has no more, although an earlier run had come so far."""
+    topic no longer has, although an earlier run had reached them."""
 
     partition: int
     first: int
@@ -56,8 +55,8 @@ class PartitionReport(Struct, frozen=True):
 
 
 class ReplayReport(Struct, frozen=True):
-    """Result of a replay: `records` were written in this run, of which `unreadable` are no records
-    of the topic; those whose time is out of range were `left_out`."""
+    """Result of a replay: `records` were written in this run, of which `unreadable` cannot be
+    decoded; those whose time is out of range were `left_out`."""
 
     topic: str
     records: int

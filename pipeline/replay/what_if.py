@@ -57,7 +57,7 @@ class SideReport(Struct, frozen=True):
 
 
 class Messages(Struct, frozen=True):
-    """Numbers of messages that were decided on under this name."""
+    """Numbers of messages under this name."""
 
     name: str
     before: int
@@ -105,8 +105,7 @@ def what_if(
     progress: Callable[[int], None],
 ) -> WhatIfReport:
     """Decide with both rules and write the tables of each into `out`, with the chances of their
-    choices; compare what was decided in the range. KafkaException when the broker does not
-    answer."""
+    choices; compare the decisions in the range. KafkaException when the broker does not answer."""
     with ExitStack() as opened:
         replayed = ReplayedDecisions(opened.enter_context(temporary_rows()))
         sides = {
@@ -200,7 +199,7 @@ class _Side:
 
 
 def _within(emits: Iterable[Emit], when: TimeRange) -> Iterator[Emit]:
-    """Leave out what was decided or changed out of the range."""
+    """Return the table without decisions or changes outside of the range."""
     for emit in emits:
         match emit.value:
             case Decision(decided_at=at) | Action(created_at=at) | SegmentChange(at=at):

@@ -1,8 +1,8 @@
 """Profiles that a configuration affects: only these are sent through the stages for it.
 
-A profile's snapshot names the configuration that it was evaluated by. Where the newest one computes
-the same traits, and leaves the profile in the same segments with no earlier moment at which time
-alone may change them, evaluating it in the stages would change nothing.
+A profile's snapshot names the configuration of its last evaluation. If the newest one computes the
+same traits, and leaves the profile in the same segments with no earlier moment at which time alone
+may change them, evaluating it in the stages would change nothing.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class AffectedProfiles:
 
     def __init__(self, versions: Sequence[Version]) -> None:
         self._newest = versions[-1].config
-        self._by_digest = {one.config.digest: one.config for one in versions}
+        self._by_digest = {version.config.digest: version.config for version in versions}
         self._computes_same: dict[str, bool] = {}
 
     def has(self, person: MemberProfile) -> bool:
@@ -37,7 +37,7 @@ class AffectedProfiles:
         return bool(expected_change(person, self._newest)) or self._flips_earlier(person, before)
 
     def _flips_earlier(self, person: MemberProfile, before: Configuration) -> bool:
-        """Return whether the timer that the profile has may come too late for its segments."""
+        """Return whether the profile's present timer may come too late for its segments."""
         traits, at = person.profile.traits, person.profile.updated_at
         flip = self._newest.segment_index.next_flip(traits, at)
         armed = before.segment_index.next_flip(traits, at)
@@ -45,18 +45,22 @@ class AffectedProfiles:
 
 
 def expected_change(person: MemberProfile, proposed: Configuration) -> MembershipChange:
-    """Return the changes that evaluating a profile's latest record by `proposed` makes."""
+    """Return the changes from evaluating a profile's latest record by `proposed`."""
     traits = person.profile.traits
     section = {name: traits[name] for name in proposed.read_traits if name in traits}
     return on_change(MembershipState(person.members), section, person.at, proposed)
 
 
 def _trait_rules(config: Configuration) -> tuple[object, ...]:
-    """Return all by which traits are computed, carried to later stages and changed by time."""
+    """Return the parts of a configuration that determine traits: their computation, transport and
+    timers."""
     traits = tuple(
-        (one.name, one.timed, tuple(each.key for each in one.aggregates)) for one in config.traits
+        (trait.name, trait.timed, tuple(aggregate.key for aggregate in trait.aggregates))
+        for trait in config.traits
     )
-    buckets = tuple((one.name, one.of, one.thresholds, one.timed) for one in config.buckets)
-    sequences = tuple(one.name for one in config.sequences)
+    buckets = tuple(
+        (bucket.name, bucket.of, bucket.thresholds, bucket.timed) for bucket in config.buckets
+    )
+    sequences = tuple(sequence.name for sequence in config.sequences)
     bundle = config.bundle
     return (bundle.identity, bundle.profile, traits, buckets, sequences, config.read_traits)

@@ -1,13 +1,13 @@
-"""Back-fill of a configuration's new aggregates with what came before it, beside the stream.
+"""Back-fill of a configuration's new aggregates from the log, beside the stream.
 
-First every profile is sent a `begin`, so that until it is filled its traits say since when they
-count. Then the log is read, and each shard is sent its totals. An interrupted back-fill may be
+First every profile is sent a `begin`; until it is filled, its traits carry the time since which
+they count. Then the log is read, and each shard is sent its totals. An interrupted back-fill may be
 repeated: nothing counts twice.
 
 Totals are sent, and profiles evaluated, only once identity stamps the configuration on all input,
 in every partition. Probes show that: identity stamps them too, and they pass the stages behind the
-records before them. What a stage fires by an earlier configuration is before the probe that
-announces this one, and so before everything sent here.
+records before them. Timers fired under an earlier configuration precede the probe that announces
+this one, and so all records sent here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,7 +89,7 @@ def backfill_stages(stages: BackfillTarget, reader: BackfillReader) -> int:
 
 
 def begin_control(person: MemberProfile, begins: NewAggregates, rules: Rules) -> Emit:
-    """Return the control that makes one profile begin its new aggregates."""
+    """Return the control by which one profile begins its new aggregates."""
     profile = person.profile.profile_id
     digest = rules.config.digest
     control = Control(
@@ -148,7 +148,7 @@ class _RunningStages:
         self._feed.wait_until_processed()
 
     def skip_log(self) -> None:
-        """Skip what is in the log by now."""
+        """Skip the records that are in the log now."""
         self._positions = partition_ends(self._records.settings.kafka(), topics.SEGMENTED)
 
     def read(self, reader: BackfillReader) -> Iterator[str]:

@@ -72,7 +72,7 @@ def _event_key(one: Interaction) -> str:
 class BackfillReader:
     """Totals, in `rows`, of each shard for the aggregates that the newest version begins.
 
-    `versions`: the oldest first; `rules`: those of the newest. Only what the log still has is
+    `versions`: the oldest first; `rules`: those of the newest. Only records still in the log are
     counted.
     """
 
@@ -82,7 +82,7 @@ class BackfillReader:
         self._rows = rows
         self._rules = rules
         self._aggregates = sorted(keys & rules.config.aggregates.by_key.keys())
-        self._sequences = [one for one in rules.config.sequences if one.name in keys]
+        self._sequences = [sequence for sequence in rules.config.sequences if sequence.name in keys]
         self._run = newest.applied_at
         self._missing_keys = missing_keys_by_digest(versions, keys)
         self._earlier = {one.config.digest for one in before} - {newest.config.digest}

@@ -1,8 +1,8 @@
-"""Files with a recommended change made in them, from its draft.
+"""Files with a recommended change applied, from its draft.
 
 A draft is YAML in documents, each of which begins with a comment that names its file: a segment of
 its own, rules for policies.yaml, the treatment that an offer keeps, or steps of the journey. The
-rest of the file stays as it is, comments included.
+rest of the file stays unchanged, comments included.
 """
 
 import shutil
@@ -22,7 +22,7 @@ _BETWEEN: Final = "---\n"
 
 
 class UndraftedError(Exception):
-    """Raised for a draft that cannot be made in these files; the message says why."""
+    """Raised for a draft that cannot be applied to these files; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,15 @@ class DraftSources:
 
 
 def write_draft(sources: DraftSources, draft: str, out: Path) -> list[ConfigError]:
-    """Write OUT/config and OUT/journey.yaml with the change made, each if it changes; return
-    their errors. Raises UndraftedError where the change is in none of the files."""
+    """Write OUT/config and OUT/journey.yaml with the draft applied, each if it changes; return
+    their errors. Raises UndraftedError if the draft fits none of the files."""
     out.mkdir(parents=True)
     documents = [_Document.of(one) for one in draft.split(_BETWEEN)]
     errors: list[ConfigError] = []
-    ours = [one for one in documents if one.folder == "journeys"]
+    ours = [document for document in documents if document.folder == "journeys"]
     if ours:
         errors += _write_journey(sources, ours, out / JOURNEY)
-    others = [one for one in documents if one.folder != "journeys"]
+    others = [document for document in documents if document.folder != "journeys"]
     if others and sources.config is not None:
         errors += _write_config(sources.config, others, out / CONFIG)
     return errors
@@ -50,8 +50,8 @@ def write_draft(sources: DraftSources, draft: str, out: Path) -> list[ConfigErro
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """Document of a draft. `file`: as its comment names it, such as `segments/gold.yaml`;
-    `is_whole`: it has all of the file's steps, not one to be merged."""
+    """Document of a draft. `file`: from its comment, such as `segments/gold.yaml`; `is_whole`: it
+    has all of the file's steps, not one to be merged."""
 
     file: str
     text: str
@@ -136,7 +136,7 @@ def _add_rules(file: Path, content: dict[str, list[Any]]) -> None:
 
 
 def _keep_treatments(config: Path, drafted: dict[str, Any]) -> None:
-    """Leave an offer the treatments that the draft names only."""
+    """Remove an offer's treatments that the draft does not name."""
     yaml = YAML()
     kept = {one["treatment"] for one in drafted["treatments"]}
     for file in sorted(config.glob("campaigns/*.yaml")):

@@ -1,4 +1,4 @@
-"""Plan of a rollout: who would enter and leave which segment.
+"""Plan of a rollout: entries and exits of each segment.
 
 Each profile is evaluated as of its latest record, so that the configuration in force changes
 nothing.
@@ -18,11 +18,11 @@ from pipeline.rollout.versions import Version, backfillable_keys
 
 
 class SegmentPlan(Struct, frozen=True):
-    """Members `now` and `after`, and how many of them `enter` and `leave`.
+    """Members `now` and `after`, and the numbers of those that `enter` and `leave`.
 
-    `waits`: the segment reads interactions, so each profile's next one decides. `unknown`: it reads
-    a trait that is new or differently defined, which profiles lack until the configuration is
-    applied.
+    `waits`: the segment reads interactions, so each profile's next interaction decides. `unknown`:
+    it reads a trait that is new or differently defined, which profiles lack until the configuration
+    is applied.
     """
 
     segment: str
@@ -52,7 +52,9 @@ class RolloutPlan(Struct, frozen=True):
 
     def campaigns_without_reach(self) -> tuple[str, ...]:
         """Return the campaigns that can reach none of the profiles."""
-        known = (one for one in self.campaigns if not one.unknown and not one.reach)
+        known = (
+            campaign for campaign in self.campaigns if not campaign.unknown and not campaign.reach
+        )
         return tuple(one.campaign for one in known) if self.profiles else ()
 
 
@@ -91,7 +93,7 @@ def plan(
 def _changed_traits(current: Configuration | None, proposed: Configuration) -> set[str]:
     """Return the declared traits that are new or redefined, and their buckets."""
     before = () if current is None else current.bundle.profile.traits
-    made = {one.name for one in proposed.bundle.profile.traits if one not in before}
+    made = {trait.name for trait in proposed.bundle.profile.traits if trait not in before}
     return made | frozenset(bucket.name for bucket in proposed.buckets if bucket.of in made)
 
 
@@ -100,7 +102,9 @@ def _segments_reading(traits: Iterable[str], config: Configuration) -> frozenset
     index = config.segment_index
     mask = index.readers_of(traits)
     found: list[str] = []
-    for position, segment in enumerate(config.segments):  # they come after those that they read
+    for position, segment in enumerate(
+        config.segments
+    ):  # a segment comes after those that it reads
         if mask >> position & 1:
             mask |= index.dependents[position]
             found.append(segment.name)
@@ -130,7 +134,7 @@ def _new_traits(
         return frozenset(), frozenset()
     after = (*versions, Version(proposed, versions[-1].applied_at))
     new = proposed.aggregates.by_key.keys() - versions[-1].keys
-    told = backfillable_keys(after)
+    fillable = backfillable_keys(after)
     made = {
         trait.name: new.intersection(aggregate.key for aggregate in trait.aggregates)
         for trait in proposed.traits
@@ -138,5 +142,5 @@ def _new_traits(
     }
     return (
         frozenset(name for name, keys in made.items() if keys),
-        frozenset(name for name, keys in made.items() if keys <= told),
+        frozenset(name for name, keys in made.items() if keys <= fillable),
     )

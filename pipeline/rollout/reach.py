@@ -1,4 +1,4 @@
-"""Reach of campaigns: how many customers each can speak to, as far as the data show."""
+"""Reach of campaigns: the number of customers that each can address, as far as the data show."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -14,9 +14,9 @@ from pipeline.segmentation.evaluate import MembershipChange
 
 
 class CampaignReach(Struct, frozen=True):
-    """Customers whom a campaign can reach: in its audience, with an address for a treatment.
+    """Number of customers in a campaign's audience who have an address for a treatment.
 
-    What the audience reads of an interaction is taken to hold. `unknown`: it reads a trait that is
+    Conditions on an interaction are assumed to hold. `unknown`: the audience reads a trait that is
     new or differently defined.
     """
 
@@ -27,7 +27,7 @@ class CampaignReach(Struct, frozen=True):
 
 class _Audience(Struct, frozen=True):
     """Audience of a campaign, and the traits with addresses, one of which it needs (None: it has a
-    treatment that needs none)."""
+    treatment without an address)."""
 
     gates: tuple[Gate, ...]
     addresses: frozenset[str | None]
@@ -36,7 +36,7 @@ class _Audience(Struct, frozen=True):
         """Return whether the campaign can reach a customer."""
         if not all(gate.when.possibly(facts) for gate in self.gates):
             return False
-        return any(one is None or one in facts.traits for one in self.addresses)
+        return any(address is None or address in facts.traits for address in self.addresses)
 
     def reads(self, traits: Collection[str], segments: Collection[str]) -> bool:
         """Return whether the audience reads any of these."""
@@ -48,14 +48,14 @@ class _Audience(Struct, frozen=True):
 
 
 class ReachCounter:
-    """Counter of the customers whom each campaign of a configuration can reach."""
+    """Counter of the customers that each campaign of a configuration can reach."""
 
     def __init__(self, config: Configuration) -> None:
         self._audiences = dict(sorted(_audiences(config)))
         self._reached: Counter[str] = Counter()
 
     def add(self, person: MemberProfile, change: MembershipChange) -> None:
-        """Count a customer, after the change that the configuration makes."""
+        """Count a customer, as after the configuration's change."""
         members = frozenset(person.members).difference(change.exited).union(change.entered)
         facts = Facts(None, person.profile.traits, members, frozenset(), person.at)
         self._reached.update(name for name, one in self._audiences.items() if one.holds(facts))
@@ -76,10 +76,10 @@ def _audiences(config: Configuration) -> Iterator[tuple[str, _Audience]]:
         for entry in slot:
             by_campaign.setdefault(entry.campaign.name, []).append(entry)
     for name, entries in by_campaign.items():
-        gates = tuple(one for one in entries[0].campaign.gates if one.label == AUDIENCE)
+        gates = tuple(gate for gate in entries[0].campaign.gates if gate.label == AUDIENCE)
         addresses = frozenset(
-            None if one.address is None else address_trait(one.address)
+            None if candidate.address is None else address_trait(candidate.address)
             for entry in entries
-            for one in entry.candidates
+            for candidate in entry.candidates
         )
         yield name, _Audience(gates, addresses)

@@ -25,7 +25,7 @@ def reevaluate(
 
 
 def refresh(person: MemberProfile, digest: str) -> Emit:
-    """Return the control that has the stages evaluate one profile by the configuration `digest`."""
+    """Return the control by which the stages evaluate one profile by the configuration `digest`."""
     profile = person.profile
     control = Control(
         control_id=control_id(digest, "refresh", profile.profile_id),

@@ -27,7 +27,7 @@ class StalledError(Exception):
 
 
 class ThrottledFeed:
-    """Feed of records to the stages, which waits for their effect."""
+    """Feed of records to the stages that waits until they are processed."""
 
     def __init__(self, records: Records) -> None:
         kafka = records.settings.kafka()

@@ -10,7 +10,8 @@ from pipeline.enrichment.backfill import NewAggregates
 from pipeline.model.time import GRACE_MS
 
 DROP_AFTER_MS: Final = GRACE_MS
-"""Time for which an unused aggregate is retained, so that reverting a change costs nothing."""
+"""Time for which an unused aggregate is retained, so that a change can be reverted without a
+back-fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Version:
     def keys(self) -> frozenset[str]:
         """Keys of its aggregates, and names of its sequences."""
         return frozenset(self.config.aggregates.by_key).union(
-            one.name for one in self.config.sequences
+            sequence.name for sequence in self.config.sequences
         )
 
 
@@ -42,7 +43,7 @@ def newest_beginning(versions: Sequence[Version]) -> NewAggregates:
 
 
 def dropped_keys(versions: Sequence[Version]) -> frozenset[str]:
-    """Return the keys that the newest version drops: no version has had them for long."""
+    """Return the keys that the newest version drops, because no version has had them for long."""
     ended: dict[str, int] = {}
     for earlier, later in pairwise(versions):
         ended.update(dict.fromkeys(earlier.keys - later.keys, later.applied_at))
@@ -74,4 +75,4 @@ def missing_keys_by_digest(
 
     It returns None for a digest that no version has.
     """
-    return {one.config.digest: keys - one.keys for one in versions}.get
+    return {version.config.digest: keys - version.keys for version in versions}.get

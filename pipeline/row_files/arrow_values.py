@@ -1,10 +1,10 @@
-"""Conversion of Arrow values of any type to JSON: exact where JSON can be, else refused.
+"""Conversion of Arrow values of any type to JSON: exact or refused.
 
 Decimals and floats of any width are numbers (a float of 32 bits that was written as 0.1 is 0.1),
-NaN is an empty cell. Times are ISO 8601: with `Z` where the type has a zone, without where it has
-none; dates and times of day likewise. Durations are milliseconds. Bytes are text in UTF-8. Structs
-and maps are objects, lists of any kind lists. What is not finite, has more than 64 bits, is out of
-the calendar, or of a type that has no value here (intervals) is refused.
+NaN is an empty cell. Times are ISO 8601: with `Z` if the type has a zone, without if it has none;
+dates and times of day likewise. Durations are milliseconds. Bytes are text in UTF-8. Structs and
+maps are objects, lists of any kind lists. Values are refused that are infinite, have more than 64
+bits, are outside of the calendar, or of a type without an equivalent here (intervals).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ class NoValue:
 
 
 def values(array: pa.Array) -> Sequence[object]:
-    """Return the array's values in JSON: None for empty ones, NoValue for those refused."""
+    """Return the array's values in JSON: None for empty ones, NoValue for refused ones."""
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         return _of_extension(array)
@@ -103,8 +103,8 @@ def _map(entries: list[Any]) -> object:
 
 def _object(fields: dict[str, object]) -> object:
     """Return an object without its empty fields."""
-    bad = next((one for one in fields.values() if isinstance(one, NoValue)), None)
-    return bad or {name: value for name, value in fields.items() if value is not None}
+    faulty = next((field for field in fields.values() if isinstance(field, NoValue)), None)
+    return faulty or {name: value for name, value in fields.items() if value is not None}
 
 
 def _plain(array: pa.Array) -> Sequence[object]:
@@ -124,7 +124,8 @@ def _plain(array: pa.Array) -> Sequence[object]:
 
 
 def _python(array: pa.Array) -> Sequence[Any]:
-    """Return Python values; texts as bytes, since not every writer checks that they are UTF-8."""
+    """Return Python values; texts as bytes, because not every writer ensures that they are
+    UTF-8."""
     if kinds.is_string(array.type) or kinds.is_large_string(array.type):
         array = array.cast(pa.large_binary())
     elif kinds.is_string_view(array.type):
@@ -133,7 +134,7 @@ def _python(array: pa.Array) -> Sequence[Any]:
 
 
 def _doubles(array: pa.Array) -> Sequence[float | None]:
-    """Return doubles; a narrower float becomes the shortest decimal that stands for it."""
+    """Return doubles; a narrower float becomes the shortest decimal that represents it."""
     if array.type != pa.float64():
         array = array.cast(pa.float32()).cast(pa.string()).cast(pa.float64())
     return array.to_pylist()  # type: ignore[no-any-return]

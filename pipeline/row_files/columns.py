@@ -50,7 +50,7 @@ _KEPT_NAMES: Final = 4_096
 _SHOWN: Final = 8
 
 _INVISIBLE: Final = "\ufeff\u200b\u200c\u200d\u2060"
-"""Characters that nobody sees, which editors and web pages leave beside words."""
+"""Invisible characters, which editors and web pages leave beside words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
     missing = mapping.missing(header)
     if missing is not None:
         more = ", ..." if len(header) > _SHOWN else ""
-        given = ", ".join(repr(name[:40]) for name in header[:_SHOWN]) + more
-        what = f"it has no column {missing!r}, which the watch maps; it begins with {given}"
+        shown_names = ", ".join(repr(name[:40]) for name in header[:_SHOWN]) + more
+        what = f"it has no column {missing!r}, which the watch maps; it begins with {shown_names}"
         raise UnreadableError(what)
     fields = [mapping.target(name) if name else IGNORE for name in header]
     for name, field in zip(header, fields, strict=True):
@@ -149,17 +149,17 @@ def bare(name: str) -> str:
 
 
 def count_known_columns(names: Iterable[str]) -> int:
-    """Count the names that are known; the most is the best guess of a delimiter."""
-    given = [bare(name) for name in names]
-    return sum(_means_something(name, given) for name in given)
+    """Count the known names; the delimiter that gives the most is the best guess."""
+    bare_names = [bare(name) for name in names]
+    return sum(_means_something(name, bare_names) for name in bare_names)
 
 
 def _problems(names: Sequence[str]) -> Iterator[str]:
     if not names:
         yield "it has no columns"
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        yield f"column {twice[0]!r} stands twice"
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        yield f"column {repeated[0]!r} stands twice"
     for name in names:
         if not _means_something(name, names):
             yield _meaningless(name, names)
@@ -209,7 +209,7 @@ def _means_something(name: str, names: Iterable[str]) -> bool:
 
 @lru_cache(maxsize=_KEPT_NAMES)
 def _parts(name: str) -> tuple[str, ...]:
-    """Split a name at its dots, except within properties and traits, which are flattened anyway."""
+    """Split a name at its dots, except within properties and traits, which are flattened later."""
     if name.startswith(DETAILS):
         section = next(one for one in DETAILS if name.startswith(one))
         return (*section.removesuffix(".").split("."), name.removeprefix(section))
@@ -233,22 +233,22 @@ def _put(record: _Record, name: str, value: object) -> Fault | None:
 
 
 def _merge(record: _Record, name: str, value: object) -> Fault | None:
-    """Merge the JSON of a whole section with what other columns give for it."""
+    """Merge the JSON of a whole section with the values of other columns for it."""
     known = record.get(name)
     if known is None:
         record[name] = value
         return None
     if not isinstance(value, Mapping):
         return Fault("invalid_field", name, f"{name} is not an object")
-    twice = sorted(known.keys() & value.keys())
-    if twice:
-        return Fault("given_twice", f"{name}.{twice[0]}", f"{name}.{twice[0]} is given twice")
+    repeated = sorted(known.keys() & value.keys())
+    if repeated:
+        return Fault("given_twice", f"{name}.{repeated[0]}", f"{name}.{repeated[0]} is given twice")
     known.update(value)
     return None
 
 
 def _parse_json(value: object) -> object:
-    """Parse JSON; other text stays as it is, and is refused later where an object is needed."""
+    """Parse JSON; other text is unchanged, and refused later if an object is needed."""
     if not isinstance(value, str):
         return value
     try:

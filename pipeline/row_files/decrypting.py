@@ -1,7 +1,7 @@
-"""Files that are encrypted by OpenPGP (`.pgp`, `.gpg`, `.asc`), decrypted within bounded memory.
+"""Files encrypted with OpenPGP (`.pgp`, `.gpg`, `.asc`), decrypted within bounded memory.
 
-Such a file may be compressed, too, so that a small one may hold what fills a disk. The library
-writes all of it, so it runs in a process that may write no larger file.
+Such a file may be compressed, too, so that a small one may fill a disk. The library writes all of
+it, so it runs in a process with a limit on the size of files.
 """
 
 import errno
@@ -21,7 +21,7 @@ from pipeline.row_files.unpacking import ContentLimits
 _SUFFIXES: Final = (".pgp", ".gpg", ".asc")
 _ARMOR: Final = "-----BEGIN"
 _OF_SYSTEM: Final = "(os error "
-"""Part of the messages for a full disk and the like, which have nothing to do with the file."""
+"""Parts of messages about the machine, such as a full disk, not about the file."""
 
 _TOO_LARGE: Final = f"{_OF_SYSTEM}{errno.EFBIG})"
 
@@ -35,15 +35,15 @@ class PgpKey:
 
 
 def is_encrypted(name: str) -> bool:
-    """Return whether a file of this name is to be decrypted."""
+    """Return whether a file of this name must be decrypted."""
     return Path(name).suffix.lower() in _SUFFIXES
 
 
 def decrypt(file: Path, name: str, key: PgpKey | None, into: Path, limits: ContentLimits) -> str:
     """Write the contents of `file`, called `name`, to `into`; return the name without encryption.
 
-    Raise UnreadableError where it cannot be decrypted or holds too much, OSError where the key or
-    the disk is at fault.
+    Raise UnreadableError for a file that cannot be decrypted or holds too much, OSError for a fault
+    of the key or the disk.
     """
     if key is None:
         raise UnreadableError("it is encrypted: give its watch a key (`pgp`)")
@@ -63,7 +63,7 @@ def decrypt(file: Path, name: str, key: PgpKey | None, into: Path, limits: Conte
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """File to decrypt, and how large the result may be."""
+    """File to decrypt, and the limit on the result's size."""
 
     file: Path
     key: PgpKey
@@ -72,7 +72,7 @@ class _Job:
 
 
 def _run(job: _Job) -> str | None:
-    """Decrypt in a process of its own; return the library's message where it fails."""
+    """Decrypt in a process of its own; return the library's message on failure."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_decrypt_within, args=(theirs,), daemon=True)
@@ -90,7 +90,7 @@ def _run(job: _Job) -> str | None:
 
 
 def _decrypt_within(pipe: Connection) -> None:
-    """Decrypt the file of a job, unless the parent has ended; send the reason if that fails."""
+    """Decrypt the file of a job, unless the parent has ended; send the reason of a failure."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         job: _Job = pipe.recv()
@@ -120,5 +120,5 @@ def _open(key: PgpKey) -> Tsk:
 
 
 def _first_line(error: RuntimeError) -> str:
-    """Return a message without the trace that follows it."""
+    """Return a message without the trace after it."""
     return str(error).partition("\n")[0]

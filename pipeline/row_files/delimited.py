@@ -1,9 +1,9 @@
 """Reader of CSV: a header, then one record per row; a quoted cell may hold line breaks.
 
-A row that cannot be read does not affect others: after a quote that is never closed, reading goes
-on in the line after it. Empty lines and repeated headers are skipped, and a footer is refused. In
-properties and traits a cell that looks like a number, `true`, `false` or a JSON list has that type;
-every other cell is text, and an empty cell is left out.
+A row that cannot be read does not affect others: after a quote that is never closed, reading
+resumes on the line after it. Empty lines and repeated headers are skipped, and a footer is refused.
+In properties and traits a cell that looks like a number, `true`, `false` or a JSON list has that
+type; every other cell is text, and an empty cell is left out.
 """
 
 import csv
@@ -35,7 +35,7 @@ from pipeline.row_files.text_lines import Line, encoding_of, lines, unreadable_b
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _NAMES: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-_TOLD: Final = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_DECLARED_DELIMITER: Final = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 """Line in which spreadsheets name their delimiter."""
 
 _IDENTIFIERS: Final = "identifiers."
@@ -50,11 +50,11 @@ _WITH_COMMA: Final = re.compile(
     r"-?(0|[1-9][0-9]{0,17}|[1-9][0-9]{0,2}(?:([.'\u2019\xa0\u202f])[0-9]{3}(?:\2[0-9]{3}){0,4}"
     r"|(?: [0-9]{3}){1,5}(?=,)))(,[0-9]{1,17})?"
 )
-"""Numbers with a decimal comma, perhaps in groups of three by points, apostrophes or spaces. Plain
-spaces group telephone numbers, too, so they are those of a number only before a comma."""
+"""Numbers with a decimal comma, optionally in groups of three by points, apostrophes or spaces.
+Plain spaces group telephone numbers, too, so a comma must follow them."""
 
 _GROUPED: Final = re.compile(r"-?[1-9][0-9]{0,2}(,[0-9]{3}){1,5}\.[0-9]{1,17}")
-"""Numbers in groups of three: with a decimal point they are nothing else."""
+"""Numbers in groups of three: with a decimal point they have no other meaning."""
 
 _NO_DIGIT: Final = re.compile(r"[^0-9,-]")
 _WORDS: Final = {
@@ -77,7 +77,7 @@ class _TooLargeError(Exception):
 
 
 class _Record(Struct, frozen=True):
-    """Record with the lines it was read from; `fault`: why it could not be split into `cells`."""
+    """Record with its lines; `fault`: the reason why it could not be split into `cells`."""
 
     lines: tuple[Line, ...]
     cells: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ class _Record(Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class _Table:
     """Columns of a file, with the readers of their cells; None: cells are text. `identifiers`:
-    places and names of those with identifiers. `empty`: words of cells that say nothing."""
+    places and names of the columns with identifiers. `empty`: words that mean an empty cell."""
 
     columns: Columns
     parsers: tuple[_Parse | None, ...]
@@ -151,10 +151,10 @@ def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
 def _header(
     records: Iterator[_Record], path: Path, file_format: FileFormat
 ) -> tuple[tuple[str, ...], Columns]:
-    """Return the names of the columns, and their meaning."""
+    """Return the names of the columns, and their fields."""
     if file_format.names:
         return file_format.names, columns_of(file_format.names, file_format)
-    header = next((one for one in records if one.fault or not one.is_empty), None)
+    header = next((record for record in records if record.fault or not record.is_empty), None)
     if header is None:
         raise UnreadableError(f"{path} is empty: the first line names the columns")
     line = header.lines[0].number
@@ -167,7 +167,7 @@ def _header(
 
 
 def _is_header(cells: tuple[str, ...], names: tuple[str, ...]) -> bool:
-    """Return whether the header comes again; files put together have a mark of their own there."""
+    """Return whether the header is repeated; concatenated files have a byte order mark there."""
     return cells[:1] != () and bare(cells[0]) == bare(names[0]) and cells[1:] == names[1:]
 
 
@@ -183,8 +183,8 @@ def _is_key(column: str) -> bool:
 def _without_footer(
     records: Iterator[_Record], names: tuple[str, ...], rule: FooterRule
 ) -> Iterator[_Record]:
-    """Yield the records that are no header and not empty. Those that look like a footer wait for
-    what follows: at the end, and before another header, they are one."""
+    """Yield the records without headers and empty lines. Records that look like a footer are held
+    back: at the end, and before another header, they are one."""
     held: list[_Record] = []
     for record in records:
         if record.is_empty:
@@ -210,13 +210,12 @@ def _may_be_footer(record: _Record, rule: FooterRule) -> bool:
 
 
 def _belongs_to_footer(record: _Record, rule: FooterRule) -> bool:
-    """Return whether a record that looks like no footer, and is refused anyway, may be part of
-    one."""
+    """Return whether a refused record that does not look like a footer may be part of one."""
     return record.fault is not None or rule.is_nobody(record.cells)
 
 
 def _rows_after_all(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
-    """Yield records that have others below them."""
+    """Yield records held back as a footer that others follow."""
     rule.among = rule.among or bool(held)
     for record in held:
         rule.add(record.cells)
@@ -224,8 +223,8 @@ def _rows_after_all(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Reco
 
 
 def _footer(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
-    """Yield the last records: with a fault where they are a footer, unless one is configured, which
-    is left out."""
+    """Yield the last records: with a fault if they are a footer; a configured footer is left
+    out."""
     for record in held:
         if not _may_be_footer(record, rule) or not rule.is_footer(record.cells):
             yield record
@@ -298,7 +297,7 @@ def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
     if len(cells) > len(names) and any(cells[len(names) :]):
         return Fault("too_many_cells", None, f"{len(cells)} cells under {len(names)} columns")
     readable = unreadable_byte(text) is None
-    given: list[tuple[str, object]] = []
+    pairs: list[tuple[str, object]] = []
     for name, parse, cell in zip(names, table.parsers, cells, strict=False):
         if not cell or cell in table.empty:
             continue
@@ -309,12 +308,12 @@ def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
         value = cell if parse is None else parse(name, cell)
         if isinstance(value, Fault):
             return value
-        given.append((name, value))
-    return table.columns.record(given)
+        pairs.append((name, value))
+    return table.columns.record(pairs)
 
 
 def _not_text(cells: Sequence[str], names: Sequence[str | None], fault: str) -> Fault:
-    """Name the first cell that is no text."""
+    """Report the first cell that is not valid text."""
     place = next(place for place, cell in enumerate(cells) if unreadable_byte(cell) is not None)
     return Fault(NOT_TEXT, names[place] or f"column {place + 1}", fault)
 
@@ -346,7 +345,8 @@ def _parse_id(column: str, text: str) -> object:
 
 
 def _unguard(cell: str) -> str:
-    """Return the text in a formula such as ="007", by which spreadsheets keep it text."""
+    """Return the text in a formula such as ="007", by which spreadsheets protect it from
+    conversion."""
     return cell[2:-1] if cell.startswith(_FORMULA) and cell.endswith('"') else cell
 
 
@@ -374,7 +374,7 @@ def _parse_decimal_comma(column: str, cell: str) -> object:
 
 
 def _parse_other(cell: str) -> object:
-    """Parse a cell that is no number."""
+    """Parse a cell that is not a number."""
     if cell in _WORDS:
         return _WORDS[cell]
     return _parse_list(cell) if cell.startswith("[") else _unguard(cell)
@@ -396,8 +396,8 @@ def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) ->
     if first is None:
         raise UnreadableError(f"{path} is empty: the first line names the columns")
     named = file_format.delimiter
-    if told := _TOLD.fullmatch(first.text):
-        named = named or told[1]
+    if declared := _DECLARED_DELIMITER.fullmatch(first.text):
+        named = named or declared[1]
     else:
         source.again.append(first)
     if named is None:
@@ -411,7 +411,7 @@ def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) ->
 
 
 def _count_columns(header: list[str], file_format: FileFormat) -> int:
-    """Return how many columns mean something; without a header, how well their number fits."""
+    """Return the number of known columns; without a header, a score for their number."""
     if file_format.names:
         return -abs(len(header) - len(file_format.names))
     mapping = file_format.mapping

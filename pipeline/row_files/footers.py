@@ -1,9 +1,9 @@
-"""Footers of CSV files: totals, counts and marks of the end under the last row, which are no rows.
+"""Footers of CSV files: totals, counts and end marks below the last row.
 
-Where nothing is configured, a last row is a footer by its key cells (identifiers, the row's id):
-they hold a word such as `Total`, or a sentence. Since a customer may be called so, a word alone
-counts only where the rows above tell otherwise: all their keys are codes, or none of them has so
-few cells filled. Rows like it that stand among other rows are rows.
+Unless it is configured, a footer is recognised by the key cells (identifiers, the row's id) of a
+last row: they hold a word such as `Total`, or a sentence. Because a customer may have such a name,
+a word alone counts only if the rows above differ: all their keys are codes, or none of them has so
+few filled cells. Rows like it among other rows are rows.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Final
 from pipeline.config.regex import Pattern
 
 MOST_LINES: Final = 16
-"""Most lines of a footer; a longer end has rows."""
+"""Most lines of a footer; a longer end contains rows."""
 
 _WORDS: Final = (
     r"(?:(?:grand|sub|report|file|suma|gesamt)[ -]?)?"
@@ -53,23 +53,23 @@ _BEGINS: Final = re.compile(
     rf"[\W_]*(?:total|grand|sub|report|file|sum|gesamt|insgesamt|som|eof|trailer|{_UNITS})",
     re.IGNORECASE,
 ).match
-"""Quick look at a cell without a space, which finds no less than the others."""
+"""Quick pre-check of a cell without a space, which must not miss any footer."""
 
 _PLAIN_NUMBER: Final = re.compile(_NUMBER)
 _CODE: Final = re.compile(r"[0-9@]")
 _WORDS_OF_SENTENCE: Final = 3
 _ENOUGH: Final = 1_000
-"""Rows after which it is known what keys look like."""
+"""Rows after which the form of keys is known."""
 
 _LONGEST: Final = 200
-"""Characters of a footer's cell."""
+"""Most characters of a footer's cell."""
 
 
 @dataclass(slots=True)
 class FooterRule:
     """Recognition of the footer of one file, by the rows before it.
 
-    `keys`: places of the cells that say whose or which a row is; `columns`: how many there are;
+    `keys`: places of the cells with identifiers and the row's id; `columns`: their number;
     `written`: pattern of a footer's lines, as configured; None: they are recognised.
     """
 
@@ -78,7 +78,7 @@ class FooterRule:
     written: Pattern | None = None
     rows: int = 0
     among: bool = False
-    """Whether rows of the look of a footer stand among the others."""
+    """Whether rows that look like a footer are among the others."""
 
     _coded: bool = True
     """Whether each key so far has a digit or an @ in it."""
@@ -88,7 +88,7 @@ class FooterRule:
     """Fewest cells that a row so far has filled."""
 
     def add(self, cells: Sequence[str]) -> None:
-        """Take note of a row; the first ones say enough."""
+        """Take a row into account; the first ones suffice."""
         self.rows += 1
         if self.rows > _ENOUGH:
             return
@@ -98,7 +98,7 @@ class FooterRule:
             self._spaced = self._spaced or " " in key
 
     def may_be(self, cells: Sequence[str], text: Callable[[], str]) -> bool:
-        """Return whether a row has the look of a footer, wherever it stands."""
+        """Return whether a row looks like a footer, wherever it is."""
         if self.written is not None:
             return self.written.matches(text().strip())
         for place in self.keys:
@@ -109,11 +109,11 @@ class FooterRule:
         return False
 
     def is_nobody(self, cells: Sequence[str]) -> bool:
-        """Return whether a row says nobody's name, as lines beside a total."""
+        """Return whether a row names no person, like lines beside a total."""
         return not self._key_cells(cells)
 
     def is_footer(self, cells: Sequence[str]) -> bool:
-        """Return whether a row of that look, under which no other row stands, is a footer."""
+        """Return whether a row that looks like a footer, with no row below it, is one."""
         if self.written is not None:
             return True
         keys = self._key_cells(cells)
@@ -126,7 +126,7 @@ class FooterRule:
         return self._coded or (self.rows > 0 and sum(map(bool, cells)) < self._least)
 
     def _is_sentence(self, cells: Sequence[str], keys: Sequence[str]) -> bool:
-        """Return whether a row is a sentence and nothing else, in a table of several columns."""
+        """Return whether a row is a single sentence, in a table of several columns."""
         if self.columns == 1 or len(keys) != 1 or sum(map(bool, cells)) != 1:
             return False
         words = keys[0][:_LONGEST].split()
@@ -145,8 +145,8 @@ def _is_summary(key: str) -> bool:
 
 
 def _is_phrase(key: str) -> bool:
-    told = len(key) <= _LONGEST and (" " in key or ":" in key or "=" in key)
-    return told and _PHRASE.fullmatch(key) is not None
+    is_wordy = len(key) <= _LONGEST and (" " in key or ":" in key or "=" in key)
+    return is_wordy and _PHRASE.fullmatch(key) is not None
 
 
 def _is_summary_or_number(key: str) -> bool:

@@ -1,4 +1,4 @@
-"""Mappings: which field of an Interaction each column of a file is, how its times are written."""
+"""Mappings: the Interaction field of each column of a file, and the notation of its times."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,24 +21,23 @@ _KEPT_TIMES: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class TimeNotation:
-    """Notation of times. `formats` are tried in their order; `zone` is that of times that do not
-    say theirs."""
+    """Notation of times. `formats` are tried in their order; `zone` applies to times without
+    one."""
 
     zone: tzinfo
     formats: tuple[str, ...] = ()
 
     def epoch_ms(self, text: str) -> int | None:
-        """Return a time that is written in digits as epoch ms; None: it is written otherwise."""
+        """Return a time written as a number as epoch ms; None for another notation."""
         return _epoch_ms(text.strip(), self)
 
 
 @dataclass(frozen=True, slots=True)
 class RowMapping:
-    """Mapping of rows. `targets`: the field that each column is; `prefixes`: of columns that begin
-    so, the longest first, and what their fields begin with. `optional`: columns that files may
-    lack. `fixed`: fields of rows that have none of their own. `deletes`: what the column `delete`
-    says, in lower case, where traits are to be cleared. `permissions`: reader of a consent or
-    suppression list."""
+    """Mapping of rows. `targets`: the field of each column; `prefixes`: beginnings of columns, the
+    longest first, and the beginnings of their fields. `optional`: columns that files may lack.
+    `fixed`: default fields of rows. `deletes`: values of the column `delete`, in lower case, by
+    which traits are cleared. `permissions`: reader of a consent or suppression list."""
 
     targets: Mapping[str, str]
     prefixes: tuple[tuple[str, str], ...]
@@ -49,7 +48,7 @@ class RowMapping:
     permissions: PermissionReader | None = None
 
     def target(self, column: str) -> str | None:
-        """Return the field that a column is, or `ignore`; None: the mapping does not say."""
+        """Return the field of a column, or `ignore`; None: it is not mapped."""
         known = self.targets.get(column)
         if known is not None:
             return known
@@ -59,14 +58,14 @@ class RowMapping:
         return None
 
     def missing(self, header: Iterable[str]) -> str | None:
-        """Return the first column that is mapped and not there."""
-        given = self.optional.union(header)
+        """Return the first mapped column that is missing."""
+        known = self.optional.union(header)
         return next(
-            (one for one, to in self.targets.items() if to != IGNORE and one not in given), None
+            (one for one, to in self.targets.items() if to != IGNORE and one not in known), None
         )
 
     def column(self, field: str | None) -> str | None:
-        """Return the column that a field of an Interaction comes from, to name it in errors."""
+        """Return the column of an Interaction's field, for errors."""
         if field is None:
             return None
         by_target = {to: one for one, to in self.targets.items() if to != IGNORE}
@@ -79,7 +78,7 @@ class RowMapping:
 
 
 def row_mapping(watch: model.Watch) -> RowMapping | None:
-    """Return the mapping of a watch, with its feed; None: its columns are named as they are."""
+    """Return the mapping of a watch, with its feed; None: its columns are named like fields."""
     if not watch.columns:
         return None
     zoned = zone(watch.time.zone)
@@ -94,7 +93,7 @@ def row_mapping(watch: model.Watch) -> RowMapping | None:
     fixed = {"kind": watch.kind, "name": watch.name}
     return RowMapping(
         targets=exact,
-        prefixes=tuple(sorted(prefixes, key=lambda one: -len(one[0]))),
+        prefixes=tuple(sorted(prefixes, key=lambda prefix: -len(prefix[0]))),
         fixed={field: value for field, value in fixed.items() if value is not None},
         times=TimeNotation(zoned, watch.time.formats),
         deletes=frozenset(value.lower() for value in watch.delete),

@@ -72,13 +72,13 @@ def _row(line: Line, text: str, mapping: RowMapping | None) -> ReadRow:
 def _map_row(text: str, mapping: RowMapping) -> bytes | Fault:
     """Return the mapped object; a null field is empty, but clears properties and traits."""
     try:
-        given = msgspec.json.decode(text)
+        parsed = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         return Fault("invalid_json", None, f"it is not JSON: {error}")
-    if not isinstance(given, dict):
+    if not isinstance(parsed, dict):
         return Fault("invalid_json", None, "it is not a JSON object")
     pairs: list[tuple[str, object]] = []
-    for name, value in _leaves(given, "", mapping):
+    for name, value in _leaves(parsed, "", mapping):
         field = mapping.target(name)
         if field is None:
             what = "unknown column: map it in the watch's `columns`, or list it in `ignore`"
@@ -89,9 +89,9 @@ def _map_row(text: str, mapping: RowMapping) -> bytes | Fault:
 
 
 def _leaves(
-    given: Mapping[str, Any], prefix: str, mapping: RowMapping
+    parsed: Mapping[str, Any], prefix: str, mapping: RowMapping
 ) -> Iterator[tuple[str, object]]:
-    for key, value in given.items():
+    for key, value in parsed.items():
         name = prefix + key
         if isinstance(value, dict) and name not in mapping.targets:
             yield from _leaves(value, name + ".", mapping)

@@ -45,8 +45,8 @@ def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
 
 
 def _open(path: Path) -> pq.ParquetFile:
-    """Open a file so that a text which it holds once for many rows is in memory once, too: a small
-    file would fill the memory otherwise."""
+    """Open a file so that a repeated text is in memory only once: else a small file could fill the
+    memory."""
     file = pq.ParquetFile(path, pre_buffer=False)
     texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
     return pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts)
@@ -90,16 +90,16 @@ def _batch(batch: pa.RecordBatch, columns: Columns, before: int) -> Iterator[Rea
     ]
     for place in range(batch.num_rows):
         number = before + place + 1
-        given = [(name, found[place]) for name, found in used if found[place] is not None]
-        yield _row(number, given, columns)
+        pairs = [(name, found[place]) for name, found in used if found[place] is not None]
+        yield _row(number, pairs, columns)
 
 
-def _row(number: int, given: list[tuple[str, object]], columns: Columns) -> ReadRow:
-    for name, value in given:
+def _row(number: int, pairs: list[tuple[str, object]], columns: Columns) -> ReadRow:
+    for name, value in pairs:
         if isinstance(value, NoValue):
             return UnreadableRow(number, "invalid_value", name, f"{name}: {value.why}", number)
-    made = columns.record(given)
+    made = columns.record(pairs)
     if isinstance(made, Fault):
         return UnreadableRow(number, made.code, made.column, made.message, number)
-    named = tuple(name for name, _ in given if name.startswith("identifiers."))
+    named = tuple(name for name, _ in pairs if name.startswith("identifiers."))
     return FileRow(number, made, number, named)

@@ -1,7 +1,8 @@
-"""Rows of consent and suppression lists, made into what the gateway would take for them.
+"""Rows of consent and suppression lists, converted to interactions that the gateway would accept.
 
 Consent that is given or withdrawn is the `identify` of the preference page, with the traits
-`consent.CHANNEL.PURPOSE`; a bounce or a complaint is that outcome, of no message of Kairos's own.
+`consent.CHANNEL.PURPOSE`; a bounce or a complaint is that outcome, without a message of Kairos's
+own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ _WORDS: Final[Mapping[model.PermissionState, str]] = {
     "invalid invalidemail invalidaddress undeliverable rebote rebotado",
     "complaint": "complaint complained spam spamcomplaint spamreport markedasspam abuse queja",
 }
-"""Words that the exports of mail and text services use, without spaces and signs."""
+"""Words in the exports of mail and text services, without spaces and signs."""
 
 _OUTCOMES: Final[Mapping[model.PermissionState, Mapping[str, str]]] = {
     "bounce": {"bounce": "address"},
@@ -37,7 +38,7 @@ _Cells: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """Fields of the interaction that a row means."""
+    """Fields of the interaction for a row."""
 
     kind: Literal["identify", "outcome"]
     name: str
@@ -47,13 +48,13 @@ class _Meaning:
 
 @dataclass(frozen=True, slots=True)
 class PermissionReader:
-    """Reader of the rows of a list. `states`: the state that each word means."""
+    """Reader of the rows of a list. `states`: the state for each word."""
 
     rules: model.Permissions
     states: Mapping[str, model.PermissionState]
 
     def complete(self, record: dict[str, Any]) -> Fault | None:
-        """Put what the permission in a record means in its place."""
+        """Replace the permission in a record by its fields."""
         cells = record.pop(PERMISSION, {})
         has_columns = any(isinstance(value, Mapping) for value in cells.values())
         meaning = self._by_columns(cells) if has_columns else self._by_row(cells)
@@ -67,7 +68,7 @@ class PermissionReader:
 
     def _by_columns(self, cells: _Cells) -> _Meaning | Fault:
         """Read a row that has a column for each channel and purpose."""
-        given: dict[str, bool] = {}
+        consents: dict[str, bool] = {}
         for channel, purposes in cells.items():
             for purpose, cell in purposes.items():
                 field = f"{channel}.{purpose}"
@@ -76,11 +77,11 @@ class PermissionReader:
                     return state
                 if state in _OUTCOMES:
                     return _fault(field, f"{_text(cell)!r} is neither yes nor no")
-                given[field] = state == "given"
-        return _consent(given)
+                consents[field] = state == "given"
+        return _consent(consents)
 
     def _by_row(self, cells: _Cells) -> _Meaning | Fault:
-        """Read a row that says one state."""
+        """Read a row with a single state."""
         channels = _pick(cells.get("channel"), self.rules.channels, "channel")
         purposes = _pick(cells.get("purpose"), self.rules.purposes, "purpose")
         state = self._state(cells.get("state"), "state")
@@ -93,7 +94,13 @@ class PermissionReader:
         outcome = _OUTCOMES.get(state)
         if outcome is not None:
             return _Meaning("outcome", state, outcome, channels[0])
-        return _consent({f"{one}.{two}": state == "given" for one in channels for two in purposes})
+        return _consent(
+            {
+                f"{channel}.{purpose}": state == "given"
+                for channel in channels
+                for purpose in purposes
+            }
+        )
 
     def _state(self, cell: object, field: str) -> model.PermissionState | Fault:
         if cell is None:
@@ -107,14 +114,14 @@ class PermissionReader:
 
 
 def permission_reader(rules: model.Permissions) -> PermissionReader:
-    """Return the reader of a list; its own words come before those that are known anyway."""
+    """Return the reader of a list; its own words precede the built-in ones."""
     known = {word: state for state, words in _WORDS.items() for word in words.split()}
     own = {_letters(word): state for state, words in rules.words.items() for word in words}
     return PermissionReader(rules, {**known, **own})
 
 
-def _consent(given: Mapping[str, bool]) -> _Meaning:
-    traits = {f"consent.{field}": value for field, value in given.items()}
+def _consent(consents: Mapping[str, bool]) -> _Meaning:
+    traits = {f"consent.{field}": value for field, value in consents.items()}
     return _Meaning("identify", "identify", traits)
 
 
@@ -122,7 +129,7 @@ def _pick(cell: object, names: Sequence[str], field: str) -> tuple[str, ...] | F
     """Return the name in a cell, or all where it is empty."""
     if cell is None:
         return tuple(names)
-    found = tuple(one for one in names if _letters(one) == _letters(cell))
+    found = tuple(name for name in names if _letters(name) == _letters(cell))
     if found:
         return found
     return _fault(field, f"{_text(cell)!r} is none of {', '.join(names)}")
@@ -133,7 +140,7 @@ def _fault(field: str, what: str, code: str = "invalid_field") -> Fault:
 
 
 def _letters(cell: object) -> str:
-    """Return a word without case, spaces and signs; 1.0, as tables with gaps have it, is 1."""
+    """Return a word without case, spaces and signs; 1.0, as in tables with gaps, is 1."""
     text = str(cell).strip().removesuffix(".0")
     return "".join(filter(str.isalnum, text)).casefold()
 

@@ -1,4 +1,4 @@
-"""Rows of a file, each as JSON that could have been posted."""
+"""Rows of a file, each in JSON that could have been posted."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ QUOTE: Final = '"'
 
 
 class UnreadableError(Exception):
-    """Raised for a file that cannot be read, or not any further; the message says why."""
+    """Raised for a file that cannot be read, or not to its end; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class FileFormat:
     """Format of a file.
 
     `encoding`, `delimiter`: None: detected. `decimal_comma`: numbers of CSV are written `1.234,50`.
-    `ignored`: columns to leave out. `max_bytes`: limit on the size of a record. `quote`:
-    around cells of CSV, empty: none. `names`: columns of CSV without a header. `mapping`: fields
-    of the columns, where they are not named as fields. `skip`: lines of CSV before its header.
-    `escape`: character before a quote within a cell, empty: it is doubled. `empty`: words of cells
-    of CSV that say nothing. `footer`: last rows of CSV to leave out, by their whole text; None:
-    what looks like a footer is refused.
+    `ignored`: columns to leave out. `max_bytes`: limit on the size of a record. `quote`: around
+    cells of CSV, empty: none. `names`: columns of CSV without a header. `mapping`: fields of the
+    columns, unless they are named like fields. `skip`: lines of CSV before its header. `escape`:
+    character before a quote within a cell, empty: it is doubled. `empty`: words that mean an empty
+    cell of CSV. `footer`: last rows of CSV to leave out, by their whole text; None: a recognised
+    footer is refused.
     """
 
     max_bytes: int
@@ -48,9 +48,9 @@ class FileFormat:
 class FileRow(Struct, frozen=True):
     """Row in JSON, with its position.
 
-    `line`: first line in a text file, counted from 1; in Parquet the row's number. `done`: how far
-    the file has been read, in the unit of `RowFile.size`. `identifiers`: columns of the
-    identifiers, in their order. `original`: text of the row in a text file.
+    `line`: first line in a text file, counted from 1; in Parquet the row's number. `done`: progress
+    in the file, in the unit of `RowFile.size`. `identifiers`: columns of the identifiers, in their
+    order. `original`: text of the row in a text file.
     """
 
     line: int
@@ -63,8 +63,8 @@ class FileRow(Struct, frozen=True):
 class UnreadableRow(Struct, frozen=True):
     """Row that cannot be read; `field`: the column at fault.
 
-    `rows`: number of rows that are lost, beginning with this one. `original`: text of the row
-    in a text file, as far as it was read.
+    `rows`: number of lost rows, beginning with this one. `original`: text of the row in a text
+    file, as far as it was read.
     """
 
     line: int
@@ -83,7 +83,7 @@ ReadRow: TypeAlias = FileRow | UnreadableRow
 class RowFile:
     """File of rows. `size`, for progress: bytes of a text file, rows of a Parquet file.
 
-    `rows` raises UnreadableError where the rest of the file cannot be read.
+    `rows` raises UnreadableError if the rest of the file cannot be read.
     """
 
     size: int

@@ -1,4 +1,4 @@
-"""Ids of rows that have none of their own, so that a file sent again counts once.
+"""Ids of rows without one, so that a file sent again counts once.
 
 Without key columns the id is made of the file's name, the content, and the number of equal rows
 before: correcting or removing a row changes no other's id, and equal rows, of one file or of two,
@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from pipeline.intake.decoding import decode
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model.ids import uuid5_text
 from pipeline.row_files.mapping import TIME
 from pipeline.row_files.row import FileRow
@@ -28,7 +28,7 @@ _CACHE_KIB: Final = 32_768
 
 
 class Ids(Protocol):
-    """Ids for the rows of one file, asked for in their order."""
+    """Ids for the rows of one file, requested in their order."""
 
     def next_id(self, row: FileRow) -> str | Refusal:
         """Return the row's id; refuse a row with an empty key column."""
@@ -46,8 +46,8 @@ class LineIds:
 
 
 class StatementIds:
-    """Ids made of what a row says: said again, it counts once, in another file too if it says when.
-    What does not say when is said by its file (`digest`), and once more by the next one."""
+    """Ids made of a row's content: a repeated statement counts once, in another file too if it has
+    a time. Without a time, it is a statement of its file (`digest`), repeated by the next one."""
 
     def __init__(self, digest: str) -> None:
         self._digest = digest
@@ -57,14 +57,14 @@ class StatementIds:
         if isinstance(record, Refusal):
             return record
         is_timed = isinstance(record, Mapping) and TIME in record
-        said = msgspec.json.encode(["" if is_timed else self._digest, record], order="sorted")
-        return uuid5_text(_FILES, said.decode())
+        statement = msgspec.json.encode(["" if is_timed else self._digest, record], order="sorted")
+        return uuid5_text(_FILES, statement.decode())
 
 
 class RowIds:
     """Ids for one reading of one file; `file` names it, `keys` are columns (dotted in JSON).
 
-    Contents seen are counted in a temporary database, which is on disk where it is large.
+    Contents are counted in a temporary database, which is on disk if it is large.
     """
 
     def __init__(self, file: str, keys: tuple[str, ...] = ()) -> None:
@@ -95,7 +95,7 @@ class RowIds:
         values = [_value_at(record, key) for key in self._keys]
         for key, value in zip(self._keys, values, strict=True):
             if value is None:
-                return bad("missing_key", key, f"the key column {key} is empty")
+                return refuse("missing_key", key, f"the key column {key} is empty")
         return uuid5_text(_FILES, msgspec.json.encode([self._keys, values]).decode())
 
 

@@ -1,6 +1,6 @@
 """Conversion of a row into an Interaction, from JSON with the topic's fields or Segment's format.
 
-Both pass the checks that the gateway makes.
+Both pass the gateway's checks.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +19,7 @@ from pipeline.intake.draft import Draft, RecordForm, take_in
 from pipeline.intake.flatten import Flat, flatten
 from pipeline.intake.identifiers import id_text
 from pipeline.intake.messages import MAX_ID, MESSAGE, SegmentMessage, Time
-from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, refuse
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.intake.times import check_time, given_time, parse_time
 from pipeline.model.interaction import Identifier, Interaction
@@ -34,7 +34,7 @@ Kind = Literal["track", "identify", "page", "screen", "group", "alias", "outcome
 
 
 class _Probe(Struct, frozen=True):
-    """Fields that distinguish an Interaction from a message; empty where the record lacks them."""
+    """Fields that distinguish an Interaction from a message; empty if the record lacks them."""
 
     kind: Raw = Raw()
     identifiers: Raw = Raw()
@@ -70,8 +70,8 @@ _INTERACTION: Final = msgspec.json.Decoder(InteractionRow)
 class RowIntake:
     """Intake of the rows of one file.
 
-    `source` is for rows that do not name theirs; `ids` are for rows without one of their own.
-    `by_log`: the file is a log that is replayed, whose records are received at their own times.
+    `source` is for rows without one; `ids` are for rows without one. `by_log`: the file is a log to
+    be replayed, whose records are received at their own times.
     """
 
     config: Configuration
@@ -82,7 +82,7 @@ class RowIntake:
     by_log: bool = False
 
     def take_in(self, row: FileRow) -> Interaction | Refusal:
-        """Convert a row into an interaction, or return why it is refused."""
+        """Convert a row into an interaction, or return the reason for refusing it."""
         return take_in(row.raw, self._form(_PROBE, partial(self._convert, row)))
 
     def _form(
@@ -99,88 +99,90 @@ class RowIntake:
     def _convert_message(self, row: FileRow, message: SegmentMessage) -> Interaction | Refusal:
         if message.type is None:
             text = "say which kind of message it is (or `kind`, for an Interaction)"
-            return bad("missing_field", "type", text)
+            return refuse("missing_field", "type", text)
         source = self.config.source_with(message.write_key or "") or self.source
         if self.by_log:
             times = (message.timestamp, message.original_timestamp)
-            if all(given_time(one) is None for one in times):
+            if all(given_time(time) is None for time in times):
                 return _no_time("timestamp")
             source = replace(source, clock="log")
         new_id = partial(self.ids.next_id, row)
         arrival = Arrival(source, self.config, self.now_ms, new_id=new_id)
         return interaction(message, message.type, arrival)
 
-    def _convert_interaction(self, row: FileRow, given: InteractionRow) -> Interaction | Refusal:
-        source = given.source or self.source.name
-        received = self._receipt_time(given, source)
+    def _convert_interaction(
+        self, row: FileRow, row_fields: InteractionRow
+    ) -> Interaction | Refusal:
+        source = row_fields.source or self.source.name
+        received = self._receipt_time(row_fields, source)
         if isinstance(received, Refusal):
             return received
         return Draft(
-            event_id=given.event_id or self.ids.next_id(row),
-            kind=given.kind,
-            name=given.name or given.kind,
-            channel=given.channel or self.source.channel,
+            event_id=row_fields.event_id or self.ids.next_id(row),
+            kind=row_fields.kind,
+            name=row_fields.name or row_fields.kind,
+            channel=row_fields.channel or self.source.channel,
             source=source,
-            occurred_at=self._time(given.occurred_at, "occurred_at", received, source),
+            occurred_at=self._time(row_fields.occurred_at, "occurred_at", received, source),
             received_at=received,
-            identifiers=self._identifiers(given.identifiers, row.identifiers),
-            properties=_properties(given),
-            context=context_in_file(fields(given.context)),
+            identifiers=self._identifiers(row_fields.identifiers, row.identifiers),
+            properties=_properties(row_fields),
+            context=context_in_file(fields(row_fields.context)),
         ).complete()
 
-    def _receipt_time(self, given: InteractionRow, source: str) -> int | Refusal:
-        if not self.by_log or given_time(given.received_at) is not None:
-            return self._time(given.received_at, "received_at", self.now_ms, source)
-        if given_time(given.occurred_at) is None:
+    def _receipt_time(self, row_fields: InteractionRow, source: str) -> int | Refusal:
+        if not self.by_log or given_time(row_fields.received_at) is not None:
+            return self._time(row_fields.received_at, "received_at", self.now_ms, source)
+        if given_time(row_fields.occurred_at) is None:
             return _no_time("occurred_at")
-        return self._time(given.occurred_at, "occurred_at", self.now_ms, source)
+        return self._time(row_fields.occurred_at, "occurred_at", self.now_ms, source)
 
-    def _time(self, given: Time, field: str, heard_ms: int, source: str) -> int | Refusal:
-        """Return a time in epoch ms, checked; `heard_ms` where none is given."""
-        written = given_time(given)
-        at = heard_ms if written is None else parse_time(written, field)
+    def _time(self, value: Time, field: str, default_ms: int, source: str) -> int | Refusal:
+        """Return a time in epoch ms, checked; `default_ms` without one."""
+        written = given_time(value)
+        at = default_ms if written is None else parse_time(written, field)
         if isinstance(at, Refusal):
             return at
-        return check_time(at, field, heard_ms, self.config.earliest_of(source))
+        return check_time(at, field, default_ms, self.config.earliest_of(source))
 
     def _identifiers(
-        self, given: Iterable[object], columns: tuple[str, ...]
+        self, values: Iterable[object], columns: tuple[str, ...]
     ) -> tuple[Identifier, ...] | Refusal:
-        """Return the valid identifiers; refuse the first one where none is valid.
+        """Return the valid identifiers; refuse the first one if none is valid.
 
         `columns`: their names in a table.
         """
-        found = [self._identifier(fields(one)) for one in given]
+        found = [self._identifier(fields(one)) for one in values]
         valid = [one for one in found if isinstance(one, Identifier)]
         if valid:
             return self.config.identity.rank(valid)
         for why in found:
             field = columns[0] if columns else "identifiers.0"
-            return bad("invalid_identifier", field, str(why))
-        return bad("missing_identifier", "identifiers", "it names nobody")
+            return refuse("invalid_identifier", field, str(why))
+        return refuse("missing_identifier", "identifiers", "it names nobody")
 
-    def _identifier(self, given: Fields) -> Identifier | str:
-        namespace, value = given.get("namespace"), id_text(given.get("value"))
+    def _identifier(self, parts: Fields) -> Identifier | str:
+        namespace, value = parts.get("namespace"), id_text(parts.get("value"))
         if not isinstance(namespace, str) or value is None:
             return "an identifier has a namespace, and a value that is text or a whole number"
         return self.config.identity.normalise(Identifier(namespace, value))
 
 
 def _no_time(field: str) -> Refusal:
-    return bad("missing_field", field, "a log that is played needs the time of every record")
+    return refuse("missing_field", field, "a log that is played needs the time of every record")
 
 
-def _properties(given: InteractionRow) -> Flat | Refusal:
-    """Flatten the properties, and put `lists` beside them."""
-    nested = details(given.properties, "properties")
+def _properties(row_fields: InteractionRow) -> Flat | Refusal:
+    """Flatten the properties, and add `lists`."""
+    nested = details(row_fields.properties, "properties")
     flat = nested if isinstance(nested, Refusal) else flatten(nested, "properties")
-    return flat if isinstance(flat, Refusal) else _with_lists(flat, given.lists)
+    return flat if isinstance(flat, Refusal) else _with_lists(flat, row_fields.lists)
 
 
 def _with_lists(properties: Flat, lists: Mapping[str, Elements]) -> Flat | Refusal:
     both = {**lists, **properties.lists}
-    twice = (name for name, values in lists.items() if both[name] != values)
-    name = next(twice, None) or ambiguous_name(properties.scalars, both)
+    conflicts = (name for name, values in lists.items() if both[name] != values)
+    name = next(conflicts, None) or ambiguous_name(properties.scalars, both)
     if name is None:
         return Flat(properties.scalars, both)
-    return bad("ambiguous_name", f"lists.{name}", f"{name} has another value in properties")
+    return refuse("ambiguous_name", f"lists.{name}", f"{name} has another value in properties")

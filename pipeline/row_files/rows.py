@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.config import model
-from pipeline.config.regex import BadPattern, Pattern, pattern
+from pipeline.config.regex import Pattern, PatternProblem, pattern
 from pipeline.row_files.delimited import delimited_rows
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.ndjson import ndjson_rows
@@ -43,7 +43,7 @@ def watched_format(watch: model.Watch, max_bytes: int) -> FileFormat:
 
 def _footer(text: str | None) -> Pattern | None:
     made = None if text is None else pattern(text)
-    assert not isinstance(made, BadPattern)  # checked with the configuration
+    assert not isinstance(made, PatternProblem)  # checked with the configuration
     return made
 
 

@@ -32,7 +32,7 @@ class RefusedRow(Struct, frozen=True):
 class SendReport(Struct, frozen=True):
     """Numbers of rows sent and refused, with the `first` refusals.
 
-    `stopped`: why the file could not be read to its end.
+    `stopped`: the reason why the file could not be read to its end.
     """
 
     sent: int
@@ -42,14 +42,14 @@ class SendReport(Struct, frozen=True):
 
 
 class NotDeliveredError(Exception):
-    """Raised for interactions that Kafka did not acknowledge; the message says what to do."""
+    """Raised for interactions that Kafka did not acknowledge; the message names the remedy."""
 
 
 class Intake(Protocol):
     """Conversion of rows into interactions."""
 
     def take_in(self, row: FileRow) -> Interaction | Refusal:
-        """Convert a row, or return why it is refused."""
+        """Convert a row, or return the reason for refusing it."""
 
 
 def send_rows(
@@ -58,7 +58,7 @@ def send_rows(
     take: Callable[[Interaction], None],
     progress: Callable[[int], None],
 ) -> SendReport:
-    """Pass every valid row to `take`, and to `progress` how far the file has been read."""
+    """Pass every valid row to `take`, and the reading progress to `progress`."""
     sent = refused = 0
     first: list[RefusedRow] = []
     stopped = None
@@ -82,7 +82,7 @@ def send_rows(
 
 
 class FilePublisher:
-    """Idempotent producer that waits where Kafka is slower than the file.
+    """Idempotent producer that waits while Kafka is slower than the file.
 
     `delivered`: number of interactions that Kafka has acknowledged.
     """

@@ -1,7 +1,7 @@
 """Reader of a text file's lines, with bounded memory, that detects the encoding.
 
 UTF-8 and UTF-16 are detected by their byte order mark or by the places of zero bytes. Encodings of
-eight bits cannot be distinguished, so they must be named. A byte that the encoding does not know
+eight bits cannot be distinguished, so they must be named. A byte that is invalid in the encoding
 becomes a lone surrogate, which no valid text holds, so that only its own cell is refused.
 """
 
@@ -31,7 +31,7 @@ _OTHERS: Final = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
 )
-"""Beginnings of files that are no text that is read here."""
+"""First bytes of files that are not readable text."""
 
 _SAMPLE: Final = 4_096
 _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
@@ -45,7 +45,7 @@ _BROKEN: Final = "the file ends within a character"
 class Line(Struct, frozen=True):
     """Line of a file; `number` counts from 1, `done` is the number of bytes read so far.
 
-    `text` has its line break, unless it is the file's last or was `cut` for its length.
+    `text` includes its line break, unless it is the file's last or was `cut` for its length.
     """
 
     number: int
@@ -55,7 +55,7 @@ class Line(Struct, frozen=True):
 
 
 def encoding_of(path: Path, named: str | None) -> str:
-    """Return the file's codec. Raises UnreadableError where `named` cannot be read by line, and for
+    """Return the file's codec. Raises UnreadableError if `named` cannot be read by line, and for
     files of another kind."""
     with path.open("rb") as file:
         sample = file.read(_SAMPLE)
@@ -71,7 +71,7 @@ def encoding_of(path: Path, named: str | None) -> str:
 
 
 def lines(path: Path, encoding: str, longest: int) -> Iterator[Line]:
-    """Read every line; one longer than `longest` characters is cut, and marked so."""
+    """Read every line; one longer than `longest` characters is cut and marked."""
     with (
         path.open("rb") as raw,
         TextIOWrapper(raw, encoding, _errors(encoding), newline="") as text,
@@ -98,7 +98,7 @@ def _lines(text: TextIOWrapper, raw: BufferedReader, longest: int) -> Iterator[L
 
 
 def unreadable_byte(text: str) -> str | None:
-    """Describe the first byte in `text` that was not decodable; None where there is none."""
+    """Describe the first byte in `text` that was not decodable; None without one."""
     found = _LONE.search(text)
     if found is not None:
         code = ord(found[0])

@@ -21,26 +21,26 @@ _DAMAGED: Final = (
 """RuntimeError: of an encrypted zip; NotImplementedError: of a method that Python lacks."""
 
 _LITTER: Final = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-"""Names that file managers add to archives, beside hidden ones."""
+"""Names that file managers add to archives, besides hidden files."""
 
 _HARMLESS: Final = 64 * 1024 * 1024
-"""Size of content that may be any number of times that of its file."""
+"""Size of content that is allowed at any ratio to the file's size."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentLimits:
-    """Limits on the content of a packed or encrypted file: its bytes, and how many times the size
-    of the file it may have. A file that unpacks to more is no table, and would fill the disk."""
+    """Limits on the content of a packed or encrypted file: its bytes, and its ratio to the size of
+    the file. More is no table, and would fill the disk."""
 
     max_bytes: int
     max_ratio: float
 
     def most_bytes(self, packed: int) -> int:
-        """Return how many bytes a file of `packed` bytes may have inside."""
+        """Return the most bytes that a file of `packed` bytes may contain."""
         return min(self.max_bytes, max(_HARMLESS, int(packed * self.max_ratio)))
 
     def fault(self, how: str, packed: int) -> UnreadableError:
-        """Return the error of a file whose content, once it is `how`, has more."""
+        """Return the error of a file whose unpacked or decrypted (`how`) content has more."""
         most = self.most_bytes(packed)
         if most == self.max_bytes:
             return UnreadableError(f"{how} it is larger than {most:,} bytes (`max_bytes`)")
@@ -49,12 +49,12 @@ class ContentLimits:
 
 
 def is_packed(name: str) -> bool:
-    """Return whether a file of this name is to be unpacked."""
+    """Return whether a file of this name must be unpacked."""
     return Path(name).suffix.lower() in (GZIP, ZIP)
 
 
 def inner_name(name: str) -> str:
-    """Return the name that gives the format of the packed content."""
+    """Return the name with the format of the packed content."""
     return Path(name).stem if is_packed(name) else name
 
 

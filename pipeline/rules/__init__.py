@@ -18,10 +18,11 @@ class Rules:
 
     `max_action_age_ms`: an interaction older than this on arrival triggers nothing outbound.
     `enrichers`: those that the configuration asks for; `scorers`: models by trait; those without a
-    file are missing. `propensities`: of a model of treatments, where there is one. `chooser`: draws
-    choices by what the learner knows, where the configuration asks for learning. `wallet`: what the
-    record's partition may spend of budgets and stock; None: they are not looked at. `with_chances`:
-    decisions come with what their slots could have got, for who judges a configuration by a log.
+    file are missing. `propensities`: predictions by a model of treatments, if there is one.
+    `chooser`: draws choices by the learner's evidence, if the configuration asks for learning.
+    `wallet`: what the record's partition may spend of budgets and stock; None: they are ignored.
+    `with_chances`: decisions include the probabilities of their slots' choices, for off-policy
+    evaluation.
     """
 
     config: Configuration

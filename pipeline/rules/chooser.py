@@ -1,5 +1,5 @@
-"""Interface of choices by what was learned. Implementations need NumPy, which takes time to import,
-so they are loaded only where something is learned."""
+"""Interface of choosers by learned evidence. Implementations need NumPy, whose import takes time,
+so they are loaded only if something is learned."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,14 +10,14 @@ from pipeline.config.compiled import CompiledCandidate, LearningRules, Worth
 from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
 
 
-class Priced(Struct, frozen=True):
+class PricedCandidate(Struct, frozen=True):
     """Candidate with its worth for this customer now."""
 
     candidate: CompiledCandidate
     worth: Worth
 
 
-class Lot(Struct, frozen=True):
+class DrawResult(Struct, frozen=True):
     """Choice of a candidate by its index; None: nothing. `explored`: drawn alike from all."""
 
     index: int | None
@@ -25,15 +25,15 @@ class Lot(Struct, frozen=True):
 
 
 class Field(Protocol):
-    """Candidates who compete, by their index. `key`: seeds what is drawn."""
+    """Competing candidates, by their index. `key`: seeds the draws."""
 
     def evidence(self, index: int) -> TreatmentEvidence:
-        """Return the evidence that a candidate is drawn by."""
+        """Return the evidence for a candidate's draw."""
 
-    def draw_worth(self, index: int, key: str) -> Priced:
-        """Return a candidate with the worth that was drawn for it."""
+    def draw_worth(self, index: int, key: str) -> PricedCandidate:
+        """Return a candidate with its drawn worth."""
 
-    def draw(self, available: Sequence[int], key: str) -> Lot:
+    def draw(self, available: Sequence[int], key: str) -> DrawResult:
         """Return the choice among `available`, which may be nothing."""
 
     def chance(self, available: Sequence[int], index: int | None) -> float:
@@ -44,14 +44,14 @@ class Field(Protocol):
 
 
 class FieldMaker(Protocol):
-    """Maker of fields, by which choices are drawn."""
+    """Maker of fields for draws."""
 
-    def field(self, candidates: Sequence[Priced], context_bin: str) -> Field:
-        """Return the candidates as they compete."""
+    def field(self, candidates: Sequence[PricedCandidate], context_bin: str) -> Field:
+        """Return the field of competing candidates."""
 
 
 class Chooser(FieldMaker, Protocol):
-    """Chooser by a snapshot of what was learned."""
+    """Chooser by a snapshot of evidence."""
 
     @property
     def rules(self) -> LearningRules:
@@ -62,7 +62,7 @@ class Chooser(FieldMaker, Protocol):
         """Name of the snapshot."""
 
     def with_knowledge(self, knowledge: Knowledge) -> "Chooser":
-        """Return the chooser by another snapshot."""
+        """Return the same chooser with another snapshot."""
 
     def by_propensity(self) -> FieldMaker:
-        """Return the chooser that compares how likely goals are, and not what they are worth."""
+        """Return the chooser that compares probabilities of goals, not their worth."""

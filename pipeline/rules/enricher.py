@@ -1,4 +1,4 @@
-"""Interface of enrichers, and what they may need of the world."""
+"""Interface of enrichers, and of the data that they may need."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Propensities: how likely candidates are to reach their goal."""
+"""Propensities: probabilities that candidates reach their goals."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,13 +8,11 @@ from pipeline.config.compiled import CompiledCandidate
 
 
 class Propensities(Protocol):
-    """View of what was learned of treatments; a decision asks for all its candidates at once."""
+    """View of a model of treatments; a decision asks for all its candidates at once."""
 
     @property
     def label(self) -> str:
-        """Name of what it was learned with, for the Decision: models as NAME@VERSION."""
+        """Names of the models, for the Decision: NAME@VERSION."""
 
     def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
-        """Return the probability of each; None: nothing was learned yet, so the declared one
-        counts.
-        """
+        """Return the probability of each; None: not learned yet, so the declared one counts."""

@@ -1,5 +1,4 @@
-"""Outcome tokens, by which a channel reports outcomes of the actions that it got, and of no
-others."""
+"""Outcome tokens, by which a channel reports outcomes of its own actions only."""
 
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
@@ -13,7 +12,7 @@ _SALT = "kairos.outcome"
 class Claims(Struct, frozen=True, array_like=True):
     """Claims of a token: enough to send the outcome to the right profile's history.
 
-    `at` (epoch ms): when it was decided, which says until when the token is taken.
+    `at` (epoch ms): time of the decision, which bounds the token's validity.
     """
 
     action_id: str
@@ -36,7 +35,7 @@ class TokenKey:
         return self._signer.sign(base64_encode(json.encode(claims))).decode()
 
     def verify(self, token: str) -> Claims | None:
-        """Return the claims of the token; None when the signature or the form is wrong."""
+        """Return the claims of the token; None if the signature or the form is wrong."""
         try:
             return json.decode(base64_decode(self._signer.unsign(token)), type=Claims)
         except (BadData, DecodeError):

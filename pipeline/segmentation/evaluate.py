@@ -28,7 +28,7 @@ def on_interaction(
     interaction: Interaction,
     config: Configuration,
 ) -> MembershipChange:
-    """Return the change caused by `interaction`, which left the profile as `profile`.
+    """Return the change caused by `interaction`, after which the profile is `profile`.
 
     A late interaction does not turn the profile's time back.
     """
@@ -48,7 +48,8 @@ def on_interaction(
 def on_change(
     row: MembershipState, traits: Mapping[str, Known], at: int, config: Configuration
 ) -> MembershipChange:
-    """Return the change caused by anything but an interaction, which left `traits` at `at` (ms).
+    """Return the change caused by anything but an interaction, after which the traits are `traits`
+    at `at` (ms).
 
     Segments whose condition is unknown without an interaction stay as they were.
     """

@@ -1,4 +1,4 @@
-"""Bank's customers at the gateway: their events are sent, and they react to what comes back."""
+"""Customers of the bank at the gateway: their events are sent, and they react to the answers."""
 
 import time
 from collections import Counter, defaultdict
@@ -17,11 +17,11 @@ from pipeline.simulate.reactions import ContactAction, bank_offer, outcomes
 from pipeline.simulate.world import WorldSize
 
 _BUSY: Final = frozenset((429, 503))
-"""Answers after which the play goes on."""
+"""Answers of a busy gateway, after which the play goes on."""
 
 
 class LearnedTreatment(Struct, frozen=True):
-    """Treatment as the stack knows it, of all circumstances together: messages `tried`, those that
+    """Treatment with the stack's evidence, over all context bins: messages `tried`, those that
     `reached` the goal, and their share."""
 
     campaign: str
@@ -38,9 +38,9 @@ class LearnedTreatment(Struct, frozen=True):
 @dataclass(slots=True)
 class PlayedWorld:
     """Totals of a play. `actions`: messages that reached customers, as OFFER/CHANNEL, and
-    `outcomes` what customers did about them; `sent`: events, of which `asked` wanted an answer;
-    `failed`: requests without a good answer; `finished`: the whole world was played; `learned`:
-    what the stack has learned by then."""
+    `outcomes` the customers' reactions to them; `sent`: events, of which `asked` requested an
+    answer; `failed`: requests without a good answer; `finished`: the whole world was played;
+    `learned`: the stack's evidence so far."""
 
     url: str
     synthetic: bool = True
@@ -55,7 +55,7 @@ class PlayedWorld:
 
 
 class Audience:
-    """Customers of one world; `clients` by channel. What they do is counted in `played`."""
+    """Customers of one world; `clients` by channel. Their activity is counted in `played`."""
 
     def __init__(
         self, size: WorldSize, clients: dict[str, GatewayClient], played: PlayedWorld
@@ -63,15 +63,15 @@ class Audience:
         self._seed = size.seed
         self._clients = clients
         self._played = played
-        # Ids are of this play: the stack remembers those of an earlier one for a week.
+        # Ids include the play: the stack remembers those of an earlier one for a week.
         self._run = f"{time.time_ns():x}"
         self._people: dict[str, int] = {}
         self._reached: set[tuple[int, str]] = set()
 
     async def live(self, event: WorldEvent) -> None:
-        """Send an event, and react to the answer where it asks for one."""
-        for one in event.identifiers:
-            self._people[one.key] = event.person
+        """Send an event, and react to the answer if it requests one."""
+        for identifier in event.identifiers:
+            self._people[identifier.key] = event.person
         message = event.message(f"{self._run}-{event.event_id}")
         if event.placement is None:
             await self._post(event.channel, f"/v1/{event.kind}", message)
@@ -101,7 +101,7 @@ class Audience:
             await self._react(contacted, event.person)
 
     async def _react(self, contacted: ContactAction, person: int) -> None:
-        """Report what the customer does, and reach the offer's goal, but once in a life."""
+        """Report the customer's reactions, and reach the offer's goal, at most once."""
         who = customer(self._seed, person)
         named = f"{contacted.offer}/{contacted.channel}"
         self._played.actions[named] += 1
@@ -142,7 +142,7 @@ class Audience:
         await self._post(event.channel, "/v1/track", message)
 
     async def _post(self, channel: str, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Post an event; None where the stack was too busy or did not answer, which is counted."""
+        """Post an event; None if the stack was too busy or did not answer, which is counted."""
         try:
             return await self._clients[channel].post(path, body)
         except httpx.HTTPError:

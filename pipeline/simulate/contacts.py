@@ -1,7 +1,7 @@
 """Reactions of customers to messages, and the policy that sends these in files.
 
-The policy is randomised and logs the probability of what it chose, also where it chose nothing
-(`Message Withheld`). Call-centre agents choose for themselves, and log nothing of the kind.
+The policy is randomised and logs the probability of its choice, also of choosing nothing (`Message
+Withheld`). Call-centre agents choose for themselves, and log no probability.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.model.interaction import Identifier, Scalar
 from pipeline.model.time import HOUR_MS, MINUTE_MS
 from pipeline.simulate.customers import SimulatedCustomer
-from pipeline.simulate.diary import Diary, Scene
+from pipeline.simulate.diary import Diary, DiaryEvent
 from pipeline.simulate.draws import Draws
 from pipeline.simulate.offers import NOTHING, WINDOW_MS, Arm, BankOffer
 
@@ -22,7 +22,7 @@ SENT, SEEN, CLICKED, WITHHELD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class MessageReaction:
     """Reaction of a customer to one message."""
 
     seen: bool
@@ -31,9 +31,9 @@ class Reception:
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
-    """Moment at which an offer may be made to a customer; `identifiers`: those that its events
-    name. `policy`: whether the world's own policy decides; without it nobody is contacted."""
+class ContactMoment:
+    """Moment at which an offer may be made to a customer; `identifiers`: those in its events.
+    `policy`: whether the world's own policy decides; without it nobody is contacted."""
 
     offer: BankOffer
     at: int
@@ -41,13 +41,13 @@ class Meeting:
     policy: bool
 
 
-def reception(arm: Arm, draws: Draws) -> Reception:
-    """Draw the reaction to a message: who clicked has seen it, who was persuaded has clicked."""
+def reaction(arm: Arm, draws: Draws) -> MessageReaction:
+    """Draw the reaction to a message: a click implies a view, persuasion implies a click."""
     clicked = draws.happens(arm.click, "clicks")
     only_seen = (arm.seen - arm.click) / (1 - arm.click)
     seen = clicked or draws.happens(only_seen, "sees")
     persuaded = clicked and draws.happens(arm.persuaded, "is persuaded")
-    return Reception(seen, clicked, persuaded)
+    return MessageReaction(seen, clicked, persuaded)
 
 
 def reaches_anyway(offer: BankOffer, who: SimulatedCustomer) -> bool:
@@ -55,33 +55,34 @@ def reaches_anyway(offer: BankOffer, who: SimulatedCustomer) -> bool:
     return who.draws.happens(offer.anyway[who.intent], f"{offer.offer} anyway")
 
 
-def meet(diary: Diary, meeting: Meeting) -> int | None:
-    """Decide, contact and react; return when the customer reaches the goal, if ever."""
-    offer, draws = meeting.offer, diary.who.draws
+def meet(diary: Diary, moment: ContactMoment) -> int | None:
+    """Decide, contact and react; return the time at which the customer reaches the goal, or
+    None."""
+    offer, draws = moment.offer, diary.who.draws
     anyway = reaches_anyway(offer, diary.who)
-    channel = _choose(diary.who, meeting)
+    channel = _choose(diary.who, moment)
     persuaded_at = None
     if channel != NOTHING:
-        persuaded_at = _contact(diary, meeting, channel)
-    elif meeting.policy and not offer.agents:
-        scene = Scene("api", WITHHELD, meeting.identifiers)
-        diary.note(meeting.at, scene, **log_fields(offer, NOTHING))
+        persuaded_at = _contact(diary, moment, channel)
+    elif moment.policy and not offer.agents:
+        event = DiaryEvent("api", WITHHELD, moment.identifiers)
+        diary.note(moment.at, event, **log_fields(offer, NOTHING))
     if anyway:
         wait = draws.exponential(12 * HOUR_MS, f"{offer.offer} wait")
-        return _within(meeting, meeting.at + 5 * MINUTE_MS + round(wait))
+        return _within(moment, moment.at + 5 * MINUTE_MS + round(wait))
     if persuaded_at is None:
         return None
     wait = draws.exponential(4 * HOUR_MS, f"{offer.offer} wait")
-    return _within(meeting, persuaded_at + MINUTE_MS + round(wait))
+    return _within(moment, persuaded_at + MINUTE_MS + round(wait))
 
 
-def _within(meeting: Meeting, at: int) -> int:
-    return min(at, meeting.at + WINDOW_MS - MINUTE_MS)
+def _within(moment: ContactMoment, at: int) -> int:
+    return min(at, moment.at + WINDOW_MS - MINUTE_MS)
 
 
-def _choose(who: SimulatedCustomer, meeting: Meeting) -> str:
-    offer = meeting.offer
-    if not meeting.policy:
+def _choose(who: SimulatedCustomer, moment: ContactMoment) -> str:
+    offer = moment.offer
+    if not moment.policy:
         return NOTHING
     if offer.agents:
         called = who.draws.happens(offer.agents[who.intent], f"{offer.offer} called")
@@ -89,13 +90,13 @@ def _choose(who: SimulatedCustomer, meeting: Meeting) -> str:
     return who.draws.choice(offer.shares, f"{offer.offer} arm")
 
 
-def _contact(diary: Diary, meeting: Meeting, channel: str) -> int | None:
-    """Write the message down; return when it was clicked by somebody whom it persuaded."""
-    offer = meeting.offer
+def _contact(diary: Diary, moment: ContactMoment, channel: str) -> int | None:
+    """Write the message down; return the time of a click by a persuaded customer, or None."""
+    offer = moment.offer
     arm = offer.arms[channel]
-    taken = reception(arm, diary.who.draws.about(offer.offer))
-    sent_at = meeting.at + arm.after_ms
-    seen_at = sent_at + _delay(diary, meeting, channel)
+    taken = reaction(arm, diary.who.draws.about(offer.offer))
+    sent_at = moment.at + arm.after_ms
+    seen_at = sent_at + _delay(diary, moment, channel)
     clicked_at = seen_at + MINUTE_MS
     about = log_fields(offer, channel)
     for happened, at, name in (
@@ -104,15 +105,15 @@ def _contact(diary: Diary, meeting: Meeting, channel: str) -> int | None:
         (taken.clicked, clicked_at, CLICKED),
     ):
         if happened:
-            diary.note(at, Scene(channel, name, meeting.identifiers), **about)
+            diary.note(at, DiaryEvent(channel, name, moment.identifiers), **about)
     return clicked_at if taken.persuaded else None
 
 
-def _delay(diary: Diary, meeting: Meeting, channel: str) -> int:
-    """Return the time (ms) until a message is seen: of an e-mail later, of others at once."""
+def _delay(diary: Diary, moment: ContactMoment, channel: str) -> int:
+    """Return the time (ms) until a message is seen: a delay for an e-mail, none for others."""
     if channel != "email":
         return 2_000
-    return round(diary.who.draws.exponential(3 * HOUR_MS, f"{meeting.offer.offer} reads"))
+    return round(diary.who.draws.exponential(3 * HOUR_MS, f"{moment.offer.offer} reads"))
 
 
 def log_fields(offer: BankOffer, channel: str) -> dict[str, Scalar]:

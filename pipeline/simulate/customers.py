@@ -1,4 +1,4 @@
-"""Bank's customers: who they are, by which names they are known, and how they live."""
+"""Customers of the bank: their properties, their identifiers, and their habits."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +15,7 @@ _HAS_APP: Final = 0.5
 _FALLS_SILENT: Final = 0.2
 
 _NUMBERS: Final = 10**8
-_STRIDE: Final = 7_919  # without a factor of 10, so that it meets every number once
+_STRIDE: Final = 7_919  # without a factor of 10, so that it reaches every number once
 _SEED_STRIDE: Final = 104_729
 MOST_CUSTOMERS: Final = 10**7
 
@@ -27,10 +27,10 @@ _FIRST_NAMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCustomer:
-    """Customer, as far as it does not change. `known`: a customer from the start.
+    """Constant properties of a customer. `known`: a customer from the start.
 
-    `intent` is what nobody observes. `email` and `phone` are in their normal form. `silent_from` (a
-    share of the world's time): the customer does nothing from then on.
+    `intent` is unobserved. `email` and `phone` are in their normal form. `silent_from` (a share of
+    the world's time): start of the customer's inactivity.
     """
 
     index: int
@@ -51,7 +51,7 @@ class SimulatedCustomer:
 
 
 def customer(seed: int, index: int) -> SimulatedCustomer:
-    """Return the customer of this number, who is the same in a world of any size."""
+    """Return the customer with this number, the same in a world of any size."""
     draws = Draws.of(seed, "customer", index)
     tier: Tier = "gold" if draws.happens(GOLD, "tier") else "standard"
     name = _FIRST_NAMES[draws.index(len(_FIRST_NAMES), "name")]
@@ -78,5 +78,5 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
 
 
 def _phone(seed: int, index: int) -> str:
-    """Return a Spanish mobile number in E.164; no two customers of a world have the same."""
+    """Return a Spanish mobile number in E.164, unique in a world."""
     return f"+346{(index * _STRIDE + seed * _SEED_STRIDE) % _NUMBERS:08d}"

@@ -1,4 +1,4 @@
-"""Diary of one customer, written as the world goes on."""
+"""Diary of one customer, written in the order of the world's time."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ START_MS: Final = round(datetime(2024, 1, 1, tzinfo=UTC).timestamp() * 1000)
 """The world's first moment: the same in every world, and long past, so that files can be sent."""
 
 MOST_DAYS: Final = 730
-"""Most days of a world, so that nothing in it is in the machine's future."""
+"""Most days of a world, so that all of its times are in the past."""
 
 
 def end_of(days: int) -> int:
@@ -22,8 +22,8 @@ def end_of(days: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """Happening as its channel reports it; `identifiers` the strongest first."""
+class DiaryEvent:
+    """Event as its channel reports it; `identifiers` the strongest first."""
 
     channel: str
     name: str
@@ -44,31 +44,31 @@ class Diary:
 
     @property
     def silent_from_ms(self) -> int:
-        """Moment when the customer falls silent; the world's end where that never happens."""
+        """Time at which the customer becomes inactive; the world's end if never."""
         share = self.who.silent_from
         return self.end_ms if share is None else START_MS + round(share * self.days * DAY_MS)
 
     def at(self, day: float) -> int:
-        """Return the moment `day` days after the first."""
+        """Return the time `day` days after the start."""
         return START_MS + round(day * DAY_MS)
 
-    def note(self, at: int, scene: Scene, **properties: Scalar) -> None:
-        """Write a scene down; what would come after the world's end does not happen."""
+    def note(self, at: int, entry: DiaryEvent, **properties: Scalar) -> None:
+        """Write an event down; events after the world's end are discarded."""
         if at >= self.end_ms:
             return
         event = WorldEvent(
             at=at,
             person=self.who.index,
             event_id=f"bank-{self._seed}-{self.who.index}-{len(self._events)}",
-            kind=scene.kind,
-            name=scene.name,
-            channel=scene.channel,
-            identifiers=scene.identifiers,
+            kind=entry.kind,
+            name=entry.name,
+            channel=entry.channel,
+            identifiers=entry.identifiers,
             properties=properties,
-            placement=scene.placement,
+            placement=entry.placement,
         )
         self._events.append(event)
 
     def events(self) -> list[WorldEvent]:
-        """Return everything so far in the order of time."""
-        return sorted(self._events, key=lambda one: one.at)
+        """Return all events so far in the order of time."""
+        return sorted(self._events, key=lambda event: event.at)

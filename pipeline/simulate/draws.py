@@ -1,4 +1,4 @@
-"""Seeded chance whose every draw has a name, so that one draw more moves no other."""
+"""Seeded random draws by name, so that an additional draw changes no other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Draws:
         return (int.from_bytes(digest) >> (64 - _BITS)) / (1 << _BITS)
 
     def happens(self, chance: float, name: str) -> bool:
-        """Draw whether something with this probability comes to pass."""
+        """Draw whether an event with this probability happens."""
         return self.uniform(name) < chance
 
     def between(self, low: float, high: float, name: str) -> float:

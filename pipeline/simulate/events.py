@@ -22,8 +22,8 @@ _BESIDE: Final = ("email", "phone")
 
 
 class WorldEvent(Struct, frozen=True):
-    """Event of the world. `at`: epoch ms; `person`: the customer's index. `placement`: where
-    somebody waits for an answer. `identifiers`: as they were given, the strongest first."""
+    """Event of the world. `at`: epoch ms; `person`: the customer's index. `placement`: set if an
+    answer is requested. `identifiers`: as sent, the strongest first."""
 
     at: int
     person: int
@@ -36,7 +36,7 @@ class WorldEvent(Struct, frozen=True):
     placement: str | None = None
 
     def interaction(self) -> Interaction:
-        """Return the event in the form of the topic, received when it happened."""
+        """Return the event in the form of the topic, received at its occurrence."""
         return Interaction(
             event_id=self.event_id,
             kind=self.kind,
@@ -51,7 +51,7 @@ class WorldEvent(Struct, frozen=True):
 
     def message(self, message_id: str) -> dict[str, Any]:
         """Return the event as a message in Segment's format that happens now."""
-        named = {one.namespace: one.value for one in self.identifiers}
+        named = {identifier.namespace: identifier.value for identifier in self.identifiers}
         traits = {key: named[key] for key in _BESIDE if key in named}
         context: dict[str, Any] = {"traits": traits}
         if "device" in named:

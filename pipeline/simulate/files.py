@@ -1,6 +1,6 @@
 """World as files: the log of interactions, tables for analysts, and the truth.
 
-One customer at a time is in memory, and of the log as much as one sorted run.
+Only one customer at a time and one sorted run of the log are in memory.
 """
 
 import csv
@@ -17,7 +17,7 @@ from pipeline.simulate.diary import START_MS, end_of
 from pipeline.simulate.events import line
 from pipeline.simulate.sorting import SortedLines
 from pipeline.simulate.truth import statement
-from pipeline.simulate.world import Biography, WorldSize, biography
+from pipeline.simulate.world import CustomerLife, WorldSize, customer_life
 
 INTERACTIONS: Final = "interactions.ndjson"
 TRUTH: Final = "truth.json"
@@ -50,7 +50,7 @@ def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Wri
     folder.mkdir(parents=True, exist_ok=True)
     with SortedLines(folder) as log, _Files(folder, size) as files:
         for index in range(size.customers):
-            life = biography(size, index, policy=True)
+            life = customer_life(size, index, policy=True)
             if life.events:
                 files.add(life)
             for event in life.events:
@@ -91,7 +91,7 @@ class _Files:
         self._truth.write(b"\n}}\n")
         self._open.close()
 
-    def add(self, life: Biography) -> None:
+    def add(self, life: CustomerLife) -> None:
         """Write one customer's rows and truth."""
         self._touchpoints.writerows(tables.touchpoints(life))
         self._journeys.writerows(tables.journeys(life))
@@ -100,7 +100,7 @@ class _Files:
         for row in tables.policy(life, self._end_ms):
             self._policy.writerow(row)
             self.policy_rows += 1
-        names = [one.key for one in life.identifiers]
+        names = [identifier.key for identifier in life.identifiers]
         person = msgspec.json.encode(life.profile_id) + b": " + msgspec.json.encode(names)
         self._truth.write((b",\n" if self.persons else b"\n") + person)
         self.persons += 1
@@ -115,7 +115,7 @@ class _Files:
 
 
 def _head(size: WorldSize) -> bytes:
-    """Return the truth up to its persons, each of whom is a line."""
+    """Return the beginning of the truth, before its persons, who have a line each."""
     about = {
         "synthetic": True,
         "world": "bank",

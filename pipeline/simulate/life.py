@@ -1,12 +1,12 @@
-"""Customer's life: visits, payments, credit checks, complaints, silence, and the offers met."""
+"""Events of a customer's life: visits, payments, credit checks, complaints, silence, offers."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
-from pipeline.simulate.contacts import Meeting, meet
-from pipeline.simulate.diary import Diary, Scene
+from pipeline.simulate.contacts import ContactMoment, meet
+from pipeline.simulate.diary import Diary, DiaryEvent
 from pipeline.simulate.offers import SALES, WINDOW_MS, BankOffer
 
 HOME: Final = "Home"
@@ -32,12 +32,12 @@ _MERCHANTS: Final = ("groceries", "fuel", "restaurant", "clothes", "pharmacy")
 
 
 def identify_customer(diary: Diary, at: int) -> None:
-    """Send the events of the bank's own systems: who the customer is, and that there is a card."""
+    """Send the events of the bank's own systems: the customer's identity, and the card."""
     who = diary.who
     names = (who.customer_id, who.email, who.phone)
-    scene = Scene("api", "identify", names, kind="identify")
-    diary.note(at, scene, first_name=who.first_name, tier=who.tier, consent_marketing=True)
-    diary.note(at + MINUTE_MS, Scene("api", "Card Issued", (who.customer_id, who.card)))
+    event = DiaryEvent("api", "identify", names, kind="identify")
+    diary.note(at, event, first_name=who.first_name, tier=who.tier, consent_marketing=True)
+    diary.note(at + MINUTE_MS, DiaryEvent("api", "Card Issued", (who.customer_id, who.card)))
 
 
 def visit_as_customer(diary: Diary, since: int) -> None:
@@ -83,17 +83,17 @@ def pay(diary: Diary, since: int) -> None:
 
 
 def complain(diary: Diary, since: int) -> None:
-    """Complain by phone, perhaps, known by the number only."""
+    """Complain by phone with some probability, identified by the number only."""
     draws = diary.who.draws
     if draws.happens(_in_world(diary, _COMPLAINS), "complains"):
         at = _draw_time(diary, since, "complains at")
         if at < diary.silent_from_ms:
             topic = _TOPICS[draws.index(len(_TOPICS), "topic")]
-            diary.note(at, Scene("call", "Complaint", (diary.who.phone,)), topic=topic)
+            diary.note(at, DiaryEvent("call", "Complaint", (diary.who.phone,)), topic=topic)
 
 
 def check_credit(diary: Diary, since: int) -> int | None:
-    """Have one's credit checked, perhaps; return when it failed."""
+    """Have a credit check with some probability; return the time of a failed one, or None."""
     draws = diary.who.draws
     if not draws.happens(_in_world(diary, _CHECKED), "is checked"):
         return None
@@ -104,38 +104,38 @@ def check_credit(diary: Diary, since: int) -> int | None:
 
 
 def meet_sales(diary: Diary, failed_at: int | None, policy: bool) -> None:
-    """Meet each sales offer once, unless one has fallen silent or may not have credit."""
+    """Meet each sales offer once, unless the customer is inactive or may not have credit."""
     for offer in SALES:
         at = _meeting_at(diary, offer)
         barred = failed_at is not None and failed_at <= at and offer.campaign in _CREDIT
         if at >= diary.silent_from_ms or barred:
             continue
         _occasion(diary, offer, at)
-        reached = meet(diary, Meeting(offer, at, (diary.who.customer_id,), policy))
+        reached = meet(diary, ContactMoment(offer, at, (diary.who.customer_id,), policy))
         if reached is not None:
             _reach(diary, offer, reached)
 
 
 def _meeting_at(diary: Diary, offer: BankOffer) -> int:
-    """Draw a time early enough for the goal's window to end in the world, where the world is long
+    """Draw a time early enough for the goal's window to end within the world, if the world is long
     enough."""
     days = max(diary.days - WINDOW_MS / DAY_MS, diary.days / 2)
     return diary.at(diary.who.draws.between(0.1, days, f"{offer.offer} meeting"))
 
 
 def _occasion(diary: Diary, offer: BankOffer, at: int) -> None:
-    """Do what brings the customer to the offer just then: pay, or come to the site."""
+    """Add the event that leads to the offer: a payment or a visit to the site."""
     if offer.occasion == "payment":
         _payment(diary, at)
         return
     who = diary.who
     names = (who.customer_id, who.cookies[0])
-    diary.note(at, Scene("web", HOME, names, "page", HOME_PLACEMENT))
+    diary.note(at, DiaryEvent("web", HOME, names, "page", HOME_PLACEMENT))
 
 
 def _reach(diary: Diary, offer: BankOffer, at: int) -> None:
     who = diary.who
-    goal = Scene(offer.goal_channel, offer.goal, (who.customer_id,))
+    goal = DiaryEvent(offer.goal_channel, offer.goal, (who.customer_id,))
     diary.note(at, goal, value=offer.value, offer=offer.offer)
     if offer.campaign in _CREDIT:
         failed = who.draws.happens(_REQUEST_FAILS, f"{offer.offer} refused")
@@ -145,18 +145,18 @@ def _reach(diary: Diary, offer: BankOffer, at: int) -> None:
 def _visit(diary: Diary, at: int, device: Identifier, logs_in: bool) -> None:
     who = diary.who
     if device.namespace == "device":
-        home = Scene("app", HOME, (device,), "screen")
+        home = DiaryEvent("app", HOME, (device,), "screen")
     else:
-        home = Scene("web", HOME, (device,), "page", HOME_PLACEMENT)
+        home = DiaryEvent("web", HOME, (device,), "page", HOME_PLACEMENT)
     diary.note(at, home)
     names: tuple[Identifier, ...] = (device,)
     if logs_in:
         names = (who.customer_id, device)
-        diary.note(at + 20 * SECOND_MS, Scene(home.channel, "Logged In", names))
+        diary.note(at + 20 * SECOND_MS, DiaryEvent(home.channel, "Logged In", names))
     for number in range(who.draws.index(_MOST_VIEWS + 1, f"views {at}")):
         product = _PRODUCTS[who.draws.index(len(_PRODUCTS), f"view {number} {at}")]
         category = _CATEGORIES.get(product, "other")
-        viewed = Scene(home.channel, "Product Viewed", names)
+        viewed = DiaryEvent(home.channel, "Product Viewed", names)
         seen_at = at + (40 + 30 * number) * SECOND_MS
         diary.note(seen_at, viewed, product=product, category=category)
 
@@ -165,13 +165,13 @@ def _payment(diary: Diary, at: int) -> None:
     who = diary.who
     cents = 100 + round(who.draws.exponential(3_500, f"amount {at}"))
     merchant = _MERCHANTS[who.draws.index(len(_MERCHANTS), f"merchant {at}")]
-    paid = Scene("pos", "Card Payment", (who.card,), placement=RECEIPT_PLACEMENT)
+    paid = DiaryEvent("pos", "Card Payment", (who.card,), placement=RECEIPT_PLACEMENT)
     diary.note(at, paid, amount=cents / 100, currency="EUR", merchant=merchant)
 
 
 def _credit_check(diary: Diary, at: int, product: str, failed: bool) -> None:
-    scene = Scene("api", "Credit Check Completed", (diary.who.customer_id,))
-    diary.note(at, scene, product=product, result="failed" if failed else "passed")
+    event = DiaryEvent("api", "Credit Check Completed", (diary.who.customer_id,))
+    diary.note(at, event, product=product, result="failed" if failed else "passed")
 
 
 def _draw_login(diary: Diary, at: int) -> bool:
@@ -179,7 +179,7 @@ def _draw_login(diary: Diary, at: int) -> bool:
 
 
 def _in_world(diary: Diary, monthly: float) -> float:
-    """Return the chance of something in the whole of the world's time."""
+    """Return the chance of an event in the whole of the world's time."""
     escapes: float = (1 - monthly) ** (diary.days / _MONTH)
     return 1 - escapes
 

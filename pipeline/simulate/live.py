@@ -1,6 +1,6 @@
 """World played to a stack: its events go to the gateway, its customers react to the answers.
 
-World time is squeezed: events follow each other at a fixed rate, and happen when they are sent.
+World time is compressed: events follow each other at a fixed rate, and happen when they are sent.
 Here the stack decides, so the world sends no messages of its own.
 """
 
@@ -29,7 +29,7 @@ from pipeline.settings import Settings
 from pipeline.simulate.audience import Audience, LearnedTreatment, PlayedWorld
 from pipeline.simulate.events import SOURCES, WorldEvent
 from pipeline.simulate.sorting import SortedLines
-from pipeline.simulate.world import WorldSize, biography
+from pipeline.simulate.world import WorldSize, customer_life
 from pipeline.stack.control import gateway_url
 
 CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "bank"
@@ -47,13 +47,13 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class NotTheBankError(Exception):
-    """Raised when the stack cannot be played to; the message says what to do."""
+    """Raised when the stack cannot be played to; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """Options of a play. `rate`: events a second; `seconds`: time after which to stop, None: play
-    the whole world. `progress` gets the numbers of events sent and in all."""
+    """Options of a play. `rate`: events per second; `seconds`: time limit, None: play the whole
+    world. `progress` gets the numbers of events sent and in all."""
 
     rate: float
     seconds: float | None
@@ -63,13 +63,13 @@ class LiveOptions:
 def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayedWorld:
     """Play the world to the stack of this home.
 
-    Raises StackError without a gateway, NotTheBankError where it has another configuration or the
-    port of the bank's mailbox is taken.
+    Raises StackError without a gateway, NotTheBankError if it has another configuration or the port
+    of the bank's mailbox is taken.
     """
     played = PlayedWorld(gateway_url(settings))
     with SortedLines() as log, _explain_refusal():
         for index in range(size.customers):
-            for event in biography(size, index, policy=False).events:
+            for event in customer_life(size, index, policy=False).events:
                 log.add(event.at, _ENCODER.encode(event))
         script = _Script(map(_EVENT.decode, log), len(log))
         asyncio.run(_perform(size, script, options, played))
@@ -96,7 +96,7 @@ def _read_learned(settings: Settings) -> list[LearnedTreatment]:
 
 @dataclass(frozen=True, slots=True)
 class _Script:
-    """Events in the order of time, and how many they are."""
+    """Events in the order of time, with their number."""
 
     events: Iterable[WorldEvent]
     count: int
@@ -104,7 +104,7 @@ class _Script:
 
 @contextmanager
 def _explain_refusal() -> Iterator[None]:
-    """Say what to do about the gateway's refusal."""
+    """Return the remedy for the gateway's refusal."""
     try:
         yield
     except ExceptionGroup as group:
@@ -149,7 +149,7 @@ async def _perform(
 
 
 async def _read(mailbox: Mailbox, audience: Audience, tasks: asyncio.TaskGroup) -> None:
-    """Bring e-mails and calls to their customers as they come."""
+    """Pass e-mails and calls to their customers as they arrive."""
     while True:
         for action in mailbox.take():
             tasks.create_task(audience.receive(action))
@@ -168,7 +168,7 @@ class _Pace:
         self._latest: dict[int, asyncio.Task[None]] = {}
 
     async def keep(self, script: _Script, played: PlayedWorld) -> None:
-        """Return when the last event is on its way."""
+        """Return when the last event is sent."""
         began, seconds = time.monotonic(), self._options.seconds
         for number, event in enumerate(script.events):
             after_s = number / self._options.rate
@@ -197,6 +197,6 @@ def _mailbox_ports() -> frozenset[int]:
     bundle = load(CONFIGURATION)
     if not isinstance(bundle, Bundle):
         raise NotTheBankError("; ".join(map(str, bundle)))
-    written = [one.url for one in bundle.channels.channels if one.url is not None]
+    written = [channel.url for channel in bundle.channels.channels if channel.url is not None]
     urls = [urlsplit(url) for one in written if (url := expand_variables(one, os.environ))]
     return frozenset(url.port for url in urls if url.port and url.hostname in _HERE)

@@ -1,12 +1,12 @@
-"""Bank's offers and how people react to them: the numbers that make the world's truth.
+"""Offers of the bank and customers' reactions to them: the parameters of the world's truth.
 
-A customer who is contacted clicks with probability `click`, and one who clicked is persuaded with
-probability `persuaded`. Some would reach the goal anyway, with probability b, contacted or not. So
+A contacted customer clicks with probability `click`, and is then persuaded with probability
+`persuaded`. Some reach the goal anyway, with probability b, contacted or not. So
 
-    P(goal | contacted) = b + (1 - b) * click * persuaded,    effect = (1 - b) * click * persuaded.
+P(goal | contacted) = b + (1 - b) * click * persuaded, effect = (1 - b) * click * persuaded.
 
-b depends on the customer's intent, which nobody observes. It is drawn before anything else and has
-nothing to do with who may be contacted, hence its mean over an offer's audience is known.
+b depends on the customer's unobserved intent. It is drawn first and independently of the conditions
+for a contact, hence its mean over an offer's audience is known.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ WINDOW_MS: Final = 3 * DAY_MS
 """Time after the contact within which the goal is reached, or not at all."""
 
 GOLD: Final = 0.3
-"""Share of customers whose tier is gold; the tier is a trait that the bank knows."""
+"""Share of customers whose tier is gold; the tier is a trait known to the bank."""
 
 HIGH_INTENT: Final[Mapping[Tier, float]] = {"gold": 0.5, "standard": 0.2}
 """Share of customers with high intent in each tier."""
@@ -32,9 +32,8 @@ HIGH_INTENT: Final[Mapping[Tier, float]] = {"gold": 0.5, "standard": 0.2}
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Effect of an offer in a channel. `seen`: that a message is noticed; `click`: that it is
-    clicked (a call: that the customer is interested), noticed or not; `after_ms`: when it comes,
-    after the decision."""
+    """Effect of an offer in a channel. `seen`: probability of a view; `click`: of a click (a call:
+    of interest), seen or not; `after_ms`: delay after the decision."""
 
     seen: float
     click: float
@@ -66,9 +65,9 @@ def _receipt(click: float, persuaded: float) -> Arm:
 @dataclass(frozen=True, slots=True)
 class BankOffer:
     """Offer of the bank. `anyway`: b for each intent. `shares`: the policy that ran, by channel and
-    `nothing`; each contact is drawn by it, except where `agents` is set: then call-centre agents
-    choose whom to call, with that probability for each intent, and nobody logs it. `occasion`:
-    where the decision is made."""
+    `nothing`; each contact is drawn by it, unless `agents` is set: then call-centre agents choose
+    whom to call, with that probability for each intent, and nobody logs it. `occasion`: place of
+    the decision."""
 
     offer: str
     campaign: str
@@ -150,7 +149,7 @@ SALES: Final = (CARD, INSURANCE, LOAN, CASHBACK, FRIEND)
 @dataclass(frozen=True, slots=True)
 class OnboardingStep:
     """Mandatory step. `at_once`: probability that the step follows the one before without a stall;
-    `reminder`: policy by which a customer who stalls is reminded, or not, a day later."""
+    `reminder`: policy by which a stalled customer is reminded, or not, a day later."""
 
     event: str
     channel: str

@@ -1,10 +1,10 @@
-"""Opening an account: mandatory steps, where people stall, and what reminders do about it."""
+"""Opening of an account: mandatory steps, stalls, and the effect of reminders."""
 
 from typing import Final
 
 from pipeline.model.time import DAY_MS, MINUTE_MS
-from pipeline.simulate.contacts import Meeting, meet
-from pipeline.simulate.diary import Diary, Scene
+from pipeline.simulate.contacts import ContactMoment, meet
+from pipeline.simulate.diary import Diary, DiaryEvent
 from pipeline.simulate.life import HOME, HOME_PLACEMENT, identify_customer
 from pipeline.simulate.offers import STEPS, OnboardingStep
 
@@ -12,13 +12,13 @@ STARTED: Final = "Onboarding Started"
 
 _STARTS: Final = 0.8
 _LATEST_START: Final = 0.6
-"""Share of the world's time within which people begin, so that most come to their end in it."""
+"""Share of the world's time within which people begin, so that most finish within the world."""
 
 _REMINDED_MS: Final = DAY_MS
 
 
 def starts_at(diary: Diary) -> int | None:
-    """Return when the customer begins to open an account, if ever."""
+    """Return the time at which the customer begins to open an account, or None."""
     draws = diary.who.draws
     if not draws.happens(_STARTS, "starts onboarding"):
         return None
@@ -26,15 +26,18 @@ def starts_at(diary: Diary) -> int | None:
 
 
 def open_account(diary: Diary, at: int, policy: bool) -> int | None:
-    """Go through the steps from `at` on; return when the account was opened, if ever."""
+    """Go through the steps from `at` on; return the time at which the account was opened, or
+    None."""
     who = diary.who
     browser = who.cookies[0]
     names = (who.email, who.phone, browser)
     before, after = (who.email, browser), (who.customer_id, *names)
-    diary.note(at, Scene("web", HOME, (browser,), "page", HOME_PLACEMENT))
-    diary.note(at + MINUTE_MS, Scene("web", STARTED, names))
+    diary.note(at, DiaryEvent("web", HOME, (browser,), "page", HOME_PLACEMENT))
+    diary.note(at + MINUTE_MS, DiaryEvent("web", STARTED, names))
     diary.note(
-        at + MINUTE_MS + 1, Scene("web", "identify", names, "identify"), first_name=who.first_name
+        at + MINUTE_MS + 1,
+        DiaryEvent("web", "identify", names, "identify"),
+        first_name=who.first_name,
     )
     moment = at + MINUTE_MS
     for step in STEPS:
@@ -43,15 +46,16 @@ def open_account(diary: Diary, at: int, policy: bool) -> int | None:
             return None
         moment = done_at
         identifiers = after if step is STEPS[-1] else before
-        diary.note(moment, Scene(step.channel, step.event, identifiers))
+        diary.note(moment, DiaryEvent(step.channel, step.event, identifiers))
     identify_customer(diary, moment + MINUTE_MS)
     return moment
 
 
 def _take(diary: Diary, step: OnboardingStep, since: int, policy: bool) -> int | None:
-    """Return when the step is done: at once, or after a stall with or without a reminder."""
+    """Return the time at which the step is done: at once, or after a stall with or without a
+    reminder."""
     draws = diary.who.draws
     if draws.happens(step.at_once, f"{step.event} at once"):
         return since + MINUTE_MS + round(draws.exponential(10 * MINUTE_MS, f"{step.event} takes"))
     reminded_at = since + _REMINDED_MS
-    return meet(diary, Meeting(step.reminder, reminded_at, (diary.who.email,), policy))
+    return meet(diary, ContactMoment(step.reminder, reminded_at, (diary.who.email,), policy))

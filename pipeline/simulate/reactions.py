@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.simulate.contacts import reaches_anyway, reception
+from pipeline.simulate.contacts import reaches_anyway, reaction
 from pipeline.simulate.customers import SimulatedCustomer
 from pipeline.simulate.offers import OFFERS, BankOffer
 
@@ -23,7 +23,7 @@ class ContactAction:
 
 
 def bank_offer(contacted: ContactAction) -> BankOffer | None:
-    """Return the offer, where the world knows how people take it in this channel."""
+    """Return the offer, if the world has its parameters in this channel."""
     offer = _BY_NAME.get(contacted.offer)
     return offer if offer is not None and contacted.channel in offer.arms else None
 
@@ -31,13 +31,13 @@ def bank_offer(contacted: ContactAction) -> BankOffer | None:
 def outcomes(contacted: ContactAction, who: SimulatedCustomer) -> Iterator[str]:
     """Yield the outcomes in their order; the same action always has the same.
 
-    Who would reach the goal anyway does so in their own time, and not because of this.
+    A customer who would reach the goal anyway does so independently of this message.
     """
     offer = bank_offer(contacted)
     if offer is None:
         return
     draws = who.draws.about(contacted.action_id)
-    taken = reception(offer.arms[contacted.channel], draws)
+    taken = reaction(offer.arms[contacted.channel], draws)
     if taken.seen:
         yield "impression"
     if taken.clicked:

@@ -1,4 +1,4 @@
-"""Sorting more lines than memory holds: sorted runs on disk, merged as they are read."""
+"""Sorting of more lines than memory holds: sorted runs on disk, merged on reading."""
 
 import tempfile
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class SortedLines:
             self._spill()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield every line once it is known that none comes before it."""
+        """Yield every line once no earlier one can follow."""
         self._lines.sort()
         with ExitStack() as runs:
             files = [runs.enter_context(run.open("rb")) for run in self._runs]

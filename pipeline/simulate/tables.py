@@ -10,7 +10,7 @@ from pipeline.simulate.events import WorldEvent
 from pipeline.simulate.offers import OFFERS, SALES, STEPS, WINDOW_MS
 from pipeline.simulate.onboarding import STARTED
 from pipeline.simulate.truth import JUDGED, q_logged, q_target, target_propensity
-from pipeline.simulate.world import Biography
+from pipeline.simulate.world import CustomerLife
 
 TOUCHPOINTS: Final = (
     *("profile_id", "occurred_at", "channel", "kind", "value"),
@@ -37,7 +37,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Row = tuple[Scalar, ...]
 
 
-def touchpoints(life: Biography) -> Iterator[Row]:
+def touchpoints(life: CustomerLife) -> Iterator[Row]:
     """Yield messages as touches, goals of sales offers as conversions with their value."""
     for event in life.events:
         about = event.properties
@@ -50,7 +50,7 @@ def touchpoints(life: Biography) -> Iterator[Row]:
             yield (life.profile_id, iso(event.at), event.channel, "conversion", *rest)
 
 
-def journeys(life: Biography) -> Iterator[Row]:
+def journeys(life: CustomerLife) -> Iterator[Row]:
     """Yield the steps of onboarding, and the reminders that were sent between them."""
     for event in life.events:
         reminder = event.name == SENT and event.properties["campaign"] == _ONBOARDING
@@ -58,10 +58,10 @@ def journeys(life: Biography) -> Iterator[Row]:
             yield (life.profile_id, iso(event.at), event.name, event.channel)
 
 
-def prompts(life: Biography) -> Iterator[Row]:
-    """Yield decisions to send a message or none, each with the event that it is to bring about.
+def prompts(life: CustomerLife) -> Iterator[Row]:
+    """Yield decisions to send a message or none, each with the event that it aims at.
 
-    Agents log whom they called, and neither whom they did not nor how they chose.
+    Agents log the customers they called, but neither the others nor the probabilities.
     """
     for event in life.events:
         if event.name not in (SENT, WITHHELD):
@@ -73,7 +73,7 @@ def prompts(life: Biography) -> Iterator[Row]:
         yield (*made, about["treatment"], offer, about.get("propensity"), life.who.tier)
 
 
-def goals(life: Biography) -> Iterator[Row]:
+def goals(life: CustomerLife) -> Iterator[Row]:
     """Yield every goal that was reached, of sales and of onboarding."""
     reached = _GOALS.values()
     for event in life.events:
@@ -81,8 +81,8 @@ def goals(life: Biography) -> Iterator[Row]:
             yield (life.profile_id, iso(event.at), event.name, event.channel)
 
 
-def policy(life: Biography, end_ms: int) -> Iterator[Row]:
-    """Yield the decisions on the offer that is judged whose window ended within the world."""
+def policy(life: CustomerLife, end_ms: int) -> Iterator[Row]:
+    """Yield the decisions on the offer in `policy.csv` whose window ended within the world."""
     for event in life.events:
         if event.name not in (SENT, WITHHELD) or event.properties["offer"] != JUDGED.offer:
             continue

@@ -1,4 +1,4 @@
-"""Truth of the world in closed form: what an analysis of its log should find."""
+"""Truth of the world in closed form: the right results of an analysis of its log."""
 
 from typing import Any, Final
 
@@ -19,22 +19,22 @@ from pipeline.simulate.offers import (
 TIER_SHARES: Final[dict[Tier, float]] = {"gold": GOLD, "standard": 1 - GOLD}
 
 JUDGED: Final = CARD
-"""The offer whose decisions `policy.csv` logs."""
+"""Offer whose decisions `policy.csv` logs."""
 
 _TARGET: Final[dict[Tier, Chances]] = {
     "gold": {NOTHING: 0.05, "email": 0.1, "web": 0.05, "call": 0.8},
     "standard": {NOTHING: 0.1, "email": 0.7, "web": 0.1, "call": 0.1},
 }
-"""The policy judged in `policy.csv`: calls for gold customers, e-mails for the others."""
+"""Target policy for `policy.csv`: calls for gold customers, e-mails for the others."""
 
 
 def target_propensity(channel: str, tier: Tier) -> float:
-    """Return the probability of `channel` under the policy judged."""
+    """Return the probability of `channel` under the target policy."""
     return _TARGET[tier][channel]
 
 
 def expected_conversion(offer: BankOffer, channel: str) -> float:
-    """Return P(goal | contacted by `channel`) over all customers; `nothing`: of those who are not
+    """Return P(goal | contacted by `channel`) over all customers; `nothing`: over those not
     contacted."""
     return sum(share * offer.conversion(channel, tier) for tier, share in TIER_SHARES.items())
 
@@ -45,19 +45,19 @@ def effect(offer: BankOffer, channel: str) -> float:
 
 
 def q_logged(channel: str) -> float:
-    """Return the reward that a plain model expects of an action; it does not know tiers, so it
-    errs."""
+    """Return the expected reward of an action by a simple model; it ignores tiers, so it is
+    biased."""
     return expected_conversion(JUDGED, channel)
 
 
 def q_target(tier: Tier) -> float:
-    """Return the plain model's mean reward under the policy judged."""
+    """Return the simple model's mean reward under the target policy."""
     return sum(share * q_logged(channel) for channel, share in _TARGET[tier].items())
 
 
 def naive_difference(offer: BankOffer) -> float:
-    """Return P(goal | called) − P(goal | not called) where agents choose whom to call: what a
-    comparison finds that takes their choice for chance."""
+    """Return P(goal | called) − P(goal | not called) where agents choose whom to call: the biased
+    result of treating their choice as random."""
     called, others = _Mean(), _Mean()
     moved = offer.arms["call"].moved
     for tier, share in TIER_SHARES.items():
@@ -82,7 +82,7 @@ class _Mean:
 
 
 def statement() -> dict[str, Any]:
-    """Return everything that is true of the world for any seed."""
+    """Return all truths of the world that hold for any seed."""
     return {
         "synthetic": True,
         "note": "A synthetic bank: none of these people, actions and figures are real.",

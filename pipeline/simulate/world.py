@@ -22,7 +22,7 @@ from pipeline.simulate.onboarding import open_account, starts_at
 
 @dataclass(frozen=True, slots=True)
 class WorldSize:
-    """Size of a world; customers are numbered from 0, and `seed` chooses everything about them."""
+    """Size of a world; customers are numbered from 0, and `seed` determines every draw."""
 
     customers: int
     days: int
@@ -30,28 +30,28 @@ class WorldSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Biography:
-    """Customer and all that happened, in the order of time."""
+class CustomerLife:
+    """Customer with all events, in the order of time."""
 
     who: SimulatedCustomer
     events: tuple[WorldEvent, ...]
 
     @property
     def identifiers(self) -> tuple[Identifier, ...]:
-        """All names in the events, the strongest first."""
-        heard = {one for event in self.events for one in event.identifiers}
+        """All identifiers in the events, the strongest first."""
+        used = {identifier for event in self.events for identifier in event.identifiers}
         who = self.who
         ranked = (who.customer_id, who.email, who.phone, who.card, who.device, *who.cookies)
-        return tuple(one for one in ranked if one in heard)
+        return tuple(one for one in ranked if one in used)
 
     @property
     def profile_id(self) -> str:
-        """Id of the profile that all these names should end in."""
+        """Id of the profile to which all these identifiers should lead."""
         return profile_id(self.identifiers[0])
 
 
-def biography(size: WorldSize, index: int, policy: bool) -> Biography:
-    """Return the life of one customer; with `policy` the world sends messages by its own
+def customer_life(size: WorldSize, index: int, policy: bool) -> CustomerLife:
+    """Return the life of one customer; with `policy` the world sends messages by its own policy
     (contacts.py)."""
     who = customer(size.seed, index)
     diary = Diary(size.seed, who, size.days)
@@ -59,7 +59,7 @@ def biography(size: WorldSize, index: int, policy: bool) -> Biography:
         _live_as_customer(diary, policy)
     else:
         _live_as_newcomer(diary, policy)
-    return Biography(who, tuple(diary.events()))
+    return CustomerLife(who, tuple(diary.events()))
 
 
 def _live_as_customer(diary: Diary, policy: bool) -> None:
@@ -79,7 +79,7 @@ def _live_as_newcomer(diary: Diary, policy: bool) -> None:
 
 
 def _use_account(diary: Diary, since: int) -> None:
-    """Live as every customer does."""
+    """Add the events of an account's everyday use."""
     visit_as_customer(diary, since)
     pay(diary, since)
     complain(diary, since)

@@ -19,7 +19,7 @@ _log = logging.getLogger("kairos.supervisor")
 
 
 class BrokerKeeper:
-    """Keeper that restarts the broker when it has ended although nobody stopped it.
+    """Keeper that restarts the broker after an unintended end.
 
     Processes that need the broker start only while it runs (`wait_until_running`).
     """
@@ -32,13 +32,13 @@ class BrokerKeeper:
         self._task = asyncio.create_task(self._keep())
 
     async def wait_until_running(self) -> None:
-        """Return as soon as the broker runs; it may have ended since it was last looked for."""
+        """Return as soon as the broker runs; checks again, because it may have ended meanwhile."""
         if self._broker.status() is None:
             self._answers.clear()
         await self._answers.wait()
 
     def stop(self) -> None:
-        """Stop keeping the broker; leave it as it is."""
+        """Stop watching the broker; leave it as it is."""
         self._task.cancel()
 
     def kill(self) -> None:

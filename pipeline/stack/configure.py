@@ -12,8 +12,8 @@ from pipeline.settings import Settings
 
 
 class NoConfigurationError(Exception):
-    """Raised when there is no configuration, or the folder has errors; the message says what to
-    do."""
+    """Raised when there is no configuration, or the folder has errors; the message names the
+    remedy."""
 
 
 def ensure_configuration(settings: Settings) -> Configuration:
@@ -29,8 +29,9 @@ def ensure_configuration(settings: Settings) -> Configuration:
 
 def apply_folder(settings: Settings, folder: Path, say: Callable[[str], None]) -> bool:
     """Put the folder in force; return whether it replaced another. Raises NoConfigurationError."""
-    from pipeline.adapters.config_artifacts import store_files  # what reads YAML takes long to
-    from pipeline.adapters.config_files import load  # import, and is needed for folders alone
+    # The YAML reader takes long to import, and is needed for folders alone.
+    from pipeline.adapters.config_artifacts import store_files
+    from pipeline.adapters.config_files import load
 
     bundle = load(folder)
     if isinstance(bundle, list):

@@ -40,15 +40,15 @@ _LOOK_S = 0.1
 _STOP_S = 40.0
 _PORTS_TRIED = 100
 _TOO_MANY = 5
-"""Restarts after which a process will not become ready by waiting."""
+"""Number of restarts after which waiting for a process is pointless."""
 
 Say = Callable[[str], None]
 """Callback with each step, as a line."""
 
 
 class StackError(Exception):
-    """Raised when the stack is not up; the message says why and what to do, `logs` has the ends of
-    the logs."""
+    """Raised when the stack is not up; the message gives the reason and the remedy, `logs` has the
+    ends of the logs."""
 
     def __init__(self, message: str, logs: str = "") -> None:
         super().__init__(message)
@@ -59,8 +59,8 @@ class StackError(Exception):
 class UpResult:
     """Result of `up`.
 
-    `url`: the gateway's address. `changed` False: everything ran already. `replaced`: the folder
-    that was applied replaced another configuration.
+    `url`: the gateway's address. `changed` False: everything ran already. `replaced`: the applied
+    folder replaced another configuration.
     """
 
     url: str
@@ -104,7 +104,7 @@ def _extras(configuration: Configuration) -> Iterator[str]:
 
 
 def down(settings: Settings, say: Say) -> int:
-    """Stop every process of the home, then its broker; return how many processes there were.
+    """Stop every process of the home, then its broker; return the number of processes.
 
     Works also after the home was removed while they ran. Raises HomeBusyError.
     """
@@ -167,7 +167,7 @@ def _prepare_topics(settings: Settings, channels: Sequence[str]) -> None:
 def _gateway_port(settings: Settings) -> int:
     """Return the configured port; else the previous one, if it is free or ours; else a free one.
 
-    The search begins near 8765, and takes any port where 0 is configured.
+    The search begins near 8765; a configured 0 takes any port.
     """
     home = settings.home.resolve()
     plan, runs = read_plan(home), "gateway" in announcements(home)
@@ -187,7 +187,7 @@ def _gateway_port(settings: Settings) -> int:
 
 
 def _apply_plan(home: Path, plan: ProcessPlan, partitions: int, say: Say) -> bool:
-    """Have a supervisor follow `plan`; return False if one does already."""
+    """Make a supervisor follow `plan`; return False if one does already."""
     supervision = running_supervision(home)
     if supervision is not None and read_plan(home) == plan:
         return False

@@ -1,6 +1,6 @@
-"""Diagnosis of a home: one finding a line, each with its mend.
+"""Diagnosis of a home: one finding a line, each with its remedy.
 
-Nothing is changed, and no check depends on another: what cannot be determined is left out.
+Nothing is changed, and no check depends on another: facts that cannot be determined are left out.
 """
 
 import platform
@@ -36,7 +36,7 @@ from pipeline.stack.partitions import with_existing_partitions
 from pipeline.stack.status import StackStatus
 
 Grade: TypeAlias = Literal["ok", "note", "bad"]
-"""`note`: it works, but deserves a look; `bad`: something does not work."""
+"""Grade of a finding. `note`: it works, but deserves a look; `refuse`: something does not work."""
 
 _PYTHON: Final = (3, 11)
 _LITTLE_BYTES: Final = 2 << 30
@@ -46,7 +46,7 @@ _TIMEOUT_S: Final = 5.0
 
 
 class Finding(Struct, frozen=True):
-    """Result of a check; `mend`: what to do, empty if nothing is wrong or `text` says it."""
+    """Result of a check; `mend`: the remedy, empty if nothing is wrong or `text` has it."""
 
     subject: str
     grade: Grade
@@ -115,7 +115,7 @@ def _disk(subject: str, folder: Path) -> Finding:
 
 
 def _lists(home: Path) -> Iterator[Finding]:
-    """Name the whole lists of which nobody could be removed by their last file."""
+    """Report the whole lists whose last file could not remove any members."""
     for one in find_incomplete_lists(home):
         text = (
             f"who was in the file before {one.file} is lost, so that it removed nobody"
@@ -127,7 +127,7 @@ def _lists(home: Path) -> Iterator[Finding]:
 
 
 def _gateway_port(settings: Settings, status: StackStatus) -> Finding:
-    ours = {port for one in status.processes for port in one.ports.values()}
+    ours = {port for process in status.processes for port in process.ports.values()}
     port = settings.gateway_port
     if port in ours or is_free(port):
         return Finding("port", "ok", f"{port} for the gateway is {_owner_of_port(port in ours)}")
@@ -190,22 +190,24 @@ def _dead_letters(settings: Settings) -> Finding:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
-    """Name the models in force whose latest predictions drift."""
+    """Report the models in force whose latest predictions drift."""
     mend = "train it again (`kairos train propensity`), or `kairos models rollback NAME`"
-    for one in drifts(settings, now_ms()):
+    for drift in drifts(settings, now_ms()):
         faults = []
-        if one.psi > settings.model_psi:
-            faults.append(f"population stability index {one.psi:.2f}")
-        if one.calibration_gap > settings.model_calibration_gap:
-            faults.append(f"predicts {one.predicted:.3f} on average where {one.observed:.3f} comes")
+        if drift.psi > settings.model_psi:
+            faults.append(f"population stability index {drift.psi:.2f}")
+        if drift.calibration_gap > settings.model_calibration_gap:
+            faults.append(
+                f"predicts {drift.predicted:.3f} on average where {drift.observed:.3f} comes"
+            )
         if faults:
-            yield Finding(f"model {one.label}", "note", f"drifts: {', '.join(faults)}", mend)
+            yield Finding(f"model {drift.label}", "note", f"drifts: {', '.join(faults)}", mend)
         else:
-            yield Finding(f"model {one.label}", "ok", f"{one.n:,} predictions as in its test")
+            yield Finding(f"model {drift.label}", "ok", f"{drift.n:,} predictions as in its test")
 
 
 def _budgets(settings: Settings, configuration: Configuration | None) -> Iterator[Finding]:
-    """Name the campaigns that are out of budget."""
+    """Report the campaigns that are out of budget."""
     if configuration is None or not configuration.budgets:
         return
     records = newest_budgets(settings.kafka(), open_codec(settings)).values()
@@ -217,17 +219,19 @@ def _budgets(settings: Settings, configuration: Configuration | None) -> Iterato
 
 
 def _processes(status: StackStatus) -> Iterator[Finding]:
-    for one in status.processes:
-        state = one.state + (f", restarted {one.restarts}×" if one.restarts else "")
-        log = f"{status.home}/log/{one.name}.log"
-        if one.state == "stopped":
-            yield Finding(one.name, "note", state, "start everything with `kairos up`")
-        elif one.state in ("dead", "restarting"):
-            yield Finding(one.name, "bad", state, f"look into {log}; `kairos up` starts it again")
-        elif one.restarts:
-            yield Finding(one.name, "note", state, f"{log} says why")
+    for process in status.processes:
+        state = process.state + (f", restarted {process.restarts}×" if process.restarts else "")
+        log = f"{status.home}/log/{process.name}.log"
+        if process.state == "stopped":
+            yield Finding(process.name, "note", state, "start everything with `kairos up`")
+        elif process.state in ("dead", "restarting"):
+            yield Finding(
+                process.name, "bad", state, f"look into {log}; `kairos up` starts it again"
+            )
+        elif process.restarts:
+            yield Finding(process.name, "note", state, f"{log} says why")
         else:
-            yield Finding(one.name, "ok", f"{state}, pid {one.pid}")
+            yield Finding(process.name, "ok", f"{state}, pid {process.pid}")
 
 
 def _lag(status: StackStatus) -> Iterator[Finding]:

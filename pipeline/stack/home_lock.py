@@ -11,13 +11,13 @@ from typing import IO, Final
 from pipeline.adapters.private_files import make_home_private
 
 _WAIT_S: Final = 180.0
-"""Longer than `up` takes to start everything, or to give up."""
+"""Time (s) to wait; longer than `up` takes to start everything, or to give up."""
 
 _LOOK_S: Final = 0.1
 
 
 class HomeBusyError(Exception):
-    """Raised when another command holds the home for too long; the message says what to do."""
+    """Raised when another command holds the home for too long; the message names the remedy."""
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def home_lock(home: Path, say: Callable[[str], None]) -> Iterator[None]:
     The system releases the lock of a process that ends, however it ends.
     """
     deadline = time.monotonic() + _WAIT_S
-    told = False
+    is_announced = False
     while True:
         make_home_private(home)
         with (home / "lock").open("a") as file:
@@ -35,10 +35,10 @@ def home_lock(home: Path, say: Callable[[str], None]) -> Iterator[None]:
                 if _is_still(file, home / "lock"):
                     yield
                     return
-                continue  # the home was removed and made anew meanwhile
-        if not told:
+                continue  # the home was removed and recreated meanwhile
+        if not is_announced:
             say("waiting for another `kairos up` or `kairos down` of this home")
-            told = True
+            is_announced = True
         if time.monotonic() > deadline:
             raise HomeBusyError(
                 f"another `kairos up` or `kairos down` holds {home} for more than {_WAIT_S:.0f} s: "

@@ -14,7 +14,7 @@ from pipeline.stack.status import BrokerStatus, StackStatus, process_statuses
 
 
 def inspect(settings: Settings) -> StackStatus:
-    """Return the status; without a broker, leave out what only it knows."""
+    """Return the status; without a broker, its parts from Kafka are left out."""
     home = settings.home.resolve()
     lag: dict[str, int] = {}
     budgets: dict[str, BudgetRecord] = {}

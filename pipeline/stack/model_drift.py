@@ -1,4 +1,4 @@
-"""Drift of models in force: latest predictions beside those of the test, and beside outcomes."""
+"""Drift of models in force: latest predictions compared with the test's, and with outcomes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ from pipeline.model.stages import Segmented
 from pipeline.settings import Settings
 
 _LATEST: Final = 20_000
-"""Records of each partition that are looked at, counted from its end."""
+"""Records examined per partition, counted from its end."""
 
 _LEAST: Final = 200
-"""Predictions below which nothing is said of a model."""
+"""Fewest predictions for a statement about a model."""
 
 _LEAST_SHARE: Final = 1e-4
 _SURE: Final = 3.0  # standard errors
@@ -28,7 +28,7 @@ _SURE: Final = 3.0  # standard errors
 
 @dataclass(slots=True)
 class ModelUse:
-    """Predictions of what was chosen: by action, with the time of the decision (epoch ms)."""
+    """Predictions of chosen messages: by action, with the time of the decision (epoch ms)."""
 
     predictions: dict[str, tuple[float, int]] = field(default_factory=dict)
 
@@ -36,7 +36,7 @@ class ModelUse:
 @dataclass(frozen=True, slots=True)
 class Drift:
     """Population stability index of the predictions (`n` of them), and the mean prediction and
-    observed rate of those `judged`, whose window is over; None: too few are."""
+    observed rate of those with a closed window (`judged`); None: too few are."""
 
     label: str
     n: int
@@ -47,7 +47,7 @@ class Drift:
 
     @property
     def calibration_gap(self) -> float:
-        """Distance of rate and prediction where chance alone does not explain it, else 0."""
+        """Distance of rate and prediction if it is significant, else 0."""
         if self.predicted is None or self.observed is None:
             return 0.0
         error = sqrt(max(self.predicted * (1 - self.predicted), 1e-9) / self.judged)
@@ -76,7 +76,8 @@ def drifts(settings: Settings, now_ms: int) -> Iterator[Drift]:
 def drift_of(
     manifest: ModelManifest, use: ModelUse, reached: Mapping[tuple[str, str], int], now_ms: int
 ) -> Drift:
-    """Return the drift of one model. `reached`: when (epoch ms) an action had an outcome."""
+    """Return the drift of one model. `reached`: time (epoch ms) at which an action had an
+    outcome."""
     found = [p for p, _ in use.predictions.values()]
     judged = [
         (p, at <= reached.get((action, manifest.goal), -1) < at + manifest.window_ms)
@@ -95,7 +96,8 @@ def drift_of(
 
 
 def stability_index(expected: tuple[float, ...], actual: tuple[float, ...]) -> float:
-    """Return the population stability index: 0 for equal shares; above 0.25 by usage a shift."""
+    """Return the population stability index: 0 for equal shares; by convention a shift above
+    0.25."""
     pairs = [
         (max(a, _LEAST_SHARE), max(e, _LEAST_SHARE)) for a, e in zip(actual, expected, strict=True)
     ]
@@ -109,7 +111,7 @@ def _latest(settings: Settings, topic: str) -> dict[int, int]:
 
 
 def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
-    """Note the predictions of one model alone: with several it is not known whose they are."""
+    """Add the predictions of a single model; with several, their model is ambiguous."""
     assert decision.model is not None
     if " " in decision.model:
         return
@@ -117,9 +119,16 @@ def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
     for choice in decision.choices:
         if choice.action_id is None:
             continue
-        for one in decision.candidates:
-            if (one.slot, one.treatment, one.fate) == (choice.slot, choice.treatment, "chosen"):
-                use.predictions[choice.action_id] = one.p + one.anyway, decision.decided_at
+        for candidate in decision.candidates:
+            if (candidate.slot, candidate.treatment, candidate.fate) == (
+                choice.slot,
+                choice.treatment,
+                "chosen",
+            ):
+                use.predictions[choice.action_id] = (
+                    candidate.p + candidate.anyway,
+                    decision.decided_at,
+                )
 
 
 def _outcomes(records: Records, start: Mapping[int, int]) -> dict[tuple[str, str], int]:

@@ -16,7 +16,7 @@ INGEST = "ingest"
 """Watcher of files."""
 
 LEARNER = "learner"
-"""Learner of how often messages reach their goals."""
+"""Learner of the probabilities that messages reach their goals."""
 
 _NAMES = tuple(stage.name for stage in STAGES)
 _GROUPS = {stage.name: stage.group for stage in STAGES}
@@ -25,7 +25,7 @@ _TERM = re.compile(r"(?P<name>[a-z]+)(?:=(?P<count>[1-9][0-9]?))?")
 
 
 class Tier(IntEnum):
-    """Order of stopping, the lowest tier first, so that no process loses what it still needs."""
+    """Order of stopping, the lowest tier first, so that no process loses another that it needs."""
 
     ADAPTER = 0
     GATEWAY = 1
@@ -33,7 +33,7 @@ class Tier(IntEnum):
 
 
 class ProcessSpec(Struct, frozen=True):
-    """Process to be run; `groups`: the consumer groups that it is a member of."""
+    """Process to run; `groups`: the consumer groups that it is a member of."""
 
     name: str
     command: tuple[str, ...]
@@ -62,7 +62,7 @@ def parse_workers(workers: str) -> dict[str, int]:
     """Return the number of processes by agent: `all`, `all=2`, `four`, or
     `identity=2,decisioning=3`.
 
-    Stages that a list does not name get one process. Raises ValueError.
+    Stages missing from a list get one process. Raises ValueError.
     """
     counts: dict[str, int] = {}
     for term in workers.split(","):
@@ -91,7 +91,8 @@ def make_plan(
     ]
     gateway = ProcessSpec("gateway", _kairos("gateway", "--port", str(gateway_port)), Tier.GATEWAY)
     others = (
-        ProcessSpec(one, _kairos(one), Tier.ADAPTER, _EXTRA_GROUPS.get(one, ())) for one in extras
+        ProcessSpec(extra, _kairos(extra), Tier.ADAPTER, _EXTRA_GROUPS.get(extra, ()))
+        for extra in extras
     )
     return ProcessPlan((*agents, gateway, *map(_adapter, sorted(adapters)), *others), gateway_port)
 

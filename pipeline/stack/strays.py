@@ -37,7 +37,7 @@ def stray_brokers(home: Path) -> list[psutil.Process]:
 
 
 def end(processes: Iterable[psutil.Process]) -> int:
-    """Send TERM, then KILL to those that stay; return how many there were, all gone now."""
+    """Send TERM, then KILL to those that stay; return their number, all gone now."""
     processes = list(processes)
     for process in processes:
         _signal(process, force=False)

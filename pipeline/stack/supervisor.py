@@ -94,8 +94,8 @@ class Keeper:
     async def _run_once(self) -> int:
         """Run the process in a session of its own until it exits; return its exit code.
 
-        Linux shares processors among sessions, and a busy one was seen to starve all others for
-        seconds, including the broker.
+        Linux schedules processors by session; within one session, a busy process starved all others
+        for seconds, including the broker.
         """
         with open_log(self._home, self.spec.name) as log:
             self._process = process = await asyncio.create_subprocess_exec(
@@ -138,7 +138,8 @@ class Supervisor:
         self._replanned = asyncio.Event()
 
     async def run(self) -> None:
-        """Run until TERM or INT, or until the home is removed; then everything has stopped."""
+        """Run until TERM or INT, or until the home is removed; by then all processes have
+        stopped."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
         loop.add_signal_handler(signal.SIGINT, self._stopped.set)
@@ -161,7 +162,7 @@ class Supervisor:
             clear_supervision(self._home)
 
     def _kill_broker(self) -> None:
-        """Kill the broker: its data are gone, and it might create folders for new ones."""
+        """Kill the broker: its data are gone, and it might recreate folders."""
         if self._broker is not None:
             self._broker.kill()
 

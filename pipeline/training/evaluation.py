@@ -1,4 +1,4 @@
-"""Evaluation of a model on examples that it has not seen."""
+"""Evaluation of a model on unseen examples."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -25,7 +25,7 @@ _NO_ESTIMATE: Final = PolicyEstimate(None, None, None)
 
 
 def metrics(p: Floats, labels: Labels, base_rate: float) -> ModelMetrics:
-    """Return how well `p` predicts, beside always predicting `base_rate`."""
+    """Return the quality of `p`, compared with always predicting `base_rate`."""
     return ModelMetrics(
         examples=len(labels),
         positives=int(labels.sum()),
@@ -37,7 +37,7 @@ def metrics(p: Floats, labels: Labels, base_rate: float) -> ModelMetrics:
 
 
 def log_loss(p: Floats, labels: Labels) -> float:
-    """Return the mean negative logarithm of what happened; `p` within (0, 1)."""
+    """Return the mean negative log-likelihood; `p` within (0, 1)."""
     return float(-np.log(np.where(labels, p, 1 - p)).mean())
 
 
@@ -50,7 +50,7 @@ def calibration_error(p: Floats, labels: Labels) -> float:
 
 
 def reference(p: Floats) -> Reference:
-    """Return the predictions' deciles, and the share between them."""
+    """Return the predictions' deciles, and the shares between them."""
     edges = np.unique(np.quantile(p, np.linspace(0, 1, _BINS + 1)[1:-1]))
     return Reference(tuple(map(float, edges)), shares(p.tolist(), tuple(map(float, edges))))
 

@@ -1,4 +1,4 @@
-"""Choice of features from examples, and refusal of those that give the answer away."""
+"""Choice of features from examples, and refusal of leaking ones."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ from pipeline.model.interaction import Known
 Labels = npt.NDArray[np.bool_]
 
 _MOST_TEXTS: Final = 12
-"""Most texts of a value that are features, the most frequent ones."""
+"""Most texts of a value that become features, the most frequent ones."""
 
 _MOST_NAMES: Final = 64
 _LEAST_SHARE: Final = 0.005
@@ -34,8 +34,8 @@ _LEAST_POSITIVES: Final = 30
 
 
 def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[ModelFeature, ...]:
-    """Return the features that the examples have, customers' before candidates'; always in the same
-    order. Identifiers and lists are no features."""
+    """Return the examples' features, customers' before candidates', in a fixed order. Identifiers
+    and lists are excluded."""
     values: dict[tuple[CustomerSource, str], list[Known]] = {}
     items: dict[str, list[Known]] = {}
     names: dict[str, Counter[str]] = {of: Counter() for of in OF_CANDIDATE}
@@ -73,10 +73,9 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
 def leaking_features(
     features: Sequence[ModelFeature], rows: Matrix, labels: Labels
 ) -> list[ModelFeature]:
-    """Return features of customers that by themselves predict nearly perfectly who reaches the
-    goal.
+    """Return features of customers that alone predict almost perfectly whether the goal is reached.
 
-    Such a value most likely becomes known by reaching it: a leak.
+    Such a value most likely becomes known by reaching the goal: a leak.
     """
     if min(labels.sum(), (~labels).sum()) < _LEAST_POSITIVES:
         return []
@@ -88,8 +87,8 @@ def leaking_features(
 
 
 def auc(scores: npt.NDArray[np.float64], labels: Labels) -> float | None:
-    """Return the chance that one who reaches the goal scores higher than one who does not; equal
-    scores count half. None where all are of one kind."""
+    """Return the chance that an example that reaches the goal scores higher than one that does not;
+    equal scores count half. None if all are of one kind."""
     positives = int(labels.sum())
     negatives = len(labels) - positives
     if not positives or not negatives:
@@ -99,7 +98,8 @@ def auc(scores: npt.NDArray[np.float64], labels: Labels) -> float | None:
 
 
 def _one_sided_auc(values: npt.NDArray[np.float64], labels: Labels) -> float:
-    """Return the AUC of a feature alone, in its better direction; a missing value is one too."""
+    """Return the AUC of a feature alone, in its better direction; a missing value counts as one
+    too."""
     missing = np.isnan(values)
     filled = np.where(missing, values[~missing].min() - 1 if (~missing).any() else 0.0, values)
     found = [auc(filled, labels), auc(missing.astype(np.float64), labels)]

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 _LEAST_P: Final = 1e-6
 _ENOUGH_FOR_STEPS: Final = 1_000
-"""Examples to calibrate on, below which steps would follow chance: two numbers are fitted then."""
+"""Fewest examples for isotonic calibration; fewer are calibrated by Platt's two parameters."""
 
 _KNOTS: Final = 65
 _ROUNDS: Final = 80
@@ -48,7 +48,7 @@ class LabelledRows:
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """Text model with its calibration; `base_rate`: how many of the training set reached the
+    """Text model with its calibration; `base_rate`: share of the training set that reached the
     goal."""
 
     text: str
@@ -57,7 +57,7 @@ class FittedModel:
 
 
 def fit(train: LabelledRows, held_back: LabelledRows) -> FittedModel:
-    """Train on `train`; stop early, and calibrate, on what was held back."""
+    """Train on `train`; stop early, and calibrate, by the held-back examples."""
     import lightgbm  # it takes a second to import
 
     names = [f"f{place}" for place in range(train.rows.shape[1])]
@@ -84,9 +84,9 @@ def predict(text: str, rows: Matrix) -> Floats:
 
 
 def isotonic(raw: Floats, labels: Labels) -> Calibration:
-    """Return the rising steps that fit best, as knots: each step's mean prediction and its rate.
+    """Return the best isotonic fit, as knots: each step's mean prediction and its rate.
 
-    A step's rate counts one success in two as seen beforehand, so that none is 0 or 1.
+    A step's rate has one success in two as a prior, so that none is 0 or 1.
     """
     order = np.argsort(raw, kind="stable")
     found = isotonic_regression(labels[order].astype(np.float64))
@@ -100,8 +100,8 @@ def isotonic(raw: Floats, labels: Labels) -> Calibration:
 
 
 def logistic(raw: Floats, labels: Labels) -> Calibration:
-    """Return Platt's curve: the logistic function of the raw predictions' log-odds that fits best,
-    with his targets, at so many knots."""
+    """Return Platt's curve: the best logistic function of the raw predictions' log-odds, with his
+    targets, at `knots` knots."""
     positives = int(labels.sum())
     high, low = (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2)
     targets, odds = np.where(labels, high, low), _log_odds(raw)

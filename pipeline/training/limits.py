@@ -1,4 +1,4 @@
-"""Limits of training: too few examples, a feature that gives the answer away."""
+"""Limits of training: too few examples, leaking features."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
@@ -17,23 +17,23 @@ _T = TypeVar("_T", bound="JudgedExample")
 
 
 class UntrainableError(Exception):
-    """Raised when no model can be made of these examples; the message says why."""
+    """Raised when no model can be trained on these examples; the message gives the reason."""
 
 
 class LeakError(Exception):
-    """Raised when features by themselves predict nearly perfectly who reaches the goal; the message
+    """Raised when features alone predict almost perfectly whether the goal is reached; the message
     names them."""
 
 
 class JudgedExample(TimedExample, Protocol):
-    """Example of which it is known whether it reached the goal."""
+    """Example with a known result."""
 
     @property
     def reached(self) -> bool: ...
 
 
 def require_enough(count: int, positives: int, what: str) -> None:
-    """Raise UntrainableError where there is too little to learn from."""
+    """Raise UntrainableError for too few examples."""
     if count < LEAST_EXAMPLES:
         raise UntrainableError(
             f"{count:,} {what} whose window is over by the end of the data: at least "
@@ -47,7 +47,7 @@ def require_enough(count: int, positives: int, what: str) -> None:
 
 
 def require_parts(parts: Split[_T]) -> None:
-    """Raise UntrainableError where a part has only one kind of example, or none."""
+    """Raise UntrainableError if a part has only one kind of example, or none."""
     for name, part in (
         ("training", parts.train), ("calibration", parts.held_back), ("test", parts.test),
     ):  # fmt: skip
@@ -60,7 +60,7 @@ def require_parts(parts: Split[_T]) -> None:
 
 
 def require_features(features: Sequence[ModelFeature]) -> None:
-    """Raise UntrainableError where nothing varies that a model could read."""
+    """Raise UntrainableError if no feature varies."""
     if not features:
         raise UntrainableError(
             "nothing is known that differs between the examples: name traits in `features` of "
@@ -69,7 +69,7 @@ def require_features(features: Sequence[ModelFeature]) -> None:
 
 
 def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows) -> None:
-    """Raise LeakError where a feature gives the answer away."""
+    """Raise LeakError if a feature leaks the result."""
     leaks = leaking_features(features, train.rows, train.labels)
     if leaks:
         names = ", ".join(map(str, leaks))
@@ -80,7 +80,7 @@ def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows) -> None:
 
 
 def require_sound(text: str, features: int) -> None:
-    """Raise UntrainableError where agents would refuse the model."""
+    """Raise UntrainableError for a model that agents would refuse."""
     unsound = model_text.problem(text.encode(), features)
     if unsound is not None:
         raise UntrainableError(f"the trained model cannot be used: {unsound}")
@@ -93,6 +93,6 @@ def data_of(examples: Sequence[JudgedExample], cut: int) -> TrainingData:
         until=examples[-1].decided_at + 1,
         cut=cut,
         examples=len(examples),
-        positives=sum(one.reached for one in examples),
-        customers=len({one.profile_id for one in examples}),
+        positives=sum(example.reached for example in examples),
+        customers=len({example.profile_id for example in examples}),
     )

@@ -52,8 +52,7 @@ def digest_of_text(text: str) -> str:
 def write_model(model: TrainedModel, folder: Path) -> StoredModel:
     """Write a model into NAME/VERSION/ of `folder`, its manifest last. Raises OSError.
 
-    It gets the next version; one that was written before, as another training found it again, keeps
-    its version.
+    It gets the next version; a model that equals a stored one keeps that version.
     """
     known = [one for one in read_models(folder) if one.manifest.name == model.manifest.name]
     for one in known:

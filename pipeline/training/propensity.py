@@ -1,4 +1,5 @@
-"""Training of a propensity model: how likely a message reaches its goal with this customer."""
+"""Training of a propensity model: the probability that a message reaches its goal for a
+customer."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,12 +27,12 @@ from pipeline.training.replayed import Example, MessageGoal, Replayed
 from pipeline.training.splitting import split
 
 LEAST_OF_TREATMENT: Final = 20
-"""Messages of a treatment, below which its model predicts nothing for it."""
+"""Fewest messages of a treatment; with fewer, the model has no prediction for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """Request for a model: its `name`; `exclude`: traits that are no features; `trained_at` (epoch
+    """Request for a model: its `name`; `exclude`: traits that are not features; `trained_at` (epoch
     ms)."""
 
     name: str
@@ -43,7 +44,7 @@ class TrainingRequest:
 def train_propensity(replayed: Replayed, asked: TrainingRequest) -> TrainedModel:
     """Train, calibrate and evaluate a model. Raises UntrainableError and LeakError."""
     examples = list(replayed.examples(asked.goal))
-    require_enough(len(examples), sum(one.reached for one in examples), "messages")
+    require_enough(len(examples), sum(example.reached for example in examples), "messages")
     parts = split(examples, asked.goal.window_ms)
     require_parts(parts)
     features = _features(parts.train, asked.exclude)
@@ -80,10 +81,10 @@ def _features(train: Sequence[Example], exclude: frozenset[str]) -> tuple[ModelF
 def _treatments(
     train: Sequence[Example], features: Sequence[ModelFeature]
 ) -> tuple[tuple[str, str, str], ...]:
-    """Return the treatments with enough examples; where attributes of items are features, those of
-    a catalogue's items count as one."""
+    """Return the treatments with enough examples; if attributes of items are features, a
+    catalogue's items count together."""
     named = Counter((one.chosen.campaign, one.chosen.offer, one.chosen.treatment) for one in train)
-    if any(one.of in OF_ITEM for one in features):
+    if any(feature.of in OF_ITEM for feature in features):
         named += Counter(
             template
             for one in train
@@ -93,18 +94,18 @@ def _treatments(
 
 
 def _labelled_rows(encoder: FeatureEncoder, examples: Sequence[Example]) -> LabelledRows:
-    rows = [encoder.rows([one.chosen], one.facts) for one in examples]
-    labels = np.array([one.reached for one in examples], dtype=np.bool_)
+    rows = [encoder.rows([example.chosen], example.facts) for example in examples]
+    labels = np.array([example.reached for example in examples], dtype=np.bool_)
     return LabelledRows(np.concatenate(rows), labels)
 
 
 def _evaluate(
     fitted: FittedModel, encoder: FeatureEncoder, test: Sequence[Example]
 ) -> tuple[Floats, ModelMetrics]:
-    """Return the probabilities of what was chosen in the test set, and what they are worth."""
+    """Return the probabilities of the test set's choices, and the policies' values."""
     rows = [encoder.rows(one.rivals, one.facts) for one in test]
     every = calibrate(predict(fitted.text, np.concatenate(rows)), fitted.calibration)
-    by_example = np.split(every, np.cumsum([len(one) for one in rows])[:-1])
+    by_example = np.split(every, np.cumsum([len(row) for row in rows])[:-1])
     p = np.array(
         [ps[one.rivals.index(one.chosen)] for one, ps in zip(test, by_example, strict=True)]
     )

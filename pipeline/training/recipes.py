@@ -1,7 +1,7 @@
-"""Recipes of a catalogue: which items go with what, from what customers did.
+"""Recipes of a catalogue: related items, learned from customers' interactions.
 
-Each pair is scored by customers, not by interactions, so that nobody counts twice. What nobody did
-often enough falls back to items with similar attributes, then to what is popular.
+Each pair is scored by customers, not by interactions, so that no customer counts twice. Items with
+too little evidence fall back to items with similar attributes, then to popular ones.
 """
 
 from collections import Counter, defaultdict, deque
@@ -32,18 +32,19 @@ SIMILAR: Final = "similar"
 RECIPES: Final = (BOUGHT_TOGETHER, VIEWED_TOGETHER, MOST_RESOLVED, POPULAR_IN_SEGMENT, SIMILAR)
 
 _RECENT: Final = 50
-"""Items of a customer that pair with the next one: the latest, so that a robot costs no square."""
+"""Most items of a customer that pair with the next one, the latest; a robot would otherwise cost
+their square."""
 _ROWS: Final = 256
-"""Items that are compared with all others at once."""
+"""Items compared with all others at a time."""
 _Z: Final = 1.645
-"""Quantile of the bound by which rates are compared."""
+"""Normal quantile of the bound by which rates are compared."""
 
 _Scores = dict[str, dict[str, float]]
 
 
 class RecipeRow(Struct, frozen=True):
-    """Row of a table of recipes; `item` may be what an article is about, a segment, or empty: what
-    is for everybody."""
+    """Row of a table of recipes; `item` may also be the subject of an article, a segment, or empty:
+    for all customers."""
 
     recipe: str
     item: str
@@ -52,7 +53,7 @@ class RecipeRow(Struct, frozen=True):
 
 
 class RecipeLimits(Struct, frozen=True):
-    """Limits of a table of recipes. `least`: customers who make a pair; `most`: related items."""
+    """Limits of a table of recipes. `least`: fewest customers of a pair; `most`: related items."""
 
     least: int = 3
     most: int = 20
@@ -85,14 +86,14 @@ def learn_recipes(
 
 
 class _Counts:
-    """Customers by what they did with which items."""
+    """Numbers of customers by interaction and item."""
 
     def __init__(self, catalog: Catalog, events: ItemEvents) -> None:
         self.bought, self.viewed = _Pairs(), _Pairs()
         self.solved: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.in_segment: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.popular: Counter[str] = Counter()
-        self._items = frozenset(one.id for one in catalog.items)
+        self._items = frozenset(item.id for item in catalog.items)
         self._window_ms = duration_ms(events.window)
         self._readers = {
             name: (compile_condition(one.when).test, one) for name, one in item_events(catalog)
@@ -120,17 +121,17 @@ class _Counts:
     def _read(self, name: str, facts: Sequence[Facts]) -> list[_Seen]:
         test, event = self._readers[name]
         found = []
-        for one in facts:
-            if test(one):
-                items = tuple(each for each in _values(one, event.item) if each in self._items)
-                about = _values(one, event.about) if event.about is not None else ()
+        for fact in facts:
+            if test(fact):
+                items = tuple(value for value in _values(fact, event.item) if value in self._items)
+                about = _values(fact, event.about) if event.about is not None else ()
                 if items:
-                    found.append(_Seen(one.now_ms, items, frozenset(one.segments), about))
+                    found.append(_Seen(fact.now_ms, items, frozenset(fact.segments), about))
         return found
 
 
 class _Pairs:
-    """Customers by item, and by pair of items that they had within a window."""
+    """Customers by item, and by pair of items within a window."""
 
     def __init__(self) -> None:
         self._customers: Counter[str] = Counter()
@@ -151,7 +152,7 @@ class _Pairs:
         self._pairs.update(pairs)
 
     def scores(self, least: int) -> _Scores:
-        """Return the cosine of the customers of each pair, less where there are few of them."""
+        """Return the cosine of the customers of each pair, shrunk for small numbers."""
         found: _Scores = defaultdict(dict)
         for (one, other), both in self._pairs.items():
             if both >= least:
@@ -192,8 +193,8 @@ def _with_fallback(
     fallbacks: Iterable[Sequence[tuple[str, float]]],
     most: int,
 ) -> Iterator[RecipeRow]:
-    """Yield what was learned; where that is nothing, what the first fallback has. Fallbacks score
-    below all that was learned."""
+    """Yield the learned recipes; if there are none, those of the first fallback with any. Fallbacks
+    score below all learned ones."""
     if own:
         yield from (RecipeRow(recipe, key, related, 1 + score) for related, score in own)
         return
@@ -214,8 +215,8 @@ def _shares(customers: Counter[str]) -> dict[str, float]:
 
 
 def _bounds(customers: Mapping[str, int], all_customers: Counter[str]) -> dict[str, float]:
-    """Return how surely each item is for these customers: the Wilson bound of their share of all
-    those who had it, times how many they are."""
+    """Return the significance of each item for these customers: the Wilson bound of their share of
+    all customers with it, times their number."""
     total = sum(customers.values())
     return {
         item: _wilson(count, all_customers[item]) * sqrt(count / total)
@@ -233,18 +234,18 @@ def _wilson(count: int, of: int) -> float:
 
 
 def similar_items(items: Sequence[CatalogItem], most: int) -> dict[str, list[tuple[str, float]]]:
-    """Return the items whose attributes are most like each one's, with how alike they are (0 to 1).
+    """Return the items with the most similar attributes, with the similarity (0 to 1).
 
-    A text counts when it is equal, the more the fewer items have it; a number by how near it is.
+    Equal texts count, weighted by their rarity; numbers count by their distance.
     """
     columns = [_column(items, name) for name in sorted(set(chain(*(i.attributes for i in items))))]
-    weight = sum(float(one.most) for one in columns)
+    weight = sum(float(column.most) for column in columns)
     found: dict[str, list[tuple[str, float]]] = {}
     if not weight:
         return found
     for start in range(0, len(items), _ROWS):
         part = slice(start, min(start + _ROWS, len(items)))
-        alike = sum((one.alike(part) for one in columns), np.zeros((1, 1))) / weight
+        alike = sum((column.alike(part) for column in columns), np.zeros((1, 1))) / weight
         for offset, row in enumerate(np.asarray(alike)):
             place = start + offset
             row[place] = 0.0
@@ -257,14 +258,14 @@ def similar_items(items: Sequence[CatalogItem], most: int) -> dict[str, list[tup
 
 class _Column(Struct, frozen=True):
     """Attribute of all items: codes of texts (-1: none) with their weights, or numbers from 0 to 1
-    (NaN: none). `most`: what two items that are equal in it add."""
+    (NaN: none). `most`: contribution of two equal items."""
 
     values: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float64] | None
     most: float
 
     def alike(self, part: slice) -> npt.NDArray[np.float64]:
-        """Return how alike the items of `part` are to each item."""
+        """Return the similarity of the items of `part` with each item."""
         mine, others = self.values[part, None], self.values[None, :]
         if self.weights is None:
             return np.nan_to_num(1.0 - np.abs(mine - others))
@@ -274,16 +275,16 @@ class _Column(Struct, frozen=True):
 
 
 def _column(items: Sequence[CatalogItem], name: str) -> _Column:
-    values = [one.attributes.get(name) for one in items]
-    numbers = [one for one in values if isinstance(one, float)]
-    if numbers and all(one is None or isinstance(one, float) for one in values):
+    values = [item.attributes.get(name) for item in items]
+    numbers = [value for value in values if isinstance(value, float)]
+    if numbers and all(value is None or isinstance(value, float) for value in values):
         low, spread = min(numbers), max(numbers) - min(numbers)
         scaled = [
-            np.nan if one is None else (float(one) - low) / spread if spread else 0.0
-            for one in values
+            np.nan if value is None else (float(value) - low) / spread if spread else 0.0
+            for value in values
         ]
         return _Column(np.array(scaled), None, 1.0)
-    texts = [None if one is None else text_of(one) for one in values]
+    texts = [None if value is None else text_of(value) for value in values]
     counts = Counter(one for one in texts if one is not None)
     codes = {text: code for code, text in enumerate(sorted(counts))}
     rarity = {

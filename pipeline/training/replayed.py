@@ -1,9 +1,8 @@
-"""Replayed topics as records of training: Parquet as `kairos replay` writes it.
+"""Replayed topics as training data: Parquet as `kairos replay` writes it.
 
-Features are those of the very record that was decided, which `interactions.segmented` holds as the
-decision read it; where what was deferred is decided again, of the customer as that decision says.
-Nothing that came later is looked at for them: it only says whether the goal was
-reached.
+Features come from the very record that was decided, which `interactions.segmented` holds as the
+decision read it; for deferred messages decided again, from the customer in that decision. Later
+records only tell whether the goal was reached.
 """
 
 from collections.abc import Iterator
@@ -31,11 +30,11 @@ _candidates_from: Final = msgspec.json.Decoder(list[Candidate])
 
 
 class ReplayedDataError(Exception):
-    """Raised when the folders cannot be trained from; the message says why."""
+    """Raised for folders that cannot be trained on; the message gives the reason."""
 
 
 class Example(Struct, frozen=True):
-    """Message that was chosen, and whether its goal was `reached`.
+    """Chosen message, and whether its goal was `reached`.
 
     `facts`: what the decision knew; `rivals`: who could have had the slot, `chosen` among them;
     `propensity`: how likely the choice was; 0 where the decision does not say.
@@ -52,7 +51,7 @@ class Example(Struct, frozen=True):
 
 
 class SeenInteraction(Struct, frozen=True):
-    """Interaction of a profile, with what was known by then."""
+    """Interaction of a profile, with the facts known by then."""
 
     profile_id: str
     facts: Facts
@@ -60,7 +59,7 @@ class SeenInteraction(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class MessageGoal:
-    """Outcome of a message that counts where it comes within `window_ms` of the decision."""
+    """Outcome of a message that counts within `window_ms` of the decision."""
 
     outcome: str
     window_ms: int
@@ -74,7 +73,7 @@ class Replayed:
 
     @property
     def end_ms(self) -> int:
-        """Time of the last interaction, after which nothing is known."""
+        """Time of the last interaction, the end of the known data."""
         [(end,)] = self._connection.execute(
             "SELECT max(epoch_ms(interaction.received_at)) FROM segmented"
         ).fetchall()
@@ -127,14 +126,15 @@ SELECT interaction.properties ->> '$.action_id' AS action_id, interaction.name A
 FROM segmented
 WHERE interaction.kind = 'outcome' AND coalesce(profile.derived ->> '$.bot', 'false') <> 'true'
 UNION ALL
-SELECT f.told.action_id, 'conversion', f.decided FROM (
-    SELECT unnest(feedback) AS told, epoch_ms(decided_at) AS decided FROM decisions
-) f WHERE f.told.what = 'reached'
+SELECT f.evidence.action_id, 'conversion', f.decided FROM (
+    SELECT unnest(feedback) AS evidence, epoch_ms(decided_at) AS decided FROM decisions
+) f WHERE f.evidence.what = 'reached'
 """
 
 
 def _column_of(name: str, section: str) -> str:
-    """Return the column of a fact as the decision used it: when first made, or when made again."""
+    """Return the column of a fact as the decision used it: on first deciding, or on deciding
+    again."""
     again = f"a.again.{section}.{name}"
     return f"CASE WHEN a.again IS NULL THEN s.{section}.{name} ELSE {again} END AS {name}"
 
@@ -188,7 +188,7 @@ _LATER_COLUMNS: Final = {
         profile STRUCT(traits VARCHAR, derived VARCHAR),
         segments STRUCT(members VARCHAR[], entered VARCHAR[]))""",
 }
-"""Columns that decisions of earlier versions do not have."""
+"""Columns that decisions of earlier versions lack."""
 
 
 @contextmanager
@@ -219,7 +219,7 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed
     if not files:
         mend = f"`kairos replay --topic {topic} --out {folder}` writes it"
         raise ReplayedDataError(f"{folder}: holds no Parquet files of {topic}: {mend}")
-    listed = ", ".join("'" + one.replace("'", "''") + "'" for one in files)
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
     try:
         relation = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
         described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
@@ -237,7 +237,7 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed
 
 
 def _could_have_won(one: Candidate) -> bool:
-    """Return whether nothing but a better candidate stood in its way."""
+    """Return whether it lost only to a better candidate."""
     return one.fate == "chosen" or (one.fate.startswith("beaten by ") and one.score > 0)
 
 
@@ -274,5 +274,5 @@ def _decode_values(text: str | None) -> dict[str, Known]:
 
 
 def _context(context: dict[str, Any] | None) -> Context:
-    given = {name: value for name, value in (context or {}).items() if value is not None}
-    return Context(**{name: given[name] for name in Context.__struct_fields__ if name in given})
+    present = {name: value for name, value in (context or {}).items() if value is not None}
+    return Context(**{name: present[name] for name in Context.__struct_fields__ if name in present})

@@ -1,7 +1,7 @@
-"""Training of a score: how likely a customer reaches a goal, from traits.
+"""Training of a score: the probability that a customer reaches a goal, from traits.
 
-One moment of each customer's day is an example: the last interaction of it. Its features are the
-traits that this interaction found; whether the goal was reached is known from later ones alone.
+An example is the last interaction of a customer's day. Its features are the traits that this
+interaction found; only later interactions show whether the goal was reached.
 """
 
 from bisect import bisect_right
@@ -48,15 +48,15 @@ class ScoredMoment(Struct, frozen=True):
 def train_score(replayed: Replayed, score: model.Score, trained_at: int) -> TrainedModel:
     """Train and evaluate the model of a score that has a goal. Raises UntrainableError, LeakError.
 
-    The prediction is served as it is: the metrics are those of the model without calibration.
+    Predictions are served without calibration, and so are the metrics.
     """
     assert score.goal is not None
     window_ms = duration_ms(score.goal.window)
     moments = list(moments_of(replayed, score))
-    require_enough(len(moments), sum(one.reached for one in moments), "moments")
+    require_enough(len(moments), sum(moment.reached for moment in moments), "moments")
     parts = split(moments, window_ms)
     require_parts(parts)
-    features = tuple(_feature(one) for one in score.features)
+    features = tuple(_feature(feature) for feature in score.features)
     train = _labelled_rows(parts.train)
     refuse_leaks(features, train)
     fitted = fit(train, _labelled_rows(parts.held_back))
@@ -82,20 +82,19 @@ def train_score(replayed: Replayed, score: model.Score, trained_at: int) -> Trai
 
 
 def moments_of(replayed: Replayed, score: model.Score) -> Iterator[ScoredMoment]:
-    """Yield the moments of which it is known whether the goal came within its window, in the order
-    of time."""
+    """Yield the moments whose goal's window is fully known, in the order of time."""
     assert score.goal is not None
     test, window_ms = compile_condition(score.goal.when).test, duration_ms(score.goal.window)
     made = compile_score(score)
     end_ms, found = replayed.end_ms, []
     for profile_id, seen in groupby(replayed.interactions(), attrgetter("profile_id")):
         facts = [one.facts for one in seen]
-        goals = sorted(one.now_ms for one in facts if test(one))
-        for one in _last_of_days(facts):
-            if one.now_ms + window_ms <= end_ms:
-                values = tuple(features_of(made, one.traits, one.now_ms))
-                reached = _is_in_window(goals, one.now_ms, window_ms)
-                found.append(ScoredMoment(profile_id, one.now_ms, values, reached))
+        goals = sorted(fact.now_ms for fact in facts if test(fact))
+        for day in _last_of_days(facts):
+            if day.now_ms + window_ms <= end_ms:
+                values = tuple(features_of(made, day.traits, day.now_ms))
+                reached = _is_in_window(goals, day.now_ms, window_ms)
+                found.append(ScoredMoment(profile_id, day.now_ms, values, reached))
     yield from sorted(found, key=lambda one: (one.decided_at, one.profile_id))
 
 
@@ -117,5 +116,5 @@ def _feature(feature: str | model.DaysSince) -> ModelFeature:
 
 
 def _labelled_rows(moments: Sequence[ScoredMoment]) -> LabelledRows:
-    rows = np.array([one.features for one in moments], dtype=np.float64)
-    return LabelledRows(rows, np.array([one.reached for one in moments], dtype=np.bool_))
+    rows = np.array([moment.features for moment in moments], dtype=np.float64)
+    return LabelledRows(rows, np.array([moment.reached for moment in moments], dtype=np.bool_))

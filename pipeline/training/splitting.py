@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Final, Generic, Protocol, TypeVar
 
 _TEST_FROM: Final = 0.7
-"""Share of the examples, in the order of time, after which those for the test begin."""
+"""Share of the examples, in the order of time, at which the test set begins."""
 
 _HELD_BACK: Final = range(6, 8)
 _TESTED: Final = range(8, 10)
@@ -29,8 +29,8 @@ _T = TypeVar("_T", bound=TimedExample)
 class Split(Generic[_T]):
     """Parts of the examples.
 
-    `train` and `held_back` are of different customers, and their goals were known by `cut` (epoch
-    ms); `test` is of others again, from the cut on.
+    `train` and `held_back` have different customers, and their goals were known by `cut` (epoch
+    ms); `test` has other customers again, from the cut on.
     """
 
     train: Sequence[_T]
@@ -42,15 +42,19 @@ class Split(Generic[_T]):
 def split(examples: Sequence[_T], window_ms: int) -> Split[_T]:
     """Split examples that are in the order of time."""
     cut = examples[int(len(examples) * _TEST_FROM)].decided_at
-    known = [one for one in examples if one.decided_at + window_ms <= cut]
+    known = [example for example in examples if example.decided_at + window_ms <= cut]
     return Split(
         train=[one for one in known if fold(one.profile_id) < _HELD_BACK.start],
         held_back=[one for one in known if fold(one.profile_id) in _HELD_BACK],
-        test=[one for one in examples if one.decided_at >= cut and fold(one.profile_id) in _TESTED],
+        test=[
+            example
+            for example in examples
+            if example.decided_at >= cut and fold(example.profile_id) in _TESTED
+        ],
         cut=cut,
     )
 
 
 def fold(profile_id: str) -> int:
-    """Return which of ten groups a customer is in, always the same."""
+    """Return the customer's group, one of ten, always the same."""
     return int.from_bytes(blake2b(profile_id.encode(), digest_size=8).digest()) % _FOLDS

@@ -12,7 +12,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
 from pipeline.simulate.live import CONFIGURATION
-from pipeline.simulate.world import WorldSize, biography
+from pipeline.simulate.world import WorldSize, customer_life
 from tests.support.stack import Stack, running_stack
 
 pytestmark = pytest.mark.long
@@ -37,7 +37,7 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     size = ("--customers", str(_SIZE.customers), "--days", str(_SIZE.days))
     options = (*size, "--seed", str(_SIZE.seed), "--live", "--rate", "60")
     played = bank.json("simulate", "bank", *options)
-    lives = [biography(_SIZE, index, policy=False) for index in range(_SIZE.customers)]
+    lives = [customer_life(_SIZE, index, policy=False) for index in range(_SIZE.customers)]
     assert played["synthetic"] is True
     assert (played["finished"], played["failed"]) == (True, 0)
     assert played["sent"] == sum(len(life.events) for life in lives)

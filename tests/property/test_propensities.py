@@ -17,7 +17,7 @@ from pipeline.model.interaction import DecideRequest, Interaction
 from pipeline.model.outcome import Ok
 from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
-from pipeline.rules.chooser import Priced
+from pipeline.rules.chooser import PricedCandidate
 from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
 from tests.support.deciding import ADA, CHANNELS, campaign, hero, offer, world
 
@@ -142,7 +142,7 @@ def test_propensities_hold_among_many_candidates() -> None:
     rules = _with_evidence(rules, **evidence)
     assert len(_assert_calibrated(list(_decisions(rules, {"hero": 1})))["hero"]) > 20
     pool = [
-        Priced(candidate, candidate.worth)
+        PricedCandidate(candidate, candidate.worth)
         for entry in rules.config.by_placement["hero"]
         for candidate in entry.candidates
         if candidate.worth is not None

@@ -26,7 +26,7 @@ from pipeline.simulate.customers import SimulatedCustomer, customer
 from pipeline.simulate.events import WorldEvent
 from pipeline.simulate.offers import BankOffer
 from pipeline.simulate.reactions import ContactAction, bank_offer, outcomes
-from pipeline.simulate.world import WorldSize, biography
+from pipeline.simulate.world import WorldSize, customer_life
 from tests.support.learning import MemoryLearner, teach
 
 BANK: Final = Path(__file__).parents[2] / "deploy" / "bank"
@@ -143,7 +143,7 @@ def _known_customer(seed: int, person: int) -> SimulatedCustomer:
 
 
 def _events(size: WorldSize) -> Sequence[WorldEvent]:
-    lives = (biography(size, index, policy=False).events for index in range(size.customers))
+    lives = (customer_life(size, index, policy=False).events for index in range(size.customers))
     return sorted((one for life in lives for one in life), key=lambda one: one.at)
 
 

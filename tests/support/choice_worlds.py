@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from pipeline.insights.choices import ChoiceRows, Option
-from pipeline.insights.prompts import Prompts, Weighing
+from pipeline.insights.prompts import Prompts, ResultWeights
 from pipeline.insights.recommend import RecommendationQuestion, Recommendations, recommend
 
 CHANNELS: Final = ("", "call", "email", "web")
@@ -44,7 +44,7 @@ def recommend_in(world: ChoiceWorld, adjust: tuple[str, ...] = ()) -> Recommenda
     chance = np.random.default_rng(world.seed)
     rows = tuple(_rows(world, chance, step) for step in world.effects)
     prompts = Prompts(rows, world.customers, 0, 0)
-    return recommend(RecommendationQuestion(prompts, (), Weighing(), adjust))
+    return recommend(RecommendationQuestion(prompts, (), ResultWeights(), adjust))
 
 
 def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceRows:

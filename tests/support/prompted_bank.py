@@ -8,7 +8,7 @@ from typing import Any, Final
 from pipeline.simulate import tables
 from pipeline.simulate.customers import customer
 from pipeline.simulate.truth import statement
-from pipeline.simulate.world import Biography, WorldSize, biography
+from pipeline.simulate.world import CustomerLife, WorldSize, customer_life
 
 ONBOARDING: Final = """
 journey: onboarding
@@ -35,10 +35,12 @@ def best_channels() -> dict[str, str]:
     return {step: truth[name] for step, name in _EVENTS.items()}
 
 
-def biographies(indices: range, known: bool) -> list[Biography]:
+def biographies(indices: range, known: bool) -> list[CustomerLife]:
     """Return the customers known from the start, or those who may open an account."""
     size = WorldSize(indices.stop, 30, 7)
-    return [biography(size, index, True) for index in indices if customer(7, index).known == known]
+    return [
+        customer_life(size, index, True) for index in indices if customer(7, index).known == known
+    ]
 
 
 def write_onboarding(folder: Path, count: int) -> None:

@@ -23,7 +23,7 @@ from pipeline.insights.engines import open_duckdb
 from pipeline.insights.events import EventOptions, read_events
 from pipeline.insights.forecast import HORIZON, forecast
 from pipeline.insights.incident_words import incident_words
-from pipeline.insights.incidents import Course, course
+from pipeline.insights.incidents import SeriesOverview, course
 from pipeline.insights.tables import Engine
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
@@ -36,7 +36,9 @@ _DAYS = 150
 _WEEKDAYS = np.array([1.2, 1.1, 1.0, 1.0, 1.1, 0.8, 0.6])
 
 
-def _course_of(rows: list[tuple[str, int, str, str]], goal: str | None = None) -> Course | None:
+def _course_of(
+    rows: list[tuple[str, int, str, str]], goal: str | None = None
+) -> SeriesOverview | None:
     with TemporaryDirectory() as folder, open_duckdb(Engine()) as connection:
         file = Path(folder) / "events.csv"
         with file.open("w", newline="") as out:

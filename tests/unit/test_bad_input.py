@@ -29,7 +29,7 @@ _NOBODY = "nobody can be in it: these conditions contradict each other"
 
 
 def _errors(folder: Path) -> list[str]:
-    """Return what `kairos config validate` says, as `file:line: message`."""
+    """Return the errors of `kairos config validate`, as `file:line: message`."""
     command = ["config", "validate", str(folder), "--json"]
     done = CliRunner().invoke(build_app("config"), command)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception

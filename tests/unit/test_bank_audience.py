@@ -22,7 +22,7 @@ from pipeline.simulate.live import CONFIGURATION
 from pipeline.simulate.offers import CARD, SALES
 from pipeline.simulate.reactions import ContactAction, outcomes
 from pipeline.simulate.truth import expected_conversion
-from pipeline.simulate.world import WorldSize, biography
+from pipeline.simulate.world import WorldSize, customer_life
 
 _NOW = 1_790_000_000_000
 
@@ -49,7 +49,7 @@ def test_message_to_the_gateway_equals_the_line_of_the_file(
     keys = read_write_keys(CONFIGURATION, {})
     seen: set[str] = set()
     for index in range(25):
-        for event in biography(WorldSize(25, 15, 4), index, policy=True).events:
+        for event in customer_life(WorldSize(25, 15, 4), index, policy=True).events:
             key = keys[SOURCES[event.channel]]
             message = {**event.message("m"), "writeKey": key}
             live, filed = (

@@ -30,7 +30,7 @@ from pipeline.simulate.life import meet_sales
 from pipeline.simulate.offers import SALES, WINDOW_MS
 from pipeline.simulate.tables import policy
 from pipeline.simulate.truth import statement
-from pipeline.simulate.world import Biography, WorldSize
+from pipeline.simulate.world import CustomerLife, WorldSize
 from pipeline.training.model_folder import write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
 from pipeline.training.replayed import MessageGoal, open_replayed
@@ -104,7 +104,7 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_
         stored = write_model(train_propensity(replayed, asked), tmp_path / "models")
     artifacts = Artifacts(tmp_path / "artifacts")
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", promote(stored, artifacts))
+    shelf.apply_record("bank", promote(stored, artifacts))
     served = shelf.equip(rules(bank_bundle(learning=None)))
     assert served.propensities is not None
     rounds = list(choice_rounds(BankPlay(served, WorldSize(customers // 2, 30, 6)).play()))
@@ -125,7 +125,7 @@ def _judged_log(seed: int, customers: int) -> Log:
         who = customer(seed, index)
         diary = Diary(seed, who, 10)
         meet_sales(diary, None, policy=True)
-        rows += policy(Biography(who, tuple(diary.events())), end_of(10))
+        rows += policy(CustomerLife(who, tuple(diary.events())), end_of(10))
     reward, propensity, target, q_logged, q_target = np.array(rows, dtype=np.float64).T
     return Log(reward, target / propensity, _MODELLED_SHARE * q_logged, _MODELLED_SHARE * q_target)
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.adapters.config_files import load
 from pipeline.config import model
-from pipeline.config.smtp_urls import BadSmtpUrl, SmtpServer, parse_smtp_url
+from pipeline.config.smtp_urls import SmtpServer, SmtpUrlProblem, parse_smtp_url
 
 _IDENTITY = "namespaces: [{name: email, normalise: email}]"
 _SOURCES = "sources: [{name: shop, channel: web, write_key: shop-key-1}]"
@@ -80,4 +80,4 @@ def test_url_names_server_port_and_encryption(url: str, server: SmtpServer) -> N
 
 @pytest.mark.parametrize("url", ["", "smtp://", "smtps://a:0x", "smtps://a/path", "smtps://a b"])
 def test_url_of_no_server_is_refused(url: str) -> None:
-    assert isinstance(parse_smtp_url(url), BadSmtpUrl)
+    assert isinstance(parse_smtp_url(url), SmtpUrlProblem)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import model
 from pipeline.config.identity import identity_rules
-from pipeline.config.regex import BadPattern, Pattern, pattern
+from pipeline.config.regex import Pattern, PatternProblem, pattern
 from pipeline.model.interaction import Identifier
 
 
@@ -44,7 +44,7 @@ def test_pattern_blocks_whole_values_in_any_case(text: str, blocked: str, free: 
 )  # fmt: skip
 def test_patterns_beyond_linear_time_are_refused_with_a_reason(text: str) -> None:
     refused = pattern(text)
-    assert isinstance(refused, BadPattern)
+    assert isinstance(refused, PatternProblem)
     assert len(refused.why) > 20
 
 

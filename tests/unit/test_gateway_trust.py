@@ -246,8 +246,8 @@ def test_device_that_messages_are_addressed_to_is_not_asserted() -> None:
     push = model.Treatment("push", "web", address="device")
     campaign = model.Campaign("c", (model.Offer("o", 1.0, (push,)),), trigger={"name": "Order"})
     addressed = configuration(*sources(), campaigns=(campaign,))
-    assert addressed.voices["web"].asserts == {"cookie"}
-    assert configuration(*sources()).voices["web"].asserts == {"cookie", "device"}
+    assert addressed.restrictions["web"].asserts == {"cookie"}
+    assert configuration(*sources()).restrictions["web"].asserts == {"cookie", "device"}
 
 
 @pytest.mark.parametrize(

@@ -130,24 +130,24 @@ class _Customer:
         return decision
 
 
-class _Measured(NamedTuple):
+class _LearnedWorld(NamedTuple):
     knowledge: Knowledge
     customers: list[tuple[_Kind, _Customer]]
 
 
 @cache
-def _measure() -> _Measured:
+def _measure() -> _LearnedWorld:
     learner, random, customers = MemoryLearner(), Random(3), []
     for number in range(_CUSTOMERS):
         kind = _KINDS[number % 2]
         one = _Customer(number, kind, random)
         one.live(1_000_000 + number, learner)
         customers.append((kind, one))
-    return _Measured(knowledge_of(learner.publish()), customers)
+    return _LearnedWorld(knowledge_of(learner.publish()), customers)
 
 
 def _truth(treatment: str) -> float:
-    """Return what a treatment adds to the customers whose first message it is."""
+    """Return the effect of a treatment on the customers whose first message it is."""
     adds = _PERSUADED if treatment == "plain" else 0.0
     effects = [
         adds * (1 - kind.anyway)

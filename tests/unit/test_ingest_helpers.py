@@ -14,9 +14,9 @@ import pytest
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.config.compile import Configuration
-from pipeline.ingest.helpers import HelperEndedError, judge_here, judge_with_helpers
-from pipeline.ingest.judging import JudgedRows, WatchedFile, open_judge
-from pipeline.ingest.preparing import Outlet, Prepared, prepare
+from pipeline.ingest.helpers import HelperEndedError, convert_here, convert_with_helpers
+from pipeline.ingest.judging import ConvertedRows, WatchedFile, open_converter
+from pipeline.ingest.preparing import PreparedFiles, RowCounts, prepare
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, FileRow, ReadRow
 from pipeline.row_files.rows import open_rows
@@ -49,10 +49,10 @@ def _rows(path: Path) -> Iterator[ReadRow]:
     return open_rows(path, FileFormat(10_000, mapping=row_mapping(_WATCH))).rows()
 
 
-def _prepare(judged: Iterator[JudgedRows], folder: Path) -> tuple[Prepared, list[bytes]]:
+def _prepare(converted: Iterator[ConvertedRows], folder: Path) -> tuple[RowCounts, list[bytes]]:
     folder.mkdir()
-    outlet = Outlet(folder / "records", folder / "letters", folder / "rejected")
-    found = prepare(judged, outlet, lambda _: None)
+    outlet = PreparedFiles(folder / "records", folder / "letters", folder / "rejected")
+    found = prepare(converted, outlet, lambda _: None)
     return found, [one.read_bytes() for one in (outlet.records, outlet.letters, outlet.rejected)]
 
 
@@ -60,21 +60,23 @@ def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     _write(path, 5_000)
     alone = _prepare(
-        judge_here(_rows(path), open_judge(_FILE, _CONFIG, _CODEC)), tmp_path / "alone"
+        convert_here(_rows(path), open_converter(_FILE, _CONFIG, _CODEC)), tmp_path / "alone"
     )
-    helped = _prepare(judge_with_helpers(_rows(path), _FILE, _CONFIG, _CODEC), tmp_path / "helped")
+    helped = _prepare(
+        convert_with_helpers(_rows(path), _FILE, _CONFIG, _CODEC), tmp_path / "helped"
+    )
     assert helped == alone
     assert alone[0].rows == 5_000
     assert alone[0].rejected > 200
 
 
 def test_wide_rows_are_judged_in_smaller_pieces() -> None:
-    judge = open_judge(_FILE, _CONFIG, _CODEC)
+    judge = open_converter(_FILE, _CONFIG, _CODEC)
     wide = FileRow(1, b"x" * 1_000_000, 1)
-    sizes = [one.rejected for one in judge_here([wide] * 10, judge)]
+    sizes = [one.rejected for one in convert_here([wide] * 10, judge)]
     assert sizes == [5, 5]
     narrow = FileRow(1, b"x", 1)
-    assert [one.rejected for one in judge_here([narrow] * 600, judge)] == [512, 88]
+    assert [one.rejected for one in convert_here([narrow] * 600, judge)] == [512, 88]
 
 
 def test_ended_helper_is_reported_as_an_error() -> None:
@@ -87,7 +89,7 @@ def test_ended_helper_is_reported_as_an_error() -> None:
             yield FileRow(number, b"{}", number)
 
     with pytest.raises(HelperEndedError, match="ended with -9"):
-        list(judge_with_helpers(rows(), _FILE, _CONFIG, _CODEC))
+        list(convert_with_helpers(rows(), _FILE, _CONFIG, _CODEC))
 
 
 _ENDLESS = """
@@ -100,7 +102,7 @@ if __name__ == "__main__":
 def judge_endlessly() -> None:
     """Print the helpers' process ids again and again."""
     rows = (FileRow(number, b"{}", number) for number in count(1))
-    for _ in judge_with_helpers(rows, _FILE, _CONFIG, _CODEC):
+    for _ in convert_with_helpers(rows, _FILE, _CONFIG, _CODEC):
         print(*(child.pid for child in psutil.Process().children()), flush=True)
 
 

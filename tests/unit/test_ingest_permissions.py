@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.adapters.avro import Codec
 from pipeline.config import model
-from pipeline.ingest.judging import WatchedFile, open_judge
+from pipeline.ingest.judging import WatchedFile, open_converter
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, UnreadableRow
@@ -56,7 +56,7 @@ def _read(
     """Judge the rows of a file; `digest`: of its content."""
     path = folder / "list.csv"
     path.write_text(text)
-    judge = open_judge(
+    judge = open_converter(
         WatchedFile(watch, "list.csv", digest, 10_000, _NOW), _RULES.config, Codec(())
     )
     rows = open_rows(path, FileFormat(10_000, mapping=row_mapping(watch))).rows()

@@ -25,7 +25,7 @@ from pipeline.insights.impact_effects import impact_effects
 from pipeline.insights.journey_details import journey_details
 from pipeline.insights.message_credit import load_touches, message_journeys
 from pipeline.insights.path_table import read_paths
-from pipeline.insights.prompts import PromptOptions, Weighing, load_defined_steps, read_prompts
+from pipeline.insights.prompts import PromptOptions, ResultWeights, load_defined_steps, read_prompts
 from pipeline.insights.recommend import RecommendationQuestion, recommend
 from pipeline.insights.report.content import ReportQuestion, report_content
 from pipeline.insights.segment_moves import CHANGES, segment_moves
@@ -194,10 +194,10 @@ def _recommended_changes(queries: Queries, folder: Path) -> Any:
     journey = _plan(folder)
     log = read_events(queries, folder / "events.parquet", EventOptions())
     cases = compare(log, journey, folder / "plan.yaml")
-    others = case_choices(cases, Weighing(day=0.01), ())
+    others = case_choices(cases, ResultWeights(day=0.01), ())
     steps = load_defined_steps(log, [step.name for step in cases.plan.steps])
     prompts = read_prompts(log, folder / "prompts.parquet", PromptOptions(), steps)
-    return asdict(recommend(RecommendationQuestion(prompts, others, Weighing(), (), journey)))
+    return asdict(recommend(RecommendationQuestion(prompts, others, ResultWeights(), (), journey)))
 
 
 def _report(queries: Queries, folder: Path) -> Any:

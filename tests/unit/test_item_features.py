@@ -141,7 +141,7 @@ def test_attributes_that_many_items_share_are_features(trained: TrainedModel) ->
 def test_new_items_are_predicted_by_their_attributes(trained: TrainedModel, tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path / "artifacts")
     shelf = ModelShelf(artifacts)
-    shelf.take("items", promote(write_model(trained, tmp_path), artifacts))
+    shelf.apply_record("items", promote(write_model(trained, tmp_path), artifacts))
     rules = shelf.equip(_shop(*_items("new", 6)))
     played = PlayedWorld(rules, customers=20, days=1, chances=_NoChances())
     tiers = {

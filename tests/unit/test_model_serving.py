@@ -52,7 +52,7 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
     assert shelf.equip(rules) is rules
-    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
+    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
     equipped = shelf.equip(rules)
     played = PlayedWorld(equipped, customers=20, days=2)
     records = {
@@ -82,7 +82,7 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
 ) -> None:
     # By the world's true chances of what is chosen for customers, of whom half are gold.
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
+    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
     played = PlayedWorld(shelf.equip(bank()), customers=60, days=3)
     tiers = {
         record.identity.profile_id: str(record.profile.traits["tier"])
@@ -110,7 +110,7 @@ def test_served_probability_is_that_of_the_trained_model(
 ) -> None:
     # The probability in the decision is the calibrated prediction of the text model.
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
+    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
     equipped = shelf.equip(bank())
     assert equipped.propensities is not None
     seen = []
@@ -135,7 +135,7 @@ def test_a_damaged_model_is_refused_and_the_one_before_stays(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
-    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
+    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
     second = promote(_store(trained, tmp_path, tweak=0.5), artifacts)
     assert second.model is not None
     assert second.model.version == 2
@@ -143,12 +143,12 @@ def test_a_damaged_model_is_refused_and_the_one_before_stays(
     assert file is not None
     whole = file.read_bytes()
     file.write_bytes(whole[:-10])
-    shelf.take("bank", second)
+    shelf.apply_record("bank", second)
     assert shelf.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
     file.write_bytes(whole)
-    shelf.take("bank", second)
+    shelf.apply_record("bank", second)
     assert shelf.equip(rules).propensities.label == "bank@2"  # type: ignore[union-attr]
-    shelf.take("bank", None)
+    shelf.apply_record("bank", None)
     assert shelf.equip(rules).propensities is None
 
 
@@ -156,7 +156,7 @@ def test_model_with_features_unknown_to_decisions_is_not_used(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
+    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
     without = bank(policies={})  # where no condition reads the traits
     why = ill_fitting(trained.manifest, without.config)
     assert why is not None
@@ -182,15 +182,15 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
         return LearningRecord(number, "d" * 64, 0, posteriors=(found,))
 
     assert learned.knowledge() is EMPTY
-    learned.take(SNAPSHOT, snapshot(2))
-    learned.take("bank", promote(_store(trained, tmp_path), artifacts))
-    learned.take(SNAPSHOT, snapshot(1))  # of a learner that was replaced
-    learned.take(SNAPSHOT, None)
+    learned.apply_record(SNAPSHOT, snapshot(2))
+    learned.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
+    learned.apply_record(SNAPSHOT, snapshot(1))  # of a learner that was replaced
+    learned.apply_record(SNAPSHOT, None)
     evidence = learned.knowledge().about(("sale", "shoes", "tile"), "")
     assert evidence == TreatmentEvidence(20.0, 1.0, 10)
     assert learned.models.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
-    learned.take(SNAPSHOT, snapshot(3))
-    learned.take("bank", None)
+    learned.apply_record(SNAPSHOT, snapshot(3))
+    learned.apply_record("bank", None)
     assert learned.models.equip(rules).propensities is None
     assert [name.partition("-")[0] for name in changes] == ["2", "2", "3", "3"]
 
@@ -248,7 +248,7 @@ def test_candidates_of_all_slots_are_predicted_in_one_call(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", promote(_store(trained, tmp_path), artifacts))
+    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
     sale = offer(
         "card", 10, hero("card-hero"), hero("card-banner", placement="banner"),
         {"treatment": "card-email", "channel": "email"},

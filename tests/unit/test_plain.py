@@ -88,7 +88,7 @@ class _Letters:
 
 def printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], Any]]:
     monkeypatch.setattr(dlq, "_records", lambda: _Letters(text))
-    person = profile.Dossier(
+    person = profile.PersonReport(
         profile_id="p",
         root=text,
         first_seen=0,

@@ -13,7 +13,7 @@ from pipeline.adapters.receipt_paper import as_escpos, paper_receipt
 from pipeline.config import model
 from pipeline.config.compile import compile_bundle
 from pipeline.config.compiled import CompiledChannel
-from pipeline.config.printer_urls import BadPrinterUrl, Printer, parse_printer_url
+from pipeline.config.printer_urls import Printer, PrinterUrlProblem, parse_printer_url
 from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Unconfirmed
 from pipeline.delivery.channel_adapter import Parcel as ToDeliver
 from pipeline.delivery.pos.adapter import ASK_STATE, PAPER_END, PosAdapter
@@ -162,7 +162,7 @@ def test_url_names_a_printer(url: str, found: Printer) -> None:
     "url", ["", "http://printer", "tcp://", "tcp://a:99999", "tcp://u@a", "tcp://a/b", "tcp://a b"]
 )
 def test_other_urls_name_none(url: str) -> None:
-    assert isinstance(parse_printer_url(url), BadPrinterUrl)
+    assert isinstance(parse_printer_url(url), PrinterUrlProblem)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.templates import LARGEST, BadTemplate, RenderError, Template, template
+from pipeline.config.templates import LARGEST, RenderError, Template, TemplateProblem, template
 from pipeline.model.interaction import Known
 from tests.support.cases import cases
 from tests.support.deciding import (
@@ -24,7 +24,7 @@ from tests.support.deciding import (
 
 def _make(text: str, html: bool = False) -> Template:
     made = template(text, html)
-    assert not isinstance(made, BadTemplate), made
+    assert not isinstance(made, TemplateProblem), made
     return made
 
 
@@ -105,7 +105,7 @@ def test_a_list_is_escaped_in_a_page() -> None:
     ],
 )
 def test_harmful_templates_are_refused_at_load(text: str) -> None:
-    assert isinstance(template(text, False), BadTemplate)
+    assert isinstance(template(text, False), TemplateProblem)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_any_text_is_a_template_or_refused_and_rendering_fails_with_a_reason_onl
     text: str, values: dict[str, Known], html: bool
 ) -> None:
     made = template(text, html)
-    if isinstance(made, BadTemplate):
+    if isinstance(made, TemplateProblem):
         return
     with suppress(RenderError):
         assert len(made.render(values)) <= LARGEST

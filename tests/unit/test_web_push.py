@@ -28,7 +28,7 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
 )
 from pipeline.delivery.push.adapter import PushAdapter
-from pipeline.delivery.push.message import BadSubscription, read_subscription
+from pipeline.delivery.push.message import SubscriptionProblem, read_subscription
 from pipeline.delivery.push.trial import LocalBrowser, new_key, send_trial
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.decision import Action
@@ -206,7 +206,7 @@ def test_message_that_is_too_long_is_refused_unsent() -> None:
     ],
 )
 def test_subscription_that_leads_elsewhere_gets_nothing(address: str) -> None:
-    assert isinstance(read_subscription(address, PUSH_SERVICES), BadSubscription)
+    assert isinstance(read_subscription(address, PUSH_SERVICES), SubscriptionProblem)
     browser = LocalBrowser()
     assert isinstance(_send(browser, address=address), Bounced)
     assert browser.received == []

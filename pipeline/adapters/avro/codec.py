@@ -23,7 +23,7 @@ from pipeline.model.interaction import Interaction
 _MAGIC: Final = 0
 _HEADER: Final = Layout(">BI")
 _NATIVE: Final = (bytes,)
-"""Types that Avro has and JSON lacks: msgspec takes them as they are."""
+"""Types that Avro has and JSON lacks, which msgspec must not convert."""
 
 _UNREADABLE: Final = (EOFError, IndexError, OverflowError, ValueError, SchemaResolutionError)
 """Exceptions of fastavro for bytes that are not a record of the schema."""
@@ -69,7 +69,7 @@ class _Reader:
 class _Extension:
     """Schema that begins with all the fields of another.
 
-    `shared` returns the values of these from a record; `put_rest` writes those that follow.
+    `shared` returns the values of the common fields from a record; `put_rest` writes the others.
     """
 
     shared: Callable[[Struct], tuple[Any, ...]]
@@ -79,8 +79,8 @@ class _Extension:
 class Codec:
     """Codec that writes each topic's newest schema and reads every version of it.
 
-    `versions`: all that may be met, oldest first: `recorded_versions()`, or the same under the ids
-    of a real registry (`confluent.py`).
+    `versions`: all readable versions, oldest first: `recorded_versions()`, or the same under the
+    ids of a real registry (`confluent.py`).
     """
 
     def __init__(self, versions: Iterable[SchemaVersion]) -> None:
@@ -107,8 +107,8 @@ class Codec:
     def encode(self, topic: str, value: Struct | None) -> bytes | None:
         """Return the bytes of `value`; None is a tombstone.
 
-        An integer property beyond 64 bits travels as a double. A record of another topic's class,
-        or a text that UTF-8 cannot write, is a bug and raises.
+        An integer property beyond 64 bits is written as a double. Raises TypeError for a record of
+        another topic's class, and UnicodeEncodeError for a text that UTF-8 cannot encode.
         """
         if value is None:
             return None
@@ -122,7 +122,7 @@ class Codec:
     def extend(self, topic: str, value: Struct, before: Struct, data: bytes) -> bytes | None:
         """Encode a `value` that may share its first fields with `before`, decoded from `data`.
 
-        The shared bytes, passed on by a stage, are copied instead of encoded anew.
+        The shared bytes are copied instead of encoded again.
         """
         name = schema_name(topic)
         extension = self._extensions.get((_HEADER.unpack_from(data)[1], name))
@@ -133,12 +133,12 @@ class Codec:
         return b"".join(parts)
 
     def decode(self, topic: str, data: bytes) -> Struct | Malformed:
-        """Return the record in `data`, as the topic's class, whichever version wrote it."""
+        """Return the record in `data` as the topic's class, from any schema version."""
         reader = self._reader(topic, data)
         return reader if isinstance(reader, Malformed) else _read(reader, data)
 
     def decode_fields(self, topic: str, data: bytes) -> dict[str, Any] | Malformed:
-        """Decode to a dict of the newest schema's fields, with values as Avro has them."""
+        """Decode to a dict of the newest schema's fields, with Avro's values."""
         reader = self._reader(topic, data)
         return reader if isinstance(reader, Malformed) else _read_fields(reader, data)
 
@@ -153,7 +153,7 @@ class Codec:
         (_, schema_id) = _HEADER.unpack_from(data)
         reader = self._readers.get(schema_id)
         if reader is None:
-            return Malformed("unknown-schema-id", f"schema id {schema_id} is not known")
+            return Malformed("unknown-schema-id", f"schema id {schema_id} is unknown")
         if reader.name != schema_name(topic):
             return Malformed("schema-of-another-topic", f"schema of {reader.name}, not of {topic}")
         return reader

@@ -1,8 +1,8 @@
 """Validity of schemas, and compatibility of one with another.
 
-Judged by Apache's own `avro` package, as FULL_TRANSITIVE: the new version reads what every older
-one wrote, and vice versa. Topics are kept, and readers and writers outside Kairos upgrade at any
-time.
+Apache's own `avro` package checks them, as FULL_TRANSITIVE: the new version reads the records of
+every older one, and vice versa. Topics are kept, and readers and writers outside Kairos upgrade at
+any time.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibi
 from pipeline.adapters.avro.versions import Schema
 
 LEVEL: Final = "FULL_TRANSITIVE"
-"""Name that schema registries give it."""
+"""Schema registries' name of the required compatibility."""
 
 
 def schema_fault(schema: Schema) -> str | None:

@@ -21,14 +21,14 @@ class RegistryError(Exception):
 
 
 def with_registry_ids(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:
-    """Return all our versions, with the registry's ids."""
+    """Return all recorded versions, with the registry's ids."""
     return tuple(
         msgspec.structs.replace(version, id=_id(client, version)) for version in recorded_versions()
     )
 
 
 def register_at(client: "SchemaRegistryClient", channels: Iterable[str]) -> None:
-    """Register all versions, oldest first; registered ones stay as they are."""
+    """Register all unregistered versions, oldest first."""
     channels = tuple(channels)
     for version in recorded_versions():
         for of_subject in subjects(version.name, channels):
@@ -59,10 +59,10 @@ def registry_client(url: str) -> Iterator["SchemaRegistryClient"]:
     except httpx2.HTTPError as error:
         raise RegistryError(
             f"schema registry {url} is out of reach ({error}): start it, or unset "
-            "KAIROS_SCHEMA_REGISTRY_URL to use the one that Kairos brings"
+            "KAIROS_SCHEMA_REGISTRY_URL to use the registry in Kairos"
         ) from error
     except SchemaRegistryError as error:
         raise RegistryError(
             f"schema registry {url}: {error.error_message} (error {error.error_code}); "
-            "`kairos up` registers what is missing"
+            "`kairos up` registers missing schemas"
         ) from error

@@ -1,4 +1,4 @@
-"""Command `python -m pipeline.adapters.avro.record`: changed schemas become new versions."""
+"""Command `python -m pipeline.adapters.avro.record`, which records changed schemas as versions."""
 
 import sys
 from collections.abc import Iterable, Iterator

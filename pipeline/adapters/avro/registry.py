@@ -1,4 +1,4 @@
-"""Read-only part of a Confluent Schema Registry for our schemas.
+"""Read-only part of a Confluent Schema Registry, for the schemas of Kairos.
 
 Pure: each answer is (HTTP status, JSON), for `CONTENT_TYPE`. The real product's error codes: 40401
 subject, 40402 version, 40403 schema not found, 42201 no valid schema, 42202 no valid version.

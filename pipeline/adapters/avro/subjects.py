@@ -41,12 +41,12 @@ CLASSES: Final[Mapping[str, type[Struct]]] = {
     topics.CANCELLATIONS: Cancellation,
     topics.DEAD_LETTERS: DeadLetterRecord,
 }
-"""Schema name -> the class that it describes."""
+"""Record class of each schema, by name."""
 
 
 def schema_name(topic: str) -> str:
-    """Return the name of the topic's schema: `actions` for `actions.web`; mostly the topic
-    itself."""
+    """Return the name of the topic's schema: `actions` for `actions.web`; usually the topic's
+    name."""
     if topic == topics.PROBES:
         return topics.IDENTITIES
     return ACTIONS if topic.startswith(topics.actions("")) else topic

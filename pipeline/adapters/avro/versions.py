@@ -1,6 +1,6 @@
 """Every version of every schema, with its id, which is the same in all stacks.
 
-`schemas/<name>.avsc` is the schema that is written now. `schemas/recorded.ndjson` has a line for
+`schemas/<name>.avsc` is the schema of new records. `schemas/recorded.ndjson` has a line for
 each version ever recorded; lines are only appended (`python -m pipeline.adapters.avro.record`), so
 ids are stable.
 """
@@ -32,7 +32,7 @@ class SchemaVersion(Struct, frozen=True):
 
 
 def current() -> Mapping[str, Schema]:
-    """Return the schemas as the `.avsc` files have them, by name."""
+    """Return the schemas of the `.avsc` files, by name."""
     return {name: msgspec.json.decode(_avsc(name).read_bytes()) for name in CLASSES}
 
 

@@ -1,4 +1,4 @@
-"""Writers of Avro, compiled once per schema: from records straight to bytes.
+"""Writers of Avro, compiled once per schema, directly from records to bytes.
 
 fastavro would take a record as a dict, and find the branch of each union by validating the value
 against one after the other, which takes two to three times as long.
@@ -12,24 +12,24 @@ from struct import Struct as Layout
 from typing import Any, Final, TypeAlias
 
 Add: TypeAlias = Callable[[bytes], None]
-"""Function that takes the next bytes."""
+"""Function that appends bytes."""
 Writer: TypeAlias = Callable[[Add, Any], None]
-"""Function that adds the bytes of a value."""
+"""Function that appends the bytes of a value."""
 
 _SMALLEST: Final = -(2**63)
 _LARGEST: Final = 2**63 - 1
 _LENGTHS: Final = 1_024
-"""Lengths up to this have their bytes in a table."""
+"""Size of the table of encoded lengths."""
 
 
 def compile_writer(schema: Any) -> Writer:
-    """Return the writer of a record, by its schema as fastavro has parsed it."""
+    """Return the writer of a record, from its schema as parsed by fastavro."""
     return _record(schema, {})
 
 
 @lru_cache(4_096, typed=True)
 def _varint(number: int) -> bytes:
-    """Return a long; those of a record are often the same few times and counts."""
+    """Encode a long; cached, since many records share the same times and counts."""
     if not _SMALLEST <= number <= _LARGEST:
         raise OverflowError(f"{number} has more than 64 bits")
     rest = (number << 1) ^ (number >> 63)
@@ -45,7 +45,7 @@ _LENGTH: Final = tuple(map(_varint, range(_LENGTHS)))
 _END: Final = _varint(0)
 _TRUE, _FALSE = b"\1", b"\0"
 _NULL, _SOME = _varint(0), _varint(1)
-"""Branches of a union of null and something else."""
+"""Branches of a union of null and another type."""
 _double = Layout("<d").pack
 
 
@@ -74,7 +74,7 @@ def _put_text(add: Add, value: str) -> None:
 
 
 def _put_texts(add: Add, values: Sequence[str]) -> None:
-    """Add several in a row: calls are most of what a short text costs."""
+    """Add several texts in one call, since calls take most of the time of a short text."""
     for value in values:
         data = value.encode()
         length = len(data)
@@ -107,7 +107,7 @@ _CLASSES: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def _writer(schema: Any, named: dict[str, Writer]) -> Writer:
-    """Return the writer of any schema; `named`: those of the records that were defined so far."""
+    """Return the writer of any schema; `named`: writers of the records defined so far."""
     if isinstance(schema, str):
         return _PRIMITIVES.get(schema) or named[schema]
     if isinstance(schema, list):
@@ -189,7 +189,7 @@ def _map(put: Writer) -> Writer:
 
 
 def _union(branches: Sequence[Any], named: dict[str, Writer]) -> Writer:
-    """Return the writer of null or something else, or of several primitives and an array."""
+    """Return the writer of null or another type, or of several primitives and an array."""
     if len(branches) == 2 and branches[0] == "null":
         return _optional(_writer(branches[1], named))
     by_class: dict[type, tuple[bytes, Writer]] = {}

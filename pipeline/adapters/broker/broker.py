@@ -54,7 +54,7 @@ class Broker:
             return BrokerFailure(self._explain(error))
 
     def stop(self) -> RunningBroker | None:
-        """Stop the broker; return what ran, None if nothing did."""
+        """Stop the broker; return the stopped broker, None if none ran."""
         found = recorded_process(self._files)
         if found is None:
             return None
@@ -72,7 +72,7 @@ class Broker:
         return found[1] if found else None
 
     def was_killed(self) -> bool:
-        """Return whether the broker was started, does not run, and nobody stopped it."""
+        """Return whether the broker ended without being stopped."""
         stopped = self._files.stopping.exists() or not self._files.process.exists()
         return not stopped and self.status() is None
 
@@ -99,11 +99,11 @@ class Broker:
                 return running
             terminate(process)
             if is_free(ports.client) and is_free(ports.controller):
-                break  # it was not for a port that another process took meanwhile
+                break  # another process did not take a port meanwhile: trying again does not help
         raise BrokerError(f"the broker ended while starting: {last_error(self._files)}")
 
     def _begin_new_log(self) -> None:
-        """Keep the previous run's log apart, so that errors in the log are of this run."""
+        """Rename the previous run's log, so that errors in the log are of this run."""
         log = self._files.log
         if log.exists():
             log.replace(log.with_name(f"{log.name}.1"))
@@ -146,7 +146,7 @@ class Broker:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Hold a lock, so that two concurrent starts give one broker."""
+        """Hold a lock, so that two concurrent starts start one broker."""
         home = self._files.root.parent
         make_home_private(home)
         make_folder(home, self._files.root)

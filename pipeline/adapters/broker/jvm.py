@@ -26,7 +26,7 @@ _TOOL_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 @dataclass(frozen=True, slots=True)
 class KafkaJvm:
-    """Java with Kafka's jars; `cache_dir` has the class archives that later starts share."""
+    """Java with Kafka's jars; `cache_dir` holds class archives that speed up later starts."""
 
     java: Java
     jars: list[Path]
@@ -35,7 +35,7 @@ class KafkaJvm:
     def server(self, files: BrokerFiles) -> list[str]:
         """Return the command that runs the broker until TERM.
 
-        It writes an archive into the home as it ends, where none is shared yet.
+        At its end it writes a class archive into the home, unless there is a shared one.
         """
         logging = (
             f"-Dlog4j2.configurationFile={PINS / 'log4j2.properties'}",
@@ -47,7 +47,7 @@ class KafkaJvm:
 
     def format(self, files: BrokerFiles, cluster_id: str) -> list[str]:
         """Return the command that prepares an empty data directory."""
-        # With "=", since one id in 64 begins with "-" and would be taken for an option.
+        # With "=", since one id in 64 begins with "-", like an option.
         arguments = (f"--cluster-id={cluster_id}", f"--config={files.properties}")
         flags = (*_TOOL_FLAGS, *self._shared_classes())
         return self._command(
@@ -64,15 +64,15 @@ class KafkaJvm:
 
     @property
     def _archive(self) -> Path:
-        """Path of the archive. It fits one JVM, one class path and one set of the server's flags;
-        the tool, which has other flags, gets the classes from it that both load."""
+        """Path of the archive, which fits one JVM, class path and set of the server's flags; the
+        tool, which has other flags, uses it for the classes that both load."""
         inputs = (self.java.executable, self.java.version, *self.jars, *_SERVER_FLAGS)
         digest = hashlib.sha256("\n".join(map(str, inputs)).encode()).hexdigest()
         return _archives(self.cache_dir) / f"{digest[:16]}.jsa"
 
 
 def publish_archives(files: BrokerFiles, cache_dir: Path) -> None:
-    """Share the archive that a JVM wrote as it ended, so that the next start is faster."""
+    """Share the archive that a JVM wrote at its end, so that the next start is faster."""
     for archive in files.root.glob("*.jsa"):
         folder = _archives(cache_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def publish_archives(files: BrokerFiles, cache_dir: Path) -> None:
 
 
 def discard_archives(files: BrokerFiles) -> None:
-    """Remove the archives that a JVM killed while writing left behind."""
+    """Remove unfinished archives of killed JVMs."""
     for archive in files.root.glob("*.jsa"):
         archive.unlink()
 

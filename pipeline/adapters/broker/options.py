@@ -9,10 +9,10 @@ PREFERRED_PORT = 9092
 
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """Options. `home`: where the broker's data lives; `cache_dir`: jars shared by all homes.
+    """Options. `home`: folder of the broker's data; `cache_dir`: jars shared by all homes.
 
-    `port`: the preferred port, 0 for any. `port_is_fixed`: fail when it is taken, rather than
-    take another one. `java_home`: the Java to use, None to look for one. `maven_repository`: URL
+    `port`: the preferred port, 0 for any. `port_is_fixed`: fail when it is taken, instead of
+    using another. `java_home`: the Java to use, None to search for one. `maven_repository`: URL
     of a mirror, None for Maven Central.
     """
 
@@ -35,7 +35,7 @@ class RunningBroker:
 
 @dataclass(frozen=True, slots=True)
 class BrokerFailure:
-    """Reason why there is no broker, and the mend."""
+    """Reason why no broker runs, with a remedy."""
 
     message: str
 
@@ -76,8 +76,7 @@ class BrokerFiles:
 
     @property
     def stopping(self) -> Path:
-        """Marker that is there from the moment somebody stops the broker until it is started
-        again."""
+        """Marker that exists from a requested stop of the broker until its next start."""
         return self.root / "stopping"
 
     @property

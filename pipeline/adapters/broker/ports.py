@@ -9,8 +9,8 @@ import msgspec
 
 from pipeline.adapters.broker.options import HOST, BrokerError, BrokerOptions
 
-# Below the ports that systems lend to outgoing connections: a client that keeps calling a dead
-# broker on such a port can end up connected to itself, and the broker could not come back.
+# Below the ports of outgoing connections: a client that keeps calling a dead broker on such a port
+# can connect to itself, and the broker could not start again.
 _RANGE = range(20_000, 32_000)
 _RELEASE_S = 2.0
 
@@ -27,8 +27,8 @@ def choose_ports(
 ) -> BrokerPorts:
     """Return free ports, preferably the recorded ones, so that a restart keeps its address.
 
-    `release_s`: a broker that was just killed holds its ports until its last thread has ended;
-    required ports are waited for so long.
+    `release_s`: longest wait for required ports, since a killed broker holds its ports until its
+    last thread has ended.
     """
     if options.port_is_fixed:
         _require_free(options.port, release_s)
@@ -44,7 +44,7 @@ def choose_ports(
 
 
 def is_free(port: int) -> bool:
-    """Return whether a server could listen there now."""
+    """Return whether a server could listen at the port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -72,7 +72,7 @@ def _require_free(port: int, within_s: float) -> None:
 
 
 def find_free_port() -> int:
-    """Return a port that is free now and is never lent to an outgoing connection."""
+    """Return a free port outside the range of outgoing connections."""
     for port in random.sample(_RANGE, k=100):
         if is_free(port):
             return port

@@ -1,4 +1,4 @@
-"""Process of the broker: started detached, recorded, recognised again, stopped."""
+"""Process of the broker: detached start, record, recognition, and stop."""
 
 import subprocess
 import time
@@ -26,7 +26,7 @@ class ProcessRecord(msgspec.Struct, frozen=True):
 
 
 def spawn(command: list[str], files: BrokerFiles, port: int) -> psutil.Process:
-    """Start the command in a session of its own, so that no terminal's signal reaches it."""
+    """Start the command in a separate session, so that no terminal's signal reaches it."""
     with files.output.open("wb") as output:
         pid = subprocess.Popen(
             command,
@@ -52,7 +52,7 @@ def recorded_process(files: BrokerFiles) -> tuple[psutil.Process, RunningBroker]
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Return whether `process` runs; a zombie (killed, and not yet waited for) does not."""
+    """Return whether `process` runs; a zombie (killed, but not yet reaped) does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -60,7 +60,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def terminate(process: psutil.Process) -> bool:
-    """Send TERM, then KILL after a time-out; return whether it ended by itself."""
+    """Send TERM, then KILL after a time-out; return whether TERM was enough."""
     try:
         process.terminate()
         if wait_for_exit(process, _STOP_TIMEOUT_S):
@@ -75,7 +75,7 @@ def terminate(process: psutil.Process) -> bool:
 def wait_for_exit(process: psutil.Process, timeout_s: float) -> bool:
     """Wait until `process` no longer runs, and return whether it ended in time.
 
-    A zombie, for which only its parent can wait, does not run.
+    A zombie, which only its parent can reap, does not run.
     """
     deadline_s = time.monotonic() + timeout_s
     while is_alive(process):

@@ -1,4 +1,4 @@
-"""Wait for a broker to answer, and the reason if it does not."""
+"""Readiness of a broker: waits for its answer, and its last error."""
 
 import socket
 import time
@@ -16,7 +16,7 @@ _POLL_S = 0.02
 
 
 def wait_until_listening(process: psutil.Process, port: int) -> bool:
-    """Wait until something accepts connections at the port; return False if the process ends."""
+    """Wait until a server accepts connections at the port; return False if the process ends."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and is_alive(process):
         try:
@@ -30,7 +30,7 @@ def wait_until_listening(process: psutil.Process, port: int) -> bool:
 def wait_until_answering(running: RunningBroker, files: BrokerFiles) -> bool:
     """Wait until this home's cluster answers a metadata call; return False if the process ended.
 
-    Raises BrokerError when it lives on without answering.
+    Raises BrokerError when it runs without answering.
     """
     expected = cluster_id(files)
     admin = AdminClient({"bootstrap.servers": running.bootstrap, "log_level": 0})
@@ -60,7 +60,7 @@ def cluster_id(files: BrokerFiles) -> str:
 
 
 def last_error(files: BrokerFiles) -> str:
-    """Return the last error of the broker's log, else of the JVM's output, and where to look."""
+    """Return the last error of the broker's log, else of the JVM's output, with the file."""
     for path in (files.log, files.output):
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         errors = [line for line in lines if "ERROR" in line or "Exception" in line]

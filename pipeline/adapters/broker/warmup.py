@@ -1,5 +1,4 @@
-"""Warm-up of a fresh broker: a JVM's first minute is slow, and the first customers would feel
-it."""
+"""Warm-up of a fresh broker, since the first minute of a JVM is slow."""
 
 import uuid
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ _TIMEOUT_S = 30.0
 def warm_up(kafka: Mapping[str, str | int | float | bool], rounds: int = 150) -> None:
     """Send `rounds` small batches through a scratch topic and back, then delete it.
 
-    Many small requests rather than a few large ones, because the request path is to be compiled.
+    Many small requests, rather than a few large ones, let the JVM compile the request path.
     `kafka`: properties of a confluent-kafka client. Raises KafkaException or TimeoutError.
     """
     quiet = {**kafka, "log_level": 3}

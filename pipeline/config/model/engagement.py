@@ -34,7 +34,7 @@ class Rule(Part, frozen=True):
 
 class Engagement(Part, frozen=True, kw_only=True):
     """Rules in their order: `eligibility` (may they have it), `applicability` (does it make sense
-    now), `suitability` (is it good for them). The first that does not hold fells the message."""
+    now), `suitability` (is it good for them). The first that does not hold rejects the message."""
 
     eligibility: tuple[Rule, ...] = ()
     applicability: tuple[Rule, ...] = ()

@@ -76,14 +76,14 @@ class EnterAfter(Part, frozen=True):
     after: Duration
 
 
-Again: TypeAlias = Literal["never", "always"] | EnterAfter
+Reentry: TypeAlias = Literal["never", "always"] | EnterAfter
 
 
 class Enter(Part, frozen=True):
     """An interaction that fits `when` begins the journey; `again`: whether more than once."""
 
     when: Condition
-    again: Again = "never"
+    again: Reentry = "never"
 
 
 class Journey(Part, frozen=True):

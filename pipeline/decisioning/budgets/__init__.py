@@ -1,1 +1,1 @@
-"""Budgets and stock: accounts of what is spent, and the price that makes them last. Pure."""
+"""Budgets and stock: accounts of spending, and the shadow price that paces it. Pure."""

@@ -1,13 +1,13 @@
-"""Accounts of budgets and stock: what was leased to whom, spent, and given back. Pure, in tokens.
+"""Accounts of budgets and stock: tokens leased to each partition, spent, and released. Pure.
 
 The owner of a partition may spend up to a ceiling in all of the period. It gets the ceiling by a
-record in that partition, and every Decision says what it spends; both are read in their order. So
+record in that partition, and every Decision records its spending; both are read in order. So
 
-    sum over partitions of max(what may be promised, what is spent) <= amount + what was given back
+    sum over partitions of max(promised, spent) <= amount + released
 
-holds whatever is killed, late or read again: `promised` is the highest ceiling that a partition
-may still go by. A lower one counts once the partition is known to have read it, and all that it had
-decided before is counted (`confirm`).
+holds after crashes, delays and redelivery: `promised` is the highest ceiling that a partition may
+still spend by. A lower ceiling counts once the partition has certainly read it and its earlier
+decisions are counted (`confirm`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -111,14 +111,14 @@ class PartitionLease(Struct, frozen=True):
         )
 
     def confirm(self) -> "PartitionLease":
-        """Return the lease when the partition goes by the newest ceiling, and all that it spent by
-        former ones is counted."""
+        """Return the lease once the partition spends by the newest ceiling and its spending under
+        earlier ones is counted."""
         return replace(self, promised=max(self.ceiling, self.spent))
 
 
 class BudgetPace(Struct, frozen=True):
-    """Pace of spending: shadow `price`, when (ms) it was set, and what was spent by then; `since`
-    (ms): when the account was opened."""
+    """Pace of spending: shadow `price`, the time (ms) it was set, and the tokens spent by then;
+    `since` (ms): when the account was opened."""
 
     price: float = 0.0
     at: int = 0
@@ -129,8 +129,8 @@ class BudgetPace(Struct, frozen=True):
 class Account(Struct, frozen=True):
     """Account of one budget in its running period.
 
-    `counted`: where it was opened again from its record, the offsets of `decisions` up to which
-    everything is in it, as of `counted_at` (ms); `late`, `expiring`: see `BudgetRecord`.
+    `counted`: where it was reopened from its record, the offsets of `decisions` up to which all
+    decisions are counted, as of `counted_at` (ms); `late`, `expiring`: see `BudgetRecord`.
     """
 
     name: str
@@ -147,8 +147,8 @@ class Account(Struct, frozen=True):
 
     @property
     def gross(self) -> int:
-        """Tokens that were ever spent, given back or not."""
-        return sum(one.spent for one in self.leases.values())
+        """Tokens ever spent, released or not."""
+        return sum(lease.spent for lease in self.leases.values())
 
     @property
     def spent(self) -> int:
@@ -163,7 +163,7 @@ class Account(Struct, frozen=True):
     @property
     def free(self) -> int:
         """Tokens that are neither spent nor leased; negative when the amount was lowered."""
-        return self.amount + self.released - sum(one.used for one in self.leases.values())
+        return self.amount + self.released - sum(lease.used for lease in self.leases.values())
 
     def at(self, partition: int) -> PartitionLease:
         """Return the lease of a partition."""
@@ -175,22 +175,22 @@ class Account(Struct, frozen=True):
 
 
 _REMEMBERED_MS: Final = 40 * DAY_MS
-"""Time for which it is remembered what an action took: longer than outcomes are accepted."""
+"""Retention of an action's spending: longer than outcomes are accepted."""
 _UNKNOWN_MS: Final = 60 * MINUTE_MS
-"""Time for which an outcome is remembered that was read before its decision."""
+"""Retention of an outcome that was read before its decision."""
 OVERDUE: Final = "overdue"
-"""Status of what was over when the account was published that it was opened again from: given back,
+"""Status of a reservation that had expired when the account's record was published: released,
 unless the learner had received it late (see `Account.expiring`)."""
 _AHEAD_MS: Final = 10_000
 _NO_LEASE: Final = PartitionLease()
 
 
 def open_account(rule: BudgetRule, known: Account | None, now_ms: int) -> Account:
-    """Return the account of a budget in the period that is running at `now_ms`, or is about to.
+    """Return the account of a budget in the period that runs at `now_ms` or begins shortly after.
 
     A period is opened `_AHEAD_MS` before it begins, so that its first decisions find its leases.
-    Meanwhile partitions go on with what they have of the former. A new one begins with nothing
-    spent; grants are numbered on, so that old ones are known.
+    Meanwhile partitions spend their leases of the previous one. A new period begins with nothing
+    spent; grant numbers continue, so that old grants are recognised.
     """
     period = rule.period(now_ms + _AHEAD_MS)
     if known is None:
@@ -204,7 +204,7 @@ def open_account(rule: BudgetRule, known: Account | None, now_ms: int) -> Accoun
 
 
 class SpentAction(Struct, frozen=True, array_like=True):
-    """Spending of an action: its parts of (budget, period, tokens); given back at `until`
+    """Spending of an action: its parts of (budget, period, tokens); released at `until`
     (ms), unless it was reported as shown. `forget_at` (ms): no report comes later."""
 
     parts: tuple[tuple[str, str, int], ...] = ()
@@ -221,7 +221,7 @@ class SpentAction(Struct, frozen=True, array_like=True):
 
 
 class Count(Struct):
-    """Accounts while decisions are counted, at `now_ms`. `find`: what an action took, as stored;
+    """Accounts while decisions are counted, at `now_ms`. `find`: stored spending of an action;
     `actions`, `changed`: those that changed."""
 
     accounts: Mapping[str, Account]
@@ -230,13 +230,13 @@ class Count(Struct):
     actions: dict[str, SpentAction] = field(default_factory=dict)
     changed: dict[str, Account] = field(default_factory=dict)
 
-    def take(self, decision: Decision, partition: int, offset: int) -> None:
+    def count_decision(self, decision: Decision, partition: int, offset: int) -> None:
         """Count a decision at this offset of its partition."""
-        for one in decision.spends:
-            if one.what == "reserved":
-                self._reserve(one, decision.decided_at, partition, offset)
+        for spend in decision.spends:
+            if spend.what == "reserved":
+                self._reserve(spend, decision.decided_at, partition, offset)
             else:
-                self._settle(one.action_id, one.what, partition, offset)
+                self._settle(spend.action_id, spend.what, partition, offset)
         for name, amount in _lacking(decision):
             account = self._account(name)
             if account is not None:
@@ -244,14 +244,14 @@ class Count(Struct):
                 self.changed[name] = account.with_lease(partition, lease)
 
     def expire(self, action_id: str) -> None:
-        """Give back what an action took that nobody reported as shown."""
+        """Release the tokens of an action that was not reported as shown."""
         self._settle(action_id, "released", -1, 0)
 
     def _reserve(self, spend: Spend, at: int, partition: int, offset: int) -> None:
         known, amount = self._action(spend.action_id) or SpentAction(), tokens(spend.amount)
         part = (spend.budget, spend.period, amount)
         if part in known.parts:
-            return  # a copy of the decision
+            return  # redelivered
         account = self._current(spend.budget, spend.period)
         counted = account is not None and _is_counted(account, partition, offset)
         status, until = known.status, spend.until
@@ -303,12 +303,12 @@ class Count(Struct):
 
 
 def _account_after(account: Account, before: str, after: str, amount: int) -> Account:
-    """Return the account once `amount` tokens are committed, or given back."""
+    """Return the account once `amount` tokens are committed or released."""
     if after == "released":
         return replace(account, released=account.released + amount)
     if before == "reserved":
         return replace(account, committed=account.committed + amount)
-    # It was shown after all: it counts as far as nobody has been promised the tokens since.
+    # Shown although released: counts only while the tokens have not been promised again.
     if account.free < amount:
         return replace(account, late=account.late + amount)
     return replace(
@@ -322,17 +322,17 @@ def _is_counted(account: Account, partition: int, offset: int) -> bool:
 
 def _lacking(decision: Decision) -> Iterable[tuple[str, int]]:
     """Yield the budgets that held a candidate back, each with the tokens that it wanted."""
-    for one in decision.candidates:
-        if one.fate.startswith(BUDGET):
-            name = one.fate.removeprefix(BUDGET)
-            yield name, TOKENS if is_stock(name) else tokens(one.cost)
+    for candidate in decision.candidates:
+        if candidate.fate.startswith(BUDGET):
+            name = candidate.fate.removeprefix(BUDGET)
+            yield name, TOKENS if is_stock(name) else tokens(candidate.cost)
     for read in decision.budgets:
         if is_stock(read.budget) and tokens(read.left) < TOKENS:
             yield read.budget, TOKENS
 
 
 def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> BudgetRecord:
-    """Return the account as people and workers' successors read it."""
+    """Return the account as a record of `budgets`."""
     return BudgetRecord(
         name=account.name,
         period=account.period.name,
@@ -341,7 +341,7 @@ def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> Budg
         budget=units(account.amount),
         spent=units(account.spent),
         committed=units(account.committed),
-        leased=units(sum(one.left for one in account.leases.values())),
+        leased=units(sum(lease.left for lease in account.leases.values())),
         price=account.pace.price,
         published_at=now_ms,
         released=units(account.released),
@@ -359,16 +359,16 @@ def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> Budg
 
 
 def account_of(record: BudgetRecord) -> Account:
-    """Return the account of a published record, with all grants up to then."""
+    """Return the account of a published record, with all grants up to its publication."""
     leases = {
-        one.partition: PartitionLease(
-            number=one.number,
-            ceiling=tokens(one.granted),
-            promised=tokens(one.granted),
-            spent=tokens(one.spent),
+        lease.partition: PartitionLease(
+            number=lease.number,
+            ceiling=tokens(lease.granted),
+            promised=tokens(lease.granted),
+            spent=tokens(lease.spent),
             price=record.price,
         )
-        for one in record.leases
+        for lease in record.leases
     }
     return Account(
         name=record.name,

@@ -1,9 +1,9 @@
 """Pacing: a shadow price by which a budget lasts for its period. Pure.
 
-The budget's dual problem prices each unit of cost at λ; a message is worth its while if its score
-exceeds λ × cost. λ follows spending by mirror descent: what was spent faster than what is left
-allows raises it, what was spent more slowly lowers it, to 0 where the budget is not short. By the
-entropy as distance the step is a factor of 1 + λ, so that it fits offers of any value.
+The budget's dual problem prices each unit of cost at λ; a message pays if its score
+exceeds λ × cost. λ follows spending by mirror descent: spending faster than the remaining tokens
+allow raises it, slower spending lowers it, to 0 where the budget is not short. With entropy as the
+distance, a step is a factor of 1 + λ, so that it fits offers of any value.
 
 Balseiro and Gur, Learning in Repeated Auctions with Budgets: Regret Minimization and Equilibrium
 (2019); Balseiro, Lu and Mirrokni, The Best of Many Worlds: Dual Mirror Descent for Online
@@ -23,16 +23,16 @@ _EVERY_MS: Final = 1_000
 _RESPONSES: Final = 50
 """Spending twice as fast as the plan for this part of the period multiplies 1 + λ by e."""
 _SELDOM: Final = 500
-"""Prices of a period, at least, where fewer messages are planned than prices could be set."""
+"""Minimum number of prices in a period where few messages are planned."""
 _LONGEST_STEP: Final = 0.5
-"""Most that the logarithm of 1 + λ changes by at once."""
+"""Largest change of the logarithm of 1 + λ in one step."""
 _HIGHEST: Final = 1e6
 _AHEAD: Final = 0.1
-"""Part of the amount that may be out before its time: enough to see how fast it would go."""
+"""Share of the amount that may be granted ahead of time: enough to measure how fast it is spent."""
 
 
 def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
-    """Return the account with the price for how its budget was spent since the last one."""
+    """Return the account with a price that follows the spending since the last one."""
     span, pace = rule.span(account.period), account.pace
     if span is None:
         return account if pace.price == 0 else replace(account, pace=replace(pace, price=0.0))
@@ -54,7 +54,7 @@ def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
 
 
 def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
-    """Return the tokens that may be granted now: as many as the time that has passed, and some."""
+    """Return the tokens that may be granted now: in proportion to the time passed, and `_AHEAD`."""
     span = rule.span(account.period)
     if span is None or now_ms >= span[1]:
         return account.free
@@ -66,5 +66,5 @@ def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
 
 def _is_held_back(account: Account, rule: BudgetRule, now_ms: int) -> bool:
     """Return whether a partition wants tokens that only the pace withholds."""
-    wanted = [one.wanted for one in account.leases.values() if one.wanted]
+    wanted = [lease.wanted for lease in account.leases.values() if lease.wanted]
     return bool(wanted) and allowance(account, rule, now_ms) < min(wanted) <= account.free

@@ -7,18 +7,18 @@ from typing import Final
 from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING
 from pipeline.decisioning.explain.flip import Flip, SlotCandidates, price_of, smallest_flip
 from pipeline.decisioning.explain.phrases import Language, phrase
-from pipeline.decisioning.explain.rules_in_words import FelledTreatment, constraint_of
+from pipeline.decisioning.explain.rules_in_words import RejectedTreatment, constraint_of
 from pipeline.model.decision import HELD_OUT_BY, Candidate, Choice
 
 _EXPLAINED: Final = 5
-"""Most losers that are explained in words; the others are only listed."""
+"""Maximum of losers explained in words; the others are only listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
     """Slot with its candidates, the best first.
 
-    `winner`: of the slot, or of what a holdout left empty, the one that would have won without it;
+    `winner`: of the slot, or, where a holdout left it empty, the candidate that would have won;
     `everywhere`: the candidates of all slots; `prices`: the shadow prices of budgets, by campaign;
     `p_alone`: candidates were compared by `p`, without their value.
     """
@@ -27,7 +27,7 @@ class Contest:
     winner: Candidate | None
     candidates: Sequence[Candidate]
     everywhere: Sequence[Candidate]
-    felled: tuple[FelledTreatment, ...]
+    rejected: tuple[RejectedTreatment, ...]
     language: Language
     prices: Mapping[str, float]
     p_alone: bool = False
@@ -38,7 +38,7 @@ class Contest:
         return "/" in self.choice.slot
 
     def flip(self) -> Flip | None:
-        """Return the smallest change that gives the slot to another, or to nobody."""
+        """Return the smallest change that gives the slot to another candidate, or to none."""
         if self.transactional or self.choice.explored or self.p_alone:
             return None
         found = SlotCandidates(self.candidates, self.everywhere, self.prices)
@@ -47,10 +47,10 @@ class Contest:
     def words(self, flip: Flip | None) -> Iterator[str]:
         """Yield the reasons for the winner and against the others, and the flip."""
         yield from self._result()
-        for one in self.felled[:_EXPLAINED]:
-            yield self._phrase("fallen", treatment=one.treatment, words=one.words)
-        if len(self.felled) > _EXPLAINED:
-            yield self._phrase("more fallen", count=len(self.felled) - _EXPLAINED)
+        for one in self.rejected[:_EXPLAINED]:
+            yield self._phrase("rejected", treatment=one.treatment, words=one.words)
+        if len(self.rejected) > _EXPLAINED:
+            yield self._phrase("more rejected", count=len(self.rejected) - _EXPLAINED)
         if flip is not None:
             yield self._phrase("flip", what=flip.what, start=flip.start, end=flip.end)
 
@@ -133,19 +133,24 @@ class Contest:
             yield self._phrase("explored", propensity=choice.propensity)
         elif choice.propensity < 1:
             yield self._phrase("drawn", propensity=choice.propensity)
-        for one in self.candidates:
-            if one.fate == BEATEN_BY + winner.treatment:
-                yield self._phrase("runner-up", treatment=one.treatment, score=one.score)
+        for candidate in self.candidates:
+            if candidate.fate == BEATEN_BY + winner.treatment:
+                yield self._phrase(
+                    "runner-up", treatment=candidate.treatment, score=candidate.score
+                )
                 return
 
     def _best_of_none(self) -> str:
-        for one in self.candidates:
-            if one.fate == BEATEN_BY + NOTHING:
+        for candidate in self.candidates:
+            if candidate.fate == BEATEN_BY + NOTHING:
                 return self._phrase(
-                    "nothing pays", treatment=one.treatment, score=one.score, sum=self._sum(one)
+                    "nothing pays",
+                    treatment=candidate.treatment,
+                    score=candidate.score,
+                    sum=self._sum(candidate),
                 )
-            if one.fate.startswith(BEATEN_BY):
-                return self._phrase("instead", winner=one.fate.removeprefix(BEATEN_BY))
+            if candidate.fate.startswith(BEATEN_BY):
+                return self._phrase("instead", winner=candidate.fate.removeprefix(BEATEN_BY))
         return self._phrase("nothing left")
 
     def _sum(self, one: Candidate) -> str:

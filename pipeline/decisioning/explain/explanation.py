@@ -1,4 +1,4 @@
-"""Decision explained: by slot, every candidate with its numbers, and what felled the others."""
+"""Explanation of a decision: by slot, every candidate with its numbers, and the rejecting rules."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from pipeline.config.compile import Configuration
 from pipeline.decisioning.explain.contest import Contest
 from pipeline.decisioning.explain.flip import Flip, price_of
 from pipeline.decisioning.explain.phrases import Language, phrase
-from pipeline.decisioning.explain.rules_in_words import FelledTreatment, RuleWords, constraint_of
+from pipeline.decisioning.explain.rules_in_words import RejectedTreatment, RuleWords, constraint_of
 from pipeline.decisioning.impact import PROPENSITY, USUAL
 from pipeline.model.decision import Candidate, Choice, Decision
 
@@ -41,14 +41,14 @@ class ExplainedCandidate(Struct, frozen=True):
 
 
 class ExplainedSlot(Struct, frozen=True):
-    """One slot; `holdout` and `would_be` are there where the customer is held out of what would
-    have won."""
+    """Slot with its explanation; `holdout` and `would_be` are set where the customer is held out of
+    the treatment that would have won."""
 
     slot: str
     chosen: ChosenTreatment | None
     propensity: float
     candidates: tuple[ExplainedCandidate, ...]
-    rejected: tuple[FelledTreatment, ...]
+    rejected: tuple[RejectedTreatment, ...]
     flip: Flip | None
     words: str
     holdout: str | UnsetType = UNSET
@@ -56,9 +56,9 @@ class ExplainedSlot(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """Explanation of a decision; `same`: whether the decision, run again, was the same; where it
-    was. `model`: the models that predicted, where any did; `arm`: that of the impact tests, where
-    the customer is in one."""
+    """Explanation of a decision; `same`: whether a rerun gave the same decision, where there was
+    one. `model`: the models that predicted, if any; `arm`: the customer's arm in impact tests, if
+    any."""
 
     decision_id: str
     profile_id: str
@@ -75,13 +75,13 @@ class Explanation(Struct, frozen=True):
 def explain(decision: Decision, config: Configuration, language: Language) -> Explanation:
     """Explain a decision by the configuration that it names."""
     rules = RuleWords.of(config.bundle, language)
-    fallen = _felled_by_slot(decision, config, rules)
+    rejected = _rejected_by_slot(decision, config, rules)
     choices = {one.slot: one for one in decision.choices}
     opened = tuple(choices)
-    for slot in fallen:
+    for slot in rejected:
         choices.setdefault(slot, Choice(slot, slot))
     slots = {
-        slot: _slot(choice, decision, tuple(fallen.get(slot, ())), rules)
+        slot: _slot(choice, decision, tuple(rejected.get(slot, ())), rules)
         for slot, choice in choices.items()
     }
     silent = "nothing asked" if decision.rejected or decision.candidates else "outcome"
@@ -125,48 +125,51 @@ def _moment(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
-def _felled_by_slot(
+def _rejected_by_slot(
     decision: Decision, config: Configuration, rules: RuleWords
-) -> dict[str, list[FelledTreatment]]:
-    """Return the treatments that fell before arbitration, by the slot they competed for."""
+) -> dict[str, list[RejectedTreatment]]:
+    """Return the treatments rejected before arbitration, by the slot that they were meant for."""
     asked = {choice.slot for choice in decision.choices}
     where: dict[str, dict[str, None]] = {}
     for placement, entries in config.by_placement.items():
         if placement in asked:
             for name in (name for entry in entries for name in entry.treatments):
                 where.setdefault(name, {})[placement] = None
-    for one in (one for entry in config.outbound for one in entry.candidates):
+    for one in (candidate for entry in config.outbound for candidate in entry.candidates):
         where.setdefault(one.treatment, {})[one.channel] = None
-    fallen: dict[str, list[FelledTreatment]] = {}
+    rejected: dict[str, list[RejectedTreatment]] = {}
     for label, names in decision.rejected.items():
         for name in dict.fromkeys(names):
             for slot in where.get(name.partition(": ")[0], ()):
-                fallen.setdefault(slot, []).append(rules.felled_by_rule(name, label))
-    return fallen
+                rejected.setdefault(slot, []).append(rules.rejected_by_rule(name, label))
+    return rejected
 
 
 def _slot(
     choice: Choice,
     decision: Decision,
-    fallen: tuple[FelledTreatment, ...],
+    rejected: tuple[RejectedTreatment, ...],
     rules: RuleWords,
 ) -> ExplainedSlot:
     everywhere = decision.candidates
     candidates = [one for one in everywhere if one.slot == choice.slot]
     held_back = tuple(
-        rules.felled_by_constraint(one.treatment, one.fate, kind)
-        for one in candidates
-        if (kind := constraint_of(one.fate)) is not None
+        rules.rejected_by_constraint(candidate.treatment, candidate.fate, kind)
+        for candidate in candidates
+        if (kind := constraint_of(candidate.fate)) is not None
     )
-    winner = next((one for one in candidates if one.treatment == _treatment_of(choice)), None)
+    winner = next(
+        (candidate for candidate in candidates if candidate.treatment == _treatment_of(choice)),
+        None,
+    )
     contested = Contest(
         choice=choice,
         winner=winner,
         candidates=candidates,
         everywhere=everywhere,
-        felled=(*held_back, *fallen),
+        rejected=(*held_back, *rejected),
         language=rules.language,
-        prices={one.budget: one.price for one in decision.budgets if one.price > 0},
+        prices={budget.budget: budget.price for budget in decision.budgets if budget.price > 0},
         p_alone=decision.arm == PROPENSITY,
     )
     flip = contested.flip()
@@ -175,8 +178,8 @@ def _slot(
         slot=choice.slot,
         chosen=_chosen_treatment(choice),
         propensity=choice.propensity,
-        candidates=tuple(_candidate(one, contested) for one in candidates),
-        rejected=contested.felled,
+        candidates=tuple(_candidate(candidate, contested) for candidate in candidates),
+        rejected=contested.rejected,
         flip=flip,
         words=" ".join(contested.words(flip)),
         holdout=choice.holdout if choice.holdout is not None else UNSET,

@@ -1,4 +1,4 @@
-"""Smallest change of one number that would flip what a slot got."""
+"""Smallest change of one number that flips the choice of a slot."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from pipeline.decisioning.explain.rules_in_words import constraint_of
 from pipeline.model.decision import Candidate
 
 _BEYOND: Final = 1e-6
-"""A change goes so far beyond the break-even, relatively: at it, names would decide."""
+"""Relative distance of a change beyond the break-even, at which names would decide."""
 
 
 class Flip(Struct, frozen=True):
@@ -25,7 +25,7 @@ class Flip(Struct, frozen=True):
 
 
 class _Change(Struct, frozen=True):
-    """Number of a candidate and its new value; `size` is relative to what it was."""
+    """Number of a candidate and its new value; `size` is relative to the old one."""
 
     candidate: Candidate
     field: str
@@ -60,18 +60,18 @@ def smallest_flip(
         goal = max([0.0, *rivals])
         changes += _score_changes(winner, price_of(winner, field.prices), goal, up=False)
     if changes:
-        least = min(changes, key=lambda one: one.size)
+        least = min(changes, key=lambda change: change.size)
         what = phrase(language, f"{least.field} of", treatment=least.candidate.treatment)
         return Flip(what, least.start, least.end)
-    for one in field.candidates:
-        if winner is None and one.score > 0 and constraint_of(one.fate) is not None:
-            what = f"{one.fate}, {one.treatment}"
+    for candidate in field.candidates:
+        if winner is None and candidate.score > 0 and constraint_of(candidate.fate) is not None:
+            what = f"{candidate.fate}, {candidate.treatment}"
             return Flip(what, phrase(language, "in force"), phrase(language, "lifted"))
     return None
 
 
 def _is_rival(one: Candidate, winner: Candidate) -> bool:
-    """Return whether a candidate would have the winner's place if it were better."""
+    """Return whether a candidate with a higher score would take the winner's place."""
     if one.fate.startswith(BEATEN_BY):
         return one.slot == winner.slot and one.fate == BEATEN_BY + winner.treatment
     same = one.slot.partition("#")[0] == winner.slot.partition("#")[0]
@@ -80,19 +80,19 @@ def _is_rival(one: Candidate, winner: Candidate) -> bool:
 
 def _winning_changes(field: SlotCandidates) -> Iterator[_Change]:
     """Return the changes that would make a beaten candidate win."""
-    standing = (one for one in field.everywhere if not one.fate.startswith(BEATEN_BY))
-    scores = {one.treatment: one.score for one in standing}
+    not_beaten = (one for one in field.everywhere if not one.fate.startswith(BEATEN_BY))
+    scores = {one.treatment: one.score for one in not_beaten}
     scores[NOTHING] = 0.0
-    for one in field.candidates:
-        if one.fate.startswith(BEATEN_BY):
-            target = scores.get(one.fate.removeprefix(BEATEN_BY))
+    for candidate in field.candidates:
+        if candidate.fate.startswith(BEATEN_BY):
+            target = scores.get(candidate.fate.removeprefix(BEATEN_BY))
             if target is not None:
-                price = price_of(one, field.prices)
-                yield from _score_changes(one, price, max(target, 0.0), up=True)
+                price = price_of(candidate, field.prices)
+                yield from _score_changes(candidate, price, max(target, 0.0), up=True)
 
 
 def _score_changes(one: Candidate, price: float, score: float, up: bool) -> Iterator[_Change]:
-    """Return the changes that bring `one` just above (`up`) or below a score.
+    """Return the changes that bring a candidate just above (`up`) or below a score.
 
     `price`: shadow price of each unit of its cost.
     """
@@ -114,7 +114,7 @@ def _score_changes(one: Candidate, price: float, score: float, up: bool) -> Iter
 def _change_beyond(one: Candidate, field: str, start: float, even: float, up: bool) -> _Change:
     """Return the change of `field` to just beyond the break-even `even`, in six digits.
 
-    A score of nothing loses to `nothing`, so 0 is low enough for a value or a P.
+    A score of 0 loses to `nothing`, so 0 is low enough for a value or a `p`.
     """
     if even == 0 and not up and field != "cost":
         return _Change(one, field, start, 0.0)

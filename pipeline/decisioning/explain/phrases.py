@@ -30,8 +30,8 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "been {treatment}.",
         "held instead": "{slot}: {treatment} would have won, but the customer is held out of it by "
         "{holdout}; the best of the rest is said.",
-        "fallen": "Not {treatment}: {words}",
-        "more fallen": "And {count} more that fell before.",
+        "rejected": "Not {treatment}: {words}",
+        "more rejected": "And {count} more that rules reject.",
         "flip": "The smallest change that flips it: {what} from {start} to {end}.",
         "p alone": "its p alone",
         "arm chance": "Impact test `chance`: all that the engagement policy lets pass are as "
@@ -114,8 +114,8 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "habría sido {treatment}.",
         "held instead": "{slot}: habría ganado {treatment}, pero el cliente está en su grupo de "
         "control {holdout}; se dice lo mejor del resto.",
-        "fallen": "No {treatment}: {words}",
-        "more fallen": "Y {count} más que cayeron antes.",
+        "rejected": "No {treatment}: {words}",
+        "more rejected": "Y {count} más que las reglas rechazan.",
         "flip": "El menor cambio que lo invierte: {what} de {start} a {end}.",
         "p alone": "su p sola",
         "arm chance": "Prueba de impacto `chance`: todo lo que pasa las reglas es igual de "
@@ -181,13 +181,13 @@ _DECIMAL: Final[Mapping[Language, str]] = {"en": ".", "es": ","}
 
 
 def number(language: Language, value: float) -> str:
-    """Return a figure as people read it."""
+    """Return a figure with six digits, and the language's decimal sign."""
     shown = f"{value:.2f}" if value == round(value, 2) and value % 1 else f"{value:.6g}"
     return shown.replace(".", _DECIMAL[language])
 
 
 def phrase(language: Language, key: str, /, **parts: object) -> str:
-    """Return the sentence under `key`, with figures and names filled in."""
+    """Return the sentence of `key`, with figures and names filled in."""
     shown = {
         of: number(language, one) if isinstance(one, float) else one for of, one in parts.items()
     }

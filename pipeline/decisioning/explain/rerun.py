@@ -1,4 +1,4 @@
-"""Decision made again from what it recorded."""
+"""Rerun of a decision from the inputs that it recorded."""
 
 from dataclasses import replace as with_fields
 
@@ -21,10 +21,10 @@ from pipeline.rules.knowledge import recorded_knowledge
 
 
 def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision | None:
-    """Decide again on the same record and history; None: that record is not decided at all.
+    """Decide again on the same record and history; None: the record has no decision.
 
-    `rules` are of the configuration that the decision names. Of the snapshot that it names, what it
-    read is recorded in it.
+    `rules` are of the configuration that the decision names. It records what it read of its
+    snapshot.
     """
     if rules.chooser is not None and decision.snapshot is not None:
         rules = with_fields(
@@ -35,7 +35,7 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
     history = History(
         decision.contacts,
         decision.silenced,
-        {one.holdout: one for one in decision.holdouts},
+        {holdout.holdout: holdout for holdout in decision.holdouts},
     )
     again = decision.again
     if again is not None:
@@ -46,7 +46,7 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
     confirmed = _shown_belongings(record)
     if made == decision or not confirmed:
         return made
-    # Whether an address was confirmed by then, so that nothing waited for it, is not recorded.
+    # A decision does not record whether an address was already confirmed.
     state = ContactState(Shards({"read": history}), {**confirmed, **others})
     otherwise = _decide(decision, record, state, rules)
     return otherwise if otherwise == decision else made
@@ -66,22 +66,22 @@ def _decide(
 
 
 def _shown_belongings(record: Segmented) -> dict[str, Belonging]:
-    """Return the identifiers that were shown as the customer's own."""
+    """Return the identifiers that interactions ascribe to the customer."""
     shown = record.profile.shown if record.profile is not None else {}
     return {name: Belonging(0, here=True, as_of=0) for name in shown}
 
 
 def _due(decision: Decision, again: Again, record: Segmented) -> DueDeferral:
-    """Return the deferral as it fell due for `decision`."""
+    """Return the deferral from which `decision` was made."""
     at = decision.decided_at
     one = Deferral(again.first, again.since, at, again.messages, record)
     return DueDeferral("read", one, at).of(decision.profile_id, decision.config)
 
 
 def _of_others(decision: Decision, record: Segmented) -> dict[str, Belonging]:
-    """Return the addresses that were another person's, by what they rejected.
+    """Return the addresses of other persons, from the rejections that they caused.
 
-    Where nothing was rejected for it, it did not matter.
+    An address that caused none does not matter.
     """
     traits = record.profile.traits if record.profile is not None else {}
     spaces = [

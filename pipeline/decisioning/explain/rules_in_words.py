@@ -1,4 +1,4 @@
-"""Rules in words: the stage and rule that rejected a treatment, and what it says."""
+"""Rules in words: the stage and rule that rejected a treatment, and the rule's text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -20,8 +20,8 @@ _NAMING: Final = ("content needs", "no address:", "address of another:")
 _CONSTRAINTS: Final = ("consent", "suppression", "quiet hours", "cap", "budget", "content")
 
 
-class FelledTreatment(Struct, frozen=True):
-    """Treatment that fell, at which stage, and by which rule."""
+class RejectedTreatment(Struct, frozen=True):
+    """Treatment with the stage and rule that rejected it."""
 
     treatment: str
     stage: str
@@ -45,17 +45,17 @@ class RuleWords(Struct, frozen=True):
         """Return the rules that the configuration has words for."""
         return cls(language, {key: words for key, words in _own(bundle) if words})
 
-    def felled_by_rule(self, treatment: str, label: str) -> FelledTreatment:
+    def rejected_by_rule(self, treatment: str, label: str) -> RejectedTreatment:
         """Return the words of a rule of the engagement policy; `label` is `stage/rule`."""
         stage, _, rule = label.partition("/")
-        return FelledTreatment(treatment, stage, rule, self._rule(stage, rule))
+        return RejectedTreatment(treatment, stage, rule, self._rule(stage, rule))
 
-    def felled_by_constraint(self, treatment: str, fate: str, kind: str) -> FelledTreatment:
+    def rejected_by_constraint(self, treatment: str, fate: str, kind: str) -> RejectedTreatment:
         """Return the words of a constraint of this kind."""
         name = fate.removeprefix(f"{kind} ")
         own = self.own.get((kind, name))
         words = phrase(self.language, kind, name=name)
-        return FelledTreatment(
+        return RejectedTreatment(
             treatment, CONSTRAINT, fate, words if own is None else f"{words} {own}"
         )
 
@@ -80,7 +80,10 @@ def _own(bundle: model.Bundle) -> Iterator[tuple[tuple[str, str], str]]:
             yield from _of_rules(offer)
             for treatment in offer.treatments:
                 yield from _of_rules(treatment)
-    yield from ((("suppression", one.suppression), one.words) for one in policies.suppressions)
+    yield from (
+        (("suppression", suppression.suppression), suppression.words)
+        for suppression in policies.suppressions
+    )
     yield from ((("consent", one.consent), one.words) for one in policies.consent)
 
 

@@ -1,1 +1,1 @@
-"""Learning: evidence about treatments, and choices that are drawn by it."""
+"""Learning: evidence about treatments, and draws of choices by it."""

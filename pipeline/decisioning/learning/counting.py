@@ -1,7 +1,7 @@
-"""Counting of evidence: what each feedback about an action adds to its treatment's posterior.
+"""Counting of evidence: contribution of each feedback to the posterior of its action's treatment.
 
-Feedback may come twice, and in any order: an action's row records what was received, and what is
-counted follows from the row alone.
+Feedback may be redelivered, and come in any order: an action's row records the received feedback,
+and the count follows from the row alone.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from pipeline.model.learning import Posterior
 from pipeline.rules.knowledge import WITHHELD
 
 Arm: TypeAlias = tuple[str, str, str, str]
-"""Campaign, offer, treatment and context bin; the offer is "" for who is held out."""
+"""Campaign, offer, treatment and context bin; the offer is "" for held-out customers."""
 
 
 class ActionRow(Struct, frozen=True, array_like=True):
@@ -35,7 +35,7 @@ class ActionRow(Struct, frozen=True, array_like=True):
 
     @property
     def is_trial(self) -> bool:
-        """Whether the message counts: it was sent, and nobody says that it never arrived."""
+        """Whether the message counts: it was sent, and not reported as undelivered."""
         return self.arm is not None and (self.shown or (self.tried and not self.released))
 
 
@@ -59,7 +59,7 @@ class Tally(Struct, frozen=True, array_like=True):
 
 
 class TallyChange(Struct, frozen=True):
-    """Change of what is counted of an action of `arm` that was decided `at` (ms)."""
+    """Change of the counts of `arm` by an action that was decided `at` (ms)."""
 
     arm: Arm
     at: int
@@ -86,7 +86,7 @@ def apply_feedback(row: ActionRow | None, one: Feedback, decision: Decision) -> 
 
 
 def difference(before: ActionRow | None, after: ActionRow) -> Iterator[TallyChange]:
-    """Yield the change of what is counted, if there is one."""
+    """Yield the change of the counts, if there is one."""
     if after.arm is None:
         return
     known = before or NOTHING_HEARD
@@ -97,7 +97,7 @@ def difference(before: ActionRow | None, after: ActionRow) -> Iterator[TallyChan
 
 
 def add(tally: Tally, change: TallyChange, half_life_ms: int) -> Tally:
-    """Return the evidence with a change, which weighs as old as its action is."""
+    """Return the evidence with a change, which is weighted by its action's age."""
     tally = tally.fade(change.at, half_life_ms)
     weight = _weight(tally.as_of - change.at, half_life_ms)
     return Tally(
@@ -110,19 +110,19 @@ def add(tally: Tally, change: TallyChange, half_life_ms: int) -> Tally:
 
 
 def posterior(arm: Arm, tally: Tally) -> Posterior:
-    """Return the evidence as a snapshot has it."""
+    """Return the evidence as a posterior of a snapshot."""
     return Posterior(*arm, tally.trials, tally.successes, tally.tried, tally.reached)
 
 
 def _arm(action_id: str, decision: Decision) -> Arm:
-    for one in decision.choices:
-        if one.action_id == action_id:
-            return one.campaign or "", one.offer or "", one.treatment or "", decision.bin
+    for choice in decision.choices:
+        if choice.action_id == action_id:
+            return choice.campaign or "", choice.offer or "", choice.treatment or "", decision.bin
     kept = next(
-        one
-        for one in decision.candidates
-        if one.fate.startswith(HELD_OUT_BY)
-        and withheld_id(decision.decision_id, one.slot, one.campaign) == action_id
+        candidate
+        for candidate in decision.candidates
+        if candidate.fate.startswith(HELD_OUT_BY)
+        and withheld_id(decision.decision_id, candidate.slot, candidate.campaign) == action_id
     )
     return kept.campaign, WITHHELD, kept.treatment, decision.bin
 

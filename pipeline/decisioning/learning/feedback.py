@@ -1,4 +1,4 @@
-"""Feedback: evidence about actions that an interaction brings."""
+"""Feedback: evidence about actions from an interaction."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -14,7 +14,7 @@ _CONVERSION: Final = "conversion"
 
 
 def is_of_bot(facts: Facts) -> bool:
-    """Return whether a bot caused the interaction; nothing is learned from it then."""
+    """Return whether a bot caused the interaction, from which nothing is learned then."""
     return facts.derived.get(BOT) is True
 
 
@@ -38,9 +38,11 @@ def of_action(
 
 
 def of_withheld(contacts: Iterable[Contact], rules: LearningRules) -> Iterator[Feedback]:
-    """Yield the feedback of messages that a holdout kept back: each is a trial of going without."""
-    for one in contacts:
-        yield Feedback(one.action_id, "tried", one.at + rules.goals[one.campaign].window_ms)
+    """Yield the feedback of held-out messages: each is a trial without a message."""
+    for contact in contacts:
+        yield Feedback(
+            contact.action_id, "tried", contact.at + rules.goals[contact.campaign].window_ms
+        )
 
 
 def of_interaction(
@@ -54,10 +56,10 @@ def of_interaction(
     if not reached:
         return
     at = _moment(interaction)
-    for one in contacts:
-        goal = reached.get(one.campaign)
-        if goal is not None and at > one.at and _counts(one, at, goal, rules):
-            yield Feedback(one.action_id, "reached", one.at + goal.window_ms)
+    for contact in contacts:
+        goal = reached.get(contact.campaign)
+        if goal is not None and at > contact.at and _counts(contact, at, goal, rules):
+            yield Feedback(contact.action_id, "reached", contact.at + goal.window_ms)
 
 
 def of_outcome(
@@ -94,7 +96,7 @@ def _moment(interaction: Interaction) -> int:
 
 
 def _counts(contact: Contact, at: int, goal: GoalRule, rules: LearningRules) -> bool:
-    """Return whether a goal at `at` (ms) is in the window, and not of a mail scanner."""
+    """Return whether a goal at `at` (ms) is in the window, and not caused by a mail scanner."""
     if not contact.at <= at <= contact.at + goal.window_ms:
         return False
     return contact.channel not in rules.scanned or at >= contact.at + rules.scanned_ms

@@ -1,10 +1,10 @@
 """Choice by Thompson sampling, and the probability of each choice.
 
-How likely a treatment is to reach its goal has a Beta posterior, held as a table of quantiles
-between which it is linear. Both the draw and its probability go by that table, so that the logged
-propensity is that of the policy which ran; what is left is the error of a quadrature, below 1e-4.
-What is drawn for a candidate follows from the decision's id and the candidate's name alone: the
-same decision draws the same.
+A treatment's probability of reaching its goal has a Beta posterior, held as a table of quantiles
+with linear interpolation. Both the draw and its probability use that table, so that the logged
+propensity is that of the policy which ran, up to the error of a quadrature, below 1e-4.
+The draw for a candidate is seeded by the decision's id and the candidate's name alone: a rerun of
+the decision draws the same.
 
 Chapelle and Li, An Empirical Evaluation of Thompson Sampling (2011).
 """
@@ -22,13 +22,13 @@ from scipy.special import betaincinv, expit
 
 from pipeline.config import amounts
 from pipeline.config.compiled import LearningRules
-from pipeline.rules.chooser import Field, Lot, Priced
+from pipeline.rules.chooser import DrawResult, Field, PricedCandidate
 from pipeline.rules.knowledge import NONE, Knowledge, Tie, TreatmentEvidence
 
 _Floats: TypeAlias = NDArray[np.float64]
 _Words: TypeAlias = NDArray[np.uint64]
 _Rival: TypeAlias = tuple[_Floats, float]
-"""Scores of a candidate at each of `_LEVELS`, and the share of choices in which it takes part."""
+"""Scores of a candidate at each of `_LEVELS`, and the share of draws in which it takes part."""
 
 _TAIL: Final = 9.0
 """Logit of the outermost quantiles: a ten-thousandth on each side is cut off."""
@@ -45,10 +45,10 @@ _MIX: Final = (
 """Shifts and factors by which SplitMix64 mixes the bits of a word."""
 
 _REMEMBERED: Final = 16_384
-"""Runners that a sampler remembers."""
+"""Maximum of runners in a sampler's cache."""
 
 _STRONGEST: Final = 16
-"""Rivals that are looked at first."""
+"""Number of rivals that are evaluated first."""
 _STRENGTH: Final = 36
 """Column of the quantile that rivals are compared by: each exceeds it in one of ninety draws."""
 _NEGLIGIBLE: Final = 1e-6
@@ -56,12 +56,12 @@ _NEGLIGIBLE: Final = 1e-6
 
 
 class _Runner(Struct, frozen=True, eq=False):
-    """Candidate as it competes.
+    """Competing candidate.
 
-    `name`: hash of its name; `chances`: of reaching its goal (where only what is added counts, less
-    that of reaching it anyway), at each of `_LEVELS`. `learned`: they
-    are drawn from; else it has the fixed score of its worth. `ready`: whether it was tried often
-    enough to compete always; `share`: of choices in which it takes part beside one that was.
+    `name`: hash of its name; `chances`: of reaching its goal (less the chance of reaching it
+    without a message, where only the increment counts), at each of `_LEVELS`. `learned`: its score
+    is drawn from them; else it is fixed. `ready`: whether it was tried often enough to take part in
+    all draws; `share`: of draws in which it takes part beside a ready one.
     """
 
     name: int
@@ -73,8 +73,8 @@ class _Runner(Struct, frozen=True, eq=False):
 
 
 class ThompsonSampler(Struct, frozen=True):
-    """Chooser by a snapshot's posteriors. `runners`: a cache of them; `p_alone`: a score is how
-    likely the goal is, whatever it is worth."""
+    """Chooser by a snapshot's posteriors. `runners`: a cache; `p_alone`: scores are probabilities
+    of the goal, without its worth."""
 
     rules: LearningRules
     knowledge: Knowledge
@@ -91,23 +91,23 @@ class ThompsonSampler(Struct, frozen=True):
         return ThompsonSampler(self.rules, knowledge)
 
     def by_propensity(self) -> "ThompsonSampler":
-        """Return the chooser that compares how likely goals are, and not what they are worth."""
+        """Return the chooser that compares probabilities of goals, without their worth."""
         return ThompsonSampler(self.rules, self.knowledge, self.runners, p_alone=True)
 
-    def field(self, candidates: Sequence[Priced], context_bin: str) -> Field:
-        """Return the candidates as they compete."""
+    def field(self, candidates: Sequence[PricedCandidate], context_bin: str) -> Field:
+        """Return the field of the candidates."""
         known, runners = self.runners, []
         if len(known) > _REMEMBERED:
             known.clear()
-        for one in candidates:
-            key = one.candidate.tie, context_bin, one.worth.p
+        for candidate in candidates:
+            key = candidate.candidate.tie, context_bin, candidate.worth.p
             runner = known.get(key)
             if runner is None:
-                runner = known[key] = self._runner(one, context_bin)
+                runner = known[key] = self._runner(candidate, context_bin)
             runners.append(runner)
         return ThompsonField(candidates, runners, self.rules.explore, self.p_alone)
 
-    def _runner(self, one: Priced, context_bin: str) -> _Runner:
+    def _runner(self, one: PricedCandidate, context_bin: str) -> _Runner:
         candidate, p, rules = one.candidate, one.worth.p, self.rules
         name = _hash("/".join(candidate.tie).encode())
         if candidate.transactional or candidate.campaign not in rules.goals:
@@ -127,39 +127,43 @@ class ThompsonSampler(Struct, frozen=True):
 
 
 class ThompsonField:
-    """Candidates who compete, by their index; a row of each array is a candidate.
+    """Competing candidates, by index; a row of each array is a candidate.
 
-    `scores`: a candidate's score at each of `_LEVELS`; that of a fixed one is the same at all.
-    `pays`: it would be worth more than nothing if the goal were certain.
+    `scores`: a candidate's score at each of `_LEVELS`; a fixed one is the same at all levels.
+    `pays`: the score would be above 0 if the goal were certain.
     """
 
     def __init__(
-        self, pool: Sequence[Priced], runners: Sequence[_Runner], explore: float, p_alone: bool
+        self,
+        pool: Sequence[PricedCandidate],
+        runners: Sequence[_Runner],
+        explore: float,
+        p_alone: bool,
     ) -> None:
         self._pool = pool
         self._p_alone = p_alone
         self._runners = runners
         self._explore = explore
-        self._learned = np.array([one.learned for one in runners], dtype=bool)
-        self._share = np.array([one.share for one in runners], dtype=np.float64)
-        self._names = np.array([one.name for one in runners], dtype=np.uint64)
+        self._learned = np.array([runner.learned for runner in runners], dtype=bool)
+        self._share = np.array([runner.share for runner in runners], dtype=np.float64)
+        self._names = np.array([runner.name for runner in runners], dtype=np.uint64)
         self._value = np.array([one.worth.value for one in pool])
         self._cost = np.array([one.candidate.cost for one in pool])
         self._weight = np.array([one.worth.weight for one in pool])
         self._toll = np.array([one.worth.toll for one in pool])
-        tables = [one.chances for one in runners]
+        tables = [runner.chances for runner in runners]
         self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
         self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
-        certain = self._score(1.0 - np.array([one.evidence.anyway for one in runners]))
+        certain = self._score(1.0 - np.array([runner.evidence.anyway for runner in runners]))
         self._pays = (np.where(self._learned, certain, self._scores[:, 0]) > 0).tolist()
         self._drawn: dict[str, tuple[list[float], _Floats]] = {}
 
     def evidence(self, index: int) -> TreatmentEvidence:
-        """Return the evidence that a candidate is drawn by."""
+        """Return the evidence from which a candidate's score is drawn."""
         return self._runners[index].evidence
 
-    def draw_worth(self, index: int, key: str) -> Priced:
-        """Return a candidate with the worth that was drawn for it."""
+    def draw_worth(self, index: int, key: str) -> PricedCandidate:
+        """Return a candidate with its drawn worth."""
         one = self._pool[index]
         if not self._runners[index].learned:
             return one
@@ -170,10 +174,10 @@ class ThompsonField:
             drawn = replace(drawn, score=p, order=(True, -p, candidate.tie))
         elif worth.toll:
             drawn = amounts.charge(drawn, worth.toll)
-        return Priced(candidate, drawn)
+        return PricedCandidate(candidate, drawn)
 
-    def draw(self, available: Sequence[int], key: str) -> Lot:
-        """Return the choice among `available`, which may be nothing."""
+    def draw(self, available: Sequence[int], key: str) -> DrawResult:
+        """Draw one of `available`, or nothing."""
         if _uniform(key, "explores") < self._explore:
             return self._draw_alike(available, key)
         rows = np.array(available)
@@ -182,9 +186,9 @@ class ThompsonField:
         scores = self._draws(key)[1][rows]
         best = scores.max(initial=0.0)
         if best <= 0:
-            return Lot(None)
+            return DrawResult(None)
         alike = rows[scores == best].tolist()
-        return Lot(min(alike, key=lambda index: self._pool[index].candidate.tie))
+        return DrawResult(min(alike, key=lambda index: self._pool[index].candidate.tie))
 
     def chance(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `draw` gives `index`, or nothing (None)."""
@@ -204,7 +208,7 @@ class ThompsonField:
         return scores
 
     def _draws(self, key: str) -> tuple[list[float], _Floats]:
-        """Return the draw for each candidate: its probability, and its score by that."""
+        """Return each candidate's drawn probability and the score that follows from it."""
         found = self._drawn.get(key)
         if found is None:
             levels = _uniforms(key, "p", self._names)
@@ -215,22 +219,24 @@ class ThompsonField:
             found = self._drawn[key] = chances.tolist(), self._score(chances)
         return found
 
-    def _draw_alike(self, available: Sequence[int], key: str) -> Lot:
-        """Draw alike from all that could pay and nothing; without one of them, from the others."""
+    def _draw_alike(self, available: Sequence[int], key: str) -> DrawResult:
+        """Draw uniformly from the candidates that pay, and nothing."""
         rows = np.array([one for one in available if self._pays[one]], dtype=np.intp)
         arms = _uniforms(key, "arm", self._names[rows])
         nothing = _uniform(key, "nothing")
         if arms.min(initial=1.0) >= nothing:
-            return Lot(None, explored=True)
-        return Lot(int(rows[arms.argmin()]), explored=True)
+            return DrawResult(None, explored=True)
+        return DrawResult(int(rows[arms.argmin()]), explored=True)
 
     def _is_proved(self, available: Sequence[int]) -> bool:
-        """Return whether a candidate is proved, so that others get only a share of choices."""
+        """Return whether a candidate is ready, so that others take part in a share of draws
+        only."""
         runners = self._runners
         return any(runners[one].ready and runners[one].learned for one in available)
 
     def _best(self, available: Sequence[int], index: int | None) -> float:
-        """Return the probability that `index` draws the best score above 0, or nobody (None)."""
+        """Return the probability that `index`, or no candidate (None), draws the best score above
+        0."""
         runners, proved = self._runners, self._is_proved(available)
         surest = self._surest([one for one in available if not runners[one].learned])
         least = 0.0 if surest is None else float(self._scores[surest, 0])
@@ -292,12 +298,12 @@ def _posterior(alpha: float, beta: float) -> _Floats:
 
 
 def _uniform(key: str, purpose: str) -> float:
-    """Return a number of [0, 1) that `key` draws for this purpose."""
+    """Return a number in [0, 1), seeded by `key` and the purpose."""
     return (_hash(f"{key}\0{purpose}".encode()) >> 11) / 2.0**53
 
 
 def _uniforms(key: str, purpose: str, names: _Words) -> _Floats:
-    """Return for each name a number of [0, 1) that `key` draws for this purpose."""
+    """Return for each name a number in [0, 1), seeded by `key` and the purpose."""
     mixed = names ^ np.uint64(_hash(f"{key}\0{purpose}\0each".encode()))
     for shift, factor in _MIX:
         mixed = (mixed ^ (mixed >> shift)) * factor

@@ -1,5 +1,5 @@
-"""E-mail by SMTP, and the bounces and complaints that come back.
+"""E-mail by SMTP, and returned bounces and complaints.
 
 Read `adapter.py` (one action), `message.py` (its form), `pool.py` (connections), then
-`returned_reader.py` (what comes back).
+`returned_reader.py` (returned mail).
 """

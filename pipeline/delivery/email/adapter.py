@@ -1,7 +1,7 @@
 """Adapter of e-mail: one message per action, by SMTP, with retries until its deadline.
 
-A mail server recognises no duplicates. So the ledger records the attempt before the message's data
-are sent, and an attempt whose answer never came is not repeated.
+A mail server does not recognise duplicates. So the ledger records the attempt before the message's
+data are sent, and an attempt without an answer is not repeated.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import expand_variables
 from pipeline.config.mail_addresses import parse_mailbox
 from pipeline.config.model import Dkim, Email
-from pipeline.config.smtp_urls import BadSmtpUrl, parse_smtp_url
+from pipeline.config.smtp_urls import SmtpUrlProblem, parse_smtp_url
 from pipeline.delivery.channel_adapter import (
     AdapterHost,
     Attempt,
@@ -51,7 +51,7 @@ from pipeline.delivery.retries import TOO_LATE, TryAgainError, retry_until
 
 _LONGEST_WAIT_S: Final = 60.0
 _DOMAINS: Final = 10_000
-"""Recipient domains whose limits are remembered."""
+"""Maximum of recipient domains with a limiter in memory."""
 
 _FINAL: Final = range(400, 600)
 _BAD_ADDRESS: Final = Bounced(0, {"bounce": "address", "enhanced": "5.1.3"})
@@ -66,7 +66,7 @@ class _Unusable:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """Way of a channel's messages, with secrets from this process's environment."""
+    """Route of a channel's messages, with secrets from this process's environment."""
 
     mailer: Mailer
     sender: Sender
@@ -76,7 +76,7 @@ class _Route:
 
 @dataclass(frozen=True, slots=True)
 class _Envelope:
-    """Message as it is transmitted, and its recipient."""
+    """Message for transmission, with its addresses."""
 
     return_path: str
     recipient: str
@@ -174,7 +174,8 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
 
 
 async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> DeliveryResult:
-    """Send a message on an open connection; raise what certainly kept it from being accepted."""
+    """Send a message on an open connection; raise the errors after which it certainly was not
+    accepted."""
     try:
         await smtp.mail(envelope.return_path)
         await smtp.rcpt(envelope.recipient)
@@ -185,7 +186,7 @@ async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> Delive
     try:
         await smtp.data(envelope.message)
     except SMTPDataError as error:
-        if error.code not in _FINAL:  # nonsense after the data
+        if error.code not in _FINAL:  # an invalid answer after the data
             return Unconfirmed(_reason(error))
         attempt.record_failure()
         return refusal(error.code, error.message, of_recipient=False)
@@ -195,7 +196,7 @@ async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> Delive
 
 
 def _route(channel: CompiledChannel, email: Email) -> _Route | _Unusable:
-    """Return the way of a channel's messages, with what the environment adds."""
+    """Return the route of a channel's messages, with variables of the environment."""
     names = {"url": channel.url, "links": email.links, "password": email.password}
     names["dkim.key"] = email.dkim.key if email.dkim else None
     values = {
@@ -205,7 +206,7 @@ def _route(channel: CompiledChannel, email: Email) -> _Route | _Unusable:
     if unset:
         return _Unusable(f"channel {channel.name}: a variable in `{unset[0]}` is not set here")
     server = parse_smtp_url(values.get("url") or "")
-    if isinstance(server, BadSmtpUrl):
+    if isinstance(server, SmtpUrlProblem):
         return _Unusable(f"channel {channel.name}: {server.why}")
     mailbox = parse_mailbox(email.sender)
     if mailbox is None:
@@ -234,12 +235,12 @@ def _route(channel: CompiledChannel, email: Email) -> _Route | _Unusable:
 
 
 def _dkim_key(dkim: Dkim, pem: str, domain: str) -> DkimKey:
-    """Return the key; a variable may hold it on one line, with `\\n` for line breaks."""
+    """Return the key, which a variable may hold on one line, with `\\n` for line breaks."""
     return DkimKey(dkim.selector, dkim.domain or domain, pem.replace("\\n", "\n").encode())
 
 
 def _reason(error: Exception) -> str:
-    """Describe a failure for its outcome, without texts of servers, which may hold addresses."""
+    """Describe a failure for the outcome, without texts of servers, which may contain addresses."""
     name = type(error).__name__
     match error:
         case SMTPResponseException():

@@ -14,9 +14,9 @@ class TemporaryAnswerError(Exception):
 
 
 def refusal(code: int, text: str, *, of_recipient: bool) -> Bounced:
-    """Return the bounce of a permanent answer. Raises TemporaryAnswerError for any other.
+    """Return the bounce of a permanent answer. Raises TemporaryAnswerError for others.
 
-    Servers that give no enhanced code mean the mailbox by their answer to the recipient.
+    Without an enhanced code, a refusal of the recipient concerns the mailbox.
     """
     enhanced = enhanced_status(text)
     if code < _PERMANENT:

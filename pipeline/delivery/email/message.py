@@ -43,7 +43,7 @@ _UNSUBSCRIBE: Final = "Unsubscribe"
 
 @dataclass(frozen=True, slots=True)
 class DkimKey:
-    """Private RSA key in PEM, and where its public key is in DNS."""
+    """Private RSA key in PEM, and the name of its public key in DNS."""
 
     selector: str
     domain: str
@@ -52,7 +52,7 @@ class DkimKey:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sender of a channel's messages; `links` is the gateway's URL as customers reach it."""
+    """Sender of a channel's messages; `links` is the gateway's URL for customers."""
 
     mailbox: Address
     reply_to: str | None
@@ -87,7 +87,7 @@ def message_id(action_id: str, domain: str) -> str:
 def compose(
     action: Action, recipient: Address, sender: Sender, links: LinkMaker, now: datetime
 ) -> bytes:
-    """Return the message of an action as SMTP transmits it; `now` is timezone-aware."""
+    """Return the bytes of an action's message for SMTP; `now` is timezone-aware."""
     message = EmailMessage(policy=_POLICY)
     message["From"] = sender.mailbox
     message["To"] = recipient

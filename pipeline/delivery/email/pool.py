@@ -13,10 +13,10 @@ from aiosmtplib.errors import SMTPException
 from pipeline.config.smtp_urls import SmtpServer
 
 _TIMEOUT_S: Final = 60.0
-"""Time for one answer; RFC 5321 allows servers minutes, most answer in less than a second."""
+"""Time limit of one answer; RFC 5321 allows minutes, most servers answer within a second."""
 
 _MOST_MESSAGES: Final = 100
-"""Messages per connection: servers close those that they find too long."""
+"""Maximum of messages per connection: servers close long ones."""
 
 _IDLE_S: Final = 20.0
 
@@ -31,7 +31,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Mailer:
-    """Server that a channel's messages go to, with the limit of connections to it."""
+    """Server of a channel's messages, with the limit of connections to it."""
 
     server: SmtpServer
     login: Login | None
@@ -54,7 +54,7 @@ class _Connection:
 
 
 class ConnectionPool:
-    """Connections to one server, made when they are needed and kept for the next message."""
+    """Connections to one server, opened on demand and kept for the next message."""
 
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
@@ -63,7 +63,7 @@ class ConnectionPool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[SMTP]:
-        """Provide a connection for one message, waiting while all are in use.
+        """Open a connection for one message, waiting while all are in use.
 
         Raises SMTPException, OSError. After an exception in the body the connection is closed.
         """

@@ -1,9 +1,8 @@
-"""Reader of the Maildirs into which bounces and complaints are delivered.
+"""Reader of the Maildirs of bounces and complaints.
 
-A message stays in `new` until the gateway has its outcome; then it is in `cur`, marked as seen, and
-also flagged if no outcome was found in it. Several instances of the adapter read the same folder:
-one that names a message of ours which this instance did not send is left for the others, for an
-hour.
+A message stays in `new` until the gateway has accepted its outcome; then it is in `cur`, marked as
+seen, and also flagged if it has no outcome. Several instances of the adapter read the same folder:
+returned mail about a message of another instance is left to the others for an hour.
 """
 
 import asyncio
@@ -61,11 +60,11 @@ def _folders(host: AdapterHost) -> Iterator[Path]:
 
 
 async def _read_folder(folder: Path, host: AdapterHost, known: set[Path]) -> set[Path]:
-    """Read the new messages; return those that are left to other instances, as those `known`."""
+    """Read the new messages; return those left to other instances, like those `known`."""
     left: set[Path] = set()
     (folder / "cur").mkdir(exist_ok=True)
     for path in sorted((folder / "new").iterdir()):
-        with suppress(FileNotFoundError):  # another instance was there first
+        with suppress(FileNotFoundError):  # another instance has read it
             fresh = time.time() - path.stat().st_mtime < _LEFT_TO_OTHERS_S
             if (path in known and fresh) or not await _read_message(path, host, fresh=fresh):
                 left.add(path)
@@ -73,7 +72,7 @@ async def _read_folder(folder: Path, host: AdapterHost, known: set[Path]) -> set
 
 
 async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
-    """Report a message, and put it into `cur`; return False where it is left in `new`."""
+    """Report a message, and move it to `cur`; return False where it is left in `new`."""
     with path.open("rb") as file:
         raw = file.read(_MAX_BYTES)
     found = parse_returned(raw)
@@ -88,7 +87,7 @@ async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
 
 
 def _token(found: ReturnedMail, host: AdapterHost) -> str | None:
-    """Return the token of the returned message; None: this instance does not know it."""
+    """Return the token of the returned message; None: this instance did not send it."""
     return (host.token_of(found.action_id) if found.action_id else None) or found.token
 
 

@@ -1,4 +1,4 @@
-"""Trial of e-mail: one message through the adapter, to a local server or to one of yours."""
+"""Trial of e-mail: one message through the adapter, to a local server or a given one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ _HTML: Final = (
 
 @dataclass
 class LocalServer:
-    """SMTP server on this machine that keeps what it receives."""
+    """SMTP server on this machine that keeps received messages."""
 
     received: list[bytes] = field(default_factory=list)
 
@@ -38,7 +38,7 @@ class LocalServer:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        """Listen on any port meanwhile; provide the server's URL."""
+        """Listen on any port during the context; yield the server's URL."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
             lambda: smtp.SMTP(self, hostname=_HOST, enable_SMTPUTF8=True), _HOST, 0
@@ -48,7 +48,7 @@ class LocalServer:
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Send a message to `address`; return the result, and the message where the server is local."""
+    """Send a message to `address`; return the result, and the message if the server is local."""
     if server_url is not None:
         return await _send(address, server_url, secret)
     local = LocalServer()

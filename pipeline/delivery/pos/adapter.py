@@ -1,8 +1,8 @@
-"""Adapter of receipt printers: an action is printed by the printer of its channel.
+"""Adapter of receipt printers, which prints an action on its channel's printer.
 
-A printer recognises no repeats. It is asked for its state before (no paper: tried again) and after
-a receipt, which it answers once it has processed what came before. So the ledger records the
-attempt before the receipt is sent, and one that no answer followed is not repeated.
+A printer does not recognise repeats. Its state is requested before a receipt (no paper: tried
+again) and after it; the printer answers once it has processed the receipt. So the ledger records
+the attempt before the receipt is sent, and an attempt without an answer is not repeated.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Final
 from pipeline.adapters.receipt_paper import as_escpos, paper_receipt
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import expand_variables
-from pipeline.config.printer_urls import BadPrinterUrl, Printer, parse_printer_url
+from pipeline.config.printer_urls import Printer, PrinterUrlProblem, parse_printer_url
 from pipeline.delivery.channel_adapter import (
     AdapterHost,
     Attempt,
@@ -37,13 +37,13 @@ _STATE_S: Final = 5.0
 _PRINT_S: Final = 30.0
 
 ASK_STATE: Final = b"\x1dr\x01"
-"""GS r: transmit the state of the paper's sensors, in turn with what is printed."""
+"""GS r: transmit the state of the paper's sensors, after processing the preceding bytes."""
 
 PAPER_END: Final = 0x0C
-"""Bits of the answer that are set where there is no paper."""
+"""Bits of the answer that are set without paper."""
 
 _NEVER_SET: Final = 0x90
-"""Bits of the answer that no printer sets: what has them is no answer to this question."""
+"""Bits of the answer that no printer sets: a byte with them is no answer."""
 
 
 class PosAdapter:
@@ -58,7 +58,7 @@ class PosAdapter:
         return found is not None and found.pos is not None
 
     def may_repeat(self, channel: str) -> bool:
-        """Return False: a receipt that was printed twice is two."""
+        """Return False: a repeated receipt would be a second receipt."""
         return False
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
@@ -70,7 +70,7 @@ class PosAdapter:
         if channel is None or channel.pos is None:
             return Bounced(0)
         printer = _printer(channel)
-        if isinstance(printer, BadPrinterUrl):
+        if isinstance(printer, PrinterUrlProblem):
             raise TryAgainError(f"channel {channel.name}: {printer.why}")
         receipt = as_escpos(paper_receipt(parcel.action.content, None), channel.pos.width)
         async with self._locks[printer], _connection(printer) as (reader, writer):
@@ -111,7 +111,7 @@ async def _check_ready(reader: StreamReader, writer: StreamWriter) -> None:
     if state is None:
         raise TryAgainError("the printer does not answer")
     if state & _NEVER_SET:
-        raise TryAgainError("the printer answers nonsense")
+        raise TryAgainError("the printer's answer is invalid")
     if state & PAPER_END:
         raise TryAgainError("the printer has no paper")
 
@@ -122,9 +122,9 @@ async def _print(reader: StreamReader, writer: StreamWriter, receipt: bytes) -> 
     except (OSError, TimeoutError) as error:
         return Unconfirmed(f"no answer after the receipt: {type(error).__name__}")
     if state is None:
-        return Unconfirmed("the printer ended the connection within the receipt")
+        return Unconfirmed("the printer ended the connection during the receipt")
     if state & _NEVER_SET:
-        return Unconfirmed("the printer answered nonsense after the receipt")
+        return Unconfirmed("the printer's answer after the receipt is invalid")
     return Unconfirmed("the paper ended") if state & PAPER_END else Delivered()
 
 
@@ -139,9 +139,9 @@ async def _ask(
     return answer[0] if answer else None
 
 
-def _printer(channel: CompiledChannel) -> Printer | BadPrinterUrl:
-    """Return the channel's printer, by the variables of this process's environment."""
+def _printer(channel: CompiledChannel) -> Printer | PrinterUrlProblem:
+    """Return the channel's printer, with variables from this process's environment."""
     url = expand_variables(channel.url or "", os.environ)
     if url is None:
-        return BadPrinterUrl("a variable in `url` is not set here")
+        return PrinterUrlProblem("a variable in `url` is not set here")
     return parse_printer_url(url)

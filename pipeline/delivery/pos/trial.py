@@ -16,8 +16,8 @@ _HOST: Final = "127.0.0.1"
 
 
 class LocalPrinter:
-    """Receipt printer on this machine: it keeps what it would print. `state` is what it answers;
-    None: it does not."""
+    """Receipt printer on this machine, which keeps received receipts. `state`: its answer; None: it
+    does not answer."""
 
     def __init__(self) -> None:
         self.state: int | None = 0
@@ -25,7 +25,7 @@ class LocalPrinter:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        """Provide the printer's URL."""
+        """Listen on any port during the context; yield the printer's URL."""
         server = await asyncio.start_server(self._serve, _HOST, 0)
         async with server:
             yield f"tcp://{_HOST}:{server.sockets[0].getsockname()[1]}"
@@ -43,7 +43,7 @@ class LocalPrinter:
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Print a receipt for somebody; return the result, and its lines."""
+    """Print a receipt for `address`; return the result, and the lines."""
     content = {"title": "Kairos", "text": f"This receipt is for {address}.\nIt cost nothing."}
     printer, pos = LocalPrinter(), Pos()
     async with printer.listening() as local:

@@ -1,7 +1,7 @@
 """Adapter of web push: one request per action to the browser's push service.
 
-A repeat has the same `Topic`, by which the service replaces what it still holds, and the same tag,
-by which the browser replaces what it shows: so it may be sent again.
+A message may be sent again, since a repeat has the same `Topic`, by which the service replaces a
+waiting message, and the same tag, by which the browser replaces a shown notification.
 """
 
 import os
@@ -28,8 +28,8 @@ from pipeline.delivery.channel_adapter import (
 )
 from pipeline.delivery.http_clients import Http1Client, NotSentError
 from pipeline.delivery.push.message import (
-    BadSubscription,
     PushSender,
+    SubscriptionProblem,
     push_post,
     read_subscription,
 )
@@ -72,10 +72,10 @@ class PushAdapter:
         if isinstance(sender, str):
             raise TryAgainError(sender)
         subscription = read_subscription(action.address or "", sender.services)
-        if isinstance(subscription, BadSubscription):
+        if isinstance(subscription, SubscriptionProblem):
             return Bounced(0, {"bounce": "address", "reason": subscription.why})
         post = push_post(action, subscription, sender, parcel.give_up_s - time.time())
-        if isinstance(post, BadSubscription):
+        if isinstance(post, SubscriptionProblem):
             return Bounced(0, {"bounce": "refused", "reason": post.why})
         attempt.begin()
         try:
@@ -95,7 +95,7 @@ class PushAdapter:
         return Bounced(status, {"bounce": "refused"})
 
     async def _remove(self, channel: CompiledChannel, action: Action) -> None:
-        """Take an expired subscription away from its customer."""
+        """Unlink an expired subscription from its customer."""
         assert channel.push is not None
         expired = Identifier(channel.push.namespace, action.address or "")
         if expired != action.identifier:
@@ -110,7 +110,7 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
 
 
 def _sender(channel: CompiledChannel) -> PushSender | str:
-    """Return the sender, with the key from this process's environment; or why there is none."""
+    """Return the sender, with the key from this process's environment, or the error."""
     assert channel.push is not None
     key = expand_variables(channel.push.key, os.environ)
     vapid = _vapid(key) if key else None
@@ -121,7 +121,7 @@ def _sender(channel: CompiledChannel) -> PushSender | str:
 
 @lru_cache(maxsize=16)
 def _vapid(key: str) -> Vapid02 | None:
-    """Return the key in PEM (a variable may hold it on one line, with `\\n`) or base64."""
+    """Parse a key in PEM (perhaps on one line, with `\\n`) or base64; None: it is invalid."""
     try:
         if "BEGIN" in key:
             return Vapid02.from_pem(key.replace("\\n", "\n").encode())

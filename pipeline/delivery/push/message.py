@@ -17,7 +17,7 @@ from pipeline.delivery.http_clients import HttpPost
 from pipeline.model.decision import Action
 
 _MOST_BYTES: Final = 3_900
-"""Largest payload that every push service takes, once it is encrypted (4,096 bytes)."""
+"""Largest payload that every push service accepts once encrypted (4,096 bytes)."""
 
 _CLAIM_S: Final = 12 * 3_600
 _TOPIC_LENGTH: Final = 32
@@ -32,16 +32,15 @@ class SubscriptionKeys(Struct, frozen=True):
 
 
 class Subscription(Struct, frozen=True):
-    """Subscription of a browser, as `JSON.stringify(subscription)` writes it."""
+    """Subscription of a browser, in the form of `JSON.stringify(subscription)`."""
 
     endpoint: str
     keys: SubscriptionKeys
 
 
 class PushPayload(Struct, frozen=True, omit_defaults=True):
-    """Payload for the service worker; `tag` replaces an equal notification, `token` is for
-    outcomes.
-    """
+    """Payload for the service worker; a notification with the same `tag` is replaced, `token` is
+    for outcomes."""
 
     title: str
     body: str
@@ -52,16 +51,16 @@ class PushPayload(Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class BadSubscription:
-    """Reason why nothing can be sent to a subscription."""
+class SubscriptionProblem:
+    """Reason why a subscription is unusable."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class PushSender:
-    """Key that signs for the push services, whom they may ask about it, and which of them are
-    trusted: a subscription comes from a browser, and must not lead elsewhere.
+    """Signing key for push services, its contact, and the trusted services: a subscription comes
+    from a browser, and must not lead elsewhere.
     """
 
     vapid: Vapid02
@@ -69,33 +68,33 @@ class PushSender:
     services: Sequence[str]
 
 
-def read_subscription(text: str, services: Sequence[str]) -> Subscription | BadSubscription:
+def read_subscription(text: str, services: Sequence[str]) -> Subscription | SubscriptionProblem:
     """Return the subscription in an address, if its endpoint is at one of the services."""
     try:
         found = msgspec.json.decode(text, type=Subscription)
         parts = urlsplit(found.endpoint)
     except (msgspec.DecodeError, ValueError):
-        return BadSubscription("this is no subscription")
+        return SubscriptionProblem("not a subscription")
     host = parts.hostname or ""
-    if not any(host == one or host.endswith(f".{one}") for one in services):
-        return BadSubscription("its endpoint is at no push service that the channel names")
+    if not any(host == service or host.endswith(f".{service}") for service in services):
+        return SubscriptionProblem("its endpoint is at no push service of the channel")
     if parts.scheme != "https" and host not in _LOOPBACK:
-        return BadSubscription("its endpoint is not https")
+        return SubscriptionProblem("its endpoint is not https")
     return found
 
 
 def push_post(
     action: Action, subscription: Subscription, sender: PushSender, left_s: float
-) -> HttpPost | BadSubscription:
-    """Return the request for an action, worth delivering for `left_s`."""
+) -> HttpPost | SubscriptionProblem:
+    """Return the request for an action, to be delivered within `left_s`."""
     payload = msgspec.json.encode(_payload(action))
     if len(payload) > _MOST_BYTES:
-        return BadSubscription(f"the message has more than {_MOST_BYTES} bytes")
+        return SubscriptionProblem(f"the message has more than {_MOST_BYTES} bytes")
     try:
         pusher = WebPusher(msgspec.to_builtins(subscription))
         body: bytes = pusher.encode(payload)["body"]
     except (WebPushException, ValueError) as error:
-        return BadSubscription(f"its keys are not usable: {type(error).__name__}")
+        return SubscriptionProblem(f"its keys are not usable: {type(error).__name__}")
     parts = urlsplit(subscription.endpoint)
     claims = {
         "aud": f"{parts.scheme}://{parts.netloc}",

@@ -22,7 +22,8 @@ _VARIABLE: Final = "KAIROS_TRIAL_VAPID"
 
 
 class LocalBrowser:
-    """Browser and push service on this machine: it keeps what it receives, and can decrypt it."""
+    """Browser and push service on this machine, which keeps received messages and can decrypt
+    them."""
 
     def __init__(self) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
@@ -62,9 +63,8 @@ def new_key() -> str:
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Send a message to a browser on this machine, for somebody called `address`; return what it
-    decrypted.
-    """
+    """Send a message for `address` to a browser on this machine; return the decrypted
+    message."""
     environ[_VARIABLE] = key = new_key()
     push = Push(key=f"${{{_VARIABLE}}}", contact="mailto:kairos@localhost", services=(_HOST,))
     channel = CompiledChannel("push", "push", None, None, (), push=push)

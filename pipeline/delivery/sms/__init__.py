@@ -1,4 +1,4 @@
-"""Text messages and the like, by the HTTP APIs that files in providers/ describe.
+"""Text messages by the HTTP APIs that files in providers/ describe.
 
 Read `adapter.py` (one action), `request.py` (its form), then `segments.py`.
 """

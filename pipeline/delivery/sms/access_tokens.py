@@ -23,8 +23,8 @@ _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _KEYS: Final[Mapping[str, type[RSAKey] | type[ECKey]]] = {"RS256": RSAKey, "ES256": ECKey}
 _ASSERTION_S: Final = 3_600
 _KEPT_S: Final = 2_700
-"""Time after which a JWT is signed anew: some providers refuse older ones than an hour, and others
-newer ones too often."""
+"""Time after which a new JWT is signed: some providers refuse one older than an hour, others too
+frequent new ones."""
 
 _EARLY_S: Final = 120
 _REQUEST_S: Final = 10.0
@@ -32,7 +32,7 @@ _REQUEST_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _KeptToken:
-    """Token, and the time (epoch s) until which it is used."""
+    """Token, and the time (epoch s) of its renewal."""
 
     token: str
     until_s: float
@@ -47,7 +47,7 @@ class AccessTokens:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def find(self, provider: Provider) -> str:
-        """Return the provider's token; empty where it has none. Raises TryAgainError."""
+        """Return the provider's token; empty where it needs none. Raises TryAgainError."""
         wanted = provider.request.access_token
         if wanted is None:
             return ""
@@ -63,7 +63,7 @@ class AccessTokens:
         return kept.token
 
     def forget(self, provider: Provider, token: str) -> None:
-        """Renew the provider's token with its next message, since this one was refused."""
+        """Forget a refused token, so that the provider's next message renews it."""
         kept = self._kept.get(provider.provider)
         if kept is not None and kept.token == token:
             del self._kept[provider.provider]

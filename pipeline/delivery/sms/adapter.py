@@ -1,7 +1,7 @@
-"""Adapter of providers of messages: one HTTP request per action, with retries until its deadline.
+"""Adapter of message providers: one HTTP request per action, with retries until its deadline.
 
-Few providers recognise repeats. So the ledger records the attempt before the request, and one whose
-answer never came is not repeated, unless the provider's file names an idempotency header.
+Few providers recognise repeats. So the ledger records the attempt before the request, and an
+attempt without an answer is not repeated, unless the provider's file names an idempotency header.
 """
 
 from collections.abc import AsyncIterator
@@ -41,14 +41,14 @@ from pipeline.delivery.sms.segments import segments
 
 _LONGEST_WAIT_S: Final = 60.0
 _ACCEPTED: Final = range(200, 300)
-_NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
+_NOT_ACCEPTED: Final = frozenset({408, 425, 429, 503})
 _TOKEN_REFUSED: Final = 401
 _DENIED: Final = frozenset({401, 403})
 _FAILING: Final = 500
 
 
 class SmsAdapter:
-    """Adapter that posts to the provider of each channel; `http2`: to those that speak HTTP/2
+    """Adapter that posts to the provider of each channel; `http2`: client for providers with HTTP/2
     only."""
 
     def __init__(
@@ -104,7 +104,7 @@ class SmsAdapter:
     async def _post(
         self, provider: Provider, post: HttpPost, attempt: Attempt, give_up_s: float
     ) -> tuple[int, Any]:
-        """Post once; return status and answer of a provider that has decided."""
+        """Post once; return status and body of a final answer."""
         client = self._http2 if provider.request.http2 else self._http1
         assert client is not None
         try:
@@ -112,7 +112,7 @@ class SmsAdapter:
         except NotSentError:
             attempt.record_failure()
             raise
-        if reply.status in _NOT_TAKEN:
+        if reply.status in _NOT_ACCEPTED:
             attempt.record_failure()
             raise TryAgainError(f"status {reply.status}", reply.after_s)
         if reply.status >= _FAILING:
@@ -126,7 +126,7 @@ class SmsAdapter:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Refusal by a provider, and the error code in its answer; `kind`: what that code means."""
+    """Refusal by a provider, with the error code in its answer, and the `kind` of bounce."""
 
     status: int
     code: str | None
@@ -134,11 +134,11 @@ class _Refusal:
 
     @property
     def is_soft(self) -> bool:
-        """Whether the message may be taken later."""
+        """Whether the message may be accepted later."""
         return self.kind == "soft"
 
     def bounce(self) -> Bounced:
-        """Return the bounce. Raises TryAgainError where the message may be taken later."""
+        """Return the bounce. Raises TryAgainError where the message may be accepted later."""
         if self.is_soft:
             raise TryAgainError(f"status {self.status}, error {self.code}")
         details = {"bounce": self.kind}
@@ -163,7 +163,7 @@ def _refusal_of(status: int, answer: Any, form: ProviderAnswer) -> _Refusal:
 
 
 def _address(provider: Provider, address: str) -> str | None:
-    """Return the address as the provider takes it; None where it is no number."""
+    """Return the address in the provider's form; None where it is no number."""
     if provider.to == "any":
         return address or None
     try:

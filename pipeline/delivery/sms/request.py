@@ -25,20 +25,20 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class UnusableProvider:
-    """Reason why nothing can be sent until the configuration or environment is corrected."""
+    """Reason why a provider is unusable until the configuration or environment is corrected."""
 
     why: str
 
 
 class _UnsetError(Exception):
-    """Raised for a variable of the environment that a provider's file needs and that is not set."""
+    """Raised for an unset environment variable in a provider's file."""
 
 
 def provider_post(
     provider: Provider, action: Action, to: str, links: MessageLinks, access_token: str = ""
 ) -> HttpPost | UnusableProvider:
-    """Return the request for an action to the address `to`. `access_token` stands in headers
-    only."""
+    """Return the request for an action to the address `to`; only headers contain
+    `access_token`."""
     request = provider.request
     values = {
         "to": to,

@@ -1,4 +1,4 @@
-"""Segments that a text message is sent in, which is what providers charge for (3GPP TS 23.038)."""
+"""Segments of a text message, which providers charge for (3GPP TS 23.038)."""
 
 from typing import Final
 
@@ -14,10 +14,11 @@ _UCS_JOINED: Final = 67
 
 
 def segments(text: str) -> int:
-    """Return the number of segments of a text; no character is divided between two."""
-    if all(one in _BASIC or one in _EXTENDED for one in text):
-        return _count([2 if one in _EXTENDED else 1 for one in text], _GSM_ALONE, _GSM_JOINED)
-    sizes = [len(one.encode("utf-16-be")) // 2 for one in text]
+    """Return the number of segments of a text; a character is never divided between two."""
+    if all(letter in _BASIC or letter in _EXTENDED for letter in text):
+        sizes = [2 if letter in _EXTENDED else 1 for letter in text]
+        return _count(sizes, _GSM_ALONE, _GSM_JOINED)
+    sizes = [len(letter.encode("utf-16-be")) // 2 for letter in text]
     return _count(sizes, _UCS_ALONE, _UCS_JOINED)
 
 

@@ -1,4 +1,4 @@
-"""Enrichers: things derived from one interaction alone, one small part for each kind."""
+"""Enrichers: values derived from one interaction alone, a module for each kind."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -18,7 +18,7 @@ _NOTHING: Final[dict[str, Scalar]] = {}
 
 
 def enrichers_for(config: Configuration, places: Places | None = None) -> tuple[Enricher, ...]:
-    """Return the enrichers that the configuration asks for and reads something of.
+    """Return the enrichers that the configuration enables and reads.
 
     `places`: the geo database; None: there is none, or it could not be opened.
     """
@@ -26,7 +26,7 @@ def enrichers_for(config: Configuration, places: Places | None = None) -> tuple[
 
 
 def derive(interaction: Interaction, enrichers: tuple[Enricher, ...]) -> dict[str, Scalar]:
-    """Return the values that all enrichers derive from an interaction; without unknown ones."""
+    """Return the known values that the enrichers derive from an interaction."""
     if not enrichers:
         return _NOTHING
     derived: dict[str, Scalar] = {}

@@ -25,34 +25,34 @@ _MARKS: Final = {
     "twclid": "x",
     "li_fat_id": "linkedin",
 }
-"""Parameter -> the network that adds it to the URLs of its advertisements."""
+"""Advertising network by the parameter that it adds to URLs."""
 _MOST_PARAMETERS: Final = 100
 _LONGEST_URL: Final = 8_192
 
 
 class CampaignEnricher:
-    """Enricher of `campaign_source` and its like, `ad_network` and `click_id`."""
+    """Enricher of `campaign_source` and the other tags, `ad_network` and `click_id`."""
 
     names = CAMPAIGN_TAGS
 
     def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
         context = interaction.context
-        given = _parameters(context.url)
+        parameters = _parameters(context.url)
         derived: dict[str, Scalar] = {
-            CAMPAIGN + part: given[name] for name, part in _UTM.items() if name in given
+            CAMPAIGN + part: parameters[name] for name, part in _UTM.items() if name in parameters
         }
         for part in CAMPAIGN_PARTS:
             if tag := context.campaign.get(part):
                 derived[CAMPAIGN + part] = tag
         for name, network in _MARKS.items():
-            if name in given:
-                derived |= {AD_NETWORK: network, CLICK_ID: given[name]}
+            if name in parameters:
+                derived |= {AD_NETWORK: network, CLICK_ID: parameters[name]}
                 break
         return derived
 
 
 def _parameters(url: str | None) -> dict[str, str]:
-    """Return the first value of each name; nothing for what is no URL."""
+    """Return the first value of each parameter; none for an invalid URL."""
     if url is None or "?" not in url:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Amounts in the deployment's one currency, by the rate of the day on which it happened."""
+"""Amounts in the deployment's currency, by the rate of the interaction's day."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -23,7 +23,7 @@ class CurrencyEnricher:
         self._code = reader(rules.currency)
         self._amounts = {name: reader(of) for name, of in rules.amounts.items()}
         self._rates: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
-        for rate in sorted(rules.rates, key=lambda one: start_ms(one.since)):
+        for rate in sorted(rules.rates, key=lambda each: start_ms(each.since)):
             self._rates[rate.currency].append((start_ms(rate.since), rate.rate))
         self.names = (*rules.amounts, UNKNOWN_CURRENCY)
 
@@ -44,5 +44,5 @@ class CurrencyEnricher:
         if currency == self._to:
             return 1
         rates = self._rates.get(currency, [])
-        place = bisect_right(rates, at, key=lambda one: one[0])
+        place = bisect_right(rates, at, key=lambda rate: rate[0])
         return rates[place - 1][1] if place else None

@@ -13,11 +13,11 @@ _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturda
 
 
 _LONGEST: Final = 64
-"""Characters of an unknown zone that are reported."""
+"""Maximum of reported characters of an unknown zone."""
 
 
 class LocalTimeEnricher:
-    """Enricher of `hour` and `weekday`; `unknown_timezone` where the usual zone had to do."""
+    """Enricher of `hour` and `weekday`; `unknown_timezone` where the default zone was used."""
 
     names = LOCAL_TIME
 

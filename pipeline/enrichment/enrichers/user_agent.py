@@ -13,9 +13,9 @@ from pipeline.config.derived import BOT, BROWSER, DEVICE_TYPE, OS, USER_AGENT
 from pipeline.model.interaction import Interaction, Scalar
 
 _KEPT: Final = 10_000
-"""Parsed user agents that are remembered: a few thousand make up nearly all traffic."""
+"""Size of the cache: a few thousand user agents make up nearly all traffic."""
 _LONGEST: Final = 1_024
-"""Characters that are looked at, so that what is remembered stays small."""
+"""Maximum of parsed characters, so that the cache stays small."""
 
 _HANDHELD: Final = frozenset(
     ("iOS", "Android", "Windows Phone", "KaiOS", "BlackBerry OS", "Sailfish")
@@ -27,7 +27,7 @@ _SCREENS: Final = frozenset(
 _TELEVISION: Final = re.compile(
     r"TV\b|\bTV|AFT[A-Z0-9]{1,6}\b|BRAVIA|MiBOX|MITV|CrKey|VIERA|SmartHub"
 )
-"""A television, or what is plugged into one: `AFT…` are Amazon's sticks, `CrKey` is Chromecast."""
+"""Televisions and devices for them: `AFT…` are Amazon's sticks, `CrKey` is Chromecast."""
 
 _TABLET: Final = re.compile(
     r"ipad|tablet|kindle|xoom|slate|\bpixel c\b|nexus (7|9|10)\b"
@@ -35,7 +35,7 @@ _TABLET: Final = re.compile(
     r"|\btb-?[0-9x]|\b(yoga|galaxy|lenovo) ?tab|\btab\b|[a-z ]pad\b",  # Lenovo and others
     re.IGNORECASE,
 )
-"""Models of tablets, as they are named by apps, whose user agents say nothing else of it."""
+"""Models of tablets, in user agents of apps, which do not name the type of device."""
 
 _CONSOLE: Final = re.compile(r"Xbox|PlayStation|Nintendo")
 _AUTOMATED: Final = re.compile(r"HeadlessChrome|PhantomJS|Chrome-Lighthouse")
@@ -68,7 +68,7 @@ class UserAgentEnricher:
 
 @cache
 def _parser() -> Parser:
-    """Return the parser over the locked list of expressions, made at the first use."""
+    """Return the parser with the locked list of expressions, created on first use."""
     return Parser(Resolver(load_lazy_builtins()))
 
 
@@ -104,8 +104,8 @@ def _device_type(text: str, found: Result) -> str:
 def _is_tablet(text: str, os: str, found: Result) -> bool:
     """Return whether an Android device is a tablet.
 
-    A browser says "Mobile" on a phone and nothing on a tablet. Other apps (Dalvik, okhttp, an app's
-    own name) say so on neither, and are recognised by the model.
+    A browser's user agent contains "Mobile" on a phone only. Those of other apps (Dalvik, okhttp,
+    an app's own name) never do, and are classified by the model.
     """
     device = "" if found.device is None else f"{found.device.family} {found.device.model or ''}"
     if _TABLET.search(device) or (os != "iOS" and "Tablet" in text):

@@ -108,8 +108,10 @@ def read_advice(file: Path) -> Advice:
         ) from error
     return Advice(
         tuple(
-            RecommendationCard(one.what, one.grade_words, (one.why,), one.against, one.draft)
-            for one in found.changes
+            RecommendationCard(
+                change.what, change.grade_words, (change.why,), change.against, change.draft
+            )
+            for change in found.changes
         ),
         tuple(RecommendedStep(one.step, one.words) for one in found.journey),
         None if found.shape is None else found.shape.words,

@@ -22,7 +22,7 @@ from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog
 from pipeline.insights.goals import CampaignGoal, UnreadableGoal
 from pipeline.insights.incident_words import Language, incident_words
-from pipeline.insights.incidents import Course, course
+from pipeline.insights.incidents import SeriesOverview, course
 from pipeline.insights.journey_details import JourneyDetails, journey_details
 from pipeline.insights.message_credit import load_touches, message_journeys
 from pipeline.insights.paths import NO_TOUCH
@@ -52,10 +52,10 @@ _WINDOW_MS: Final = 30 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class ReportQuestion:
-    """Question of a report. `campaigns`: of the configuration, with the goals that are known of
-    them; `goal`: the event that journeys and forecasts are about; `by`: the property that says the
-    channel of events; `journey`: a plan, with its file; `worth`: what the goal is worth once;
-    `advice`: what `kairos insights recommend` found."""
+    """Question of a report. `campaigns`: of the configuration, with their goals; `goal`: the event
+    of journeys and forecasts; `by`: the property with the channel of events; `journey`: a plan,
+    with its file; `worth`: the value of one goal; `advice`: the output of `kairos insights
+    recommend`."""
 
     folder: Path
     period: Period
@@ -72,7 +72,7 @@ class ReportQuestion:
 
 @dataclass(frozen=True, slots=True)
 class CellTable:
-    """Messages by day (since 1970), campaign, offer, channel and segment ("": everybody)."""
+    """Messages by day (since 1970), campaign, offer, channel and segment ("": all customers)."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -97,7 +97,7 @@ class ModelCredits:
 
 @dataclass(frozen=True, slots=True)
 class JourneyReport:
-    """Defined journey against what customers did."""
+    """Defined journey compared with actual paths."""
 
     name: str
     conformance: Conformance
@@ -106,7 +106,8 @@ class JourneyReport:
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """Content; None for what the data do not carry. `no_touch`: name that stands for no channel."""
+    """Content; None where the data do not suffice. `no_touch`: name for conversions without a
+    channel."""
 
     language: Language
     goal: str | None
@@ -119,7 +120,7 @@ class ReportContent:
     journey: JourneyReport | None
     paths: Discovery
     time_to_goal: ConversionCurve
-    course: Course | None
+    course: SeriesOverview | None
     incidents: tuple[str, ...]
     recommendations: tuple[RecommendationCard, ...]
     recommended_journey: tuple[RecommendedStep, ...]
@@ -129,12 +130,12 @@ class ReportContent:
 
 
 def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
-    """Answer everything that the report shows. Raises TableError."""
+    """Compute all parts of the report. Raises TableError."""
     support = load_facts(queries, question.folder, question.period)
-    load_goals(queries, [one for one in question.goals if isinstance(one, CampaignGoal)])
+    load_goals(queries, [goal for goal in question.goals if isinstance(goal, CampaignGoal)])
     _check_names(queries, question.folder)
     reasons = {
-        one.campaign: one.reason for one in question.goals if isinstance(one, UnreadableGoal)
+        goal.campaign: goal.reason for goal in question.goals if isinstance(goal, UnreadableGoal)
     }
     statistics = campaign_statistics(queries, support, reasons)
     cells = _cells(queries)
@@ -152,7 +153,7 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
         goal=question.goal,
         worth=question.worth,
         statistics=statistics,
-        hypotheses={one.campaign: one.hypothesis for one in question.campaigns},
+        hypotheses={campaign.campaign: campaign.hypothesis for campaign in question.campaigns},
         cells=cells,
         steps=steps,
         attribution=attribution,
@@ -182,7 +183,7 @@ def _check_names(queries: Queries, folder: Path) -> None:
 
 
 def _cells(queries: Queries) -> CellTable:
-    """Return the cells, without segments where there would be too many for a page."""
+    """Return the cells, without segments if there would be too many for a page."""
     sums = (
         "sum(decided), sum(held), sum(seen), sum(clicked), sum(conversion), sum(dismiss), "
         "sum(revenue), sum(worth), sum(cost)"
@@ -220,8 +221,8 @@ def _steps(queries: Queries, goal: str | None, first_day: int) -> StepTable:
 
 
 def _attribution(queries: Queries, question: ReportQuestion) -> tuple[ModelCredits, ...]:
-    """Credit channels for goals by messages seen; nothing without a goal, a message or one that was
-    reached."""
+    """Credit channels for goals by messages seen; nothing without a goal, a message or a reached
+    goal."""
     counts = load_touches(queries, question.goal, "seen")
     if question.goal is None or not counts.touches or not counts.goals:
         return ()
@@ -233,18 +234,18 @@ def _credits(model: str, journeys: Journeys) -> ModelCredits:
     draws = BootstrapDraws(_REPLICATES if model == "markov" else 0)
     asked = AttributionQuestion(Path(), paths=False, model=model, draws=draws)
     found = credit_journeys(asked, journeys).attribution
-    total = sum(one.conversions for one in found.channels)
+    total = sum(channel.conversions for channel in found.channels)
     return ModelCredits(
         model,
         tuple(
             (
-                one.channel,
-                one.conversions,
-                one.conversions / total if total else 0.0,
-                one.low,
-                one.high,
+                channel.channel,
+                channel.conversions,
+                channel.conversions / total if total else 0.0,
+                channel.low,
+                channel.high,
             )
-            for one in found.channels
+            for channel in found.channels
         ),
     )
 

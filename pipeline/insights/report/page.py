@@ -1,8 +1,8 @@
-"""Page: one file with its data, script and style, which loads nothing from anywhere.
+"""Page: one file with its data, script and style, which loads nothing.
 
-Names come from customers' events, so anybody may choose them. They are data only: in a block of
-JSON that no parser of HTML can leave, read into text nodes. Should one become markup all the same,
-the page's policy lets only its own scripts run, by their digests, and nothing be fetched.
+Names come from customers' events, so an attacker may choose them. They are data only: in a block of
+JSON that no HTML parser can leave, read into text nodes. As a second defence, the page's policy
+runs only its own scripts, by their digests, and allows no requests.
 """
 
 import base64

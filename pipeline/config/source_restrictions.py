@@ -10,7 +10,7 @@ _DEVICE: Final = "device"
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class SourceRestriction:
     """Restriction of a public source: `asserts` are the namespaces that need no proof.
 
     `secret` is as configured.
@@ -20,20 +20,20 @@ class Voice:
     secret: str | None
 
 
-def voices(bundle: model.Bundle) -> dict[str, Voice]:
+def restrictions(bundle: model.Bundle) -> dict[str, SourceRestriction]:
     """Compile the restrictions of public sources, by name."""
     return {
-        one.name: Voice(_asserted_namespaces(one, bundle), one.secret)
-        for one in bundle.sources.sources
-        if one.trust == "public"
+        source.name: SourceRestriction(_asserted_namespaces(source, bundle), source.secret)
+        for source in bundle.sources.sources
+        if source.trust == "public"
     }
 
 
 def _asserted_namespaces(source: model.Source, bundle: model.Bundle) -> frozenset[str]:
     """Return the namespaces that a public source may use without proof.
 
-    Without a trusted source no customer is known to one, so there is nothing to protect. Devices
-    are excluded where messages are addressed to devices.
+    Without a trusted source there are no known customers to protect. Devices are excluded where
+    messages are addressed to devices.
     """
     if source.asserts is not None:
         return frozenset(source.asserts)
