@@ -1,8 +1,8 @@
-"""Iteration over events in runs: those that wait follow without turns of the event loop between.
+"""Iteration over events in runs: pending events follow each other without a turn of the event loop.
 
 Faust gives every event a turn of its own, so that the stages of a busy process alternate event by
-event. Each would find the processor's caches full of the others' code and data, and its outputs
-would leave in batches of one.
+event. Each would find the processor's caches full of the others' code and data, and send its
+outputs in batches of one.
 """
 
 import time
@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 _RUN_S: Final = 0.003
-"""Longest time after which a run lets others in: as long as outputs may wait for a batch."""
+"""Longest time of a run before others get a turn: the linger time of outputs."""
 
 
 async def in_runs(stream: Any) -> AsyncIterator[Any]:
-    """Yield the events of a Faust stream; each is acknowledged once the next one is asked for.
+    """Yield the events of a Faust stream; each is acknowledged when the next one is requested.
 
-    `current_event()` is the first event of the run. What waits is dropped once it is stale, as
-    Faust does: it is read again after the rebalance.
+    `current_event()` is the first event of the run. Stale pending events are dropped, as by Faust:
+    they are read again after the rebalance.
     """
     waiting, app = stream.channel.queue, stream.app
     async for event in stream.events():

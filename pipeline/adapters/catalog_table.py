@@ -59,7 +59,7 @@ def _read_items(catalog: Catalog, folder: Path) -> tuple[CatalogItem, ...] | lis
 
 
 def _first_faults(faults: Sequence[TableFault]) -> list[TableFault]:
-    """Return the first faults, and a last one that says how many more there are."""
+    """Return the first faults, and a last one with the number of further ones."""
     first = list(faults[:_MOST_FAULTS])
     if len(faults) > _MOST_FAULTS:
         after = faults[_MOST_FAULTS]

@@ -16,7 +16,7 @@ from pipeline.model.interaction import text_of
 _MOST_BYTES: Final = 50_000_000
 _MOST_ROWS: Final = 50_000
 _DELIMITERS: Final = ",;\t|"
-_TOLD: Final = re.compile(r"sep=(.)\n", re.IGNORECASE)
+_DECLARED_DELIMITER: Final = re.compile(r"sep=(.)\n", re.IGNORECASE)
 """First line in which spreadsheets name their delimiter."""
 
 _WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -50,8 +50,8 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Table whose cells are texts, without blanks around them; `header`: the line that names the
-    columns; `numbers`: columns that the file stores as numbers."""
+    """Table whose cells are texts, without blanks around them; `header`: the line with the names of
+    the columns; `numbers`: columns that the file stores as numbers."""
 
     file: str
     header: int
@@ -96,15 +96,15 @@ def _text(name: str, data: bytes) -> str | TableFault:
 
 
 class _CsvTable:
-    """CSV file being read: one line names the columns, lines of blank cells count for nothing."""
+    """CSV file while it is read: one line names the columns, blank lines do not count."""
 
     def __init__(self, name: str, text: str) -> None:
-        told = _TOLD.match(text)
+        declared = _DECLARED_DELIMITER.match(text)
         self._name = name
-        self._before = 0 if told is None else 1
-        self._text = text if told is None else text[told.end() :]
+        self._before = 0 if declared is None else 1
+        self._text = text if declared is None else text[declared.end() :]
         first = next((one for one in self._text.split("\n") if one.strip()), "")
-        self._delimiter = max(_DELIMITERS, key=first.count) if told is None else told[1]
+        self._delimiter = max(_DELIMITERS, key=first.count) if declared is None else declared[1]
         self._header_line = 1
         self._header: list[str] = []
         self._blanks = 0  # columns after the header's last name: spreadsheets write them, too
@@ -127,7 +127,7 @@ class _CsvTable:
         return TextTable(self._name, self._header_line, columns, tuple(self._rows))
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the line on which each record begins, and its cells; not those that are blank."""
+        """Yield the first line of each record, and its cells; blank records are skipped."""
         reader = csv.reader(io.StringIO(self._text), delimiter=self._delimiter, strict=True)
         line = 1 + self._before
         try:
@@ -209,7 +209,7 @@ def _cell(value: Any) -> str:
 
 
 def column_faults(table: TextTable) -> Iterator[TableFault]:
-    """Yield faults of the columns themselves: their names, and those without any value."""
+    """Yield faults of the columns themselves: of their names, and of columns without any value."""
     for name in table.columns:
         unseen = unseen_in_name(name)
         if not name:

@@ -194,7 +194,7 @@ def _credit_messages(
     campaigns: Sequence[Campaign],
     goal: str | None,
 ) -> tuple[tuple[Lift, ...], AttributionAnswer]:
-    """Return what holdouts measured of messages, and their credit."""
+    """Return the measured lift of messages, and their credit."""
     touches = question.touches
     with topic_folder(question.file, (DECISIONS, SEGMENTED)) as folder:
         wanted = goal or usual_goal(campaigns)

@@ -62,7 +62,7 @@ def _catalog(watch: model.Watch, path: Path, catalogs: frozenset[str]) -> Iterat
 
 
 def _whole_list(watch: model.Watch, path: Path) -> Iterator[Problem]:
-    """Yield what rows of a whole list cannot say: who is on it now is, whenever that began."""
+    """Yield the faults of rows of a whole list, which only name its present members."""
     if watch.key:
         yield Problem((*path, "key"), "no row of a list that replaces another is known by itself")
     for column, to in watch.columns.items():
@@ -74,7 +74,7 @@ def _whole_list(watch: model.Watch, path: Path) -> Iterator[Problem]:
 def _permissions(
     watch: model.Watch, rules: model.Permissions, path: Path, bundle: model.Bundle
 ) -> Iterator[Problem]:
-    """Yield what is wrong with a consent or suppression list."""
+    """Yield the faults of a consent or suppression list."""
     channels = frozenset(one.name for one in bundle.channels.channels)
     for index, channel in enumerate(rules.channels):
         yield from check_name(
@@ -101,7 +101,7 @@ def _permissions(
 
 
 def _permission(to: str, rules: model.Permissions, path: Path) -> Iterator[Problem]:
-    """Yield what is wrong with a column of a list."""
+    """Yield the faults of a column of a list."""
     each = [
         f"permission.{channel}.{purpose}"
         for channel in rules.channels

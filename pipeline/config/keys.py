@@ -70,8 +70,8 @@ def reference_problem(text: str) -> str | None:
 
 
 def possible_texts(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what `text` is once it is resolved, or, where `environment` has not all of its
-    variables, examples of what it may become."""
+    """Return the resolved `text` or, if `environment` lacks some of its variables, possible values
+    of it."""
     known = expand_variables(text, environment)
     if known is not None:
         return (known,)

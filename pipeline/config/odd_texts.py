@@ -1,5 +1,5 @@
-"""Texts and numbers that went wrong on their way through a spreadsheet or a word processor: what is
-odd about them, and what was most likely meant."""
+"""Texts and numbers damaged by a spreadsheet or a word processor: detection, and the likely
+original."""
 
 import re
 from contextlib import suppress
@@ -34,7 +34,7 @@ _SERIALS: Final = range(20_000, 80_000)
 
 
 def text_fault(text: str) -> str | None:
-    """Return what is wrong with a text for customers, and its mend; None: nothing."""
+    """Return the fault of a text for customers, with the remedy; None without a fault."""
     unseen = _UNSEEN.search(text)
     if unseen is not None:
         return f"a character that nobody sees ({_code(unseen[0])}): remove it"
@@ -52,7 +52,7 @@ def text_fault(text: str) -> str | None:
 
 
 def id_fault(text: str) -> str | None:
-    """Return what is wrong with an identifier in a cell, and its mend; None: nothing."""
+    """Return the fault of an identifier in a cell, with the remedy; None without a fault."""
     unseen = _UNSEEN_IN_NAMES.search(text)
     if unseen is not None:
         return f"{text[:40]!r} has a character that nobody sees ({_code(unseen[0])}): remove it"
@@ -64,13 +64,13 @@ def id_fault(text: str) -> str | None:
 
 
 def unseen_in_name(text: str) -> str | None:
-    """Return the code of a character of a name that nobody sees; None: there is none."""
+    """Return the code of an invisible character in a name; None without one."""
     found = _UNSEEN_IN_NAMES.search(text)
     return None if found is None else _code(found[0])
 
 
 def unseen_space(line: str) -> str | None:
-    """Return the code of a character of a line that only looks like a space, or like nothing."""
+    """Return the code of a character in a line that looks like a space, or is invisible."""
     found = _UNSEEN_IN_NAMES.search(line.replace("\t", " ").rstrip("\r\n"))
     return None if found is None else _code(found[0])
 
@@ -80,7 +80,7 @@ def _code(character: str) -> str:
 
 
 def number_mend(text: str) -> str:
-    """Return how a number that is written otherwise (`1.234,50 €`, `5 %`) is to be written."""
+    """Return the remedy for a number in another notation (`1.234,50 €`, `5 %`)."""
     bare = _MONEY_SIGN.sub("", text).strip().replace("\u2212", "-")
     share = bare.endswith("%")
     number = _number_meant(bare.rstrip("% \xa0\u202f"))
@@ -105,15 +105,15 @@ def _number_meant(text: str) -> Decimal | None:
 
 
 def perhaps_thousands(text: str) -> str | None:
-    """Return the mend of an amount such as `1.000`, which is one for some and a thousand for
-    others; None: it can mean one thing only."""
+    """Return the remedy for an ambiguous amount such as `1.000`, either one or a thousand; None for
+    any other."""
     if not _PERHAPS_GROUPED.fullmatch(text):
         return None
     return f"write {text.replace('.', '')}, or {text}0"
 
 
 def serial_date(number: float) -> str | None:
-    """Return the date that a spreadsheet's number of days stands for; None: it is none."""
+    """Return the date for a spreadsheet's number of days; None outside of its range."""
     if not float(number).is_integer() or int(number) not in _SERIALS:
         return None
     return day((int(number) - _DAYS_BEFORE_1970) * DAY_MS)

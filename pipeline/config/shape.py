@@ -113,7 +113,7 @@ def _words(error: "ValidationError", shown: str) -> str:
 
 
 def _mend(error: "ValidationError", path: tuple[str | int, ...], shown: str) -> str:
-    """Return how the value is to be written, where that can be told from what was written."""
+    """Return the remedy for the value, if it follows from the value."""
     found: Any = error.instance
     match error.validator, error.validator_value, found:
         case "type", "number" | "integer", str() if shown != _HIDDEN:

@@ -139,7 +139,7 @@ def template(text: str, html: bool) -> Template | TemplateProblem:
 
 
 def foreign_sign(text: str) -> str | None:
-    """Return what is wrong with a name in the form of another tool; None: there is none."""
+    """Return the fault of a name in the form of another tool; None without one."""
     found = _FOREIGN.search(text)
     if found is None:
         return None

@@ -66,7 +66,7 @@ def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[
 def next_due(
     shards: Sequence[Shard], known: Mapping[str, Known], now_ms: int, config: Configuration
 ) -> int | None:
-    """Return when time alone may next change what a segment reads, or its result.
+    """Return the time (ms) at which time alone may next change a segment's inputs or result.
 
     After `now_ms`, at which the traits are `known`.
     """

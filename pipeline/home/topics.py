@@ -206,8 +206,8 @@ def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str
     resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
     if not resources:
         return {}
-    told = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
-    found = ((resource.name, _unless_unauthorized(future)) for resource, future in told.items())
+    futures = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
+    found = ((resource.name, _unless_unauthorized(future)) for resource, future in futures.items())
     return {
         name: {key: entry.value for key, entry in config.items()}
         for name, config in found

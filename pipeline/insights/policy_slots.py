@@ -1,4 +1,4 @@
-"""Slots of a log beside what two configurations would say in them, in tables of the engine."""
+"""Slots of a log with the choices of two configurations, in tables of the engine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,16 @@ _ALIKE: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Replays:
-    """Files of decisions with their chances: of the `other` configuration, and of the log's own
-    where that was replayed."""
+    """Files of decisions with their chances: of the `other` configuration, and of the log's own if
+    it was replayed."""
 
     other: Path
     own: Path | None = None
 
 
 def load_compared(queries: Queries, replays: Replays, decided: Period, log_ends_ms: int) -> None:
-    """Load `slots`, all of a time, and `compared`, those that can be compared: chance drew there,
-    or both configurations say the same. The log's facts and goals are loaded."""
+    """Load `slots`, all of a period, and `compared`, those that can be compared: a choice was
+    drawn, or both configurations choose the same. The log's facts and goals are loaded."""
     _load_logged(queries)
     _load_replay(queries, "other", replays.other)
     queries.define(
@@ -38,7 +38,7 @@ def load_compared(queries: Queries, replays: Replays, decided: Period, log_ends_
 
 
 def _load_logged(queries: Queries) -> None:
-    """Load `logged`, the log's choices, and `rewards`, what its messages were worth."""
+    """Load `logged`, the log's choices, and `rewards`, the worth of its messages."""
     queries.define(
         "logged",
         """
@@ -68,8 +68,8 @@ def _load_logged(queries: Queries) -> None:
 
 
 def _load_replay(queries: Queries, name: str, file: Path) -> None:
-    """Load the chances in the slots of a replay's decisions: of one that was not
-    drawn it is 1."""
+    """Load the chances in the slots of a replay's decisions; a slot without a draw has a chance of
+    1."""
     queries.view(f"{name}_rows", f"SELECT * FROM read_parquet({sql_text(str(file))})")
     _load_names(queries, name, f"SELECT unnest(candidates) AS one FROM {name}_rows")
     queries.define(
@@ -83,7 +83,7 @@ def _load_replay(queries: Queries, name: str, file: Path) -> None:
 
 
 def _load_names(queries: Queries, name: str, candidates: str) -> None:
-    """Load the offer and the channel of each treatment, of which there is one nearly always."""
+    """Load the offer and the channel of each treatment, nearly always a single one."""
     queries.define(
         f"{name}_names",
         f"""
@@ -108,8 +108,8 @@ len(list_filter(list_concat(map_keys(o.own), map_keys(o.other)), lambda name:
 
 
 def _load_slots(queries: Queries, decided: Period, log_ends_ms: int) -> None:
-    """Load `slots`: what the log said in each, what it was worth, and the chances of what both
-    configurations say. In a slot that one of them did not open it said nothing."""
+    """Load `slots`: the log's choice in each, its worth, and both configurations' chances. A slot
+    that a configuration did not open has no message."""
     [(longest,)] = queries.rows("SELECT coalesce(max(window_ms), 0) FROM windows")
     since = 0 if decided.since_ms is None else decided.since_ms
     until = log_ends_ms + 1 if decided.until_ms is None else decided.until_ms
@@ -143,8 +143,8 @@ def _load_slots(queries: Queries, decided: Period, log_ends_ms: int) -> None:
 
 
 def _load_compared(queries: Queries, *, is_log: bool) -> None:
-    """Load `compared`: the slots that can be compared, with the weights by which each configuration
-    says what the log said; `half`: of the customers, by chance."""
+    """Load `compared`: the slots that can be compared, with the weights of the log's choice under
+    each configuration; `half`: random half of the customers."""
     queries.define(
         "compared",
         f"""
@@ -158,11 +158,11 @@ def _load_compared(queries: Queries, *, is_log: bool) -> None:
 
 
 def load_expected(queries: Queries) -> None:
-    """Load `own_worth`, what each customer's messages by the log's configuration are worth (doubly
-    robust), and `expected`, the numbers of messages by each configuration.
+    """Load `own_worth`, the worth of each customer's messages under the log's configuration (doubly
+    robust), and `expected`, the numbers of messages under each configuration.
 
     The mean worth of a treatment is, for half of the customers, that of the other half's messages,
-    so that no message foretells itself; of one that they never got, that of all messages.
+    so that no message predicts itself; of a treatment that they never got, that of all messages.
     """
     queries.define(
         "overall",
@@ -202,8 +202,8 @@ JOIN overall AS o ON s.half = o.half
 
 
 def _said(side: str, where: str = "TRUE") -> str:
-    """Return the query of the chances of each message of a side; `weight`: that of what the log
-    said, 0 of others."""
+    """Return the query of the chances of each message of a side; `weight`: that of the log's
+    choice, 0 of others."""
     weight = "own_weight" if side == "own" else "weight"
     return f"""
         SELECT '{side}' AS side, c.slot_id, c.customer, c.half, c.reward, c.treatment, c.chance,
@@ -219,7 +219,7 @@ def _said(side: str, where: str = "TRUE") -> str:
 
 
 def load_changes(queries: Queries) -> None:
-    """Load `changes`: what the messages gain in each slot in which the configurations differ."""
+    """Load `changes`: the gain of the messages in each slot in which the configurations differ."""
     differ = "own <> other OR own_weight <> weight"
     queries.define(
         "changes",

@@ -8,15 +8,15 @@ If the log's own configuration was replayed too, the gain is over that replay, n
 replay processes outcomes in another order than agents did, which would otherwise look like a gain;
 so an unchanged configuration gains exactly nothing.
 
-A message is worth its value where the customer reached its campaign's goal within the window, or a
-conversion was reported of it, less its cost; saying nothing is worth 0. Each slot is looked at by
-itself, with the customer's history as it was; of a placement its first place.
+A message is worth its value if the customer reached its campaign's goal within the window, or a
+conversion was reported for it, less its cost; no message is worth 0. Each slot is evaluated by
+itself, with the customer's history as it was; of a placement, its first place.
 
-An offer's gain is what its own messages earn more or less, so that the gains of all offers add up
-to that of all slots, as do those of all channels: where one message takes another's place, the one
+An offer's gain is the change in the worth of its own messages, so that the gains of all offers add
+up to that of all slots, as do those of all channels: where one message replaces another, the one
 gains and the other loses. A segment's gain is that per slot of its customers.
 
-Slots stay in the tables of the engine, which spill to disk; what is left of them here are sums.
+Slots stay in the tables of the engine, which spill to disk; only sums are here.
 """
 
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ class SegmentGain:
 
 @dataclass(frozen=True, slots=True)
 class MessageGain:
-    """Gain in all slots by the messages of an offer or a channel, `name`. `before`, `after`: how
-    many of them are expected, by the replay of the log's configuration (or by the log) and by the
+    """Gain in all slots by the messages of an offer or a channel, `name`. `before`, `after`:
+    expected numbers of them, by the replay of the log's configuration (or by the log) and by the
     other configuration."""
 
     name: str
@@ -88,8 +88,8 @@ class PolicyWorth:
 def estimate_worth(
     queries: Queries, replays: Replays, decided: Period, log_ends_ms: int
 ) -> PolicyWorth:
-    """Estimate the worth of a configuration by the log's decisions of a time. The log's facts and
-    goals are loaded."""
+    """Estimate the worth of a configuration from the log's decisions of a period. The log's facts
+    and goals are loaded."""
     load_compared(queries, replays, decided, log_ends_ms)
     sums = _sums(queries)
     if sums.customers < _FEWEST_CUSTOMERS:
@@ -101,8 +101,8 @@ def estimate_worth(
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Sums over the slots that can be compared, and numbers of the others; `weights`: how much
-    likelier the other configuration says what the log said."""
+    """Sums over the slots that can be compared, and numbers of the others; `weights`: the
+    probability of the log's choice under the other configuration ÷ its logged probability."""
 
     slots: int
     customers: int
@@ -132,7 +132,7 @@ def _sums(queries: Queries) -> _Sums:
 
 
 def _unknown(queries: Queries, sums: _Sums) -> PolicyWorth:
-    """Return what is known of too few customers."""
+    """Return the worth for too few customers, without estimates of gains."""
     ran = _UNKNOWN
     if sums.slots:
         queries.define("by_customer", _BY_CUSTOMER.format(tables="", columns=""))
@@ -245,8 +245,8 @@ def _by_segment(queries: Queries) -> tuple[SegmentGain, ...]:
 
 
 def _by_message(queries: Queries, sums: _Sums, by: str) -> tuple[MessageGain, ...]:
-    """Return the gain by the messages of each offer or channel, those first that change most. In
-    slots that do not change it gains 0, so that all slots count in its interval."""
+    """Return the gain by the messages of each offer or channel, the largest changes first. An
+    unchanged slot gains 0, so that all slots count in its interval."""
     slots = sums.slots
     expected: _Names = {
         name: (before, after)

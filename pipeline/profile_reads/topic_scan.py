@@ -58,7 +58,7 @@ class TopicScan:
         return tuple(ordered[-_DECISIONS_SHOWN:])
 
     def _erased_at(self, identifier: str) -> int:
-        """Return when the identifier was last erased, by the broker's clock (epoch ms); -1:
-        never."""
+        """Return the time (epoch ms, by the broker's clock) at which the identifier was last
+        erased; -1: never."""
         mine = self.records.every(topics.IDENTITIES, IdentityChange, lambda s: s.key == identifier)
         return max((stored.timestamp for stored, one in mine if one.kind == "erased"), default=-1)

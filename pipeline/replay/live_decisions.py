@@ -1,8 +1,8 @@
-"""Comparison of a replay's decisions with those that were made live by the same configuration.
+"""Comparison of a replay's decisions with the live ones of the same configuration.
 
 Live, partitions hold leases of budgets and stock, and prices are set each second; a replay spends
-from one purse each. So where a budget runs short the two may decide otherwise, and this says how
-often they did.
+from one purse each. So the two may differ when a budget runs short; this module counts the
+differences.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class LiveComparison(Struct, frozen=True):
-    """Number of `decisions` that were made both live and in a replay by one configuration; those of
-    them with other treatments (`changed`), and those of these that found other budgets:
-    `by_budgets`. The others follow from messages of former ones, or from what was learned live."""
+    """Number of `decisions` made both live and in a replay by one configuration; the number of them
+    with other treatments (`changed`), and of these with other budgets (`by_budgets`). The rest
+    follows from messages of earlier ones, or from live learning."""
 
     decisions: int
     changed: int
@@ -40,7 +40,7 @@ class ReplayedDecisions:
         self._rows = rows
 
     def note(self, emits: Iterable[Emit]) -> Iterator[Emit]:
-        """Pass the records on, and keep what is compared of decisions."""
+        """Pass the records on, and keep the compared parts of decisions."""
         for emit in emits:
             if isinstance(emit.value, Decision):
                 self._rows[emit.value.decision_id.encode()] = _summary(emit.value)
@@ -63,12 +63,12 @@ class ReplayedDecisions:
 
 
 def is_short(decision: Decision) -> bool:
-    """Return whether a budget or stock held something back."""
+    """Return whether a budget or stock excluded a candidate."""
     return bool(_shortages(decision))
 
 
 def _shortages(decision: Decision) -> list[tuple[str, ...]]:
-    """Return what a budget or stock held back."""
+    """Return the candidates that a budget excluded, and the stocks that had run out."""
     held = [
         (one.slot, one.treatment, one.fate)
         for one in decision.candidates
@@ -83,10 +83,10 @@ def _shortages(decision: Decision) -> list[tuple[str, ...]]:
 
 
 def _summary(decision: Decision) -> bytes:
-    """Return digests of what a decision says, and of what it found of budgets."""
-    said = sorted((one.slot, one.treatment) for one in decision.choices if one.treatment)
+    """Return digests of a decision's messages, and of its budgets."""
+    messages = sorted((one.slot, one.treatment) for one in decision.choices if one.treatment)
     prices = sorted((one.budget, one.price) for one in decision.budgets if one.price)
-    return _digest(said) + _digest((sorted(_shortages(decision)), prices))
+    return _digest(messages) + _digest((sorted(_shortages(decision)), prices))
 
 
 def _digest(parts: object) -> bytes:

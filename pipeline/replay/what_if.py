@@ -45,7 +45,7 @@ WHERE b.treatment IS DISTINCT FROM a.treatment
 
 class SideReport(Struct, frozen=True):
     """Results of one configuration, named by its digest; `short`: decisions in which a budget or
-    stock held something back; `budgets`: those of campaigns at the end."""
+    stock excluded a candidate; `budgets`: those of campaigns at the end."""
 
     config: str
     decisions: int
@@ -66,10 +66,10 @@ class Messages(Struct, frozen=True):
 
 class WhatIfReport(Struct, frozen=True):
     """Decisions of `interactions`, before and after: `identical`, or with another treatment in
-    `changed_slots`. A message counts in each segment of its customer. `worth`: what the other
-    configuration is worth, estimated from what was really decided and what came of it. `live`:
-    where the configuration in force has budgets, its decisions beside those that it really made.
-    """
+    `changed_slots`. A message counts in each segment of its customer. `worth`: the other
+    configuration's worth, estimated from the logged decisions and their outcomes. `live`: if the
+    configuration in force has budgets, the comparison of its replayed decisions with its live
+    ones."""
 
     interactions: int
     before: SideReport

@@ -109,10 +109,10 @@ def unreadable_byte(text: str) -> str | None:
 
 def _guess_encoding(sample: bytes) -> str:
     """Guess the encoding: UTF-16 of mostly Latin text has a zero in every other byte."""
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if max(even, odd) * 3 < len(sample):
+    even_zeros, odd_zeros = sample[0::2].count(0), sample[1::2].count(0)
+    if max(even_zeros, odd_zeros) * 3 < len(sample):
         return "utf-8"
-    return "utf-16-be" if even > odd else "utf-16-le"
+    return "utf-16-be" if even_zeros > odd_zeros else "utf-16-le"
 
 
 def _resolve_encoding(named: str) -> str:

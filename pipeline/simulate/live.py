@@ -168,7 +168,7 @@ class _Pace:
         self._latest: dict[int, asyncio.Task[None]] = {}
 
     async def keep(self, script: _Script, played: PlayedWorld) -> None:
-        """Return when the last event is sent."""
+        """Send the events; return when the last one is sent."""
         began, seconds = time.monotonic(), self._options.seconds
         for number, event in enumerate(script.events):
             after_s = number / self._options.rate

@@ -56,11 +56,11 @@ def reference(p: Floats) -> Reference:
 
 
 def policy_value(every: Sequence[Example], of_every: Sequence[Floats]) -> PolicyValue | None:
-    """Return the value of choosing greedily by the model, beside that of the policy that ran; None
-    where no example says how likely its choice was.
+    """Return the value of choosing greedily by the model, and that of the policy that ran; None
+    without any logged propensity.
 
     `of_every`: for each example the probabilities of its rivals, in their order. The greedy policy
-    takes the best (p × value − cost) × weight. Examples of one customer count as alike.
+    takes the best (p × value − cost) × weight. Standard errors are clustered by customer.
     """
     pairs = zip(every, of_every, strict=True)
     drawn = [(one, p) for one, p in pairs if _LEAST_PROPENSITY <= one.propensity <= 1]

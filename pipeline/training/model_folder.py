@@ -74,14 +74,14 @@ def write_model(model: TrainedModel, folder: Path) -> StoredModel:
 
 
 def read_models(folder: Path) -> Iterator[StoredModel]:
-    """Yield the models of a folder, by name and version; what is no model is left out."""
+    """Yield the models of a folder, by name and version; other files are left out."""
     read = (_read_model(file) for file in folder.glob(f"*/*/{MANIFEST}"))
     found = [one for one in read if isinstance(one, StoredModel)]
     yield from sorted(found, key=lambda one: (one.manifest.name, one.manifest.version))
 
 
 def damaged_models(folder: Path) -> Iterator[str]:
-    """Yield what is wrong with models of a folder that are damaged, with the file at fault."""
+    """Yield the faults of damaged models of a folder, with the file at fault."""
     for file in sorted(folder.glob(f"*/*/{MANIFEST}")):
         stored = _read_model(file)
         if isinstance(stored, str):
@@ -97,7 +97,7 @@ def damaged_models(folder: Path) -> Iterator[str]:
 
 
 def _read_model(manifest_file: Path) -> StoredModel | str:
-    """Return the model, or why the manifest is none."""
+    """Return the model, or the fault of its manifest."""
     try:
         manifest = manifest_from(manifest_file.read_bytes())
     except OSError as error:

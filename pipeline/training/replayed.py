@@ -36,8 +36,8 @@ class ReplayedDataError(Exception):
 class Example(Struct, frozen=True):
     """Chosen message, and whether its goal was `reached`.
 
-    `facts`: what the decision knew; `rivals`: who could have had the slot, `chosen` among them;
-    `propensity`: how likely the choice was; 0 where the decision does not say.
+    `facts`: facts known to the decision; `rivals`: candidates that could have had the slot,
+    `chosen` among them; `propensity`: probability of the choice; 0 if it was not logged.
     """
 
     decision_id: str

@@ -20,7 +20,7 @@ LEVEL: Final = "FULL_TRANSITIVE"
 
 
 def schema_fault(schema: Schema) -> str | None:
-    """Return why `schema` is not valid Avro; None: it is."""
+    """Return the reason why `schema` is not valid Avro; None if it is."""
     try:
         _parse(schema)
     except avro.errors.AvroException as error:

@@ -22,7 +22,7 @@ def unrecorded_schemas(versions: Iterable[SchemaVersion]) -> dict[str, Schema]:
 
 
 def refusal(schema: Schema, older: Iterable[Schema]) -> str | None:
-    """Return why `schema` must not follow the `older` versions; None: it may."""
+    """Return the reason why `schema` must not follow the `older` versions; None if it may."""
     if problem := schema_fault(schema):
         return f"not valid Avro: {problem}"
     if problem := incompatibility(schema, older):
