@@ -177,7 +177,7 @@ def load_expected(queries: Queries) -> None:
         "SELECT 1 - half AS half, treatment, avg(reward) AS mean FROM compared "
         "WHERE treatment <> '' GROUP BY half, treatment",
     )
-    queries.view("said_by_both", f"{_said('own')} UNION ALL {_said('other')}")
+    queries.view("said_by_both", f"{_message_chances('own')} UNION ALL {_message_chances('other')}")
     queries.define(
         "own_worth",
         f"""
@@ -201,7 +201,7 @@ JOIN overall AS o ON s.half = o.half
 """
 
 
-def _said(side: str, where: str = "TRUE") -> str:
+def _message_chances(side: str, where: str = "TRUE") -> str:
     """Return the query of the chances of each message of a side; `weight`: that of the log's
     choice, 0 of others."""
     weight = "own_weight" if side == "own" else "weight"
@@ -230,7 +230,7 @@ def load_changes(queries: Queries) -> None:
             SELECT slot_id, customer, half, reward, treatment, offer, channel,
                 sum(CASE WHEN side = 'own' THEN -chance ELSE chance END) AS chance,
                 sum(CASE WHEN side = 'own' THEN -weight ELSE weight END) AS weight
-            FROM ({_said("own", differ)} UNION ALL {_said("other", differ)})
+            FROM ({_message_chances("own", differ)} UNION ALL {_message_chances("other", differ)})
             GROUP BY slot_id, customer, half, reward, treatment, offer, channel
         ) AS s {_WITH_MEANS}
         WHERE s.chance <> 0 OR s.weight <> 0

@@ -208,7 +208,7 @@ def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyW
     )
 
 
-def test_offer_that_is_dropped_loses_what_its_messages_earned(
+def test_dropped_offer_loses_the_worth_of_its_messages(
     worth: Callable[..., PolicyWorth],
 ) -> None:
     own = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
