@@ -16,7 +16,7 @@ from pipeline.ingest.opening import watchers
 from pipeline.ingest.process import base_of, look_once
 from pipeline.ingest.process import run as watch_on
 from pipeline.ingest.taking import FileReport
-from pipeline.ingest.taking import Progress as Tell
+from pipeline.ingest.taking import Progress as ShowProgress
 from pipeline.settings import Settings
 from pipeline.stack.configure import ensure_configuration
 
@@ -59,23 +59,23 @@ def run(
 
 
 def _reports(settings: Settings, configuration: Configuration, *, check: bool) -> list[FileReport]:
-    with _progress() as tell:
-        watches = watchers(configuration, base_of(settings, tell), os.environ)
+    with _progress() as show:
+        watches = watchers(configuration, base_of(settings, show), os.environ)
         if check:
             return [report for watch in watches for report in watch.check(configuration)]
         return list(look_once(watches, configuration))
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def _progress() -> Iterator[ShowProgress]:
     """Show a bar for each file, on a terminal."""
     with progress_bar() as bar:
         task = bar.add_task("looking", total=None)
 
-        def tell(name: str, done: int, total: int) -> None:
+        def show(name: str, done: int, total: int) -> None:
             bar.update(task, description=plain(name), completed=done, total=total)
 
-        yield tell
+        yield show
 
 
 def _print(reports: list[FileReport], done: str) -> None:

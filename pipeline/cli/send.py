@@ -90,17 +90,16 @@ def run(  # noqa: PLR0913 - one for each option
     Good records are sent, the others reported as FILE:LINE with the column at fault, and the exit
     code is then 1.
 
-    It is sent as fast as the stages take it, so that decisions for which somebody waits come in
-    time beside it; where the stages do not run, as fast as Kafka does.
+    It is sent at the speed of the stages, so that live decisions are not delayed; without running
+    stages, at the speed of Kafka.
 
-    Which rows are the same, so that what is sent again counts once: a record with an id of its own
-    (`messageId`, `event_id`) is what that says; with `--key`, rows whose key columns are the same
-    are one. Without either it is the file (its full path, or `--file-id`), the row's content, and
-    its number among the equal rows of the file. So a file can be sent again after a refused row was
-    mended or taken out, and only what is new counts; equal rows count each, in one file and in
-    two; a file that was moved is another, unless `--file-id` says that it is not. A row whose
-    content was changed is another; under the same key or id, the change is refused
-    (`kairos dlq list`). Ids are remembered for 7 days.
+    A row that is sent again counts once. It is identified by its own id (`messageId`, `event_id`),
+    or by its key columns with `--key`, or else by the file (its full path, or `--file-id`), the
+    row's content, and its number among the equal rows of the file. So a file can be sent again
+    after a refused row was corrected or removed, and only new rows count; equal rows all count, in
+    one file and in two; a moved file is a new one, unless `--file-id` names the old one. A changed
+    row is a new one; under the same key or id, the change is refused (`kairos dlq list`). Ids are
+    remembered for 7 days.
     """
     settings = Settings()
     configuration = ensure_configuration(settings)

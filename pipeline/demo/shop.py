@@ -51,7 +51,7 @@ class Shop:
         return await self._decide(step, step.placement)
 
     async def _decide(self, step: Step, placement: str) -> Sequence[DeliveredMessage]:
-        asked = time.monotonic()
+        sent_at = time.monotonic()
         answer = await self._client.post(
             "/v1/decide",
             {
@@ -60,7 +60,7 @@ class Shop:
                 "budget_ms": _BUDGET_MS,
             },
         )
-        self._answer_ms.append((time.monotonic() - asked) * 1000)
+        self._answer_ms.append((time.monotonic() - sent_at) * 1000)
         self.defaulted += answer["defaulted"]
         action = answer["placements"][placement]
         if action is None:

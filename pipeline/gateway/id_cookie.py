@@ -28,19 +28,19 @@ async def set_id_cookie(gateway: Gateway, request: Request) -> Response | Refusa
     received = await receive(gateway, request, gateway.limits.message_bytes, parse)
     if isinstance(received, Refusal):
         return received
-    asked = received.body
-    if not asked.anonymous_id or len(asked.anonymous_id) > MAX_ID:
+    message = received.body
+    if not message.anonymous_id or len(message.anonymous_id) > MAX_ID:
         return refuse("invalid_field", "anonymousId", f"give 1 to {MAX_ID} characters")
     page = urlsplit(request.headers.get("origin", "")).hostname or ""
     here = request.url.hostname or ""
-    domain = asked.domain.lower()
+    domain = message.domain.lower()
     if not (_is_within(page, domain) and _is_within(here, domain) if domain else page == here):
         what = "the page and the gateway must both be of this domain, or of one host without it"
         return Refusal(403, "not_first_party", what, "domain")
     response = Response(b'{"success":true}', media_type=JSON)
     response.set_cookie(
         _NAME,
-        quote(asked.anonymous_id, safe=""),
+        quote(message.anonymous_id, safe=""),
         max_age=_YEAR_S,
         domain=domain or None,
         secure=request.url.scheme == "https",

@@ -67,8 +67,8 @@ class LeaseWriter:
     ) -> dict[int, int]:
         """Send partitions their grants; return the offset of the last record of each."""
         shares: defaultdict[int, list[Grant]] = defaultdict(list)
-        for partition, one in grants:
-            shares[partition].append(one)
+        for partition, grant in grants:
+            shares[partition].append(grant)
         parts = [
             (partition, tuple(share[begin : begin + _GRANTS]))
             for partition, share in shares.items()
@@ -84,7 +84,7 @@ class LeaseWriter:
         """Return the offset up to which workers have processed their input, by partition."""
         wanted = [TopicPartition(topics.SEGMENTED, partition) for partition in partitions]
         found = self._workers.committed(wanted, timeout=_TIMEOUT_S) if wanted else []
-        return {one.partition: max(one.offset, 0) for one in found}
+        return {place.partition: max(place.offset, 0) for place in found}
 
     def decided(self, partition: int) -> int:
         """Return the end of a partition of `decisions`."""

@@ -34,7 +34,8 @@ def newest_snapshot(client: Mapping[str, Property], codec: Codec) -> LearningRec
 
 
 class AnotherLearnerError(Exception):
-    """Raised when another process publishes snapshots: evidence would be counted apart."""
+    """Raised when another process publishes snapshots: the evidence would be split between the
+    two."""
 
 
 class SnapshotPublisher:

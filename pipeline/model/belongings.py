@@ -32,7 +32,8 @@ Belongings = dict[str, Belonging]
 def apply_report(known: Belongings, change: Control) -> Belongings:
     """Apply a `join` or `leave`; ignore those with a negative version.
 
-    The latter are not the identifier's own: they void what was shown up to then.
+    A negative version voids the evidence of interactions; it does not come from the identifier's
+    own row.
     """
     if change.identifier is None or change.version < 0:
         return known

@@ -13,7 +13,7 @@ from pipeline.training.splitting import Split, TimedExample
 LEAST_EXAMPLES: Final = 200
 LEAST_POSITIVES: Final = 20
 
-_T = TypeVar("_T", bound="JudgedExample")
+_T = TypeVar("_T", bound="LabelledExample")
 
 
 class UntrainableError(Exception):
@@ -25,7 +25,7 @@ class LeakError(Exception):
     names them."""
 
 
-class JudgedExample(TimedExample, Protocol):
+class LabelledExample(TimedExample, Protocol):
     """Example with a known result."""
 
     @property
@@ -63,7 +63,7 @@ def require_features(features: Sequence[ModelFeature]) -> None:
     """Raise UntrainableError if no feature varies."""
     if not features:
         raise UntrainableError(
-            "nothing is known that differs between the examples: name traits in `features` of "
+            "no feature differs between the examples: name traits in `features` of "
             "profile.yaml, so that decisions carry them"
         )
 
@@ -74,7 +74,7 @@ def refuse_leaks(features: Sequence[ModelFeature], train: LabelledRows) -> None:
     if leaks:
         names = ", ".join(map(str, leaks))
         raise LeakError(
-            f"{names}: known by itself who reaches the goal, as if it came after the decision: "
+            f"{names}: alone predicts who reaches the goal, as if known only after the decision: "
             "leave it out with --exclude, or correct the trait"
         )
 
@@ -86,7 +86,7 @@ def require_sound(text: str, features: int) -> None:
         raise UntrainableError(f"the trained model cannot be used: {unsound}")
 
 
-def data_of(examples: Sequence[JudgedExample], cut: int) -> TrainingData:
+def data_of(examples: Sequence[LabelledExample], cut: int) -> TrainingData:
     """Return the range of the examples."""
     return TrainingData(
         since=examples[0].decided_at,
