@@ -39,9 +39,9 @@ class AppOptions:
     """Settings of a worker; two workers of one app differ in `instance` only.
 
     `rows_first`: hold outputs until the rows that they follow from are in the changelog.
-    `lingering_topics`: topics whose records may linger, since no client waits for them.
+    `lingering_topics`: topics whose records may linger, because no client waits for them.
     `cause_header`: header in which outputs name their cause; outputs that a killed worker sent to
-    the topics `outputs` (a name that ends in a dot: all that begin so) are not sent again.
+    the topics `outputs` (a name that ends in a dot is a prefix) are not sent again.
     `cleaning`: maximum time until deleted data has left changelogs and disks.
     """
 

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class LearningLogError(Exception):
-    """Raised when the topic cannot be read or written; the message says what to do."""
+    """Raised when the topic cannot be read or written; the message names the remedy."""
 
 
 class LearningFollower:

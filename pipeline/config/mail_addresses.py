@@ -1,4 +1,4 @@
-"""E-mail addresses as configurations and customers write them."""
+"""E-mail addresses of configurations and customers."""
 
 from email.errors import HeaderParseError
 from email.headerregistry import Address
@@ -8,10 +8,10 @@ import idna
 
 
 def parse_mailbox(text: str) -> Address | None:
-    """Return the mailbox in `address` or `Name <address>`; None where it is none.
+    """Return the mailbox in `address` or `Name <address>`; None for any other text.
 
-    The domain of the result is ASCII, as DNS has it; what is before the @ must be, because few
-    servers take anything else (RFC 6531).
+    The domain of the result is ASCII, as in DNS; the part before the @ must be ASCII, because few
+    servers accept anything else (RFC 6531).
     """
     if not text.isprintable():
         return None

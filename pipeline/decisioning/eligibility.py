@@ -21,13 +21,13 @@ from pipeline.decisioning.render import missing_name
 from pipeline.model.belongings import Belonging
 from pipeline.model.stages import IdentitySection
 
-ANOTHERS: Final = "eligibility/address of another: "
-"""Beginning of the rule recorded for an address of another person; its namespace follows."""
+FOREIGN_ADDRESS: Final = "eligibility/address of another: "
+"""Prefix of the rule recorded for an address of another person; its namespace follows."""
 _EVERY_STAGE: Final = len(STAGES)
 
 
 class Moment(Struct, frozen=True):
-    """One interaction as decisioning sees it. `stale`: too old to trigger anything outbound;
+    """Interaction with the facts for a decision. `stale`: too old to trigger anything outbound;
     `shown`: identifiers that only interactions ascribe to the customer, with the time (ms);
     `belongings`: owners of the customer's former identifiers; `since_ms`: start of deadlines,
     in the past where the interaction is decided again."""
@@ -86,13 +86,13 @@ def objection(
         return _TREATMENT_OVER
     if moment.since_ms < facts.now_ms and moment.deadline_of(candidate) <= facts.now_ms:
         return _TOO_LATE
-    if candidate.address is not None and (shut := _unreachable(candidate, moment)) is not None:
-        return shut
+    if candidate.address is not None and (found := _unreachable(candidate, moment)) is not None:
+        return found
     if (
         candidate.gates
-        and (shut := _first_failing_gate(candidate.gates, facts, before)) is not None
+        and (found := _first_failing_gate(candidate.gates, facts, before)) is not None
     ):
-        return shut
+        return found
     if before <= SUITABILITY or not candidate.content.needs:
         return None
     missing = missing_name(candidate.content, facts)
@@ -105,12 +105,12 @@ def _unreachable(candidate: CompiledCandidate, moment: Moment) -> Objection | No
     to = address(candidate, moment)
     if to is None:
         return Objection(ELIGIBILITY, f"eligibility/no address: {candidate.address}")
-    if _is_anothers(f"{candidate.address}:{to}", moment):
-        return Objection(ELIGIBILITY, f"{ANOTHERS}{candidate.address}")
+    if _belongs_to_another(f"{candidate.address}:{to}", moment):
+        return Objection(ELIGIBILITY, f"{FOREIGN_ADDRESS}{candidate.address}")
     return None
 
 
-def _is_anothers(identifier: str, moment: Moment) -> bool:
+def _belongs_to_another(identifier: str, moment: Moment) -> bool:
     """Return whether the identifier's own row last reported another customer as its owner.
 
     An identifier shown since then is confirmed before anything is sent to it.

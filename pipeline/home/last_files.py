@@ -1,4 +1,4 @@
-"""Last file of each whole list that `kairos ingest` replaces, as the home knows it."""
+"""Record in the home of the last file of each whole list that `kairos ingest` replaces."""
 
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -48,4 +48,4 @@ def find_incomplete_lists(home: Path) -> tuple[LastFile, ...]:
     lost."""
     folders = sorted((ingest_folder(home) / LISTS).glob("*/*"))
     found = map(read_last_file, folders)
-    return tuple(one for one in found if one is not None and one.memory != "kept")
+    return tuple(file for file in found if file is not None and file.memory != "kept")

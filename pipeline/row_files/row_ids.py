@@ -47,7 +47,7 @@ class LineIds:
 
 class StatementIds:
     """Ids made of a row's content: a repeated statement counts once, in another file too if it has
-    a time. Without a time, it is a statement of its file (`digest`), repeated by the next one."""
+    a time. Without a time, it counts once per file (`digest`)."""
 
     def __init__(self, digest: str) -> None:
         self._digest = digest

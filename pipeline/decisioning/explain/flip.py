@@ -45,9 +45,9 @@ class SlotCandidates(Struct, frozen=True):
     prices: Mapping[str, float]
 
 
-def price_of(one: Candidate, prices: Mapping[str, float]) -> float:
+def price_of(candidate: Candidate, prices: Mapping[str, float]) -> float:
     """Return the shadow price of each unit of a candidate's cost."""
-    return 0.0 if "/" in one.slot else prices.get(one.campaign, 0.0)
+    return 0.0 if "/" in candidate.slot else prices.get(candidate.campaign, 0.0)
 
 
 def smallest_flip(

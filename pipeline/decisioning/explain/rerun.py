@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from pipeline.config.names import address_trait
 from pipeline.decisioning import deferral
 from pipeline.decisioning.deferral import DueDeferral
-from pipeline.decisioning.eligibility import ANOTHERS
+from pipeline.decisioning.eligibility import FOREIGN_ADDRESS
 from pipeline.decisioning.funds import recorded_wallet
 from pipeline.decisioning.state import ContactState, Deferral, History
 from pipeline.decisioning.step import decide_again, step
@@ -85,7 +85,9 @@ def _of_others(decision: Decision, record: Segmented) -> dict[str, Belonging]:
     """
     traits = record.profile.traits if record.profile is not None else {}
     spaces = [
-        rule.removeprefix(ANOTHERS) for rule in decision.rejected if rule.startswith(ANOTHERS)
+        rule.removeprefix(FOREIGN_ADDRESS)
+        for rule in decision.rejected
+        if rule.startswith(FOREIGN_ADDRESS)
     ]
     names = (f"{space}:{traits.get(address_trait(space))}" for space in spaces)
     return {name: Belonging(0, here=False, as_of=0) for name in names}
