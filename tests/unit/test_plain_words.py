@@ -187,7 +187,6 @@ def test_docstrings_name_their_results() -> None:
 
 
 def test_values_are_named_by_nouns() -> None:
-    """Fields of classes are exempt, because stored rows and printed JSON have their names."""
     wrong = [
         f"{file}:{node.lineno}: {name}"
         for file, tree in _modules()
@@ -290,7 +289,7 @@ def _attribute_descriptions(tree: ast.Module) -> Iterator[tuple[ast.Expr, str]]:
 
 
 def _values(tree: ast.Module) -> Iterator[ast.Name | ast.arg]:
-    """Yield variables and parameters, without the fields that classes declare."""
+    """Yield variables and parameters, without fields: stored rows and JSON have their names."""
     fields = {
         declared.target
         for node in ast.walk(tree)
