@@ -2,17 +2,22 @@
 
 import csv
 import io
+import json
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from contextlib import suppress
+from math import sqrt
 from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
 
 import pytest
+from scipy.stats import t as student
+from typer.testing import CliRunner
 
-from pipeline.insights.engines import open_duckdb
-from pipeline.insights.off_policy import evaluate, read_log
-from pipeline.insights.tables import Engine
+from pipeline.cli.main import build_app
 from tests.support.attribution import write_parquet
 
 
@@ -30,25 +35,20 @@ def bandit(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(wheels[0])
 
 
-def _rows(wheel: zipfile.ZipFile, policy: str) -> list[dict[str, str]]:
-    with wheel.open(f"obp/dataset/obd/{policy}/all/all.csv") as file:
+def _rows(wheel: zipfile.ZipFile, policy: str, campaign: str) -> list[dict[str, str]]:
+    with wheel.open(f"obp/dataset/obd/{policy}/{campaign}/{campaign}.csv") as file:
         return list(csv.DictReader(io.TextIOWrapper(file)))
 
 
+@pytest.mark.parametrize("campaign", ["all", "men", "women"])
 def test_estimates_from_the_random_log_cover_the_other_policys_reward(
-    bandit: zipfile.ZipFile, tmp_path: Path
+    bandit: zipfile.ZipFile, tmp_path: Path, campaign: str
 ) -> None:
     # Thompson sampling (bts) judged on the uniformly random log, beside the clicks that it had when
     # it ran. Its shares of items by position are taken from its own log; the model for DR is the
     # click rate by item, from the other half of the random log.
-    uniform, thompson = _rows(bandit, "random"), _rows(bandit, "bts")
-    shares: dict[tuple[str, str], float] = {}
-    positions: dict[str, int] = {}
-    for row in thompson:
-        positions[row["position"]] = positions.get(row["position"], 0) + 1
-    for row in thompson:
-        key = (row["position"], row["item_id"])
-        shares[key] = shares.get(key, 0.0) + 1.0 / positions[row["position"]]
+    uniform, thompson = _rows(bandit, "random", campaign), _rows(bandit, "bts", campaign)
+    shares = _shares(thompson)
     rates = _click_rates(uniform[1::2])
     judged = {
         place: sum(
@@ -56,7 +56,7 @@ def test_estimates_from_the_random_log_cover_the_other_policys_reward(
             for (where, item), share in shares.items()
             if where == place
         )
-        for place in positions
+        for place in {where for where, _ in shares}
     }
     log = [
         {
@@ -68,15 +68,71 @@ def test_estimates_from_the_random_log_cover_the_other_policys_reward(
         }
         for row in uniform[::2]
     ]
-    with open_duckdb(Engine(threads=1)) as connection:
-        found = evaluate(read_log(connection, write_parquet(tmp_path / "log.parquet", log)))
+    found = _off_policy(write_parquet(tmp_path / "log.parquet", log))
     earned = sum(float(row["click"]) for row in thompson) / len(thompson)
-    for estimate in (found.ips, found.snips, found.dr):
-        assert estimate is not None
-        assert estimate.low is not None
-        assert estimate.high is not None
-        assert estimate.low <= earned <= estimate.high
-    assert found.ess < found.n == len(log)
+    for method in ("ips", "snips", "dr"):
+        assert found[method]["low"] <= earned <= found[method]["high"], method
+    expected = _by_definition(log)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-9), name
+
+
+def test_a_policy_judged_by_its_own_log_has_the_clicks_that_it_had(
+    bandit: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    rows = _rows(bandit, "bts", "all")
+    log = [
+        {"reward": float(row["click"]), "propensity": p, "target_propensity": p}
+        for row in rows
+        for p in [float(row["propensity_score"])]
+    ]
+    found = _off_policy(write_parquet(tmp_path / "log.parquet", log))
+    earned = sum(float(row["click"]) for row in rows) / len(rows)
+    assert (found["ips"]["value"], found["snips"]["value"]) == pytest.approx((earned, earned))
+    assert found["ess"] == pytest.approx(found["n"])
+    assert found["dr"] is None
+
+
+def _off_policy(log: Path) -> dict[str, Any]:
+    """Return the answer of `kairos insights off-policy` about a log."""
+    command = ["insights", "off-policy", "--log", str(log), "--json"]
+    done = CliRunner().invoke(build_app("insights"), command)
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _by_definition(log: list[dict[str, float]]) -> dict[str, Any]:
+    """Return every figure of the answer by its formula, with the textbook's standard errors."""
+    n = len(log)
+    weights = [row["target_propensity"] / row["propensity"] for row in log]
+    rewards = [row["reward"] for row in log]
+    total = sum(weights)
+    snips = sum(w * r for w, r in zip(weights, rewards, strict=True)) / total
+    pairs = list(zip(weights, log, strict=True))
+    terms = {
+        "ips": [w * row["reward"] for w, row in pairs],
+        "snips": [snips + w * (row["reward"] - snips) * n / total for w, row in pairs],
+        "dr": [row["q_target"] + w * (row["reward"] - row["q_logged"]) for w, row in pairs],
+    }
+    reach = float(student.ppf(0.975, n - 1))
+    found: dict[str, Any] = {"n": n, "ess": total**2 / sum(w * w for w in weights)}
+    for method, values in terms.items():
+        value, error = mean(values), stdev(values) / sqrt(n)
+        found[method] = {
+            "value": value,
+            "low": value - reach * error,
+            "high": value + reach * error,
+        }
+    return found
+
+
+def _shares(rows: list[dict[str, str]]) -> dict[tuple[str, str], float]:
+    """Return how often an item was shown at a position, by both."""
+    positions = Counter(row["position"] for row in rows)
+    shown = Counter((row["position"], row["item_id"]) for row in rows)
+    return {key: count / positions[key[0]] for key, count in shown.items()}
 
 
 def _click_rates(rows: list[dict[str, str]]) -> dict[str, float]:
