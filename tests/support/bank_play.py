@@ -186,10 +186,12 @@ def _goal(offer: BankOffer, who: SimulatedCustomer, action_id: str, at: int) -> 
 @dataclass(frozen=True, slots=True)
 class ChoiceRound:
     """Choice between treatments for one slot, or for one campaign outbound: what each is worth by
-    the world's truth, and the name of the one chosen; None: nothing was said."""
+    the world's truth, and the name of the one chosen; None: nothing was said. `prices`: the value
+    and the cost of each."""
 
     worth: dict[str, float]
     chosen: str | None
+    prices: dict[str, tuple[float, float]]
 
     @property
     def regret(self) -> float:
@@ -216,6 +218,7 @@ def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
     for decision in play.decisions:
         who = play.customers.get(decision.profile_id)
         groups: dict[str, dict[str, float]] = {}
+        prices: dict[str, dict[str, tuple[float, float]]] = {}
         chosen: dict[str, str] = {}
         for candidate in decision.candidates:
             offer = bank_offer(ContactAction("", "", candidate.offer, candidate.channel))
@@ -228,8 +231,10 @@ def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
                 groups.setdefault(group, {})[candidate.treatment] = (
                     p * candidate.value - candidate.cost
                 )
+                of_group = prices.setdefault(group, {})
+                of_group[candidate.treatment] = candidate.value, candidate.cost
             if candidate.fate == "chosen":
                 chosen[group] = candidate.treatment
         for group, worth in groups.items():
             if len(worth) > 1:
-                yield ChoiceRound(worth, chosen.get(group))
+                yield ChoiceRound(worth, chosen.get(group), prices[group])
