@@ -3,8 +3,7 @@
 Each interaction is a purchase, which triggers a message and is the goal of those before, so that
 the learner has as much to count as there can be. A decision names its snapshot; that says when it
 was published, and of when the newest evidence in it is. Where the agents fall behind at the rate,
-ages are those of their backlog; so it is said whether they do, and a lighter configuration measured
-beside.
+ages are those of their backlog; so it is said whether they do, and a lower rate is measured too.
 """
 
 from collections.abc import Iterable, Iterator
