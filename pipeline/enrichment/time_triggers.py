@@ -1,9 +1,8 @@
 """Time triggers: the moments at which time alone changes a profile or its segments.
 
-Enrichment alone goes through them, for itself and for segmentation, so that they come in their
-order also after an absence of any length: before each record those up to its time, and all others
-when a `timer` comes. Each is passed on by a `timer` of its own, with the traits as they were at
-that moment.
+Enrichment alone processes them, for itself and for segmentation, so that they stay in order even
+after long downtime: before each record those up to its time, and the others when a `timer` fires.
+Segmentation receives a `timer` control for each, with the traits of that moment.
 """
 
 from collections.abc import Mapping
@@ -35,7 +34,7 @@ class ProfileMoment(Struct, frozen=True):
 def profile_at(
     row: ProfileState, now_ms: int, rules: Rules, shown: Mapping[str, int] = NOTHING_SHOWN
 ) -> ProfileMoment:
-    """Return the profile at `now_ms`, or later when it has already come further.
+    """Return the profile at `now_ms`, or at its present time if that is later.
 
     `shown`: identifiers that an interaction showed, and when (ms).
     """
@@ -46,9 +45,9 @@ def profile_at(
 def catch_up(
     key: str, row: ProfileState, until_ms: int, rules: Rules
 ) -> tuple[ProfileState, tuple[Emit, ...]]:
-    """Go through what time alone did to the row up to `until_ms` (inclusive), moment by moment.
+    """Apply the changes by time alone up to `until_ms` (inclusive), moment by moment.
 
-    Identifiers that interactions had shown by then are taken for the customer's.
+    Identifiers shown by interactions up to a moment count as the customer's.
     """
     emits: list[Emit] = []
     while row.due_at is not None and row.due_at <= until_ms:

@@ -90,7 +90,7 @@ class ReplyReader:
         self._thread = Thread(target=self._read, name="replies", daemon=True)
 
     def start(self) -> None:
-        """Start reading all later replies. Raises KafkaException when Kafka is away."""
+        """Start reading all later replies. Raises KafkaException if Kafka does not answer."""
         partition = partition_for_key(self._key.decode(), self.partitions_of(topics.REPLIES))
         where = TopicPartition(topics.REPLIES, partition)
         _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)

@@ -35,7 +35,7 @@ def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catal
     table.hardlink_to(file)
     found = with_items(replace(catalog, table=table.name, recipes=None), file.parent)
     if isinstance(found, list):
-        first = "; ".join(f"line {one.line}: {one.message}" for one in found[:_SHOWN])
+        first = "; ".join(f"line {fault.line}: {fault.message}" for fault in found[:_SHOWN])
         more = f", and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
         raise UnreadableError(f"it is no table of {catalog.catalog}: {first}{more}")
     return replace(catalog, items=found.items)
@@ -56,7 +56,7 @@ def catalog_applier(settings: Settings) -> ApplyCatalog:
 
 
 def with_catalog(config: Configuration, found: model.Catalog) -> model.Bundle:
-    """Return the bundle with the items of a catalogue. Raises UnreadableError where they do not fit
+    """Return the bundle with the items of a catalogue. Raises UnreadableError if they do not fit
     the rest."""
     catalogs = tuple(
         replace(catalog, items=found.items) if catalog.catalog == found.catalog else catalog

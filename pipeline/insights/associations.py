@@ -48,15 +48,15 @@ def associations(found: DefinedCases, early: int) -> list[Association]:
 
     `early`: time (µs) from its beginning in which a case is examined.
     """
-    asked = [
+    questions = [
         question
         for question in (*_early_questions(found, early), *_step_questions(found))
         if question.table.informative
     ]
-    odds = odds_ratios([one.table for one in asked])
+    odds = odds_ratios([question.table for question in questions])
     answers = [
-        Association(one.outcome, one.after, one.kind, one.name, ratio)
-        for one, ratio in zip(asked, odds, strict=True)
+        Association(question.outcome, question.after, question.kind, question.name, ratio)
+        for question, ratio in zip(questions, odds, strict=True)
     ]
     return sorted(
         answers, key=lambda answer: (answer.odds.q, -abs(answer.odds.odds_ratio - 1), answer.name)
@@ -68,7 +68,7 @@ def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
     still under way at its end and followed for the whole window."""
     queries = found.log.queries
     queries.define(
-        "looked_at",
+        "examined",
         f"""
         SELECT case_id, begun, outcome = 'converted' AS converted FROM outcomes
         WHERE begun + {max(_window(found), early)} <= {found.log.end}
@@ -76,16 +76,14 @@ def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
             AND (left_at IS NULL OR left_at >= begun + {early})
         """,
     )
-    cases, converted = queries.rows("SELECT count(*), count(*) FILTER (converted) FROM looked_at")[
-        0
-    ]
+    cases, converted = queries.rows("SELECT count(*), count(*) FILTER (converted) FROM examined")[0]
     for kind, column in _PROPERTIES:
         rows = queries.rows(
             f"""
             SELECT property, count(*) AS cases, count(*) FILTER (converted)
             FROM (
                 SELECT DISTINCT e.case_id, e.{column} AS property, l.converted
-                FROM events AS e JOIN looked_at AS l ON e.case_id = l.case_id
+                FROM events AS e JOIN examined AS l ON e.case_id = l.case_id
                 WHERE e.moment >= l.begun AND e.moment < l.begun + {early}
             ) WHERE property <> '' GROUP BY property
             ORDER BY cases DESC, property LIMIT {_MOST_PROPERTIES}

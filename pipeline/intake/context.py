@@ -17,9 +17,9 @@ _TEXTS: Final = ("ip", "user_agent", "url", "referrer", "locale", "timezone")
 _NONE: Final[Fields] = {}
 
 
-def fields(given: object) -> Fields:
+def fields(value: object) -> Fields:
     """Return the fields of an object; none for any other value."""
-    return given if isinstance(given, dict) else _NONE
+    return value if isinstance(value, dict) else _NONE
 
 
 def merge_context(shared: object, own: object) -> Fields:
@@ -34,38 +34,38 @@ def merge_context(shared: object, own: object) -> Fields:
     return both
 
 
-def context_of(given: Fields, ip: str | None, user_agent: str | None = None) -> Context:
+def context_of(context: Fields, ip: str | None, user_agent: str | None = None) -> Context:
     """Return the fields that Kairos uses; `ip` and `user_agent` replace missing ones."""
-    page = fields(given.get("page"))
-    consent = fields(fields(given.get("consent")).get("categoryPreferences"))
+    page = fields(context.get("page"))
+    consent = fields(fields(context.get("consent")).get("categoryPreferences"))
     return Context(
-        ip=_text(given.get("ip")) or ip,
-        user_agent=_text(given.get("userAgent")) or user_agent,
+        ip=_text(context.get("ip")) or ip,
+        user_agent=_text(context.get("userAgent")) or user_agent,
         url=_text(page.get("url")),
         referrer=_text(page.get("referrer")),
-        locale=_text(given.get("locale")),
-        timezone=_text(given.get("timezone")),
-        campaign=dict(_tags(fields(given.get("campaign")))),
+        locale=_text(context.get("locale")),
+        timezone=_text(context.get("timezone")),
+        campaign=dict(_tags(fields(context.get("campaign")))),
         consent={name: value for name, value in consent.items() if isinstance(value, bool)},
     )
 
 
-def context_in_file(given: Fields) -> Context:
+def context_in_file(context: Fields) -> Context:
     """Return the context of an Interaction in JSON, whose fields are named as in the topic."""
-    if not given:
+    if not context:
         return Context()
-    campaign, consent = fields(given.get("campaign")), fields(given.get("consent"))
+    campaign, consent = fields(context.get("campaign")), fields(context.get("consent"))
     return Context(
-        **{name: _text(given.get(name)) for name in _TEXTS},
+        **{name: _text(context.get(name)) for name in _TEXTS},
         campaign=dict(_tags(campaign)),
         consent={name: value for name, value in consent.items() if isinstance(value, bool)},
     )
 
 
-def details(given: object, field: str) -> Fields | Refusal:
+def details(value: object, field: str) -> Fields | Refusal:
     """Return the properties or traits of a message, which must be an object if present."""
-    if given is None or given == [] or isinstance(given, dict):
-        return fields(given)
+    if value is None or value == [] or isinstance(value, dict):
+        return fields(value)
     return refuse("invalid_field", field, f"{field} must be an object")
 
 

@@ -11,7 +11,7 @@ GRACE_MS: Final = 7 * DAY_MS
 """Time after its occurrence for which an interaction counts exactly and its id is remembered."""
 
 MAX_AHEAD_MS: Final = HOUR_MS
-"""A time further in the future is refused; one less ahead of its receipt counts as received."""
+"""Limit of times in the future: later ones are refused, others are set back to the receipt."""
 
 EARLIEST: Final = "2000-01-01"
 """Default earliest day of an occurrence: an older time was probably not in milliseconds."""
