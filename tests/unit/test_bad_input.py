@@ -25,7 +25,7 @@ from tests.support.marketer_folder import (
 _BUDGET = "budget: {amount: 2500, currency: EUR, per: month, zone: Europe/Madrid}"
 _POLICIES = "policies.yaml"
 _PROFILE = "profile.yaml"
-_NOBODY = "nobody can be in it: these conditions contradict each other"
+_CONTRADICTION = "no customer can match: these conditions contradict each other"
 
 
 def _errors(folder: Path) -> list[str]:
@@ -78,10 +78,10 @@ _IN_YAML = [
     ("circle of segments", "segments/buyers.yaml", "{trait: purchases, gte: 1}", "{segment: loyal}",
      "segments depend on themselves: buyers -> loyal -> buyers"),
     ("contradiction", CAMPAIGN, "{segment: buyers}",
-     "{all: [{segment: buyers}, {not: {segment: buyers}}]}", _NOBODY),
+     "{all: [{segment: buyers}, {not: {segment: buyers}}]}", _CONTRADICTION),
     ("empty range", CAMPAIGN, "{segment: buyers}",
-     "{all: [{trait: purchases, gte: 5}, {trait: purchases, lt: 3}]}", _NOBODY),
-    ("never sent", CAMPAIGN, "trigger: {name: purchase}\n", "", "nothing sends this"),
+     "{all: [{trait: purchases, gte: 5}, {trait: purchases, lt: 3}]}", _CONTRADICTION),
+    ("never sent", CAMPAIGN, "trigger: {name: purchase}\n", "", "no trigger sends this treatment"),
     ("no address of that kind", CAMPAIGN, "address: email", "address: phone", "unknown namespace"),
     ("unused default", CAMPAIGN, "defaults: {first_name", "defaults: {last_name", "first_name"),
     ("trait of no trait", _PROFILE, "rule: latest, of: properties.country",
