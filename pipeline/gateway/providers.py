@@ -114,7 +114,8 @@ def _expected_signature(
     if signature.scheme == "url-form-sha1":
         query = request.url.query
         url = f"{links}{request.url.path}{f'?{query}' if query else ''}"
-        pairs = sorted(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
+        pairs = sorted(set(form))  # what comes twice is signed once
         signed = url + "".join(name + value for name, value in pairs)
         return b64encode(hmac.new(secret, signed.encode(), sha1).digest())
     parts = {"body": body.decode(errors="surrogateescape")}

@@ -367,6 +367,18 @@ def test_repeated_status_becomes_one_outcome(door: Doorway) -> None:
     assert len({interaction.event_id for interaction in written}) == 1
 
 
+def test_field_that_comes_twice_is_signed_once(door: Doorway) -> None:
+    path = f"/v1/providers/twilio?{urlencode({'t': _link(door)})}"
+    signed = f"{LINKS}{path}MediaUrlaMediaUrlbMessageStatusdelivered"
+    signature = b64encode(hmac.digest(b"twilio_token", signed.encode(), "sha1")).decode()
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "X-Twilio-Signature": signature,
+    }
+    body = b"MediaUrl=b&MessageStatus=delivered&MediaUrl=a&MediaUrl=b"
+    assert _post(door, path, body, headers).status_code == 204
+
+
 def test_failure_is_a_bounce_of_its_kind(door: Doorway) -> None:
     _twilio(door, {"MessageStatus": "undelivered", "ErrorCode": "30005"})
     _sinch(door, {"status": "Failed", "code": 402})
