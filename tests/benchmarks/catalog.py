@@ -120,9 +120,8 @@ class _TimedModel:
         return found
 
 
-def _rules(size: CatalogSize) -> Rules:
-    kinds = _kinds(size)
-    random = np.random.default_rng(1)
+def _catalog(size: CatalogSize) -> Catalog:
+    kinds, random = _kinds(size), np.random.default_rng(1)
     items = tuple(
         CatalogItem(
             f"sku-{number:05}",
@@ -131,7 +130,7 @@ def _rules(size: CatalogSize) -> Rules:
         )
         for number, value in enumerate(random.uniform(1, 100, size.items))
     )
-    catalog = Catalog(
+    return Catalog(
         "products",
         "products.csv",
         only=(ItemRule("interest", attribute="kind"),),
@@ -139,6 +138,9 @@ def _rules(size: CatalogSize) -> Rules:
         boost=(ItemRule("liked", factor=1.5),),
         items=items,
     )
+
+
+def _rules(size: CatalogSize) -> Rules:
     traits = [
         {"name": name, "rule": "latest", "of": f"properties.{name}"}
         for name in ("interest", "seen", "liked", *(f"n{n}" for n in range(_TRAITS)))
@@ -172,7 +174,7 @@ def _rules(size: CatalogSize) -> Rules:
         },
         Bundle,
     )
-    config = compile_bundle(msgspec.structs.replace(bundle, catalogs=(catalog,)))
+    config = compile_bundle(msgspec.structs.replace(bundle, catalogs=(_catalog(size),)))
     assert not isinstance(config, tuple), config
     return Rules(config, TokenKey("bench" * 8), _AGE_MS)
 

@@ -307,7 +307,7 @@ def _show(
     method: str,
     parameters: Mapping[str, float],
 ) -> None:
-    """Print the figures `measured`: as JSON with what was `asked`, or as a table, described by
+    """Print the figures `measured`: as JSON with the `parameters`, or as a table, described by
     `how`."""
     name, figures, print_figures = measured
     if json:

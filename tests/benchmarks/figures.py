@@ -80,19 +80,21 @@ class Passages:
     def longest_wait_after(self, moment: float) -> float:
         """Return the wait (s) of the slowest partition for a record that was sent after `moment`;
         inf if one had none."""
-        first = dict.fromkeys((one.partition for one in self.came), inf)
-        for one in self.came:
-            if one.due > moment:
-                first[one.partition] = min(first[one.partition], one.at - moment)
+        first = dict.fromkeys((passage.partition for passage in self.came), inf)
+        for passage in self.came:
+            if passage.due > moment:
+                first[passage.partition] = min(first[passage.partition], passage.at - moment)
         return max(first.values(), default=inf)
 
     def late_until(self, moment: float) -> float:
         """Return how long after `moment` (s) the last record came that had taken over a second."""
-        return max((one.at - moment for one in self.came if one.took > _LATE_S), default=0.0)
+        return max(
+            (passage.at - moment for passage in self.came if passage.took > _LATE_S), default=0.0
+        )
 
     def latencies_ms(self, begin: float, end: float) -> list[float]:
         """Return the latencies of records due between the two moments (end exclusive), sorted."""
-        return sorted(one.took * 1000 for one in self.came if begin <= one.due < end)
+        return sorted(passage.took * 1000 for passage in self.came if begin <= passage.due < end)
 
     @property
     def missing(self) -> int:

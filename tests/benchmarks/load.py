@@ -25,7 +25,7 @@ _PATIENCE_S: Final = 60.0
 _BATCH: Final = 500
 _NS: Final = 1_000_000_000
 _LEAD_S: Final = 0.2
-_FOUND_SOON: Final = {
+_QUICK_RECONNECT: Final = {
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 100,
     "log_level": 2,
@@ -72,7 +72,7 @@ class Client:
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
                 "queue.buffering.max.messages": 1_000_000,
-                **_FOUND_SOON,
+                **_QUICK_RECONNECT,
             }
         )
         self._consumer = Consumer(
@@ -82,7 +82,7 @@ class Client:
                 "enable.auto.commit": False,
                 "fetch.wait.max.ms": 100,
                 "fetch.queue.backoff.ms": 1,
-                **_FOUND_SOON,
+                **_QUICK_RECONNECT,
             }
         )
         self._consumer.assign(list(self._ends()))
@@ -141,7 +141,7 @@ class Client:
         return self._passages((rate, seconds), meanwhile, threading.Event())
 
     def passages_during(self, rate: float, most_s: float, work: Callable[[], None]) -> Passages:
-        """Send as `passages` does, for as long as `what` runs, at most `most_s` seconds."""
+        """Send as `passages` does, for as long as `work` runs, at most `most_s` seconds."""
         over = threading.Event()
 
         def done() -> None:
@@ -212,7 +212,7 @@ class Client:
     def _match(
         self, arrivals: Sequence[tuple[int, Message]], first: int, count: int
     ) -> dict[int, tuple[int, Message]]:
-        """Return when, and as what, each record came out first, by its number from 0."""
+        """Return time and message of each record's first output, by its number from 0."""
         found: dict[int, tuple[int, Message]] = {}
         for at_ns, message in arrivals:
             value = message.value()

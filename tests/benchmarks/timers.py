@@ -129,7 +129,7 @@ def _lateness(
     part: str, since: Mapping[_Person, float], arrivals: Mapping[tuple[str, str], float]
 ) -> Iterator[Lateness]:
     for what in _WHATS:
-        arrived_records = {one: arrivals.get((one.profile, what)) for one in since}
+        arrived_records = {change: arrivals.get((change.profile, what)) for change in since}
         late = sorted(
             max(0.0, at - since[one]) * 1000
             for one, at in arrived_records.items()
@@ -171,7 +171,7 @@ class _ArrivalReader:
     def wait_for(
         self, expected: Sequence[tuple[str, str]], until_s: float
     ) -> Mapping[tuple[str, str], float]:
-        """Return when (s, monotonic) each profile's record of a kind came first, once all expected
+        """Return the time (s, monotonic) of each profile's first record of a kind, once all of them
         came."""
         wanted = set(expected)
         while not wanted <= (found := self._find()).keys() and time.monotonic() < until_s:

@@ -122,7 +122,7 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
     received = ReceivedEvents(stack, who)
     wait_until_sent(after)
     assert received.wait_for_names(page=2, a=1, b=1, c=1) == {"page": 2, "a": 1, "b": 1, "c": 1}
-    decided = received.count_decisions(lambda one: one.name in "abc")
+    decided = received.count_decisions(lambda interaction: interaction.name in "abc")
     assert sorted(decided.values()) == [1, 1, 1]
 
 
@@ -138,8 +138,8 @@ def test_two_tabs_share_a_queue_and_a_person(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
 ) -> None:
     other = context.new_page()
-    for one in (page, other):
-        open_page(one, shop.url(OTHER))
+    for tab in (page, other):
+        open_page(tab, shop.url(OTHER))
     assert cookie(page) == cookie(other)
     wait_until_sent(page)  # the pages themselves
     context.set_offline(True)
@@ -155,10 +155,10 @@ def test_two_tabs_share_a_queue_and_a_person(
     expected = {f"{tab}{number}": 1 for tab in "ab" for number in range(5)}
     expected |= {"page": 2, "identify": 1}
     received.wait_for_names(**expected)
-    for one in (page, other):
-        wait_until_sent(one)
+    for tab in (page, other):
+        wait_until_sent(tab)
     assert received.names() == expected
-    decided = received.count_decisions(lambda one: one.name[0] in "ab")
+    decided = received.count_decisions(lambda interaction: interaction.name[0] in "ab")
     assert sorted(decided.values()) == [1] * 10
 
 
@@ -227,7 +227,9 @@ def test_nothing_is_stored_or_sent_before_consent(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack, wire: Wire
 ) -> None:
     posts: list[str] = []
-    page.on("request", lambda one: posts.append(one.url) if one.method == "POST" else None)
+    page.on(
+        "request", lambda request: posts.append(request.url) if request.method == "POST" else None
+    )
     open_page(page, shop.url(OTHER, consent="required"))
     at = page.evaluate("kairos.track('Before'), Date.now()")
     page.wait_for_timeout(700)
@@ -235,7 +237,8 @@ def test_nothing_is_stored_or_sent_before_consent(
     page.evaluate("kairos.consent({marketing: true, analytics: false})")
     received = ReceivedEvents(stack, cookie(page))
     [before] = received.wait_for("Before")
-    assert abs(before.occurred_at - at) < 100
+    # Its time is when it happened, give or take what the answers took on the way.
+    assert abs(before.occurred_at - at) < 500
     assert before.received_at - before.occurred_at >= 600
     assert before.context.consent == {"marketing": True, "analytics": False}
     open_page(page, shop.url(OTHER, consent="required"))
@@ -282,15 +285,15 @@ def test_every_tab_waits_for_retry_after(
             route.continue_()
 
     other = context.new_page()
-    for one in (page, other):
-        open_page(one, shop.url(OTHER))
-        wait_until_sent(one)
+    for tab in (page, other):
+        open_page(tab, shop.url(OTHER))
+        wait_until_sent(tab)
     context.route("**/v1/b", busy)
     track(page, "a")
     other.wait_for_function("localStorage.kairos_until")
     track(other, "b")
-    for one in (page, other):
-        wait_until_sent(one)
+    for tab in (page, other):
+        wait_until_sent(tab)
     received = ReceivedEvents(stack, cookie(page))
     assert received.wait_for_names(page=2, a=1, b=1) == {"page": 2, "a": 1, "b": 1}
     assert attempts[1] - attempts[0] >= 1.9
@@ -318,7 +321,10 @@ def test_subdomains_share_the_id_and_the_server_keeps_its_cookie(
 ) -> None:
     gateway = f"http://k.shoes.localhost:{wire.port}"
     asked: list[str] = []
-    page.on("request", lambda one: asked.append(one.url) if one.url.endswith("/cookie") else None)
+    page.on(
+        "request",
+        lambda request: asked.append(request.url) if request.url.endswith("/cookie") else None,
+    )
 
     def url(host: str) -> str:
         return shop.url(OTHER, f"{host}.shoes.localhost", host=gateway, serverCookie=True)
@@ -368,8 +374,8 @@ def test_module_and_segments_snippet_are_the_same_sdk(
         }""",
         shop.gateway,
     )
-    [one] = ReceivedEvents(stack, who).wait_for("By snippet")
-    assert one.properties == {"n": 1}
+    [sent] = ReceivedEvents(stack, who).wait_for("By snippet")
+    assert sent.properties == {"n": 1}
 
 
 @pytest.mark.skipif(

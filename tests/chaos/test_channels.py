@@ -80,7 +80,7 @@ class _World:
             for name, action in self.actions("counter").items()
         }
         return {
-            "mail": Counter(one.action_id for one in self.servers.mail.received),
+            "mail": Counter(mail.action_id for mail in self.servers.mail.received),
             "sms": Counter({name: len(all_) for name, all_ in self.servers.services.plain.items()}),
             "counter": Counter(parcels[who] for who in self.servers.printer.printed),
         }

@@ -53,7 +53,7 @@ def test_bias_of_a_policy_that_chose_by_group_is_removed() -> None:
 def test_at_most_one_in_twenty_tests_without_an_effect_changes_the_journey(
     journey: str, arms: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Eager customers take the order or the step by themselves, and convert more."""
+    """Draw eager customers too, who take the order or the step by themselves and convert more."""
     recommendations = [
         recommend_for_cases(tmp_path, journey, cases_of_test(arms, 0.0, seed))["shape"]["told"]
         for seed in _WORLDS
@@ -76,4 +76,4 @@ def test_every_step_of_the_bank_gets_its_best_channel(tmp_path: Path) -> None:
     done = CliRunner().invoke(build_app("insights"), command)
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode(done.stdout)
-    assert {one["step"]: one["channel"] for one in found["journey"]} == best_channels()
+    assert {step["step"]: step["channel"] for step in found["journey"]} == best_channels()

@@ -122,9 +122,15 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
     for code in codes:
         assert sorted(first[code, till] for till in range(_TILLS)) == [200, 409, 409], code
     counted = shops.read_counted()
-    payments = Counter(one.event_id for one in counted if one.name == "Payment")
+    payments = Counter(
+        interaction.event_id for interaction in counted if interaction.name == "Payment"
+    )
     assert payments == Counter(f"payment-{number}" for number in range(_PAYMENTS))
-    redeemed = Counter(one.properties["coupon"] for one in counted if _goal(one) == "coupon")
+    redeemed = Counter(
+        interaction.properties["coupon"]
+        for interaction in counted
+        if _goal(interaction) == "coupon"
+    )
     assert redeemed == Counter(code.replace("-", "") for code in codes)
     decided = Counter(
         decision.event_id for _, decision in shops.stack.records.every(topics.DECISIONS, Decision)
@@ -170,8 +176,14 @@ def test_call_is_taken_by_one_person_and_its_result_counts_once(
     note(f"desk: {_CALLS} calls, gateway killed {killed.total()} times")
     assert Counter(took) == {True: _CALLS, False: _CALLS}
     counted = shops.read_counted()
-    taken = Counter(one.properties["action_id"] for one in counted if one.name == "sent")
-    ended = Counter(one.properties["action_id"] for one in counted if _goal(one) == "call")
+    taken = Counter(
+        interaction.properties["action_id"] for interaction in counted if interaction.name == "sent"
+    )
+    ended = Counter(
+        interaction.properties["action_id"]
+        for interaction in counted
+        if _goal(interaction) == "call"
+    )
     assert taken == ended == Counter(tasks)
 
 

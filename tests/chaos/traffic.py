@@ -102,7 +102,7 @@ class Traffic:
                 batch = fresh + copies
                 random.shuffle(batch)
                 await self._post(client, batch)
-                self.accepted.update(one["messageId"] for one in fresh)
+                self.accepted.update(interaction["messageId"] for interaction in fresh)
                 sent += fresh
                 await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - began)))
 

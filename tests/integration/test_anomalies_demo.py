@@ -22,9 +22,9 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
     with file.open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["case_id", "occurred_at", "name", "channel"])
-        for one in dataset.load(tmp_path):
-            if one.name not in _TELL_TALES:
-                writer.writerow([one.user, one.at, one.name, one.platform])
+        for event in dataset.load(tmp_path):
+            if event.name not in _TELL_TALES:
+                writer.writerow([event.user, event.at, event.name, event.platform])
     with open_duckdb(Engine()) as connection:
         found = find_course(read_events(connection, file, EventOptions()), "purchase", 0)
     assert found is not None

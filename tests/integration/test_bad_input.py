@@ -54,7 +54,7 @@ def _track(**fields: object) -> bytes:
             400,
             "too_deep",
             None,
-            id="deep where nobody looks",
+            id="deep in an unknown field",
         ),
         pytest.param(b'{"event": "Viewed"}', 400, "missing_identifier", "userId", id="nobody"),
         pytest.param(_track(userId="null"), 400, "invalid_identifier", "userId", id="null"),
@@ -159,21 +159,23 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
         ),
     }
     producer = Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
-    for one in (*wrong.values(), value, ahead):
-        raw = encode(topics.INTERACTIONS, one) if isinstance(one, Interaction) else one
+    for content in (*wrong.values(), value, ahead):
+        raw = encode(topics.INTERACTIONS, content) if isinstance(content, Interaction) else content
         producer.produce(topics.INTERACTIONS, raw, key)
     assert producer.flush(30) == 0
 
     stack.wait_until_idle()
-    letters = [one for one in stack.ask("dlq", "list", "--limit", "1000") if one["key"] == key]
-    assert [(one["stage"], one["reason"]) for one in letters] == [
+    letters = [
+        letter for letter in stack.ask("dlq", "list", "--limit", "1000") if letter["key"] == key
+    ]
+    assert [(letter["stage"], letter["reason"]) for letter in letters] == [
         ("identity", reason) for reason, _ in wrong
     ]
-    for letter, (_, begin) in zip(letters, wrong, strict=True):
+    for letter, (_, field) in zip(letters, wrong, strict=True):
         assert letter["detail"]
-        assert letter["detail"].startswith(begin)
-    decided = [one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision)]
-    assert [decision for decision in decided if name in decision] == [
+        assert letter["detail"].startswith(field)
+    decided = [decision.event_id for _, decision in stack.records.every(topics.DECISIONS, Decision)]
+    assert [event_id for event_id in decided if name in event_id] == [
         f"good-{name}",
         f"ahead-{name}",
     ]

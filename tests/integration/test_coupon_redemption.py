@@ -21,12 +21,12 @@ def gateways(stack: Stack) -> Iterator[list[str]]:
     """URLs of the stack's gateway and of another."""
     other = stack.start("gateway", "--instance", SECOND, "--port", "0")
 
-    def listening() -> str | None:
+    def find_url() -> str | None:
         known = announcements(stack.home).get(SECOND)
         return f"http://127.0.0.1:{known.ports['http']}" if known and known.ports else None
 
     try:
-        url = eventually(listening)
+        url = eventually(find_url)
         eventually(lambda: _is_up(url))
         yield [stack.url, url]
     finally:

@@ -117,7 +117,7 @@ def test_good_items_of_a_batch_go_on_and_bad_ones_are_named(
     nameless = {"type": "track", "event": "Viewed", "messageId": f"n-{somebody.name}"}
     answer = client.post(path, json={"batch": [good, nameless, {"type": "dance"}]})
     assert answer.status_code == 200
-    refused = [(one["index"], one["field"]) for one in answer.json()["rejected"]]
+    refused = [(item["index"], item["field"]) for item in answer.json()["rejected"]]
     assert refused == [(1, "userId"), (2, "type")]
     assert len(stack.interactions(good["messageId"])) == 1
     assert not stack.interactions(nameless["messageId"])

@@ -328,9 +328,9 @@ def test_departures_are_known_to_another_home_and_their_loss_is_loud(
             "list_memory_lost" if number == 3 else None,
         )
     removed = [
-        one.identifiers[0].value
-        for one in files.interactions("home-")
-        if one.properties["operation"] == "remove"
+        interaction.identifiers[0].value
+        for interaction in files.interactions("home-")
+        if interaction.properties["operation"] == "remove"
     ]
     assert removed == ["home-1"]
 

@@ -209,7 +209,7 @@ def test_a_folder_in_which_nothing_may_be_written_is_denied(
     (folder / "a.csv").chmod(0o444)
     folder.chmod(0o555)
     with opened_server(source_partition(server, folder), secrets(server)) as place:
-        assert [one.name for one in place.files()] == ["a.csv"]
+        assert [file.name for file in place.files()] == ["a.csv"]
         with pytest.raises(DeniedError, match="ermission"):
             place.move("a.csv", "done", "a.csv")
         with pytest.raises(DeniedError, match="ermission"):
@@ -231,8 +231,8 @@ def _cut_after(port: int, most_bytes: int) -> Iterator[int]:
                 forward = threading.Thread(target=_pump, args=(near, far, None), daemon=True)
                 forward.start()
                 _pump(far, near, most_bytes)
-                for one in (near, far):
-                    one.shutdown(socket.SHUT_RDWR)
+                for connection in (near, far):
+                    connection.shutdown(socket.SHUT_RDWR)
 
         threading.Thread(target=serve, daemon=True).start()
         yield listener.getsockname()[1]

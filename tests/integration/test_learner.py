@@ -172,6 +172,6 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
         if choice.slot == "hero"
     ]
     assert made
-    alike = [one.propensity for one in made if one.treatment == chosen]
+    alike = [choice.propensity for choice in made if choice.treatment == chosen]
     assert set(alike) <= {seen["propensity"]}
-    assert {one.treatment for one in made} <= {"shoes-hero", "hats-hero", None}
+    assert {choice.treatment for choice in made} <= {"shoes-hero", "hats-hero", None}

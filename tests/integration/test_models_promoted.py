@@ -58,7 +58,7 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
     options = ("--decisions", decisions, "--interactions", segmented, "--window", "1h")
     trained = stack.json("train", "propensity", "hero", *options)
     assert trained["metrics"]["auc"] > 0.7
-    assert [one["in_force"] for one in stack.ask("models", "list")] == [False]
+    assert [model["in_force"] for model in stack.ask("models", "list")] == [False]
     assert stack.ask("models", "show", "hero")["data"] == trained["data"]
     first = _ask_hero(stack)
     assert _chosen_treatment(first) == "hello-hero"
@@ -74,7 +74,7 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
         chances = {candidate["treatment"]: candidate["p"] for candidate in slot["candidates"]}
         assert chances["again-hero"] == pytest.approx(0.8, abs=0.1)
         assert chances["hello-hero"] == pytest.approx(0.1, abs=0.1)
-        assert [one["in_force"] for one in stack.ask("models", "list")] == [True]
+        assert [model["in_force"] for model in stack.ask("models", "list")] == [True]
         _damage(stack, Path(trained["folder"]))
         assert _ask_hero(stack)["model"] == "hero@1"
     finally:

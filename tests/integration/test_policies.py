@@ -123,7 +123,7 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     explanation = _explain(bank, refused, "--rerun")
     assert explanation["same"] is True
     [slot] = [one for one in explanation["slots"] if one["slot"] == "hero"]
-    rules = {(one["stage"], one["rule"]) for one in slot["rejected"]}
+    rules = {(rejection["stage"], rejection["rule"]) for rejection in slot["rejected"]}
     assert rules == {("constraint", "suppression complained")}
 
 

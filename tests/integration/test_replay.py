@@ -226,7 +226,7 @@ def test_replay_has_exactly_the_requested_offsets(
 
 
 @pytest.fixture
-def wrong(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
+def impossible(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
     """Options, topic, and the expected message."""
     return [
         ((), "actions.nowhere", "there is no topic 'actions.nowhere'; there are "),
@@ -241,9 +241,11 @@ def wrong(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
 
 
 def test_impossible_replay_is_refused_in_one_line(
-    wrong: list[tuple[tuple[str, ...], str, str]], tmp_path: Path, invoke: Callable[..., Result]
+    impossible: list[tuple[tuple[str, ...], str, str]],
+    tmp_path: Path,
+    invoke: Callable[..., Result],
 ) -> None:
-    for options, topic, words in wrong:
+    for options, topic, words in impossible:
         done = invoke(*options, of=topic)
         text = " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
         assert done.exit_code != 0

@@ -55,7 +55,7 @@ def _of(stack: Stack, who: str) -> list[Interaction]:
 def test_every_kind_of_message_arrives(stack: Stack, who: str) -> None:
     with sending(stack, who):
         pass
-    assert sorted(one.kind for one in _of(stack, who)) == sorted(_KINDS)
+    assert sorted(interaction.kind for interaction in _of(stack, who)) == sorted(_KINDS)
 
 
 def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack, who: str) -> None:
@@ -64,7 +64,7 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack, w
         eventually(lambda: stack.count_turned_away() > turned_away)
     assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted]
     stack.wait_until_idle()
-    sent = {one.event_id for one in _of(stack, who)}
+    sent = {interaction.event_id for interaction in _of(stack, who)}
     decisions = (one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(decision for decision in decisions if decision in sent) == sorted(sent)
     assert len(sent) == len(_KINDS)

@@ -176,7 +176,7 @@ def test_the_pump_waits_for_a_congested_producer(
     app.transport_options = replace(app.transport_options, **narrow)
     depths = asyncio.run(
         # The producer is made in the loop, hence not before.
-        _forwarding(app, source, target, _MANY, lambda _: cast(Any, app.producer).queue_depth())
+        _queue_depths(app, source, target, _MANY, lambda _: cast(Any, app.producer).queue_depth())
     )
     assert max(depths) <= 100 + 2 * 64
 
@@ -188,7 +188,7 @@ def test_agent_gets_large_records_one_at_a_time(
     produce(bootstrap, source, [(b"k", b"x" * 70_000) for _ in range(50)])
     options = AppOptions(bootstrap_servers=bootstrap, home=tmp_path, partitions=1)
     app = create_app(f"{prefix}.large", options)
-    waiting = asyncio.run(_forwarding(app, source, target, 50, lambda queue: queue.qsize()))
+    waiting = asyncio.run(_queue_depths(app, source, target, 50, lambda queue: queue.qsize()))
     assert waiting == [0] * 50
 
 
@@ -203,11 +203,11 @@ def test_records_queued_when_a_worker_fails_never_leave(
         partitions=1,
         librdkafka={"linger.ms": f"{_LINGER_MS}"},  # so that they are queued for a while
     )
-    asyncio.run(_failing(create_app(f"{prefix}.failing", options), source, target))
+    asyncio.run(_fail_over_full_queue(create_app(f"{prefix}.failing", options), source, target))
     assert ends(bootstrap, target, 1) == [0]
 
 
-async def _failing(app: App, source: str, target: str) -> None:
+async def _fail_over_full_queue(app: App, source: str, target: str) -> None:
     """Run an agent that fails over a full queue, and stays for longer than that needs to leave."""
     sent = asyncio.Event()
 
@@ -229,7 +229,7 @@ async def _failing(app: App, source: str, target: str) -> None:
         await app.stop()
 
 
-async def _forwarding(
+async def _queue_depths(
     app: App, source: str, target: str, count: int, look: Callable[[Any], int]
 ) -> list[int]:
     """Return the state of the agent's queue after each event."""

@@ -59,7 +59,7 @@ def bundle() -> Bundle:
 def log(bundle: Bundle) -> list[Interaction]:
     """Visits, and a click on the first message of the campaign."""
     visits = shop_log()
-    sent = [one.value for one in _direct(bundle, visits) if isinstance(one.value, Action)]
+    sent = [emit.value for emit in _direct(bundle, visits) if isinstance(emit.value, Action)]
     clicked = next(action for action in sent if action.campaign == _CAMPAIGN)
     click = visit(900, "click", visits[-1].received_at, clicked.identifier.key, kind="outcome")
     about = {"action_id": clicked.action_id, "campaign": _CAMPAIGN, "offer": clicked.offer}

@@ -219,7 +219,7 @@ def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
     eventually(lambda: len(stack.changes_of(who)) > before)  # an idle pipeline may have a timer due
     stack.wait_until_idle()
     since = stack.changes_of(who)[before:]
-    assert [(one.change, one.segment, one.at) for one in since] == [
+    assert [(change.change, change.segment, change.at) for change in since] == [
         ("exited", "lately", at + _WAIT_S * 1000)
     ]
     assert not [mail for mail in stack.mails() if mail.address == who]

@@ -28,7 +28,7 @@ _MINUTE_MS = 60_000
 _BY_THE_WALL = model.Sources((model.Source("log", "web", "write-key-1"),))
 
 
-def _mailing(made: tuple[model.Segment, ...]) -> Rules:
+def _mailing_world(made: tuple[model.Segment, ...]) -> Rules:
     """Return a world by the wall's clock that mails customers who enter any of the segments."""
     bundle = configuration(made)
     campaigns = tuple(
@@ -94,7 +94,7 @@ def test_absence_alters_neither_changes_of_segments_nor_their_order(
     made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
     # Timers looked at in every moment, in some, and only at the end.
-    world = _mailing(made)
+    world = _mailing_world(made)
     always = _run(world, stream, range(1, _END + 1))
     for others in ({*ticks, _END}, {_END}):
         found = _run(world, stream, others)
@@ -106,7 +106,7 @@ def test_absence_alters_neither_changes_of_segments_nor_their_order(
 def test_timers_long_overdue_change_memberships_and_send_nothing(
     made: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
-    world = _mailing(made)
+    world = _mailing_world(made)
     on_time = _run(world, stream, range(1, _END + 1))
     late = _run(world, stream, [_END + world.max_action_age_ms])
     assert _changes(late) == _changes(on_time)
@@ -150,7 +150,7 @@ def test_returning_workers_write_the_changes_of_an_undisturbed_run(
     made: tuple[model.Segment, ...], stream: list[Interaction], seed: int
 ) -> None:
     # The stages as processes in any order, killed or not, with timers looked at in the end only.
-    world, logs = _mailing(made), Logs(2)
+    world, logs = _mailing_world(made), Logs(2)
     for record in stream:
         logs.put(record)
     stages = KilledStages(world, logs, Random(seed))

@@ -43,7 +43,7 @@ _ORDERS = {"name": "Order"}
 
 
 def _traits(names: Iterable[str]) -> tuple[model.TraitDefinition, ...]:
-    """Return the trait definitions: `sum` over a lifetime, `sum_lately` over a window."""
+    """Return the trait definitions, over a window where the name ends in `_lately`."""
     made = []
     for name in names:
         rule, _, lately = name.partition("_")

@@ -24,9 +24,9 @@ def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
     if isinstance(value, bool) or not isinstance(value, int | float):
         assert found is None
     elif descending and len(numbers) > 1:
-        assert found == 1 + sum(value < one for one in numbers)
+        assert found == 1 + sum(value < number for number in numbers)
     else:
-        assert found == 1 + sum(value >= one for one in numbers)
+        assert found == 1 + sum(value >= number for number in numbers)
     assert next_step(made, {"x": value}, 0) is None
 
 

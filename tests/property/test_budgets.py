@@ -364,7 +364,7 @@ def _has_last_item(world: Spending, partition: int) -> bool:
 
 def _customer_of(world: Spending, partition: int) -> str:
     names = (f"x{number}" for number in count())
-    return next(one for one in names if world.logs.partition_of(one.encode()) == partition)
+    return next(name for name in names if world.logs.partition_of(name.encode()) == partition)
 
 
 def _run_round(world: Spending, random: Random, kills: int) -> None:
@@ -378,8 +378,8 @@ def _run_round(world: Spending, random: Random, kills: int) -> None:
     world.worker.commit()
     world.learn()
     account = world.ledger.accounts[_LAST]
-    purses = [one[_LAST] for one in world.purses() if _LAST in one]
-    assert sum(max(one.granted, one.spent) for one in purses) <= TOKENS
+    purses = [purse[_LAST] for purse in world.purses() if _LAST in purse]
+    assert sum(max(purse.granted, purse.spent) for purse in purses) <= TOKENS
     assert account.free >= 0
     world.now_ms += _ROUND_MS
 

@@ -61,8 +61,10 @@ def test_no_window_holds_more_messages_than_its_cap(stream: list[tuple[str, int,
 
 def _assert_kept(cap: CompiledCap, actions: list[Action]) -> None:
     counted = [action for action in actions if cap.channel in (None, action.channel)]
-    for group in {_group(cap, one) for one in counted}:
-        times = sorted(one.created_at for one in counted if _group(cap, one) == group)
+    for group in {_group(cap, interaction) for interaction in counted}:
+        times = sorted(
+            interaction.created_at for interaction in counted if _group(cap, interaction) == group
+        )
         for end in times:
             assert sum(end - cap.window_ms < at <= end for at in times) <= cap.max, cap
 

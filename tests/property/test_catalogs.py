@@ -54,7 +54,7 @@ def _folder(folder: Path, table: str, **files: str) -> Path:
 def _errors(folder: Path) -> list[str]:
     found = load(folder, {})
     assert isinstance(found, list)
-    return [f"{one.file}:{one.line}: {one.message}" for one in found]
+    return [f"{error.file}:{error.line}: {error.message}" for error in found]
 
 
 @pytest.mark.parametrize(

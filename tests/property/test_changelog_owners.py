@@ -111,11 +111,15 @@ class Owners(RuleBasedStateMachine):
 
     @rule(up_to=st.floats(0, 1))
     def compact_log(self, up_to: float) -> None:
-        """Compact the log, which loses no row: rows that void records overtook were written again
-        before."""
+        """Compact the log as far as the owner has repaired it.
+
+        No row is lost: the rows that void records overtook have been written again before.
+        """
         clean = round(self.repaired * up_to)
         last = {record.key(): record.at for record in self.log if record.at < clean}
-        self.log = [one for one in self.log if one.at >= clean or last[one.key()] == one.at]
+        self.log = [
+            record for record in self.log if record.at >= clean or last[record.key()] == record.at
+        ]
 
     @rule()
     def check_rebuilt_state(self) -> None:

@@ -238,8 +238,8 @@ def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> Non
         if isinstance(emit.value, Segmented) and emit.value.interaction is not None
     )
     [again] = _decisions(_advance(life, _MORNING))
-    for one in (first, again):
-        assert run_again(one, record, life.flow.rules) == one
+    for decision in (first, again):
+        assert run_again(decision, record, life.flow.rules) == decision
     words = explain(again, life.flow.rules.config, "en").words
     assert words.startswith("This decides again what quiet hours held back at 2024-01-15T21:30:00")
     assert "waits for the end of quiet hours" in explain(first, life.flow.rules.config, "en").words
@@ -272,9 +272,9 @@ def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
 ) -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]})
     cookie, customer = (Identifier("cookie", "k"),), (Identifier("customer_id", "ada"),)
-    complains = ("Complaint", _EVENING + 60_000, customer)
-    goes = ("Go", _EVENING, cookie)
-    for name, at, who in (goes, complains) if deferred_first else (complains, goes):
+    complaint = ("Complaint", _EVENING + 60_000, customer)
+    start = ("Go", _EVENING, cookie)
+    for name, at, who in (start, complaint) if deferred_first else (complaint, start):
         life.interact(name, at, who=who)
     life.interact("Login", _EVENING + 2 * 3_600_000, who=(*customer, *cookie))
     assert any(isinstance(emit.value, Cancellation) for emit in life.emits)

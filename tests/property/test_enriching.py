@@ -54,17 +54,20 @@ def _facts(interaction: Interaction) -> dict[str, Any]:
 
 def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, Known]:
     counted = [record for record in stream if count_bots or record.context.user_agent != SPIDER]
-    seen = [_facts(one) for one in sorted(counted, key=lambda i: (i.occurred_at, i.event_id))]
+    seen = [
+        _facts(interaction)
+        for interaction in sorted(counted, key=lambda i: (i.occurred_at, i.event_id))
+    ]
 
     def known_values(name: str) -> list[Any]:
-        return [one[name] for one in seen if one[name] is not None]
+        return [facts[name] for facts in seen if facts[name] is not None]
 
     devices, touches, languages = (
         known_values("device"),
         known_values("touch"),
         known_values("lang"),
     )
-    paid = [one["paid"] for one in seen if one["paid"] is not None and not one["unknown"]]
+    paid = [facts["paid"] for facts in seen if facts["paid"] is not None and not facts["unknown"]]
     found = {
         "visits": len(seen) or None,
         "device": devices[-1] if devices else None,
@@ -73,8 +76,8 @@ def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, K
         "last_touch": touches[-1] if touches else None,
         "countries": tuple(sorted(set(known_values("country")))) or None,
         "spent": round(sum(paid), 6) if paid else None,
-        "unknown": sum(one["unknown"] for one in seen) or None,
-        "on_mondays": sum(one["monday"] for one in seen) or None,
+        "unknown": sum(facts["unknown"] for facts in seen) or None,
+        "on_mondays": sum(facts["monday"] for facts in seen) or None,
         "language": languages[-1] if languages else None,
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -118,14 +121,16 @@ def test_interaction_carries_only_the_derived_values_that_later_stages_read(
     stream: list[Interaction],
 ) -> None:
     flow = Flow(enriched_rules())
-    emits: list[Emit] = [emit for one in stream for emit in flow.run(one)]
-    visited = {one.event_id: one for one in stream}
+    emits: list[Emit] = [emit for record in stream for emit in flow.run(record)]
+    visited = {record.event_id: record for record in stream}
     segmented = [
         emit.value
         for emit in emits
         if emit.topic == topics.SEGMENTED and isinstance(emit.value, Segmented)
     ]
-    tracks = [one for one in segmented if one.interaction and one.interaction.kind == "track"]
+    tracks = [
+        record for record in segmented if record.interaction and record.interaction.kind == "track"
+    ]
     assert len(tracks) == len(stream)
     for record in tracks:
         assert record.interaction is not None

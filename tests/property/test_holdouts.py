@@ -148,6 +148,26 @@ def _make_rules(
     return world(campaigns=campaigns, policies=policies)
 
 
+def _holdouts_of(
+    offers: list[tuple[int, int, list[tuple[str, str | None]]]],
+    shares: tuple[tuple[float, float, float], float, float],
+) -> tuple[tuple[float, float, float], list[dict[str, Any]], frozenset[str]]:
+    """Return the campaigns' own shares, the holdouts of policies, and the treatments that are held
+    out by any of them."""
+    own, of_email, of_all = shares
+    holdouts: list[dict[str, Any]] = [
+        {"holdout": "mail", "share": of_email, "for": {"channel": "email"}},
+        {"holdout": "all", "share": of_all},
+    ]
+    covered = frozenset(
+        f"t{index}-{placement or channel}"
+        for index, (of, _, slots) in enumerate(offers)
+        for channel, placement in slots
+        if own[of] or (of_email and channel == "email") or of_all
+    )
+    return own, [holdout for holdout in holdouts if holdout["share"]], covered
+
+
 @settings(max_examples=cases(80), deadline=None)
 @given(_offers, _holdouts, st.integers(1, 3), st.booleans(), st.booleans())
 def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
@@ -158,33 +178,17 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     learns: bool,
 ) -> None:
     """Compare with a world that has only the rest; would-be winners, with one without holdouts."""
-    own, of_email, of_all = shares
     policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if learns else {}
     policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if capped else []
-    holdouts = [
-        {"holdout": "mail", "share": of_email, "for": {"channel": "email"}},
-        {"holdout": "all", "share": of_all},
-    ]
-    held = policies | {"holdouts": [holdout for holdout in holdouts if holdout["share"]]}
-    covered = frozenset(
-        f"t{index}-{placement or channel}"
-        for index, (of, _, slots) in enumerate(offers)
-        for channel, placement in slots
-        if own[of] or (of_email and channel == "email") or of_all
-    )
+    own, held, covered = _holdouts_of(offers, shares)
     ask = {"hero": limit, "banner": 1}
     nobody = (0.0, 0.0, 0.0)
-    life, rest, free = (
-        Life(rules)
-        for rules in (
-            _make_rules(offers, own, held),
-            _make_rules(offers, nobody, policies, covered),
-            _make_rules(offers, nobody, policies),
-        )
-    )
-    decision, of_rest, of_all_free = (one.interact("Go", 1, ask=ask) for one in (life, rest, free))
+    life = Life(_make_rules(offers, own, policies | {"holdouts": held}))
+    rest = Life(_make_rules(offers, nobody, policies, covered))
+    decision, of_rest = (world.interact("Go", 1, ask=ask) for world in (life, rest))
+    of_all_free = Life(_make_rules(offers, nobody, policies)).interact("Go", 1, ask=ask)
     assert [(action.treatment, action.action_id) for action in life.actions()] == [
-        (one.treatment, one.action_id) for one in rest.actions()
+        (action.treatment, action.action_id) for action in rest.actions()
     ]
     shown = {choice.slot: choice for choice in of_rest.choices}
     winners = {choice.slot: choice.treatment for choice in of_all_free.choices}

@@ -24,14 +24,14 @@ from tests.support.cases import cases
 from tests.support.identity_streams import Record, forget, unlink
 from tests.support.persons import at, interactions, mailing_rules, persons, roots, streams
 
-_ASKED = ["customer_id:A", "card:1", "email:x", "phone:7", "cookie:k"]
+_FORGETTABLE = ["customer_id:A", "card:1", "email:x", "phone:7", "cookie:k"]
 
 _PARTS_OF_OTHERS: list[Record] = [
     at(1, "card:1", "email:x"),
     at(2, "email:x"),
     at(3, "card:2", "email:x"),
 ]
-"""The e-mail is forgotten as the second card's; its shard as the first card's stays."""
+"""The e-mail is forgotten with the second card's person; its shard with the first card stays."""
 
 _IN_OTHERS_ROWS: list[Record] = [
     at(1, "customer_id:A", "email:x"),
@@ -42,25 +42,25 @@ _IN_OTHERS_ROWS: list[Record] = [
 @settings(max_examples=cases(300), deadline=None)
 @example(_PARTS_OF_OTHERS, "email:x", 100)
 @example(_IN_OTHERS_ROWS, "email:x", 100)
-@given(streams(), st.sampled_from(_ASKED), st.sampled_from([100, 2]))
+@given(streams(), st.sampled_from(_FORGETTABLE), st.sampled_from([100, 2]))
 def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
-    stream: list[Record], asked: str, max_identifiers: int
+    stream: list[Record], identifier: str, max_identifiers: int
 ) -> None:
     flow = Flow(mailing_rules(max_identifiers))
     for record in stream:
         list(flow.run(record))
     owners = {name: row.root for name, row in flow.rows["identity"].items()}
-    person = {name for name, top in owners.items() if top == owners.get(asked)}
+    person = {name for name, top in owners.items() if top == owners.get(identifier)}
     last = max(
         record.received_at if isinstance(record, Interaction) else record.at for record in stream
     )
-    list(flow.run(forget(asked, last + 1)))
+    list(flow.run(forget(identifier, last + 1)))
     assert not flow.refused
     for stage, rows in flow.rows.items():
         for key, row in rows.items():
             content = key.encode() + msgspec.msgpack.encode(row)
-            assert not [name for name in {*person, asked} if name.encode() in content], stage
-    for name in {*person, asked}:
+            assert not [name for name in {*person, identifier} if name.encode() in content], stage
+    for name in {*person, identifier}:
         assert not any(profile_of(name) in rows for rows in flow.rows.values())
 
 
@@ -70,7 +70,6 @@ class _ReadersView:
     def __init__(self, stream: Sequence[Record]) -> None:
         self.flow = Flow(mailing_rules())
         self.shards: dict[str, str] = {}
-        self.did: dict[str, str] = {}
         self._profiles: dict[str, Profile | None] = {}
         for record in stream:
             self.feed(record)
@@ -119,39 +118,39 @@ class _ReadersView:
 def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
     """Draw interactions before and after a request to forget; nothing is unlinked before it."""
     before = draw(streams(most=12, unlinked=False))
-    now_ms = max(one.received_at for one in before if isinstance(one, Interaction)) + 10
+    now_ms = max(record.received_at for record in before if isinstance(record, Interaction)) + 10
     after: list[Record] = []
     for number in range(draw(st.integers(1, 4))):
         now_ms += 200_000
-        one = draw(interactions(100 + number, now_ms))
+        drawn = draw(interactions(100 + number, now_ms))
         customer = Identifier("customer_id", "C")
-        weaker = (name for name in one.identifiers if name.namespace != "customer_id")
-        after.append(replace(one, kind="track", identifiers=(customer, *weaker)))
+        weaker = (name for name in drawn.identifiers if name.namespace != "customer_id")
+        after.append(replace(drawn, kind="track", identifiers=(customer, *weaker)))
     return before, after
 
 
 @settings(max_examples=cases(300), deadline=None)
 @example((_PARTS_OF_OTHERS, [at(9, "customer_id:A", "card:1")]), "email:x")
-@given(_streams(), st.sampled_from(_ASKED))
+@given(_streams(), st.sampled_from(_FORGETTABLE))
 def test_forgetting_leaves_other_profiles_whole(
-    lives: tuple[list[Record], list[Record]], asked: str
+    lives: tuple[list[Record], list[Record]], identifier: str
 ) -> None:
     before, after = lives
     view = _ReadersView(before)
-    forgotten = _person(before, asked)
+    forgotten = _person(before, identifier)
     assume(not _links_of_others_forgotten(before, view, forgotten))
     replayed = _ReadersView(_without(before, view, forgotten))
-    last = max(one.received_at for one in before if isinstance(one, Interaction))
-    view.feed(forget(asked, last + 1))
+    last = max(record.received_at for record in before if isinstance(record, Interaction))
+    view.feed(forget(identifier, last + 1))
     assert view.profiles() == replayed.profiles()
-    for one in after:
-        view.feed(one)
-        replayed.feed(one)
+    for record in after:
+        view.feed(record)
+        replayed.feed(record)
         assert view.profiles() == replayed.profiles()
 
 
-def _person(stream: Sequence[Record], asked: str) -> set[str]:
-    return next((names for names in persons(stream).values() if asked in names), {asked})
+def _person(stream: Sequence[Record], identifier: str) -> set[str]:
+    return next((names for names in persons(stream).values() if identifier in names), {identifier})
 
 
 def _links_of_others_forgotten(

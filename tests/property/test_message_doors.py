@@ -174,7 +174,7 @@ def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
         assert answer.status_code in (200, 400), answer.text
         if answer.status_code == 400 and "rejected" not in answer.json():
             return  # the envelope itself is wrong
-        refused = {one["index"] for one in answer.json().get("rejected", ())}
+        refused = {item["index"] for item in answer.json().get("rejected", ())}
         taken = door.interactions()
         assert len(taken) == len(items) - len(refused)
         letters = [record for record in door.log.records if record.topic == topics.DEAD_LETTERS]
@@ -312,8 +312,29 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
     kind: Kind, ids: dict[str, str], fields: dict[str, Any]
 ) -> None:
     fields = {name: value for name, value in fields.items() if value == _readable(value)}
+    raw = _bytes_of(_segment_message(kind, ids, fields))
+    with _door() as door:
+        accepted = _post(door, f"/v1/{kind}", raw).status_code == 200
+        by_http = door.interactions()
+    by_file = _by_file(raw)
+    upstream = _upstream_interaction(kind, ids, fields)
+    written = _CODEC.encode(topics.INTERACTIONS, upstream)
+    by_avro = _left_identity(
+        _IdentityStage().process(upstream.identifiers[0].key.encode(), written)
+    )
+    assert accepted is isinstance(by_file, Interaction) is bool(by_avro)
+    if isinstance(by_file, Interaction):
+        for interaction in (by_http[0], by_file):
+            key = interaction.identifiers[0].key.encode()
+            # the gateway stamps the present, the others have `_NOW`
+            stamped = replace(interaction, received_at=_NOW)
+            value = _CODEC.encode(topics.INTERACTIONS, stamped)
+            assert _left_identity(_IdentityStage().process(key, value)) == by_avro
+
+
+def _segment_message(kind: Kind, ids: dict[str, str], fields: dict[str, Any]) -> dict[str, Any]:
     traits = {"email": ids["email"]} if "email" in ids else {}
-    message = {
+    return {
         "type": kind,
         "messageId": "m1",
         "timestamp": "2024-01-31T12:00:00Z",
@@ -329,7 +350,11 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
             **({"device": {"id": ids["device"]}} if "device" in ids else {}),
         },
     }
-    upstream = Interaction(
+
+
+def _upstream_interaction(kind: Kind, ids: dict[str, str], fields: dict[str, Any]) -> Interaction:
+    traits = {"email": ids["email"]} if "email" in ids else {}
+    return Interaction(
         event_id="m1",
         kind=kind,
         name="identify" if kind == "identify" else "Viewed",
@@ -341,23 +366,6 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
         properties={**fields, **(traits if kind == "identify" else {})},
         context=Context(ip="192.0.2.7"),
     )
-    raw = _bytes_of(message)
-    with _door() as door:
-        accepted = _post(door, f"/v1/{kind}", raw).status_code == 200
-        by_http = door.interactions()
-    by_file = _by_file(raw)
-    written = _CODEC.encode(topics.INTERACTIONS, upstream)
-    by_avro = _left_identity(
-        _IdentityStage().process(upstream.identifiers[0].key.encode(), written)
-    )
-    assert accepted is isinstance(by_file, Interaction) is bool(by_avro)
-    if isinstance(by_file, Interaction):
-        for one in (by_http[0], by_file):
-            key = one.identifiers[0].key.encode()
-            # the gateway stamps the present, the others have `_NOW`
-            one = replace(one, received_at=_NOW)
-            value = _CODEC.encode(topics.INTERACTIONS, one)
-            assert _left_identity(_IdentityStage().process(key, value)) == by_avro
 
 
 def _readable(value: object) -> object:

@@ -91,7 +91,7 @@ def _budgets(rules: Rules) -> list[BudgetRecord]:
     ]
 
 
-def _asking(event_id: str, at: int) -> Interaction:
+def _request_at(event_id: str, at: int) -> Interaction:
     request = DecideRequest("r", "g", ("hero", "banner"), at + 100, {"hero": 2})
     seen = {"seen": "i1"}
     return Interaction(event_id, "track", "Go", "web", "shop", at, at, ADA, seen, request=request)
@@ -115,14 +115,14 @@ def test_previews_come_true(
     rules = _rules(offers, parts)
     pipeline = Flow(rules)
     for number in range(before):
-        _decided(pipeline, _asking(f"before-{number}", number + 1))
+        _decided(pipeline, _request_at(f"before-{number}", number + 1))
     preview = Flow(rules, lambda stage: copy(pipeline.rows[stage.name]))
-    foreseen = _decided(preview, _asking("preview", 50))
-    made = _decided(pipeline, _asking("made", 50))
+    foreseen = _decided(preview, _request_at("preview", 50))
+    made = _decided(pipeline, _request_at("made", 50))
     assert foreseen.rejected == made.rejected
     assert foreseen.contacts == made.contacts
     if parts["learns"]:
-        assert _competing(foreseen) == _competing(made)
+        assert _candidates_of(foreseen) == _candidates_of(made)
         first, second = foreseen.choices[0], made.choices[0]
         if (first.slot, first.treatment) == (second.slot, second.treatment):
             assert first.propensity == second.propensity
@@ -134,7 +134,7 @@ def test_previews_come_true(
     ]
 
 
-def _competing(decision: Decision) -> set[tuple[str, str, float, float]]:
+def _candidates_of(decision: Decision) -> set[tuple[str, str, float, float]]:
     return {
         (candidate.campaign, candidate.treatment, candidate.value, candidate.cost)
         for candidate in decision.candidates

@@ -132,7 +132,7 @@ def _counts(past: list[Interaction], now: int) -> dict[str, int]:
 
 
 def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str, int]:
-    """Return when each sequence was last complete, by trying every choice of steps, and latest
+    """Return the latest completion of each sequence, by trying every choice of steps, and latest
     times."""
     found: dict[str, int] = {}
     for pattern in (one for segment in config.segments for one in patterns(segment.when.tree)):

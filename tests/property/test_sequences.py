@@ -76,8 +76,7 @@ def _long(draw: st.DrawFn, parts: int) -> list[Mark]:
 
 
 def oracle(found: list[Mark], steps: int) -> int | None:
-    """Return when the latest sequence was complete, trying every first step with the next of
-    each."""
+    """Return the time of the latest completion, trying every first step with the next of each."""
     ends: list[int] = []
     for start, first in enumerate(found):
         if not first.fits & 1:

@@ -33,9 +33,9 @@ def _serve(near: socket.socket, port: int, most_bytes: int | None) -> None:
         forward = threading.Thread(target=_pump, args=(near, far, None), daemon=True)
         forward.start()
         _pump(far, near, most_bytes)
-        for one in (near, far):
+        for connection in (near, far):
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _pump(source: socket.socket, target: socket.socket, most_bytes: int | None) -> None:

@@ -39,8 +39,8 @@ POINTS: Final[dict[str, Point]] = {
     "an output is handed over and has not left": Point(Producer, "send_raw", 200, after=True),
     "a batch is about to be handed over": Point(MicroBatch, "flush", 20),
     "part of a batch has left": Point(Producer, "_produce", 300, after=True),
-    "a row is delivered, which nobody knows": Point(Epoch, "on_changelog", 200),
-    "an output is delivered, which nobody knows": Point(Epoch, "on_output", 200),
+    "a row is delivered, its report is not read": Point(Epoch, "on_changelog", 200),
+    "an output is delivered, its report is not read": Point(Epoch, "on_output", 200),
     "a cut is made and not delivered": Point(Producer, "wait_until_delivered", 2),
     "all is delivered and not committed": Point(Checkpointer, "_commit", 2),
     "a commit is on its way": Point(Poller, "_commit", 2, after=True),
@@ -51,12 +51,14 @@ POINTS: Final[dict[str, Point]] = {
     "changelogs are taken over by one stage": Point(
         CatchUp, "take_over", 1, after=True, restoring=True
     ),
-    "what was sent before is not looked for": Point(Consumer, "load_sent_index", 2, restoring=True),
+    "a changelog is read, the index of sent outputs is not": Point(
+        Consumer, "load_sent_index", 2, restoring=True
+    ),
     "all is restored and nothing read": Point(
         Consumer, "load_sent_index", 1, after=True, restoring=True
     ),
 }
-"""Points of a kill, named by the steps that it divides."""
+"""Points of a kill, named by what is done at each and what is not."""
 
 
 def doom(name: str) -> None:

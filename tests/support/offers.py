@@ -6,11 +6,10 @@ from pipeline.config import model
 from pipeline.rules import Rules
 from tests.support.worlds import rules
 
+_SILENCE = {"absence": {"name": "Order"}, "after": {"name": "Ask"}, "for": "60s"}
 
-@cache
-def offering_rules() -> Rules:
-    """Return rules with one placement of two offers, e-mail on an order and to customers who ask
-    and then order nothing for a minute, and caps on each."""
+
+def _campaigns() -> tuple[model.Campaign, ...]:
     voucher = model.Offer(
         "voucher", 5.0, (model.Treatment("voucher-mail", "email", address="email"),)
     )
@@ -20,13 +19,23 @@ def offering_rules() -> Rules:
     question = model.Offer(
         "question", 1.0, (model.Treatment("question-mail", "email", address="email"),)
     )
-    silence = {"absence": {"name": "Order"}, "after": {"name": "Ask"}, "for": "60s"}
     small = model.Offer("small", 2.0, (model.Treatment("small-hero", "web", placement="hero"),))
     large = model.Offer(
         "large",
         3.0,
         (model.Treatment("large-hero", "web", placement="hero", content={"t": "{orders} orders"}),),
     )
+    return (
+        model.Campaign("mail", (voucher, reminder), trigger={"name": "Order"}),
+        model.Campaign("ask", (question,), trigger={"entered": "silent"}),
+        model.Campaign("hero", (small, large)),
+    )
+
+
+@cache
+def offering_rules() -> Rules:
+    """Return rules with one placement of two offers, e-mail on an order and to customers who ask
+    and then order nothing for a minute, and caps on each."""
     return rules(
         model.Bundle(
             sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
@@ -48,13 +57,9 @@ def offering_rules() -> Rules:
             ),
             segments=(
                 model.Segment("buyers", {"trait": "orders", "gte": 1}),
-                model.Segment("silent", silence),
+                model.Segment("silent", _SILENCE),
             ),
-            campaigns=(
-                model.Campaign("mail", (voucher, reminder), trigger={"name": "Order"}),
-                model.Campaign("ask", (question,), trigger={"entered": "silent"}),
-                model.Campaign("hero", (small, large)),
-            ),
+            campaigns=_campaigns(),
             policies=model.Policies(
                 (
                     model.Cap("mail-a-day", "channel", 2, "1d", channel="email"),

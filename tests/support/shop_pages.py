@@ -26,7 +26,7 @@ def snippet() -> str:
 
 @dataclass
 class ShopPages:
-    """Shop's web server; `gateway` is what the pages are pointed at."""
+    """Shop's web server; its pages send to `gateway`."""
 
     folder: Path
     port: int
@@ -37,7 +37,7 @@ class ShopPages:
     @classmethod
     @contextmanager
     def serve(cls, folder: Path) -> Iterator["ShopPages"]:
-        """Serve the pages of a folder meanwhile."""
+        """Serve the pages of a folder for the duration of the block."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), cls.Handler)
         pages = cls(folder, server.server_address[1])
         server.RequestHandlerClass = pages.handler()
@@ -52,16 +52,16 @@ class ShopPages:
 
     def url(self, path: str = "/", site: str = "127.0.0.1", **options: object) -> str:
         """Return a page's URL; `options` are those of `kairos.load` in it."""
-        asked = f"?options={quote(json.dumps(options))}" if options else ""
-        return f"http://{site}:{self.port}{path}{asked}"
+        query = f"?options={quote(json.dumps(options))}" if options else ""
+        return f"http://{site}:{self.port}{path}{query}"
 
     @cached_property
     def analytics(self) -> bytes:
         """Script of a page with Segment's browser client in it, as esbuild makes it."""
         esbuild = self.folder / "node_modules" / ".bin" / "esbuild"
         command = [str(esbuild), "segment-page.js", "--bundle", "--format=iife"]
-        made = subprocess.run(command, cwd=self.folder, capture_output=True, check=True)
-        return made.stdout
+        result = subprocess.run(command, cwd=self.folder, capture_output=True, check=True)
+        return result.stdout
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         pages = self

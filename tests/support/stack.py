@@ -137,7 +137,7 @@ class Stack:
 
     def process(self, name: str) -> psutil.Process:
         """Return a running process; wait while the supervisor starts it again."""
-        return eventually(lambda: self._running(name), self.patience_s)
+        return eventually(lambda: self._find_running(name), self.patience_s)
 
     def broker(self) -> psutil.Process:
         """Return the broker's running process."""
@@ -182,7 +182,7 @@ class Stack:
         named = (sample for sample in samples if sample.name == metric)
         return sum(one.value for one in named if labels.items() <= one.labels.items())
 
-    def _running(self, name: str) -> psutil.Process | None:
+    def _find_running(self, name: str) -> psutil.Process | None:
         supervision = read_supervision(self.home)
         child = supervision.children.get(name) if supervision else None
         return child.process.process() if child and child.process else None

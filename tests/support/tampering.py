@@ -1,11 +1,13 @@
 """Worlds in memory that chaos has left, to be tampered with so that its checks find something."""
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import msgspec
+import pytest
 from msgspec.structs import replace
 
 from agents.idempotence import Row
@@ -51,7 +53,7 @@ class World:
 
     def find(self, topic: str, holds: Callable[[Any], bool]) -> tuple[list[Record], int, Any]:
         """Return the last record of `topic` for which the condition holds."""
-        return [one for one in self.every(topic) if holds(one[2])][-1]
+        return [entry for entry in self.every(topic) if holds(entry[2])][-1]
 
     def evidence(self) -> Evidence:
         """Return the evidence that the logs hold."""
@@ -79,6 +81,40 @@ class World:
 
 
 Tampering: TypeAlias = Callable[[World], None]
+
+
+class CheckSuite(ABC):
+    """Tests of checks: each holds for an undisturbed run, and fails once its evidence is tampered
+    with. `tamperings`: check that must fail and what it must notice, by its description."""
+
+    checks: ClassVar[Sequence[Check]]
+    tamperings: ClassVar[Mapping[str, tuple[Check, "Tampering"]]]
+
+    @abstractmethod
+    def run_undisturbed(self) -> World:
+        """Return the result of a run without faults."""
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Generate a test per tampering, or per check."""
+        names = metafunc.fixturenames
+        if "tamper" in names:
+            cases = list(self.tamperings.values())
+            metafunc.parametrize(("check", "tamper"), cases, ids=list(self.tamperings))
+        elif "check" in names:
+            metafunc.parametrize("check", self.checks, ids=lambda check: check.__name__)
+
+    def test_check_holds_for_an_undisturbed_run(self, check: Check) -> None:
+        assert self.run_undisturbed().judge(check) == []
+
+    def test_check_fails_after_tampering_with_its_evidence(
+        self, check: Check, tamper: "Tampering"
+    ) -> None:
+        world = self.run_undisturbed().copy()
+        tamper(world)
+        assert world.judge(check) != []
+
+    def test_each_check_can_fail(self) -> None:
+        assert {check for check, _ in self.tamperings.values()} == set(self.checks)
 
 
 def interaction(

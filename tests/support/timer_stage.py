@@ -125,14 +125,14 @@ class TimerStage:
             )
             finish(self._shell.handle(message))
             self.entered.extend(
-                who for record in self._take_sent() for who in self._entering(record)
+                who for record in self._take_sent() for who in self._profiles_entering(record)
             )
 
     def drop_inputs(self, count: int) -> None:
         """Drop the next inputs."""
         self._next += min(count, self.unprocessed)
 
-    def _entering(self, sent: SentRecord) -> Iterator[str]:
+    def _profiles_entering(self, sent: SentRecord) -> Iterator[str]:
         """Return the profiles that enter by a record for segmentation."""
         if sent.topic != topics.ENRICHED or sent.value is None or sent.key is None:
             return

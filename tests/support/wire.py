@@ -54,9 +54,9 @@ class Wire:
 
     def cut(self) -> None:
         """Close every connection."""
-        for one in tuple(self._held):
+        for connection in tuple(self._held):
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while not self._closing.is_set():
@@ -91,6 +91,6 @@ class Wire:
                 while not self._open.wait(_LOOK_S):
                     pass
                 target.sendall(data)
-        for one in (source, target):
+        for connection in (source, target):
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)

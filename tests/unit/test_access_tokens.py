@@ -1,22 +1,16 @@
 """Notifications through a provider that wants access tokens: Firebase's shape, on a real server."""
 
 import asyncio
-import time
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 from msgspec.structs import replace
 
-from pipeline.adapters import traces
-from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model.providers import Provider, ProviderToken
 from pipeline.delivery.channel_adapter import (
@@ -24,30 +18,22 @@ from pipeline.delivery.channel_adapter import (
     Delivered,
     DeliveryResult,
     OutOfTime,
-    Parcel,
 )
 from pipeline.delivery.sms.access_tokens import AccessTokens
 from pipeline.delivery.sms.adapter import SmsAdapter
 from pipeline.delivery.trial_delivery import trial_host
+from tests.support.attempts import RecordedAttempt
+from tests.support.providers import expiring_parcel, shipped_provider, to_pem
 from tests.unit.test_courier import _ACTION
 
-_SHIPPED = Path(__file__).parents[2] / "deploy" / "providers"
 _ISSUER = "kairos@shop.iam.gserviceaccount.com"
 _BRIEF_S = 2.0
 """Time to a deadline that passes; a busy machine asks for a token before it."""
 
 
-def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-
-
 @pytest.fixture(scope="module")
 def pem() -> str:
-    return _pem(rsa.generate_private_key(public_exponent=65_537, key_size=2_048))
+    return to_pem(rsa.generate_private_key(public_exponent=65_537, key_size=2_048))
 
 
 @pytest.fixture(autouse=True)
@@ -69,14 +55,14 @@ class _Firebase:
         self.refused: set[str] = set()
         self.token_status = 200
 
-    async def give(self, request: web.Request) -> web.Response:
+    async def issue_token(self, request: web.Request) -> web.Response:
         form = await request.post()
         assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
         self.assertions.append(jwt.decode(str(form["assertion"]), self.key).claims)
         answer = {"access_token": f"ya29.{len(self.assertions)}", "expires_in": self.lasts_s}
         return web.json_response(answer, status=self.token_status)
 
-    async def take(self, request: web.Request) -> web.Response:
+    async def take_message(self, request: web.Request) -> web.Response:
         token = request.headers["Authorization"].removeprefix("Bearer ")
         if token in self.refused or not token.startswith("ya29."):
             return web.json_response({"error": {"status": "UNAUTHENTICATED"}}, status=401)
@@ -85,42 +71,26 @@ class _Firebase:
         return web.json_response(body, status=status)
 
 
-def _shipped_provider() -> Provider:
-    document = read_yaml((_SHIPPED / "fcm.yaml").read_text(), {}, (EVERY_FIELD,))
-    assert isinstance(document, Document)
-    return msgspec.convert(document.value, Provider)
-
-
 def _deliver(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> list[DeliveryResult]:
-    class Attempts:
-        def begin(self) -> None: ...
-
-        def record_failure(self) -> None: ...
-
     async def run() -> list[DeliveryResult]:
         app = web.Application()
-        app.router.add_post("/token", firebase.give)
-        app.router.add_post("/v1/projects/shop/messages:send", firebase.take)
+        app.router.add_post("/token", firebase.issue_token)
+        app.router.add_post("/v1/projects/shop/messages:send", firebase.take_message)
         async with TestServer(app) as server, ClientSession() as client:
-            provider = _shipped_provider()
-            shipped = provider.request
-            assert shipped.access_token is not None
-            token = replace(shipped.access_token, url=str(server.make_url("/token")))
-            path = shipped.url.removeprefix("https://fcm.googleapis.com")
+            shipped = shipped_provider("fcm")
+            request = shipped.request
+            assert request.access_token is not None
+            token = replace(request.access_token, url=str(server.make_url("/token")))
+            path = request.url.removeprefix("https://fcm.googleapis.com")
             url = str(server.make_url("/")).rstrip("/") + path
-            here = replace(provider, request=replace(shipped, url=url, access_token=token))
-            channel = CompiledChannel("app", "sms", None, None, (), provider=here)
-            adapter, now = SmsAdapter(client, trial_host(channel, "secret")), time.time_ns()
-            action = replace(
-                _ACTION,
-                channel="app",
-                address="registration:token",
-                content={"title": "Shoes", "text": 'Until "Sunday"', "url": "https://shop.example"},
-                created_at=now // 1_000_000,
-                deadline_at=now // 1_000_000 + round(seconds * 1_000),
+            provider = replace(shipped, request=replace(request, url=url, access_token=token))
+            channel = CompiledChannel("app", "sms", None, None, (), provider=provider)
+            adapter = SmsAdapter(client, trial_host(channel, "secret"))
+            content = {"title": "Shoes", "text": 'Until "Sunday"', "url": "https://shop.example"}
+            parcel = expiring_parcel(
+                _ACTION, seconds, channel="app", address="registration:token", content=content
             )
-            parcel = Parcel(action, action.created_at, traces.new_trace())
-            return [await adapter.deliver(parcel, Attempts()) for _ in range(messages)]
+            return [await adapter.deliver(parcel, RecordedAttempt()) for _ in range(messages)]
 
     return asyncio.run(run())
 
@@ -211,10 +181,10 @@ def test_errors_follow_the_documentation_of_firebase(pem: str) -> None:
 def test_token_without_an_exchange_is_the_signed_one_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    key = _pem(ec.generate_private_key(ec.SECP256R1()))
+    key = to_pem(ec.generate_private_key(ec.SECP256R1()))
     monkeypatch.setenv("TEAM_KEY", key)
     wanted = ProviderToken("ES256", "TEAM", "${TEAM_KEY}", key_id="KEY1")
-    request = replace(_shipped_provider().request, access_token=wanted)
+    request = replace(shipped_provider("fcm").request, access_token=wanted)
 
     async def find() -> str:
         async with ClientSession() as client:

@@ -2,57 +2,40 @@
 
 import asyncio
 import time
-from pathlib import Path
 
-import msgspec
 import pytest
 from aiohttp import ClientSession
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import ECKey
 from msgspec.structs import replace
 
-from pipeline.adapters import traces
-from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
 from pipeline.config.compiled import CompiledChannel
-from pipeline.config.model.providers import Provider
 from pipeline.delivery.channel_adapter import (
     Bounced,
     Delivered,
     DeliveryResult,
     OutOfTime,
-    Parcel,
 )
 from pipeline.delivery.http_clients import open_http2
 from pipeline.delivery.sms.adapter import SmsAdapter
 from pipeline.delivery.trial_delivery import trial_host
 from tests.support.attempts import RecordedAttempt
 from tests.support.http2_server import Http2Server
+from tests.support.providers import expiring_parcel, shipped_provider, to_pem
 from tests.unit.test_courier import _ACTION
 
-_FILE = Path(__file__).parents[2] / "deploy" / "providers" / "apns.yaml"
 _APPLE = "https://api.push.apple.com"
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> ECKey:
-    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+    pem = to_pem(ec.generate_private_key(ec.SECP256R1()))
     monkeypatch.setenv("APNS_TEAM", "TEAM123456")
     monkeypatch.setenv("APNS_KEY_ID", "KEY1234567")
-    monkeypatch.setenv("APNS_KEY", pem.decode())
+    monkeypatch.setenv("APNS_KEY", pem)
     monkeypatch.setenv("APNS_TOPIC", "example.shop")
     return ECKey.import_key(pem)
-
-
-def _shipped_provider() -> Provider:
-    document = read_yaml(_FILE.read_text(), {}, (EVERY_FIELD,))
-    assert isinstance(document, Document)
-    return msgspec.convert(document.value, Provider)
 
 
 def _deliver(
@@ -66,22 +49,16 @@ def _deliver(
             ClientSession() as client,
             open_http2() as http2,
         ):
-            provider = _shipped_provider()
-            request = replace(
-                provider.request, url=provider.request.url.replace(_APPLE, url or here)
+            shipped = shipped_provider("apns")
+            request = shipped.request
+            request = replace(request, url=request.url.replace(_APPLE, url or here))
+            provider = replace(shipped, request=request)
+            channel = CompiledChannel("app", "sms", None, None, (), provider=provider)
+            adapter = SmsAdapter(client, trial_host(channel, "secret"), http2)
+            content = {"title": "Shoes", "text": "Until Sunday", "url": "https://shop.example"}
+            parcel = expiring_parcel(
+                _ACTION, seconds, channel="app", address="00fc13adff785122", content=content
             )
-            there = replace(provider, request=request)
-            channel = CompiledChannel("app", "sms", None, None, (), provider=there)
-            adapter, now = SmsAdapter(client, trial_host(channel, "secret"), http2), time.time_ns()
-            action = replace(
-                _ACTION,
-                channel="app",
-                address="00fc13adff785122",
-                content={"title": "Shoes", "text": "Until Sunday", "url": "https://shop.example"},
-                created_at=now // 1_000_000,
-                deadline_at=now // 1_000_000 + round(seconds * 1_000),
-            )
-            parcel = Parcel(action, action.created_at, traces.new_trace())
             return [await adapter.deliver(parcel, attempts) for _ in range(messages)]
 
     return asyncio.run(run()), attempts.recorded

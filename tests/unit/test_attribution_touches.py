@@ -274,7 +274,10 @@ def _expected_paths(
                 continue
             inside = tuple(name for when, name in pending if at - when < lookback)
             run: list[tuple[int, str]] = []
-            for when, name in [*(one for one in pending if at - one[0] >= lookback), (10**19, "")]:
+            for when, name in [
+                *(touch for touch in pending if at - touch[0] >= lookback),
+                (10**19, ""),
+            ]:
                 if run and when - run[-1][0] >= lookback:
                     if end - run[-1][0] >= lookback:
                         found[tuple(name for _, name in run), False] += 1

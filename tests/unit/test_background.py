@@ -13,7 +13,7 @@ from agents.transport.background import background
 pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="no SCHED_BATCH here")
 
 
-_MAKE_A_CLIENT = """
+_CLIENT_PROCESS = """
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +33,7 @@ print(os.sched_getscheduler(0), *found)
 
 def test_threads_of_a_client_run_as_batch_and_their_creator_does_not() -> None:
     # In a process of its own: clients of other tests start threads at any time.
-    policies = subprocess.check_output([sys.executable, "-c", _MAKE_A_CLIENT], text=True)
+    policies = subprocess.check_output([sys.executable, "-c", _CLIENT_PROCESS], text=True)
     assert policies.split() == [str(os.SCHED_OTHER), str(os.SCHED_BATCH)]
 
 

@@ -132,7 +132,7 @@ def test_a_log_of_decisions_shows_the_worth_of_a_configuration(
     tmp_path: Path, play: Callable[..., Any], invoke: Callable[..., Result]
 ) -> None:
     log = shop_log()
-    values = [one.value for one in _direct(log)[1]]
+    values = [emit.value for emit in _direct(log)[1]]
     folder = tmp_path / "log"
     write_topic(folder, "decisions", [value for value in values if isinstance(value, Decision)])
     segmented = [

@@ -33,7 +33,7 @@ def _problems(
         f"treatments: [{{treatment: t, channel: mail, {treatment}}}]}}]}}"
     )
     found: Any = load(folder, {"SET": "smtps://mx.example:99"})
-    return [] if isinstance(found, model.Bundle) else [str(one.message) for one in found]
+    return [] if isinstance(found, model.Bundle) else [str(error.message) for error in found]
 
 
 def test_channel_and_treatment_that_fit_are_accepted(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
 from pipeline.adapters.config_files import load
@@ -30,6 +29,7 @@ from tests.support.tampering import (
     CODEC,
     PARTITIONS,
     START_MS,
+    CheckSuite,
     Tampering,
     World,
     about,
@@ -194,7 +194,7 @@ def _is_outcome(record: Any) -> bool:
 
 def _repeat_the_first_snapshot(world: World) -> None:
     """Append the first snapshot once more, as a stopped worker might."""
-    of_person = (one for one in world.every(topics.PROFILES) if _is_person(one[2]))
+    of_person = (entry for entry in world.every(topics.PROFILES) if _is_person(entry[2]))
     log, place, _ = next(of_person)
     log.append(log[place])
 
@@ -307,20 +307,14 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
 }
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_check_holds_for_an_undisturbed_run(check: Check) -> None:
-    assert _run_undisturbed().judge(check) == []
+class TestChecks(CheckSuite):
+    """Suite of the checks of delivery and state."""
 
+    checks = CHECKS
+    tamperings = TAMPERINGS
 
-@pytest.mark.parametrize(("check", "tamper"), TAMPERINGS.values(), ids=TAMPERINGS)
-def test_check_fails_after_tampering_with_its_evidence(check: Check, tamper: Tampering) -> None:
-    world = _run_undisturbed().copy()
-    tamper(world)
-    assert world.judge(check) != []
-
-
-def test_each_check_can_fail() -> None:
-    assert {check for check, _ in TAMPERINGS.values()} == set(CHECKS)
+    def run_undisturbed(self) -> World:
+        return _run_undisturbed()
 
 
 def test_undisturbed_run_has_decisions_and_actions() -> None:

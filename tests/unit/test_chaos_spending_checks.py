@@ -9,7 +9,6 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
-import pytest
 from msgspec.structs import replace
 
 from agents.wallets import PURSE, PurseRow
@@ -33,6 +32,7 @@ from tests.support.tampering import (
     CODEC,
     PARTITIONS,
     START_MS,
+    CheckSuite,
     Tampering,
     World,
     alter,
@@ -213,20 +213,14 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
 }
 
 
-@pytest.mark.parametrize("check", SPENDING_CHECKS[len(CHECKS) :], ids=lambda one: one.__name__)
-def test_check_holds_for_an_undisturbed_run(check: Check) -> None:
-    assert _run_undisturbed().judge(check) == []
+class TestChecks(CheckSuite):
+    """Suite of the checks of budgets, stock and learning."""
 
+    checks = SPENDING_CHECKS[len(CHECKS) :]
+    tamperings = TAMPERINGS
 
-@pytest.mark.parametrize(("check", "tamper"), TAMPERINGS.values(), ids=TAMPERINGS)
-def test_check_fails_after_tampering_with_its_evidence(check: Check, tamper: Tampering) -> None:
-    world = _run_undisturbed().copy()
-    tamper(world)
-    assert world.judge(check) != []
-
-
-def test_each_check_can_fail() -> None:
-    assert {check for check, _ in TAMPERINGS.values()} == set(SPENDING_CHECKS[len(CHECKS) :])
+    def run_undisturbed(self) -> World:
+        return _run_undisturbed()
 
 
 def test_undisturbed_run_spends_gives_away_and_learns() -> None:

@@ -172,7 +172,11 @@ def test_ranks_follow_the_order_of_namespaces() -> None:
         Identifier("customer_id", "9"),
         Identifier("email", "A"),
     ]
-    assert [one.value for one in identity.rank([*identifiers, *identifiers])] == ["9", "A", "a@b.c"]
+    assert [identifier.value for identifier in identity.rank([*identifiers, *identifiers])] == [
+        "9",
+        "A",
+        "a@b.c",
+    ]
 
 
 def test_caps_have_windows_in_milliseconds() -> None:

@@ -148,7 +148,7 @@ def test_mistake_is_named_with_its_line(
     line = text[: text.index(at)].count("\n") + 1
     found = errors(folder)
     fitting = [error for error in found if error.file == file and words in error.message]
-    assert line in [one.line for one in fitting], "\n".join(map(str, found))
+    assert line in [error.line for error in fitting], "\n".join(map(str, found))
 
 
 def test_all_mistakes_of_a_folder_are_reported_at_once(folder: Path) -> None:
@@ -209,7 +209,7 @@ def test_unknown_name_is_reported_although_a_file_of_another_kind_is_broken(fold
     ],
 )
 def test_one_mistake_is_one_error(folder: Path, file: str, old: str, new: str) -> None:
-    # Names that a damaged file may have defined, and fields that it has wrong, count as there.
+    # A name that a damaged file may define, and a field with a wrong value, are not missing.
     edit(folder / file, old, new)
     found = errors(folder)
     assert {error.file for error in found} == {file}, found

@@ -80,7 +80,7 @@ RUBBISH = (None, True, -1, 1.5, "", "a b", "5 minutes", [], ["a"], {}, {"odd": 1
 
 
 def damage(value: object) -> list[object]:
-    """Yield `value` with each of its parts replaced by rubbish, or removed, in turn."""
+    """Return `value` with each of its parts replaced by rubbish, or removed, in turn."""
     if isinstance(value, dict):
         without = [{k: v for k, v in value.items() if k != key} for key in value]
         inside = [{**value, key: part} for key in value for part in damage(value[key])]

@@ -35,15 +35,15 @@ def config() -> Any:
     return configuration(model.Source("till", "pos", TILL), model.Source("shop", "web", SHOP))
 
 
-def _serving(door: Doorway, *others: Doorway, content: dict[str, str] | None = None) -> None:
+def _serve(door: Doorway, *others: Doorway, content: dict[str, str] | None = None) -> None:
     """Serve gateways that all get what was written to Kafka; decisioning answers with `content`."""
 
     def take(records: Sequence[Outgoing]) -> None:
         for record in records:
             value = door.codec.decode(record.topic, record.value or b"")
             if isinstance(value, CouponRecord):
-                for each in (door, *others):
-                    each.coupons.book.apply([value])
+                for gateway in (door, *others):
+                    gateway.coupons.book.apply([value])
             if isinstance(value, Interaction) and value.request is not None and content:
                 action = _action(door, content)
                 placement = value.request.placements[0]
@@ -107,7 +107,7 @@ def _issue(door: Doorway, action_id: str = "a-1", expires_at: int = 1 << 50) -> 
 
 def test_payment_is_answered_with_lines_and_a_code(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path)
-    _serving(door, content={"title": "¡Gracias!", "text": "Ahorra 10 €.", "coupon": "10 % off"})
+    _serve(door, content={"title": "¡Gracias!", "text": "Ahorra 10 €.", "coupon": "10 % off"})
     found = _pay(door, width=32)
     receipt = found["receipt"]
     assert receipt["coupon"] == format_code(CODES.code_of("a-1"))
@@ -127,14 +127,14 @@ def test_payment_is_answered_with_lines_and_a_code(config: Any, tmp_path: Path) 
 
 def test_receipt_without_coupon_issues_none(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path)
-    _serving(door, content={"text": "Gracias"})
+    _serve(door, content={"text": "Gracias"})
     assert _pay(door)["receipt"]["coupon"] is None
     assert topics.COUPONS not in door.log.topics()
 
 
 def test_payment_without_a_decision_in_time_prints_nothing(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path)
-    _serving(door)
+    _serve(door)
     assert _pay(door, budget_ms=1) == {"decision_id": None, "receipt": None, "defaulted": True}
 
 
@@ -151,7 +151,7 @@ def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Pa
         (tmp_path / name).mkdir()
     doors = [doorway(config, tmp_path / name) for name in ("one", "two")]
     doors[1].log.records = doors[0].log.records
-    _serving(*doors)
+    _serve(*doors)
     code, _ = (_issue(one) for one in doors)
     requests = [
         (doors[till % 2], f"sale-{till}", [TILL, SHOP][till % 3 == 0]) for till in range(20)
@@ -188,14 +188,14 @@ def test_code_that_was_not_issued_is_refused(
     config: Any, tmp_path: Path, typed: str, status: int, code: str
 ) -> None:
     door = doorway(config, tmp_path)
-    _serving(door)
+    _serve(door)
     answer = _redeem(door, typed, "sale")
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
 def test_expired_code_is_refused_and_converts_nothing(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path)
-    _serving(door)
+    _serve(door)
     code = _issue(door, expires_at=DAY_MS)
     assert _redeem(door, code, "sale").status_code == 410
     assert door.interactions() == []
@@ -203,7 +203,7 @@ def test_expired_code_is_refused_and_converts_nothing(config: Any, tmp_path: Pat
 
 def test_redemption_while_kafka_is_away_can_be_sent_again(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path)
-    _serving(door)
+    _serve(door)
     code = _issue(door)
     door.log.failure = "away"
     assert _redeem(door, code, "sale").status_code == 503

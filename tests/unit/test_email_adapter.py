@@ -181,7 +181,7 @@ def test_links_lead_through_the_gateway_only_where_clicks_are_tracked() -> None:
     tracking = replace(EMAIL, track=("opens", "clicks"))
     assert _send(server, EMAIL, _action(1, content=content)) == [Delivered()]
     assert _send(server, tracking, _action(2, content=content)) == [Delivered()]
-    plain, tracked = (list(one.message.iter_parts())[1].get_content() for one in server.received)
+    plain, tracked = (list(mail.message.iter_parts())[1].get_content() for mail in server.received)
     assert "/v1/click" not in plain
     assert "/v1/open" not in plain
     assert 'href="mailto:x"' in tracked
@@ -306,7 +306,7 @@ def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: st
 def test_server_that_does_not_answer_in_time_gets_a_message_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Before the data it is tried again; after it nobody knows, so it is not.
+    # It is tried again before the data; after the data the server may have it, so it is not.
     monkeypatch.setattr(pool, "_TIMEOUT_S", 5.0)
     stages = ("mail", "rcpt", "data", "accepted")
     servers = [MailServer() for _ in stages]
@@ -370,7 +370,7 @@ def test_one_connection_serves_many_messages_and_limits_hold() -> None:
     assert _send(server, email, *actions) == [Delivered()] * 9
     assert server.sessions() == 1
     assert time.monotonic() - began >= 1.0  # four at once, then four a second
-    assert [one.action_id for one in server.received] == [action.action_id for action in actions]
+    assert [mail.action_id for mail in server.received] == [action.action_id for action in actions]
 
 
 def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,9 +86,9 @@ def test_explanation_has_its_documented_shape() -> None:
             ]  # fmt: skip
             score = (candidate["p"] * candidate["value"] - candidate["cost"]) * candidate["weight"]
             assert candidate["score"] == pytest.approx(score)
-        for one in slot["rejected"]:
-            assert list(one) == ["treatment", "stage", "rule", "words"]
-            assert one["words"]
+        for rejection in slot["rejected"]:
+            assert list(rejection) == ["treatment", "stage", "rule", "words"]
+            assert rejection["words"]
         assert slot["flip"] is None or list(slot["flip"]) == ["what", "from", "to"]
     [hero_slot, mail] = explanation["slots"]
     assert hero_slot["chosen"] == {
@@ -99,13 +99,16 @@ def test_explanation_has_its_documented_shape() -> None:
 
 def test_every_stage_explains_each_felled_treatment() -> None:
     slot = _json(_explain(*_decide()))["slots"][0]
-    assert {one["treatment"]: (one["stage"], one["rule"]) for one in slot["rejected"]} == {
+    assert {
+        rejection["treatment"]: (rejection["stage"], rejection["rule"])
+        for rejection in slot["rejected"]
+    } == {
         "old-hero": ("constraint", "cap once"),
         "gold-hero": ("constraint", "suppression credit"),
         "rich-hero": ("suitability", "content needs worth"),
         "adult-hero": ("eligibility", "adults"),
     }
-    words = {one["treatment"]: one["words"] for one in slot["rejected"]}
+    words = {rejection["treatment"]: rejection["words"] for rejection in slot["rejected"]}
     assert words["adult-hero"].endswith("For adults only.")
     assert words["gold-hero"].endswith("The credit check failed.")
     assert "score 3 = (0.50 × 6 − 0) × 1" in slot["words"]
@@ -205,7 +208,7 @@ def test_the_only_offer_that_costs_nothing_is_lost_at_a_value_of_nothing() -> No
     assert _json(explanation)["slots"][0]["flip"] == {"what": "value of t0", "from": 3.0, "to": 0.0}
 
 
-_HELD = {
+_HELD_OUT = {
     "en": (
         (
             "hero: sale-hero would have won, but the customer is held out of it by campaign/sales; "
@@ -221,7 +224,7 @@ _HELD = {
         "el cliente está en el grupo de control campaign/sales.",
     ),
 }
-_SAID = {
+_NEXT_BEST = {
     "en": "hero: care-hero (offer care, campaign care) on web",
     "es": "hero: care-hero (oferta care, campaña care) por web",
 }
@@ -239,9 +242,9 @@ def test_holdout_is_explained_beside_the_next_best_that_is_said(
     decision = life.interact("Home", 0, ask=["hero"])
     explanation = _json(_explain(decision, life, language))
     [slot] = explanation["slots"]
-    sentence, con = _HELD[language]
+    sentence, con = _HELD_OUT[language]
     assert slot["words"].startswith(sentence)
-    assert _SAID[language] in slot["words"].removeprefix(sentence)
+    assert _NEXT_BEST[language] in slot["words"].removeprefix(sentence)
     assert explanation["words"].count(sentence) == 1
     assert slot["chosen"]["treatment"] == "care-hero"
     assert (slot["holdout"], slot["would_be"]) == ("campaign/sales", "sale-hero")

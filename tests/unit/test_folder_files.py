@@ -68,7 +68,7 @@ def test_entry_that_is_no_regular_file_is_an_error_with_its_name(
     make(path)
     found = load(folder, {})
     assert isinstance(found, list)
-    assert [one.file for one in found] == [name]
+    assert [error.file for error in found] == [name]
 
 
 @pytest.mark.timeout(60)

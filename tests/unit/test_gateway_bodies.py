@@ -178,7 +178,7 @@ def test_item_that_is_no_json_costs_no_other(door: Doorway, bad: bytes) -> None:
         door, "/v1/batch", b'{"sentAt": null, "batch": [%s, %s , %s]}' % (good, bad, good)
     )
     assert answer.status_code == 200
-    rejected = [one["index"] for one in answer.json().get("rejected", [])]
+    rejected = [item["index"] for item in answer.json().get("rejected", [])]
     assert rejected in ([1], [])
     assert len(door.interactions()) == 3 - len(rejected)
 
@@ -230,7 +230,7 @@ def test_one_bad_item_of_a_batch_is_one_bad_item(door: Doorway, bad: bytes, code
     good = json.dumps(GOOD).encode()
     answer = post(door, "/v1/batch", b'{"batch": [%s, %s, %s]}' % (good, bad, good))
     assert answer.status_code == 200
-    assert [(one["index"], one["code"]) for one in answer.json()["rejected"]] == [(1, code)]
+    assert [(item["index"], item["code"]) for item in answer.json()["rejected"]] == [(1, code)]
     assert len(door.interactions()) == 2
 
 

@@ -299,7 +299,7 @@ def _post_swift(door: Doorway, content: bytes) -> httpx.Response:
 
 
 def test_largest_file_of_the_swift_client_is_taken(door: Doorway) -> None:
-    [event] = [one for one in _SWIFT["body"]["batch"] if one["type"] == "track"]
+    [event] = [message for message in _SWIFT["body"]["batch"] if message["type"] == "track"]
     size = len(json.dumps(event))
     events = [{**event, "messageId": f"m-{number}"} for number in range(_FILE_BYTES // size)]
     notes = {f"note-{number}": "x" * 3_000 for number in range(10)}

@@ -203,7 +203,7 @@ def test_order_is_confirmed_to_the_address_that_the_shop_knows(
     ]
     for key, kind, body in posts:
         assert post(door, key, f"/v1/{kind}", body).status_code == 200
-    actions = [one for one in run(door, config) if isinstance(one, Action)]
+    actions = [output for output in run(door, config) if isinstance(output, Action)]
     assert [action.address for action in actions] == ["ana@example.com"]
 
 
@@ -216,7 +216,7 @@ def test_offers_are_shown_to_a_proven_customer(
     visit = {"type": "page", "userId": "ana", "anonymousId": "c", "context": shown}
     asked = {"interaction": visit, "placements": ["hero"]}
     assert post(door, WEB, "/v1/decide", asked).status_code == 200
-    [reply] = [one for one in run(door, config) if isinstance(one, Reply)]
+    [reply] = [output for output in run(door, config) if isinstance(output, Reply)]
     [answer] = reply.answers
     assert (answer.action and answer.action.offer) == offer
 

@@ -64,8 +64,10 @@ def _rules() -> Rules:
 @cache
 def _visit() -> Segmented:
     request = DecideRequest("r", "g", ("hero",), 2_000)
-    one = Interaction("e", "track", "Home", "web", "shop", 1_000, 1_000, ADA, request=request)
-    emits = Flow(_rules()).run(one)
+    interaction = Interaction(
+        "e", "track", "Home", "web", "shop", 1_000, 1_000, ADA, request=request
+    )
+    emits = Flow(_rules()).run(interaction)
     return next(emit.value for emit in emits if isinstance(emit.value, Segmented))
 
 
@@ -140,9 +142,9 @@ def _measure() -> _LearnedWorld:
     learner, random, customers = MemoryLearner(), Random(3), []
     for number in range(_CUSTOMERS):
         kind = _KINDS[number % 2]
-        one = _Customer(number, kind, random)
-        one.live(1_000_000 + number, learner)
-        customers.append((kind, one))
+        customer = _Customer(number, kind, random)
+        customer.live(1_000_000 + number, learner)
+        customers.append((kind, customer))
     return _LearnedWorld(knowledge_of(learner.publish()), customers)
 
 

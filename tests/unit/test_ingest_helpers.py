@@ -53,7 +53,7 @@ def _prepare(converted: Iterator[ConvertedRows], folder: Path) -> tuple[RowCount
     folder.mkdir()
     outlet = PreparedFiles(folder / "records", folder / "letters", folder / "rejected")
     found = prepare(converted, outlet, lambda _: None)
-    return found, [one.read_bytes() for one in (outlet.records, outlet.letters, outlet.rejected)]
+    return found, [file.read_bytes() for file in (outlet.records, outlet.letters, outlet.rejected)]
 
 
 def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
@@ -73,10 +73,10 @@ def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
 def test_wide_rows_are_judged_in_smaller_pieces() -> None:
     judge = open_converter(_FILE, _CONFIG, _CODEC)
     wide = FileRow(1, b"x" * 1_000_000, 1)
-    sizes = [one.rejected for one in convert_here([wide] * 10, judge)]
+    sizes = [rows.rejected for rows in convert_here([wide] * 10, judge)]
     assert sizes == [5, 5]
     narrow = FileRow(1, b"x", 1)
-    assert [one.rejected for one in convert_here([narrow] * 600, judge)] == [512, 88]
+    assert [rows.rejected for rows in convert_here([narrow] * 600, judge)] == [512, 88]
 
 
 def test_ended_helper_is_reported_as_an_error() -> None:

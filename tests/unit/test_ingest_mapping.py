@@ -217,7 +217,7 @@ def test_changes_of_manual_segments_come_with_all_their_columns(tmp_path: Path) 
     path = tmp_path / "segment-delta-2026-11-01_03-00-00.csv"
     path.write_text("userId,segment,operation\njdoe,Gold club,add\ntester,Gold club,remove\n")
     watch = model.Watch("segments", "s", folder="/in", feed="interaction-studio-segments")
-    assert [one["properties"] for one in read(path, watch)] == [
+    assert [row["properties"] for row in read(path, watch)] == [
         {"segment": "Gold club", "operation": "add"},
         {"segment": "Gold club", "operation": "remove"},
     ]

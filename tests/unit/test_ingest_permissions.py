@@ -74,7 +74,7 @@ def _read_properties(
     """Return the properties that the rows of another list have."""
     permissions = model.Permissions(**{"channels": ("email",), **rules})
     watch = model.Watch("list", "shop", "/in", permissions=permissions, columns=columns)
-    return [dict(one.properties) for one in _good(_read(folder, text, watch))]
+    return [dict(interaction.properties) for interaction in _good(_read(folder, text, watch))]
 
 
 def test_suppression_list_of_a_mail_service_means_outcomes_and_withdrawals(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_repeated_row_counts_once_and_in_a_later_list_too_where_it_says_when(
     untimed = timed.replace("2026-01-01", "")
 
     def ids(text: str, digest: str) -> set[str]:
-        return {one.event_id for one in _good(_read(tmp_path, text, digest=digest))}
+        return {interaction.event_id for interaction in _good(_read(tmp_path, text, digest=digest))}
 
     assert len(ids(timed, "one") | ids(timed, "two")) == 1
     assert len(ids(untimed, "one")) == 1

@@ -130,7 +130,7 @@ class _SharedPlace:
             last = memory.note(found.next_last(digest, known_by, name), home / "note")
             found.keep(home / "members", last)
             place.move(name, "done", name)
-        every = [_change_of(one) for one in changes if isinstance(one, FileRow)]
+        every = [_change_of(change) for change in changes if isinstance(change, FileRow)]
         removed = [who for operation, _, who in every if operation == "remove"]
         return removed, found.is_after_loss(digest)
 
@@ -174,10 +174,12 @@ def test_doctor_names_a_list_that_removed_nobody(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     last = LastFile("d", "k", "b.csv", '{"segment":"Gold"}', "renewed")
     write_last_file(folder, last)
-    found = [one for one in examine(Settings(home=tmp_path)) if "Gold" in one.subject]
+    found = [finding for finding in examine(Settings(home=tmp_path)) if "Gold" in finding.subject]
     assert [(one.grade, "removed nobody" in one.text) for one in found] == [("note", True)]
     write_last_file(folder, replace(last, memory="kept"))
-    assert not [one for one in examine(Settings(home=tmp_path)) if "Gold" in one.subject]
+    assert not [
+        finding for finding in examine(Settings(home=tmp_path)) if "Gold" in finding.subject
+    ]
 
 
 def test_home_alone_knows_a_list_where_nothing_can_be_written_beside_its_files(

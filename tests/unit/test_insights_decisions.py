@@ -155,17 +155,17 @@ def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
             for one in found.funnel:
                 assert one.left == before - one.fell
                 before = one.left
-            means = {one.after: one.mean_left for one in found.optionality}
+            means = {step.after: step.mean_left for step in found.optionality}
             for one in found.funnel:
                 assert means[one.rule] == pytest.approx(one.left / found.decisions)
-            for each in found.optionality:
-                assert sum(each.customers.values()) == found.customers
+            for step in found.optionality:
+                assert sum(step.customers.values()) == found.customers
     [found] = _duck(folder)
     fell = Counter(
         rule for decision in decisions for rule, names in decision.rejected.items() for _ in names
     )
-    assert {one.rule: one.fell for one in found.funnel if one.rule in _RULES} == fell
-    assert [one.stage for one in found.funnel][:2] == ["trigger", "eligibility"]
+    assert {row.rule: row.fell for row in found.funnel if row.rule in _RULES} == fell
+    assert [row.stage for row in found.funnel][:2] == ["trigger", "eligibility"]
     [never] = [one for one in found.never_won if one.treatment == "never-shown"]
     assert (never.offer, never.candidate, never.mostly) == (None, 0, fell.most_common()[0][0])
     assert never.considered == sum(
@@ -184,7 +184,7 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
     }
     members = {record.interaction.event_id: record.segments.members for record in segmented}  # type: ignore[union-attr]
     expected = Counter(segment for one in considered.values() for segment in members[one.event_id])
-    assert {one.group: one.decisions for one in _duck(folder, "segment")} == expected
+    assert {group.group: group.decisions for group in _duck(folder, "segment")} == expected
     days = Counter(
         datetime.fromtimestamp(one.decided_at / 1000, UTC).date().isoformat()
         for one in considered.values()

@@ -47,7 +47,11 @@ def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> No
     assert list(found["support"]["touches"]) == ["seen"]
     credited = {channel["channel"] for channel in found["channels"]} - {"(no touch)"}
     assert credited
-    measured = {one["channel"] for one in found["measured"] if one["campaign"] is not None}
+    measured = {
+        measurement["channel"]
+        for measurement in found["measured"]
+        if measurement["campaign"] is not None
+    }
     assert measured
     assert None not in measured
     campaigns = json.loads(
@@ -58,7 +62,7 @@ def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> No
         )
         .output
     )
-    assert all(one in campaigns["lifts"] for one in found["measured"])
+    assert all(measurement in campaigns["lifts"] for measurement in found["measured"])
 
 
 def test_touches_are_sent_seen_or_clicked_messages(topics: Path) -> None:

@@ -48,4 +48,4 @@ def test_every_record_and_parameter_that_is_named_is_defined() -> None:
         shared = operations.get("parameters", [])
         for method in operations.keys() - {"parameters"}:
             parameters = [*shared, *operations[method].get("parameters", [])]
-            assert {one["name"] for one in parameters} == wanted, (method, path)
+            assert {parameter["name"] for parameter in parameters} == wanted, (method, path)

@@ -321,7 +321,8 @@ def _word(text: str) -> str:
 def _is_value(node: ast.AST) -> bool:
     """Return whether callers see a value, which has a noun: of a property or a fixture."""
     return isinstance(node, _Function) and any(
-        _decorator(one) in ("property", "cached_property", "fixture") for one in node.decorator_list
+        _decorator(decorator) in ("property", "cached_property", "fixture")
+        for decorator in node.decorator_list
     )
 
 
@@ -332,4 +333,4 @@ def _decorator(node: ast.expr) -> str:
 
 def _is_context(node: _Function) -> bool:
     """Return whether the function is for `with`, whose line names a state: `with stopped(it)`."""
-    return any("contextmanager" in _decorator(one) for one in node.decorator_list)
+    return any("contextmanager" in _decorator(decorator) for decorator in node.decorator_list)

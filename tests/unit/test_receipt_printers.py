@@ -1,25 +1,22 @@
 """Receipts by a printer in the network: printed once at most, and never without paper."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from pipeline.adapters import traces
 from pipeline.adapters.receipt_paper import as_escpos, paper_receipt
 from pipeline.config import model
 from pipeline.config.compile import compile_bundle
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.printer_urls import Printer, PrinterUrlProblem, parse_printer_url
 from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Unconfirmed
-from pipeline.delivery.channel_adapter import Parcel as ToDeliver
 from pipeline.delivery.pos.adapter import ASK_STATE, PAPER_END, PosAdapter
 from pipeline.delivery.pos.trial import LocalPrinter, send_trial
 from pipeline.delivery.trial_delivery import trial_host
 from tests.support.attempts import RecordedAttempt
+from tests.support.providers import expiring_parcel
 from tests.unit.test_courier import _ACTION
 
 _CONTENT = {"title": "¡Gracias!", "text": "Ahorra 10 € en su próxima compra."}
@@ -38,20 +35,13 @@ def _print(
     async def run() -> tuple[DeliveryResult, list[str]]:
         async with printer.listening() as here:
             channel = CompiledChannel("pos", "pos", url or here, None, (), pos=model.Pos(32))
-            attempts, now = RecordedAttempt(), time.time_ns() // 1_000_000
-            action = replace(
-                _ACTION,
-                channel="pos",
-                content=_CONTENT,
-                created_at=now,
-                deadline_at=now + round(seconds * 1_000),
-            )
+            attempts = RecordedAttempt()
             adapter = PosAdapter(trial_host(channel, "secret"))
-            other = asyncio.ensure_future(meanwhile()) if meanwhile else None
-            parcel = ToDeliver(action, now, traces.new_trace())
+            change = asyncio.ensure_future(meanwhile()) if meanwhile else None
+            parcel = expiring_parcel(_ACTION, seconds, channel="pos", content=_CONTENT)
             result = await adapter.deliver(parcel, attempts)
-            if other is not None:
-                await other
+            if change is not None:
+                await change
             return result, attempts.recorded
 
     return asyncio.run(run())

@@ -160,7 +160,7 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
         else:
             life.interact("Asked", 1_000, topic="topic2")
         life.interact("Visit", 2_000, ask={"grid": 40})
-        found = {one.partition("/")[2] for one in life.answers()["grid"]}
+        found = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
         expected = _learn(folder)[recipe]["p04" if trait == "bought" else "topic2"]
         assert found == set(expected) - {"p04"}
     catalog.write_text(
@@ -170,7 +170,7 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
     life = Life(rules(_bundle(folder)))
     life.interact("Joined", 1_000, club=True)
     life.interact("Visit", 2_000, ask={"grid": 40})
-    best = {one.partition("/")[2] for one in life.answers()["grid"]}
+    best = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
     assert set(_learn(folder)["popular-in-segment"]["club"]) <= best
     stranger = Life(rules(_bundle(folder)))
     popular = _learn(folder)["popular-in-segment"][""]

@@ -41,18 +41,18 @@ def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Callable[..., Any]:
+def run(tmp_path: Path) -> Callable[..., Any]:
     """Function that runs the command over cases with this effect of the arm."""
 
-    def run(effect: float, *options: str) -> Any:
+    def run_command(effect: float, *options: str) -> Any:
         answer = recommend_for_cases(tmp_path, JOURNEY, _events(effect), *options)
         return {change["kind"]: change for change in answer["changes"]}
 
-    return run
+    return run_command
 
 
-def test_an_arm_that_converts_more_is_a_change(found: Callable[..., Any], tmp_path: Path) -> None:
-    arm = found(0.3)["arm"]
+def test_an_arm_that_converts_more_is_a_change(run: Callable[..., Any], tmp_path: Path) -> None:
+    arm = run(0.3)["arm"]
     assert (arm["do"], arm["grade"]) == ("change", "Tested")
     assert "mail-first" in arm["what"]
     assert arm["gain"]["low"] < 0.15 < arm["gain"]["high"]
@@ -61,13 +61,13 @@ def test_an_arm_that_converts_more_is_a_change(found: Callable[..., Any], tmp_pa
     draft = JOURNEY.replace("{mail-first: 0.5, call-first: 0.5}", shares)
     (tmp_path / "draft.yaml").write_text(draft)
     assert isinstance(load_journey(tmp_path / "draft.yaml"), Journey)
-    assert "arm" not in found(0.0)
+    assert "arm" not in run(0.0)
 
 
 def test_orders_and_optional_steps_that_go_with_eagerness_are_only_tests(
-    found: Callable[..., Any],
+    run: Callable[..., Any],
 ) -> None:
-    changes = found(0.0)
+    changes = run(0.0)
     assert {kind: one["do"] for kind, one in changes.items()} == {"order": "test", "step": "test"}
     assert {change["grade"] for change in changes.values()} == {"Observed only"}
     assert "photo > income" in changes["order"]["what"]
@@ -75,8 +75,8 @@ def test_orders_and_optional_steps_that_go_with_eagerness_are_only_tests(
     assert all("split" in change["draft"] for change in changes.values())
 
 
-def test_a_forbidden_order_is_no_option(found: Callable[..., Any]) -> None:
-    assert "order" not in found(0.0, "--forbid", "photo > income")
+def test_a_forbidden_order_is_no_option(run: Callable[..., Any]) -> None:
+    assert "order" not in run(0.0, "--forbid", "photo > income")
 
 
 def test_tested_order_becomes_the_order_of_the_journey(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_test_of_a_step_shows_whether_it_is_worth_its_place(
 
 
 def test_test_of_the_number_of_steps_shows_the_best_number(tmp_path: Path) -> None:
-    """Best by far is one optional step, of none, one and two."""
+    """Draw customers who convert best by far after one optional step, of none, one and two."""
     arms = [f"optional-steps-{number}" for number in range(3)]
     shares = "{optional-steps-0: 0.3, optional-steps-1: 0.4, optional-steps-2: 0.3}"
     journey = JOURNEY.replace("{mail-first: 0.5, call-first: 0.5}", shares).replace(
@@ -146,7 +146,7 @@ def test_test_of_the_number_of_steps_shows_the_best_number(tmp_path: Path) -> No
 
 
 def test_a_test_without_effect_hardly_changes_the_journey(tmp_path: Path) -> None:
-    """Eager customers take the step by themselves and convert more; that is no effect."""
+    """Draw eager customers, who take the step by themselves and convert more: that is no effect."""
     arms = ("with-tour", "without-tour")
     changed = [
         answer["shape"]["told"]
@@ -159,7 +159,9 @@ def test_a_test_without_effect_hardly_changes_the_journey(tmp_path: Path) -> Non
 
 def test_every_option_is_shown_with_its_customers(tmp_path: Path) -> None:
     answer = recommend_for_cases(tmp_path, JOURNEY, _events(0.0))
-    compared = {(one["kind"], one["option"]): one for one in answer["compared"]}
+    compared = {
+        (comparison["kind"], comparison["option"]): comparison for comparison in answer["compared"]
+    }
     orders = [compared["order", one] for one in ("income > photo", "photo > income")]
     assert all(order["grade"] == "Observed only" for order in orders)
     assert (
@@ -209,7 +211,10 @@ def test_orders_that_nobody_drew_are_only_tests_without_a_plan_too(tmp_path: Pat
     [change] = answer["changes"]
     assert (change["kind"], change["do"], change["grade"]) == ("order", "test", "Observed only")
     assert "photo > income" in change["what"]
-    assert {one["option"] for one in answer["compared"]} == {"photo > income", "income > photo"}
+    assert {comparison["option"] for comparison in answer["compared"]} == {
+        "photo > income",
+        "income > photo",
+    }
 
 
 def test_orders_are_by_default_of_the_most_frequent_events(tmp_path: Path) -> None:
@@ -240,7 +245,9 @@ def test_orders_that_cannot_be_compared_say_why(
 def test_words_and_numbers_are_in_the_language_asked_for(tmp_path: Path) -> None:
     cases = cases_of_test(("with-tour", "without-tour"), 0.3, 2)
     answer = recommend_for_cases(tmp_path, TEST_OF_TOUR, cases, "--lang", "es")
-    options = {one["option"] for one in answer["compared"] if one["kind"] == "step"}
+    options = {
+        comparison["option"] for comparison in answer["compared"] if comparison["kind"] == "step"
+    }
     assert options == {"dado", "omitido"}
     why = answer["changes"][0]["why"]
     assert re.search(r"vale 0,\d+ más", why)

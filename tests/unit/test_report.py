@@ -61,8 +61,8 @@ class _Page(HTMLParser):
 def _report(folder: Path, *options: str) -> _Page:
     file = folder / "report.html"
     command = ["insights", "report", "--topics", str(folder), "--out", str(file), *options]
-    made = CliRunner().invoke(build_app("insights"), command)
-    assert made.exit_code == 0, made.exception
+    result = CliRunner().invoke(build_app("insights"), command)
+    assert result.exit_code == 0, result.exception
     return _Page(file.read_text("utf-8"))
 
 
@@ -151,7 +151,7 @@ def test_every_language_has_the_same_content() -> None:
         return {key for name, inner in value.items() for key in keys(inner, f"{path}/{name}")}
 
     english, spanish = keys(texts["en"]), keys(texts["es"])
-    assert {one for one in english ^ spanish if "/reasons" not in one} == set()
+    assert {key for key in english ^ spanish if "/reasons" not in key} == set()
     for figure in texts["es"]["figures"].values():
         assert figure["title"]
         assert len(figure["meaning"]) > 40
@@ -169,9 +169,9 @@ def test_empty_topics_give_a_page(tmp_path: Path, language: str) -> None:
 
 def test_wrong_options_are_named(tmp_path: Path) -> None:
     def refusal(*options: str) -> str:
-        made = CliRunner().invoke(build_app("insights"), ["insights", "report", *options])
-        assert made.exit_code != 0
-        return f"{made.exception} {made.output}"
+        result = CliRunner().invoke(build_app("insights"), ["insights", "report", *options])
+        assert result.exit_code != 0
+        return f"{result.exception} {result.output}"
 
     assert "is no folder" in refusal("--out", str(tmp_path / "no" / "r.html"))
     assert "is none of en, es" in refusal("--out", str(tmp_path / "r.html"), "--lang", "fr")
@@ -181,9 +181,14 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
 
 
 def test_usual_goal_is_that_of_most_campaigns() -> None:
-    def one(name: str, when: object) -> Campaign:
+    def with_goal(name: str, when: object) -> Campaign:
         return Campaign(name, (), goal=Goal(when, "3d"))
 
     bought = {"name": "Bought"}
-    assert usual_goal([one("a", bought), one("b", {"name": "Read"}), one("c", bought)]) == "Bought"
-    assert usual_goal([one("a", {"segment": "vip"})]) is None
+    assert (
+        usual_goal(
+            [with_goal("a", bought), with_goal("b", {"name": "Read"}), with_goal("c", bought)]
+        )
+        == "Bought"
+    )
+    assert usual_goal([with_goal("a", {"segment": "vip"})]) is None

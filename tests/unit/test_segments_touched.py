@@ -35,7 +35,7 @@ def _count_evaluations(segments: int, name: str) -> Counter[str]:
     """Count the evaluations of each segment when a known profile does `name`."""
     counted: Counter[str] = Counter()
 
-    def counting(segment: CompiledSegment) -> CompiledSegment:
+    def count_calls(segment: CompiledSegment) -> CompiledSegment:
         def test(facts: Facts) -> bool:
             counted[segment.name] += 1
             return segment.test(facts)
@@ -43,7 +43,7 @@ def _count_evaluations(segments: int, name: str) -> Counter[str]:
         return replace(segment, test=test)
 
     world = rules(_bundle(segments))
-    config = replace(world.config, segments=tuple(map(counting, world.config.segments)))
+    config = replace(world.config, segments=tuple(map(count_calls, world.config.segments)))
     flow = Flow(replace(world, config=config))
     for number, what in enumerate((*_NAMES, name)):
         counted.clear()

@@ -116,14 +116,14 @@ def test_unknown_condition_keeps_the_membership() -> None:
 
 def test_a_merge_decides_like_time() -> None:
     # What the cookie did makes the customer a member, though no interaction came to it.
-    flow = _flow({"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]})
+    unknown = _flow({"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]})
     decided = _flow({"any": [{"trait": "views", "gte": 2}, _WITH_THE_CART]})
-    for world in (flow, decided):
-        _interact(world, "View", 1)
-        _interact(world, "View", 2, (_CUSTOMER,))
-        assert not _is_member(world, who=_CUSTOMER)
-        _interact(world, "Login", 3, (_CUSTOMER, _COOKIE), x=1, total=1)
-    assert not _is_member(flow, who=_CUSTOMER)
+    for flow in (unknown, decided):
+        _interact(flow, "View", 1)
+        _interact(flow, "View", 2, (_CUSTOMER,))
+        assert not _is_member(flow, who=_CUSTOMER)
+        _interact(flow, "Login", 3, (_CUSTOMER, _COOKIE), x=1, total=1)
+    assert not _is_member(unknown, who=_CUSTOMER)
     assert _is_member(decided, who=_CUSTOMER)
 
 

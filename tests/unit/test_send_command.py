@@ -63,7 +63,7 @@ def test_json_reports_the_same_rows(check: Any) -> None:
     report = msgspec.json.decode(printed)
     assert code == 1
     assert (report["sent"], report["refused"], report["stopped"]) == (2, 2, None)
-    assert [(one["line"], one["code"], one["field"]) for one in report["first"]] == [
+    assert [(row["line"], row["code"], row["field"]) for row in report["first"]] == [
         (3, "not_text", "anonymousId"),
         (6, "missing_field", "event"),
     ]

@@ -23,7 +23,7 @@ _UNREADABLE = {
 }
 """Properties by which a client hangs up on every larger answer and asks again, as if the leader
 were away."""
-_BEGUN_S = 0.1
+_BEGIN_S = 0.1
 _HANGS_S = 30
 
 
@@ -74,7 +74,7 @@ async def _end(app: App, end: Callable[[App], None]) -> None:
     await consumer.on_start()  # type: ignore[attr-defined]
     consumer._start_offsets = {_INPUT: (0, "")}  # type: ignore[attr-defined]
     looking = asyncio.ensure_future(consumer.load_sent_index())  # type: ignore[attr-defined]
-    await asyncio.sleep(_BEGUN_S)
+    await asyncio.sleep(_BEGIN_S)
     assert not looking.done()
     end(app)
     async with asyncio.timeout(_HANGS_S):

@@ -87,7 +87,7 @@ def bank_rules() -> Rules:
     return rules(bundle)
 
 
-def by_command(folder: Path, seed: int, hash_seed: str) -> SimulatedWorld:
+def write_by_command(folder: Path, seed: int, hash_seed: str) -> SimulatedWorld:
     options = ["--customers", "40", "--days", "9", "--seed", str(seed), "--out", str(folder)]
     command = [sys.executable, "-m", "pipeline.cli", "simulate", "bank", *options]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
@@ -96,9 +96,9 @@ def by_command(folder: Path, seed: int, hash_seed: str) -> SimulatedWorld:
 
 
 def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> None:
-    first = by_command(tmp_path / "a", 3, "1")
-    again = by_command(tmp_path / "b", 3, "2")
-    other = by_command(tmp_path / "c", 4, "1")
+    first = write_by_command(tmp_path / "a", 3, "1")
+    again = write_by_command(tmp_path / "b", 3, "2")
+    other = write_by_command(tmp_path / "c", 4, "1")
     assert first.digests() == again.digests()
     assert not set(first.digests().values()) & set(other.digests().values())
     assert {path.name for path in first.folder.iterdir()} == set(NAMES)
@@ -131,11 +131,11 @@ def test_every_line_passes_the_checks_of_send(
 def test_persons_are_those_that_identity_finds(small: SimulatedWorld, bank_rules: Rules) -> None:
     flow = Flow(bank_rules)
     source = Source("file", "file", "unused-key")
-    reading = RowIntake(bank_rules.config, source, 10_000, _LATER_MS, RowIds("file"))
+    intake = RowIntake(bank_rules.config, source, 10_000, _LATER_MS, RowIds("file"))
     for number, raw in enumerate(small.lines()):
-        one = reading.take_in(FileRow(number, raw, 0))
-        assert isinstance(one, Interaction), one
-        for _ in flow.run(one):
+        interaction = intake.take_in(FileRow(number, raw, 0))
+        assert isinstance(interaction, Interaction), interaction
+        for _ in flow.run(interaction):
             pass
     assert not flow.refused
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -176,8 +176,7 @@ class Share:
 
 
 def conversions(large: SimulatedWorld, offer: str) -> dict[str, Share]:
-    """Count conversions by the channel of the contact; `nothing` where the policy held a message
-    back."""
+    """Count conversions by the channel of the contact, `nothing` where a message was withheld."""
     goal = large.truth["goals"][offer]
     persons = person_of(large)
     arm: dict[str, str] = {}

@@ -20,7 +20,6 @@ from msgspec.structs import replace
 
 from pipeline.adapters import traces
 from pipeline.adapters.signed_links import CallbackLink, MessageLinks
-from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.compiled import CompiledChannel
@@ -45,8 +44,7 @@ from pipeline.model.interaction import Identifier
 from pipeline.rules.token import Claims
 from tests.support.attempts import RecordedAttempt
 from tests.support.doorway import NAMESPACES, Doorway, doorway
-
-SHIPPED = Path(__file__).parents[2] / "deploy" / "providers"
+from tests.support.providers import shipped_provider
 
 
 async def no_unlink(_: Identifier, __: Identifier) -> None:
@@ -57,12 +55,6 @@ SECRET = "test" * 8
 PHONE = "+34600111222"
 LINKS = "https://shop.example"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def _shipped_provider(name: str) -> Provider:
-    document = read_yaml((SHIPPED / f"{name}.yaml").read_text(), {}, (EVERY_FIELD,))
-    assert isinstance(document, Document)
-    return msgspec.convert(document.value, Provider)
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +159,7 @@ class _Answers:
 
 def test_form_has_the_providers_fields_and_the_unchanged_text() -> None:
     answers = _Answers((201, {"sid": "SM1"}))
-    result = _deliver(answers, _shipped_provider("twilio"))
+    result = _deliver(answers, shipped_provider("twilio"))
     assert result == Delivered({"segments": 1, "provider_id": "SM1"})
     [(headers, body)] = answers.posts
     form = {name: value for name, [value] in parse_qs(body).items()}
@@ -182,7 +174,7 @@ def test_form_has_the_providers_fields_and_the_unchanged_text() -> None:
 
 def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
     answers = _Answers((201, {"id": "01F"}))
-    result = _deliver(answers, _shipped_provider("sinch"))
+    result = _deliver(answers, shipped_provider("sinch"))
     assert result == Delivered({"segments": 1, "provider_id": "01F"})
     [(headers, body)] = answers.posts
     sent = msgspec.json.decode(body)
@@ -209,12 +201,12 @@ def test_answer_of_the_provider_decides_the_result(
     answers: list[tuple[int, Any] | None], result: DeliveryResult, posts: int
 ) -> None:
     server = _Answers(*answers)
-    assert _deliver(server, _shipped_provider("twilio")) == result
+    assert _deliver(server, shipped_provider("twilio")) == result
     assert len(server.posts) == posts
 
 
 def test_provider_that_recognises_repeats_gets_them_with_the_same_key() -> None:
-    provider = _shipped_provider("sinch")
+    provider = shipped_provider("sinch")
     request = replace(provider.request, idempotency_header="Idempotency-Key")
     server = _Answers(None, (500, {}), (201, {"id": "x"}))
     result = _deliver(server, replace(provider, request=request))
@@ -223,7 +215,7 @@ def test_provider_that_recognises_repeats_gets_them_with_the_same_key() -> None:
 
 
 def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
-    provider = _shipped_provider("sinch")
+    provider = shipped_provider("sinch")
     request = replace(provider.request, idempotency_header="Idempotency-Key")
     now = time.time_ns() // 1_000_000
     action = _action(created_at=now, deadline_at=now + 3_000)
@@ -236,7 +228,7 @@ def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
 def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: Path) -> None:
     server, gateway, action = _Answers(None), _Gateway(), _action()
     for _ in range(2):
-        _deliver(server, _shipped_provider("twilio"), action, (tmp_path / "ledger", gateway))
+        _deliver(server, shipped_provider("twilio"), action, (tmp_path / "ledger", gateway))
     assert len(server.posts) == 1
     [report] = gateway.reports
     assert (report.outcome, "unconfirmed" in report.properties) == ("sent", True)
@@ -245,13 +237,13 @@ def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: 
 def test_provider_that_stays_away_expires_the_message() -> None:
     now = time.time_ns() // 1_000_000
     action = _action(created_at=now, deadline_at=now + 600)
-    assert isinstance(_deliver(_Answers((503, {})), _shipped_provider("twilio"), action), OutOfTime)
+    assert isinstance(_deliver(_Answers((503, {})), shipped_provider("twilio"), action), OutOfTime)
 
 
 @pytest.mark.parametrize("address", ["", "600111222", "ana@example.com", "+34600111222;ext=1"])
 def test_address_that_is_no_number_bounces_unsent(address: str) -> None:
     server = _Answers((201, {}))
-    result = _deliver(server, _shipped_provider("twilio"), _action(address=address))
+    result = _deliver(server, shipped_provider("twilio"), _action(address=address))
     assert result == Bounced(0, {"bounce": "address"})
     assert server.posts == []
 
@@ -261,7 +253,7 @@ def test_variable_that_is_not_set_holds_messages_back(monkeypatch: pytest.Monkey
     now = time.time_ns() // 1_000_000
     server = _Answers((201, {}))
     result = _deliver(
-        server, _shipped_provider("twilio"), _action(created_at=now, deadline_at=now + 300)
+        server, shipped_provider("twilio"), _action(created_at=now, deadline_at=now + 300)
     )
     assert isinstance(result, OutOfTime)
     assert server.posts == []
@@ -298,7 +290,7 @@ def test_longer_text_has_no_fewer_segments(text: str, more: str) -> None:
 
 @pytest.fixture
 def door(tmp_path: Path) -> Doorway:
-    providers = (_shipped_provider("twilio"), _shipped_provider("sinch"))
+    providers = (shipped_provider("twilio"), shipped_provider("sinch"))
     bundle = model.Bundle(
         sources=model.Sources((model.Source("shop", "web", "shop-key-1"),)),
         identity=model.Identity(NAMESPACES, phone_region="ES"),

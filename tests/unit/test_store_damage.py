@@ -32,53 +32,53 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "0"
 
 
-def _third_free() -> int:
+def _third_free_number() -> int:
     """Return the third of the numbers that the process's next files get."""
     used = {int(file.name) for file in Path("/proc/self/fd").iterdir()}
     return next(islice((number for number in count() if number not in used), 2, None))
 
 
 @contextmanager
-def _few_files_more() -> Iterator[None]:
+def _few_more_files() -> Iterator[None]:
     """Let the process open few more files: the limit is one of their numbers, which may have
     holes."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_third_free(), limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_third_free_number(), limits[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def _only(path: Path, pattern: str) -> Path:
+def _largest_file(path: Path, pattern: str) -> Path:
     return max(path.glob(pattern), key=lambda file: file.stat().st_size)
 
 
-def _garbled_current(path: Path) -> None:
+def _garble_current(path: Path) -> None:
     (path / "CURRENT").write_bytes(b"\xde\xad")
 
 
-def _lost_current(path: Path) -> None:
+def _delete_current(path: Path) -> None:
     (path / "CURRENT").unlink()
 
 
-def _truncated_manifest(path: Path) -> None:
-    file = _only(path, "MANIFEST-*")
+def _truncate_manifest(path: Path) -> None:
+    file = _largest_file(path, "MANIFEST-*")
     file.write_bytes(file.read_bytes()[:20])
 
 
-def _garbled_manifest(path: Path) -> None:
-    file = _only(path, "MANIFEST-*")
+def _garble_manifest(path: Path) -> None:
+    file = _largest_file(path, "MANIFEST-*")
     file.write_bytes(b"\xde\xad\xbe\xef" * 64)
 
 
-def _truncated_sst(path: Path) -> None:
-    file = _only(path, "*.sst")
+def _truncate_sst(path: Path) -> None:
+    file = _largest_file(path, "*.sst")
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def _lost_sst(path: Path) -> None:
-    _only(path, "*.sst").unlink()
+def _delete_sst(path: Path) -> None:
+    _largest_file(path, "*.sst").unlink()
 
 
 def _read_all(store: PartitionStore) -> None:
@@ -98,12 +98,12 @@ def _scan_some(store: PartitionStore) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        _garbled_current,
-        _lost_current,
-        _truncated_manifest,
-        _garbled_manifest,
-        _truncated_sst,
-        _lost_sst,
+        _garble_current,
+        _delete_current,
+        _truncate_manifest,
+        _garble_manifest,
+        _truncate_sst,
+        _delete_sst,
     ],
 )
 def test_store_that_cannot_be_opened_is_emptied_to_be_rebuilt(
@@ -122,7 +122,7 @@ def test_store_that_cannot_be_opened_is_emptied_to_be_rebuilt(
 def test_a_flipped_bit_is_noticed_when_it_is_read_and_rebuilt_at_the_next_start(
     path: Path, read: Callable[[PartitionStore], None]
 ) -> None:
-    file = _only(path, "*.sst")
+    file = _largest_file(path, "*.sst")
     content = bytearray(file.read_bytes())
     content[len(content) // 3] ^= 0x10
     file.write_bytes(content)
@@ -140,7 +140,7 @@ def test_a_truncated_write_ahead_log_leaves_a_prefix_of_the_changelog(tmp_path: 
     store = PartitionStore(tmp_path)
     for n in range(100):
         store.restore([(b"last", b"%d" % n)], n + 1)
-    log = _only(tmp_path, "*.log").read_bytes()
+    log = _largest_file(tmp_path, "*.log").read_bytes()
     files = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.name != "LOCK"}
     store.close()
     copy = tmp_path / "copy"
@@ -164,14 +164,14 @@ def test_a_store_that_another_process_holds_is_not_taken_for_a_damaged_one(path:
 def test_a_path_that_has_lock_in_its_name_is_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "LOCK: While lock file" / "0"
     PartitionStore(path).close()
-    _garbled_current(path)
+    _garble_current(path)
     store = PartitionStore(path)
     assert store.next_offset == 0
     store.close()
 
 
 def test_state_stays_while_too_many_files_are_open(path: Path) -> None:
-    with _few_files_more(), pytest.raises(StoreUnavailableError, match="Too many open files"):
+    with _few_more_files(), pytest.raises(StoreUnavailableError, match="Too many open files"):
         PartitionStore(path)
     store = PartitionStore(path)
     _read_all(store)

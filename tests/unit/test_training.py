@@ -184,18 +184,18 @@ def test_training_and_serving_make_the_same_rows(
     seen: dict[tuple[str, str], list[float]] = {}
     encoder = FeatureEncoder(trained.manifest.features)
 
-    class Watching:
+    class Watcher:
         label = "watched@1"
 
         def of(self, candidates, facts):  # type: ignore[no-untyped-def]
             rows = encoder.rows(candidates, facts)
-            for one, row in zip(candidates, rows, strict=True):
-                seen[facts.interaction.event_id, one.treatment] = row.tolist()
+            for candidate, row in zip(candidates, rows, strict=True):
+                seen[facts.interaction.event_id, candidate.treatment] = row.tolist()
             return [None] * len(candidates)
 
     rules = played.flow.rules
     watched = type(rules)(
-        rules.config, rules.token_key, rules.max_action_age_ms, propensities=Watching()
+        rules.config, rules.token_key, rules.max_action_age_ms, propensities=Watcher()
     )
     again = PlayedWorld(watched, customers=150, days=12)
     assert [decision.decision_id for decision in again.decisions] == [
@@ -203,10 +203,10 @@ def test_training_and_serving_make_the_same_rows(
     ]
     examples = _examples(folders)
     assert len(examples) > 1000
-    for one in examples:
-        assert one.facts.interaction is not None
-        [row] = encoder.rows([one.chosen], one.facts)
-        served = seen[one.facts.interaction.event_id, one.chosen.treatment]
+    for example in examples:
+        assert example.facts.interaction is not None
+        [row] = encoder.rows([example.chosen], example.facts)
+        served = seen[example.facts.interaction.event_id, example.chosen.treatment]
         np.testing.assert_array_equal(row, served)
 
 
@@ -312,7 +312,7 @@ def _covers(found: PolicyValue | None, truth: float) -> bool:
 
 
 def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
-    # Those of an even number buy on every third day; `eager` says so, `bought` only afterwards.
+    # Eager customers often buy: `eager` is known before, `bought` only afterwards.
     profile = {
         "traits": [
             {"name": name, "rule": "latest", "of": f"properties.{name}"}
@@ -341,10 +341,10 @@ def _buyers(rules: Rules) -> Iterator[Segmented]:
     for number in range(900):
         at = START_MS + number % 30 * DAY_MS + number
         eager = random.random() < 0.4
-        happens = [("page", at, {"eager": int(eager)})]
+        events = [("page", at, {"eager": int(eager)})]
         if eager and random.random() < 0.7:
-            happens.append(("Bought", at + DAY_MS // 4, {"bought": 1}))
-        for name, when, properties in happens:
+            events.append(("Bought", at + DAY_MS // 4, {"bought": 1}))
+        for name, when, properties in events:
             interaction = Interaction(
                 event_id=f"{number}-{name}",
                 kind="track",

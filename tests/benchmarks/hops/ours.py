@@ -10,7 +10,7 @@ from agents.run import exempt_from_collection, run
 from agents.transport.runs import in_runs
 
 
-def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
+def _app(hop: int, arguments: Arguments, unready: set[int]) -> App:
     app = create_app(
         f"hop{hop}",
         AppOptions(
@@ -36,8 +36,8 @@ def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
     @app.task
     async def announce() -> None:
         await app.tables.wait_until_recovery_completed()
-        waiting.discard(hop)
-        if not waiting:
+        unready.discard(hop)
+        if not unready:
             exempt_from_collection()  # as workers do
             print(READY, flush=True)
 
