@@ -209,8 +209,8 @@ def test_worker_back_within_its_session_moves_no_partitions(
     eventually(lambda: all_committed(alone))
     running[killed].kill()
     sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
-    eventually(lambda: len(_uncommitted(alone)) == PARTITIONS // 2)
-    assert " ".join(map(str, _uncommitted(alone))) == theirs
+    eventually(lambda: len(_uncommitted_partitions(alone)) == PARTITIONS // 2)
+    assert " ".join(map(str, _uncommitted_partitions(alone))) == theirs
     running[killed] = start(plans[killed])
     eventually(lambda: all_committed(alone))
 
@@ -229,7 +229,7 @@ def _last_assignment(worker: Worker) -> str:
     return "".join(worker.rebalances()[-1:]).removeprefix(f"{ASSIGNED} hop0 ")
 
 
-def _uncommitted(plan: Plan) -> list[int]:
+def _uncommitted_partitions(plan: Plan) -> list[int]:
     """Return the partitions of the first hop's input that are not committed to their ends."""
     group, topic = f"{plan.prefix}.hop0", f"{plan.prefix}.0"
     done = committed_offsets(plan.bootstrap, group, topic, PARTITIONS)

@@ -153,8 +153,8 @@ def _truth(treatment: str) -> float:
     adds = _PERSUADED if treatment == "plain" else 0.0
     effects = [
         adds * (1 - kind.anyway)
-        for kind, one in _measure().customers
-        if one.first == treatment and not one.held
+        for kind, customer in _measure().customers
+        if customer.first == treatment and not customer.held
     ]
     return sum(effects) / len(effects)
 
