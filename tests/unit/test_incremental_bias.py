@@ -165,7 +165,7 @@ def test_added_probability_is_the_true_effect(treatment: str) -> None:
     known = knowledge.about(("sale", _OFFERS[treatment], treatment), "")
     rate = known.successes / known.trials
     anyway = knowledge.anyway(("sale", _OFFERS[treatment], treatment), "")
-    held = sum(one.held and one.first == treatment for _, one in customers)
+    held = sum(customer.held and customer.first == treatment for _, customer in customers)
     sigma = (rate * (1 - rate) / known.trials + anyway * (1 - anyway) / held) ** 0.5
     print(
         treatment,
