@@ -77,7 +77,7 @@ def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> Non
 def test_printer_that_answers_nonsense_gets_no_receipt(state: int) -> None:
     printer = LocalPrinter()
     printer.state = state
-    assert _print(printer, _BRIEF_S) == (OutOfTime("the printer answers nonsense"), [])
+    assert _print(printer, _BRIEF_S) == (OutOfTime("the printer's answer is invalid"), [])
     assert printer.printed == []
 
 
