@@ -119,7 +119,7 @@ def _number(text: str, what: str) -> float:
 def _check(text: str, features: int) -> None:
     _require(_TEXT.fullmatch(text) is not None, "it has control characters")
     head, found, _ = text.partition("\n\n")
-    _require(bool(found) and head.startswith("tree\n"), "it has no head")
+    _require(bool(found) and head.startswith("tree\n"), "it has no header")
     fields = _fields(head.removeprefix("tree\n"), _HEAD, "head")
     _require(fields.get("version") in ("v3", "v4"), "unknown version")
     single = fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"

@@ -186,7 +186,7 @@ def test_a_rule_without_trait_needs_a_recipe(folder: Path) -> None:
     errors = load(folder, {})
     assert isinstance(errors, list)
     assert "catalogs/products.yaml:11:" in str(errors[0])
-    assert "say by what: `trait`, or a `recipe`" in errors[0].message
+    assert "name a `trait`, or a `recipe`" in errors[0].message
     catalog.write_text(_FILES["catalogs/products.yaml"])
 
 

@@ -54,7 +54,7 @@ def test_a_named_encoding_is_used(check: Any) -> None:
 def test_help_states_which_rows_are_copies() -> None:
     result = CliRunner().invoke(build_app("send"), ["send", "--help"], env={"COLUMNS": "200"})
     printed = " ".join(result.output.split())
-    assert "Which rows are the same" in printed
+    assert "A row that is sent again counts once" in printed
     assert "its number among the equal rows of the file" in printed
 
 
