@@ -102,9 +102,9 @@ def _clock(minute: int) -> str:
     ("rule", "where", "words"),
     [
         ({"zone": "Europe/Madird"}, "zone", "no time zone 'Europe/Madird'"),
-        ({"to": "22:00"}, "to", "let `from` and `to` differ"),
+        ({"to": "22:00"}, "to", "`from` and `to` are equal"),
         ({"trait": "hom"}, "trait", "did you mean 'home'?"),
-        ({"for": {"purpose": "transactional"}}, "for/purpose", "pass by"),
+        ({"for": {"purpose": "transactional"}}, "for/purpose", "does not apply to transactional"),
         ({"for": {"channel": ["email", "emial"]}}, "for/channel/1", "did you mean 'email'?"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_
         for record in played.segmented
     ]
     folders = write_world(planted, tmp_path)
-    with pytest.raises(LeakError, match=r"trait\.age: known by itself"):
+    with pytest.raises(LeakError, match=r"trait\.age: alone predicts who reaches the goal"):
         _train(folders)
     assert "trait.age" not in map(str, _train(folders, _without("age")).manifest.features)
 
