@@ -325,6 +325,26 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
     return next(lift for lift in found.lifts if lift.campaign == "spring" and lift.offer is None)
 
 
+def test_goals_before_the_message_and_after_its_window_are_no_conversions_of_it() -> None:
+    messages = []
+    for number in range(200):
+        held = number % 2 == 0
+        drawn = (Assignment("few", held, _START),)
+        made = _candidate("spring", "web", "held out by few" if held else "chosen")
+        messages.append(decision(f"e{number}", f"p{number}", _START, made, holdouts=drawn))
+    moments = (-WINDOW_MS, -1, 0, 1, WINDOW_MS, WINDOW_MS + 1)
+    goals = [
+        as_segmented(f"p{number}", event(f"g{number}", "Bought", _START + after))
+        for number, after in enumerate(moments)
+    ]
+    late = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
+    campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)
+    found = _statistics(messages, [*goals, late], campaigns)
+    lift = next(one for one in found.lifts if one.campaign == "spring" and one.offer is None)
+    assert (lift.treated.customers, lift.held.customers) == (100, 100)
+    assert lift.treated.converted + lift.held.converted == 2  # a moment after, and at the end
+
+
 def test_arms_of_unlikely_sizes_are_not_compared() -> None:
     assert _lift(0.0, 5).verdict != "not comparable"
     assert _lift(1.0, 5).verdict == "not comparable"
