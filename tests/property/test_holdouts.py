@@ -112,7 +112,7 @@ _SLOTS = (("web", "hero"), ("web", "banner"), ("email", None), ("call", None))
 _offers = st.lists(
     st.tuples(
         st.integers(0, 2),  # campaign
-        st.integers(0, 12),  # value
+        st.integers(-1, 12),  # value
         st.lists(st.sampled_from(_SLOTS), min_size=1, max_size=3, unique=True),
     ),
     min_size=1,

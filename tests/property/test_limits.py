@@ -9,7 +9,7 @@ from pipeline.intake.messages import DECIDE, PlacementRequest
 from tests.support.cases import cases
 from tests.support.deciding import Life, campaign, fates, hero, offer, world
 
-_values = st.lists(st.integers(0, 9), min_size=1, max_size=9)
+_values = st.lists(st.integers(-3, 9), min_size=1, max_size=9)
 
 
 @settings(max_examples=cases(150), deadline=None)

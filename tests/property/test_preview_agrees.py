@@ -25,7 +25,7 @@ _SHARES: Final = st.sampled_from([0.0, 0.0, 0.5])
 _offers = st.lists(
     st.tuples(
         st.integers(0, 2),  # campaign
-        st.integers(0, 9),  # value
+        st.integers(-1, 9),  # value
         st.lists(st.sampled_from(_SLOTS), min_size=1, max_size=2, unique=True),
     ),
     min_size=1,

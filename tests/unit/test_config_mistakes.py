@@ -94,7 +94,6 @@ _IN_YAML = [
     ("cap in words", CAMPAIGN, "max: 2", "max: twice", "expected a whole number"),
     ("negative cost", CAMPAIGN, "cost: 0.01", "cost: -0.01", "-0.01 is too small: 0 or more"),
     ("negative cost of a channel", "channels.yaml", "cost: 0.02", "cost: -0.02", "too small"),
-    ("negative value", CAMPAIGN, "value: 10", "value: -10", "-10 is too small: 0 or more"),
     ("negative budget", CAMPAIGN, "amount: 2500", "amount: -2500", "too small: 0 or more"),
     ("negative margin", CATALOG, "margin: 0.3", "margin: -0.3", "too small: 0 or more"),
     ("decimal comma", CAMPAIGN, "cost: 0.01", "cost: 0,01", "found the text '0,01': write 0.01"),

@@ -19,7 +19,7 @@ class Reckoned(Part, frozen=True):
     default: float = 0.0
 
 
-Amount: TypeAlias = Annotated[float, Meta(ge=0)] | Reckoned
+Amount: TypeAlias = float | Reckoned
 Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)] | Reckoned
 Levers: TypeAlias = dict[Name, Annotated[float, Meta(gt=0)]]
 
