@@ -23,9 +23,11 @@ _WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """First bytes of .xlsx and .ods, and of .xls."""
 
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_MOST_SIGNS: Final = 131_072
+_LONG_CELL: Final = f"a cell of more than {_MOST_SIGNS:,} signs: close its quotation mark"
 _CSV_MENDS: Final = {
     "unexpected end of data": "a quotation mark that opens here is not closed",
-    "field larger than": "a cell of more than 131,072 signs: close its quotation mark",
+    "field larger than": _LONG_CELL,
     "expected after": 'after a closing quotation mark comes the next cell: write "" for a mark in '
     "a cell",
 }
@@ -133,6 +135,9 @@ class _CsvTable:
         try:
             for cells in reader:
                 begins, line = line, reader.line_num + 1 + self._before
+                if max(map(len, cells), default=0) > _MOST_SIGNS:  # the reader's limit is global
+                    self._refuse(begins, _LONG_CELL)
+                    return
                 bare = [one.strip() for one in cells]
                 if any(bare):
                     yield begins, bare

@@ -64,6 +64,9 @@ _ROUNDED: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
 """Long numbers as spreadsheets show them."""
 
 _FORMULA: Final = '="'
+_UNLIMITED: Final = 2**31 - 1
+"""Limit of a cell for csv, which has one for all threads: the source bounds its records itself."""
+
 _END_OF_FILE: Final = "\x1a"
 """Last character of files from old systems."""
 
@@ -254,7 +257,7 @@ def _reader(source: Iterable[str], delimiter: str, form: FileFormat) -> Iterator
 
 
 def _records(source: _LineSource, delimiter: str, form: FileFormat) -> Iterator[_Record]:
-    csv.field_size_limit(max(source.most, 131_072))
+    csv.field_size_limit(_UNLIMITED)
     reader = _reader(source, delimiter, form)
     while True:
         source.begin()

@@ -73,7 +73,7 @@ def test_full_disk_is_distinguished_from_a_missing_network(tmp_path: Path, mirro
     served.write_bytes(large)
     with (
         small_disk(tmp_path / "cache", megabytes=1),
-        pytest.raises(BrokerError, match=r"large-1\.2\.jar in .*: No space left.*KAIROS_CACHE_DIR"),
+        pytest.raises(BrokerError, match=r"large-1\.2\.jar to .*: No space left.*KAIROS_CACHE_DIR"),
     ):
         ensure_jars(tmp_path / "cache", (jar,), mirror)
 
