@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import tracemalloc
 from collections.abc import Iterable
 from itertools import takewhile
@@ -14,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.config.model import Source
@@ -143,6 +144,7 @@ _records = st.fixed_dictionaries(
 
 
 @given(st.lists(_records | _json, max_size=6), st.booleans())
+@example([[math.inf]], False)
 def test_every_line_of_ndjson_is_a_row(records: list[Any], ends: bool) -> None:
     lines = [_encode(record) for record in records]
     rows, error = _read("a.ndjson", b"\n".join(lines) + (b"\n" if ends else b""))
