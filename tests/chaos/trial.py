@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from string import ascii_uppercase
 from time import monotonic, sleep
+from typing import TypeAlias
 
 from tests.chaos.checks import CHECKS, Check, Trial, copies
 from tests.chaos.disks import differences
@@ -45,6 +46,10 @@ class Result:
     def failed(self) -> dict[str, list[str]]:
         """Problems of the checks that did not hold."""
         return {check: found for check, found in self.problems.items() if found}
+
+
+Problems: TypeAlias = dict[str, list[str]]
+"""Problems by the name of their check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +98,22 @@ class Laboratory:
         self.stack.wait_until_idle()
         self.accepted |= traffic.accepted | called
         self.posted += traffic.posted
-        trial = self._settle(called)
+        trial, settled = self._settle(called)
         if fault in STANDSTILLS:
             self.excused |= copies(trial.evidence)
-        result = self._judge(trial, name, traffic.retries, self.stack.kills[kills:])
+        result = self._judge(trial, settled, name, traffic.retries, self.stack.kills[kills:])
         self.results.append(result)
         return result
 
-    def _settle(self, called: set[str]) -> Trial:
-        """Return the trial once the checks that settle hold; after a time, as it is."""
+    def _settle(self, called: set[str]) -> tuple[Trial, Problems]:
+        """Return the trial once the checks that settle hold, or after a time as it is, with their
+        problems."""
         give_up_at = monotonic() + _SETTLE_S
         while True:
             trial = self._trial(called)
-            if not any(check(trial) for check in self.judgement.settling):
-                return trial
-            if monotonic() > give_up_at:
-                return trial
+            problems = {check.__name__: check(trial) for check in self.judgement.settling}
+            if not any(problems.values()) or monotonic() > give_up_at:
+                return trial, problems
             sleep(_LOOK_S)
 
     def differences_on_disk(self) -> list[str]:
@@ -131,9 +136,13 @@ class Laboratory:
             fenced=self.stack.was_fenced,
         )
 
-    def _judge(self, trial: Trial, name: str, retries: int, kills: list[float]) -> Result:
+    def _judge(
+        self, trial: Trial, settled: Problems, name: str, retries: int, kills: list[float]
+    ) -> Result:
+        """Return the result; what `settled` is not looked at again, when the log has gone on."""
         evidence = trial.evidence
-        problems = {check.__name__: check(trial) for check in self.judgement.checks}
+        others = [check for check in self.judgement.checks if check.__name__ not in settled]
+        problems = {check.__name__: check(trial) for check in others} | settled
         before = self.results
         return Result(
             fault=name,
