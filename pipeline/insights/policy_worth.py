@@ -26,6 +26,7 @@ from pipeline.insights.campaign_facts import Period
 from pipeline.insights.engines import Queries
 from pipeline.insights.off_policy import Estimate, OffPolicy, estimate_mean
 from pipeline.insights.policy_slots import Replays, load_changes, load_compared, load_expected
+from pipeline.insights.ranking import rank_key
 
 _FEWEST_CUSTOMERS: Final = 30
 _MOST_NAMES: Final = 200
@@ -285,7 +286,7 @@ def _by_message(queries: Queries, sums: _Sums, by: str) -> tuple[MessageGain, ..
         MessageGain(name, before, after, gains.get(name, nothing))
         for name, (before, after) in expected.items()
     ]
-    found.sort(key=lambda one: (-abs(one.gain.value or 0.0), one.name))
+    found.sort(key=lambda one: (-rank_key(abs(one.gain.value or 0.0)), one.name))
     return tuple(found[:_MOST_NAMES])
 
 
