@@ -167,15 +167,21 @@ def unprivileged() -> Iterator[tuple[Server, Path]]:
         yield found
 
 
+def _take_without_rights(server: Server, folder: Path, home: Path) -> FileReport:
+    """Return the report of the folder, which cannot be taken."""
+    config = configuration(home / "config", server, folder)
+    base = base_of(Settings(home=home / "home"), lambda *_: None)
+    [report] = look_once(watchers(config, base, secrets(server)), config)
+    return report
+
+
 def test_a_folder_without_rights_is_named(
     unprivileged: tuple[Server, Path], tmp_path: Path
 ) -> None:
     server, inbox = unprivileged
     folder = inbox / "closed"
     folder.mkdir(mode=0o000)
-    config = configuration(tmp_path / "config", server, folder)
-    base = base_of(Settings(home=tmp_path / "home"), lambda *_: None)
-    [report] = look_once(watchers(config, base, secrets(server)), config)
+    report = _take_without_rights(server, folder, tmp_path)
     assert (report.state, report.sent) == ("failed", 0)
     assert report.file == server_label(source_partition(server, folder))
     assert "ermission denied" in str(report.reason)
@@ -189,9 +195,7 @@ def test_a_file_without_rights_stays_and_is_named(
     folder.mkdir(mode=0o755)
     (folder / "a.csv").write_text("customer,plan\nno-1,gold\n")
     (folder / "a.csv").chmod(0o000)
-    config = configuration(tmp_path / "config", server, folder)
-    base = base_of(Settings(home=tmp_path / "home"), lambda *_: None)
-    [report] = look_once(watchers(config, base, secrets(server)), config)
+    report = _take_without_rights(server, folder, tmp_path)
     assert (report.state, report.sent) == ("failed", 0)
     assert report.file.endswith("/mixed/a.csv")
     assert "it stays where it is" in str(report.reason)
