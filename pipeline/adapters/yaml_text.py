@@ -20,7 +20,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from pipeline.conditions import Path
-from pipeline.config.odd_texts import perhaps_thousands, unseen_space
+from pipeline.config.odd_texts import code_point, perhaps_thousands, unseen_space
 
 Position: TypeAlias = tuple[int, int]
 """Line and column, counted from 1."""
@@ -143,7 +143,7 @@ def _position(mark: object) -> Position:
 def _unseen_character(error: ReaderError, text: str) -> YamlFault:
     before = text[: error.position]
     place = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-    what = f"a character that nobody sees (U+{ord(text[error.position]):04X}): remove it"
+    what = f"a character that nobody sees ({code_point(text[error.position])}): remove it"
     return YamlFault(place, what)
 
 

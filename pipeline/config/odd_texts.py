@@ -17,8 +17,12 @@ _LOST_LETTER: Final = "\ufffd"
 _SPREADSHEET_ERROR: Final = re.compile(
     r"#(N/A|REF!|VALUE!|DIV/0!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GETTING_DATA)"
 )
-_ROUNDED: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
-_FORMULA: Final = '="'
+ROUNDED: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
+"""Long numbers as spreadsheets show them."""
+
+FORMULA: Final = '="'
+"""Beginning of a text that a spreadsheet must not take for a number."""
+
 _WRONG_ENCODING: Final = re.compile("[ÂÃâ]")
 
 _MONEY_SIGN: Final = re.compile(r"[€$£¥]|\b[A-Z]{3}\b")
@@ -37,7 +41,7 @@ def text_fault(text: str) -> str | None:
     """Return the fault of a text for customers, with the remedy; None without a fault."""
     unseen = _UNSEEN.search(text)
     if unseen is not None:
-        return f"a character that nobody sees ({_code(unseen[0])}): remove it"
+        return f"a character that nobody sees ({code_point(unseen[0])}): remove it"
     if _LOST_LETTER in text:
         return "a letter was lost (\ufffd): save it as UTF-8 where it comes from"
     if _SPREADSHEET_ERROR.fullmatch(text):
@@ -53,12 +57,12 @@ def text_fault(text: str) -> str | None:
 
 def id_fault(text: str) -> str | None:
     """Return the fault of an identifier in a cell, with the remedy; None without a fault."""
-    unseen = _UNSEEN_IN_NAMES.search(text)
+    unseen = unseen_in_name(text)
     if unseen is not None:
-        return f"{text[:40]!r} has a character that nobody sees ({_code(unseen[0])}): remove it"
-    if _ROUNDED.fullmatch(text):
+        return f"{text[:40]!r} has a character that nobody sees ({unseen}): remove it"
+    if ROUNDED.fullmatch(text):
         return f"{text!r} is a number that a spreadsheet shortened: format the column as text"
-    if text.startswith((_FORMULA, "'")):
+    if text.startswith((FORMULA, "'")):
         return f"{text[:40]!r} is written for a spreadsheet: write the id alone"
     return text_fault(text)
 
@@ -66,16 +70,16 @@ def id_fault(text: str) -> str | None:
 def unseen_in_name(text: str) -> str | None:
     """Return the code of an invisible character in a name; None without one."""
     found = _UNSEEN_IN_NAMES.search(text)
-    return None if found is None else _code(found[0])
+    return None if found is None else code_point(found[0])
 
 
 def unseen_space(line: str) -> str | None:
     """Return the code of a character in a line that looks like a space, or is invisible."""
-    found = _UNSEEN_IN_NAMES.search(line.replace("\t", " ").rstrip("\r\n"))
-    return None if found is None else _code(found[0])
+    return unseen_in_name(line.replace("\t", " ").rstrip("\r\n"))
 
 
-def _code(character: str) -> str:
+def code_point(character: str) -> str:
+    """Return the code point of a character, such as U+00A0."""
     return f"U+{ord(character):04X}"
 
 

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipeline.config.odd_texts import FORMULA, ROUNDED
 from pipeline.row_files.columns import (
     CONSENT,
     DETAILS,
@@ -60,10 +61,6 @@ _NO_DIGIT: Final = re.compile(r"[^0-9,-]")
 _WORDS: Final = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
-_ROUNDED: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
-"""Long numbers as spreadsheets show them."""
-
-_FORMULA: Final = '="'
 _UNLIMITED: Final = 2**31 - 1
 """Limit of a cell for csv, which has one for all threads: the source bounds its records itself."""
 
@@ -341,7 +338,7 @@ def _parse_identifier(column: str, cell: str) -> object:
 
 
 def _parse_id(column: str, text: str) -> object:
-    if _ROUNDED.fullmatch(text):
+    if ROUNDED.fullmatch(text):
         what = f"a spreadsheet has rounded {text}: others are the same now; save it as text"
         return Fault("invalid_identifier", column, what)
     return text
@@ -350,7 +347,7 @@ def _parse_id(column: str, text: str) -> object:
 def _unguard(cell: str) -> str:
     """Return the text in a formula such as ="007", by which spreadsheets protect it from
     conversion."""
-    return cell[2:-1] if cell.startswith(_FORMULA) and cell.endswith('"') else cell
+    return cell[2:-1] if cell.startswith(FORMULA) and cell.endswith('"') else cell
 
 
 def _parse_consent(column: str, cell: str) -> object:
