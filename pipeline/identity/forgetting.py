@@ -9,7 +9,8 @@ from pipeline.identity.state import IdentityState, Placement
 
 def orphans(state: IdentityState) -> dict[str, str]:
     """Return the shards of a forgotten row that belong to another person, by their owner."""
-    owners = ((name, owner_of(place, state)) for name, place in state.shards.items())
+    places = {**state.shards, **state.adopted}
+    owners = ((name, owner_of(place, state)) for name, place in places.items())
     return {
         name: owner
         for name, owner in owners
@@ -26,12 +27,19 @@ def without(state: IdentityState, other: str) -> IdentityState:
         cuts={name: at for name, at in state.cuts.items() if name != other},
         awaited=tuple(name for name in state.awaited if name != other),
         visited=tuple(one for one in state.visited if one != profile_of(other)),
-        shards={
-            name: _drop_claims(place, other)
-            for name, place in state.shards.items()
-            if owner_of(place, state) != other
-        },
+        shards=_places_without(state.shards, state, other),
+        adopted=_places_without(state.adopted, state, other),
     )
+
+
+def _places_without(
+    places: dict[str, Placement], state: IdentityState, other: str
+) -> dict[str, Placement]:
+    return {
+        name: _drop_claims(place, other)
+        for name, place in places.items()
+        if owner_of(place, state) != other
+    }
 
 
 def _drop_claims(place: Placement, other: str) -> Placement:

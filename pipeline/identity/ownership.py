@@ -27,13 +27,26 @@ def current_shard(identifier: str, state: IdentityState, cause: str) -> tuple[Id
     A shard's name, which others keep, does not reveal the identifier; `cause`: id of the
     interaction.
     """
-    claims = tuple(islice(state.claims(), _CLAIMANTS))
+    claims = _present_claims(state)
     known = _shard_of(claims, state)
     if known is not None:
         return state, known
     name = control_id(cause, "shard", f"{identifier}/{len(state.shards)}")
     begun = Placement(claims=claims, root=state.root, version=0)
     return replace(state, shards={**state.shards, name: begun}), name
+
+
+def adopt_shard(state: IdentityState, name: str, root: str, version: int) -> IdentityState:
+    """Return the row with a forgotten identifier's shard, as if its interactions came now.
+
+    `root`: the top under which the shard is, by its `version`-th move.
+    """
+    place = Placement(_present_claims(state), root, version)
+    return replace(state, adopted={**state.adopted, name: place})
+
+
+def _present_claims(state: IdentityState) -> tuple[Claim, ...]:
+    return tuple(islice(state.claims(), _CLAIMANTS))
 
 
 def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
@@ -63,25 +76,14 @@ def _is_valid(claim: Claim, state: IdentityState) -> bool:
     return uncut and parent is not None and parent.evidence is not None
 
 
-def displaced_shards(identifier: str, state: IdentityState) -> dict[str, Placement]:
-    """Return the shards that are not under their owner's root, with their right placement."""
+def displaced(
+    identifier: str, state: IdentityState, places: dict[str, Placement]
+) -> dict[str, Placement]:
+    """Return those of a row's `places` that are not under their owner's root, put right."""
     moved: dict[str, Placement] = {}
-    for name, place in state.shards.items():
+    for name, place in places.items():
         owner = owner_of(place, state)
         root = identifier if owner is None else state.parents[owner].root
         if root != place.root:
-            moved[name] = _place_under(place, root)
+            moved[name] = replace(place, root=root, version=place.version + 1)
     return moved
-
-
-def displaced_adoptions(state: IdentityState) -> dict[str, Placement]:
-    """Return the adopted shards that are not under the row's root, with their right placement."""
-    return {
-        name: _place_under(place, state.root)
-        for name, place in state.adopted.items()
-        if place.root != state.root
-    }
-
-
-def _place_under(place: Placement, root: str) -> Placement:
-    return replace(place, root=root, version=place.version + 1)

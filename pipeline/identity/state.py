@@ -59,10 +59,11 @@ class IdentityState(Struct, frozen=True):
 
     `version` counts the tops that it has had. `parents` are in the order in which their evidence
     first counted. `cuts`: the other end of a link -> time (ms) of its removal; evidence of up to
-    then, inclusive, does not count. `adopted`: shards of forgotten identifiers that belong to this
-    one. `visited`: ids of the profiles that may know this identifier, to be notified when it is
-    forgotten. `awaited`: former parents that may yet have newer evidence; until they answer, the
-    row reports no parent. `told`: the parent and the version that it last reported.
+    then, inclusive, does not count. `adopted`: shards of forgotten identifiers that followed this
+    one, claimed by its parents at the time of the request. `visited`: ids of the profiles that may
+    know this identifier, to be notified when it is forgotten. `awaited`: former parents that may
+    yet have newer evidence; until they answer, the row reports no parent. `told`: the parent and
+    the version that it last reported.
     """
 
     root: str

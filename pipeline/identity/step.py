@@ -29,8 +29,8 @@ from pipeline.identity.forgetting import orphans, without
 from pipeline.identity.linking import apply_parent_report, disconnect, observe, rejoin, release
 from pipeline.identity.mapping import apply_mappings
 from pipeline.identity.naming import ambiguous_alias, rank_identifiers, refuse_unclear
-from pipeline.identity.ownership import current_shard, displaced_adoptions, displaced_shards
-from pipeline.identity.state import IdentityState, Placement
+from pipeline.identity.ownership import adopt_shard, current_shard, displaced
+from pipeline.identity.state import IdentityState
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.identity import Evidence, IdentityChange
@@ -339,13 +339,12 @@ def _evidence_times(row: IdentityState) -> tuple[int, ...]:
 
 def _moves(records: RecordFactory, row: IdentityState) -> tuple[IdentityState, tuple[Emit, ...]]:
     """Return the row, and the moves of displaced shards to their owners."""
-    moves, adopted = displaced_shards(records.key, row), displaced_adoptions(row)
-    places = {**row.shards, **row.adopted}
-    emits = tuple(
-        records.move(name, places[name].root, to) for name, to in {**moves, **adopted}.items()
-    )
-    row = replace(row, shards={**row.shards, **moves}, adopted={**row.adopted, **adopted})
-    for place in moves.values():
+    shards = displaced(records.key, row, row.shards)
+    adopted = displaced(records.key, row, row.adopted)
+    before, after = {**row.shards, **row.adopted}, {**shards, **adopted}
+    emits = tuple(records.move(name, before[name].root, to) for name, to in after.items())
+    row = replace(row, shards={**row.shards, **shards}, adopted={**row.adopted, **adopted})
+    for place in after.values():
         row = add_visited(row, place.root)
     return row, emits
 
@@ -362,7 +361,8 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
     if row.parent == other:
         return _erase(records, row, other)
     after = without(row, other)
-    gone = tuple(name for name in row.shards if name not in after.shards)
+    remaining = {**after.shards, **after.adopted}
+    gone = tuple(name for name in (*row.shards, *row.adopted) if name not in remaining)
     notices = [*_erasures(records, after, other, Erasure())]
     if gone:
         notices += (records.erase(profile, None, Erasure(gone)) for profile in row.visited)
@@ -374,9 +374,9 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
 def _erase(records: RecordFactory, row: IdentityState, informer: str | None) -> Ok[IdentityState]:
     known = dict.fromkeys((*row.children, *row.parents, *row.cuts))
     notices = [records.forgotten(other) for other in known if other != informer]
-    given = orphans(row)
-    notices += (records.adopt(owner, name, row.shards[name]) for name, owner in given.items())
-    gone = tuple(name for name in (*row.shards, *row.adopted) if name not in given)
+    places, others = {**row.shards, **row.adopted}, orphans(row)
+    notices += (records.adopt(owner, name, places[name]) for name, owner in others.items())
+    gone = tuple(name for name in places if name not in others)
     notices += (records.erase(profile, records.key, Erasure(gone)) for profile in row.visited)
     return Ok(None, (records.forget_profile(), records.erased(), *notices))
 
@@ -387,8 +387,8 @@ def _adopt(
     """Adopt a shard that a forgotten identifier had of this one's person."""
     if change.shard is None or change.root is None:
         return DeadLetter("incomplete-change", "shard, root: an adopt must name both")
-    place = Placement((), change.root, change.version)
-    return Ok(*_moves(records, replace(row, adopted={**row.adopted, change.shard: place})))
+    after = adopt_shard(row, change.shard, change.root, change.version)
+    return Ok(*_moves(records, add_visited(after, change.root)))
 
 
 def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:
