@@ -215,7 +215,10 @@ def _print_policy(policy: PolicyValue) -> None:
             ("greedy, DR", policy.dr),
         )
     ]
-    title = f"value per message ({policy.n:,} decisions, effective sample size {policy.ess:,.0f})"
+    title = (
+        f"value per slot, nothing said included ({policy.n:,} drawn slots, "
+        f"effective sample size {policy.ess:,.0f})"
+    )
     print_table(title, ["policy", "value", "low", "high"], rows)
 
 

@@ -33,7 +33,7 @@ class TrainingData(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PolicyEstimate(Struct, frozen=True, forbid_unknown_fields=True):
-    """Value per message, with its 95 % interval; None where the log does not support it."""
+    """Value per drawn slot, with its 95 % interval; None where the log does not support it."""
 
     value: float | None
     low: float | None
@@ -41,8 +41,11 @@ class PolicyEstimate(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PolicyValue(Struct, frozen=True, forbid_unknown_fields=True):
-    """Value of the policy that ran and of the greedy one by the model (value × goal − cost per
-    message), from `n` test decisions worth `ess` under the greedy policy."""
+    """Value per slot of the policy that ran and of the greedy one by the model, from `n` slots of
+    the test whose choice was drawn, worth `ess` under the greedy policy.
+
+    A message is worth its value if the goal was reached, less its cost; nothing is worth 0.
+    """
 
     n: int
     ess: float

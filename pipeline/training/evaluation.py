@@ -1,6 +1,7 @@
 """Evaluation of a model on unseen examples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -13,14 +14,12 @@ from pipeline.decisioning.model_manifest import (
     shares,
 )
 from pipeline.insights.off_policy import Estimate, Log, evaluate
+from pipeline.model.decision import Candidate
 from pipeline.training.feature_choice import Labels, auc
 from pipeline.training.fitting import Floats
-from pipeline.training.replayed import Example
+from pipeline.training.replayed import DrawnDecision, DrawnSlot
 
 _BINS: Final = 10
-_LEAST_PROPENSITY: Final = 1e-9
-"""Propensity below which no choice was drawn, even out of many items with a little exploration."""
-
 _NO_ESTIMATE: Final = PolicyEstimate(None, None, None)
 
 
@@ -55,30 +54,24 @@ def reference(p: Floats) -> Reference:
     return Reference(tuple(map(float, edges)), shares(p.tolist(), tuple(map(float, edges))))
 
 
-def policy_value(every: Sequence[Example], of_every: Sequence[Floats]) -> PolicyValue | None:
-    """Return the value of choosing greedily by the model, and that of the policy that ran; None
-    without any logged propensity.
+def policy_value(drawn: Iterable[tuple[DrawnDecision, Floats]]) -> PolicyValue | None:
+    """Return the value per drawn slot of choosing greedily by the model, and that of the policy
+    that ran; None without any drawn slot.
 
-    `of_every`: for each example the probabilities of its rivals, in their order. The greedy policy
-    takes the best (p × value − cost) × weight. Standard errors are clustered by customer.
+    `drawn`: decisions with the probabilities of their rivals. The greedy policy takes the best
+    (p × value − cost) × weight, and nothing where none is above 0; nothing is worth 0. Standard
+    errors are clustered by customer.
     """
-    pairs = zip(every, of_every, strict=True)
-    drawn = [(one, p) for one, p in pairs if _LEAST_PROPENSITY <= one.propensity <= 1]
-    if not drawn:
+    columns = _SlotColumns()
+    for decision, p in drawn:
+        columns.add(decision, p)
+    if not columns.rewards:
         return None
-    examples, ps = [one for one, _ in drawn], [p for _, p in drawn]
-    rewards, logged, target, q_logged, q_target = (np.zeros(len(examples)) for _ in range(5))
-    for row, (one, p) in enumerate(zip(examples, ps, strict=True)):
-        rivals = zip(map(float, p), one.rivals, strict=True)
-        worth = [chance * rival.value - rival.cost for chance, rival in rivals]
-        scores = [net * rival.weight for net, rival in zip(worth, one.rivals, strict=True)]
-        best, mine = int(np.argmax(scores)), one.rivals.index(one.chosen)
-        rewards[row] = one.reached * one.chosen.value - one.chosen.cost
-        logged[row], target[row] = one.propensity, float(best == mine)
-        q_logged[row], q_target[row] = worth[mine], worth[best]
-    _, customers = np.unique([one.profile_id for one in examples], return_inverse=True)
-    found = evaluate(Log(rewards, target / logged, q_logged, q_target, customers))
-    ran = evaluate(Log(rewards, np.ones(len(examples)), customers=customers))
+    rewards, weights = np.array(columns.rewards), np.array(columns.weights)
+    q_logged, q_target = np.array(columns.q_logged), np.array(columns.q_target)
+    _, customers = np.unique(columns.customers, return_inverse=True)
+    found = evaluate(Log(rewards, weights, q_logged, q_target, customers))
+    ran = evaluate(Log(rewards, np.ones(len(rewards)), customers=customers))
     return PolicyValue(
         n=found.n,
         ess=found.ess,
@@ -87,6 +80,64 @@ def policy_value(every: Sequence[Example], of_every: Sequence[Floats]) -> Policy
         snips=_estimate(found.snips),
         dr=_estimate(found.dr),
     )
+
+
+@dataclass(slots=True)
+class _SlotColumns:
+    """Columns of a log with a row for each drawn slot."""
+
+    rewards: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    q_logged: list[float] = field(default_factory=list)
+    q_target: list[float] = field(default_factory=list)
+    customers: list[str] = field(default_factory=list)
+
+    def add(self, decision: DrawnDecision, p: Floats) -> None:
+        """Add a decision's slots."""
+        rivals = decision.rivals
+        worth = [
+            float(chance) * rival.value - rival.cost
+            for chance, rival in zip(p, rivals, strict=True)
+        ]
+        best = greedy_choices(rivals, worth)
+        for slot in decision.slots:
+            target = best.get(slot.slot)
+            self.rewards.append(_reward(slot, rivals))
+            self.weights.append((slot.chosen == target) / slot.propensity)
+            self.q_logged.append(0.0 if slot.chosen is None else worth[slot.chosen])
+            self.q_target.append(0.0 if target is None else worth[target])
+            self.customers.append(decision.profile_id)
+
+
+def greedy_choices(rivals: Sequence[Candidate], worth: Sequence[float]) -> dict[str, int]:
+    """Return the place of each slot's winner among `rivals` if the best come first: of each
+    placement one, outbound one of each campaign and channel."""
+    chosen: dict[str, int] = {}
+    sent: set[str] = set()
+    scores = [net * rival.weight for net, rival in zip(worth, rivals, strict=True)]
+
+    def order(place: int) -> tuple[float, str, str, str]:
+        one = rivals[place]
+        return -scores[place], one.campaign, one.offer, one.treatment
+
+    for place in sorted((place for place, score in enumerate(scores) if score > 0), key=order):
+        one = rivals[place]
+        slot, _, _ = one.slot.partition("#")
+        is_outbound = slot == one.channel
+        if slot in chosen or (is_outbound and one.campaign in sent):
+            continue
+        chosen[slot] = place
+        if is_outbound:
+            sent.add(one.campaign)
+    return chosen
+
+
+def _reward(slot: DrawnSlot, rivals: Sequence[Candidate]) -> float:
+    """Return what the choice was worth; a message that expired cost nothing."""
+    if slot.chosen is None or slot.expired:
+        return 0.0
+    one = rivals[slot.chosen]
+    return slot.reached * one.value - one.cost
 
 
 def _estimate(found: Estimate | None) -> PolicyEstimate:

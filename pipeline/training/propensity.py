@@ -2,14 +2,15 @@
 customer."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import numpy as np
 from msgspec.structs import replace
 
-from pipeline.decisioning.features import OF_ITEM, FeatureEncoder, ModelFeature
+from pipeline.decisioning.features import OF_ITEM, FeatureEncoder, Matrix, ModelFeature
 from pipeline.decisioning.model_manifest import ModelManifest, ModelMetrics, template_of
 from pipeline.training.evaluation import metrics, policy_value, reference
 from pipeline.training.feature_choice import features_of
@@ -23,11 +24,14 @@ from pipeline.training.limits import (
     require_sound,
 )
 from pipeline.training.model_folder import TrainedModel, digest_of_text
-from pipeline.training.replayed import Example, MessageGoal, Replayed
-from pipeline.training.splitting import split
+from pipeline.training.replayed import DrawnDecision, Example, MessageGoal, Replayed
+from pipeline.training.splitting import is_tested, split
 
 LEAST_OF_TREATMENT: Final = 20
 """Fewest messages of a treatment; with fewer, the model has no prediction for it."""
+
+_BATCH: Final = 500
+"""Decisions whose rivals are predicted in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,10 @@ def train_propensity(replayed: Replayed, asked: TrainingRequest) -> TrainedModel
     refuse_leaks(features, train)
     fitted = fit(train, _labelled_rows(encoder, parts.held_back))
     require_sound(fitted.text, len(features))
-    p, found = _evaluate(fitted, encoder, parts.test)
+    drawn = (
+        one for one in replayed.drawn_decisions(asked.goal, parts.cut) if is_tested(one.profile_id)
+    )
+    p, found = _ModelTest(encoder, fitted).evaluate(parts.test, drawn)
     manifest = ModelManifest(
         name=asked.name,
         version=0,
@@ -99,16 +106,32 @@ def _labelled_rows(encoder: FeatureEncoder, examples: Sequence[Example]) -> Labe
     return LabelledRows(np.concatenate(rows), labels)
 
 
-def _evaluate(
-    fitted: FittedModel, encoder: FeatureEncoder, test: Sequence[Example]
-) -> tuple[Floats, ModelMetrics]:
-    """Return the probabilities of the test set's choices, and the policies' values."""
-    rows = [encoder.rows(one.rivals, one.facts) for one in test]
-    every = calibrate(predict(fitted.text, np.concatenate(rows)), fitted.calibration)
-    by_example = np.split(every, np.cumsum([len(row) for row in rows])[:-1])
-    p = np.array(
-        [ps[one.rivals.index(one.chosen)] for one, ps in zip(test, by_example, strict=True)]
-    )
-    labels = np.array([one.reached for one in test], dtype=np.bool_)
-    found = metrics(p, labels, fitted.base_rate)
-    return p, replace(found, policy=policy_value(test, by_example))
+@dataclass(frozen=True, slots=True)
+class _ModelTest:
+    """Model on unseen customers: its encoder and its fit."""
+
+    encoder: FeatureEncoder
+    fitted: FittedModel
+
+    def evaluate(
+        self, test: Sequence[Example], drawn: Iterable[DrawnDecision]
+    ) -> tuple[Floats, ModelMetrics]:
+        """Return the probabilities of the test set's messages, and the quality of the model."""
+        rows = _labelled_rows(self.encoder, test)
+        p = self._probabilities(rows.rows)
+        found = metrics(p, rows.labels, self.fitted.base_rate)
+        return p, replace(found, policy=policy_value(self._predict(drawn)))
+
+    def _predict(self, drawn: Iterable[DrawnDecision]) -> Iterator[tuple[DrawnDecision, Floats]]:
+        """Yield decisions with their rivals' probabilities, predicted for many in one call."""
+        rest = iter(drawn)
+        while batch := list(islice(rest, _BATCH)):
+            rows = [self.encoder.rows(one.rivals, one.facts) for one in batch]
+            every = self._probabilities(np.concatenate(rows))
+            of_each = np.split(every, np.cumsum([len(row) for row in rows])[:-1])
+            yield from zip(batch, of_each, strict=True)
+
+    def _probabilities(self, rows: Matrix) -> Floats:
+        if not len(rows):
+            return np.empty(0)
+        return calibrate(predict(self.fitted.text, rows), self.fitted.calibration)

@@ -5,9 +5,11 @@ decision read it; for deferred messages decided again, from the customer in that
 records only tell whether the goal was reached.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,10 @@ from pipeline.model.interaction import Context, Interaction, Known
 
 _BATCH: Final = 2_000
 _NOT_SHOWN: Final = ("bounce", "expired")
+_SURE: Final = 1.0 - 1e-9
+"""Propensity from which on a choice was not drawn."""
+_LEAST_PROPENSITY: Final = 1e-9
+"""Propensity below which no choice was drawn, even out of many items with a little exploration."""
 _INTERACTION: Final = """
     s.interaction AS interaction, epoch_ms(s.interaction.occurred_at) AS occurred_at,
     epoch_ms(s.interaction.received_at) AS received_at
@@ -34,20 +40,36 @@ class ReplayedDataError(Exception):
 
 
 class Example(Struct, frozen=True):
-    """Chosen message, and whether its goal was `reached`.
-
-    `facts`: facts known to the decision; `rivals`: candidates that could have had the slot,
-    `chosen` among them; `propensity`: probability of the choice; 0 if it was not logged.
-    """
+    """Chosen message, and whether its goal was `reached`; `facts`: facts known to the decision."""
 
     decision_id: str
     profile_id: str
     decided_at: int
     facts: Facts
     chosen: Candidate
-    rivals: tuple[Candidate, ...]
+    reached: bool
+
+
+class DrawnSlot(Struct, frozen=True):
+    """Slot whose choice was drawn with this `propensity`. `chosen`: its place in the decision's
+    `rivals`; None: nothing. `expired`: the message was never sent."""
+
+    slot: str
+    chosen: int | None
     propensity: float
     reached: bool
+    expired: bool
+
+
+class DrawnDecision(Struct, frozen=True):
+    """Decision with drawn slots, of each placement the first; `rivals`: the candidates that could
+    have won one."""
+
+    profile_id: str
+    decided_at: int
+    facts: Facts
+    slots: tuple[DrawnSlot, ...]
+    rivals: tuple[Candidate, ...]
 
 
 class SeenInteraction(Struct, frozen=True):
@@ -84,17 +106,11 @@ class Replayed:
 
         Left out are messages that bounced or expired, and outcomes that a bot caused.
         """
-        self._connection.execute(_OUTCOMES).fetchall()
-        query = _EXAMPLES.format(
-            window=goal.window_ms,
-            end=self.end_ms,
-            not_shown=", ".join(f"'{one}'" for one in _NOT_SHOWN),
-        )
-        for row in self._rows(query, [goal.outcome]):
+        which = "choice.action_id IS NOT NULL"
+        for row in self._choices(goal, which, f"NOT {_reported(*_NOT_SHOWN)}"):
             slot = row["slot"]
             every = _candidates_from.decode(row["candidates"])
-            of_slot = [one for one in every if one.slot == slot]
-            chosen = next((one for one in of_slot if one.fate == "chosen"), None)
+            chosen = next((one for one in every if one.slot == slot and one.fate == "chosen"), None)
             if chosen is None:
                 continue
             yield Example(
@@ -103,10 +119,38 @@ class Replayed:
                 decided_at=row["decided_at"],
                 facts=_facts(row),
                 chosen=chosen,
-                rivals=tuple(one for one in of_slot if _could_have_won(one)),
-                propensity=row["propensity"] or 0.0,
                 reached=row["reached"],
             )
+
+    def drawn_decisions(self, goal: MessageGoal, since_ms: int) -> Iterator[DrawnDecision]:
+        """Yield the decisions with drawn slots from a time on whose window is over, in the order of
+        time.
+
+        Left out are candidates of campaigns whose holdout the customer is in, and customers in a
+        holdout of several campaigns.
+        """
+        which = f"""epoch_ms(decided_at) >= {since_ms} AND NOT contains(choice.slot, '#')
+            AND choice.propensity BETWEEN {_LEAST_PROPENSITY!r} AND {_SURE!r}"""
+        held_out = self._holdouts()
+        rows = self._choices(goal, which, "TRUE")
+        for _, choices in groupby(rows, key=itemgetter("decision_id")):
+            drawn = list(choices)
+            names = held_out.get(drawn[0]["profile_id"], ())
+            if all(name.startswith(_CAMPAIGNS_HOLDOUT) for name in names):
+                held = frozenset(name.removeprefix(_CAMPAIGNS_HOLDOUT) for name in names)
+                yield _drawn_decision(drawn, held)
+
+    def _holdouts(self) -> dict[str, list[str]]:
+        """Return the holdouts that each customer is in, as any decision says: an earlier one than
+        that of the first exposure does not know yet."""
+        return dict(self._connection.execute(_HELD_OUT).fetchall())
+
+    def _choices(self, goal: MessageGoal, which: str, kept: str) -> Iterator[dict[str, Any]]:
+        """Return the choices, `which` of them and as far as `kept` by what came later, with the
+        facts of their decisions."""
+        self._connection.execute(_OUTCOMES).fetchall()
+        query = _CHOICES.format(window=goal.window_ms, end=self.end_ms, which=which, kept=kept)
+        return self._rows(query, [goal.outcome])
 
     def interactions(self) -> Iterator[SeenInteraction]:
         """Yield all interactions but outcomes, by profile, in the order of time."""
@@ -139,13 +183,31 @@ def _column_of(name: str, section: str) -> str:
     return f"CASE WHEN a.again IS NULL THEN s.{section}.{name} ELSE {again} END AS {name}"
 
 
-_EXAMPLES: Final = f"""
+def _reported(*names: str) -> str:
+    """Return the condition that one of these outcomes of a choice's message was reported."""
+    listed = ", ".join(f"'{one}'" for one in names)
+    return (
+        "EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id "
+        f"AND o.name IN ({listed}))"
+    )
+
+
+_CAMPAIGNS_HOLDOUT: Final = "campaign/"
+_HELD_OUT: Final = """
+SELECT profile_id, list(DISTINCT one.holdout)
+FROM (SELECT profile_id, unnest(holdouts) AS one FROM decisions) WHERE one.held GROUP BY 1
+"""
+_CHOICES: Final = f"""
 WITH made AS (
-    SELECT decision_id, event_id, profile_id, epoch_ms(decided_at) AS decided_at,
-           to_json(candidates) AS candidates, again, unnest(choices) AS choice
+    SELECT decision_id, event_id, profile_id, decided_at, candidates, again,
+           unnest(choices) AS choice
     FROM decisions WHERE decision_id IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY decision_id) = 1
-), acted AS (SELECT * FROM made WHERE choice.action_id IS NOT NULL),
+), acted AS (
+    SELECT decision_id, event_id, profile_id, epoch_ms(decided_at) AS decided_at,
+           to_json(candidates) AS candidates, again, choice
+    FROM made WHERE {{which}}
+),
 asked AS (
     SELECT a.*, coalesce(f.profile_id, a.profile_id) AS heard_as,
            coalesce(epoch_ms(a.again.since), a.decided_at) AS heard_at
@@ -156,18 +218,17 @@ asked AS (
     FROM segmented WHERE interaction IS NOT NULL
 )
 SELECT a.decision_id, a.profile_id, a.decided_at, a.candidates, a.choice.slot AS slot,
-       a.choice.propensity AS propensity,
+       a.choice.action_id AS action_id, a.choice.propensity AS propensity,
        EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id AND o.name = ?
                AND o.at >= a.decided_at AND o.at < a.decided_at + {{window}}) AS reached,
+       {_reported("expired")} AS expired,
        {_INTERACTION}, a.decided_at AS now_ms,
        {_column_of("traits", "profile")}, {_column_of("derived", "profile")},
        {_column_of("members", "segments")}, {_column_of("entered", "segments")}
 FROM asked a JOIN decided s
   ON s.identity.profile_id = a.heard_as AND s.interaction.event_id = a.event_id
  AND epoch_ms(s.interaction.received_at) = a.heard_at
-WHERE a.decided_at + {{window}} <= {{end}}
-  AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id
-                  AND o.name IN ({{not_shown}}))
+WHERE a.decided_at + {{window}} <= {{end}} AND {{kept}}
 ORDER BY a.decided_at, a.decision_id, slot
 """
 _INTERACTIONS: Final = f"""
@@ -183,6 +244,7 @@ FROM (
 
 
 _LATER_COLUMNS: Final = {
+    "holdouts": "[]::STRUCT(holdout VARCHAR, held BOOLEAN)[]",
     "feedback": "[]::STRUCT(action_id VARCHAR, what VARCHAR)[]",
     "again": """NULL::STRUCT("first" VARCHAR, since TIMESTAMPTZ,
         profile STRUCT(traits VARCHAR, derived VARCHAR),
@@ -236,9 +298,34 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed
         raise ReplayedDataError(f"{folder}: cannot be read: {first}") from error
 
 
+def _drawn_decision(choices: Sequence[dict[str, Any]], held: frozenset[str]) -> DrawnDecision:
+    """Return a decision by its drawn choices; `held`: campaigns that hold the customer out."""
+    first = choices[0]
+    every = _candidates_from.decode(first["candidates"])
+    rivals = tuple(one for one in every if one.campaign not in held and _could_have_won(one))
+    winners = {one.slot: place for place, one in enumerate(rivals) if one.fate == "chosen"}
+    return DrawnDecision(
+        profile_id=first["profile_id"],
+        decided_at=first["decided_at"],
+        facts=_facts(first),
+        slots=tuple(
+            DrawnSlot(
+                slot=row["slot"],
+                chosen=None if row["action_id"] is None else winners[row["slot"]],
+                propensity=row["propensity"],
+                reached=row["reached"],
+                expired=row["expired"],
+            )
+            for row in choices
+            if row["action_id"] is None or row["slot"] in winners
+        ),
+        rivals=rivals,
+    )
+
+
 def _could_have_won(one: Candidate) -> bool:
-    """Return whether it lost only to a better candidate."""
-    return one.fate == "chosen" or (one.fate.startswith("beaten by ") and one.score > 0)
+    """Return whether it lost only to a better candidate, or to nothing, by the draw."""
+    return one.fate == "chosen" or one.fate.startswith("beaten by ")
 
 
 def _facts(row: dict[str, Any]) -> Facts:

@@ -46,13 +46,14 @@ def split(examples: Sequence[_T], window_ms: int) -> Split[_T]:
     return Split(
         train=[one for one in known if fold(one.profile_id) < _HELD_BACK.start],
         held_back=[one for one in known if fold(one.profile_id) in _HELD_BACK],
-        test=[
-            example
-            for example in examples
-            if example.decided_at >= cut and fold(example.profile_id) in _TESTED
-        ],
+        test=[one for one in examples if one.decided_at >= cut and is_tested(one.profile_id)],
         cut=cut,
     )
+
+
+def is_tested(profile_id: str) -> bool:
+    """Return whether a customer's examples are for the test."""
+    return fold(profile_id) in _TESTED
 
 
 def fold(profile_id: str) -> int:

@@ -114,6 +114,7 @@ def test_rows_of_training_equal_those_of_serving(
     decisions, segmented = folders
     with open_replayed(segmented, decisions) as replayed:
         examples = list(replayed.examples(_GOAL))
+        drawn = list(replayed.drawn_decisions(_GOAL, 0))
     encoder = FeatureEncoder(features_of((one.facts, one.chosen) for one in examples))
     served = {
         (facts.interaction.event_id, one.treatment): row
@@ -122,11 +123,11 @@ def test_rows_of_training_equal_those_of_serving(
         for one, row in zip(candidates, encoder.rows(candidates, facts), strict=True)
     }
     compared = 0
-    for example in examples:
-        assert example.facts.interaction is not None
-        for rival in example.rivals:
-            row = served[example.facts.interaction.event_id, rival.treatment]
-            np.testing.assert_array_equal(encoder.rows([rival], example.facts)[0], row)
+    for decision in drawn:
+        assert decision.facts.interaction is not None
+        for rival in decision.rivals:
+            row = served[decision.facts.interaction.event_id, rival.treatment]
+            np.testing.assert_array_equal(encoder.rows([rival], decision.facts)[0], row)
             compared += 1
     assert compared > 2_000
 

@@ -11,11 +11,13 @@ import pytest
 from msgspec.structs import replace
 from scipy.stats import binom
 
+from pipeline.conditions import Facts
 from pipeline.decisioning.features import FeatureEncoder, ModelFeature
 from pipeline.decisioning.model_manifest import PolicyValue
 from pipeline.enrichment.scores import scores
 from pipeline.flow import Flow
 from pipeline.model import topics
+from pipeline.model.decision import Candidate
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Segmented
 from pipeline.model.time import DAY_MS
@@ -26,12 +28,19 @@ from pipeline.training.fitting import isotonic, logistic, predict
 from pipeline.training.limits import LeakError, UntrainableError
 from pipeline.training.model_folder import TrainedModel
 from pipeline.training.propensity import TrainingRequest, train_propensity
-from pipeline.training.replayed import Example, MessageGoal, open_replayed
+from pipeline.training.replayed import (
+    DrawnDecision,
+    DrawnSlot,
+    Example,
+    MessageGoal,
+    open_replayed,
+)
 from pipeline.training.score import moments_of, train_score
 from tests.support.deciding import campaign, offer, world
-from tests.support.played_world import GOAL_CHANCES, START_MS, PlayedWorld, bank, write, write_world
+from tests.support.played_world import START_MS, PlayedWorld, bank, write, write_world
 
 _GOAL = MessageGoal("conversion", DAY_MS // 2)
+_FACTS = Facts(None, {}, frozenset(), frozenset(), 0)
 _ASKED = TrainingRequest("bank", _GOAL, frozenset(), trained_at=0)
 
 
@@ -233,38 +242,6 @@ def test_few_examples_are_calibrated_by_a_curve_that_many_follow() -> None:
     np.testing.assert_allclose(np.interp(raw, made.raw, made.p), truth, atol=0.03)
 
 
-def test_the_policys_value_covers_the_truth(folders: tuple[Path, Path]) -> None:
-    # The log's own decisions, drawn anew by known propensities, with the greedy policy's value
-    # known in closed form.
-    random = np.random.default_rng(3)
-    drawn, ps, truth = [], [], []
-    for example in _examples(folders):
-        if len(example.rivals) < 2:
-            continue
-        tier = str(example.facts.traits["tier"])
-        chances = np.array([GOAL_CHANCES[tier, rival.offer] for rival in example.rivals])
-        place = int(random.integers(2))
-        chosen = example.rivals[place]
-        reached = bool(random.random() < chances[place])
-        drawn.append(replace(example, chosen=chosen, propensity=0.5, reached=reached))
-        ps.append(chances)
-        worth = [
-            (p * x.value - x.cost, x.weight) for p, x in zip(chances, example.rivals, strict=True)
-        ]
-        truth.append(max(worth, key=lambda pair: pair[0] * pair[1])[0])
-    found = policy_value(drawn, ps)
-    assert found is not None
-    assert found.n == len(drawn) > 500
-    assert found.ess < found.n
-    for estimate in (found.ips, found.snips, found.dr):
-        assert estimate.low is not None
-        assert estimate.high is not None
-        assert estimate.low <= float(np.mean(truth)) <= estimate.high
-    assert found.ran.value is not None
-    assert found.dr.value is not None
-    assert found.dr.value > found.ran.value
-
-
 _RETURNS: dict[str, Any] = {
     "name": "returns",
     "features": ["age", {"days_since": "last_seen"}],
@@ -272,36 +249,28 @@ _RETURNS: dict[str, Any] = {
 }
 
 
-def test_intervals_of_the_policys_value_count_a_customers_decisions_as_alike(
-    folders: tuple[Path, Path],
-) -> None:
+def test_intervals_of_the_policys_value_count_a_customers_decisions_as_alike() -> None:
     # A customer reaches all goals or few: twelve decisions of one say little more than one.
-    random, draws = np.random.default_rng(4), 200
-    examples = [one for one in _examples(folders) if len(one.rivals) == 2]
-    ps = [
-        np.array([GOAL_CHANCES[str(one.facts.traits["tier"]), x.offer] for x in one.rivals])
-        for one in examples
-    ]
-    truth = np.mean([_greedy_worth(one, p) for one, p in zip(examples, ps, strict=True)])
+    random, draws, p = np.random.default_rng(4), 200, np.array([0.2, 0.4])
+    candidates = tuple(
+        Candidate("hero", "c", name, name, "web", 10.0, 0.0, 1.0, "beaten by x")
+        for name in ("card", "loan")
+    )
+    truth = 4.0
     covered, covered_as_if_apart = 0, 0
     for _ in range(draws):
-        luck = {one.profile_id: random.random() for one in examples}
         drawn = []
-        for one, p in zip(examples, ps, strict=True):
-            place = int(random.integers(2))
-            chosen, reached = one.rivals[place], luck[one.profile_id] < p[place]
-            drawn.append(replace(one, chosen=chosen, propensity=0.5, reached=bool(reached)))
-        covered += _covers(policy_value(drawn, ps), truth)
+        for customer in range(60):
+            luck = random.random()
+            for _ in range(12):
+                place = int(random.integers(2))
+                slot = DrawnSlot("hero", place, 0.5, bool(luck < p[place]), expired=False)
+                drawn.append(DrawnDecision(str(customer), 0, _FACTS, (slot,), candidates))
+        covered += _covers(policy_value((one, p) for one in drawn), truth)
         apart = [replace(one, profile_id=str(place)) for place, one in enumerate(drawn)]
-        covered_as_if_apart += _covers(policy_value(apart, ps), truth)
+        covered_as_if_apart += _covers(policy_value((one, p) for one in apart), truth)
     assert covered >= binom.ppf(0.001, draws, 0.95)
     assert covered_as_if_apart < 0.8 * draws
-
-
-def _greedy_worth(one: Example, p: Any) -> float:
-    net = [chance * rival.value - rival.cost for chance, rival in zip(p, one.rivals, strict=True)]
-    best = max(range(len(net)), key=lambda place: net[place] * one.rivals[place].weight)
-    return float(net[best])
 
 
 def _covers(found: PolicyValue | None, truth: float) -> bool:

@@ -1,0 +1,244 @@
+"""Value of the policy by a model, per slot with nothing said included, against a known truth."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from dataclasses import replace as with_fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from pipeline.decisioning.model_manifest import PolicyEstimate
+from pipeline.flow import Flow
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+from pipeline.model.decision import Decision, SlotChances
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction
+from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS, HOUR_MS
+from pipeline.rules import Rules
+from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
+from pipeline.training.evaluation import policy_value
+from pipeline.training.replayed import DrawnDecision, MessageGoal, open_replayed
+from tests.support.deciding import campaign, hero, offer, world
+from tests.support.replayed import write_topic
+
+_BEGIN: Final = 1_704_067_200_000
+_GOAL: Final = MessageGoal("conversion", DAY_MS)
+_VALUE: Final = 20.0
+_PLAIN_RATE: Final = 0.01
+_CUSTOMERS: Final = 800
+_VISITS: Final = 3
+
+_Rates = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class DrawnWorld:
+    """World in which some customers (gold) react by `rates`, and all others hardly ever, so that
+    nothing is best for them. `best`: the greedy choices for gold, `best_held_out` for those who are
+    held out of campaign `a`: true worth of each slot."""
+
+    campaigns: tuple[dict[str, Any], ...]
+    rates: _Rates
+    best: tuple[float, ...]
+    best_held_out: tuple[float, ...] = ()
+
+    def rules(self) -> Rules:
+        """Return rules that draw, by evidence that is not the truth: all pay now and then."""
+        weight = {"weight": "tier", "factor": 1, "when": {"trait": "tier", "is": "gold"}}
+        made = world(
+            campaigns=list(self.campaigns),
+            traits=["tier"],
+            policies={"learning": {"ramp": 0, "explore": 0.1}, "weights": [weight]},
+        )
+        assert made.chooser is not None
+        known = {
+            (one.tie, ""): TreatmentEvidence(30.0, 30 * one.cost / _VALUE, 30)
+            for entries in (*made.config.by_placement.values(), made.config.outbound)
+            for entry in entries
+            for one in entry.candidates
+        }
+        chooser = made.chooser.with_knowledge(Knowledge("1-test", known))
+        return with_fields(made, chooser=chooser, with_chances=True)
+
+    def rate(self, treatment: str, tier: object) -> float:
+        """Return the true chance that a message reaches its goal."""
+        return self.rates[treatment] if tier == "gold" else _PLAIN_RATE
+
+
+def _goal_of(*offers: Mapping[str, Any], name: str, **parts: Any) -> dict[str, Any]:
+    goal = {"when": {"name": "Bought"}, "window": "1d"}
+    return campaign(name, *offers, goal=goal, **parts)
+
+
+def _sale(name: str, *treatments: Mapping[str, Any]) -> dict[str, Any]:
+    return offer(name, _VALUE, *treatments)
+
+
+_PLACEMENT: Final = DrawnWorld(
+    (
+        _goal_of(
+            _sale("x", hero("x", p=0.1, cost=2)),
+            _sale("y", hero("y", p=0.1, cost=2)),
+            name="a",
+            trigger={"name": "Never"},
+        ),
+    ),
+    {"x": 0.15, "y": 0.3},
+    best=(0.3 * _VALUE - 2,),
+)
+_OUTBOUND: Final = DrawnWorld(
+    (
+        _goal_of(
+            _sale(
+                "card",
+                {"treatment": "card-email", "channel": "email", "p": 0.1, "cost": 1.5},
+                {"treatment": "card-call", "channel": "call", "p": 0.2},
+            ),
+            name="a",
+        ),
+        _goal_of(
+            _sale("loan", {"treatment": "loan-email", "channel": "email", "p": 0.1, "cost": 1.5}),
+            name="b",
+        ),
+    ),
+    {"card-email": 0.3, "card-call": 0.45, "loan-email": 0.2},
+    # The call pays most; it takes its campaign, so the other one has the e-mail.
+    best=(0.45 * _VALUE - 4, 0.2 * _VALUE - 2),
+)
+_HELD_OUT: Final = DrawnWorld(
+    (
+        _goal_of(
+            _sale("x", hero("x", p=0.1, cost=2)), name="a", trigger={"name": "Never"}, holdout=0.3
+        ),
+        _goal_of(_sale("y", hero("y", p=0.1, cost=2)), name="b", trigger={"name": "Never"}),
+    ),
+    {"x": 0.3, "y": 0.2},
+    best=(0.3 * _VALUE - 2,),
+    best_held_out=(0.2 * _VALUE - 2,),
+)
+
+
+@dataclass
+class _Life:
+    """Decisions and their outcomes in a world; `ran`: the true worth of the policy that ran, by
+    decision and slot."""
+
+    decisions: list[Decision]
+    segmented: list[Segmented]
+    ran: list[float]
+
+
+def _visits() -> Iterator[Interaction]:
+    for number in range(_CUSTOMERS * _VISITS):
+        who, at = number % _CUSTOMERS, _BEGIN + number * 60_000
+        yield Interaction(
+            f"e{number}",
+            "track",
+            "Go",
+            "web",
+            "shop",
+            at,
+            at,
+            (Identifier("customer_id", f"p{who}"), Identifier("email", f"p{who}@example.com")),
+            properties={"tier": "gold" if who % 2 else "plain"},
+            request=DecideRequest(f"r{number}", "g", ("hero",), at + 100, {"hero": 1}),
+        )
+
+
+def _live(known: DrawnWorld) -> _Life:
+    chance, flow = np.random.default_rng(11), Flow(known.rules())
+    life = _Life([], [], [])
+    for visit in _visits():
+        values = [emit.value for emit in flow.run(visit)]
+        [decided] = [one for one in values if isinstance(one, Decision)]
+        [segmented] = [
+            one for one in values if isinstance(one, Segmented) and one.interaction is not None
+        ]
+        life.decisions.append(decided)
+        life.segmented.append(segmented)
+        tier = visit.properties["tier"]
+        [chances] = [one for one in values if isinstance(one, SlotChances)]
+        costs = {one.treatment: one.cost for one in decided.candidates}
+        for of_slot in chances.slots.values():
+            life.ran.append(
+                sum(
+                    share * (known.rate(name, tier) * _VALUE - costs[name])
+                    for name, share in of_slot.items()
+                    if name
+                )
+            )
+        for choice in decided.choices:
+            if choice.treatment and chance.random() < known.rate(choice.treatment, tier):
+                life.segmented.append(_conversion(segmented, choice.action_id or ""))
+    end = replace(
+        visit, event_id="end", occurred_at=0, received_at=_BEGIN + 60 * DAY_MS, request=None
+    )
+    life.segmented.append(replace(segmented, interaction=end))
+    return life
+
+
+def _conversion(of: Segmented, action_id: str) -> Segmented:
+    assert of.interaction is not None
+    at = of.interaction.received_at + HOUR_MS
+    outcome = replace(
+        of.interaction,
+        event_id=f"o-{action_id}",
+        kind="outcome",
+        name="conversion",
+        occurred_at=at,
+        received_at=at,
+        properties={"action_id": action_id},
+        request=None,
+    )
+    return replace(of, interaction=outcome)
+
+
+def _true_value(known: DrawnWorld, drawn: DrawnDecision, held: bool) -> float:
+    """Return what the greedy choices of a decision are truly worth, over all its slots."""
+    if drawn.facts.traits["tier"] != "gold":
+        return 0.0
+    return sum(known.best_held_out if held else known.best)
+
+
+def _is_within(found: PolicyEstimate, truth: float) -> bool:
+    assert found.low is not None
+    assert found.high is not None
+    assert found.high - found.low < 1.5
+    return found.low < truth < found.high
+
+
+@pytest.mark.parametrize(
+    "known", [_PLACEMENT, _OUTBOUND, _HELD_OUT], ids=["placement", "outbound", "held out"]
+)
+def test_value_per_slot_covers_the_truth_where_much_is_best_left_unsaid(
+    known: DrawnWorld, tmp_path: Path
+) -> None:
+    life = _live(known)
+    write_topic(tmp_path, DECISIONS, life.decisions)
+    write_topic(tmp_path, SEGMENTED, life.segmented)
+    with open_replayed(tmp_path / SEGMENTED, tmp_path / DECISIONS) as replayed:
+        drawn = list(replayed.drawn_decisions(_GOAL, 0))
+    found = policy_value((one, _true_chances(known, one)) for one in drawn)
+    assert found is not None
+    assert found.n == sum(len(one.slots) for one in drawn) > _CUSTOMERS * _VISITS * 0.9
+    silent = sum(slot.chosen is None for one in drawn for slot in one.slots)
+    assert 0.2 < silent / found.n < 0.8
+    held = {one.profile_id for one in life.decisions for kept in one.holdouts if kept.held}
+    assert bool(held) == bool(known.best_held_out)
+    truth = sum(_true_value(known, one, one.profile_id in held) for one in drawn) / found.n
+    assert _is_within(found.ran, float(np.mean(life.ran)))
+    for estimate in (found.ips, found.snips, found.dr):
+        assert _is_within(estimate, truth)
+
+
+def _true_chances(known: DrawnWorld, one: DrawnDecision) -> Any:
+    tier = one.facts.traits["tier"]
+    return np.array([known.rate(rival.treatment, tier) for rival in one.rivals])
+
+
+def test_a_log_without_draws_gives_no_value() -> None:
+    nothing_drawn: list[tuple[DrawnDecision, Any]] = []
+    assert policy_value(nothing_drawn) is None
