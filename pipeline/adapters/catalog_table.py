@@ -1,6 +1,7 @@
 """Tables of catalogues: CSV or Parquet, every cell checked; a fault names file and line."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.adapters.table_file import (
 )
 from pipeline.conditions import did_you_mean
 from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.footers import MOST_LINES, FooterRule
 from pipeline.config.model import Catalog, CatalogItem, ItemColumns
 from pipeline.config.odd_texts import (
     id_fault,
@@ -31,6 +33,10 @@ _MOST_AMOUNT: Final = 1_000_000_000
 _MOST_FAULTS: Final = 100
 _LONGEST_ID: Final = 128
 _RECIPES: Final = ("recipe", "item", "related", "score")
+_FOOTER: Final = (
+    "looks like a total or a mark of the end, not like one more item: take the line out, or put an "
+    "item of that name above the last one"
+)
 
 
 def with_items(catalog: Catalog, folder: Path) -> Catalog | list[TableFault]:
@@ -56,6 +62,27 @@ def _read_items(catalog: Catalog, folder: Path) -> tuple[CatalogItem, ...] | lis
     made = list(_items(table, catalog))
     faults = [one for one in made if isinstance(one, TableFault)]
     return _first_faults(faults) or tuple(one for one in made if isinstance(one, CatalogItem))
+
+
+def ids_alike(catalog: Catalog, folder: Path) -> Iterator[TableFault]:
+    """Yield the rows of a valid catalogue whose ids only their case tells apart: such items are
+    different ones, which may or may not be meant."""
+    spelt = Counter(item.id.casefold() for item in catalog.items)
+    if len(spelt) == len(catalog.items):
+        return
+    table, column = read_table(folder, catalog.table), catalog.columns.id
+    assert isinstance(table, TextTable)  # the catalogue is valid
+    first: dict[str, TableRow] = {}
+    for row in table.rows:
+        name = row.cells[column]
+        if spelt[name.casefold()] < 2:
+            continue
+        before = first.setdefault(name.casefold(), row)
+        if before is not row:
+            other = before.cells[column]
+            what = f"{column} {name!r} is {other!r} of line {before.line} but for its case: "
+            mend = "they are two items; if they are one, write both alike in a single row"
+            yield TableFault(table.file, row.line, what + mend)
 
 
 def _first_faults(faults: Sequence[TableFault]) -> list[TableFault]:
@@ -89,8 +116,12 @@ def _items(table: TextTable, catalog: Catalog) -> Iterator[CatalogItem | TableFa
     columns = catalog.columns
     reader = _ItemReader(table, catalog)
     lines: dict[str, int] = {}
+    footer = _footer(table, columns.id)
     for row in table.rows:
         name = row.cells[columns.id]
+        if row.line in footer:
+            yield TableFault(table.file, row.line, f"{columns.id}: {name!r} {_FOOTER}")
+            continue
         if name in lines:
             what = f"{columns.id} {name!r} is on line {lines[name]} too: an item has one row"
             yield TableFault(table.file, row.line, what)
@@ -103,6 +134,32 @@ def _items(table: TextTable, catalog: Catalog) -> Iterator[CatalogItem | TableFa
             continue
         if item is not None:
             yield item
+
+
+def _footer(table: TextTable, key: str) -> frozenset[int]:
+    """Return the lines of the table's footer."""
+    rule = FooterRule([table.columns.index(key)], len(table.columns))
+    begins = len(table.rows)
+    while begins and _may_end(rule, table.rows[begins - 1]):
+        begins -= 1
+    if not begins or len(table.rows) - begins > MOST_LINES:
+        return frozenset()
+    for row in table.rows[:begins]:
+        cells = tuple(row.cells.values())
+        rule.among = rule.among or rule.may_be(cells, str)
+        rule.add(cells)
+    last = table.rows[begins:]
+    return frozenset(
+        row.line
+        for row in last
+        if not rule.is_nobody(cells := tuple(row.cells.values())) and rule.is_footer(cells)
+    )
+
+
+def _may_end(rule: FooterRule, row: TableRow) -> bool:
+    """Return whether a row may belong to the footer: by its id, or without one."""
+    cells = tuple(row.cells.values())
+    return rule.may_be(cells, str) or rule.is_nobody(cells)
 
 
 class _ItemReader:

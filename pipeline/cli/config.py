@@ -1,14 +1,16 @@
 """`kairos config`: check a folder of configuration, apply it, and list earlier versions."""
 
 import getpass
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
+from pipeline.adapters.catalog_table import ids_alike
 from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import ConfigError, load, load_file, locate_problem
 from pipeline.adapters.config_log import ConfigurationLog, open_configuration_log
@@ -33,16 +35,24 @@ from pipeline.settings import Settings
 
 app = typer.Typer()
 
+_MOST_WARNINGS: Final = 20
+
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of YAML files.")]
 
 
 @app.command()
 def validate(folder: Folder, json: JsonOption = False) -> None:
-    """Check a folder; every error names file, line, column and remedy. Exit code 1 on errors."""
+    """Check a folder; every error names file, line, column and remedy. Exit code 1 on errors.
+
+    What may be meant, but most likely is not, is a warning.
+    """
     config = _load_checked(folder, json)
+    warnings = doubtful_items(folder, config.bundle)
     if json:
-        print_json({"valid": True, "digest": config.digest, "errors": []})
+        found = {"valid": True, "digest": config.digest, "errors": [], "warnings": warnings}
+        print_json(found)
         return
+    _print_warnings(warnings)
     parts = f"{len(config.segments)} segments, {len(config.bundle.campaigns)} campaigns"
     out.print(f"{folder} is valid: {parts}, digest {config.digest}")
 
@@ -85,7 +95,10 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
         versions = usable_versions(log)
     with open_profiles(Records.of(Settings())) as people:
         planned = make_plan(people, versions, proposed)
-    warnings = places_without_reach(folder, planned)
+    warnings = [
+        *places_without_reach(folder, planned),
+        *doubtful_items(folder, proposed.bundle),
+    ]
     if json:
         print_json({**msgspec.structs.asdict(planned), "warnings": warnings})
         return
@@ -109,8 +122,7 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
         for campaign in planned.campaigns
     ]
     print_table("Whom campaigns can reach", ("campaign", "profiles", ""), reach)
-    for warning in warnings:
-        err.print(plain(str(warning)), soft_wrap=True)
+    _print_warnings(warnings)
     if any(segment.waits for segment in planned.segments):
         out.print("* reads interactions: the next one of each profile decides")
     unknown = [segment.unknown for segment in planned.segments]
@@ -194,6 +206,24 @@ def places_without_reach(folder: Path, planned: RolloutPlan) -> list[ConfigError
         if msgspec.convert(file.document.value, dict[str, Any]).get("campaign") in names:
             found.append(locate_problem(file, Problem(("audience",), what)))
     return found
+
+
+def doubtful_items(folder: Path, bundle: Bundle) -> list[ConfigError]:
+    """Return the places of items that may be others of the same catalogue."""
+    found = [
+        ConfigError(fault.file, fault.line, 1, fault.message)
+        for catalog in bundle.catalogs
+        for fault in ids_alike(catalog, folder)
+    ]
+    if len(found) > _MOST_WARNINGS:
+        left, after = len(found) - _MOST_WARNINGS, found[_MOST_WARNINGS]
+        found[_MOST_WARNINGS:] = [replace(after, message=f"and {left:,} more such ids")]
+    return found
+
+
+def _print_warnings(warnings: Sequence[ConfigError]) -> None:
+    for warning in warnings:
+        err.print(plain(f"warning: {warning}"), soft_wrap=True)
 
 
 def _load_checked(folder: Path, json: bool) -> Configuration:

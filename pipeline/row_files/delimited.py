@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipeline.config.footers import MOST_LINES, FooterRule
 from pipeline.config.odd_texts import FORMULA, ROUNDED
 from pipeline.row_files.columns import (
     CONSENT,
@@ -29,7 +30,6 @@ from pipeline.row_files.columns import (
     count_known_columns,
 )
 from pipeline.row_files.fault import Fault
-from pipeline.row_files.footers import MOST_LINES, FooterRule
 from pipeline.row_files.ndjson import NOT_TEXT, TOO_LARGE
 from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableError, UnreadableRow
 from pipeline.row_files.text_lines import Line, encoding_of, lines, unreadable_byte

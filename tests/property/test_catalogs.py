@@ -9,9 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from pipeline.adapters.catalog_table import with_items
 from pipeline.adapters.config_files import load
+from pipeline.cli.config import doubtful_items
+from pipeline.cli.main import build_app
 from pipeline.config.model import Bundle, Catalog, CatalogItem, ItemColumns, ItemRule
 from pipeline.decisioning.explain import explain
 from pipeline.model.interaction import Interaction
@@ -75,6 +78,59 @@ def test_a_bad_row_is_named_with_file_and_line(tmp_path: Path, row: str, message
     folder = _folder(tmp_path, f"{_HEAD}a,A,2,3,2026-01-31\n{row}\n")
     [error] = _errors(folder)
     assert error.startswith(message)
+
+
+_CODED = "a1,Lamp,2,3,2026-01-31\na2,Chair,3,3,2026-01-31\n"
+_WORDS = "lamp,Lamp,2,3,2026-01-31\nchair,Chair,3,3,2026-01-31\n"
+
+
+@pytest.mark.parametrize("rows", [_CODED, _WORDS], ids=["coded ids", "ids of words"])
+@pytest.mark.parametrize(
+    "last",
+    ["Total,,5,,", "TOTAL:,,5,6,", "Grand total,,,6,", "2 rows,,,,", "*** END OF FILE ***,,,,"],
+)
+def test_footer_of_a_table_is_no_item(tmp_path: Path, rows: str, last: str) -> None:
+    [error] = _errors(_folder(tmp_path, f"{_HEAD}{rows}{last}\n"))
+    name = last.split(",", maxsplit=1)[0]
+    assert error.startswith(f"products.csv:4: sku: {name!r} looks like a total")
+    assert "take the line out" in error
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f"Total,Cereal,2,3,2026-01-31\n{_CODED}",
+        f"{_WORDS}total,Cereal,2,3,2026-01-31\n",
+        "total,Cereal,2,3,2026-01-31\n",
+    ],
+    ids=["above others", "among words", "alone"],
+)
+def test_item_of_such_a_name_is_no_footer(tmp_path: Path, table: str) -> None:
+    bundle = load(_folder(tmp_path, _HEAD + table), {})
+    assert isinstance(bundle, Bundle), bundle
+    assert "total" in {item.id.lower() for item in bundle.catalogs[0].items}
+
+
+def test_ids_that_differ_in_case_are_two_items_and_a_warning(tmp_path: Path) -> None:
+    table = f"{_HEAD}a1,Lamp,2,3,2026-01-31\nb,Chair,3,3,\nA1,Lamp,2,3,\n"
+    folder = _folder(tmp_path, table)
+    bundle = load(folder, {})
+    assert isinstance(bundle, Bundle)
+    assert [item.id for item in bundle.catalogs[0].items] == ["a1", "b", "A1"]
+    [warning] = doubtful_items(folder, bundle)
+    assert str(warning).startswith("products.csv:4:1: sku 'A1' is 'a1' of line 2 but for its case")
+    done = CliRunner().invoke(build_app("config"), ["config", "validate", str(folder)])
+    assert (done.exit_code, done.stderr) == (0, f"warning: {warning}\n")
+
+
+def test_few_of_many_such_ids_are_named(tmp_path: Path) -> None:
+    rows = "".join(f"{one}{n},T,1,1,2026-01-31\n" for n in range(30) for one in ("a", "A"))
+    folder = _folder(tmp_path, _HEAD + rows)
+    bundle = load(folder, {})
+    assert isinstance(bundle, Bundle)
+    found = doubtful_items(folder, bundle)
+    assert len(found) == 21
+    assert found[-1].message == "and 10 more such ids"
 
 
 def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
