@@ -113,6 +113,17 @@ class Settings(BaseSettings):
         description="Distance of a model's mean prediction from the rate that comes, above which "
         "`kairos doctor` says that it drifts",
     )
+    insights_memory: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$",
+        description="Most memory of DuckDB in commands that read tables or topics, such as 2GB; "
+        "the rest goes to disk. Unset: four fifths of the machine's",
+    )
+    insights_spill: Path | None = Field(
+        default=None,
+        description="Folder for what does not fit into that memory; unset: the system's temporary "
+        "one",
+    )
     java_home: Path | None = Field(
         default=None,
         description="Java (17 or later) for the embedded broker; unset: found by itself",

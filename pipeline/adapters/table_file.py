@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -10,15 +9,12 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from pipeline.adapters.folder_files import Unreadable, find_file
+from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_named
 from pipeline.config.odd_texts import unseen_in_name
 from pipeline.model.interaction import text_of
 
 _MOST_BYTES: Final = 50_000_000
 _MOST_ROWS: Final = 50_000
-_DELIMITERS: Final = ",;\t|"
-_DECLARED_DELIMITER: Final = re.compile(r"sep=(.)\n", re.IGNORECASE)
-"""First line in which spreadsheets name their delimiter."""
-
 _WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """First bytes of .xlsx and .ods, and of .xls."""
 
@@ -101,12 +97,13 @@ class _CsvTable:
     """CSV file while it is read: one line names the columns, blank lines do not count."""
 
     def __init__(self, name: str, text: str) -> None:
-        declared = _DECLARED_DELIMITER.match(text)
+        lines = text.split("\n")
+        place = next((place for place, one in enumerate(lines) if one.strip()), 0)
         self._name = name
-        self._before = 0 if declared is None else 1
-        self._text = text if declared is None else text[declared.end() :]
-        first = next((one for one in self._text.split("\n") if one.strip()), "")
-        self._delimiter = max(_DELIMITERS, key=first.count) if declared is None else declared[1]
+        self._declared = declared_delimiter(lines[place])
+        self._before = 0 if self._declared is None else place + 1
+        self._text = "\n".join(lines[self._before :])
+        self._delimiter = delimiter_named(self._declared or max(DELIMITERS, key=lines[place].count))
         self._header_line = 1
         self._header: list[str] = []
         self._blanks = 0  # columns after the header's last name: spreadsheets write them, too
@@ -115,7 +112,10 @@ class _CsvTable:
 
     def read(self) -> TextTable | TableFaults:
         """Return the table, or all faults of its form."""
-        for line, cells in self._lines():
+        if self._delimiter is None:
+            self._refuse(self._before, f"no delimiter {self._declared!r}: one character")
+            return tuple(self._faults)
+        for line, cells in self._lines(self._delimiter):
             if not self._header:
                 self._take_header(line, cells)
             elif len(self._rows) == _MOST_ROWS:
@@ -128,9 +128,9 @@ class _CsvTable:
         columns = tuple(self._header)
         return TextTable(self._name, self._header_line, columns, tuple(self._rows))
 
-    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+    def _lines(self, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         """Yield the first line of each record, and its cells; blank records are skipped."""
-        reader = csv.reader(io.StringIO(self._text), delimiter=self._delimiter, strict=True)
+        reader = csv.reader(io.StringIO(self._text), delimiter=delimiter, strict=True)
         line = 1 + self._before
         try:
             for cells in reader:

@@ -17,11 +17,11 @@ from pipeline.demo.live import RATE, Latency, Percentiles
 from pipeline.demo.run import PLAN, Options, PlayProgress, Result
 from pipeline.demo.run import run as run_demo
 from pipeline.demo.summary import Summary
+from pipeline.home.table_engine import table_engine
 from pipeline.insights.campaign_facts import Period
 from pipeline.insights.engines import open_duckdb
 from pipeline.insights.goals import campaign_goals
 from pipeline.insights.report.content import ReportQuestion
-from pipeline.insights.tables import Engine
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.settings import Settings
 from pipeline.stack.control import StackError
@@ -136,7 +136,7 @@ def _report(settings: Settings, last_day: str) -> Path:
             worth=None,
             language="en",
         )
-        with open_duckdb(Engine()) as queries:
+        with open_duckdb(table_engine(settings)) as queries:
             write_report(question, queries, file)
     return file
 

@@ -14,9 +14,10 @@ from pipeline.cli.console import err, print_error
 from pipeline.cli.plain import plain
 from pipeline.conditions.duration import duration_ms
 from pipeline.config.model.journeys import Journey
+from pipeline.home.table_engine import table_engine
 from pipeline.insights.engines import ENGINES, Queries, open_queries
 from pipeline.insights.incident_words import Language
-from pipeline.insights.tables import MOST_AMOUNT, Engine
+from pipeline.insights.tables import MOST_AMOUNT
 from pipeline.settings import Settings
 
 _T = TypeVar("_T")
@@ -32,10 +33,14 @@ EngineOption: TypeAlias = Annotated[
 ]
 MemoryOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Most memory of DuckDB, such as 2GB; the rest goes to disk."),
+    typer.Option(
+        help="Most memory of DuckDB, such as 2GB; the rest goes to disk. Default: "
+        "KAIROS_INSIGHTS_MEMORY."
+    ),
 ]
 SpillOption: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Folder for what does not fit; default: the system's.")
+    Path | None,
+    typer.Option(help="Folder for what does not fit. Default: KAIROS_INSIGHTS_SPILL."),
 ]
 AsOfOption: TypeAlias = Annotated[
     str | None, typer.Option("--to", metavar="TIME", help="The log as it was then.")
@@ -81,10 +86,12 @@ def duration(text: str) -> int:
 def open_engine(
     engine: str, memory: str | None = None, spill: Path | None = None
 ) -> Iterator[Queries]:
-    """Open an engine of queries by its name; for Spark, say where there is a Java."""
+    """Open an engine of queries by its name, within the limits of the settings where the command
+    has none of its own; for Spark, say where there is a Java."""
     name = one_of("--engine", engine, ENGINES)
+    settings = Settings()
     if name == "spark" and "JAVA_HOME" not in os.environ:
-        java = find_java(Settings().java_home).executable
+        java = find_java(settings.java_home).executable
         os.environ["JAVA_HOME"] = str(java.parent.parent)
-    with open_queries(name, Engine(memory, spill)) as queries:
+    with open_queries(name, table_engine(settings, memory, spill)) as queries:
         yield queries

@@ -16,6 +16,7 @@ from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
 from pipeline.config.model import Source
+from pipeline.config.regex import Pattern, PatternProblem, pattern
 from pipeline.home.codec import open_codec
 from pipeline.home.pace import Pace, pace_beside_stages
 from pipeline.home.records import Records
@@ -68,6 +69,13 @@ def run(  # noqa: PLR0913 - one for each option
     decimal_comma: Annotated[
         bool, typer.Option("--decimal-comma", help="Numbers of CSV are written 1.234,50.")
     ] = False,
+    footer: Annotated[
+        str | None,
+        typer.Option(
+            help="Last rows of CSV that are none, by a pattern of their whole text: "
+            '--footer "Total.*"; "": there are none. Default: what looks like a total is refused.'
+        ),
+    ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(help="A column that means nothing here; may be repeated.")
     ] = None,
@@ -104,8 +112,15 @@ def run(  # noqa: PLR0913 - one for each option
     settings = Settings()
     configuration = ensure_configuration(settings)
     most = settings.gateway_message_bytes
-    ignored = frozenset(ignore or ())
-    rows = open_rows(file, FileFormat(most, encoding, delimiter, decimal_comma, ignored))
+    file_format = FileFormat(
+        most,
+        encoding,
+        delimiter,
+        decimal_comma,
+        ignored=frozenset(ignore or ()),
+        footer=_footer(footer),
+    )
+    rows = open_rows(file, file_format)
     keys = tuple(name.strip() for name in key.split(",")) if key else ()
     reading = RowIntake(
         configuration,
@@ -121,6 +136,15 @@ def run(  # noqa: PLR0913 - one for each option
         _print(file, report, "would be sent" if check else "sent")
     if report.refused or report.stopped:
         raise typer.Exit(1)
+
+
+def _footer(text: str | None) -> Pattern | None:
+    if text is None:
+        return None
+    found = pattern(text)
+    if isinstance(found, PatternProblem):
+        raise typer.BadParameter(f"--footer: {found.why}")
+    return found
 
 
 def _send(rows: RowFile, reading: RowIntake, settings: Settings, *, at_once: bool) -> SendReport:

@@ -18,7 +18,7 @@ from pipeline.cli.times import iso
 from pipeline.conditions.duration import duration_ms
 from pipeline.conditions.parse import NAME_PATTERN
 from pipeline.decisioning.model_manifest import ModelManifest, PolicyValue
-from pipeline.insights.tables import Engine
+from pipeline.home.table_engine import table_engine
 from pipeline.settings import Settings
 from pipeline.training.limits import LeakError, UntrainableError
 from pipeline.training.model_folder import StoredModel, TrainedModel, write_model
@@ -79,7 +79,10 @@ def propensity(  # noqa: PLR0913 - a command's options
     )
     settings = Settings()
     try:
-        with open_replayed(interactions, decisions, Engine()) as replayed, _training_status():
+        with (
+            open_replayed(interactions, decisions, table_engine(settings)) as replayed,
+            _training_status(),
+        ):
             trained = train_propensity(replayed, asked)
     except (ReplayedDataError, UntrainableError, LeakError) as error:
         fail(str(error))
@@ -108,7 +111,10 @@ def score(
         fail(f"{config}/profile.yaml: there is no score {name!r} with a goal")
     settings = Settings()
     try:
-        with open_replayed(interactions) as replayed, _training_status():
+        with (
+            open_replayed(interactions, engine=table_engine(settings)) as replayed,
+            _training_status(),
+        ):
             trained = train_score(replayed, wanted, now_ms())
     except (ReplayedDataError, UntrainableError, LeakError) as error:
         fail(str(error))
@@ -145,7 +151,10 @@ def recipes(
         names = ", ".join(one.catalog for one in bundle.catalogs) or "none"
         fail(f"{config}/catalogs: there is no catalogue {catalog!r}; there are {names}")
     try:
-        with open_replayed(interactions) as replayed, _training_status():
+        with (
+            open_replayed(interactions, engine=table_engine(Settings())) as replayed,
+            _training_status(),
+        ):
             rows = learn_recipes(wanted, replayed.interactions(), RecipeLimits(least, most))
     except (ReplayedDataError, UntrainableError) as error:
         fail(str(error))

@@ -2,8 +2,9 @@
 
 Unless it is configured, a footer is recognised by the key cells (identifiers, the row's id) of a
 last row: they hold a word such as `Total`, or a sentence. Because a customer may have such a name,
-a word alone counts only if the rows above differ: all their keys are codes, or none of them has so
-few filled cells. Rows like it among other rows are rows.
+a row with a word alone and with texts in its other cells is a footer only if the rows above differ:
+all their keys are codes, or none of them has so few filled cells. Rows like it among other rows are
+rows.
 """
 
 import re
@@ -56,6 +57,10 @@ _BEGINS: Final = re.compile(
 """Quick pre-check of a cell without a space, which must not miss any footer."""
 
 _PLAIN_NUMBER: Final = re.compile(_NUMBER)
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_AMOUNT: Final = re.compile(rf"(?:[A-Z]{{3}} ?)?{_NUMBER} ?(?:[A-Z]{{3}})?")
+"""12; EUR 1,234.50; 12 USD"""
+
 _CODE: Final = re.compile(r"[0-9@]")
 _WORDS_OF_SENTENCE: Final = 3
 _ENOUGH: Final = 1_000
@@ -123,7 +128,16 @@ class FooterRule:
             return self._is_sentence(cells, keys) and self._are_codes()
         if any(map(_is_phrase, keys)):
             return True
-        return self._coded or (self.rows > 0 and sum(map(bool, cells)) < self._least)
+        return (
+            self._coded
+            or (self.rows > 0 and sum(map(bool, cells)) < self._least)
+            or not self._has_text(cells)
+        )
+
+    def _has_text(self, cells: Sequence[str]) -> bool:
+        """Return whether a cell beside the keys holds letters, other than a currency's."""
+        beside = (cell.strip() for place, cell in enumerate(cells) if place not in self.keys)
+        return any(_LETTER.search(cell) and not _AMOUNT.fullmatch(cell) for cell in beside)
 
     def _is_sentence(self, cells: Sequence[str], keys: Sequence[str]) -> bool:
         """Return whether a row is a single sentence, in a table of several columns."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from pipeline.conditions import Path, Problem, did_you_mean
 from pipeline.config import model
+from pipeline.config.delimiters import delimiter_named
 from pipeline.config.feeds import with_feed
 from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import repeated_values
@@ -21,7 +22,6 @@ _SECTIONS: Final = ("identifiers", "properties", "traits", "lists", "context")
 _CONTEXT: Final = ("ip", "user_agent", "url", "referrer", "locale", "timezone")
 _PERMISSIONS: Final = ("permission.state", "permission.channel", "permission.purpose")
 _CONTEXT_MAPS: Final = ("campaign.", "consent.")
-_DELIMITERS: Final = ("tab", "\\t", "comma", "semicolon", "pipe")
 _HOST_KEY: Final = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ ([A-Za-z0-9+/=]+)( .*)?")
 _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
 
@@ -148,12 +148,12 @@ def _ready(ready: model.ReadyRule, path: Path) -> Iterator[Problem]:
 
 def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
     delimiter = csv.delimiter
-    if delimiter is not None and delimiter.lower() not in _DELIMITERS:
-        if len(delimiter) != 1 or delimiter in '"\r\n ':
-            yield Problem(
-                (*path, "delimiter"), f"no delimiter {delimiter!r}: one character, or tab"
-            )
-        elif delimiter == csv.quote:
+    if delimiter is not None:
+        named = delimiter_named(delimiter)
+        if named is None:
+            what = f"no delimiter {delimiter!r}: one character, or tab"
+            yield Problem((*path, "delimiter"), what)
+        elif named == csv.quote:
             yield Problem((*path, "quote"), "the delimiter is none to quote with")
     if csv.escape and (csv.escape in "\r\n " or csv.escape in (csv.quote, delimiter)):
         yield Problem((*path, "escape"), "neither a space, the quotation mark nor the delimiter")

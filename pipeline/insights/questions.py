@@ -23,7 +23,7 @@ from pipeline.insights.order import choose_order
 from pipeline.insights.path_table import read_paths
 from pipeline.insights.paths import PathCounts
 from pipeline.insights.resampling import Customers, affordable, bootstrap
-from pipeline.insights.tables import TableError
+from pipeline.insights.tables import MORE_MEMORY, TableError
 from pipeline.insights.touches import Journeys, Support, TouchOptions, read_touches
 
 AUTO: Final = "auto"
@@ -72,9 +72,7 @@ def answer(question: AttributionQuestion, queries: Queries) -> AttributionAnswer
             return _from_paths(question, queries)
         return credit_journeys(question, read_touches(queries, question.file, question.touches))
     except duckdb.OutOfMemoryException as error:
-        raise TableError(
-            f"{question.file}: needs more memory than allowed: raise --memory"
-        ) from error
+        raise TableError(f"{question.file}: needs {MORE_MEMORY}") from error
 
 
 def _from_paths(question: AttributionQuestion, queries: Queries) -> AttributionAnswer:

@@ -32,6 +32,7 @@ MOST_AMOUNT: Final = 1e15
 
 _LATEST: Final = 253_402_300_799_999_999  # µs; beyond it a time is in another unit
 _GREATEST: Final = "1.7976931348623157e308"
+MORE_MEMORY: Final = "more memory than allowed: raise --memory (KAIROS_INSIGHTS_MEMORY)"
 _NO_NUMBER: Final = "is no finite number"
 _NO_TEXT: Final = "is not in UTF-8"
 _LONGEST_LINE: Final = 64 * 1024 * 1024
@@ -62,7 +63,7 @@ class Engine:
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         if self.folder is not None and not self.folder.is_dir():
-            raise TableError(f"--spill {self.folder}: is no folder")
+            raise TableError(f"{self.folder}, for what does not fit into memory: is no folder")
         with tempfile.TemporaryDirectory(prefix="kairos-", dir=self.folder) as spill:
             connection = duckdb.connect(":memory:")
             try:
@@ -75,7 +76,7 @@ class Engine:
                     connection.execute(f"SET threads = {self.threads:d}")
                 yield connection
             except duckdb.OutOfMemoryException as error:
-                raise TableError("needs more memory than allowed: raise --memory") from error
+                raise TableError(f"needs {MORE_MEMORY}") from error
             finally:
                 connection.close()
 
@@ -453,7 +454,7 @@ def _damage_error(file: Path, error: duckdb.Error) -> TableError:
     """Return DuckDB's own message, shortened to the place and the first sentence."""
     message = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
-        return TableError(f"{file}: needs more memory than allowed: raise --memory")
+        return TableError(f"{file}: needs {MORE_MEMORY}")
     line = re.search(r"Line: (\d+)", message)
     place = f"{file}:{line.group(1)}" if line else str(file)
     if found := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):

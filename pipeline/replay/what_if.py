@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from pipeline.adapters.rocks import temporary_rows
 from pipeline.home.records import Records
+from pipeline.home.table_engine import table_engine
 from pipeline.insights.policy_worth import PolicyWorth
-from pipeline.insights.tables import Engine
 from pipeline.model import topics
 from pipeline.model.budget import BudgetStatus
 from pipeline.model.decision import Action, Decision
@@ -131,7 +131,7 @@ def what_if(
         if before.config.budgets:
             live = replayed.compare(_live_decisions(records, before.config.digest))
     was, would_be = (side.report() for side in sides.values())
-    with Engine().open() as database:
+    with table_engine(records.settings).open() as database:
         database.execute(_decisions(out))
         [(changed,)] = database.execute(_CHANGED).fetchall()
         return WhatIfReport(

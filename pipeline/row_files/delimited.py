@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_named
 from pipeline.config.footers import MOST_LINES, FooterRule
 from pipeline.config.odd_texts import FORMULA, ROUNDED
 from pipeline.row_files.columns import (
@@ -34,17 +35,12 @@ from pipeline.row_files.ndjson import NOT_TEXT, TOO_LARGE
 from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableError, UnreadableRow
 from pipeline.row_files.text_lines import Line, encoding_of, lines, unreadable_byte
 
-_DELIMITERS: Final = (",", ";", "\t", "|")
-_NAMES: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-_DECLARED_DELIMITER: Final = re.compile(r"sep=(.)\s*", re.IGNORECASE)
-"""Line in which spreadsheets name their delimiter."""
-
 _IDENTIFIERS: Final = "identifiers."
 _IDS: Final = ("userId", "anonymousId", "previousId", "groupId")
 _KEYS: Final = (*_IDS, "messageId", "event_id")
 _FOOTER: Final = (
     "it looks like a footer (a total, or a mark of the end), not like one more row; where it is a "
-    'row, say csv: {footer: ""} in ingest.yaml'
+    'row, say csv: {footer: ""} in ingest.yaml, or send it with --footer ""'
 )
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 _WITH_COMMA: Final = re.compile(
@@ -395,17 +391,14 @@ def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) ->
         first = next(source.lines, None)
     if first is None:
         raise UnreadableError(f"{path} is empty: the first line names the columns")
-    named = file_format.delimiter
-    if declared := _DECLARED_DELIMITER.fullmatch(first.text):
-        named = named or declared[1]
-    else:
+    declared = declared_delimiter(first.text)
+    if declared is None:
         source.again.append(first)
+    named = file_format.delimiter or declared
     if named is None:
-        return max(
-            _DELIMITERS, key=lambda one: _count_columns(_split(first.text, one), file_format)
-        )
-    delimiter = _NAMES.get(named.lower(), named)
-    if len(delimiter) != 1 or delimiter in '"\r\n ':
+        return max(DELIMITERS, key=lambda one: _count_columns(_split(first.text, one), file_format))
+    delimiter = delimiter_named(named)
+    if delimiter is None:
         raise UnreadableError(f"no delimiter {named!r}: one character, or tab")
     return delimiter
 

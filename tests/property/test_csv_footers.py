@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.regex import Pattern, pattern
@@ -27,11 +28,11 @@ _WATCH = model.Watch("w", "shop", "/in", kind="identify", columns=_COLUMNS)
 _HEADER = list(_COLUMNS)
 
 
-def _read(text: str, footer: Pattern | None = None) -> list[ReadRow]:
+def _read(text: str, footer: Pattern | None = None, watch: model.Watch = _WATCH) -> list[ReadRow]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "a.csv"
         path.write_text(text, newline="")
-        file_format = FileFormat(10_000, mapping=row_mapping(_WATCH), footer=footer)
+        file_format = FileFormat(10_000, mapping=row_mapping(watch), footer=footer)
         return list(open_rows(path, file_format).rows())
 
 
@@ -88,8 +89,42 @@ _words = st.sampled_from(["Total", "Sum", "alice", "Total Energies", "Acme", "7 
 
 @given(st.lists(st.tuples(_words, _names, _amounts).map(list), min_size=1, max_size=6))
 def test_customer_who_is_called_like_a_total_is_read_among_names(rows: list[list[str]]) -> None:
-    filled = [[*row, "1"] for row in [["bob", "", ""], *rows]]
+    filled = [[*row, "1"] for row in [["bob", "", ""], *rows, ["alice", "", ""]]]
     assert _customers(_read(_table(filled))) == [row[0] for row in filled]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["alice", "Total Energies", "Fin"]), _names, _amounts).map(list),
+        max_size=3,
+    ),
+    st.sampled_from(_TOTALS),
+    st.sampled_from(["12", "1.234,50", "EUR 12", "12 USD", "-"]),
+)
+def test_complete_total_under_names_is_refused_with_its_line(
+    rows: list[list[str]], label: str, amount: str
+) -> None:
+    filled = [[*row, "1"] for row in [*rows, ["bob", "Bo", "2"]]]
+    total = [label, "", amount, amount]
+    read = _read(_table([*filled, total]))
+    assert _customers(read) == [row[0] for row in filled]
+    [refused] = [one for one in read if isinstance(one, UnreadableRow)]
+    assert (refused.line, refused.code) == (len(filled) + 2, "footer")
+    assert label in refused.original
+
+
+@given(st.sampled_from(_TOTALS), st.sampled_from(["Bo", "Total GmbH", "sum@shop.example"]))
+def test_last_customer_who_is_called_like_a_total_is_known_by_a_text(id_: str, name: str) -> None:
+    read = _read(_table([["bob", "", "1", "1"], [id_, name, "1", "1"]]))
+    assert _customers(read) == ["bob", id_]
+
+
+def test_complete_total_in_a_table_of_two_columns_is_refused() -> None:
+    watch = replace(_WATCH, columns={"id": "identifiers.customer_id", "spent": "traits.spent"})
+    read = _read("id;spent\nbob;7\nalice;5\nTotal;12\n", watch=watch)
+    assert _customers(read) == ["bob", "alice"]
+    [refused] = [one for one in read if isinstance(one, UnreadableRow)]
+    assert (refused.line, refused.original) == (4, "Total;12\n")
 
 
 _text = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)

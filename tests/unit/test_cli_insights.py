@@ -243,7 +243,10 @@ def test_unanswerable_questions_are_refused_with_a_reason(tmp_path: Path) -> Non
         (("--touches", file, "--timezone", "Mars/Olympus"), "has no column"),
         (("--touches", touches, "--timezone", "Mars"), "--timezone Mars: is no time zone"),
         (("--paths", file, "--memory", "lots"), "say a size"),
-        (("--paths", file, "--spill", str(tmp_path / "no")), "no: is no folder"),
+        (
+            ("--paths", file, "--spill", str(tmp_path / "no")),
+            "no, for what does not fit into memory: is no folder",
+        ),
         (("--topics", str(tmp_path / "none")), f"--topics {tmp_path}/none: is no folder"),
     ):
         code, _, error = _run("attribution", *arguments)

@@ -288,6 +288,8 @@ _FORMS_THAT_ARE_ACCEPTED = {
     "tabs": _GOOD.replace(",", "\t"),
     "pipes": _GOOD.replace(",", "|"),
     "named delimiter": "sep=;\n" + _GOOD.replace(",", ";"),
+    "named delimiter after a blank line": "\nSEP=; \n" + _GOOD.replace(",", ";"),
+    "named delimiter in quotation marks": '"sep=;"\n' + _GOOD.replace(",", ";"),
     "byte order mark": "\ufeff" + _GOOD,
     "Windows lines": _GOOD.replace("\n", "\r\n"),
     "old Mac lines": _GOOD.replace("\n", "\r"),

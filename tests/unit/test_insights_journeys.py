@@ -252,6 +252,23 @@ def test_too_little_memory_is_reported(tmp_path: Path) -> None:
     assert "needs more memory than allowed: raise --memory" in error
 
 
+def test_settings_limit_memory_and_name_the_spill_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [line for number in range(20_000) for line in case(f"c{number}", 0, *"xyz")]
+    named = ("--events", str(write_events(tmp_path, lines)), "--defined")
+    asked = (*named, str(write_journey(tmp_path)))
+    monkeypatch.setenv("KAIROS_INSIGHTS_MEMORY", "2MB")
+    code, _, error = run(*asked)
+    assert (code, "raise --memory (KAIROS_INSIGHTS_MEMORY)" in error) == (1, True)
+    code, _, _ = run(*asked, "--memory", "1GB")
+    assert code == 0
+    monkeypatch.setenv("KAIROS_INSIGHTS_MEMORY", "1GB")
+    monkeypatch.setenv("KAIROS_INSIGHTS_SPILL", str(tmp_path / "no"))
+    code, _, error = run(*asked)
+    assert (code, "no, for what does not fit into memory: is no folder" in error) == (1, True)
+
+
 def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     rows = [{"case_id": "a", "occurred_at": START, "name": "x"}] * 100
     whole = write_parquet(tmp_path / "e.parquet", rows)

@@ -67,3 +67,30 @@ def test_json_reports_the_same_rows(check: Any) -> None:
         (3, "not_text", "anonymousId"),
         (6, "missing_field", "event"),
     ]
+
+
+_TOTAL = b"type,event,userId,properties.total\ntrack,Order,bob,1\ntrack,Order,alice,2\n,,Total,3\n"
+
+
+def test_total_below_the_rows_is_refused_with_its_line_and_mend(check: Any) -> None:
+    code, printed = check(_TOTAL)
+    assert code == 1
+    assert "a.csv:4: it looks like a footer" in printed
+    assert '--footer ""' in printed
+    assert "2 interactions would be sent, 1 refused" in printed
+
+
+def test_named_footer_is_left_out(check: Any) -> None:
+    code, printed = check(_TOTAL, "--footer", ".*Total.*")
+    assert (code, "2 interactions would be sent, 0 refused" in printed) == (0, True)
+
+
+def test_whole_last_row_of_a_customer_called_total_is_sent(check: Any) -> None:
+    code, printed = check(_TOTAL.replace(b",,Total", b"track,Order,Total"))
+    assert (code, "3 interactions would be sent, 0 refused" in printed) == (0, True)
+
+
+def test_footer_that_is_no_pattern_is_named(check: Any) -> None:
+    code, printed = check(_TOTAL, "--footer", "(Total")
+    assert code == 2
+    assert "no regular expression" in " ".join(printed.split())

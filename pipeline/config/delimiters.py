@@ -1,0 +1,23 @@
+"""Delimiters of CSV files: how they are named, guessed, and declared within a file."""
+
+import re
+from typing import Final
+
+DELIMITERS: Final = (",", ";", "\t", "|")
+"""Delimiters that are found without being named."""
+
+_NAMES: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_UNUSABLE: Final = '"\r\n '
+_DECLARATION: Final = re.compile(r'(?:sep=(.)|"sep=(.)")\s*', re.IGNORECASE)
+
+
+def delimiter_named(name: str) -> str | None:
+    """Return the delimiter with this name, or the character itself; None where it is unusable."""
+    delimiter = _NAMES.get(name.lower(), name)
+    return delimiter if len(delimiter) == 1 and delimiter not in _UNUSABLE else None
+
+
+def declared_delimiter(line: str) -> str | None:
+    """Return the character in a line `sep=;`, in which spreadsheets name their delimiter."""
+    found = _DECLARATION.fullmatch(line)
+    return None if found is None else found[1] or found[2]
