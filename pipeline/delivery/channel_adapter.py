@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias
 from pipeline.adapters.traces import Trace
 from pipeline.config.compiled import CompiledChannel
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
+from pipeline.home.channel_faults import ChannelFaults
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 
@@ -137,7 +138,8 @@ class AdapterHost:
 
     `channels` returns the adapter's channels in the configuration in force, `token_of` the token of
     an action that this process delivered, and `report` posts an outcome to the gateway.
-    `signing_secret` signs links. `unlink` unlinks an identifier from the other's person.
+    `signing_secret` signs links. `unlink` unlinks an identifier from the other's person. `faults`
+    keeps what holds the messages of channels back.
     """
 
     find_channel: FindChannel
@@ -146,6 +148,7 @@ class AdapterHost:
     report: Callable[[OutcomeReport], Awaitable[RejectedOutcome | None]]
     signing_secret: str
     unlink: Callable[[Identifier, Identifier], Awaitable[None]]
+    faults: ChannelFaults = field(default_factory=ChannelFaults)
 
 
 OpenAdapter: TypeAlias = Callable[[AdapterHost], AbstractAsyncContextManager[ChannelAdapter]]

@@ -30,6 +30,7 @@ from pipeline.delivery.inbox import Inbox
 from pipeline.delivery.lanes import Lanes
 from pipeline.delivery.ledger import Ledger
 from pipeline.delivery.reporter import Reporter
+from pipeline.home.channel_faults import ChannelFaults
 from pipeline.home.codec import open_codec
 from pipeline.identity.requests import unlink
 from pipeline.model import topics
@@ -73,6 +74,7 @@ async def _serve(settings: Settings, role: Role) -> None:
     channels = ConfiguredChannels(role.adapter, settings, configurations)
     channels.check()
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    faults = ChannelFaults.of_process(settings.home, role.name)
     folder = settings.home / "state" / "adapters" / role.adapter / role.instance
     make_folder(settings.home, folder)
     ledger = Ledger(folder)
@@ -87,6 +89,7 @@ async def _serve(settings: Settings, role: Role) -> None:
                 report=lambda outcome: reporter.report(msgspec.json.encode(outcome)),
                 signing_secret=settings.signing_secret(),
                 unlink=partial(_unlink, publisher, codec),
+                faults=faults,
             )
             async with (
                 ADAPTERS[role.adapter](host) as adapter,
@@ -107,6 +110,7 @@ async def _serve(settings: Settings, role: Role) -> None:
         ledger.close()
         cancellations.stop()
         configurations.stop()
+        faults.close()
         withdraw(settings.home, role.name)
 
 

@@ -30,6 +30,15 @@ class TryAgainError(Exception):
         self.after_s = after_s
 
 
+class MisconfiguredError(TryAgainError):
+    """Raised for a fault of the channel's configuration or of this process's environment, which
+    holds all messages to a receiver back: `part` names it, empty: all of the channel."""
+
+    def __init__(self, why: str, part: str = "") -> None:
+        super().__init__(why)
+        self.part = part
+
+
 class NoAnswerError(TryAgainError):
     """Raised for a failure after which the receiver may have accepted the action."""
 

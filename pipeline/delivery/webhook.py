@@ -39,13 +39,16 @@ from pipeline.delivery.channel_adapter import (
     DeliveryResult,
     Parcel,
 )
+from pipeline.delivery.faults import note_faults
 from pipeline.delivery.retries import (
+    MisconfiguredError,
     NoAnswerError,
     TryAgainError,
     deliver_until,
     request_timeout,
     retry_after_s,
 )
+from pipeline.home.channel_faults import ChannelFaults
 
 _LONGEST_WAIT_S: Final = 30.0
 _ACCEPTED: Final = range(200, 300)
@@ -91,13 +94,21 @@ class _Post:
 
 
 class WebhookAdapter:
-    """Adapter that posts to the endpoint of each channel, which `endpoint_of` looks up."""
+    """Adapter that posts to the endpoint of each channel, which `endpoint_of` looks up.
+
+    Every try has the action's id as its idempotency key, and is a hop of the parcel's trace. After
+    a change of the endpoint the next try follows at once.
+    """
 
     def __init__(
-        self, client: ClientSession, endpoint_of: Callable[[str], Endpoint | Unusable | None]
+        self,
+        client: ClientSession,
+        endpoint_of: Callable[[str], Endpoint | Unusable | None],
+        faults: ChannelFaults | None = None,
     ) -> None:
         self._client = client
         self._endpoint_of = endpoint_of
+        self._faults = faults or ChannelFaults()
 
     def serves(self, channel: str) -> bool:
         return self._endpoint_of(channel) is not None
@@ -108,7 +119,13 @@ class WebhookAdapter:
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         find = partial(self._endpoint_of, parcel.action.channel)
-        return await post(self._client, find, parcel, attempt)
+        attempt_once = partial(_try, self._client, find, _post(parcel, attempt))
+        return await deliver_until(
+            parcel.give_up_s,
+            _LONGEST_WAIT_S,
+            partial(note_faults, self._faults, parcel.action.channel, attempt_once),
+            sleep=partial(_sleep_unless_changed, find),
+        )
 
 
 @asynccontextmanager
@@ -118,7 +135,7 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
     async with ClientSession(
         connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False, read_bufsize=16_384
     ) as client:
-        yield WebhookAdapter(client, lambda name: _endpoint(host.find_channel(name)))
+        yield WebhookAdapter(client, lambda name: _endpoint(host.find_channel(name)), host.faults)
 
 
 def _endpoint(channel: CompiledChannel | None) -> Endpoint | Unusable | None:
@@ -150,23 +167,9 @@ def signature(secret: str, timestamp_s: int, body: bytes) -> str:
     return f"t={timestamp_s},v1={digest}"
 
 
-async def post(
-    client: ClientSession, find: FindEndpoint, parcel: Parcel, attempt: Attempt
-) -> DeliveryResult:
-    """Post at least once before the parcel's deadline.
-
-    Every try has the action's id as its idempotency key, and is a hop of the parcel's trace. After
-    a change of the endpoint the next try follows at once.
-    """
-    action, give_up_s = parcel.action, parcel.give_up_s
-    body = msgspec.json.encode(action)
-    content = _Post(action.action_id, body, parcel.trace, give_up_s, attempt)
-    return await deliver_until(
-        give_up_s,
-        _LONGEST_WAIT_S,
-        partial(_try, client, find, content),
-        sleep=partial(_sleep_unless_changed, find),
-    )
+def _post(parcel: Parcel, attempt: Attempt) -> _Post:
+    body = msgspec.json.encode(parcel.action)
+    return _Post(parcel.action.action_id, body, parcel.trace, parcel.give_up_s, attempt)
 
 
 async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
@@ -180,7 +183,7 @@ async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> Del
     if endpoint is None:
         return Bounced(0)
     if isinstance(endpoint, Unusable):
-        raise TryAgainError(endpoint.why)
+        raise MisconfiguredError(endpoint.why)
     headers = {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",

@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -24,6 +25,7 @@ from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import record_counts
 from pipeline.config.compile import Configuration
 from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.channel_faults import find_channel_faults
 from pipeline.home.codec import open_codec
 from pipeline.home.last_files import find_incomplete_lists
 from pipeline.home.topics import compare_topics
@@ -60,6 +62,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _java(settings)
     yield _disk("home", settings.home)
     yield from _lists(settings.home)
+    yield from _channels(settings.home)
     status = inspect(settings)
     yield _gateway_port(settings, status)
     broker = _broker(settings, status)
@@ -124,6 +127,18 @@ def _lists(home: Path) -> Iterator[Finding]:
         )
         mend = "remove by hand who left it since; the next but one removes all again"
         yield Finding(f"list {one.list}", "note", text, mend)
+
+
+def _channels(home: Path) -> Iterator[Finding]:
+    """Report the channels that hold their messages back, until these expire."""
+    for fault in find_channel_faults(home):
+        text = f"holds its messages back since {_minute(fault.since_ms)}: {fault.why}"
+        mend = "mend it in channels.yaml, its provider's file or the adapter's environment"
+        yield Finding(f"channel {fault.channel}", "bad", text, mend)
+
+
+def _minute(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _gateway_port(settings: Settings, status: StackStatus) -> Finding:

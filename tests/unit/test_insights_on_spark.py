@@ -17,6 +17,8 @@ from pipeline.insights.campaigns import campaign_statistics
 from pipeline.insights.case_choices import case_choices
 from pipeline.insights.conformance import conformance
 from pipeline.insights.daily import daily_series
+from pipeline.insights.decision_log import GROUPINGS, DecisionLogOptions, load_decisions
+from pipeline.insights.decision_sensitivity import decision_groups
 from pipeline.insights.defined import compare
 from pipeline.insights.discovery import DiscoveryOptions, discover
 from pipeline.insights.engines import Queries, open_duckdb, open_queries
@@ -180,6 +182,14 @@ def _table_of_paths(queries: Queries, folder: Path) -> Any:
     return asdict(attribute("markov", ModelOptions(order=2), paths))
 
 
+def _decisions(queries: Queries, folder: Path) -> Any:
+    found = []
+    for by in GROUPINGS:
+        load_decisions(queries, folder, DecisionLogOptions(by))
+        found.append([asdict(group) for group in decision_groups(queries)])
+    return found
+
+
 def _segments(queries: Queries, folder: Path) -> Any:
     return [asdict(move) for move in segment_moves(queries, folder, None)]
 
@@ -220,7 +230,7 @@ def _plan(folder: Path) -> Journey:
     "ask",
     [
         *(_campaigns, _daily, _paths, _attribution, _message_credit, _table_of_paths),
-        *(_segments, _defined_journey, _recommended_changes, _report),
+        *(_decisions, _segments, _defined_journey, _recommended_changes, _report),
     ],
 )
 def test_figures_are_equal(

@@ -188,8 +188,9 @@ def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
     [
         ([(400, {"code": 21211})], Bounced(400, {"bounce": "address", "error": "21211"}), 1),
         ([(400, {"code": 21610})], Bounced(400, {"bounce": "refused", "error": "21610"}), 1),
-        ([(401, "nonsense")], Bounced(401, {"bounce": "refused"}), 1),
+        ([(403, "nonsense")], Bounced(403, {"bounce": "refused"}), 1),
         ([(429, {}), (201, {"sid": "x"})], Delivered({"segments": 1, "provider_id": "x"}), 2),
+        ([(401, {}), (201, {"sid": "x"})], Delivered({"segments": 1, "provider_id": "x"}), 2),
         ([(503, {}), (201, {"sid": "x"})], Delivered({"segments": 1, "provider_id": "x"}), 2),
         ([(400, {"code": 20429}), (201, "?")], Delivered({"segments": 1}), 2),
         ([(200, "<html>")], Delivered({"segments": 1}), 1),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from base64 import urlsafe_b64decode
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from py_vapid import Vapid02
 
 from pipeline.adapters import traces
+from pipeline.adapters.run_state import announce
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import PUSH_SERVICES, Push
 from pipeline.delivery.channel_adapter import (
@@ -31,8 +33,11 @@ from pipeline.delivery.push.adapter import PushAdapter
 from pipeline.delivery.push.message import SubscriptionProblem, read_subscription
 from pipeline.delivery.push.trial import LocalBrowser, new_key, send_trial
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
+from pipeline.home.channel_faults import ChannelFaults, find_channel_faults
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
+from pipeline.settings import Settings
+from pipeline.stack.doctor import examine
 from tests.support.attempts import RecordedAttempt
 
 ANA = Identifier("customer_id", "ana")
@@ -96,8 +101,18 @@ def _send(
     unlinked: list[tuple[Identifier, Identifier]] | None = None,
     **changes: Any,
 ) -> DeliveryResult:
+    """Deliver one action within 20 s, or as the changes say."""
+    return _send_all(browser, ChannelFaults(), [] if unlinked is None else unlinked, changes)[0]
+
+
+def _send_all(
+    browser: LocalBrowser,
+    faults: ChannelFaults,
+    removed: list[tuple[Identifier, Identifier]],
+    *each: dict[str, Any],
+) -> list[DeliveryResult]:
+    """Deliver actions one after the other by one adapter."""
     channel = CompiledChannel("push", "push", None, None, (), push=PUSH)
-    removed = [] if unlinked is None else unlinked
 
     async def report(_: OutcomeReport) -> RejectedOutcome | None:
         return None
@@ -105,17 +120,21 @@ def _send(
     async def unlink(identifier: Identifier, other: Identifier) -> None:
         removed.append((identifier, other))
 
-    async def run() -> DeliveryResult:
+    async def run() -> list[DeliveryResult]:
         app = web.Application()
         app.router.add_post("/push", browser.receive)
         async with TestServer(app, host="127.0.0.1") as server, ClientSession() as client:
             host = AdapterHost(
-                lambda _: channel, lambda: (channel,), lambda _: None, report, "s", unlink
+                lambda _: channel, lambda: (channel,), lambda _: None, report, "s", unlink, faults
             )
             address = browser.subscription(str(server.make_url("/push")))
-            action = _action(**{"address": address, **changes})
-            parcel = Parcel(action, action.created_at, traces.new_trace())
-            return await PushAdapter(client, host).deliver(parcel, RecordedAttempt())
+            adapter = PushAdapter(client, host)
+            results = []
+            for changes in each:
+                action = _action(**{"address": address, **changes})
+                parcel = Parcel(action, action.created_at, traces.new_trace())
+                results.append(await adapter.deliver(parcel, RecordedAttempt()))
+            return results
 
     return asyncio.run(run())
 
@@ -176,6 +195,106 @@ def test_expired_subscription_bounces_and_is_removed(status: int) -> None:
     [(expired, owner)] = unlinked
     assert (expired.namespace, owner) == ("push", ANA)
     assert json.loads(expired.value)["keys"]["auth"]
+
+
+_MISMATCHES = [
+    (400, '{"reason":"VapidPkHashMismatch"}'),
+    (401, '{"code":401,"errno":109,"error":"Unauthorized","message":"VAPID public key mismatch"}'),
+    (
+        403,
+        "the VAPID credentials in the header do not correspond to the credentials used to create\n",
+    ),
+]
+_DENIALS = [
+    *_MISMATCHES,
+    (403, '{"reason":"BadJwtToken"}'),
+    (400, "UnauthorizedRegistration"),
+    (401, '{"code":401,"errno":109,"message":"Request did not validate Invalid bearer token"}'),
+    (403, ""),
+]
+
+
+def _short() -> dict[str, int]:
+    now_ms = time.time_ns() // 1_000_000
+    return {"created_at": now_ms, "deadline_at": now_ms + 300}
+
+
+@pytest.mark.parametrize(("status", "reason"), _DENIALS)
+def test_refused_key_holds_messages_back_and_bounces_nobody(
+    status: int, reason: str, tmp_path: Path
+) -> None:
+    browser = LocalBrowser()
+    browser.answers = [(status, reason)] * 50
+    announce(tmp_path, "adapter-push", "starting")
+    faults = ChannelFaults.of_process(tmp_path, "adapter-push")
+    unlinked: list[tuple[Identifier, Identifier]] = []
+    [result] = _send_all(browser, faults, unlinked, _short())
+    assert isinstance(result, OutOfTime)
+    assert (result.unsure, unlinked) == (False, [])
+    [fault] = find_channel_faults(tmp_path)
+    assert (fault.channel, fault.part) == ("push", "127.0.0.1")
+    assert f"127.0.0.1 refuses the VAPID key, or `push.contact`: status {status}" in fault.why
+    [finding] = [one for one in examine(Settings(home=tmp_path)) if one.subject == "channel push"]
+    assert finding.grade == "bad"
+    assert "holds its messages back since " in finding.text
+
+
+def test_key_that_is_accepted_at_last_sends_the_message_and_ends_the_fault(tmp_path: Path) -> None:
+    browser = LocalBrowser()
+    browser.answers = [(403, '{"reason":"BadJwtToken"}')]
+    announce(tmp_path, "adapter-push", "starting")
+    faults = ChannelFaults.of_process(tmp_path, "adapter-push")
+    assert _send_all(browser, faults, [], {}) == [Delivered()]
+    assert find_channel_faults(tmp_path) == ()
+
+
+def test_variable_without_a_key_is_a_fault_of_the_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_VAPID", "no key")
+    announce(tmp_path, "adapter-push", "starting")
+    faults = ChannelFaults.of_process(tmp_path, "adapter-push")
+    [result] = _send_all(LocalBrowser(), faults, [], _short())
+    assert isinstance(result, OutOfTime)
+    [fault] = find_channel_faults(tmp_path)
+    assert "holds no VAPID private key" in fault.why
+    faults.close()
+    assert find_channel_faults(tmp_path) == ()
+
+
+@pytest.mark.parametrize(("status", "reason"), _MISMATCHES)
+def test_subscription_of_another_key_is_lost_where_this_key_was_accepted(
+    status: int, reason: str, tmp_path: Path
+) -> None:
+    browser = LocalBrowser()
+    browser.answers = [201, (status, reason)]
+    announce(tmp_path, "adapter-push", "starting")
+    faults = ChannelFaults.of_process(tmp_path, "adapter-push")
+    unlinked: list[tuple[Identifier, Identifier]] = []
+    first, second = _send_all(browser, faults, unlinked, {}, {"action_id": "a-2"})
+    why = {"bounce": "address", "reason": "it was made with another VAPID key"}
+    assert (first, second) == (Delivered(), Bounced(status, why))
+    [(lost, owner)] = unlinked
+    assert (lost.namespace, owner) == ("push", ANA)
+    assert find_channel_faults(tmp_path) == ()
+
+
+def test_refusal_without_that_reason_keeps_the_subscription_though_the_key_was_accepted() -> None:
+    browser = LocalBrowser()
+    browser.answers = [201, *[(403, "Forbidden")] * 50]
+    unlinked: list[tuple[Identifier, Identifier]] = []
+    results = _send_all(browser, ChannelFaults(), unlinked, {}, {"action_id": "a-2", **_short()})
+    assert isinstance(results[1], OutOfTime)
+    assert unlinked == []
+
+
+@pytest.mark.parametrize("status", [301, 400, 413])
+def test_message_that_the_service_refuses_bounces_and_keeps_the_subscription(status: int) -> None:
+    browser = LocalBrowser()
+    browser.answers = [(status, "no")]
+    unlinked: list[tuple[Identifier, Identifier]] = []
+    assert _send(browser, unlinked) == Bounced(status, {"bounce": "refused"})
+    assert unlinked == []
 
 
 def test_service_that_stays_away_expires_the_message() -> None:

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from pipeline.adapters import traces
 from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Parcel
-from pipeline.delivery.webhook import Endpoint, Unusable, post, signature
+from pipeline.delivery.webhook import Endpoint, Unusable, WebhookAdapter, signature
 from pipeline.delivery.webhook_trial import send_trial
 from tests.unit.test_courier import _ACTION
 
@@ -42,7 +42,8 @@ def post_to(
             url = str(server.make_url("/hook"))
             since_ms = round((time.time() + give_up_s) * 1000) - _LASTS_MS
             parcel = Parcel(_ACTION, since_ms, traces.new_trace())
-            return await post(client, lambda: find(url), parcel, _UnrecordedAttempt())
+            adapter = WebhookAdapter(client, lambda _: find(url))
+            return await adapter.deliver(parcel, _UnrecordedAttempt())
 
     return asyncio.run(run())
 

@@ -13,11 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
+from functools import partial
 from typing import Final
 
 from aiolimiter import AsyncLimiter
 from aiosmtplib import SMTP
 from aiosmtplib.errors import (
+    SMTPAuthenticationError,
     SMTPDataError,
     SMTPException,
     SMTPRecipientRefused,
@@ -47,7 +49,8 @@ from pipeline.delivery.email.answers import TemporaryAnswerError, refusal
 from pipeline.delivery.email.message import DkimKey, LinkMaker, Sender, compose
 from pipeline.delivery.email.pool import ConnectionPool, Login, Mailer
 from pipeline.delivery.email.returned_reader import read_returned_mail
-from pipeline.delivery.retries import TOO_LATE, TryAgainError, retry_until
+from pipeline.delivery.faults import note_faults
+from pipeline.delivery.retries import TOO_LATE, MisconfiguredError, TryAgainError, retry_until
 
 _LONGEST_WAIT_S: Final = 60.0
 _DOMAINS: Final = 10_000
@@ -108,7 +111,12 @@ class EmailAdapter:
             return TOO_LATE
         retrying = retry_until(parcel.give_up_s, _LONGEST_WAIT_S)
         try:
-            return await retrying(self._try, parcel, recipient, attempt)
+            return await retrying(
+                note_faults,
+                self._host.faults,
+                parcel.action.channel,
+                partial(self._try, parcel, recipient, attempt),
+            )
         except RetryError as error:
             return OutOfTime(str(error.last_attempt.exception()))
 
@@ -123,7 +131,7 @@ class EmailAdapter:
             return Bounced(0)
         route = _route(channel, channel.email)
         if isinstance(route, _Unusable):
-            raise TryAgainError(route.why)
+            raise MisconfiguredError(route.why)
         envelope = _Envelope(
             route.return_path,
             recipient.addr_spec,
@@ -135,6 +143,9 @@ class EmailAdapter:
                 if time.time() >= parcel.give_up_s:
                     raise TryAgainError("no connection was free in time")
                 return await _transmit(smtp, envelope, attempt)
+        except SMTPAuthenticationError as error:
+            why = f"channel {channel.name}: the server refuses the user or password"
+            raise MisconfiguredError(f"{why}: {_reason(error)}") from error
         except (SMTPException, OSError, TemporaryAnswerError) as error:
             raise TryAgainError(_reason(error)) from error
 

@@ -29,7 +29,8 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
     Unconfirmed,
 )
-from pipeline.delivery.retries import TryAgainError, deliver_until
+from pipeline.delivery.faults import note_faults
+from pipeline.delivery.retries import MisconfiguredError, TryAgainError, deliver_until
 
 _LONGEST_WAIT_S: Final = 60.0
 _CONNECT_S: Final = 5.0
@@ -62,7 +63,12 @@ class PosAdapter:
         return False
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        attempt_once = partial(self._try, parcel, attempt)
+        attempt_once = partial(
+            note_faults,
+            self._host.faults,
+            parcel.action.channel,
+            partial(self._try, parcel, attempt),
+        )
         return await deliver_until(parcel.give_up_s, _LONGEST_WAIT_S, attempt_once)
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
@@ -71,7 +77,7 @@ class PosAdapter:
             return Bounced(0)
         printer = _printer(channel)
         if isinstance(printer, PrinterUrlProblem):
-            raise TryAgainError(f"channel {channel.name}: {printer.why}")
+            raise MisconfiguredError(f"channel {channel.name}: {printer.why}")
         receipt = as_escpos(paper_receipt(parcel.action.content, None), channel.pos.width)
         async with self._locks[printer], _connection(printer) as (reader, writer):
             if time.time() >= parcel.give_up_s:

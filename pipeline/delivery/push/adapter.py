@@ -8,8 +8,10 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import ClientSession, DummyCookieJar
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -26,30 +28,47 @@ from pipeline.delivery.channel_adapter import (
     DeliveryResult,
     Parcel,
 )
-from pipeline.delivery.http_clients import Http1Client, NotSentError
+from pipeline.delivery.faults import note_faults
+from pipeline.delivery.http_clients import Http1Client, HttpReply, NotSentError
+from pipeline.delivery.push.answers import read_answer
 from pipeline.delivery.push.message import (
     PushSender,
     SubscriptionProblem,
     push_post,
     read_subscription,
 )
-from pipeline.delivery.retries import TryAgainError, deliver_until
+from pipeline.delivery.retries import MisconfiguredError, TryAgainError, deliver_until
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 
 _LONGEST_WAIT_S: Final = 60.0
-_ACCEPTED: Final = range(200, 300)
-_GONE: Final = frozenset({404, 410})
-_TRY_AGAIN: Final = frozenset({408, 425, 429})
-_FAILING: Final = 500
+_LONGEST_REASON: Final = 160
+_OTHER_KEY: Final = {"bounce": "address", "reason": "it was made with another VAPID key"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """Post of an action to a `service`, signed by the private half of `key`."""
+
+    channel: CompiledChannel
+    action: Action
+    key: str
+    service: str
 
 
 class PushAdapter:
-    """Adapter that posts to the push service of each subscription."""
+    """Adapter that posts to the push service of each subscription.
+
+    A key that a service refuses is a fault of the channel, and holds its messages to this service
+    back, until it has accepted one of them with this key: from then on, a subscription that it
+    says was made with another key is known to be lost.
+    """
 
     def __init__(self, client: ClientSession, host: AdapterHost) -> None:
         self._client = Http1Client(client)
         self._host = host
+        self._accepted: set[tuple[str, str]] = set()
+        """Public keys, each with a service that has accepted it."""
 
     def serves(self, channel: str) -> bool:
         found = self._host.find_channel(channel)
@@ -60,7 +79,12 @@ class PushAdapter:
         return True
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        attempt_once = partial(self._try, parcel, attempt)
+        attempt_once = partial(
+            note_faults,
+            self._host.faults,
+            parcel.action.channel,
+            partial(self._try, parcel, attempt),
+        )
         return await deliver_until(parcel.give_up_s, _LONGEST_WAIT_S, attempt_once)
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
@@ -70,7 +94,7 @@ class PushAdapter:
             return Bounced(0)
         sender = _sender(channel)
         if isinstance(sender, str):
-            raise TryAgainError(sender)
+            raise MisconfiguredError(sender)
         subscription = read_subscription(action.address or "", sender.services)
         if isinstance(subscription, SubscriptionProblem):
             return Bounced(0, {"bounce": "address", "reason": subscription.why})
@@ -83,23 +107,40 @@ class PushAdapter:
         except NotSentError:
             attempt.record_failure()
             raise
-        status = reply.status
-        if status in _ACCEPTED:
-            return Delivered()
-        if status in _TRY_AGAIN or status >= _FAILING:
-            attempt.record_failure()
-            raise TryAgainError(f"status {status}", reply.after_s)
-        if status in _GONE:
-            await self._remove(channel, action)
-            return Bounced(status, {"bounce": "address"})
-        return Bounced(status, {"bounce": "refused"})
+        service = urlsplit(subscription.endpoint).hostname or ""
+        posted = _Post(channel, action, sender.public_key(), service)
+        return await self._take(reply, posted, attempt)
 
-    async def _remove(self, channel: CompiledChannel, action: Action) -> None:
-        """Unlink an expired subscription from its customer."""
-        assert channel.push is not None
-        expired = Identifier(channel.push.namespace, action.address or "")
-        if expired != action.identifier:
-            await self._host.unlink(expired, action.identifier)
+    async def _take(self, reply: HttpReply, post: _Post, attempt: Attempt) -> DeliveryResult:
+        """Return the result that an answer means. Raises TryAgainError."""
+        service = post.service
+        is_accepted = (post.key, service) in self._accepted
+        match read_answer(reply.status, reply.body):
+            case "accepted":
+                self._accepted.add((post.key, service))
+                self._host.faults.remove(post.channel.name, service)
+                return Delivered()
+            case "gone":
+                await self._remove(post)
+                return Bounced(reply.status, {"bounce": "address"})
+            case "other_key" if is_accepted:
+                await self._remove(post)
+                return Bounced(reply.status, _OTHER_KEY)
+            case "other_key" | "denied":
+                attempt.record_failure()
+                raise MisconfiguredError(_refused_key(service, reply), service)
+            case "later":
+                attempt.record_failure()
+                raise TryAgainError(f"status {reply.status}", reply.after_s)
+            case "refused":
+                return Bounced(reply.status, {"bounce": "refused"})
+
+    async def _remove(self, post: _Post) -> None:
+        """Unlink a lost subscription from its customer."""
+        assert post.channel.push is not None
+        lost = Identifier(post.channel.push.namespace, post.action.address or "")
+        if lost != post.action.identifier:
+            await self._host.unlink(lost, post.action.identifier)
 
 
 @asynccontextmanager
@@ -107,6 +148,13 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
     """Open the adapter with a pool of connections to the push services."""
     async with ClientSession(cookie_jar=DummyCookieJar(), trust_env=True) as client:
         yield PushAdapter(client, host)
+
+
+def _refused_key(service: str, reply: HttpReply) -> str:
+    """Describe the refusal of a key, with the reason that the service gives."""
+    reason = " ".join(reply.body.decode(errors="replace").split())[:_LONGEST_REASON]
+    words = f"{service} refuses the VAPID key, or `push.contact`: status {reply.status} {reason}"
+    return words.strip()
 
 
 def _sender(channel: CompiledChannel) -> PushSender | str:

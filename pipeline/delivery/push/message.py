@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 from py_vapid import Vapid02
 from pywebpush import WebPusher, WebPushException
@@ -66,6 +67,11 @@ class PushSender:
     vapid: Vapid02
     contact: str
     services: Sequence[str]
+
+    def public_key(self) -> str:
+        """Return the public half of the key, in base64 for URLs."""
+        point = self.vapid.public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return urlsafe_b64encode(point).rstrip(b"=").decode()
 
 
 def read_subscription(text: str, services: Sequence[str]) -> Subscription | SubscriptionProblem:

@@ -23,13 +23,13 @@ _VARIABLE: Final = "KAIROS_TRIAL_VAPID"
 
 class LocalBrowser:
     """Browser and push service on this machine, which keeps received messages and can decrypt
-    them."""
+    them. `answers`: statuses of the next answers, with their reasons; then all are 201."""
 
     def __init__(self) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.secret = urandom(16)
         self.received: list[tuple[dict[str, str], bytes]] = []
-        self.answers: list[int] = []
+        self.answers: list[int | tuple[int, str]] = []
 
     def subscription(self, url: str) -> str:
         """Return the subscription whose messages are posted to `url`."""
@@ -47,7 +47,9 @@ class LocalBrowser:
     async def receive(self, request: web.Request) -> web.Response:
         """Keep a message, and answer as planned, or with 201."""
         self.received.append((dict(request.headers), await request.read()))
-        return web.Response(status=self.answers.pop(0) if self.answers else 201)
+        answer = self.answers.pop(0) if self.answers else 201
+        status, text = (answer, "") if isinstance(answer, int) else answer
+        return web.Response(status=status, text=text)
 
 
 def base64url(data: bytes) -> str:

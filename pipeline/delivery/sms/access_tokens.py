@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, RSAKey
 from pipeline.adapters.json_paths import text_at
 from pipeline.config.keys import expand_variables
 from pipeline.config.model.providers import Provider, ProviderToken
-from pipeline.delivery.retries import TryAgainError
+from pipeline.delivery.retries import MisconfiguredError
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _KEYS: Final[Mapping[str, type[RSAKey] | type[ECKey]]] = {"RS256": RSAKey, "ES256": ECKey}
@@ -47,7 +47,7 @@ class AccessTokens:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def find(self, provider: Provider) -> str:
-        """Return the provider's token; empty where it needs none. Raises TryAgainError."""
+        """Return the provider's token; empty where it needs none. Raises MisconfiguredError."""
         wanted = provider.request.access_token
         if wanted is None:
             return ""
@@ -58,7 +58,7 @@ class AccessTokens:
                     kept = await self._renew(wanted)
                 except (ValueError, TypeError, JoseError) as error:
                     what = f"provider {provider.provider}: no access token: {error}"
-                    raise TryAgainError(what) from error
+                    raise MisconfiguredError(what) from error
                 self._kept[provider.provider] = kept
         return kept.token
 

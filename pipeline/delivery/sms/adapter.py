@@ -27,6 +27,7 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
     Unconfirmed,
 )
+from pipeline.delivery.faults import note_faults
 from pipeline.delivery.http_clients import (
     Http1Client,
     HttpPost,
@@ -34,7 +35,12 @@ from pipeline.delivery.http_clients import (
     PostClient,
     open_http2,
 )
-from pipeline.delivery.retries import NoAnswerError, TryAgainError, deliver_until
+from pipeline.delivery.retries import (
+    MisconfiguredError,
+    NoAnswerError,
+    TryAgainError,
+    deliver_until,
+)
 from pipeline.delivery.sms.access_tokens import AccessTokens
 from pipeline.delivery.sms.request import UnusableProvider, provider_post
 from pipeline.delivery.sms.segments import segments
@@ -42,8 +48,8 @@ from pipeline.delivery.sms.segments import segments
 _LONGEST_WAIT_S: Final = 60.0
 _ACCEPTED: Final = range(200, 300)
 _NOT_ACCEPTED: Final = frozenset({408, 425, 429, 503})
-_TOKEN_REFUSED: Final = 401
-_DENIED: Final = frozenset({401, 403})
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
 _FAILING: Final = 500
 
 
@@ -69,7 +75,12 @@ class SmsAdapter:
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         repeats = self.may_repeat(parcel.action.channel)
-        attempt_once = partial(self._try, parcel, attempt)
+        attempt_once = partial(
+            note_faults,
+            self._host.faults,
+            parcel.action.channel,
+            partial(self._try, parcel, attempt),
+        )
         try:
             return await deliver_until(
                 parcel.give_up_s, _LONGEST_WAIT_S, attempt_once, unanswered=repeats
@@ -87,7 +98,7 @@ class SmsAdapter:
         token = await self._tokens.find(provider)
         post = provider_post(provider, parcel.action, to, self._links, token)
         if isinstance(post, UnusableProvider):
-            raise TryAgainError(post.why)
+            raise MisconfiguredError(post.why)
         attempt.begin()
         status, answer = await self._post(provider, post, attempt, parcel.give_up_s)
         if status in _ACCEPTED:
@@ -96,9 +107,13 @@ class SmsAdapter:
             return Delivered(details if found is None else {**details, "provider_id": found})
         attempt.record_failure()
         refusal = _refusal_of(status, answer, provider.answer)
-        if token and status in _DENIED and (refusal.is_soft or status == _TOKEN_REFUSED):
+        if status == _UNAUTHORIZED or (token and status == _FORBIDDEN and refusal.is_soft):
             self._tokens.forget(provider, token)
-            raise TryAgainError(f"status {status}: the access token is refused")
+            secret = "the access token" if token else "the user, password or key"
+            raise MisconfiguredError(
+                f"provider {provider.provider} refuses {secret}: status {status}"
+                + (f", error {refusal.code}" if refusal.code else "")
+            )
         return refusal.bounce()
 
     async def _post(

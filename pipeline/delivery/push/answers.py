@@ -1,0 +1,45 @@
+"""Meaning of a push service's answer, by its status (RFC 8030, RFC 8292) and its reason.
+
+Services agree on the statuses of expired subscriptions (404, 410) and of limits (429). Whether a
+key is refused for all subscriptions, or one subscription was made with another key, only the
+reason tells: Apple has `VapidPkHashMismatch` with 400, Mozilla `VAPID public key mismatch` with
+401, Google a sentence with 403. All other 401 and 403 concern the token, the same for all.
+"""
+
+import re
+from typing import Final, Literal, TypeAlias
+
+PushAnswer: TypeAlias = Literal["accepted", "later", "gone", "other_key", "denied", "refused"]
+"""Meaning of an answer. `other_key`: the subscription was made with another VAPID key, unless this
+one is wrong; `denied`: the service refuses the key or its token; `refused`: it refuses the
+message."""
+
+_ACCEPTED: Final = range(200, 300)
+_GONE: Final = frozenset({404, 410})
+_TRY_AGAIN: Final = frozenset({408, 425, 429})
+_DENIED: Final = frozenset({401, 403})
+_BAD_REQUEST: Final = 400
+_FAILING: Final = 500
+_OTHER_KEY: Final = re.compile(
+    r"VapidPkHashMismatch|public key mismatch|MismatchSenderId"
+    r"|do(?:es)? not correspond to the (?:credentials|sender)",
+    re.IGNORECASE,
+)
+_TOKEN: Final = re.compile(r"Unauthori[sz]ed|Authorization|Jwt|Vapid", re.IGNORECASE)
+
+
+def read_answer(status: int, body: bytes) -> PushAnswer:
+    """Return the meaning of an answer."""
+    if status in _ACCEPTED:
+        return "accepted"
+    if status in _GONE:
+        return "gone"
+    if status in _TRY_AGAIN or status >= _FAILING:
+        return "later"
+    if status in _DENIED or status == _BAD_REQUEST:
+        reason = body.decode(errors="replace")
+        if _OTHER_KEY.search(reason):
+            return "other_key"
+        if status in _DENIED or _TOKEN.search(reason):
+            return "denied"
+    return "refused"
