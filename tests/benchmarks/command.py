@@ -340,7 +340,7 @@ def _sizes(sizes: str) -> list[flows.Size]:
 
 def _pairs(sizes: str) -> list[tuple[int, int]]:
     try:
-        split = [one.split("/") for one in sizes.split(",")]
+        split = [part.split("/") for part in sizes.split(",")]
         return [(int(items), int(some)) for items, some in split]
     except ValueError as error:
         raise typer.BadParameter(f"{sizes!r}: say sizes, such as 2500/200") from error

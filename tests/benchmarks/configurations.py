@@ -183,23 +183,23 @@ def _metric(number: int) -> model.TraitDefinition:
 
 def _segment(number: int, metrics: int) -> model.Segment:
     name = f"segment-{number}"
-    one, other = (f"metric-{(number + step) % metrics}" for step in (0, 1))
+    metric, other = (f"metric-{(number + step) % metrics}" for step in (0, 1))
     recent = f"metric-{number % metrics // 5 * 5 + 2}"
     match number % 4:
         case 0:
-            return model.Segment(name, {"trait": one, "gte": 1 + number % 3})
+            return model.Segment(name, {"trait": metric, "gte": 1 + number % 3})
         case 1:
             return model.Segment(
-                name, {"all": [{"trait": one, "gte": number}, {"trait": recent, "within": "7d"}]}
+                name, {"all": [{"trait": metric, "gte": number}, {"trait": recent, "within": "7d"}]}
             )
         case 2:
             return model.Segment(
-                name, {"any": [{"trait": one, "gt": 150}, {"not": {"trait": other, "gte": 2}}]}
+                name, {"any": [{"trait": metric, "gt": 150}, {"not": {"trait": other, "gte": 2}}]}
             )
         case _:
             return model.Segment(
                 name,
-                {"all": [{"segment": f"segment-{number - 1}"}, {"trait": one, "exists": True}]},
+                {"all": [{"segment": f"segment-{number - 1}"}, {"trait": metric, "exists": True}]},
             )
 
 

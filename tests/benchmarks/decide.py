@@ -175,8 +175,8 @@ async def _open_loop(
 
 
 def _summary(plan: Plan, rounds: Sequence[Round]) -> Answers:
-    times = [sorted(ms for ms, _ in one.answers) for one in rounds]
-    empty = [sorted(one.empty_ms) for one in rounds]
+    times = [sorted(ms for ms, _ in repeat.answers) for repeat in rounds]
+    empty = [sorted(repeat.empty_ms) for repeat in rounds]
 
     def middle(samples: Sequence[Sequence[float]], share: float) -> float:
         return median(percentile(sample, share) for sample in samples)
@@ -189,10 +189,10 @@ def _summary(plan: Plan, rounds: Sequence[Round]) -> Answers:
         p95=middle(times, 0.95),
         p99=middle(times, 0.99),
         max=middle(times, 1.0),
-        p99s=tuple(percentile(one, 0.99) for one in times),
+        p99s=tuple(percentile(series, 0.99) for series in times),
         empty_p50=middle(empty, 0.50),
         empty_p99=middle(empty, 0.99),
-        sent=sum(one.sent for one in rounds),
-        defaulted=sum(default for one in rounds for _, default in one.answers),
-        failed=sum(one.sent - len(one.answers) for one in rounds),
+        sent=sum(repeat.sent for repeat in rounds),
+        defaulted=sum(default for repeat in rounds for _, default in repeat.answers),
+        failed=sum(repeat.sent - len(repeat.answers) for repeat in rounds),
     )

@@ -175,7 +175,7 @@ def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -
     ordered = [sorted(sample.latencies_ms) for sample in samples]
 
     def middle(share: float) -> float:
-        return median(percentile(one, share) for one in ordered)
+        return median(percentile(latencies, share) for latencies in ordered)
 
     return Latency(
         system=system,
@@ -184,7 +184,7 @@ def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -
         p95=middle(0.95),
         p99=middle(0.99),
         max=middle(1.0),
-        p99s=tuple(percentile(one, 0.99) for one in ordered),
+        p99s=tuple(percentile(latencies, 0.99) for latencies in ordered),
         out_per_s=median(len(sample.latencies_ms) / sample.seconds for sample in samples),
         missing=sum(sample.sent - len(sample.latencies_ms) for sample in samples),
         repeats=repeats,

@@ -51,7 +51,7 @@ class _Sample:
         """Return the rows under another, equally long run's name."""
         old, new = self._profile(self.run), self._profile(run)
         for row in self.rows[stage]:
-            key, value = (one.replace(self.run.encode(), run.encode()) for one in row)
+            key, value = (data.replace(self.run.encode(), run.encode()) for data in row)
             yield key.replace(old, new), value.replace(old, new)
 
     def _profile(self, run: str) -> bytes:

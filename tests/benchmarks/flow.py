@@ -75,7 +75,7 @@ def _cost(size: Size, rounds: int) -> Cost:
     spent = [_run_undisturbed(runs.run_round) for _ in range(rounds)]
 
     def middle(kind: str) -> float:
-        return median(one[kind] for one in spent)
+        return median(cost[kind] for cost in spent)
 
     steps = {stage.name: middle(stage.name) for stage in STAGES}
     return Cost(size, steps, middle("decode"), middle("encode"), middle("rows"))
@@ -127,8 +127,8 @@ class _Runs:
         while inputs:
             emits: list[Emit] = []
             began = time.perf_counter()
-            for one in inputs:
-                emits.extend(self._step(stage, one))
+            for emit in inputs:
+                emits.extend(self._step(stage, emit))
             spent[stage.name] += time.perf_counter() - began
             self._travel(inputs, emits, spent)
             inputs = [emit for emit in emits if emit.topic in stage.inputs]
@@ -136,12 +136,12 @@ class _Runs:
         spent["rows"] += self._time_rows(stage)
         return sent
 
-    def _step(self, stage: Stage, one: Emit) -> tuple[Emit, ...]:
+    def _step(self, stage: Stage, record: Emit) -> tuple[Emit, ...]:
         rows = self._rows[stage.name]
-        outcome = stage.step(one.key, one.value, rows.get(one.key), self._rules)
+        outcome = stage.step(record.key, record.value, rows.get(record.key), self._rules)
         match outcome:
             case Ok(state, emits):
-                rows[one.key] = state
+                rows[record.key] = state
                 return emits
             case Redirect(emit):
                 return (emit,)
@@ -153,7 +153,7 @@ class _Runs:
         self, inputs: list[Emit], emits: list[Emit], spent: defaultdict[str, float]
     ) -> None:
         """Encode and decode records as a stage does that reads and writes them."""
-        sent = [(one.topic, self._codec.encode(one.topic, one.value)) for one in inputs]
+        sent = [(emit.topic, self._codec.encode(emit.topic, emit.value)) for emit in inputs]
         began = time.perf_counter()
         for topic, data in sent:
             assert data is not None

@@ -111,15 +111,15 @@ class CpuMeter:
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._before = {name: _cpu_s(one) for name, one in self._processes.items()}
+        self._before = {name: _cpu_s(process) for name, process in self._processes.items()}
         self._began = time.monotonic()
 
     def cores(self) -> dict[str, float]:
         """Return the cores in use on average since then, by name."""
         elapsed_s = time.monotonic() - self._began
         return {
-            name: (_cpu_s(one) - self._before[name]) / elapsed_s
-            for name, one in self._processes.items()
+            name: (_cpu_s(process) - self._before[name]) / elapsed_s
+            for name, process in self._processes.items()
         }
 
 

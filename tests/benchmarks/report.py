@@ -23,14 +23,14 @@ def print_latency(figures: Sequence[Latency]) -> None:
     many repeats fell behind at it or earlier."""
     for rate in dict.fromkeys(figure.rate for figure in figures):
         at_rate = [figure for figure in figures if figure.rate == rate]
-        floor = next((one for one in at_rate if one.system == "floor"), None)
+        floor = next((latency for latency in at_rate if latency.system == "floor"), None)
         print_table(
             f"{rate:,} events/s: intended sending to arrival, ms",
             (
                 *("system", "p50", "p95", "p99", "max", "×p50", "×p99"),
                 *("out/s", "cores", "×cores", "broker", ""),
             ),
-            [_latency_row(one, floor) for one in at_rate],
+            [_latency_row(latency, floor) for latency in at_rate],
         )
 
 

@@ -77,23 +77,23 @@ def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> Snap
     learner = Program(LEARNER, rig.kairos("learner"), announces=LEARNER)
     traffic = DecidedTraffic(open_codec(rig.settings), configurations.EVENT)
     with running((*worker_programs(rig, 1), learner), rig.home, rig.environment) as started:
-        pids = {one.program.name: one.child.pid for one in started}
+        pids = {process.program.name: process.child.pid for process in started}
         with closing(Client(rig.settings.kafka(), traffic, pids)) as client:
             say("warming")
             client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
-            warm = {one.decision_id for _, one in _decisions(rig)}
+            warm = {decision.decision_id for _, decision in _decisions(rig)}
             say(f"{campaigns} campaigns, {rate:,} events/s beside the learner")
             sample = client.open_loop(rate, seconds)
-    made = [(at, one) for at, one in _decisions(rig) if one.decision_id not in warm]
-    known = {knowledge_of(one).name: one for one in _snapshots(rig)}
-    named = [(at, known[one.snapshot]) for at, one in made if one.snapshot in known]
+    made = [(at, decision) for at, decision in _decisions(rig) if decision.decision_id not in warm]
+    known = {knowledge_of(snapshot).name: snapshot for snapshot in _snapshots(rig)}
+    named = [(at, known[decision.snapshot]) for at, decision in made if decision.snapshot in known]
     return SnapshotAge(
         rate=rate,
         campaigns=campaigns,
         decisions=len(made),
         snapshots=len({snapshot.number for _, snapshot in named}),
-        since_published=Spread.of(at - one.published_at for at, one in named),
-        since_evidence=Spread.of(at - one.as_of for at, one in named),
+        since_published=Spread.of(at - snapshot.published_at for at, snapshot in named),
+        since_evidence=Spread.of(at - snapshot.as_of for at, snapshot in named),
         latency=Spread.of(sample.latencies_ms),
         learner_cores=sample.cpu[LEARNER],
         missing=sample.sent - len(sample.latencies_ms),

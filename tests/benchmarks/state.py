@@ -63,7 +63,7 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
     with running(programs, rig.home, rig.environment, _REBUILD_S) as [worker]:
         rebuild_s = time.monotonic() - began
         resident, peak = _memory(worker.child.pid)
-        disk = [_size(rig.home / "state" / one.stage) for one in filled]
+        disk = [_size(rig.home / "state" / stage.stage) for stage in filled]
     say("starting again")
     began = time.monotonic()
     with system.running(rig, 1) as arrangement:
@@ -85,8 +85,8 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
 
 def _sizes(filled: Sequence[ChangelogSize], disk: Sequence[int]) -> tuple[StageSize, ...]:
     return tuple(
-        StageSize(one.stage, one.rows, one.bytes, size)
-        for one, size in zip(filled, disk, strict=True)
+        StageSize(stage.stage, stage.rows, stage.bytes, size)
+        for stage, size in zip(filled, disk, strict=True)
     )
 
 

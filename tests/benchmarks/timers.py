@@ -67,7 +67,7 @@ def measure(rig: Rig, people: int, seconds: float, say: Say) -> list[Lateness]:
             found.extend(crowd.around(worker.kill()))
         finally:
             worker.stop()
-    return [one for part in found for one in part]
+    return [lateness for part in found for lateness in part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _Round:
         after = [person for person in self._people if person.due_s >= struck.ready_at]
         away = f"it is dead, {struck.ready_at - struck.killed_at:.1f} s"
         yield _lateness(away, dict.fromkeys(dead, struck.ready_at), arrivals)
-        yield _lateness("it is there again", {one: one.due_s for one in after}, arrivals)
+        yield _lateness("it is there again", {record: record.due_s for record in after}, arrivals)
 
     def _wait_for_records(self) -> Mapping[tuple[str, str], float]:
         profiles = [person.profile for person in self._people]
@@ -131,8 +131,8 @@ def _lateness(
     for what in _WHATS:
         arrived_records = {change: arrivals.get((change.profile, what)) for change in since}
         late = sorted(
-            max(0.0, at - since[one]) * 1000
-            for one, at in arrived_records.items()
+            max(0.0, at - since[record]) * 1000
+            for record, at in arrived_records.items()
             if at is not None
         )
         p50, p99, most = (percentile(late, share) for share in (0.50, 0.99, 1.0))

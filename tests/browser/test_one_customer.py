@@ -63,7 +63,7 @@ class _World:
             segmented.interaction for _, segmented in every if segmented.interaction is not None
         ]
         known = {name for each in found for name in _names(each) if _ANA in _names(each)}
-        return [one for one in found if known & set(_names(one))]
+        return [event for event in found if known & set(_names(event))]
 
 
 def _names(interaction: Interaction) -> list[str]:
@@ -119,7 +119,7 @@ def test_one_customer_has_one_profile_and_each_thing_once(world: _World, browser
     }
     assert len({event.event_id for event in timeline}) == len(timeline)
     shown = world.stack.json("profile", "show", f"cookie:{cookie}")
-    assert {one["identifier"] for one in shown["tree"]} == {
+    assert {link["identifier"] for link in shown["tree"]} == {
         f"customer_id:{_ANA}",
         f"email:{_EMAIL}",
         f"phone:{_PHONE}",

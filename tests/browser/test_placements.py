@@ -32,7 +32,10 @@ def test_one_request_fills_all_placements_and_counts_the_page(
     page: Page, shop: ShopPages, stack: Stack, tmp_path: Path
 ) -> None:
     asked: list[str] = []
-    page.on("request", lambda one: asked.append(one.url) if "/v1/decide" in one.url else None)
+    page.on(
+        "request",
+        lambda request: asked.append(request.url) if "/v1/decide" in request.url else None,
+    )
     page.goto(shop.url("/", **PATIENT))
     assert (state(page), state(page, ".grid")) == ("filled", "filled")
     assert page.inner_text(f"{HERO} h1") == "Spring is here"
@@ -170,7 +173,11 @@ def test_decide_always_answers_pages_that_render_by_themselves(
              {event: "App Opened", budgetMs: 9000})"""
     answer = page.evaluate(ask)
     assert answer["placements"]["home-hero"]["content"]["title"] == "Spring is here"
-    assert [one["offer"] for one in answer["placements"]["grid"]] == ["boots", "socks", "hats"]
+    assert [placement["offer"] for placement in answer["placements"]["grid"]] == [
+        "boots",
+        "socks",
+        "hats",
+    ]
     page.evaluate("(token) => kairos.outcome(token, 'click')", _token(answer))
     received = ReceivedEvents(stack, cookie(page))
     [click] = received.wait_for("click")

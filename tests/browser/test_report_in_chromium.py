@@ -77,9 +77,15 @@ def _visit(file: Path, size: dict[str, int], look: Callable[["Page"], None]) -> 
             page = browser.new_page(viewport=size)
             wrong: list[str] = []
             page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-            page.on("console", lambda one: wrong.append(one.text) if one.type == "error" else None)
+            page.on(
+                "console",
+                lambda message: wrong.append(message.text) if message.type == "error" else None,
+            )
             page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
-            page.on("request", lambda one: wrong.append(one.url) if "http" in one.url else None)
+            page.on(
+                "request",
+                lambda request: wrong.append(request.url) if "http" in request.url else None,
+            )
             page.goto(file.as_uri())
             page.wait_for_selector("html[data-ready]")
             look(page)

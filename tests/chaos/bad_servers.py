@@ -106,10 +106,10 @@ class BadMailServer(MailServer):
     ) -> str:
         before = len(self.received)
         answer = await super().handle_DATA(server, session, envelope)
-        for one in self.received[before:]:
-            kind = RETURNED.get(one.recipient.partition("@")[0][-1])
-            if kind is not None and one.session is session:
-                self._give_back(one, kind)
+        for mail in self.received[before:]:
+            kind = RETURNED.get(mail.recipient.partition("@")[0][-1])
+            if kind is not None and mail.session is session:
+                self._give_back(mail, kind)
         return answer
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd names it so

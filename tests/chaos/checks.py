@@ -163,7 +163,10 @@ def memberships_are_right(trial: Trial) -> list[str]:
         profile_id(Identifier.parse(root)): person.segments
         for root, person in _expected_people(trial).items()
     }
-    found = {key: frozenset(one.segments) for key, one in trial.evidence.memberships.items()}
+    found = {
+        key: frozenset(membership.segments)
+        for key, membership in trial.evidence.memberships.items()
+    }
     return differences("memberships", expected, {**dict.fromkeys(expected, frozenset()), **found})
 
 
@@ -173,11 +176,11 @@ def states_are_those_of_one_thread(trial: Trial) -> list[str]:
     evidence = trial.evidence
     return [
         problem
-        for one in STAGES[1:]
+        for stage in STAGES[1:]
         for problem in differences(
-            one.name,
-            replay(one, evidence.inputs(one), evidence.rules).states,
-            evidence.states(one),
+            stage.name,
+            replay(stage, evidence.inputs(stage), evidence.rules).states,
+            evidence.states(stage),
         )
     ]
 
@@ -185,8 +188,8 @@ def states_are_those_of_one_thread(trial: Trial) -> list[str]:
 def contact_histories_are_right(trial: Trial) -> list[str]:
     """Compare contact histories with plain counting; what was delivered counts for good."""
     expected = {
-        profile_id(Identifier.parse(root)): one
-        for root, one in expected_messages(_processed_interactions(trial)).items()
+        profile_id(Identifier.parse(root)): messages
+        for root, messages in expected_messages(_processed_interactions(trial)).items()
     }
     found = {
         key: [contact for part in state.shards.here.values() for contact in part.contacts]
@@ -301,7 +304,7 @@ def everyone_answers_again(trial: Trial) -> list[str]:
     answered = {answers[name].partition for name in trial.roll_call & answers.keys()}
     return [
         *some("no answer to", trial.roll_call - answers.keys()),
-        *some("nothing came to partition", everywhere - {one.partition for one in called}),
+        *some("nothing came to partition", everywhere - {stage.partition for stage in called}),
         *some("nothing decided in partition", everywhere - answered),
     ]
 

@@ -54,7 +54,11 @@ def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    results = [one.results for one in config.stash.get(_LABORATORIES, []) if one.results]
+    results = [
+        laboratory.results
+        for laboratory in config.stash.get(_LABORATORIES, [])
+        if laboratory.results
+    ]
     notes = config.stash.get(NOTES, [])
     if results or notes:
         terminalreporter.section(f"chaos, seed {SEED}")

@@ -79,9 +79,9 @@ class Evidence:
     def identified_under(self) -> dict[str, str]:
         """Profile that identity first put each interaction under, by event id."""
         found: dict[str, tuple[int, str]] = {}
-        for stored, one in self.identified:
-            if one.interaction is not None:
-                event_id, mine = one.interaction.event_id, (stored.timestamp, stored.key)
+        for stored, record in self.identified:
+            if record.interaction is not None:
+                event_id, mine = record.interaction.event_id, (stored.timestamp, stored.key)
                 found[event_id] = min(found.get(event_id, mine), mine)
         return {event_id: key for event_id, (_, key) in found.items()}
 
@@ -104,7 +104,7 @@ class Evidence:
         every = (
             cancellation for _, cancellation in self._every(topics.CANCELLATIONS, Cancellation)
         )
-        return frozenset(one.action_id for one in every if one.action_id is not None)
+        return frozenset(record.action_id for record in every if record.action_id is not None)
 
     @cached_property
     def outcomes(self) -> dict[str, set[str]]:
@@ -169,8 +169,15 @@ class Evidence:
             (topics.SEGMENTED, self._every(topics.SEGMENTED, Segmented)),
         )
         for topic, records in stages:
-            passing = ((stored.key, one.interaction) for stored, one in records)
-            yield topic, Counter(f"{one.event_id} of {key}" for key, one in passing if one)
+            passing = ((stored.key, record.interaction) for stored, record in records)
+            yield (
+                topic,
+                Counter(
+                    f"{interaction.event_id} of {key}"
+                    for key, interaction in passing
+                    if interaction
+                ),
+            )
         yield topics.DECISIONS, Counter(decision.event_id for _, decision in self.decisions)
         for topic in self.action_topics:
             yield topic, Counter(action.event_id for _, action in self._every(topic, Action))
@@ -197,9 +204,11 @@ class Evidence:
             yield stored, stored.value and self.codec.decode(topic, stored.value)
 
     def _every(self, topic: str, kind: type[T]) -> Iterator[tuple[StoredRecord, T]]:
-        return (one for one in self._decode(topic) if isinstance(one[1], kind))
+        return (record for record in self._decode(topic) if isinstance(record[1], kind))
 
     def _latest(self, topic: str, kind: type[T]) -> dict[str, T]:
         kept = last_of_each(self.log(topic)).items()
-        found = {key: self.codec.decode(topic, one.value) for key, one in kept if one.value}
+        found = {
+            key: self.codec.decode(topic, record.value) for key, record in kept if record.value
+        }
         return {key: record for key, record in found.items() if isinstance(record, kind)}

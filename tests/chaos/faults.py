@@ -247,9 +247,9 @@ def copies_a_day_late_while_workers_are_killed(stack: Stack, random: Random) -> 
     """Send yesterday's views and orders now, shuffled, one in ten of them twice."""
     now = int(time.time() * 1000)
     originals = [
-        msgspec.structs.replace(one, occurred_at=one.occurred_at - DAY_MS)
+        msgspec.structs.replace(interaction, occurred_at=interaction.occurred_at - DAY_MS)
         for number in range(300)
-        for one in _visit(stack, f"late-buyer-{number}", now + number)
+        for interaction in _visit(stack, f"late-buyer-{number}", now + number)
     ]
     every = [*originals, *random.sample(originals, len(originals) // 10)]
     random.shuffle(every)
@@ -263,10 +263,10 @@ def wrong_partitions(stack: Stack, random: Random) -> None:
     producer, encode = _producer(stack), open_codec(stack.settings).encode
     now = int(time.time() * 1000)
     for number in range(400):
-        one = _interaction(stack, f"lost-{number}", now + number)
-        value = encode(topics.INTERACTIONS, one)
+        interaction = _interaction(stack, f"lost-{number}", now + number)
+        value = encode(topics.INTERACTIONS, interaction)
         partition = random.randrange(stack.partitions)
-        producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key, partition)
+        producer.produce(topics.INTERACTIONS, value, interaction.identifiers[0].key, partition)
         if number == 200:
             producer.flush(30)
             worker_kill(stack, random)

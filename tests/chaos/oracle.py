@@ -138,7 +138,7 @@ def _messages_of(history: list[Interaction]) -> ExpectedMessages:
         for interaction in history
         if interaction.received_at - interaction.occurred_at <= _FRESH_MS
     ]
-    fresh_ids = {one.event_id for one in fresh}
+    fresh_ids = {interaction.event_id for interaction in fresh}
     buyers: set[str] = set()
     tips = 0
     for interaction in history:
@@ -147,9 +147,9 @@ def _messages_of(history: list[Interaction]) -> ExpectedMessages:
         elif interaction.name == "Viewed" and interaction.event_id in fresh_ids:
             tips = max(tips, int(interaction.identifiers[0].key in buyers))
     return ExpectedMessages(
-        tuple(sorted(one.event_id for one in fresh if one.name == "Order")),
+        tuple(sorted(interaction.event_id for interaction in fresh if interaction.name == "Order")),
         tips,
-        frozenset(one.event_id for one in fresh if one.name == "Viewed"),
+        frozenset(interaction.event_id for interaction in fresh if interaction.name == "Viewed"),
         _reminders(history, fresh),
     )
 
@@ -158,7 +158,7 @@ def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[in
     has_address = any(
         who.namespace == "email" for interaction in history for who in interaction.identifiers
     )
-    possible = has_address and any(one.name == "Viewed" for one in fresh)
+    possible = has_address and any(interaction.name == "Viewed" for interaction in fresh)
     return int(possible and _is_idle(history)), int(possible)
 
 

@@ -44,10 +44,10 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
     for name, record in trial.evidence.budgets.items():
         every = _spent(trial.evidence, name)
         at = record.published_at
-        spent = sum(one.amount for one in every if one.is_kept(trial.evidence, at))
+        spent = sum(spending.amount for spending in every if spending.is_kept(trial.evidence, at))
         if spent > tokens(record.budget):
             wrong.append(f"{name}: {spent} of {tokens(record.budget)}")
-        purses = [one for (_, of), one in trial.evidence.purses.items() if of == name]
+        purses = [purse for (_, of), purse in trial.evidence.purses.items() if of == name]
         out = sum(max(purse.granted, purse.spent) for purse in purses)
         if out > tokens(record.budget) + tokens(record.released):
             wrong.append(f"{name}: {out} is out of {record.budget} and {record.released} returned")
@@ -62,11 +62,11 @@ def everything_spent_is_counted_once(trial: Trial) -> list[str]:
     for name in evidence.rules.config.budgets:
         every, record = _spent(evidence, name), evidence.budgets.get(name)
         at = 0 if record is None else record.published_at
-        committed = sum(one.amount for one in every if one.action_id in shown)
-        kept = sum(one.amount for one in every if one.is_kept(evidence, at))
+        committed = sum(spending.amount for spending in every if spending.action_id in shown)
+        kept = sum(spending.amount for spending in every if spending.is_kept(evidence, at))
         by_partition = Counter[int]()
-        for one in every:
-            by_partition[one.partition] += one.amount
+        for spending in every:
+            by_partition[spending.partition] += spending.amount
         expected[name] = (kept, committed, dict(by_partition))
         found[name] = _account(record)
     return differences("account", expected, found)
@@ -82,8 +82,8 @@ def leases_are_with_their_partitions(trial: Trial) -> list[str]:
         if lease.number > 0
     }
     found = {
-        place: (one.number, max(one.granted, one.spent), one.spent)
-        for place, one in evidence.purses.items()
+        place: (purse.number, max(purse.granted, purse.spent), purse.spent)
+        for place, purse in evidence.purses.items()
     }
     return differences("lease", expected, found)
 

@@ -149,7 +149,7 @@ def _check_returned(outcomes: Outcomes, returned: dict[str, str]) -> None:
     assert len(returned) > CUSTOMERS // 10
     for name, kind in returned.items():
         assert _count(outcomes[name], kind) == 1, (name, kind)
-        outcomes[name] = [one for one in outcomes[name] if one.name != kind]
+        outcomes[name] = [outcome for outcome in outcomes[name] if outcome.name != kind]
 
 
 def _check_replies(counted: list[Interaction], replied: set[str]) -> None:

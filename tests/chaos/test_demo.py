@@ -24,10 +24,10 @@ def _play(home: Path, partitions: int, workers: str) -> Any:
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 def test_partitions_and_processes_change_no_decision(tmp_path: Path) -> None:
-    one = _play(tmp_path / "one", 2, "all")
+    single = _play(tmp_path / "one", 2, "all")
     other = _play(tmp_path / "other", 5, "four")
-    assert one["decisions"] > 3_000
-    assert one["merges"]
-    assert 0 < max(one["segments"].values()) <= one["profiles"]
+    assert single["decisions"] > 3_000
+    assert single["merges"]
+    assert 0 < max(single["segments"].values()) <= single["profiles"]
     for what in ("fingerprint", "decisions", "profiles", "merges", "segments", "campaigns"):
-        assert other[what] == one[what], what
+        assert other[what] == single[what], what

@@ -50,8 +50,10 @@ class _Shops:
             tried[0] += 1
             try:
                 url = self.other if tried[0] % 2 else self.stack.url
-                with httpx.Client(auth=("test-till-key", ""), timeout=10, trust_env=False) as one:
-                    answer = one.post(url + path, json=body)
+                with httpx.Client(
+                    auth=("test-till-key", ""), timeout=10, trust_env=False
+                ) as tills_client:
+                    answer = tills_client.post(url + path, json=body)
             except (httpx.TransportError, StackError):
                 return None
             return None if answer.status_code == 503 else answer
@@ -112,8 +114,8 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
         codes = [answer["receipt"]["coupon"] for answer in answers if answer["receipt"] is not None]
         sales = [(code, till) for code in codes for till in range(_TILLS)]
         Random(f"{SEED}/sales").shuffle(sales)
-        first = dict(zip(sales, tills.map(lambda one: _redeem(shops, *one), sales), strict=True))
-        again = dict(zip(sales, tills.map(lambda one: _redeem(shops, *one), sales), strict=True))
+        first = dict(zip(sales, tills.map(lambda sale: _redeem(shops, *sale), sales), strict=True))
+        again = dict(zip(sales, tills.map(lambda sale: _redeem(shops, *sale), sales), strict=True))
         eventually(lambda: killed.total() >= 4, _PATIENCE_S)
     note(f"tills: {len(codes)} coupons of {_PAYMENTS} payments; gateway killed {killed.total()} x")
     assert len(codes) > _PAYMENTS // 2
@@ -167,7 +169,7 @@ def test_call_is_taken_by_one_person_and_its_result_counts_once(
                 "context": {"traits": {"phone": f"+3460011{number:04d}"}},
             }
             assert shops.post(number, "/v1/track", message).status_code == 200
-        tasks = [one["id"] for one in eventually(lambda: _open_tasks(shops.stack))]
+        tasks = [task["id"] for task in eventually(lambda: _open_tasks(shops.stack))]
         pairs = [(task, by) for task in tasks for by in ("ana", "eva")]
         with ThreadPoolExecutor(2) as desk:
             took = list(desk.map(lambda pair: _take(shops.stack, *pair), pairs))
@@ -208,7 +210,7 @@ def _take(stack: Stack, task: str, by: str) -> bool:
 
 def _holder(stack: Stack, task: str) -> str | None:
     every = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
-    found = next(one for one in every if one["id"] == task)
+    found = next(offered for offered in every if offered["id"] == task)
     return found["by"]
 
 
@@ -216,6 +218,6 @@ def _end(stack: Stack, task: str) -> None:
     def once() -> bool:
         stack.run("desk", "done", task, "--result", "accepted")
         every = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
-        return next(one for one in every if one["id"] == task)["state"] == "done"
+        return next(offered for offered in every if offered["id"] == task)["state"] == "done"
 
     eventually(once, _PATIENCE_S)

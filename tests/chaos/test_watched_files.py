@@ -84,11 +84,13 @@ def test_row_counts_once_over_kills_and_cut_connections(
     night: _Night, note: Callable[[str], None]
 ) -> None:
     random = Random(f"{SEED}/files")
-    sent = [(f"night-{one}.csv{'.gz' if one % 2 else ''}", _ROWS, "") for one in range(_FILES)]
+    sent = [
+        (f"night-{number}.csv{'.gz' if number % 2 else ''}", _ROWS, "") for number in range(_FILES)
+    ]
     sent.append(("large.csv", _LARGE_ROWS, _WIDE))
     with kills(night.stack, ("ingest",), (1.0, 4.0), random) as killed:
-        for one, (name, rows, wide) in enumerate(sent):
-            night.put(name, _rows(one, rows, wide))
+        for number, (name, rows, wide) in enumerate(sent):
+            night.put(name, _rows(number, rows, wide))
             time.sleep(random.uniform(0.5, 2.0))
         night.put("night-0-again.csv", _rows(0, _ROWS, ""))
         eventually(lambda: killed.total() >= 6, _TAKEN_S)

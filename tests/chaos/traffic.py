@@ -98,7 +98,7 @@ class Traffic:
             for step in range(STEPS):
                 began = time.monotonic()
                 fresh = [_message(self._load.run, customer, step, random) for customer in customers]
-                copies = [one for one in sent if random.random() < self._load.copies]
+                copies = [message for message in sent if random.random() < self._load.copies]
                 batch = fresh + copies
                 random.shuffle(batch)
                 await self._post(client, batch)
@@ -116,7 +116,7 @@ class Traffic:
 
     async def _post(self, client: httpx.AsyncClient, batch: list[dict[str, Any]]) -> None:
         while True:
-            self.posted.update(one["messageId"] for one in batch)
+            self.posted.update(message["messageId"] for message in batch)
             try:
                 response = await client.post("/v1/batch", json={"batch": batch})
             except httpx.TransportError:

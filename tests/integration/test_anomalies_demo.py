@@ -29,14 +29,14 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
         found = find_course(read_events(connection, file, EventOptions()), "purchase", 0)
     assert found is not None
     assert msgspec.json.encode(found)
-    evidence = [one for incident in found.incidents for one in incident.evidence]
-    checkout = [one for one in evidence if _is_mostly_within(one, 99, 130)]
-    payment = [one for one in evidence if _is_mostly_within(one, 139, 159)]
+    evidence = [item for incident in found.incidents for item in incident.evidence]
+    checkout = [item for item in evidence if _is_mostly_within(item, 99, 130)]
+    payment = [item for item in evidence if _is_mostly_within(item, 139, 159)]
     assert any(
-        (one.channel, one.step, one.direction) == ("mobile", "shipping_details", "fewer")
-        for one in checkout
+        (item.channel, item.step, item.direction) == ("mobile", "shipping_details", "fewer")
+        for item in checkout
     )
-    assert any((one.step, one.to) == ("payment_details", "purchase") for one in payment)
+    assert any((item.step, item.to) == ("payment_details", "purchase") for item in payment)
     assert len(evidence) - len(checkout) - len(payment) <= 2
     assert all(incident.loss is not None for incident in found.incidents[:2])
 

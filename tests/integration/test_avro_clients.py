@@ -167,7 +167,7 @@ def test_confluents_deserializer_reads_every_record_of_a_stack(filled: Stack) ->
     registry = SchemaRegistryClient({"url": filled.url})
     read = AvroDeserializer(registry)
     subjects = registry.get_subjects()
-    for topic in (one.name for one in topics_for(["web", "email", "push"])):
+    for topic in (topic.name for topic in topics_for(["web", "email", "push"])):
         if topic in _ON_DEMAND:
             continue
         assert subject(topic) in subjects

@@ -81,7 +81,7 @@ def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None
     shop.kairos("status", "--until-idle", "60")
     assert _sum_spent(shop, "gift") == _GIFT
     sent = [action for _, action in shop.records.every(topics.actions("email"), Action)]
-    assert len(sent) == len({one.action_id for one in sent}) == _GIFT
+    assert len(sent) == len({action.action_id for action in sent}) == _GIFT
     eventually(lambda: _record(shop, "gift").spent == _GIFT)
     record = _record(shop, "gift")
     assert (record.budget, record.leased) == (_GIFT, 0)
@@ -94,7 +94,7 @@ def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None
     ]
     explanation = shop.json("explain", held[-1], "--rerun")
     assert explanation["same"] is True
-    [slot] = [one for one in explanation["slots"] if one["candidates"]]
+    [slot] = [slot for slot in explanation["slots"] if slot["candidates"]]
     assert [candidate["fate"] for candidate in slot["candidates"]] == ["budget gift"]
     [shown] = [budget for budget in shop.json("status")["budgets"] if budget["name"] == "gift"]
     assert (shown["spent"], shown["leased"], shown["free"]) == (_GIFT, 0, 0)

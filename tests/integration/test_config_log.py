@@ -86,14 +86,14 @@ def test_an_empty_topic_has_no_configuration(settings: Settings) -> None:
 def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> None:
     ensure_topics(settings, ())
     changes: queue.Queue[Configuration] = queue.Queue()
-    with reading(settings) as one, reading(settings, changes.put) as other:
-        first = one.apply(demo("10m"), "ada")
+    with reading(settings) as reader, reading(settings, changes.put) as other:
+        first = reader.apply(demo("10m"), "ada")
         assert first.changed
-        assert one.apply(demo("10m"), "ada") == AppliedVersion(first.digest, changed=False)
-        second = one.apply(demo("20m"), "bob")
+        assert reader.apply(demo("10m"), "ada") == AppliedVersion(first.digest, changed=False)
+        second = reader.apply(demo("20m"), "bob")
         assert changes.get(timeout=PATIENCE_S).digest == first.digest
         assert changes.get(timeout=PATIENCE_S).session_gap_ms == 20 * 60_000
-        for log in (one, other):
+        for log in (reader, other):
             log.catch_up(PATIENCE_S)
             stored = log.get(first.digest)
             assert stored is not None
@@ -101,8 +101,8 @@ def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> Non
             latest = log.latest()
             assert latest is not None
             assert latest.digest == second.digest
-        assert one.apply(demo("10m"), "ada").changed, "an old version can be put in force again"
-        assert [(r.digest, r.applied_by) for r in one.history()] == [
+        assert reader.apply(demo("10m"), "ada").changed, "an old version can be put in force again"
+        assert [(r.digest, r.applied_by) for r in reader.history()] == [
             (first.digest, "ada"),
             (second.digest, "bob"),
             (first.digest, "ada"),

@@ -68,8 +68,8 @@ def _interactions(
     flow: Flow, log: list[dataset.LogEvent], days: int | None
 ) -> Iterator[Interaction]:
     for day in islice(script.days(log), days):
-        for one in day.rounds:
-            for step in (step for visit in one.visits for step in visit):
+        for round_ in day.rounds:
+            for step in (step for visit in round_.visits for step in visit):
                 reading = RowIntake(flow.rules.config, _SHOP, 100_000, step.at, RowIds("log"))
                 for message in step.messages:
                     interaction = reading.take_in(FileRow(1, msgspec.json.encode(message), 0))

@@ -19,7 +19,7 @@ def test_task_is_taken_by_one_person_and_ends_with_a_result(stack: Stack) -> Non
 
     def mine() -> dict[str, str] | None:
         tasks = stack.ask("desk", "list")
-        return next((one for one in tasks if one["to"] == email), None)
+        return next((offered for offered in tasks if offered["to"] == email), None)
 
     task = eventually(mine)
     assert (task["state"], task["script"]) == ("open", "Call about shoes")

@@ -61,8 +61,8 @@ def test_a_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
 
         answered = shown({"placement": "hero", "limit": 5}, {"placement": "banner", "limit": 2})
         found = answered.raise_for_status().json()["placements"]
-        assert [one["treatment"] for one in found["hero"]] == ["hello-hero", "again-hero"]
-        assert len({one["token"] for one in found["hero"]}) == 2
+        assert [choice["treatment"] for choice in found["hero"]] == ["hello-hero", "again-hero"]
+        assert len({choice["token"] for choice in found["hero"]}) == 2
         assert found["banner"] == []
         for limit in (0, -1, 101):
             refused = shown({"placement": "hero", "limit": limit})

@@ -67,7 +67,11 @@ def test_answer_200_means_that_kafka_has_the_message_under_its_key(
 
     ids = {message["messageId"]: kind for kind, message in sent.items()}
     every = stack.records.every(topics.INTERACTIONS, Interaction)
-    written = {ids[one.event_id]: (at, one) for at, one in every if one.event_id in ids}
+    written = {
+        ids[interaction.event_id]: (at, interaction)
+        for at, interaction in every
+        if interaction.event_id in ids
+    }
     assert written.keys() == sent.keys()
     key = f"customer_id:{somebody.id}"
     for kind, (stored, interaction) in written.items():

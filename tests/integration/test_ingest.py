@@ -65,7 +65,9 @@ class WatchedFolder:
         )
         assert done.stdout, done.stderr.decode()
         found = msgspec.json.decode(done.stdout)
-        assert done.returncode == any(one["state"] == "failed" or "warning" in one for one in found)
+        assert done.returncode == any(
+            report["state"] == "failed" or "warning" in report for report in found
+        )
         assert isinstance(found, list)
         return found
 
@@ -164,7 +166,7 @@ def test_a_file_sent_twice_counts_once_and_another_content_of_its_name_counts(wa
     (files.folder / "a.csv").write_text(text)
     (files.folder / "b.csv").write_text(text)
     again = files.run()
-    assert [(one["state"], one["sent"]) for one in again] == [("done", 0), ("done", 0)]
+    assert [(report["state"], report["sent"]) for report in again] == [("done", 0), ("done", 0)]
     assert "taken before" in again[0]["reason"]
     (files.folder / "a.csv").write_text("customer,total\ntwice-new,1\n")
     assert files.run()[0]["sent"] == 1
@@ -285,8 +287,8 @@ _LISTS = """watches:
 
 def test_departures_from_lists_count_and_a_repeated_row_counts_once(watched: Any) -> None:
     files = watched(_LISTS)
-    both, one = "userId,segment\nlist-1,Gold\nlist-2,Gold\n", "userId,segment\nlist-1,Gold\n"
-    for number, text in enumerate((both, one, both), start=1):
+    both, single = "userId,segment\nlist-1,Gold\nlist-2,Gold\n", "userId,segment\nlist-1,Gold\n"
+    for number, text in enumerate((both, single, both), start=1):
         (files.folder / f"segment-replace-2026-11-0{number}_03-00-00.csv").write_text(text)
     rows = "id,reason,at\nlist-9,bounced,2026-11-01\nlist-9,bounced,2026-11-01\n"
     (files.folder / "suppressed-1.csv").write_text(rows)
@@ -313,7 +315,7 @@ def test_departures_are_known_to_another_home_and_their_loss_is_loud(
     watched: Any, tmp_path: Path
 ) -> None:
     texts = {
-        number: "userId,segment\n" + "".join(f"home-{one},Gold\n" for one in on_it)
+        number: "userId,segment\n" + "".join(f"home-{number},Gold\n" for number in on_it)
         for number, on_it in enumerate(("123", "23", "3"), start=1)
     }
     names = {number: f"segment-replace-2026-11-0{number}_03-00-00.csv.gz" for number in texts}
@@ -392,6 +394,8 @@ def test_two_watchers_take_each_file_once(watched: Any) -> None:
     files = watched()
     (files.folder / "a.csv").write_text(_rows("both", 5_000))
     first, second = files.start(), files.start()
-    reports = [msgspec.json.decode(one.communicate(timeout=200)[0]) for one in (first, second)]
+    reports = [
+        msgspec.json.decode(watcher.communicate(timeout=200)[0]) for watcher in (first, second)
+    ]
     assert sorted(len(report) for report in reports) == [0, 1]
     assert len(files.interactions("both-")) == 5_000

@@ -266,7 +266,7 @@ def test_cut_connection_is_reported_and_the_file_is_taken_later(
         through = Server(port, server.user, server.host_key, server.private_key)
         config = configuration(tmp_path / "config", through, folder)
         reports = look(settings, config, through)
-    assert {one.state for one in reports} == {"failed"}
+    assert {report.state for report in reports} == {"failed"}
     assert not customers(settings, "cut-")
     assert names(folder) == ["a.csv"]
     [report] = look(settings, configuration(tmp_path / "config", server, folder), server)

@@ -46,7 +46,7 @@ def _ask_hero(stack: Stack) -> Any:
 
 
 def _chosen_treatment(explained: Any) -> str:
-    [slot] = [one for one in explained["slots"] if one["slot"] == "hero"]
+    [slot] = [slot for slot in explained["slots"] if slot["slot"] == "hero"]
     return str(slot["chosen"]["treatment"])
 
 
@@ -70,7 +70,7 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
         assert explanation["model"] == "hero@1"
         assert explanation["same"] is True
         assert _chosen_treatment(explanation) == "again-hero"
-        [slot] = [one for one in explanation["slots"] if one["slot"] == "hero"]
+        [slot] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
         chances = {candidate["treatment"]: candidate["p"] for candidate in slot["candidates"]}
         assert chances["again-hero"] == pytest.approx(0.8, abs=0.1)
         assert chances["hello-hero"] == pytest.approx(0.1, abs=0.1)

@@ -147,7 +147,7 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
     assert len(expected[topics.DECISIONS]) == len(_interactions(_STORY))
     assert len(expected["actions.email"]) > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
-    changes = [_CODEC.decode(*one) for one in _values(expected, topics.SEGMENT_CHANGES)]
+    changes = [_CODEC.decode(*value) for value in _values(expected, topics.SEGMENT_CHANGES)]
     entered = {change.segment for change in changes if isinstance(change, SegmentChange)}
     assert entered == {"buyers", "mobile", "spanish", "likely"}
     _check_headers(settings)
@@ -272,7 +272,7 @@ def _visit(
         source="shop",
         occurred_at=at,
         received_at=at,
-        identifiers=tuple(Identifier.parse(one) for one in who),
+        identifiers=tuple(Identifier.parse(identifier) for identifier in who),
         context=Context(ip="192.0.2.1", user_agent=PHONE, url="/?utm_source=news"),
         request=DecideRequest(f"r{number}", "g", ("hero",), at + 100) if ask else None,
     )

@@ -38,25 +38,25 @@ def test_paused_partition_gives_no_record_until_resumed(
     bootstrap: str, prefix: str, source: str, reading: _Start
 ) -> None:
     async def read() -> Reading:
-        one = reading()
-        one.go.set()
-        await one.app.start()
-        await one.wait_until(lambda one: len(one.seen) == 2 * _MANY)
-        one.consumer.pause_partitions([TP(source, _PAUSED)])
+        group = reading()
+        group.go.set()
+        await group.app.start()
+        await group.wait_until(lambda group: len(group.seen) == 2 * _MANY)
+        group.consumer.pause_partitions([TP(source, _PAUSED)])
         _write(bootstrap, source, _MORE)
-        await one.wait_until(lambda one: one.consumer.unprocessed(_PAUSED) == _MORE)
-        await one.wait_until(lambda one: len(one.offsets_of(_OTHER)) == _MANY + _MORE)
+        await group.wait_until(lambda group: group.consumer.unprocessed(_PAUSED) == _MORE)
+        await group.wait_until(lambda group: len(group.offsets_of(_OTHER)) == _MANY + _MORE)
         await asyncio.sleep(_AT_REST_S)
-        assert one.offsets_of(_PAUSED) == list(range(_MANY))
-        one.consumer.resume_partitions([TP(source, _PAUSED)])
-        await one.wait_until(lambda one: len(one.seen) >= 2 * (_MANY + _MORE))
+        assert group.offsets_of(_PAUSED) == list(range(_MANY))
+        group.consumer.resume_partitions([TP(source, _PAUSED)])
+        await group.wait_until(lambda group: len(group.seen) >= 2 * (_MANY + _MORE))
         await asyncio.sleep(_AT_REST_S)
-        await one.app.stop()
-        return one
+        await group.app.stop()
+        return group
 
-    one = asyncio.run(read())
+    group = asyncio.run(read())
     for partition in (_PAUSED, _OTHER):
-        assert one.offsets_of(partition) == list(range(_MANY + _MORE))
+        assert group.offsets_of(partition) == list(range(_MANY + _MORE))
     assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_MANY + _MORE] * 2
 
 
@@ -67,25 +67,25 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
     bootstrap: str, prefix: str, source: str, reading: _Start, narrow: dict[str, int]
 ) -> None:
     async def read() -> tuple[Reading, int]:
-        one = reading(**narrow)
-        await one.app.start()
-        await one.wait_until(lambda one: len(one.seen) == 1)
+        group = reading(**narrow)
+        await group.app.start()
+        await group.wait_until(lambda group: len(group.seen) == 1)
         await asyncio.sleep(_AT_REST_S)  # until nothing more can be prefetched
-        one.consumer.pause_partitions([TP(source, _PAUSED)])
-        one.go.set()
-        await one.wait_until(lambda one: len(one.offsets_of(_OTHER)) == _MANY)
+        group.consumer.pause_partitions([TP(source, _PAUSED)])
+        group.go.set()
+        await group.wait_until(lambda group: len(group.offsets_of(_OTHER)) == _MANY)
         await asyncio.sleep(_AT_REST_S)
-        had = len(one.offsets_of(_PAUSED))
-        one.consumer.resume_partitions([TP(source, _PAUSED)])
-        await one.wait_until(lambda one: len(one.seen) >= 2 * _MANY)
+        had = len(group.offsets_of(_PAUSED))
+        group.consumer.resume_partitions([TP(source, _PAUSED)])
+        await group.wait_until(lambda group: len(group.seen) >= 2 * _MANY)
         await asyncio.sleep(_AT_REST_S)
-        await one.app.stop()
-        return one, had
+        await group.app.stop()
+        return group, had
 
-    one, had = asyncio.run(read())
+    group, had = asyncio.run(read())
     assert had <= 1 + BUFFER + 1  # in process, in the buffer, and in flight between
     for partition in (_PAUSED, _OTHER):
-        assert one.offsets_of(partition) == list(range(_MANY))
+        assert group.offsets_of(partition) == list(range(_MANY))
     assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_MANY] * 2
 
 
@@ -99,19 +99,24 @@ def test_watermarks_equal_the_brokers(
     deleted.result()
 
     async def look() -> None:
-        one = reading()
-        one.go.set()
-        await one.app.start()
-        await one.wait_until(lambda one: one.offsets_of(1)[-1:] == [_MANY - 1])
-        assert await one.consumer.earliest_offsets(first, second) == {first: 0, second: 30}
-        assert await one.consumer.highwaters(first, second) == {first: _MANY, second: _MANY}
+        group = reading()
+        group.go.set()
+        await group.app.start()
+        await group.wait_until(lambda group: group.offsets_of(1)[-1:] == [_MANY - 1])
+        assert await group.consumer.earliest_offsets(first, second) == {first: 0, second: 30}
+        assert await group.consumer.highwaters(first, second) == {first: _MANY, second: _MANY}
         produce(bootstrap, source, [(_KEYS[0], b"x")] * _MORE)
         known = dict(zip((first, second), ends(bootstrap, source, 2), strict=True))
         assert known == {first: _MANY + _MORE, second: _MANY}
-        assert await one.consumer.highwaters(first, unread) == {first: known[first], unread: _MORE}
-        await one.wait_until(lambda one: {tp: one.consumer.highwater(tp) for tp in known} == known)
-        assert one.consumer.highwater(unread) == -1
-        await one.app.stop()
+        assert await group.consumer.highwaters(first, unread) == {
+            first: known[first],
+            unread: _MORE,
+        }
+        await group.wait_until(
+            lambda group: {tp: group.consumer.highwater(tp) for tp in known} == known
+        )
+        assert group.consumer.highwater(unread) == -1
+        await group.app.stop()
 
     asyncio.run(look())
 

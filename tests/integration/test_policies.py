@@ -78,7 +78,7 @@ class _Customer:
             for channel in channels
             for _, action in self._bank.records.every(topics.actions(channel), Action)
         )
-        return [one.treatment for one in every if one.decision_id == decision_id]
+        return [action.treatment for action in every if action.decision_id == decision_id]
 
     def ask_for_brochure(self, after: timedelta) -> dict[str, Any]:
         """Ask for a brochure, which sends a letter and starts sales."""
@@ -122,7 +122,7 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     assert _shown(customer.view_page(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"
     explanation = _explain(bank, refused, "--rerun")
     assert explanation["same"] is True
-    [slot] = [one for one in explanation["slots"] if one["slot"] == "hero"]
+    [slot] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
     rules = {(rejection["stage"], rejection["rule"]) for rejection in slot["rejected"]}
     assert rules == {("constraint", "suppression complained")}
 
@@ -149,7 +149,7 @@ def test_a_failed_credit_check_stops_card_offers_a_moment_later(
     seen = customer.view_page(timedelta(milliseconds=100))
     assert _shown(seen, "hero") == "house-hero"
     explanation = _explain(bank, seen)
-    [slot] = [one for one in explanation["slots"] if one["slot"] == "hero"]
+    [slot] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
     [why] = slot["rejected"]
     assert (why["treatment"], why["rule"]) == ("gold-hero", "suppression credit-refused")
     assert _shown(customer.view_page(timedelta(days=90)), "hero") == "gold-hero"
@@ -228,7 +228,7 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
 ) -> None:
     other, night = _Customer(bank), timedelta(hours=11)
     clock = LogClock(bank.settings.kafka(), Codec(recorded_versions()), 3)
-    first = {one.name: one.ask_for_brochure(night) for one in (customer, other)}
+    first = {name_.name: name_.ask_for_brochure(night) for name_ in (customer, other)}
     explanation = bank.kairos("explain", first[other.name]["decision_id"])
     assert "waits for the end of quiet hours, at 2024-03-02T08:00:00+00:00" in explanation
     customer.send("call", "Complaint", night + timedelta(minutes=1), userId=customer.name)
@@ -246,10 +246,21 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
 
 def _outcome(bank: Stack, action_id: str) -> Interaction | None:
     every = (interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction))
-    return next((one for one in every if one.properties.get("action_id") == action_id), None)
+    return next(
+        (
+            interaction
+            for interaction in every
+            if interaction.properties.get("action_id") == action_id
+        ),
+        None,
+    )
 
 
 def _moment(bank: Stack, customer: _Customer, name: str) -> int | None:
     every = (interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction))
-    of_customer = (one for one in every if one.identifiers[0].value == customer.name)
-    return next((one.received_at for one in of_customer if one.name == name), None)
+    of_customer = (
+        interaction for interaction in every if interaction.identifiers[0].value == customer.name
+    )
+    return next(
+        (interaction.received_at for interaction in of_customer if interaction.name == name), None
+    )

@@ -89,8 +89,8 @@ class Stack:
         """Return the changelog's state of each row, None for a row without state."""
         rows = latest(self.settings.kafka(), f"kairos.{stage}-rows-changelog").items()
         return {
-            key[1:]: msgspec.msgpack.decode(one.value or b"")[0]
-            for key, one in rows
+            key[1:]: msgspec.msgpack.decode(row.value or b"")[0]
+            for key, row in rows
             if key.startswith("r")
         }
 
@@ -175,7 +175,7 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     names = {"customer_id:c", "email:c@x", "cookie:n", "cookie:o"}
     assert set(answer["forgotten"]) == names
     assert answer["done"]
-    until = {one["topic"]: one["until"] for one in answer["remaining"]}
+    until = {topic["topic"]: topic["until"] for topic in answer["remaining"]}
     assert until["interactions"] == answer["at"] + max_retention_ms(30 * 24.0)
     forgotten = answer["at"] + DAY_MS + CLEANER_MS
     changelogs = {f"{stage.group}-rows-changelog" for stage in STAGES}

@@ -119,14 +119,20 @@ def _check_whole(tmp_path: Path, numbers: range) -> None:
     gaps = "SELECT max(kafka_offset) + 1 - count(*) FROM t GROUP BY kafka_partition"
     assert _ask(tmp_path, gaps) == [(0,)] * _PARTITIONS
     keys = "SELECT kafka_key FROM t WHERE"
-    assert set(_ask(tmp_path, f"{keys} kafka_tombstone")) == {(f"p{one}",) for one in deleted}
+    assert set(_ask(tmp_path, f"{keys} kafka_tombstone")) == {(f"p{number}",) for number in deleted}
     bad = set(_ask(tmp_path, f"{keys} kafka_error IS NOT NULL"))
-    assert bad == {(f"p{one}",) for one in garbage}
+    assert bad == {(f"p{number}",) for number in garbage}
     columns = "action_id, identifier.value, content['title'], epoch_ms(created_at), day::VARCHAR"
     found = _ask(tmp_path, f"SELECT {columns} FROM t WHERE action_id IS NOT NULL")
     expected = [
-        (one.action_id, "a@example.com", one.content["title"], one.created_at, _day(one.created_at))
-        for one in map(_action, sorted(set(numbers) - deleted - garbage))
+        (
+            action.action_id,
+            "a@example.com",
+            action.content["title"],
+            action.created_at,
+            _day(action.created_at),
+        )
+        for action in map(_action, sorted(set(numbers) - deleted - garbage))
     ]
     assert sorted(found) == sorted(expected)
 
@@ -221,7 +227,7 @@ def test_replay_has_exactly_the_requested_offsets(
     found = _ask(tmp_path, "SELECT kafka_partition, kafka_offset FROM t")
     assert sorted(found) == [
         *((0, number) for number in range(10, 20)),
-        *((2, one) for one in range(5)),
+        *((2, number) for number in range(5)),
     ]
 
 

@@ -21,12 +21,12 @@ def test_records_read_before_a_seek_are_not_given_to_the_agents(
     async def forward() -> list[int]:
         reading = Reading(bootstrap, prefix, tmp_path, source)
         await reading.app.start()
-        await reading.wait_until(lambda one: len(one.offsets) == 1)
+        await reading.wait_until(lambda group: len(group.offsets) == 1)
         seek = asyncio.ensure_future(reading.consumer.seek(TP(source, 0), 50))
         await asyncio.sleep(0)
         reading.go.set()
         await seek
-        await reading.wait_until(lambda one: one.offsets[-1] == _WRITTEN - 1)
+        await reading.wait_until(lambda group: group.offsets[-1] == _WRITTEN - 1)
         await reading.app.stop()
         return reading.offsets
 
@@ -47,10 +47,10 @@ def test_records_read_again_behind_a_commit_are_committed_again(
         reading = Reading(bootstrap, prefix, tmp_path, source)
         reading.go.set()
         await reading.app.start()
-        await reading.wait_until(lambda one: one.consumer.unprocessed(0) == 0)
+        await reading.wait_until(lambda group: group.consumer.unprocessed(0) == 0)
         if seek is not None:
             await reading.consumer.seek(TP(source, 0), seek)
-            await reading.wait_until(lambda one: one.consumer.unprocessed(0) == 0)
+            await reading.wait_until(lambda group: group.consumer.unprocessed(0) == 0)
         await reading.app.stop()
         return reading.offsets
 
@@ -70,9 +70,9 @@ def test_a_seek_in_a_partition_of_somebody_else_does_nothing(
         reading = Reading(bootstrap, prefix, tmp_path, source)
         await reading.app.start()
         reading.go.set()
-        await reading.wait_until(lambda one: one.offsets != [])
+        await reading.wait_until(lambda group: group.offsets != [])
         await reading.consumer.seek(elsewhere, 3)
-        await reading.wait_until(lambda one: one.offsets[-1] == _WRITTEN - 1)
+        await reading.wait_until(lambda group: group.offsets[-1] == _WRITTEN - 1)
         position: int | None = await reading.consumer.position(elsewhere)
         await reading.app.stop()
         assert reading.app.failure is None

@@ -65,6 +65,6 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack, w
     assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted]
     stack.wait_until_idle()
     sent = {interaction.event_id for interaction in _of(stack, who)}
-    decisions = (one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision))
+    decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(decision for decision in decisions if decision in sent) == sorted(sent)
     assert len(sent) == len(_KINDS)

@@ -47,7 +47,7 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -
     client.shutdown()
     assert stack.count_accepted("track") == [accepted + _COUNT]
     stack.wait_until_idle()
-    decisions = (one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision))
+    decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(decision for decision in decisions if decision in set(sent)) == sorted(sent)
     person = stack.ask("profile", "show", f"customer_id:{who}")
     assert person["traits"]["interactions"] == _COUNT

@@ -52,8 +52,8 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
     with _sending(stack, who):
         pass
     found = _find(stack, who)
-    assert sorted(one.kind for one in found) == _KINDS
-    [viewed] = [one for one in found if one.kind == "track"]
+    assert sorted(message.kind for message in found) == _KINDS
+    [viewed] = [message for message in found if message.kind == "track"]
     assert (viewed.name, viewed.properties) == ("Viewed", {"total": 9.5})
     assert (viewed.context.locale, viewed.context.timezone) == ("es-ES", "Europe/Madrid")
 
@@ -64,4 +64,4 @@ def test_messages_that_kafka_does_not_take_are_sent_again_and_count_once(stack: 
         eventually(lambda: stack.count_turned_away() > turned_away)
     stack.wait_until_idle()
     found = _find(stack, who)
-    assert sorted({one.event_id: one.kind for one in found}.values()) == _KINDS
+    assert sorted({message.event_id: message.kind for message in found}.values()) == _KINDS

@@ -44,9 +44,9 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     channels = {named.partition("/")[2] for named in played["actions"]}
     assert channels >= {"web", "pos", "email"}
 
-    learned = {one["treatment"]: one for one in played["learned"]}
-    assert sum(one["tried"] for one in learned.values()) > 0
-    assert all(one["reached"] <= one["tried"] for one in learned.values())
+    learned = {arm["treatment"]: arm for arm in played["learned"]}
+    assert sum(arm["tried"] for arm in learned.values()) > 0
+    assert all(arm["reached"] <= arm["tried"] for arm in learned.values())
 
     bank.wait_until_idle()
     reported: Counter[str] = Counter()
@@ -59,7 +59,7 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
         if interaction.kind == "outcome" and interaction.source == "bank-web"
     )
     assert written == reported
-    life = max(lives, key=lambda one: len(one.identifiers))
+    life = max(lives, key=lambda candidate: len(candidate.identifiers))
     person = bank.ask("profile", "show", life.identifiers[0].key)
     assert person["profile_id"] == life.profile_id
 

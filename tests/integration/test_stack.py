@@ -40,11 +40,11 @@ def test_status_names_every_process(stack: Stack, second: Stack) -> None:
     assert status["broker"]["state"] == "ready"
     found = {process["name"]: process for process in status["processes"]}
     assert {_WORKER, _GATEWAY, _ADAPTER} <= found.keys()
-    for one in found.values():
-        assert one["state"] == "ready"
-        assert psutil.pid_exists(one["pid"])
-        assert {"ports", "lag"} <= one.keys()
-    pids = {one["pid"] for one in found.values()}
+    for process in found.values():
+        assert process["state"] == "ready"
+        assert psutil.pid_exists(process["pid"])
+        assert {"ports", "lag"} <= process.keys()
+    pids = {process["pid"] for process in found.values()}
     assert not pids & {process["pid"] for process in stack.ask("status")["processes"]}
 
 

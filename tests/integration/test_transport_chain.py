@@ -197,10 +197,12 @@ def test_worker_back_within_its_session_moves_no_partitions(
     alone = msgspec.structs.replace(plan, hops=1, session_timeout_ms=_LONG_SESSION_MS)
     plans = {name: msgspec.structs.replace(alone, instance=name) for name in ("0", "1")}
     running: dict[str, Worker] = {}
-    for name, one in plans.items():  # the first to join leads the group
-        running[name] = start(one)
+    for name, member in plans.items():  # the first to join leads the group
+        running[name] = start(member)
         running[name].wait_until_ready()
-    eventually(lambda: {_last_assignment(one) for one in running.values()} == {"0 1", "2 3"})
+    eventually(
+        lambda: {_last_assignment(process) for process in running.values()} == {"0 1", "2 3"}
+    )
     theirs = _last_assignment(running[killed])
     [other] = (worker for name, worker in running.items() if name != killed)
     before = other.rebalances()

@@ -126,7 +126,7 @@ def test_delivered_actions_stay_delivered_when_the_adapter_is_killed(
     assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
     stack.restart("adapter-webhook-0")
     stack.wait_until_idle()
-    assert {one.key for one in receiver.posts(email)} == {post.key}
+    assert {post.key for post in receiver.posts(email)} == {post.key}
     assert set(_outcomes(stack, post.key)) == {"sent"}
 
 

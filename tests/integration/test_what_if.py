@@ -119,7 +119,7 @@ def test_without_a_campaign_its_messages_and_their_outcomes_are_gone(
     lost = [offer for offer in report.offers if offer.name in names]
     assert not report.identical
     assert report.changed_slots > 0
-    assert sum(one.before for one in lost) > sum(one.after for one in lost) == 0
+    assert sum(campaign.before for campaign in lost) > sum(campaign.after for campaign in lost) == 0
     assert (report.before.outcomes_left_out, report.after.outcomes_left_out) == (0, 1)
     assert sum(channel.before for channel in report.channels) == report.before.actions
     assert sum(channel.after for channel in report.channels) == report.after.actions

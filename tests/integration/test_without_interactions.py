@@ -184,11 +184,11 @@ def _check_time_of_a_log(stack: Stack) -> None:
     stack.send("Order", "late@a", begin + 3 * _HOUR, "log")
     stack.wait_until_idle()
     hourly = [mail for mail in stack.mails() if mail.campaign == "left-an-hour-campaign"]
-    assert sorted(one.address or "" for one in hourly) == ["late@a", "left@a"]
-    assert {one.created_at for one in hourly} == {begin + _HOUR}
+    assert sorted(action.address or "" for action in hourly) == ["late@a", "left@a"]
+    assert {action.created_at for action in hourly} == {begin + _HOUR}
     exits = [change for change in stack.changes() if change.change == "exited"]
-    assert {one.at for one in exits if one.segment == "lately"} == {begin + _WAIT_S * 1000}
-    left = {one.at for one in exits if one.segment != "lately"}
+    assert {change.at for change in exits if change.segment == "lately"} == {begin + _WAIT_S * 1000}
+    left = {change.at for change in exits if change.segment != "lately"}
     assert left == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
 
 
@@ -244,9 +244,9 @@ def _leave_cart_and_kill_worker(stack: Stack) -> tuple[str, int]:
 
 def _check_entry_by_time(stack: Stack, who: str, at: int) -> None:
     """Check that the customer entered a segment and was mailed once, and left another, when due."""
-    eventually(lambda: any(one.address == who for one in stack.mails()))
+    eventually(lambda: any(mail.address == who for mail in stack.mails()))
     stack.wait_until_idle()  # segment changes may be written after the mail that follows them
-    [mail] = [one for one in stack.mails() if one.address == who]
+    [mail] = [mail for mail in stack.mails() if mail.address == who]
     due = at + _WAIT_S * 1000
     changes = [change for change in stack.changes() if change.profile_id == mail.profile_id]
     by_time = {
@@ -280,17 +280,17 @@ def _check_new_configuration(stack: Stack) -> None:
     assert progress == [len(everyone)] * 2
     news = [change for change in stack.changes() if change.config == applied.digest]
     entered = [("counted", "entered")] * 2 + [("ordered", "entered")] * 2
-    assert sorted((one.segment, one.change) for one in news) == entered
+    assert sorted((change.segment, change.change) for change in news) == entered
     for person in _people(records):
         has_ordered = "last_order" in person.profile.traits
         assert person.profile.traits.get("orders") == (1 if has_ordered else None)
         assert {"ordered", "counted"} <= person.members.keys() or not has_ordered
     assert len(stack.mails()) == mails
-    buyer = next(one.profile for one in _people(records) if "ordered" in one.members)
+    buyer = next(person.profile for person in _people(records) if "ordered" in person.members)
     who = Identifier.parse(buyer.root).value
     stack.send("Order", who, time.time_ns() // 1_000_000, "shop")
     stack.wait_until_idle()
-    [again] = [one.profile for one in _people(records) if one.profile.root == buyer.root]
+    [again] = [person.profile for person in _people(records) if person.profile.root == buyer.root]
     assert again.traits["orders"] == 2
 
 

@@ -33,15 +33,15 @@ def _mailing_world(made: tuple[model.Segment, ...]) -> Rules:
     bundle = configuration(made)
     campaigns = tuple(
         model.Campaign(
-            f"on-{one.segment}",
+            f"on-{segment.segment}",
             (
                 model.Offer(
-                    f"o-{one.segment}", 1.0, (model.Treatment(f"t-{one.segment}", "email"),)
+                    f"o-{segment.segment}", 1.0, (model.Treatment(f"t-{segment.segment}", "email"),)
                 ),
             ),
-            trigger={"entered": one.segment},
+            trigger={"entered": segment.segment},
         )
-        for one in made
+        for segment in made
     )
     return rules(
         replace(
@@ -135,7 +135,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
     at_once = _run(rules(bundle), [visit], [4 * _MINUTE_MS + 1])
     by_minutes = _run(rules(bundle), [visit], range(1, 5 * _MINUTE_MS, _MINUTE_MS))
     assert _changes(at_once) == _changes(by_minutes)
-    changes = [one.value for one in at_once if isinstance(one.value, SegmentChange)]
+    changes = [record.value for record in at_once if isinstance(record.value, SegmentChange)]
     assert [(change.segment, change.change, change.at) for change in changes] == [
         ("hour", "entered", 1),
         ("pair", "entered", 1),
@@ -167,5 +167,5 @@ def test_returning_workers_write_the_changes_of_an_undisturbed_run(
     assert found == {
         key: changes
         for key, all_changes in _changes(_run(world, stream, range(1, _END + 1))).items()
-        if (changes := [one for one in all_changes if isinstance(one, SegmentChange)])
+        if (changes := [change for change in all_changes if isinstance(change, SegmentChange)])
     }

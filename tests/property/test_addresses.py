@@ -75,8 +75,8 @@ def test_no_message_goes_to_an_address_that_is_another_persons_at_that_moment(
     stream: list[Record],
 ) -> None:
     flow = Flow(mailing_rules())
-    for number, one in enumerate(stream, 1):
-        emits = list(flow.run(one))
+    for number, event in enumerate(stream, 1):
+        emits = list(flow.run(event))
         assert not flow.refused
         owners = roots(stream[:number])
         for profile, address in _sent_to(emits):
@@ -140,7 +140,7 @@ def test_a_message_on_silence_waits_for_an_address_that_was_shown_before() -> No
     assert list(_sent_to(flow.written)) == []
     flow.give_way()
     sent = [emit.value for emit in flow.written if emit.topic == topics.actions("email")]
-    assert [(one.offer, one.address) for one in sent if isinstance(one, Action)] == [
+    assert [(record.offer, record.address) for record in sent if isinstance(record, Action)] == [
         ("question", "x@example.com")
     ]
 
@@ -196,5 +196,5 @@ def _interaction(name: str, at_ms: int, *who: str) -> Interaction:
         source="shop",
         occurred_at=at_ms,
         received_at=at_ms,
-        identifiers=tuple(Identifier.parse(one) for one in who),
+        identifiers=tuple(Identifier.parse(identifier) for identifier in who),
     )

@@ -19,9 +19,9 @@ from tests.support.worlds import rules
 
 def _changes(emits: list[Emit]) -> list[tuple[str, str, str, int]]:
     return sorted(
-        (one.profile_id, one.segment, one.change, one.at)
-        for one in (emit.value for emit in emits if emit.topic == topics.SEGMENT_CHANGES)
-        if isinstance(one, SegmentChange)
+        (change.profile_id, change.segment, change.change, change.at)
+        for change in (emit.value for emit in emits if emit.topic == topics.SEGMENT_CHANGES)
+        if isinstance(change, SegmentChange)
     )
 
 

@@ -75,7 +75,7 @@ def test_cost_is_the_least_over_all_paths_of_the_plan(
 def test_deviations_add_up_to_the_cost(case: tuple[JourneyPlan, list[int]]) -> None:
     plan, path = case
     found = align(plan, path)
-    mandatory = {step for step, one in enumerate(plan.steps) if one.mandatory}
+    mandatory = {step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory}
     again = len(path) - len(set(path))
     moved = sum(2 if step in mandatory else 1 for step in found.swapped)
     assert found.cost == len(found.skipped) + moved + again

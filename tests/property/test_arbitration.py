@@ -92,7 +92,7 @@ def test_best_paying_treatment_wins_its_campaign_and_channel(
         free = all(entry.campaign != o.campaign and entry.channel != o.channel for o in expected)
         if free and entry.score > 0:
             expected.append(entry)
-    assert life.treatments() == [one.name for one in expected]
+    assert life.treatments() == [treatment.name for treatment in expected]
     for entry in entries:
         record = candidate(decision, entry.name)
         assert record.score == entry.score
@@ -214,7 +214,7 @@ class _LearnedPropensities:
         self.known = known
 
     def of(self, candidates: Any, facts: Any) -> list[float | None]:
-        return [self.known.get(one.treatment) for one in candidates]
+        return [self.known.get(candidate.treatment) for candidate in candidates]
 
 
 def test_learned_probability_replaces_the_declared_one() -> None:

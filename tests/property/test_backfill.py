@@ -97,7 +97,7 @@ class _VersionedFlow(InterleavedFlow):
 def histories(draw: st.DrawFn) -> list[str]:
     """Draw names of versions, each different from the one before; earlier ones may return."""
     names = draw(st.lists(st.sampled_from(sorted(_WORLDS)), min_size=2, max_size=4))
-    return [one for place, one in enumerate(names) if place == 0 or names[place - 1] != one]
+    return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
 
 
 class _Stages:
@@ -142,8 +142,8 @@ class _Life(_Stages):
         for _ in range(count):
             minute = next(self.minutes)
             if self.chance.random() < 0.1:
-                one, other = self.chance.sample(["customer_id:A", "email:x", "cookie:k"], 2)
-                self.flow.put(unlink(one, other, at=minute * MINUTE_MS))
+                identifier, other = self.chance.sample(["customer_id:A", "email:x", "cookie:k"], 2)
+                self.flow.put(unlink(identifier, other, at=minute * MINUTE_MS))
             self.flow.put(self.data.draw(interactions(minute)))
             for _ in range(self.chance.randrange(12)):
                 self.flow.step()
@@ -216,10 +216,10 @@ def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
     assert join(a, b) == join(b, a)
     assert join(join(a, b), c) == join(a, join(b, c))
     assert join(a, a) == a
-    for key, one in join(a, b).items():
+    for key, trait in join(a, b).items():
         known = [begun[key] for begun in (a, b) if key in begun]
-        assert one in known
-        assert all((one.run, one.covered) >= (other.run, other.covered) for other in known)
+        assert trait in known
+        assert all((trait.run, trait.covered) >= (other.run, other.covered) for other in known)
 
 
 class _Log:
@@ -234,7 +234,7 @@ class _Log:
     def read(self, reader: BackfillReader) -> Iterator[str]:
         written = self._flow.written
         new, self._read = written[self._read :], len(written)
-        for emit in (one for one in new if one.topic == topics.SEGMENTED):
+        for emit in (emit for emit in new if emit.topic == topics.SEGMENTED):
             assert isinstance(emit.value, Segmented)
             for _ in range(1 + (self._chance.random() < 0.2)):
                 shard = reader.add(self._flow.partition(emit.key), emit.value)
@@ -245,7 +245,9 @@ class _Log:
 def _people(flow: InterleavedFlow) -> list[MemberProfile]:
     last = {emit.key: emit.value for emit in flow.written if emit.topic == topics.PROFILES}
     return [
-        MemberProfile(one, {}, one.updated_at) for one in last.values() if isinstance(one, Profile)
+        MemberProfile(profile, {}, profile.updated_at)
+        for profile in last.values()
+        if isinstance(profile, Profile)
     ]
 
 
@@ -253,9 +255,13 @@ def _as_if_always_there(flow: InterleavedFlow, world: Rules, now_ms: int) -> Non
     """Return every shard of every profile, made of all its interactions by `world` alone."""
     arrivals: dict[str, dict[str, Interaction]] = defaultdict(dict)
     for emit in flow.written:
-        one = emit.value
-        if isinstance(one, Enriched) and one.interaction is not None and one.identity is not None:
-            arrivals[one.identity.shard][one.interaction.event_id] = one.interaction
+        record = emit.value
+        if (
+            isinstance(record, Enriched)
+            and record.interaction is not None
+            and record.identity is not None
+        ):
+            arrivals[record.identity.shard][record.interaction.event_id] = record.interaction
     for row in flow.rows["enrichment"].values():
         shards = [_made_of(arrivals[name].values(), world) for name in sorted(row.shards.here)]
         if shards:

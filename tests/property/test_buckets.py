@@ -36,7 +36,7 @@ def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
     st.integers(-40, 10),
 )
 def test_ages_change_only_at_the_named_moments(ages: list[int], descending: bool, at: int) -> None:
-    thresholds = tuple(f"{one}ms" for one in sorted(ages, reverse=descending))
+    thresholds = tuple(f"{age}ms" for age in sorted(ages, reverse=descending))
     made = bucket(model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False)
     known: dict[str, Known] = {"x": at}
     due = next_step(made, known, 0)

@@ -143,7 +143,7 @@ def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
         world.put("Go", f"c{number}")
     while world.worker.unread() or world.worker.in_flight():
         world.work(50)
-    decisions = [one for _, one in world.logs.read(topics.DECISIONS)]
+    decisions = [decision for _, decision in world.logs.read(topics.DECISIONS)]
     fates = [candidate.fate for decision in decisions for candidate in decision.candidates]
     assert world.spent("gift") == leased - leased % TOKENS
     assert set(fates) == {"chosen", "budget gift"}
@@ -216,7 +216,9 @@ def test_no_day_spends_more_than_it_has(seed: int, kills: int) -> None:
                 world.restart_learner(loses_disk=random.randrange(4) == 0)
         world.rest()
         spent = Counter[str]()
-        decisions = {one.decision_id: one for _, one in world.logs.read(topics.DECISIONS)}
+        decisions = {
+            decision.decision_id: decision for _, decision in world.logs.read(topics.DECISIONS)
+        }
         for decision in decisions.values():
             for spend in decision.spends:
                 spent[spend.period] += round(spend.amount * TOKENS)
@@ -418,10 +420,13 @@ def _spent_from_one_purse(world: Spending) -> int:
 
 
 def _play_inputs(world: Spending, player: LogPlayer) -> None:
-    records = (one.interaction for _, one in world.logs.read(topics.SEGMENTED))
-    by_id = {one.event_id: one for one in records if one is not None}
-    for one in sorted(by_id.values(), key=lambda one: (one.received_at, int(one.event_id[1:]))):
-        player.play(one)
+    records = (record.interaction for _, record in world.logs.read(topics.SEGMENTED))
+    by_id = {record.event_id: record for record in records if record is not None}
+    for interaction in sorted(
+        by_id.values(),
+        key=lambda interaction: (interaction.received_at, int(interaction.event_id[1:])),
+    ):
+        player.play(interaction)
 
 
 def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
@@ -434,9 +439,9 @@ def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
                 decided.add(emit.value)
 
     _play_inputs(world, LogPlayer(world.rules, take))
-    live = [one for _, one in world.logs.read(topics.DECISIONS)]
+    live = [decision for _, decision in world.logs.read(topics.DECISIONS)]
     found = replayed.compare([*live, *live])
-    assert found.decisions == len({one.decision_id for one in live})
+    assert found.decisions == len({decision.decision_id for decision in live})
     return found, decided.hexdigest()
 
 
@@ -458,8 +463,8 @@ def test_replay_decides_as_live_but_where_a_lease_ran_short(seed: int, amount: f
         assert found.changed == found.by_budgets <= found.decisions
         held = [
             each.fate
-            for _, one in world.logs.read(topics.DECISIONS)
-            for each in one.candidates
+            for _, decision in world.logs.read(topics.DECISIONS)
+            for each in decision.candidates
             if each.fate == "budget gift"
         ]
         if not held:

@@ -113,15 +113,15 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                     "Home", at, who=ADA if name == "ada" else _COOKIE, ask=["hero"]
                 )
                 mine = [
-                    one
-                    for one in sent.values()
-                    if (merged or one.who == name) and not one.is_lost(confirm, hour)
+                    message
+                    for message in sent.values()
+                    if (merged or message.who == name) and not message.is_lost(confirm, hour)
                 ]
-                treatments = [one.offer for one in life.actions()]
+                treatments = [action.offer for action in life.actions()]
                 assert treatments == _expected_treatments(caps, mine, hour), fates(decision)
-                for one in life.actions():
-                    sent[one.action_id] = _SentMessage(one.offer, hour, name)
-                    open_actions.append(one)
+                for sent_action in life.actions():
+                    sent[sent_action.action_id] = _SentMessage(sent_action.offer, hour, name)
+                    open_actions.append(sent_action)
 
 
 def _apply(sent: _SentMessage, outcome: str) -> None:
@@ -142,12 +142,12 @@ def _is_free(cap: _Cap, name: str, mine: list[_SentMessage], now: int) -> bool:
     if not cap.counts(name):
         return True
     counted = [
-        one
-        for one in mine
-        if one.counts
-        and cap.counts(one.offer)
-        and cap.subject(one.offer) == cap.subject(name)
-        and now - cap.hours < one.at <= now
+        message
+        for message in mine
+        if message.counts
+        and cap.counts(message.offer)
+        and cap.subject(message.offer) == cap.subject(name)
+        and now - cap.hours < message.at <= now
     ]
     return len(counted) < cap.max
 

@@ -136,7 +136,7 @@ def test_few_of_many_such_ids_are_named(tmp_path: Path) -> None:
 def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     good = "a,A,2,3,2026-01-31\n"
     found = _errors(_folder(tmp_path, f"{_HEAD}{good}a,A,x,3,\n{good}b,B,1,x,\n"))
-    assert [one.split(": ")[0] for one in found] == [
+    assert [error.split(": ")[0] for error in found] == [
         "products.csv:3",
         "products.csv:4",
         "products.csv:5",
@@ -260,7 +260,7 @@ def test_decision_records_a_short_list_of_a_large_catalogue() -> None:
         "tile: 193 items": "applicability/beyond the best",
     }
     explained = explain(decision, life.flow.rules.config, "en").slots[0].rejected
-    assert [one.words for one in explained if one.rule == "excluded"] == [
+    assert [exclusion.words for exclusion in explained if exclusion.rule == "excluded"] == [
         "the customer has seen, bought or solved them."
     ]
 

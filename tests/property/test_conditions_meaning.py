@@ -77,7 +77,7 @@ interactions = st.builds(
         properties,
         Context(ip=ip, campaign={"a": "b"}, consent={"b": True}),
         None,
-        {one: values for one, values in lists.items() if one not in properties},
+        {name: values for name, values in lists.items() if name not in properties},
     ),
     names,
     names,
@@ -147,14 +147,16 @@ def present(operator: str, value: Any, operand: Any) -> bool:
     kind = type_of(value)
     match operator:
         case "in" if kind == "list":
-            return any(element(one) in value for one in operand)
+            return any(element(item) in value for item in operand)
         case "contains" if kind == "list":
             return element(operand) in value
         case "contains" if type_of(operand) != "text":
             return False
         case "is" | "in":
             wanted = operand if operator == "in" else [operand]
-            return any(type_of(one) == kind and one == value for one in wanted)
+            return any(
+                type_of(alternative) == kind and alternative == value for alternative in wanted
+            )
         case "within" | "older_than":
             since = NOW - {"1ms": 1, "500ms": 500, "1s": 1000}[operand]
             if kind == "number":

@@ -20,8 +20,8 @@ def streams(draw: st.DrawFn) -> list[Record]:
     stream: list[Record] = []
     for minute in range(1, draw(st.integers(2, 16)) + 1):
         if draw(st.integers(0, 3)) == 0:
-            one, other = draw(st.permutations(NAMES))[:2]
-            stream.append(unlink(one.key, other.key, minute * MINUTE_MS))
+            name, other = draw(st.permutations(NAMES))[:2]
+            stream.append(unlink(name.key, other.key, minute * MINUTE_MS))
         else:
             until = minute * MINUTE_MS + 100
             request = DecideRequest(f"r{minute}", "gateway", ("hero",), until)

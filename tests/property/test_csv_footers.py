@@ -46,7 +46,7 @@ def _table(rows: list[list[str]], delimiter: str = ";") -> str:
 
 def _customers(rows: list[ReadRow]) -> list[str]:
     good = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, FileRow)]
-    return [one["identifiers"][0]["value"] for one in good]
+    return [row["identifiers"][0]["value"] for row in good]
 
 
 _TOTALS = [
@@ -79,7 +79,7 @@ def test_footer_under_codes_is_refused_and_every_row_is_read(
     table = _table([*rows, [label, *amounts]], delimiter) + after.replace(";", delimiter)
     read = _read(table)
     assert _customers(read) == [row[0] for row in rows]
-    [refused] = [one for one in read if isinstance(one, UnreadableRow)]
+    [refused] = [item for item in read if isinstance(item, UnreadableRow)]
     assert (refused.line, refused.code) == (len(rows) + 2, "footer")
     assert label in refused.original
 
@@ -134,9 +134,9 @@ _text = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 def test_no_row_is_refused_where_something_stands_below(rows: list[list[str]]) -> None:
     last = ["K-9", "Ana", "1", "1"]
     alone = [["Total", *row[1:]] for row in rows]
-    for one in (rows, alone):
-        assert _customers(_read(_table([*one, last])))[-1] == "K-9"
-        read = _read(_table([*one, last]))
+    for body in (rows, alone):
+        assert _customers(_read(_table([*body, last])))[-1] == "K-9"
+        read = _read(_table([*body, last]))
         assert not [row for row in read if isinstance(row, UnreadableRow) and row.code == "footer"]
 
 
@@ -160,13 +160,13 @@ def test_last_row_that_only_resembles_a_footer_is_read(last: list[str]) -> None:
 def test_lines_beside_a_total_are_refused_with_it() -> None:
     read = _read("id;name;spent;orders\nK1;Ana;1;1\nTotal;;1;1\n;;;checked\nExported on 1 May\n")
     assert _customers(read) == ["K1"]
-    codes = [one.code for one in read if isinstance(one, UnreadableRow)]
+    codes = [item.code for item in read if isinstance(item, UnreadableRow)]
     assert codes == ["footer", "missing_identifier", "footer"]
 
 
 def test_each_of_the_files_put_together_has_its_footer() -> None:
-    one = "id;name;spent;orders\nK1;Ana;1;1\nTotal: 1\n"
-    read = _read(one + one)
+    text = "id;name;spent;orders\nK1;Ana;1;1\nTotal: 1\n"
+    read = _read(text + text)
     assert _customers(read) == ["K1", "K1"]
     assert [row.line for row in read if isinstance(row, UnreadableRow)] == [3, 6]
 

@@ -38,7 +38,7 @@ _REST = _START + 90_000
 def _interaction(number: int, name: str, who: Sequence[str], size: int = 0) -> Interaction:
     """Return an interaction; `size`: characters of its property."""
     at = _START + number * 1_000
-    names = tuple(Identifier.parse(one) for one in who)
+    names = tuple(Identifier.parse(identifier) for identifier in who)
     ask = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if name == "Ask" else None
     text = {"text": "x" * size}
     return Interaction(
@@ -155,7 +155,7 @@ def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
         for row in states["identity"].values()
         for shard, place in row.shards.items()
     }
-    held = {shard: one for one, row in states["enrichment"].items() for shard in row.shards.here}
+    held = {shard: key for key, row in states["enrichment"].items() for shard in row.shards.here}
     snapshots: dict[str, Profile | None] = dict(logs.read(topics.PROFILES))
     counts = [
         int(str(snapshot.traits["interactions"]))
@@ -207,14 +207,14 @@ def _run_until_idle(
 def _entries(outputs: dict[str, dict[str, list[Any]]]) -> int:
     """Return how many have entered the segment that time alone enters."""
     changes = outputs[topics.SEGMENT_CHANGES].values()
-    return sum(one.segment == "silent" for every in changes for one in every)
+    return sum(change.segment == "silent" for every in changes for change in every)
 
 
 def _logs(stream: Sequence[Interaction], copies: Random | None = None) -> Logs:
     """Draw logs; with `copies`, some interactions come once more, at once or later."""
     logs = Logs(_PARTITIONS)
-    for number, one in enumerate(stream):
-        logs.put(one)
+    for number, event in enumerate(stream):
+        logs.put(event)
         if copies is not None and copies.random() < 0.3:
             logs.put(stream[copies.randint(0, number)])
     return logs

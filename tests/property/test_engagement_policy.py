@@ -125,7 +125,9 @@ def test_first_refusing_stage_is_recorded(rules: list[_Rule], flags: dict[str, b
             if not against:
                 assert offer in candidates
                 continue
-            stage = min(one.stage for one in against)
-            labels = {f"{_STAGES[stage]}/{one.name}" for one in against if one.stage == stage}
+            stage = min(refusal.stage for refusal in against)
+            labels = {
+                f"{_STAGES[stage]}/{refusal.name}" for refusal in against if refusal.stage == stage
+            }
             assert fallen[f"{offer}-hero"] in labels
             assert offer not in candidates

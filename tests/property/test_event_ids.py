@@ -44,8 +44,8 @@ def test_adding_an_id_again_after_a_kill_changes_nothing(
         for rows, times in ((once, 1), (again, 2 if repeated else 1)):
             for _ in range(times):
                 EventIds(rows).add(ONLY, event_id, at_ms, b"said")
-        for one in "abcde":
-            known = [EventIds(rows).find(ONLY, one, at_ms) for rows in (once, again)]
+        for event_id in "abcde":
+            known = [EventIds(rows).find(ONLY, event_id, at_ms) for rows in (once, again)]
             assert known[0] == known[1]
 
 

@@ -49,13 +49,13 @@ def test_a_share_of_customers_is_held_out() -> None:
 def test_the_hash_draws_every_share_and_each_holdout_by_itself() -> None:
     people = [f"person-{n}" for n in range(10_000)]
     for share in (0.01, 0.3, 0.9):
-        one, other = (
+        whos, other = (
             {who for who in people if is_held(CompiledHoldout(name, share), who)}
             for name in ("a", "b")
         )
-        for drawn in (one, other):
+        for drawn in (whos, other):
             assert abs(len(drawn) / len(people) - share) < 0.02
-        assert abs(len(one & other) / len(people) - share * share) < 0.02
+        assert abs(len(whos & other) / len(people) - share * share) < 0.02
 
 
 def _held_out_customer(rules: Rules) -> Life:
@@ -274,7 +274,7 @@ _contacts = st.lists(
         st.sampled_from(["reserved", "committed", "released"]),
         st.integers(0, 3),
     ),
-    unique_by=lambda one: one.action_id,
+    unique_by=lambda contact: contact.action_id,
 )
 _histories = st.builds(
     lambda contacts, silenced, drawn: History(

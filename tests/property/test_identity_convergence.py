@@ -43,8 +43,8 @@ def spellings(name: Identifier) -> st.SearchStrategy[str]:
 
 @st.composite
 def unlinks(draw: st.DrawFn) -> IdentityChange:
-    one, other = draw(st.permutations(_NAMES))[:2]
-    return unlink(one.key, other.key, draw(st.integers(1, 40)))
+    name, other = draw(st.permutations(_NAMES))[:2]
+    return unlink(name.key, other.key, draw(st.integers(1, 40)))
 
 
 def parents(stream: list[Record]) -> dict[str, str]:
@@ -76,7 +76,7 @@ def names_of(interaction: Interaction) -> list[Identifier]:
         for identifier in interaction.identifiers
     }
     lower = {replace(o, value=o.value.lower()) if o.namespace == "email" else o for o in meant}
-    return sorted(lower, key=lambda one: (RANKS[one.namespace], one.value))
+    return sorted(lower, key=lambda identifier: (RANKS[identifier.namespace], identifier.value))
 
 
 def roots(stream: list[Record]) -> dict[str, str]:
@@ -97,14 +97,16 @@ def roots(stream: list[Record]) -> dict[str, str]:
 def test_every_order_ends_in_the_persons_of_the_definition(
     given_stream: list[Record], data: st.DataObject
 ) -> None:
-    stream = list({str(getattr(one, "event_id", one)): one for one in given_stream}.values())
+    stream = list(
+        {str(getattr(event, "event_id", event)): event for event in given_stream}.values()
+    )
     flow = InterleavedFlow(plain_rules(), data.draw(st.integers(1, 4)), _chooser(data))
-    for one in data.draw(st.permutations(stream)):
-        flow.put(one)
+    for event in data.draw(st.permutations(stream)):
+        flow.put(event)
         for _ in range(data.draw(st.integers(0, 3))):
             flow.step()
         if data.draw(st.integers(0, 5)) == 0:
-            flow.put(one)
+            flow.put(event)
     flow.drain()
     expected = roots(stream)
     found = {key: row.root for key, row in flow.rows["identity"].items()}
@@ -145,7 +147,7 @@ def _nothing_counted_twice_or_lost(flow: InterleavedFlow, stream: list[Interacti
             assert emit.value is None or isinstance(emit.value, Profile)
             snapshots[emit.key] = emit.value
     alive = [snapshot for snapshot in snapshots.values() if snapshot is not None]
-    assert sum(int(str(one.traits["interactions"])) for one in alive) == len(stream)
+    assert sum(int(str(profile.traits["interactions"])) for profile in alive) == len(stream)
     decided = Counter(
         emit.value.event_id  # type: ignore[union-attr]
         for emit in flow.written

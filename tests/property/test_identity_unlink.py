@@ -31,8 +31,8 @@ def streams(draw: st.DrawFn) -> list[Record]:
 @st.composite
 def unlinks(draw: st.DrawFn, minute: int) -> IdentityChange:
     """Draw unlinks from either end; the pair may never have been linked."""
-    one, other = draw(st.permutations(NAMES))[:2]
-    return unlink(one.key, other.key, minute * MINUTE_MS)
+    name, other = draw(st.permutations(NAMES))[:2]
+    return unlink(name.key, other.key, minute * MINUTE_MS)
 
 
 def _order(minute: int, *names: str) -> Interaction:

@@ -52,7 +52,9 @@ class _MemoryLog:
     def read(self) -> DecisionBatch:
         batch = DecisionBatch([], {})
         for _ in range(self._random.randint(0, 5)):
-            waiting = [one for one, at in self._next.items() if at < len(self.logs[one])]
+            waiting = [
+                partition for partition, at in self._next.items() if at < len(self.logs[partition])
+            ]
             if waiting:
                 partition = self._random.choice(waiting)
                 offset = self._next[partition]
@@ -62,7 +64,7 @@ class _MemoryLog:
 
     def is_read(self) -> bool:
         """Return whether nothing is left of the partitions that are assigned."""
-        return all(at == len(self.logs[one]) for one, at in self._next.items())
+        return all(at == len(self.logs[partition]) for partition, at in self._next.items())
 
 
 class _Learner:
@@ -84,12 +86,14 @@ class _Learner:
 
     def snapshot(self) -> LearningRecord:
         state = self.ledger.state
-        posteriors = tuple(posterior(arm, one) for arm, one in self.ledger.tallies.items())
+        posteriors = tuple(posterior(arm, tally) for arm, tally in self.ledger.tallies.items())
         return LearningRecord(1, "", 0, state.as_of, posteriors, state.offsets)
 
     def tallies(self) -> dict[tuple[str, str], tuple[int, int]]:
         every = self.ledger.tallies.items()
-        return {(arm[2], arm[3]): (one.tried, one.reached) for arm, one in every if one.tried}
+        return {
+            (arm[2], arm[3]): (tally.tried, tally.reached) for arm, tally in every if tally.tried
+        }
 
 
 @contextmanager
@@ -140,7 +144,7 @@ def test_learner_counts_the_same_without_its_disk(
         learner.catch_up()
         assert learner.tallies() == lost.tallies()
         learner.read_until(log.is_read)
-        every = [one for partition in log.logs for one in partition]
+        every = [record for partition in log.logs for record in partition]
         assert learner.tallies() == count_feedback(every)
 
 

@@ -78,13 +78,13 @@ def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
     with TemporaryDirectory() as home:
         before = EvidenceLedger(Path(home) / "before")
         before.fold([(0, at, log[at]) for at in range(2)], {0: 2}, _LONG)
-        posteriors = tuple(posterior(arm, one) for arm, one in before.tallies.items())
+        posteriors = tuple(posterior(arm, tally) for arm, tally in before.tallies.items())
         snapshot = LearningRecord(7, "", 0, before.state.as_of, posteriors, before.state.offsets)
         before.close()
         after = EvidenceLedger(Path(home) / "after")
         assert after.is_new
         after.restore(snapshot, {})
-        after.fold([(0, at, one) for at, one in enumerate(log)], {0: 3}, _LONG)
+        after.fold([(0, at, record) for at, record in enumerate(log)], {0: 3}, _LONG)
         found = {(arm[2], arm[3]): (t.tried, t.reached) for arm, t in after.tallies.items()}
         assert after.state.number == 7
         after.close()
@@ -122,7 +122,9 @@ def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None
         assert _what(life.interact("Go", 0)) == ["tried"]
         [action] = life.actions()
         feedback = life.interact("Bought", at).feedback
-        assert [one.action_id for one in feedback] == ([action.action_id] if reached else [])
+        assert [evidence.action_id for evidence in feedback] == (
+            [action.action_id] if reached else []
+        )
         life = _life()
         life.interact("Go", 0)
         [action] = life.actions()
@@ -170,7 +172,7 @@ def test_feedback_of_bots_is_not_learned_from() -> None:
 
 def _in(life: Life, name: str, at: int, context: Context) -> Decision:
     runs = life._run
-    life._run = lambda one: runs(replace(one, context=context))  # type: ignore[method-assign]
+    life._run = lambda interaction: runs(replace(interaction, context=context))  # type: ignore[method-assign]
     try:
         return life.interact(name, at)
     finally:

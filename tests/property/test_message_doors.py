@@ -208,8 +208,10 @@ def _check_found(interaction: Interaction) -> None:
     flow = Flow(_RULES)
     emits = [emit.value for emit in flow.run(interaction)]
     assert not flow.refused
-    found = [one for one in emits if isinstance(one, Identified) and one.interaction is not None]
-    assert len(found) == sum(isinstance(one, Decision) for one in emits) == 1
+    found = [
+        emit for emit in emits if isinstance(emit, Identified) and emit.interaction is not None
+    ]
+    assert len(found) == sum(isinstance(emit, Decision) for emit in emits) == 1
 
 
 class _IdentityStage:
@@ -232,22 +234,22 @@ class _IdentityStage:
             message = Message(topics.INTERACTIONS, ONLY, offset, _NOW, key, value, ())
             finish(self._shell.handle(message))
             sent, self._ports.sent = self._ports.sent, []
-            for one in sent:
-                if one.topic == topics.INTERACTIONS:
-                    todo.append((one.key or b"", one.value))
+            for emit in sent:
+                if emit.topic == topics.INTERACTIONS:
+                    todo.append((emit.key or b"", emit.value))
                 else:
-                    found.append(_CODEC.decode(one.topic, one.value or b""))
+                    found.append(_CODEC.decode(emit.topic, emit.value or b""))
         assert self._offset < 4, "sent round and round"
         return found
 
 
 def _check_passed_on(found: list[object]) -> None:
     """Check that the record went on once, or is a dead letter with a foreseen reason."""
-    letters = [one for one in found if isinstance(one, DeadLetterRecord)]
-    identified = [one for one in found if isinstance(one, Identified)]
+    letters = [record for record in found if isinstance(record, DeadLetterRecord)]
+    identified = [record for record in found if isinstance(record, Identified)]
     assert len(identified) + len(letters) == 1
     assert all(letter.reason != "exception" and letter.detail for letter in letters), letters
-    assert all(isinstance(one, (*_LETTERS, Identified)) for one in found)
+    assert all(isinstance(record, (*_LETTERS, Identified)) for record in found)
 
 
 _LETTERS: Final = (DeadLetterRecord, IdentityChange)
@@ -374,7 +376,7 @@ def _readable(value: object) -> object:
 
 def _left_identity(found: list[object]) -> list[Interaction]:
     return [
-        one.interaction
-        for one in found
-        if isinstance(one, Identified) and one.interaction is not None
+        record.interaction
+        for record in found
+        if isinstance(record, Identified) and record.interaction is not None
     ]

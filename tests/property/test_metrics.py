@@ -82,8 +82,8 @@ def _interaction(event: str, name: str, at: int, received_at: int, price: Known)
 
 def _shards(stream: Iterable[tuple[str, Interaction]]) -> tuple[Shard, ...]:
     shards: dict[str, Shard] = {}
-    for name, one in stream:
-        shards[name] = apply(shards.get(name), one, _WORLD.config)
+    for name, interaction in stream:
+        shards[name] = apply(shards.get(name), interaction, _WORLD.config)
     return tuple(shards[name] for name in sorted(shards))
 
 
@@ -200,7 +200,7 @@ def test_late_and_out_of_order_interactions_give_the_same_profile(
     shuffled = list(stream)
     shuffler.shuffle(shuffled)
     in_order = _metrics(_shards(("a", record) for record in stream), now)
-    assert _metrics(_shards(("a", one) for one in shuffled), now) == in_order
+    assert _metrics(_shards(("a", interaction) for interaction in shuffled), now) == in_order
 
 
 @given(streams(40), st.randoms(use_true_random=False))

@@ -86,8 +86,8 @@ def _rules(
 
 def _budgets(rules: Rules) -> list[BudgetRecord]:
     return [
-        BudgetRecord(name, one.period(0).name, 0, None, one.amount / 1e6, 0, 0, 0, 0.5, 0)
-        for name, one in rules.config.budgets.items()
+        BudgetRecord(name, budget.period(0).name, 0, None, budget.amount / 1e6, 0, 0, 0, 0.5, 0)
+        for name, budget in rules.config.budgets.items()
     ]
 
 
@@ -130,7 +130,7 @@ def test_previews_come_true(
     assert foreseen.holdouts == made.holdouts
     assert foreseen.candidates == made.candidates
     assert [replace(choice, action_id=None) for choice in foreseen.choices] == [
-        replace(one, action_id=None) for one in made.choices
+        replace(choice, action_id=None) for choice in made.choices
     ]
 
 

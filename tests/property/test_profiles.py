@@ -62,20 +62,22 @@ def _brute_force(stream: list[Visit]) -> dict[str, Known]:
     every = sorted(
         (record.interaction for record in stream), key=lambda i: (i.occurred_at, i.event_id)
     )
-    times = [one.occurred_at for one in every]
+    times = [interaction.occurred_at for interaction in every]
     starts = [b for a, b in itertools.pairwise(times) if b - a > _GAP_MS]
-    orders = [one for one in every if one.name == "Order"]
+    orders = [interaction for interaction in every if interaction.name == "Order"]
     found: dict[str, Known] = {
         "first_seen": times[0],
         "last_seen": times[-1],
         "interactions": len(every),
         "sessions": 1 + len(starts),
         "session_started_at": [times[0], *starts][-1],
-        "identifiers": len({one.identifiers[0] for one in every}),
+        "identifiers": len({interaction.identifiers[0] for interaction in every}),
         "last_page": every[-1].properties["page"],
     }
-    latest = {one.identifiers[0]: one.occurred_at for one in every}
-    found["identifier.cookie"] = max(latest, key=lambda one: (latest[one], one.value)).value
+    latest = {interaction.identifiers[0]: interaction.occurred_at for interaction in every}
+    found["identifier.cookie"] = max(
+        latest, key=lambda identifier: (latest[identifier], identifier.value)
+    ).value
     if orders:
         found["orders"] = len(orders)
         found["spent"] = sum(int(str(order.properties["total"])) for order in orders)

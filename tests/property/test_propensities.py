@@ -34,7 +34,7 @@ def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
     ties = {
         candidate.treatment: candidate.tie for entry in entries for candidate in entry.candidates
     }
-    known = {(ties[name], ""): TreatmentEvidence(*one) for name, one in evidence.items()}
+    known = {(ties[name], ""): TreatmentEvidence(*counts) for name, counts in evidence.items()}
     assert rules.chooser is not None
     return with_fields(rules, chooser=rules.chooser.with_knowledge(Knowledge("1-test", known)))
 
@@ -61,7 +61,7 @@ def _before(choice: Choice, decision: Decision) -> tuple[str, ...]:
     placement, _, place = choice.slot.partition("#")
     earlier = range(1, int(place or 1))
     slots = {placement if number == 1 else f"{placement}#{number}" for number in earlier}
-    return tuple(_chosen_treatment(one) for one in decision.choices if one.slot in slots)
+    return tuple(_chosen_treatment(choice) for choice in decision.choices if choice.slot in slots)
 
 
 def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
@@ -149,7 +149,7 @@ def test_propensities_hold_among_many_candidates() -> None:
     ]
     assert rules.chooser is not None
     field, everybody = rules.chooser.field(pool, ""), range(len(names))
-    chances = [field.chance(everybody, one) for one in (*everybody, None)]
+    chances = [field.chance(everybody, candidate) for candidate in (*everybody, None)]
     assert sum(chances) == pytest.approx(1, abs=1e-4)
     assert min(chances) > 0
 

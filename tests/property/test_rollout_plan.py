@@ -107,7 +107,7 @@ def test_campaign_that_reaches_nobody_is_reported() -> None:
     life = Life(before, (Identifier("customer_id", "ada"),))
     life.interact("Joined", 1_000, tier="gold")
     planned = plan(people(life.emits), (Version(before.config, 1),), rules.config)
-    assert {one.campaign: one.reach for one in planned.campaigns} == {
+    assert {campaign.campaign: campaign.reach for campaign in planned.campaigns} == {
         "all": 1, "gold": 1, "platinum": 0, "mail": 0, "now": 1, "new": 0
     }  # fmt: skip
     assert planned.campaigns_without_reach() == ("mail", "platinum")

@@ -31,7 +31,7 @@ def _rules(scorers: Mapping[str, Scorer]) -> Rules:
 def _sum(row: object) -> float:
     """Return a model whose scores anybody can work out."""
     assert isinstance(row, list)
-    orders, days, page, lately = (0.0 if isnan(one) else one for one in row)
+    orders, days, page, lately = (0.0 if isnan(value) else value for value in row)
     return orders + round(days * DAY) + page + lately
 
 

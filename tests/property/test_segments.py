@@ -135,7 +135,9 @@ def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str,
     """Return the latest completion of each sequence, by trying every choice of steps, and latest
     times."""
     found: dict[str, int] = {}
-    for pattern in (one for segment in config.segments for one in patterns(segment.when.tree)):
+    for pattern in (
+        pattern for segment in config.segments for pattern in patterns(segment.when.tree)
+    ):
         if isinstance(pattern, Absence):
             for part, trait in zip((pattern.after, pattern.of), pattern.traits, strict=True):
                 times = [
@@ -179,8 +181,8 @@ def changes_of(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
             roots[emit.key] = emit.value.identity.root
     for emit in emits:
         if isinstance(emit.value, SegmentChange):
-            one = emit.value
-            found.append((one.at, roots[emit.key], one.segment, one.change))
+            value = emit.value
+            found.append((value.at, roots[emit.key], value.segment, value.change))
     return found
 
 
@@ -235,7 +237,9 @@ def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
     made: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
 ) -> None:
     # Interactions of the channel evaluate the segment as without the rule, others do not.
-    bound = Flow(rules(configuration(tuple(replace(one, channels=("web",)) for one in made))))
+    bound = Flow(
+        rules(configuration(tuple(replace(segment, channels=("web",)) for segment in made)))
+    )
     free = Flow(rules(configuration(made)))
     for record in stream:
         arrival = replace(record, channel=data.draw(st.sampled_from(["web", "pos"])))

@@ -18,7 +18,7 @@ marks = st.lists(
         Mark, st.integers(0, 12), st.text("abcd", min_size=1, max_size=2), st.integers(1, 15)
     ),
     max_size=9,
-    unique_by=lambda one: (one.at, one.event_id),
+    unique_by=lambda mark: (mark.at, mark.event_id),
 )
 
 
@@ -32,7 +32,7 @@ def brute_force(found: list[Mark], steps: int) -> int | None:
     for places in combinations(range(len(ordered)), steps):
         first, last = ordered[places[0]], ordered[places[-1]]
         taken = all(ordered[place].fits >> step & 1 for step, place in enumerate(places))
-        broken = any(one.fits >> steps for one in ordered[places[0] + 1 : places[-1] + 1])
+        broken = any(mark.fits >> steps for mark in ordered[places[0] + 1 : places[-1] + 1])
         if taken and not broken and last.at - first.at <= _WITHIN:
             ends.append(last.at)
     return max(ends, default=None)
@@ -53,10 +53,10 @@ def test_union_of_shards_is_the_same_in_any_order(
 @given(marks, st.integers(0, 20), st.integers(0, 5))
 def test_dropped_marks_are_not_needed(found: list[Mark], now_ms: int, for_ms: int) -> None:
     # Completions that are still within their time are found from the kept marks.
-    one = sequence(2, keep_ms=_WITHIN + for_ms)
+    definition = sequence(2, keep_ms=_WITHIN + for_ms)
     now_ms = max([now_ms, *(mark.at for mark in found)])
-    before = completed_at(union(found), one)
-    after = completed_at(prune_marks(union(found), one, now_ms), one)
+    before = completed_at(union(found), definition)
+    after = completed_at(prune_marks(union(found), definition, now_ms), definition)
     if before is not None and before > now_ms - for_ms:
         assert after == before
 

@@ -134,7 +134,8 @@ def _is_silent(times: Iterable[int], rule: tuple[int, int, int], now: int) -> bo
     count, within, duration = rule
     moments = sorted(times)
     return any(
-        sum(moment - within < one <= moment for one in moments if one <= moment) >= count
+        sum(moment - within < event_at <= moment for event_at in moments if event_at <= moment)
+        >= count
         and now < moment + duration
         for moment in moments
     )

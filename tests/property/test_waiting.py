@@ -144,7 +144,7 @@ class _Oracle:
         wrong = "yes" in (self.traits.get("bought"), self.traits.get("stop"))
         if not wrong and name != "Complaint":
             return set()
-        return {key for key, one in self.waiting.items() if one.deadline_at > at}
+        return {key for key, action in self.waiting.items() if action.deadline_at > at}
 
 
 @settings(max_examples=cases(150), deadline=None)
@@ -165,8 +165,8 @@ def test_no_message_waits_that_would_not_be_decided(seed: int) -> None:
         life.interact(name, at, **known)
         assert {key for key, _ in _cancellations(life)} == expected
         oracle.waiting = {
-            key: one for key, one in oracle.waiting.items() if key not in expected
-        } | {one.action_id: one for one in life.actions()}
+            key: action for key, action in oracle.waiting.items() if key not in expected
+        } | {action.action_id: action for action in life.actions()}
 
 
 def test_message_without_reports_of_its_delivery_is_not_reviewed() -> None:

@@ -59,24 +59,26 @@ def bank_records(seed: int, customers: int, days: int) -> BankRecords:
 def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
     members = (diary.who.tier,)
     goals = {sale.goal: sale.offer for sale in SALES}
-    reached = {goals[one.name]: one.at for one in diary.events() if one.name in goals}
-    for one in diary.events():
-        event_id = f"{name}-{one.event_id}"
-        if one.name in goals:
-            value = OFFERS[goals[one.name]].value
-            happened = event(event_id, one.name, one.at, value=value)
+    reached = {goals[event.name]: event.at for event in diary.events() if event.name in goals}
+    for life_event in diary.events():
+        event_id = f"{name}-{life_event.event_id}"
+        if life_event.name in goals:
+            value = OFFERS[goals[life_event.name]].value
+            happened = event(event_id, life_event.name, life_event.at, value=value)
             records.segmented.append(as_segmented(name, happened, members))
-        if one.name not in (SENT, SEEN, CLICKED, WITHHELD):
+        if life_event.name not in (SENT, SEEN, CLICKED, WITHHELD):
             continue
-        offer = OFFERS[str(one.properties["offer"])]
+        offer = OFFERS[str(life_event.properties["offer"])]
         asked = f"{name}-{offer.offer}"
-        if one.name in _OUTCOMES:
-            outcome = event(event_id, _OUTCOMES[one.name], one.at, action_id=f"a-{asked}")
+        if life_event.name in _OUTCOMES:
+            outcome = event(
+                event_id, _OUTCOMES[life_event.name], life_event.at, action_id=f"a-{asked}"
+            )
             records.segmented.append(as_segmented(name, outcome, members))
             continue
-        held = one.name == WITHHELD
-        channel = _draw_channel(asked, offer) if held else str(one.properties["channel"])
-        at = one.at if held else one.at - offer.arms[channel].after_ms
+        held = life_event.name == WITHHELD
+        channel = _draw_channel(asked, offer) if held else str(life_event.properties["channel"])
+        at = life_event.at if held else life_event.at - offer.arms[channel].after_ms
         records.meetings.append(
             BankMeeting(name, offer, at, held, channel, reached.get(offer.offer))
         )

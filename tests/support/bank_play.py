@@ -144,15 +144,15 @@ def _known_customer(seed: int, person: int) -> SimulatedCustomer:
 
 def _events(size: WorldSize) -> Sequence[WorldEvent]:
     lives = (customer_life(size, index, policy=False).events for index in range(size.customers))
-    return sorted((one for life in lives for one in life), key=lambda one: one.at)
+    return sorted((event for life in lives for event in life), key=lambda event: event.at)
 
 
 def _as_interaction(event: WorldEvent) -> Interaction:
-    one = event.interaction()
+    interaction = event.interaction()
     if event.placement is None:
-        return one
+        return interaction
     request = DecideRequest(event.event_id, "gateway", (event.placement,), event.at + _WAIT_MS)
-    return replace(one, request=request)
+    return replace(interaction, request=request)
 
 
 def _outcome(action: Action, name: str, at: int) -> Interaction:

@@ -31,5 +31,7 @@ def last_of_each(records: Iterable[StoredRecord]) -> dict[str, StoredRecord]:
 def latest_records(records: Records, topic: str, kind: type[T]) -> dict[str, T]:
     """Return the last record of each key, decoded; keys with a tombstone are left out."""
     stored = latest(records.settings.kafka(), topic)
-    found = {k: records.codec.decode(topic, one.value) for k, one in stored.items() if one.value}
+    found = {
+        k: records.codec.decode(topic, record.value) for k, record in stored.items() if record.value
+    }
     return {key: record for key, record in found.items() if isinstance(record, kind)}

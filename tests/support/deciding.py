@@ -47,7 +47,7 @@ def problems(**parts: Any) -> list[tuple[str, str]]:
     """Return the places of a bundle's problems, and their messages."""
     found = compile_bundle(bundle(**parts))
     assert isinstance(found, tuple), "nothing is wrong with it"
-    return [("/".join(map(str, one.path)), one.message) for one in found]
+    return [("/".join(map(str, problem.path)), problem.message) for problem in found]
 
 
 def campaign(name: str, *offers: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
@@ -149,12 +149,12 @@ class Life:
 
 def fates(decision: Decision) -> dict[str, str]:
     """Return the fate of each candidate, by treatment."""
-    return {one.treatment: one.fate for one in decision.candidates}
+    return {candidate.treatment: candidate.fate for candidate in decision.candidates}
 
 
 def candidate(decision: Decision, treatment: str) -> Candidate:
     """Return the record of one candidate."""
-    return next(one for one in decision.candidates if one.treatment == treatment)
+    return next(candidate for candidate in decision.candidates if candidate.treatment == treatment)
 
 
 def felling_rules(decision: Decision) -> dict[str, str]:

@@ -90,15 +90,15 @@ class InterleavedFlow:
                     self._seen.add(event_key(emit.key, record))
             case Forward(emits):
                 pass
-            case Redirect(one):
-                emits = (one,)
+            case Redirect(written):
+                emits = (written,)
             case DeadLetter():
                 self.refused.append((stage.name, outcome))
         source = (stage.name, emit.topic, self.partition(emit.key))
-        for one in emits:
-            self.written.append(one)
-            if one.topic in _CONSUMER:
-                self._enqueue(source, one)
+        for written in emits:
+            self.written.append(written)
+            if written.topic in _CONSUMER:
+                self._enqueue(source, written)
 
     def _enqueue(self, source: object, emit: Emit) -> None:
         name = (source, emit.topic, self.partition(emit.key))

@@ -58,5 +58,5 @@ def case(name: str, day: float, *events: str, channel: str = "web") -> list[str]
 
 
 def write_events(folder: Path, *cases: Iterable[str]) -> Path:
-    lines = [line for one in cases for line in one]
+    lines = [line for case in cases for line in case]
     return write_csv(folder / "events.csv", ["case_id,occurred_at,name,channel", *lines])

@@ -133,7 +133,7 @@ class StageProcess(Sending):
     def in_flight(self) -> dict[Place, int]:
         """Return how many records are in flight to which topics; changelogs first."""
         waiting = {place: len(queue) for place, queue in self._queues.items() if queue}
-        return dict(sorted(waiting.items(), key=lambda one: one[0][0] != self._changelog))
+        return dict(sorted(waiting.items(), key=lambda entry: entry[0][0] != self._changelog))
 
     def doom(self, writes: int) -> None:
         """Kill the process after `writes` more writes."""

@@ -62,7 +62,7 @@ class MemoryLearner:
     def publish(self) -> LearningRecord:
         """Return the next snapshot."""
         self._number += 1
-        posteriors = tuple(posterior(arm, one) for arm, one in sorted(self._tallies.items()))
+        posteriors = tuple(posterior(arm, tally) for arm, tally in sorted(self._tallies.items()))
         return LearningRecord(self._number, digest_of(posteriors), 0, posteriors=posteriors)
 
 

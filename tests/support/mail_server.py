@@ -61,7 +61,7 @@ class MailServer:
         self.answers[stage].extend(answers)
 
     def sessions(self) -> int:
-        return len({id(one.session) for one in self.received})
+        return len({id(message.session) for message in self.received})
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd names it so
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]

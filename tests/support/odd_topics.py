@@ -188,7 +188,7 @@ def _with_times(of: pa.DataType, kind: pa.DataType) -> pa.DataType:
     if pa.types.is_timestamp(of):
         return kind
     if pa.types.is_struct(of):
-        return pa.struct([pa.field(one.name, _with_times(one.type, kind)) for one in of])
+        return pa.struct([pa.field(field.name, _with_times(field.type, kind)) for field in of])
     return of
 
 

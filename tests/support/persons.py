@@ -92,9 +92,9 @@ def streams(draw: st.DrawFn, most: int = 16, unlinked: bool = True) -> list[Reco
     for number in range(draw(st.integers(1, most))):
         now_ms += draw(st.sampled_from([0, 1, 2, 50_000]))
         if unlinked and draw(st.integers(0, 5)) == 0:
-            one, other = draw(st.permutations(NAMES))[:2]
+            name, other = draw(st.permutations(NAMES))[:2]
             ago_ms = draw(st.sampled_from([0, 0, 1, 2, 50_000]))
-            stream.append(unlink(one.key, other.key, now_ms - ago_ms))
+            stream.append(unlink(name.key, other.key, now_ms - ago_ms))
         else:
             stream.append(draw(interactions(number, now_ms)))
     return stream

@@ -31,8 +31,8 @@ GOAL_CHANCES["plain", "loan"] = 0.3
 def write(folder: Path, topic: str, records: Iterable[msgspec.Struct]) -> Path:
     """Write the records as a replay of `topic`, and return its folder."""
     messages = [
-        Message(topic, 0, offset, b"key", _CODEC.encode(topic, one), timestamp=(2, START_MS))  # type: ignore[call-arg, arg-type, misc]
-        for offset, one in enumerate(records)
+        Message(topic, 0, offset, b"key", _CODEC.encode(topic, record), timestamp=(2, START_MS))  # type: ignore[call-arg, arg-type, misc]
+        for offset, record in enumerate(records)
     ]
     for day, table in DayTables(Selection(topic), _CODEC).of(messages):
         place = folder / f"day={day}"

@@ -9,8 +9,10 @@ from pipeline.training.model_folder import StoredModel
 def promote(stored: StoredModel, artifacts: Artifacts) -> LearningRecord:
     """Promote a model; return its record of `learning`."""
     digest, manifest = artifacts.store(stored.model), artifacts.store(stored.manifest_file)
-    one = stored.manifest
-    Promotions(artifacts).add(Promotion(one.name, one.version, digest, manifest, 0, "ada"))
-    names = tuple(map(str, one.features))
-    version = ModelVersion(one.name, one.version, names, "ada", manifest)
+    description = stored.manifest
+    Promotions(artifacts).add(
+        Promotion(description.name, description.version, digest, manifest, 0, "ada")
+    )
+    names = tuple(map(str, description.features))
+    version = ModelVersion(description.name, description.version, names, "ada", manifest)
     return LearningRecord(1, digest, 0, model=version)

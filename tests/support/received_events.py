@@ -24,7 +24,7 @@ class ReceivedEvents:
             for _, interaction in every
             if any(i.value == self.cookie for i in interaction.identifiers)
         ]
-        return list({one.event_id: one for one in mine}.values())
+        return list({event.event_id: event for event in mine}.values())
 
     def names(self) -> Counter[str]:
         return Counter(interaction.name for interaction in self.all())

@@ -29,7 +29,7 @@ def write_topic(folder: Path, topic: str, records: Iterable[msgspec.Struct]) -> 
     """Write FOLDER/TOPIC/day=2024-01-01/part-0-0-N.parquet."""
     columns = columns_of(json.loads((_SCHEMAS / f"{topic}.avsc").read_text()))
     convert = record_converter(columns)
-    schema = pa.schema([*((name, one.kind) for name, one in columns.items()), *_PLACE])
+    schema = pa.schema([*((name, column.kind) for name, column in columns.items()), *_PLACE])
     rows: list[dict[str, Any]] = []
     for number, record in enumerate(records):
         row = msgspec.to_builtins(record)

@@ -62,7 +62,7 @@ def segments(draw: st.DrawFn) -> tuple[model.Segment, ...]:
     for number in range(draw(st.integers(1, 5))):
         when: dict[str, Any] = draw(conditions)
         if made and draw(st.booleans()):
-            other = {"segment": draw(st.sampled_from([one.segment for one in made]))}
+            other = {"segment": draw(st.sampled_from([segment.segment for segment in made]))}
             when = {draw(st.sampled_from(["all", "any"])): [when, other]}
         made.append(model.Segment(f"s{number}", when))
     return tuple(made)

@@ -53,8 +53,8 @@ class MemoryLeases:
     ) -> dict[int, int]:
         """Append a record to each partition's input."""
         shares: defaultdict[int, list[Grant]] = defaultdict(list)
-        for partition, one in grants:
-            shares[partition].append(one)
+        for partition, grant in grants:
+            shares[partition].append(grant)
         for partition, share in shares.items():
             self._write()
             state = msgspec.msgpack.encode(tuple(share))
@@ -110,7 +110,7 @@ class Spending:
     def _open(self) -> None:
         self.ledger = EvidenceLedger(self._folder / f"ledger-{self._ledgers}")
         if self.ledger.is_new:
-            accounts = {name: account_of(one) for name, one in self.records.items()}
+            accounts = {name: account_of(record) for name, record in self.records.items()}
             self.ledger.restore(None, accounts)
             self._catch_up()
         counted = self.ledger.state.offsets
@@ -121,7 +121,10 @@ class Spending:
         """Read again what the accounts contain, before the rest."""
         for offsets in self.ledger.restored_up_to():
             begins = self.ledger.state.offsets
-            ends = {int(one): max(end, begins.get(one, 0)) for one, end in offsets.items()}
+            ends = {
+                int(partition): max(end, begins.get(partition, 0))
+                for partition, end in offsets.items()
+            }
             batch = [
                 decision
                 for partition, end in ends.items()
@@ -205,9 +208,9 @@ class Spending:
         """Append an outcome of some message that was sent."""
         sent = [action for topic in ("email", "web") for action in self.actions(topic)]
         if sent:
-            one = self._random.choice(sent)
-            known = {"action_id": one.action_id}
-            self.put(outcome, one.profile_id, kind="outcome", properties=known)
+            choice = self._random.choice(sent)
+            known = {"action_id": choice.action_id}
+            self.put(outcome, choice.profile_id, kind="outcome", properties=known)
 
     def actions(self, channel: str) -> list[Action]:
         """Return the messages of a channel."""

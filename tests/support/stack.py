@@ -180,7 +180,7 @@ class Stack:
             family.samples for family in text_string_to_metric_families(text)
         )
         named = (sample for sample in samples if sample.name == metric)
-        return sum(one.value for one in named if labels.items() <= one.labels.items())
+        return sum(sample.value for sample in named if labels.items() <= sample.labels.items())
 
     def _find_running(self, name: str) -> psutil.Process | None:
         supervision = read_supervision(self.home)

@@ -41,7 +41,7 @@ class World:
 
     def copy(self) -> "World":
         """Return a copy to tamper with."""
-        parts = {one.name: deepcopy(getattr(self, one.name)) for one in fields(self)[1:]}
+        parts = {field.name: deepcopy(getattr(self, field.name)) for field in fields(self)[1:]}
         return World(self.rules, **parts)
 
     def every(self, topic: str) -> Iterator[tuple[list[Record], int, Any]]:
@@ -75,9 +75,9 @@ class World:
     def _log(self, topic: str) -> Iterator[StoredRecord]:
         named = {f"{stage.group}-rows-changelog": f"{stage.name}-changelog" for stage in STAGES}
         for partition in range(PARTITIONS):
-            for offset, one in enumerate(self.logs.records[named.get(topic, topic), partition]):
-                key = (one.key or b"").decode(errors="replace")
-                yield StoredRecord(key, one.value, partition, offset, offset, one.headers)
+            for offset, record in enumerate(self.logs.records[named.get(topic, topic), partition]):
+                key = (record.key or b"").decode(errors="replace")
+                yield StoredRecord(key, record.value, partition, offset, offset, record.headers)
 
 
 Tampering: TypeAlias = Callable[[World], None]
@@ -121,7 +121,7 @@ def interaction(
     event_id: str, name: str, who: list[tuple[str, str]], properties: Any = None
 ) -> Interaction:
     at = START_MS + sum(map(ord, event_id))
-    names = tuple(Identifier(*one) for one in who)
+    names = tuple(Identifier(*identifier) for identifier in who)
     return Interaction(event_id, "track", name, "web", "shop", at, at, names, properties or {})
 
 

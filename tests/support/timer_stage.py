@@ -62,9 +62,11 @@ class TimerStage:
 
     def start(self) -> None:
         """Start the process, with its rows as they were left."""
-        one = shared_cache(_CODEC)
+        cache = shared_cache(_CODEC)
         metrics = StageMetrics(self.stage.name)
-        self._shell = StageShell(self.stage, self.ports, one, rulebook_of(waiting_rules()), metrics)
+        self._shell = StageShell(
+            self.stage, self.ports, cache, rulebook_of(waiting_rules()), metrics
+        )
 
     def on_assignment(self) -> None:
         """Assign the partition once more, as after a rebalance."""
@@ -118,10 +120,10 @@ class TimerStage:
     def process(self, count: int) -> None:
         """Process the next `count` inputs, or all where there are fewer."""
         for _ in range(min(count, self.unprocessed)):
-            one = self.log[self._next]
+            logged = self.log[self._next]
             offset, self._next = self._next, self._next + 1
             message = Message(
-                topics.IDENTIFIED, ONLY, offset, START_MS, one.key, one.value, one.headers
+                topics.IDENTIFIED, ONLY, offset, START_MS, logged.key, logged.value, logged.headers
             )
             finish(self._shell.handle(message))
             self.entered.extend(

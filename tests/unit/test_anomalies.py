@@ -71,13 +71,13 @@ def test_series_without_anomaly_seldom_have_one() -> None:
 def _plant(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
     random = np.random.default_rng(seed)
     others = [_quiet_series(random, number) for number in range(12)]
-    one = _quiet_series(random, 12 if kind == "goes on" else 13)
-    counts, trials = one.counts.copy(), one.trials
+    planted = _quiet_series(random, 12 if kind == "goes on" else 13)
+    counts, trials = planted.counts.copy(), planted.trials
     if trials is None:
         counts[90:100] = random.poisson(counts[90:100].mean() * 2.0, 10)
     else:
         counts[60:81] = random.binomial(trials[60:81].astype(int), 0.15)
-    return DailySeries(one.kind, "hit", one.to, "web", _MONDAY, counts, trials), others
+    return DailySeries(planted.kind, "hit", planted.to, "web", _MONDAY, counts, trials), others
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_planted_anomaly_is_found_with_its_days(
 ) -> None:
     hits, others_hit = 0, 0
     for seed in range(10):
-        one, others = _plant(kind, seed)
-        found = {record.series.step: record.anomalies for record in scan([one, *others], seed)}
+        planted, others = _plant(kind, seed)
+        found = {record.series.step: record.anomalies for record in scan([planted, *others], seed)}
         hits += any(_is_at(anomaly, first, last, direction) for anomaly in found.pop("hit"))
         others_hit += sum(map(len, found.values()))
     assert hits >= 9
@@ -139,9 +139,9 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
         found = daily_series(read_events(connection, file, EventOptions()), "buy")
     volume = Counter((name, channel) for _, _, name, channel in events)
     assert {
-        (one.step, one.channel): one.counts.sum()
-        for one in found
-        if one.kind == "volume" and one.channel and one.counts.sum()
+        (anomaly.step, anomaly.channel): anomaly.counts.sum()
+        for anomaly in found
+        if anomaly.kind == "volume" and anomaly.channel and anomaly.counts.sum()
     } == volume
     visit_of: dict[tuple[str, int], int] = {}
     visits: dict[int, set[tuple[str, str, int]]] = {}
@@ -152,18 +152,20 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
             number += 1
         last[case], visit_of[case, at] = at, number
         visits.setdefault(number, set()).add((name, channel, at // _DAY))
-    for one in found:
-        if one.kind != "goes on" or one.to != "buy" or one.channel is None:
+    for anomaly in found:
+        if anomaly.kind != "goes on" or anomaly.to != "buy" or anomaly.channel is None:
             continue
         there = [
             (has, day)
             for has in visits.values()
             for step, channel, day in has
-            if (step, channel) == (one.step, one.channel)
+            if (step, channel) == (anomaly.step, anomaly.channel)
         ]
-        assert one.trials is not None
-        assert one.trials.sum() == len(there)
-        assert one.counts.sum() == sum(any(step == "buy" for step, _, _ in has) for has, _ in there)
+        assert anomaly.trials is not None
+        assert anomaly.trials.sum() == len(there)
+        assert anomaly.counts.sum() == sum(
+            any(step == "buy" for step, _, _ in has) for has, _ in there
+        )
 
 
 def test_cost_of_an_incident_is_the_number_of_goals_prevented() -> None:
@@ -194,12 +196,12 @@ def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
         assert found is not None
         better += found.back_test.error < found.back_test.naive_error
         within = [
-            one.low <= actual <= one.high
-            for one, actual in zip(found.days, counts[200:], strict=True)
+            day.low <= actual <= day.high
+            for day, actual in zip(found.days, counts[200:], strict=True)
         ]
         covered.append(np.mean(within))
         assert found.days[0].day == _MONDAY + 200
-        assert found.total == pytest.approx(sum(one.expected for one in found.days))
+        assert found.total == pytest.approx(sum(day.expected for day in found.days))
     assert better == worlds
     assert 0.8 <= np.mean(covered) <= 1.0
 

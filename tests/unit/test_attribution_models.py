@@ -97,7 +97,7 @@ def test_removal_effects_equal_those_of_whole_matrices(order: int, seed: int, nu
     found = attribute("markov", ModelOptions(order=order, nulls=nulls), count_paths(rows))
     expected = removal_effects_by_matrix(seen, order, lambda row: row.conversions)
     by_value = removal_effects_by_matrix(seen, order, lambda row: row.value)
-    effects = {one.channel: one.removal_effect for one in found.channels}
+    effects = {channel.channel: channel.removal_effect for channel in found.channels}
     assert effects == pytest.approx(expected, abs=1e-10)
     total = sum(by_value.values())
     shares = {channel: effect / total for channel, effect in by_value.items()}
@@ -126,7 +126,7 @@ def test_credits_add_up(model: str, seed: int) -> None:
     for total, part in ((found.conversions, "conversions"), (found.value, "value")):
         parts = [getattr(channel, part) for channel in found.channels]
         assert math.fsum(parts) == pytest.approx(total, rel=1e-12)
-        assert all(math.isfinite(one) for one in parts)
+        assert all(math.isfinite(credit) for credit in parts)
 
 
 @pytest.mark.parametrize("model", ON_PATHS)
@@ -210,7 +210,7 @@ def test_the_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
 
     values = shapley_by_permutations(channels_of(rows), worth)
     total = sum(row.conversions for row in rows)
-    expected = {name: total * one / sum(values.values()) for name, one in values.items()}
+    expected = {name: total * value / sum(values.values()) for name, value in values.items()}
     assert _credits("shapley-full", rows, worth="rate") == pytest.approx(expected, abs=1e-9)
 
 
@@ -285,7 +285,7 @@ def test_path_of_a_hundred_thousand_channels_is_credited() -> None:
 def test_circles_of_too_many_channels_are_refused() -> None:
     names = [f"c{index:06}" for index in range(5_000)]
     circle = [
-        PathRow((one, two), 1.0) for one, two in zip(names, [*names[1:], names[0]], strict=True)
+        PathRow((name, two), 1.0) for name, two in zip(names, [*names[1:], names[0]], strict=True)
     ]
     with pytest.raises(TooLargeError, match="5,000 channels lead to each other"):
         removal_effects(count_paths(circle), 1)
@@ -334,7 +334,7 @@ def test_the_bootstrap_draws_customers_not_paths() -> None:
     narrow = bootstrap(paths, Customers.of_paths(paths), fitted, 500, seed=0)
     assert wide is not None
     assert narrow is not None
-    width, naive = (one.high[0] - one.low[0] for one in (wide, narrow))
+    width, naive = (interval.high[0] - interval.low[0] for interval in (wide, narrow))
     assert 5 * naive < width <= 1_000
 
 

@@ -66,8 +66,10 @@ def test_credits_are_the_published_ones(
     rows = _rows(table)
     found = attribute(model, ModelOptions(), count_paths(rows))
     expected = {channel: published.get(channel, 0.0) for channel in channels_of(rows)}
-    assert {one.channel: one.conversions for one in found.channels} == pytest.approx(expected)
-    assert {one.channel: one.value for one in found.channels} == pytest.approx(expected)
+    assert {channel.channel: channel.conversions for channel in found.channels} == pytest.approx(
+        expected
+    )
+    assert {channel.channel: channel.value for channel in found.channels} == pytest.approx(expected)
 
 
 def test_removal_effects_are_the_published_ones() -> None:

@@ -194,7 +194,7 @@ def test_unit_kinds_of_touches_and_repeated_ids_follow_the_options(tmp_path: Pat
     conversions = [{**conversion, "event_id": "e4"}, {**conversion, "event_id": "e4"}]
     file = write_parquet(tmp_path / "touches.parquet", [*plain, *conversions])
     found = _answer(file, "linear", unit="campaign", touch="clicked")
-    assert [(one.channel, one.conversions) for one in found.attribution.channels] == [
+    assert [(channel.channel, channel.conversions) for channel in found.attribution.channels] == [
         ("(no campaign)", 1.0),
         ("spring", 0.0),
     ]
@@ -344,10 +344,12 @@ def test_hundred_thousand_channels_are_credited(tmp_path: Path) -> None:
 def test_little_data_gets_a_plain_answer(tmp_path: Path, model: str) -> None:
     nothing = _answer(write_csv(tmp_path / "none.csv", [HEADER]), model)
     assert nothing.attribution.channels == ()
-    one = _answer(
+    single = _answer(
         write_csv(tmp_path / "one.csv", [HEADER, _touch("p", 0, "a"), _conversion("p", 1)]), model
     )
-    assert [(c.conversions, c.low, c.high) for c in one.attribution.channels] == [(1, None, None)]
+    assert [(c.conversions, c.low, c.high) for c in single.attribution.channels] == [
+        (1, None, None)
+    ]
     unconverted = _answer(
         write_csv(tmp_path / "null.csv", [HEADER, _touch("p", 0, "a"), _touch("q", 50, "a")]), model
     )

@@ -30,11 +30,13 @@ def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> No
     known = with_registry_ids(client)
     of_subject = [
         client.lookup_schema(
-            f"{one.name}-value", Schema(msgspec.json.encode(one.schema).decode(), "AVRO")
+            f"{recorded.name}-value", Schema(msgspec.json.encode(recorded.schema).decode(), "AVRO")
         )
-        for one in recorded_versions()
+        for recorded in recorded_versions()
     ]
-    assert [version.id for version in known] == [one.schema_id for one in of_subject]
+    assert [version.id for version in known] == [
+        subject_version.schema_id for subject_version in of_subject
+    ]
     assert [version.schema for version in known] == [
         version.schema for version in recorded_versions()
     ]

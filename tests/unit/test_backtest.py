@@ -96,9 +96,9 @@ def test_decisions_are_those_of_the_stages(
     decided = [emit.value for emit in emits if isinstance(emit.value, Decision)]
     report = play(_write(tmp_path / "a.ndjson", log))
     assert report["decision_hash"] == fingerprint(decided)
-    assert report["decisions"] == len(decided) > len({one.event_id for one in log})
+    assert report["decisions"] == len(decided) > len({interaction.event_id for interaction in log})
     assert report["interactions"] == len(log)
-    ids = {one for (one,) in table("SELECT DISTINCT decision_id FROM decisions")}
+    ids = {decision_id for (decision_id,) in table("SELECT DISTINCT decision_id FROM decisions")}
     assert ids == {decision.decision_id for decision in decided}
 
 
@@ -192,7 +192,7 @@ def test_interactions_after_the_end_are_left_out(tmp_path: Path, play: Callable[
     log = shop_log()
     middle = log[150].received_at
     whole = play(_write(tmp_path / "a.ndjson", log), "--until", _iso(middle))
-    first = [one for one in log if one.received_at <= middle]
+    first = [interaction for interaction in log if interaction.received_at <= middle]
     part = play(_write(tmp_path / "b.ndjson", first))
     assert whole["after_until"] == len(log) - len(first) > 0
     assert whole["decision_hash"] == part["decision_hash"]

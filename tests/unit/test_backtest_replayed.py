@@ -52,12 +52,15 @@ def _encode(topic: str, value: msgspec.Struct | bytes) -> bytes:
 
 def _log_with_requests() -> list[Interaction]:
     """Return a log in which every third visitor waits for an answer."""
-    log = {one.event_id: one for one in shop_log()}
+    log = {interaction.event_id: interaction for interaction in shop_log()}
     return [
-        replace(one, request=DecideRequest(name, "g", ("home-hero",), one.received_at, {"x": 2}))
+        replace(
+            interaction,
+            request=DecideRequest(name, "g", ("home-hero",), interaction.received_at, {"x": 2}),
+        )
         if number % 3 == 0
-        else one
-        for number, (name, one) in enumerate(log.items())
+        else interaction
+        for number, (name, interaction) in enumerate(log.items())
     ]
 
 
@@ -81,7 +84,7 @@ def test_a_replayed_topic_is_decided_as_it_was(
         for interaction in log
         for emit in (*flow.advance(interaction.received_at), *flow.run(interaction))
     ]
-    decided = [one.value for one in emits if isinstance(one.value, Decision)]
+    decided = [emit.value for emit in emits if isinstance(emit.value, Decision)]
     assert any(choice.slot == "home-hero" for decision in decided for choice in decision.choices)
     report = _backtest(_write_replay(tmp_path / "topic", log, topics.INTERACTIONS), tmp_path)
     assert (report["code"], report["refused"]) == (0, 0)

@@ -38,9 +38,9 @@ def bank() -> Configuration:
 
 def take_message(config: Configuration, raw: bytes) -> Interaction:
     source = Source("file", "file", "unused-key")
-    one = RowIntake(config, source, 10_000, _NOW, RowIds("file")).take_in(FileRow(1, raw, 0))
-    assert isinstance(one, Interaction), one
-    return one
+    taken_in = RowIntake(config, source, 10_000, _NOW, RowIds("file")).take_in(FileRow(1, raw, 0))
+    assert isinstance(taken_in, Interaction), taken_in
+    return taken_in
 
 
 def test_message_to_the_gateway_equals_the_line_of_the_file(

@@ -54,15 +54,17 @@ _SURE = 0.001
 
 def _regrets(rounds: Sequence[ChoiceRound], value: Callable[[ChoiceRound], float]) -> list[float]:
     """Return the cumulative regret of choices of this value."""
-    return list(accumulate(one.best - value(one) for one in rounds))
+    return list(accumulate(round_.best - value(round_) for round_ in rounds))
 
 
 def _best_fixed(rounds: Sequence[ChoiceRound]) -> float:
     """Return the least regret of taking one treatment, or one channel, always."""
-    treatments = {name for one in rounds for name in one.worth}
-    by_treatment = (_regrets(rounds, lambda one, x=name: one.value(x))[-1] for name in treatments)  # type: ignore[misc]
+    treatments = {name for round_ in rounds for name in round_.worth}
+    by_treatment = (
+        _regrets(rounds, lambda round_, x=name: round_.value(x))[-1] for name in treatments
+    )  # type: ignore[misc]
     by_channel = (
-        _regrets(rounds, lambda one, x=name: _value_in(one, x))[-1]  # type: ignore[misc]
+        _regrets(rounds, lambda round_, x=name: _value_in(round_, x))[-1]  # type: ignore[misc]
         for name in _CHANNELS
     )
     return min(*by_treatment, *by_channel)
@@ -88,8 +90,8 @@ def test_thompson_beats_random_and_the_best_fixed_choice_with_sublinear_regret(
     customers: int,
 ) -> None:
     rounds = list(choice_rounds(_thompson(customers)))
-    regrets = _regrets(rounds, lambda one: one.value(one.chosen))
-    assert regrets[-1] < 0.5 * _regrets(rounds, lambda one: one.mean)[-1]
+    regrets = _regrets(rounds, lambda round_: round_.value(round_.chosen))
+    assert regrets[-1] < 0.5 * _regrets(rounds, lambda round_: round_.mean)[-1]
     assert regrets[-1] < 0.5 * _best_fixed(rounds)
     # Linear regret is the same part of what random choices lose in the last quarter as in the
     # first. Where nothing is learned, it differs by less than its error.
@@ -107,8 +109,8 @@ class Loss:
 
 
 def _loss(rounds: Sequence[ChoiceRound]) -> Loss:
-    lost = np.array([one.regret for one in rounds])
-    of_random = np.array([one.best - one.mean for one in rounds])
+    lost = np.array([round_.regret for round_ in rounds])
+    of_random = np.array([round_.best - round_.mean for round_ in rounds])
     share = lost.sum() / of_random.sum()
     return Loss(share, float(np.sqrt(((lost - share * of_random) ** 2).sum()) / of_random.sum()))
 
@@ -131,16 +133,16 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_
     served = shelf.equip(rules(bank_bundle(learning=None)))
     assert served.propensities is not None
     rounds = list(choice_rounds(BankPlay(served, WorldSize(customers // 2, 30, 6)).play()))
-    regret = _regrets(rounds, lambda one: one.value(one.chosen))[-1]
-    assert regret < 0.3 * _regrets(rounds, lambda one: one.mean)[-1]
+    regret = _regrets(rounds, lambda round_: round_.value(round_.chosen))[-1]
+    assert regret < 0.3 * _regrets(rounds, lambda round_: round_.mean)[-1]
     assert regret < 0.3 * _best_fixed(rounds)
     # A model that predicts the same for all lets values and costs choose alone.
     assert regret < 0.7 * _regrets(rounds, _value_at_one_chance)[-1]
 
 
-def _value_at_one_chance(one: ChoiceRound) -> float:
-    worth = {name: _CHANCE * value - cost for name, (value, cost) in one.prices.items()}
-    return one.value(max(worth, key=worth.__getitem__))
+def _value_at_one_chance(choice_round: ChoiceRound) -> float:
+    worth = {name: _CHANCE * value - cost for name, (value, cost) in choice_round.prices.items()}
+    return choice_round.value(max(worth, key=worth.__getitem__))
 
 
 _MODELLED_SHARE = 0.5

@@ -68,7 +68,7 @@ def test_shadow_price_lowers_the_score_by_the_messages_cost(price: float) -> Non
     [mail] = [candidate for candidate in decision.candidates if candidate.campaign == "mail"]
     assert mail.score == pytest.approx(2 - 0.5 - price * 0.5)
     assert mail.fate == ("chosen" if price < 3 else "beaten by nothing")
-    [slot] = [one for one in explain(decision, rules.config, "en").slots if one.slot == "email"]
+    [slot] = [slot for slot in explain(decision, rules.config, "en").slots if slot.slot == "email"]
     assert f"(1 × 2 − 0.50) × 1 − {price:.2f} × 0.50" in slot.words
     assert slot.candidates[0].price == price
     assert run_again(decision, record, rules) == decision
@@ -77,7 +77,7 @@ def test_shadow_price_lowers_the_score_by_the_messages_cost(price: float) -> Non
 @pytest.mark.parametrize("price", [0.0, 2.9])
 def test_the_smallest_change_that_flips_counts_the_shadow_price(price: float) -> None:
     decision, _ = _decide(rules := _rules(mail=_purse(5, price), page=_purse(5)))
-    [slot] = [one for one in explain(decision, rules.config, "en").slots if one.slot == "email"]
+    [slot] = [slot for slot in explain(decision, rules.config, "en").slots if slot.slot == "email"]
     assert slot.flip is not None
     [mail] = slot.candidates
     numbers = {"value": mail.value, "p": mail.p, "cost": mail.cost}

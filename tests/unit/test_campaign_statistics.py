@@ -145,15 +145,15 @@ def test_lift_equals_a_plain_comparison_of_arms(
     assert of_bank.support.until_ms is not None
     by_channel = [lift for lift in of_bank.lifts if lift.channel is not None]
     assert len(by_channel) == 8
-    for one in by_channel:
+    for estimate in by_channel:
         meetings = [
             meeting
             for meeting in bank.meetings
-            if (meeting.offer.offer, meeting.channel) == (one.offer, one.channel)
+            if (meeting.offer.offer, meeting.channel) == (estimate.offer, estimate.channel)
         ]
         arms = _arms(meetings, of_bank.support.until_ms)
-        assert (one.treated.customers, one.treated.converted) == arms[0]
-        assert (one.held.customers, one.held.converted) == arms[1]
+        assert (estimate.treated.customers, estimate.treated.converted) == arms[0]
+        assert (estimate.held.customers, estimate.held.converted) == arms[1]
 
 
 def _arms(
@@ -223,11 +223,11 @@ def test_confidence_sequences_cover_the_truth_at_every_daily_look(case: DailyArm
     random = np.random.default_rng(17)
     ever_outside, ever_outside_of_single_looks = 0, 0
     for _ in range(_PATHS):
-        looks = [one for arms in case.draw(random, days=60) if (one := _look(arms)) is not None]
-        apart = [abs(one.value - case.effect) for one in looks]
-        ever_outside += any(off > one.reach for off, one in zip(apart, looks, strict=True))
+        looks = [look for arms in case.draw(random, days=60) if (look := _look(arms)) is not None]
+        apart = [abs(look.value - case.effect) for look in looks]
+        ever_outside += any(off > look.reach for off, look in zip(apart, looks, strict=True))
         ever_outside_of_single_looks += any(
-            off > one.reach_once for off, one in zip(apart, looks, strict=True)
+            off > look.reach_once for off, look in zip(apart, looks, strict=True)
         )
     assert ever_outside <= binom.ppf(0.999, _PATHS, 0.05)
     assert ever_outside_of_single_looks > binom.ppf(0.999, _PATHS, 0.05)
@@ -246,7 +246,7 @@ def _look(arms: tuple[ArmSums, ArmSums]) -> Look | None:
     found = conversion_difference(*arms)
     if found is None or found.low is None or found.high is None:
         return None
-    shares = [(one.customers, one.converted / one.customers) for one in arms]
+    shares = [(arm.customers, arm.converted / arm.customers) for arm in arms]
     variance = sum(share * (1 - share) / n for n, share in shares)
     return Look(found.value, (found.high - found.low) / 2, 1.96 * sqrt(variance))
 
@@ -301,8 +301,8 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
         held = number % held_every == 0
         drawn = (Assignment("few", held, _START),)
         fate = "held out by few" if held else "chosen"
-        one = _candidate("spring", "web", fate)
-        made = decision(f"e{number}", f"p{number}", _START, one, holdouts=drawn)
+        candidate_ = _candidate("spring", "web", fate)
+        made = decision(f"e{number}", f"p{number}", _START, candidate_, holdouts=drawn)
         if held and filled:
             instead = Choice("web/slot", "web", f"a-{number}", "spring", "other", "other-web")
             made = msgspec.structs.replace(made, choices=(instead,))
@@ -340,7 +340,7 @@ def test_goals_before_the_message_and_after_its_window_are_no_conversions_of_it(
     late = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
     campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)
     found = _statistics(messages, [*goals, late], campaigns)
-    lift = next(one for one in found.lifts if one.campaign == "spring" and one.offer is None)
+    lift = next(lift for lift in found.lifts if lift.campaign == "spring" and lift.offer is None)
     assert (lift.treated.customers, lift.held.customers) == (100, 100)
     assert lift.treated.converted + lift.held.converted == 2  # a moment after, and at the end
 
@@ -393,7 +393,7 @@ def test_goal_conditions_mean_the_same_in_sql() -> None:
             as_segmented("bob", event("3", "Home", _START + 4 * DAY_MS)),
         ]
         found = _statistics(made, happened, campaigns)
-        lift = next(one for one in found.lifts if one.campaign == "spring")
+        lift = next(lift for lift in found.lifts if lift.campaign == "spring")
         return lift.treated.converted * 10 + lift.held.converted
 
     assert count_reached({"name": "Paid"}) == 11

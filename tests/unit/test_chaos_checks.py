@@ -67,7 +67,7 @@ def _run_undisturbed() -> World:
     stages.run(0)
     stages.fire_due_timers(_REST_MS)
     stages.run(0)
-    actions = [one for topic in (EMAIL, PUSH) for _, one in logs.read(topic)]
+    actions = [action for topic in (EMAIL, PUSH) for _, action in logs.read(topic)]
     for action in actions:
         logs.put(sent(action))
     stages.run(0)
@@ -78,7 +78,7 @@ def _run_undisturbed() -> World:
         delivered={action.action_id for action in actions},
         posted=dict.fromkeys(names, 1),
         accepted=names,
-        roll_call={one.event_id for one in roll_call},
+        roll_call={interaction.event_id for interaction in roll_call},
     )
 
 
@@ -114,12 +114,12 @@ def _swap_steps(world: World) -> None:
 
 def _decide_differently(world: World) -> None:
     write_again(topics.DECISIONS, about("e0-3"))(world)
-    alter(topics.DECISIONS, about("e0-3"), lambda one: replace(one, choices=()))(world)
+    alter(topics.DECISIONS, about("e0-3"), lambda decision: replace(decision, choices=()))(world)
 
 
 def _send_another_message(world: World) -> None:
     write_again(EMAIL, about("e0-2"))(world)
-    alter(EMAIL, about("e0-2"), lambda one: replace(one, action_id="another"))(world)
+    alter(EMAIL, about("e0-2"), lambda action: replace(action, action_id="another"))(world)
     world.delivered.add("another")
 
 
@@ -242,15 +242,21 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a profile that was merged is still there": (
         checks.profiles_are_right,
-        forget(topics.PROFILES, lambda one: one is None),
+        forget(topics.PROFILES, lambda profile: profile is None),
     ),
     "a membership is wrong": (
         checks.memberships_are_right,
-        alter(topics.MEMBERSHIPS, _is_person, lambda one: replace(one, segments={})),
+        alter(
+            topics.MEMBERSHIPS, _is_person, lambda memberships: replace(memberships, segments={})
+        ),
     ),
     "a segment is entered that nobody should": (
         checks.memberships_are_right,
-        alter(topics.MEMBERSHIPS, _is_person, lambda one: replace(one, segments={"in-cart": 1})),
+        alter(
+            topics.MEMBERSHIPS,
+            _is_person,
+            lambda memberships: replace(memberships, segments={"in-cart": 1}),
+        ),
     ),
     "nobody notices that time has passed": (
         checks.memberships_are_right,
@@ -270,11 +276,11 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "who stays away is not reminded": (
         checks.contact_histories_are_right,
-        _contacts(lambda every: tuple(one for one in every if one.offer != "reminder")),
+        _contacts(lambda every: tuple(contact for contact in every if contact.offer != "reminder")),
     ),
     "what was delivered does not count for good": (
         checks.contact_histories_are_right,
-        _contacts(lambda every: tuple(replace(one, status="reserved") for one in every)),
+        _contacts(lambda every: tuple(replace(contact, status="reserved") for contact in every)),
     ),
     "a message reaches nobody": (checks.delivered_what_was_decided, _deliver_nothing),
     "a message is delivered that nobody asked for": (
@@ -296,7 +302,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "what was delivered is reported as lost": (
         checks.outcomes_are_right,
-        alter(topics.INTERACTIONS, _is_outcome, lambda one: replace(one, name="expired")),
+        alter(topics.INTERACTIONS, _is_outcome, lambda outcome: replace(outcome, name="expired")),
     ),
     "two decisions stand in the wrong order": (checks.order_is_kept, _swap_steps),
     "somebody does not answer any more": (
@@ -318,9 +324,11 @@ class TestChecks(CheckSuite):
 
 
 def test_undisturbed_run_has_decisions_and_actions() -> None:
-    decisions: list[Decision] = [one for _, one in _run_undisturbed().logs.read(topics.DECISIONS)]
+    decisions: list[Decision] = [
+        decision for _, decision in _run_undisturbed().logs.read(topics.DECISIONS)
+    ]
     assert len({decision.event_id for decision in decisions}) > _CUSTOMERS * STEPS
     assert len(_run_undisturbed().delivered) == _CUSTOMERS * 3
     assert any(
-        isinstance(one, Memberships) for _, one in _run_undisturbed().logs.read("memberships")
+        isinstance(record, Memberships) for _, record in _run_undisturbed().logs.read("memberships")
     )

@@ -82,7 +82,7 @@ class _Learner:
         for name, record in self._records.items():
             self._put(topics.BUDGETS, name, record)
         state = self._ledger.state
-        posteriors = tuple(posterior(*one) for one in self._ledger.tallies.items())
+        posteriors = tuple(posterior(*tally) for tally in self._ledger.tallies.items())
         snapshot = LearningRecord(1, "d", now_ms, 0, posteriors, state.offsets)
         self._put(topics.LEARNING, SNAPSHOT, snapshot)
 
@@ -105,9 +105,9 @@ def _run_undisturbed() -> World:
             stages.run(0)
             learner.learn(START_MS + 1000 * step)
         actions: list[Action] = [
-            one
+            action
             for channel in ("email", "push", "letter", "parcel")
-            for _, one in logs.read(topics.actions(channel))
+            for _, action in logs.read(topics.actions(channel))
         ]
         for action in actions:
             logs.put(sent(action))
@@ -122,7 +122,7 @@ def _run_undisturbed() -> World:
 def _alter_purse(change: Callable[[Purse], Purse]) -> Tampering:
     def tamper(world: World) -> None:
         log = world.logs.records[_CHANGELOG, 0]
-        record = next(one for one in reversed(log) if one.key == PURSE + b"prize")
+        record = next(record for record in reversed(log) if record.key == PURSE + b"prize")
         row = msgspec.msgpack.decode(record.value or b"", type=PurseRow)
         changed = msgspec.msgpack.encode(replace(row, now=change(row.now)))
         log.append(Record(record.key, changed))
@@ -172,7 +172,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a partition may spend more than there is": (
         checks.nothing_is_overspent,
-        _alter_purse(lambda one: replace(one, granted=1000 * TOKENS)),
+        _alter_purse(lambda purse: replace(purse, granted=1000 * TOKENS)),
     ),
     "what is spent is not counted": (
         checks.everything_spent_is_counted_once,
@@ -180,19 +180,19 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "what was shown is not committed": (
         checks.everything_spent_is_counted_once,
-        alter(topics.BUDGETS, _is_prize, lambda one: replace(one, committed=0.0)),
+        alter(topics.BUDGETS, _is_prize, lambda budget: replace(budget, committed=0.0)),
     ),
     "what was never shown counts as spent": (
         checks.everything_spent_is_counted_once,
-        alter(topics.BUDGETS, _is_prize, lambda one: replace(one, spent=one.spent + 1)),
+        alter(topics.BUDGETS, _is_prize, lambda budget: replace(budget, spent=budget.spent + 1)),
     ),
     "an outcome was never heard of": (
         checks.everything_spent_is_counted_once,
-        forget(topics.INTERACTIONS, lambda one: one.kind == "outcome"),
+        forget(topics.INTERACTIONS, lambda interaction: interaction.kind == "outcome"),
     ),
     "a lease is lost": (
         checks.leases_are_with_their_partitions,
-        _alter_purse(lambda one: replace(one, granted=one.spent)),
+        _alter_purse(lambda purse: replace(purse, granted=purse.spent)),
     ),
     "a lease is nobody's": (
         checks.leases_are_with_their_partitions,
@@ -200,7 +200,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a purse has spent something else": (
         checks.purses_are_those_of_one_thread,
-        _alter_purse(lambda one: replace(one, spent=one.spent + 1)),
+        _alter_purse(lambda purse: replace(purse, spent=purse.spent + 1)),
     ),
     "a message is learned from twice": (
         checks.everything_learned_is_counted_once,
@@ -225,7 +225,7 @@ class TestChecks(CheckSuite):
 
 def test_undisturbed_run_spends_gives_away_and_learns() -> None:
     evidence = _run_undisturbed().evidence()
-    spent = {name: one.spent for name, one in evidence.budgets.items()}
+    spent = {name: budget.spent for name, budget in evidence.budgets.items()}
     assert spent["prize"] == spent["shelf/chair"] == _CUSTOMERS
     assert (spent["coupon"], evidence.budgets["coupon"].released) == (0, _CUSTOMERS)
     assert evidence.snapshot is not None

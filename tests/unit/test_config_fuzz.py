@@ -28,10 +28,10 @@ TEXTS = st.lists(PIECES | st.text(max_size=5), max_size=30).map("".join)
 def test_any_text_is_a_document_or_is_refused_at_a_place_in_it(text: str) -> None:
     read = read_yaml(text, {"A": "1"})
     assert isinstance(read, Document | YamlFault)
-    refused = [read] if isinstance(read, YamlFault) else [one.what for one in read.refused]
-    for one in refused:
-        assert one.message
-        assert 1 <= one.place[0] <= len(text.splitlines()) + 2
+    refused = [read] if isinstance(read, YamlFault) else [refusal.what for refusal in read.refused]
+    for error in refused:
+        assert error.message
+        assert 1 <= error.place[0] <= len(text.splitlines()) + 2
 
 
 @settings(max_examples=cases(40), deadline=None)
@@ -55,7 +55,7 @@ def test_a_changed_folder_is_a_configuration_or_has_errors_with_places(
         return
     assert loaded
     assert loaded == sorted(
-        set(loaded), key=lambda one: (one.file, one.line, one.column, one.message)
+        set(loaded), key=lambda error: (error.file, error.line, error.column, error.message)
     )
     for error in loaded:
         assert isinstance(error, ConfigError)

@@ -60,7 +60,7 @@ def test_key_as_text_and_as_digest_is_a_duplicate(folder: Path) -> None:
     sources = folder / "sources.yaml"
     digest = key_digest("demo-live-key")
     sources.write_text(sources.read_text().replace("demo-point-of-sale", digest))
-    [error] = [one for one in load(folder, {}) if "key occurs twice" in str(one)]
+    [error] = [error for error in load(folder, {}) if "key occurs twice" in str(error)]
     assert "demo-live-key" not in str(error)
 
 

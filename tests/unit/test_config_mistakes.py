@@ -35,7 +35,7 @@ def _errors(folder: Path) -> list[str]:
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     found = msgspec.json.decode(done.stdout)
     assert (done.exit_code == 0) is found["valid"]
-    return [f"{one['file']}:{one['line']}: {one['message']}" for one in found["errors"]]
+    return [f"{error['file']}:{error['line']}: {error['message']}" for error in found["errors"]]
 
 
 def _mistake(folder: Path, file: str, old: str, new: str) -> int:
@@ -179,7 +179,9 @@ _NAMED_ELSEWHERE = (
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "mend"), [one[1:] for one in _IN_YAML], ids=[one[0] for one in _IN_YAML]
+    ("file", "old", "new", "mend"),
+    [case[1:] for case in _IN_YAML],
+    ids=[case[0] for case in _IN_YAML],
 )
 def test_a_mistake_in_yaml_is_named_with_line_and_mend(
     tmp_path: Path, file: str, old: str, new: str, mend: str, request: pytest.FixtureRequest
@@ -187,7 +189,7 @@ def test_a_mistake_in_yaml_is_named_with_line_and_mend(
     folder = marketer_folder(tmp_path / "config")
     line = _mistake(folder, file, old, new)
     found = _errors(folder)
-    fitting = [one for one in found if mend in one]
+    fitting = [message for message in found if mend in message]
     assert fitting, "\n".join(found) or "it is accepted"
     if request.node.callspec.id not in _NAMED_ELSEWHERE:
         assert fitting[0].startswith(f"{file}:{line}: "), (line, fitting)
@@ -238,8 +240,8 @@ _ROWS_THAT_ARE_REFUSED = [
 
 @pytest.mark.parametrize(
     ("row", "mend"),
-    [one[1:] for one in _ROWS_THAT_ARE_REFUSED],
-    ids=[one[0] for one in _ROWS_THAT_ARE_REFUSED],
+    [case[1:] for case in _ROWS_THAT_ARE_REFUSED],
+    ids=[case[0] for case in _ROWS_THAT_ARE_REFUSED],
 )
 def test_a_bad_row_of_a_spreadsheet_is_named_with_line_and_mend(
     tmp_path: Path, row: str, mend: str
@@ -271,8 +273,8 @@ _FILES_THAT_ARE_REFUSED = [
 
 @pytest.mark.parametrize(
     ("content", "line", "mend"),
-    [one[1:] for one in _FILES_THAT_ARE_REFUSED],
-    ids=[one[0] for one in _FILES_THAT_ARE_REFUSED],
+    [case[1:] for case in _FILES_THAT_ARE_REFUSED],
+    ids=[case[0] for case in _FILES_THAT_ARE_REFUSED],
 )
 def test_a_bad_spreadsheet_is_named_with_line_and_mend(
     tmp_path: Path, content: str | bytes, line: int, mend: str
@@ -280,7 +282,9 @@ def test_a_bad_spreadsheet_is_named_with_line_and_mend(
     folder = marketer_folder(tmp_path / "config")
     (folder / TABLE).write_bytes(content if isinstance(content, bytes) else content.encode())
     found = _errors(folder)
-    assert any(one.startswith(f"{TABLE}:{line}: ") and mend in one for one in found), found
+    assert any(message.startswith(f"{TABLE}:{line}: ") and mend in message for message in found), (
+        found
+    )
 
 
 _FORMS_THAT_ARE_ACCEPTED = {
@@ -296,7 +300,7 @@ _FORMS_THAT_ARE_ACCEPTED = {
     "UTF-16": _GOOD.encode("utf-16"),
     "blanks around cells": _GOOD.replace(",", " , "),
     "rows of empty cells": f",,,,,\n{_GOOD},,,,,\n\n",
-    "empty columns at the end": "".join(f"{one},,\n" for one in _GOOD.splitlines()),
+    "empty columns at the end": "".join(f"{line},,\n" for line in _GOOD.splitlines()),
     "line break in a cell": f'{_GOOD}A-4,"Two\nlines",1,1,,\n',
     "inches": f'{_GOOD}A-4,5" pipe,1,1,,\n',
     "last day of all": f"{_GOOD}A-4,T,1,1,,9999-12-31\n",
@@ -381,7 +385,9 @@ def test_a_bad_parquet_table_is_named_with_row_and_mend(
     tmp_path: Path, columns: dict[str, list[Any]], line: int, mend: str
 ) -> None:
     found = _errors(_with_parquet(tmp_path, pa.table({**_PARQUET, **columns})))
-    assert any(one.startswith(f"products.parquet:{line}: ") and mend in one for one in found), found
+    assert any(
+        message.startswith(f"products.parquet:{line}: ") and mend in message for message in found
+    ), found
 
 
 def test_parquet_of_two_million_rows_is_refused_unread(tmp_path: Path) -> None:

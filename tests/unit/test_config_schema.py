@@ -86,7 +86,7 @@ def damage(value: object) -> list[object]:
         inside = [{**value, key: part} for key in value for part in damage(value[key])]
         return [*without, *inside, {**value, "odd": 1}, *RUBBISH]
     if isinstance(value, list):
-        return [[part] for one in value for part in damage(one)] + list(RUBBISH)
+        return [[part] for element in value for part in damage(element)] + list(RUBBISH)
     return list(RUBBISH)
 
 

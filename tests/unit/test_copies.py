@@ -45,8 +45,8 @@ class _IdentityStage:
     def receive(self, event_id: str, claimed_ms: int, at_ms: int) -> bool:
         """Write an interaction with a claimed time at a time of the log; return whether it is
         processed."""
-        one = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
-        return topics.IDENTIFIED in self.process(one, at_ms)
+        copy = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
+        return topics.IDENTIFIED in self.process(copy, at_ms)
 
     def process(self, interaction: Interaction, at_ms: int = _NOW_MS) -> list[str]:
         """Return the topics of an interaction's outputs."""
@@ -113,9 +113,9 @@ def test_an_id_used_again_for_other_contents_is_a_dead_letter(identity: _Identit
 def test_interaction_without_id_is_a_dead_letter_and_no_copy(
     identity: _IdentityStage, blank: str
 ) -> None:
-    one = replace(_VIEW, event_id=blank)
-    assert identity.process(one) == [topics.DEAD_LETTERS]
-    assert identity.process(one) == [topics.DEAD_LETTERS]
+    copy = replace(_VIEW, event_id=blank)
+    assert identity.process(copy) == [topics.DEAD_LETTERS]
+    assert identity.process(copy) == [topics.DEAD_LETTERS]
 
 
 def test_outcome_counts_once_from_any_reporter(identity: _IdentityStage) -> None:
@@ -139,5 +139,5 @@ def test_decisions_on_one_id_of_two_sources_are_two() -> None:
 def test_values_of_one_id_at_one_time_do_not_depend_on_their_order(rule: str) -> None:
     combine = COMBINE[rule]
     values = [Value(value, _NOW_MS, "e") for value in ("gold", None, 2, ("a", "b"), True)]
-    for one, other in product(values, values):
-        assert combine(one, other) == combine(other, one)
+    for value, other in product(values, values):
+        assert combine(value, other) == combine(other, value)

@@ -152,7 +152,7 @@ def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Pa
     doors = [doorway(config, tmp_path / name) for name in ("one", "two")]
     doors[1].log.records = doors[0].log.records
     _serve(*doors)
-    code, _ = (_issue(one) for one in doors)
+    code, _ = (_issue(door) for door in doors)
     requests = [
         (doors[till % 2], f"sale-{till}", [TILL, SHOP][till % 3 == 0]) for till in range(20)
     ]

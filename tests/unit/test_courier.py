@@ -299,4 +299,4 @@ def _outcomes_of(
                 ledger.close()
 
     asyncio.run(run())
-    return [one["outcome"] for one in seen]
+    return [report["outcome"] for report in seen]

@@ -42,7 +42,7 @@ def _decision(number: int, at: int, offer: str | None, *, drawn: bool, **more: A
         choice = Choice(
             "hero", "web", f"a{number}", "onboarding", offer, offer, 1.0, propensity=propensity
         )
-    candidates = tuple(_candidate(one, offer) for one in ("terms-mail", "terms-page"))
+    candidates = tuple(_candidate(place, offer) for place in ("terms-mail", "terms-page"))
     return Decision(f"d{number}", f"e{number}", f"c{number}", "c", at, (choice,), candidates)
 
 
@@ -71,9 +71,9 @@ def _recommend(folder: Path, *, drawn: bool) -> dict[str, Any]:
 
 def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
     found = _recommend(tmp_path, drawn=True)
-    step = next(one for one in found["journey"] if one["step"] == "terms")
+    step = next(step_ for step_ in found["journey"] if step_["step"] == "terms")
     assert (step["step"], step["channel"], step["message"]) == ("terms", "web", "terms-mail")
-    [change] = [one for one in found["changes"] if one["place"] == "terms"]
+    [change] = [change for change in found["changes"] if change["place"] == "terms"]
     assert change["grade"] == "Tested"
     assert change["gain"]["low"] > 0
     found_on, reported_on = change["support"]["found_on"], change["support"]["reported_on"]

@@ -326,9 +326,9 @@ def test_server_that_does_not_answer_in_time_gets_a_message_once(
 
     results = asyncio.run(run())
     assert results[:2] == [Delivered()] * 2
-    assert all(isinstance(one, Unconfirmed) for one in results[2:])
-    assert [len(one.received) for one in servers] == [1, 1, 0, 1]
-    assert [one.seen.count("data") for one in servers] == [1, 1, 1, 1]
+    assert all(isinstance(result, Unconfirmed) for result in results[2:])
+    assert [len(server.received) for server in servers] == [1, 1, 0, 1]
+    assert [server.seen.count("data") for server in servers] == [1, 1, 1, 1]
 
 
 async def _greet_for_ever(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

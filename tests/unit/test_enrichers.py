@@ -200,10 +200,10 @@ def test_nothing_is_derived_without_a_user_agent() -> None:
 
 @given(st.text(max_size=3_000))
 def test_any_text_can_be_enriched(text: str) -> None:
-    one = visit(user_agent=text, url=text, ip=text, timezone=text, campaign={text: text})
-    assert set(UserAgentEnricher().derive(one)) <= {"device_type", "os", "browser", "bot"}
-    assert set(CampaignEnricher().derive(one)) <= set(CampaignEnricher.names)
-    assert LocalTimeEnricher(model.LocalTime()).derive(one).keys() >= {"hour", "weekday"}
+    visited = visit(user_agent=text, url=text, ip=text, timezone=text, campaign={text: text})
+    assert set(UserAgentEnricher().derive(visited)) <= {"device_type", "os", "browser", "bot"}
+    assert set(CampaignEnricher().derive(visited)) <= set(CampaignEnricher.names)
+    assert LocalTimeEnricher(model.LocalTime()).derive(visited).keys() >= {"hour", "weekday"}
 
 
 @pytest.mark.parametrize(

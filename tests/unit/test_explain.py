@@ -172,10 +172,12 @@ def _decide_with(numbers: list[dict[str, float]]) -> tuple[list[str], Explanatio
     offers = [
         offer(
             f"o{place}",
-            one["value"],
-            hero(f"t{place}", p=one["p"], cost=one["cost"], levers={"drawn": one["lever"]}),
+            number["value"],
+            hero(
+                f"t{place}", p=number["p"], cost=number["cost"], levers={"drawn": number["lever"]}
+            ),
         )
-        for place, one in enumerate(numbers)
+        for place, number in enumerate(numbers)
     ]
     life = Life(world(campaigns=[campaign("c", *offers)]))
     decision = life.interact("Home", 0, ask=["hero"])
@@ -187,7 +189,9 @@ def _decide_with(numbers: list[dict[str, float]]) -> tuple[list[str], Explanatio
 def test_named_change_flips_the_decision_and_half_of_it_does_not(
     drawn: list[tuple[float, float, float, float]],
 ) -> None:
-    numbers = [dict(zip(("value", "p", "cost", "lever"), one, strict=True)) for one in drawn]
+    numbers = [
+        dict(zip(("value", "p", "cost", "lever"), figures, strict=True)) for figures in drawn
+    ]
     before, explanation = _decide_with(numbers)
     flip = _json(explanation)["slots"][0]["flip"]
     assert flip is not None
@@ -196,7 +200,7 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
     field, place = found[1], int(found[2])
     assert numbers[place][field] == flip["from"]
     for share, flipped in ((1.0, True), (0.5, False)):
-        changed = [dict(one) for one in numbers]
+        changed = [dict(number) for number in numbers]
         changed[place][field] = flip["from"] + share * (flip["to"] - flip["from"])
         after, _ = _decide_with(changed)
         if abs(flip["to"] - flip["from"]) > 1e-4 or flipped:

@@ -153,14 +153,14 @@ def test_short_paths_do_the_same_as_the_long_ones(door: Doorway) -> None:
         for path in (short, kind):
             body = {**MESSAGE, "writeKey": SHOP, "groupId": "g", "previousId": "p"}
             assert post(door, f"/v1/{path}", body).status_code == 200
-        one, other = door.interactions()[-2:]
-        assert one.kind == kind
-        assert _timeless(one) == _timeless(other)
+        interaction, other = door.interactions()[-2:]
+        assert interaction.kind == kind
+        assert _timeless(interaction) == _timeless(other)
     for path in ("b", "batch"):
         body = {"batch": [{**MESSAGE, "type": "track"}], "writeKey": SHOP}
         assert post(door, f"/v1/{path}", body).status_code == 200
-    one, other = door.interactions()[-2:]
-    assert _timeless(one) == _timeless(other)
+    interaction, other = door.interactions()[-2:]
+    assert _timeless(interaction) == _timeless(other)
 
 
 def test_metrics_of_clients_are_accepted_and_dropped(door: Doorway) -> None:
@@ -288,7 +288,7 @@ _FILE_BYTES = 475_000
 
 def _swift_file(events: list[dict[str, Any]]) -> bytes:
     """Return a file of events as the Swift client writes and uploads it, line by line."""
-    lines = ["," * bool(number) + json.dumps(one) for number, one in enumerate(events)]
+    lines = ["," * bool(number) + json.dumps(event) for number, event in enumerate(events)]
     end = f'],"sentAt":"2026-01-15T09:30:30.000Z","writeKey":"{SHOP}"}}'
     return "\n".join(['{ "batch": [', *lines, end, ""]).encode()
 

@@ -46,8 +46,8 @@ def post(door: Doorway, key: str, body: dict[str, Any]) -> httpx.Response:
 def test_holder_of_a_token_cannot_say_that_nothing_was_shown(
     door: Doorway, outcome: str, key: str
 ) -> None:
-    one = {"token": token(door), "outcome": outcome}
-    for body in (one, {"outcomes": [one]}, {**one, "messageId": "m"}):
+    outcome_body = {"token": token(door), "outcome": outcome}
+    for body in (outcome_body, {"outcomes": [outcome_body]}, {**outcome_body, "messageId": "m"}):
         answer = post(door, key, body)
         assert answer.status_code == 400
         error = answer.json()["error"]
@@ -89,23 +89,28 @@ def test_token_of_a_log_expires_by_its_time(door: Doorway) -> None:
 
 
 def test_conversion_counts_once_per_action_and_goal(door: Doorway) -> None:
-    one = {"token": token(door), "outcome": "conversion"}
+    outcome_body = {"token": token(door), "outcome": "conversion"}
     bodies = [
-        one,
-        {**one, "messageId": "m-1"},
-        {**one, "messageId": "m-2", "properties": {"value": 3}},
-        {**one, "messageId": "m-3", "properties": {"goal": "order"}},
-        {**one, "messageId": "m-4", "properties": {"goal": "order"}},
-        {**one, "properties": {"goal": "visit"}},
+        outcome_body,
+        {**outcome_body, "messageId": "m-1"},
+        {**outcome_body, "messageId": "m-2", "properties": {"value": 3}},
+        {**outcome_body, "messageId": "m-3", "properties": {"goal": "order"}},
+        {**outcome_body, "messageId": "m-4", "properties": {"goal": "order"}},
+        {**outcome_body, "properties": {"goal": "visit"}},
     ]
     for body in bodies:
         assert post(door, SHOP, body).status_code == 200
     ids = [interaction.event_id for interaction in door.interactions()]
-    assert [ids.index(one) for one in ids] == [0, 0, 0, 3, 3, 5]
+    assert [ids.index(event_id) for event_id in ids] == [0, 0, 0, 3, 3, 5]
 
 
 def test_clicks_with_ids_of_their_own_count_each(door: Doorway) -> None:
-    one = {"token": token(door), "outcome": "click"}
-    for body in (one, one, {**one, "messageId": "m-1"}, {**one, "messageId": "m-2"}):
+    outcome_body = {"token": token(door), "outcome": "click"}
+    for body in (
+        outcome_body,
+        outcome_body,
+        {**outcome_body, "messageId": "m-1"},
+        {**outcome_body, "messageId": "m-2"},
+    ):
         assert post(door, SHOP, body).status_code == 200
     assert len({interaction.event_id for interaction in door.interactions()}) == 3

@@ -46,13 +46,13 @@ def _bank(incremental: bool) -> Rules:
     campaigns = [
         campaign(
             name,
-            offer(one.offer, 100, hero(name)),
-            goal=_goal(one.goal),
+            offer(treatment.offer, 100, hero(name)),
+            goal=_goal(treatment.goal),
             trigger={"name": "Never"},
             holdout=0.2,
             incremental=incremental,
         )
-        for name, one in _OFFERS.items()
+        for name, treatment in _OFFERS.items()
     ]
     learning = {"ramp": 0, "prior": 0.1, "prior_trials": 4}
     return world(campaigns=campaigns, policies={"learning": learning})
@@ -92,12 +92,12 @@ def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
         decision = next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
         [choice] = decision.choices
         reached = set()
-        for name, one in _OFFERS.items():
+        for name, treatment in _OFFERS.items():
             channel = _CHANNELS[name] if choice.campaign == name else "nothing"
-            if draws.random() < expected_conversion(one, channel):
+            if draws.random() < expected_conversion(treatment, channel):
                 reached.add(choice.action_id if choice.campaign == name else "")
                 reached.add(withheld_id(decision.decision_id, "hero", name))
-        learner.fold(_with_goals(decision, {one for one in reached if one}))
+        learner.fold(_with_goals(decision, {goal for goal in reached if goal}))
         if number % _SNAPSHOT_EVERY == 0:
             rules = teach(rules, learner.publish())
         if number >= _ROUNDS * 3 // 4:
@@ -114,13 +114,17 @@ def test_incremental_learning_prefers_the_offer_with_an_effect() -> None:
     assert by_effect["friends"] > 0.7 * by_effect.total()
     assert by_rate["loans"] > 0.7 * by_rate.total()
     gain = {
-        name: (one["loans"] * loan + one["friends"] * friends) / one.total()
-        for name, one in (("effect", by_effect), ("rate", by_rate))
+        name: (counts["loans"] * loan + counts["friends"] * friends) / counts.total()
+        for name, counts in (("effect", by_effect), ("rate", by_rate))
     }
     assert gain["effect"] > 1.3 * gain["rate"]
-    for name, one in _OFFERS.items():
-        [held] = (one for one in snapshot.posteriors if (one.campaign, one.offer) == (name, ""))
-        truth = expected_conversion(one, "nothing")
+    for name, treatment in _OFFERS.items():
+        [held] = (
+            posterior
+            for posterior in snapshot.posteriors
+            if (posterior.campaign, posterior.offer) == (name, "")
+        )
+        truth = expected_conversion(treatment, "nothing")
         sigma = (truth * (1 - truth) / held.tried) ** 0.5
         assert abs(held.reached / held.tried - truth) < 4 * sigma
 
@@ -165,7 +169,7 @@ def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> No
     assert not again.feedback
     bought = life.interact("Bought", 20)
     messages = [contact.action_id for contact in bought.contacts]
-    assert [(one.action_id, one.what) for one in bought.feedback] == [
+    assert [(evidence.action_id, evidence.what) for evidence in bought.feedback] == [
         (message, "reached") for message in messages
     ]
     assert [contact.first for contact in bought.contacts] == [True, False]
@@ -200,10 +204,10 @@ def test_deduction_is_in_the_decision_explained_and_run_again() -> None:
     rules = with_fields(rules, chooser=chooser)
     life = Life(rules)
     decision = life.interact("Home", 1, ask=["hero"])
-    one = candidate(decision, "shoes")
-    assert one.anyway == baseline(80.0, 30.0) == 0.3
-    assert one.p == pytest.approx(0.2, abs=0.08)
-    assert one.score == pytest.approx(one.p * 10)
+    shoe_candidate = candidate(decision, "shoes")
+    assert shoe_candidate.anyway == baseline(80.0, 30.0) == 0.3
+    assert shoe_candidate.p == pytest.approx(0.2, abs=0.08)
+    assert shoe_candidate.score == pytest.approx(shoe_candidate.p * 10)
     [slot] = explain(decision, rules.config, "en").slots
     assert any("without it in 0.3" in con for con in slot.candidates[0].cons)
     segmented = next(emit.value for emit in life.emits if isinstance(emit.value, Segmented))

@@ -251,7 +251,7 @@ def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path
         },
     ]
     ids = RowIds("", with_feed(watch).key)
-    rows = [FileRow(line, msgspec.json.encode(one), 0) for line, one in enumerate(found)]
+    rows = [FileRow(line, msgspec.json.encode(row), 0) for line, row in enumerate(found)]
     first, second, again = (ids.next_id(row) for row in (*rows, rows[0]))
     assert first == again != second
 

@@ -96,8 +96,8 @@ def test_lines_around_the_table_are_no_rows(tmp_path: Path, text: str, csv: dict
 
 
 def test_files_put_together_are_one(tmp_path: Path) -> None:
-    one, other = _HEAD + "7,1,,\n", "\ufeff" + _HEAD + "8,2,,\n"
-    assert [row["properties"]["spent"] for row in _rows(tmp_path, one + other)] == [1, 2]
+    table, other = _HEAD + "7,1,,\n", "\ufeff" + _HEAD + "8,2,,\n"
+    assert [row["properties"]["spent"] for row in _rows(tmp_path, table + other)] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def _read(
 
 
 def _good(found: list[Interaction | UnreadableRow]) -> list[Interaction]:
-    assert all(isinstance(one, Interaction) for one in found), found
-    return [one for one in found if isinstance(one, Interaction)]
+    assert all(isinstance(row, Interaction) for row in found), found
+    return [row for row in found if isinstance(row, Interaction)]
 
 
 def _read_properties(
@@ -149,7 +149,9 @@ def test_list_of_addresses_alone_has_one_state_for_all(tmp_path: Path) -> None:
         purposes=("marketing", "service"),
     )
     every = [
-        f"consent.{one}.{two}" for one in ("email", "call") for two in ("marketing", "service")
+        f"consent.{channel}.{purpose}"
+        for channel in ("email", "call")
+        for purpose in ("marketing", "service")
     ]
     assert found == [dict.fromkeys(every, False)] * 2
 
@@ -187,7 +189,7 @@ def test_empty_column_of_a_channel_changes_nothing(tmp_path: Path) -> None:
 def test_row_that_says_nothing_certain_is_refused_by_its_column(tmp_path: Path) -> None:
     text = "Email,Reason,Created\na@example.com,perhaps,\nb@example.com,,\n,bounce,\n"
     found = _read(tmp_path, text)
-    assert [(one.line, one.code, one.field) for one in found if isinstance(one, UnreadableRow)] == [
+    assert [(row.line, row.code, row.field) for row in found if isinstance(row, UnreadableRow)] == [
         (2, "invalid_field", "Reason"),
         (3, "missing_field", "Reason"),
         (4, "missing_identifier", "Email"),

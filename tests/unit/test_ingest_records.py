@@ -129,8 +129,8 @@ def test_key_columns_are_read_beside_half_a_surrogate_pair() -> None:
     raw = rb'{"type": "track", "event": "Cut \ud83d", "userId": "u1", "properties": {"id": 7}}'
     whole = raw.replace(rb"\ud83d", rb"\ufffd")
     taken = [
-        intake_of("a.ndjson", ("properties.id",)).take_in(FileRow(1, one, 0))
-        for one in (raw, whole)
+        intake_of("a.ndjson", ("properties.id",)).take_in(FileRow(1, row, 0))
+        for row in (raw, whole)
     ]
     assert isinstance(taken[0], Interaction)
     assert taken[0] == taken[1]

@@ -152,10 +152,10 @@ def test_another_home_removes_customers_missing_since_the_last_file_of_any(
     tmp_path: Path,
 ) -> None:
     place = _SharedPlace(tmp_path)
-    one, two = tmp_path / "one", tmp_path / "two"
-    place.take(one, "a.csv", _FIRST)
+    home, two = tmp_path / "one", tmp_path / "two"
+    place.take(home, "a.csv", _FIRST)
     assert place.take(two, "b.csv", _SECOND) == (["bo"], False)
-    assert place.take(one, "c.csv", _THIRD) == (["ana"], False)
+    assert place.take(home, "c.csv", _THIRD) == (["ana"], False)
 
 
 @pytest.mark.parametrize("lost", ["a.csv removed", "a.csv changed"])
@@ -175,7 +175,9 @@ def test_doctor_names_a_list_that_removed_nobody(tmp_path: Path) -> None:
     last = LastFile("d", "k", "b.csv", '{"segment":"Gold"}', "renewed")
     write_last_file(folder, last)
     found = [finding for finding in examine(Settings(home=tmp_path)) if "Gold" in finding.subject]
-    assert [(one.grade, "removed nobody" in one.text) for one in found] == [("note", True)]
+    assert [(finding.grade, "removed nobody" in finding.text) for finding in found] == [
+        ("note", True)
+    ]
     write_last_file(folder, replace(last, memory="kept"))
     assert not [
         finding for finding in examine(Settings(home=tmp_path)) if "Gold" in finding.subject

@@ -50,7 +50,7 @@ def _log(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
                 candidates=tuple(candidates), rejected=rejected,
             )
         )  # fmt: skip
-        members = tuple(str(one) for one in ("gold", "new") if chance.random() < 0.5)
+        members = tuple(str(segment) for segment in ("gold", "new") if chance.random() < 0.5)
         segmented.append(as_segmented(profile, event(f"e{number}", "Home", at), members))
     return decisions, segmented
 
@@ -66,19 +66,22 @@ def _candidates(chance: np.random.Generator, slot: str) -> list[Candidate]:
                 slot, "c", str(offer), f"{offer}-{slot}", slot, value, cost, score, "", p, weight
             )
         )
-    made.sort(key=lambda one: -one.score)
+    made.sort(key=lambda candidate: -candidate.score)
     fates, winner = [], None
-    for one in made:
+    for candidate in made:
         if chance.random() < 0.2:
             fates.append(str(chance.choice(["cap daily", "consent ads", "content title"])))
         elif winner is not None:
             fates.append(f"beaten by {winner}")
-        elif one.score <= 0:
+        elif candidate.score <= 0:
             fates.append("beaten by nothing")
         else:
-            winner = one.treatment
+            winner = candidate.treatment
             fates.append("held out by all" if chance.random() < 0.1 else "chosen")
-    return [msgspec.structs.replace(one, fate=fate) for one, fate in zip(made, fates, strict=True)]
+    return [
+        msgspec.structs.replace(candidate, fate=fate)
+        for candidate, fate in zip(made, fates, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +104,18 @@ def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, lis
     for decision in decisions:
         for slot in {candidate.slot for candidate in decision.candidates}:
             mine = [candidate for candidate in decision.candidates if candidate.slot == slot]
-            won = [one for one in mine if one.fate == "chosen" or "held out" in one.fate]
-            beaten = [one for one in mine if one.fate.startswith("beaten by ")]
+            won = [
+                candidate
+                for candidate in mine
+                if candidate.fate == "chosen" or "held out" in candidate.fate
+            ]
+            beaten = [candidate for candidate in mine if candidate.fate.startswith("beaten by ")]
             if won or beaten:
                 yield (won[0] if won else None), won + beaten
 
 
 def _best(scored: dict[str, float]) -> str | None:
-    best = max(scored, key=lambda one: scored[one])
+    best = max(scored, key=lambda treatment: scored[treatment])
     return best if scored[best] > 0 else None
 
 
@@ -121,25 +128,27 @@ def test_sensitivity_is_deciding_anew_without_the_factor(
     contests = 0
     for winner, mine in _contests(decisions):
         contests += 1
-        p = sum(one.p for one in mine) / len(mine)
-        value = sum(one.value for one in mine) / len(mine)
+        p = sum(candidate.p for candidate in mine) / len(mine)
+        value = sum(candidate.value for candidate in mine) / len(mine)
         without: dict[str, Callable[[Candidate], float]] = {
-            "p": lambda one, p=p: (p * one.value - one.cost) * one.weight,  # type: ignore[misc]
-            "value": lambda one, v=value: (one.p * v - one.cost) * one.weight,  # type: ignore[misc]
-            "cost": lambda one: one.p * one.value * one.weight,
-            "weight": lambda one: one.p * one.value - one.cost,
+            "p": lambda candidate, p=p: (p * candidate.value - candidate.cost) * candidate.weight,  # type: ignore[misc]
+            "value": lambda candidate, v=value: (
+                (candidate.p * v - candidate.cost) * candidate.weight
+            ),  # type: ignore[misc]
+            "cost": lambda candidate: candidate.p * candidate.value * candidate.weight,
+            "weight": lambda candidate: candidate.p * candidate.value - candidate.cost,
         }
         for factor, score in without.items():
-            best = _best({one.treatment: score(one) for one in mine})
+            best = _best({candidate.treatment: score(candidate) for candidate in mine})
             changed[factor] += best != (winner and winner.treatment)
-    assert {one.factor: one.changed for one in found.sensitivity} == dict(changed)
-    assert {one.contests for one in found.sensitivity} == {contests}
-    assert all(one.changed for one in found.sensitivity)
+    assert {factor.factor: factor.changed for factor in found.sensitivity} == dict(changed)
+    assert {factor.contests for factor in found.sensitivity} == {contests}
+    assert all(factor.changed for factor in found.sensitivity)
     losses = Counter(
-        (one.offer, winner.offer if winner else "nothing")
+        (candidate.offer, winner.offer if winner else "nothing")
         for winner, mine in _contests(decisions)
-        for one in mine
-        if one is not winner
+        for candidate in mine
+        if candidate is not winner
     )
     assert {(loss.offer, loss.to): loss.times for loss in found.losses} == losses
 
@@ -152,12 +161,12 @@ def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
         for found in _duck(folder, by):
             assert found.funnel[-1].left == found.chosen
             before = found.candidates
-            for one in found.funnel:
-                assert one.left == before - one.fell
-                before = one.left
+            for rule in found.funnel:
+                assert rule.left == before - rule.fell
+                before = rule.left
             means = {step.after: step.mean_left for step in found.optionality}
-            for one in found.funnel:
-                assert means[one.rule] == pytest.approx(one.left / found.decisions)
+            for rule in found.funnel:
+                assert means[rule.rule] == pytest.approx(rule.left / found.decisions)
             for step in found.optionality:
                 assert sum(step.customers.values()) == found.customers
     [found] = _duck(folder)
@@ -166,7 +175,7 @@ def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
     )
     assert {row.rule: row.fell for row in found.funnel if row.rule in _RULES} == fell
     assert [row.stage for row in found.funnel][:2] == ["trigger", "eligibility"]
-    [never] = [one for one in found.never_won if one.treatment == "never-shown"]
+    [never] = [treatment for treatment in found.never_won if treatment.treatment == "never-shown"]
     assert (never.offer, never.candidate, never.mostly) == (None, 0, fell.most_common()[0][0])
     assert never.considered == sum(
         "never-shown" in n for d in decisions for n in d.rejected.values()
@@ -183,13 +192,15 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
         if decision.candidates or decision.rejected
     }
     members = {record.interaction.event_id: record.segments.members for record in segmented}  # type: ignore[union-attr]
-    expected = Counter(segment for one in considered.values() for segment in members[one.event_id])
+    expected = Counter(
+        segment for decision in considered.values() for segment in members[decision.event_id]
+    )
     assert {group.group: group.decisions for group in _duck(folder, "segment")} == expected
     days = Counter(
-        datetime.fromtimestamp(one.decided_at / 1000, UTC).date().isoformat()
-        for one in considered.values()
+        datetime.fromtimestamp(decision.decided_at / 1000, UTC).date().isoformat()
+        for decision in considered.values()
     )
-    assert {one.group: one.decisions for one in _duck(folder, "day")} == days
+    assert {group.group: group.decisions for group in _duck(folder, "day")} == days
     [part] = _duck(folder, since=_BEGIN + _DAY_MS, until=_BEGIN + 2 * _DAY_MS)
     assert part.decisions == days["2024-01-02"]
 
@@ -217,16 +228,16 @@ def test_spark_gives_equal_figures(
     with open_queries("spark", Engine()) as queries:
         load_decisions(queries, folder, DecisionLogOptions("segment"))
         assert [asdict(group) for group in decision_groups(queries)] == [
-            asdict(one) for one in _duck(folder, "segment")
+            asdict(group) for group in _duck(folder, "segment")
         ]
         load_decisions(queries, folder, DecisionLogOptions("week", since=_BEGIN + _DAY_MS))
         sizes = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
         _as_a_sink_writes_it(folder / "decisions")
         load_decisions(queries, Path("tables:kairos"), DecisionLogOptions("month"))
         months = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
-    assert months == [(one.group, one.decisions) for one in _duck(folder, "month")]
+    assert months == [(group.group, group.decisions) for group in _duck(folder, "month")]
     duck = _duck(folder, "week", since=_BEGIN + _DAY_MS)
-    assert sizes == [(one.group, one.decisions) for one in duck]
+    assert sizes == [(group.group, group.decisions) for group in duck]
 
 
 def _as_a_sink_writes_it(place: Path) -> None:

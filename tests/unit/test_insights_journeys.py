@@ -45,7 +45,7 @@ def analyse(file: Path, journey: Path, *more: str) -> dict[str, Any]:
 
 
 def funnel(found: dict[str, Any]) -> dict[str, int]:
-    return {one["step"]: one["cases"] for one in found["funnel"]}
+    return {step["step"]: step["cases"] for step in found["funnel"]}
 
 
 def drop_offs(found: dict[str, Any]) -> dict[str | None, int]:

@@ -75,7 +75,7 @@ def _ask(command: str, folder: Path, files: Mapping[str, Path]) -> tuple[int, st
 
 
 def _files(command: str, folder: Path) -> dict[str, Path]:
-    return {one: write_csv(folder / one, TABLES[one]()) for one in _COMMANDS[command]}
+    return {table: write_csv(folder / table, TABLES[table]()) for table in _COMMANDS[command]}
 
 
 @pytest.fixture(scope="module")
@@ -179,5 +179,5 @@ def _records(answer: Any) -> Iterator[dict[str, Any]]:
     if isinstance(answer, dict):
         yield answer
     if isinstance(answer, dict | list):
-        for one in answer.values() if isinstance(answer, dict) else answer:
-            yield from _records(one)
+        for part in answer.values() if isinstance(answer, dict) else answer:
+            yield from _records(part)

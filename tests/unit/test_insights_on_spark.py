@@ -145,11 +145,11 @@ def _campaigns(queries: Queries, folder: Path) -> Any:
 def _daily(queries: Queries, folder: Path) -> Any:
     log = topic_events(queries, folder, "platform", None)
     series = daily_series(log, SALES[0].goal)
-    trials = [None if one.trials is None else one.trials.tolist() for one in series]
+    trials = [None if point.trials is None else point.trials.tolist() for point in series]
     return (
         log.rows,
         log.end,
-        [(one.name, one.channel, one.counts.tolist()) for one in series],
+        [(point.name, point.channel, point.counts.tolist()) for point in series],
         trials,
     )
 
@@ -162,8 +162,10 @@ def _paths(queries: Queries, folder: Path) -> Any:
 def _attribution(queries: Queries, folder: Path) -> Any:
     journeys = read_touches(queries, folder / "touches.parquet", TouchOptions())
     paths = journeys.path_counts()
-    found = [attribute(one, ModelOptions(), paths) for one in ("markov", "position")]
-    by_name = [sorted(one.channels, key=lambda channel: channel.channel) for one in found]
+    found = [attribute(model, ModelOptions(), paths) for model in ("markov", "position")]
+    by_name = [
+        sorted(attribution.channels, key=lambda channel: channel.channel) for attribution in found
+    ]
     credits = [[asdict(channel) for channel in channels] for channels in by_name]
     return credits, asdict(journeys.support()), journeys.time_decay(DAY_MS)[0].conversions.tolist()
 
@@ -174,7 +176,7 @@ def _message_credit(queries: Queries, folder: Path) -> Any:
     journeys = message_journeys(queries, folder, TouchOptions(unit="message"))
     found = attribute("linear", ModelOptions(), journeys.path_counts())
     by_name = sorted(found.channels, key=lambda channel: channel.channel)
-    return [asdict(count) for count in counts], [asdict(one) for one in by_name]
+    return [asdict(count) for count in counts], [asdict(attribution) for attribution in by_name]
 
 
 def _table_of_paths(queries: Queries, folder: Path) -> Any:
@@ -215,8 +217,10 @@ def _report(queries: Queries, folder: Path) -> Any:
         folder, Period(), (), GOALS, SALES[0].goal, "platform", (_plan(folder), folder), 2.0, "en"
     )
     found = msgspec.to_builtins(report_content(queries, question))
-    for one in found["attribution"]:  # bounds are of other draws, and equal credits in any order
-        one["rows"] = sorted(row[:3] for row in one["rows"])
+    for attribution in found[
+        "attribution"
+    ]:  # bounds are of other draws, and equal credits in any order
+        attribution["rows"] = sorted(row[:3] for row in attribution["rows"])
     return found
 
 
@@ -255,8 +259,8 @@ def test_a_wrong_cell_is_named(spark: Queries, tmp_path: Path) -> None:
 def _assert_alike(found: Any, expected: Any) -> None:
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
-        for key, one in expected.items():
-            _assert_alike(found[key], one)
+        for key, value in expected.items():
+            _assert_alike(found[key], value)
     elif isinstance(expected, list | tuple):
         assert len(found) == len(expected)
         for each, one in zip(found, expected, strict=True):

@@ -86,7 +86,7 @@ def test_channels_add_up(tmp_path: Path) -> None:
         by_step[channel_step["step"]] += channel_step["cases"]
         dropped[channel_step["step"]] += channel_step["dropped"]
     assert by_step == funnel(whole)
-    assert dropped == {name: one["dropped"] for name, one in steps(found).items()}
+    assert dropped == {name: step["dropped"] for name, step in steps(found).items()}
     curves = found["by_channel"]
     assert sum(curve["curve"]["cases"] for curve in curves) == 300
     conversions = sum(curve["curve"]["conversions"] for curve in curves)
@@ -103,7 +103,7 @@ def test_deviations_are_counted_by_step(tmp_path: Path) -> None:
     )
     found = steps(details(events, write_journey(tmp_path)))
     deviations = {
-        name: (one["skipped"], one["repeated"], one["swapped"]) for name, one in found.items()
+        name: (step["skipped"], step["repeated"], step["swapped"]) for name, step in found.items()
     }
     assert deviations == {"terms": (1, 1, 0), "income": (0, 0, 0), "photo": (0, 0, 1)}
 
@@ -118,7 +118,7 @@ def test_a_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> 
         at("late", (0, "start"), (7, "terms"), (9, "income")),
     )
     found = steps(details(events, write_journey(tmp_path, text)))
-    assert {name: one["late"] for name, one in found.items()} == {
+    assert {name: step["late"] for name, step in found.items()} == {
         "terms": 1,
         "income": 1,
         "photo": 0,
@@ -185,8 +185,8 @@ def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
             lines += [f"{line},{arm}" for line in case(name, 0, "start", more)]
     lines += [f"{line}," for line in LATE]
     found = details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]
-    assert [(one["arm"], one["reference"]) for one in found] == [("a", "holdout"), ("z", "holdout")]
-    more = [one["compared"]["more"]["share"] for one in found]
+    assert [(arm["arm"], arm["reference"]) for arm in found] == [("a", "holdout"), ("z", "holdout")]
+    more = [arm["compared"]["more"]["share"] for arm in found]
     assert more == pytest.approx([0.5, 0.25])
 
 

@@ -87,20 +87,20 @@ def test_the_tree_adds_up_at_every_node(
     connection: DuckQueries, tmp_path: Path, seed: int, most: int
 ) -> None:
     found = find(connection, random_events(tmp_path, seed), steps=3, most=most, gap_ms=9 * DAY)
-    shown = {one.path: one for one in found.tree}
+    shown = {node.path: node for node in found.tree}
     assert len(shown) == len(found.tree) <= most
     assert shown[()].cases == found.journeys > 0
     children: Counter[tuple[str, ...]] = Counter()
-    for path, one in shown.items():
+    for path, node in shown.items():
         if path:
             assert path[:-1] in shown
-            children[path[:-1]] += one.cases
-    for path, one in shown.items():
-        ended = one.converted + one.dropped + one.unfinished + one.longer
-        assert one.cases == children[path] + ended + one.cut
-        assert one.cut >= 0
-        assert (one.cut == 0) or most < 100_000
-    assert sum(one.journeys for one in found.paths) + found.cut_journeys == found.journeys
+            children[path[:-1]] += node.cases
+    for path, node in shown.items():
+        ended = node.converted + node.dropped + node.unfinished + node.longer
+        assert node.cases == children[path] + ended + node.cut
+        assert node.cut >= 0
+        assert (node.cut == 0) or most < 100_000
+    assert sum(path.journeys for path in found.paths) + found.cut_journeys == found.journeys
     assert found.converted + found.dropped + found.unfinished == found.journeys
 
 

@@ -120,7 +120,7 @@ def test_mistakes_are_named_with_line_and_mend(
     assert found, errors
     wanted = new if at not in text else at
     line = text[: text.index(wanted)].count("\n") + 1
-    assert line in [one.line for one in found], (line, found)
+    assert line in [error.line for error in found], (line, found)
     assert all(error.file == str(tmp_path / "onboarding.yaml") for error in errors)
 
 

@@ -31,15 +31,19 @@ class _Stage:
     """One stage whose inputs are committed when it asks for it."""
 
     def __init__(self, name: str) -> None:
-        one = stage(name)
+        agent_stage = stage(name)
         self.ports = Rows()
         self.largest_row = 0
         self.written = 0
         self._offset = 0
-        self._topic = one.inputs[0]
+        self._topic = agent_stage.inputs[0]
         self._key = (_ADA.key if name == "identity" else _PROFILE).encode()
         self._shell = StageShell(
-            one, self.ports, shared_cache(_CODEC), rulebook_of(plain_rules()), StageMetrics(name)
+            agent_stage,
+            self.ports,
+            shared_cache(_CODEC),
+            rulebook_of(plain_rules()),
+            StageMetrics(name),
         )
 
     def process(self, record: Interaction | Identified | bytes, key: str | None = None) -> None:
@@ -57,8 +61,10 @@ class _Stage:
         return [record for record in self.ports.sent if record.topic == topic]
 
     def dead_letters(self) -> list[DeadLetterRecord]:
-        found = [_CODEC.decode(one.topic, one.value or b"") for one in self.sent_to("dead-letters")]
-        return [one for one in found if isinstance(one, DeadLetterRecord)]
+        found = [
+            _CODEC.decode(emit.topic, emit.value or b"") for emit in self.sent_to("dead-letters")
+        ]
+        return [record for record in found if isinstance(record, DeadLetterRecord)]
 
 
 def _interaction(number: int, size: int) -> Interaction:
@@ -118,8 +124,8 @@ def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() 
     [letter] = enrichment.dead_letters()
     assert (letter.reason, letter.stage, letter.offset) == ("too-large", "enrichment", 0)
     assert enrichment.largest_row < sizes.RECORD
-    for one in (enrichment, other):
-        one.process(_identified_record(1, 1))
+    for affected in (enrichment, other):
+        affected.process(_identified_record(1, 1))
     [after] = enrichment.sent_to(topics.ENRICHED)
     [expected] = other.sent_to(topics.ENRICHED)
     assert after.value == expected.value

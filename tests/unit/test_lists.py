@@ -96,13 +96,15 @@ def test_membership_is_that_of_the_list(
 
 
 def test_a_list_is_counted_and_read_by_place() -> None:
-    one = _by_http({"tags": ["red", "blue"], "many": _MANY, "none": [], "own": {"length": 7}})
-    assert is_met({"property": "tags.length", "is": 2}, one)
-    assert is_met({"property": "many.length", "gte": 1_000}, one)
-    assert is_met({"property": "none.length", "is": 0}, one)
-    assert is_met({"property": "own.length", "is": 7}, one)
-    assert is_met({"property": "tags.0", "is": "red"}, one)
-    assert is_met({"property": "tags.2", "exists": False}, one)
+    interaction = _by_http(
+        {"tags": ["red", "blue"], "many": _MANY, "none": [], "own": {"length": 7}}
+    )
+    assert is_met({"property": "tags.length", "is": 2}, interaction)
+    assert is_met({"property": "many.length", "gte": 1_000}, interaction)
+    assert is_met({"property": "none.length", "is": 0}, interaction)
+    assert is_met({"property": "own.length", "is": 7}, interaction)
+    assert is_met({"property": "tags.0", "is": "red"}, interaction)
+    assert is_met({"property": "tags.2", "exists": False}, interaction)
 
 
 _CLASHES: list[tuple[dict[str, Any], str]] = [
@@ -134,17 +136,19 @@ def test_avro_name_of_two_values_is_a_dead_letter(
     properties: dict[str, Any], lists: dict[str, tuple[str, ...]], name: str
 ) -> None:
     flow = Flow(_WORLD)
-    one = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
-    assert list(flow.run(one)) == []
+    changed = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
+    assert list(flow.run(changed)) == []
     (refused,) = [letter for _, letter in flow.refused]
     assert refused.reason == "ambiguous-name"
     assert refused.detail.startswith(f"properties.{name}:")
 
 
 def test_joined_text_of_a_list_stands_beside_it() -> None:
-    one = _by_http({"tags": ["1", "b"], "tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1})
-    assert one.properties == {"tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1}
-    assert list(Flow(_WORLD).run(one))
+    interaction = _by_http(
+        {"tags": ["1", "b"], "tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1}
+    )
+    assert interaction.properties == {"tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1}
+    assert list(Flow(_WORLD).run(interaction))
 
 
 _RULES = ("latest", "first", "union", "distinct", "sum", "min", "max", "avg")
@@ -169,10 +173,10 @@ _WORLD = rules(
 def _traits(*lists: list[Any]) -> dict[str, Known]:
     shard: Shard | None = None
     for number, values in enumerate(lists):
-        one = msgspec.structs.replace(
+        interaction = msgspec.structs.replace(
             _by_http({"tags": values}), event_id=f"e{number}", occurred_at=_NOW + number
         )
-        shard = apply(shard, one, _WORLD.config)
+        shard = apply(shard, interaction, _WORLD.config)
     assert shard is not None
     stored = msgspec.msgpack.decode(msgspec.msgpack.encode(shard), type=Shard)
     return traits((stored,), _NOW, _WORLD.config)
@@ -202,9 +206,11 @@ def test_lists_reach_segments_and_profiles() -> None:
 def test_a_source_may_call_a_list_otherwise() -> None:
     source = model.Source("till", "pos", "write-key-2", properties={"tags": "properties.labels"})
     world = msgspec.structs.replace(_WORLD.config.bundle, sources=model.Sources((_SHOP, source)))
-    one = msgspec.structs.replace(_by_http({"labels": ["red"], "tags": "none"}), source="till")
+    interaction = msgspec.structs.replace(
+        _by_http({"labels": ["red"], "tags": "none"}), source="till"
+    )
     flow = Flow(rules(world))
-    [identified] = [e.value for e in flow.run(one) if e.topic == topics.IDENTIFIED]
+    [identified] = [e.value for e in flow.run(interaction) if e.topic == topics.IDENTIFIED]
     assert identified.interaction.lists == {"labels": ("red",), "tags": ("red",)}
     assert "tags" not in identified.interaction.properties
 
@@ -213,15 +219,15 @@ def test_older_and_newer_versions_read_each_others_records() -> None:
     # A client that knows only the first version reads what is written now, without the lists.
     versions = [version for version in recorded_versions() if version.name == topics.INTERACTIONS]
     old, new = Codec([versions[0]]), Codec(recorded_versions())
-    one = _by_http({"tags": ["red"], "total": 9})
-    written = old.encode(topics.INTERACTIONS, msgspec.structs.replace(one, lists={}))
+    interaction = _by_http({"tags": ["red"], "total": 9})
+    written = old.encode(topics.INTERACTIONS, msgspec.structs.replace(interaction, lists={}))
     assert written is not None
     read = new.decode(topics.INTERACTIONS, written)
-    assert read == msgspec.structs.replace(one, lists={})
-    data = new.encode(topics.INTERACTIONS, one)
+    assert read == msgspec.structs.replace(interaction, lists={})
+    data = new.encode(topics.INTERACTIONS, interaction)
     assert data is not None
     body, first, newest = BytesIO(data[5:]), versions[0].schema, versions[-1].schema
     fields = schemaless_reader(body, parse_schema(newest), parse_schema(first))
     assert isinstance(fields, dict)
     assert "lists" not in fields
-    assert msgspec.convert(fields, Interaction) == msgspec.structs.replace(one, lists={})
+    assert msgspec.convert(fields, Interaction) == msgspec.structs.replace(interaction, lists={})

@@ -18,11 +18,11 @@ _FEW = 2
 @pytest.fixture
 def timer_stage() -> TimerStage:
     """Stage with many due timers, and no backlog."""
-    one = TimerStage()
+    timers = TimerStage()
     for number in range(_MANY):
-        one.write_input(f"p{number}", START_MS + number)
-    one.process(_MANY)
-    return one
+        timers.write_input(f"p{number}", START_MS + number)
+    timers.process(_MANY)
+    return timers
 
 
 def _ticks(timer_stage: TimerStage, count: int, since_ms: int = _DUE_MS) -> list[int]:

@@ -67,9 +67,9 @@ def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> No
 
 def test_touches_are_sent_seen_or_clicked_messages(topics: Path) -> None:
     kinds = {kind: _credit(topics, "--only", kind) for kind in ("sent", "seen", "clicked")}
-    counts = {kind: one["support"]["touches"][kind] for kind, one in kinds.items()}
+    counts = {kind: credit["support"]["touches"][kind] for kind, credit in kinds.items()}
     assert counts["sent"] > counts["seen"] > counts["clicked"] > 0
-    assert len({one["conversions"] for one in kinds.values()}) == 1
+    assert len({credit["conversions"] for credit in kinds.values()}) == 1
 
 
 @pytest.mark.parametrize("unit", ["channel", "campaign", "message"])

@@ -56,9 +56,9 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
     equipped = shelf.equip(rules)
     played = PlayedWorld(equipped, customers=20, days=2)
     records = {
-        (one.identity.profile_id, one.interaction.event_id): one
-        for one in played.segmented
-        if one.interaction and one.identity
+        (record.identity.profile_id, record.interaction.event_id): record
+        for record in played.segmented
+        if record.interaction and record.identity
     }
     decided = [decision for decision in played.decisions if decision.candidates]
     assert len(decided) == 40

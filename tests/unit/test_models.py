@@ -49,7 +49,7 @@ def by_hand(row: list[float]) -> float:
 
 @cache
 def _trees() -> list[dict[str, Any]]:
-    return [one["tree_structure"] for one in booster().dump_model()["tree_info"]]
+    return [tree["tree_structure"] for tree in booster().dump_model()["tree_info"]]
 
 
 @given(rows)

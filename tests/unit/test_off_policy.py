@@ -73,13 +73,13 @@ def test_every_format_gives_the_same_estimates(tmp_path: Path) -> None:
             write_csv(tmp_path / "a.json", [str(row).replace("'", '"') for row in rows]),
         )
     ]
-    assert all(one == found[0] for one in found)
+    assert all(estimates == found[0] for estimates in found)
     assert found[0].ips.value == pytest.approx((0.75 - 1.5) / 2)
 
 
 def test_estimate_without_support_in_the_log_is_none() -> None:
-    one = evaluate(Log(np.array([1.0]), np.array([2.0])))
-    assert _bounds_of(one.ips) == (2.0, None, None)
+    estimates = evaluate(Log(np.array([1.0]), np.array([2.0])))
+    assert _bounds_of(estimates.ips) == (2.0, None, None)
     unlike = evaluate(Log(np.array([1.0, 0.0]), np.zeros(2)))
     assert (unlike.ess, unlike.ips.value, _bounds_of(unlike.snips)) == (
         0.0,

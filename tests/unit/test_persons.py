@@ -27,11 +27,11 @@ def last_profiles(stream: Iterable[Record], most: int = 100) -> dict[str, Profil
         if emit.topic == topics.PROFILES
     }
     assert not flow.refused
-    return {one.root: one for one in last.values() if isinstance(one, Profile)}
+    return {profile.root: profile for profile in last.values() if isinstance(profile, Profile)}
 
 
 def counts(profiles: dict[str, Profile]) -> dict[str, object]:
-    return {root: one.traits["interactions"] for root, one in profiles.items()}
+    return {root: profile.traits["interactions"] for root, profile in profiles.items()}
 
 
 def share_device(customers: int) -> list[Interaction]:
@@ -66,7 +66,7 @@ def test_without_its_last_99_owners_a_device_is_that_of_the_one_before() -> None
 def test_without_more_than_128_owners_a_device_is_its_first_owners() -> None:
     found = counts(last_profiles([*share_device(140), *unlinks(5, 139, 400)], most=200))
     assert (found["customer_id:c0"], found["customer_id:c4"]) == (2 + 8, 2 + 127)
-    assert sum(int(str(one)) for one in found.values()) == 280
+    assert sum(int(str(count)) for count in found.values()) == 280
 
 
 def test_the_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_it() -> None:
@@ -97,7 +97,7 @@ class _Stages:
         self.config = self.flow.rules.config.digest
 
     def order(self, customer: str, *shown: str) -> list[Action]:
-        one = at(10, customer, *shown, name="Order")
+        order = at(10, customer, *shown, name="Order")
         section = IdentitySection(
             profile_id=profile_of(customer),
             root=customer,
@@ -106,7 +106,7 @@ class _Stages:
             config=self.config,
             own_version=0,
         )
-        return self._actions(Identified(interaction=one, identity=section), customer)
+        return self._actions(Identified(interaction=order, identity=section), customer)
 
     def control(self, kind: str, customer: str, name: str, version: int) -> list[Action]:
         control = Control(

@@ -49,4 +49,4 @@ def test_a_mistake_is_named_where_it_stands(
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
     found = [error for error in errors if error.file == file and words in error.message]
-    assert [abs(one.line - line) <= 1 for one in found] == [True], errors
+    assert [abs(error.line - line) <= 1 for error in found] == [True], errors

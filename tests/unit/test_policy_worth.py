@@ -171,18 +171,18 @@ def test_the_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other:
     assert (found.undrawn, found.unfinished, found.unplayed) == (0, 0, 0)
     assert found.covered == pytest.approx(1, abs=0.1)
     assert found.other is not None
-    for one, true in (
+    for estimate, true in (
         (found.ran, ran),
         (found.other.ips, truth),
         (found.other.snips, truth),
         (found.other.dr, truth),
         (found.gain, truth - ran),
     ):
-        assert one is not None
-        assert one.low is not None
-        assert one.high is not None
-        assert one.low < true < one.high
-        assert one.high - one.low < 1.0
+        assert estimate is not None
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low < true < estimate.high
+        assert estimate.high - estimate.low < 1.0
     assert found.gain.value is not None
     assert found.total.value == pytest.approx(found.gain.value * found.slots)
     assert np.sign(found.gain.value) == np.sign(truth - ran)
@@ -192,15 +192,23 @@ def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyW
     own = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
     other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
     found = worth(other, own=own)
-    assert {one.name for one in found.offers} == {"a", "b", "c"}
+    assert {worth.name for worth in found.offers} == {"a", "b", "c"}
     was, would_be = _chances(own), _chances(other)
-    for one in found.offers:
-        truth = found.slots * (would_be[one.name] - was[one.name])
-        assert one.after - one.before == pytest.approx(truth, abs=0.06 * found.slots)
-        assert one.gain.low is not None
-        assert one.gain.high is not None
-        assert one.gain.low < truth * (_RATES[one.name] * _VALUE - _COST) < one.gain.high
-    assert sum(one.gain.value or 0 for one in found.offers) == pytest.approx(found.total.value)
+    for offer_worth in found.offers:
+        truth = found.slots * (would_be[offer_worth.name] - was[offer_worth.name])
+        assert offer_worth.after - offer_worth.before == pytest.approx(
+            truth, abs=0.06 * found.slots
+        )
+        assert offer_worth.gain.low is not None
+        assert offer_worth.gain.high is not None
+        assert (
+            offer_worth.gain.low
+            < truth * (_RATES[offer_worth.name] * _VALUE - _COST)
+            < offer_worth.gain.high
+        )
+    assert sum(estimate.gain.value or 0 for estimate in found.offers) == pytest.approx(
+        found.total.value
+    )
     [channel] = found.channels
     assert channel.name == "web"
     assert (channel.gain.value, channel.gain.low, channel.gain.high) == pytest.approx(
@@ -213,7 +221,7 @@ def test_dropped_offer_loses_the_worth_of_its_messages(
 ) -> None:
     own = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
     found = worth(_rules("a", "c", a=8.0, c=7.0), own=own)
-    gone = next(one for one in found.offers if one.name == "b")
+    gone = next(offer for offer in found.offers if offer.name == "b")
     assert (gone.after, gone.before > 0) == (0, True)
     truth = -_chances(own)["b"] * found.slots * (_RATES["b"] * _VALUE - _COST)
     assert gone.gain.low is not None
@@ -225,9 +233,9 @@ def test_many_slots_are_estimated_in_little_memory(tmp_path: Path) -> None:
     """Write logs whose slots take more than the engine may have; the answer is that of twice as
     few, so that nothing is left out."""
     found = [_worth_of_many(tmp_path, slots, "128MB") for slots in (100_000, 200_000)]
-    assert [one.slots for one in found] == [100_000, 200_000]
-    for one in found:
-        assert one.gain.value == pytest.approx(
+    assert [estimate.slots for estimate in found] == [100_000, 200_000]
+    for estimate in found:
+        assert estimate.gain.value == pytest.approx(
             0.3 * (0.2 * _VALUE) - 0.3 * (0.1 * _VALUE), abs=0.05
         )
 
@@ -285,9 +293,9 @@ def test_gain_is_over_a_replay_that_decides_otherwise_than_the_log(
     assert same.replayed is not None
     assert same.replayed.value != same.ran.value
     assert (same.gain.value, same.gain.low, same.undrawn) == (0.0, None, 0)
-    for one in same.offers:
-        assert one.before == one.after > 0
-        assert (one.gain.value, one.gain.low) == (0.0, None)
+    for estimate in same.offers:
+        assert estimate.before == estimate.after > 0
+        assert (estimate.gain.value, estimate.gain.low) == (0.0, None)
     other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
     found = worth(other, own=own)
     assert found.replayed is not None

@@ -118,8 +118,8 @@ def test_last_choice_of_several_holds(door: Doorway) -> None:
 @pytest.mark.parametrize("token", ["", "x", "é", "no.signature"])
 def test_invented_link_is_refused(door: Doorway, method: str, token: str) -> None:
     tracked = LINKS.tracked.sign(TrackedLink("t", "https://shop.example", 0))
-    for one in (token, tracked, _token()[:-1]):
-        assert _request(door, method, PREFERENCES, one, {}).status_code == 400
+    for forged in (token, tracked, _token()[:-1]):
+        assert _request(door, method, PREFERENCES, forged, {}).status_code == 400
     assert door.interactions() == []
 
 

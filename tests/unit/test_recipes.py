@@ -141,7 +141,7 @@ def test_items_nobody_bought_fall_back_to_alike_and_then_to_popular_ones(
     learned = _learn(folder)
     alike = learned["bought-together"][_NEVER_SOLD]
     assert alike == learned["similar"][_NEVER_SOLD]
-    assert {_ITEMS.index(one) % 4 for one in alike[:5]} == {_ITEMS.index(_NEVER_SOLD) % 4}
+    assert {_ITEMS.index(item) % 4 for item in alike[:5]} == {_ITEMS.index(_NEVER_SOLD) % 4}
     assert learned["bought-together"][""] == learned["popular-in-segment"][""]
 
 
@@ -175,7 +175,7 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
     stranger = Life(rules(_bundle(folder)))
     popular = _learn(folder)["popular-in-segment"][""]
     stranger.interact("Visit", 2_000, ask={"grid": len(popular)})
-    first = {one.partition("/")[2] for one in stranger.answers()["grid"]}
+    first = {address.partition("/")[2] for address in stranger.answers()["grid"]}
     assert first == set(popular)
     assert len(popular) < len(_ITEMS)
 

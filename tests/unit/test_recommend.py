@@ -55,7 +55,7 @@ def test_arm_that_was_not_drawn_is_proposed_as_a_test() -> None:
         assert [change.do for change in found.changes] == ["test"]
         assert found.changes[0].grade == grade
         assert "split" in found.changes[0].draft
-        assert not any(one.recommended for one in found.journey)
+        assert not any(step.recommended for step in found.journey)
 
 
 def test_the_interval_covers_the_true_gain() -> None:
@@ -91,7 +91,7 @@ def test_best_channels_of_the_bank_are_found(tmp_path: Path, invoke: Callable[..
     done = invoke("--defined", str(tmp_path / "j.yaml"), "--adjust", "tier", "--json")
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode(done.stdout)
-    channels = {one["step"]: one["channel"] for one in found["journey"] if one["recommended"]}
+    channels = {step["step"]: step["channel"] for step in found["journey"] if step["recommended"]}
     assert channels == {step: best for step, best in best_channels().items() if step != "opened"}
     assert [change["rank"] for change in found["changes"]] == list(range(1, len(channels) + 1))
     for change in found["changes"]:
@@ -127,7 +127,7 @@ def test_calls_to_the_willing_are_not_recommended(
     assert (found["changes"], found["journey"][0]["recommended"]) == ([], False)
     assert "only one option" in found["journey"][0]["words"]
     start = tables.iso(1_704_067_200_000 + 86_400_000)
-    silent = [(one, start, LOAN.goal, "nothing", "", "", None, "x") for one in sorted(rest)]
+    silent = [(case, start, LOAN.goal, "nothing", "", "", None, "x") for case in sorted(rest)]
     write_tables(tmp_path, [*prompts, *silent], goals)
     found = msgspec.json.decode(invoke("--json", "--within", "27d").stdout)
     assert {change["do"] for change in found["changes"]} <= {"test"}
@@ -185,8 +185,8 @@ def test_wrong_tables_are_reported_with_their_place(
 def test_without_data_there_is_a_clear_answer(
     tmp_path: Path, invoke: Callable[..., Result], rows: int
 ) -> None:
-    one = ("a", "2024-01-01T00:00Z", "Done", "call", "m", "o", 0.5, "x")
-    write_tables(tmp_path, [one] * rows, [("a", "2024-02-01T00:00Z", "Done", "web")] * rows)
+    row = ("a", "2024-01-01T00:00Z", "Done", "call", "m", "o", 0.5, "x")
+    write_tables(tmp_path, [row] * rows, [("a", "2024-02-01T00:00Z", "Done", "web")] * rows)
     for lang, words in (("en", "No recommendation"), ("es", "Sin recomendación")):
         done = invoke("--lang", lang)
         assert done.exit_code == 0, done.output

@@ -68,7 +68,10 @@ def test_orders_and_optional_steps_that_go_with_eagerness_are_only_tests(
     run: Callable[..., Any],
 ) -> None:
     changes = run(0.0)
-    assert {kind: one["do"] for kind, one in changes.items()} == {"order": "test", "step": "test"}
+    assert {kind: change["do"] for kind, change in changes.items()} == {
+        "order": "test",
+        "step": "test",
+    }
     assert {change["grade"] for change in changes.values()} == {"Observed only"}
     assert "photo > income" in changes["order"]["what"]
     assert "tour" in changes["step"]["what"]
@@ -162,7 +165,7 @@ def test_every_option_is_shown_with_its_customers(tmp_path: Path) -> None:
     compared = {
         (comparison["kind"], comparison["option"]): comparison for comparison in answer["compared"]
     }
-    orders = [compared["order", one] for one in ("income > photo", "photo > income")]
+    orders = [compared["order", option] for option in ("income > photo", "photo > income")]
     assert all(order["grade"] == "Observed only" for order in orders)
     assert (
         sum(order["support"]["had_it"] for order in orders) == orders[0]["support"]["reported_on"]

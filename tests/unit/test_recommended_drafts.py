@@ -64,15 +64,17 @@ def _recommend(folder: Path, *options: str) -> Any:
 def test_draft_of_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -> None:
     _tables(tmp_path)
     found = _recommend(tmp_path, "--adjust", "tier")
-    [change] = [one for one in found["changes"] if one["kind"] == "segment"]
+    [change] = [change for change in found["changes"] if change["kind"] == "segment"]
     bundle = load(tmp_path / "drafts" / str(change["rank"]) / "config")
     assert isinstance(bundle, Bundle), bundle
     usual = load(_BANK)
     assert isinstance(usual, Bundle)
-    new = {segment.segment for segment in bundle.segments} - {one.segment for one in usual.segments}
+    new = {segment.segment for segment in bundle.segments} - {
+        segment.segment for segment in usual.segments
+    }
     assert new == {"for-call-gold", "for-email-standard"}
     rules = {rule.rule for rule in bundle.policies.suitability}
-    assert {f"only-{one}" for one in new} <= rules
+    assert {f"only-{rule}" for rule in new} <= rules
 
 
 def test_draft_of_a_prompt_changes_the_journey_and_the_campaign(tmp_path: Path) -> None:

@@ -231,8 +231,8 @@ async def _read_all(
         ]
         while list((folder / "new").iterdir()):
             await asyncio.sleep(0.01)
-        for one in reading:
-            one.cancel()
+        for task in reading:
+            task.cancel()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ class _Stream:
         self.queue = queue
         self.channel = SimpleNamespace(queue=queue)
         self.app = SimpleNamespace(
-            consumer=SimpleNamespace(begin=lambda one: one.number not in stale),
+            consumer=SimpleNamespace(begin=lambda event: event.number not in stale),
             producer=SimpleNamespace(end_run=lambda at: self.log.append(f"end at {at}")),
         )
 

@@ -138,9 +138,9 @@ def _identify(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
     flow = Flow(rules)
     found: list[tuple[str, ...]] = []
     for number, (kind, fields) in enumerate(messages):
-        one = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
-        assert isinstance(one, Interaction), one
-        emits = [emit.value for emit in flow.run(one)]
+        message = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
+        assert isinstance(message, Interaction), message
+        emits = [emit.value for emit in flow.run(message)]
         found += [
             tuple(name.key for name in value.interaction.identifiers)
             for value in emits
@@ -156,9 +156,9 @@ def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
     flow = Flow(rules)
     known: dict[str, str] = {}
     for number, (kind, fields) in enumerate(messages):
-        one = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
-        assert isinstance(one, Interaction), one
-        for emit in flow.run(one):
+        message = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
+        assert isinstance(message, Interaction), message
+        for emit in flow.run(message):
             if isinstance(emit.value, IdentityChange) and emit.value.kind == "resolved":
                 known[emit.value.identifier] = str(emit.value.root)
     assert not flow.refused
@@ -283,15 +283,15 @@ def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
 def test_traits_of_both_places_are_merged_name_by_name(
     of_context: dict[str, Any], own: dict[str, Any], both: dict[str, Any]
 ) -> None:
-    one = take("identify", userId="u1", traits=own, context={"traits": of_context})
-    assert one.properties == {f"home.{name}": value for name, value in both.items()}
+    message = take("identify", userId="u1", traits=own, context={"traits": of_context})
+    assert message.properties == {f"home.{name}": value for name, value in both.items()}
 
 
 @pytest.mark.parametrize("whole", [None, "Calle Mayor 1", ["Calle Mayor 1"]])
 def test_own_trait_replaces_its_parts_of_the_context(whole: object) -> None:
     of_context = {"home": {"city": "A"}, "home.length": 7, "homes": 2}
-    one = take("identify", userId="u1", traits={"home": whole}, context={"traits": of_context})
-    assert set(one.properties) | set(one.lists) == {"home", "homes"}
+    message = take("identify", userId="u1", traits={"home": whole}, context={"traits": of_context})
+    assert set(message.properties) | set(message.lists) == {"home", "homes"}
 
 
 def test_a_trait_of_the_context_names_its_place_when_it_is_refused() -> None:
@@ -349,8 +349,8 @@ def test_null_and_objects_are_no_campaign_tags() -> None:
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_empty_list_is_read_as_the_empty_object_of_php(kind: Kind) -> None:
-    one = take(kind, userId="u1", properties=[], traits=[], context=[])
-    assert (one.properties, one.lists) == ({}, {})
+    message = take(kind, userId="u1", properties=[], traits=[], context=[])
+    assert (message.properties, message.lists) == ({}, {})
 
 
 @pytest.mark.parametrize("wrong", ["text", 7, True, [1]])
@@ -378,16 +378,16 @@ def test_a_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
 
 @pytest.mark.parametrize("blank", [None, "", " \t"])
 def test_a_blank_message_id_is_none(blank: str | None) -> None:
-    one, other = (take("track", userId="u1", messageId=blank) for _ in range(2))
-    assert one.event_id.strip()
-    assert one.event_id != other.event_id
+    message, other = (take("track", userId="u1", messageId=blank) for _ in range(2))
+    assert message.event_id.strip()
+    assert message.event_id != other.event_id
 
 
 def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
     # An alias of a customer's own two names means the same in Avro.
     names = (Identifier("customer_id", "c"), Identifier("cookie", "c"))
-    one = Interaction("e", "alias", "alias", "web", "shop", _NOW, _NOW, names)
-    written = [emit.value for emit in Flow(plain_rules()).run(one)]
+    interaction = Interaction("e", "alias", "alias", "web", "shop", _NOW, _NOW, names)
+    written = [emit.value for emit in Flow(plain_rules()).run(interaction)]
     [went_on] = [
         value.interaction
         for value in written
@@ -434,8 +434,8 @@ def test_names_that_collide_are_refused_by_name(nested: dict[str, Any], name: st
 
 
 def test_names_that_collide_with_equal_values_lose_nothing() -> None:
-    one = take("track", userId="u1", properties={"a.b": 1, "a": {"b": 1}, "c": {"b": [2]}})
-    assert (one.properties, one.lists) == ({"a.b": 1}, {"c.b": ("2",)})
+    message = take("track", userId="u1", properties={"a.b": 1, "a": {"b": 1}, "c": {"b": [2]}})
+    assert (message.properties, message.lists) == ({"a.b": 1}, {"c.b": ("2",)})
 
 
 def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
@@ -446,13 +446,13 @@ def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
     found = []
     for number, fields in enumerate(messages):
         at = fields.pop("minute", number)
-        one = read(
+        message = read(
             kind,
             {"event": "x", "messageId": f"m{number}", "userId": "u1", **fields},
             rules.config,
         )
-        assert isinstance(one, Interaction), one
-        emits = list(flow.run(replace(one, occurred_at=_NOW - (9 - at) * _MINUTE)))
+        assert isinstance(message, Interaction), message
+        emits = list(flow.run(replace(message, occurred_at=_NOW - (9 - at) * _MINUTE)))
         [known] = [emit.value for emit in emits if isinstance(emit.value, Profile)]
         found.append(known.traits.get("last_page"))
     return found

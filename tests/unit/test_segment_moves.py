@@ -27,7 +27,7 @@ _changes = st.lists(
         st.integers(0, 400),
     ),
     max_size=25,
-    unique_by=lambda one: (one[0], one[1], one[3]),
+    unique_by=lambda stay: (stay[0], stay[1], stay[3]),
 )
 
 
@@ -48,16 +48,16 @@ def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> 
     changes = [_change(*row) for row in rows]
     inside: set[tuple[str, str]] = set()
     counts: Counter[tuple[str, bool]] = Counter()
-    for who, segment, entered, _ in sorted(rows, key=lambda one: one[3]):
+    for who, segment, entered, _ in sorted(rows, key=lambda stay: stay[3]):
         if ((who, segment) in inside) != entered:
             counts[segment, entered] += 1
             (inside.add if entered else inside.discard)((who, segment))
     found = _moves(changes * 2)
-    for segment, one in found.items():
-        assert (one.entered, one.exited) == (counts[segment, True], counts[segment, False])
-        assert one.members == sum(name == segment for _, name in inside)
-        assert one.days[-1].members == one.members
-        assert sum(day.entered for day in one.days) == one.entered
+    for segment, counts_ in found.items():
+        assert (counts_.entered, counts_.exited) == (counts[segment, True], counts[segment, False])
+        assert counts_.members == sum(name == segment for _, name in inside)
+        assert counts_.days[-1].members == counts_.members
+        assert sum(day.entered for day in counts_.days) == counts_.entered
     assert set(found) == {segment for segment, _ in counts}
 
 

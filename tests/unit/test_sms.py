@@ -124,8 +124,8 @@ def _deliver(
             host = AdapterHost(
                 lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET, no_unlink
             )
-            adapter, one = SmsAdapter(client, host), action or _action()
-            parcel = Parcel(one, one.created_at, traces.new_trace())
+            adapter, sent_action = SmsAdapter(client, host), action or _action()
+            parcel = Parcel(sent_action, sent_action.created_at, traces.new_trace())
             if ledger is None:
                 return await adapter.deliver(parcel, RecordedAttempt())
             rows = Ledger(ledger[0])

@@ -16,7 +16,9 @@ def test_lines_come_by_key_then_as_added(tmp_path: Path, lines_per_run: int) -> 
         for key, line in added:
             lines.add(key, line)
         assert len(lines) == len(added)
-        assert list(lines) == [line for _, line in sorted(added, key=lambda one: one[0])]
+        assert list(lines) == [
+            line for _, line in sorted(added, key=lambda added_line: added_line[0])
+        ]
     assert not list(tmp_path.iterdir())
 
 

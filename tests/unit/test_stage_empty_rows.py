@@ -28,10 +28,12 @@ class _Stage:
         self.ports = Rows()
         self._codec = Codec(recorded_versions())
         rulebook = rulebook_of(plain_rules())
-        one = stage(name)
-        [self._topic] = one.inputs
+        agent_stage = stage(name)
+        [self._topic] = agent_stage.inputs
         handover = shared_cache(self._codec)
-        self.shell = StageShell(one, self.ports, handover, rulebook, StageMetrics(one.name))
+        self.shell = StageShell(
+            agent_stage, self.ports, handover, rulebook, StageMetrics(agent_stage.name)
+        )
         self._offset = 0
 
     def process(self, record: Identified | Enriched) -> None:
@@ -51,7 +53,7 @@ class _Stage:
     def take_sent(self) -> list[tuple[str, bytes | None, bytes | None]]:
         """Return the records sent since the last call."""
         sent, self.ports.sent = self.ports.sent, []
-        return [(one.topic, one.key, one.value) for one in sent]
+        return [(emit.topic, emit.key, emit.value) for emit in sent]
 
     def leave_timer(self, since_ms: int) -> None:
         """Keep the row for an hour from `since_ms` on, and kill the stage before that timer, which
@@ -126,9 +128,9 @@ def test_a_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Sta
 
 
 def test_row_stays_while_an_input_may_be_redelivered(segmentation: _Stage) -> None:
-    one, buyer = _interaction(), ProfileSection({"orders": 1})
+    interaction, buyer = _interaction(), ProfileSection({"orders": 1})
     segmentation.process(
-        Enriched(interaction=one.interaction, identity=one.identity, profile=buyer)
+        Enriched(interaction=interaction.interaction, identity=interaction.identity, profile=buyer)
     )
     segmentation.commit()
     segmentation.take_sent()

@@ -51,14 +51,16 @@ def test_without_censoring_the_share_is_that_of_the_cases_and_its_variance_binom
     times = [chance.randrange(1, 30) for _ in range(200)]
     found = kaplan_meier([FollowedCases(time, True, 1) for time in times])
     for time in range(30):
-        left = sum(one > time for one in times) / len(times)
+        left = sum(duration > time for duration in times) / len(times)
         assert found.at(time) == pytest.approx((left, left * (1 - left) / len(times)))
 
 
 def test_equal_cases_may_be_given_together() -> None:
     together = [FollowedCases(5, True, 3), FollowedCases(5, False, 2), FollowedCases(9, True, 1)]
     apart = [
-        FollowedCases(one.duration, one.converted, 1) for one in together for _ in range(one.cases)
+        FollowedCases(case.duration, case.converted, 1)
+        for case in together
+        for _ in range(case.cases)
     ]
     assert conversion_curve(together) == conversion_curve(apart)
 

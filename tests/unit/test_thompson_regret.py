@@ -27,18 +27,18 @@ _TRUE_CHANNEL: Final = {"email": "email", "chat": "web", "call": "call"}
 def _truth() -> dict[str, dict[str, float]]:
     """Return P(goal | contacted), by the step at which a customer stalls and the channel."""
     return {
-        one.event: {
-            name: one.reminder.conversion(_TRUE_CHANNEL[name], "standard") for name in _CHANNELS
+        step.event: {
+            name: step.reminder.conversion(_TRUE_CHANNEL[name], "standard") for name in _CHANNELS
         }
-        for one in STEPS
+        for step in STEPS
     }
 
 
 def _rules() -> Rules:
     treatments = [{"treatment": name, "channel": name} for name in _CHANNELS]
     bins = [
-        {"bin": f"step{at}", "when": {"property": "step", "is": one.event}}
-        for at, one in enumerate(STEPS)
+        {"bin": f"step{at}", "when": {"property": "step", "is": step.event}}
+        for at, step in enumerate(STEPS)
     ]
     reminders = campaign(
         "onboarding", offer("help", 30, *treatments), goal={"when": {"name": "Account Opened"}}
@@ -56,10 +56,10 @@ def _records(rules: Rules) -> Mapping[str, Segmented]:
     """Return a customer who stalls, by step."""
     going = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA)
     made: dict[str, Segmented] = {}
-    for one in STEPS:
-        stalled = replace(going, properties={"step": one.event})
+    for funnel_step in STEPS:
+        stalled = replace(going, properties={"step": funnel_step.event})
         emits: Iterable[object] = (emit.value for emit in Flow(rules).run(stalled))
-        made[one.event] = next(each for each in emits if isinstance(each, Segmented))
+        made[funnel_step.event] = next(each for each in emits if isinstance(each, Segmented))
     return made
 
 
@@ -102,7 +102,7 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
 
     thompson = _regrets(choose_learned)
     random = _regrets(lambda _, number: Random(number).choice(_CHANNELS))
-    fixed = min(_regrets(lambda _, __, one=name: one)[-1] for name in _CHANNELS)
+    fixed = min(_regrets(lambda _, __, channel=name: channel)[-1] for name in _CHANNELS)
     assert thompson[-1] < 0.5 * random[-1]
     assert thompson[-1] < 0.5 * fixed
     # Linear regret would double from half of the rounds to all of them.

@@ -62,7 +62,9 @@ def _ms(moment: Any) -> int:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_schema_has_columns(name: str) -> None:
-    kinds = {column: one.kind for column, one in columns_of(_CODEC.schema(name)).items()}
+    kinds = {
+        column: column_type.kind for column, column_type in columns_of(_CODEC.schema(name)).items()
+    }
     assert kinds.keys() == set(CLASSES[name].__struct_fields__)
     for column, kind in kinds.items():
         assert (kind == _TIME) == (column in ("at", "as_of") or column.endswith(("_at", "_seen")))
@@ -107,7 +109,7 @@ def test_nested_records_are_structs() -> None:
     assert row["candidates"][0]["fate"] == "chosen"
     assert row["rejected"] == {"eligibility/x": ["t", "u"]}
     [contact] = row["contacts"]
-    assert [_ms(one) for one in contact["outcomes"]["click"]] == [1, 2]
+    assert [_ms(click_at) for click_at in contact["outcomes"]["click"]] == [1, 2]
     assert (contact["offer"], _ms(contact["at"])) == ("o", _AT)
 
 
