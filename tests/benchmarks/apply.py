@@ -109,11 +109,11 @@ class _Change:
         time.sleep(self._seconds)
         self._began = time.monotonic()
         command = self._rig.kairos("config", "apply", str(self._folder), "--json")
-        done = subprocess.run(
+        result = subprocess.run(
             command, env=self._rig.environment, stdout=subprocess.PIPE, check=True
         )
         self._ended = time.monotonic()
-        self._effect = msgspec.json.decode(done.stdout, type=_Effect)
+        self._effect = msgspec.json.decode(result.stdout, type=_Effect)
         time.sleep(self._seconds)
 
     def summary(self, profiles: int, passages: Passages) -> ApplyCost:

@@ -65,13 +65,13 @@ class CatalogCost:
 
 def measure(sizes: Sequence[CatalogSize], decisions: int, say: Say) -> list[CatalogCost]:
     """Measure each size without and with a model."""
-    found = []
+    costs = []
     for size in sizes:
         rules = _rules(size)
         for model in (None, _model(rules)):
             say(f"{size.items:,} items, {size.eligible:,} eligible, model: {model is not None}")
-            found.append(_cost(size, rules, model, decisions))
-    return found
+            costs.append(_cost(size, rules, model, decisions))
+    return costs
 
 
 def _cost(
@@ -115,9 +115,9 @@ class _TimedModel:
         if not candidates:
             return []
         began = time.process_time_ns()
-        found = self._model.of(candidates, facts)
+        propensities = self._model.of(candidates, facts)
         self.spent_ms.append((time.process_time_ns() - began) / 1e6)
-        return found
+        return propensities
 
 
 def _catalog(size: CatalogSize) -> Catalog:
@@ -223,7 +223,7 @@ def _kinds(size: CatalogSize) -> int:
 def _records(rules: Rules, kinds: int) -> list[tuple[str, Segmented]]:
     """Return a request of each customer, as segmentation passes it on."""
     flow, random = Flow(rules), np.random.default_rng(3)
-    found = []
+    requests = []
     for number in range(_CUSTOMERS):
         numbers = {f"n{n}": float(value) for n, value in enumerate(random.normal(size=_TRAITS))}
         lists = {
@@ -243,9 +243,9 @@ def _records(rules: Rules, kinds: int) -> list[tuple[str, Segmented]]:
             lists=lists,
             request=DecideRequest("r", "g", ("grid",), 2, {"grid": _LIMIT}),
         )
-        found += [
+        requests += [
             (emit.key, emit.value)
             for emit in flow.run(interaction)
             if isinstance(emit.value, Segmented) and emit.value.interaction is not None
         ]
-    return found
+    return requests

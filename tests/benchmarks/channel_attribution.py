@@ -25,7 +25,7 @@ def main(file: str, threads: int) -> None:
         ChannelAttribution.heuristic_models(table, **columns, flg_pro=False)
         seconds["heuristics"] = time.perf_counter() - began
         began = time.perf_counter()
-        found = ChannelAttribution.markov_model(
+        model = ChannelAttribution.markov_model(
             table,
             **columns,
             var_null="nulls",
@@ -36,7 +36,7 @@ def main(file: str, threads: int) -> None:
             flg_pro=False,
         )
         seconds["markov"] = time.perf_counter() - began
-    credits = dict(zip(found["channel_name"], map(float, found["total_conversions"]), strict=True))
+    credits = dict(zip(model["channel_name"], map(float, model["total_conversions"]), strict=True))
     print(json.dumps({"seconds": seconds, "conversions": credits}))
 
 

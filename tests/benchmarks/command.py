@@ -36,7 +36,7 @@ SystemsOption = Annotated[
     str,
     typer.Option(
         help="Systems, separated by commas; `:4` in four processes. "
-        + "; ".join(f"{name}: {what}" for name, what in ABOUT.items())
+        + "; ".join(f"{name}: {meaning}" for name, meaning in ABOUT.items())
     ),
 ]
 PartitionsOption = Annotated[int, typer.Option(min=1, help="Partitions of every topic.")]
@@ -143,8 +143,8 @@ def catalog(
 ) -> None:
     """Measure the processor time of a decision with a catalogue, without and with a LightGBM
     model."""
-    found = [catalogs.CatalogSize(*size) for size in _pairs(sizes)]
-    figures = catalogs.measure(found, count, _say)
+    catalog_sizes = [catalogs.CatalogSize(*size) for size in _pairs(sizes)]
+    figures = catalogs.measure(catalog_sizes, count, _say)
     parameters = {"decisions": count}
     method = f"{count:,} decisions each"
     _show(json, ("catalog", figures, report.print_catalog), method, parameters)

@@ -131,12 +131,12 @@ class _Visitor:
 
     async def ask(self, number: int) -> bool | None:
         """Ask; return whether the defaults were the answer, or None without an answer."""
-        who = f"visitor-{number % CUSTOMERS}"
+        visitor = f"visitor-{number % CUSTOMERS}"
         page = {
             "type": "page",
             "messageId": str(uuid4()),
-            "userId": who,
-            "anonymousId": f"{who}-{number % 2}",
+            "userId": visitor,
+            "anonymousId": f"{visitor}-{number % 2}",
             "name": "home",
             "properties": {"category": "shoes", "price": 10 + number % 90},
         }

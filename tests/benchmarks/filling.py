@@ -113,5 +113,5 @@ def _samples(bundle: model.Bundle) -> Iterator[_Sample]:
         for visit in range(_VISITS):
             index = customer + visit * CUSTOMERS
             shells.put(traffic.interaction(index, begin_ms + visit * _VISIT_EVERY_MS))
-        rows = {stage: tuple(made.rows.items()) for stage, made in shells.rows.items()}
+        rows = {stage: tuple(shell.rows.items()) for stage, shell in shells.rows.items()}
         yield _Sample(run, customer, rows)

@@ -115,7 +115,7 @@ class _Runs:
         spent: defaultdict[str, float] = defaultdict(float)
         for stage in STAGES:
             inputs = self._run(stage, inputs, spent)
-        return {what: seconds * 1e6 / CUSTOMERS for what, seconds in spent.items()}
+        return {kind: seconds * 1e6 / CUSTOMERS for kind, seconds in spent.items()}
 
     def _interaction(self, index: int) -> Emit:
         interaction = self._traffic.interaction(index, _BEGIN_MS + index * _EVERY_MS)

@@ -91,11 +91,11 @@ def _write(file: Path, rows: int) -> None:
 
 
 def _row(number: int) -> str:
-    who = number % _CUSTOMERS
+    customer = number % _CUSTOMERS
     total = f"{number % 500}.{number % 90 + 10}"
     at = f"2026-{number % 10 + 1:02d}-{number % 28 + 1:02d} {number % 24:02d}:{number % 60:02d}:00"
     store = f"Madrid {number % 40}"
-    return f"{who},c{who}@example.com,{total},EUR,{number % 5 + 1},{store},{at}\n"
+    return f"{customer},c{customer}@example.com,{total},EUR,{number % 5 + 1},{store},{at}\n"
 
 
 def _count(rig: Rig) -> int:

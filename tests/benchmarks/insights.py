@@ -84,10 +84,10 @@ def _peer(file: Path, size: tuple[int, int], python: Path, say: Callable[[str], 
     script = Path(__file__).with_name("channel_attribution.py")
     runs = []
     for repeat in range(repeats):
-        done = subprocess.run(
+        result = subprocess.run(
             [python, script, table, str(threads)], capture_output=True, text=True, check=True
         )
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
+        runs.append(json.loads(result.stdout.splitlines()[-1]))
         say(f"ChannelAttribution, run {repeat + 1}: {sum(runs[-1]['seconds'].values()):.1f} s")
     seconds = {name: median(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]}
     exact = attribute("markov", ModelOptions(), paths)

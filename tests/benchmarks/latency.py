@@ -42,14 +42,14 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
 
 def _measure_one(rig: Rig, choice: Choice, plan: Plan) -> list[tuple[int, Sample]]:
     """Measure up to the first rate that is too high: its backlog would spoil the next."""
-    found: list[tuple[int, Sample]] = []
+    measured_samples: list[tuple[int, Sample]] = []
     with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
         pids = {**arrangement.pids, "broker": rig.broker_pid}
         with closing(Client(rig.settings.kafka(), arrangement.traffic, pids)) as client:
             client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
             for rate in plan.rates:
                 sample = client.open_loop(rate, plan.seconds)
-                found.append((rate, sample))
+                measured_samples.append((rate, sample))
                 if not sample.sustained:
                     break
-    return found
+    return measured_samples

@@ -213,13 +213,13 @@ class Client:
         self, arrivals: Sequence[tuple[int, Message]], first: int, count: int
     ) -> dict[int, tuple[int, Message]]:
         """Return time and message of each record's first output, by its number from 0."""
-        found: dict[int, tuple[int, Message]] = {}
+        matches: dict[int, tuple[int, Message]] = {}
         for at_ns, message in arrivals:
             value = message.value()
             index = None if value is None else self._traffic.index_of(value)
             if index is not None and first <= index < first + count:
-                found.setdefault(index - first, (at_ns, message))
-        return found
+                matches.setdefault(index - first, (at_ns, message))
+        return matches
 
 
 def _due_ns(count: int, rate: float) -> list[int]:

@@ -65,14 +65,14 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
         "broker killed": KeptWorker.kill_broker,
         f"state of {plan.profiles:,} profiles deleted": KeptWorker.delete_state,
     }
-    found: dict[str, list[_Passed]] = defaultdict(list)
+    passages: dict[str, list[_Passed]] = defaultdict(list)
     with _worker(rig) as (worker, traffic), closing(Client(rig.settings.kafka(), traffic, {})) as c:
         c.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
         for repeat in range(plan.repeats):
-            for what, fault in faults.items():
-                say(f"{what} ({repeat + 1}/{plan.repeats})")
-                found[what].append(_once(partial(fault, worker), c, plan.rate))
-    return [_summary(what, passed) for what, passed in found.items()]
+            for loss, fault in faults.items():
+                say(f"{loss} ({repeat + 1}/{plan.repeats})")
+                passages[loss].append(_once(partial(fault, worker), c, plan.rate))
+    return [_summary(loss, passed) for loss, passed in passages.items()]
 
 
 @contextmanager
@@ -88,14 +88,14 @@ def _worker(rig: Rig) -> Iterator[tuple[KeptWorker, Traffic]]:
 
 
 def _once(fault: Callable[[], KillTimes], client: Client, rate: int) -> _Passed:
-    found: list[KillTimes] = []
+    kill_times: list[KillTimes] = []
 
     def strike() -> None:
         time.sleep(_BEFORE_S)
-        found.append(fault())
+        kill_times.append(fault())
 
     passages = client.passages(rate, _BEFORE_S + _AFTER_S, strike)
-    return found[0], passages
+    return kill_times[0], passages
 
 
 def _summary(loss: str, passed: Sequence[_Passed]) -> Recovery:

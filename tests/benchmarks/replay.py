@@ -94,11 +94,11 @@ def _count(folder: Path) -> tuple[int, int]:
     if not any(folder.glob("day=*/*.parquet")):
         return 0, 0
     with duckdb.connect() as database:
-        [found] = database.execute(
+        [counts] = database.execute(
             "SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset)) "
             f"FROM '{folder}/day=*/*.parquet'"
         ).fetchall()
-    return int(found[0]), int(found[1])
+    return int(counts[0]), int(counts[1])
 
 
 def _fill(rig: Rig, records: int) -> None:
@@ -117,18 +117,18 @@ def _fill(rig: Rig, records: int) -> None:
 
 
 def _values(codec: Codec, records: int) -> Iterator[tuple[bytes, bytes]]:
-    done = 0
+    written_so_far = 0
     for number in range(_DIFFERENT):
         key, value = _record(codec, number)
-        times = records * (number + 1) // _DIFFERENT - done
-        done += times
+        times = records * (number + 1) // _DIFFERENT - written_so_far
+        written_so_far += times
         for _ in range(times):
             yield key, value
 
 
 def _record(codec: Codec, number: int) -> tuple[bytes, bytes]:
     at = _BEGIN_MS + number * _DAYS * DAY_MS // _DIFFERENT
-    who = Identifier("customer_id", f"c{number}")
+    identifier = Identifier("customer_id", f"c{number}")
     interaction = Interaction(
         event_id=f"event-{number}",
         kind="track",
@@ -137,7 +137,7 @@ def _record(codec: Codec, number: int) -> tuple[bytes, bytes]:
         source="shop",
         occurred_at=at,
         received_at=at + 40,
-        identifiers=(who, Identifier("anonymous_id", f"cookie-{number}")),
+        identifiers=(identifier, Identifier("anonymous_id", f"cookie-{number}")),
         properties={
             "product_id": f"sku-{number % 500}",
             "category": "shoes",
@@ -147,4 +147,4 @@ def _record(codec: Codec, number: int) -> tuple[bytes, bytes]:
             "in_stock": True,
         },
     )
-    return who.key.encode(), codec.encode(topics.INTERACTIONS, interaction)
+    return identifier.key.encode(), codec.encode(topics.INTERACTIONS, interaction)

@@ -74,33 +74,33 @@ def print_catalog(figures: Sequence[CatalogCost]) -> None:
 
 def print_snapshots(figures: Sequence[SnapshotAge]) -> None:
     """Print the ages by each configuration."""
-    for found in figures:
-        _print_snapshot_age(found)
+    for age in figures:
+        _print_snapshot_age(age)
 
 
-def _print_snapshot_age(found: SnapshotAge) -> None:
+def _print_snapshot_age(ages: SnapshotAge) -> None:
     """Print a row per kind of age, and whether the agents kept pace."""
     columns = ("age of a decision's snapshot, ms", "p50", "p99", "max")
     rows = [
         (name, *(_ms(value) for value in (age.p50, age.p99, age.max)))
         for name, age in (
-            ("since it was published", found.since_published),
-            ("since the newest evidence in it", found.since_evidence),
+            ("since it was published", ages.since_published),
+            ("since the newest evidence in it", ages.since_evidence),
         )
     ]
     title = (
-        f"{found.campaigns} campaigns, {found.rate:,} events/s, {found.decisions:,} decisions, "
-        f"{found.snapshots} snapshots"
+        f"{ages.campaigns} campaigns, {ages.rate:,} events/s, {ages.decisions:,} decisions, "
+        f"{ages.snapshots} snapshots"
     )
     print_table(title, columns, rows)
-    if found.falls_behind:
+    if ages.falls_behind:
         out.print("This machine falls behind at this rate: the ages are those of a backlog.")
     else:
         out.print("The agents keep pace with this rate.")
     out.print(
-        f"interaction to decision p50 {_ms(found.latency.p50)}, p99 {_ms(found.latency.p99)} ms; "
-        f"learner on {found.learner_cores:.2f} cores; {found.missing:,} missing, "
-        f"{found.early:,} before the first snapshot"
+        f"interaction to decision p50 {_ms(ages.latency.p50)}, p99 {_ms(ages.latency.p99)} ms; "
+        f"learner on {ages.learner_cores:.2f} cores; {ages.missing:,} missing, "
+        f"{ages.early:,} before the first snapshot"
     )
 
 

@@ -63,17 +63,17 @@ class Rig:
         """Make one system's topics with this rig's partitions."""
         admin = self._admin()  # kept: futures of a client that is gone fail
         requests = [NewTopic(name, self.partitions) for name in names]
-        for made in admin.create_topics(requests, operation_timeout=_TIMEOUT_S).values():
-            made.result()
+        for creation in admin.create_topics(requests, operation_timeout=_TIMEOUT_S).values():
+            creation.result()
 
     def drop_topics(self, prefix: str) -> None:
         """Delete every topic whose name begins with `prefix`."""
         admin = self._admin()
-        found = [
+        matching = [
             name for name in admin.list_topics(timeout=_TIMEOUT_S).topics if name.startswith(prefix)
         ]
-        if found:
-            for dropped in admin.delete_topics(found, operation_timeout=_TIMEOUT_S).values():
+        if matching:
+            for dropped in admin.delete_topics(matching, operation_timeout=_TIMEOUT_S).values():
                 dropped.result()
 
     def _admin(self) -> AdminClient:

@@ -43,8 +43,8 @@ class Spread:
     @classmethod
     def of(cls, times_ms: Iterable[float]) -> "Spread":
         """Return the percentiles of these times."""
-        found = sorted(times_ms)
-        return cls(*(percentile(found, share) for share in (0.5, 0.99, 1.0)))
+        ordered = sorted(times_ms)
+        return cls(*(percentile(ordered, share) for share in (0.5, 0.99, 1.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +84,26 @@ def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> Snap
             warm = {decision.decision_id for _, decision in _decisions(rig)}
             say(f"{campaigns} campaigns, {rate:,} events/s beside the learner")
             sample = client.open_loop(rate, seconds)
-    made = [(at, decision) for at, decision in _decisions(rig) if decision.decision_id not in warm]
+    decisions_made = [
+        (at, decision) for at, decision in _decisions(rig) if decision.decision_id not in warm
+    ]
     known = {knowledge_of(snapshot).name: snapshot for snapshot in _snapshots(rig)}
-    named = [(at, known[decision.snapshot]) for at, decision in made if decision.snapshot in known]
+    named = [
+        (at, known[decision.snapshot])
+        for at, decision in decisions_made
+        if decision.snapshot in known
+    ]
     return SnapshotAge(
         rate=rate,
         campaigns=campaigns,
-        decisions=len(made),
+        decisions=len(decisions_made),
         snapshots=len({snapshot.number for _, snapshot in named}),
         since_published=Spread.of(at - snapshot.published_at for at, snapshot in named),
         since_evidence=Spread.of(at - snapshot.as_of for at, snapshot in named),
         latency=Spread.of(sample.latencies_ms),
         learner_cores=sample.cpu[LEARNER],
         missing=sample.sent - len(sample.latencies_ms),
-        early=len(made) - len(named),
+        early=len(decisions_made) - len(named),
     )
 
 

@@ -48,11 +48,11 @@ def measure(
     rig: Rig, choices: Sequence[Choice], load: tuple[int, float], say: Say
 ) -> list[Breakdown]:
     """Measure under `load`: events a second, and for how many seconds."""
-    found = []
+    breakdowns = []
     for choice in choices:
         say(str(choice))
-        found.append(_break_down(rig, choice, load))
-    return found
+        breakdowns.append(_break_down(rig, choice, load))
+    return breakdowns
 
 
 def _break_down(rig: Rig, choice: Choice, load: tuple[int, float]) -> Breakdown:
@@ -78,8 +78,10 @@ def _timings(headers: Headers) -> dict[str, tuple[float, float]]:
     """Return queued and spent time (ms) by stage."""
     header = next(value for name, value in headers if name == TIMING)
     parts = (part.partition("=") for part in header.decode().split(","))
-    found = {stage: times.partition("/") for stage, _, times in parts}
-    return {stage: (float(queued), float(spent)) for stage, (queued, _, spent) in found.items()}
+    times_by_stage = {stage: times.partition("/") for stage, _, times in parts}
+    return {
+        stage: (float(queued), float(spent)) for stage, (queued, _, spent) in times_by_stage.items()
+    }
 
 
 def _share(stage: str, timings: Sequence[dict[str, tuple[float, float]]]) -> Share:

@@ -60,14 +60,14 @@ def measure(rig: Rig, people: int, seconds: float, say: Say) -> list[Lateness]:
         worker = KeptWorker(rig, arrangement.processes[0])
         try:
             say(f"{people:,} people, while the worker runs")
-            found = [_Round(rig, people, seconds).lateness("the worker runs")]
+            rounds = [_Round(rig, people, seconds).lateness("the worker runs")]
             say(f"{people:,} people, and the worker is killed")
             crowd = _Round(rig, people, seconds)
             time.sleep(max(0.0, crowd.begin_s + _BEFORE_S - time.monotonic()))
-            found.extend(crowd.around(worker.kill()))
+            rounds.extend(crowd.around(worker.kill()))
         finally:
             worker.stop()
-    return [lateness for part in found for lateness in part]
+    return [lateness for part in rounds for lateness in part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class _Round:
         profiles = [person.profile for person in self._people]
         until_s = self._people[-1].due_s + _PATIENCE_S
         return self._arrivals.wait_for(
-            [(profile, what) for profile in profiles for what in _WHATS], until_s
+            [(profile, kind) for profile in profiles for kind in _WHATS], until_s
         )
 
 
@@ -128,15 +128,15 @@ _WHATS: Final = ("entered", "exited", "mailed")
 def _lateness(
     part: str, since: Mapping[_Person, float], arrivals: Mapping[tuple[str, str], float]
 ) -> Iterator[Lateness]:
-    for what in _WHATS:
-        arrived_records = {change: arrivals.get((change.profile, what)) for change in since}
+    for kind in _WHATS:
+        arrived_records = {change: arrivals.get((change.profile, kind)) for change in since}
         late = sorted(
             max(0.0, at - since[record]) * 1000
             for record, at in arrived_records.items()
             if at is not None
         )
         p50, p99, most = (percentile(late, share) for share in (0.50, 0.99, 1.0))
-        yield Lateness(part, what, len(since), p50, p99, most, len(since) - len(late))
+        yield Lateness(part, kind, len(since), p50, p99, most, len(since) - len(late))
 
 
 def _send(rig: Rig, people: Sequence[_Person]) -> None:
@@ -147,9 +147,13 @@ def _send(rig: Rig, people: Sequence[_Person]) -> None:
     now_ms = time.time_ns() // 1_000_000
     for person in people:
         at_ms = round((person.due_s + wall_s) * 1000) - configurations.WAIT_MS
-        who = Identifier("email", person.name)
-        cart = Interaction(person.name, "track", "cart", "web", "bench", at_ms, now_ms, (who,))
-        producer.produce(topics.INTERACTIONS, codec.encode(topics.INTERACTIONS, cart), who.key)
+        identifier = Identifier("email", person.name)
+        cart = Interaction(
+            person.name, "track", "cart", "web", "bench", at_ms, now_ms, (identifier,)
+        )
+        producer.produce(
+            topics.INTERACTIONS, codec.encode(topics.INTERACTIONS, cart), identifier.key
+        )
     producer.flush()
 
 
@@ -174,22 +178,22 @@ class _ArrivalReader:
         """Return the time (s, monotonic) of each profile's first record of a kind, once all of them
         came."""
         wanted = set(expected)
-        while not wanted <= (found := self._find()).keys() and time.monotonic() < until_s:
+        while not wanted <= (arrivals := self._find()).keys() and time.monotonic() < until_s:
             time.sleep(0.5)
         self._enough.set()
         self._thread.join()
         self._consumer.close()
-        return found
+        return arrivals
 
     def _find(self) -> dict[tuple[str, str], float]:
-        found: dict[tuple[str, str], float] = {}
+        arrivals: dict[tuple[str, str], float] = {}
         for at_s, topic, value in tuple(self.arrivals):
             record = self.codec.decode(topic, value)
             if isinstance(record, SegmentChange) and record.why == "time passed":
-                found.setdefault((record.profile_id, record.change), at_s)
+                arrivals.setdefault((record.profile_id, record.change), at_s)
             if isinstance(record, Action):
-                found.setdefault((record.profile_id, "mailed"), at_s)
-        return found
+                arrivals.setdefault((record.profile_id, "mailed"), at_s)
+        return arrivals
 
     def _ends(self) -> Iterator[TopicPartition]:
         for topic in (topics.SEGMENT_CHANGES, _MAILS):

@@ -36,7 +36,7 @@ def watch(
     rig: Rig, arguments: tuple[str, ...], output: Path, most_s: float = 3_600.0
 ) -> CommandUse:
     """Run the command, its output to a file; kill it after `most_s`."""
-    found = CommandUse()
+    use = CommandUse()
     with output.open("wb") as file:
         began = time.monotonic()
         child = subprocess.Popen(rig.kairos(*arguments), env=rig.environment, stdout=file)
@@ -44,14 +44,14 @@ def watch(
         while child.poll() is None:
             if time.monotonic() - began > most_s:
                 child.kill()
-                found.killed = True
+                use.killed = True
             try:
-                found.look(process)
+                use.look(process)
             except psutil.Error:
                 continue
             time.sleep(_LOOK_S)
-        found.seconds = time.monotonic() - began
-    return found
+        use.seconds = time.monotonic() - began
+    return use
 
 
 def _measure_use(process: psutil.Process) -> tuple[float, int]:

@@ -80,10 +80,10 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 def context(browser: Browser, wire: Wire) -> Iterator[BrowserContext]:
     """New visitor's browser, over a wire that works."""
     wire.dead, wire.delay_s = False, 0.0
-    made = browser.new_context()
-    made.set_default_timeout(20_000)
-    yield made
-    made.close()
+    context = browser.new_context()
+    context.set_default_timeout(20_000)
+    yield context
+    context.close()
 
 
 @pytest.fixture

@@ -59,11 +59,11 @@ class _World:
         ids."""
         self.stack.kairos("status", "--until-idle", "60")
         every = self.stack.records.every(topics.SEGMENTED, Segmented)
-        found = [
+        interactions = [
             segmented.interaction for _, segmented in every if segmented.interaction is not None
         ]
-        known = {name for each in found for name in _names(each) if _ANA in _names(each)}
-        return [event for event in found if known & set(_names(event))]
+        known = {name for each in interactions for name in _names(each) if _ANA in _names(each)}
+        return [event for event in interactions if known & set(_names(event))]
 
 
 def _names(interaction: Interaction) -> list[str]:

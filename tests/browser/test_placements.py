@@ -18,14 +18,14 @@ PATIENT = {"hideMs": 10_000}
 
 def state(page: Page, selector: str = HERO) -> str:
     page.wait_for_selector(f"{selector}[data-kairos-state]")
-    found = page.get_attribute(selector, "data-kairos-state")
-    assert found is not None
-    return found
+    state = page.get_attribute(selector, "data-kairos-state")
+    assert state is not None
+    return state
 
 
 def cookie(page: Page) -> str:
-    found: str = page.evaluate("kairos.user().anonymousId()")
-    return found
+    anonymous_id: str = page.evaluate("kairos.user().anonymousId()")
+    return anonymous_id
 
 
 def test_one_request_fills_all_placements_and_counts_the_page(
@@ -200,8 +200,8 @@ def test_debug_overlay_explains_the_decision(
     page: Page, shop: ShopPages, stack: Stack, tmp_path: Path
 ) -> None:
     with stack.client("browser-office-key") as office:
-        made = office.post("/v1/debug-tokens").raise_for_status().json()
-    page.goto(shop.url("/", **PATIENT) + f"#kairos_debug={made['token']}")
+        token_answer = office.post("/v1/debug-tokens").raise_for_status().json()
+    page.goto(shop.url("/", **PATIENT) + f"#kairos_debug={token_answer['token']}")
     assert state(page) == "filled"
     stack.wait_until_idle()  # an answer can be read before the decision that it is of
     why = page.get_by_role("button", name="Why, and why not?")
@@ -221,7 +221,7 @@ def test_debug_overlay_explains_the_decision(
     decision = page.evaluate(
         "kairos.notes.find((one) => one.what === 'decided').answer.decision_id"
     )
-    for token in ("", "made up", made["token"] + "x"):
+    for token in ("", "made up", token_answer["token"] + "x"):
         body = {"token": token, "decisionId": decision}
         assert httpx.post(f"{stack.url}/v1/explain", json=body).status_code == 401
     with stack.client("browser-web-key") as writer:

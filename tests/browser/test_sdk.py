@@ -26,8 +26,8 @@ def open_page(page: Page, url: str) -> None:
 
 
 def cookie(page: Page) -> str:
-    found: str = page.evaluate("kairos.user().anonymousId()")
-    return found
+    anonymous_id: str = page.evaluate("kairos.user().anonymousId()")
+    return anonymous_id
 
 
 def track(page: Page, *names: str) -> None:
@@ -110,7 +110,7 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
 ) -> None:
     open_page(page, shop.url(OTHER))
     wait_until_sent(page)
-    who = cookie(page)
+    visitor = cookie(page)
     with wire.silent():
         track(page, "a", "b")
         page.wait_for_timeout(500)  # it is on the wire
@@ -119,7 +119,7 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
         wire.cut()
     after = context.new_page()
     open_page(after, shop.url(OTHER))
-    received = ReceivedEvents(stack, who)
+    received = ReceivedEvents(stack, visitor)
     wait_until_sent(after)
     assert received.wait_for_names(page=2, a=1, b=1, c=1) == {"page": 2, "a": 1, "b": 1, "c": 1}
     decided = received.count_decisions(lambda interaction: interaction.name in "abc")
@@ -128,10 +128,10 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
 
 def test_messages_of_a_closing_page_are_sent(page: Page, shop: ShopPages, stack: Stack) -> None:
     open_page(page, shop.url(OTHER))
-    who = cookie(page)
+    visitor = cookie(page)
     page.evaluate("addEventListener('pagehide', () => kairos.track('Left'), {capture: true})")
     page.goto("about:blank")  # no page of the shop's comes after it
-    assert ReceivedEvents(stack, who).wait_for_names(page=1, Left=1) == {"page": 1, "Left": 1}
+    assert ReceivedEvents(stack, visitor).wait_for_names(page=1, Left=1) == {"page": 1, "Left": 1}
 
 
 def test_two_tabs_share_a_queue_and_a_person(
@@ -330,10 +330,10 @@ def test_subdomains_share_the_id_and_the_server_keeps_its_cookie(
         return shop.url(OTHER, f"{host}.shoes.localhost", host=gateway, serverCookie=True)
 
     open_page(page, url("www"))
-    who = cookie(page)
+    visitor = cookie(page)
     eventually(lambda: page.evaluate("localStorage.kairos_cookie") and _cookie_expiry(context))
     open_page(page, url("blog"))
-    assert cookie(page) == who
+    assert cookie(page) == visitor
     page.wait_for_function("localStorage.kairos_cookie")
     open_page(page, url("www"))
     page.wait_for_timeout(300)
@@ -352,7 +352,7 @@ def test_module_and_segments_snippet_are_the_same_sdk(
     page: Page, shop: ShopPages, stack: Stack
 ) -> None:
     page.goto(shop.url("/blank.html"))
-    who: Any = page.evaluate(
+    visitor: Any = page.evaluate(
         """async (gateway) => {
           const {default: kairos} = await import(gateway + "/sdk.mjs");
           kairos.load("browser-web-key");
@@ -361,7 +361,7 @@ def test_module_and_segments_snippet_are_the_same_sdk(
         }""",
         shop.gateway,
     )
-    ReceivedEvents(stack, who).wait_for("By module")
+    ReceivedEvents(stack, visitor).wait_for("By module")
     page.goto(shop.url("/blank.html"))
     page.evaluate(
         """(gateway) => {
@@ -374,7 +374,7 @@ def test_module_and_segments_snippet_are_the_same_sdk(
         }""",
         shop.gateway,
     )
-    [sent] = ReceivedEvents(stack, who).wait_for("By snippet")
+    [sent] = ReceivedEvents(stack, visitor).wait_for("By snippet")
     assert sent.properties == {"n": 1}
 
 

@@ -54,7 +54,7 @@ def written_as_often_as_posted(trial: Trial) -> list[str]:
     """
     if trial.fenced:
         return []
-    found = Counter(
+    counts = Counter(
         interaction.event_id
         for _, interaction in trial.evidence.interactions
         if interaction is not None
@@ -62,9 +62,9 @@ def written_as_often_as_posted(trial: Trial) -> list[str]:
     return some(
         "written too often",
         (
-            f"{name}: {found[name]} records of {posts} posts"
+            f"{name}: {counts[name]} records of {posts} posts"
             for name, posts in trial.posted.items()
-            if found[name] > posts
+            if counts[name] > posts
         ),
     )
 
@@ -78,8 +78,8 @@ def copies(evidence: Evidence) -> set[tuple[str, str]]:
     """Return topic and interaction of what a stage has written more than once."""
     return {
         (topic, name)
-        for topic, found in evidence.count_written()
-        for name, count in found.items()
+        for topic, counts in evidence.count_written()
+        for name, count in counts.items()
         if count > 1
     }
 
@@ -135,16 +135,18 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
 
 def decided_once(trial: Trial) -> list[str]:
     """Check that all decisions of an interaction are copies of one."""
-    found = defaultdict(set)
+    names_by_slot = defaultdict(set)
     for stored, decision in trial.evidence.decisions:
-        found[decision.event_id].add((stored.key, stored.value))
-    return some("decided differently", (name for name, kinds in found.items() if len(kinds) > 1))
+        names_by_slot[decision.event_id].add((stored.key, stored.value))
+    return some(
+        "decided differently", (name for name, kinds in names_by_slot.items() if len(kinds) > 1)
+    )
 
 
 def profiles_are_right(trial: Trial) -> list[str]:
     """Compare profiles with plain counting: identifiers, traits and metrics."""
     expected = _expected_people(trial)
-    found = {
+    people = {
         profile.root: Person(
             frozenset(profile.identifiers),
             int(str(profile.traits["interactions"])),
@@ -154,7 +156,7 @@ def profiles_are_right(trial: Trial) -> list[str]:
         )
         for profile in trial.evidence.profiles.values()
     }
-    return differences("profile", expected, found)
+    return differences("profile", expected, people)
 
 
 def memberships_are_right(trial: Trial) -> list[str]:
@@ -163,11 +165,13 @@ def memberships_are_right(trial: Trial) -> list[str]:
         profile_id(Identifier.parse(root)): person.segments
         for root, person in _expected_people(trial).items()
     }
-    found = {
+    memberships = {
         key: frozenset(membership.segments)
         for key, membership in trial.evidence.memberships.items()
     }
-    return differences("memberships", expected, {**dict.fromkeys(expected, frozenset()), **found})
+    return differences(
+        "memberships", expected, {**dict.fromkeys(expected, frozenset()), **memberships}
+    )
 
 
 def states_are_those_of_one_thread(trial: Trial) -> list[str]:
@@ -191,7 +195,7 @@ def contact_histories_are_right(trial: Trial) -> list[str]:
         profile_id(Identifier.parse(root)): messages
         for root, messages in expected_messages(_processed_interactions(trial)).items()
     }
-    found = {
+    contacts = {
         key: [contact for part in state.shards.here.values() for contact in part.contacts]
         for key, state in trial.evidence.states(stage("decisioning")).items()
     }
@@ -200,10 +204,10 @@ def contact_histories_are_right(trial: Trial) -> list[str]:
         "contact history wrong",
         (
             f"{key}: {problem}"
-            for key in sorted(expected.keys() | found.keys())
+            for key in sorted(expected.keys() | contacts.keys())
             for problem in _wrong_messages(
                 expected.get(key, ExpectedMessages()),
-                found.get(key, []),
+                contacts.get(key, []),
                 (causes, _counting_as_sent(trial)),
             )
         ),
@@ -361,14 +365,14 @@ def _place(stored: StoredRecord) -> tuple[int, int]:
     return stored.partition, stored.offset
 
 
-def differences(subject: str, expected: dict[str, object], found: dict[str, object]) -> list[str]:
-    keys = expected.keys() | found.keys()
+def differences(subject: str, expected: dict[str, object], actual: dict[str, object]) -> list[str]:
+    keys = expected.keys() | actual.keys()
     return some(
         f"{subject} wrong",
         (
-            f"{key}: {found.get(key)} instead of {expected.get(key)}"
+            f"{key}: {actual.get(key)} instead of {expected.get(key)}"
             for key in sorted(keys)
-            if expected.get(key) != found.get(key)
+            if expected.get(key) != actual.get(key)
         ),
     )
 

@@ -65,11 +65,11 @@ class Evidence:
     @cached_property
     def first_interactions(self) -> dict[str, Interaction]:
         """Interactions by event id, at their first place in the log."""
-        found: dict[str, Interaction] = {}
+        by_event_id: dict[str, Interaction] = {}
         for _, interaction in self.interactions:
             if interaction is not None:
-                found.setdefault(interaction.event_id, interaction)
-        return found
+                by_event_id.setdefault(interaction.event_id, interaction)
+        return by_event_id
 
     @cached_property
     def identified(self) -> list[tuple[StoredRecord, Identified]]:
@@ -78,12 +78,12 @@ class Evidence:
     @cached_property
     def identified_under(self) -> dict[str, str]:
         """Profile that identity first put each interaction under, by event id."""
-        found: dict[str, tuple[int, str]] = {}
+        first_profiles: dict[str, tuple[int, str]] = {}
         for stored, record in self.identified:
             if record.interaction is not None:
                 event_id, mine = record.interaction.event_id, (stored.timestamp, stored.key)
-                found[event_id] = min(found.get(event_id, mine), mine)
-        return {event_id: key for event_id, (_, key) in found.items()}
+                first_profiles[event_id] = min(first_profiles.get(event_id, mine), mine)
+        return {event_id: key for event_id, (_, key) in first_profiles.items()}
 
     @cached_property
     def dead_letters(self) -> list[DeadLetterRecord]:
@@ -109,11 +109,11 @@ class Evidence:
     @cached_property
     def outcomes(self) -> dict[str, set[str]]:
         """Outcomes of actions that were reported."""
-        found: defaultdict[str, set[str]] = defaultdict(set)
+        outcomes: defaultdict[str, set[str]] = defaultdict(set)
         for interaction in self.first_interactions.values():
             if interaction.kind == "outcome":
-                found[str(interaction.properties["action_id"])].add(interaction.name)
-        return dict(found)
+                outcomes[str(interaction.properties["action_id"])].add(interaction.name)
+        return dict(outcomes)
 
     @property
     def action_topics(self) -> tuple[str, ...]:
@@ -140,15 +140,15 @@ class Evidence:
     def purses(self) -> Purses:
         """Purses as the decisioning stage's changelog has them."""
         decode = msgspec.msgpack.Decoder(PurseRow).decode
-        prefix, found = PURSE.decode(), Purses()
+        prefix, purses = PURSE.decode(), Purses()
         for stored in self.log(f"{stage('decisioning').group}-rows-changelog"):
             if stored.key.startswith(prefix):
                 place = stored.partition, stored.key.removeprefix(prefix)
                 if stored.value is None:
-                    found.pop(place, None)
+                    purses.pop(place, None)
                 else:
-                    found[place] = decode(stored.value).now
-        return found
+                    purses[place] = decode(stored.value).now
+        return purses
 
     @cached_property
     def profiles(self) -> dict[str, Profile]:
@@ -208,7 +208,7 @@ class Evidence:
 
     def _latest(self, topic: str, kind: type[T]) -> dict[str, T]:
         kept = last_of_each(self.log(topic)).items()
-        found = {
+        records = {
             key: self.codec.decode(topic, record.value) for key, record in kept if record.value
         }
-        return {key: record for key, record in found.items() if isinstance(record, kind)}
+        return {key: record for key, record in records.items() if isinstance(record, kind)}

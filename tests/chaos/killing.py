@@ -27,7 +27,7 @@ def kills(
 ) -> Iterator[Counter[str]]:
     """Kill one of the processes after each pause during the block, also while it starts; afterwards
     all of them run again. Provide the number of kills of each."""
-    done: Counter[str] = Counter()
+    kills: Counter[str] = Counter()
     ended = threading.Event()
 
     def kill_on() -> None:
@@ -35,12 +35,12 @@ def kills(
             name = random.choice(names)
             with suppress(psutil.NoSuchProcess):
                 stack.process(name).kill()
-                done[name] += 1
+                kills[name] += 1
 
     thread = threading.Thread(target=kill_on, daemon=True)
     thread.start()
     try:
-        yield done
+        yield kills
     finally:
         ended.set()
         thread.join(_END_S)

@@ -156,7 +156,9 @@ def _messages_of(history: list[Interaction]) -> ExpectedMessages:
 
 def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[int, int]:
     has_address = any(
-        who.namespace == "email" for interaction in history for who in interaction.identifiers
+        identifier.namespace == "email"
+        for interaction in history
+        for identifier in interaction.identifiers
     )
     possible = has_address and any(interaction.name == "Viewed" for interaction in fresh)
     return int(possible and _is_idle(history)), int(possible)

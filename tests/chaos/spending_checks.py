@@ -58,7 +58,7 @@ def everything_spent_is_counted_once(trial: Trial) -> list[str]:
     """Check that the learner's accounts are what decisions and outcomes say."""
     evidence = trial.evidence
     shown = {key for key, outcomes in evidence.outcomes.items() if _SHOWN in outcomes}
-    expected, found = {}, {}
+    expected, actual = {}, {}
     for name in evidence.rules.config.budgets:
         every, record = _spent(evidence, name), evidence.budgets.get(name)
         at = 0 if record is None else record.published_at
@@ -68,8 +68,8 @@ def everything_spent_is_counted_once(trial: Trial) -> list[str]:
         for spending in every:
             by_partition[spending.partition] += spending.amount
         expected[name] = (kept, committed, dict(by_partition))
-        found[name] = _account(record)
-    return differences("account", expected, found)
+        actual[name] = _account(record)
+    return differences("account", expected, actual)
 
 
 def leases_are_with_their_partitions(trial: Trial) -> list[str]:
@@ -81,11 +81,11 @@ def leases_are_with_their_partitions(trial: Trial) -> list[str]:
         for lease in record.leases
         if lease.number > 0
     }
-    found = {
+    actual = {
         place: (purse.number, max(purse.granted, purse.spent), purse.spent)
         for place, purse in evidence.purses.items()
     }
-    return differences("lease", expected, found)
+    return differences("lease", expected, actual)
 
 
 def purses_are_those_of_one_thread(trial: Trial) -> list[str]:
@@ -111,10 +111,10 @@ def everything_learned_is_counted_once(trial: Trial) -> list[str]:
         if feedback.what == "reached"
     }
     posteriors = () if evidence.snapshot is None else evidence.snapshot.posteriors
-    found = {posterior.campaign: (posterior.tried, posterior.reached) for posterior in posteriors}
+    actual = {posterior.campaign: (posterior.tried, posterior.reached) for posterior in posteriors}
     causes = (evidence.first_interactions.get(event) for event in reached.values())
     return [
-        *differences("learned", {_LEARNED: (len(sent), len(reached))}, found),
+        *differences("learned", {_LEARNED: (len(sent), len(reached))}, actual),
         *some("learned of what was never sent", reached.keys() - sent.keys()),
         *some("no goal", (cause for cause in causes if cause is None or cause.name != _GOAL)),
     ]
@@ -134,7 +134,7 @@ SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, nothing_is_overspent, *SETTLING_C
 
 def _spent(evidence: Evidence, name: str) -> list[SpentOfAction]:
     """Return the amount that each action took of a budget, delivered or not."""
-    found = {
+    spendings = {
         spend.action_id: SpentOfAction(
             spend.action_id, partition, tokens(spend.amount), spend.until
         )
@@ -142,7 +142,7 @@ def _spent(evidence: Evidence, name: str) -> list[SpentOfAction]:
         for spend in decision.spends
         if spend.what == "reserved" and spend.budget == name
     }
-    return list(found.values())
+    return list(spendings.values())
 
 
 def _decisions(evidence: Evidence) -> Iterator[tuple[int, Decision]]:

@@ -82,7 +82,7 @@ class _World:
         return {
             "mail": Counter(mail.action_id for mail in self.servers.mail.received),
             "sms": Counter({name: len(all_) for name, all_ in self.servers.services.plain.items()}),
-            "counter": Counter(parcels[who] for who in self.servers.printer.printed),
+            "counter": Counter(parcels[parcel] for parcel in self.servers.printer.printed),
         }
 
     def repeats(self) -> dict[str, dict[str, list[Any]]]:
@@ -168,15 +168,15 @@ def _check_replies(counted: list[Interaction], replied: set[str]) -> None:
 
 def _send(world: _World, customer: int) -> None:
     """Send the customer's events, again and again until they were taken."""
-    who = f"c{customer}"
+    customer_id = f"c{customer}"
     gone = "gone" if customer % 10 == 0 else "c"
     services = world.servers.services
     port = world.servers.ports["TEST_SERVICES_PORT"]
     subscription = services.browser.subscription(f"http://127.0.0.1:{port}/push/{gone}{customer}")
     message = {
         "type": "track",
-        "userId": who,
-        "properties": {"customer": who},
+        "userId": customer_id,
+        "properties": {"customer": customer_id},
         "context": {
             "traits": {
                 "email": f"{gone}{customer}@example.com",
@@ -185,7 +185,7 @@ def _send(world: _World, customer: int) -> None:
             "externalIds": [{"type": "push", "id": subscription, "collection": "users"}],
         },
     }
-    batch = [{**message, "event": name, "messageId": f"{who}/{name}"} for name in _EVENTS]
+    batch = [{**message, "event": name, "messageId": f"{customer_id}/{name}"} for name in _EVENTS]
     eventually(lambda: _is_taken(world.stack, batch), _REPORT_S)
 
 
@@ -200,11 +200,11 @@ def _is_taken(stack: Stack, batch: list[dict[str, Any]]) -> bool:
 
 
 def _by_action(counted: list[Interaction]) -> Outcomes:
-    found: defaultdict[str, list[Interaction]] = defaultdict(list)
+    outcomes: defaultdict[str, list[Interaction]] = defaultdict(list)
     for interaction in counted:
         if interaction.kind == "outcome":
-            found[str(interaction.properties["action_id"])].append(interaction)
-    return found
+            outcomes[str(interaction.properties["action_id"])].append(interaction)
+    return outcomes
 
 
 def _count(outcomes: list[Interaction], name: str) -> int:

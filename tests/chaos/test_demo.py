@@ -29,5 +29,5 @@ def test_partitions_and_processes_change_no_decision(tmp_path: Path) -> None:
     assert single["decisions"] > 3_000
     assert single["merges"]
     assert 0 < max(single["segments"].values()) <= single["profiles"]
-    for what in ("fingerprint", "decisions", "profiles", "merges", "segments", "campaigns"):
-        assert other[what] == single[what], what
+    for key in ("fingerprint", "decisions", "profiles", "merges", "segments", "campaigns"):
+        assert other[key] == single[key], key

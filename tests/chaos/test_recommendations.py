@@ -73,7 +73,7 @@ def test_every_step_of_the_bank_gets_its_best_channel(tmp_path: Path) -> None:
         *("--defined", str(tmp_path / "j.yaml")),
     ]
     command = ["insights", "recommend", *files, "--json"]
-    done = CliRunner().invoke(build_app("insights"), command)
-    assert done.exit_code == 0, done.output
-    found = msgspec.json.decode(done.stdout)
-    assert {step["step"]: step["channel"] for step in found["journey"]} == best_channels()
+    result = CliRunner().invoke(build_app("insights"), command)
+    assert result.exit_code == 0, result.output
+    recommendation = msgspec.json.decode(result.stdout)
+    assert {step["step"]: step["channel"] for step in recommendation["journey"]} == best_channels()

@@ -202,16 +202,16 @@ def _take(stack: Stack, task: str, by: str) -> bool:
     """Take a task, again and again until somebody has it; return whether it is `by`."""
 
     def once() -> str | None:
-        done = stack.run("desk", "take", task, "--by", by)
-        return "mine" if done.returncode == 0 else _holder(stack, task)
+        result = stack.run("desk", "take", task, "--by", by)
+        return "mine" if result.returncode == 0 else _holder(stack, task)
 
     return eventually(once, _PATIENCE_S) in ("mine", by)
 
 
 def _holder(stack: Stack, task: str) -> str | None:
     every = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
-    found = next(offered for offered in every if offered["id"] == task)
-    return found["by"]
+    offered_task = next(offered for offered in every if offered["id"] == task)
+    return offered_task["by"]
 
 
 def _end(stack: Stack, task: str) -> None:

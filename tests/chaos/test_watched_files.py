@@ -75,8 +75,8 @@ def _rows(file: int, count: int, note: str) -> str:
     """Return a file in which one row in `_BAD_EVERY` has no identifier."""
     lines = ["customer,number,note"]
     for number in range(count):
-        who = "" if number % _BAD_EVERY == 0 else f"c-{number % 300}"
-        lines.append(f"{who},{file}/{number},{note}")
+        customer = "" if number % _BAD_EVERY == 0 else f"c-{number % 300}"
+        lines.append(f"{customer},{file}/{number},{note}")
     return "\n".join(lines) + "\n"
 
 
@@ -95,8 +95,8 @@ def test_row_counts_once_over_kills_and_cut_connections(
         night.put("night-0-again.csv", _rows(0, _ROWS, ""))
         eventually(lambda: killed.total() >= 6, _TAKEN_S)
     names = {name for name, *_ in sent} | {"night-0-again.csv"}
-    done = night.inbox / "done"
-    eventually(lambda: all((done / name).exists() for name in names), _TAKEN_S)
+    done_folder = night.inbox / "done"
+    eventually(lambda: all((done_folder / name).exists() for name in names), _TAKEN_S)
     eventually(lambda: not list((night.stack.home / "state/ingest/files").glob("*")), _TAKEN_S)
     night.stack.wait_until_idle()
     counted = Counter(

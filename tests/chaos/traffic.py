@@ -151,13 +151,13 @@ def _of_every_partition(stem: str, partitions: int) -> Iterator[str]:
     }
     for number in count():
         customer = Identifier("customer_id", f"{stem}-{number}")
-        found = {
+        reached_partitions = {
             ("interaction", murmur2_partition(customer.key.encode(), partitions)),
             ("profile", murmur2_partition(profile_id(customer).encode(), partitions)),
         }
-        if missing & found:
+        if missing & reached_partitions:
             yield customer.value
-        missing -= found
+        missing -= reached_partitions
         if not missing:
             return
 

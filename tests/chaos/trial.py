@@ -45,7 +45,7 @@ class Result:
     @property
     def failed(self) -> dict[str, list[str]]:
         """Problems of the checks that did not hold."""
-        return {check: found for check, found in self.problems.items() if found}
+        return {check: problems for check, problems in self.problems.items() if problems}
 
 
 Problems: TypeAlias = dict[str, list[str]]

@@ -26,10 +26,10 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
             if event.name not in _TELL_TALES:
                 writer.writerow([event.user, event.at, event.name, event.platform])
     with open_duckdb(Engine()) as connection:
-        found = find_course(read_events(connection, file, EventOptions()), "purchase", 0)
-    assert found is not None
-    assert msgspec.json.encode(found)
-    evidence = [item for incident in found.incidents for item in incident.evidence]
+        course = find_course(read_events(connection, file, EventOptions()), "purchase", 0)
+    assert course is not None
+    assert msgspec.json.encode(course)
+    evidence = [item for incident in course.incidents for item in incident.evidence]
     checkout = [item for item in evidence if _is_mostly_within(item, 99, 130)]
     payment = [item for item in evidence if _is_mostly_within(item, 139, 159)]
     assert any(
@@ -38,7 +38,7 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
     )
     assert any((item.step, item.to) == ("payment_details", "purchase") for item in payment)
     assert len(evidence) - len(checkout) - len(payment) <= 2
-    assert all(incident.loss is not None for incident in found.incidents[:2])
+    assert all(incident.loss is not None for incident in course.incidents[:2])
 
 
 def _is_mostly_within(evidence: SeriesEvidence, first: int, last: int) -> bool:

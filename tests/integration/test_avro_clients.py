@@ -147,10 +147,10 @@ _ON_DEMAND = (topics.LEARNING, topics.BUDGETS, topics.COUPONS, topics.CANCELLATI
 @pytest.fixture(scope="module")
 def filled(stack: Stack) -> Stack:
     """Broker in which every topic that the registry serves has a record."""
-    who, email = f"c-{uuid4().hex[:12]}", {"email": f"{uuid4().hex[:12]}@example.com"}
-    order = {"event": "Order", "userId": who, "context": {"traits": email}}
-    ping = {"event": "Ping", "userId": who, "context": {"device": {"id": uuid4().hex}}}
-    page = {"type": "page", "userId": who, "name": "home"}
+    customer_id, email = f"c-{uuid4().hex[:12]}", {"email": f"{uuid4().hex[:12]}@example.com"}
+    order = {"event": "Order", "userId": customer_id, "context": {"traits": email}}
+    ping = {"event": "Ping", "userId": customer_id, "context": {"device": {"id": uuid4().hex}}}
+    page = {"type": "page", "userId": customer_id, "name": "home"}
     bodies: dict[str, dict[str, Any]] = {
         "track": order,
         "batch": {"batch": [{"type": "track", **ping}, {"type": "dance"}]},
@@ -182,14 +182,16 @@ def test_confluents_deserializer_reads_every_record_of_a_stack(filled: Stack) ->
 
 @pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed")
 def test_kcat_lists_keys_and_headers(stack: Stack) -> None:
-    who = f"c-{uuid4().hex[:12]}"
+    customer_id = f"c-{uuid4().hex[:12]}"
     with stack.client("test-app-key") as client:
-        message = {"event": "Viewed", "userId": who}
+        message = {"event": "Viewed", "userId": customer_id}
         headers = {"traceparent": TRACEPARENT}
         assert client.post("/v1/track", json=message, headers=headers).status_code == 200
     assert 'topic "interactions" with 3 partitions' in kcat(stack, "-L", "-t", "interactions")
     listed = kcat(stack, "-C", "-e", "-q", "-t", "interactions", "-f", "%k %h\n")
-    [mine] = [line for line in listed.splitlines() if line.startswith(f"customer_id:{who} ")]
+    [mine] = [
+        line for line in listed.splitlines() if line.startswith(f"customer_id:{customer_id} ")
+    ]
     _, trace_id, *_ = TRACEPARENT.split("-")
     assert f"traceparent=00-{trace_id}-" in mine
 
@@ -197,5 +199,5 @@ def test_kcat_lists_keys_and_headers(stack: Stack) -> None:
 def kcat(stack: Stack, *arguments: str) -> str:
     kafka = stack.settings.kafka()["bootstrap.servers"]
     command = ["kcat", "-b", str(kafka), *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=True)
-    return done.stdout.decode(errors="replace")
+    result = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=True)
+    return result.stdout.decode(errors="replace")

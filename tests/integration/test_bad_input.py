@@ -140,19 +140,23 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
     encode = open_codec(stack.settings).encode
     name = uuid4().hex[:12]
     key = f"customer_id:{name}"
-    who = Identifier("customer_id", name)
+    identifier = Identifier("customer_id", name)
     now = _now_ms()
-    value = encode(topics.INTERACTIONS, _interaction(f"good-{name}", now, who))
-    ahead = _interaction(f"ahead-{name}", now, who, ahead_ms=_HOUR_MS - _MINUTE_MS)
+    value = encode(topics.INTERACTIONS, _interaction(f"good-{name}", now, identifier))
+    ahead = _interaction(f"ahead-{name}", now, identifier, ahead_ms=_HOUR_MS - _MINUTE_MS)
     assert value is not None
     wrong: dict[tuple[str, str], bytes | Interaction | None] = {
         ("not-confluent-framing", ""): b"no Avro at all",
         ("malformed-avro", ""): value[: len(value) // 2],
         ("unknown-schema-id", ""): b"\x00\x7f\xff\xff\xff" + value[5:],
         ("empty-value", ""): None,
-        ("time-in-future", "received_at:"): _interaction("far", now + 2 * _HOUR_MS, who),
-        ("time-in-future", "occurred_at:"): _interaction("far", now, who, ahead_ms=2 * _HOUR_MS),
-        ("time-before-1970", "received_at:"): _interaction("minus", -62_135_596_800_000, who),
+        ("time-in-future", "received_at:"): _interaction("far", now + 2 * _HOUR_MS, identifier),
+        ("time-in-future", "occurred_at:"): _interaction(
+            "far", now, identifier, ahead_ms=2 * _HOUR_MS
+        ),
+        ("time-before-1970", "received_at:"): _interaction(
+            "minus", -62_135_596_800_000, identifier
+        ),
         ("no-identifiers", "identifiers:"): _interaction("nobody", now),
         ("no-valid-identifier", "identifiers: customer_id:"): _interaction(
             "blocked", now, Identifier("customer_id", "null")
@@ -190,7 +194,7 @@ def _interactions_of(office: httpx.Client, name: str) -> Any:
 
 
 def _interaction(
-    event_id: str, received_at: int, *who: Identifier, ahead_ms: int = 0
+    event_id: str, received_at: int, *identifiers: Identifier, ahead_ms: int = 0
 ) -> Interaction:
     return Interaction(
         event_id,
@@ -200,5 +204,5 @@ def _interaction(
         "upstream",
         occurred_at=received_at + ahead_ms,
         received_at=received_at,
-        identifiers=who,
+        identifiers=identifiers,
     )

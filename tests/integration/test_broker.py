@@ -34,9 +34,9 @@ _CODECS = {"gzip": 1, "lz4": 3}
 @pytest.fixture
 def options(tmp_path: Path) -> Iterator[BrokerOptions]:
     """Options of a fresh home; whatever a test leaves running there is stopped."""
-    made = BrokerOptions(tmp_path / "home", Settings().cache_dir, port=0)
-    yield made
-    Broker(made).stop()
+    options = BrokerOptions(tmp_path / "home", Settings().cache_dir, port=0)
+    yield options
+    Broker(options).stop()
 
 
 def start_broker(options: BrokerOptions) -> RunningBroker:
@@ -53,15 +53,15 @@ def refusal_of(options: BrokerOptions) -> str:
         "KAIROS_BROKER_PORT": str(options.port),
         "NO_COLOR": "1",
     }
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "broker", "start"],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=200,
     )
-    assert (done.returncode, done.stdout) == (1, "")
-    [line] = done.stderr.splitlines()
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
     return line.removeprefix("kairos: ")
 
 

@@ -36,8 +36,8 @@ def _send_visits(client: httpx.Client, names: Iterator[str], count: int) -> None
         client.post("/v1/track", json=message).raise_for_status()
 
 
-def _ask(client: httpx.Client, who: str) -> dict[str, Any]:
-    message = {"type": "track", "event": "Look", "userId": who}
+def _ask(client: httpx.Client, customer_id: str) -> dict[str, Any]:
+    message = {"type": "track", "event": "Look", "userId": customer_id}
     asked = {"interaction": message, "placements": ["hero"]}
     answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
     return answer

@@ -52,9 +52,9 @@ def inbox(settings: Settings, tmp_path: Path) -> Path:
 
 
 def _applied_configuration(settings: Settings) -> Configuration:
-    found = applied_configuration(settings)
-    assert found is not None
-    return found
+    configuration = applied_configuration(settings)
+    assert configuration is not None
+    return configuration
 
 
 def _look(settings: Settings, *, check: bool = False) -> list[FileReport]:

@@ -187,11 +187,11 @@ async def _stamps(log: _LateFollower) -> list[str]:
     """Run the follower's app; return the versions that it stamps on records."""
     life = asyncio.ensure_future(log.app.start())
     deadline = time.monotonic() + PATIENCE_S
-    while not (found := await asyncio.to_thread(_stamped_versions, log.settings)):
+    while not (stamps := await asyncio.to_thread(_stamped_versions, log.settings)):
         assert time.monotonic() < deadline
     await log.app.stop()
     await life
-    return found
+    return stamps
 
 
 def _stamped_versions(settings: Settings) -> list[str]:
@@ -203,10 +203,12 @@ def _stamped_versions(settings: Settings) -> list[str]:
 
 def _send(settings: Settings, event_id: str) -> None:
     at = time.time_ns() // 1_000_000
-    who = Identifier("cookie", "k")
-    interaction = Interaction(event_id, "track", "cart", "web", "shop", at, at, (who,))
+    identifier = Identifier("cookie", "k")
+    interaction = Interaction(event_id, "track", "cart", "web", "shop", at, at, (identifier,))
     producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
-    producer.produce(topics.INTERACTIONS, CODEC.encode(topics.INTERACTIONS, interaction), who.key)
+    producer.produce(
+        topics.INTERACTIONS, CODEC.encode(topics.INTERACTIONS, interaction), identifier.key
+    )
     assert producer.flush(PATIENCE_S) == 0
 
 

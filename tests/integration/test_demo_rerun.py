@@ -38,10 +38,10 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
 ) -> None:
     bundle = load_config(_DEMO, {})
     assert isinstance(bundle, Bundle)
-    made = rules(bundle)
+    compiled_rules = rules(bundle)
     assert bundle.learned is not None
     frozen_at = knowledge_of(fixed_snapshot(bundle.learned)).name
-    flow = Flow(made)
+    flow = Flow(compiled_rules)
     segmented: dict[tuple[str, str], Segmented] = {}
     chosen, drawn_by_evidence = 0, 0
     for interaction in _interactions(flow, dataset.load(tmp_path), days):
@@ -53,12 +53,12 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
                 decisions.append(emit.value)
         for decision in decisions:
             record = segmented[decision.profile_id, decision.event_id]
-            assert run_again(decision, record, made) == decision
+            assert run_again(decision, record, compiled_rules) == decision
             chosen += sum(choice.action_id is not None for choice in decision.choices)
             drawn_by_evidence += any(candidate.trials > 0 for candidate in decision.candidates)
             assert decision.snapshot == frozen_at
             if decision.candidates:
-                assert explain(decision, made.config, "es").slots
+                assert explain(decision, compiled_rules.config, "es").slots
     assert chosen > least_chosen
     assert drawn_by_evidence > least_chosen
     assert not flow.refused

@@ -31,6 +31,6 @@ def test_task_is_taken_by_one_person_and_ends_with_a_result(stack: Stack) -> Non
     with ThreadPoolExecutor(3) as pool:
         assert sorted(pool.map(take, ("ana", "eva", "joe"))) == [0, 1, 1]
     assert eventually(mine)["state"] == "taken"
-    done = stack.ask("desk", "done", task["id"], "--result", "accepted")
-    assert done["state"] == "done"
+    answer = stack.ask("desk", "done", task["id"], "--result", "accepted")
+    assert answer["state"] == "done"
     assert mine() is None

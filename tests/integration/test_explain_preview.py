@@ -11,10 +11,10 @@ from tests.support.stack import Stack
 _SHAPE = ["decision_id", "profile_id", "decided_at", "config", "snapshot", "slots", "words"]
 
 
-def _decide(stack: Stack, who: str) -> Any:
+def _decide(stack: Stack, customer_id: str) -> Any:
     with stack.client("test-app-key") as client:
         asked = {
-            "interaction": {"type": "page", "name": "Home", "userId": who},
+            "interaction": {"type": "page", "name": "Home", "userId": customer_id},
             "placements": ["hero"],
         }
         answer = client.post("/v1/decide", json=asked).raise_for_status().json()
@@ -27,11 +27,11 @@ def _hero(explanation: Any) -> Any:
 
 
 def test_preview_comes_true_and_the_decision_is_explained(stack: Stack) -> None:
-    who = f"c-{uuid4()}"
-    name = f"customer_id:{who}"
+    customer_id = f"c-{uuid4()}"
+    name = f"customer_id:{customer_id}"
     asking = ("preview", name, "--placement", "hero")
     assert _hero(stack.ask(*asking))["chosen"]["treatment"] == "hello-hero"
-    first = _decide(stack, who)
+    first = _decide(stack, customer_id)
     assert first["placements"]["hero"]["treatment"] == "hello-hero"
 
     explanation = stack.ask("explain", first["decision_id"], "--rerun")
@@ -46,7 +46,7 @@ def test_preview_comes_true_and_the_decision_is_explained(stack: Stack) -> None:
         assert list(seen) == _SHAPE
         assert _hero(seen)["chosen"]["treatment"] == "again-hero"
         assert _hero(seen)["rejected"][0]["rule"] == "cap offer-once-a-day"
-    second = _decide(stack, who)
+    second = _decide(stack, customer_id)
     assert second["placements"]["hero"]["treatment"] == "again-hero"
     assert _hero(stack.ask("explain", second["decision_id"], "--rerun"))["rejected"]
 
@@ -60,10 +60,10 @@ def test_a_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
             return client.post("/v1/decide", json=body)
 
         answered = shown({"placement": "hero", "limit": 5}, {"placement": "banner", "limit": 2})
-        found = answered.raise_for_status().json()["placements"]
-        assert [choice["treatment"] for choice in found["hero"]] == ["hello-hero", "again-hero"]
-        assert len({choice["token"] for choice in found["hero"]}) == 2
-        assert found["banner"] == []
+        filled = answered.raise_for_status().json()["placements"]
+        assert [choice["treatment"] for choice in filled["hero"]] == ["hello-hero", "again-hero"]
+        assert len({choice["token"] for choice in filled["hero"]}) == 2
+        assert filled["banner"] == []
         for limit in (0, -1, 101):
             refused = shown({"placement": "hero", "limit": limit})
             assert refused.status_code == 400
@@ -71,16 +71,18 @@ def test_a_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
 
 
 def test_an_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path) -> None:
-    who = f"c-{uuid4()}"
+    customer_id = f"c-{uuid4()}"
     event = tmp_path / "event.ndjson"
-    identifiers = [{"namespace": "email", "value": f"{who}@example.com"}]
+    identifiers = [{"namespace": "email", "value": f"{customer_id}@example.com"}]
     event.write_text(json.dumps({"kind": "track", "name": "Order", "identifiers": identifiers}))
-    explanation = stack.ask("preview", f"customer_id:{who}", "--event", str(event))
+    explanation = stack.ask("preview", f"customer_id:{customer_id}", "--event", str(event))
     mail = next(slot for slot in explanation["slots"] if slot["slot"] == "email")
     assert mail["chosen"]["treatment"] == "thanks-email"
-    shown = stack.run("preview", f"customer_id:{who}", "--event", str(event), "--lang", "es")
+    shown = stack.run(
+        "preview", f"customer_id:{customer_id}", "--event", str(event), "--lang", "es"
+    )
     assert "puntuación" in shown.stdout
-    assert stack.run("profile", "show", f"customer_id:{who}").returncode == 1
+    assert stack.run("profile", "show", f"customer_id:{customer_id}").returncode == 1
 
 
 def test_missing_decisions_and_profiles_are_reported(stack: Stack) -> None:
@@ -89,6 +91,6 @@ def test_missing_decisions_and_profiles_are_reported(stack: Stack) -> None:
         (("preview", "customer_id:x", "--placement", "hro"), "there is no placement 'hro'"),
         (("preview", "customer_id:x", "--channel", "wep"), "has no channel 'wep'"),
     ):
-        done = stack.run(*arguments)
-        assert done.returncode == 1
-        assert words in done.stderr
+        result = stack.run(*arguments)
+        assert result.returncode == 1
+        assert words in result.stderr

@@ -95,9 +95,11 @@ def test_nothing_is_left_of_a_forgotten_person_after_the_stated_time(settings: S
 
 
 def _send(settings: Settings, event_id: str, ip: str, *names: str) -> None:
-    at, who = now_ms(), tuple(map(Identifier.parse, names))
+    at, identifiers = now_ms(), tuple(map(Identifier.parse, names))
     context = Context(ip=ip)
-    interaction = Interaction(event_id, "track", "Order", "web", "shop", at, at, who, {}, context)
+    interaction = Interaction(
+        event_id, "track", "Order", "web", "shop", at, at, identifiers, {}, context
+    )
     producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
     value = Codec(recorded_versions()).encode(topics.INTERACTIONS, interaction)
     producer.produce(topics.INTERACTIONS, value, interaction.identifiers[0].key)
@@ -107,7 +109,7 @@ def _send(settings: Settings, event_id: str, ip: str, *names: str) -> None:
 def _places(settings: Settings) -> set[str]:
     """Return the topics and files that have a trace of the person."""
     names = AdminClient(settings.kafka()).list_topics(timeout=10).topics
-    found = {
+    leaking = {
         name
         for name in names
         if not name.startswith("__")
@@ -116,8 +118,8 @@ def _places(settings: Settings) -> set[str]:
     for folder in _IN_THE_FILES_OF:
         for path in (settings.home / folder).rglob("*"):
             if path.is_file() and any(trace in path.read_bytes() for trace in _TRACES):
-                found.add(str(path.relative_to(settings.home)))
-    return found
+                leaking.add(str(path.relative_to(settings.home)))
+    return leaking
 
 
 def _records(settings: Settings, topic: str) -> list[bytes]:
@@ -125,7 +127,7 @@ def _records(settings: Settings, topic: str) -> list[bytes]:
     consumer = Consumer({**settings.kafka(), "group.id": "reader", "enable.auto.commit": False})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        found: list[bytes] = []
+        values: list[bytes] = []
         for partition in partitions:
             first, end = consumer.get_watermark_offsets(
                 TopicPartition(topic, partition), timeout=10
@@ -138,7 +140,7 @@ def _records(settings: Settings, topic: str) -> list[bytes]:
                 first = (message.offset() or 0) + 1
                 pairs: Any = message.headers() or ()
                 headers = b"".join(value or b"" for _, value in pairs)
-                found.append((message.key() or b"") + (message.value() or b"") + headers)
-        return found
+                values.append((message.key() or b"") + (message.value() or b"") + headers)
+        return values
     finally:
         consumer.close()

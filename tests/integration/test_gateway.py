@@ -145,8 +145,8 @@ def test_answer_is_503_while_kafka_is_away_and_200_afterwards(
     eventually(lambda: client.post("/v1/track", json=message).status_code == 200)
     assert stack.interactions(message["messageId"])
     stack.wait_until_idle()
-    found = client_profile(stack, "customer_id", somebody.id)
-    assert found["traits"]["interactions"] == 1
+    profile = client_profile(stack, "customer_id", somebody.id)
+    assert profile["traits"]["interactions"] == 1
 
 
 def test_decision_is_answered_before_the_default(client: httpx.Client, somebody: Customer) -> None:
@@ -168,11 +168,11 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
 
     def find_expired() -> list[Interaction]:
         every = stack.records.every(topics.INTERACTIONS, Interaction)
-        who = Identifier("customer_id", somebody.id)
+        identifier = Identifier("customer_id", somebody.id)
         return [
             interaction
             for _, interaction in every
-            if interaction.name == "expired" and who in interaction.identifiers
+            if interaction.name == "expired" and identifier in interaction.identifiers
         ]
 
     [outcome] = eventually(find_expired)
@@ -267,18 +267,20 @@ def decide(
     body = {"interaction": message, "placements": placements or ("banner",), **more}
     answer = client.post("/v1/decide", json=body)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tuple[str, str]]:
     """Return the offers of the customer's contacts with their status, as the next decision sees
     them."""
-    made = decide(client, somebody)["decision_id"]
+    decision_id = decide(client, somebody)["decision_id"]
 
     def find_written() -> Decision | None:
         every = stack.records.every(topics.DECISIONS, Decision)
-        return next((decision for _, decision in every if decision.decision_id == made), None)
+        return next(
+            (decision for _, decision in every if decision.decision_id == decision_id), None
+        )
 
     return [(contact.offer, contact.status) for contact in eventually(find_written).contacts]
 

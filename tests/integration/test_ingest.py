@@ -60,16 +60,16 @@ class WatchedFolder:
         return {**os.environ, **variables}
 
     def run(self) -> list[dict[str, Any]]:
-        done = subprocess.run(
+        result = subprocess.run(
             self.command(), env=self.environment(), capture_output=True, timeout=200, check=False
         )
-        assert done.stdout, done.stderr.decode()
-        found = msgspec.json.decode(done.stdout)
-        assert done.returncode == any(
-            report["state"] == "failed" or "warning" in report for report in found
+        assert result.stdout, result.stderr.decode()
+        reports = msgspec.json.decode(result.stdout)
+        assert result.returncode == any(
+            report["state"] == "failed" or "warning" in report for report in reports
         )
-        assert isinstance(found, list)
-        return found
+        assert isinstance(reports, list)
+        return reports
 
     def start(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -172,8 +172,8 @@ def test_a_file_sent_twice_counts_once_and_another_content_of_its_name_counts(wa
     assert files.run()[0]["sent"] == 1
     assert len(files.interactions("twice-")) == 19
     assert len(files.letters("a.csv")) == 2
-    done = _names(files.folder / "done")
-    assert len([name for name in done if name.endswith("-a.csv")]) == 2
+    moved = _names(files.folder / "done")
+    assert len([name for name in moved if name.endswith("-a.csv")]) == 2
     assert (files.folder / "done" / "a.csv").read_text() == text
 
 
@@ -294,16 +294,16 @@ def test_departures_from_lists_count_and_a_repeated_row_counts_once(watched: Any
     (files.folder / "suppressed-1.csv").write_text(rows)
     (files.folder / "suppressed-2.csv").write_text(rows + "list-9,complaint,2026-11-02\n")
     assert [report["sent"] for report in files.run()] == [2, 2, 2, 2, 3]
-    found = files.interactions("list-")
+    interactions = files.interactions("list-")
     changes = Counter(
         (interaction.properties["operation"], interaction.identifiers[0].value)
-        for interaction in found
+        for interaction in interactions
         if interaction.name == "Manual Segment Changed"
     )
     assert changes == {("add", "list-1"): 3, ("add", "list-2"): 2, ("remove", "list-2"): 1}
     outcomes = [
         (interaction.name, interaction.event_id)
-        for interaction in found
+        for interaction in interactions
         if interaction.kind == "outcome"
     ]
     assert len(outcomes) == 5

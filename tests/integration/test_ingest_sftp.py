@@ -71,9 +71,9 @@ def configuration(folder: Path, server: Server, path: Path) -> Configuration:
     text = _WATCH.format(port=server.port, user=server.user, key=server.host_key, path=path)
     bundle = load(write_configuration(folder, text), {})
     assert isinstance(bundle, model.Bundle), bundle
-    made = compile_bundle(bundle)
-    assert isinstance(made, Configuration)
-    return made
+    configuration = compile_bundle(bundle)
+    assert isinstance(configuration, Configuration)
+    return configuration
 
 
 def look(settings: Settings, config: Configuration, server: Server) -> list[FileReport]:
@@ -163,8 +163,8 @@ def test_read_only_server_files_are_taken_once_and_stay(settings: Settings, tmp_
 
 @pytest.fixture(scope="module")
 def unprivileged() -> Iterator[tuple[Server, Path]]:
-    with unprivileged_sshd() as found:
-        yield found
+    with unprivileged_sshd() as server:
+        yield server
 
 
 def _take_without_rights(server: Server, folder: Path, home: Path) -> FileReport:
@@ -243,12 +243,12 @@ def _cut_after(port: int, most_bytes: int) -> Iterator[int]:
 
 
 def _pump(source: socket.socket, target: socket.socket, most_bytes: int | None) -> None:
-    done = 0
+    taken_files = 0
     try:
         while piece := source.recv(16_384):
             target.sendall(piece)
-            done += len(piece)
-            if most_bytes is not None and done > most_bytes:
+            taken_files += len(piece)
+            if most_bytes is not None and taken_files > most_bytes:
                 return
     except OSError:
         return

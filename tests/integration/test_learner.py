@@ -33,8 +33,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-def _ask(client: httpx.Client, who: str, **properties: Any) -> dict[str, Any]:
-    message = {"type": "track", "event": "Home", "userId": who, "properties": properties}
+def _ask(client: httpx.Client, customer_id: str, **properties: Any) -> dict[str, Any]:
+    message = {"type": "track", "event": "Home", "userId": customer_id, "properties": properties}
     asked = {"interaction": message, "placements": ["hero"]}
     answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
     return answer
@@ -51,11 +51,11 @@ def _send_customers(shop: Stack, names: Iterator[str], count: int) -> str:
     """Let customers come, some of whom buy or convert; return the last decision's id."""
     with shop.client(_KEY) as client:
         for number in range(count):
-            who = next(names)
+            customer_id = next(names)
             via = {"via": "mail"} if number % 3 == 0 else {}
-            answer = _ask(client, who, **via)
+            answer = _ask(client, customer_id, **via)
             if number % 2 == 0:
-                bought = {"event": "Bought", "userId": who}
+                bought = {"event": "Bought", "userId": customer_id}
                 client.post("/v1/track", json=bought).raise_for_status()
             elif number % 3 == 0:
                 _report(client, answer, "conversion")
@@ -68,16 +68,16 @@ def _newest(shop: Stack) -> LearningRecord | None:
 
 def _complete_snapshot(shop: Stack) -> LearningRecord | None:
     """Return the newest snapshot, once it counts all that happened."""
-    made = [decision for _, decision in shop.records.every(topics.DECISIONS, Decision)]
+    decisions = [decision for _, decision in shop.records.every(topics.DECISIONS, Decision)]
     newest = _newest(shop)
     if newest is None:
         return None
-    found = {
+    counts = {
         (posterior.treatment, posterior.bin): (posterior.tried, posterior.reached)
         for posterior in newest.posteriors
         if posterior.tried
     }
-    return newest if found == count_feedback(made) and found else None
+    return newest if counts == count_feedback(decisions) and counts else None
 
 
 def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None:
@@ -127,9 +127,9 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
     known = eventually(lambda: _complete_snapshot(shop)).number
 
     def find_named() -> Any:
-        made = _send_customers(shop, names, 1)
+        decision_ids = _send_customers(shop, names, 1)
         shop.wait_until_idle()
-        explanation = shop.ask("explain", made, "--rerun")
+        explanation = shop.ask("explain", decision_ids, "--rerun")
         return explanation if int(explanation["snapshot"].partition("-")[0]) >= known else None
 
     explanation = eventually(find_named)
@@ -164,14 +164,14 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     with shop.client(_KEY) as client:  # sooner than the next snapshot
         ids = {_ask(client, next(names))["decision_id"] for _ in range(20)}
     shop.wait_until_idle()
-    made = [
+    choices = [
         choice
         for _, decision in shop.records.every(topics.DECISIONS, Decision)
         if decision.decision_id in ids and decision.snapshot == knowledge_of(newest).name
         for choice in decision.choices
         if choice.slot == "hero"
     ]
-    assert made
-    alike = [choice.propensity for choice in made if choice.treatment == chosen]
+    assert choices
+    alike = [choice.propensity for choice in choices if choice.treatment == chosen]
     assert set(alike) <= {seen["propensity"]}
-    assert {choice.treatment for choice in made} <= {"shoes-hero", "hats-hero", None}
+    assert {choice.treatment for choice in choices} <= {"shoes-hero", "hats-hero", None}

@@ -30,8 +30,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             }
         ]
     }
-    made = bank(campaigns=[campaign("hero", *offers, trigger=None)], policies=policies)
-    played = PlayedWorld(made, customers=120, days=8, chances=_CHANCES)
+    rules = bank(campaigns=[campaign("hero", *offers, trigger=None)], policies=policies)
+    played = PlayedWorld(rules, customers=120, days=8, chances=_CHANCES)
     return write_world(played, tmp_path_factory.mktemp("replayed"))
 
 

@@ -68,14 +68,14 @@ def test_estimates_from_the_random_log_cover_the_other_policys_reward(
         }
         for row in uniform[::2]
     ]
-    found = _off_policy(write_parquet(tmp_path / "log.parquet", log))
+    estimates = _off_policy(write_parquet(tmp_path / "log.parquet", log))
     earned = sum(float(row["click"]) for row in thompson) / len(thompson)
     for method in ("ips", "snips", "dr"):
-        assert found[method]["low"] <= earned <= found[method]["high"], method
+        assert estimates[method]["low"] <= earned <= estimates[method]["high"], method
     expected = _by_definition(log)
-    assert found.keys() == expected.keys()
+    assert estimates.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-9), name
+        assert estimates[name] == pytest.approx(value, rel=1e-9), name
 
 
 def test_a_policy_judged_by_its_own_log_has_the_clicks_that_it_had(
@@ -87,20 +87,22 @@ def test_a_policy_judged_by_its_own_log_has_the_clicks_that_it_had(
         for row in rows
         for p in [float(row["propensity_score"])]
     ]
-    found = _off_policy(write_parquet(tmp_path / "log.parquet", log))
+    estimates = _off_policy(write_parquet(tmp_path / "log.parquet", log))
     earned = sum(float(row["click"]) for row in rows) / len(rows)
-    assert (found["ips"]["value"], found["snips"]["value"]) == pytest.approx((earned, earned))
-    assert found["ess"] == pytest.approx(found["n"])
-    assert found["dr"] is None
+    assert (estimates["ips"]["value"], estimates["snips"]["value"]) == pytest.approx(
+        (earned, earned)
+    )
+    assert estimates["ess"] == pytest.approx(estimates["n"])
+    assert estimates["dr"] is None
 
 
 def _off_policy(log: Path) -> dict[str, Any]:
     """Return the answer of `kairos insights off-policy` about a log."""
     command = ["insights", "off-policy", "--log", str(log), "--json"]
-    done = CliRunner().invoke(build_app("insights"), command)
-    assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result = CliRunner().invoke(build_app("insights"), command)
+    assert result.exit_code == 0, result.output
+    estimates: dict[str, Any] = json.loads(result.stdout)
+    return estimates
 
 
 def _by_definition(log: list[dict[str, float]]) -> dict[str, Any]:
@@ -117,15 +119,15 @@ def _by_definition(log: list[dict[str, float]]) -> dict[str, Any]:
         "dr": [row["q_target"] + w * (row["reward"] - row["q_logged"]) for w, row in pairs],
     }
     reach = float(student.ppf(0.975, n - 1))
-    found: dict[str, Any] = {"n": n, "ess": total**2 / sum(w * w for w in weights)}
+    estimates: dict[str, Any] = {"n": n, "ess": total**2 / sum(w * w for w in weights)}
     for method, values in terms.items():
         value, error = mean(values), stdev(values) / sqrt(n)
-        found[method] = {
+        estimates[method] = {
             "value": value,
             "low": value - reach * error,
             "high": value + reach * error,
         }
-    return found
+    return estimates
 
 
 def _shares(rows: list[dict[str, str]]) -> dict[tuple[str, str], float]:
@@ -139,4 +141,4 @@ def _click_rates(rows: list[dict[str, str]]) -> dict[str, float]:
     clicks: dict[str, list[float]] = {}
     for row in rows:
         clicks.setdefault(row["item_id"], []).append(float(row["click"]))
-    return {item: sum(found) / len(found) for item, found in clicks.items()}
+    return {item: sum(clicked) / len(clicked) for item, clicked in clicks.items()}

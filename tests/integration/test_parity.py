@@ -262,7 +262,12 @@ def _address(record: Interaction | IdentityChange) -> tuple[str, str]:
 
 
 def _visit(
-    number: int, name: str, at: int, who: Sequence[str], ask: bool = False, kind: str = "track"
+    number: int,
+    name: str,
+    at: int,
+    identifiers: Sequence[str],
+    ask: bool = False,
+    kind: str = "track",
 ) -> Interaction:
     return Interaction(
         event_id=f"e{number}",
@@ -272,7 +277,7 @@ def _visit(
         source="shop",
         occurred_at=at,
         received_at=at,
-        identifiers=tuple(Identifier.parse(identifier) for identifier in who),
+        identifiers=tuple(Identifier.parse(identifier) for identifier in identifiers),
         context=Context(ip="192.0.2.1", user_agent=PHONE, url="/?utm_source=news"),
         request=DecideRequest(f"r{number}", "g", ("hero",), at + 100) if ask else None,
     )

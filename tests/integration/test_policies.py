@@ -64,8 +64,8 @@ class _Customer:
         }
         asked = {"interaction": message, "placements": placements or ("nowhere",)}
         with self._bank.client(f"policy-{key}-key") as client:
-            found: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
-        return found
+            answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
+        return answer
 
     def view_page(self, after: timedelta) -> dict[str, Any]:
         """View the web page, known by the cookie only."""
@@ -87,8 +87,10 @@ class _Customer:
     def cancelled_actions(self) -> list[Cancellation]:
         """Return the actions that were cancelled while they waited."""
         every = self._bank.records.every(topics.CANCELLATIONS, Cancellation)
-        [who] = {profile_id(Identifier("customer_id", self.name))}
-        return [cancellation for _, cancellation in every if cancellation.profile_id == who]
+        [own_profile_id] = {profile_id(Identifier("customer_id", self.name))}
+        return [
+            cancellation for _, cancellation in every if cancellation.profile_id == own_profile_id
+        ]
 
 
 @pytest.fixture
@@ -228,7 +230,7 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
 ) -> None:
     other, night = _Customer(bank), timedelta(hours=11)
     clock = LogClock(bank.settings.kafka(), Codec(recorded_versions()), 3)
-    first = {name_.name: name_.ask_for_brochure(night) for name_ in (customer, other)}
+    first = {person.name: person.ask_for_brochure(night) for person in (customer, other)}
     explanation = bank.kairos("explain", first[other.name]["decision_id"])
     assert "waits for the end of quiet hours, at 2024-03-02T08:00:00+00:00" in explanation
     customer.send("call", "Complaint", night + timedelta(minutes=1), userId=customer.name)

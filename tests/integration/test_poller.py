@@ -294,17 +294,17 @@ async def _first_offsets(options: TransportOptions, topic: str) -> list[int]:
     listener = _SlowListener()
     listener.poller = poller = Poller(options.consumer(), [topic], listener, listener.lease, _ROOM)
     beginnings = {TP(topic, partition): 0 for partition in range(6)}
-    found: list[int] = []
+    first_offsets: list[int] = []
     for version in range(_TIMES):
         poller.assign(version, beginnings)
         await asyncio.sleep(0)
         listener.offsets.clear()
         while len(listener.offsets) < len(beginnings):
             await _step(poller)
-        found += [offsets[0] for offsets in listener.offsets.values()]
+        first_offsets += [offsets[0] for offsets in listener.offsets.values()]
         while listener.waiting < _ROOM.batches:
             await _step(poller)
-    return found
+    return first_offsets
 
 
 async def _step(poller: Poller) -> None:

@@ -72,9 +72,9 @@ class Stack:
         return subprocess.run(command, env=self._environment, capture_output=True, text=True)
 
     def ask(self, *arguments: str) -> Any:
-        done = self.kairos(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return msgspec.json.decode(done.stdout)
+        result = self.kairos(*arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        return msgspec.json.decode(result.stdout)
 
     def send(self, *stream: Interaction) -> None:
         """Write interactions, each after all that followed from the one before."""
@@ -120,8 +120,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def _order(number: int, *names: str) -> Interaction:
     at = _START + number * 1_000
-    who: Sequence[Identifier] = tuple(map(Identifier.parse, names))
-    return Interaction(f"e{number}", "track", "Order", "web", "shop", at, at, tuple(who))
+    identifiers: Sequence[Identifier] = tuple(map(Identifier.parse, names))
+    return Interaction(f"e{number}", "track", "Order", "web", "shop", at, at, tuple(identifiers))
 
 
 def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: Stack) -> None:
@@ -181,7 +181,9 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     changelogs = {f"{stage.group}-rows-changelog" for stage in STAGES}
     assert {until[name] for name in {*topics.SNAPSHOTS, *changelogs}} == {forgotten}
     assert topics.REPLIES in until
-    assert stack.orders() == {who: count for who, count in before.items() if who not in names}
+    assert stack.orders() == {
+        identifier: count for identifier, count in before.items() if identifier not in names
+    }
     snapshots = latest(stack.settings.kafka(), topics.MEMBERSHIPS)
     assert not {profile_of(name) for name in names} & snapshots.keys()
     assert stack.kairos("show", "email:c@x").returncode == 1

@@ -123,7 +123,7 @@ def _check_whole(tmp_path: Path, numbers: range) -> None:
     bad = set(_ask(tmp_path, f"{keys} kafka_error IS NOT NULL"))
     assert bad == {(f"p{number}",) for number in garbage}
     columns = "action_id, identifier.value, content['title'], epoch_ms(created_at), day::VARCHAR"
-    found = _ask(tmp_path, f"SELECT {columns} FROM t WHERE action_id IS NOT NULL")
+    rows = _ask(tmp_path, f"SELECT {columns} FROM t WHERE action_id IS NOT NULL")
     expected = [
         (
             action.action_id,
@@ -134,7 +134,7 @@ def _check_whole(tmp_path: Path, numbers: range) -> None:
         )
         for action in map(_action, sorted(set(numbers) - deleted - garbage))
     ]
-    assert sorted(found) == sorted(expected)
+    assert sorted(rows) == sorted(expected)
 
 
 def _day(at: int) -> str:
@@ -210,8 +210,8 @@ def test_a_time_range_is_by_the_records_own_time(
     _produce(bootstrap, topic, range(1, 100))
     begin, end = (_action(number).created_at for number in (20, 30))
     report = msgspec.json.decode(invoke("--from", _iso(begin), "--to", _iso(end)).stdout)
-    found = _ask(tmp_path, "SELECT action_id FROM t")
-    assert sorted(found) == [(f"a{number}",) for number in range(20, 30)]
+    rows = _ask(tmp_path, "SELECT action_id FROM t")
+    assert sorted(rows) == [(f"a{number}",) for number in range(20, 30)]
     assert report["left_out"] == 89
 
 
@@ -224,8 +224,8 @@ def test_replay_has_exactly_the_requested_offsets(
 ) -> None:
     _produce(bootstrap, topic, range(600))
     assert invoke("--offsets", "0:10-20", "--offsets", "2:0-5").exit_code == 0
-    found = _ask(tmp_path, "SELECT kafka_partition, kafka_offset FROM t")
-    assert sorted(found) == [
+    places = _ask(tmp_path, "SELECT kafka_partition, kafka_offset FROM t")
+    assert sorted(places) == [
         *((0, number) for number in range(10, 20)),
         *((2, number) for number in range(5)),
     ]
@@ -252,9 +252,9 @@ def test_impossible_replay_is_refused_in_one_line(
     invoke: Callable[..., Result],
 ) -> None:
     for options, topic, words in impossible:
-        done = invoke(*options, of=topic)
-        text = " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
-        assert done.exit_code != 0
+        result = invoke(*options, of=topic)
+        text = " ".join(f"{result.exception} {result.output}".replace("│", " ").split())
+        assert result.exit_code != 0
         assert words in text
     assert not (tmp_path / "out").exists()
 

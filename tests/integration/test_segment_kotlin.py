@@ -25,19 +25,27 @@ pytestmark = [
 
 
 def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
-    who = f"c-{uuid4().hex[:12]}"
+    customer_id = f"c-{uuid4().hex[:12]}"
     classpath = _CLASSPATH.read_text().strip()
     host = stack.url.removeprefix("http://")
-    command = ["java", "-cp", classpath, str(_FOLDER / "Send.java"), host, "test-app-key", who]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, (done.stdout, done.stderr)
+    command = [
+        "java",
+        "-cp",
+        classpath,
+        str(_FOLDER / "Send.java"),
+        host,
+        "test-app-key",
+        customer_id,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, (result.stdout, result.stderr)
 
     def find() -> list[Interaction]:
         every = stack.records.every(topics.INTERACTIONS, Interaction)
         return [
             interaction
             for _, interaction in every
-            if any(who in i.value for i in interaction.identifiers)
+            if any(customer_id in i.value for i in interaction.identifiers)
         ]
 
     eventually(lambda: len(find()) >= len(_KINDS), 20.0)

@@ -28,43 +28,45 @@ pytestmark = [
 
 
 @pytest.fixture
-def who() -> str:
+def customer_id() -> str:
     return f"c-{uuid4().hex[:12]}"
 
 
 @contextmanager
-def sending(stack: Stack, who: str) -> Iterator[None]:
+def sending(stack: Stack, customer_id: str) -> Iterator[None]:
     """Run Segment's client, which sends one message of each kind and has succeeded after the
     block."""
-    command = ["node", str(_FOLDER / "send.mjs"), stack.url, "test-app-key", who]
+    command = ["node", str(_FOLDER / "send.mjs"), stack.url, "test-app-key", customer_id]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as client:
         yield
         _, errors = client.communicate(timeout=_PATIENCE_S)
     assert client.returncode == 0, errors
 
 
-def _of(stack: Stack, who: str) -> list[Interaction]:
+def _of(stack: Stack, customer_id: str) -> list[Interaction]:
     every = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
         interaction
         for _, interaction in every
-        if any(i.value == who for i in interaction.identifiers)
+        if any(i.value == customer_id for i in interaction.identifiers)
     ]
 
 
-def test_every_kind_of_message_arrives(stack: Stack, who: str) -> None:
-    with sending(stack, who):
+def test_every_kind_of_message_arrives(stack: Stack, customer_id: str) -> None:
+    with sending(stack, customer_id):
         pass
-    assert sorted(interaction.kind for interaction in _of(stack, who)) == sorted(_KINDS)
+    assert sorted(interaction.kind for interaction in _of(stack, customer_id)) == sorted(_KINDS)
 
 
-def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack, who: str) -> None:
+def test_messages_refused_by_kafka_are_sent_again_and_count_once(
+    stack: Stack, customer_id: str
+) -> None:
     accepted, turned_away = stack.count_accepted(*_KINDS), stack.count_turned_away()
-    with sending(stack, who), stopped(stack.broker()):
+    with sending(stack, customer_id), stopped(stack.broker()):
         eventually(lambda: stack.count_turned_away() > turned_away)
     assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted]
     stack.wait_until_idle()
-    sent = {interaction.event_id for interaction in _of(stack, who)}
+    sent = {interaction.event_id for interaction in _of(stack, customer_id)}
     decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(decision for decision in decisions if decision in sent) == sorted(sent)
     assert len(sent) == len(_KINDS)

@@ -18,30 +18,30 @@ def _client(stack: Stack) -> Client:
 
 
 def test_every_kind_of_message_arrives(stack: Stack) -> None:
-    who, cookie = f"c-{uuid4().hex[:12]}", f"k-{uuid4().hex[:12]}"
+    customer_id, cookie = f"c-{uuid4().hex[:12]}", f"k-{uuid4().hex[:12]}"
     client = _client(stack)
-    client.identify(who, {"email": f"{who}@example.com"}, anonymous_id=cookie)
-    client.track(who, "Viewed", {"total": 9.5})
-    client.page(who, "shop", "home")
-    client.screen(who, "app", "cart")
-    client.group(who, "g-1", {"employees": 3})
-    client.alias(cookie, who)
+    client.identify(customer_id, {"email": f"{customer_id}@example.com"}, anonymous_id=cookie)
+    client.track(customer_id, "Viewed", {"total": 9.5})
+    client.page(customer_id, "shop", "home")
+    client.screen(customer_id, "app", "cart")
+    client.group(customer_id, "g-1", {"employees": 3})
+    client.alias(cookie, customer_id)
     client.shutdown()
     every = stack.records.every(topics.INTERACTIONS, Interaction)
     kinds = [
         interaction.kind
         for _, interaction in every
-        if any(i.value == who for i in interaction.identifiers)
+        if any(i.value == customer_id for i in interaction.identifiers)
     ]
     assert sorted(kinds) == ["alias", "group", "identify", "page", "screen", "track"]
 
 
 def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -> None:
-    who = f"c-{uuid4().hex[:12]}"
+    customer_id = f"c-{uuid4().hex[:12]}"
     client = _client(stack)
     [accepted], turned_away = stack.count_accepted("track"), stack.count_turned_away()
     with stopped(stack.broker()):
-        sent = [client.track(who, "Viewed")[1]["messageId"] for _ in range(_COUNT)]
+        sent = [client.track(customer_id, "Viewed")[1]["messageId"] for _ in range(_COUNT)]
         eventually(lambda: stack.count_turned_away() > turned_away)
     client.flush()
     client.shutdown()
@@ -49,5 +49,5 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -
     stack.wait_until_idle()
     decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(decision for decision in decisions if decision in set(sent)) == sorted(sent)
-    person = stack.ask("profile", "show", f"customer_id:{who}")
+    person = stack.ask("profile", "show", f"customer_id:{customer_id}")
     assert person["traits"]["interactions"] == _COUNT

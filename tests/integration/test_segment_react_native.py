@@ -28,9 +28,9 @@ pytestmark = [
 
 
 @contextmanager
-def _sending(stack: Stack, who: str) -> Iterator[None]:
+def _sending(stack: Stack, customer_id: str) -> Iterator[None]:
     """Run the client, which has sent a message of each kind after the block."""
-    command = ["node", str(_FOLDER / "send.cjs"), stack.url, "test-app-key", who]
+    command = ["node", str(_FOLDER / "send.cjs"), stack.url, "test-app-key", customer_id]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True) as client:
         yield
@@ -38,30 +38,30 @@ def _sending(stack: Stack, who: str) -> Iterator[None]:
     assert client.returncode == 0, output
 
 
-def _find(stack: Stack, who: str) -> list[Interaction]:
+def _find(stack: Stack, customer_id: str) -> list[Interaction]:
     every = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
         interaction
         for _, interaction in every
-        if any(who in identifier.value for identifier in interaction.identifiers)
+        if any(customer_id in identifier.value for identifier in interaction.identifiers)
     ]
 
 
 def test_every_kind_of_message_arrives(stack: Stack) -> None:
-    who = f"c-{uuid4().hex[:12]}"
-    with _sending(stack, who):
+    customer_id = f"c-{uuid4().hex[:12]}"
+    with _sending(stack, customer_id):
         pass
-    found = _find(stack, who)
-    assert sorted(message.kind for message in found) == _KINDS
-    [viewed] = [message for message in found if message.kind == "track"]
+    messages = _find(stack, customer_id)
+    assert sorted(message.kind for message in messages) == _KINDS
+    [viewed] = [message for message in messages if message.kind == "track"]
     assert (viewed.name, viewed.properties) == ("Viewed", {"total": 9.5})
     assert (viewed.context.locale, viewed.context.timezone) == ("es-ES", "Europe/Madrid")
 
 
 def test_messages_that_kafka_does_not_take_are_sent_again_and_count_once(stack: Stack) -> None:
-    who, turned_away = f"c-{uuid4().hex[:12]}", stack.count_turned_away()
-    with _sending(stack, who), stopped(stack.broker()):
+    customer_id, turned_away = f"c-{uuid4().hex[:12]}", stack.count_turned_away()
+    with _sending(stack, customer_id), stopped(stack.broker()):
         eventually(lambda: stack.count_turned_away() > turned_away)
     stack.wait_until_idle()
-    found = _find(stack, who)
-    assert sorted({message.event_id: message.kind for message in found}.values()) == _KINDS
+    messages = _find(stack, customer_id)
+    assert sorted({message.event_id: message.kind for message in messages}.values()) == _KINDS

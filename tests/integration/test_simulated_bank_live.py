@@ -75,13 +75,13 @@ def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
         for channel in ("web", "pos", "email", "call")
         for _ in bank.records.every(topics.actions(channel), Action)
     )
-    found = bank.ask("insights", "campaigns")
-    total = found["total"]
+    statistics = bank.ask("insights", "campaigns")
+    total = statistics["total"]
     assert total["decided"] == sent
     assert [total[name] for name in ("impressions", "clicks", "conversions", "sent")] == [
         written[name] for name in ("impression", "click", "conversion", "sent")
     ]
-    assert found["support"]["unmatched"] == 0
+    assert statistics["support"]["unmatched"] == 0
     page = bank.home / "report.html"
     bank.kairos("insights", "report", "--out", str(page), "--goal", "Card Requested")
     assert "Content-Security-Policy" in page.read_text("utf-8")

@@ -88,7 +88,7 @@ def _workers(stack: Stack) -> dict[str, int]:
 
 def _interaction(event_id: str, name: str, properties: dict[str, str]) -> Interaction:
     now = time.time_ns() // 1_000_000
-    who = (Identifier("customer_id", name),)
+    identifiers = (Identifier("customer_id", name),)
     return Interaction(
-        event_id, "track", "Viewed", "web", "upstream", now, now, who, dict(properties)
+        event_id, "track", "Viewed", "web", "upstream", now, now, identifiers, dict(properties)
     )

@@ -38,13 +38,13 @@ def second(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
 def test_status_names_every_process(stack: Stack, second: Stack) -> None:
     status = second.json("status")
     assert status["broker"]["state"] == "ready"
-    found = {process["name"]: process for process in status["processes"]}
-    assert {_WORKER, _GATEWAY, _ADAPTER} <= found.keys()
-    for process in found.values():
+    processes = {process["name"]: process for process in status["processes"]}
+    assert {_WORKER, _GATEWAY, _ADAPTER} <= processes.keys()
+    for process in processes.values():
         assert process["state"] == "ready"
         assert psutil.pid_exists(process["pid"])
         assert {"ports", "lag"} <= process.keys()
-    pids = {process["pid"] for process in found.values()}
+    pids = {process["pid"] for process in processes.values()}
     assert not pids & {process["pid"] for process in stack.ask("status")["processes"]}
 
 
@@ -92,8 +92,8 @@ def test_up_with_another_configuration_affects_absent_customers(
     segment = "segment: spenders\nwhen: {trait: dearest, gte: 5}\n"
     (changed / "segments" / "spenders.yaml").write_text(segment)
 
-    done = second.json("up", "--config", str(changed))
-    assert (done["replaced"], done["filled"], done["evaluated"]) == (True, 1, 1)
+    report = second.json("up", "--config", str(changed))
+    assert (report["replaced"], report["filled"], report["evaluated"]) == (True, 1, 1)
     person = second.ask("profile", "show", "customer_id:sent")
     assert person["traits"]["dearest"] == 5
     assert "dearest.since" not in person["traits"]
@@ -165,13 +165,13 @@ def _is_running(stack: Stack, name: str) -> bool:
 
 
 def test_home_is_readable_by_its_owner_only(second: Stack) -> None:
-    found = 0
+    readable_files = 0
     for folder, _, files in os.walk(second.home):
         for path in (Path(folder), *(Path(folder, name) for name in files)):
             with suppress(FileNotFoundError):  # its processes go on, and remove files
                 assert path.lstat().st_mode & 0o077 == 0 or path.is_symlink(), path
-                found += 1
-    assert found > 100
+                readable_files += 1
+    assert readable_files > 100
 
 
 @pytest.mark.timeout(400)

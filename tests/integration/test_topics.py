@@ -51,8 +51,8 @@ def test_missing_topics_are_created_and_others_reported(empty: Settings, tmp_pat
     decisions = NewTopic("decisions", 5, config=times)
     memberships = NewTopic("memberships", 3, config={**times, "max.message.bytes": "1000000"})
     identities = NewTopic("identities", 3, config={"max.message.bytes": str(sizes.TOPIC)})
-    made = admin.create_topics([decisions, memberships, identities], operation_timeout=30)
-    for created in made.values():
+    creations = admin.create_topics([decisions, memberships, identities], operation_timeout=30)
+    for created in creations.values():
         created.result()
     # The broker's own view of its topics may be a moment behind the controller's.
     eventually(lambda: {"decisions", "memberships", "identities"} <= partition_counts(empty).keys())

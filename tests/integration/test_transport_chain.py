@@ -96,9 +96,11 @@ def test_sigterm_commits_and_persists_processed_inputs(
     worker = start(plan)
     worker.wait_until_ready()
     assert worker.terminate() == 0
-    done = committed_offsets(plan.bootstrap, f"{plan.prefix}.hop0", f"{plan.prefix}.0", PARTITIONS)
+    committed = committed_offsets(
+        plan.bootstrap, f"{plan.prefix}.hop0", f"{plan.prefix}.0", PARTITIONS
+    )
     processed = sum(_counts(_states(plan))[0].values())
-    assert sum(done) == processed == sum(ends(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS))
+    assert sum(committed) == processed == sum(ends(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS))
 
 
 def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
@@ -234,6 +236,6 @@ def _last_assignment(worker: Worker) -> str:
 def _uncommitted_partitions(plan: Plan) -> list[int]:
     """Return the partitions of the first hop's input that are not committed to their ends."""
     group, topic = f"{plan.prefix}.hop0", f"{plan.prefix}.0"
-    done = committed_offsets(plan.bootstrap, group, topic, PARTITIONS)
+    committed = committed_offsets(plan.bootstrap, group, topic, PARTITIONS)
     here = ends(plan.bootstrap, topic, PARTITIONS)
-    return [number for number in range(PARTITIONS) if done[number] < here[number]]
+    return [number for number in range(PARTITIONS) if committed[number] < here[number]]

@@ -234,7 +234,7 @@ async def _queue_depths(
 ) -> list[int]:
     """Return the state of the agent's queue after each event."""
     seen: list[int] = []
-    done = asyncio.Event()
+    finished = asyncio.Event()
 
     @app.agent(app.raw_topic(source))
     async def forward(stream: Any) -> None:
@@ -242,10 +242,10 @@ async def _queue_depths(
             app.producer.send_raw(target, event.key, event.value)  # type: ignore[attr-defined]
             seen.append(look(stream.channel.queue))
             if len(seen) == count:
-                done.set()
+                finished.set()
 
     async with asyncio.timeout(120):
         await app.start()
-        await done.wait()
+        await finished.wait()
         await app.stop()
     return seen

@@ -178,7 +178,7 @@ def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: R
 
     def find_decided() -> list[tuple[StoredRecord, Action]]:
         every = stack.records.every(topics.actions("push"), Action)
-        return [found for found in every if found[1].address == device]
+        return [stored for stored in every if stored[1].address == device]
 
     with stopped(stack.process("adapter-webhook-0")):
         _ping(stack, device)

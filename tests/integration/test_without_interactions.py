@@ -111,10 +111,17 @@ class Stack:
         self.worker.kill()
         self.worker.wait()
 
-    def send(self, name: str, who: str, at: int, source: str) -> None:
+    def send(self, name: str, identifier: str, at: int, source: str) -> None:
         producer = Producer({**self.settings.kafka(), "partitioner": "murmur2_random"})
         interaction = Interaction(
-            f"{who}-{name}-{at}", "track", name, "web", source, at, at, (Identifier("email", who),)
+            f"{identifier}-{name}-{at}",
+            "track",
+            name,
+            "web",
+            source,
+            at,
+            at,
+            (Identifier("email", identifier),),
         )
         value = _CODEC.encode(topics.INTERACTIONS, interaction)
         producer.produce(topics.INTERACTIONS, value, interaction.identifiers[0].key)
@@ -126,8 +133,8 @@ class Stack:
     def changes(self) -> list[SegmentChange]:
         return self._read(topics.SEGMENT_CHANGES, SegmentChange)
 
-    def changes_of(self, who: str) -> list[SegmentChange]:
-        profile_id = profile_of(f"email:{who}")
+    def changes_of(self, identifier: str) -> list[SegmentChange]:
+        profile_id = profile_of(f"email:{identifier}")
         return [change for change in self.changes() if change.profile_id == profile_id]
 
     def mails(self) -> list[Action]:
@@ -171,8 +178,8 @@ def _check_time_of_a_log(stack: Stack) -> None:
     minutes none, and the wall's clock changes nothing."""
     begin = 1_700_000_000_000
     clock = LogClock(stack.settings.kafka(), _CODEC, stack.settings.partitions)
-    for who in ("left@a", "bought@a", "late@a"):
-        stack.send("Cart", who, begin, "log")
+    for address in ("left@a", "bought@a", "late@a"):
+        stack.send("Cart", address, begin, "log")
     stack.send("Order", "bought@a", begin + 59 * _MINUTE, "log")
     stack.wait_until_idle()
     clock.tick(begin + _HOUR - 1)
@@ -209,44 +216,46 @@ def _check_timers_across_a_kill(stack: Stack) -> None:
 
 def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
     # Bought in time, behind a backlog in the same partition: the cart never counts as left.
-    who, at = _leave_cart_and_kill_worker(stack)
+    identifier, at = _leave_cart_and_kill_worker(stack)
     for number in range(_CROWD):
-        stack.send("View", who, at + 1 + number, "shop")
-    stack.send("Order", who, at + 1 + _CROWD, "shop")
+        stack.send("View", identifier, at + 1 + number, "shop")
+    stack.send("Order", identifier, at + 1 + _CROWD, "shop")
     time.sleep(max(0, at / 1000 + _WAIT_S + 1 - time.time()))
-    before = len(stack.changes_of(who))
+    before = len(stack.changes_of(identifier))
     stack.start()
-    eventually(lambda: len(stack.changes_of(who)) > before)  # an idle pipeline may have a timer due
+    eventually(
+        lambda: len(stack.changes_of(identifier)) > before
+    )  # an idle pipeline may have a timer due
     stack.wait_until_idle()
-    since = stack.changes_of(who)[before:]
+    since = stack.changes_of(identifier)[before:]
     assert [(change.change, change.segment, change.at) for change in since] == [
         ("exited", "lately", at + _WAIT_S * 1000)
     ]
-    assert not [mail for mail in stack.mails() if mail.address == who]
+    assert not [mail for mail in stack.mails() if mail.address == identifier]
 
 
 def _leave_cart_and_kill_worker(stack: Stack) -> tuple[str, int]:
     """Let a customer leave a cart, and kill the worker before the timer fires; return the customer
     and the time of the cart."""
     for number in range(10):
-        who = f"back{number}@c"
-        stack.send("View", who, time.time_ns() // 1_000_000, "shop")
+        identifier = f"back{number}@c"
+        stack.send("View", identifier, time.time_ns() // 1_000_000, "shop")
         stack.wait_until_idle()  # the worker is running
         at = time.time_ns() // 1_000_000
-        stack.send("Cart", who, at, "shop")
+        stack.send("Cart", identifier, at, "shop")
         stack.wait_until_idle()
         stack.kill()
         if time.time() < at / 1000 + _WAIT_S:
-            return who, at
+            return identifier, at
         stack.start()
     pytest.fail("the worker was never killed in time")
 
 
-def _check_entry_by_time(stack: Stack, who: str, at: int) -> None:
+def _check_entry_by_time(stack: Stack, identifier: str, at: int) -> None:
     """Check that the customer entered a segment and was mailed once, and left another, when due."""
-    eventually(lambda: any(mail.address == who for mail in stack.mails()))
+    eventually(lambda: any(mail.address == identifier for mail in stack.mails()))
     stack.wait_until_idle()  # segment changes may be written after the mail that follows them
-    [mail] = [mail for mail in stack.mails() if mail.address == who]
+    [mail] = [mail for mail in stack.mails() if mail.address == identifier]
     due = at + _WAIT_S * 1000
     changes = [change for change in stack.changes() if change.profile_id == mail.profile_id]
     by_time = {
@@ -287,8 +296,8 @@ def _check_new_configuration(stack: Stack) -> None:
         assert {"ordered", "counted"} <= person.members.keys() or not has_ordered
     assert len(stack.mails()) == mails
     buyer = next(person.profile for person in _people(records) if "ordered" in person.members)
-    who = Identifier.parse(buyer.root).value
-    stack.send("Order", who, time.time_ns() // 1_000_000, "shop")
+    identifier = Identifier.parse(buyer.root).value
+    stack.send("Order", identifier, time.time_ns() // 1_000_000, "shop")
     stack.wait_until_idle()
     [again] = [person.profile for person in _people(records) if person.profile.root == buyer.root]
     assert again.traits["orders"] == 2

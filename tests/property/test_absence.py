@@ -28,9 +28,9 @@ _MINUTE_MS = 60_000
 _BY_THE_WALL = model.Sources((model.Source("log", "web", "write-key-1"),))
 
 
-def _mailing_world(made: tuple[model.Segment, ...]) -> Rules:
+def _mailing_world(segments: tuple[model.Segment, ...]) -> Rules:
     """Return a world by the wall's clock that mails customers who enter any of the segments."""
-    bundle = configuration(made)
+    bundle = configuration(segments)
     campaigns = tuple(
         model.Campaign(
             f"on-{segment.segment}",
@@ -41,7 +41,7 @@ def _mailing_world(made: tuple[model.Segment, ...]) -> Rules:
             ),
             trigger={"entered": segment.segment},
         )
-        for segment in made
+        for segment in segments
     )
     return rules(
         replace(
@@ -56,24 +56,28 @@ def _mailing_world(made: tuple[model.Segment, ...]) -> Rules:
 def _changes(emits: Iterable[Emit]) -> dict[str, list[Any]]:
     """Return the changes of segments by profile, in order: segment, time, cause and facts, without
     the time of evaluation."""
-    found: dict[str, list[Any]] = defaultdict(list)
+    results: dict[str, list[Any]] = defaultdict(list)
     for emit in emits:
         match emit.value:
             case SegmentChange() as change:
-                found[emit.key].append(change)
-            case Segmented(interaction=Interaction() as one, profile=profile, segments=section):
-                found[emit.key].append((one.event_id, one.occurred_at, profile, section))
+                results[emit.key].append(change)
+            case Segmented(
+                interaction=Interaction() as interaction, profile=profile, segments=section
+            ):
+                results[emit.key].append(
+                    (interaction.event_id, interaction.occurred_at, profile, section)
+                )
             case _:
                 pass
-    return dict(found)
+    return dict(results)
 
 
 def _mails(emits: Iterable[Emit]) -> dict[str, list[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    entries: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for emit in emits:
         if isinstance(emit.value, Action):
-            found[emit.key].append((emit.value.event_id, emit.value.campaign))
-    return dict(found)
+            entries[emit.key].append((emit.value.event_id, emit.value.campaign))
+    return dict(entries)
 
 
 def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> list[Emit]:
@@ -91,22 +95,22 @@ def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> l
 
 @given(segments(), streams(), st.sets(st.integers(1, _END)))
 def test_absence_alters_neither_changes_of_segments_nor_their_order(
-    made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
+    drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
     # Timers looked at in every moment, in some, and only at the end.
-    world = _mailing_world(made)
+    world = _mailing_world(drawn_segments)
     always = _run(world, stream, range(1, _END + 1))
     for others in ({*ticks, _END}, {_END}):
-        found = _run(world, stream, others)
-        assert _changes(found) == _changes(always)
-        assert _mails(found) == _mails(always)
+        after_kills = _run(world, stream, others)
+        assert _changes(after_kills) == _changes(always)
+        assert _mails(after_kills) == _mails(always)
 
 
 @given(segments(), streams())
 def test_timers_long_overdue_change_memberships_and_send_nothing(
-    made: tuple[model.Segment, ...], stream: list[Interaction]
+    drawn_segments: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
-    world = _mailing_world(made)
+    world = _mailing_world(drawn_segments)
     on_time = _run(world, stream, range(1, _END + 1))
     late = _run(world, stream, [_END + world.max_action_age_ms])
     assert _changes(late) == _changes(on_time)
@@ -122,7 +126,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
         model.TraitDefinition(f"n{window}", "count", window=f"{window}m", when={"name": "Visit"})
         for window in (1, 2)
     ]
-    made = (
+    segments = (
         model.Segment("hour", window_over(1)),
         model.Segment("pair", {"all": [{"segment": "hour"}, window_over(2)]}),
         model.Segment(
@@ -130,7 +134,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
         ),
     )
     profile = model.ProfileRules(tuple(counted))
-    bundle = replace(configuration(made), sources=_BY_THE_WALL, profile=profile)
+    bundle = replace(configuration(segments), sources=_BY_THE_WALL, profile=profile)
     visit = Interaction("e", "track", "Visit", "web", "log", 1, 1, (Identifier("cookie", "k"),), {})
     at_once = _run(rules(bundle), [visit], [4 * _MINUTE_MS + 1])
     by_minutes = _run(rules(bundle), [visit], range(1, 5 * _MINUTE_MS, _MINUTE_MS))
@@ -147,10 +151,10 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
 @settings(max_examples=cases(30))
 @given(segments(), streams(), st.integers(0, 2**32 - 1))
 def test_returning_workers_write_the_changes_of_an_undisturbed_run(
-    made: tuple[model.Segment, ...], stream: list[Interaction], seed: int
+    drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], seed: int
 ) -> None:
     # The stages as processes in any order, killed or not, with timers looked at in the end only.
-    world, logs = _mailing_world(made), Logs(2)
+    world, logs = _mailing_world(drawn_segments), Logs(2)
     for record in stream:
         logs.put(record)
     stages = KilledStages(world, logs, Random(seed))
@@ -160,11 +164,11 @@ def test_returning_workers_write_the_changes_of_an_undisturbed_run(
         killed_before = stages.kills
         stages.fire_due_timers(_END)
         stages.run(kills=0)
-    found: dict[str, list[SegmentChange]] = defaultdict(list)
+    changes_by_key: dict[str, list[SegmentChange]] = defaultdict(list)
     for key, change in logs.read(topics.SEGMENT_CHANGES):
-        if change not in found[key]:
-            found[key].append(change)
-    assert found == {
+        if change not in changes_by_key[key]:
+            changes_by_key[key].append(change)
+    assert changes_by_key == {
         key: changes
         for key, all_changes in _changes(_run(world, stream, range(1, _END + 1))).items()
         if (changes := [change for change in all_changes if isinstance(change, SegmentChange)])

@@ -53,9 +53,9 @@ def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
             _step(flow)
     while _step(flow):
         pass
-    found = {profile_of(top): names for top, names in persons(stream).items()}
+    addresses_by_profile = {profile_of(top): names for top, names in persons(stream).items()}
     assert _names_by_profile(flow.written) == {
-        key: found.get(key, set()) for key in _names_by_profile(flow.written)
+        key: addresses_by_profile.get(key, set()) for key in _names_by_profile(flow.written)
     }
     already = len(flow.written)
     for number, (top, names) in enumerate(persons(stream).items()):
@@ -182,12 +182,12 @@ def _one_question() -> Rules:
         replace(campaign, budget=10.0) if campaign.campaign == "ask" else campaign
         for campaign in usual.config.bundle.campaigns
     )
-    made = rules(replace(usual.config.bundle, campaigns=campaigns))
+    compiled_rules = rules(replace(usual.config.bundle, campaigns=campaigns))
     purse = Purse("campaign", 0, None, 1, 10 * TOKENS)
-    return with_fields(made, wallet={"ask": purse})
+    return with_fields(compiled_rules, wallet={"ask": purse})
 
 
-def _interaction(name: str, at_ms: int, *who: str) -> Interaction:
+def _interaction(name: str, at_ms: int, *names: str) -> Interaction:
     return Interaction(
         event_id=f"{name}-{at_ms}",
         kind="track",
@@ -196,5 +196,5 @@ def _interaction(name: str, at_ms: int, *who: str) -> Interaction:
         source="shop",
         occurred_at=at_ms,
         received_at=at_ms,
-        identifiers=tuple(Identifier.parse(identifier) for identifier in who),
+        identifiers=tuple(Identifier.parse(identifier) for identifier in names),
     )

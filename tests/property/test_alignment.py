@@ -65,22 +65,24 @@ def test_cost_is_the_least_over_all_paths_of_the_plan(
     allowed = paths_of(plan)
     least = min(moves(path, model) for model in allowed)
     longest = len(path) + min(len(model) for model in allowed)
-    found = align(plan, path)
-    assert found.cost == least
-    assert found.fitness == (1 - least / longest if longest else 1)
-    assert found.fits is (tuple(path) in allowed)
+    alignment = align(plan, path)
+    assert alignment.cost == least
+    assert alignment.fitness == (1 - least / longest if longest else 1)
+    assert alignment.fits is (tuple(path) in allowed)
 
 
 @given(plans_and_paths())
 def test_deviations_add_up_to_the_cost(case: tuple[JourneyPlan, list[int]]) -> None:
     plan, path = case
-    found = align(plan, path)
+    alignment = align(plan, path)
     mandatory = {step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory}
     again = len(path) - len(set(path))
-    moved = sum(2 if step in mandatory else 1 for step in found.swapped)
-    assert found.cost == len(found.skipped) + moved + again
-    assert set(found.skipped) == mandatory - set(path)
-    assert set(found.repeated) | set(found.swapped) >= {s for s in path if path.count(s) > 1}
+    moved = sum(2 if step in mandatory else 1 for step in alignment.swapped)
+    assert alignment.cost == len(alignment.skipped) + moved + again
+    assert set(alignment.skipped) == mandatory - set(path)
+    assert set(alignment.repeated) | set(alignment.swapped) >= {
+        s for s in path if path.count(s) > 1
+    }
 
 
 def prefixes_ending_with(plan: JourneyPlan, step: int) -> Iterator[tuple[int, ...]]:

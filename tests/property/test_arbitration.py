@@ -134,13 +134,13 @@ def _worth(customer: float | None) -> tuple[list[str], Decision]:
 )
 def test_channel_flips_at_the_break_even_worth(customer: float | None, expected: list[str]) -> None:
     # E-mail pays from 0.5 / 0.02 = 25 on, a call is better from (5 - 0.5) / 0.04 = 112.5 on.
-    found, _ = _worth(customer)
-    assert found == expected
+    fits, _ = _worth(customer)
+    assert fits == expected
 
 
 def test_treatment_that_does_not_pay_is_not_sent() -> None:
-    found, decision = _worth(10)
-    assert not found
+    fits, decision = _worth(10)
+    assert not fits
     assert set(fates(decision).values()) == {"beaten by nothing"}
     assert all(choice.action_id is None for choice in decision.choices)
 
@@ -219,13 +219,13 @@ class _LearnedPropensities:
 
 def test_learned_probability_replaces_the_declared_one() -> None:
     offers = (offer("a", 10, hero("a-hero", p=0.5)), offer("b", 10, hero("b-hero", p=0.4)))
-    made = world(campaigns=[campaign("c", *offers)])
+    compiled_rules = world(campaigns=[campaign("c", *offers)])
     for known, expected in (
         ({}, "a-hero"),
         ({"a-hero": 0.1}, "b-hero"),
         ({"b-hero": 0.6}, "b-hero"),
     ):
-        life = Life(replace(made, propensities=_LearnedPropensities(known)))
+        life = Life(replace(compiled_rules, propensities=_LearnedPropensities(known)))
         life.interact("Home", 0, ask=["hero"])
         assert life.treatments() == [expected]
 
@@ -256,12 +256,12 @@ def test_invalid_campaign_is_refused_with_its_fault(
         "traits": [{"name": trait.name, "rule": trait.rule, "of": trait.of} for trait in base],
         "enrichers": {"currency": {"to": "EUR", "amounts": {"total": "properties.total"}}},
     }
-    found = problems(
+    faults = problems(
         profile=profile,
         segments=[{"segment": "s", "when": {"trait": "sessions", "gte": 2}}],
         campaigns=[campaign("c", offer("o", 1), **parts)],
     )
-    assert [(at, words in message) for at, message in found] == [(f"campaigns/0/{where}", True)]
+    assert [(at, words in message) for at, message in faults] == [(f"campaigns/0/{where}", True)]
 
 
 def test_valid_budget_is_accepted() -> None:

@@ -44,13 +44,13 @@ _ORDERS = {"name": "Order"}
 
 def _traits(names: Iterable[str]) -> tuple[model.TraitDefinition, ...]:
     """Return the trait definitions, over a window where the name ends in `_lately`."""
-    made = []
+    stages = []
     for name in names:
         rule, _, lately = name.partition("_")
         of = None if rule in ("count", "recency") else "properties.total"
         window = "6m" if lately else None
-        made.append(model.TraitDefinition(name, rule, of, _ORDERS, window))  # type: ignore[arg-type]
-    return tuple(made)
+        stages.append(model.TraitDefinition(name, rule, of, _ORDERS, window))  # type: ignore[arg-type]
+    return tuple(stages)
 
 
 _EVERY = [f"{rule}{window}" for rule in _RULES for window in ("", "_lately")]
@@ -288,8 +288,10 @@ def _traits_of(shards: Any, now_ms: int, world: Rules) -> dict[str, Known]:
 
 def _shop(minute: int, name: str = "Order") -> Interaction:
     at = minute * MINUTE_MS
-    who = (Identifier("cookie", "k"),)
-    return Interaction(f"e{minute}", "track", name, "web", "shop", at, at, who, {"total": 1})
+    identifiers = (Identifier("cookie", "k"),)
+    return Interaction(
+        f"e{minute}", "track", name, "web", "shop", at, at, identifiers, {"total": 1}
+    )
 
 
 def _row(flow: InterleavedFlow) -> ProfileState:

@@ -74,11 +74,11 @@ def _check_budgets(world: Spending) -> None:
 
 def _run_randomly(world: Spending, random: Random, acts: int, kills: int) -> None:
     for _ in range(acts):
-        act, who = random.randrange(100), f"c{random.randrange(9)}"
+        act, customer_id = random.randrange(100), f"c{random.randrange(9)}"
         if act < 25:
-            world.put("Go", who)
+            world.put("Go", customer_id)
         elif act < 45:
-            world.put("Look", who, asks=True)
+            world.put("Look", customer_id, asks=True)
         elif act < 55:
             world.report_outcome(random.choice(_OUTCOMES))
         elif act < 80:
@@ -125,10 +125,10 @@ def _check_run(seed: int, kills: int) -> None:
 def _spend_the_rest(world: Spending) -> None:
     """Spend the rest by customers of one partition alone, also what was leased to others."""
     mine = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
-    for who in mine:
+    for customer_id in mine:
         if world.ledger.accounts["gift"].left < TOKENS:
             break
-        world.put("Go", who)
+        world.put("Go", customer_id)
         world.rest()
         _check_budgets(world)
     account = world.ledger.accounts["gift"]
@@ -440,9 +440,9 @@ def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
 
     _play_inputs(world, LogPlayer(world.rules, take))
     live = [decision for _, decision in world.logs.read(topics.DECISIONS)]
-    found = replayed.compare([*live, *live])
-    assert found.decisions == len({decision.decision_id for decision in live})
-    return found, decided.hexdigest()
+    comparison = replayed.compare([*live, *live])
+    assert comparison.decisions == len({decision.decision_id for decision in live})
+    return comparison, decided.hexdigest()
 
 
 @settings(max_examples=cases(40), deadline=None)
@@ -458,9 +458,9 @@ def test_replay_decides_as_live_but_where_a_lease_ran_short(seed: int, amount: f
             world.work(random.randrange(12))
             world.learn(random.randrange(6))
         world.rest()
-        found, replayed = _replay_beside_live(world)
-        assert _replay_beside_live(world) == (found, replayed)
-        assert found.changed == found.by_budgets <= found.decisions
+        comparison, replayed = _replay_beside_live(world)
+        assert _replay_beside_live(world) == (comparison, replayed)
+        assert comparison.changed == comparison.by_budgets <= comparison.decisions
         held = [
             each.fate
             for _, decision in world.logs.read(topics.DECISIONS)
@@ -468,7 +468,7 @@ def test_replay_decides_as_live_but_where_a_lease_ran_short(seed: int, amount: f
             if each.fate == "budget gift"
         ]
         if not held:
-            assert found.changed == 0
+            assert comparison.changed == 0
         world.ledger.close()
 
 
@@ -477,5 +477,5 @@ def test_messages_refused_for_want_of_a_lease_are_counted_beside_a_replay(tmp_pa
     for number in range(2):  # no lease has come yet
         world.put("Go", f"c{number}")
     world.rest()
-    found, _ = _replay_beside_live(world)
-    assert found == LiveComparison(decisions=2, changed=2, by_budgets=2)
+    comparison, _ = _replay_beside_live(world)
+    assert comparison == LiveComparison(decisions=2, changed=2, by_budgets=2)

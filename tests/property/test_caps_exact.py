@@ -62,7 +62,7 @@ class _SentMessage:
 
     offer: str
     at: int
-    who: str
+    customer: str
     counts: bool = True
     reached: bool = False
 
@@ -89,10 +89,10 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
     web = {"name": "web", "placements": ["hero"]}
     if confirm is not None:
         web["confirm_within"] = f"{confirm}h"
-    made = world(
+    compiled_rules = world(
         campaigns=[campaign("c", *offers)], policies=policies, channels={"channels": [web]}
     )
-    life = Life(made)
+    life = Life(compiled_rules)
     sent: dict[str, _SentMessage] = {}
     open_actions: list[Action] = []
     merged = False
@@ -100,22 +100,22 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
         at = hour * HOUR_MS
         match data.draw(st.sampled_from(["ada", "cookie", "ada", "cookie", "merge", "outcome"])):
             case "merge":
-                life.interact("Login", at, who=(*ADA, *_COOKIE))
+                life.interact("Login", at, identifiers=(*ADA, *_COOKIE))
                 merged = True
             case "outcome" if open_actions:
                 action = data.draw(st.sampled_from(open_actions))
                 outcome = data.draw(st.sampled_from(["impression", "bounce", "expired"]))
                 life.react(action, outcome, at)
                 _apply(sent[action.action_id], outcome)
-            case who:
-                name = "ada" if who == "ada" else "cookie"
+            case customer:
+                name = "ada" if customer == "ada" else "cookie"
                 decision = life.interact(
-                    "Home", at, who=ADA if name == "ada" else _COOKIE, ask=["hero"]
+                    "Home", at, identifiers=ADA if name == "ada" else _COOKIE, ask=["hero"]
                 )
                 mine = [
                     message
                     for message in sent.values()
-                    if (merged or message.who == name) and not message.is_lost(confirm, hour)
+                    if (merged or message.customer == name) and not message.is_lost(confirm, hour)
                 ]
                 treatments = [action.offer for action in life.actions()]
                 assert treatments == _expected_treatments(caps, mine, hour), fates(decision)
@@ -181,7 +181,9 @@ def test_caps_of_a_campaign_and_of_an_offer_are_for_these_only() -> None:
 def test_mistakes_in_caps_are_named() -> None:
     cap = {"cap": "own", "per": "all", "max": 1, "window": "1d", "for": {"issue": "crads"}}
     campaigns = [campaign("c", offer("a", 9, issue="cards", caps=[cap, cap]))]
-    assert [(at, "did you mean 'cards'" in what) for at, what in problems(campaigns=campaigns)] == [
+    assert [
+        (at, "did you mean 'cards'" in message) for at, message in problems(campaigns=campaigns)
+    ] == [
         ("campaigns/0/offers/0/caps/1/cap", False),
         ("campaigns/0/offers/0/caps/0/for/issue", True),
         ("campaigns/0/offers/0/caps/1/for/issue", True),

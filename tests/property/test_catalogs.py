@@ -55,9 +55,9 @@ def _folder(folder: Path, table: str, **files: str) -> Path:
 
 
 def _errors(folder: Path) -> list[str]:
-    found = load(folder, {})
-    assert isinstance(found, list)
-    return [f"{error.file}:{error.line}: {error.message}" for error in found]
+    errors = load(folder, {})
+    assert isinstance(errors, list)
+    return [f"{error.file}:{error.line}: {error.message}" for error in errors]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_few_of_many_such_ids_are_named(tmp_path: Path) -> None:
 
 def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     good = "a,A,2,3,2026-01-31\n"
-    found = _errors(_folder(tmp_path, f"{_HEAD}{good}a,A,x,3,\n{good}b,B,1,x,\n"))
-    assert [error.split(": ")[0] for error in found] == [
+    messages = _errors(_folder(tmp_path, f"{_HEAD}{good}a,A,x,3,\n{good}b,B,1,x,\n"))
+    assert [error.split(": ")[0] for error in messages] == [
         "products.csv:3",
         "products.csv:4",
         "products.csv:5",
@@ -147,11 +147,11 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     assert "there is no column 'price'" in _errors(_folder(tmp_path, missing))[0]
     assert "there are no rows" in _errors(_folder(tmp_path, _HEAD))[0]
     named = _FILES["campaigns/shop.yaml"].replace("item.title", "item.titel")
-    found = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": named}))
-    assert found[0].startswith("campaigns/shop.yaml:8: unknown attribute 'item.titel'")
+    messages = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": named}))
+    assert messages[0].startswith("campaigns/shop.yaml:8: unknown attribute 'item.titel'")
     unknown = _FILES["campaigns/shop.yaml"].replace("catalog: products", "catalog: produce")
-    found = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": unknown}))
-    assert found[0].startswith("campaigns/shop.yaml:6: unknown catalog 'produce'")
+    messages = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": unknown}))
+    assert messages[0].startswith("campaigns/shop.yaml:6: unknown catalog 'produce'")
 
 
 def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
         ItemColumns(id="sku", price="price", stock="stock", ends="until"),
         margin=0.5,
     )
-    made = with_items(catalog, tmp_path)
-    assert isinstance(made, Catalog)
-    assert made.items == bundle.catalogs[0].items
-    assert [(item.id, item.value) for item in made.items] == [("a", 1.0), ("c", 2.0)]
-    assert made.items[0].attributes == {"title": "A", "price": 2.0}
+    compiled_rules = with_items(catalog, tmp_path)
+    assert isinstance(compiled_rules, Catalog)
+    assert compiled_rules.items == bundle.catalogs[0].items
+    assert [(item.id, item.value) for item in compiled_rules.items] == [("a", 1.0), ("c", 2.0)]
+    assert compiled_rules.items[0].attributes == {"title": "A", "price": 2.0}
 
 
 items = st.lists(
@@ -204,7 +204,7 @@ def test_request_gets_the_best_items_that_fit_the_customer(
     only: bool,
 ) -> None:
     # Against the definition: valid, of a wanted kind, not seen; a liked item counts three times.
-    made = [
+    catalog_items = [
         CatalogItem(
             f"i{number}",
             float(value),
@@ -220,7 +220,7 @@ def test_request_gets_the_best_items_that_fit_the_customer(
         only=(ItemRule("kinds", attribute="kind"),) if only else (),
         exclude=(ItemRule("seen"),),
         boost=(ItemRule("liked", factor=3.0),),
-        items=tuple(made),
+        items=tuple(catalog_items),
     )
     life = _life(catalog)
     if any(known.values()):
@@ -278,7 +278,7 @@ class _Shopper(Life):
             source="shop",
             occurred_at=0,
             received_at=0,
-            identifiers=self.who,
+            identifiers=self.identifiers,
             lists={name: tuple(values) for name, values in known.items() if values},
         )
         list(self.flow.run(interaction))
@@ -290,9 +290,9 @@ def _life(catalog: Catalog) -> _Shopper:
         {"name": name, "rule": "latest", "of": f"properties.{name}"}
         for name in ("seen", "liked", "kinds")
     ]
-    made = world(
+    compiled_rules = world(
         profile={"traits": traits},
         campaigns=[campaign("shop", offer("product", 1, tile, catalog="products"), trigger=None)],
         catalogs=[catalog],
     )
-    return _Shopper(made)
+    return _Shopper(compiled_rules)

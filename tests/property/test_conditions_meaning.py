@@ -114,8 +114,8 @@ def value_of(subject: dict[str, str], facts: Facts) -> Any:
     if kind == "event":
         return getattr(facts.interaction, name)
     group, _, key = name.partition(".")
-    found = getattr(facts.interaction.context, group)
-    return found.get(key) if key else found
+    fields = getattr(facts.interaction.context, group)
+    return fields.get(key) if key else fields
 
 
 def type_of(value: Any) -> str:

@@ -173,9 +173,9 @@ def test_each_of_the_files_put_together_has_its_footer() -> None:
 
 def test_configured_footer_is_left_out_and_nothing_else_is_one() -> None:
     rows = "id;name;spent;orders\nTRL;;1;1\nK1;Ana;1;1\nTotal: 2\nTRL;2;;\n"
-    found = pattern("TRL.*")
-    assert isinstance(found, Pattern)
-    read = _read(rows, found)
+    footer_pattern = pattern("TRL.*")
+    assert isinstance(footer_pattern, Pattern)
+    read = _read(rows, footer_pattern)
     assert _customers(read) == ["TRL", "K1", "Total: 2"]
     assert all(isinstance(row, FileRow) for row in read)
     none = pattern("")

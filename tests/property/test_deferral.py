@@ -274,9 +274,9 @@ def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
     cookie, customer = (Identifier("cookie", "k"),), (Identifier("customer_id", "ada"),)
     complaint = ("Complaint", _EVENING + 60_000, customer)
     start = ("Go", _EVENING, cookie)
-    for name, at, who in (start, complaint) if deferred_first else (complaint, start):
-        life.interact(name, at, who=who)
-    life.interact("Login", _EVENING + 2 * 3_600_000, who=(*customer, *cookie))
+    for name, at, identifiers in (start, complaint) if deferred_first else (complaint, start):
+        life.interact(name, at, identifiers=identifiers)
+    life.interact("Login", _EVENING + 2 * 3_600_000, identifiers=(*customer, *cookie))
     assert any(isinstance(emit.value, Cancellation) for emit in life.emits)
     assert _decisions(_advance(life, _MORNING)) == []
 
@@ -284,8 +284,8 @@ def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
 def test_deferral_moves_with_its_profile() -> None:
     life = _life()
     cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
-    life.interact("Go", _EVENING, who=(cookie,))
-    life.interact("Login", _EVENING + 60_000, who=(customer, cookie))
+    life.interact("Go", _EVENING, identifiers=(cookie,))
+    life.interact("Login", _EVENING + 60_000, identifiers=(customer, cookie))
     [again] = _decisions(_advance(life, _MORNING))
     [action] = life.actions()
     assert action.profile_id == again.profile_id == profile_id(customer)

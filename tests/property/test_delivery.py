@@ -35,10 +35,10 @@ _START = 1_900_000_000_000
 _REST = _START + 90_000
 
 
-def _interaction(number: int, name: str, who: Sequence[str], size: int = 0) -> Interaction:
+def _interaction(number: int, name: str, addresses: Sequence[str], size: int = 0) -> Interaction:
     """Return an interaction; `size`: characters of its property."""
     at = _START + number * 1_000
-    names = tuple(Identifier.parse(identifier) for identifier in who)
+    names = tuple(Identifier.parse(identifier) for identifier in addresses)
     ask = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if name == "Ask" else None
     text = {"text": "x" * size}
     return Interaction(
@@ -55,11 +55,12 @@ def test_state_and_outputs_after_kills_are_those_of_a_run_without_kills(
     acts: list[tuple[str, str]], seed: int
 ) -> None:
     stream = [
-        _interaction(number, name, [f"email:{who}@x"]) for number, (who, name) in enumerate(acts)
+        _interaction(number, name, [f"email:{person}@x"])
+        for number, (person, name) in enumerate(acts)
     ]
     expected = _run(stream, Random(seed), 0)
-    found = _run(stream, Random(seed), 12, copies=True)
-    assert found == expected
+    after_kills = _run(stream, Random(seed), 12, copies=True)
+    assert after_kills == expected
     assert sum(map(len, expected[1][topics.DECISIONS].values())) == len(stream)
 
 
@@ -74,20 +75,21 @@ _KILLED_OVER_ITS_LAST_LOOK = [
 @example(_KILLED_OVER_ITS_LAST_LOOK, 24081)
 def test_timers_fire_once_across_kills(acts: list[tuple[str, str]], seed: int) -> None:
     stream = [
-        _interaction(number, name, [f"email:{who}@x"]) for number, (who, name) in enumerate(acts)
+        _interaction(number, name, [f"email:{person}@x"])
+        for number, (person, name) in enumerate(acts)
     ]
     expected = _run_until_idle(stream, Random(seed), 0)
-    found = _run_until_idle(stream, Random(seed), 12)
-    last = {who: name for who, name in acts if name != "View"}
-    assert found == expected
+    after_kills = _run_until_idle(stream, Random(seed), 12)
+    last = {person: name for person, name in acts if name != "View"}
+    assert after_kills == expected
     assert _entries(expected[1]) == sum(name == "Ask" for name in last.values())
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_large_outboxes_committed_early_lose_nothing_across_kills(seed: int) -> None:
     stream = [
-        _interaction(number, name, [f"email:{who}@x"], 150_000)
-        for number, (who, name) in enumerate(zip("aabaaa", ["Order", "Ask"] * 3, strict=True))
+        _interaction(number, name, [f"email:{person}@x"], 150_000)
+        for number, (person, name) in enumerate(zip("aabaaa", ["Order", "Ask"] * 3, strict=True))
     ]
     assert _run(stream, Random(seed), 12) == _run(stream, Random(seed), 0)
 
@@ -222,10 +224,12 @@ def _logs(stream: Sequence[Interaction], copies: Random | None = None) -> Logs:
 
 def _outputs(logs: Logs) -> dict[str, dict[str, list[Any]]]:
     """Return the outputs by topic and key, in order; records sent again equal the first."""
-    found: dict[str, dict[str, list[Any]]] = {topic: defaultdict(list) for topic in _OUTPUTS}
+    outputs_by_topic: dict[str, dict[str, list[Any]]] = {
+        topic: defaultdict(list) for topic in _OUTPUTS
+    }
     for topic in _OUTPUTS:
         for key, value in logs.read(topic):
             key = value.request_id if isinstance(value, Reply) else key
-            if value not in found[topic][key]:
-                found[topic][key].append(value)
-    return found
+            if value not in outputs_by_topic[topic][key]:
+                outputs_by_topic[topic][key].append(value)
+    return outputs_by_topic

@@ -49,7 +49,7 @@ class _Rule:
 _owners = st.sampled_from(
     ["policies"]
     + [f"campaign {name}" for name in _CAMPAIGNS]
-    + [f"{what} {name}" for name in _OFFERS for what in ("offer", "treatment")]
+    + [f"{kind} {name}" for name in _OFFERS for kind in ("offer", "treatment")]
 )
 _scopes = st.dictionaries(
     st.sampled_from(["issue", "group", "offer", "campaign", "treatment", "channel", "purpose"]),
@@ -112,8 +112,10 @@ def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
 @settings(max_examples=cases(150), deadline=None)
 @given(_rules(), st.dictionaries(st.sampled_from(_FLAGS), st.booleans()))
 def test_first_refusing_stage_is_recorded(rules: list[_Rule], flags: dict[str, bool]) -> None:
-    made = world(traits=_FLAGS, campaigns=_campaigns(rules), policies=_rules_of(rules, "policies"))
-    decision = Life(made).interact("Home", 0, ask=["hero"], **flags)
+    compiled_rules = world(
+        traits=_FLAGS, campaigns=_campaigns(rules), policies=_rules_of(rules, "policies")
+    )
+    decision = Life(compiled_rules).interact("Home", 0, ask=["hero"], **flags)
     fallen = felling_rules(decision)
     assert sum(map(len, decision.rejected.values())) == len(fallen)
     candidates = {candidate.offer for candidate in decision.candidates}

@@ -68,7 +68,7 @@ def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, K
         known_values("lang"),
     )
     paid = [facts["paid"] for facts in seen if facts["paid"] is not None and not facts["unknown"]]
-    found = {
+    expected = {
         "visits": len(seen) or None,
         "device": devices[-1] if devices else None,
         "devices": tuple(sorted(set(devices))) or None,
@@ -80,7 +80,7 @@ def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, K
         "on_mondays": sum(facts["monday"] for facts in seen) or None,
         "language": languages[-1] if languages else None,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in expected.items() if value is not None}
 
 
 def _only_declared(known: dict[str, Known]) -> dict[str, Known]:
@@ -112,8 +112,8 @@ def test_the_order_of_arrival_and_the_shards_do_not_matter(
     while len(parts) > 1:
         shuffler.shuffle(parts)
         parts.append(merge(parts.pop(), parts.pop(), rules.config))
-    found = traits(parts, stream[-1].received_at, rules.config)
-    assert _only_declared(found) == _expected_traits(stream, count_bots=False)
+    actual = traits(parts, stream[-1].received_at, rules.config)
+    assert _only_declared(actual) == _expected_traits(stream, count_bots=False)
 
 
 @given(visits())

@@ -153,14 +153,14 @@ def send_request(
 def check(answer: httpx.Response) -> Any:
     """Return the answer in JSON: an error, or the result."""
     assert answer.status_code < 500, answer.text
-    found = answer.json()
+    document = answer.json()
     if answer.status_code >= 400:
-        error = found["error"]
+        error = document["error"]
         assert set(error) == {"code", "message", "field"}
         assert error["code"]
         assert error["message"]
         assert len(answer.content) < 100_000
-    return found
+    return document
 
 
 @given(st.sampled_from(POSTS), _KEYS, _RAW, st.booleans())
@@ -172,11 +172,11 @@ def test_post_is_written_or_refused_with_a_reason(
         headers = {"content-encoding": "gzip"} if packs else {}
         content = gzip.compress(raw) if packs else raw
         answer = send_request(door, key, "POST", path, content=content, headers=headers)
-        found = check(answer)
+        fault = check(answer)
         written = len(door.interactions())
         if path in _MANY and answer.status_code == 200:
             letters = sum(record.topic == topics.DEAD_LETTERS for record in door.log.records)
-            assert letters == len(found.get("rejected", ()))
+            assert letters == len(fault.get("rejected", ()))
             assert written > 0
         elif answer.status_code == 200:
             assert written == 1
@@ -204,8 +204,8 @@ def test_no_header_or_packed_body_is_a_fault(
 @given(_MESSAGES, st.integers(-(2**63), 2**63 - 1))
 def test_outcome_with_a_good_token_is_no_fault(message: dict[str, Any], at: int) -> None:
     with open_gateway() as door:
-        who = Identifier("customer_id", "ana")
-        token = door.tokens.sign(Claims("a", "d", who, "web", "c", "o", "t", at))
+        identifier = Identifier("customer_id", "ana")
+        token = door.tokens.sign(Claims("a", "d", identifier, "web", "c", "o", "t", at))
         body = json.dumps({**message, "token": token, "outcome": "click"})
         for key in (SHOP, WEB, LOG):
             check(send_request(door, key, "POST", "/v1/outcomes", content=body.encode()))

@@ -49,13 +49,13 @@ def test_a_share_of_customers_is_held_out() -> None:
 def test_the_hash_draws_every_share_and_each_holdout_by_itself() -> None:
     people = [f"person-{n}" for n in range(10_000)]
     for share in (0.01, 0.3, 0.9):
-        whos, other = (
-            {who for who in people if is_held(CompiledHoldout(name, share), who)}
+        holders, other = (
+            {person for person in people if is_held(CompiledHoldout(name, share), person)}
             for name in ("a", "b")
         )
-        for drawn in (whos, other):
+        for drawn in (holders, other):
             assert abs(len(drawn) / len(people) - share) < 0.02
-        assert abs(len(whos & other) / len(people) - share * share) < 0.02
+        assert abs(len(holders & other) / len(people) - share * share) < 0.02
 
 
 def _held_out_customer(rules: Rules) -> Life:
@@ -133,7 +133,7 @@ def _make_rules(
     never = {"name": "Never"}
     campaigns = [campaign("idle", offer("idle", 1), trigger=never, goal=_GOAL)]
     for number, share in enumerate(shares):
-        made = []
+        offers_of_share = []
         for index, (of, value, slots) in enumerate(offers):
             treatments = [
                 {"treatment": name, "channel": channel, "p": 0.5}
@@ -142,9 +142,9 @@ def _make_rules(
                 if (name := f"t{index}-{placement or channel}") not in without
             ]
             if of == number and treatments:
-                made.append(offer(f"o{index}", value, *treatments))
-        if made:
-            campaigns.append(campaign(f"c{number}", *made, holdout=share, goal=_GOAL))
+                offers_of_share.append(offer(f"o{index}", value, *treatments))
+        if offers_of_share:
+            campaigns.append(campaign(f"c{number}", *offers_of_share, holdout=share, goal=_GOAL))
     return world(campaigns=campaigns, policies=policies)
 
 
@@ -245,10 +245,12 @@ def test_two_draws_that_differ_are_flagged_after_a_merge_and_the_first_holds() -
         ada, cookie = (Identifier("customer_id", f"c{number}"),), (Identifier("cookie", "k"),)
         life = Life(rules)
         held = []
-        for at, who in enumerate((cookie, ada)):
-            held.append(life.interact("Home", at, who=who, ask=["hero"]).holdouts[0].held)
-        life.interact("Login", 5, who=(*ada, *cookie))
-        [drawn] = life.interact("Home", 6, who=ada, ask=["hero"]).holdouts
+        for at, identifier in enumerate((cookie, ada)):
+            held.append(
+                life.interact("Home", at, identifiers=identifier, ask=["hero"]).holdouts[0].held
+            )
+        life.interact("Login", 5, identifiers=(*ada, *cookie))
+        [drawn] = life.interact("Home", 6, identifiers=ada, ask=["hero"]).holdouts
         assert (drawn.held, drawn.conflict) == (held[0], held[0] is not held[1])
 
 
@@ -298,5 +300,5 @@ def test_histories_merge_in_any_order_to_the_same(a: History, b: History, c: His
 def test_mistakes_are_named() -> None:
     held = {"holdout": "h", "share": 0.1, "for": {"purpose": "transactional"}}
     campaigns = [campaign("c", offer("o", 1), purpose="transactional", holdout=0.1)]
-    found = problems(campaigns=campaigns, policies={"holdouts": [held]})
-    assert [at for at, _ in found] == ["policies/holdouts/0/for/purpose", "campaigns/0/holdout"]
+    faults = problems(campaigns=campaigns, policies={"holdouts": [held]})
+    assert [at for at, _ in faults] == ["policies/holdouts/0/for/purpose", "campaigns/0/holdout"]

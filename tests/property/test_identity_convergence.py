@@ -85,11 +85,11 @@ def roots(stream: list[Record]) -> dict[str, str]:
     arrivals = [record for record in stream if isinstance(record, Interaction)]
     forest.add_nodes_from(name.key for arrival in arrivals for name in names_of(arrival))
     assert networkx.is_directed_acyclic_graph(forest)
-    found = {}
+    trees = {}
     for tree in networkx.weakly_connected_components(forest):
         [top] = [name for name in tree if forest.out_degree(name) == 0]
-        found.update(dict.fromkeys(tree, top))
-    return found
+        trees.update(dict.fromkeys(tree, top))
+    return trees
 
 
 @settings(max_examples=cases(300), deadline=None)
@@ -109,8 +109,8 @@ def test_every_order_ends_in_the_persons_of_the_definition(
             flow.put(event)
     flow.drain()
     expected = roots(stream)
-    found = {key: row.root for key, row in flow.rows["identity"].items()}
-    assert {key: found.get(key, key) for key in expected} == expected
+    roots_by_key = {key: row.root for key, row in flow.rows["identity"].items()}
+    assert {key: roots_by_key.get(key, key) for key in expected} == expected
     assert not flow.refused
     arrivals = [record for record in stream if isinstance(record, Interaction)]
     _each_shard_is_where_identity_says(flow)

@@ -37,8 +37,8 @@ def unlinks(draw: st.DrawFn, minute: int) -> IdentityChange:
 
 def _order(minute: int, *names: str) -> Interaction:
     at = minute * MINUTE_MS
-    who = tuple(map(Identifier.parse, names))
-    return Interaction(f"e{minute}", "track", "Order", "web", "shop", at, at, who)
+    identifiers = tuple(map(Identifier.parse, names))
+    return Interaction(f"e{minute}", "track", "Order", "web", "shop", at, at, identifiers)
 
 
 _NEXT_OWNER = [

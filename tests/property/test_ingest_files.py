@@ -86,10 +86,10 @@ def test_written_csv_is_read_back_row_by_row(
     writer.writerows(table)
     rows, error = _read("a.csv", text.getvalue().encode(encoding))
     assert error is None
-    found = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, FileRow)]
+    records = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, FileRow)]
     expected = [cells for cells in table if any(cell.strip() for cell in cells)]
-    assert len(found) == len(rows) == len(expected)
-    for record, cells in zip(found, expected, strict=True):
+    assert len(records) == len(rows) == len(expected)
+    for record, cells in zip(records, expected, strict=True):
         assert record.get("type", "") == cells[0]
         assert record.get("anonymousId", "") == cells[1]
     _check_accounted(rows)
@@ -181,13 +181,13 @@ _KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
 def _columns(draw: st.DrawFn) -> dict[str, Any]:
     count = draw(st.integers(0, 5))
     kinds = draw(st.lists(st.sampled_from(_KINDS), max_size=4))
-    made = {
+    columns = {
         f"properties.p{number}": pa.array(
             draw(st.lists(st.none() | strategy, min_size=count, max_size=count)), kind
         )
         for number, (kind, strategy) in enumerate(kinds)
     }
-    return {"type": ["page"] * count, "userId": [f"u{n}" for n in range(count)], **made}
+    return {"type": ["page"] * count, "userId": [f"u{n}" for n in range(count)], **columns}
 
 
 @given(_columns())

@@ -110,7 +110,7 @@ def _decision(number: int, feedback_given: Sequence[tuple[str, Any]], *spends: S
     choices = tuple(
         Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
     )
-    feedback = tuple(Feedback(action, what, 10**9) for action, what in feedback_given)
+    feedback = tuple(Feedback(action, kind, 10**9) for action, kind in feedback_given)
     decision = Decision(f"d{number}", f"e{number}", "p", "c", number, choices, bin="b")
     return replace(decision, feedback=feedback, spends=spends)
 

@@ -26,7 +26,7 @@ def _decision(number: int, feedback: Sequence[tuple[str, Any]]) -> Decision:
     choices = tuple(
         Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
     )
-    records = tuple(Feedback(action, what, 10**9) for action, what in feedback)
+    records = tuple(Feedback(action, kind, 10**9) for action, kind in feedback)
     return Decision(
         f"d{number}", f"e{number}", "p", "c", number, choices, bin="b", feedback=records
     )
@@ -57,13 +57,13 @@ def test_ledger_killed_anywhere_has_each_message_once(
             ledger.fold(batch, {0: end}, _LONG)
             ledger.close()
         ledger = EvidenceLedger(folder)
-        found = {
+        counts = {
             (arm[2], arm[3]): (tally.tried, tally.reached)
             for arm, tally in ledger.tallies.items()
             if tally.tried
         }
         ledger.close()
-    assert found == count_feedback(decisions)
+    assert counts == count_feedback(decisions)
 
 
 def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
@@ -85,10 +85,10 @@ def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
         assert after.is_new
         after.restore(snapshot, {})
         after.fold([(0, at, record) for at, record in enumerate(log)], {0: 3}, _LONG)
-        found = {(arm[2], arm[3]): (t.tried, t.reached) for arm, t in after.tallies.items()}
+        counts = {(arm[2], arm[3]): (t.tried, t.reached) for arm, t in after.tallies.items()}
         assert after.state.number == 7
         after.close()
-    assert found == count_feedback(log)
+    assert counts == count_feedback(log)
 
 
 def test_evidence_of_one_half_life_ago_weighs_half() -> None:

@@ -208,10 +208,10 @@ def _check_found(interaction: Interaction) -> None:
     flow = Flow(_RULES)
     emits = [emit.value for emit in flow.run(interaction)]
     assert not flow.refused
-    found = [
+    identified = [
         emit for emit in emits if isinstance(emit, Identified) and emit.interaction is not None
     ]
-    assert len(found) == sum(isinstance(emit, Decision) for emit in emits) == 1
+    assert len(identified) == sum(isinstance(emit, Decision) for emit in emits) == 1
 
 
 class _IdentityStage:
@@ -226,7 +226,7 @@ class _IdentityStage:
 
     def process(self, key: bytes, value: bytes | None) -> list[object]:
         """Return the outputs, redirections followed."""
-        found: list[object] = []
+        written: list[object] = []
         todo = [(key, value)]
         while todo:
             key, value = todo.pop()
@@ -238,18 +238,18 @@ class _IdentityStage:
                 if emit.topic == topics.INTERACTIONS:
                     todo.append((emit.key or b"", emit.value))
                 else:
-                    found.append(_CODEC.decode(emit.topic, emit.value or b""))
+                    written.append(_CODEC.decode(emit.topic, emit.value or b""))
         assert self._offset < 4, "sent round and round"
-        return found
+        return written
 
 
-def _check_passed_on(found: list[object]) -> None:
+def _check_passed_on(outputs: list[object]) -> None:
     """Check that the record went on once, or is a dead letter with a foreseen reason."""
-    letters = [record for record in found if isinstance(record, DeadLetterRecord)]
-    identified = [record for record in found if isinstance(record, Identified)]
+    letters = [record for record in outputs if isinstance(record, DeadLetterRecord)]
+    identified = [record for record in outputs if isinstance(record, Identified)]
     assert len(identified) + len(letters) == 1
     assert all(letter.reason != "exception" and letter.detail for letter in letters), letters
-    assert all(isinstance(record, (*_LETTERS, Identified)) for record in found)
+    assert all(isinstance(record, (*_LETTERS, Identified)) for record in outputs)
 
 
 _LETTERS: Final = (DeadLetterRecord, IdentityChange)
@@ -374,9 +374,9 @@ def _readable(value: object) -> object:
     return value if not isinstance(value, str) else value.encode(errors="replace").decode()
 
 
-def _left_identity(found: list[object]) -> list[Interaction]:
+def _left_identity(outputs: list[object]) -> list[Interaction]:
     return [
         record.interaction
-        for record in found
+        for record in outputs
         if isinstance(record, Identified) and record.interaction is not None
     ]

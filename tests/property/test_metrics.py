@@ -76,8 +76,10 @@ def streams(draw: st.DrawFn, most: int = 8) -> list[Interaction]:
 
 
 def _interaction(event: str, name: str, at: int, received_at: int, price: Known) -> Interaction:
-    who = (Identifier("cookie", "k"),)
-    return Interaction(event, "track", name, "web", "shop", at, received_at, who, {"price": price})  # type: ignore[dict-item]
+    identifiers = (Identifier("cookie", "k"),)
+    return Interaction(
+        event, "track", name, "web", "shop", at, received_at, identifiers, {"price": price}
+    )  # type: ignore[dict-item]
 
 
 def _shards(stream: Iterable[tuple[str, Interaction]]) -> tuple[Shard, ...]:
@@ -94,15 +96,15 @@ def _metrics(shards: Sequence[Shard], now: int) -> dict[str, Known]:
 
 
 def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Known]:
-    found: dict[str, Known] = {}
+    expected: dict[str, Known] = {}
     orders = sorted((record for record in stream if record.name == "Order"), key=_when)
     for name, window in _WINDOWS.items():
         inside = [order for order in orders if window is None or order.occurred_at > now - window]
         for rule in _RULES:
             value = _by_rule(rule, inside, orders if window is None else None)
             if value is not None:
-                found[f"{rule}_{name}"] = value
-    return found
+                expected[f"{rule}_{name}"] = value
+    return expected
 
 
 def _when(interaction: Interaction) -> tuple[int, str]:
@@ -230,8 +232,8 @@ def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random
     stream = [_interaction(f"e{n}", "Order", at, _LAST, 2) for n, at in enumerate(times)]
     shards = _shards((shuffler.choice("abc"), record) for record in stream)
     for now in range(_LAST, _LAST + 6_200, 101):
-        found = _metrics(shards, now)
+        actual = _metrics(shards, now)
         least = _expected_metrics(stream, now)
         most = _expected_metrics(stream, now - pane)
         for name in ("count_long", "sum_long"):
-            assert least[name] <= found[name] <= most[name]  # type: ignore[operator]
+            assert least[name] <= actual[name] <= most[name]  # type: ignore[operator]

@@ -49,7 +49,7 @@ def _rules(
     never = {"name": "Never"}
     campaigns = [campaign("idle", offer("idle", 1), trigger=never, goal=_GOAL)]
     for number, share in enumerate(own):
-        made = [
+        offers_of_campaign = [
             offer(
                 f"o{index}",
                 value,
@@ -62,10 +62,12 @@ def _rules(
             for index, (of, value, slots) in enumerate(offers)
             if of == number
         ]
-        if made:
+        if offers_of_campaign:
             budget = parts["budget"]
             campaigns.append(
-                campaign(f"c{number}", *made, holdout=share, goal=_GOAL, budget=budget)
+                campaign(
+                    f"c{number}", *offers_of_campaign, holdout=share, goal=_GOAL, budget=budget
+                )
             )
     catalogs = []
     if parts["items"]:
@@ -80,8 +82,8 @@ def _rules(
     policies["holdouts"] = [{"holdout": "all", "share": of_all}] if of_all else []
     cap = {"cap": "one", "per": "offer", "max": 1, "window": "1d"}
     policies["caps"] = [cap] if parts["capped"] else []
-    made_rules = world(campaigns=campaigns, catalogs=catalogs, policies=policies, traits=["seen"])
-    return with_fields(made_rules, wallet=wallet_of(_budgets(made_rules)))
+    rules = world(campaigns=campaigns, catalogs=catalogs, policies=policies, traits=["seen"])
+    return with_fields(rules, wallet=wallet_of(_budgets(rules)))
 
 
 def _budgets(rules: Rules) -> list[BudgetRecord]:
@@ -118,19 +120,19 @@ def test_previews_come_true(
         _decided(pipeline, _request_at(f"before-{number}", number + 1))
     preview = Flow(rules, lambda stage: copy(pipeline.rows[stage.name]))
     foreseen = _decided(preview, _request_at("preview", 50))
-    made = _decided(pipeline, _request_at("made", 50))
-    assert foreseen.rejected == made.rejected
-    assert foreseen.contacts == made.contacts
+    decision = _decided(pipeline, _request_at("made", 50))
+    assert foreseen.rejected == decision.rejected
+    assert foreseen.contacts == decision.contacts
     if parts["learns"]:
-        assert _candidates_of(foreseen) == _candidates_of(made)
-        first, second = foreseen.choices[0], made.choices[0]
+        assert _candidates_of(foreseen) == _candidates_of(decision)
+        first, second = foreseen.choices[0], decision.choices[0]
         if (first.slot, first.treatment) == (second.slot, second.treatment):
             assert first.propensity == second.propensity
         return
-    assert foreseen.holdouts == made.holdouts
-    assert foreseen.candidates == made.candidates
+    assert foreseen.holdouts == decision.holdouts
+    assert foreseen.candidates == decision.candidates
     assert [replace(choice, action_id=None) for choice in foreseen.choices] == [
-        replace(choice, action_id=None) for choice in made.choices
+        replace(choice, action_id=None) for choice in decision.choices
     ]
 
 

@@ -42,8 +42,10 @@ def _interaction(draw: st.DrawFn, number: int) -> Interaction:
     name = draw(st.sampled_from(["Order", "View"]))
     total = draw(st.integers(0, 50))
     properties: dict[str, Scalar] = {"total": total, "page": f"p{draw(st.integers(0, 3))}"}
-    who = Identifier("cookie", draw(st.sampled_from("kl")))
-    return Interaction(f"e{number}", "track", name, "web", "shop", at, _NOW, (who,), properties)
+    identifier = Identifier("cookie", draw(st.sampled_from("kl")))
+    return Interaction(
+        f"e{number}", "track", name, "web", "shop", at, _NOW, (identifier,), properties
+    )
 
 
 def _profile(stream: list[Visit]) -> dict[str, Known]:
@@ -65,7 +67,7 @@ def _brute_force(stream: list[Visit]) -> dict[str, Known]:
     times = [interaction.occurred_at for interaction in every]
     starts = [b for a, b in itertools.pairwise(times) if b - a > _GAP_MS]
     orders = [interaction for interaction in every if interaction.name == "Order"]
-    found: dict[str, Known] = {
+    expected: dict[str, Known] = {
         "first_seen": times[0],
         "last_seen": times[-1],
         "interactions": len(every),
@@ -75,13 +77,13 @@ def _brute_force(stream: list[Visit]) -> dict[str, Known]:
         "last_page": every[-1].properties["page"],
     }
     latest = {interaction.identifiers[0]: interaction.occurred_at for interaction in every}
-    found["identifier.cookie"] = max(
+    expected["identifier.cookie"] = max(
         latest, key=lambda identifier: (latest[identifier], identifier.value)
     ).value
     if orders:
-        found["orders"] = len(orders)
-        found["spent"] = sum(int(str(order.properties["total"])) for order in orders)
-    return found
+        expected["orders"] = len(orders)
+        expected["spent"] = sum(int(str(order.properties["total"])) for order in orders)
+    return expected
 
 
 @given(visits(), st.randoms(use_true_random=False))

@@ -161,10 +161,10 @@ def test_placement_without_candidates_is_never_filled() -> None:
 
 
 def _campaign(name: str, *channels: str, **parts: Any) -> dict[str, Any]:
-    made = [
+    treatments = [
         {"treatment": f"{name}-{channel}", "channel": channel, "p": 0.2} for channel in channels
     ]
-    return campaign(name, offer(name, 20, *made), goal=_GOAL, **parts)
+    return campaign(name, offer(name, 20, *treatments), goal=_GOAL, **parts)
 
 
 _THREE: Final = (*CHANNELS, {"name": "sms", "cost": 0.1})
@@ -196,7 +196,7 @@ def test_propensities_hold_for_campaigns_that_share_channels(caps: list[Mapping[
 def test_treatment_that_cannot_be_rendered_frees_its_slot() -> None:
     huge = hero("b", p=0.3, content={"text": "{{ properties.x | default('yy') }}" + "x" * 19_999})
     rules = _hero_world(*_offers("a", "c"), offer("b", 10, huge), ramp=0)
-    found = list(_decisions(rules, {"hero": 1}))
-    fates = {candidate.treatment: candidate.fate for candidate in found[0].candidates}
+    decisions = list(_decisions(rules, {"hero": 1}))
+    fates = {candidate.treatment: candidate.fate for candidate in decisions[0].candidates}
     assert fates["b"].startswith("content")
-    assert _assert_calibrated(found) == {"hero": {"a", "c", "nothing"}}
+    assert _assert_calibrated(decisions) == {"hero": {"a", "c", "nothing"}}

@@ -23,16 +23,16 @@ from tests.support.worlds import rules
 
 def people(emits: Iterable[Emit]) -> list[MemberProfile]:
     latest = {(emit.topic, emit.key): emit.value for emit in emits}
-    found = []
+    affected = []
     for (topic, key), profile in latest.items():
         if topic == topics.PROFILES and isinstance(profile, Profile):
             members = latest.get((topics.MEMBERSHIPS, key))
             if isinstance(members, Memberships):
                 at = max(profile.updated_at, members.updated_at)
-                found.append(MemberProfile(profile, members.segments, at))
+                affected.append(MemberProfile(profile, members.segments, at))
             else:
-                found.append(MemberProfile(profile, {}, profile.updated_at))
-    return found
+                affected.append(MemberProfile(profile, {}, profile.updated_at))
+    return affected
 
 
 @given(segments(), segments(), streams())
@@ -53,13 +53,13 @@ def test_plan_equals_the_effect_of_applying(
 
     planned = plan(everyone, versions, proposed.config)
     flow.rules = proposed
-    done = [
+    changes = [
         emit.value
         for person in everyone
         for emit in flow.follow(refresh(person, proposed.config.digest))
         if isinstance(emit.value, SegmentChange)
     ]
-    counted = Counter((change.segment, change.change) for change in done)
+    counted = Counter((change.segment, change.change) for change in changes)
     assert {
         (segment.segment, "entered"): segment.enter for segment in planned.segments if segment.enter
     } == {key: count for key, count in counted.items() if key[1] == "entered"}

@@ -134,7 +134,7 @@ def _counts(past: list[Interaction], now: int) -> dict[str, int]:
 def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str, int]:
     """Return the latest completion of each sequence, by trying every choice of steps, and latest
     times."""
-    found: dict[str, int] = {}
+    moments: dict[str, int] = {}
     for pattern in (
         pattern for segment in config.segments for pattern in patterns(segment.when.tree)
     ):
@@ -143,15 +143,15 @@ def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str,
                 times = [
                     interaction.occurred_at for interaction in past if _is_match(part, interaction)
                 ]
-                found.update({trait: max(times)} if times else {})
+                moments.update({trait: max(times)} if times else {})
         else:
             ends = [
                 past[places[-1]].occurred_at
                 for places in combinations(range(len(past)), len(pattern.steps))
                 if _is_sequence(past, places, pattern)
             ]
-            found.update({pattern.trait: max(ends)} if ends else {})
-    return found
+            moments.update({pattern.trait: max(ends)} if ends else {})
+    return moments
 
 
 def _is_sequence(past: list[Interaction], places: tuple[int, ...], pattern: Sequence) -> bool:
@@ -175,23 +175,23 @@ def _is_match(condition: Condition, interaction: Interaction) -> bool:
 
 
 def changes_of(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
-    found = []
+    changes = []
     for emit in emits:
         if isinstance(emit.value, Segmented) and emit.value.identity is not None:
             roots[emit.key] = emit.value.identity.root
     for emit in emits:
         if isinstance(emit.value, SegmentChange):
             value = emit.value
-            found.append((value.at, roots[emit.key], value.segment, value.change))
-    return found
+            changes.append((value.at, roots[emit.key], value.segment, value.change))
+    return changes
 
 
 @given(segments(), streams(), st.sets(st.integers(1, LAST)))
 def test_memberships_are_those_of_brute_force_at_every_moment(
-    made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
+    drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
     # For any ticks of the clock, with and without a return of the customer.
-    world = rules(configuration(made))
+    world = rules(configuration(drawn_segments))
     end = LAST + 30
     flow = Flow(world)
     emits: list[Emit] = []
@@ -202,24 +202,24 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
         emits += flow.run(record)
     emits += flow.advance(end)
     assert not flow.refused
-    found = changes_of(emits, {})
-    assert Counter(found) == brute_force(stream, world.config, end)
+    changes = changes_of(emits, {})
+    assert Counter(changes) == brute_force(stream, world.config, end)
 
 
 @given(segments(), streams())
 def test_changes_by_time_alone_are_decided(
-    made: tuple[model.Segment, ...], stream: list[Interaction]
+    drawn_segments: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
     # Every entry or exit is recorded in the interaction that caused it, which is decided.
-    flow = Flow(rules(configuration(made)))
+    flow = Flow(rules(configuration(drawn_segments)))
     emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST + 30)
     decided = {emit.value.event_id for emit in emits if emit.topic == topics.DECISIONS}  # type: ignore[union-attr]
     changed = {
-        (emit.value.interaction.event_id, name, what)
+        (emit.value.interaction.event_id, name, kind)
         for emit in emits
         if isinstance(emit.value, Segmented) and emit.value.interaction is not None
-        for what, names in _changes(emit.value)
+        for kind, names in _changes(emit.value)
         for name in names
     }
     log = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
@@ -234,13 +234,15 @@ def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
 
 @given(segments(), streams(), st.data())
 def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
-    made: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
+    drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
 ) -> None:
     # Interactions of the channel evaluate the segment as without the rule, others do not.
     bound = Flow(
-        rules(configuration(tuple(replace(segment, channels=("web",)) for segment in made)))
+        rules(
+            configuration(tuple(replace(segment, channels=("web",)) for segment in drawn_segments))
+        )
     )
-    free = Flow(rules(configuration(made)))
+    free = Flow(rules(configuration(drawn_segments)))
     for record in stream:
         arrival = replace(record, channel=data.draw(st.sampled_from(["web", "pos"])))
         changes = _caused_by(arrival, list(bound.run(arrival)))

@@ -57,13 +57,13 @@ class _Workers:
             if self._offsets[tp] < len(times)
         }
         since_ms = first_sent_ms(arrivals, self._notes)
-        found = (
+        digests = (
             []
             if since_ms is None
             else [output_digest(*output) for output, at in self._sent.items() if at >= since_ms]
         )
         ends = {tp: len(self._arrived[tp]) for tp in arrivals}
-        self._index = SentIndex(frozenset(found), since_ms or 0, ends)
+        self._index = SentIndex(frozenset(digests), since_ms or 0, ends)
 
     def _process(self, tp: TP) -> None:
         """Check the law as an input is processed: its outputs are in the log, and were not sent

@@ -26,9 +26,9 @@ def sequence(steps: int, keep_ms: int = 100) -> CompiledSequence:
     return CompiledSequence("~s", steps, (), None, _WITHIN, keep_ms)
 
 
-def brute_force(found: list[Mark], steps: int) -> int | None:
+def brute_force(marks: list[Mark], steps: int) -> int | None:
     ends = []
-    ordered = sorted(found)
+    ordered = sorted(marks)
     for places in combinations(range(len(ordered)), steps):
         first, last = ordered[places[0]], ordered[places[-1]]
         taken = all(ordered[place].fits >> step & 1 for step, place in enumerate(places))
@@ -39,8 +39,8 @@ def brute_force(found: list[Mark], steps: int) -> int | None:
 
 
 @given(marks, st.integers(2, 4))
-def test_completion_equals_the_latest_of_all_choices(found: list[Mark], steps: int) -> None:
-    assert completed_at(union(found), sequence(steps)) == brute_force(found, steps)
+def test_completion_equals_the_latest_of_all_choices(drawn_marks: list[Mark], steps: int) -> None:
+    assert completed_at(union(drawn_marks), sequence(steps)) == brute_force(drawn_marks, steps)
 
 
 @given(marks, marks, marks)
@@ -51,12 +51,12 @@ def test_union_of_shards_is_the_same_in_any_order(
 
 
 @given(marks, st.integers(0, 20), st.integers(0, 5))
-def test_dropped_marks_are_not_needed(found: list[Mark], now_ms: int, for_ms: int) -> None:
+def test_dropped_marks_are_not_needed(drawn_marks: list[Mark], now_ms: int, for_ms: int) -> None:
     # Completions that are still within their time are found from the kept marks.
     definition = sequence(2, keep_ms=_WITHIN + for_ms)
-    now_ms = max([now_ms, *(mark.at for mark in found)])
-    before = completed_at(union(found), definition)
-    after = completed_at(prune_marks(union(found), definition, now_ms), definition)
+    now_ms = max([now_ms, *(mark.at for mark in drawn_marks)])
+    before = completed_at(union(drawn_marks), definition)
+    after = completed_at(prune_marks(union(drawn_marks), definition, now_ms), definition)
     if before is not None and before > now_ms - for_ms:
         assert after == before
 
@@ -65,24 +65,24 @@ def test_dropped_marks_are_not_needed(found: list[Mark], now_ms: int, for_ms: in
 def _long(draw: st.DrawFn, parts: int) -> list[Mark]:
     """Draw thousands of marks in their order: stretches of one kind and stretches of several."""
     seed = draw(st.integers(0, 2**32 - 1))
-    random, at, found = Random(seed), 0, list[Mark]()
-    while len(found) < 3_000:
+    random, at, marks = Random(seed), 0, list[Mark]()
+    while len(marks) < 3_000:
         kinds = random.sample(range(parts), random.randint(1, parts))
         step = random.choice([1, 1, 2, _LONG // 50])
         for _ in range(random.choice([1, 2, 5, 400])):
             at += random.randint(0, step)
-            found.append(Mark(at, f"e{len(found):06}", 1 << random.choice(kinds)))
-    return found
+            marks.append(Mark(at, f"e{len(marks):06}", 1 << random.choice(kinds)))
+    return marks
 
 
-def oracle(found: list[Mark], steps: int) -> int | None:
+def oracle(marks: list[Mark], steps: int) -> int | None:
     """Return the time of the latest completion, trying every first step with the next of each."""
     ends: list[int] = []
-    for start, first in enumerate(found):
+    for start, first in enumerate(marks):
         if not first.fits & 1:
             continue
         step = 1
-        for mark in found[start + 1 :]:
+        for mark in marks[start + 1 :]:
             if mark.at - first.at > _LONG or mark.fits >> steps:
                 break
             if step < steps - 1:
@@ -99,13 +99,13 @@ def test_bounded_marks_give_the_answer_of_all_marks(
 ) -> None:
     # In their order, with a part for `without`; asked a hundred times on the way.
     compiled = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
-    found = data.draw(_long(steps + 1))
+    marks = data.draw(_long(steps + 1))
     kept: tuple[Mark, ...] = ()
-    for count, new in enumerate(found, start=1):
+    for count, new in enumerate(marks, start=1):
         kept = prune_marks(union(kept, (new,)), compiled, new.at)
         assert len(kept) <= 4 * CROWDED
         if count % 30 == 0:
-            asked = [mark for mark in found[:count] if mark.at >= new.at - compiled.keep_ms]
+            asked = [mark for mark in marks[:count] if mark.at >= new.at - compiled.keep_ms]
             expected, answer = oracle(asked, steps), completed_at(kept, compiled)
             if expected is not None and expected > new.at - for_ms:
                 assert answer == expected

@@ -78,11 +78,11 @@ def test_interaction_is_silenced_by_its_own_suppression() -> None:
 
 def test_a_complaint_before_two_identities_merged_counts() -> None:
     life = _life(_COMPLAINT)
-    life.interact("Complaint", DAY_MS, who=ADA)
-    life.interact("Home", DAY_MS + 1, who=_COOKIE, ask=["hero"])
+    life.interact("Complaint", DAY_MS, identifiers=ADA)
+    life.interact("Home", DAY_MS + 1, identifiers=_COOKIE, ask=["hero"])
     assert life.treatments() == ["gold-hero"]
-    life.interact("Login", DAY_MS + 2, who=(*ADA, *_COOKIE))
-    life.interact("Home", DAY_MS + 3, who=_COOKIE, ask=["hero"])
+    life.interact("Login", DAY_MS + 2, identifiers=(*ADA, *_COOKIE))
+    life.interact("Home", DAY_MS + 3, identifiers=_COOKIE, ask=["hero"])
     assert not life.treatments()
 
 

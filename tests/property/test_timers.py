@@ -39,8 +39,8 @@ class _Story:
 
     def __post_init__(self) -> None:
         """Let every customer interact and fall due."""
-        for who in range(_PEOPLE):
-            self._interact(who)
+        for person in range(_PEOPLE):
+            self._interact(person)
         self.timer_stage.process(_PEOPLE)
         self.now_ms += WAIT_MS
 
@@ -70,9 +70,9 @@ class _Story:
                 return
         raise AssertionError("timers are left")
 
-    def _interact(self, who: int) -> None:
-        self.arrivals[who].append(self.now_ms)
-        self.timer_stage.write_input(f"p{who}", self.now_ms)
+    def _interact(self, person: int) -> None:
+        self.arrivals[person].append(self.now_ms)
+        self.timer_stage.write_input(f"p{person}", self.now_ms)
 
     def _look(self, others: int) -> None:
         """Look for due timers; `others` is a backlog besides."""
@@ -96,9 +96,10 @@ def test_absent_customer_enters_once(events: list[tuple[str, int]]) -> None:
     for kind, amount in events:
         story.run_event(kind, amount)
     story.end()
-    for who, arrivals in story.arrivals.items():
+    for person, arrivals in story.arrivals.items():
         gaps = [after - before for before, after in pairwise(arrivals)]
         entries = 1 + sum(gap >= WAIT_MS for gap in gaps)
         assert (
-            story.timer_stage.entered.count(profile_id(Identifier("email", f"p{who}"))) == entries
+            story.timer_stage.entered.count(profile_id(Identifier("email", f"p{person}")))
+            == entries
         )

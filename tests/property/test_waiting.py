@@ -42,8 +42,8 @@ def _life(policies: dict[str, Any] | None = None, **parts: Any) -> Life:
 
 
 def _cancellations(life: Life) -> list[tuple[str | None, str]]:
-    found = (emit.value for emit in life.emits if isinstance(emit.value, Cancellation))
-    return [(cancellation.action_id, cancellation.why) for cancellation in found]
+    cancellations = (emit.value for emit in life.emits if isinstance(emit.value, Cancellation))
+    return [(cancellation.action_id, cancellation.why) for cancellation in cancellations]
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_rules_on_an_interaction_do_not_read_a_later_one() -> None:
 def test_later_message_is_cancelled_that_exceeds_a_cap_after_a_merge() -> None:
     life = _life()
     cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
-    life.interact("Go", _START, who=(cookie,))
-    life.interact("Go", _START + 1, who=(customer,))
+    life.interact("Go", _START, identifiers=(cookie,))
+    life.interact("Go", _START + 1, identifiers=(customer,))
     [later] = life.actions()
-    life.interact("Login", _START + 2, who=(customer, cookie))
+    life.interact("Login", _START + 2, identifiers=(customer, cookie))
     assert _cancellations(life) == [(later.action_id, "cap one")]
 
 

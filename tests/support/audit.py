@@ -49,15 +49,15 @@ def audit(requirements: Path, *options: str) -> AuditReport | str:
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements)]
     settings = ("--disable-pip", "--format", "json", "--progress-spinner", "off", *options)
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [*command, *settings], capture_output=True, text=True, timeout=_WAIT_S, check=False
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {_WAIT_S:.0f} s"
     try:
-        return msgspec.json.decode(done.stdout, type=AuditReport)
+        return msgspec.json.decode(result.stdout, type=AuditReport)
     except msgspec.DecodeError:
-        return (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return (result.stderr.strip().splitlines() or ["no output"])[-1]
 
 
 def unavailability() -> str | None:
@@ -68,8 +68,8 @@ def unavailability() -> str | None:
         report = audit(Path(file.name), "--no-deps")
     if isinstance(report, str):
         return report
-    found = any(dependency.vulns for dependency in report.dependencies)
-    return None if found else f"no advisories for {VULNERABLE.strip()}, which has some"
+    is_vulnerable = any(dependency.vulns for dependency in report.dependencies)
+    return None if is_vulnerable else f"no advisories for {VULNERABLE.strip()}, which has some"
 
 
 def findings(report: AuditReport) -> list[str]:
@@ -97,9 +97,9 @@ def main() -> int:
     ]
     if left_out:
         print(f"vulnerabilities: no advisories to be had for {', '.join(left_out)}")
-    found = findings(report)
-    print("\n".join(found) or f"vulnerabilities: none known in {len(report.dependencies)} packages")
-    return 1 if found else 0
+    lines = findings(report)
+    print("\n".join(lines) or f"vulnerabilities: none known in {len(report.dependencies)} packages")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -47,10 +47,10 @@ class BankRecords:
 def bank_records(seed: int, customers: int, days: int) -> BankRecords:
     records = BankRecords([], [], [])
     for index in range(customers):
-        who = customer(seed, index)
-        if not who.known:
+        simulated = customer(seed, index)
+        if not simulated.known:
             continue
-        diary = Diary(seed, who, days)
+        diary = Diary(seed, simulated, days)
         meet_sales(diary, None, True)
         _add_life(records, f"{seed}-{index}", diary)
     return records

@@ -108,25 +108,25 @@ class BankPlay:
     def _react(self, action: Action, profile_id: str) -> None:
         """Let the customer react when the message has come: what they do, and the goal."""
         person = self._people[action.identifier.key]
-        who = self._customer(person)
+        simulated = self._customer(person)
         contacted = ContactAction(action.action_id, action.token, action.offer, action.channel)
         offer = bank_offer(contacted)
         if offer is None:
             return
         arm = offer.arms[action.channel]
         seen_at = action.created_at + arm.after_ms + MINUTE_MS
-        may = not reaches_anyway(offer, who) and (person, offer.offer) not in self._reached
+        may = not reaches_anyway(offer, simulated) and (person, offer.offer) not in self._reached
         goal_at = seen_at + MINUTE_MS
         chance = arm.moved if may else 0.0
         self.messages.append(
             SentMessage(profile_id, action.campaign, action.created_at, chance, goal_at)
         )
-        for name in outcomes(contacted, who):
+        for name in outcomes(contacted, simulated):
             if name != "conversion":
                 self._schedule(seen_at, _outcome(action, name, seen_at))
             elif may:
                 self._reached.add((person, offer.offer))
-                self._schedule(goal_at, _goal(offer, who, action.action_id, goal_at))
+                self._schedule(goal_at, _goal(offer, simulated, action.action_id, goal_at))
                 self._schedule(goal_at, _outcome(action, name, goal_at))
 
     def _schedule(self, at: int, interaction: Interaction) -> None:
@@ -169,15 +169,15 @@ def _outcome(action: Action, name: str, at: int) -> Interaction:
     )
 
 
-def _goal(offer: BankOffer, who: SimulatedCustomer, action_id: str, at: int) -> Interaction:
+def _goal(offer: BankOffer, customer: SimulatedCustomer, action_id: str, at: int) -> Interaction:
     event = WorldEvent(
         at=at,
-        person=who.index,
+        person=customer.index,
         event_id=f"goal-{action_id}",
         kind="track",
         name=offer.goal,
         channel=offer.goal_channel,
-        identifiers=(who.customer_id if who.known else who.email,),
+        identifiers=(customer.customer_id if customer.known else customer.email,),
         properties={"value": offer.value, "offer": offer.offer},
     )
     return event.interaction()
@@ -216,18 +216,18 @@ class ChoiceRound:
 def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
     """Yield the choices between treatments that nothing but others held back."""
     for decision in play.decisions:
-        who = play.customers.get(decision.profile_id)
+        customer = play.customers.get(decision.profile_id)
         groups: dict[str, dict[str, float]] = {}
         prices: dict[str, dict[str, tuple[float, float]]] = {}
         chosen: dict[str, str] = {}
         for candidate in decision.candidates:
             offer = bank_offer(ContactAction("", "", candidate.offer, candidate.channel))
-            if who is None or offer is None:
+            if customer is None or offer is None:
                 continue
             outbound = candidate.channel in ("email", "call")
             group = candidate.campaign if outbound else candidate.slot
             if candidate.fate == "chosen" or candidate.fate.startswith("beaten by "):
-                p = (1 - offer.mean_anyway(who.tier)) * offer.arms[candidate.channel].moved
+                p = (1 - offer.mean_anyway(customer.tier)) * offer.arms[candidate.channel].moved
                 groups.setdefault(group, {})[candidate.treatment] = (
                     p * candidate.value - candidate.cost
                 )

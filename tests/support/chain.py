@@ -111,21 +111,21 @@ def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]]) 
 def ends(bootstrap: str, topic: str, partitions: int) -> list[int]:
     """Return the offset after the last record of each partition."""
     consumer = _consumer(bootstrap)
-    found = [
+    offsets = [
         consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
         for number in range(partitions)
     ]
     consumer.close()
-    return found
+    return offsets
 
 
 def committed_offsets(bootstrap: str, group: str, topic: str, partitions: int) -> list[int]:
     """Return the committed offsets; 0 where there is none."""
     consumer = _consumer(bootstrap, group)
     wanted = [TopicPartition(topic, number) for number in range(partitions)]
-    found = consumer.committed(wanted, timeout=10)
+    positions = consumer.committed(wanted, timeout=10)
     consumer.close()
-    return [max(part.offset, 0) for part in found]
+    return [max(part.offset, 0) for part in positions]
 
 
 def all_committed(plan: Plan) -> bool:
@@ -152,12 +152,12 @@ def read_all(bootstrap: str, topic: str, partitions: int) -> list[Message]:
 
 def rows(state: Path) -> dict[bytes, bytes]:
     """Return the rows on disk of all partitions of a table; nobody may have it open."""
-    found: dict[bytes, bytes] = {}
+    rows_by_key: dict[bytes, bytes] = {}
     for partition in sorted(state.iterdir()):
         database = open_to_read(partition)
-        found |= dict(database.items())
+        rows_by_key |= dict(database.items())
         database.close()
-    return found
+    return rows_by_key
 
 
 def open_to_read(partition: Path) -> Rdict:

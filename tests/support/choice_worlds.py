@@ -76,8 +76,8 @@ def count_false_recommendations(seeds: range, customers: int, base: float) -> in
 
 def count_right_recommendations(seeds: range) -> int:
     """Count the worlds in which every step with an effect, and no other, gets its best channel."""
-    found = (recommend_in(ChoiceWorld(seed, _STATED, 1_200)).journey for seed in seeds)
-    return sum({step.step: step.channel for step in steps} == _BEST for steps in found)
+    recommendations = (recommend_in(ChoiceWorld(seed, _STATED, 1_200)).journey for seed in seeds)
+    return sum({step.step: step.channel for step in steps} == _BEST for steps in recommendations)
 
 
 def channels_despite_groups(seeds: range) -> list[str | None]:

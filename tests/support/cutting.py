@@ -39,10 +39,10 @@ def _serve(near: socket.socket, port: int, most_bytes: int | None) -> None:
 
 
 def _pump(source: socket.socket, target: socket.socket, most_bytes: int | None) -> None:
-    done = 0
+    lines_cut = 0
     with suppress(OSError):
         while piece := source.recv(_PIECE):
             target.sendall(piece)
-            done += len(piece)
-            if most_bytes is not None and done > most_bytes:
+            lines_cut += len(piece)
+            if most_bytes is not None and lines_cut > most_bytes:
                 return

@@ -45,9 +45,9 @@ def bundle(**parts: Any) -> Bundle:
 
 def problems(**parts: Any) -> list[tuple[str, str]]:
     """Return the places of a bundle's problems, and their messages."""
-    found = compile_bundle(bundle(**parts))
-    assert isinstance(found, tuple), "nothing is wrong with it"
-    return [("/".join(map(str, problem.path)), problem.message) for problem in found]
+    compiled = compile_bundle(bundle(**parts))
+    assert isinstance(compiled, tuple), "nothing is wrong with it"
+    return [("/".join(map(str, problem.path)), problem.message) for problem in compiled]
 
 
 def campaign(name: str, *offers: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def campaign(name: str, *offers: Mapping[str, Any], **parts: Any) -> dict[str, A
 
 def offer(name: str, value: Any, *treatments: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
     """Return an offer, with one e-mail unless treatments are given."""
-    made = treatments or ({"treatment": f"{name}-email", "channel": "email"},)
-    return {"offer": name, "value": value, "treatments": list(made), **parts}
+    drafts = treatments or ({"treatment": f"{name}-email", "channel": "email"},)
+    return {"offer": name, "value": value, "treatments": list(drafts), **parts}
 
 
 def hero(name: str, **parts: Any) -> dict[str, Any]:
@@ -69,9 +69,9 @@ def hero(name: str, **parts: Any) -> dict[str, Any]:
 class Life:
     """Interactions of a customer, by default the same one, and the outputs of each."""
 
-    def __init__(self, world: Rules, who: Sequence[Identifier] = ADA) -> None:
+    def __init__(self, world: Rules, identifiers: Sequence[Identifier] = ADA) -> None:
         self.flow = Flow(world)
-        self.who = tuple(who)
+        self.identifiers = tuple(identifiers)
         self.emits: list[Emit] = []
         self._count = 0
 
@@ -82,7 +82,7 @@ class Life:
         /,
         *,
         ask: Iterable[str] | Mapping[str, int] = (),
-        who: Sequence[Identifier] | None = None,
+        identifiers: Sequence[Identifier] | None = None,
         occurred: int | None = None,
         zone: str | None = None,
         **properties: Scalar,
@@ -101,7 +101,7 @@ class Life:
             source="shop",
             occurred_at=at if occurred is None else occurred,
             received_at=at,
-            identifiers=self.who if who is None else tuple(who),
+            identifiers=self.identifiers if identifiers is None else tuple(identifiers),
             properties=properties,
             context=Context(timezone=zone),
             request=request if placements else None,

@@ -116,13 +116,13 @@ class Doorway:
 
     def interactions(self) -> list[Interaction]:
         """Return the written interactions, in order."""
-        found: list[Interaction] = []
+        interactions: list[Interaction] = []
         for record in self.log.records:
             if record.topic == topics.INTERACTIONS:
                 value = self.codec.decode(record.topic, record.value or b"")
                 assert isinstance(value, Interaction), value
-                found.append(value)
-        return found
+                interactions.append(value)
+        return interactions
 
 
 def configuration(*sources: model.Source, **parts: Any) -> Configuration:

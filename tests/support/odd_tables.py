@@ -38,34 +38,34 @@ steps:
 
 def _touches() -> Rows:
     rows: Rows = []
-    for who in range(12):
+    for customer in range(12):
         for place in range(5):
-            channel = ("mail", "web", "ads")[(who + place) % 3]
-            rows.append(_touch(who, place, "touch", channel, 0.0))
-        if who % 2:
-            rows.append(_touch(who, 6, "conversion", None, 10.5))
+            channel = ("mail", "web", "ads")[(customer + place) % 3]
+            rows.append(_touch(customer, place, "touch", channel, 0.0))
+        if customer % 2:
+            rows.append(_touch(customer, 6, "conversion", None, 10.5))
     return rows
 
 
-def _touch(who: int, place: int, kind: str, channel: str | None, value: float) -> Row:
+def _touch(customer: int, place: int, kind: str, channel: str | None, value: float) -> Row:
     return {
-        "profile_id": f"p{who}",
-        "occurred_at": _START + who * _DAY_MS + place * _HOUR_MS,
+        "profile_id": f"p{customer}",
+        "occurred_at": _START + customer * _DAY_MS + place * _HOUR_MS,
         "channel": channel,
         "kind": kind,
         "value": value,
-        "event_id": f"{who}-{place}",
+        "event_id": f"{customer}-{place}",
     }
 
 
 def _events() -> Rows:
     rows: Rows = []
-    for who in range(12):
+    for customer in range(12):
         for place, name in enumerate(("Started", "Terms", "Income", "Photo", "Opened")):
-            if name != "Opened" or who % 2:
-                at = _START + who * _DAY_MS + place * _HOUR_MS
-                channel = ("mail", "web")[(who + place) % 2]
-                rows.append(_event(f"p{who}", at, name, channel, f"{who}-{place}"))
+            if name != "Opened" or customer % 2:
+                at = _START + customer * _DAY_MS + place * _HOUR_MS
+                channel = ("mail", "web")[(customer + place) % 2]
+                rows.append(_event(f"p{customer}", at, name, channel, f"{customer}-{place}"))
     rows.append(_event("last", _START + 60 * _DAY_MS, "Started", "web", "last"))
     return rows
 
@@ -83,15 +83,15 @@ def _event(case: str, at: int, name: str, channel: str, event_id: str) -> Row:
 def _prompts() -> Rows:
     return [
         {
-            "case_id": f"p{who}",
-            "occurred_at": _START + who * _DAY_MS + place * _HOUR_MS // 2,
+            "case_id": f"p{customer}",
+            "occurred_at": _START + customer * _DAY_MS + place * _HOUR_MS // 2,
             "step": step,
-            "channel": ("mail", "nothing")[(who + place) % 2],
+            "channel": ("mail", "nothing")[(customer + place) % 2],
             "message": f"{step}-mail",
             "offer": "o",
             "propensity": 0.5,
         }
-        for who in range(12)
+        for customer in range(12)
         for place, step in enumerate(("terms", "income"))
     ]
 
@@ -178,14 +178,14 @@ def _write_parquet(place: Path, columns: Mapping[str, pa.Array]) -> Path:
 
 def _columns(rows: Rows, **makers: Callable[[list[Any]], pa.Array]) -> dict[str, pa.Array]:
     """Return the columns; `times`, `numbers` and `texts` make those of their kind."""
-    found = {}
+    columns = {}
     for name in rows[0]:
         values = [row[name] for row in rows]
         is_text = any(isinstance(value, str) for value in values)
         kind = "times" if name == "occurred_at" else "numbers" if name in _NUMBERS else "texts"
         make = makers.get(kind, pa.array) if kind != "texts" or is_text else pa.array
-        found[name] = make(values)
-    return found
+        columns[name] = make(values)
+    return columns
 
 
 def _change_rows(rows: Rows, change: Callable[[Row], Row | None]) -> Rows:
@@ -231,7 +231,7 @@ def _with_separator(row: Row) -> Row:
 
 def _multiply_rows(rows: Rows) -> Rows:
     """Return 100,000 rows, each with a channel (and a message) of its own."""
-    found: Rows = []
+    copies: Rows = []
     for number in range(_MANY):
         row = dict(rows[number % len(rows)])
         again = f"-{number // len(rows)}"
@@ -244,8 +244,8 @@ def _multiply_rows(rows: Rows) -> Rows:
             row["message"] = f"message {number}"
         if "path" in row:
             row["path"] = f"channel {number}"
-        found.append(row)
-    return found
+        copies.append(row)
+    return copies
 
 
 def _cut_in_a_cell(place: Path, rows: Rows) -> Path:

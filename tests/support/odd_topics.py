@@ -43,10 +43,12 @@ def usual_records() -> TopicRecords:
     """Return records of a small bank, with entries into and exits from a segment."""
     bank = bank_records(3, 24, 30)
     changes = [
-        SegmentChange(f"p{who}", "gold", change, "why", _START + (who + place) * DAY_MS, "x", "c")
-        for who in range(20)
+        SegmentChange(
+            f"p{person}", "gold", change, "why", _START + (person + place) * DAY_MS, "x", "c"
+        )
+        for person in range(20)
         for place, change in enumerate(("entered", "exited"))
-    ]  # fmt: skip
+    ]
     return TopicRecords(bank.decisions, bank.segmented, changes)
 
 
@@ -96,10 +98,10 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _first_customer(usual: TopicRecords) -> TopicRecords:
-    who = usual.decisions[0].profile_id
+    profile_id = usual.decisions[0].profile_id
     return TopicRecords(
-        [decision for decision in usual.decisions if decision.profile_id == who],
-        [record for record in usual.segmented if record.identity.profile_id == who],
+        [decision for decision in usual.decisions if decision.profile_id == profile_id],
+        [record for record in usual.segmented if record.identity.profile_id == profile_id],
         usual.changes[:2],
     )
 
@@ -145,11 +147,15 @@ def _with_price(price: float) -> Callable[..., None]:
 
     def change(usual: TopicRecords) -> TopicRecords:
         decisions = [
-            replace(decision, candidates=tuple(
-                replace(candidate, value=price, cost=price, score=price)
-                for candidate in decision.candidates))
+            replace(
+                decision,
+                candidates=tuple(
+                    replace(candidate, value=price, cost=price, score=price)
+                    for candidate in decision.candidates
+                ),
+            )
             for decision in usual.decisions
-        ]  # fmt: skip
+        ]
         return TopicRecords(decisions, usual.segmented, usual.changes)
 
     return _records(change)
@@ -198,11 +204,11 @@ def _many_channels(table: pa.Table, topic: str) -> pa.Table:
     if topic == CHANGES:
         return table
     rows = table.to_pylist()
-    made = [
+    records = [
         (_decision if topic == DECISIONS else _interaction)(rows[number % len(rows)], number)
         for number in range(_MANY)
     ]
-    return pa.Table.from_pylist(made, table.schema)
+    return pa.Table.from_pylist(records, table.schema)
 
 
 def _decision(row: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -239,19 +245,36 @@ def _other_topics(folder: Path, usual: TopicRecords) -> None:
 
 
 ODD_TOPICS: Final = (
-    OddTopic("missing", lambda folder, usual: None,
-             "has no Parquet files; make them by: kairos replay"),
+    OddTopic(
+        "missing", lambda folder, usual: None, "has no Parquet files; make them by: kairos replay"
+    ),
     OddTopic("empty", _records(lambda _: TopicRecords([], [], []))),
     OddTopic("one customer", _records(_first_customer)),
-    OddTopic("one record", _records(lambda usual: TopicRecords(
-        usual.decisions[:1], usual.segmented[:1], usual.changes[:1]))),
+    OddTopic(
+        "one record",
+        _records(
+            lambda usual: TopicRecords(usual.decisions[:1], usual.segmented[:1], usual.changes[:1])
+        ),
+    ),
     OddTopic("decisions only", _records(lambda usual: TopicRecords(usual.decisions, [], []))),
     OddTopic("no conversion", _records(_without_goals)),
     OddTopic("equal times", _records(_with_equal_times)),
-    OddTopic("wrong order", _records(lambda usual: TopicRecords(
-        usual.decisions[::-1], usual.segmented[::-1], usual.changes[::-1])), same=True),
-    OddTopic("repeated ids", _records(lambda usual: TopicRecords(
-        usual.decisions * 2, usual.segmented * 2, usual.changes * 2)), same=True),
+    OddTopic(
+        "wrong order",
+        _records(
+            lambda usual: TopicRecords(
+                usual.decisions[::-1], usual.segmented[::-1], usual.changes[::-1]
+            )
+        ),
+        same=True,
+    ),
+    OddTopic(
+        "repeated ids",
+        _records(
+            lambda usual: TopicRecords(usual.decisions * 2, usual.segmented * 2, usual.changes * 2)
+        ),
+        same=True,
+    ),
     OddTopic("negative values", _with_value(-9)),
     OddTopic("values that are no number", _with_value("NaN")),
     OddTopic("decimal commas", _with_value("1,5")),
@@ -263,10 +286,17 @@ ODD_TOPICS: Final = (
     OddTopic("cut", _bytes(lambda content: content[: len(content) // 2]), "cannot be read"),
     OddTopic("other files", _bytes(lambda _: b"decision_id,profile_id\n"), "cannot be read"),
     OddTopic("other topics", _other_topics, "has no column"),
-    OddTopic("times without a zone",
-             _columns(lambda table, _: _times(table, pa.timestamp("ms"))), same=True),
-    OddTopic("times as numbers", _columns(lambda table, _: _times(table, pa.int64())),
-             "is no time"),
-    OddTopic("20,000 channels", _columns(_many_channels),
-             {"report": "channel: 20,000 different ones, at most 1,000 fit a page"}),
-)  # fmt: skip
+    OddTopic(
+        "times without a zone",
+        _columns(lambda table, _: _times(table, pa.timestamp("ms"))),
+        same=True,
+    ),
+    OddTopic(
+        "times as numbers", _columns(lambda table, _: _times(table, pa.int64())), "is no time"
+    ),
+    OddTopic(
+        "20,000 channels",
+        _columns(_many_channels),
+        {"report": "channel: 20,000 different ones, at most 1,000 fit a page"},
+    ),
+)

@@ -135,19 +135,19 @@ def roots(stream: Sequence[Record]) -> dict[str, str]:
     forest = networkx.DiGraph(parents(stream).items())
     arrivals = [record for record in stream if isinstance(record, Interaction)]
     forest.add_nodes_from(name.key for arrival in arrivals for name in arrival.identifiers)
-    found = {}
+    trees = {}
     for tree in networkx.weakly_connected_components(forest):
         [top] = [name for name in tree if forest.out_degree(name) == 0]
-        found.update(dict.fromkeys(tree, top))
-    return found
+        trees.update(dict.fromkeys(tree, top))
+    return trees
 
 
 def persons(stream: Sequence[Record]) -> dict[str, set[str]]:
     """Return each top's identifiers."""
-    found: dict[str, set[str]] = {}
+    names_by_root: dict[str, set[str]] = {}
     for name, top in roots(stream).items():
-        found.setdefault(top, set()).add(name)
-    return found
+        names_by_root.setdefault(top, set()).add(name)
+    return names_by_root
 
 
 def _rank(name: Identifier) -> tuple[int, str]:
@@ -157,5 +157,5 @@ def _rank(name: Identifier) -> tuple[int, str]:
 def at(minute: int, *names: str, event: str | None = None, name: str = "View") -> Interaction:
     """Return an interaction of that minute, with the strongest name first."""
     ms = minute * 60_000
-    who = tuple(sorted(map(Identifier.parse, names), key=_rank))
-    return Interaction(event or f"e{minute}", "track", name, "web", "shop", ms, ms, who)
+    identifiers = tuple(sorted(map(Identifier.parse, names), key=_rank))
+    return Interaction(event or f"e{minute}", "track", name, "web", "shop", ms, ms, identifiers)

@@ -45,9 +45,9 @@ def biographies(indices: range, known: bool) -> list[CustomerLife]:
 
 def write_onboarding(folder: Path, count: int) -> None:
     """Write j.yaml, and p.csv and e.csv of those of `count` customers who open an account."""
-    found = biographies(range(count), known=False)
-    prompts = [row for life in found for row in tables.prompts(life)]
-    write_tables(folder, prompts, [row for life in found for row in tables.journeys(life)])
+    people = biographies(range(count), known=False)
+    prompts = [row for life in people for row in tables.prompts(life)]
+    write_tables(folder, prompts, [row for life in people for row in tables.journeys(life)])
     (folder / "j.yaml").write_text(ONBOARDING)
 
 

@@ -53,11 +53,11 @@ def with_tables(document: Path) -> str:
         "metrics": _metrics,
     }
     for name in (name for name, place in TABLES.items() if place == document):
-        before, found, rest = text.partition(f"<!-- {name} -->\n")
+        before, marker, rest = text.partition(f"<!-- {name} -->\n")
         _, ended, after = rest.partition(f"<!-- /{name} -->")
-        assert found, f"{document} has no place for the table of {name}"
+        assert marker, f"{document} has no place for the table of {name}"
         assert ended, f"the table of {name} in {document} has no end"
-        text = "".join([before, found, *(f"{row}\n" for row in makers[name]()), ended, after])
+        text = "".join([before, marker, *(f"{row}\n" for row in makers[name]()), ended, after])
     return text
 
 

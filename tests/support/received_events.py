@@ -33,8 +33,8 @@ class ReceivedEvents:
         """Wait until there are `count` interactions of this name, and return them."""
 
         def look() -> list[Interaction] | None:
-            found = [interaction for interaction in self.all() if interaction.name == name]
-            return found if len(found) >= count else None
+            named_so = [interaction for interaction in self.all() if interaction.name == name]
+            return named_so if len(named_so) >= count else None
 
         return eventually(look)
 

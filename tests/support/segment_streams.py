@@ -47,8 +47,8 @@ leaves = st.one_of(
 conditions = st.recursive(
     leaves,
     lambda parts: st.one_of(
-        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"all": found}),
-        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"any": found}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda combined: {"all": combined}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda combined: {"any": combined}),
         parts.map(lambda part: {"not": part}),
     ),
     max_leaves=5,
@@ -58,14 +58,14 @@ conditions = st.recursive(
 @st.composite
 def segments(draw: st.DrawFn) -> tuple[model.Segment, ...]:
     """Draw up to five segments; each may read those before it."""
-    made: list[model.Segment] = []
+    drawn: list[model.Segment] = []
     for number in range(draw(st.integers(1, 5))):
         when: dict[str, Any] = draw(conditions)
-        if made and draw(st.booleans()):
-            other = {"segment": draw(st.sampled_from([segment.segment for segment in made]))}
+        if drawn and draw(st.booleans()):
+            other = {"segment": draw(st.sampled_from([segment.segment for segment in drawn]))}
             when = {draw(st.sampled_from(["all", "any"])): [when, other]}
-        made.append(model.Segment(f"s{number}", when))
-    return tuple(made)
+        drawn.append(model.Segment(f"s{number}", when))
+    return tuple(drawn)
 
 
 @st.composite
@@ -87,7 +87,7 @@ def streams(draw: st.DrawFn) -> list[Interaction]:
     ]
 
 
-def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
+def configuration(segments: tuple[model.Segment, ...]) -> model.Bundle:
     def last(name: str) -> model.TraitDefinition:
         return model.TraitDefinition(
             f"last_{name.lower()}", "max", of="occurred_at", when={"name": name}
@@ -112,5 +112,5 @@ def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
                 model.TraitDefinition("tier", "bucket", of="trait.lately", thresholds=(1, 2)),
             )
         ),
-        segments=made,
+        segments=segments,
     )

@@ -10,9 +10,9 @@ BEGIN_MS: Final = 1_700_000_000_000
 _NAMES: Final = ("home", "catalog", "add_to_cart", "cart", "purchase", "promo_page")
 
 
-def visit(number: int, name: str, at: int, *who: str, kind: Kind = "track") -> Interaction:
+def visit(number: int, name: str, at: int, *keys: str, kind: Kind = "track") -> Interaction:
     """Return one interaction of the web shop."""
-    names = tuple(map(Identifier.parse, who))
+    names = tuple(map(Identifier.parse, keys))
     return Interaction(f"e{number}", kind, name, "web", "web-shop", at, at, names)
 
 
@@ -20,15 +20,15 @@ def shop_log(seed: int = 7, most: int = 300) -> list[Interaction]:
     """Return visits on two devices by people who say who they are when they buy; some come
     twice."""
     chance = random.Random(seed)
-    found: list[Interaction] = []
+    interactions: list[Interaction] = []
     at = BEGIN_MS
     for number in range(most):
         at += chance.randrange(30 * MINUTE_MS)
         person, name = chance.randrange(1, 26), chance.choice(_NAMES)
-        who = [f"cookie:{person}-{chance.randrange(2)}"]
+        names = [f"cookie:{person}-{chance.randrange(2)}"]
         if name == "purchase":
-            who = [f"customer_id:{person}", f"email:p{person}@example.com", *who]
-        found.append(visit(number, name, at, *who))
+            names = [f"customer_id:{person}", f"email:p{person}@example.com", *names]
+        interactions.append(visit(number, name, at, *names))
         if chance.random() < 0.05:
-            found.append(found[-1])
-    return found
+            interactions.append(interactions[-1])
+    return interactions

@@ -41,8 +41,8 @@ class MemoryLeases:
         """Keep the newest record of each, as the topic does."""
         for account in accounts:
             self._write()
-            made = record_of(account, offsets, now_ms)
-            value = _CODEC.encode(topics.BUDGETS, made)
+            record = record_of(account, offsets, now_ms)
+            value = _CODEC.encode(topics.BUDGETS, record)
             assert value is not None
             read = _CODEC.decode(topics.BUDGETS, value)
             assert isinstance(read, BudgetRecord)
@@ -177,7 +177,7 @@ class Spending:
         except KilledError:
             self.restart_learner()
 
-    def put(self, name: str, who: str, **parts: Any) -> None:
+    def put(self, name: str, customer_id: str, **parts: Any) -> None:
         """Append an interaction of a customer, as segmentation writes it."""
         self._count += 1
         request = None
@@ -190,17 +190,19 @@ class Spending:
             source="shop",
             occurred_at=self.now_ms,
             received_at=self.now_ms,
-            identifiers=(Identifier("customer_id", who),),
+            identifiers=(Identifier("customer_id", customer_id),),
             request=request,
             **{"kind": "track", **parts},
         )
         record = Segmented(
             interaction=interaction,
-            identity=IdentitySection(who, f"customer_id:{who}", who, 0, self.rules.config.digest),
+            identity=IdentitySection(
+                customer_id, f"customer_id:{customer_id}", customer_id, 0, self.rules.config.digest
+            ),
             profile=ProfileSection({}),
             segments=SegmentSection((), (), ()),
         )
-        key = who.encode()
+        key = customer_id.encode()
         place = topics.SEGMENTED, self.logs.partition_of(key)
         self.logs.records[place].append(Record(key, _CODEC.encode(topics.SEGMENTED, record)))
 

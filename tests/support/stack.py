@@ -92,9 +92,9 @@ class Stack:
 
     def kairos(self, *arguments: str) -> str:
         """Run a command that succeeds; return its output."""
-        done = self.run(*arguments)
-        assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
-        return done.stdout
+        result = self.run(*arguments)
+        assert result.returncode == 0, (arguments, result.returncode, result.stdout, result.stderr)
+        return result.stdout
 
     def json(self, *arguments: str) -> Any:
         """Run a command with --json, and return what it prints."""
@@ -218,7 +218,7 @@ def running_stack(stack: Stack, *options: str) -> Iterator[Stack]:
 def eventually(look: Callable[[], T | None], patience_s: float = _PATIENCE_S) -> T:
     """Call until there is a true result, and return it; the test fails where there never is one."""
     give_up_at = time.monotonic() + patience_s
-    while not (found := look()):
+    while not (answer := look()):
         assert time.monotonic() < give_up_at, f"not within {patience_s:g} s"
         time.sleep(_LOOK_S)
-    return found
+    return answer

@@ -118,10 +118,10 @@ class CheckSuite(ABC):
 
 
 def interaction(
-    event_id: str, name: str, who: list[tuple[str, str]], properties: Any = None
+    event_id: str, name: str, named: list[tuple[str, str]], properties: Any = None
 ) -> Interaction:
     at = START_MS + sum(map(ord, event_id))
-    names = tuple(Identifier(*identifier) for identifier in who)
+    names = tuple(Identifier(*identifier) for identifier in named)
     return Interaction(event_id, "track", name, "web", "shop", at, at, names, properties or {})
 
 
@@ -129,8 +129,10 @@ def sent(action: Action) -> Interaction:
     at = action.created_at + 1
     properties: dict[str, Any] = {"action_id": action.action_id}
     name = outcome_id(action.action_id, "sent")
-    who = (action.identifier,)
-    return Interaction(name, "outcome", "sent", "email", "adapters", at, at, who, properties)
+    identifiers = (action.identifier,)
+    return Interaction(
+        name, "outcome", "sent", "email", "adapters", at, at, identifiers, properties
+    )
 
 
 def forget(topic: str, holds: Callable[[Any], bool]) -> Tampering:

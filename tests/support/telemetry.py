@@ -27,8 +27,8 @@ def check_decision_headers(decision: StoredRecord, trace: str) -> None:
     """Check that a decision ends the trace that its interaction began, and has each stage's
     times."""
     headers = dict(decision.headers)
-    version, found, span, flags = (headers["traceparent"] or b"").decode().split("-")
-    assert (version, found, flags) == ("00", trace, "01")
+    version, trace_id, span, flags = (headers["traceparent"] or b"").decode().split("-")
+    assert (version, trace_id, flags) == ("00", trace, "01")
     assert span != f"{1:016x}"
     timings = dict(
         part.split("=") for part in (headers["kairos-timing"] or b"").decode().split(",")

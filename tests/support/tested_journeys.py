@@ -62,9 +62,9 @@ def recommend_for_cases(
 ) -> dict[str, Any]:
     """Run `kairos insights recommend` on the cases, with a defined journey or without; return its
     answer."""
-    done = run_recommend(folder, journey, events, *options)
-    assert done.exit_code == 0, done.output
-    answer: dict[str, Any] = msgspec.json.decode(done.stdout)
+    result = run_recommend(folder, journey, events, *options)
+    assert result.exit_code == 0, result.output
+    answer: dict[str, Any] = msgspec.json.decode(result.stdout)
     return answer
 
 

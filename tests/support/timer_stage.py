@@ -72,14 +72,14 @@ class TimerStage:
         """Assign the partition once more, as after a rebalance."""
         self._shell.on_assignment()
 
-    def write_input(self, who: str, at_ms: int) -> None:
+    def write_input(self, address: str, at_ms: int) -> None:
         """Write an input of a person at `at_ms`."""
-        name = Identifier("email", who)
+        name = Identifier("email", address)
         profile = profile_id(name)
         digest = waiting_rules().config.digest
         record = Identified(
             interaction=Interaction(
-                f"{who}-{at_ms}", "track", "Cart", "web", "shop", at_ms, at_ms, (name,)
+                f"{address}-{at_ms}", "track", "Cart", "web", "shop", at_ms, at_ms, (name,)
             ),
             identity=IdentitySection(profile, name.key, f"{name.key}/0", 0, digest),
         )
@@ -127,7 +127,9 @@ class TimerStage:
             )
             finish(self._shell.handle(message))
             self.entered.extend(
-                who for record in self._take_sent() for who in self._profiles_entering(record)
+                profile
+                for record in self._take_sent()
+                for profile in self._profiles_entering(record)
             )
 
     def drop_inputs(self, count: int) -> None:

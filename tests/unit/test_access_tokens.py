@@ -190,7 +190,7 @@ def test_token_without_an_exchange_is_the_signed_one_itself(
         async with ClientSession() as client:
             return await AccessTokens(client).find(Provider("p", request))
 
-    found = jwt.decode(asyncio.run(find()), ECKey.import_key(key))
-    assert (found.header["kid"], found.header["alg"]) == ("KEY1", "ES256")
-    assert found.claims["iss"] == "TEAM"
-    assert "exp" not in found.claims
+    claims = jwt.decode(asyncio.run(find()), ECKey.import_key(key))
+    assert (claims.header["kid"], claims.header["alg"]) == ("KEY1", "ES256")
+    assert claims.claims["iss"] == "TEAM"
+    assert "exp" not in claims.claims

@@ -63,8 +63,8 @@ def test_series_without_anomaly_seldom_have_one() -> None:
     worlds, wrong = 40, 0
     for seed in range(worlds):
         random = np.random.default_rng(seed)
-        found = scan([_quiet_series(random, number) for number in range(12)], seed)
-        wrong += any(record.anomalies for record in found)
+        scans = scan([_quiet_series(random, number) for number in range(12)], seed)
+        wrong += any(record.anomalies for record in scans)
     assert wrong <= binom.ppf(0.999, worlds, 0.05)
 
 
@@ -90,9 +90,11 @@ def test_planted_anomaly_is_found_with_its_days(
     hits, others_hit = 0, 0
     for seed in range(10):
         planted, others = _plant(kind, seed)
-        found = {record.series.step: record.anomalies for record in scan([planted, *others], seed)}
-        hits += any(_is_at(anomaly, first, last, direction) for anomaly in found.pop("hit"))
-        others_hit += sum(map(len, found.values()))
+        anomalies = {
+            record.series.step: record.anomalies for record in scan([planted, *others], seed)
+        }
+        hits += any(_is_at(anomaly, first, last, direction) for anomaly in anomalies.pop("hit"))
+        others_hit += sum(map(len, anomalies.values()))
     assert hits >= 9
     assert others_hit <= 4
 
@@ -108,8 +110,8 @@ def _is_at(anomaly: Anomaly, first: int, last: int, direction: str) -> bool:
 def test_baseline_fits_the_weekdays() -> None:
     random = np.random.default_rng(1)
     series = _quiet_series(random, 31)
-    found = fit(series, np.ones(_DAYS, dtype=np.bool_)).weekdays
-    assert found == pytest.approx(tuple(_WEEKDAYS / np.exp(np.log(_WEEKDAYS).mean())), rel=0.15)
+    weekdays = fit(series, np.ones(_DAYS, dtype=np.bool_)).weekdays
+    assert weekdays == pytest.approx(tuple(_WEEKDAYS / np.exp(np.log(_WEEKDAYS).mean())), rel=0.15)
 
 
 _visits = st.lists(
@@ -136,11 +138,11 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
         file = Path(folder) / "events.csv"
         lines = [",".join(map(str, row)) for row in (*events, end)]
         file.write_text("case_id,occurred_at,name,channel\n" + "\n".join(lines) + "\n")
-        found = daily_series(read_events(connection, file, EventOptions()), "buy")
+        series = daily_series(read_events(connection, file, EventOptions()), "buy")
     volume = Counter((name, channel) for _, _, name, channel in events)
     assert {
         (anomaly.step, anomaly.channel): anomaly.counts.sum()
-        for anomaly in found
+        for anomaly in series
         if anomaly.kind == "volume" and anomaly.channel and anomaly.counts.sum()
     } == volume
     visit_of: dict[tuple[str, int], int] = {}
@@ -152,7 +154,7 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
             number += 1
         last[case], visit_of[case, at] = at, number
         visits.setdefault(number, set()).add((name, channel, at // _DAY))
-    for anomaly in found:
+    for anomaly in series:
         if anomaly.kind != "goes on" or anomaly.to != "buy" or anomaly.channel is None:
             continue
         there = [
@@ -175,9 +177,9 @@ def test_cost_of_an_incident_is_the_number_of_goals_prevented() -> None:
     share = np.where((day >= 100) & (day < 115), 0.2, 0.5)
     hits = random.binomial(trials.astype(int), share).astype(float)
     series = [DailySeries("goes on", "pay", "buy", "web", _MONDAY, hits, trials)]
-    found = course(series, scan(series, 0), "buy")
-    assert found is not None
-    (incident,) = found.incidents
+    outcome = course(series, scan(series, 0), "buy")
+    assert outcome is not None
+    (incident,) = outcome.incidents
     assert incident.loss is not None
     assert incident.loss.low <= 0.3 * trials[100:115].sum() <= incident.loss.high
     words = incident_words(incident, "buy", 10.0)
@@ -192,16 +194,16 @@ def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
         random = np.random.default_rng(seed)
         day = np.arange(200 + HORIZON)
         counts = random.poisson(20 * _WEEKDAYS[day % 7]).astype(float)
-        found = forecast(counts[:200], _MONDAY)
-        assert found is not None
-        better += found.back_test.error < found.back_test.naive_error
+        prediction = forecast(counts[:200], _MONDAY)
+        assert prediction is not None
+        better += prediction.back_test.error < prediction.back_test.naive_error
         within = [
             day.low <= actual <= day.high
-            for day, actual in zip(found.days, counts[200:], strict=True)
+            for day, actual in zip(prediction.days, counts[200:], strict=True)
         ]
         covered.append(np.mean(within))
-        assert found.days[0].day == _MONDAY + 200
-        assert found.total == pytest.approx(sum(day.expected for day in found.days))
+        assert prediction.days[0].day == _MONDAY + 200
+        assert prediction.total == pytest.approx(sum(day.expected for day in prediction.days))
     assert better == worlds
     assert 0.8 <= np.mean(covered) <= 1.0
 
@@ -222,10 +224,10 @@ def test_short_or_empty_series_have_no_forecast() -> None:
     ids=["one event", "one customer", "many channels"],
 )
 def test_few_data_give_no_anomaly_and_no_nan(rows: list[tuple[str, int, str, str]]) -> None:
-    found = _course_of(rows, "buy")
-    assert found is None or found.incidents == ()
-    if found is not None:
-        assert all(np.isfinite(trend.level) for trend in found.trends)
+    course = _course_of(rows, "buy")
+    assert course is None or course.incidents == ()
+    if course is not None:
+        assert all(np.isfinite(trend.level) for trend in course.trends)
 
 
 def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
@@ -239,10 +241,10 @@ def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
     write_topic(tmp_path, SEGMENTED, records)
     with open_duckdb(Engine()) as connection:
         log = topic_events(connection, tmp_path, "platform", None)
-        found = connection.connection.execute(
+        rows = connection.connection.execute(
             "SELECT case_id, moment // 1000, name, channel FROM events ORDER BY line"
         ).fetchall()
-    assert found == [("ann", at, "home", "mobile"), ("bob", at + 5, "home", "web")]
+    assert rows == [("ann", at, "home", "mobile"), ("bob", at + 5, "home", "web")]
     assert log.rows == 2
 
 

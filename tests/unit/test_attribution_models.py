@@ -64,20 +64,20 @@ def _paths_of(rows: Sequence[PathRow]) -> PathCounts:
 
 
 def _credits(model: str, rows: Sequence[PathRow], **options: object) -> dict[str, float]:
-    found = attribute(model, ModelOptions(**options), count_paths(rows))  # type: ignore[arg-type]
-    return {channel.channel: channel.conversions for channel in found.channels}
+    attribution = attribute(model, ModelOptions(**options), count_paths(rows))  # type: ignore[arg-type]
+    return {channel.channel: channel.conversions for channel in attribution.channels}
 
 
-def _values(found: Attribution) -> dict[str, float]:
-    return {channel.channel: channel.value for channel in found.channels}
+def _values(attribution: Attribution) -> dict[str, float]:
+    return {channel.channel: channel.value for channel in attribution.channels}
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_equal_credits_are_ordered_by_channel_in_any_order_of_addition(seed: int) -> None:
     thirds = [PathRow(path, share, 7 * share) for path in (("b",), ("a",)) for share in SHARES]
     random.Random(seed).shuffle(thirds)
-    found = attribute("linear", ModelOptions(), _paths_of(thirds))
-    assert [channel.channel for channel in found.channels] == ["a", "b"]
+    attribution = attribute("linear", ModelOptions(), _paths_of(thirds))
+    assert [channel.channel for channel in attribution.channels] == ["a", "b"]
 
 
 def test_removal_effects_equal_those_of_the_textbook_chain() -> None:
@@ -94,16 +94,16 @@ def test_removal_effects_equal_those_of_the_textbook_chain() -> None:
 def test_removal_effects_equal_those_of_whole_matrices(order: int, seed: int, nulls: bool) -> None:
     rows = _random_rows(seed)
     seen = rows if nulls else [PathRow(row.path, row.conversions, row.value) for row in rows]
-    found = attribute("markov", ModelOptions(order=order, nulls=nulls), count_paths(rows))
+    attribution = attribute("markov", ModelOptions(order=order, nulls=nulls), count_paths(rows))
     expected = removal_effects_by_matrix(seen, order, lambda row: row.conversions)
     by_value = removal_effects_by_matrix(seen, order, lambda row: row.value)
-    effects = {channel.channel: channel.removal_effect for channel in found.channels}
+    effects = {channel.channel: channel.removal_effect for channel in attribution.channels}
     assert effects == pytest.approx(expected, abs=1e-10)
     total = sum(by_value.values())
     shares = {channel: effect / total for channel, effect in by_value.items()}
-    assert {channel: value / found.value for channel, value in _values(found).items()} == (
-        pytest.approx(shares, abs=1e-10)
-    )
+    assert {
+        channel: value / attribution.value for channel, value in _values(attribution).items()
+    } == (pytest.approx(shares, abs=1e-10))
 
 
 def test_consecutive_identical_states_are_one() -> None:
@@ -113,18 +113,18 @@ def test_consecutive_identical_states_are_one() -> None:
     at_one = [removal_effects(count_paths(rows), 1).conversions for rows in (repeated, once)]
     assert at_one[0] == pytest.approx(at_one[1], abs=1e-15)
     expected = removal_effects_by_matrix(repeated, 2, lambda row: row.conversions)
-    found = removal_effects(count_paths(repeated), 2).conversions
-    assert found == pytest.approx(list(expected.values()), abs=1e-12)
+    effects = removal_effects(count_paths(repeated), 2).conversions
+    assert effects == pytest.approx(list(expected.values()), abs=1e-12)
 
 
 @pytest.mark.parametrize("model", ON_PATHS)
 @pytest.mark.parametrize("seed", range(3))
 def test_credits_add_up(model: str, seed: int) -> None:
     rows = [*_random_rows(seed), PathRow((), 3.0, 7.5, 2.0)]
-    found = attribute(model, ModelOptions(order=2), count_paths(rows))
-    assert found.conversions == sum(row.conversions for row in rows)
-    for total, part in ((found.conversions, "conversions"), (found.value, "value")):
-        parts = [getattr(channel, part) for channel in found.channels]
+    attribution = attribute(model, ModelOptions(order=2), count_paths(rows))
+    assert attribution.conversions == sum(row.conversions for row in rows)
+    for total, part in ((attribution.conversions, "conversions"), (attribution.value, "value")):
+        parts = [getattr(channel, part) for channel in attribution.channels]
         assert math.fsum(parts) == pytest.approx(total, rel=1e-12)
         assert all(math.isfinite(credit) for credit in parts)
 
@@ -132,36 +132,38 @@ def test_credits_add_up(model: str, seed: int) -> None:
 @pytest.mark.parametrize("model", ON_PATHS)
 def test_an_only_channel_gets_everything(model: str) -> None:
     rows = [PathRow(("mail",), 2.0, 20.0, 5.0), PathRow(("mail", "mail"), 1.0, 4.0)]
-    found = attribute(model, ModelOptions(), count_paths(rows))
-    assert _values(found) == pytest.approx({"mail": 24.0})
-    assert found.channels[0].conversions == pytest.approx(3.0)
-    assert found.channels[0].removal_effect in (None, pytest.approx(1.0))
+    attribution = attribute(model, ModelOptions(), count_paths(rows))
+    assert _values(attribution) == pytest.approx({"mail": 24.0})
+    assert attribution.channels[0].conversions == pytest.approx(3.0)
+    assert attribution.channels[0].removal_effect in (None, pytest.approx(1.0))
 
 
 @pytest.mark.parametrize("model", ON_PATHS)
 def test_paths_that_never_convert_credit_nobody(model: str) -> None:
     rows = [PathRow(("a", "b"), 0.0, 0.0, 4.0), PathRow(("b",), 0.0, 0.0, 0.0)]
-    found = attribute(model, ModelOptions(), count_paths(rows))
-    assert (found.conversions, found.value) == (0.0, 0.0)
-    assert [channel.conversions for channel in found.channels] == [0.0, 0.0]
-    assert [channel.removal_effect for channel in found.channels] == [None, None]
+    attribution = attribute(model, ModelOptions(), count_paths(rows))
+    assert (attribution.conversions, attribution.value) == (0.0, 0.0)
+    assert [channel.conversions for channel in attribution.channels] == [0.0, 0.0]
+    assert [channel.removal_effect for channel in attribution.channels] == [None, None]
 
 
 @pytest.mark.parametrize("model", ON_PATHS)
 def test_no_paths_at_all_have_no_channels(model: str) -> None:
-    found = attribute(model, ModelOptions(), count_paths([]))
-    assert (found.conversions, found.value, found.channels) == (0.0, 0.0, ())
+    attribution = attribute(model, ModelOptions(), count_paths([]))
+    assert (attribution.conversions, attribution.value, attribution.channels) == (0.0, 0.0, ())
 
 
 @pytest.mark.parametrize("model", ON_PATHS)
 def test_conversions_without_touch_are_no_channels(model: str) -> None:
-    found = attribute(model, ModelOptions(), count_paths([PathRow((), 2.0, 9.0, 1.0), *BOOK]))
-    untouched = next(channel for channel in found.channels if channel.channel == NO_TOUCH)
+    attribution = attribute(model, ModelOptions(), count_paths([PathRow((), 2.0, 9.0, 1.0), *BOOK]))
+    untouched = next(channel for channel in attribution.channels if channel.channel == NO_TOUCH)
     assert (untouched.conversions, untouched.value) == (2.0, 9.0)
     assert untouched.removal_effect is None
     without = attribute(model, ModelOptions(), count_paths(BOOK))
     credit = {
-        channel.channel: channel.conversions for channel in found.channels if channel != untouched
+        channel.channel: channel.conversions
+        for channel in attribution.channels
+        if channel != untouched
     }
     assert credit == pytest.approx(
         {channel.channel: channel.conversions for channel in without.channels}
@@ -270,16 +272,16 @@ def test_large_chains_agree_with_whole_matrices() -> None:
         for _ in range(700)
     ]
     assert Windows.of(count_paths(rows), 4).count > 1_500
-    found = removal_effects(count_paths(rows), 4).conversions
+    effects = removal_effects(count_paths(rows), 4).conversions
     expected = removal_effects_by_matrix(rows, 4, lambda row: row.conversions)
-    assert found == pytest.approx(list(expected.values()), abs=1e-10)
+    assert effects == pytest.approx(list(expected.values()), abs=1e-10)
 
 
 def test_path_of_a_hundred_thousand_channels_is_credited() -> None:
     path = tuple(f"c{index:06}" for index in range(100_000))
-    found = attribute("markov", ModelOptions(), count_paths([PathRow(path, 1.0, 5.0, 3.0)]))
-    assert {channel.removal_effect for channel in found.channels} == {1.0}
-    assert found.channels[0].conversions == pytest.approx(1e-5)
+    attribution = attribute("markov", ModelOptions(), count_paths([PathRow(path, 1.0, 5.0, 3.0)]))
+    assert {channel.removal_effect for channel in attribution.channels} == {1.0}
+    assert attribution.channels[0].conversions == pytest.approx(1e-5)
 
 
 def test_circles_of_too_many_channels_are_refused() -> None:

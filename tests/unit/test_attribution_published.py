@@ -64,15 +64,17 @@ def test_credits_are_the_published_ones(
     model: str, table: Sequence[tuple[str, int, int]], published: Mapping[str, float]
 ) -> None:
     rows = _rows(table)
-    found = attribute(model, ModelOptions(), count_paths(rows))
+    attribution = attribute(model, ModelOptions(), count_paths(rows))
     expected = {channel: published.get(channel, 0.0) for channel in channels_of(rows)}
-    assert {channel.channel: channel.conversions for channel in found.channels} == pytest.approx(
+    assert {
+        channel.channel: channel.conversions for channel in attribution.channels
+    } == pytest.approx(expected)
+    assert {channel.channel: channel.value for channel in attribution.channels} == pytest.approx(
         expected
     )
-    assert {channel.channel: channel.value for channel in found.channels} == pytest.approx(expected)
 
 
 def test_removal_effects_are_the_published_ones() -> None:
-    found = attribute("markov", ModelOptions(), count_paths(_rows(BRYL)))
-    effects = {channel.channel: channel.removal_effect for channel in found.channels}
+    attribution = attribute("markov", ModelOptions(), count_paths(_rows(BRYL)))
+    effects = {channel.channel: channel.removal_effect for channel in attribution.channels}
     assert effects == pytest.approx({"C1": 0.5, "C2": 1.0, "C3": 1.0})

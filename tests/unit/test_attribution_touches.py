@@ -27,12 +27,12 @@ START = 1_704_067_200_000  # 2024-01-01
 HEADER = "profile_id,occurred_at,channel,kind,value"
 
 
-def _touch(who: str, day: float, channel: str) -> str:
-    return f"{who},{START + round(day * DAY)},{channel},touch,"
+def _touch(customer: str, day: float, channel: str) -> str:
+    return f"{customer},{START + round(day * DAY)},{channel},touch,"
 
 
-def _conversion(who: str, day: float, value: float = 1.0) -> str:
-    return f"{who},{START + round(day * DAY)},,conversion,{value}"
+def _conversion(customer: str, day: float, value: float = 1.0) -> str:
+    return f"{customer},{START + round(day * DAY)},,conversion,{value}"
 
 
 def _end(day: float) -> str:
@@ -40,12 +40,16 @@ def _end(day: float) -> str:
     return _conversion("last", day, 0.0)
 
 
-def _paths(found: PathCounts) -> dict[tuple[str, ...], tuple[float, float, float]]:
+def _paths(path_counts: PathCounts) -> dict[tuple[str, ...], tuple[float, float, float]]:
     paths = {}
-    for index in range(len(found.conversions)):
-        codes = found.codes[found.offsets[index] : found.offsets[index + 1]]
-        counts = (found.conversions[index], found.values[index], found.nulls[index])
-        paths[tuple(found.channels[code] for code in codes)] = tuple(map(float, counts))
+    for index in range(len(path_counts.conversions)):
+        codes = path_counts.codes[path_counts.offsets[index] : path_counts.offsets[index + 1]]
+        counts = (
+            path_counts.conversions[index],
+            path_counts.values[index],
+            path_counts.nulls[index],
+        )
+        paths[tuple(path_counts.channels[code] for code in codes)] = tuple(map(float, counts))
     return paths  # type: ignore[return-value]
 
 
@@ -152,8 +156,8 @@ def test_touches_after_until_are_left_out(connection: DuckQueries, tmp_path: Pat
 
 def test_a_channel_may_contain_the_separator(tmp_path: Path) -> None:
     lines = [HEADER, _touch("p", 1, "a > b"), _touch("p", 2, '"x, ""y"""'), _conversion("p", 3)]
-    found = _answer(write_csv(tmp_path / "t.csv", lines), "linear")
-    assert {channel.channel: channel.conversions for channel in found.attribution.channels} == {
+    answer = _answer(write_csv(tmp_path / "t.csv", lines), "linear")
+    assert {channel.channel: channel.conversions for channel in answer.attribution.channels} == {
         "a > b": 0.5,
         'x, "y"': 0.5,
     }
@@ -179,7 +183,7 @@ def test_unit_kinds_of_touches_and_repeated_ids_follow_the_options(tmp_path: Pat
     ]
     plain = [
         {
-            "profile_id": who,
+            "profile_id": customer,
             "occurred_at": START + day * DAY,
             "channel": channel,
             "kind": "touch",
@@ -188,27 +192,27 @@ def test_unit_kinds_of_touches_and_repeated_ids_follow_the_options(tmp_path: Pat
             "touch": touch,
             "event_id": event,
         }
-        for who, day, channel, campaign, touch, event in rows
+        for customer, day, channel, campaign, touch, event in rows
     ]
     conversion = {**plain[0], "kind": "conversion", "value": 9.0, "occurred_at": START + 3 * DAY}
     conversions = [{**conversion, "event_id": "e4"}, {**conversion, "event_id": "e4"}]
     file = write_parquet(tmp_path / "touches.parquet", [*plain, *conversions])
-    found = _answer(file, "linear", unit="campaign", touch="clicked")
-    assert [(channel.channel, channel.conversions) for channel in found.attribution.channels] == [
+    answer = _answer(file, "linear", unit="campaign", touch="clicked")
+    assert [(channel.channel, channel.conversions) for channel in answer.attribution.channels] == [
         ("(no campaign)", 1.0),
         ("spring", 0.0),
     ]
-    assert found.attribution.value == 9.0
-    assert found.support is not None
-    assert found.support.touches == {"clicked": 2, "sent": 1}
-    assert found.support.repeated == 2
+    assert answer.attribution.value == 9.0
+    assert answer.support is not None
+    assert answer.support.touches == {"clicked": 2, "sent": 1}
+    assert answer.support.repeated == 2
 
 
 def test_credit_decays_by_half_lives(tmp_path: Path) -> None:
     # Touches 1 and 3 half-lives before: ½ to ⅛, so four fifths and one fifth.
     lines = [_touch("p", 7, "a"), _touch("p", 21, "b"), _conversion("p", 28, 100.0)]
-    found = _answer(write_csv(tmp_path / "t.csv", [HEADER, *lines]), "time-decay")
-    values = {channel.channel: channel.value for channel in found.attribution.channels}
+    answer = _answer(write_csv(tmp_path / "t.csv", [HEADER, *lines]), "time-decay")
+    values = {channel.channel: channel.value for channel in answer.attribution.channels}
     assert values == pytest.approx({"a": 20.0, "b": 80.0})
 
 
@@ -220,8 +224,11 @@ def test_credit_adds_up_after_any_number_of_half_lives(tmp_path: Path) -> None:
         model="time-decay",
         half_life_ms=1_000,
     )
-    found = _answer_from(question, Engine(threads=1)).attribution
-    assert {channel.channel: channel.value for channel in found.channels} == {"a": 0.0, "b": 100.0}
+    attribution = _answer_from(question, Engine(threads=1)).attribution
+    assert {channel.channel: channel.value for channel in attribution.channels} == {
+        "a": 0.0,
+        "b": 100.0,
+    }
 
 
 @pytest.mark.parametrize("zone", ["Europe/Madrid", "America/Lima"])
@@ -229,8 +236,8 @@ def test_times_are_read_in_every_form(tmp_path: Path, zone: str) -> None:
     with_zone = ["2024-01-01T10:00:00+02:00", "2024-01-01 08:00:00Z", str(START + 8 * 3_600_000)]
     lines = [f"p,{text},c{index},touch,0" for index, text in enumerate(with_zone)]
     file = write_csv(tmp_path / "t.csv", [HEADER, *lines, "p,2024-01-01T08:00:00Z,,conversion,1"])
-    found = _answer(file, "linear")
-    assert [channel.conversions for channel in found.attribution.channels] == pytest.approx(
+    answer = _answer(file, "linear")
+    assert [channel.conversions for channel in answer.attribution.channels] == pytest.approx(
         [1 / 3] * 3
     )
     local = write_csv(tmp_path / "l.csv", [HEADER, "p,2024-01-01 10:00:00,a,touch,0"])
@@ -253,8 +260,8 @@ def test_typed_parquet_times_are_read(tmp_path: Path) -> None:
             (datetime(2024, 1, 2, tzinfo=UTC), "conversion"),
         )
     ]
-    found = _answer(write_parquet(tmp_path / "t.parquet", rows), "last")
-    assert (found.attribution.conversions, found.attribution.value) == (1.0, 0.0)
+    answer = _answer(write_parquet(tmp_path / "t.parquet", rows), "last")
+    assert (answer.attribution.conversions, answer.attribution.value) == (1.0, 0.0)
 
 
 def _expected_paths(
@@ -262,10 +269,12 @@ def _expected_paths(
 ) -> Counter[tuple[tuple[str, ...], bool]]:
     """Return the paths found by going through each customer's events in order, as the definition
     says."""
-    found: Counter[tuple[tuple[str, ...], bool]] = Counter()
+    expected: Counter[tuple[tuple[str, ...], bool]] = Counter()
     end = max(at for _, at, _ in events)
-    for who in {who for who, _, _ in events}:
-        mine = [(at, channel is None, channel or "") for name, at, channel in events if name == who]
+    for customer in {customer for customer, _, _ in events}:
+        mine = [
+            (at, channel is None, channel or "") for name, at, channel in events if name == customer
+        ]
         pending: list[tuple[int, str]] = []
         seen_conversions: set[int] = set()
         for at, converted, channel in [*sorted(mine), (10**18, True, "")]:
@@ -280,14 +289,16 @@ def _expected_paths(
             ]:
                 if run and when - run[-1][0] >= lookback:
                     if end - run[-1][0] >= lookback:
-                        found[tuple(name for _, name in run), False] += 1
+                        expected[tuple(name for _, name in run), False] += 1
                     run = []
                 run.append((when, name))
             pending = []
             if at < 10**18 and (at not in seen_conversions):
-                found[inside, True] += sum(1 for when, is_one, _ in mine if is_one and when == at)
+                expected[inside, True] += sum(
+                    1 for when, is_one, _ in mine if is_one and when == at
+                )
                 seen_conversions.add(at)
-    return found
+    return expected
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -297,17 +308,21 @@ def test_journeys_equal_those_built_event_by_event(
     chance = random.Random(seed)
     people = [min(chance.randint(0, 12), chance.randint(0, 12)) for _ in range(250)]
     events = [  # even customers never convert, p0 has many touches
-        (f"p{who}", chance.randint(0, 900), chance.choice(["a", "b", "c", *([None] * (who % 2))]))
-        for who in people
+        (
+            f"p{customer}",
+            chance.randint(0, 900),
+            chance.choice(["a", "b", "c", *([None] * (customer % 2))]),
+        )
+        for customer in people
     ]
     lines = [
-        f"{who},{START + at},{channel or ''},{'touch' if channel else 'conversion'},1"
-        for who, at, channel in events
+        f"{customer},{START + at},{channel or ''},{'touch' if channel else 'conversion'},1"
+        for customer, at, channel in events
     ]
     journeys = _journeys(connection, tmp_path, lines, lookback_ms=20)
     paths = journeys.path_counts()
     expected = _expected_paths(events, 20)
-    found = Counter(
+    actual = Counter(
         {
             (path, converted): round(count)
             for path, (conversions, _, nulls) in _paths(paths).items()
@@ -315,8 +330,8 @@ def test_journeys_equal_those_built_event_by_event(
             if count
         }
     )
-    assert found == expected
-    _check_customers(journeys.customers(paths), paths, len({who for who, _, _ in events}))
+    assert actual == expected
+    _check_customers(journeys.customers(paths), paths, len({customer for customer, _, _ in events}))
 
 
 def _check_customers(customers: Customers, paths: PathCounts, most: int) -> None:
@@ -332,10 +347,10 @@ def test_hundred_thousand_channels_are_credited(tmp_path: Path) -> None:
         _touch(f"p{index % 50_000}", 1 + index / 1e6, f"c{index}") for index in range(100_000)
     ]
     lines += [_conversion(f"p{index}", 2) for index in range(0, 50_000, 5)]
-    found = _answer(write_csv(tmp_path / "t.csv", lines), lookback_ms=DAY)
-    assert len(found.attribution.channels) == 100_000
-    assert found.attribution.conversions == 10_000
-    assert sum(channel.conversions for channel in found.attribution.channels) == pytest.approx(
+    answer = _answer(write_csv(tmp_path / "t.csv", lines), lookback_ms=DAY)
+    assert len(answer.attribution.channels) == 100_000
+    assert answer.attribution.conversions == 10_000
+    assert sum(channel.conversions for channel in answer.attribution.channels) == pytest.approx(
         10_000
     )
 

@@ -54,9 +54,9 @@ def play(invoke: Callable[..., Result]) -> Callable[..., Any]:
     """Function that runs the command, and returns its report."""
 
     def run(log: Path, *options: str, config: Path = _DEMO) -> Any:
-        done = invoke(log, "--json", *options, config=config)
-        assert done.exit_code in (0, 1), done.output
-        return msgspec.json.decode(done.stdout)
+        result = invoke(log, "--json", *options, config=config)
+        assert result.exit_code in (0, 1), result.output
+        return msgspec.json.decode(result.stdout)
 
     return run
 
@@ -109,8 +109,8 @@ def test_tables_equal_the_records_of_the_stages(
     flow, emits = _direct(log)
     report = play(_write(tmp_path / "a.ndjson", log))
     changes = [emit.value for emit in emits if emit.topic == "segments.changes"]
-    found = table('SELECT profile_id, segment, change, epoch_ms("at") FROM segments')
-    assert sorted(found) == sorted((c.profile_id, c.segment, c.change, c.at) for c in changes)  # type: ignore[union-attr]
+    stays = table('SELECT profile_id, segment, change, epoch_ms("at") FROM segments')
+    assert sorted(stays) == sorted((c.profile_id, c.segment, c.change, c.at) for c in changes)  # type: ignore[union-attr]
     actions = [emit.value.action_id for emit in emits if emit.topic.startswith("actions.")]  # type: ignore[union-attr]
     assert sorted(table("SELECT action_id FROM actions")) == sorted((action,) for action in actions)
     assert table(
@@ -159,8 +159,10 @@ def test_identified_devices_share_one_profile(
         visit(4, "purchase", BEGIN_MS + 3, "customer_id:c", "cookie:b"),
     ]
     play(_write(tmp_path / "a.ndjson", log))
-    [(who, names)] = table("SELECT profile_id, list_sort(list(value)) FROM identifiers GROUP BY 1")
-    assert (who, names) == (profile_id(Identifier("customer_id", "c")), ["a", "b", "c"])
+    [(joined_id, names)] = table(
+        "SELECT profile_id, list_sort(list(value)) FROM identifiers GROUP BY 1"
+    )
+    assert (joined_id, names) == (profile_id(Identifier("customer_id", "c")), ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("until", [None, BEGIN_MS + HOUR_MS - 1, BEGIN_MS + HOUR_MS])
@@ -170,8 +172,8 @@ def test_cart_left_for_an_hour_of_the_log_gives_one_mail(
     play: Callable[..., Any],
     table: Callable[[str], list[Any]],
 ) -> None:
-    who = ("customer_id:c", "email:c@example.com")
-    file = _write(tmp_path / "a.ndjson", [visit(1, "add_to_cart", BEGIN_MS, *who)])
+    names = ("customer_id:c", "email:c@example.com")
+    file = _write(tmp_path / "a.ndjson", [visit(1, "add_to_cart", BEGIN_MS, *names)])
     moment = () if until is None else ("--until", _iso(until))
     report = play(file, *moment)
     mails = table("SELECT campaign, epoch_ms(created_at) FROM actions WHERE channel = 'email'")
@@ -279,14 +281,14 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
     )
     without_time = b'{"type":"track","event":"home","anonymousId":"a"}\n'
     file.write_bytes(b"{broken\n" + timeless + without_time + file.read_bytes())
-    done = invoke(file)
-    message = " ".join(done.stderr.split())
-    assert done.exit_code == 1
+    result = invoke(file)
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 1
     assert "a.ndjson:1: " in message
     assert "a.ndjson:2: occurred_at: a log that is played needs the time" in message
     assert "a.ndjson:3: timestamp: a log that is played needs the time" in message
-    assert f"{good:,} interactions until" in done.stdout
-    assert "3 rows refused" in " ".join(done.stdout.split())
+    assert f"{good:,} interactions until" in result.stdout
+    assert "3 rows refused" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -313,9 +315,9 @@ def test_unplayable_input_is_refused_in_one_line(
     (tmp_path / "broken.ndjson").write_bytes(b"{\n")
     (tmp_path / "text.parquet").write_bytes(b"text")
     _write(tmp_path / "good.ndjson", shop_log(most=3))
-    done = invoke(tmp_path / name, *options)
-    assert done.exit_code != 0
-    assert message in " ".join(f"{done.exception} {done.output}".split())
+    result = invoke(tmp_path / name, *options)
+    assert result.exit_code != 0
+    assert message in " ".join(f"{result.exception} {result.output}".split())
     assert not (tmp_path / "out").exists()
 
 
@@ -324,9 +326,9 @@ def test_wrong_configuration_is_reported_with_file_and_line(
 ) -> None:
     shutil.copytree(_DEMO, tmp_path / "other")
     (tmp_path / "other" / "channels.yaml").write_text("chanels: []\n")
-    done = invoke(_write(tmp_path / "a.ndjson", shop_log(most=3)), config=tmp_path / "other")
-    assert done.exit_code == 1
-    assert "channels.yaml:1:1" in str(done.exception)
+    result = invoke(_write(tmp_path / "a.ndjson", shop_log(most=3)), config=tmp_path / "other")
+    assert result.exit_code == 1
+    assert "channels.yaml:1:1" in str(result.exception)
 
 
 def test_the_end_is_later_than_the_day_of_the_log(

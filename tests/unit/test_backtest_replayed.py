@@ -66,9 +66,9 @@ def _log_with_requests() -> list[Interaction]:
 
 def _backtest(log: Path, tmp_path: Path) -> Any:
     where = ["--input", str(log), "--config", str(_DEMO), "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(build_app("backtest"), ["backtest", *where, "--json"])
-    assert done.stdout, done.exception or done.output
-    return {"code": done.exit_code, **msgspec.json.decode(done.stdout)}
+    result = CliRunner().invoke(build_app("backtest"), ["backtest", *where, "--json"])
+    assert result.stdout, result.exception or result.output
+    return {"code": result.exit_code, **msgspec.json.decode(result.stdout)}
 
 
 def test_a_replayed_topic_is_decided_as_it_was(

@@ -85,19 +85,19 @@ def test_reactions_have_the_stated_probabilities(offer: str, channel: str) -> No
 
 
 def test_the_same_action_has_the_same_outcomes_and_another_its_own() -> None:
-    who = customer(9, 1)
+    simulated = customer(9, 1)
 
     def outcomes_of(action: str) -> tuple[str, ...]:
-        return tuple(outcomes(ContactAction(action, "token", CARD.offer, "call"), who))
+        return tuple(outcomes(ContactAction(action, "token", CARD.offer, "call"), simulated))
 
     assert outcomes_of("a") == outcomes_of("a")
     assert len({outcomes_of(f"action-{n}") for n in range(50)}) > 2
 
 
 def test_unknown_actions_have_no_reactions() -> None:
-    who = customer(9, 1)
-    assert not list(outcomes(ContactAction("a", "token", "unknown", "web"), who))
-    assert not list(outcomes(ContactAction("a", "token", CARD.offer, "sms"), who))
+    simulated = customer(9, 1)
+    assert not list(outcomes(ContactAction("a", "token", "unknown", "web"), simulated))
+    assert not list(outcomes(ContactAction("a", "token", CARD.offer, "sms"), simulated))
 
 
 @pytest.mark.parametrize("options", [[], ["--live", "--out", "folder"]])

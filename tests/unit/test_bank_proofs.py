@@ -153,19 +153,19 @@ def _judged_log(seed: int, customers: int) -> Log:
     """Return decisions on the offer that is judged, by the world's own policy."""
     rows = []
     for index in range(customers):
-        who = customer(seed, index)
-        diary = Diary(seed, who, 10)
+        simulated = customer(seed, index)
+        diary = Diary(seed, simulated, 10)
         meet_sales(diary, None, policy=True)
-        rows += policy(CustomerLife(who, tuple(diary.events())), end_of(10))
+        rows += policy(CustomerLife(simulated, tuple(diary.events())), end_of(10))
     reward, propensity, target, q_logged, q_target = np.array(rows, dtype=np.float64).T
     return Log(reward, target / propensity, _MODELLED_SHARE * q_logged, _MODELLED_SHARE * q_target)
 
 
-def _is_covering(found: Estimate | None, truth: float) -> bool:
-    assert found is not None
-    assert found.low is not None
-    assert found.high is not None
-    return found.low <= truth <= found.high
+def _is_covering(estimate: Estimate | None, truth: float) -> bool:
+    assert estimate is not None
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return estimate.low <= truth <= estimate.high
 
 
 @pytest.mark.parametrize("worlds", [120, pytest.param(1_000, marks=pytest.mark.chaos)])
@@ -175,14 +175,14 @@ def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worl
     weighted: list[float] = []
     for seed in range(worlds):
         log = _judged_log(1_000 + seed, 300)
-        found = evaluate(log)
-        assert found.ips.value is not None
-        weighted.append(found.ips.value)
-        covered += _is_covering(found.dr, truth)
+        estimates = evaluate(log)
+        assert estimates.ips.value is not None
+        weighted.append(estimates.ips.value)
+        covered += _is_covering(estimates.dr, truth)
         assert log.q_target is not None
         model_alone = Log(log.q_target, np.ones_like(log.weights))
         covered_by_model += _is_covering(evaluate(model_alone).ips, truth)
-        narrower += _width(found.dr) < _width(found.ips)
+        narrower += _width(estimates.dr) < _width(estimates.ips)
     assert binom.ppf(_SURE, worlds, 0.95) <= covered <= binom.ppf(1 - _SURE, worlds, 0.95)
     assert not covered_by_model
     assert narrower > 0.9 * worlds
@@ -192,11 +192,11 @@ def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worl
     assert abs(float(np.mean(weighted)) - truth) < norm.ppf(1 - _SURE / 2) * error
 
 
-def _width(found: Estimate | None) -> float:
-    assert found is not None
-    assert found.low is not None
-    assert found.high is not None
-    return found.high - found.low
+def _width(estimate: Estimate | None) -> float:
+    assert estimate is not None
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return estimate.high - estimate.low
 
 
 @pytest.mark.timeout(1_800)
@@ -218,8 +218,8 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
         replace(campaign, holdout=0.5) if campaign.campaign in sold else campaign
         for campaign in bundle.campaigns
     )
-    made = rules(replace(bundle, campaigns=campaigns))
-    played = BankPlay(made, WorldSize(customers, days, seed), MemoryLearner()).play()
+    compiled_rules = rules(replace(bundle, campaigns=campaigns))
+    played = BankPlay(compiled_rules, WorldSize(customers, days, seed), MemoryLearner()).play()
     write_topic(tmp_path, DECISIONS, played.decisions)
     write_topic(tmp_path, SEGMENTED, played.segmented)
     misses: defaultdict[str, list[bool]] = defaultdict(list)
@@ -227,8 +227,10 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
     with open_duckdb(Engine(threads=1)) as queries:
         for day in range(4, days + 1):
             until = START_MS + day * DAY_MS
-            found = load_statistics(queries, tmp_path, Period(None, until), campaigns)
-            lifts = [(lift, _true_lift(played, lift, until)) for lift in _of_campaigns(found.lifts)]
+            statistics = load_statistics(queries, tmp_path, Period(None, until), campaigns)
+            lifts = [
+                (lift, _true_lift(played, lift, until)) for lift in _of_campaigns(statistics.lifts)
+            ]
             for lift, truth in lifts:
                 misses[lift.holdout].append(_is_missed(lift, truth))
     assert len(misses) == len(lifts) == len(sold)
@@ -261,10 +263,10 @@ def _of_campaigns(lifts: Sequence[Lift]) -> Iterator[Lift]:
 
 
 def _is_missed(lift: Lift, truth: float) -> bool:
-    found = lift.conversion
-    if found is None or found.low is None or found.high is None:
+    difference = lift.conversion
+    if difference is None or difference.low is None or difference.high is None:
         return False
-    return not found.low <= truth <= found.high
+    return not difference.low <= truth <= difference.high
 
 
 def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
@@ -279,7 +281,9 @@ def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
         )
         if treated:
             entered.setdefault(decision.profile_id, decision.decided_at)
-    matured = {who: at for who, at in entered.items() if at + lift.window_ms < until}
+    matured = {
+        customer_id: at for customer_id, at in entered.items() if at + lift.window_ms < until
+    }
     assert len(matured) == lift.treated.customers
     added = sum(
         message.chance

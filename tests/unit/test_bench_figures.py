@@ -25,14 +25,14 @@ def _sample(latency_ms: float, late_s: float = 0.0, cores: float = 0.5) -> Sampl
 
 
 def test_a_repeat_that_did_not_reach_the_rate_fell_behind() -> None:
-    found = summarise("floor", _RATE, [_sample(2.0), _sample(4.0)], repeats=3)
-    assert (found.reached, found.sustained, found.behind) == (2, 2, 1)
-    assert found.p99 == 3.0
+    latency = summarise("floor", _RATE, [_sample(2.0), _sample(4.0)], repeats=3)
+    assert (latency.reached, latency.sustained, latency.behind) == (2, 2, 1)
+    assert latency.p99 == 3.0
 
 
 def test_a_repeat_that_reached_the_rate_may_fall_behind_too() -> None:
-    found = summarise("floor", _RATE, [_sample(2.0), _sample(4.0, late_s=2.0)], repeats=3)
-    assert (found.reached, found.sustained, found.behind) == (2, 1, 2)
+    latency = summarise("floor", _RATE, [_sample(2.0), _sample(4.0, late_s=2.0)], repeats=3)
+    assert (latency.reached, latency.sustained, latency.behind) == (2, 1, 2)
 
 
 def test_no_repeat_is_behind_where_all_sustain_the_rate() -> None:

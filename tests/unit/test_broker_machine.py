@@ -36,9 +36,9 @@ def taken_port() -> Iterator[int]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> BrokerFiles:
-    found = BrokerFiles.under(tmp_path)
-    found.root.mkdir()
-    return found
+    files = BrokerFiles.under(tmp_path)
+    files.root.mkdir()
+    return files
 
 
 def options(tmp_path: Path, port: int, fixed: bool = False) -> BrokerOptions:
@@ -145,9 +145,9 @@ def test_a_damaged_record_is_no_process(files: BrokerFiles, content: bytes) -> N
 
 def test_a_spawned_process_is_detached_found_again_and_ended(files: BrokerFiles) -> None:
     process = spawn([sys.executable, "-c", "import time; time.sleep(60)"], files, 4711)
-    found = recorded_process(files)
-    assert found is not None
-    assert found[1].bootstrap == "127.0.0.1:4711"
+    recorded = recorded_process(files)
+    assert recorded is not None
+    assert recorded[1].bootstrap == "127.0.0.1:4711"
     assert os.getsid(process.pid) == process.pid
     terminate(process)
     assert recorded_process(files) is None

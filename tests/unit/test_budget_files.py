@@ -53,9 +53,9 @@ def test_a_mistake_is_named_where_it_stands(
     folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
-    found = [error for error in errors if words in error.message]
-    assert found, errors
-    assert abs(found[0].line - line) <= 1 or "twice" in words
+    fitting = [error for error in errors if words in error.message]
+    assert fitting, errors
+    assert abs(fitting[0].line - line) <= 1 or "twice" in words
 
 
 def test_item_starts_on_an_existing_day(folder: Path) -> None:
@@ -85,9 +85,9 @@ def test_item_without_stock_has_no_budget(folder: Path) -> None:
     (folder / _TABLE).write_text("sku,stock\nlamp,0\nchair,4\n")
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
-    made = compile_bundle(bundle)
-    assert isinstance(made, Configuration)
-    assert set(made.budgets) == {"gift", "paced", "shelf/chair"}
+    configuration = compile_bundle(bundle)
+    assert isinstance(configuration, Configuration)
+    assert set(configuration.budgets) == {"gift", "paced", "shelf/chair"}
 
 
 def test_budget_of_free_messages_is_no_mistake(folder: Path) -> None:

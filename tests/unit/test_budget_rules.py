@@ -23,13 +23,13 @@ def _purse(left: float, price: float = 0.0) -> Purse:
 
 
 def _rules(**purses: Purse) -> Rules:
-    made = world(
+    compiled_rules = world(
         campaigns=[
             campaign("mail", offer("mail", 2), budget=10),
             campaign("page", offer("page", 5, hero("page-hero", cost=1)), budget=10),
         ]
     )
-    return replace(made, wallet=purses)
+    return replace(compiled_rules, wallet=purses)
 
 
 def _decide(rules: Rules) -> tuple[Decision, Segmented]:
@@ -94,8 +94,10 @@ def test_rules_without_budgets_read_no_purse() -> None:
 
 
 def test_transactional_messages_are_sent_beyond_any_budget() -> None:
-    made = world(campaigns=[campaign("note", offer("note", 1), purpose="transactional", budget=0)])
-    assert made.config.budgets == {}
+    compiled_rules = world(
+        campaigns=[campaign("note", offer("note", 1), purpose="transactional", budget=0)]
+    )
+    assert compiled_rules.config.budgets == {}
     assert not world(
         campaigns=[campaign("mail", offer("mail", 2), budget=10)],
         policies={"budgets": {"enforced": False}},

@@ -89,11 +89,13 @@ def test_counts_equal_a_plain_count(
     decisions, segmented = [], []
     wanted: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     revenue: Counter[tuple[str, str]] = Counter()
-    for number, (who, campaign, channel, day, held, reports) in enumerate(messages):
+    for number, (customer_id, campaign, channel, day, held, reports) in enumerate(messages):
         at = _START + day * DAY_MS + number
         fate = "held out by few" if held else "chosen"
-        decisions.append(decision(f"e{number}", who, at, _candidate(campaign, channel, fate)))
-        segmented.append(as_segmented(who, event(f"e{number}", "Home", at), ("vip",)))
+        decisions.append(
+            decision(f"e{number}", customer_id, at, _candidate(campaign, channel, fate))
+        )
+        segmented.append(as_segmented(customer_id, event(f"e{number}", "Home", at), ("vip",)))
         key = (campaign, channel)
         wanted[key]["held" if held else "decided"] += 1
         for kind in {kind for kind, _ in reports} if not held else ():
@@ -101,13 +103,13 @@ def test_counts_equal_a_plain_count(
         for nth, (kind, value) in enumerate(reports):
             about = {"action_id": f"a-e{number}", **({} if value is None else {"value": value})}
             outcome = event(f"o{number}-{nth}", kind, at + 1, **about)
-            segmented.append(as_segmented(who, outcome))
+            segmented.append(as_segmented(customer_id, outcome))
             if kind == "conversion" and isinstance(value, float) and value > 0 and not held:
                 revenue[key] += value
     again = 2 if twice else 1
-    found = _statistics(decisions * again, segmented * again)
-    assert {(item.campaign, item.channel) for item in found.items} == set(wanted)
-    for item in found.items:
+    statistics = _statistics(decisions * again, segmented * again)
+    assert {(item.campaign, item.channel) for item in statistics.items} == set(wanted)
+    for item in statistics.items:
         assert item.campaign
         assert item.channel
         counts = wanted[item.campaign, item.channel]
@@ -115,8 +117,8 @@ def test_counts_equal_a_plain_count(
         assert item.revenue == pytest.approx(revenue[item.campaign, item.channel])
         assert item.cost == pytest.approx(0.5 * counts["decided"])
         assert item.worth == pytest.approx(7.0 * counts["conversion"])
-    for rows in (found.campaigns, found.channels, found.days, found.segments):
-        assert sum(row.decided for row in rows) == found.total.decided
+    for rows in (statistics.campaigns, statistics.channels, statistics.days, statistics.segments):
+        assert sum(row.decided for row in rows) == statistics.total.decided
 
 
 _COUNTED = ("decided", "held", "sent", "delivered", "impression", "click", "dismiss", "conversion")
@@ -243,12 +245,12 @@ class Look:
 
 
 def _look(arms: tuple[ArmSums, ArmSums]) -> Look | None:
-    found = conversion_difference(*arms)
-    if found is None or found.low is None or found.high is None:
+    difference = conversion_difference(*arms)
+    if difference is None or difference.low is None or difference.high is None:
         return None
     shares = [(arm.customers, arm.converted / arm.customers) for arm in arms]
     variance = sum(share * (1 - share) / n for n, share in shares)
-    return Look(found.value, (found.high - found.low) / 2, 1.96 * sqrt(variance))
+    return Look(difference.value, (difference.high - difference.low) / 2, 1.96 * sqrt(variance))
 
 
 def test_intervals_of_rates_count_a_customers_messages_as_alike() -> None:
@@ -266,10 +268,10 @@ def test_intervals_of_rates_count_a_customers_messages_as_alike() -> None:
             trials_squared=float((trials**2).sum()),
             products=float((clicks * trials).sum()),
         )
-        found = rate(sums)
-        assert found.low is not None
-        assert found.high is not None
-        covered += found.low <= 0.3 <= found.high
+        share = rate(sums)
+        assert share.low is not None
+        assert share.high is not None
+        covered += share.low <= 0.3 <= share.high
         low, high = wilson(sums.events / sums.trials, sums.trials)
         covered_as_if_apart += low <= 0.3 <= high
     assert binom.ppf(0.001, worlds, 0.95) <= covered <= binom.ppf(0.999, worlds, 0.97)
@@ -301,12 +303,12 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
         held = number % held_every == 0
         drawn = (Assignment("few", held, _START),)
         fate = "held out by few" if held else "chosen"
-        candidate_ = _candidate("spring", "web", fate)
-        made = decision(f"e{number}", f"p{number}", _START, candidate_, holdouts=drawn)
+        chosen_candidate = _candidate("spring", "web", fate)
+        record = decision(f"e{number}", f"p{number}", _START, chosen_candidate, holdouts=drawn)
         if held and filled:
             instead = Choice("web/slot", "web", f"a-{number}", "spring", "other", "other-web")
-            made = msgspec.structs.replace(made, choices=(instead,))
-        decisions.append(made)
+            record = msgspec.structs.replace(record, choices=(instead,))
+        decisions.append(record)
     drawn_only = round(1_000 * holdouts)
     for number in range(drawn_only):
         other = decision(
@@ -321,8 +323,10 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
     ]
     late = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
     campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)
-    found = _statistics(decisions, [*reached, late], campaigns)
-    return next(lift for lift in found.lifts if lift.campaign == "spring" and lift.offer is None)
+    statistics = _statistics(decisions, [*reached, late], campaigns)
+    return next(
+        lift for lift in statistics.lifts if lift.campaign == "spring" and lift.offer is None
+    )
 
 
 def test_goals_before_the_message_and_after_its_window_are_no_conversions_of_it() -> None:
@@ -330,8 +334,8 @@ def test_goals_before_the_message_and_after_its_window_are_no_conversions_of_it(
     for number in range(200):
         held = number % 2 == 0
         drawn = (Assignment("few", held, _START),)
-        made = _candidate("spring", "web", "held out by few" if held else "chosen")
-        messages.append(decision(f"e{number}", f"p{number}", _START, made, holdouts=drawn))
+        candidate = _candidate("spring", "web", "held out by few" if held else "chosen")
+        messages.append(decision(f"e{number}", f"p{number}", _START, candidate, holdouts=drawn))
     moments = (-WINDOW_MS, -1, 0, 1, WINDOW_MS, WINDOW_MS + 1)
     goals = [
         as_segmented(f"p{number}", event(f"g{number}", "Bought", _START + after))
@@ -339,8 +343,10 @@ def test_goals_before_the_message_and_after_its_window_are_no_conversions_of_it(
     ]
     late = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
     campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)
-    found = _statistics(messages, [*goals, late], campaigns)
-    lift = next(lift for lift in found.lifts if lift.campaign == "spring" and lift.offer is None)
+    statistics = _statistics(messages, [*goals, late], campaigns)
+    lift = next(
+        lift for lift in statistics.lifts if lift.campaign == "spring" and lift.offer is None
+    )
     assert (lift.treated.customers, lift.held.customers) == (100, 100)
     assert lift.treated.converted + lift.held.converted == 2  # a moment after, and at the end
 
@@ -378,12 +384,12 @@ def test_wilson_bounds_are_those_of_the_score_test(trials: int, data: st.DataObj
 def test_goal_conditions_mean_the_same_in_sql() -> None:
     def count_reached(when: dict[str, object]) -> int:
         campaigns = (Campaign("spring", (), goal=Goal(when, "3d")),)
-        made = [
+        decisions = [
             decision(
-                f"e{who}", who, _START, _candidate("spring", "web", fate),
+                f"e{customer_id}", customer_id, _START, _candidate("spring", "web", fate),
                 holdouts=(Assignment("few", fate != "chosen", _START),),
             )
-            for who, fate in (("ann", "chosen"), ("bob", "held out by few"))
+            for customer_id, fate in (("ann", "chosen"), ("bob", "held out by few"))
         ]  # fmt: skip
         happened = [
             as_segmented(
@@ -392,8 +398,8 @@ def test_goal_conditions_mean_the_same_in_sql() -> None:
             as_segmented("bob", event("2", "Paid", _START + 1, amount=5.0)),
             as_segmented("bob", event("3", "Home", _START + 4 * DAY_MS)),
         ]
-        found = _statistics(made, happened, campaigns)
-        lift = next(lift for lift in found.lifts if lift.campaign == "spring")
+        statistics = _statistics(decisions, happened, campaigns)
+        lift = next(lift for lift in statistics.lifts if lift.campaign == "spring")
         return lift.treated.converted * 10 + lift.held.converted
 
     assert count_reached({"name": "Paid"}) == 11
@@ -407,24 +413,24 @@ def test_goal_that_needs_a_profile_is_named_and_has_no_lift() -> None:
     campaigns = (Campaign("spring", (), goal=Goal({"segment": "vip"}, "3d")),)
     (goal,) = campaign_goals(campaigns)
     assert "not the interaction alone" in str(goal)
-    made = [decision("e", "ann", _START, _candidate("spring", "web"))]
-    found = _statistics(made, [], campaigns)
-    assert "member" in found.without_lift["spring"]
+    decisions = [decision("e", "ann", _START, _candidate("spring", "web"))]
+    statistics = _statistics(decisions, [], campaigns)
+    assert "member" in statistics.without_lift["spring"]
 
 
 def test_empty_topics_give_zeros_and_no_rate() -> None:
-    found = _statistics([], [])
-    assert found.total.decided == 0
-    assert found.total.conversion_rate.share is None
-    assert (found.campaigns, found.lifts) == ((), ())
-    text = msgspec.json.encode(found).decode()
+    statistics = _statistics([], [])
+    assert statistics.total.decided == 0
+    assert statistics.total.conversion_rate.share is None
+    assert (statistics.campaigns, statistics.lifts) == ((), ())
+    text = msgspec.json.encode(statistics).decode()
     assert "NaN" not in text
 
 
 def test_one_customer_without_conversion_has_no_verdict() -> None:
-    found = _statistics([decision("e", "ann", _START, _candidate("spring", "web"))], [])
-    assert found.total.conversion_rate.share == 0
-    assert found.total.conversion_rate.high is not None
+    statistics = _statistics([decision("e", "ann", _START, _candidate("spring", "web"))], [])
+    assert statistics.total.conversion_rate.share == 0
+    assert statistics.total.conversion_rate.high is not None
 
 
 def test_period_ends_the_log_as_it_was_then(bank: BankRecords) -> None:
@@ -456,8 +462,10 @@ def test_command_prints_json_and_tables(bank: BankRecords, tmp_path: Path) -> No
     command = ["insights", "campaigns", "--topics", str(tmp_path), "--config", "deploy/bank"]
     printed = CliRunner().invoke(build_app("insights"), [*command, "--json"])
     assert printed.exit_code == 0, printed.output
-    found = json.loads(printed.stdout)
-    assert found["total"]["decided"] == sum(campaign["decided"] for campaign in found["campaigns"])
+    document = json.loads(printed.stdout)
+    assert document["total"]["decided"] == sum(
+        campaign["decided"] for campaign in document["campaigns"]
+    )
     shown = CliRunner().invoke(build_app("insights"), command)
     assert shown.exit_code == 0
     assert "Lift over holdouts" in shown.stdout

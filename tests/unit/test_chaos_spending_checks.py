@@ -99,9 +99,9 @@ def _run_undisturbed() -> World:
         learner.learn(START_MS)
         for step, name in enumerate(("Viewed", "Order", "Order")):
             for customer in range(_CUSTOMERS):
-                who = [("customer_id", f"c{customer}"), ("email", f"{customer}@x")]
+                names = [("customer_id", f"c{customer}"), ("email", f"{customer}@x")]
                 properties = {"page": "home", "total": 1}
-                logs.put(interaction(f"e{customer}-{step}", name, who, properties))
+                logs.put(interaction(f"e{customer}-{step}", name, names, properties))
             stages.run(0)
             learner.learn(START_MS + 1000 * step)
         actions: list[Action] = [

@@ -13,9 +13,9 @@ from pipeline.cli.main import build_app
 def refusal_of(home: Path, **variables: str) -> str:
     """Return the one line that the failed command prints."""
     environment = {"KAIROS_HOME": str(home), "KAIROS_CACHE_DIR": str(home / "cache"), **variables}
-    done = CliRunner().invoke(build_app("broker"), ["broker", "start"], env=environment)
-    assert (done.exit_code, done.stdout) == (1, "")
-    [line] = done.stderr.splitlines()
+    result = CliRunner().invoke(build_app("broker"), ["broker", "start"], env=environment)
+    assert (result.exit_code, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
     return line
 
 

@@ -32,9 +32,9 @@ def validate(folder: Path, *options: str) -> Result:
 
 
 def test_a_valid_folder_exits_with_0(folder: Path) -> None:
-    done = validate(folder)
-    assert (done.exit_code, done.stderr) == (0, "")
-    assert "is valid: " in " ".join(done.stdout.split())  # lines are broken at any width
+    outcome = validate(folder)
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert "is valid: " in " ".join(outcome.stdout.split())  # lines are broken at any width
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_a_valid_folder_exits_with_0(folder: Path) -> None:
 def test_a_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: str) -> None:
     text = (folder / _BUYERS).read_text()
     (folder / _BUYERS).write_text(text.replace(_WHEN, line))
-    done = validate(folder)
-    assert (done.exit_code, done.stdout) == (1, "")
+    outcome = validate(folder)
+    assert (outcome.exit_code, outcome.stdout) == (1, "")
     expected = [f"{_BUYERS}:3:{message}", f"kairos: {folder} has 1 error"]
-    assert done.stderr.splitlines() == expected
+    assert outcome.stderr.splitlines() == expected
     errors = msgspec.json.decode(validate(folder, "--json").stdout)["errors"]
     assert [
         f"{error['file']}:{error['line']}:{error['column']}: {error['message']}" for error in errors

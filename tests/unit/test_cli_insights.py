@@ -21,9 +21,9 @@ GOOD_ENTRY = "1,0.5,0.5"
 
 
 def _run(*arguments: str) -> tuple[int, str, str]:
-    done = CliRunner().invoke(build_app("insights"), ["insights", *arguments])
-    message = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
-    return done.exit_code, done.stdout, " ".join(message.split())
+    result = CliRunner().invoke(build_app("insights"), ["insights", *arguments])
+    message = str(result.exception) if result.exception and result.exit_code == 1 else result.stderr
+    return result.exit_code, result.stdout, " ".join(message.split())
 
 
 def _json(*arguments: str) -> dict[str, Any]:
@@ -31,35 +31,35 @@ def _json(*arguments: str) -> dict[str, Any]:
     assert code == 0, error
     assert "NaN" not in printed
     assert "Infinity" not in printed
-    found = json.loads(printed)
-    assert isinstance(found, dict)
-    return found
+    document = json.loads(printed)
+    assert isinstance(document, dict)
+    return document
 
 
 def test_attribution_prints_its_contract(tmp_path: Path) -> None:
     file = write_csv(tmp_path / "paths.csv", PATHS)
-    found = _json(
+    document = _json(
         "attribution", "--paths", str(file), "--model", "markov", "--order", "1", "--seed", "7"
     )
-    assert list(found) == ["model", "order", "conversions", "value", "channels"]
-    assert (found["model"], found["order"]) == ("markov", 1)
-    assert (found["conversions"], found["value"]) == (3.0, 25.0)
-    for channel in found["channels"]:
+    assert list(document) == ["model", "order", "conversions", "value", "channels"]
+    assert (document["model"], document["order"]) == ("markov", 1)
+    assert (document["conversions"], document["value"]) == (3.0, 25.0)
+    for channel in document["channels"]:
         assert list(channel) == ["channel", "conversions", "value", "removal_effect", "low", "high"]
         assert channel["low"] <= channel["high"]
     for part in ("conversions", "value"):
-        total = math.fsum(channel[part] for channel in found["channels"])
-        assert total == pytest.approx(found[part], rel=1e-9)
+        total = math.fsum(channel[part] for channel in document["channels"])
+        assert total == pytest.approx(document[part], rel=1e-9)
     again = _json("attribution", "--paths", str(file), "--seed", "7")
-    assert again == found
+    assert again == document
 
 
 def test_attribution_of_touches_prints_its_support(tmp_path: Path) -> None:
     lines = [TOUCHES, GOOD_TOUCH, "p,1704067300000,,conversion,9.5"]
-    found = _json("attribution", "--touches", str(write_csv(tmp_path / "t.csv", lines)))
-    assert found["channels"][0]["value"] == 9.5
-    assert (found["credit"], found["unit"]) == ("global", "channel")
-    assert found["support"] == {
+    document = _json("attribution", "--touches", str(write_csv(tmp_path / "t.csv", lines)))
+    assert document["channels"][0]["value"] == 9.5
+    assert (document["credit"], document["unit"]) == ("global", "channel")
+    assert document["support"] == {
         "customers": 1,
         "journeys": 1,
         "conversions": 1,
@@ -72,10 +72,10 @@ def test_attribution_of_touches_prints_its_support(tmp_path: Path) -> None:
 
 def test_off_policy_prints_its_contract(tmp_path: Path) -> None:
     plain = write_csv(tmp_path / "log.csv", [LOG, GOOD_ENTRY, "0,0.5,0.25"])
-    found = _json("off-policy", "--log", str(plain))
-    assert list(found) == ["n", "ess", "ips", "snips", "dr"]
-    assert list(found["ips"]) == ["value", "low", "high"]
-    assert found["dr"] is None
+    document = _json("off-policy", "--log", str(plain))
+    assert list(document) == ["n", "ess", "ips", "snips", "dr"]
+    assert list(document["ips"]) == ["value", "low", "high"]
+    assert document["dr"] is None
     modelled = write_csv(tmp_path / "m.csv", [f"{LOG},q_logged,q_target", "1,0.5,0.5,0.4,0.6"])
     assert _json("off-policy", "--log", str(modelled))["dr"]["value"] == pytest.approx(1.2)
     bounded = _json("off-policy", "--log", str(plain), "--anytime")

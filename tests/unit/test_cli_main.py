@@ -53,32 +53,32 @@ def test_a_wrong_usage_exits_with_2(tmp_path: Path, arguments: tuple[str, ...]) 
 
 
 def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
-    done = kairos(tmp_path, "broker", "status", KAIROS_BROKER_PORT="high")
-    assert done.returncode == 1
-    assert done.stderr.startswith("kairos: KAIROS_BROKER_PORT: ")
-    assert done.stderr.count("\n") == 1
+    result = kairos(tmp_path, "broker", "status", KAIROS_BROKER_PORT="high")
+    assert result.returncode == 1
+    assert result.stderr.startswith("kairos: KAIROS_BROKER_PORT: ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_forbidden_librdkafka_property_is_named_as_it_was_set(tmp_path: Path) -> None:
-    done = kairos(tmp_path, "broker", "status", KAIROS_KAFKA_MESSAGE_TIMEOUT_MS="soon")
-    assert done.returncode == 1
-    assert done.stderr == "kairos: KAIROS_KAFKA_MESSAGE_TIMEOUT_MS must be 120000 or more\n"
+    result = kairos(tmp_path, "broker", "status", KAIROS_KAFKA_MESSAGE_TIMEOUT_MS="soon")
+    assert result.returncode == 1
+    assert result.stderr == "kairos: KAIROS_KAFKA_MESSAGE_TIMEOUT_MS must be 120000 or more\n"
 
 
 def test_debug_shows_the_traceback_of_an_error(tmp_path: Path) -> None:
-    done = kairos(tmp_path, "--debug", "broker", "status", KAIROS_BROKER_PORT="high")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
+    result = kairos(tmp_path, "--debug", "broker", "status", KAIROS_BROKER_PORT="high")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
 
 
 def test_broker_commands_leave_an_existing_cluster_alone(tmp_path: Path) -> None:
     for command in ("start", "stop", "status"):
-        done = kairos(tmp_path, "broker", command, KAIROS_BOOTSTRAP_SERVERS="kafka.test:9092")
-        assert done.returncode == 0
-        assert "existing cluster at kafka.test:9092" in done.stdout
+        result = kairos(tmp_path, "broker", command, KAIROS_BOOTSTRAP_SERVERS="kafka.test:9092")
+        assert result.returncode == 0
+        assert "existing cluster at kafka.test:9092" in result.stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_status_without_a_broker_is_printed_as_json_too(tmp_path: Path) -> None:
-    done = kairos(tmp_path, "broker", "status", "--json")
-    assert '"state": "stopped"' in done.stdout
+    result = kairos(tmp_path, "broker", "status", "--json")
+    assert '"state": "stopped"' in result.stdout

@@ -157,12 +157,12 @@ def test_traits_read_interactions() -> None:
 def test_identifiers_are_normalised_or_refused_in_words(
     namespace: str, value: str, expected: Identifier | str
 ) -> None:
-    found = compile_valid(bundle()).identity.normalise(Identifier(namespace, value))
+    normal = compile_valid(bundle()).identity.normalise(Identifier(namespace, value))
     if isinstance(expected, Identifier):
-        assert found == expected
+        assert normal == expected
     else:
-        assert isinstance(found, str)
-        assert expected in found
+        assert isinstance(normal, str)
+        assert expected in normal
 
 
 def test_ranks_follow_the_order_of_namespaces() -> None:

@@ -146,9 +146,9 @@ def test_mistake_is_named_with_its_line(
     edit(folder / file, old, new)
     text = (folder / file).read_text()
     line = text[: text.index(at)].count("\n") + 1
-    found = errors(folder)
-    fitting = [error for error in found if error.file == file and words in error.message]
-    assert line in [error.line for error in fitting], "\n".join(map(str, found))
+    all_errors = errors(folder)
+    fitting = [error for error in all_errors if error.file == file and words in error.message]
+    assert line in [error.line for error in fitting], "\n".join(map(str, all_errors))
 
 
 def test_all_mistakes_of_a_folder_are_reported_at_once(folder: Path) -> None:
@@ -211,9 +211,11 @@ def test_unknown_name_is_reported_although_a_file_of_another_kind_is_broken(fold
 def test_one_mistake_is_one_error(folder: Path, file: str, old: str, new: str) -> None:
     # A name that a damaged file may define, and a field with a wrong value, are not missing.
     edit(folder / file, old, new)
-    found = errors(folder)
-    assert {error.file for error in found} == {file}, found
-    assert not any("unknown trait" in str(error) or "unknown seg" in str(error) for error in found)
+    all_errors = errors(folder)
+    assert {error.file for error in all_errors} == {file}, all_errors
+    assert not any(
+        "unknown trait" in str(error) or "unknown seg" in str(error) for error in all_errors
+    )
 
 
 def test_several_mistakes_in_one_file_are_all_reported_in_order(folder: Path) -> None:
@@ -221,11 +223,11 @@ def test_several_mistakes_in_one_file_are_all_reported_in_order(folder: Path) ->
     edit(path, "channel: mobile,", "channel: '${A}', channel: x,")
     edit(path, "channel: pos,", "channel: !!x pos,")
     edit(path, "name: live", "name: '${B}'")
-    found = errors(folder)
-    assert [(error.file, error.message.split()[0]) for error in found] == [
+    all_errors = errors(folder)
+    assert [(error.file, error.message.split()[0]) for error in all_errors] == [
         ("sources.yaml", word) for word in ("A", "'channel'", "tag:yaml.org,2002:x:", "B")
     ]
-    assert found == sorted(found, key=lambda error: error.line)
+    assert all_errors == sorted(all_errors, key=lambda error: error.line)
 
 
 def test_file_that_is_not_utf8_is_refused_at_its_byte(folder: Path) -> None:

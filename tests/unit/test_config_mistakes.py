@@ -31,11 +31,11 @@ _CONTRADICTION = "no customer can match: these conditions contradict each other"
 def _errors(folder: Path) -> list[str]:
     """Return the errors of `kairos config validate`, as `file:line: message`."""
     command = ["config", "validate", str(folder), "--json"]
-    done = CliRunner().invoke(build_app("config"), command)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    found = msgspec.json.decode(done.stdout)
-    assert (done.exit_code == 0) is found["valid"]
-    return [f"{error['file']}:{error['line']}: {error['message']}" for error in found["errors"]]
+    result = CliRunner().invoke(build_app("config"), command)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    report = msgspec.json.decode(result.stdout)
+    assert (result.exit_code == 0) is report["valid"]
+    return [f"{error['file']}:{error['line']}: {error['message']}" for error in report["errors"]]
 
 
 def _mistake(folder: Path, file: str, old: str, new: str) -> int:
@@ -188,9 +188,9 @@ def test_a_mistake_in_yaml_is_named_with_line_and_mend(
 ) -> None:
     folder = marketer_folder(tmp_path / "config")
     line = _mistake(folder, file, old, new)
-    found = _errors(folder)
-    fitting = [message for message in found if mend in message]
-    assert fitting, "\n".join(found) or "it is accepted"
+    messages = _errors(folder)
+    fitting = [message for message in messages if mend in message]
+    assert fitting, "\n".join(messages) or "it is accepted"
     if request.node.callspec.id not in _NAMED_ELSEWHERE:
         assert fitting[0].startswith(f"{file}:{line}: "), (line, fitting)
 
@@ -281,10 +281,10 @@ def test_a_bad_spreadsheet_is_named_with_line_and_mend(
 ) -> None:
     folder = marketer_folder(tmp_path / "config")
     (folder / TABLE).write_bytes(content if isinstance(content, bytes) else content.encode())
-    found = _errors(folder)
-    assert any(message.startswith(f"{TABLE}:{line}: ") and mend in message for message in found), (
-        found
-    )
+    messages = _errors(folder)
+    assert any(
+        message.startswith(f"{TABLE}:{line}: ") and mend in message for message in messages
+    ), messages
 
 
 _FORMS_THAT_ARE_ACCEPTED = {
@@ -384,10 +384,10 @@ _PARQUET: dict[str, list[Any]] = {
 def test_a_bad_parquet_table_is_named_with_row_and_mend(
     tmp_path: Path, columns: dict[str, list[Any]], line: int, mend: str
 ) -> None:
-    found = _errors(_with_parquet(tmp_path, pa.table({**_PARQUET, **columns})))
+    messages = _errors(_with_parquet(tmp_path, pa.table({**_PARQUET, **columns})))
     assert any(
-        message.startswith(f"products.parquet:{line}: ") and mend in message for message in found
-    ), found
+        message.startswith(f"products.parquet:{line}: ") and mend in message for message in messages
+    ), messages
 
 
 def test_parquet_of_two_million_rows_is_refused_unread(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ KINDS = list(FILE_KINDS.values())
 
 
 def test_published_schemas_are_up_to_date() -> None:
-    found = {path.name: path.read_text() for path in PUBLISHED.iterdir()}
-    assert found == published_files(), "run `kairos config schemas schemas/config`"
+    published = {path.name: path.read_text() for path in PUBLISHED.iterdir()}
+    assert published == published_files(), "run `kairos config schemas schemas/config`"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schema)

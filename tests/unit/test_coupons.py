@@ -108,8 +108,8 @@ def _issue(door: Doorway, action_id: str = "a-1", expires_at: int = 1 << 50) -> 
 def test_payment_is_answered_with_lines_and_a_code(config: Any, tmp_path: Path) -> None:
     door = doorway(config, tmp_path)
     _serve(door, content={"title": "¡Gracias!", "text": "Ahorra 10 €.", "coupon": "10 % off"})
-    found = _pay(door, width=32)
-    receipt = found["receipt"]
+    answer = _pay(door, width=32)
+    receipt = answer["receipt"]
     assert receipt["coupon"] == format_code(CODES.code_of("a-1"))
     assert receipt["coupon"] in receipt["text"]
     assert max(map(len, receipt["text"].splitlines())) <= 32

@@ -33,12 +33,12 @@ def test_dead_letter_of_any_input_can_be_written_and_names_it(
     assert failed.key is not None
     assert failed.key.startswith(letter.key)
     assert letter.value == b"v" * min(value, sizes.INPUT)
-    for what, whole in {
+    for field, whole in {
         "key": letter.key == failed.key,
         "value": letter.value == failed.value,
         "headers": letter.headers == dict(original),
     }.items():
-        assert whole is (f"; {what} cut: " not in letter.detail)
+        assert whole is (f"; {field} cut: " not in letter.detail)
 
 
 def test_cut_dead_letter_states_the_original_size() -> None:

@@ -54,8 +54,8 @@ def _recommend(folder: Path, *, drawn: bool) -> dict[str, Any]:
         decisions.append(_decision(number, at, offer, drawn=drawn))
         segmented.append(as_segmented(f"c{number}", event(f"e{number}", "Home", at - HOUR_MS)))
         if chance.random() < _TRUTH[offer]:
-            done = event(f"t{number}", "Terms Accepted", at + HOUR_MS)
-            segmented.append(as_segmented(f"c{number}", done))
+            goal_event = event(f"t{number}", "Terms Accepted", at + HOUR_MS)
+            segmented.append(as_segmented(f"c{number}", goal_event))
     held = _decision(-1, _START, None, drawn=drawn, holdout="all", would_be="terms-mail")
     segmented.append(as_segmented("last", event("last", "Home", _START + 60 * DAY_MS)))
     write_topic(folder, DECISIONS, [*decisions, decisions[0], held])
@@ -65,26 +65,26 @@ def _recommend(folder: Path, *, drawn: bool) -> dict[str, Any]:
     command = ["insights", "recommend", "--topics", str(folder), "--defined", str(plan), "--json"]
     result = CliRunner().invoke(build_app("insights"), command)
     assert result.exit_code == 0, result.output
-    found: dict[str, Any] = msgspec.json.decode(result.stdout)
-    return found
+    document: dict[str, Any] = msgspec.json.decode(result.stdout)
+    return document
 
 
 def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
-    found = _recommend(tmp_path, drawn=True)
-    step = next(step_ for step_ in found["journey"] if step_["step"] == "terms")
+    recommendation = _recommend(tmp_path, drawn=True)
+    step = next(row for row in recommendation["journey"] if row["step"] == "terms")
     assert (step["step"], step["channel"], step["message"]) == ("terms", "web", "terms-mail")
-    [change] = [change for change in found["changes"] if change["place"] == "terms"]
+    [change] = [change for change in recommendation["changes"] if change["place"] == "terms"]
     assert change["grade"] == "Tested"
     assert change["gain"]["low"] > 0
-    found_on, reported_on = change["support"]["found_on"], change["support"]["reported_on"]
-    assert found_on + reported_on == _CUSTOMERS
+    explore_half, reported_on = change["support"]["found_on"], change["support"]["reported_on"]
+    assert explore_half + reported_on == _CUSTOMERS
 
 
 def test_prompt_that_was_not_drawn_is_proposed_as_a_test_only(tmp_path: Path) -> None:
-    found = _recommend(tmp_path, drawn=False)
-    assert [change["grade"] for change in found["changes"] if change["place"] == "terms"] == [
-        "Observed only"
-    ]
+    recommendation = _recommend(tmp_path, drawn=False)
+    assert [
+        change["grade"] for change in recommendation["changes"] if change["place"] == "terms"
+    ] == ["Observed only"]
 
 
 def test_topics_need_a_journey_whose_prompts_name_offers(tmp_path: Path) -> None:

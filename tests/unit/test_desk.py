@@ -13,8 +13,8 @@ _RESULTS = sorted({name for name, _ in OUTCOMES.values()})
 
 def _outcome(name: str, by: str = "") -> Interaction:
     properties: dict[str, Scalar] = {"action_id": "a", **({"by": by} if by else {})}
-    who = (Identifier("email", "x@example.com"),)
-    return Interaction("e", "outcome", name, "call", "adapters", 0, 0, who, properties)
+    identifiers = (Identifier("email", "x@example.com"),)
+    return Interaction("e", "outcome", name, "call", "adapters", 0, 0, identifiers, properties)
 
 
 _OUTCOMES = st.lists(

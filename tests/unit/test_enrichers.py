@@ -21,9 +21,18 @@ MONDAY_NOON = 1_704_110_400_000
 
 
 def visit(at: int = 0, properties: Any = None, **context: Any) -> Interaction:
-    who = (Identifier("cookie", "k"),)
+    identifiers = (Identifier("cookie", "k"),)
     return Interaction(
-        "e", "track", "Order", "web", "shop", at, at, who, properties or {}, Context(**context)
+        "e",
+        "track",
+        "Order",
+        "web",
+        "shop",
+        at,
+        at,
+        identifiers,
+        properties or {},
+        Context(**context),
     )
 
 

@@ -195,9 +195,9 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
     before, explanation = _decide_with(numbers)
     flip = _json(explanation)["slots"][0]["flip"]
     assert flip is not None
-    found = re.fullmatch(r"(value|p|cost) of t(\d)", flip["what"])
-    assert found is not None
-    field, place = found[1], int(found[2])
+    match = re.fullmatch(r"(value|p|cost) of t(\d)", flip["what"])
+    assert match is not None
+    field, place = match[1], int(match[2])
     assert numbers[place][field] == flip["from"]
     for share, flipped in ((1.0, True), (0.5, False)):
         changed = [dict(number) for number in numbers]

@@ -66,9 +66,9 @@ def test_entry_that_is_no_regular_file_is_an_error_with_its_name(
     path = folder / name
     path.unlink(missing_ok=True)
     make(path)
-    found = load(folder, {})
-    assert isinstance(found, list)
-    assert [error.file for error in found] == [name]
+    errors = load(folder, {})
+    assert isinstance(errors, list)
+    assert [error.file for error in errors] == [name]
 
 
 @pytest.mark.timeout(60)
@@ -105,9 +105,9 @@ def test_folder_of_too_many_files_is_refused(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
         for name in range(1_000):
             (tmp_path / str(number) / str(name)).touch()
-    found = load(tmp_path, {})
-    assert isinstance(found, list)
-    assert "too many files" in str(found[0])
+    errors = load(tmp_path, {})
+    assert isinstance(errors, list)
+    assert "too many files" in str(errors[0])
 
 
 def test_file_that_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def _name(folder: Path, field: str, name: str) -> None:
 
 
 def _errors(folder: Path) -> list[str]:
-    found = load(folder, {})
-    assert isinstance(found, list)
-    return list(map(str, found))
+    errors = load(folder, {})
+    assert isinstance(errors, list)
+    return list(map(str, errors))
 
 
 @pytest.mark.parametrize("kind", ["segments", "campaigns"])
@@ -142,8 +142,8 @@ def test_a_link_or_file_where_a_folder_of_files_belongs_is_no_absence(
         shutil.move(folder / name, (folder if inside else folder.parent) / f".{name}")
     assert isinstance(load(folder), Bundle)
     (folder / kind).symlink_to((folder if inside else folder.parent) / f".{kind}")
-    what = f"{kind}:1:1: this is no folder: put the folder itself there"
-    assert _errors(folder) == [what]
+    message = f"{kind}:1:1: this is no folder: put the folder itself there"
+    assert _errors(folder) == [message]
     (folder / kind).unlink()
     (folder / kind).write_text("text")
-    assert _errors(folder) == [what]
+    assert _errors(folder) == [message]

@@ -93,7 +93,7 @@ def test_error_path_needs_no_more_memory_than_the_body(text: bytes) -> None:
 def test_scanning_work_grows_with_the_text(repeat: bytes) -> None:
     # Counted in bytes that tokens have: a token that were tried again would count again.
     text = b'{"batch":["' + repeat * 20_000
-    assert sum(len(found) for found in scan._TOKEN.findall(text)) <= len(text)
+    assert sum(len(tokens) for tokens in scan._TOKEN.findall(text)) <= len(text)
     subprocess.run(
         [sys.executable, "-c", _LIMITED, str(len(repeat))], input=text, check=True, timeout=120
     )

@@ -144,9 +144,9 @@ def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
     with serving(tmp_path, PATIENT) as port:
         for text in (b"\x16\x03\x01 TLS?\r\n\r\n", b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n"):
             with connect(port, text) as connection:
-                found = answer(connection)
-            assert found.startswith(b"HTTP/1.1 400")
-            assert b'{"error":{"code":"invalid_http"' in found
+                response = answer(connection)
+            assert response.startswith(b"HTTP/1.1 400")
+            assert b'{"error":{"code":"invalid_http"' in response
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def door(tmp_path: Path) -> Doorway:
 
 
 def token(door: Doorway, at: int = NOW) -> str:
-    who = Identifier("customer_id", "ana")
-    return door.tokens.sign(Claims("a-1", "d-1", who, "email", "camp", "offer", "treat", at))
+    identifier = Identifier("customer_id", "ana")
+    return door.tokens.sign(Claims("a-1", "d-1", identifier, "email", "camp", "offer", "treat", at))
 
 
 def post(door: Doorway, key: str, body: dict[str, Any]) -> httpx.Response:

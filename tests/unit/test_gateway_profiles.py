@@ -48,8 +48,8 @@ def test_stored_profile_can_be_read_and_erased_by_any_id(value: str) -> None:
         path = f"customer_id/{quote(value, safe='')}"
         add_person(door, key)
         for tail in ("", "/export"):
-            found = ask(door, "GET", path + tail)
-            assert (found.status_code, found.json()["root"]) == (200, key)
+            response = ask(door, "GET", path + tail)
+            assert (response.status_code, response.json()["root"]) == (200, key)
         answer = ask(door, "DELETE", path)
         assert (answer.status_code, answer.json()["identifiers"]) == (202, [key])
         [record] = door.log.records

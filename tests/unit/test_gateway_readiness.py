@@ -37,8 +37,8 @@ def answer_probes(door: Doorway) -> None:
         for record in records:
             probe = door.codec.decode(record.topic, record.value or b"")
             assert isinstance(probe, IdentityChange)
-            found = [emit.value for emit in flow.run(probe)]
-            door.waiting.deliver([reply for reply in found if isinstance(reply, Reply)])
+            values = [emit.value for emit in flow.run(probe)]
+            door.waiting.deliver([reply for reply in values if isinstance(reply, Reply)])
 
     door.log.on_publish = run
 

@@ -30,8 +30,8 @@ def flow(most: int, cookies: int | None = None) -> Flow:
 
 
 def view(number: int, *names: str) -> Interaction:
-    who = tuple(map(Identifier.parse, names))
-    return Interaction(f"e{number}", "track", "View", "web", "shop", number, number, who)
+    identifiers = tuple(map(Identifier.parse, names))
+    return Interaction(f"e{number}", "track", "View", "web", "shop", number, number, identifiers)
 
 
 def run_all(stages: Flow, stream: Sequence[Interaction]) -> list[Emit]:

@@ -17,8 +17,8 @@ _TEXT = st.text(st.characters(codec="utf-8"))
 @given(_TEXT)
 def test_ids_are_uuids_of_their_cause(name: str) -> None:
     assert decision_id(name) == str(uuid5(uuid5(_KAIROS, "decision"), name))
-    who = Identifier("email", name)
-    assert profile_id(who) == str(uuid5(uuid5(_KAIROS, "profile"), f"email:{name}"))
+    identifier = Identifier("email", name)
+    assert profile_id(identifier) == str(uuid5(uuid5(_KAIROS, "profile"), f"email:{name}"))
 
 
 @given(records(Claims), st.data())

@@ -63,15 +63,15 @@ def test_each_arm_leaves_a_factor_out(arm: str, best: str) -> None:
 @pytest.mark.parametrize("policies", [{}, {"learning": {"ramp": 0}}], ids=["fixed", "learned"])
 def test_choices_are_as_frequent_as_their_propensity(arm: str, policies: dict[str, Any]) -> None:
     life = Life(_rules(**policies), _someone(arm))
-    times, found, likely = 500, Counter[str](), {}
+    times, counts_by_arm, likely = 500, Counter[str](), {}
     for number in range(times):
         [choice] = life.interact("Seen", number * 86_400_000, ask=("hero",)).choices
         name = choice.treatment or "nothing"
-        found[name] += 1
+        counts_by_arm[name] += 1
         likely[name] = choice.propensity
     for name, propensity in likely.items():
         deviation = sqrt(times * propensity * (1 - propensity)) + 0.5
-        assert abs(found[name] - times * propensity) < 4.5 * deviation, (name, propensity)
+        assert abs(counts_by_arm[name] - times * propensity) < 4.5 * deviation, (name, propensity)
     assert sum(likely.values()) == pytest.approx(1, abs=0.03)  # a rare one may not have come
     assert "banned" not in likely
     assert ("unfit" in likely) == (arm == "eligibility")
@@ -119,13 +119,13 @@ def test_outbound_messages_keep_their_triggers_and_caps() -> None:
 
 def test_shares_are_as_stated_and_others_are_as_usual() -> None:
     tests = ImpactTests(0.05)
-    found = Counter(
+    counts_by_arm = Counter(
         arm_of(tests, profile_id(Identifier("customer_id", f"{number}")))
         for number in range(20_000)
     )
     for arm in tests.arms:
-        assert abs(found[arm] - 1_000) < 4.5 * sqrt(1_000 * 0.95)
-    assert found[USUAL] == 20_000 - sum(found[arm] for arm in tests.arms)
+        assert abs(counts_by_arm[arm] - 1_000) < 4.5 * sqrt(1_000 * 0.95)
+    assert counts_by_arm[USUAL] == 20_000 - sum(counts_by_arm[arm] for arm in tests.arms)
     assert arm_of(None, "p") is None
 
 

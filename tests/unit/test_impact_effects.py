@@ -57,13 +57,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(_CUSTOMERS):
         life = Life(rules, (Identifier("customer_id", f"c{number}"),))
         at = _START + number * DAY_MS // 100
-        made = life.interact("Seen", at, ask=("hero",))
-        decisions.append(made)
-        who = made.profile_id
-        segmented.append(as_segmented(who, event(made.event_id, "Seen", at)))
-        if chance.random() < _TRUTH[str(made.choices[0].treatment)]:
+        decision = life.interact("Seen", at, ask=("hero",))
+        decisions.append(decision)
+        profile_id = decision.profile_id
+        segmented.append(as_segmented(profile_id, event(decision.event_id, "Seen", at)))
+        if chance.random() < _TRUTH[str(decision.choices[0].treatment)]:
             bought = event(f"b{number}", "Bought", at + DAY_MS, value=10.0)
-            segmented.append(as_segmented(who, bought))
+            segmented.append(as_segmented(profile_id, bought))
     segmented.append(as_segmented("nobody", event("last", "Seen", _START + 60 * DAY_MS)))
     folder = tmp_path_factory.mktemp("topics")
     write_topic(folder, DECISIONS, decisions)
@@ -72,32 +72,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_effects_are_the_stated_ones(folder: Path) -> None:
-    found = _effects(folder)
-    assert {factor.arm for factor in found.factors} == set(_EXPECTED)
-    for factor in found.factors:
+    effects = _effects(folder)
+    assert {factor.arm for factor in effects.factors} == set(_EXPECTED)
+    for factor in effects.factors:
         assert factor.conversion is not None
         customers = factor.customers.customers
         assert abs(customers - 150) < 4.5 * sqrt(150)
-        error = sqrt(0.25 / customers + 0.25 / found.usual.customers)
+        error = sqrt(0.25 / customers + 0.25 / effects.usual.customers)
         assert abs(factor.conversion.value - _EXPECTED[factor.arm]) < 4.5 * error, factor.arm
         if factor.arm != "eligibility":  # none converted there, which bounds no variance
             assert factor.conversion.low is not None
             assert factor.verdict == "works"
-    assert found.balance_p is not None
-    assert found.balance_p > 0.001
-    assert found.left_out == 0
+    assert effects.balance_p is not None
+    assert effects.balance_p > 0.001
+    assert effects.left_out == 0
 
 
 def test_customers_whose_window_is_not_over_are_left_out(folder: Path) -> None:
-    found = _effects(folder, _START + 8 * DAY_MS)
-    counted = found.usual.customers + sum(factor.customers.customers for factor in found.factors)
+    effects = _effects(folder, _START + 8 * DAY_MS)
+    counted = effects.usual.customers + sum(
+        factor.customers.customers for factor in effects.factors
+    )
     assert counted == 500
-    assert found.left_out == 300
+    assert effects.left_out == 300
 
 
 def test_without_a_known_goal_nothing_is_measured(folder: Path) -> None:
-    done = CliRunner().invoke(
+    result = CliRunner().invoke(
         build_app("insights"), ["insights", "impact", "--topics", str(folder)]
     )
-    assert done.exit_code == 1
-    assert "--config DIR" in done.output
+    assert result.exit_code == 1
+    assert "--config DIR" in result.output

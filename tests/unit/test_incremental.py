@@ -216,12 +216,12 @@ def test_deduction_is_in_the_decision_explained_and_run_again() -> None:
 
 def test_campaign_without_anything_to_compare_with_is_named() -> None:
     parts = {"goal": _goal("Bought"), "incremental": True}
-    found = problems(
+    faults = problems(
         campaigns=[
             campaign("a", offer("o", 1), **parts),
             campaign("b", offer("p", 1), incremental=True),
         ],
         policies={"learning": {}},
     )
-    assert [at for at, _ in found] == ["campaigns/0/incremental"] + ["campaigns/1/incremental"] * 2
-    assert "a `holdout`" in found[0][1]
+    assert [at for at, _ in faults] == ["campaigns/0/incremental"] + ["campaigns/1/incremental"] * 2
+    assert "a `holdout`" in faults[0][1]

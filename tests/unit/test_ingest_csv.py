@@ -193,9 +193,9 @@ def test_a_bad_row_costs_itself_and_names_its_line_and_column(
 
 
 def test_unclosed_quote_costs_its_own_line_in_a_file_of_any_length(table: Any) -> None:
-    found = table(_HEAD + 'track,"Order,u,1\n' + _GOOD * 500)
-    assert found[0] == (2, ("too_large", None))
-    assert found[1:] == [(line, order()) for line in range(3, 503)]
+    rows = table(_HEAD + 'track,"Order,u,1\n' + _GOOD * 500)
+    assert rows[0] == (2, ("too_large", None))
+    assert rows[1:] == [(line, order()) for line in range(3, 503)]
     assert table(_HEAD + _GOOD + 'track,"Order,u,1\n' + _GOOD)[1:] == [
         (3, ("invalid_csv", None)),
         (4, order()),
@@ -204,8 +204,8 @@ def test_unclosed_quote_costs_its_own_line_in_a_file_of_any_length(table: Any) -
 
 def test_lines_that_are_no_rows_are_not_counted(table: Any) -> None:
     text = _HEAD + "\n" + _GOOD + ",,,\n" + _HEAD + _GOOD.strip() + ",,\n" + "\n\n  \n"
-    found = table(text)
-    assert found == [(3, order()), (6, order())]
+    rows = table(text)
+    assert rows == [(3, order()), (6, order())]
 
 
 def test_a_last_row_that_is_cut_off_is_refused(table: Any) -> None:

@@ -52,8 +52,10 @@ def _rows(path: Path) -> Iterator[ReadRow]:
 def _prepare(converted: Iterator[ConvertedRows], folder: Path) -> tuple[RowCounts, list[bytes]]:
     folder.mkdir()
     outlet = PreparedFiles(folder / "records", folder / "letters", folder / "rejected")
-    found = prepare(converted, outlet, lambda _: None)
-    return found, [file.read_bytes() for file in (outlet.records, outlet.letters, outlet.rejected)]
+    prepared = prepare(converted, outlet, lambda _: None)
+    return prepared, [
+        file.read_bytes() for file in (outlet.records, outlet.letters, outlet.rejected)
+    ]
 
 
 def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:

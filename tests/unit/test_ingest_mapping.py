@@ -170,9 +170,9 @@ def test_users_of_several_identities_come_without_a_user_id(tmp_path: Path) -> N
         feed="interaction-studio-users",
         columns={"attribute:emailAddress": "identifiers.email"},
     )
-    who = {"namespace": "email", "value": "john.doe@example.com"}
+    identifier = {"namespace": "email", "value": "john.doe@example.com"}
     assert read(path, watch) == [
-        {"kind": "identify", "identifiers": [who], "properties": {"userLevel": 5}},
+        {"kind": "identify", "identifiers": [identifier], "properties": {"userLevel": 5}},
         (3, "missing_identifier", "identifiers.email"),
     ]
     with pytest.raises(UnreadableError, match="no column 'userId'"):
@@ -235,13 +235,13 @@ def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path
     )
     bought = {"transaction_id": "t-1", "product_id": "sku-1", "price": 19.9, "quantity": 2}
     moment = {"kind": "track", "name": "Product Purchased", "occurred_at": 1_793_440_800_000}
-    who = [{"namespace": "customer_id", "value": "jdoe"}]
-    found = read(path, watch)
-    assert found == [
-        {**moment, "identifiers": who, "properties": {**bought, "store": "Madrid"}},
+    identifiers = [{"namespace": "customer_id", "value": "jdoe"}]
+    raw_rows = read(path, watch)
+    assert raw_rows == [
+        {**moment, "identifiers": identifiers, "properties": {**bought, "store": "Madrid"}},
         {
             **moment,
-            "identifiers": who,
+            "identifiers": identifiers,
             "properties": {
                 "transaction_id": "t-1",
                 "product_id": "sku-2",
@@ -251,7 +251,7 @@ def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path
         },
     ]
     ids = RowIds("", with_feed(watch).key)
-    rows = [FileRow(line, msgspec.json.encode(row), 0) for line, row in enumerate(found)]
+    rows = [FileRow(line, msgspec.json.encode(row), 0) for line, row in enumerate(raw_rows)]
     first, second, again = (ids.next_id(row) for row in (*rows, rows[0]))
     assert first == again != second
 

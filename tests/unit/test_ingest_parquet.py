@@ -94,9 +94,9 @@ _LOCAL = pa.timestamp("ns", "Europe/Madrid")
     ],
 )  # fmt: skip
 def test_every_type_has_its_value(kind: Any, element: Any, value: Any) -> None:
-    found = values(_array([None, element, None], kind))
-    assert list(found) == [None, value, None]
-    assert type(found[1]) is type(value)
+    read_values = values(_array([None, element, None], kind))
+    assert list(read_values) == [None, value, None]
+    assert type(read_values[1]) is type(value)
     assert list(values(_array([element, None, element], kind).slice(1))) == [None, value]
 
 
@@ -148,10 +148,10 @@ def test_text_that_is_not_utf_8_costs_its_row() -> None:
 def test_flat_columns_and_nested_types_make_records(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     at = datetime(2024, 1, 31, 12, tzinfo=UTC)
-    who = [{"namespace": "cookie", "value": "c"}]
+    identifiers = [{"namespace": "cookie", "value": "c"}]
     rows = [
-        {"kind": "page", "occurred_at": at, "identifiers": who, "properties": None},
-        {"kind": "page", "occurred_at": at, "identifiers": who, "properties": [("a", 1.0)],
+        {"kind": "page", "occurred_at": at, "identifiers": identifiers, "properties": None},
+        {"kind": "page", "occurred_at": at, "identifiers": identifiers, "properties": [("a", 1.0)],
          "properties.b": 2},
     ]  # fmt: skip
     who_type = pa.list_(pa.struct([("namespace", pa.string()), ("value", pa.string())]))
@@ -165,7 +165,7 @@ def test_flat_columns_and_nested_types_make_records(tmp_path: Path) -> None:
         ]
     )
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
-    plain = {"kind": "page", "occurred_at": "2024-01-31T12:00:00Z", "identifiers": who}
+    plain = {"kind": "page", "occurred_at": "2024-01-31T12:00:00Z", "identifiers": identifiers}
     assert read(path) == [(1, plain), (2, {**plain, "properties": {"a": 1.0, "b": 2}})]
 
 
@@ -238,14 +238,14 @@ def test_files_that_are_no_parquet_are_named(tmp_path: Path) -> None:
 def test_text_that_a_file_holds_once_for_many_rows_fills_no_memory(tmp_path: Path) -> None:
     path, rows, wide = tmp_path / "a.parquet", 5_000, "x" * 100_000
     notes = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([wide]))
-    who = pa.array([f"c-{number}" for number in range(rows)])
-    columns = {"userId": who, "type": ["track"] * rows, "event": ["E"] * rows}
+    customer_ids = pa.array([f"c-{number}" for number in range(rows)])
+    columns = {"userId": customer_ids, "type": ["track"] * rows, "event": ["E"] * rows}
     pq.write_table(pa.table({**columns, "properties.note": notes}), path)
     assert path.stat().st_size < 1_000_000
     before = pa.total_allocated_bytes()
-    found = open_rows(path, _FORMAT).rows()
-    for _, row in zip(range(100), found, strict=False):
+    opened_rows = open_rows(path, _FORMAT).rows()
+    for _, row in zip(range(100), opened_rows, strict=False):
         assert isinstance(row, FileRow)
         assert len(row.raw) > len(wide)
         assert pa.total_allocated_bytes() - before < 100_000_000
-    assert sum(1 for _ in found) == rows - 100
+    assert sum(1 for _ in opened_rows) == rows - 100

@@ -63,9 +63,9 @@ def _read(
     return [judge.judge(row) for row in rows]
 
 
-def _good(found: list[Interaction | UnreadableRow]) -> list[Interaction]:
-    assert all(isinstance(row, Interaction) for row in found), found
-    return [row for row in found if isinstance(row, Interaction)]
+def _good(rows: list[Interaction | UnreadableRow]) -> list[Interaction]:
+    assert all(isinstance(row, Interaction) for row in rows), rows
+    return [row for row in rows if isinstance(row, Interaction)]
 
 
 def _read_properties(
@@ -103,7 +103,7 @@ def test_suppression_list_of_a_mail_service_means_outcomes_and_withdrawals(tmp_p
     ],
 )
 def test_customer_on_a_list_gets_no_mail(tmp_path: Path, reason: str, fate: str) -> None:
-    life = Life(_RULES, who=(Identifier("email", "ada@example.com"),))
+    life = Life(_RULES, identifiers=(Identifier("email", "ada@example.com"),))
     life.interact("Go", _NOW - _DAY_MS)
     assert life.treatments() == ["sale-email"]
     [row] = _good(_read(tmp_path, f"Email,Reason,Created\nada@example.com,{reason},\n"))
@@ -114,7 +114,7 @@ def test_customer_on_a_list_gets_no_mail(tmp_path: Path, reason: str, fate: str)
 
 
 def test_consent_that_a_list_gives_again_lasts(tmp_path: Path) -> None:
-    life = Life(_RULES, who=(Identifier("email", "ada@example.com"),))
+    life = Life(_RULES, identifiers=(Identifier("email", "ada@example.com"),))
     text = (
         "Email,Reason,Created\nada@example.com,opt-in,2026-02-01\nada@example.com,no,2026-01-01\n"
     )
@@ -140,7 +140,7 @@ def test_repeated_row_counts_once_and_in_a_later_list_too_where_it_says_when(
 
 def test_list_of_addresses_alone_has_one_state_for_all(tmp_path: Path) -> None:
     columns = {"address": "identifiers.email"}
-    found = _read_properties(
+    properties = _read_properties(
         tmp_path,
         columns,
         "address\na@example.com\n\nb@example.com\n",
@@ -153,7 +153,7 @@ def test_list_of_addresses_alone_has_one_state_for_all(tmp_path: Path) -> None:
         for channel in ("email", "call")
         for purpose in ("marketing", "service")
     ]
-    assert found == [dict.fromkeys(every, False)] * 2
+    assert properties == [dict.fromkeys(every, False)] * 2
 
 
 def test_columns_name_the_channel_and_purpose(tmp_path: Path) -> None:
@@ -188,14 +188,14 @@ def test_empty_column_of_a_channel_changes_nothing(tmp_path: Path) -> None:
 
 def test_row_that_says_nothing_certain_is_refused_by_its_column(tmp_path: Path) -> None:
     text = "Email,Reason,Created\na@example.com,perhaps,\nb@example.com,,\n,bounce,\n"
-    found = _read(tmp_path, text)
-    assert [(row.line, row.code, row.field) for row in found if isinstance(row, UnreadableRow)] == [
+    rows = _read(tmp_path, text)
+    assert [(row.line, row.code, row.field) for row in rows if isinstance(row, UnreadableRow)] == [
         (2, "invalid_field", "Reason"),
         (3, "missing_field", "Reason"),
         (4, "missing_identifier", "Email"),
     ]
-    assert isinstance(found[0], UnreadableRow)
-    assert "'perhaps' means no permission" in found[0].message
+    assert isinstance(rows[0], UnreadableRow)
+    assert "'perhaps' means no permission" in rows[0].message
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,12 @@ class _Lists:
         """Return operation, segment and customer of the changes that a file makes."""
         digest = sha256(text.encode()).hexdigest()
         rows = self._open(text, watch)
-        found = find_list(rows, self.folder / "lists", _IDENTITY)
-        assert found is not None
-        self.known_by.append(found.known_by(digest))
-        changes = list(found.changes(rows.rows(), self.folder / "members"))
-        last = found.next_last(digest, self.known_by[-1], "a.csv")
-        found.keep(self.folder / "members", last)
+        members = find_list(rows, self.folder / "lists", _IDENTITY)
+        assert members is not None
+        self.known_by.append(members.known_by(digest))
+        changes = list(members.changes(rows.rows(), self.folder / "members"))
+        last = members.next_last(digest, self.known_by[-1], "a.csv")
+        members.keep(self.folder / "members", last)
         assert len({change.line for change in changes}) == len(changes)
         return [_change_of(change) for change in changes if isinstance(change, FileRow)]
 
@@ -121,18 +121,18 @@ class _SharedPlace:
         home.mkdir(exist_ok=True)
         with opened_folder(self.inbox) as place:
             digest, rows = self._open(self.inbox / name)
-            found = find_list(rows, home / "lists" / "gold", _IDENTITY)
-            assert found is not None
-            memory = ListMemory(found, place)
+            members = find_list(rows, home / "lists" / "gold", _IDENTITY)
+            assert members is not None
+            memory = ListMemory(members, place)
             memory.recall(digest, self._open_former)
-            known_by = found.known_by(digest)
-            changes = list(found.changes(rows.rows(), home / "members"))
-            last = memory.note(found.next_last(digest, known_by, name), home / "note")
-            found.keep(home / "members", last)
+            known_by = members.known_by(digest)
+            changes = list(members.changes(rows.rows(), home / "members"))
+            last = memory.note(members.next_last(digest, known_by, name), home / "note")
+            members.keep(home / "members", last)
             place.move(name, "done", name)
         every = [_change_of(change) for change in changes if isinstance(change, FileRow)]
-        removed = [who for operation, _, who in every if operation == "remove"]
-        return removed, found.is_after_loss(digest)
+        removed = [identifier for operation, _, identifier in every if operation == "remove"]
+        return removed, members.is_after_loss(digest)
 
     @contextmanager
     def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:
@@ -174,8 +174,10 @@ def test_doctor_names_a_list_that_removed_nobody(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     last = LastFile("d", "k", "b.csv", '{"segment":"Gold"}', "renewed")
     write_last_file(folder, last)
-    found = [finding for finding in examine(Settings(home=tmp_path)) if "Gold" in finding.subject]
-    assert [(finding.grade, "removed nobody" in finding.text) for finding in found] == [
+    findings = [
+        finding for finding in examine(Settings(home=tmp_path)) if "Gold" in finding.subject
+    ]
+    assert [(finding.grade, "removed nobody" in finding.text) for finding in findings] == [
         ("note", True)
     ]
     write_last_file(folder, replace(last, memory="kept"))
@@ -187,15 +189,15 @@ def test_doctor_names_a_list_that_removed_nobody(tmp_path: Path) -> None:
 def test_home_alone_knows_a_list_where_nothing_can_be_written_beside_its_files(
     tmp_path: Path,
 ) -> None:
-    found = WholeList(tmp_path / "lists" / "gold" / "1", b"{}", _IDENTITY)
+    whole_list = WholeList(tmp_path / "lists" / "gold" / "1", b"{}", _IDENTITY)
     (tmp_path / "done").write_text("a file in the way")
     with opened_folder(tmp_path) as folder:
-        memory = ListMemory(found, folder)
-        last = memory.note(found.next_last("d", "k", "a.csv"), tmp_path / "note")
+        memory = ListMemory(whole_list, folder)
+        last = memory.note(whole_list.next_last("d", "k", "a.csv"), tmp_path / "note")
         assert not last.is_shared
-        found.keep(tmp_path / "members", last)
+        whole_list.keep(tmp_path / "members", last)
         memory.recall("e", lambda _: nullcontext(("", RowFile(0, lambda: iter(())))))
-    assert found.last() == last
+    assert whole_list.last() == last
 
 
 @pytest.mark.parametrize("to", ["time", "id"])

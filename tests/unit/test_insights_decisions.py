@@ -56,19 +56,19 @@ def _log(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
 
 
 def _candidates(chance: np.random.Generator, slot: str) -> list[Candidate]:
-    made = []
+    candidates = []
     for offer in chance.choice(_OFFERS, chance.integers(1, 4), replace=False):
         p, value, cost = chance.random() * 0.3, chance.random() * 60, chance.random() * 6
         weight = float(chance.choice([0.5, 1.0, 2.0]))
         score = (p * value - cost) * weight
-        made.append(
+        candidates.append(
             Candidate(
                 slot, "c", str(offer), f"{offer}-{slot}", slot, value, cost, score, "", p, weight
             )
         )
-    made.sort(key=lambda candidate: -candidate.score)
+    candidates.sort(key=lambda candidate: -candidate.score)
     fates, winner = [], None
-    for candidate in made:
+    for candidate in candidates:
         if chance.random() < 0.2:
             fates.append(str(chance.choice(["cap daily", "consent ads", "content title"])))
         elif winner is not None:
@@ -80,7 +80,7 @@ def _candidates(chance: np.random.Generator, slot: str) -> list[Candidate]:
             fates.append("held out by all" if chance.random() < 0.1 else "chosen")
     return [
         msgspec.structs.replace(candidate, fate=fate)
-        for candidate, fate in zip(made, fates, strict=True)
+        for candidate, fate in zip(candidates, fates, strict=True)
     ]
 
 
@@ -123,7 +123,7 @@ def test_sensitivity_is_deciding_anew_without_the_factor(
     log: tuple[Path, list[Decision], list[Segmented]],
 ) -> None:
     folder, decisions, _ = log
-    [found] = _duck(folder)
+    [group] = _duck(folder)
     changed: Counter[str] = Counter()
     contests = 0
     for winner, mine in _contests(decisions):
@@ -141,16 +141,16 @@ def test_sensitivity_is_deciding_anew_without_the_factor(
         for factor, score in without.items():
             best = _best({candidate.treatment: score(candidate) for candidate in mine})
             changed[factor] += best != (winner and winner.treatment)
-    assert {factor.factor: factor.changed for factor in found.sensitivity} == dict(changed)
-    assert {factor.contests for factor in found.sensitivity} == {contests}
-    assert all(factor.changed for factor in found.sensitivity)
+    assert {factor.factor: factor.changed for factor in group.sensitivity} == dict(changed)
+    assert {factor.contests for factor in group.sensitivity} == {contests}
+    assert all(factor.changed for factor in group.sensitivity)
     losses = Counter(
         (candidate.offer, winner.offer if winner else "nothing")
         for winner, mine in _contests(decisions)
         for candidate in mine
         if candidate is not winner
     )
-    assert {(loss.offer, loss.to): loss.times for loss in found.losses} == losses
+    assert {(loss.offer, loss.to): loss.times for loss in group.losses} == losses
 
 
 def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
@@ -158,24 +158,26 @@ def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
 ) -> None:
     folder, decisions, _ = log
     for by in ("all", "segment", "day", "week", "month"):
-        for found in _duck(folder, by):
-            assert found.funnel[-1].left == found.chosen
-            before = found.candidates
-            for rule in found.funnel:
+        for group in _duck(folder, by):
+            assert group.funnel[-1].left == group.chosen
+            before = group.candidates
+            for rule in group.funnel:
                 assert rule.left == before - rule.fell
                 before = rule.left
-            means = {step.after: step.mean_left for step in found.optionality}
-            for rule in found.funnel:
-                assert means[rule.rule] == pytest.approx(rule.left / found.decisions)
-            for step in found.optionality:
-                assert sum(step.customers.values()) == found.customers
-    [found] = _duck(folder)
+            means = {step.after: step.mean_left for step in group.optionality}
+            for rule in group.funnel:
+                assert means[rule.rule] == pytest.approx(rule.left / group.decisions)
+            for step in group.optionality:
+                assert sum(step.customers.values()) == group.customers
+    [whole_log] = _duck(folder)
     fell = Counter(
         rule for decision in decisions for rule, names in decision.rejected.items() for _ in names
     )
-    assert {row.rule: row.fell for row in found.funnel if row.rule in _RULES} == fell
-    assert [row.stage for row in found.funnel][:2] == ["trigger", "eligibility"]
-    [never] = [treatment for treatment in found.never_won if treatment.treatment == "never-shown"]
+    assert {row.rule: row.fell for row in whole_log.funnel if row.rule in _RULES} == fell
+    assert [row.stage for row in whole_log.funnel][:2] == ["trigger", "eligibility"]
+    [never] = [
+        treatment for treatment in whole_log.never_won if treatment.treatment == "never-shown"
+    ]
     assert (never.offer, never.candidate, never.mostly) == (None, 0, fell.most_common()[0][0])
     assert never.considered == sum(
         "never-shown" in n for d in decisions for n in d.rejected.values()
@@ -207,8 +209,8 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
 
 @pytest.mark.skipif(not spark_is_missing(), reason="Spark is there")
 def test_missing_spark_names_its_package(tmp_path: Path, invoke: Callable[..., Result]) -> None:
-    done = invoke("--topics", str(tmp_path), "--engine", "spark")
-    assert "install kairos-rtim[spark]" in str(done.exception)
+    result = invoke("--topics", str(tmp_path), "--engine", "spark")
+    assert "install kairos-rtim[spark]" in str(result.exception)
 
 
 @pytest.mark.timeout(400)
@@ -282,13 +284,13 @@ def invoke() -> Callable[..., Result]:
 def test_command_prints_tables_or_json(
     log: tuple[Path, list[Decision], list[Segmented]], invoke: Callable[..., Result]
 ) -> None:
-    done = invoke("--topics", str(log[0]), "--by", "segment", "--json")
-    assert done.exit_code == 0, done.output
-    found: Any = msgspec.json.decode(done.stdout)
-    assert [group["group"] for group in found["groups"]] == ["gold", "new"]
-    done = invoke("--topics", str(log[0]))
-    assert done.exit_code == 0, done.output
-    assert "cap daily" in done.stdout
+    result = invoke("--topics", str(log[0]), "--by", "segment", "--json")
+    assert result.exit_code == 0, result.output
+    document: Any = msgspec.json.decode(result.stdout)
+    assert [group["group"] for group in document["groups"]] == ["gold", "new"]
+    result = invoke("--topics", str(log[0]))
+    assert result.exit_code == 0, result.output
+    assert "cap daily" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -302,6 +304,6 @@ def test_command_prints_tables_or_json(
 def test_invalid_questions_are_refused_with_a_reason(
     tmp_path: Path, invoke: Callable[..., Result], arguments: tuple[str, ...], words: str
 ) -> None:
-    done = invoke("--topics", str(tmp_path), *arguments)
-    assert done.exit_code != 0
-    assert words in " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
+    result = invoke("--topics", str(tmp_path), *arguments)
+    assert result.exit_code != 0
+    assert words in " ".join(f"{result.exception} {result.output}".replace("│", " ").split())

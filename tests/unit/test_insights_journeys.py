@@ -29,9 +29,9 @@ LATE = case("late", 60, "other")
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    done = CliRunner().invoke(build_app("insights"), ["insights", "journeys", *arguments])
-    message = str(done.exception) if done.exception and done.exit_code == 1 else ""
-    return done.exit_code, done.stdout, " ".join(f"{done.stderr} {message}".split())
+    result = CliRunner().invoke(build_app("insights"), ["insights", "journeys", *arguments])
+    message = str(result.exception) if result.exception and result.exit_code == 1 else ""
+    return result.exit_code, result.stdout, " ".join(f"{result.stderr} {message}".split())
 
 
 def analyse(file: Path, journey: Path, *more: str) -> dict[str, Any]:
@@ -39,17 +39,17 @@ def analyse(file: Path, journey: Path, *more: str) -> dict[str, Any]:
     assert code == 0, error
     assert "NaN" not in printed
     assert "Infinity" not in printed
-    found = json.loads(printed)
-    assert isinstance(found, dict)
-    return found
+    document = json.loads(printed)
+    assert isinstance(document, dict)
+    return document
 
 
-def funnel(found: dict[str, Any]) -> dict[str, int]:
-    return {step["step"]: step["cases"] for step in found["funnel"]}
+def funnel(answer: dict[str, Any]) -> dict[str, int]:
+    return {step["step"]: step["cases"] for step in answer["funnel"]}
 
 
-def drop_offs(found: dict[str, Any]) -> dict[str | None, int]:
-    return {drop_off["after"]: drop_off["cases"] for drop_off in found["drop_offs"]}
+def drop_offs(answer: dict[str, Any]) -> dict[str | None, int]:
+    return {drop_off["after"]: drop_off["cases"] for drop_off in answer["drop_offs"]}
 
 
 def test_defined_journey_prints_its_contract(tmp_path: Path) -> None:
@@ -62,24 +62,24 @@ def test_defined_journey_prints_its_contract(tmp_path: Path) -> None:
         case("e", 0, "start", "page"),
         LATE,
     )
-    found = analyse(events, write_journey(tmp_path))
-    assert list(found) == KEYS
-    assert found["cases"] == 6
-    assert found["variants"] == [
+    answer = analyse(events, write_journey(tmp_path))
+    assert list(answer) == KEYS
+    assert answer["cases"] == 6
+    assert answer["variants"] == [
         {"path": [], "cases": 2, "fitness": 0.0, "fits": False},
         {"path": ["terms", "terms", "income"], "cases": 1, "fitness": 0.8, "fits": False},
         {"path": ["terms", "income"], "cases": 1, "fitness": 1.0, "fits": True},
         {"path": ["terms", "photo", "income"], "cases": 1, "fitness": 1.0, "fits": True},
         {"path": ["income", "terms"], "cases": 1, "fitness": 0.5, "fits": False},
     ]
-    assert found["fits_share"] == 2 / 6
-    assert found["mean_fitness"] == pytest.approx((0.8 + 1 + 1 + 0.5) / 6)
-    assert found["funnel"] == [
+    assert answer["fits_share"] == 2 / 6
+    assert answer["mean_fitness"] == pytest.approx((0.8 + 1 + 1 + 0.5) / 6)
+    assert answer["funnel"] == [
         {"step": "terms", "cases": 4},
         {"step": "income", "cases": 3},
         {"step": "photo", "cases": 1},
     ]
-    assert found["drop_offs"] == [
+    assert answer["drop_offs"] == [
         {"after": None, "cases": 1, "share": 1 / 6},
         {"after": "terms", "cases": 1, "share": 1 / 6},
         {"after": "income", "cases": 1, "share": 1 / 6},
@@ -99,10 +99,10 @@ def test_csv_and_parquet_give_the_same(tmp_path: Path) -> None:
 def test_windows_that_are_not_over_are_no_drop_offs(tmp_path: Path) -> None:
     old, young = case("old", 0, "start", "terms"), case("young", 10, "start", "terms")
     end = case("end", 31, "start")
-    found = analyse(write_events(tmp_path, old, young, end), write_journey(tmp_path))
-    assert found["cases"] == 3
-    assert drop_offs(found) == {"terms": 1}
-    assert funnel(found)["terms"] == 2
+    answer = analyse(write_events(tmp_path, old, young, end), write_journey(tmp_path))
+    assert answer["cases"] == 3
+    assert drop_offs(answer) == {"terms": 1}
+    assert funnel(answer)["terms"] == 2
 
 
 def test_until_is_the_end_of_the_table(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_a_goal_counts_within_its_window_from_entering(tmp_path: Path) -> None:
 
     inside, after = gap("inside", 1, window + 0.99), gap("after", 1, window + 1)
     before = [*case("before", 0, "open"), *case("before", 1, "start")]
-    found = analyse(write_events(tmp_path, inside, after, before, LATE), write_journey(tmp_path))
-    assert drop_offs(found) == {None: 2}
+    answer = analyse(write_events(tmp_path, inside, after, before, LATE), write_journey(tmp_path))
+    assert drop_offs(answer) == {None: 2}
 
 
 def test_last_mandatory_step_is_the_goal_by_default(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_events_come_in_the_order_of_their_times_then_of_the_table(tmp_path: Pat
     moment = START + 5 * DAY
     same = [f"b,{moment},Terms Accepted,", f"b,{moment},Income Given,"]
     other = [f"c,{moment},Income Given,", f"c,{moment},Terms Accepted,"]
-    found = analyse(write_events(tmp_path, backwards, same, other), write_journey(tmp_path))
-    paths = {tuple(variant["path"]): variant["cases"] for variant in found["variants"]}
+    answer = analyse(write_events(tmp_path, backwards, same, other), write_journey(tmp_path))
+    paths = {tuple(variant["path"]): variant["cases"] for variant in answer["variants"]}
     assert paths == {("terms", "income"): 2, ("income", "terms"): 1}
 
 
@@ -156,8 +156,8 @@ def test_an_event_id_counts_once(tmp_path: Path) -> None:
     lines = [f"{HEADER},event_id"]
     lines += [f"{line},same" for line in case("a", 0, "terms", "terms")]
     lines += [f"{line}," for line in case("b", 0, "terms", "terms")]
-    found = analyse(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))
-    assert sorted(variant["path"] for variant in found["variants"]) == [
+    answer = analyse(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))
+    assert sorted(variant["path"] for variant in answer["variants"]) == [
         ["terms"],
         ["terms", "terms"],
     ]
@@ -205,8 +205,8 @@ def test_steps_missing_from_the_table_are_reported(tmp_path: Path) -> None:
 
 
 def test_an_empty_table_has_no_shares(tmp_path: Path) -> None:
-    found = analyse(write_events(tmp_path), write_journey(tmp_path))
-    assert found == {
+    answer = analyse(write_events(tmp_path), write_journey(tmp_path))
+    assert answer == {
         "cases": 0,
         "variants": [],
         "fits_share": None,
@@ -325,12 +325,16 @@ def test_the_funnel_loses_drop_offs_open_cases_and_goals_out_of_order(tmp_path: 
         for number in range(2)
         for path in ("abcd", "ab", "ba", "c", "abd")
     ]
-    found = analyse(write_events(tmp_path, *cases, LATE), write_journey(tmp_path, text))
-    reached = [found["cases"], *funnel(found).values()]
+    answer = analyse(write_events(tmp_path, *cases, LATE), write_journey(tmp_path, text))
+    reached = [answer["cases"], *funnel(answer).values()]
     assert reached == [11, 8, 6, 2, 2]
     open_before_a, goal_after_b = 1, 2
-    assert drop_offs(found) == {None: 11 - 8 - open_before_a, "a": 8 - 6, "b": 6 - 2 - goal_after_b}
-    assert math.fsum(drop_off["share"] for drop_off in found["drop_offs"]) == pytest.approx(6 / 11)
+    assert drop_offs(answer) == {
+        None: 11 - 8 - open_before_a,
+        "a": 8 - 6,
+        "b": 6 - 2 - goal_after_b,
+    }
+    assert math.fsum(drop_off["share"] for drop_off in answer["drop_offs"]) == pytest.approx(6 / 11)
 
 
 def test_without_a_window_no_case_is_unfinished(tmp_path: Path) -> None:

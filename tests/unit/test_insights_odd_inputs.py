@@ -69,9 +69,9 @@ def _ask(command: str, folder: Path, files: Mapping[str, Path]) -> tuple[int, st
     plan = folder / "plan.yaml"
     plan.write_text(PLAN)
     arguments = [word.format(plan=plan, **files) for word in command.split()]
-    done = CliRunner().invoke(build_app("insights"), ["insights", *arguments, "--json"])
-    message = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
-    return done.exit_code, done.stdout, " ".join(message.split())
+    result = CliRunner().invoke(build_app("insights"), ["insights", *arguments, "--json"])
+    message = str(result.exception) if result.exception and result.exit_code == 1 else result.stderr
+    return result.exit_code, result.stdout, " ".join(message.split())
 
 
 def _files(command: str, folder: Path) -> dict[str, Path]:
@@ -132,17 +132,17 @@ def test_odd_topics_get_an_answer_or_a_reason(
 def topics(tmp_path_factory: pytest.TempPathFactory) -> Callable[[OddTopic | None], Path]:
     """Folder of odd topics, or of the usual ones."""
     records = usual_records()
-    made: dict[str, Path] = {}
+    files_by_kind: dict[str, Path] = {}
 
     def write(odd_topic: OddTopic | None) -> Path:
         name = "usual" if odd_topic is None else odd_topic.name
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp("topics")
+        if name not in files_by_kind:
+            files_by_kind[name] = tmp_path_factory.mktemp("topics")
             if odd_topic is None:
-                records.write(made[name])
+                records.write(files_by_kind[name])
             else:
-                odd_topic.write(made[name], records)
-        return made[name]
+                odd_topic.write(files_by_kind[name], records)
+        return files_by_kind[name]
 
     return write
 
@@ -151,9 +151,9 @@ def _ask_topics(command: str, folder: Path) -> tuple[int, str, str]:
     (folder / "sale.yaml").write_text(_SALE)
     files = {"topics": folder, "out": folder / "report.html", "plan": folder / "sale.yaml"}
     words = [word.format(**files, bank=_BANK, goal=_GOAL) for word in command.split()]
-    done = CliRunner().invoke(build_app("insights"), ["insights", *words, "--json"])
-    message = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
-    return done.exit_code, done.stdout, " ".join(message.split())
+    result = CliRunner().invoke(build_app("insights"), ["insights", *words, "--json"])
+    message = str(result.exception) if result.exception and result.exit_code == 1 else result.stderr
+    return result.exit_code, result.stdout, " ".join(message.split())
 
 
 def _no_number(text: str) -> NoReturn:

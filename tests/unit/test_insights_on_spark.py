@@ -138,8 +138,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queries]:
 def _campaigns(queries: Queries, folder: Path) -> Any:
     support = load_facts(queries, folder, Period())
     load_goals(queries, GOALS)
-    found = campaign_statistics(queries, support, {})
-    return asdict(found), asdict(impact_effects(queries, support.until_ms or 0))
+    statistics = campaign_statistics(queries, support, {})
+    return asdict(statistics), asdict(impact_effects(queries, support.until_ms or 0))
 
 
 def _daily(queries: Queries, folder: Path) -> Any:
@@ -162,9 +162,10 @@ def _paths(queries: Queries, folder: Path) -> Any:
 def _attribution(queries: Queries, folder: Path) -> Any:
     journeys = read_touches(queries, folder / "touches.parquet", TouchOptions())
     paths = journeys.path_counts()
-    found = [attribute(model, ModelOptions(), paths) for model in ("markov", "position")]
+    attributions = [attribute(model, ModelOptions(), paths) for model in ("markov", "position")]
     by_name = [
-        sorted(attribution.channels, key=lambda channel: channel.channel) for attribution in found
+        sorted(attribution.channels, key=lambda channel: channel.channel)
+        for attribution in attributions
     ]
     credits = [[asdict(channel) for channel in channels] for channels in by_name]
     return credits, asdict(journeys.support()), journeys.time_decay(DAY_MS)[0].conversions.tolist()
@@ -174,9 +175,9 @@ def _message_credit(queries: Queries, folder: Path) -> Any:
     load_facts(queries, folder, Period())
     counts = [load_touches(queries, SALES[0].goal, seen) for seen in SEEN]
     journeys = message_journeys(queries, folder, TouchOptions(unit="message"))
-    found = attribute("linear", ModelOptions(), journeys.path_counts())
-    by_name = sorted(found.channels, key=lambda channel: channel.channel)
-    return [asdict(count) for count in counts], [asdict(attribution) for attribution in by_name]
+    credits = attribute("linear", ModelOptions(), journeys.path_counts())
+    by_name = sorted(credits.channels, key=lambda channel: channel.channel)
+    return [asdict(count) for count in counts], [asdict(channel) for channel in by_name]
 
 
 def _table_of_paths(queries: Queries, folder: Path) -> Any:
@@ -198,8 +199,13 @@ def _segments(queries: Queries, folder: Path) -> Any:
 
 def _defined_journey(queries: Queries, folder: Path) -> Any:
     log = read_events(queries, folder / "events.parquet", EventOptions())
-    found = compare(log, _plan(folder), folder / "plan.yaml")
-    return log.rows, log.repeated, asdict(conformance(found)), asdict(journey_details(found))
+    comparison = compare(log, _plan(folder), folder / "plan.yaml")
+    return (
+        log.rows,
+        log.repeated,
+        asdict(conformance(comparison)),
+        asdict(journey_details(comparison)),
+    )
 
 
 def _recommended_changes(queries: Queries, folder: Path) -> Any:
@@ -216,12 +222,12 @@ def _report(queries: Queries, folder: Path) -> Any:
     question = ReportQuestion(
         folder, Period(), (), GOALS, SALES[0].goal, "platform", (_plan(folder), folder), 2.0, "en"
     )
-    found = msgspec.to_builtins(report_content(queries, question))
-    for attribution in found[
+    content = msgspec.to_builtins(report_content(queries, question))
+    for attribution in content[
         "attribution"
     ]:  # bounds are of other draws, and equal credits in any order
         attribution["rows"] = sorted(row[:3] for row in attribution["rows"])
-    return found
+    return content
 
 
 def _plan(folder: Path) -> Journey:
@@ -256,16 +262,16 @@ def test_a_wrong_cell_is_named(spark: Queries, tmp_path: Path) -> None:
         read_touches(spark, file, TouchOptions())
 
 
-def _assert_alike(found: Any, expected: Any) -> None:
+def _assert_alike(actual: Any, expected: Any) -> None:
     if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
+        assert actual.keys() == expected.keys()
         for key, value in expected.items():
-            _assert_alike(found[key], value)
+            _assert_alike(actual[key], value)
     elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected)
-        for each, one in zip(found, expected, strict=True):
+        assert len(actual) == len(expected)
+        for each, one in zip(actual, expected, strict=True):
             _assert_alike(each, one)
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert actual == pytest.approx(expected, rel=1e-9, abs=1e-9)
     else:
-        assert found == expected
+        assert actual == expected

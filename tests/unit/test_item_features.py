@@ -150,13 +150,13 @@ def test_new_items_are_predicted_by_their_attributes(trained: TrainedModel, tmp_
         for record in played.segmented
         if record.identity and record.profile
     }
-    found: dict[tuple[str, str], list[float]] = {}
+    shares: dict[tuple[str, str], list[float]] = {}
     for decision in played.decisions:
         for candidate in decision.candidates:
             if candidate.texts and "kind" in candidate.texts:
                 kind = candidate.texts["kind"]
-                found.setdefault((tiers[decision.profile_id], kind), []).append(candidate.p)
-    mean = {key: sum(ps) / len(ps) for key, ps in found.items()}
+                shares.setdefault((tiers[decision.profile_id], kind), []).append(candidate.p)
+    mean = {key: sum(ps) / len(ps) for key, ps in shares.items()}
     assert mean["gold", "x"] > 1.5 * max(mean["gold", "y"], mean["gold", "z"])
     assert mean["plain", "y"] > 1.5 * max(mean["plain", "x"], mean["plain", "z"])
 

@@ -14,13 +14,13 @@ from tests.unit.test_insights_journeys import LATE, analyse, funnel, run
 
 
 def details(events: Path, journey: Path, *more: str) -> dict[str, Any]:
-    found = analyse(events, journey, "--details", *more)["details"]
-    assert isinstance(found, dict)
-    return found
+    answer = analyse(events, journey, "--details", *more)["details"]
+    assert isinstance(answer, dict)
+    return answer
 
 
-def steps(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {step["step"]: step for step in found["steps"]}
+def steps(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {step["step"]: step for step in answer["steps"]}
 
 
 def table(odds: dict[str, Any]) -> tuple[int, ...]:
@@ -56,11 +56,11 @@ def test_without_details_nothing_is_added(tmp_path: Path) -> None:
 def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(300, 2)), write_journey(tmp_path)
     whole = analyse(events, journey, "--details")
-    found = whole["details"]
+    answer = whole["details"]
     into: Counter[str | None] = Counter()
     out: Counter[str | None] = Counter()
     ends: Counter[str] = Counter()
-    for flow in found["flows"]:
+    for flow in answer["flows"]:
         out[flow["after"]] += flow["cases"]
         if flow["to"] is not None:
             assert flow["end"] is None
@@ -70,27 +70,29 @@ def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
     assert dict(into) == funnel(whole)
     assert {name: count for name, count in out.items() if name is not None} == funnel(whole)
     assert out[None] == whole["cases"] == 300
-    assert ends == found["outcomes"]
+    assert ends == answer["outcomes"]
     assert min(ends.values()) > 0
-    dropped = {flow["after"]: flow["cases"] for flow in found["flows"] if flow["end"] == "dropped"}
+    dropped = {flow["after"]: flow["cases"] for flow in answer["flows"] if flow["end"] == "dropped"}
     assert dropped == {drop_off["after"]: drop_off["cases"] for drop_off in whole["drop_offs"]}
 
 
 def test_channels_add_up(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(300, 3)), write_journey(tmp_path)
     whole = analyse(events, journey, "--details")
-    found = whole["details"]
+    answer = whole["details"]
     by_step: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
-    for channel_step in found["channel_steps"]:
+    for channel_step in answer["channel_steps"]:
         by_step[channel_step["step"]] += channel_step["cases"]
         dropped[channel_step["step"]] += channel_step["dropped"]
     assert by_step == funnel(whole)
-    assert dropped == {name: step["dropped"] for name, step in steps(found).items()}
-    curves = found["by_channel"]
+    assert dropped == {name: step["dropped"] for name, step in steps(answer).items()}
+    curves = answer["by_channel"]
     assert sum(curve["curve"]["cases"] for curve in curves) == 300
     conversions = sum(curve["curve"]["conversions"] for curve in curves)
-    assert conversions == found["time_to_convert"]["conversions"] == found["outcomes"]["converted"]
+    assert (
+        conversions == answer["time_to_convert"]["conversions"] == answer["outcomes"]["converted"]
+    )
 
 
 def test_deviations_are_counted_by_step(tmp_path: Path) -> None:
@@ -101,9 +103,9 @@ def test_deviations_are_counted_by_step(tmp_path: Path) -> None:
         case("swapped", 0, "start", "photo", "terms", "income"),
         case("skipped", 0, "start", "income"),
     )
-    found = steps(details(events, write_journey(tmp_path)))
+    by_step = steps(details(events, write_journey(tmp_path)))
     deviations = {
-        name: (step["skipped"], step["repeated"], step["swapped"]) for name, step in found.items()
+        name: (step["skipped"], step["repeated"], step["swapped"]) for name, step in by_step.items()
     }
     assert deviations == {"terms": (1, 1, 0), "income": (0, 0, 0), "photo": (0, 0, 1)}
 
@@ -117,14 +119,14 @@ def test_a_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> 
         at("in-time", (0, "start"), (6.9, "terms"), (8.8, "income")),
         at("late", (0, "start"), (7, "terms"), (9, "income")),
     )
-    found = steps(details(events, write_journey(tmp_path, text)))
-    assert {name: step["late"] for name, step in found.items()} == {
+    by_step = steps(details(events, write_journey(tmp_path, text)))
+    assert {name: step["late"] for name, step in by_step.items()} == {
         "terms": 1,
         "income": 1,
         "photo": 0,
     }
-    assert found["terms"]["median_ms"] == pytest.approx(6.95 * DAY)
-    assert found["photo"]["median_ms"] is None
+    assert by_step["terms"]["median_ms"] == pytest.approx(6.95 * DAY)
+    assert by_step["photo"]["median_ms"] is None
 
 
 def test_time_to_convert_is_that_of_kaplan_and_meier(tmp_path: Path) -> None:
@@ -136,8 +138,8 @@ def test_time_to_convert_is_that_of_kaplan_and_meier(tmp_path: Path) -> None:
         at("c", (10, "start")),
         at("d", (0, "start"), (10, "open")),
     )
-    found = details(events, write_journey(tmp_path), "--until", "2024-01-16T00:00:00Z")
-    curve = found["time_to_convert"]
+    answer = details(events, write_journey(tmp_path), "--until", "2024-01-16T00:00:00Z")
+    curve = answer["time_to_convert"]
     assert (curve["cases"], curve["conversions"]) == (4, 3)
     assert [(p["at_ms"], p["at_risk"], p["converted"]["share"]) for p in curve["points"]] == [
         (2 * DAY, 4, 0.5),
@@ -170,11 +172,11 @@ def test_plan_is_compared_from_its_first_step_on(tmp_path: Path) -> None:
         at("never", (0, "start"), (1, "income")),
         LATE,
     )
-    found = details(events, write_journey(tmp_path))["followed_plan"]
-    assert found["landmark"] == "the step terms was reached"
-    groups = [(found[k]["cases"], found[k]["conversions"]) for k in ("with_it", "without_it")]
+    plan = details(events, write_journey(tmp_path))["followed_plan"]
+    assert plan["landmark"] == "the step terms was reached"
+    groups = [(plan[k]["cases"], plan[k]["conversions"]) for k in ("with_it", "without_it")]
     assert groups == [(2, 1), (2, 1)]
-    assert found["with_it"]["points"][0]["at_ms"] == 2 * DAY
+    assert plan["with_it"]["points"][0]["at_ms"] == 2 * DAY
 
 
 def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
@@ -184,9 +186,9 @@ def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
             name, more = f"{arm}{number}", "open" if number < won else "page"
             lines += [f"{line},{arm}" for line in case(name, 0, "start", more)]
     lines += [f"{line}," for line in LATE]
-    found = details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]
-    assert [(arm["arm"], arm["reference"]) for arm in found] == [("a", "holdout"), ("z", "holdout")]
-    more = [arm["compared"]["more"]["share"] for arm in found]
+    arms = details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]
+    assert [(arm["arm"], arm["reference"]) for arm in arms] == [("a", "holdout"), ("z", "holdout")]
+    more = [arm["compared"]["more"]["share"] for arm in arms]
     assert more == pytest.approx([0.5, 0.25])
 
 
@@ -207,10 +209,10 @@ def test_associations_with_conversion_come_from_early_events_and_later_counts(
         *[at(f"young{index}", (59, "start"), (60, "error")) for index in range(5)],
         LATE,
     )
-    found = details(events, write_journey(tmp_path))
-    assert found["early_ms"] == 3 * DAY
+    answer = details(events, write_journey(tmp_path))
+    assert answer["early_ms"] == 3 * DAY
     error = next(
-        association for association in found["associations"] if association["name"] == "error"
+        association for association in answer["associations"] if association["name"] == "error"
     )
     assert (error["outcome"], error["after"], error["kind"]) == ("conversion", None, "event")
     assert table(error["odds"]) == (10, 1, 11, 8)
@@ -235,22 +237,22 @@ def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> 
         *cases("app", 4, "terms", "income"),
         LATE,
     )
-    found = details(events, write_journey(tmp_path))["associations"]
+    associations = details(events, write_journey(tmp_path))["associations"]
     after_terms = {
         association["name"]: table(association["odds"])
-        for association in found
+        for association in associations
         if (association["outcome"], association["after"]) == ("drop-off", "terms")
     }
     assert after_terms == {"web": (4, 3, 5, 1), "app": (5, 1, 4, 3)}
 
 
 def test_few_associations_are_found_in_a_world_without_effect(tmp_path: Path) -> None:
-    found = details(
+    associations = details(
         write_events(tmp_path, *random_cases(2000, 4), at("end", (200, "x"))),
         write_journey(tmp_path),
     )["associations"]
     # `start` and what comes before it are bound to each other; the channel is drawn at random.
-    channels = [association for association in found if association["kind"] == "channel"]
+    channels = [association for association in associations if association["kind"] == "channel"]
     assert len(channels) >= 4
     assert all(channel["odds"]["q"] > 0.01 for channel in channels)
 
@@ -263,9 +265,9 @@ def test_small_tables_have_answers_without_intervals(
     tmp_path: Path, cases: Sequence[list[str]]
 ) -> None:
     events, journey = write_events(tmp_path, *cases), write_journey(tmp_path)
-    found = details(events, journey)
-    assert found["time_to_convert"]["cases"] == len(cases)
-    assert found["associations"] == []
+    answer = details(events, journey)
+    assert answer["time_to_convert"]["cases"] == len(cases)
+    assert answer["associations"] == []
     code, printed, _ = run("--events", str(events), "--defined", str(journey), "--details")
     assert code == 0
     assert "nan" not in printed.lower()
@@ -283,6 +285,6 @@ def test_tables_for_people_show_the_details(tmp_path: Path) -> None:
 def test_the_first_day_is_early_without_a_goal(tmp_path: Path) -> None:
     text = ONBOARDING.replace("goal: {when: {name: Account Opened}, window: 30d}\n", "")
     events = write_events(tmp_path, case("a", 0, "terms", "income"), case("b", 0, "terms"))
-    found = details(events, write_journey(tmp_path, text))
-    assert found["early_ms"] == DAY
-    assert found["outcomes"] == {"converted": 1, "dropped": 1, "unfinished": 0}
+    answer = details(events, write_journey(tmp_path, text))
+    assert answer["early_ms"] == DAY
+    assert answer["outcomes"] == {"converted": 1, "dropped": 1, "unfinished": 0}

@@ -27,8 +27,8 @@ def find(connection: DuckQueries, file: Path, **options: Any) -> Discovery:
     return discover(log, DiscoveryOptions(**{"goal": "buy", **options}))
 
 
-def paths(found: Discovery) -> dict[tuple[str, ...], tuple[int, int]]:
-    return {path.path: (path.journeys, path.converted) for path in found.paths}
+def paths(discovery: Discovery) -> dict[tuple[str, ...], tuple[int, int]]:
+    return {path.path: (path.journeys, path.converted) for path in discovery.paths}
 
 
 def random_events(folder: Path, seed: int) -> Path:
@@ -45,10 +45,10 @@ def test_a_goal_ends_a_journey_and_the_next_event_begins_one(
     connection: DuckQueries, tmp_path: Path
 ) -> None:
     events = write_events(tmp_path, case("a", 0, "view", "buy", "view", "cart"))
-    found = find(connection, events)
-    assert paths(found) == {("view", "buy"): (1, 1), ("view", "cart"): (1, 0)}
-    assert (found.cases, found.journeys) == (1, 2)
-    assert (found.converted, found.dropped, found.unfinished) == (1, 0, 1)
+    discovery = find(connection, events)
+    assert paths(discovery) == {("view", "buy"): (1, 1), ("view", "cart"): (1, 0)}
+    assert (discovery.cases, discovery.journeys) == (1, 2)
+    assert (discovery.converted, discovery.dropped, discovery.unfinished) == (1, 0, 1)
 
 
 def test_a_pause_longer_than_the_gap_ends_a_journey(
@@ -59,23 +59,23 @@ def test_a_pause_longer_than_the_gap_ends_a_journey(
         ("x", "y", "z"): (1, 0),
         ("x",): (1, 0),
     }
-    found = find(connection, events, gap_ms=2 * DAY - 1)
-    assert paths(found) == {("x", "y"): (1, 0), ("z",): (1, 0), ("x",): (1, 0)}
-    assert (found.dropped, found.unfinished) == (1, 2)
+    discovery = find(connection, events, gap_ms=2 * DAY - 1)
+    assert paths(discovery) == {("x", "y"): (1, 0), ("z",): (1, 0), ("x",): (1, 0)}
+    assert (discovery.dropped, discovery.unfinished) == (1, 2)
 
 
 def test_a_goal_after_the_window_is_none(connection: DuckQueries, tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "x"), case("a", 5, "buy"), case("b", 4, "x"))
-    found = find(connection, events, window_ms=5 * DAY)
-    assert paths(found) == {("x",): (2, 0)}
-    assert (found.converted, found.dropped, found.unfinished) == (0, 1, 1)
+    discovery = find(connection, events, window_ms=5 * DAY)
+    assert paths(discovery) == {("x",): (2, 0)}
+    assert (discovery.converted, discovery.dropped, discovery.unfinished) == (0, 1, 1)
     assert paths(find(connection, events, window_ms=5 * DAY + 1))["x", "buy"] == (1, 1)
 
 
 def test_paths_end_with_the_number_of_steps(connection: DuckQueries, tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "x", "y", "buy"), case("b", 0, "x", "y"))
-    found = find(connection, events, steps=2)
-    assert [(path.path, path.complete, path.converted) for path in found.paths] == [
+    discovery = find(connection, events, steps=2)
+    assert [(path.path, path.complete, path.converted) for path in discovery.paths] == [
         (("x", "y"), False, 1),
         (("x", "y"), True, 0),
     ]
@@ -86,10 +86,10 @@ def test_paths_end_with_the_number_of_steps(connection: DuckQueries, tmp_path: P
 def test_the_tree_adds_up_at_every_node(
     connection: DuckQueries, tmp_path: Path, seed: int, most: int
 ) -> None:
-    found = find(connection, random_events(tmp_path, seed), steps=3, most=most, gap_ms=9 * DAY)
-    shown = {node.path: node for node in found.tree}
-    assert len(shown) == len(found.tree) <= most
-    assert shown[()].cases == found.journeys > 0
+    discovery = find(connection, random_events(tmp_path, seed), steps=3, most=most, gap_ms=9 * DAY)
+    shown = {node.path: node for node in discovery.tree}
+    assert len(shown) == len(discovery.tree) <= most
+    assert shown[()].cases == discovery.journeys > 0
     children: Counter[tuple[str, ...]] = Counter()
     for path, node in shown.items():
         if path:
@@ -100,14 +100,17 @@ def test_the_tree_adds_up_at_every_node(
         assert node.cases == children[path] + ended + node.cut
         assert node.cut >= 0
         assert (node.cut == 0) or most < 100_000
-    assert sum(path.journeys for path in found.paths) + found.cut_journeys == found.journeys
-    assert found.converted + found.dropped + found.unfinished == found.journeys
+    assert (
+        sum(path.journeys for path in discovery.paths) + discovery.cut_journeys
+        == discovery.journeys
+    )
+    assert discovery.converted + discovery.dropped + discovery.unfinished == discovery.journeys
 
 
 def test_time_to_convert_counts_all_journeys(connection: DuckQueries, tmp_path: Path) -> None:
-    found = find(connection, random_events(tmp_path, 1))
-    curve = found.time_to_convert
-    assert (curve.cases, curve.conversions) == (found.journeys, found.converted)
+    discovery = find(connection, random_events(tmp_path, 1))
+    curve = discovery.time_to_convert
+    assert (curve.cases, curve.conversions) == (discovery.journeys, discovery.converted)
     assert find(connection, random_events(tmp_path, 1), goal=None).time_to_convert.cases == 0
 
 
@@ -115,8 +118,8 @@ def test_discovered_journeys_are_printed_as_one_document(tmp_path: Path) -> None
     events = write_events(tmp_path, case("a", 0, "[red]x", "it's"))
     code, printed, _ = run("--events", str(events), "--goal", "it's", "--gap", "3d", "--json")
     assert code == 0
-    found = json.loads(printed)
-    assert found["paths"] == [
+    document = json.loads(printed)
+    assert document["paths"] == [
         {"path": ["[red]x", "it's"], "complete": True, "journeys": 1, "share": 1, "converted": 1}
     ]
     code, printed, _ = run("--events", str(events), "--steps", "1")

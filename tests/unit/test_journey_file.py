@@ -23,9 +23,9 @@ def _load(folder: Path, text: str) -> Journey | list[ConfigError]:
 
 
 def _journey(folder: Path, text: str) -> Journey:
-    found = _load(folder, text)
-    assert isinstance(found, Journey), found
-    return found
+    journey = _load(folder, text)
+    assert isinstance(journey, Journey), journey
+    return journey
 
 
 def _replace(old: str, new: str) -> str:
@@ -116,11 +116,11 @@ def test_mistakes_are_named_with_line_and_mend(
     text = _replace(old, new)
     errors = _load(tmp_path, text)
     assert isinstance(errors, list), "this should not have been accepted"
-    found = [error for error in errors if words in error.message]
-    assert found, errors
+    fitting = [error for error in errors if words in error.message]
+    assert fitting, errors
     wanted = new if at not in text else at
     line = text[: text.index(wanted)].count("\n") + 1
-    assert line in [error.line for error in found], (line, found)
+    assert line in [error.line for error in fitting], (line, fitting)
     assert all(error.file == str(tmp_path / "onboarding.yaml") for error in errors)
 
 

@@ -61,10 +61,10 @@ class _Stage:
         return [record for record in self.ports.sent if record.topic == topic]
 
     def dead_letters(self) -> list[DeadLetterRecord]:
-        found = [
+        letters = [
             _CODEC.decode(emit.topic, emit.value or b"") for emit in self.sent_to("dead-letters")
         ]
-        return [record for record in found if isinstance(record, DeadLetterRecord)]
+        return [record for record in letters if isinstance(record, DeadLetterRecord)]
 
 
 def _interaction(number: int, size: int) -> Interaction:

@@ -38,9 +38,9 @@ def folder(tmp_path: Path) -> Path:
 def _compile(folder: Path) -> Configuration:
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle), bundle
-    made = compile_bundle(bundle)
-    assert isinstance(made, Configuration)
-    return made
+    configuration = compile_bundle(bundle)
+    assert isinstance(configuration, Configuration)
+    return configuration
 
 
 def test_a_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) -> None:
@@ -79,36 +79,36 @@ def _rules_in_force(
     """Return the rules that a worker uses once a newer snapshot has come, and whether it draws."""
     log: Any = _Log(_compile(folder))
     book = Rulebook(log, load_rules, lambda: knowledge_of(_NEWER))
-    found = asyncio.run(book.find(None))
-    assert found is not None
+    learned = asyncio.run(book.find(None))
+    assert learned is not None
     book.refresh()
     again = asyncio.run(book.find(None))
     assert again is not None
     assert again.chooser is not None
-    assert found.chooser is not None
-    assert again.chooser.snapshot == found.chooser.snapshot
+    assert learned.chooser is not None
+    assert again.chooser.snapshot == learned.chooser.snapshot
     return again, book.draws
 
 
 def test_a_worker_goes_by_the_file_and_needs_no_learner(folder: Path) -> None:
-    made, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
-    bundle = made.config.bundle
+    compiled_rules, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
+    bundle = compiled_rules.config.bundle
     assert bundle.learned is not None
     fixed = fixed_snapshot(bundle.learned)
-    assert made.chooser is not None
-    assert made.chooser.snapshot == knowledge_of(fixed).name
+    assert compiled_rules.chooser is not None
+    assert compiled_rules.chooser.snapshot == knowledge_of(fixed).name
     # The same input is decided alike when it is read again, so that outputs need not wait.
     assert not draws
-    assert not made.config.needs_learner
+    assert not compiled_rules.config.needs_learner
 
 
 def test_without_the_file_a_worker_takes_the_newest_snapshot(folder: Path) -> None:
     (folder / "learned.yaml").unlink()
-    made, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
-    assert made.chooser is not None
-    assert made.chooser.snapshot == knowledge_of(_NEWER).name
+    compiled_rules, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
+    assert compiled_rules.chooser is not None
+    assert compiled_rules.chooser.snapshot == knowledge_of(_NEWER).name
     assert draws
-    assert made.config.needs_learner
+    assert compiled_rules.config.needs_learner
 
 
 _LINE = "  - {campaign: loyalty, offer: early-access, treatment: early-access-hero"

@@ -13,11 +13,11 @@ def test_lock_is_read_whole() -> None:
 
 @pytest.mark.parametrize("package", locked_packages())
 def test_package_has_an_allowed_licence_or_a_reason(package: str) -> None:
-    found = licences(package)
-    if found is None:
+    names = licences(package)
+    if names is None:
         pytest.skip("not for this platform")
-    assert found
-    refused = [licence for licence in found if not is_allowed(licence)]
+    assert names
+    refused = [licence for licence in names if not is_allowed(licence)]
     assert not refused or package in REASONS, f"{package}: {refused}"
 
 

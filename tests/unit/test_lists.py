@@ -35,29 +35,33 @@ _MANY = [f"tag-{number}" for number in range(1_000)]
 def _by_http(properties: Mapping[str, Any]) -> Interaction:
     posted = {"type": "track", "event": "Order", "anonymousId": "c", "properties": properties}
     message = MESSAGE.decode(msgspec.json.encode(posted))
-    found = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
-    assert isinstance(found, Interaction), found
-    return found
+    taken_in = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
+    assert isinstance(taken_in, Interaction), taken_in
+    return taken_in
 
 
 _SHOP = Source("shop", "web", "write-key-1")
 
 
 def _by_file(properties: Mapping[str, Any]) -> Interaction:
-    who = [{"namespace": "cookie", "value": "c"}]
-    raw = msgspec.json.encode({"kind": "track", "identifiers": who, "properties": properties})
-    found = RowIntake(_CONFIG, _SHOP, 100_000, _NOW, RowIds("a.ndjson")).take_in(FileRow(1, raw, 0))
-    assert isinstance(found, Interaction), found
-    return found
+    identifiers = [{"namespace": "cookie", "value": "c"}]
+    raw = msgspec.json.encode(
+        {"kind": "track", "identifiers": identifiers, "properties": properties}
+    )
+    taken_in = RowIntake(_CONFIG, _SHOP, 100_000, _NOW, RowIds("a.ndjson")).take_in(
+        FileRow(1, raw, 0)
+    )
+    assert isinstance(taken_in, Interaction), taken_in
+    return taken_in
 
 
 def _by_avro(properties: Mapping[str, Any]) -> Interaction:
     codec = Codec(recorded_versions())
     data = codec.encode(topics.INTERACTIONS, _by_http(properties))
     assert data is not None
-    found = codec.decode(topics.INTERACTIONS, data)
-    assert isinstance(found, Interaction)
-    return found
+    record = codec.decode(topics.INTERACTIONS, data)
+    assert isinstance(record, Interaction)
+    return record
 
 
 def is_met(condition: Mapping[str, Any], interaction: Interaction) -> bool:

@@ -24,11 +24,11 @@ except ValueError:
 
 @cache
 def log_of(**variables: str) -> str:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", _SCRIPT], env=variables, capture_output=True, text=True, check=True
     )
-    assert done.stdout == ""
-    return done.stderr
+    assert result.stdout == ""
+    return result.stderr
 
 
 def test_as_json_each_record_is_a_line() -> None:

@@ -37,7 +37,7 @@ def test_a_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerS
         timer_stage.process(1)
         timer_stage.fire_due_timers(_DUE_MS)
     assert len(timer_stage.fired) == len(set(timer_stage.fired)) == _MANY
-    assert sorted(timer_stage.entered) == sorted(who for who, _ in timer_stage.fired)
+    assert sorted(timer_stage.entered) == sorted(profile for profile, _ in timer_stage.fired)
 
 
 def test_the_earliest_timers_fire_first(timer_stage: TimerStage) -> None:

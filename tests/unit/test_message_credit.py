@@ -29,9 +29,9 @@ def topics(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(topics: Path, *options: str) -> str:
     command = ["insights", "attribution", "--topics", str(topics), "--replicates", "0", *options]
-    done = CliRunner().invoke(build_app("insights"), command)
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
+    result = CliRunner().invoke(build_app("insights"), command)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
 
 
 def _credit(topics: Path, *options: str) -> Any:
@@ -39,17 +39,17 @@ def _credit(topics: Path, *options: str) -> Any:
 
 
 def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> None:
-    found = _credit(topics, "--model", "linear")
-    assert found["note"].startswith("Credit, not cause")
-    assert sum(channel["conversions"] for channel in found["channels"]) == pytest.approx(
-        found["conversions"]
+    credit = _credit(topics, "--model", "linear")
+    assert credit["note"].startswith("Credit, not cause")
+    assert sum(channel["conversions"] for channel in credit["channels"]) == pytest.approx(
+        credit["conversions"]
     )
-    assert list(found["support"]["touches"]) == ["seen"]
-    credited = {channel["channel"] for channel in found["channels"]} - {"(no touch)"}
+    assert list(credit["support"]["touches"]) == ["seen"]
+    credited = {channel["channel"] for channel in credit["channels"]} - {"(no touch)"}
     assert credited
     measured = {
         measurement["channel"]
-        for measurement in found["measured"]
+        for measurement in credit["measured"]
         if measurement["campaign"] is not None
     }
     assert measured
@@ -62,7 +62,7 @@ def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> No
         )
         .output
     )
-    assert all(measurement in campaigns["lifts"] for measurement in found["measured"])
+    assert all(measurement in campaigns["lifts"] for measurement in credit["measured"])
 
 
 def test_touches_are_sent_seen_or_clicked_messages(topics: Path) -> None:
@@ -74,10 +74,10 @@ def test_touches_are_sent_seen_or_clicked_messages(topics: Path) -> None:
 
 @pytest.mark.parametrize("unit", ["channel", "campaign", "message"])
 def test_each_unit_of_messages_gets_credit(topics: Path, unit: str) -> None:
-    found = _credit(topics, "--unit", unit, "--model", "last")
-    names = {channel["channel"] for channel in found["channels"]} - {"(no touch)"}
+    credit = _credit(topics, "--unit", unit, "--model", "last")
+    names = {channel["channel"] for channel in credit["channels"]} - {"(no touch)"}
     offers = Counter(sale.campaign for sale in SALES)
-    assert found["unit"] == unit
+    assert credit["unit"] == unit
     assert names <= set(offers) if unit == "campaign" else names
 
 
@@ -98,6 +98,6 @@ def test_units_and_goals_that_messages_lack_are_named(
     topics: Path, options: tuple[str, ...], why: str
 ) -> None:
     command = ["insights", "attribution", "--topics", str(topics), *options]
-    done = CliRunner().invoke(build_app("insights"), command)
-    assert done.exit_code == 1
-    assert why in str(done.exception)
+    result = CliRunner().invoke(build_app("insights"), command)
+    assert result.exit_code == 1
+    assert why in str(result.exception)

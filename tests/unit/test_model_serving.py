@@ -119,16 +119,16 @@ def test_served_probability_is_that_of_the_trained_model(
         label = "bank@1"
 
         def of(self, candidates, facts):  # type: ignore[no-untyped-def]
-            found = equipped.propensities.of(candidates, facts)  # type: ignore[union-attr]
-            seen.append((candidates, facts, found))
-            return found
+            propensities = equipped.propensities.of(candidates, facts)  # type: ignore[union-attr]
+            seen.append((candidates, facts, propensities))
+            return propensities
 
     PlayedWorld(with_fields(equipped, propensities=Watching()), customers=10, days=1)
     encoder = equipped.propensities.models[0]._encoder  # type: ignore[attr-defined]
-    for candidates, facts, found in seen:
+    for candidates, facts, propensities in seen:
         if candidates:
             raw = predict(trained.text, encoder.rows(candidates, facts))
-            np.testing.assert_allclose(found, calibrate(raw, trained.manifest.calibration))
+            np.testing.assert_allclose(propensities, calibrate(raw, trained.manifest.calibration))
 
 
 def test_a_damaged_model_is_refused_and_the_one_before_stays(
@@ -178,8 +178,8 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
     learned.on_change = lambda: changes.append(learned.knowledge().name)
 
     def snapshot(number: int) -> LearningRecord:
-        found = Posterior("sale", "shoes", "tile", "", 10.0 * number, 1.0, 10, 1)
-        return LearningRecord(number, "d" * 64, 0, posteriors=(found,))
+        evidence = Posterior("sale", "shoes", "tile", "", 10.0 * number, 1.0, 10, 1)
+        return LearningRecord(number, "d" * 64, 0, posteriors=(evidence,))
 
     assert learned.knowledge() is EMPTY
     learned.apply_record(SNAPSHOT, snapshot(2))
@@ -200,21 +200,23 @@ def test_versions_are_distinguished_by_their_content(trained: TrainedModel, tmp_
     other = _store(trained, tmp_path, tweak=0.5)
     assert (first.manifest.version, again.manifest.version, other.manifest.version) == (1, 1, 2)
     assert [model.manifest.label for model in read_models(tmp_path)] == ["bank@1", "bank@2"]
-    found = manifest_from(first.manifest_file.read_bytes())
-    assert found == first.manifest
+    restored = manifest_from(first.manifest_file.read_bytes())
+    assert restored == first.manifest
     assert isinstance(manifest_from(b"{}"), str)
 
 
 def test_a_rollback_goes_to_the_version_before(artifacts: Artifacts) -> None:
     promotions = Promotions(artifacts)
-    made = [Promotion("bank", number, f"d{number}", f"m{number}", 0, "ada") for number in (1, 2, 3)]
-    for promotion in made:
+    promotion_list = [
+        Promotion("bank", number, f"d{number}", f"m{number}", 0, "ada") for number in (1, 2, 3)
+    ]
+    for promotion in promotion_list:
         promotions.add(promotion)
-    promotions.add(replace(made[2], rolled_back=True))
-    assert promotions.stack("bank") == made[:2]
-    promotions.add(made[0])
-    assert promotions.stack("bank") == [*made[:2], made[0]]
-    assert promotions.find("bank@3") == made[2]
+    promotions.add(replace(promotion_list[2], rolled_back=True))
+    assert promotions.stack("bank") == promotion_list[:2]
+    promotions.add(promotion_list[0])
+    assert promotions.stack("bank") == [*promotion_list[:2], promotion_list[0]]
+    assert promotions.find("bank@3") == promotion_list[2]
 
 
 def test_drift_is_distinguished_from_chance(trained: TrainedModel) -> None:
@@ -229,8 +231,8 @@ def test_drift_is_distinguished_from_chance(trained: TrainedModel) -> None:
     def drift_of_use(p: np.ndarray, happens: np.ndarray) -> tuple[float, float]:
         use = ModelUse({f"a{n}": (float(x), 100) for n, x in enumerate(p)})
         reached = {(f"a{n}", "conversion"): 105 for n in np.flatnonzero(happens)}
-        found = drift_of(manifest, use, reached, now_ms=1000)
-        return found.psi, found.calibration_gap
+        drift = drift_of(manifest, use, reached, now_ms=1000)
+        return drift.psi, drift.calibration_gap
 
     p = random.random(2000) * 0.5
     psi, off = drift_of_use(p, random.random(2000) < p)

@@ -108,9 +108,9 @@ def test_an_unsound_model_is_refused(pattern: str, replacement: str, words: str)
     text, count = re.subn(pattern, replacement, model_text(), count=1, flags=re.MULTILINE)
     assert count
     text = _right_sizes(text) if "tree_sizes" not in pattern else text
-    found = problem(text.encode(), FEATURES)
-    assert found is not None
-    assert words in found
+    fault = problem(text.encode(), FEATURES)
+    assert fault is not None
+    assert words in fault
 
 
 def _right_sizes(text: str) -> str:

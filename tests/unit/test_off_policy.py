@@ -27,14 +27,14 @@ def test_estimates_of_a_log_worked_out_by_hand(tmp_path: Path) -> None:
         "1,0.2,0,0.9,0.1",
         "1,0.5,0.5,0.5,0.5",
     ]
-    found = evaluate(_read(write_csv(tmp_path / "log.csv", lines)))
-    assert found.n == 4
-    assert found.ess == pytest.approx(3.5**2 / 5.25)
-    assert found.ips.value == pytest.approx(0.75)
-    assert found.snips.value == pytest.approx(3 / 3.5)
-    assert found.dr is not None
-    assert found.dr.value == pytest.approx((0.6 + 1.0 + 0.3 - 0.1 + 0.1 + 0.5 + 0.5) / 4)
-    for estimate in (found.ips, found.snips, found.dr):
+    estimates = evaluate(_read(write_csv(tmp_path / "log.csv", lines)))
+    assert estimates.n == 4
+    assert estimates.ess == pytest.approx(3.5**2 / 5.25)
+    assert estimates.ips.value == pytest.approx(0.75)
+    assert estimates.snips.value == pytest.approx(3 / 3.5)
+    assert estimates.dr is not None
+    assert estimates.dr.value == pytest.approx((0.6 + 1.0 + 0.3 - 0.1 + 0.1 + 0.5 + 0.5) / 4)
+    for estimate in (estimates.ips, estimates.snips, estimates.dr):
         assert estimate.value is not None
         assert estimate.low is not None
         assert estimate.high is not None
@@ -47,11 +47,11 @@ def test_value_of_the_logging_policy_is_its_mean_reward(tmp_path: Path) -> None:
         {"reward": float(reward), "propensity": 0.25, "target_propensity": 0.25}
         for reward in rewards
     ]
-    found = evaluate(_read(write_parquet(tmp_path / "log.parquet", rows)))
-    assert found.ess == pytest.approx(500)
-    assert found.ips.value == pytest.approx(rewards.mean())
-    assert found.snips == Estimate(*map(pytest.approx, _bounds_of(found.ips)))
-    assert found.dr is None
+    estimates = evaluate(_read(write_parquet(tmp_path / "log.parquet", rows)))
+    assert estimates.ess == pytest.approx(500)
+    assert estimates.ips.value == pytest.approx(rewards.mean())
+    assert estimates.snips == Estimate(*map(pytest.approx, _bounds_of(estimates.ips)))
+    assert estimates.dr is None
 
 
 def _bounds_of(estimate: Estimate) -> tuple[float | None, float | None, float | None]:
@@ -64,7 +64,7 @@ def test_every_format_gives_the_same_estimates(tmp_path: Path) -> None:
         {"reward": -2.0, "propensity": 1.0, "target_propensity": 0.75},
     ]
     lines = [",".join(str(value) for value in row.values()) for row in rows]
-    found = [
+    by_format = [
         evaluate(_read(file))
         for file in (
             write_csv(tmp_path / "a.csv", [HEADER, *lines]),
@@ -73,8 +73,8 @@ def test_every_format_gives_the_same_estimates(tmp_path: Path) -> None:
             write_csv(tmp_path / "a.json", [str(row).replace("'", '"') for row in rows]),
         )
     ]
-    assert all(estimates == found[0] for estimates in found)
-    assert found[0].ips.value == pytest.approx((0.75 - 1.5) / 2)
+    assert all(estimates == by_format[0] for estimates in by_format)
+    assert by_format[0].ips.value == pytest.approx((0.75 - 1.5) / 2)
 
 
 def test_estimate_without_support_in_the_log_is_none() -> None:
@@ -110,9 +110,9 @@ def test_intervals_cover_the_truth_as_often_as_stated() -> None:
     hits = {"ips": 0, "snips": 0, "dr": 0}
     for _ in range(600):
         log, truth = _simulate(chance, 400)
-        found = evaluate(log)
+        estimates = evaluate(log)
         for name in hits:
-            estimate = getattr(found, name)
+            estimate = getattr(estimates, name)
             hits[name] += estimate.low <= truth <= estimate.high
     shares = {name: count / 600 for name, count in hits.items()}
     assert all(0.92 <= share <= 0.98 for share in shares.values()), shares

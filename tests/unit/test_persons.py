@@ -51,22 +51,22 @@ def unlinks(first: int, last: int, minute: int) -> list[Record]:
 
 
 def test_without_the_last_four_of_six_owners_a_device_is_the_second_owners() -> None:
-    found = counts(last_profiles([*share_device(6), *unlinks(2, 5, 20)]))
-    assert found["customer_id:c0"] == 2
-    assert found["customer_id:c1"] == 2 + 4
-    assert [found[f"customer_id:c{number}"] for number in range(2, 6)] == [1] * 4
+    counts_by_root = counts(last_profiles([*share_device(6), *unlinks(2, 5, 20)]))
+    assert counts_by_root["customer_id:c0"] == 2
+    assert counts_by_root["customer_id:c1"] == 2 + 4
+    assert [counts_by_root[f"customer_id:c{number}"] for number in range(2, 6)] == [1] * 4
 
 
 def test_without_its_last_99_owners_a_device_is_that_of_the_one_before() -> None:
-    found = counts(last_profiles([*share_device(100), *unlinks(1, 99, 300)]))
-    assert found["customer_id:c0"] == 1 + 100
-    assert found["customer_id:c50"] == 1
+    counts_by_root = counts(last_profiles([*share_device(100), *unlinks(1, 99, 300)]))
+    assert counts_by_root["customer_id:c0"] == 1 + 100
+    assert counts_by_root["customer_id:c50"] == 1
 
 
 def test_without_more_than_128_owners_a_device_is_its_first_owners() -> None:
-    found = counts(last_profiles([*share_device(140), *unlinks(5, 139, 400)], most=200))
-    assert (found["customer_id:c0"], found["customer_id:c4"]) == (2 + 8, 2 + 127)
-    assert sum(int(str(count)) for count in found.values()) == 280
+    counts_by_root = counts(last_profiles([*share_device(140), *unlinks(5, 139, 400)], most=200))
+    assert (counts_by_root["customer_id:c0"], counts_by_root["customer_id:c4"]) == (2 + 8, 2 + 127)
+    assert sum(int(str(count)) for count in counts_by_root.values()) == 280
 
 
 def test_the_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_it() -> None:

@@ -42,12 +42,12 @@ HOSTILE = (
 def shown(monkeypatch: pytest.MonkeyPatch, show: Callable[[], Any], *modules: Any) -> str:
     """Return the output on a terminal of many columns."""
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    made = console.PlainConsole()
-    made.file, made._force_terminal, made.width = terminal, True, 2_000
+    plain_console = console.PlainConsole()
+    plain_console.file, plain_console._force_terminal, plain_console.width = terminal, True, 2_000
     for module in (console, *modules):
         for name in ("out", "err"):
             if hasattr(module, name):
-                monkeypatch.setattr(module, name, made)
+                monkeypatch.setattr(module, name, plain_console)
     monkeypatch.setattr(sys, "stdout", terminal)
     show()
     terminal.flush()
@@ -132,10 +132,10 @@ def test_no_command_lets_data_reach_the_terminal(
 
 @given(st.text(max_size=50))
 def test_plain_text_is_one_printable_line(text: str) -> None:
-    made = plain(text)
-    assert "\n" not in made
-    assert plain(made) == made
-    made.encode()
+    shown_text = plain(text)
+    assert "\n" not in shown_text
+    assert plain(shown_text) == shown_text
+    shown_text.encode()
 
 
 @pytest.mark.parametrize("text", ["Ñandú", "日本語", "🙂", "a\\b", "١٢٣", "é"])

@@ -242,11 +242,11 @@ def test_comments_contain_no_history() -> None:
 
 def test_homemade_terms_are_gone() -> None:
     wrong = [
-        f"{file}:{number}: {found[0]}"
+        f"{file}:{number}: {match[0]}"
         for file in _files(*_PACKAGES)
         if file.name != Path(__file__).name
         for number, line in enumerate((_ROOT / file).read_text().splitlines(), 1)
-        if (found := _HOMEMADE.search(line))
+        if (match := _HOMEMADE.search(line))
     ]
     assert wrong == []
 

@@ -31,8 +31,8 @@ class _Play:
         self.player = LogPlayer(rules, self._take)
         self._count = 0
 
-    def ask_for_offer(self, who: int, at: int, ask: Iterable[str] = ()) -> Decision:
-        self._interact(who, at, "Go", "track", {}, tuple(ask))
+    def ask_for_offer(self, person: int, at: int, ask: Iterable[str] = ()) -> Decision:
+        self._interact(person, at, "Go", "track", {}, tuple(ask))
         return self.decisions[-1]
 
     def react(self, action: Action, outcome: str, at: int) -> None:
@@ -40,11 +40,17 @@ class _Play:
         self._interact(number, at, outcome, "outcome", {"action_id": action.action_id}, ())
 
     def _interact(
-        self, who: int, at: int, name: str, kind: Any, about: dict[str, Any], ask: tuple[str, ...]
+        self,
+        person: int,
+        at: int,
+        name: str,
+        kind: Any,
+        about: dict[str, Any],
+        ask: tuple[str, ...],
     ) -> None:
         self._count += 1
         request = DecideRequest(f"r{self._count}", "g", ask, at + 100) if ask else None
-        number = Identifier("customer_id", f"c{who}")
+        number = Identifier("customer_id", f"c{person}")
         interaction = Interaction(
             f"e{self._count}", kind, name, "web", "shop", at, at, (number,), about, request=request
         )
@@ -144,10 +150,10 @@ def test_sum_spent_never_exceeds_the_budget_and_plenty_changes_no_decision(
     )
     for played in (scarce, plenty, free):
         at = _START
-        for who, after, outcome in steps:
+        for person, after, outcome in steps:
             at += after
             before = len(played.actions)
-            played.ask_for_offer(who, at)
+            played.ask_for_offer(person, at)
             if outcome and len(played.actions) > before:
                 played.react(played.actions[-1], outcome, at + 1)
             if played is scarce:

@@ -48,5 +48,5 @@ def test_a_mistake_is_named_where_it_stands(
     folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
-    found = [error for error in errors if error.file == file and words in error.message]
-    assert [abs(error.line - line) <= 1 for error in found] == [True], errors
+    fitting = [error for error in errors if error.file == file and words in error.message]
+    assert [abs(error.line - line) <= 1 for error in fitting] == [True], errors

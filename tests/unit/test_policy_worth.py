@@ -44,29 +44,31 @@ def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
     offers = [offer(name, _VALUE, hero(name, p=0.2, cost=_COST)) for name in names]
     sale = campaign("sale", *offers, goal=_GOAL, trigger={"name": "Never"})
     policies = {"learning": {"ramp": 0, "explore": 0.1}} if learning else {}
-    made = world(campaigns=[sale], policies=policies)
-    if made.chooser is None:
-        return made
+    compiled_rules = world(campaigns=[sale], policies=policies)
+    if compiled_rules.chooser is None:
+        return compiled_rules
     ties = {
         candidate.treatment: candidate.tie
-        for e in made.config.by_placement["hero"]
+        for e in compiled_rules.config.by_placement["hero"]
         for candidate in e.candidates
     }
     known = {
         (ties[name], ""): TreatmentEvidence(40.0, successes, 40)
         for name, successes in trials.items()
     }
-    return with_fields(made, chooser=made.chooser.with_knowledge(Knowledge("1-test", known)))
+    return with_fields(
+        compiled_rules, chooser=compiled_rules.chooser.with_knowledge(Knowledge("1-test", known))
+    )
 
 
 def _visits() -> Iterator[Interaction]:
     """Yield two visits of each customer, all at a minute of their own."""
     for number in range(2 * _CUSTOMERS):
         at = _BEGIN + number * 60_000
-        who = (Identifier("customer_id", f"p{number % _CUSTOMERS}"),)
+        identifiers = (Identifier("customer_id", f"p{number % _CUSTOMERS}"),)
         request = DecideRequest(f"r{number}", "g", ("hero",), at + 100, {"hero": 1})
         yield Interaction(
-            f"e{number}", "track", "Visit", "web", "shop", at, at, who, request=request
+            f"e{number}", "track", "Visit", "web", "shop", at, at, identifiers, request=request
         )
 
 
@@ -166,38 +168,38 @@ def _chances(rules: Rules) -> Mapping[str, float]:
 def test_the_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other: Rules) -> None:
     ran = _truth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
     truth = _truth(other) if other.chooser else _RATES["b"] * _VALUE - _COST
-    found = worth(other)
-    assert (found.slots, found.customers) == (2 * _CUSTOMERS, _CUSTOMERS)
-    assert (found.undrawn, found.unfinished, found.unplayed) == (0, 0, 0)
-    assert found.covered == pytest.approx(1, abs=0.1)
-    assert found.other is not None
+    result = worth(other)
+    assert (result.slots, result.customers) == (2 * _CUSTOMERS, _CUSTOMERS)
+    assert (result.undrawn, result.unfinished, result.unplayed) == (0, 0, 0)
+    assert result.covered == pytest.approx(1, abs=0.1)
+    assert result.other is not None
     for estimate, true in (
-        (found.ran, ran),
-        (found.other.ips, truth),
-        (found.other.snips, truth),
-        (found.other.dr, truth),
-        (found.gain, truth - ran),
+        (result.ran, ran),
+        (result.other.ips, truth),
+        (result.other.snips, truth),
+        (result.other.dr, truth),
+        (result.gain, truth - ran),
     ):
         assert estimate is not None
         assert estimate.low is not None
         assert estimate.high is not None
         assert estimate.low < true < estimate.high
         assert estimate.high - estimate.low < 1.0
-    assert found.gain.value is not None
-    assert found.total.value == pytest.approx(found.gain.value * found.slots)
-    assert np.sign(found.gain.value) == np.sign(truth - ran)
+    assert result.gain.value is not None
+    assert result.total.value == pytest.approx(result.gain.value * result.slots)
+    assert np.sign(result.gain.value) == np.sign(truth - ran)
 
 
 def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyWorth]) -> None:
     own = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
     other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
-    found = worth(other, own=own)
-    assert {worth.name for worth in found.offers} == {"a", "b", "c"}
+    result = worth(other, own=own)
+    assert {worth.name for worth in result.offers} == {"a", "b", "c"}
     was, would_be = _chances(own), _chances(other)
-    for offer_worth in found.offers:
-        truth = found.slots * (would_be[offer_worth.name] - was[offer_worth.name])
+    for offer_worth in result.offers:
+        truth = result.slots * (would_be[offer_worth.name] - was[offer_worth.name])
         assert offer_worth.after - offer_worth.before == pytest.approx(
-            truth, abs=0.06 * found.slots
+            truth, abs=0.06 * result.slots
         )
         assert offer_worth.gain.low is not None
         assert offer_worth.gain.high is not None
@@ -206,13 +208,13 @@ def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyW
             < truth * (_RATES[offer_worth.name] * _VALUE - _COST)
             < offer_worth.gain.high
         )
-    assert sum(estimate.gain.value or 0 for estimate in found.offers) == pytest.approx(
-        found.total.value
+    assert sum(estimate.gain.value or 0 for estimate in result.offers) == pytest.approx(
+        result.total.value
     )
-    [channel] = found.channels
+    [channel] = result.channels
     assert channel.name == "web"
     assert (channel.gain.value, channel.gain.low, channel.gain.high) == pytest.approx(
-        (found.total.value, found.total.low, found.total.high)
+        (result.total.value, result.total.low, result.total.high)
     )
 
 
@@ -220,10 +222,10 @@ def test_dropped_offer_loses_the_worth_of_its_messages(
     worth: Callable[..., PolicyWorth],
 ) -> None:
     own = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
-    found = worth(_rules("a", "c", a=8.0, c=7.0), own=own)
-    gone = next(offer for offer in found.offers if offer.name == "b")
+    estimate = worth(_rules("a", "c", a=8.0, c=7.0), own=own)
+    gone = next(offer for offer in estimate.offers if offer.name == "b")
     assert (gone.after, gone.before > 0) == (0, True)
-    truth = -_chances(own)["b"] * found.slots * (_RATES["b"] * _VALUE - _COST)
+    truth = -_chances(own)["b"] * estimate.slots * (_RATES["b"] * _VALUE - _COST)
     assert gone.gain.low is not None
     assert gone.gain.high is not None
     assert gone.gain.low < truth < gone.gain.high < 0
@@ -232,9 +234,9 @@ def test_dropped_offer_loses_the_worth_of_its_messages(
 def test_many_slots_are_estimated_in_little_memory(tmp_path: Path) -> None:
     """Write logs whose slots take more than the engine may have; the answer is that of twice as
     few, so that nothing is left out."""
-    found = [_worth_of_many(tmp_path, slots, "128MB") for slots in (100_000, 200_000)]
-    assert [estimate.slots for estimate in found] == [100_000, 200_000]
-    for estimate in found:
+    estimates = [_worth_of_many(tmp_path, slots, "128MB") for slots in (100_000, 200_000)]
+    assert [estimate.slots for estimate in estimates] == [100_000, 200_000]
+    for estimate in estimates:
         assert estimate.gain.value == pytest.approx(
             0.3 * (0.2 * _VALUE) - 0.3 * (0.1 * _VALUE), abs=0.05
         )
@@ -278,11 +280,11 @@ CREATE TEMP TABLE goals AS SELECT '' AS customer, '' AS campaign, 0 AS at_ms WHE
 
 
 def test_the_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth]) -> None:
-    found = worth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
-    assert found.other is not None
-    assert found.other.ips.value == pytest.approx(found.ran.value, abs=1e-6)
-    assert found.gain.value == pytest.approx(0, abs=0.02)
-    assert found.covered == pytest.approx(1, abs=1e-6)
+    estimate = worth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
+    assert estimate.other is not None
+    assert estimate.other.ips.value == pytest.approx(estimate.ran.value, abs=1e-6)
+    assert estimate.gain.value == pytest.approx(0, abs=0.02)
+    assert estimate.covered == pytest.approx(1, abs=1e-6)
 
 
 def test_gain_is_over_a_replay_that_decides_otherwise_than_the_log(
@@ -297,14 +299,14 @@ def test_gain_is_over_a_replay_that_decides_otherwise_than_the_log(
         assert estimate.before == estimate.after > 0
         assert (estimate.gain.value, estimate.gain.low) == (0.0, None)
     other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
-    found = worth(other, own=own)
-    assert found.replayed is not None
-    assert found.replayed.low is not None
-    assert found.replayed.high is not None
-    assert found.replayed.low < _truth(own) < found.replayed.high
-    assert found.gain.low is not None
-    assert found.gain.high is not None
-    assert found.gain.low < _truth(other) - _truth(own) < found.gain.high
+    result = worth(other, own=own)
+    assert result.replayed is not None
+    assert result.replayed.low is not None
+    assert result.replayed.high is not None
+    assert result.replayed.low < _truth(own) < result.replayed.high
+    assert result.gain.low is not None
+    assert result.gain.high is not None
+    assert result.gain.low < _truth(other) - _truth(own) < result.gain.high
 
 
 def test_an_unchanged_slot_without_a_draw_gains_nothing(
@@ -321,9 +323,9 @@ def test_an_unchanged_slot_without_a_draw_gains_nothing(
 def test_treatments_that_the_log_never_had_are_not_covered(
     worth: Callable[..., PolicyWorth],
 ) -> None:
-    found = worth(_rules("a", "b", "new", a=8.0, b=6.0, new=30.0))
-    assert found.covered is not None
-    assert found.covered < 0.5
+    estimate = worth(_rules("a", "b", "new", a=8.0, b=6.0, new=30.0))
+    assert estimate.covered is not None
+    assert estimate.covered < 0.5
 
 
 def test_a_log_without_draws_gives_no_estimate(
@@ -331,9 +333,9 @@ def test_a_log_without_draws_gives_no_estimate(
 ) -> None:
     (tmp_path / "sure").mkdir()
     folder = _write_log(tmp_path / "sure", _rules("a", learning=False))
-    found = worth(_rules("b", learning=False), folder)
-    assert (found.slots, found.undrawn, found.other) == (0, 2 * _CUSTOMERS, None)
-    assert found.gain.value is None
+    estimate = worth(_rules("b", learning=False), folder)
+    assert (estimate.slots, estimate.undrawn, estimate.other) == (0, 2 * _CUSTOMERS, None)
+    assert estimate.gain.value is None
     same = worth(_rules("a", learning=False), folder)
     assert (same.slots, same.undrawn, same.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
 

@@ -137,15 +137,15 @@ def test_trial_shows_the_receipt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "found"),
+    ("url", "printer"),
     [
         ("tcp://printer.shop.example", Printer("printer.shop.example", 9100)),
         ("tcp://10.0.0.7:9101/", Printer("10.0.0.7", 9101)),
         ("tcp://[::1]:9100", Printer("::1", 9100)),
     ],
 )
-def test_url_names_a_printer(url: str, found: Printer) -> None:
-    assert parse_printer_url(url) == found
+def test_url_names_a_printer(url: str, printer: Printer) -> None:
+    assert parse_printer_url(url) == printer
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_configuration_is_checked(
             ),
         ),
     )
-    made = compile_bundle(bundle)
-    problems = made if isinstance(made, tuple) else ()
+    compiled = compile_bundle(bundle)
+    problems = compiled if isinstance(compiled, tuple) else ()
     assert bool(problems) is (words is not None)
     assert words is None or any(words in problem.message for problem in problems), problems

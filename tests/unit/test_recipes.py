@@ -64,14 +64,14 @@ def _table() -> str:
 
 def _act(
     numbers: Iterator[int],
-    who: str,
+    profile: str,
     members: tuple[str, ...],
     name: str,
     days: float,
     **properties: Any,
 ) -> Segmented:
     at = 1_700_000_000_000 + round(days * _DAY_MS)
-    return as_segmented(who, event(f"e{next(numbers)}", name, at, **properties), members)
+    return as_segmented(profile, event(f"e{next(numbers)}", name, at, **properties), members)
 
 
 def _histories(random: Random) -> Iterator[Segmented]:
@@ -99,27 +99,27 @@ def _histories(random: Random) -> Iterator[Segmented]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Configuration with what was learned."""
-    made = tmp_path_factory.mktemp("shop")
+    folder = tmp_path_factory.mktemp("shop")
     for name, text in {**_FILES, "products.csv": _table()}.items():
-        path = made / "config" / name
+        path = folder / "config" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    write_topic(made / "topics", "interactions.segmented", _histories(Random(3)))
-    done = CliRunner().invoke(
+    write_topic(folder / "topics", "interactions.segmented", _histories(Random(3)))
+    result = CliRunner().invoke(
         build_app("train"),
-        ["train", "recipes", "products", "--config", str(made / "config"),
-         "--interactions", str(made / "topics"), "--json"],
+        ["train", "recipes", "products", "--config", str(folder / "config"),
+         "--interactions", str(folder / "topics"), "--json"],
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
-    return made / "config"
+    assert result.exit_code == 0, result.output
+    return folder / "config"
 
 
 def _learn(folder: Path) -> dict[str, dict[str, list[str]]]:
-    found: dict[str, dict[str, list[str]]] = {}
+    recipes: dict[str, dict[str, list[str]]] = {}
     with (folder / "recipes" / "products.csv").open() as file:
         for row in csv.DictReader(file):
-            found.setdefault(row["recipe"], {}).setdefault(row["item"], []).append(row["related"])
-    return found
+            recipes.setdefault(row["recipe"], {}).setdefault(row["item"], []).append(row["related"])
+    return recipes
 
 
 def test_planted_recipes_are_found(folder: Path) -> None:
@@ -160,9 +160,9 @@ def test_catalogue_serves_learned_recipes(folder: Path) -> None:
         else:
             life.interact("Asked", 1_000, topic="topic2")
         life.interact("Visit", 2_000, ask={"grid": 40})
-        found = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
+        offers = {treatment.partition("/")[2] for treatment in life.answers()["grid"]}
         expected = _learn(folder)[recipe]["p04" if trait == "bought" else "topic2"]
-        assert found == set(expected) - {"p04"}
+        assert offers == set(expected) - {"p04"}
     catalog.write_text(
         _FILES["catalogs/products.yaml"]
         + "recipes: recipes/products.csv\nboost: [{recipe: popular-in-segment}]"
@@ -230,6 +230,6 @@ def test_items_are_alike_by_rare_texts_and_near_numbers() -> None:
 
 
 def _bundle(folder: Path) -> Bundle:
-    found = load(folder, {})
-    assert isinstance(found, Bundle), found
-    return found
+    bundle = load(folder, {})
+    assert isinstance(bundle, Bundle), bundle
+    return bundle

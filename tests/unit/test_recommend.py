@@ -51,11 +51,11 @@ def test_logged_propensities_undo_a_policy_that_chose_by_group() -> None:
 def test_arm_that_was_not_drawn_is_proposed_as_a_test() -> None:
     world = ChoiceWorld(1, {"terms": (0.0, 0.0, 0.3, 0.0)}, 2_000, drawn=False)
     for adjust, grade in (((), "Observed only"), (("group",), "Adjusted")):
-        found = recommend_in(world, adjust)
-        assert [change.do for change in found.changes] == ["test"]
-        assert found.changes[0].grade == grade
-        assert "split" in found.changes[0].draft
-        assert not any(step.recommended for step in found.journey)
+        recommendation = recommend_in(world, adjust)
+        assert [change.do for change in recommendation.changes] == ["test"]
+        assert recommendation.changes[0].grade == grade
+        assert "split" in recommendation.changes[0].draft
+        assert not any(step.recommended for step in recommendation.journey)
 
 
 def test_the_interval_covers_the_true_gain() -> None:
@@ -88,13 +88,15 @@ def invoke(tmp_path: Path) -> Callable[..., Result]:
 
 def test_best_channels_of_the_bank_are_found(tmp_path: Path, invoke: Callable[..., Result]) -> None:
     write_onboarding(tmp_path, 12_000)
-    done = invoke("--defined", str(tmp_path / "j.yaml"), "--adjust", "tier", "--json")
-    assert done.exit_code == 0, done.output
-    found = msgspec.json.decode(done.stdout)
-    channels = {step["step"]: step["channel"] for step in found["journey"] if step["recommended"]}
+    result = invoke("--defined", str(tmp_path / "j.yaml"), "--adjust", "tier", "--json")
+    assert result.exit_code == 0, result.output
+    document = msgspec.json.decode(result.stdout)
+    channels = {
+        step["step"]: step["channel"] for step in document["journey"] if step["recommended"]
+    }
     assert channels == {step: best for step, best in best_channels().items() if step != "opened"}
-    assert [change["rank"] for change in found["changes"]] == list(range(1, len(channels) + 1))
-    for change in found["changes"]:
+    assert [change["rank"] for change in document["changes"]] == list(range(1, len(channels) + 1))
+    for change in document["changes"]:
         step, offer = YAML(typ="safe").load_all(change["draft"])
         assert step["steps"][0]["step"] == change["place"]
         assert offer["offers"][0]["treatments"][0]["channel"] == channels[change["place"]]
@@ -123,15 +125,15 @@ def test_calls_to_the_willing_are_not_recommended(
     assert naive > 3 * effect(LOAN, "call")
     prompts = [row for person in people for row in tables.prompts(person) if row[5] == LOAN.offer]
     write_tables(tmp_path, prompts, goals)
-    found = msgspec.json.decode(invoke("--json", "--adjust", "tier").stdout)
-    assert (found["changes"], found["journey"][0]["recommended"]) == ([], False)
-    assert "only one option" in found["journey"][0]["words"]
+    document = msgspec.json.decode(invoke("--json", "--adjust", "tier").stdout)
+    assert (document["changes"], document["journey"][0]["recommended"]) == ([], False)
+    assert "only one option" in document["journey"][0]["words"]
     start = tables.iso(1_704_067_200_000 + 86_400_000)
     silent = [(case, start, LOAN.goal, "nothing", "", "", None, "x") for case in sorted(rest)]
     write_tables(tmp_path, [*prompts, *silent], goals)
-    found = msgspec.json.decode(invoke("--json", "--within", "27d").stdout)
-    assert {change["do"] for change in found["changes"]} <= {"test"}
-    assert not found["journey"][0]["recommended"]
+    document = msgspec.json.decode(invoke("--json", "--within", "27d").stdout)
+    assert {change["do"] for change in document["changes"]} <= {"test"}
+    assert not document["journey"][0]["recommended"]
 
 
 def test_costs_delays_and_opt_outs_weigh(tmp_path: Path, invoke: Callable[..., Result]) -> None:
@@ -149,9 +151,9 @@ def test_costs_delays_and_opt_outs_weigh(tmp_path: Path, invoke: Callable[..., R
     write_tables(tmp_path, prompts, [*events, ("last", 1_800_000_000_000, "end", "")])
 
     def best(*options: str) -> str:
-        done = invoke("--json", *options)
-        assert done.exit_code == 0, done.output
-        return str(msgspec.json.decode(done.stdout)["journey"][0]["channel"])
+        result = invoke("--json", *options)
+        assert result.exit_code == 0, result.output
+        return str(msgspec.json.decode(result.stdout)["journey"][0]["channel"])
 
     assert best() == "call"
     assert best("--cost", "call=0.3") == "email"
@@ -176,9 +178,9 @@ def test_wrong_tables_are_reported_with_their_place(
     write_tables(tmp_path, [], [(1, "2024-02-01T00:00Z", "Done", "web")])
     with (tmp_path / "p.csv").open("a") as file:
         file.write(prompt + "\n")
-    done = invoke(*options)
-    assert done.exit_code != 0
-    assert words in " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
+    result = invoke(*options)
+    assert result.exit_code != 0
+    assert words in " ".join(f"{result.exception} {result.output}".replace("│", " ").split())
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -188,7 +190,7 @@ def test_without_data_there_is_a_clear_answer(
     row = ("a", "2024-01-01T00:00Z", "Done", "call", "m", "o", 0.5, "x")
     write_tables(tmp_path, [row] * rows, [("a", "2024-02-01T00:00Z", "Done", "web")] * rows)
     for lang, words in (("en", "No recommendation"), ("es", "Sin recomendación")):
-        done = invoke("--lang", lang)
-        assert done.exit_code == 0, done.output
-        assert words in done.stdout
-        assert "nan" not in done.stdout
+        result = invoke("--lang", lang)
+        assert result.exit_code == 0, result.output
+        assert words in result.stdout
+        assert "nan" not in result.stdout

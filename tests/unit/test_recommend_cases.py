@@ -239,9 +239,9 @@ def test_orders_are_by_default_of_the_most_frequent_events(tmp_path: Path) -> No
 def test_orders_that_cannot_be_compared_say_why(
     tmp_path: Path, options: tuple[str, ...], why: str
 ) -> None:
-    done = run_recommend(tmp_path, None, _events(0.0, 20), *options)
-    assert done.exit_code != 0
-    printed = f"{done.output} {done.exception}"
+    recommendation = run_recommend(tmp_path, None, _events(0.0, 20), *options)
+    assert recommendation.exit_code != 0
+    printed = f"{recommendation.output} {recommendation.exception}"
     assert why in " ".join(printed.replace("│", " ").split())
 
 
@@ -260,6 +260,6 @@ def test_words_and_numbers_are_in_the_language_asked_for(tmp_path: Path) -> None
 @pytest.mark.parametrize("goal", ["Nothing", "Opened"])
 def test_orders_need_a_goal_and_two_steps(tmp_path: Path, goal: str) -> None:
     events = _events(0.0, 20) if goal == "Nothing" else [("c", BEGIN_MS, "Opened", "web", "")]
-    done = run_recommend(tmp_path, None, events, "--goal", goal)
-    assert done.exit_code == 0, done.output
-    assert "No orders are compared" in done.stderr
+    recommendation = run_recommend(tmp_path, None, events, "--goal", goal)
+    assert recommendation.exit_code == 0, recommendation.output
+    assert "No orders are compared" in recommendation.stderr

@@ -55,16 +55,16 @@ def _recommend(folder: Path, *options: str) -> Any:
         *("--defined", str(folder / "j.yaml"), "--config", str(_BANK)),
         *("--drafts", str(folder / "drafts"), *options),
     ]
-    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *arguments])
-    assert done.exit_code == 0, done.output
-    assert "drafts" not in done.stderr, done.stderr
-    return msgspec.json.decode(done.stdout)
+    result = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *arguments])
+    assert result.exit_code == 0, result.output
+    assert "drafts" not in result.stderr, result.stderr
+    return msgspec.json.decode(result.stdout)
 
 
 def test_draft_of_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -> None:
     _tables(tmp_path)
-    found = _recommend(tmp_path, "--adjust", "tier")
-    [change] = [change for change in found["changes"] if change["kind"] == "segment"]
+    recommendation = _recommend(tmp_path, "--adjust", "tier")
+    [change] = [change for change in recommendation["changes"] if change["kind"] == "segment"]
     bundle = load(tmp_path / "drafts" / str(change["rank"]) / "config")
     assert isinstance(bundle, Bundle), bundle
     usual = load(_BANK)

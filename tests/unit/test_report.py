@@ -38,14 +38,14 @@ class _Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
+        attributes = dict(attrs)
         self.tags.add(tag)
-        self.handlers += [name for name in found if name.startswith("on")]
+        self.handlers += [name for name in attributes if name.startswith("on")]
         if tag == "script":
-            assert "src" not in found
-            self.scripts.append((found.get("type"), ""))
-        if tag == "meta" and found.get("http-equiv") == "Content-Security-Policy":
-            self.policy = found["content"] or ""
+            assert "src" not in attributes
+            self.scripts.append((attributes.get("type"), ""))
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy":
+            self.policy = attributes["content"] or ""
 
     def handle_data(self, data: str) -> None:
         if self.lasttag == "script" and data.strip():
@@ -54,8 +54,8 @@ class _Page(HTMLParser):
 
     def data(self) -> dict[str, Any]:
         (text,) = (text for kind, text in self.scripts if kind == "application/json")
-        found: dict[str, Any] = json.loads(text)
-        return found
+        document: dict[str, Any] = json.loads(text)
+        return document
 
 
 def _report(folder: Path, *options: str) -> _Page:
@@ -116,7 +116,7 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
         "kind": "order", "place": "a > b", "option": "b > a", "grade": "Tested",
         "gain": {"value": 0.2, "low": 0.1, "high": 0.3, "error": 0.05}, "support": {"had_it": 40},
     }  # fmt: skip
-    found = {
+    changes_by_kind = {
         "changes": [change],
         "journey": [{"step": "terms", "words": "say it"}],
         "shape": {"steps": ["b", "a"], "words": "2 steps: b > a."},
@@ -124,7 +124,7 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
         "words": None,
     }
     file = tmp_path / "advice.json"
-    file.write_text(json.dumps(found))
+    file.write_text(json.dumps(changes_by_kind))
     page = _report(tmp_path, "--recommendations", str(file))
     (card,) = page.data()["content"]["recommendations"]
     assert (card["title"], card["grade"]) == (HOSTILE[0], "Tested")

@@ -146,8 +146,8 @@ def test_bounce_that_refers_to_the_message_only_is_matched() -> None:
 
 @pytest.mark.parametrize("kind", ["abuse", "fraud", "Abuse"])
 def test_feedback_is_a_complaint(kind: str) -> None:
-    found = parse_returned(COMPLAINT.replace("KIND", kind).encode())
-    assert found == ReturnedMail("complaint", ID, None, {"feedback": kind.lower()})
+    returned = parse_returned(COMPLAINT.replace("KIND", kind).encode())
+    assert returned == ReturnedMail("complaint", ID, None, {"feedback": kind.lower()})
 
 
 @pytest.mark.parametrize(
@@ -252,8 +252,8 @@ def test_posted_bounce_counts_once_and_with_the_adapters_key_only(
         model.Source("adapters", "email", "adapters-1"),
     )
     door = doorway(configuration(*sources), tmp_path)
-    who = Identifier("customer_id", "ana")
-    signed = door.tokens.sign(Claims(ID, "d", who, "email", "c", "o", "t", 1))
+    identifier = Identifier("customer_id", "ana")
+    signed = door.tokens.sign(Claims(ID, "d", identifier, "email", "c", "o", "t", 1))
     raw = _postfix("failed", "5.1.1").replace(b"the-token", signed.encode() if token else b"x")
 
     async def post() -> httpx.Response:

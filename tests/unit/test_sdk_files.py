@@ -63,9 +63,9 @@ def test_browser_with_the_current_sdk_gets_no_body(door: Doorway) -> None:
 
 def test_file_by_its_digest_is_for_ever(door: Doorway) -> None:
     digest = sha256((_SDK / "sdk.js").read_bytes()).hexdigest()[:16]
-    found = ask(door, "GET", f"/sdk-{digest}.js")
-    assert "immutable" in found.headers["cache-control"]
-    assert found.headers["etag"] == f'"{digest}"'
+    file = ask(door, "GET", f"/sdk-{digest}.js")
+    assert "immutable" in file.headers["cache-control"]
+    assert file.headers["etag"] == f'"{digest}"'
     assert ask(door, "GET", f"/sdk-{digest[::-1]}.js").status_code == 404
     assert "immutable" not in ask(door, "GET", "/sdk.js").headers["cache-control"]
 
@@ -115,15 +115,15 @@ def test_cookie_needs_an_id_and_a_key(door: Doorway) -> None:
 def test_debug_tokens_are_made_by_server_keys_and_end(door: Doorway) -> None:
     assert ask(door, "POST", "/v1/debug-tokens").status_code == 401
     assert ask(door, "POST", "/v1/debug-tokens", key=KEY).status_code == 403
-    made = ask(door, "POST", "/v1/debug-tokens", key=SERVER_KEY)
-    assert made.status_code == 200
-    token = made.json()["token"]
+    issued = ask(door, "POST", "/v1/debug-tokens", key=SERVER_KEY)
+    assert issued.status_code == 200
+    token = issued.json()["token"]
     claims = Claims("a", "d", Identifier("cookie", "c"), "web", "c", "o", "t")
     for wrong in ("", "x", token[:-1], f"{token}x", door.tokens.sign(claims)):
         asked = {"token": wrong, "decisionId": "d"}
         answer = ask(door, "POST", "/v1/explain", json=asked)
         assert (answer.status_code, answer.json()["error"]["field"]) == (401, "token")
-    later = made.json()["expires_at"] / 1000 + 1
+    later = issued.json()["expires_at"] / 1000 + 1
     with patch("itsdangerous.timed.time.time", lambda: later):
         answer = ask(door, "POST", "/v1/explain", json={"token": token, "decisionId": "d"})
     assert answer.status_code == 401

@@ -136,18 +136,18 @@ def _identify(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
     """Return the customer of each message, by a stage that has seen the messages before it."""
     rules = plain_rules()
     flow = Flow(rules)
-    found: list[tuple[str, ...]] = []
+    identified: list[tuple[str, ...]] = []
     for number, (kind, fields) in enumerate(messages):
         message = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
         assert isinstance(message, Interaction), message
         emits = [emit.value for emit in flow.run(message)]
-        found += [
+        identified += [
             tuple(name.key for name in value.interaction.identifiers)
             for value in emits
             if isinstance(value, Identified) and value.interaction is not None
         ]
     assert not flow.refused
-    return found
+    return identified
 
 
 def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
@@ -443,7 +443,7 @@ def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
     before."""
     rules = plain_rules()
     flow = Flow(rules)
-    found = []
+    traits_by_time = []
     for number, fields in enumerate(messages):
         at = fields.pop("minute", number)
         message = read(
@@ -454,8 +454,8 @@ def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
         assert isinstance(message, Interaction), message
         emits = list(flow.run(replace(message, occurred_at=_NOW - (9 - at) * _MINUTE)))
         [known] = [emit.value for emit in emits if isinstance(emit.value, Profile)]
-        found.append(known.traits.get("last_page"))
-    return found
+        traits_by_time.append(known.traits.get("last_page"))
+    return traits_by_time
 
 
 def test_null_clears_a_trait_in_the_order_of_time() -> None:

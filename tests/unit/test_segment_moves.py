@@ -31,9 +31,9 @@ _changes = st.lists(
 )
 
 
-def _change(who: str, segment: str, entered: bool, hour: int) -> SegmentChange:
+def _change(profile: str, segment: str, entered: bool, hour: int) -> SegmentChange:
     name = "entered" if entered else "exited"
-    return SegmentChange(who, segment, name, "why", _START + hour * _HOUR, "cause", "config")
+    return SegmentChange(profile, segment, name, "why", _START + hour * _HOUR, "cause", "config")
 
 
 def _moves(changes: list[SegmentChange], until: int | None = None) -> dict[str, SegmentMoves]:
@@ -48,17 +48,20 @@ def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> 
     changes = [_change(*row) for row in rows]
     inside: set[tuple[str, str]] = set()
     counts: Counter[tuple[str, bool]] = Counter()
-    for who, segment, entered, _ in sorted(rows, key=lambda stay: stay[3]):
-        if ((who, segment) in inside) != entered:
+    for profile, segment, entered, _ in sorted(rows, key=lambda stay: stay[3]):
+        if ((profile, segment) in inside) != entered:
             counts[segment, entered] += 1
-            (inside.add if entered else inside.discard)((who, segment))
-    found = _moves(changes * 2)
-    for segment, counts_ in found.items():
-        assert (counts_.entered, counts_.exited) == (counts[segment, True], counts[segment, False])
-        assert counts_.members == sum(name == segment for _, name in inside)
-        assert counts_.days[-1].members == counts_.members
-        assert sum(day.entered for day in counts_.days) == counts_.entered
-    assert set(found) == {segment for segment, _ in counts}
+            (inside.add if entered else inside.discard)((profile, segment))
+    moves = _moves(changes * 2)
+    for segment, segment_moves in moves.items():
+        assert (segment_moves.entered, segment_moves.exited) == (
+            counts[segment, True],
+            counts[segment, False],
+        )
+        assert segment_moves.members == sum(name == segment for _, name in inside)
+        assert segment_moves.days[-1].members == segment_moves.members
+        assert sum(day.entered for day in segment_moves.days) == segment_moves.entered
+    assert set(moves) == {segment for segment, _ in counts}
 
 
 def test_median_stay_counts_present_members() -> None:

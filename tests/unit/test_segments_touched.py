@@ -45,11 +45,15 @@ def _count_evaluations(segments: int, name: str) -> Counter[str]:
     world = rules(_bundle(segments))
     config = replace(world.config, segments=tuple(map(count_calls, world.config.segments)))
     flow = Flow(replace(world, config=config))
-    for number, what in enumerate((*_NAMES, name)):
+    for number, event_name in enumerate((*_NAMES, name)):
         counted.clear()
         at = 1_000 * (number + 1)
-        who = (Identifier("cookie", "k"),)
-        list(flow.run(Interaction(f"e{number}", "track", what, "web", "shop", at, at, who)))
+        identifiers = (Identifier("cookie", "k"),)
+        list(
+            flow.run(
+                Interaction(f"e{number}", "track", event_name, "web", "shop", at, at, identifiers)
+            )
+        )
     return counted
 
 

@@ -67,21 +67,21 @@ def _interact(
     flow: Flow,
     name: str,
     at: int,
-    who: tuple[Identifier, ...] = (_COOKIE,),
+    identifiers: tuple[Identifier, ...] = (_COOKIE,),
     channel: str = "web",
     **properties: int,
 ) -> None:
     interaction = Interaction(
-        f"{name}{at}", "track", name, channel, "shop", at, at, who, {**properties}
+        f"{name}{at}", "track", name, channel, "shop", at, at, identifiers, {**properties}
     )
     for _ in flow.run(interaction):
         pass
 
 
-def _is_member(flow: Flow, now_ms: int | None = None, who: Identifier = _COOKIE) -> bool:
+def _is_member(flow: Flow, now_ms: int | None = None, identifier: Identifier = _COOKIE) -> bool:
     for _ in flow.advance(now_ms or 0):
         pass
-    row = flow.rows["segmentation"].get(profile_of(who.key))
+    row = flow.rows["segmentation"].get(profile_of(identifier.key))
     return row is not None and "s" in row.members
 
 
@@ -121,10 +121,10 @@ def test_a_merge_decides_like_time() -> None:
     for flow in (unknown, decided):
         _interact(flow, "View", 1)
         _interact(flow, "View", 2, (_CUSTOMER,))
-        assert not _is_member(flow, who=_CUSTOMER)
+        assert not _is_member(flow, identifier=_CUSTOMER)
         _interact(flow, "Login", 3, (_CUSTOMER, _COOKIE), x=1, total=1)
-    assert not _is_member(unknown, who=_CUSTOMER)
-    assert _is_member(decided, who=_CUSTOMER)
+    assert not _is_member(unknown, identifier=_CUSTOMER)
+    assert _is_member(decided, identifier=_CUSTOMER)
 
 
 def test_time_and_merges_evaluate_a_segment_of_a_channel_and_other_channels_do_not() -> None:
@@ -133,7 +133,7 @@ def test_time_and_merges_evaluate_a_segment_of_a_channel_and_other_channels_do_n
     _interact(flow, "View", 2, channel="pos")
     assert not _is_member(flow)
     _interact(flow, "Login", 3, (_CUSTOMER, _COOKIE), channel="pos")
-    assert _is_member(flow, who=_CUSTOMER)
+    assert _is_member(flow, identifier=_CUSTOMER)
     older = _flow({"trait": "last_cart_at", "older_than": "1h"}, ("web",))
     _interact(older, "cart", 1, channel="pos")
     assert _is_member(older, 1 + HOUR_MS)

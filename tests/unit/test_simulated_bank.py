@@ -138,11 +138,11 @@ def test_persons_are_those_that_identity_finds(small: SimulatedWorld, bank_rules
         for _ in flow.run(interaction):
             pass
     assert not flow.refused
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    names_by_person: defaultdict[str, set[str]] = defaultdict(set)
     for identifier, row in flow.rows["identity"].items():
-        found[profile_id(Identifier.parse(row.root))].add(identifier)
+        names_by_person[profile_id(Identifier.parse(row.root))].add(identifier)
     expected = {person: set(names) for person, names in small.truth["persons"].items()}
-    assert found == expected
+    assert names_by_person == expected
     assert max(map(len, expected.values())) > 5
     assert min(map(len, expected.values())) == 1
 
@@ -196,7 +196,7 @@ def conversions(large: SimulatedWorld, offer: str) -> dict[str, Share]:
 
 
 def person_of(large: SimulatedWorld) -> dict[str, str]:
-    return {name: who for who, names in large.truth["persons"].items() for name in names}
+    return {name: person for person, names in large.truth["persons"].items() for name in names}
 
 
 def key(event: dict[str, Any]) -> str:

@@ -375,10 +375,10 @@ def test_field_that_comes_twice_is_signed_once(door: Doorway) -> None:
 def test_failure_is_a_bounce_of_its_kind(door: Doorway) -> None:
     _twilio(door, {"MessageStatus": "undelivered", "ErrorCode": "30005"})
     _sinch(door, {"status": "Failed", "code": 402})
-    found = [
+    bounces = [
         (interaction.name, interaction.properties["bounce"]) for interaction in door.interactions()
     ]
-    assert found == [("bounce", "address"), ("bounce", "refused")]
+    assert bounces == [("bounce", "address"), ("bounce", "refused")]
 
 
 @pytest.mark.parametrize("status", ["queued", "sending", "who knows", ""])

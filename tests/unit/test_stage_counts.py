@@ -46,12 +46,12 @@ def test_stateless_outcome_is_counted_once(step: Callable[..., Outcome[Any]], co
     before = _counts()
     timer_stage.write_input("ada", START_MS)
     timer_stage.process(1)
-    assert {what for what, count in _counts().items() if count > before[what]} == {counted}
+    assert {counter for counter, count in _counts().items() if count > before[counter]} == {counted}
     assert _counts()[counted] == before[counted] + 1
 
 
 def _counts() -> dict[str, float]:
     return {
-        what: REGISTRY.get_sample_value(name, labels) or 0
-        for what, (name, labels) in _COUNTED.items()
+        counter: REGISTRY.get_sample_value(name, labels) or 0
+        for counter, (name, labels) in _COUNTED.items()
     }

@@ -17,21 +17,21 @@ PLACEBO = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23
 
 
 def test_estimates_equal_the_published_ones_of_the_leukaemia_data() -> None:
-    found = kaplan_meier(LEUKAEMIA)
-    assert found.times == (6, 7, 10, 13, 16, 22, 23)
-    assert found.at_risk == (21, 17, 15, 12, 11, 7, 6)
+    curve = kaplan_meier(LEUKAEMIA)
+    assert curve.times == (6, 7, 10, 13, 16, 22, 23)
+    assert curve.at_risk == (21, 17, 15, 12, 11, 7, 6)
     published = [0.8571, 0.8067, 0.7529, 0.6902, 0.6275, 0.5378, 0.4482]
     errors = [0.0764, 0.0869, 0.0963, 0.1068, 0.1141, 0.1282, 0.1346]
-    assert found.survival == pytest.approx(published, abs=5e-5)
-    for time, left, error in zip(found.times, published, errors, strict=True):
-        survival, variance = found.at(time)
+    assert curve.survival == pytest.approx(published, abs=5e-5)
+    for time, left, error in zip(curve.times, published, errors, strict=True):
+        survival, variance = curve.at(time)
         assert survival == pytest.approx(left, abs=5e-5)
         assert variance**0.5 == pytest.approx(error, abs=5e-5)
 
 
 def test_intervals_equal_the_published_log_log_ones() -> None:
-    found = kaplan_meier(LEUKAEMIA)
-    first, last = found.share_converted(0), found.share_converted(-1)
+    curve = kaplan_meier(LEUKAEMIA)
+    first, last = curve.share_converted(0), curve.share_converted(-1)
     assert first.low is not None
     assert first.high is not None
     assert (1 - first.high, 1 - first.low) == pytest.approx((0.6197, 0.9516), abs=5e-5)
@@ -49,10 +49,10 @@ def test_medians_equal_the_published_ones() -> None:
 def test_without_censoring_the_share_is_that_of_the_cases_and_its_variance_binomial() -> None:
     chance = random.Random(1)
     times = [chance.randrange(1, 30) for _ in range(200)]
-    found = kaplan_meier([FollowedCases(time, True, 1) for time in times])
+    curve = kaplan_meier([FollowedCases(time, True, 1) for time in times])
     for time in range(30):
         left = sum(duration > time for duration in times) / len(times)
-        assert found.at(time) == pytest.approx((left, left * (1 - left) / len(times)))
+        assert curve.at(time) == pytest.approx((left, left * (1 - left) / len(times)))
 
 
 def test_equal_cases_may_be_given_together() -> None:
@@ -78,30 +78,30 @@ def test_no_customers_or_no_conversions_give_no_interval() -> None:
 
 def test_the_difference_is_at_the_end_of_the_shorter_follow_up() -> None:
     placebo = kaplan_meier([FollowedCases(week, True, 1) for week in PLACEBO])
-    found = difference(kaplan_meier(LEUKAEMIA), placebo)
-    assert found is not None
-    assert found.share == pytest.approx(-0.4482, abs=5e-5)
-    assert found.high is not None
-    assert found.high == pytest.approx(-0.4482 + 1.96 * 0.1346, abs=5e-4)
+    gap = difference(kaplan_meier(LEUKAEMIA), placebo)
+    assert gap is not None
+    assert gap.share == pytest.approx(-0.4482, abs=5e-5)
+    assert gap.high is not None
+    assert gap.high == pytest.approx(-0.4482 + 1.96 * 0.1346, abs=5e-4)
 
 
 def test_odds_ratios_are_those_of_haldane_and_anscombe() -> None:
-    (found,) = odds_ratios([TwoByTwo(10, 7, 12, 0)])
-    assert found.odds_ratio == pytest.approx(7.5 * 12.5 / (3.5 * 0.5))
+    (ratio,) = odds_ratios([TwoByTwo(10, 7, 12, 0)])
+    assert ratio.odds_ratio == pytest.approx(7.5 * 12.5 / (3.5 * 0.5))
     spread = 1.959964 * (1 / 7.5 + 1 / 3.5 + 1 / 0.5 + 1 / 12.5) ** 0.5
-    assert found.high / found.odds_ratio == pytest.approx(2.718281828**spread, rel=1e-5)
-    assert found.odds_ratio / found.low == pytest.approx(2.718281828**spread, rel=1e-5)
+    assert ratio.high / ratio.odds_ratio == pytest.approx(2.718281828**spread, rel=1e-5)
+    assert ratio.odds_ratio / ratio.low == pytest.approx(2.718281828**spread, rel=1e-5)
 
 
 def test_p_is_fishers_exact_of_the_lady_tasting_tea() -> None:
-    (found,) = odds_ratios([TwoByTwo(4, 3, 4, 1)])
-    assert found.p == pytest.approx(34 / 70)
+    (ratio,) = odds_ratios([TwoByTwo(4, 3, 4, 1)])
+    assert ratio.p == pytest.approx(34 / 70)
 
 
 def test_q_is_that_of_benjamini_and_hochberg() -> None:
     tables = [TwoByTwo(20, n, 20, 10) for n in (10, 12, 15, 19)]
-    found = odds_ratios(tables)
-    p = sorted(odds_ratio.p for odds_ratio in found)
+    ratios = odds_ratios(tables)
+    p = sorted(odds_ratio.p for odds_ratio in ratios)
     expected = [min(p[k] * 4 / (k + 1) for k in range(place, 4)) for place in range(4)]
-    assert sorted(odds_ratio.q for odds_ratio in found) == pytest.approx(expected)
+    assert sorted(odds_ratio.q for odds_ratio in ratios) == pytest.approx(expected)
     assert odds_ratios([]) == []

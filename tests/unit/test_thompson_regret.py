@@ -55,12 +55,14 @@ def _rules() -> Rules:
 def _records(rules: Rules) -> Mapping[str, Segmented]:
     """Return a customer who stalls, by step."""
     going = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA)
-    made: dict[str, Segmented] = {}
+    records_by_step: dict[str, Segmented] = {}
     for funnel_step in STEPS:
         stalled = replace(going, properties={"step": funnel_step.event})
         emits: Iterable[object] = (emit.value for emit in Flow(rules).run(stalled))
-        made[funnel_step.event] = next(each for each in emits if isinstance(each, Segmented))
-    return made
+        records_by_step[funnel_step.event] = next(
+            each for each in emits if isinstance(each, Segmented)
+        )
+    return records_by_step
 
 
 def _regrets(choose: Callable[[str, int], str]) -> list[float]:

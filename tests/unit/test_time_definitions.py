@@ -82,17 +82,17 @@ def test_a_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "found"), [("1A", "2B", {"both"}), ("2A", "1B", set())]
+    ("first", "second", "sequences_met"), [("1A", "2B", {"both"}), ("2A", "1B", set())]
 )
 def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
-    first: str, second: str, found: set[str]
+    first: str, second: str, sequences_met: set[str]
 ) -> None:
     # Whichever comes first.
     for order in ((first, second), (second, first)):
         world = _World(both=_PAGES)
         for event_id in order:
             world.interact(event_id, _START)
-        assert world.members(_START) == found
+        assert world.members(_START) == sequences_met
 
 
 @pytest.mark.parametrize(("gap_ms", "sessions"), [(_GAP_MS, 1), (_GAP_MS + 1, 2)])

@@ -33,7 +33,7 @@ _MUSEUM = model.Source("museum", "web", "write-key-2", earliest="1975-06-01")
 
 
 def _configuration() -> Configuration:
-    made = compile_bundle(
+    configuration = compile_bundle(
         model.Bundle(
             sources=model.Sources((_SHOP, _MUSEUM)),
             identity=model.Identity((model.Namespace("cookie"),)),
@@ -54,8 +54,8 @@ def _configuration() -> Configuration:
             ),
         )
     )
-    assert isinstance(made, Configuration), made
-    return made
+    assert isinstance(configuration, Configuration), configuration
+    return configuration
 
 
 _CONFIG = _configuration()
@@ -113,8 +113,8 @@ def _by_http(source: model.Source, at: Any) -> Interaction | Refusal | DeadLette
 
 
 def _by_file(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
-    who = [{"namespace": "cookie", "value": "c"}]
-    raw = msgspec.json.encode({"kind": "track", "identifiers": who, "occurred_at": at})
+    identifiers = [{"namespace": "cookie", "value": "c"}]
+    raw = msgspec.json.encode({"kind": "track", "identifiers": identifiers, "occurred_at": at})
     return RowIntake(_CONFIG, source, 10_000, _NOW, RowIds("a.ndjson")).take_in(FileRow(1, raw, 0))
 
 
@@ -129,8 +129,10 @@ def _by_avro(source: model.Source, at: Any) -> Interaction | Refusal | DeadLette
 
 
 def _interaction(event: str, name: str, source: str, at: int, received_at: int) -> Interaction:
-    who = (Identifier("cookie", "c"),)
-    return Interaction(event, "track", name, "web", source, at, received_at, who, {"number": event})
+    identifiers = (Identifier("cookie", "c"),)
+    return Interaction(
+        event, "track", name, "web", source, at, received_at, identifiers, {"number": event}
+    )
 
 
 _DOORS = pytest.mark.parametrize("door", [_by_http, _by_file, _by_avro])
@@ -148,8 +150,8 @@ _DOORS = pytest.mark.parametrize("door", [_by_http, _by_file, _by_avro])
     ],
 )
 def test_impossible_times_are_refused(door: Any, source: model.Source, at: int) -> None:
-    found = door(source, at)
-    assert not isinstance(found, Interaction), found
+    answer = door(source, at)
+    assert not isinstance(answer, Interaction), answer
 
 
 @_DOORS
@@ -158,17 +160,17 @@ def test_impossible_times_are_refused(door: Any, source: model.Source, at: int) 
     [(_SHOP, 946_684_800_000), (_MUSEUM, 170_812_800_000), (_SHOP, _AT), (_SHOP, _NOW)],
 )
 def test_possible_times_are_accepted(door: Any, source: model.Source, at: int) -> None:
-    found = door(source, at)
-    assert isinstance(found, Interaction), found
-    assert found.occurred_at == at
+    answer = door(source, at)
+    assert isinstance(answer, Interaction), answer
+    assert answer.occurred_at == at
 
 
 @_DOORS
 @pytest.mark.parametrize("ahead", [1, 50 * _MINUTE, _HOUR])
 def test_event_ahead_of_its_receipt_happened_at_its_receipt(door: Any, ahead: int) -> None:
-    found = door(_SHOP, _NOW + ahead)
-    assert isinstance(found, Interaction), found
-    assert (found.occurred_at, found.received_at) == (_NOW, _NOW)
+    answer = door(_SHOP, _NOW + ahead)
+    assert isinstance(answer, Interaction), answer
+    assert (answer.occurred_at, answer.received_at) == (_NOW, _NOW)
 
 
 def test_seconds_in_avro_are_no_order_of_1970() -> None:

@@ -23,7 +23,7 @@ def test_trace_continues_with_its_flags_under_an_id_of_each_hop(header: str, fla
     trace = traces.continue_trace(header)
     assert trace == traces.continue_trace(header.encode())
     hops = [trace.hop_header().decode().split("-") for _ in range(3)]
-    assert {(version, found, flag) for version, found, _, flag in hops} == {("00", _TRACE, flags)}
+    assert {(version, trace, flag) for version, trace, _, flag in hops} == {("00", _TRACE, flags)}
     spans = {span for _, _, span, _ in hops}
     assert len(spans - {_PARENT}) == len(hops)
 
@@ -49,9 +49,9 @@ def test_trace_continues_with_its_flags_under_an_id_of_each_hop(header: str, fla
     ],
 )
 def test_malformed_header_begins_a_trace(header: str | None) -> None:
-    found = traces.continue_trace(header)
-    assert found.id.decode() != _TRACE
-    assert found != traces.continue_trace(header)
-    version, trace, span, flags = found.hop_header().decode().split("-")
+    hop = traces.continue_trace(header)
+    assert hop.id.decode() != _TRACE
+    assert hop != traces.continue_trace(header)
+    version, trace, span, flags = hop.hop_header().decode().split("-")
     assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
-    assert traces.continue_trace(found.hop_header()) == found
+    assert traces.continue_trace(hop.hop_header()) == hop

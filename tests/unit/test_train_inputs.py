@@ -28,9 +28,9 @@ def copied(world: Path, tmp_path: Path) -> Path:
 
 
 def _run(command: str, *arguments: object) -> Result:
-    done = CliRunner().invoke(build_app(command), [command, *map(str, arguments)])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done
+    result = CliRunner().invoke(build_app(command), [command, *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
 
 
 def _train(folder: Path, *more: object) -> Result:
@@ -57,8 +57,8 @@ def _with_propensity(propensity: float | None) -> Callable[[pa.Table], pa.Table]
         for row in rows:
             for choice in row or ():
                 choice["propensity"] = propensity
-        made = pa.array(rows, table.schema.field("choices").type)
-        return table.set_column(table.column_names.index("choices"), "choices", made)
+        choices = pa.array(rows, table.schema.field("choices").type)
+        return table.set_column(table.column_names.index("choices"), "choices", choices)
 
     return change
 
@@ -104,17 +104,17 @@ def test_bad_replays_are_named(
     copied: Path, part: str, change: Callable[[Path], object], words: str
 ) -> None:
     change(copied / part)
-    done = _train(copied)
-    assert done.exit_code == 1
-    assert words in done.stderr
+    result = _train(copied)
+    assert result.exit_code == 1
+    assert words in result.stderr
     assert not (copied / "models").exists()
 
 
 def test_folders_in_each_others_place_are_named(world: Path, tmp_path: Path) -> None:
     options = ("--decisions", world / "segmented", "--interactions", world / "decisions")
-    done = _run("train", "propensity", "bank", *options, "--out", tmp_path)
-    assert done.exit_code == 1
-    assert "it is not interactions.segmented as `kairos replay` writes it" in done.stderr
+    result = _run("train", "propensity", "bank", *options, "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "it is not interactions.segmented as `kairos replay` writes it" in result.stderr
 
 
 @pytest.mark.parametrize("propensity", [None, 0.0, -0.5, 2.0, float("nan"), 1e-300])
@@ -122,9 +122,9 @@ def test_choices_without_a_propensity_give_a_model_and_no_value_of_its_policy(
     copied: Path, propensity: float | None
 ) -> None:
     _rewrite(copied / "decisions", _with_propensity(propensity))
-    done = _train(copied, "--json")
-    assert done.exit_code == 0, done.stderr
-    assert msgspec.json.decode(done.stdout)["metrics"]["policy"] is None
+    result = _train(copied, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert msgspec.json.decode(result.stdout)["metrics"]["policy"] is None
     assert "nan" not in _train(copied).stdout
 
 
@@ -142,16 +142,16 @@ def test_choices_without_a_propensity_give_a_model_and_no_value_of_its_policy(
 def test_requests_that_no_model_fits_are_named(
     world: Path, tmp_path: Path, options: tuple[str, str], words: str
 ) -> None:
-    done = _train(world, *options, *(() if "--out" in options else ("--out", tmp_path)))
-    assert done.exit_code == 1
-    assert words in done.stderr
+    result = _train(world, *options, *(() if "--out" in options else ("--out", tmp_path)))
+    assert result.exit_code == 1
+    assert words in result.stderr
 
 
 @pytest.fixture(scope="module")
 def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    done = _train(world, "--out", folder)
-    assert done.exit_code == 0, done.stderr
+    result = _train(world, "--out", folder)
+    assert result.exit_code == 0, result.stderr
     return folder
 
 
@@ -179,12 +179,12 @@ def test_damaged_models_are_named(
     folder = Path(shutil.copytree(trained, tmp_path / "models"))
     file = folder / "bank" / "1" / name
     change(file)
-    done = _run("models", "show", "bank", "--models", folder, "--json")
-    assert f"{file}: " in done.stderr
-    assert words in done.stderr
-    assert done.exit_code == (0 if remains else 1)
+    result = _run("models", "show", "bank", "--models", folder, "--json")
+    assert f"{file}: " in result.stderr
+    assert words in result.stderr
+    assert result.exit_code == (0 if remains else 1)
     if not remains:
-        assert "no model bank; there are: none" in done.stderr
+        assert "no model bank; there are: none" in result.stderr
 
 
 def test_unknown_models_and_folders_are_named(trained: Path) -> None:
@@ -194,6 +194,6 @@ def test_unknown_models_and_folders_are_named(trained: Path) -> None:
         (("show", "bank", "--models", "/nowhere"), "/nowhere: there is no such folder"),
         (("show", "bank", "--models", "/dev/null"), "/dev/null: there is no such folder"),
     ):
-        done = _run("models", *arguments)
-        assert done.exit_code == 1
-        assert words in done.stderr
+        result = _run("models", *arguments)
+        assert result.exit_code == 1
+        assert words in result.stderr

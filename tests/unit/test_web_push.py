@@ -46,9 +46,9 @@ PUSH = Push(key="${TEST_VAPID}", contact="mailto:ops@shop.example", services=("1
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> str:
-    made = new_key()
-    monkeypatch.setenv("TEST_VAPID", made)
-    return made
+    key = new_key()
+    monkeypatch.setenv("TEST_VAPID", key)
+    return key
 
 
 def b64urldecode(text: str) -> bytes:
