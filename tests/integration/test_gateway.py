@@ -267,8 +267,8 @@ def decide(
     body = {"interaction": message, "placements": placements or ("banner",), **more}
     answer = client.post("/v1/decide", json=body)
     assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
+    document: dict[str, Any] = answer.json()
+    return document
 
 
 def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tuple[str, str]]:

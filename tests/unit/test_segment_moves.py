@@ -53,14 +53,14 @@ def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> 
             counts[segment, entered] += 1
             (inside.add if entered else inside.discard)((profile, segment))
     moves = _moves(changes * 2)
-    for segment, segment_moves in moves.items():
-        assert (segment_moves.entered, segment_moves.exited) == (
+    for segment, of_segment in moves.items():
+        assert (of_segment.entered, of_segment.exited) == (
             counts[segment, True],
             counts[segment, False],
         )
-        assert segment_moves.members == sum(name == segment for _, name in inside)
-        assert segment_moves.days[-1].members == segment_moves.members
-        assert sum(day.entered for day in segment_moves.days) == segment_moves.entered
+        assert of_segment.members == sum(name == segment for _, name in inside)
+        assert of_segment.days[-1].members == of_segment.members
+        assert sum(day.entered for day in of_segment.days) == of_segment.entered
     assert set(moves) == {segment for segment, _ in counts}
 
 
