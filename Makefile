@@ -16,6 +16,8 @@ PYTHON_ONLY := --numprocesses logical --dist worksteal tests/unit tests/property
 WITH_BROKER := --numprocesses 2 --dist loadfile tests --ignore tests/unit --ignore tests/property
 # A stack of its own beside the demo's, on any free ports.
 BANK := env KAIROS_HOME=$(or $(KAIROS_HOME),.kairos)-bank KAIROS_BROKER_PORT=0 KAIROS_GATEWAY_PORT=0 $(BIN)/kairos
+# Of `make thorough`, printed with its command; `make thorough SEED=…` tries the same cases again.
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 PEERS := floor,faust,quix,trivial,demo,large
 
 # Where bytecode is not kept, each of a stack's processes compiles all modules anew as it starts.
@@ -60,8 +62,8 @@ long: dev ## the tests that take a quarter of a minute or more each
 unit: dev ## the tests that need nothing but Python
 	$(BIN)/pytest -m "not (long or chaos)" $(PYTHON_ONLY)
 
-thorough: dev ## every law on as many cases as it has: 2,000, or its own number; ten minutes
-	$(BIN)/pytest tests/property --hypothesis-profile=thorough
+thorough: dev ## every law on as many random cases as it has: 2,000, or its own number; ten minutes
+	$(BIN)/pytest tests/property --hypothesis-profile=thorough --hypothesis-seed=$(SEED)
 
 check: dev ## lint, format, types, import contract, licences, known vulnerabilities
 	$(BIN)/ruff check .
