@@ -33,8 +33,8 @@ class EventIds:
         ids up to twice as old may still be found."""
         period = at_ms // GRACE_MS
         get = self._table.get_in
-        found = (get(partition, _key(added, event)) for added in (period, max(period - 1, 0)))
-        return next((digest for digest in found if digest is not None), None)
+        digests = (get(partition, _key(added, event)) for added in (period, max(period - 1, 0)))
+        return next((digest for digest in digests if digest is not None), None)
 
     def add(self, partition: int, event: str, at_ms: int, digest: bytes) -> None:
         """Store the event's id, and delete some expired ones."""
@@ -51,9 +51,9 @@ class EventIds:
         elif self._swept.get(partition, -1) < period:
             oldest = _PREFIX + _PERIOD.pack(max(period - 1, 0))
             rows = takewhile(lambda row: row[0] < oldest, self._table.scan_in(partition, _PREFIX))
-            found = [key for key, _ in islice(rows, _CHUNK)]
-            self._expired[partition] = found[::-1]
-            if not found:
+            keys = [key for key, _ in islice(rows, _CHUNK)]
+            self._expired[partition] = keys[::-1]
+            if not keys:
                 self._swept[partition] = period
 
 

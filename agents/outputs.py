@@ -30,13 +30,13 @@ class OutputEncoder:
         self._stage = stage
         self._codec = codec
 
-    def of_outcome(self, outcome: Outcome[Any], given: DecodedInput) -> tuple[Output, ...]:
+    def of_outcome(self, outcome: Outcome[Any], decoded: DecodedInput) -> tuple[Output, ...]:
         """Return a step's outputs, except a dead letter; parts of the input's bytes are reused."""
         match outcome:
             case Ok(_, emits) | Forward(emits):
-                return tuple(self._extend(emit, given) for emit in emits)
+                return tuple(self._extend(emit, decoded) for emit in emits)
             case Redirect(emit):
-                return (self._extend(emit, given),)
+                return (self._extend(emit, decoded),)
         return ()
 
     def dead_letter(self, message: Message, fault: DeadLetter) -> Output:
@@ -69,11 +69,11 @@ class OutputEncoder:
         """Encode a record that shares no bytes with its input."""
         return Output(emit.topic, emit.key.encode(), self._codec.encode(emit.topic, emit.value))
 
-    def _extend(self, emit: Emit, given: DecodedInput) -> Output:
-        data = given.message.value
+    def _extend(self, emit: Emit, decoded: DecodedInput) -> Output:
+        data = decoded.message.value
         if emit.value is None or data is None:
             return self.encode(emit)
-        value = self._codec.extend(emit.topic, emit.value, given.record, data)
+        value = self._codec.extend(emit.topic, emit.value, decoded.record, data)
         return Output(emit.topic, emit.key.encode(), value)
 
 

@@ -66,11 +66,11 @@ class Rulebook:
         equipped = self._equipped.get(digest)
         if equipped is not None:
             return equipped
-        found = self._log.get(digest)
-        if found is None:
+        configuration = self._log.get(digest)
+        if configuration is None:
             await self.catch_up()  # it was in the topic before any record was stamped with it
-            found = self._log.get(digest)
-        return None if found is None else self._rules(found)
+            configuration = self._log.get(digest)
+        return None if configuration is None else self._rules(configuration)
 
     async def catch_up(self) -> None:
         """Read every version applied so far. Raises ConfigurationLogError."""

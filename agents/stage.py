@@ -148,11 +148,11 @@ class StageShell:
                 return Forward((*overdue, Emit(message.topic, message.key.decode(), record)))
         return await self._process(DecodedInput(message, record), rules)
 
-    async def _process(self, given: DecodedInput, rules: Rules) -> _Decided:
-        message = given.message
+    async def _process(self, decoded: DecodedInput, rules: Rules) -> _Decided:
+        message = decoded.message
         stored = self._ports.table.get_in(message.partition, ROW + message.key)
         row = None if stored is None else self._decode(stored)
-        keyed = KeyedInput(given, _position(message), row)
+        keyed = KeyedInput(decoded, _position(message), row)
         if (known := self._deduplicate(keyed)) is not None:
             return known
         if stored is not None and len(stored) > LARGE_OUTBOX and self._is_outbox_large(keyed):
@@ -202,14 +202,14 @@ class StageShell:
         return replace(keyed, row=self._load_row(message.partition, message.key))
 
     def _run_step(self, keyed: KeyedInput, rules: Rules) -> Effect | Stateless | OutboxFull:
-        given, row = keyed.given, keyed.row
+        decoded, row = keyed.given, keyed.row
         try:
             state = None if row is None else row.state
-            key = given.message.key.decode()
-            if self._stage.spends and (rules.config.budgets or is_lease(given.record)):
+            key = decoded.message.key.decode()
+            if self._stage.spends and (rules.config.budgets or is_lease(decoded.record)):
                 rules = self._wallets.equip(rules, keyed.position)
-            outcome: Outcome[Any] = self._stage.step(key, given.record, state, rules)
-            result = StepResult(outcome, self._encoder.of_outcome(outcome, given))
+            outcome: Outcome[Any] = self._stage.step(key, decoded.record, state, rules)
+            result = StepResult(outcome, self._encoder.of_outcome(outcome, decoded))
             return self._transition.apply(keyed, result)
         except Exception as error:
             return self._transition.record_stateless(keyed, self._count_exception(error))

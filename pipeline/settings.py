@@ -248,8 +248,8 @@ class Settings(BaseSettings):
             if name in RESERVED_SETTINGS:
                 raise ValueError(f"{kafka_variable(name)} is not taken: Kairos relies on its own")
         for name, least in _AT_LEAST.items():
-            given = properties.get(name, str(least))
-            if not given.isdecimal() or int(given) < least:
+            text = properties.get(name, str(least))
+            if not text.isdecimal() or int(text) < least:
                 raise ValueError(f"{kafka_variable(name)} must be {least} or more")
         return properties
 

@@ -95,10 +95,10 @@ class PartitionStore:
             if value is not _MISSING:
                 return value
         try:
-            found: bytes | None = self._database.get(key)
+            stored: bytes | None = self._database.get(key)
         except Exception as error:
             raise self._failure(error) from error
-        return found
+        return stored
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Set `key`; None deletes it."""

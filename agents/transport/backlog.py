@@ -25,8 +25,8 @@ class Backlog(Struct, frozen=True):
 
         Partitions whose watermarks are unknown are left out.
         """
-        found = {tp: self._records_from(tp, committed) for tp in self.assigned}
-        return {tp: count for tp, count in found.items() if count is not None}
+        counts = {tp: self._records_from(tp, committed) for tp in self.assigned}
+        return {tp: count for tp, count in counts.items() if count is not None}
 
     def unprocessed(self, partition: int, positions: Mapping[TP, int]) -> int | None:
         """Count the unprocessed records of `partition` in all topics; None if not known yet."""

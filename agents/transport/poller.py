@@ -166,25 +166,25 @@ class Poller(threading.Thread):
         Raises KafkaException.
         """
         parts = [TopicPartition(*tp) for tp in tps]
-        found: list[TopicPartition] = await self._call(
+        committed_parts: list[TopicPartition] = await self._call(
             lambda: self._kafka.committed(parts, timeout=timeout_s)
         )
-        for part in found:
+        for part in committed_parts:
             if part.error:
                 raise KafkaException(part.error)
         return {
             TP(part.topic, part.partition): (part.offset, part.metadata or "")
-            for part in found
+            for part in committed_parts
             if part.offset >= 0
         }
 
     async def watermarks(self, tp: TP, timeout_s: float) -> tuple[int, int]:
         """Ask the broker for the first offset and the end of `tp`. Raises KafkaException."""
         part = TopicPartition(*tp)
-        found: tuple[int, int] = await self._call(
+        offsets: tuple[int, int] = await self._call(
             lambda: self._kafka.get_watermark_offsets(part, timeout=timeout_s)
         )
-        return found
+        return offsets
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Change the topics; the group rebalances."""

@@ -14,11 +14,11 @@ _log = logging.getLogger(__name__)
 
 def newest_budgets(client: Mapping[str, Property], codec: Codec) -> dict[str, BudgetRecord]:
     """Return the newest record of each budget and stock. Raises KafkaException, TimeoutError."""
-    found: dict[str, BudgetRecord] = {}
+    budgets: dict[str, BudgetRecord] = {}
     for stored in scan(client, topics.BUDGETS):
         record = None if stored.value is None else codec.decode(topics.BUDGETS, stored.value)
         if isinstance(record, BudgetRecord):
-            found[stored.key] = record
+            budgets[stored.key] = record
         elif stored.value is not None:
             _log.error("unreadable budget", extra={"reason": str(record), "at": stored.offset})
-    return found
+    return budgets

@@ -113,8 +113,8 @@ def _await_partitions(consumer: Consumer, deadline: float) -> list[int]:
             known = consumer.list_topics(topics.CANCELLATIONS, left_s)
         except KafkaException as error:
             raise CancellationLogError(f"no answer from Kafka: {error.args[0].str()}") from error
-        if found := list(known.topics[topics.CANCELLATIONS].partitions):
-            return found
+        if numbers := list(known.topics[topics.CANCELLATIONS].partitions):
+            return numbers
         if time.monotonic() >= deadline:
             raise CancellationLogError(f"no topic {topics.CANCELLATIONS}: `kairos up` creates it")
         time.sleep(_RETRY_S)

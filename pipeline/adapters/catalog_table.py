@@ -59,9 +59,9 @@ def _read_items(catalog: Catalog, folder: Path) -> tuple[CatalogItem, ...] | lis
     faults = [*_missing_columns(table, catalog.columns), *column_faults(table)]
     if faults:
         return faults
-    made = list(_items(table, catalog))
-    faults = [one for one in made if isinstance(one, TableFault)]
-    return _first_faults(faults) or tuple(one for one in made if isinstance(one, CatalogItem))
+    items = list(_items(table, catalog))
+    faults = [one for one in items if isinstance(one, TableFault)]
+    return _first_faults(faults) or tuple(one for one in items if isinstance(one, CatalogItem))
 
 
 def ids_alike(catalog: Catalog, folder: Path) -> Iterator[TableFault]:
@@ -273,17 +273,17 @@ def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, .
         if column not in table.columns:
             known = ", ".join(_RECIPES)
             return (TableFault(name, table.header, f"there is no column {column!r}: {known}"),)
-    found: dict[str, dict[str, list[tuple[float, str]]]] = {}
+    related_items: dict[str, dict[str, list[tuple[float, str]]]] = {}
     for row in table.rows:
         score = _score(row.cells["score"])
         if score is None:
             what = f"score: {row.cells['score'][:40]!r} is no number: "
             return (TableFault(name, row.line, what + number_mend(row.cells["score"])),)
-        of_recipe = found.setdefault(row.cells["recipe"], {})
+        of_recipe = related_items.setdefault(row.cells["recipe"], {})
         of_recipe.setdefault(row.cells["item"], []).append((-score, row.cells["related"]))
     return {
         recipe: {item: tuple(name for _, name in sorted(each)) for item, each in of.items()}
-        for recipe, of in found.items()
+        for recipe, of in related_items.items()
     }
 
 

@@ -94,9 +94,9 @@ class _File:
         if isinstance(readable, Unreadable):
             return Problem(named, f"{self.name} {readable.why}")
         try:
-            found = digest_of(readable)
+            digest = digest_of(readable)
         except OSError as error:
             return Problem(named, f"{self.name} cannot be read: {error.strerror}")
-        if self.sha256 is not None and self.sha256 != found:
-            return Problem(pinned, f"{self.name} is another file: its digest is {found}")
+        if self.sha256 is not None and self.sha256 != digest:
+            return Problem(pinned, f"{self.name} is another file: its digest is {digest}")
         return None

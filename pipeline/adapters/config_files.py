@@ -76,9 +76,9 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
     except TooManyFilesError:
         return [ConfigError(str(folder), 1, 1, "too many files for a configuration")]
     errors = [*_unexpected_files(names), *_misplaced_folders(folder)]
-    found = list(_read_config_files(folder, names, environment))
-    unreadable = [file for file in found if isinstance(file, _UnreadableFile)]
-    files = [file for file in found if isinstance(file, ConfigFile)]
+    parsed = list(_read_config_files(folder, names, environment))
+    unreadable = [file for file in parsed if isinstance(file, _UnreadableFile)]
+    files = [file for file in parsed if isinstance(file, ConfigFile)]
     errors.extend(file.error for file in unreadable)
     shapes: dict[str, list[Problem]] = {}
     for file in files:
@@ -107,11 +107,11 @@ def _with_items(bundle: Bundle, folder: Path) -> tuple[Bundle, list[TableFault]]
     faults: list[TableFault] = []
     catalogs = []
     for catalog in bundle.catalogs:
-        made = with_items(catalog, folder)
-        if isinstance(made, list):
-            faults.extend(made)
-            made = catalog
-        catalogs.append(made)
+        result = with_items(catalog, folder)
+        if isinstance(result, list):
+            faults.extend(result)
+            result = catalog
+        catalogs.append(result)
     return structs.replace(bundle, catalogs=tuple(catalogs)), faults
 
 

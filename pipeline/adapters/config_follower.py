@@ -208,9 +208,9 @@ def _partitions(consumer: Consumer, deadline: float) -> list[int]:
             )
         except KafkaException as error:
             raise ConfigurationLogError(f"no answer from Kafka: {error.args[0].str()}") from error
-        found = sorted(known.topics[topics.CONFIGURATION].partitions)
-        if found:
-            return found
+        numbers = sorted(known.topics[topics.CONFIGURATION].partitions)
+        if numbers:
+            return numbers
         if time.monotonic() >= deadline:
             raise ConfigurationLogError(f"no topic {topics.CONFIGURATION}: `kairos up` creates it")
         time.sleep(_RETRY_S)

@@ -137,9 +137,9 @@ def _salvage_part(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _P
     items = {path[:2] for path in paths if len(path) == 2 and isinstance(path[1], int)}
     for left_out in (items, {path[:2] for path in paths}):
         kept = {
-            name: [place for place in range(len(given)) if (name, place) not in left_out]
-            for name, given in value.items()
-            if isinstance(given, list)
+            name: [place for place in range(len(field)) if (name, place) not in left_out]
+            for name, field in value.items()
+            if isinstance(field, list)
         }
         usable = _remove_paths(value, paths)
         for name, places in kept.items():
@@ -185,13 +185,13 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _bundle(parts: Sequence[_Part]) -> model.Bundle:
-    found: dict[str, object] = dict(_STAND_INS)
+    fields: dict[str, object] = dict(_STAND_INS)
     for part in parts:
         field = part.file.kind.field
         if part.file.kind.many:
-            known = found.get(field, ())
+            known = fields.get(field, ())
             assert isinstance(known, tuple)
-            found[field] = (*known, part.value)
+            fields[field] = (*known, part.value)
         else:
-            found[field] = part.value
-    return without_keys(msgspec.convert(found, model.Bundle))
+            fields[field] = part.value
+    return without_keys(msgspec.convert(fields, model.Bundle))

@@ -35,15 +35,15 @@ def find_file(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
     path = folder / relative
     try:
         inside = path.resolve(strict=True).is_relative_to(folder.resolve())
-        found = path.stat()
+        status = path.stat()
     except (OSError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else "its links form a circle"
         return Unreadable(f"cannot be read: {why}")
     if not inside:
         return Unreadable("is a link out of this folder: put the file itself there")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return Unreadable("is not a regular file")
-    if found.st_size > most_bytes:
+    if status.st_size > most_bytes:
         return Unreadable(f"is larger than {most_bytes:,} bytes")
     return path
 

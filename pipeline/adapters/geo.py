@@ -41,8 +41,8 @@ def open_places(file: Path) -> Places | str:
 
     def place(address: str) -> Place | None:
         try:
-            found = reader.get(address)
-            return None if found is None else _place(found)
+            record = reader.get(address)
+            return None if record is None else _place(record)
         except (*_UNUSABLE, _ShapeError):
             return None
 
@@ -73,9 +73,9 @@ def _by_chance(reader: PureReader) -> Iterator[object]:
     for number in range(_CHANCE):
         small = IPv4Address(dice.getrandbits(32))
         great = IPv6Address(0x2 << 124 | dice.getrandbits(124))
-        found = reader.get(great if wide and number % 2 else small)
-        if found is not None:
-            yield found
+        record = reader.get(great if wide and number % 2 else small)
+        if record is not None:
+            yield record
 
 
 def _in_order(reader: PureReader) -> Iterator[object]:

@@ -8,12 +8,12 @@ def text_at(document: Any, path: str | None) -> str | None:
     values."""
     if not path:
         return None
-    found = document
+    value = document
     for name in path.split("."):
-        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-            found = found[int(name)]
-        elif isinstance(found, dict):
-            found = found.get(name)
+        if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+            value = value[int(name)]
+        elif isinstance(value, dict):
+            value = value.get(name)
         else:
             return None
-    return str(found) if isinstance(found, str | int) else None
+    return str(value) if isinstance(value, str | int) else None

@@ -65,13 +65,13 @@ def partition_for_key(key: str, partitions: int) -> int:
 
 def key_per_partition(name: str, partitions: int) -> tuple[str, ...]:
     """Return a key `name:…` for each partition, in the order of partitions."""
-    found: dict[int, str] = {}
+    keys: dict[int, str] = {}
     for number in count():
-        if len(found) == partitions:
+        if len(keys) == partitions:
             break
         key = f"{name}:{number}"
-        found.setdefault(partition_for_key(key, partitions), key)
-    return tuple(found[partition] for partition in range(partitions))
+        keys.setdefault(partition_for_key(key, partitions), key)
+    return tuple(keys[partition] for partition in range(partitions))
 
 
 def source_partition(message: Message) -> Partition:

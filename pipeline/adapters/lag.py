@@ -171,10 +171,10 @@ class LagReader:
         if not partitions:
             return {}
         committed = self._observers[group].committed
-        found = _retry_transient(self._admin)(committed, partitions, timeout=_TIMEOUT_S)
+        offsets = _retry_transient(self._admin)(committed, partitions, timeout=_TIMEOUT_S)
         return {
             (partition.topic, partition.partition): partition.offset
-            for partition in found
+            for partition in offsets
             if _has_commit(partition)
         }
 

@@ -13,8 +13,8 @@ sender; soft: servers gave up after retries."""
 
 def enhanced_status(text: str) -> str | None:
     """Return the first enhanced status code in `text`, such as 5.1.1."""
-    found = _ENHANCED.search(text)
-    return found.group() if found else None
+    match = _ENHANCED.search(text)
+    return match.group() if match else None
 
 
 def bounce_kind(enhanced: str | None) -> BounceKind:

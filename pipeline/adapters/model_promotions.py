@@ -67,13 +67,13 @@ class Promotions:
     def stack(self, name: str) -> list[Promotion]:
         """Return the versions of a model that were promoted and not rolled back, oldest first; the
         last is in force."""
-        found: list[Promotion] = []
+        versions: list[Promotion] = []
         for promotion in self.every():
             if promotion.name == name and promotion.rolled_back:
-                found = found[:-1]
+                versions = versions[:-1]
             elif promotion.name == name:
-                found.append(promotion)
-        return found
+                versions.append(promotion)
+        return versions
 
     def find(self, label: str) -> Promotion | None:
         """Return the promotion of this name and version."""

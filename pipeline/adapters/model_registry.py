@@ -49,8 +49,8 @@ class ModelRegistry:
 
     def in_force(self) -> dict[str, ModelVersion]:
         """Return the versions in force by name."""
-        found = ((key, one.model) for key, one in self._newest.items() if key != SNAPSHOT)
-        return {key: version for key, version in found if version is not None}
+        promotions = ((key, one.model) for key, one in self._newest.items() if key != SNAPSHOT)
+        return {key: version for key, version in promotions if version is not None}
 
     def promote(self, manifest: ModelManifest, files: ModelFiles, by: str) -> str | None:
         """Put a version into force, or return the reason of its refusal. Raises OSError."""
@@ -61,9 +61,9 @@ class ModelRegistry:
         loaded = load_model(digest, of_manifest, self._artifacts)
         if isinstance(loaded, str):
             return loaded
-        made = Promotion(manifest.name, manifest.version, digest, of_manifest, now_ms(), by)
-        self._promotions.add(made)
-        self._publish(made.name, self._record(made, loaded.manifest))
+        promotion = Promotion(manifest.name, manifest.version, digest, of_manifest, now_ms(), by)
+        self._promotions.add(promotion)
+        self._publish(promotion.name, self._record(promotion, loaded.manifest))
         return None
 
     def rollback(self, name: str, by: str) -> Promotion | None:

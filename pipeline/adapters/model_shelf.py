@@ -60,8 +60,8 @@ class ModelShelf:
                 fitting = [self._fitting(model, rules.config) for model in self._models.values()]
                 models = tuple(one for one in fitting if one is not None)
                 self._fitted[digest] = PropensityModels(models) if models else None
-            found = self._fitted[digest]
-        return rules if found is None else replace(rules, propensities=found)
+            fits = self._fitted[digest]
+        return rules if fits is None else replace(rules, propensities=fits)
 
     def _put(self, name: str, models: Sequence[PropensityModel]) -> None:
         with self._lock:

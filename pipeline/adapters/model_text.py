@@ -77,9 +77,9 @@ class _Tree:
 
     def _texts(self, name: str, count: int) -> list[str]:
         text = self.fields.get(name, "")
-        found = text.split(" ") if text else []
-        _require(len(found) == count, f"{self.name}: {name} has {len(found)} values, not {count}")
-        return found
+        texts = text.split(" ") if text else []
+        _require(len(texts) == count, f"{self.name}: {name} has {len(texts)} values, not {count}")
+        return texts
 
 
 def problem(data: bytes, features: int) -> str | None:
@@ -118,8 +118,8 @@ def _number(text: str, what: str) -> float:
 
 def _check(text: str, features: int) -> None:
     _require(_TEXT.fullmatch(text) is not None, "it has control characters")
-    head, found, _ = text.partition("\n\n")
-    _require(bool(found) and head.startswith("tree\n"), "it has no header")
+    head, separator, _ = text.partition("\n\n")
+    _require(bool(separator) and head.startswith("tree\n"), "it has no header")
     fields = _fields(head.removeprefix("tree\n"), _HEAD, "head")
     _require(fields.get("version") in ("v3", "v4"), "unknown version")
     single = fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"
@@ -141,8 +141,8 @@ def _check_head(fields: Mapping[str, str], features: int) -> None:
     plain = objective is None or _OBJECTIVE.fullmatch(objective) is not None
     _require(plain, "objective is unknown")
     for name in ("feature_names", "feature_infos"):
-        found = len(fields.get(name, "").split(" "))
-        _require(found == features, f"{name} has {found} values, not {features}")
+        count_of_name = len(fields.get(name, "").split(" "))
+        _require(count_of_name == features, f"{name} has {count_of_name} values, not {features}")
     monotone = fields.get("monotone_constraints")
     if monotone is not None:
         signs = [_integer(one, "monotone_constraints") for one in monotone.split(" ")]

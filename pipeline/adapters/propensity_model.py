@@ -53,10 +53,10 @@ class PropensityModel:
             return [None] * len(candidates)
         raw = self._booster.predict(self._encoder.rows(asked, facts), num_threads=1)
         p = np.interp(raw, self._raw, self._p)
-        found = np.clip(p, _LEAST_P, 1 - _LEAST_P).tolist()
+        values = np.clip(p, _LEAST_P, 1 - _LEAST_P).tolist()
         if len(asked) == len(candidates):
-            return found  # type: ignore[no-any-return]
-        predictions = iter(found)
+            return values  # type: ignore[no-any-return]
+        predictions = iter(values)
         return [next(predictions) if is_known else None for is_known in known]
 
     def _knows(self, one: CompiledCandidate) -> bool:
@@ -79,13 +79,13 @@ class PropensityModels:
 
     def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
         """Return the probability of each candidate that a model knows."""
-        found = list(self.models[0].of(candidates, facts))
+        predictions = list(self.models[0].of(candidates, facts))
         for model in self.models[1:]:
-            if None not in found:
+            if None not in predictions:
                 break
             more = model.of(candidates, facts)
-            found = [b if a is None else a for a, b in zip(found, more, strict=True)]
-        return found
+            predictions = [b if a is None else a for a, b in zip(predictions, more, strict=True)]
+        return predictions
 
 
 def load_model(

@@ -48,10 +48,10 @@ def parse_returned(raw: bytes) -> Returned:
     """Return the outcome of a sent message that a returned mail reports."""
     message = message_from_bytes(raw, policy=default)
     parts: list[Message] = list(message.walk())
-    found = _report(parts)
-    if isinstance(found, OtherMail):
-        return found
-    outcome, properties = found
+    report = _report(parts)
+    if isinstance(report, OtherMail):
+        return report
+    outcome, properties = report
     action_id, token = _original(message, parts)
     if action_id is None and token is None:
         return OtherMail("it names no message of Kairos")
@@ -105,17 +105,17 @@ def _original(message: Message, parts: list[Message]) -> tuple[str | None, str |
 
 
 def _action_id(text: str | None) -> str | None:
-    found = _ACTION_ID.search(text or "")
-    return found.group(1) if found else None
+    match = _ACTION_ID.search(text or "")
+    return match.group(1) if match else None
 
 
 def _fields(part: Message) -> dict[str, str]:
     """Return the fields in a part's content, by name in lower case."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for block in _blocks(part):
         for name, value in block.items():
-            found.setdefault(name.lower(), str(value))
-    return found
+            fields.setdefault(name.lower(), str(value))
+    return fields
 
 
 def _blocks(part: Message) -> Iterator[Message]:

@@ -51,8 +51,8 @@ def withdraw(home: Path, name: str) -> None:
 
 def announcements(home: Path) -> dict[str, Announcement]:
     """Return the announcements of living processes, by name."""
-    found = [read_json(path, Announcement) for path in run_folder(home).glob("*.announced.json")]
-    return {a.name: a for a in found if a is not None and a.process.process() is not None}
+    states = [read_json(path, Announcement) for path in run_folder(home).glob("*.announced.json")]
+    return {a.name: a for a in states if a is not None and a.process.process() is not None}
 
 
 def write_json(path: Path, value: msgspec.Struct) -> None:

@@ -56,8 +56,8 @@ class TopicReader:
         """Return each partition's first offset written at `at` (epoch ms) or later; partitions
         without one are left out."""
         asked = [TopicPartition(self._topic, number, at) for number in self.limits()]
-        found = self._consumer.offsets_for_times(asked, timeout=_PATIENCE_S)
-        return {place.partition: place.offset for place in found if place.offset >= 0}
+        offsets = self._consumer.offsets_for_times(asked, timeout=_PATIENCE_S)
+        return {place.partition: place.offset for place in offsets if place.offset >= 0}
 
     def read(self, partition: int, offsets: range) -> Iterator[Message]:
         """Yield the partition's records with these offsets, in order."""

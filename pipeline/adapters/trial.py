@@ -44,10 +44,10 @@ def _run_isolated(*arguments: str) -> str | None:
     except subprocess.TimeoutExpired:
         return f"not usable: reading it takes more than {_WALL_S:.0f} s"
     try:
-        found: str | None = json.loads(done.stdout.rpartition(b"\n")[2])
+        problem: str | None = json.loads(done.stdout.rpartition(b"\n")[2])
     except ValueError:
         return f"not usable: it ends the process that reads it (code {done.returncode})"
-    return found
+    return problem
 
 
 _TRIALS: Final[Mapping[str, Callable[..., str | None]]] = {
@@ -61,11 +61,11 @@ def _main(kind: str, *arguments: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        found = _TRIALS[kind](*arguments)
+        problem = _TRIALS[kind](*arguments)
     except MemoryError:
-        found = "not usable: reading it takes too much memory"
+        problem = "not usable: reading it takes too much memory"
     # The library may have printed other lines: the answer is the last line.
-    sys.stdout.write("\n" + json.dumps(found))
+    sys.stdout.write("\n" + json.dumps(problem))
 
 
 if __name__ == "__main__":

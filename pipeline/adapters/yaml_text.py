@@ -193,19 +193,19 @@ class _ValueBuilder:
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
         self._refuse_tag(node, "map")
-        found: dict[str, object] = {}
+        mapping: dict[str, object] = {}
         for key_node, value_node in node.value:
             place = _position(key_node.start_mark)
             if not isinstance(key_node, ScalarNode) or _kind(key_node) not in ("str", "merge"):
                 raise _RefusedError(place, "a field's name is a text: quote it")
             key = key_node.value
-            if key in found:
+            if key in mapping:
                 what = f"{key[:100]!r} occurs twice: keep one of them"
                 self.refused.append(RefusedValue((*path, key), YamlFault(place, what)))
                 continue
             self.places[*path, key] = place
-            found[key] = self.value(value_node, (*path, key))
-        return found
+            mapping[key] = self.value(value_node, (*path, key))
+        return mapping
 
     def _refuse_misread(self, node: ScalarNode, path: Path) -> None:
         """Refuse an unquoted value that means something else to YAML than to who wrote it."""

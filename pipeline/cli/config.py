@@ -164,12 +164,12 @@ def show(
 ) -> None:
     """Show one version as applied, in JSON without defaults, with keys and secrets masked."""
     with _log() as log:
-        found = [one for one in log.history() if one.digest.startswith(digest or "")]
-    if not found:
+        matches = [one for one in log.history() if one.digest.startswith(digest or "")]
+    if not matches:
         which = f"no configuration {digest}" if digest else "no configuration was applied yet"
         print_error(f"{which}: `kairos config history` lists them")
         raise typer.Exit(1)
-    newest = found[-1]
+    newest = matches[-1]
     body = _mask(newest)
     if json:
         print_json({**msgspec.structs.asdict(newest), "body": body})
@@ -195,7 +195,7 @@ def _mask(record: ConfigurationRecord) -> msgspec.Raw:
 
 def places_without_reach(folder: Path, planned: RolloutPlan) -> list[ConfigError]:
     """Return the places of the campaigns that can reach no customer."""
-    names, found = planned.campaigns_without_reach(), []
+    names, errors = planned.campaigns_without_reach(), []
     what = (
         f"none of {planned.profiles:,} profiles is in its audience and has an address for it: "
         "widen the audience, or add a channel that reaches them"
@@ -204,8 +204,8 @@ def places_without_reach(folder: Path, planned: RolloutPlan) -> list[ConfigError
         file = load_file(path, FILE_KINDS["campaigns"])
         assert isinstance(file, ConfigFile)  # the folder is valid
         if msgspec.convert(file.document.value, dict[str, Any]).get("campaign") in names:
-            found.append(locate_problem(file, Problem(("audience",), what)))
-    return found
+            errors.append(locate_problem(file, Problem(("audience",), what)))
+    return errors
 
 
 def doubtful_items(folder: Path, bundle: Bundle) -> list[ConfigError]:

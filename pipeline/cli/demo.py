@@ -208,7 +208,7 @@ def _print_latency(latency: Latency) -> None:
     print_table(
         f"Latency of live traffic at {RATE}/s, in milliseconds",
         ["from → to", "count", "p50", "p99", "max"],
-        [[name, *_figures(found)] for name, found in measured.items()],
+        [[name, *_figures(percentiles)] for name, percentiles in measured.items()],
     )
     out.print(
         f"{latency.defaulted} live answers by default (their time budget was spent), "
@@ -216,10 +216,13 @@ def _print_latency(latency: Latency) -> None:
     )
 
 
-def _figures(found: Percentiles | None) -> list[str]:
-    if found is None:
+def _figures(percentiles: Percentiles | None) -> list[str]:
+    if percentiles is None:
         return ["0", "", "", ""]
-    return [f"{found.count:,}", *(f"{value:.1f}" for value in (found.p50, found.p99, found.max))]
+    return [
+        f"{percentiles.count:,}",
+        *(f"{value:.1f}" for value in (percentiles.p50, percentiles.p99, percentiles.max)),
+    ]
 
 
 def _say(line: str) -> None:

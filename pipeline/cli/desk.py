@@ -81,10 +81,10 @@ def _tasks(channel: str) -> list[DeskTask]:
 
 
 def _find(channel: str, task_id: str) -> DeskTask:
-    found = next((task for task in _tasks(channel) if task.action_id == task_id), None)
-    if found is None:
+    match = next((task for task in _tasks(channel) if task.action_id == task_id), None)
+    if match is None:
         fail(f"there is no task {task_id!r} in channel {channel}")
-    return found
+    return match
 
 
 def _report(task: DeskTask, outcome: str, properties: dict[str, str]) -> None:

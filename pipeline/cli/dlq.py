@@ -31,7 +31,7 @@ def list_letters(
     json: JsonOption = False,
 ) -> None:
     """List dead letters, the oldest first."""
-    found = [
+    letters = [
         {
             "id": _id(stored),
             "at": iso(letter.at),
@@ -45,14 +45,14 @@ def list_letters(
         if stage in (None, letter.stage) and reason in (None, letter.reason)
     ]
     if json:
-        print_json(found[-limit:])
-    elif not found:
+        print_json(letters[-limit:])
+    elif not letters:
         out.print("No dead letters.")
     else:
         print_table(
-            f"Dead letters ({len(found)})",
-            list(found[0]),
-            [list(one.values()) for one in found[-limit:]],
+            f"Dead letters ({len(letters)})",
+            list(letters[0]),
+            [list(one.values()) for one in letters[-limit:]],
         )
 
 
@@ -65,21 +65,21 @@ def show(
     wanted = _records().every(
         topics.DEAD_LETTERS, DeadLetterRecord, lambda one: _id(one) == letter_id
     )
-    found = next((letter for _, letter in wanted), None)
-    if found is None:
+    dead_letter = next((letter for _, letter in wanted), None)
+    if dead_letter is None:
         fail(f"there is no dead letter {letter_id}: `kairos dlq list` shows those there are")
     plain = {
         "id": letter_id,
-        "stage": found.stage,
-        "reason": found.reason,
-        "detail": found.detail,
-        "at": iso(found.at),
-        "topic": found.topic,
-        "partition": found.partition,
-        "offset": found.offset,
-        "key": _text(found.key),
-        "headers": {name: _text(value) for name, value in found.headers.items()},
-        "value": _original(found),
+        "stage": dead_letter.stage,
+        "reason": dead_letter.reason,
+        "detail": dead_letter.detail,
+        "at": iso(dead_letter.at),
+        "topic": dead_letter.topic,
+        "partition": dead_letter.partition,
+        "offset": dead_letter.offset,
+        "key": _text(dead_letter.key),
+        "headers": {name: _text(value) for name, value in dead_letter.headers.items()},
+        "value": _original(dead_letter),
     }
     if json:
         print_json(plain)

@@ -50,11 +50,11 @@ def run(
     smallest change that would flip the result."""
     settings = Settings()
     records = Records.of(settings)
-    found = _find(records, decision)
-    config = _configuration(settings, found)
-    explanation = explain(found, config, lang.language)
+    match = _find(records, decision)
+    config = _configuration(settings, match)
+    explanation = explain(match, config, lang.language)
     if rerun:
-        explanation = replace(explanation, same=_is_same(records, found, config))
+        explanation = replace(explanation, same=_is_same(records, match, config))
     if json:
         print_json(explanation)
     else:
@@ -83,12 +83,12 @@ def _find(records: Records, decision_id: str) -> Decision:
     every = records.every(
         topics.DECISIONS, Decision, lambda one: one.value is not None and wanted in one.value
     )
-    found = next((one for _, one in every if one.decision_id == decision_id), None)
-    if found is None:
+    match = next((one for _, one in every if one.decision_id == decision_id), None)
+    if match is None:
         fail(
             f"no decision {decision_id}: `kairos profile show NAMESPACE:VALUE` lists the last ones"
         )
-    return found
+    return match
 
 
 def _configuration(settings: Settings, decision: Decision) -> Configuration:
@@ -118,8 +118,8 @@ def _is_same(records: Records, decision: Decision, config: Configuration) -> boo
             and event in one.value
         ),
     )
-    made = (run_again(decision, record, rules) for _, record in inputs)
-    again = next((one for one in made if one and one.decision_id == decision.decision_id), None)
+    reruns = (run_again(decision, record, rules) for _, record in inputs)
+    again = next((one for one in reruns if one and one.decision_id == decision.decision_id), None)
     if again is None:
         fail("the record that was decided is no longer in interactions.segmented")
     return again == decision

@@ -175,15 +175,15 @@ def attribution(  # noqa: PLR0913 - a command's options
     )
     with open_engine(engine, memory, spill) as queries:
         if topics is None:
-            measured, found = None, answer(question, queries)
+            measured, result = None, answer(question, queries)
         else:
-            measured, found = _credit_messages(
+            measured, result = _credit_messages(
                 question, queries, campaigns_of(config, topics), goal
             )
     if json:
-        print_json(_plain(found, question.touches, measured))
+        print_json(_plain(result, question.touches, measured))
     else:
-        _print_attribution(found, question)
+        _print_attribution(result, question)
         if measured is not None:
             print_lifts("Measured with customers held out", measured)
 
@@ -203,8 +203,8 @@ def _credit_messages(
         period = Period(until_ms=touches.until_ms)
         lifts = load_statistics(queries, folder, period, campaigns).lifts
         load_touches(queries, wanted, touches.touch or "seen")
-        found = credit_journeys(question, message_journeys(queries, folder, touches))
-    return lifts_of_unit(lifts, touches.unit), found
+        credit = credit_journeys(question, message_journeys(queries, folder, touches))
+    return lifts_of_unit(lifts, touches.unit), credit
 
 
 @app.command("off-policy")
@@ -233,13 +233,13 @@ def off_policy(
     with open_engine("duckdb", memory) as queries:
         decisions = read_log(queries, log)
     try:
-        found = evaluate(decisions, Bounds(least, most) if anytime else None)
+        estimate = evaluate(decisions, Bounds(least, most) if anytime else None)
     except ValueError as error:
         fail(f"{log}: reward: {error}: say --least and --most")
     if json:
-        print_json(found)
+        print_json(estimate)
     else:
-        _print_off_policy(found)
+        _print_off_policy(estimate)
 
 
 app.command("recommend")(insights_recommend.recommendations)
@@ -255,26 +255,26 @@ def _order(text: str) -> Order:
 
 
 def _plain(
-    found: AttributionAnswer, touches: TouchOptions, measured: tuple[Lift, ...] | None
+    result: AttributionAnswer, touches: TouchOptions, measured: tuple[Lift, ...] | None
 ) -> dict[str, Any]:
     """Return the answer for JSON: of aggregated paths the attribution alone, of touches also what
     it rests on, and of messages what holdouts measured."""
-    plain: dict[str, Any] = msgspec.to_builtins(found.attribution)
-    if found.support is not None:
-        plain["credit"] = found.scope
+    plain: dict[str, Any] = msgspec.to_builtins(result.attribution)
+    if result.support is not None:
+        plain["credit"] = result.scope
         plain["unit"] = touches.unit
-        plain["support"] = found.support
+        plain["support"] = result.support
     if measured is not None:
         plain["note"] = _CREDIT_NOT_CAUSE
         plain["measured"] = measured
     return plain
 
 
-def _print_attribution(found: AttributionAnswer, question: AttributionQuestion) -> None:
-    result = found.attribution
+def _print_attribution(credited: AttributionAnswer, question: AttributionQuestion) -> None:
+    result = credited.attribution
     order = f", order {result.order}" if result.order else ""
     print_table(
-        f"{result.model}{order}: {_SCOPES[found.scope]}",
+        f"{result.model}{order}: {_SCOPES[credited.scope]}",
         [question.touches.unit, "conversions", "95 %", "value", "removal effect"],
         [
             (
@@ -290,8 +290,8 @@ def _print_attribution(found: AttributionAnswer, question: AttributionQuestion) 
     if len(result.channels) > _MOST_SHOWN:
         out.print(f"... and {len(result.channels) - _MOST_SHOWN:,} more: --json has them all")
     out.print(f"{result.conversions:,.0f} conversions, value {result.value:,.2f}")
-    if found.support is not None:
-        _print_support(found.support)
+    if credited.support is not None:
+        _print_support(credited.support)
     if not result.channels:
         out.print("There is no touch and no conversion to credit.")
     err.print(_CREDIT_NOT_CAUSE)
@@ -309,8 +309,8 @@ def _print_support(support: Support) -> None:
     )
 
 
-def _print_off_policy(found: OffPolicy) -> None:
-    estimates = {"IPS": found.ips, "self-normalised IPS": found.snips, "doubly robust": found.dr}
+def _print_off_policy(policy: OffPolicy) -> None:
+    estimates = {"IPS": policy.ips, "self-normalised IPS": policy.snips, "doubly robust": policy.dr}
     print_table(
         "Mean reward of the target policy",
         ["estimate", "value", "95 %"],
@@ -320,7 +320,7 @@ def _print_off_policy(found: OffPolicy) -> None:
             if one is not None
         ],
     )
-    out.print(f"{found.n:,} decisions, worth {found.ess:,.1f} of the target policy's own")
+    out.print(f"{policy.n:,} decisions, worth {policy.ess:,.1f} of the target policy's own")
 
 
 def _number(estimate: Estimate) -> str:

@@ -81,22 +81,22 @@ def anomalies(  # noqa: PLR0913 - a command's options
     with open_engine(engine, memory) as queries:
         if events is not None:
             log = read_events(queries, events, EventOptions(until_ms, timezone))
-            found = find_course(log, goal, seed)
+            overview = find_course(log, goal, seed)
         else:
             with _topic_log(queries, topics, by, until_ms) as log:
-                found = find_course(log, goal, seed)
+                overview = find_course(log, goal, seed)
     words = (
-        [incident_words(incident, goal, worth, language) for incident in found.incidents]
-        if found
+        [incident_words(incident, goal, worth, language) for incident in overview.incidents]
+        if overview
         else []
     )
     if json:
-        plain_course = dict(_NO_COURSE) if found is None else msgspec.to_builtins(found)
+        plain_course = dict(_NO_COURSE) if overview is None else msgspec.to_builtins(overview)
         print_json({**plain_course, "words": words})
-    elif found is None:
+    elif overview is None:
         out.print("There is no whole day in the table.")
     else:
-        _print(found, words, language)
+        _print(overview, words, language)
 
 
 def find_course(log: EventLog, goal: str | None, seed: int) -> SeriesOverview | None:
@@ -115,15 +115,15 @@ def _topic_log(
         yield topic_events(queries, folder, by, until_ms)
 
 
-def _print(found: SeriesOverview, words: list[str], language: Language) -> None:
+def _print(overview: SeriesOverview, words: list[str], language: Language) -> None:
     out.print(
-        f"{found.series:,} series with enough data, {iso_day(found.first_day)} to "
-        f"{iso_day(found.last_day)}; {found.quiet:,} went as expected.\n"
+        f"{overview.series:,} series with enough data, {iso_day(overview.first_day)} to "
+        f"{iso_day(overview.last_day)}; {overview.quiet:,} went as expected.\n"
     )
-    for incident, text in zip(found.incidents, words, strict=True):
+    for incident, text in zip(overview.incidents, words, strict=True):
         out.print(plain(text), soft_wrap=True)
         _print_evidence(incident, language)
-    if not found.incidents:
+    if not overview.incidents:
         out.print("Nothing went otherwise than expected.")
     out.print()
     print_table(
@@ -140,10 +140,10 @@ def _print(found: SeriesOverview, words: list[str], language: Language) -> None:
                 f"{forecast.forecast.back_test.naive_error:,.1f}",
                 f"{forecast.forecast.back_test.covered:.0%}",
             )
-            for forecast in found.forecasts
+            for forecast in overview.forecasts
         ],
     )
-    if not found.forecasts:
+    if not overview.forecasts:
         out.print("A forecast needs twelve weeks.")
 
 

@@ -66,13 +66,13 @@ def campaigns(  # noqa: PLR0913 - a command's options
         topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
         open_engine(engine, memory) as queries,
     ):
-        found = load_statistics(queries, folder, period, known)
+        statistics = load_statistics(queries, folder, period, known)
     if topics is None:
-        found = replace(found, budgets=_budgets(Settings()))
+        statistics = replace(statistics, budgets=_budgets(Settings()))
     if json:
-        print_json(found)
+        print_json(statistics)
     else:
-        _print(found)
+        _print(statistics)
 
 
 def _budgets(settings: Settings) -> tuple[BudgetStatus, ...]:
@@ -96,21 +96,21 @@ def load_statistics(
     return campaign_statistics(queries, support, without)
 
 
-def _print(found: CampaignStatistics) -> None:
+def _print(statistics: CampaignStatistics) -> None:
     for title, rows in (
-        ("Campaigns", found.campaigns),
-        ("Offers", found.offers),
-        ("Channels", found.channels),
-        ("Segments (a customer counts in each of theirs)", found.segments),
-        ("By campaign, offer and channel", found.items),
+        ("Campaigns", statistics.campaigns),
+        ("Offers", statistics.offers),
+        ("Channels", statistics.channels),
+        ("Segments (a customer counts in each of theirs)", statistics.segments),
+        ("By campaign, offer and channel", statistics.items),
     ):
         _print_figures(title, rows)
-    if found.budgets:
-        print_budgets(found.budgets)
-    print_lifts("Lift over holdouts, the best proven first", found.lifts)
-    for name, reason in found.without_lift.items():
+    if statistics.budgets:
+        print_budgets(statistics.budgets)
+    print_lifts("Lift over holdouts, the best proven first", statistics.lifts)
+    for name, reason in statistics.without_lift.items():
         out.print(plain(f"{name}: no lift, for {reason}"), soft_wrap=True)
-    _print_support(found.support)
+    _print_support(statistics.support)
 
 
 def _print_figures(title: str, rows: tuple[CampaignFigures, ...]) -> None:
@@ -171,8 +171,8 @@ def print_lifts(title: str, lifts: tuple[Lift, ...]) -> None:
 
 
 def _downside(one: Lift) -> float:
-    found = one.conversion
-    return 0.0 if found is None or found.low is None else -found.low
+    difference = one.conversion
+    return 0.0 if difference is None or difference.low is None else -difference.low
 
 
 def _scope(one: Lift) -> str:
@@ -180,13 +180,13 @@ def _scope(one: Lift) -> str:
     return " / ".join(names) if names else f"all that {one.holdout} covers"
 
 
-def difference_words(found: Difference | None) -> str:
+def difference_words(difference: Difference | None) -> str:
     """Return a difference of shares with its interval."""
-    if found is None:
+    if difference is None:
         return ""
-    if found.low is None or found.high is None:
-        return f"{found.value:+.1%}"
-    return f"{found.value:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
+    if difference.low is None or difference.high is None:
+        return f"{difference.value:+.1%}"
+    return f"{difference.value:+.1%} ({difference.low:+.1%} to {difference.high:+.1%})"
 
 
 def _print_support(support: FactsSupport) -> None:

@@ -51,14 +51,14 @@ def impact(  # noqa: PLR0913 - a command's options
     ):
         support = load_facts(queries, folder, period)
         load_goals(queries, measurable)
-        found = impact_effects(queries, support.until_ms or 0)
+        effects = impact_effects(queries, support.until_ms or 0)
     if json:
-        print_json(found)
+        print_json(effects)
     else:
-        _print(found)
+        _print(effects)
 
 
-def _print(found: ImpactEffects) -> None:
+def _print(effects: ImpactEffects) -> None:
     print_table(
         "As usual, beside customers for whom a factor is left out",
         ["arm", "leaves out", "customers", "converted", "more as usual", "value", "verdict"],
@@ -72,12 +72,12 @@ def _print(found: ImpactEffects) -> None:
                 "" if factor.value is None else f"{factor.value.value:+,.2f}",
                 factor.verdict,
             )
-            for factor in found.factors
+            for factor in effects.factors
         ],
     )
     out.print(
-        f"As usual: {found.usual.customers:,} customers, {found.usual.converted:,} converted; "
-        f"{found.left_out:,} left out, whose window is not over or whose arm changed."
+        f"As usual: {effects.usual.customers:,} customers, {effects.usual.converted:,} converted; "
+        f"{effects.left_out:,} left out, whose window is not over or whose arm changed."
     )
-    if not found.factors:
+    if not effects.factors:
         out.print("No customer is in an arm: policies.yaml has no impact_tests, or not yet.")

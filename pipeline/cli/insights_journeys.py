@@ -90,10 +90,10 @@ def journeys(  # noqa: PLR0913 - a command's options
         if journey is None or defined is None:
             _show_discovery(discover(log, options), log, options, json)
             return
-        found = compare(log, journey, defined)
-        result = conformance(found)
-        more = journey_details(found, early_ms) if details else None
-    for words in found.unseen:
+        comparison = compare(log, journey, defined)
+        result = conformance(comparison)
+        more = journey_details(comparison, early_ms) if details else None
+    for words in comparison.unseen:
         err.print(plain(f"{defined}: {words}"), soft_wrap=True)
     if json:
         plain_result: dict[str, Any] = msgspec.to_builtins(result)
@@ -140,8 +140,8 @@ def _print_conformance(name: str, result: Conformance) -> None:
     )
 
 
-def _print_details(found: JourneyDetails) -> None:
-    print_table("Outcomes", ["outcome", "cases"], list(found.outcomes.items()))
+def _print_details(details: JourneyDetails) -> None:
+    print_table("Outcomes", ["outcome", "cases"], list(details.outcomes.items()))
     print_table(
         "Steps",
         ["step", "cases", "late", "median days", "skipped", "repeated", "swapped"],
@@ -155,7 +155,7 @@ def _print_details(found: JourneyDetails) -> None:
                 step.repeated,
                 step.swapped,
             )
-            for step in found.steps
+            for step in details.steps
         ],
     )
     print_table(
@@ -163,10 +163,10 @@ def _print_details(found: JourneyDetails) -> None:
         ["from", "to", "cases"],
         [
             (flow.after or "(beginning)", flow.to or f"({flow.end})", flow.cases)
-            for flow in found.flows[:_MOST_SHOWN]
+            for flow in details.flows[:_MOST_SHOWN]
         ],
     )
-    if rest := found.flows[_MOST_SHOWN:]:
+    if rest := details.flows[_MOST_SHOWN:]:
         cases = sum(one.cases for one in rest)
         out.print(
             f"{len(rest):,} more ways of {cases:,} cases are not shown; they are no drop-offs"
@@ -177,17 +177,17 @@ def _print_details(found: JourneyDetails) -> None:
         [
             _curve_row(name, curve)
             for name, curve in (
-                ("all", found.time_to_convert),
-                *((one.channel, one.curve) for one in found.by_channel),
+                ("all", details.time_to_convert),
+                *((one.channel, one.curve) for one in details.by_channel),
             )
         ],
     )
-    if found.followed_plan is not None:
-        _print_comparison("the plan was kept", found.followed_plan, "yes", "no")
+    if details.followed_plan is not None:
+        _print_comparison("the plan was kept", details.followed_plan, "yes", "no")
         out.print("Observed only: who keeps to a plan may differ in other ways.")
-    for arm in found.arms:
+    for arm in details.arms:
         _print_comparison("assigned", arm.compared, arm.arm, arm.reference)
-    _print_associations(found.associations)
+    _print_associations(details.associations)
 
 
 def _curve_row(name: str, curve: ConversionCurve) -> tuple[str, int, str, str, str]:
@@ -200,17 +200,19 @@ def _curve_row(name: str, curve: ConversionCurve) -> tuple[str, int, str, str, s
     )
 
 
-def _print_comparison(title: str, found: Comparison, with_it: str, without_it: str) -> None:
+def _print_comparison(title: str, comparison: Comparison, with_it: str, without_it: str) -> None:
     print_table(
-        f"{title.capitalize()}, from when {found.landmark}",
+        f"{title.capitalize()}, from when {comparison.landmark}",
         [title, "cases", "converted", "95 %", "median days"],
-        [_curve_row(with_it, found.with_it), _curve_row(without_it, found.without_it)],
+        [_curve_row(with_it, comparison.with_it), _curve_row(without_it, comparison.without_it)],
     )
-    if found.more is not None:
-        out.print(f"Difference {found.more.share:+.1%} ({_range(found.more) or 'no interval'})")
+    if comparison.more is not None:
+        out.print(
+            f"Difference {comparison.more.share:+.1%} ({_range(comparison.more) or 'no interval'})"
+        )
 
 
-def _print_associations(found: tuple[Association, ...]) -> None:
+def _print_associations(associations: tuple[Association, ...]) -> None:
     print_table(
         "What goes with conversion and drop-off (odds ratios; q: corrected for all of them)",
         ["outcome", "property", "cases", "odds ratio", "95 %", "q"],
@@ -223,19 +225,22 @@ def _print_associations(found: tuple[Association, ...]) -> None:
                 f"{one.odds.low:.2f} to {one.odds.high:.2f}",
                 f"{one.odds.q:.2g}",
             )
-            for one in found[:_MOST_SHOWN]
+            for one in associations[:_MOST_SHOWN]
         ],
     )
-    if len(found) > _MOST_SHOWN:
-        out.print(f"... and {len(found) - _MOST_SHOWN:,} more: --json has them all")
+    if len(associations) > _MOST_SHOWN:
+        out.print(f"... and {len(associations) - _MOST_SHOWN:,} more: --json has them all")
 
 
-def _show_discovery(found: Discovery, log: EventLog, options: DiscoveryOptions, json: bool) -> None:
+def _show_discovery(
+    discovery: Discovery, log: EventLog, options: DiscoveryOptions, json: bool
+) -> None:
     if json:
-        print_json(found)
+        print_json(discovery)
         return
     print_table(
-        f"The first {options.steps} events of {found.journeys:,} journeys of {found.cases:,} cases",
+        f"The first {options.steps} events of {discovery.journeys:,} journeys "
+        f"of {discovery.cases:,} cases",
         ["path", "journeys", "share", "converted"],
         [
             (
@@ -244,19 +249,19 @@ def _show_discovery(found: Discovery, log: EventLog, options: DiscoveryOptions, 
                 f"{path.share:.1%}",
                 path.converted,
             )
-            for path in found.paths[:_MOST_SHOWN]
+            for path in discovery.paths[:_MOST_SHOWN]
         ],
     )
-    if rest := found.paths[_MOST_SHOWN:]:
-        count, of = len(rest) + found.cut_paths, sum(one.journeys for one in rest)
-        out.print(f"... and {count:,} more paths of {of + found.cut_journeys:,} journeys")
+    if rest := discovery.paths[_MOST_SHOWN:]:
+        count, of = len(rest) + discovery.cut_paths, sum(one.journeys for one in rest)
+        out.print(f"... and {count:,} more paths of {of + discovery.cut_journeys:,} journeys")
     out.print(
-        f"{found.converted:,} converted, {found.dropped:,} did not, {found.unfinished:,} are "
-        "unfinished."
+        f"{discovery.converted:,} converted, {discovery.dropped:,} did not, "
+        f"{discovery.unfinished:,} are unfinished."
     )
     if options.goal is None:
         err.print("Without --goal NAME nothing converts.")
-    elif not found.converted:
+    elif not discovery.converted:
         err.print(plain(f"{log.file}: no event {options.goal!r} within its window"), soft_wrap=True)
 
 
@@ -264,7 +269,7 @@ def _days(ms: float | None) -> str:
     return "" if ms is None else f"{ms / _DAY_MS:,.2f}"
 
 
-def _range(found: BoundedShare | None) -> str:
-    if found is None or found.low is None or found.high is None:
+def _range(share: BoundedShare | None) -> str:
+    if share is None or share.low is None or share.high is None:
         return ""
-    return f"{found.low:.1%} to {found.high:.1%}"
+    return f"{share.low:.1%} to {share.high:.1%}"

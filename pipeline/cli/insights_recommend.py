@@ -155,7 +155,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
             log = topic_events(queries, topics, None, None)
             steps, others = _steps(log, journey, defined, weighing, forbidden)
             load_decision_prompts(queries, topics, journey, defined)
-            found = follow_prompts(log, topics, options, steps)
+            followed = follow_prompts(log, topics, options, steps)
         elif events is None or prompts is None:
             raise typer.BadParameter("say --events FILE and --prompts FILE, or --topics DIR")
         else:
@@ -164,11 +164,11 @@ def recommendations(  # noqa: PLR0913 - a command's options
             if goal is not None:
                 implied = implied_journey(log, goal, window, order_of or ())
                 others = _orders(log, implied, events, weighing)
-            found = read_prompts(log, prompts, options, steps)
-    if found.elsewhere:
-        err.print(f"{found.elsewhere:,} prompts are of no step of the journey, and left out")
+            followed = read_prompts(log, prompts, options, steps)
+    if followed.elsewhere:
+        err.print(f"{followed.elsewhere:,} prompts are of no step of the journey, and left out")
     question = RecommendationQuestion(
-        found, others, weighing, options.adjust, journey, implied, lang.language
+        followed, others, weighing, options.adjust, journey, implied, lang.language
     )
     result = recommend(question)
     if drafts is not None:
@@ -207,9 +207,9 @@ def _orders(
     return case_choices(compare(log, implied, file), weighing, ())
 
 
-def _write_drafts(sources: DraftSources, found: Recommendations, folder: Path) -> None:
+def _write_drafts(sources: DraftSources, result: Recommendations, folder: Path) -> None:
     """Write the files of every change, and say what is wrong with one that cannot be in force."""
-    for change in found.changes:
+    for change in result.changes:
         out_of = folder / str(change.rank)
         try:
             errors = [str(one) for one in write_draft(sources, change.draft, out_of)]
@@ -234,7 +234,7 @@ def _forbidden_pairs(texts: list[str], journey: Journey | None) -> list[_Pair]:
     if texts and journey is None:
         raise typer.BadParameter("--forbid is about a journey: say --defined FILE")
     steps = {step.step for stage in journey.steps for step in stage.steps()} if journey else set()
-    found = []
+    pairs = []
     for text in texts:
         one, _, other = text.partition(ARROW.strip())
         pair = one.strip(), other.strip()
@@ -243,8 +243,8 @@ def _forbidden_pairs(texts: list[str], journey: Journey | None) -> list[_Pair]:
                 raise typer.BadParameter(
                     f'--forbid "{text}": {name!r} is none of {", ".join(sorted(steps))}'
                 )
-        found.append(pair)
-    return found
+        pairs.append(pair)
+    return pairs
 
 
 _HEADS: Final = {
@@ -264,7 +264,7 @@ _COMPARED: Final = {
 }
 
 
-def _print(found: Recommendations, language: Language) -> None:
+def _print(result: Recommendations, language: Language) -> None:
     title, heads = _HEADS[language]
     titles = _COMPARED[language]
     print_table(
@@ -277,11 +277,11 @@ def _print(found: Recommendations, language: Language) -> None:
                 one.words,
                 _gain(one.gain, language),
             )
-            for one in found.journey
+            for one in result.journey
         ],
     )
-    if found.shape is not None:
-        out.print(plain(found.shape.words), soft_wrap=True)
+    if result.shape is not None:
+        out.print(plain(result.shape.words), soft_wrap=True)
         out.print()
     print_table(
         titles[0],
@@ -294,10 +294,10 @@ def _print(found: Recommendations, language: Language) -> None:
                 _gain(one.gain, language),
                 words(language, one.grade),
             )
-            for one in found.compared
+            for one in result.compared
         ],
     )
-    for change in found.changes:
+    for change in result.changes:
         out.print(plain(f"{change.rank}. {change.what} [{change.grade_words}]"), soft_wrap=True)
         out.print(plain(f"   + {change.why}"), soft_wrap=True)
         for against in change.against:
@@ -305,8 +305,8 @@ def _print(found: Recommendations, language: Language) -> None:
         for line in change.draft.splitlines():
             out.print(plain(f"     {line}"), soft_wrap=True)
         out.print()
-    if found.words is not None:
-        out.print(plain(found.words), soft_wrap=True)
+    if result.words is not None:
+        out.print(plain(result.words), soft_wrap=True)
 
 
 def _gain(gain: Gain | None, language: Language) -> str:

@@ -124,7 +124,7 @@ def usual_goal(campaigns: Sequence[Campaign]) -> str | None:
 
 def read_plan(file: Path) -> Journey:
     """Return the journey in a file. Raises TableError with its errors."""
-    found = load_journey(file)
-    if isinstance(found, Journey):
-        return found
-    raise TableError("; ".join(map(str, found)))
+    journey = load_journey(file)
+    if isinstance(journey, Journey):
+        return journey
+    raise TableError("; ".join(map(str, journey)))

@@ -29,9 +29,9 @@ def segments(
 ) -> None:
     """Show members of segments, entries and exits by day, and how long customers stay."""
     with topic_folder(topics, (CHANGES,)) as folder, open_engine(engine, memory) as queries:
-        found = segment_moves(queries, folder, optional_ms(until))
+        moves = segment_moves(queries, folder, optional_ms(until))
     if json:
-        print_json(found)
+        print_json(moves)
         return
     print_table(
         "Segments",
@@ -46,8 +46,8 @@ def segments(
                 one.exited_last_week,
                 "" if one.median_stay_ms is None else f"{one.median_stay_ms / DAY_MS:,.2f}",
             )
-            for one in found
+            for one in moves
         ],
     )
-    if not found:
+    if not moves:
         out.print("Nobody entered a segment.")

@@ -87,10 +87,10 @@ def _one_line(error: Exception) -> str:
     return " ".join(message.split()) or type(error).__name__
 
 
-def _setting_error(found: ErrorDetails) -> str:
-    if found["type"] == "value_error":  # our own, which names the variable
-        return str(found["ctx"]["error"])
-    return f"KAIROS_{'_'.join(map(str, found['loc'])).upper()}: {found['msg']}"
+def _setting_error(details: ErrorDetails) -> str:
+    if details["type"] == "value_error":  # our own, which names the variable
+        return str(details["ctx"]["error"])
+    return f"KAIROS_{'_'.join(map(str, details['loc'])).upper()}: {details['msg']}"
 
 
 def build_app(command: str | None) -> typer.Typer:

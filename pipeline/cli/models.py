@@ -218,10 +218,10 @@ def _models(settings: Settings, folder: Path | None) -> list[StoredModel]:
 
 def _find(settings: Settings, folder: Path | None, name: str, version: int | None) -> StoredModel:
     every = _models(settings, folder)
-    found = [one for one in every if one.manifest.name == name]
-    wanted = [one for one in found if version in (None, one.manifest.version)]
+    versions = [one for one in every if one.manifest.name == name]
+    wanted = [one for one in versions if version in (None, one.manifest.version)]
     if not wanted:
-        known = ", ".join(one.manifest.label for one in found or every) or "none"
+        known = ", ".join(one.manifest.label for one in versions or every) or "none"
         fail(f"no model {name if version is None else f'{name}@{version}'}; there are: {known}")
     return wanted[-1]
 

@@ -32,13 +32,13 @@ def worth_by_log(
         return estimate_worth(queries, replays, decided, support.until_ms or 0)
 
 
-def print_worth(found: PolicyWorth) -> None:
+def print_worth(worth: PolicyWorth) -> None:
     """Print the estimate, and the counts behind it."""
-    if found.other is None:
+    if worth.other is None:
         out.print(
             plain(
-                f"What it is worth is not known: {found.customers:,} customers can be compared, "
-                f"{_left_out(found)}"
+                f"What it is worth is not known: {worth.customers:,} customers can be compared, "
+                f"{_left_out(worth)}"
             ),
             soft_wrap=True,
         )
@@ -47,25 +47,25 @@ def print_worth(found: PolicyWorth) -> None:
         "Worth per slot, estimated from what was really decided",
         ["", "worth", "95 %"],
         [
-            ("as it was decided", *_cells(found.ran)),
-            *_replay_row(found.replayed),
-            ("by the other configuration (doubly robust)", *_cells(found.other.dr)),
-            ("  the same by IPS", *_cells(found.other.ips)),
-            ("  the same by self-normalised IPS", *_cells(found.other.snips)),
-            ("gain", *_cells(found.gain)),
-            (f"gain in all {found.slots:,} slots", *_cells(found.total)),
+            ("as it was decided", *_cells(worth.ran)),
+            *_replay_row(worth.replayed),
+            ("by the other configuration (doubly robust)", *_cells(worth.other.dr)),
+            ("  the same by IPS", *_cells(worth.other.ips)),
+            ("  the same by self-normalised IPS", *_cells(worth.other.snips)),
+            ("gain", *_cells(worth.gain)),
+            (f"gain in all {worth.slots:,} slots", *_cells(worth.total)),
         ],
     )
-    if found.segments:
+    if worth.segments:
         print_table(
             "Gain per slot by segment",
             ["segment", "slots", "gain", "95 %"],
             [
                 (segment.segment, segment.slots, *_cells(segment.gain))
-                for segment in found.segments[:_MOST_SHOWN]
+                for segment in worth.segments[:_MOST_SHOWN]
             ],
         )
-    for by, gains in (("offer", found.offers), ("channel", found.channels)):
+    for by, gains in (("offer", worth.offers), ("channel", worth.channels)):
         if any(one.gain.value for one in gains):
             print_table(
                 f"Gain in all slots by {by}: what its own messages earn more or less",
@@ -73,13 +73,13 @@ def print_worth(found: PolicyWorth) -> None:
                 [_message_row(one) for one in gains[:_MOST_SHOWN]],
             )
     out.print(
-        f"From {found.slots:,} slots of {found.customers:,} customers, worth "
-        f"{found.other.ess:,.0f} of its own; {_left_out(found)}",
+        f"From {worth.slots:,} slots of {worth.customers:,} customers, worth "
+        f"{worth.other.ess:,.0f} of its own; {_left_out(worth)}",
         soft_wrap=True,
     )
-    if found.covered is not None and found.covered < _ENOUGH:
+    if worth.covered is not None and worth.covered < _ENOUGH:
         err.print(
-            f"Only {found.covered:.0%} of what it would say was ever said by chance: the gain is a "
+            f"Only {worth.covered:.0%} of what it would say was ever said by chance: the gain is a "
             "guess for the rest."
         )
 
@@ -100,9 +100,9 @@ def _cells(one: Estimate | None) -> tuple[str, str]:
     return f"{one.value:,.4g}", f"{one.low:,.4g} to {one.high:,.4g}"
 
 
-def _left_out(found: PolicyWorth) -> str:
+def _left_out(worth: PolicyWorth) -> str:
     return (
-        f"left out are {found.undrawn:,} slots that it changes and in which nothing was drawn by "
-        f"chance, {found.unfinished:,} whose goals may still be reached, {found.unplayed:,} of "
+        f"left out are {worth.undrawn:,} slots that it changes and in which nothing was drawn by "
+        f"chance, {worth.unfinished:,} whose goals may still be reached, {worth.unplayed:,} of "
         "decisions that the log of interactions does not have."
     )

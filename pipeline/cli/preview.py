@@ -159,10 +159,10 @@ def _preview(
         budgets = newest_budgets(settings.kafka(), open_codec(settings))
         rules = replace_rules(rules, wallet=wallet_of(budgets.values()))
     flow = Flow(learned.models.equip(rules), rows)
-    made = [emit.value for emit in flow.run(interaction)]
+    records = [emit.value for emit in flow.run(interaction)]
     for stage, refused in flow.refused:
         fail(f"{stage}: {refused.reason}: {refused.detail}")
-    decisions = [one for one in made if isinstance(one, Decision)]
+    decisions = [one for one in records if isinstance(one, Decision)]
     mine = [decision for decision in decisions if decision.event_id == interaction.event_id]
     if not mine:
         fail("nothing is decided on this")

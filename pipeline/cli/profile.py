@@ -123,13 +123,13 @@ def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
     if not were_linked(_people(), first, second):
         fail(f"{first.key} and {second.key} are not linked: see `kairos profile show {first.key}`")
     done = request_and_wait(settings, requests.unlink(first, second, now_ms()))
-    found = {name.key: find_person(_people(), name) for name in (first, second)}
-    profiles = {name: who and who.profile_id for name, who in found.items()}
+    people = {name.key: find_person(_people(), name) for name in (first, second)}
+    profiles = {name: who and who.profile_id for name, who in people.items()}
     if json:
         print_json({"unlinked": [first.key, second.key], "done": done, "profiles": profiles})
         return
     out.print(plain(f"{first.key} and {second.key} are linked no more") + _WAITING * (not done))
-    for who in found.values():
+    for who in people.values():
         if who is not None:
             out.print(_tree(who))
 

@@ -166,18 +166,18 @@ def _print_what_if(report: WhatIfReport, folder: Path) -> None:
         print_worth(report.worth)
 
 
-def _print_live(found: LiveComparison) -> None:
+def _print_live(comparison: LiveComparison) -> None:
     out.print(
-        f"live   {found.decisions:,} of these decisions were made by the configuration in force, "
-        f"{found.changed:,} with other messages, {found.by_budgets:,} of which found another "
-        "amount or price of a budget: it is leased by partition there, and spent from one purse "
-        "here",
+        f"live   {comparison.decisions:,} of these decisions were made by the configuration in "
+        f"force, {comparison.changed:,} with other messages, {comparison.by_budgets:,} of which "
+        "found another amount or price of a budget: it is leased by partition there, and spent "
+        "from one purse here",
         soft_wrap=True,
     )
 
 
 def _offsets(ranges: list[str]) -> dict[int, tuple[int, int]]:
-    found: dict[int, tuple[int, int]] = {}
+    parsed: dict[int, tuple[int, int]] = {}
     for text in ranges:
         parts = _OFFSETS.fullmatch(text)
         if parts is None:
@@ -185,10 +185,10 @@ def _offsets(ranges: list[str]) -> dict[int, tuple[int, int]]:
         partition, first, last = map(int, parts.groups())
         if first >= last:
             raise typer.BadParameter(f"{text}: {first} is not before {last}")
-        if partition in found:
+        if partition in parsed:
             raise typer.BadParameter(f"{text}: partition {partition} is given twice")
-        found[partition] = (first, last)
-    return found
+        parsed[partition] = (first, last)
+    return parsed
 
 
 def _print(report: ReplayReport, folder: Path) -> None:

@@ -225,9 +225,9 @@ def _fields(raw: _Raw, path: Path) -> Condition:
 
 
 def _texts(key: str, raw: object, path: Path) -> tuple[str, ...]:
-    given = raw if isinstance(raw, list) else [raw]
-    texts = tuple(text for text in given if isinstance(text, str) and text)
-    if not texts or len(texts) < len(given):
+    written = raw if isinstance(raw, list) else [raw]
+    texts = tuple(text for text in written if isinstance(text, str) and text)
+    if not texts or len(texts) < len(written):
         raise _ParseError(path, f"{key} takes a text or a list of texts")
     for text in texts if key == "kind" else ():
         if text not in KINDS:

@@ -139,8 +139,8 @@ def _item_names(
     """Yield problems of the names in a content that are attributes of a catalogue's items."""
     items = catalog.items if catalog is not None else ()
     known = {f"{ITEM}{name}" for item in items for name in item.attributes}
-    for part, made in templates(treatment, None):
-        for name in () if isinstance(made, TemplateProblem) else made.names:
+    for part, compiled in templates(treatment, None):
+        for name in () if isinstance(compiled, TemplateProblem) else compiled.names:
             where = (*path, "content", part)
             if name.startswith(ITEM) and catalog is None:
                 yield Problem(where, f"{name}: the offer names no `catalog` with this attribute")
@@ -157,14 +157,14 @@ def _content(
         fault = text_fault(text) or foreign_sign(text)
         if fault is not None:
             yield Problem((*path, "content", part), fault)
-    for part, made in templates(treatment, channel):
+    for part, compiled in templates(treatment, channel):
         where = (*path, "content", part)
-        if isinstance(made, TemplateProblem):
+        if isinstance(compiled, TemplateProblem):
             whole = False
-            yield Problem(where, made.message)
+            yield Problem(where, compiled.message)
             continue
-        read.update(made.names)
-        for name in made.names:
+        read.update(compiled.names)
+        for name in compiled.names:
             if is_unknown_context(name):
                 yield Problem(where, f"there is no {name}: context has locale, timezone, url...")
             elif is_trait(name):

@@ -51,8 +51,8 @@ class _Rule:
 
     def of(self, facts: Facts) -> frozenset[int]:
         """Return the items of the rule for a customer."""
-        found = (self.items.get(key, _NOTHING) for key in self._recipe_keys(facts))
-        return _NOTHING.union(*found) or self.default
+        places = (self.items.get(key, _NOTHING) for key in self._recipe_keys(facts))
+        return _NOTHING.union(*places) or self.default
 
     def _recipe_keys(self, facts: Facts) -> Iterable[str]:
         if self.trait is None:
@@ -121,13 +121,13 @@ class CompiledItems:
         return [*raised, *others]
 
     def _raise_item(self, place: int, factor: float) -> CompiledCandidate:
-        found = self.raised.get((place, factor))
-        if found is None:
+        candidate = self.raised.get((place, factor))
+        if candidate is None:
             one = self.candidates[place]
             lever = one.lever * factor
             worth = one.worth and _worth(one, one.worth.p, one.worth.value, lever)
-            found = self.raised[place, factor] = replace(one, lever=lever, worth=worth)
-        return found
+            candidate = self.raised[place, factor] = replace(one, lever=lever, worth=worth)
+        return candidate
 
 
 def compile_items(
@@ -139,18 +139,18 @@ def compile_items(
     """Compile the items of a catalogue in the form of `template`; items without an attribute that
     the content needs are left out. `budgets`: names of the budgets and stocks that are spent."""
     read = frozenset(model_attributes(catalog))
-    made = [
+    pairs = [
         (item, replace(candidate, item=_item_values(item, candidate, read)))
         for item in catalog.items
         if (candidate := _candidate(item, _with_stock(item, catalog, template, budgets), p))
         is not None
     ]
-    made.sort(key=lambda pair: _order(pair[1]))
-    items = [one for one, _ in made]
-    moments, valid = _validity([candidate for _, candidate in made])
+    pairs.sort(key=lambda pair: _order(pair[1]))
+    items = [one for one, _ in pairs]
+    moments, valid = _validity([candidate for _, candidate in pairs])
     return CompiledItems(
         name=catalog.catalog,
-        candidates=tuple(candidate for _, candidate in made),
+        candidates=tuple(candidate for _, candidate in pairs),
         moments=moments,
         valid=valid,
         only=_rules(catalog, catalog.only, items),
@@ -236,7 +236,7 @@ def _candidate(
     if content is None:
         return None
     treatment = f"{template.treatment}{ITEM_SIGN}{item.id}"
-    made = replace(
+    candidate = replace(
         template,
         offer=item.id,
         treatment=treatment,
@@ -246,9 +246,12 @@ def _candidate(
         ends_ms=None if item.ends is None else end_ms(item.ends),
         value=template.value if item.value is None else amounts.reckon(item.value),
     )
-    if item.value is None or isinstance(p, model.Reckoned) or made.weights:
-        return replace(made, worth=made.worth and _worth(made, made.worth.p, made.worth.value))
-    return replace(made, worth=_worth(made, p, item.value))
+    if item.value is None or isinstance(p, model.Reckoned) or candidate.weights:
+        return replace(
+            candidate,
+            worth=candidate.worth and _worth(candidate, candidate.worth.p, candidate.worth.value),
+        )
+    return replace(candidate, worth=_worth(candidate, p, item.value))
 
 
 def _worth(one: CompiledCandidate, p: float, value: float, lever: float | None = None) -> Worth:
@@ -283,12 +286,12 @@ def _rules(
     catalog: model.Catalog, rules: Iterable[model.ItemRule], items: Sequence[model.CatalogItem]
 ) -> tuple[_Rule, ...]:
     places = {one.id: place for place, one in enumerate(items)}
-    made: list[_Rule] = []
+    compiled: list[_Rule] = []
     for rule in rules:
-        found = dict(_rule_items(catalog, rule, items, places))
-        default = found.pop(EVERYBODY, _NOTHING)
-        made.append(_Rule(rule.trait, found, rule.factor, default))
-    return tuple(made)
+        items_by_value = dict(_rule_items(catalog, rule, items, places))
+        default = items_by_value.pop(EVERYBODY, _NOTHING)
+        compiled.append(_Rule(rule.trait, items_by_value, rule.factor, default))
+    return tuple(compiled)
 
 
 def _rule_items(
@@ -305,9 +308,9 @@ def _rule_items(
         }
     if rule.attribute is None:
         return {name: frozenset((place,)) for name, place in places.items()}
-    found: dict[str, set[int]] = {}
+    places_by_value: dict[str, set[int]] = {}
     for place, item in enumerate(items):
         value = item.attributes.get(rule.attribute)
         if value is not None:
-            found.setdefault(text_of(value), set()).add(place)
-    return {value: frozenset(places) for value, places in found.items()}
+            places_by_value.setdefault(text_of(value), set()).add(place)
+    return {value: frozenset(places) for value, places in places_by_value.items()}

@@ -110,10 +110,10 @@ class Configuration:
     @classmethod
     def from_json(cls, body: str) -> "Configuration":
         """Compile an applied configuration. Raises ValueError when `body` is not from `to_json`."""
-        made = compile_bundle(canonical.from_json(body))
-        if isinstance(made, Configuration):
-            return made
-        raise ValueError(f"{made[0].path}: {made[0].message}")
+        configuration = compile_bundle(canonical.from_json(body))
+        if isinstance(configuration, Configuration):
+            return configuration
+        raise ValueError(f"{configuration[0].path}: {configuration[0].message}")
 
     def source_with(self, write_key: str) -> model.Source | None:
         """Return the source of a write key, if there is one."""

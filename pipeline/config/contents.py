@@ -36,11 +36,13 @@ def content(treatment: model.Treatment, channel: model.Channel) -> Content:
     parts: dict[str, Template] = {}
     needs: dict[str, Read] = {}
     reads: dict[str, Read] = {}
-    for part, made in templates(treatment, channel):
-        assert not isinstance(made, TemplateProblem)
-        parts[part] = made
-        reads.update((name, read_of(name)) for name in made.names)
-        needs.update((name, reads[name]) for name in made.needs if name not in treatment.defaults)
+    for part, compiled in templates(treatment, channel):
+        assert not isinstance(compiled, TemplateProblem)
+        parts[part] = compiled
+        reads.update((name, read_of(name)) for name in compiled.names)
+        needs.update(
+            (name, reads[name]) for name in compiled.needs if name not in treatment.defaults
+        )
     return Content(parts, tuple(reads.items()), tuple(needs.items()), treatment.defaults)
 
 

@@ -156,14 +156,16 @@ class _ScopeFields:
 
 
 def _proposal(campaign: model.Campaign, makers: _Policies) -> Proposal:
-    made = tuple(_candidates(campaign, makers))
-    return Proposal(_campaign(campaign, makers), made, frozenset(_traits(campaign, made, makers)))
+    candidates = tuple(_candidates(campaign, makers))
+    return Proposal(
+        _campaign(campaign, makers), candidates, frozenset(_traits(campaign, candidates, makers))
+    )
 
 
 def _traits(
-    campaign: model.Campaign, made: Iterable[CompiledCandidate], makers: _Policies
+    campaign: model.Campaign, candidates: Iterable[CompiledCandidate], makers: _Policies
 ) -> Iterator[str]:
-    for one in made:
+    for one in candidates:
         yield from (name for name, _ in one.content.reads if is_trait(name))
         if one.address is not None:
             yield address_trait(one.address)
@@ -210,12 +212,12 @@ def _by_stage(gates: Iterable[Gate]) -> tuple[Gate, ...]:
 def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[CompiledCandidate]:
     for offer in campaign.offers:
         for treatment in offer.treatments:
-            made = _candidate(campaign, offer, treatment, makers)
+            candidate = _candidate(campaign, offer, treatment, makers)
             if offer.catalog is not None:
                 catalog = makers.catalogs[offer.catalog]
-                items = compile_items(catalog, made, treatment.p, makers.budgets.keys())
-                made = replace(made, items=items, content=of_all_items(made.content))
-            yield made
+                items = compile_items(catalog, candidate, treatment.p, makers.budgets.keys())
+                candidate = replace(candidate, items=items, content=of_all_items(candidate.content))
+            yield candidate
 
 
 def _candidate(
@@ -233,7 +235,7 @@ def _candidate(
         channel=channel.name,
         purpose=campaign.purpose,
     )
-    made = CompiledCandidate(
+    candidate = CompiledCandidate(
         campaign=campaign.campaign,
         issue=offer.issue,
         group=offer.group,
@@ -266,7 +268,11 @@ def _candidate(
         if cost > 0 and campaign.campaign in makers.budgets
         else (),
     )
-    return made if made.weights else replace(made, worth=_worth(made, value, treatment.p))
+    return (
+        candidate
+        if candidate.weights
+        else replace(candidate, worth=_worth(candidate, value, treatment.p))
+    )
 
 
 def _lever(campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment) -> float:
@@ -274,11 +280,13 @@ def _lever(campaign: model.Campaign, offer: model.Offer, treatment: model.Treatm
     return prod((factor for lever in levers for factor in lever.values()), start=1.0)
 
 
-def _worth(made: CompiledCandidate, value: model.Amount, p: model.Probability) -> Worth | None:
+def _worth(candidate: CompiledCandidate, value: model.Amount, p: model.Probability) -> Worth | None:
     """Return the worth where it is the same for all customers, else None."""
     if isinstance(value, model.Reckoned) or isinstance(p, model.Reckoned):
         return None
-    return amounts.worth(p, value, made.cost, made.lever, made.transactional, made.tie)
+    return amounts.worth(
+        p, value, candidate.cost, candidate.lever, candidate.transactional, candidate.tie
+    )
 
 
 def _own_holdout(campaign: model.Campaign) -> Iterator[CompiledHoldout]:
@@ -296,9 +304,9 @@ def _gates(
     """Yield the conditions of a candidate beyond those of its campaign."""
     if offer.when is not None:
         yield _built_in(APPLICABILITY, "offer condition", offer.when)
-    for of, made in makers.gates:
+    for of, compiled in makers.gates:
         if not policies.only_of_campaigns(of) and policies.scope(of).covers(as_named):
-            yield made
+            yield compiled
     for stage, rule in policies.rules_of(campaign):
         if not policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(
             as_named

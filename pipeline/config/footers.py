@@ -150,8 +150,8 @@ class FooterRule:
         return self.rows > 0 and self._coded and not self._spaced
 
     def _key_cells(self, cells: Sequence[str]) -> list[str]:
-        found = (cells[place].strip() for place in self.keys if place < len(cells))
-        return [one for one in found if one]
+        texts = (cells[place].strip() for place in self.keys if place < len(cells))
+        return [one for one in texts if one]
 
 
 def _is_summary(key: str) -> bool:

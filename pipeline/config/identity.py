@@ -87,8 +87,8 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
 def _compile_patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
     """Compile patterns, into a single one where RE2 accepts it."""
     together = pattern("|".join(f"(?:{text})" for text in texts)) if texts else None
-    found = (together,) if isinstance(together, Pattern) else map(pattern, texts)
-    return tuple(one for one in found if isinstance(one, Pattern))
+    compiled = (together,) if isinstance(together, Pattern) else map(pattern, texts)
+    return tuple(one for one in compiled if isinstance(one, Pattern))
 
 
 def _is_telling(letter: str) -> bool:

@@ -128,11 +128,11 @@ def _place(watch: model.Watch, path: Path) -> Iterator[Problem]:
 
 
 def _is_host_key(text: str) -> bool:
-    found = _HOST_KEY.fullmatch(text.strip())
-    if found is None:
+    match = _HOST_KEY.fullmatch(text.strip())
+    if match is None:
         return False
     try:
-        return len(b64decode(found[2], validate=True)) > 16
+        return len(b64decode(match[2], validate=True)) > 16
     except NoBase64Error:
         return False
 

@@ -35,10 +35,12 @@ def stored_key(written: str) -> str:
 
 def without_keys(bundle: Bundle) -> Bundle:
     """Return the bundle with digests in place of keys."""
-    given = bundle.sources
-    sources = [replace(source, write_key=stored_key(source.write_key)) for source in given.sources]
-    servers = [replace(key, key=stored_key(key.key)) for key in given.server_keys]
-    kept = replace(given, sources=tuple(sources), server_keys=tuple(servers))
+    original = bundle.sources
+    sources = [
+        replace(source, write_key=stored_key(source.write_key)) for source in original.sources
+    ]
+    servers = [replace(key, key=stored_key(key.key)) for key in original.server_keys]
+    kept = replace(original, sources=tuple(sources), server_keys=tuple(servers))
     return replace(bundle, sources=kept)
 
 
@@ -55,8 +57,8 @@ def expand_variables(text: str, environment: Mapping[str, str]) -> str | None:
 def _substitute(text: str, environment: Mapping[str, str], other: str = "") -> str:
     """Return `text` with `other` for variables that have neither a value nor a default."""
 
-    def value(found: re.Match[str]) -> str:
-        name, default = found.groups()
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
         return environment.get(name, other if default is None else default)
 
     return _REFERENCE.sub(value, text)
@@ -83,19 +85,19 @@ def mask_secrets(bundle: Bundle) -> Bundle:
 
     Configurations that earlier versions applied may hold keys and secrets in clear.
     """
-    given = bundle.sources
+    original = bundle.sources
     sources = [
         replace(source, write_key=_mask_key(source.write_key), secret=_mask_secret(source.secret))
-        for source in given.sources
+        for source in original.sources
     ]
-    servers = [replace(key, key=_mask_key(key.key)) for key in given.server_keys]
+    servers = [replace(key, key=_mask_key(key.key)) for key in original.server_keys]
     channels = [
         replace(channel, secret=_mask_secret(channel.secret), url=_mask_url(channel.url))
         for channel in bundle.channels.channels
     ]
     return replace(
         bundle,
-        sources=replace(given, sources=tuple(sources), server_keys=tuple(servers)),
+        sources=replace(original, sources=tuple(sources), server_keys=tuple(servers)),
         channels=replace(bundle.channels, channels=tuple(channels)),
     )
 

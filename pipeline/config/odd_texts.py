@@ -69,8 +69,8 @@ def id_fault(text: str) -> str | None:
 
 def unseen_in_name(text: str) -> str | None:
     """Return the code of an invisible character in a name; None without one."""
-    found = _UNSEEN_IN_NAMES.search(text)
-    return None if found is None else code_point(found[0])
+    match = _UNSEEN_IN_NAMES.search(text)
+    return None if match is None else code_point(match[0])
 
 
 def unseen_space(line: str) -> str | None:

@@ -44,13 +44,13 @@ def origin_problem(text: str) -> str | None:
 
 def _compile(origins: Sequence[str]) -> Origins:
     exact, ends = set(), []
-    for found in (_ORIGIN.fullmatch(text.lower()) for text in origins):
-        if found is None:
+    for match in (_ORIGIN.fullmatch(text.lower()) for text in origins):
+        if match is None:
             continue
-        scheme = found["scheme"]
-        port = "" if found["port"] == _DEFAULT_PORTS[scheme] else found["port"] or ""
-        if found["any"]:
-            ends.append((scheme, f".{found['host']}{port}"))
+        scheme = match["scheme"]
+        port = "" if match["port"] == _DEFAULT_PORTS[scheme] else match["port"] or ""
+        if match["any"]:
+            ends.append((scheme, f".{match['host']}{port}"))
         else:
-            exact.add(f"{scheme}{found['host']}{port}")
+            exact.add(f"{scheme}{match['host']}{port}")
     return Origins(frozenset(exact), tuple(ends))

@@ -16,21 +16,21 @@ _LATEST: Final = Shape("max", None)
 
 def latest_times(trees: Iterable[Condition]) -> tuple[CompiledTrait, ...]:
     """Return the traits of all absences, each once."""
-    found = dict(_latest_times(trees))
-    return tuple(found[name] for name in sorted(found))
+    traits = dict(_latest_times(trees))
+    return tuple(traits[name] for name in sorted(traits))
 
 
 def sequences(trees: Iterable[Condition]) -> tuple[CompiledSequence, ...]:
     """Return all sequences, each once, with the longest retention that a condition needs."""
-    found: dict[str, CompiledSequence] = {}
+    sequences_by_name: dict[str, CompiledSequence] = {}
     for tree in trees:
         for pattern in patterns(tree):
             if isinstance(pattern, conditions.Sequence):
-                made = _sequence(pattern)
-                known = found.get(made.name)
-                if known is None or known.keep_ms < made.keep_ms:
-                    found[made.name] = made
-    return tuple(found[name] for name in sorted(found))
+                sequence = _sequence(pattern)
+                known = sequences_by_name.get(sequence.name)
+                if known is None or known.keep_ms < sequence.keep_ms:
+                    sequences_by_name[sequence.name] = sequence
+    return tuple(sequences_by_name[name] for name in sorted(sequences_by_name))
 
 
 def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, CompiledTrait]]:

@@ -130,9 +130,9 @@ def _scope_problems(
     scope: model.Scope, path: Path, known: Mapping[str, frozenset[str]]
 ) -> Iterator[Problem]:
     for field in FIELDS:
-        given = getattr(scope, field)
-        for index, name in enumerate(as_names(given)):
-            where = (*path, field) if isinstance(given, str) else (*path, field, index)
+        names = getattr(scope, field)
+        for index, name in enumerate(as_names(names)):
+            where = (*path, field) if isinstance(names, str) else (*path, field, index)
             if field in known:
                 yield from check_name(field, name, known[field], where)
 
@@ -142,11 +142,11 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     if learning is None:
         return
     yield from repeated_values("bin", (*path, "bins"), "bin", [one.bin for one in learning.bins])
-    given = learning.scanners.channel
-    for index, name in enumerate(as_names(given)):
+    channel = learning.scanners.channel
+    for index, name in enumerate(as_names(channel)):
         where: Path = (*path, "scanners", "channel")
         if learning.scanners != model.Scanners():  # the default's channel may not exist
-            place = where if isinstance(given, str) else (*where, index)
+            place = where if isinstance(channel, str) else (*where, index)
             yield from check_name("channel", name, names.channels, place)
     if not duration_ms(learning.half_life):
         yield Problem((*path, "half_life"), "evidence would vanish at once: set a longer time")

@@ -47,7 +47,7 @@ def contradictory(conditions: Iterable[Condition]) -> bool:
     for one in parts:
         if isinstance(one, Compare):
             checks.setdefault(one.subject, []).extend(one.checks)
-    return any(_impossible(given) for given in checks.values())
+    return any(_impossible(check) for check in checks.values())
 
 
 def _tree(raw: model.Condition | None) -> Condition | None:

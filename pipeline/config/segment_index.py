@@ -107,7 +107,7 @@ def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
         by_name=dict(by_name),
         by_trait=dict(by_trait),
         dependents=dependents,
-        spans={trait: sorted(found) for trait, found in flips.items()},
+        spans={trait: sorted(flip) for trait, flip in flips.items()},
         bound=bound,
         by_channel=dict(by_channel),
     )

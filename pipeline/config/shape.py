@@ -69,8 +69,8 @@ def _nearest(context: Sequence["ValidationError"]) -> list["ValidationError"]:
     for error in context:
         if error.schema != {"type": "null"}:
             alternatives.setdefault(error.relative_schema_path[0], []).append(error)
-    found = list(alternatives.values())
-    return next((one for one in found if not any(map(_is_of_other_type, one))), found[0])
+    groups = list(alternatives.values())
+    return next((one for one in groups if not any(map(_is_of_other_type, one))), groups[0])
 
 
 def _is_of_other_type(error: "ValidationError") -> bool:
@@ -88,12 +88,12 @@ def _missing(error: "ValidationError") -> str:
 
 def _words(error: "ValidationError", shown: str) -> str:
     wanted: Any = error.validator_value
-    found: Any = error.instance
+    value: Any = error.instance
     match error.validator:
         case "type":
             return f"expected {_TYPES[wanted]}, found {shown}"
         case "enum":
-            return f"{shown}: {_choice(found, wanted)}"
+            return f"{shown}: {_choice(value, wanted)}"
         case "pattern":
             return f"{shown} is {_PATTERNS.get(wanted, f'not of the form {wanted}')}"
         case "minItems":
@@ -101,48 +101,48 @@ def _words(error: "ValidationError", shown: str) -> str:
         case "minLength":
             return f"needs {wanted} characters or more"
         case "minimum":
-            return f"{found} is too small: {wanted} or more"
+            return f"{value} is too small: {wanted} or more"
         case "maximum":
-            return f"{found} is too large: {wanted} or less"
+            return f"{value} is too large: {wanted} or less"
         case "exclusiveMinimum":
-            return f"{found} is too small: more than {wanted}"
+            return f"{value} is too small: more than {wanted}"
         case "exclusiveMaximum":
-            return f"{found} is too large: less than {wanted}"
+            return f"{value} is too large: less than {wanted}"
         case _:
             return error.message
 
 
 def _mend(error: "ValidationError", path: tuple[str | int, ...], shown: str) -> str:
     """Return the remedy for the value, if it follows from the value."""
-    found: Any = error.instance
-    match error.validator, error.validator_value, found:
+    value: Any = error.instance
+    match error.validator, error.validator_value, value:
         case "type", "number" | "integer", str() if shown != _HIDDEN:
-            return f": {number_mend(found)}"
+            return f": {number_mend(value)}"
         case "type", "string", bool() | int() | float() if shown != _HIDDEN:
-            return f": {_text_mend(error, path, found)}"
+            return f": {_text_mend(error, path, value)}"
         case "type", "string", None:
             return ": put a text that begins with # in quotation marks"
-        case "pattern", _, str() if unseen_in_name(found.strip()) is not None:
-            return f"; it has a character that nobody sees ({unseen_in_name(found.strip())})"
-        case "maximum" | "exclusiveMaximum", 1, int() | float() if 1 < found <= 100:
-            return f" ({found:g} % is {found / 100:g})"
+        case "pattern", _, str() if unseen_in_name(value.strip()) is not None:
+            return f"; it has a character that nobody sees ({unseen_in_name(value.strip())})"
+        case "maximum" | "exclusiveMaximum", 1, int() | float() if 1 < value <= 100:
+            return f" ({value:g} % is {value / 100:g})"
         case _:
             return ""
 
 
-def _text_mend(error: "ValidationError", path: tuple[str | int, ...], found: float) -> str:
+def _text_mend(error: "ValidationError", path: tuple[str | int, ...], value: float) -> str:
     pattern = cast(Schema, error.schema).get("pattern")
-    date = serial_date(found) if path[-1:] and path[-1] in _DATES else None
+    date = serial_date(value) if path[-1:] and path[-1] in _DATES else None
     if date is not None:
         return f"write {date}"
     if pattern == DURATION_PATTERN:
         return "say of what, such as 30s, 5m, 12h, 7d"
-    return f'put it in quotation marks, "{str(found).lower()}"'
+    return f'put it in quotation marks, "{str(value).lower()}"'
 
 
-def _choice(found: object, wanted: Sequence[Any]) -> str:
-    if isinstance(found, str):
-        return did_you_mean(found, wanted)
+def _choice(value: object, wanted: Sequence[Any]) -> str:
+    if isinstance(value, str):
+        return did_you_mean(value, wanted)
     return f"one of {', '.join(map(str, wanted))}"
 
 

@@ -179,8 +179,8 @@ def _names_by_outcome(node: nodes.Node) -> tuple[frozenset[str], frozenset[str]]
             return _NAMELESS, left[1] | right[1]
         case nodes.Test(name="defined") | nodes.Test(name="undefined"):
             chain = _chain(node.node)
-            found = _NAMELESS if chain is None else frozenset((_trait(chain),))
-            return (found, _NAMELESS) if node.name == "defined" else (_NAMELESS, found)
+            names = _NAMELESS if chain is None else frozenset((_trait(chain),))
+            return (names, _NAMELESS) if node.name == "defined" else (_NAMELESS, names)
         case _:
             chain = _chain(node)
             return (_NAMELESS if chain is None else frozenset((_trait(chain),))), _NAMELESS

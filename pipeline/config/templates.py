@@ -140,11 +140,11 @@ def template(text: str, html: bool) -> Template | TemplateProblem:
 
 def foreign_sign(text: str) -> str | None:
     """Return the fault of a name in the form of another tool; None without one."""
-    found = _FOREIGN.search(text)
-    if found is None:
+    match = _FOREIGN.search(text)
+    if match is None:
         return None
-    name = next(one for one in found.groups() if one is not None)
-    return f"{found[0][:60]!r} would be sent as it is: a name is written {{{name.strip()}}}"
+    name = next(one for one in match.groups() if one is not None)
+    return f"{match[0][:60]!r} would be sent as it is: a name is written {{{name.strip()}}}"
 
 
 def _mend(text: str, error: BaseException) -> str:
@@ -199,12 +199,14 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 def _environment(html: bool) -> _Environment:
-    made = _Environment(autoescape=html, finalize=_finalize, keep_trailing_newline=True)
-    made.filters = {name: made.filters[name] for name in FILTERS if name in made.filters}
-    made.filters.update(date=_date, number=_number)
-    made.tests = {name: made.tests[name] for name in TESTS}
-    made.globals = {}
-    return made
+    environment = _Environment(autoescape=html, finalize=_finalize, keep_trailing_newline=True)
+    environment.filters = {
+        name: environment.filters[name] for name in FILTERS if name in environment.filters
+    }
+    environment.filters.update(date=_date, number=_number)
+    environment.tests = {name: environment.tests[name] for name in TESTS}
+    environment.globals = {}
+    return environment
 
 
 def _finalize(value: Any) -> Any:

@@ -58,8 +58,8 @@ class CancellationCheck(Struct, frozen=True):
     def of(cls, known: CustomerHistory, review: Review) -> "CancellationCheck":
         """Return the check by the whole history of the customer."""
         rules, now_ms = review.config.constraints, review.now_ms
-        found = suppressions.in_force(rules, known.silenced, known.contacts, now_ms)
-        return cls(known.contacts, known.silenced, found, review)
+        silences = suppressions.in_force(rules, known.silenced, known.contacts, now_ms)
+        return cls(known.contacts, known.silenced, silences, review)
 
     def reason(self, message: _Message, since_ms: int) -> str | None:
         """Return the suppression of a message that waits since `since_ms`, if any."""
@@ -70,8 +70,8 @@ class CancellationCheck(Struct, frozen=True):
             lasted = at is not None and at + event.duration_ms > since_ms
             if lasted and event.scope.covers(message):
                 return event.name
-        found = (silence for silence in self.silences if silence.silences(message))
-        return next((one.name for one in found), None)
+        silences = (silence for silence in self.silences if silence.silences(message))
+        return next((one.name for one in silences), None)
 
 
 def is_retried(state: ContactState, config: Configuration, now_ms: int) -> bool:

@@ -41,13 +41,13 @@ def full_caps(
     caps: Sequence[CompiledCap], contacts: Sequence[Contact], now_ms: int
 ) -> tuple[FullCap, ...]:
     """Return the caps that are reached, in the order of configuration."""
-    found: list[FullCap] = []
+    reached: list[FullCap] = []
     for cap in caps:
         if len(contacts) >= cap.max:
             subjects = _subjects(cap, contacts, now_ms)
             if subjects is None or subjects:
-                found.append(FullCap(cap, subjects))
-    return tuple(found)
+                reached.append(FullCap(cap, subjects))
+    return tuple(reached)
 
 
 def exceeded_cap(

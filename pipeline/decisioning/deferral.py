@@ -94,13 +94,13 @@ def by_time(whole: Deferral) -> tuple[Deferral, ...]:
 def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> tuple[Entry, ...]:
     """Return the candidates that were deferred, as they are configured now."""
     wanted = {(message.campaign, message.offer, message.treatment) for message in messages}
-    found: list[Entry] = []
+    result: list[Entry] = []
     for entry in outbound:
         chosen = tuple(candidate for candidate in entry.candidates if candidate.tie in wanted)
         if chosen:
             names = tuple(one.treatment for one in chosen)
-            found.append(with_fields(entry, candidates=chosen, treatments=names))
-    return tuple(found)
+            result.append(with_fields(entry, candidates=chosen, treatments=names))
+    return tuple(result)
 
 
 def as_input(one: Deferral) -> Again:
@@ -112,12 +112,12 @@ def as_input(one: Deferral) -> Again:
 
 def due(state: ContactState, timer: Control) -> list[DueDeferral]:
     """Return the deferrals that are due by the time of `timer`, by due time."""
-    found = [
+    due_deferrals = [
         DueDeferral(shard, one, one.until if one.by_log else timer.at)
         for shard, one in every(state)
         if one.until <= timer.at
     ]
-    return sorted(found, key=lambda each: (each.deferral.until, each.deferral.first))
+    return sorted(due_deferrals, key=lambda each: (each.deferral.until, each.deferral.first))
 
 
 def wake(state: ContactState) -> Wake | None:
@@ -199,13 +199,16 @@ def every(state: ContactState) -> Iterator[tuple[str, Deferral]]:
             yield shard, one
 
 
-def _message(one: CompiledCandidate, made: Arbitration) -> DeferredMessage | None:
+def _message(one: CompiledCandidate, arbitration: Arbitration) -> DeferredMessage | None:
     """Return the message as deferred; None where it would be too late then."""
-    facts = made.moment.facts
-    rule = quiet_hours.find_quiet(one, made.rules.config.constraints.quiet_hours, facts)
+    facts = arbitration.moment.facts
+    rule = quiet_hours.find_quiet(one, arbitration.rules.config.constraints.quiet_hours, facts)
     if rule is None:
         return None
-    until, deadline_at = quiet_hours.ends_at(rule, facts), made.moment.since_ms + one.deadline_ms
+    until, deadline_at = (
+        quiet_hours.ends_at(rule, facts),
+        arbitration.moment.since_ms + one.deadline_ms,
+    )
     if until >= deadline_at:
         return None
     return DeferredMessage(

@@ -143,11 +143,11 @@ class _Places:
     def _content(self, index: int, slot: str, key: str) -> _Content | None:
         content = self.contents.get(index)
         if content is None:
-            made = render(self.pool[index].candidate.content, self.made.moment.facts)
-            if isinstance(made, RenderFailure):
-                self._leave(index, slot, key, f"content {made.reason}")
+            rendering = render(self.pool[index].candidate.content, self.made.moment.facts)
+            if isinstance(rendering, RenderFailure):
+                self._leave(index, slot, key, f"content {rendering.reason}")
                 return None
-            content = self.contents[index] = made
+            content = self.contents[index] = rendering
         return content
 
     def _note_all(
@@ -240,19 +240,19 @@ class _Rounds:
                 self.lots.append(lot)
                 winners |= {lot.index}
             contents = [self._content(lot.index) for lot in self.lots if lot.index is not None]
-            made = [content for content in contents if content is not None]
-            if len(made) == len(contents):
-                return made
+            rendered = [content for content in contents if content is not None]
+            if len(rendered) == len(contents):
+                return rendered
             self._free.clear()
 
     def _content(self, index: int) -> _Content | None:
         content = self.contents.get(index)
         if content is None:
-            made = render(self.pool[index].candidate.content, self.made.moment.facts)
-            if isinstance(made, RenderFailure):
-                self.left_out[index] = f"content {made.reason}"
+            rendering = render(self.pool[index].candidate.content, self.made.moment.facts)
+            if isinstance(rendering, RenderFailure):
+                self.left_out[index] = f"content {rendering.reason}"
                 return None
-            content = self.contents[index] = made
+            content = self.contents[index] = rendering
         return content
 
     def _available(self, winners: frozenset[int]) -> tuple[int, ...]:
@@ -325,11 +325,11 @@ def _by_treatment(
     pool: Sequence[PricedCandidate], chances: Mapping[int, float], nothing: float
 ) -> dict[str, float]:
     """Return the chances of candidates by the names of their treatments, and that of nothing."""
-    found = {SAY_NOTHING: nothing}
+    shares = {SAY_NOTHING: nothing}
     for index, chance in chances.items():
         name = pool[index].candidate.treatment
-        found[name] = found.get(name, 0.0) + chance
-    return found
+        shares[name] = shares.get(name, 0.0) + chance
+    return shares
 
 
 def _offer(candidate: CompiledCandidate) -> tuple[str, str]:

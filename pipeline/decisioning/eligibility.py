@@ -86,13 +86,13 @@ def objection(
         return _TREATMENT_OVER
     if moment.since_ms < facts.now_ms and moment.deadline_of(candidate) <= facts.now_ms:
         return _TOO_LATE
-    if candidate.address is not None and (found := _unreachable(candidate, moment)) is not None:
-        return found
+    if candidate.address is not None and (gate := _unreachable(candidate, moment)) is not None:
+        return gate
     if (
         candidate.gates
-        and (found := _first_failing_gate(candidate.gates, facts, before)) is not None
+        and (gate := _first_failing_gate(candidate.gates, facts, before)) is not None
     ):
-        return found
+        return gate
     if before <= SUITABILITY or not candidate.content.needs:
         return None
     missing = missing_name(candidate.content, facts)

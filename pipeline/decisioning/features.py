@@ -108,12 +108,12 @@ class FeatureEncoder:
         if -1 in places:
             self._add(candidates)
             return self.rows(candidates, facts)
-        made = np.empty((len(places), split + len(self._candidate)))
-        made[:, :split] = self.customer(facts)
-        made[:, split:] = self._table[places]
+        matrix = np.empty((len(places), split + len(self._candidate)))
+        matrix[:, :split] = self.customer(facts)
+        matrix[:, split:] = self._table[places]
         if self._ages:
-            made[:, self._ages] = (facts.now_ms - made[:, self._ages]) / DAY_MS
-        return made
+            matrix[:, self._ages] = (facts.now_ms - matrix[:, self._ages]) / DAY_MS
+        return matrix
 
     def customer(self, facts: Facts) -> list[float]:
         """Return the part of a row that all candidates share."""

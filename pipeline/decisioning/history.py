@@ -151,9 +151,9 @@ def _merge_draws(
 
 def _first(one: Assignment | None, other: Assignment | None) -> Assignment:
     if one is None or other is None:
-        found = one or other
-        assert found is not None
-        return found
+        latest = one or other
+        assert latest is not None
+        return latest
     first = min(one, other, key=lambda drawn: (drawn.at, not drawn.held))
     conflict = one.conflict or other.conflict or one.held is not other.held
     return replace(first, conflict=conflict)

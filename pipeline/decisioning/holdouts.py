@@ -90,24 +90,28 @@ def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws)
         for one in lineup.ranked
         if (holding := draws.holding(one.candidate))
     }
-    everybody = made = contest(lineups)
+    everybody = arbitration = contest(lineups)
     if not held:
-        _expose(made, draws)
-        return FilledSlots(made, tuple(made.choices), tuple(made.noted))
+        _expose(arbitration, draws)
+        return FilledSlots(arbitration, tuple(arbitration.choices), tuple(arbitration.noted))
     withheld = _WithheldWinners()
     gone: set[str] = set()
-    while kept_back := withheld.note(made, held, draws):
+    while kept_back := withheld.note(arbitration, held, draws):
         gone |= kept_back
-        made = contest(_without(lineups, held, gone))
+        arbitration = contest(_without(lineups, held, gone))
     every = {name for names in held.values() for name in names}
     if any(gone.isdisjoint(names) for names in held.values()):
-        made = contest(_without(lineups, held, every))
-    _expose(made, draws)
-    return FilledSlots(made, withheld.choices(made), withheld.candidates(everybody, made, held))
+        arbitration = contest(_without(lineups, held, every))
+    _expose(arbitration, draws)
+    return FilledSlots(
+        arbitration,
+        withheld.choices(arbitration),
+        withheld.candidates(everybody, arbitration, held),
+    )
 
 
-def _expose(made: Arbitration, draws: HoldoutDraws) -> None:
-    for win in made.wins:
+def _expose(arbitration: Arbitration, draws: HoldoutDraws) -> None:
+    for win in arbitration.wins:
         draws.expose(win.candidate)
 
 
@@ -135,12 +139,15 @@ class _WithheldWinners:
     notes: dict[_TreatmentKey, Candidate] = field(default_factory=dict)
 
     def note(
-        self, made: Arbitration, held: Mapping[_TreatmentKey, Sequence[str]], draws: HoldoutDraws
+        self,
+        arbitration: Arbitration,
+        held: Mapping[_TreatmentKey, Sequence[str]],
+        draws: HoldoutDraws,
     ) -> set[str]:
         """Note the held-out winners of a contest; return the first holdout of each."""
         kept_back: set[str] = set()
-        noted = {_treatment_key(one): one for one in made.noted}
-        for win in made.wins:
+        noted = {_treatment_key(one): one for one in arbitration.noted}
+        for win in arbitration.wins:
             tie, holding = win.candidate.tie, held.get(win.candidate.tie)
             if holding is None:
                 continue
@@ -156,17 +163,20 @@ class _WithheldWinners:
             self.slots.setdefault(win.slot, would_be)
         return kept_back
 
-    def choices(self, made: Arbitration) -> tuple[Choice, ...]:
+    def choices(self, arbitration: Arbitration) -> tuple[Choice, ...]:
         """Return the choices of a contest, with the held-out ones."""
-        contested = [self._beside(choice) for choice in made.choices]
+        contested = [self._beside(choice) for choice in arbitration.choices]
         opened = {one.slot for one in contested}
         return (*contested, *(one for slot, one in self.slots.items() if slot not in opened))
 
     def candidates(
-        self, everybody: Arbitration, made: Arbitration, held: Mapping[_TreatmentKey, Sequence[str]]
+        self,
+        everybody: Arbitration,
+        arbitration: Arbitration,
+        held: Mapping[_TreatmentKey, Sequence[str]],
     ) -> tuple[Candidate, ...]:
         """Return each candidate with its fate; held-out ones as in the contest of all."""
-        fates = {_treatment_key(one): one for one in made.noted} | self.notes
+        fates = {_treatment_key(one): one for one in arbitration.noted} | self.notes
         return tuple(
             one
             if _treatment_key(one) in held.keys() - self.notes.keys()

@@ -66,12 +66,12 @@ class LineupMaker:
 
     def line_up(self, vacancies: Iterable[Vacancy]) -> DecisionLineups:
         """Return the lineups of all vacancies."""
-        found = [(one, _EligibleCandidates()) for one in vacancies]
-        for vacancy, eligible in found:
+        pairs = [(one, _EligibleCandidates()) for one in vacancies]
+        for vacancy, eligible in pairs:
             self._pass(vacancy, eligible)
-        every = [candidate for _, eligible in found for candidate in eligible.candidates]
+        every = [candidate for _, eligible in pairs for candidate in eligible.candidates]
         priced = iter(price_all(every, self.moment.facts, self.propensities, self._prices(every)))
-        lineups = tuple(self._lineup(*one, priced) for one in found)
+        lineups = tuple(self._lineup(*one, priced) for one in pairs)
         return DecisionLineups(lineups, self._rejected, frozenset(self._read))
 
     def _prices(self, every: Iterable[CompiledCandidate]) -> Mapping[str, float]:
@@ -143,18 +143,18 @@ class LineupMaker:
         self, ranked: list[PricedCandidate], shortlists: Mapping[str, int]
     ) -> list[PricedCandidate]:
         """Return the best items of each catalogue, and all other candidates."""
-        left, beyond, found = dict(shortlists), Counter[str](), []
+        left, beyond, eligible = dict(shortlists), Counter[str](), []
         for one in ranked:
             catalog = one.candidate.catalog
             if catalog is None or left[catalog] > 0:
-                found.append(one)
+                eligible.append(one)
                 if catalog is not None:
                     left[catalog] -= 1
             else:
                 beyond[template_name(one.candidate.treatment)] += 1
         for treatment, count in beyond.items():
             self._rejected[BEYOND].append(rejected_items_text(treatment, count))
-        return found
+        return eligible
 
 
 @dataclass(slots=True)

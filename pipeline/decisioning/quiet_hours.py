@@ -90,6 +90,6 @@ def _zone(rule: CompiledQuietHours, facts: Facts) -> tzinfo:
     known = None if rule.trait is None else facts.traits.get(rule.trait)
     context = None if facts.interaction is None else facts.interaction.context.timezone
     for name in (known, context):
-        if isinstance(name, str) and (found := zone(name)) is not None:
-            return found
+        if isinstance(name, str) and (customer_zone := zone(name)) is not None:
+            return customer_zone
     return rule.zone

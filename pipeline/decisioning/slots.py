@@ -55,12 +55,14 @@ class Slots(Struct, frozen=True):
     def _contest(
         self, lineups: Sequence[Lineup], state: ConstraintState, arm: str | None
     ) -> Arbitration:
-        made = Arbitration(self.decision_id, self.moment, self.known, self.rules, state)
+        arbitration = Arbitration(self.decision_id, self.moment, self.known, self.rules, state)
         chooser = field_maker(arm, self.rules.chooser)
-        filling = made if chooser is None else Drawing(made, chooser, self.context_bin)
+        filling = (
+            arbitration if chooser is None else Drawing(arbitration, chooser, self.context_bin)
+        )
         for lineup in lineups:
             if lineup.placement is None:
                 filling.send(lineup)
             else:
                 filling.answer(lineup.placement, lineup)
-        return made
+        return arbitration

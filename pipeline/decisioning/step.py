@@ -158,17 +158,17 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
 def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[ContactState]:
     """Make a decision; it and `new` go into the history."""
     results = _fill_slots(case, rules)
-    made = results.filled.made
-    actions, waiting = _divide(made, case.moment, rules)
+    arbitration = results.filled.made
+    actions, waiting = _divide(arbitration, case.moment, rules)
     decision = _decision(case, results, rules)
-    contacts, followed = tuple(made.contacts), _NO_CONTACTS
+    contacts, followed = tuple(arbitration.contacts), _NO_CONTACTS
     if rules.chooser is not None:
         learning = rules.chooser.rules
         if not feedback.is_of_bot(case.moment.facts):
             running = running_windows(case.known.contacts, case.moment.now_ms, learning)
             contacts = mark_first(contacts, running, learning)
             followed = withheld_contacts(decision, running, learning)
-        chosen = zip(contacts, made.wins, strict=True)
+        chosen = zip(contacts, arbitration.wins, strict=True)
         evidence = _feedback(case, chosen, waiting, learning)
         decision = replace(
             decision,
@@ -176,7 +176,7 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
             feedback=(*evidence, *feedback.of_withheld(followed, learning)),
         )
     if rules.wallet is not None:
-        spends = holding.bound_spends(made.spends, waiting)
+        spends = holding.bound_spends(arbitration.spends, waiting)
         decision = replace(decision, budgets=results.read, spends=spends)
     contacts = (*holding.bound_contacts(contacts, waiting), *followed)
     new = replace(new, contacts=contacts, holdouts=results.drawn, awaiting=waiting)
@@ -186,9 +186,9 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
     row = history.add(state, case.identity.shard, new, case.moment.now_ms, _keep_ms(rules))
     emits = _emits(case, decision, actions)
     if rules.with_chances:
-        chances = SlotChances(case.decision_id, made.chances)
+        chances = SlotChances(case.decision_id, arbitration.chances)
         emits = (Emit(_CHANCES, case.identity.profile_id, chances), *emits)
-    return Ok(row, emits, purses=funds.pay(rules.wallet or {}, made.spends))
+    return Ok(row, emits, purses=funds.pay(rules.wallet or {}, arbitration.spends))
 
 
 def _fill_slots(case: _Case, rules: Rules) -> SlotResults:
@@ -291,13 +291,13 @@ def _feedback(
 
 
 def _divide(
-    made: Arbitration, moment: Moment, rules: Rules
+    arbitration: Arbitration, moment: Moment, rules: Rules
 ) -> tuple[list[Action], tuple[AwaitingAction, ...]]:
     """Divide the actions into those sent now and those that wait for confirmed addresses."""
     actions: list[Action] = []
     waiting: list[AwaitingAction] = []
-    for win in made.wins:
-        action = _action(win, moment, made.decision_id, rules)
+    for win in arbitration.wins:
+        action = _action(win, moment, arbitration.decision_id, rules)
         waits = holding.hold(action, win.candidate, moment)
         if waits is None:
             actions.append(action)

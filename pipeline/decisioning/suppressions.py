@@ -60,7 +60,7 @@ def in_force(
     now_ms: int,
 ) -> tuple[ActiveSuppression, ...]:
     """Return all suppressions in force, those caused by interactions first."""
-    found = [
+    silences = [
         ActiveSuppression(event.name, event.scope, _EVERYTHING, frozenset(("",)))
         for event in constraints.events
         if event.name in silenced and _lasts(silenced[event.name], event, now_ms)
@@ -68,8 +68,8 @@ def in_force(
     for outcome in constraints.outcomes:
         subjects = _subjects(outcome, contacts, now_ms)
         if subjects:
-            found.append(ActiveSuppression(outcome.name, outcome.scope, outcome.per, subjects))
-    return tuple(found)
+            silences.append(ActiveSuppression(outcome.name, outcome.scope, outcome.per, subjects))
+    return tuple(silences)
 
 
 def find_suppression(

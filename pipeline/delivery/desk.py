@@ -64,12 +64,12 @@ def read_tasks(records: Records, channel: str, now_ms: int) -> list[DeskTask]:
     cancelled = frozenset(
         one.action_id for _, one in records.every(topics.CANCELLATIONS, Cancellation)
     )
-    found = tasks_of(actions, _outcomes(records, kafka, first_ms), now_ms)
+    tasks = tasks_of(actions, _outcomes(records, kafka, first_ms), now_ms)
     withdrawn = (
         replace(one, state="cancelled")
         if one.state == "open" and one.action_id in cancelled
         else one
-        for one in found
+        for one in tasks
     )
     return sorted(withdrawn, key=lambda one: (one.until, one.action_id))
 

@@ -48,10 +48,10 @@ def begin(shard: Shard, beginning: NewAggregates) -> Shard:
 
 def fill(shard: Shard, past: ShardHistory) -> Shard:
     """Return the shard with the log's totals of earlier interactions."""
-    found = {key: _complete_if_older(shard, one) for key, one in past.begun.items()}
+    cells = {key: _complete_if_older(shard, one) for key, one in past.begun.items()}
     known = shard.sequences
     marks = {name: union(known.get(name, ()), new) for name, new in past.sequences.items()}
-    return replace(shard, begun=merge_backfills(shard.begun, found), sequences={**known, **marks})
+    return replace(shard, begun=merge_backfills(shard.begun, cells), sequences={**known, **marks})
 
 
 def _complete_if_older(shard: Shard, begun: Backfill) -> Backfill:

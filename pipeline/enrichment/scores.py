@@ -17,14 +17,14 @@ def scores(
     scorers: Mapping[str, Scorer],
 ) -> dict[str, Known]:
     """Return the scores of existing models, by the trait's name."""
-    found: dict[str, Known] = {}
+    predictions: dict[str, Known] = {}
     for score in wanted:
         scorer = scorers.get(score.name)
         if scorer is not None:
             value = scorer(features_of(score, known, now_ms))
             if value is not None:
-                found[score.name] = value
-    return found
+                predictions[score.name] = value
+    return predictions
 
 
 def features_of(score: CompiledScore, known: Mapping[str, Known], now_ms: int) -> list[float]:

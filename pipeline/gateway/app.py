@@ -144,8 +144,8 @@ def _count_requests(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler
 
 def _health_routes(gateway: Gateway, readiness: GatewayReadiness) -> Iterable[Route]:
     async def readyz(_: Request) -> Response:
-        found = await readiness.ready()
-        return json_response(found, 200 if found.ready else 503)
+        readiness_report = await readiness.ready()
+        return json_response(readiness_report, 200 if readiness_report.ready else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

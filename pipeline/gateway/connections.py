@@ -123,16 +123,16 @@ class Guard:
         """Admit a connection, perhaps in place of another; return False if none can be evicted."""
         address = connection.address
         if self._addresses[address] >= self.limits.per_address:
-            found = self._evict(address)
+            evicted = self._evict(address)
         elif len(self._open) >= self.limits.connections:
-            found = self._evict(None)
+            evicted = self._evict(None)
         else:
-            found = True
-        if found:
+            evicted = True
+        if evicted:
             self._open.add(connection)
             self._addresses[address] += 1
             self._metrics.set_connections(len(self._open))
-        return found
+        return evicted
 
     def leave(self, connection: "GuardedProtocol") -> None:
         """Forget a connection that is closed, or about to be."""

@@ -69,13 +69,13 @@ class CouponBook:
     @contextmanager
     def watch_redemption(self, code: str, redemption_id: str) -> "Iterator[asyncio.Future[Coupon]]":
         """Yield a future of the coupon after this redemption, once it is read from the topic."""
-        found: asyncio.Future[Coupon] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Coupon] = asyncio.get_running_loop().create_future()
         waiting = self._waiting[code, redemption_id]
-        waiting.append(found)
+        waiting.append(future)
         try:
-            yield found
+            yield future
         finally:
-            waiting.remove(found)
+            waiting.remove(future)
             if not waiting:
                 self._waiting.pop((code, redemption_id), None)
 
@@ -145,8 +145,8 @@ class CouponReader:
 
     def start(self) -> None:
         """Start reading. Raises KafkaException, or LookupError without the topic."""
-        found = self._consumer.list_topics(topics.COUPONS, timeout=_TIMEOUT_S)
-        topic = found.topics[topics.COUPONS]
+        metadata = self._consumer.list_topics(topics.COUPONS, timeout=_TIMEOUT_S)
+        topic = metadata.topics[topics.COUPONS]
         if topic.error is not None:
             raise LookupError(f"no topic {topics.COUPONS}: `kairos up` creates it")
         self._behind = set(topic.partitions)
@@ -189,8 +189,8 @@ class CouponReader:
                 raise KafkaException(error)
             return None
         value = message.value()
-        found = self._codec.decode(topics.COUPONS, value) if isinstance(value, bytes) else None
-        if isinstance(found, CouponRecord):
-            return found
-        _log.warning("unreadable record in coupons: %s", found)
+        coupon = self._codec.decode(topics.COUPONS, value) if isinstance(value, bytes) else None
+        if isinstance(coupon, CouponRecord):
+            return coupon
+        _log.warning("unreadable record in coupons: %s", coupon)
         return None

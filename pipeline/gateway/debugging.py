@@ -108,4 +108,6 @@ class DebugEndpoints:
             lambda stored: stored.value is not None and wanted in stored.value,
             start,
         )
-        return next((found for _, found in every if found.decision_id == decision_id), None)
+        return next(
+            (decision for _, decision in every if decision.decision_id == decision_id), None
+        )

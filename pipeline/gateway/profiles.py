@@ -81,11 +81,11 @@ class ProfileEndpoints:
             return asked
         if not self.view_updater.is_current:
             return unavailable("the profiles are still being read from Kafka")
-        found = await asyncio.to_thread(self._export if asked.export else self._find, asked)
-        if found is None:
+        profile = await asyncio.to_thread(self._export if asked.export else self._find, asked)
+        if profile is None:
             message = f"no person has the identifier {asked.identifier.key}"
             return asked.refusal or Refusal(404, "unknown_profile", message, "value")
-        return json_response(found)
+        return json_response(profile)
 
     async def erase(self, gateway: Gateway, request: Request) -> Response | Refusal:
         """Answer 202 once Kafka has acknowledged the request, also for a person not yet in the

@@ -52,11 +52,11 @@ async def take_callback(gateway: Gateway, request: Request) -> Response | Refusa
     if isinstance(post, Refusal):
         return post
     reply = text_at(post.fields, post.callbacks.reply)
-    found = _status(gateway, request, post) if reply is None else _reply(post, reply)
-    if isinstance(found, Refusal):
-        return found
-    if found is not None:
-        failure = await gateway.write([TracedInteraction(found, trace_of(request))])
+    outcome = _status(gateway, request, post) if reply is None else _reply(post, reply)
+    if isinstance(outcome, Refusal):
+        return outcome
+    if outcome is not None:
+        failure = await gateway.write([TracedInteraction(outcome, trace_of(request))])
         if failure is not None:
             return unavailable(failure.detail)
     return Response(status_code=204)
@@ -120,7 +120,7 @@ def _expected_signature(
         return b64encode(hmac.new(secret, signed.encode(), sha1).digest())
     parts = {"body": body.decode(errors="surrogateescape")}
     content = _FIELD.sub(
-        lambda found: parts.get(found.group(1)) or request.headers.get(found.group(1), ""),
+        lambda match: parts.get(match.group(1)) or request.headers.get(match.group(1), ""),
         signature.content,
     )
     signed_bytes = content.encode(errors="surrogateescape")

@@ -106,12 +106,12 @@ class RedeemEndpoint:
         written = Outgoing(
             topics.COUPONS, record.code, gateway.codec.encode(topics.COUPONS, record)
         )
-        with self.book.watch_redemption(record.code, record.redemption_id or "") as found:
+        with self.book.watch_redemption(record.code, record.redemption_id or "") as redeemed:
             failure = await gateway.publisher.publish([written])
             if failure is not None:
                 return unavailable(failure.detail)
             try:
-                return await asyncio.wait_for(found, _READ_BACK_S)
+                return await asyncio.wait_for(redeemed, _READ_BACK_S)
             except TimeoutError:
                 return unavailable("the redemption has not been read back yet")
 

@@ -99,10 +99,10 @@ class ReplyReader:
 
     def partitions_of(self, topic: str) -> int:
         """Return a topic's partition count. Raises KafkaException without the topic, or Kafka."""
-        found = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return len(found.partitions)
+        metadata = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+        if metadata.error is not None:
+            raise KafkaException(metadata.error)
+        return len(metadata.partitions)
 
     def close(self) -> None:
         self._closing = True

@@ -40,18 +40,18 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
         raw += chunk
         if len(raw) > _MOST_BYTES:
             return Refusal(413, "too_large", f"a message may have {_MOST_BYTES} bytes")
-    found = parse_returned(bytes(raw))
-    if isinstance(found, OtherMail):
-        return json_response(ReturnedMailAnswer(None, found.why))
-    claims = gateway.tokens.verify(found.token) if found.token else None
+    mail = parse_returned(bytes(raw))
+    if isinstance(mail, OtherMail):
+        return json_response(ReturnedMailAnswer(None, mail.why))
+    claims = gateway.tokens.verify(mail.token) if mail.token else None
     if claims is None:
         return json_response(ReturnedMailAnswer(None, "it contains no token of a message"))
-    outcome = outcome_of(claims, found.outcome, now_ms(), found.properties)
+    outcome = outcome_of(claims, mail.outcome, now_ms(), mail.properties)
     outcome = replace(outcome, source=ADAPTERS)
     failure = await gateway.write([TracedInteraction(outcome, trace_of(request))])
     if failure is not None:
         return unavailable(failure.detail)
-    return json_response(ReturnedMailAnswer(found.outcome))
+    return json_response(ReturnedMailAnswer(mail.outcome))
 
 
 def _check_key(gateway: Gateway, request: Request) -> Refusal | None:

@@ -47,5 +47,5 @@ def find_incomplete_lists(home: Path) -> tuple[LastFile, ...]:
     """Return the lists whose last file removed no members, because the earlier members were
     lost."""
     folders = sorted((ingest_folder(home) / LISTS).glob("*/*"))
-    found = map(read_last_file, folders)
-    return tuple(file for file in found if file is not None and file.memory != "kept")
+    files = map(read_last_file, folders)
+    return tuple(file for file in files if file is not None and file.memory != "kept")

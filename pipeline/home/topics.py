@@ -178,19 +178,19 @@ def ensure_topics(settings: Settings, channels: Iterable[str]) -> EnsuredTopics:
     """
     wanted = topics_for(channels)
     admin = AdminClient({**settings.kafka(), "log_level": "0"})
-    found = _partition_counts(admin)
-    missing = [topic for topic in wanted if topic.name not in found]
+    counts = _partition_counts(admin)
+    missing = [topic for topic in wanted if topic.name not in counts]
     created = _create(admin, missing, settings)
-    return EnsuredTopics(created, _mismatches(admin, wanted, found, settings))
+    return EnsuredTopics(created, _mismatches(admin, wanted, counts, settings))
 
 
 def compare_topics(settings: Settings, channels: Iterable[str]) -> ComparedTopics:
     """Compare existing topics with the expected ones, without changes. Raises KafkaException."""
     wanted = topics_for(channels)
     admin = AdminClient({**settings.kafka(), "log_level": "0"})
-    found = _partition_counts(admin)
-    missing = tuple(topic.name for topic in wanted if topic.name not in found)
-    return ComparedTopics(missing, _mismatches(admin, wanted, found, settings))
+    counts = _partition_counts(admin)
+    missing = tuple(topic.name for topic in wanted if topic.name not in counts)
+    return ComparedTopics(missing, _mismatches(admin, wanted, counts, settings))
 
 
 def max_record_bytes(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
@@ -198,8 +198,8 @@ def max_record_bytes(admin: AdminClient, topics: Iterable[str]) -> dict[str, int
 
     Raises KafkaException if the cluster cannot be reached.
     """
-    found = _properties(admin, topics)
-    return {name: int(properties[LARGEST_RECORD]) for name, properties in found.items()}
+    by_topic = _properties(admin, topics)
+    return {name: int(properties[LARGEST_RECORD]) for name, properties in by_topic.items()}
 
 
 def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -207,10 +207,12 @@ def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str
     if not resources:
         return {}
     futures = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
-    found = ((resource.name, _unless_unauthorized(future)) for resource, future in futures.items())
+    described = (
+        (resource.name, _unless_unauthorized(future)) for resource, future in futures.items()
+    )
     return {
         name: {key: entry.value for key, entry in config.items()}
-        for name, config in found
+        for name, config in described
         if config
     }
 
@@ -225,13 +227,13 @@ def _unless_unauthorized(future: Future[Any]) -> Any:
 
 
 def _mismatches(
-    admin: AdminClient, wanted: Sequence[Topic], found: Mapping[str, int], settings: Settings
+    admin: AdminClient, wanted: Sequence[Topic], existing: Mapping[str, int], settings: Settings
 ) -> tuple[Mismatch, ...]:
-    there = [topic for topic in wanted if topic.name in found]
+    there = [topic for topic in wanted if topic.name in existing]
     counts = (
-        PartitionMismatch(topic.name, topic.partitions(settings), found[topic.name])
+        PartitionMismatch(topic.name, topic.partitions(settings), existing[topic.name])
         for topic in there
-        if found[topic.name] != topic.partitions(settings)
+        if existing[topic.name] != topic.partitions(settings)
     )
     properties = _properties(admin, (topic.name for topic in there))
     small = (

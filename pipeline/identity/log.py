@@ -34,11 +34,11 @@ def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
             mine.pop(other, None)
         elif change.kind == "erased":
             shown[change.identifier], cuts[change.identifier] = {}, {}
-    found = {}
+    by_identifier = {}
     for identifier, parents in shown.items():
         cut = cuts.get(identifier, {})
         counting = [(e, one) for one, e in parents.items() if e.occurred_at > cut.get(one, -1)]
         if counting:
             evidence, parent = max(counting)
-            found[identifier] = Link(identifier, parent, evidence)
-    return found
+            by_identifier[identifier] = Link(identifier, parent, evidence)
+    return by_identifier

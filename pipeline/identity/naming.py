@@ -42,12 +42,12 @@ def rank_identifiers(
         return DeadLetter("no-identifiers", "identifiers: the interaction names nobody")
     valid: list[Identifier] = []
     refused: list[str] = []
-    for given in interaction.identifiers:
-        normal = config.identity.normalise(given)
+    for identifier in interaction.identifiers:
+        normal = config.identity.normalise(identifier)
         if isinstance(normal, Identifier):
             valid.append(normal)
         else:
-            refused.append(f"{given.namespace}: {normal}")
+            refused.append(f"{identifier.namespace}: {normal}")
     if not valid:
         return DeadLetter("no-valid-identifier", "identifiers: " + "; ".join(refused))
     return config.identity.rank(valid)

@@ -83,20 +83,23 @@ def _interaction(
     return Ok(row, (identified, *announced, *links, *asked))
 
 
-def _check_time_of_event(given: Interaction, config: Configuration) -> Interaction | DeadLetter:
+def _check_time_of_event(
+    interaction: Interaction, config: Configuration
+) -> Interaction | DeadLetter:
     """Set a time after its receipt back to the receipt, or refuse an impossible one.
 
     Later stages rely on `occurred_at <= received_at`.
     """
-    if given.occurred_at > given.received_at + MAX_AHEAD_MS:
+    if interaction.occurred_at > interaction.received_at + MAX_AHEAD_MS:
         return DeadLetter("time-in-future", "occurred_at: more than 1 h after received_at")
-    earliest = config.earliest_of(given.source)
-    if given.occurred_at < earliest:
-        what = f"occurred_at: before {day(earliest)}, the earliest of {given.source}; milliseconds?"
+    earliest = config.earliest_of(interaction.source)
+    if interaction.occurred_at < earliest:
+        bound = f"before {day(earliest)}, the earliest of {interaction.source}"
+        what = f"occurred_at: {bound}; milliseconds?"
         return DeadLetter("time-too-early", what)
-    if given.occurred_at > given.received_at:
-        return replace(given, occurred_at=given.received_at)
-    return given
+    if interaction.occurred_at > interaction.received_at:
+        return replace(interaction, occurred_at=interaction.received_at)
+    return interaction
 
 
 def _links(

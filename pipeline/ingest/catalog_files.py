@@ -33,37 +33,39 @@ def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catal
     table = file.with_name(f"{file.name}{'.parquet' if suffix == '.parquet' else '.csv'}")
     table.unlink(missing_ok=True)
     table.hardlink_to(file)
-    found = with_items(replace(catalog, table=table.name, recipes=None), file.parent)
-    if isinstance(found, list):
-        first = "; ".join(f"line {fault.line}: {fault.message}" for fault in found[:_SHOWN])
-        more = f", and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
+    result = with_items(replace(catalog, table=table.name, recipes=None), file.parent)
+    if isinstance(result, list):
+        first = "; ".join(f"line {fault.line}: {fault.message}" for fault in result[:_SHOWN])
+        more = f", and {len(result) - _SHOWN:,} more" if len(result) > _SHOWN else ""
         raise UnreadableError(f"it is no table of {catalog.catalog}: {first}{more}")
-    return replace(catalog, items=found.items)
+    return replace(catalog, items=result.items)
 
 
 def catalog_applier(settings: Settings) -> ApplyCatalog:
     """Return the function that puts items into force, in the configuration then in force."""
 
-    def apply(found: model.Catalog) -> None:
+    def apply(catalog: model.Catalog) -> None:
         with _LOCK, open_configuration_log(settings.kafka(), open_codec(settings)) as log:
             latest = log.latest()
             if latest is None:
                 raise ConfigurationLogError("there is no configuration")
-            bundle = with_catalog(latest, found)
+            bundle = with_catalog(latest, catalog)
             log.apply(bundle, _APPLIED_BY)
 
     return apply
 
 
-def with_catalog(config: Configuration, found: model.Catalog) -> model.Bundle:
+def with_catalog(config: Configuration, replacement: model.Catalog) -> model.Bundle:
     """Return the bundle with the items of a catalogue. Raises UnreadableError if they do not fit
     the rest."""
     catalogs = tuple(
-        replace(catalog, items=found.items) if catalog.catalog == found.catalog else catalog
+        replace(catalog, items=replacement.items)
+        if catalog.catalog == replacement.catalog
+        else catalog
         for catalog in config.bundle.catalogs
     )
     bundle = replace(config.bundle, catalogs=catalogs)
-    made = compile_bundle(bundle)
-    if not isinstance(made, Configuration):
-        raise UnreadableError(f"the configuration does not fit it: {made[0].message}")
+    compiled = compile_bundle(bundle)
+    if not isinstance(compiled, Configuration):
+        raise UnreadableError(f"the configuration does not fit it: {compiled[0].message}")
     return bundle

@@ -92,9 +92,9 @@ class LocalFolder:
         """Return the regular files, without links, which may lead anywhere."""
         with _as_place_errors(self._folder):
             return [
-                Stamp(one.name, found.st_size, found.st_mtime_ns)
+                Stamp(one.name, status.st_size, status.st_mtime_ns)
                 for one in os.scandir(self._folder)
-                if stat.S_ISREG((found := one.stat(follow_symlinks=False)).st_mode)
+                if stat.S_ISREG((status := one.stat(follow_symlinks=False)).st_mode)
             ]
 
     def unchanged_for_s(self, stamp: Stamp) -> float:

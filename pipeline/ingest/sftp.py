@@ -135,12 +135,12 @@ class ServerFolder:
         return self._call(self._files())
 
     async def _files(self) -> list[Stamp]:
-        found = []
+        stamps = []
         async for one in self._client.scandir(self._path):
             name, attrs = str(one.filename), one.attrs
             if attrs.permissions is not None and stat.S_ISREG(attrs.permissions):
-                found.append(Stamp(name, attrs.size or 0, int(attrs.mtime or 0)))
-        return found
+                stamps.append(Stamp(name, attrs.size or 0, int(attrs.mtime or 0)))
+        return stamps
 
     def unchanged_for_s(self, _: Stamp) -> float:
         """Return 0, since a server reports only the time that senders set."""

@@ -216,18 +216,18 @@ class FileIntake:
         )
 
     def _check_catalog(self, work: _Work, catalog: model.Catalog) -> RowCounts:
-        found = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
-        with_catalog(self.config, found)
-        return RowCounts(len(found.items), 0)
+        items = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
+        with_catalog(self.config, items)
+        return RowCounts(len(items.items), 0)
 
     def _take_catalog(self, stamp: Stamp, work: _Work, catalog: model.Catalog) -> FileReport:
         """Put the items into force, also those of a content that was taken before."""
         try:
-            found = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
-            self.base.apply_catalog(found)
+            items = read_catalog(catalog, work.source, Path(work.name).suffix.lower())
+            self.base.apply_catalog(items)
         except UnreadableError as error:
             return self._fail(stamp, self._reason(error, stamp, work), work, None)
-        return self._put_away(stamp, work, RowCounts(len(found.items), 0), None)
+        return self._put_away(stamp, work, RowCounts(len(items.items), 0), None)
 
     def _fetch(self, stamp: Stamp, folder: str) -> _Work:
         """Copy the file into the home; return it with the digest of its content."""
@@ -237,10 +237,10 @@ class FileIntake:
                 self.place.fetch(stamp, into, self.watch.max_bytes)
             source, name = self._open_up(fetched, stamp.name)
             file = _digest_of(source)
-            found = self._find_list(source, name, file)
-            digest = file if found is None else found.known_by(file)
+            whole = self._find_list(source, name, file)
+            digest = file if whole is None else whole.known_by(file)
             content = f"{digest}-{_definition(self.watch)}"
-            work = _Work(content, digest, self.base.folder / folder / content, name, found, file)
+            work = _Work(content, digest, self.base.folder / folder / content, name, whole, file)
             work.folder.mkdir(parents=True, exist_ok=True)
             source.replace(work.source)
         finally:
@@ -286,10 +286,10 @@ class FileIntake:
         if not self.watch.replaces:
             return None
         folder = self.base.folder / LISTS / self.watch.watch
-        found = find_list(self._open(source, name), folder, self.config.identity)
-        if found is not None:
-            ListMemory(found, self.place).recall(digest, self._open_former)
-        return found
+        whole = find_list(self._open(source, name), folder, self.config.identity)
+        if whole is not None:
+            ListMemory(whole, self.place).recall(digest, self._open_former)
+        return whole
 
     @contextmanager
     def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:
@@ -362,11 +362,11 @@ class FileIntake:
             self._of_list(work, self._report(stamp, prepared, reason, prepared.good))
         )
 
-    def _keep_list(self, found: WholeList, work: _Work, name: str) -> None:
+    def _keep_list(self, whole: WholeList, work: _Work, name: str) -> None:
         """Store the list's present members, here and beside its files."""
-        last = found.next_last(work.file, work.digest, name)
-        memory = ListMemory(found, self.place)
-        found.keep(work.members, memory.note(last, work.folder / "note"))
+        last = whole.next_last(work.file, work.digest, name)
+        memory = ListMemory(whole, self.place)
+        whole.keep(work.members, memory.note(last, work.folder / "note"))
 
     def _of_list(self, work: _Work, report: FileReport) -> FileReport:
         """Add a warning where no former member could be removed from a list."""

@@ -62,21 +62,21 @@ class Watcher:
         return FileReport(self.label, 0, 0, 0, "failed", str(error))
 
     def _ready(self, place: WatchedPlace) -> list[Stamp]:
-        found = place.files()
-        fitting = self._find_fitting(found)
-        names = frozenset(stamp.name for stamp in found)
+        stamps = place.files()
+        fitting = self._find_fitting(stamps)
+        names = frozenset(stamp.name for stamp in stamps)
         ready = self.readiness.ready(fitting, names, time.monotonic(), place.unchanged_for_s)
         self.waiting = len(fitting) - len(ready)
         metrics.WAITING.labels(self.watch.watch).set(self.waiting)
         return [stamp for stamp in fitting if stamp in ready]
 
-    def _find_fitting(self, found: list[Stamp]) -> list[Stamp]:
+    def _find_fitting(self, stamps: list[Stamp]) -> list[Stamp]:
         watch, journal = self.watch, self.base.journal
-        markers = {marker_of(watch.ready, stamp.name) for stamp in found}
+        markers = {marker_of(watch.ready, stamp.name) for stamp in stamps}
         return sorted(
             (
                 stamp
-                for stamp in found
+                for stamp in stamps
                 if fits(stamp.name, watch.pattern or "*", watch.excludes)
                 and stamp.name not in markers
                 and not journal.is_left(watch.watch, stamp)

@@ -74,7 +74,7 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
     known = [one for one in series if _is_enough(one)]
     random = np.random.default_rng(seed)
     masks = [np.ones(one.days, dtype=np.bool_) for one in known]
-    found: list[list[Anomaly]] = [[] for _ in known]
+    by_series: list[list[Anomaly]] = [[] for _ in known]
     open_ones = list(range(len(known)))
     for _ in range(_ROUNDS):
         tested = [(index, _furthest(known[index], masks[index], random)) for index in open_ones]
@@ -86,13 +86,13 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
             if one is None or q > RATE:
                 continue
             masks[index][one.first : one.last + 1] = False
-            found[index].append(_placeholder(known[index], one, float(q)))
+            by_series[index].append(_placeholder(known[index], one, float(q)))
             open_ones.append(index)
         if not open_ones:
             break
     return tuple(
         _scan(one, mask, anomalies)
-        for one, mask, anomalies in zip(known, masks, found, strict=True)
+        for one, mask, anomalies in zip(known, masks, by_series, strict=True)
     )
 
 

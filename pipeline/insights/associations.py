@@ -43,14 +43,14 @@ class _Question:
     table: TwoByTwo
 
 
-def associations(found: DefinedCases, early: int) -> list[Association]:
+def associations(cases: DefinedCases, early: int) -> list[Association]:
     """Return the associations with conversion and with drop-off, the most significant first.
 
     `early`: time (µs) from its beginning in which a case is examined.
     """
     questions = [
         question
-        for question in (*_early_questions(found, early), *_step_questions(found))
+        for question in (*_early_questions(cases, early), *_step_questions(cases))
         if question.table.informative
     ]
     odds = odds_ratios([question.table for question in questions])
@@ -63,15 +63,15 @@ def associations(found: DefinedCases, early: int) -> list[Association]:
     )
 
 
-def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
+def _early_questions(defined: DefinedCases, early: int) -> Iterator[_Question]:
     """Yield the questions about conversion: by events and channels of the early part, among cases
     still under way at its end and followed for the whole window."""
-    queries = found.log.queries
+    queries = defined.log.queries
     queries.define(
         "examined",
         f"""
         SELECT case_id, begun, outcome = 'converted' AS converted FROM outcomes
-        WHERE begun + {max(_window(found), early)} <= {found.log.end}
+        WHERE begun + {max(_window(defined), early)} <= {defined.log.end}
             AND (goal_at IS NULL OR goal_at >= begun + {early})
             AND (left_at IS NULL OR left_at >= begun + {early})
         """,
@@ -94,16 +94,16 @@ def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
             yield _Question("conversion", None, kind, name, table)
 
 
-def _step_questions(found: DefinedCases) -> Iterator[_Question]:
+def _step_questions(defined: DefinedCases) -> Iterator[_Question]:
     """Yield the questions about drop-off after each step, by the channel in which it was reached,
     among cases whose window is over."""
-    rows = found.log.queries.rows(
+    rows = defined.log.queries.rows(
         f"""
         WITH counted AS (
             SELECT step, channels[place + 1] AS channel, count(*) AS cases,
                 count(*) FILTER (is_last AND outcome = 'dropped') AS dropped
             FROM outcomes AS o JOIN reached AS r ON o.variant = r.variant
-            WHERE begun + {_window(found)} <= {found.log.end} GROUP BY ALL
+            WHERE begun + {_window(defined)} <= {defined.log.end} GROUP BY ALL
         )
         SELECT step, channel, cases, dropped, sum(cases) OVER (PARTITION BY step)::BIGINT,
             sum(dropped) OVER (PARTITION BY step)::BIGINT
@@ -115,9 +115,9 @@ def _step_questions(found: DefinedCases) -> Iterator[_Question]:
     for step, channel, cases, dropped, every, every_dropped in rows:
         if channel:
             table = TwoByTwo(cases, dropped, every - cases, every_dropped - dropped)
-            yield _Question("drop-off", found.plan.steps[step].name, "channel", channel, table)
+            yield _Question("drop-off", defined.plan.steps[step].name, "channel", channel, table)
 
 
-def _window(found: DefinedCases) -> int:
-    goal = found.journey.goal
+def _window(cases: DefinedCases) -> int:
+    goal = cases.journey.goal
     return duration_ms(goal.window) * 1000 if goal and goal.window else 0

@@ -209,8 +209,8 @@ def _effects(
 
 def _markov(paths: PathCounts, windows: markov.Windows, options: ModelOptions) -> Credits:
     effects = _effects(paths, windows, options)
-    found = _global(paths, _shares(effects.conversions), _shares(effects.values))
-    return Credits(found.conversions, found.values, effects.conversions)
+    shares = _global(paths, _shares(effects.conversions), _shares(effects.values))
+    return Credits(shares.conversions, shares.values, effects.conversions)
 
 
 def _markov_by_journey(
@@ -222,8 +222,8 @@ def _markov_by_journey(
     weights = np.nan_to_num(effects.conversions)[paths.codes]
     sums = sum_by(owners, weights, len(paths.conversions))[owners]
     even = 1.0 / paths.lengths[owners]
-    found = _by_touch(paths, np.divide(weights, sums, out=even, where=sums > 0))
-    return Credits(found.conversions, found.values, effects.conversions)
+    shares = _by_touch(paths, np.divide(weights, sums, out=even, where=sums > 0))
+    return Credits(shares.conversions, shares.values, effects.conversions)
 
 
 def _shares(effects: Floats) -> Floats:

@@ -59,8 +59,8 @@ def with_dispersion_of(series: DailySeries, baseline: Baseline, use: Mask) -> Ba
     """Return the baseline with its dispersion estimated from the days in `use` only."""
     seen = use if series.trials is None else use & (series.trials > 0)
     variance = baseline.variance / baseline.dispersion
-    found = _dispersion(series.counts - baseline.expected, variance, seen, 1)
-    return replace(baseline, variance=variance * found, dispersion=found)
+    dispersion = _dispersion(series.counts - baseline.expected, variance, seen, 1)
+    return replace(baseline, variance=variance * dispersion, dispersion=dispersion)
 
 
 def _dispersion(residual: Floats, variance: Floats, seen: Mask, parameters: int) -> float:

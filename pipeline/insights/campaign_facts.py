@@ -82,7 +82,7 @@ def load_facts(queries: Queries, folder: Path, period: Period) -> FactsSupport:
 
 def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
     """Load `goals` (customer, campaign, at_ms, value) and `windows` (campaign, window_ms)."""
-    found = " UNION ALL ".join(
+    selects = " UNION ALL ".join(
         f"SELECT customer, {sql_text(goal.campaign)} AS campaign, at_ms, value FROM happened "
         f"WHERE {goal.sql}"
         for goal in goals
@@ -90,7 +90,7 @@ def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
     nothing = (
         "SELECT customer, CAST('' AS VARCHAR) AS campaign, at_ms, value FROM happened WHERE FALSE"
     )
-    queries.define("goals", found or nothing)
+    queries.define("goals", selects or nothing)
     windows = {
         "campaign": pa.array([goal.campaign for goal in goals], pa.string()),
         "window_ms": pa.array([goal.window_ms for goal in goals], pa.int64()),
@@ -251,7 +251,7 @@ def _load_facts(queries: Queries) -> None:
 
 
 def _support(queries: Queries, decisions: str, segmented: str, end: int) -> FactsSupport:
-    (made, customers, first) = _row(
+    (count, customers, first) = _row(
         queries, "SELECT count(*), count(DISTINCT customer), min(at_ms) FROM decided"
     )
     (messages, priceless) = _row(
@@ -272,8 +272,8 @@ def _support(queries: Queries, decisions: str, segmented: str, end: int) -> Fact
             + (SELECT count(kafka_error) FROM {segmented})""",
     )
     return FactsSupport(
-        made, customers, messages, outcomes, unmatched, worthless, priceless,
-        unreadable, first, end if made else None,
+        count, customers, messages, outcomes, unmatched, worthless, priceless,
+        unreadable, first, end if count else None,
     )  # fmt: skip
 
 

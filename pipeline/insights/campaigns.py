@@ -144,13 +144,13 @@ def campaign_statistics(
 ) -> CampaignStatistics:
     """Return the statistics of the facts and goals that are loaded."""
     lifts = _lifts(queries, support.until_ms or 0)
-    found = {lift.campaign for lift in lifts}
+    with_lift = {lift.campaign for lift in lifts}
     (total,) = figures(queries, ())
     campaigns = figures(queries, ("campaign",))
     without = {
         name: without_goal.get(name, "no customer was held out")
         for name in (campaign.campaign for campaign in campaigns)
-        if name is not None and name not in found
+        if name is not None and name not in with_lift
     }
     return CampaignStatistics(
         support=support,
@@ -176,7 +176,7 @@ def figures(queries: Queries, dimensions: Sequence[Dimension]) -> tuple[Campaign
     )
     again = ", ".join(f"sum({name}) AS {name}" for name in (*_COUNTS, "seen", "clicked"))
     members = "JOIN memberships USING (customer, event_id)" if "segment" in dimensions else ""
-    found = queries.arrow(
+    table = queries.arrow(
         f"""
         WITH by_customer AS (
             SELECT {keys} customer, {sums}, sum(revenue) AS revenue, sum(worth) AS worth,
@@ -189,7 +189,7 @@ def figures(queries: Queries, dimensions: Sequence[Dimension]) -> tuple[Campaign
         {"ORDER BY " + keys.removesuffix(", ") if keys else ""}
         """
     )
-    return tuple(map(_figures, found.to_pylist()))
+    return tuple(map(_figures, table.to_pylist()))
 
 
 def _figures(row: dict[str, Any]) -> CampaignFigures:
@@ -298,7 +298,7 @@ def _load_triggers(queries: Queries) -> None:
 def _pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_ArmPair]:
     keys = ", ".join(scope)
     of_entry = ", ".join(f"e.{one}" for one in scope)
-    found = queries.rows(
+    rows = queries.rows(
         f"""
         WITH entries AS (
             SELECT holdout, customer, held, {keys}, min(at_ms) AS at_ms, max(filled) AS filled
@@ -322,14 +322,14 @@ def _pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_A
     )
     width = len(scope)
     return _pair_arms(
-        ((*row[1 : 1 + width], *(None,) * (3 - width)), row[0], *row[1 + width :]) for row in found
+        ((*row[1 : 1 + width], *(None,) * (3 - width)), row[0], *row[1 + width :]) for row in rows
     )
 
 
 def _whole_holdouts(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
     """Yield the arms of all customers drawn, from the draw on; a goal is one of any campaign that
     the holdout covers, within the longest of their windows."""
-    found = queries.rows(
+    rows = queries.rows(
         f"""
         WITH covered AS (
             SELECT DISTINCT t.holdout, t.campaign, w.window_ms
@@ -362,7 +362,7 @@ def _whole_holdouts(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
         GROUP BY r.holdout, r.window_ms, r.held, i.filled ORDER BY r.holdout, r.held
         """
     )
-    return _pair_arms(((None, None, None), *row) for row in found)
+    return _pair_arms(((None, None, None), *row) for row in rows)
 
 
 def _pair_arms(rows: Iterable[tuple[Any, ...]]) -> Iterable[_ArmPair]:
@@ -420,12 +420,12 @@ def lift_arm(sums: ArmSums) -> LiftArm:
     return LiftArm(sums.customers, sums.converted, share, sums.value)
 
 
-def _times(found: Difference | None, customers: int) -> Difference | None:
-    if found is None:
+def _times(difference: Difference | None, customers: int) -> Difference | None:
+    if difference is None:
         return None
-    low, high = found.low, found.high
+    low, high = difference.low, difference.high
     return Difference(
-        found.value * customers,
+        difference.value * customers,
         None if low is None else low * customers,
         None if high is None else high * customers,
     )

@@ -68,7 +68,7 @@ def case_choices(
     followed = _followed_cases(cases)
     arms = {one.arm for one in followed if one.arm}
     shares = _shares(cases)
-    found, tested = [], False
+    proposals, tested = [], False
     for choice in _choices(cases.plan, followed, forbidden):
         by_arm = {
             arm_of_option(choice.kind, choice.place, option): option for option in choice.options
@@ -76,13 +76,15 @@ def case_choices(
         drawn = bool(arms) and arms <= by_arm.keys()
         tested |= drawn
         settled = _settled_by_arm(followed, by_arm) if drawn else choice.settled
-        found += _compare_options(
+        proposals += _compare_options(
             choice.kind, choice.place, settled, weighing, shares if drawn else {}
         )
     if arms and not tested:
         by_arm = {arm: Option("arm", arm) for arm in arms}
-        found += _compare_options("arm", "arm", _settled_by_arm(followed, by_arm), weighing, shares)
-    return found
+        proposals += _compare_options(
+            "arm", "arm", _settled_by_arm(followed, by_arm), weighing, shares
+        )
+    return proposals
 
 
 def arm_of_option(kind: Kind, place: str, option: Option) -> str:
@@ -124,12 +126,12 @@ def _compare_options(
 
 def _followed_cases(cases: DefinedCases) -> list[_FollowedCase]:
     paths = [one.path for one in cases.variants]
-    found = cases.log.queries.rows(
+    rows = cases.log.queries.rows(
         "SELECT variant, times, begun, CASE WHEN outcome = 'converted' THEN goal_at END, closes, "
         "coalesce(arm, '') FROM outcomes WHERE outcome <> 'unfinished' ORDER BY begun, case_id"
     )
     followed = []
-    for number, (variant, times, begun, goal_at, closes, arm) in enumerate(found):
+    for number, (variant, times, begun, goal_at, closes, arm) in enumerate(rows):
         first: dict[int, int] = {}
         for step, at in zip(paths[variant], times, strict=True):
             first.setdefault(step, at)

@@ -177,14 +177,14 @@ def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoicePro
     means = _means(earlier, weights, np.zeros_like(earlier.stratum), 1)[0]
     now = float(earlier.worth.mean())
     best = max(known, key=lambda one: rank_key(means[one]))
-    found = []
+    choices = []
     if means[best] > now:
-        found.append(ChoiceProposal(rows, (best,) * len(rows.strata), (), grade))
+        choices.append(ChoiceProposal(rows, (best,) * len(rows.strata), (), grade))
     if by and len(rows.strata) > 1:
-        found += _by_stratum(
+        choices += _by_stratum(
             earlier, weights, known, ChoiceProposal(rows, (best,), tuple(by), grade)
         )
-    return found
+    return choices
 
 
 def _by_stratum(

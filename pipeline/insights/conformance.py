@@ -45,48 +45,48 @@ class Conformance:
     drop_offs: tuple[DropOff, ...]
 
 
-def conformance(found: DefinedCases) -> Conformance:
+def conformance(defined: DefinedCases) -> Conformance:
     """Sum up the variants."""
-    cases = sum(variant.cases for variant in found.variants)
-    fitting = sum(variant.cases for variant in found.variants if variant.alignment.fits)
-    fitness = sum(variant.cases * variant.alignment.fitness for variant in found.variants)
+    cases = sum(variant.cases for variant in defined.variants)
+    fitting = sum(variant.cases for variant in defined.variants if variant.alignment.fits)
+    fitness = sum(variant.cases * variant.alignment.fitness for variant in defined.variants)
     return Conformance(
         cases,
         tuple(
             Variant(
-                step_names(found.plan, variant.path),
+                step_names(defined.plan, variant.path),
                 variant.cases,
                 variant.alignment.fitness,
                 variant.alignment.fits,
             )
-            for variant in found.variants
+            for variant in defined.variants
         ),
         fitting / cases if cases else None,
         fitness / cases if cases else None,
-        funnel(found),
-        drop_offs(found, cases),
+        funnel(defined),
+        drop_offs(defined, cases),
     )
 
 
-def funnel(found: DefinedCases) -> tuple[FunnelStep, ...]:
+def funnel(cases: DefinedCases) -> tuple[FunnelStep, ...]:
     """Return the cases that reached each step, in the order of the plan."""
     reached: Counter[int] = Counter()
-    for variant in found.variants:
+    for variant in cases.variants:
         for step, _ in variant.progress.reached:
             reached[step] += variant.cases
     return tuple(
-        FunnelStep(step.name, reached[number]) for number, step in enumerate(found.plan.steps)
+        FunnelStep(step.name, reached[number]) for number, step in enumerate(cases.plan.steps)
     )
 
 
-def drop_offs(found: DefinedCases, cases: int) -> tuple[DropOff, ...]:
+def drop_offs(defined: DefinedCases, cases: int) -> tuple[DropOff, ...]:
     """Return the cases that failed by the last step reached, in the order of the plan; unfinished
     ones are none of them."""
     dropped: Counter[int] = Counter()
-    for variant in found.variants:
+    for variant in defined.variants:
         last = variant.progress.reached[-1][0] if variant.progress.reached else -1
         dropped[last] += variant.outcomes.get("dropped", 0)
-    names = (None, *(step.name for step in found.plan.steps))
+    names = (None, *(step.name for step in defined.plan.steps))
     return tuple(
         DropOff(names[step + 1], count, count / cases)
         for step, count in sorted(dropped.items())

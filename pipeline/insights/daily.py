@@ -78,12 +78,12 @@ def daily_series(log: EventLog, goal: str | None) -> tuple[DailySeries, ...]:
 def _span(log: EventLog) -> DaySpan:
     """Return the complete days: the last counts when events come until its last hour, or it is
     over."""
-    [found] = log.queries.rows(
+    [row] = log.queries.rows(
         f"SELECT min(moment) // {_DAY_US}, max(moment) // {_DAY_US} FROM events"
     )
-    if found[0] is None:
+    if row[0] is None:
         return DaySpan(0, 0)
-    first, last = int(found[0]), int(found[1])
+    first, last = int(row[0]), int(row[1])
     whole = last + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last
     return DaySpan(first, min(max(whole - first, 0), _LONGEST_DAYS))
 
@@ -118,7 +118,7 @@ def _load_steps(queries: Queries, span: DaySpan) -> None:
 
 def _pairs(queries: Queries, goal: str | None) -> list[tuple[str, str]]:
     """Return the pairs of steps whose shares are counted."""
-    found = queries.rows(
+    rows = queries.rows(
         f"""
         WITH followed AS (
             SELECT name, lead(name) OVER w AS later, (lead(moment) OVER w) - moment AS gap
@@ -136,20 +136,20 @@ def _pairs(queries: Queries, goal: str | None) -> list[tuple[str, str]]:
         SELECT name, later FROM ranked WHERE place = 1 ORDER BY name
         """
     )
-    pairs = [(str(name), str(later)) for name, later in found]
+    pairs = [(str(name), str(later)) for name, later in rows]
     if goal is not None:
         pairs += [(name, goal) for name, _ in pairs if name != goal]
     return list(dict.fromkeys(pairs))
 
 
 def _volumes(queries: Queries, span: DaySpan) -> list[DailySeries]:
-    found = queries.rows(
+    rows = queries.rows(
         "SELECT name, channel, day, sum(events) FROM steps GROUP BY name, channel, day "
         "ORDER BY name, channel, day"
     )
     return [
         DailySeries("volume", name, None, channel, span.first, counts)
-        for (name, channel), counts in _by_key(found, span, 2).items()
+        for (name, channel), counts in _by_key(rows, span, 2).items()
     ]
 
 
@@ -158,7 +158,7 @@ def _shares(queries: Queries, span: DaySpan, pairs: Sequence[tuple[str, str]]) -
         return []
     names, later = zip(*pairs, strict=True)
     queries.load("ways", pa.table({"name": list(names), "later": list(later)}))
-    found = queries.rows(
+    rows = queries.rows(
         """
         WITH reached AS (
             SELECT s.case_id, s.visit, s.name, s.channel, s.day, w.later,
@@ -172,8 +172,8 @@ def _shares(queries: Queries, span: DaySpan, pairs: Sequence[tuple[str, str]]) -
         GROUP BY name, later, channel, day ORDER BY name, later, channel, day
         """
     )
-    trials = _by_key([row[:5] for row in found], span, 3)
-    hits = _by_key([(*row[:4], row[5]) for row in found], span, 3)
+    trials = _by_key([row[:5] for row in rows], span, 3)
+    hits = _by_key([(*row[:4], row[5]) for row in rows], span, 3)
     return [
         DailySeries("goes on", name, later, channel, span.first, hits[key], trials[key])
         for key in trials
@@ -208,8 +208,8 @@ def _sum_trials(group: Sequence[DailySeries]) -> Floats | None:
 
 def _by_key(rows: Sequence[Any], span: DaySpan, keys: int) -> dict[tuple[str, ...], Floats]:
     """Collect rows of keys, day and number as series by key."""
-    found: dict[tuple[str, ...], Floats] = {}
+    counts: dict[tuple[str, ...], Floats] = {}
     for row in rows:
-        series = found.setdefault(tuple(row[:keys]), np.zeros(max(span.count, 0)))
+        series = counts.setdefault(tuple(row[:keys]), np.zeros(max(span.count, 0)))
         series[int(row[keys])] = float(row[keys + 1])
-    return found
+    return counts

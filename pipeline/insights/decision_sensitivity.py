@@ -93,8 +93,8 @@ class DecisionGroup:
 
 def decision_groups(queries: Queries) -> tuple[DecisionGroup, ...]:
     """Return the figures of each group of the loaded decisions."""
-    found = _Figures(queries)
-    return tuple(found.group(*row) for row in found.sizes)
+    figures = _Figures(queries)
+    return tuple(figures.group(*row) for row in figures.sizes)
 
 
 class _Figures:
@@ -151,10 +151,10 @@ class _Figures:
 
 
 def _by_group(rows: Iterable[QueryRow]) -> defaultdict[str, list[QueryRow]]:
-    found: defaultdict[str, list[QueryRow]] = defaultdict(list)
+    rows_by_group: defaultdict[str, list[QueryRow]] = defaultdict(list)
     for group, *rest in rows:
-        found[group].append(tuple(rest))
-    return found
+        rows_by_group[group].append(tuple(rest))
+    return rows_by_group
 
 
 def _factors(rows: Sequence[QueryRow]) -> Iterator[FactorSensitivity]:

@@ -72,8 +72,8 @@ def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
     unseen = _load_marks(log, journey, plan, file)
     _load_cases(log)
     paths = _load_variants(log)
-    found = [progress(plan, path) for path, _ in paths]
-    _load_outcomes(log, journey, found)
+    progresses = [progress(plan, path) for path, _ in paths]
+    _load_outcomes(log, journey, progresses)
     counted: dict[int, dict[CaseOutcome, int]] = dict(
         log.queries.rows(
             """
@@ -84,7 +84,7 @@ def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
         )
     )
     variants = tuple(
-        VariantCases(path, cases, counted[number], align(plan, path), found[number])
+        VariantCases(path, cases, counted[number], align(plan, path), progresses[number])
         for number, (path, cases) in enumerate(paths)
     )
     return DefinedCases(log, journey, plan, variants, unseen)
@@ -211,13 +211,13 @@ def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
         FROM (SELECT path, count(*) AS cases FROM cases GROUP BY path)
         """,
     )
-    found = log.queries.rows("SELECT path, cases FROM variants ORDER BY variant")
-    return [(tuple(path), cases) for path, cases in found]
+    rows = log.queries.rows("SELECT path, cases FROM variants ORDER BY variant")
+    return [(tuple(path), cases) for path, cases in rows]
 
 
-def _load_outcomes(log: EventLog, journey: Journey, found: list[PlanProgress]) -> None:
+def _load_outcomes(log: EventLog, journey: Journey, progresses: list[PlanProgress]) -> None:
     """Fill `outcomes`: the outcome of each case and its time."""
-    complete = [one.complete for one in found]
+    complete = [one.complete for one in progresses]
     log.queries.load(
         "completions",
         pa.table(

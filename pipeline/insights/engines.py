@@ -85,8 +85,8 @@ class DuckQueries:
         self.connection.register(name, table)
 
     def rows(self, sql: str) -> list[QueryRow]:
-        found: list[QueryRow] = self._run(sql).fetchall()
-        return found
+        rows: list[QueryRow] = self._run(sql).fetchall()
+        return rows
 
     def arrow(self, sql: str) -> pa.Table:
         return self._run(sql, self.connection.sql).to_arrow_table()

@@ -95,11 +95,11 @@ def forecast(counts: Floats, first_day: int) -> Forecast | None:
 
 
 def _models() -> dict[str, Model]:
-    found: dict[str, Model] = {"as a week before": _naive}
+    models: dict[str, Model] = {"as a week before": _naive}
     for alpha in _SMOOTHING:
-        found[f"level ({alpha:g})"] = _Level(alpha, trend=False)
-        found[f"level ({alpha:g}) and trend"] = _Level(alpha, trend=True)
-    return found
+        models[f"level ({alpha:g})"] = _Level(alpha, trend=False)
+        models[f"level ({alpha:g}) and trend"] = _Level(alpha, trend=True)
+    return models
 
 
 def _naive(counts: Floats, horizon: int) -> Floats:
@@ -150,11 +150,11 @@ def _error(model: Model, counts: Floats, origins: Sequence[int]) -> float:
 
 
 def _relative_errors(model: Model, counts: Floats, origins: Sequence[int]) -> Floats:
-    found = []
+    errors = []
     for at in origins:
         expected = model(counts[:at], HORIZON)
-        found.append(np.abs(expected - counts[at : at + HORIZON]) / _scale(expected))
-    return np.concatenate(found)
+        errors.append(np.abs(expected - counts[at : at + HORIZON]) / _scale(expected))
+    return np.concatenate(errors)
 
 
 def _reach(errors: Floats) -> float:

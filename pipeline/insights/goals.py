@@ -98,8 +98,8 @@ def _check(value: str, check: tree.Check, *, is_property: bool) -> str:
             isinstance(one, str) for one in many
         ):
             listed = ", ".join(sql_text(str(one)) for one in many) or "NULL"
-            found = f"coalesce({value} IN ({listed}), FALSE)"
-            return found if operator == "in" else f"NOT {found}"
+            expression = f"coalesce({value} IN ({listed}), FALSE)"
+            return expression if operator == "in" else f"NOT {expression}"
         case ("exists", bool(there)):
             return f"{value} IS {'NOT ' if there else ''}NULL"
         case (operator, int() | float() as number) if operator in _NUMBERS and is_property:

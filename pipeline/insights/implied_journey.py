@@ -46,7 +46,7 @@ def implied_journey(log: EventLog, goal: str, window: str, asked: Sequence[str])
 
 def _usual_order(log: EventLog, goal: str) -> dict[str, int]:
     """Return the number of cases with each event, in its mean order."""
-    found = log.queries.rows(
+    rows = log.queries.rows(
         f"""
         WITH first AS (
             SELECT case_id, name, min(moment) AS moment FROM events GROUP BY case_id, name
@@ -56,4 +56,4 @@ def _usual_order(log: EventLog, goal: str) -> dict[str, int]:
         GROUP BY f.name ORDER BY avg(f.moment - b.moment), f.name
         """
     )
-    return dict(found)
+    return dict(rows)

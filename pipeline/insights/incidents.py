@@ -128,8 +128,8 @@ def incidents(scanned: Sequence[SeriesScan], goal: str | None) -> tuple[Incident
                 break
         else:
             groups.append([pair])
-    found = (_incident(group, scanned, goal) for group in groups)
-    return tuple(sorted(found, key=lambda one: one.first_day))
+    summaries = (_incident(group, scanned, goal) for group in groups)
+    return tuple(sorted(summaries, key=lambda one: one.first_day))
 
 
 def _overlap(one: Anomaly, other: Anomaly) -> bool:
@@ -252,6 +252,6 @@ def _forecasts(series: Sequence[DailySeries], goal: str | None) -> Iterable[Seri
                 and (what == "all events" or volume.step == what)
             ]
             if chosen:
-                found = forecast(np.sum(chosen, axis=0), series[0].first_day)
-                if found is not None:
-                    yield SeriesForecast(what, channel, found)
+                prediction = forecast(np.sum(chosen, axis=0), series[0].first_day)
+                if prediction is not None:
+                    yield SeriesForecast(what, channel, prediction)

@@ -115,48 +115,48 @@ class JourneyDetails:
     associations: tuple[Association, ...]
 
 
-def journey_details(found: DefinedCases, early_ms: int | None = None) -> JourneyDetails:
+def journey_details(cases: DefinedCases, early_ms: int | None = None) -> JourneyDetails:
     """Answer in depth; `early_ms`: a tenth of the goal's window, or else a day."""
-    early = _early(found) if early_ms is None else early_ms * 1000
-    _load_progress(found)
+    early = _early(cases) if early_ms is None else early_ms * 1000
+    _load_progress(cases)
     outcomes: Counter[CaseOutcome] = Counter()
-    for variant in found.variants:
+    for variant in cases.variants:
         outcomes.update(variant.outcomes)
-    curves = _curves(found)
+    curves = _curves(cases)
     whole = [one for group in curves.values() for one in group]
     return JourneyDetails(
         {kind: outcomes[kind] for kind in ("converted", "dropped", "unfinished")},
-        found.log.repeated,
-        tuple(_steps(found)),
-        tuple(_channel_steps(found)),
-        tuple(_flows(found)),
+        cases.log.repeated,
+        tuple(_steps(cases)),
+        tuple(_channel_steps(cases)),
+        tuple(_flows(cases)),
         conversion_curve(whole),
         tuple(ChannelCurve(name, conversion_curve(group)) for name, group in curves.items()),
-        _followed_plan(found),
-        tuple(_arms(found)),
+        _followed_plan(cases),
+        tuple(_arms(cases)),
         early // 1000,
-        tuple(associations(found, early)),
+        tuple(associations(cases, early)),
     )
 
 
-def _early(found: DefinedCases) -> int:
-    goal = found.journey.goal
+def _early(cases: DefinedCases) -> int:
+    goal = cases.journey.goal
     return duration_ms(goal.window) * 100 if goal and goal.window else _DAY_US
 
 
-def _load_progress(found: DefinedCases) -> None:
+def _load_progress(cases: DefinedCases) -> None:
     """Load `reached` (each variant's steps, with their places and the place of the mandatory step
     before, -1: none) and `lasts` (the last step, -1: none)."""
     rows = [
         (variant, step, place, gate, rank == len(one.progress.reached) - 1)
-        for variant, one in enumerate(found.variants)
-        for rank, (step, place, gate) in enumerate(_gate_steps(found.plan, one.progress.reached))
+        for variant, one in enumerate(cases.variants)
+        for rank, (step, place, gate) in enumerate(_gate_steps(cases.plan, one.progress.reached))
     ]
     columns = list(zip(*rows, strict=True)) or [()] * 5
     types = (pa.int64(), pa.int32(), pa.int64(), pa.int64(), pa.bool_())
     names = ("variant", "step", "place", "gate", "is_last")
     arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
-    queries = found.log.queries
+    queries = cases.log.queries
     queries.load("reached", pa.table(dict(zip(names, arrays, strict=True))))
     queries.view(
         "channelled",
@@ -187,17 +187,17 @@ def _gate_steps(
         yield step, place, gate
 
 
-def _steps(found: DefinedCases) -> Iterator[StepDetails]:
+def _steps(defined: DefinedCases) -> Iterator[StepDetails]:
     deviations: dict[str, Counter[int]] = defaultdict(Counter)
-    for variant in found.variants:
+    for variant in defined.variants:
         last = variant.progress.reached[-1][0] if variant.progress.reached else -1
         for kind in ("skipped", "repeated", "swapped"):
             for step in getattr(variant.alignment, kind):
                 deviations[kind][step] += variant.cases
         for outcome, cases in variant.outcomes.items():
             deviations[outcome][last] += cases
-    timed = _step_times(found)
-    for number, step in enumerate(found.plan.steps):
+    timed = _step_times(defined)
+    for number, step in enumerate(defined.plan.steps):
         cases, late, median = timed.get(number, (0, 0, None))
         counts = {kind: counted[number] for kind, counted in deviations.items()}
         yield StepDetails(
@@ -214,9 +214,9 @@ def _steps(found: DefinedCases) -> Iterator[StepDetails]:
         )
 
 
-def _step_times(found: DefinedCases) -> dict[int, tuple[int, int, float]]:
-    limits = [step.within_ms for step in found.plan.steps]
-    found.log.queries.load(
+def _step_times(defined: DefinedCases) -> dict[int, tuple[int, int, float]]:
+    limits = [step.within_ms for step in defined.plan.steps]
+    defined.log.queries.load(
         "limits",
         pa.table(
             {
@@ -225,7 +225,7 @@ def _step_times(found: DefinedCases) -> dict[int, tuple[int, int, float]]:
             }
         ),
     )
-    rows = found.log.queries.rows(
+    rows = defined.log.queries.rows(
         """
         SELECT step, count(*), count(*) FILTER (within IS NOT NULL AND waited >= within * 1000),
             median(since) / 1000
@@ -241,8 +241,8 @@ def _step_times(found: DefinedCases) -> dict[int, tuple[int, int, float]]:
     return {step: (cases, late, median) for step, cases, late, median in rows}
 
 
-def _channel_steps(found: DefinedCases) -> Iterator[ChannelStep]:
-    rows = found.log.queries.rows(
+def _channel_steps(defined: DefinedCases) -> Iterator[ChannelStep]:
+    rows = defined.log.queries.rows(
         """
         SELECT began_in, step, count(*), count(*) FILTER (is_last AND outcome = 'dropped')
         FROM channelled AS o JOIN reached AS r ON o.variant = r.variant
@@ -250,32 +250,32 @@ def _channel_steps(found: DefinedCases) -> Iterator[ChannelStep]:
         """
     )
     for channel, step, cases, dropped in rows:
-        yield ChannelStep(channel, found.plan.steps[step].name, cases, dropped)
+        yield ChannelStep(channel, defined.plan.steps[step].name, cases, dropped)
 
 
-def _flows(found: DefinedCases) -> Iterator[StepFlow]:
+def _flows(defined: DefinedCases) -> Iterator[StepFlow]:
     """Yield every edge of the Sankey diagram; the cases into and out of a step equal the
     funnel's."""
     flows: Counter[tuple[int, int, CaseOutcome | None]] = Counter()
-    for variant in found.variants:
+    for variant in defined.variants:
         last = -1
         for step, _ in variant.progress.reached:
             flows[last, step, None] += variant.cases
             last = step
         for outcome, cases in variant.outcomes.items():
             flows[last, -1, outcome] += cases
-    names = (*(step.name for step in found.plan.steps), None)  # of step -1: none
+    names = (*(step.name for step in defined.plan.steps), None)  # of step -1: none
     for (after, to, end), cases in sorted(
         flows.items(), key=lambda flow: (-flow[1], flow[0][:2], str(flow[0][2]))
     ):
         yield StepFlow(names[after], names[to], end, cases)
 
 
-def _curves(found: DefinedCases) -> dict[str, list[FollowedCases]]:
+def _curves(cases: DefinedCases) -> dict[str, list[FollowedCases]]:
     """Return the follow-up time of the cases of each channel; a case that left by an exit cannot
     convert any more, and is followed until the window closes."""
     curves: dict[str, list[FollowedCases]] = {}
-    for channel, *one in found.log.queries.rows(
+    for channel, *one in cases.log.queries.rows(
         f"""
         SELECT began_in, {_duration("begun")} AS duration, outcome = 'converted' AS converted,
             count(*) AS cases
@@ -292,24 +292,24 @@ def _duration(since: str) -> str:
     return f"greatest({end} - {since}, 0) // 1000"
 
 
-def _followed_plan(found: DefinedCases) -> Comparison | None:
+def _followed_plan(cases: DefinedCases) -> Comparison | None:
     """Compare, at the landmark of the first mandatory step (or else the first), the cases that had
     kept to the plan and to the step's time limit with the others."""
-    steps = found.plan.steps
+    steps = cases.plan.steps
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
-    places = [dict(variant.progress.reached).get(first) for variant in found.variants]
+    places = [dict(variant.progress.reached).get(first) for variant in cases.variants]
     kept = [
-        place is not None and _keeps_to(found.plan, one.path[: place + 1])
-        for one, place in zip(found.variants, places, strict=True)
+        place is not None and _keeps_to(cases.plan, one.path[: place + 1])
+        for one, place in zip(cases.variants, places, strict=True)
     ]
     variants = pa.array(range(len(places)), pa.int64())
     table = {"variant": variants, "place": pa.array(places, pa.int64()), "kept": pa.array(kept)}
     if not places:
         return None
-    found.log.queries.load("landmarks", pa.table(table))
+    cases.log.queries.load("landmarks", pa.table(table))
     within = steps[first].within_ms
     in_time = "TRUE" if within is None else f"reached_at - begun < {within * 1000}"
-    rows = found.log.queries.rows(
+    rows = cases.log.queries.rows(
         f"""
         SELECT kept AND {in_time} AS group_of, {_duration("reached_at")} AS duration,
             outcome = 'converted' AS converted, count(*) AS cases
@@ -336,9 +336,9 @@ def _keeps_to(plan: JourneyPlan, path: tuple[int, ...]) -> bool:
     return stages == sorted(stages) and len(set(path)) == len(path)
 
 
-def _arms(found: DefinedCases) -> Iterator[ArmComparison]:
+def _arms(cases: DefinedCases) -> Iterator[ArmComparison]:
     """Compare each arm with the holdout, or else with the first by name, from the beginning on."""
-    rows = found.log.queries.rows(
+    rows = cases.log.queries.rows(
         f"""
         SELECT arm, {_duration("begun")} AS duration, outcome = 'converted' AS converted,
             count(*) AS cases

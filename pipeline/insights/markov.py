@@ -108,9 +108,9 @@ def _members(paths: PathCounts, ends: Ints, order: int) -> Any:
     offsets = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     columns = paths.codes[np.repeat(begins, sizes) + offsets]
     shape = (len(ends), len(paths.channels))
-    found = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
-    found.data[:] = 1.0  # a channel that occurs twice
-    return found.tocsc()
+    matrix = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+    matrix.data[:] = 1.0  # a channel that occurs twice
+    return matrix.tocsc()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,11 +219,11 @@ def _accumulate(steps: Any, each: Floats) -> Floats:
     if size == 0:
         return each
     if size > _SMALL:
-        found = each
+        visits = each
         for _ in range(_MOST_SWEEPS):
-            found, before = each + steps @ found, found
-            if np.abs(found - before).max() <= _AT_REST * np.abs(found).max():
-                return np.asarray(found, dtype=np.float64)
+            visits, before = each + steps @ visits, visits
+            if np.abs(visits - before).max() <= _AT_REST * np.abs(visits).max():
+                return np.asarray(visits, dtype=np.float64)
     system = (sparse.eye_array(size) - steps).tocsc()
     solved: Floats = splu(system, permc_spec="MMD_AT_PLUS_A").solve(each)
     return solved

@@ -90,10 +90,10 @@ def read_log(queries: Queries, file: Path) -> Log:
     if len(modelled) == 1:
         (there,), (missing,) = modelled, {"q_logged", "q_target"} - modelled
         raise TableError(f"{file}: has no column {missing!r}, which DR needs beside {there!r}")
-    found = queries.arrow(f"SELECT * FROM {table.name}")
+    rows = queries.arrow(f"SELECT * FROM {table.name}")
 
     def column(name: str) -> Floats:
-        return np.array(found.column(name).to_numpy(), dtype=np.float64)
+        return np.array(rows.column(name).to_numpy(), dtype=np.float64)
 
     with np.errstate(over="ignore"):
         weights = column("target_propensity") / column("propensity")

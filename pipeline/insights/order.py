@@ -74,11 +74,11 @@ class _Steps:
         """Return the likelihood of each step, by order, learned from these counts."""
         weights = self.weights(learned)
         shorter = self._blend(np.zeros_like(self._next), weights, 1.0 / self._symbols)
-        found = []
+        orders = []
         for order in ORDERS:
             shorter = self._blend(self._windows[order], weights, shorter)
-            found.append((order, shorter))
-        return found
+            orders.append((order, shorter))
+        return orders
 
     def _blend(self, window: Ints, weights: Floats, shorter: Floats | float) -> Floats:
         step = np.unique(window * self._symbols + self._next, return_inverse=True)[1]

@@ -20,14 +20,14 @@ _COLUMNS: Final = (
 def read_paths(queries: Queries, file: Path) -> PathCounts:
     """Read and add up a table of paths."""
     table = queries.open_table(file, _COLUMNS)
-    found = queries.rows(
+    result = queries.rows(
         "SELECT path, sum(conversions), coalesce(sum(value), 0), coalesce(sum(nulls), 0), "
         "min(row), min(row) FILTER (conversions = 0 AND value > 0) "
         f"FROM {table.name} "
         "GROUP BY path ORDER BY path"
     )
     rows = []
-    for text, conversions, value, nulls, row, unearned in found:
+    for text, conversions, value, nulls, row, unearned in result:
         if unearned is not None:
             raise TableError(
                 f"{table.place(unearned)}: value: path {text!r} has a value but no conversion"

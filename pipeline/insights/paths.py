@@ -65,17 +65,19 @@ def count_paths(rows: Sequence[PathRow]) -> PathCounts:
     """Add up the rows of equal paths."""
     channels = sorted({channel for row in rows for channel in row.path})
     code = {channel: index for index, channel in enumerate(channels)}
-    found: dict[tuple[str, ...], list[float]] = {}
+    sums_by_path: dict[tuple[str, ...], list[float]] = {}
     for row in rows:
-        sums = found.setdefault(row.path, [0.0, 0.0, 0.0])
+        sums = sums_by_path.setdefault(row.path, [0.0, 0.0, 0.0])
         sums[0] += row.conversions
         sums[1] += row.value
         sums[2] += row.nulls
-    sums_of = np.array(list(found.values()), dtype=np.float64).reshape(len(found), 3)
+    sums_of = np.array(list(sums_by_path.values()), dtype=np.float64).reshape(len(sums_by_path), 3)
     return PathCounts(
         channels=tuple(channels),
-        offsets=np.cumsum([0, *(len(path) for path in found)], dtype=np.int64),
-        codes=np.array([code[channel] for path in found for channel in path], dtype=np.int64),
+        offsets=np.cumsum([0, *(len(path) for path in sums_by_path)], dtype=np.int64),
+        codes=np.array(
+            [code[channel] for path in sums_by_path for channel in path], dtype=np.int64
+        ),
         conversions=sums_of[:, 0].copy(),
         values=sums_of[:, 1].copy(),
         nulls=sums_of[:, 2].copy(),

@@ -121,7 +121,7 @@ def _sums(queries: Queries) -> _Sums:
         "SELECT count(*) FILTER (finished AND played AND is_undrawn), "
         "count(*) FILTER (NOT finished), count(*) FILTER (finished AND NOT played) FROM slots"
     )
-    [found] = queries.rows(
+    [row] = queries.rows(
         """
         SELECT count(*), count(DISTINCT customer), coalesce(fsum(reward), 0.0),
             coalesce(fsum(weight), 0.0), coalesce(fsum(weight * weight), 0.0),
@@ -129,7 +129,7 @@ def _sums(queries: Queries) -> _Sums:
         FROM compared
         """
     )
-    return _Sums(*found, *left_out)
+    return _Sums(*row, *left_out)
 
 
 def _unknown(queries: Queries, sums: _Sums) -> PolicyWorth:
@@ -219,7 +219,7 @@ def _mean(queries: Queries, sums: _Sums, sql: str, value: float) -> Estimate:
 
 
 def _by_segment(queries: Queries) -> tuple[SegmentGain, ...]:
-    found = queries.rows(
+    rows = queries.rows(
         f"""
         WITH inside AS (
             SELECT one.segment AS segment, one.customer AS customer, count(*) AS slots,
@@ -241,7 +241,7 @@ def _by_segment(queries: Queries) -> tuple[SegmentGain, ...]:
     )
     return tuple(
         SegmentGain(name, int(slots), estimate_mean(value, int(slots), squares, customers))
-        for name, slots, customers, value, squares in found
+        for name, slots, customers, value, squares in rows
     )
 
 
@@ -282,12 +282,12 @@ def _by_message(queries: Queries, sums: _Sums, by: str) -> tuple[MessageGain, ..
         for name, total, customers, squares in changed
     }
     nothing = Estimate(0.0, None, None)
-    found = [
+    rows = [
         MessageGain(name, before, after, gains.get(name, nothing))
         for name, (before, after) in expected.items()
     ]
-    found.sort(key=lambda one: (-rank_key(abs(one.gain.value or 0.0)), one.name))
-    return tuple(found[:_MOST_NAMES])
+    rows.sort(key=lambda one: (-rank_key(abs(one.gain.value or 0.0)), one.name))
+    return tuple(rows[:_MOST_NAMES])
 
 
 def _times(one: Estimate, factor: int) -> Estimate:

@@ -186,7 +186,7 @@ def _prompts(log: EventLog, file: Path, options: PromptOptions, elsewhere: int) 
         FROM followed WHERE finished GROUP BY step, case_id
         """,
     )
-    [found] = queries.rows(
+    [row] = queries.rows(
         "SELECT count(DISTINCT case_id), count(*) FILTER (NOT finished) FROM followed"
     )
     steps = queries.rows(
@@ -200,11 +200,11 @@ def _prompts(log: EventLog, file: Path, options: PromptOptions, elsewhere: int) 
             "compared: is it the right column?"
         )
     by_step = tuple(_rows(log, file, options, step, split or 0) for step, split in steps)
-    return Prompts(by_step, found[0], found[1], elsewhere)
+    return Prompts(by_step, row[0], row[1], elsewhere)
 
 
 def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: int) -> ChoiceRows:
-    found = log.queries.rows(
+    rows = log.queries.rows(
         f"""
         SELECT p.customer, f.channel, f.message, f.offer, f.propensity, f.known,
             f.reached_at - f.moment AS after, f.opted_out, p.began >= {split} AS later
@@ -212,7 +212,7 @@ def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: i
         WHERE f.step = {sql_text(step)} AND f.finished ORDER BY f.line
         """
     )
-    columns: list[Sequence[Any]] = list(zip(*found, strict=True)) or [()] * 9
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * 9
     customer, channels, messages, offers, propensity, known, after, opted_out, later = columns
     taken = [Option(*one) for one in zip(channels, messages, offers, strict=True)]
     choices = tuple(sorted(set(taken), key=lambda one: (one.channel, one.message, one.offer)))

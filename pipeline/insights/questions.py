@@ -94,8 +94,8 @@ def _time_decay_answer(
     question: AttributionQuestion, journeys: Journeys, paths: PathCounts, support: Support
 ) -> AttributionAnswer:
     credits, interval = journeys.time_decay(question.half_life_ms)
-    found = assemble(TIMED, None, paths, credits, interval)
-    return AttributionAnswer(found, MODELS[TIMED], support)
+    attribution = assemble(TIMED, None, paths, credits, interval)
+    return AttributionAnswer(attribution, MODELS[TIMED], support)
 
 
 def _model(
@@ -114,8 +114,8 @@ def _model(
     interval = None
     if replicates := affordable(question.draws.replicates, fitted):
         interval = bootstrap(paths, customers(), fitted, replicates, question.draws.seed)
-    found = assemble(question.model, order, paths, credits, interval)
-    return AttributionAnswer(found, MODELS[question.model], support)
+    attribution = assemble(question.model, order, paths, credits, interval)
+    return AttributionAnswer(attribution, MODELS[question.model], support)
 
 
 def _order(question: AttributionQuestion, paths: PathCounts) -> int:

@@ -358,23 +358,23 @@ class _FindingWriter:
 
     def _against(self, verdict: Verdict) -> list[str]:
         proposal, support = verdict.proposal, verdict.support
-        found = []
+        changes = []
         if proposal.grade != "Tested":
-            found.append(self._words("not drawn"))
+            changes.append(self._words("not drawn"))
         if proposal.grade == "Adjusted":
-            found.append(self._words("adjusted for", columns=", ".join(self._question.adjust)))
+            changes.append(self._words("adjusted for", columns=", ".join(self._question.adjust)))
         chosen = {proposal.rows.options[one] for one in proposal.by_stratum}
         for channel in sorted(one.channel for one in chosen):
             cost = self._question.weighing.costs.get(channel, 0.0)
             if cost:
-                found.append(self._words("costs", channel=channel, cost=self._number(cost)))
+                changes.append(self._words("costs", channel=channel, cost=self._number(cost)))
         if (other := rival(proposal)) is not None:
-            found += self._rival(other)
+            changes += self._rival(other)
         if not is_possible_everywhere(support):
-            found.append(self._words("limited", share=f"{support.possible:.0%}"))
+            changes.append(self._words("limited", share=f"{support.possible:.0%}"))
         if support.had_it < _FEW:
-            found.append(self._words("few", had=support.had_it))
-        return found
+            changes.append(self._words("few", had=support.had_it))
+        return changes
 
     def _rival(self, proposal: ChoiceProposal) -> list[str]:
         assert proposal.against is not None

@@ -103,12 +103,12 @@ def _load(queries: Queries, view: str, until: int) -> int:
         WHERE coalesce(was_in, FALSE) <> entered
         """,
     )
-    found = queries.rows("SELECT coalesce(max(at_ms), 0) FROM moves")
-    return int(found[0][0])
+    rows = queries.rows("SELECT coalesce(max(at_ms), 0) FROM moves")
+    return int(rows[0][0])
 
 
 def _stays(queries: Queries, end: int) -> defaultdict[str, list[FollowedCases]]:
-    found = queries.rows(
+    rows = queries.rows(
         f"""
         SELECT segment, coalesce(later, {end}) - at_ms AS duration, later IS NOT NULL, count(*)
         FROM (
@@ -119,13 +119,13 @@ def _stays(queries: Queries, end: int) -> defaultdict[str, list[FollowedCases]]:
         """
     )
     stays: defaultdict[str, list[FollowedCases]] = defaultdict(list)
-    for segment, *followed in found:
+    for segment, *followed in rows:
         stays[segment].append(FollowedCases(*followed))
     return stays
 
 
 def _days(queries: Queries) -> defaultdict[str, list[SegmentDay]]:
-    found = queries.rows(
+    rows = queries.rows(
         f"""
         SELECT segment, at_ms // {DAY_MS} AS day,
             sum(CASE WHEN entered THEN 1 ELSE 0 END)::BIGINT,
@@ -134,7 +134,7 @@ def _days(queries: Queries) -> defaultdict[str, list[SegmentDay]]:
         """
     )
     days: defaultdict[str, list[SegmentDay]] = defaultdict(list)
-    for segment, day, entered, exited in found:
+    for segment, day, entered, exited in rows:
         before = days[segment][-1].members if days[segment] else 0
         days[segment].append(SegmentDay(iso_day(day), entered, exited, before + entered - exited))
     return days

@@ -68,14 +68,14 @@ def shapley_full(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
         game = _within(mask, results, players)
         if worth == "rate":
             game = np.divide(game, seen, out=np.zeros_like(game), where=seen > 0)
-        found = _shapley_values(game, players)
-        total = float(found.sum())
+        parts = _shapley_values(game, players)
+        total = float(parts.sum())
         if total <= 1e-12 * np.abs(game).max():
             raise NoWorthError(
                 f"paths with touches bring no higher rate of {name} than those without, so there "
                 "is nothing to divide by rate: take worth `conversions`"
             )
-        return found / total
+        return parts / total
 
     touched = paths.lengths > 0 if worth == "conversions" else np.ones_like(mask, dtype=bool)
     return (

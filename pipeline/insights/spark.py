@@ -118,14 +118,14 @@ class SparkQueries:
         self._session.createDataFrame(table).createOrReplaceTempView(name)
 
     def rows(self, sql: str) -> list[QueryRow]:
-        return [_plain_row(row) for row in self._collect(sql, lambda found: found.collect())]
+        return [_plain_row(row) for row in self._collect(sql, lambda frame: frame.collect())]
 
     def arrow(self, sql: str) -> pa.Table:
-        return self._collect(sql, lambda found: found.toArrow())
+        return self._collect(sql, lambda frame: frame.toArrow())
 
     def _query(self, sql: str) -> DataFrame:
-        found: DataFrame = self._collect(sql, lambda found: found)
-        return found
+        frame: DataFrame = self._collect(sql, lambda frame: frame)
+        return frame
 
     def _collect(self, sql: str, take: Callable[[DataFrame], Any]) -> Any:
         try:
@@ -168,14 +168,14 @@ def _in_spark(node: Any) -> Any:
     return node
 
 
-def _function(node: Any, name: str, given: Sequence[Any]) -> Any:
+def _function(node: Any, name: str, arguments: Sequence[Any]) -> Any:
     if name == "TIMEZONE":
-        return exp.Anonymous(this="TO_UTC_TIMESTAMP", expressions=[given[1], given[0]])
+        return exp.Anonymous(this="TO_UTC_TIMESTAMP", expressions=[arguments[1], arguments[0]])
     if name == "LIST_SLICE":
-        length = exp.paren(given[2]) - exp.paren(given[1]) + 1
-        return exp.Anonymous(this="SLICE", expressions=[given[0], given[1], length])
+        length = exp.paren(arguments[2]) - exp.paren(arguments[1]) + 1
+        return exp.Anonymous(this="SLICE", expressions=[arguments[0], arguments[1], length])
     if name in _FUNCTIONS:
-        return exp.Anonymous(this=_FUNCTIONS[name], expressions=given)
+        return exp.Anonymous(this=_FUNCTIONS[name], expressions=arguments)
     return node
 
 

@@ -118,29 +118,31 @@ def _bounded_share(left: float, greenwood: float) -> BoundedShare:
 
 def conversion_curve(followed: Sequence[FollowedCases]) -> ConversionCurve:
     """Sum up the time to convert; durations in ms."""
-    found = kaplan_meier(followed)
-    last = BoundedShare(0.0, None, None) if found.cases else None
-    if found.times:
-        last = found.share_converted(-1)
+    curve = kaplan_meier(followed)
+    last = BoundedShare(0.0, None, None) if curve.cases else None
+    if curve.times:
+        last = curve.share_converted(-1)
     return ConversionCurve(
-        found.cases,
-        found.conversions,
+        curve.cases,
+        curve.conversions,
         last,
-        (_time_of(found, 0.25), _time_of(found, 0.5), _time_of(found, 0.75)),
-        tuple(_points(found)),
+        (_time_of(curve, 0.25), _time_of(curve, 0.5), _time_of(curve, 0.75)),
+        tuple(_points(curve)),
     )
 
 
-def _time_of(found: Survival, share: float) -> int | None:
-    reached = np.flatnonzero(found.survival <= 1.0 - share + 1e-12)
-    return found.times[int(reached[0])] if len(reached) else None
+def _time_of(survival: Survival, share: float) -> int | None:
+    reached = np.flatnonzero(survival.survival <= 1.0 - share + 1e-12)
+    return survival.times[int(reached[0])] if len(reached) else None
 
 
-def _points(found: Survival) -> Iterator[CurvePoint]:
-    count = len(found.times)
+def _points(survival: Survival) -> Iterator[CurvePoint]:
+    count = len(survival.times)
     places = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).round().astype(int))
     for place in places.tolist():
-        yield CurvePoint(found.times[place], found.share_converted(place), found.at_risk[place])
+        yield CurvePoint(
+            survival.times[place], survival.share_converted(place), survival.at_risk[place]
+        )
 
 
 def difference(one: Survival, other: Survival) -> BoundedShare | None:

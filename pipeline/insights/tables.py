@@ -399,11 +399,11 @@ class CheckedRelation:
         counts = [f"count(*) FILTER (WHERE {condition})" for _, condition, _ in faults]
         # A column that no fault is looked for in is read too: what is not in UTF-8 shows only so.
         counts += [f"count({_quote(cell.column.name)})" for cell in cells if cell.is_there]
-        [found] = self.rows(f"SELECT count(*), {', '.join(counts)} FROM {self.sql}")
-        wrong = [fault for fault, count in zip(faults, found[1:], strict=False) if count]
+        [row] = self.rows(f"SELECT count(*), {', '.join(counts)} FROM {self.sql}")
+        wrong = [fault for fault, count in zip(faults, row[1:], strict=False) if count]
         if wrong:
             raise self._first_fault(wrong)
-        return int(found[0])
+        return int(row[0])
 
     def _first_fault(self, faults: Sequence[tuple[Cell, str, str]]) -> TableError:
         """Return the fault of the earliest row."""
@@ -457,8 +457,8 @@ def _damage_error(file: Path, error: duckdb.Error) -> TableError:
         return TableError(f"{file}: needs {MORE_MEMORY}")
     line = re.search(r"Line: (\d+)", message)
     place = f"{file}:{line.group(1)}" if line else str(file)
-    if found := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):
-        return TableError(f"{place}: has {found.group(2)} columns instead of {found.group(1)}")
+    if match := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):
+        return TableError(f"{place}: has {match.group(2)} columns instead of {match.group(1)}")
     if "Invalid unicode" in message:
         return TableError(f"{place}: is not in UTF-8")
     if "state machine" in message:

@@ -136,23 +136,23 @@ class Journeys:
 
     def path_counts(self) -> PathCounts:
         """Return the distinct paths with their numbers of conversions and nulls."""
-        found = self._queries.arrow(
+        result = self._queries.arrow(
             "SELECT path, conversions, value, nulls FROM path_counts ORDER BY id"
         )
-        lists = found.column("path").combine_chunks()
+        lists = result.column("path").combine_chunks()
         lengths = np.asarray(lists.value_lengths(), dtype=np.int64)
         return PathCounts(
             channels=self._units,
             offsets=np.concatenate(([0], np.cumsum(lengths))),
             codes=np.asarray(lists.flatten(), dtype=np.int64),
-            conversions=_floats(found.column("conversions")),
-            values=_floats(found.column("value")),
-            nulls=_floats(found.column("nulls")),
+            conversions=_floats(result.column("conversions")),
+            values=_floats(result.column("value")),
+            nulls=_floats(result.column("nulls")),
         )
 
     def customers(self, paths: PathCounts) -> Customers:
         """Return the customers grouped by equal journeys."""
-        found = self._queries.arrow(
+        result = self._queries.arrow(
             """
             WITH numbered AS (
                 SELECT j.customer, p.id AS path, j.conversions
@@ -173,11 +173,11 @@ class Journeys:
             )
             """
         )
-        kind = _whole(found.column("id"))
-        path = _whole(found.column("path"))
-        conversions = _floats(found.column("conversions"))
+        kind = _whole(result.column("id"))
+        path = _whole(result.column("path"))
+        conversions = _floats(result.column("conversions"))
         counts = np.zeros(int(kind.max(initial=-1)) + 1)
-        counts[kind] = _floats(found.column("customers"))
+        counts[kind] = _floats(result.column("customers"))
         shape = (len(counts), len(paths.conversions))
 
         def table(amounts: Floats) -> Any:
@@ -193,7 +193,7 @@ class Journeys:
         touch's: that changes no share, and their sum cannot vanish.
         """
         latest = f"max(key >> {_TIME_BITS}) OVER (PARTITION BY customer, moment)"
-        found = self._queries.arrow(
+        result = self._queries.arrow(
             f"""
             WITH weighed AS (
                 SELECT customer, moment, key & {_UNITS} AS code,
@@ -215,10 +215,10 @@ class Journeys:
             FROM credited GROUP BY code
             """
         )
-        code = _whole(found.column("code"))
+        code = _whole(result.column("code"))
 
         def by_unit(name: str) -> Floats:
-            return sum_by(code, _floats(found.column(name)), len(self._units))
+            return sum_by(code, _floats(result.column(name)), len(self._units))
 
         credits = Credits(
             by_unit("conversions"), by_unit("value"), np.full(len(self._units), np.nan)
@@ -277,8 +277,8 @@ class Journeys:
             FROM (SELECT DISTINCT unit FROM rows WHERE {touched})
             """,
         )
-        found = self._queries.rows("SELECT unit FROM units ORDER BY code")
-        units = tuple(unit for (unit,) in found)
+        rows = self._queries.rows("SELECT unit FROM units ORDER BY code")
+        units = tuple(unit for (unit,) in rows)
         if len(units) > _UNITS:
             raise TableError(
                 f"{self._file}: {self._options.unit}: {len(units):,} different ones, at most "

@@ -41,7 +41,7 @@ def identifiers(
     message: SegmentMessage, kind: Kind, context: Fields, config: Configuration
 ) -> tuple[Identifier, ...] | Refusal:
     """Return at least one identifier, the strongest first, whose key is the record's."""
-    found: set[Identifier] = set()
+    valid: set[Identifier] = set()
     names_person = False
     first: Refusal | None = None
     for claim in _claims(message, kind, context, config):
@@ -51,14 +51,14 @@ def identifiers(
         else:
             normal = config.identity.normalise(Identifier(claim.namespace, text))
         if isinstance(normal, Identifier):
-            found.add(normal)
+            valid.add(normal)
             names_person |= claim.field != "previousId"
         elif first is None and not claim.implied:
             first = refuse("invalid_identifier", claim.field, f"{claim.field}: {normal}")
     if not names_person:
         message_text = "give userId or anonymousId: the message identifies no person"
         return first or refuse("missing_identifier", "userId", message_text)
-    names = config.identity.rank(found)
+    names = config.identity.rank(valid)
     pair = ambiguous_alias(names, config) if kind == "alias" else ()
     return (*(name for name in names if name not in pair), *pair)
 

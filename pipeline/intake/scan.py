@@ -69,33 +69,33 @@ def elements(raw: bytes, name: str, most: int) -> SplitArray | None:
     depth, begin, start, end = 0, -1, -1, -1
     before = (b"", b"")
     parts: list[bytes] = []
-    for found in _matches(raw):
-        mark = found[0][:1]
+    for match in _matches(raw):
+        mark = match[0][:1]
         if depth == 1 and mark == b"[" and begin < 0 and before == (key, b":"):
-            begin, start = found.start(), found.end()
+            begin, start = match.start(), match.end()
         elif begin >= 0 and end < 0 and depth == 2 and mark in (b",", b"]"):
-            parts.append(raw[start : found.start()].strip())
-            start = found.end()
+            parts.append(raw[start : match.start()].strip())
+            start = match.end()
             if mark == b"]":
-                end = found.end()
+                end = match.end()
             elif len(parts) > most:
                 return SplitArray(b"", tuple(parts))
         depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
-        before = (before[1], found[0] if depth == 1 else b"")
+        before = (before[1], match[0] if depth == 1 else b"")
     if end < 0 or depth != 0 or (b"" in parts and len(parts) > 1):
         return None
     return SplitArray(raw[:begin] + b"[]" + raw[end:], tuple(filter(None, parts)))
 
 
 def _tokens(raw: bytes) -> Iterator[bytes]:
-    return (found[0] for found in _matches(raw))
+    return (match[0] for match in _matches(raw))
 
 
 def _matches(raw: bytes) -> Iterator["re.Match[bytes]"]:
-    for number, found in enumerate(_TOKEN.finditer(raw)):
+    for number, token in enumerate(_TOKEN.finditer(raw)):
         if number == _MAX_TOKENS:
             return
-        yield found
+        yield token
 
 
 def _is_finite(token: bytes) -> bool:

@@ -76,9 +76,9 @@ def with_batch_fields(message: SegmentMessage, batch: SegmentBatch) -> SegmentMe
     )
 
 
-def message_id(given: str | int | None, new_id: Callable[[], str | Refusal]) -> str | Refusal:
+def message_id(sender_id: str | int | None, new_id: Callable[[], str | Refusal]) -> str | Refusal:
     """Return the sender's id, or a new one where it is missing or blank."""
-    text = "" if given is None else str(given)
+    text = "" if sender_id is None else str(sender_id)
     if not text.strip():
         return new_id()
     if len(text) > MAX_ID:
@@ -89,10 +89,10 @@ def message_id(given: str | int | None, new_id: Callable[[], str | Refusal]) -> 
 def _identifiers(
     message: SegmentMessage, kind: Kind, context: Fields, arrival: Arrival
 ) -> tuple[Identifier, ...] | Refusal:
-    found = identifiers(message, kind, context, arrival.config)
-    if arrival.speaker is None or isinstance(found, Refusal):
-        return found
-    return arrival.speaker.restrict(found, id_text(message.user_id), context.get("proof"))
+    names = identifiers(message, kind, context, arrival.config)
+    if arrival.speaker is None or isinstance(names, Refusal):
+        return names
+    return arrival.speaker.restrict(names, id_text(message.user_id), context.get("proof"))
 
 
 def _times(message: SegmentMessage) -> tuple[Time, Time]:

@@ -18,4 +18,4 @@ _UNREADABLE: Final = rb"\ufffd"
 
 def replace_half_surrogates(raw: bytes) -> bytes:
     """Replace half surrogate pairs in JSON text by U+FFFD."""
-    return _ESCAPE.sub(lambda found: _UNREADABLE if found["half"] else found[0], raw)
+    return _ESCAPE.sub(lambda match: _UNREADABLE if match["half"] else match[0], raw)

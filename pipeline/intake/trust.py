@@ -30,7 +30,7 @@ class Speaker:
     on_unproven: Callable[[], None]
 
     def restrict(
-        self, found: Identifiers, user_id: str | None, shown: object
+        self, identifiers: Identifiers, user_id: str | None, shown: object
     ) -> Identifiers | Refusal:
         """Return the identifiers that this source may use; `shown` is the message's proof.
 
@@ -42,10 +42,10 @@ class Speaker:
         if isinstance(proven, Refusal):
             return proven
         kept = tuple(
-            one for one in found if one.namespace in self.restriction.asserts or one == proven
+            one for one in identifiers if one.namespace in self.restriction.asserts or one == proven
         )
-        if kept == found:
-            return found
+        if kept == identifiers:
+            return identifiers
         self.on_unproven()
         what = "the key is a public one: give anonymousId, or the proof of userId in context.proof"
         return kept or Refusal(403, "proof_required", what, "userId")
@@ -60,9 +60,9 @@ class Speaker:
         normal = self.config.identity.normalise(claimed)
         if not isinstance(normal, Identifier):
             return None
-        given = str(shown).strip().lower().encode(errors="replace")
+        digest = str(shown).strip().lower().encode(errors="replace")
         for text in (user_id, normal.value):
-            if hmac.compare_digest(given, proof(self.secret, text).encode()):
+            if hmac.compare_digest(digest, proof(self.secret, text).encode()):
                 return normal
         what = "it is not the HMAC-SHA256, in hexadecimal, of this userId by the source's secret"
         return Refusal(403, "invalid_proof", what, _FIELD)

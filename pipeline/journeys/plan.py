@@ -72,12 +72,12 @@ def progress(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
     reached: list[tuple[int, int]] = []
     begin = 0
     for stage in plan.stages():
-        found = {step: place for step in stage if (place := _first(path, step, begin)) is not None}
-        reached += sorted(found.items(), key=lambda item: item[1])
+        places = {step: place for step in stage if (place := _first(path, step, begin)) is not None}
+        reached += sorted(places.items(), key=lambda item: item[1])
         mandatory = [step for step in stage if plan.steps[step].mandatory]
-        if not found.keys() >= set(mandatory):
+        if not places.keys() >= set(mandatory):
             return PlanProgress(tuple(reached), None)
-        begin = max([begin, *(found[step] + 1 for step in mandatory)])
+        begin = max([begin, *(places[step] + 1 for step in mandatory)])
     return PlanProgress(tuple(reached), begin - 1 if begin else None)
 
 

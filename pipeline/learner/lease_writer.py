@@ -75,16 +75,16 @@ class LeaseWriter:
             for begin in range(0, len(share), _GRANTS)
         ]
         offsets = self._writer.write(self._control(*part, digest, now_ms) for part in parts)
-        found: dict[int, int] = {}
+        ends: dict[int, int] = {}
         for (partition, _), offset in zip(parts, offsets, strict=True):
-            found[partition] = max(offset, found.get(partition, 0))
-        return found
+            ends[partition] = max(offset, ends.get(partition, 0))
+        return ends
 
     def processed(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the offset up to which workers have processed their input, by partition."""
         wanted = [TopicPartition(topics.SEGMENTED, partition) for partition in partitions]
-        found = self._workers.committed(wanted, timeout=_TIMEOUT_S) if wanted else []
-        return {place.partition: max(place.offset, 0) for place in found}
+        offsets = self._workers.committed(wanted, timeout=_TIMEOUT_S) if wanted else []
+        return {place.partition: max(place.offset, 0) for place in offsets}
 
     def decided(self, partition: int) -> int:
         """Return the end of a partition of `decisions`."""

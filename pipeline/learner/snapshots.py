@@ -20,17 +20,17 @@ _log = logging.getLogger(__name__)
 
 def newest_snapshot(client: Mapping[str, Property], codec: Codec) -> LearningRecord | None:
     """Return the newest snapshot in the topic; None before the first. Raises KafkaException."""
-    found = None
+    newest = None
     for stored in scan(client, topics.LEARNING):
         if stored.key == SNAPSHOT and stored.value is not None:
             record = codec.decode(topics.LEARNING, stored.value)
             if isinstance(record, LearningRecord):
-                found = record
+                newest = record
             else:
                 _log.error(
                     "unreadable snapshot", extra={"reason": str(record), "at": stored.offset}
                 )
-    return found
+    return newest
 
 
 class AnotherLearnerError(Exception):

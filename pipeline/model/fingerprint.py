@@ -32,10 +32,10 @@ class Fingerprint:
 
 def fingerprint(decisions: Iterable[Decision]) -> str:
     """Return the hash of `decisions`."""
-    found = Fingerprint()
+    result = Fingerprint()
     for decision in decisions:
-        found.add(decision)
-    return found.hexdigest()
+        result.add(decision)
+    return result.hexdigest()
 
 
 def _encode(decision: Decision) -> bytes:

@@ -25,8 +25,8 @@ def ambiguous_name(properties: Mapping[str, Scalar], lists: Mapping[str, Element
     """Return a name that has one value as a property and another as a list, or as part of one."""
     if not lists:
         return None
-    found = (name for name, value in properties.items() if value is not None)
-    return next((name for name in found if _differs(name, properties[name], lists)), None)
+    names = (name for name, value in properties.items() if value is not None)
+    return next((name for name in names if _differs(name, properties[name], lists)), None)
 
 
 def _differs(name: str, value: Scalar, lists: Mapping[str, Elements]) -> bool:

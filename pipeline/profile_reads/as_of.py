@@ -92,9 +92,9 @@ def inputs_until(records: Records, at: int) -> Iterator[_Input]:
                 rows[place] = stored.value or b""
         for place, value in rows.items():
             *_, topic = _PLACE.unpack(place)
-            given = records.codec.decode(_INPUTS[topic], value)
-            assert isinstance(given, (Interaction, IdentityChange))
-            yield given
+            decoded = records.codec.decode(_INPUTS[topic], value)
+            assert isinstance(decoded, (Interaction, IdentityChange))
+            yield decoded
 
 
 def _outside_records(records: Records) -> Iterator[tuple[StoredRecord, _Input]]:

@@ -54,7 +54,7 @@ def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) ->
     forgotten data, but the files of Kafka and of the workers have it until they are cleaned.
     """
     forgotten = at + round(settings.forget_hours * HOUR_MS) + CLEANER_MS
-    found = [
+    links = [
         PastRecords(name, forgotten)
         for name in (*(f"{one.group}-rows-changelog" for one in STAGES), _STATE)
     ]
@@ -64,7 +64,7 @@ def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) ->
             continue
         kept_ms = None if hours is None else max_retention_ms(hours)
         until = forgotten if hours is None else None if kept_ms is None else at + kept_ms
-        found.append(PastRecords(topic.name, until))
-    found.append(PastRecords(_LEDGERS, at + _LEDGERS_KEPT_MS))
-    found.extend(PastRecords(place, None) for place in _BEYOND)
-    return sorted(found, key=lambda one: one.topic)
+        links.append(PastRecords(topic.name, until))
+    links.append(PastRecords(_LEDGERS, at + _LEDGERS_KEPT_MS))
+    links.extend(PastRecords(place, None) for place in _BEYOND)
+    return sorted(links, key=lambda one: one.topic)

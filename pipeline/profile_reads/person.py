@@ -47,8 +47,8 @@ class Person(Struct, frozen=True):
 
 def find_person(people: PersonSource, identifier: Identifier) -> Person | None:
     """Return the person who has the identifier now; None if it was never seen."""
-    found = (people.profile(owner) for owner in people.owners(identifier.key))
-    profile = next((one for one in found if one is not None), None)
+    profiles = (people.profile(owner) for owner in people.owners(identifier.key))
+    profile = next((one for one in profiles if one is not None), None)
     if profile is None:
         return None
     memberships = people.memberships(profile.profile_id)

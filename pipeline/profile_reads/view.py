@@ -114,9 +114,9 @@ class View:
     def owners(self, identifier: str) -> Iterator[str]:
         """Yield ids of profiles that may have the identifier, the most likely first."""
         for kind in (b"r", b"n"):
-            found = self._rows.get(kind + identifier.encode())
-            if found is not None:
-                yield found.decode()
+            stored = self._rows.get(kind + identifier.encode())
+            if stored is not None:
+                yield stored.decode()
 
     def profile(self, profile_id: str) -> Profile | None:
         """Return the latest snapshot; None if nothing is left under the id."""
@@ -132,12 +132,12 @@ class View:
 
     def changes(self, identifiers: Collection[str]) -> list[IdentityChange]:
         """Return the log entries of each identifier since it was last forgotten, in order."""
-        found = (
+        rows = (
             self._decode(topics.IDENTITIES, value, IdentityChange)
             for identifier in identifiers
             for _, value in _scan(self._rows, _change_prefix(identifier))
         )
-        return [change for change in found if change is not None]
+        return [change for change in rows if change is not None]
 
     def close(self) -> None:
         self._rows.close()
@@ -230,8 +230,8 @@ class _PendingWrites:
     def get(self, key: bytes) -> bytes | None:
         if key in self._changed:
             return self._changed[key]
-        found: bytes | None = self._rows.get(key)
-        return found
+        stored: bytes | None = self._rows.get(key)
+        return stored
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Write a row; `value` None deletes it."""

@@ -111,7 +111,7 @@ def rules_in(folder: Path, settings: Settings) -> Rules:
 
 
 def backtest(
-    given: BacktestInput, rules: Rules, out: Path, progress: BacktestProgress
+    inputs: BacktestInput, rules: Rules, out: Path, progress: BacktestProgress
 ) -> BacktestReport:
     """Play the files through the stages and write the tables into `out`.
 
@@ -120,12 +120,12 @@ def backtest(
     """
     with temporary_rows() as rows:
         log = TimedLog(rows)
-        files = tuple(_read(file, given, rules, log, progress) for file in given.files)
+        files = tuple(_read(file, inputs, rules, log, progress) for file in inputs.files)
         if not len(log):
             raise NoInteractionsError(_explain_emptiness(files))
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out, prefix=".backtest-") as part:
-            played = _play(log, given.until, rules, Path(part), progress)
+            played = _play(log, inputs.until, rules, Path(part), progress)
             for table in sorted(Path(part).iterdir()):
                 table.replace(out / table.name)
     return BacktestReport(
@@ -138,10 +138,12 @@ def backtest(
 
 
 def _read(
-    file: OpenFile, given: BacktestInput, rules: Rules, log: TimedLog, progress: BacktestProgress
+    file: OpenFile, inputs: BacktestInput, rules: Rules, log: TimedLog, progress: BacktestProgress
 ) -> InputReport:
     ids = RowIds(str(file.path.resolve()))
-    reading = RowIntake(rules.config, given.source, given.max_bytes, given.now_ms, ids, by_log=True)
+    reading = RowIntake(
+        rules.config, inputs.source, inputs.max_bytes, inputs.now_ms, ids, by_log=True
+    )
     return read_file(file, reading, log, lambda done: progress.read(file, done))
 
 

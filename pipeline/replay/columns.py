@@ -64,8 +64,8 @@ class _Reader:
                     ArrowColumn(_SCALARS[name]) if name in _SCALARS else self._records[_short(name)]
                 )
             case list(branches):
-                given = [branch for branch in branches if branch != "null"]
-                return self._column(given[0], is_time) if len(given) == 1 else _JSON
+                types = [branch for branch in branches if branch != "null"]
+                return self._column(types[0], is_time) if len(types) == 1 else _JSON
             case {"type": "record"}:
                 return self._record(schema)
             case {"type": "array", "items": items}:
@@ -79,9 +79,9 @@ class _Reader:
     def _record(self, schema: Mapping[str, Any]) -> ArrowColumn:
         fields = self.fields(schema)
         kind = pa.struct([(name, one.kind) for name, one in fields.items()])
-        made = ArrowColumn(kind, record_converter(fields))
-        self._records[_short(schema["name"])] = made
-        return made
+        column = ArrowColumn(kind, record_converter(fields))
+        self._records[_short(schema["name"])] = column
+        return column
 
 
 def record_converter(columns: Mapping[str, ArrowColumn]) -> Convert | None:

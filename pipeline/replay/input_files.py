@@ -69,10 +69,10 @@ def _open(path: Path, file_format: FileFormat) -> OpenFile:
 def _paths(root: Path) -> list[Path]:
     if not root.is_dir():
         return [root]
-    found = [path for path in root.rglob("*") if path.is_file() and not _is_hidden(path, root)]
-    if not found:
+    paths = [path for path in root.rglob("*") if path.is_file() and not _is_hidden(path, root)]
+    if not paths:
         raise UnreadableError(f"{root} has no files")
-    return sorted(found)
+    return sorted(paths)
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:

@@ -91,15 +91,15 @@ class ReplayFolder:
                 self._refuse_files()
             return Manifest(selection)
         try:
-            found = _decode(file.read_bytes())
+            manifest = _decode(file.read_bytes())
         except msgspec.MsgspecError as error:
             raise AnotherReplayError(f"{file} is no replay's: {error}") from error
-        if found.selection != selection:
-            was = msgspec.json.encode(found.selection).decode()
+        if manifest.selection != selection:
+            was = msgspec.json.encode(manifest.selection).decode()
             raise AnotherReplayError(
                 f"{self._folder} holds another replay ({was}): use another --out"
             )
-        return found
+        return manifest
 
     def _refuse_files(self) -> None:
         """Refuse a folder with other files: without a manifest only a replay that was killed in its
@@ -112,8 +112,8 @@ class ReplayFolder:
         for file in self._folder.glob(f"day=*/*{_UNFINISHED}"):
             file.unlink()
         for file in self._folder.glob("day=*/part-*.parquet"):
-            found = _PART.fullmatch(file.name)
-            if found is not None and int(found[2]) >= self._manifest.next.get(int(found[1]), 0):
+            match = _PART.fullmatch(file.name)
+            if match is not None and int(match[2]) >= self._manifest.next.get(int(match[1]), 0):
                 file.unlink()
 
 

@@ -77,10 +77,10 @@ def _row(number: int, row: dict[str, Any]) -> ReadRow:
         why = "it deletes a key"
     if why is not None:
         return UnreadableRow(number, "no_interaction", None, f"is no interaction: {why}", number)
-    given = {name: value for name, value in row.items() if value is not None}
-    if _PROPERTIES in given:
-        given[_PROPERTIES] = msgspec.Raw(given[_PROPERTIES].encode())
-    return FileRow(number, msgspec.json.encode(given), number)
+    values = {name: value for name, value in row.items() if value is not None}
+    if _PROPERTIES in values:
+        values[_PROPERTIES] = msgspec.Raw(values[_PROPERTIES].encode())
+    return FileRow(number, msgspec.json.encode(values), number)
 
 
 def _times_in_ms(batch: pa.RecordBatch) -> pa.Table:

@@ -87,8 +87,8 @@ def _write_journey(
             _merge_stage(journey, steps[0])
     with file.open("w", encoding="utf-8") as written:
         yaml.dump(journey, written)
-    found = load_journey(file)
-    return found if isinstance(found, list) else []
+    result = load_journey(file)
+    return result if isinstance(result, list) else []
 
 
 def _merge_stage(journey: Any, stage: Any) -> None:
@@ -122,8 +122,8 @@ def _write_config(config: Path, documents: list[_Document], out: Path) -> list[C
             case _:
                 for offer in document.content["offers"]:
                     _keep_treatments(out, offer)
-    found = load(out)
-    return found if isinstance(found, list) else []
+    bundle = load(out)
+    return bundle if isinstance(bundle, list) else []
 
 
 def _add_rules(file: Path, content: dict[str, list[Any]]) -> None:

@@ -93,22 +93,24 @@ def plan(
 def _changed_traits(current: Configuration | None, proposed: Configuration) -> set[str]:
     """Return the declared traits that are new or redefined, and their buckets."""
     before = () if current is None else current.bundle.profile.traits
-    made = {trait.name for trait in proposed.bundle.profile.traits if trait not in before}
-    return made | frozenset(bucket.name for bucket in proposed.buckets if bucket.of in made)
+    new_traits = {trait.name for trait in proposed.bundle.profile.traits if trait not in before}
+    return new_traits | frozenset(
+        bucket.name for bucket in proposed.buckets if bucket.of in new_traits
+    )
 
 
 def _segments_reading(traits: Iterable[str], config: Configuration) -> frozenset[str]:
     """Return the segments that read one of `traits`, or another segment that does."""
     index = config.segment_index
     mask = index.readers_of(traits)
-    found: list[str] = []
+    names: list[str] = []
     for position, segment in enumerate(
         config.segments
     ):  # a segment comes after those that it reads
         if mask >> position & 1:
             mask |= index.dependents[position]
-            found.append(segment.name)
-    return frozenset(found)
+            names.append(segment.name)
+    return frozenset(names)
 
 
 def _segment_plan(
@@ -135,12 +137,12 @@ def _new_traits(
     after = (*versions, Version(proposed, versions[-1].applied_at))
     new = proposed.aggregates.by_key.keys() - versions[-1].keys
     fillable = backfillable_keys(after)
-    made = {
+    new_traits = {
         trait.name: new.intersection(aggregate.key for aggregate in trait.aggregates)
         for trait in proposed.traits
         if not is_hidden(trait.name)
     }
     return (
-        frozenset(name for name, keys in made.items() if keys),
-        frozenset(name for name, keys in made.items() if keys <= fillable),
+        frozenset(name for name, keys in new_traits.items() if keys),
+        frozenset(name for name, keys in new_traits.items() if keys <= fillable),
     )

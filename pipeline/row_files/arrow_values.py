@@ -80,8 +80,8 @@ def _lists(array: Any) -> Iterator[object]:
         if length is None:
             yield None
             continue
-        found = [next(elements) for _ in range(length)]
-        yield next((one for one in found if isinstance(one, NoValue)), found)
+        items = [next(elements) for _ in range(length)]
+        yield next((one for one in items if isinstance(one, NoValue)), items)
 
 
 def _maps(array: pa.MapArray) -> Iterator[object]:
@@ -95,10 +95,10 @@ def _map(entries: list[Any]) -> object:
     keys = [entry.get("key") for entry in entries]
     if not all(isinstance(key, str | int) for key in keys):
         return NoValue("the keys of a map must be texts or whole numbers")
-    found = {str(entry["key"]): entry.get("value") for entry in entries}
-    if len(found) < len(entries):
+    fields = {str(entry["key"]): entry.get("value") for entry in entries}
+    if len(fields) < len(entries):
         return NoValue("a map has the same key twice")
-    return _object(found)
+    return _object(fields)
 
 
 def _object(fields: dict[str, object]) -> object:

@@ -109,14 +109,14 @@ def _decrypt_within(pipe: Connection) -> None:
 def _open(key: PgpKey) -> Tsk:
     try:
         if key.text.lstrip().startswith(_ARMOR):
-            found = Tsk.from_bytes(key.text.replace("\\n", "\n").encode())
+            secret = Tsk.from_bytes(key.text.replace("\\n", "\n").encode())
         else:
-            found = Tsk.from_file(key.text)
-        found.decryptor(key.passphrase)
+            secret = Tsk.from_file(key.text)
+        secret.decryptor(key.passphrase)
     except RuntimeError as error:
         what = f"the private key in `pgp` cannot be used: {_first_line(error)}"
         raise OSError(errno.EINVAL, what) from error
-    return found
+    return secret
 
 
 def _first_line(error: RuntimeError) -> str:

@@ -378,10 +378,10 @@ def _parse_other(cell: str) -> object:
 
 def _parse_list(cell: str) -> object:
     try:
-        found = msgspec.json.decode(cell)
+        value = msgspec.json.decode(cell)
     except (msgspec.DecodeError, RecursionError):
         return cell
-    return found if isinstance(found, list) else cell
+    return value if isinstance(value, list) else cell
 
 
 def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) -> str:

@@ -90,7 +90,7 @@ def _batch(batch: pa.RecordBatch, columns: Columns, before: int) -> Iterator[Rea
     ]
     for place in range(batch.num_rows):
         number = before + place + 1
-        pairs = [(name, found[place]) for name, found in used if found[place] is not None]
+        pairs = [(name, cells[place]) for name, cells in used if cells[place] is not None]
         yield _row(number, pairs, columns)
 
 
@@ -98,8 +98,8 @@ def _row(number: int, pairs: list[tuple[str, object]], columns: Columns) -> Read
     for name, value in pairs:
         if isinstance(value, NoValue):
             return UnreadableRow(number, "invalid_value", name, f"{name}: {value.why}", number)
-    made = columns.record(pairs)
-    if isinstance(made, Fault):
-        return UnreadableRow(number, made.code, made.column, made.message, number)
+    record = columns.record(pairs)
+    if isinstance(record, Fault):
+        return UnreadableRow(number, record.code, record.column, record.message, number)
     named = tuple(name for name, _ in pairs if name.startswith("identifiers."))
-    return FileRow(number, made, number, named)
+    return FileRow(number, record, number, named)

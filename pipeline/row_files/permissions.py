@@ -105,12 +105,12 @@ class PermissionReader:
     def _state(self, cell: object, field: str) -> model.PermissionState | Fault:
         if cell is None:
             return self.rules.state or _fault(field, "it says neither yes nor no", "missing_field")
-        found = self.states.get(_letters(cell))
-        if found is None:
+        state = self.states.get(_letters(cell))
+        if state is None:
             hint = did_you_mean(_letters(cell), sorted(self.states))
             what = f"{_text(cell)!r} means no permission ({hint}): put it in `permissions.words`"
             return _fault(field, what)
-        return found
+        return state
 
 
 def permission_reader(rules: model.Permissions) -> PermissionReader:
@@ -129,9 +129,9 @@ def _pick(cell: object, names: Sequence[str], field: str) -> tuple[str, ...] | F
     """Return the name in a cell, or all where it is empty."""
     if cell is None:
         return tuple(names)
-    found = tuple(name for name in names if _letters(name) == _letters(cell))
-    if found:
-        return found
+    matches = tuple(name for name in names if _letters(name) == _letters(cell))
+    if matches:
+        return matches
     return _fault(field, f"{_text(cell)!r} is none of {', '.join(names)}")
 
 

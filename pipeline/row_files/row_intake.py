@@ -152,11 +152,11 @@ class RowIntake:
 
         `columns`: their names in a table.
         """
-        found = [self._identifier(fields(one)) for one in values]
-        valid = [one for one in found if isinstance(one, Identifier)]
+        results = [self._identifier(fields(one)) for one in values]
+        valid = [one for one in results if isinstance(one, Identifier)]
         if valid:
             return self.config.identity.rank(valid)
-        for why in found:
+        for why in results:
             field = columns[0] if columns else "identifiers.0"
             return refuse("invalid_identifier", field, str(why))
         return refuse("missing_identifier", "identifiers", "it names nobody")

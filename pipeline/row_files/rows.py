@@ -42,9 +42,9 @@ def watched_format(watch: model.Watch, max_bytes: int) -> FileFormat:
 
 
 def _footer(text: str | None) -> Pattern | None:
-    made = None if text is None else pattern(text)
-    assert not isinstance(made, PatternProblem)  # checked with the configuration
-    return made
+    compiled = None if text is None else pattern(text)
+    assert not isinstance(compiled, PatternProblem)  # checked with the configuration
+    return compiled
 
 
 def kind_of(name: str) -> FormatName:

@@ -99,9 +99,9 @@ def _lines(text: TextIOWrapper, raw: BufferedReader, longest: int) -> Iterator[L
 
 def unreadable_byte(text: str) -> str | None:
     """Describe the first byte in `text` that was not decodable; None without one."""
-    found = _LONE.search(text)
-    if found is not None:
-        code = ord(found[0])
+    match = _LONE.search(text)
+    if match is not None:
+        code = ord(match[0])
         what = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "half a character"
         return f"{what} is not of the file's encoding: name it, such as --encoding windows-1252"
     return "it holds a zero byte" if "\0" in text else None

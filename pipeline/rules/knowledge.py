@@ -55,8 +55,8 @@ class Knowledge(Struct, frozen=True):
         """Return the goal's base rate among customers who would get this treatment; 0 while it is
         unknown."""
         campaign, _, treatment = tie
-        found = self.baselines.get((campaign, treatment, context_bin))
-        return self.baselines.get((campaign, _ALL, context_bin), 0.0) if found is None else found
+        rate = self.baselines.get((campaign, treatment, context_bin))
+        return self.baselines.get((campaign, _ALL, context_bin), 0.0) if rate is None else rate
 
 
 EMPTY: Final = Knowledge(NOTHING_LEARNED, {})
@@ -84,16 +84,16 @@ def _baselines(held_out: Iterable[Posterior]) -> dict[tuple[str, str, str], floa
     for posterior in by_treatment:
         trials[posterior.campaign, posterior.bin] += posterior.trials
         successes[posterior.campaign, posterior.bin] += posterior.successes
-    found = {
+    evidence = {
         (campaign, _ALL, context_bin): baseline(count, successes[campaign, context_bin])
         for (campaign, context_bin), count in trials.items()
     }
     for posterior in by_treatment:
-        expected = found[posterior.campaign, _ALL, posterior.bin]
+        expected = evidence[posterior.campaign, _ALL, posterior.bin]
         if posterior.treatment != _ALL:
             rate = baseline(posterior.trials, posterior.successes, expected)
-            found[posterior.campaign, posterior.treatment, posterior.bin] = rate
-    return found
+            evidence[posterior.campaign, posterior.treatment, posterior.bin] = rate
+    return evidence
 
 
 def knowledge_in_force(rules: LearningRules, newest: Knowledge) -> Knowledge:

@@ -69,8 +69,8 @@ def prompts(life: CustomerLife) -> Iterator[Row]:
         about = event.properties
         offer, channel = str(about["offer"]), str(about["channel"])
         decided_at = event.at - _AFTER_MS.get((offer, channel), 0)
-        made = (life.profile_id, iso(decided_at), _GOALS[offer], channel)
-        yield (*made, about["treatment"], offer, about.get("propensity"), life.who.tier)
+        start = (life.profile_id, iso(decided_at), _GOALS[offer], channel)
+        yield (*start, about["treatment"], offer, about.get("propensity"), life.who.tier)
 
 
 def goals(life: CustomerLife) -> Iterator[Row]:

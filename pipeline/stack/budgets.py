@@ -14,8 +14,8 @@ _LITTLE: Final = 0.02
 
 def campaign_budgets(records: Iterable[BudgetRecord]) -> tuple[BudgetStatus, ...]:
     """Return the budgets of campaigns by name, without those of items, which may be thousands."""
-    found = (budget_status(record) for record in records if not is_stock(record.name))
-    return tuple(sorted(found, key=lambda one: one.name))
+    statuses = (budget_status(record) for record in records if not is_stock(record.name))
+    return tuple(sorted(statuses, key=lambda one: one.name))
 
 
 def spent_early(

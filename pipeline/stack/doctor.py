@@ -172,11 +172,11 @@ def _broker(settings: Settings, status: StackStatus) -> Finding:
 
 
 def _topics(settings: Settings, configuration: Configuration | None) -> Finding:
-    found = compare_topics(settings, configuration.channels if configuration else ())
-    if found.mismatched:
-        return Finding("topics", "bad", "; ".join(map(str, found.mismatched)))
-    if found.missing:
-        text = f"missing: {', '.join(found.missing)}"
+    compared = compare_topics(settings, configuration.channels if configuration else ())
+    if compared.mismatched:
+        return Finding("topics", "bad", "; ".join(map(str, compared.mismatched)))
+    if compared.missing:
+        text = f"missing: {', '.join(compared.missing)}"
         return Finding("topics", "bad", text, "`kairos up` makes them")
     return Finding("topics", "ok", f"all there, {settings.partitions} partitions")
 

@@ -78,7 +78,7 @@ def drift_of(
 ) -> Drift:
     """Return the drift of one model. `reached`: time (epoch ms) at which an action had an
     outcome."""
-    found = [p for p, _ in use.predictions.values()]
+    predictions = [p for p, _ in use.predictions.values()]
     judged = [
         (p, at <= reached.get((action, manifest.goal), -1) < at + manifest.window_ms)
         for action, (p, at) in use.predictions.items()
@@ -87,8 +87,10 @@ def drift_of(
     enough = len(judged) >= _LEAST
     return Drift(
         label=manifest.label,
-        n=len(found),
-        psi=stability_index(manifest.reference.shares, shares(found, manifest.reference.edges)),
+        n=len(predictions),
+        psi=stability_index(
+            manifest.reference.shares, shares(predictions, manifest.reference.edges)
+        ),
         judged=len(judged),
         predicted=sum(p for p, _ in judged) / len(judged) if enough else None,
         observed=sum(happened for _, happened in judged) / len(judged) if enough else None,
@@ -132,14 +134,14 @@ def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
 
 
 def _outcomes(records: Records, start: Mapping[int, int]) -> dict[tuple[str, str], int]:
-    found: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], int] = {}
     for _, one in records.every(topics.SEGMENTED, Segmented, start=start):
         interaction = one.interaction
         if interaction is not None and interaction.kind == "outcome":
             key = str(interaction.properties.get("action_id")), interaction.name
             at = min(interaction.occurred_at, interaction.received_at)
-            found[key] = min(at, found.get(key, at))
-    return found
+            counts[key] = min(at, counts.get(key, at))
+    return counts
 
 
 def _manifest(label: str, artifacts: Artifacts) -> ModelManifest | None:

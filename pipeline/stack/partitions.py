@@ -12,7 +12,7 @@ def with_existing_partitions(settings: Settings) -> Settings:
     """Return settings with the topics' partitions, unless a number was set explicitly."""
     if "partitions" in settings.model_fields_set:
         return settings
-    found = AdminClient(settings.kafka()).list_topics(timeout=_TIMEOUT_S).topics
-    if topics.INTERACTIONS not in found:
+    metadata = AdminClient(settings.kafka()).list_topics(timeout=_TIMEOUT_S).topics
+    if topics.INTERACTIONS not in metadata:
         return settings
-    return settings.model_copy(update={"partitions": len(found[topics.INTERACTIONS].partitions)})
+    return settings.model_copy(update={"partitions": len(metadata[topics.INTERACTIONS].partitions)})

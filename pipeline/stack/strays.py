@@ -21,13 +21,15 @@ def strays(home: Path) -> list[psutil.Process]:
 
     Finds them also if the home was removed.
     """
-    found = {process.pid: process for process in _matching_processes(partial(_belongs_to, home))}
+    processes = {
+        process.pid: process for process in _matching_processes(partial(_belongs_to, home))
+    }
     for announcement in announcements(home).values():
         process = announcement.process.process()
         if process is not None:
-            found.setdefault(process.pid, process)
-    found.pop(os.getpid(), None)
-    return list(found.values())
+            processes.setdefault(process.pid, process)
+    processes.pop(os.getpid(), None)
+    return list(processes.values())
 
 
 def stray_brokers(home: Path) -> list[psutil.Process]:

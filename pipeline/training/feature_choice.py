@@ -52,22 +52,22 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
         for name, value in _item_values(candidate):
             items.setdefault(name, []).append(value)
     least = max(2, round(count * _LEAST_SHARE))
-    made = [
+    features = [
         feature
-        for (of, name), found in sorted(values.items())
-        for feature in _features(of, name, found, newest, least)
+        for (of, name), known_values in sorted(values.items())
+        for feature in _features(of, name, known_values, newest, least)
     ]
-    made += [ModelFeature("segment", one) for one, n in sorted(segments.items()) if n >= least]
+    features += [ModelFeature("segment", one) for one, n in sorted(segments.items()) if n >= least]
     for part in OF_CANDIDATE:
         common = [name for name, n in names[part].most_common(_MOST_NAMES) if n >= least]
         if len(names[part]) > 1:
-            made += [ModelFeature(part, equals=name) for name in sorted(common)]
-    made += [
+            features += [ModelFeature(part, equals=name) for name in sorted(common)]
+    features += [
         feature
-        for name, found in sorted(items.items())
-        for feature in _features("item" if name else "item_age", name, found, newest, least)
+        for name, item in sorted(items.items())
+        for feature in _features("item" if name else "item_age", name, item, newest, least)
     ]
-    return tuple(made)
+    return tuple(features)
 
 
 def leaking_features(
@@ -102,8 +102,8 @@ def _one_sided_auc(values: npt.NDArray[np.float64], labels: Labels) -> float:
     too."""
     missing = np.isnan(values)
     filled = np.where(missing, values[~missing].min() - 1 if (~missing).any() else 0.0, values)
-    found = [auc(filled, labels), auc(missing.astype(np.float64), labels)]
-    return max((max(one, 1 - one) for one in found if one is not None), default=0.5)
+    aucs = [auc(filled, labels), auc(missing.astype(np.float64), labels)]
+    return max((max(one, 1 - one) for one in aucs if one is not None), default=0.5)
 
 
 def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, Known]]:
@@ -124,14 +124,14 @@ def _item_values(candidate: FeatureCandidate) -> Iterator[tuple[str, Known]]:
 
 
 def _features(
-    of: CustomerSource | ItemSource, name: str, found: Sequence[Known], newest_ms: int, least: int
+    of: CustomerSource | ItemSource, name: str, known: Sequence[Known], newest_ms: int, least: int
 ) -> Iterator[ModelFeature]:
-    numbers = [one for one in found if is_number(one)]
+    numbers = [one for one in known if is_number(one)]
     if numbers and of == "trait" and min(numbers) >= _EARLIEST_MS and max(numbers) <= newest_ms:
         yield ModelFeature("days_since", name)
-    elif len(numbers) >= least or sum(isinstance(one, bool) for one in found) >= least:
+    elif len(numbers) >= least or sum(isinstance(one, bool) for one in known) >= least:
         yield ModelFeature(of, name)
-    texts = Counter(one for one in found if isinstance(one, str))
-    common = [text for text, n in texts.most_common(_MOST_TEXTS) if least <= n < len(found)]
+    texts = Counter(one for one in known if isinstance(one, str))
+    common = [text for text, n in texts.most_common(_MOST_TEXTS) if least <= n < len(known)]
     for text in sorted(common):
         yield ModelFeature(of, name, text)

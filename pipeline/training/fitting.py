@@ -89,8 +89,8 @@ def isotonic(raw: Floats, labels: Labels) -> Calibration:
     A step's rate has one success in two as a prior, so that none is 0 or 1.
     """
     order = np.argsort(raw, kind="stable")
-    found = isotonic_regression(labels[order].astype(np.float64))
-    starts = np.asarray(found.blocks)
+    regression = isotonic_regression(labels[order].astype(np.float64))
+    starts = np.asarray(regression.blocks)
     sizes = np.diff(starts)
     means = np.add.reduceat(raw[order], starts[:-1]) / sizes
     rates = (np.add.reduceat(labels[order].astype(np.float64), starts[:-1]) + 0.5) / (sizes + 1)
@@ -112,10 +112,10 @@ def logistic(raw: Floats, labels: Labels) -> Calibration:
         value = float((np.logaddexp(0.0, z) - targets * z).sum())
         return value, np.array([float(gap @ odds), float(gap.sum())])
 
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, bounds=((0.0, None), (None, None)))
+    minimum = minimize(loss, np.array([1.0, 0.0]), jac=True, bounds=((0.0, None), (None, None)))
     knots = np.unique(np.concatenate((np.linspace(0.0, 1.0, _KNOTS), raw)))
     knots = knots[np.unique(np.linspace(0, len(knots) - 1, _KNOTS).round().astype(int))]
-    curve = expit(found.x[0] * _log_odds(knots) + found.x[1])
+    curve = expit(minimum.x[0] * _log_odds(knots) + minimum.x[1])
     return Calibration(tuple(map(float, knots)), tuple(map(float, curve)))
 
 

@@ -76,8 +76,8 @@ def write_model(model: TrainedModel, folder: Path) -> StoredModel:
 def read_models(folder: Path) -> Iterator[StoredModel]:
     """Yield the models of a folder, by name and version; other files are left out."""
     read = (_read_model(file) for file in folder.glob(f"*/*/{MANIFEST}"))
-    found = [one for one in read if isinstance(one, StoredModel)]
-    yield from sorted(found, key=lambda one: (one.manifest.name, one.manifest.version))
+    models = [one for one in read if isinstance(one, StoredModel)]
+    yield from sorted(models, key=lambda one: (one.manifest.name, one.manifest.version))
 
 
 def damaged_models(folder: Path) -> Iterator[str]:

@@ -120,14 +120,14 @@ class _Counts:
 
     def _read(self, name: str, facts: Sequence[Facts]) -> list[_Seen]:
         test, event = self._readers[name]
-        found = []
+        rows = []
         for fact in facts:
             if test(fact):
                 items = tuple(value for value in _values(fact, event.item) if value in self._items)
                 about = _values(fact, event.about) if event.about is not None else ()
                 if items:
-                    found.append(_Seen(fact.now_ms, items, frozenset(fact.segments), about))
-        return found
+                    rows.append(_Seen(fact.now_ms, items, frozenset(fact.segments), about))
+        return rows
 
 
 class _Pairs:
@@ -153,12 +153,12 @@ class _Pairs:
 
     def scores(self, least: int) -> _Scores:
         """Return the cosine of the customers of each pair, shrunk for small numbers."""
-        found: _Scores = defaultdict(dict)
+        scores: _Scores = defaultdict(dict)
         for (one, other), both in self._pairs.items():
             if both >= least:
                 cosine = both / sqrt(self._customers[one] * self._customers[other])
-                found[one][other] = found[other][one] = cosine * both / (both + least)
-        return found
+                scores[one][other] = scores[other][one] = cosine * both / (both + least)
+        return scores
 
 
 def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[RecipeRow]:
@@ -199,9 +199,9 @@ def _with_fallback(
         yield from (RecipeRow(recipe, key, related, 1 + score) for related, score in own)
         return
     for fallback in fallbacks:
-        found = [one for one in fallback if one[0] != key][:most]
-        if found:
-            yield from (RecipeRow(recipe, key, *one) for one in found)
+        companions = [one for one in fallback if one[0] != key][:most]
+        if companions:
+            yield from (RecipeRow(recipe, key, *one) for one in companions)
             return
 
 
@@ -240,9 +240,9 @@ def similar_items(items: Sequence[CatalogItem], most: int) -> dict[str, list[tup
     """
     columns = [_column(items, name) for name in sorted(set(chain(*(i.attributes for i in items))))]
     weight = sum(float(column.most) for column in columns)
-    found: dict[str, list[tuple[str, float]]] = {}
+    scores: dict[str, list[tuple[str, float]]] = {}
     if not weight:
-        return found
+        return scores
     for start in range(0, len(items), _ROWS):
         part = slice(start, min(start + _ROWS, len(items)))
         alike = sum((column.alike(part) for column in columns), np.zeros((1, 1))) / weight
@@ -252,8 +252,8 @@ def similar_items(items: Sequence[CatalogItem], most: int) -> dict[str, list[tup
             best = np.argsort(-row, kind="stable")[:most]
             own = [(items[at].id, round(float(row[at]), 6)) for at in best if row[at] > 0]
             if own:
-                found[items[place].id] = own
-    return found
+                scores[items[place].id] = own
+    return scores
 
 
 class _Column(Struct, frozen=True):
@@ -270,8 +270,8 @@ class _Column(Struct, frozen=True):
         if self.weights is None:
             return np.nan_to_num(1.0 - np.abs(mine - others))
         equal = (mine == others) & (mine >= 0)
-        made: npt.NDArray[np.float64] = equal * self.weights[part, None]
-        return made
+        products: npt.NDArray[np.float64] = equal * self.weights[part, None]
+        return products
 
 
 def _column(items: Sequence[CatalogItem], name: str) -> _Column:

@@ -291,7 +291,9 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed
             raise ReplayedDataError(f"{folder}: {what}")
         known = {row[0] for row in described}
         later = _LATER_COLUMNS.items() if name == "decisions" else ()
-        more = "".join(f", {made} AS {column}" for column, made in later if column not in known)
+        more = "".join(
+            f", {expression} AS {column}" for column, expression in later if column not in known
+        )
         connection.execute(f"CREATE VIEW {name} AS SELECT *{more} FROM {relation}").fetchall()
     except duckdb.Error as error:
         first = str(error).splitlines()[0]

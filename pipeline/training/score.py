@@ -85,17 +85,17 @@ def moments_of(replayed: Replayed, score: model.Score) -> Iterator[ScoredMoment]
     """Yield the moments whose goal's window is fully known, in the order of time."""
     assert score.goal is not None
     test, window_ms = compile_condition(score.goal.when).test, duration_ms(score.goal.window)
-    made = compile_score(score)
-    end_ms, found = replayed.end_ms, []
+    compiled = compile_score(score)
+    end_ms, examples = replayed.end_ms, []
     for profile_id, seen in groupby(replayed.interactions(), attrgetter("profile_id")):
         facts = [one.facts for one in seen]
         goals = sorted(fact.now_ms for fact in facts if test(fact))
         for day in _last_of_days(facts):
             if day.now_ms + window_ms <= end_ms:
-                values = tuple(features_of(made, day.traits, day.now_ms))
+                values = tuple(features_of(compiled, day.traits, day.now_ms))
                 reached = _is_in_window(goals, day.now_ms, window_ms)
-                found.append(ScoredMoment(profile_id, day.now_ms, values, reached))
-    yield from sorted(found, key=lambda one: (one.decided_at, one.profile_id))
+                examples.append(ScoredMoment(profile_id, day.now_ms, values, reached))
+    yield from sorted(examples, key=lambda one: (one.decided_at, one.profile_id))
 
 
 def _last_of_days(facts: Sequence[Facts]) -> Iterator[Facts]:

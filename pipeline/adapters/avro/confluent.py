@@ -37,9 +37,9 @@ def register_at(client: "SchemaRegistryClient", channels: Iterable[str]) -> None
 
 def _id(client: "SchemaRegistryClient", version: SchemaVersion) -> int:
     """Return the registry's id; equal schemas have one id in all subjects."""
-    found = client.lookup_schema(subject(version.name), _schema(version)).schema_id
-    assert found is not None, "a schema that was found has an id"
-    return found
+    schema_id = client.lookup_schema(subject(version.name), _schema(version)).schema_id
+    assert schema_id is not None, "a schema that was found has an id"
+    return schema_id
 
 
 def _schema(version: SchemaVersion) -> "Schema":

@@ -46,10 +46,10 @@ class Registry:
 
     def schema(self, schema_id: str) -> Answer:
         """Answer `GET /schemas/ids/{schema_id}`."""
-        found = self._by_id.get(int(schema_id)) if _is_number(schema_id) else None
-        if found is None:
+        version = self._by_id.get(int(schema_id)) if _is_number(schema_id) else None
+        if version is None:
             return _error(40403, f"Schema {schema_id} not found")
-        return 200, {"schema": _text(found.schema)}
+        return 200, {"schema": _text(version.schema)}
 
     def subjects(self) -> Answer:
         """Answer `GET /subjects`."""
@@ -75,10 +75,10 @@ class Registry:
                 f"The specified version '{number}' is not a valid version id. "
                 'Allowed values are between [1, 2^31-1] and the string "latest"',
             )
-        found = [version for version in history if version.version == int(number)]
-        if not found:
+        versions = [version for version in history if version.version == int(number)]
+        if not versions:
             return _error(40402, f"Version {number} not found.")
-        return 200, _describe(of_subject, found[0])
+        return 200, _describe(of_subject, versions[0])
 
     def look_up(self, of_subject: str, body: bytes) -> Answer:
         """Answer `POST /subjects/{of_subject}`: the version with the schema in `body`."""
@@ -89,10 +89,10 @@ class Registry:
             asked = msgspec.json.decode(msgspec.json.decode(body, type=_LookUp).schema)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _error(42201, f"Invalid schema: {error}")
-        found = [version for version in history if version.schema == asked]
-        if not found:
+        same = [version for version in history if version.schema == asked]
+        if not same:
             return _error(40403, "Schema not found")
-        return 200, _describe(of_subject, found[0])
+        return 200, _describe(of_subject, same[0])
 
 
 class _LookUp(msgspec.Struct, frozen=True):

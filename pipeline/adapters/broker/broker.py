@@ -55,10 +55,10 @@ class Broker:
 
     def stop(self) -> RunningBroker | None:
         """Stop the broker; return the stopped broker, None if none ran."""
-        found = recorded_process(self._files)
-        if found is None:
+        record = recorded_process(self._files)
+        if record is None:
             return None
-        process, running = found
+        process, running = record
         self._files.stopping.touch()
         ended_by_itself = terminate(process)
         self._files.process.unlink(missing_ok=True)
@@ -68,8 +68,8 @@ class Broker:
 
     def status(self) -> RunningBroker | None:
         """Return the running broker, if any."""
-        found = recorded_process(self._files)
-        return found[1] if found else None
+        record = recorded_process(self._files)
+        return record[1] if record else None
 
     def was_killed(self) -> bool:
         """Return whether the broker ended without being stopped."""

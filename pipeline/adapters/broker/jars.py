@@ -68,12 +68,12 @@ class _Repository:
             return path
         path.unlink(missing_ok=True)  # an incomplete download
         self._download(jar)
-        found = _digest(path)
-        if found != jar.sha256:
+        digest = _digest(path)
+        if digest != jar.sha256:
             path.unlink()
             raise BrokerError(
                 f"{path.name} does not have its pinned digest (expected sha256 {jar.sha256}, "
-                f"downloaded {found}); it was deleted, nothing was started"
+                f"downloaded {digest}); it was deleted, nothing was started"
             )
         return path
 

@@ -64,10 +64,10 @@ def _inspect(executable: Path) -> Java | None:
         text = release.read_text() if release.is_file() else _ask(executable)
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(r'(?:JAVA_VERSION=|version )"([\d.]+)', text)
-    if found is None or not os.access(executable, os.X_OK):
+    match = re.search(r'(?:JAVA_VERSION=|version )"([\d.]+)', text)
+    if match is None or not os.access(executable, os.X_OK):
         return None
-    return Java(executable, found[1])
+    return Java(executable, match[1])
 
 
 def _ask(executable: Path) -> str:

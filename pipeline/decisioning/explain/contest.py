@@ -41,8 +41,8 @@ class Contest:
         """Return the smallest change that gives the slot to another candidate, or to none."""
         if self.transactional or self.choice.explored or self.p_alone:
             return None
-        found = SlotCandidates(self.candidates, self.everywhere, self.prices)
-        return smallest_flip(found, self.winner, self.language)
+        slot_candidates = SlotCandidates(self.candidates, self.everywhere, self.prices)
+        return smallest_flip(slot_candidates, self.winner, self.language)
 
     def words(self, flip: Flip | None) -> Iterator[str]:
         """Yield the reasons for the winner and against the others, and the flip."""

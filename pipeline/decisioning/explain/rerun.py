@@ -42,14 +42,14 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
         record = deferral.as_deferred(record)
         record = replace(record, profile=again.profile, segments=again.segments)
     others = _of_others(decision, record)
-    made = _decide(decision, record, ContactState(Shards({"read": history}), others), rules)
+    decided = _decide(decision, record, ContactState(Shards({"read": history}), others), rules)
     confirmed = _shown_belongings(record)
-    if made == decision or not confirmed:
-        return made
+    if decided == decision or not confirmed:
+        return decided
     # A decision does not record whether an address was already confirmed.
     state = ContactState(Shards({"read": history}), {**confirmed, **others})
     otherwise = _decide(decision, record, state, rules)
-    return otherwise if otherwise == decision else made
+    return otherwise if otherwise == decision else decided
 
 
 def _decide(
@@ -61,8 +61,8 @@ def _decide(
         outcome = decide_again(_due(decision, decision.again, record), state, rules)
     if not isinstance(outcome, Ok):
         return None
-    made = (emit.value for emit in outcome.emits)
-    return next((one for one in made if isinstance(one, Decision)), None)
+    records = (emit.value for emit in outcome.emits)
+    return next((one for one in records if isinstance(one, Decision)), None)
 
 
 def _shown_belongings(record: Segmented) -> dict[str, Belonging]:

@@ -209,15 +209,15 @@ class ThompsonField:
 
     def _draws(self, key: str) -> tuple[list[float], _Floats]:
         """Return each candidate's drawn probability and the score that follows from it."""
-        found = self._drawn.get(key)
-        if found is None:
+        draws = self._drawn.get(key)
+        if draws is None:
             levels = _uniforms(key, "p", self._names)
             step = np.searchsorted(_LEVELS, levels, side="right") - 1
             rows = np.arange(len(step))
             low, high = self._chances[rows, step], self._chances[rows, step + 1]
             chances = low + (levels - _LEVELS[step]) / _STEPS[step] * (high - low)
-            found = self._drawn[key] = chances.tolist(), self._score(chances)
-        return found
+            draws = self._drawn[key] = chances.tolist(), self._score(chances)
+        return draws
 
     def _draw_alike(self, available: Sequence[int], key: str) -> DrawResult:
         """Draw uniformly from the candidates that pay, and nothing."""
@@ -308,8 +308,8 @@ def _uniforms(key: str, purpose: str, names: _Words) -> _Floats:
     for shift, factor in _MIX:
         mixed = (mixed ^ (mixed >> shift)) * factor
     mixed ^= mixed >> np.uint64(31)
-    found: _Floats = (mixed >> np.uint64(11)) / 2.0**53
-    return found
+    floats: _Floats = (mixed >> np.uint64(11)) / 2.0**53
+    return floats
 
 
 def _hash(text: bytes) -> int:

@@ -96,12 +96,12 @@ class EmailAdapter:
         self._limiters: OrderedDict[tuple[str, float], AsyncLimiter] = OrderedDict()
 
     def serves(self, channel: str) -> bool:
-        found = self._host.find_channel(channel)
-        return found is not None and found.email is not None
+        compiled = self._host.find_channel(channel)
+        return compiled is not None and compiled.email is not None
 
     def may_repeat(self, channel: str) -> bool:
-        found = self._host.find_channel(channel)
-        return found is not None and found.email is not None and found.email.resend_unknown
+        compiled = self._host.find_channel(channel)
+        return compiled is not None and compiled.email is not None and compiled.email.resend_unknown
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         recipient = parse_mailbox(parcel.action.address or "")

@@ -161,8 +161,8 @@ def _html(action: Action, unsubscribe: str | None, tracking: _Tracking) -> str:
     return f"{before}{end}{closing}{after}"
 
 
-def _track_link(tracking: _Tracking, found: re.Match[str]) -> str:
-    before, url = found.groups()
+def _track_link(tracking: _Tracking, match: re.Match[str]) -> str:
+    before, url = match.groups()
     return f'{before}{escape(tracking.through_gateway(unescape(url)))}"'
 
 

@@ -68,15 +68,15 @@ class ConnectionPool:
         Raises SMTPException, OSError. After an exception in the body the connection is closed.
         """
         async with self._free:
-            found = await self._take()
+            connection = await self._take()
             try:
-                yield found.client
+                yield connection.client
             except BaseException:
-                found.client.close()
+                connection.client.close()
                 raise
-            found.messages += 1
-            found.idle_since = time.monotonic()
-            self._idle.append(found)
+            connection.messages += 1
+            connection.idle_since = time.monotonic()
+            self._idle.append(connection)
 
     async def close(self) -> None:
         """Close the connections that are not in use."""
@@ -85,12 +85,12 @@ class ConnectionPool:
 
     async def _take(self) -> _Connection:
         while self._idle:
-            found = self._idle.pop()
-            if found.is_reusable:
+            connection = self._idle.pop()
+            if connection.is_reusable:
                 with suppress(SMTPException, OSError):
-                    await found.client.rset()
-                    return found
-            await _quit(found)
+                    await connection.client.rset()
+                    return connection
+            await _quit(connection)
         return _Connection(await self._connect())
 
     async def _connect(self) -> SMTP:

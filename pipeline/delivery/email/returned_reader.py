@@ -75,10 +75,10 @@ async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
     """Report a message, and move it to `cur`; return False where it is left in `new`."""
     with path.open("rb") as file:
         raw = file.read(_MAX_BYTES)
-    found = parse_returned(raw)
-    if fresh and isinstance(found, ReturnedMail) and _token(found, host) is None:
+    mail = parse_returned(raw)
+    if fresh and isinstance(mail, ReturnedMail) and _token(mail, host) is None:
         return False
-    result = await _report(found, host)
+    result = await _report(mail, host)
     _RETURNED.labels(result).inc()
     understood = result not in ("unmatched", "other")
     seen = path.name.partition(":")[0] + (_SEEN if understood else _FLAGGED)
@@ -86,18 +86,18 @@ async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
     return True
 
 
-def _token(found: ReturnedMail, host: AdapterHost) -> str | None:
+def _token(mail: ReturnedMail, host: AdapterHost) -> str | None:
     """Return the token of the returned message; None: this instance did not send it."""
-    return (host.token_of(found.action_id) if found.action_id else None) or found.token
+    return (host.token_of(mail.action_id) if mail.action_id else None) or mail.token
 
 
-async def _report(found: ReturnedMail | OtherMail, host: AdapterHost) -> str:
+async def _report(mail: ReturnedMail | OtherMail, host: AdapterHost) -> str:
     """Report the outcome in a message; return the result for the metric."""
-    if isinstance(found, OtherMail):
+    if isinstance(mail, OtherMail):
         return "other"
-    token = _token(found, host)
+    token = _token(mail, host)
     if token is None:
         return "unmatched"
-    report = OutcomeReport(token, found.outcome, now_ms(), properties=dict(found.properties))
+    report = OutcomeReport(token, mail.outcome, now_ms(), properties=dict(mail.properties))
     refused = await host.report(report)
-    return found.outcome if refused is None else "unmatched"
+    return mail.outcome if refused is None else "unmatched"

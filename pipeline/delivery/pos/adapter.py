@@ -55,8 +55,8 @@ class PosAdapter:
         self._locks: defaultdict[Printer, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def serves(self, channel: str) -> bool:
-        found = self._host.find_channel(channel)
-        return found is not None and found.pos is not None
+        compiled = self._host.find_channel(channel)
+        return compiled is not None and compiled.pos is not None
 
     def may_repeat(self, channel: str) -> bool:
         """Return False: a repeated receipt would be a second receipt."""

@@ -71,8 +71,8 @@ class PushAdapter:
         """Public keys, each with a service that has accepted it."""
 
     def serves(self, channel: str) -> bool:
-        found = self._host.find_channel(channel)
-        return found is not None and found.push is not None
+        compiled = self._host.find_channel(channel)
+        return compiled is not None and compiled.push is not None
 
     def may_repeat(self, channel: str) -> bool:
         """Return True: services and browsers replace a message by its repeat."""

@@ -77,8 +77,8 @@ class PushSender:
 def read_subscription(text: str, services: Sequence[str]) -> Subscription | SubscriptionProblem:
     """Return the subscription in an address, if its endpoint is at one of the services."""
     try:
-        found = msgspec.json.decode(text, type=Subscription)
-        parts = urlsplit(found.endpoint)
+        subscription = msgspec.json.decode(text, type=Subscription)
+        parts = urlsplit(subscription.endpoint)
     except (msgspec.DecodeError, ValueError):
         return SubscriptionProblem("not a subscription")
     host = parts.hostname or ""
@@ -86,7 +86,7 @@ def read_subscription(text: str, services: Sequence[str]) -> Subscription | Subs
         return SubscriptionProblem("its endpoint is at no push service of the channel")
     if parts.scheme != "https" and host not in _LOOPBACK:
         return SubscriptionProblem("its endpoint is not https")
-    return found
+    return subscription
 
 
 def push_post(

@@ -109,7 +109,7 @@ def _sign(wanted: ProviderToken, now: int) -> str:
 
 
 def _expand(text: str) -> str:
-    found = expand_variables(text, os.environ)
-    if found is None:
+    expanded = expand_variables(text, os.environ)
+    if expanded is None:
         raise ValueError(f"a variable in {text[:60]!r} is not set here")
-    return found
+    return expanded

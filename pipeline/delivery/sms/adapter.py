@@ -103,8 +103,10 @@ class SmsAdapter:
         status, answer = await self._post(provider, post, attempt, parcel.give_up_s)
         if status in _ACCEPTED:
             details = {"segments": segments(parcel.action.content.get("text", ""))}
-            found = text_at(answer, provider.answer.id)
-            return Delivered(details if found is None else {**details, "provider_id": found})
+            message_id = text_at(answer, provider.answer.id)
+            return Delivered(
+                details if message_id is None else {**details, "provider_id": message_id}
+            )
         attempt.record_failure()
         refusal = _refusal_of(status, answer, provider.answer)
         if status == _UNAUTHORIZED or (token and status == _FORBIDDEN and refusal.is_soft):
@@ -135,8 +137,8 @@ class SmsAdapter:
         return reply.status, _decode(reply.body)
 
     def _provider(self, channel: str) -> Provider | None:
-        found = self._host.find_channel(channel)
-        return None if found is None else found.provider
+        compiled = self._host.find_channel(channel)
+        return None if compiled is None else compiled.provider
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def _filled_tree(value: Any, values: Mapping[str, str]) -> Any:
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
     """Replace variables of the environment, then fields, whose content is not expanded."""
-    return _FIELD.sub(lambda found: values.get(found.group(1), ""), _expand(text))
+    return _FIELD.sub(lambda match: values.get(match.group(1), ""), _expand(text))
 
 
 def _header(text: str, values: Mapping[str, str]) -> str:
@@ -107,7 +107,7 @@ def _callback(provider: Provider, action: Action, links: MessageLinks) -> str:
 
 
 def _expand(text: str) -> str:
-    found = expand_variables(text, os.environ)
-    if found is None:
+    expanded = expand_variables(text, os.environ)
+    if expanded is None:
         raise _UnsetError(f"a variable in {text[:60]!r} is not set here")
-    return found
+    return expanded

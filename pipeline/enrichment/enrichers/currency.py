@@ -29,8 +29,8 @@ class CurrencyEnricher:
 
     def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
         facts = Facts.of(interaction)
-        found = {name: read(facts) for name, read in self._amounts.items() if read is not None}
-        amounts = {name: value for name, value in found.items() if is_number(value)}
+        values = {name: read(facts) for name, read in self._amounts.items() if read is not None}
+        amounts = {name: value for name, value in values.items() if is_number(value)}
         if not amounts:
             return {}
         code = self._code(facts) if self._code is not None else None

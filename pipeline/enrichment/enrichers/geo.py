@@ -20,5 +20,5 @@ class GeoEnricher:
         place = None if address is None else self._places(address)
         if place is None:
             return {}
-        found = {COUNTRY: place.country, REGION: place.region, CITY: place.city}
-        return {name: value for name, value in found.items() if value is not None}
+        names = {COUNTRY: place.country, REGION: place.region, CITY: place.city}
+        return {name: value for name, value in names.items() if value is not None}

@@ -74,40 +74,40 @@ def _parser() -> Parser:
 
 @lru_cache(maxsize=_KEPT)
 def _parse(text: str) -> Mapping[str, Scalar]:
-    found = _parser().parse(text)
-    spider = found.device is not None and found.device.family == "Spider"
+    agent = _parser().parse(text)
+    spider = agent.device is not None and agent.device.family == "Spider"
     bot = spider or _AUTOMATED.search(text) is not None
     derived: dict[str, Scalar] = {
-        DEVICE_TYPE: "bot" if bot else _device_type(text, found),
+        DEVICE_TYPE: "bot" if bot else _device_type(text, agent),
         BOT: bot,
     }
-    if found.os is not None:
-        derived[OS] = found.os.family
-    if found.user_agent is not None:
-        derived[BROWSER] = found.user_agent.family
+    if agent.os is not None:
+        derived[OS] = agent.os.family
+    if agent.user_agent is not None:
+        derived[BROWSER] = agent.user_agent.family
     return derived
 
 
-def _device_type(text: str, found: Result) -> str:
-    os = "" if found.os is None else found.os.family
+def _device_type(text: str, result: Result) -> str:
+    os = "" if result.os is None else result.os.family
     if os in _SCREENS or _TELEVISION.search(text):
         return "tv"
     if _CONSOLE.search(text):
         return "other"
-    if _is_tablet(text, os, found):
+    if _is_tablet(text, os, result):
         return "tablet"
     if os in _HANDHELD or "Mobile" in text:
         return "mobile"
     return "desktop" if os in _DESKS else "other"
 
 
-def _is_tablet(text: str, os: str, found: Result) -> bool:
+def _is_tablet(text: str, os: str, result: Result) -> bool:
     """Return whether an Android device is a tablet.
 
     A browser's user agent contains "Mobile" on a phone only. Those of other apps (Dalvik, okhttp,
     an app's own name) never do, and are classified by the model.
     """
-    device = "" if found.device is None else f"{found.device.family} {found.device.model or ''}"
+    device = "" if result.device is None else f"{result.device.family} {result.device.model or ''}"
     if _TABLET.search(device) or (os != "iOS" and "Tablet" in text):
         return True
     return os == "Android" and _BROWSER.search(text) is not None and "Mobile" not in text

@@ -101,7 +101,7 @@ class _AdviceFile(Struct, frozen=True):
 def read_advice(file: Path) -> Advice:
     """Return the recommendations of the file. Raises TableError for another kind of file."""
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=_AdviceFile)
+        advice = msgspec.json.decode(file.read_bytes(), type=_AdviceFile)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TableError(
             f"{file}: is not what `kairos insights recommend --json` prints: {error}"
@@ -111,10 +111,10 @@ def read_advice(file: Path) -> Advice:
             RecommendationCard(
                 change.what, change.grade_words, (change.why,), change.against, change.draft
             )
-            for change in found.changes
+            for change in advice.changes
         ),
-        tuple(RecommendedStep(one.step, one.words) for one in found.journey),
-        None if found.shape is None else found.shape.words,
+        tuple(RecommendedStep(one.step, one.words) for one in advice.journey),
+        None if advice.shape is None else advice.shape.words,
         tuple(
             OptionWorth(
                 place=one.place,
@@ -125,6 +125,6 @@ def read_advice(file: Path) -> Advice:
                 high=one.gain.high,
                 grade=one.grade,
             )
-            for one in found.compared
+            for one in advice.compared
         ),
     )

@@ -142,11 +142,11 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
     attribution = _attribution(queries, question)
     log = topic_events(queries, question.folder, question.by, question.period.until_ms)
     series = daily_series(log, question.goal)
-    found = course(series, scan(series, question.seed), question.goal)
+    overview = course(series, scan(series, question.seed), question.goal)
     steps = _steps(queries, question.goal, series[0].first_day) if series else _no_steps()
     words = tuple(
         incident_words(one, question.goal, question.worth, question.language)
-        for one in (found.incidents if found else ())
+        for one in (overview.incidents if overview else ())
     )
     return ReportContent(
         language=question.language,
@@ -160,7 +160,7 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
         journey=_journey(log, question),
         paths=_paths(log, question.goal),
         time_to_goal=discover(log, DiscoveryOptions(question.goal, _WINDOW_MS)).time_to_convert,
-        course=found,
+        course=overview,
         incidents=words,
         recommendations=question.advice.cards,
         recommended_journey=question.advice.journey,
@@ -173,8 +173,8 @@ def _check_names(queries: Queries, folder: Path) -> None:
     """Raise TableError where there are more names of a kind than a page can have."""
     kinds = ("campaign", "offer", "channel")
     counts = ", ".join(f"count(DISTINCT {kind})" for kind in kinds)
-    [found] = queries.rows(f"SELECT {counts} FROM facts")
-    for kind, count in zip(kinds, found, strict=True):
+    [row] = queries.rows(f"SELECT {counts} FROM facts")
+    for kind, count in zip(kinds, row, strict=True):
         if count > _MOST_NAMES:
             raise TableError(
                 f"{folder / DECISIONS}: {kind}: {count:,} different ones, at most {_MOST_NAMES:,} "
@@ -208,7 +208,7 @@ def _no_steps() -> StepTable:
 
 
 def _steps(queries: Queries, goal: str | None, first_day: int) -> StepTable:
-    found = queries.rows(
+    rows = queries.rows(
         f"""
         WITH reached AS (SELECT DISTINCT case_id, visit FROM steps WHERE name = {sql_text(goal)})
         SELECT s.day + {first_day}, s.name, s.channel, sum(s.events)::BIGINT, count(*),
@@ -217,7 +217,7 @@ def _steps(queries: Queries, goal: str | None, first_day: int) -> StepTable:
         GROUP BY ALL ORDER BY ALL
         """
     )
-    return replace(_no_steps(), rows=tuple(map(tuple, found)))
+    return replace(_no_steps(), rows=tuple(map(tuple, rows)))
 
 
 def _attribution(queries: Queries, question: ReportQuestion) -> tuple[ModelCredits, ...]:
@@ -233,8 +233,8 @@ def _attribution(queries: Queries, question: ReportQuestion) -> tuple[ModelCredi
 def _credits(model: str, journeys: Journeys) -> ModelCredits:
     draws = BootstrapDraws(_REPLICATES if model == "markov" else 0)
     asked = AttributionQuestion(Path(), paths=False, model=model, draws=draws)
-    found = credit_journeys(asked, journeys).attribution
-    total = sum(channel.conversions for channel in found.channels)
+    attribution = credit_journeys(asked, journeys).attribution
+    total = sum(channel.conversions for channel in attribution.channels)
     return ModelCredits(
         model,
         tuple(
@@ -245,7 +245,7 @@ def _credits(model: str, journeys: Journeys) -> ModelCredits:
                 channel.low,
                 channel.high,
             )
-            for channel in found.channels
+            for channel in attribution.channels
         ),
     )
 
@@ -254,8 +254,8 @@ def _journey(log: EventLog, question: ReportQuestion) -> JourneyReport | None:
     if question.journey is None:
         return None
     journey, file = question.journey
-    found = compare(log, journey, file)
-    return JourneyReport(journey.journey, conformance(found), journey_details(found))
+    details = compare(log, journey, file)
+    return JourneyReport(journey.journey, conformance(details), journey_details(details))
 
 
 def _paths(log: EventLog, goal: str | None) -> Discovery:
