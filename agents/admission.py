@@ -61,9 +61,9 @@ def _beyond_limits(message: Message) -> DeadLetter | None:
     return None
 
 
-def too_large_letter(what: str, size: int, most: int) -> DeadLetter:
+def too_large_letter(subject: str, size: int, most: int) -> DeadLetter:
     """Return the dead letter of an input with `size` bytes where `most` are allowed."""
-    return DeadLetter("too-large", f"{what} {size} bytes, the most are {most}")
+    return DeadLetter("too-large", f"{subject} {size} bytes, the most are {most}")
 
 
 def _is_text(key: bytes) -> bool:

@@ -29,11 +29,11 @@ def onward_trace(headers: Headers) -> bytes:
 
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:
     """Append this stage's timing to the earlier ones, which are dropped if they are too long."""
-    mine = f"{stage}={queued_ms:.3f}/{spent_ms:.3f}".encode()
+    timing = f"{stage}={queued_ms:.3f}/{spent_ms:.3f}".encode()
     before = first_header(headers, TIMING)
     if before is None or len(before) > _LONGEST_TIMING:
-        return mine
-    return b"%b,%b" % (before, mine)
+        return timing
+    return b"%b,%b" % (before, timing)
 
 
 def cause_of(headers: Headers) -> Cause | None:

@@ -164,5 +164,5 @@ class Transition:
     ) -> Effect | Stateless | OutboxFull:
         if len(after.outbox) > 1:
             return OutboxFull()
-        what = "the state and its outputs would have"
-        return self.record_stateless(keyed, too_large_letter(what, len(written), LARGEST_ROW))
+        subject = "the state and its outputs would have"
+        return self.record_stateless(keyed, too_large_letter(subject, len(written), LARGEST_ROW))

@@ -1,4 +1,4 @@
-"""Wallets of a stage's partitions: what their owner may spend of budgets, in rows of their own.
+"""Wallets of a stage's partitions: tokens of budgets that the owner may spend, in separate rows.
 
 A purse is written before the row of the input that changes it. A kill in between leaves the purse
 changed and the row not; so each purse is stored with its value before its last input, and goes back

@@ -1,8 +1,8 @@
-"""Watermark of a stage's inputs: the time up to which all that came in passed the stages before it.
+"""Watermark of a stage's inputs: the time up to which all inputs have passed the earlier stages.
 
 A timer may fire only when nothing is left upstream that was received before its moment: after an
-absence of the workers an order that waits in `interactions` must be counted before the cart is said
-to have been left.
+absence of the workers, an order that waits in `interactions` must be counted before the cart counts
+as abandoned.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ _PATIENCE_S: Final = 1.0
 
 
 class Watermark:
-    """Time up to which all that came in has passed `groups`, one after the other, the first of
-    which consumes what comes in."""
+    """Time up to which all inputs of the first of `groups` have passed every one of them, in
+    order."""
 
     def __init__(self, kafka: Mapping[str, str], groups: Sequence[ConsumerGroup]) -> None:
         self._passed_ms = 0

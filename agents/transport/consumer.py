@@ -315,7 +315,7 @@ class Consumer(BaseConsumer):
         committed = await self._kafka.committed(self._assigned, self._options.request_timeout_s)
         return beginnings, {tp: (first, "") for tp, first in beginnings.items()} | committed
 
-    async def _retry_transient(self, what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
+    async def _retry_transient(self, subject: str, ask: Callable[[], Awaitable[T]]) -> T | None:
         """Retry `ask` while a broker or coordinator is away; return None once the assignment has
         changed."""
         give_up_at = self.loop.time() + _BROKER_TIMEOUT_S
@@ -325,7 +325,7 @@ class Consumer(BaseConsumer):
             except KafkaException as error:
                 if not is_transient(error.args[0]) or self.loop.time() > give_up_at:
                     raise
-                self.log.info("waiting for %s: %s", what, error)
+                self.log.info("waiting for %s: %s", subject, error)
                 await asyncio.sleep(_RETRY_S)
         return None
 

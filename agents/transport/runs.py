@@ -22,7 +22,7 @@ async def in_runs(stream: Any) -> AsyncIterator[Any]:
     waiting, app = stream.channel.queue, stream.app
     async for event in stream.events():
         yield event
-        event.ack()  # now: who commits within the run counts on what it has processed
+        event.ack()  # at once: a commit within the run must include this event
         ends_at = time.monotonic() + _RUN_S
         while not waiting.empty() and time.monotonic() < ends_at:
             event = waiting.get_nowait()

@@ -35,13 +35,13 @@ class Artifacts:
             draft.replace(self.folder / sha256)
         return sha256
 
-    def mark(self, sha256: str, what: str) -> None:
+    def mark(self, sha256: str, label: str) -> None:
         """Mark the file with this digest, for example as tried."""
-        (self.folder / f"{sha256}.{what}").touch()
+        (self.folder / f"{sha256}.{label}").touch()
 
-    def is_marked(self, sha256: str, what: str) -> bool:
+    def is_marked(self, sha256: str, label: str) -> bool:
         """Return whether any process has put this mark on the file with this digest."""
-        return (self.folder / f"{sha256}.{what}").exists()
+        return (self.folder / f"{sha256}.{label}").exists()
 
     def find(self, sha256: str | None) -> Path | None:
         """Return the file with this digest; None if it is missing or damaged."""

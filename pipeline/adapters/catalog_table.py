@@ -90,8 +90,8 @@ def _first_faults(faults: Sequence[TableFault]) -> list[TableFault]:
     first = list(faults[:_MOST_FAULTS])
     if len(faults) > _MOST_FAULTS:
         after = faults[_MOST_FAULTS]
-        what = f"and {len(faults) - _MOST_FAULTS:,} more faults from here on"
-        first.append(TableFault(after.file, after.line, what))
+        message = f"and {len(faults) - _MOST_FAULTS:,} more faults from here on"
+        first.append(TableFault(after.file, after.line, message))
     return first
 
 
@@ -108,8 +108,8 @@ def _missing_columns(table: TextTable, columns: ItemColumns) -> Iterator[TableFa
     named = [columns.id, columns.price, columns.value, columns.stock, columns.starts, columns.ends]
     for name in (*named, *(columns.attributes or ())):
         if name is not None and name not in table.columns:
-            what = f"there is no column {name!r}: {did_you_mean(name, table.columns)}"
-            yield TableFault(table.file, table.header, what)
+            message = f"there is no column {name!r}: {did_you_mean(name, table.columns)}"
+            yield TableFault(table.file, table.header, message)
 
 
 def _items(table: TextTable, catalog: Catalog) -> Iterator[CatalogItem | TableFault]:
@@ -123,8 +123,8 @@ def _items(table: TextTable, catalog: Catalog) -> Iterator[CatalogItem | TableFa
             yield TableFault(table.file, row.line, f"{columns.id}: {name!r} {_FOOTER}")
             continue
         if name in lines:
-            what = f"{columns.id} {name!r} is on line {lines[name]} too: an item has one row"
-            yield TableFault(table.file, row.line, what)
+            message = f"{columns.id} {name!r} is on line {lines[name]} too: an item has one row"
+            yield TableFault(table.file, row.line, message)
             continue
         lines[name] = row.line
         try:
@@ -211,16 +211,16 @@ class _ItemReader:
         try:
             amount = float(text)
         except ValueError:
-            what = f"{text[:40]!r} is no number: {number_mend(text)}"
-            raise ValueError(f"{column}: {what}") from None
+            message = f"{text[:40]!r} is no number: {number_mend(text)}"
+            raise ValueError(f"{column}: {message}") from None
         if not isfinite(amount) or amount < 0:
             raise ValueError(f"{column}: {text[:40]!r} is no number of 0 or more")
         if amount > _MOST_AMOUNT:
             raise ValueError(f"{column}: {amount:g} is too many: {_MOST_AMOUNT:,} at most")
         mend = None if column in self._stored else perhaps_thousands(text)
         if mend is not None:
-            what = "could be grouped by thousands"
-            raise ValueError(f"{column}: {text!r} {what}: {mend}")
+            message = "could be grouped by thousands"
+            raise ValueError(f"{column}: {text!r} {message}: {mend}")
         return amount
 
     def _attribute_values(self, row: TableRow) -> dict[str, str | float]:
@@ -277,12 +277,12 @@ def _recipes(folder: Path, name: str | None) -> dict[str, dict[str, tuple[str, .
     for row in table.rows:
         score = _score(row.cells["score"])
         if score is None:
-            what = f"score: {row.cells['score'][:40]!r} is no number: "
-            return (TableFault(name, row.line, what + number_mend(row.cells["score"])),)
+            message = f"score: {row.cells['score'][:40]!r} is no number: "
+            return (TableFault(name, row.line, message + number_mend(row.cells["score"])),)
         of_recipe = related_items.setdefault(row.cells["recipe"], {})
         of_recipe.setdefault(row.cells["item"], []).append((-score, row.cells["related"]))
     return {
-        recipe: {item: tuple(name for _, name in sorted(each)) for item, each in of.items()}
+        recipe: {item: tuple(name for _, name in sorted(scored)) for item, scored in of.items()}
         for recipe, of in related_items.items()
     }
 

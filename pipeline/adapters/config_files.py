@@ -147,14 +147,14 @@ def _read_config_files(
         for part in parts:
             if not kind.many and part not in names:
                 if kind.required:
-                    what = "this file is missing: a configuration needs it"
-                    yield _UnreadableFile(kind, ConfigError(part, 1, 1, what))
+                    message = "this file is missing: a configuration needs it"
+                    yield _UnreadableFile(kind, ConfigError(part, 1, 1, message))
                 continue
             file = _read_config_file(folder, part, kind, environment)
             left -= file.size if isinstance(file, ConfigFile) else 0
             if left < 0:
-                what = f"the files together are larger than {_MAX_BYTES_TOGETHER:,} bytes"
-                yield _UnreadableFile(kind, ConfigError(part, 1, 1, what))
+                message = f"the files together are larger than {_MAX_BYTES_TOGETHER:,} bytes"
+                yield _UnreadableFile(kind, ConfigError(part, 1, 1, message))
                 return
             yield file
 

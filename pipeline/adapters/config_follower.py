@@ -87,8 +87,8 @@ class ConfigurationFollower:
         """Return once all records now in the topic are read. Raises ConfigurationLogError."""
         with self._changed:
             self._asked += 1
-            mine = self._asked
-            if not self._changed.wait_for(lambda: self._answered >= mine, timeout_s):
+            request = self._asked
+            if not self._changed.wait_for(lambda: self._answered >= request, timeout_s):
                 raise ConfigurationLogError(
                     f"topic {topics.CONFIGURATION} was not read within {timeout_s:g} s: "
                     "is the broker overloaded, or the topic's leader away?"

@@ -37,8 +37,8 @@ def find_file(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
         inside = path.resolve(strict=True).is_relative_to(folder.resolve())
         status = path.stat()
     except (OSError, RuntimeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "its links form a circle"
-        return Unreadable(f"cannot be read: {why}")
+        reason = error.strerror if isinstance(error, OSError) else "its links form a circle"
+        return Unreadable(f"cannot be read: {reason}")
     if not inside:
         return Unreadable("is a link out of this folder: put the file itself there")
     if not stat.S_ISREG(status.st_mode):

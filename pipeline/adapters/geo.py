@@ -95,20 +95,20 @@ def _place(record: object) -> Place:
     )
 
 
-def _name(part: object, what: str) -> str | None:
-    names = _fields(_fields(part, what).get("names", {}), f"{what}.names")
-    return _text(names.get("en"), f"{what}.names.en")
+def _name(part: object, field: str) -> str | None:
+    names = _fields(_fields(part, field).get("names", {}), f"{field}.names")
+    return _text(names.get("en"), f"{field}.names.en")
 
 
-def _fields(value: object, what: str) -> dict[str, object]:
+def _fields(value: object, field: str) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise _ShapeError(f"{what} has no fields")
+        raise _ShapeError(f"{field} has no fields")
     return value
 
 
-def _text(value: object, what: str) -> str | None:
+def _text(value: object, field: str) -> str | None:
     if value is not None and not (isinstance(value, str) and 0 < len(value) <= _LONGEST):
-        raise _ShapeError(f"{what} is not a text of 1 to {_LONGEST} characters")
+        raise _ShapeError(f"{field} is not a text of 1 to {_LONGEST} characters")
     return value
 
 

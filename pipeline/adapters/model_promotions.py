@@ -77,4 +77,4 @@ class Promotions:
 
     def find(self, label: str) -> Promotion | None:
         """Return the promotion of this name and version."""
-        return next((each for each in self.every() if each.label == label), None)
+        return next((promotion for promotion in self.every() if promotion.label == label), None)

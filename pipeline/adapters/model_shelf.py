@@ -72,12 +72,12 @@ class ModelShelf:
         self, models: Sequence[PropensityModel], config: Configuration
     ) -> PropensityModel | None:
         for model in models:
-            why = ill_fitting(model.manifest, config)
-            if why is None:
+            misfit = ill_fitting(model.manifest, config)
+            if misfit is None:
                 return model
             label = model.manifest.label
             _log.error(
-                "model does not fit", extra={"model": label, "config": config.digest, "why": why}
+                "model does not fit", extra={"model": label, "config": config.digest, "why": misfit}
             )
         return None
 
@@ -85,12 +85,12 @@ class ModelShelf:
 def rules_with_models(rules: Rules, label: str | None, artifacts: Artifacts) -> Rules | str:
     """Return the rules with the models of a Decision's `label`, or the reason if one is lost."""
     models = []
-    for each in label.split(" ") if label else ():
-        promotion = Promotions(artifacts).find(each)
+    for name in label.split(" ") if label else ():
+        promotion = Promotions(artifacts).find(name)
         if promotion is None:
-            return f"the model {each} is no longer known"
+            return f"the model {name} is no longer known"
         model = load_model(promotion.digest, promotion.manifest, artifacts)
         if isinstance(model, str):
-            return f"the model {each} cannot be used: {model}"
+            return f"the model {name} cannot be used: {model}"
         models.append(model)
     return replace(rules, propensities=PropensityModels(tuple(models))) if models else rules

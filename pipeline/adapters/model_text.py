@@ -101,18 +101,18 @@ def _require(holds: bool, otherwise: str) -> None:
         raise _MalformedError(otherwise)
 
 
-def _integer(text: str, what: str) -> int:
+def _integer(text: str, field: str) -> int:
     """Parse a whole number; other forms, such as 2_0, +2 or 02, differ in C."""
-    _require(_INTEGER.fullmatch(text) is not None, f"{what}: {text[:40]!r} is no whole number")
+    _require(_INTEGER.fullmatch(text) is not None, f"{field}: {text[:40]!r} is no whole number")
     value = int(text)
-    _require(-_LARGEST <= value < _LARGEST, f"{what}: {text} is too large")
+    _require(-_LARGEST <= value < _LARGEST, f"{field}: {text} is too large")
     return value
 
 
-def _number(text: str, what: str) -> float:
-    _require(_NUMBER.fullmatch(text) is not None, f"{what}: {text[:40]!r} is no number")
+def _number(text: str, field: str) -> float:
+    _require(_NUMBER.fullmatch(text) is not None, f"{field}: {text[:40]!r} is no number")
     value = float(text)
-    _require(isfinite(value), f"{what}: {text[:40]} is too large")
+    _require(isfinite(value), f"{field}: {text[:40]} is too large")
     return value
 
 

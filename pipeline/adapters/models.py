@@ -10,7 +10,7 @@ from pipeline.adapters.model_text import problem
 from pipeline.rules.scorer import Scorer
 
 _TRIALS: Final = 30
-_ODD_VALUES: Final = (0.0, nan, inf, -inf, 1e308, -1e308, 1e-308)
+_EXTREME_VALUES: Final = (0.0, nan, inf, -inf, 1e308, -1e308, 1e-308)
 
 
 def model_problem(file: Path, features: int) -> str | None:
@@ -21,7 +21,7 @@ def model_problem(file: Path, features: int) -> str | None:
     scorer = _read(file, features)
     if isinstance(scorer, str):
         return scorer
-    for value in _ODD_VALUES:
+    for value in _EXTREME_VALUES:
         score = scorer([value] * features)
         if score is None or not isfinite(score):
             return f"not usable: it predicts {score} for features that are {value}"

@@ -68,8 +68,8 @@ def read_table(folder: Path, name: str) -> TextTable | TableFaults:
         return (TableFault(name, 1, f"this file {path.why}"),)
     read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
     if read is None:
-        what = "a table's name ends in .csv or .parquet: save a sheet as CSV UTF-8"
-        return (TableFault(name, 1, what),)
+        message = "a table's name ends in .csv or .parquet: save a sheet as CSV UTF-8"
+        return (TableFault(name, 1, message),)
     table = read(name, path)
     if isinstance(table, TextTable) and not table.rows:
         return (TableFault(name, 1, "there are no rows: each item has a line under the header"),)
@@ -180,8 +180,8 @@ def _read_parquet(name: str, path: Path) -> TextTable | TableFaults:
     try:
         with pq.ParquetFile(path) as file:
             if file.metadata.num_rows > _MOST_ROWS:
-                what = f"more than {_MOST_ROWS:,} rows: keep the items that are sold"
-                return (TableFault(name, _MOST_ROWS + 1, what),)
+                message = f"more than {_MOST_ROWS:,} rows: keep the items that are sold"
+                return (TableFault(name, _MOST_ROWS + 1, message),)
             schema = file.schema_arrow
             faults = [
                 TableFault(name, 1, f"column {one.name!r} holds {one.type}: make it a text")
@@ -200,8 +200,8 @@ def _read_parquet(name: str, path: Path) -> TextTable | TableFaults:
                 for number, one in enumerate(file.read().to_pylist(), 1)
             )
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        why = (str(error).splitlines() or ["it is damaged"])[0]
-        return (TableFault(name, 1, f"no whole Parquet file: {why}; write it anew"),)
+        reason = (str(error).splitlines() or ["it is damaged"])[0]
+        return (TableFault(name, 1, f"no whole Parquet file: {reason}; write it anew"),)
     return TextTable(name, 1, tuple(schema.names), rows, numbers)
 
 
@@ -220,8 +220,8 @@ def column_faults(table: TextTable) -> Iterator[TableFault]:
         if not name:
             yield TableFault(table.file, table.header, "a column has no name")
         elif unseen is not None:
-            what = f"column {name!r} has a character that nobody sees ({unseen}): remove it"
-            yield TableFault(table.file, table.header, what)
+            message = f"column {name!r} has a character that nobody sees ({unseen}): remove it"
+            yield TableFault(table.file, table.header, message)
         elif all(not row.cells[name] for row in table.rows):
-            what = f"column {name!r} is empty in every row: fill it, or take it out"
-            yield TableFault(table.file, table.header, what)
+            message = f"column {name!r} is empty in every row: fill it, or take it out"
+            yield TableFault(table.file, table.header, message)

@@ -70,8 +70,8 @@ class TopicReader:
             if messages:
                 deadline = time.monotonic() + _PATIENCE_S
             elif time.monotonic() > deadline:
-                what = f"{self._topic}: the broker sent nothing for {_PATIENCE_S:.0f} s"
-                raise TimeoutError(what)
+                reason = f"{self._topic}: the broker sent nothing for {_PATIENCE_S:.0f} s"
+                raise TimeoutError(reason)
             for message in messages:
                 if is_partition_end(message):
                     return

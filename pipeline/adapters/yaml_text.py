@@ -126,8 +126,8 @@ class _Composer(Composer):
     def compose_node(self, parent: object, index: object) -> Node:
         event = self.parser.peek_event()
         if isinstance(event, AliasEvent):
-            what = f"*{event.anchor}: aliases are not accepted; write the value out"
-            raise _RefusedError(_position(event.start_mark), f"{what}, or quote the text")
+            message = f"*{event.anchor}: aliases are not accepted; write the value out"
+            raise _RefusedError(_position(event.start_mark), f"{message}, or quote the text")
         if isinstance(event, CollectionStartEvent) and self._depth == _MAX_DEPTH:
             raise _RefusedError(_position(event.start_mark), f"nested deeper than {_MAX_DEPTH}")
         self._depth += 1
@@ -143,8 +143,8 @@ def _position(mark: object) -> Position:
 def _unseen_character(error: ReaderError, text: str) -> YamlFault:
     before = text[: error.position]
     place = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-    what = f"a character that nobody sees ({code_point(text[error.position])}): remove it"
-    return YamlFault(place, what)
+    message = f"a character that nobody sees ({code_point(text[error.position])}): remove it"
+    return YamlFault(place, message)
 
 
 def _syntax_fault(error: MarkedYAMLError, text: str) -> YamlFault:
@@ -200,8 +200,8 @@ class _ValueBuilder:
                 raise _RefusedError(place, "a field's name is a text: quote it")
             key = key_node.value
             if key in mapping:
-                what = f"{key[:100]!r} occurs twice: keep one of them"
-                self.refused.append(RefusedValue((*path, key), YamlFault(place, what)))
+                message = f"{key[:100]!r} occurs twice: keep one of them"
+                self.refused.append(RefusedValue((*path, key), YamlFault(place, message)))
                 continue
             self.places[*path, key] = place
             mapping[key] = self.value(value_node, (*path, key))
@@ -214,14 +214,16 @@ class _ValueBuilder:
             raise _RefusedError(place, f"&{node.anchor}: quote a text that begins with &")
         if _PROSE.isdisjoint(path):
             if _TYPOGRAPHIC.fullmatch(text):
-                what = "typographic quotation marks belong to the text: write straight ones"
-                raise _RefusedError(place, f"{text[:60]}: {what}")
+                message = "typographic quotation marks belong to the text: write straight ones"
+                raise _RefusedError(place, f"{text[:60]}: {message}")
             mend = perhaps_thousands(text) if path and path[-1] in _MONEY else None
             if mend is not None:
                 raise _RefusedError(place, f"{text} could be grouped by thousands: {mend}")
         elif _begins_comment(self.lines, node):
-            what = "what follows # is a comment and no part of the text: put the text in quotation"
-            raise _RefusedError(place, f"{what} marks, or a space behind #")
+            message = (
+                "what follows # is a comment and no part of the text: put the text in quotation"
+            )
+            raise _RefusedError(place, f"{message} marks, or a space behind #")
 
     def _refuse_tag(self, node: Node, expected: str) -> None:
         if _kind(node) != expected:
@@ -248,8 +250,8 @@ class _ValueBuilder:
                 return "${"
             value = self.environment.get(name, default)
             if value is None:
-                what = f"{name} is not set: set it, or write ${{{name}:-default}}"
-                raise _RefusedError(_position(node.start_mark), what)
+                message = f"{name} is not set: set it, or write ${{{name}:-default}}"
+                raise _RefusedError(_position(node.start_mark), message)
             return str(value)
 
         # What comes after the last bracket has no variable, and would be looked through for the

@@ -40,8 +40,8 @@ def run(
 ) -> None:
     """Deliver actions and report their outcomes until TERM."""
     if kind not in ADAPTERS:
-        what = f"{kind!r} is not an adapter; there is {_KNOWN} (calls are tasks: `kairos desk`)"
-        raise typer.BadParameter(what)
+        message = f"{kind!r} is not an adapter; there is {_KNOWN} (calls are tasks: `kairos desk`)"
+        raise typer.BadParameter(message)
     settings = Settings()
     if attempt is not None:
         if kind not in TRIALS:

@@ -77,8 +77,8 @@ def apply(
     with _log() as log:
         applied = log.apply(bundle, by)
         if not json:
-            what = "is in force" if applied.changed else "is in force already"
-            out.print(f"configuration {applied.digest} {what}")
+            message = "is in force" if applied.changed else "is in force already"
+            out.print(f"configuration {applied.digest} {message}")
         effect = RolloutResult()
         if evaluate:
             effect = roll_out(Settings(), log, every=not applied.changed)
@@ -196,7 +196,7 @@ def _mask(record: ConfigurationRecord) -> msgspec.Raw:
 def places_without_reach(folder: Path, planned: RolloutPlan) -> list[ConfigError]:
     """Return the places of the campaigns that can reach no customer."""
     names, errors = planned.campaigns_without_reach(), []
-    what = (
+    message = (
         f"none of {planned.profiles:,} profiles is in its audience and has an address for it: "
         "widen the audience, or add a channel that reaches them"
     )
@@ -204,7 +204,7 @@ def places_without_reach(folder: Path, planned: RolloutPlan) -> list[ConfigError
         file = load_file(path, FILE_KINDS["campaigns"])
         assert isinstance(file, ConfigFile)  # the folder is valid
         if msgspec.convert(file.document.value, dict[str, Any]).get("campaign") in names:
-            errors.append(locate_problem(file, Problem(("audience",), what)))
+            errors.append(locate_problem(file, Problem(("audience",), message)))
     return errors
 
 

@@ -1,4 +1,4 @@
-"""`kairos insights`: figures about what happened, from tables."""
+"""`kairos insights`: figures about campaigns, journeys and channels, from tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,7 +143,7 @@ def attribution(  # noqa: PLR0913 - a command's options
     the messages of replayed topics.
 
     Credits add up to the totals. Intervals (of conversions, 95 %) are by bootstrap over customers,
-    for aggregated paths over paths. With --topics what holdouts measured stands beside credit.
+    for aggregated paths over paths. With --topics the lift over holdouts is shown beside credit.
     """
     inputs = [one for one in (paths, touches, topics) if one is not None]
     if len(inputs) != 1:
@@ -225,7 +225,7 @@ def off_policy(
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Estimate what another policy would have earned on the decisions of a log.
+    """Estimate the reward of another policy on the decisions of a log.
 
     IPS, self-normalised IPS and, where the log has a model's rewards, the doubly robust estimate,
     with 95 % intervals.
@@ -257,8 +257,8 @@ def _order(text: str) -> Order:
 def _plain(
     result: AttributionAnswer, touches: TouchOptions, measured: tuple[Lift, ...] | None
 ) -> dict[str, Any]:
-    """Return the answer for JSON: of aggregated paths the attribution alone, of touches also what
-    it rests on, and of messages what holdouts measured."""
+    """Return the answer for JSON: for aggregated paths the attribution alone, for touches also its
+    support, for messages also the measured lift."""
     plain: dict[str, Any] = msgspec.to_builtins(result.attribution)
     if result.support is not None:
         plain["credit"] = result.scope

@@ -68,11 +68,11 @@ def anomalies(  # noqa: PLR0913 - a command's options
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Find what went otherwise than its trend and the days of the week let expect, what it cost,
-    and foretell the next two weeks.
+    """Find deviations of daily series from their trend and weekdays, estimate their cost, and
+    forecast the next two weeks.
 
-    Looks at every step and channel: how often, and how many visits go on to the next step and to
-    the goal. At most 5 % of what is found is expected to be chance.
+    Examines every step and channel: its frequency, and the share of visits that go on to the next
+    step and to the goal. At most 5 % of the findings are expected to be due to chance.
     """
     language = one_of("--lang", lang, get_args(Language))
     if events is not None and (topics is not None or by is not None):

@@ -54,11 +54,11 @@ def campaigns(  # noqa: PLR0913 - a command's options
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show per campaign, offer, channel, segment and day what was decided, sent, seen, clicked and
-    converted, and what holdouts measured.
+    """Show messages and their outcomes by campaign, offer, channel, segment and day, and the lift
+    over holdouts.
 
-    Rates have 95 % intervals by customers. Lift compares customers by how they were drawn; its
-    intervals hold at every look, so that they may be read every day.
+    Rates have 95 % intervals by customers. Lift compares customers by the arm that was drawn for
+    them; its intervals hold at every look, so that they may be read every day.
     """
     period = Period(optional_ms(since), optional_ms(until))
     known = campaigns_of(config, topics)
@@ -148,7 +148,7 @@ def _rate(one: RateInterval) -> str:
 
 
 def print_lifts(title: str, lifts: tuple[Lift, ...]) -> None:
-    """Print what holdouts measured, the best proven first."""
+    """Print lifts over holdouts, the best proven first."""
     ranked = sorted(lifts, key=lambda lift: (_GRADES.get(lift.verdict, 4), _downside(lift)))
     print_table(
         title,

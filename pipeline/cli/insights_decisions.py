@@ -39,8 +39,8 @@ def decisions(  # noqa: PLR0913 - a command's options
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what decides decisions: how often each factor changes the winner, which offers lose to
-    which, what rules leave over, and what never wins."""
+    """Show the factors of decisions: how often each changes the winner, which offers lose to which,
+    how many candidates each rule leaves, and which treatments never win."""
     options = DecisionLogOptions(
         one_of("--by", by, GROUPINGS),
         optional_ms(since),

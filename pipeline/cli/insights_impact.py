@@ -1,4 +1,4 @@
-"""`kairos insights impact`: what each factor of arbitration is worth, by impact tests."""
+"""`kairos insights impact`: value of each factor of arbitration, by impact tests."""
 
 from typing import Final
 
@@ -35,8 +35,8 @@ def impact(  # noqa: PLR0913 - a command's options
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what each factor of arbitration is worth: customers decided for as usual beside those of
-    the arms of `impact_tests` in policies.yaml.
+    """Show the value of each factor of arbitration: customers with the usual decisions beside those
+    in the arms of `impact_tests` in policies.yaml.
 
     Intervals hold at every look (95 % for each factor), so that they may be read every day.
     """

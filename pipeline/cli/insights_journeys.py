@@ -75,7 +75,7 @@ def journeys(  # noqa: PLR0913 - a command's options
     spill: SpillOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the paths that cases took, or how they fit a defined journey.
+    """Show the paths of cases, or their fit to a defined journey.
 
     Unfinished journeys, whose window is not over when the table ends, are censored, not failed.
     """

@@ -56,7 +56,7 @@ LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(
 
 
 def one_of(option: str, value: str, known: tuple[_T, ...]) -> _T:
-    """Return the value `given` if it is among those known to an option. Raises BadParameter."""
+    """Return the value of an option if it is a known one. Raises BadParameter."""
     for one in known:
         if one == value:
             return one

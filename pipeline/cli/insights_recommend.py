@@ -128,9 +128,9 @@ def recommendations(  # noqa: PLR0913 - a command's options
 ) -> None:
     """Recommend the best prompt for each step, and changes that would pay.
 
-    They are found on the customers who began earlier and measured on the others. A change is
-    recommended where chance chose who got what (Tested); what was only observed (Adjusted, Observed
-    only) is recommended as a test. Where the data carry nothing, nothing is recommended.
+    Proposals are found on the customers who began earlier and measured on the others. A change is
+    recommended if its options were randomised (Tested); a difference that was only observed
+    (Adjusted, Observed only) is recommended as a test. Without evidence nothing is recommended.
     """
     weighing = ResultWeights(
         within_ms=duration(within),
@@ -186,7 +186,7 @@ def _steps(
     weighing: ResultWeights,
     forbidden: list[_Pair],
 ) -> tuple[dict[str, str] | None, list[ChoiceRows]]:
-    """Load what reaches a step; return the names of steps and what else the journey leaves open."""
+    """Load the events that reach a step; return the names of steps, and the journey's choices."""
     if journey is None or file is None:
         load_named_steps(log)
         return None, []
@@ -200,7 +200,7 @@ def _steps(
 def _orders(
     log: EventLog, implied: Journey | None, file: Path, weighing: ResultWeights
 ) -> list[ChoiceRows]:
-    """Return the orders of the steps of an implied journey; say where there is none."""
+    """Return the orders of the steps of an implied journey; report if there is none."""
     if implied is None:
         err.print("No orders are compared: the goal never came, or too few steps are usual.")
         return []
@@ -208,7 +208,7 @@ def _orders(
 
 
 def _write_drafts(sources: DraftSources, result: Recommendations, folder: Path) -> None:
-    """Write the files of every change, and say what is wrong with one that cannot be in force."""
+    """Write the files of every change; report the errors of a change that cannot be applied."""
     for change in result.changes:
         out_of = folder / str(change.rank)
         try:

@@ -64,10 +64,10 @@ def report(  # noqa: PLR0913 - a command's options
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write one HTML file with what campaigns, journeys and series showed, for everybody.
+    """Write one HTML file with the results of campaigns, journeys and series.
 
-    It has its script in it and loads nothing from any network. With --json its content is printed
-    too.
+    The file contains its script and loads nothing from a network. With --json its content is
+    printed too.
     """
     language = one_of("--lang", lang, get_args(Language))
     if not file.parent.is_dir():

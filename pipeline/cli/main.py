@@ -58,7 +58,7 @@ def main() -> NoReturn:
     restrict_new_files()
     code = _run(sys.argv[1:])
     logging.shutdown()
-    with suppress(OSError):  # nobody reads any more
+    with suppress(OSError):  # the reader has closed the pipe
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)

@@ -163,10 +163,10 @@ def _preview(
     for stage, refused in flow.refused:
         fail(f"{stage}: {refused.reason}: {refused.detail}")
     decisions = [one for one in records if isinstance(one, Decision)]
-    mine = [decision for decision in decisions if decision.event_id == interaction.event_id]
-    if not mine:
+    matches = [decision for decision in decisions if decision.event_id == interaction.event_id]
+    if not matches:
         fail("nothing is decided on this")
-    return explain(mine[-1], config, lang.language)
+    return explain(matches[-1], config, lang.language)
 
 
 def _affected_keys(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:

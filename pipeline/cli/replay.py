@@ -79,10 +79,10 @@ def run(  # noqa: PLR0913 - one for each option
     with the configuration in force, and with the other. Decisions of --from to --to are compared
     side by side by offer, channel and segment, and are in DIR/before and DIR/after as `kairos
     backtest` writes them. Outcomes of messages that a configuration does not send are left out.
-    Where choices were drawn (`learning`), what the other configuration is worth is estimated from
-    what was really decided and what came of it. Each budget and stock is spent from one purse,
-    while live its partitions hold leases: where one ran short, it is printed how many decisions of
-    the configuration in force were other ones live.
+    Where choices were drawn (`learning`), the worth of the other configuration is estimated from
+    the actual decisions and their outcomes. Each budget and stock is spent from one purse, while
+    live its partitions hold leases: where one ran short, the number of decisions of the
+    configuration in force that differ from the live ones is printed.
     """
     begin_ms = optional_ms(since)
     end_ms = optional_ms(until)

@@ -49,7 +49,7 @@ def bank(  # noqa: PLR0913 - one for each option
 
     With --out the world sends messages by a randomised policy of its own, whose propensities it
     logs; call-centre agents, though, call those who would buy anyway. The same seed writes the
-    same bytes. What each file holds: pipeline/simulate/README.md.
+    same bytes. pipeline/simulate/README.md describes each file.
 
     With --live the stack decides (`kairos up --config deploy/bank` first): events are sent to the
     gateway one after the other at the rate, and customers react to the actions that they get.

@@ -44,8 +44,8 @@ def bucket_problems(trait: model.TraitDefinition, names: Names, path: Path) -> I
         yield from check_name("trait", read_by(trait), kept, (*path, "of"))
     for field in ("when", "window"):
         if getattr(trait, field) is not None:
-            what = f"a bucket has no {field}: set it on the trait that it reads"
-            yield Problem((*path, field), what)
+            message = f"a bucket has no {field}: set it on the trait that it reads"
+            yield Problem((*path, field), message)
     yield from _threshold_problems(trait.thresholds, path)
 
 

@@ -26,11 +26,13 @@ def campaign_problems(
     yield from engagement_problems(campaign, path, bundle, names)
     yield from cap_problems(campaign.caps, (*path, "caps"), bundle, names)
     if campaign.purpose == "transactional" and campaign.holdout > 0:
-        what = "holdouts do not apply to transactional messages: remove it, or change the purpose"
-        yield Problem((*path, "holdout"), what)
+        message = (
+            "holdouts do not apply to transactional messages: remove it, or change the purpose"
+        )
+        yield Problem((*path, "holdout"), message)
     if campaign.purpose == "transactional" and campaign.defer:
-        what = "quiet hours do not hold transactional messages back: remove it"
-        yield Problem((*path, "defer"), what)
+        message = "quiet hours do not hold transactional messages back: remove it"
+        yield Problem((*path, "defer"), message)
     offers = [offer.offer for offer in campaign.offers]
     yield from repeated_values("offer", (*path, "offers"), "offer", offers)
     channels = {channel.name: channel for channel in bundle.channels.channels}
@@ -54,10 +56,10 @@ def campaign_problems(
                 yield from treatment_problems(treatment, reached, campaign.purpose, inside)
             yield from _item_names(treatment, inside, catalog)
             if treatment.placement is None and campaign.trigger is None:
-                what = (
+                message = (
                     "no trigger sends this treatment: add a placement, or a trigger to the campaign"
                 )
-                yield Problem((*inside, "treatment"), what)
+                yield Problem((*inside, "treatment"), message)
     yield from unreachable(campaign, path)
 
 
@@ -69,8 +71,8 @@ def _dates(of: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem
         try:
             times.append(read(text))
         except ValueError:
-            what = f"{text!r} is no date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
-            yield Problem((*path, field), what)
+            message = f"{text!r} is no date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
+            yield Problem((*path, field), message)
     if len(times) == 2 and times[0] >= times[1]:
         yield Problem((*path, "ends"), f"ends {of.ends}, before it starts: swap the dates")
 
@@ -87,11 +89,11 @@ def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Itera
         return
     where = (*path, "budget", "currency")
     if own is None:
-        what = "set your own currency in profile.yaml: enrichers.currency.to"
-        yield Problem(where, f"{budget.currency}: {what}")
+        message = "set your own currency in profile.yaml: enrichers.currency.to"
+        yield Problem(where, f"{budget.currency}: {message}")
     elif budget.currency != own.to:
-        what = f"money is in {own.to} here: convert the amount"
-        yield Problem(where, f"a budget in {budget.currency}, but {what}")
+        message = f"money is in {own.to} here: convert the amount"
+        yield Problem(where, f"a budget in {budget.currency}, but {message}")
 
 
 def _pays_for_nothing(
@@ -108,8 +110,8 @@ def _pays_for_nothing(
     if isinstance(budget, model.Budget):
         budget, where = budget.amount, (*where, "amount")
     if budget is not None and costs and min(costs) > budget:
-        what = f"{budget:g} pays for no message, since the cheapest costs {min(costs):g}"
-        yield Problem(where, f"{what}: raise it, or end the campaign with `ends`")
+        message = f"{budget:g} pays for no message, since the cheapest costs {min(costs):g}"
+        yield Problem(where, f"{message}: raise it, or end the campaign with `ends`")
 
 
 def _treatment(

@@ -196,8 +196,8 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
                 known = {name for item in catalog.items for name in item.attributes}
                 yield from check_name("attribute", rule.attribute, known, (*at, "attribute"))
             if rule.recipe is not None and catalog.recipes is None:
-                what = "name the table of recipes in `recipes`: recipe, item, related, score"
-                yield Problem((*at, "recipe"), what)
+                message = "name the table of recipes in `recipes`: recipe, item, related, score"
+                yield Problem((*at, "recipe"), message)
             elif rule.recipe is not None and catalog.related:
                 yield from check_name("recipe", rule.recipe, catalog.related, (*at, "recipe"))
 
@@ -303,7 +303,7 @@ def _rule_items(
     if rule.recipe is not None:
         related = catalog.related.get(rule.recipe, {})
         return {
-            one: frozenset(places[each] for each in others if each in places)
+            one: frozenset(places[other] for other in others if other in places)
             for one, others in related.items()
         }
     if rule.attribute is None:

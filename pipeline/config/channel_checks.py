@@ -50,8 +50,8 @@ def channel_problems(
             yield from _other_channel(channel, path, environment)
         for place, placement in enumerate(channel.placements):
             if placement in seen:
-                what = f"placement {placement!r} is in channel {seen[placement]} already"
-                yield Problem((*path, "placements", place), what)
+                message = f"placement {placement!r} is in channel {seen[placement]} already"
+                yield Problem((*path, "placements", place), message)
             seen[placement] = channel.name
 
 
@@ -71,11 +71,11 @@ def treatment_problems(
     if channel.email is None:
         return
     if purpose != "transactional" and channel.email.links is None:
-        what = (
+        message = (
             f"this needs a link to unsubscribe: set `links` in `email` of channel {channel.name} "
             "to the gateway's URL, or make the campaign transactional"
         )
-        yield Problem((*path, "channel"), what)
+        yield Problem((*path, "channel"), message)
 
 
 def _route_problems(
@@ -84,14 +84,16 @@ def _route_problems(
     """Yield the problems of a treatment's placement and address."""
     if channel.adapter == _POS:
         if "coupon" in treatment.content:
-            what = "coupons are issued with the answer to a payment: give the treatment a placement"
-            yield Problem((*path, "content"), what)
+            message = (
+                "coupons are issued with the answer to a payment: give the treatment a placement"
+            )
+            yield Problem((*path, "content"), message)
         return
     if treatment.placement is not None:
         yield Problem((*path, "placement"), "an outbound message has no placement: leave it out")
     if treatment.address is None:
-        what = "name in `address` the namespace of the customer's address on this channel"
-        yield Problem((*path, "treatment"), what)
+        message = "name in `address` the namespace of the customer's address on this channel"
+        yield Problem((*path, "treatment"), message)
 
 
 def _of_provider(
@@ -132,8 +134,8 @@ def _provider(
 ) -> Iterator[Problem]:
     request, callbacks = provider.request, provider.callbacks
     if provider.provider == _EMAIL:
-        what = "`email` is reserved for returned mail: give the provider another name"
-        yield Problem((*path, "provider"), what)
+        message = "`email` is reserved for returned mail: give the provider another name"
+        yield Problem((*path, "provider"), message)
     if (request.form is None) is (request.json is None):
         yield Problem((*path, "request"), "set either `form` or `json`, the posted content")
     if (request.user is None) is not (request.password is None):
@@ -190,8 +192,8 @@ def _email(email: model.Email, path: Path, environment: Mapping[str, str]) -> It
     )
     for field, text in mailboxes:
         if text is not None and parse_mailbox(text) is None:
-            what = f"{text!r} is no e-mail address: write hello@shop.example"
-            yield Problem((*path, field), what)
+            message = f"{text!r} is no e-mail address: write hello@shop.example"
+            yield Problem((*path, field), message)
     if (email.user is None) is not (email.password is None):
         yield Problem((*path, "user"), "`user` and `password` go together")
     wrong = _http_problem(email.links, environment) if email.links else None

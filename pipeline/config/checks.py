@@ -101,8 +101,8 @@ def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
     )
     for index, server in enumerate(servers):
         if server.key in writes:
-            what = "this is also a write key, and write keys must not read: make another key"
-            yield Problem(("sources", "server_keys", index, "key"), what)
+            message = "this is also a write key, and write keys must not read: make another key"
+            yield Problem(("sources", "server_keys", index, "key"), message)
     spaces = [space.name for space in bundle.identity.namespaces]
     yield from repeated_values("namespace", ("identity", "namespaces"), "name", spaces)
     traits = [trait.name for trait in bundle.profile.traits]
@@ -134,8 +134,8 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
         if source.trust == "trusted":
             for field in ("asserts", "secret"):
                 if getattr(source, field) is not None:
-                    what = f"{field} is for sources with `trust: public` only"
-                    yield Problem((*path, field), what)
+                    message = f"{field} is for sources with `trust: public` only"
+                    yield Problem((*path, field), message)
         elif source.clock == "log":
             yield Problem((*path, "trust"), "a source with `clock: log` cannot be public")
         elif source.name == model.ADAPTERS:
@@ -150,8 +150,8 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
             yield from check_name("namespace", name, names.namespaces, ("identity", field))
     region = identity.phone_region
     if region is not None and not known_region(region):
-        what = f"no country {region!r}: use its two letters of ISO 3166, such as ES"
-        yield Problem(("identity", "phone_region"), what)
+        message = f"no country {region!r}: use its two letters of ISO 3166, such as ES"
+        yield Problem(("identity", "phone_region"), message)
     for index, text in enumerate(identity.blocked_patterns):
         compiled = pattern(text)
         if isinstance(compiled, PatternProblem):
@@ -215,14 +215,14 @@ def _rules(of: model.Engagement, path: Path) -> Iterator[_ConditionSite]:
 def _reads(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Problem]:
     read = reads(tree)
     if not site.profile and (read.traits or read.segments or read.entered):
-        what = "the condition of a trait can read only interactions, no traits or segments"
-        yield Problem(site.path, what)
+        message = "the condition of a trait can read only interactions, no traits or segments"
+        yield Problem(site.path, message)
         return
     if read.entered and not site.entered:
         yield Problem(site.path, "entered belongs in a campaign's trigger: use segment here")
     if any(not _of_interaction(part) for pattern in patterns(tree) for part in pattern.parts):
-        what = "sequences and absences match interactions: they cannot read traits or segments"
-        yield Problem(site.path, what)
+        message = "sequences and absences match interactions: they cannot read traits or segments"
+        yield Problem(site.path, message)
     declared = frozenset(name for name in read.traits if not is_hidden(name))
     for kind, used, known in (
         ("trait", declared, names.traits),

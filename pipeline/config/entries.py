@@ -257,10 +257,10 @@ def _candidate(
         confirm_ms=None if channel.confirm_within is None else duration_ms(channel.confirm_within),
         content=content(treatment, channel),
         gates=_by_stage(_gates(campaign, offer, treatment, makers, as_named)),
-        consents=tuple(each for of, each in makers.consents if of.covers(as_named)),
-        weights=tuple(each for of, each in makers.weights if of.covers(as_named)),
+        consents=tuple(consent for of, consent in makers.consents if of.covers(as_named)),
+        weights=tuple(weight for of, weight in makers.weights if of.covers(as_named)),
         holdouts=(
-            *(each for of, each in makers.holdouts if of.covers(as_named)),
+            *(holdout for of, holdout in makers.holdouts if of.covers(as_named)),
             *_own_holdout(campaign),
         ),
         tie=(campaign.campaign, offer.offer, treatment.treatment),

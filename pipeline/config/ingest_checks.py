@@ -57,8 +57,8 @@ def _catalog(watch: model.Watch, path: Path, catalogs: frozenset[str]) -> Iterat
     yield from check_name("catalog", watch.catalog, catalogs, (*path, "catalog"))
     for name in ("columns", "feed", "kind", "name", "key", "delete", "permissions", "replaces"):
         if getattr(watch, name):
-            what = f"{name} is for interactions: a catalogue says itself what its columns are"
-            yield Problem((*path, name), what)
+            message = f"{name} is for interactions: a catalogue says itself what its columns are"
+            yield Problem((*path, name), message)
 
 
 def _whole_list(watch: model.Watch, path: Path) -> Iterator[Problem]:
@@ -67,8 +67,8 @@ def _whole_list(watch: model.Watch, path: Path) -> Iterator[Problem]:
         yield Problem((*path, "key"), "no row of a list that replaces another is known by itself")
     for column, to in watch.columns.items():
         if to in ("time", "id"):
-            what = f"a list that replaces another counts when it is taken: no column is {to}"
-            yield Problem((*path, "columns", column), what)
+            message = f"a list that replaces another counts when it is taken: no column is {to}"
+            yield Problem((*path, "columns", column), message)
 
 
 def _permissions(
@@ -86,29 +86,29 @@ def _permissions(
     targets = frozenset(watch.columns.values())
     for to in sorted(targets & {"kind", "name", "delete"}):
         yield Problem((*path, "columns"), f"{to} is for other rows: a permission says what it is")
-    each = {to for to in targets if to.startswith("permission.")} - set(_PERMISSIONS)
+    cell_targets = {to for to in targets if to.startswith("permission.")} - set(_PERMISSIONS)
     whole = targets & set(_PERMISSIONS)
-    if each and (whole or rules.state):
-        what = "say the state of a row, or have columns for each channel and purpose, not both"
-        yield Problem((*path, "columns"), what)
-    elif not each and "permission.state" not in whole and rules.state is None:
-        what = "nothing says what the rows mean: `state`, or a column that is permission.state"
-        yield Problem((*path, "permissions"), what)
+    if cell_targets and (whole or rules.state):
+        message = "say the state of a row, or have columns for each channel and purpose, not both"
+        yield Problem((*path, "columns"), message)
+    elif not cell_targets and "permission.state" not in whole and rules.state is None:
+        message = "nothing says what the rows mean: `state`, or a column that is permission.state"
+        yield Problem((*path, "permissions"), message)
     sources = {source.name: source for source in bundle.sources.sources}
     if watch.source in sources and sources[watch.source].trust == "public":
-        what = f"a list speaks for customers, which the public source {watch.source} cannot"
-        yield Problem((*path, "source"), what)
+        message = f"a list speaks for customers, which the public source {watch.source} cannot"
+        yield Problem((*path, "source"), message)
 
 
 def _permission(to: str, rules: model.Permissions, path: Path) -> Iterator[Problem]:
     """Yield the faults of a column of a list."""
-    each = [
+    allowed = [
         f"permission.{channel}.{purpose}"
         for channel in rules.channels
         for purpose in rules.purposes
     ]
-    if to not in (*_PERMISSIONS, *each):
-        hint = did_you_mean(to, (*_PERMISSIONS, *each))
+    if to not in (*_PERMISSIONS, *allowed):
+        hint = did_you_mean(to, (*_PERMISSIONS, *allowed))
         yield Problem(path, f"{to!r} is no permission for these channels and purposes: {hint}")
 
 
@@ -116,15 +116,15 @@ def _place(watch: model.Watch, path: Path) -> Iterator[Problem]:
     if (watch.folder is None) == (watch.sftp is None):
         yield Problem(path, "say where the files are: either `folder` or `sftp`")
     if watch.folder is not None and not watch.folder.startswith("/"):
-        what = f"{watch.folder!r} is no absolute path: begin it with /"
-        yield Problem((*path, "folder"), what)
+        message = f"{watch.folder!r} is no absolute path: begin it with /"
+        yield Problem((*path, "folder"), message)
     if watch.sftp is None:
         return
     if watch.sftp.private_key is None and watch.sftp.password is None:
         yield Problem((*path, "sftp"), "a server needs `private_key` or `password`: ${NAME}")
     if not _is_host_key(watch.sftp.host_key):
-        what = "not a public key such as `ssh-ed25519 AAAA...`: `ssh-keyscan HOST` prints it"
-        yield Problem((*path, "sftp", "host_key"), what)
+        message = "not a public key such as `ssh-ed25519 AAAA...`: `ssh-keyscan HOST` prints it"
+        yield Problem((*path, "sftp", "host_key"), message)
 
 
 def _is_host_key(text: str) -> bool:
@@ -140,8 +140,8 @@ def _is_host_key(text: str) -> bool:
 def _ready(ready: model.ReadyRule, path: Path) -> Iterator[Problem]:
     marker = ready.marker
     if "/" in marker or not any(part in marker for part in ("{name}", "{stem}")):
-        what = "name the marker by the file that it is for: {name}.done, or {stem}.ok"
-        yield Problem((*path, "marker"), what)
+        message = "name the marker by the file that it is for: {name}.done, or {stem}.ok"
+        yield Problem((*path, "marker"), message)
     elif marker in ("{name}", "{stem}"):
         yield Problem((*path, "marker"), "a marker has another name than its file: {name}.done")
 
@@ -163,8 +163,8 @@ def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
     if csv.quote and csv.quote in "\r\n ":
         yield Problem((*path, "quote"), 'one character that is no space, or ""')
     if csv.encoding is not None and not _is_encoding(csv.encoding):
-        what = f"no text encoding {csv.encoding!r}: such as utf-8, windows-1252, iso-8859-15"
-        yield Problem((*path, "encoding"), what)
+        message = f"no text encoding {csv.encoding!r}: such as utf-8, windows-1252, iso-8859-15"
+        yield Problem((*path, "encoding"), message)
 
 
 def _is_encoding(name: str) -> bool:
@@ -180,8 +180,8 @@ def _time(time: model.RowTime, path: Path) -> Iterator[Problem]:
         yield Problem((*path, "zone"), f"no time zone {time.zone!r}: such as Europe/Madrid")
     for index, written in enumerate(time.formats):
         if not _is_time_format(written):
-            what = f"{written!r} is no notation of a time: such as %d/%m/%Y %H:%M:%S"
-            yield Problem((*path, "formats", index), what)
+            message = f"{written!r} is no notation of a time: such as %d/%m/%Y %H:%M:%S"
+            yield Problem((*path, "formats", index), message)
 
 
 def _is_time_format(written: str) -> bool:
@@ -208,16 +208,16 @@ def _columns(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for column, to in mapped.items():
         if _target_of(to) in seen:
-            what = f"column {seen[_target_of(to)]!r} is {to} already"
-            yield Problem((*path, "columns", column), what)
+            message = f"column {seen[_target_of(to)]!r} is {to} already"
+            yield Problem((*path, "columns", column), message)
         seen[_target_of(to)] = column
     if not any(to.startswith("identifiers.") for to in seen):
         yield Problem((*path, "columns"), "no column says whose the rows are: identifiers.NAME")
     if watch.kind is None and "kind" not in seen and watch.permissions is None:
         yield Problem(path, "say the `kind` of the rows: track, identify, page...")
     if ("delete" in seen) != bool(watch.delete):
-        what = "a column that is `delete`, and the values in it that mean it, go together"
-        yield Problem((*path, "delete") if watch.delete else (*path, "columns"), what)
+        message = "a column that is `delete`, and the values in it that mean it, go together"
+        yield Problem((*path, "delete") if watch.delete else (*path, "columns"), message)
 
 
 def _without_columns(watch: model.Watch, path: Path) -> Iterator[Problem]:

@@ -34,8 +34,8 @@ def journey_problems(journey: Journey) -> Iterator[Problem]:
     yield from _repeated_names(placed)
     yield from _unreachable(journey, placed)
     if not (journey.goal or journey.exit or any(one.step.mandatory for one in placed)):
-        what = "this journey cannot end: give it a goal, an exit, or a mandatory step"
-        yield Problem(("journey",), what)
+        message = "this journey cannot end: give it a goal, an exit, or a mandatory step"
+        yield Problem(("journey",), message)
 
 
 def _stage_problems(stage: JourneyStage, path: Path) -> Iterator[Problem]:
@@ -50,8 +50,8 @@ def _stage_problems(stage: JourneyStage, path: Path) -> Iterator[Problem]:
             if getattr(stage, name) not in (None, ()):
                 yield Problem((*path, name), f"{name} belongs to a step: name the step")
     elif stage.reached is None:
-        what = "'reached' is missing here: the interaction by which the step is reached"
-        yield Problem(path, what)
+        message = "'reached' is missing here: the interaction by which the step is reached"
+        yield Problem(path, message)
     if stage.any_order is not None and not stage.any_order:
         yield Problem((*path, "any_order"), "the list needs 1 or more")
     if stage.split is not None:
@@ -104,16 +104,16 @@ def _repeated_names(placed: list[_PlacedStep]) -> Iterator[Problem]:
     for one in placed:
         name = one.step.step
         if name in steps:
-            what = f"the step {name!r} occurs twice: each needs its own name"
-            yield Problem((*one.path, "step"), what)
+            message = f"the step {name!r} occurs twice: each needs its own name"
+            yield Problem((*one.path, "step"), message)
         steps.add(name)
         for reached in sorted(_plain_names(one.step.reached)):
             if reached in by_name:
-                what = (
+                message = (
                     f"{reached!r} reaches the step {by_name[reached]!r} already: let each step be "
                     "reached by an interaction of its own"
                 )
-                yield Problem((*one.path, "reached"), what)
+                yield Problem((*one.path, "reached"), message)
             by_name.setdefault(reached, name)
 
 
@@ -129,17 +129,19 @@ def _unreachable(journey: Journey, placed: list[_PlacedStep]) -> Iterator[Proble
             continue
         if one.names is not None and one.names <= leaving:
             if one.names:
-                why = f"{min(one.names)!r} is an exit, by which the journey ends before"
+                reason = f"{min(one.names)!r} is an exit, by which the journey ends before"
             else:
-                why = "no interaction has two names at once; for one or the other use any"
-            yield Problem(path, f"nobody can reach the step {name!r}: {why}")
-            why = f"the step {name!r} before it is mandatory, and nobody can reach it"
+                reason = "no interaction has two names at once; for one or the other use any"
+            yield Problem(path, f"nobody can reach the step {name!r}: {reason}")
+            reason = f"the step {name!r} before it is mandatory, and nobody can reach it"
         elif one.names is not None and one.names <= goal:
-            why = f"the step {name!r} before it is mandatory, and reaches the goal, which ends it"
+            reason = (
+                f"the step {name!r} before it is mandatory, and reaches the goal, which ends it"
+            )
         else:
             continue
         if one.step.mandatory:
-            end = (one.stage, why)
+            end = (one.stage, reason)
 
 
 def _plain_names(raw: model.Condition) -> frozenset[str]:

@@ -40,11 +40,11 @@ def learned_problems(bundle: model.Bundle) -> Iterator[Problem]:
         return
     learning = bundle.policies.learning
     if learning is None or not learning.frozen:
-        what = (
+        message = (
             "decisions would not go by this file: write `learning: {frozen: true}` in "
             "policies.yaml, or delete the file"
         )
-        yield Problem(("learned", "number"), what, UnknownName("rule of learning", "frozen"))
+        yield Problem(("learned", "number"), message, UnknownName("rule of learning", "frozen"))
     seen: set[tuple[str, str, str, str]] = set()
     for index, one in enumerate(bundle.learned.evidence):
         path: Path = ("learned", "evidence", index)
@@ -54,5 +54,5 @@ def learned_problems(bundle: model.Bundle) -> Iterator[Problem]:
         seen.add(arm)
         for part, whole in (("successes", "trials"), ("reached", "tried")):
             if getattr(one, part) > getattr(one, whole):
-                what = f"{part} are among {whole}, and there cannot be more of them"
-                yield Problem((*path, part), what)
+                message = f"{part} are among {whole}, and there cannot be more of them"
+                yield Problem((*path, part), message)

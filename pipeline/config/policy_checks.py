@@ -36,16 +36,16 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
             path: Path = ("policies", field, index)
             yield from _scope_problems(one.scope, (*path, "for"), known)
             if field not in _FOR_ALL and "transactional" in as_names(one.scope.purpose):
-                what = "this does not apply to transactional messages: leave them out"
-                yield Problem((*path, "for", "purpose"), what)
+                message = "this does not apply to transactional messages: leave them out"
+                yield Problem((*path, "for", "purpose"), message)
     yield from _learning_problems(bundle, names)
     yield from _incremental_problems(bundle)
     if policies.impact_tests is not None:
         arms = policies.impact_tests.arms
         for index, arm in enumerate(arms):
             if arm in arms[:index]:
-                what = f"the arm {arm!r} occurs twice: leave one out"
-                yield Problem(("policies", "impact_tests", "arms", index), what)
+                message = f"the arm {arm!r} occurs twice: leave one out"
+                yield Problem(("policies", "impact_tests", "arms", index), message)
     for index, cap in enumerate(policies.caps):
         yield from _cap_problems(cap, ("policies", "caps", index), names)
     for index, suppression in enumerate(policies.suppressions):
@@ -92,17 +92,17 @@ def policy_sites(policies: model.Policies) -> Iterator[tuple[Path, model.Conditi
     for field in ("suppressions", "consent", "weights"):
         for index, one in enumerate(getattr(policies, field)):
             yield ("policies", field, index, "when"), one.when
-    for index, each in enumerate(policies.learning.bins if policies.learning else ()):
-        yield ("policies", "learning", "bins", index, "when"), each.when
+    for index, context_bin in enumerate(policies.learning.bins if policies.learning else ()):
+        yield ("policies", "learning", "bins", index, "when"), context_bin.when
 
 
-def repeated_values(what: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
+def repeated_values(noun: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
     """Yield a problem for each repeated value, without showing keys."""
     seen: set[str] = set()
     for index, value in enumerate(values):
         if value in seen:
             shown = "" if "key" in field else f" {value!r}"
-            message = f"the {what}{shown} occurs twice: each needs its own"
+            message = f"the {noun}{shown} occurs twice: each needs its own"
             yield Problem((*path, index, field), message)
         seen.add(value)
 
@@ -151,8 +151,10 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     if not duration_ms(learning.half_life):
         yield Problem((*path, "half_life"), "evidence would vanish at once: set a longer time")
     if all(campaign.goal is None for campaign in bundle.campaigns):
-        what = "no campaign has a `goal`, so there is nothing to learn: give one, or leave this out"
-        yield Problem(path, what)
+        message = (
+            "no campaign has a `goal`, so there is nothing to learn: give one, or leave this out"
+        )
+        yield Problem(path, message)
 
 
 def _incremental_problems(bundle: model.Bundle) -> Iterator[Problem]:
@@ -166,9 +168,11 @@ def _incremental_problems(bundle: model.Bundle) -> Iterator[Problem]:
             (bundle.policies.learning is None, "`learning` in policies.yaml"),
             (not one.holdout and not held, "a `holdout`, to compare with"),
         ]
-        for missing, what in lacks:
+        for missing, requirement in lacks:
             if missing:
-                yield Problem(("campaigns", place, "incremental"), f"this needs {what}: add it")
+                yield Problem(
+                    ("campaigns", place, "incremental"), f"this needs {requirement}: add it"
+                )
 
 
 def _cap_problems(cap: model.Cap, path: Path, names: Names) -> Iterator[Problem]:
@@ -178,18 +182,18 @@ def _cap_problems(cap: model.Cap, path: Path, names: Names) -> Iterator[Problem]
 
 def _suppression_problems(one: model.Suppression, path: Path) -> Iterator[Problem]:
     if (one.when is None) == (one.outcome is None):
-        what = "set either `when` (an interaction) or `outcome` (of a message)"
-        yield Problem((*path, "suppression"), what)
+        message = "set either `when` (an interaction) or `outcome` (of a message)"
+        yield Problem((*path, "suppression"), message)
     elif one.when is not None and one.count > 1:
-        what = "count is for an outcome; to count interactions, let `when` read a metric"
-        yield Problem((*path, "count"), what)
+        message = "count is for an outcome; to count interactions, let `when` read a metric"
+        yield Problem((*path, "count"), message)
 
 
 def _quiet_problems(one: model.QuietHours, path: Path, names: Names) -> Iterator[Problem]:
     if one.begins == one.ends:
         yield Problem((*path, "to"), "`from` and `to` are equal: set different times")
     if zone(one.zone) is None:
-        what = f"no time zone {one.zone!r}: use an IANA name such as Europe/Madrid"
-        yield Problem((*path, "zone"), what)
+        message = f"no time zone {one.zone!r}: use an IANA name such as Europe/Madrid"
+        yield Problem((*path, "zone"), message)
     if one.trait is not None:
         yield from check_name("trait", one.trait, names.traits, (*path, "trait"))

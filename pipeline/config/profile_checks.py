@@ -28,8 +28,8 @@ def profile_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
 def _sources(sources: model.Sources) -> Iterator[Problem]:
     for index, source in enumerate(sources.sources):
         if not _is_since_1970(source.earliest):
-            what = f"{source.earliest!r} is no date since 1970: write 2024-03-01"
-            yield Problem(("sources", "sources", index, "earliest"), what)
+            message = f"{source.earliest!r} is no date since 1970: write 2024-03-01"
+            yield Problem(("sources", "sources", index, "earliest"), message)
         for name, of in source.properties.items():
             yield from _path_problems(of, ("sources", "sources", index, "properties", name))
 
@@ -77,8 +77,8 @@ def _enrichers(enrichers: model.Enrichers) -> Iterator[Problem]:
     path: Path = ("profile", "enrichers")
     local, currency = enrichers.local_time, enrichers.currency
     if local is not None and zone(local.zone) is None:
-        what = f"no time zone {local.zone!r}: use a name such as Europe/Madrid"
-        yield Problem((*path, "local_time", "zone"), what)
+        message = f"no time zone {local.zone!r}: use a name such as Europe/Madrid"
+        yield Problem((*path, "local_time", "zone"), message)
     if currency is not None:
         others = derived_names(replace(enrichers, currency=None))
         yield from _currency(currency, frozenset(others), (*path, "currency"))
@@ -89,11 +89,11 @@ def _currency(currency: model.Currency, others: frozenset[str], path: Path) -> I
     for name, of in currency.amounts.items():
         yield from _path_problems(of, (*path, "amounts", name))
         if name in others:
-            what = f"{name} is derived by another enricher: choose another name"
-            yield Problem((*path, "amounts", name), what)
+            message = f"{name} is derived by another enricher: choose another name"
+            yield Problem((*path, "amounts", name), message)
     for index, rate in enumerate(currency.rates):
         try:
             start_ms(rate.since)
         except ValueError:
-            what = f"{rate.since!r} is no date: write 2024-03-01"
-            yield Problem((*path, "rates", index, "since"), what)
+            message = f"{rate.since!r} is no date: write 2024-03-01"
+            yield Problem((*path, "rates", index, "since"), message)

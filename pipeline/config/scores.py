@@ -25,11 +25,11 @@ def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Pr
                 path = (*path, "days_since")
             yield from check_name("trait", trait, names.traits - names.scores, path)
         if score.model is None and score.goal is None:
-            what = "this score has no model: name one, or a goal for which to train one"
-            yield Problem(("profile", "scores", index, "name"), what)
+            message = "this score has no model: name one, or a goal for which to train one"
+            yield Problem(("profile", "scores", index, "name"), message)
         if score.model is None and score.sha256 is not None:
-            what = "a digest needs a model: name the model, or leave the digest out"
-            yield Problem(("profile", "scores", index, "sha256"), what)
+            message = "a digest needs a model: name the model, or leave the digest out"
+            yield Problem(("profile", "scores", index, "sha256"), message)
 
 
 def feature_problems(features: tuple[str, ...], names: Names) -> Iterator[Problem]:

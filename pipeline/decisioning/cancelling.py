@@ -114,9 +114,9 @@ def _cancel_deferred(
 
 def _of_deferral(key: str, one: Deferral, silencing: CancellationCheck) -> Iterator[Cancellation]:
     for message in one.messages:
-        why = silencing.reason(message, one.since)
-        if why is not None:
-            yield _cancellation(key, message, None, why, silencing.now_ms)
+        reason = silencing.reason(message, one.since)
+        if reason is not None:
+            yield _cancellation(key, message, None, reason, silencing.now_ms)
 
 
 def _cancel_reserved(key: str, silencing: CancellationCheck) -> Iterator[Cancellation]:
@@ -132,13 +132,15 @@ def _cancel_reserved(key: str, silencing: CancellationCheck) -> Iterator[Cancell
             if contact.status == "reserved":
                 kept.append(contact)
             continue
-        why = silencing.reason(contact, contact.at)
-        if why is None and contact.channel in silencing.reported:  # else it may have been delivered
-            why = silencing.review.objection(contact, kept)
-        if why is None:
+        reason = silencing.reason(contact, contact.at)
+        if (
+            reason is None and contact.channel in silencing.reported
+        ):  # else it may have been delivered
+            reason = silencing.review.objection(contact, kept)
+        if reason is None:
             kept.append(contact)
         else:
-            yield _cancellation(key, contact, contact.action_id, why, now_ms)
+            yield _cancellation(key, contact, contact.action_id, reason, now_ms)
 
 
 def _is_waiting(one: Contact, now_ms: int) -> bool:
@@ -146,10 +148,10 @@ def _is_waiting(one: Contact, now_ms: int) -> bool:
 
 
 def _cancellation(
-    key: str, one: _Message, action_id: str | None, why: str, at: int
+    key: str, one: _Message, action_id: str | None, reason: str, at: int
 ) -> Cancellation:
     return Cancellation(
-        key, action_id, one.campaign, one.offer, one.treatment, one.channel, at, why
+        key, action_id, one.campaign, one.offer, one.treatment, one.channel, at, reason
     )
 
 

@@ -117,7 +117,10 @@ def due(state: ContactState, timer: Control) -> list[DueDeferral]:
         for shard, one in every(state)
         if one.until <= timer.at
     ]
-    return sorted(due_deferrals, key=lambda each: (each.deferral.until, each.deferral.first))
+    return sorted(
+        due_deferrals,
+        key=lambda due_deferral: (due_deferral.deferral.until, due_deferral.deferral.first),
+    )
 
 
 def wake(state: ContactState) -> Wake | None:
@@ -171,7 +174,7 @@ def drop_identifier(state: ContactState, identifier: str | None) -> ContactState
     def names(one: Deferral) -> bool:
         interaction = one.record.interaction
         return interaction is not None and any(
-            each.key == identifier for each in interaction.identifiers
+            shown.key == identifier for shown in interaction.identifiers
         )
 
     return _map(state, lambda part: tuple(one for one in part.deferred if not names(one)))

@@ -283,9 +283,11 @@ def _feedback(
     reached = feedback.of_interaction(case.interaction, contacts, rules, facts)
     held = {one.action.action_id for one in waiting}
     sent = (
-        each
+        feedback_item
         for contact, winner in chosen
-        for each in feedback.of_action(contact, winner.candidate, rules, winner.action_id in held)
+        for feedback_item in feedback.of_action(
+            contact, winner.candidate, rules, winner.action_id in held
+        )
     )
     return (*reached, *sent)
 
@@ -516,8 +518,8 @@ def _confirm(
 ) -> tuple[ContactState, tuple[Emit, ...]]:
     """Send the confirmed actions, under this profile; they may have come with a shard."""
     row, actions = holding.confirm(row, control.at)
-    mine = (replace(action, profile_id=key) for action in actions)
-    return row, tuple(Emit(topics.actions(one.channel), key, one) for one in mine)
+    readdressed = (replace(action, profile_id=key) for action in actions)
+    return row, tuple(Emit(topics.actions(one.channel), key, one) for one in readdressed)
 
 
 def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:

@@ -98,8 +98,8 @@ def _subjects(
         if happened and one.scope.covers(contact):
             times.setdefault(subject(contact), []).extend(happened)
     return frozenset(
-        what
-        for what, happened in times.items()
+        outcome
+        for outcome, happened in times.items()
         if (at := _last_reached_at(sorted(happened), one)) is not None and _lasts(at, one, now_ms)
     )
 

@@ -58,9 +58,9 @@ class _RecordedAttempt:
         return self._unknown or self._begun
 
     def begin(self) -> None:
-        why = self._why_cancelled(self._action.action_id)
-        if why is not None:
-            raise MessageCancelledError(why)
+        reason = self._why_cancelled(self._action.action_id)
+        if reason is not None:
+            raise MessageCancelledError(reason)
         self._unknown |= self._begun
         self._begun = True
         self._ledger.put(self._action.action_id, LedgerEntry(token=self._action.token))
@@ -137,9 +137,9 @@ def _report_of(parcel: Parcel, result: DeliveryResult) -> OutcomeReport:
             return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
         case OutOfTime(last, unsure=True):
             return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
-        case Withdrawn(why, unsure=True):
-            return OutcomeReport(token, "sent", at, hop, {"unconfirmed": f"cancelled: {why}"})
-        case Withdrawn(why):
-            return OutcomeReport(token, "expired", at, hop, {"cancelled": why})
+        case Withdrawn(reason, unsure=True):
+            return OutcomeReport(token, "sent", at, hop, {"unconfirmed": f"cancelled: {reason}"})
+        case Withdrawn(reason):
+            return OutcomeReport(token, "expired", at, hop, {"cancelled": reason})
         case OutOfTime(last):
             return OutcomeReport(token, "expired", at, hop, {"last_failure": last})

@@ -51,8 +51,8 @@ class Dispatcher:
             trace = traces.continue_trace(first_header(headers, traces.HEADER))
             refused = await self._courier.deliver(Parcel(action, message.timestamp()[1], trace))
             if refused is not None:
-                why = f"status {refused.status}: {refused.answer}"
-                await self._give_up(message, DeadLetter("outcome-refused", why))
+                reason = f"status {refused.status}: {refused.answer}"
+                await self._give_up(message, DeadLetter("outcome-refused", reason))
         else:
             await self._give_up(message, _fault(action))
         self.progress.mark_done(source_partition(message), offset_of(message))

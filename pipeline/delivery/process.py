@@ -78,7 +78,9 @@ async def _serve(settings: Settings, role: Role) -> None:
     folder = settings.home / "state" / "adapters" / role.adapter / role.instance
     make_folder(settings.home, folder)
     ledger = Ledger(folder)
-    publisher = AsyncPublisher(client, _PRODUCE_MS, lambda why: _fail(ended, RuntimeError(why)))
+    publisher = AsyncPublisher(
+        client, _PRODUCE_MS, lambda failure: _fail(ended, RuntimeError(failure))
+    )
     try:
         async with ClientSession(cookie_jar=DummyCookieJar()) as http:
             reporter = Reporter(http, channels.gateway)
@@ -167,6 +169,6 @@ def _end(ended: "asyncio.Future[None]") -> None:
         ended.set_result(None)
 
 
-def _fail(ended: "asyncio.Future[None]", why: Exception) -> None:
+def _fail(ended: "asyncio.Future[None]", error: Exception) -> None:
     if not ended.done():
-        ended.set_exception(why)
+        ended.set_exception(error)

@@ -95,15 +95,15 @@ class Reporter:
 
     async def report(self, outcome: bytes) -> RejectedOutcome | None:
         """Report an outcome, with retries; return its permanent rejection, if there is one."""
-        mine = _PendingOutcome(outcome)
-        self._waiting[mine] = None
+        pending = _PendingOutcome(outcome)
+        self._waiting[pending] = None
         try:
             async with self._sending:  # the holder has waited longest, or its outcome is done
-                if not mine.is_done:
+                if not pending.is_done:
                     await self._send(list(islice(self._waiting, _BATCH)))
         finally:
-            self._waiting.pop(mine, None)
-        return mine.refusal
+            self._waiting.pop(pending, None)
+        return pending.refusal
 
     async def _send(self, batch: Sequence[_PendingOutcome]) -> None:
         retrying = AsyncRetrying(

@@ -25,8 +25,8 @@ _LONGEST_REQUEST_S: Final = 30.0
 class TryAgainError(Exception):
     """Raised for a temporary failure; `after_s` is the delay that the receiver requests."""
 
-    def __init__(self, why: str, after_s: float = 0.0) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, after_s: float = 0.0) -> None:
+        super().__init__(reason)
         self.after_s = after_s
 
 

@@ -80,6 +80,6 @@ async def deliver_trial(
             return " ".join(["accepted", *(f"{name}={value}" for name, value in details.items())])
         case Bounced(status, details):
             return f"refused: status {status}, {dict(details)}"
-        case Withdrawn(why):
-            return f"cancelled: {why}"
+        case Withdrawn(reason):
+            return f"cancelled: {reason}"
     return f"not accepted: {result.last}"

@@ -56,8 +56,8 @@ def reactions(delivered: DeliveredMessage, seed: int) -> Iterator[Reaction]:
     habit = _OUTBOUND if delivered.outbound else _ON_SITE
     seen_at = delivered.at + habit.delay_ms
 
-    def happens(what: str, chance: float) -> bool:
-        return _uniform(f"{seed}/{delivered.action_id}/{what}") < chance
+    def happens(event: str, chance: float) -> bool:
+        return _uniform(f"{seed}/{delivered.action_id}/{event}") < chance
 
     def reaction(outcome: str, after_ms: int) -> Reaction:
         return Reaction(delivered.token, outcome, seen_at + after_ms)

@@ -29,7 +29,7 @@ def hash_of(value: Scalar) -> int:
 def of(value: Known, at: int) -> Sample:
     """Return the sample of one value, or of the elements of a list, at `at` (ms)."""
     values = value if isinstance(value, tuple) else (value,)
-    return _thin({hash_of(each): at for each in values}, (), at)
+    return _thin({hash_of(element): at for element in values}, (), at)
 
 
 def merge(a: Sample, b: Sample, clock: int) -> Sample:

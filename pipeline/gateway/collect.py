@@ -91,8 +91,8 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
         return refuse("missing_field", "batch", "batch has no messages")
     messages = list(map(bytes, envelope.batch))
     if len(received.raw) - sum(map(len, messages)) > limits.message_bytes:
-        what = f"the common fields of a batch may have {limits.message_bytes} bytes"
-        return Refusal(413, "too_large", what, "context")
+        message = f"the common fields of a batch may have {limits.message_bytes} bytes"
+        return Refusal(413, "too_large", message, "context")
     convert = partial(_convert, batch=envelope, arrival=received.arrival)
     form = RecordForm(MESSAGE, convert, limits.message_bytes)
     validated = [ValidatedMessage(raw, take_in(raw, form)) for raw in messages]

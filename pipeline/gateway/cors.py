@@ -25,8 +25,8 @@ def check_origin(request: Request, source: str, config: Configuration) -> Refusa
     origin, allowed = request.headers.get("origin"), config.origins.get(source)
     if origin is None or allowed is None or allowed.allow(origin.lower()):
         return None
-    what = f"the key is not for pages of {origin[:200]}: add it to the source's `origins`"
-    return Refusal(403, "origin_not_allowed", what, "Origin")
+    message = f"the key is not for pages of {origin[:200]}: add it to the source's `origins`"
+    return Refusal(403, "origin_not_allowed", message, "Origin")
 
 
 def answer_preflight(gateway: Gateway, request: Request) -> Response:

@@ -76,12 +76,12 @@ class DebugEndpoints:
         if isinstance(asked, Refusal):
             return asked
         if not self._is_good(asked.token):
-            what = "make another debug token by a server key"
-            return Refusal(401, "invalid_token", what, "token")
+            message = "make another debug token by a server key"
+            return Refusal(401, "invalid_token", message, "token")
         decision = await asyncio.to_thread(partial(self._find, gateway, asked.decision_id))
         if decision is None:
-            what = "no decision of the last half hour has this id"
-            return Refusal(404, "unknown_decision", what, "decisionId")
+            message = "no decision of the last half hour has this id"
+            return Refusal(404, "unknown_decision", message, "decisionId")
         config = gateway.configurations.get(decision.config)
         if config is None:
             return Refusal(404, "unknown_configuration", "its configuration is no longer known")

@@ -107,8 +107,8 @@ class DecideEndpoint:
             verdict = self.admission.judge(key, budget_ms / 1000)
         if verdict is AdmissionVerdict.OVERLOADED:
             gateway.metrics.count_decision("refused")
-            what = "the pipeline has more decisions to make than it can in time"
-            return _refuse_overload(what, self.admission.retry_after_s(key))
+            message = "the pipeline has more decisions to make than it can in time"
+            return _refuse_overload(message, self.admission.retry_after_s(key))
         reply: Reply | NoDecision | Unavailable
         if verdict is AdmissionVerdict.STALLED:
             unasked = TracedInteraction(replace(record, request=None), trace)
@@ -158,12 +158,12 @@ class DecideEndpoint:
 class _NotWrittenError(Exception):
     """Raised in a wait whose interaction Kafka did not acknowledge."""
 
-    def __init__(self, why: Unavailable) -> None:
-        self.why = why
+    def __init__(self, failure: Unavailable) -> None:
+        self.why = failure
 
 
-def _refuse_overload(what: str, retry_after_s: int) -> Refusal:
-    message = f"not accepted, send it again: {what}"
+def _refuse_overload(reason: str, retry_after_s: int) -> Refusal:
+    message = f"not accepted, send it again: {reason}"
     return Refusal(503, "overloaded", message, headers=(("Retry-After", str(retry_after_s)),))
 
 

@@ -106,7 +106,7 @@ class _InFlight:
         A partition is processed in order, so that these have passed too: some never have a reply,
         such as those on an already decided event.
         """
-        passed = [*takewhile(lambda each: each != request_id, self._asked), request_id]
+        passed = [*takewhile(lambda asked_id: asked_id != request_id, self._asked), request_id]
         for removed in passed:
             del self._asked[removed]
         self._replied.append(now_s)

@@ -35,8 +35,8 @@ async def set_id_cookie(gateway: Gateway, request: Request) -> Response | Refusa
     here = request.url.hostname or ""
     domain = message.domain.lower()
     if not (_is_within(page, domain) and _is_within(here, domain) if domain else page == here):
-        what = "the page and the gateway must both be of this domain, or of one host without it"
-        return Refusal(403, "not_first_party", what, "domain")
+        reason = "the page and the gateway must both be of this domain, or of one host without it"
+        return Refusal(403, "not_first_party", reason, "domain")
     response = Response(b'{"success":true}', media_type=JSON)
     response.set_cookie(
         _NAME,

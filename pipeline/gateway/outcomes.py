@@ -127,8 +127,8 @@ def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
 def _distrust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
     """Return the refusal of an outcome that only adapters may report, or of an old token."""
     if outcome in NOT_SHOWN:
-        what = f"{outcome} is accepted from Kairos's own adapters only"
-        return Refusal(403, "not_believed", what, "outcome")
+        message = f"{outcome} is accepted from Kairos's own adapters only"
+        return Refusal(403, "not_believed", message, "outcome")
     if age_ms > token_ms:
         return refuse("expired_token", "token", f"this token was valid for {token_ms // HOUR_MS} h")
     return None

@@ -187,12 +187,12 @@ def unavailable_page(subject: PageSubject, language: PageLanguage) -> Response:
 
 def _labels(subject: PageSubject, language: PageLanguage) -> dict[Choice, str]:
     words = _WORDS[language]
-    what = words.purposes[subject.purpose]
+    purpose = words.purposes[subject.purpose]
     channel = words.channels.get(subject.channel, f"({subject.channel})")
     return {
-        "stop": words.stop.format(what=what, channel=channel),
-        "stop-all": words.stop_all.format(what=what),
-        "resume": words.resume.format(what=what, channel=channel),
+        "stop": words.stop.format(what=purpose, channel=channel),
+        "stop-all": words.stop_all.format(what=purpose),
+        "resume": words.resume.format(what=purpose, channel=channel),
     }
 
 

@@ -40,8 +40,8 @@ class RateLimits:
             return None
         free_at = self._limiter.get_window_stats(limit, *who).reset_time
         wait_s = min(max(ceil(free_at - time.time()), 1), _LONGEST_WAIT_S)
-        what = f"{most} requests a minute may come from one address with this key"
-        return Refusal(429, "rate_limited", what, headers=(("Retry-After", str(wait_s)),))
+        message = f"{most} requests a minute may come from one address with this key"
+        return Refusal(429, "rate_limited", message, headers=(("Retry-After", str(wait_s)),))
 
 
 def _network(ip: str) -> str:

@@ -67,5 +67,5 @@ def _check_key(gateway: Gateway, request: Request) -> Refusal | None:
         return source
     if source.name == ADAPTERS:
         return None
-    what = f"returned mail is accepted with the write key of the source {ADAPTERS} only"
-    return Refusal(403, "not_believed", what, "Authorization")
+    message = f"returned mail is accepted with the write key of the source {ADAPTERS} only"
+    return Refusal(403, "not_believed", message, "Authorization")

@@ -209,9 +209,9 @@ class _Shutdown:
         if self.exit_code:
             server.should_exit = True
 
-    def fail(self, why: str) -> None:
+    def fail(self, reason: str) -> None:
         """End the process with exit code 1, from any thread; a supervisor starts it again."""
-        _log.critical("the gateway cannot continue: %s", why)
+        _log.critical("the gateway cannot continue: %s", reason)
         self.exit_code = 1
         if self._server is not None:
             self._server.should_exit = True

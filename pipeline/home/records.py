@@ -43,8 +43,8 @@ class Records:
 
     def last(self, topic: str, kind: type[T], key: str) -> T | None:
         """Return the last record of one key; None if it is a tombstone, or there is none."""
-        mine = [one for one in scan(self.settings.kafka(), topic) if one.key == key]
-        return self._decode(topic, kind, mine[-1]) if mine else None
+        matches = [one for one in scan(self.settings.kafka(), topic) if one.key == key]
+        return self._decode(topic, kind, matches[-1]) if matches else None
 
     def _decode(self, topic: str, kind: type[T], stored: StoredRecord) -> T | None:
         if stored.value is None:

@@ -23,15 +23,17 @@ def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
     shown: dict[str, dict[str, Evidence]] = {}
     cuts: dict[str, dict[str, int]] = {}
     for change in changes:
-        mine = shown.setdefault(change.identifier, {})
+        evidence_by_parent = shown.setdefault(change.identifier, {})
         other = change.other or ""
         if change.kind == "link" and change.evidence is not None:
-            mine[other] = max(mine.get(other, change.evidence), change.evidence)
+            evidence_by_parent[other] = max(
+                evidence_by_parent.get(other, change.evidence), change.evidence
+            )
         elif change.kind in ("unlink", "unlinked"):
             cut = cuts.setdefault(change.identifier, {})
             cut[other] = max(cut.get(other, change.at), change.at)
         elif change.kind in ("refused", "forgotten"):
-            mine.pop(other, None)
+            evidence_by_parent.pop(other, None)
         elif change.kind == "erased":
             shown[change.identifier], cuts[change.identifier] = {}, {}
     by_identifier = {}

@@ -95,8 +95,8 @@ def _check_time_of_event(
     earliest = config.earliest_of(interaction.source)
     if interaction.occurred_at < earliest:
         bound = f"before {day(earliest)}, the earliest of {interaction.source}"
-        what = f"occurred_at: {bound}; milliseconds?"
-        return DeadLetter("time-too-early", what)
+        message = f"occurred_at: {bound}; milliseconds?"
+        return DeadLetter("time-too-early", message)
     if interaction.occurred_at > interaction.received_at:
         return replace(interaction, occurred_at=interaction.received_at)
     return interaction

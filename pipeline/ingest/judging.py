@@ -103,10 +103,10 @@ class RowConverter:
     def _of_source(self, interaction: Interaction) -> Interaction | Refusal:
         """Check the source: it must be the file's; a public one may use device identifiers only."""
         if interaction.source != self.source.name:
-            what = (
+            message = (
                 f"the file is of the source {self.source.name}, and the row of {interaction.source}"
             )
-            return refuse("other_source", "source", what)
+            return refuse("other_source", "source", message)
         if self.source.clock == "log":
             interaction = replace(interaction, received_at=interaction.occurred_at)
         restriction = self.reading.config.restrictions.get(self.source.name)
@@ -118,8 +118,8 @@ class RowConverter:
             if identifier.namespace in restriction.asserts
         )
         if not kept:
-            what = f"the source {self.source.name} is public: it may identify devices only"
-            return Refusal(403, "proof_required", what, "identifiers")
+            message = f"the source {self.source.name} is public: it may identify devices only"
+            return Refusal(403, "proof_required", message, "identifiers")
         return replace(interaction, identifiers=kept)
 
     def _column(self, field: str | None) -> str | None:

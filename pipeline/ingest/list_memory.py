@@ -77,5 +77,5 @@ class ListMemory:
         except DeniedError:
             return None
         except (msgspec.DecodeError, UnreadableError) as error:
-            what = f"{self.place.label}/{DONE}/{self.list.note} is no note of a list: remove it"
-            raise PlaceError(what) from error
+            message = f"{self.place.label}/{DONE}/{self.list.note} is no note of a list: remove it"
+            raise PlaceError(message) from error

@@ -133,8 +133,8 @@ class Outbox:
     def _flush(self) -> None:
         missing = self._producer.flush(_FLUSH_S)
         if missing or self._failed is not None:
-            why = self._failed.str() if self._failed else "no answer"
-            raise NotDeliveredError(f"Kafka does not acknowledge it ({why}): it is tried again")
+            reason = self._failed.str() if self._failed else "no answer"
+            raise NotDeliveredError(f"Kafka does not acknowledge it ({reason}): it is tried again")
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:

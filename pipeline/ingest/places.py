@@ -136,7 +136,7 @@ class LocalFolder:
 
 @contextmanager
 def opened_folder(folder: Path) -> Iterator[LocalFolder]:
-    """Yield the folder, locked against other watchers of any home. Raises PlaceError."""
+    """Provide the folder, locked against other watchers of any home. Raises PlaceError."""
     with _as_place_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

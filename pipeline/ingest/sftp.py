@@ -71,8 +71,8 @@ class _Calls:
             raise self._place_error(error) from error
 
     def _place_error(self, error: BaseException) -> PlaceError:
-        what = f"{self._label}: {_words(error)}"
-        return DeniedError(what) if isinstance(error, _DENIED) else PlaceError(what)
+        message = f"{self._label}: {_words(error)}"
+        return DeniedError(message) if isinstance(error, _DENIED) else PlaceError(message)
 
 
 async def _await_within(awaited: Coroutine[Any, Any, T], limit_s: float | None) -> T:

@@ -452,6 +452,6 @@ def _digest_of(file: Path) -> str:
 def _definition(watch: model.Watch) -> str:
     """Return a digest that distinguishes mappings."""
     meaning = [getattr(watch, name) for name in _MAPS]
-    meaning += [each for each in (watch.permissions, watch.replaces) if each]
+    meaning += [part for part in (watch.permissions, watch.replaces) if part]
     encoded = msgspec.json.encode(meaning, order="sorted")
     return blake2b(encoded, digest_size=4).hexdigest()

@@ -214,7 +214,12 @@ def _orders(
     named = dict(zip(numbers, names, strict=True))
     for one in followed:
         if all(number in one.first for number in numbers):
-            order = [named[each] for each in sorted(numbers, key=lambda each: one.first[each])]
+            order = [
+                named[number_of_step]
+                for number_of_step in sorted(
+                    numbers, key=lambda number_of_step: one.first[number_of_step]
+                )
+            ]
             if not any(_comes_before(order, *pair) for pair in forbidden):
                 settled = max(one.first[number] for number in numbers)
                 yield _SettledChoice(one, Option("order", ARROW.join(order)), settled)

@@ -137,24 +137,24 @@ class _Part:
     @classmethod
     def of(cls, proposal: ChoiceProposal, option: int) -> "_Part":
         rows = proposal.rows
-        mine = [
+        strata = [
             values
             for values, best in zip(rows.strata, proposal.by_stratum, strict=True)
             if best == option
         ]
-        either = [_match_all(proposal.by, values) for values in mine]
+        either = [_match_all(proposal.by, values) for values in strata]
         chosen = rows.options[option]
-        name = "-".join(("for", chosen.channel or "nothing", *("-".join(one) for one in mine)))
+        name = "-".join(("for", chosen.channel or "nothing", *("-".join(one) for one in strata)))
         when = either[0] if len(either) == 1 else {"any": either}
         return cls(config_name(name), _text(when), chosen)
 
 
 def _match_all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
-    each: list[dict[str, Any]] = [
+    checks: list[dict[str, Any]] = [
         {"trait": column, "is": value} if value else {"trait": column, "exists": False}
         for column, value in zip(columns, values, strict=True)
     ]
-    return each[0] if len(each) == 1 else {"all": each}
+    return checks[0] if len(checks) == 1 else {"all": checks}
 
 
 def _test(rows: ChoiceRows, journey: Journey | None) -> str:

@@ -244,7 +244,7 @@ def _sensitivity() -> str:
 
 
 def _optionality(rules: Sequence[tuple[int, str]]) -> str:
-    """Return the query of what each rule leaves a customer, on the mean of its decisions."""
+    """Return the query of the candidates left to a customer by each rule, as means of decisions."""
     listed = " UNION ALL ".join(
         f"SELECT {number} AS number, {stage} AS stage, '{_escape(rule)}' AS rule"
         for number, (stage, rule) in enumerate(rules)

@@ -100,8 +100,8 @@ def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) 
         "channel": pa.array([mark["channel"] for mark in marks], pa.string()),
         "step": pa.array([mark["step"] for mark in marks], pa.int32()),
         **{
-            what: pa.array([mark[what] for mark in marks], pa.bool_())
-            for what in ("goal", "enters", "leaves")
+            role: pa.array([mark[role] for mark in marks], pa.bool_())
+            for role in ("goal", "enters", "leaves")
         },
     }
     log.queries.load("marks", pa.table(columns))
@@ -137,7 +137,7 @@ def _tree(raw: dict[str, object]) -> Condition:
     return tree
 
 
-def _test(tree: Condition, what: str, file: Path) -> Test:
+def _test(tree: Condition, subject: str, file: Path) -> Test:
     read = reads(tree)
     beyond = [
         *(f"property {name}" for name in read.properties),
@@ -149,7 +149,8 @@ def _test(tree: Condition, what: str, file: Path) -> Test:
     ]
     if beyond:
         raise TableError(
-            f"{file}: {what} reads {min(beyond)}, and a table of events has name and channel only"
+            f"{file}: {subject} reads {min(beyond)}, "
+            "and a table of events has name and channel only"
         )
     return compile(tree).test
 

@@ -242,16 +242,16 @@ def _forecasts(series: Sequence[DailySeries], goal: str | None) -> Iterable[Seri
     channels = sorted({volume.channel for volume in volumes if volume.channel is not None})
     scopes: list[str | None] = [None, *channels] if len(channels) > 1 else [None]
     for channel in scopes:
-        for what in ("all events", goal):
-            if what is None:
+        for name in ("all events", goal):
+            if name is None:
                 continue
             chosen = [
                 volume.counts
                 for volume in volumes
                 if channel in (None, volume.channel)
-                and (what == "all events" or volume.step == what)
+                and (name == "all events" or volume.step == name)
             ]
             if chosen:
                 prediction = forecast(np.sum(chosen, axis=0), series[0].first_day)
                 if prediction is not None:
-                    yield SeriesForecast(what, channel, prediction)
+                    yield SeriesForecast(name, channel, prediction)

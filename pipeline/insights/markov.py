@@ -209,7 +209,7 @@ def _lose_sets(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
     return whole, lost
 
 
-def _accumulate(steps: Any, each: Floats) -> Floats:
+def _accumulate(steps: Any, start: Floats) -> Floats:
     """Solve x = each + steps · x.
 
     In large chains the factors are dense, while the sum each + steps · each + … converges after a
@@ -217,15 +217,15 @@ def _accumulate(steps: Any, each: Floats) -> Floats:
     """
     size = steps.shape[0]
     if size == 0:
-        return each
+        return start
     if size > _SMALL:
-        visits = each
+        visits = start
         for _ in range(_MOST_SWEEPS):
-            visits, before = each + steps @ visits, visits
+            visits, before = start + steps @ visits, visits
             if np.abs(visits - before).max() <= _AT_REST * np.abs(visits).max():
                 return np.asarray(visits, dtype=np.float64)
     system = (sparse.eye_array(size) - steps).tocsc()
-    solved: Floats = splu(system, permc_spec="MMD_AT_PLUS_A").solve(each)
+    solved: Floats = splu(system, permc_spec="MMD_AT_PLUS_A").solve(start)
     return solved
 
 

@@ -164,8 +164,8 @@ def mean(terms: Floats, customers: Ints | None = None) -> Estimate:
 def estimate_mean(value: float, terms: int, squares: float, customers: int) -> Estimate:
     """Return a mean of so many terms with its interval, where any of the customers differ.
 
-    `squares`: sum over `customers` of the square by which the sum of their terms is apart from what
-    the mean says.
+    `squares`: sum over `customers` of the squared difference between the sum of their terms and
+    its expectation.
     """
     if customers < 2 or squares <= terms * (_ROUNDING * value) ** 2:
         return Estimate(value, None, None)

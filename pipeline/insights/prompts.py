@@ -144,11 +144,11 @@ def _name_steps(log: EventLog, file: Path, steps: Mapping[str, str]) -> int:
         LEFT JOIN (SELECT * FROM (VALUES {listed}) AS known(name, step)) AS n ON p.step = n.name
         """,
     )
-    [(prompts, mine)] = log.queries.rows("SELECT count(*), count(step) FROM named")
-    if prompts and not mine:
+    [(prompts, known_steps)] = log.queries.rows("SELECT count(*), count(step) FROM named")
+    if prompts and not known_steps:
         raise TableError(f"{file}: step: none is a step of the journey: {', '.join(steps)}")
     log.queries.define("prompts", "SELECT * FROM named WHERE step IS NOT NULL")
-    return int(prompts - mine)
+    return int(prompts - known_steps)
 
 
 def _follow(log: EventLog, weighing: ResultWeights) -> None:

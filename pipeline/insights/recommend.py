@@ -185,7 +185,7 @@ class _FindingWriter:
         """Return the change in words, with its reasons and objections."""
         proposal = verdict.proposal
         test = proposal.grade != "Tested"
-        what = self._what(proposal)
+        title = self._what(proposal)
         rate = _per_month(proposal.rows)
         gain = verdict.gain
         return RecommendedChange(
@@ -193,7 +193,7 @@ class _FindingWriter:
             do="test" if test else "change",
             kind="segment" if proposal.by else proposal.rows.kind,
             place=proposal.rows.place,
-            what=self._words("test", what=what) if test else what,
+            title=self._words("test", what=title) if test else title,
             why=self._why(verdict),
             against=tuple(self._against(verdict)),
             grade=proposal.grade,
@@ -281,17 +281,17 @@ class _FindingWriter:
             return StepAdvice(
                 name, mandatory, False, None, None, None, None, self._words("no rows")
             )
-        mine = [
+        measured = [
             verdict
             for verdict in verdicts
             if verdict.proposal.rows.place == name
             and verdict.proposal.rows.kind == "prompt"
             and not verdict.proposal.by
         ]
-        held = next((one for one in mine if one.holds), None)
+        held = next((one for one in measured if one.holds), None)
         if held is None or held.proposal.grade != "Tested":
-            why = self._reasons(examined, mine, held is not None)
-            return StepAdvice(name, mandatory, False, None, None, examined.grade, None, why)
+            reasons = self._reasons(examined, measured, held is not None)
+            return StepAdvice(name, mandatory, False, None, None, examined.grade, None, reasons)
         option = held.proposal.option
         return StepAdvice(
             name,
@@ -343,7 +343,7 @@ class _FindingWriter:
         if proposal.against is not None:
             other = proposal.rows.options[proposal.against]
             than = self._words("than", option=self._label(other))
-        why = self._words(
+        reason = self._words(
             "why",
             gain=self._number(gain.value),
             low=self._number(gain.low),
@@ -354,7 +354,7 @@ class _FindingWriter:
             had=self._count(support.had_it),
             split=_day(proposal.rows.split),
         )
-        return f"{why} {self._words('chance')}" if proposal.grade == "Tested" else why
+        return f"{reason} {self._words('chance')}" if proposal.grade == "Tested" else reason
 
     def _against(self, verdict: Verdict) -> list[str]:
         proposal, support = verdict.proposal, verdict.support

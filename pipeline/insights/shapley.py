@@ -13,7 +13,7 @@ from pipeline.insights.paths import Floats, Ints, PathCounts, sum_by
 MOST_PLAYERS: Final = 12
 _MOST_PAIRS: Final = 20_000_000
 
-# Worth of a coalition: what the paths within it brought, or how often those paths converted.
+# Worth of a coalition: conversions of the paths within it, or the rate at which those convert.
 Worth: TypeAlias = Literal["conversions", "rate"]
 
 

@@ -397,7 +397,7 @@ class CheckedRelation:
         """Count the rows; refuse the first bad one."""
         faults = [(cell, *fault) for cell in cells for fault in cell.faults]
         counts = [f"count(*) FILTER (WHERE {condition})" for _, condition, _ in faults]
-        # A column that no fault is looked for in is read too: what is not in UTF-8 shows only so.
+        # Columns without checks are counted too, since only reading shows text that is not UTF-8.
         counts += [f"count({_quote(cell.column.name)})" for cell in cells if cell.is_there]
         [row] = self.rows(f"SELECT count(*), {', '.join(counts)} FROM {self.sql}")
         wrong = [fault for fault, count in zip(faults, row[1:], strict=False) if count]
@@ -418,8 +418,8 @@ class CheckedRelation:
         row, column, shown, words = min(first, key=lambda one: one[0])
         if words == _NO_NUMBER and re.fullmatch(r"\s*[-+]?[0-9.]+,[0-9]+\s*", str(shown)):
             words += " (a decimal comma: write a point)"
-        what = "" if shown is None or not str(shown).strip() else f"{str(shown)[:80]!r} "
-        return TableError(f"{self.place(row)}: {column}: {what}{words}")
+        message = "" if shown is None or not str(shown).strip() else f"{str(shown)[:80]!r} "
+        return TableError(f"{self.place(row)}: {column}: {message}{words}")
 
 
 def _csv_line(file: Path, row: int) -> int:

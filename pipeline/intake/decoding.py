@@ -39,8 +39,8 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
                 return decode(mended, decoder)
         field = scan.not_finite(bytes(raw))
         if field is not None:
-            what = f"{field or 'the body'} is not a finite number"
-            return refuse("not_finite", field or None, what)
+            message = f"{field or 'the body'} is not a finite number"
+            return refuse("not_finite", field or None, message)
         if isinstance(error, msgspec.ValidationError):
             return _name_field(error)
         return refuse("invalid_json", None, f"the body is not JSON in UTF-8: {error}")

@@ -135,10 +135,10 @@ def _to_scalar(value: object, field: str, name: str) -> Scalar | Refusal:
     if isinstance(value, str):
         if len(value) <= MAX_TEXT:
             return value
-        what = f"a value may have {MAX_TEXT} characters"
-        return refuse("value_too_long", f"{field}.{name}", what)
+        message = f"a value may have {MAX_TEXT} characters"
+        return refuse("value_too_long", f"{field}.{name}", message)
     if type(value) is int and value not in _LONG:
-        what = "whole numbers have 64 bits here; send it as text"
-        return refuse("out_of_range", f"{field}.{name}", what)
+        message = "whole numbers have 64 bits here; send it as text"
+        return refuse("out_of_range", f"{field}.{name}", message)
     assert value is None or isinstance(value, bool | int | float)
     return value

@@ -55,8 +55,8 @@ def check_time(at: int, field: str, received_ms: int, earliest_ms: int) -> int |
     if at > received_ms + MAX_AHEAD_MS:
         return refuse("in_the_future", field, f"{field} is more than 1 h in the future")
     if at < earliest_ms:
-        what = f"{field} is before {day(earliest_ms)}, the earliest of its source"
-        return refuse("invalid_time", field, what)
+        message = f"{field} is before {day(earliest_ms)}, the earliest of its source"
+        return refuse("invalid_time", field, message)
     return min(at, received_ms)
 
 
@@ -70,8 +70,8 @@ def parse_time(time: str | float, field: str) -> int | Refusal:
     at = _parse_iso(time) if isinstance(time, str) else _parse_number(time)
     if at is not None and at <= _LAST_MS:
         return at
-    what = f"{field} must be like 2026-01-31T12:00:00.000Z, or epoch milliseconds"
-    return refuse("invalid_time", field, what)
+    message = f"{field} must be like 2026-01-31T12:00:00.000Z, or epoch milliseconds"
+    return refuse("invalid_time", field, message)
 
 
 def _parse_number(time: float) -> int | None:

@@ -47,8 +47,10 @@ class Speaker:
         if kept == identifiers:
             return identifiers
         self.on_unproven()
-        what = "the key is a public one: give anonymousId, or the proof of userId in context.proof"
-        return kept or Refusal(403, "proof_required", what, "userId")
+        message = (
+            "the key is a public one: give anonymousId, or the proof of userId in context.proof"
+        )
+        return kept or Refusal(403, "proof_required", message, "userId")
 
     def _prove(self, user_id: str, shown: object) -> Identifier | Refusal | None:
         """Check the proof, and return the user id as an identifier."""
@@ -64,8 +66,8 @@ class Speaker:
         for text in (user_id, normal.value):
             if hmac.compare_digest(digest, proof(self.secret, text).encode()):
                 return normal
-        what = "it is not the HMAC-SHA256, in hexadecimal, of this userId by the source's secret"
-        return Refusal(403, "invalid_proof", what, _FIELD)
+        message = "it is not the HMAC-SHA256, in hexadecimal, of this userId by the source's secret"
+        return Refusal(403, "invalid_proof", message, _FIELD)
 
 
 def proof(secret: str, user_id: str) -> str:

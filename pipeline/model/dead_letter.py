@@ -95,4 +95,4 @@ def _count_note(kept: int, there: int) -> str | None:
 
 
 def _cut_notes(left_out: dict[str, str | None]) -> Iterator[str]:
-    return (f"{what} cut: {how}" for what, how in left_out.items() if how is not None)
+    return (f"{part} cut: {how}" for part, how in left_out.items() if how is not None)

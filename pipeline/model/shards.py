@@ -73,8 +73,8 @@ class Shards(Struct, Generic[T], frozen=True):
         onward = self.redirect_of(shard, target.version)
         if onward is not None:
             return onward
-        mine = self.here.get(shard)
-        return self.put(shard, part if mine is None else merge(mine, part))
+        present = self.here.get(shard)
+        return self.put(shard, part if present is None else merge(present, part))
 
 
 def arrival(move: Control, to: Away, state: bytes, control_id: str) -> Control:

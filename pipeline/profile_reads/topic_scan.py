@@ -49,16 +49,20 @@ class TopicScan:
     def decisions(self, profile_id: str, root: str) -> tuple[Decision, ...]:
         """Return the last decisions since the person was last forgotten."""
         since_ms = self._erased_at(root)
-        mine = self.records.every(
+        matches = self.records.every(
             topics.DECISIONS,
             Decision,
             lambda one: one.key == profile_id and one.timestamp > since_ms,
         )
-        ordered = sorted((decision for _, decision in mine), key=lambda one: one.decided_at)
+        ordered = sorted((decision for _, decision in matches), key=lambda one: one.decided_at)
         return tuple(ordered[-_DECISIONS_SHOWN:])
 
     def _erased_at(self, identifier: str) -> int:
         """Return the time (epoch ms, by the broker's clock) at which the identifier was last
         erased; -1: never."""
-        mine = self.records.every(topics.IDENTITIES, IdentityChange, lambda s: s.key == identifier)
-        return max((stored.timestamp for stored, one in mine if one.kind == "erased"), default=-1)
+        matches = self.records.every(
+            topics.IDENTITIES, IdentityChange, lambda s: s.key == identifier
+        )
+        return max(
+            (stored.timestamp for stored, one in matches if one.kind == "erased"), default=-1
+        )

@@ -151,17 +151,17 @@ class View:
             self._apply_change(record, writes)
 
     def _apply_profile(self, record: ViewRecord, writes: "_PendingWrites") -> None:
-        mine = record.key.encode()
-        row = b"p" + mine
+        profile_key = record.key.encode()
+        row = b"p" + profile_key
         before = writes.get(row)
         old = self._snapshots.decode(before).identifiers if before is not None else ()
         profile = self._decode(topics.PROFILES, record.value, Profile)
         new = profile.identifiers if profile is not None else ()
         for name in set(old) - set(new):
-            if writes.get(named := b"n" + name.encode()) == mine:
+            if writes.get(named := b"n" + name.encode()) == profile_key:
                 writes.put(named, None)
         for name in new:
-            writes.put(b"n" + name.encode(), mine)
+            writes.put(b"n" + name.encode(), profile_key)
         snapshot = record.value and msgspec.msgpack.encode(_Snapshot(new, record.value))
         writes.put(row, snapshot if profile is not None else None)
 

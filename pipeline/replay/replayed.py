@@ -72,11 +72,11 @@ def _rows(path: Path, file: pq.ParquetFile) -> Iterator[ReadRow]:
 
 
 def _row(number: int, row: dict[str, Any]) -> ReadRow:
-    why = row.pop(_ERROR, None)
+    reason = row.pop(_ERROR, None)
     if row.pop(_TOMBSTONE, False):
-        why = "it deletes a key"
-    if why is not None:
-        return UnreadableRow(number, "no_interaction", None, f"is no interaction: {why}", number)
+        reason = "it deletes a key"
+    if reason is not None:
+        return UnreadableRow(number, "no_interaction", None, f"is no interaction: {reason}", number)
     values = {name: value for name, value in row.items() if value is not None}
     if _PROPERTIES in values:
         values[_PROPERTIES] = msgspec.Raw(values[_PROPERTIES].encode())

@@ -204,9 +204,9 @@ def _uuid(value: bytes) -> str:
     return str(UUID(bytes=value))
 
 
-def _refuse_each(array: pa.Array, why: str) -> Iterator[object]:
+def _refuse_each(array: pa.Array, reason: str) -> Iterator[object]:
     for valid in array.is_valid().to_pylist():
-        yield NoValue(why) if valid else None
+        yield NoValue(reason) if valid else None
 
 
 def _is_bytes(kind: Any) -> bool:

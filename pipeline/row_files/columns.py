@@ -128,8 +128,10 @@ def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
     if missing is not None:
         more = ", ..." if len(header) > _SHOWN else ""
         shown_names = ", ".join(repr(name[:40]) for name in header[:_SHOWN]) + more
-        what = f"it has no column {missing!r}, which the watch maps; it begins with {shown_names}"
-        raise UnreadableError(what)
+        message = (
+            f"it has no column {missing!r}, which the watch maps; it begins with {shown_names}"
+        )
+        raise UnreadableError(message)
     fields = [mapping.target(name) if name else IGNORE for name in header]
     for name, field in zip(header, fields, strict=True):
         if field is None:

@@ -53,12 +53,12 @@ def decrypt(file: Path, name: str, key: PgpKey | None, into: Path, limits: Conte
     fault = _run(_Job(file, key, into, limits.most_bytes(packed)))
     if fault is None:
         return Path(name).stem
-    why = fault.partition("\n")[0]
+    reason = fault.partition("\n")[0]
     if _TOO_LARGE in fault:
         raise limits.fault("decrypted", packed)
     if _OF_SYSTEM in fault:
-        raise OSError(errno.EIO, f"it cannot be decrypted now: {why}")
-    raise UnreadableError(f"it cannot be decrypted: {why}")
+        raise OSError(errno.EIO, f"it cannot be decrypted now: {reason}")
+    raise UnreadableError(f"it cannot be decrypted: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ def _run(job: _Job) -> str | None:
         fault: str | None = ours.recv()
     except (EOFError, OSError) as error:
         process.join()
-        what = f"it cannot be decrypted now: the process ended with {process.exitcode}"
-        raise OSError(errno.EIO, what) from error
+        message = f"it cannot be decrypted now: the process ended with {process.exitcode}"
+        raise OSError(errno.EIO, message) from error
     process.join()
     return fault
 
@@ -114,8 +114,8 @@ def _open(key: PgpKey) -> Tsk:
             secret = Tsk.from_file(key.text)
         secret.decryptor(key.passphrase)
     except RuntimeError as error:
-        what = f"the private key in `pgp` cannot be used: {_first_line(error)}"
-        raise OSError(errno.EINVAL, what) from error
+        message = f"the private key in `pgp` cannot be used: {_first_line(error)}"
+        raise OSError(errno.EINVAL, message) from error
     return secret
 
 

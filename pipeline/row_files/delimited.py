@@ -258,8 +258,8 @@ def _records(source: _LineSource, delimiter: str, form: FileFormat) -> Iterator[
             cells = next(reader, None)
             fault = None
         except _TooLargeError:
-            what = f"a record may have {source.most} characters; is a quote left open?"
-            cells, fault = [], Fault(TOO_LARGE, None, what)
+            message = f"a record may have {source.most} characters; is a quote left open?"
+            cells, fault = [], Fault(TOO_LARGE, None, message)
         except csv.Error as error:
             cells, fault = [], Fault("invalid_csv", None, f"its quotes are not right: {error}")
         taken = tuple(source.taken)
@@ -288,8 +288,8 @@ def _row(record: _Record, table: _Table) -> ReadRow:
 def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
     cells, names = record.cells, table.columns.names
     if len(cells) < len(names) and not record.ended:
-        what = f"{len(cells)} cells under {len(names)} columns: the file ends within this row"
-        return Fault("cut_off", None, what)
+        message = f"{len(cells)} cells under {len(names)} columns: the file ends within this row"
+        return Fault("cut_off", None, message)
     if len(cells) > len(names) and any(cells[len(names) :]):
         return Fault("too_many_cells", None, f"{len(cells)} cells under {len(names)} columns")
     readable = unreadable_byte(text) is None
@@ -335,8 +335,8 @@ def _parse_identifier(column: str, cell: str) -> object:
 
 def _parse_id(column: str, text: str) -> object:
     if ROUNDED.fullmatch(text):
-        what = f"a spreadsheet has rounded {text}: others are the same now; save it as text"
-        return Fault("invalid_identifier", column, what)
+        message = f"a spreadsheet has rounded {text}: others are the same now; save it as text"
+        return Fault("invalid_identifier", column, message)
     return text
 
 

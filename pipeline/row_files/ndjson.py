@@ -46,8 +46,8 @@ def _check_beginning(path: Path, text: str) -> None:
 
 def too_large(line: Line, file_format: FileFormat) -> UnreadableRow:
     """Report a record that is larger than the limit."""
-    what = f"a record may have {file_format.max_bytes} bytes"
-    return UnreadableRow(line.number, TOO_LARGE, None, what, line.done, original=line.text)
+    message = f"a record may have {file_format.max_bytes} bytes"
+    return UnreadableRow(line.number, TOO_LARGE, None, message, line.done, original=line.text)
 
 
 def _row(line: Line, text: str, mapping: RowMapping | None) -> ReadRow:
@@ -72,8 +72,8 @@ def _map_row(text: str, mapping: RowMapping) -> bytes | Fault:
     for name, value in _leaves(parsed, "", mapping):
         field = mapping.target(name)
         if field is None:
-            what = "unknown column: map it in the watch's `columns`, or list it in `ignore`"
-            return Fault("unknown_column", name, f"{name}: {what}")
+            message = "unknown column: map it in the watch's `columns`, or list it in `ignore`"
+            return Fault("unknown_column", name, f"{name}: {message}")
         if field != IGNORE and (value is not None or field.startswith("properties.")):
             pairs.append((field, value))
     return Columns(tuple(field for field, _ in pairs), mapping).record(pairs)

@@ -27,7 +27,7 @@ _BATCH_BYTES: Final = 16 * 1024 * 1024
 _TEXTS: Final = (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary)
 
 _WRONG: Final = (OSError, pa.ArrowException, UnicodeDecodeError)
-"""UnicodeDecodeError: of a damaged column name."""
+"""Errors of a damaged file; UnicodeDecodeError: in a column name."""
 
 
 def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
@@ -67,19 +67,19 @@ def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
                     number = row.line
                     yield row
         except _WRONG as error:
-            why = str(error)
+            reason = str(error)
         else:
-            why = "it has fewer rows than it says"
+            reason = "it has fewer rows than it says"
         if number < end:
-            what = f"this and the rest of the row group are damaged: {why}"
-            yield UnreadableRow(number + 1, "damaged", None, what, end, rows=end - number)
+            message = f"this and the rest of the row group are damaged: {reason}"
+            yield UnreadableRow(number + 1, "damaged", None, message, end, rows=end - number)
         begin = end
 
 
 def _batch_rows(file: pq.ParquetFile, group: int) -> int:
     metadata = file.metadata.row_group(group)
-    each: int = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
-    return max(1, min(_MOST_ROWS, _BATCH_BYTES // each))
+    row_bytes: int = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
+    return max(1, min(_MOST_ROWS, _BATCH_BYTES // row_bytes))
 
 
 def _batch(batch: pa.RecordBatch, columns: Columns, before: int) -> Iterator[ReadRow]:

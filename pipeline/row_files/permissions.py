@@ -108,8 +108,8 @@ class PermissionReader:
         state = self.states.get(_letters(cell))
         if state is None:
             hint = did_you_mean(_letters(cell), sorted(self.states))
-            what = f"{_text(cell)!r} means no permission ({hint}): put it in `permissions.words`"
-            return _fault(field, what)
+            message = f"{_text(cell)!r} means no permission ({hint}): put it in `permissions.words`"
+            return _fault(field, message)
         return state
 
 
@@ -135,8 +135,8 @@ def _pick(cell: object, names: Sequence[str], field: str) -> tuple[str, ...] | F
     return _fault(field, f"{_text(cell)!r} is none of {', '.join(names)}")
 
 
-def _fault(field: str, what: str, code: str = "invalid_field") -> Fault:
-    return Fault(code, f"{PERMISSION}.{field}", what)
+def _fault(field: str, message: str, code: str = "invalid_field") -> Fault:
+    return Fault(code, f"{PERMISSION}.{field}", message)
 
 
 def _letters(cell: object) -> str:

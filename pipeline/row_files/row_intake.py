@@ -156,9 +156,9 @@ class RowIntake:
         valid = [one for one in results if isinstance(one, Identifier)]
         if valid:
             return self.config.identity.rank(valid)
-        for why in results:
+        for result in results:
             field = columns[0] if columns else "identifiers.0"
-            return refuse("invalid_identifier", field, str(why))
+            return refuse("invalid_identifier", field, str(result))
         return refuse("missing_identifier", "identifiers", "it names nobody")
 
     def _identifier(self, parts: Fields) -> Identifier | str:

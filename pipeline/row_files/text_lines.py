@@ -102,8 +102,8 @@ def unreadable_byte(text: str) -> str | None:
     match = _LONE.search(text)
     if match is not None:
         code = ord(match[0])
-        what = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "half a character"
-        return f"{what} is not of the file's encoding: name it, such as --encoding windows-1252"
+        message = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "half a character"
+        return f"{message} is not of the file's encoding: name it, such as --encoding windows-1252"
     return "it holds a zero byte" if "\0" in text else None
 
 
@@ -123,6 +123,6 @@ def _resolve_encoding(named: str) -> str:
     except (LookupError, UnicodeError):
         fits = False
     if not fits:
-        what = f"no text encoding {named!r}: such as utf-8, utf-16, windows-1252, iso-8859-15"
-        raise UnreadableError(what)
+        message = f"no text encoding {named!r}: such as utf-8, utf-16, windows-1252, iso-8859-15"
+        raise UnreadableError(message)
     return "utf-8-sig" if name == "utf-8" else name

@@ -44,8 +44,8 @@ class ContentLimits:
         most = self.most_bytes(packed)
         if most == self.max_bytes:
             return UnreadableError(f"{how} it is larger than {most:,} bytes (`max_bytes`)")
-        what = f"{how} it is more than {self.max_ratio:g} times its size (`max_ratio`)"
-        return UnreadableError(f"{what}: larger than {most:,} bytes")
+        message = f"{how} it is more than {self.max_ratio:g} times its size (`max_ratio`)"
+        return UnreadableError(f"{message}: larger than {most:,} bytes")
 
 
 def is_packed(name: str) -> bool:

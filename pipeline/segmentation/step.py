@@ -158,8 +158,8 @@ def _refresh(
     else:
         change = on_change(row, profile.traits, refresh.at, rules.config)
     segmented = Segmented(control=refresh, profile=profile, segments=_segment_section(row, change))
-    why = "forgotten" if refresh.kind == "forget" else "profile or configuration changed"
-    cause = _Cause(refresh.control_id, why, refresh.at)
+    reason = "forgotten" if refresh.kind == "forget" else "profile or configuration changed"
+    cause = _Cause(refresh.control_id, reason, refresh.at)
     changed = _apply_change(key, row, change, cause, rules)
     emits = (Emit(topics.SEGMENTED, key, segmented), *changed.emits)
     if profile is None:

@@ -137,9 +137,9 @@ async def _perform(
             try:
                 await stack.enter_async_context(serve(mailbox, port))
             except OSError as error:
-                what = f"port {port}, to which the bank's e-mails and calls go, cannot be had"
+                message = f"port {port}, to which the bank's e-mails and calls go, cannot be had"
                 mend = "set KAIROS_BANK_WEBHOOK to another, for `kairos up` too"
-                raise NotTheBankError(f"{what} ({error.strerror}): {mend}") from error
+                raise NotTheBankError(f"{message} ({error.strerror}): {mend}") from error
         audience = Audience(size, clients, played)
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(_read(mailbox, audience, tasks))

@@ -38,7 +38,7 @@ from pipeline.stack.partitions import with_existing_partitions
 from pipeline.stack.status import StackStatus
 
 Grade: TypeAlias = Literal["ok", "note", "bad"]
-"""Grade of a finding. `note`: it works, but deserves a look; `refuse`: something does not work."""
+"""Grade of a finding. `note`: it works, but deserves a look; `bad`: something does not work."""
 
 _PYTHON: Final = (3, 11)
 _LITTLE_BYTES: Final = 2 << 30

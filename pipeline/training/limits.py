@@ -32,16 +32,16 @@ class LabelledExample(TimedExample, Protocol):
     def reached(self) -> bool: ...
 
 
-def require_enough(count: int, positives: int, what: str) -> None:
+def require_enough(count: int, positives: int, noun: str) -> None:
     """Raise UntrainableError for too few examples."""
     if count < LEAST_EXAMPLES:
         raise UntrainableError(
-            f"{count:,} {what} whose window is over by the end of the data: at least "
+            f"{count:,} {noun} whose window is over by the end of the data: at least "
             f"{LEAST_EXAMPLES} are needed (replay more days, or shorten --window)"
         )
     if min(positives, count - positives) < LEAST_POSITIVES:
         raise UntrainableError(
-            f"{positives:,} of {count:,} {what} reached the goal: at least {LEAST_POSITIVES} must, "
+            f"{positives:,} of {count:,} {noun} reached the goal: at least {LEAST_POSITIVES} must, "
             "and as many must not"
         )
 

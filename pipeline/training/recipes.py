@@ -144,8 +144,12 @@ class _Pairs:
         pairs: set[tuple[str, str]] = set()
         for one in seen:
             for item in one.items:
-                near = (each for at, each in recent if one.at - at < window_ms and each != item)
-                pairs.update((min(item, each), max(item, each)) for each in near)
+                near = (
+                    seen_item
+                    for at, seen_item in recent
+                    if one.at - at < window_ms and seen_item != item
+                )
+                pairs.update((min(item, neighbour), max(item, neighbour)) for neighbour in near)
                 recent.append((one.at, item))
                 items.add(item)
         self._customers.update(items)
@@ -266,10 +270,10 @@ class _Column(Struct, frozen=True):
 
     def alike(self, part: slice) -> npt.NDArray[np.float64]:
         """Return the similarity of the items of `part` with each item."""
-        mine, others = self.values[part, None], self.values[None, :]
+        own, others = self.values[part, None], self.values[None, :]
         if self.weights is None:
-            return np.nan_to_num(1.0 - np.abs(mine - others))
-        equal = (mine == others) & (mine >= 0)
+            return np.nan_to_num(1.0 - np.abs(own - others))
+        equal = (own == others) & (own >= 0)
         products: npt.NDArray[np.float64] = equal * self.weights[part, None]
         return products
 

@@ -99,7 +99,9 @@ class Contest:
     def _explain_loss(self, one: Candidate, winner: str) -> str:
         if winner == NOTHING:
             return self._phrase("worth nothing")
-        better = next((each for each in self.everywhere if each.treatment == winner), None)
+        better = next(
+            (candidate for candidate in self.everywhere if candidate.treatment == winner), None
+        )
         if better is None or better.slot != one.slot or better.score < one.score:
             return self._phrase("another channel", winner=winner)
         return self._phrase("beaten", gap=better.score - one.score, winner=winner)

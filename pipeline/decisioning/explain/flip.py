@@ -61,12 +61,12 @@ def smallest_flip(
         changes += _score_changes(winner, price_of(winner, field.prices), goal, up=False)
     if changes:
         least = min(changes, key=lambda change: change.size)
-        what = phrase(language, f"{least.field} of", treatment=least.candidate.treatment)
-        return Flip(what, least.start, least.end)
+        message = phrase(language, f"{least.field} of", treatment=least.candidate.treatment)
+        return Flip(message, least.start, least.end)
     for candidate in field.candidates:
         if winner is None and candidate.score > 0 and constraint_of(candidate.fate) is not None:
-            what = f"{candidate.fate}, {candidate.treatment}"
-            return Flip(what, phrase(language, "in force"), phrase(language, "lifted"))
+            message = f"{candidate.fate}, {candidate.treatment}"
+            return Flip(message, phrase(language, "in force"), phrase(language, "lifted"))
     return None
 
 

@@ -1,4 +1,4 @@
-"""Content of the report: small tables of what campaigns, journeys and series showed.
+"""Content of the report: small tables of campaigns, journeys and series.
 
 The page filters `cells` and `steps` by date, segment, campaign and channel itself; the rest is of
 the whole period.
