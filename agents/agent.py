@@ -119,7 +119,10 @@ def _watermark(stage: Stage, options: AppOptions) -> Watermark:
     before = STAGES[: STAGES.index(stage)]
     return Watermark(
         kafka,
-        [ConsumerGroup(options.transport(one.name).group_id, one.inputs) for one in before],
+        [
+            ConsumerGroup(options.transport(earlier.name).group_id, earlier.inputs)
+            for earlier in before
+        ],
     )
 
 

@@ -25,7 +25,7 @@ class Heartbeat:
 
     def beat(self, now_ms: int) -> list[int]:
         """Append to the partitions whose beat is due; return these."""
-        due = [one for one in self._ports.partitions if now_ms >= self._next(one)]
+        due = [partition for partition in self._ports.partitions if now_ms >= self._next(partition)]
         for partition in due:
             self._ports.table.put_in(partition, _ROW, str(now_ms).encode())
             for topic in self._snapshots:

@@ -73,8 +73,8 @@ class TimerService:
         due = self.timers.due_in_log(partition, clock.at)
         self._metrics.timers.inc(len(due))
         return [
-            timer_record(self._topic, one.key.decode(), one.at, clock.at, clock.config)
-            for one in due
+            timer_record(self._topic, timer.key.decode(), timer.at, clock.at, clock.config)
+            for timer in due
         ]
 
     def _fire_in_partition(self, partition: int, now: _Now, most: int) -> None:

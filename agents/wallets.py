@@ -84,7 +84,7 @@ class Wallets:
             for key, value in self._table.scan_in(partition, PURSE)
         }
         self._last[partition] = max((row.offset for row in rows.values()), default=_NO_INPUT)
-        purses = self._purses[partition] = {name: one.now for name, one in rows.items()}
+        purses = self._purses[partition] = {name: row.now for name, row in rows.items()}
         return purses
 
     def _undo(self, position: Position) -> None:

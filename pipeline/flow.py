@@ -106,7 +106,7 @@ STAGES = (
 
 def stage(name: str) -> Stage:
     """Return the stage of this name. Raises KeyError."""
-    return {one.name: one for one in STAGES}[name]
+    return {definition.name: definition for definition in STAGES}[name]
 
 
 def _in_memory(_: Stage) -> MutableMapping[str, Any]:
@@ -123,11 +123,13 @@ class Flow:
         self, rules: Rules, rows: Callable[[Stage], MutableMapping[str, Any]] = _in_memory
     ) -> None:
         self.rules = rules
-        self.rows = {one.name: rows(one) for one in STAGES}
+        self.rows = {definition.name: rows(definition) for definition in STAGES}
         self.refused: list[tuple[str, DeadLetter]] = []
         self._seen: dict[str, bytes] = {}
         self._wakes: dict[tuple[str, str], int] = {}
-        self._clocks: dict[str, list[tuple[int, str]]] = {one.name: [] for one in STAGES}
+        self._clocks: dict[str, list[tuple[int, str]]] = {
+            definition.name: [] for definition in STAGES
+        }
 
     def run(self, record: Interaction | IdentityChange) -> Iterator[Emit]:
         """Yield every record that follows from an interaction, an `unlink` or a `forget`."""
@@ -139,11 +141,11 @@ class Flow:
 
     def advance(self, now_ms: int) -> Iterator[Emit]:
         """Yield every record that follows from advancing the time to `now_ms`, stage by stage."""
-        for one in STAGES:
-            while due := self._due(one.name, now_ms):
+        for definition in STAGES:
+            while due := self._due(definition.name, now_ms):
                 at, key = due
                 yield from self.follow(
-                    timer_record(one.inputs[0], key, at, now_ms, self.rules.config.digest)
+                    timer_record(definition.inputs[0], key, at, now_ms, self.rules.config.digest)
                 )
 
     def _due(self, name: str, now_ms: int) -> tuple[int, str] | None:
@@ -196,7 +198,7 @@ class Flow:
         return outcome.emits
 
 
-_CONSUMER = {topic: one for one in STAGES for topic in one.inputs}
+_CONSUMER = {topic: definition for definition in STAGES for topic in definition.inputs}
 
 
 def _first_key(interaction: Interaction) -> str:

@@ -60,8 +60,8 @@ def _read_items(catalog: Catalog, folder: Path) -> tuple[CatalogItem, ...] | lis
     if faults:
         return faults
     items = list(_items(table, catalog))
-    faults = [one for one in items if isinstance(one, TableFault)]
-    return _first_faults(faults) or tuple(one for one in items if isinstance(one, CatalogItem))
+    faults = [item for item in items if isinstance(item, TableFault)]
+    return _first_faults(faults) or tuple(item for item in items if isinstance(item, CatalogItem))
 
 
 def ids_alike(catalog: Catalog, folder: Path) -> Iterator[TableFault]:

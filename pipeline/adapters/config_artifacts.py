@@ -26,7 +26,7 @@ def pin_files(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
     profile = bundle.profile
     geo = None if profile.enrichers.geo is None else _geo(profile.enrichers.geo, folder)
     scores = [_score(score, place, folder) for place, score in enumerate(profile.scores)]
-    problems = [one for one in (geo, *scores) if isinstance(one, Problem)]
+    problems = [result for result in (geo, *scores) if isinstance(result, Problem)]
     if problems:
         return problems
     enrichers = replace(profile.enrichers, geo=geo)

@@ -83,10 +83,15 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
     shapes: dict[str, list[Problem]] = {}
     for file in files:
         refused = file.document.refused
-        errors.extend(ConfigError(file.name, *one.what.place, one.what.message) for one in refused)
+        errors.extend(
+            ConfigError(file.name, *refusal.what.place, refusal.what.message) for refusal in refused
+        )
         wrong = _shape_problems(file)
         errors.extend(locate_problem(file, problem) for problem in wrong)
-        shapes[file.name] = [*wrong, *(Problem(one.path, one.what.message) for one in refused)]
+        shapes[file.name] = [
+            *wrong,
+            *(Problem(refusal.path, refusal.what.message) for refusal in refused),
+        ]
     salvage = salvage_files(files, shapes, [file.kind for file in unreadable])
     bundle, faults = _with_items(salvage.bundle, folder)
     errors.extend(ConfigError(fault.file, fault.line, 1, fault.message) for fault in faults)
@@ -133,7 +138,8 @@ def load_file(
         return [replace(file.error, file=str(path))]
     file = replace(file, name=str(path))
     refused = [
-        ConfigError(file.name, *one.what.place, one.what.message) for one in file.document.refused
+        ConfigError(file.name, *refusal.what.place, refusal.what.message)
+        for refusal in file.document.refused
     ]
     return refused + [locate_problem(file, problem) for problem in _shape_problems(file)] or file
 
@@ -143,7 +149,9 @@ def _read_config_files(
 ) -> Iterator[ConfigFile | _UnreadableFile]:
     left = _MAX_BYTES_TOGETHER
     for name, kind in FILE_KINDS.items():
-        parts = [one for one in names if _is_part(one, name)] if kind.many else [name]
+        parts = (
+            [file_name for file_name in names if _is_part(file_name, name)] if kind.many else [name]
+        )
         for part in parts:
             if not kind.many and part not in names:
                 if kind.required:
@@ -219,7 +227,7 @@ def _text(name: str, data: bytes) -> str | ConfigError:
 
 def _shape_problems(file: ConfigFile) -> list[Problem]:
     """Return deviations from the schema, except in values with another error."""
-    refused = {one.path for one in file.document.refused}
+    refused = {refusal.path for refusal in file.document.refused}
     return [
         problem
         for problem in shape_problems(file.kind, file.document.value)

@@ -83,7 +83,7 @@ class Salvage:
 
     def locate(self, problem: Problem) -> tuple[ConfigFile, Problem] | None:
         """Return the file and problem; None if a left-out part may cause it."""
-        part = next((one for one in self.parts if one.at == problem.path[: len(one.at)]), None)
+        part = next((part for part in self.parts if part.at == problem.path[: len(part.at)]), None)
         if part is None or (problem.unknown and self._may_be_lost(problem.unknown)):
             return None
         if part.lost.intersection(_WORD.findall(problem.message)):

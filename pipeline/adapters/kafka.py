@@ -171,7 +171,7 @@ class AsyncPublisher:
         while not self._closing:
             self._producer.poll(_POLL_S)
             is_due = time.monotonic() - resolved_at >= _POLL_S
-            if is_due or any(one.is_urgent for one in self._completed):
+            if is_due or any(publication.is_urgent for publication in self._completed):
                 self._resolve_completed()
                 resolved_at = time.monotonic()
 

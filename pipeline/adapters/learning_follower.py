@@ -111,7 +111,7 @@ class LearningFollower:
         if isinstance(record, LearningRecord):
             self._newest = {**self._newest, key: record}
         else:
-            self._newest = {name: one for name, one in self._newest.items() if name != key}
+            self._newest = {name: record for name, record in self._newest.items() if name != key}
             record = None
         if self._read_once.is_set() and self._on_record is not None:
             self._on_record(key, record)

@@ -49,7 +49,9 @@ class ModelRegistry:
 
     def in_force(self) -> dict[str, ModelVersion]:
         """Return the versions in force by name."""
-        promotions = ((key, one.model) for key, one in self._newest.items() if key != SNAPSHOT)
+        promotions = (
+            (key, record.model) for key, record in self._newest.items() if key != SNAPSHOT
+        )
         return {key: version for key, version in promotions if version is not None}
 
     def promote(self, manifest: ModelManifest, files: ModelFiles, by: str) -> str | None:

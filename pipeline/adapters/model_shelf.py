@@ -58,7 +58,7 @@ class ModelShelf:
         with self._lock:
             if digest not in self._fitted:
                 fitting = [self._fitting(model, rules.config) for model in self._models.values()]
-                models = tuple(one for one in fitting if one is not None)
+                models = tuple(model for model in fitting if model is not None)
                 self._fitted[digest] = PropensityModels(models) if models else None
             fits = self._fitted[digest]
         return rules if fits is None else replace(rules, propensities=fits)

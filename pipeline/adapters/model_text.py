@@ -145,7 +145,7 @@ def _check_head(fields: Mapping[str, str], features: int) -> None:
         _require(count_of_name == features, f"{name} has {count_of_name} values, not {features}")
     monotone = fields.get("monotone_constraints")
     if monotone is not None:
-        signs = [_integer(one, "monotone_constraints") for one in monotone.split(" ")]
+        signs = [_integer(sign, "monotone_constraints") for sign in monotone.split(" ")]
         fits = len(signs) == features and all(sign in (-1, 0, 1) for sign in signs)
         _require(fits, "monotone_constraints")
 
@@ -153,8 +153,8 @@ def _check_head(fields: Mapping[str, str], features: int) -> None:
 def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
     """Yield the trees, by the sizes in the head; require the end after them."""
     begin = start
-    for one in sizes.split(" ") if sizes else []:
-        size = _integer(one, "tree_sizes")
+    for written_size in sizes.split(" ") if sizes else []:
+        size = _integer(written_size, "tree_sizes")
         _require(0 < size <= len(text) - begin, "a tree has no size, or exceeds the text")
         yield text[begin : begin + size]
         begin += size
@@ -197,10 +197,12 @@ def _check_numbers(tree: _Tree) -> None:
 def _check_splits(tree: _Tree, features: int) -> None:
     splits = tree.leaves - 1
     used = tree.integers("split_feature", splits)
-    fits = all(0 <= one < features for one in used)
+    fits = all(0 <= feature < features for feature in used)
     _require(fits, f"{tree.name} reads a missing feature")
     types = tree.integers("decision_type", splits)
-    _require(all(one in _PLAIN_SPLITS for one in types), f"{tree.name}: decision_type")
+    _require(
+        all(split_type in _PLAIN_SPLITS for split_type in types), f"{tree.name}: decision_type"
+    )
     left, right = tree.integers("left_child", splits), tree.integers("right_child", splits)
     _require(_is_tree(left, right, tree.leaves), f"{tree.name}: its branches form no tree")
     _require(_depth(left, right) <= _DEEPEST, f"{tree.name} is deeper than {_DEEPEST}")

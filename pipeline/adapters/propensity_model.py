@@ -48,7 +48,9 @@ class PropensityModel:
         import numpy as np
 
         known = [self._knows(candidate) for candidate in candidates]
-        asked = [one for one, is_known in zip(candidates, known, strict=True) if is_known]
+        asked = [
+            candidate for candidate, is_known in zip(candidates, known, strict=True) if is_known
+        ]
         if not asked:
             return [None] * len(candidates)
         raw = self._booster.predict(self._encoder.rows(asked, facts), num_threads=1)
@@ -59,11 +61,14 @@ class PropensityModel:
         predictions = iter(values)
         return [next(predictions) if is_known else None for is_known in known]
 
-    def _knows(self, one: CompiledCandidate) -> bool:
+    def _knows(self, candidate: CompiledCandidate) -> bool:
         known = self._treatments
-        if one.tie in known:
+        if candidate.tie in known:
             return True
-        return one.catalog is not None and template_of(one.campaign, one.treatment) in known
+        return (
+            candidate.catalog is not None
+            and template_of(candidate.campaign, candidate.treatment) in known
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def _fields(part: Message) -> dict[str, str]:
 def _blocks(part: Message) -> Iterator[Message]:
     content = part.get_payload()
     if isinstance(content, list):
-        yield from (one for one in content if isinstance(one, Message))
+        yield from (block for block in content if isinstance(block, Message))
         return
     body = part.get_payload(decode=True)
     if isinstance(body, bytes):

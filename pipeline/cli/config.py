@@ -164,7 +164,7 @@ def show(
 ) -> None:
     """Show one version as applied, in JSON without defaults, with keys and secrets masked."""
     with _log() as log:
-        matches = [one for one in log.history() if one.digest.startswith(digest or "")]
+        matches = [record for record in log.history() if record.digest.startswith(digest or "")]
     if not matches:
         which = f"no configuration {digest}" if digest else "no configuration was applied yet"
         print_error(f"{which}: `kairos config history` lists them")

@@ -52,7 +52,7 @@ def list_letters(
         print_table(
             f"Dead letters ({len(letters)})",
             list(letters[0]),
-            [list(one.values()) for one in letters[-limit:]],
+            [list(letter.values()) for letter in letters[-limit:]],
         )
 
 
@@ -63,7 +63,7 @@ def show(
 ) -> None:
     """Show one dead letter in full, with the original record decoded if possible."""
     wanted = _records().every(
-        topics.DEAD_LETTERS, DeadLetterRecord, lambda one: _id(one) == letter_id
+        topics.DEAD_LETTERS, DeadLetterRecord, lambda stored: _id(stored) == letter_id
     )
     dead_letter = next((letter for _, letter in wanted), None)
     if dead_letter is None:

@@ -81,9 +81,13 @@ def print_explanation(explanation: Explanation, language: Language) -> None:
 def _find(records: Records, decision_id: str) -> Decision:
     wanted = decision_id.encode()
     every = records.every(
-        topics.DECISIONS, Decision, lambda one: one.value is not None and wanted in one.value
+        topics.DECISIONS,
+        Decision,
+        lambda stored: stored.value is not None and wanted in stored.value,
     )
-    match = next((one for _, one in every if one.decision_id == decision_id), None)
+    match = next(
+        (candidate for _, candidate in every if candidate.decision_id == decision_id), None
+    )
     if match is None:
         fail(
             f"no decision {decision_id}: `kairos profile show NAMESPACE:VALUE` lists the last ones"
@@ -112,14 +116,16 @@ def _is_same(records: Records, decision: Decision, config: Configuration) -> boo
     inputs = records.every(
         topics.SEGMENTED,
         Segmented,
-        lambda one: (
-            (merged or one.key == decision.profile_id)
-            and one.value is not None
-            and event in one.value
+        lambda stored: (
+            (merged or stored.key == decision.profile_id)
+            and stored.value is not None
+            and event in stored.value
         ),
     )
     reruns = (run_again(decision, record, rules) for _, record in inputs)
-    again = next((one for one in reruns if one and one.decision_id == decision.decision_id), None)
+    again = next(
+        (rerun for rerun in reruns if rerun and rerun.decision_id == decision.decision_id), None
+    )
     if again is None:
         fail("the record that was decided is no longer in interactions.segmented")
     return again == decision

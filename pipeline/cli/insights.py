@@ -145,7 +145,7 @@ def attribution(  # noqa: PLR0913 - a command's options
     Credits add up to the totals. Intervals (of conversions, 95 %) are by bootstrap over customers,
     for aggregated paths over paths. With --topics the lift over holdouts is shown beside credit.
     """
-    inputs = [one for one in (paths, touches, topics) if one is not None]
+    inputs = [path for path in (paths, touches, topics) if path is not None]
     if len(inputs) != 1:
         raise typer.BadParameter("say one of --paths FILE, --touches FILE, --topics DIR")
     if topics is None and (config or goal):
@@ -315,9 +315,9 @@ def _print_off_policy(policy: OffPolicy) -> None:
         "Mean reward of the target policy",
         ["estimate", "value", "95 %"],
         [
-            (name, _number(one), _range(one.low, one.high, 6))
-            for name, one in estimates.items()
-            if one is not None
+            (name, _number(estimate), _range(estimate.low, estimate.high, 6))
+            for name, estimate in estimates.items()
+            if estimate is not None
         ],
     )
     out.print(f"{policy.n:,} decisions, worth {policy.ess:,.1f} of the target policy's own")

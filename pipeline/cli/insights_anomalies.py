@@ -102,7 +102,7 @@ def anomalies(  # noqa: PLR0913 - a command's options
 def find_course(log: EventLog, goal: str | None, seed: int) -> SeriesOverview | None:
     """Return incidents, trends and forecasts of the events; None without a whole day."""
     series = daily_series(log, goal)
-    if goal is not None and series and not any(one.step == goal for one in series):
+    if goal is not None and series and not any(daily.step == goal for daily in series):
         err.print(plain(f"{log.file}: there is no event {goal!r}, or too few"), soft_wrap=True)
     return course(series, scan(series, seed), goal)
 
@@ -148,7 +148,9 @@ def _print(overview: SeriesOverview, words: list[str], language: Language) -> No
 
 
 def _print_evidence(incident: Incident, language: Language) -> None:
-    for one in incident.evidence[:_MOST_SHOWN]:
-        out.print(plain(f"  - {evidence_words(one, language)} (q {one.q:.2g})"), soft_wrap=True)
+    for evidence in incident.evidence[:_MOST_SHOWN]:
+        out.print(
+            plain(f"  - {evidence_words(evidence, language)} (q {evidence.q:.2g})"), soft_wrap=True
+        )
     if rest := incident.evidence[_MOST_SHOWN:]:
         out.print(f"  ... and {len(rest):,} more: --json has them all")

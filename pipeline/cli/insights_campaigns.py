@@ -136,15 +136,15 @@ def _print_figures(title: str, rows: tuple[CampaignFigures, ...]) -> None:
         out.print(f"... and {len(rows) - _MOST_SHOWN:,} more: --json has them all")
 
 
-def _name(one: CampaignFigures) -> str:
-    names = (one.campaign, one.offer, one.channel, one.segment, one.day)
+def _name(figures: CampaignFigures) -> str:
+    names = (figures.campaign, figures.offer, figures.channel, figures.segment, figures.day)
     return " / ".join(name for name in names if name is not None)
 
 
-def _rate(one: RateInterval) -> str:
-    if one.share is None:
+def _rate(interval: RateInterval) -> str:
+    if interval.share is None:
         return ""
-    return f"{one.share:.1%} ({one.low:.1%}–{one.high:.1%})"
+    return f"{interval.share:.1%} ({interval.low:.1%}–{interval.high:.1%})"
 
 
 def print_lifts(title: str, lifts: tuple[Lift, ...]) -> None:
@@ -155,29 +155,29 @@ def print_lifts(title: str, lifts: tuple[Lift, ...]) -> None:
         ["what", "against", "customers", "held out", "more converted", "extra", "verdict"],
         [
             (
-                _scope(one),
-                one.against,
-                one.treated.customers,
-                one.held.customers,
-                difference_words(one.conversion),
-                "" if one.extra_conversions is None else f"{one.extra_conversions.value:,.0f}",
-                one.verdict,
+                _scope(lift),
+                lift.against,
+                lift.treated.customers,
+                lift.held.customers,
+                difference_words(lift.conversion),
+                "" if lift.extra_conversions is None else f"{lift.extra_conversions.value:,.0f}",
+                lift.verdict,
             )
-            for one in ranked[:_MOST_SHOWN]
+            for lift in ranked[:_MOST_SHOWN]
         ],
     )
     if len(lifts) > _MOST_SHOWN:
         out.print(f"... and {len(lifts) - _MOST_SHOWN:,} more: --json has them all")
 
 
-def _downside(one: Lift) -> float:
-    difference = one.conversion
+def _downside(lift: Lift) -> float:
+    difference = lift.conversion
     return 0.0 if difference is None or difference.low is None else -difference.low
 
 
-def _scope(one: Lift) -> str:
-    names = [name for name in (one.campaign, one.offer, one.channel) if name is not None]
-    return " / ".join(names) if names else f"all that {one.holdout} covers"
+def _scope(lift: Lift) -> str:
+    names = [name for name in (lift.campaign, lift.offer, lift.channel) if name is not None]
+    return " / ".join(names) if names else f"all that {lift.holdout} covers"
 
 
 def difference_words(difference: Difference | None) -> str:

@@ -68,28 +68,31 @@ def _print(group: DecisionGroup) -> None:
     print_table(
         "Without the factor another would win",
         ["factor", "contests", "changed", "share"],
-        [(one.factor, one.contests, one.changed, f"{one.share:.1%}") for one in group.sensitivity],
+        [
+            (entry.factor, entry.contests, entry.changed, f"{entry.share:.1%}")
+            for entry in group.sensitivity
+        ],
     )
     print_table(
         "Who loses to whom",
         ["offer", "to", "times"],
         [(loss.offer, loss.to, loss.times) for loss in group.losses[:_MOST_SHOWN]],
     )
-    optionality = {one.after: one for one in group.optionality}
+    optionality = {entry.after: entry for entry in group.optionality}
     print_table(
         "Candidates by rule",
         ["stage", "rule", "fell", "left", "share left", "left a decision", "customers with none"],
         [
             (
-                one.stage,
-                one.rule,
-                one.fell,
-                one.left,
-                f"{one.share_left:.1%}",
-                f"{optionality[one.rule].mean_left:.2f}",
-                optionality[one.rule].customers["none"],
+                rule.stage,
+                rule.rule,
+                rule.fell,
+                rule.left,
+                f"{rule.share_left:.1%}",
+                f"{optionality[rule.rule].mean_left:.2f}",
+                optionality[rule.rule].customers["none"],
             )
-            for one in group.funnel
+            for rule in group.funnel
         ],
     )
     print_table(
@@ -97,13 +100,13 @@ def _print(group: DecisionGroup) -> None:
         ["treatment", "offer", "considered", "candidate", "mostly", "times"],
         [
             (
-                one.treatment,
-                one.offer or "",
-                one.considered,
-                one.candidate,
-                one.mostly,
-                one.mostly_times,
+                treatment.treatment,
+                treatment.offer or "",
+                treatment.considered,
+                treatment.candidate,
+                treatment.mostly,
+                treatment.mostly_times,
             )
-            for one in group.never_won[:_MOST_SHOWN]
+            for treatment in group.never_won[:_MOST_SHOWN]
         ],
     )

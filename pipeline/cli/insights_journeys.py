@@ -119,7 +119,7 @@ def _print_conformance(name: str, result: Conformance) -> None:
         ],
     )
     if rest := result.variants[_MOST_SHOWN:]:
-        cases = sum(one.cases for one in rest)
+        cases = sum(variant.cases for variant in rest)
         out.print(f"... and {len(rest):,} more paths of {cases:,} cases: --json has them all")
     if result.fits_share is not None and result.mean_fitness is not None:
         out.print(
@@ -129,8 +129,8 @@ def _print_conformance(name: str, result: Conformance) -> None:
         "Reached in the planned order",
         ["step", "cases", "share"],
         [
-            (one.step, one.cases, f"{one.cases / result.cases:.1%}" if result.cases else "")
-            for one in result.funnel
+            (step.step, step.cases, f"{step.cases / result.cases:.1%}" if result.cases else "")
+            for step in result.funnel
         ],
     )
     print_table(
@@ -167,7 +167,7 @@ def _print_details(details: JourneyDetails) -> None:
         ],
     )
     if rest := details.flows[_MOST_SHOWN:]:
-        cases = sum(one.cases for one in rest)
+        cases = sum(flow.cases for flow in rest)
         out.print(
             f"{len(rest):,} more ways of {cases:,} cases are not shown; they are no drop-offs"
         )
@@ -178,7 +178,7 @@ def _print_details(details: JourneyDetails) -> None:
             _curve_row(name, curve)
             for name, curve in (
                 ("all", details.time_to_convert),
-                *((one.channel, one.curve) for one in details.by_channel),
+                *((entry.channel, entry.curve) for entry in details.by_channel),
             )
         ],
     )
@@ -218,14 +218,16 @@ def _print_associations(associations: tuple[Association, ...]) -> None:
         ["outcome", "property", "cases", "odds ratio", "95 %", "q"],
         [
             (
-                f"{one.outcome} after {one.after}" if one.after else one.outcome,
-                f"{one.kind} {one.name}",
-                one.odds.table.exposed,
-                f"{one.odds.odds_ratio:.2f}",
-                f"{one.odds.low:.2f} to {one.odds.high:.2f}",
-                f"{one.odds.q:.2g}",
+                f"{association.outcome} after {association.after}"
+                if association.after
+                else association.outcome,
+                f"{association.kind} {association.name}",
+                association.odds.table.exposed,
+                f"{association.odds.odds_ratio:.2f}",
+                f"{association.odds.low:.2f} to {association.odds.high:.2f}",
+                f"{association.odds.q:.2g}",
             )
-            for one in associations[:_MOST_SHOWN]
+            for association in associations[:_MOST_SHOWN]
         ],
     )
     if len(associations) > _MOST_SHOWN:
@@ -253,7 +255,7 @@ def _show_discovery(
         ],
     )
     if rest := discovery.paths[_MOST_SHOWN:]:
-        count, of = len(rest) + discovery.cut_paths, sum(one.journeys for one in rest)
+        count, of = len(rest) + discovery.cut_paths, sum(path.journeys for path in rest)
         out.print(f"... and {count:,} more paths of {of + discovery.cut_journeys:,} journeys")
     out.print(
         f"{discovery.converted:,} converted, {discovery.dropped:,} did not, "

@@ -57,9 +57,9 @@ LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(
 
 def one_of(option: str, value: str, known: tuple[_T, ...]) -> _T:
     """Return the value of an option if it is a known one. Raises BadParameter."""
-    for one in known:
-        if one == value:
-            return one
+    for choice in known:
+        if choice == value:
+            return choice
     raise typer.BadParameter(f"{option} {value}: is none of {', '.join(map(str, known))}")
 
 

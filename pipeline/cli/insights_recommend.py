@@ -135,7 +135,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
     weighing = ResultWeights(
         within_ms=duration(within),
         value=value,
-        costs=dict(_cost(one) for one in cost or ()),
+        costs=dict(_cost(text) for text in cost or ()),
         day=day_cost,
         opt_out=opt_out_cost,
         opt_outs=tuple(opt_out or ()),
@@ -212,7 +212,7 @@ def _write_drafts(sources: DraftSources, result: Recommendations, folder: Path) 
     for change in result.changes:
         out_of = folder / str(change.rank)
         try:
-            errors = [str(one) for one in write_draft(sources, change.draft, out_of)]
+            errors = [str(error) for error in write_draft(sources, change.draft, out_of)]
         except UndraftedError as error:
             errors = [str(error)]
         for text in errors:
@@ -236,8 +236,8 @@ def _forbidden_pairs(texts: list[str], journey: Journey | None) -> list[_Pair]:
     steps = {step.step for stage in journey.steps for step in stage.steps()} if journey else set()
     pairs = []
     for text in texts:
-        one, _, other = text.partition(ARROW.strip())
-        pair = one.strip(), other.strip()
+        first, _, other = text.partition(ARROW.strip())
+        pair = first.strip(), other.strip()
         for name in pair:
             if name not in steps:
                 raise typer.BadParameter(
@@ -272,12 +272,12 @@ def _print(result: Recommendations, language: Language) -> None:
         heads,
         [
             (
-                one.step,
-                "✓" if one.mandatory else "",
-                one.words,
-                _gain(one.gain, language),
+                step.step,
+                "✓" if step.mandatory else "",
+                step.words,
+                _gain(step.gain, language),
             )
-            for one in result.journey
+            for step in result.journey
         ],
     )
     if result.shape is not None:
@@ -288,13 +288,13 @@ def _print(result: Recommendations, language: Language) -> None:
         titles[1],
         [
             (
-                one.place,
-                one.option,
-                one.support.had_it,
-                _gain(one.gain, language),
-                words(language, one.grade),
+                option.place,
+                option.option,
+                option.support.had_it,
+                _gain(option.gain, language),
+                words(language, option.grade),
             )
-            for one in result.compared
+            for option in result.compared
         ],
     )
     for change in result.changes:
@@ -312,5 +312,5 @@ def _print(result: Recommendations, language: Language) -> None:
 def _gain(gain: Gain | None, language: Language) -> str:
     if gain is None:
         return ""
-    value, low, high = (number(one, language) for one in (gain.value, gain.low, gain.high))
+    value, low, high = (number(figure, language) for figure in (gain.value, gain.low, gain.high))
     return f"{value} ({low} .. {high})"

@@ -38,15 +38,15 @@ def segments(
         ["segment", "members", "entered", "exited", "last week in", "out", "median days in it"],
         [
             (
-                one.segment,
-                one.members,
-                one.entered,
-                one.exited,
-                one.entered_last_week,
-                one.exited_last_week,
-                "" if one.median_stay_ms is None else f"{one.median_stay_ms / DAY_MS:,.2f}",
+                move.segment,
+                move.members,
+                move.entered,
+                move.exited,
+                move.entered_last_week,
+                move.exited_last_week,
+                "" if move.median_stay_ms is None else f"{move.median_stay_ms / DAY_MS:,.2f}",
             )
-            for one in moves
+            for move in moves
         ],
     )
     if not moves:

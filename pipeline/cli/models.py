@@ -78,16 +78,16 @@ def list_models(folder: FolderOption = None, json: JsonOption = False) -> None:
     columns = ("name", "version", "kind", "trained", "log loss", "AUC", "calibration", "in force")
     rows = [
         (
-            one.name,
-            one.version,
-            one.kind,
-            iso(one.trained_at),
-            f"{one.log_loss:.4f}",
-            "-" if one.auc is None else f"{one.auc:.4f}",
-            f"{one.calibration_error:.4f}",
-            {True: "yes", False: "", None: "?"}[one.in_force],
+            model.name,
+            model.version,
+            model.kind,
+            iso(model.trained_at),
+            f"{model.log_loss:.4f}",
+            "-" if model.auc is None else f"{model.auc:.4f}",
+            f"{model.calibration_error:.4f}",
+            {True: "yes", False: "", None: "?"}[model.in_force],
         )
-        for one in listed
+        for model in listed
     ]
     print_table("models", columns, rows)
 
@@ -218,10 +218,10 @@ def _models(settings: Settings, folder: Path | None) -> list[StoredModel]:
 
 def _find(settings: Settings, folder: Path | None, name: str, version: int | None) -> StoredModel:
     every = _models(settings, folder)
-    versions = [one for one in every if one.manifest.name == name]
-    wanted = [one for one in versions if version in (None, one.manifest.version)]
+    versions = [model for model in every if model.manifest.name == name]
+    wanted = [model for model in versions if version in (None, model.manifest.version)]
     if not wanted:
-        known = ", ".join(one.manifest.label for one in versions or every) or "none"
+        known = ", ".join(model.manifest.label for model in versions or every) or "none"
         fail(f"no model {name if version is None else f'{name}@{version}'}; there are: {known}")
     return wanted[-1]
 

@@ -66,11 +66,11 @@ def print_worth(worth: PolicyWorth) -> None:
             ],
         )
     for by, gains in (("offer", worth.offers), ("channel", worth.channels)):
-        if any(one.gain.value for one in gains):
+        if any(gain.gain.value for gain in gains):
             print_table(
                 f"Gain in all slots by {by}: what its own messages earn more or less",
                 [by, "messages now", "then", "gain", "95 %"],
-                [_message_row(one) for one in gains[:_MOST_SHOWN]],
+                [_message_row(gain) for gain in gains[:_MOST_SHOWN]],
             )
     out.print(
         f"From {worth.slots:,} slots of {worth.customers:,} customers, worth "
@@ -84,20 +84,20 @@ def print_worth(worth: PolicyWorth) -> None:
         )
 
 
-def _replay_row(one: Estimate | None) -> list[tuple[str, str, str]]:
-    return [] if one is None else [("by the same configuration, replayed", *_cells(one))]
+def _replay_row(estimate: Estimate | None) -> list[tuple[str, str, str]]:
+    return [] if estimate is None else [("by the same configuration, replayed", *_cells(estimate))]
 
 
-def _message_row(one: MessageGain) -> tuple[str, str, str, str, str]:
-    return one.name, f"{one.before:,.1f}", f"{one.after:,.1f}", *_cells(one.gain)
+def _message_row(gain: MessageGain) -> tuple[str, str, str, str, str]:
+    return gain.name, f"{gain.before:,.1f}", f"{gain.after:,.1f}", *_cells(gain.gain)
 
 
-def _cells(one: Estimate | None) -> tuple[str, str]:
-    if one is None or one.value is None:
+def _cells(estimate: Estimate | None) -> tuple[str, str]:
+    if estimate is None or estimate.value is None:
         return "not known", ""
-    if one.low is None or one.high is None:
-        return f"{one.value:,.4g}", ""
-    return f"{one.value:,.4g}", f"{one.low:,.4g} to {one.high:,.4g}"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:,.4g}", ""
+    return f"{estimate.value:,.4g}", f"{estimate.low:,.4g} to {estimate.high:,.4g}"
 
 
 def _left_out(worth: PolicyWorth) -> str:

@@ -97,7 +97,10 @@ def _requested_placements(
     if channel is not None and channel not in channels:
         fail(f"channels.yaml has no channel {channel!r}; it has {', '.join(sorted(channels))}")
     known = [
-        name for one in channels.values() if channel in (None, one.name) for name in one.placements
+        name
+        for configured in channels.values()
+        if channel in (None, configured.name)
+        for name in configured.placements
     ]
     for name in requested or ():
         if name not in known:
@@ -162,7 +165,7 @@ def _preview(
     records = [emit.value for emit in flow.run(interaction)]
     for stage, refused in flow.refused:
         fail(f"{stage}: {refused.reason}: {refused.detail}")
-    decisions = [one for one in records if isinstance(one, Decision)]
+    decisions = [record for record in records if isinstance(record, Decision)]
     matches = [decision for decision in decisions if decision.event_id == interaction.event_id]
     if not matches:
         fail("nothing is decided on this")

@@ -112,14 +112,14 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
 
 
 @app.command()
-def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
+def unlink(identifier: Who, other: Who, json: JsonOption = False) -> None:
     """Remove the link between two identifiers, until they are seen together again.
 
     Profile and segments are recomputed without it; messages already sent stay with the identifier
     that caused them.
     """
     settings = Settings()
-    first, second = _identifier(one, settings), _identifier(other, settings)
+    first, second = _identifier(identifier, settings), _identifier(other, settings)
     if not were_linked(_people(), first, second):
         fail(f"{first.key} and {second.key} are not linked: see `kairos profile show {first.key}`")
     done = request_and_wait(settings, requests.unlink(first, second, now_ms()))
@@ -153,7 +153,8 @@ def forget(who: Who, json: JsonOption = False) -> None:
         return
     out.print(plain(f"forgotten: {', '.join(names)}") + _WAITING * (not done))
     rows = [
-        [one.topic, "it is deleted there" if one.until is None else iso(one.until)] for one in left
+        [place.topic, "it is deleted there" if place.until is None else iso(place.until)]
+        for place in left
     ]
     print_table("Records of the past remain in", ["place", "until, at the latest"], rows)
 
@@ -256,12 +257,12 @@ def _why(link: Link) -> str:
 def _history(person: PersonReport) -> list[list[str]]:
     return [
         [
-            iso(one.at),
-            _WORDS.get(one.kind, one.kind),
-            one.identifier,
-            one.other or "",
-            one.evidence.event_id if one.evidence else "",
-            one.evidence.rule if one.evidence else "",
+            iso(change.at),
+            _WORDS.get(change.kind, change.kind),
+            change.identifier,
+            change.other or "",
+            change.evidence.event_id if change.evidence else "",
+            change.evidence.rule if change.evidence else "",
         ]
-        for one in person.history
+        for change in person.history
     ]

@@ -22,9 +22,9 @@ class Refusals(Protocol):
 
 def print_refused(file: str, report: Refusals) -> None:
     """Print on stderr each of the first refused rows as FILE:LINE, and how many more there are."""
-    for one in report.first:
-        field = f"{one.field}: " if one.field else ""
-        err.print(plain(f"{file}:{one.line}: {field}{one.message}"), soft_wrap=True)
+    for row in report.first:
+        field = f"{row.field}: " if row.field else ""
+        err.print(plain(f"{file}:{row.line}: {field}{row.message}"), soft_wrap=True)
     if report.refused > len(report.first):
         err.print(f"... and {report.refused - len(report.first):,} more")
     if report.stopped:

@@ -100,8 +100,14 @@ def _print_played(played: PlayedWorld) -> None:
     print_table("Actions and simulated reactions", ["offer/channel", "actions", *kinds], rows)
     if played.learned:
         learned = [
-            [one.campaign, one.treatment, one.tried, one.reached, f"{one.rate:.1%}"]
-            for one in played.learned
+            [
+                treatment.campaign,
+                treatment.treatment,
+                treatment.tried,
+                treatment.reached,
+                f"{treatment.rate:.1%}",
+            ]
+            for treatment in played.learned
         ]
         columns = ["campaign", "treatment", "messages", "reached the goal", "share"]
         print_table("What the stack has learned so far", columns, learned)

@@ -106,7 +106,9 @@ def score(
     bundle = load(config)
     if isinstance(bundle, list):
         fail("; ".join(map(str, bundle)))
-    wanted = next((one for one in bundle.profile.scores if one.name == name), None)
+    wanted = next(
+        (configured for configured in bundle.profile.scores if configured.name == name), None
+    )
     if wanted is None or wanted.goal is None:
         fail(f"{config}/profile.yaml: there is no score {name!r} with a goal")
     settings = Settings()
@@ -146,9 +148,11 @@ def recipes(
     bundle = load(config)
     if isinstance(bundle, list):
         fail("; ".join(map(str, bundle)))
-    wanted = next((one for one in bundle.catalogs if one.catalog == catalog), None)
+    wanted = next(
+        (configured for configured in bundle.catalogs if configured.catalog == catalog), None
+    )
     if wanted is None:
-        names = ", ".join(one.catalog for one in bundle.catalogs) or "none"
+        names = ", ".join(configured.catalog for configured in bundle.catalogs) or "none"
         fail(f"{config}/catalogs: there is no catalogue {catalog!r}; there are {names}")
     try:
         with (
@@ -162,7 +166,8 @@ def recipes(
     with _written_to(config / served):
         write_recipes(config / served, map(astuple, rows))
     learned = {
-        one: len({row.item for row in rows if row.recipe == one and row.item}) for one in RECIPES
+        recipe: len({row.item for row in rows if row.recipe == recipe and row.item})
+        for recipe in RECIPES
     }
     if json:
         print_json({"file": str(config / served), "rows": len(rows), "recipes": learned})
@@ -216,7 +221,10 @@ def print_manifest(manifest: ModelManifest) -> None:
 
 def _print_policy(policy: PolicyValue) -> None:
     rows = [
-        (name, *("-" if one is None else f"{one:.4f}" for one in (of.value, of.low, of.high)))
+        (
+            name,
+            *("-" if figure is None else f"{figure:.4f}" for figure in (of.value, of.low, of.high)),
+        )
         for name, of in (
             ("as it ran", policy.ran),
             ("greedy, IPS", policy.ips),

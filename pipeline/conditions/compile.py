@@ -155,13 +155,13 @@ def _property_reader(name: str) -> Callable[[Interaction], Known]:
     whole, _, part = name.rpartition(".")
     element_of = part_reader(part) if whole else None
     if element_of is None:
-        return lambda one: _own_value(one, name)
+        return lambda interaction: _own_value(interaction, name)
 
-    def read(one: Interaction) -> Known:
-        value = _own_value(one, name)
+    def read(event: Interaction) -> Known:
+        value = _own_value(event, name)
         if value is not None:
             return value
-        values = one.lists.get(whole)
+        values = event.lists.get(whole)
         return None if values is None else element_of(values)
 
     return read

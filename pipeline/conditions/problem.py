@@ -36,7 +36,7 @@ class Problem:
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return the end of an error message: the nearest known name, else the known names."""
-    folded = {one.casefold(): one for one in sorted(known, reverse=True)}
+    folded = {known_name.casefold(): known_name for known_name in sorted(known, reverse=True)}
     close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if close:
         return f"did you mean {folded[close[0]]!r}?"

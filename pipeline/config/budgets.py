@@ -54,8 +54,8 @@ class BudgetRule(Struct, frozen=True):
         if self.per == "month":
             after = after.replace(day=1)
         begins, ends = (
-            round(datetime(one.year, one.month, one.day, tzinfo=self.zone).timestamp() * 1000)
-            for one in (day, after)
+            round(datetime(date.year, date.month, date.day, tzinfo=self.zone).timestamp() * 1000)
+            for date in (day, after)
         )
         return BudgetPeriod(f"{self.per} {day.isoformat()}", begins, ends)
 

@@ -45,7 +45,7 @@ def campaign_problems(
         catalog = catalogs.get(offer.catalog or "")
         if offer.catalog is not None:
             yield from check_name("catalog", offer.catalog, catalogs, (*at, "catalog"))
-        treatments = [one.treatment for one in offer.treatments]
+        treatments = [treatment.treatment for treatment in offer.treatments]
         yield from repeated_values("treatment", (*at, "treatments"), "treatment", treatments)
         for place, treatment in enumerate(offer.treatments):
             inside: Path = (*at, "treatments", place)

@@ -123,10 +123,12 @@ class CompiledItems:
     def _raise_item(self, place: int, factor: float) -> CompiledCandidate:
         candidate = self.raised.get((place, factor))
         if candidate is None:
-            one = self.candidates[place]
-            lever = one.lever * factor
-            worth = one.worth and _worth(one, one.worth.p, one.worth.value, lever)
-            candidate = self.raised[place, factor] = replace(one, lever=lever, worth=worth)
+            original = self.candidates[place]
+            lever = original.lever * factor
+            worth = original.worth and _worth(
+                original, original.worth.p, original.worth.value, lever
+            )
+            candidate = self.raised[place, factor] = replace(original, lever=lever, worth=worth)
         return candidate
 
 
@@ -146,7 +148,7 @@ def compile_items(
         is not None
     ]
     pairs.sort(key=lambda pair: _order(pair[1]))
-    items = [one for one, _ in pairs]
+    items = [item for item, _ in pairs]
     moments, valid = _validity([candidate for _, candidate in pairs])
     return CompiledItems(
         name=catalog.catalog,
@@ -254,13 +256,15 @@ def _candidate(
     return replace(candidate, worth=_worth(candidate, p, item.value))
 
 
-def _worth(one: CompiledCandidate, p: float, value: float, lever: float | None = None) -> Worth:
-    weight = one.lever if lever is None else lever
-    return amounts.worth(p, value, one.cost, weight, one.transactional, one.tie)
+def _worth(
+    candidate: CompiledCandidate, p: float, value: float, lever: float | None = None
+) -> Worth:
+    weight = candidate.lever if lever is None else lever
+    return amounts.worth(p, value, candidate.cost, weight, candidate.transactional, candidate.tie)
 
 
-def _order(one: CompiledCandidate) -> tuple[float, str]:
-    return (-one.worth.score if one.worth is not None else 0.0, one.offer)
+def _order(candidate: CompiledCandidate) -> tuple[float, str]:
+    return (-candidate.worth.score if candidate.worth is not None else 0.0, candidate.offer)
 
 
 def _validity(
@@ -270,22 +274,24 @@ def _validity(
     moments = sorted({time for time in times if time is not None})
     firsts = [None, *moments]
     valid = tuple(
-        frozenset(place for place, one in enumerate(candidates) if _is_valid(one, first))
+        frozenset(
+            place for place, candidate in enumerate(candidates) if _is_valid(candidate, first)
+        )
         for first in firsts
     )
     return tuple(moments), valid
 
 
-def _is_valid(one: CompiledCandidate, at: int | None) -> bool:
+def _is_valid(candidate: CompiledCandidate, at: int | None) -> bool:
     """Return whether a candidate is valid at `at`; None: before all dates."""
-    begun = one.starts_ms is None or (at is not None and at >= one.starts_ms)
-    return begun and (one.ends_ms is None or at is None or at < one.ends_ms)
+    begun = candidate.starts_ms is None or (at is not None and at >= candidate.starts_ms)
+    return begun and (candidate.ends_ms is None or at is None or at < candidate.ends_ms)
 
 
 def _rules(
     catalog: model.Catalog, rules: Iterable[model.ItemRule], items: Sequence[model.CatalogItem]
 ) -> tuple[_Rule, ...]:
-    places = {one.id: place for place, one in enumerate(items)}
+    places = {item.id: place for place, item in enumerate(items)}
     compiled: list[_Rule] = []
     for rule in rules:
         items_by_value = dict(_rule_items(catalog, rule, items, places))
@@ -303,8 +309,8 @@ def _rule_items(
     if rule.recipe is not None:
         related = catalog.related.get(rule.recipe, {})
         return {
-            one: frozenset(places[other] for other in others if other in places)
-            for one, others in related.items()
+            item_id: frozenset(places[other] for other in others if other in places)
+            for item_id, others in related.items()
         }
     if rule.attribute is None:
         return {name: frozenset((place,)) for name, place in places.items()}

@@ -35,7 +35,7 @@ def channel_problems(
     their URLs.
     """
     seen: dict[str, str] = {}
-    providers = [one.provider for one in bundle.providers]
+    providers = [provider.provider for provider in bundle.providers]
     yield from repeated_values("provider", ("providers",), "provider", providers)
     for index, provider in enumerate(bundle.providers):
         yield from _provider(provider, ("providers", index), names, environment)

@@ -90,14 +90,14 @@ def _cycles(bundle: model.Bundle) -> Iterator[Problem]:
 def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
     sources, servers = bundle.sources.sources, bundle.sources.server_keys
     yield from repeated_values(
-        "source", ("sources", "sources"), "name", [one.name for one in sources]
+        "source", ("sources", "sources"), "name", [source.name for source in sources]
     )
     yield from repeated_values(
-        "write key", ("sources", "sources"), "write_key", [one.write_key for one in sources]
+        "write key", ("sources", "sources"), "write_key", [source.write_key for source in sources]
     )
     writes = {source.write_key for source in sources}
     yield from repeated_values(
-        "server key", ("sources", "server_keys"), "key", [one.key for one in servers]
+        "server key", ("sources", "server_keys"), "key", [server.key for server in servers]
     )
     for index, server in enumerate(servers):
         if server.key in writes:

@@ -128,7 +128,7 @@ class Configuration:
     def allows_origin(self, origin: str) -> bool:
         """Return whether pages of this origin may send with the key of any source."""
         return len(self.origins) < len(self.sources) or any(
-            one.allow(origin) for one in self.origins.values()
+            allowed.allow(origin) for allowed in self.origins.values()
         )
 
     def server_with(self, key: str) -> str | None:
@@ -175,9 +175,13 @@ def _compile(bundle: model.Bundle) -> Configuration:
         server_keys={stored_key(key.key): key.name for key in bundle.sources.server_keys},
         restrictions=restrictions(bundle),
         origins=origins_by_source(bundle.sources.sources),
-        log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
-        earliest={one.name: start_ms(one.earliest) for one in bundle.sources.sources},
-        mappings={one.name: _mapping(one) for one in bundle.sources.sources if one.properties},
+        log_sources=frozenset(
+            source.name for source in bundle.sources.sources if source.clock == "log"
+        ),
+        earliest={source.name: start_ms(source.earliest) for source in bundle.sources.sources},
+        mappings={
+            source.name: _mapping(source) for source in bundle.sources.sources if source.properties
+        },
         session_gap_ms=duration_ms(profile.session_gap),
         derived=derived_in(profile, trees) | bots,
         carried=bots.union(*(reads(tree).derived for tree in trees)),
@@ -186,7 +190,9 @@ def _compile(bundle: model.Bundle) -> Configuration:
             aggregate for trait in traits for aggregate in trait.aggregates
         ),
         traits=traits,
-        buckets=tuple(bucket(one, one.name in timed) for one in _buckets(profile)),
+        buckets=tuple(
+            bucket(definition, definition.name in timed) for definition in _buckets(profile)
+        ),
         scores=tuple(compile_score(score) for score in profile.scores),
         sequences=sequences(trees),
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, proposed)))),
@@ -195,11 +201,13 @@ def _compile(bundle: model.Bundle) -> Configuration:
         by_placement=by_placement(proposed),
         outbound=sent,
         sent_as={
-            (candidate.campaign, candidate.treatment): (one.campaign, candidate)
-            for one in sent
-            for candidate in one.candidates
+            (candidate.campaign, candidate.treatment): (sent_candidate.campaign, candidate)
+            for sent_candidate in sent
+            for candidate in sent_candidate.candidates
         },
-        reported=frozenset(one.name for one in bundle.channels.channels if one.adapter != "none"),
+        reported=frozenset(
+            channel.name for channel in bundle.channels.channels if channel.adapter != "none"
+        ),
         constraints=policies.constraints(bundle),
         learning=policies.learning(bundle),
         budgets=budget_rules(bundle),
@@ -219,7 +227,11 @@ def _timed_traits(profile: model.ProfileRules, index: SegmentIndex) -> frozenset
     for score in map(compile_score, profile.scores):
         if score.name in read:
             read.update(feature.trait for feature in score.features)
-    return frozenset(read.union(read_by(one) for one in _buckets(profile) if one.name in read))
+    return frozenset(
+        read.union(
+            read_by(definition) for definition in _buckets(profile) if definition.name in read
+        )
+    )
 
 
 def _traits(profile: model.ProfileRules, timed: frozenset[str]) -> Iterator[CompiledTrait]:
@@ -257,7 +269,11 @@ def _conditions(
     bundle: model.Bundle, segments: tuple[CompiledSegment, ...], proposed: tuple[Proposal, ...]
 ) -> Iterator[Compiled]:
     """Iterate over every condition on a profile, each once."""
-    return iter({id(one): one for one in _every_condition(bundle, segments, proposed)}.values())
+    return iter(
+        {
+            id(condition): condition for condition in _every_condition(bundle, segments, proposed)
+        }.values()
+    )
 
 
 def _every_condition(

@@ -105,10 +105,10 @@ class CompiledScope:
 
     fields: tuple[tuple[Callable[[object], str | None], frozenset[str | None]], ...]
 
-    def covers(self, one: object) -> bool:
+    def covers(self, message: object) -> bool:
         """Return whether a candidate or a contact is within the scope."""
         for read, names in self.fields:  # noqa: SIM110 - a generator costs three times the loop
-            if read(one) not in names:
+            if read(message) not in names:
                 return False
         return True
 

@@ -75,7 +75,7 @@ def item_content(template: Content, attributes: Mapping[str, Known]) -> Content 
 def of_all_items(template: Content) -> Content:
     """Return a content without the names of a catalogue's item."""
     reads = tuple(read for read in template.reads if not read[0].startswith(ITEM))
-    needs = tuple(one for one in template.needs if not one[0].startswith(ITEM))
+    needs = tuple(need for need in template.needs if not need[0].startswith(ITEM))
     return Content(template.parts, reads, needs, template.defaults)
 
 

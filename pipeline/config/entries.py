@@ -89,10 +89,14 @@ def _entry(campaign: CompiledCampaign, candidates: list[CompiledCandidate]) -> E
     return Entry(campaign, tuple(candidates), names, first)
 
 
-def _first_gate(one: CompiledCandidate) -> int:
-    if one.address is not None or one.starts_ms is not None or one.ends_ms is not None:
+def _first_gate(candidate: CompiledCandidate) -> int:
+    if (
+        candidate.address is not None
+        or candidate.starts_ms is not None
+        or candidate.ends_ms is not None
+    ):
         return ELIGIBILITY
-    return min((gate.stage for gate in one.gates), default=SUITABILITY)
+    return min((gate.stage for gate in candidate.gates), default=SUITABILITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +124,10 @@ class _Policies:
             ),
             consents=tuple(
                 (
-                    policies.scope(one.scope, held),
-                    CompiledConsent(one.consent, compile_condition(one.when)),
+                    policies.scope(consent.scope, held),
+                    CompiledConsent(consent.consent, compile_condition(consent.when)),
                 )
-                for one in every.consent
+                for consent in every.consent
             ),
             weights=tuple(
                 (
@@ -165,10 +169,10 @@ def _proposal(campaign: model.Campaign, makers: _Policies) -> Proposal:
 def _traits(
     campaign: model.Campaign, candidates: Iterable[CompiledCandidate], makers: _Policies
 ) -> Iterator[str]:
-    for one in candidates:
-        yield from (name for name, _ in one.content.reads if is_trait(name))
-        if one.address is not None:
-            yield address_trait(one.address)
+    for candidate in candidates:
+        yield from (name for name, _ in candidate.content.reads if is_trait(name))
+        if candidate.address is not None:
+            yield address_trait(candidate.address)
     for offer in campaign.offers:
         if offer.catalog is not None:
             yield from traits_of(makers.catalogs[offer.catalog])

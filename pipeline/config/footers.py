@@ -151,7 +151,7 @@ class FooterRule:
 
     def _key_cells(self, cells: Sequence[str]) -> list[str]:
         texts = (cells[place].strip() for place in self.keys if place < len(cells))
-        return [one for one in texts if one]
+        return [text for text in texts if text]
 
 
 def _is_summary(key: str) -> bool:

@@ -32,7 +32,12 @@ class IdentityRules:
 
     def rank(self, valid: Iterable[Identifier]) -> tuple[Identifier, ...]:
         """Return each identifier once, the strongest first; all namespaces are known."""
-        return tuple(sorted(set(valid), key=lambda one: (self.ranks[one.namespace], one.value)))
+        return tuple(
+            sorted(
+                set(valid),
+                key=lambda identifier: (self.ranks[identifier.namespace], identifier.value),
+            )
+        )
 
     def normalise(self, identifier: Identifier) -> Identifier | str:
         """Return the identifier in its normal form, or the reason why it is invalid."""
@@ -88,7 +93,9 @@ def _compile_patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
     """Compile patterns, into a single one where RE2 accepts it."""
     together = pattern("|".join(f"(?:{text})" for text in texts)) if texts else None
     compiled = (together,) if isinstance(together, Pattern) else map(pattern, texts)
-    return tuple(one for one in compiled if isinstance(one, Pattern))
+    return tuple(
+        compiled_pattern for compiled_pattern in compiled if isinstance(compiled_pattern, Pattern)
+    )
 
 
 def _is_telling(letter: str) -> bool:
@@ -102,7 +109,7 @@ def _is_text(value: str) -> bool:
     """
     if "\ufffd" in value:
         return False
-    return value.isprintable() or all(category(one) != "Cc" for one in value)
+    return value.isprintable() or all(category(character) != "Cc" for character in value)
 
 
 def _blocked_reason(identifier: Identifier) -> str:

@@ -30,7 +30,7 @@ def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     """Yield everything that is wrong with the watches."""
     watches = bundle.ingest.watches
     yield from repeated_values(
-        "watch", ("ingest", "watches"), "watch", [one.watch for one in watches]
+        "watch", ("ingest", "watches"), "watch", [watch.watch for watch in watches]
     )
     sources = frozenset(source.name for source in bundle.sources.sources)
     catalogs = frozenset(catalog.catalog for catalog in bundle.catalogs)
@@ -75,7 +75,7 @@ def _permissions(
     watch: model.Watch, rules: model.Permissions, path: Path, bundle: model.Bundle
 ) -> Iterator[Problem]:
     """Yield the faults of a consent or suppression list."""
-    channels = frozenset(one.name for one in bundle.channels.channels)
+    channels = frozenset(channel.name for channel in bundle.channels.channels)
     for index, channel in enumerate(rules.channels):
         yield from check_name(
             "channel", channel, channels, (*path, "permissions", "channels", index)
@@ -241,7 +241,7 @@ def _target(
             yield Problem(path, f"several columns cannot be {to}")
         return
     if section not in _SECTIONS or not dot or not name:
-        known = (*_SINGLE, *(f"{one}." for one in _SECTIONS))
+        known = (*_SINGLE, *(f"{section}." for section in _SECTIONS))
         yield Problem(path, f"{to!r} is nothing that a column can be: {did_you_mean(to, known)}")
         return
     if ("*" in column) != ("*" in to) or column.find("*") not in (-1, len(column) - 1):

@@ -33,7 +33,9 @@ def journey_problems(journey: Journey) -> Iterator[Problem]:
     placed = list(_placed_steps(journey))
     yield from _repeated_names(placed)
     yield from _unreachable(journey, placed)
-    if not (journey.goal or journey.exit or any(one.step.mandatory for one in placed)):
+    if not (
+        journey.goal or journey.exit or any(placed_step.step.mandatory for placed_step in placed)
+    ):
         message = "this journey cannot end: give it a goal, an exit, or a mandatory step"
         yield Problem(("journey",), message)
 
@@ -101,19 +103,19 @@ def _placed_steps(journey: Journey) -> Iterator[_PlacedStep]:
 def _repeated_names(placed: list[_PlacedStep]) -> Iterator[Problem]:
     steps: set[str] = set()
     by_name: dict[str, str] = {}
-    for one in placed:
-        name = one.step.step
+    for placed_step in placed:
+        name = placed_step.step.step
         if name in steps:
             message = f"the step {name!r} occurs twice: each needs its own name"
-            yield Problem((*one.path, "step"), message)
+            yield Problem((*placed_step.path, "step"), message)
         steps.add(name)
-        for reached in sorted(_plain_names(one.step.reached)):
+        for reached in sorted(_plain_names(placed_step.step.reached)):
             if reached in by_name:
                 message = (
                     f"{reached!r} reaches the step {by_name[reached]!r} already: let each step be "
                     "reached by an interaction of its own"
                 )
-                yield Problem((*one.path, "reached"), message)
+                yield Problem((*placed_step.path, "reached"), message)
             by_name.setdefault(reached, name)
 
 
@@ -122,26 +124,26 @@ def _unreachable(journey: Journey, placed: list[_PlacedStep]) -> Iterator[Proble
     leaving = frozenset().union(*(_plain_names(raw) for raw in journey.exit))
     goal = _plain_names(journey.goal.when) if journey.goal else frozenset()
     end: tuple[int, str] | None = None
-    for one in placed:
-        path, name = (*one.path, "step"), one.step.step
-        if end is not None and one.stage > end[0]:
+    for placed_step in placed:
+        path, name = (*placed_step.path, "step"), placed_step.step.step
+        if end is not None and placed_step.stage > end[0]:
             yield Problem(path, f"nobody can reach the step {name!r}: {end[1]}")
             continue
-        if one.names is not None and one.names <= leaving:
-            if one.names:
-                reason = f"{min(one.names)!r} is an exit, by which the journey ends before"
+        if placed_step.names is not None and placed_step.names <= leaving:
+            if placed_step.names:
+                reason = f"{min(placed_step.names)!r} is an exit, by which the journey ends before"
             else:
                 reason = "no interaction has two names at once; for one or the other use any"
             yield Problem(path, f"nobody can reach the step {name!r}: {reason}")
             reason = f"the step {name!r} before it is mandatory, and nobody can reach it"
-        elif one.names is not None and one.names <= goal:
+        elif placed_step.names is not None and placed_step.names <= goal:
             reason = (
                 f"the step {name!r} before it is mandatory, and reaches the goal, which ends it"
             )
         else:
             continue
-        if one.step.mandatory:
-            end = (one.stage, reason)
+        if placed_step.step.mandatory:
+            end = (placed_step.stage, reason)
 
 
 def _plain_names(raw: model.Condition) -> frozenset[str]:

@@ -15,7 +15,7 @@ _DIGITS: Final = 6
 
 def fixed_snapshot(learned: model.Learned) -> LearningRecord:
     """Return the record that the learner would have published."""
-    posteriors = tuple(Posterior(**asdict(one)) for one in learned.evidence)
+    posteriors = tuple(Posterior(**asdict(entry)) for entry in learned.evidence)
     return LearningRecord(learned.number, digest_of(posteriors), 0, posteriors=posteriors)
 
 
@@ -29,7 +29,7 @@ def learned_from(record: LearningRecord) -> model.Learned:
         )
         for posterior in record.posteriors
     )
-    evidence = tuple(model.LearnedEvidence(**asdict(one)) for one in rounded)
+    evidence = tuple(model.LearnedEvidence(**asdict(entry)) for entry in rounded)
     return model.Learned(record.number, evidence)
 
 
@@ -46,13 +46,13 @@ def learned_problems(bundle: model.Bundle) -> Iterator[Problem]:
         )
         yield Problem(("learned", "number"), message, UnknownName("rule of learning", "frozen"))
     seen: set[tuple[str, str, str, str]] = set()
-    for index, one in enumerate(bundle.learned.evidence):
+    for index, entry in enumerate(bundle.learned.evidence):
         path: Path = ("learned", "evidence", index)
-        arm = (one.campaign, one.offer, one.treatment, one.bin)
+        arm = (entry.campaign, entry.offer, entry.treatment, entry.bin)
         if arm in seen:
             yield Problem(path, "this is there twice: leave one out")
         seen.add(arm)
         for part, whole in (("successes", "trials"), ("reached", "tried")):
-            if getattr(one, part) > getattr(one, whole):
+            if getattr(entry, part) > getattr(entry, whole):
                 message = f"{part} are among {whole}, and there cannot be more of them"
                 yield Problem((*path, part), message)

@@ -88,7 +88,7 @@ def names_of(bundle: Bundle) -> Names:
     channels = frozenset(channel.name for channel in bundle.channels.channels)
     declared = frozenset(trait.name for trait in bundle.profile.traits)
     sampled = (
-        approximate_trait(one.name) for one in bundle.profile.traits if one.rule == "distinct"
+        approximate_trait(trait.name) for trait in bundle.profile.traits if trait.rule == "distinct"
     )
     scores = frozenset(score_trait(score.name) for score in bundle.profile.scores)
     return Names(
@@ -103,7 +103,7 @@ def names_of(bundle: Bundle) -> Names:
         segments=frozenset(segment.segment for segment in bundle.segments),
         namespaces=namespaces,
         channels=channels,
-        buckets=frozenset(one.name for one in bundle.profile.traits if one.rule == "bucket"),
+        buckets=frozenset(trait.name for trait in bundle.profile.traits if trait.rule == "bucket"),
         derived=frozenset(derived_names(bundle.profile.enrichers)),
         interaction_channels=channels.union(source.channel for source in bundle.sources.sources),
     )

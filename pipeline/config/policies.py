@@ -93,7 +93,9 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
             for campaign in bundle.campaigns
             if campaign.goal is not None and campaign.purpose != "transactional"
         },
-        bins=tuple((one.bin, compile_condition(one.when)) for one in rules.bins),
+        bins=tuple(
+            (context_bin.bin, compile_condition(context_bin.when)) for context_bin in rules.bins
+        ),
         half_life_ms=duration_ms(rules.half_life),
         explore=rules.explore,
         prior=rules.prior,
@@ -142,7 +144,7 @@ def conditions(policies: model.Policies) -> Iterator[Compiled]:
         if suppression.when is not None
     )
     if policies.learning is not None:
-        yield from (compile_condition(one.when) for one in policies.learning.bins)
+        yield from (compile_condition(context_bin.when) for context_bin in policies.learning.bins)
 
 
 def traits(policies: model.Policies) -> Iterable[str]:
@@ -160,34 +162,37 @@ def _cap(cap: model.Cap, within: CompiledScope) -> CompiledCap:
     return CompiledCap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel, within)
 
 
-def _event(one: model.Suppression) -> EventSuppression:
-    covered = scope(one.scope, MARKETING)
+def _event(suppression: model.Suppression) -> EventSuppression:
+    covered = scope(suppression.scope, MARKETING)
     return EventSuppression(
-        one.suppression, duration_ms(one.duration), compile_condition(one.when), covered
+        suppression.suppression,
+        duration_ms(suppression.duration),
+        compile_condition(suppression.when),
+        covered,
     )
 
 
-def _outcome(one: model.Suppression) -> OutcomeSuppression:
-    assert one.outcome is not None
+def _outcome(suppression: model.Suppression) -> OutcomeSuppression:
+    assert suppression.outcome is not None
     return OutcomeSuppression(
-        name=one.suppression,
-        duration_ms=duration_ms(one.duration),
-        outcome=one.outcome,
-        count=one.count,
-        within_ms=duration_ms(one.within),
-        per=one.per,
-        scope=scope(one.scope, MARKETING),
+        name=suppression.suppression,
+        duration_ms=duration_ms(suppression.duration),
+        outcome=suppression.outcome,
+        count=suppression.count,
+        within_ms=duration_ms(suppression.within),
+        per=suppression.per,
+        scope=scope(suppression.scope, MARKETING),
     )
 
 
-def _quiet(one: model.QuietHours) -> CompiledQuietHours:
-    where = zone(one.zone)
+def _quiet(hours: model.QuietHours) -> CompiledQuietHours:
+    where = zone(hours.zone)
     assert where is not None
     return CompiledQuietHours(
-        name=one.quiet,
-        begins=minute_of_day(one.begins),
-        ends=minute_of_day(one.ends),
+        name=hours.quiet,
+        begins=minute_of_day(hours.begins),
+        ends=minute_of_day(hours.ends),
         zone=where,
-        trait=one.trait,
-        scope=scope(one.scope, NOT_TRANSACTIONAL),
+        trait=hours.trait,
+        scope=scope(hours.scope, NOT_TRANSACTIONAL),
     )

@@ -32,10 +32,10 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         yield from repeated_values(
             name, ("policies", field), name, [getattr(part, name) for part in parts]
         )
-        for index, one in enumerate(parts):
+        for index, item in enumerate(parts):
             path: Path = ("policies", field, index)
-            yield from _scope_problems(one.scope, (*path, "for"), known)
-            if field not in _FOR_ALL and "transactional" in as_names(one.scope.purpose):
+            yield from _scope_problems(item.scope, (*path, "for"), known)
+            if field not in _FOR_ALL and "transactional" in as_names(item.scope.purpose):
                 message = "this does not apply to transactional messages: leave them out"
                 yield Problem((*path, "for", "purpose"), message)
     yield from _learning_problems(bundle, names)
@@ -61,7 +61,7 @@ def engagement_problems(
     known = _scope_names(bundle, names)
     for stage in STAGES:
         rules: tuple[model.Rule, ...] = getattr(of, stage)
-        yield from repeated_values("rule", (*path, stage), "rule", [one.rule for one in rules])
+        yield from repeated_values("rule", (*path, stage), "rule", [rule.rule for rule in rules])
         for index, rule in enumerate(rules):
             yield from _scope_problems(rule.scope, (*path, stage, index, "for"), known)
 
@@ -71,7 +71,7 @@ def cap_problems(
 ) -> Iterator[Problem]:
     """Check the caps of a campaign or of an offer, and yield their problems."""
     known = _scope_names(bundle, names)
-    yield from repeated_values("cap", path, "cap", [one.cap for one in caps])
+    yield from repeated_values("cap", path, "cap", [cap.cap for cap in caps])
     for index, cap in enumerate(caps):
         yield from _cap_problems(cap, (*path, index), names)
         yield from _scope_problems(cap.scope, (*path, index, "for"), known)
@@ -90,8 +90,8 @@ def policy_sites(policies: model.Policies) -> Iterator[tuple[Path, model.Conditi
     """Yield the conditions of policies.yaml with their paths."""
     yield from engagement_sites(policies, ("policies",))
     for field in ("suppressions", "consent", "weights"):
-        for index, one in enumerate(getattr(policies, field)):
-            yield ("policies", field, index, "when"), one.when
+        for index, policy in enumerate(getattr(policies, field)):
+            yield ("policies", field, index, "when"), policy.when
     for index, context_bin in enumerate(policies.learning.bins if policies.learning else ()):
         yield ("policies", "learning", "bins", index, "when"), context_bin.when
 
@@ -141,7 +141,9 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     learning, path = bundle.policies.learning, ("policies", "learning")
     if learning is None:
         return
-    yield from repeated_values("bin", (*path, "bins"), "bin", [one.bin for one in learning.bins])
+    yield from repeated_values(
+        "bin", (*path, "bins"), "bin", [context_bin.bin for context_bin in learning.bins]
+    )
     channel = learning.scanners.channel
     for index, name in enumerate(as_names(channel)):
         where: Path = (*path, "scanners", "channel")
@@ -159,14 +161,14 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
 
 def _incremental_problems(bundle: model.Bundle) -> Iterator[Problem]:
     held = bundle.policies.holdouts
-    for place, one in enumerate(bundle.campaigns):
-        if not one.incremental:
+    for place, campaign in enumerate(bundle.campaigns):
+        if not campaign.incremental:
             continue
         lacks = [
-            (one.goal is None, "a `goal`"),
-            (one.purpose == "transactional", "another purpose"),
+            (campaign.goal is None, "a `goal`"),
+            (campaign.purpose == "transactional", "another purpose"),
             (bundle.policies.learning is None, "`learning` in policies.yaml"),
-            (not one.holdout and not held, "a `holdout`, to compare with"),
+            (not campaign.holdout and not held, "a `holdout`, to compare with"),
         ]
         for missing, requirement in lacks:
             if missing:
@@ -180,20 +182,20 @@ def _cap_problems(cap: model.Cap, path: Path, names: Names) -> Iterator[Problem]
         yield from check_name("channel", cap.channel, names.channels, (*path, "channel"))
 
 
-def _suppression_problems(one: model.Suppression, path: Path) -> Iterator[Problem]:
-    if (one.when is None) == (one.outcome is None):
+def _suppression_problems(suppression: model.Suppression, path: Path) -> Iterator[Problem]:
+    if (suppression.when is None) == (suppression.outcome is None):
         message = "set either `when` (an interaction) or `outcome` (of a message)"
         yield Problem((*path, "suppression"), message)
-    elif one.when is not None and one.count > 1:
+    elif suppression.when is not None and suppression.count > 1:
         message = "count is for an outcome; to count interactions, let `when` read a metric"
         yield Problem((*path, "count"), message)
 
 
-def _quiet_problems(one: model.QuietHours, path: Path, names: Names) -> Iterator[Problem]:
-    if one.begins == one.ends:
+def _quiet_problems(hours: model.QuietHours, path: Path, names: Names) -> Iterator[Problem]:
+    if hours.begins == hours.ends:
         yield Problem((*path, "to"), "`from` and `to` are equal: set different times")
-    if zone(one.zone) is None:
-        message = f"no time zone {one.zone!r}: use an IANA name such as Europe/Madrid"
+    if zone(hours.zone) is None:
+        message = f"no time zone {hours.zone!r}: use an IANA name such as Europe/Madrid"
         yield Problem((*path, "zone"), message)
-    if one.trait is not None:
-        yield from check_name("trait", one.trait, names.traits, (*path, "trait"))
+    if hours.trait is not None:
+        yield from check_name("trait", hours.trait, names.traits, (*path, "trait"))

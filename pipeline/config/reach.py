@@ -16,7 +16,9 @@ def unreachable(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
     """Yield a problem where no customer can fulfil the conditions of a campaign or an offer."""
     audience, trigger = _tree(campaign.audience), _tree(campaign.trigger)
     asked = all(treatment.placement for offer in campaign.offers for treatment in offer.treatments)
-    whole = [one for one in (audience, None if asked else trigger) if one is not None]
+    whole = [
+        condition for condition in (audience, None if asked else trigger) if condition is not None
+    ]
     if contradictory(whole):
         field = "audience" if campaign.audience is not None else "trigger"
         yield Problem((*path, field), _MEND)
@@ -37,16 +39,17 @@ def contradictory(conditions: Iterable[Condition]) -> bool:
     if names is not None and not names:
         return True
     if any(
-        isinstance(one, Any) and all(contradictory([part]) for part in one.parts) for one in parts
+        isinstance(conjunct, Any) and all(contradictory([part]) for part in conjunct.parts)
+        for conjunct in parts
     ):
         return True
-    wanted = {one for one in parts if isinstance(one, Member | Entered | Compare)}
-    if any(isinstance(one, Not) and one.part in wanted for one in parts):
+    wanted = {part for part in parts if isinstance(part, Member | Entered | Compare)}
+    if any(isinstance(part, Not) and part.part in wanted for part in parts):
         return True
     checks: dict[Subject, list[Check]] = {}
-    for one in parts:
-        if isinstance(one, Compare):
-            checks.setdefault(one.subject, []).extend(one.checks)
+    for conjunct in parts:
+        if isinstance(conjunct, Compare):
+            checks.setdefault(conjunct.subject, []).extend(conjunct.checks)
     return any(_impossible(check) for check in checks.values())
 
 

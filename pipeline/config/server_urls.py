@@ -29,7 +29,9 @@ def split_server_url(url: str) -> ServerUrl | None:
         return None
     return ServerUrl(
         parts.scheme,
-        parts.hostname if all(one.isprintable() and one != " " for one in url) else None,
+        parts.hostname
+        if all(character.isprintable() and character != " " for character in url)
+        else None,
         port,
         has_user="@" in parts.netloc,
         has_more=parts.path not in ("", "/") or bool(parts.query or parts.fragment),

@@ -48,8 +48,8 @@ def shape_problems(kind: FileKind, value: object) -> list[Problem]:
 def _problems(error: "ValidationError") -> Iterator[Problem]:
     path = tuple(error.absolute_path)
     if error.validator == "anyOf" and error.context:
-        for one in _nearest(error.context):
-            yield from _problems(one)
+        for nearest in _nearest(error.context):
+            yield from _problems(nearest)
     elif error.validator == "additionalProperties":
         known: Any = cast(Schema, error.schema)["properties"]
         for name in cast(Any, error.instance):
@@ -70,7 +70,7 @@ def _nearest(context: Sequence["ValidationError"]) -> list["ValidationError"]:
         if error.schema != {"type": "null"}:
             alternatives.setdefault(error.relative_schema_path[0], []).append(error)
     groups = list(alternatives.values())
-    return next((one for one in groups if not any(map(_is_of_other_type, one))), groups[0])
+    return next((group for group in groups if not any(map(_is_of_other_type, group))), groups[0])
 
 
 def _is_of_other_type(error: "ValidationError") -> bool:

@@ -79,17 +79,17 @@ class Resolver(NodeTransformer):
         node.iter = self.visit(node.iter)
         self._local = node.target.name
         node.test = None if node.test is None else self.visit(node.test)
-        node.body = [self.visit(one) for one in node.body]
+        node.body = [self.visit(child) for child in node.body]
         self._local = None
-        node.else_ = [self.visit(one) for one in node.else_]
+        node.else_ = [self.visit(child) for child in node.else_]
         return node
 
     def visit_If(self, node: nodes.If) -> nodes.Node:  # noqa: N802
         tests, fails = _names_by_outcome(node.test)
         node.test = self._within(tests | fails, node.test)
-        node.body = [self._within(tests, one) for one in node.body]
-        node.elif_ = [self._within(fails, one) for one in node.elif_]
-        node.else_ = [self._within(fails, one) for one in node.else_]
+        node.body = [self._within(tests, child) for child in node.body]
+        node.elif_ = [self._within(fails, child) for child in node.elif_]
+        node.else_ = [self._within(fails, child) for child in node.else_]
         return node
 
     def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802

@@ -143,7 +143,7 @@ def foreign_sign(text: str) -> str | None:
     match = _FOREIGN.search(text)
     if match is None:
         return None
-    name = next(one for one in match.groups() if one is not None)
+    name = next(group for group in match.groups() if group is not None)
     return f"{match[0][:60]!r} would be sent as it is: a name is written {{{name.strip()}}}"
 
 

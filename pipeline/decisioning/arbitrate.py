@@ -96,10 +96,10 @@ class Arbitration:
         """Fill a requested placement with different offers, in order."""
         contest = _Contest({})
         place = 1
-        for one in lineup.ranked:
+        for priced in lineup.ranked:
             slot = place_in(placement, place)
-            offer = one.candidate.campaign, one.candidate.offer
-            self._contest_slot(one, slot, contest, (offer, slot))
+            offer = priced.candidate.campaign, priced.candidate.offer
+            self._contest_slot(priced, slot, contest, (offer, slot))
             if place < lineup.limit and contest.slots[slot]:
                 place += 1
         if not contest.slots.get(placement):
@@ -112,28 +112,28 @@ class Arbitration:
     def contend(self, ranked: Iterable[PricedCandidate]) -> None:
         """Fill the channels of candidates, the best first."""
         contest = _Contest({})
-        for one in ranked:
-            campaign, channel = one.candidate.campaign, one.candidate.channel
-            if one.candidate.transactional:
-                self._contest_slot(one, f"{channel}/{campaign}", contest, ((campaign,),))
+        for priced in ranked:
+            campaign, channel = priced.candidate.campaign, priced.candidate.channel
+            if priced.candidate.transactional:
+                self._contest_slot(priced, f"{channel}/{campaign}", contest, ((campaign,),))
             else:
-                self._contest_slot(one, channel, contest, ((campaign,), channel))
+                self._contest_slot(priced, channel, contest, ((campaign,), channel))
         for slot, filled in contest.slots.items():
             if not filled:
                 self.choices.append(Choice(slot, slot.partition("/")[0]))
 
     def _contest_slot(
-        self, one: PricedCandidate, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
+        self, priced: PricedCandidate, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
     ) -> None:
         """Give the candidate its slot, or note why not; a winner takes its `claims`."""
         contest.slots.setdefault(slot, False)
-        self.note(one, slot, self._fate(one, slot, contest, claims))
+        self.note(priced, slot, self._fate(priced, slot, contest, claims))
 
     def note(
-        self, one: PricedCandidate, slot: str, fate: str, evidence: TreatmentEvidence = NONE
+        self, priced: PricedCandidate, slot: str, fate: str, evidence: TreatmentEvidence = NONE
     ) -> None:
         """Note the fate of a candidate."""
-        candidate, worth = one.candidate, one.worth
+        candidate, worth = priced.candidate, priced.worth
         self.noted.append(
             record_of.Candidate(
                 slot,
@@ -156,9 +156,9 @@ class Arbitration:
         )
 
     def _fate(
-        self, one: PricedCandidate, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
+        self, priced: PricedCandidate, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
     ) -> str:
-        candidate, taken, beaten = one.candidate, contest.taken, None
+        candidate, taken, beaten = priced.candidate, contest.taken, None
         for claim in claims:
             if claim in taken:
                 beaten = taken[claim]
@@ -171,14 +171,14 @@ class Arbitration:
                 return constraint
         if beaten is not None:
             return beaten
-        if one.worth.score <= 0 and not candidate.transactional:
+        if priced.worth.score <= 0 and not candidate.transactional:
             return BEATEN_BY + NOTHING
         content = render(candidate.content, self.moment.facts)
         if isinstance(content, RenderFailure):
             return f"content {content.reason}"
         taken.update(dict.fromkeys(claims, BEATEN_BY + candidate.treatment))
         contest.slots[slot] = True
-        return self.grant(one, slot, content)
+        return self.grant(priced, slot, content)
 
     def refresh(self) -> None:
         """Count the winners so far under the caps."""
@@ -191,10 +191,10 @@ class Arbitration:
         return (*self.known.contacts, *self.contacts)
 
     def grant(
-        self, one: PricedCandidate, slot: str, content: dict[str, str], odds: Odds = SURE
+        self, priced: PricedCandidate, slot: str, content: dict[str, str], odds: Odds = SURE
     ) -> str:
         """Give a slot to a candidate; return the candidate's fate."""
-        candidate = one.candidate
+        candidate = priced.candidate
         deadline_at = self._deadline_of(candidate)
         waits_until = deadline_at if candidate.placement is None else None
         contact = self.contact(candidate, slot, waits_until)
@@ -208,7 +208,7 @@ class Arbitration:
             campaign=candidate.campaign,
             offer=candidate.offer,
             treatment=candidate.treatment,
-            score=one.worth.score,
+            score=priced.worth.score,
         )
         self.choices.append(odds.of(choice))
         self.unsettled = True

@@ -71,7 +71,7 @@ class CancellationCheck(Struct, frozen=True):
             if lasted and event.scope.covers(message):
                 return event.name
         silences = (silence for silence in self.silences if silence.silences(message))
-        return next((one.name for one in silences), None)
+        return next((silence.name for silence in silences), None)
 
 
 def is_retried(state: ContactState, config: Configuration, now_ms: int) -> bool:
@@ -97,10 +97,12 @@ def cancel(
     if not cancelled:
         return state, ()
     state = deferral.drop_messages(
-        state, lambda one, message: silencing.reason(message, one.since) is not None
+        state, lambda deferred, message: silencing.reason(message, deferred.since) is not None
     )
-    ids = frozenset(one.action_id for one in cancelled if one.action_id is not None)
-    state = holding.withdraw(state, lambda one: one.action.action_id in ids)
+    ids = frozenset(
+        cancellation.action_id for cancellation in cancelled if cancellation.action_id is not None
+    )
+    state = holding.withdraw(state, lambda waiting: waiting.action.action_id in ids)
     here = {name: _end_wait(part, ids, silencing) for name, part in state.shards.here.items()}
     return replace(state, shards=Shards(here, state.shards.away)), cancelled
 
@@ -108,13 +110,15 @@ def cancel(
 def _cancel_deferred(
     key: str, state: ContactState, silencing: CancellationCheck
 ) -> Iterator[Cancellation]:
-    for _, one in deferral.every(state):
-        yield from _of_deferral(key, one, silencing)
+    for _, deferred in deferral.every(state):
+        yield from _of_deferral(key, deferred, silencing)
 
 
-def _of_deferral(key: str, one: Deferral, silencing: CancellationCheck) -> Iterator[Cancellation]:
-    for message in one.messages:
-        reason = silencing.reason(message, one.since)
+def _of_deferral(
+    key: str, deferred: Deferral, silencing: CancellationCheck
+) -> Iterator[Cancellation]:
+    for message in deferred.messages:
+        reason = silencing.reason(message, deferred.since)
         if reason is not None:
             yield _cancellation(key, message, None, reason, silencing.now_ms)
 
@@ -143,15 +147,26 @@ def _cancel_reserved(key: str, silencing: CancellationCheck) -> Iterator[Cancell
             yield _cancellation(key, contact, contact.action_id, reason, now_ms)
 
 
-def _is_waiting(one: Contact, now_ms: int) -> bool:
-    return one.status == "reserved" and one.waits_until is not None and now_ms < one.waits_until
+def _is_waiting(contact: Contact, now_ms: int) -> bool:
+    return (
+        contact.status == "reserved"
+        and contact.waits_until is not None
+        and now_ms < contact.waits_until
+    )
 
 
 def _cancellation(
-    key: str, one: _Message, action_id: str | None, reason: str, at: int
+    key: str, message: _Message, action_id: str | None, reason: str, at: int
 ) -> Cancellation:
     return Cancellation(
-        key, action_id, one.campaign, one.offer, one.treatment, one.channel, at, reason
+        key,
+        action_id,
+        message.campaign,
+        message.offer,
+        message.treatment,
+        message.channel,
+        at,
+        reason,
     )
 
 
@@ -159,10 +174,10 @@ def _end_wait(part: History, ids: frozenset[str], silencing: CancellationCheck) 
     if not any(contact.action_id in ids for contact in part.contacts):
         return part
 
-    def end_contact(one: Contact) -> Contact:
-        if one.action_id not in ids:
-            return one
-        status = one.status if one.channel in silencing.reported else "released"
-        return replace(one, status=status, waits_until=None)
+    def end_contact(waiting: Contact) -> Contact:
+        if waiting.action_id not in ids:
+            return waiting
+        status = waiting.status if waiting.channel in silencing.reported else "released"
+        return replace(waiting, status=status, waits_until=None)
 
     return replace(part, contacts=tuple(map(end_contact, part.contacts)))

@@ -56,12 +56,12 @@ def exceeded_cap(
     """Return the first cap that `message` would exceed; transactional messages have none."""
     if message.transactional:
         return None
-    for one in full_caps:
-        cap = one.cap
+    for full_cap in full_caps:
+        cap = full_cap.cap
         if cap.channel not in (None, message.channel) or not cap.scope.covers(message):
             continue
         subject = SUBJECT[cap.per](message)
-        if subject is not None and (one.subjects is None or subject in one.subjects):
+        if subject is not None and (full_cap.subjects is None or subject in full_cap.subjects):
             return cap
     return None
 

@@ -38,11 +38,13 @@ class DueDeferral(Struct, frozen=True):
 
     def of(self, profile_id: str, config: str) -> "DueDeferral":
         """Return the deferral under the profile that has the shard now, and a configuration."""
-        one = self.deferral
-        identity = one.record.identity
+        deferral = self.deferral
+        identity = deferral.record.identity
         assert identity is not None
         identity = replace(identity, profile_id=profile_id, shard=self.shard, config=config)
-        return replace(self, deferral=replace(one, record=replace(one.record, identity=identity)))
+        return replace(
+            self, deferral=replace(deferral, record=replace(deferral.record, identity=identity))
+        )
 
 
 def deferred_messages(
@@ -98,24 +100,26 @@ def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> t
     for entry in outbound:
         chosen = tuple(candidate for candidate in entry.candidates if candidate.tie in wanted)
         if chosen:
-            names = tuple(one.treatment for one in chosen)
+            names = tuple(candidate.treatment for candidate in chosen)
             result.append(with_fields(entry, candidates=chosen, treatments=names))
     return tuple(result)
 
 
-def as_input(one: Deferral) -> Again:
+def as_input(deferral: Deferral) -> Again:
     """Return the part of a decision's record that describes its deferral."""
-    segments = one.record.segments
+    segments = deferral.record.segments
     assert segments is not None
-    return Again(one.first, one.since, one.messages, one.record.profile, segments)
+    return Again(
+        deferral.first, deferral.since, deferral.messages, deferral.record.profile, segments
+    )
 
 
 def due(state: ContactState, timer: Control) -> list[DueDeferral]:
     """Return the deferrals that are due by the time of `timer`, by due time."""
     due_deferrals = [
-        DueDeferral(shard, one, one.until if one.by_log else timer.at)
-        for shard, one in every(state)
-        if one.until <= timer.at
+        DueDeferral(shard, deferral, deferral.until if deferral.by_log else timer.at)
+        for shard, deferral in every(state)
+        if deferral.until <= timer.at
     ]
     return sorted(
         due_deferrals,
@@ -125,7 +129,11 @@ def due(state: ContactState, timer: Control) -> list[DueDeferral]:
 
 def wake(state: ContactState) -> Wake | None:
     """Return the timer of the next deferral."""
-    first = min((one for _, one in every(state)), key=lambda one: one.until, default=None)
+    first = min(
+        (deferral for _, deferral in every(state)),
+        key=lambda deferral: deferral.until,
+        default=None,
+    )
     return None if first is None else Wake(first.until, first.by_log)
 
 
@@ -144,20 +152,25 @@ def refresh(state: ContactState, record: Segmented) -> ContactState:
         return state
     members = frozenset(segments.members)
 
-    def newest(one: Deferral) -> Deferral:
-        before = one.record.segments
+    def newest(deferral: Deferral) -> Deferral:
+        before = deferral.record.segments
         entered = () if before is None else tuple(x for x in before.entered if x in members)
         now = SegmentSection(segments.members, entered, ())
-        return replace(one, record=replace(one.record, profile=record.profile, segments=now))
+        return replace(
+            deferral, record=replace(deferral.record, profile=record.profile, segments=now)
+        )
 
-    return _map(state, lambda part: tuple(newest(one) for one in part.deferred))
+    return _map(state, lambda part: tuple(newest(deferral) for deferral in part.deferred))
 
 
 def drop(state: ContactState, gone: Deferral) -> ContactState:
     """Return the state without a deferral."""
     key = (gone.first, gone.until)
     return _map(
-        state, lambda part: tuple(one for one in part.deferred if (one.first, one.until) != key)
+        state,
+        lambda part: tuple(
+            deferral for deferral in part.deferred if (deferral.first, deferral.until) != key
+        ),
     )
 
 
@@ -165,19 +178,25 @@ def drop_campaigns(state: ContactState, messages: Iterable[DeferredMessage]) -> 
     """Return the state without deferred messages of the campaigns of `messages`: the newest
     interaction decides for a campaign."""
     campaigns = {message.campaign for message in messages}
-    return drop_messages(state, lambda _, one: one.campaign in campaigns) if campaigns else state
+    return (
+        drop_messages(state, lambda _, message: message.campaign in campaigns)
+        if campaigns
+        else state
+    )
 
 
 def drop_identifier(state: ContactState, identifier: str | None) -> ContactState:
     """Return the state without deferrals from interactions of a forgotten identifier."""
 
-    def names(one: Deferral) -> bool:
-        interaction = one.record.interaction
+    def names(deferral: Deferral) -> bool:
+        interaction = deferral.record.interaction
         return interaction is not None and any(
             shown.key == identifier for shown in interaction.identifiers
         )
 
-    return _map(state, lambda part: tuple(one for one in part.deferred if not names(one)))
+    return _map(
+        state, lambda part: tuple(deferral for deferral in part.deferred if not names(deferral))
+    )
 
 
 def drop_messages(
@@ -185,45 +204,51 @@ def drop_messages(
 ) -> ContactState:
     """Return the state without the messages that are `gone`, and deferrals that have none left."""
 
-    def without_gone(one: Deferral) -> Deferral:
+    def without_gone(deferral: Deferral) -> Deferral:
         return replace(
-            one, messages=tuple(message for message in one.messages if not gone(one, message))
+            deferral,
+            messages=tuple(message for message in deferral.messages if not gone(deferral, message)),
         )
 
     return _map(
-        state, lambda part: tuple(one for one in map(without_gone, part.deferred) if one.messages)
+        state,
+        lambda part: tuple(
+            deferral for deferral in map(without_gone, part.deferred) if deferral.messages
+        ),
     )
 
 
 def every(state: ContactState) -> Iterator[tuple[str, Deferral]]:
     """Yield all deferrals, each with its shard."""
     for shard, part in state.shards.here.items():
-        for one in part.deferred:
-            yield shard, one
+        for deferral in part.deferred:
+            yield shard, deferral
 
 
-def _message(one: CompiledCandidate, arbitration: Arbitration) -> DeferredMessage | None:
+def _message(candidate: CompiledCandidate, arbitration: Arbitration) -> DeferredMessage | None:
     """Return the message as deferred; None where it would be too late then."""
     facts = arbitration.moment.facts
-    rule = quiet_hours.find_quiet(one, arbitration.rules.config.constraints.quiet_hours, facts)
+    rule = quiet_hours.find_quiet(
+        candidate, arbitration.rules.config.constraints.quiet_hours, facts
+    )
     if rule is None:
         return None
     until, deadline_at = (
         quiet_hours.ends_at(rule, facts),
-        arbitration.moment.since_ms + one.deadline_ms,
+        arbitration.moment.since_ms + candidate.deadline_ms,
     )
     if until >= deadline_at:
         return None
     return DeferredMessage(
-        campaign=one.campaign,
-        offer=one.offer,
-        treatment=one.treatment,
-        channel=one.channel,
-        purpose=one.purpose,
+        campaign=candidate.campaign,
+        offer=candidate.offer,
+        treatment=candidate.treatment,
+        channel=candidate.channel,
+        purpose=candidate.purpose,
         until=until,
         deadline_at=deadline_at,
-        issue=one.issue,
-        group=one.group,
+        issue=candidate.issue,
+        group=candidate.group,
     )
 
 

@@ -52,8 +52,8 @@ class Drawing:
     def send(self, lineup: Lineup) -> None:
         """Fill the channels of the treatments that a trigger fires."""
         ranked = lineup.ranked
-        self.made.contend([one for one in ranked if one.candidate.transactional])
-        pool = [one for one in ranked if not one.candidate.transactional]
+        self.made.contend([priced for priced in ranked if priced.candidate.transactional])
+        pool = [priced for priced in ranked if not priced.candidate.transactional]
         if pool:
             _Rounds(self.made, pool, self.chooser.field(pool, self.context_bin)).run()
 
@@ -82,12 +82,12 @@ class _Places:
             self._note_all(slot, key, BEATEN_BY + NOTHING)
             return False
         index, content, odds = drawn
-        one = self.runners.draw_worth(index, key)
-        fate = self.made.grant(one, slot, content, odds)
-        self.made.note(one, slot, fate, self.runners.evidence(index))
+        priced = self.runners.draw_worth(index, key)
+        fate = self.made.grant(priced, slot, content, odds)
+        self.made.note(priced, slot, fate, self.runners.evidence(index))
         self.open.remove(index)
-        same = None if last else _offer(one.candidate)
-        self._note_all(slot, key, BEATEN_BY + one.candidate.treatment, same)
+        same = None if last else _offer(priced.candidate)
+        self._note_all(slot, key, BEATEN_BY + priced.candidate.treatment, same)
         return not last and bool(self.open)
 
     def _hold_back(self, slot: str, key: str) -> None:
@@ -156,8 +156,8 @@ class _Places:
         """Note the fate of all remaining candidates, or of those of one offer."""
         leaving, staying = self.open, []
         if offer is not None:
-            leaving = [one for one in self.open if _offer(self.pool[one].candidate) == offer]
-            staying = [one for one in self.open if _offer(self.pool[one].candidate) != offer]
+            leaving = [index for index in self.open if _offer(self.pool[index].candidate) == offer]
+            staying = [index for index in self.open if _offer(self.pool[index].candidate) != offer]
         note, draw, evidence = self.made.note, self.runners.draw_worth, self.runners.evidence
         for index in leaving:
             note(draw(index, key), slot, fate, evidence(index))
@@ -197,35 +197,37 @@ class _Rounds:
         fates: dict[int, str] = dict(self.left_out)
         for lot, content in zip(self.lots, contents, strict=False):
             assert lot.index is not None
-            one = self.runners.draw_worth(lot.index, self._key(winners.index(lot.index) + 1))
+            priced = self.runners.draw_worth(lot.index, self._key(winners.index(lot.index) + 1))
             odds = Odds(chances[lot.index], lot.explored)
-            fate = self.made.grant(one, one.candidate.channel, content, odds)
-            self.made.note(one, one.candidate.channel, fate, self.runners.evidence(lot.index))
+            fate = self.made.grant(priced, priced.candidate.channel, content, odds)
+            self.made.note(priced, priced.candidate.channel, fate, self.runners.evidence(lot.index))
         self.made.refresh()
-        for index, one in enumerate(self.pool):
+        for index, priced in enumerate(self.pool):
             if index not in winners:
-                fate = fates.get(index) or self._fate(one.candidate, winners)
+                fate = fates.get(index) or self._fate(priced.candidate, winners)
                 drawn = self.runners.draw_worth(index, key)
-                self.made.note(drawn, one.candidate.channel, fate, self.runners.evidence(index))
+                self.made.note(drawn, priced.candidate.channel, fate, self.runners.evidence(index))
         self._say_nothing(winners, chances)
 
     def _shortlist(self) -> frozenset[int]:
         """Return the competitors: all, unless they are many and several may win."""
         free = self._available_places(frozenset(range(len(self.pool))))
-        candidates = [self.pool[one].candidate for one in free]
+        candidates = [self.pool[index].candidate for index in free]
         single = len({candidate.channel for candidate in candidates}) < 2 or (
             len({candidate.campaign for candidate in candidates}) < 2
         )
         if single or len(free) <= _SHORTLIST:
             return frozenset(free)
-        return frozenset(sorted(free, key=lambda one: -self.runners.optimistic(one))[:_SHORTLIST])
+        return frozenset(
+            sorted(free, key=lambda index: -self.runners.optimistic(index))[:_SHORTLIST]
+        )
 
     def _available_places(self, among: frozenset[int]) -> list[int]:
         constraint_state = self.made.constraint_state
         return [
-            one
-            for one in sorted(among)
-            if constraint_state.objection(self.pool[one].candidate) is None
+            index
+            for index in sorted(among)
+            if constraint_state.objection(self.pool[index].candidate) is None
         ]
 
     def _draw_all(self) -> list[_Content]:
@@ -264,23 +266,30 @@ class _Rounds:
 
     def _remaining(self, winners: frozenset[int]) -> list[int]:
         won = [self.pool[winner].candidate for winner in winners]
-        campaigns, channels = {one.campaign for one in won}, {one.channel for one in won}
+        campaigns, channels = (
+            {candidate.campaign for candidate in won},
+            {candidate.channel for candidate in won},
+        )
         left = [
-            one
-            for one in sorted(self.shortlist - winners - self.left_out.keys())
-            if self.pool[one].candidate.campaign not in campaigns
-            and self.pool[one].candidate.channel not in channels
+            index
+            for index in sorted(self.shortlist - winners - self.left_out.keys())
+            if self.pool[index].candidate.campaign not in campaigns
+            and self.pool[index].candidate.channel not in channels
         ]
         if not winners or not left:
             return left
-        sent = [self.made.contact(one, one.channel) for one in won]
+        sent = [self.made.contact(candidate, candidate.channel) for candidate in won]
         spent = self.made.spent.copy()
-        for one in won:
-            spent.update(dict(one.draws))
+        for candidate in won:
+            spent.update(dict(candidate.draws))
         constraint_state = self.made.constraint_state.after(
             (*self.made.counted_contacts(), *sent), spent
         )
-        return [one for one in left if constraint_state.objection(self.pool[one].candidate) is None]
+        return [
+            index
+            for index in left
+            if constraint_state.objection(self.pool[index].candidate) is None
+        ]
 
     def _chances(self) -> defaultdict[int, float]:
         """Return each candidate's probability of winning its channel, over all rounds."""
@@ -308,8 +317,10 @@ class _Rounds:
     def _say_nothing(self, winners: Sequence[int], chances: defaultdict[int, float]) -> None:
         """Note the channels that send nothing, each with the probability of that."""
         filled = {self.pool[winner].candidate.channel for winner in winners}
-        for slot in dict.fromkeys(one.candidate.channel for one in self.pool):
-            inside = [index for index, one in enumerate(self.pool) if one.candidate.channel == slot]
+        for slot in dict.fromkeys(priced.candidate.channel for priced in self.pool):
+            inside = [
+                index for index, priced in enumerate(self.pool) if priced.candidate.channel == slot
+            ]
             nothing = max(1 - sum(chances[index] for index in inside), 0.0)
             if self.made.rules.with_chances:
                 by_index = {index: chances[index] for index in inside}

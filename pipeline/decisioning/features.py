@@ -85,7 +85,7 @@ class FeatureEncoder:
             raise UnknownFeatureError("features of candidates come after those of customers")
         self._customer = [_of_customer(feature) for feature in features[:split]]
         self._candidate = [_of_candidate(feature) for feature in features[split:]]
-        self._ages = [place for place, one in enumerate(features) if one.of == "item_age"]
+        self._ages = [place for place, feature in enumerate(features) if feature.of == "item_age"]
         self._known: dict[_CandidateKey, int] = {}
         self._table: Matrix = np.empty((0, len(self._candidate)))
 
@@ -151,13 +151,15 @@ def _of_customer(feature: ModelFeature) -> Callable[[Facts], float]:
 def _of_candidate(feature: ModelFeature) -> Callable[[FeatureCandidate], float]:
     name, equals = feature.name, feature.equals
     if feature.of == "item_age":
-        return lambda one: nan if one.item.starts is None else float(one.item.starts)
+        return lambda candidate: (
+            nan if candidate.item.starts is None else float(candidate.item.starts)
+        )
     if feature.of == "item" and equals is not None:
-        return lambda one: float((name, equals) in one.item.values)
+        return lambda candidate: float((name, equals) in candidate.item.values)
     if feature.of == "item":
-        return lambda one: _number(dict(one.item.values).get(name))
+        return lambda candidate: _number(dict(candidate.item.values).get(name))
     of = feature.of
-    return lambda one: float(getattr(one, of) == equals)
+    return lambda candidate: float(getattr(candidate, of) == equals)
 
 
 def _reader(feature: ModelFeature) -> Callable[[Facts], Known]:

@@ -54,7 +54,9 @@ class Funds(Struct, frozen=True):
     def prices(self, campaigns: Iterable[str]) -> dict[str, float]:
         """Return the shadow prices of campaigns that are not 0."""
         purses = ((name, self.wallet.get(name)) for name in campaigns)
-        prices = ((name, one.at(self.now_ms).price) for name, one in purses if one is not None)
+        prices = (
+            (name, purse.at(self.now_ms).price) for name, purse in purses if purse is not None
+        )
         return {name: price for name, price in prices if price > 0}
 
     def read_budgets(self, names: Iterable[str]) -> tuple[BudgetRead, ...]:

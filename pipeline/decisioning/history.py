@@ -114,8 +114,13 @@ def merge(a: History, b: History) -> History:
         _in_order(merged.values()),
         _latest(a.silenced, b.silenced),
         _merge_draws(a.holdouts, b.holdouts),
-        tuple({one.action.action_id: one for one in (*a.awaiting, *b.awaiting)}.values()),
-        tuple({(one.first, one.until): one for one in (*a.deferred, *b.deferred)}.values()),
+        tuple({action.action.action_id: action for action in (*a.awaiting, *b.awaiting)}.values()),
+        tuple(
+            {
+                (deferral.first, deferral.until): deferral
+                for deferral in (*a.deferred, *b.deferred)
+            }.values()
+        ),
     )
 
 
@@ -127,35 +132,36 @@ def _in_order(contacts: Iterable[Contact]) -> tuple[Contact, ...]:
     return tuple(sorted(contacts, key=lambda contact: (contact.at, contact.action_id)))
 
 
-def _merge_contacts(one: Contact, other: Contact) -> Contact:
-    stronger = one if _STRENGTH[one.status] >= _STRENGTH[other.status] else other
+def _merge_contacts(contact: Contact, other: Contact) -> Contact:
+    stronger = contact if _STRENGTH[contact.status] >= _STRENGTH[other.status] else other
     outcomes = {
-        kind: _last({*one.outcomes.get(kind, ()), *other.outcomes.get(kind, ())})
-        for kind in one.outcomes.keys() | other.outcomes.keys()
+        kind: _last({*contact.outcomes.get(kind, ()), *other.outcomes.get(kind, ())})
+        for kind in contact.outcomes.keys() | other.outcomes.keys()
     }
     return replace(stronger, outcomes=dict(sorted(outcomes.items())))
 
 
-def _latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+def _latest(times: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {
-        name: max(one.get(name, at), other.get(name, at)) for name, at in {**one, **other}.items()
+        name: max(times.get(name, at), other.get(name, at))
+        for name, at in {**times, **other}.items()
     }
 
 
 def _merge_draws(
-    one: Mapping[str, Assignment], other: Mapping[str, Assignment]
+    draws: Mapping[str, Assignment], other: Mapping[str, Assignment]
 ) -> dict[str, Assignment]:
     """Return the first draw of each holdout, with `conflict` where the draws differ."""
-    return {name: _first(one.get(name), other.get(name)) for name in {**one, **other}}
+    return {name: _first(draws.get(name), other.get(name)) for name in {**draws, **other}}
 
 
-def _first(one: Assignment | None, other: Assignment | None) -> Assignment:
-    if one is None or other is None:
-        latest = one or other
+def _first(assignment: Assignment | None, other: Assignment | None) -> Assignment:
+    if assignment is None or other is None:
+        latest = assignment or other
         assert latest is not None
         return latest
-    first = min(one, other, key=lambda drawn: (drawn.at, not drawn.held))
-    conflict = one.conflict or other.conflict or one.held is not other.held
+    first = min(assignment, other, key=lambda drawn: (drawn.at, not drawn.held))
+    conflict = assignment.conflict or other.conflict or assignment.held is not other.held
     return replace(first, conflict=conflict)
 
 

@@ -70,7 +70,10 @@ def bound_spends(spends: Iterable[Spend], waiting: Iterable[AwaitingAction]) -> 
 
 
 def _deadlines(waiting: Iterable[AwaitingAction]) -> dict[str, int]:
-    return {one.action.action_id: one.action.deadline_at for one in waiting}
+    return {
+        waiting_action.action.action_id: waiting_action.action.deadline_at
+        for waiting_action in waiting
+    }
 
 
 def _earliest_end(until: int | None, deadline_at: int) -> int:
@@ -83,27 +86,31 @@ def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Actio
     Actions past their deadline, or to another person's address, are withdrawn.
     """
     confirmed = tuple(
-        one
+        waiting_action
         for part in state.shards.here.values()
-        for one in part.awaiting
-        if one.action.deadline_at > now_ms and _is_here(state.belongings.get(one.identifier))
+        for waiting_action in part.awaiting
+        if waiting_action.action.deadline_at > now_ms
+        and _is_here(state.belongings.get(waiting_action.identifier))
     )
-    untils = {one.action.action_id: one.until for one in confirmed}
+    untils = {waiting_action.action.action_id: waiting_action.until for waiting_action in confirmed}
     state = withdraw(
         state,
-        lambda one: (
-            one.action.action_id not in untils
-            and (one.action.deadline_at <= now_ms or _is_void(one, state.belongings))
+        lambda waiting_action: (
+            waiting_action.action.action_id not in untils
+            and (
+                waiting_action.action.deadline_at <= now_ms
+                or _is_void(waiting_action, state.belongings)
+            )
         ),
     )
     here = {name: _send_actions(part, untils) for name, part in state.shards.here.items()}
-    sent = tuple(one.action for one in confirmed)
+    sent = tuple(waiting_action.action for waiting_action in confirmed)
     return replace(state, shards=Shards(here, state.shards.away)), sent
 
 
 def _send_actions(part: History, untils: Mapping[str, int | None]) -> History:
     """Return the history without the sent actions, whose contacts count as usual from now on."""
-    if not any(one.action.action_id in untils for one in part.awaiting):
+    if not any(waiting_action.action.action_id in untils for waiting_action in part.awaiting):
         return part
     return replace(
         part,
@@ -113,7 +120,11 @@ def _send_actions(part: History, untils: Mapping[str, int | None]) -> History:
             else contact
             for contact in part.contacts
         ),
-        awaiting=tuple(one for one in part.awaiting if one.action.action_id not in untils),
+        awaiting=tuple(
+            waiting_action
+            for waiting_action in part.awaiting
+            if waiting_action.action.action_id not in untils
+        ),
     )
 
 
@@ -122,7 +133,10 @@ def deny(state: ContactState, identifier: str | None, until_ms: int | None) -> C
     time)."""
     return withdraw(
         state,
-        lambda one: one.identifier == identifier and (until_ms is None or one.shown_at <= until_ms),
+        lambda waiting_action: (
+            waiting_action.identifier == identifier
+            and (until_ms is None or waiting_action.shown_at <= until_ms)
+        ),
     )
 
 
@@ -130,10 +144,12 @@ def _is_here(belonging: Belonging | None) -> bool:
     return belonging is not None and belonging.here
 
 
-def _is_void(one: AwaitingAction, belongings: dict[str, Belonging]) -> bool:
+def _is_void(waiting_action: AwaitingAction, belongings: dict[str, Belonging]) -> bool:
     """Return whether the address's row had processed `shown_at` when it reported another owner."""
-    belonging = belongings.get(one.identifier)
-    return belonging is not None and not belonging.here and belonging.as_of >= one.shown_at
+    belonging = belongings.get(waiting_action.identifier)
+    return (
+        belonging is not None and not belonging.here and belonging.as_of >= waiting_action.shown_at
+    )
 
 
 def withdraw(state: ContactState, gone: Callable[[AwaitingAction], bool]) -> ContactState:
@@ -144,11 +160,17 @@ def withdraw(state: ContactState, gone: Callable[[AwaitingAction], bool]) -> Con
 
 def _remove_actions(part: History, gone: Callable[[AwaitingAction], bool]) -> History:
     """Remove unsent actions and their contacts, which then no longer count under caps."""
-    ids = {one.action.action_id for one in part.awaiting if gone(one)}
+    ids = {
+        waiting_action.action.action_id for waiting_action in part.awaiting if gone(waiting_action)
+    }
     if not ids:
         return part
     return replace(
         part,
         contacts=tuple(contact for contact in part.contacts if contact.action_id not in ids),
-        awaiting=tuple(one for one in part.awaiting if one.action.action_id not in ids),
+        awaiting=tuple(
+            waiting_action
+            for waiting_action in part.awaiting
+            if waiting_action.action.action_id not in ids
+        ),
     )

@@ -85,10 +85,10 @@ def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws)
     held out by another holdout, and both are recorded.
     """
     held = {
-        one.candidate.tie: holding
+        priced.candidate.tie: holding
         for lineup in lineups
-        for one in lineup.ranked
-        if (holding := draws.holding(one.candidate))
+        for priced in lineup.ranked
+        if (holding := draws.holding(priced.candidate))
     }
     everybody = arbitration = contest(lineups)
     if not held:
@@ -123,7 +123,9 @@ def _without(
         replace(
             lineup,
             ranked=[
-                one for one in lineup.ranked if gone.isdisjoint(held.get(one.candidate.tie, ()))
+                priced
+                for priced in lineup.ranked
+                if gone.isdisjoint(held.get(priced.candidate.tie, ()))
             ],
         )
         for lineup in lineups
@@ -146,7 +148,7 @@ class _WithheldWinners:
     ) -> set[str]:
         """Note the held-out winners of a contest; return the first holdout of each."""
         kept_back: set[str] = set()
-        noted = {_treatment_key(one): one for one in arbitration.noted}
+        noted = {_treatment_key(candidate): candidate for candidate in arbitration.noted}
         for win in arbitration.wins:
             tie, holding = win.candidate.tie, held.get(win.candidate.tie)
             if holding is None:
@@ -166,8 +168,8 @@ class _WithheldWinners:
     def choices(self, arbitration: Arbitration) -> tuple[Choice, ...]:
         """Return the choices of a contest, with the held-out ones."""
         contested = [self._beside(choice) for choice in arbitration.choices]
-        opened = {one.slot for one in contested}
-        return (*contested, *(one for slot, one in self.slots.items() if slot not in opened))
+        opened = {choice.slot for choice in contested}
+        return (*contested, *(choice for slot, choice in self.slots.items() if slot not in opened))
 
     def candidates(
         self,
@@ -176,12 +178,14 @@ class _WithheldWinners:
         held: Mapping[_TreatmentKey, Sequence[str]],
     ) -> tuple[Candidate, ...]:
         """Return each candidate with its fate; held-out ones as in the contest of all."""
-        fates = {_treatment_key(one): one for one in arbitration.noted} | self.notes
+        fates = {
+            _treatment_key(candidate): candidate for candidate in arbitration.noted
+        } | self.notes
         return tuple(
-            one
-            if _treatment_key(one) in held.keys() - self.notes.keys()
-            else fates.get(_treatment_key(one), one)
-            for one in everybody.noted
+            candidate
+            if _treatment_key(candidate) in held.keys() - self.notes.keys()
+            else fates.get(_treatment_key(candidate), candidate)
+            for candidate in everybody.noted
         )
 
     def _beside(self, choice: Choice) -> Choice:
@@ -191,5 +195,5 @@ class _WithheldWinners:
         return replace(choice, holdout=withheld.holdout, would_be=withheld.would_be)
 
 
-def _treatment_key(one: Candidate) -> _TreatmentKey:
-    return one.campaign, one.offer, one.treatment
+def _treatment_key(candidate: Candidate) -> _TreatmentKey:
+    return candidate.campaign, candidate.offer, candidate.treatment

@@ -50,14 +50,14 @@ def asked_stages(arm: str | None, campaign: CompiledCampaign) -> int:
 def rank_for(arm: str | None, priced: Sequence[PricedCandidate]) -> list[PricedCandidate]:
     """Sort by the scores that the arm compares, the best first, deterministically."""
     if arm in (PROPENSITY, NO_LEVERS):
-        priced = [_price(arm, one) for one in priced]
+        priced = [_price(arm, candidate) for candidate in priced]
     return sorted(priced, key=attrgetter("worth.order"))
 
 
-def _price(arm: str, one: PricedCandidate) -> PricedCandidate:
-    candidate, worth = one.candidate, one.worth
+def _price(arm: str, priced: PricedCandidate) -> PricedCandidate:
+    candidate, worth = priced.candidate, priced.worth
     if candidate.transactional:
-        return one
+        return priced
     weight = 1.0 if arm == NO_LEVERS else worth.weight
     toll = 0.0 if arm == PROPENSITY else worth.toll
     score = worth.p if arm == PROPENSITY else worth.p * worth.value - candidate.cost - toll

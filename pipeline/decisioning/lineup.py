@@ -66,18 +66,18 @@ class LineupMaker:
 
     def line_up(self, vacancies: Iterable[Vacancy]) -> DecisionLineups:
         """Return the lineups of all vacancies."""
-        pairs = [(one, _EligibleCandidates()) for one in vacancies]
+        pairs = [(vacancy, _EligibleCandidates()) for vacancy in vacancies]
         for vacancy, eligible in pairs:
             self._pass(vacancy, eligible)
         every = [candidate for _, eligible in pairs for candidate in eligible.candidates]
         priced = iter(price_all(every, self.moment.facts, self.propensities, self._prices(every)))
-        lineups = tuple(self._lineup(*one, priced) for one in pairs)
+        lineups = tuple(self._lineup(*pair, priced) for pair in pairs)
         return DecisionLineups(lineups, self._rejected, frozenset(self._read))
 
     def _prices(self, every: Iterable[CompiledCandidate]) -> Mapping[str, float]:
         if self.funds is None:
             return {}
-        return self.funds.prices(dict.fromkeys(one.campaign for one in every))
+        return self.funds.prices(dict.fromkeys(candidate.campaign for candidate in every))
 
     def _lineup(
         self, vacancy: Vacancy, eligible: "_EligibleCandidates", priced: Iterator[PricedCandidate]
@@ -87,7 +87,9 @@ class LineupMaker:
         if eligible.shortlists:
             ranked = self._shortlist(ranked, eligible.shortlists)
         if self.funds is not None:
-            self._read.update(name for one in ranked for name, _ in one.candidate.draws)
+            self._read.update(
+                name for ranked_candidate in ranked for name, _ in ranked_candidate.candidate.draws
+            )
         return Lineup(vacancy.placement, vacancy.channel, vacancy.limit, ranked)
 
     def _pass(self, vacancy: Vacancy, eligible: "_EligibleCandidates") -> None:
@@ -144,14 +146,14 @@ class LineupMaker:
     ) -> list[PricedCandidate]:
         """Return the best items of each catalogue, and all other candidates."""
         left, beyond, eligible = dict(shortlists), Counter[str](), []
-        for one in ranked:
-            catalog = one.candidate.catalog
+        for priced in ranked:
+            catalog = priced.candidate.catalog
             if catalog is None or left[catalog] > 0:
-                eligible.append(one)
+                eligible.append(priced)
                 if catalog is not None:
                     left[catalog] -= 1
             else:
-                beyond[template_name(one.candidate.treatment)] += 1
+                beyond[template_name(priced.candidate.treatment)] += 1
         for treatment, count in beyond.items():
             self._rejected[BEYOND].append(rejected_items_text(treatment, count))
         return eligible

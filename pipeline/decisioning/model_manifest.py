@@ -81,8 +81,8 @@ class Reference(Struct, frozen=True, forbid_unknown_fields=True):
 def shares(p: Sequence[float], edges: Sequence[float]) -> tuple[float, ...]:
     """Return the share of `p` in each bin between `edges`; an edge belongs to the bin above it."""
     counts = [0] * (len(edges) + 1)
-    for one in p:
-        counts[bisect_right(edges, one)] += 1
+    for prediction in p:
+        counts[bisect_right(edges, prediction)] += 1
     return tuple(count / max(len(p), 1) for count in counts)
 
 

@@ -29,20 +29,20 @@ def price_all(
         ]
     else:
         priced = [
-            PricedCandidate(one, _worth(one, p, facts))
-            for one, p in zip(candidates, learned.of(candidates, facts), strict=True)
+            PricedCandidate(candidate, _worth(candidate, p, facts))
+            for candidate, p in zip(candidates, learned.of(candidates, facts), strict=True)
         ]
     if prices:
-        priced = [_charge(one, prices) for one in priced]
+        priced = [_charge(candidate, prices) for candidate in priced]
     return priced
 
 
-def _charge(one: PricedCandidate, prices: Mapping[str, float]) -> PricedCandidate:
-    candidate = one.candidate
+def _charge(priced: PricedCandidate, prices: Mapping[str, float]) -> PricedCandidate:
+    candidate = priced.candidate
     price = prices.get(candidate.campaign, 0.0)
     if not price or candidate.transactional or not candidate.draws:
-        return one
-    return PricedCandidate(candidate, amounts.charge(one.worth, price * candidate.cost))
+        return priced
+    return PricedCandidate(candidate, amounts.charge(priced.worth, price * candidate.cost))
 
 
 def _worth(candidate: CompiledCandidate, learned: float | None, facts: Facts) -> Worth:
@@ -55,9 +55,9 @@ def _worth(candidate: CompiledCandidate, learned: float | None, facts: Facts) ->
         order = (not candidate.transactional, -score, candidate.tie)
         return Worth(learned, value, weight, score, order)
     weight = candidate.lever
-    for one in candidate.weights:
-        if one.when.test(facts):
-            weight *= one.factor
+    for context_weight in candidate.weights:
+        if context_weight.when.test(facts):
+            weight *= context_weight.factor
     p = candidate.p(facts) if learned is None else learned
     value = candidate.value(facts)
     return amounts.worth(p, value, candidate.cost, weight, candidate.transactional, candidate.tie)

@@ -41,7 +41,11 @@ def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
     """
     where = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
-    end = min(one for one in _local_times(rule.ends, now.astimezone(where)) if one > now)
+    end = min(
+        local_time
+        for local_time in _local_times(rule.ends, now.astimezone(where))
+        if local_time > now
+    )
     while _is_within(rule, end.astimezone(where)):
         end += _MINUTE
     return round(end.timestamp() * 1000)
@@ -57,14 +61,14 @@ def begins_at(
     if candidate.placement is not None or candidate.transactional:
         return None
     covering = (rule for rule in rules if rule.begins != rule.ends and rule.scope.covers(candidate))
-    return min((_next_beginning(one, facts) for one in covering), default=None)
+    return min((_next_beginning(hours, facts) for hours in covering), default=None)
 
 
 def _next_beginning(rule: CompiledQuietHours, facts: Facts) -> int:
     where = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
     local = now.astimezone(where)
-    begin = min(one for one in _local_times(rule.begins, local) if one > now)
+    begin = min(local_time for local_time in _local_times(rule.begins, local) if local_time > now)
     while not _is_within(rule, begin.astimezone(where)):
         begin += _MINUTE
     return round(begin.timestamp() * 1000)

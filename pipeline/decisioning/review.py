@@ -36,10 +36,10 @@ class Review(Struct, frozen=True):
         without = replace(facts, interaction=None, entered=frozenset())
         return cls(config, without, facts.now_ms, live)
 
-    def objection(self, one: Contact, kept: Sequence[Contact]) -> str | None:
+    def objection(self, contact: Contact, kept: Sequence[Contact]) -> str | None:
         """Return the consent, rule or cap that rules a message out; `kept` messages count under
         caps."""
-        sent = self.config.sent_as.get((one.campaign, template_name(one.treatment)))
+        sent = self.config.sent_as.get((contact.campaign, template_name(contact.treatment)))
         if sent is None or not self.live:
             return None
         campaign, candidate = sent
@@ -50,10 +50,10 @@ class Review(Struct, frozen=True):
             for gate in (*campaign.gates, *candidate.gates):
                 if not _may_hold(gate.when, self.facts):
                     return gate.label
-        if one.transactional:
+        if contact.transactional:
             return None  # no cap concerns it, so that none needs to be counted
         full_caps = caps.full_caps(self.config.caps, kept, self.now_ms)
-        cap = caps.exceeded_cap(one, full_caps) if full_caps else None
+        cap = caps.exceeded_cap(contact, full_caps) if full_caps else None
         return None if cap is None else f"cap {cap.name}"
 
 

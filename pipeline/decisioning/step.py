@@ -138,19 +138,19 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
 
     `state` is the row without the deferral.
     """
-    one, record = due.deferral, due.deferral.record
+    deferred, record = due.deferral, due.deferral.record
     assert record.interaction is not None
     moment = _moment(record, record.interaction, state, rules)
     facts = replace(moment.facts, now_ms=due.at)
     known = history.whole_history(state)
     case = _Case(
-        decision_id=again_id(one.first, due.at),
+        decision_id=again_id(deferred.first, due.at),
         record=record,
-        moment=replace(moment, facts=facts, stale=False, since_ms=one.since),
+        moment=replace(moment, facts=facts, stale=False, since_ms=deferred.since),
         before=known,
         known=known,
-        outbound=deferral.entries(one.messages, rules.config.outbound),
-        again=deferral.as_input(one),
+        outbound=deferral.entries(deferred.messages, rules.config.outbound),
+        again=deferral.as_input(deferred),
     )
     return _make(case, state, History(), rules)
 
@@ -266,7 +266,7 @@ def _cancel_silenced(
     key: str, state: ContactState, silencing: CancellationCheck
 ) -> tuple[ContactState, tuple[Emit, ...]]:
     state, cancelled = cancel(key, state, silencing)
-    return state, tuple(Emit(topics.CANCELLATIONS, key, one) for one in cancelled)
+    return state, tuple(Emit(topics.CANCELLATIONS, key, cancellation) for cancellation in cancelled)
 
 
 def _feedback(
@@ -281,7 +281,7 @@ def _feedback(
         return ()
     contacts = case.before.contacts if case.again is None else ()
     reached = feedback.of_interaction(case.interaction, contacts, rules, facts)
-    held = {one.action.action_id for one in waiting}
+    held = {waiting_action.action.action_id for waiting_action in waiting}
     sent = (
         feedback_item
         for contact, winner in chosen
@@ -519,7 +519,7 @@ def _confirm(
     """Send the confirmed actions, under this profile; they may have come with a shard."""
     row, actions = holding.confirm(row, control.at)
     readdressed = (replace(action, profile_id=key) for action in actions)
-    return row, tuple(Emit(topics.actions(one.channel), key, one) for one in readdressed)
+    return row, tuple(Emit(topics.actions(action.channel), key, action) for action in readdressed)
 
 
 def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:

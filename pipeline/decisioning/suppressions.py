@@ -31,11 +31,11 @@ class ActiveSuppression(Struct, frozen=True):
     per: str
     subjects: frozenset[str | None]
 
-    def silences(self, one: CompiledCandidate | Contact | DeferredMessage) -> bool:
+    def silences(self, message: CompiledCandidate | Contact | DeferredMessage) -> bool:
         """Return whether a message that is not transactional is suppressed."""
-        if not self.scope.covers(one):
+        if not self.scope.covers(message):
             return False
-        subject = SUBJECT[self.per](one)
+        subject = SUBJECT[self.per](message)
         return subject is not None and subject in self.subjects
 
 
@@ -84,29 +84,30 @@ def find_suppression(
     return None
 
 
-def _lasts(at: int, one: EventSuppression | OutcomeSuppression, now_ms: int) -> bool:
-    return now_ms < at + one.duration_ms
+def _lasts(at: int, suppression: EventSuppression | OutcomeSuppression, now_ms: int) -> bool:
+    return now_ms < at + suppression.duration_ms
 
 
 def _subjects(
-    one: OutcomeSuppression, contacts: Sequence[Contact], now_ms: int
+    suppression: OutcomeSuppression, contacts: Sequence[Contact], now_ms: int
 ) -> frozenset[str | None]:
-    subject = SUBJECT[one.per]
+    subject = SUBJECT[suppression.per]
     times: dict[str | None, list[int]] = {}
     for contact in contacts:
-        happened = contact.outcomes.get(one.outcome)
-        if happened and one.scope.covers(contact):
+        happened = contact.outcomes.get(suppression.outcome)
+        if happened and suppression.scope.covers(contact):
             times.setdefault(subject(contact), []).extend(happened)
     return frozenset(
         outcome
         for outcome, happened in times.items()
-        if (at := _last_reached_at(sorted(happened), one)) is not None and _lasts(at, one, now_ms)
+        if (at := _last_reached_at(sorted(happened), suppression)) is not None
+        and _lasts(at, suppression, now_ms)
     )
 
 
-def _last_reached_at(times: Sequence[int], one: OutcomeSuppression) -> int | None:
+def _last_reached_at(times: Sequence[int], suppression: OutcomeSuppression) -> int | None:
     """Return the time at which the count was last reached within the window; None: never."""
-    for last in range(len(times) - 1, one.count - 2, -1):
-        if times[last] - times[last - one.count + 1] < one.within_ms:
+    for last in range(len(times) - 1, suppression.count - 2, -1):
+        if times[last] - times[last - suppression.count + 1] < suppression.within_ms:
             return times[last]
     return None

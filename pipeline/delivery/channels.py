@@ -33,7 +33,7 @@ class ConfiguredChannels:
             )
 
     def topics(self) -> list[str]:
-        return [topics.actions(one.name) for one in self.all()]
+        return [topics.actions(channel.name) for channel in self.all()]
 
     def all(self) -> list[CompiledChannel]:
         """Return the adapter's channels of the configuration in force."""

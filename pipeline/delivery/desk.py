@@ -62,16 +62,17 @@ def read_tasks(records: Records, channel: str, now_ms: int) -> list[DeskTask]:
         return []
     first_ms = min(stored.timestamp for stored, _ in actions)
     cancelled = frozenset(
-        one.action_id for _, one in records.every(topics.CANCELLATIONS, Cancellation)
+        cancellation.action_id
+        for _, cancellation in records.every(topics.CANCELLATIONS, Cancellation)
     )
     tasks = tasks_of(actions, _outcomes(records, kafka, first_ms), now_ms)
     withdrawn = (
-        replace(one, state="cancelled")
-        if one.state == "open" and one.action_id in cancelled
-        else one
-        for one in tasks
+        replace(task, state="cancelled")
+        if task.state == "open" and task.action_id in cancelled
+        else task
+        for task in tasks
     )
-    return sorted(withdrawn, key=lambda one: (one.until, one.action_id))
+    return sorted(withdrawn, key=lambda task: (task.until, task.action_id))
 
 
 def tasks_of(
@@ -119,6 +120,6 @@ def _outcomes(
     with TopicReader(kafka, topics.INTERACTIONS) as reader:
         start = {place: limits.stop for place, limits in reader.limits().items()}
         start |= reader.written_since(since_ms)
-    for _, one in records.every(topics.INTERACTIONS, Interaction, start=start):
-        if one.kind == "outcome":
-            yield one
+    for _, interaction in records.every(topics.INTERACTIONS, Interaction, start=start):
+        if interaction.kind == "outcome":
+            yield interaction

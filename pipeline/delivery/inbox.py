@@ -178,7 +178,7 @@ class Inbox:
     def _drop(self, places: Set[Partition]) -> None:
         for topic, buffered in self._buffered.items():
             self._buffered[topic] = deque(
-                one for one in buffered if source_partition(one) not in places
+                message for message in buffered if source_partition(message) not in places
             )
 
 

@@ -130,13 +130,13 @@ async def _deliver_until(
 
 
 async def _unlink(
-    publisher: AsyncPublisher, codec: Codec, one: Identifier, other: Identifier
+    publisher: AsyncPublisher, codec: Codec, identifier: Identifier, other: Identifier
 ) -> None:
     """Ask the identity stage to unlink `one` from `other`.
 
     A request that Kafka does not acknowledge is repeated when the address fails again.
     """
-    change = unlink(one, other, now_ms())
+    change = unlink(identifier, other, now_ms())
     value = codec.encode(topics.IDENTITIES, change)
     failure = await publisher.publish([Outgoing(topics.IDENTITIES, change.identifier, value)])
     if failure is not None:

@@ -114,18 +114,20 @@ class Reporter:
             ),
         )
         refusals: dict[int, RejectedOutcome] = await retrying(
-            self._try, [one.outcome for one in batch]
+            self._try, [pending.outcome for pending in batch]
         )
-        for index, one in enumerate(batch):
-            self._waiting.pop(one, None)
-            one.is_done, one.refusal = True, refusals.get(index)
+        for index, pending in enumerate(batch):
+            self._waiting.pop(pending, None)
+            pending.is_done, pending.refusal = True, refusals.get(index)
 
     async def _try(self, outcomes: Sequence[bytes]) -> dict[int, RejectedOutcome]:
         """Post outcomes; return those that the gateway will never accept, by index."""
         status, text = await self._post(b'{"outcomes":[%b]}' % b",".join(outcomes))
         rejected = _parse_rejections(text)
         if status in _TAKEN or (status in _FINAL and rejected):
-            return {one.index: RejectedOutcome(_BAD, one.message) for one in rejected}
+            return {
+                rejection.index: RejectedOutcome(_BAD, rejection.message) for rejection in rejected
+            }
         if status not in _FINAL:
             raise _NotYetError(f"the gateway answers {status}: {text}")
         if len(outcomes) == 1:

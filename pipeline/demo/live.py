@@ -84,11 +84,11 @@ class Traffic:
         """Return the latencies, once the pipeline is idle; `since_ms`: when `run` began (epoch
         ms)."""
         received = {
-            one.event_id: stored.timestamp
-            for stored, one in records.every(
+            record.event_id: stored.timestamp
+            for stored, record in records.every(
                 topics.INTERACTIONS, Interaction, lambda stored: stored.timestamp >= since_ms
             )
-            if one.source == "live"
+            if record.source == "live"
         }
         action_delays: list[float] = []
         for channel in channels:
@@ -148,7 +148,9 @@ def _delays(
     since_ms: int,
 ) -> list[float]:
     return [
-        float(stored.timestamp - received[one.event_id])
-        for stored, one in records.every(topic, kind, lambda one: one.timestamp >= since_ms)
-        if one.event_id in received
+        float(stored.timestamp - received[record.event_id])
+        for stored, record in records.every(
+            topic, kind, lambda record: record.timestamp >= since_ms
+        )
+        if record.event_id in received
     ]

@@ -38,10 +38,11 @@ class Narrator:
         """Yield lines to show `since_s` seconds after the play began; usually none."""
         self.sent += update.events
         self._answer_ms.extend(update.answer_ms)
-        for one in update.delivered:
-            self._messages[one.outbound] += 1
-            if self._messages[one.outbound] == 1:
-                yield f"first {_CHANNEL[one.outbound]} message after {since_s:.1f} s: {one.offer}"
+        for message in update.delivered:
+            self._messages[message.outbound] += 1
+            if self._messages[message.outbound] == 1:
+                channel = _CHANNEL[message.outbound]
+                yield f"first {channel} message after {since_s:.1f} s: {message.offer}"
         if since_s - self._told_s >= _EVERY_S:
             self._told_s = since_s
             yield self._figures(update.day)

@@ -61,11 +61,13 @@ class Player:
         for day in days:
             await self._tick(day.date)
             shown = []
-            for one in day.rounds:
-                delivered = await self._round(one)
+            for day_round in day.rounds:
+                delivered = await self._round(day_round)
                 shown.append(delivered)
                 progress(
-                    PlayedRound(day.date, one.events, delivered, self._shop.take_answer_times())
+                    PlayedRound(
+                        day.date, day_round.events, delivered, self._shop.take_answer_times()
+                    )
                 )
             for of_round in shown:
                 await self._react(of_round)
@@ -84,16 +86,16 @@ class Player:
         at = datetime.combine(midnight, time.min, UTC)
         await asyncio.to_thread(self._clock.tick, round(at.timestamp() * 1000))
 
-    async def _round(self, one: Round) -> list[DeliveredMessage]:
-        shown = await asyncio.gather(*(self._shop.visit(visit) for visit in one.visits))
+    async def _round(self, day_round: Round) -> list[DeliveredMessage]:
+        shown = await asyncio.gather(*(self._shop.visit(visit) for visit in day_round.visits))
         await self._pipeline.wait_until_idle()
         mailed = [_delivered_mail(action) for action in self._mailbox.take()]
         return [*(delivered for visit in shown for delivered in visit), *mailed]
 
     async def _react(self, delivered: Sequence[DeliveredMessage]) -> None:
         """Report reactions in one request: a customer's have one key, and stay in order."""
-        ordered = sorted(delivered, key=lambda one: (one.at, one.action_id))
-        answers = [answer for one in ordered for answer in reactions(one, self._seed)]
+        ordered = sorted(delivered, key=lambda message: (message.at, message.action_id))
+        answers = [answer for message in ordered for answer in reactions(message, self._seed)]
         if answers:
             await self._shop.report(answers)
             await self._pipeline.wait_until_idle()

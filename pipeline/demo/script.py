@@ -87,13 +87,13 @@ def event_ids(days: Iterable[Day]) -> frozenset[str]:
 
 def event_count(days: Iterable[Day]) -> int:
     """Return the number of messages."""
-    return sum(one.events for day in days for one in day.rounds)
+    return sum(day_round.events for day in days for day_round in day.rounds)
 
 
 def _messages(days: Iterable[Day]) -> Iterator[Message]:
     for day in days:
-        for one in day.rounds:
-            for visit in one.visits:
+        for day_round in day.rounds:
+            for visit in day_round.visits:
                 for step in visit:
                     yield from step.messages
 
@@ -141,7 +141,7 @@ def _visit(lines: Iterable[_Line]) -> Visit:
             together = tuple(run)
             steps.append(Step(tuple(map(_message, together)), together[-1].event.at))
         else:
-            steps.extend(Step((_message(one),), one.event.at, placement) for one in run)
+            steps.extend(Step((_message(line),), line.event.at, placement) for line in run)
     return tuple(steps)
 
 

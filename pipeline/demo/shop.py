@@ -30,7 +30,7 @@ class Shop:
         """Take one visitor through the steps, in order; return the messages shown."""
         async with self._gate:
             shown = [await self._take(step) for step in visit]
-        return [delivered for one in shown if one for delivered in one]
+        return [delivered for messages in shown if messages for delivered in messages]
 
     def take_answer_times(self) -> list[float]:
         """Return the duration of each answer since the last call, in ms."""

@@ -58,7 +58,9 @@ class Summary:
 def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[str]) -> Summary:
     """Summarise all topics; decisions and their fingerprint are those of `log_ids` only."""
     decided = [
-        one for _, one in records.every(topics.DECISIONS, Decision) if one.event_id in log_ids
+        decision
+        for _, decision in records.every(topics.DECISIONS, Decision)
+        if decision.event_id in log_ids
     ]
     profiles, sizes = 0, Counter[str]()
     with open_profiles(records) as people:
@@ -102,14 +104,16 @@ def _merges(records: Records) -> int:
 
 def _campaigns(records: Records, channels: tuple[str, ...]) -> tuple[CampaignCount, ...]:
     actions = Counter(
-        (one.campaign, one.channel)
+        (action.campaign, action.channel)
         for channel in channels
-        for _, one in records.every(topics.actions(channel), Action)
+        for _, action in records.every(topics.actions(channel), Action)
     )
     outcomes: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for _, one in records.every(topics.INTERACTIONS, Interaction):
-        if one.kind == "outcome":
-            outcomes[str(one.properties["campaign"]), one.channel][one.name] += 1
+    for _, interaction in records.every(topics.INTERACTIONS, Interaction):
+        if interaction.kind == "outcome":
+            outcomes[str(interaction.properties["campaign"]), interaction.channel][
+                interaction.name
+            ] += 1
     return tuple(
         CampaignCount(campaign, channel, count, dict(outcomes[campaign, channel]))
         for (campaign, channel), count in sorted(actions.items())

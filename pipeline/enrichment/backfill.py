@@ -34,7 +34,7 @@ class ShardHistory(Struct, frozen=True):
 def begin(shard: Shard, beginning: NewAggregates) -> Shard:
     """Start the aggregates, which have no earlier interactions until the log is read."""
     gone = frozenset(beginning.gone)
-    begun = {key: one for key, one in shard.begun.items() if key not in gone}
+    begun = {key: backfill for key, backfill in shard.begun.items() if key not in gone}
     for key in beginning.aggregates:
         if key not in begun or begun[key].run < beginning.run:
             begun[key] = Backfill(beginning.run, since=shard.clock)
@@ -48,7 +48,7 @@ def begin(shard: Shard, beginning: NewAggregates) -> Shard:
 
 def fill(shard: Shard, past: ShardHistory) -> Shard:
     """Return the shard with the log's totals of earlier interactions."""
-    cells = {key: _complete_if_older(shard, one) for key, one in past.begun.items()}
+    cells = {key: _complete_if_older(shard, backfill) for key, backfill in past.begun.items()}
     known = shard.sequences
     marks = {name: union(known.get(name, ()), new) for name, new in past.sequences.items()}
     return replace(shard, begun=merge_backfills(shard.begun, cells), sequences={**known, **marks})
@@ -65,23 +65,27 @@ def merge_backfills(a: dict[str, Backfill], b: dict[str, Backfill]) -> dict[str,
     and idempotent."""
     if not (a and b):
         return a or b
-    better = {key: one for key, one in b.items() if key not in a or _rank(one) > _rank(a[key])}
+    better = {
+        key: backfill
+        for key, backfill in b.items()
+        if key not in a or _rank(backfill) > _rank(a[key])
+    }
     return {**a, **better}
 
 
-def _rank(one: Backfill) -> tuple[int, int, bool, int]:
-    return (one.run, one.covered, one.since is None, one.since or 0)
+def _rank(backfill: Backfill) -> tuple[int, int, bool, int]:
+    return (backfill.run, backfill.covered, backfill.since is None, backfill.since or 0)
 
 
 def drop_expired(begun: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
     """Return the back-fills with an entry still in its window."""
-    over = [key for key, one in begun.items() if _is_over(key, one, clock)]
-    return {key: one for key, one in begun.items() if key not in over} if over else begun
+    over = [key for key, backfill in begun.items() if _is_over(key, backfill, clock)]
+    return {key: backfill for key, backfill in begun.items() if key not in over} if over else begun
 
 
-def _is_over(key: str, one: Backfill, clock: int) -> bool:
+def _is_over(key: str, backfill: Backfill, clock: int) -> bool:
     shape = shape_of(key)
     low = floor(shape, clock)
-    if shape.window_ms is None or (one.since is not None and one.since > low):
+    if shape.window_ms is None or (backfill.since is not None and backfill.since > low):
         return False
-    return next_to_leave(one.part, low) is None
+    return next_to_leave(backfill.part, low) is None

@@ -37,7 +37,10 @@ def shown_identifiers(
     if identity.own_version is None:
         return {}
     _, *weaker = interaction.identifiers
-    claimed = {**identity.shown, **{one.key: interaction.occurred_at for one in weaker}}
+    claimed = {
+        **identity.shown,
+        **{identifier.key: interaction.occurred_at for identifier in weaker},
+    }
     return {name: at for name, at in claimed.items() if _is_news(known.get(name), at)}
 
 
@@ -65,7 +68,10 @@ def drop_answered(waiting: Mapping[str, int], known: Belongings, change: Control
 
 def known_identifiers(known: Belongings, also: Mapping[str, int]) -> dict[str, int]:
     """Return the customer's identifiers, each with the latest time (ms) of that knowledge."""
-    return {**{name: one.as_of for name, one in known.items() if one.here}, **also}
+    return {
+        **{name: belonging.as_of for name, belonging in known.items() if belonging.here},
+        **also,
+    }
 
 
 def keep_known(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:

@@ -45,7 +45,7 @@ def with_past(shards: Sequence[Shard]) -> Sequence[Shard]:
 
 def _backfilled_shard(shard: Shard) -> Shard:
     kept: dict[str, Kept] = {
-        key: one.part for key, one in shard.begun.items() if one.part is not None
+        key: backfill.part for key, backfill in shard.begun.items() if backfill.part is not None
     }
     return Shard(shard.first_seen, shard.last_seen, shard.clock, kept=kept)
 

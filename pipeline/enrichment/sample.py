@@ -88,7 +88,7 @@ def _thin(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
     while len(ats) > EXACT:
         level += 1
         ats = {hashed: at for hashed, at in ats.items() if _zeros(hashed) >= level}
-    return Sample(ats, (*(one for one in levels if one[1] > level), (clock, level)))
+    return Sample(ats, (*(pair for pair in levels if pair[1] > level), (clock, level)))
 
 
 def _merge_levels(a: _Levels, b: _Levels) -> _Levels:

@@ -48,7 +48,7 @@ def mark(sequence: CompiledSequence, facts: Facts) -> Mark | None:
 
 def union(*several: Iterable[Mark]) -> tuple[Mark, ...]:
     """Return all marks in order; commutative and associative."""
-    return tuple(sorted({one for marks in several for one in marks}))
+    return tuple(sorted({entry for marks in several for entry in marks}))
 
 
 def prune_marks(
@@ -57,7 +57,7 @@ def prune_marks(
     """Remove the marks that no condition reads any more."""
     oldest = now_ms - sequence.keep_ms
     if marks and marks[0].at < oldest:
-        marks = tuple(one for one in marks if one.at >= oldest)
+        marks = tuple(entry for entry in marks if entry.at >= oldest)
     return marks if len(marks) <= CROWDED else _needed_marks(marks, sequence)
 
 
@@ -79,19 +79,22 @@ def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
     last = sequence.steps - 1
     reached: list[_Chain] = [()] * last
     completed: _Chain = ()
-    for one in marks:
-        if one.fits >> sequence.steps:
+    for entry in marks:
+        if entry.fits >> sequence.steps:
             reached = [()] * last
         for step in range(last, 0, -1):
             before = reached[step - 1]
-            if not (before and one.fits >> step & 1) or one.at - before[0].at > sequence.within_ms:
+            if (
+                not (before and entry.fits >> step & 1)
+                or entry.at - before[0].at > sequence.within_ms
+            ):
                 continue
             if step == last:
-                completed = (*before, one)
+                completed = (*before, entry)
             elif not reached[step] or reached[step][0] != before[0]:
-                reached[step] = (*before, one)
-        if one.fits & 1:
-            reached[0] = (one,)
+                reached[step] = (*before, entry)
+        if entry.fits & 1:
+            reached[0] = (entry,)
     return [*reached, completed]
 
 
@@ -106,23 +109,23 @@ def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Ma
     kept = {
         *marks[-RECENT:],
         *_one_per_pane(marks, sequence.keep_ms),
-        *_one_per_pane((one for one in marks if one.at > marks[-1].at - asked_ms), asked_ms),
+        *_one_per_pane((entry for entry in marks if entry.at > marks[-1].at - asked_ms), asked_ms),
     }
-    kept.update(one for chain in _chains(marks, sequence) for one in chain)
+    kept.update(entry for chain in _chains(marks, sequence) for entry in chain)
     needed: list[Mark] = []
     breaking: Mark | None = None
-    for one in marks:
-        breaks = one.fits >> sequence.steps
-        if one in kept:
+    for entry in marks:
+        breaks = entry.fits >> sequence.steps
+        if entry in kept:
             if breaking is not None and not breaks:
                 needed.append(breaking)
-            needed.append(one)
+            needed.append(entry)
             breaking = None
         elif breaks:
-            breaking = one
+            breaking = entry
     return tuple(needed)
 
 
 def _one_per_pane(marks: Iterable[Mark], span_ms: int) -> Iterable[Mark]:
     pane_ms = max(span_ms // PANES, 1)
-    return {(one.at // pane_ms, one.fits): one for one in marks}.values()
+    return {(entry.at // pane_ms, entry.fits): entry for entry in marks}.values()

@@ -117,7 +117,7 @@ def _built_in_traits(shards: Sequence[Shard], config: Configuration) -> Iterator
     spans = shards[0].spans
     if len(shards) > 1:
         spans = sessions.union(
-            chain.from_iterable(one.spans for one in shards), config.session_gap_ms
+            chain.from_iterable(shard.spans for shard in shards), config.session_gap_ms
         )
     yield "first_seen", min(shard.first_seen for shard in shards)
     yield "last_seen", max(shard.last_seen for shard in shards)

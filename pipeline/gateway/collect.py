@@ -109,14 +109,14 @@ async def write_and_answer(
     While an item cannot be accepted yet, nothing is written: senders repeat whole requests only.
     """
     good = [
-        TracedInteraction(one.result, one.trace or trace)
-        for one in validated
-        if isinstance(one.result, Interaction)
+        TracedInteraction(message.result, message.trace or trace)
+        for message in validated
+        if isinstance(message.result, Interaction)
     ]
     refused = [
-        (index, one.raw, one.result)
-        for index, one in enumerate(validated)
-        if isinstance(one.result, Refusal)
+        (index, message.raw, message.result)
+        for index, message in enumerate(validated)
+        if isinstance(message.result, Refusal)
     ]
     for _, _, refusal in refused:
         gateway.metrics.count_rejected(refusal)

@@ -115,9 +115,9 @@ class Guard:
         """Close connections whose phase takes too long, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            for one in [one for one in self._open if one.is_overdue]:
-                self._metrics.count_closed_connection(f"{one.phase.name.lower()}-timeout")
-                one.time_out()
+            for connection in [connection for connection in self._open if connection.is_overdue]:
+                self._metrics.count_closed_connection(f"{connection.phase.name.lower()}-timeout")
+                connection.time_out()
 
     def admit(self, connection: "GuardedProtocol") -> bool:
         """Admit a connection, perhaps in place of another; return False if none can be evicted."""
@@ -145,10 +145,14 @@ class Guard:
 
     def _evict(self, address: str | None) -> bool:
         """Evict a connection, among those of `address` where given; return False if none can be."""
-        open_ = (one for one in self._open if address in (None, one.address))
+        open_ = (connection for connection in self._open if address in (None, connection.address))
         idlest = min(
-            (one for one in open_ if one.phase is not Phase.ANSWER),
-            key=lambda one: (-self._addresses[one.address], one.phase, one.since),
+            (connection for connection in open_ if connection.phase is not Phase.ANSWER),
+            key=lambda connection: (
+                -self._addresses[connection.address],
+                connection.phase,
+                connection.since,
+            ),
             default=None,
         )
         self._metrics.count_closed_connection("no-room")

@@ -48,7 +48,7 @@ class LateReplies:
             stop=stop_after_delay(_GIVE_UP_S),
         )
         trace = traces.new_trace()
-        traced = [TracedInteraction(one, trace) for one in outcomes]
+        traced = [TracedInteraction(outcome, trace) for outcome in outcomes]
         try:
             await retrying(self._gateway.write, traced)
         except RetryError:

@@ -153,7 +153,7 @@ def preferred_language(asked: str | None, accepted: str | None) -> PageLanguage:
         return asked
     weighted = [
         (_weight(weight), language)
-        for tag, _, weight in (one.partition(";q=") for one in (accepted or "").split(","))
+        for tag, _, weight in (entry.partition(";q=") for entry in (accepted or "").split(","))
         for language in _WORDS
         if language == tag.strip().lower().partition("-")[0]
     ]

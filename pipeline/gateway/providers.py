@@ -67,7 +67,9 @@ async def _read(gateway: Gateway, request: Request) -> _Post | Refusal:
     if isinstance(config, Refusal):
         return config
     name = request.path_params["name"]
-    provider = next((one for one in config.bundle.providers if one.provider == name), None)
+    provider = next(
+        (provider for provider in config.bundle.providers if provider.provider == name), None
+    )
     if provider is None or provider.callbacks is None:
         return Refusal(404, "unknown_provider", f"no provider {name!r} posts here")
     raw = bytearray()
@@ -153,9 +155,9 @@ def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
         return refuse(
             "invalid_identifier", post.callbacks.sender, f"{provider.namespace}: {sender}"
         )
-    channels = [one.name for one in post.config.channels.values() if one.provider == provider] or [
-        provider.provider
-    ]
+    channels = [
+        channel.name for channel in post.config.channels.values() if channel.provider == provider
+    ] or [provider.provider]
     word = text.strip().strip(".!\"'").upper()
     consents = word in provider.start
     now = now_ms()

@@ -60,17 +60,17 @@ class GatewayReadiness:
         if isinstance(config, Refusal):
             return ReadyAnswer(False, (config.message,))
         asked = {key: self._request() for key in self._keys}
-        answers = {key: self._waiting.ask(one.request_id) for key, one in asked.items()}
+        answers = {key: self._waiting.ask(request.request_id) for key, request in asked.items()}
         try:
-            probes = [self._record(key, one, config.digest) for key, one in asked.items()]
+            probes = [self._record(key, request, config.digest) for key, request in asked.items()]
             failure = await self._gateway.publisher.publish(probes)
             if failure is not None:
                 return ReadyAnswer(False, (f"Kafka: {failure.detail}",))
             await asyncio.wait(answers.values(), timeout=_WAIT_MS / 1000)
         finally:
-            for key, one in asked.items():
+            for key, request in asked.items():
                 if not answers[key].done():
-                    self._waiting.forget(one.request_id)
+                    self._waiting.forget(request.request_id)
         missing = tuple(
             f"partition {partition}: no answer from the agents in {_WAIT_MS} ms"
             for partition, key in enumerate(self._keys)

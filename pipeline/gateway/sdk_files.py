@@ -52,7 +52,7 @@ class ScriptFile:
             "X-Content-Type-Options": "nosniff",
         }
         known = request.headers.get("if-none-match", "")
-        if etag in (one.strip().removeprefix("W/") for one in known.split(",")):
+        if etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
             return Response(status_code=304, headers=headers)
         if "gzip" in request.headers.get("accept-encoding", ""):
             headers["Content-Encoding"] = "gzip"

@@ -43,7 +43,7 @@ class Records:
 
     def last(self, topic: str, kind: type[T], key: str) -> T | None:
         """Return the last record of one key; None if it is a tombstone, or there is none."""
-        matches = [one for one in scan(self.settings.kafka(), topic) if one.key == key]
+        matches = [stored for stored in scan(self.settings.kafka(), topic) if stored.key == key]
         return self._decode(topic, kind, matches[-1]) if matches else None
 
     def _decode(self, topic: str, kind: type[T], stored: StoredRecord) -> T | None:

@@ -62,9 +62,9 @@ def rejoin(state: IdentityState, child: str) -> IdentityState:
 def unconfirmed_children(state: IdentityState) -> dict[str, int]:
     """Return the children that have not answered yet, with the time (ms) of their evidence."""
     return {
-        name: one.sent.occurred_at
-        for name, one in state.children.items()
-        if one.follows and not one.confirmed
+        name: child.sent.occurred_at
+        for name, child in state.children.items()
+        if child.follows and not child.confirmed
     }
 
 
@@ -110,7 +110,11 @@ def disconnect(
 def _set_parent(state: IdentityState, name: str, parent: Parent) -> IdentityState:
     known = state.parents.get(name)
     begins = parent.evidence is not None and (known is None or known.evidence is None)
-    rest = {one: kept for one, kept in state.parents.items() if not (begins and one == name)}
+    rest = {
+        parent_name: kept
+        for parent_name, kept in state.parents.items()
+        if not (begins and parent_name == name)
+    }
     return replace(state, parents={**rest, name: parent})
 
 

@@ -39,7 +39,11 @@ def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
     by_identifier = {}
     for identifier, parents in shown.items():
         cut = cuts.get(identifier, {})
-        counting = [(e, one) for one, e in parents.items() if e.occurred_at > cut.get(one, -1)]
+        counting = [
+            (e, parent_key)
+            for parent_key, e in parents.items()
+            if e.occurred_at > cut.get(parent_key, -1)
+        ]
         if counting:
             evidence, parent = max(counting)
             by_identifier[identifier] = Link(identifier, parent, evidence)

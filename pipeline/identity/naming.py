@@ -65,5 +65,9 @@ def ambiguous_alias(names: Collection[Identifier], config: Configuration) -> tup
     spaces = config.bundle.identity
     users = {name.value: name for name in names if name.namespace == spaces.user_id}
     anonymous = (name for name in names if name.namespace == spaces.anonymous_id)
-    pairs = ((users[one.value], one) for one in anonymous if one.value in users)
+    pairs = (
+        (users[identifier.value], identifier)
+        for identifier in anonymous
+        if identifier.value in users
+    )
     return next(pairs, ())

@@ -65,7 +65,7 @@ def owner_of(place: Placement, state: IdentityState) -> str | None:
     for claim in place.claims:
         if _is_valid(claim, state):
             return claim.parent
-    shown = (name for name, one in state.parents.items() if one.evidence is not None)
+    shown = (name for name, parent in state.parents.items() if parent.evidence is not None)
     return next(shown, None)
 
 

@@ -5,12 +5,12 @@ from pipeline.model.ids import control_id
 from pipeline.model.interaction import Identifier
 
 
-def unlink(one: Identifier, other: Identifier, at: int) -> IdentityChange:
+def unlink(identifier: Identifier, other: Identifier, at: int) -> IdentityChange:
     """Return the request to cut a link until evidence that occurred after `at` (ms)."""
     return IdentityChange(
-        change_id=control_id(f"{one.key}/{other.key}", "unlink", str(at)),
+        change_id=control_id(f"{identifier.key}/{other.key}", "unlink", str(at)),
         kind="unlink",
-        identifier=one.key,
+        identifier=identifier.key,
         at=at,
         config="",
         other=other.key,

@@ -88,7 +88,9 @@ class IdentityState(Struct, frozen=True):
         first.
         """
         shown = [
-            (one.evidence, name) for name, one in self.parents.items() if one.evidence is not None
+            (parent.evidence, name)
+            for name, parent in self.parents.items()
+            if parent.evidence is not None
         ]
         for evidence, name in sorted(shown, reverse=True):
             yield Claim(name, evidence.occurred_at)

@@ -79,7 +79,7 @@ def _interaction(
     normal = apply_mappings(replace(named, identifiers=own), rules.config)
     identified = records.identified(normal, row, shard)
     announced = (records.resolved(row, None),) if state is None else ()
-    asked = tuple(records.alias(one.key, _evidence(named)) for one in pair[1:])
+    asked = tuple(records.alias(previous.key, _evidence(named)) for previous in pair[1:])
     return Ok(row, (identified, *announced, *links, *asked))
 
 
@@ -241,7 +241,7 @@ def _undo_showing(records: RecordFactory, row: IdentityState, child: str) -> Out
     """Remove a child that has too many parents, by which it could not be forgotten."""
     if child not in row.children:
         return Drop("unknown child")
-    rest = {name: one for name, one in row.children.items() if name != child}
+    rest = {name: kept_child for name, kept_child in row.children.items() if name != child}
     notices = _erasures(records, row, child, Erasure(shown_only=True))
     until_ms = row.children[child].seen.occurred_at
     return Ok(replace(row, children=rest), (*notices, records.denied(row, child, until_ms)))
@@ -316,7 +316,7 @@ def _announce_parent(
     This waits until every former parent has answered (`parent` just did), since one may claim it
     back.
     """
-    row = replace(row, awaited=tuple(one for one in row.awaited if one != parent))
+    row = replace(row, awaited=tuple(awaited for awaited in row.awaited if awaited != parent))
     if row.awaited or row.told == (row.parent, row.version):
         return row, ()
     emits = []

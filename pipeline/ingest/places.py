@@ -77,7 +77,7 @@ class WatchedPlace(Protocol):
 def fits(name: str, pattern: str, excludes: tuple[str, ...]) -> bool:
     """Return whether a file fits the pattern, and is neither temporary nor excluded."""
     return fnmatch.fnmatchcase(name, pattern) and not any(
-        fnmatch.fnmatchcase(name, one) for one in (*_TEMPORARY, *excludes)
+        fnmatch.fnmatchcase(name, excluded) for excluded in (*_TEMPORARY, *excludes)
     )
 
 
@@ -92,9 +92,9 @@ class LocalFolder:
         """Return the regular files, without links, which may lead anywhere."""
         with _as_place_errors(self._folder):
             return [
-                Stamp(one.name, status.st_size, status.st_mtime_ns)
-                for one in os.scandir(self._folder)
-                if stat.S_ISREG((status := one.stat(follow_symlinks=False)).st_mode)
+                Stamp(entry.name, status.st_size, status.st_mtime_ns)
+                for entry in os.scandir(self._folder)
+                if stat.S_ISREG((status := entry.stat(follow_symlinks=False)).st_mode)
             ]
 
     def unchanged_for_s(self, stamp: Stamp) -> float:

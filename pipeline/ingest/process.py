@@ -59,16 +59,16 @@ def look_once(watches: Sequence[Watcher], config: Configuration) -> Iterator[Fil
     reported: list[FileReport] = []
     left = list(watches)
     while left:
-        for one in left:
-            for report in one.look(config):
+        for watcher in left:
+            for report in watcher.look(config):
                 if report not in reported:
                     reported.append(report)
                     yield report
-        left = [one for one in left if one.waiting and one.watch.ready.by == "rest"]
+        left = [watcher for watcher in left if watcher.waiting and watcher.watch.ready.by == "rest"]
         if left and time.monotonic() > deadline:
             return
         if left:
-            time.sleep(min(_LOOK_S, *(one.readiness.after_s / 5 for one in left)))
+            time.sleep(min(_LOOK_S, *(watcher.readiness.after_s / 5 for watcher in left)))
 
 
 def run(settings: Settings) -> None:
@@ -112,7 +112,7 @@ def _align(
     threads: dict[str, "_WatchThread"], wanted: Sequence[Watcher], log: ConfigurationLog
 ) -> None:
     """End removed and changed watches, and begin new ones."""
-    by_name = {one.watch.watch: one for one in wanted}
+    by_name = {watcher.watch.watch: watcher for watcher in wanted}
     for name, thread in list(threads.items()):
         if name not in by_name or by_name[name].watch != thread.watch:
             threads.pop(name).end()

@@ -136,8 +136,8 @@ class ServerFolder:
 
     async def _files(self) -> list[Stamp]:
         stamps = []
-        async for one in self._client.scandir(self._path):
-            name, attrs = str(one.filename), one.attrs
+        async for entry in self._client.scandir(self._path):
+            name, attrs = str(entry.filename), entry.attrs
             if attrs.permissions is not None and stat.S_ISREG(attrs.permissions):
                 stamps.append(Stamp(name, attrs.size or 0, int(attrs.mtime or 0)))
         return stamps

@@ -250,7 +250,7 @@ class FileIntake:
 
     def _open_up(self, fetched: Path, name: str) -> tuple[Path, str]:
         """Decrypt and unpack a copy; return the inner file, and its name."""
-        decrypted, unpacked = (Path(f"{fetched}.{one}") for one in ("decrypted", "unpacked"))
+        decrypted, unpacked = (Path(f"{fetched}.{suffix}") for suffix in ("decrypted", "unpacked"))
         limits = ContentLimits(self.watch.max_bytes, self.watch.max_ratio)
         source = fetched
         if is_encrypted(name):

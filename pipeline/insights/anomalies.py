@@ -71,28 +71,30 @@ class _Found:
 
 def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
     """Return the series that have enough data, with their anomalies."""
-    known = [one for one in series if _is_enough(one)]
+    known = [daily for daily in series if _is_enough(daily)]
     random = np.random.default_rng(seed)
-    masks = [np.ones(one.days, dtype=np.bool_) for one in known]
+    masks = [np.ones(daily.days, dtype=np.bool_) for daily in known]
     by_series: list[list[Anomaly]] = [[] for _ in known]
     open_ones = list(range(len(known)))
     for _ in range(_ROUNDS):
         tested = [(index, _furthest(known[index], masks[index], random)) for index in open_ones]
         if not tested:
             break
-        rates = stats.false_discovery_control([1.0 if one is None else one.p for _, one in tested])
+        rates = stats.false_discovery_control(
+            [1.0 if span is None else span.p for _, span in tested]
+        )
         open_ones = []
-        for (index, one), q in zip(tested, rates, strict=True):
-            if one is None or q > RATE:
+        for (index, span), q in zip(tested, rates, strict=True):
+            if span is None or q > RATE:
                 continue
-            masks[index][one.first : one.last + 1] = False
-            by_series[index].append(_placeholder(known[index], one, float(q)))
+            masks[index][span.first : span.last + 1] = False
+            by_series[index].append(_placeholder(known[index], span, float(q)))
             open_ones.append(index)
         if not open_ones:
             break
     return tuple(
-        _scan(one, mask, anomalies)
-        for one, mask, anomalies in zip(known, masks, by_series, strict=True)
+        _scan(daily, mask, anomalies)
+        for daily, mask, anomalies in zip(known, masks, by_series, strict=True)
     )
 
 
@@ -101,9 +103,9 @@ def _is_enough(series: DailySeries) -> bool:
     return series.days >= _FEWEST_DAYS and float(basis.sum()) >= _FEWEST
 
 
-def _placeholder(series: DailySeries, one: _Found, q: float) -> Anomaly:
-    direction: Direction = "more" if one.deviations > 0 else "fewer"
-    return Anomaly(series, one.first, one.last, direction, 0, 0, one.deviations, one.p, q)
+def _placeholder(series: DailySeries, span: _Found, q: float) -> Anomaly:
+    direction: Direction = "more" if span.deviations > 0 else "fewer"
+    return Anomaly(series, span.first, span.last, direction, 0, 0, span.deviations, span.p, q)
 
 
 def _scan(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> SeriesScan:
@@ -137,7 +139,7 @@ def _furthest(series: DailySeries, mask: Mask, random: np.random.Generator) -> _
     """Return the span that is furthest from the baseline, with its p-value over all spans."""
     baseline = fit(series, mask)
     usable = np.where(mask, 1.0, 0.0)
-    lengths = [one for one in _LENGTHS if one <= series.days // 3]
+    lengths = [length for length in _LENGTHS if length <= series.days // 3]
     if not lengths:
         return None
     residual = (series.counts - baseline.expected) * usable

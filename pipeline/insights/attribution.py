@@ -148,7 +148,13 @@ def assemble(
     if paths.conversions[untouched].any():
         conversions = float(paths.conversions[untouched].sum())
         channels.append(ChannelCredit(NO_TOUCH, conversions, float(paths.values[untouched].sum())))
-    channels.sort(key=lambda one: (-rank_key(one.conversions), -rank_key(one.value), one.channel))
+    channels.sort(
+        key=lambda channel: (
+            -rank_key(channel.conversions),
+            -rank_key(channel.value),
+            channel.channel,
+        )
+    )
     return Attribution(
         model,
         order,

@@ -80,7 +80,7 @@ def _design(series: DailySeries) -> tuple[Floats, Floats]:
     penalty = [1e-6, *(_TREND_PENALTY,) * (len(columns) - 1)]
     if series.days >= _WEEKDAYS_FROM and _is_steady(series):
         weekday = (series.first_day + 3 + np.arange(series.days)) % 7  # 1970-01-01: a Thursday
-        columns += [(weekday == one).astype(np.float64) - (weekday == 6) for one in range(6)]
+        columns += [(weekday == day).astype(np.float64) - (weekday == 6) for day in range(6)]
         penalty += [_WEEKDAY_PENALTY] * 6
     return np.column_stack(columns), np.array(penalty)
 
@@ -129,4 +129,4 @@ def _weekdays(design: Floats, beta: Floats) -> tuple[float, ...]:
     if design.shape[1] < 8 or float(np.abs(design[:, -6:]).max(initial=0.0)) > 1:
         return (1.0,) * 7
     first = beta[-6:]
-    return (*(float(np.exp(one)) for one in first), float(np.exp(-first.sum())))
+    return (*(float(np.exp(factor)) for factor in first), float(np.exp(-first.sum())))

@@ -99,7 +99,7 @@ def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
 
 
 def _load_happened(queries: Queries, segmented: str, decisions: str, period: Period) -> int:
-    """Load interactions once each; return the log's end in ms, 0 for an empty one."""
+    """Load interactions once each; return the log's end in ms, 0 for an empty entry."""
     until = _NEVER if period.until_ms is None else period.until_ms
     queries.define(
         "received",
@@ -163,19 +163,19 @@ def _load_messages(queries: Queries) -> None:
         "messages",
         f"""
         WITH opened AS (
-            SELECT decision_id, event_id, customer, at_ms, unnest(candidates) AS one FROM decided
+            SELECT decision_id, event_id, customer, at_ms, unnest(candidates) AS entry FROM decided
         ), wanted AS (
-            SELECT decision_id, event_id, customer, at_ms, one.slot AS slot,
-                one.campaign AS campaign, one.offer AS offer, one.treatment AS treatment,
-                one.channel AS channel, {_finite("one.value")} AS worth,
-                {_finite("one.cost")} AS cost,
-                CASE WHEN one.fate LIKE '{_HELD}%'
-                    THEN substr(one.fate, {len(_HELD) + 1}) END AS holdout
-            FROM opened WHERE one.fate = 'chosen' OR one.fate LIKE '{_HELD}%'
+            SELECT decision_id, event_id, customer, at_ms, entry.slot AS slot,
+                entry.campaign AS campaign, entry.offer AS offer, entry.treatment AS treatment,
+                entry.channel AS channel, {_finite("entry.value")} AS worth,
+                {_finite("entry.cost")} AS cost,
+                CASE WHEN entry.fate LIKE '{_HELD}%'
+                    THEN substr(entry.fate, {len(_HELD) + 1}) END AS holdout
+            FROM opened WHERE entry.fate = 'chosen' OR entry.fate LIKE '{_HELD}%'
         ), chosen AS (
-            SELECT decision_id, one.slot AS slot, one.treatment AS treatment,
-                one.action_id AS action_id, one.propensity AS propensity
-            FROM (SELECT decision_id, unnest(choices) AS one FROM decided)
+            SELECT decision_id, entry.slot AS slot, entry.treatment AS treatment,
+                entry.action_id AS action_id, entry.propensity AS propensity
+            FROM (SELECT decision_id, unnest(choices) AS entry FROM decided)
         )
         SELECT w.*, c.action_id AS action_id, f.action_id IS NOT NULL AS filled
         FROM wanted AS w
@@ -192,9 +192,9 @@ def _load_messages(queries: Queries) -> None:
         """
         SELECT customer, holdout, min(at_ms) AS at_ms, max(held) AS held, max(conflict) AS conflict
         FROM (
-            SELECT customer, one.holdout AS holdout, epoch_ms(CAST(one.at AS TIMESTAMPTZ)) AS at_ms,
-                CAST(one.held AS INTEGER) AS held, CAST(one.conflict AS INTEGER) AS conflict
-            FROM (SELECT customer, unnest(holdouts) AS one FROM decided)
+            SELECT customer, entry.holdout AS holdout, epoch_ms(CAST(entry.at AS TIMESTAMPTZ)) AS at_ms,
+                CAST(entry.held AS INTEGER) AS held, CAST(entry.conflict AS INTEGER) AS conflict
+            FROM (SELECT customer, unnest(holdouts) AS entry FROM decided)
         ) GROUP BY customer, holdout
         """,
     )

@@ -297,7 +297,7 @@ def _load_triggers(queries: Queries) -> None:
 
 def _pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_ArmPair]:
     keys = ", ".join(scope)
-    of_entry = ", ".join(f"e.{one}" for one in scope)
+    of_entry = ", ".join(f"e.{name}" for name in scope)
     rows = queries.rows(
         f"""
         WITH entries AS (

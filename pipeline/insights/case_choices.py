@@ -66,7 +66,7 @@ def case_choices(
     """Return the choices that the journey leaves open. `forbidden`: pairs of steps of which the
     first must not come before the second; such orders are no option."""
     followed = _followed_cases(cases)
-    arms = {one.arm for one in followed if one.arm}
+    arms = {case.arm for case in followed if case.arm}
     shares = _shares(cases)
     proposals, tested = [], False
     for choice in _choices(cases.plan, followed, forbidden):
@@ -101,7 +101,10 @@ def arm_of_option(kind: Kind, place: str, option: Option) -> str:
 def config_name(text: str) -> str:
     """Return a valid name for the configuration: lower-case letters, digits and dashes, beginning
     with a letter."""
-    kept = "".join(one if one.isalnum() and one.isascii() else "-" for one in text.lower())
+    kept = "".join(
+        character if character.isalnum() and character.isascii() else "-"
+        for character in text.lower()
+    )
     name = "-".join(part for part in kept.split("-") if part)[:60]
     return f"x-{name}" if name[:1].isdigit() else name
 
@@ -109,7 +112,7 @@ def config_name(text: str) -> str:
 def _settled_by_arm(
     followed: Sequence[_FollowedCase], by_arm: Mapping[str, Option]
 ) -> list[_SettledChoice]:
-    return [_SettledChoice(one, by_arm[one.arm], one.begun) for one in followed if one.arm]
+    return [_SettledChoice(case, by_arm[case.arm], case.begun) for case in followed if case.arm]
 
 
 def _compare_options(
@@ -120,12 +123,16 @@ def _compare_options(
     shares: Mapping[str, float],
 ) -> list[ChoiceRows]:
     """Return the rows of cases that were still under way; none where there is no such case."""
-    kept = [one for one in settled if one.case.goal_at is None or one.case.goal_at > one.at]
+    kept = [
+        choice
+        for choice in settled
+        if choice.case.goal_at is None or choice.case.goal_at > choice.at
+    ]
     return [_rows(kind, place, kept, weighing, shares)] if kept else []
 
 
 def _followed_cases(cases: DefinedCases) -> list[_FollowedCase]:
-    paths = [one.path for one in cases.variants]
+    paths = [variant.path for variant in cases.variants]
     rows = cases.log.queries.rows(
         "SELECT variant, times, begun, CASE WHEN outcome = 'converted' THEN goal_at END, closes, "
         "coalesce(arm, '') FROM outcomes WHERE outcome <> 'unfinished' ORDER BY begun, case_id"
@@ -170,11 +177,11 @@ def _count(number: int) -> Option:
 def _counts(
     followed: Sequence[_FollowedCase], optional: Sequence[int], last: int
 ) -> Iterator[_SettledChoice]:
-    for one in followed:
-        settled = one.first.get(last)
+    for case in followed:
+        settled = case.first.get(last)
         if settled is not None:
-            taken = sum(one.first.get(step, settled) < settled for step in optional)
-            yield _SettledChoice(one, _count(taken), settled)
+            taken = sum(case.first.get(step, settled) < settled for step in optional)
+            yield _SettledChoice(case, _count(taken), settled)
 
 
 def _possible_orders(
@@ -183,7 +190,7 @@ def _possible_orders(
     settled: Sequence[_SettledChoice],
 ) -> tuple[Option, ...]:
     if len(names) > _MOST_ORDERED:
-        return tuple({one.option for one in settled})
+        return tuple({choice.option for choice in settled})
     return tuple(
         Option("order", ARROW.join(order))
         for order in permutations(names)
@@ -193,16 +200,16 @@ def _possible_orders(
 
 def _next_mandatory(plan: JourneyPlan, stage: int) -> int | None:
     return next(
-        (n for n, one in enumerate(plan.steps) if one.stage > stage and one.mandatory), None
+        (n for n, step in enumerate(plan.steps) if step.stage > stage and step.mandatory), None
     )
 
 
 def _optional(followed: Sequence[_FollowedCase], step: int, after: int) -> Iterator[_SettledChoice]:
-    for one in followed:
-        settled = one.first.get(after)
+    for case in followed:
+        settled = case.first.get(after)
         if settled is not None:
-            taken = one.first.get(step, settled) < settled
-            yield _SettledChoice(one, TAKEN if taken else LEFT_OUT, settled)
+            taken = case.first.get(step, settled) < settled
+            yield _SettledChoice(case, TAKEN if taken else LEFT_OUT, settled)
 
 
 def _orders(
@@ -212,21 +219,21 @@ def _orders(
     forbidden: Sequence[tuple[str, str]],
 ) -> Iterator[_SettledChoice]:
     named = dict(zip(numbers, names, strict=True))
-    for one in followed:
-        if all(number in one.first for number in numbers):
+    for case in followed:
+        if all(number in case.first for number in numbers):
             order = [
                 named[number_of_step]
                 for number_of_step in sorted(
-                    numbers, key=lambda number_of_step: one.first[number_of_step]
+                    numbers, key=lambda number_of_step: case.first[number_of_step]
                 )
             ]
             if not any(_comes_before(order, *pair) for pair in forbidden):
-                settled = max(one.first[number] for number in numbers)
-                yield _SettledChoice(one, Option("order", ARROW.join(order)), settled)
+                settled = max(case.first[number] for number in numbers)
+                yield _SettledChoice(case, Option("order", ARROW.join(order)), settled)
 
 
-def _comes_before(order: Sequence[str], one: str, other: str) -> bool:
-    return one in order and other in order and order.index(one) < order.index(other)
+def _comes_before(order: Sequence[str], earlier: str, other: str) -> bool:
+    return earlier in order and other in order and order.index(earlier) < order.index(other)
 
 
 def _shares(cases: DefinedCases) -> Mapping[str, float]:
@@ -242,31 +249,31 @@ def _rows(
     weighing: ResultWeights,
     shares: Mapping[str, float],
 ) -> ChoiceRows:
-    options = tuple(sorted({one.option for one in settled}, key=lambda one: one.message))
-    middle = sorted(one.case.begun for one in settled)[len(settled) // 2]
-    worth = [_worth(one, weighing) for one in settled]
+    options = tuple(sorted({entry.option for entry in settled}, key=lambda entry: entry.message))
+    middle = sorted(choice.case.begun for choice in settled)[len(settled) // 2]
+    worth = [_worth(choice, weighing) for choice in settled]
     return ChoiceRows(
         place=place,
         options=options,
-        customer=np.array([one.case.number for one in settled], dtype=np.int64),
-        option=np.array([options.index(one.option) for one in settled], dtype=np.int64),
+        customer=np.array([choice.case.number for choice in settled], dtype=np.int64),
+        option=np.array([options.index(choice.option) for choice in settled], dtype=np.int64),
         propensity=np.array(
-            [shares.get(one.case.arm, math.nan) for one in settled], dtype=np.float64
+            [shares.get(choice.case.arm, math.nan) for choice in settled], dtype=np.float64
         ),
         stratum=np.zeros(len(settled), dtype=np.int64),
         strata=((),),
-        later=np.array([one.case.begun >= middle for one in settled], dtype=np.bool_),
+        later=np.array([choice.case.begun >= middle for choice in settled], dtype=np.bool_),
         worth=np.array(worth, dtype=np.float64),
         split=middle,
-        end=max(one.case.closes for one in settled),
+        end=max(choice.case.closes for choice in settled),
         kind=kind,
     )
 
 
-def _worth(one: _SettledChoice, weighing: ResultWeights) -> float:
+def _worth(choice: _SettledChoice, weighing: ResultWeights) -> float:
     """Return the value of the goal, less the cost of the days until it (without a goal, until the
     follow-up's end)."""
-    goal_at = one.case.goal_at
-    ends = one.case.closes if goal_at is None else goal_at
-    days = max(ends - one.at, 0) / _DAY_US
+    goal_at = choice.case.goal_at
+    ends = choice.case.closes if goal_at is None else goal_at
+    days = max(ends - choice.at, 0) / _DAY_US
     return weighing.value * (goal_at is not None) - weighing.day * days

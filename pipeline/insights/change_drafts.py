@@ -73,7 +73,7 @@ def _stages(rows: ChoiceRows, best: Option, journey: Journey | None) -> str:
             drafted += kept if len(kept) < 2 else [{"any_order": kept}]
             continue
         drafted.append(stage)
-    lines = "".join(f"  - {_text(one)}\n" for one in drafted)
+    lines = "".join(f"  - {_text(stage)}\n" for stage in drafted)
     return f"# journeys/{journey.journey}.yaml\nsteps:\n{lines}"
 
 
@@ -144,7 +144,9 @@ class _Part:
         ]
         either = [_match_all(proposal.by, values) for values in strata]
         chosen = rows.options[option]
-        name = "-".join(("for", chosen.channel or "nothing", *("-".join(one) for one in strata)))
+        name = "-".join(
+            ("for", chosen.channel or "nothing", *("-".join(stratum) for stratum in strata))
+        )
         when = either[0] if len(either) == 1 else {"any": either}
         return cls(config_name(name), _text(when), chosen)
 

@@ -176,7 +176,7 @@ def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoicePro
     weights = _weights(earlier, grade)
     means = _means(earlier, weights, np.zeros_like(earlier.stratum), 1)[0]
     now = float(earlier.worth.mean())
-    best = max(known, key=lambda one: rank_key(means[one]))
+    best = max(known, key=lambda option: rank_key(means[option]))
     choices = []
     if means[best] > now:
         choices.append(ChoiceProposal(rows, (best,) * len(rows.strata), (), grade))
@@ -192,7 +192,7 @@ def _by_stratum(
 ) -> list[ChoiceProposal]:
     """Return the best option for each stratum; nothing where the same one is best for all."""
     means = _means(earlier, weights, earlier.stratum, len(earlier.strata))
-    best = tuple(max(known, key=lambda one: rank_key(row[one])) for row in means)
+    best = tuple(max(known, key=lambda option: rank_key(row[option])) for row in means)
     if len(set(best)) == 1:
         return []
     return [ChoiceProposal(whole.rows, best, whole.by, whole.grade, against=whole.by_stratum[0])]
@@ -204,7 +204,7 @@ def measure(proposals: Sequence[ChoiceProposal]) -> list[Verdict]:
     Intervals hold for all of them together at 95 % (Bonferroni).
     """
     tail = ERROR / 2.0 / max(len(proposals), 1)
-    return [one for proposal in proposals if (one := _measure(proposal, tail)) is not None]
+    return [verdict for proposal in proposals if (verdict := _measure(proposal, tail)) is not None]
 
 
 def _measure(proposal: ChoiceProposal, tail: float) -> Verdict | None:
@@ -289,7 +289,7 @@ def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
     others = [option for option in supported_options(rows) if option != best]
     if proposal.by or not others:
         return None
-    next_best = max(others, key=lambda one: rank_key(means[one]))
+    next_best = max(others, key=lambda other: rank_key(means[other]))
     return ChoiceProposal(rows, proposal.by_stratum, (), proposal.grade, against=next_best)
 
 

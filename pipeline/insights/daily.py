@@ -184,8 +184,8 @@ def _shares(queries: Queries, span: DaySpan, pairs: Sequence[tuple[str, str]]) -
 def _over_channels(series: Sequence[DailySeries]) -> list[DailySeries]:
     """Return the sums over channels of steps with more than one channel."""
     groups: dict[tuple[SeriesKind, str, str | None], list[DailySeries]] = {}
-    for one in series:
-        groups.setdefault((one.kind, one.step, one.to), []).append(one)
+    for daily in series:
+        groups.setdefault((daily.kind, daily.step, daily.to), []).append(daily)
     return [
         DailySeries(
             kind,
@@ -193,7 +193,7 @@ def _over_channels(series: Sequence[DailySeries]) -> list[DailySeries]:
             to,
             None,
             group[0].first_day,
-            np.sum([one.counts for one in group], axis=0),
+            np.sum([daily.counts for daily in group], axis=0),
             _sum_trials(group),
         )
         for (kind, step, to), group in groups.items()
@@ -202,7 +202,7 @@ def _over_channels(series: Sequence[DailySeries]) -> list[DailySeries]:
 
 
 def _sum_trials(group: Sequence[DailySeries]) -> Floats | None:
-    trials = [one.trials for one in group if one.trials is not None]
+    trials = [daily.trials for daily in group if daily.trials is not None]
     return np.sum(trials, axis=0) if trials else None
 
 

@@ -56,8 +56,8 @@ def load_decision_prompts(queries: Queries, folder: Path, journey: Journey, file
 _SLOT_STEPS: Final = """
 SELECT c.decision_id AS decision_id, c.slot AS slot, min(s.step) AS step
 FROM (
-    SELECT decision_id, one.slot AS slot, one.offer AS offer
-    FROM (SELECT decision_id, unnest(candidates) AS one FROM step_decisions) AS opened
+    SELECT decision_id, entry.slot AS slot, entry.offer AS offer
+    FROM (SELECT decision_id, unnest(candidates) AS entry FROM step_decisions) AS opened
 ) AS c JOIN step_offers AS s ON c.offer = s.offer
 GROUP BY c.decision_id, c.slot HAVING count(DISTINCT s.step) = 1
 """
@@ -68,11 +68,11 @@ SELECT c.decision_id AS decision_id, c.profile_id AS profile_id, c.moment AS mom
     CASE WHEN c.propensity < 1 THEN c.propensity END AS propensity, c.slot AS slot,
     count(*) OVER (PARTITION BY c.decision_id, t.step) AS slots
 FROM (
-    SELECT decision_id, profile_id, moment, one.slot AS slot, one.channel AS channel,
-        one.treatment AS treatment, one.offer AS offer, one.propensity AS propensity,
-        one.holdout AS holdout
+    SELECT decision_id, profile_id, moment, entry.slot AS slot, entry.channel AS channel,
+        entry.treatment AS treatment, entry.offer AS offer, entry.propensity AS propensity,
+        entry.holdout AS holdout
     FROM (
-        SELECT decision_id, profile_id, moment, unnest(choices) AS one FROM step_decisions
+        SELECT decision_id, profile_id, moment, unnest(choices) AS entry FROM step_decisions
     ) AS opened
 ) AS c JOIN slot_steps AS t ON c.decision_id = t.decision_id AND c.slot = t.slot
 LEFT JOIN step_offers AS s ON c.offer = s.offer

@@ -107,7 +107,9 @@ def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) 
     log.queries.load("marks", pa.table(columns))
     reached = {mark["step"] for mark in marks}
     names = {name for name, _ in pairs}
-    missing = [one for number, one in enumerate(_conditions(journey)) if number not in reached]
+    missing = [
+        condition for number, condition in enumerate(_conditions(journey)) if number not in reached
+    ]
     return tuple(_unreached_step_words(step, tree, names) for step, tree in missing)
 
 
@@ -161,9 +163,9 @@ def _mark(
     facts = Facts.of(Interaction("", "track", name, channel, "", 0, 0, ()))
     steps = [number for number, test in enumerate(rules.steps) if test(facts)]
     if len(steps) > 1:
-        one, other = (plan.steps[number].name for number in steps[:2])
+        first, other = (plan.steps[number].name for number in steps[:2])
         raise TableError(
-            f"{file}: an event {name!r} in the channel {channel!r} reaches the steps {one!r} and "
+            f"{file}: an event {name!r} in the channel {channel!r} reaches the steps {first!r} and "
             f"{other!r}: let each step be reached by events of its own"
         )
     mark = {
@@ -218,7 +220,7 @@ def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
 
 def _load_outcomes(log: EventLog, journey: Journey, progresses: list[PlanProgress]) -> None:
     """Fill `outcomes`: the outcome of each case and its time."""
-    complete = [one.complete for one in progresses]
+    complete = [followed.complete for followed in progresses]
     log.queries.load(
         "completions",
         pa.table(

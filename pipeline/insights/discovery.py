@@ -107,7 +107,7 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
         unfinished,
         paths,
         distinct - len(paths),
-        counted - sum(one.journeys for one in paths),
+        counted - sum(path.journeys for path in paths),
         _tree(log, options, journeys),
         conversion_curve(
             _count_followed(log, options.window_ms) if options.goal is not None else []

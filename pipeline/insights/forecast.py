@@ -71,7 +71,7 @@ def forecast(counts: Floats, first_day: int) -> Forecast | None:
     split = ceil(len(origins) * _CHOOSING_SHARE)
     chosen_from, scored_from = origins[:split], origins[split:]
     models = _models()
-    name = min(models, key=lambda one: _error(models[one], counts, chosen_from))
+    name = min(models, key=lambda model: _error(models[model], counts, chosen_from))
     model = models[name]
     reach = _reach(_relative_errors(model, counts, chosen_from))
     back_test = BackTest(
@@ -85,11 +85,11 @@ def forecast(counts: Floats, first_day: int) -> Forecast | None:
     days = tuple(
         ForecastDay(
             first_day + len(counts) + index,
-            float(one),
-            max(float(one - reach * _scale(one)), 0.0),
-            float(one + reach * _scale(one)),
+            float(expected),
+            max(float(expected - reach * _scale(expected)), 0.0),
+            float(expected + reach * _scale(expected)),
         )
-        for index, one in enumerate(ahead)
+        for index, expected in enumerate(ahead)
     )
     return Forecast(name, days, float(ahead.sum()), back_test)
 
@@ -131,8 +131,8 @@ def _weekday_factors(counts: Floats) -> Floats:
     recent = np.arange(len(counts)) >= len(counts) - _WEEKDAY_WEEKS * _WEEK
     place = np.arange(len(counts)) % _WEEK
     mean = counts[recent].mean()
-    sums = np.array([counts[recent & (place == one)].sum() for one in range(_WEEK)])
-    days = np.array([(recent & (place == one)).sum() for one in range(_WEEK)])
+    sums = np.array([counts[recent & (place == day)].sum() for day in range(_WEEK)])
+    days = np.array([(recent & (place == day)).sum() for day in range(_WEEK)])
     factors: Floats = (sums + _SHRINKAGE) / (days * mean + _SHRINKAGE)
     return factors
 

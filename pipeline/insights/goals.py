@@ -95,9 +95,9 @@ def _check(value: str, check: tree.Check, *, is_property: bool) -> str:
         case ("is", int() | float() as number) if is_property:
             return f"coalesce(TRY_CAST({value} AS DOUBLE) = {float(number)!r}, FALSE)"
         case ("in" | "not_in" as operator, tuple(many)) if all(
-            isinstance(one, str) for one in many
+            isinstance(element, str) for element in many
         ):
-            listed = ", ".join(sql_text(str(one)) for one in many) or "NULL"
+            listed = ", ".join(sql_text(str(value_text)) for value_text in many) or "NULL"
             expression = f"coalesce({value} IN ({listed}), FALSE)"
             return expression if operator == "in" else f"NOT {expression}"
         case ("exists", bool(there)):

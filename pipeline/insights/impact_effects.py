@@ -60,7 +60,7 @@ def impact_effects(queries: Queries, until_ms: int) -> ImpactEffects:
         for arm, customers, converted, value, squared in queries.rows(_results(window_ms, until_ms))
     }
     usual = arms.pop(_USUAL, ArmSums(0, 0, 0.0, 0.0))
-    counted = usual.customers + sum(one.customers for one in arms.values())
+    counted = usual.customers + sum(arm.customers for arm in arms.values())
     balance = _balance(list(arms.values()))
     comparable = balance is None or balance >= _UNLIKELY
     return ImpactEffects(
@@ -75,7 +75,7 @@ def impact_effects(queries: Queries, until_ms: int) -> ImpactEffects:
 _ENTERED: Final = f"""
 SELECT customer, min(arm) AS arm, count(DISTINCT arm) AS arms, min(at_ms) AS at_ms FROM (
     SELECT customer, arm, at_ms FROM (
-        SELECT customer, arm, at_ms, unnest(candidates) AS one FROM decided WHERE arm IS NOT NULL
+        SELECT customer, arm, at_ms, unnest(candidates) AS entry FROM decided WHERE arm IS NOT NULL
     ) AS competed
     UNION ALL
     SELECT customer, arm, at_ms FROM (

@@ -48,7 +48,10 @@ def incident_words(
 ) -> str:
     """Return the incident in words: change, days and cost; `worth`: that of one goal."""
     words = _WORDS[language]
-    main = next((one for one in incident.evidence if one.kind == "goes on"), incident.evidence[0])
+    main = next(
+        (evidence for evidence in incident.evidence if evidence.kind == "goes on"),
+        incident.evidence[0],
+    )
     first, last = iso_day(incident.first_day), iso_day(incident.last_day)
     when = "ongoing" if incident.ongoing else "day" if first == last else "span"
     text = f"{words[when].format(first=first, last=last)} {evidence_words(main, language)}."
@@ -63,14 +66,16 @@ def incident_words(
     return text + "."
 
 
-def evidence_words(one: SeriesEvidence, language: Language = "en") -> str:
+def evidence_words(evidence: SeriesEvidence, language: Language = "en") -> str:
     """Return a finding as a clause."""
     words = _WORDS[language]
-    where = words["all"] if one.channel is None else words["in"].format(channel=one.channel)
-    return words[f"{one.direction} {one.kind}"].format(
-        step=one.step,
-        to=one.to,
+    where = (
+        words["all"] if evidence.channel is None else words["in"].format(channel=evidence.channel)
+    )
+    return words[f"{evidence.direction} {evidence.kind}"].format(
+        step=evidence.step,
+        to=evidence.to,
         where=where,
-        observed=f"{one.observed:,.0f}",
-        expected=f"{one.expected:,.0f}",
+        observed=f"{evidence.observed:,.0f}",
+        expected=f"{evidence.expected:,.0f}",
     )

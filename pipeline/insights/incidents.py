@@ -110,7 +110,7 @@ def course(
         last_day=first + days - 1,
         goal=goal,
         series=len(scanned),
-        quiet=sum(not one.anomalies for one in scanned),
+        quiet=sum(not series_scan.anomalies for series_scan in scanned),
         incidents=incidents(scanned, goal),
         trends=tuple(map(_trend, scanned)),
         forecasts=tuple(_forecasts(series, goal)),
@@ -120,7 +120,7 @@ def course(
 def incidents(scanned: Sequence[SeriesScan], goal: str | None) -> tuple[Incident, ...]:
     """Return the incidents in the order of time."""
     groups: list[list[tuple[SeriesScan, Anomaly]]] = []
-    every = [(one, anomaly) for one in scanned for anomaly in one.anomalies]
+    every = [(series_scan, anomaly) for series_scan in scanned for anomaly in series_scan.anomalies]
     for pair in sorted(every, key=lambda pair: -abs(pair[1].deviations)):
         for group in groups:
             if any(_overlap(pair[1], other) for _, other in group):
@@ -129,12 +129,12 @@ def incidents(scanned: Sequence[SeriesScan], goal: str | None) -> tuple[Incident
         else:
             groups.append([pair])
     summaries = (_incident(group, scanned, goal) for group in groups)
-    return tuple(sorted(summaries, key=lambda one: one.first_day))
+    return tuple(sorted(summaries, key=lambda summary: summary.first_day))
 
 
-def _overlap(one: Anomaly, other: Anomaly) -> bool:
-    common = min(one.last, other.last) - max(one.first, other.first) + 1
-    shorter = min(one.last - one.first, other.last - other.first) + 1
+def _overlap(anomaly: Anomaly, other: Anomaly) -> bool:
+    common = min(anomaly.last, other.last) - max(anomaly.first, other.first) + 1
+    shorter = min(anomaly.last - anomaly.first, other.last - other.first) + 1
     return common * 2 >= shorter
 
 
@@ -143,32 +143,32 @@ def _incident(
     scanned: Sequence[SeriesScan],
     goal: str | None,
 ) -> Incident:
-    main = next((one for _, one in group if one.series.kind == "goes on"), group[0][1])
+    main = next((anomaly for _, anomaly in group if anomaly.series.kind == "goes on"), group[0][1])
     start = main.series.first_day
-    named = {one.series.channel for _, one in group if one.series.channel is not None}
+    named = {anomaly.series.channel for _, anomaly in group if anomaly.series.channel is not None}
     return Incident(
         first_day=start + main.first,
         last_day=start + main.last,
         channels=tuple(sorted(named)),
         ongoing=main.last >= main.series.days - 2,
-        evidence=tuple(_evidence(one) for _, one in group),
+        evidence=tuple(_evidence(anomaly) for _, anomaly in group),
         loss=None if goal is None else _loss(group, scanned, goal),
     )
 
 
-def _evidence(one: Anomaly) -> SeriesEvidence:
-    start = one.series.first_day
+def _evidence(anomaly: Anomaly) -> SeriesEvidence:
+    start = anomaly.series.first_day
     return SeriesEvidence(
-        one.series.kind,
-        one.series.step,
-        one.series.to,
-        one.series.channel,
-        start + one.first,
-        start + one.last,
-        one.direction,
-        one.observed,
-        one.expected,
-        one.q,
+        anomaly.series.kind,
+        anomaly.series.step,
+        anomaly.series.to,
+        anomaly.series.channel,
+        start + anomaly.first,
+        start + anomaly.last,
+        anomaly.direction,
+        anomaly.observed,
+        anomaly.expected,
+        anomaly.q,
     )
 
 
@@ -177,7 +177,7 @@ def _loss(
 ) -> Loss | None:
     """Return the greatest loss at one step: over channels, or of all together."""
     by_channel: dict[str | None, tuple[float, float]] = {}
-    for one, anomaly in group:
+    for series_scan, anomaly in group:
         if anomaly.series.kind != "goes on" or anomaly.direction != "fewer":
             continue
         rate = _goal_rate(anomaly.series, scanned, goal)
@@ -185,12 +185,12 @@ def _loss(
             continue
         span = slice(anomaly.first, anomaly.last + 1)
         missing = (anomaly.expected - anomaly.observed) * rate
-        variance = float(one.baseline.variance[span].sum()) * rate * rate
+        variance = float(series_scan.baseline.variance[span].sum()) * rate * rate
         channel = anomaly.series.channel
         if missing > by_channel.get(channel, (0.0, 0.0))[0]:
             by_channel[channel] = (missing, variance)
-    named = [one for channel, one in by_channel.items() if channel is not None]
-    sums = [(sum(one[0] for one in named), sum(one[1] for one in named))] if named else []
+    named = [pair for channel, pair in by_channel.items() if channel is not None]
+    sums = [(sum(pair[0] for pair in named), sum(pair[1] for pair in named))] if named else []
     together = [by_channel[None]] if None in by_channel else []
     if not (sums or together):
         return None
@@ -203,19 +203,19 @@ def _goal_rate(series: DailySeries, scanned: Sequence[SeriesScan], goal: str) ->
     """Return the share of visits with the next step that have the goal, on days without anomaly."""
     if series.to == goal:
         return 1.0
-    for one in scanned:
-        other = one.series
+    for series_scan in scanned:
+        other = series_scan.series
         if (other.step, other.to, other.channel) == (series.to, goal, series.channel):
             use = np.ones(other.days, dtype=np.bool_)
-            for anomaly in one.anomalies:
+            for anomaly in series_scan.anomalies:
                 use[anomaly.first : anomaly.last + 1] = False
             trials = 0.0 if other.trials is None else float(other.trials[use].sum())
             return float(other.counts[use].sum()) / trials if trials else None
     return None
 
 
-def _trend(one: SeriesScan) -> Trend:
-    series, baseline = one.series, one.baseline
+def _trend(series_scan: SeriesScan) -> Trend:
+    series, baseline = series_scan.series, series_scan.baseline
     recent = slice(max(series.days - _RECENT_DAYS, 0), series.days)
     expected = baseline.expected[recent]
     if series.trials is None:
@@ -238,7 +238,7 @@ def _slope(values: Floats) -> float | None:
 
 
 def _forecasts(series: Sequence[DailySeries], goal: str | None) -> Iterable[SeriesForecast]:
-    volumes = [one for one in series if one.kind == "volume" and one.channel is not None]
+    volumes = [daily for daily in series if daily.kind == "volume" and daily.channel is not None]
     channels = sorted({volume.channel for volume in volumes if volume.channel is not None})
     scopes: list[str | None] = [None, *channels] if len(channels) > 1 else [None]
     for channel in scopes:

@@ -123,7 +123,7 @@ def journey_details(cases: DefinedCases, early_ms: int | None = None) -> Journey
     for variant in cases.variants:
         outcomes.update(variant.outcomes)
     curves = _curves(cases)
-    whole = [one for group in curves.values() for one in group]
+    whole = [row for group in curves.values() for row in group]
     return JourneyDetails(
         {kind: outcomes[kind] for kind in ("converted", "dropped", "unfinished")},
         cases.log.repeated,
@@ -148,9 +148,11 @@ def _load_progress(cases: DefinedCases) -> None:
     """Load `reached` (each variant's steps, with their places and the place of the mandatory step
     before, -1: none) and `lasts` (the last step, -1: none)."""
     rows = [
-        (variant, step, place, gate, rank == len(one.progress.reached) - 1)
-        for variant, one in enumerate(cases.variants)
-        for rank, (step, place, gate) in enumerate(_gate_steps(cases.plan, one.progress.reached))
+        (variant, step, place, gate, rank == len(counted.progress.reached) - 1)
+        for variant, counted in enumerate(cases.variants)
+        for rank, (step, place, gate) in enumerate(
+            _gate_steps(cases.plan, counted.progress.reached)
+        )
     ]
     columns = list(zip(*rows, strict=True)) or [()] * 5
     types = (pa.int64(), pa.int32(), pa.int64(), pa.int64(), pa.bool_())
@@ -275,14 +277,14 @@ def _curves(cases: DefinedCases) -> dict[str, list[FollowedCases]]:
     """Return the follow-up time of the cases of each channel; a case that left by an exit cannot
     convert any more, and is followed until the window closes."""
     curves: dict[str, list[FollowedCases]] = {}
-    for channel, *one in cases.log.queries.rows(
+    for channel, *figures in cases.log.queries.rows(
         f"""
         SELECT began_in, {_duration("begun")} AS duration, outcome = 'converted' AS converted,
             count(*) AS cases
         FROM channelled GROUP BY ALL ORDER BY began_in, duration, converted
         """
     ):
-        curves.setdefault(channel, []).append(FollowedCases(*one))
+        curves.setdefault(channel, []).append(FollowedCases(*figures))
     return curves
 
 
@@ -299,8 +301,8 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
     places = [dict(variant.progress.reached).get(first) for variant in cases.variants]
     kept = [
-        place is not None and _keeps_to(cases.plan, one.path[: place + 1])
-        for one, place in zip(cases.variants, places, strict=True)
+        place is not None and _keeps_to(cases.plan, variant.path[: place + 1])
+        for variant, place in zip(cases.variants, places, strict=True)
     ]
     variants = pa.array(range(len(places)), pa.int64())
     table = {"variant": variants, "place": pa.array(places, pa.int64()), "kept": pa.array(kept)}
@@ -324,8 +326,8 @@ def _followed_plan(cases: DefinedCases) -> Comparison | None:
         """
     )
     groups: dict[bool, list[FollowedCases]] = {True: [], False: []}
-    for group, *one in rows:
-        groups[group].append(FollowedCases(*one))
+    for group, *figures in rows:
+        groups[group].append(FollowedCases(*figures))
     landmark = f"the step {steps[first].name} was reached"
     return _comparison(landmark, groups[True], groups[False])
 
@@ -346,8 +348,8 @@ def _arms(cases: DefinedCases) -> Iterator[ArmComparison]:
         """
     )
     arms: dict[str, list[FollowedCases]] = {}
-    for arm, *one in rows:
-        arms.setdefault(arm, []).append(FollowedCases(*one))
+    for arm, *figures in rows:
+        arms.setdefault(arm, []).append(FollowedCases(*figures))
     reference = HOLDOUT if HOLDOUT in arms else next(iter(arms), None)
     for arm, followed in arms.items():
         if reference is not None and arm != reference:

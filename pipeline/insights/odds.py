@@ -48,18 +48,18 @@ def odds_ratios(tables: Sequence[TwoByTwo]) -> list[OddsRatio]:
     """Return the odds ratio of each table, corrected for all of them together."""
     if not tables:
         return []
-    p = [float(stats.fisher_exact(_counts(one)).pvalue) for one in tables]
-    q = stats.false_discovery_control([min(one, 1.0) for one in p])
+    p = [float(stats.fisher_exact(_counts(table)).pvalue) for table in tables]
+    q = stats.false_discovery_control([min(chance, 1.0) for chance in p])
     return [
-        _odds_ratio(table, one, float(corrected))
-        for table, one, corrected in zip(tables, p, q, strict=True)
+        _odds_ratio(table, chance, float(corrected))
+        for table, chance, corrected in zip(tables, p, q, strict=True)
     ]
 
 
-def _counts(one: TwoByTwo) -> list[list[int]]:
+def _counts(table: TwoByTwo) -> list[list[int]]:
     return [
-        [one.exposed_outcomes, one.exposed - one.exposed_outcomes],
-        [one.other_outcomes, one.others - one.other_outcomes],
+        [table.exposed_outcomes, table.exposed - table.exposed_outcomes],
+        [table.other_outcomes, table.others - table.other_outcomes],
     ]
 
 

@@ -42,10 +42,10 @@ def _load_logged(queries: Queries) -> None:
     queries.define(
         "logged",
         """
-        SELECT decision_id, one.slot AS slot, coalesce(one.treatment, '') AS treatment,
-            one.action_id AS action_id, one.propensity AS propensity
-        FROM (SELECT decision_id, unnest(choices) AS one FROM decided)
-        WHERE NOT contains(one.slot, '#')
+        SELECT decision_id, entry.slot AS slot, coalesce(entry.treatment, '') AS treatment,
+            entry.action_id AS action_id, entry.propensity AS propensity
+        FROM (SELECT decision_id, unnest(choices) AS entry FROM decided)
+        WHERE NOT contains(entry.slot, '#')
         """,
     )
     queries.define(
@@ -71,7 +71,7 @@ def _load_replay(queries: Queries, name: str, file: Path) -> None:
     """Load the chances in the slots of a replay's decisions; a slot without a draw has a chance of
     1."""
     queries.view(f"{name}_rows", f"SELECT * FROM read_parquet({sql_text(str(file))})")
-    _load_names(queries, name, f"SELECT unnest(candidates) AS one FROM {name}_rows")
+    _load_names(queries, name, f"SELECT unnest(candidates) AS entry FROM {name}_rows")
     queries.define(
         f"{name}_slots",
         f"""
@@ -83,19 +83,19 @@ def _load_replay(queries: Queries, name: str, file: Path) -> None:
 
 
 def _load_names(queries: Queries, name: str, candidates: str) -> None:
-    """Load the offer and the channel of each treatment, nearly always a single one."""
+    """Load the offer and the channel of each treatment, nearly always a single entry."""
     queries.define(
         f"{name}_names",
         f"""
-        SELECT one.treatment AS treatment, string_agg(DISTINCT one.offer, ', ' ORDER BY one.offer)
-            AS offer, string_agg(DISTINCT one.channel, ', ' ORDER BY one.channel) AS channel
+        SELECT entry.treatment AS treatment, string_agg(DISTINCT entry.offer, ', ' ORDER BY entry.offer)
+            AS offer, string_agg(DISTINCT entry.channel, ', ' ORDER BY entry.channel) AS channel
         FROM ({candidates}) GROUP BY 1
         """,
     )
 
 
 def _load_log_as_replay(queries: Queries) -> None:
-    _load_names(queries, "own", "SELECT unnest(candidates) AS one FROM decided")
+    _load_names(queries, "own", "SELECT unnest(candidates) AS entry FROM decided")
     queries.define(
         "own_slots", "SELECT decision_id, slot, MAP {treatment: 1.0::DOUBLE} AS chances FROM logged"
     )

@@ -1,4 +1,4 @@
-"""Worth of a configuration, estimated from the decisions and outcomes of another one.
+"""Worth of a configuration, estimated from the decisions and outcomes of another entry.
 
 The log's choices were drawn with known probabilities, and a replay gives the probabilities of the
 same choices under the other configuration. Choices that it makes more often weigh more, and those
@@ -206,8 +206,8 @@ def _other(queries: Queries, sums: _Sums, doubly_robust: float) -> OffPolicy:
     )
 
 
-def _plus(value: float, one: float | None) -> float | None:
-    return None if one is None else value + one
+def _plus(value: float, addend: float | None) -> float | None:
+    return None if addend is None else value + addend
 
 
 def _mean(queries: Queries, sums: _Sums, sql: str, value: float) -> Estimate:
@@ -222,12 +222,12 @@ def _by_segment(queries: Queries) -> tuple[SegmentGain, ...]:
     rows = queries.rows(
         f"""
         WITH inside AS (
-            SELECT one.segment AS segment, one.customer AS customer, count(*) AS slots,
+            SELECT entry.segment AS segment, entry.customer AS customer, count(*) AS slots,
                 fsum(coalesce(g.gain, 0.0)) AS gain
-            FROM (SELECT slot_id, customer, unnest(members) AS segment FROM compared) AS one
+            FROM (SELECT slot_id, customer, unnest(members) AS segment FROM compared) AS entry
             LEFT JOIN (SELECT slot_id, fsum(gain) AS gain FROM changes GROUP BY slot_id) AS g
-                ON one.slot_id = g.slot_id
-            GROUP BY one.segment, one.customer
+                ON entry.slot_id = g.slot_id
+            GROUP BY entry.segment, entry.customer
         ), of_segment AS (
             SELECT segment, sum(slots) AS slots, count(*) AS customers,
                 fsum(gain) / sum(slots) AS mean
@@ -286,9 +286,11 @@ def _by_message(queries: Queries, sums: _Sums, by: str) -> tuple[MessageGain, ..
         MessageGain(name, before, after, gains.get(name, nothing))
         for name, (before, after) in expected.items()
     ]
-    rows.sort(key=lambda one: (-rank_key(abs(one.gain.value or 0.0)), one.name))
+    rows.sort(key=lambda row: (-rank_key(abs(row.gain.value or 0.0)), row.name))
     return tuple(rows[:_MOST_NAMES])
 
 
-def _times(one: Estimate, factor: int) -> Estimate:
-    return Estimate(*(None if x is None else x * factor for x in (one.value, one.low, one.high)))
+def _times(estimate: Estimate, factor: int) -> Estimate:
+    return Estimate(
+        *(None if x is None else x * factor for x in (estimate.value, estimate.low, estimate.high))
+    )

@@ -134,7 +134,7 @@ def _load(log: EventLog, options: PromptOptions) -> None:
 
 def _name_steps(log: EventLog, file: Path, steps: Mapping[str, str]) -> int:
     """Replace names by the journey's steps; return the number of prompts for other names."""
-    listed = ", ".join(f"({sql_text(one)}, {sql_text(to)})" for one, to in steps.items())
+    listed = ", ".join(f"({sql_text(name)}, {sql_text(to)})" for name, to in steps.items())
     log.queries.define(
         "named",
         f"""
@@ -214,23 +214,25 @@ def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: i
     )
     columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * 9
     customer, channels, messages, offers, propensity, known, after, opted_out, later = columns
-    taken = [Option(*one) for one in zip(channels, messages, offers, strict=True)]
-    choices = tuple(sorted(set(taken), key=lambda one: (one.channel, one.message, one.offer)))
-    strata = tuple(sorted({tuple(one) for one in known})) or ((),)
+    taken = [Option(*parts) for parts in zip(channels, messages, offers, strict=True)]
+    choices = tuple(
+        sorted(set(taken), key=lambda chosen: (chosen.channel, chosen.message, chosen.offer))
+    )
+    strata = tuple(sorted({tuple(values) for values in known})) or ((),)
     if len(strata) > _MOST_STRATA:
         raise TableError(
             f"{file}: {', '.join(options.adjust)}: {len(strata):,} different values together, at "
             f"most {_MOST_STRATA} can be adjusted for"
         )
-    number = {one: place for place, one in enumerate(choices)}
-    stratum = {one: place for place, one in enumerate(strata)}
+    number = {choice: place for place, choice in enumerate(choices)}
+    stratum = {values: place for place, values in enumerate(strata)}
     return ChoiceRows(
         place=step,
         options=choices,
         customer=np.array(customer, dtype=np.int64),
-        option=np.array([number[one] for one in taken], dtype=np.int64),
+        option=np.array([number[chosen] for chosen in taken], dtype=np.int64),
         propensity=np.array(propensity, dtype=np.float64),
-        stratum=np.array([stratum[tuple(one)] for one in known], dtype=np.int64),
+        stratum=np.array([stratum[tuple(values)] for values in known], dtype=np.int64),
         strata=strata,
         later=np.array(later, dtype=np.bool_),
         worth=_worth(options.weighing, taken, after, opted_out),
@@ -247,9 +249,14 @@ def _worth(
 ) -> Floats:
     """Return the worth of each prompt: value where the step was reached, less costs."""
     window = weighing.within_ms * 1000
-    reached = np.array([one is not None for one in after], dtype=np.float64)
-    days = np.array([window if one is None else one for one in after], dtype=np.float64) / _DAY_US
-    costs = np.array([weighing.costs.get(one.channel, 0.0) for one in taken], dtype=np.float64)
+    reached = np.array([delay is not None for delay in after], dtype=np.float64)
+    days = (
+        np.array([window if delay is None else delay for delay in after], dtype=np.float64)
+        / _DAY_US
+    )
+    costs = np.array(
+        [weighing.costs.get(chosen.channel, 0.0) for chosen in taken], dtype=np.float64
+    )
     gone = np.array(opted_out, dtype=np.float64)
     worth: Floats = weighing.value * reached - costs - weighing.day * days - weighing.opt_out * gone
     return worth

@@ -142,14 +142,14 @@ class _ExaminedPlace:
 
 def recommend(question: RecommendationQuestion) -> Recommendations:
     """Find and measure every proposal, and rank those that hold by their worth."""
-    places = [_examine(one, question.adjust) for one in question.prompts.by_step]
-    others = [_examine(one, ()) for one in question.others]
-    proposals = [proposal for one in (*places, *others) for proposal in one.proposals]
+    places = [_examine(rows, question.adjust) for rows in question.prompts.by_step]
+    others = [_examine(rows, ()) for rows in question.others]
+    proposals = [proposal for place in (*places, *others) for proposal in place.proposals]
     verdicts = measure(proposals)
     writer = _FindingWriter(question)
     held = [writer.change(verdict) for verdict in verdicts if verdict.holds]
-    held.sort(key=lambda one: (one.do != "change", -rank_key(one.per_month.value)))
-    ranked = tuple(writer.with_rank(one, place) for place, one in enumerate(held, 1))
+    held.sort(key=lambda change: (change.do != "change", -rank_key(change.per_month.value)))
+    ranked = tuple(writer.with_rank(change, place) for place, change in enumerate(held, 1))
     return Recommendations(
         customers=question.prompts.customers,
         unfinished_prompts=question.prompts.unfinished,
@@ -213,9 +213,9 @@ class _FindingWriter:
             verdict for verdict in verdicts if verdict.holds and verdict.proposal.grade == "Tested"
         ]
         best = {
-            (one.proposal.rows.kind, one.proposal.rows.place): one.proposal.option
-            for one in findings
-            if one.proposal.rows.kind not in ("prompt", "arm")
+            (finding.proposal.rows.kind, finding.proposal.rows.place): finding.proposal.option
+            for finding in findings
+            if finding.proposal.rows.kind not in ("prompt", "arm")
         }
         steps, undecided = [], []
         for stage in journey.steps:
@@ -247,14 +247,14 @@ class _FindingWriter:
             rows = place.counted
             for option in supported_options(rows):
                 whole = ChoiceProposal(rows, (option,) * len(rows.strata), (), place.grade)
-                for one in measure([whole]):
+                for verdict in measure([whole]):
                     yield ComparedOption(
                         rows.kind,
                         rows.place,
                         self._label(rows.options[option]),
                         place.grade,
-                        one.gain,
-                        one.support,
+                        verdict.gain,
+                        verdict.support,
                     )
 
     def steps(
@@ -268,7 +268,9 @@ class _FindingWriter:
             mandatory = {
                 step.step: step.mandatory for stage in journey.steps for step in stage.steps()
             }
-        return [self._step(one, mandatory[one], examined.get(one), verdicts) for one in mandatory]
+        return [
+            self._step(step, mandatory[step], examined.get(step), verdicts) for step in mandatory
+        ]
 
     def _step(
         self,
@@ -288,7 +290,7 @@ class _FindingWriter:
             and verdict.proposal.rows.kind == "prompt"
             and not verdict.proposal.by
         ]
-        held = next((one for one in measured if one.holds), None)
+        held = next((verdict for verdict in measured if verdict.holds), None)
         if held is None or held.proposal.grade != "Tested":
             reasons = self._reasons(examined, measured, held is not None)
             return StepAdvice(name, mandatory, False, None, None, examined.grade, None, reasons)
@@ -363,8 +365,8 @@ class _FindingWriter:
             changes.append(self._words("not drawn"))
         if proposal.grade == "Adjusted":
             changes.append(self._words("adjusted for", columns=", ".join(self._question.adjust)))
-        chosen = {proposal.rows.options[one] for one in proposal.by_stratum}
-        for channel in sorted(one.channel for one in chosen):
+        chosen = {proposal.rows.options[index] for index in proposal.by_stratum}
+        for channel in sorted(option.channel for option in chosen):
             cost = self._question.weighing.costs.get(channel, 0.0)
             if cost:
                 changes.append(self._words("costs", channel=channel, cost=self._number(cost)))
@@ -383,11 +385,11 @@ class _FindingWriter:
             self._words(
                 "rival",
                 option=other,
-                low=self._number(one.gain.low),
-                high=self._number(one.gain.high),
+                low=self._number(verdict.gain.low),
+                high=self._number(verdict.gain.high),
             )
-            for one in measure([proposal])
-            if not one.holds
+            for verdict in measure([proposal])
+            if not verdict.holds
         ]
 
     def _rule(self, values: Sequence[str], option: Option) -> str:

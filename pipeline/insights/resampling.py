@@ -31,11 +31,11 @@ class Customers:
     def of_paths(paths: PathCounts) -> "Customers":
         """Treat each path as a customer, where customers are not known."""
         size = len(paths.conversions)
-        one, none = sparse.eye_array(size, format="csr"), sparse.csr_array((size, size))
+        identity, none = sparse.eye_array(size, format="csr"), sparse.csr_array((size, size))
         return Customers(
             np.concatenate((paths.conversions, paths.nulls)),
-            sparse.vstack((one, none)).tocsr(),
-            sparse.vstack((none, one)).tocsr(),
+            sparse.vstack((identity, none)).tocsr(),
+            sparse.vstack((none, identity)).tocsr(),
         )
 
 

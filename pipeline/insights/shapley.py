@@ -131,13 +131,13 @@ def _rates(sets: ChannelSets, paths: PathCounts) -> tuple[Floats, Floats]:
     path, summed over the path's channels (itself included), and of paths with it."""
     size = sets.sizes[sets.path]
     begins = (np.cumsum(sets.sizes) - sets.sizes)[sets.path]
-    one = np.repeat(np.arange(len(size)), size)
-    other = np.repeat(begins - np.cumsum(size) + size, size) + np.arange(len(one))
-    pair = sets.channel[one] * len(paths.channels) + sets.channel[other]
+    first = np.repeat(np.arange(len(size)), size)
+    other = np.repeat(begins - np.cumsum(size) + size, size) + np.arange(len(first))
+    pair = sets.channel[first] * len(paths.channels) + sets.channel[other]
     if len(paths.channels) ** 2 > _MOST_PAIRS:
         pair = np.unique(pair, return_inverse=True)[1]
     pairs = int(pair.max(initial=-1)) + 1
-    seen = sum_by(pair, (paths.conversions + paths.nulls)[sets.path[one]], pairs)
-    converted = sum_by(pair, paths.conversions[sets.path[one]], pairs)
+    seen = sum_by(pair, (paths.conversions + paths.nulls)[sets.path[first]], pairs)
+    converted = sum_by(pair, paths.conversions[sets.path[first]], pairs)
     rate = np.divide(converted, seen, out=np.zeros_like(seen), where=seen > 0)[pair]
-    return sum_by(one, rate, len(size)), rate[one == other]
+    return sum_by(first, rate, len(size)), rate[first == other]

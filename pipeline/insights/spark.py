@@ -186,7 +186,7 @@ def _sorted_list(order: Any, where: Any) -> Any:
     value = order.this.sql(dialect="spark")
     only = "" if where is None else f" FILTER({where.sql(dialect='spark')})"
     collected = f"COLLECT_LIST(NAMED_STRUCT({', '.join(named)}, 'value', {value})){only}"
-    return sqlglot.parse_one(f"TRANSFORM(ARRAY_SORT({collected}), one -> one.value)", read="spark")
+    return sqlglot.parse_one(f"TRANSFORM(ARRAY_SORT({collected}), entry -> entry.value)", read="spark")
 
 
 def _with_times(name: str, kind: DataType) -> Any:
@@ -203,7 +203,7 @@ def _with_times(name: str, kind: DataType) -> Any:
 
 
 def _plain_row(row: Any) -> QueryRow:
-    return tuple(list(one) if isinstance(one, list) else one for one in row)
+    return tuple(list(cell) if isinstance(cell, list) else cell for cell in row)
 
 
 def _first_line(error: PySparkException) -> str:

@@ -85,9 +85,11 @@ class Survival:
 
 def kaplan_meier(followed: Sequence[FollowedCases]) -> Survival:
     """Estimate the share not yet converted over time."""
-    duration = np.array([one.duration for one in followed], dtype=np.int64)
-    cases = np.array([one.cases for one in followed], dtype=np.int64)
-    happened = cases * np.array([one.converted for one in followed], dtype=np.int64)
+    duration = np.array([followed_cases.duration for followed_cases in followed], dtype=np.int64)
+    cases = np.array([followed_cases.cases for followed_cases in followed], dtype=np.int64)
+    happened = cases * np.array(
+        [followed_cases.converted for followed_cases in followed], dtype=np.int64
+    )
     times, where = np.unique(duration, return_inverse=True)
     ended = np.zeros(len(times), dtype=np.int64)
     events = np.zeros(len(times), dtype=np.int64)
@@ -145,12 +147,12 @@ def _points(survival: Survival) -> Iterator[CurvePoint]:
         )
 
 
-def difference(one: Survival, other: Survival) -> BoundedShare | None:
+def difference(survival: Survival, other: Survival) -> BoundedShare | None:
     """Return the difference in the converted shares of `one` and `other` at the end of the shorter
     follow-up."""
-    end = min(one.last, other.last)
-    (left, variance), (other_left, other_variance) = one.at(end), other.at(end)
-    if not (one.cases and other.cases):
+    end = min(survival.last, other.last)
+    (left, variance), (other_left, other_variance) = survival.at(end), other.at(end)
+    if not (survival.cases and other.cases):
         return None
     spread = variance + other_variance
     if spread <= 0.0:

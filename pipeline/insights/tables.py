@@ -186,7 +186,7 @@ def _csv(file: Path, name: str) -> tuple[str, dict[str, str]]:
     header = _header(file)
     types = dict.fromkeys(header, "VARCHAR")
     if len(types) < len(header):
-        repeated = next(one for one in header if header.count(one) > 1)
+        repeated = next(column for column in header if header.count(column) > 1)
         raise TableError(f"{file}:1: column {repeated!r} occurs twice")
     columns = ", ".join(f"{sql_text(column)}: 'VARCHAR'" for column in header)
     sql = (
@@ -415,7 +415,7 @@ class CheckedRelation:
                 "WHERE faulty ORDER BY number LIMIT 1"
             )
             first.append((int(number), cell.column.name, shown, words))
-        row, column, shown, words = min(first, key=lambda one: one[0])
+        row, column, shown, words = min(first, key=lambda fault: fault[0])
         if words == _NO_NUMBER and re.fullmatch(r"\s*[-+]?[0-9.]+,[0-9]+\s*", str(shown)):
             words += " (a decimal comma: write a point)"
         message = "" if shown is None or not str(shown).strip() else f"{str(shown)[:80]!r} "

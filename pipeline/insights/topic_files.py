@@ -46,7 +46,9 @@ def open_topic(
                 f"{files[0]}: {untimed[1]} in the column {name!r} is no time: is it as `kairos "
                 "replay` writes it?"
             )
-    added = [f"CAST(NULL AS VARCHAR) AS {one}" for one in missing_newer(topic, relation.columns)]
+    added = [
+        f"CAST(NULL AS VARCHAR) AS {column}" for column in missing_newer(topic, relation.columns)
+    ]
     connection.execute(f"DROP VIEW IF EXISTS {view}")
     relation.project(", ".join(("*", *added))).create_view(view)
     return view

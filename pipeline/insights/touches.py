@@ -165,10 +165,10 @@ class Journeys:
                 SELECT did, count(*) AS customers, min(customer) AS one_of_them
                 FROM done GROUP BY did
             )
-            SELECT id, customers, one.path AS path, one.conversions AS conversions
+            SELECT id, customers, entry.path AS path, entry.conversions AS conversions
             FROM (
                 SELECT row_number() OVER (ORDER BY one_of_them) - 1 AS id, customers,
-                    unnest(did) AS one
+                    unnest(did) AS entry
                 FROM kinds
             )
             """

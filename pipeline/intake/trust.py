@@ -42,7 +42,9 @@ class Speaker:
         if isinstance(proven, Refusal):
             return proven
         kept = tuple(
-            one for one in identifiers if one.namespace in self.restriction.asserts or one == proven
+            identifier
+            for identifier in identifiers
+            if identifier.namespace in self.restriction.asserts or identifier == proven
         )
         if kept == identifiers:
             return identifiers

@@ -49,7 +49,7 @@ def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
         picked.add(step)
     there = set(path)
     again = {step for step in picked if path.count(step) > 1}
-    skipped = {step for step, one in enumerate(plan.steps) if one.mandatory} - there
+    skipped = {step for step, planned in enumerate(plan.steps) if planned.mandatory} - there
     return Alignment(
         cost,
         1.0 - cost / longest if longest else 1.0,

@@ -66,9 +66,9 @@ def _complete(account: Account, partitions: int) -> Account:
 def _forget_met_wants(account: Account) -> Account:
     """Forget the wants of partitions that have enough, since these were granted meanwhile."""
     met = {
-        number: replace(one, wanted=0)
-        for number, one in account.leases.items()
-        if one.wanted and not one.lacking and not one.recalled
+        number: replace(lease, wanted=0)
+        for number, lease in account.leases.items()
+        if lease.wanted and not lease.lacking and not lease.recalled
     }
     return replace(account, leases={**account.leases, **met}) if met else account
 
@@ -77,7 +77,7 @@ def _grant(account: Account, unit: int, most: int, now_ms: int) -> Account:
     """Return the account after grants of at most `most` tokens."""
     partitions, queue = len(account.leases), _queue(account, now_ms)
     share = account.left // (_SHARES * partitions)
-    if not any(one.ceiling for one in account.leases.values()):
+    if not any(lease.ceiling for lease in account.leases.values()):
         share = min(share, most // partitions)  # a period begins with something for everybody
     share = max(share, unit, 1)
     order, leases_each = (*queue, *_poorest_first(account, queue)), _LEASES_AHEAD
@@ -104,12 +104,12 @@ def _queue(account: Account, now_ms: int) -> list[int]:
     request, the longest wait."""
     leases = account.leases
     return sorted(
-        (number for number, one in leases.items() if _can_get(account, one)),
-        key=lambda one: (
-            leases[one].lacking,
-            now_ms - leases[one].asked_at > _RECENT_MS,
-            leases[one].wanted_since,
-            one,
+        (number for number, lease in leases.items() if _can_get(account, lease)),
+        key=lambda number: (
+            leases[number].lacking,
+            now_ms - leases[number].asked_at > _RECENT_MS,
+            leases[number].wanted_since,
+            number,
         ),
     )
 
@@ -120,7 +120,7 @@ def _lacking(account: Account, queue: Iterable[int]) -> int:
 
 def _poorest_first(account: Account, besides: Iterable[int]) -> list[int]:
     leases = account.leases
-    return sorted(leases.keys() - set(besides), key=lambda one: (leases[one].left, one))
+    return sorted(leases.keys() - set(besides), key=lambda number: (leases[number].left, number))
 
 
 def _recall(account: Account, amount: int, order: Iterable[int]) -> Account:
@@ -152,4 +152,4 @@ def _idle_first(account: Account, numbers: Iterable[int]) -> list[int]:
     holding = (
         number for number in numbers if leases[number].left > 0 and not leases[number].recalled
     )
-    return sorted(holding, key=lambda one: (leases[one].spent_at, one))
+    return sorted(holding, key=lambda number: (leases[number].spent_at, number))

@@ -33,7 +33,11 @@ class DecisionBatch(Struct, frozen=True):
         decisions = [
             decision for decision in self.decisions if decision[1] < limits.get(decision[0], 0)
         ]
-        ends = {one: min(end, limits[one]) for one, end in self.ends.items() if one in limits}
+        ends = {
+            partition: min(end, limits[partition])
+            for partition, end in self.ends.items()
+            if partition in limits
+        }
         return DecisionBatch(decisions, ends)
 
 
@@ -108,4 +112,6 @@ class DecisionLog:
 
 
 def _places(offsets: Mapping[int, int]) -> Iterator[TopicPartition]:
-    return (TopicPartition(topics.DECISIONS, one, offset) for one, offset in offsets.items())
+    return (
+        TopicPartition(topics.DECISIONS, partition, offset) for partition, offset in offsets.items()
+    )

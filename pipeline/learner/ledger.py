@@ -114,14 +114,14 @@ class EvidenceLedger:
         for partition, offset, decision in decisions:
             spending.count_decision(decision, partition, offset)
             counts = offset >= self.state.counted.get(str(partition), 0)
-            for one in decision.feedback:
-                before = rows.get(one.action_id) or self._find_action(one.action_id)
-                after = rows[one.action_id] = apply_feedback(before, one, decision)
+            for feedback in decision.feedback:
+                before = rows.get(feedback.action_id) or self._find_action(feedback.action_id)
+                after = rows[feedback.action_id] = apply_feedback(before, feedback, decision)
                 as_of, count = max(as_of, decision.decided_at), count + 1
                 for change in difference(before, after) if counts else ():
                     changed[change.arm] = self._add_to_tally(changed, change, half_life_ms)
         self.tallies.update(changed)
-        offsets = {**self.state.offsets, **{str(one): end for one, end in ends.items()}}
+        offsets = {**self.state.offsets, **{str(partition): end for partition, end in ends.items()}}
         state = LedgerState(offsets, as_of, self.state.number, self.state.counted)
         self._write(state, rows, changed, spending)
         return count
@@ -130,7 +130,9 @@ class EvidenceLedger:
         """Return the offsets, by partition, up to which the restored snapshot's evidence and
         accounts were complete; the earliest first."""
         every = [self.state.counted, *(account.counted for account in self.accounts.values())]
-        return sorted((one for one in every if one), key=lambda one: sum(one.values()))
+        return sorted(
+            (offsets for offsets in every if offsets), key=lambda offsets: sum(offsets.values())
+        )
 
     def reopen_overdue(self) -> None:
         """Schedule the release of reservations that were overdue when the restored accounts were

@@ -147,7 +147,7 @@ class _Learner:
                     "the ledger is new: it begins with what was published",
                     extra={"snapshot": number, "budgets": len(budgets)},
                 )
-            accounts = {name: account_of(one) for name, one in budgets.items()}
+            accounts = {name: account_of(budget) for name, budget in budgets.items()}
             self._ledger.restore(newest, accounts)
         elif number > self._ledger.state.number:
             self._ledger.note_published(number)

@@ -59,7 +59,7 @@ class Treasury:
             touched |= rules.keys() | ledger.accounts.keys()
         if self._digest is None:
             self._unpublished |= ledger.accounts.keys()
-        touched.update(name for name, one in rules.items() if one.ends or one.per in _TIMED)
+        touched.update(name for name, rule in rules.items() if rule.ends or rule.per in _TIMED)
         touched |= self._waited_for  # the hold of a lease may have ended
         changed = {
             name: after
@@ -144,14 +144,14 @@ class Treasury:
         return set(changed)
 
     def _look_for_arrivals(self) -> None:
-        under_way = {key: one for key, one in self._recalls.items() if one.end is None}
+        under_way = {key: recall for key, recall in self._recalls.items() if recall.end is None}
         done = self._writer.processed({partition for _, partition in under_way})
         ends: dict[int, int] = {}
-        for (name, partition), one in under_way.items():
-            if done[partition] > one.offset:
+        for (name, partition), pending in under_way.items():
+            if done[partition] > pending.offset:
                 if partition not in ends:
                     ends[partition] = self._writer.decided(partition)
-                self._recalls[name, partition] = replace(one, end=ends[partition])
+                self._recalls[name, partition] = replace(pending, end=ends[partition])
 
 
 _TIMED: Final = frozenset(("day", "week", "month"))
@@ -162,13 +162,13 @@ def _tell_price(account: Account) -> Account:
     price = account.pace.price
     old: Iterable[int] = (
         number
-        for number, one in account.leases.items()
-        if not one.recalled and abs(one.price - price) > _LIKE * (1 + price)
+        for number, lease in account.leases.items()
+        if not lease.recalled and abs(lease.price - price) > _LIKE * (1 + price)
     )
     leases = {
-        number: replace(one, number=one.number + 1, price=price)
+        number: replace(lease, number=lease.number + 1, price=price)
         for number in old
-        for one in (account.leases[number],)
+        for lease in (account.leases[number],)
     }
     return replace(account, leases={**account.leases, **leases}) if leases else account
 

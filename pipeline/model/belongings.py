@@ -37,16 +37,16 @@ def apply_report(known: Belongings, change: Control) -> Belongings:
     """
     if change.identifier is None or change.version < 0:
         return known
-    one = Belonging(change.version, change.kind == "join", change.until or 0)
-    return latest(known, change.identifier, one)
+    report = Belonging(change.version, change.kind == "join", change.until or 0)
+    return latest(known, change.identifier, report)
 
 
-def latest(known: Belongings, name: str, one: Belonging) -> Belongings:
+def latest(known: Belongings, name: str, report: Belonging) -> Belongings:
     """Return the belongings with `one`, unless a higher version of it is known."""
     before = known.get(name)
-    if before is not None and before.version >= one.version:
+    if before is not None and before.version >= report.version:
         return known
-    after = {**known, name: one}
+    after = {**known, name: report}
     gone = [name for name, belonging in after.items() if not belonging.here]
     if len(gone) > _MAX_GONE:
         del after[min(gone, key=lambda name: (after[name].as_of, name))]
@@ -57,4 +57,4 @@ def without(known: Belongings, name: str | None) -> Belongings:
     """Return the belongings without the identifier `name`."""
     if name not in known:
         return known
-    return {one: belonging for one, belonging in known.items() if one != name}
+    return {key: belonging for key, belonging in known.items() if key != name}

@@ -54,10 +54,10 @@ class Purse(Struct, frozen=True, array_like=True):
 
     def left(self, now_ms: int) -> int:
         """Return the tokens that a decision at `now_ms` may spend."""
-        one = self.at(now_ms)
-        if now_ms < one.begins or (one.ends is not None and now_ms >= one.ends):
+        purse = self.at(now_ms)
+        if now_ms < purse.begins or (purse.ends is not None and now_ms >= purse.ends):
             return 0
-        return max(one.granted - one.spent, 0)
+        return max(purse.granted - purse.spent, 0)
 
 
 class Grant(Struct, frozen=True, array_like=True):

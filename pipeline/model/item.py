@@ -20,11 +20,11 @@ class ItemValues(Struct, frozen=True, cache_hash=True):
 
     def numbers(self) -> dict[str, float]:
         """Return the values that are numbers."""
-        return {name: one for name, one in self.values if not isinstance(one, str)}
+        return {name: value for name, value in self.values if not isinstance(value, str)}
 
     def texts(self) -> dict[str, str]:
         """Return the values that are texts."""
-        return {name: one for name, one in self.values if isinstance(one, str)}
+        return {name: value for name, value in self.values if isinstance(value, str)}
 
 
 NO_ITEM: Final = ItemValues()

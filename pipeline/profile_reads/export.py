@@ -93,8 +93,12 @@ def _json(traits: Mapping[str, Known]) -> str:
 
 
 def _identifiers(profile: Profile) -> Iterator[TableRow]:
-    for one in map(Identifier.parse, profile.identifiers):
-        yield {"profile_id": profile.profile_id, "namespace": one.namespace, "value": one.value}
+    for identifier in map(Identifier.parse, profile.identifiers):
+        yield {
+            "profile_id": profile.profile_id,
+            "namespace": identifier.namespace,
+            "value": identifier.value,
+        }
 
 
 def _members(person: MemberProfile) -> Iterator[TableRow]:

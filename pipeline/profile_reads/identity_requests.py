@@ -56,7 +56,7 @@ def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) ->
     forgotten = at + round(settings.forget_hours * HOUR_MS) + CLEANER_MS
     links = [
         PastRecords(name, forgotten)
-        for name in (*(f"{one.group}-rows-changelog" for one in STAGES), _STATE)
+        for name in (*(f"{stage.group}-rows-changelog" for stage in STAGES), _STATE)
     ]
     for topic in topics_for(channels):
         hours = topic.hours(settings)
@@ -67,4 +67,4 @@ def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) ->
         links.append(PastRecords(topic.name, until))
     links.append(PastRecords(_LEDGERS, at + _LEDGERS_KEPT_MS))
     links.extend(PastRecords(place, None) for place in _BEYOND)
-    return sorted(links, key=lambda one: one.topic)
+    return sorted(links, key=lambda link: link.topic)

@@ -48,7 +48,7 @@ class Person(Struct, frozen=True):
 def find_person(people: PersonSource, identifier: Identifier) -> Person | None:
     """Return the person who has the identifier now; None if it was never seen."""
     profiles = (people.profile(owner) for owner in people.owners(identifier.key))
-    profile = next((one for one in profiles if one is not None), None)
+    profile = next((profile for profile in profiles if profile is not None), None)
     if profile is None:
         return None
     memberships = people.memberships(profile.profile_id)
@@ -69,11 +69,11 @@ def link_history(people: PersonSource, person: Person) -> tuple[IdentityChange, 
     """Return the changes that led to the tree, in the order of time."""
     names = {link.identifier for link in person.tree}
     changes = (change for change in people.changes(names) if change.kind in _SHOWN_KINDS)
-    return tuple(sorted(changes, key=lambda one: one.at))
+    return tuple(sorted(changes, key=lambda change: change.at))
 
 
-def were_linked(people: PersonSource, one: Identifier, other: Identifier) -> bool:
+def were_linked(people: PersonSource, identifier: Identifier, other: Identifier) -> bool:
     """Return whether the two were ever linked, whichever persons have them now."""
-    ends = {one.key, other.key}
+    ends = {identifier.key, other.key}
     changes = (change for change in people.changes(ends) if change.kind == "link")
     return any({change.identifier, change.other} == ends for change in changes)

@@ -52,9 +52,11 @@ class TopicScan:
         matches = self.records.every(
             topics.DECISIONS,
             Decision,
-            lambda one: one.key == profile_id and one.timestamp > since_ms,
+            lambda stored: stored.key == profile_id and stored.timestamp > since_ms,
         )
-        ordered = sorted((decision for _, decision in matches), key=lambda one: one.decided_at)
+        ordered = sorted(
+            (decision for _, decision in matches), key=lambda decision: decision.decided_at
+        )
         return tuple(ordered[-_DECISIONS_SHOWN:])
 
     def _erased_at(self, identifier: str) -> int:
@@ -64,5 +66,5 @@ class TopicScan:
             topics.IDENTITIES, IdentityChange, lambda s: s.key == identifier
         )
         return max(
-            (stored.timestamp for stored, one in matches if one.kind == "erased"), default=-1
+            (stored.timestamp for stored, change in matches if change.kind == "erased"), default=-1
         )

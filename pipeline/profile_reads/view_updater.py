@@ -81,7 +81,7 @@ class ViewUpdater:
             self._failed(f"the view of profiles cannot be updated: {error}")
 
     def _apply(self, messages: Sequence[Message]) -> None:
-        records = [_view_record(one) for one in messages if one.error() is None]
+        records = [_view_record(message) for message in messages if message.error() is None]
         if records:
             self._view.apply(records)
         for message in messages:

@@ -131,7 +131,7 @@ def backtest(
     return BacktestReport(
         files=files,
         interactions=len(log),
-        refused=sum(one.refused for one in files),
+        refused=sum(file.refused for file in files),
         config=rules.config.digest,
         **asdict(played),
     )

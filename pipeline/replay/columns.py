@@ -78,7 +78,7 @@ class _Reader:
 
     def _record(self, schema: Mapping[str, Any]) -> ArrowColumn:
         fields = self.fields(schema)
-        kind = pa.struct([(name, one.kind) for name, one in fields.items()])
+        kind = pa.struct([(name, field.kind) for name, field in fields.items()])
         column = ArrowColumn(kind, record_converter(fields))
         self._records[_short(schema["name"])] = column
         return column
@@ -86,7 +86,9 @@ class _Reader:
 
 def record_converter(columns: Mapping[str, ArrowColumn]) -> Convert | None:
     """Return the function that converts a record in place; None: no field needs it."""
-    converts = [(name, one.convert) for name, one in columns.items() if one.convert is not None]
+    converts = [
+        (name, column.convert) for name, column in columns.items() if column.convert is not None
+    ]
     if not converts:
         return None
 
@@ -112,7 +114,7 @@ def _map(values: ArrowColumn) -> ArrowColumn:
         return _JSON if values is _JSON else ArrowColumn(pa.map_(pa.string(), values.kind))
     return ArrowColumn(
         pa.map_(pa.string(), values.kind),
-        lambda value: {key: of_value(one) for key, one in value.items()},
+        lambda value: {key: of_value(element) for key, element in value.items()},
     )
 
 

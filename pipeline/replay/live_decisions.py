@@ -49,9 +49,9 @@ class ReplayedDecisions:
     def compare(self, live: Iterable[Decision]) -> LiveComparison:
         """Compare the decisions that were made in both, each once."""
         count = changed = by_budgets = 0
-        for one in live:
-            key = one.decision_id.encode()
-            here, there = self._rows.get(key), _summary(one)
+        for decision in live:
+            key = decision.decision_id.encode()
+            here, there = self._rows.get(key), _summary(decision)
             if here is None:
                 continue
             del self._rows[key]  # a decision may be in a topic twice
@@ -70,9 +70,9 @@ def is_short(decision: Decision) -> bool:
 def _shortages(decision: Decision) -> list[tuple[str, ...]]:
     """Return the candidates that a budget excluded, and the stocks that had run out."""
     held = [
-        (one.slot, one.treatment, one.fate)
-        for one in decision.candidates
-        if one.fate.startswith(BUDGET)
+        (candidate.slot, candidate.treatment, candidate.fate)
+        for candidate in decision.candidates
+        if candidate.fate.startswith(BUDGET)
     ]
     gone = [
         (read.budget,)
@@ -84,8 +84,10 @@ def _shortages(decision: Decision) -> list[tuple[str, ...]]:
 
 def _summary(decision: Decision) -> bytes:
     """Return digests of a decision's messages, and of its budgets."""
-    messages = sorted((one.slot, one.treatment) for one in decision.choices if one.treatment)
-    prices = sorted((one.budget, one.price) for one in decision.budgets if one.price)
+    messages = sorted(
+        (choice.slot, choice.treatment) for choice in decision.choices if choice.treatment
+    )
+    prices = sorted((budget.budget, budget.price) for budget in decision.budgets if budget.price)
     return _digest(messages) + _digest((sorted(_shortages(decision)), prices))
 
 

@@ -104,7 +104,7 @@ class ReplayFolder:
     def _refuse_files(self) -> None:
         """Refuse a folder with other files: without a manifest only a replay that was killed in its
         first chunk leaves parts."""
-        strangers = [one for one in self._folder.glob("day=*/*.parquet") if not _is_part(one)]
+        strangers = [path for path in self._folder.glob("day=*/*.parquet") if not _is_part(path)]
         if strangers:
             raise AnotherReplayError(f"{self._folder} holds other files ({strangers[0]})")
 

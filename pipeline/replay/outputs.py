@@ -103,9 +103,11 @@ class OutputTables:
         members: dict[tuple[str, str], tuple[str, ...]] = {}
         for record in (emit.value for emit in emits):
             match record:
-                case Segmented(interaction=Interaction() as one, identity=IdentitySection() as who):
+                case Segmented(
+                    interaction=Interaction() as interaction, identity=IdentitySection() as who
+                ):
                     of_record = record.segments.members if record.segments else ()
-                    members[who.profile_id, one.event_id] = of_record
+                    members[who.profile_id, interaction.event_id] = of_record
                 case SlotChances():
                     self._chances = record
                 case Decision():
@@ -144,7 +146,7 @@ def _slots(decision: Decision, members: tuple[str, ...]) -> Iterator[TableRow]:
         "segments": members,
         "rejected": list(decision.rejected.items()),
     }
-    chosen = {one.slot: one for one in decision.choices}
+    chosen = {choice.slot: choice for choice in decision.choices}
     slots = dict.fromkeys((*chosen, *(candidate.slot for candidate in decision.candidates)))
     for slot in slots or (None,):
         candidates = [

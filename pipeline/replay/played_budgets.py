@@ -57,7 +57,7 @@ class PlayedBudgets:
 
     def next_period(self, after_ms: int) -> int | None:
         """Return the time (ms) at which the next period of a budget begins."""
-        ends = (one.period(after_ms).ends for one in self._paced)
+        ends = (rule.period(after_ms).ends for rule in self._paced)
         return min((end for end in ends if end is not None), default=None)
 
     def take(self, decision: Decision) -> None:
@@ -70,8 +70,8 @@ class PlayedBudgets:
     def report(self, now_ms: int) -> tuple[BudgetStatus, ...]:
         """Return the budgets of campaigns, in the form for people."""
         return tuple(
-            budget_status(record_of(one, {}, now_ms))
-            for name, one in sorted(self._accounts.items())
+            budget_status(record_of(account, {}, now_ms))
+            for name, account in sorted(self._accounts.items())
             if not is_stock(name)
         )
 
@@ -108,8 +108,8 @@ class PlayedBudgets:
 
     def _keep(self, count: Count, now_ms: int) -> None:
         self._actions.update(count.actions)
-        for action_id, one in count.actions.items():
-            heappush(self._due, (one.due, action_id))
+        for action_id, action in count.actions.items():
+            heappush(self._due, (action.due, action_id))
         self._accounts.update(count.changed)
         for name in count.changed:
             self._refill(self._rules[name], now_ms)

@@ -65,7 +65,7 @@ class LogPlayer:
 
     def _pass_on(self, emits: Iterable[Emit]) -> None:
         self._take(self._note(emits))
-        self.dead_letters.update(_name_refused(one) for one in self.flow.refused)
+        self.dead_letters.update(_name_refused(refused) for refused in self.flow.refused)
         self.flow.refused.clear()
 
     def _note(self, emits: Iterable[Emit]) -> Iterator[Emit]:

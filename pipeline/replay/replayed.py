@@ -20,8 +20,10 @@ _OFFSET: Final = "kafka_offset"
 _ERROR: Final = "kafka_error"
 _TOMBSTONE: Final = "kafka_tombstone"
 _PROPERTIES: Final = "properties"
-_RECORD: Final = tuple(one.name for one in msgspec.structs.fields(Interaction))
-_NEEDED: Final = tuple(one.name for one in msgspec.structs.fields(Interaction) if one.required)
+_RECORD: Final = tuple(field.name for field in msgspec.structs.fields(Interaction))
+_NEEDED: Final = tuple(
+    field.name for field in msgspec.structs.fields(Interaction) if field.required
+)
 _BATCH_ROWS: Final = 2_000
 _WRONG: Final = (OSError, pa.ArrowException)
 _INTERACTION: Final = msgspec.json.Decoder(Interaction)

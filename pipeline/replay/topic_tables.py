@@ -51,7 +51,9 @@ class DayTables:
         self._selection = selection
         self._codec = codec
         self._convert = record_converter(columns)
-        self._schema = pa.schema([*((name, one.kind) for name, one in columns.items()), *_PLACE])
+        self._schema = pa.schema(
+            [*((name, column.kind) for name, column in columns.items()), *_PLACE]
+        )
 
     def of(self, messages: Iterable[Message]) -> Iterator[tuple[str, pa.Table]]:
         """Yield the records of each day (ISO 8601) as a table."""

@@ -137,11 +137,11 @@ class _Run:
     files: int = 0
 
     def replay(self, topic: str, plan: list[PartitionReport]) -> ReplayReport:
-        total = sum(one.after - one.first for one in plan)
+        total = sum(span.after - span.first for span in plan)
         done = 0
-        for one in plan:
-            for chunk in self._chunks(one):
-                self._write(one.partition, chunk)
+        for span in plan:
+            for chunk in self._chunks(span):
+                self._write(span.partition, chunk)
                 done += len(chunk.offsets)
                 self.progress(done, total)
         return ReplayReport(

@@ -149,7 +149,7 @@ def what_if(
 
 def _live_decisions(records: Records, digest: str) -> Iterator[Decision]:
     every = records.every(topics.DECISIONS, Decision)
-    return (one for _, one in every if one.config == digest)
+    return (decision for _, decision in every if decision.config == digest)
 
 
 def _decisions(out: Path) -> str:

@@ -110,7 +110,9 @@ def _probe_until_in_force(stages: BackfillTarget, reader: BackfillReader) -> Non
         stages.wait_until_processed()
         for _ in stages.read(reader):
             pass  # all shards are filled afterwards
-        behind = [one for one in range(stages.partitions) if reader.is_behind(one)]
+        behind = [
+            partition for partition in range(stages.partitions) if reader.is_behind(partition)
+        ]
         if not behind:
             return
     raise StalledError(

@@ -65,8 +65,8 @@ class _RecentEvents:
         return True
 
 
-def _event_key(one: Interaction) -> str:
-    return event_key(one.identifiers[0].key, one)
+def _event_key(interaction: Interaction) -> str:
+    return event_key(interaction.identifiers[0].key, interaction)
 
 
 class BackfillReader:
@@ -85,7 +85,7 @@ class BackfillReader:
         self._sequences = [sequence for sequence in rules.config.sequences if sequence.name in keys]
         self._run = newest.applied_at
         self._missing_keys = missing_keys_by_digest(versions, keys)
-        self._earlier = {one.config.digest for one in before} - {newest.config.digest}
+        self._earlier = {version.config.digest for version in before} - {newest.config.digest}
         self._stamps: dict[int, str] = {}
         self._recent: dict[int, _RecentEvents] = {}
         self._since: int | None = None
@@ -104,18 +104,23 @@ class BackfillReader:
 
         It must where the interaction's configuration lacked some of the new aggregates.
         """
-        one, place = record.interaction, record.identity
+        interaction, place = record.interaction, record.identity
         if record.control is not None and record.control.kind == "probe":
             self._stamps[partition] = record.control.config
-        if not self.has_to_fill or one is None or place is None or one.kind == "timer":
+        if (
+            not self.has_to_fill
+            or interaction is None
+            or place is None
+            or interaction.kind == "timer"
+        ):
             return None
-        if not self._recent.setdefault(partition, _RecentEvents()).is_new(_event_key(one)):
+        if not self._recent.setdefault(partition, _RecentEvents()).is_new(_event_key(interaction)):
             return None
         name = place.shard.encode()
         row = self._rows.get(name)
         shard = _ShardTotals(place) if row is None else _shard_from.decode(row)
         missing = self._missing_keys(place.config)
-        self._add_to_shard(shard, one, place, missing)
+        self._add_to_shard(shard, interaction, place, missing)
         self._rows[name] = _bytes.encode(shard)
         return place.shard if missing else None
 
@@ -183,8 +188,8 @@ class BackfillReader:
     ) -> None:
         """Add an interaction to the totals; adding it to a sequence again changes nothing."""
         config = self._rules.config
-        one = apply_mappings(interaction, config)
-        facts = Facts.of(one, derive(one, self._rules.enrichers))
+        mapped = apply_mappings(interaction, config)
+        facts = Facts.of(mapped, derive(mapped, self._rules.enrichers))
         if not is_counted(facts, config):
             return
         for key, part in parts_of(facts, config):

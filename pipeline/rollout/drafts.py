@@ -37,7 +37,7 @@ def write_draft(sources: DraftSources, draft: str, out: Path) -> list[ConfigErro
     """Write OUT/config and OUT/journey.yaml with the draft applied, each if it changes; return
     their errors. Raises UndraftedError if the draft fits none of the files."""
     out.mkdir(parents=True)
-    documents = [_Document.of(one) for one in draft.split(_BETWEEN)]
+    documents = [_Document.of(text) for text in draft.split(_BETWEEN)]
     errors: list[ConfigError] = []
     ours = [document for document in documents if document.folder == "journeys"]
     if ours:
@@ -94,8 +94,8 @@ def _write_journey(
 def _merge_stage(journey: Any, stage: Any) -> None:
     """Replace the prompts of the drafted step, or the split; a new split goes before all steps."""
     if "split" in stage:
-        stages = [one for one in journey["steps"] if "split" not in one]
-        places = [number for number, one in enumerate(journey["steps"]) if "split" in one]
+        stages = [planned for planned in journey["steps"] if "split" not in planned]
+        places = [number for number, planned in enumerate(journey["steps"]) if "split" in planned]
         journey["steps"] = [*stages[: (places or [0])[0]], stage, *stages[(places or [0])[0] :]]
         return
     for step in _steps(journey):
@@ -138,14 +138,14 @@ def _add_rules(file: Path, content: dict[str, list[Any]]) -> None:
 def _keep_treatments(config: Path, drafted: dict[str, Any]) -> None:
     """Remove an offer's treatments that the draft does not name."""
     yaml = YAML()
-    kept = {one["treatment"] for one in drafted["treatments"]}
+    kept = {treatment["treatment"] for treatment in drafted["treatments"]}
     for file in sorted(config.glob("campaigns/*.yaml")):
         campaign = yaml.load(file.read_text("utf-8"))
         for offer in (campaign or {}).get("offers") or ():
-            there = {one["treatment"] for one in offer["treatments"]}
+            there = {treatment["treatment"] for treatment in offer["treatments"]}
             if offer["offer"] == drafted["offer"] and kept <= there:
                 offer["treatments"] = [
-                    one for one in offer["treatments"] if one["treatment"] in kept
+                    treatment for treatment in offer["treatments"] if treatment["treatment"] in kept
                 ]
                 with file.open("w", encoding="utf-8") as written:
                     yaml.dump(campaign, written)

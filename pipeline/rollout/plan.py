@@ -55,7 +55,7 @@ class RolloutPlan(Struct, frozen=True):
         known = (
             campaign for campaign in self.campaigns if not campaign.unknown and not campaign.reach
         )
-        return tuple(one.campaign for one in known) if self.profiles else ()
+        return tuple(reach.campaign for reach in known) if self.profiles else ()
 
 
 def plan(

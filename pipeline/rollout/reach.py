@@ -42,8 +42,8 @@ class _Audience(Struct, frozen=True):
         """Return whether the audience reads any of these."""
         read = [gate.when.reads for gate in self.gates]
         return any(
-            not one.traits.isdisjoint(traits) or not one.segments.isdisjoint(segments)
-            for one in read
+            not reads.traits.isdisjoint(traits) or not reads.segments.isdisjoint(segments)
+            for reads in read
         )
 
 
@@ -58,15 +58,17 @@ class ReachCounter:
         """Count a customer, as after the configuration's change."""
         members = frozenset(person.members).difference(change.exited).union(change.entered)
         facts = Facts(None, person.profile.traits, members, frozenset(), person.at)
-        self._reached.update(name for name, one in self._audiences.items() if one.holds(facts))
+        self._reached.update(
+            name for name, audience in self._audiences.items() if audience.holds(facts)
+        )
 
     def result(
         self, traits: Collection[str], segments: Collection[str]
     ) -> tuple[CampaignReach, ...]:
         """Return the reach of each campaign; `traits` and `segments` are not known yet."""
         return tuple(
-            CampaignReach(name, self._reached[name], one.reads(traits, segments))
-            for name, one in self._audiences.items()
+            CampaignReach(name, self._reached[name], audience.reads(traits, segments))
+            for name, audience in self._audiences.items()
         )
 
 

@@ -49,9 +49,9 @@ def dropped_keys(versions: Sequence[Version]) -> frozenset[str]:
         ended.update(dict.fromkeys(earlier.keys - later.keys, later.applied_at))
     newest = versions[-1]
     return frozenset(
-        one
-        for one, at in ended.items()
-        if one not in newest.keys and newest.applied_at - at > DROP_AFTER_MS
+        key
+        for key, at in ended.items()
+        if key not in newest.keys and newest.applied_at - at > DROP_AFTER_MS
     )
 
 

@@ -81,7 +81,7 @@ def _lists(array: Any) -> Iterator[object]:
             yield None
             continue
         items = [next(elements) for _ in range(length)]
-        yield next((one for one in items if isinstance(one, NoValue)), items)
+        yield next((item for item in items if isinstance(item, NoValue)), items)
 
 
 def _maps(array: pa.MapArray) -> Iterator[object]:

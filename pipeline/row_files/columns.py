@@ -206,14 +206,14 @@ def _means_something(name: str, names: Iterable[str]) -> bool:
     known = (_MESSAGE_CONTEXT if "type" in fields else frozenset()) | (
         _INTERACTION_CONTEXT if "kind" in fields else frozenset()
     )
-    return any(rest == one or rest.startswith(f"{one}.") for one in known)
+    return any(rest == field or rest.startswith(f"{field}.") for field in known)
 
 
 @lru_cache(maxsize=_KEPT_NAMES)
 def _parts(name: str) -> tuple[str, ...]:
     """Split a name at its dots, except within properties and traits, which are flattened later."""
     if name.startswith(DETAILS):
-        section = next(one for one in DETAILS if name.startswith(one))
+        section = next(prefix for prefix in DETAILS if name.startswith(prefix))
         return (*section.removesuffix(".").split("."), name.removeprefix(section))
     first, dot, rest = name.partition(".")
     return (first, rest) if dot and first in ("identifiers", "lists") else tuple(name.split("."))

@@ -61,14 +61,15 @@ class RowMapping:
         """Return the first mapped column that is missing."""
         known = self.optional.union(header)
         return next(
-            (one for one, to in self.targets.items() if to != IGNORE and one not in known), None
+            (column for column, to in self.targets.items() if to != IGNORE and column not in known),
+            None,
         )
 
     def column(self, field: str | None) -> str | None:
         """Return the column of an Interaction's field, for errors."""
         if field is None:
             return None
-        by_target = {to: one for one, to in self.targets.items() if to != IGNORE}
+        by_target = {to: column for column, to in self.targets.items() if to != IGNORE}
         if field in by_target:
             return by_target[field]
         for prefix, to in self.prefixes:
@@ -83,11 +84,11 @@ def row_mapping(watch: model.Watch) -> RowMapping | None:
         return None
     zoned = zone(watch.time.zone)
     assert zoned is not None  # checked with the configuration
-    exact = {one: _field(to) for one, to in watch.columns.items() if not one.endswith("*")}
+    exact = {column: _field(to) for column, to in watch.columns.items() if not column.endswith("*")}
     prefixes = [
-        (one.removesuffix("*"), _field(to).removesuffix("*"))
-        for one, to in watch.columns.items()
-        if one.endswith("*")
+        (column.removesuffix("*"), _field(to).removesuffix("*"))
+        for column, to in watch.columns.items()
+        if column.endswith("*")
     ]
     rules = watch.permissions
     fixed = {"kind": watch.kind, "name": watch.name}

@@ -107,6 +107,6 @@ def _value_at(record: object, key: str) -> object:
         return record[key]
     first, dot, rest = key.partition(".")
     if first == "identifiers" and isinstance(record.get(first), list):
-        named = [one for one in record[first] if isinstance(one, Mapping)]
-        return next((one.get("value") for one in named if one.get("namespace") == rest), None)
+        named = [part for part in record[first] if isinstance(part, Mapping)]
+        return next((part.get("value") for part in named if part.get("namespace") == rest), None)
     return _value_at(record.get(first), rest) if dot else None

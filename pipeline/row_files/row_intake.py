@@ -152,8 +152,8 @@ class RowIntake:
 
         `columns`: their names in a table.
         """
-        results = [self._identifier(fields(one)) for one in values]
-        valid = [one for one in results if isinstance(one, Identifier)]
+        results = [self._identifier(fields(value)) for value in values]
+        valid = [result for result in results if isinstance(result, Identifier)]
         if valid:
             return self.config.identity.rank(valid)
         for result in results:

@@ -76,7 +76,9 @@ def unpack(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
 def _unzip(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
     with zipfile.ZipFile(packed) as archive:
         files = [
-            one for one in archive.infolist() if not one.is_dir() and not _is_litter(one.filename)
+            entry
+            for entry in archive.infolist()
+            if not entry.is_dir() and not _is_litter(entry.filename)
         ]
         if len(files) != 1:
             raise UnreadableError(f"a .zip holds one file, and this one {len(files)}")

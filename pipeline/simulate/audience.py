@@ -117,10 +117,10 @@ class Audience:
         reports = [
             {
                 "token": contacted.token,
-                "outcome": one,
-                **({"properties": {"goal": offer.goal}} if one == "conversion" else {}),
+                "outcome": outcome,
+                **({"properties": {"goal": offer.goal}} if outcome == "conversion" else {}),
             }
-            for one in done
+            for outcome in done
         ]
         if await self._post("web", "/v1/outcomes", {"outcomes": reports}) is not None:
             self._played.outcomes[named].update(done)

@@ -76,17 +76,17 @@ _LINE: Final = msgspec.json.Encoder()
 
 def line(event: WorldEvent) -> bytes:
     """Return the event as a line of `interactions.ndjson`, without its end."""
-    one = event.interaction()
+    interaction = event.interaction()
     return _LINE.encode(
         {
-            "event_id": one.event_id,
-            "kind": one.kind,
-            "name": one.name,
-            "channel": one.channel,
-            "source": one.source,
-            "occurred_at": one.occurred_at,
-            "received_at": one.received_at,
-            "identifiers": one.identifiers,
-            "properties": one.properties,
+            "event_id": interaction.event_id,
+            "kind": interaction.kind,
+            "name": interaction.name,
+            "channel": interaction.channel,
+            "source": interaction.source,
+            "occurred_at": interaction.occurred_at,
+            "received_at": interaction.received_at,
+            "identifiers": interaction.identifiers,
+            "properties": interaction.properties,
         }
     )

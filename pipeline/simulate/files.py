@@ -57,7 +57,7 @@ def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Wri
                 log.add(event.at, line(event))
             progress(index + 1)
         with (folder / (INTERACTIONS + _PART)).open("wb") as out:
-            out.writelines(one + b"\n" for one in log)
+            out.writelines(text + b"\n" for text in log)
         interactions = len(log)
     for name in NAMES:
         (folder / (name + _PART)).replace(folder / name)

@@ -87,10 +87,10 @@ def _read_learned(settings: Settings) -> list[LearnedTreatment]:
     follower.stop()
     snapshot = follower.newest().get(SNAPSHOT)
     counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for one in () if snapshot is None else snapshot.posteriors:
-        count = counts[one.campaign, one.treatment or _HELD_OUT]
-        count[0] += one.tried
-        count[1] += one.reached
+    for posterior in () if snapshot is None else snapshot.posteriors:
+        count = counts[posterior.campaign, posterior.treatment or _HELD_OUT]
+        count[0] += posterior.tried
+        count[1] += posterior.reached
     return [LearnedTreatment(*name, *count) for name, count in sorted(counts.items())]
 
 
@@ -198,5 +198,9 @@ def _mailbox_ports() -> frozenset[int]:
     if not isinstance(bundle, Bundle):
         raise NotTheBankError("; ".join(map(str, bundle)))
     written = [channel.url for channel in bundle.channels.channels if channel.url is not None]
-    urls = [urlsplit(url) for one in written if (url := expand_variables(one, os.environ))]
+    urls = [
+        urlsplit(url)
+        for written_url in written
+        if (url := expand_variables(written_url, os.environ))
+    ]
     return frozenset(url.port for url in urls if url.port and url.hostname in _HERE)

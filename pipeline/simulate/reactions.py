@@ -9,7 +9,7 @@ from pipeline.simulate.customers import SimulatedCustomer
 from pipeline.simulate.offers import OFFERS, BankOffer
 
 _DISMISSES: Final = 0.04
-_BY_NAME: Final = {one.offer: one for one in OFFERS}
+_BY_NAME: Final = {offer.offer: offer for offer in OFFERS}
 
 
 @dataclass(frozen=True, slots=True)

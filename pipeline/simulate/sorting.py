@@ -46,8 +46,8 @@ class SortedLines:
         self._lines.sort()
         with ExitStack() as runs:
             files = [runs.enter_context(run.open("rb")) for run in self._runs]
-            for one in merge(*files, self._lines):
-                yield one[_KEY_WIDTH:-1]
+            for line in merge(*files, self._lines):
+                yield line[_KEY_WIDTH:-1]
 
     def _spill(self) -> None:
         self._lines.sort()

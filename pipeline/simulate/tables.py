@@ -25,12 +25,12 @@ GOALS: Final = ("case_id", "occurred_at", "name", "channel")
 POLICY: Final = ("reward", "propensity", "target_propensity", "q_logged", "q_target")
 
 _TOUCH_OF: Final = {SENT: "sent", SEEN: "seen", CLICKED: "clicked"}
-_SALES_GOALS: Final = {one.goal: one for one in SALES}
+_SALES_GOALS: Final = {offer.goal: offer for offer in SALES}
 _STEP_NAMES: Final = {STARTED, *(step.event for step in STEPS)}
-_GOALS: Final = {one.offer: one.goal for one in OFFERS}
+_GOALS: Final = {offer.offer: offer.goal for offer in OFFERS}
 _ONBOARDING: Final = STEPS[0].reminder.campaign
 _AFTER_MS: Final = {
-    (one.offer, channel): arm.after_ms for one in OFFERS for channel, arm in one.arms.items()
+    (offer.offer, channel): arm.after_ms for offer in OFFERS for channel, arm in offer.arms.items()
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -90,7 +90,7 @@ def policy(life: CustomerLife, end_ms: int) -> Iterator[Row]:
         decided_at = event.at - _AFTER_MS.get((JUDGED.offer, channel), 0)
         if decided_at + WINDOW_MS <= end_ms:
             yield (
-                int(any(_is_goal(one, decided_at) for one in life.events)),
+                int(any(_is_goal(event, decided_at) for event in life.events)),
                 JUDGED.shares[channel],
                 target_propensity(channel, life.who.tier),
                 round(q_logged(channel), 9),

@@ -87,9 +87,9 @@ def statement() -> dict[str, Any]:
         "synthetic": True,
         "note": "A synthetic bank: none of these people, actions and figures are real.",
         "window_ms": WINDOW_MS,
-        "offers": {one.offer: _of_offer(one) for one in OFFERS},
-        "goals": {one.offer: one.goal for one in OFFERS},
-        "baselines": {one.offer: _round(expected_conversion(one, NOTHING)) for one in OFFERS},
+        "offers": {offer.offer: _of_offer(offer) for offer in OFFERS},
+        "goals": {offer.offer: offer.goal for offer in OFFERS},
+        "baselines": {offer.offer: _round(expected_conversion(offer, NOTHING)) for offer in OFFERS},
         "confounded": [
             {
                 "offer": LOAN.offer,

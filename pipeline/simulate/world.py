@@ -42,7 +42,7 @@ class CustomerLife:
         used = {identifier for event in self.events for identifier in event.identifiers}
         who = self.who
         ranked = (who.customer_id, who.email, who.phone, who.card, who.device, *who.cookies)
-        return tuple(one for one in ranked if one in used)
+        return tuple(identifier for identifier in ranked if identifier in used)
 
     @property
     def profile_id(self) -> str:

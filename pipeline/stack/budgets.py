@@ -15,7 +15,7 @@ _LITTLE: Final = 0.02
 def campaign_budgets(records: Iterable[BudgetRecord]) -> tuple[BudgetStatus, ...]:
     """Return the budgets of campaigns by name, without those of items, which may be thousands."""
     statuses = (budget_status(record) for record in records if not is_stock(record.name))
-    return tuple(sorted(statuses, key=lambda one: one.name))
+    return tuple(sorted(statuses, key=lambda status: status.name))
 
 
 def spent_early(

@@ -107,7 +107,7 @@ def _java(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(subject: str, folder: Path) -> Finding:
-    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     text = f"{free / (1 << 30):.1f} GiB free at {there}"
     if free < _TOO_LITTLE_BYTES:
@@ -119,14 +119,14 @@ def _disk(subject: str, folder: Path) -> Finding:
 
 def _lists(home: Path) -> Iterator[Finding]:
     """Report the whole lists whose last file could not remove any members."""
-    for one in find_incomplete_lists(home):
+    for incomplete in find_incomplete_lists(home):
         text = (
-            f"who was in the file before {one.file} is lost, so that it removed nobody"
-            if one.memory == "renewed"
-            else f"who was in {one.file} is lost: the next file removes nobody"
+            f"who was in the file before {incomplete.file} is lost, so that it removed nobody"
+            if incomplete.memory == "renewed"
+            else f"who was in {incomplete.file} is lost: the next file removes nobody"
         )
         mend = "remove by hand who left it since; the next but one removes all again"
-        yield Finding(f"list {one.list}", "note", text, mend)
+        yield Finding(f"list {incomplete.list}", "note", text, mend)
 
 
 def _channels(home: Path) -> Iterator[Finding]:

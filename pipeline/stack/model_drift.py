@@ -59,11 +59,11 @@ def drifts(settings: Settings, now_ms: int) -> Iterator[Drift]:
     """Yield the drift of each model that decided lately. Raises KafkaException."""
     records, artifacts = Records.of(settings), settings.kept_artifacts()
     uses: dict[str, ModelUse] = {}
-    for _, one in records.every(
+    for _, decision in records.every(
         topics.DECISIONS, Decision, start=_latest(settings, topics.DECISIONS)
     ):
-        if one.model is not None:
-            _note(one, uses)
+        if decision.model is not None:
+            _note(decision, uses)
     if not uses:
         return
     reached = _outcomes(records, _latest(settings, topics.SEGMENTED))
@@ -109,7 +109,7 @@ def stability_index(expected: tuple[float, ...], actual: tuple[float, ...]) -> f
 def _latest(settings: Settings, topic: str) -> dict[int, int]:
     with TopicReader(settings.kafka(), topic) as reader:
         limits = reader.limits()
-    return {number: max(one.start, one.stop - _LATEST) for number, one in limits.items()}
+    return {number: max(limit.start, limit.stop - _LATEST) for number, limit in limits.items()}
 
 
 def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
@@ -135,8 +135,8 @@ def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
 
 def _outcomes(records: Records, start: Mapping[int, int]) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], int] = {}
-    for _, one in records.every(topics.SEGMENTED, Segmented, start=start):
-        interaction = one.interaction
+    for _, record in records.every(topics.SEGMENTED, Segmented, start=start):
+        interaction = record.interaction
         if interaction is not None and interaction.kind == "outcome":
             key = str(interaction.properties.get("action_id")), interaction.name
             at = min(interaction.occurred_at, interaction.received_at)

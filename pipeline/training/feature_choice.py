@@ -57,7 +57,9 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
         for (of, name), known_values in sorted(values.items())
         for feature in _features(of, name, known_values, newest, least)
     ]
-    features += [ModelFeature("segment", one) for one, n in sorted(segments.items()) if n >= least]
+    features += [
+        ModelFeature("segment", segment) for segment, n in sorted(segments.items()) if n >= least
+    ]
     for part in OF_CANDIDATE:
         common = [name for name, n in names[part].most_common(_MOST_NAMES) if n >= least]
         if len(names[part]) > 1:
@@ -103,7 +105,7 @@ def _one_sided_auc(values: npt.NDArray[np.float64], labels: Labels) -> float:
     missing = np.isnan(values)
     filled = np.where(missing, values[~missing].min() - 1 if (~missing).any() else 0.0, values)
     aucs = [auc(filled, labels), auc(missing.astype(np.float64), labels)]
-    return max((max(one, 1 - one) for one in aucs if one is not None), default=0.5)
+    return max((max(area, 1 - area) for area in aucs if area is not None), default=0.5)
 
 
 def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, Known]]:
@@ -126,12 +128,12 @@ def _item_values(candidate: FeatureCandidate) -> Iterator[tuple[str, Known]]:
 def _features(
     of: CustomerSource | ItemSource, name: str, known: Sequence[Known], newest_ms: int, least: int
 ) -> Iterator[ModelFeature]:
-    numbers = [one for one in known if is_number(one)]
+    numbers = [value for value in known if is_number(value)]
     if numbers and of == "trait" and min(numbers) >= _EARLIEST_MS and max(numbers) <= newest_ms:
         yield ModelFeature("days_since", name)
-    elif len(numbers) >= least or sum(isinstance(one, bool) for one in known) >= least:
+    elif len(numbers) >= least or sum(isinstance(value, bool) for value in known) >= least:
         yield ModelFeature(of, name)
-    texts = Counter(one for one in known if isinstance(one, str))
+    texts = Counter(value for value in known if isinstance(value, str))
     common = [text for text, n in texts.most_common(_MOST_TEXTS) if least <= n < len(known)]
     for text in sorted(common):
         yield ModelFeature(of, name, text)

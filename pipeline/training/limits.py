@@ -51,7 +51,7 @@ def require_parts(parts: Split[_T]) -> None:
     for name, part in (
         ("training", parts.train), ("calibration", parts.held_back), ("test", parts.test),
     ):  # fmt: skip
-        reached = sum(one.reached for one in part)
+        reached = sum(example.reached for example in part)
         if not 0 < reached < len(part):
             raise UntrainableError(
                 f"{reached:,} of the {len(part):,} examples for {name} reached the goal, so it "

@@ -54,11 +54,15 @@ def write_model(model: TrainedModel, folder: Path) -> StoredModel:
 
     It gets the next version; a model that equals a stored one keeps that version.
     """
-    known = [one for one in read_models(folder) if one.manifest.name == model.manifest.name]
-    for one in known:
-        if replace(one.manifest, version=0, trained_at=0) == replace(model.manifest, trained_at=0):
-            return one
-    version = 1 + max((one.manifest.version for one in known), default=0)
+    known = [
+        stored for stored in read_models(folder) if stored.manifest.name == model.manifest.name
+    ]
+    for stored in known:
+        if replace(stored.manifest, version=0, trained_at=0) == replace(
+            model.manifest, trained_at=0
+        ):
+            return stored
+    version = 1 + max((stored.manifest.version for stored in known), default=0)
     manifest = replace(model.manifest, version=version)
     where = folder / manifest.name / str(version)
     where.mkdir(parents=True, exist_ok=True)
@@ -76,8 +80,8 @@ def write_model(model: TrainedModel, folder: Path) -> StoredModel:
 def read_models(folder: Path) -> Iterator[StoredModel]:
     """Yield the models of a folder, by name and version; other files are left out."""
     read = (_read_model(file) for file in folder.glob(f"*/*/{MANIFEST}"))
-    models = [one for one in read if isinstance(one, StoredModel)]
-    yield from sorted(models, key=lambda one: (one.manifest.name, one.manifest.version))
+    models = [stored for stored in read if isinstance(stored, StoredModel)]
+    yield from sorted(models, key=lambda model: (model.manifest.name, model.manifest.version))
 
 
 def damaged_models(folder: Path) -> Iterator[str]:

@@ -77,7 +77,7 @@ def learn_recipes(
         raise UntrainableError(f"catalogue {catalog.catalog}: it has no `events` to learn from")
     counts = _Counts(catalog, catalog.events)
     for _, of_customer in groupby(seen, attrgetter("profile_id")):
-        counts.add([one.facts for one in of_customer])
+        counts.add([interaction.facts for interaction in of_customer])
     if not counts.popular:
         raise UntrainableError(
             f"catalogue {catalog.catalog}: no interaction that fits `events` names one of its items"
@@ -96,7 +96,8 @@ class _Counts:
         self._items = frozenset(item.id for item in catalog.items)
         self._window_ms = duration_ms(events.window)
         self._readers = {
-            name: (compile_condition(one.when).test, one) for name, one in item_events(catalog)
+            name: (compile_condition(event.when).test, event)
+            for name, event in item_events(catalog)
         }
 
     def add(self, facts: Sequence[Facts]) -> None:
@@ -106,15 +107,18 @@ class _Counts:
         self.viewed.add(did.get("viewed", ()), self._window_ms)
         for about, item in {
             (about, item)
-            for one in did.get("solved", ())
-            for about in one.about
-            for item in one.items
+            for interaction in did.get("solved", ())
+            for about in interaction.about
+            for item in interaction.items
         }:
             self.solved[about][item] += 1
         liked = next((did[name] for name in ("bought", "solved", "viewed") if did.get(name)), [])
-        self.popular.update({item for one in liked for item in one.items})
+        self.popular.update({item for interaction in liked for item in interaction.items})
         for segment, item in {
-            (segment, item) for one in liked for segment in one.segments for item in one.items
+            (segment, item)
+            for interaction in liked
+            for segment in interaction.segments
+            for item in interaction.items
         }:
             self.in_segment[segment][item] += 1
 
@@ -142,15 +146,15 @@ class _Pairs:
         recent: deque[tuple[int, str]] = deque(maxlen=_RECENT)
         items: set[str] = set()
         pairs: set[tuple[str, str]] = set()
-        for one in seen:
-            for item in one.items:
+        for seen_items in seen:
+            for item in seen_items.items:
                 near = (
                     seen_item
                     for at, seen_item in recent
-                    if one.at - at < window_ms and seen_item != item
+                    if seen_items.at - at < window_ms and seen_item != item
                 )
                 pairs.update((min(item, neighbour), max(item, neighbour)) for neighbour in near)
-                recent.append((one.at, item))
+                recent.append((seen_items.at, item))
                 items.add(item)
         self._customers.update(items)
         self._pairs.update(pairs)
@@ -158,10 +162,10 @@ class _Pairs:
     def scores(self, least: int) -> _Scores:
         """Return the cosine of the customers of each pair, shrunk for small numbers."""
         scores: _Scores = defaultdict(dict)
-        for (one, other), both in self._pairs.items():
+        for (item, other), both in self._pairs.items():
             if both >= least:
-                cosine = both / sqrt(self._customers[one] * self._customers[other])
-                scores[one][other] = scores[other][one] = cosine * both / (both + least)
+                cosine = both / sqrt(self._customers[item] * self._customers[other])
+                scores[item][other] = scores[other][item] = cosine * both / (both + least)
         return scores
 
 
@@ -187,7 +191,7 @@ def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[R
     for item_id, own in sorted(similar.items()):
         yield from _with_fallback(SIMILAR, item_id, own, (popular,), limits.most)
     for recipe in RECIPES:
-        yield from (RecipeRow(recipe, EVERYBODY, *one) for one in popular)
+        yield from (RecipeRow(recipe, EVERYBODY, *pair) for pair in popular)
 
 
 def _with_fallback(
@@ -203,14 +207,14 @@ def _with_fallback(
         yield from (RecipeRow(recipe, key, related, 1 + score) for related, score in own)
         return
     for fallback in fallbacks:
-        companions = [one for one in fallback if one[0] != key][:most]
+        companions = [pair for pair in fallback if pair[0] != key][:most]
         if companions:
-            yield from (RecipeRow(recipe, key, *one) for one in companions)
+            yield from (RecipeRow(recipe, key, *pair) for pair in companions)
             return
 
 
 def _best(scores: Mapping[str, float], most: int) -> list[tuple[str, float]]:
-    return sorted(scores.items(), key=lambda one: (-one[1], one[0]))[:most]
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:most]
 
 
 def _shares(customers: Counter[str]) -> dict[str, float]:
@@ -289,14 +293,14 @@ def _column(items: Sequence[CatalogItem], name: str) -> _Column:
         ]
         return _Column(np.array(scaled), None, 1.0)
     texts = [None if value is None else text_of(value) for value in values]
-    counts = Counter(one for one in texts if one is not None)
+    counts = Counter(text for text in texts if text is not None)
     codes = {text: code for code, text in enumerate(sorted(counts))}
     rarity = {
         text: 0.0 if count < 2 else 1.0 - (count - 1) / len(items) for text, count in counts.items()
     }
     return _Column(
-        np.array([-1.0 if one is None else float(codes[one]) for one in texts]),
-        np.array([0.0 if one is None else rarity[one] for one in texts]),
+        np.array([-1.0 if text is None else float(codes[text]) for text in texts]),
+        np.array([0.0 if text is None else rarity[text] for text in texts]),
         max(rarity.values(), default=0.0),
     )
 

@@ -88,18 +88,18 @@ def moments_of(replayed: Replayed, score: model.Score) -> Iterator[ScoredMoment]
     compiled = compile_score(score)
     end_ms, examples = replayed.end_ms, []
     for profile_id, seen in groupby(replayed.interactions(), attrgetter("profile_id")):
-        facts = [one.facts for one in seen]
+        facts = [interaction.facts for interaction in seen]
         goals = sorted(fact.now_ms for fact in facts if test(fact))
         for day in _last_of_days(facts):
             if day.now_ms + window_ms <= end_ms:
                 values = tuple(features_of(compiled, day.traits, day.now_ms))
                 reached = _is_in_window(goals, day.now_ms, window_ms)
                 examples.append(ScoredMoment(profile_id, day.now_ms, values, reached))
-    yield from sorted(examples, key=lambda one: (one.decided_at, one.profile_id))
+    yield from sorted(examples, key=lambda example: (example.decided_at, example.profile_id))
 
 
 def _last_of_days(facts: Sequence[Facts]) -> Iterator[Facts]:
-    for _, of_day in groupby(facts, lambda one: one.now_ms // DAY_MS):
+    for _, of_day in groupby(facts, lambda fact: fact.now_ms // DAY_MS):
         yield list(of_day)[-1]
 
 

@@ -197,7 +197,9 @@ def open_account(rule: BudgetRule, known: Account | None, now_ms: int) -> Accoun
         return Account(rule.name, period, rule.amount, pace=BudgetPace(at=now_ms, since=now_ms))
     if known.period.name == period.name:
         return known if known.amount == rule.amount else replace(known, amount=rule.amount)
-    leases = {number: PartitionLease(number=one.number + 1) for number, one in known.leases.items()}
+    leases = {
+        number: PartitionLease(number=lease.number + 1) for number, lease in known.leases.items()
+    }
     begun = max(now_ms, period.begins)
     pace = BudgetPace(known.pace.price, begun, 0, begun)
     return Account(rule.name, period, rule.amount, leases, pace=pace)
@@ -347,8 +349,8 @@ def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> Budg
         released=units(account.released),
         late=units(account.late),
         leases=tuple(
-            BudgetLease(number, one.number, units(one.used), units(one.spent))
-            for number, one in sorted(account.leases.items())
+            BudgetLease(number, lease.number, units(lease.used), units(lease.spent))
+            for number, lease in sorted(account.leases.items())
         ),
         offsets={
             number: max(offsets.get(number, 0), account.counted.get(number, 0))

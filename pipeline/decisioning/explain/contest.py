@@ -47,64 +47,67 @@ class Contest:
     def words(self, flip: Flip | None) -> Iterator[str]:
         """Yield the reasons for the winner and against the others, and the flip."""
         yield from self._result()
-        for one in self.rejected[:_EXPLAINED]:
-            yield self._phrase("rejected", treatment=one.treatment, words=one.words)
+        for treatment in self.rejected[:_EXPLAINED]:
+            yield self._phrase("rejected", treatment=treatment.treatment, words=treatment.words)
         if len(self.rejected) > _EXPLAINED:
             yield self._phrase("more rejected", count=len(self.rejected) - _EXPLAINED)
         if flip is not None:
             yield self._phrase("flip", what=flip.what, start=flip.start, end=flip.end)
 
-    def pros(self, one: Candidate) -> Iterator[str]:
+    def pros(self, candidate: Candidate) -> Iterator[str]:
         """Yield the reasons for a candidate."""
-        if one is self.winner:
+        if candidate is self.winner:
             yield self._phrase("best")
-        worth = one.p * one.value
+        worth = candidate.p * candidate.value
         if worth > 0:
-            yield self._phrase("worth", amount=worth, p=one.p, value=one.value)
-        yield from self._evidence(one)
-        if one.cost == 0:
+            yield self._phrase("worth", amount=worth, p=candidate.p, value=candidate.value)
+        yield from self._evidence(candidate)
+        if candidate.cost == 0:
             yield self._phrase("cheap")
-        if one.weight > 1:
-            yield self._phrase("raised", weight=one.weight)
+        if candidate.weight > 1:
+            yield self._phrase("raised", weight=candidate.weight)
 
-    def _evidence(self, one: Candidate) -> Iterator[str]:
-        if one.tried > 0:
+    def _evidence(self, candidate: Candidate) -> Iterator[str]:
+        if candidate.tried > 0:
             yield self._phrase(
-                "learned", tried=one.tried, trials=one.trials, successes=one.successes
+                "learned",
+                tried=candidate.tried,
+                trials=candidate.trials,
+                successes=candidate.successes,
             )
 
-    def cons(self, one: Candidate) -> Iterator[str]:
+    def cons(self, candidate: Candidate) -> Iterator[str]:
         """Yield the reasons against a candidate."""
-        if one.cost > 0:
-            yield self._phrase("costs", cost=one.cost)
-        if (price := price_of(one, self.prices)) > 0:
+        if candidate.cost > 0:
+            yield self._phrase("costs", cost=candidate.cost)
+        if (price := price_of(candidate, self.prices)) > 0:
             yield self._phrase("dear", price=price)
-        if one.p + one.anyway < 1:
-            yield self._phrase("unlikely", p=one.p + one.anyway)
-        if one.anyway > 0:
-            yield self._phrase("anyway", anyway=one.anyway, p=one.p)
-        if one.weight < 1:
-            yield self._phrase("lowered", weight=one.weight)
-        yield from self._objection(one)
+        if candidate.p + candidate.anyway < 1:
+            yield self._phrase("unlikely", p=candidate.p + candidate.anyway)
+        if candidate.anyway > 0:
+            yield self._phrase("anyway", anyway=candidate.anyway, p=candidate.p)
+        if candidate.weight < 1:
+            yield self._phrase("lowered", weight=candidate.weight)
+        yield from self._objection(candidate)
 
-    def _objection(self, one: Candidate) -> Iterator[str]:
-        kind = constraint_of(one.fate)
+    def _objection(self, candidate: Candidate) -> Iterator[str]:
+        kind = constraint_of(candidate.fate)
         if kind is not None:
-            yield self._phrase(kind, name=one.fate.removeprefix(f"{kind} "))
-        elif one.fate.startswith(HELD_OUT_BY):
-            yield self._phrase("held out by", name=one.fate.removeprefix(HELD_OUT_BY))
-        elif one.fate.startswith(BEATEN_BY):
-            yield self._explain_loss(one, one.fate.removeprefix(BEATEN_BY))
+            yield self._phrase(kind, name=candidate.fate.removeprefix(f"{kind} "))
+        elif candidate.fate.startswith(HELD_OUT_BY):
+            yield self._phrase("held out by", name=candidate.fate.removeprefix(HELD_OUT_BY))
+        elif candidate.fate.startswith(BEATEN_BY):
+            yield self._explain_loss(candidate, candidate.fate.removeprefix(BEATEN_BY))
 
-    def _explain_loss(self, one: Candidate, winner: str) -> str:
+    def _explain_loss(self, loser: Candidate, winner: str) -> str:
         if winner == NOTHING:
             return self._phrase("worth nothing")
         better = next(
             (candidate for candidate in self.everywhere if candidate.treatment == winner), None
         )
-        if better is None or better.slot != one.slot or better.score < one.score:
+        if better is None or better.slot != loser.slot or better.score < loser.score:
             return self._phrase("another channel", winner=winner)
-        return self._phrase("beaten", gap=better.score - one.score, winner=winner)
+        return self._phrase("beaten", gap=better.score - loser.score, winner=winner)
 
     def _result(self) -> Iterator[str]:
         choice, winner = self.choice, self.winner
@@ -155,11 +158,16 @@ class Contest:
                 return self._phrase("instead", winner=candidate.fate.removeprefix(BEATEN_BY))
         return self._phrase("nothing left")
 
-    def _sum(self, one: Candidate) -> str:
+    def _sum(self, candidate: Candidate) -> str:
         if self.p_alone:
             return self._phrase("p alone")
-        price = price_of(one, self.prices)
-        numbers = {"p": one.p, "value": one.value, "cost": one.cost, "weight": one.weight}
+        price = price_of(candidate, self.prices)
+        numbers = {
+            "p": candidate.p,
+            "value": candidate.value,
+            "cost": candidate.cost,
+            "weight": candidate.weight,
+        }
         if price > 0:
             return self._phrase("dear sum", **numbers, price=price)
         return self._phrase("sum", **numbers)

@@ -76,7 +76,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
     """Explain a decision by the configuration that it names."""
     rules = RuleWords.of(config.bundle, language)
     rejected = _rejected_by_slot(decision, config, rules)
-    choices = {one.slot: one for one in decision.choices}
+    choices = {choice.slot: choice for choice in decision.choices}
     opened = tuple(choices)
     for slot in rejected:
         choices.setdefault(slot, Choice(slot, slot))
@@ -110,14 +110,14 @@ def _again(decision: Decision, language: Language) -> Iterator[str]:
 
 
 def _explain_deferred(decision: Decision, language: Language) -> Iterator[str]:
-    for one in decision.deferred:
+    for message in decision.deferred:
         yield phrase(
             language,
             "deferred",
-            slot=one.channel,
-            treatment=one.treatment,
-            until=_moment(one.until),
-            deadline=_moment(one.deadline_at),
+            slot=message.channel,
+            treatment=message.treatment,
+            until=_moment(message.until),
+            deadline=_moment(message.deadline_at),
         )
 
 
@@ -135,8 +135,8 @@ def _rejected_by_slot(
         if placement in asked:
             for name in (name for entry in entries for name in entry.treatments):
                 where.setdefault(name, {})[placement] = None
-    for one in (candidate for entry in config.outbound for candidate in entry.candidates):
-        where.setdefault(one.treatment, {})[one.channel] = None
+    for outbound in (candidate for entry in config.outbound for candidate in entry.candidates):
+        where.setdefault(outbound.treatment, {})[outbound.channel] = None
     rejected: dict[str, list[RejectedTreatment]] = {}
     for label, names in decision.rejected.items():
         for name in dict.fromkeys(names):
@@ -152,7 +152,7 @@ def _slot(
     rules: RuleWords,
 ) -> ExplainedSlot:
     everywhere = decision.candidates
-    candidates = [one for one in everywhere if one.slot == choice.slot]
+    candidates = [candidate for candidate in everywhere if candidate.slot == choice.slot]
     held_back = tuple(
         rules.rejected_by_constraint(candidate.treatment, candidate.fate, kind)
         for candidate in candidates
@@ -197,17 +197,17 @@ def _chosen_treatment(choice: Choice) -> ChosenTreatment | None:
     return ChosenTreatment(choice.treatment, choice.offer, choice.campaign, choice.channel)
 
 
-def _candidate(one: Candidate, contest: Contest) -> ExplainedCandidate:
+def _candidate(candidate: Candidate, contest: Contest) -> ExplainedCandidate:
     return ExplainedCandidate(
-        treatment=one.treatment,
-        channel=one.channel,
-        p=one.p,
-        value=one.value,
-        cost=one.cost,
-        weight=one.weight,
-        score=one.score,
-        fate=one.fate,
-        pros=tuple(contest.pros(one)),
-        cons=tuple(contest.cons(one)),
-        price=price_of(one, contest.prices) or UNSET,
+        treatment=candidate.treatment,
+        channel=candidate.channel,
+        p=candidate.p,
+        value=candidate.value,
+        cost=candidate.cost,
+        weight=candidate.weight,
+        score=candidate.score,
+        fate=candidate.fate,
+        pros=tuple(contest.pros(candidate)),
+        cons=tuple(contest.cons(candidate)),
+        price=price_of(candidate, contest.prices) or UNSET,
     )

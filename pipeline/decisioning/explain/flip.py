@@ -56,7 +56,7 @@ def smallest_flip(
     """Return the smallest change of a number that flips a slot; None: no single number does."""
     changes = [*_winning_changes(field)]
     if winner is not None:
-        rivals = [one.score for one in field.everywhere if _is_rival(one, winner)]
+        rivals = [candidate.score for candidate in field.everywhere if _is_rival(candidate, winner)]
         goal = max([0.0, *rivals])
         changes += _score_changes(winner, price_of(winner, field.prices), goal, up=False)
     if changes:
@@ -70,18 +70,20 @@ def smallest_flip(
     return None
 
 
-def _is_rival(one: Candidate, winner: Candidate) -> bool:
+def _is_rival(candidate: Candidate, winner: Candidate) -> bool:
     """Return whether a candidate with a higher score would take the winner's place."""
-    if one.fate.startswith(BEATEN_BY):
-        return one.slot == winner.slot and one.fate == BEATEN_BY + winner.treatment
-    same = one.slot.partition("#")[0] == winner.slot.partition("#")[0]
-    return same and one.slot != winner.slot and one.score <= winner.score
+    if candidate.fate.startswith(BEATEN_BY):
+        return candidate.slot == winner.slot and candidate.fate == BEATEN_BY + winner.treatment
+    same = candidate.slot.partition("#")[0] == winner.slot.partition("#")[0]
+    return same and candidate.slot != winner.slot and candidate.score <= winner.score
 
 
 def _winning_changes(field: SlotCandidates) -> Iterator[_Change]:
     """Return the changes that would make a beaten candidate win."""
-    not_beaten = (one for one in field.everywhere if not one.fate.startswith(BEATEN_BY))
-    scores = {one.treatment: one.score for one in not_beaten}
+    not_beaten = (
+        candidate for candidate in field.everywhere if not candidate.fate.startswith(BEATEN_BY)
+    )
+    scores = {candidate.treatment: candidate.score for candidate in not_beaten}
     scores[NOTHING] = 0.0
     for candidate in field.candidates:
         if candidate.fate.startswith(BEATEN_BY):
@@ -91,35 +93,41 @@ def _winning_changes(field: SlotCandidates) -> Iterator[_Change]:
                 yield from _score_changes(candidate, price, max(target, 0.0), up=True)
 
 
-def _score_changes(one: Candidate, price: float, score: float, up: bool) -> Iterator[_Change]:
+def _score_changes(candidate: Candidate, price: float, score: float, up: bool) -> Iterator[_Change]:
     """Return the changes that bring a candidate just above (`up`) or below a score.
 
     `price`: shadow price of each unit of its cost.
     """
-    if one.weight <= 0:
+    if candidate.weight <= 0:
         return
-    worth = (score + price * one.cost) / one.weight
-    if one.p > 0:
-        yield _change_beyond(one, "value", one.value, (worth + one.cost) / one.p, up)
-    if one.value > 0:
-        p = _change_beyond(one, "p", one.p, (worth + one.cost) / one.value, up)
+    worth = (score + price * candidate.cost) / candidate.weight
+    if candidate.p > 0:
+        yield _change_beyond(
+            candidate, "value", candidate.value, (worth + candidate.cost) / candidate.p, up
+        )
+    if candidate.value > 0:
+        p = _change_beyond(
+            candidate, "p", candidate.p, (worth + candidate.cost) / candidate.value, up
+        )
         if 0 <= p.end <= 1:
             yield p
-    even = (one.p * one.value * one.weight - score) / (one.weight + price)
-    cost = _change_beyond(one, "cost", one.cost, even, not up)
+    even = (candidate.p * candidate.value * candidate.weight - score) / (candidate.weight + price)
+    cost = _change_beyond(candidate, "cost", candidate.cost, even, not up)
     if cost.end >= 0:
         yield cost
 
 
-def _change_beyond(one: Candidate, field: str, start: float, even: float, up: bool) -> _Change:
+def _change_beyond(
+    candidate: Candidate, field: str, start: float, even: float, up: bool
+) -> _Change:
     """Return the change of `field` to just beyond the break-even `even`, in six digits.
 
     A score of 0 loses to `nothing`, so 0 is low enough for a value or a `p`.
     """
     if even == 0 and not up and field != "cost":
-        return _Change(one, field, start, 0.0)
+        return _Change(candidate, field, start, 0.0)
     beyond = even + max(abs(even), 1e-3) * (_BEYOND if up else -_BEYOND)
     digits = 6 - math.ceil(math.log10(max(abs(beyond), 1e-9)))
     factor = 10.0**digits
     rounded = (math.ceil if up else math.floor)(beyond * factor) / factor
-    return _Change(one, field, start, rounded)
+    return _Change(candidate, field, start, rounded)

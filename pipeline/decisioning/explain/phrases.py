@@ -189,6 +189,7 @@ def number(language: Language, value: float) -> str:
 def phrase(language: Language, key: str, /, **parts: object) -> str:
     """Return the sentence of `key`, with figures and names filled in."""
     shown = {
-        of: number(language, one) if isinstance(one, float) else one for of, one in parts.items()
+        of: number(language, part) if isinstance(part, float) else part
+        for of, part in parts.items()
     }
     return PHRASES[language][key].format_map(shown)

@@ -62,7 +62,7 @@ def _decide(
     if not isinstance(outcome, Ok):
         return None
     records = (emit.value for emit in outcome.emits)
-    return next((one for one in records if isinstance(one, Decision)), None)
+    return next((emitted for emitted in records if isinstance(emitted, Decision)), None)
 
 
 def _shown_belongings(record: Segmented) -> dict[str, Belonging]:
@@ -74,8 +74,8 @@ def _shown_belongings(record: Segmented) -> dict[str, Belonging]:
 def _due(decision: Decision, again: Again, record: Segmented) -> DueDeferral:
     """Return the deferral from which `decision` was made."""
     at = decision.decided_at
-    one = Deferral(again.first, again.since, at, again.messages, record)
-    return DueDeferral("read", one, at).of(decision.profile_id, decision.config)
+    held_back = Deferral(again.first, again.since, at, again.messages, record)
+    return DueDeferral("read", held_back, at).of(decision.profile_id, decision.config)
 
 
 def _of_others(decision: Decision, record: Segmented) -> dict[str, Belonging]:

@@ -84,7 +84,7 @@ def _own(bundle: model.Bundle) -> Iterator[tuple[tuple[str, str], str]]:
         (("suppression", suppression.suppression), suppression.words)
         for suppression in policies.suppressions
     )
-    yield from ((("consent", one.consent), one.words) for one in policies.consent)
+    yield from ((("consent", consent.consent), consent.words) for consent in policies.consent)
 
 
 def _of_rules(of: model.Engagement) -> Iterator[tuple[tuple[str, str], str]]:

@@ -70,19 +70,21 @@ class TallyChange(Struct, frozen=True):
 NOTHING_HEARD: Final = ActionRow(0)
 
 
-def apply_feedback(row: ActionRow | None, one: Feedback, decision: Decision) -> ActionRow:
+def apply_feedback(row: ActionRow | None, feedback: Feedback, decision: Decision) -> ActionRow:
     """Return the row of an action after a feedback in `decision`."""
     row = row or NOTHING_HEARD
-    row = replace(row, until=max(row.until, one.until))
-    match one.what:
+    row = replace(row, until=max(row.until, feedback.until))
+    match feedback.what:
         case "shown":
             return replace(row, shown=True)
         case "released":
             return replace(row, released=True)
         case "reached":
             return replace(row, reached=True)
-    arm = _arm(one.action_id, decision)
-    return replace(row, arm=arm, at=decision.decided_at, tried=row.tried or one.what == "tried")
+    arm = _arm(feedback.action_id, decision)
+    return replace(
+        row, arm=arm, at=decision.decided_at, tried=row.tried or feedback.what == "tried"
+    )
 
 
 def difference(before: ActionRow | None, after: ActionRow) -> Iterator[TallyChange]:

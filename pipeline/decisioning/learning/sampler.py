@@ -107,8 +107,8 @@ class ThompsonSampler(Struct, frozen=True):
             runners.append(runner)
         return ThompsonField(candidates, runners, self.rules.explore, self.p_alone)
 
-    def _runner(self, one: PricedCandidate, context_bin: str) -> _Runner:
-        candidate, p, rules = one.candidate, one.worth.p, self.rules
+    def _runner(self, priced: PricedCandidate, context_bin: str) -> _Runner:
+        candidate, p, rules = priced.candidate, priced.worth.p, self.rules
         name = _hash("/".join(candidate.tie).encode())
         if candidate.transactional or candidate.campaign not in rules.goals:
             return _Runner(name, np.full(len(_LEVELS), p))
@@ -147,10 +147,10 @@ class ThompsonField:
         self._learned = np.array([runner.learned for runner in runners], dtype=bool)
         self._share = np.array([runner.share for runner in runners], dtype=np.float64)
         self._names = np.array([runner.name for runner in runners], dtype=np.uint64)
-        self._value = np.array([one.worth.value for one in pool])
-        self._cost = np.array([one.candidate.cost for one in pool])
-        self._weight = np.array([one.worth.weight for one in pool])
-        self._toll = np.array([one.worth.toll for one in pool])
+        self._value = np.array([priced.worth.value for priced in pool])
+        self._cost = np.array([priced.candidate.cost for priced in pool])
+        self._weight = np.array([priced.worth.weight for priced in pool])
+        self._toll = np.array([priced.worth.toll for priced in pool])
         tables = [runner.chances for runner in runners]
         self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
         self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
@@ -164,10 +164,10 @@ class ThompsonField:
 
     def draw_worth(self, index: int, key: str) -> PricedCandidate:
         """Return a candidate with its drawn worth."""
-        one = self._pool[index]
+        priced = self._pool[index]
         if not self._runners[index].learned:
-            return one
-        candidate, worth = one.candidate, one.worth
+            return priced
+        candidate, worth = priced.candidate, priced.worth
         p = (self._drawn.get(key) or self._draws(key))[0][index]
         drawn = amounts.worth(p, worth.value, candidate.cost, worth.weight, False, candidate.tie)
         if self._p_alone:
@@ -193,7 +193,7 @@ class ThompsonField:
     def chance(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `draw` gives `index`, or nothing (None)."""
         pays = self._pays
-        arms = sum(pays[one] for one in available) + 1
+        arms = sum(pays[other_index] for other_index in available) + 1
         alike = 1 / arms if index is None or pays[index] else 0.0
         return (1 - self._explore) * self._best(available, index) + self._explore * alike
 
@@ -221,7 +221,7 @@ class ThompsonField:
 
     def _draw_alike(self, available: Sequence[int], key: str) -> DrawResult:
         """Draw uniformly from the candidates that pay, and nothing."""
-        rows = np.array([one for one in available if self._pays[one]], dtype=np.intp)
+        rows = np.array([index for index in available if self._pays[index]], dtype=np.intp)
         arms = _uniforms(key, "arm", self._names[rows])
         nothing = _uniform(key, "nothing")
         if arms.min(initial=1.0) >= nothing:
@@ -232,18 +232,22 @@ class ThompsonField:
         """Return whether a candidate is ready, so that others take part in a share of draws
         only."""
         runners = self._runners
-        return any(runners[one].ready and runners[one].learned for one in available)
+        return any(
+            runners[other_index].ready and runners[other_index].learned for other_index in available
+        )
 
     def _best(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `index`, or no candidate (None), draws the best score above
         0."""
         runners, proved = self._runners, self._is_proved(available)
-        surest = self._surest([one for one in available if not runners[one].learned])
+        surest = self._surest(
+            [other_index for other_index in available if not runners[other_index].learned]
+        )
         least = 0.0 if surest is None else float(self._scores[surest, 0])
         rivals = [
-            (self._scores[one], runners[one].share if proved else 1.0)
-            for one in available
-            if one != index and runners[one].learned
+            (self._scores[other_index], runners[other_index].share if proved else 1.0)
+            for other_index in available
+            if other_index != index and runners[other_index].learned
         ]
         if index is None or not runners[index].learned:
             return float(_below(np.array([least]), rivals)[0]) if index == surest else 0.0
@@ -252,8 +256,8 @@ class ThompsonField:
 
     def _surest(self, fixed: Sequence[int]) -> int | None:
         """Return the best candidate with a fixed score above 0."""
-        paying = [one for one in fixed if self._pool[one].worth.score > 0]
-        return min(paying, key=lambda one: self._pool[one].worth.order) if paying else None
+        paying = [index for index in fixed if self._pool[index].worth.score > 0]
+        return min(paying, key=lambda index: self._pool[index].worth.order) if paying else None
 
 
 def _wins(scores: _Floats, least: float, rivals: Sequence[_Rival]) -> float:

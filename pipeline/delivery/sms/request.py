@@ -76,9 +76,9 @@ def _filled_tree(value: Any, values: Mapping[str, str]) -> Any:
         case str():
             return _fill(value, values)
         case dict():
-            return {name: _filled_tree(one, values) for name, one in value.items()}
+            return {name: _filled_tree(element, values) for name, element in value.items()}
         case list() | tuple():
-            return [_filled_tree(one, values) for one in value]
+            return [_filled_tree(element, values) for element in value]
     return value
 
 

@@ -22,7 +22,11 @@ def enrichers_for(config: Configuration, places: Places | None = None) -> tuple[
 
     `places`: the geo database; None: there is none, or it could not be opened.
     """
-    return tuple(one for one in _every(config, places) if config.derived.intersection(one.names))
+    return tuple(
+        enricher
+        for enricher in _every(config, places)
+        if config.derived.intersection(enricher.names)
+    )
 
 
 def derive(interaction: Interaction, enrichers: tuple[Enricher, ...]) -> dict[str, Scalar]:

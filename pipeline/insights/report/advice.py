@@ -113,18 +113,18 @@ def read_advice(file: Path) -> Advice:
             )
             for change in advice.changes
         ),
-        tuple(RecommendedStep(one.step, one.words) for one in advice.journey),
+        tuple(RecommendedStep(step.step, step.words) for step in advice.journey),
         None if advice.shape is None else advice.shape.words,
         tuple(
             OptionWorth(
-                place=one.place,
-                option=one.option,
-                customers=one.support.had_it,
-                gain=one.gain.value,
-                low=one.gain.low,
-                high=one.gain.high,
-                grade=one.grade,
+                place=option.place,
+                option=option.option,
+                customers=option.support.had_it,
+                gain=option.gain.value,
+                low=option.gain.low,
+                high=option.gain.high,
+                grade=option.grade,
             )
-            for one in advice.compared
+            for option in advice.compared
         ),
     )

@@ -145,8 +145,8 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
     overview = course(series, scan(series, question.seed), question.goal)
     steps = _steps(queries, question.goal, series[0].first_day) if series else _no_steps()
     words = tuple(
-        incident_words(one, question.goal, question.worth, question.language)
-        for one in (overview.incidents if overview else ())
+        incident_words(incident, question.goal, question.worth, question.language)
+        for incident in (overview.incidents if overview else ())
     )
     return ReportContent(
         language=question.language,

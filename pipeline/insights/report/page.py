@@ -21,7 +21,7 @@ from pipeline.insights.report.content import ReportContent
 
 _PACKAGE: Final = "pipeline.insights.report"
 _LIBRARY: Final = ("plotly", "package_data/plotly.min.js")
-_ESCAPES: Final = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029'"}
+_ESCAPES: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029'"}
 
 
 def report_page(content: ReportContent, made_at: str) -> str:
