@@ -22,11 +22,11 @@ def without(state: IdentityState, other: str) -> IdentityState:
     """Return the row as if `other` had never been seen; the shards that it owned go with it."""
     return replace(
         state,
-        parents={name: one for name, one in state.parents.items() if name != other},
-        children={name: one for name, one in state.children.items() if name != other},
+        parents={name: parent for name, parent in state.parents.items() if name != other},
+        children={name: child for name, child in state.children.items() if name != other},
         cuts={name: at for name, at in state.cuts.items() if name != other},
         awaited=tuple(name for name in state.awaited if name != other),
-        visited=tuple(one for one in state.visited if one != profile_of(other)),
+        visited=tuple(profile for profile in state.visited if profile != profile_of(other)),
         shards=_places_without(state.shards, state, other),
         adopted=_places_without(state.adopted, state, other),
     )

@@ -192,7 +192,8 @@ def _load_messages(queries: Queries) -> None:
         """
         SELECT customer, holdout, min(at_ms) AS at_ms, max(held) AS held, max(conflict) AS conflict
         FROM (
-            SELECT customer, entry.holdout AS holdout, epoch_ms(CAST(entry.at AS TIMESTAMPTZ)) AS at_ms,
+            SELECT customer, entry.holdout AS holdout,
+                epoch_ms(CAST(entry.at AS TIMESTAMPTZ)) AS at_ms,
                 CAST(entry.held AS INTEGER) AS held, CAST(entry.conflict AS INTEGER) AS conflict
             FROM (SELECT customer, unnest(holdouts) AS entry FROM decided)
         ) GROUP BY customer, holdout

@@ -83,12 +83,13 @@ def _load_replay(queries: Queries, name: str, file: Path) -> None:
 
 
 def _load_names(queries: Queries, name: str, candidates: str) -> None:
-    """Load the offer and the channel of each treatment, nearly always a single entry."""
+    """Load the offer and the channel of each treatment, nearly always a single one."""
     queries.define(
         f"{name}_names",
         f"""
-        SELECT entry.treatment AS treatment, string_agg(DISTINCT entry.offer, ', ' ORDER BY entry.offer)
-            AS offer, string_agg(DISTINCT entry.channel, ', ' ORDER BY entry.channel) AS channel
+        SELECT entry.treatment AS treatment,
+            string_agg(DISTINCT entry.offer, ', ' ORDER BY entry.offer) AS offer,
+            string_agg(DISTINCT entry.channel, ', ' ORDER BY entry.channel) AS channel
         FROM ({candidates}) GROUP BY 1
         """,
     )

@@ -186,7 +186,8 @@ def _sorted_list(order: Any, where: Any) -> Any:
     value = order.this.sql(dialect="spark")
     only = "" if where is None else f" FILTER({where.sql(dialect='spark')})"
     collected = f"COLLECT_LIST(NAMED_STRUCT({', '.join(named)}, 'value', {value})){only}"
-    return sqlglot.parse_one(f"TRANSFORM(ARRAY_SORT({collected}), entry -> entry.value)", read="spark")
+    values = f"TRANSFORM(ARRAY_SORT({collected}), entry -> entry.value)"
+    return sqlglot.parse_one(values, read="spark")
 
 
 def _with_times(name: str, kind: DataType) -> Any:

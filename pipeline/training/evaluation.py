@@ -43,8 +43,8 @@ def log_loss(p: Floats, labels: Labels) -> float:
 def calibration_error(p: Floats, labels: Labels) -> float:
     """Return the mean distance of predicted and observed rate over bins of equal size."""
     order = np.argsort(p, kind="stable")
-    bins = [one for one in np.array_split(order, _BINS) if len(one)]
-    gaps = [abs(float(p[one].mean() - labels[one].mean())) * len(one) for one in bins]
+    bins = [part for part in np.array_split(order, _BINS) if len(part)]
+    gaps = [abs(float(p[part].mean() - labels[part].mean())) * len(part) for part in bins]
     return sum(gaps) / len(labels)
 
 
@@ -70,15 +70,15 @@ def policy_value(drawn: Iterable[tuple[DrawnDecision, Floats]]) -> PolicyValue |
     rewards, weights = np.array(columns.rewards), np.array(columns.weights)
     q_logged, q_target = np.array(columns.q_logged), np.array(columns.q_target)
     _, customers = np.unique(columns.customers, return_inverse=True)
-    found = evaluate(Log(rewards, weights, q_logged, q_target, customers))
+    estimates = evaluate(Log(rewards, weights, q_logged, q_target, customers))
     ran = evaluate(Log(rewards, np.ones(len(rewards)), customers=customers))
     return PolicyValue(
-        n=found.n,
-        ess=found.ess,
+        n=estimates.n,
+        ess=estimates.ess,
         ran=_estimate(ran.ips),
-        ips=_estimate(found.ips),
-        snips=_estimate(found.snips),
-        dr=_estimate(found.dr),
+        ips=_estimate(estimates.ips),
+        snips=_estimate(estimates.snips),
+        dr=_estimate(estimates.dr),
     )
 
 
@@ -117,18 +117,18 @@ def greedy_choices(rivals: Sequence[Candidate], worth: Sequence[float]) -> dict[
     scores = [net * rival.weight for net, rival in zip(worth, rivals, strict=True)]
 
     def order(place: int) -> tuple[float, str, str, str]:
-        one = rivals[place]
-        return -scores[place], one.campaign, one.offer, one.treatment
+        rival = rivals[place]
+        return -scores[place], rival.campaign, rival.offer, rival.treatment
 
     for place in sorted((place for place, score in enumerate(scores) if score > 0), key=order):
-        one = rivals[place]
-        slot, _, _ = one.slot.partition("#")
-        is_outbound = slot == one.channel
-        if slot in chosen or (is_outbound and one.campaign in sent):
+        rival = rivals[place]
+        slot, _, _ = rival.slot.partition("#")
+        is_outbound = slot == rival.channel
+        if slot in chosen or (is_outbound and rival.campaign in sent):
             continue
         chosen[slot] = place
         if is_outbound:
-            sent.add(one.campaign)
+            sent.add(rival.campaign)
     return chosen
 
 
@@ -136,9 +136,13 @@ def _reward(slot: DrawnSlot, rivals: Sequence[Candidate]) -> float:
     """Return what the choice was worth; a message that expired cost nothing."""
     if slot.chosen is None or slot.expired:
         return 0.0
-    one = rivals[slot.chosen]
-    return slot.reached * one.value - one.cost
+    rival = rivals[slot.chosen]
+    return slot.reached * rival.value - rival.cost
 
 
-def _estimate(found: Estimate | None) -> PolicyEstimate:
-    return _NO_ESTIMATE if found is None else PolicyEstimate(found.value, found.low, found.high)
+def _estimate(estimate: Estimate | None) -> PolicyEstimate:
+    return (
+        _NO_ESTIMATE
+        if estimate is None
+        else PolicyEstimate(estimate.value, estimate.low, estimate.high)
+    )

@@ -59,9 +59,11 @@ def train_propensity(replayed: Replayed, asked: TrainingRequest) -> TrainedModel
     fitted = fit(train, _labelled_rows(encoder, parts.held_back))
     require_sound(fitted.text, len(features))
     drawn = (
-        one for one in replayed.drawn_decisions(asked.goal, parts.cut) if is_tested(one.profile_id)
+        decision
+        for decision in replayed.drawn_decisions(asked.goal, parts.cut)
+        if is_tested(decision.profile_id)
     )
-    p, found = _ModelTest(encoder, fitted).evaluate(parts.test, drawn)
+    p, result = _ModelTest(encoder, fitted).evaluate(parts.test, drawn)
     manifest = ModelManifest(
         name=asked.name,
         version=0,
@@ -73,7 +75,7 @@ def train_propensity(replayed: Replayed, asked: TrainingRequest) -> TrainedModel
         goal=asked.goal.outcome,
         window_ms=asked.goal.window_ms,
         data=data_of(examples, parts.cut),
-        metrics=found,
+        metrics=result,
         reference=reference(p),
         trained_at=asked.trained_at,
     )
@@ -81,8 +83,8 @@ def train_propensity(replayed: Replayed, asked: TrainingRequest) -> TrainedModel
 
 
 def _features(train: Sequence[Example], exclude: frozenset[str]) -> tuple[ModelFeature, ...]:
-    found = features_of((one.facts, one.chosen) for one in train)
-    return tuple(one for one in found if one.name not in exclude)
+    features = features_of((example.facts, example.chosen) for example in train)
+    return tuple(feature for feature in features if feature.name not in exclude)
 
 
 def _treatments(
@@ -90,12 +92,16 @@ def _treatments(
 ) -> tuple[tuple[str, str, str], ...]:
     """Return the treatments with enough examples; if attributes of items are features, a
     catalogue's items count together."""
-    named = Counter((one.chosen.campaign, one.chosen.offer, one.chosen.treatment) for one in train)
+    named = Counter(
+        (example.chosen.campaign, example.chosen.offer, example.chosen.treatment)
+        for example in train
+    )
     if any(feature.of in OF_ITEM for feature in features):
         named += Counter(
             template
-            for one in train
-            if (template := template_of(one.chosen.campaign, one.chosen.treatment)) is not None
+            for example in train
+            if (template := template_of(example.chosen.campaign, example.chosen.treatment))
+            is not None
         )
     return tuple(sorted(name for name, count in named.items() if count >= LEAST_OF_TREATMENT))
 
@@ -119,14 +125,14 @@ class _ModelTest:
         """Return the probabilities of the test set's messages, and the quality of the model."""
         rows = _labelled_rows(self.encoder, test)
         p = self._probabilities(rows.rows)
-        found = metrics(p, rows.labels, self.fitted.base_rate)
-        return p, replace(found, policy=policy_value(self._predict(drawn)))
+        result = metrics(p, rows.labels, self.fitted.base_rate)
+        return p, replace(result, policy=policy_value(self._predict(drawn)))
 
     def _predict(self, drawn: Iterable[DrawnDecision]) -> Iterator[tuple[DrawnDecision, Floats]]:
         """Yield decisions with their rivals' probabilities, predicted for many in one call."""
         rest = iter(drawn)
         while batch := list(islice(rest, _BATCH)):
-            rows = [self.encoder.rows(one.rivals, one.facts) for one in batch]
+            rows = [self.encoder.rows(decision.rivals, decision.facts) for decision in batch]
             every = self._probabilities(np.concatenate(rows))
             of_each = np.split(every, np.cumsum([len(row) for row in rows])[:-1])
             yield from zip(batch, of_each, strict=True)

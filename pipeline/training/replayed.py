@@ -110,7 +110,14 @@ class Replayed:
         for row in self._choices(goal, which, f"NOT {_reported(*_NOT_SHOWN)}"):
             slot = row["slot"]
             every = _candidates_from.decode(row["candidates"])
-            chosen = next((one for one in every if one.slot == slot and one.fate == "chosen"), None)
+            chosen = next(
+                (
+                    candidate
+                    for candidate in every
+                    if candidate.slot == slot and candidate.fate == "chosen"
+                ),
+                None,
+            )
             if chosen is None:
                 continue
             yield Example(
@@ -185,7 +192,7 @@ def _column_of(name: str, section: str) -> str:
 
 def _reported(*names: str) -> str:
     """Return the condition that one of these outcomes of a choice's message was reported."""
-    listed = ", ".join(f"'{one}'" for one in names)
+    listed = ", ".join(f"'{name}'" for name in names)
     return (
         "EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id "
         f"AND o.name IN ({listed}))"
@@ -271,12 +278,12 @@ def open_replayed(
         except (duckdb.Error, msgspec.MsgspecError) as error:
             folders = " or ".join(map(str, filter(None, (segmented, decisions))))
             first = str(error).splitlines()[0]
-            what = f"holds records that cannot be read: {first}; replay the topic anew"
-            raise ReplayedDataError(f"{folders} {what}") from error
+            message = f"holds records that cannot be read: {first}; replay the topic anew"
+            raise ReplayedDataError(f"{folders} {message}") from error
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed: set[str]) -> None:
-    files = sorted(str(one) for one in folder.rglob("*.parquet"))
+    files = sorted(str(path) for path in folder.rglob("*.parquet"))
     topic = "interactions.segmented" if name == "segmented" else name
     if not files:
         mend = f"`kairos replay --topic {topic} --out {folder}` writes it"
@@ -287,8 +294,10 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed
         described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
         missing = sorted(needed.difference(row[0] for row in described))
         if missing:
-            what = f"has no column {missing[0]!r}: it is not {topic} as `kairos replay` writes it"
-            raise ReplayedDataError(f"{folder}: {what}")
+            message = (
+                f"has no column {missing[0]!r}: it is not {topic} as `kairos replay` writes it"
+            )
+            raise ReplayedDataError(f"{folder}: {message}")
         known = {row[0] for row in described}
         later = _LATER_COLUMNS.items() if name == "decisions" else ()
         more = "".join(
@@ -304,8 +313,12 @@ def _drawn_decision(choices: Sequence[dict[str, Any]], held: frozenset[str]) -> 
     """Return a decision by its drawn choices; `held`: campaigns that hold the customer out."""
     first = choices[0]
     every = _candidates_from.decode(first["candidates"])
-    rivals = tuple(one for one in every if one.campaign not in held and _could_have_won(one))
-    winners = {one.slot: place for place, one in enumerate(rivals) if one.fate == "chosen"}
+    rivals = tuple(
+        candidate
+        for candidate in every
+        if candidate.campaign not in held and _could_have_won(candidate)
+    )
+    winners = {rival.slot: place for place, rival in enumerate(rivals) if rival.fate == "chosen"}
     return DrawnDecision(
         profile_id=first["profile_id"],
         decided_at=first["decided_at"],
@@ -325,25 +338,25 @@ def _drawn_decision(choices: Sequence[dict[str, Any]], held: frozenset[str]) -> 
     )
 
 
-def _could_have_won(one: Candidate) -> bool:
+def _could_have_won(candidate: Candidate) -> bool:
     """Return whether it lost only to a better candidate, or to nothing, by the draw."""
-    return one.fate == "chosen" or one.fate.startswith("beaten by ")
+    return candidate.fate == "chosen" or candidate.fate.startswith("beaten by ")
 
 
 def _facts(row: dict[str, Any]) -> Facts:
-    one = row["interaction"]
+    interaction = row["interaction"]
     interaction = Interaction(
-        event_id=one["event_id"],
-        kind=one["kind"],
-        name=one["name"],
-        channel=one["channel"],
-        source=one["source"],
+        event_id=interaction["event_id"],
+        kind=interaction["kind"],
+        name=interaction["name"],
+        channel=interaction["channel"],
+        source=interaction["source"],
         occurred_at=row["occurred_at"],
         received_at=row["received_at"],
         identifiers=(),
-        properties=_decode_values(one["properties"]),  # type: ignore[arg-type]
-        context=_context(one["context"]),
-        lists={name: tuple(values) for name, values in (one.get("lists") or {}).items()},
+        properties=_decode_values(interaction["properties"]),  # type: ignore[arg-type]
+        context=_context(interaction["context"]),
+        lists={name: tuple(values) for name, values in (interaction.get("lists") or {}).items()},
     )
     return Facts(
         interaction=interaction,

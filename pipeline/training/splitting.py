@@ -44,9 +44,13 @@ def split(examples: Sequence[_T], window_ms: int) -> Split[_T]:
     cut = examples[int(len(examples) * _TEST_FROM)].decided_at
     known = [example for example in examples if example.decided_at + window_ms <= cut]
     return Split(
-        train=[one for one in known if fold(one.profile_id) < _HELD_BACK.start],
-        held_back=[one for one in known if fold(one.profile_id) in _HELD_BACK],
-        test=[one for one in examples if one.decided_at >= cut and is_tested(one.profile_id)],
+        train=[example for example in known if fold(example.profile_id) < _HELD_BACK.start],
+        held_back=[example for example in known if fold(example.profile_id) in _HELD_BACK],
+        test=[
+            example
+            for example in examples
+            if example.decided_at >= cut and is_tested(example.profile_id)
+        ],
         cut=cut,
     )
 
