@@ -99,7 +99,7 @@ def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
 
 
 def _load_happened(queries: Queries, segmented: str, decisions: str, period: Period) -> int:
-    """Load interactions once each; return the log's end in ms, 0 for an empty entry."""
+    """Load interactions once each; return the log's end in ms, 0 for an empty one."""
     until = _NEVER if period.until_ms is None else period.until_ms
     queries.define(
         "received",

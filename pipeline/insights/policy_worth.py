@@ -1,4 +1,4 @@
-"""Worth of a configuration, estimated from the decisions and outcomes of another entry.
+"""Worth of a configuration, estimated from the decisions and outcomes of another one.
 
 The log's choices were drawn with known probabilities, and a replay gives the probabilities of the
 same choices under the other configuration. Choices that it makes more often weigh more, and those
