@@ -193,7 +193,7 @@ class _FindingWriter:
             do="test" if test else "change",
             kind="segment" if proposal.by else proposal.rows.kind,
             place=proposal.rows.place,
-            title=self._words("test", what=title) if test else title,
+            what=self._words("test", what=title) if test else title,
             why=self._why(verdict),
             against=tuple(self._against(verdict)),
             grade=proposal.grade,

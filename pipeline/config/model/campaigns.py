@@ -10,8 +10,8 @@ from pipeline.config.model.profile import Goal
 
 
 class Reckoned(Part, frozen=True):
-    """A number for this customer: the trait's, `times` a factor, `plus` a constant; `default` where
-    the trait is no number."""
+    """Number computed for a customer: the value of `trait` times the factor `times`, plus the
+    constant `plus`; `default` where the trait is no number."""
 
     trait: Name
     times: float = 1.0
@@ -25,18 +25,18 @@ Levers: TypeAlias = dict[Name, Annotated[float, Meta(gt=0)]]
 
 
 class Treatment(Engagement, frozen=True):
-    """The form of an offer in a channel.
+    """Form of an offer in a channel.
 
-    With `placement` it answers those who ask for that placement; without, it is sent when the
-    campaign's `trigger` fires. `address` names the namespace that the channel needs (`email`);
-    a customer without one is not eligible. `value` replaces the offer's. `p` is how likely the
-    goal is: without it the value is an expected one. `levers` multiply the score. `starts` and
-    `ends` are as a campaign's.
+    With `placement` it answers requests for that placement; without, it is sent when the campaign's
+    `trigger` fires. `address` names the namespace that the channel needs (`email`); a customer
+    without such an identifier is not eligible. `value` replaces the offer's. `p` is the probability
+    of the goal; without it, `value` is an expected value. `levers` multiply the score. `starts` and
+    `ends` have the form of a campaign's.
 
-    `content` may hold `{trait}` and `{properties.name}`, or be Jinja: `{{ trait }}`,
+    `content` may contain `{trait}` and `{properties.name}`, or be Jinja: `{{ trait }}`,
     `{{ properties.name }}`, `{{ context.locale }}`, `{% if %}`, `{% for %}` and filters such as
-    `default`. Where a name is not known that has neither a value in `defaults`, nor a `default`
-    filter or an `{% if %}` around it, the treatment is not suitable.
+    `default`. Where a name is unknown and has neither a value in `defaults`, nor a `default` filter
+    or an `{% if %}` around it, the treatment is not suitable.
     """
 
     treatment: Name
@@ -56,8 +56,9 @@ class Treatment(Engagement, frozen=True):
 
 class Offer(Engagement, frozen=True):
     """Offer to a customer; `value` is the worth of its acceptance. Policies group offers by `issue`
-    and `group`. With `catalog` each item of that is an offer of this form, whose name is the item's
-    id, and a content may hold `{item.NAME}`; `value` is that of items that have none."""
+    and `group`. With `catalog` each item of that catalogue is an offer of this form, named by the
+    item's id, and a content may contain `{item.NAME}`; `value` then counts for items without a
+    value of their own."""
 
     offer: Name
     value: Amount
@@ -72,11 +73,12 @@ class Offer(Engagement, frozen=True):
 
 
 class Budget(Part, frozen=True):
-    """Money in the deployment's own currency, which `currency` may name; for all of the campaign,
-    or anew `per` day, week (from Monday) or month by the clock of `zone`.
+    """Money in the deployment's own currency, which `currency` may name; for the whole campaign, or
+    `per` day, week (from Monday) or month by the clock of `zone`.
 
-    Messages reserve their cost when they are decided, and give it back when they bounce, expire or
-    are not shown in time. One that has a period, or whose campaign `ends`, is paced over it.
+    Messages reserve their cost when they are decided, and release it when they bounce, expire or
+    are not shown in time. A budget with a period, or of a campaign that `ends`, is paced over that
+    time.
     """
 
     amount: Annotated[float, Meta(ge=0, le=1e9)]
@@ -86,17 +88,19 @@ class Budget(Part, frozen=True):
 
 
 class Campaign(Engagement, frozen=True):
-    """campaigns/*.yaml. `audience` says who, `trigger` on which interaction something is sent.
+    """campaigns/*.yaml. `audience` selects the customers, `trigger` the interactions on which
+    messages are sent.
 
-    `starts` and `ends` are ISO 8601, UTC unless they say otherwise; an `ends` without a time
-    includes that day. A transactional campaign passes by arbitration, caps, quiet hours, consent
-    and holdouts. `holdout`: this share of its customers does not get it, for comparison.
-    `incremental: true`: where it is learned how likely the goal is, what counts is how much
-    likelier a customer's first message in the goal's window makes it than it is for who is held
-    out of the same message.
+    `starts` and `ends` are ISO 8601, in UTC unless they have an offset; an `ends` without a time
+    includes that day. A transactional campaign is exempt from arbitration, caps, quiet hours,
+    consent and holdouts. `holdout`: share of its customers who do not get it, for comparison.
 
-    `defer: true`: what quiet hours hold back is decided again at their end, if the deadline of its
-    treatment (or channel) has not passed by then; otherwise it is dropped.
+    `incremental: true`: learning counts by how much a customer's first message in the goal's window
+    raises the probability of the goal, compared with customers who are held out of the same
+    message.
+
+    `defer: true`: messages held back by quiet hours are decided again at their end, if the deadline
+    of the treatment (or channel) has not passed by then; otherwise they are dropped.
     """
 
     campaign: Name

@@ -8,9 +8,10 @@ from pipeline.config.model.part import Condition, Duration, Name, Part
 
 
 class ItemColumns(Part, frozen=True):
-    """Columns of a catalogue's table: `id` of an item; where there are such, its `price`, `value`
-    (what its acceptance is worth), `stock`, and the dates that it `starts` and `ends`, as a
-    campaign's. All others are attributes, unless `attributes` names those that are."""
+    """Columns of a catalogue's table. `id` names an item; the optional ones are its `price`, its
+    `value` (the worth of its acceptance), its `stock`, and the dates at which it `starts` and
+    `ends`, in the form of a campaign's. All other columns are attributes, unless `attributes` names
+    them."""
 
     id: str = "id"
     price: str | None = None
@@ -22,11 +23,12 @@ class ItemColumns(Part, frozen=True):
 
 
 class ItemRule(Part, frozen=True):
-    """Items for a customer: those whose id is in `trait` (a text or a list), whose `attribute` has
-    such a value, or which `recipe` gives for what is in it. `factor` multiplies their score.
+    """Items for a customer: those with an id in `trait` (a text or a list), those whose `attribute`
+    has such a value, or those that `recipe` relates to such a value. `factor` multiplies their
+    score.
 
-    A recipe without `trait` gives items for the customer's segments. Where it has none for any of
-    what it is asked for, those that it has for everybody count.
+    A recipe without `trait` gives items for the customer's segments. Where a recipe has no items
+    for any of these values, its items for everybody count.
     """
 
     trait: Name | None = None
@@ -37,7 +39,7 @@ class ItemRule(Part, frozen=True):
 
 class ItemEvent(Part, frozen=True):
     """Interactions that fit `when`, with the ids of items in the property `item`, a text or a list;
-    the property `about` says what an article solved."""
+    the property `about` names the subject that an article resolved."""
 
     when: Condition
     item: str
@@ -45,8 +47,8 @@ class ItemEvent(Part, frozen=True):
 
 
 class ItemEvents(Part, frozen=True):
-    """Interactions from which `kairos train recipes` learns. What one customer bought, or viewed,
-    within `window` goes together."""
+    """Interactions from which `kairos train recipes` learns. Items that one customer bought, or
+    viewed, within `window` go together."""
 
     bought: ItemEvent | None = None
     viewed: ItemEvent | None = None
@@ -55,7 +57,8 @@ class ItemEvents(Part, frozen=True):
 
 
 class CatalogItem(Part, frozen=True):
-    """Row of a table. `value`: None: what the offer says; `stock`: None: as many as are wanted."""
+    """Row of a table. `value` None: the offer's value counts; `stock` None: the stock is
+    unlimited."""
 
     id: str
     value: float | None = None
@@ -69,10 +72,11 @@ class Catalog(Part, frozen=True):
     """catalogs/*.yaml: items (products, help articles) that a campaign's offer names by `catalog`:
     each row of `table`, a CSV or Parquet file in this folder, is then an offer of that form.
 
-    An item's value is its `value`, or else its price times `margin`. Items without stock are left
-    out. For a customer `exclude` leaves out what was seen, bought or solved; `only`, where given,
-    leaves out all that none of its rules names; `boost` raises what its rules name. The best
-    `most` items then compete, and the best `shortlist` are in the decision's record.
+    The value of an item is its `value`, or else its price times `margin`. Items without stock are
+    left out. For a customer, `exclude` leaves out items that were seen, bought or solved; `only`,
+    if present, leaves out all items that none of its rules names; `boost` raises the items that its
+    rules name. The best `most` items then compete, and the best `shortlist` are recorded in the
+    decision.
 
     `recipes` is a table (CSV or Parquet) of items that go together, bought or viewed: its columns
     are recipe, item, related and score; a row without item is for everybody. `kairos train recipes`

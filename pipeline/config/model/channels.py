@@ -63,11 +63,11 @@ PUSH_SERVICES: Final = (
 class Push(Part, frozen=True):
     """Web push of a channel with `adapter: push`, to browsers that subscribed.
 
-    The address of a treatment is a subscription, as `JSON.stringify(subscription)` writes it: an
+    The address of a treatment is a subscription, in the form of `JSON.stringify(subscription)`: an
     identifier in `namespace`, which must not be normalised beyond `trim`. `key` names the
     environment variable, of the adapter, with the VAPID private key (PEM or base64); `contact` is
-    where push services may complain (`mailto:` or `https:`). Endpoints at hosts other than
-    `services`, or below them, get nothing: a subscription is what a browser claims.
+    an address for complaints of push services (`mailto:` or `https:`). Subscriptions at hosts other
+    than `services` and their subdomains get nothing, because browsers choose the host.
     """
 
     key: SecretName
@@ -84,22 +84,25 @@ class Pos(Part, frozen=True):
 
 
 class Channel(Part, frozen=True):
-    """A way to reach a customer. `cost` is per message, `deadline` how long it stays worth saying.
+    """Way to reach a customer. `cost` is that of a message, `deadline` the time for which it is
+    worth sending.
 
     `adapter: webhook` posts each action to `url`; `adapter: email` sends it by the SMTP server at
     `url` (`smtp+starttls://HOST:587`, `smtps://HOST:465`, or `smtp://HOST:25` without encryption),
-    as `email` says; `adapter: sms` sends it by the HTTP API of the `provider` that a file in
-    providers/ describes; `adapter: push` sends it to browsers, as `push` says; `adapter: pos`
-    prints it by the receipt printer at `url` (`tcp://HOST:9100`); `adapter: none` leaves the topic
-    to others.
-    `secret` names the environment variable, of the adapter, that holds the key by which posts are
-    signed: `${NAME}`. Variables in `url` (`${NAME}`, `${NAME:-default}`) are the adapter's too: the
+    as configured in `email`; `adapter: sms` sends it by the HTTP API of the `provider` that a file
+    in providers/ describes; `adapter: push` sends it to browsers, as configured in `push`;
+    `adapter: pos` prints it by the receipt printer at `url` (`tcp://HOST:9100`); `adapter: none`
+    leaves the topic to other consumers.
+
+    `secret` names the environment variable, of the adapter, with the key by which posts are signed:
+    `${NAME}`. Variables in `url` (`${NAME}`, `${NAME:-default}`) are the adapter's too: the
     configuration keeps their names, never their values.
-    `placements` are the places in it that may ask what to show. `escape: html` makes what content
-    says of a customer safe in a page; it is the default of the channel `web`, and of parts of a
-    content that are called `html` in any channel. `confirm_within`: where every message that is
-    shown is reported (an impression, a click), one that is not within this time of its decision was
-    not shown, since its answer was lost, and gives its place under the caps back.
+
+    `placements` are the places in the channel for which messages are requested. `escape: html`
+    escapes customers' values in contents for pages; it is the default of the channel `web`, and of
+    parts of a content named `html` in any channel. `confirm_within`: time after its decision within
+    which every shown message is reported (an impression, a click); a message without such a report
+    was not shown, since its answer was lost, and no longer counts under the caps.
     """
 
     name: Name

@@ -11,8 +11,8 @@ Names: TypeAlias = Name | tuple[Name, ...]
 
 
 class Scope(Part, frozen=True):
-    """The messages that a policy is for: those that have, of each field given here, one of its
-    names. Without any field: all."""
+    """Messages to which a policy applies: those with one of the listed names in each field that is
+    present. Without any field: all."""
 
     issue: Names = ()
     group: Names = ()
@@ -24,7 +24,7 @@ class Scope(Part, frozen=True):
 
 
 class Rule(Part, frozen=True):
-    """A condition that must hold, for the messages in `for`. `words` say why, for explanations."""
+    """Condition that must hold for the messages in `for`. `words` explain it."""
 
     rule: Name
     when: Condition
@@ -33,8 +33,9 @@ class Rule(Part, frozen=True):
 
 
 class Engagement(Part, frozen=True, kw_only=True):
-    """Rules in their order: `eligibility` (may they have it), `applicability` (does it make sense
-    now), `suitability` (is it good for them). The first that does not hold rejects the message."""
+    """Rules in their order: `eligibility` (the customer may have the message), `applicability` (it
+    makes sense now), `suitability` (it is good for the customer). The first rule that does not hold
+    rejects the message."""
 
     eligibility: tuple[Rule, ...] = ()
     applicability: tuple[Rule, ...] = ()
@@ -42,10 +43,11 @@ class Engagement(Part, frozen=True, kw_only=True):
 
 
 class Cap(Part, frozen=True):
-    """At most `max` messages in any `window` per offer, group, issue, campaign, channel, or in all.
+    """Maximum of `max` messages in any `window`, per offer, group, issue, campaign or channel, or
+    in total.
 
     `channel` limits it to one channel, `for` to any messages. Transactional messages neither count
-    nor are capped, and a message counts from the decision on until it bounces or expires.
+    nor are capped, and a message counts from its decision on until it bounces or expires.
     """
 
     cap: Name

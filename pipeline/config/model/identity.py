@@ -1,4 +1,4 @@
-"""identity.yaml: namespaces of identifiers, and which values are nobody's."""
+"""identity.yaml: namespaces of identifiers, and values that identify nobody."""
 
 from typing import Annotated, Final, Literal
 
@@ -8,12 +8,14 @@ from pipeline.config.model.part import Name, Part
 
 
 class Namespace(Part, frozen=True):
-    """A kind of identifier. `normalise`: how equal values are made equal.
+    """Kind of identifier. `normalise`: normal form of its values.
 
-    `trim` takes spaces off the ends; `lower` makes lower case as well; `email` does both and
-    refuses what is no address; `phone` makes E.164 (`+34600111222`, with an extension
-    `+34911234567;ext=12`), refusing what is no number.
-    `limit`: at most so many of the kind are linked to one identifier; further ones are refused.
+    `trim` removes spaces at the ends; `lower` also converts to lower case; `email` does both and
+    refuses texts that are no address; `phone` converts to E.164 (`+34600111222`, with an extension
+    `+34911234567;ext=12`) and refuses texts that are no number.
+
+    `limit`: maximum of identifiers of this kind that are linked to one identifier; further ones are
+    refused.
     """
 
     name: Name

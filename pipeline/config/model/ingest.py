@@ -28,8 +28,8 @@ class SftpServer(Part, frozen=True):
 
 class ReadyRule(Part, frozen=True):
     """Rule by which a file is complete. `rest`: its size and time have not changed for `after`.
-    `marker`: the file called `marker` is there (`{name}`: the whole name, `{stem}`: up to its first
-    dot). `rename`: as soon as it has a name that fits, for its sender writes under another one."""
+    `marker`: the file called `marker` exists (`{name}`: the whole name, `{stem}`: up to its first
+    dot). `rename`: as soon as its name fits, because its sender writes it under another name."""
 
     by: Literal["rest", "marker", "rename"] = "rest"
     after: Duration = "5s"
@@ -37,13 +37,13 @@ class ReadyRule(Part, frozen=True):
 
 
 class CsvFormat(Part, frozen=True):
-    """Form of CSV files. Without `delimiter` it is found (`,` `;` tab `|`); without `encoding` it
-    is UTF-8 or UTF-16. `quote: ""`: a quotation mark is a character as any other. `decimal_comma`:
-    numbers are written `1.234,50`. `names`: the columns of files that have no header. `skip`: lines
-    before the header that are no rows. `escape`: the character before a quotation mark within a
-    cell, where it is not doubled (`\\`). `empty`: words of cells that say nothing (`NULL`).
-    `footer`: last rows that are none, by a pattern (RE2) of their whole text, `(TRL|Total).*`;
-    without it what looks like a footer is a bad row, and with `""` there is none."""
+    """Form of CSV files. Without `delimiter` it is detected (`,` `;` tab `|`); without `encoding`
+    it is UTF-8 or UTF-16. `quote: ""`: quotation marks are ordinary characters. `decimal_comma`:
+    numbers are written `1.234,50`. `names`: the columns of files without a header. `skip`: number
+    of lines before the header. `escape`: the character before a quotation mark within a cell, where
+    it is not doubled (`\\`). `empty`: words of empty cells (`NULL`). `footer`: last rows to leave
+    out, by a pattern (RE2) of their whole text, `(TRL|Total).*`; without it a row that looks like a
+    footer is a bad row, and with `""` no row is a footer."""
 
     delimiter: str | None = None
     encoding: str | None = None
@@ -67,7 +67,7 @@ class PgpSecret(Part, frozen=True):
 class RowTime(Part, frozen=True):
     """Form of the times in the column that is mapped to `time`: one of `formats`, in the notation
     of `strptime` (`%d/%m/%Y %H:%M`); without any ISO 8601, or a number since 1970. `zone` (IANA) is
-    that of times that do not say theirs."""
+    that of times without a zone."""
 
     zone: str = "UTC"
     formats: tuple[str, ...] = ()
@@ -106,40 +106,41 @@ FeedName: TypeAlias = Literal[
 
 
 class Watch(Part, frozen=True):
-    """Files that somebody puts into a `folder` (an absolute path) or on an SFTP server: those whose
-    name fits `pattern` (`*.csv`) and none of `excludes`. They are looked for `every` so often,
-    taken in the order of their names once `ready`, and moved to `done/`, or to `failed/`.
+    """Files in a `folder` (an absolute path) or on an SFTP server: those with a name that fits
+    `pattern` (`*.csv`) and none of `excludes`. They are looked for at the interval `every`, taken
+    in the order of their names once `ready`, and moved to `done/`, or to `failed/`.
 
-    `format` is found by the name where it is not given; `.gz` and `.zip` (of one file) are
-    unpacked, `.pgp`, `.gpg` and `.asc` are decrypted by `pgp`. A file has at most `max_bytes`, also
-    inside; content of more than 64 MiB is at most `max_ratio` times as large as its file.
-    `source` is whose they are, in sources.yaml: its channel, trust, clock and property names count.
+    `format` follows from the name if it is missing; `.gz` and `.zip` (of one file) are unpacked,
+    `.pgp`, `.gpg` and `.asc` are decrypted by `pgp`. A file has at most `max_bytes`, also unpacked;
+    content of more than 64 MiB is at most `max_ratio` times as large as its file.
 
-    `columns` says what each column (in NDJSON: field, with dots) is: `identifiers.NAMESPACE`,
+    `source` names the files' source in sources.yaml, whose channel, trust, clock and property names
+    count. `columns` maps each column (in NDJSON: field, with dots): `identifiers.NAMESPACE`,
     `properties.NAME`, `traits.NAME`, `lists.NAME`, `context.url` (ip, user_agent, url, referrer,
     locale, timezone, `campaign.NAME`, `consent.NAME`), `time`, `name`, `kind`, `id`, `channel`,
-    `delete` or `ignore`. `"attribute:*": traits.*` is for all columns that begin so. Without
-    `columns` they are named as for `kairos send`. `kind` and `name` are those of every row that has
-    none of its own. `feed` is a mapping that comes with Kairos, to which `columns` adds.
+    `delete` or `ignore`. `"attribute:*": traits.*` is for all columns with that beginning. Without
+    `columns` they are named as for `kairos send`. `kind` and `name` count for every row without its
+    own. `feed` is a mapping that comes with Kairos, to which `columns` adds.
 
     With `permissions` the rows are a consent or suppression list; columns may be
-    `permission.state`, `permission.channel`, `permission.purpose`, `permission.CHANNEL.PURPOSE`.
-    What a row says counts once, however often it is repeated, in a later file too where it has a
-    `time`; without one it counts as said when its file is taken.
+    `permission.state`, `permission.channel`, `permission.purpose`, `permission.CHANNEL.PURPOSE`. A
+    statement counts once, however often it is repeated, in a later file too if it has a `time`;
+    without one it counts as of the time when its file is taken.
 
     With `replaces` each file is a whole list, named by the properties that all of its rows have
-    (`segment: Gold club`): each row has `properties.operation: add`, and for a customer who was in
-    the list's last file and is not in this one there is another with `remove`. A bad row fails it.
+    (`segment: Gold club`): each row has `properties.operation: add`, and each customer who was in
+    the list's last file and is missing in this one gets a row with `remove`. A bad row fails the
+    file.
 
-    With `catalog` each file is a whole table of that catalogue, by the columns that it says there:
-    its items are put in force in place of those before, as `kairos config apply` would.
+    With `catalog` each file is a whole table of that catalogue, with the columns that the catalogue
+    names: its items replace the previous ones, as `kairos config apply` would.
 
     A row whose `delete` column has one of the values in `delete` clears the traits in its file's
-    columns; it does not erase the customer, which is `kairos profile forget`.
+    columns; it does not erase the customer, as `kairos profile forget` does.
 
-    A row is known by the content of its file and its line, or by the columns in `key`, named as in
-    an interaction (`properties.order_id`). Where more than the share `max_bad` of a file's rows are
-    bad, nothing of it is sent, and it is moved to `failed/`.
+    A row is identified by the content of its file and its line, or by the columns in `key`, named
+    as in an interaction (`properties.order_id`). Where more than the share `max_bad` of a file's
+    rows are bad, no row is sent, and the file is moved to `failed/`.
     """
 
     watch: Name

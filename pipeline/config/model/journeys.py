@@ -8,8 +8,8 @@ from pipeline.config.model.part import Condition, Duration, Name, Part, Share
 
 
 class Prompt(Part, frozen=True):
-    """Offers that may be made while a step is waited for: the first `after` so long, then `every`
-    so often, at `most` so many times."""
+    """Offers that may be made while a step is waited for: the first after the time `after`, further
+    ones at the interval `every`, at most `most` of them."""
 
     offers: Annotated[tuple[Name, ...], Meta(min_length=1)]
     after: Duration | None = None
@@ -18,10 +18,10 @@ class Prompt(Part, frozen=True):
 
 
 class JourneyStep(Part, frozen=True):
-    """A step that is taken once: by the first interaction that fits `reached`.
+    """Step that is taken once: by the first interaction that fits `reached`.
 
-    A step that is not `mandatory` may be skipped. `within` so long of the steps before it (the
-    first: of entering) it is in time.
+    A step that is not `mandatory` may be skipped. A step is in time up to `within` after the steps
+    before it (the first one: after entering).
     """
 
     step: Name
@@ -32,7 +32,7 @@ class JourneyStep(Part, frozen=True):
 
 
 class JourneySplit(Part, frozen=True):
-    """An experiment: each customer gets one of the `arms`, by their shares, which add up to 1."""
+    """Experiment: each customer gets one of the `arms`, by their shares, which add up to 1."""
 
     arms: dict[Name, Annotated[float, Meta(gt=0, le=1)]]
     by: Literal["share"] = "share"
@@ -61,7 +61,7 @@ class JourneyStage(Part, frozen=True):
 
 
 class JourneyGoal(Part, frozen=True):
-    """The purpose of the journey: an interaction that fits `when` within `window` of entering.
+    """Purpose of the journey: an interaction that fits `when` within `window` of entering.
 
     Without a window it may come at any time.
     """
@@ -80,7 +80,8 @@ Reentry: TypeAlias = Literal["never", "always"] | EnterAfter
 
 
 class Enter(Part, frozen=True):
-    """An interaction that fits `when` begins the journey; `again`: whether more than once."""
+    """Beginning of the journey, by an interaction that fits `when`; `again`: whether it may begin
+    more than once."""
 
     when: Condition
     again: Reentry = "never"

@@ -1,4 +1,4 @@
-"""learned.yaml: the snapshot of the learner that decisions go by."""
+"""learned.yaml: the learner's snapshot that decisions use."""
 
 from typing import Annotated
 
@@ -8,10 +8,10 @@ from pipeline.config.model.part import Name, Part
 
 
 class LearnedEvidence(Part, frozen=True):
-    """Evidence about a treatment of a campaign, in the circumstances `bin` of policies.yaml, or in
-    all that are none of its bins. `trials`, and the `successes` among them, are weighted by age;
-    `tried` and `reached` count each message as 1. Without an offer and a treatment it is about who
-    is held out of the campaign."""
+    """Evidence about a treatment of a campaign in the context bin `bin` of policies.yaml, or
+    outside of its bins. `trials`, and the `successes` among them, are weighted by age; `tried` and
+    `reached` count each message as 1. Without an offer and a treatment it is about customers who
+    are held out of the campaign."""
 
     campaign: Name
     offer: str = ""
@@ -24,9 +24,9 @@ class LearnedEvidence(Part, frozen=True):
 
 
 class Learned(Part, frozen=True):
-    """learned.yaml: the snapshot that decisions go by, whatever is learned since; `learning` of
-    policies.yaml is `frozen` at it. `kairos models snapshot` writes it; `number` is that of the
-    learner."""
+    """learned.yaml: the snapshot that decisions use, whatever is learned since; `learning` of
+    policies.yaml is `frozen` at it. `kairos models snapshot` writes it; `number` is the
+    learner's."""
 
     number: Annotated[int, Meta(ge=1)]
     evidence: Annotated[tuple[LearnedEvidence, ...], Meta(min_length=1)]

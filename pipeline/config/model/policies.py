@@ -1,4 +1,4 @@
-"""policies.yaml: what holds for all campaigns, such as caps, consent, holdouts and learning."""
+"""policies.yaml: rules for all campaigns, such as caps, consent, holdouts and learning."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -11,12 +11,12 @@ Outcome: TypeAlias = Literal["impression", "click", "dismiss", "conversion", "co
 
 
 class Suppression(Part, frozen=True):
-    """No messages in `for` (those of marketing, unless it says otherwise) for `duration` after
-    what happened: up to, and not including, the moment at which that long has passed.
+    """Pause of the messages in `for` (by default those of marketing) for `duration` after an event,
+    the end excluded.
 
-    Either an interaction that fits `when` (a complaint), which silences all of `for`. Or
-    `outcome`, `count` times `within` a time: dismissed twice, five impressions; this silences
-    what is the same by `per`. Where there are several reasons, the latest one counts.
+    The event is either an interaction that fits `when` (a complaint), which silences all of `for`;
+    or an `outcome` that occurred `count` times `within` a time (dismissed twice, five impressions),
+    which silences messages with the same value of `per`. Of several events the latest counts.
     """
 
     suppression: Name
@@ -31,11 +31,11 @@ class Suppression(Part, frozen=True):
 
 
 class QuietHours(Part, frozen=True):
-    """Nothing is sent from `from` (inclusive) to `to` (exclusive) by the customer's clock; who asks
-    is answered.
+    """Hours in which nothing is sent, from `from` (inclusive) to `to` (exclusive) by the customer's
+    clock; requests are answered.
 
-    Their zone is an IANA name: that in `trait`, or else the interaction's `context.timezone`, or
-    else `zone`.
+    The customer's zone is an IANA name: the value of `trait`, or else the interaction's
+    `context.timezone`, or else `zone`.
     """
 
     quiet: Name
@@ -47,7 +47,8 @@ class QuietHours(Part, frozen=True):
 
 
 class Consent(Part, frozen=True):
-    """The messages in `for` (by purpose and channel) go only to customers for whom `when` holds."""
+    """Consent that the messages in `for` (by purpose and channel) need: they go only to customers
+    for whom `when` holds."""
 
     consent: Name
     when: Condition
@@ -56,7 +57,7 @@ class Consent(Part, frozen=True):
 
 
 class Weight(Part, frozen=True):
-    """A context weight: `factor` multiplies the score of messages in `for` while `when` holds."""
+    """Context weight: `factor` multiplies the score of messages in `for` while `when` holds."""
 
     weight: Name
     factor: Annotated[float, Meta(ge=0)]
@@ -65,10 +66,10 @@ class Weight(Part, frozen=True):
 
 
 class Holdout(Part, frozen=True):
-    """This `share` of customers gets none of the messages in `for`, for comparison.
+    """Share of customers who get none of the messages in `for`, for comparison.
 
-    Drawn when a customer would first get one, and kept. What they would have got is decided, and
-    recorded, all the same.
+    A customer is drawn before the first such message, and the draw is kept. The message that a
+    customer would have got is decided, and recorded, all the same.
     """
 
     holdout: Name
@@ -80,11 +81,11 @@ ImpactArm: TypeAlias = Literal["chance", "propensity", "no-levers", "eligibility
 
 
 class ImpactTests(Part, frozen=True):
-    """Arms of customers, this `share` of them in each, who are decided for in another way, always,
-    so that what a factor of arbitration is worth can be measured.
+    """Arms of customers, the same `share` in each, for whom every decision leaves out a factor of
+    arbitration, so that the factor's worth can be measured.
 
-    `chance`: drawn alike from all that the engagement policy lets pass; `propensity`: by `p` alone;
-    `no-levers`: without levers and context weights; `eligibility`: without the rules of
+    `chance`: drawn uniformly from all messages that the engagement policy admits; `propensity`: by
+    `p` alone; `no-levers`: without levers and context weights; `eligibility`: without the rules of
     applicability and suitability. Constraints and holdouts hold in all of them.
     """
 
@@ -98,7 +99,7 @@ class ImpactTests(Part, frozen=True):
 
 
 class ContextBin(Part, frozen=True):
-    """Circumstances in which a treatment is learned about by itself, while `when` holds."""
+    """Context for which evidence about treatments is kept apart, while `when` holds."""
 
     bin: Name
     when: Condition
@@ -112,16 +113,17 @@ class Scanners(Part, frozen=True):
 
 
 class Learning(Part, frozen=True):
-    """Learning of how likely treatments of campaigns with a goal are to reach it, in place of `p`.
+    """Learning of the probability that treatments of campaigns with a goal reach it, in place of
+    `p`.
 
     `half_life`: time in which evidence fades to half its weight. `explore`: share of choices that
-    are drawn alike from all that could pay, and `nothing`. Where nothing is learned yet, a
+    are drawn uniformly from all treatments that could pay, and `nothing`. Without evidence, a
     treatment's declared `p` (or `prior`, without one) counts as `prior_trials` messages. A
-    treatment with fewer than `ramp` messages takes part only in such a share of choices as it has
-    of them (at least `explore`), where it competes with one that has as many. The first of `bins`
-    whose condition holds says in which circumstances a message is counted. Bots, as the enricher
-    `user_agent` knows them, and `scanners` are not learned from. `frozen`: evidence is counted,
-    and no new snapshot is published; with learned.yaml decisions go by that, and no learner runs.
+    treatment with n messages, fewer than `ramp`, takes part only in a share n / `ramp` of choices
+    (at least `explore`), where it competes with a treatment that has `ramp` messages. A message is
+    counted in the first of `bins` whose condition holds. Bots, as the enricher `user_agent`
+    recognises them, and `scanners` are not learned from. `frozen`: evidence is counted, and no new
+    snapshot is published; with learned.yaml decisions use that file, and no learner runs.
     """
 
     half_life: Duration = "30d"
@@ -135,15 +137,15 @@ class Learning(Part, frozen=True):
 
 
 class Budgeting(Part, frozen=True):
-    """Budgets of campaigns and stock of items: `enforced: false` makes them figures for people,
-    which nothing is held back by."""
+    """Budgets of campaigns and stock of items: with `enforced: false` they are figures for people,
+    and hold nothing back."""
 
     enforced: bool = True
 
 
 class Policies(Engagement, frozen=True):
-    """policies.yaml; transactional messages pass by all but eligibility, applicability and
-    suitability. Without `learning` nothing is learned, without `impact_tests` nothing tested."""
+    """policies.yaml; transactional messages are exempt from all but eligibility, applicability and
+    suitability. Without `learning` nothing is learned, without `impact_tests` nothing is tested."""
 
     caps: tuple[Cap, ...] = ()
     suppressions: tuple[Suppression, ...] = ()

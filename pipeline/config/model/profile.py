@@ -1,4 +1,4 @@
-"""profile.yaml: what is kept of a customer, and how it is enriched."""
+"""profile.yaml: values kept for a customer, and their enrichment."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -14,22 +14,22 @@ Threshold: TypeAlias = float | Duration
 
 
 class TraitDefinition(Part, frozen=True):
-    """A named value of the profile, kept by a rule over the interactions that fit `when`.
+    """Named value of the profile, kept by a rule over the interactions that fit `when`.
 
-    `of` names what is read (`properties.total`, `derived.country`, `occurred_at`, `name`...);
-    `count` and `recency` (when the latest one was, epoch ms) read nothing. Without `window` it is
-    an attribute, over the whole lifetime and missing until something is known; with it a metric
-    over the interactions of that last time, whose count, sum and distinct begin at 0. `distinct`
-    is exact to 1,000; beyond that NAME.approximate is true. Sums have six decimals. Of a property
-    that is a list, `union` and `distinct` take the elements, `latest` and `first` the list, and
-    `properties.NAME.length` is how many it has. A property that is null in an identify clears the
-    `latest` of it, until another comes.
+    `of` names the value to read (`properties.total`, `derived.country`, `occurred_at`, `name`...);
+    `count` and `recency` (time of the latest interaction, epoch ms) read nothing. Without `window`
+    it is an attribute over the whole lifetime, missing until something is known; with it a metric
+    over the interactions of that last time, whose count, sum and distinct begin at 0. `distinct` is
+    exact to 1,000; beyond that NAME.approximate is true. Sums have six decimals. Of a property that
+    is a list, `union` and `distinct` take the elements, `latest` and `first` the list, and
+    `properties.NAME.length` is its length. A property that is null in an identify clears its
+    `latest` value, until another comes.
 
-    `bucket` says between which of the `thresholds` another trait (`of: trait.spent`) lies:
-    `[50, 200]` makes 1 of what is less than 50, 2 of 50 and more, 3 of 200 and more. Written the
-    other way round, from the greatest down, the buckets count the other way round too. Durations
-    are thresholds for how long ago a time was: with `[365d, 30d]` 1 is a year ago or more, 3 is
-    less than 30 days ago. So recency, frequency and monetary value become scores from 1 to 5.
+    `bucket` is the number of the interval of `thresholds` in which another trait
+    (`of: trait.spent`) lies: `[50, 200]` gives 1 below 50, 2 from 50 on, 3 from 200 on. In
+    descending order, the buckets are numbered from the greatest. Durations are thresholds for the
+    age of a time: with `[365d, 30d]` 1 is a year ago or more, 3 is less than 30 days ago. So
+    recency, frequency and monetary value become scores from 1 to 5.
     """
 
     name: Name
@@ -42,18 +42,18 @@ class TraitDefinition(Part, frozen=True):
 
 
 class UserAgent(Part, frozen=True):
-    """From `context.user_agent`: `device_type` (desktop, mobile, tablet, tv, bot, other), `os`,
-    `browser` and `bot`.
+    """Values of `context.user_agent`: `device_type` (desktop, mobile, tablet, tv, bot, other),
+    `os`, `browser` and `bot`.
 
-    `count_bots: false`: what a bot does adds to no trait and to no sequence. It is still decided,
-    so that a campaign that must not answer bots says `{derived: bot, is_not: true}`.
+    `count_bots: false`: interactions of bots change no trait and no sequence. They are still
+    decided, so that a campaign that must not answer bots needs `{derived: bot, is_not: true}`.
     """
 
     count_bots: bool = True
 
 
 class Geo(Part, frozen=True):
-    """From `context.ip`, by a database in MaxMind's format: `country` (ISO 3166), `region` and
+    """Values of `context.ip`, by a database in MaxMind's format: `country` (ISO 3166), `region` and
     `city` (their English names). `database` is a file in this folder; `sha256` is filled in."""
 
     database: str
@@ -61,14 +61,15 @@ class Geo(Part, frozen=True):
 
 
 class CampaignTags(Part, frozen=True):
-    """From `context.campaign`, or else the `utm_` parameters of `context.url`: `campaign_source`,
-    `campaign_medium`, `campaign_name`, `campaign_term`, `campaign_content`; from the mark that an
-    advertising network left in the URL (gclid, fbclid...): `ad_network`, and the mark: `click_id`.
-    """
+    """Values of `context.campaign`, or else of the `utm_` parameters of `context.url`:
+    `campaign_source`, `campaign_medium`, `campaign_name`, `campaign_term`, `campaign_content`; and
+    of the click id of an advertising network in the URL (gclid, fbclid...): `ad_network` and
+    `click_id`."""
 
 
 class Rate(Part, frozen=True):
-    """From `since` (a date, UTC) on one unit of `currency` is worth `rate` of the deployment's."""
+    """Exchange rate: from `since` (a date, UTC) on, one unit of `currency` is worth `rate` of the
+    deployment's."""
 
     currency: CurrencyCode
     since: str
@@ -76,10 +77,10 @@ class Rate(Part, frozen=True):
 
 
 class Currency(Part, frozen=True):
-    """Amounts in the deployment's own currency, `to`, by the rate at the time when it happened.
+    """Amounts in the deployment's own currency, `to`, by the rate at the time of the interaction.
 
-    `amounts` names each and where it is read: `{total: properties.total}`; `currency` is where
-    its currency is read: without one it is `to` already. Without a rate for that currency and time
+    `amounts` names each amount and its path: `{total: properties.total}`; `currency` is the path of
+    their currency; without it they are in `to` already. Without a rate for that currency and time
     the amount is missing, and `unknown_currency` holds the currency.
     """
 
@@ -111,7 +112,7 @@ class Enrichers(Part, frozen=True):
 
 
 class DaysSince(Part, frozen=True):
-    """A feature: how many days ago the time in a trait is."""
+    """Feature: the age in days of the time in a trait."""
 
     days_since: Name
 
@@ -129,12 +130,12 @@ class Score(Part, frozen=True):
 
     `model` is a text model (one number, splits by number only), a file in this folder; `sha256` is
     filled in, and is checked before the file is loaded. `features` are traits, in the order in
-    which the model was trained on them: numbers as they are, true as 1, anything else and what is
-    missing as not known; `{days_since: last_order_at}` for a time. A score is made anew with each
-    interaction. A model that is not there, or too slow, gives no score.
+    which the model was trained on them: numbers unchanged, true as 1, other and missing values as
+    unknown; `{days_since: last_order_at}` for a time. A score is computed again with each
+    interaction. A missing or too slow model gives no score.
 
-    `goal` is what the score predicts, for `kairos train score`, which writes the model: it may be
-    named once it is there.
+    `goal` is the event that the score predicts, for `kairos train score`, which writes the model;
+    `model` may name that file once it exists.
     """
 
     name: Name
@@ -145,10 +146,10 @@ class Score(Part, frozen=True):
 
 
 class ProfileRules(Part, frozen=True):
-    """profile.yaml; `session_gap`: so long without an interaction ends a session.
+    """profile.yaml; `session_gap`: pause that ends a session.
 
-    `features`: traits that models may read in a decision, beside those that conditions and contents
-    read.
+    `features`: traits that models may read in a decision, besides those that conditions and
+    contents read.
     """
 
     traits: tuple[TraitDefinition, ...] = ()

@@ -1,4 +1,5 @@
-"""Files in providers/: how to send by a provider's HTTP API, and to read its answers and posts."""
+"""Files in providers/: requests to a provider's HTTP API, and the meaning of its answers and
+posts."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -12,8 +13,10 @@ CallbackOutcome: TypeAlias = Literal["delivered", "impression", "bounce", "compl
 
 class ProviderToken(Part, frozen=True):
     """Access token that is renewed in time: a JWT of the `issuer`, signed by the private `key` (in
-    PEM) with `algorithm`, or, with `url`, what is given for it there (RFC 7523), for `scope`.
-    `key_id` stands in the JWT.
+    PEM) with `algorithm`, or, with `url`, the token for which that JWT is exchanged there (RFC
+    7523), for `scope`.
+
+    `key_id` is part of the JWT.
     """
 
     algorithm: Literal["RS256", "ES256"]
@@ -27,13 +30,12 @@ class ProviderToken(Part, frozen=True):
 class ProviderRequest(Part, frozen=True):
     """Request that sends one message, with `form` or `json`. In these, in `url` and in `headers`
     `{to}`, `{text}`, `{reference}` (the action's id), `{token}` (by which an app reports outcomes),
-    `{callback}` (where statuses are posted) and `{content.NAME}` are replaced, and `${NAME}` are
+    `{callback}` (the URL for statuses) and `{content.NAME}` are replaced, and `${NAME}` are
     variables of the adapter's environment.
 
     `user` and `password` log in (Basic), or `access_token`, which is `{access_token}` in `headers`.
-    `http2` is for providers that speak nothing else. `idempotency_header` has the action's id where
-    the provider recognises repeats by it: a message is then sent again where it is unknown whether
-    it was taken.
+    `http2`: for providers with HTTP/2 only. `idempotency_header` carries the action's id, if the
+    provider recognises repeats by it: a message of unknown fate is then sent again.
     """
 
     url: str
@@ -48,10 +50,9 @@ class ProviderRequest(Part, frozen=True):
 
 
 class ProviderAnswer(Part, frozen=True):
-    """Places in the answer (JSON) of the message's id and, in a refusal, of the error code: names
-    with dots. `errors` says what a code means: nobody is at that `address`, the message was
-    `refused`, or `soft`: later it may be taken.
-    """
+    """Paths in the answer (JSON) of the message's id and, in a refusal, of the error code: names
+    with dots. `errors` maps codes to meanings: nobody is at that `address`, the message was
+    `refused`, or `soft`: it may be accepted later."""
 
     id: str | None = None
     error: str | None = None
@@ -59,11 +60,10 @@ class ProviderAnswer(Part, frozen=True):
 
 
 class ProviderSignature(Part, frozen=True):
-    """Signature of what the provider posts. `url-form-sha1`: HMAC-SHA1 of the URL and the sorted
+    """Signature of the provider's posts. `url-form-sha1`: HMAC-SHA1 of the URL and the sorted
     fields of the form, in base64; `body-sha256`: HMAC-SHA256 in base64 of `content`, where `{body}`
     and `{HEADER-NAME}` are replaced. It is in `header`; `secret` names the variable, of the
-    gateway, with the key.
-    """
+    gateway, with the key."""
 
     scheme: Literal["url-form-sha1", "body-sha256"]
     header: str
@@ -74,9 +74,9 @@ class ProviderSignature(Part, frozen=True):
 class ProviderCallbacks(Part, frozen=True):
     """Posts of the provider to `/v1/providers/NAME` at `links`, the gateway's URL as it reaches it.
 
-    `status` is where a post has a message's status, which `outcomes` names; `error` where a failure
-    has its code. `reply` and `sender` are where a customer's answer has its text and number, and
-    `reply_id` its id.
+    `status` is the path of a message's status in a post, which `outcomes` maps; `error` that of a
+    failure's code. `reply` and `sender` are those of the text and number of a customer's answer,
+    and `reply_id` that of its id.
     """
 
     links: str
@@ -90,12 +90,12 @@ class ProviderCallbacks(Part, frozen=True):
 
 
 class Provider(Part, frozen=True):
-    """A provider of messages by HTTP, for channels with `adapter: sms`.
+    """Provider of messages by HTTP, for channels with `adapter: sms`.
 
-    `to: e164`: addresses are telephone numbers; `any`: they are taken as they are. A reply that is
-    one of the words in `stop` (whatever their case) withdraws the consent of the sender, who is
-    known in `namespace`, to marketing and service messages on the provider's channels; one in
-    `start` gives it.
+    `to: e164`: addresses are telephone numbers; `any`: they are used unchanged. A reply that equals
+    one of the words in `stop` (in any case) withdraws the consent of the sender, who is known in
+    `namespace`, to marketing and service messages on the provider's channels; one in `start` gives
+    it.
     """
 
     provider: Name

@@ -1,4 +1,4 @@
-"""segments/*.yaml: the named conditions that customers fulfil."""
+"""segments/*.yaml: named conditions on customers."""
 
 from pipeline.config.model.part import Condition, Name, Part
 

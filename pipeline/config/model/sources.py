@@ -1,4 +1,4 @@
-"""sources.yaml: who sends interactions, by which keys."""
+"""sources.yaml: senders of interactions, and their keys."""
 
 from typing import Annotated, Final, Literal
 
@@ -12,35 +12,36 @@ ADAPTERS: Final = "adapters"
 
 
 class Source(Part, frozen=True):
-    """An app that sends. `clock: log` trusts `occurred_at` as the time of receipt too, for the
-    replay of a log in its own time; such a source must be one's own.
+    """App that sends interactions. `clock: log` trusts `occurred_at` as the time of receipt too,
+    for the replay of a log in its own time; such a source must be one's own.
 
-    `properties` says what this source calls a property that others name otherwise:
-    `{total: properties.order.amount}` makes `total` of `order.amount` (or of `context.NAME`).
-    Where there is nothing at that place, the property stays as it came. The stage that knows whose
-    interaction it is does so, by the configuration that it stamps on it; so it does not matter
-    whether it came by HTTP, as a file, or from an app that writes to Kafka.
+    `properties` maps properties that this source names differently:
+    `{total: properties.order.amount}` makes `total` of `order.amount` (or of `context.NAME`). Where
+    that value is missing, the property stays unchanged. The identity stage does this by the
+    configuration that it stamps on the interaction; so HTTP, files, and apps that write to Kafka
+    give the same result.
 
-    `earliest` (a date, UTC, 1970-01-01 or later): what claims to have happened before is refused,
-    for most likely its time is in another unit or was never set.
+    `earliest` (a date, UTC, 1970-01-01 or later): interactions with an earlier time are refused,
+    since most likely that time is in another unit or was never set.
 
     `write_key` is kept as its SHA-256 only, and may be written so: `sha256:` and 64 hexadecimal
-    digits. Make keys by chance and long (`openssl rand -hex 16`).
+    digits. Use long random keys (`openssl rand -hex 16`).
 
-    `trust: public` is for keys that stand in pages and apps, where anybody can read them. What
-    comes by HTTP with such a key speaks for the device that sent it: of its identifiers only those
-    of the namespaces in `asserts` count, and the user id where `context.proof` has its HMAC-SHA256
-    (hexadecimal) by `secret`, made by the customer's own server. Other identifiers, be they ids or
-    addresses in traits, are left out; traits stay what the device says. `asserts` is, where it is
-    not given, the namespace of anonymous ids, and `device` unless a treatment is addressed to it;
-    or every namespace where no source (`adapters` apart) is trusted and there is no `secret`, for
-    then nobody is known to a trusted one.
+    `trust: public` is for keys in pages and apps, where anybody can read them. An HTTP message with
+    such a key counts for the device that sent it: of its identifiers only those of the namespaces
+    in `asserts` count, and the user id if `context.proof` has its HMAC-SHA256 (hexadecimal) by
+    `secret`, made by the customer's own server. Other identifiers, ids and addresses in traits
+    alike, are left out; traits stay as the device sends them. `asserts` defaults to the namespace
+    of anonymous ids, and `device` unless a treatment is addressed to it; or to every namespace
+    where no source (`adapters` apart) is trusted and there is no `secret`, because then no customer
+    is known to a trusted source.
 
     `origins` are those of the pages that may send with this key (`https://shop.example`, or
-    `https://*.shop.example` for all of its subdomains); without it, pages of any origin. What is no
-    page, such as an app or a server, names no origin and is not restricted by it.
-    `requests_per_minute` is the most that one address (of IPv6: one /64) may make with this key, to
-    each gateway; without it 6,000 where `trust: public`, and any number otherwise.
+    `https://*.shop.example` for all of its subdomains); without it, pages of any origin may. Apps
+    and servers have no origin and are not restricted by it.
+
+    `requests_per_minute` is the maximum of requests of one address (of IPv6: one /64) with this
+    key, to each gateway; by default 6,000 where `trust: public`, and any number otherwise.
     """
 
     name: Name
@@ -57,7 +58,7 @@ class Source(Part, frozen=True):
 
 
 class ServerKey(Part, frozen=True):
-    """A key that can read profiles and erase them; kept, or written, as a write key is."""
+    """Key that can read profiles and erase them; kept, or written, like a write key."""
 
     name: Name
     key: Annotated[str, Meta(min_length=8)]
