@@ -57,7 +57,7 @@ _LINGERING_BATCH_WINDOW_S = 0.02
 and partition, and librdkafka's threads spin while more requests wait than may be in flight."""
 
 _WINDOW_SHARE = 0.1
-"""Share of its input's age for which an output may linger, which delays what is late by as much."""
+"""Share of its input's age for which an output may linger: late outputs are delayed by as much."""
 
 _BEHIND_S = 0.01
 """Age of a processed input above which the worker counts as behind."""

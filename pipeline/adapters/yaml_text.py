@@ -208,7 +208,7 @@ class _ValueBuilder:
         return mapping
 
     def _refuse_misread(self, node: ScalarNode, path: Path) -> None:
-        """Refuse an unquoted value that means something else to YAML than to who wrote it."""
+        """Refuse an unquoted value that YAML would read otherwise than its author meant."""
         place, text = _position(node.start_mark), str(node.value)
         if node.anchor is not None and not text:
             raise _RefusedError(place, f"&{node.anchor}: quote a text that begins with &")

@@ -14,7 +14,7 @@ def run(
         int | None, typer.Option(help="Port to listen on; default KAIROS_GATEWAY_PORT; 0: any.")
     ] = None,
     instance: Annotated[
-        str, typer.Option(help="Tells gateways apart: replies come back under this name.")
+        str, typer.Option(help="Name of this gateway, under which replies come back.")
     ] = "gateway",
 ) -> None:
     """Serve HTTP until TERM; requests in flight are finished first."""

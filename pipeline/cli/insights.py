@@ -98,10 +98,10 @@ def attribution(  # noqa: PLR0913 - a command's options
     ] = None,
     goal: Annotated[
         str | None,
-        typer.Option(help="Event that is wanted, for --topics; default: most campaigns' goal."),
+        typer.Option(help="Name of the goal event, for --topics; default: most campaigns' goal."),
     ] = None,
     model: Annotated[str, typer.Option(help=", ".join(MODELS))] = "markov",
-    order: Annotated[str, typer.Option(help="Of a Markov model: 1 to 4, or auto.")] = "1",
+    order: Annotated[str, typer.Option(help="Order of a Markov model: 1 to 4, or auto.")] = "1",
     nulls: Annotated[
         bool, typer.Option(help="Whether Markov models look at paths without conversion.")
     ] = True,
@@ -113,9 +113,9 @@ def attribution(  # noqa: PLR0913 - a command's options
     lookback: Annotated[str, typer.Option(help="Time for which a touch may get credit.")] = "30d",
     session: Annotated[
         str | None,
-        typer.Option(help="A touch that repeats the one before within this time is none."),
+        typer.Option(help="Time within which a repeated touch does not count."),
     ] = None,
-    half_life: Annotated[str, typer.Option(help="Of credit under time-decay.")] = "7d",
+    half_life: Annotated[str, typer.Option(help="Half-life of credit under time-decay.")] = "7d",
     since: Annotated[
         str | None,
         typer.Option(
@@ -125,13 +125,13 @@ def attribution(  # noqa: PLR0913 - a command's options
     until: UntilOption = None,
     timezone: TimezoneOption = None,
     direct: Annotated[
-        list[str] | None, typer.Option(help="Channels that last-non-direct passes by.")
+        list[str] | None, typer.Option(help="Channels that last-non-direct ignores.")
     ] = None,
     worth: Annotated[
         str, typer.Option(help=f"Of a coalition under shapley-full: {', '.join(get_args(Worth))}.")
     ] = "conversions",
     replicates: Annotated[
-        int, typer.Option(min=0, help="Of the bootstrap; 0: no intervals.")
+        int, typer.Option(min=0, help="Draws of the bootstrap; 0: no intervals.")
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap and of order auto.")] = 0,
     engine: EngineOption = "duckdb",

@@ -30,10 +30,10 @@ def decisions(  # noqa: PLR0913 - a command's options
     ],
     by: Annotated[str, typer.Option(help=", ".join(GROUPINGS))] = "all",
     since: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Decisions from then on.")
+        str | None, typer.Option("--from", metavar="TIME", help="Start of the range, inclusive.")
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Decisions before then.")
+        str | None, typer.Option("--to", metavar="TIME", help="End of the range, exclusive.")
     ] = None,
     engine: EngineOption = "duckdb",
     memory: MemoryOption = None,

@@ -38,9 +38,7 @@ def journeys(  # noqa: PLR0913 - a command's options
         Path,
         typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
     ],
-    defined: Annotated[
-        Path | None, typer.Option(help="YAML of the journey that was planned.")
-    ] = None,
+    defined: Annotated[Path | None, typer.Option(help="YAML of the planned journey.")] = None,
     details: Annotated[
         bool,
         typer.Option(
@@ -57,16 +55,16 @@ def journeys(  # noqa: PLR0913 - a command's options
         ),
     ] = None,
     goal: Annotated[
-        str | None, typer.Option(help="Without --defined: the name of the event that is one.")
+        str | None, typer.Option(help="Name of the goal event, without --defined.")
     ] = None,
     window: Annotated[
-        str, typer.Option(help="Without --defined: how long a journey is followed.")
+        str, typer.Option(help="Time for which a journey is followed, without --defined.")
     ] = "30d",
     gap: Annotated[
-        str | None, typer.Option(help="Without --defined: a longer pause ends a journey.")
+        str | None, typer.Option(help="Pause that ends a journey, without --defined.")
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="Without --defined: events of a path that are looked at.")
+        int, typer.Option(min=1, help="Maximum of events of a path, without --defined.")
     ] = 5,
     until: UntilOption = None,
     timezone: TimezoneOption = None,

@@ -68,7 +68,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Without --defined: event that is wanted; the orders of steps are compared by it.",
+            help="Name of the goal event, without --defined; orders of steps are compared by it.",
         ),
     ] = None,
     window: Annotated[
@@ -93,7 +93,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
         float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of a day of delay.")
     ] = 0.0,
     opt_out: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Event that is an opt-out.")
+        list[str] | None, typer.Option(metavar="NAME", help="Name of an opt-out event.")
     ] = None,
     opt_out_cost: Annotated[
         float, typer.Option(min=0, max=MOST_AMOUNT, help="Cost of an opt-out.")
@@ -102,7 +102,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="Column of the prompts with what was known of the customer; may decide, too.",
+            help="Column of the prompts with a known fact, by which the best option may differ.",
         ),
     ] = None,
     forbid: Annotated[

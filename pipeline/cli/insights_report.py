@@ -44,14 +44,12 @@ def report(  # noqa: PLR0913 - a command's options
     config: ConfigOption = None,
     goal: Annotated[
         str | None,
-        typer.Option(help="Name of the event that is wanted; default: most campaigns' goal."),
+        typer.Option(help="Name of the goal event; default: most campaigns' goal."),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Property that says the channel of events, such as platform.")
+        str | None, typer.Option(help="Property with the channel of events, such as platform.")
     ] = None,
-    journey: Annotated[
-        Path | None, typer.Option(help="YAML of the journey that was planned.")
-    ] = None,
+    journey: Annotated[Path | None, typer.Option(help="YAML of the planned journey.")] = None,
     recommendations: Annotated[
         Path | None,
         typer.Option(help="Output of `kairos insights recommend --json`, to be shown too."),

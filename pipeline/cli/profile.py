@@ -138,7 +138,7 @@ def unlink(identifier: Who, other: Who, json: JsonOption = False) -> None:
 def forget(who: Who, json: JsonOption = False) -> None:
     """Forget a person: delete everything that the stages know, and the snapshots with it.
 
-    Lists where older records remain, and until when. A person who comes back is a new one.
+    Lists the places where older records remain, with their end. A person who returns is a new one.
     """
     settings = Settings()
     identifier = _identifier(who, settings)

@@ -54,7 +54,7 @@ def run(  # noqa: PLR0913 - one for each option
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Only records before then.")
+        str | None, typer.Option("--to", metavar="TIME", help="End of the range, exclusive.")
     ] = None,
     offsets: Annotated[
         list[str] | None,

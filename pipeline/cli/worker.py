@@ -20,7 +20,7 @@ def run(
     instance: Annotated[
         str,
         typer.Option(
-            help="Tells processes of the same agent apart; the same name finds the same state."
+            help="Name among the processes of the agent; the same name finds the same state."
         ),
     ] = "0",
 ) -> None:

@@ -1,4 +1,4 @@
-"""Snapshot of what was learned, as learned.yaml has it: checked, and compiled."""
+"""Snapshot of learned evidence in learned.yaml: checked, and compiled."""
 
 from collections.abc import Iterator
 from typing import Final

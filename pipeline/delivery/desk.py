@@ -1,4 +1,4 @@
-"""Desk of a channel whose messages people deliver, such as calls: tasks, and who took each.
+"""Desk of a channel whose messages people deliver, such as calls: tasks, with their takers.
 
 A task is an action, whose state follows from its outcomes. A person who takes a task reports it as
 sent, with their name: the first such outcome in the topic counts, so that no two people call the

@@ -1,4 +1,4 @@
-"""Identifiers of a profile: those whose own rows last reported it as their profile.
+"""Identifiers of a profile, each of whose own rows last reported this profile as its own.
 
 An identifier shown by an interaction counts as the customer's for that interaction, until its own
 row has reported.

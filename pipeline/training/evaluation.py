@@ -133,7 +133,7 @@ def greedy_choices(rivals: Sequence[Candidate], worth: Sequence[float]) -> dict[
 
 
 def _reward(slot: DrawnSlot, rivals: Sequence[Candidate]) -> float:
-    """Return what the choice was worth; a message that expired cost nothing."""
+    """Return the worth of the choice; a message that expired cost nothing."""
     if slot.chosen is None or slot.expired:
         return 0.0
     rival = rivals[slot.chosen]

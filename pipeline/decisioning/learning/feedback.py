@@ -23,8 +23,8 @@ def of_action(
 ) -> Iterator[Feedback]:
     """Yield the feedback of sending an action; `waits`: the action may yet be withheld.
 
-    Where only what it adds counts, the first of its window is a trial whether it is shown or not,
-    as it is for who is held out.
+    If learning is incremental, the first message of a window is a trial whether it is shown or not,
+    like that of a customer who is held out.
     """
     goal = None if candidate.transactional else rules.goals.get(candidate.campaign)
     if goal is None:
@@ -67,8 +67,8 @@ def of_outcome(
 ) -> Iterator[Feedback]:
     """Yield the feedback of an outcome of the action `contact`.
 
-    Where only what it adds counts, a `conversion` must fit the goal's `when`: nobody can report one
-    for who is held out.
+    If learning is incremental, a `conversion` must fit the goal's `when`: for customers who are
+    held out nobody can report one.
     """
     goal = rules.goals.get(contact.campaign)
     if goal is None:

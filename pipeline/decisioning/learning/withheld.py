@@ -1,5 +1,5 @@
-"""Trials of what a message adds: a customer's first message of a campaign in its goal's window, and
-the first message that a holdout kept back.
+"""Trials of a message's increment: a customer's first message of a campaign in its goal's window,
+and the first message that a holdout kept back.
 
 Both begin a window; until its end, no other message of the campaign is a trial. So customers with
 and without messages are counted alike, however many messages there are.
