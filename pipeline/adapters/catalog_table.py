@@ -80,9 +80,9 @@ def ids_alike(catalog: Catalog, folder: Path) -> Iterator[TableFault]:
         before = first.setdefault(name.casefold(), row)
         if before is not row:
             other = before.cells[column]
-            what = f"{column} {name!r} is {other!r} of line {before.line} but for its case: "
+            message = f"{column} {name!r} is {other!r} of line {before.line} but for its case: "
             mend = "they are two items; if they are one, write both alike in a single row"
-            yield TableFault(table.file, row.line, what + mend)
+            yield TableFault(table.file, row.line, message + mend)
 
 
 def _first_faults(faults: Sequence[TableFault]) -> list[TableFault]:

@@ -98,7 +98,7 @@ class _CsvTable:
 
     def __init__(self, name: str, text: str) -> None:
         lines = text.split("\n")
-        place = next((place for place, one in enumerate(lines) if one.strip()), 0)
+        place = next((place for place, line in enumerate(lines) if line.strip()), 0)
         self._name = name
         self._declared = declared_delimiter(lines[place])
         self._before = 0 if self._declared is None else place + 1
@@ -138,7 +138,7 @@ class _CsvTable:
                 if max(map(len, cells), default=0) > _MOST_SIGNS:  # the reader's limit is global
                     self._refuse(begins, _LONG_CELL)
                     return
-                bare = [one.strip() for one in cells]
+                bare = [cell.strip() for cell in cells]
                 if any(bare):
                     yield begins, bare
         except csv.Error as error:
@@ -146,7 +146,7 @@ class _CsvTable:
             self._refuse(line, next(mends, str(error)))
 
     def _take_header(self, line: int, cells: list[str]) -> None:
-        last = max(place for place, one in enumerate(cells, 1) if one)
+        last = max(place for place, cell in enumerate(cells, 1) if cell)
         self._header_line, self._header = line, cells[:last]
         self._blanks = len(cells) - last
         for name in sorted({one for one in self._header if self._header.count(one) > 1}):

@@ -19,5 +19,5 @@ def delimiter_named(name: str) -> str | None:
 
 def declared_delimiter(line: str) -> str | None:
     """Return the character in a line `sep=;`, in which spreadsheets name their delimiter."""
-    found = _DECLARATION.fullmatch(line)
-    return None if found is None else found[1] or found[2]
+    match = _DECLARATION.fullmatch(line)
+    return None if match is None else match[1] or match[2]

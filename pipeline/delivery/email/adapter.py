@@ -144,8 +144,8 @@ class EmailAdapter:
                     raise TryAgainError("no connection was free in time")
                 return await _transmit(smtp, envelope, attempt)
         except SMTPAuthenticationError as error:
-            why = f"channel {channel.name}: the server refuses the user or password"
-            raise MisconfiguredError(f"{why}: {_reason(error)}") from error
+            reason = f"channel {channel.name}: the server refuses the user or password"
+            raise MisconfiguredError(f"{reason}: {_reason(error)}") from error
         except (SMTPException, OSError, TemporaryAnswerError) as error:
             raise TryAgainError(_reason(error)) from error
 

@@ -57,8 +57,8 @@ class AccessTokens:
                 try:
                     kept = await self._renew(wanted)
                 except (ValueError, TypeError, JoseError) as error:
-                    what = f"provider {provider.provider}: no access token: {error}"
-                    raise MisconfiguredError(what) from error
+                    message = f"provider {provider.provider}: no access token: {error}"
+                    raise MisconfiguredError(message) from error
                 self._kept[provider.provider] = kept
         return kept.token
 
