@@ -49,7 +49,8 @@ _PART_THAT_LEFT_WITH_A_CARD: list[Record] = [
     at(4, "customer_id:C", "card:1"),
     at(5, "customer_id:B", "email:x"),
 ]
-"""What the e-mail did under the card is with the card's second customer when it is forgotten."""
+"""Interactions of an e-mail under a card, which belong to the card's second customer when the
+e-mail is forgotten."""
 
 _IN_OTHERS_ROWS: list[Record] = [
     at(1, "customer_id:A", "email:x"),
