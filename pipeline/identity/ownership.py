@@ -76,14 +76,14 @@ def _is_valid(claim: Claim, state: IdentityState) -> bool:
     return uncut and parent is not None and parent.evidence is not None
 
 
-def displaced(
+def correct_placements(
     identifier: str, state: IdentityState, places: dict[str, Placement]
 ) -> dict[str, Placement]:
-    """Return those of a row's `places` that are not under their owner's root, put right."""
-    moved: dict[str, Placement] = {}
+    """Return corrected placements for the `places` that are not under their owner's root."""
+    corrected: dict[str, Placement] = {}
     for name, place in places.items():
         owner = owner_of(place, state)
         root = identifier if owner is None else state.parents[owner].root
         if root != place.root:
-            moved[name] = replace(place, root=root, version=place.version + 1)
-    return moved
+            corrected[name] = replace(place, root=root, version=place.version + 1)
+    return corrected

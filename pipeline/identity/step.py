@@ -29,7 +29,7 @@ from pipeline.identity.forgetting import orphans, without
 from pipeline.identity.linking import apply_parent_report, disconnect, observe, rejoin, release
 from pipeline.identity.mapping import apply_mappings
 from pipeline.identity.naming import ambiguous_alias, rank_identifiers, refuse_unclear
-from pipeline.identity.ownership import adopt_shard, current_shard, displaced
+from pipeline.identity.ownership import adopt_shard, correct_placements, current_shard
 from pipeline.identity.state import IdentityState
 from pipeline.model import topics
 from pipeline.model.control import Control
@@ -342,8 +342,8 @@ def _evidence_times(row: IdentityState) -> tuple[int, ...]:
 
 def _moves(records: RecordFactory, row: IdentityState) -> tuple[IdentityState, tuple[Emit, ...]]:
     """Return the row, and the moves of displaced shards to their owners."""
-    shards = displaced(records.key, row, row.shards)
-    adopted = displaced(records.key, row, row.adopted)
+    shards = correct_placements(records.key, row, row.shards)
+    adopted = correct_placements(records.key, row, row.adopted)
     before, after = {**row.shards, **row.adopted}, {**shards, **adopted}
     emits = tuple(records.move(name, before[name].root, to) for name, to in after.items())
     row = replace(row, shards={**row.shards, **shards}, adopted={**row.adopted, **adopted})

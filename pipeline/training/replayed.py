@@ -107,7 +107,7 @@ class Replayed:
         Left out are messages that bounced or expired, and outcomes that a bot caused.
         """
         which = "choice.action_id IS NOT NULL"
-        for row in self._choices(goal, which, f"NOT {_reported(*_NOT_SHOWN)}"):
+        for row in self._choices(goal, which, f"NOT {_has_outcome(*_NOT_SHOWN)}"):
             slot = row["slot"]
             every = _candidates_from.decode(row["candidates"])
             chosen = next(
@@ -190,8 +190,8 @@ def _column_of(name: str, section: str) -> str:
     return f"CASE WHEN a.again IS NULL THEN s.{section}.{name} ELSE {again} END AS {name}"
 
 
-def _reported(*names: str) -> str:
-    """Return the condition that one of these outcomes of a choice's message was reported."""
+def _has_outcome(*names: str) -> str:
+    """Return the condition that a choice's message has an outcome of one of these names."""
     listed = ", ".join(f"'{name}'" for name in names)
     return (
         "EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id "
@@ -201,8 +201,8 @@ def _reported(*names: str) -> str:
 
 _CAMPAIGNS_HOLDOUT: Final = "campaign/"
 _HELD_OUT: Final = """
-SELECT profile_id, list(DISTINCT one.holdout)
-FROM (SELECT profile_id, unnest(holdouts) AS one FROM decisions) WHERE one.held GROUP BY 1
+SELECT profile_id, list(DISTINCT draw.holdout)
+FROM (SELECT profile_id, unnest(holdouts) AS draw FROM decisions) WHERE draw.held GROUP BY 1
 """
 _CHOICES: Final = f"""
 WITH made AS (
@@ -228,7 +228,7 @@ SELECT a.decision_id, a.profile_id, a.decided_at, a.candidates, a.choice.slot AS
        a.choice.action_id AS action_id, a.choice.propensity AS propensity,
        EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id AND o.name = ?
                AND o.at >= a.decided_at AND o.at < a.decided_at + {{window}}) AS reached,
-       {_reported("expired")} AS expired,
+       {_has_outcome("expired")} AS expired,
        {_INTERACTION}, a.decided_at AS now_ms,
        {_column_of("traits", "profile")}, {_column_of("derived", "profile")},
        {_column_of("members", "segments")}, {_column_of("entered", "segments")}
