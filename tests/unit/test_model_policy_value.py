@@ -197,7 +197,7 @@ def _conversion(of: Segmented, action_id: str) -> Segmented:
 
 
 def _true_value(known: DrawnWorld, drawn: DrawnDecision, held: bool) -> float:
-    """Return what the greedy choices of a decision are truly worth, over all its slots."""
+    """Return the true worth of the greedy choices of a decision, over all its slots."""
     if drawn.facts.traits["tier"] != "gold":
         return 0.0
     return sum(known.best_held_out if held else known.best)
