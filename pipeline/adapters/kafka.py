@@ -45,7 +45,7 @@ class Outgoing:
     """Record to write; the key's murmur2 hash chooses the partition if none is given."""
 
     topic: str
-    key: str
+    key: str | bytes
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int = -1

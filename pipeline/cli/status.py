@@ -32,12 +32,10 @@ def run(
     settings = Settings()
     if until_idle is not None:
         _wait(settings, until_idle)
-        return
-    status = inspect(settings)
     if json:
-        print_json(status)
-    else:
-        _print(status)
+        print_json(inspect(settings))
+    elif until_idle is None:
+        _print(inspect(settings))
 
 
 def _wait(settings: Settings, seconds: float) -> None:

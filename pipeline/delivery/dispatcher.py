@@ -47,8 +47,7 @@ class Dispatcher:
         value = message.value()
         action = self._codec.decode(topic, value) if isinstance(value, bytes) else None
         if isinstance(action, Action):
-            headers = cast(list[tuple[str, bytes]], message.headers())
-            trace = traces.continue_trace(first_header(headers, traces.HEADER))
+            trace = traces.continue_trace(first_header(_headers(message), traces.HEADER))
             refused = await self._courier.deliver(Parcel(action, message.timestamp()[1], trace))
             if refused is not None:
                 reason = f"status {refused.status}: {refused.answer}"
@@ -66,15 +65,20 @@ class Dispatcher:
             at=now_ms(),
             value=value if isinstance(value, bytes) else None,
             key=key if isinstance(key, bytes) else None,
+            headers=_headers(message),
             partition=partition,
             offset=offset_of(message),
         )
         dead = dead_letter(f"adapter.{self._adapter}", failed, fault)
         _log.error("%s/%s/%s is a dead letter: %s", topic, partition, dead.offset, fault.detail)
         encoded = self._codec.encode(topics.DEAD_LETTERS, dead)
-        record = Outgoing(topics.DEAD_LETTERS, self._adapter, encoded)
+        record = Outgoing(topics.DEAD_LETTERS, dead.key or b"", encoded)
         while (failure := await self._publisher.publish((record,))) is not None:
             _log.warning("the dead letter is not written yet: %s", failure.detail)
+
+
+def _headers(message: Message) -> list[tuple[str, bytes]]:
+    return cast(list[tuple[str, bytes]], message.headers() or [])
 
 
 def _fault(decoded: object) -> DeadLetter:

@@ -18,6 +18,7 @@ _MANY_COMMAS: Final = 50_000
 """Number of commas above which the items are counted before any is decoded."""
 
 _PATH: Final = re.compile(r"`\$\.?(.*)`$")
+_MISSING: Final = re.compile(r"missing required field `([^`]*)`")
 _OF_ONE_ITEM: Final = ("not_finite", "invalid_json", "too_deep")
 
 
@@ -90,6 +91,8 @@ def _decode_split(
 
 def _name_field(error: msgspec.ValidationError) -> Refusal:
     text = str(error)
-    path = _PATH.search(text)
-    field = path[1] if path else None
-    return refuse("invalid_field", field or None, text.replace("`", "").partition(" - at ")[0])
+    path, missing = _PATH.search(text), _MISSING.search(text)
+    names = [found[1] for found in (path, missing) if found and found[1]]
+    return refuse(
+        "invalid_field", ".".join(names) or None, text.replace("`", "").partition(" - at ")[0]
+    )

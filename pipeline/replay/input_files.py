@@ -109,5 +109,6 @@ def read_file(
     try:
         done = send_rows(file.rows.rows(), intake, log.add, progress)
     except UnreadableError as error:
-        raise UnreadableError(f"{file.path}: {error}") from error
+        place = "" if str(error).startswith(str(file.path)) else f"{file.path}: "
+        raise UnreadableError(f"{place}{error}") from error
     return InputReport(str(file.path), done.sent, done.refused, done.first, done.stopped)

@@ -116,7 +116,8 @@ def test_killed_processes_come_back(second: Stack) -> None:
 def test_up_restores_a_stack_whose_processes_were_all_killed(second: Stack, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("type,event,userId\ntrack,Order,before the kill\n")
     second.kairos("send", str(tmp_path / "rows.csv"))
-    second.kairos("status", "--until-idle", "60")
+    status = second.json("status", "--until-idle", "60")
+    assert _WORKER in {process["name"] for process in status["processes"]}
     supervision = read_supervision(second.home)
     assert supervision is not None
     processes = [second.process(name) for name in (_WORKER, _GATEWAY, _ADAPTER)]

@@ -7,9 +7,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import Producer
 
 from pipeline.adapters.snapshots import StoredRecord
 from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
 from tests.support.receiver import NONE, Answer, Post, Receiver
@@ -128,6 +130,22 @@ def test_delivered_actions_stay_delivered_when_the_adapter_is_killed(
     stack.wait_until_idle()
     assert {post.key for post in receiver.posts(email)} == {post.key}
     assert set(_outcomes(stack, post.key)) == {"sent"}
+
+
+def test_record_that_is_no_action_is_a_dead_letter_under_its_own_key(stack: Stack) -> None:
+    key, original = uuid4().hex, b"no Avro at all"
+    producer = Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
+    producer.produce(topics.actions("email"), original, key, headers=[("origin", b"a test")])
+    assert producer.flush(30) == 0
+    stack.wait_until_idle()
+    [letter] = [
+        letter
+        for stored, letter in stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+        if stored.key == key
+    ]
+    assert (letter.stage, letter.reason) == ("adapter.webhook", "not-confluent-framing")
+    assert (letter.topic, letter.key, letter.value) == ("actions.email", key.encode(), original)
+    assert letter.headers == {"origin": b"a test"}
 
 
 def test_actions_expire_at_their_deadline(stack: Stack, receiver: Receiver) -> None:

@@ -4,6 +4,7 @@
 """
 
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -41,6 +42,23 @@ _HIDDEN_OPTIONS = frozenset(("help", "install_completion", "show_completion"))
 def metric_rows() -> str:
     """Return the document with the table of metrics."""
     return TABLES["metrics"].read_text()
+
+
+def unknown_parts(called: str) -> list[str]:
+    """Return the commands and options of a line `kairos …` that do not exist."""
+    words = called.split()[1:]
+    if words[0] not in COMMANDS:
+        return words[:1]
+    command = cast(Any, typer.main.get_command(build_app(words[0]))).commands[words[0]]
+    for depth, word in enumerate(words[1:], 2):
+        name = word.strip(".,;:")
+        if not hasattr(command, "commands") or not re.fullmatch("[a-z][a-z-]*", name):
+            break
+        if name not in command.commands:
+            return [" ".join([*words[: depth - 1], name])]
+        command = command.commands[name]
+    known = {opt for one in command.params for opt in (*one.opts, *one.secondary_opts)}
+    return sorted({*re.findall(r"--[a-z-]+", called)} - known - {"--help"})
 
 
 def with_tables(document: Path) -> str:
@@ -95,7 +113,7 @@ def _written_form(parameter: click.Parameter) -> str:
         return name if kind.required else f"[{name}]"
     flag = max(kind.opts, key=len)
     value = "" if kind.is_flag else f" {(kind.metavar or kind.name).upper()}"
-    return f"[{flag}{value}]"
+    return f"{flag}{value}" if kind.required else f"[{flag}{value}]"
 
 
 def _settings() -> Iterator[str]:

@@ -299,6 +299,7 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
         ("blank.ndjson", (), "there are no interactions in"),
         ("broken.ndjson", (), "no row is an interaction; the first:"),
         ("text.parquet", (), "text.parquet is not Parquet"),
+        ("odd.csv", (), "odd.csv:1: column 'price' means nothing"),
         ("good.ndjson", ("--until", "yesterday"), "'yesterday' is no time like"),
         ("good.ndjson", ("--source", "nobody"), "sources.yaml has no source 'nobody'"),
     ],
@@ -314,10 +315,12 @@ def test_unplayable_input_is_refused_in_one_line(
     (tmp_path / "blank.ndjson").write_bytes(b"\n\n")
     (tmp_path / "broken.ndjson").write_bytes(b"{\n")
     (tmp_path / "text.parquet").write_bytes(b"text")
+    (tmp_path / "odd.csv").write_text("type,userId,price\n")
     _write(tmp_path / "good.ndjson", shop_log(most=3))
     result = invoke(tmp_path / name, *options)
     assert result.exit_code != 0
     assert message in " ".join(f"{result.exception} {result.output}".split())
+    assert str(result.exception).count(name) <= 1
     assert not (tmp_path / "out").exists()
 
 

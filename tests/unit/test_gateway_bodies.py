@@ -234,6 +234,24 @@ def test_one_bad_item_of_a_batch_is_one_bad_item(door: Doorway, bad: bytes, code
     assert len(door.interactions()) == 2
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "field"),
+    [
+        ("/v1/decide", b'{"placements": ["hero"]}', "interaction"),
+        (
+            "/v1/decide",
+            b'{"interaction": {"type": "page"}, "placements": [{}]}',
+            "placements[0].placement",
+        ),
+        ("/v1/outcomes", b'{"token": "t"}', "outcome"),
+        ("/v1/cookie", b"{}", "anonymousId"),
+    ],
+)
+def test_missing_field_is_named(door: Doorway, path: str, content: bytes, field: str) -> None:
+    answer = post(door, path, content)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
+
+
 def test_half_a_surrogate_pair_costs_no_item(door: Doorway) -> None:
     cut = b'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"t": "\\ud83d"}}'
     answer = post(door, "/v1/batch", b'{"batch": [%s, %s]}' % (json.dumps(GOOD).encode(), cut))

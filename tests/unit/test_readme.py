@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.readme import ROOT, TABLES, with_tables
+from tests.support.readme import ROOT, TABLES, unknown_parts, with_tables
 
 _DOCUMENTS = [
     Path(line)
@@ -34,6 +34,19 @@ def test_every_named_make_target_exists(document: Path) -> None:
     targets = set(re.findall(r"`make ([a-z]+)`", (ROOT / document).read_text()))
     known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert targets <= known
+
+
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=str)
+def test_every_named_command_and_option_exists(document: Path) -> None:
+    text, _, _ = (ROOT / document).read_text().partition("## What is not there yet")
+    called = re.findall(r"(?:`|^(?:\.venv/bin/)?)(kairos [a-z][^`\n|#]*)", text, re.MULTILINE)
+    assert [line for line in called if unknown_parts(line)] == []
+
+
+def test_unknown_commands_and_options_are_found() -> None:
+    assert unknown_parts("kairos dance --json") == ["dance"]
+    assert unknown_parts("kairos dlq fry 0-1") == ["dlq fry"]
+    assert unknown_parts("kairos dlq list --jason --limit 3") == ["--jason"]
 
 
 def test_first_page_is_short_and_leads_to_the_others() -> None:
