@@ -20,8 +20,8 @@ from pipeline.cli.insights_options import (
     TimezoneOption,
     UntilOption,
     duration,
-    one_of,
     open_engine,
+    require_choice,
 )
 from pipeline.cli.insights_report import report, usual_goal
 from pipeline.cli.insights_segments import segments
@@ -154,16 +154,16 @@ def attribution(  # noqa: PLR0913 - a command's options
     question = AttributionQuestion(
         file=file,
         paths=paths is not None,
-        model=one_of("--model", model, tuple(MODELS)),
+        model=require_choice("--model", model, tuple(MODELS)),
         order=_order(order),
         options=ModelOptions(
             nulls=nulls,
             direct=frozenset(direct) if direct else DIRECT,
-            worth=one_of("--worth", worth, get_args(Worth)),
+            worth=require_choice("--worth", worth, get_args(Worth)),
         ),
         touches=TouchOptions(
-            unit=one_of("--unit", unit, get_args(Unit)),
-            touch=None if only is None else one_of("--only", only, SEEN),
+            unit=require_choice("--unit", unit, get_args(Unit)),
+            touch=None if only is None else require_choice("--only", only, SEEN),
             lookback_ms=duration(lookback),
             session_ms=duration(session) if session else 0,
             since_ms=optional_ms(since),

@@ -16,8 +16,8 @@ from pipeline.cli.insights_options import (
     MemoryOption,
     TimezoneOption,
     UntilOption,
-    one_of,
     open_engine,
+    require_choice,
 )
 from pipeline.cli.insights_topics import topic_folder
 from pipeline.cli.plain import plain
@@ -74,7 +74,7 @@ def anomalies(  # noqa: PLR0913 - a command's options
     Examines every step and channel: its frequency, and the share of visits that go on to the next
     step and to the goal. At most 5 % of the findings are expected to be due to chance.
     """
-    language = one_of("--lang", lang, get_args(Language))
+    language = require_choice("--lang", lang, get_args(Language))
     if events is not None and (topics is not None or by is not None):
         raise typer.BadParameter("--events goes without --topics and --by")
     until_ms = optional_ms(until)

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from pipeline.cli.console import JsonOption, out, print_json, print_table
-from pipeline.cli.insights_options import EngineOption, MemoryOption, one_of, open_engine
+from pipeline.cli.insights_options import EngineOption, MemoryOption, open_engine, require_choice
 from pipeline.cli.plain import plain
 from pipeline.cli.times import optional_ms
 from pipeline.insights.decision_log import (
@@ -42,7 +42,7 @@ def decisions(  # noqa: PLR0913 - a command's options
     """Show the factors of decisions: how often each changes the winner, which offers lose to which,
     how many candidates each rule leaves, and which treatments never win."""
     options = DecisionLogOptions(
-        one_of("--by", by, GROUPINGS),
+        require_choice("--by", by, GROUPINGS),
         optional_ms(since),
         optional_ms(until),
     )

@@ -55,7 +55,7 @@ GoalWorthOption: TypeAlias = Annotated[
 LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(Language)))]
 
 
-def one_of(option: str, value: str, known: tuple[_T, ...]) -> _T:
+def require_choice(option: str, value: str, known: tuple[_T, ...]) -> _T:
     """Return the value of an option if it is a known one. Raises BadParameter."""
     for choice in known:
         if choice == value:
@@ -88,7 +88,7 @@ def open_engine(
 ) -> Iterator[Queries]:
     """Open an engine of queries by its name, within the limits of the settings where the command
     has none of its own; for Spark, say where there is a Java."""
-    name = one_of("--engine", engine, ENGINES)
+    name = require_choice("--engine", engine, ENGINES)
     settings = Settings()
     if name == "spark" and "JAVA_HOME" not in os.environ:
         java = find_java(settings.java_home).executable

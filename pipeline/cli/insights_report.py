@@ -19,8 +19,8 @@ from pipeline.cli.insights_options import (
     LanguageOption,
     MemoryOption,
     SinceOption,
-    one_of,
     open_engine,
+    require_choice,
 )
 from pipeline.cli.insights_topics import ConfigOption, TopicsOption, campaigns_of, topic_folder
 from pipeline.cli.plain import plain
@@ -67,7 +67,7 @@ def report(  # noqa: PLR0913 - a command's options
     The file contains its script and loads nothing from a network. With --json its content is
     printed too.
     """
-    language = one_of("--lang", lang, get_args(Language))
+    language = require_choice("--lang", lang, get_args(Language))
     if not file.parent.is_dir():
         raise TableError(f"--out {file}: {file.parent} is no folder")
     campaigns = campaigns_of(config, topics)

@@ -155,4 +155,4 @@ def _reader(rule: AggregateRule, trait: model.TraitDefinition) -> Read:
     assert trait.of is not None, trait
     read = readers.reader(trait.of)
     assert read is not None, trait
-    return readers.one_per_number(read) if rule == "count" else read
+    return readers.count_numbers(read) if rule == "count" else read

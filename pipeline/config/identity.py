@@ -70,7 +70,7 @@ class IdentityRules:
         bare = value.strip()
         if bare.lower() in self.blocked or bare.strip(_AROUND).lower() in self.blocked:
             return True
-        if not bare or (not _is_telling(bare[0]) and not any(map(_is_telling, bare))):
+        if not bare or (not _is_significant(bare[0]) and not any(map(_is_significant, bare))):
             return True
         return any(blocked.matches(bare) for blocked in self.blocked_patterns)
 
@@ -98,7 +98,7 @@ def _compile_patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
     )
 
 
-def _is_telling(letter: str) -> bool:
+def _is_significant(letter: str) -> bool:
     return letter.isalnum() and letter != "0"
 
 

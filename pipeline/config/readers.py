@@ -36,7 +36,7 @@ def one(_: Facts) -> Known:
     return 1
 
 
-def one_per_number(read: Read) -> Read:
+def count_numbers(read: Read) -> Read:
     """Return a reader that gives 1 for each number, for the count of an average."""
     return lambda facts: 1 if is_number(read(facts)) else None
 

@@ -11,7 +11,7 @@ from pipeline.config.compile import Configuration
 from pipeline.config.derived import BOT
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.cells import COMBINE, millionths
-from pipeline.enrichment.state import Cell, Kept, Panes, Sample, Terms, Value
+from pipeline.enrichment.state import AggregatePart, Cell, Panes, Sample, Terms, Value
 from pipeline.model.interaction import Interaction, Known
 
 _ALWAYS: Final = -(1 << 53)
@@ -27,7 +27,7 @@ def is_counted(facts: Facts, config: Configuration) -> bool:
     return config.bots_count or facts.derived.get(BOT) is not True
 
 
-def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Kept]]:
+def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, AggregatePart]]:
     """Return the amount that a counted interaction adds to each aggregate, by key."""
     if facts.interaction is not None:
         for aggregate in config.aggregates.affected_by(facts.interaction):
@@ -35,7 +35,7 @@ def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Kept]]:
                 yield aggregate.key, part
 
 
-def part_of(aggregate: Aggregate, facts: Facts) -> Kept:
+def part_of(aggregate: Aggregate, facts: Facts) -> AggregatePart:
     """Return the amount that an interaction adds; None: nothing."""
     interaction = facts.interaction
     if interaction is None or not aggregate.test(facts):
@@ -57,7 +57,7 @@ def part_of(aggregate: Aggregate, facts: Facts) -> Kept:
     return Panes((at,), (cell,))
 
 
-def _clearing_part(aggregate: Aggregate, interaction: Interaction) -> Kept:
+def _clearing_part(aggregate: Aggregate, interaction: Interaction) -> AggregatePart:
     """Return the part that clears a value, sorted by time like values."""
     if aggregate.clears is None or not aggregate.clears(interaction):
         return None
@@ -73,7 +73,7 @@ def _cell(aggregate: Aggregate, value: Known, interaction: Interaction) -> Cell:
     return millionths(value) if aggregate.rule == "sum" else value
 
 
-def join(aggregate: Shape, a: Kept, b: Kept, clock: int) -> Kept:
+def join(aggregate: Shape, a: AggregatePart, b: AggregatePart, clock: int) -> AggregatePart:
     """Merge two parts into the part of all interactions; `clock` (ms): latest known time."""
     match a, b:
         case None, _:
@@ -96,7 +96,7 @@ def join(aggregate: Shape, a: Kept, b: Kept, clock: int) -> Kept:
             return COMBINE[aggregate.rule](a, b)
 
 
-def next_to_leave(kept: Kept, low: int) -> int | None:
+def next_to_leave(kept: AggregatePart, low: int) -> int | None:
     """Return the first moment after `low` (ms) of an entry in a window's part."""
     match kept:
         case Panes():

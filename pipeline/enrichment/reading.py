@@ -12,7 +12,7 @@ from pipeline.config.names import approximate_trait, since_trait
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.aggregates import floor, next_to_leave
 from pipeline.enrichment.cells import COMBINE, MILLION, number, total
-from pipeline.enrichment.state import Kept, Panes, Shard, Value
+from pipeline.enrichment.state import AggregatePart, Panes, Shard, Value
 from pipeline.model.interaction import Known
 
 _Read: TypeAlias = Callable[[CompiledTrait, Sequence[Shard], int], Known]
@@ -44,7 +44,7 @@ def with_past(shards: Sequence[Shard]) -> Sequence[Shard]:
 
 
 def _backfilled_shard(shard: Shard) -> Shard:
-    kept: dict[str, Kept] = {
+    kept: dict[str, AggregatePart] = {
         key: backfill.part for key, backfill in shard.begun.items() if backfill.part is not None
     }
     return Shard(shard.first_seen, shard.last_seen, shard.clock, kept=kept)

@@ -11,7 +11,7 @@ from pipeline.enrichment.backfill import drop_expired, merge_backfills
 from pipeline.enrichment.sequences import Mark, mark, prune_marks
 from pipeline.enrichment.sequences import union as union_of_marks
 from pipeline.enrichment.sessions import add, prune_spans, union
-from pipeline.enrichment.state import Kept, Shard
+from pipeline.enrichment.state import AggregatePart, Shard
 from pipeline.model.interaction import Interaction, Scalar
 
 MAX_IDENTIFIERS = 100
@@ -107,8 +107,8 @@ def latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
 
 
 def _aggregates(
-    known: dict[str, Kept], facts: Facts, clock: int, config: Configuration
-) -> dict[str, Kept]:
+    known: dict[str, AggregatePart], facts: Facts, clock: int, config: Configuration
+) -> dict[str, AggregatePart]:
     """Return the aggregates after an interaction of the configuration in force.
 
     Aggregates of other configurations stay unchanged, since the next interaction may be of another

@@ -57,7 +57,7 @@ class Terms(Struct, frozen=True, array_like=True, tag=3):
     ats: dict[str, int]
 
 
-Kept: TypeAlias = Cell | Panes | Sample | Terms
+AggregatePart: TypeAlias = Cell | Panes | Sample | Terms
 
 
 class Backfill(Struct, frozen=True, array_like=True):
@@ -70,7 +70,7 @@ class Backfill(Struct, frozen=True, array_like=True):
     run: int
     covered: int = -1
     since: int | None = None
-    part: Kept = None
+    part: AggregatePart = None
 
 
 class Span(Struct, frozen=True, array_like=True, order=True):
@@ -96,7 +96,7 @@ class Shard(Struct, frozen=True):
     log: bool = False
     interactions: int = 0
     identifiers: dict[str, int] = field(default_factory=dict)
-    kept: dict[str, Kept] = field(default_factory=dict)
+    kept: dict[str, AggregatePart] = field(default_factory=dict)
     begun: dict[str, Backfill] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
     ended: int = 0

@@ -28,9 +28,9 @@ OnReply: TypeAlias = Callable[[str], None]
 class PendingReplies:
     """Requests without a reply yet; a reply to an abandoned request goes to `late`."""
 
-    def __init__(self, late: OnLateReply, came_back: OnReply) -> None:
+    def __init__(self, late: OnLateReply, on_reply: OnReply) -> None:
         self._late = late
-        self._came_back = came_back
+        self._on_reply = on_reply
         self._open: dict[str, asyncio.Future[Reply]] = {}
         self._abandoned: dict[str, None] = {}
 
@@ -58,7 +58,7 @@ class PendingReplies:
     def deliver(self, replies: Sequence[Reply]) -> None:
         """Resolve the waiting requests; ignore replies to other processes and repeated ones."""
         for reply in replies:
-            self._came_back(reply.request_id)
+            self._on_reply(reply.request_id)
             answer = self._open.pop(reply.request_id, None)
             if answer is not None and not answer.done():
                 answer.set_result(reply)

@@ -62,7 +62,7 @@ class SeriesScan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _AnomalousSpan:
     first: int
     last: int
     deviations: float
@@ -75,22 +75,24 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[SeriesScan, ...]:
     random = np.random.default_rng(seed)
     masks = [np.ones(daily.days, dtype=np.bool_) for daily in known]
     by_series: list[list[Anomaly]] = [[] for _ in known]
-    open_ones = list(range(len(known)))
+    open_series = list(range(len(known)))
     for _ in range(_ROUNDS):
-        tested = [(index, _furthest(known[index], masks[index], random)) for index in open_ones]
+        tested = [
+            (index, _largest_deviation(known[index], masks[index], random)) for index in open_series
+        ]
         if not tested:
             break
         rates = stats.false_discovery_control(
             [1.0 if span is None else span.p for _, span in tested]
         )
-        open_ones = []
+        open_series = []
         for (index, span), q in zip(tested, rates, strict=True):
             if span is None or q > RATE:
                 continue
             masks[index][span.first : span.last + 1] = False
             by_series[index].append(_placeholder(known[index], span, float(q)))
-            open_ones.append(index)
-        if not open_ones:
+            open_series.append(index)
+        if not open_series:
             break
     return tuple(
         _scan(daily, mask, anomalies)
@@ -103,7 +105,7 @@ def _is_enough(series: DailySeries) -> bool:
     return series.days >= _FEWEST_DAYS and float(basis.sum()) >= _FEWEST
 
 
-def _placeholder(series: DailySeries, span: _Found, q: float) -> Anomaly:
+def _placeholder(series: DailySeries, span: _AnomalousSpan, q: float) -> Anomaly:
     direction: Direction = "more" if span.deviations > 0 else "fewer"
     return Anomaly(series, span.first, span.last, direction, 0, 0, span.deviations, span.p, q)
 
@@ -135,7 +137,9 @@ def _scan(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> SeriesSc
     return SeriesScan(series, baseline, tuple(final))
 
 
-def _furthest(series: DailySeries, mask: Mask, random: np.random.Generator) -> _Found | None:
+def _largest_deviation(
+    series: DailySeries, mask: Mask, random: np.random.Generator
+) -> _AnomalousSpan | None:
     """Return the span that is furthest from the baseline, with its p-value over all spans."""
     baseline = fit(series, mask)
     usable = np.where(mask, 1.0, 0.0)
@@ -157,7 +161,7 @@ def _furthest(series: DailySeries, mask: Mask, random: np.random.Generator) -> _
     observed = float((series.counts * usable)[first : last + 1].sum())
     if max(expected, observed) < _FEWEST_EXPECTED:
         return None
-    return _Found(first, last, deviations, _tail(abs(deviations), maxima))
+    return _AnomalousSpan(first, last, deviations, _tail(abs(deviations), maxima))
 
 
 def _best(

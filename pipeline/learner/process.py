@@ -125,7 +125,7 @@ class _Learner:
         while not stopped.is_set() and time.monotonic() < deadline:
             self.fold(self._log.read())
             self._lease()
-            if self._treasury.is_told():
+            if self._treasury.is_processed():
                 return
 
     def _lease(self) -> None:

@@ -37,7 +37,7 @@ class Treasury:
         self._ledger = ledger
         self._writer = writer
         self._partitions = partitions
-        self._told: dict[tuple[str, int], int] = {}
+        self._sent_numbers: dict[tuple[str, int], int] = {}
         self._recalls: dict[tuple[str, int], _Recall] = {}
         self._offsets: dict[int, int] = {}
         self._digest: str | None = None
@@ -70,10 +70,10 @@ class Treasury:
             ledger.put_accounts(changed)
             ledger.take_changed_accounts()
             self._unpublished |= changed.keys()
-        self._tell(changed, config.digest, now_ms)
+        self._send_grants(changed, config.digest, now_ms)
         self._digest = config.digest
 
-    def is_told(self) -> bool:
+    def is_processed(self) -> bool:
         """Return whether workers have processed all grants and recalls."""
         done = self._writer.processed(self._offsets)
         return all(done[partition] > offset for partition, offset in self._offsets.items())
@@ -87,29 +87,31 @@ class Treasury:
         else:
             after = reprice(open_account(rule, before, now_ms), rule, now_ms)
             most = allowance(after, rule, now_ms)
-            after = _tell_price(allocate(after, rule.unit, self._partitions, most, now_ms))
+            after = _renew_outdated_prices(
+                allocate(after, rule.unit, self._partitions, most, now_ms)
+            )
             if has_waiting(after):
                 self._waited_for.add(name)
         return None if after == before else after
 
-    def _tell(self, changed: Mapping[str, Account], digest: str, now_ms: int) -> None:
-        # After a start it is unknown what the last learner had sent: all is sent again.
-        again = self._ledger.accounts if self._digest is None else changed
-        news = [
+    def _send_grants(self, changed: Mapping[str, Account], digest: str, now_ms: int) -> None:
+        # After a start it is unknown what the last learner had sent, so all of it is sent again.
+        accounts = self._ledger.accounts if self._digest is None else changed
+        grants = [
             (partition, _grant(account, partition))
-            for account in again.values()
+            for account in accounts.values()
             for partition, lease in account.leases.items()
-            if lease.number > self._told.get((account.name, partition), 0)
+            if lease.number > self._sent_numbers.get((account.name, partition), 0)
         ]
-        if news or now_ms - self._published_ms >= _PUBLISH_EVERY_MS:
+        if grants or now_ms - self._published_ms >= _PUBLISH_EVERY_MS:
             self._publish(now_ms)
-        if not news:
+        if not grants:
             return
-        offsets = self._writer.grant(news, digest, now_ms)
+        offsets = self._writer.grant(grants, digest, now_ms)
         self._offsets |= offsets
-        for partition, grant in news:
+        for partition, grant in grants:
             key = grant.budget, partition
-            self._told[key] = grant.number
+            self._sent_numbers[key] = grant.number
             lease = self._ledger.accounts[grant.budget].leases[partition]
             if lease.recalled:
                 self._recalls[key] = _Recall(grant.number, offsets[partition])
@@ -126,7 +128,7 @@ class Treasury:
 
     def _confirm(self) -> set[str]:
         """Confirm the recalls that have arrived, once all earlier decisions are counted."""
-        self._look_for_arrivals()
+        self._note_arrivals()
         changed: dict[str, Account] = {}
         counted = self._ledger.state.offsets
         for key, recall in list(self._recalls.items()):
@@ -143,7 +145,7 @@ class Treasury:
             self._unpublished |= self._ledger.take_changed_accounts()
         return set(changed)
 
-    def _look_for_arrivals(self) -> None:
+    def _note_arrivals(self) -> None:
         under_way = {key: recall for key, recall in self._recalls.items() if recall.end is None}
         done = self._writer.processed({partition for _, partition in under_way})
         ends: dict[int, int] = {}
@@ -157,7 +159,7 @@ class Treasury:
 _TIMED: Final = frozenset(("day", "week", "month"))
 
 
-def _tell_price(account: Account) -> Account:
+def _renew_outdated_prices(account: Account) -> Account:
     """Return the account with new grants for partitions that have an outdated price."""
     price = account.pace.price
     old: Iterable[int] = (

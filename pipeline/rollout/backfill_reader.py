@@ -19,7 +19,7 @@ from pipeline.enrichment.aggregates import is_counted, join, parts_of
 from pipeline.enrichment.backfill import ShardHistory
 from pipeline.enrichment.enrichers import derive
 from pipeline.enrichment.sequences import Mark, mark, union
-from pipeline.enrichment.state import Backfill, Kept
+from pipeline.enrichment.state import AggregatePart, Backfill
 from pipeline.identity.mapping import apply_mappings
 from pipeline.model import topics
 from pipeline.model.control import Control
@@ -40,7 +40,7 @@ class _ShardTotals(Struct):
     place: IdentitySection
     clock: int = 0
     by: dict[str, int] = field(default_factory=dict)
-    kept: dict[str, Kept] = field(default_factory=dict)
+    kept: dict[str, AggregatePart] = field(default_factory=dict)
     marks: dict[str, tuple[Mark, ...]] = field(default_factory=dict)
 
 

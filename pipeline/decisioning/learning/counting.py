@@ -67,12 +67,12 @@ class TallyChange(Struct, frozen=True):
     successes: int
 
 
-NOTHING_HEARD: Final = ActionRow(0)
+NO_FEEDBACK: Final = ActionRow(0)
 
 
 def apply_feedback(row: ActionRow | None, feedback: Feedback, decision: Decision) -> ActionRow:
     """Return the row of an action after a feedback in `decision`."""
-    row = row or NOTHING_HEARD
+    row = row or NO_FEEDBACK
     row = replace(row, until=max(row.until, feedback.until))
     match feedback.what:
         case "shown":
@@ -91,7 +91,7 @@ def difference(before: ActionRow | None, after: ActionRow) -> Iterator[TallyChan
     """Yield the change of the counts, if there is one."""
     if after.arm is None:
         return
-    known = before or NOTHING_HEARD
+    known = before or NO_FEEDBACK
     trials = after.is_trial - known.is_trial
     successes = _succeeds(after) - _succeeds(known)
     if trials or successes:
