@@ -289,8 +289,8 @@ class StageShell:
                 f"{self._stage.name}: over {_MAX_EXCEPTIONS} exceptions in {_EXCEPTION_WINDOW_S} s"
             ) from error
         self._exceptions.append(now_s)
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return DeadLetter("exception", f"{error!r} in {where.name}, line {where.lineno}")
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return DeadLetter("exception", f"{error!r} in {frame.name}, line {frame.lineno}")
 
     def _load_row(self, partition: int, key: bytes) -> Row[Any] | None:
         stored = self._ports.table.get_in(partition, ROW + key)

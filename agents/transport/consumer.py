@@ -486,10 +486,10 @@ class Consumer(BaseConsumer):
             await asyncio.sleep(_DRAIN_STEP_S)
 
     def _topic_partition(self, record: Record) -> TP:
-        where = record.topic(), record.partition()
-        known = self._tps.get(where)
+        place = record.topic(), record.partition()
+        known = self._tps.get(place)
         if known is None:
-            known = self._tps[where] = TP(*where)
+            known = self._tps[place] = TP(*place)
         return known
 
     def _to_message(self, tp: TP, record: Record) -> ConsumerMessage:
@@ -563,8 +563,8 @@ class Consumer(BaseConsumer):
         """Return the partition of `key`, unless `partition` is given."""
         if partition is not None or key is None:
             return partition
-        where: TP = self.app.producer.key_partition(topic, key)
-        return where.partition
+        target: TP = self.app.producer.key_partition(topic, key)
+        return target.partition
 
     async def create_topic(
         self, topic: str, partitions: int, replication: int, **options: Any

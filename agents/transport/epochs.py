@@ -43,9 +43,9 @@ class Epoch:
     def on_changelog(self, error: KafkaError | None, message: Record) -> None:
         """Handle the delivery report of a changelog record."""
         if error is None:
-            where = message.topic(), message.partition()
-            self.changelog_ends[where] = message.offset() + 1
-            self.changelog_counts[where] += 1
+            topic_partition = message.topic(), message.partition()
+            self.changelog_ends[topic_partition] = message.offset() + 1
+            self.changelog_counts[topic_partition] += 1
         self.on_output(error, message)
 
     def close(self) -> None:

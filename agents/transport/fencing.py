@@ -49,23 +49,24 @@ class ChangelogFence:
         """Headers that a record of each partition carries."""
         return self._headers
 
-    def begin(self, where: tuple[str, int], token: int, end: int) -> None:
+    def begin(self, topic_partition: tuple[str, int], token: int, end: int) -> None:
         """Own a partition under `token`; `end` is the offset of this owner's next record."""
-        self._headers[where] = fencing_headers(token)
-        self._ends[where] = end
+        self._headers[topic_partition] = fencing_headers(token)
+        self._ends[topic_partition] = end
 
     def check(self, epoch: Epoch) -> None:
         """Check that no other worker has written before the last record of the delivered `epoch`.
 
         Raises ChangelogTakenError.
         """
-        for where, end in epoch.changelog_ends.items():
-            begun = self._ends.get(where)
+        for topic_partition, end in epoch.changelog_ends.items():
+            begun = self._ends.get(topic_partition)
             if begun is None:
                 continue
-            if end - begun != epoch.changelog_counts[where]:
+            if end - begun != epoch.changelog_counts[topic_partition]:
+                topic, partition = topic_partition
                 raise ChangelogTakenError(
-                    f"another worker has written to {where[0]} [{where[1]}] from {begun} to {end}: "
+                    f"another worker has written to {topic} [{partition}] from {begun} to {end}: "
                     "one of the two was stopped"
                 )
-            self._ends[where] = end
+            self._ends[topic_partition] = end

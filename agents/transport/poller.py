@@ -321,8 +321,10 @@ class Poller(threading.Thread):
     def _poll(self) -> None:
         quiet = time.monotonic() - self._busy_at > _QUIET_AFTER_S
         first = self._kafka.poll(_QUIET_POLL_S if quiet else _POLL_S)
-        more = [] if first is None else [first, *self._kafka.consume(self._limits.messages - 1, 0)]
-        records = [message for message in cast(list[Record], more) if self._is_record(message)]
+        polled = (
+            [] if first is None else [first, *self._kafka.consume(self._limits.messages - 1, 0)]
+        )
+        records = [message for message in cast(list[Record], polled) if self._is_record(message)]
         self._delivering.update((record.topic(), record.partition()) for record in records)
         look = self._is_time_to_look()
         reached = self._changed_positions() if look else {}

@@ -152,17 +152,18 @@ class ConfigurationFollower:
 
     def _add_message(self, message: Message) -> None:
         record = self._codec.decode(topics.CONFIGURATION, message.value() or b"")
-        where = {"offset": message.offset(), "partition": message.partition()}
+        position = {"offset": message.offset(), "partition": message.partition()}
         if isinstance(record, Malformed):
-            _log.error("unreadable configuration", extra={"reason": record.reason, **where})
+            _log.error("unreadable configuration", extra={"reason": record.reason, **position})
         elif isinstance(record, ConfigurationRecord):
-            self._add_record(record, where)
+            self._add_record(record, position)
 
-    def _add_record(self, record: ConfigurationRecord, where: Mapping[str, int | None]) -> None:
+    def _add_record(self, record: ConfigurationRecord, position: Mapping[str, int | None]) -> None:
         config = self._compiled.get(record.digest) or _compile(record)
         if isinstance(config, str):
             _log.error(
-                "unusable configuration", extra={"digest": record.digest, "reason": config, **where}
+                "unusable configuration",
+                extra={"digest": record.digest, "reason": config, **position},
             )
         with self._changed:
             self._records.append(record)
@@ -191,8 +192,8 @@ def _is_at_end(consumer: Consumer, reached: Mapping[int, int]) -> bool:
     """Return whether the broker has no records beyond these offsets now."""
     try:
         for partition, offset in reached.items():
-            where = TopicPartition(topics.CONFIGURATION, partition)
-            if consumer.get_watermark_offsets(where, _ASK_S)[1] > offset:
+            topic_partition = TopicPartition(topics.CONFIGURATION, partition)
+            if consumer.get_watermark_offsets(topic_partition, _ASK_S)[1] > offset:
                 return False
     except KafkaException as error:
         _log.warning("configuration topic", extra={"error": error.args[0].str()})

@@ -161,12 +161,12 @@ def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
     _require(text.startswith("end of trees\n", begin), "sizes of trees do not add up")
 
 
-def _fields(block: str, known: frozenset[str], where: str) -> dict[str, str]:
+def _fields(block: str, known: frozenset[str], block_name: str) -> dict[str, str]:
     pairs = [line.partition("=")[::2] for line in block.split("\n") if line]
     fields = dict(pairs)
     _require(len(fields) == len(pairs), "a field occurs twice")
     for name in fields:
-        _require(name in known, f"{where}: unknown field {name[:40]!r}")
+        _require(name in known, f"{block_name}: unknown field {name[:40]!r}")
     return fields
 
 

@@ -88,8 +88,11 @@ class PropensityModels:
         for model in self.models[1:]:
             if None not in predictions:
                 break
-            more = model.of(candidates, facts)
-            predictions = [b if a is None else a for a, b in zip(predictions, more, strict=True)]
+            others = model.of(candidates, facts)
+            predictions = [
+                other if known is None else known
+                for known, other in zip(predictions, others, strict=True)
+            ]
         return predictions
 
 

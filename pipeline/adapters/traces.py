@@ -48,8 +48,8 @@ def continue_trace(header: str | bytes | None) -> Trace:
     fields = None if data is None else _FORM.fullmatch(data)
     if fields is None:
         return new_trace()
-    version, trace, parent, flags, more = fields.groups()
-    malformed = version == _NEVER or (version == _OURS and more is not None)
+    version, trace, parent, flags, rest = fields.groups()
+    malformed = version == _NEVER or (version == _OURS and rest is not None)
     if malformed or not trace.strip(b"0") or not parent.strip(b"0"):
         return new_trace()
     return Trace(trace, int(flags, 16) & _KNOWN_FLAGS)

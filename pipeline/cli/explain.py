@@ -123,9 +123,9 @@ def _is_same(records: Records, decision: Decision, config: Configuration) -> boo
         ),
     )
     reruns = (run_again(decision, record, rules) for _, record in inputs)
-    again = next(
+    rerun_decision = next(
         (rerun for rerun in reruns if rerun and rerun.decision_id == decision.decision_id), None
     )
-    if again is None:
+    if rerun_decision is None:
         fail("the record that was decided is no longer in interactions.segmented")
-    return again == decision
+    return rerun_decision == decision

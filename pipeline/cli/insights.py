@@ -298,7 +298,7 @@ def _print_attribution(credited: AttributionAnswer, question: AttributionQuestio
 
 
 def _print_support(support: Support) -> None:
-    touches = ", ".join(f"{count:,} {how}" for how, count in support.touches.items())
+    touches = ", ".join(f"{count:,} {kind}" for kind, count in support.touches.items())
     out.print(
         f"From {support.journeys:,} journeys of {support.customers:,} customers; touches: "
         f"{touches or 'none'}."

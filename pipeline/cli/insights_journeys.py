@@ -44,13 +44,13 @@ def journeys(  # noqa: PLR0913 - a command's options
         typer.Option(
             "--details",
             help="With --defined: also deviations, flows, time to convert, plan against actual, "
-            "and what goes with conversion and drop-off.",
+            "and the steps associated with conversion and drop-off.",
         ),
     ] = False,
     early: Annotated[
         str | None,
         typer.Option(
-            help="Time from its beginning in which a case is examined for what goes with "
+            help="Time from its beginning in which a case is examined for steps associated with "
             "conversion; default: a tenth of the goal's window."
         ),
     ] = None,
@@ -90,16 +90,18 @@ def journeys(  # noqa: PLR0913 - a command's options
             return
         comparison = compare(log, journey, defined)
         result = conformance(comparison)
-        more = journey_details(comparison, early_ms) if details else None
+        journey_parts = journey_details(comparison, early_ms) if details else None
     for words in comparison.unseen:
         err.print(plain(f"{defined}: {words}"), soft_wrap=True)
     if json:
         plain_result: dict[str, Any] = msgspec.to_builtins(result)
-        print_json(plain_result if more is None else {**plain_result, "details": more})
+        print_json(
+            plain_result if journey_parts is None else {**plain_result, "details": journey_parts}
+        )
         return
     _print_conformance(journey.journey, result)
-    if more is not None:
-        _print_details(more)
+    if journey_parts is not None:
+        _print_details(journey_parts)
 
 
 def _print_conformance(name: str, result: Conformance) -> None:

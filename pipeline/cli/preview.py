@@ -41,7 +41,7 @@ _OWN = Source(name="preview", channel="web", write_key="no key: nobody sends by 
 
 
 def run(
-    who: Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")],
+    person: Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")],
     channel: Annotated[
         str | None, typer.Option(help="Channel of the customer; its placements ask.")
     ] = None,
@@ -69,7 +69,7 @@ def run(
     config = applied_configuration(settings)
     if config is None:
         fail("no configuration was applied yet: `kairos config apply DIR`")
-    identifier = _identifier(who, config)
+    identifier = _identifier(person, config)
     asked = _requested_placements(config, channel, placement)
     happens = _with_request(_interaction(event, identifier, channel, config), asked)
     explanation = _preview(settings, config, happens, lang)
@@ -79,9 +79,9 @@ def run(
         print_explanation(explanation, lang.language)
 
 
-def _identifier(who: str, config: Configuration) -> Identifier:
+def _identifier(text: str, config: Configuration) -> Identifier:
     try:
-        normal = config.identity.normalise(Identifier.parse(who))
+        normal = config.identity.normalise(Identifier.parse(text))
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
     if isinstance(normal, str):

@@ -35,7 +35,9 @@ app = typer.Typer()
 _WAITING = " (once the stages run: they did not answer in time)"
 _WORDS = {"link": "linked", "unlink": "unlinked"}
 
-Who = Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")]
+IdentifierArgument = Annotated[
+    str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")
+]
 
 
 class PersonReport(Person, frozen=True, kw_only=True):
@@ -46,9 +48,9 @@ class PersonReport(Person, frozen=True, kw_only=True):
 
 
 @app.command()
-def show(who: Who, json: JsonOption = False) -> None:
+def show(text: IdentifierArgument, json: JsonOption = False) -> None:
     """Show a person: identifiers, traits, segments, and the last decisions."""
-    dossier = _dossier(_identifier(who, Settings()))
+    dossier = _dossier(_identifier(text, Settings()))
     if json:
         print_json(dossier)
     else:
@@ -57,7 +59,7 @@ def show(who: Who, json: JsonOption = False) -> None:
 
 @app.command()
 def export(
-    who: Annotated[
+    text: Annotated[
         str | None, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")
     ] = None,
     everybody: Annotated[
@@ -86,9 +88,9 @@ def export(
     (the other traits) are JSON text: in DuckDB, `SELECT attributes->>'platform' FROM
     'DIR/profiles.parquet'`.
     """
-    if who is not None and not everybody and out_folder is None and at is None:
-        print_json(_dossier(_identifier(who, Settings())))
-    elif who is None and everybody and out_folder is not None:
+    if text is not None and not everybody and out_folder is None and at is None:
+        print_json(_dossier(_identifier(text, Settings())))
+    elif text is None and everybody and out_folder is not None:
         _export_all(out_folder, optional_ms(at), json)
     else:
         raise typer.BadParameter("give one NAMESPACE:VALUE, or --all with --out DIR")
@@ -112,7 +114,9 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
 
 
 @app.command()
-def unlink(identifier: Who, other: Who, json: JsonOption = False) -> None:
+def unlink(
+    identifier: IdentifierArgument, other: IdentifierArgument, json: JsonOption = False
+) -> None:
     """Remove the link between two identifiers, until they are seen together again.
 
     Profile and segments are recomputed without it; messages already sent stay with the identifier
@@ -124,24 +128,24 @@ def unlink(identifier: Who, other: Who, json: JsonOption = False) -> None:
         fail(f"{first.key} and {second.key} are not linked: see `kairos profile show {first.key}`")
     done = request_and_wait(settings, requests.unlink(first, second, now_ms()))
     people = {name.key: find_person(_people(), name) for name in (first, second)}
-    profiles = {name: who and who.profile_id for name, who in people.items()}
+    profiles = {name: person and person.profile_id for name, person in people.items()}
     if json:
         print_json({"unlinked": [first.key, second.key], "done": done, "profiles": profiles})
         return
     out.print(plain(f"{first.key} and {second.key} are linked no more") + _WAITING * (not done))
-    for who in people.values():
-        if who is not None:
-            out.print(_tree(who))
+    for person in people.values():
+        if person is not None:
+            out.print(_tree(person))
 
 
 @app.command()
-def forget(who: Who, json: JsonOption = False) -> None:
+def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
     """Forget a person: delete everything that the stages know, and the snapshots with it.
 
     Lists the places where older records remain, with their end. A person who returns is a new one.
     """
     settings = Settings()
-    identifier = _identifier(who, settings)
+    identifier = _identifier(text, settings)
     person = _find(identifier)
     at = now_ms()
     done = request_and_wait(settings, requests.forget(identifier, at))
@@ -159,10 +163,10 @@ def forget(who: Who, json: JsonOption = False) -> None:
     print_table("Records of the past remain in", ["place", "until, at the latest"], rows)
 
 
-def _identifier(who: str, settings: Settings) -> Identifier:
+def _identifier(text: str, settings: Settings) -> Identifier:
     """Return the identifier as the configuration in force normalises it."""
     try:
-        parsed = Identifier.parse(who)
+        parsed = Identifier.parse(text)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
     normal = _configuration(settings).identity.normalise(parsed)

@@ -53,13 +53,13 @@ def _threshold_problems(thresholds: tuple[model.Threshold, ...], path: Path) -> 
     if not thresholds:
         yield Problem((*path, "rule"), "bucket needs `thresholds`, such as [50, 200, 1000]")
         return
-    where = (*path, "thresholds")
+    thresholds_path = (*path, "thresholds")
     if len({isinstance(threshold, str) for threshold in thresholds}) > 1:
-        yield Problem(where, "thresholds are numbers or durations, not both")
+        yield Problem(thresholds_path, "thresholds are numbers or durations, not both")
         return
     steps = {later > earlier for earlier, later in pairwise(_values(thresholds))}
     if len(steps) > 1 or len(set(_values(thresholds))) < len(thresholds):
-        yield Problem(where, "thresholds must all ascend, or all descend")
+        yield Problem(thresholds_path, "thresholds must all ascend, or all descend")
 
 
 def _values(thresholds: tuple[model.Threshold, ...]) -> tuple[float, ...]:

@@ -87,13 +87,13 @@ def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Itera
         yield Problem((*path, "budget", "zone"), f"there is no zone {budget.zone!r}: Europe/Madrid")
     if budget.currency is None:
         return
-    where = (*path, "budget", "currency")
+    currency_path = (*path, "budget", "currency")
     if own is None:
         message = "set your own currency in profile.yaml: enrichers.currency.to"
-        yield Problem(where, f"{budget.currency}: {message}")
+        yield Problem(currency_path, f"{budget.currency}: {message}")
     elif budget.currency != own.to:
         message = f"money is in {own.to} here: convert the amount"
-        yield Problem(where, f"a budget in {budget.currency}, but {message}")
+        yield Problem(currency_path, f"a budget in {budget.currency}, but {message}")
 
 
 def _pays_for_nothing(
@@ -106,12 +106,12 @@ def _pays_for_nothing(
         for offer in campaign.offers
         for treatment in offer.treatments
     ]
-    budget, where = campaign.budget, (*path, "budget")
+    budget, budget_path = campaign.budget, (*path, "budget")
     if isinstance(budget, model.Budget):
-        budget, where = budget.amount, (*where, "amount")
+        budget, budget_path = budget.amount, (*budget_path, "amount")
     if budget is not None and costs and min(costs) > budget:
         message = f"{budget:g} pays for no message, since the cheapest costs {min(costs):g}"
-        yield Problem(where, f"{message}: raise it, or end the campaign with `ends`")
+        yield Problem(budget_path, f"{message}: raise it, or end the campaign with `ends`")
 
 
 def _treatment(
@@ -122,8 +122,8 @@ def _treatment(
         yield from check_name("namespace", treatment.address, names.namespaces, (*path, "address"))
     channel = channels.get(treatment.channel)
     if channel is not None and treatment.placement is not None:
-        where = (*path, "placement")
-        yield from check_name("placement", treatment.placement, channel.placements, where)
+        placement_path = (*path, "placement")
+        yield from check_name("placement", treatment.placement, channel.placements, placement_path)
     yield from _dates(treatment, path)
     yield from _amount(treatment.value, (*path, "value"), names)
     yield from _amount(treatment.p, (*path, "p"), names)
@@ -143,11 +143,13 @@ def _item_names(
     known = {f"{ITEM}{name}" for item in items for name in item.attributes}
     for part, compiled in templates(treatment, None):
         for name in () if isinstance(compiled, TemplateProblem) else compiled.names:
-            where = (*path, "content", part)
+            content_path = (*path, "content", part)
             if name.startswith(ITEM) and catalog is None:
-                yield Problem(where, f"{name}: the offer names no `catalog` with this attribute")
+                yield Problem(
+                    content_path, f"{name}: the offer names no `catalog` with this attribute"
+                )
             elif name.startswith(ITEM) and items:
-                yield from check_name("attribute", name, known, where)
+                yield from check_name("attribute", name, known, content_path)
 
 
 def _content(
@@ -160,17 +162,19 @@ def _content(
         if fault is not None:
             yield Problem((*path, "content", part), fault)
     for part, compiled in templates(treatment, channel):
-        where = (*path, "content", part)
+        content_path = (*path, "content", part)
         if isinstance(compiled, TemplateProblem):
             whole = False
-            yield Problem(where, compiled.message)
+            yield Problem(content_path, compiled.message)
             continue
         read.update(compiled.names)
         for name in compiled.names:
             if is_unknown_context(name):
-                yield Problem(where, f"there is no {name}: context has locale, timezone, url...")
+                yield Problem(
+                    content_path, f"there is no {name}: context has locale, timezone, url..."
+                )
             elif is_trait(name):
-                for problem in check_name("trait", name, names.traits, where):
+                for problem in check_name("trait", name, names.traits, content_path):
                     mend = f"{problem.message} (a property is written properties.{name})"
                     yield replace(problem, message=mend)
     for name in treatment.defaults if whole else ():

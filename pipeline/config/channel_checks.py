@@ -109,8 +109,8 @@ def _push(channel: model.Channel, path: Path, names: Names) -> Iterator[Problem]
     if (channel.adapter == _PUSH) is (channel.push is None):
         yield Problem((*path, "adapter"), "`adapter: push` and `push` go together")
     elif channel.push is not None:
-        where = (*path, "push", "namespace")
-        yield from check_name("namespace", channel.push.namespace, names.namespaces, where)
+        namespace_path = (*path, "push", "namespace")
+        yield from check_name("namespace", channel.push.namespace, names.namespaces, namespace_path)
 
 
 def _pos(channel: model.Channel, path: Path, environment: Mapping[str, str]) -> Iterator[Problem]:

@@ -82,9 +82,9 @@ def _cycles(bundle: model.Bundle) -> Iterator[Problem]:
         segment_order(bundle)
     except CycleError as error:
         names = list(reversed(error.args[1]))
-        where = [segment.segment for segment in bundle.segments].index(names[0])
+        index = [segment.segment for segment in bundle.segments].index(names[0])
         circle = " -> ".join(names)
-        yield Problem(("segments", where, "when"), f"segments depend on themselves: {circle}")
+        yield Problem(("segments", index, "when"), f"segments depend on themselves: {circle}")
 
 
 def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
@@ -125,8 +125,8 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
     for index, source in enumerate(sources.sources):
         path: Path = ("sources", "sources", index)
         for place, name in enumerate(source.asserts or ()):
-            where = (*path, "asserts", place)
-            yield from check_name("namespace", name, names.namespaces, where)
+            assert_path = (*path, "asserts", place)
+            yield from check_name("namespace", name, names.namespaces, assert_path)
         for place, origin in enumerate(source.origins or ()):
             wrong = origin_problem(origin)
             if wrong is not None:
@@ -208,8 +208,8 @@ def _item_sites(
 
 
 def _rules(of: model.Engagement, path: Path) -> Iterator[_ConditionSite]:
-    for where, raw in engagement_sites(of, path):
-        yield _ConditionSite(where, raw)
+    for site_path, raw in engagement_sites(of, path):
+        yield _ConditionSite(site_path, raw)
 
 
 def _reads(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Problem]:

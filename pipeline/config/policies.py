@@ -186,13 +186,13 @@ def _outcome(suppression: model.Suppression) -> OutcomeSuppression:
 
 
 def _quiet(hours: model.QuietHours) -> CompiledQuietHours:
-    where = zone(hours.zone)
-    assert where is not None
+    time_zone = zone(hours.zone)
+    assert time_zone is not None
     return CompiledQuietHours(
         name=hours.quiet,
         begins=minute_of_day(hours.begins),
         ends=minute_of_day(hours.ends),
-        zone=where,
+        zone=time_zone,
         trait=hours.trait,
         scope=scope(hours.scope, NOT_TRANSACTIONAL),
     )

@@ -132,9 +132,9 @@ def _scope_problems(
     for field in FIELDS:
         names = getattr(scope, field)
         for index, name in enumerate(as_names(names)):
-            where = (*path, field) if isinstance(names, str) else (*path, field, index)
+            names_path = (*path, field) if isinstance(names, str) else (*path, field, index)
             if field in known:
-                yield from check_name(field, name, known[field], where)
+                yield from check_name(field, name, known[field], names_path)
 
 
 def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
@@ -146,9 +146,9 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     )
     channel = learning.scanners.channel
     for index, name in enumerate(as_names(channel)):
-        where: Path = (*path, "scanners", "channel")
+        channel_path: Path = (*path, "scanners", "channel")
         if learning.scanners != model.Scanners():  # the default's channel may not exist
-            place = where if isinstance(channel, str) else (*where, index)
+            place = channel_path if isinstance(channel, str) else (*channel_path, index)
             yield from check_name("channel", name, names.channels, place)
     if not duration_ms(learning.half_life):
         yield Problem((*path, "half_life"), "evidence would vanish at once: set a longer time")

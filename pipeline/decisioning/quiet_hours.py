@@ -39,14 +39,14 @@ def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
     Where daylight saving skips the end, they end with the skip; where it repeats it, at either
     time.
     """
-    where = _zone(rule, facts)
+    time_zone = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
     end = min(
         local_time
-        for local_time in _local_times(rule.ends, now.astimezone(where))
+        for local_time in _local_times(rule.ends, now.astimezone(time_zone))
         if local_time > now
     )
-    while _is_within(rule, end.astimezone(where)):
+    while _is_within(rule, end.astimezone(time_zone)):
         end += _MINUTE
     return round(end.timestamp() * 1000)
 
@@ -65,11 +65,11 @@ def begins_at(
 
 
 def _next_beginning(rule: CompiledQuietHours, facts: Facts) -> int:
-    where = _zone(rule, facts)
+    time_zone = _zone(rule, facts)
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
-    local = now.astimezone(where)
+    local = now.astimezone(time_zone)
     begin = min(local_time for local_time in _local_times(rule.begins, local) if local_time > now)
-    while not _is_within(rule, begin.astimezone(where)):
+    while not _is_within(rule, begin.astimezone(time_zone)):
         begin += _MINUTE
     return round(begin.timestamp() * 1000)
 

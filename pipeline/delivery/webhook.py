@@ -58,7 +58,7 @@ _ENDPOINTS: Final = 256
 _CONNECTIONS: Final = 64
 """Limit of connections to one receiver."""
 
-_LOOK_S: Final = 0.25
+_CHECK_S: Final = 0.25
 _ANSWER_BYTES: Final = 16_384
 _ANSWER_S: Final = 2.0
 
@@ -175,7 +175,7 @@ def _post(parcel: Parcel, attempt: Attempt) -> _Post:
 async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
     until, before = time.monotonic() + seconds, find()
     while (left := until - time.monotonic()) > 0 and find() == before:
-        await asyncio.sleep(min(left, _LOOK_S))
+        await asyncio.sleep(min(left, _CHECK_S))
 
 
 async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> DeliveryResult:
@@ -247,6 +247,6 @@ async def _read_short_body(response: ClientResponse) -> None:
 @lru_cache(_ENDPOINTS)
 def _proxy(url: str) -> str | None:
     """Return the proxy from HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
-    where = urlsplit(url)
-    bypassed = where.hostname is None or proxy_bypass(where.hostname)
-    return None if bypassed else getproxies().get(where.scheme)
+    parts = urlsplit(url)
+    bypassed = parts.hostname is None or proxy_bypass(parts.hostname)
+    return None if bypassed else getproxies().get(parts.scheme)

@@ -143,8 +143,8 @@ def _convert(
 
 def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
     """Make the dead letter of an item that was in no topic, hence without offset."""
-    where = f"{refusal.field}: " if refusal.field else ""
-    fault = DeadLetter(refusal.code, where + refusal.message)
+    prefix = f"{refusal.field}: " if refusal.field else ""
+    fault = DeadLetter(refusal.code, prefix + refusal.message)
     return dead_letter("gateway", FailedInput(topics.INTERACTIONS, now_ms(), raw), fault)
 
 

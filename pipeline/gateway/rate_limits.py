@@ -35,10 +35,10 @@ class RateLimits:
         if most is None:
             return None
         limit = RateLimitItemPerMinute(most)
-        who = (source.name, _network(ip or ""))
-        if self._limiter.hit(limit, *who):
+        client = (source.name, _network(ip or ""))
+        if self._limiter.hit(limit, *client):
             return None
-        free_at = self._limiter.get_window_stats(limit, *who).reset_time
+        free_at = self._limiter.get_window_stats(limit, *client).reset_time
         wait_s = min(max(ceil(free_at - time.time()), 1), _LONGEST_WAIT_S)
         message = f"{most} requests a minute may come from one address with this key"
         return Refusal(429, "rate_limited", message, headers=(("Retry-After", str(wait_s)),))

@@ -92,8 +92,8 @@ class ReplyReader:
     def start(self) -> None:
         """Start reading all later replies. Raises KafkaException if Kafka does not answer."""
         partition = partition_for_key(self._key.decode(), self.partitions_of(topics.REPLIES))
-        where = TopicPartition(topics.REPLIES, partition)
-        _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
+        topic_partition = TopicPartition(topics.REPLIES, partition)
+        _, end = self._consumer.get_watermark_offsets(topic_partition, timeout=_TIMEOUT_S)
         self._consumer.assign([TopicPartition(topics.REPLIES, partition, end)])
         self._thread.start()
 

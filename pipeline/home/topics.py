@@ -229,13 +229,13 @@ def _unless_unauthorized(future: Future[Any]) -> Any:
 def _mismatches(
     admin: AdminClient, wanted: Sequence[Topic], existing: Mapping[str, int], settings: Settings
 ) -> tuple[Mismatch, ...]:
-    there = [topic for topic in wanted if topic.name in existing]
+    existing_topics = [topic for topic in wanted if topic.name in existing]
     counts = (
         PartitionMismatch(topic.name, topic.partitions(settings), existing[topic.name])
-        for topic in there
+        for topic in existing_topics
         if existing[topic.name] != topic.partitions(settings)
     )
-    properties = _properties(admin, (topic.name for topic in there))
+    properties = _properties(admin, (topic.name for topic in existing_topics))
     small = (
         SizeMismatch(name, sizes.TOPIC, limit)
         for name, config in properties.items()

@@ -36,8 +36,8 @@ def read_catalog(catalog: model.Catalog, file: Path, suffix: str) -> model.Catal
     result = with_items(replace(catalog, table=table.name, recipes=None), file.parent)
     if isinstance(result, list):
         first = "; ".join(f"line {fault.line}: {fault.message}" for fault in result[:_SHOWN])
-        more = f", and {len(result) - _SHOWN:,} more" if len(result) > _SHOWN else ""
-        raise UnreadableError(f"it is no table of {catalog.catalog}: {first}{more}")
+        ending = f", and {len(result) - _SHOWN:,} more" if len(result) > _SHOWN else ""
+        raise UnreadableError(f"it is no table of {catalog.catalog}: {first}{ending}")
     return replace(catalog, items=result.items)
 
 

@@ -91,16 +91,16 @@ class Outbox:
         return position
 
     def _send_letters(self, path: Path, known: SendProgress) -> None:
-        there: frozenset[bytes] = frozenset()
+        digests: frozenset[bytes] = frozenset()
         if path.stat().st_size == 0:
             return
         if known.letters is None:
             ends = _ends(self._kafka, topics.DEAD_LETTERS)
             self._journal.record(self._content, SendProgress(known.position, ends))
         else:
-            there = frozenset(self._letters_from(known.letters))
+            digests = frozenset(self._letters_from(known.letters))
         for record in records(path):
-            if _digest(record.value) not in there:
+            if _digest(record.value) not in digests:
                 self._put(topics.DEAD_LETTERS, record)
         self._flush()
 

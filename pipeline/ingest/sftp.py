@@ -205,8 +205,8 @@ class ServerFolder:
         try:
             await self._client.mkdir(self._at(folder))
         except asyncssh.SFTPError as error:
-            there = await self._client.isdir(self._at(folder))
-            if isinstance(error, asyncssh.SFTPNoSuchFile) or not there:
+            is_folder = await self._client.isdir(self._at(folder))
+            if isinstance(error, asyncssh.SFTPNoSuchFile) or not is_folder:
                 raise
 
     def _at(self, *names: str) -> str:

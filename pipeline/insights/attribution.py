@@ -96,10 +96,10 @@ def fit(model: str, options: ModelOptions, paths: PathCounts) -> Fit:
     touches = len(paths.codes) + len(paths.channels)
     if model in WITH_ORDER:
         windows = markov.Windows.of(paths, options.order)
-        how = _markov if model == "markov" else _markov_by_journey
+        credit = _markov if model == "markov" else _markov_by_journey
         states = len(paths.channels) ** 2 if options.order == 1 else _SWEEPS * windows.count
         effort = touches + states * len(paths.channels)
-        return Fit(lambda seen: how(seen, windows, options), effort)
+        return Fit(lambda seen: credit(seen, windows, options), effort)
     if model == "shapley-full":
         players = min(len(paths.channels), shapley.MOST_PLAYERS)
         return Fit(

@@ -174,7 +174,6 @@ def figures(queries: Queries, dimensions: Sequence[Dimension]) -> tuple[Campaign
         f"sum({x} * {x}) AS {name}_xx, sum({n} * {n}) AS {name}_nn, sum({x} * {n}) AS {name}_xn"
         for name, (x, n) in _RATES.items()
     )
-    again = ", ".join(f"sum({name}) AS {name}" for name in (*_COUNTS, "seen", "clicked"))
     members = "JOIN memberships USING (customer, event_id)" if "segment" in dimensions else ""
     table = queries.arrow(
         f"""
@@ -183,7 +182,7 @@ def figures(queries: Queries, dimensions: Sequence[Dimension]) -> tuple[Campaign
                 sum(cost) AS cost
             FROM facts {members} GROUP BY {keys} customer
         )
-        SELECT {keys} sum(CASE WHEN decided > 0 THEN 1 ELSE 0 END) AS customers, {again},
+        SELECT {keys} sum(CASE WHEN decided > 0 THEN 1 ELSE 0 END) AS customers, {sums},
             sum(revenue) AS revenue, sum(worth) AS worth, sum(cost) AS cost, {squares}
         FROM by_customer {"GROUP BY " + keys.removesuffix(", ") if keys else ""}
         {"ORDER BY " + keys.removesuffix(", ") if keys else ""}

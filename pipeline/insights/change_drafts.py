@@ -167,9 +167,9 @@ def _test(rows: ChoiceRows, journey: Journey | None) -> str:
     share = round(1.0 / len(names), 6)
     arms = dict.fromkeys(names[1:], share)
     arms[names[0]] = round(1.0 - share * (len(names) - 1), 6)
-    where = "journeys/*.yaml" if journey is None else f"journeys/{journey.journey}.yaml"
+    file_name = "journeys/*.yaml" if journey is None else f"journeys/{journey.journey}.yaml"
     return (
-        f"# {where}: before the step, each customer gets an arm by chance\n"
+        f"# {file_name}: before the step, each customer gets an arm by chance\n"
         "steps:\n"
         f"  - split: {{by: share, arms: {_text(arms)}, "
         f"hypothesis: {_text('What is best at ' + rows.place + '?')}}}\n"

@@ -90,13 +90,13 @@ def _read(topic: str, options: DecisionLogOptions) -> str:
         if at is not None
     ]
     usual = "coalesce(arm, 'usual') = 'usual'"  # impact tests leave factors out on purpose
-    where = " AND ".join(("kafka_error IS NULL", "decision_id IS NOT NULL", usual, *limits))
+    condition = " AND ".join(("kafka_error IS NULL", "decision_id IS NOT NULL", usual, *limits))
     return f"""
         SELECT decision_id, event_id, profile_id, candidates, rejected, period FROM (
             SELECT decision_id, event_id, profile_id, candidates, rejected, {period} AS period,
                 row_number() OVER (
                     PARTITION BY decision_id ORDER BY kafka_partition, kafka_offset) AS nth
-            FROM {topic} WHERE {where}
+            FROM {topic} WHERE {condition}
         ) AS numbered WHERE nth = 1
     """
 

@@ -91,9 +91,9 @@ class DuckQueries:
     def arrow(self, sql: str) -> pa.Table:
         return self._run(sql, self.connection.sql).to_arrow_table()
 
-    def _run(self, sql: str, how: Callable[[str], Any] | None = None) -> Any:
+    def _run(self, sql: str, fetch: Callable[[str], Any] | None = None) -> Any:
         try:
-            return (how or self.connection.execute)(sql)
+            return (fetch or self.connection.execute)(sql)
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:

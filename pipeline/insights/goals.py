@@ -100,8 +100,8 @@ def _check(value: str, check: tree.Check, *, is_property: bool) -> str:
             listed = ", ".join(sql_text(str(value_text)) for value_text in many) or "NULL"
             expression = f"coalesce({value} IN ({listed}), FALSE)"
             return expression if operator == "in" else f"NOT {expression}"
-        case ("exists", bool(there)):
-            return f"{value} IS {'NOT ' if there else ''}NULL"
+        case ("exists", bool(is_wanted)):
+            return f"{value} IS {'NOT ' if is_wanted else ''}NULL"
         case (operator, int() | float() as number) if operator in _NUMBERS and is_property:
             compared = f"TRY_CAST({value} AS DOUBLE) {_NUMBERS[operator]} {float(number)!r}"
             return f"coalesce({compared}, FALSE)"

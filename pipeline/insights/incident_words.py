@@ -69,13 +69,13 @@ def incident_words(
 def evidence_words(evidence: SeriesEvidence, language: Language = "en") -> str:
     """Return a finding as a clause."""
     words = _WORDS[language]
-    where = (
+    segment_words = (
         words["all"] if evidence.channel is None else words["in"].format(channel=evidence.channel)
     )
     return words[f"{evidence.direction} {evidence.kind}"].format(
         step=evidence.step,
         to=evidence.to,
-        where=where,
+        where=segment_words,
         observed=f"{evidence.observed:,.0f}",
         expected=f"{evidence.expected:,.0f}",
     )

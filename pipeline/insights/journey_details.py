@@ -360,5 +360,5 @@ def _arms(cases: DefinedCases) -> Iterator[ArmComparison]:
 def _comparison(
     landmark: str, with_it: Sequence[FollowedCases], without_it: Sequence[FollowedCases]
 ) -> Comparison:
-    more = difference(kaplan_meier(with_it), kaplan_meier(without_it))
-    return Comparison(landmark, conversion_curve(with_it), conversion_curve(without_it), more)
+    gap = difference(kaplan_meier(with_it), kaplan_meier(without_it))
+    return Comparison(landmark, conversion_curve(with_it), conversion_curve(without_it), gap)

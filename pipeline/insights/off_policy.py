@@ -88,8 +88,8 @@ def read_log(queries: Queries, file: Path) -> Log:
         raise TableError(f"{file}: has no rows")
     modelled = {"q_logged", "q_target"} & table.present
     if len(modelled) == 1:
-        (there,), (missing,) = modelled, {"q_logged", "q_target"} - modelled
-        raise TableError(f"{file}: has no column {missing!r}, which DR needs beside {there!r}")
+        (present,), (missing,) = modelled, {"q_logged", "q_target"} - modelled
+        raise TableError(f"{file}: has no column {missing!r}, which DR needs beside {present!r}")
     rows = queries.arrow(f"SELECT * FROM {table.name}")
 
     def column(name: str) -> Floats:
@@ -155,10 +155,10 @@ def mean(terms: Floats, customers: Ints | None = None) -> Estimate:
     value = float(terms.mean())
     if len(terms) < 2 or not terms.std():
         return Estimate(value, None, None)
-    apart = terms - value
+    deviations = terms - value
     if customers is not None:
-        apart = sum_by(customers, apart, int(customers.max()) + 1)
-    return estimate_mean(value, len(terms), float((apart**2).sum()), len(apart))
+        deviations = sum_by(customers, deviations, int(customers.max()) + 1)
+    return estimate_mean(value, len(terms), float((deviations**2).sum()), len(deviations))
 
 
 def estimate_mean(value: float, terms: int, squares: float, customers: int) -> Estimate:

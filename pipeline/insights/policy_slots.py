@@ -202,7 +202,7 @@ JOIN overall AS o ON s.half = o.half
 """
 
 
-def _message_chances(side: str, where: str = "TRUE") -> str:
+def _message_chances(side: str, condition: str = "TRUE") -> str:
     """Return the query of the chances of each message of a side; `weight`: that of the log's
     choice, 0 of others."""
     weight = "own_weight" if side == "own" else "weight"
@@ -213,7 +213,7 @@ def _message_chances(side: str, where: str = "TRUE") -> str:
         FROM (
             SELECT slot_id, customer, half, reward, treatment AS said, {weight} AS of_said,
                 unnest(map_keys({side})) AS treatment, unnest(map_values({side})) AS chance
-            FROM compared WHERE {where}
+            FROM compared WHERE {condition}
         ) AS c LEFT JOIN {side}_names AS n ON c.treatment = n.treatment
         WHERE c.treatment <> ''
     """

@@ -32,8 +32,8 @@ class ChannelSets:
     @staticmethod
     def of(paths: PathCounts) -> "ChannelSets":
         shape = (len(paths.conversions), len(paths.channels))
-        once = np.ones(len(paths.codes))
-        met = sparse.csr_array((once, paths.codes.copy(), paths.offsets.copy()), shape=shape)
+        ones = np.ones(len(paths.codes))
+        met = sparse.csr_array((ones, paths.codes.copy(), paths.offsets.copy()), shape=shape)
         met.sum_duplicates()
         sizes = np.diff(met.indptr).astype(np.int64)
         path = np.repeat(np.arange(shape[0]), sizes)

@@ -179,12 +179,12 @@ def _function(node: Any, name: str, arguments: Sequence[Any]) -> Any:
     return node
 
 
-def _sorted_list(order: Any, where: Any) -> Any:
+def _sorted_list(order: Any, condition: Any) -> Any:
     """Return SQL for a list in the order of its keys: Spark's lists have none."""
     keys = [expression.this.sql(dialect="spark") for expression in order.expressions]
     named = [f"'key{number}', {key}" for number, key in enumerate(keys)]
     value = order.this.sql(dialect="spark")
-    only = "" if where is None else f" FILTER({where.sql(dialect='spark')})"
+    only = "" if condition is None else f" FILTER({condition.sql(dialect='spark')})"
     collected = f"COLLECT_LIST(NAMED_STRUCT({', '.join(named)}, 'value', {value})){only}"
     values = f"TRANSFORM(ARRAY_SORT({collected}), entry -> entry.value)"
     return sqlglot.parse_one(values, read="spark")
@@ -214,9 +214,9 @@ def _first_line(error: PySparkException) -> str:
 @contextmanager
 def open_spark() -> Iterator[SparkQueries]:
     """Open a session, or use the existing one; end it if it was opened here."""
-    there = SparkSession.getActiveSession()
-    if there is not None:
-        yield SparkQueries(there)
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        yield SparkQueries(session)
         return
     builder = (
         SparkSession.builder.appName("kairos insights")

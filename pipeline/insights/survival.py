@@ -90,11 +90,11 @@ def kaplan_meier(followed: Sequence[FollowedCases]) -> Survival:
     happened = cases * np.array(
         [followed_cases.converted for followed_cases in followed], dtype=np.int64
     )
-    times, where = np.unique(duration, return_inverse=True)
+    times, positions = np.unique(duration, return_inverse=True)
     ended = np.zeros(len(times), dtype=np.int64)
     events = np.zeros(len(times), dtype=np.int64)
-    np.add.at(ended, where, cases)
-    np.add.at(events, where, happened)
+    np.add.at(ended, positions, cases)
+    np.add.at(events, positions, happened)
     at_risk = cases.sum() - np.concatenate(([0], np.cumsum(ended)[:-1])) if len(times) else ended
     some = events > 0
     risk, lost = at_risk[some].astype(np.float64), events[some].astype(np.float64)
@@ -158,5 +158,5 @@ def difference(survival: Survival, other: Survival) -> BoundedShare | None:
     if spread <= 0.0:
         return BoundedShare(other_left - left, None, None)
     reach = _Z_95 * float(np.sqrt(spread))
-    more = other_left - left
-    return BoundedShare(more, more - reach, more + reach)
+    surplus = other_left - left
+    return BoundedShare(surplus, surplus - reach, surplus + reach)

@@ -261,8 +261,8 @@ def typed_cells(
     one."""
     for column in columns:
         if column.required and column.name not in types:
-            there = ", ".join(sorted(types))
-            raise TableError(f"{file}: has no column {column.name!r}; it has {there}")
+            present = ", ".join(sorted(types))
+            raise TableError(f"{file}: has no column {column.name!r}; it has {present}")
         if (nested := _kind_of_nesting(types.get(column.name, ""))) is not None:
             raise TableError(f"{file}: column {column.name!r} is {nested}, not {_A[column.kind]}")
     if zone is not None and not _is_zone(zone):

@@ -47,15 +47,15 @@ def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
     while picks is not None:
         step, picks = picks
         picked.add(step)
-    there = set(path)
-    again = {step for step in picked if path.count(step) > 1}
-    skipped = {step for step, planned in enumerate(plan.steps) if planned.mandatory} - there
+    path_steps = set(path)
+    repeated = {step for step in picked if path.count(step) > 1}
+    skipped = {step for step, planned in enumerate(plan.steps) if planned.mandatory} - path_steps
     return Alignment(
         cost,
         1.0 - cost / longest if longest else 1.0,
         tuple(sorted(skipped)),
-        tuple(sorted(again)),
-        tuple(sorted(there - picked)),
+        tuple(sorted(repeated)),
+        tuple(sorted(path_steps - picked)),
     )
 
 

@@ -78,11 +78,11 @@ def _grant(account: Account, unit: int, most: int, now_ms: int) -> Account:
     partitions, queue = len(account.leases), _queue(account, now_ms)
     share = account.left // (_SHARES * partitions)
     if not any(lease.ceiling for lease in account.leases.values()):
-        share = min(share, most // partitions)  # a period begins with something for everybody
+        share = min(share, most // partitions)  # each partition gets a part first
     share = max(share, unit, 1)
     order, leases_each = (*queue, *_poorest_first(account, queue)), _LEASES_AHEAD
     if _lacking(account, queue) > account.free:
-        order, leases_each = tuple(queue), 1  # what is too little for these is for nobody else
+        order, leases_each = tuple(queue), 1  # others get none
     for goal in range(share, leases_each * share + 1, share):
         for number in order:
             lease = account.leases[number]

@@ -90,9 +90,9 @@ def _cut_note(data: bytes | None, most: int) -> str | None:
     return f"{most} of {len(data)} bytes"
 
 
-def _count_note(kept: int, there: int) -> str | None:
-    return None if kept == there else f"{kept} of {there}"
+def _count_note(kept: int, total: int) -> str | None:
+    return None if kept == total else f"{kept} of {total}"
 
 
 def _cut_notes(left_out: dict[str, str | None]) -> Iterator[str]:
-    return (f"{part} cut: {how}" for part, how in left_out.items() if how is not None)
+    return (f"{part} cut: {note}" for part, note in left_out.items() if note is not None)

@@ -68,8 +68,8 @@ class ViewUpdater:
         self._consumer.close()
 
     def _end(self, place: Partition) -> int:
-        where = TopicPartition(*place)
-        _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
+        topic_partition = TopicPartition(*place)
+        _, end = self._consumer.get_watermark_offsets(topic_partition, timeout=_TIMEOUT_S)
         return end
 
     def _run(self) -> None:

@@ -168,7 +168,7 @@ def _play(
     return BacktestTotals(
         after_until=after,
         outcomes_left_out=player.outcomes_left_out,
-        dead_letters=tuple(DeadLetters(*where, count) for where, count in letters),
+        dead_letters=tuple(DeadLetters(*source, count) for source, count in letters),
         decisions=len(tables.decided),
         actions=tables.actions.rows,
         segments=tables.segments.rows,

@@ -51,14 +51,14 @@ class ReplayedDecisions:
         count = changed = by_budgets = 0
         for decision in live:
             key = decision.decision_id.encode()
-            here, there = self._rows.get(key), _summary(decision)
+            here, live_summary = self._rows.get(key), _summary(decision)
             if here is None:
                 continue
             del self._rows[key]  # a decision may be in a topic twice
             count += 1
-            if here[:_HALF] != there[:_HALF]:
+            if here[:_HALF] != live_summary[:_HALF]:
                 changed += 1
-                by_budgets += here[_HALF:] != there[_HALF:]
+                by_budgets += here[_HALF:] != live_summary[_HALF:]
         return LiveComparison(count, changed, by_budgets)
 
 

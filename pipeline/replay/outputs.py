@@ -104,10 +104,10 @@ class OutputTables:
         for record in (emit.value for emit in emits):
             match record:
                 case Segmented(
-                    interaction=Interaction() as interaction, identity=IdentitySection() as who
+                    interaction=Interaction() as interaction, identity=IdentitySection() as section
                 ):
                     of_record = record.segments.members if record.segments else ()
-                    members[who.profile_id, interaction.event_id] = of_record
+                    members[section.profile_id, interaction.event_id] = of_record
                 case SlotChances():
                     self._chances = record
                 case Decision():

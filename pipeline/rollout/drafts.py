@@ -39,9 +39,9 @@ def write_draft(sources: DraftSources, draft: str, out: Path) -> list[ConfigErro
     out.mkdir(parents=True)
     documents = [_Document.of(text) for text in draft.split(_BETWEEN)]
     errors: list[ConfigError] = []
-    ours = [document for document in documents if document.folder == "journeys"]
-    if ours:
-        errors += _write_journey(sources, ours, out / JOURNEY)
+    journeys = [document for document in documents if document.folder == "journeys"]
+    if journeys:
+        errors += _write_journey(sources, journeys, out / JOURNEY)
     others = [document for document in documents if document.folder != "journeys"]
     if others and sources.config is not None:
         errors += _write_config(sources.config, others, out / CONFIG)
@@ -142,8 +142,8 @@ def _keep_treatments(config: Path, drafted: dict[str, Any]) -> None:
     for file in sorted(config.glob("campaigns/*.yaml")):
         campaign = yaml.load(file.read_text("utf-8"))
         for offer in (campaign or {}).get("offers") or ():
-            there = {treatment["treatment"] for treatment in offer["treatments"]}
-            if offer["offer"] == drafted["offer"] and kept <= there:
+            names = {treatment["treatment"] for treatment in offer["treatments"]}
+            if offer["offer"] == drafted["offer"] and kept <= names:
                 offer["treatments"] = [
                     treatment for treatment in offer["treatments"] if treatment["treatment"] in kept
                 ]

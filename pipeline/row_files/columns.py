@@ -126,8 +126,8 @@ def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
 def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
     missing = mapping.missing(header)
     if missing is not None:
-        more = ", ..." if len(header) > _SHOWN else ""
-        shown_names = ", ".join(repr(name[:40]) for name in header[:_SHOWN]) + more
+        ending = ", ..." if len(header) > _SHOWN else ""
+        shown_names = ", ".join(repr(name[:40]) for name in header[:_SHOWN]) + ending
         message = (
             f"it has no column {missing!r}, which the watch maps; it begins with {shown_names}"
         )

@@ -278,8 +278,8 @@ def _row(record: _Record, table: _Table) -> ReadRow:
     text = record.text()
     result = record.fault or _to_json(record, table, text)
     if isinstance(result, Fault):
-        where = (result.code, result.column, result.message)
-        return UnreadableRow(first.number, *where, last.done, original=text)
+        fault_key = (result.code, result.column, result.message)
+        return UnreadableRow(first.number, *fault_key, last.done, original=text)
     cells = record.cells
     named = tuple(name for place, name in table.identifiers if place < len(cells) and cells[place])
     return FileRow(first.number, result, last.done, named, text)

@@ -55,8 +55,8 @@ def _row(line: Line, text: str, mapping: RowMapping | None) -> ReadRow:
         return FileRow(line.number, text.encode(), line.done, original=text)
     result = _map_row(text, mapping)
     if isinstance(result, Fault):
-        where = (result.code, result.column, result.message)
-        return UnreadableRow(line.number, *where, line.done, original=text)
+        fault_key = (result.code, result.column, result.message)
+        return UnreadableRow(line.number, *fault_key, line.done, original=text)
     return FileRow(line.number, result, line.done, original=text)
 
 

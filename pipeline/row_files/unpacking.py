@@ -39,12 +39,12 @@ class ContentLimits:
         """Return the most bytes that a file of `packed` bytes may contain."""
         return min(self.max_bytes, max(_HARMLESS, int(packed * self.max_ratio)))
 
-    def fault(self, how: str, packed: int) -> UnreadableError:
+    def fault(self, step: str, packed: int) -> UnreadableError:
         """Return the error of a file whose unpacked or decrypted (`how`) content has more."""
         most = self.most_bytes(packed)
         if most == self.max_bytes:
-            return UnreadableError(f"{how} it is larger than {most:,} bytes (`max_bytes`)")
-        message = f"{how} it is more than {self.max_ratio:g} times its size (`max_ratio`)"
+            return UnreadableError(f"{step} it is larger than {most:,} bytes (`max_bytes`)")
+        message = f"{step} it is more than {self.max_ratio:g} times its size (`max_ratio`)"
         return UnreadableError(f"{message}: larger than {most:,} bytes")
 
 

@@ -102,11 +102,11 @@ class Audience:
 
     async def _react(self, contacted: ContactAction, person: int) -> None:
         """Report the customer's reactions, and reach the offer's goal, at most once."""
-        who = customer(self._seed, person)
+        simulated = customer(self._seed, person)
         named = f"{contacted.offer}/{contacted.channel}"
         self._played.actions[named] += 1
         offer = bank_offer(contacted)
-        done = list(outcomes(contacted, who))
+        done = list(outcomes(contacted, simulated))
         if offer is None or not done:
             return
         if (person, offer.offer) in self._reached and "conversion" in done:
@@ -126,8 +126,8 @@ class Audience:
             self._played.outcomes[named].update(done)
 
     async def _reach(self, offer: BankOffer, person: int, action_id: str) -> None:
-        who = customer(self._seed, person)
-        known = who.customer_id if who.known else who.email
+        simulated = customer(self._seed, person)
+        known = simulated.customer_id if simulated.known else simulated.email
         event = WorldEvent(
             at=0,
             person=person,

@@ -50,17 +50,17 @@ def reaction(arm: Arm, draws: Draws) -> MessageReaction:
     return MessageReaction(seen, clicked, persuaded)
 
 
-def reaches_anyway(offer: BankOffer, who: SimulatedCustomer) -> bool:
+def reaches_anyway(offer: BankOffer, customer: SimulatedCustomer) -> bool:
     """Return whether the customer reaches the offer's goal without any contact."""
-    return who.draws.happens(offer.anyway[who.intent], f"{offer.offer} anyway")
+    return customer.draws.happens(offer.anyway[customer.intent], f"{offer.offer} anyway")
 
 
 def meet(diary: Diary, moment: ContactMoment) -> int | None:
     """Decide, contact and react; return the time at which the customer reaches the goal, or
     None."""
-    offer, draws = moment.offer, diary.who.draws
-    anyway = reaches_anyway(offer, diary.who)
-    channel = _choose(diary.who, moment)
+    offer, draws = moment.offer, diary.customer.draws
+    anyway = reaches_anyway(offer, diary.customer)
+    channel = _choose(diary.customer, moment)
     persuaded_at = None
     if channel != NOTHING:
         persuaded_at = _contact(diary, moment, channel)
@@ -80,21 +80,21 @@ def _within(moment: ContactMoment, at: int) -> int:
     return min(at, moment.at + WINDOW_MS - MINUTE_MS)
 
 
-def _choose(who: SimulatedCustomer, moment: ContactMoment) -> str:
+def _choose(customer: SimulatedCustomer, moment: ContactMoment) -> str:
     offer = moment.offer
     if not moment.policy:
         return NOTHING
     if offer.agents:
-        called = who.draws.happens(offer.agents[who.intent], f"{offer.offer} called")
+        called = customer.draws.happens(offer.agents[customer.intent], f"{offer.offer} called")
         return "call" if called else NOTHING
-    return who.draws.choice(offer.shares, f"{offer.offer} arm")
+    return customer.draws.choice(offer.shares, f"{offer.offer} arm")
 
 
 def _contact(diary: Diary, moment: ContactMoment, channel: str) -> int | None:
     """Write the message down; return the time of a click by a persuaded customer, or None."""
     offer = moment.offer
     arm = offer.arms[channel]
-    taken = reaction(arm, diary.who.draws.about(offer.offer))
+    taken = reaction(arm, diary.customer.draws.about(offer.offer))
     sent_at = moment.at + arm.after_ms
     seen_at = sent_at + _delay(diary, moment, channel)
     clicked_at = seen_at + MINUTE_MS
@@ -113,7 +113,7 @@ def _delay(diary: Diary, moment: ContactMoment, channel: str) -> int:
     """Return the time (ms) until a message is seen: a delay for an e-mail, none for others."""
     if channel != "email":
         return 2_000
-    return round(diary.who.draws.exponential(3 * HOUR_MS, f"{moment.offer.offer} reads"))
+    return round(diary.customer.draws.exponential(3 * HOUR_MS, f"{moment.offer.offer} reads"))
 
 
 def log_fields(offer: BankOffer, channel: str) -> dict[str, Scalar]:

@@ -35,8 +35,8 @@ class DiaryEvent:
 class Diary:
     """Events of one customer from the world's first moment to its last, exclusive."""
 
-    def __init__(self, seed: int, who: SimulatedCustomer, days: int) -> None:
-        self.who = who
+    def __init__(self, seed: int, customer: SimulatedCustomer, days: int) -> None:
+        self.customer = customer
         self.days = days
         self.end_ms = end_of(days)
         self._seed = seed
@@ -45,7 +45,7 @@ class Diary:
     @property
     def silent_from_ms(self) -> int:
         """Time at which the customer becomes inactive; the world's end if never."""
-        share = self.who.silent_from
+        share = self.customer.silent_from
         return self.end_ms if share is None else START_MS + round(share * self.days * DAY_MS)
 
     def at(self, day: float) -> int:
@@ -58,8 +58,8 @@ class Diary:
             return
         event = WorldEvent(
             at=at,
-            person=self.who.index,
-            event_id=f"bank-{self._seed}-{self.who.index}-{len(self._events)}",
+            person=self.customer.index,
+            event_id=f"bank-{self._seed}-{self.customer.index}-{len(self._events)}",
             kind=entry.kind,
             name=entry.name,
             channel=entry.channel,

@@ -33,19 +33,23 @@ _MERCHANTS: Final = ("groceries", "fuel", "restaurant", "clothes", "pharmacy")
 
 def identify_customer(diary: Diary, at: int) -> None:
     """Send the events of the bank's own systems: the customer's identity, and the card."""
-    who = diary.who
-    names = (who.customer_id, who.email, who.phone)
+    customer = diary.customer
+    names = (customer.customer_id, customer.email, customer.phone)
     event = DiaryEvent("api", "identify", names, kind="identify")
-    diary.note(at, event, first_name=who.first_name, tier=who.tier, consent_marketing=True)
-    diary.note(at + MINUTE_MS, DiaryEvent("api", "Card Issued", (who.customer_id, who.card)))
+    diary.note(
+        at, event, first_name=customer.first_name, tier=customer.tier, consent_marketing=True
+    )
+    diary.note(
+        at + MINUTE_MS, DiaryEvent("api", "Card Issued", (customer.customer_id, customer.card))
+    )
 
 
 def visit_as_customer(diary: Diary, since: int) -> None:
     """Visit the site and the app; every device logs in at least once, and so becomes known."""
-    who = diary.who
-    devices = who.cookies if who.device is None else (*who.cookies, who.device)
+    customer = diary.customer
+    devices = customer.cookies if customer.device is None else (*customer.cookies, customer.device)
     visits = [
-        (at, devices[who.draws.index(len(devices), f"device {at}")])
+        (at, devices[customer.draws.index(len(devices), f"device {at}")])
         for at in visit_times(diary, since)
     ]
     last = {device: at for at, device in visits}
@@ -59,14 +63,14 @@ def visit_as_stranger(diary: Diary, until: int) -> None:
     """Look around with one browser, known by its cookie only."""
     for at in visit_times(diary, diary.at(0)):
         if at < until:
-            _visit(diary, at, diary.who.cookies[0], logs_in=False)
+            _visit(diary, at, diary.customer.cookies[0], logs_in=False)
 
 
 def visit_times(diary: Diary, since: int) -> Iterator[int]:
     """Yield the time of at most one visit a day, until the customer falls silent."""
-    draws = diary.who.draws
+    draws = diary.customer.draws
     for day in range(diary.days):
-        if draws.happens(diary.who.visits_a_day, f"visits on day {day}"):
+        if draws.happens(diary.customer.visits_a_day, f"visits on day {day}"):
             at = diary.at(day + draws.between(7 / 24, 22 / 24, f"hour of day {day}"))
             if since <= at < diary.silent_from_ms:
                 yield at
@@ -74,9 +78,9 @@ def visit_times(diary: Diary, since: int) -> Iterator[int]:
 
 def pay(diary: Diary, since: int) -> None:
     """Pay by card in shops, where a receipt is printed."""
-    draws = diary.who.draws
+    draws = diary.customer.draws
     for day in range(diary.days):
-        if draws.happens(diary.who.payments_a_day, f"pays on day {day}"):
+        if draws.happens(diary.customer.payments_a_day, f"pays on day {day}"):
             at = diary.at(day + draws.between(9 / 24, 21 / 24, f"pays at {day}"))
             if since <= at < diary.silent_from_ms:
                 _payment(diary, at)
@@ -84,17 +88,17 @@ def pay(diary: Diary, since: int) -> None:
 
 def complain(diary: Diary, since: int) -> None:
     """Complain by phone with some probability, identified by the number only."""
-    draws = diary.who.draws
+    draws = diary.customer.draws
     if draws.happens(_in_world(diary, _COMPLAINS), "complains"):
         at = _draw_time(diary, since, "complains at")
         if at < diary.silent_from_ms:
             topic = _TOPICS[draws.index(len(_TOPICS), "topic")]
-            diary.note(at, DiaryEvent("call", "Complaint", (diary.who.phone,)), topic=topic)
+            diary.note(at, DiaryEvent("call", "Complaint", (diary.customer.phone,)), topic=topic)
 
 
 def check_credit(diary: Diary, since: int) -> int | None:
     """Have a credit check with some probability; return the time of a failed one, or None."""
-    draws = diary.who.draws
+    draws = diary.customer.draws
     if not draws.happens(_in_world(diary, _CHECKED), "is checked"):
         return None
     at = _draw_time(diary, since, "checked at")
@@ -111,7 +115,7 @@ def meet_sales(diary: Diary, failed_at: int | None, policy: bool) -> None:
         if at >= diary.silent_from_ms or barred:
             continue
         _occasion(diary, offer, at)
-        reached = meet(diary, ContactMoment(offer, at, (diary.who.customer_id,), policy))
+        reached = meet(diary, ContactMoment(offer, at, (diary.customer.customer_id,), policy))
         if reached is not None:
             _reach(diary, offer, reached)
 
@@ -120,7 +124,7 @@ def _meeting_at(diary: Diary, offer: BankOffer) -> int:
     """Draw a time early enough for the goal's window to end within the world, if the world is long
     enough."""
     days = max(diary.days - WINDOW_MS / DAY_MS, diary.days / 2)
-    return diary.at(diary.who.draws.between(0.1, days, f"{offer.offer} meeting"))
+    return diary.at(diary.customer.draws.between(0.1, days, f"{offer.offer} meeting"))
 
 
 def _occasion(diary: Diary, offer: BankOffer, at: int) -> None:
@@ -128,22 +132,22 @@ def _occasion(diary: Diary, offer: BankOffer, at: int) -> None:
     if offer.occasion == "payment":
         _payment(diary, at)
         return
-    who = diary.who
-    names = (who.customer_id, who.cookies[0])
+    customer = diary.customer
+    names = (customer.customer_id, customer.cookies[0])
     diary.note(at, DiaryEvent("web", HOME, names, "page", HOME_PLACEMENT))
 
 
 def _reach(diary: Diary, offer: BankOffer, at: int) -> None:
-    who = diary.who
-    goal = DiaryEvent(offer.goal_channel, offer.goal, (who.customer_id,))
+    customer = diary.customer
+    goal = DiaryEvent(offer.goal_channel, offer.goal, (customer.customer_id,))
     diary.note(at, goal, value=offer.value, offer=offer.offer)
     if offer.campaign in _CREDIT:
-        failed = who.draws.happens(_REQUEST_FAILS, f"{offer.offer} refused")
+        failed = customer.draws.happens(_REQUEST_FAILS, f"{offer.offer} refused")
         _credit_check(diary, at + MINUTE_MS, offer.offer, failed)
 
 
 def _visit(diary: Diary, at: int, device: Identifier, logs_in: bool) -> None:
-    who = diary.who
+    customer = diary.customer
     if device.namespace == "device":
         home = DiaryEvent("app", HOME, (device,), "screen")
     else:
@@ -151,10 +155,10 @@ def _visit(diary: Diary, at: int, device: Identifier, logs_in: bool) -> None:
     diary.note(at, home)
     names: tuple[Identifier, ...] = (device,)
     if logs_in:
-        names = (who.customer_id, device)
+        names = (customer.customer_id, device)
         diary.note(at + 20 * SECOND_MS, DiaryEvent(home.channel, "Logged In", names))
-    for number in range(who.draws.index(_MOST_VIEWS + 1, f"views {at}")):
-        product = _PRODUCTS[who.draws.index(len(_PRODUCTS), f"view {number} {at}")]
+    for number in range(customer.draws.index(_MOST_VIEWS + 1, f"views {at}")):
+        product = _PRODUCTS[customer.draws.index(len(_PRODUCTS), f"view {number} {at}")]
         category = _CATEGORIES.get(product, "other")
         viewed = DiaryEvent(home.channel, "Product Viewed", names)
         seen_at = at + (40 + 30 * number) * SECOND_MS
@@ -162,20 +166,20 @@ def _visit(diary: Diary, at: int, device: Identifier, logs_in: bool) -> None:
 
 
 def _payment(diary: Diary, at: int) -> None:
-    who = diary.who
-    cents = 100 + round(who.draws.exponential(3_500, f"amount {at}"))
-    merchant = _MERCHANTS[who.draws.index(len(_MERCHANTS), f"merchant {at}")]
-    paid = DiaryEvent("pos", "Card Payment", (who.card,), placement=RECEIPT_PLACEMENT)
+    customer = diary.customer
+    cents = 100 + round(customer.draws.exponential(3_500, f"amount {at}"))
+    merchant = _MERCHANTS[customer.draws.index(len(_MERCHANTS), f"merchant {at}")]
+    paid = DiaryEvent("pos", "Card Payment", (customer.card,), placement=RECEIPT_PLACEMENT)
     diary.note(at, paid, amount=cents / 100, currency="EUR", merchant=merchant)
 
 
 def _credit_check(diary: Diary, at: int, product: str, failed: bool) -> None:
-    event = DiaryEvent("api", "Credit Check Completed", (diary.who.customer_id,))
+    event = DiaryEvent("api", "Credit Check Completed", (diary.customer.customer_id,))
     diary.note(at, event, product=product, result="failed" if failed else "passed")
 
 
 def _draw_login(diary: Diary, at: int) -> bool:
-    return diary.who.draws.happens(_LOGS_IN, f"logs in {at}")
+    return diary.customer.draws.happens(_LOGS_IN, f"logs in {at}")
 
 
 def _in_world(diary: Diary, monthly: float) -> float:
@@ -185,4 +189,4 @@ def _in_world(diary: Diary, monthly: float) -> float:
 
 
 def _draw_time(diary: Diary, since: int, name: str) -> int:
-    return since + HOUR_MS + round((diary.end_ms - since) * diary.who.draws.uniform(name))
+    return since + HOUR_MS + round((diary.end_ms - since) * diary.customer.draws.uniform(name))

@@ -19,7 +19,7 @@ _REMINDED_MS: Final = DAY_MS
 
 def starts_at(diary: Diary) -> int | None:
     """Return the time at which the customer begins to open an account, or None."""
-    draws = diary.who.draws
+    draws = diary.customer.draws
     if not draws.happens(_STARTS, "starts onboarding"):
         return None
     return diary.at(draws.between(0.02, _LATEST_START, "starts at") * diary.days)
@@ -28,16 +28,16 @@ def starts_at(diary: Diary) -> int | None:
 def open_account(diary: Diary, at: int, policy: bool) -> int | None:
     """Go through the steps from `at` on; return the time at which the account was opened, or
     None."""
-    who = diary.who
-    browser = who.cookies[0]
-    names = (who.email, who.phone, browser)
-    before, after = (who.email, browser), (who.customer_id, *names)
+    customer = diary.customer
+    browser = customer.cookies[0]
+    names = (customer.email, customer.phone, browser)
+    before, after = (customer.email, browser), (customer.customer_id, *names)
     diary.note(at, DiaryEvent("web", HOME, (browser,), "page", HOME_PLACEMENT))
     diary.note(at + MINUTE_MS, DiaryEvent("web", STARTED, names))
     diary.note(
         at + MINUTE_MS + 1,
         DiaryEvent("web", "identify", names, "identify"),
-        first_name=who.first_name,
+        first_name=customer.first_name,
     )
     moment = at + MINUTE_MS
     for step in STEPS:
@@ -54,8 +54,8 @@ def open_account(diary: Diary, at: int, policy: bool) -> int | None:
 def _take(diary: Diary, step: OnboardingStep, since: int, policy: bool) -> int | None:
     """Return the time at which the step is done: at once, or after a stall with or without a
     reminder."""
-    draws = diary.who.draws
+    draws = diary.customer.draws
     if draws.happens(step.at_once, f"{step.event} at once"):
         return since + MINUTE_MS + round(draws.exponential(10 * MINUTE_MS, f"{step.event} takes"))
     reminded_at = since + _REMINDED_MS
-    return meet(diary, ContactMoment(step.reminder, reminded_at, (diary.who.email,), policy))
+    return meet(diary, ContactMoment(step.reminder, reminded_at, (diary.customer.email,), policy))

@@ -28,7 +28,7 @@ def bank_offer(contacted: ContactAction) -> BankOffer | None:
     return offer if offer is not None and contacted.channel in offer.arms else None
 
 
-def outcomes(contacted: ContactAction, who: SimulatedCustomer) -> Iterator[str]:
+def outcomes(contacted: ContactAction, customer: SimulatedCustomer) -> Iterator[str]:
     """Yield the outcomes in their order; the same action always has the same.
 
     A customer who would reach the goal anyway does so independently of this message.
@@ -36,7 +36,7 @@ def outcomes(contacted: ContactAction, who: SimulatedCustomer) -> Iterator[str]:
     offer = bank_offer(contacted)
     if offer is None:
         return
-    draws = who.draws.about(contacted.action_id)
+    draws = customer.draws.about(contacted.action_id)
     taken = reaction(offer.arms[contacted.channel], draws)
     if taken.seen:
         yield "impression"
@@ -44,5 +44,5 @@ def outcomes(contacted: ContactAction, who: SimulatedCustomer) -> Iterator[str]:
         yield "click"
     elif taken.seen and draws.happens(_DISMISSES, "dismisses"):
         yield "dismiss"
-    if taken.persuaded and not reaches_anyway(offer, who):
+    if taken.persuaded and not reaches_anyway(offer, customer):
         yield "conversion"

@@ -70,7 +70,7 @@ def prompts(life: CustomerLife) -> Iterator[Row]:
         offer, channel = str(about["offer"]), str(about["channel"])
         decided_at = event.at - _AFTER_MS.get((offer, channel), 0)
         start = (life.profile_id, iso(decided_at), _GOALS[offer], channel)
-        yield (*start, about["treatment"], offer, about.get("propensity"), life.who.tier)
+        yield (*start, about["treatment"], offer, about.get("propensity"), life.customer.tier)
 
 
 def goals(life: CustomerLife) -> Iterator[Row]:
@@ -92,9 +92,9 @@ def policy(life: CustomerLife, end_ms: int) -> Iterator[Row]:
             yield (
                 int(any(_is_goal(event, decided_at) for event in life.events)),
                 JUDGED.shares[channel],
-                target_propensity(channel, life.who.tier),
+                target_propensity(channel, life.customer.tier),
                 round(q_logged(channel), 9),
-                round(q_target(life.who.tier), 9),
+                round(q_target(life.customer.tier), 9),
             )
 
 

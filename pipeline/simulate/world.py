@@ -33,15 +33,22 @@ class WorldSize:
 class CustomerLife:
     """Customer with all events, in the order of time."""
 
-    who: SimulatedCustomer
+    customer: SimulatedCustomer
     events: tuple[WorldEvent, ...]
 
     @property
     def identifiers(self) -> tuple[Identifier, ...]:
         """All identifiers in the events, the strongest first."""
         used = {identifier for event in self.events for identifier in event.identifiers}
-        who = self.who
-        ranked = (who.customer_id, who.email, who.phone, who.card, who.device, *who.cookies)
+        simulated = self.customer
+        ranked = (
+            simulated.customer_id,
+            simulated.email,
+            simulated.phone,
+            simulated.card,
+            simulated.device,
+            *simulated.cookies,
+        )
         return tuple(identifier for identifier in ranked if identifier in used)
 
     @property
@@ -53,17 +60,17 @@ class CustomerLife:
 def customer_life(size: WorldSize, index: int, policy: bool) -> CustomerLife:
     """Return the life of one customer; with `policy` the world sends messages by its own policy
     (contacts.py)."""
-    who = customer(size.seed, index)
-    diary = Diary(size.seed, who, size.days)
-    if who.known:
+    simulated = customer(size.seed, index)
+    diary = Diary(size.seed, simulated, size.days)
+    if simulated.known:
         _live_as_customer(diary, policy)
     else:
         _live_as_newcomer(diary, policy)
-    return CustomerLife(who, tuple(diary.events()))
+    return CustomerLife(simulated, tuple(diary.events()))
 
 
 def _live_as_customer(diary: Diary, policy: bool) -> None:
-    known_at = diary.at(0) + round(diary.who.draws.between(0, HOUR_MS, "told at"))
+    known_at = diary.at(0) + round(diary.customer.draws.between(0, HOUR_MS, "told at"))
     identify_customer(diary, known_at)
     _use_account(diary, known_at)
     failed_at = check_credit(diary, known_at)

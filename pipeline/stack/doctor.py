@@ -107,9 +107,9 @@ def _java(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(subject: str, folder: Path) -> Finding:
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    text = f"{free / (1 << 30):.1f} GiB free at {there}"
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(parent).free
+    text = f"{free / (1 << 30):.1f} GiB free at {parent}"
     if free < _TOO_LITTLE_BYTES:
         return Finding(subject, "bad", text, "free some, or set KAIROS_HOME to another disk")
     if free < _LITTLE_BYTES:
@@ -142,22 +142,24 @@ def _minute(at_ms: int) -> str:
 
 
 def _gateway_port(settings: Settings, status: StackStatus) -> Finding:
-    ours = {port for process in status.processes for port in process.ports.values()}
+    own_ports = {port for process in status.processes for port in process.ports.values()}
     port = settings.gateway_port
-    if port in ours or is_free(port):
-        return Finding("port", "ok", f"{port} for the gateway is {_owner_of_port(port in ours)}")
+    if port in own_ports or is_free(port):
+        return Finding(
+            "port", "ok", f"{port} for the gateway is {_owner_of_port(port in own_ports)}"
+        )
     if "gateway_port" in settings.model_fields_set:
         mend = "set KAIROS_GATEWAY_PORT to one that is free"
         return Finding("port", "bad", f"{port} is taken by another program", mend)
     return Finding("port", "ok", f"{port} is taken by another program: the gateway has another")
 
 
-def _owner_of_port(ours: bool) -> str:
-    return "in use by this stack" if ours else "free"
+def _owner_of_port(is_own: bool) -> str:
+    return "in use by this stack" if is_own else "free"
 
 
 def _broker(settings: Settings, status: StackStatus) -> Finding:
-    where = f"{status.broker.state} {status.broker.bootstrap or ''}".strip()
+    broker = f"{status.broker.state} {status.broker.bootstrap or ''}".strip()
     try:
         client = AdminClient({**settings.kafka(), "log_level": 0})
         count = len(client.list_topics(timeout=_TIMEOUT_S).topics)
@@ -167,8 +169,8 @@ def _broker(settings: Settings, status: StackStatus) -> Finding:
         mend = "look into HOME/broker/broker.log; `kairos broker stop`, then `kairos up`"
         if settings.bootstrap_servers is not None:
             mend = "check KAIROS_BOOTSTRAP_SERVERS and the KAIROS_KAFKA_* settings"
-        return Finding("broker", "bad", f"{where} does not answer: {error.args[0]}", mend)
-    return Finding("broker", "ok", f"{where} answers, {count} topics")
+        return Finding("broker", "bad", f"{broker} does not answer: {error.args[0]}", mend)
+    return Finding("broker", "ok", f"{broker} answers, {count} topics")
 
 
 def _topics(settings: Settings, configuration: Configuration | None) -> Finding:
@@ -182,12 +184,12 @@ def _topics(settings: Settings, configuration: Configuration | None) -> Finding:
 
 
 def _schemas(settings: Settings) -> Finding:
-    where = settings.schema_registry_url or "the gateway's own registry"
+    registry = settings.schema_registry_url or "the gateway's own registry"
     try:
         count = len(open_codec(settings).versions)
     except RegistryError as error:
         return Finding("schemas", "bad", str(error), "check KAIROS_SCHEMA_REGISTRY_URL")
-    return Finding("schemas", "ok", f"{count} versions, ids of {where}")
+    return Finding("schemas", "ok", f"{count} versions, ids of {registry}")
 
 
 def _configuration(configuration: Configuration | None) -> Finding:

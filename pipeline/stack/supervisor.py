@@ -179,10 +179,10 @@ class Supervisor:
     def _has_home(self) -> bool:
         """Return whether this home exists, and not another at its path."""
         try:
-            there = lock_file(self._home).stat()
+            current = lock_file(self._home).stat()
         except OSError:
             return False
-        return os.path.samestat(there, os.fstat(self._lock.fileno()))
+        return os.path.samestat(current, os.fstat(self._lock.fileno()))
 
     async def _wait_for_signal(self) -> None:
         signals = [asyncio.create_task(e.wait()) for e in (self._stopped, self._replanned)]

@@ -64,9 +64,9 @@ def write_model(model: TrainedModel, folder: Path) -> StoredModel:
             return stored
     version = 1 + max((stored.manifest.version for stored in known), default=0)
     manifest = replace(model.manifest, version=version)
-    where = folder / manifest.name / str(version)
-    where.mkdir(parents=True, exist_ok=True)
-    stored = StoredModel(manifest, where)
+    target = folder / manifest.name / str(version)
+    target.mkdir(parents=True, exist_ok=True)
+    stored = StoredModel(manifest, target)
     for file, data in (
         (stored.model, model.text.encode()),
         (stored.manifest_file, manifest_bytes(manifest)),

@@ -186,8 +186,8 @@ SELECT f.evidence.action_id, 'conversion', f.decided FROM (
 def _column_of(name: str, section: str) -> str:
     """Return the column of a fact as the decision used it: on first deciding, or on deciding
     again."""
-    again = f"a.again.{section}.{name}"
-    return f"CASE WHEN a.again IS NULL THEN s.{section}.{name} ELSE {again} END AS {name}"
+    rerun_column = f"a.again.{section}.{name}"
+    return f"CASE WHEN a.again IS NULL THEN s.{section}.{name} ELSE {rerun_column} END AS {name}"
 
 
 def _has_outcome(*names: str) -> str:
@@ -300,10 +300,12 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed
             raise ReplayedDataError(f"{folder}: {message}")
         known = {row[0] for row in described}
         later = _LATER_COLUMNS.items() if name == "decisions" else ()
-        more = "".join(
+        added_columns = "".join(
             f", {expression} AS {column}" for column, expression in later if column not in known
         )
-        connection.execute(f"CREATE VIEW {name} AS SELECT *{more} FROM {relation}").fetchall()
+        connection.execute(
+            f"CREATE VIEW {name} AS SELECT *{added_columns} FROM {relation}"
+        ).fetchall()
     except duckdb.Error as error:
         first = str(error).splitlines()[0]
         raise ReplayedDataError(f"{folder}: cannot be read: {first}") from error
@@ -344,19 +346,19 @@ def _could_have_won(candidate: Candidate) -> bool:
 
 
 def _facts(row: dict[str, Any]) -> Facts:
-    interaction = row["interaction"]
+    fields = row["interaction"]
     interaction = Interaction(
-        event_id=interaction["event_id"],
-        kind=interaction["kind"],
-        name=interaction["name"],
-        channel=interaction["channel"],
-        source=interaction["source"],
+        event_id=fields["event_id"],
+        kind=fields["kind"],
+        name=fields["name"],
+        channel=fields["channel"],
+        source=fields["source"],
         occurred_at=row["occurred_at"],
         received_at=row["received_at"],
         identifiers=(),
-        properties=_decode_values(interaction["properties"]),  # type: ignore[arg-type]
-        context=_context(interaction["context"]),
-        lists={name: tuple(values) for name, values in (interaction.get("lists") or {}).items()},
+        properties=_decode_values(fields["properties"]),  # type: ignore[arg-type]
+        context=_context(fields["context"]),
+        lists={name: tuple(values) for name, values in (fields.get("lists") or {}).items()},
     )
     return Facts(
         interaction=interaction,

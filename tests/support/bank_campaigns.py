@@ -57,7 +57,7 @@ def bank_records(seed: int, customers: int, days: int) -> BankRecords:
 
 
 def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
-    members = (diary.who.tier,)
+    members = (diary.customer.tier,)
     goals = {sale.goal: sale.offer for sale in SALES}
     reached = {goals[event.name]: event.at for event in diary.events() if event.name in goals}
     for life_event in diary.events():

@@ -130,17 +130,17 @@ def _rejected_by_slot(
 ) -> dict[str, list[RejectedTreatment]]:
     """Return the treatments rejected before arbitration, by the slot that they were meant for."""
     asked = {choice.slot for choice in decision.choices}
-    where: dict[str, dict[str, None]] = {}
+    slots: dict[str, dict[str, None]] = {}
     for placement, entries in config.by_placement.items():
         if placement in asked:
             for name in (name for entry in entries for name in entry.treatments):
-                where.setdefault(name, {})[placement] = None
+                slots.setdefault(name, {})[placement] = None
     for outbound in (candidate for entry in config.outbound for candidate in entry.candidates):
-        where.setdefault(outbound.treatment, {})[outbound.channel] = None
+        slots.setdefault(outbound.treatment, {})[outbound.channel] = None
     rejected: dict[str, list[RejectedTreatment]] = {}
     for label, names in decision.rejected.items():
         for name in dict.fromkeys(names):
-            for slot in where.get(name.partition(": ")[0], ()):
+            for slot in slots.get(name.partition(": ")[0], ()):
                 rejected.setdefault(slot, []).append(rules.rejected_by_rule(name, label))
     return rejected
 

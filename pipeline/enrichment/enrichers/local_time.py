@@ -28,10 +28,10 @@ class LocalTimeEnricher:
         named = interaction.context.timezone
         here = zone(named) if named else None
         try:
-            then = datetime.fromtimestamp(interaction.occurred_at / 1000, here or self._usual)
+            local_time = datetime.fromtimestamp(interaction.occurred_at / 1000, here or self._usual)
         except (OverflowError, ValueError, OSError):
             return {}
-        derived: dict[str, Scalar] = {HOUR: then.hour, WEEKDAY: _DAYS[then.weekday()]}
+        derived: dict[str, Scalar] = {HOUR: local_time.hour, WEEKDAY: _DAYS[local_time.weekday()]}
         if named and here is None:
             derived[UNKNOWN_TIMEZONE] = named[:_LONGEST]
         return derived

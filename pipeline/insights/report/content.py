@@ -198,9 +198,9 @@ def _cells(queries: Queries) -> CellTable:
         "JOIN memberships USING (customer, event_id) GROUP BY ALL"
     )
     rows = queries.rows(f"{everybody} ORDER BY ALL")
-    more = queries.rows(f"{by_segment} ORDER BY ALL LIMIT {_MOST_CELLS + 1}")
-    fits = len(rows) + len(more) <= _MOST_CELLS
-    return CellTable(columns, tuple(map(tuple, [*rows, *more] if fits else rows)), fits)
+    segment_rows = queries.rows(f"{by_segment} ORDER BY ALL LIMIT {_MOST_CELLS + 1}")
+    fits = len(rows) + len(segment_rows) <= _MOST_CELLS
+    return CellTable(columns, tuple(map(tuple, [*rows, *segment_rows] if fits else rows)), fits)
 
 
 def _no_steps() -> StepTable:
