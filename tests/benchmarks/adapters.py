@@ -121,8 +121,8 @@ def receiver(kind: str) -> Iterator[Receiver]:
 
 
 def _receiver(kind: str, url: str, browser: LocalBrowser) -> Receiver:
-    def channel(**more: Any) -> model.Channel:
-        return model.Channel(kind, **{"adapter": kind, "url": url, **more})
+    def channel(**fields: Any) -> model.Channel:
+        return model.Channel(kind, **{"adapter": kind, "url": url, **fields})
 
     match kind:
         case "email":
@@ -148,13 +148,13 @@ def _receiver(kind: str, url: str, browser: LocalBrowser) -> Receiver:
 @contextmanager
 def _serve_in_thread(open_server: Callable[[], AbstractAsyncContextManager[str]]) -> Iterator[str]:
     """Serve in a thread of its own meanwhile; provide the URL."""
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = Future()
+    endpoint_future: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = Future()
 
     async def serve() -> None:
-        ended = asyncio.Event()
+        end = asyncio.Event()
         async with open_server() as url:
-            started.set_result((asyncio.get_running_loop(), ended, url))
-            await ended.wait()
+            endpoint_future.set_result((asyncio.get_running_loop(), end, url))
+            await end.wait()
 
     def run() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -162,11 +162,11 @@ def _serve_in_thread(open_server: Callable[[], AbstractAsyncContextManager[str]]
 
     thread = Thread(target=run, name="receiver")
     thread.start()
-    loop, ended, url = started.result()
+    loop, end, url = endpoint_future.result()
     try:
         yield url
     finally:
-        loop.call_soon_threadsafe(ended.set)
+        loop.call_soon_threadsafe(end.set)
         thread.join()
 
 

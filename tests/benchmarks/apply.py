@@ -128,5 +128,5 @@ class _Change:
 
 
 def _phase(name: str, ordered: Sequence[float]) -> Phase:
-    p50, p99, most = (percentile(ordered, share) for share in (0.50, 0.99, 1.0))
-    return Phase(name, len(ordered), p50, p99, most)
+    p50, p99, maximum = (percentile(ordered, share) for share in (0.50, 0.99, 1.0))
+    return Phase(name, len(ordered), p50, p99, maximum)

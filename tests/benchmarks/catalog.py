@@ -84,9 +84,9 @@ def _cost(
     costs, recorded = [], 0
     for number in range(decisions + 2 * len(records)):
         key, record = records[number % len(records)]
-        began = time.process_time_ns()
+        begin_ns = time.process_time_ns()
         outcome = step(key, record, None, rules)
-        costs.append((time.process_time_ns() - began) / 1e6)
+        costs.append((time.process_time_ns() - begin_ns) / 1e6)
         assert isinstance(outcome, Ok)
         recorded = len(outcome.emits[0].value.candidates)
     warm = sorted(costs[2 * len(records) :])
@@ -114,9 +114,9 @@ class _TimedModel:
     def of(self, candidates: Any, facts: Any) -> Any:
         if not candidates:
             return []
-        began = time.process_time_ns()
+        begin_ns = time.process_time_ns()
         propensities = self._model.of(candidates, facts)
-        self.spent_ms.append((time.process_time_ns() - began) / 1e6)
+        self.spent_ms.append((time.process_time_ns() - begin_ns) / 1e6)
         return propensities
 
 

@@ -17,14 +17,14 @@ def main(file: str, threads: int) -> None:
         import ChannelAttribution
         import pandas
 
-        began = time.perf_counter()
+        begin_s = time.perf_counter()
         table = pandas.read_csv(file)
-        seconds = {"read": time.perf_counter() - began}
+        seconds = {"read": time.perf_counter() - begin_s}
         columns = {"var_path": "path", "var_conv": "conversions", "var_value": "value"}
-        began = time.perf_counter()
+        begin_s = time.perf_counter()
         ChannelAttribution.heuristic_models(table, **columns, flg_pro=False)
-        seconds["heuristics"] = time.perf_counter() - began
-        began = time.perf_counter()
+        seconds["heuristics"] = time.perf_counter() - begin_s
+        begin_s = time.perf_counter()
         model = ChannelAttribution.markov_model(
             table,
             **columns,
@@ -35,7 +35,7 @@ def main(file: str, threads: int) -> None:
             verbose=False,
             flg_pro=False,
         )
-        seconds["markov"] = time.perf_counter() - began
+        seconds["markov"] = time.perf_counter() - begin_s
     credits = dict(zip(model["channel_name"], map(float, model["total_conversions"]), strict=True))
     print(json.dumps({"seconds": seconds, "conversions": credits}))
 

@@ -69,14 +69,14 @@ def catalog() -> model.Bundle:
     )
     push = model.Treatment("item", "push", p=0.05, content={"title": "{item.title}"})
     product = model.Offer("product", 1.0, (push,), catalog="products")
-    whole = make(segments=5, metrics=5, offers=_CAMPAIGNS)
+    configuration = make(segments=5, metrics=5, offers=_CAMPAIGNS)
     traits = (
         model.TraitDefinition("interest", "latest", of="properties.category"),
         model.TraitDefinition("bought", "latest", of="properties.product_id"),
     )
     return msgspec.structs.replace(
-        whole,
-        profile=model.ProfileRules((*whole.profile.traits, *traits)),
+        configuration,
+        profile=model.ProfileRules((*configuration.profile.traits, *traits)),
         campaigns=(model.Campaign("shop", (product,), trigger={"name": EVENT}),),
         catalogs=(products,),
     )
@@ -85,14 +85,14 @@ def catalog() -> model.Bundle:
 def learning(campaigns: int = _CAMPAIGNS) -> model.Bundle:
     """Return a configuration of so many campaigns of one offer, at most ten, of which it is learned
     who purchases again."""
-    whole = make(segments=5, metrics=5, offers=_CAMPAIGNS)
+    configuration = make(segments=5, metrics=5, offers=_CAMPAIGNS)
     goal = model.Goal({"name": EVENT}, "1h")
     reachable = (
         msgspec.structs.replace(campaign, audience=None, goal=goal)
-        for campaign in whole.campaigns[:campaigns]
+        for campaign in configuration.campaigns[:campaigns]
     )
-    policies = msgspec.structs.replace(whole.policies, learning=model.Learning())
-    return msgspec.structs.replace(whole, campaigns=tuple(reachable), policies=policies)
+    policies = msgspec.structs.replace(configuration.policies, learning=model.Learning())
+    return msgspec.structs.replace(configuration, campaigns=tuple(reachable), policies=policies)
 
 
 def make(segments: int, metrics: int, offers: int) -> model.Bundle:
@@ -133,7 +133,7 @@ def abandoned_carts() -> model.Bundle:
     """Return a configuration that mails customers whose cart was left for `WAIT_MS`; they leave a
     second segment when the cart is older than its window."""
     wait = f"{WAIT_MS}ms"
-    left = model.Segment("left", {"trait": "last_cart", "older_than": wait})
+    segment = model.Segment("left", {"trait": "last_cart", "older_than": wait})
     here = model.Segment("here", {"trait": "carts", "gte": 1})
     mail = model.Treatment("mail", "email", address="email")
     return model.Bundle(
@@ -146,7 +146,7 @@ def abandoned_carts() -> model.Bundle:
                 model.TraitDefinition("carts", "count", when={"name": "cart"}, window=wait),
             )
         ),
-        segments=(left, here),
+        segments=(segment, here),
         campaigns=(
             model.Campaign(
                 "reminder", (model.Offer("cart", 5.0, (mail,)),), trigger={"entered": "left"}

@@ -140,9 +140,9 @@ class _Visitor:
             "name": "home",
             "properties": {"category": "shoes", "price": 10 + number % 90},
         }
-        asked = {"interaction": page, "placements": self._placements}
+        question = {"interaction": page, "placements": self._placements}
         try:
-            async with self._client.post("/v1/decide", json=asked) as response:
+            async with self._client.post("/v1/decide", json=question) as response:
                 answer = await response.json()
         except (ClientError, TimeoutError):
             return None

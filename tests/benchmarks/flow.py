@@ -72,10 +72,10 @@ def _cost(size: Size, rounds: int) -> Cost:
     runs = _Runs(_compile(bundle))
     for _ in range(_WARM_ROUNDS):
         runs.run_round()
-    spent = [_run_undisturbed(runs.run_round) for _ in range(rounds)]
+    costs = [_run_undisturbed(runs.run_round) for _ in range(rounds)]
 
     def middle(kind: str) -> float:
-        return median(cost[kind] for cost in spent)
+        return median(cost[kind] for cost in costs)
 
     steps = {stage.name: middle(stage.name) for stage in STAGES}
     return Cost(size, steps, middle("decode"), middle("encode"), middle("rows"))
@@ -112,29 +112,31 @@ class _Runs:
         """Let every customer come once; return the cost (µs per interaction) by kind of work."""
         begin, self._next = self._next, self._next + CUSTOMERS
         inputs = [self._interaction(index) for index in range(begin, self._next)]
-        spent: defaultdict[str, float] = defaultdict(float)
+        seconds_by_kind: defaultdict[str, float] = defaultdict(float)
         for stage in STAGES:
-            inputs = self._run(stage, inputs, spent)
-        return {kind: seconds * 1e6 / CUSTOMERS for kind, seconds in spent.items()}
+            inputs = self._run(stage, inputs, seconds_by_kind)
+        return {kind: seconds * 1e6 / CUSTOMERS for kind, seconds in seconds_by_kind.items()}
 
     def _interaction(self, index: int) -> Emit:
         interaction = self._traffic.interaction(index, _BEGIN_MS + index * _EVERY_MS)
         return Emit(topics.INTERACTIONS, interaction.identifiers[0].key, interaction)
 
-    def _run(self, stage: Stage, inputs: list[Emit], spent: defaultdict[str, float]) -> list[Emit]:
+    def _run(
+        self, stage: Stage, inputs: list[Emit], seconds_by_kind: defaultdict[str, float]
+    ) -> list[Emit]:
         """Run one stage over all inputs and its own control records; return its outputs."""
-        sent: list[Emit] = []
+        outputs: list[Emit] = []
         while inputs:
             emits: list[Emit] = []
-            began = time.perf_counter()
+            begin_s = time.perf_counter()
             for emit in inputs:
                 emits.extend(self._step(stage, emit))
-            spent[stage.name] += time.perf_counter() - began
-            self._travel(inputs, emits, spent)
+            seconds_by_kind[stage.name] += time.perf_counter() - begin_s
+            self._travel(inputs, emits, seconds_by_kind)
             inputs = [emit for emit in emits if emit.topic in stage.inputs]
-            sent += [emit for emit in emits if emit.topic in _INPUTS - set(stage.inputs)]
-        spent["rows"] += self._time_rows(stage)
-        return sent
+            outputs += [emit for emit in emits if emit.topic in _INPUTS - set(stage.inputs)]
+        seconds_by_kind["rows"] += self._time_rows(stage)
+        return outputs
 
     def _step(self, stage: Stage, record: Emit) -> tuple[Emit, ...]:
         rows = self._rows[stage.name]
@@ -150,29 +152,29 @@ class _Runs:
         return ()
 
     def _travel(
-        self, inputs: list[Emit], emits: list[Emit], spent: defaultdict[str, float]
+        self, inputs: list[Emit], emits: list[Emit], seconds_by_kind: defaultdict[str, float]
     ) -> None:
         """Encode and decode records as a stage does that reads and writes them."""
-        sent = [(emit.topic, self._codec.encode(emit.topic, emit.value)) for emit in inputs]
-        began = time.perf_counter()
-        for topic, data in sent:
+        encoded = [(emit.topic, self._codec.encode(emit.topic, emit.value)) for emit in inputs]
+        begin_s = time.perf_counter()
+        for topic, data in encoded:
             assert data is not None
             self._codec.decode(topic, data)
-        spent["decode"] += time.perf_counter() - began
-        began = time.perf_counter()
+        seconds_by_kind["decode"] += time.perf_counter() - begin_s
+        begin_s = time.perf_counter()
         for emit in emits:
             self._codec.encode(emit.topic, emit.value)
-        spent["encode"] += time.perf_counter() - began
+        seconds_by_kind["encode"] += time.perf_counter() - begin_s
 
     def _time_rows(self, stage: Stage) -> float:
         """Return the seconds to read and write every row of the stage once."""
         encode = msgspec.msgpack.Encoder().encode
         decode = msgspec.msgpack.Decoder(Row[stage.state]).decode  # type: ignore[name-defined]
-        stored = [encode(Row(state)) for state in self._rows[stage.name].values()]
-        began = time.perf_counter()
-        for data in stored:
+        rows = [encode(Row(state)) for state in self._rows[stage.name].values()]
+        begin_s = time.perf_counter()
+        for data in rows:
             encode(decode(data))
-        return (time.perf_counter() - began) * CUSTOMERS / len(stored)
+        return (time.perf_counter() - begin_s) * CUSTOMERS / len(rows)
 
 
 _INPUTS: Final = frozenset(_all for stage in STAGES for _all in stage.inputs)

@@ -69,17 +69,17 @@ def measure(rig: Rig, rows: int, say: Say) -> IngestCost:
     size = file.stat().st_size
     say(f"{rows:,} rows, {size / 2**20:,.0f} MiB")
     output = rig.home / "ingest.json"
-    watched = watch(rig, ("ingest", "--once", "--json"), output)
+    watch_result = watch(rig, ("ingest", "--once", "--json"), output)
     [report] = msgspec.json.decode(output.read_bytes())
     assert report["state"] == "done", report
     return IngestCost(
         rows=rows,
         file_bytes=size,
-        seconds=watched.seconds,
-        rows_per_s=rows / watched.seconds,
-        cores=watched.cpu_s / watched.seconds,
-        peak_bytes=watched.peak_bytes,
-        helpers_peak_bytes=watched.helpers_peak_bytes,
+        seconds=watch_result.seconds,
+        rows_per_s=rows / watch_result.seconds,
+        cores=watch_result.cpu_s / watch_result.seconds,
+        peak_bytes=watch_result.peak_bytes,
+        helpers_peak_bytes=watch_result.helpers_peak_bytes,
         missing=rows - _count(rig),
     )
 

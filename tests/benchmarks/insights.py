@@ -115,15 +115,15 @@ def _write_paths(paths: PathCounts, table: Path) -> None:
 
 
 def _run(file: Path, threads: int) -> dict[str, float]:
-    spent = {}
-    began = time.perf_counter()
+    seconds = {}
+    begin_s = time.perf_counter()
     paths = _paths(file, threads)
-    spent["paths"] = time.perf_counter() - began
+    seconds["paths"] = time.perf_counter() - begin_s
     for model in MODELS:
-        began = time.perf_counter()
+        begin_s = time.perf_counter()
         attribute(model, ModelOptions(), paths)
-        spent[model] = time.perf_counter() - began
-    return spent
+        seconds[model] = time.perf_counter() - begin_s
+    return seconds
 
 
 def _paths(file: Path, threads: int) -> PathCounts:

@@ -61,9 +61,9 @@ class KeptWorker:
         os.kill(running.pid, signal.SIGKILL)
         while broker.status() is not None:
             time.sleep(_LOOK_S)
-        started = broker.start()
-        if isinstance(started, BrokerFailure):
-            raise NoRigError(started.message)
+        failure = broker.start()
+        if isinstance(failure, BrokerFailure):
+            raise NoRigError(failure.message)
         return KillTimes(killed_at, time.monotonic())
 
     def _struck(self, strike: Callable[[], None]) -> KillTimes:
@@ -79,9 +79,9 @@ class KeptWorker:
     def _keep(self) -> None:
         failures = 0
         while True:
-            began = time.monotonic()
+            begin_s = time.monotonic()
             self._process.child.wait()
-            failures = failures_after(failures, time.monotonic() - began)
+            failures = failures_after(failures, time.monotonic() - begin_s)
             time.sleep(pause_s(failures, random.random()))
             with self._starting:
                 if not self._kept:

@@ -178,8 +178,8 @@ class Client:
         """Yield the ends of the topics' partitions, so that nothing older is read."""
         for topic in self._traffic.outputs:
             for partition in self._consumer.list_topics(topic).topics[topic].partitions:
-                where = TopicPartition(topic, partition)
-                _, end = self._consumer.get_watermark_offsets(where)
+                partition_end = TopicPartition(topic, partition)
+                _, end = self._consumer.get_watermark_offsets(partition_end)
                 yield TopicPartition(topic, partition, end)
 
     def _prepare(self, count: int, rate: float) -> tuple[int, list[tuple[bytes, bytes]]]:
@@ -199,12 +199,12 @@ class Client:
     ) -> int:
         """Send until `over`; return how many were sent."""
         produce, topic = self._producer.produce, self._traffic.input
-        for sent, ((key, value), due) in enumerate(zip(records, due_ns, strict=True)):
+        for number, ((key, value), due) in enumerate(zip(records, due_ns, strict=True)):
             wait_ns = due - time.monotonic_ns()
             if wait_ns > 0:
                 time.sleep(wait_ns / _NS)
             if over.is_set():
-                return sent
+                return number
             produce(topic, value, key)
             self._producer.poll(0)
         return len(records)

@@ -62,10 +62,10 @@ def this_machine() -> Machine:
 
 
 def _loop_s() -> float:
-    began, total = time.perf_counter(), 0
+    begin_s, total = time.perf_counter(), 0
     for number in range(_ADDITIONS):
         total += number
-    return time.perf_counter() - began
+    return time.perf_counter() - begin_s
 
 
 def _wake_up_s() -> float:
@@ -79,13 +79,13 @@ def _wake_up_s() -> float:
 
     other = threading.Thread(target=answer)
     other.start()
-    began = time.perf_counter()
+    begin_s = time.perf_counter()
     for _ in range(_WAKE_UPS):
         there.release()
         back.acquire()
-    spent = time.perf_counter() - began
+    wake_up_s = time.perf_counter() - begin_s
     other.join()
-    return spent / (2 * _WAKE_UPS)
+    return wake_up_s / (2 * _WAKE_UPS)
 
 
 def _processor() -> str:

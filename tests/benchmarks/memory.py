@@ -41,7 +41,7 @@ class Shells:
             record, at_ms = waiting.popleft()
             stage = _CONSUMER.get(record.topic)
             if stage is not None:
-                waiting.extend((sent, at_ms) for sent in self._handle(stage, record, at_ms))
+                waiting.extend((output, at_ms) for output in self._handle(stage, record, at_ms))
 
     def _handle(self, stage: Stage, record: SentRecord, at_ms: int) -> list[SentRecord]:
         rows = self.rows[stage.name]
@@ -51,8 +51,8 @@ class Shells:
         )
         finish(self._shells[stage.name].handle(message))
         rows.next[record.topic] = offset + 1
-        sent, rows.sent = rows.sent, []
-        return sent
+        outputs, rows.sent = rows.sent, []
+        return outputs
 
 
 _CONSUMER: Final = {topic: stage for stage in STAGES for topic in stage.inputs}

@@ -56,24 +56,24 @@ def measure(rig: Rig, records: int, say: Say) -> ReplayCost:
     register(rig.settings, ())
     _fill(rig, records)
     say(f"{records:,} records are in the topic")
-    whole, cut = rig.home / "whole", rig.home / "cut"
-    watched = watch(rig, _command(whole), rig.home / "replay.json")
+    whole_folder, cut = rig.home / "whole", rig.home / "cut"
+    whole_run = watch(rig, _command(whole_folder), rig.home / "replay.json")
     _check(rig.home / "replay.json", records)
-    say(f"replayed in {watched.seconds:.1f} s")
-    killed = watch(rig, _command(cut), rig.home / "killed.json", watched.seconds / 2)
-    kept = _count(cut)[0]
-    again = watch(rig, _command(cut), rig.home / "again.json")
+    say(f"replayed in {whole_run.seconds:.1f} s")
+    killed = watch(rig, _command(cut), rig.home / "killed.json", whole_run.seconds / 2)
+    rows_of_killed = _count(cut)[0]
+    second_run = watch(rig, _command(cut), rig.home / "again.json")
     rows, offsets = _count(cut)
     return ReplayCost(
         records=records,
-        seconds=watched.seconds,
-        records_per_s=records / watched.seconds,
-        cores=watched.cpu_s / watched.seconds,
-        peak_bytes=watched.peak_bytes,
-        written_bytes=sum(file.stat().st_size for file in whole.glob("day=*/*.parquet")),
+        seconds=whole_run.seconds,
+        records_per_s=records / whole_run.seconds,
+        cores=whole_run.cpu_s / whole_run.seconds,
+        peak_bytes=whole_run.peak_bytes,
+        written_bytes=sum(file.stat().st_size for file in whole_folder.glob("day=*/*.parquet")),
         killed=killed.killed,
-        kept_by_killed=kept,
-        again_s=again.seconds,
+        kept_by_killed=rows_of_killed,
+        again_s=second_run.seconds,
         missing=records - offsets,
         repeated=rows - offsets,
     )

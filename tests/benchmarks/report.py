@@ -106,13 +106,13 @@ def _print_snapshot_age(ages: SnapshotAge) -> None:
 
 def print_throughput(figures: Sequence[Throughput]) -> None:
     """Print a row per system, with its ratios to the floor and to stock Faust."""
-    known = {figure.system: figure.per_s for figure in figures}
+    rates = {figure.system: figure.per_s for figure in figures}
     rows = [
         (
             figure.system,
             f"{figure.per_s:,.0f}",
-            _times(ratio(figure.per_s, known.get("floor"))),
-            _times(ratio(figure.per_s, known.get("faust"))),
+            _times(ratio(figure.per_s, rates.get("floor"))),
+            _times(ratio(figure.per_s, rates.get("faust"))),
             f"{figure.cores:.2f}",
             f"{figure.cpu['broker']:.2f}",
             f"{figure.missing:,} missing" if figure.missing else "",
@@ -205,7 +205,7 @@ def print_ingest(ingested: IngestCost) -> None:
 
 def print_replay(replay_cost: ReplayCost) -> None:
     """Print a row for the whole run, and one for the run that was killed."""
-    whole = (
+    first_row = (
         f"{replay_cost.records:,}",
         f"{replay_cost.seconds:.1f}",
         f"{replay_cost.records_per_s:,.0f}",
@@ -214,7 +214,7 @@ def print_replay(replay_cost: ReplayCost) -> None:
         f"{replay_cost.written_bytes / 2**20:,.0f}",
     )
     columns = ("records", "s", "records/s", "cores", "peak MiB", "written MiB")
-    print_table("kairos replay, from Kafka to Parquet", columns, [whole])
+    print_table("kairos replay, from Kafka to Parquet", columns, [first_row])
     killed = (
         replay_cost.kept_by_killed,
         f"{replay_cost.again_s:.1f}",

@@ -84,14 +84,14 @@ class Rig:
 def open_rig(partitions: int) -> Iterator[Rig]:
     """Provide a rig; everything is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="kairos-bench-") as folder:
-        own = Settings(home=Path(folder), broker_port=0, partitions=partitions)
-        broker = own.broker()
-        started = broker.start()
-        if isinstance(started, BrokerFailure):
-            raise NoRigError(started.message)
+        rig_settings = Settings(home=Path(folder), broker_port=0, partitions=partitions)
+        broker = rig_settings.broker()
+        failure = broker.start()
+        if isinstance(failure, BrokerFailure):
+            raise NoRigError(failure.message)
         try:
-            settings = own.model_copy(update={"bootstrap_servers": started.bootstrap})
+            settings = rig_settings.model_copy(update={"bootstrap_servers": failure.bootstrap})
             warm_up(settings.kafka(), rounds=_WARM_ROUNDS)
-            yield Rig(settings, started.pid)
+            yield Rig(settings, failure.pid)
         finally:
             broker.stop()

@@ -76,8 +76,8 @@ def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> Snap
     apply_bundle(rig.settings, configurations.learning(campaigns))
     learner = Program(LEARNER, rig.kairos("learner"), announces=LEARNER)
     traffic = DecidedTraffic(open_codec(rig.settings), configurations.EVENT)
-    with running((*worker_programs(rig, 1), learner), rig.home, rig.environment) as started:
-        pids = {process.program.name: process.child.pid for process in started}
+    with running((*worker_programs(rig, 1), learner), rig.home, rig.environment) as processes:
+        pids = {process.program.name: process.child.pid for process in processes}
         with closing(Client(rig.settings.kafka(), traffic, pids)) as client:
             say("warming")
             client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
@@ -87,33 +87,33 @@ def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> Snap
     decisions_made = [
         (at, decision) for at, decision in _decisions(rig) if decision.decision_id not in warm
     ]
-    known = {knowledge_of(snapshot).name: snapshot for snapshot in _snapshots(rig)}
-    named = [
-        (at, known[decision.snapshot])
+    snapshots = {knowledge_of(snapshot).name: snapshot for snapshot in _snapshots(rig)}
+    dated_snapshots = [
+        (at, snapshots[decision.snapshot])
         for at, decision in decisions_made
-        if decision.snapshot in known
+        if decision.snapshot in snapshots
     ]
     return SnapshotAge(
         rate=rate,
         campaigns=campaigns,
         decisions=len(decisions_made),
-        snapshots=len({snapshot.number for _, snapshot in named}),
-        since_published=Spread.of(at - snapshot.published_at for at, snapshot in named),
-        since_evidence=Spread.of(at - snapshot.as_of for at, snapshot in named),
+        snapshots=len({snapshot.number for _, snapshot in dated_snapshots}),
+        since_published=Spread.of(at - snapshot.published_at for at, snapshot in dated_snapshots),
+        since_evidence=Spread.of(at - snapshot.as_of for at, snapshot in dated_snapshots),
         latency=Spread.of(sample.latencies_ms),
         learner_cores=sample.cpu[LEARNER],
         missing=sample.sent - len(sample.latencies_ms),
-        early=len(decisions_made) - len(named),
+        early=len(decisions_made) - len(dated_snapshots),
     )
 
 
 def _decisions(rig: Rig) -> Iterator[tuple[int, Decision]]:
     """Yield each decision after the time at which it was written (epoch ms): where the agents are
     behind, `decided_at`, which is the interaction's time, is earlier."""
-    every = Records.of(rig.settings).every(topics.DECISIONS, Decision)
-    return ((stored.timestamp, decision) for stored, decision in every)
+    decisions = Records.of(rig.settings).every(topics.DECISIONS, Decision)
+    return ((entry.timestamp, decision) for entry, decision in decisions)
 
 
 def _snapshots(rig: Rig) -> Iterator[LearningRecord]:
-    every = Records.of(rig.settings).every(topics.LEARNING, LearningRecord)
-    return (snapshot for stored, snapshot in every if stored.key == SNAPSHOT)
+    records = Records.of(rig.settings).every(topics.LEARNING, LearningRecord)
+    return (snapshot for entry, snapshot in records if entry.key == SNAPSHOT)

@@ -59,15 +59,15 @@ def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
     filled = fill(rig, system.bundle(), profiles)
     say("rebuilding")
     programs = tuple(worker_programs(rig, 1))
-    began = time.monotonic()
+    begin_s = time.monotonic()
     with running(programs, rig.home, rig.environment, _REBUILD_S) as [worker]:
-        rebuild_s = time.monotonic() - began
+        rebuild_s = time.monotonic() - begin_s
         resident, peak = _memory(worker.child.pid)
         disk = [_size(rig.home / "state" / stage.stage) for stage in filled]
     say("starting again")
-    began = time.monotonic()
+    begin_s = time.monotonic()
     with system.running(rig, 1) as arrangement:
-        start_s = time.monotonic() - began
+        start_s = time.monotonic() - begin_s
         with closing(Client(rig.settings.kafka(), arrangement.traffic, {})) as client:
             client.open_loop(_RATE, 2 * CUSTOMERS / _RATE)
             latencies = sorted(client.open_loop(_RATE, _SECONDS).latencies_ms)

@@ -73,8 +73,8 @@ class Hops:
         topics = [f"{prefix}.t{number}" for number in range(5)]
         rig.make_topics([*topics, *(f"{topic}.changelog" for topic in topics)])
         programs = tuple(self.programs(rig, prefix, processes))
-        with running(programs, rig.home, rig.environment) as started:
-            yield Arrangement(started, HopTraffic(prefix))
+        with running(programs, rig.home, rig.environment) as processes_up:
+            yield Arrangement(processes_up, HopTraffic(prefix))
         rig.drop_topics(prefix)
 
 
@@ -94,8 +94,8 @@ class Stages:
         programs = tuple(worker_programs(rig, processes))
         codec = open_codec(rig.settings)
         traffic = InteractionTraffic(codec, configurations.EVENT, (self.channel,))
-        with running(programs, rig.home, rig.environment) as started:
-            yield Arrangement(started, traffic)
+        with running(programs, rig.home, rig.environment) as processes_up:
+            yield Arrangement(processes_up, traffic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,8 @@ class Adapters:
             codec = open_codec(rig.settings)
             traffic = adapters.ActionTraffic(codec, token_key, receiver)
             environment = {**rig.environment, **receiver.variables}
-            with running((gateway, adapter), rig.home, environment) as started:
-                yield Arrangement(started, traffic)
+            with running((gateway, adapter), rig.home, environment) as processes_up:
+                yield Arrangement(processes_up, traffic)
 
 
 def worker_programs(rig: Rig, processes: int) -> Iterator[Program]:

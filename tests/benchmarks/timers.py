@@ -135,8 +135,8 @@ def _lateness(
             for record, at in arrived_records.items()
             if at is not None
         )
-        p50, p99, most = (percentile(late, share) for share in (0.50, 0.99, 1.0))
-        yield Lateness(part, kind, len(since), p50, p99, most, len(since) - len(late))
+        p50, p99, maximum = (percentile(late, share) for share in (0.50, 0.99, 1.0))
+        yield Lateness(part, kind, len(since), p50, p99, maximum, len(since) - len(late))
 
 
 def _send(rig: Rig, people: Sequence[_Person]) -> None:
@@ -177,8 +177,8 @@ class _ArrivalReader:
     ) -> Mapping[tuple[str, str], float]:
         """Return the time (s, monotonic) of each profile's first record of a kind, once all of them
         came."""
-        wanted = set(expected)
-        while not wanted <= (arrivals := self._find()).keys() and time.monotonic() < until_s:
+        wanted_keys = set(expected)
+        while not wanted_keys <= (arrivals := self._find()).keys() and time.monotonic() < until_s:
             time.sleep(0.5)
         self._enough.set()
         self._thread.join()

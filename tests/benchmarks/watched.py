@@ -25,10 +25,10 @@ class CommandUse:
 
     def look(self, command: psutil.Process) -> None:
         """Look at the command and its helpers."""
-        own = _measure_use(command)
+        command_use = _measure_use(command)
         helpers = [_measure_use(child) for child in command.children()]
-        self.cpu_s = max(self.cpu_s, own[0] + sum(helper[0] for helper in helpers))
-        self.peak_bytes = max(self.peak_bytes, own[1])
+        self.cpu_s = max(self.cpu_s, command_use[0] + sum(helper[0] for helper in helpers))
+        self.peak_bytes = max(self.peak_bytes, command_use[1])
         self.helpers_peak_bytes = max(self.helpers_peak_bytes, sum(helper[1] for helper in helpers))
 
 
@@ -38,11 +38,11 @@ def watch(
     """Run the command, its output to a file; kill it after `most_s`."""
     use = CommandUse()
     with output.open("wb") as file:
-        began = time.monotonic()
+        begin_s = time.monotonic()
         child = subprocess.Popen(rig.kairos(*arguments), env=rig.environment, stdout=file)
         process = psutil.Process(child.pid)
         while child.poll() is None:
-            if time.monotonic() - began > most_s:
+            if time.monotonic() - begin_s > most_s:
                 child.kill()
                 use.killed = True
             try:
@@ -50,12 +50,12 @@ def watch(
             except psutil.Error:
                 continue
             time.sleep(_LOOK_S)
-        use.seconds = time.monotonic() - began
+        use.seconds = time.monotonic() - begin_s
     return use
 
 
 def _measure_use(process: psutil.Process) -> tuple[float, int]:
     """Return seconds on the processor, with those of children that ended, and resident bytes."""
     times = process.cpu_times()
-    own = times.user + times.system
-    return own + times.children_user + times.children_system, process.memory_info().rss
+    own_seconds = times.user + times.system
+    return own_seconds + times.children_user + times.children_system, process.memory_info().rss

@@ -60,8 +60,8 @@ def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
 def playwright() -> Iterator[Playwright]:
     """Playwright, for this folder alone: tests of other modules cannot run while its event loop
     does."""
-    with sync_playwright() as started:
-        yield started
+    with sync_playwright() as playwright_instance:
+        yield playwright_instance
 
 
 @pytest.fixture(scope="module")

@@ -58,12 +58,17 @@ class _World:
         """Return the customer's interactions that went through all stages, under any of her profile
         ids."""
         self.stack.kairos("status", "--until-idle", "60")
-        every = self.stack.records.every(topics.SEGMENTED, Segmented)
+        records = self.stack.records.every(topics.SEGMENTED, Segmented)
         interactions = [
-            segmented.interaction for _, segmented in every if segmented.interaction is not None
+            segmented.interaction for _, segmented in records if segmented.interaction is not None
         ]
-        known = {name for each in interactions for name in _names(each) if _ANA in _names(each)}
-        return [event for event in interactions if known & set(_names(event))]
+        names_of_ana = {
+            name
+            for interaction in interactions
+            for name in _names(interaction)
+            if _ANA in _names(interaction)
+        }
+        return [event for event in interactions if names_of_ana & set(_names(event))]
 
 
 def _names(interaction: Interaction) -> list[str]:
@@ -118,15 +123,15 @@ def test_one_customer_has_one_profile_and_each_thing_once(world: _World, browser
         world.shop.url(_PAGE): 2
     }
     assert len({event.event_id for event in timeline}) == len(timeline)
-    shown = world.stack.json("profile", "show", f"cookie:{cookie}")
-    assert {link["identifier"] for link in shown["tree"]} == {
+    profile = world.stack.json("profile", "show", f"cookie:{cookie}")
+    assert {link["identifier"] for link in profile["tree"]} == {
         f"customer_id:{_ANA}",
         f"email:{_EMAIL}",
         f"phone:{_PHONE}",
         f"cookie:{cookie}",
     }
     assert (
-        shown["traits"].items()
+        profile["traits"].items()
         >= {
             "interactions": len(timeline),
             "pages": 2,
@@ -137,7 +142,7 @@ def test_one_customer_has_one_profile_and_each_thing_once(world: _World, browser
             "plan": "new",
         }.items()
     )
-    assert shown["root"] == f"customer_id:{_ANA}"
+    assert profile["root"] == f"customer_id:{_ANA}"
 
 
 def _sign_up(world: _World, page: Page) -> str:
@@ -180,10 +185,13 @@ def _arrive_in_file(world: _World) -> None:
 
 
 def _click_in_mail(world: _World, page: Page) -> None:
-    [received] = eventually(lambda: world.mail.received)
+    [received_mail] = eventually(lambda: world.mail.received)
     sent_at = time.time()
-    assert (received.recipient, received.message["Subject"]) == (_EMAIL, "Welcome to gold")
-    html = received.message.get_body(("html",))
+    assert (received_mail.recipient, received_mail.message["Subject"]) == (
+        _EMAIL,
+        "Welcome to gold",
+    )
+    html = received_mail.message.get_body(("html",))
     assert html is not None
     page.wait_for_timeout(max(0.0, sent_at + _SCANNER_S + 0.5 - time.time()) * 1_000)
     page.set_content(html.get_content())

@@ -31,21 +31,21 @@ def cookie(page: Page) -> str:
 def test_one_request_fills_all_placements_and_counts_the_page(
     page: Page, shop: ShopPages, stack: Stack, tmp_path: Path
 ) -> None:
-    asked: list[str] = []
+    urls: list[str] = []
     page.on(
         "request",
-        lambda request: asked.append(request.url) if "/v1/decide" in request.url else None,
+        lambda request: urls.append(request.url) if "/v1/decide" in request.url else None,
     )
     page.goto(shop.url("/", **PATIENT))
     assert (state(page), state(page, ".grid")) == ("filled", "filled")
     assert page.inner_text(f"{HERO} h1") == "Spring is here"
     assert page.get_attribute(f"{HERO} a", "href") == "/sale.html"
     assert page.locator(".grid strong").all_inner_texts() == ["Boots", "Socks"]
-    assert len(asked) == 1
+    assert len(urls) == 1
     page.screenshot(path=tmp_path / "shop.png")
     page.wait_for_timeout(400)
-    received = ReceivedEvents(stack, cookie(page))
-    assert received.names()["page"] == 1
+    events = ReceivedEvents(stack, cookie(page))
+    assert events.names()["page"] == 1
 
 
 def test_impressions_clicks_and_dismissals_are_reported_once(
@@ -54,23 +54,23 @@ def test_impressions_clicks_and_dismissals_are_reported_once(
     page.set_viewport_size({"width": 900, "height": 330})  # the grid is below
     page.goto(shop.url("/", **PATIENT))
     assert state(page) == "filled"
-    received = ReceivedEvents(stack, cookie(page))
+    events = ReceivedEvents(stack, cookie(page))
     page.evaluate(
         "document.querySelector('.call').addEventListener('click', (e) => e.preventDefault())"
     )
     page.click(".call")
     page.click(".call")
-    received.wait_for_names(impression=1, click=1)
+    events.wait_for_names(impression=1, click=1)
     page.click("[data-kairos-dismiss]")
-    received.wait_for("dismiss")
-    outcomes = [interaction for interaction in received.all() if interaction.kind == "outcome"]
+    events.wait_for("dismiss")
+    outcomes = [interaction for interaction in events.all() if interaction.kind == "outcome"]
     assert sorted((outcome.name, outcome.properties["treatment"]) for outcome in outcomes) == [
         (n, "spring-hero") for n in ("click", "dismiss", "impression")
     ]
     assert page.locator(".call").is_hidden()
     page.evaluate("scrollTo(0, 9999)")
-    received.wait_for("impression", 3)
-    assert received.names()["impression"] == 3
+    events.wait_for("impression", 3)
+    assert events.names()["impression"] == 3
 
 
 @pytest.mark.parametrize("kind", ["slow", "dead"])
@@ -106,10 +106,10 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
     assert state(page) == ("late" if kind == "slow" else "default")
     assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
     wire.dead, wire.delay_s = False, 0.0
-    received = ReceivedEvents(stack, cookie(page))
-    received.wait_for("page", 2)
+    events = ReceivedEvents(stack, cookie(page))
+    events.wait_for("page", 2)
     page.wait_for_timeout(300)
-    assert received.names() == {"page": 2}
+    assert events.names() == {"page": 2}
 
 
 def test_hostile_content_runs_no_script_in_the_page(page: Page, shop: ShopPages) -> None:
@@ -179,10 +179,10 @@ def test_decide_always_answers_pages_that_render_by_themselves(
         "hats",
     ]
     page.evaluate("(token) => kairos.outcome(token, 'click')", _token(answer))
-    received = ReceivedEvents(stack, cookie(page))
-    [click] = received.wait_for("click")
+    events = ReceivedEvents(stack, cookie(page))
+    [click] = events.wait_for("click")
     assert click.properties["offer"] == "spring"
-    assert received.names()["App Opened"] == 1
+    assert events.names()["App Opened"] == 1
     wire.dead = True
     wire.cut()
     assert page.evaluate(ask) == {
@@ -204,8 +204,8 @@ def test_debug_overlay_explains_the_decision(
     page.goto(shop.url("/", **PATIENT) + f"#kairos_debug={token_answer['token']}")
     assert state(page) == "filled"
     stack.wait_until_idle()  # an answer can be read before the decision that it is of
-    why = page.get_by_role("button", name="Why, and why not?")
-    why.click()
+    why_button = page.get_by_role("button", name="Why, and why not?")
+    why_button.click()
     page.wait_for_selector("#kairos-debug table")
     words = page.inner_text("#kairos-debug section")
     assert "spring-hero" in words

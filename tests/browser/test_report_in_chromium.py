@@ -147,14 +147,14 @@ def _keyboard_reaches_everything(page: "Page") -> None:
     page.wait_for_selector("html[data-ready]")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    reached = set()
+    focused = set()
     for _ in range(120):
         page.keyboard.press("Tab")
-        reached.add(
+        focused.add(
             page.evaluate("(document.activeElement.closest('section') || {}).id || "
                           "document.activeElement.name || ''")
         )  # fmt: skip
-    assert {"segment", "campaign", "channel", "campaigns", "lift", "heat", "tree"} <= reached
+    assert {"segment", "campaign", "channel", "campaigns", "lift", "heat", "tree"} <= focused
     page.focus("#heat summary")
     page.keyboard.press("Enter")
     page.wait_for_selector("#heat details[open] table")

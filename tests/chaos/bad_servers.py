@@ -211,14 +211,14 @@ class BadServices:
         return await self._take_text(request, "keyed", self.keyed)
 
     async def _take_text(
-        self, request: web.Request, name: str, taken: defaultdict[str, list[Any]]
+        self, request: web.Request, name: str, accepted: defaultdict[str, list[Any]]
     ) -> web.StreamResponse:
         body = await request.json()
         mood = self.weather.draw()
         if (answer := await self._refusal(request, mood)) is not None:
             return answer
-        first = body["reference"] not in taken
-        taken[body["reference"]].append(body)
+        first = body["reference"] not in accepted
+        accepted[body["reference"]].append(body)
         if first:
             status = {"status": "delivered"}
             self._report_status(body["callback"], status)
@@ -243,8 +243,8 @@ class BadServices:
         body = await request.read()
         if (answer := await self._refusal(request, mood)) is not None:
             return answer
-        shown = msgspec.json.decode(self.browser.read(body))
-        self.push[shown["tag"]].append((request.headers["Topic"], shown))
+        subscription_json = msgspec.json.decode(self.browser.read(body))
+        self.push[subscription_json["tag"]].append((request.headers["Topic"], subscription_json))
         return await self._answer(request, mood, 201)
 
     async def _refusal(self, request: web.Request, mood: Mood) -> web.StreamResponse | None:
@@ -272,10 +272,10 @@ class BadServices:
             request.transport.abort()
         return web.Response()
 
-    def give_back(self, received: ReceivedMail, kind: str) -> None:
+    def give_back(self, mail: ReceivedMail, kind: str) -> None:
         """Post a bounce or complaint on a message."""
-        self.returned[received.action_id] = kind
-        token = received.message["X-Kairos-Token"]
+        self.returned[mail.action_id] = kind
+        token = mail.message["X-Kairos-Token"]
         message = _REPORT[kind] + f"X-Kairos-Token: {token}\r\n\r\n--B--\r\n"
         login = {"Authorization": aiohttp.encode_basic_auth(ADAPTERS_KEY, "")}
         self._begin(f"{self.gateway}/v1/providers/email", message.encode(), login)
@@ -293,11 +293,11 @@ class BadServices:
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> None:
         """Post until it was taken, and then some more."""
-        left = self.weather.random.randint(1, _MOST_REPEATS)
-        while left:
+        repeats = self.weather.random.randint(1, _MOST_REPEATS)
+        while repeats:
             self.posts += 1
             if await self._is_taken(url, body, headers):
-                left -= 1
+                repeats -= 1
             await asyncio.sleep(self.weather.random.random() * _RETRY_S)
         self.owed -= 1
 

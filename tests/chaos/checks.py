@@ -87,15 +87,15 @@ def copies(evidence: Evidence) -> set[tuple[str, str]]:
 def everything_is_processed(trial: Trial) -> list[str]:
     """Check that each record of `interactions` is decided or a dead letter."""
     evidence = trial.evidence
-    decided = {decision.event_id for _, decision in evidence.decisions}
+    decision_ids = {decision.event_id for _, decision in evidence.decisions}
     dead = _dead(evidence)
-    lost = [
-        f"{stored.partition}-{stored.offset}"
-        for stored, interaction in evidence.interactions
-        if _place(stored) not in dead
-        and (interaction is None or interaction.event_id not in decided)
+    lost_places = [
+        f"{entry.partition}-{entry.offset}"
+        for entry, interaction in evidence.interactions
+        if _place(entry) not in dead
+        and (interaction is None or interaction.event_id not in decision_ids)
     ]
-    return some("neither decided nor a dead letter", lost)
+    return some("neither decided nor a dead letter", lost_places)
 
 
 def nothing_dies_later(trial: Trial) -> list[str]:
@@ -118,8 +118,8 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
             "accepted and a dead letter",
             (
                 interaction.event_id
-                for stored, interaction in trial.evidence.interactions
-                if interaction and interaction.event_id in trial.accepted and _place(stored) in dead
+                for entry, interaction in trial.evidence.interactions
+                if interaction and interaction.event_id in trial.accepted and _place(entry) in dead
             ),
         ),
         *some(
@@ -136,8 +136,8 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
 def decided_once(trial: Trial) -> list[str]:
     """Check that all decisions of an interaction are copies of one."""
     names_by_slot = defaultdict(set)
-    for stored, decision in trial.evidence.decisions:
-        names_by_slot[decision.event_id].add((stored.key, stored.value))
+    for entry, decision in trial.evidence.decisions:
+        names_by_slot[decision.event_id].add((entry.key, entry.value))
     return some(
         "decided differently", (name for name, kinds in names_by_slot.items() if len(kinds) > 1)
     )
@@ -215,23 +215,25 @@ def contact_histories_are_right(trial: Trial) -> list[str]:
 
 
 def _wrong_messages(
-    expected: ExpectedMessages, contacts: list[Contact], known: tuple[Mapping[str, str], Set[str]]
+    expected: ExpectedMessages,
+    contacts: list[Contact],
+    causes_and_sent: tuple[Mapping[str, str], Set[str]],
 ) -> Iterator[str]:
-    causes, sent = known
+    causes, sent_ids = causes_and_sent
     about: defaultdict[str, list[str]] = defaultdict(list)
     for contact in contacts:
         if contact.campaign not in _OTHERS:
             about[contact.offer].append(causes.get(contact.action_id, "nothing"))
-        if (contact.status == "committed") != (contact.action_id in sent):
+        if (contact.status == "committed") != (contact.action_id in sent_ids):
             yield f"{contact.action_id} is {contact.status}"
     thanks, tips = tuple(sorted(about.pop("thanks", []))), about.pop("tip", [])
     if thanks != expected.thanks:
         yield f"thanks for {thanks} instead of {expected.thanks}"
     if len(tips) != expected.tips or not expected.views.issuperset(tips):
         yield f"tips for {tips} instead of {expected.tips}"
-    reminders, (least, most) = len(about.pop("reminder", [])), expected.reminders
-    if not least <= reminders <= most:
-        yield f"{reminders} reminders instead of {least} to {most}"
+    reminders, (least, maximum) = len(about.pop("reminder", [])), expected.reminders
+    if not least <= reminders <= maximum:
+        yield f"{reminders} reminders instead of {least} to {maximum}"
     if about:
         yield f"nobody offers {sorted(about)}"
 
@@ -242,12 +244,12 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
         action.action_id: (action.event_id, action.channel) for action in trial.evidence.actions
     }
     about = Counter(causes[key] for key in trial.delivered & causes.keys())
-    wanted = {action.action_id for action in trial.evidence.actions}
+    action_ids = {action.action_id for action in trial.evidence.actions}
     delivering = trial.evidence.delivering
     to_deliver = {
         action.action_id for action in trial.evidence.actions if action.channel in delivering
     }
-    chosen = {
+    chosen_ids = {
         choice.action_id
         for _, decision in trial.evidence.decisions
         for choice in decision.choices
@@ -256,8 +258,8 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
     return [
         *some("not delivered", to_deliver - trial.delivered - trial.evidence.cancelled),
         *some("delivered and never asked for", trial.delivered - to_deliver),
-        *some("decided and not written", chosen - wanted),
-        *some("written and not decided", wanted - chosen),
+        *some("decided and not written", chosen_ids - action_ids),
+        *some("written and not decided", action_ids - chosen_ids),
         *some("a key with two messages", trial.altered),
         *some("two messages about one thing", (name for name, n in about.items() if n > 1)),
     ]
@@ -279,15 +281,19 @@ def order_is_kept(trial: Trial) -> list[str]:
     """
     evidence = trial.evidence
     last: dict[tuple[str, str, str], int] = {}
-    seen: set[str] = set()
+    seen_ids: set[str] = set()
     wrong = []
-    for stored, decision in evidence.decisions:
+    for entry, decision in evidence.decisions:
         interaction = evidence.first_interactions.get(decision.event_id)
-        if interaction is None or "step" not in interaction.properties or decision.event_id in seen:
+        if (
+            interaction is None
+            or "step" not in interaction.properties
+            or decision.event_id in seen_ids
+        ):
             continue
-        seen.add(decision.event_id)
+        seen_ids.add(decision.event_id)
         first_key = evidence.identified_under[decision.event_id]
-        lane = (stored.key, first_key, interaction.identifiers[0].key)
+        lane = (entry.key, first_key, interaction.identifiers[0].key)
         step = int(str(interaction.properties["step"]))
         if step < last.get(lane, -1):
             wrong.append(decision.event_id)
@@ -298,10 +304,10 @@ def order_is_kept(trial: Trial) -> list[str]:
 def everyone_answers_again(trial: Trial) -> list[str]:
     """Check that what came after all faults is decided, in every partition."""
     evidence = trial.evidence
-    answers = {decision.event_id: stored for stored, decision in evidence.decisions}
+    answers = {decision.event_id: entry for entry, decision in evidence.decisions}
     called = [
-        stored
-        for stored, interaction in evidence.interactions
+        entry
+        for entry, interaction in evidence.interactions
         if interaction and interaction.event_id in trial.roll_call
     ]
     everywhere = set(range(trial.partitions))
@@ -340,8 +346,8 @@ def _processed_interactions(trial: Trial) -> Iterable[Interaction]:
     """Return each interaction that is no dead letter, at its first place in its partition."""
     dead = _dead(trial.evidence)
     processed: dict[str, Interaction] = {}
-    for stored, interaction in trial.evidence.interactions:
-        if interaction is not None and _place(stored) not in dead:
+    for entry, interaction in trial.evidence.interactions:
+        if interaction is not None and _place(entry) not in dead:
             processed.setdefault(interaction.event_id, interaction)
     return processed.values()
 
@@ -361,8 +367,8 @@ def _dead(evidence: Evidence) -> set[tuple[int, int]]:
     }
 
 
-def _place(stored: StoredRecord) -> tuple[int, int]:
-    return stored.partition, stored.offset
+def _place(entry: StoredRecord) -> tuple[int, int]:
+    return entry.partition, entry.offset
 
 
 def differences(subject: str, expected: dict[str, object], actual: dict[str, object]) -> list[str]:
@@ -381,5 +387,5 @@ def some(subject: str, examples: Iterable[object]) -> list[str]:
     findings = list(examples)
     if not findings:
         return []
-    shown = ", ".join(map(str, findings[:_EXAMPLES]))
-    return [f"{subject}, {len(findings)} in all, e.g. {shown}"]
+    listed = ", ".join(map(str, findings[:_EXAMPLES]))
+    return [f"{subject}, {len(findings)} in all, e.g. {listed}"]

@@ -32,13 +32,13 @@ def differences(bootstrap: str, state: Path, partitions: int) -> Iterator[str]:
         for number, log in enumerate(logs):
             copies = [_on_disk(file) for file in (state / stage.name).glob(f"*/rows/{number}")]
             newest = [rows for end, rows in copies if end == log.end]
-            where = f"{stage.name}, partition {number}"
+            place = f"{stage.name}, partition {number}"
             if log.end and not newest:
-                yield f"{where}: changelog at {log.end}, disks at {[end for end, _ in copies]}"
+                yield f"{place}: changelog at {log.end}, disks at {[end for end, _ in copies]}"
             for rows in newest:
                 wrong = {key for key, _ in rows.items() ^ log.rows.items()}
                 if wrong:
-                    yield f"{where}: {len(wrong)} rows differ, e.g. {min(wrong)!r}"
+                    yield f"{place}: {len(wrong)} rows differ, e.g. {min(wrong)!r}"
 
 
 def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]:

@@ -58,8 +58,8 @@ class Evidence:
     def interactions(self) -> list[tuple[StoredRecord, Interaction | None]]:
         """Every record of the topic; None: it cannot be decoded."""
         return [
-            (stored, record if isinstance(record, Interaction) else None)
-            for stored, record in self._decode(topics.INTERACTIONS)
+            (entry, record if isinstance(record, Interaction) else None)
+            for entry, record in self._decode(topics.INTERACTIONS)
         ]
 
     @cached_property
@@ -79,10 +79,10 @@ class Evidence:
     def identified_under(self) -> dict[str, str]:
         """Profile that identity first put each interaction under, by event id."""
         first_profiles: dict[str, tuple[int, str]] = {}
-        for stored, record in self.identified:
+        for entry, record in self.identified:
             if record.interaction is not None:
-                event_id, mine = record.interaction.event_id, (stored.timestamp, stored.key)
-                first_profiles[event_id] = min(first_profiles.get(event_id, mine), mine)
+                event_id, own_place = record.interaction.event_id, (entry.timestamp, entry.key)
+                first_profiles[event_id] = min(first_profiles.get(event_id, own_place), own_place)
         return {event_id: key for event_id, (_, key) in first_profiles.items()}
 
     @cached_property
@@ -101,10 +101,12 @@ class Evidence:
     @cached_property
     def cancelled(self) -> frozenset[str]:
         """Actions that must not be sent any more, unless they were before."""
-        every = (
+        cancellations = (
             cancellation for _, cancellation in self._every(topics.CANCELLATIONS, Cancellation)
         )
-        return frozenset(record.action_id for record in every if record.action_id is not None)
+        return frozenset(
+            record.action_id for record in cancellations if record.action_id is not None
+        )
 
     @cached_property
     def outcomes(self) -> dict[str, set[str]]:
@@ -141,13 +143,13 @@ class Evidence:
         """Purses as the decisioning stage's changelog has them."""
         decode = msgspec.msgpack.Decoder(PurseRow).decode
         prefix, purses = PURSE.decode(), Purses()
-        for stored in self.log(f"{stage('decisioning').group}-rows-changelog"):
-            if stored.key.startswith(prefix):
-                place = stored.partition, stored.key.removeprefix(prefix)
-                if stored.value is None:
+        for entry in self.log(f"{stage('decisioning').group}-rows-changelog"):
+            if entry.key.startswith(prefix):
+                place = entry.partition, entry.key.removeprefix(prefix)
+                if entry.value is None:
                     purses.pop(place, None)
                 else:
-                    purses[place] = decode(stored.value).now
+                    purses[place] = decode(entry.value).now
         return purses
 
     @cached_property
@@ -169,7 +171,7 @@ class Evidence:
             (topics.SEGMENTED, self._every(topics.SEGMENTED, Segmented)),
         )
         for topic, records in stages:
-            passing = ((stored.key, record.interaction) for stored, record in records)
+            passing = ((entry.key, record.interaction) for entry, record in records)
             yield (
                 topic,
                 Counter(
@@ -185,30 +187,32 @@ class Evidence:
     def inputs(self, stage: Stage) -> Iterator[Record]:
         """Return keys and records of the stage's own input."""
         [topic] = stage.inputs
-        for stored, record in self._decode(topic):
-            yield stored.partition, stored.key, record
+        for entry, record in self._decode(topic):
+            yield entry.partition, entry.key, record
 
     def states(self, stage: Stage) -> dict[str, Any]:
         """Return states by key, as the stage's changelog has them."""
         decoder = msgspec.msgpack.Decoder(Row[stage.state])  # type: ignore[name-defined]
         changelog = last_of_each(self.log(f"{stage.group}-rows-changelog"))
         states = {
-            key[1:]: decoder.decode(stored.value).state
-            for key, stored in changelog.items()
-            if key.startswith("r") and stored.value is not None
+            key[1:]: decoder.decode(entry.value).state
+            for key, entry in changelog.items()
+            if key.startswith("r") and entry.value is not None
         }
         return {key: state for key, state in states.items() if state is not None}
 
     def _decode(self, topic: str) -> Iterator[tuple[StoredRecord, Any]]:
-        for stored in self.log(topic):
-            yield stored, stored.value and self.codec.decode(topic, stored.value)
+        for entry in self.log(topic):
+            yield entry, entry.value and self.codec.decode(topic, entry.value)
 
     def _every(self, topic: str, kind: type[T]) -> Iterator[tuple[StoredRecord, T]]:
         return (record for record in self._decode(topic) if isinstance(record[1], kind))
 
     def _latest(self, topic: str, kind: type[T]) -> dict[str, T]:
-        kept = last_of_each(self.log(topic)).items()
+        last_records = last_of_each(self.log(topic)).items()
         records = {
-            key: self.codec.decode(topic, record.value) for key, record in kept if record.value
+            key: self.codec.decode(topic, record.value)
+            for key, record in last_records
+            if record.value
         }
         return {key: record for key, record in records.items() if isinstance(record, kind)}

@@ -251,10 +251,10 @@ def copies_a_day_late_while_workers_are_killed(stack: Stack, random: Random) -> 
         for number in range(300)
         for interaction in _visit(stack, f"late-buyer-{number}", now + number)
     ]
-    every = [*originals, *random.sample(originals, len(originals) // 10)]
-    random.shuffle(every)
+    orders = [*originals, *random.sample(originals, len(originals) // 10)]
+    random.shuffle(orders)
     for part in range(3):
-        _send_upstream(stack, every[part::3])
+        _send_upstream(stack, orders[part::3])
         _kill_a_worker(stack, random)
 
 

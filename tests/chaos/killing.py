@@ -28,10 +28,10 @@ def kills(
     """Kill one of the processes after each pause during the block, also while it starts; afterwards
     all of them run again. Provide the number of kills of each."""
     kills: Counter[str] = Counter()
-    ended = threading.Event()
+    end_event = threading.Event()
 
     def kill_on() -> None:
-        while not ended.wait(random.uniform(*pause_s)):
+        while not end_event.wait(random.uniform(*pause_s)):
             name = random.choice(names)
             with suppress(psutil.NoSuchProcess):
                 stack.process(name).kill()
@@ -42,7 +42,7 @@ def kills(
     try:
         yield kills
     finally:
-        ended.set()
+        end_event.set()
         thread.join(_END_S)
         stack.wait_until_ready(*names)
 
@@ -50,10 +50,10 @@ def kills(
 @contextmanager
 def silences(stack: Stack, names: Sequence[str], random: Random) -> Iterator[None]:
     """Stop one of the processes for a while, again and again during the block."""
-    ended = threading.Event()
+    end_event = threading.Event()
 
     def stop_on() -> None:
-        while not ended.wait(random.uniform(2, 5)):
+        while not end_event.wait(random.uniform(2, 5)):
             with suppress(psutil.NoSuchProcess):
                 process = stack.process(random.choice(names))
                 process.suspend()
@@ -65,5 +65,5 @@ def silences(stack: Stack, names: Sequence[str], random: Random) -> Iterator[Non
     try:
         yield
     finally:
-        ended.set()
+        end_event.set()
         thread.join(_END_S)

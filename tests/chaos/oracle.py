@@ -166,21 +166,23 @@ def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[in
 
 def replay(of: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
     """Return the stage's states by key."""
-    replayed = StageReplay()
-    seen: set[tuple[str, str]] = set()
+    stage_replay = StageReplay()
+    seen_events: set[tuple[str, str]] = set()
     for partition, key, record in inputs:
         subject = record.interaction or record.control
         name = (key, subject.event_id if record.interaction else subject.control_id)
-        if name in seen:
+        if name in seen_events:
             continue
-        seen.add(name)
+        seen_events.add(name)
         if of.spends and rules.config.budgets:
-            rules = with_fields(rules, wallet=replayed.wallet(partition))
-        outcome = of.step(key, record, replayed.states.get(key), rules)
+            rules = with_fields(rules, wallet=stage_replay.wallet(partition))
+        outcome = of.step(key, record, stage_replay.states.get(key), rules)
         if isinstance(outcome, Ok):
-            replayed.states[key] = outcome.state
-            replayed.purses.update(
+            stage_replay.states[key] = outcome.state
+            stage_replay.purses.update(
                 ((partition, budget), purse) for budget, purse in outcome.purses.items()
             )
-    replayed.states = {key: state for key, state in replayed.states.items() if state is not None}
-    return replayed
+    stage_replay.states = {
+        key: state for key, state in stage_replay.states.items() if state is not None
+    }
+    return stage_replay

@@ -42,11 +42,13 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
     """Check that messages took no more than there is, and that all partitions together cannot."""
     wrong = []
     for name, record in trial.evidence.budgets.items():
-        every = _spent(trial.evidence, name)
+        spendings = _spent(trial.evidence, name)
         at = record.published_at
-        spent = sum(spending.amount for spending in every if spending.is_kept(trial.evidence, at))
-        if spent > tokens(record.budget):
-            wrong.append(f"{name}: {spent} of {tokens(record.budget)}")
+        amount_spent = sum(
+            spending.amount for spending in spendings if spending.is_kept(trial.evidence, at)
+        )
+        if amount_spent > tokens(record.budget):
+            wrong.append(f"{name}: {amount_spent} of {tokens(record.budget)}")
         purses = [purse for (_, of), purse in trial.evidence.purses.items() if of == name]
         out = sum(max(purse.granted, purse.spent) for purse in purses)
         if out > tokens(record.budget) + tokens(record.released):
@@ -57,17 +59,21 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
 def everything_spent_is_counted_once(trial: Trial) -> list[str]:
     """Check that the learner's accounts are what decisions and outcomes say."""
     evidence = trial.evidence
-    shown = {key for key, outcomes in evidence.outcomes.items() if _SHOWN in outcomes}
+    shown_ids = {key for key, outcomes in evidence.outcomes.items() if _SHOWN in outcomes}
     expected, actual = {}, {}
     for name in evidence.rules.config.budgets:
-        every, record = _spent(evidence, name), evidence.budgets.get(name)
+        spendings, record = _spent(evidence, name), evidence.budgets.get(name)
         at = 0 if record is None else record.published_at
-        committed = sum(spending.amount for spending in every if spending.action_id in shown)
-        kept = sum(spending.amount for spending in every if spending.is_kept(evidence, at))
+        committed = sum(
+            spending.amount for spending in spendings if spending.action_id in shown_ids
+        )
+        kept_amount = sum(
+            spending.amount for spending in spendings if spending.is_kept(evidence, at)
+        )
         by_partition = Counter[int]()
-        for spending in every:
+        for spending in spendings:
             by_partition[spending.partition] += spending.amount
-        expected[name] = (kept, committed, dict(by_partition))
+        expected[name] = (kept_amount, committed, dict(by_partition))
         actual[name] = _account(record)
     return differences("account", expected, actual)
 
@@ -98,13 +104,13 @@ def purses_are_those_of_one_thread(trial: Trial) -> list[str]:
 def everything_learned_is_counted_once(trial: Trial) -> list[str]:
     """Check that in the newest snapshot each hint is a trial, and a success if an order came."""
     evidence = trial.evidence
-    sent = {
+    profiles_by_action = {
         choice.action_id: decision.profile_id
         for _, decision in evidence.decisions
         for choice in decision.choices
         if choice.campaign == _LEARNED and choice.action_id is not None
     }
-    reached = {
+    reached_by = {
         feedback.action_id: decision.event_id
         for _, decision in evidence.decisions
         for feedback in decision.feedback
@@ -112,10 +118,10 @@ def everything_learned_is_counted_once(trial: Trial) -> list[str]:
     }
     posteriors = () if evidence.snapshot is None else evidence.snapshot.posteriors
     actual = {posterior.campaign: (posterior.tried, posterior.reached) for posterior in posteriors}
-    causes = (evidence.first_interactions.get(event) for event in reached.values())
+    causes = (evidence.first_interactions.get(event) for event in reached_by.values())
     return [
-        *differences("learned", {_LEARNED: (len(sent), len(reached))}, actual),
-        *some("learned of what was never sent", reached.keys() - sent.keys()),
+        *differences("learned", {_LEARNED: (len(profiles_by_action), len(reached_by))}, actual),
+        *some("learned of what was never sent", reached_by.keys() - profiles_by_action.keys()),
         *some("no goal", (cause for cause in causes if cause is None or cause.name != _GOAL)),
     ]
 
@@ -146,7 +152,7 @@ def _spent(evidence: Evidence, name: str) -> list[SpentOfAction]:
 
 
 def _decisions(evidence: Evidence) -> Iterator[tuple[int, Decision]]:
-    return ((stored.partition, decision) for stored, decision in evidence.decisions)
+    return ((entry.partition, decision) for entry, decision in evidence.decisions)
 
 
 def _account(record: BudgetRecord | None) -> tuple[int, int, dict[int, int]] | None:

@@ -52,25 +52,25 @@ class _World:
 
     def actions(self, channel: str) -> dict[str, Action]:
         """Return the actions of a channel by their id."""
-        every = self.stack.records.every(topics.actions(channel), Action)
-        return {action.action_id: action for _, action in every}
+        actions = self.stack.records.every(topics.actions(channel), Action)
+        return {action.action_id: action for _, action in actions}
 
     def is_complete(self) -> bool:
         """Return whether every action has an outcome, and every provider's post was taken."""
-        known = {
+        action_ids = {
             str(interaction.properties["action_id"])
             for _, interaction in self.stack.records.every(topics.INTERACTIONS, Interaction)
             if interaction.kind == "outcome"
         }
         actions = [set(self.actions(channel)) for channel in (*_ONCE, *_KEYED)]
-        complete = all(len(ids) == CUSTOMERS and ids <= known for ids in actions)
+        complete = all(len(ids) == CUSTOMERS and ids <= action_ids for ids in actions)
         return complete and not self.servers.services.owed
 
     def read_counted(self) -> list[Interaction]:
         """Return each interaction that went through all stages."""
-        every = self.stack.records.every(topics.SEGMENTED, Segmented)
+        records = self.stack.records.every(topics.SEGMENTED, Segmented)
         return [
-            segmented.interaction for _, segmented in every if segmented.interaction is not None
+            segmented.interaction for _, segmented in records if segmented.interaction is not None
         ]
 
     def count_received(self) -> dict[str, Counter[str]]:
@@ -112,7 +112,7 @@ def test_message_is_received_at_most_once_and_none_is_lost(
 ) -> None:
     random = Random(f"{SEED}/kills")
     names = (*_ADAPTERS, _GATEWAY)
-    began = time.monotonic()
+    begin_s = time.monotonic()
     with (
         kills(world.stack, names, (0.3, 3.0), random) as killed,
         silences(world.stack, names, Random(f"{SEED}/silences")),
@@ -125,11 +125,11 @@ def test_message_is_received_at_most_once_and_none_is_lost(
             if customer == CUSTOMERS // 2:
                 with world.servers.down():
                     time.sleep(3)
-        time.sleep(max(0.0, began + _RUN_S - time.monotonic()))
+        time.sleep(max(0.0, begin_s + _RUN_S - time.monotonic()))
     eventually(world.is_complete, _REPORT_S)
     world.stack.wait_until_idle()
-    counted = world.read_counted()
-    outcomes = _by_action(counted)
+    interactions = world.read_counted()
+    outcomes = _by_action(interactions)
     note(f"killed: {dict(killed)}; {world.servers.services.posts} posts of providers")
     services = world.servers.services
     _check_returned(outcomes, services.returned)
@@ -139,7 +139,7 @@ def test_message_is_received_at_most_once_and_none_is_lost(
         note(_check_keyed(channel, world.actions(channel), copies, outcomes))
     for name in (*services.plain, *services.keyed):
         assert _count(outcomes[name], "delivered") == 1, name
-    _check_replies(counted, services.replied)
+    _check_replies(interactions, services.replied)
     assert killed.total() >= 8
 
 
@@ -152,11 +152,11 @@ def _check_returned(outcomes: Outcomes, returned: dict[str, str]) -> None:
         outcomes[name] = [outcome for outcome in outcomes[name] if outcome.name != kind]
 
 
-def _check_replies(counted: list[Interaction], replied: set[str]) -> None:
+def _check_replies(interactions: list[Interaction], replied: set[str]) -> None:
     """Check that each reply changed consent once, however often it was posted."""
     withdrawn = Counter(
         (interaction.identifiers[0].value, name)
-        for interaction in counted
+        for interaction in interactions
         if interaction.name == "identify"
         for name in interaction.properties
         if name.endswith(".marketing")
@@ -199,9 +199,9 @@ def _is_taken(stack: Stack, batch: list[dict[str, Any]]) -> bool:
     return answer.status_code == 200
 
 
-def _by_action(counted: list[Interaction]) -> Outcomes:
+def _by_action(interactions: list[Interaction]) -> Outcomes:
     outcomes: defaultdict[str, list[Interaction]] = defaultdict(list)
-    for interaction in counted:
+    for interaction in interactions:
         if interaction.kind == "outcome":
             outcomes[str(interaction.properties["action_id"])].append(interaction)
     return outcomes

@@ -63,9 +63,9 @@ class _Shops:
     def read_counted(self) -> list[Interaction]:
         """Return each interaction that went through all stages."""
         self.stack.wait_until_idle()
-        every = self.stack.records.every(topics.SEGMENTED, Segmented)
+        records = self.stack.records.every(topics.SEGMENTED, Segmented)
         return [
-            segmented.interaction for _, segmented in every if segmented.interaction is not None
+            segmented.interaction for _, segmented in records if segmented.interaction is not None
         ]
 
 
@@ -99,8 +99,12 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Shops]:
 
 
 def _url(stack: Stack) -> str | None:
-    known = announcements(stack.home).get(_SECOND)
-    return f"http://127.0.0.1:{known.ports['http']}" if known and known.ports else None
+    announcement = announcements(stack.home).get(_SECOND)
+    return (
+        f"http://127.0.0.1:{announcement.ports['http']}"
+        if announcement and announcement.ports
+        else None
+    )
 
 
 def test_payment_counts_once_and_its_coupon_is_redeemed_once(
@@ -115,29 +119,31 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
         sales = [(code, till) for code in codes for till in range(_TILLS)]
         Random(f"{SEED}/sales").shuffle(sales)
         first = dict(zip(sales, tills.map(lambda sale: _redeem(shops, *sale), sales), strict=True))
-        again = dict(zip(sales, tills.map(lambda sale: _redeem(shops, *sale), sales), strict=True))
+        second_answers = dict(
+            zip(sales, tills.map(lambda sale: _redeem(shops, *sale), sales), strict=True)
+        )
         eventually(lambda: killed.total() >= 4, _PATIENCE_S)
     note(f"tills: {len(codes)} coupons of {_PAYMENTS} payments; gateway killed {killed.total()} x")
     assert len(codes) > _PAYMENTS // 2
     assert len(set(codes)) == len(codes)
-    assert again == first
+    assert second_answers == first
     for code in codes:
         assert sorted(first[code, till] for till in range(_TILLS)) == [200, 409, 409], code
-    counted = shops.read_counted()
+    interactions = shops.read_counted()
     payments = Counter(
-        interaction.event_id for interaction in counted if interaction.name == "Payment"
+        interaction.event_id for interaction in interactions if interaction.name == "Payment"
     )
     assert payments == Counter(f"payment-{number}" for number in range(_PAYMENTS))
     redeemed = Counter(
         interaction.properties["coupon"]
-        for interaction in counted
+        for interaction in interactions
         if _goal(interaction) == "coupon"
     )
     assert redeemed == Counter(code.replace("-", "") for code in codes)
-    decided = Counter(
+    decisions_by_event = Counter(
         decision.event_id for _, decision in shops.stack.records.every(topics.DECISIONS, Decision)
     )
-    assert max(decided.values()) == 1
+    assert max(decisions_by_event.values()) == 1
 
 
 def _pay(shops: _Shops, number: int) -> Any:
@@ -177,16 +183,18 @@ def test_call_is_taken_by_one_person_and_its_result_counts_once(
             _end(shops.stack, task)
     note(f"desk: {_CALLS} calls, gateway killed {killed.total()} times")
     assert Counter(took) == {True: _CALLS, False: _CALLS}
-    counted = shops.read_counted()
-    taken = Counter(
-        interaction.properties["action_id"] for interaction in counted if interaction.name == "sent"
-    )
-    ended = Counter(
+    interactions = shops.read_counted()
+    tasks_by_action = Counter(
         interaction.properties["action_id"]
-        for interaction in counted
+        for interaction in interactions
+        if interaction.name == "sent"
+    )
+    ends_by_action = Counter(
+        interaction.properties["action_id"]
+        for interaction in interactions
         if _goal(interaction) == "call"
     )
-    assert taken == ended == Counter(tasks)
+    assert tasks_by_action == ends_by_action == Counter(tasks)
 
 
 def _goal(interaction: Interaction) -> object:
@@ -209,15 +217,15 @@ def _take(stack: Stack, task: str, by: str) -> bool:
 
 
 def _holder(stack: Stack, task: str) -> str | None:
-    every = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
-    offered_task = next(offered for offered in every if offered["id"] == task)
+    all_tasks = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
+    offered_task = next(offered for offered in all_tasks if offered["id"] == task)
     return offered_task["by"]
 
 
 def _end(stack: Stack, task: str) -> None:
     def once() -> bool:
         stack.run("desk", "done", task, "--result", "accepted")
-        every = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
-        return next(offered for offered in every if offered["id"] == task)["state"] == "done"
+        all_tasks = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
+        return next(offered for offered in all_tasks if offered["id"] == task)["state"] == "done"
 
     eventually(once, _PATIENCE_S)

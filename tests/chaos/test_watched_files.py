@@ -84,43 +84,46 @@ def test_row_counts_once_over_kills_and_cut_connections(
     night: _Night, note: Callable[[str], None]
 ) -> None:
     random = Random(f"{SEED}/files")
-    sent = [
+    files_sent = [
         (f"night-{number}.csv{'.gz' if number % 2 else ''}", _ROWS, "") for number in range(_FILES)
     ]
-    sent.append(("large.csv", _LARGE_ROWS, _WIDE))
+    files_sent.append(("large.csv", _LARGE_ROWS, _WIDE))
     with kills(night.stack, ("ingest",), (1.0, 4.0), random) as killed:
-        for number, (name, rows, wide) in enumerate(sent):
+        for number, (name, rows, wide) in enumerate(files_sent):
             night.put(name, _rows(number, rows, wide))
             time.sleep(random.uniform(0.5, 2.0))
         night.put("night-0-again.csv", _rows(0, _ROWS, ""))
         eventually(lambda: killed.total() >= 6, _TAKEN_S)
-    names = {name for name, *_ in sent} | {"night-0-again.csv"}
+    names = {name for name, *_ in files_sent} | {"night-0-again.csv"}
     done_folder = night.inbox / "done"
     eventually(lambda: all((done_folder / name).exists() for name in names), _TAKEN_S)
     eventually(lambda: not list((night.stack.home / "state/ingest/files").glob("*")), _TAKEN_S)
     night.stack.wait_until_idle()
-    counted = Counter(
+    counts_by_number = Counter(
         str(segmented.interaction.properties["number"])
         for _, segmented in night.stack.records.every(topics.SEGMENTED, Segmented)
         if segmented.interaction is not None and segmented.interaction.name == "Order Placed"
     )
     expected = {
         f"{file}/{number}"
-        for file, (_, rows, _) in enumerate(sent)
+        for file, (_, rows, _) in enumerate(files_sent)
         for number in range(rows)
         if number % _BAD_EVERY
     }
-    written = sum(1 for _ in night.stack.records.every(topics.INTERACTIONS, Interaction))
-    note(f"files: killed {killed.total()} times; {len(counted):,} rows of {written:,} records")
-    assert counted.keys() == expected
-    assert max(counted.values()) == 1
+    rows_written = sum(1 for _ in night.stack.records.every(topics.INTERACTIONS, Interaction))
+    note(
+        f"files: killed {killed.total()} times; "
+        f"{len(counts_by_number):,} rows of {rows_written:,} records"
+    )
+    assert counts_by_number.keys() == expected
+    assert max(counts_by_number.values()) == 1
     letters = Counter(
         (letter.headers["file"], letter.headers["line"])
         for _, letter in night.stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
     )
-    bad = sum(-(-rows // _BAD_EVERY) for _, rows, _ in sent)
+    bad = sum(-(-rows // _BAD_EVERY) for _, rows, _ in files_sent)
     assert set(letters.values()) == {1}
     assert len(letters) == bad
     assert not (night.inbox / "failed").exists()
-    left = {path.name for path in night.inbox.iterdir()}
-    assert left == {"done"}, left
+    names_left = {path.name for path in night.inbox.iterdir()}
+    assert names_left == {"done"}, names_left

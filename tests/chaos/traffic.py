@@ -94,17 +94,19 @@ class Traffic:
         random = Random(f"{self._load.seed}/{lane}")
         pause_s = _GROUP * _LANES / self._load.rate
         for customers in self._groups(lane):
-            sent: list[dict[str, Any]] = []
+            past_messages: list[dict[str, Any]] = []
             for step in range(STEPS):
-                began = time.monotonic()
+                begin_s = time.monotonic()
                 fresh = [_message(self._load.run, customer, step, random) for customer in customers]
-                copies = [message for message in sent if random.random() < self._load.copies]
+                copies = [
+                    message for message in past_messages if random.random() < self._load.copies
+                ]
                 batch = fresh + copies
                 random.shuffle(batch)
                 await self._post(client, batch)
                 self.accepted.update(interaction["messageId"] for interaction in fresh)
-                sent += fresh
-                await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - began)))
+                past_messages += fresh
+                await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - begin_s)))
 
     def _groups(self, lane: int) -> Iterator[Sequence[int]]:
         first = lane * _GROUP

@@ -161,11 +161,11 @@ class Laboratory:
 
 def _outage_s(evidence: Evidence, killed_s: float) -> float:
     first: dict[int, float] = {}
-    for stored, decision in evidence.decisions:
+    for entry, decision in evidence.decisions:
         interaction = evidence.first_interactions.get(decision.event_id)
         if interaction is not None and interaction.received_at >= killed_s * 1000:
-            at = first.get(stored.partition, float("inf"))
-            first[stored.partition] = min(at, stored.timestamp / 1000 - killed_s)
+            at = first.get(entry.partition, float("inf"))
+            first[entry.partition] = min(at, entry.timestamp / 1000 - killed_s)
     return max(first.values(), default=float("inf"))
 
 

@@ -175,8 +175,8 @@ def test_confluents_deserializer_reads_every_record_of_a_stack(filled: Stack) ->
         kind: type[Any] = CLASSES[name]
         records = list(filled.records.every(topic, kind))
         assert records, f"{topic} is empty"
-        for stored, record in records:
-            fields = read(stored.value, SerializationContext(topic, MessageField.VALUE))
+        for entry, record in records:
+            fields = read(entry.value, SerializationContext(topic, MessageField.VALUE))
             assert msgspec.convert(fields, kind, builtin_types=(bytes,)) == record
 
 
@@ -189,11 +189,11 @@ def test_kcat_lists_keys_and_headers(stack: Stack) -> None:
         assert client.post("/v1/track", json=message, headers=headers).status_code == 200
     assert 'topic "interactions" with 3 partitions' in kcat(stack, "-L", "-t", "interactions")
     listed = kcat(stack, "-C", "-e", "-q", "-t", "interactions", "-f", "%k %h\n")
-    [mine] = [
+    [customer_line] = [
         line for line in listed.splitlines() if line.startswith(f"customer_id:{customer_id} ")
     ]
     _, trace_id, *_ = TRACEPARENT.split("-")
-    assert f"traceparent=00-{trace_id}-" in mine
+    assert f"traceparent=00-{trace_id}-" in customer_line
 
 
 def kcat(stack: Stack, *arguments: str) -> str:

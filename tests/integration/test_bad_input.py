@@ -178,8 +178,10 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
     for letter, (_, field) in zip(letters, wrong, strict=True):
         assert letter["detail"]
         assert letter["detail"].startswith(field)
-    decided = [decision.event_id for _, decision in stack.records.every(topics.DECISIONS, Decision)]
-    assert [event_id for event_id in decided if name in event_id] == [
+    decision_ids = [
+        decision.event_id for _, decision in stack.records.every(topics.DECISIONS, Decision)
+    ]
+    assert [event_id for event_id in decision_ids if name in event_id] == [
         f"good-{name}",
         f"ahead-{name}",
     ]

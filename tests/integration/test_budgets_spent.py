@@ -38,8 +38,8 @@ def _send_visits(client: httpx.Client, names: Iterator[str], count: int) -> None
 
 def _ask(client: httpx.Client, customer_id: str) -> dict[str, Any]:
     message = {"type": "track", "event": "Look", "userId": customer_id}
-    asked = {"interaction": message, "placements": ["hero"]}
-    answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
+    question = {"interaction": message, "placements": ["hero"]}
+    answer: dict[str, Any] = client.post("/v1/decide", json=question).raise_for_status().json()
     return answer
 
 
@@ -80,24 +80,24 @@ def test_budgets_are_spent_exactly_over_kills_under_traffic(shop: Stack) -> None
         _send_visits(client, names, 8)
     shop.kairos("status", "--until-idle", "60")
     assert _sum_spent(shop, "gift") == _GIFT
-    sent = [action for _, action in shop.records.every(topics.actions("email"), Action)]
-    assert len(sent) == len({action.action_id for action in sent}) == _GIFT
+    actions = [action for _, action in shop.records.every(topics.actions("email"), Action)]
+    assert len(actions) == len({action.action_id for action in actions}) == _GIFT
     eventually(lambda: _record(shop, "gift").spent == _GIFT)
     record = _record(shop, "gift")
     assert (record.budget, record.leased) == (_GIFT, 0)
     assert sum(lease.spent for lease in record.leases) == _GIFT
-    held = [
+    held_ids = [
         decision.decision_id
         for decision in _decisions(shop)
         for c in decision.candidates
         if "budget" in c.fate
     ]
-    explanation = shop.json("explain", held[-1], "--rerun")
+    explanation = shop.json("explain", held_ids[-1], "--rerun")
     assert explanation["same"] is True
     [slot] = [slot for slot in explanation["slots"] if slot["candidates"]]
     assert [candidate["fate"] for candidate in slot["candidates"]] == ["budget gift"]
-    [shown] = [budget for budget in shop.json("status")["budgets"] if budget["name"] == "gift"]
-    assert (shown["spent"], shown["leased"], shown["free"]) == (_GIFT, 0, 0)
+    [gift] = [budget for budget in shop.json("status")["budgets"] if budget["name"] == "gift"]
+    assert (gift["spent"], gift["leased"], gift["free"]) == (_GIFT, 0, 0)
     assert "gift: 60.00 of 60.00 is spent" in shop.kairos("doctor")
 
 
@@ -112,8 +112,8 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
             return nothing and count_given() == {"tile/lamp": 3, "tile/chair": 4}
 
         def count_given() -> Counter[str]:
-            sent = shop.records.every(topics.actions("web"), Action)
-            return Counter(action.treatment for _, action in sent)
+            actions = shop.records.every(topics.actions("web"), Action)
+            return Counter(action.treatment for _, action in actions)
 
         eventually(give_the_rest, 180)
     shop.kairos("status", "--until-idle", "60")

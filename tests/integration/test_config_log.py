@@ -95,9 +95,9 @@ def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> Non
         assert changes.get(timeout=PATIENCE_S).session_gap_ms == 20 * 60_000
         for log in (reader, other):
             log.catch_up(PATIENCE_S)
-            stored = log.get(first.digest)
-            assert stored is not None
-            assert stored.session_gap_ms == 10 * 60_000
+            stored_version = log.get(first.digest)
+            assert stored_version is not None
+            assert stored_version.session_gap_ms == 10 * 60_000
             latest = log.latest()
             assert latest is not None
             assert latest.digest == second.digest
@@ -195,9 +195,9 @@ async def _stamps(log: _LateFollower) -> list[str]:
 
 
 def _stamped_versions(settings: Settings) -> list[str]:
-    every = Records(settings, CODEC).every(topics.IDENTIFIED, Identified)
+    records = Records(settings, CODEC).every(topics.IDENTIFIED, Identified)
     return [
-        identified.identity.config for _, identified in every if identified.identity is not None
+        identified.identity.config for _, identified in records if identified.identity is not None
     ]
 
 

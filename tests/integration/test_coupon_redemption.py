@@ -22,8 +22,12 @@ def gateways(stack: Stack) -> Iterator[list[str]]:
     other = stack.start("gateway", "--instance", SECOND, "--port", "0")
 
     def find_url() -> str | None:
-        known = announcements(stack.home).get(SECOND)
-        return f"http://127.0.0.1:{known.ports['http']}" if known and known.ports else None
+        announcement = announcements(stack.home).get(SECOND)
+        return (
+            f"http://127.0.0.1:{announcement.ports['http']}"
+            if announcement and announcement.ports
+            else None
+        )
 
     try:
         url = eventually(find_url)
@@ -68,9 +72,9 @@ def test_code_on_a_receipt_is_redeemed_once_over_two_gateways(
 
     with ThreadPoolExecutor(8) as pool:
         first = list(pool.map(redeem, sales))
-        again = list(pool.map(redeem, sales))
+        second_answers = list(pool.map(redeem, sales))
     assert sorted(first) == [200, *[409] * 7]
-    assert again == first
+    assert second_answers == first
     stack.wait_until_idle()
     action_id = receipt["action"]["action_id"]
     conversions = {

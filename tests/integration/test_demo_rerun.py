@@ -43,7 +43,7 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
     frozen_at = knowledge_of(fixed_snapshot(bundle.learned)).name
     flow = Flow(compiled_rules)
     segmented: dict[tuple[str, str], Segmented] = {}
-    chosen, drawn_by_evidence = 0, 0
+    choice_count, drawn_by_evidence = 0, 0
     for interaction in _interactions(flow, dataset.load(tmp_path), days):
         decisions: list[Decision] = []
         for emit in _process(flow, interaction):
@@ -54,12 +54,12 @@ def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
         for decision in decisions:
             record = segmented[decision.profile_id, decision.event_id]
             assert run_again(decision, record, compiled_rules) == decision
-            chosen += sum(choice.action_id is not None for choice in decision.choices)
+            choice_count += sum(choice.action_id is not None for choice in decision.choices)
             drawn_by_evidence += any(candidate.trials > 0 for candidate in decision.candidates)
             assert decision.snapshot == frozen_at
             if decision.candidates:
                 assert explain(decision, compiled_rules.config, "es").slots
-    assert chosen > least_chosen
+    assert choice_count > least_chosen
     assert drawn_by_evidence > least_chosen
     assert not flow.refused
 
@@ -76,8 +76,8 @@ def _interactions(
                     assert isinstance(interaction, Interaction), interaction
                     interaction = replace(interaction, received_at=interaction.occurred_at)
                     if step.placement is not None:
-                        asked = DecideRequest("r", "g", (step.placement,), step.at)
-                        interaction = replace(interaction, request=asked)
+                        request = DecideRequest("r", "g", (step.placement,), step.at)
+                        interaction = replace(interaction, request=request)
                     yield interaction
 
 

@@ -13,11 +13,11 @@ _SHAPE = ["decision_id", "profile_id", "decided_at", "config", "snapshot", "slot
 
 def _decide(stack: Stack, customer_id: str) -> Any:
     with stack.client("test-app-key") as client:
-        asked = {
+        question = {
             "interaction": {"type": "page", "name": "Home", "userId": customer_id},
             "placements": ["hero"],
         }
-        answer = client.post("/v1/decide", json=asked).raise_for_status().json()
+        answer = client.post("/v1/decide", json=question).raise_for_status().json()
     stack.wait_until_idle()  # an answer can be read before the decision that it is of
     return answer
 
@@ -42,10 +42,10 @@ def test_preview_comes_true_and_the_decision_is_explained(stack: Stack) -> None:
     assert _hero(explanation)["candidates"][1]["fate"] == "beaten by hello-hero"
 
     for _ in range(2):  # a preview uses no cap
-        seen = stack.ask(*asking)
-        assert list(seen) == _SHAPE
-        assert _hero(seen)["chosen"]["treatment"] == "again-hero"
-        assert _hero(seen)["rejected"][0]["rule"] == "cap offer-once-a-day"
+        preview = stack.ask(*asking)
+        assert list(preview) == _SHAPE
+        assert _hero(preview)["chosen"]["treatment"] == "again-hero"
+        assert _hero(preview)["rejected"][0]["rule"] == "cap offer-once-a-day"
     second = _decide(stack, customer_id)
     assert second["placements"]["hero"]["treatment"] == "again-hero"
     assert _hero(stack.ask("explain", second["decision_id"], "--rerun"))["rejected"]
@@ -65,9 +65,9 @@ def test_a_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
         assert len({choice["token"] for choice in filled["hero"]}) == 2
         assert filled["banner"] == []
         for limit in (0, -1, 101):
-            refused = shown({"placement": "hero", "limit": limit})
-            assert refused.status_code == 400
-            assert refused.json()["error"]["field"] == "placements"
+            refused_answer = shown({"placement": "hero", "limit": limit})
+            assert refused_answer.status_code == 400
+            assert refused_answer.json()["error"]["field"] == "placements"
 
 
 def test_an_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_an_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path
     explanation = stack.ask("preview", f"customer_id:{customer_id}", "--event", str(event))
     mail = next(slot for slot in explanation["slots"] if slot["slot"] == "email")
     assert mail["chosen"]["treatment"] == "thanks-email"
-    shown = stack.run(
+    result = stack.run(
         "preview", f"customer_id:{customer_id}", "--event", str(event), "--lang", "es"
     )
-    assert "puntuación" in shown.stdout
+    assert "puntuación" in result.stdout
     assert stack.run("profile", "show", f"customer_id:{customer_id}").returncode == 1
 
 

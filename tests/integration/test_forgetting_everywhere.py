@@ -44,15 +44,15 @@ _IN_THE_FILES_OF: Final = ("state", "ledgers", "log", "artifacts")
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
     broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
-    started = broker.start()
-    if isinstance(started, BrokerFailure):
-        pytest.fail(started.message)
+    failure = broker.start()
+    if isinstance(failure, BrokerFailure):
+        pytest.fail(failure.message)
     hours = {topic.name: _KEPT_S / _HOUR_S for topic in TOPICS if topic.retention_h is not None}
     hours |= {topics.actions(channel): _KEPT_S / _HOUR_S for channel in ("web", "email")}
     del hours[topics.CONFIGURATION]
     yield Settings(
         home=tmp_path,
-        bootstrap_servers=started.bootstrap,
+        bootstrap_servers=failure.bootstrap,
         partitions=2,
         retention_hours=hours,
         forget_hours=_FORGET_S / _HOUR_S,

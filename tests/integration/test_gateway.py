@@ -59,30 +59,30 @@ def client(stack: Stack) -> httpx.Client:
 def test_answer_200_means_that_kafka_has_the_message_under_its_key(
     stack: Stack, client: httpx.Client, somebody: Customer
 ) -> None:
-    sent = {kind: somebody.message(kind) for kind in _MESSAGES}
-    for kind, message in sent.items():
+    messages = {kind: somebody.message(kind) for kind in _MESSAGES}
+    for kind, message in messages.items():
         trace = f"00-{_TRACE}-b7ad6b7169203331-01"
         answer = client.post(f"/v1/{kind}", json=message, headers={"traceparent": trace})
         assert (answer.status_code, answer.json()) == (200, {"success": True})
 
-    ids = {message["messageId"]: kind for kind, message in sent.items()}
-    every = stack.records.every(topics.INTERACTIONS, Interaction)
-    written = {
+    ids = {message["messageId"]: kind for kind, message in messages.items()}
+    records = stack.records.every(topics.INTERACTIONS, Interaction)
+    written_records = {
         ids[interaction.event_id]: (at, interaction)
-        for at, interaction in every
+        for at, interaction in records
         if interaction.event_id in ids
     }
-    assert written.keys() == sent.keys()
+    assert written_records.keys() == messages.keys()
     key = f"customer_id:{somebody.id}"
-    for kind, (stored, interaction) in written.items():
-        assert (stored.key, stored.partition) == (key, partition_for_key(key, 3))
-        assert dict(stored.headers)["traceparent"].startswith(f"00-{_TRACE}-".encode())
+    for kind, (entry, interaction) in written_records.items():
+        assert (entry.key, entry.partition) == (key, partition_for_key(key, 3))
+        assert dict(entry.headers)["traceparent"].startswith(f"00-{_TRACE}-".encode())
         assert (interaction.kind, interaction.source, interaction.channel) == (kind, "app", "web")
-    assert written["track"][1].properties == {"cart.total": 9.5}
-    assert written["track"][1].lists == {"tags": ("a", "b")}
-    assert written["page"][1].name == "home"
-    assert Identifier("email", somebody.email) in written["identify"][1].identifiers
-    assert Identifier("cookie", somebody.cookie) in written["alias"][1].identifiers
+    assert written_records["track"][1].properties == {"cart.total": 9.5}
+    assert written_records["track"][1].lists == {"tags": ("a", "b")}
+    assert written_records["page"][1].name == "home"
+    assert Identifier("email", somebody.email) in written_records["identify"][1].identifiers
+    assert Identifier("cookie", somebody.cookie) in written_records["alias"][1].identifiers
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_good_items_of_a_batch_go_on_and_bad_ones_are_named(
     nameless = {"type": "track", "event": "Viewed", "messageId": f"n-{somebody.name}"}
     answer = client.post(path, json={"batch": [good, nameless, {"type": "dance"}]})
     assert answer.status_code == 200
-    refused = [(item["index"], item["field"]) for item in answer.json()["rejected"]]
-    assert refused == [(1, "userId"), (2, "type")]
+    refusals = [(item["index"], item["field"]) for item in answer.json()["rejected"]]
+    assert refusals == [(1, "userId"), (2, "type")]
     assert len(stack.interactions(good["messageId"])) == 1
     assert not stack.interactions(nameless["messageId"])
     *_, letter = stack.ask("dlq", "list", "--stage", "gateway", "--reason", "missing_identifier")
@@ -167,11 +167,11 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
         assert late == {"decision_id": None, "placements": {"hero": None}, "defaulted": True}
 
     def find_expired() -> list[Interaction]:
-        every = stack.records.every(topics.INTERACTIONS, Interaction)
+        records = stack.records.every(topics.INTERACTIONS, Interaction)
         identifier = Identifier("customer_id", somebody.id)
         return [
             interaction
-            for _, interaction in every
+            for _, interaction in records
             if interaction.name == "expired" and identifier in interaction.identifiers
         ]
 
@@ -179,8 +179,8 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
     assert (outcome.kind, outcome.source) == ("outcome", "kairos")
     assert outcome.properties["offer"] == "hello"
     stack.wait_until_idle()
-    shown = decide(client, somebody, "hero")["placements"]["hero"]
-    assert shown["offer"] == "hello", "the cap was not released"
+    placement = decide(client, somebody, "hero")["placements"]["hero"]
+    assert placement["offer"] == "hello", "the cap was not released"
 
 
 def test_outcomes_change_the_contact_history_and_forged_ones_do_not(
@@ -241,12 +241,12 @@ def test_answers_conform_to_the_openapi_document(
 
     message = somebody.message("track")
     visit = somebody.message("page", type="page")  # the track is known by then, and not decided
-    asked = {"interaction": visit, "placements": ["hero"]}
+    question = {"interaction": visit, "placements": ["hero"]}
     exchanges = [
         ("/v1/track", message),
         ("/v1/batch", {"batch": [{**message, "type": "track"}, {}]}),
-        ("/v1/decide", asked),
-        ("/v1/decide", {**asked, "placements": []}),
+        ("/v1/decide", question),
+        ("/v1/decide", {**question, "placements": []}),
         ("/v1/outcomes", {"token": "made-up", "outcome": "click"}),
         ("/v1/track", {}),
     ]
@@ -254,17 +254,17 @@ def test_answers_conform_to_the_openapi_document(
         operation = api["paths"][path]["post"]
         answer = client.post(path, json=body)
         [described] = operation["responses"][str(answer.status_code)]["content"].values()
-        whole = {"$defs": shapes, **described["schema"]}
-        text = json.dumps(whole).replace("#/components/schemas/", "#/$defs/")
+        whole_schema = {"$defs": shapes, **described["schema"]}
+        text = json.dumps(whole_schema).replace("#/components/schemas/", "#/$defs/")
         jsonschema.validate(answer.json(), json.loads(text))
 
 
 def decide(
-    client: httpx.Client, somebody: Customer, *placements: str, **more: Any
+    client: httpx.Client, somebody: Customer, *placements: str, **fields: Any
 ) -> dict[str, Any]:
     """Return the answer for `placements`; without any, for one that nothing is offered for."""
     message = {**somebody.message("page"), "type": "page"}
-    body = {"interaction": message, "placements": placements or ("banner",), **more}
+    body = {"interaction": message, "placements": placements or ("banner",), **fields}
     answer = client.post("/v1/decide", json=body)
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
@@ -277,9 +277,9 @@ def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tup
     decision_id = decide(client, somebody)["decision_id"]
 
     def find_written() -> Decision | None:
-        every = stack.records.every(topics.DECISIONS, Decision)
+        decisions = stack.records.every(topics.DECISIONS, Decision)
         return next(
-            (decision for _, decision in every if decision.decision_id == decision_id), None
+            (decision for _, decision in decisions if decision.decision_id == decision_id), None
         )
 
     return [(contact.offer, contact.status) for contact in eventually(find_written).contacts]

@@ -78,17 +78,19 @@ class WatchedFolder:
 
     def interactions(self, customer: str) -> list[Interaction]:
         """Return the interactions of customers whose id begins with `customer`."""
-        every = Records.of(self.settings).every(topics.INTERACTIONS, Interaction)
+        records = Records.of(self.settings).every(topics.INTERACTIONS, Interaction)
         return [
             interaction
-            for _, interaction in every
+            for _, interaction in records
             if interaction.identifiers[0].value.startswith(customer)
         ]
 
     def letters(self, name: str) -> list[DeadLetterRecord]:
         """Return the dead letters of the file, which other tests have in other folders."""
-        every = Records.of(self.settings).every(topics.DEAD_LETTERS, DeadLetterRecord)
-        return [letter for _, letter in every if letter.detail.startswith(f"{self.folder}/{name}:")]
+        letters = Records.of(self.settings).every(topics.DEAD_LETTERS, DeadLetterRecord)
+        return [
+            letter for _, letter in letters if letter.detail.startswith(f"{self.folder}/{name}:")
+        ]
 
 
 @pytest.fixture
@@ -141,8 +143,8 @@ def test_good_rows_are_sent_and_bad_ones_lie_beside_the_file(watched: Any) -> No
         [row] = csv.DictReader(beside)
     assert (row["line"], row["column"], row["original"]) == ("3", "customer", ",3")
     assert row["reason"].startswith("missing_identifier")
-    sent = files.interactions("mix-")
-    assert {interaction.identifiers[0].value for interaction in sent} == {
+    interactions = files.interactions("mix-")
+    assert {interaction.identifiers[0].value for interaction in interactions} == {
         "mix-1",
         "mix-2",
         "mix-3",
@@ -150,7 +152,7 @@ def test_good_rows_are_sent_and_bad_ones_lie_beside_the_file(watched: Any) -> No
     }
     assert {
         (interaction.name, interaction.kind, interaction.source, interaction.channel)
-        for interaction in sent
+        for interaction in interactions
     } == {("Order", "track", "shop-files", "file")}
     [letter] = files.letters("a.csv")
     assert (letter.stage, letter.value) == ("ingest", b",3\n")
@@ -165,9 +167,12 @@ def test_a_file_sent_twice_counts_once_and_another_content_of_its_name_counts(wa
     assert files.run()[0]["sent"] == 18
     (files.folder / "a.csv").write_text(text)
     (files.folder / "b.csv").write_text(text)
-    again = files.run()
-    assert [(report["state"], report["sent"]) for report in again] == [("done", 0), ("done", 0)]
-    assert "taken before" in again[0]["reason"]
+    second_reports = files.run()
+    assert [(report["state"], report["sent"]) for report in second_reports] == [
+        ("done", 0),
+        ("done", 0),
+    ]
+    assert "taken before" in second_reports[0]["reason"]
     (files.folder / "a.csv").write_text("customer,total\ntwice-new,1\n")
     assert files.run()[0]["sent"] == 1
     assert len(files.interactions("twice-")) == 19
@@ -239,12 +244,15 @@ def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, poi
     customer = _kill_in_flight(files, point, count)
     [report] = files.run()
     assert (report["state"], report["rejected"]) == ("done", count // 100)
-    sent = files.interactions(f"{customer}-")
-    assert len({interaction.event_id for interaction in sent}) == count - count // 100
-    assert len({interaction.identifiers[0].value for interaction in sent}) == count - count // 100
+    interactions = files.interactions(f"{customer}-")
+    assert len({interaction.event_id for interaction in interactions}) == count - count // 100
+    assert (
+        len({interaction.identifiers[0].value for interaction in interactions})
+        == count - count // 100
+    )
     copies = {
         (interaction.event_id, interaction.received_at, interaction.occurred_at)
-        for interaction in sent
+        for interaction in interactions
     }
     assert len(copies) == count - count // 100
     assert len(files.letters(f"{customer}.csv")) == count // 100

@@ -84,8 +84,8 @@ def look(settings: Settings, config: Configuration, server: Server) -> list[File
 
 
 def customers(settings: Settings, begin: str) -> list[str]:
-    every = Records(settings, open_codec(settings)).every(topics.INTERACTIONS, Interaction)
-    names = (interaction.identifiers[0].value for _, interaction in every)
+    records = Records(settings, open_codec(settings)).every(topics.INTERACTIONS, Interaction)
+    names = (interaction.identifiers[0].value for _, interaction in records)
     return sorted(name for name in names if name.startswith(begin))
 
 
@@ -107,8 +107,8 @@ def test_nightly_file_is_taken_and_moved_to_done(
     assert names(folder / "done") == ["a.csv", "a.csv.rejected.csv"]
     assert customers(settings, "sftp-") == ["sftp-1", "sftp-2"]
     (folder / "a.csv").write_text("customer,plan\nsftp-1,gold\n,tin\nsftp-2,tin\n")
-    [again] = look(settings, config, server)
-    assert (again.state, again.sent) == ("done", 0)
+    [second_look] = look(settings, config, server)
+    assert (second_look.state, second_look.sent) == ("done", 0)
     assert customers(settings, "sftp-") == ["sftp-1", "sftp-2"]
 
 

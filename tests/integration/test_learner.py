@@ -35,8 +35,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def _ask(client: httpx.Client, customer_id: str, **properties: Any) -> dict[str, Any]:
     message = {"type": "track", "event": "Home", "userId": customer_id, "properties": properties}
-    asked = {"interaction": message, "placements": ["hero"]}
-    answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
+    question = {"interaction": message, "placements": ["hero"]}
+    answer: dict[str, Any] = client.post("/v1/decide", json=question).raise_for_status().json()
     return answer
 
 
@@ -111,26 +111,30 @@ def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> 
     _send_customers(shop, names, 6)
     # The answer may be readable before its decision.
     shop.wait_until_idle()
-    decided: dict[str, set[str | None]] = {}
+    treatments_by_event: dict[str, set[str | None]] = {}
     for _, decision in shop.records.every(topics.DECISIONS, Decision):
         for choice in decision.choices:
-            decided.setdefault(f"{decision.decision_id}/{choice.slot}", set()).add(choice.treatment)
-    assert all(len(treatments) == 1 for treatments in decided.values())
+            treatments_by_event.setdefault(f"{decision.decision_id}/{choice.slot}", set()).add(
+                choice.treatment
+            )
+    assert all(len(treatments) == 1 for treatments in treatments_by_event.values())
     for _, action in shop.records.every(topics.actions("web"), Action):
-        assert decided[f"{action.decision_id}/hero"] == {action.treatment}
+        assert treatments_by_event[f"{action.decision_id}/hero"] == {action.treatment}
 
 
 def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None:
     names = (f"other-{number}" for number in range(10_000))
     _send_customers(shop, names, 6)
     shop.wait_until_idle()
-    known = eventually(lambda: _complete_snapshot(shop)).number
+    known_number = eventually(lambda: _complete_snapshot(shop)).number
 
     def find_named() -> Any:
         decision_ids = _send_customers(shop, names, 1)
         shop.wait_until_idle()
         explanation = shop.ask("explain", decision_ids, "--rerun")
-        return explanation if int(explanation["snapshot"].partition("-")[0]) >= known else None
+        return (
+            explanation if int(explanation["snapshot"].partition("-")[0]) >= known_number else None
+        )
 
     explanation = eventually(find_named)
     assert explanation["same"] is True
@@ -153,14 +157,14 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     _send_customers(shop, names, 6)
     shop.wait_until_idle()
     newest = eventually(lambda: _complete_snapshot(shop))
-    [seen] = (
+    [hero] = (
         slot
         for slot in shop.ask("preview", f"customer_id:{next(names)}", "--placement", "hero")[
             "slots"
         ]
         if slot["slot"] == "hero"
     )
-    chosen = seen["chosen"] and seen["chosen"]["treatment"]
+    chosen_treatment = hero["chosen"] and hero["chosen"]["treatment"]
     with shop.client(_KEY) as client:  # sooner than the next snapshot
         ids = {_ask(client, next(names))["decision_id"] for _ in range(20)}
     shop.wait_until_idle()
@@ -172,6 +176,6 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
         if choice.slot == "hero"
     ]
     assert choices
-    alike = [choice.propensity for choice in choices if choice.treatment == chosen]
-    assert set(alike) <= {seen["propensity"]}
+    alike = [choice.propensity for choice in choices if choice.treatment == chosen_treatment]
+    assert set(alike) <= {hero["propensity"]}
     assert {choice.treatment for choice in choices} <= {"shoes-hero", "hats-hero", None}

@@ -39,8 +39,8 @@ def _ask_hero(stack: Stack) -> Any:
     """Return the hero that a new customer sees, explained."""
     with stack.client("test-app-key") as client:
         page = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
-        asked = {"interaction": page, "placements": ["hero"]}
-        answer = client.post("/v1/decide", json=asked).raise_for_status().json()
+        question = {"interaction": page, "placements": ["hero"]}
+        answer = client.post("/v1/decide", json=question).raise_for_status().json()
     stack.wait_until_idle()  # an answer can be read before the decision that it is of
     return stack.ask("explain", answer["decision_id"], "--rerun")
 
@@ -88,7 +88,7 @@ def _damage(stack: Stack, folder: Path) -> None:
     """Change a byte of the model, which must be refused."""
     text = (folder / "model.txt").read_text()
     (folder / "model.txt").write_text(text.replace("leaf_value=", "leaf_value=1", 1))
-    refused = stack.run("models", "promote", "hero")
-    assert refused.returncode == 1
-    assert "is damaged: its digest is not that in its manifest" in refused.stderr
+    refusal = stack.run("models", "promote", "hero")
+    assert refusal.returncode == 1
+    assert "is damaged: its digest is not that in its manifest" in refusal.stderr
     assert stack.run("models", "rollback", "nobody").returncode == 1

@@ -53,10 +53,10 @@ def test_estimates_from_the_random_log_cover_the_other_policys_reward(
     judged = {
         place: sum(
             share * rates.get(item, 0.0)
-            for (where, item), share in shares.items()
-            if where == place
+            for (position, item), share in shares.items()
+            if position == place
         )
-        for place in {where for where, _ in shares}
+        for place in {position for position, _ in shares}
     }
     log = [
         {
@@ -133,8 +133,8 @@ def _by_definition(log: list[dict[str, float]]) -> dict[str, Any]:
 def _shares(rows: list[dict[str, str]]) -> dict[tuple[str, str], float]:
     """Return how often an item was shown at a position, by both."""
     positions = Counter(row["position"] for row in rows)
-    shown = Counter((row["position"], row["item_id"]) for row in rows)
-    return {key: count / positions[key[0]] for key, count in shown.items()}
+    counts = Counter((row["position"], row["item_id"]) for row in rows)
+    return {key: count / positions[key[0]] for key, count in counts.items()}
 
 
 def _click_rates(rows: list[dict[str, str]]) -> dict[str, float]:

@@ -64,10 +64,10 @@ _Record: TypeAlias = tuple[str, bytes | None]
 def settings(tmp_path: Path) -> Iterator[Settings]:
     """Home of its own, with the tests' offers applied."""
     broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
-    started = broker.start()
-    if isinstance(started, BrokerFailure):
-        pytest.fail(started.message)
-    settings = Settings(home=tmp_path, bootstrap_servers=started.bootstrap, partitions=3)
+    failure = broker.start()
+    if isinstance(failure, BrokerFailure):
+        pytest.fail(failure.message)
+    settings = Settings(home=tmp_path, bootstrap_servers=failure.bootstrap, partitions=3)
     ensure_topics(settings, ["web", "email"])
     with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
         log.apply(_bundle(settings), "test")
@@ -142,8 +142,8 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
         _check_telemetry(settings, len(_interactions(_STORY[half:])))
     expected = story.expected
     for topic in _OUTPUTS:
-        written = [(record.key, record.value) for record in scan(settings.kafka(), topic)]
-        assert _comparable(topic, written) == _comparable(topic, expected[topic]), topic
+        records = [(record.key, record.value) for record in scan(settings.kafka(), topic)]
+        assert _comparable(topic, records) == _comparable(topic, expected[topic]), topic
     assert len(expected[topics.DECISIONS]) == len(_interactions(_STORY))
     assert len(expected["actions.email"]) > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
@@ -213,8 +213,8 @@ class _ComparedRun:
             assert self._lag.wait_until_idle(timeout_s=60)
 
 
-def _values(written: dict[str, list[_Record]], topic: str) -> Iterator[tuple[str, bytes]]:
-    return ((topic, value) for _, value in written[topic] if value is not None)
+def _values(records: dict[str, list[_Record]], topic: str) -> Iterator[tuple[str, bytes]]:
+    return ((topic, value) for _, value in records[topic] if value is not None)
 
 
 def _check_headers(settings: Settings) -> None:
@@ -222,10 +222,10 @@ def _check_headers(settings: Settings) -> None:
         interaction.event_id: trace_of(_STORY.index(interaction))
         for interaction in _interactions(_STORY)
     }
-    for stored in scan(settings.kafka(), topics.DECISIONS):
-        decision = _CODEC.decode(topics.DECISIONS, stored.value or b"")
+    for entry in scan(settings.kafka(), topics.DECISIONS):
+        decision = _CODEC.decode(topics.DECISIONS, entry.value or b"")
         assert isinstance(decision, Decision)
-        check_decision_headers(stored, traces[decision.event_id])
+        check_decision_headers(entry, traces[decision.event_id])
 
 
 def _check_telemetry(settings: Settings, interactions: int) -> None:

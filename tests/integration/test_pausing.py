@@ -106,14 +106,14 @@ def test_watermarks_equal_the_brokers(
         assert await group.consumer.earliest_offsets(first, second) == {first: 0, second: 30}
         assert await group.consumer.highwaters(first, second) == {first: _MANY, second: _MANY}
         produce(bootstrap, source, [(_KEYS[0], b"x")] * _MORE)
-        known = dict(zip((first, second), ends(bootstrap, source, 2), strict=True))
-        assert known == {first: _MANY + _MORE, second: _MANY}
+        end_offsets = dict(zip((first, second), ends(bootstrap, source, 2), strict=True))
+        assert end_offsets == {first: _MANY + _MORE, second: _MANY}
         assert await group.consumer.highwaters(first, unread) == {
-            first: known[first],
+            first: end_offsets[first],
             unread: _MORE,
         }
         await group.wait_until(
-            lambda group: {tp: group.consumer.highwater(tp) for tp in known} == known
+            lambda group: {tp: group.consumer.highwater(tp) for tp in end_offsets} == end_offsets
         )
         assert group.consumer.highwater(unread) == -1
         await group.app.stop()

@@ -62,9 +62,11 @@ class _Customer:
             "timestamp": (_START + after).isoformat(),
             **parts,
         }
-        asked = {"interaction": message, "placements": placements or ("nowhere",)}
+        question = {"interaction": message, "placements": placements or ("nowhere",)}
         with self._bank.client(f"policy-{key}-key") as client:
-            answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
+            answer: dict[str, Any] = (
+                client.post("/v1/decide", json=question).raise_for_status().json()
+            )
         return answer
 
     def view_page(self, after: timedelta) -> dict[str, Any]:
@@ -73,12 +75,12 @@ class _Customer:
 
     def sent_treatments(self, decision_id: str, *channels: str) -> list[str]:
         """Return the treatments that a decision sent on these channels."""
-        every = (
+        actions = (
             action
             for channel in channels
             for _, action in self._bank.records.every(topics.actions(channel), Action)
         )
-        return [action.treatment for action in every if action.decision_id == decision_id]
+        return [action.treatment for action in actions if action.decision_id == decision_id]
 
     def ask_for_brochure(self, after: timedelta) -> dict[str, Any]:
         """Ask for a brochure, which sends a letter and starts sales."""
@@ -86,10 +88,10 @@ class _Customer:
 
     def cancelled_actions(self) -> list[Cancellation]:
         """Return the actions that were cancelled while they waited."""
-        every = self._bank.records.every(topics.CANCELLATIONS, Cancellation)
+        records = self._bank.records.every(topics.CANCELLATIONS, Cancellation)
         [own_profile_id] = {profile_id(Identifier("customer_id", self.name))}
         return [
-            cancellation for _, cancellation in every if cancellation.profile_id == own_profile_id
+            cancellation for _, cancellation in records if cancellation.profile_id == own_profile_id
         ]
 
 
@@ -99,8 +101,8 @@ def customer(bank: Stack) -> _Customer:
 
 
 def _shown(answer: dict[str, Any], placement: str) -> str | None:
-    shown = answer["placements"][placement]
-    return None if shown is None else shown["treatment"]
+    shown_placement = answer["placements"][placement]
+    return None if shown_placement is None else shown_placement["treatment"]
 
 
 def _explain(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
@@ -115,14 +117,14 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     customer.link_cookie()
     assert _shown(customer.view_page(timedelta(minutes=-1)), "hero") == "gold-hero"
     customer.send("call", "Complaint", timedelta(), userId=customer.name)
-    refused = customer.view_page(timedelta(minutes=4, seconds=59))
-    assert _shown(refused, "hero") is None
+    refused_view = customer.view_page(timedelta(minutes=4, seconds=59))
+    assert _shown(refused_view, "hero") is None
     paid = customer.ask("web", "Payment", timedelta(minutes=4), userId=customer.name)
     eventually(
         lambda: customer.sent_treatments(paid["decision_id"], "email") == ["confirmation-email"]
     )
     assert _shown(customer.view_page(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"
-    explanation = _explain(bank, refused, "--rerun")
+    explanation = _explain(bank, refused_view, "--rerun")
     assert explanation["same"] is True
     [slot] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
     rules = {(rejection["stage"], rejection["rule"]) for rejection in slot["rejected"]}
@@ -148,20 +150,23 @@ def test_a_failed_credit_check_stops_card_offers_a_moment_later(
 ) -> None:
     customer.link_cookie()
     customer.send("api", "Credit Check Failed", timedelta(), userId=customer.name)
-    seen = customer.view_page(timedelta(milliseconds=100))
-    assert _shown(seen, "hero") == "house-hero"
-    explanation = _explain(bank, seen)
+    seen_view = customer.view_page(timedelta(milliseconds=100))
+    assert _shown(seen_view, "hero") == "house-hero"
+    explanation = _explain(bank, seen_view)
     [slot] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
-    [why] = slot["rejected"]
-    assert (why["treatment"], why["rule"]) == ("gold-hero", "suppression credit-refused")
+    [rejection] = slot["rejected"]
+    assert (rejection["treatment"], rejection["rule"]) == (
+        "gold-hero",
+        "suppression credit-refused",
+    )
     assert _shown(customer.view_page(timedelta(days=90)), "hero") == "gold-hero"
 
 
 def test_payment_is_answered_with_the_receipts_text(customer: _Customer) -> None:
-    named = {"userId": customer.name, "properties": {"first_name": "Zoë <3"}}
-    first = customer.ask("till", "Payment", timedelta(), "receipt", **named)
+    named_customer = {"userId": customer.name, "properties": {"first_name": "Zoë <3"}}
+    first = customer.ask("till", "Payment", timedelta(), "receipt", **named_customer)
     assert _shown(first, "receipt") is None
-    second = customer.ask("till", "Payment", timedelta(minutes=1), "receipt", **named)
+    second = customer.ask("till", "Payment", timedelta(minutes=1), "receipt", **named_customer)
     text = second["placements"]["receipt"]["content"]["text"]
     assert text == "Zoë <3, payment 2 brings a coffee & a cake"
 
@@ -178,8 +183,10 @@ def test_worth_of_the_customer_decides_between_e_mail_and_call(
         "web", "Review Due", timedelta(), userId=customer.name, properties=properties
     )
     slots = _explain(bank, due)["slots"]
-    chosen = [slot["chosen"]["treatment"] for slot in slots if slot["chosen"] is not None]
-    assert chosen == treatments
+    chosen_treatments = [
+        slot["chosen"]["treatment"] for slot in slots if slot["chosen"] is not None
+    ]
+    assert chosen_treatments == treatments
     eventually(lambda: customer.sent_treatments(due["decision_id"], "email", "call") == treatments)
 
 
@@ -240,18 +247,20 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
     clock.tick(round((_START + timedelta(hours=20)).timestamp() * 1000))
     [post] = eventually(lambda: receiver.posts(other.name))
     assert post.action["content"] == {"text": "1"}  # as of the morning
-    again = bank.json("explain", post.action["decision_id"], "--rerun")
-    assert again["same"] is True
+    rerun = bank.json("explain", post.action["decision_id"], "--rerun")
+    assert rerun["same"] is True
     bank.kairos("status", "--until-idle", "60")
     assert receiver.posts(customer.name) == []
 
 
 def _outcome(bank: Stack, action_id: str) -> Interaction | None:
-    every = (interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction))
+    interactions = (
+        interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
+    )
     return next(
         (
             interaction
-            for interaction in every
+            for interaction in interactions
             if interaction.properties.get("action_id") == action_id
         ),
         None,
@@ -259,9 +268,13 @@ def _outcome(bank: Stack, action_id: str) -> Interaction | None:
 
 
 def _moment(bank: Stack, customer: _Customer, name: str) -> int | None:
-    every = (interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction))
+    interactions = (
+        interaction for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
+    )
     of_customer = (
-        interaction for interaction in every if interaction.identifiers[0].value == customer.name
+        interaction
+        for interaction in interactions
+        if interaction.identifiers[0].value == customer.name
     )
     return next(
         (interaction.received_at for interaction in of_customer if interaction.name == name), None

@@ -104,10 +104,10 @@ class Stack:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("home")
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
-    started = broker.start()
-    if isinstance(started, BrokerFailure):
-        pytest.fail(started.message)
-    settings = Settings(home=home, bootstrap_servers=started.bootstrap, partitions=3)
+    failure = broker.start()
+    if isinstance(failure, BrokerFailure):
+        pytest.fail(failure.message)
+    settings = Settings(home=home, bootstrap_servers=failure.bootstrap, partitions=3)
     ensure_topics(settings, ["web", "email"])
     with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
         log.apply(offering_rules().config.bundle, "test")
@@ -140,9 +140,9 @@ def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: Stack) ->
         "cookie:k": profile_of("cookie:k"),
     }
     assert stack.orders() == {"customer_id:a": 1, "cookie:k": 2}
-    shown = stack.ask("show", "customer_id:a")
-    assert [link["identifier"] for link in shown["tree"]] == ["customer_id:a", "email:a@x"]
-    assert "unlink" in [change["kind"] for change in shown["history"]]
+    profile = stack.ask("show", "customer_id:a")
+    assert [link["identifier"] for link in profile["tree"]] == ["customer_id:a", "email:a@x"]
+    assert "unlink" in [change["kind"] for change in profile["history"]]
     people = stack.kairos("show", "email: A@X")
     assert "customer_id:a\n└── email:a@x  together in e2 at 2023-11-14T22:13:22.000Z" in (
         people.stdout
@@ -151,9 +151,9 @@ def test_unlinking_a_device_moves_its_orders_to_its_own_profile(stack: Stack) ->
 
 def test_identifiers_never_linked_cannot_be_unlinked(stack: Stack) -> None:
     stack.send(_order(11, "customer_id:b"), _order(12, "cookie:m"))
-    refused = stack.kairos("unlink", "customer_id:b", "cookie:m")
-    assert refused.returncode == 1
-    assert "are not linked" in refused.stderr
+    refusal = stack.kairos("unlink", "customer_id:b", "cookie:m")
+    assert refusal.returncode == 1
+    assert "are not linked" in refusal.stderr
     unknown = stack.kairos("unlink", "customer:b", "cookie:m")
     assert "did you mean 'customer_id'" in " ".join(unknown.stderr.split())
 
@@ -205,8 +205,8 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     stack.rebuild()
     stack.send(_order(24, "customer_id:c", "email:c@x"))
     assert stack.orders()["customer_id:c"] == 1
-    shown = stack.ask("show", "email:c@x")
-    assert [decision["event_id"] for decision in shown["decisions"]] == ["e24"]
+    profile = stack.ask("show", "email:c@x")
+    assert [decision["event_id"] for decision in profile["decisions"]] == ["e24"]
 
 
 def test_export_at_a_time_equals_the_profiles_of_then(stack: Stack, tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def invoke(
         monkeypatch.setenv(name, value)
 
     def run(*options: str, of: str = topic) -> Result:
-        where = ["--topic", of, "--out", str(tmp_path / "out"), "--json"]
-        return CliRunner().invoke(build_app("replay"), ["replay", *where, *options])
+        common = ["--topic", of, "--out", str(tmp_path / "out"), "--json"]
+        return CliRunner().invoke(build_app("replay"), ["replay", *common, *options])
 
     return run
 

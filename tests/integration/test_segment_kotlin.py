@@ -41,10 +41,10 @@ def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
     assert result.returncode == 0, (result.stdout, result.stderr)
 
     def find() -> list[Interaction]:
-        every = stack.records.every(topics.INTERACTIONS, Interaction)
+        records = stack.records.every(topics.INTERACTIONS, Interaction)
         return [
             interaction
-            for _, interaction in every
+            for _, interaction in records
             if any(customer_id in i.value for i in interaction.identifiers)
         ]
 

@@ -44,10 +44,10 @@ def sending(stack: Stack, customer_id: str) -> Iterator[None]:
 
 
 def _of(stack: Stack, customer_id: str) -> list[Interaction]:
-    every = stack.records.every(topics.INTERACTIONS, Interaction)
+    records = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
         interaction
-        for _, interaction in every
+        for _, interaction in records
         if any(i.value == customer_id for i in interaction.identifiers)
     ]
 
@@ -66,7 +66,7 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(
         eventually(lambda: stack.count_turned_away() > turned_away)
     assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted]
     stack.wait_until_idle()
-    sent = {interaction.event_id for interaction in _of(stack, customer_id)}
+    sent_ids = {interaction.event_id for interaction in _of(stack, customer_id)}
     decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
-    assert sorted(decision for decision in decisions if decision in sent) == sorted(sent)
-    assert len(sent) == len(_KINDS)
+    assert sorted(decision for decision in decisions if decision in sent_ids) == sorted(sent_ids)
+    assert len(sent_ids) == len(_KINDS)

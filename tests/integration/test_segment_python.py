@@ -27,10 +27,10 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
     client.group(customer_id, "g-1", {"employees": 3})
     client.alias(cookie, customer_id)
     client.shutdown()
-    every = stack.records.every(topics.INTERACTIONS, Interaction)
+    records = stack.records.every(topics.INTERACTIONS, Interaction)
     kinds = [
         interaction.kind
-        for _, interaction in every
+        for _, interaction in records
         if any(i.value == customer_id for i in interaction.identifiers)
     ]
     assert sorted(kinds) == ["alias", "group", "identify", "page", "screen", "track"]
@@ -41,13 +41,15 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -
     client = _client(stack)
     [accepted], turned_away = stack.count_accepted("track"), stack.count_turned_away()
     with stopped(stack.broker()):
-        sent = [client.track(customer_id, "Viewed")[1]["messageId"] for _ in range(_COUNT)]
+        sent_ids = [client.track(customer_id, "Viewed")[1]["messageId"] for _ in range(_COUNT)]
         eventually(lambda: stack.count_turned_away() > turned_away)
     client.flush()
     client.shutdown()
     assert stack.count_accepted("track") == [accepted + _COUNT]
     stack.wait_until_idle()
     decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
-    assert sorted(decision for decision in decisions if decision in set(sent)) == sorted(sent)
+    assert sorted(decision for decision in decisions if decision in set(sent_ids)) == sorted(
+        sent_ids
+    )
     person = stack.ask("profile", "show", f"customer_id:{customer_id}")
     assert person["traits"]["interactions"] == _COUNT

@@ -39,10 +39,10 @@ def _sending(stack: Stack, customer_id: str) -> Iterator[None]:
 
 
 def _find(stack: Stack, customer_id: str) -> list[Interaction]:
-    every = stack.records.every(topics.INTERACTIONS, Interaction)
+    records = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
         interaction
-        for _, interaction in every
+        for _, interaction in records
         if any(customer_id in identifier.value for identifier in interaction.identifiers)
     ]
 

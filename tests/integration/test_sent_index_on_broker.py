@@ -19,14 +19,16 @@ def test_outputs_of_an_input_are_found_at_any_claimed_time(
     bootstrap: str, prefix: str, new_topic: Callable[..., str], kind: str
 ) -> None:
     source = new_topic("in", message_timestamp_type=kind)
-    sent = new_topic("out", message_timestamp_type=kind)
+    output_topic = new_topic("out", message_timestamp_type=kind)
     producer = Producer({"bootstrap.servers": bootstrap})
     producer.produce(source, b"an input", timestamp=time.time_ns() // 1_000_000 + _AHEAD_MS)
     assert producer.flush(30) == 0
-    producer.produce(sent, b"what followed", b"key", headers=[("cause", b"in/0 0 0")])
+    producer.produce(output_topic, b"what followed", b"key", headers=[("cause", b"in/0 0 0")])
     assert producer.flush(30) == 0
     settings = TransportOptions(bootstrap, prefix, "0").changelog_reader()
-    index = load_sent_index(settings, "cause", [sent], {TP(source, 0): (0, 0)}, lambda: True)
+    index = load_sent_index(
+        settings, "cause", [output_topic], {TP(source, 0): (0, 0)}, lambda: True
+    )
     assert index is not None
-    assert index.digests == {output_digest(sent, b"key", b"in/0 0 0")}
+    assert index.digests == {output_digest(output_topic, b"key", b"in/0 0 0")}
     assert index.ends == {TP(source, 0): 1}

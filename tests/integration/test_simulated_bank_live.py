@@ -41,7 +41,7 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     assert played["synthetic"] is True
     assert (played["finished"], played["failed"]) == (True, 0)
     assert played["sent"] == sum(len(life.events) for life in lives)
-    channels = {named.partition("/")[2] for named in played["actions"]}
+    channels = {action_name.partition("/")[2] for action_name in played["actions"]}
     assert channels >= {"web", "pos", "email"}
 
     learned = {arm["treatment"]: arm for arm in played["learned"]}
@@ -53,33 +53,33 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     for counts in played["outcomes"].values():
         reported.update(counts)
     assert reported["impression"] > 20
-    written = Counter(
+    counts_by_name = Counter(
         interaction.name
         for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
         if interaction.kind == "outcome" and interaction.source == "bank-web"
     )
-    assert written == reported
+    assert counts_by_name == reported
     life = max(lives, key=lambda candidate: len(candidate.identifiers))
     person = bank.ask("profile", "show", life.identifiers[0].key)
     assert person["profile_id"] == life.profile_id
 
 
 def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
-    written = Counter(
+    counts_by_name = Counter(
         interaction.name
         for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
         if interaction.kind == "outcome"
     )
-    sent = sum(
+    actions_sent = sum(
         1
         for channel in ("web", "pos", "email", "call")
         for _ in bank.records.every(topics.actions(channel), Action)
     )
     statistics = bank.ask("insights", "campaigns")
     total = statistics["total"]
-    assert total["decided"] == sent
+    assert total["decided"] == actions_sent
     assert [total[name] for name in ("impressions", "clicks", "conversions", "sent")] == [
-        written[name] for name in ("impression", "click", "conversion", "sent")
+        counts_by_name[name] for name in ("impression", "click", "conversion", "sent")
     ]
     assert statistics["support"]["unmatched"] == 0
     page = bank.home / "report.html"
@@ -90,6 +90,6 @@ def test_statistics_from_topics_equal_the_play(bank: Stack) -> None:
 def test_a_stack_of_another_configuration_is_named(bank: Stack, tmp_path: Path) -> None:
     other = Path(__file__).parents[2] / "deploy" / "demo"
     bank.kairos("up", "--config", str(other))
-    refused = bank.run("simulate", "bank", "--customers", "5", "--days", "5", "--live")
-    assert refused.returncode == 1
-    assert "kairos up --config deploy/bank" in refused.stderr
+    refusal = bank.run("simulate", "bank", "--customers", "5", "--days", "5", "--live")
+    assert refusal.returncode == 1
+    assert "kairos up --config deploy/bank" in refusal.stderr

@@ -37,8 +37,8 @@ def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:
         answer = client.post("/v1/batch", json={"batch": batch})
         assert answer.json() == {"success": True}, answer.text
     stack.wait_until_idle()
-    decided = [record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision)]
-    assert [decision for decision in decided if visitor in decision] == [
+    decided_ids = [record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision)]
+    assert [decision for decision in decided_ids if visitor in decision] == [
         message["messageId"] for message in batch
     ]
     assert _workers(stack) == workers
@@ -71,8 +71,8 @@ def test_too_large_input_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> 
         assert f"{len(letter.value)} of" in letter.detail
         assert letter.topic == topics.INTERACTIONS
     assert letters[0].offset + 1 == letters[1].offset
-    decided = [record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision)]
-    assert [decision for decision in decided if name in decision] == [f"good-{name}"]
+    decided_ids = [record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision)]
+    assert [decision for decision in decided_ids if name in decision] == [f"good-{name}"]
     assert _workers(stack) == workers
 
 

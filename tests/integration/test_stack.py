@@ -51,11 +51,11 @@ def test_status_names_every_process(stack: Stack, second: Stack) -> None:
 def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
     second: Stack, tmp_path: Path
 ) -> None:
-    own = {"kind": "track", "name": "Order", "properties": {"total": 2}}
+    fields = {"kind": "track", "name": "Order", "properties": {"total": 2}}
     identifier = [{"namespace": "customer_id", "value": "sent"}]
     segment = {"type": "track", "event": "Order", "userId": "sent", "properties": {"total": 3}}
     lines = [
-        json.dumps({**own, "identifiers": identifier}),
+        json.dumps({**fields, "identifiers": identifier}),
         json.dumps(segment),
         '{"type": "track"}',
     ]
@@ -98,8 +98,12 @@ def test_up_with_another_configuration_affects_absent_customers(
     assert person["traits"]["dearest"] == 5
     assert "dearest.since" not in person["traits"]
     assert person["segments"].keys() == {"buyers", "spenders"}
-    again = second.json("up", "--config", str(changed))
-    assert (again["replaced"], again["filled"], again["evaluated"]) == (False, 0, 0)
+    second_report = second.json("up", "--config", str(changed))
+    assert (second_report["replaced"], second_report["filled"], second_report["evaluated"]) == (
+        False,
+        0,
+        0,
+    )
 
 
 def test_killed_processes_come_back(second: Stack) -> None:
@@ -191,13 +195,13 @@ def test_down_leaves_nothing_of_this_home_and_the_other_goes_on(
     stack: Stack, second: Stack
 ) -> None:
     second.kairos("down")
-    left = [
+    pids_left = [
         process.pid
         for process in psutil.process_iter(["environ", "cmdline"])
         if str(second.home) in " ".join(process.info["cmdline"] or ())
         or (process.info["environ"] or {}).get("KAIROS_HOME") == str(second.home)
     ]
-    assert not left
+    assert not pids_left
     assert "start everything with `kairos up`" in second.run("doctor").stdout
     eventually(stack.answers)
 
@@ -205,12 +209,12 @@ def test_down_leaves_nothing_of_this_home_and_the_other_goes_on(
 @pytest.mark.long
 def test_home_that_is_removed_ends_its_processes(second: Stack) -> None:
     second.kairos("up", "--config", str(second.configuration))
-    started = [second.process(name) for name in (_WORKER, _GATEWAY, _ADAPTER)]
+    processes = [second.process(name) for name in (_WORKER, _GATEWAY, _ADAPTER)]
     supervision = read_supervision(second.home)
     assert supervision is not None
     supervisor = supervision.supervisor.process()
     assert supervisor is not None
-    everything = [second.broker(), supervisor, *started]
+    everything = [second.broker(), supervisor, *processes]
     shutil.rmtree(second.home, ignore_errors=True)
     shutil.rmtree(second.home, ignore_errors=True)
     _, alive = psutil.wait_procs(everything, 60)

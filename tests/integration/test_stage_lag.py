@@ -138,10 +138,10 @@ async def _check_lag_of_paused_reading(app: App, source: str, bootstrap: str) ->
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): _LATER})
-    for more in (1, 2):
+    for extra in (1, 2):
         await asyncio.to_thread(produce, bootstrap, source, [(b"k", b"x")])
-        await _eventually(lambda more=more: consumer.lag() == {TP(source, 0): _LATER + more})
-        await _eventually(lambda more=more: consumer.unprocessed(0) == _LATER + more)
+        await _eventually(lambda extra=extra: consumer.lag() == {TP(source, 0): _LATER + extra})
+        await _eventually(lambda extra=extra: consumer.unprocessed(0) == _LATER + extra)
     go_on.set()
     await _eventually(lambda: consumer.unprocessed(0) == 0)
     await app.stop()

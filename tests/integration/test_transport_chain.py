@@ -78,7 +78,7 @@ def test_records_pass_every_hop_once_with_headers_in_the_partition_of_their_key(
 ) -> None:
     worker = start(plan)
     worker.wait_until_ready()
-    sent = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 500))
+    values = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 500))
     eventually(lambda: all_committed(plan))
     outputs = _outputs(plan)
     assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 500))
@@ -86,7 +86,7 @@ def test_records_pass_every_hop_once_with_headers_in_the_partition_of_their_key(
     headers = outputs[0].headers()
     assert headers[:-1] == [("origin", b"test"), ("hop", b"0"), ("hop", b"1")]
     assert worker.terminate() == 0
-    assert _counts(_states(plan)) == [sent] * HOPS
+    assert _counts(_states(plan)) == [values] * HOPS
 
 
 def test_sigterm_commits_and_persists_processed_inputs(
@@ -106,11 +106,11 @@ def test_sigterm_commits_and_persists_processed_inputs(
 def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
-    sent: Counter[bytes] = Counter()
+    values: Counter[bytes] = Counter()
     worker = start(plan)
     for kill in range(3):
         worker.wait_until_ready()
-        sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(kill * 1000, 1000))
+        values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(kill * 1000, 1000))
         time.sleep(random.Random(kill).uniform(0.0, 0.6))
         worker.kill()
         worker = start(plan)
@@ -118,7 +118,7 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
     assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in _records(0, 3000))
     worker.wait_until_ready()  # all may have been committed before the last kill
     assert worker.terminate() == 0
-    assert _counts(_states(plan)) == [sent] * HOPS
+    assert _counts(_states(plan)) == [values] * HOPS
 
 
 @pytest.mark.chaos
@@ -126,17 +126,17 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
 def test_a_kill_at_each_point_of_the_protocol_loses_nothing_and_doubles_nothing(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
-    sent: Counter[bytes] = Counter()
+    values: Counter[bytes] = Counter()
     for number, point in enumerate(POINTS):
-        sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(number * 1000, 1000))
+        values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(number * 1000, 1000))
         worker = start(msgspec.structs.replace(plan, doom=point))
         assert worker.process.wait(120) == -signal.SIGKILL, f"{point}: {worker.output()}"
     worker = start(plan)
     eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
-    every = _records(0, 1000 * len(POINTS))
-    assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in every)
+    all_values = _records(0, 1000 * len(POINTS))
+    assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in all_values)
     assert worker.terminate() == 0
-    assert _counts(_states(plan)) == [sent] * HOPS
+    assert _counts(_states(plan)) == [values] * HOPS
 
 
 def test_state_that_was_deleted_is_rebuilt_equal(
@@ -158,7 +158,7 @@ def test_a_damaged_file_is_noticed_and_the_state_rebuilt(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
     worker = start(plan)
-    sent = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 3000))
+    values = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 3000))
     eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
     worker.kill()
     for table in (Path(plan.home) / "state" / "hop0" / "0" / "counts").iterdir():
@@ -168,10 +168,10 @@ def test_a_damaged_file_is_noticed_and_the_state_rebuilt(
     worker = start(plan)
     worker.wait_until_ready()
     assert "rebuilt" in worker.output()
-    sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(3000, 500))
+    values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(3000, 500))
     eventually(lambda: all_committed(plan))
     assert worker.terminate() == 0
-    assert _counts(_states(plan)) == [sent] * HOPS
+    assert _counts(_states(plan)) == [values] * HOPS
 
 
 def test_members_that_join_and_leave_share_the_partitions(
@@ -209,10 +209,10 @@ def test_worker_back_within_its_session_moves_no_partitions(
     [other] = (worker for name, worker in running.items() if name != killed)
     before = other.rebalances()
 
-    sent = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 1000))
+    values = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 1000))
     eventually(lambda: all_committed(alone))
     running[killed].kill()
-    sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
+    values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
     eventually(lambda: len(_uncommitted_partitions(alone)) == PARTITIONS // 2)
     assert " ".join(map(str, _uncommitted_partitions(alone))) == theirs
     running[killed] = start(plans[killed])
@@ -225,7 +225,7 @@ def test_worker_back_within_its_session_moves_no_partitions(
     for worker in running.values():
         assert worker.terminate() == 0
     counts = (_counts(_states(alone, name))[0] for name in running)
-    assert sum(counts, Counter()) == sent
+    assert sum(counts, Counter()) == values
 
 
 def _last_assignment(worker: Worker) -> str:

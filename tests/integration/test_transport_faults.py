@@ -209,7 +209,7 @@ def test_records_queued_when_a_worker_fails_never_leave(
 
 async def _fail_over_full_queue(app: App, source: str, target: str) -> None:
     """Run an agent that fails over a full queue, and stays for longer than that needs to leave."""
-    sent = asyncio.Event()
+    sent_event = asyncio.Event()
 
     producer: Any = app.producer
 
@@ -218,11 +218,11 @@ async def _fail_over_full_queue(app: App, source: str, target: str) -> None:
         async for event in stream.events():
             for _ in range(_MANY):
                 producer.send_raw(target, event.key, event.value)
-            sent.set()
+            sent_event.set()
 
     async with asyncio.timeout(120):
         await app.start()
-        await sent.wait()
+        await sent_event.wait()
         assert producer.queue_depth() == _MANY
         app.fail(RuntimeError("asked to fail"))
         await asyncio.sleep(_LINGER_MS / 1000 + 0.5)
@@ -233,19 +233,19 @@ async def _queue_depths(
     app: App, source: str, target: str, count: int, look: Callable[[Any], int]
 ) -> list[int]:
     """Return the state of the agent's queue after each event."""
-    seen: list[int] = []
+    seen_numbers: list[int] = []
     finished = asyncio.Event()
 
     @app.agent(app.raw_topic(source))
     async def forward(stream: Any) -> None:
         async for event in stream.events():
             app.producer.send_raw(target, event.key, event.value)  # type: ignore[attr-defined]
-            seen.append(look(stream.channel.queue))
-            if len(seen) == count:
+            seen_numbers.append(look(stream.channel.queue))
+            if len(seen_numbers) == count:
                 finished.set()
 
     async with asyncio.timeout(120):
         await app.start()
         await finished.wait()
         await app.stop()
-    return seen
+    return seen_numbers

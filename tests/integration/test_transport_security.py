@@ -83,9 +83,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]
 def _add_listener(server: Path, key_store: Path, port: int) -> None:
     properties = server.read_text().splitlines()
     lines = dict(line.split("=", 1) for line in properties if line and not line.startswith("#"))
-    where = f",SECURE://127.0.0.1:{port}"
-    lines["listeners"] += where
-    lines["advertised.listeners"] += where
+    listener = f",SECURE://127.0.0.1:{port}"
+    lines["listeners"] += listener
+    lines["advertised.listeners"] += listener
     lines["listener.security.protocol.map"] += ",SECURE:SASL_SSL"
     lines |= {
         "listener.name.secure.sasl.enabled.mechanisms": "PLAIN",
@@ -133,8 +133,8 @@ def _is_answering(client: Mapping[str, str]) -> bool:
     return True
 
 
-def _is_reached(count: Callable[[], int], wanted: int) -> bool:
-    return count() >= wanted
+def _is_reached(count: Callable[[], int], least: int) -> bool:
+    return count() >= least
 
 
 @pytest.fixture
@@ -198,11 +198,11 @@ def test_a_whole_stack_works_over_tls_as_a_known_user(
         **{kafka_variable(name): value for name, value in secured.properties.items()},
     }
     customer = {"userId": "tls", "context": {"traits": {"email": _EMAIL}}}
-    asked = {"interaction": {**customer, "type": "page", "name": "home"}, "placements": ["hero"]}
+    question = {"interaction": {**customer, "type": "page", "name": "home"}, "placements": ["hero"]}
     order = {**customer, "event": "Order", "properties": {"total": 5}}
     with running_stack(Stack(tmp_path, _CONFIGURATION, variables)) as stack:
         with stack.client("test-app-key") as client:
-            answer = client.post("/v1/decide", json=asked).json()
+            answer = client.post("/v1/decide", json=question).json()
             assert client.post("/v1/track", json=order).status_code == 200
         assert not answer["defaulted"]
         assert answer["placements"]["hero"]["offer"] == "hello"

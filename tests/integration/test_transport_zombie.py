@@ -47,11 +47,11 @@ def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
         session_timeout_ms=_SESSION_MS,
     )
     successors = msgspec.structs.replace(plan, instance="1")
-    sent: Counter[bytes] = Counter()
+    values: Counter[bytes] = Counter()
 
     def send(number: int, keys: int = _KEYS) -> None:
         records = [(b"key-%d" % key, b"%d-%d" % (number, key)) for key in range(keys)]
-        sent.update(produce(bootstrap, source, records))
+        values.update(produce(bootstrap, source, records))
 
     def restart_until_committed(worker: Worker) -> Worker:
         while not all_committed(plan):
@@ -88,4 +88,4 @@ def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
         eventually(lambda: all_committed(plan))
         assert successor.terminate() == 0
         state = rows(tmp_path / "state" / "hop0" / "1" / "counts")
-        assert {key: decode_row(row).count for key, row in state.items()} == sent
+        assert {key: decode_row(row).count for key, row in state.items()} == values

@@ -57,23 +57,23 @@ def _ping_until_posted(stack: Stack, receiver: Receiver, *answers: Answer) -> tu
 
 
 def _emails(stack: Stack, email: str) -> list[Action]:
-    every = stack.records.every(topics.actions("email"), Action)
-    return [action for _, action in every if action.address == email]
+    actions = stack.records.every(topics.actions("email"), Action)
+    return [action for _, action in actions if action.address == email]
 
 
 def _outcomes(stack: Stack, action_id: str) -> list[str]:
-    every = stack.records.every(topics.INTERACTIONS, Interaction)
+    records = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
         interaction.name
-        for _, interaction in every
+        for _, interaction in records
         if interaction.kind == "outcome" and interaction.properties.get("action_id") == action_id
     ]
 
 
 def _outcome_s_traceparent(stack: Stack, action_id: str) -> str | None:
-    for stored, interaction in stack.records.every(topics.INTERACTIONS, Interaction):
+    for entry, interaction in stack.records.every(topics.INTERACTIONS, Interaction):
         if interaction.kind == "outcome" and interaction.properties.get("action_id") == action_id:
-            return (dict(stored.headers)["traceparent"] or b"").decode()
+            return (dict(entry.headers)["traceparent"] or b"").decode()
     return None
 
 
@@ -195,13 +195,13 @@ def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: R
     device = uuid4().hex
 
     def find_decided() -> list[tuple[StoredRecord, Action]]:
-        every = stack.records.every(topics.actions("push"), Action)
-        return [stored for stored in every if stored[1].address == device]
+        actions = stack.records.every(topics.actions("push"), Action)
+        return [pair for pair in actions if pair[1].address == device]
 
     with stopped(stack.process("adapter-webhook-0")):
         _ping(stack, device)
-        [(stored, action)] = eventually(find_decided)
-        last_ms = stored.timestamp + action.deadline_at - action.created_at
+        [(entry, action)] = eventually(find_decided)
+        last_ms = entry.timestamp + action.deadline_at - action.created_at
         eventually(lambda: time.time_ns() // 1_000_000 > last_ms)
     assert eventually(lambda: _outcomes(stack, action.action_id)) == ["expired"]
     stack.wait_until_idle()

@@ -59,8 +59,8 @@ def bundle() -> Bundle:
 def log(bundle: Bundle) -> list[Interaction]:
     """Visits, and a click on the first message of the campaign."""
     visits = shop_log()
-    sent = [emit.value for emit in _direct(bundle, visits) if isinstance(emit.value, Action)]
-    clicked = next(action for action in sent if action.campaign == _CAMPAIGN)
+    actions = [emit.value for emit in _direct(bundle, visits) if isinstance(emit.value, Action)]
+    clicked = next(action for action in actions if action.campaign == _CAMPAIGN)
     click = visit(900, "click", visits[-1].received_at, clicked.identifier.key, kind="outcome")
     about = {"action_id": clicked.action_id, "campaign": _CAMPAIGN, "offer": clicked.offer}
     return [*visits, replace(click, properties=about)]
@@ -90,8 +90,8 @@ def records(settings: Settings, log: list[Interaction]) -> Records:
 def ask(records: Records, bundle: Bundle, tmp_path: Path) -> _Ask:
     """Function that decides the log by other rules than the demonstration's."""
 
-    def run(other: Rules, when: TimeRange) -> WhatIfReport:
-        return what_if(records, rules(bundle), other, when, tmp_path, lambda _: None)
+    def run(other: Rules, time_range: TimeRange) -> WhatIfReport:
+        return what_if(records, rules(bundle), other, time_range, tmp_path, lambda _: None)
 
     return run
 
@@ -104,8 +104,8 @@ def test_the_same_configuration_decides_identically(
     assert (report.changed_slots, report.interactions) == (0, len(log))
     assert report.before == report.after
     emits = _direct(bundle, log)
-    decided = [emit.value for emit in emits if isinstance(emit.value, Decision)]
-    assert report.before.decision_hash == fingerprint(decided)
+    decisions = [emit.value for emit in emits if isinstance(emit.value, Decision)]
+    assert report.before.decision_hash == fingerprint(decisions)
     assert report.before.actions == sum(isinstance(emit.value, Action) for emit in emits) > 0
 
 
@@ -116,10 +116,14 @@ def test_without_a_campaign_its_messages_and_their_outcomes_are_gone(
     others = tuple(campaign for campaign in bundle.campaigns if campaign is not removed)
     report = ask(rules(replace(bundle, campaigns=others)), TimeRange(None, _END))
     names = {offer.offer for offer in removed.offers}
-    lost = [offer for offer in report.offers if offer.name in names]
+    lost_offers = [offer for offer in report.offers if offer.name in names]
     assert not report.identical
     assert report.changed_slots > 0
-    assert sum(campaign.before for campaign in lost) > sum(campaign.after for campaign in lost) == 0
+    assert (
+        sum(campaign.before for campaign in lost_offers)
+        > sum(campaign.after for campaign in lost_offers)
+        == 0
+    )
     assert (report.before.outcomes_left_out, report.after.outcomes_left_out) == (0, 1)
     assert sum(channel.before for channel in report.channels) == report.before.actions
     assert sum(channel.after for channel in report.channels) == report.after.actions
@@ -130,9 +134,9 @@ def test_only_decisions_of_the_range_are_compared(
     ask: _Ask, bundle: Bundle, log: list[Interaction]
 ) -> None:
     middle = log[150].received_at
-    whole, first, rest = (
-        ask(rules(bundle), when)
-        for when in (TimeRange(None, _END), TimeRange(None, middle), TimeRange(middle, _END))
+    whole_answer, first, rest = (
+        ask(rules(bundle), time_range)
+        for time_range in (TimeRange(None, _END), TimeRange(None, middle), TimeRange(middle, _END))
     )
-    assert first.before.decisions + rest.before.decisions == whole.before.decisions
-    assert 0 < first.before.actions < whole.before.actions
+    assert first.before.decisions + rest.before.decisions == whole_answer.before.decisions
+    assert 0 < first.before.actions < whole_answer.before.actions

@@ -151,10 +151,10 @@ class Stack:
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
-    started = broker.start()
-    if isinstance(started, BrokerFailure):
-        pytest.fail(started.message)
-    settings = Settings(home=tmp_path, bootstrap_servers=started.bootstrap, partitions=3)
+    failure = broker.start()
+    if isinstance(failure, BrokerFailure):
+        pytest.fail(failure.message)
+    settings = Settings(home=tmp_path, bootstrap_servers=failure.bootstrap, partitions=3)
     ensure_topics(settings, ["web", "email"])
     with open_configuration_log(settings.kafka(), _CODEC) as log:
         log.apply(_bundle(), "test")
@@ -195,8 +195,8 @@ def _check_time_of_a_log(stack: Stack) -> None:
     assert {action.created_at for action in hourly} == {begin + _HOUR}
     exits = [change for change in stack.changes() if change.change == "exited"]
     assert {change.at for change in exits if change.segment == "lately"} == {begin + _WAIT_S * 1000}
-    left = {change.at for change in exits if change.segment != "lately"}
-    assert left == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
+    exit_times = {change.at for change in exits if change.segment != "lately"}
+    assert exit_times == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
 
 
 def _check_timers_across_a_kill(stack: Stack) -> None:
@@ -227,8 +227,8 @@ def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
         lambda: len(stack.changes_of(identifier)) > before
     )  # an idle pipeline may have a timer due
     stack.wait_until_idle()
-    since = stack.changes_of(identifier)[before:]
-    assert [(change.change, change.segment, change.at) for change in since] == [
+    later_changes = stack.changes_of(identifier)[before:]
+    assert [(change.change, change.segment, change.at) for change in later_changes] == [
         ("exited", "lately", at + _WAIT_S * 1000)
     ]
     assert not [mail for mail in stack.mails() if mail.address == identifier]
@@ -299,8 +299,10 @@ def _check_new_configuration(stack: Stack) -> None:
     identifier = Identifier.parse(buyer.root).value
     stack.send("Order", identifier, time.time_ns() // 1_000_000, "shop")
     stack.wait_until_idle()
-    [again] = [person.profile for person in _people(records) if person.profile.root == buyer.root]
-    assert again.traits["orders"] == 2
+    [second_profile] = [
+        person.profile for person in _people(records) if person.profile.root == buyer.root
+    ]
+    assert second_profile.traits["orders"] == 2
 
 
 def _people(records: Records) -> list[MemberProfile]:
@@ -314,11 +316,11 @@ def _with_orders() -> model.Bundle:
     base = _bundle()
     orders = model.TraitDefinition("orders", "count", when={"name": "Order"})
     ordered = model.Segment("ordered", {"trait": "last_order", "exists": True})
-    counted = model.Segment("counted", {"trait": "orders", "gte": 1})
+    order_segment = model.Segment("counted", {"trait": "orders", "gte": 1})
     return msgspec.structs.replace(
         base,
         profile=model.ProfileRules((*base.profile.traits, orders)),
-        segments=(*base.segments, ordered, counted),
+        segments=(*base.segments, ordered, order_segment),
     )
 
 

@@ -122,7 +122,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
     def window_over(window: int) -> dict[str, Any]:
         return {"trait": f"n{window}", "gte": 1}
 
-    counted = [
+    definitions = [
         model.TraitDefinition(f"n{window}", "count", window=f"{window}m", when={"name": "Visit"})
         for window in (1, 2)
     ]
@@ -133,7 +133,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
             "never", {"all": [window_over(2), {"trait": "last_seen", "older_than": "3m"}]}
         ),
     )
-    profile = model.ProfileRules(tuple(counted))
+    profile = model.ProfileRules(tuple(definitions))
     bundle = replace(configuration(segments), sources=_BY_THE_WALL, profile=profile)
     visit = Interaction("e", "track", "Visit", "web", "log", 1, 1, (Identifier("cookie", "k"),), {})
     at_once = _run(rules(bundle), [visit], [4 * _MINUTE_MS + 1])

@@ -61,12 +61,12 @@ def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
     for number, (top, names) in enumerate(persons(stream).items()):
         flow.put(order(Identifier.parse(top), stream, number))
         flow.drain()
-        sent = set(_sent_to(flow.written[already:]))
+        addresses = set(_sent_to(flow.written[already:]))
         already = len(flow.written)
-        assert sent <= {(profile_of(top), name) for name in names}
-        reached = {Identifier.parse(name).namespace for _, name in sent}
+        assert addresses <= {(profile_of(top), name) for name in names}
+        namespaces = {Identifier.parse(name).namespace for _, name in addresses}
         owned = {Identifier.parse(name).namespace for name in names}
-        assert reached == owned & set(_ADDRESSES.values())
+        assert namespaces == owned & set(_ADDRESSES.values())
 
 
 @settings(max_examples=cases(300), deadline=None)
@@ -94,9 +94,9 @@ def _step(flow: InterleavedFlow) -> bool:
     return processed
 
 
-def _names_by_profile(written: Iterable[Emit]) -> dict[str, set[str]]:
+def _names_by_profile(emits: Iterable[Emit]) -> dict[str, set[str]]:
     """Return the identifiers that each profile's last snapshot names."""
-    last = {emit.key: emit.value for emit in written if emit.topic == topics.PROFILES}
+    last = {emit.key: emit.value for emit in emits if emit.topic == topics.PROFILES}
     return {
         key: set(profile.identifiers)
         for key, profile in last.items()
@@ -139,8 +139,8 @@ def test_a_message_on_silence_waits_for_an_address_that_was_shown_before() -> No
     flow.drain()
     assert list(_sent_to(flow.written)) == []
     flow.give_way()
-    sent = [emit.value for emit in flow.written if emit.topic == topics.actions("email")]
-    assert [(record.offer, record.address) for record in sent if isinstance(record, Action)] == [
+    actions = [emit.value for emit in flow.written if emit.topic == topics.actions("email")]
+    assert [(record.offer, record.address) for record in actions if isinstance(record, Action)] == [
         ("question", "x@example.com")
     ]
 

@@ -37,17 +37,17 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
     current, proposed = rules(configuration(before)), rules(configuration(after))
     versions = (Version(current.config, 1), Version(proposed.config, 2))
     results = []
-    for every in (True, False):
+    for evaluates_all in (True, False):
         flow = Flow(current)
         emits = [emit for record in stream for emit in flow.run(record)]
         everyone = people(emits)
         affected = AffectedProfiles(versions)
         flow.rules = proposed
-        seen: list[Emit] = []
+        outputs: list[Emit] = []
         for person in everyone:
-            if every or affected.has(person):
-                seen += flow.follow(refresh(person, proposed.config.digest))
-        seen += flow.advance(LAST)
+            if evaluates_all or affected.has(person):
+                outputs += flow.follow(refresh(person, proposed.config.digest))
+        outputs += flow.advance(LAST)
         for interaction in later:
             at = interaction.occurred_at + LAST
             moved = replace(
@@ -56,10 +56,10 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
                 occurred_at=at,
                 received_at=at,
             )
-            seen += flow.advance(at)
-            seen += flow.run(moved)
-        seen += flow.advance(3 * LAST)
-        results.append(_changes(seen))
+            outputs += flow.advance(at)
+            outputs += flow.run(moved)
+        outputs += flow.advance(3 * LAST)
+        results.append(_changes(outputs))
     assert results[0] == results[1]
 
 

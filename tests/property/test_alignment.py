@@ -20,8 +20,8 @@ def plans_and_paths(draw: st.DrawFn) -> tuple[JourneyPlan, list[int]]:
         for number, stage in enumerate(stages)
         for place, mandatory in enumerate(stage)
     ]
-    known = st.integers(0, len(steps) - 1) if steps else st.nothing()
-    path = draw(st.lists(known, max_size=9)) if steps else []
+    known_steps = st.integers(0, len(steps) - 1) if steps else st.nothing()
+    path = draw(st.lists(known_steps, max_size=9)) if steps else []
     return JourneyPlan(tuple(steps)), path
 
 
@@ -31,13 +31,13 @@ def paths_of(plan: JourneyPlan) -> list[tuple[int, ...]]:
     for stage in plan.stages():
         mandatory = [step for step in stage if plan.steps[step].mandatory]
         optional = [step for step in stage if not plan.steps[step].mandatory]
-        taken = [
+        orders_taken = [
             order
             for size in range(len(optional) + 1)
             for some in combinations(optional, size)
             for order in permutations([*mandatory, *some])
         ]
-        paths = [(*path, *order) for path in paths for order in taken]
+        paths = [(*path, *order) for path in paths for order in orders_taken]
     return paths
 
 
@@ -46,9 +46,9 @@ def moves(path: Sequence[int], model: Sequence[int]) -> int:
     row = list(range(len(model) + 1))
     for place, step in enumerate(path, start=1):
         before, row = row, [place]
-        for other, wanted in enumerate(model, start=1):
+        for other, wanted_step in enumerate(model, start=1):
             cost = min(before[other], row[-1]) + 1
-            row.append(min(cost, before[other - 1]) if step == wanted else cost)
+            row.append(min(cost, before[other - 1]) if step == wanted_step else cost)
     return row[-1]
 
 
@@ -76,9 +76,9 @@ def test_deviations_add_up_to_the_cost(case: tuple[JourneyPlan, list[int]]) -> N
     plan, path = case
     alignment = align(plan, path)
     mandatory = {step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory}
-    again = len(path) - len(set(path))
+    repeats = len(path) - len(set(path))
     moved = sum(2 if step in mandatory else 1 for step in alignment.swapped)
-    assert alignment.cost == len(alignment.skipped) + moved + again
+    assert alignment.cost == len(alignment.skipped) + moved + repeats
     assert set(alignment.skipped) == mandatory - set(path)
     assert set(alignment.repeated) | set(alignment.swapped) >= {
         s for s in path if path.count(s) > 1
@@ -96,10 +96,10 @@ def test_a_step_is_reached_where_the_path_contains_a_way_of_the_plan_to_it(
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case
-    reached = {step for step, _ in progress(plan, path).reached}
+    reached_steps = {step for step, _ in progress(plan, path).reached}
     for step in range(len(plan.steps)):
         ways = prefixes_ending_with(plan, step)
-        assert (step in reached) is any(is_within(way, path) for way in ways)
+        assert (step in reached_steps) is any(is_within(way, path) for way in ways)
 
 
 @given(plans_and_paths())

@@ -88,7 +88,9 @@ def test_best_paying_treatment_wins_its_campaign_and_channel(
     life = Life(world(campaigns=_world(entries)))
     decision = life.interact("Go", 0)
     expected: list[_Entry] = []
-    for entry in sorted(entries, key=lambda each: (-each.score, each.campaign, each.name)):
+    for entry in sorted(
+        entries, key=lambda candidate: (-candidate.score, candidate.campaign, candidate.name)
+    ):
         free = all(entry.campaign != o.campaign and entry.channel != o.channel for o in expected)
         if free and entry.score > 0:
             expected.append(entry)
@@ -106,8 +108,8 @@ def test_order_of_the_configuration_changes_no_decision(entries: list[_Entry], c
     shuffled = list(entries)
     chance.shuffle(shuffled)
     expected = []
-    for each in (entries, shuffled):
-        life = Life(world(campaigns=_world(each)))
+    for order in (entries, shuffled):
+        life = Life(world(campaigns=_world(order)))
         life.interact("Go", 0)
         expected.append(sorted(life.treatments()))
     assert expected[0] == expected[1]
@@ -210,8 +212,8 @@ class _LearnedPropensities:
 
     label = "learned@1"
 
-    def __init__(self, known: dict[str, float]) -> None:
-        self.known = known
+    def __init__(self, chances: dict[str, float]) -> None:
+        self.known = chances
 
     def of(self, candidates: Any, facts: Any) -> list[float | None]:
         return [self.known.get(candidate.treatment) for candidate in candidates]
@@ -220,18 +222,18 @@ class _LearnedPropensities:
 def test_learned_probability_replaces_the_declared_one() -> None:
     offers = (offer("a", 10, hero("a-hero", p=0.5)), offer("b", 10, hero("b-hero", p=0.4)))
     compiled_rules = world(campaigns=[campaign("c", *offers)])
-    for known, expected in (
+    for learned, expected in (
         ({}, "a-hero"),
         ({"a-hero": 0.1}, "b-hero"),
         ({"b-hero": 0.6}, "b-hero"),
     ):
-        life = Life(replace(compiled_rules, propensities=_LearnedPropensities(known)))
+        life = Life(replace(compiled_rules, propensities=_LearnedPropensities(learned)))
         life.interact("Home", 0, ask=["hero"])
         assert life.treatments() == [expected]
 
 
 @pytest.mark.parametrize(
-    ("parts", "where", "words"),
+    ("parts", "place", "words"),
     [
         ({"budget": {"amount": 5, "currency": "USD"}}, "budget/currency", "money is in EUR here"),
         ({"audience": {"trait": "worth", "gt": 5, "lt": 3}}, "audience", "contradict"),
@@ -249,7 +251,7 @@ def test_learned_probability_replaces_the_declared_one() -> None:
     ],
 )
 def test_invalid_campaign_is_refused_with_its_fault(
-    parts: dict[str, Any], where: str, words: str
+    parts: dict[str, Any], place: str, words: str
 ) -> None:
     base = bundle(traits=("worth",)).profile.traits
     profile = {
@@ -261,7 +263,7 @@ def test_invalid_campaign_is_refused_with_its_fault(
         segments=[{"segment": "s", "when": {"trait": "sessions", "gte": 2}}],
         campaigns=[campaign("c", offer("o", 1), **parts)],
     )
-    assert [(at, words in message) for at, message in faults] == [(f"campaigns/0/{where}", True)]
+    assert [(at, words in message) for at, message in faults] == [(f"campaigns/0/{place}", True)]
 
 
 def test_valid_budget_is_accepted() -> None:

@@ -106,25 +106,27 @@ _GROWTH = (("interactions.identified", Enriched), ("interactions.enriched", Segm
 def test_record_with_a_new_section_has_the_bytes_of_a_full_encoding(
     before: str, after: type[msgspec.Struct], data: st.DataObject
 ) -> None:
-    sent = CODEC.encode(before, data.draw(records(CLASSES[before])))
-    assert sent is not None
-    received = CODEC.decode(before, sent)
-    assert not isinstance(received, Malformed)
-    drawn = data.draw(records(after))
-    passed_on = {name: getattr(received, name) for name in received.__struct_fields__}
-    value = msgspec.structs.replace(drawn, **passed_on)
+    data_sent = CODEC.encode(before, data.draw(records(CLASSES[before])))
+    assert data_sent is not None
+    received_record = CODEC.decode(before, data_sent)
+    assert not isinstance(received_record, Malformed)
+    drawn_record = data.draw(records(after))
+    passed_on = {name: getattr(received_record, name) for name in received_record.__struct_fields__}
+    value = msgspec.structs.replace(drawn_record, **passed_on)
     (topic,) = (name for name, of in CLASSES.items() if of is after)
-    for record in (value, drawn):
-        assert CODEC.extend(topic, record, received, sent) == CODEC.encode(topic, record)
+    for record in (value, drawn_record):
+        assert CODEC.extend(topic, record, received_record, data_sent) == CODEC.encode(
+            topic, record
+        )
 
 
 @pytest.mark.parametrize(("before", "after"), _GROWTH)
 def test_passed_on_bytes_are_reused(before: str, after: type[msgspec.Struct]) -> None:
-    sent = CODEC.encode(before, CLASSES[before]())
-    assert sent is not None
-    received = CODEC.decode(before, sent)
-    assert not isinstance(received, Malformed)
+    data_sent = CODEC.encode(before, CLASSES[before]())
+    assert data_sent is not None
+    received_record = CODEC.decode(before, data_sent)
+    assert not isinstance(received_record, Malformed)
     (topic,) = (name for name, of in CLASSES.items() if of is after)
-    extended = CODEC.extend(topic, after(), received, sent[:HEADER] + b"as it came")
+    extended = CODEC.extend(topic, after(), received_record, data_sent[:HEADER] + b"as it came")
     assert extended is not None
     assert extended[HEADER:].startswith(b"as it came")

@@ -115,8 +115,8 @@ class _Stages:
     def feed(self, emits: Iterable[Emit]) -> int:
         """Feed interactions, some of them twice."""
         inputs = list(emits)
-        again = [emit for emit in inputs if self.chance.random() < 0.3]
-        self.flow.give("cli", [*inputs, *again])
+        duplicates = [emit for emit in inputs if self.chance.random() < 0.3]
+        self.flow.give("cli", [*inputs, *duplicates])
         return len(inputs)
 
     def wait_until_processed(self) -> None:
@@ -197,7 +197,7 @@ def test_backfilled_aggregate_equals_one_kept_from_the_start(
 _begun = st.dictionaries(
     st.sampled_from("ab"),
     st.builds(
-        lambda run, covered, since: Backfill(run, covered, since, covered),
+        lambda run, covered, begin: Backfill(run, covered, begin, covered),
         st.integers(1, 2),
         st.integers(-1, 2),
         st.one_of(st.none(), st.integers(0, 2)),
@@ -217,9 +217,11 @@ def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
     assert join(join(a, b), c) == join(a, join(b, c))
     assert join(a, a) == a
     for key, trait in join(a, b).items():
-        known = [begun[key] for begun in (a, b) if key in begun]
-        assert trait in known
-        assert all((trait.run, trait.covered) >= (other.run, other.covered) for other in known)
+        known_values = [begun[key] for begun in (a, b) if key in begun]
+        assert trait in known_values
+        assert all(
+            (trait.run, trait.covered) >= (other.run, other.covered) for other in known_values
+        )
 
 
 class _Log:
@@ -232,8 +234,8 @@ class _Log:
         self._read = 0
 
     def read(self, reader: BackfillReader) -> Iterator[str]:
-        written = self._flow.written
-        new, self._read = written[self._read :], len(written)
+        emits = self._flow.written
+        new, self._read = emits[self._read :], len(emits)
         for emit in (emit for emit in new if emit.topic == topics.SEGMENTED):
             assert isinstance(emit.value, Segmented)
             for _ in range(1 + (self._chance.random() < 0.2)):
@@ -320,20 +322,20 @@ def test_trait_states_its_beginning_until_backfilled() -> None:
         [begin_control(person, newest_beginning(versions), world) for person in _people(flow)],
     )
     flow.drain()
-    known = traits(shards_of(_row(flow)), 3 * MINUTE_MS, world.config)
-    assert (known["count"], known["count.since"]) == (1, 2 * MINUTE_MS)
-    assert known["count_lately.since"] == 2 * MINUTE_MS
+    traits_known = traits(shards_of(_row(flow)), 3 * MINUTE_MS, world.config)
+    assert (traits_known["count"], traits_known["count.since"]) == (1, 2 * MINUTE_MS)
+    assert traits_known["count_lately.since"] == 2 * MINUTE_MS
     later = traits(shards_of(_row(flow)), 9 * MINUTE_MS, world.config)
     assert "count.since" in later
     assert "count_lately.since" not in later
 
 
-@pytest.mark.parametrize(("received", "missed"), [("none", "all"), ("all", "none")])
+@pytest.mark.parametrize(("received_names", "missed"), [("none", "all"), ("all", "none")])
 def test_partition_behind_an_earlier_version_stalls_and_is_named(
-    received: str, missed: str
+    received_names: str, missed: str
 ) -> None:
     # Even without new aggregates: an earlier version must not evaluate profiles after a later one.
-    flow, versions = _flow(received, received)
+    flow, versions = _flow(received_names, received_names)
     versions[-1] = Version(_WORLDS[missed].config, versions[-1].applied_at)
     reader = BackfillReader({}, _WORLDS[missed], versions)
     with pytest.raises(StalledError, match="partitions 0 still run by an earlier configuration"):
@@ -344,18 +346,18 @@ def test_partition_behind_an_earlier_version_stalls_and_is_named(
 def test_truncated_log_is_shown_as_counting_since_its_beginning() -> None:
     flow, versions = _flow("none", "none", "all")
     world = _WORLDS["all"]
-    for horizon, since in ((2 * MINUTE_MS, 2 * MINUTE_MS), (0, None)):
+    for horizon, begin in ((2 * MINUTE_MS, 2 * MINUTE_MS), (0, None)):
         reader = BackfillReader({}, world, versions)
         reader.note_truncation(horizon)
         log = [emit.value for emit in flow.written if emit.topic == topics.SEGMENTED]
-        for record in log if since is None else log[1:]:
+        for record in log if begin is None else log[1:]:
             assert isinstance(record, Segmented)
             reader.add(0, record)
         flow.give("cli", reader.fill_records())
         flow.drain()
-        known = traits(shards_of(_row(flow)), 4 * MINUTE_MS, world.config)
-        assert known["count"] == (3 if since is None else 2)
-        assert known.get("count.since") == since
+        traits_known = traits(shards_of(_row(flow)), 4 * MINUTE_MS, world.config)
+        assert traits_known["count"] == (3 if begin is None else 2)
+        assert traits_known.get("count.since") == begin
 
 
 def test_backfill_brings_no_forgotten_person_back() -> None:

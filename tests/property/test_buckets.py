@@ -38,12 +38,12 @@ def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
 def test_ages_change_only_at_the_named_moments(ages: list[int], descending: bool, at: int) -> None:
     thresholds = tuple(f"{age}ms" for age in sorted(ages, reverse=descending))
     compiled = bucket(model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False)
-    known: dict[str, Known] = {"x": at}
-    due = next_step(compiled, known, 0)
+    traits: dict[str, Known] = {"x": at}
+    due = next_step(compiled, traits, 0)
     for now in range(60):
         older = sum(now - at >= age for age in ages)
-        assert bucket_of(compiled, known, now) == 1 + (len(ages) - older if descending else older)
-        changes = bucket_of(compiled, known, now) != bucket_of(compiled, known, now - 1)
+        assert bucket_of(compiled, traits, now) == 1 + (len(ages) - older if descending else older)
+        changes = bucket_of(compiled, traits, now) != bucket_of(compiled, traits, now - 1)
         assert changes is (now == due) or now == 0
         if now == due:
-            due = next_step(compiled, known, now)
+            due = next_step(compiled, traits, now)

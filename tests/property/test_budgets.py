@@ -124,8 +124,8 @@ def _check_run(seed: int, kills: int) -> None:
 
 def _spend_the_rest(world: Spending) -> None:
     """Spend the rest by customers of one partition alone, also what was leased to others."""
-    mine = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
-    for customer_id in mine:
+    names_here = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
+    for customer_id in names_here:
         if world.ledger.accounts["gift"].left < TOKENS:
             break
         world.put("Go", customer_id)
@@ -215,16 +215,16 @@ def test_no_day_spends_more_than_it_has(seed: int, kills: int) -> None:
             if random.randrange(100) < kills:
                 world.restart_learner(loses_disk=random.randrange(4) == 0)
         world.rest()
-        spent = Counter[str]()
+        spent_tokens = Counter[str]()
         decisions = {
             decision.decision_id: decision for _, decision in world.logs.read(topics.DECISIONS)
         }
         for decision in decisions.values():
             for spend in decision.spends:
-                spent[spend.period] += round(spend.amount * TOKENS)
-        assert all(amount <= 4 * TOKENS for amount in spent.values()), spent
+                spent_tokens[spend.period] += round(spend.amount * TOKENS)
+        assert all(amount <= 4 * TOKENS for amount in spent_tokens.values()), spent_tokens
         account = world.ledger.accounts["gift"]
-        assert account.gross == spent[account.period.name]
+        assert account.gross == spent_tokens[account.period.name]
         world.ledger.close()
 
 
@@ -313,17 +313,17 @@ _RETURN_ROUNDS: Final = 4
 """Rounds, at most, until a recall is confirmed and the next grant has arrived, without kills."""
 
 
-def _rounds_at_most(partitions: int, every: int) -> int:
+def _rounds_at_most(partitions: int, interval: int) -> int:
     """Return the rounds of the learner after which the last item is given away, if one partition
-    has a customer for it in each `every`-th round, whatever the others ask for.
+    has a customer for it in each `interval`-th round, whatever the others ask for.
 
     It waits once for each of the others, whose hold has doubled at most once more often than its
     own; and its own doubles until a grant must meet a customer.
     """
-    rounds, hold = every, _HOLD_ROUNDS
+    rounds, hold = interval, _HOLD_ROUNDS
     while True:
         rounds += (partitions - 1) * (2 * hold + _RETURN_ROUNDS) + hold + _RETURN_ROUNDS
-        if hold >= every + _RETURN_ROUNDS:
+        if hold >= interval + _RETURN_ROUNDS:
             return rounds
         hold *= 2
 
@@ -337,7 +337,7 @@ def _rounds_at_most(partitions: int, every: int) -> int:
     st.sampled_from((0, 4)),
 )
 def test_last_item_goes_to_a_partition_that_keeps_asking(
-    seed: int, partitions: int, every: int, teasing: float, kills: int
+    seed: int, partitions: int, interval: int, teasing: float, kills: int
 ) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -348,11 +348,11 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
             for partition in world.partitions:
                 # The others ask while they do not have it, and never while they do.
                 teases = not _has_last_item(world, partition) and random.random() < teasing
-                if rounds % every == 0 if partition == asking else teases:
+                if rounds % interval == 0 if partition == asking else teases:
                     world.put("Look", _customer_of(world, partition), asks=True)
             _run_round(world, random, kills)
             rounds += 1
-            assert rounds <= _rounds_at_most(partitions, every) + 8 * world.kills
+            assert rounds <= _rounds_at_most(partitions, interval) + 8 * world.kills
         world.rest()
         assert world.spent(_LAST) == TOKENS
         world.ledger.close()
@@ -431,18 +431,18 @@ def _play_inputs(world: Spending, player: LogPlayer) -> None:
 
 def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
     """Return how a replay's decisions differ from the workers', and the hash of the replay's."""
-    replayed, decided = ReplayedDecisions({}), Fingerprint()
+    replay, decisions_hash = ReplayedDecisions({}), Fingerprint()
 
     def take(emits: Iterable[Emit]) -> None:
-        for emit in replayed.note(emits):
+        for emit in replay.note(emits):
             if isinstance(emit.value, Decision):
-                decided.add(emit.value)
+                decisions_hash.add(emit.value)
 
     _play_inputs(world, LogPlayer(world.rules, take))
     live = [decision for _, decision in world.logs.read(topics.DECISIONS)]
-    comparison = replayed.compare([*live, *live])
+    comparison = replay.compare([*live, *live])
     assert comparison.decisions == len({decision.decision_id for decision in live})
-    return comparison, decided.hexdigest()
+    return comparison, decisions_hash.hexdigest()
 
 
 @settings(max_examples=cases(40), deadline=None)
@@ -458,16 +458,16 @@ def test_replay_decides_as_live_but_where_a_lease_ran_short(seed: int, amount: f
             world.work(random.randrange(12))
             world.learn(random.randrange(6))
         world.rest()
-        comparison, replayed = _replay_beside_live(world)
-        assert _replay_beside_live(world) == (comparison, replayed)
+        comparison, replay = _replay_beside_live(world)
+        assert _replay_beside_live(world) == (comparison, replay)
         assert comparison.changed == comparison.by_budgets <= comparison.decisions
-        held = [
-            each.fate
+        held_fates = [
+            candidate.fate
             for _, decision in world.logs.read(topics.DECISIONS)
-            for each in decision.candidates
-            if each.fate == "budget gift"
+            for candidate in decision.candidates
+            if candidate.fate == "budget gift"
         ]
-        if not held:
+        if not held_fates:
             assert comparison.changed == 0
         world.ledger.close()
 

@@ -46,24 +46,26 @@ def _outcome(action: Action, outcome: str, at: int) -> Interaction:
 @given(moments())
 def test_no_window_holds_more_messages_than_its_cap(stream: list[tuple[str, int, str]]) -> None:
     flow = Flow(offering_rules())
-    sent: list[Action] = []
+    actions: list[Action] = []
     for number, (kind, hour, fate) in enumerate(stream):
         at = hour * _HOUR_MS
         for emit in list(flow.run(_interaction(number, kind, at))):
             if isinstance(emit.value, Action):
                 if fate not in ("bounce", "expired"):
-                    sent.append(emit.value)
+                    actions.append(emit.value)
                 if fate != "none":
                     list(flow.run(_outcome(emit.value, fate, at)))
     for cap in offering_rules().config.caps:
-        _assert_kept(cap, sent)
+        _assert_kept(cap, actions)
 
 
 def _assert_kept(cap: CompiledCap, actions: list[Action]) -> None:
-    counted = [action for action in actions if cap.channel in (None, action.channel)]
-    for group in {_group(cap, interaction) for interaction in counted}:
+    counted_actions = [action for action in actions if cap.channel in (None, action.channel)]
+    for group in {_group(cap, interaction) for interaction in counted_actions}:
         times = sorted(
-            interaction.created_at for interaction in counted if _group(cap, interaction) == group
+            interaction.created_at
+            for interaction in counted_actions
+            if _group(cap, interaction) == group
         )
         for end in times:
             assert sum(end - cap.window_ms < at <= end for at in times) <= cap.max, cap
@@ -82,9 +84,9 @@ def test_a_decision_made_again_is_the_same(stream: list[tuple[str, int, str]]) -
         emits = list(flow.run(_interaction(number, kind, hour * _HOUR_MS)))
         for segmented, decision in _decisions(emits):
             history = Shards({"any": History(decision.contacts)})
-            again = step(decision.profile_id, segmented, ContactState(history), offering_rules())
-            assert isinstance(again, Ok)
-            assert decision in [emit.value for emit in again.emits]
+            repeat = step(decision.profile_id, segmented, ContactState(history), offering_rules())
+            assert isinstance(repeat, Ok)
+            assert decision in [emit.value for emit in repeat.emits]
 
 
 def _decisions(emits: list[object]) -> Iterator[tuple[Segmented, Decision]]:

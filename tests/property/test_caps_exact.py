@@ -35,8 +35,8 @@ class _Cap:
 
     def counts(self, name: str) -> bool:
         issue, group, _ = _OFFERS[name]
-        own = {"offer": name, "issue": issue, "group": group, "channel": "web"}
-        return all(own[field] == value for field, value in self.scope)
+        own_scope = {"offer": name, "issue": issue, "group": group, "channel": "web"}
+        return all(own_scope[field] == value for field, value in self.scope)
 
     def subject(self, name: str) -> str:
         issue, group, _ = _OFFERS[name]
@@ -93,7 +93,7 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
         campaigns=[campaign("c", *offers)], policies=policies, channels={"channels": [web]}
     )
     life = Life(compiled_rules)
-    sent: dict[str, _SentMessage] = {}
+    messages: dict[str, _SentMessage] = {}
     open_actions: list[Action] = []
     merged = False
     for hour in sorted(hours):
@@ -106,50 +106,50 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                 action = data.draw(st.sampled_from(open_actions))
                 outcome = data.draw(st.sampled_from(["impression", "bounce", "expired"]))
                 life.react(action, outcome, at)
-                _apply(sent[action.action_id], outcome)
+                _apply(messages[action.action_id], outcome)
             case customer:
                 name = "ada" if customer == "ada" else "cookie"
                 decision = life.interact(
                     "Home", at, identifiers=ADA if name == "ada" else _COOKIE, ask=["hero"]
                 )
-                mine = [
+                own_messages = [
                     message
-                    for message in sent.values()
+                    for message in messages.values()
                     if (merged or message.customer == name) and not message.is_lost(confirm, hour)
                 ]
                 treatments = [action.offer for action in life.actions()]
-                assert treatments == _expected_treatments(caps, mine, hour), fates(decision)
+                assert treatments == _expected_treatments(caps, own_messages, hour), fates(decision)
                 for sent_action in life.actions():
-                    sent[sent_action.action_id] = _SentMessage(sent_action.offer, hour, name)
+                    messages[sent_action.action_id] = _SentMessage(sent_action.offer, hour, name)
                     open_actions.append(sent_action)
 
 
-def _apply(sent: _SentMessage, outcome: str) -> None:
+def _apply(message: _SentMessage, outcome: str) -> None:
     if outcome == "impression":
-        sent.counts = sent.reached = True
-    elif not sent.reached:
-        sent.counts = False
+        message.counts = message.reached = True
+    elif not message.reached:
+        message.counts = False
 
 
-def _expected_treatments(caps: list[_Cap], mine: list[_SentMessage], now: int) -> list[str]:
+def _expected_treatments(caps: list[_Cap], own_messages: list[_SentMessage], now: int) -> list[str]:
     for name in _OFFERS:
-        if all(_is_free(cap, name, mine, now) for cap in caps):
+        if all(_is_free(cap, name, own_messages, now) for cap in caps):
             return [name]
     return []
 
 
-def _is_free(cap: _Cap, name: str, mine: list[_SentMessage], now: int) -> bool:
+def _is_free(cap: _Cap, name: str, own_messages: list[_SentMessage], now: int) -> bool:
     if not cap.counts(name):
         return True
-    counted = [
+    counted_messages = [
         message
-        for message in mine
+        for message in own_messages
         if message.counts
         and cap.counts(message.offer)
         and cap.subject(message.offer) == cap.subject(name)
         and now - cap.hours < message.at <= now
     ]
-    return len(counted) < cap.max
+    return len(counted_messages) < cap.max
 
 
 def test_slots_of_one_decision_count_for_each_other() -> None:

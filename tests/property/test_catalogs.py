@@ -146,8 +146,8 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     missing = "sku,title,stock,until\na,A,1,2026-01-31\n"
     assert "there is no column 'price'" in _errors(_folder(tmp_path, missing))[0]
     assert "there are no rows" in _errors(_folder(tmp_path, _HEAD))[0]
-    named = _FILES["campaigns/shop.yaml"].replace("item.title", "item.titel")
-    messages = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": named}))
+    misspelt = _FILES["campaigns/shop.yaml"].replace("item.title", "item.titel")
+    messages = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": misspelt}))
     assert messages[0].startswith("campaigns/shop.yaml:8: unknown attribute 'item.titel'")
     unknown = _FILES["campaigns/shop.yaml"].replace("catalog: products", "catalog: produce")
     messages = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": unknown}))
@@ -197,8 +197,8 @@ knowns = st.fixed_dictionaries(
 
 @given(items, knowns, st.integers(1, 6), st.sampled_from([0, 1, 2]), st.booleans())
 def test_request_gets_the_best_items_that_fit_the_customer(
-    given_items: list[tuple[int, str, int | None]],
-    known: Mapping[str, list[str]],
+    drawn_items: list[tuple[int, str, int | None]],
+    traits: Mapping[str, list[str]],
     limit: int,
     day: int,
     only: bool,
@@ -208,11 +208,11 @@ def test_request_gets_the_best_items_that_fit_the_customer(
         CatalogItem(
             f"i{number}",
             float(value),
-            None if begins is None else f"1970-01-0{begins + 1}",
+            None if begin is None else f"1970-01-0{begin + 1}",
             None,
             {"kind": kind},
         )
-        for number, (value, kind, begins) in enumerate(given_items)
+        for number, (value, kind, begin) in enumerate(drawn_items)
     ]
     catalog = Catalog(
         "products",
@@ -223,22 +223,22 @@ def test_request_gets_the_best_items_that_fit_the_customer(
         items=tuple(catalog_items),
     )
     life = _life(catalog)
-    if any(known.values()):
-        life.set_traits(known)
+    if any(traits.values()):
+        life.set_traits(traits)
     decision = life.interact("Home", day * DAY_MS + 1, ask={"hero": limit})
-    left = {
-        f"i{number}": value * (3 if f"i{number}" in known["liked"] else 1)
-        for number, (value, kind, begins) in enumerate(given_items)
-        if (begins is None or begins <= day)
-        and (not only or kind in known["kinds"])
-        and f"i{number}" not in known["seen"]
+    scores_left = {
+        f"i{number}": value * (3 if f"i{number}" in traits["liked"] else 1)
+        for number, (value, kind, begin) in enumerate(drawn_items)
+        if (begin is None or begin <= day)
+        and (not only or kind in traits["kinds"])
+        and f"i{number}" not in traits["seen"]
     }
-    best = sorted(left, key=lambda name: (-left[name], name))[:limit]
+    best = sorted(scores_left, key=lambda name: (-scores_left[name], name))[:limit]
     assert life.answers() == {"hero": [f"tile/{name}" for name in best]}
     assert [action.content["title"] for action in life.actions()] == [
-        f"A {given_items[int(name[1:])][1]}" for name in best
+        f"A {drawn_items[int(name[1:])][1]}" for name in best
     ]
-    assert len(decision.candidates) == len(left)
+    assert len(decision.candidates) == len(scores_left)
 
 
 def test_decision_records_a_short_list_of_a_large_catalogue() -> None:
@@ -268,7 +268,7 @@ def test_decision_records_a_short_list_of_a_large_catalogue() -> None:
 class _Shopper(Life):
     """Customer whose traits are lists."""
 
-    def set_traits(self, known: Mapping[str, list[str]]) -> None:
+    def set_traits(self, traits: Mapping[str, list[str]]) -> None:
         """Make the traits known."""
         interaction = Interaction(
             event_id="lists",
@@ -279,7 +279,7 @@ class _Shopper(Life):
             occurred_at=0,
             received_at=0,
             identifiers=self.identifiers,
-            lists={name: tuple(values) for name, values in known.items() if values},
+            lists={name: tuple(values) for name, values in traits.items() if values},
         )
         list(self.flow.run(interaction))
 

@@ -93,8 +93,8 @@ class Owners(RuleBasedStateMachine):
         replay = self._replay(store)
         assert dict(store.scan()) == self.rows
         self.owner = replay.owner + 1
-        again = replay.rows_to_write_again()
-        for row in [(TAKE_OVER, b""), *again]:
+        rewritten = replay.rows_to_write_again()
+        for row in [(TAKE_OVER, b""), *rewritten]:
             self._append(row, self.owner)
         replay.record_takeover(self.owner, self.end)
         self.repaired = self.end

@@ -69,21 +69,21 @@ class _Kafka:
         return sum(map(len, self._queues.values()))
 
     def produce(self, topic: str, value: bytes, key: bytes, **options: Any) -> None:
-        where = TP(topic, options.get("partition", 0))
-        self._queues[where].append((value, options["on_delivery"]))
+        tp = TP(topic, options.get("partition", 0))
+        self._queues[tp].append((value, options["on_delivery"]))
 
     def poll(self, timeout_s: float) -> int:
         return 0
 
     def deliver(self, choice: int) -> bool:
         """Deliver the front of one of the queues."""
-        waiting = sorted(where for where, queue in self._queues.items() if queue)
+        waiting = sorted(tp for tp, queue in self._queues.items() if queue)
         if not waiting:
             return False
-        where = waiting[choice % len(waiting)]
-        value, report = self._queues[where].popleft()
-        record = _LogRecord(where, self._ends[where], value)
-        self._ends[where] += 1
+        tp = waiting[choice % len(waiting)]
+        value, report = self._queues[tp].popleft()
+        record = _LogRecord(tp, self._ends[tp], value)
+        self._ends[tp] += 1
         self.log.append(record)
         report(None, record)
         return True
@@ -108,10 +108,10 @@ class _Store:
 
     def persist(self, next_offsets: Mapping[int, int]) -> None:
         for partition, end in next_offsets.items():
-            written = [
+            records = [
                 record for record in self._kafka.log if record.where == TP(_CHANGELOG, partition)
             ]
-            assert end <= len(written)
+            assert end <= len(records)
             assert end >= self.on_disk.get(partition, 0)
             self.on_disk[partition] = end
 
@@ -195,13 +195,13 @@ class _Worker:
         """Check the law at a commit: all that inputs before these offsets caused is in the log."""
         if self._refuses:
             return KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
-        written: dict[bytes, int] = defaultdict(int)
+        counts: dict[bytes, int] = defaultdict(int)
         for record in self.kafka.log:
-            written[record.payload] += 1
+            counts[record.payload] += 1
         for tp, end in offsets.items():
             assert self.commits.get(tp, 0) < end <= self._next[tp]
             assert end <= min(self._unacknowledged[tp], default=end)
-            assert all(written[b"%d %d" % (tp.partition, offset)] == 3 for offset in range(end))
+            assert all(counts[b"%d %d" % (tp.partition, offset)] == 3 for offset in range(end))
             self.commits[tp] = end
         return None
 

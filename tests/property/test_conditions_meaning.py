@@ -153,14 +153,15 @@ def present(operator: str, value: Any, operand: Any) -> bool:
         case "contains" if type_of(operand) != "text":
             return False
         case "is" | "in":
-            wanted = operand if operator == "in" else [operand]
+            alternatives = operand if operator == "in" else [operand]
             return any(
-                type_of(alternative) == kind and alternative == value for alternative in wanted
+                type_of(alternative) == kind and alternative == value
+                for alternative in alternatives
             )
         case "within" | "older_than":
-            since = NOW - {"1ms": 1, "500ms": 500, "1s": 1000}[operand]
+            begin = NOW - {"1ms": 1, "500ms": 500, "1s": 1000}[operand]
             if kind == "number":
-                return since < value <= NOW if operator == "within" else value <= since
+                return begin < value <= NOW if operator == "within" else value <= begin
         case "contains" | "starts_with":
             if kind == "text":
                 return operand in value if operator == "contains" else value.startswith(operand)
@@ -172,9 +173,9 @@ def present(operator: str, value: Any, operand: Any) -> bool:
     return False
 
 
-def interpret(written: dict[str, Any], facts: Facts) -> bool:
+def interpret(form: dict[str, Any], facts: Facts) -> bool:
     """Return the meaning of the written form, spelt out without any preparation."""
-    match written:
+    match form:
         case {"all": parts}:
             return all(interpret(part, facts) for part in parts)
         case {"any": parts}:
@@ -186,29 +187,29 @@ def interpret(written: dict[str, Any], facts: Facts) -> bool:
         case {"entered": name}:
             return name in facts.entered
     kinds = ("trait", "property", "context", "event", "derived")
-    subject = {k: v for k, v in written.items() if k in kinds}
+    subject = {k: v for k, v in form.items() if k in kinds}
     if subject:
-        checks = {k: v for k, v in written.items() if k not in subject}
+        checks = {k: v for k, v in form.items() if k not in subject}
         value = value_of(subject, facts)
         return all(check(name, value, operand, facts) for name, operand in checks.items())
     if facts.interaction is None:
         return False
     return all(
         getattr(facts.interaction, name) in (value if isinstance(value, list) else [value])
-        for name, value in written.items()
+        for name, value in form.items()
     )
 
 
 @given(conditions, facts)
-def test_compiled_condition_means_its_written_form(written: dict[str, Any], facts: Facts) -> None:
-    tree = parse(written)
+def test_compiled_condition_means_its_written_form(form: dict[str, Any], facts: Facts) -> None:
+    tree = parse(form)
     assert not isinstance(tree, tuple)
-    assert compile(tree).test(facts) is interpret(written, facts)
+    assert compile(tree).test(facts) is interpret(form, facts)
 
 
 @given(conditions, facts)
-def test_condition_holds_only_for_its_names(written: dict[str, Any], facts: Facts) -> None:
-    tree = parse(written)
+def test_condition_holds_only_for_its_names(form: dict[str, Any], facts: Facts) -> None:
+    tree = parse(form)
     assert not isinstance(tree, tuple)
     bound = only_names(tree)
     if bound is not None and compile(tree).test(facts):
@@ -231,5 +232,5 @@ schema = Draft202012Validator({"$ref": "#/$defs/Condition", "$defs": {"Condition
 
 
 @given(st.one_of(conditions, rubbish, st.builds(lambda a, b: {**a, **b}, leaves, leaves)))
-def test_schema_accepts_the_forms_that_the_parser_accepts(written: object) -> None:
-    assert schema.is_valid(written) is not isinstance(parse(written), tuple)
+def test_schema_accepts_the_forms_that_the_parser_accepts(form: object) -> None:
+    assert schema.is_valid(form) is not isinstance(parse(form), tuple)

@@ -34,7 +34,7 @@ def streams(draw: st.DrawFn) -> list[Record]:
 def test_each_contact_is_kept_once_in_the_shard_of_its_cause(stream: list[Record]) -> None:
     flow = Flow(offering_rules())
     shards: dict[str, str] = {}
-    sent: dict[str, str] = {}
+    actions: dict[str, str] = {}
     for record in stream:
         for emit in flow.run(record):
             if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
@@ -42,7 +42,7 @@ def test_each_contact_is_kept_once_in_the_shard_of_its_cause(stream: list[Record
                 shards[emit.value.interaction.event_id] = emit.value.identity.shard
             if isinstance(emit.value, Action):
                 assert isinstance(record, Interaction)
-                sent[emit.value.action_id] = record.event_id
+                actions[emit.value.action_id] = record.event_id
     remembered = [
         (contact.action_id, name, profile)
         for profile, row in flow.rows["decisioning"].items()
@@ -54,5 +54,5 @@ def test_each_contact_is_kept_once_in_the_shard_of_its_cause(stream: list[Record
         for profile, row in flow.rows["enrichment"].items()
         for name in row.shards.here
     }
-    placed = {action: shards[event] for action, event in sent.items()}
+    placed = {action: shards[event] for action, event in actions.items()}
     assert sorted(remembered) == sorted((a, name, homes[name]) for a, name in placed.items())

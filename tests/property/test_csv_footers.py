@@ -79,9 +79,9 @@ def test_footer_under_codes_is_refused_and_every_row_is_read(
     table = _table([*rows, [label, *amounts]], delimiter) + after.replace(";", delimiter)
     read = _read(table)
     assert _customers(read) == [row[0] for row in rows]
-    [refused] = [item for item in read if isinstance(item, UnreadableRow)]
-    assert (refused.line, refused.code) == (len(rows) + 2, "footer")
-    assert label in refused.original
+    [refusal] = [item for item in read if isinstance(item, UnreadableRow)]
+    assert (refusal.line, refusal.code) == (len(rows) + 2, "footer")
+    assert label in refusal.original
 
 
 _words = st.sampled_from(["Total", "Sum", "alice", "Total Energies", "Acme", "7 Lines Ltd", "Fin"])
@@ -185,6 +185,6 @@ def test_configured_footer_is_left_out_and_nothing_else_is_one() -> None:
 
 def test_footer_that_is_no_pattern_is_named() -> None:
     watch = {"watch": "w", "source": "shop", "folder": "/in", "csv": {"footer": "(TRL"}}
-    [(where, why)] = problems(ingest={"watches": [watch]})
-    assert where == "ingest/watches/0/csv/footer"
-    assert "no regular expression" in why
+    [(place, reason)] = problems(ingest={"watches": [watch]})
+    assert place == "ingest/watches/0/csv/footer"
+    assert "no regular expression" in reason

@@ -45,10 +45,14 @@ _EVENING = _ms("2024-01-15T22:30:00+01:00")
 _MORNING = _ms("2024-01-16T08:00:00+01:00")
 
 
-def _life(*more: dict[str, Any], policies: dict[str, Any] | None = None, **parts: Any) -> Life:
+def _life(
+    *rules_of_campaigns: dict[str, Any], policies: dict[str, Any] | None = None, **parts: Any
+) -> Life:
     sales = campaign("sales", offer("o", 9, _MAIL), **{"defer": True, **parts})
     rules = {"quiet_hours": [_NIGHT], **(policies or {})}
-    return Life(world(traits=("home", "bought"), campaigns=[sales, *more], policies=rules))
+    return Life(
+        world(traits=("home", "bought"), campaigns=[sales, *rules_of_campaigns], policies=rules)
+    )
 
 
 def _advance(life: Life, to: int) -> list[Any]:
@@ -65,16 +69,19 @@ def test_message_held_by_quiet_hours_is_sent_in_the_morning() -> None:
     life = _life()
     first = life.interact("Go", _EVENING)
     assert fates(first) == {"mail": "quiet hours night"}
-    [held] = first.deferred
-    assert (held.until, held.deadline_at) == (_MORNING, _EVENING + 12 * 3_600_000)
+    [deferral] = first.deferred
+    assert (deferral.until, deferral.deadline_at) == (_MORNING, _EVENING + 12 * 3_600_000)
     assert life.treatments() == []
     assert _advance(life, _MORNING - 1) == []
-    [again] = _decisions(_advance(life, _MORNING))
+    [second_decision] = _decisions(_advance(life, _MORNING))
     [action] = life.actions()
     assert (action.treatment, action.created_at) == ("mail", _MORNING)
-    assert action.deadline_at == held.deadline_at
-    assert again.again is not None
-    assert (again.again.first, again.event_id) == (first.decision_id, first.event_id)
+    assert action.deadline_at == deferral.deadline_at
+    assert second_decision.again is not None
+    assert (second_decision.again.first, second_decision.event_id) == (
+        first.decision_id,
+        first.event_id,
+    )
     assert _advance(life, _MORNING + 86_400_000) == []
 
 
@@ -99,8 +106,8 @@ def test_a_deadline_before_the_end_of_the_night_bounds_it() -> None:
 def test_a_morning_that_comes_too_late_sends_nothing() -> None:
     life = _life()
     life.interact("Go", _EVENING)
-    [again] = _decisions(_advance(life, _EVENING + 12 * 3_600_000))
-    assert felling_rules(again) == {"mail": "applicability/deadline passed"}
+    [second_decision] = _decisions(_advance(life, _EVENING + 12 * 3_600_000))
+    assert felling_rules(second_decision) == {"mail": "applicability/deadline passed"}
     assert life.treatments() == []
 
 
@@ -109,8 +116,8 @@ def test_deferred_decision_uses_the_facts_of_the_morning() -> None:
     life = _life(eligibility=[rule])
     life.interact("Go", _EVENING)
     life.interact("Order", _EVENING + 60_000, bought="yes")
-    [again] = _decisions(_advance(life, _MORNING))
-    assert felling_rules(again) == {"mail": "eligibility/not-bought"}
+    [second_decision] = _decisions(_advance(life, _MORNING))
+    assert felling_rules(second_decision) == {"mail": "eligibility/not-bought"}
     assert life.treatments() == []
 
 
@@ -121,8 +128,8 @@ def test_a_cap_that_was_used_up_meanwhile_holds() -> None:
     life.interact("Go", _EVENING)
     life.interact("View", _EVENING + 60_000, ask=["hero"])
     assert life.treatments() == ["page-hero"]
-    [again] = _decisions(_advance(life, _MORNING))
-    assert fates(again) == {"mail": "cap one-a-day"}
+    [second_decision] = _decisions(_advance(life, _MORNING))
+    assert fates(second_decision) == {"mail": "cap one-a-day"}
 
 
 def test_newest_interaction_replaces_the_deferral_of_its_campaign() -> None:
@@ -134,11 +141,11 @@ def test_newest_interaction_replaces_the_deferral_of_its_campaign() -> None:
 
 
 def test_segment_left_meanwhile_does_not_count_as_entered() -> None:
-    left = {"segment": "left", "when": {"trait": "home", "is": "away"}}
+    home_segment = {"segment": "left", "when": {"trait": "home", "is": "away"}}
     sales = campaign("sales", offer("o", 9, _MAIL), defer=True, trigger={"entered": "left"})
     rules = world(
         traits=("home",),
-        segments=[left],
+        segments=[home_segment],
         campaigns=[sales],
         policies={"quiet_hours": [_NIGHT]},
     )
@@ -161,16 +168,16 @@ def test_segment_left_meanwhile_does_not_count_as_entered() -> None:
 def test_the_night_in_which_clocks_change_ends_by_the_local_clock(
     evening: str, morning: str
 ) -> None:
-    [held] = _life().interact("Go", _ms(evening)).deferred
-    assert held.until == _ms(morning)
+    [deferral] = _life().interact("Go", _ms(evening)).deferred
+    assert deferral.until == _ms(morning)
 
 
 def test_quiet_hours_are_in_the_customers_zone() -> None:
     rule = {**_NIGHT, "trait": "home"}
     life = _life(policies={"quiet_hours": [rule]})
     noon = _ms("2024-01-15T15:00:00+00:00")
-    [held] = life.interact("Go", noon, home="Asia/Tokyo").deferred
-    assert held.until == _ms("2024-01-16T08:00:00+09:00")
+    [deferral] = life.interact("Go", noon, home="Asia/Tokyo").deferred
+    assert deferral.until == _ms("2024-01-16T08:00:00+09:00")
 
 
 _MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(
@@ -178,10 +185,10 @@ _MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(
 )
 
 
-def _quiet_hours(begins: int, ends: int, name: str) -> CompiledQuietHours:
-    where = zone(name)
-    assert where is not None
-    return CompiledQuietHours("night", begins, ends, where, None, CompiledScope(()))
+def _quiet_hours(begin: int, ends: int, name: str) -> CompiledQuietHours:
+    local_zone = zone(name)
+    assert local_zone is not None
+    return CompiledQuietHours("night", begin, ends, local_zone, None, CompiledScope(()))
 
 
 _RULES = st.builds(
@@ -237,10 +244,10 @@ def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> Non
         for emit in life.emits
         if isinstance(emit.value, Segmented) and emit.value.interaction is not None
     )
-    [again] = _decisions(_advance(life, _MORNING))
-    for decision in (first, again):
+    [second_decision] = _decisions(_advance(life, _MORNING))
+    for decision in (first, second_decision):
         assert run_again(decision, record, life.flow.rules) == decision
-    words = explain(again, life.flow.rules.config, "en").words
+    words = explain(second_decision, life.flow.rules.config, "en").words
     assert words.startswith("This decides again what quiet hours held back at 2024-01-15T21:30:00")
     assert "waits for the end of quiet hours" in explain(first, life.flow.rules.config, "en").words
 
@@ -286,9 +293,9 @@ def test_deferral_moves_with_its_profile() -> None:
     cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
     life.interact("Go", _EVENING, identifiers=(cookie,))
     life.interact("Login", _EVENING + 60_000, identifiers=(customer, cookie))
-    [again] = _decisions(_advance(life, _MORNING))
+    [second_decision] = _decisions(_advance(life, _MORNING))
     [action] = life.actions()
-    assert action.profile_id == again.profile_id == profile_id(customer)
+    assert action.profile_id == second_decision.profile_id == profile_id(customer)
 
 
 def test_deferred_message_of_a_forgotten_person_is_not_sent() -> None:
@@ -308,6 +315,6 @@ def test_row_with_a_deferral_is_read_as_it_was_written() -> None:
 
 def test_a_transactional_campaign_needs_no_deferral() -> None:
     receipt = campaign("receipt", offer("r", 1), purpose="transactional", defer=True)
-    [(where, words)] = problems(campaigns=[receipt])
-    assert where == "campaigns/0/defer"
+    [(place, words)] = problems(campaigns=[receipt])
+    assert place == "campaigns/0/defer"
     assert "do not hold transactional messages back" in words

@@ -157,7 +157,7 @@ def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
         for row in states["identity"].values()
         for shard, place in row.shards.items()
     }
-    held = {shard: key for key, row in states["enrichment"].items() for shard in row.shards.here}
+    holders = {shard: key for key, row in states["enrichment"].items() for shard in row.shards.here}
     snapshots: dict[str, Profile | None] = dict(logs.read(topics.PROFILES))
     counts = [
         int(str(snapshot.traits["interactions"]))
@@ -168,7 +168,7 @@ def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
         (decision.event_id, decision.profile_id) for _, decision in logs.read(topics.DECISIONS)
     }
     laws = {
-        "a shard is where identity says": held == placed,
+        "a shard is where identity says": holders == placed,
         "each interaction counts once": sum(counts) == len(stream),
         "each interaction is decided once": sorted(event for event, _ in decisions)
         == sorted(record.event_id for record in stream),
@@ -209,7 +209,9 @@ def _run_until_idle(
 def _entries(outputs: dict[str, dict[str, list[Any]]]) -> int:
     """Return how many have entered the segment that time alone enters."""
     changes = outputs[topics.SEGMENT_CHANGES].values()
-    return sum(change.segment == "silent" for every in changes for change in every)
+    return sum(
+        change.segment == "silent" for customer_changes in changes for change in customer_changes
+    )
 
 
 def _logs(stream: Sequence[Interaction], copies: Random | None = None) -> Logs:

@@ -30,7 +30,7 @@ class _Rule:
     def is_for(self, offer: str, campaign: str) -> bool:
         owners = {"policies", f"campaign {campaign}", f"offer {offer}", f"treatment {offer}"}
         issue, group = _OFFERS[offer]
-        own = {
+        own_scope = {
             "issue": issue,
             "group": group,
             "offer": offer,
@@ -39,11 +39,11 @@ class _Rule:
             "channel": "web",
             "purpose": "marketing",
         }
-        return self.owner in owners and all(own[field] == name for field, name in self.scope)
+        return self.owner in owners and all(own_scope[field] == name for field, name in self.scope)
 
     def as_yaml(self) -> dict[str, Any]:
-        when = {"trait": self.flag, "is": True}
-        return {"rule": self.name, "when": when, "for": dict(self.scope)}
+        condition = {"trait": self.flag, "is": True}
+        return {"rule": self.name, "when": condition, "for": dict(self.scope)}
 
 
 _owners = st.sampled_from(

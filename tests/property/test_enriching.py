@@ -53,38 +53,42 @@ def _facts(interaction: Interaction) -> dict[str, Any]:
 
 
 def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, Known]:
-    counted = [record for record in stream if count_bots or record.context.user_agent != SPIDER]
-    seen = [
+    counted_records = [
+        record for record in stream if count_bots or record.context.user_agent != SPIDER
+    ]
+    facts_seen = [
         _facts(interaction)
-        for interaction in sorted(counted, key=lambda i: (i.occurred_at, i.event_id))
+        for interaction in sorted(counted_records, key=lambda i: (i.occurred_at, i.event_id))
     ]
 
     def known_values(name: str) -> list[Any]:
-        return [facts[name] for facts in seen if facts[name] is not None]
+        return [facts[name] for facts in facts_seen if facts[name] is not None]
 
     devices, touches, languages = (
         known_values("device"),
         known_values("touch"),
         known_values("lang"),
     )
-    paid = [facts["paid"] for facts in seen if facts["paid"] is not None and not facts["unknown"]]
+    paid = [
+        facts["paid"] for facts in facts_seen if facts["paid"] is not None and not facts["unknown"]
+    ]
     expected = {
-        "visits": len(seen) or None,
+        "visits": len(facts_seen) or None,
         "device": devices[-1] if devices else None,
         "devices": tuple(sorted(set(devices))) or None,
         "first_touch": touches[0] if touches else None,
         "last_touch": touches[-1] if touches else None,
         "countries": tuple(sorted(set(known_values("country")))) or None,
         "spent": round(sum(paid), 6) if paid else None,
-        "unknown": sum(facts["unknown"] for facts in seen) or None,
-        "on_mondays": sum(facts["monday"] for facts in seen) or None,
+        "unknown": sum(facts["unknown"] for facts in facts_seen) or None,
+        "on_mondays": sum(facts["monday"] for facts in facts_seen) or None,
         "language": languages[-1] if languages else None,
     }
     return {name: value for name, value in expected.items() if value is not None}
 
 
-def _only_declared(known: dict[str, Known]) -> dict[str, Known]:
-    return {name: value for name, value in known.items() if name not in _BUILT_IN}
+def _only_declared(traits: dict[str, Known]) -> dict[str, Known]:
+    return {name: value for name, value in traits.items() if name not in _BUILT_IN}
 
 
 @given(visits(), st.booleans())

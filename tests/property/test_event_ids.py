@@ -24,10 +24,10 @@ def test_an_id_is_known_for_the_grace_after_it_was_added(
         ids = EventIds(rows) if anew else ids
         at_ms += passed_ms
         age_ms = at_ms - added_ms.get(event_id, at_ms - 3 * GRACE_MS)
-        known = ids.find(ONLY, event_id, at_ms) is not None
-        assert known or age_ms > GRACE_MS
-        assert not known or age_ms < 2 * GRACE_MS
-        if not known:
+        is_known = ids.find(ONLY, event_id, at_ms) is not None
+        assert is_known or age_ms > GRACE_MS
+        assert not is_known or age_ms < 2 * GRACE_MS
+        if not is_known:
             ids.add(ONLY, event_id, at_ms, b"said")
             added_ms[event_id] = at_ms
 
@@ -37,16 +37,16 @@ def test_adding_an_id_again_after_a_kill_changes_nothing(
     records: list[tuple[int, str, bool]],
 ) -> None:
     # The same record has the same time, whenever it is read.
-    once, again = Rows(), Rows()
+    once, repeats = Rows(), Rows()
     at_ms = _START_MS
     for passed_ms, event_id, repeated in records:
         at_ms += passed_ms
-        for rows, times in ((once, 1), (again, 2 if repeated else 1)):
+        for rows, times in ((once, 1), (repeats, 2 if repeated else 1)):
             for _ in range(times):
                 EventIds(rows).add(ONLY, event_id, at_ms, b"said")
         for event_id in "abcde":
-            known = [EventIds(rows).find(ONLY, event_id, at_ms) for rows in (once, again)]
-            assert known[0] == known[1]
+            known_flags = [EventIds(rows).find(ONLY, event_id, at_ms) for rows in (once, repeats)]
+            assert known_flags[0] == known_flags[1]
 
 
 @given(st.integers(1, 2_000))

@@ -53,8 +53,8 @@ def test_the_hash_draws_every_share_and_each_holdout_by_itself() -> None:
             {person for person in people if is_held(CompiledHoldout(name, share), person)}
             for name in ("a", "b")
         )
-        for drawn in (holders, other):
-            assert abs(len(drawn) / len(people) - share) < 0.02
+        for group in (holders, other):
+            assert abs(len(group) / len(people) - share) < 0.02
         assert abs(len(holders & other) / len(people) - share * share) < 0.02
 
 
@@ -104,8 +104,8 @@ def test_a_holdout_of_an_issue_leaves_the_others_alone() -> None:
 def test_campaign_has_a_holdout_of_its_own() -> None:
     campaigns = [campaign("sales", offer("sale", 9, hero("sale-hero")), holdout=0.5)]
     rules = world(campaigns=campaigns)
-    held = {_ask(_customer(n, rules), 0).choices[0].holdout for n in range(20)}
-    assert held == {None, "campaign/sales"}
+    holdouts_met = {_ask(_customer(n, rules), 0).choices[0].holdout for n in range(20)}
+    assert holdouts_met == {None, "campaign/sales"}
 
 
 _SLOTS = (("web", "hero"), ("web", "banner"), ("email", None), ("call", None))
@@ -154,7 +154,7 @@ def _holdouts_of(
 ) -> tuple[tuple[float, float, float], list[dict[str, Any]], frozenset[str]]:
     """Return the campaigns' own shares, the holdouts of policies, and the treatments that are held
     out by any of them."""
-    own, of_email, of_all = shares
+    campaign_share, of_email, of_all = shares
     holdouts: list[dict[str, Any]] = [
         {"holdout": "mail", "share": of_email, "for": {"channel": "email"}},
         {"holdout": "all", "share": of_all},
@@ -163,9 +163,9 @@ def _holdouts_of(
         f"t{index}-{placement or channel}"
         for index, (of, _, slots) in enumerate(offers)
         for channel, placement in slots
-        if own[of] or (of_email and channel == "email") or of_all
+        if campaign_share[of] or (of_email and channel == "email") or of_all
     )
-    return own, [holdout for holdout in holdouts if holdout["share"]], covered
+    return campaign_share, [holdout for holdout in holdouts if holdout["share"]], covered
 
 
 @settings(max_examples=cases(80), deadline=None)
@@ -180,20 +180,20 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     """Compare with a world that has only the rest; would-be winners, with one without holdouts."""
     policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if learns else {}
     policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if capped else []
-    own, held, covered = _holdouts_of(offers, shares)
+    own_shares, held_treatments, covered = _holdouts_of(offers, shares)
     ask = {"hero": limit, "banner": 1}
     nobody = (0.0, 0.0, 0.0)
-    life = Life(_make_rules(offers, own, policies | {"holdouts": held}))
+    life = Life(_make_rules(offers, own_shares, policies | {"holdouts": held_treatments}))
     rest = Life(_make_rules(offers, nobody, policies, covered))
     decision, of_rest = (world.interact("Go", 1, ask=ask) for world in (life, rest))
     of_all_free = Life(_make_rules(offers, nobody, policies)).interact("Go", 1, ask=ask)
     assert [(action.treatment, action.action_id) for action in life.actions()] == [
         (action.treatment, action.action_id) for action in rest.actions()
     ]
-    shown = {choice.slot: choice for choice in of_rest.choices}
+    shown_choices = {choice.slot: choice for choice in of_rest.choices}
     winners = {choice.slot: choice.treatment for choice in of_all_free.choices}
     for choice in decision.choices:
-        there = shown.get(choice.slot)
+        there = shown_choices.get(choice.slot)
         assert choice.treatment == (None if there is None else there.treatment)
         assert choice.propensity == (1 if there is None else there.propensity)
         winner = winners.get(choice.slot)
@@ -202,11 +202,11 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     would_be = {name for name in winners.values() if name in covered}
     kept_back = {name for name, fate in fates(decision).items() if fate.startswith("held out by ")}
     assert would_be <= kept_back <= covered
-    named = [
+    ranked = [
         (candidate.campaign, candidate.offer, candidate.treatment)
         for candidate in decision.candidates
     ]
-    assert len(named) == len(set(named)) == len(of_all_free.candidates)
+    assert len(ranked) == len(set(ranked)) == len(of_all_free.candidates)
 
 
 def test_next_best_that_is_held_out_too_is_noted_for_both_holdouts() -> None:
@@ -244,19 +244,19 @@ def test_two_draws_that_differ_are_flagged_after_a_merge_and_the_first_holds() -
     for number in range(40):
         ada, cookie = (Identifier("customer_id", f"c{number}"),), (Identifier("cookie", "k"),)
         life = Life(rules)
-        held = []
+        draws = []
         for at, identifier in enumerate((cookie, ada)):
-            held.append(
+            draws.append(
                 life.interact("Home", at, identifiers=identifier, ask=["hero"]).holdouts[0].held
             )
         life.interact("Login", 5, identifiers=(*ada, *cookie))
-        [drawn] = life.interact("Home", 6, identifiers=ada, ask=["hero"]).holdouts
-        assert (drawn.held, drawn.conflict) == (held[0], held[0] is not held[1])
+        [assignment] = life.interact("Home", 6, identifiers=ada, ask=["hero"]).holdouts
+        assert (assignment.held, assignment.conflict) == (draws[0], draws[0] is not draws[1])
 
 
 _assignments = st.dictionaries(
     st.sampled_from("ab"),
-    st.builds(lambda held, at, conflict: Assignment("x", held, at, conflict),
+    st.builds(lambda is_held, at, conflict: Assignment("x", is_held, at, conflict),
               st.booleans(), st.integers(0, 2), st.booleans()),
 )  # fmt: skip
 _contacts = st.lists(
@@ -279,8 +279,8 @@ _contacts = st.lists(
     unique_by=lambda contact: contact.action_id,
 )
 _histories = st.builds(
-    lambda contacts, silenced, drawn: History(
-        tuple(sorted(contacts, key=lambda contact: contact.at)), silenced, drawn
+    lambda contacts, silenced, assignments: History(
+        tuple(sorted(contacts, key=lambda contact: contact.at)), silenced, assignments
     ),
     _contacts,
     st.dictionaries(st.sampled_from("ab"), st.integers(0, 3)),
@@ -298,7 +298,7 @@ def test_histories_merge_in_any_order_to_the_same(a: History, b: History, c: His
 
 
 def test_mistakes_are_named() -> None:
-    held = {"holdout": "h", "share": 0.1, "for": {"purpose": "transactional"}}
+    holdout = {"holdout": "h", "share": 0.1, "for": {"purpose": "transactional"}}
     campaigns = [campaign("c", offer("o", 1), purpose="transactional", holdout=0.1)]
-    faults = problems(campaigns=campaigns, policies={"holdouts": [held]})
+    faults = problems(campaigns=campaigns, policies={"holdouts": [holdout]})
     assert [at for at, _ in faults] == ["policies/holdouts/0/for/purpose", "campaigns/0/holdout"]

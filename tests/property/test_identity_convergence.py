@@ -29,16 +29,16 @@ _NAMES = [
 def interactions(draw: st.DrawFn) -> Interaction:
     """Draw interactions with the identifiers as people write them."""
     names = draw(st.sets(st.sampled_from(_NAMES), min_size=1, max_size=3))
-    written = [replace(name, value=draw(spellings(name))) for name in names]
+    spelt = [replace(name, value=draw(spellings(name))) for name in names]
     at = draw(st.integers(1, 40))
     kind = draw(st.sampled_from(["track", "track", "track", "alias"]))
     number = draw(st.integers(0, 10**9))
-    return Interaction(f"e{number}", kind, "View", "web", "shop", at, at, tuple(written))
+    return Interaction(f"e{number}", kind, "View", "web", "shop", at, at, tuple(spelt))
 
 
 def spellings(name: Identifier) -> st.SearchStrategy[str]:
-    written = [name.value, name.value, f" {name.value}", f"{name.value} "]
-    return st.sampled_from([*written, name.value.upper()] if name.namespace == "email" else written)
+    plain = [name.value, name.value, f" {name.value}", f"{name.value} "]
+    return st.sampled_from([*plain, name.value.upper()] if name.namespace == "email" else plain)
 
 
 @st.composite
@@ -55,7 +55,7 @@ def parents(stream: list[Record]) -> dict[str, str]:
         if isinstance(record, IdentityChange):
             ends = frozenset((record.identifier, record.other))
             cuts[ends] = max(cuts.get(ends, 0), record.at)
-    shown: dict[str, list[tuple[int, str, str, str]]] = {}
+    evidence_shown: dict[str, list[tuple[int, str, str, str]]] = {}
     for record in stream:
         if isinstance(record, IdentityChange):
             continue
@@ -65,8 +65,8 @@ def parents(stream: list[Record]) -> dict[str, str]:
             linked = name.namespace != strongest.namespace or rule == "alias"
             if linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
                 evidence = (record.occurred_at, record.event_id, rule, strongest.key)
-                shown.setdefault(name.key, []).append(evidence)
-    return {name: max(every)[-1] for name, every in shown.items()}
+                evidence_shown.setdefault(name.key, []).append(evidence)
+    return {name: max(evidence_of_name)[-1] for name, evidence_of_name in evidence_shown.items()}
 
 
 def names_of(interaction: Interaction) -> list[Identifier]:
@@ -95,10 +95,10 @@ def roots(stream: list[Record]) -> dict[str, str]:
 @settings(max_examples=cases(300), deadline=None)
 @given(st.lists(st.one_of(interactions(), interactions(), unlinks()), max_size=14), st.data())
 def test_every_order_ends_in_the_persons_of_the_definition(
-    given_stream: list[Record], data: st.DataObject
+    drawn_stream: list[Record], data: st.DataObject
 ) -> None:
     stream = list(
-        {str(getattr(event, "event_id", event)): event for event in given_stream}.values()
+        {str(getattr(event, "event_id", event)): event for event in drawn_stream}.values()
     )
     flow = InterleavedFlow(plain_rules(), data.draw(st.integers(1, 4)), _chooser(data))
     for event in data.draw(st.permutations(stream)):
@@ -131,13 +131,13 @@ def _each_shard_is_where_identity_says(flow: InterleavedFlow) -> None:
         for row in flow.rows["identity"].values()
         for shard, place in row.shards.items()
     }
-    held = {
+    holders = {
         shard: profile
         for profile, row in flow.rows["enrichment"].items()
         for shard in row.shards.here
     }
-    assert held == {shard: placed[shard] for shard in held}
-    assert set(held) == set(placed)
+    assert holders == {shard: placed[shard] for shard in holders}
+    assert set(holders) == set(placed)
 
 
 def _nothing_counted_twice_or_lost(flow: InterleavedFlow, stream: list[Interaction]) -> None:
@@ -148,9 +148,9 @@ def _nothing_counted_twice_or_lost(flow: InterleavedFlow, stream: list[Interacti
             snapshots[emit.key] = emit.value
     alive = [snapshot for snapshot in snapshots.values() if snapshot is not None]
     assert sum(int(str(profile.traits["interactions"])) for profile in alive) == len(stream)
-    decided = Counter(
+    decided_counts = Counter(
         emit.value.event_id  # type: ignore[union-attr]
         for emit in flow.written
         if emit.topic == topics.DECISIONS
     )
-    assert decided == Counter(record.event_id for record in stream)
+    assert decided_counts == Counter(record.event_id for record in stream)

@@ -111,7 +111,11 @@ class _ReadersView:
         several e-mails: a forgotten part may have shown one of them last."""
         return {
             key: {
-                **{name: known for name, known in value.traits.items() if "." not in name},
+                **{
+                    name: trait_value
+                    for name, trait_value in value.traits.items()
+                    if "." not in name
+                },
                 "names": value.identifiers,
             }
             for key, value in self._profiles.items()
@@ -136,15 +140,15 @@ class _ReadersView:
 @st.composite
 def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
     """Draw interactions before and after a request to forget; nothing is unlinked before it."""
-    before = draw(streams(most=12, unlinked=False))
+    before = draw(streams(maximum=12, unlinked=False))
     now_ms = max(record.received_at for record in before if isinstance(record, Interaction)) + 10
     after: list[Record] = []
     for number in range(draw(st.integers(1, 4))):
         now_ms += 200_000
-        drawn = draw(interactions(100 + number, now_ms))
+        drawn_event = draw(interactions(100 + number, now_ms))
         customer = Identifier("customer_id", "C")
-        weaker = (name for name in drawn.identifiers if name.namespace != "customer_id")
-        after.append(replace(drawn, kind="track", identifiers=(customer, *weaker)))
+        weaker = (name for name in drawn_event.identifiers if name.namespace != "customer_id")
+        after.append(replace(drawn_event, kind="track", identifiers=(customer, *weaker)))
     return before, after
 
 
@@ -160,14 +164,14 @@ def test_forgetting_leaves_other_profiles_whole(
     view = _ReadersView(before)
     forgotten = _person(before, identifier)
     assume(not _links_of_others_forgotten(before, view, forgotten))
-    replayed = _ReadersView(_without(before, view, forgotten))
+    replay_view = _ReadersView(_without(before, view, forgotten))
     last = max(record.received_at for record in before if isinstance(record, Interaction))
     view.feed(forget(identifier, last + 1))
-    assert view.profiles() == replayed.profiles()
+    assert view.profiles() == replay_view.profiles()
     for record in after:
         view.feed(record)
-        replayed.feed(record)
-        assert view.profiles() == replayed.profiles()
+        replay_view.feed(record)
+        assert view.profiles() == replay_view.profiles()
 
 
 def _person(stream: Sequence[Record], identifier: str) -> set[str]:
@@ -215,14 +219,14 @@ def _without(stream: Sequence[Record], view: _ReadersView, forgotten: set[str]) 
 @settings(max_examples=cases(100), deadline=None)
 @given(streams(), interactions(99, 2 * 10**9))
 def test_forgotten_person_who_returns_is_a_new_profile(
-    stream: list[Record], again: Interaction
+    stream: list[Record], return_visit: Interaction
 ) -> None:
     view = _ReadersView(stream)
     for name in sorted(view.flow.rows["identity"]):
         view.feed(forget(name, 10**9 + 10**7))
     assert not any(view.flow.rows.values())
-    view.feed(again)
-    assert view.profiles() == _ReadersView([again]).profiles()
+    view.feed(return_visit)
+    assert view.profiles() == _ReadersView([return_visit]).profiles()
 
 
 def test_unlinked_identifiers_do_not_keep_the_names_of_the_forgotten() -> None:

@@ -72,17 +72,17 @@ def test_profiles_and_segments_are_those_of_a_replay_without_the_link(
     live = ReaderView(stream)
     cuts = [record for record in stream if isinstance(record, IdentityChange)]
     arrivals = [record for record in stream if isinstance(record, Interaction)]
-    replayed = ReaderView([*cuts, *arrivals])
-    assert live.people() == replayed.people()
-    assert live.profiles() == replayed.profiles()
-    assert live.segments() == replayed.segments()
+    replay_view = ReaderView([*cuts, *arrivals])
+    assert live.people() == replay_view.people()
+    assert live.profiles() == replay_view.profiles()
+    assert live.segments() == replay_view.segments()
     _each_is_named_by_its_own_profile_only(live)
 
 
-def _each_is_named_by_its_own_profile_only(seen: ReaderView) -> None:
-    people = seen.people()
-    for profile, known in seen.profiles().items():
-        names = str(known["names"]).split()
+def _each_is_named_by_its_own_profile_only(view: ReaderView) -> None:
+    people = view.people()
+    for profile, traits in view.profiles().items():
+        names = str(traits["names"]).split()
         assert [profile_of(people[name]) for name in names] == [profile] * len(names)
 
 
@@ -100,13 +100,13 @@ _OLDER_THAN_THE_EVIDENCE = [
 def shared_devices(draw: st.DrawFn) -> list[Record]:
     """Draw streams of one cookie of up to eight customers; links are removed as of now or before,
     but not as of a moment between two at which the same link was shown."""
-    shown: dict[str, list[int]] = {}
+    shown_at: dict[str, list[int]] = {}
     stream: list[Record] = []
     count = draw(st.integers(2, 24))
     for minute in range(1, count + 1):
         if draw(st.booleans()):
             customer = f"customer_id:{draw(st.integers(1, 8))}"
-            shown.setdefault(customer, []).append(minute)
+            shown_at.setdefault(customer, []).append(minute)
             stream.append(_order(minute, customer, "cookie:k"))
         else:
             stream.append(_order(minute, "cookie:k"))
@@ -114,7 +114,7 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
         customer = f"customer_id:{number}"
         if draw(st.booleans()):
             as_of = draw(st.integers(1, count + 1))
-            evidence = shown.get(customer, [as_of])
+            evidence = shown_at.get(customer, [as_of])
             as_of = as_of if as_of < evidence[0] else max(as_of, evidence[-1])
             stream.append(unlink(customer, "cookie:k", as_of * MINUTE_MS))
     return stream
@@ -126,10 +126,10 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
 def test_device_of_many_owners_is_as_in_a_replay_without_the_links(
     stream: list[Record],
 ) -> None:
-    live, replayed = ReaderView(stream), ReaderView(_with_cuts_first(stream))
-    assert live.people() == replayed.people()
-    assert live.profiles() == replayed.profiles()
-    assert live.segments() == replayed.segments()
+    live, replay_view = ReaderView(stream), ReaderView(_with_cuts_first(stream))
+    assert live.people() == replay_view.people()
+    assert live.profiles() == replay_view.profiles()
+    assert live.segments() == replay_view.segments()
     _each_is_named_by_its_own_profile_only(live)
 
 

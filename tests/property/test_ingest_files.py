@@ -56,18 +56,18 @@ def _read(
 
 
 def _send(rows: Iterable[FileRow | UnreadableRow]) -> tuple[SendReport, list[Interaction]]:
-    taken: list[Interaction] = []
+    interactions: list[Interaction] = []
     reading = RowIntake(plain_rules().config, _SOURCE, _MAX, _NOW, RowIds("f"))
-    return send_rows(rows, reading, taken.append, lambda _: None), taken
+    return send_rows(rows, reading, interactions.append, lambda _: None), interactions
 
 
 def _check_accounted(rows: list[FileRow | UnreadableRow]) -> SendReport:
-    report, taken = _send(rows)
-    assert report.sent == len(taken)
+    report, interactions = _send(rows)
+    assert report.sent == len(interactions)
     assert report.sent + report.refused == sum(
         row.rows if isinstance(row, UnreadableRow) else 1 for row in rows
     )
-    assert _send(rows) == (report, taken)
+    assert _send(rows) == (report, interactions)
     return report
 
 

@@ -90,9 +90,9 @@ class _Learner:
         return LearningRecord(1, "", 0, state.as_of, posteriors, state.offsets)
 
     def tallies(self) -> dict[tuple[str, str], tuple[int, int]]:
-        every = self.ledger.tallies.items()
+        tallies = self.ledger.tallies.items()
         return {
-            (arm[2], arm[3]): (tally.tried, tally.reached) for arm, tally in every if tally.tried
+            (arm[2], arm[3]): (tally.tried, tally.reached) for arm, tally in tallies if tally.tried
         }
 
 
@@ -106,11 +106,11 @@ def _learner(log: _MemoryLog) -> Iterator[_Learner]:
             ledger.close()
 
 
-def _decision(number: int, feedback_given: Sequence[tuple[str, Any]], *spends: Spend) -> Decision:
+def _decision(number: int, reports: Sequence[tuple[str, Any]], *spends: Spend) -> Decision:
     choices = tuple(
         Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
     )
-    feedback = tuple(Feedback(action, kind, 10**9) for action, kind in feedback_given)
+    feedback = tuple(Feedback(action, kind, 10**9) for action, kind in reports)
     decision = Decision(f"d{number}", f"e{number}", "p", "c", number, choices, bin="b")
     return replace(decision, feedback=feedback, spends=spends)
 
@@ -135,27 +135,27 @@ def test_learner_counts_the_same_without_its_disk(
     log = _MemoryLog(Random(seed))
     for number, (partition, feedback) in enumerate(decisions):
         log.logs[partition].append(_decision(number, feedback))
-    with _learner(log) as lost, _learner(log) as learner:
-        lost.catch_up()
-        lost.read_until(
-            lambda: log.is_read() or sum(lost.ledger.state.offsets.values()) >= published
+    with _learner(log) as lost_learner, _learner(log) as learner:
+        lost_learner.catch_up()
+        lost_learner.read_until(
+            lambda: log.is_read() or sum(lost_learner.ledger.state.offsets.values()) >= published
         )
-        learner.ledger.restore(lost.snapshot(), {})
+        learner.ledger.restore(lost_learner.snapshot(), {})
         learner.catch_up()
-        assert learner.tallies() == lost.tallies()
+        assert learner.tallies() == lost_learner.tallies()
         learner.read_until(log.is_read)
-        every = [record for partition in log.logs for record in partition]
-        assert learner.tallies() == count_feedback(every)
+        records = [record for partition in log.logs for record in partition]
+        assert learner.tallies() == count_feedback(records)
 
 
 def test_goal_that_is_read_before_its_message_counts() -> None:
     log = _MemoryLog(Random(0))
     log.logs[2].append(_decision(0, (("a1", "tried"),)))
-    with _learner(log) as lost, _learner(log) as learner:
-        lost.catch_up()
-        lost.read_until(log.is_read)
+    with _learner(log) as lost_learner, _learner(log) as learner:
+        lost_learner.catch_up()
+        lost_learner.read_until(log.is_read)
         log.logs[0].append(_decision(1, (("a1", "reached"),)))
-        learner.ledger.restore(lost.snapshot(), {})
+        learner.ledger.restore(lost_learner.snapshot(), {})
         learner.catch_up()
         learner.read_until(log.is_read)
         assert learner.tallies() == {("t-a1", "b"): (1, 1)}
@@ -180,9 +180,11 @@ def _begin(learner: _Learner, rule: BudgetRule) -> None:
     learner.catch_up()
 
 
-def _succeed(learner: _Learner, lost: _Learner, rule: BudgetRule, at: int) -> None:
+def _succeed(learner: _Learner, lost_learner: _Learner, rule: BudgetRule, at: int) -> None:
     """Have the learner go on from the account that the lost one published at a time."""
-    record = record_of(lost.ledger.accounts[rule.name], lost.ledger.state.offsets, at)
+    record = record_of(
+        lost_learner.ledger.accounts[rule.name], lost_learner.ledger.state.offsets, at
+    )
     learner.ledger.restore(None, {rule.name: account_of(record)})
     learner.catch_up()
     learner.ledger.reopen_overdue()
@@ -194,11 +196,11 @@ def test_outcome_in_another_partition_settles_the_cost_of_a_message(
 ) -> None:
     log = _MemoryLog(Random(0))
     _reserve(log, sale, _NOW_MS)
-    with _learner(log) as lost, _learner(log) as learner:
-        _begin(lost, sale)
-        lost.read_until(log.is_read)
+    with _learner(log) as lost_learner, _learner(log) as learner:
+        _begin(lost_learner, sale)
+        lost_learner.read_until(log.is_read)
         log.logs[0].append(_decision(1, (), Spend("a1", outcome)))
-        _succeed(learner, lost, sale, _NOW_MS)
+        _succeed(learner, lost_learner, sale, _NOW_MS)
         learner.read_until(log.is_read)
         after = learner.ledger.accounts[sale.name]
         assert (after.gross, after.expiring) == (tokens(_SPENT), 0)
@@ -225,11 +227,11 @@ def test_cost_of_a_message_that_was_received_late_is_given_back_once(
 ) -> None:
     log, published = _MemoryLog(Random(0)), _NOW_MS + published_after
     _reserve(log, sale, _NOW_MS - 10_000)
-    with _learner(log) as lost, _learner(log) as learner:
-        _begin(lost, sale)
-        lost.read_until(log.is_read)
-        lost.ledger.expire_spent(published)
-        _succeed(learner, lost, sale, published)
+    with _learner(log) as lost_learner, _learner(log) as learner:
+        _begin(lost_learner, sale)
+        lost_learner.read_until(log.is_read)
+        lost_learner.ledger.expire_spent(published)
+        _succeed(learner, lost_learner, sale, published)
         for at in (published, published + 2_000, published + 10_000):
             learner.ledger.expire_spent(at)
         after = learner.ledger.accounts[sale.name]

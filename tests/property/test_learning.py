@@ -40,11 +40,11 @@ _DECISIONS = st.lists(st.lists(_FEEDBACK, max_size=3), max_size=12)
 
 
 @settings(max_examples=40)
-@given(feedback=_DECISIONS, cuts=st.lists(st.integers(0, 12), max_size=4), lost=st.booleans())
+@given(feedback=_DECISIONS, cuts=st.lists(st.integers(0, 12), max_size=4), loses_disk=st.booleans())
 def test_ledger_killed_anywhere_has_each_message_once(
-    feedback: list[list[tuple[str, Any]]], cuts: list[int], lost: bool
+    feedback: list[list[tuple[str, Any]]], cuts: list[int], loses_disk: bool
 ) -> None:
-    decisions = [_decision(number, each) for number, each in enumerate(feedback)]
+    decisions = [_decision(number, reports) for number, reports in enumerate(feedback)]
     # Each decision comes again, as after a redelivery, in the reverse order.
     log = [*decisions, *reversed(decisions)]
     with TemporaryDirectory() as home:
@@ -105,8 +105,8 @@ def test_evidence_of_one_half_life_ago_weighs_half() -> None:
     assert (withdrawn.trials, withdrawn.tried, withdrawn.reached) == (0, 0, 0)
 
 
-def _life(when: Any = None, **parts: Any) -> Life:
-    goal = {"when": when or {"name": "Bought"}, "window": "1h"}
+def _life(condition: Any = None, **parts: Any) -> Life:
+    goal = {"when": condition or {"name": "Bought"}, "window": "1h"}
     mail = {"treatment": "mail", "channel": "email", "p": 0.9}
     sold = campaign("sale", offer("shoes", 100, mail), goal=goal)
     return Life(world(campaigns=[sold], policies={"learning": {"explore": 1e-9}}, **parts))
@@ -117,19 +117,19 @@ def _what(decision: Decision) -> list[str]:
 
 
 def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None:
-    for at, reached in ((60_000, True), (_HOUR, True), (_HOUR + 1, False)):
+    for at, is_reached in ((60_000, True), (_HOUR, True), (_HOUR + 1, False)):
         life = _life()
         assert _what(life.interact("Go", 0)) == ["tried"]
         [action] = life.actions()
         feedback = life.interact("Bought", at).feedback
         assert [evidence.action_id for evidence in feedback] == (
-            [action.action_id] if reached else []
+            [action.action_id] if is_reached else []
         )
         life = _life()
         life.interact("Go", 0)
         [action] = life.actions()
         reasons = _what(life.react(action, "conversion", at))
-        assert ("reached" in reasons) is reached
+        assert ("reached" in reasons) is is_reached
 
 
 def test_a_conversion_that_is_received_late_counts_by_its_own_time() -> None:
@@ -148,12 +148,12 @@ def test_a_bounced_message_is_no_trial() -> None:
 
 def test_a_mail_scanners_click_is_not_learned_from() -> None:
     click = {"all": [{"kind": "outcome"}, {"name": "click"}]}
-    for at, reached in ((9_999, False), (10_000, True)):
+    for at, is_reached in ((9_999, False), (10_000, True)):
         life = _life(when=click)
         life.interact("Go", 0)
         [action] = life.actions()
         reasons = _what(life.react(action, "click", at))
-        assert reasons == (["shown", "reached"] if reached else ["shown"])
+        assert reasons == (["shown", "reached"] if is_reached else ["shown"])
 
 
 def test_feedback_of_bots_is_not_learned_from() -> None:
@@ -181,8 +181,8 @@ def _in(life: Life, name: str, at: int, context: Context) -> Decision:
 
 def test_a_message_that_must_be_confirmed_counts_once_it_was_shown() -> None:
     web = {"name": "web", "placements": ["hero"], "confirm_within": "10m"}
-    shown = offer("shoes", 100, hero("shoes", p=0.9))
-    sold = campaign("sale", shown, trigger={"name": "Never"}, goal={"when": {"name": "Bought"}})
+    shoes = offer("shoes", 100, hero("shoes", p=0.9))
+    sold = campaign("sale", shoes, trigger={"name": "Never"}, goal={"when": {"name": "Bought"}})
     life = Life(
         world(
             channels={"channels": [web, *CHANNELS[1:]]},

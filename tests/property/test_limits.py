@@ -29,8 +29,8 @@ def test_the_best_that_pay_come_in_order_and_fill_the_cap(
     expected = [f"t{n}" for n in best]
     assert life.answers() == {"hero": expected, "banner": []}
     slots = ["hero", *(f"hero#{place}" for place in range(2, limit + 1))]
-    chosen = [choice.slot for choice in decision.choices if choice.action_id is not None]
-    assert chosen == slots[: len(expected)]
+    chosen_slots = [choice.slot for choice in decision.choices if choice.action_id is not None]
+    assert chosen_slots == slots[: len(expected)]
     assert len({action.action_id for action in life.actions()}) == len(expected)
 
 
@@ -48,9 +48,9 @@ def test_explanation_covers_each_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "read"),
+    ("placements", "read"),
     [(b'"hero"', "hero"), (b'{"placement": "hero", "limit": 5}', PlacementRequest("hero", 5))],
 )
-def test_both_forms_of_a_request_are_read(asked: bytes, read: object) -> None:
-    body = DECIDE.decode(b'{"interaction": {"type": "page"}, "placements": [' + asked + b"]}")
+def test_both_forms_of_a_request_are_read(placements: bytes, read: object) -> None:
+    body = DECIDE.decode(b'{"interaction": {"type": "page"}, "placements": [' + placements + b"]}")
     assert body.placements == (read,)

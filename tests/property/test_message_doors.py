@@ -72,12 +72,12 @@ _IDS: Final = st.one_of(st.sampled_from(["u1", "u2", 7, 7.0, "-", "test"]), _LEA
 @st.composite
 def _contexts(draw: st.DrawFn) -> object:
     names = ["ip", "userAgent", "locale", "timezone", "page", "campaign", "consent", "traits"]
-    known = draw(st.dictionaries(st.sampled_from([*names, "externalIds", "device"]), _DETAILS))
+    context = draw(st.dictionaries(st.sampled_from([*names, "externalIds", "device"]), _DETAILS))
     if draw(st.booleans()):
-        known["externalIds"] = [
+        context["externalIds"] = [
             {"type": draw(st.sampled_from(["device", "nonesuch"])), "id": draw(_IDS)}
         ]
-    return draw(st.one_of(st.just(known), _ANYTHING))
+    return draw(st.one_of(st.just(context), _ANYTHING))
 
 
 @st.composite
@@ -99,8 +99,8 @@ def _messages(draw: st.DrawFn) -> dict[str, Any]:
         "sentAt": st.one_of(st.none(), _LEAVES),
         "nonesuch": _ANYTHING,
     }
-    chosen = draw(st.sets(st.sampled_from(sorted(fields)), max_size=7))
-    message = {name: draw(fields[name]) for name in sorted(chosen)}
+    names = draw(st.sets(st.sampled_from(sorted(fields)), max_size=7))
+    message = {name: draw(fields[name]) for name in sorted(names)}
     return {
         "type": draw(st.sampled_from(get_args(Kind))),
         "event": "Viewed",
@@ -174,12 +174,12 @@ def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
         assert answer.status_code in (200, 400), answer.text
         if answer.status_code == 400 and "rejected" not in answer.json():
             return  # the envelope itself is wrong
-        refused = {item["index"] for item in answer.json().get("rejected", ())}
-        taken = door.interactions()
-        assert len(taken) == len(items) - len(refused)
+        refused_indices = {item["index"] for item in answer.json().get("rejected", ())}
+        interactions = door.interactions()
+        assert len(interactions) == len(items) - len(refused_indices)
         letters = [record for record in door.log.records if record.topic == topics.DEAD_LETTERS]
-        assert len(letters) == len(refused)
-        for interaction in taken:
+        assert len(letters) == len(refused_indices)
+        for interaction in interactions:
             _check_found(interaction)
 
 
@@ -226,21 +226,21 @@ class _IdentityStage:
 
     def process(self, key: bytes, value: bytes | None) -> list[object]:
         """Return the outputs, redirections followed."""
-        written: list[object] = []
+        written_records: list[object] = []
         todo = [(key, value)]
         while todo:
             key, value = todo.pop()
             offset, self._offset = self._offset, self._offset + 1
             message = Message(topics.INTERACTIONS, ONLY, offset, _NOW, key, value, ())
             finish(self._shell.handle(message))
-            sent, self._ports.sent = self._ports.sent, []
-            for emit in sent:
+            sent_records, self._ports.sent = self._ports.sent, []
+            for emit in sent_records:
                 if emit.topic == topics.INTERACTIONS:
                     todo.append((emit.key or b"", emit.value))
                 else:
-                    written.append(_CODEC.decode(emit.topic, emit.value or b""))
+                    written_records.append(_CODEC.decode(emit.topic, emit.value or b""))
         assert self._offset < 4, "sent round and round"
-        return written
+        return written_records
 
 
 def _check_passed_on(outputs: list[object]) -> None:
@@ -271,10 +271,10 @@ _LETTERS: Final = (DeadLetterRecord, IdentityChange)
     st.integers(-(10**6), 10**6),
 )
 def test_a_record_in_avro_goes_on_once_or_is_a_dead_letter(
-    interaction: Interaction, names: list[Identifier], since: int
+    interaction: Interaction, names: list[Identifier], begin: int
 ) -> None:
     interaction = replace(
-        interaction, identifiers=tuple(names), occurred_at=_NOW + since, received_at=_NOW
+        interaction, identifiers=tuple(names), occurred_at=_NOW + begin, received_at=_NOW
     )
     key = names[-1].key if names else ""
     _check_passed_on(
@@ -320,10 +320,8 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
         by_http = door.interactions()
     by_file = _by_file(raw)
     upstream = _upstream_interaction(kind, ids, fields)
-    written = _CODEC.encode(topics.INTERACTIONS, upstream)
-    by_avro = _left_identity(
-        _IdentityStage().process(upstream.identifiers[0].key.encode(), written)
-    )
+    data = _CODEC.encode(topics.INTERACTIONS, upstream)
+    by_avro = _left_identity(_IdentityStage().process(upstream.identifiers[0].key.encode(), data))
     assert accepted is isinstance(by_file, Interaction) is bool(by_avro)
     if isinstance(by_file, Interaction):
         for interaction in (by_http[0], by_file):

@@ -60,9 +60,9 @@ _prices = st.one_of(
 
 
 @st.composite
-def streams(draw: st.DrawFn, most: int = 8) -> list[Interaction]:
+def streams(draw: st.DrawFn, maximum: int = 8) -> list[Interaction]:
     """Draw interactions in order of receipt, however late; none is received before it occurred."""
-    receipts = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=most)))
+    receipts = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=maximum)))
     return [
         _interaction(
             f"e{number}",
@@ -91,8 +91,8 @@ def _shards(stream: Iterable[tuple[str, Interaction]]) -> tuple[Shard, ...]:
 
 def _metrics(shards: Sequence[Shard], now: int) -> dict[str, Known]:
     declared = {trait.name for trait in _WORLD.config.traits}
-    known = traits(shards, now, _WORLD.config)
-    return {name: value for name, value in known.items() if name in declared}
+    traits_known = traits(shards, now, _WORLD.config)
+    return {name: value for name, value in traits_known.items() if name in declared}
 
 
 def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Known]:
@@ -179,14 +179,14 @@ def test_metrics_change_by_time_only_at_the_named_moments(
     # Nothing changes between the moments of `due`, and long after them the metrics are right.
     shards = _shards(("a", record) for record in stream)
     now = stream[-1].received_at
-    known = _metrics(shards, now)
+    metrics_before = _metrics(shards, now)
     until = now + sum(waits)
     while (then := _due(shards, now)) is not None and then <= until:
         assert then > now
-        assert _same(_metrics(shards, then - 1), known)
-        now, known = then, _metrics(shards, then)
-        assert _same(known, _expected_metrics(stream, now))
-    assert _same(_metrics(shards, until), known)
+        assert _same(_metrics(shards, then - 1), metrics_before)
+        now, metrics_before = then, _metrics(shards, then)
+        assert _same(metrics_before, _expected_metrics(stream, now))
+    assert _same(_metrics(shards, until), metrics_before)
 
 
 def _due(shards: list[Shard], now: int) -> int | None:
@@ -234,6 +234,6 @@ def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random
     for now in range(_LAST, _LAST + 6_200, 101):
         actual = _metrics(shards, now)
         least = _expected_metrics(stream, now)
-        most = _expected_metrics(stream, now - pane)
+        upper = _expected_metrics(stream, now - pane)
         for name in ("count_long", "sum_long"):
-            assert least[name] <= actual[name] <= most[name]  # type: ignore[operator]
+            assert least[name] <= actual[name] <= upper[name]  # type: ignore[operator]

@@ -45,10 +45,10 @@ _parts = st.fixed_dictionaries(
 def _rules(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]], parts: dict[str, Any]
 ) -> Rules:
-    *own, of_all = parts["holdouts"]
+    *own_shares, of_all = parts["holdouts"]
     never = {"name": "Never"}
     campaigns = [campaign("idle", offer("idle", 1), trigger=never, goal=_GOAL)]
-    for number, share in enumerate(own):
+    for number, share in enumerate(own_shares):
         offers_of_campaign = [
             offer(
                 f"o{index}",
@@ -95,8 +95,10 @@ def _budgets(rules: Rules) -> list[BudgetRecord]:
 
 def _request_at(event_id: str, at: int) -> Interaction:
     request = DecideRequest("r", "g", ("hero", "banner"), at + 100, {"hero": 2})
-    seen = {"seen": "i1"}
-    return Interaction(event_id, "track", "Go", "web", "shop", at, at, ADA, seen, request=request)
+    seen_property = {"seen": "i1"}
+    return Interaction(
+        event_id, "track", "Go", "web", "shop", at, at, ADA, seen_property, request=request
+    )
 
 
 def _decided(flow: Flow, interaction: Interaction) -> Decision:

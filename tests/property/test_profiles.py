@@ -61,22 +61,22 @@ def _profile(stream: list[Visit]) -> dict[str, Known]:
 
 def _brute_force(stream: list[Visit]) -> dict[str, Known]:
     """Return the profile from first principles."""
-    every = sorted(
+    interactions = sorted(
         (record.interaction for record in stream), key=lambda i: (i.occurred_at, i.event_id)
     )
-    times = [interaction.occurred_at for interaction in every]
+    times = [interaction.occurred_at for interaction in interactions]
     starts = [b for a, b in itertools.pairwise(times) if b - a > _GAP_MS]
-    orders = [interaction for interaction in every if interaction.name == "Order"]
+    orders = [interaction for interaction in interactions if interaction.name == "Order"]
     expected: dict[str, Known] = {
         "first_seen": times[0],
         "last_seen": times[-1],
-        "interactions": len(every),
+        "interactions": len(interactions),
         "sessions": 1 + len(starts),
         "session_started_at": [times[0], *starts][-1],
-        "identifiers": len({interaction.identifiers[0] for interaction in every}),
-        "last_page": every[-1].properties["page"],
+        "identifiers": len({interaction.identifiers[0] for interaction in interactions}),
+        "last_page": interactions[-1].properties["page"],
     }
-    latest = {interaction.identifiers[0]: interaction.occurred_at for interaction in every}
+    latest = {interaction.identifiers[0]: interaction.occurred_at for interaction in interactions}
     expected["identifier.cookie"] = max(
         latest, key=lambda identifier: (latest[identifier], identifier.value)
     ).value

@@ -34,9 +34,9 @@ def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
     ties = {
         candidate.treatment: candidate.tie for entry in entries for candidate in entry.candidates
     }
-    known = {(ties[name], ""): TreatmentEvidence(*counts) for name, counts in evidence.items()}
+    learned = {(ties[name], ""): TreatmentEvidence(*counts) for name, counts in evidence.items()}
     assert rules.chooser is not None
-    return with_fields(rules, chooser=rules.chooser.with_knowledge(Knowledge("1-test", known)))
+    return with_fields(rules, chooser=rules.chooser.with_knowledge(Knowledge("1-test", learned)))
 
 
 def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:
@@ -46,8 +46,8 @@ def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:
     emits = Flow(rules).run(going)
     record = next(emit.value for emit in emits if isinstance(emit.value, Segmented))
     for number in range(_TIMES):
-        again = replace(record, interaction=replace(going, event_id=f"e{number}"))
-        outcome = step("p", again, None, rules)
+        copy = replace(record, interaction=replace(going, event_id=f"e{number}"))
+        outcome = step("p", copy, None, rules)
         assert isinstance(outcome, Ok)
         yield next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
 

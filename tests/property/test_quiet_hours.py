@@ -83,15 +83,15 @@ def test_zone_of_the_customer_precedes_the_devices_and_the_default(
     st.integers(-12, 12),
 )
 def test_zone_without_daylight_saving_is_plain_arithmetic(
-    moment: datetime, begins: int, length: int, offset: int
+    moment: datetime, begin: int, length: int, offset: int
 ) -> None:
-    ends = (begins + length) % 1440
-    life = _life(**{"from": _clock(begins), "to": _clock(ends), "zone": f"Etc/GMT{-offset:+d}"})
+    ends = (begin + length) % 1440
+    life = _life(**{"from": _clock(begin), "to": _clock(ends), "zone": f"Etc/GMT{-offset:+d}"})
     local = moment + timedelta(hours=offset)
-    since = (local.hour * 60 + local.minute - begins) % 1440
+    minutes_since = (local.hour * 60 + local.minute - begin) % 1440
     at = round(moment.replace(tzinfo=UTC).timestamp() * 1000)
     life.interact("Go", at)
-    assert ("o-email" not in life.treatments()) is (since < length)
+    assert ("o-email" not in life.treatments()) is (minutes_since < length)
 
 
 def _clock(minute: int) -> str:
@@ -99,7 +99,7 @@ def _clock(minute: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rule", "where", "words"),
+    ("rule", "place", "words"),
     [
         ({"zone": "Europe/Madird"}, "zone", "no time zone 'Europe/Madird'"),
         ({"to": "22:00"}, "to", "`from` and `to` are equal"),
@@ -108,8 +108,8 @@ def _clock(minute: int) -> str:
         ({"for": {"channel": ["email", "emial"]}}, "for/channel/1", "did you mean 'email'?"),
     ],
 )
-def test_mistakes_are_named(rule: dict[str, object], where: str, words: str) -> None:
+def test_mistakes_are_named(rule: dict[str, object], place: str, words: str) -> None:
     policies = {"quiet_hours": [{**_NIGHT, **rule}]}
     [(at, message)] = problems(traits=("home",), policies=policies)
-    assert at == f"policies/quiet_hours/0/{where}"
+    assert at == f"policies/quiet_hours/0/{place}"
     assert words in message

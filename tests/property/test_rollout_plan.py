@@ -59,22 +59,22 @@ def test_plan_equals_the_effect_of_applying(
         for emit in flow.follow(refresh(person, proposed.config.digest))
         if isinstance(emit.value, SegmentChange)
     ]
-    counted = Counter((change.segment, change.change) for change in changes)
+    counts = Counter((change.segment, change.change) for change in changes)
     assert {
         (segment.segment, "entered"): segment.enter for segment in planned.segments if segment.enter
-    } == {key: count for key, count in counted.items() if key[1] == "entered"}
+    } == {key: count for key, count in counts.items() if key[1] == "entered"}
     assert {
         (segment.segment, "exited"): segment.leave for segment in planned.segments if segment.leave
-    } == {key: count for key, count in counted.items() if key[1] == "exited"}
+    } == {key: count for key, count in counts.items() if key[1] == "exited"}
 
 
 def test_plan_marks_segments_whose_entries_are_unknown() -> None:
     # Segments that read a new trait, even one made of aggregates that exist already.
     base = configuration((model.Segment("old", {"trait": "interactions", "gte": 1}),))
-    again = model.TraitDefinition("again", "count", when={"name": "Order"})
+    second_trait = model.TraitDefinition("again", "count", when={"name": "Order"})
     changed = replace(
         base,
-        profile=model.ProfileRules((*base.profile.traits, again)),
+        profile=model.ProfileRules((*base.profile.traits, second_trait)),
         segments=(
             *base.segments,
             model.Segment("new", {"trait": "again", "gte": 1}),

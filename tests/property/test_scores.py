@@ -44,10 +44,10 @@ def test_score_uses_the_traits_of_its_moment(stream: list[Interaction]) -> None:
     assert not flow.refused
     for emit in emits:
         if isinstance(emit.value, Profile):
-            known, now = emit.value.traits, emit.value.updated_at
-            age = now - int(str(known.get("last_view", now)))
-            numbers = [known.get(name, 0) for name in ("orders", "page", "lately")]
-            assert known["score.buys"] == sum(map(float, numbers)) + age  # type: ignore[arg-type]
+            traits, now = emit.value.traits, emit.value.updated_at
+            age = now - int(str(traits.get("last_view", now)))
+            numbers = [traits.get(name, 0) for name in ("orders", "page", "lately")]
+            assert traits["score.buys"] == sum(map(float, numbers)) + age  # type: ignore[arg-type]
     for emit in emits:
         if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
             assert emit.value.profile is not None

@@ -66,8 +66,8 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
         changes.update((now, root, name, "exited") for name in before - after)
         members[root] = after
 
-    def pass_time(since: int, until: int) -> None:
-        for now in range(since, until + 1):
+    def pass_time(begin: int, until: int) -> None:
+        for now in range(begin, until + 1):
             for root in traits:
                 evaluate(root, None, now)
 
@@ -76,13 +76,13 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
         pass_time(now + 1, record.received_at)
         now = record.received_at
         root = record.identifiers[0].key
-        known = traits.setdefault(root, {"orders": None})
-        known[f"last_{record.name.lower()}"] = now
-        known["page"] = record.properties["page"]
+        person_traits = traits.setdefault(root, {"orders": None})
+        person_traits[f"last_{record.name.lower()}"] = now
+        person_traits["page"] = record.properties["page"]
         if record.name == "Order":
-            known["orders"] = (known["orders"] or 0) + 1
+            person_traits["orders"] = (person_traits["orders"] or 0) + 1
         past.setdefault(root, []).append(record)
-        known.update(_pattern_traits(past[root], config))
+        person_traits.update(_pattern_traits(past[root], config))
         evaluate(root, record, now)
     pass_time(now + 1, end)
     return changes
@@ -104,8 +104,8 @@ def _verdict(condition: Condition, facts: Facts) -> bool | None:
 
 def _check(compare: Compare, facts: Facts) -> bool | None:
     sides = (compare.subject, compare.checks[0].operand)
-    asked = any(isinstance(side, Property | EventField) for side in sides)
-    return None if asked and facts.interaction is None else _test_of(compare)(facts)
+    reads_event = any(isinstance(side, Property | EventField) for side in sides)
+    return None if reads_event and facts.interaction is None else _test_of(compare)(facts)
 
 
 def _all(verdicts: list[bool | None]) -> bool | None:
@@ -214,7 +214,7 @@ def test_changes_by_time_alone_are_decided(
     flow = Flow(rules(configuration(drawn_segments)))
     emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST + 30)
-    decided = {emit.value.event_id for emit in emits if emit.topic == topics.DECISIONS}  # type: ignore[union-attr]
+    decided_ids = {emit.value.event_id for emit in emits if emit.topic == topics.DECISIONS}  # type: ignore[union-attr]
     changed = {
         (emit.value.interaction.event_id, name, kind)
         for emit in emits
@@ -224,7 +224,7 @@ def test_changes_by_time_alone_are_decided(
     }
     log = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
     assert {(change.cause, change.segment, change.change) for change in log} == changed
-    assert {cause for cause, _, _ in changed} <= decided
+    assert {cause for cause, _, _ in changed} <= decided_ids
 
 
 def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:

@@ -31,9 +31,9 @@ def brute_force(marks: list[Mark], steps: int) -> int | None:
     ordered = sorted(marks)
     for places in combinations(range(len(ordered)), steps):
         first, last = ordered[places[0]], ordered[places[-1]]
-        taken = all(ordered[place].fits >> step & 1 for step, place in enumerate(places))
+        is_taken = all(ordered[place].fits >> step & 1 for step, place in enumerate(places))
         broken = any(mark.fits >> steps for mark in ordered[places[0] + 1 : places[-1] + 1])
-        if taken and not broken and last.at - first.at <= _WITHIN:
+        if is_taken and not broken and last.at - first.at <= _WITHIN:
             ends.append(last.at)
     return max(ends, default=None)
 
@@ -100,13 +100,13 @@ def test_bounded_marks_give_the_answer_of_all_marks(
     # In their order, with a part for `without`; asked a hundred times on the way.
     compiled = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
     marks = data.draw(_long(steps + 1))
-    kept: tuple[Mark, ...] = ()
+    kept_marks: tuple[Mark, ...] = ()
     for count, new in enumerate(marks, start=1):
-        kept = prune_marks(union(kept, (new,)), compiled, new.at)
-        assert len(kept) <= 4 * CROWDED
+        kept_marks = prune_marks(union(kept_marks, (new,)), compiled, new.at)
+        assert len(kept_marks) <= 4 * CROWDED
         if count % 30 == 0:
-            asked = [mark for mark in marks[:count] if mark.at >= new.at - compiled.keep_ms]
-            expected, answer = oracle(asked, steps), completed_at(kept, compiled)
+            window_marks = [mark for mark in marks[:count] if mark.at >= new.at - compiled.keep_ms]
+            expected, answer = oracle(window_marks, steps), completed_at(kept_marks, compiled)
             if expected is not None and expected > new.at - for_ms:
                 assert answer == expected
             else:

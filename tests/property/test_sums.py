@@ -54,16 +54,16 @@ def _apply(prices: Iterable[Scalar], shard: Shard | None = None) -> Shard:
 
 
 def _traits_of(shards: Sequence[Shard]) -> dict[str, str]:
-    known: dict[str, Known] = traits(shards, 1_000, _CONFIG)
-    return {name: repr(value) for name, value in known.items() if name.startswith(_RULES)}
+    traits_known: dict[str, Known] = traits(shards, 1_000, _CONFIG)
+    return {name: repr(value) for name, value in traits_known.items() if name.startswith(_RULES)}
 
 
 def test_sum_is_exact_where_its_parts_exceed_64_bits() -> None:
     for prices in ([9e12, 9e12, -9e12], [-9e12, 9e12, 9e12]):
         assert traits((_apply(prices),), 1_000, _CONFIG)["sum"] == 9 * 10**12
     for prices in ([1e308, 1e308, -1e308, 0.5], [0.5, -1e308, 1e308, 1e308]):
-        known = traits((_apply(prices),), 1_000, _CONFIG)
-        assert known["sum"] == known["sum1h"] == 1e308
+        traits_known = traits((_apply(prices),), 1_000, _CONFIG)
+        assert traits_known["sum"] == traits_known["sum1h"] == 1e308
 
 
 def test_sum_beyond_the_greatest_number_is_that_number() -> None:

@@ -78,16 +78,18 @@ class _Story:
         """Look for due timers; `others` is a backlog besides."""
         waiting = self.timer_stage.ports.inputs = others + self.timer_stage.unprocessed
         fired = self.timer_stage.fire_due_timers(self.now_ms)
-        mine = self.timer_stage.fired[self.since :]
+        fired_timers = self.timer_stage.fired[self.since :]
         assert fired <= min(WINDOW, max(_CONGESTED - waiting, _FEW))
-        assert self.lost or len(set(mine)) == len(mine), "fired twice"
-        assert self.lost or len(self.timer_stage.armed_timers().intersection(mine)) <= WINDOW
+        assert self.lost or len(set(fired_timers)) == len(fired_timers), "fired twice"
+        assert (
+            self.lost or len(self.timer_stage.armed_timers().intersection(fired_timers)) <= WINDOW
+        )
 
-    def _lose_timers(self, most: int) -> None:
+    def _lose_timers(self, maximum: int) -> None:
         """Lose timer records, but no input of a person."""
-        while most and self.timer_stage.next_is_timer:
+        while maximum and self.timer_stage.next_is_timer:
             self.timer_stage.drop_inputs(1)
-            self.lost, most = True, most - 1
+            self.lost, maximum = True, maximum - 1
 
 
 @given(st.lists(_EVENTS, min_size=10, max_size=40))

@@ -47,7 +47,7 @@ def _cancellations(life: Life) -> list[tuple[str | None, str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "known", "why"),
+    ("name", "traits", "reason"),
     [
         ("Ordered", {"bought": "yes"}, "eligibility/wanted"),
         ("Left", {"stop": "yes"}, "consent mail"),
@@ -55,15 +55,15 @@ def _cancellations(life: Life) -> list[tuple[str | None, str]]:
     ],
 )
 def test_message_that_would_not_be_decided_any_more_is_cancelled(
-    name: str, known: Any, why: str
+    name: str, traits: Any, reason: str
 ) -> None:
     life = _life()
     life.interact("Go", _START)
     [action] = life.actions()
     life.interact("View", _START + 1)
     assert _cancellations(life) == []
-    life.interact(name, _START + MINUTE_MS, **known)
-    assert _cancellations(life) == [(action.action_id, why)]
+    life.interact(name, _START + MINUTE_MS, **traits)
+    assert _cancellations(life) == [(action.action_id, reason)]
     life.interact("View", _START + 2 * MINUTE_MS)
     assert _cancellations(life) == []
 
@@ -79,8 +79,8 @@ def test_delivered_or_expired_message_is_not_cancelled(outcome: str) -> None:
 
 
 def test_rules_on_an_interaction_do_not_read_a_later_one() -> None:
-    asked = {"rule": "asked", "when": {"property": "page", "is": "cart"}}
-    life = _life(eligibility=[asked])
+    cart_rule = {"rule": "asked", "when": {"property": "page", "is": "cart"}}
+    life = _life(eligibility=[cart_rule])
     life.interact("Go", _START, page="cart")
     assert life.treatments() == ["mail"]
     life.interact("View", _START + MINUTE_MS, page="home")
@@ -138,9 +138,9 @@ class _Oracle:
         self.waiting: dict[str, Action] = {}
         self.traits: dict[str, str] = {}
 
-    def cancellations(self, name: str, known: dict[str, str], at: int) -> set[str]:
+    def cancellations(self, name: str, properties: dict[str, str], at: int) -> set[str]:
         """Return the messages that must not go any more."""
-        self.traits |= known
+        self.traits |= properties
         wrong = "yes" in (self.traits.get("bought"), self.traits.get("stop"))
         if not wrong and name != "Complaint":
             return set()
@@ -160,9 +160,9 @@ def test_no_message_waits_that_would_not_be_decided(seed: int) -> None:
                 life.react(action, random.choice(("sent", "expired", "bounce")), at)
             continue
         answer = random.choice(("yes", "no"))
-        known = {"Ordered": {"bought": answer}, "Left": {"stop": answer}}.get(name, {})
-        expected = oracle.cancellations(name, known, at)
-        life.interact(name, at, **known)
+        properties = {"Ordered": {"bought": answer}, "Left": {"stop": answer}}.get(name, {})
+        expected = oracle.cancellations(name, properties, at)
+        life.interact(name, at, **properties)
         assert {key for key, _ in _cancellations(life)} == expected
         oracle.waiting = {
             key: action for key, action in oracle.waiting.items() if key not in expected

@@ -50,8 +50,8 @@ def removal_effects_by_matrix(
         inverse = np.linalg.inv(np.eye(len(remaining)) - steps[np.ix_(remaining, remaining)])
         return float(inverse[remaining.index(index_of["begin"])] @ gains[remaining])
 
-    whole = worth(None)
-    return {channel: 1.0 - worth(channel) / whole for channel in channels_of(rows)}
+    worth_of_all = worth(None)
+    return {channel: 1.0 - worth(channel) / worth_of_all for channel in channels_of(rows)}
 
 
 def shapley_by_permutations(

@@ -59,7 +59,7 @@ def bank_records(seed: int, customers: int, days: int) -> BankRecords:
 def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
     members = (diary.customer.tier,)
     goals = {sale.goal: sale.offer for sale in SALES}
-    reached = {goals[event.name]: event.at for event in diary.events() if event.name in goals}
+    reached_at = {goals[event.name]: event.at for event in diary.events() if event.name in goals}
     for life_event in diary.events():
         event_id = f"{name}-{life_event.event_id}"
         if life_event.name in goals:
@@ -69,24 +69,28 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
         if life_event.name not in (SENT, SEEN, CLICKED, WITHHELD):
             continue
         offer = OFFERS[str(life_event.properties["offer"])]
-        asked = f"{name}-{offer.offer}"
+        decision_name = f"{name}-{offer.offer}"
         if life_event.name in _OUTCOMES:
             outcome = event(
-                event_id, _OUTCOMES[life_event.name], life_event.at, action_id=f"a-{asked}"
+                event_id, _OUTCOMES[life_event.name], life_event.at, action_id=f"a-{decision_name}"
             )
             records.segmented.append(as_segmented(name, outcome, members))
             continue
-        held = life_event.name == WITHHELD
-        channel = _draw_channel(asked, offer) if held else str(life_event.properties["channel"])
-        at = life_event.at if held else life_event.at - offer.arms[channel].after_ms
-        records.meetings.append(
-            BankMeeting(name, offer, at, held, channel, reached.get(offer.offer))
+        is_held = life_event.name == WITHHELD
+        channel = (
+            _draw_channel(decision_name, offer)
+            if is_held
+            else str(life_event.properties["channel"])
         )
-        records.decisions.append(_decision(asked, name, records.meetings[-1]))
-        records.segmented.append(as_segmented(name, _occasion(asked, at), members))
+        at = life_event.at if is_held else life_event.at - offer.arms[channel].after_ms
+        records.meetings.append(
+            BankMeeting(name, offer, at, is_held, channel, reached_at.get(offer.offer))
+        )
+        records.decisions.append(_decision(decision_name, name, records.meetings[-1]))
+        records.segmented.append(as_segmented(name, _occasion(decision_name, at), members))
 
 
-def _decision(asked: str, name: str, meeting: BankMeeting) -> Decision:
+def _decision(decision_name: str, name: str, meeting: BankMeeting) -> Decision:
     offer, holdout = meeting.offer, f"campaign/{meeting.offer.campaign}"
     fate = f"held out by {holdout}" if meeting.held else "chosen"
     candidate = Candidate(
@@ -100,22 +104,22 @@ def _decision(asked: str, name: str, meeting: BankMeeting) -> Decision:
         1.0,
         fate,
     )
-    drawn = () if offer.agents else (Assignment(holdout, meeting.held, meeting.at),)
-    return decision(asked, name, meeting.at, candidate, holdouts=drawn)
+    assignments = () if offer.agents else (Assignment(holdout, meeting.held, meeting.at),)
+    return decision(decision_name, name, meeting.at, candidate, holdouts=assignments)
 
 
 def _occasion(event_id: str, at: int) -> Interaction:
     return event(event_id, "Home", at)
 
 
-def _draw_channel(asked: str, offer: BankOffer) -> str:
-    drawn = int.from_bytes(hashlib.sha256(asked.encode()).digest()[:8]) / 2**64
-    return next(_within(offer, drawn * (1 - offer.shares[NOTHING])))
+def _draw_channel(decision_name: str, offer: BankOffer) -> str:
+    draw = int.from_bytes(hashlib.sha256(decision_name.encode()).digest()[:8]) / 2**64
+    return next(_within(offer, draw * (1 - offer.shares[NOTHING])))
 
 
-def _within(offer: BankOffer, drawn: float) -> Iterator[str]:
+def _within(offer: BankOffer, draw: float) -> Iterator[str]:
     for channel in offer.arms:
-        drawn -= offer.shares[channel]
-        if drawn < 0:
+        draw -= offer.shares[channel]
+        if draw < 0:
             yield channel
     yield list(offer.arms)[-1]

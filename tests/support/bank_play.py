@@ -219,7 +219,7 @@ def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
         customer = play.customers.get(decision.profile_id)
         groups: dict[str, dict[str, float]] = {}
         prices: dict[str, dict[str, tuple[float, float]]] = {}
-        chosen: dict[str, str] = {}
+        chosen_offers: dict[str, str] = {}
         for candidate in decision.candidates:
             offer = bank_offer(ContactAction("", "", candidate.offer, candidate.channel))
             if customer is None or offer is None:
@@ -234,7 +234,7 @@ def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
                 of_group = prices.setdefault(group, {})
                 of_group[candidate.treatment] = candidate.value, candidate.cost
             if candidate.fate == "chosen":
-                chosen[group] = candidate.treatment
+                chosen_offers[group] = candidate.treatment
         for group, worth in groups.items():
             if len(worth) > 1:
-                yield ChoiceRound(worth, chosen.get(group), prices[group])
+                yield ChoiceRound(worth, chosen_offers.get(group), prices[group])

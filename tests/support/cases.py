@@ -8,8 +8,8 @@ THOROUGH = 2_000
 _LEAST = 10
 
 
-def cases(most: int) -> int:
-    """Return `most` under the profile `thorough`; else a quarter of it, but not less than ten."""
+def cases(maximum: int) -> int:
+    """Return `maximum` under the profile `thorough`; else a quarter of it, at least ten."""
     if settings.default is not None and settings.default.max_examples >= THOROUGH:
-        return most
-    return max(min(most, _LEAST), most // 4)
+        return maximum
+    return max(min(maximum, _LEAST), maximum // 4)

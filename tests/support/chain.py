@@ -68,17 +68,17 @@ class Worker:
 @contextmanager
 def workers(directory: Path) -> Iterator[Callable[[Plan], Worker]]:
     """Yield the function that starts workers; all are killed at the end."""
-    started: list[Worker] = []
+    running: list[Worker] = []
 
     def start(plan: Plan) -> Worker:
-        worker = Worker(plan, directory / f"worker-{len(started)}.log")
-        started.append(worker)
+        worker = Worker(plan, directory / f"worker-{len(running)}.log")
+        running.append(worker)
         return worker
 
     try:
         yield start
     finally:
-        for worker in started:
+        for worker in running:
             worker.kill()
 
 
@@ -122,8 +122,8 @@ def ends(bootstrap: str, topic: str, partitions: int) -> list[int]:
 def committed_offsets(bootstrap: str, group: str, topic: str, partitions: int) -> list[int]:
     """Return the committed offsets; 0 where there is none."""
     consumer = _consumer(bootstrap, group)
-    wanted = [TopicPartition(topic, number) for number in range(partitions)]
-    positions = consumer.committed(wanted, timeout=10)
+    partitions_wanted = [TopicPartition(topic, number) for number in range(partitions)]
+    positions = consumer.committed(partitions_wanted, timeout=10)
     consumer.close()
     return [max(part.offset, 0) for part in positions]
 

@@ -80,8 +80,8 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
             message = event.message
             if message.value == RAISE:
                 raise ValueError("asked to raise")
-            stored = table.get_in(message.partition, message.key)
-            row = Row() if stored is None else _DECODER.decode(stored)
+            stored_row = table.get_in(message.partition, message.key)
+            row = Row() if stored_row is None else _DECODER.decode(stored_row)
             if message.value not in row.ids:
                 row = Row(row.count + 1, [*row.ids, message.value])
                 table.put_in(message.partition, message.key, _ENCODER.encode(row))

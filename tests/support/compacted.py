@@ -30,8 +30,10 @@ def last_of_each(records: Iterable[StoredRecord]) -> dict[str, StoredRecord]:
 
 def latest_records(records: Records, topic: str, kind: type[T]) -> dict[str, T]:
     """Return the last record of each key, decoded; keys with a tombstone are left out."""
-    stored = latest(records.settings.kafka(), topic)
+    last_records = latest(records.settings.kafka(), topic)
     records_by_key = {
-        k: records.codec.decode(topic, record.value) for k, record in stored.items() if record.value
+        k: records.codec.decode(topic, record.value)
+        for k, record in last_records.items()
+        if record.value
     }
     return {key: record for key, record in records_by_key.items() if isinstance(record, kind)}

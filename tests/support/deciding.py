@@ -142,9 +142,9 @@ class Life:
 
     def _run(self, interaction: Interaction) -> Decision:
         self.emits = list(self.flow.run(interaction))
-        decided = [emit.value for emit in self.emits if isinstance(emit.value, Decision)]
+        decisions = [emit.value for emit in self.emits if isinstance(emit.value, Decision)]
         assert not self.flow.refused, self.flow.refused
-        return next(decision for decision in decided if decision.event_id == interaction.event_id)
+        return next(decision for decision in decisions if decision.event_id == interaction.event_id)
 
 
 def fates(decision: Decision) -> dict[str, str]:

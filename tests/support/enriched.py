@@ -91,9 +91,9 @@ def enriched_rules(count_bots: bool = False) -> Rules:
 
 
 @st.composite
-def visits(draw: st.DrawFn, most: int = 10) -> list[Interaction]:
+def visits(draw: st.DrawFn, maximum: int = 10) -> list[Interaction]:
     """Draw visits in the order of time, each received when it happened."""
-    hours = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=most)))
+    hours = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=maximum)))
     return [_visit(draw, number, BASE + at * HOUR) for number, at in enumerate(hours)]
 
 

@@ -25,18 +25,18 @@ def hostile_topics(folder: Path) -> None:
     for number in range(800):
         customer_id, name = f"p{number % 600}", HOSTILE[number % len(HOSTILE)]
         at = _START + number % _DAYS * _DAY + number * 60_000
-        held = number % 3 == 0
-        fate = f"held out by {HOSTILE[0]}" if held else "chosen"
+        is_held = number % 3 == 0
+        fate = f"held out by {HOSTILE[0]}" if is_held else "chosen"
         candidate = Candidate(name, name, name, f"{name}{name}", name, 5.0, 0.1, 1.0, fate)
-        drawn = (Assignment(HOSTILE[0], held, at),)
-        decisions.append(decision(f"e{number}", customer_id, at, candidate, holdouts=drawn))
+        assignments = (Assignment(HOSTILE[0], is_held, at),)
+        decisions.append(decision(f"e{number}", customer_id, at, candidate, holdouts=assignments))
         segmented += [
             as_segmented(customer_id, event(f"e{number}", name, at), (HOSTILE[number % 2],)),
         ]
         if number % 2:
-            reached = event(f"g{number}", HOSTILE[0], at + 60_000, value=3.0)
-            segmented.append(as_segmented(customer_id, reached))
-        if not held:
+            goal = event(f"g{number}", HOSTILE[0], at + 60_000, value=3.0)
+            segmented.append(as_segmented(customer_id, goal))
+        if not is_held:
             for outcome in ("impression", "click", "conversion")[: number % 4]:
                 about = {"action_id": f"a-e{number}", "value": 2.0}
                 segmented.append(

@@ -95,10 +95,10 @@ class InterleavedFlow:
             case DeadLetter():
                 self.refused.append((stage.name, outcome))
         source = (stage.name, emit.topic, self.partition(emit.key))
-        for written in emits:
-            self.written.append(written)
-            if written.topic in _CONSUMER:
-                self._enqueue(source, written)
+        for output in emits:
+            self.written.append(output)
+            if output.topic in _CONSUMER:
+                self._enqueue(source, output)
 
     def _enqueue(self, source: object, emit: Emit) -> None:
         name = (source, emit.topic, self.partition(emit.key))

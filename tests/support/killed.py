@@ -237,8 +237,8 @@ class StageProcess(Sending):
     def _is_held(self, place: Place, first: "_QueuedRecord") -> bool:
         _, partition = first.cause[0]
         rows = self._queues[self._changelog, partition]
-        sent = place[0] != self._changelog
-        return self._rows_first and sent and bool(rows) and rows[0].number < first.number
+        is_output = place[0] != self._changelog
+        return self._rows_first and is_output and bool(rows) and rows[0].number < first.number
 
     def _hand_over(self, place: Place, record: Record) -> None:
         if self.writes == self._doomed_at:

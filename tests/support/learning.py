@@ -26,19 +26,19 @@ def count_feedback(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple
     arms: dict[str, tuple[str, str]] = {}
     reports: dict[str, set[str]] = {}
     for decision in decisions:
-        chosen = {choice.action_id: choice.treatment for choice in decision.choices}
+        treatments = {choice.action_id: choice.treatment for choice in decision.choices}
         for feedback in decision.feedback:
             reports.setdefault(feedback.action_id, set()).add(feedback.what)
             if feedback.what in ("tried", "waits"):
-                arms[feedback.action_id] = (chosen[feedback.action_id] or "", decision.bin)
+                arms[feedback.action_id] = (treatments[feedback.action_id] or "", decision.bin)
     tried: Counter[tuple[str, str]] = Counter()
-    reached: Counter[tuple[str, str]] = Counter()
+    successes: Counter[tuple[str, str]] = Counter()
     for action, arm in arms.items():
         reported = reports[action]
         if "shown" in reported or ("tried" in reported and "released" not in reported):
             tried[arm] += 1
-            reached[arm] += "reached" in reported
-    return {arm: (count, reached[arm]) for arm, count in tried.items()}
+            successes[arm] += "reached" in reported
+    return {arm: (count, successes[arm]) for arm, count in tried.items()}
 
 
 class MemoryLearner:

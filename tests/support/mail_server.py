@@ -82,8 +82,8 @@ class MailServer:
         answer = await self._answer("data", server)
         if answer.startswith("2"):
             [recipient] = envelope.rcpt_tos
-            kept = ReceivedMail(envelope.mail_from, recipient, envelope.content, session)
-            self.received.append(kept)
+            mail = ReceivedMail(envelope.mail_from, recipient, envelope.content, session)
+            self.received.append(mail)
             answer = await self._answer("accepted", server)
         return answer
 
@@ -121,21 +121,21 @@ class MailServer:
 def serve_mail() -> Iterator[tuple[MailServer, int]]:
     """Serve in a thread of its own meanwhile; provide the server and its port."""
     server = MailServer()
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
+    endpoint_future: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
 
     async def serve() -> None:
-        ended = asyncio.Event()
+        end = asyncio.Event()
         async with server.listening() as port:
-            started.set_result((asyncio.get_running_loop(), ended, port))
-            await ended.wait()
+            endpoint_future.set_result((asyncio.get_running_loop(), end, port))
+            await end.wait()
 
     thread = Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    loop, ended, port = started.result(30)
+    loop, end, port = endpoint_future.result(30)
     try:
         yield server, port
     finally:
-        loop.call_soon_threadsafe(ended.set)
+        loop.call_soon_threadsafe(end.set)
         thread.join(30)
 
 

@@ -97,10 +97,10 @@ def _prompts() -> Rows:
 
 
 def _paths() -> Rows:
-    counted = (("mail > web", 2, 20.5, 3), ("web", 1, 5.0, 1), ("ads > ads", 0, 0.0, 2))
+    counts = (("mail > web", 2, 20.5, 3), ("web", 1, 5.0, 1), ("ads > ads", 0, 0.0, 2))
     return [
-        {"path": path, "conversions": float(won), "value": value, "nulls": float(lost)}
-        for path, won, value, lost in counted
+        {"path": path, "conversions": float(won), "value": value, "nulls": float(losses)}
+        for path, won, value, losses in counts
     ]
 
 
@@ -234,10 +234,10 @@ def _multiply_rows(rows: Rows) -> Rows:
     copies: Rows = []
     for number in range(_MANY):
         row = dict(rows[number % len(rows)])
-        again = f"-{number // len(rows)}"
+        suffix = f"-{number // len(rows)}"
         for name in ("profile_id", "case_id", "event_id"):
             if name in row:
-                row[name] += again
+                row[name] += suffix
         if row.get("channel"):
             row["channel"] = f"channel {number}"
         if "message" in row:
@@ -256,8 +256,8 @@ def _cut_in_a_cell(place: Path, rows: Rows) -> Path:
 
 def _cut_in_a_line(place: Path, rows: Rows) -> Path:
     file = write_csv(place, rows)
-    whole = file.read_text().rstrip("\n")
-    file.write_text(whole[: whole.rfind(",")] if whole.count("\n") else whole)
+    text = file.read_text().rstrip("\n")
+    file.write_text(text[: text.rfind(",")] if text.count("\n") else text)
     return file
 
 
@@ -277,10 +277,10 @@ _FIRST_NUMBER: Final = {
 _NO_ZONE: Final = "occurred_at: '2024-01-01 00:00:00' has no time zone (--timezone ZONE)"
 
 
-def _about_last_row(words: str, where: str = ":{line}") -> dict[str, str]:
+def _about_last_row(words: str, place: str = ":{line}") -> dict[str, str]:
     """Return the message about the first number in the last row, by table."""
     return {
-        name: "{file}" + where.format(line=_LINES[name], row=_LINES[name] - 1)
+        name: "{file}" + place.format(line=_LINES[name], row=_LINES[name] - 1)
         + f": {_FIRST_NUMBER[name]}: {words}"
         for name in _WITH_NUMBERS
     }  # fmt: skip

@@ -84,12 +84,12 @@ def interactions(draw: st.DrawFn, number: int, received_ms: int) -> Interaction:
 
 
 @st.composite
-def streams(draw: st.DrawFn, most: int = 16, unlinked: bool = True) -> list[Record]:
+def streams(draw: st.DrawFn, maximum: int = 16, unlinked: bool = True) -> list[Record]:
     """Draw streams in the order of receipt, some at the same time; links are removed as of then or
     before."""
     now_ms = _BEGIN_MS
     stream: list[Record] = []
-    for number in range(draw(st.integers(1, most))):
+    for number in range(draw(st.integers(1, maximum))):
         now_ms += draw(st.sampled_from([0, 1, 2, 50_000]))
         if unlinked and draw(st.integers(0, 5)) == 0:
             name, other = draw(st.permutations(NAMES))[:2]
@@ -116,7 +116,7 @@ def parents(stream: Sequence[Record]) -> dict[str, str]:
         if isinstance(record, IdentityChange):
             ends = frozenset((record.identifier, record.other))
             cuts[ends] = max(cuts.get(ends, 0), record.at)
-    shown: dict[str, list[tuple[int, str, str]]] = {}
+    evidence: dict[str, list[tuple[int, str, str]]] = {}
     for record in stream:
         if isinstance(record, IdentityChange):
             continue
@@ -124,10 +124,10 @@ def parents(stream: Sequence[Record]) -> dict[str, str]:
         for name in weaker:
             linked = name.namespace != strongest.namespace or record.kind == "alias"
             if linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
-                shown.setdefault(name.key, []).append(
+                evidence.setdefault(name.key, []).append(
                     (record.occurred_at, record.event_id, strongest.key)
                 )
-    return {name: max(every)[-1] for name, every in shown.items()}
+    return {name: max(evidence_of_name)[-1] for name, evidence_of_name in evidence.items()}
 
 
 def roots(stream: Sequence[Record]) -> dict[str, str]:

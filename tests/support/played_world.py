@@ -102,12 +102,12 @@ class PlayedWorld:
             {"tier": tier, "age": 20 + number % 50, "odd": self._random.random() < 0.5},
         )
         for action in actions:
-            reached = self._random.random() < self._chances[tier, action.offer]
-            outcomes = ("impression", "conversion") if reached else ("impression",)
+            is_reached = self._random.random() < self._chances[tier, action.offer]
+            outcomes = ("impression", "conversion") if is_reached else ("impression",)
             for place, outcome in enumerate(outcomes, 1):
                 reference: dict[str, Any] = {"action_id": action.action_id}
                 self.interact(number, at + place * 100, outcome, reference, kind="outcome")
-            if reached:
+            if is_reached:
                 self.interact(number, at + 500, "Bought", {"bought": 1})
 
     def interact(

@@ -6,10 +6,10 @@ from pipeline.model.learning import LearningRecord, ModelVersion
 from pipeline.training.model_folder import StoredModel
 
 
-def promote(stored: StoredModel, artifacts: Artifacts) -> LearningRecord:
+def promote(model: StoredModel, artifacts: Artifacts) -> LearningRecord:
     """Promote a model; return its record of `learning`."""
-    digest, manifest = artifacts.store(stored.model), artifacts.store(stored.manifest_file)
-    description = stored.manifest
+    digest, manifest = artifacts.store(model.model), artifacts.store(model.manifest_file)
+    description = model.manifest
     Promotions(artifacts).add(
         Promotion(description.name, description.version, digest, manifest, 0, "ada")
     )

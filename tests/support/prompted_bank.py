@@ -35,17 +35,19 @@ def best_channels() -> dict[str, str]:
     return {step: truth[name] for step, name in _EVENTS.items()}
 
 
-def biographies(indices: range, known: bool) -> list[CustomerLife]:
+def biographies(indices: range, is_known: bool) -> list[CustomerLife]:
     """Return the customers known from the start, or those who may open an account."""
     size = WorldSize(indices.stop, 30, 7)
     return [
-        customer_life(size, index, True) for index in indices if customer(7, index).known == known
+        customer_life(size, index, True)
+        for index in indices
+        if customer(7, index).known == is_known
     ]
 
 
 def write_onboarding(folder: Path, count: int) -> None:
     """Write j.yaml, and p.csv and e.csv of those of `count` customers who open an account."""
-    people = biographies(range(count), known=False)
+    people = biographies(range(count), is_known=False)
     prompts = [row for life in people for row in tables.prompts(life)]
     write_tables(folder, prompts, [row for life in people for row in tables.journeys(life)])
     (folder / "j.yaml").write_text(ONBOARDING)

@@ -49,7 +49,7 @@ class Reading:
 
     def offsets_of(self, partition: int) -> list[int]:
         """Return the offsets of the events of one partition that the agent got."""
-        return [offset for where, offset in self.seen if where == partition]
+        return [offset for partition_seen, offset in self.seen if partition_seen == partition]
 
     async def wait_until(self, holds: Callable[["Reading"], bool]) -> None:
         """Wait until `holds`; a condition that never does fails the test."""

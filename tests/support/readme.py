@@ -72,10 +72,12 @@ def with_tables(document: Path) -> str:
     }
     for name in (name for name, place in TABLES.items() if place == document):
         before, marker, rest = text.partition(f"<!-- {name} -->\n")
-        _, ended, after = rest.partition(f"<!-- /{name} -->")
+        _, rest_of_text, after = rest.partition(f"<!-- /{name} -->")
         assert marker, f"{document} has no place for the table of {name}"
-        assert ended, f"the table of {name} in {document} has no end"
-        text = "".join([before, marker, *(f"{row}\n" for row in makers[name]()), ended, after])
+        assert rest_of_text, f"the table of {name} in {document} has no end"
+        text = "".join(
+            [before, marker, *(f"{row}\n" for row in makers[name]()), rest_of_text, after]
+        )
     return text
 
 
@@ -119,10 +121,10 @@ def _written_form(parameter: click.Parameter) -> str:
 def _settings() -> Iterator[str]:
     rows = []
     for name, field in Settings.model_fields.items():
-        shown = "KAFKA_*" if name == "kafka_properties" else name.upper()
+        variable = "KAFKA_*" if name == "kafka_properties" else name.upper()
         has_default = field.default_factory is None and field.default is not None
         default = f"`{field.default}`" if has_default else ""
-        rows.append((f"`{PREFIX}{shown}`", default, str(field.description)))
+        rows.append((f"`{PREFIX}{variable}`", default, str(field.description)))
     return _table(("variable", "default", "meaning"), rows)
 
 

@@ -18,13 +18,13 @@ class ReceivedEvents:
     cookie: str
 
     def all(self) -> list[Interaction]:
-        every = self.stack.records.every(topics.INTERACTIONS, Interaction)
-        mine = [
+        records = self.stack.records.every(topics.INTERACTIONS, Interaction)
+        interactions = [
             interaction
-            for _, interaction in every
+            for _, interaction in records
             if any(i.value == self.cookie for i in interaction.identifiers)
         ]
-        return list({event.event_id: event for event in mine}.values())
+        return list({event.event_id: event for event in interactions}.values())
 
     def names(self) -> Counter[str]:
         return Counter(interaction.name for interaction in self.all())
@@ -48,10 +48,10 @@ class ReceivedEvents:
 
         return eventually(look)
 
-    def count_decisions(self, wanted: Callable[[Interaction], bool]) -> Counter[str]:
+    def count_decisions(self, is_wanted: Callable[[Interaction], bool]) -> Counter[str]:
         """Wait until the stack is idle, and return the number of decisions on each of these
         interactions."""
         self.stack.wait_until_idle()
-        ids = {interaction.event_id for interaction in self.all() if wanted(interaction)}
-        every = self.stack.records.every(topics.DECISIONS, Decision)
-        return Counter(decision.event_id for _, decision in every if decision.event_id in ids)
+        ids = {interaction.event_id for interaction in self.all() if is_wanted(interaction)}
+        decisions = self.stack.records.every(topics.DECISIONS, Decision)
+        return Counter(decision.event_id for _, decision in decisions if decision.event_id in ids)

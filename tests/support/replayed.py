@@ -67,8 +67,10 @@ def event(event_id: str, name: str, at: int, **properties: Any) -> Interaction:
     )
 
 
-def decision(event_id: str, customer: str, at: int, candidate: Candidate, **more: Any) -> Decision:
-    """Return a decision with one candidate: chosen, or held out by its holdout. `more`:
+def decision(
+    event_id: str, customer: str, at: int, candidate: Candidate, **fields: Any
+) -> Decision:
+    """Return a decision with one candidate: chosen, or held out by its holdout. `fields`:
     `holdouts`."""
     holdout = candidate.fate.removeprefix("held out by ") if candidate.fate != "chosen" else None
     choice = (
@@ -83,6 +85,6 @@ def decision(event_id: str, customer: str, at: int, candidate: Candidate, **more
             candidate.treatment,
         )
     )
-    assignments: tuple[Assignment, ...] = more.get("holdouts", ())
+    assignments: tuple[Assignment, ...] = fields.get("holdouts", ())
     return Decision(f"d-{event_id}", event_id, customer, "c", at, (choice,), (candidate,),
                     holdouts=assignments)  # fmt: skip

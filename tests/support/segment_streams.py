@@ -28,7 +28,7 @@ leaves = st.one_of(
     st.builds(lambda name: {"name": name}, st.sampled_from(NAMES)),
     st.builds(lambda page: {"property": "page", "is": page}, st.integers(0, 2)),
     st.builds(
-        lambda trait, most: {"trait": trait, "gte": {"property": "page"}, "lt": most},
+        lambda trait, upper: {"trait": trait, "gte": {"property": "page"}, "lt": upper},
         traits,
         st.integers(0, 40),
     ),
@@ -58,14 +58,16 @@ conditions = st.recursive(
 @st.composite
 def segments(draw: st.DrawFn) -> tuple[model.Segment, ...]:
     """Draw up to five segments; each may read those before it."""
-    drawn: list[model.Segment] = []
+    drawn_segments: list[model.Segment] = []
     for number in range(draw(st.integers(1, 5))):
-        when: dict[str, Any] = draw(conditions)
-        if drawn and draw(st.booleans()):
-            other = {"segment": draw(st.sampled_from([segment.segment for segment in drawn]))}
-            when = {draw(st.sampled_from(["all", "any"])): [when, other]}
-        drawn.append(model.Segment(f"s{number}", when))
-    return tuple(drawn)
+        condition: dict[str, Any] = draw(conditions)
+        if drawn_segments and draw(st.booleans()):
+            other = {
+                "segment": draw(st.sampled_from([segment.segment for segment in drawn_segments]))
+            }
+            condition = {draw(st.sampled_from(["all", "any"])): [condition, other]}
+        drawn_segments.append(model.Segment(f"s{number}", condition))
+    return tuple(drawn_segments)
 
 
 @st.composite

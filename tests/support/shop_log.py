@@ -16,13 +16,13 @@ def visit(number: int, name: str, at: int, *keys: str, kind: Kind = "track") -> 
     return Interaction(f"e{number}", kind, name, "web", "web-shop", at, at, names)
 
 
-def shop_log(seed: int = 7, most: int = 300) -> list[Interaction]:
+def shop_log(seed: int = 7, maximum: int = 300) -> list[Interaction]:
     """Return visits on two devices by people who say who they are when they buy; some come
     twice."""
     chance = random.Random(seed)
     interactions: list[Interaction] = []
     at = BEGIN_MS
-    for number in range(most):
+    for number in range(maximum):
         at += chance.randrange(30 * MINUTE_MS)
         person, name = chance.randrange(1, 26), chance.choice(_NAMES)
         names = [f"cookie:{person}-{chance.randrange(2)}"]

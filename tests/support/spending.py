@@ -113,22 +113,24 @@ class Spending:
             accounts = {name: account_of(record) for name, record in self.records.items()}
             self.ledger.restore(None, accounts)
             self._catch_up()
-        counted = self.ledger.state.offsets
-        self._read = [counted.get(str(number), 0) for number in self.partitions]
+        offsets = self.ledger.state.offsets
+        self._read = [offsets.get(str(number), 0) for number in self.partitions]
         self._lease_by(None)
 
     def _catch_up(self) -> None:
         """Read again what the accounts contain, before the rest."""
         for offsets in self.ledger.restored_up_to():
-            begins = self.ledger.state.offsets
+            begin_offsets = self.ledger.state.offsets
             ends = {
-                int(partition): max(end, begins.get(partition, 0))
+                int(partition): max(end, begin_offsets.get(partition, 0))
                 for partition, end in offsets.items()
             }
             batch = [
                 decision
                 for partition, end in ends.items()
-                for decision in self._decisions(partition, begins.get(str(partition), 0), end)
+                for decision in self._decisions(
+                    partition, begin_offsets.get(str(partition), 0), end
+                )
             ]
             self.ledger.fold(batch, ends, 1, self.now_ms)
         self.ledger.reopen_overdue()
@@ -163,13 +165,13 @@ class Spending:
         self.rules = rules
         self.worker = StageProcess(_STAGE, self.logs, rules)
 
-    def learn(self, most: int | None = None) -> None:
-        """Read up to `most` decisions of each partition, then lease, over which a doomed learner is
-        killed."""
+    def learn(self, maximum: int | None = None) -> None:
+        """Read up to `maximum` decisions of each partition, then lease, over which a doomed learner
+        is killed."""
         batch: list[tuple[int, int, Decision]] = []
         for partition, begin in enumerate(self._read):
             end = len(self.logs.records[topics.DECISIONS, partition])
-            self._read[partition] = end if most is None else min(begin + most, end)
+            self._read[partition] = end if maximum is None else min(begin + maximum, end)
             batch += self._decisions(partition, begin, self._read[partition])
         self.ledger.fold(batch, dict(enumerate(self._read)), 1, self.now_ms)
         try:
@@ -208,11 +210,11 @@ class Spending:
 
     def report_outcome(self, outcome: str) -> None:
         """Append an outcome of some message that was sent."""
-        sent = [action for topic in ("email", "web") for action in self.actions(topic)]
-        if sent:
-            choice = self._random.choice(sent)
-            known = {"action_id": choice.action_id}
-            self.put(outcome, choice.profile_id, kind="outcome", properties=known)
+        actions = [action for topic in ("email", "web") for action in self.actions(topic)]
+        if actions:
+            choice = self._random.choice(actions)
+            properties = {"action_id": choice.action_id}
+            self.put(outcome, choice.profile_id, kind="outcome", properties=properties)
 
     def actions(self, channel: str) -> list[Action]:
         """Return the messages of a channel."""

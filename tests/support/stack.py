@@ -103,15 +103,15 @@ class Stack:
     def ask(self, *arguments: str) -> Any:
         """Run a command with --json in this process, and return what it prints: another process
         takes seconds to start."""
-        printed = StringIO()
+        output = StringIO()
         with (
             patch.dict(os.environ, self._environment, clear=True),
-            redirect_stdout(printed),
-            pytest.raises(SystemExit) as ended,
+            redirect_stdout(output),
+            pytest.raises(SystemExit) as end,
         ):
             build_app(arguments[0])([*arguments, "--json"])
-        assert not ended.value.code, arguments
-        return msgspec.json.decode(printed.getvalue())
+        assert not end.value.code, arguments
+        return msgspec.json.decode(output.getvalue())
 
     def client(self, key: str) -> httpx.Client:
         """Return a client of the gateway with a key."""
@@ -128,10 +128,10 @@ class Stack:
 
     def interactions(self, event_id: str) -> list[tuple[StoredRecord, Interaction]]:
         """Return the records of an event that are in the topic now."""
-        every = self.records.every(topics.INTERACTIONS, Interaction)
+        records = self.records.every(topics.INTERACTIONS, Interaction)
         return [
-            (stored, interaction)
-            for stored, interaction in every
+            (entry, interaction)
+            for entry, interaction in records
             if interaction.event_id == event_id
         ]
 
@@ -179,8 +179,10 @@ class Stack:
         samples = chain.from_iterable(
             family.samples for family in text_string_to_metric_families(text)
         )
-        named = (sample for sample in samples if sample.name == metric)
-        return sum(sample.value for sample in named if labels.items() <= sample.labels.items())
+        named_samples = (sample for sample in samples if sample.name == metric)
+        return sum(
+            sample.value for sample in named_samples if labels.items() <= sample.labels.items()
+        )
 
     def _find_running(self, name: str) -> psutil.Process | None:
         supervision = read_supervision(self.home)
@@ -191,8 +193,8 @@ class Stack:
         return self.process(name).pid != killed.pid and self._is_ready(name)
 
     def _is_ready(self, name: str) -> bool:
-        known = announcements(self.home).get(name)
-        return known is not None and known.state == "ready"
+        announcement = announcements(self.home).get(name)
+        return announcement is not None and announcement.state == "ready"
 
 
 @contextmanager

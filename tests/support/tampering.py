@@ -73,9 +73,13 @@ class World:
         )
 
     def _log(self, topic: str) -> Iterator[StoredRecord]:
-        named = {f"{stage.group}-rows-changelog": f"{stage.name}-changelog" for stage in STAGES}
+        topics_by_name = {
+            f"{stage.group}-rows-changelog": f"{stage.name}-changelog" for stage in STAGES
+        }
         for partition in range(PARTITIONS):
-            for offset, record in enumerate(self.logs.records[named.get(topic, topic), partition]):
+            for offset, record in enumerate(
+                self.logs.records[topics_by_name.get(topic, topic), partition]
+            ):
                 key = (record.key or b"").decode(errors="replace")
                 yield StoredRecord(key, record.value, partition, offset, offset, record.headers)
 
@@ -118,10 +122,10 @@ class CheckSuite(ABC):
 
 
 def interaction(
-    event_id: str, name: str, named: list[tuple[str, str]], properties: Any = None
+    event_id: str, name: str, identifiers: list[tuple[str, str]], properties: Any = None
 ) -> Interaction:
     at = START_MS + sum(map(ord, event_id))
-    names = tuple(Identifier(*identifier) for identifier in named)
+    names = tuple(Identifier(*identifier) for identifier in identifiers)
     return Interaction(event_id, "track", name, "web", "shop", at, at, names, properties or {})
 
 

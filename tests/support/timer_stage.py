@@ -33,14 +33,14 @@ _CODEC: Final = Codec(recorded_versions())
 @cache
 def waiting_rules() -> Rules:
     """Return rules by which a customer enters a segment some time after an interaction."""
-    left = model.Segment("left", {"trait": "came", "older_than": f"{WAIT_MS}ms"})
+    segment = model.Segment("left", {"trait": "came", "older_than": f"{WAIT_MS}ms"})
     return rules(
         model.Bundle(
             sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
             identity=model.Identity((model.Namespace("email"),)),
             channels=model.Channels((model.Channel("web"),)),
             profile=model.ProfileRules((model.TraitDefinition("came", "max", of="occurred_at"),)),
-            segments=(left,),
+            segments=(segment,),
         )
     )
 
@@ -136,11 +136,11 @@ class TimerStage:
         """Drop the next inputs."""
         self._next += min(count, self.unprocessed)
 
-    def _profiles_entering(self, sent: SentRecord) -> Iterator[str]:
+    def _profiles_entering(self, written: SentRecord) -> Iterator[str]:
         """Return the profiles that enter by a record for segmentation."""
-        if sent.topic != topics.ENRICHED or sent.value is None or sent.key is None:
+        if written.topic != topics.ENRICHED or written.value is None or written.key is None:
             return
-        key, record = sent.key.decode(), _CODEC.decode(sent.topic, sent.value)
+        key, record = written.key.decode(), _CODEC.decode(written.topic, written.value)
         assert isinstance(record, Enriched)
         outcome = segment(key, record, self._members.get(key), waiting_rules())
         assert isinstance(outcome, Ok)
@@ -150,17 +150,20 @@ class TimerStage:
                 yield emit.value.profile_id
 
     def _take_sent(self) -> list[SentRecord]:
-        sent, self.ports.sent = self.ports.sent, []
-        return sent
+        records, self.ports.sent = self.ports.sent, []
+        return records
 
 
-def _is_timer(sent: SentRecord) -> bool:
-    return sent.value is not None and control_of(_CODEC.decode(sent.topic, sent.value)) is not None
+def _is_timer(record: SentRecord) -> bool:
+    return (
+        record.value is not None
+        and control_of(_CODEC.decode(record.topic, record.value)) is not None
+    )
 
 
-def _timer(sent: SentRecord) -> tuple[str, int]:
-    assert sent.value is not None
-    control = control_of(_CODEC.decode(sent.topic, sent.value))
+def _timer(record: SentRecord) -> tuple[str, int]:
+    assert record.value is not None
+    control = control_of(_CODEC.decode(record.topic, record.value))
     assert control is not None
     assert control.due_at is not None
     return control.cause, control.due_at

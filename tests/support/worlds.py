@@ -30,8 +30,8 @@ def rules(
     key = TokenKey("test" * 8)
     enrichers = enrichers_for(config, places)
     learning = config.learning
-    known = EMPTY if learning is None else knowledge_in_force(learning, EMPTY)
-    chooser = None if learning is None else ThompsonSampler(learning, known)
+    knowledge = EMPTY if learning is None else knowledge_in_force(learning, EMPTY)
+    chooser = None if learning is None else ThompsonSampler(learning, knowledge)
     return Rules(config, key, MAX_ACTION_AGE_MS, enrichers, scorers or {}, chooser=chooser)
 
 

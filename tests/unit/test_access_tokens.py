@@ -183,8 +183,8 @@ def test_token_without_an_exchange_is_the_signed_one_itself(
 ) -> None:
     key = to_pem(ec.generate_private_key(ec.SECP256R1()))
     monkeypatch.setenv("TEAM_KEY", key)
-    wanted = ProviderToken("ES256", "TEAM", "${TEAM_KEY}", key_id="KEY1")
-    request = replace(shipped_provider("fcm").request, access_token=wanted)
+    token_rule = ProviderToken("ES256", "TEAM", "${TEAM_KEY}", key_id="KEY1")
+    request = replace(shipped_provider("fcm").request, access_token=token_rule)
 
     async def find() -> str:
         async with ClientSession() as client:

@@ -252,10 +252,10 @@ def test_command_names_wrong_cells_and_prints_json(tmp_path: Path) -> None:
     file = tmp_path / "events.csv"
     file.write_text("case_id,occurred_at,name,channel\na,2024-01-01 10:00,home,web\n")
     command = ["insights", "anomalies", "--events", str(file)]
-    refused = CliRunner().invoke(build_app("insights"), command)
-    assert f"{file}:2: occurred_at" in str(refused.exception)
+    refusal = CliRunner().invoke(build_app("insights"), command)
+    assert f"{file}:2: occurred_at" in str(refusal.exception)
     rows = "".join(f"a,{(_MONDAY + day) * _DAY},home,web\n" for day in range(90))
     file.write_text("case_id,occurred_at,name,channel\n" + rows)
-    printed = CliRunner().invoke(build_app("insights"), [*command, "--json"])
-    assert printed.exit_code == 0, printed.output
-    assert json.loads(printed.stdout)["incidents"] == []
+    result = CliRunner().invoke(build_app("insights"), [*command, "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["incidents"] == []

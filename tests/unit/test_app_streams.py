@@ -13,6 +13,6 @@ create_app("hop", AppOptions(bootstrap_servers="", home=Path(), partitions=1))
 """
     environment = {**os.environ, "NO_CYTHON": "1"}
     command = [sys.executable, "-c", program]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert ended.returncode == 1
-    assert "compiled streams are missing" in ended.stderr
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "compiled streams are missing" in result.stderr

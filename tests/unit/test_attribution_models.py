@@ -93,10 +93,12 @@ def test_removal_effects_equal_those_of_the_textbook_chain() -> None:
 @pytest.mark.parametrize("nulls", [True, False])
 def test_removal_effects_equal_those_of_whole_matrices(order: int, seed: int, nulls: bool) -> None:
     rows = _random_rows(seed)
-    seen = rows if nulls else [PathRow(row.path, row.conversions, row.value) for row in rows]
+    counted_rows = (
+        rows if nulls else [PathRow(row.path, row.conversions, row.value) for row in rows]
+    )
     attribution = attribute("markov", ModelOptions(order=order, nulls=nulls), count_paths(rows))
-    expected = removal_effects_by_matrix(seen, order, lambda row: row.conversions)
-    by_value = removal_effects_by_matrix(seen, order, lambda row: row.value)
+    expected = removal_effects_by_matrix(counted_rows, order, lambda row: row.conversions)
+    by_value = removal_effects_by_matrix(counted_rows, order, lambda row: row.value)
     effects = {channel.channel: channel.removal_effect for channel in attribution.channels}
     assert effects == pytest.approx(expected, abs=1e-10)
     total = sum(by_value.values())
@@ -207,8 +209,8 @@ def test_the_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
 
     def worth(coalition: frozenset[str]) -> float:
         within = [row for row in rows if set(row.path) <= coalition]
-        seen = sum(row.conversions + row.nulls for row in within)
-        return sum(row.conversions for row in within) / seen if seen else 0.0
+        paths_seen = sum(row.conversions + row.nulls for row in within)
+        return sum(row.conversions for row in within) / paths_seen if paths_seen else 0.0
 
     values = shapley_by_permutations(channels_of(rows), worth)
     total = sum(row.conversions for row in rows)
@@ -235,8 +237,8 @@ def test_shao_li_equals_its_formula_path_by_path(seed: int) -> None:
 
     def rate(*channels: str) -> float:
         within = [row for row in rows if set(channels) <= set(row.path)]
-        seen = sum(row.conversions + row.nulls for row in within)
-        return sum(row.conversions for row in within) / seen if seen else 0.0
+        paths_seen = sum(row.conversions + row.nulls for row in within)
+        return sum(row.conversions for row in within) / paths_seen if paths_seen else 0.0
 
     expected = dict.fromkeys(channels_of(rows), 0.0)
     for row in rows:

@@ -272,30 +272,30 @@ def _expected_paths(
     expected: Counter[tuple[tuple[str, ...], bool]] = Counter()
     end = max(at for _, at, _ in events)
     for customer in {customer for customer, _, _ in events}:
-        mine = [
+        own_events = [
             (at, channel is None, channel or "") for name, at, channel in events if name == customer
         ]
         pending: list[tuple[int, str]] = []
         seen_conversions: set[int] = set()
-        for at, converted, channel in [*sorted(mine), (10**18, True, "")]:
+        for at, converted, channel in [*sorted(own_events), (10**18, True, "")]:
             if not converted:
                 pending.append((at, channel))
                 continue
-            inside = tuple(name for when, name in pending if at - when < lookback)
+            inside = tuple(name for moment, name in pending if at - moment < lookback)
             run: list[tuple[int, str]] = []
-            for when, name in [
+            for moment, name in [
                 *(touch for touch in pending if at - touch[0] >= lookback),
                 (10**19, ""),
             ]:
-                if run and when - run[-1][0] >= lookback:
+                if run and moment - run[-1][0] >= lookback:
                     if end - run[-1][0] >= lookback:
                         expected[tuple(name for _, name in run), False] += 1
                     run = []
-                run.append((when, name))
+                run.append((moment, name))
             pending = []
             if at < 10**18 and (at not in seen_conversions):
                 expected[inside, True] += sum(
-                    1 for when, is_one, _ in mine if is_one and when == at
+                    1 for moment, is_one, _ in own_events if is_one and moment == at
                 )
                 seen_conversions.add(at)
     return expected
@@ -334,9 +334,9 @@ def test_journeys_equal_those_built_event_by_event(
     _check_customers(journeys.customers(paths), paths, len({customer for customer, _, _ in events}))
 
 
-def _check_customers(customers: Customers, paths: PathCounts, most: int) -> None:
+def _check_customers(customers: Customers, paths: PathCounts, maximum: int) -> None:
     """Check that the customers, drawn each once, are those of the table."""
-    assert 0 < customers.counts.sum() <= most
+    assert 0 < customers.counts.sum() <= maximum
     assert customers.counts @ customers.conversions == pytest.approx(paths.conversions)
     assert customers.counts @ customers.nulls == pytest.approx(paths.nulls)
 

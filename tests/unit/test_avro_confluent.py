@@ -27,17 +27,17 @@ def test_unregistered_schemas_are_unknown(client: SchemaRegistryClient) -> None:
 
 def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> None:
     register_at(client, channels=[])
-    known = with_registry_ids(client)
+    known_schemas = with_registry_ids(client)
     of_subject = [
         client.lookup_schema(
             f"{recorded.name}-value", Schema(msgspec.json.encode(recorded.schema).decode(), "AVRO")
         )
         for recorded in recorded_versions()
     ]
-    assert [version.id for version in known] == [
+    assert [version.id for version in known_schemas] == [
         subject_version.schema_id for subject_version in of_subject
     ]
-    assert [version.schema for version in known] == [
+    assert [version.schema for version in known_schemas] == [
         version.schema for version in recorded_versions()
     ]
 

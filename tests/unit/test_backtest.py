@@ -43,8 +43,8 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
 
     def run(log: Path, *options: str, config: Path = _DEMO) -> Result:
-        where = ["--input", str(log), "--config", str(config), "--out", str(tmp_path / "out")]
-        return CliRunner().invoke(build_app("backtest"), ["backtest", *where, *options])
+        common = ["--input", str(log), "--config", str(config), "--out", str(tmp_path / "out")]
+        return CliRunner().invoke(build_app("backtest"), ["backtest", *common, *options])
 
     return run
 
@@ -93,13 +93,15 @@ def test_decisions_are_those_of_the_stages(
 ) -> None:
     log = shop_log()
     _, emits = _direct(log)
-    decided = [emit.value for emit in emits if isinstance(emit.value, Decision)]
+    decisions = [emit.value for emit in emits if isinstance(emit.value, Decision)]
     report = play(_write(tmp_path / "a.ndjson", log))
-    assert report["decision_hash"] == fingerprint(decided)
-    assert report["decisions"] == len(decided) > len({interaction.event_id for interaction in log})
+    assert report["decision_hash"] == fingerprint(decisions)
+    assert (
+        report["decisions"] == len(decisions) > len({interaction.event_id for interaction in log})
+    )
     assert report["interactions"] == len(log)
     ids = {decision_id for (decision_id,) in table("SELECT DISTINCT decision_id FROM decisions")}
-    assert ids == {decision.decision_id for decision in decided}
+    assert ids == {decision.decision_id for decision in decisions}
 
 
 def test_tables_equal_the_records_of_the_stages(
@@ -124,8 +126,8 @@ def test_tables_equal_the_records_of_the_stages(
     assert set(table("SELECT profile_id, segment FROM memberships")) == members
     assert report["memberships"] == len(members) > 0
     assert report["identifiers"] == table("SELECT count(*) FROM identifiers")[0][0]
-    known = table("SELECT DISTINCT profile_id FROM identifiers")
-    assert sorted(known) == sorted(table("SELECT profile_id FROM profiles"))
+    profiles = table("SELECT DISTINCT profile_id FROM identifiers")
+    assert sorted(profiles) == sorted(table("SELECT profile_id FROM profiles"))
 
 
 def test_a_log_of_decisions_shows_the_worth_of_a_configuration(
@@ -145,8 +147,8 @@ def test_a_log_of_decisions_shows_the_worth_of_a_configuration(
     assert (worth["undrawn"], worth["unplayed"]) == (0, 0)
     assert worth["slots"] + worth["unfinished"] > 0
     assert not worth["gain"]["value"]
-    printed = " ".join(invoke(file, "--log", str(folder)).output.split())
-    assert "left out are 0 slots that it changes and in which nothing was drawn" in printed
+    output = " ".join(invoke(file, "--log", str(folder)).output.split())
+    assert "left out are 0 slots that it changes and in which nothing was drawn" in output
 
 
 def test_identified_devices_share_one_profile(
@@ -193,11 +195,11 @@ def _iso(at: int) -> str:
 def test_interactions_after_the_end_are_left_out(tmp_path: Path, play: Callable[..., Any]) -> None:
     log = shop_log()
     middle = log[150].received_at
-    whole = play(_write(tmp_path / "a.ndjson", log), "--until", _iso(middle))
+    whole_report = play(_write(tmp_path / "a.ndjson", log), "--until", _iso(middle))
     first = [interaction for interaction in log if interaction.received_at <= middle]
     part = play(_write(tmp_path / "b.ndjson", first))
-    assert whole["after_until"] == len(log) - len(first) > 0
-    assert whole["decision_hash"] == part["decision_hash"]
+    assert whole_report["after_until"] == len(log) - len(first) > 0
+    assert whole_report["decision_hash"] == part["decision_hash"]
 
 
 def test_rows_in_any_order_and_files_give_the_same_decisions(
@@ -207,12 +209,12 @@ def test_rows_in_any_order_and_files_give_the_same_decisions(
     mixed = [*log]
     random.Random(1).shuffle(mixed)
     once = play(_write(tmp_path / "a.ndjson", log))
-    again = play(_write(tmp_path / "a.ndjson", log))
+    second_report = play(_write(tmp_path / "a.ndjson", log))
     _write(tmp_path / "folder" / "1.ndjson", mixed[:100])
     _write(tmp_path / "folder" / "deep" / "2.ndjson", mixed[100:])
     _write(tmp_path / "folder" / ".hidden", shop_log(seed=8))
     divided = play(tmp_path / "folder")
-    assert again == once
+    assert second_report == once
     assert divided["decision_hash"] == once["decision_hash"]
     assert len(divided["files"]) == 2
 
@@ -258,14 +260,16 @@ def test_outcomes_of_messages_that_were_not_sent_are_left_out(
     log = shop_log()
     file = _write(tmp_path / "a.ndjson", log)
     play(file)
-    [(sent, at)] = table("SELECT action_id, epoch_ms(created_at) FROM actions ORDER BY 2 LIMIT 1")
+    [(sent_id, at)] = table(
+        "SELECT action_id, epoch_ms(created_at) FROM actions ORDER BY 2 LIMIT 1"
+    )
     about = {"campaign": "x", "offer": "x"}
     outcomes = [
         msgspec.structs.replace(
             visit(900 + number, "click", at + 1, "cookie:1-0", kind="outcome"),
             properties={**about, "action_id": action},
         )
-        for number, action in enumerate((sent, "never-sent"))
+        for number, action in enumerate((sent_id, "never-sent"))
     ]
     report = play(_write(tmp_path / "a.ndjson", [*log, *outcomes]))
     assert report["outcomes_left_out"] == 1
@@ -274,7 +278,7 @@ def test_outcomes_of_messages_that_were_not_sent_are_left_out(
 def test_bad_rows_are_reported_with_their_line_and_the_others_played(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
-    file = _write(tmp_path / "a.ndjson", shop_log(most=10))
+    file = _write(tmp_path / "a.ndjson", shop_log(maximum=10))
     good = len(file.read_bytes().splitlines())
     timeless = (
         b'{"kind":"track","name":"home","identifiers":[{"namespace":"cookie","value":"a"}]}\n'
@@ -316,7 +320,7 @@ def test_unplayable_input_is_refused_in_one_line(
     (tmp_path / "broken.ndjson").write_bytes(b"{\n")
     (tmp_path / "text.parquet").write_bytes(b"text")
     (tmp_path / "odd.csv").write_text("type,userId,price\n")
-    _write(tmp_path / "good.ndjson", shop_log(most=3))
+    _write(tmp_path / "good.ndjson", shop_log(maximum=3))
     result = invoke(tmp_path / name, *options)
     assert result.exit_code != 0
     assert message in " ".join(f"{result.exception} {result.output}".split())
@@ -329,7 +333,7 @@ def test_wrong_configuration_is_reported_with_file_and_line(
 ) -> None:
     shutil.copytree(_DEMO, tmp_path / "other")
     (tmp_path / "other" / "channels.yaml").write_text("chanels: []\n")
-    result = invoke(_write(tmp_path / "a.ndjson", shop_log(most=3)), config=tmp_path / "other")
+    result = invoke(_write(tmp_path / "a.ndjson", shop_log(maximum=3)), config=tmp_path / "other")
     assert result.exit_code == 1
     assert "channels.yaml:1:1" in str(result.exception)
 

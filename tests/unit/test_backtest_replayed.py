@@ -65,8 +65,8 @@ def _log_with_requests() -> list[Interaction]:
 
 
 def _backtest(log: Path, tmp_path: Path) -> Any:
-    where = ["--input", str(log), "--config", str(_DEMO), "--out", str(tmp_path / "out")]
-    result = CliRunner().invoke(build_app("backtest"), ["backtest", *where, "--json"])
+    arguments = ["--input", str(log), "--config", str(_DEMO), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(build_app("backtest"), ["backtest", *arguments, "--json"])
     assert result.stdout, result.exception or result.output
     return {"code": result.exit_code, **msgspec.json.decode(result.stdout)}
 
@@ -84,17 +84,17 @@ def test_a_replayed_topic_is_decided_as_it_was(
         for interaction in log
         for emit in (*flow.advance(interaction.received_at), *flow.run(interaction))
     ]
-    decided = [emit.value for emit in emits if isinstance(emit.value, Decision)]
-    assert any(choice.slot == "home-hero" for decision in decided for choice in decision.choices)
+    decisions = [emit.value for emit in emits if isinstance(emit.value, Decision)]
+    assert any(choice.slot == "home-hero" for decision in decisions for choice in decision.choices)
     report = _backtest(_write_replay(tmp_path / "topic", log, topics.INTERACTIONS), tmp_path)
     assert (report["code"], report["refused"]) == (0, 0)
     assert report["interactions"] == len(log)
-    assert report["decision_hash"] == fingerprint(decided)
+    assert report["decision_hash"] == fingerprint(decisions)
 
 
 def test_every_field_of_an_interaction_comes_back(tmp_path: Path) -> None:
     full = replace(
-        shop_log(most=1)[0],
+        shop_log(maximum=1)[0],
         properties={"a.b": 1.5, "n": 2**62, "gift": True, "note": "ñ", "none": None, "one": 1.0},
         context=Context(ip="::1", campaign={"source": "x"}, consent={"ads": False}),
         request=DecideRequest("r", "g", ("p", "q"), 5, {"p": 3}),
@@ -112,7 +112,7 @@ def test_row_that_is_no_interaction_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
-    values = [shop_log(most=1)[0], b"\x00\x00\x00\x00\x01broken"]
+    values = [shop_log(maximum=1)[0], b"\x00\x00\x00\x00\x01broken"]
     report = _backtest(_write_replay(tmp_path / "topic", values, topics.INTERACTIONS), tmp_path)
     assert report["code"] == 1
     bad = next(file for file in report["files"] if file["refused"])

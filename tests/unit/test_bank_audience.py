@@ -47,7 +47,7 @@ def test_message_to_the_gateway_equals_the_line_of_the_file(
     bank: Configuration,
 ) -> None:
     keys = read_write_keys(CONFIGURATION, {})
-    seen: set[str] = set()
+    names_met: set[str] = set()
     for index in range(25):
         for event in customer_life(WorldSize(25, 15, 4), index, policy=True).events:
             key = keys[SOURCES[event.channel]]
@@ -59,8 +59,8 @@ def test_message_to_the_gateway_equals_the_line_of_the_file(
             for field in ("kind", "name", "channel", "source", "identifiers"):
                 assert getattr(live, field) == getattr(filed, field), field
             assert filed.properties.items() <= live.properties.items()
-            seen.add(event.name)
-    assert len(seen) > 12
+            names_met.add(event.name)
+    assert len(names_met) > 12
 
 
 @pytest.mark.parametrize(

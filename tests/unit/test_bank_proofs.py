@@ -109,10 +109,10 @@ class Loss:
 
 
 def _loss(rounds: Sequence[ChoiceRound]) -> Loss:
-    lost = np.array([round_.regret for round_ in rounds])
+    regrets = np.array([round_.regret for round_ in rounds])
     of_random = np.array([round_.best - round_.mean for round_ in rounds])
-    share = lost.sum() / of_random.sum()
-    return Loss(share, float(np.sqrt(((lost - share * of_random) ** 2).sum()) / of_random.sum()))
+    share = regrets.sum() / of_random.sum()
+    return Loss(share, float(np.sqrt(((regrets - share * of_random) ** 2).sum()) / of_random.sum()))
 
 
 @pytest.mark.timeout(900)
@@ -124,12 +124,12 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_
     logged = _thompson(customers)
     decisions = write(tmp_path / "decisions", DECISIONS, logged.decisions)
     segmented = write(tmp_path / "segmented", SEGMENTED, logged.segmented)
-    asked = TrainingRequest("bank", MessageGoal("conversion", WINDOW_MS), frozenset(), 0)
-    with open_replayed(segmented, decisions) as replayed:
-        stored = write_model(train_propensity(replayed, asked), tmp_path / "models")
+    request = TrainingRequest("bank", MessageGoal("conversion", WINDOW_MS), frozenset(), 0)
+    with open_replayed(segmented, decisions) as replay:
+        stored_model = write_model(train_propensity(replay, request), tmp_path / "models")
     artifacts = Artifacts(tmp_path / "artifacts")
     shelf = ModelShelf(artifacts)
-    shelf.apply_record("bank", promote(stored, artifacts))
+    shelf.apply_record("bank", promote(stored_model, artifacts))
     served = shelf.equip(rules(bank_bundle(learning=None)))
     assert served.propensities is not None
     rounds = list(choice_rounds(BankPlay(served, WorldSize(customers // 2, 30, 6)).play()))
@@ -274,8 +274,8 @@ def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
     who were drawn to get them and first would then: by the chances of what they got."""
     entered: dict[str, int] = {}
     for decision in played.decisions:
-        drawn = {holdout.holdout: holdout.held for holdout in decision.holdouts}
-        treated = drawn.get(lift.holdout) is False and any(
+        holdouts = {holdout.holdout: holdout.held for holdout in decision.holdouts}
+        treated = holdouts.get(lift.holdout) is False and any(
             candidate.campaign == lift.campaign and candidate.fate == "chosen"
             for candidate in decision.candidates
         )

@@ -18,8 +18,8 @@ from pipeline.stack.budgets import spent_early
 from tests.support.deciding import Life, campaign, hero, offer, problems, world
 
 
-def _purse(left: float, price: float = 0.0) -> Purse:
-    return Purse("campaign", 0, None, 1, tokens(left), 0, price)
+def _purse(remaining: float, price: float = 0.0) -> Purse:
+    return Purse("campaign", 0, None, 1, tokens(remaining), 0, price)
 
 
 def _rules(**purses: Purse) -> Rules:
@@ -182,19 +182,19 @@ def test_a_grant_for_the_next_period_leaves_the_running_one_as_it_is() -> None:
     assert both is not None
     assert (both.left(999), both.left(1_000)) == (6, 7)
     assert (both.at(999).price, both.at(1_000).price) == (0.0, 0.5)
-    spent = both.pay("day 1", 2).pay("day 2", 3)
-    assert (spent.left(999), spent.left(1_000)) == (4, 4)
-    more = accept(spent, Grant("a", "day 2", 1_000, 2_000, 5, 9, 0.5))
-    assert more is not None
-    assert (more.left(999), more.left(1_000)) == (4, 6)
-    assert accept(more, Grant("a", "day 2", 1_000, 2_000, 5, 90, 0.5)) is None
-    later = accept(more, Grant("a", "day 3", 2_000, 3_000, 6, 8, 0.0))
+    charged = both.pay("day 1", 2).pay("day 2", 3)
+    assert (charged.left(999), charged.left(1_000)) == (4, 4)
+    extended = accept(charged, Grant("a", "day 2", 1_000, 2_000, 5, 9, 0.5))
+    assert extended is not None
+    assert (extended.left(999), extended.left(1_000)) == (4, 6)
+    assert accept(extended, Grant("a", "day 2", 1_000, 2_000, 5, 90, 0.5)) is None
+    later = accept(extended, Grant("a", "day 3", 2_000, 3_000, 6, 8, 0.0))
     assert later is not None
     assert [later.left(at) for at in (999, 1_500, 2_000)] == [0, 6, 8]
 
 
 def test_a_budget_that_changes_its_period_begins_at_once() -> None:
     purse = Purse("day 1", 0, 1_000, 3, 10, 4)
-    whole = accept(purse, Grant("a", "campaign", 0, None, 4, 7, 0.0))
-    assert whole is not None
-    assert (whole.left(500), whole.ahead) == (7, None)
+    whole_budget = accept(purse, Grant("a", "campaign", 0, None, 4, 7, 0.0))
+    assert whole_budget is not None
+    assert (whole_budget.left(500), whole_budget.ahead) == (7, None)

@@ -87,32 +87,32 @@ def test_counts_equal_a_plain_count(
     twice: bool,
 ) -> None:
     decisions, segmented = [], []
-    wanted: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    expected: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     revenue: Counter[tuple[str, str]] = Counter()
-    for number, (customer_id, campaign, channel, day, held, reports) in enumerate(messages):
+    for number, (customer_id, campaign, channel, day, is_held, reports) in enumerate(messages):
         at = _START + day * DAY_MS + number
-        fate = "held out by few" if held else "chosen"
+        fate = "held out by few" if is_held else "chosen"
         decisions.append(
             decision(f"e{number}", customer_id, at, _candidate(campaign, channel, fate))
         )
         segmented.append(as_segmented(customer_id, event(f"e{number}", "Home", at), ("vip",)))
         key = (campaign, channel)
-        wanted[key]["held" if held else "decided"] += 1
-        for kind in {kind for kind, _ in reports} if not held else ():
-            wanted[key][kind] += 1
+        expected[key]["held" if is_held else "decided"] += 1
+        for kind in {kind for kind, _ in reports} if not is_held else ():
+            expected[key][kind] += 1
         for nth, (kind, value) in enumerate(reports):
             about = {"action_id": f"a-e{number}", **({} if value is None else {"value": value})}
             outcome = event(f"o{number}-{nth}", kind, at + 1, **about)
             segmented.append(as_segmented(customer_id, outcome))
-            if kind == "conversion" and isinstance(value, float) and value > 0 and not held:
+            if kind == "conversion" and isinstance(value, float) and value > 0 and not is_held:
                 revenue[key] += value
-    again = 2 if twice else 1
-    statistics = _statistics(decisions * again, segmented * again)
-    assert {(item.campaign, item.channel) for item in statistics.items} == set(wanted)
+    copies = 2 if twice else 1
+    statistics = _statistics(decisions * copies, segmented * copies)
+    assert {(item.campaign, item.channel) for item in statistics.items} == set(expected)
     for item in statistics.items:
         assert item.campaign
         assert item.channel
-        counts = wanted[item.campaign, item.channel]
+        counts = expected[item.campaign, item.channel]
         assert _counts(item) == [counts[name] for name in _COUNTED]
         assert item.revenue == pytest.approx(revenue[item.campaign, item.channel])
         assert item.cost == pytest.approx(0.5 * counts["decided"])
@@ -164,11 +164,11 @@ def _arms(
     counts = Counter[tuple[bool, bool]]()
     for meeting in meetings:
         if meeting.at + WINDOW_MS < until_ms:
-            reached = (
+            is_reached = (
                 meeting.reached_at is not None
                 and meeting.at < meeting.reached_at <= meeting.at + WINDOW_MS
             )
-            counts[meeting.held, reached] += 1
+            counts[meeting.held, is_reached] += 1
     return (
         (counts[False, False] + counts[False, True], counts[False, True]),
         (counts[True, False] + counts[True, True], counts[True, True]),
@@ -197,9 +197,9 @@ class DailyArms:
     def draw(self, random: np.random.Generator, days: int) -> Iterator[tuple[ArmSums, ArmSums]]:
         """Yield the arms at the end of each day."""
         new = random.poisson(self.new_customers, days)
-        held = random.binomial(new, self.held)
+        held_count = random.binomial(new, self.held)
         arms = []
-        for customers, chance in zip((new - held, held), self.chances, strict=True):
+        for customers, chance in zip((new - held_count, held_count), self.chances, strict=True):
             converted = random.binomial(customers, chance)
             arms.append((customers.cumsum().tolist(), converted.cumsum().tolist()))
         for day in range(days):
@@ -300,12 +300,14 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
     `holdouts`."""
     decisions = []
     for number in range(1_000):
-        held = number % held_every == 0
-        drawn = (Assignment("few", held, _START),)
-        fate = "held out by few" if held else "chosen"
+        is_held = number % held_every == 0
+        assignments = (Assignment("few", is_held, _START),)
+        fate = "held out by few" if is_held else "chosen"
         chosen_candidate = _candidate("spring", "web", fate)
-        record = decision(f"e{number}", f"p{number}", _START, chosen_candidate, holdouts=drawn)
-        if held and filled:
+        record = decision(
+            f"e{number}", f"p{number}", _START, chosen_candidate, holdouts=assignments
+        )
+        if is_held and filled:
             instead = Choice("web/slot", "web", f"a-{number}", "spring", "other", "other-web")
             record = msgspec.structs.replace(record, choices=(instead,))
         decisions.append(record)
@@ -316,14 +318,14 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
             holdouts=(Assignment("few", True, _START),),
         )  # fmt: skip
         decisions.append(other)
-    reached = [
+    goal_records = [
         as_segmented(f"p{number}", event(f"g{number}", "Bought", _START + 5, value=3.0))
         for number in range(1_000)
         if number % 7 < 2
     ]
     late = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
     campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)
-    statistics = _statistics(decisions, [*reached, late], campaigns)
+    statistics = _statistics(decisions, [*goal_records, late], campaigns)
     return next(
         lift for lift in statistics.lifts if lift.campaign == "spring" and lift.offer is None
     )
@@ -332,10 +334,12 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
 def test_goals_before_the_message_and_after_its_window_are_no_conversions_of_it() -> None:
     messages = []
     for number in range(200):
-        held = number % 2 == 0
-        drawn = (Assignment("few", held, _START),)
-        candidate = _candidate("spring", "web", "held out by few" if held else "chosen")
-        messages.append(decision(f"e{number}", f"p{number}", _START, candidate, holdouts=drawn))
+        is_held = number % 2 == 0
+        assignments = (Assignment("few", is_held, _START),)
+        candidate = _candidate("spring", "web", "held out by few" if is_held else "chosen")
+        messages.append(
+            decision(f"e{number}", f"p{number}", _START, candidate, holdouts=assignments)
+        )
     moments = (-WINDOW_MS, -1, 0, 1, WINDOW_MS, WINDOW_MS + 1)
     goals = [
         as_segmented(f"p{number}", event(f"g{number}", "Bought", _START + after))
@@ -382,8 +386,8 @@ def test_wilson_bounds_are_those_of_the_score_test(trials: int, data: st.DataObj
 
 
 def test_goal_conditions_mean_the_same_in_sql() -> None:
-    def count_reached(when: dict[str, object]) -> int:
-        campaigns = (Campaign("spring", (), goal=Goal(when, "3d")),)
+    def count_reached(condition: dict[str, object]) -> int:
+        campaigns = (Campaign("spring", (), goal=Goal(condition, "3d")),)
         decisions = [
             decision(
                 f"e{customer_id}", customer_id, _START, _candidate("spring", "web", fate),
@@ -439,9 +443,9 @@ def test_period_ends_the_log_as_it_was_then(bank: BankRecords) -> None:
     assert then.total.decided == sum(
         not meeting.held and meeting.at < until for meeting in bank.meetings
     )
-    since = _statistics(bank.decisions, bank.segmented, period=Period(since_ms=until))
+    later_statistics = _statistics(bank.decisions, bank.segmented, period=Period(since_ms=until))
     total = sum(not meeting.held for meeting in bank.meetings)
-    assert then.total.decided + since.total.decided == total
+    assert then.total.decided + later_statistics.total.decided == total
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
@@ -460,12 +464,12 @@ def test_command_prints_json_and_tables(bank: BankRecords, tmp_path: Path) -> No
     write_topic(tmp_path, DECISIONS, bank.decisions[:50])
     write_topic(tmp_path, SEGMENTED, bank.segmented[:200])
     command = ["insights", "campaigns", "--topics", str(tmp_path), "--config", "deploy/bank"]
-    printed = CliRunner().invoke(build_app("insights"), [*command, "--json"])
-    assert printed.exit_code == 0, printed.output
-    document = json.loads(printed.stdout)
+    result = CliRunner().invoke(build_app("insights"), [*command, "--json"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
     assert document["total"]["decided"] == sum(
         campaign["decided"] for campaign in document["campaigns"]
     )
-    shown = CliRunner().invoke(build_app("insights"), command)
-    assert shown.exit_code == 0
-    assert "Lift over holdouts" in shown.stdout
+    table_result = CliRunner().invoke(build_app("insights"), command)
+    assert table_result.exit_code == 0
+    assert "Lift over holdouts" in table_result.stdout

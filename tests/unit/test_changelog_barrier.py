@@ -11,21 +11,21 @@ _STEPS = st.lists(st.sampled_from(["write", "acknowledge", "send"]), max_size=60
 @given(_STEPS)
 def test_an_output_is_sent_as_soon_as_all_rows_before_it_are_acknowledged(steps: list[str]) -> None:
     barrier = ChangelogBarrier()
-    sent: list[int] = []
-    written = acknowledged = 0
+    outputs_sent: list[int] = []
+    rows_written = acknowledged = 0
     waits_for: list[int] = []
     for step in steps:
         if step == "write":
             barrier.on_written()
-            written += 1
-        elif step == "acknowledge" and acknowledged < written:
+            rows_written += 1
+        elif step == "acknowledge" and acknowledged < rows_written:
             acknowledged += 1
             barrier.on_acknowledged()
         elif step == "send":
             number = len(waits_for)
-            waits_for.append(written)
-            at_once = barrier.send(lambda number=number: sent.append(number))  # type: ignore[misc]
-            assert at_once is (written == acknowledged)
+            waits_for.append(rows_written)
+            at_once = barrier.send(lambda number=number: outputs_sent.append(number))  # type: ignore[misc]
+            assert at_once is (rows_written == acknowledged)
         due = [number for number, rows in enumerate(waits_for) if rows <= acknowledged]
-        assert sent == due
+        assert outputs_sent == due
         assert barrier.is_holding is (len(due) < len(waits_for))

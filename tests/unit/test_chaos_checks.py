@@ -85,11 +85,11 @@ def _run_undisturbed() -> World:
 def _step(customer: int, step: int) -> Interaction:
     """Return the interactions of one step of a customer of the traffic."""
     cookie = [("cookie", f"k{customer}")] * (step <= 2)
-    known = [("customer_id", f"c{customer}"), ("email", f"{customer}@x")] * (step >= 2)
+    identifiers = [("customer_id", f"c{customer}"), ("email", f"{customer}@x")] * (step >= 2)
     name = "Order" if step == 2 or (step == 4 and customer != _STAYS_AWAY) else "Viewed"
     total: dict[str, Any] = {"total": 10 + customer} if name == "Order" else {}
     properties = {"page": ("home", "cart")[customer % 2], "step": step, **total}
-    return interaction(f"e{customer}-{step}", name, [*known, *cookie], properties)
+    return interaction(f"e{customer}-{step}", name, [*identifiers, *cookie], properties)
 
 
 def _contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> Tampering:
@@ -155,8 +155,8 @@ def _deliver_altered(world: World) -> None:
 
 
 def _more_interactions(profile: Profile) -> Profile:
-    more = int(str(profile.traits["interactions"])) + 1
-    return replace(profile, traits={**profile.traits, "interactions": more})
+    interactions_more = int(str(profile.traits["interactions"])) + 1
+    return replace(profile, traits={**profile.traits, "interactions": interactions_more})
 
 
 def _without_a_shard(state: Any) -> Any:
@@ -268,19 +268,23 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a contact is forgotten": (
         checks.contact_histories_are_right,
-        _contacts(lambda every: every[1:]),
+        _contacts(lambda contacts: contacts[1:]),
     ),
     "a contact counts twice": (
         checks.contact_histories_are_right,
-        _contacts(lambda every: (*every, *every[:1])),
+        _contacts(lambda contacts: (*contacts, *contacts[:1])),
     ),
     "who stays away is not reminded": (
         checks.contact_histories_are_right,
-        _contacts(lambda every: tuple(contact for contact in every if contact.offer != "reminder")),
+        _contacts(
+            lambda contacts: tuple(contact for contact in contacts if contact.offer != "reminder")
+        ),
     ),
     "what was delivered does not count for good": (
         checks.contact_histories_are_right,
-        _contacts(lambda every: tuple(replace(contact, status="reserved") for contact in every)),
+        _contacts(
+            lambda contacts: tuple(replace(contact, status="reserved") for contact in contacts)
+        ),
     ),
     "a message reaches nobody": (checks.delivered_what_was_decided, _deliver_nothing),
     "a message is delivered that nobody asked for": (

@@ -225,9 +225,9 @@ class TestChecks(CheckSuite):
 
 def test_undisturbed_run_spends_gives_away_and_learns() -> None:
     evidence = _run_undisturbed().evidence()
-    spent = {name: budget.spent for name, budget in evidence.budgets.items()}
-    assert spent["prize"] == spent["shelf/chair"] == _CUSTOMERS
-    assert (spent["coupon"], evidence.budgets["coupon"].released) == (0, _CUSTOMERS)
+    spent_by_budget = {name: budget.spent for name, budget in evidence.budgets.items()}
+    assert spent_by_budget["prize"] == spent_by_budget["shelf/chair"] == _CUSTOMERS
+    assert (spent_by_budget["coupon"], evidence.budgets["coupon"].released) == (0, _CUSTOMERS)
     assert evidence.snapshot is not None
     [hint] = evidence.snapshot.posteriors
     assert (hint.tried, hint.reached) == (_CUSTOMERS, _CUSTOMERS)

@@ -27,11 +27,11 @@ def _run(*arguments: str) -> tuple[int, str, str]:
 
 
 def _json(*arguments: str) -> dict[str, Any]:
-    code, printed, error = _run(*arguments, "--json")
+    code, output, error = _run(*arguments, "--json")
     assert code == 0, error
-    assert "NaN" not in printed
-    assert "Infinity" not in printed
-    document = json.loads(printed)
+    assert "NaN" not in output
+    assert "Infinity" not in output
+    document = json.loads(output)
     assert isinstance(document, dict)
     return document
 
@@ -50,8 +50,8 @@ def test_attribution_prints_its_contract(tmp_path: Path) -> None:
     for part in ("conversions", "value"):
         total = math.fsum(channel[part] for channel in document["channels"])
         assert total == pytest.approx(document[part], rel=1e-9)
-    again = _json("attribution", "--paths", str(file), "--seed", "7")
-    assert again == document
+    repeat = _json("attribution", "--paths", str(file), "--seed", "7")
+    assert repeat == document
 
 
 def test_attribution_of_touches_prints_its_support(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_off_policy_prints_its_contract(tmp_path: Path) -> None:
 
 def test_names_from_data_are_shown_as_they_are(tmp_path: Path) -> None:
     lines = [PATHS[0], "[red]x[/red] > \x1b[31my,1,1,0"]
-    code, printed, _ = _run("attribution", "--paths", str(write_csv(tmp_path / "p.csv", lines)))
+    code, output, _ = _run("attribution", "--paths", str(write_csv(tmp_path / "p.csv", lines)))
     assert code == 0
-    assert "[red]x[/red]" in printed
-    assert "\x1b[31my" not in printed
+    assert "[red]x[/red]" in output
+    assert "\x1b[31my" not in output
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def test_bad_lines_of_ndjson_are_refused_with_their_place(tmp_path: Path) -> Non
 
 
 def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
-    whole = write_parquet(tmp_path / "l.parquet", [{"reward": 1.0, "propensity": 0.5}] * 100)
-    whole.write_bytes(whole.read_bytes()[:-30])
-    code, _, error = _run("off-policy", "--log", str(whole))
+    table_file = write_parquet(tmp_path / "l.parquet", [{"reward": 1.0, "propensity": 0.5}] * 100)
+    table_file.write_bytes(table_file.read_bytes()[:-30])
+    code, _, error = _run("off-policy", "--log", str(table_file))
     assert code == 1
     assert "l.parquet: is damaged or was cut" in error
 

@@ -28,10 +28,10 @@ def test_a_command_is_one_module(command: str) -> None:
 
 
 def test_help_lists_every_command_with_its_description(tmp_path: Path) -> None:
-    shown = kairos(tmp_path, "--help")
-    assert shown.returncode == 0
-    assert all(name in shown.stdout for name in COMMANDS)
-    assert COMMANDS["broker"] in shown.stdout
+    help_result = kairos(tmp_path, "--help")
+    assert help_result.returncode == 0
+    assert all(name in help_result.stdout for name in COMMANDS)
+    assert COMMANDS["broker"] in help_result.stdout
 
 
 def test_help_imports_no_command() -> None:

@@ -34,7 +34,7 @@ def app(tmp_path: Path) -> App:
 
 
 @pytest.mark.parametrize(
-    ("code", "why"),
+    ("code", "reason"),
     [
         (KafkaError._TIMED_OUT, _STALLED),
         (KafkaError.NOT_COORDINATOR, _STALLED),
@@ -42,12 +42,12 @@ def app(tmp_path: Path) -> App:
         (KafkaError.GROUP_AUTHORIZATION_FAILED, "commit failed"),
     ],
 )
-async def test_a_worker_whose_commits_always_fail_ends(app: App, code: int, why: str) -> None:
+async def test_a_worker_whose_commits_always_fail_ends(app: App, code: int, reason: str) -> None:
     async def fail(_: Mapping[TP, int], __: int) -> KafkaError:
         await asyncio.sleep(0)
         return KafkaError(code)
 
-    assert why in await _end(app, fail)
+    assert reason in await _end(app, fail)
 
 
 async def test_a_worker_whose_commit_is_not_answered_ends(app: App) -> None:
@@ -66,20 +66,20 @@ async def test_a_worker_whose_output_is_not_delivered_ends_uncommitted(app: App)
 
 async def test_a_worker_goes_on_while_some_commits_succeed(app: App) -> None:
     # Each fails at first, and together they take longer than one may.
-    asked: list[int] = []
+    offsets_asked: list[int] = []
 
     async def commit(offsets: Mapping[TP, int], _: int) -> KafkaError | None:
         await asyncio.sleep(0)
-        asked.append(offsets[_INPUT])
-        if len(asked) % 2:
+        offsets_asked.append(offsets[_INPUT])
+        if len(offsets_asked) % 2:
             return KafkaError(KafkaError._TIMED_OUT)
-        if len(asked) == _TIMES:
+        if len(offsets_asked) == _TIMES:
             return KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
         _process(app.consumer, offsets[_INPUT])
         return None
 
     assert "commit failed" in await _end(app, commit)
-    assert asked == [1 + number // 2 for number in range(_TIMES)]
+    assert offsets_asked == [1 + number // 2 for number in range(_TIMES)]
 
 
 async def _end(app: App, commit: _Commit, output: bytes | None = None) -> str:

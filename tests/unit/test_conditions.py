@@ -24,8 +24,8 @@ def interaction(**properties: Scalar) -> Interaction:
     )
 
 
-def is_met(written: object, traits: dict[str, Scalar] | None = None, **properties: Scalar) -> bool:
-    tree = parse(written)
+def is_met(form: object, traits: dict[str, Scalar] | None = None, **properties: Scalar) -> bool:
+    tree = parse(form)
     assert not isinstance(tree, tuple), tree
     segments, entered = frozenset({"buyers", "loyal"}), frozenset({"loyal"})
     return compile(tree).test(
@@ -121,7 +121,7 @@ def test_several_operators_must_all_hold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("form", "expected"),
     [
         ({"name": "Order Completed"}, True),
         ({"name": ["A", "Order Completed"]}, True),
@@ -143,14 +143,14 @@ def test_several_operators_must_all_hold() -> None:
         ({"any": [{"segment": "x"}, {"segment": "y"}, {"segment": "z"}]}, False),
     ],
 )
-def test_each_form_means_its_definition(written: object, expected: bool) -> None:
-    assert is_met(written) is expected
+def test_each_form_means_its_definition(form: object, expected: bool) -> None:
+    assert is_met(form) is expected
 
 
 def test_without_an_interaction_its_fields_are_missing() -> None:
     facts = Facts(None, {}, frozenset(), frozenset(), NOW)
-    for written in ({"name": "A"}, {"property": "p", "exists": True}, {"context": "ip", "is": "x"}):
-        tree = parse(written)
+    for form in ({"name": "A"}, {"property": "p", "exists": True}, {"context": "ip", "is": "x"}):
+        tree = parse(form)
         assert not isinstance(tree, tuple)
         assert not compile(tree).test(facts)
         assert compile(tree).reads.interaction
@@ -187,7 +187,7 @@ def test_a_negated_name_does_not_bound_the_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "path", "words"),
+    ("form", "path", "words"),
     [
         ({"trat": "age", "gt": 1}, ("trat",), "did you mean 'trait'?"),
         ({"trait": "age"}, ("trait",), "needs an operator"),
@@ -213,9 +213,9 @@ def test_a_negated_name_does_not_bound_the_names() -> None:
     ],
 )
 def test_wrong_condition_is_refused_at_its_place(
-    written: object, path: tuple[str, ...], words: str
+    form: object, path: tuple[str, ...], words: str
 ) -> None:
-    problems = parse(written)
+    problems = parse(form)
     assert isinstance(problems, tuple)
     assert problems[0].path == path
     assert words in problems[0].message
@@ -232,17 +232,17 @@ def test_every_wrong_part_is_reported() -> None:
 
 
 def test_depth_is_bounded() -> None:
-    written: dict[str, object] = {"name": "A"}
+    form: dict[str, object] = {"name": "A"}
     for _ in range(100_000):
-        written = {"not": written}
-    problems = parse(written)
+        form = {"not": form}
+    problems = parse(form)
     assert isinstance(problems, tuple)
     assert isinstance(problems[0], Problem)
     assert "deeper" in problems[0].message
 
 
 @pytest.mark.parametrize(
-    ("written", "words"),
+    ("form", "words"),
     [
         (
             {"sequence": [{"name": "a"}], "within": "1h"},
@@ -262,7 +262,7 @@ def test_depth_is_bounded() -> None:
         ),
     ],
 )
-def test_a_sequence_needs_its_parts(written: object, words: str) -> None:
-    problems = parse(written)
+def test_a_sequence_needs_its_parts(form: object, words: str) -> None:
+    problems = parse(form)
     assert isinstance(problems, tuple)
     assert [problem.message for problem in problems] == [words]

@@ -41,9 +41,9 @@ def scored(folder: Path) -> Path:
     return folder
 
 
-def _use(folder: Path, database: str, more: str = "") -> None:
+def _use(folder: Path, database: str, settings_more: str = "") -> None:
     profile = (DEMO / "profile.yaml").read_text()
-    geo = f"enrichers:\n  geo: {{database: {database}{more}}}\n"
+    geo = f"enrichers:\n  geo: {{database: {database}{settings_more}}}\n"
     trait = "  - {name: country, rule: latest, of: derived.country}\n"
     (folder / "profile.yaml").write_text(geo + profile + trait)
 
@@ -93,7 +93,7 @@ def test_another_file_of_the_same_name_is_another_configuration(folder: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("database", "more", "at", "words"),
+    ("database", "settings_more", "at", "words"),
     [
         ("gone.mmdb", "", "gone.mmdb", "gone.mmdb cannot be read: No such file"),
         ("profile.yaml", "", "profile.yaml", "not a geo database in MaxMind's format"),
@@ -102,9 +102,9 @@ def test_another_file_of_the_same_name_is_another_configuration(folder: Path) ->
     ],
 )
 def test_wrong_file_is_reported_at_the_line_that_names_it(
-    folder: Path, database: str, more: str, at: str, words: str
+    folder: Path, database: str, settings_more: str, at: str, words: str
 ) -> None:
-    _use(folder, database, more)
+    _use(folder, database, settings_more)
     errors = load(folder, {})
     assert isinstance(errors, list)
     [error] = errors
@@ -123,8 +123,8 @@ def test_file_that_a_worker_lacks_is_reported_once_and_its_values_are_missing(
     assert caplog.messages == ["no geo database"]
 
     store_files(bundle, folder, artifacts)
-    [stored] = artifacts.folder.iterdir()
-    stored.write_bytes(stored.read_bytes()[:-1])
+    [file] = artifacts.folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
     caplog.clear()
     assert not _rules(bundle, artifacts).enrichers
     assert caplog.messages == ["no geo database"]

@@ -90,19 +90,19 @@ def test_candidates_have_costs_and_deadlines_of_their_channels() -> None:
         "c", (offer,), trigger={"name": "x"}, starts="2024-01-01", ends="2024-01-31"
     )
     config = compile_valid(bundle(campaigns=(campaign,)))
-    [hero], [sent] = config.by_placement["hero"], config.outbound
+    [hero], [outbound] = config.by_placement["hero"], config.outbound
     assert hero.treatments == ("page",)
-    assert sent.treatments == ("mail", "slow-mail")
-    mail, slow = sent.candidates
+    assert outbound.treatments == ("mail", "slow-mail")
+    mail, slow = outbound.candidates
     assert (mail.cost, mail.deadline_ms, slow.cost, slow.deadline_ms) == (
         1.5,
         300_000,
         0.5,
         3_600_000,
     )
-    assert sent.campaign.ends_ms is not None
-    assert sent.campaign.starts_ms is not None
-    assert sent.campaign.ends_ms - sent.campaign.starts_ms == 31 * DAY
+    assert outbound.campaign.ends_ms is not None
+    assert outbound.campaign.starts_ms is not None
+    assert outbound.campaign.ends_ms - outbound.campaign.starts_ms == 31 * DAY
 
 
 def test_read_traits_are_those_with_a_reader() -> None:
@@ -131,10 +131,10 @@ def test_traits_read_interactions() -> None:
             )
         )
     )
-    seen = Interaction(
+    order_seen = Interaction(
         "e", "track", "Order", "web", "shop", 1, 2, (), {"order.total": 9.5}, Context(locale="es")
     )
-    assert [trait.aggregates[0].read(Facts.of(seen)) for trait in config.traits] == [
+    assert [trait.aggregates[0].read(Facts.of(order_seen)) for trait in config.traits] == [
         9.5,
         "es",
         2,
@@ -191,9 +191,9 @@ def test_the_body_gives_the_same_configuration_back() -> None:
     loaded = load(DEMO, {})
     assert isinstance(loaded, Bundle)
     config = compile_valid(loaded)
-    again = Configuration.from_json(config.to_json())
-    assert (again.bundle, again.digest) == (config.bundle, config.digest)
-    assert again.to_json() == config.to_json()
+    restored = Configuration.from_json(config.to_json())
+    assert (restored.bundle, restored.digest) == (config.bundle, config.digest)
+    assert restored.to_json() == config.to_json()
 
 
 def test_defaults_spelt_out_change_nothing() -> None:

@@ -64,8 +64,8 @@ VIEWED = "when: {name: product_view}"
 ZONE = "enrichers: {local_time: {zone: nowhere}}\nsession_gap:"
 
 
-def _currency(since: str = "2024-05-01", of: str = "properties.total") -> str:
-    rate = f"{{currency: USD, rate: 0.9, since: {since}}}"
+def _currency(begin: str = "2024-05-01", of: str = "properties.total") -> str:
+    rate = f"{{currency: USD, rate: 0.9, since: {begin}}}"
     return (
         f"enrichers:\n  currency:\n    to: EUR\n    rates:\n      - {rate}\n"
         f"    amounts:\n      paid: {of}\nsession_gap:"

@@ -28,8 +28,8 @@ TEXTS = st.lists(PIECES | st.text(max_size=5), max_size=30).map("".join)
 def test_any_text_is_a_document_or_is_refused_at_a_place_in_it(text: str) -> None:
     read = read_yaml(text, {"A": "1"})
     assert isinstance(read, Document | YamlFault)
-    refused = [read] if isinstance(read, YamlFault) else [refusal.what for refusal in read.refused]
-    for error in refused:
+    faults = [read] if isinstance(read, YamlFault) else [refusal.what for refusal in read.refused]
+    for error in faults:
         assert error.message
         assert 1 <= error.place[0] <= len(text.splitlines()) + 2
 
@@ -85,7 +85,7 @@ def test_a_changed_folder_is_a_configuration_or_has_errors_with_places(
     ids=lambda text: ascii(text[:20]),
 )
 def test_a_file_made_to_cost_much_costs_little(text: str) -> None:
-    began = time.process_time()
+    begin_s = time.process_time()
     read = read_yaml(text, {"A": "1"})
     assert isinstance(read, Document | YamlFault)
-    assert time.process_time() - began < 30
+    assert time.process_time() - begin_s < 30

@@ -35,11 +35,11 @@ def append(file: Path, text: str) -> None:
 def test_an_applied_configuration_has_digests_of_keys_only(folder: Path) -> None:
     applied = configuration(folder)
     assert not any(key in applied.to_json() for key in KEYS)
-    again = Configuration.from_json(applied.to_json())
-    source = again.source_with("demo-live-key")
+    restored = Configuration.from_json(applied.to_json())
+    source = restored.source_with("demo-live-key")
     assert source is not None
     assert source.name == "live"
-    assert again.server_with("demo-server-key") == "back-office"
+    assert restored.server_with("demo-server-key") == "back-office"
 
 
 def test_a_digest_is_no_key(folder: Path) -> None:
@@ -135,9 +135,9 @@ def test_url_is_checked_as_the_environment_makes_it(folder: Path) -> None:
     assert "99123" not in error.message
 
 
-@pytest.mark.parametrize("written", ["hunter2-hunter2", "x${SHOP}", "12345678", "${A:-hunter2}"])
-def test_a_secret_in_clear_is_refused_and_not_repeated(folder: Path, written: str) -> None:
-    append(folder / "channels.yaml", f"    secret: {written}\n")
+@pytest.mark.parametrize("form", ["hunter2-hunter2", "x${SHOP}", "12345678", "${A:-hunter2}"])
+def test_a_secret_in_clear_is_refused_and_not_repeated(folder: Path, form: str) -> None:
+    append(folder / "channels.yaml", f"    secret: {form}\n")
     [error] = load(folder, {})
     assert error.file == "channels.yaml"
     assert error.line == len((folder / "channels.yaml").read_text().splitlines())
@@ -173,10 +173,10 @@ def test_shown_configuration_of_any_version_is_masked(folder: Path) -> None:
             )
         ),
     )
-    shown = canonical.to_json(mask_secrets(old))
+    masked = canonical.to_json(mask_secrets(old))
     for hidden in ("plain", "user", "pass", "abcdef"):
-        assert hidden not in shown
-    assert "hooks.example.com/in" in shown
+        assert hidden not in masked
+    assert "hooks.example.com/in" in masked
 
 
 def test_the_keys_of_a_folder_can_be_read_from_it(folder: Path) -> None:

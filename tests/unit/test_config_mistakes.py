@@ -403,8 +403,8 @@ def test_numbers_of_parquet_are_ids_as_they_are_in_profiles(tmp_path: Path) -> N
 
 def _with_parquet(tmp_path: Path, table: pa.Table) -> Path:
     folder = marketer_folder(tmp_path / "config")
-    written = io.BytesIO()
-    pq.write_table(table, written)
-    (folder / "products.parquet").write_bytes(written.getvalue())
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    (folder / "products.parquet").write_bytes(buffer.getvalue())
     _mistake(folder, CATALOG, "products.csv", "products.parquet")
     return folder

@@ -16,10 +16,10 @@ from pipeline.model.interaction import Identifier
 def test_patterns_that_make_backtracking_explode_take_no_time(text: str) -> None:
     identity = model.Identity((model.Namespace("cookie"),), blocked_patterns=(text,))
     rules = identity_rules(identity)
-    began = time.process_time()
+    begin_s = time.process_time()
     for letter in "ax":
         rules.normalise(Identifier("cookie", letter * 1_000 + "!"))
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - begin_s < 1.0
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_pattern_blocks_whole_values_in_any_case(text: str, blocked: str, free: 
              "a" * 1_001]
 )  # fmt: skip
 def test_patterns_beyond_linear_time_are_refused_with_a_reason(text: str) -> None:
-    refused = pattern(text)
-    assert isinstance(refused, PatternProblem)
-    assert len(refused.why) > 20
+    problem = pattern(text)
+    assert isinstance(problem, PatternProblem)
+    assert len(problem.why) > 20
 
 
 @given(st.text(max_size=30), st.text(max_size=50))

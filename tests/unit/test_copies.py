@@ -55,8 +55,8 @@ class _IdentityStage:
         offset, self._offset = self._offset, self._offset + 1
         message = Message(topics.INTERACTIONS, ONLY, offset, at_ms, key, value, ())
         finish(self._shell.handle(message))
-        sent, self._ports.sent = self._ports.sent, []
-        return [record.topic for record in sent]
+        emits, self._ports.sent = self._ports.sent, []
+        return [record.topic for record in emits]
 
 
 @pytest.fixture
@@ -119,20 +119,20 @@ def test_interaction_without_id_is_a_dead_letter_and_no_copy(
 
 
 def test_outcome_counts_once_from_any_reporter(identity: _IdentityStage) -> None:
-    shown = replace(_VIEW, kind="outcome", name="impression", event_id="of an action")
-    assert topics.IDENTIFIED in identity.process(shown)
-    assert identity.process(replace(shown, source="app", properties={"place": "top"})) == []
+    impression = replace(_VIEW, kind="outcome", name="impression", event_id="of an action")
+    assert topics.IDENTIFIED in identity.process(impression)
+    assert identity.process(replace(impression, source="app", properties={"place": "top"})) == []
 
 
 def test_decisions_on_one_id_of_two_sources_are_two() -> None:
     streams = [_VIEW, replace(_VIEW, source="app"), replace(_VIEW, name="Order Completed")]
-    decided = [
+    decision_ids = [
         emit.value.decision_id
         for stream in streams
         for emit in Flow(plain_rules()).run(stream)
         if isinstance(emit.value, Decision)
     ]
-    assert len(set(decided)) == len(streams)
+    assert len(set(decision_ids)) == len(streams)
 
 
 @pytest.mark.parametrize("rule", ["first", "latest"])

@@ -50,9 +50,9 @@ def _serve(door: Doorway, *others: Doorway, content: dict[str, str] | None = Non
                 answer = (Answer(placement, action),)
                 door.waiting.deliver([Reply(value.request.request_id, "d-1", "e", answer)])
 
-    for each in (door, *others):
-        each.log.on_publish = take
-        each.coupons.book.is_current = True
+    for gateway in (door, *others):
+        gateway.log.on_publish = take
+        gateway.coupons.book.is_current = True
 
 
 def _action(door: Doorway, content: dict[str, str]) -> Action:

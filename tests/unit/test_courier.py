@@ -54,17 +54,17 @@ _TRACE = traces.new_trace()
 def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = None) -> list[str]:
     """Return reported outcomes, and `post` for each post to the receiver; `hops` gets what they
     carried of the action's trace."""
-    seen: list[str] = []
+    outcomes_seen: list[str] = []
     carried = [] if hops is None else hops
 
     async def gateway(request: web.Request) -> web.Response:
         outcomes = (await request.json())["outcomes"]
-        seen.extend(outcome["outcome"] for outcome in outcomes)
+        outcomes_seen.extend(outcome["outcome"] for outcome in outcomes)
         carried.extend(outcome.get("traceparent", "") for outcome in outcomes)
         return web.json_response({"success": True})
 
     async def receiver(request: web.Request) -> web.Response:
-        seen.append("post")
+        outcomes_seen.append("post")
         carried.append(request.headers["traceparent"])
         return web.Response(status=204)
 
@@ -84,7 +84,7 @@ def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = 
                 ledger.close()
 
     asyncio.run(run())
-    return seen
+    return outcomes_seen
 
 
 @pytest.fixture
@@ -170,19 +170,19 @@ def test_result_of_any_adapter_becomes_an_outcome(
     tmp_path: Path, now_ms: int, result: DeliveryResult, served: bool, outcome: str
 ) -> None:
     adapter = _Postcards(result, served)
-    seen = _outcomes_of(adapter, tmp_path, now_ms)
-    assert (adapter.sent, seen) == (["a"] if served else [], [outcome])
+    outcomes_seen = _outcomes_of(adapter, tmp_path, now_ms)
+    assert (adapter.sent, outcomes_seen) == (["a"] if served else [], [outcome])
     assert _outcomes_of(adapter, tmp_path, now_ms) == []
 
 
-@pytest.mark.parametrize(("repeats", "sent"), [(False, []), (True, ["a"])])
+@pytest.mark.parametrize(("repeats", "expected_calls"), [(False, []), (True, ["a"])])
 def test_an_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
-    tmp_path: Path, now_ms: int, repeats: bool, sent: list[str]
+    tmp_path: Path, now_ms: int, repeats: bool, expected_calls: list[str]
 ) -> None:
     adapter = _Postcards(Delivered(), served=True, repeats=repeats)
     folder = _leave_ledger(tmp_path, LedgerEntry(token="token"))
     assert _outcomes_of(adapter, folder, now_ms) == ["sent"]
-    assert adapter.sent == sent
+    assert adapter.sent == expected_calls
 
 
 class _BusyAdapter:
@@ -256,20 +256,20 @@ class _KilledAdapter(_BusyAdapter):
         raise _KilledError
 
 
-@pytest.mark.parametrize(("tries", "sent"), [(1, ["a"]), (2, [])])
+@pytest.mark.parametrize(("tries", "expected_calls"), [(1, ["a"]), (2, [])])
 def test_try_without_an_answer_is_remembered_where_a_later_one_failed(
-    tmp_path: Path, now_ms: int, tries: int, sent: list[str]
+    tmp_path: Path, now_ms: int, tries: int, expected_calls: list[str]
 ) -> None:
     with pytest.raises(_KilledError):
         _outcomes_of(_KilledAdapter(tries), tmp_path, now_ms)
     adapter = _Postcards(Delivered(), served=True, repeats=False)
     assert _outcomes_of(adapter, tmp_path, now_ms) == ["sent"]
-    assert adapter.sent == sent
+    assert adapter.sent == expected_calls
 
 
 def test_every_adapter_of_the_configuration_is_registered() -> None:
-    named = get_args(get_type_hints(model.Channel)["adapter"])
-    assert set(ADAPTERS) == set(named) - {"none"}
+    declared = get_args(get_type_hints(model.Channel)["adapter"])
+    assert set(ADAPTERS) == set(declared) - {"none"}
 
 
 def _outcomes_of(
@@ -279,10 +279,10 @@ def _outcomes_of(
     why_cancelled: WhyCancelled = lambda _: None,
     reports: list[dict[str, Any]] | None = None,
 ) -> list[str]:
-    seen: list[dict[str, Any]] = [] if reports is None else reports
+    outcomes_seen: list[dict[str, Any]] = [] if reports is None else reports
 
     async def gateway(request: web.Request) -> web.Response:
-        seen.extend((await request.json())["outcomes"])
+        outcomes_seen.extend((await request.json())["outcomes"])
         return web.json_response({"success": True})
 
     async def run() -> None:
@@ -299,4 +299,4 @@ def _outcomes_of(
                 ledger.close()
 
     asyncio.run(run())
-    return [report["outcome"] for report in seen]
+    return [report["outcome"] for report in outcomes_seen]

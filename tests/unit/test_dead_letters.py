@@ -25,20 +25,20 @@ def test_dead_letter_of_any_input_can_be_written_and_names_it(
     original = [(f"h{number}", b"h" * length) for number, length in enumerate(headers)]
     failed = _failed_input(key, value, original)
     letter = dead_letter("identity", failed, DeadLetter("because", "d" * detail))
-    written = _CODEC.encode(topics.DEAD_LETTERS, letter)
-    assert written is not None
-    assert len(letter.key or b"") + len(written) <= LARGEST
+    data = _CODEC.encode(topics.DEAD_LETTERS, letter)
+    assert data is not None
+    assert len(letter.key or b"") + len(data) <= LARGEST
     assert (letter.topic, letter.partition, letter.offset) == (topics.INTERACTIONS, 2, 77)
     assert letter.key is not None
     assert failed.key is not None
     assert failed.key.startswith(letter.key)
     assert letter.value == b"v" * min(value, sizes.INPUT)
-    for field, whole in {
+    for field, is_whole in {
         "key": letter.key == failed.key,
         "value": letter.value == failed.value,
         "headers": letter.headers == dict(original),
     }.items():
-        assert whole is (f"; {field} cut: " not in letter.detail)
+        assert is_whole is (f"; {field} cut: " not in letter.detail)
 
 
 def test_cut_dead_letter_states_the_original_size() -> None:

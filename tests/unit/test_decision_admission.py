@@ -83,16 +83,16 @@ def test_after_an_overload_nothing_is_refused_any_more() -> None:
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=3_000, seconds=10)
     pipeline.run(arrivals_per_s=100, seconds=0.5)
-    refused, late = pipeline.refused, pipeline.late
+    refused_count, late = pipeline.refused, pipeline.late
     pipeline.run(arrivals_per_s=100, seconds=10)
-    assert (pipeline.refused, pipeline.late, pipeline.stalled) == (refused, late, 0)
+    assert (pipeline.refused, pipeline.late, pipeline.stalled) == (refused_count, late, 0)
 
 
 def test_stalled_pipeline_is_asked_once_per_second_and_used_again_at_once() -> None:
     pipeline = _Pipeline(per_s=0)
     pipeline.run(arrivals_per_s=100, seconds=10)
-    asked = 1_000 - pipeline.stalled - pipeline.refused
-    assert asked < 30
+    asked_count = 1_000 - pipeline.stalled - pipeline.refused
+    assert asked_count < 30
     pipeline.per_s = 300
     pipeline._free_at_s = pipeline.now_s
     pipeline.run(arrivals_per_s=100, seconds=1)

@@ -30,14 +30,16 @@ _TRUTH = {"terms-mail": 0.5, "terms-page": 0.2, None: 0.2}
 _CUSTOMERS = 1_500
 
 
-def _candidate(offer: str, chosen: str | None) -> Candidate:
-    fate = "chosen" if offer == chosen else "beaten by nothing"
+def _candidate(offer: str, treatment: str | None) -> Candidate:
+    fate = "chosen" if offer == treatment else "beaten by nothing"
     return Candidate("hero", "onboarding", offer, offer, "web", 1.0, 0.0, 1.0, fate)
 
 
-def _decision(number: int, at: int, offer: str | None, *, drawn: bool, **more: Any) -> Decision:
-    propensity = _SHARES[offer] if drawn else 1.0
-    choice = Choice("hero", "web", propensity=propensity, **more)
+def _decision(
+    number: int, at: int, offer: str | None, *, is_drawn: bool, **fields: Any
+) -> Decision:
+    propensity = _SHARES[offer] if is_drawn else 1.0
+    choice = Choice("hero", "web", propensity=propensity, **fields)
     if offer is not None:
         choice = Choice(
             "hero", "web", f"a{number}", "onboarding", offer, offer, 1.0, propensity=propensity
@@ -46,19 +48,21 @@ def _decision(number: int, at: int, offer: str | None, *, drawn: bool, **more: A
     return Decision(f"d{number}", f"e{number}", f"c{number}", "c", at, (choice,), candidates)
 
 
-def _recommend(folder: Path, *, drawn: bool) -> dict[str, Any]:
+def _recommend(folder: Path, *, is_drawn: bool) -> dict[str, Any]:
     chance, decisions, segmented = Random(2), list[Decision](), list[Segmented]()
     for number in range(_CUSTOMERS):
         at = _START + number * DAY_MS // 50
         [offer] = chance.choices(list(_SHARES), list(_SHARES.values()))
-        decisions.append(_decision(number, at, offer, drawn=drawn))
+        decisions.append(_decision(number, at, offer, is_drawn=is_drawn))
         segmented.append(as_segmented(f"c{number}", event(f"e{number}", "Home", at - HOUR_MS)))
         if chance.random() < _TRUTH[offer]:
             goal_event = event(f"t{number}", "Terms Accepted", at + HOUR_MS)
             segmented.append(as_segmented(f"c{number}", goal_event))
-    held = _decision(-1, _START, None, drawn=drawn, holdout="all", would_be="terms-mail")
+    held_decision = _decision(
+        -1, _START, None, is_drawn=is_drawn, holdout="all", would_be="terms-mail"
+    )
     segmented.append(as_segmented("last", event("last", "Home", _START + 60 * DAY_MS)))
-    write_topic(folder, DECISIONS, [*decisions, decisions[0], held])
+    write_topic(folder, DECISIONS, [*decisions, decisions[0], held_decision])
     write_topic(folder, SEGMENTED, segmented)
     plan = folder / "onboarding.yaml"
     plan.write_text(_JOURNEY)
@@ -70,7 +74,7 @@ def _recommend(folder: Path, *, drawn: bool) -> dict[str, Any]:
 
 
 def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
-    recommendation = _recommend(tmp_path, drawn=True)
+    recommendation = _recommend(tmp_path, is_drawn=True)
     step = next(row for row in recommendation["journey"] if row["step"] == "terms")
     assert (step["step"], step["channel"], step["message"]) == ("terms", "web", "terms-mail")
     [change] = [change for change in recommendation["changes"] if change["place"] == "terms"]
@@ -81,7 +85,7 @@ def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
 
 
 def test_prompt_that_was_not_drawn_is_proposed_as_a_test_only(tmp_path: Path) -> None:
-    recommendation = _recommend(tmp_path, drawn=False)
+    recommendation = _recommend(tmp_path, is_drawn=False)
     assert [
         change["grade"] for change in recommendation["changes"] if change["place"] == "terms"
     ] == ["Observed only"]

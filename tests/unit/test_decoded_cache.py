@@ -37,28 +37,28 @@ def test_each_record_is_handed_over_once_and_equals_the_written_one(
 ) -> None:
     codec = _Codec()
     cache = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
-    known: set[str] = set()
+    known_keys: set[str] = set()
     misses = 0
     for write, word in operations:
         if write:
             cache.encode(_TOPIC, _Text(word))
-            known.add(word)
+            known_keys.add(word)
         else:
-            misses += word not in known
-            known.discard(word)
+            misses += word not in known_keys
+            known_keys.discard(word)
             assert cache.decode(_TOPIC, word.encode()) == _Text(word)
         assert codec.decoded == misses
-        assert cache.kept_bytes == sum(map(len, known))
+        assert cache.kept_bytes == sum(map(len, known_keys))
 
 
 def test_kept_bytes_are_bounded() -> None:
     codec = _Codec()
     cache = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
-    written = [chr(ord("!") + number) * (1 << 20) for number in range(50)]
-    for text in written:
+    payloads = [chr(ord("!") + number) * (1 << 20) for number in range(50)]
+    for text in payloads:
         cache.encode(_TOPIC, _Text(text))
         assert cache.kept_bytes <= decoded_cache.KEPT_BYTES
-    for text in written:
+    for text in payloads:
         assert cache.decode(_TOPIC, text.encode()) == _Text(text)
     assert codec.decoded == 50 - (decoded_cache.KEPT_BYTES >> 20)
     assert cache.kept_bytes == 0

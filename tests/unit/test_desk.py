@@ -29,23 +29,23 @@ _OUTCOMES = st.lists(
 def test_first_to_take_a_task_has_it_and_a_result_ends_it(
     outcomes: list[Interaction], now: int
 ) -> None:
-    stored = StoredRecord("key", b"", 0, 0, 500, ())
-    [task] = tasks_of([(stored, _ACTION)], outcomes, now)
-    taken = [outcome.properties["by"] for outcome in outcomes if outcome.name == TAKEN]
-    assert task.by == (taken[0] if taken else None)
+    entry = StoredRecord("key", b"", 0, 0, 500, ())
+    [task] = tasks_of([(entry, _ACTION)], outcomes, now)
+    takers = [outcome.properties["by"] for outcome in outcomes if outcome.name == TAKEN]
+    assert task.by == (takers[0] if takers else None)
     assert task.until == 1_500
     if any(outcome.name != TAKEN for outcome in outcomes):
         assert task.state == "done"
-    elif taken:
+    elif takers:
         assert task.state == "taken"
     else:
         assert task.state == ("open" if now < 1_500 else "late")
 
 
 def test_outcomes_of_other_actions_change_nothing() -> None:
-    stored = StoredRecord("key", b"", 0, 0, 500, ())
+    entry = StoredRecord("key", b"", 0, 0, 500, ())
     other = Interaction(
         "e", "outcome", "sent", "call", "adapters", 0, 0, (), {"action_id": "b", "by": "ana"}
     )
-    [task] = tasks_of([(stored, _ACTION)], [other], 0)
+    [task] = tasks_of([(entry, _ACTION)], [other], 0)
     assert (task.state, task.by) == ("open", None)

@@ -142,11 +142,11 @@ def _lines(text: str) -> list[str]:
 def test_message_arrives_with_the_id_of_its_action() -> None:
     server, action = MailServer(), _action()
     assert _send(server, EMAIL, action) == [Delivered()]
-    [received] = server.received
-    assert (received.sender, received.recipient) == ("hello@shop.example", "ana@example.com")
-    assert received.action_id == action.action_id
-    assert str(received.message["From"]) == "Tienda Ñandú <hello@shop.example>"
-    assert "Buenos días" in received.message.get_content()
+    [message] = server.received
+    assert (message.sender, message.recipient) == ("hello@shop.example", "ana@example.com")
+    assert message.action_id == action.action_id
+    assert str(message.message["From"]) == "Tienda Ñandú <hello@shop.example>"
+    assert "Buenos días" in message.message.get_content()
 
 
 def test_marketing_can_be_unsubscribed_by_one_click_and_in_both_bodies() -> None:
@@ -365,11 +365,11 @@ def test_server_that_never_comes_to_the_point_is_given_up_at_the_deadline(
 def test_one_connection_serves_many_messages_and_limits_hold() -> None:
     server = MailServer()
     email = replace(EMAIL, connections=1, per_second=4)
-    began = time.monotonic()
+    begin_s = time.monotonic()
     actions = [_action(number) for number in range(9)]
     assert _send(server, email, *actions) == [Delivered()] * 9
     assert server.sessions() == 1
-    assert time.monotonic() - began >= 1.0  # four at once, then four a second
+    assert time.monotonic() - begin_s >= 1.0  # four at once, then four a second
     assert [mail.action_id for mail in server.received] == [action.action_id for action in actions]
 
 
@@ -390,15 +390,15 @@ def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     record = b"v=DKIM1; k=rsa; p=" + b64encode(public)
-    asked: list[bytes] = []
+    requests: list[bytes] = []
 
     def dns(name: bytes, timeout: float = 5) -> bytes:
-        asked.append(name)
+        requests.append(name)
         return record
 
     raw = server.received[0].raw
     assert dkim.verify(raw, dnsfunc=dns)
-    assert asked == [b"s1._domainkey.shop.example."]
+    assert requests == [b"s1._domainkey.shop.example."]
     assert not dkim.verify(raw.replace(b"spring", b"sprung"), dnsfunc=dns)
 
 

@@ -130,17 +130,17 @@ def test_each_sentence_is_in_every_language_with_the_same_parts() -> None:
     english, spanish = PHRASES["en"], PHRASES["es"]
     assert english.keys() == spanish.keys()
     for key, text in english.items():
-        parts = [{part for _, part, *_ in Formatter().parse(each) if part}
-                 for each in (text, spanish[key])]  # fmt: skip
+        parts = [{part for _, part, *_ in Formatter().parse(line) if part}
+                 for line in (text, spanish[key])]  # fmt: skip
         assert parts[0] == parts[1], key
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.5, "0.50"), (2.0, "2"), (1 / 3, "0.333333"), (1234.5, "1234.50")]
+    ("value", "text"), [(0.5, "0.50"), (2.0, "2"), (1 / 3, "0.333333"), (1234.5, "1234.50")]
 )
-def test_figures_are_short(value: float, shown: str) -> None:
-    assert number("en", value) == shown
-    assert number("es", value) == shown.replace(".", ",")
+def test_figures_are_short(value: float, text: str) -> None:
+    assert number("en", value) == text
+    assert number("es", value) == text.replace(".", ",")
 
 
 def test_decision_without_slots_is_explained_as_such() -> None:
@@ -187,10 +187,11 @@ def _decide_with(numbers: list[dict[str, float]]) -> tuple[list[str], Explanatio
 @settings(max_examples=cases(150), deadline=None)
 @given(_offers)
 def test_named_change_flips_the_decision_and_half_of_it_does_not(
-    drawn: list[tuple[float, float, float, float]],
+    figures_drawn: list[tuple[float, float, float, float]],
 ) -> None:
     numbers = [
-        dict(zip(("value", "p", "cost", "lever"), figures, strict=True)) for figures in drawn
+        dict(zip(("value", "p", "cost", "lever"), figures, strict=True))
+        for figures in figures_drawn
     ]
     before, explanation = _decide_with(numbers)
     flip = _json(explanation)["slots"][0]["flip"]

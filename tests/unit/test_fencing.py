@@ -42,16 +42,16 @@ def test_foreign_record_before_an_owners_record_is_noticed(epochs: list[list[boo
     # The log: who wrote each record, the owner or another; by the owner's epochs.
     ownership = ChangelogFence()
     ownership.begin((_TOPIC, 0), token=3, end=_BEGIN)
-    written: list[bool] = []
+    own_flags: list[bool] = []
     for writers in epochs:
-        first = _BEGIN + len(written)
-        own = [first + index for index, is_own in enumerate(writers) if is_own]
-        written += writers
-        if own and not all(written[: own[-1] - _BEGIN]):
+        first = _BEGIN + len(own_flags)
+        own_offsets = [first + index for index, is_own in enumerate(writers) if is_own]
+        own_flags += writers
+        if own_offsets and not all(own_flags[: own_offsets[-1] - _BEGIN]):
             with pytest.raises(ChangelogTakenError, match="another worker has written"):
-                ownership.check(_epoch(own))
+                ownership.check(_epoch(own_offsets))
             return
-        ownership.check(_epoch(own))
+        ownership.check(_epoch(own_offsets))
 
 
 def test_partitions_not_owned_are_not_checked() -> None:

@@ -119,10 +119,10 @@ def test_file_that_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
 def _name(folder: Path, field: str, name: str) -> None:
     profile = folder / "profile.yaml"
     if field == "model":
-        more = f'scores:\n  - {{name: buys, model: "{name}", features: [views]}}\n'
+        scores_text = f'scores:\n  - {{name: buys, model: "{name}", features: [views]}}\n'
     else:
-        more = f'enrichers:\n  geo: {{database: "{name}"}}\n'
-    profile.write_text(profile.read_text() + more)
+        scores_text = f'enrichers:\n  geo: {{database: "{name}"}}\n'
+    profile.write_text(profile.read_text() + scores_text)
 
 
 def _errors(folder: Path) -> list[str]:

@@ -155,8 +155,8 @@ def test_batch_of_too_many_items_is_refused_before_any_is_written(door: Doorway)
     assert not door.log.records
     zeros = post(door, "/v1/batch", b'{"batch":[' + b"0," * 1_900_000 + b"0]}")
     assert zeros.json()["error"]["code"] == "too_many_items"
-    most = post(door, "/v1/batch", json.dumps({"batch": [GOOD] * ITEMS}).encode())
-    assert most.status_code == 200
+    full_batch = post(door, "/v1/batch", json.dumps({"batch": [GOOD] * ITEMS}).encode())
+    assert full_batch.status_code == 200
     assert len(door.interactions()) == ITEMS
 
 
@@ -322,8 +322,11 @@ def test_path_with_a_slash_too_many_is_found(door: Doorway, path: str) -> None:
     async def send() -> list[int]:
         async with door.client(KEY) as client:
             url = f"http://gateway{path}"
-            asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
-            answers = [await client.post(url, json=GOOD), await client.options(url, headers=asked)]
+            preflight = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+            answers = [
+                await client.post(url, json=GOOD),
+                await client.options(url, headers=preflight),
+            ]
             answers.append(await client.get(url))
         return [answer.status_code for answer in answers]
 
@@ -335,5 +338,5 @@ def test_path_with_a_slash_too_many_is_found(door: Doorway, path: str) -> None:
 def test_blank_time_is_that_of_the_receipt(door: Doorway, blank: str) -> None:
     times = dict.fromkeys(("timestamp", "sentAt", "originalTimestamp"), blank)
     assert post(door, "/v1/track", json.dumps({**GOOD, **times}).encode()).status_code == 200
-    [taken] = door.interactions()
-    assert taken.occurred_at == taken.received_at
+    [interaction] = door.interactions()
+    assert interaction.occurred_at == interaction.received_at

@@ -40,10 +40,10 @@ def door(tmp_path: Path) -> Doorway:
     return doorway(configuration(shop, model.Source("server", "web", SERVER)), tmp_path)
 
 
-def ask(door: Doorway, method: str, path: str, **more: Any) -> httpx.Response:
+def ask(door: Doorway, method: str, path: str, **options: Any) -> httpx.Response:
     async def send() -> httpx.Response:
-        async with door.client(more.pop("key", None)) as client:
-            return await client.request(method, path, **more)
+        async with door.client(options.pop("key", None)) as client:
+            return await client.request(method, path, **options)
 
     return asyncio.run(send())
 
@@ -55,12 +55,12 @@ def post(door: Doorway, path: str, body: object, **headers: str) -> httpx.Respon
 
 
 def preflight(door: Doorway, path: str, origin: str) -> httpx.Response:
-    asked = {
+    preflight = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type,x-retry-count",
     }
-    return ask(door, "OPTIONS", path, headers=asked)
+    return ask(door, "OPTIONS", path, headers=preflight)
 
 
 @pytest.mark.parametrize("path", [*POSTS, "/v1/decide", "/v1/outcomes"])
@@ -77,10 +77,13 @@ def test_preflight_lets_pages_of_allowed_origins_post(tmp_path: Path, path: str)
 def test_source_without_origins_is_open_to_any_page(tmp_path: Path) -> None:
     door = doorway(configuration(source(OPEN), source(SHOP, origins=(HOME,))), tmp_path)
     assert preflight(door, "/v1/t", EVIL).headers["access-control-allow-origin"] == EVIL
-    taken = post(door, "/v1/t", {**MESSAGE, "writeKey": OPEN}, Origin=EVIL)
-    assert (taken.status_code, taken.headers["access-control-allow-origin"]) == (200, EVIL)
-    refused = post(door, "/v1/t", {**MESSAGE, "writeKey": SHOP}, Origin=EVIL)
-    assert refused.status_code == 403
+    accepted_answer = post(door, "/v1/t", {**MESSAGE, "writeKey": OPEN}, Origin=EVIL)
+    assert (
+        accepted_answer.status_code,
+        accepted_answer.headers["access-control-allow-origin"],
+    ) == (200, EVIL)
+    refused_answer = post(door, "/v1/t", {**MESSAGE, "writeKey": SHOP}, Origin=EVIL)
+    assert refused_answer.status_code == 403
     assert len(door.interactions()) == 1
 
 
@@ -198,12 +201,12 @@ def stopped_clock() -> Iterator[Clock]:
 
 
 @given(st.integers(1, 50), st.integers(1, 120))
-def test_one_address_may_make_its_number_of_requests_a_minute(most: int, tries: int) -> None:
-    limited = source(SHOP, requests_per_minute=most)
+def test_one_address_may_make_its_number_of_requests_a_minute(maximum: int, tries: int) -> None:
+    limited = source(SHOP, requests_per_minute=maximum)
     with stopped_clock() as clock:
         limits = RateLimits()
         answers = [limits.check(limited, "10.0.0.1") for _ in range(tries)]
-        assert [answer is None for answer in answers] == [n < most for n in range(tries)]
+        assert [answer is None for answer in answers] == [n < maximum for n in range(tries)]
         for refusal in filter(None, answers):
             headers = dict(refusal.headers)
             assert refusal.status == 429
@@ -271,13 +274,13 @@ def test_mobile_clients_requests_are_taken_whole(door: Doorway, recorded: Path) 
 
     answer = ask(door, "POST", request["path"], content=chunks(), headers=request["headers"])
     assert (answer.status_code, answer.json()) == (200, {"success": True})
-    sent = request["body"]["batch"]
-    taken = door.interactions()
-    assert [(interaction.event_id, interaction.kind) for interaction in taken] == [
-        (m["messageId"], m["type"]) for m in sent
+    batch = request["body"]["batch"]
+    interactions = door.interactions()
+    assert [(interaction.event_id, interaction.kind) for interaction in interactions] == [
+        (m["messageId"], m["type"]) for m in batch
     ]
-    assert {i.value for interaction in taken for i in interaction.identifiers} == {
-        m["anonymousId"] for m in sent
+    assert {i.value for interaction in interactions for i in interaction.identifiers} == {
+        m["anonymousId"] for m in batch
     }
 
 

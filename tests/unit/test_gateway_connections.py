@@ -59,7 +59,7 @@ def head(size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"),
+    ("pieces", "status"),
     [
         ([], b""),
         ([b"\r\n"] * 5, b""),
@@ -71,19 +71,19 @@ def head(size: int) -> bytes:
     ],
     ids=["nothing", "blank lines", "line", "header", "no body", "some body", "no key"],
 )
-def test_half_open_request_is_closed(tmp_path: Path, sent: list[bytes], status: bytes) -> None:
-    with serving(tmp_path, LIMITS) as port, connect(port, *sent) as connection:
+def test_half_open_request_is_closed(tmp_path: Path, pieces: list[bytes], status: bytes) -> None:
+    with serving(tmp_path, LIMITS) as port, connect(port, *pieces) as connection:
         text = answer(connection)
         assert text.startswith(b"HTTP/1.1 " + status) if status else text == b""
         assert not status or b'{"error":{"code":"timeout"' in text
 
 
 def test_idle_connection_is_closed_and_used_ones_are_kept(tmp_path: Path) -> None:
-    whole = head(len(_BODY)) + _BODY
+    request = head(len(_BODY)) + _BODY
     limits = replace(PATIENT, idle_s=2)  # longer than a busy machine takes from one to the next
     with serving(tmp_path, limits) as port, connect(port) as connection:
         for _ in range(3):
-            connection.sendall(whole)
+            connection.sendall(request)
             text = b""
             while not text.endswith(b"}"):
                 text += connection.recv(65_536)
@@ -129,10 +129,10 @@ _HUGE = b"x" * 1_000_000
 )
 def test_huge_header_is_refused_before_it_is_all_read(tmp_path: Path, text: bytes) -> None:
     with serving(tmp_path, PATIENT) as port, connect(port) as connection:
-        sent = 0
+        count_sent = 0
         try:
             for begin in range(0, len(text), 8_192):
-                sent += connection.send(text[begin : begin + 8_192])
+                count_sent += connection.send(text[begin : begin + 8_192])
         except OSError:
             pass
         text = answer(connection)

@@ -98,11 +98,11 @@ def test_claim_of_a_public_key_stays_with_its_device(
     assert post(door, WEB, f"/v1/{kind}", message).status_code == 200
     batch = {"batch": [{"type": kind, **message}], "context": message.get("context", {})}
     assert post(door, WEB, "/v1/batch", batch).status_code == 200
-    asked = {"interaction": {"type": kind, **message}, "placements": ["hero"]}
-    assert post(door, WEB, "/v1/decide", asked).status_code == 200
-    written = door.interactions()
-    assert len(written) == 3
-    for interaction in written:
+    question = {"interaction": {"type": kind, **message}, "placements": ["hero"]}
+    assert post(door, WEB, "/v1/decide", question).status_code == 200
+    interactions = door.interactions()
+    assert len(interactions) == 3
+    for interaction in interactions:
         assert COOKIE in interaction.identifiers
         assert {name.namespace for name in interaction.identifiers} == {"cookie"}
 
@@ -131,11 +131,11 @@ def test_proof_is_of_the_user_id_alone(door: Doorway) -> None:
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "proof",
     [sign("bob"), sign("ana", "another secret"), {"proof": ""}, {"proof": "ñ"}, sign("ana ")],
 )
-def test_wrong_proof_is_refused(door: Doorway, shown: dict[str, str]) -> None:
-    message = {"userId": "ana", "anonymousId": "thief", "context": shown}
+def test_wrong_proof_is_refused(door: Doorway, proof: dict[str, str]) -> None:
+    message = {"userId": "ana", "anonymousId": "thief", "context": proof}
     answer = post(door, WEB, "/v1/identify", message)
     assert answer.status_code == 403
     assert answer.json()["error"]["field"] == "context.proof"
@@ -207,15 +207,15 @@ def test_order_is_confirmed_to_the_address_that_the_shop_knows(
     assert [action.address for action in actions] == ["ana@example.com"]
 
 
-@pytest.mark.parametrize(("shown", "offer"), [({}, None), (sign("ana"), "vip")])
+@pytest.mark.parametrize(("proof", "offer"), [({}, None), (sign("ana"), "vip")])
 def test_offers_are_shown_to_a_proven_customer(
-    door: Doorway, config: Configuration, shown: dict[str, str], offer: str | None
+    door: Doorway, config: Configuration, proof: dict[str, str], offer: str | None
 ) -> None:
     order = {"userId": "ana", "traits": {"email": "ana@example.com"}, "event": "Order"}
     assert post(door, SHOP, "/v1/track", order).status_code == 200
-    visit = {"type": "page", "userId": "ana", "anonymousId": "c", "context": shown}
-    asked = {"interaction": visit, "placements": ["hero"]}
-    assert post(door, WEB, "/v1/decide", asked).status_code == 200
+    visit = {"type": "page", "userId": "ana", "anonymousId": "c", "context": proof}
+    question = {"interaction": visit, "placements": ["hero"]}
+    assert post(door, WEB, "/v1/decide", question).status_code == 200
     [reply] = [output for output in run(door, config) if isinstance(output, Reply)]
     [answer] = reply.answers
     assert (answer.action and answer.action.offer) == offer
@@ -269,11 +269,11 @@ def test_sources_that_make_no_sense_are_refused(source: model.Source, field: str
 
 
 def test_decide_request_of_a_public_key_is_the_devices(door: Doorway) -> None:
-    asked = {
+    question = {
         "interaction": {"type": "page", "userId": "ana", "anonymousId": "thief"},
         "placements": ["hero"],
     }
-    post(door, WEB, "/v1/decide", asked)
+    post(door, WEB, "/v1/decide", question)
     [interaction] = door.interactions()
     assert isinstance(interaction.request, DecideRequest)
     assert interaction.identifiers == (COOKIE,)

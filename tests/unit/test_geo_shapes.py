@@ -74,8 +74,8 @@ def test_a_changed_database_costs_no_event(
     del content[data.draw(st.integers(len(content) // 2, len(content))) :]
     file = folder / "changed.mmdb"
     file.write_bytes(content)
-    refused = geo_problem(file)
-    assert refused is None or len(refused) < 500
+    problem = geo_problem(file)
+    assert problem is None or len(problem) < 500
     places = open_places(file)
     if not isinstance(places, str):
         for address in ("192.0.2.7", "192.0.2.200", "2001:db8::7", "198.51.100.1"):

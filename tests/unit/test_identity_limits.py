@@ -12,7 +12,7 @@ from pipeline.model.stages import Identified
 from tests.support.worlds import rules
 
 
-def flow(most: int, cookies: int | None = None) -> Flow:
+def flow(maximum: int, cookies: int | None = None) -> Flow:
     spaces = (
         model.Namespace("customer_id"),
         model.Namespace("email", "lower"),
@@ -22,7 +22,7 @@ def flow(most: int, cookies: int | None = None) -> Flow:
         rules(
             model.Bundle(
                 sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
-                identity=model.Identity(spaces, max_identifiers=most),
+                identity=model.Identity(spaces, max_identifiers=maximum),
                 channels=model.Channels((model.Channel("web"),)),
             )
         )
@@ -35,38 +35,38 @@ def view(number: int, *names: str) -> Interaction:
 
 
 def run_all(stages: Flow, stream: Sequence[Interaction]) -> list[Emit]:
-    written = [emit for interaction in stream for emit in stages.run(interaction)]
+    emits = [emit for interaction in stream for emit in stages.run(interaction)]
     assert not stages.refused
-    return written
+    return emits
 
 
-def refused_links(written: Sequence[Emit]) -> list[tuple[str, str | None]]:
-    changes = [emit.value for emit in written if isinstance(emit.value, IdentityChange)]
+def refused_links(emits: Sequence[Emit]) -> list[tuple[str, str | None]]:
+    changes = [emit.value for emit in emits if isinstance(emit.value, IdentityChange)]
     return [(change.identifier, change.other) for change in changes if change.kind == "refused"]
 
 
 def test_links_beyond_the_limit_are_refused_and_reported_and_the_interaction_goes_on() -> None:
-    stages = flow(most=3)
-    written = run_all(stages, [view(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
-    assert refused_links(written) == [(f"cookie:k{n}", "customer_id:A") for n in (3, 4, 5)]
-    went_on = [e.value for e in written if isinstance(e.value, Identified) and e.value.interaction]
+    stages = flow(maximum=3)
+    emits = run_all(stages, [view(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
+    assert refused_links(emits) == [(f"cookie:k{n}", "customer_id:A") for n in (3, 4, 5)]
+    went_on = [e.value for e in emits if isinstance(e.value, Identified) and e.value.interaction]
     assert [value.identity.root for value in went_on if value.identity] == ["customer_id:A"] * 5
-    named = [[i.key for i in v.interaction.identifiers] for v in went_on if v.interaction]
-    assert named[2:] == [["customer_id:A"]] * 3
-    profile = [emit.value for emit in written if isinstance(emit.value, Profile)][-1]
+    names_kept = [[i.key for i in v.interaction.identifiers] for v in went_on if v.interaction]
+    assert names_kept[2:] == [["customer_id:A"]] * 3
+    profile = [emit.value for emit in emits if isinstance(emit.value, Profile)][-1]
     assert profile.identifiers == ("cookie:k1", "cookie:k2", "customer_id:A")
     assert profile.traits["interactions"] == 5
 
 
 def test_linked_identifiers_stay_linked_at_the_limit() -> None:
-    stages = flow(most=2)
+    stages = flow(maximum=2)
     run_all(stages, [view(n, "customer_id:A", f"cookie:k{n % 2}") for n in range(1, 6)])
     roots = {key: row.root for key, row in stages.rows["identity"].items()}
     assert roots == {"customer_id:A": "customer_id:A", "cookie:k1": "customer_id:A"}
 
 
 def test_a_kind_of_identifier_has_a_limit_of_its_own() -> None:
-    stages = flow(most=100, cookies=1)
+    stages = flow(maximum=100, cookies=1)
     stream = [
         view(1, "customer_id:A", "cookie:k1"),
         view(2, "customer_id:A", "cookie:k2", "email:x"),
@@ -76,7 +76,7 @@ def test_a_kind_of_identifier_has_a_limit_of_its_own() -> None:
 
 
 def test_a_device_of_too_many_stays_with_the_last_that_it_could_follow() -> None:
-    stages = flow(most=2)
-    written = run_all(stages, [view(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
-    assert refused_links(written) == [("cookie:k", "customer_id:3"), ("cookie:k", "customer_id:4")]
+    stages = flow(maximum=2)
+    emits = run_all(stages, [view(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
+    assert refused_links(emits) == [("cookie:k", "customer_id:3"), ("cookie:k", "customer_id:4")]
     assert stages.rows["identity"]["cookie:k"].root == "customer_id:2"

@@ -38,7 +38,7 @@ SPANISH = rules(
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("raw", "expected"),
     [
         ("email: Ada@Example.COM ", "email:ada@example.com"),
         ("phone:600 11-12.22", "phone:+34600111222"),
@@ -50,14 +50,14 @@ SPANISH = rules(
         ("raw: AbC ", "raw: AbC "),
     ],
 )
-def test_normalised_values_are_equal_and_stay_as_they_are(written: str, expected: str) -> None:
-    normal = SPANISH.normalise(Identifier.parse(written))
+def test_normalised_values_are_equal_and_stay_as_they_are(raw: str, expected: str) -> None:
+    normal = SPANISH.normalise(Identifier.parse(raw))
     assert normal == Identifier.parse(expected)
     assert SPANISH.normalise(normal) == normal
 
 
 @pytest.mark.parametrize(
-    ("written", "why"),
+    ("raw", "reason"),
     [
         *((f"customer_id:{value}", "identifies no person") for value in ("null", " NULL ", "0")),
         *((f"raw:{value}", "identifies no person") for value in ("undefined", "Anonymous", "  ")),
@@ -73,10 +73,10 @@ def test_normalised_values_are_equal_and_stay_as_they_are(written: str, expected
         ("telephone:600111222", "unknown namespace"),
     ],
 )
-def test_identifiers_of_nobody_are_refused_in_words(written: str, why: str) -> None:
-    refused = SPANISH.normalise(Identifier.parse(written))
-    assert isinstance(refused, str)
-    assert why in refused
+def test_identifiers_of_nobody_are_refused_in_words(raw: str, reason: str) -> None:
+    refusal = SPANISH.normalise(Identifier.parse(raw))
+    assert isinstance(refusal, str)
+    assert reason in refusal
 
 
 def test_without_a_region_a_phone_number_needs_its_country() -> None:

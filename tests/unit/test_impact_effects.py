@@ -90,10 +90,10 @@ def test_effects_are_the_stated_ones(folder: Path) -> None:
 
 def test_customers_whose_window_is_not_over_are_left_out(folder: Path) -> None:
     effects = _effects(folder, _START + 8 * DAY_MS)
-    counted = effects.usual.customers + sum(
+    customers_counted = effects.usual.customers + sum(
         factor.customers.customers for factor in effects.factors
     )
-    assert counted == 500
+    assert customers_counted == 500
     assert effects.left_out == 300
 
 

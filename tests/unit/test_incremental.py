@@ -58,12 +58,12 @@ def _bank(incremental: bool) -> Rules:
     return world(campaigns=campaigns, policies={"learning": learning})
 
 
-def _with_goals(decision: Decision, reached: set[str]) -> Decision:
+def _with_goals(decision: Decision, goals_reached: set[str]) -> Decision:
     """Return the decision as if the goals of these messages had followed at once."""
     goals = (
         Feedback(feedback.action_id, "reached", feedback.until)
         for feedback in decision.feedback
-        if feedback.action_id in reached
+        if feedback.action_id in goals_reached
     )
     return replace(decision, feedback=(*decision.feedback, *goals))
 
@@ -77,32 +77,37 @@ def _record(rules: Rules) -> Segmented:
 
 def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
     """Return the campaigns shown to the last quarter of customers, and the last snapshot."""
-    learner, rules, draws, shown = MemoryLearner(), _bank(incremental), Random(5), Counter[str]()
+    learner, rules, draws, shown_counts = (
+        MemoryLearner(),
+        _bank(incremental),
+        Random(5),
+        Counter[str](),
+    )
     record = _record(rules)
     assert record.interaction is not None
     assert record.identity is not None
     for number in range(_ROUNDS):
-        mine = replace(
+        own_record = replace(
             record,
             interaction=replace(record.interaction, event_id=f"e{number}"),
             identity=replace(record.identity, profile_id=f"p{number}"),
         )
-        outcome = step(f"p{number}", mine, None, rules)
+        outcome = step(f"p{number}", own_record, None, rules)
         assert isinstance(outcome, Ok)
         decision = next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
         [choice] = decision.choices
-        reached = set()
+        goals_reached = set()
         for name, treatment in _OFFERS.items():
             channel = _CHANNELS[name] if choice.campaign == name else "nothing"
             if draws.random() < expected_conversion(treatment, channel):
-                reached.add(choice.action_id if choice.campaign == name else "")
-                reached.add(withheld_id(decision.decision_id, "hero", name))
-        learner.fold(_with_goals(decision, {goal for goal in reached if goal}))
+                goals_reached.add(choice.action_id if choice.campaign == name else "")
+                goals_reached.add(withheld_id(decision.decision_id, "hero", name))
+        learner.fold(_with_goals(decision, {goal for goal in goals_reached if goal}))
         if number % _SNAPSHOT_EVERY == 0:
             rules = teach(rules, learner.publish())
         if number >= _ROUNDS * 3 // 4:
-            shown[choice.campaign or "nothing"] += 1
-    return shown, learner.publish()
+            shown_counts[choice.campaign or "nothing"] += 1
+    return shown_counts, learner.publish()
 
 
 def test_incremental_learning_prefers_the_offer_with_an_effect() -> None:
@@ -119,14 +124,14 @@ def test_incremental_learning_prefers_the_offer_with_an_effect() -> None:
     }
     assert gain["effect"] > 1.3 * gain["rate"]
     for name, treatment in _OFFERS.items():
-        [held] = (
+        [baseline_evidence] = (
             posterior
             for posterior in snapshot.posteriors
             if (posterior.campaign, posterior.offer) == (name, "")
         )
         truth = expected_conversion(treatment, "nothing")
-        sigma = (truth * (1 - truth) / held.tried) ** 0.5
-        assert abs(held.reached / held.tried - truth) < 4 * sigma
+        sigma = (truth * (1 - truth) / baseline_evidence.tried) ** 0.5
+        assert abs(baseline_evidence.reached / baseline_evidence.tried - truth) < 4 * sigma
 
 
 def _rules_with_holdout(holdout: float = 0.999_999) -> Rules:
@@ -152,9 +157,9 @@ def test_first_message_kept_back_in_a_window_is_a_trial_and_its_goal_a_success()
         (trial.action_id, "reached")
     ]
     assert not life.interact("Bought", 1 + 3 * _DAY + 1).feedback
-    again = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
-    assert [feedback.what for feedback in again.feedback] == ["tried"]
-    assert not any(contact.counts(10) for contact in again.contacts)
+    second_decision = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
+    assert [feedback.what for feedback in second_decision.feedback] == ["tried"]
+    assert not any(contact.counts(10) for contact in second_decision.contacts)
 
 
 def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> None:
@@ -164,9 +169,9 @@ def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> No
     assert [feedback.what for feedback in first.feedback] == ["tried"]
     for at, outcome in enumerate(("expired", "impression", "conversion"), 2):
         assert not life.react(action, outcome, at).feedback
-    again = life.interact("Home", 10, ask=["hero"])
-    assert again.choices[0].treatment == "shoes"
-    assert not again.feedback
+    second_decision = life.interact("Home", 10, ask=["hero"])
+    assert second_decision.choices[0].treatment == "shoes"
+    assert not second_decision.feedback
     bought = life.interact("Bought", 20)
     messages = [contact.action_id for contact in bought.contacts]
     assert [(evidence.action_id, evidence.what) for evidence in bought.feedback] == [
@@ -178,11 +183,11 @@ def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> No
 
 
 def test_rate_without_a_message_is_learned_by_treatment() -> None:
-    held = [
+    baselines = [
         posterior(("sale", "", name, ""), Tally(0, trials, successes, int(trials), int(successes)))
         for name, trials, successes in (("shoes", 980.0, 490.0), ("boots", 980.0, 10.0))
     ]
-    knowledge = knowledge_of(LearningRecord(1, "d" * 64, 0, posteriors=tuple(held)))
+    knowledge = knowledge_of(LearningRecord(1, "d" * 64, 0, posteriors=tuple(baselines)))
     of_all = 500 / 1980
     anyway = {
         name: knowledge.anyway(("sale", name, name), "") for name in ("shoes", "boots", "hat")
@@ -196,10 +201,10 @@ def test_rate_without_a_message_is_learned_by_treatment() -> None:
 
 def test_deduction_is_in_the_decision_explained_and_run_again() -> None:
     rules = _rules_with_holdout(0.0001)
-    held = posterior(("sale", "", "", ""), Tally(0, 80.0, 30.0, 80, 30))
+    baseline_evidence = posterior(("sale", "", "", ""), Tally(0, 80.0, 30.0, 80, 30))
     shoes = posterior(("sale", "shoes", "shoes", ""), Tally(0, 1000.0, 500.0, 1000, 500))
     assert rules.chooser is not None
-    record = LearningRecord(3, "d" * 64, 0, posteriors=(held, shoes))
+    record = LearningRecord(3, "d" * 64, 0, posteriors=(baseline_evidence, shoes))
     chooser = rules.chooser.with_knowledge(knowledge_of(record))
     rules = with_fields(rules, chooser=chooser)
     life = Life(rules)

@@ -111,7 +111,7 @@ class _Customer:
         record, self._events = _visit(), self._events + 1
         assert record.interaction is not None
         assert record.identity is not None
-        mine = replace(
+        own_record = replace(
             record,
             interaction=replace(
                 record.interaction,
@@ -124,7 +124,7 @@ class _Customer:
             ),
             identity=replace(record.identity, profile_id=self._profile),
         )
-        outcome = step(self._profile, mine, self._state, _rules())
+        outcome = step(self._profile, own_record, self._state, _rules())
         assert isinstance(outcome, Ok)
         self._state = outcome.state
         decision = next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
@@ -162,17 +162,17 @@ def _truth(treatment: str) -> float:
 @pytest.mark.parametrize("treatment", ["plain", "flattering"])
 def test_added_probability_is_the_true_effect(treatment: str) -> None:
     knowledge, customers = _measure()
-    known = knowledge.about(("sale", _OFFERS[treatment], treatment), "")
-    rate = known.successes / known.trials
+    evidence = knowledge.about(("sale", _OFFERS[treatment], treatment), "")
+    rate = evidence.successes / evidence.trials
     anyway = knowledge.anyway(("sale", _OFFERS[treatment], treatment), "")
-    held = sum(customer.held and customer.first == treatment for _, customer in customers)
-    sigma = (rate * (1 - rate) / known.trials + anyway * (1 - anyway) / held) ** 0.5
+    held_count = sum(customer.held and customer.first == treatment for _, customer in customers)
+    sigma = (rate * (1 - rate) / evidence.trials + anyway * (1 - anyway) / held_count) ** 0.5
     print(
         treatment,
-        known,
+        evidence,
         rate,
         anyway,
-        held,
+        held_count,
         rate - anyway,
         _truth(treatment),
         sigma,

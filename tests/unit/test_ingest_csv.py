@@ -19,10 +19,10 @@ def table(tmp_path: Path) -> Any:
     """Function that reads a CSV of this content: each row's line with its record, or its
     refusal."""
 
-    def read(content: str | bytes, **named: Any) -> list[tuple[int, Any]]:
+    def read(content: str | bytes, **options: Any) -> list[tuple[int, Any]]:
         path = tmp_path / "a.csv"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        rows = open_rows(path, FileFormat(_MAX, **named)).rows()
+        rows = open_rows(path, FileFormat(_MAX, **options)).rows()
         return [
             (
                 row.line,
@@ -99,7 +99,7 @@ def test_a_list_is_a_list_and_text_that_is_none_is_text(table: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "named"),
+    ("encoding", "encoding_named"),
     [
         ("utf-8", None),
         ("utf-8-sig", None),
@@ -115,18 +115,18 @@ def test_a_list_is_a_list_and_text_that_is_none_is_text(table: Any) -> None:
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_encodings_are_found_or_named(
-    table: Any, encoding: str, named: str | None, end: str
+    table: Any, encoding: str, encoding_named: str | None, end: str
 ) -> None:
     name = "Ñandú" if encoding != "shift_jis" else "日本"
     text = (_HEAD + f"track,Order,{name},1\ntrack,Order,b,2\n").replace("\n", end)
-    assert table(text.encode(encoding), encoding=named) == [
+    assert table(text.encode(encoding), encoding=encoding_named) == [
         (2, order(1, name)),
         (3, order(2, "b")),
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "delimiter_named"),
     [
         ("type;event;userId;properties.price\ntrack;Order;u;1\n", None),
         ("type\tevent\tuserId\tproperties.price\ntrack\tOrder\tu\t1\n", None),
@@ -137,8 +137,8 @@ def test_encodings_are_found_or_named(
         ('"type";"event";"userId";"properties.a,b,c,d"\ntrack;Order;u;1\n', None),
     ],
 )
-def test_delimiters_are_found_or_named(table: Any, text: str, named: str | None) -> None:
-    [(_, row)] = table(text, delimiter=named)
+def test_delimiters_are_found_or_named(table: Any, text: str, delimiter_named: str | None) -> None:
+    [(_, row)] = table(text, delimiter=delimiter_named)
     assert (row["event"], row["userId"], *row["properties"].values()) == ("Order", "u", 1)
 
 

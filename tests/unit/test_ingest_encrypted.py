@@ -64,14 +64,14 @@ def test_packed_file_may_be_encrypted(key: Tsk, tmp_path: Path) -> None:
 
 
 def test_file_that_cannot_be_decrypted_is_refused_with_the_reason(key: Tsk, tmp_path: Path) -> None:
-    whole = _encrypt(key, tmp_path / "a.csv.pgp").read_bytes()
+    data = _encrypt(key, tmp_path / "a.csv.pgp").read_bytes()
     other = PgpKey(str(Tsk.generate("somebody else")))
-    damaged = bytearray(whole)
+    damaged = bytearray(data)
     damaged[len(damaged) // 2] ^= 1
     for content, used, words in (
-        (whole, None, "give its watch a key"),
-        (whole, other, "No key to decrypt"),
-        (whole[: len(whole) // 2], PgpKey(str(key)), "cannot be decrypted"),
+        (data, None, "give its watch a key"),
+        (data, other, "No key to decrypt"),
+        (data[: len(data) // 2], PgpKey(str(key)), "cannot be decrypted"),
         (bytes(damaged), PgpKey(str(key)), "cannot be decrypted"),
         (_CSV, PgpKey(str(key)), "cannot be decrypted"),
         (b"", PgpKey(str(key)), "cannot be decrypted"),
@@ -84,10 +84,10 @@ def test_file_that_cannot_be_decrypted_is_refused_with_the_reason(key: Tsk, tmp_
 
 def test_file_that_holds_too_much_is_refused(key: Tsk, tmp_path: Path) -> None:
     file, into = _encrypt(key, tmp_path / "a.csv.pgp"), tmp_path / "out"
-    most = ContentLimits(len(_CSV) - 1, 500.0)
+    limits = ContentLimits(len(_CSV) - 1, 500.0)
     with pytest.raises(UnreadableError, match="decrypted it is larger than 100,014 bytes"):
-        decrypt(file, file.name, PgpKey(str(key)), into, most)
-    assert into.stat().st_size <= most.max_bytes
+        decrypt(file, file.name, PgpKey(str(key)), into, limits)
+    assert into.stat().st_size <= limits.max_bytes
     assert decrypt(file, file.name, PgpKey(str(key)), into, _LIMITS) == "a.csv"
 
 

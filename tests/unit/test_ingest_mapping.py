@@ -252,8 +252,8 @@ def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path
     ]
     ids = RowIds("", with_feed(watch).key)
     rows = [FileRow(line, msgspec.json.encode(row), 0) for line, row in enumerate(raw_rows)]
-    first, second, again = (ids.next_id(row) for row in (*rows, rows[0]))
-    assert first == again != second
+    first, second, repeated_id = (ids.next_id(row) for row in (*rows, rows[0]))
+    assert first == repeated_id != second
 
 
 def _limits(max_bytes: int, max_ratio: float = 500.0) -> ContentLimits:
@@ -298,14 +298,14 @@ def test_compressed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zip"])
 def test_damaged_archives_are_refused(tmp_path: Path, name: str) -> None:
-    whole = tmp_path / name
+    file = tmp_path / name
     if name.endswith(".gz"):
-        whole.write_bytes(gzip.compress(bytes(range(256)) * 100))
+        file.write_bytes(gzip.compress(bytes(range(256)) * 100))
     else:
-        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("a.csv", bytes(range(256)) * 100)
-    data = whole.read_bytes()
+    data = file.read_bytes()
     for cut in (0, 1, len(data) // 2, len(data) - 1):
-        whole.write_bytes(data[:cut])
+        file.write_bytes(data[:cut])
         with pytest.raises(UnreadableError):
-            unpack(whole, name, tmp_path / "out", _limits(1_000_000))
+            unpack(file, name, tmp_path / "out", _limits(1_000_000))

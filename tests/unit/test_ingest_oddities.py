@@ -75,8 +75,8 @@ def test_cells_are_read_as_they_were_meant(
 
 @pytest.mark.parametrize("text", ["1.23457E+11", "1,23457E+11", "1E+11"])
 def test_number_that_a_spreadsheet_has_rounded_is_nobody(tmp_path: Path, text: str) -> None:
-    [refused] = _rows(tmp_path, f'{_HEAD}"{text}",1,,\n')
-    assert refused == (2, "invalid_identifier", "identifiers.customer_id")
+    [refusal] = _rows(tmp_path, f'{_HEAD}"{text}",1,,\n')
+    assert refusal == (2, "invalid_identifier", "identifiers.customer_id")
     assert _row(tmp_path, "1E5,1,,")["id"] == "1E5"
 
 

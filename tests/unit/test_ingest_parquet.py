@@ -126,9 +126,9 @@ def test_columns_without_a_value_are_named(kind: Any, element: Any) -> None:
 
 def test_encoded_arrays_have_the_values_that_they_stand_for() -> None:
     times = pa.array([_NS, None, _NS], pa.timestamp("ns"))
-    written = "2024-01-31T12:00:00.123456789"
-    assert list(values(times.dictionary_encode())) == [written, None, written]
-    assert list(values(pc.run_end_encode(times))) == [written, None, written]
+    expected = "2024-01-31T12:00:00.123456789"
+    assert list(values(times.dictionary_encode())) == [expected, None, expected]
+    assert list(values(pc.run_end_encode(times))) == [expected, None, expected]
 
 
 def test_nan_is_an_empty_cell() -> None:
@@ -214,8 +214,8 @@ def test_a_damaged_row_group_costs_its_rows_alone(tmp_path: Path) -> None:
     content[begin : begin + 40] = bytes(40)
     path.write_bytes(content)
     rows = list(open_rows(path, _FORMAT).rows())
-    lost = [row for row in rows if isinstance(row, UnreadableRow)]
-    assert [(row.line, row.rows, row.code) for row in lost] == [(101, 100, "damaged")]
+    refusals = [row for row in rows if isinstance(row, UnreadableRow)]
+    assert [(row.line, row.rows, row.code) for row in refusals] == [(101, 100, "damaged")]
     assert len(rows) == 201
 
 

@@ -148,12 +148,12 @@ def test_list_of_addresses_alone_has_one_state_for_all(tmp_path: Path) -> None:
         channels=("email", "call"),
         purposes=("marketing", "service"),
     )
-    every = [
+    purposes = [
         f"consent.{channel}.{purpose}"
         for channel in ("email", "call")
         for purpose in ("marketing", "service")
     ]
-    assert properties == [dict.fromkeys(every, False)] * 2
+    assert properties == [dict.fromkeys(purposes, False)] * 2
 
 
 def test_columns_name_the_channel_and_purpose(tmp_path: Path) -> None:
@@ -225,6 +225,6 @@ def test_mistake_in_a_list_is_named(change: dict[str, Any], place: str, words: s
         {"name": "shop", "channel": "web", "write_key": "write-key-1"},
         {"name": "page", "channel": "web", "write_key": "write-key-2", "trust": "public"},
     ]
-    [(where, message)] = problems(sources={"sources": sources}, ingest={"watches": [watch]})
-    assert where == f"ingest/watches/0/{place}"
+    [(path, message)] = problems(sources={"sources": sources}, ingest={"watches": [watch]})
+    assert path == f"ingest/watches/0/{place}"
     assert words in message

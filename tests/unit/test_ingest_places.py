@@ -78,9 +78,9 @@ def test_journal_keeps_progress_and_taken_files_over_restarts(tmp_path: Path) ->
     assert Journal(tmp_path).find_progress("c") == SendProgress(7, {0: 3})
     Journal(tmp_path).finish("c", "a.csv", 5, 1)
     assert Journal(tmp_path).find_progress("c") == SendProgress()
-    taken = Journal(tmp_path).find_taken("c")
-    assert taken is not None
-    assert (taken.name, taken.rows, taken.rejected) == ("a.csv", 5, 1)
+    file_taken = Journal(tmp_path).find_taken("c")
+    assert file_taken is not None
+    assert (file_taken.name, file_taken.rows, file_taken.rejected) == ("a.csv", 5, 1)
     Journal(tmp_path).leave("w", Stamp("a", 1, 2))
     assert Journal(tmp_path).is_left("w", Stamp("a", 1, 2))
     assert not Journal(tmp_path).is_left("w", Stamp("a", 1, 3))

@@ -82,9 +82,9 @@ def test_a_segment_message_is_read_as_the_gateway_reads_it() -> None:
 
 def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
     """Return the ids of the rows of one file, in their order."""
-    whole = intake_of(file, keys)
+    reader = intake_of(file, keys)
     results = [
-        whole.take_in(FileRow(line, msgspec.json.encode(row), 0))
+        reader.take_in(FileRow(line, msgspec.json.encode(row), 0))
         for line, row in enumerate(rows, start=1)
     ]
     return [result.event_id for result in results if isinstance(result, Interaction)]
@@ -127,18 +127,17 @@ def test_an_empty_key_column_is_named() -> None:
 
 def test_key_columns_are_read_beside_half_a_surrogate_pair() -> None:
     raw = rb'{"type": "track", "event": "Cut \ud83d", "userId": "u1", "properties": {"id": 7}}'
-    whole = raw.replace(rb"\ud83d", rb"\ufffd")
-    taken = [
-        intake_of("a.ndjson", ("properties.id",)).take_in(FileRow(1, row, 0))
-        for row in (raw, whole)
+    text = raw.replace(rb"\ud83d", rb"\ufffd")
+    interactions = [
+        intake_of("a.ndjson", ("properties.id",)).take_in(FileRow(1, row, 0)) for row in (raw, text)
     ]
-    assert isinstance(taken[0], Interaction)
-    assert taken[0] == taken[1]
+    assert isinstance(interactions[0], Interaction)
+    assert interactions[0] == interactions[1]
 
 
 def test_own_id_precedes_a_derived_one() -> None:
-    own = {**_ORDER, "messageId": "m1"}
-    assert ids([own, own], "a.csv", "event") == ["m1", "m1"]
+    own_id_message = {**_ORDER, "messageId": "m1"}
+    assert ids([own_id_message, own_id_message], "a.csv", "event") == ["m1", "m1"]
     assert ids([_FULL], "a.csv", "name") == ["e1"]
 
 
@@ -205,5 +204,5 @@ def test_refusal_names_the_field(value: object, code: str, field: str | None) ->
 
 
 def test_blank_times_of_an_interaction_are_those_of_the_file() -> None:
-    taken = take({**_FULL, "occurred_at": "", "received_at": " "})
-    assert (taken.occurred_at, taken.received_at) == (_NOW, _NOW)
+    interaction = take({**_FULL, "occurred_at": "", "received_at": " "})
+    assert (interaction.occurred_at, interaction.received_at) == (_NOW, _NOW)

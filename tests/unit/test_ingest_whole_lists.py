@@ -130,8 +130,8 @@ class _SharedPlace:
             last = memory.note(members.next_last(digest, known_by, name), home / "note")
             members.keep(home / "members", last)
             place.move(name, "done", name)
-        every = [_change_of(change) for change in changes if isinstance(change, FileRow)]
-        removed = [identifier for operation, _, identifier in every if operation == "remove"]
+        all_changes = [_change_of(change) for change in changes if isinstance(change, FileRow)]
+        removed = [identifier for operation, _, identifier in all_changes if operation == "remove"]
         return removed, members.is_after_loss(digest)
 
     @contextmanager
@@ -158,12 +158,14 @@ def test_another_home_removes_customers_missing_since_the_last_file_of_any(
     assert place.take(home, "c.csv", _THIRD) == (["ana"], False)
 
 
-@pytest.mark.parametrize("lost", ["a.csv removed", "a.csv changed"])
-def test_loss_of_a_lists_memory_everywhere_is_reported_once(tmp_path: Path, lost: str) -> None:
+@pytest.mark.parametrize("place_lost", ["a.csv removed", "a.csv changed"])
+def test_loss_of_a_lists_memory_everywhere_is_reported_once(
+    tmp_path: Path, place_lost: str
+) -> None:
     place = _SharedPlace(tmp_path)
     place.take(tmp_path / "one", "a.csv", _FIRST)
     former = place.inbox / "done" / "a.csv"
-    former.write_text("userId,segment\n") if lost.endswith("changed") else former.unlink()
+    former.write_text("userId,segment\n") if place_lost.endswith("changed") else former.unlink()
     home = tmp_path / "home"
     assert place.take(home, "b.csv", _SECOND) == ([], True)
     assert place.take(home, "c.csv", _THIRD) == (["ana"], False)
@@ -207,9 +209,9 @@ def test_list_counts_when_it_is_taken(to: str) -> None:
         "watch": "w", "source": "shop", "folder": "/in", "kind": "track", "name": "Listed",
         "replaces": True, "columns": columns,
     }  # fmt: skip
-    [(where, why)] = problems(ingest={"watches": [watch]})
-    assert where == "ingest/watches/0/columns/at"
-    assert "when it is taken" in why
+    [(place, reason)] = problems(ingest={"watches": [watch]})
+    assert place == "ingest/watches/0/columns/at"
+    assert "when it is taken" in reason
 
 
 def test_list_has_no_keys() -> None:
@@ -220,5 +222,5 @@ def test_list_has_no_keys() -> None:
         "feed": "interaction-studio-segment-lists",
         "key": ["properties.segment"],
     }
-    [(where, _)] = problems(ingest={"watches": [watch]})
-    assert where == "ingest/watches/0/key"
+    [(place, _)] = problems(ingest={"watches": [watch]})
+    assert place == "ingest/watches/0/key"

@@ -93,9 +93,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Decision],
     return folder, decisions, segmented
 
 
-def _duck(folder: Path, by: DecisionGrouping = "all", **more: int) -> tuple[DecisionGroup, ...]:
+def _duck(folder: Path, by: DecisionGrouping = "all", **options: int) -> tuple[DecisionGroup, ...]:
     with open_queries("duckdb", Engine(threads=1)) as queries:
-        load_decisions(queries, folder, DecisionLogOptions(by, **more))
+        load_decisions(queries, folder, DecisionLogOptions(by, **options))
         return decision_groups(queries)
 
 
@@ -103,13 +103,17 @@ def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, lis
     """Return winner and competitors by score, of every slot."""
     for decision in decisions:
         for slot in {candidate.slot for candidate in decision.candidates}:
-            mine = [candidate for candidate in decision.candidates if candidate.slot == slot]
+            own_candidates = [
+                candidate for candidate in decision.candidates if candidate.slot == slot
+            ]
             won = [
                 candidate
-                for candidate in mine
+                for candidate in own_candidates
                 if candidate.fate == "chosen" or "held out" in candidate.fate
             ]
-            beaten = [candidate for candidate in mine if candidate.fate.startswith("beaten by ")]
+            beaten = [
+                candidate for candidate in own_candidates if candidate.fate.startswith("beaten by ")
+            ]
             if won or beaten:
                 yield (won[0] if won else None), won + beaten
 
@@ -126,10 +130,10 @@ def test_sensitivity_is_deciding_anew_without_the_factor(
     [group] = _duck(folder)
     changed: Counter[str] = Counter()
     contests = 0
-    for winner, mine in _contests(decisions):
+    for winner, own_candidates in _contests(decisions):
         contests += 1
-        p = sum(candidate.p for candidate in mine) / len(mine)
-        value = sum(candidate.value for candidate in mine) / len(mine)
+        p = sum(candidate.p for candidate in own_candidates) / len(own_candidates)
+        value = sum(candidate.value for candidate in own_candidates) / len(own_candidates)
         without: dict[str, Callable[[Candidate], float]] = {
             "p": lambda candidate, p=p: (p * candidate.value - candidate.cost) * candidate.weight,  # type: ignore[misc]
             "value": lambda candidate, v=value: (
@@ -139,15 +143,15 @@ def test_sensitivity_is_deciding_anew_without_the_factor(
             "weight": lambda candidate: candidate.p * candidate.value - candidate.cost,
         }
         for factor, score in without.items():
-            best = _best({candidate.treatment: score(candidate) for candidate in mine})
+            best = _best({candidate.treatment: score(candidate) for candidate in own_candidates})
             changed[factor] += best != (winner and winner.treatment)
     assert {factor.factor: factor.changed for factor in group.sensitivity} == dict(changed)
     assert {factor.contests for factor in group.sensitivity} == {contests}
     assert all(factor.changed for factor in group.sensitivity)
     losses = Counter(
         (candidate.offer, winner.offer if winner else "nothing")
-        for winner, mine in _contests(decisions)
-        for candidate in mine
+        for winner, own_candidates in _contests(decisions)
+        for candidate in own_candidates
         if candidate is not winner
     )
     assert {(loss.offer, loss.to): loss.times for loss in group.losses} == losses

@@ -34,12 +34,12 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, " ".join(f"{result.stderr} {message}".split())
 
 
-def analyse(file: Path, journey: Path, *more: str) -> dict[str, Any]:
-    code, printed, error = run("--events", str(file), "--defined", str(journey), "--json", *more)
+def analyse(file: Path, journey: Path, *options: str) -> dict[str, Any]:
+    code, output, error = run("--events", str(file), "--defined", str(journey), "--json", *options)
     assert code == 0, error
-    assert "NaN" not in printed
-    assert "Infinity" not in printed
-    document = json.loads(printed)
+    assert "NaN" not in output
+    assert "Infinity" not in output
+    document = json.loads(output)
     assert isinstance(document, dict)
     return document
 
@@ -171,21 +171,21 @@ def test_a_step_may_ask_for_a_channel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a > b", "[red]x[/]", 'quo"te', "ñandú 😀", "'; DROP", "%s{0}"])
 def test_any_name_of_a_step_is_accepted(tmp_path: Path, name: str) -> None:
-    reached = json.dumps(name, ensure_ascii=False)
-    text = ONBOARDING.replace("{name: Terms Accepted}", f"{{name: {reached}}}")
+    quoted = json.dumps(name, ensure_ascii=False)
+    text = ONBOARDING.replace("{name: Terms Accepted}", f"{{name: {quoted}}}")
     cell = '"' + name.replace('"', '""') + '"'
     lines = [HEADER, f"{cell},{START},{cell},{cell}", f"b,{START + 60 * DAY},x,y"]
     events, journey = write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path, text)
     assert funnel(analyse(events, journey))["terms"] == 1
-    code, printed, _ = run("--events", str(events), "--defined", str(journey))
+    code, output, _ = run("--events", str(events), "--defined", str(journey))
     assert code == 0
-    assert "terms" in printed
+    assert "terms" in output
 
 
 def test_tables_for_people_show_the_same_figures(tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "start", "terms", "income"), LATE)
-    code, printed, _ = run("--events", str(events), "--defined", str(write_journey(tmp_path)))
-    words = " ".join(printed.split())
+    code, output, _ = run("--events", str(events), "--defined", str(write_journey(tmp_path)))
+    words = " ".join(output.split())
     assert code == 0
     assert "onboarding: paths of 2 cases" in words
     assert "terms > income 1 1.00 yes" in words
@@ -195,9 +195,9 @@ def test_tables_for_people_show_the_same_figures(tmp_path: Path) -> None:
 def test_steps_missing_from_the_table_are_reported(tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "start", "Terms Acepted"))
     journey = write_journey(tmp_path)
-    code, printed, error = run("--events", str(events), "--defined", str(journey), "--json")
+    code, output, error = run("--events", str(events), "--defined", str(journey), "--json")
     assert code == 0
-    assert json.loads(printed)["variants"] == [
+    assert json.loads(output)["variants"] == [
         {"path": [], "cases": 1, "fitness": 0.0, "fits": False}
     ]
     assert f"{journey}: no event reaches the step 'terms'" in error
@@ -271,15 +271,15 @@ def test_settings_limit_memory_and_name_the_spill_folder(
 
 def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     rows = [{"case_id": "a", "occurred_at": START, "name": "x"}] * 100
-    whole = write_parquet(tmp_path / "e.parquet", rows)
-    whole.write_bytes(whole.read_bytes()[:-30])
-    code, _, error = run("--events", str(whole), "--defined", str(write_journey(tmp_path)))
+    file = write_parquet(tmp_path / "e.parquet", rows)
+    file.write_bytes(file.read_bytes()[:-30])
+    code, _, error = run("--events", str(file), "--defined", str(write_journey(tmp_path)))
     assert code == 1
     assert "e.parquet: is damaged or was cut" in error
 
 
 @pytest.mark.parametrize(
-    ("reached", "reason"),
+    ("condition", "reason"),
     [
         (
             "{property: total, gt: 3}",
@@ -291,9 +291,9 @@ def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_journeys_that_a_table_cannot_answer_are_refused(
-    tmp_path: Path, reached: str, reason: str
+    tmp_path: Path, condition: str, reason: str
 ) -> None:
-    journey = write_journey(tmp_path, ONBOARDING.replace("{name: Terms Accepted}", reached))
+    journey = write_journey(tmp_path, ONBOARDING.replace("{name: Terms Accepted}", condition))
     events = write_events(tmp_path, case("a", 0, "start", "income"))
     code, _, error = run("--events", str(events), "--defined", str(journey))
     assert code == 1
@@ -326,8 +326,8 @@ def test_the_funnel_loses_drop_offs_open_cases_and_goals_out_of_order(tmp_path: 
         for path in ("abcd", "ab", "ba", "c", "abd")
     ]
     answer = analyse(write_events(tmp_path, *cases, LATE), write_journey(tmp_path, text))
-    reached = [answer["cases"], *funnel(answer).values()]
-    assert reached == [11, 8, 6, 2, 2]
+    counts = [answer["cases"], *funnel(answer).values()]
+    assert counts == [11, 8, 6, 2, 2]
     open_before_a, goal_after_b = 1, 2
     assert drop_offs(answer) == {
         None: 11 - 8 - open_before_a,
@@ -360,8 +360,8 @@ def test_more_cases_than_memory_holds_go_to_disk(tmp_path: Path, options: tuple[
     spill = tmp_path / "spill"
     spill.mkdir()
     plan = write_journey(tmp_path)
-    named = [str(plan) if option == "plan" else option for option in options]
-    arguments = ("--events", str(events), *named, "--json", "--spill", str(spill))
+    words = [str(plan) if option == "plan" else option for option in options]
+    arguments = ("--events", str(events), *words, "--json", "--spill", str(spill))
     code, within, error = run(*arguments, "--memory", "300MB")
     assert code == 0, error
     assert json.loads(within)["cases"] == 400_000

@@ -95,15 +95,15 @@ def test_an_odd_table_gets_an_answer_or_a_reason(
 ) -> None:
     files = _files(command, tmp_path)
     files[table] = odd_table.write(tmp_path / f"odd-{table}", TABLES[table]())
-    code, printed, message = _ask(command, tmp_path, files)
+    code, output, message = _ask(command, tmp_path, files)
     expected = odd_table.expected_words(table)
     if expected is None:
         assert code == 0, message
-        _check_figures(json.loads(printed, parse_constant=_no_number))
+        _check_figures(json.loads(output, parse_constant=_no_number))
         if odd_table.same:
-            assert _plain(printed) == _plain(usual[command])
+            assert _plain(output) == _plain(usual[command])
     else:
-        assert code == 1, printed
+        assert code == 1, output
         assert expected.format(file=files[table]) in message
         assert str(files[table]) in message
 
@@ -114,16 +114,16 @@ def test_odd_topics_get_an_answer_or_a_reason(
     odd_topic: OddTopic, command: str, topics: Callable[[OddTopic | None], Path]
 ) -> None:
     folder = topics(odd_topic)
-    code, printed, message = _ask_topics(command, folder)
+    code, output, message = _ask_topics(command, folder)
     expected = odd_topic.expected_words(command.split()[0])
     if expected is None:
         assert code == 0, message
-        _check_figures(json.loads(printed, parse_constant=_no_number))
+        _check_figures(json.loads(output, parse_constant=_no_number))
         if odd_topic.same:
             _, usual, _ = _ask_topics(command, topics(None))
-            assert _plain(printed) == _plain(usual)
+            assert _plain(output) == _plain(usual)
     else:
-        assert code == 1, printed
+        assert code == 1, output
         assert expected in message
         assert str(folder) in message
 
@@ -160,9 +160,9 @@ def _no_number(text: str) -> NoReturn:
     raise AssertionError(text)
 
 
-def _plain(printed: str) -> Any:
+def _plain(output: str) -> Any:
     """Return an answer without how many rows were repeated, numbers to nine digits."""
-    text = re.sub(r'"(repeated|repeated_rows)": \d+', r'"\1": 0', printed)
+    text = re.sub(r'"(repeated|repeated_rows)": \d+', r'"\1": 0', output)
     return json.loads(text, parse_float=lambda number: f"{float(number):.9g}")
 
 

@@ -173,7 +173,7 @@ def _attribution(queries: Queries, folder: Path) -> Any:
 
 def _message_credit(queries: Queries, folder: Path) -> Any:
     load_facts(queries, folder, Period())
-    counts = [load_touches(queries, SALES[0].goal, seen) for seen in SEEN]
+    counts = [load_touches(queries, SALES[0].goal, touch_kind) for touch_kind in SEEN]
     journeys = message_journeys(queries, folder, TouchOptions(unit="message"))
     credits = attribute("linear", ModelOptions(), journeys.path_counts())
     by_name = sorted(credits.channels, key=lambda channel: channel.channel)
@@ -269,8 +269,8 @@ def _assert_alike(actual: Any, expected: Any) -> None:
             _assert_alike(actual[key], value)
     elif isinstance(expected, list | tuple):
         assert len(actual) == len(expected)
-        for each, one in zip(actual, expected, strict=True):
-            _assert_alike(each, one)
+        for pair_element, one in zip(actual, expected, strict=True):
+            _assert_alike(pair_element, one)
     elif isinstance(expected, float):
         assert actual == pytest.approx(expected, rel=1e-9, abs=1e-9)
     else:

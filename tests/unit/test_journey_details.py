@@ -13,8 +13,8 @@ from tests.support.journeys import DAY, ONBOARDING, case, write_events, write_jo
 from tests.unit.test_insights_journeys import LATE, analyse, funnel, run
 
 
-def details(events: Path, journey: Path, *more: str) -> dict[str, Any]:
-    answer = analyse(events, journey, "--details", *more)["details"]
+def details(events: Path, journey: Path, *options: str) -> dict[str, Any]:
+    answer = analyse(events, journey, "--details", *options)["details"]
     assert isinstance(answer, dict)
     return answer
 
@@ -55,8 +55,8 @@ def test_without_details_nothing_is_added(tmp_path: Path) -> None:
 
 def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(300, 2)), write_journey(tmp_path)
-    whole = analyse(events, journey, "--details")
-    answer = whole["details"]
+    answer_whole = analyse(events, journey, "--details")
+    answer = answer_whole["details"]
     into: Counter[str | None] = Counter()
     out: Counter[str | None] = Counter()
     ends: Counter[str] = Counter()
@@ -67,25 +67,27 @@ def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
             into[flow["to"]] += flow["cases"]
         else:
             ends[flow["end"]] += flow["cases"]
-    assert dict(into) == funnel(whole)
-    assert {name: count for name, count in out.items() if name is not None} == funnel(whole)
-    assert out[None] == whole["cases"] == 300
+    assert dict(into) == funnel(answer_whole)
+    assert {name: count for name, count in out.items() if name is not None} == funnel(answer_whole)
+    assert out[None] == answer_whole["cases"] == 300
     assert ends == answer["outcomes"]
     assert min(ends.values()) > 0
     dropped = {flow["after"]: flow["cases"] for flow in answer["flows"] if flow["end"] == "dropped"}
-    assert dropped == {drop_off["after"]: drop_off["cases"] for drop_off in whole["drop_offs"]}
+    assert dropped == {
+        drop_off["after"]: drop_off["cases"] for drop_off in answer_whole["drop_offs"]
+    }
 
 
 def test_channels_add_up(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(300, 3)), write_journey(tmp_path)
-    whole = analyse(events, journey, "--details")
-    answer = whole["details"]
+    answer_whole = analyse(events, journey, "--details")
+    answer = answer_whole["details"]
     by_step: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for channel_step in answer["channel_steps"]:
         by_step[channel_step["step"]] += channel_step["cases"]
         dropped[channel_step["step"]] += channel_step["dropped"]
-    assert by_step == funnel(whole)
+    assert by_step == funnel(answer_whole)
     assert dropped == {name: step["dropped"] for name, step in steps(answer).items()}
     curves = answer["by_channel"]
     assert sum(curve["curve"]["cases"] for curve in curves) == 300
@@ -183,13 +185,13 @@ def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
     lines = ["case_id,occurred_at,name,channel,arm"]
     for arm, won in (("a", 3), ("holdout", 1), ("z", 2)):
         for number in range(4):
-            name, more = f"{arm}{number}", "open" if number < won else "page"
-            lines += [f"{line},{arm}" for line in case(name, 0, "start", more)]
+            name, last_event = f"{arm}{number}", "open" if number < won else "page"
+            lines += [f"{line},{arm}" for line in case(name, 0, "start", last_event)]
     lines += [f"{line}," for line in LATE]
     arms = details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]
     assert [(arm["arm"], arm["reference"]) for arm in arms] == [("a", "holdout"), ("z", "holdout")]
-    more = [arm["compared"]["more"]["share"] for arm in arms]
-    assert more == pytest.approx([0.5, 0.25])
+    last_event = [arm["compared"]["more"]["share"] for arm in arms]
+    assert last_event == pytest.approx([0.5, 0.25])
 
 
 def test_associations_with_conversion_come_from_early_events_and_later_counts(
@@ -268,18 +270,18 @@ def test_small_tables_have_answers_without_intervals(
     answer = details(events, journey)
     assert answer["time_to_convert"]["cases"] == len(cases)
     assert answer["associations"] == []
-    code, printed, _ = run("--events", str(events), "--defined", str(journey), "--details")
+    code, output, _ = run("--events", str(events), "--defined", str(journey), "--details")
     assert code == 0
-    assert "nan" not in printed.lower()
+    assert "nan" not in output.lower()
 
 
 def test_tables_for_people_show_the_details(tmp_path: Path) -> None:
     events = write_events(tmp_path, *random_cases(300, 5))
     journey = write_journey(tmp_path)
-    code, printed, _ = run("--events", str(events), "--defined", str(journey), "--details")
+    code, output, _ = run("--events", str(events), "--defined", str(journey), "--details")
     assert code == 0
     for title in ("Outcomes", "Ways between steps", "The plan was kept", "What goes with"):
-        assert title in printed
+        assert title in output
 
 
 def test_the_first_day_is_early_without_a_goal(tmp_path: Path) -> None:

@@ -82,24 +82,26 @@ def test_paths_end_with_the_number_of_steps(connection: DuckQueries, tmp_path: P
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("most", [1, 7, 100_000])
+@pytest.mark.parametrize("maximum", [1, 7, 100_000])
 def test_the_tree_adds_up_at_every_node(
-    connection: DuckQueries, tmp_path: Path, seed: int, most: int
+    connection: DuckQueries, tmp_path: Path, seed: int, maximum: int
 ) -> None:
-    discovery = find(connection, random_events(tmp_path, seed), steps=3, most=most, gap_ms=9 * DAY)
-    shown = {node.path: node for node in discovery.tree}
-    assert len(shown) == len(discovery.tree) <= most
-    assert shown[()].cases == discovery.journeys > 0
+    discovery = find(
+        connection, random_events(tmp_path, seed), steps=3, most=maximum, gap_ms=9 * DAY
+    )
+    nodes = {node.path: node for node in discovery.tree}
+    assert len(nodes) == len(discovery.tree) <= maximum
+    assert nodes[()].cases == discovery.journeys > 0
     children: Counter[tuple[str, ...]] = Counter()
-    for path, node in shown.items():
+    for path, node in nodes.items():
         if path:
-            assert path[:-1] in shown
+            assert path[:-1] in nodes
             children[path[:-1]] += node.cases
-    for path, node in shown.items():
-        ended = node.converted + node.dropped + node.unfinished + node.longer
-        assert node.cases == children[path] + ended + node.cut
+    for path, node in nodes.items():
+        endings = node.converted + node.dropped + node.unfinished + node.longer
+        assert node.cases == children[path] + endings + node.cut
         assert node.cut >= 0
-        assert (node.cut == 0) or most < 100_000
+        assert (node.cut == 0) or maximum < 100_000
     assert (
         sum(path.journeys for path in discovery.paths) + discovery.cut_journeys
         == discovery.journeys
@@ -116,22 +118,22 @@ def test_time_to_convert_counts_all_journeys(connection: DuckQueries, tmp_path: 
 
 def test_discovered_journeys_are_printed_as_one_document(tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "[red]x", "it's"))
-    code, printed, _ = run("--events", str(events), "--goal", "it's", "--gap", "3d", "--json")
+    code, output, _ = run("--events", str(events), "--goal", "it's", "--gap", "3d", "--json")
     assert code == 0
-    document = json.loads(printed)
+    document = json.loads(output)
     assert document["paths"] == [
         {"path": ["[red]x", "it's"], "complete": True, "journeys": 1, "share": 1, "converted": 1}
     ]
-    code, printed, _ = run("--events", str(events), "--steps", "1")
+    code, output, _ = run("--events", str(events), "--steps", "1")
     assert code == 0
-    assert "[red]x > ..." in printed
+    assert "[red]x > ..." in output
 
 
 def test_an_empty_table_has_no_paths(tmp_path: Path) -> None:
-    code, printed, _ = run("--events", str(write_events(tmp_path)), "--goal", "x", "--json")
+    code, output, _ = run("--events", str(write_events(tmp_path)), "--goal", "x", "--json")
     assert code == 0
-    assert json.loads(printed)["journeys"] == 0
-    assert "NaN" not in printed
+    assert json.loads(output)["journeys"] == 0
+    assert "NaN" not in output
     assert run("--events", str(tmp_path / "events.csv"))[0] == 0
 
 

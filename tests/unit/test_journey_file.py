@@ -49,11 +49,11 @@ def test_a_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("again", "read"),
+    ("clause", "read"),
     [("never", "never"), ("always", "always"), ("{after: 90d}", EnterAfter("90d"))],
 )
-def test_a_journey_may_be_entered_again(tmp_path: Path, again: str, read: object) -> None:
-    enter = _journey(tmp_path, _replace("again: never", f"again: {again}")).enter
+def test_a_journey_may_be_entered_again(tmp_path: Path, clause: str, read: object) -> None:
+    enter = _journey(tmp_path, _replace("again: never", f"again: {clause}")).enter
     assert enter is not None
     assert enter.again == read
 
@@ -118,8 +118,8 @@ def test_mistakes_are_named_with_line_and_mend(
     assert isinstance(errors, list), "this should not have been accepted"
     fitting = [error for error in errors if words in error.message]
     assert fitting, errors
-    wanted = new if at not in text else at
-    line = text[: text.index(wanted)].count("\n") + 1
+    place = new if at not in text else at
+    line = text[: text.index(place)].count("\n") + 1
     assert line in [error.line for error in fitting], (line, fitting)
     assert all(error.file == str(tmp_path / "onboarding.yaml") for error in errors)
 

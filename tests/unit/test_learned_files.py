@@ -82,12 +82,12 @@ def _rules_in_force(
     learned = asyncio.run(book.find(None))
     assert learned is not None
     book.refresh()
-    again = asyncio.run(book.find(None))
-    assert again is not None
-    assert again.chooser is not None
+    relearned = asyncio.run(book.find(None))
+    assert relearned is not None
+    assert relearned.chooser is not None
     assert learned.chooser is not None
-    assert again.chooser.snapshot == learned.chooser.snapshot
-    return again, book.draws
+    assert relearned.chooser.snapshot == learned.chooser.snapshot
+    return relearned, book.draws
 
 
 def test_a_worker_goes_by_the_file_and_needs_no_learner(folder: Path) -> None:

@@ -17,8 +17,8 @@ def test_package_has_an_allowed_licence_or_a_reason(package: str) -> None:
     if names is None:
         pytest.skip("not for this platform")
     assert names
-    refused = [licence for licence in names if not is_allowed(licence)]
-    assert not refused or package in REASONS, f"{package}: {refused}"
+    refused_licences = [licence for licence in names if not is_allowed(licence)]
+    assert not refused_licences or package in REASONS, f"{package}: {refused_licences}"
 
 
 def test_every_reason_is_needed() -> None:

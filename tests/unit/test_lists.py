@@ -142,9 +142,9 @@ def test_avro_name_of_two_values_is_a_dead_letter(
     flow = Flow(_WORLD)
     changed = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
     assert list(flow.run(changed)) == []
-    (refused,) = [letter for _, letter in flow.refused]
-    assert refused.reason == "ambiguous-name"
-    assert refused.detail.startswith(f"properties.{name}:")
+    (dead_letter,) = [letter for _, letter in flow.refused]
+    assert dead_letter.reason == "ambiguous-name"
+    assert dead_letter.detail.startswith(f"properties.{name}:")
 
 
 def test_joined_text_of_a_list_stands_beside_it() -> None:
@@ -182,18 +182,18 @@ def _traits(*lists: list[Any]) -> dict[str, Known]:
         )
         shard = apply(shard, interaction, _WORLD.config)
     assert shard is not None
-    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(shard), type=Shard)
-    return traits((stored,), _NOW, _WORLD.config)
+    shard_read = msgspec.msgpack.decode(msgspec.msgpack.encode(shard), type=Shard)
+    return traits((shard_read,), _NOW, _WORLD.config)
 
 
 def test_traits_of_lists_are_of_their_elements() -> None:
-    known = _traits(["red", "blue"], ["blue", "green"])
-    assert known["latest"] == ("blue", "green")
-    assert known["first"] == ("red", "blue")
-    assert known["union"] == known["recent"] == ("blue", "green", "red")
-    assert known["distinct"] == known["different"] == 3
-    assert known["most"] == 2
-    assert not known.keys() & {"sum", "min", "max", "avg"}
+    traits = _traits(["red", "blue"], ["blue", "green"])
+    assert traits["latest"] == ("blue", "green")
+    assert traits["first"] == ("red", "blue")
+    assert traits["union"] == traits["recent"] == ("blue", "green", "red")
+    assert traits["distinct"] == traits["different"] == 3
+    assert traits["most"] == 2
+    assert not traits.keys() & {"sum", "min", "max", "avg"}
     assert _traits(_MANY, _MANY)["distinct"] == 1_000
 
 
@@ -224,9 +224,9 @@ def test_older_and_newer_versions_read_each_others_records() -> None:
     versions = [version for version in recorded_versions() if version.name == topics.INTERACTIONS]
     old, new = Codec([versions[0]]), Codec(recorded_versions())
     interaction = _by_http({"tags": ["red"], "total": 9})
-    written = old.encode(topics.INTERACTIONS, msgspec.structs.replace(interaction, lists={}))
-    assert written is not None
-    read = new.decode(topics.INTERACTIONS, written)
+    old_bytes = old.encode(topics.INTERACTIONS, msgspec.structs.replace(interaction, lists={}))
+    assert old_bytes is not None
+    read = new.decode(topics.INTERACTIONS, old_bytes)
     assert read == msgspec.structs.replace(interaction, lists={})
     data = new.encode(topics.INTERACTIONS, interaction)
     assert data is not None

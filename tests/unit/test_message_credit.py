@@ -82,22 +82,22 @@ def test_each_unit_of_messages_gets_credit(topics: Path, unit: str) -> None:
 
 
 def test_tables_show_credit_and_cause_apart(topics: Path) -> None:
-    printed = " ".join(_run(topics, "--config", str(_BANK), "--goal", _GOAL).split())
-    assert "Measured with customers held out" in printed
-    assert "Credit, not cause" in printed
+    output = " ".join(_run(topics, "--config", str(_BANK), "--goal", _GOAL).split())
+    assert "Measured with customers held out" in output
+    assert "Credit, not cause" in output
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "reason"),
     [
         (("--unit", "sequence", "--goal", _GOAL), "messages have channel, campaign, message"),
         ((), "--goal: say the event that is wanted"),
     ],
 )
 def test_units_and_goals_that_messages_lack_are_named(
-    topics: Path, options: tuple[str, ...], why: str
+    topics: Path, options: tuple[str, ...], reason: str
 ) -> None:
     command = ["insights", "attribution", "--topics", str(topics), *options]
     result = CliRunner().invoke(build_app("insights"), command)
     assert result.exit_code == 1
-    assert why in str(result.exception)
+    assert reason in str(result.exception)

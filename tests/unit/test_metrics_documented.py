@@ -57,13 +57,13 @@ def test_times_are_counted_as_prometheus_counts_them() -> None:
         if not s.name.endswith("_created")
     }
     exposed = text_string_to_metric_families(generate_latest(registry).decode())
-    mine = {
+    own_samples = {
         (s.name, *sorted(s.labels.items())): s.value
         for family in exposed
         for s in family.samples
         if s.name.startswith("kairos_stage_spent")
     }
-    assert mine == bare
+    assert own_samples == bare
 
 
 def test_engine_metrics_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:

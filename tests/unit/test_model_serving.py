@@ -31,9 +31,9 @@ from tests.support.promoting import promote
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     folder = tmp_path_factory.mktemp("replayed")
     decisions, segmented = write_world(PlayedWorld(bank(), customers=120, days=10), folder)
-    asked = TrainingRequest("bank", MessageGoal("conversion", DAY_MS // 2), frozenset(), 0)
-    with open_replayed(segmented, decisions) as replayed:
-        return train_propensity(replayed, asked)
+    request = TrainingRequest("bank", MessageGoal("conversion", DAY_MS // 2), frozenset(), 0)
+    with open_replayed(segmented, decisions) as replay:
+        return train_propensity(replay, request)
 
 
 @pytest.fixture
@@ -60,18 +60,18 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
         for record in played.segmented
         if record.interaction and record.identity
     }
-    decided = [decision for decision in played.decisions if decision.candidates]
-    assert len(decided) == 40
-    for decision in decided:
+    decisions = [decision for decision in played.decisions if decision.candidates]
+    assert len(decisions) == 40
+    for decision in decisions:
         assert decision.model == "bank@1"
         for candidate in decision.candidates:
             worth = (candidate.p * candidate.value - candidate.cost) * candidate.weight
             assert candidate.score == pytest.approx(worth)
             assert 0 < candidate.p < 1
         record = records[decision.profile_id, decision.event_id]
-        again = rules_with_models(rules, decision.model, artifacts)
-        assert not isinstance(again, str)
-        assert run_again(decision, record, again) == decision
+        reloaded = rules_with_models(rules, decision.model, artifacts)
+        assert not isinstance(reloaded, str)
+        assert run_again(decision, record, reloaded) == decision
         assert run_again(decision, record, rules) != decision
         assert explain(decision, rules.config, "en").model == "bank@1"
     assert all(decision.model is None for decision in played.decisions if not decision.candidates)
@@ -89,7 +89,7 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
         for record in played.segmented
         if record.identity and record.profile
     }
-    chosen = [
+    chosen_chances = [
         GOAL_CHANCES[tiers[decision.profile_id], choice.offer]
         for decision in played.decisions
         for choice in decision.choices
@@ -99,8 +99,8 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
     by_offer = {
         name: sum(GOAL_CHANCES[tier, name] for tier in ("gold", "plain")) / 2 for name in offers
     }
-    assert len(chosen) == 180
-    value = sum(chosen) / len(chosen)
+    assert len(chosen_chances) == 180
+    value = sum(chosen_chances) / len(chosen_chances)
     assert value > 1.2 * max(by_offer.values())
     assert value > 1.4 * sum(by_offer.values()) / len(by_offer)
 
@@ -113,19 +113,19 @@ def test_served_probability_is_that_of_the_trained_model(
     shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
     equipped = shelf.equip(bank())
     assert equipped.propensities is not None
-    seen = []
+    calls = []
 
     class Watching:
         label = "bank@1"
 
         def of(self, candidates, facts):  # type: ignore[no-untyped-def]
             propensities = equipped.propensities.of(candidates, facts)  # type: ignore[union-attr]
-            seen.append((candidates, facts, propensities))
+            calls.append((candidates, facts, propensities))
             return propensities
 
     PlayedWorld(with_fields(equipped, propensities=Watching()), customers=10, days=1)
     encoder = equipped.propensities.models[0]._encoder  # type: ignore[attr-defined]
-    for candidates, facts, propensities in seen:
+    for candidates, facts, propensities in calls:
         if candidates:
             raw = predict(trained.text, encoder.rows(candidates, facts))
             np.testing.assert_allclose(propensities, calibrate(raw, trained.manifest.calibration))
@@ -141,11 +141,11 @@ def test_a_damaged_model_is_refused_and_the_one_before_stays(
     assert second.model.version == 2
     file = artifacts.find(second.model.manifest)
     assert file is not None
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-10])
+    data = file.read_bytes()
+    file.write_bytes(data[:-10])
     shelf.apply_record("bank", second)
     assert shelf.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
-    file.write_bytes(whole)
+    file.write_bytes(data)
     shelf.apply_record("bank", second)
     assert shelf.equip(rules).propensities.label == "bank@2"  # type: ignore[union-attr]
     shelf.apply_record("bank", None)
@@ -158,16 +158,16 @@ def test_model_with_features_unknown_to_decisions_is_not_used(
     shelf = ModelShelf(artifacts)
     shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
     without = bank(policies={})  # where no condition reads the traits
-    why = ill_fitting(trained.manifest, without.config)
-    assert why is not None
-    assert "features` of profile.yaml" in why
+    problem = ill_fitting(trained.manifest, without.config)
+    assert problem is not None
+    assert "features` of profile.yaml" in problem
     assert shelf.equip(without).propensities is None
     traits = [{"name": n, "rule": "latest", "of": f"properties.{n}"} for n in ("tier", "age")]
     traits.append({"name": "bought", "rule": "latest", "of": "properties.bought"})
-    named = bank(
+    with_bought = bank(
         profile={"traits": traits, "features": ["tier", "age", "bought"]}, policies={}, traits=()
     )
-    assert shelf.equip(named).propensities is not None
+    assert shelf.equip(with_bought).propensities is not None
 
 
 def test_snapshots_and_models_of_one_topic_reach_their_readers(
@@ -196,9 +196,9 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
 
 
 def test_versions_are_distinguished_by_their_content(trained: TrainedModel, tmp_path: Path) -> None:
-    first, again = _store(trained, tmp_path), _store(trained, tmp_path)
+    first, repeated = _store(trained, tmp_path), _store(trained, tmp_path)
     other = _store(trained, tmp_path, tweak=0.5)
-    assert (first.manifest.version, again.manifest.version, other.manifest.version) == (1, 1, 2)
+    assert (first.manifest.version, repeated.manifest.version, other.manifest.version) == (1, 1, 2)
     assert [model.manifest.label for model in read_models(tmp_path)] == ["bank@1", "bank@2"]
     restored = manifest_from(first.manifest_file.read_bytes())
     assert restored == first.manifest
@@ -230,8 +230,8 @@ def test_drift_is_distinguished_from_chance(trained: TrainedModel) -> None:
 
     def drift_of_use(p: np.ndarray, happens: np.ndarray) -> tuple[float, float]:
         use = ModelUse({f"a{n}": (float(x), 100) for n, x in enumerate(p)})
-        reached = {(f"a{n}", "conversion"): 105 for n in np.flatnonzero(happens)}
-        drift = drift_of(manifest, use, reached, now_ms=1000)
+        goals_reached = {(f"a{n}", "conversion"): 105 for n in np.flatnonzero(happens)}
+        drift = drift_of(manifest, use, goals_reached, now_ms=1000)
         return drift.psi, drift.calibration_gap
 
     p = random.random(2000) * 0.5

@@ -62,15 +62,15 @@ def test_score_equals_that_of_the_trees(file: Path, row: list[float]) -> None:
 
 
 def test_a_slow_model_is_refused(file: Path) -> None:
-    refused = load_scorer(file, FEATURES, 0.001)
-    assert isinstance(refused, str)
-    assert "too slow" in refused
+    problem = load_scorer(file, FEATURES, 0.001)
+    assert isinstance(problem, str)
+    assert "too slow" in problem
 
 
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    refused = load_scorer(tmp_path / "gone", FEATURES, AMPLE_US)
-    assert isinstance(refused, str)
-    assert "cannot be read" in refused
+    problem = load_scorer(tmp_path / "gone", FEATURES, AMPLE_US)
+    assert isinstance(problem, str)
+    assert "cannot be read" in problem
 
 
 def test_a_sound_model_passes() -> None:

@@ -51,8 +51,8 @@ class _Day:
         times = [at for at, _, _ in self.arrivals]
         for now in range(_MONDAY, _MONDAY + DAY_MS, _TICK_MS):
             account = reprice(account, _RULE, now)
-            most = allowance(account, _RULE, now)
-            account = allocate(account, _RULE.unit, _PARTITIONS, most, now)
+            maximum = allowance(account, _RULE, now)
+            account = allocate(account, _RULE.unit, _PARTITIONS, maximum, now)
             end = bisect_right(times, now + _TICK_MS)
             for _, value, partition in self.arrivals[place:end]:
                 if value - 1 - account.pace.price > 0:

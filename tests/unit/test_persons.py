@@ -17,9 +17,9 @@ from tests.support.identity_streams import MINUTE_MS, Record, unlink
 from tests.support.persons import at, mailing_rules
 
 
-def last_profiles(stream: Iterable[Record], most: int = 100) -> dict[str, Profile]:
+def last_profiles(stream: Iterable[Record], maximum: int = 100) -> dict[str, Profile]:
     """Return the last snapshot of each top's profile, by the top."""
-    flow = Flow(mailing_rules(most))
+    flow = Flow(mailing_rules(maximum))
     last = {
         emit.key: emit.value
         for record in stream
@@ -64,7 +64,7 @@ def test_without_its_last_99_owners_a_device_is_that_of_the_one_before() -> None
 
 
 def test_without_more_than_128_owners_a_device_is_its_first_owners() -> None:
-    counts_by_root = counts(last_profiles([*share_device(140), *unlinks(5, 139, 400)], most=200))
+    counts_by_root = counts(last_profiles([*share_device(140), *unlinks(5, 139, 400)], maximum=200))
     assert (counts_by_root["customer_id:c0"], counts_by_root["customer_id:c4"]) == (2 + 8, 2 + 127)
     assert sum(int(str(count)) for count in counts_by_root.values()) == 280
 
@@ -96,8 +96,8 @@ class _Stages:
         self.flow = Flow(mailing_rules())
         self.config = self.flow.rules.config.digest
 
-    def order(self, customer: str, *shown: str) -> list[Action]:
-        order = at(10, customer, *shown, name="Order")
+    def order(self, customer: str, *names_shown: str) -> list[Action]:
+        order = at(10, customer, *names_shown, name="Order")
         section = IdentitySection(
             profile_id=profile_of(customer),
             root=customer,

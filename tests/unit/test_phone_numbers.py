@@ -9,7 +9,7 @@ _PHONE = Namespace("phone", normalise="phone")
 
 
 @pytest.mark.parametrize(
-    ("region", "written", "normal"),
+    ("region", "raw", "normal"),
     [
         ("ES", "911 234 567", "+34911234567"),
         ("ES", "+34 911-234-567", "+34911234567"),
@@ -27,13 +27,13 @@ _PHONE = Namespace("phone", normalise="phone")
     ],
 )
 def test_every_way_of_writing_a_number_is_one_identifier(
-    region: str | None, written: str, normal: str
+    region: str | None, raw: str, normal: str
 ) -> None:
-    assert normaliser(_PHONE, region)(written) == normal
+    assert normaliser(_PHONE, region)(raw) == normal
 
 
 @pytest.mark.parametrize(
-    "written",
+    "raw",
     [
         "911 234 567 x12",
         "911234567 ext. 12",
@@ -43,16 +43,16 @@ def test_every_way_of_writing_a_number_is_one_identifier(
         "911234567#12",
     ],
 )
-def test_an_extension_is_part_of_the_number(written: str) -> None:
+def test_an_extension_is_part_of_the_number(raw: str) -> None:
     normalise = normaliser(_PHONE, "ES")
-    assert normalise(written) == "+34911234567;ext=12"
+    assert normalise(raw) == "+34911234567;ext=12"
     assert normalise("+34911234567;ext=12") == "+34911234567;ext=12"
     assert normalise("911234567 ext. 012") == "+34911234567;ext=012"
     assert normalise("911234567") == "+34911234567"
 
 
 @pytest.mark.parametrize(
-    ("region", "written"),
+    ("region", "raw"),
     [
         (None, "911234567"),
         ("ES", "hello"),
@@ -64,5 +64,5 @@ def test_an_extension_is_part_of_the_number(written: str) -> None:
         ("US", "0034911234567"),
     ],
 )
-def test_incomplete_phone_numbers_identify_nobody(region: str | None, written: str) -> None:
-    assert normaliser(_PHONE, region)(written) is None
+def test_incomplete_phone_numbers_identify_nobody(region: str | None, raw: str) -> None:
+    assert normaliser(_PHONE, region)(raw) is None

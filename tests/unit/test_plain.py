@@ -124,10 +124,10 @@ def test_no_command_lets_data_reach_the_terminal(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show = printers(text, monkeypatch)[name]
-    seen = _without_styles(shown(monkeypatch, show, *_PRINTERS))
-    assert plain_lines(seen) == seen
+    output = _without_styles(shown(monkeypatch, show, *_PRINTERS))
+    assert plain_lines(output) == output
     if text.isascii() and text.isprintable():
-        assert text in seen
+        assert text in output
 
 
 @given(st.text(max_size=50))

@@ -327,8 +327,8 @@ def _is_value(node: ast.AST) -> bool:
 
 
 def _decorator(node: ast.expr) -> str:
-    named = node.func if isinstance(node, ast.Call) else node
-    return named.attr if isinstance(named, ast.Attribute) else getattr(named, "id", "")
+    function = node.func if isinstance(node, ast.Call) else node
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def _is_context(node: _Function) -> bool:

@@ -52,12 +52,12 @@ def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
         for e in compiled_rules.config.by_placement["hero"]
         for candidate in e.candidates
     }
-    known = {
+    learned = {
         (ties[name], ""): TreatmentEvidence(40.0, successes, 40)
         for name, successes in trials.items()
     }
     return with_fields(
-        compiled_rules, chooser=compiled_rules.chooser.with_knowledge(Knowledge("1-test", known))
+        compiled_rules, chooser=compiled_rules.chooser.with_knowledge(Knowledge("1-test", learned))
     )
 
 
@@ -90,11 +90,11 @@ def _write_log(folder: Path, rules: Rules) -> Path:
     flow, decisions, inputs = Flow(rules), [], []
     for number, visit in enumerate(_visits()):
         values = [emit.value for emit in flow.run(visit)]
-        decided = next(value for value in values if isinstance(value, Decision))
+        decision = next(value for value in values if isinstance(value, Decision))
         segmented = next(value for value in values if isinstance(value, Segmented))
-        decisions.append(decided)
+        decisions.append(decision)
         inputs.append(segmented)
-        treatment = decided.choices[0].treatment
+        treatment = decision.choices[0].treatment
         if chance.random() < _RATES.get(treatment or "", 0.0):
             inputs.append(replace(segmented, interaction=_purchase(visit, number)))
     end = replace(
@@ -111,16 +111,16 @@ def worth(log: Path, tmp_path: Path) -> Callable[..., PolicyWorth]:
     """Function that estimates the worth of rules by the log."""
 
     def estimate(
-        rules: Rules, folder: Path = log, decided: Period = _EVER, own: Rules | None = None
+        rules: Rules, folder: Path = log, period: Period = _EVER, own_rules: Rules | None = None
     ) -> PolicyWorth:
         replays = Replays(
             _replay(tmp_path / "other", rules),
-            None if own is None else _replay(tmp_path / "own", own),
+            None if own_rules is None else _replay(tmp_path / "own", own_rules),
         )
         with open_duckdb(Engine(threads=1)) as queries:
-            support = load_facts(queries, folder, Period(decided.since_ms))
+            support = load_facts(queries, folder, Period(period.since_ms))
             load_goals(queries, [named_goal("sale", "Bought", DAY_MS)])
-            return estimate_worth(queries, replays, decided, support.until_ms or 0)
+            return estimate_worth(queries, replays, period, support.until_ms or 0)
 
     return estimate
 
@@ -145,9 +145,9 @@ def _chances(rules: Rules) -> Mapping[str, float]:
     flow = Flow(with_fields(rules, with_chances=True))
     values = [emit.value for emit in flow.run(next(_visits()))]
     [chances] = [value for value in values if isinstance(value, SlotChances)]
-    [decided] = [value for value in values if isinstance(value, Decision)]
-    assert chances.decision_id == decided.decision_id
-    [choice] = decided.choices
+    [decision] = [value for value in values if isinstance(value, Decision)]
+    assert chances.decision_id == decision.decision_id
+    [choice] = decision.choices
     assert chances.slots["hero"][choice.treatment or ""] == pytest.approx(
         choice.propensity, abs=1e-9
     )
@@ -191,11 +191,11 @@ def test_the_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other:
 
 
 def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyWorth]) -> None:
-    own = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
+    own_rules = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
     other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
-    result = worth(other, own=own)
+    result = worth(other, own_rules=own_rules)
     assert {worth.name for worth in result.offers} == {"a", "b", "c"}
-    was, would_be = _chances(own), _chances(other)
+    was, would_be = _chances(own_rules), _chances(other)
     for offer_worth in result.offers:
         truth = result.slots * (would_be[offer_worth.name] - was[offer_worth.name])
         assert offer_worth.after - offer_worth.before == pytest.approx(
@@ -221,11 +221,11 @@ def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyW
 def test_dropped_offer_loses_the_worth_of_its_messages(
     worth: Callable[..., PolicyWorth],
 ) -> None:
-    own = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
-    estimate = worth(_rules("a", "c", a=8.0, c=7.0), own=own)
+    own_rules = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
+    estimate = worth(_rules("a", "c", a=8.0, c=7.0), own_rules=own_rules)
     gone = next(offer for offer in estimate.offers if offer.name == "b")
     assert (gone.after, gone.before > 0) == (0, True)
-    truth = -_chances(own)["b"] * estimate.slots * (_RATES["b"] * _VALUE - _COST)
+    truth = -_chances(own_rules)["b"] * estimate.slots * (_RATES["b"] * _VALUE - _COST)
     assert gone.gain.low is not None
     assert gone.gain.high is not None
     assert gone.gain.low < truth < gone.gain.high < 0
@@ -290,8 +290,8 @@ def test_the_same_configuration_gains_nothing(worth: Callable[..., PolicyWorth])
 def test_gain_is_over_a_replay_that_decides_otherwise_than_the_log(
     worth: Callable[..., PolicyWorth],
 ) -> None:
-    own = _rules("a", "b", "c", a=9.0, b=5.0, c=5.0)
-    same = worth(own, own=own)
+    own_rules = _rules("a", "b", "c", a=9.0, b=5.0, c=5.0)
+    same = worth(own_rules, own_rules=own_rules)
     assert same.replayed is not None
     assert same.replayed.value != same.ran.value
     assert (same.gain.value, same.gain.low, same.undrawn) == (0.0, None, 0)
@@ -299,14 +299,14 @@ def test_gain_is_over_a_replay_that_decides_otherwise_than_the_log(
         assert estimate.before == estimate.after > 0
         assert (estimate.gain.value, estimate.gain.low) == (0.0, None)
     other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
-    result = worth(other, own=own)
+    result = worth(other, own_rules=own_rules)
     assert result.replayed is not None
     assert result.replayed.low is not None
     assert result.replayed.high is not None
-    assert result.replayed.low < _truth(own) < result.replayed.high
+    assert result.replayed.low < _truth(own_rules) < result.replayed.high
     assert result.gain.low is not None
     assert result.gain.high is not None
-    assert result.gain.low < _truth(other) - _truth(own) < result.gain.high
+    assert result.gain.low < _truth(other) - _truth(own_rules) < result.gain.high
 
 
 def test_an_unchanged_slot_without_a_draw_gains_nothing(
@@ -314,10 +314,12 @@ def test_an_unchanged_slot_without_a_draw_gains_nothing(
 ) -> None:
     (tmp_path / "sure").mkdir()
     folder = _write_log(tmp_path / "sure", _rules("a", learning=False))
-    drawn = _rules("a", "b", a=9.0, b=5.0)
-    same = worth(drawn, folder, own=drawn)
+    drawn_rules = _rules("a", "b", a=9.0, b=5.0)
+    same = worth(drawn_rules, folder, own_rules=drawn_rules)
     assert (same.slots, same.undrawn, same.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
-    assert worth(_rules("b", learning=False), folder, own=drawn).undrawn == 2 * _CUSTOMERS
+    assert (
+        worth(_rules("b", learning=False), folder, own_rules=drawn_rules).undrawn == 2 * _CUSTOMERS
+    )
 
 
 def test_treatments_that_the_log_never_had_are_not_covered(

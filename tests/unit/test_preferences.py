@@ -89,8 +89,8 @@ def test_one_click_withdraws_consent_for_channel_and_purpose(
 ) -> None:
     assert _request(door, "POST", PREFERENCES, _token(), headers, body).status_code == 200
     assert _consents(door) == [{"consent.email.marketing": False}]
-    [written] = door.interactions()
-    assert (written.kind, written.identifiers) == ("identify", (ANA,))
+    [interaction] = door.interactions()
+    assert (interaction.kind, interaction.identifiers) == ("identify", (ANA,))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_choice_refused_by_kafka_is_not_confirmed(door: Doorway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "accepted", "language"),
+    ("requested", "accepted", "language"),
     [
         ("es", "en", "es"),
         (None, "es-MX,es;q=0.9,en;q=0.8", "es"),
@@ -142,11 +142,11 @@ def test_choice_refused_by_kafka_is_not_confirmed(door: Doorway) -> None:
     ],
 )
 def test_page_is_in_the_language_of_the_customer(
-    door: Doorway, asked: str | None, accepted: str | None, language: str
+    door: Doorway, requested: str | None, accepted: str | None, language: str
 ) -> None:
-    assert preferred_language(asked, accepted) == language
+    assert preferred_language(requested, accepted) == language
     headers = {"Accept-Language": accepted} if accepted else {"Accept-Language": ""}
-    if asked is None:
+    if requested is None:
         page = _request(door, "GET", PREFERENCES, _token(), headers).text
         assert f'<html lang="{language}">' in page
 
@@ -220,8 +220,8 @@ def test_click_of_a_scanner_is_no_outcome(
     token = _tracked_link(door, _ago(ago_ms))
     answer = _request(door, method, CLICK, token, {"User-Agent": agent})
     assert answer.status_code == 302
-    [written] = door.interactions()
-    assert (written.kind, written.name) == ("track", "Mail Scanned")
+    [interaction] = door.interactions()
+    assert (interaction.kind, interaction.name) == ("track", "Mail Scanned")
 
 
 def test_old_or_invented_link_counts_nothing(door: Doorway) -> None:

@@ -64,10 +64,10 @@ def test_a_profile_of_100_000_interactions_stays_small_and_right(config: Configu
     assert shard is not None
     row = Row(ProfileState("customer_id:c", Shards({"customer_id:c/0": shard})))
     assert len(msgspec.msgpack.encode(row)) < _MOST_BYTES
-    known = view.traits((shard,), shard.clock, config)
-    assert known["interactions"] == _INTERACTIONS
-    assert known["metric-0"] == _purchases(7 * DAY_MS, shard.clock)
-    assert known["metric-1"] == sum(i % 90 + 0.25 for i in range(1, _INTERACTIONS, len(_NAMES)))
-    assert known["metric-2"] == shard.clock - _EVERY_MS
-    assert known["metric-3"] == pytest.approx(_PRODUCTS / len(_NAMES), rel=0.1)
-    assert known["metric-3.approximate"] is True
+    traits = view.traits((shard,), shard.clock, config)
+    assert traits["interactions"] == _INTERACTIONS
+    assert traits["metric-0"] == _purchases(7 * DAY_MS, shard.clock)
+    assert traits["metric-1"] == sum(i % 90 + 0.25 for i in range(1, _INTERACTIONS, len(_NAMES)))
+    assert traits["metric-2"] == shard.clock - _EVERY_MS
+    assert traits["metric-3"] == pytest.approx(_PRODUCTS / len(_NAMES), rel=0.1)
+    assert traits["metric-3.approximate"] is True

@@ -32,8 +32,8 @@ def test_every_linked_file_exists(document: Path) -> None:
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=str)
 def test_every_named_make_target_exists(document: Path) -> None:
     targets = set(re.findall(r"`make ([a-z]+)`", (ROOT / document).read_text()))
-    known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert targets <= known
+    make_targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets <= make_targets
 
 
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=str)

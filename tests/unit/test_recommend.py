@@ -111,16 +111,16 @@ def test_calls_to_the_willing_are_not_recommended(
 ) -> None:
     # The naive comparison finds what truth.json calls naive; here nothing is recommended, whether
     # those who were not called are in the table or not.
-    people = biographies(range(2_500), known=True)
+    people = biographies(range(2_500), is_known=True)
     called = {
         person.profile_id
         for person in people
         if any(e.name == SENT and e.properties["offer"] == LOAN.offer for e in person.events)
     }
     goals = [row for person in people for row in tables.goals(person) if row[2] == LOAN.goal]
-    asked = {row[0] for row in goals}
+    askers = {row[0] for row in goals}
     rest = {person.profile_id for person in people} - called
-    naive = len(called & asked) / len(called) - len(rest & asked) / len(rest)
+    naive = len(called & askers) / len(called) - len(rest & askers) / len(rest)
     assert naive == pytest.approx(naive_difference(LOAN), abs=0.06)
     assert naive > 3 * effect(LOAN, "call")
     prompts = [row for person in people for row in tables.prompts(person) if row[5] == LOAN.offer]

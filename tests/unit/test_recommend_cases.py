@@ -113,9 +113,9 @@ def test_test_of_a_step_shows_whether_it_is_worth_its_place(
     assert advice in change["what"]
     shape = answer["shape"]
     assert (shape["steps"], shape["open"], shape["least"]) == (steps, [], len(steps))
-    named = [step.step for stage in _load_draft(tmp_path, change["draft"]).steps
+    step_names = [step.step for stage in _load_draft(tmp_path, change["draft"]).steps
              for step in stage.steps()]  # fmt: skip
-    assert named == steps
+    assert step_names == steps
 
 
 def test_test_of_the_number_of_steps_shows_the_best_number(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_orders_are_by_default_of_the_most_frequent_events(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "reason"),
     [
         (("--goal", "Opened", "--order-of", "Never"), "--order-of Never: no event"),
         (("--goal", "Opened", "--order-of", "Photo"), "name at least two steps"),
@@ -237,12 +237,12 @@ def test_orders_are_by_default_of_the_most_frequent_events(tmp_path: Path) -> No
     ],
 )
 def test_orders_that_cannot_be_compared_say_why(
-    tmp_path: Path, options: tuple[str, ...], why: str
+    tmp_path: Path, options: tuple[str, ...], reason: str
 ) -> None:
     recommendation = run_recommend(tmp_path, None, _events(0.0, 20), *options)
     assert recommendation.exit_code != 0
-    printed = f"{recommendation.output} {recommendation.exception}"
-    assert why in " ".join(printed.replace("│", " ").split())
+    output = f"{recommendation.output} {recommendation.exception}"
+    assert reason in " ".join(output.replace("│", " ").split())
 
 
 def test_words_and_numbers_are_in_the_language_asked_for(tmp_path: Path) -> None:
@@ -252,9 +252,9 @@ def test_words_and_numbers_are_in_the_language_asked_for(tmp_path: Path) -> None
         comparison["option"] for comparison in answer["compared"] if comparison["kind"] == "step"
     }
     assert options == {"dado", "omitido"}
-    why = answer["changes"][0]["why"]
-    assert re.search(r"vale 0,\d+ más", why)
-    assert not re.search(r"\d\.\d", why)
+    reason = answer["changes"][0]["why"]
+    assert re.search(r"vale 0,\d+ más", reason)
+    assert not re.search(r"\d\.\d", reason)
 
 
 @pytest.mark.parametrize("goal", ["Nothing", "Opened"])

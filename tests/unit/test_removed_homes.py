@@ -29,9 +29,9 @@ def _secret(home: Path) -> None:
 
 
 def _broker(home: Path) -> None:
-    started = Broker(BrokerOptions(home, home.parent / "cache", port=0)).start()
-    assert isinstance(started, BrokerFailure)
-    raise FileNotFoundError(started.message)
+    failure = Broker(BrokerOptions(home, home.parent / "cache", port=0)).start()
+    assert isinstance(failure, BrokerFailure)
+    raise FileNotFoundError(failure.message)
 
 
 @pytest.mark.parametrize(

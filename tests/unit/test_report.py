@@ -181,8 +181,8 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
 
 
 def test_usual_goal_is_that_of_most_campaigns() -> None:
-    def with_goal(name: str, when: object) -> Campaign:
-        return Campaign(name, (), goal=Goal(when, "3d"))
+    def with_goal(name: str, condition: object) -> Campaign:
+        return Campaign(name, (), goal=Goal(condition, "3d"))
 
     bought = {"name": "Bought"}
     assert (

@@ -192,8 +192,8 @@ def test_maildir_is_read_once_and_other_mail_is_flagged(tmp_path: Path) -> None:
 def test_bounce_is_reported_by_the_instance_that_sent_the_message(tmp_path: Path) -> None:
     for part in ("new", "cur", "tmp"):
         (tmp_path / part).mkdir()
-    for name, sent in (("1", ID), ("2", OTHER)):
-        bounce = _postfix("failed", "5.1.1").replace(ID.encode(), sent.encode())
+    for name, message_id in (("1", ID), ("2", OTHER)):
+        bounce = _postfix("failed", "5.1.1").replace(ID.encode(), message_id.encode())
         path = tmp_path / "new" / name
         path.write_bytes(bounce.replace(b"X-Kairos-Token: the-token\n", b""))
     reports: list[OutcomeReport] = []
@@ -264,8 +264,8 @@ def test_posted_bounce_counts_once_and_with_the_adapters_key_only(
         answer = asyncio.run(post())
         assert answer.status_code == status
         assert status != 200 or answer.json()["outcome"] == outcome
-    written = door.interactions()
-    assert {(interaction.name, interaction.properties["bounce"]) for interaction in written} == (
-        {("bounce", "address")} if outcome else set()
-    )
-    assert len({interaction.event_id for interaction in written}) == (1 if outcome else 0)
+    interactions = door.interactions()
+    assert {
+        (interaction.name, interaction.properties["bounce"]) for interaction in interactions
+    } == ({("bounce", "address")} if outcome else set())
+    assert len({interaction.event_id for interaction in interactions}) == (1 if outcome else 0)

@@ -36,26 +36,26 @@ def named_types(schema: Any) -> Iterator[Schema]:
                 yield from named_types(branch)
 
 
-def spelled_out(schema: Any, known: dict[str, Any]) -> Any:
+def spelled_out(schema: Any, definitions: dict[str, Any]) -> Any:
     """Return `schema` reduced to names, types and defaults, with references resolved."""
     match schema:
-        case str() if schema in known:
-            return known[schema]
+        case str() if schema in definitions:
+            return definitions[schema]
         case {"type": "record", "name": name, "fields": fields}:
-            known[name] = {
+            definitions[name] = {
                 "record": name,
                 "fields": [
-                    (f["name"], spelled_out(f["type"], known), f.get("default", NODEFAULT))
+                    (f["name"], spelled_out(f["type"], definitions), f.get("default", NODEFAULT))
                     for f in fields
                 ],
             }
-            return known[name]
+            return definitions[name]
         case {"type": "array", "items": inner}:
-            return {"array": spelled_out(inner, known)}
+            return {"array": spelled_out(inner, definitions)}
         case {"type": "map", "values": inner}:
-            return {"map": spelled_out(inner, known)}
+            return {"map": spelled_out(inner, definitions)}
         case [*branches]:
-            return [spelled_out(branch, known) for branch in branches]
+            return [spelled_out(branch, definitions) for branch in branches]
     return schema
 
 
@@ -120,12 +120,12 @@ def test_every_schema_file_belongs_to_a_topic() -> None:
 
 
 def test_record_of_several_schemas_is_the_same_in_all() -> None:
-    seen: dict[str, Any] = {}
+    schemas_seen: dict[str, Any] = {}
     for schema in SCHEMAS.values():
-        known: dict[str, Any] = {}
-        spelled_out(schema, known)
-        for name, record in known.items():
-            assert seen.setdefault(name, record) == record
+        definitions: dict[str, Any] = {}
+        spelled_out(schema, definitions)
+        for name, record in definitions.items():
+            assert schemas_seen.setdefault(name, record) == record
 
 
 def test_each_stage_appends_to_the_record_of_the_stage_before() -> None:

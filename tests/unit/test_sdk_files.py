@@ -27,10 +27,10 @@ def door(tmp_path: Path) -> Doorway:
     return doorway(configuration(model.Source("shop", "web", KEY, trust="public")), tmp_path)
 
 
-def ask(door: Doorway, method: str, url: str, **more: Any) -> httpx.Response:
+def ask(door: Doorway, method: str, url: str, **options: Any) -> httpx.Response:
     async def send() -> httpx.Response:
-        async with door.client(more.pop("key", None)) as client:
-            return await client.request(method, url, **more)
+        async with door.client(options.pop("key", None)) as client:
+            return await client.request(method, url, **options)
 
     return asyncio.run(send())
 
@@ -55,9 +55,9 @@ def test_files_are_those_of_the_folder_and_the_same_each_time(door: Doorway) -> 
 
 def test_browser_with_the_current_sdk_gets_no_body(door: Doorway) -> None:
     first = ask(door, "GET", "/sdk.js")
-    known = f'"x", W/{first.headers["etag"]}'
-    again = ask(door, "GET", "/sdk.js", headers={"If-None-Match": known})
-    assert (again.status_code, again.content) == (304, b"")
+    etags = f'"x", W/{first.headers["etag"]}'
+    second_answer = ask(door, "GET", "/sdk.js", headers={"If-None-Match": etags})
+    assert (second_answer.status_code, second_answer.content) == (304, b"")
     assert ask(door, "GET", "/sdk.js", headers={"If-None-Match": '"x"'}).status_code == 200
 
 
@@ -70,8 +70,8 @@ def test_file_by_its_digest_is_for_ever(door: Doorway) -> None:
     assert "immutable" not in ask(door, "GET", "/sdk.js").headers["cache-control"]
 
 
-def cookie(door: Doorway, origin: str | None, domain: str, **more: Any) -> httpx.Response:
-    body = {"writeKey": KEY, "anonymousId": "c-1; x", "domain": domain, **more}
+def cookie(door: Doorway, origin: str | None, domain: str, **options: Any) -> httpx.Response:
+    body = {"writeKey": KEY, "anonymousId": "c-1; x", "domain": domain, **options}
     headers = {} if origin is None else {"Origin": origin}
     url = "https://k.shop.example/v1/cookie"
     return ask(door, "POST", url, content=json.dumps(body), headers=headers)
@@ -120,8 +120,8 @@ def test_debug_tokens_are_made_by_server_keys_and_end(door: Doorway) -> None:
     token = issued.json()["token"]
     claims = Claims("a", "d", Identifier("cookie", "c"), "web", "c", "o", "t")
     for wrong in ("", "x", token[:-1], f"{token}x", door.tokens.sign(claims)):
-        asked = {"token": wrong, "decisionId": "d"}
-        answer = ask(door, "POST", "/v1/explain", json=asked)
+        question = {"token": wrong, "decisionId": "d"}
+        answer = ask(door, "POST", "/v1/explain", json=question)
         assert (answer.status_code, answer.json()["error"]["field"]) == (401, "token")
     later = issued.json()["expires_at"] / 1000 + 1
     with patch("itsdangerous.timed.time.time", lambda: later):

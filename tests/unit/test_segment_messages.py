@@ -88,14 +88,14 @@ def test_an_address_of_somebody_identifies(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "meant"),
+    ("value", "meant"),
     [
         *((42, "42"), (42.0, "42"), (-7, "-7"), ("0042", "0042"), (" u1 ", "u1")),
         (12345678901234567890, "12345678901234567890"),
     ],
 )
-def test_numbers_are_ids_as_they_are_written(sent: object, meant: str) -> None:
-    assert keys("track", userId=sent) == [f"customer_id:{meant}"]
+def test_numbers_are_ids_as_they_are_written(value: object, meant: str) -> None:
+    assert keys("track", userId=value) == [f"customer_id:{meant}"]
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -154,15 +154,15 @@ def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
     """Return every identifier that is known in the end, with its person's strongest."""
     rules = plain_rules()
     flow = Flow(rules)
-    known: dict[str, str] = {}
+    profiles_by_name: dict[str, str] = {}
     for number, (kind, fields) in enumerate(messages):
         message = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
         assert isinstance(message, Interaction), message
         for emit in flow.run(message):
             if isinstance(emit.value, IdentityChange) and emit.value.kind == "resolved":
-                known[emit.value.identifier] = str(emit.value.root)
+                profiles_by_name[emit.value.identifier] = str(emit.value.root)
     assert not flow.refused
-    return known
+    return profiles_by_name
 
 
 @pytest.mark.parametrize("user", ["zoe", "42", "ann", "b"])
@@ -178,9 +178,9 @@ def test_previous_id_of_an_alias_has_its_known_namespace(user: str) -> None:
 
 
 @pytest.mark.parametrize(("user", "previous"), [("42", "41"), ("41", "42"), ("zoe", "ann")])
-@pytest.mark.parametrize("known", [True, False])
-def test_an_alias_of_two_customers_makes_them_one(user: str, previous: str, known: bool) -> None:
-    customers = [("track", {"userId": name}) for name in (user, previous)] if known else []
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_alias_of_two_customers_makes_them_one(user: str, previous: str, is_known: bool) -> None:
+    customers = [("track", {"userId": name}) for name in (user, previous)] if is_known else []
     alias = ("alias", {"userId": user, "previousId": previous})
     both = {f"customer_id:{name}" for name in (user, previous)}
     assert _persons(*customers, alias) == dict.fromkeys(both, min(both))
@@ -206,10 +206,10 @@ def test_only_an_alias_has_a_previous_id() -> None:
 
 def _in_batch(message: dict[str, Any], **shared: Any) -> SegmentMessage:
     batch = decode(json.encode({"batch": [], **shared}), BATCH)
-    own = decode(json.encode(message), MESSAGE)
+    record = decode(json.encode(message), MESSAGE)
     assert not isinstance(batch, Refusal)
-    assert not isinstance(own, Refusal)
-    return with_batch_fields(own, batch)
+    assert not isinstance(record, Refusal)
+    return with_batch_fields(record, batch)
 
 
 def test_context_of_a_batch_is_merged_into_each_messages_own() -> None:
@@ -273,7 +273,7 @@ def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_context", "own", "both"),
+    ("of_context", "own_traits", "both"),
     [
         ({"home": {"city": "A", "zip": 1}}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
         ({"home.city": "A", "home.zip": 1}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
@@ -281,16 +281,18 @@ def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
     ],
 )
 def test_traits_of_both_places_are_merged_name_by_name(
-    of_context: dict[str, Any], own: dict[str, Any], both: dict[str, Any]
+    of_context: dict[str, Any], own_traits: dict[str, Any], both: dict[str, Any]
 ) -> None:
-    message = take("identify", userId="u1", traits=own, context={"traits": of_context})
+    message = take("identify", userId="u1", traits=own_traits, context={"traits": of_context})
     assert message.properties == {f"home.{name}": value for name, value in both.items()}
 
 
-@pytest.mark.parametrize("whole", [None, "Calle Mayor 1", ["Calle Mayor 1"]])
-def test_own_trait_replaces_its_parts_of_the_context(whole: object) -> None:
+@pytest.mark.parametrize("whole_value", [None, "Calle Mayor 1", ["Calle Mayor 1"]])
+def test_own_trait_replaces_its_parts_of_the_context(whole_value: object) -> None:
     of_context = {"home": {"city": "A"}, "home.length": 7, "homes": 2}
-    message = take("identify", userId="u1", traits={"home": whole}, context={"traits": of_context})
+    message = take(
+        "identify", userId="u1", traits={"home": whole_value}, context={"traits": of_context}
+    )
     assert set(message.properties) | set(message.lists) == {"home", "homes"}
 
 
@@ -300,8 +302,8 @@ def test_a_trait_of_the_context_names_its_place_when_it_is_refused() -> None:
         assert isinstance(refusal, Refusal)
         assert refusal.field == "context.traits.a.b"
     many = {f"t{number}": number for number in range(200)}
-    more = {f"u{number}": number for number in range(200)}
-    refusal = read("identify", {"userId": "u1", "traits": many, "context": {"traits": more}})
+    further = {f"u{number}": number for number in range(200)}
+    refusal = read("identify", {"userId": "u1", "traits": many, "context": {"traits": further}})
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == ("too_many_properties", "traits")
 
@@ -322,7 +324,7 @@ def test_traits_in_the_context_of_identify_count_below_its_own() -> None:
 @pytest.mark.parametrize("wrong", [7, True, None, [], {}, ["es"], {"a": "b"}])
 @pytest.mark.parametrize("name", ["ip", "userAgent", "locale", "timezone", "page", "campaign"])
 def test_a_context_field_of_the_wrong_type_costs_that_field(name: str, wrong: object) -> None:
-    whole = {
+    fields = {
         "ip": "192.0.2.7",
         "userAgent": "agent",
         "locale": "es",
@@ -336,10 +338,10 @@ def test_a_context_field_of_the_wrong_type_costs_that_field(name: str, wrong: ob
         "campaign": {"campaign": {"a": "b"} if wrong == {"a": "b"} else {}},
         "userAgent": {"user_agent": None},
     }
-    assert context(**{**whole, name: wrong}) == replace(
-        context(**whole), **empty.get(name, {name: None})
+    assert context(**{**fields, name: wrong}) == replace(
+        context(**fields), **empty.get(name, {name: None})
     )
-    assert context(**whole).consent == {"ads": True}
+    assert context(**fields).consent == {"ads": True}
 
 
 def test_null_and_objects_are_no_campaign_tags() -> None:
@@ -387,10 +389,10 @@ def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
     # An alias of a customer's own two names means the same in Avro.
     names = (Identifier("customer_id", "c"), Identifier("cookie", "c"))
     interaction = Interaction("e", "alias", "alias", "web", "shop", _NOW, _NOW, names)
-    written = [emit.value for emit in Flow(plain_rules()).run(interaction)]
+    outputs = [emit.value for emit in Flow(plain_rules()).run(interaction)]
     [went_on] = [
         value.interaction
-        for value in written
+        for value in outputs
         if isinstance(value, Identified) and value.interaction is not None
     ]
     assert went_on.identifiers == names
@@ -453,22 +455,22 @@ def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
         )
         assert isinstance(message, Interaction), message
         emits = list(flow.run(replace(message, occurred_at=_NOW - (9 - at) * _MINUTE)))
-        [known] = [emit.value for emit in emits if isinstance(emit.value, Profile)]
-        traits_by_time.append(known.traits.get("last_page"))
+        [profile] = [emit.value for emit in emits if isinstance(emit.value, Profile)]
+        traits_by_time.append(profile.traits.get("last_page"))
     return traits_by_time
 
 
 def test_null_clears_a_trait_in_the_order_of_time() -> None:
-    shown, none = {"traits": {"page": "a"}}, {"traits": {"page": None}}
-    assert _latest(shown, none, {"traits": {"page": "b"}}) == ["a", None, "b"]
-    assert _latest({**none, "minute": 5}, {**shown, "minute": 1}) == [None, None]
-    assert _latest({**none, "minute": 1}, {**shown, "minute": 5}) == [None, "a"]
-    assert _latest(shown, {"traits": {}}, {"traits": {"other": None}}) == ["a", "a", "a"]
+    with_page, none = {"traits": {"page": "a"}}, {"traits": {"page": None}}
+    assert _latest(with_page, none, {"traits": {"page": "b"}}) == ["a", None, "b"]
+    assert _latest({**none, "minute": 5}, {**with_page, "minute": 1}) == [None, None]
+    assert _latest({**none, "minute": 1}, {**with_page, "minute": 5}) == [None, "a"]
+    assert _latest(with_page, {"traits": {}}, {"traits": {"other": None}}) == ["a", "a", "a"]
 
 
 def test_null_in_a_track_clears_nothing() -> None:
-    shown, none = {"properties": {"page": "a"}}, {"properties": {"page": None}}
-    assert _latest(shown, none, kind="track") == ["a", "a"]
+    with_page, none = {"properties": {"page": "a"}}, {"properties": {"page": None}}
+    assert _latest(with_page, none, kind="track") == ["a", "a"]
 
 
 def test_null_for_an_object_clears_its_fields() -> None:

@@ -75,10 +75,10 @@ def test_median_stay_counts_present_members() -> None:
 
 def test_command_prints_moves_and_names_a_missing_topic(tmp_path: Path) -> None:
     command = ["insights", "segments", "--topics", str(tmp_path)]
-    refused = CliRunner().invoke(build_app("insights"), command)
-    assert isinstance(refused.exception, TableError)
+    refusal = CliRunner().invoke(build_app("insights"), command)
+    assert isinstance(refusal.exception, TableError)
     write_topic(tmp_path, CHANGES, [_change("ann", "vip", True, 1)])
-    printed = CliRunner().invoke(build_app("insights"), [*command, "--json"])
-    (moved,) = json.loads(printed.stdout)
+    result = CliRunner().invoke(build_app("insights"), [*command, "--json"])
+    (moved,) = json.loads(result.stdout)
     assert (moved["segment"], moved["members"]) == ("vip", 1)
     assert "vip" in CliRunner().invoke(build_app("insights"), command).stdout

@@ -33,11 +33,11 @@ def _bundle(segments: int) -> model.Bundle:
 
 def _count_evaluations(segments: int, name: str) -> Counter[str]:
     """Count the evaluations of each segment when a known profile does `name`."""
-    counted: Counter[str] = Counter()
+    evaluations: Counter[str] = Counter()
 
     def count_calls(segment: CompiledSegment) -> CompiledSegment:
         def test(facts: Facts) -> bool:
-            counted[segment.name] += 1
+            evaluations[segment.name] += 1
             return segment.test(facts)
 
         return replace(segment, test=test)
@@ -46,7 +46,7 @@ def _count_evaluations(segments: int, name: str) -> Counter[str]:
     config = replace(world.config, segments=tuple(map(count_calls, world.config.segments)))
     flow = Flow(replace(world, config=config))
     for number, event_name in enumerate((*_NAMES, name)):
-        counted.clear()
+        evaluations.clear()
         at = 1_000 * (number + 1)
         identifiers = (Identifier("cookie", "k"),)
         list(
@@ -54,7 +54,7 @@ def _count_evaluations(segments: int, name: str) -> Counter[str]:
                 Interaction(f"e{number}", "track", event_name, "web", "shop", at, at, identifiers)
             )
         )
-    return counted
+    return evaluations
 
 
 def test_only_segments_that_read_a_change_are_evaluated_and_once() -> None:

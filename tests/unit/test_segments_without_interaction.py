@@ -36,7 +36,7 @@ _HESITATING: Final = {
 }
 
 
-def _flow(when: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
+def _flow(condition: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
     def last(name: str) -> model.TraitDefinition:
         return model.TraitDefinition(
             f"last_{name}_at", "max", of="occurred_at", when={"name": name}
@@ -57,7 +57,7 @@ def _flow(when: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
                         model.TraitDefinition("views", "count", when={"name": "View"}),
                     )
                 ),
-                segments=(model.Segment("s", when, channels=channels),),
+                segments=(model.Segment("s", condition, channels=channels),),
             )
         )
     )
@@ -117,14 +117,14 @@ def test_unknown_condition_keeps_the_membership() -> None:
 def test_a_merge_decides_like_time() -> None:
     # What the cookie did makes the customer a member, though no interaction came to it.
     unknown = _flow({"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]})
-    decided = _flow({"any": [{"trait": "views", "gte": 2}, _WITH_THE_CART]})
-    for flow in (unknown, decided):
+    deciding = _flow({"any": [{"trait": "views", "gte": 2}, _WITH_THE_CART]})
+    for flow in (unknown, deciding):
         _interact(flow, "View", 1)
         _interact(flow, "View", 2, (_CUSTOMER,))
         assert not _is_member(flow, identifier=_CUSTOMER)
         _interact(flow, "Login", 3, (_CUSTOMER, _COOKIE), x=1, total=1)
     assert not _is_member(unknown, identifier=_CUSTOMER)
-    assert _is_member(decided, identifier=_CUSTOMER)
+    assert _is_member(deciding, identifier=_CUSTOMER)
 
 
 def test_time_and_merges_evaluate_a_segment_of_a_channel_and_other_channels_do_not() -> None:

@@ -38,29 +38,29 @@ _ROWS = (
 
 
 def test_bad_rows_are_reported_with_line_and_column(check: Any) -> None:
-    code, printed = check(_ROWS)
+    code, output = check(_ROWS)
     assert code == 1
-    assert "a.csv:3: anonymousId: byte 0xe9" in printed
-    assert "a.csv:6: event: " in printed
-    assert "2 interactions would be sent, 2 refused" in printed
+    assert "a.csv:3: anonymousId: byte 0xe9" in output
+    assert "a.csv:6: event: " in output
+    assert "2 interactions would be sent, 2 refused" in output
 
 
 def test_a_named_encoding_is_used(check: Any) -> None:
-    code, printed = check(_ROWS, "--encoding", "windows-1252")
-    assert "3 interactions would be sent, 1 refused" in printed
+    code, output = check(_ROWS, "--encoding", "windows-1252")
+    assert "3 interactions would be sent, 1 refused" in output
     assert code == 1
 
 
 def test_help_states_which_rows_are_copies() -> None:
     result = CliRunner().invoke(build_app("send"), ["send", "--help"], env={"COLUMNS": "200"})
-    printed = " ".join(result.output.split())
-    assert "A row that is sent again counts once" in printed
-    assert "its number among the equal rows of the file" in printed
+    output = " ".join(result.output.split())
+    assert "A row that is sent again counts once" in output
+    assert "its number among the equal rows of the file" in output
 
 
 def test_json_reports_the_same_rows(check: Any) -> None:
-    code, printed = check(_ROWS, "--json", "--key", "properties.total")
-    report = msgspec.json.decode(printed)
+    code, output = check(_ROWS, "--json", "--key", "properties.total")
+    report = msgspec.json.decode(output)
     assert code == 1
     assert (report["sent"], report["refused"], report["stopped"]) == (2, 2, None)
     assert [(row["line"], row["code"], row["field"]) for row in report["first"]] == [

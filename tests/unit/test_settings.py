@@ -119,7 +119,7 @@ def test_cluster_is_set_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str)
 
 def test_a_session_that_a_pause_would_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAIROS_SESSION_TIMEOUT_MS", "1")
-    with pytest.raises(ValidationError, match="session_timeout_ms") as refused:
+    with pytest.raises(ValidationError, match="session_timeout_ms") as refusal:
         Settings()
-    assert len(refused.value.errors()) == 1
-    assert "greater than or equal to 3000" in str(refused.value)
+    assert len(refusal.value.errors()) == 1
+    assert "greater than or equal to 3000" in str(refusal.value)

@@ -97,9 +97,9 @@ def write_by_command(folder: Path, seed: int, hash_seed: str) -> SimulatedWorld:
 
 def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     first = write_by_command(tmp_path / "a", 3, "1")
-    again = write_by_command(tmp_path / "b", 3, "2")
+    second_run = write_by_command(tmp_path / "b", 3, "2")
     other = write_by_command(tmp_path / "c", 4, "1")
-    assert first.digests() == again.digests()
+    assert first.digests() == second_run.digests()
     assert not set(first.digests().values()) & set(other.digests().values())
     assert {path.name for path in first.folder.iterdir()} == set(NAMES)
 
@@ -180,18 +180,18 @@ def conversions(large: SimulatedWorld, offer: str) -> dict[str, Share]:
     goal = large.truth["goals"][offer]
     persons = person_of(large)
     arm: dict[str, str] = {}
-    reached: set[str] = set()
+    goals_reached: set[str] = set()
     for event in large.events:
         person = persons[key(event)]
         if event["name"] == goal:
-            reached.add(person)
+            goals_reached.add(person)
         elif (
             event["name"] in ("Message Sent", "Message Withheld")
             and event["properties"]["offer"] == offer
         ):
             arm[person] = event["properties"]["channel"]
     sizes = Counter(arm.values())
-    hits = Counter(channel for person, channel in arm.items() if person in reached)
+    hits = Counter(channel for person, channel in arm.items() if person in goals_reached)
     return {channel: Share(hits[channel], n) for channel, n in sizes.items()}
 
 
@@ -231,14 +231,14 @@ def test_the_confounded_comparison_overstates_the_effect(large: SimulatedWorld) 
     persons = person_of(large)
     goal = large.truth["goals"][offer]
     customers = {persons[key(event)] for event in large.events if event["name"] == "identify"}
-    called, reached = set(), set()
+    called, reached_people = set(), set()
     for event in large.events:
         if event["name"] == goal:
-            reached.add(persons[key(event)])
+            reached_people.add(persons[key(event)])
         elif event["name"] == "Message Sent" and event["properties"]["offer"] == offer:
             called.add(persons[key(event)])
-    treated = Share(len(called & reached), len(called))
-    others = Share(len((customers - called) & reached), len(customers - called))
+    treated = Share(len(called & reached_people), len(called))
+    others = Share(len((customers - called) & reached_people), len(customers - called))
     naive, error = treated.value - others.value, sqrt(treated.variance + others.variance)
     assert naive - confounded["effect"] > 5 * error
     assert naive > 3 * confounded["effect"]

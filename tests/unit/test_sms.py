@@ -177,9 +177,9 @@ def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
     result = _deliver(answers, shipped_provider("sinch"))
     assert result == Delivered({"segments": 1, "provider_id": "01F"})
     [(headers, body)] = answers.posts
-    sent = msgspec.json.decode(body)
-    assert (sent["to"], sent["body"]) == ([PHONE], _action().content["text"])
-    assert sent["client_reference"] == "a-1"
+    message = msgspec.json.decode(body)
+    assert (message["to"], message["body"]) == ([PHONE], _action().content["text"])
+    assert message["client_reference"] == "a-1"
     assert headers["Authorization"] == "Bearer sinch_token"
 
 
@@ -285,8 +285,8 @@ def test_segments_are_those_that_are_charged(text: str, count: int) -> None:
 
 
 @given(st.text(max_size=400), st.text(max_size=50))
-def test_longer_text_has_no_fewer_segments(text: str, more: str) -> None:
-    assert segments(text) <= segments(text + more)
+def test_longer_text_has_no_fewer_segments(text: str, addition: str) -> None:
+    assert segments(text) <= segments(text + addition)
 
 
 @pytest.fixture
@@ -353,11 +353,11 @@ def _sinch(door: Doorway, fields: dict[str, Any], key: bytes = b"sinch_secret") 
 def test_repeated_status_becomes_one_outcome(door: Doorway) -> None:
     for _ in range(3):
         assert _twilio(door, {"MessageSid": "S", "MessageStatus": "delivered"}).status_code == 204
-    written = door.interactions()
+    interactions = door.interactions()
     assert {
-        (interaction.kind, interaction.name, interaction.channel) for interaction in written
+        (interaction.kind, interaction.name, interaction.channel) for interaction in interactions
     } == {("outcome", "delivered", "sms")}
-    assert len({interaction.event_id for interaction in written}) == 1
+    assert len({interaction.event_id for interaction in interactions}) == 1
 
 
 def test_field_that_comes_twice_is_signed_once(door: Doorway) -> None:
@@ -416,8 +416,8 @@ def test_word_in_a_reply_changes_consent(door: Doorway, text: str, consent: bool
 
 def test_number_in_a_reply_without_its_plus_is_international(door: Doorway) -> None:
     assert _sinch(door, {"id": "m", "from": "16051234567", "body": "stop"}).status_code == 204
-    [written] = door.interactions()
-    assert written.identifiers == (Identifier("phone", "+16051234567"),)
+    [interaction] = door.interactions()
+    assert interaction.identifiers == (Identifier("phone", "+16051234567"),)
 
 
 @pytest.mark.parametrize("status", ["Failed", "Rejected", "Expired", "Aborted", "Deleted"])
@@ -428,10 +428,10 @@ def test_every_final_failure_of_sinch_is_a_bounce(door: Doorway, status: str) ->
 
 def test_other_reply_is_a_message_received(door: Doorway) -> None:
     _twilio(door, {"MessageSid": "SM3", "From": PHONE, "Body": "please stop it"}, link=False)
-    [written] = door.interactions()
-    assert (written.kind, written.name) == ("track", "Message Received")
-    assert written.properties == {"text": "please stop it"}
-    assert written.event_id == "twilio/SM3"
+    [interaction] = door.interactions()
+    assert (interaction.kind, interaction.name) == ("track", "Message Received")
+    assert interaction.properties == {"text": "please stop it"}
+    assert interaction.event_id == "twilio/SM3"
 
 
 def test_post_that_kafka_does_not_take_is_to_be_sent_again(door: Doorway) -> None:
@@ -440,7 +440,7 @@ def test_post_that_kafka_does_not_take_is_to_be_sent_again(door: Doorway) -> Non
 
 
 def test_trial_shows_the_request_that_a_provider_gets() -> None:
-    shown = asyncio.run(send_trial(PHONE, None, SECRET))
-    assert "provider_id" in shown
-    assert f"To: {PHONE}" in shown
+    result = asyncio.run(send_trial(PHONE, None, SECRET))
+    assert "provider_id" in result
+    assert f"To: {PHONE}" in result
     assert "refused" in asyncio.run(send_trial("not a number", None, SECRET))

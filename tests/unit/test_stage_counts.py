@@ -31,7 +31,7 @@ def _redirect_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
 
 
 @pytest.mark.parametrize(
-    ("step", "counted"),
+    ("step", "counter_name"),
     [
         (_redirect, "redirected"),
         (_redirect_too_large, "too-large"),
@@ -39,15 +39,19 @@ def _redirect_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
         (lambda *_: Drop("late"), "late"),
     ],
 )
-def test_stateless_outcome_is_counted_once(step: Callable[..., Outcome[Any]], counted: str) -> None:
+def test_stateless_outcome_is_counted_once(
+    step: Callable[..., Outcome[Any]], counter_name: str
+) -> None:
     timer_stage = TimerStage()
     timer_stage.stage = replace(timer_stage.stage, step=step)
     timer_stage.start()
     before = _counts()
     timer_stage.write_input("ada", START_MS)
     timer_stage.process(1)
-    assert {counter for counter, count in _counts().items() if count > before[counter]} == {counted}
-    assert _counts()[counted] == before[counted] + 1
+    assert {counter for counter, count in _counts().items() if count > before[counter]} == {
+        counter_name
+    }
+    assert _counts()[counter_name] == before[counter_name] + 1
 
 
 def _counts() -> dict[str, float]:

@@ -52,8 +52,8 @@ class _Stage:
 
     def take_sent(self) -> list[tuple[str, bytes | None, bytes | None]]:
         """Return the records sent since the last call."""
-        sent, self.ports.sent = self.ports.sent, []
-        return [(emit.topic, emit.key, emit.value) for emit in sent]
+        emits, self.ports.sent = self.ports.sent, []
+        return [(emit.topic, emit.key, emit.value) for emit in emits]
 
     def leave_timer(self, since_ms: int) -> None:
         """Keep the row for an hour from `since_ms` on, and kill the stage before that timer, which
@@ -100,10 +100,10 @@ def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> Non
     enrichment.commit()
     enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS - 1)
     assert enrichment.has_row()
-    sent = list(enrichment.ports.sent)
+    emits = list(enrichment.ports.sent)
     enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS)
     assert not enrichment.ports.rows
-    assert enrichment.ports.sent == sent
+    assert enrichment.ports.sent == emits
 
 
 def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _Stage) -> None:

@@ -130,10 +130,10 @@ def test_a_flipped_bit_is_noticed_when_it_is_read_and_rebuilt_at_the_next_start(
     with pytest.raises(StoreDamagedError, match="checksum"):
         read(store)
     store.close()
-    again = PartitionStore(path)
-    assert again.next_offset == 0
-    assert list(again.scan()) == []
-    again.close()
+    reopened = PartitionStore(path)
+    assert reopened.next_offset == 0
+    assert list(reopened.scan()) == []
+    reopened.close()
 
 
 def test_a_truncated_write_ahead_log_leaves_a_prefix_of_the_changelog(tmp_path: Path) -> None:

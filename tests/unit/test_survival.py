@@ -23,9 +23,9 @@ def test_estimates_equal_the_published_ones_of_the_leukaemia_data() -> None:
     published = [0.8571, 0.8067, 0.7529, 0.6902, 0.6275, 0.5378, 0.4482]
     errors = [0.0764, 0.0869, 0.0963, 0.1068, 0.1141, 0.1282, 0.1346]
     assert curve.survival == pytest.approx(published, abs=5e-5)
-    for time, left, error in zip(curve.times, published, errors, strict=True):
+    for time, share_left, error in zip(curve.times, published, errors, strict=True):
         survival, variance = curve.at(time)
-        assert survival == pytest.approx(left, abs=5e-5)
+        assert survival == pytest.approx(share_left, abs=5e-5)
         assert variance**0.5 == pytest.approx(error, abs=5e-5)
 
 
@@ -51,8 +51,10 @@ def test_without_censoring_the_share_is_that_of_the_cases_and_its_variance_binom
     times = [chance.randrange(1, 30) for _ in range(200)]
     curve = kaplan_meier([FollowedCases(time, True, 1) for time in times])
     for time in range(30):
-        left = sum(duration > time for duration in times) / len(times)
-        assert curve.at(time) == pytest.approx((left, left * (1 - left) / len(times)))
+        share_left = sum(duration > time for duration in times) / len(times)
+        assert curve.at(time) == pytest.approx(
+            (share_left, share_left * (1 - share_left) / len(times))
+        )
 
 
 def test_equal_cases_may_be_given_together() -> None:

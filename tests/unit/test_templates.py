@@ -124,10 +124,10 @@ def test_harmful_templates_are_refused_at_load(text: str) -> None:
 )  # fmt: skip
 def test_rendering_ends_soon_and_fails_in_one_way(text: str, values: dict[str, Known]) -> None:
     compiled = _make(text)
-    began = time.process_time()
+    begin_s = time.process_time()
     with pytest.raises(RenderError):
         compiled.render(values)
-    assert time.process_time() - began < 1
+    assert time.process_time() - begin_s < 1
 
 
 _pieces = st.sampled_from(
@@ -204,11 +204,11 @@ def test_an_unknown_name_is_named_with_its_place_and_mend() -> None:
 
     at = "campaigns/0/offers/0/treatments/0/content/title"
     for text in ("{sesions}", "{{ sesions }}", "{% if sesions > 1 %}x{% endif %}"):
-        where, message = find(text)
-        assert where == at
+        place, message = find(text)
+        assert place == at
         assert "unknown trait 'sesions': did you mean 'sessions'?" in message
     assert find("{{ context.colour }}")[0] == at
     assert "unexpected" in find("{{ open")[1] or "end of" in find("{{ open")[1]
-    where, message = find("{sessions}", defaults={"sesions": "1"})
-    assert where == "campaigns/0/offers/0/treatments/0/defaults/sesions"
+    place, message = find("{sessions}", defaults={"sesions": "1"})
+    assert place == "campaigns/0/offers/0/treatments/0/defaults/sesions"
     assert "sessions" in message

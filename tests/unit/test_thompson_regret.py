@@ -60,7 +60,7 @@ def _records(rules: Rules) -> Mapping[str, Segmented]:
         stalled = replace(going, properties={"step": funnel_step.event})
         emits: Iterable[object] = (emit.value for emit in Flow(rules).run(stalled))
         records_by_step[funnel_step.event] = next(
-            each for each in emits if isinstance(each, Segmented)
+            output for output in emits if isinstance(output, Segmented)
         )
     return records_by_step
 
@@ -70,8 +70,8 @@ def _regrets(choose: Callable[[str, int], str]) -> list[float]:
     truth, draws, total, regrets = _truth(), Random(7), 0.0, []
     for number in range(_ROUNDS):
         at = draws.choice(STEPS).event
-        chosen = choose(at, number)
-        total += max(truth[at].values()) - truth[at].get(chosen, STEPS[0].reminder.anyway["low"])
+        treatment = choose(at, number)
+        total += max(truth[at].values()) - truth[at].get(treatment, STEPS[0].reminder.anyway["low"])
         regrets.append(total)
     return regrets
 
@@ -84,23 +84,23 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
         nonlocal rules
         record = records[at]
         assert record.interaction is not None
-        mine = replace(record, interaction=replace(record.interaction, event_id=f"e{number}"))
-        outcome = step("p", mine, None, rules)
+        own_record = replace(record, interaction=replace(record.interaction, event_id=f"e{number}"))
+        outcome = step("p", own_record, None, rules)
         assert isinstance(outcome, Ok)
         decision = next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
-        chosen = next(
+        treatment = next(
             (choice.treatment for choice in decision.choices if choice.treatment), "nothing"
         )
         learner.fold(decision)
-        if draws.random() < truth[at].get(chosen, 0.0):
-            reached = [
+        if draws.random() < truth[at].get(treatment, 0.0):
+            feedback_reached = [
                 Feedback(feedback.action_id, "reached", feedback.until)
                 for feedback in decision.feedback
             ]
-            learner.fold(replace(decision, feedback=tuple(reached)))
+            learner.fold(replace(decision, feedback=tuple(feedback_reached)))
         if number % _SNAPSHOT_EVERY == 0:
             rules = teach(rules, learner.publish())
-        return chosen
+        return treatment
 
     thompson = _regrets(choose_learned)
     random = _regrets(lambda _, number: Random(number).choice(_CHANNELS))

@@ -38,7 +38,9 @@ class _World:
                             model.TraitDefinition("pages", "union", of="properties.page"),
                         )
                     ),
-                    segments=tuple(model.Segment(name, when) for name, when in segments.items()),
+                    segments=tuple(
+                        model.Segment(name, condition) for name, condition in segments.items()
+                    ),
                 )
             )
         )

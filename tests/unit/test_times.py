@@ -66,7 +66,7 @@ def _rules() -> Rules:
 
 
 @pytest.mark.parametrize(
-    ("written", "at"),
+    ("text", "at"),
     [
         (1_700_000_000, _AT),
         (1_700_000_000.25, _AT + 250),
@@ -91,17 +91,17 @@ def _rules() -> Rules:
         ("20231114", _AT - 80_000_000),
     ],
 )
-def test_units_and_forms_are_distinguished(written: str | float, at: int) -> None:
-    assert parse_time(written, "t") == at
+def test_units_and_forms_are_distinguished(text: str | float, at: int) -> None:
+    assert parse_time(text, "t") == at
 
 
 @pytest.mark.parametrize(
-    "written",
+    "text",
     ["", "now", "14/11/2023", "2023-13-01", "2016-12-31T23:59:60Z", 10**21, -(10**21), 1e300,
      "99999-01-01", "1.5", "12"],
 )  # fmt: skip
-def test_other_forms_are_refused_by_name(written: Any) -> None:
-    refusal = parse_time(written, "t")
+def test_other_forms_are_refused_by_name(text: Any) -> None:
+    refusal = parse_time(text, "t")
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == ("invalid_time", "t")
 
@@ -124,8 +124,8 @@ def _by_avro(source: model.Source, at: Any) -> Interaction | Refusal | DeadLette
         if emit.topic == topics.IDENTIFIED:
             assert isinstance(emit.value.interaction, Interaction)
             return emit.value.interaction
-    [(_, refused)] = flow.refused
-    return refused
+    [(_, reason)] = flow.refused
+    return reason
 
 
 def _interaction(event: str, name: str, source: str, at: int, received_at: int) -> Interaction:
@@ -174,10 +174,10 @@ def test_event_ahead_of_its_receipt_happened_at_its_receipt(door: Any, ahead: in
 
 
 def test_seconds_in_avro_are_no_order_of_1970() -> None:
-    refused = _by_avro(_SHOP, 1_700_000_000)
-    assert isinstance(refused, DeadLetter)
-    assert refused.reason == "time-too-early"
-    assert "occurred_at" in refused.detail
+    reason = _by_avro(_SHOP, 1_700_000_000)
+    assert isinstance(reason, DeadLetter)
+    assert reason.reason == "time-too-early"
+    assert "occurred_at" in reason.detail
 
 
 def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
@@ -194,12 +194,12 @@ def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
     assert profile.traits["when"] == profile.last_seen == _NOW + _MINUTE
     entered = {e.value.segment: e.value for e in emits if e.topic == topics.SEGMENT_CHANGES}
     assert entered.keys() == {"busy", "in_order"}
-    left = [
+    segments_left = [
         emit.value.segment
         for emit in flow.advance(_NOW + _HOUR)
         if emit.topic == topics.SEGMENT_CHANGES
     ]
-    assert left == ["busy"]
+    assert segments_left == ["busy"]
 
 
 @pytest.mark.parametrize("day", ["yesterday", "1969-12-31", "", "2024-02-30"])

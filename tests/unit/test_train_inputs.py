@@ -33,11 +33,11 @@ def _run(command: str, *arguments: object) -> Result:
     return result
 
 
-def _train(folder: Path, *more: object) -> Result:
+def _train(folder: Path, *arguments: object) -> Result:
     options = ("--decisions", folder / "decisions", "--interactions", folder / "segmented")
-    window = () if "--window" in more else ("--window", "12h")
-    out = () if "--out" in more else ("--out", folder / "models")
-    return _run("train", "propensity", "bank", *options, *window, *out, *more)
+    window = () if "--window" in arguments else ("--window", "12h")
+    out = () if "--out" in arguments else ("--out", folder / "models")
+    return _run("train", "propensity", "bank", *options, *window, *out, *arguments)
 
 
 def _rewrite(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -64,8 +64,8 @@ def _with_propensity(propensity: float | None) -> Callable[[pa.Table], pa.Table]
 
 
 def _damage(file: Path) -> None:
-    whole = file.read_bytes()
-    file.write_bytes(whole[:200] + bytes(len(whole) // 2) + whole[200 + len(whole) // 2 :])
+    data = file.read_bytes()
+    file.write_bytes(data[:200] + bytes(len(data) // 2) + data[200 + len(data) // 2 :])
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def test_input_read_again_finds_its_purses_as_they_were() -> None:
     wallets = Wallets(rows)
     wallets.equip(rules, at)
     wallets.write(at, {"mail": purse})
-    spent, later = msgspec.structs.replace(purse, spent=2), Position("in", ONLY, 2, None)
+    spent_purse, later = msgspec.structs.replace(purse, spent=2), Position("in", ONLY, 2, None)
     wallets.equip(rules, later)
-    wallets.write(later, {"mail": spent})
+    wallets.write(later, {"mail": spent_purse})
     assert Wallets(rows).equip(rules, later).wallet == {"mail": purse}
     assert Wallets(rows).equip(rules, Position("in", ONLY, 3, None)).wallet == {"mail": purse}

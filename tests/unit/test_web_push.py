@@ -155,8 +155,8 @@ def test_browser_decrypts_the_message_and_the_key_signs_it(key: str) -> None:
     scheme, _, rest = headers["Authorization"].partition(" ")
     token, public = (part.partition("=")[2] for part in rest.split(","))
     assert scheme == "vapid"
-    known = Vapid02.from_string(key).public_key.public_numbers()
-    assert b64urldecode(public) == b"\x04" + known.x.to_bytes(32) + known.y.to_bytes(32)
+    public_key = Vapid02.from_string(key).public_key.public_numbers()
+    assert b64urldecode(public) == b"\x04" + public_key.x.to_bytes(32) + public_key.y.to_bytes(32)
     signed, _, signature = token.rpartition(".")
     raw = b64urldecode(signature)
     r, s = int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
@@ -338,5 +338,5 @@ def test_subscription_with_unusable_keys_bounces() -> None:
 
 
 def test_trial_shows_the_decrypted_message() -> None:
-    shown = asyncio.run(send_trial("Ana", None, "s"))
-    assert "Hello, Ana." in shown
+    result = asyncio.run(send_trial("Ana", None, "s"))
+    assert "Hello, Ana." in result

@@ -68,12 +68,12 @@ def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
         return response
 
     tracemalloc.start()
-    began = time.monotonic()
+    begin_s = time.monotonic()
     assert post_to(huge, _endpoint) == Delivered()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50 << 20
-    assert time.monotonic() - began < _SOON_S
+    assert time.monotonic() - begin_s < _SOON_S
 
 
 def test_an_answer_that_never_ends_counts_by_its_status() -> None:
@@ -87,9 +87,9 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
         except ConnectionError:
             return response
 
-    began = time.monotonic()
+    begin_s = time.monotonic()
     assert post_to(endless, _endpoint) == Delivered()
-    assert time.monotonic() - began < _SOON_S
+    assert time.monotonic() - begin_s < _SOON_S
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
     [Unusable("channel email: a port is a number"), Endpoint("http://127.0.0.1:1/x", None)],
 )
 def test_an_action_is_delivered_once_its_endpoint_is_corrected(broken: Endpoint | Unusable) -> None:
-    began = time.monotonic()
+    begin_s = time.monotonic()
 
     def find(url: str) -> Endpoint | Unusable:
-        return broken if time.monotonic() - began < 1.0 else _endpoint(url)
+        return broken if time.monotonic() - begin_s < 1.0 else _endpoint(url)
 
     assert post_to(_accept, find) == Delivered()
-    assert time.monotonic() - began < _SOON_S
+    assert time.monotonic() - begin_s < _SOON_S
 
 
 def test_an_endpoint_not_corrected_in_time_was_never_posted_to() -> None:
