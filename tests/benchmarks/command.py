@@ -176,7 +176,7 @@ def snapshots(
         for tried in (rate, rate * 2 // 3, rate // 2, rate // 3):
             with open_rig(partitions) as rig:
                 figures.append(learned.measure(rig, size, (max(tried, 1), seconds), _say))
-            if not figures[-1].falls_behind:
+            if not figures[-1].is_behind:
                 break
     method = f"{seconds:g} s, {partitions} partition(s)"
     parameters = {"partitions": partitions, "rate": rate, "seconds": seconds}

@@ -83,8 +83,8 @@ def catalog() -> model.Bundle:
 
 
 def learning(campaigns: int = _CAMPAIGNS) -> model.Bundle:
-    """Return a configuration of so many campaigns of one offer, at most ten, of which it is learned
-    who purchases again."""
+    """Return a configuration of `campaigns` campaigns of one offer, at most ten, which learn who
+    purchases again."""
     configuration = make(segments=5, metrics=5, offers=_CAMPAIGNS)
     goal = model.Goal({"name": EVENT}, "1h")
     reachable = (

@@ -66,7 +66,7 @@ class Passage:
     partition: int
 
     @property
-    def took(self) -> float:
+    def duration_s(self) -> float:
         return self.at - self.due
 
 
@@ -89,12 +89,15 @@ class Passages:
     def late_until(self, moment: float) -> float:
         """Return how long after `moment` (s) the last record came that had taken over a second."""
         return max(
-            (passage.at - moment for passage in self.came if passage.took > _LATE_S), default=0.0
+            (passage.at - moment for passage in self.came if passage.duration_s > _LATE_S),
+            default=0.0,
         )
 
     def latencies_ms(self, begin: float, end: float) -> list[float]:
         """Return the latencies of records due between the two moments (end exclusive), sorted."""
-        return sorted(passage.took * 1000 for passage in self.came if begin <= passage.due < end)
+        return sorted(
+            passage.duration_s * 1000 for passage in self.came if begin <= passage.due < end
+        )
 
     @property
     def missing(self) -> int:
@@ -106,9 +109,9 @@ class Passages:
 class Latency:
     """Medians over the repeats at one rate (events/s); times in ms.
 
-    Of `repeats` some may not have `reached` the rate, because a lower one was too much: they are
-    not in the medians, and sustained it no more than those that it was too much for. `p99s` are
-    the repeats' own; `missing` counts over all of them.
+    Only the repeats that `reached` the rate are in the medians; those that a lower rate overloaded
+    already count as not sustaining this one. `p99s` are the repeats' own; `missing` counts over all
+    of them.
     """
 
     system: str

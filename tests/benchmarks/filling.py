@@ -71,7 +71,7 @@ def fill(rig: Rig, bundle: model.Bundle, profiles: int) -> list[ChangelogSize]:
     """Fill the changelogs of `bundle`'s stages; no worker may run, and no state may exist."""
     apply_bundle(rig.settings, bundle)
     with running(tuple(worker_programs(rig, 1)), rig.home, rig.environment):
-        pass  # it makes the topics
+        pass  # the worker makes the topics
     shutil.rmtree(rig.home / "state")
     samples = list(_samples(bundle))
     return [_fill(rig, stage.name, stage.group, samples, profiles) for stage in STAGES]

@@ -99,7 +99,7 @@ def _row(number: int) -> str:
 
 
 def _count(rig: Rig) -> int:
-    """Return how many records `interactions` has."""
+    """Return the number of records in `interactions`."""
     consumer = Consumer({**rig.settings.kafka(), "group.id": "kairos.bench.count"})
     try:
         return sum(

@@ -44,14 +44,14 @@ class KeptWorker:
         self._keeper.join()
 
     def kill(self) -> KillTimes:
-        return self._struck(lambda: self._process.end(signal.SIGKILL))
+        return self._strike_and_time(lambda: self._process.end(signal.SIGKILL))
 
     def delete_state(self) -> KillTimes:
         def delete() -> None:
             self._process.end()
             shutil.rmtree(self._rig.home / "state")
 
-        return self._struck(delete)
+        return self._strike_and_time(delete)
 
     def kill_broker(self) -> KillTimes:
         broker = self._rig.settings.broker()
@@ -66,7 +66,7 @@ class KeptWorker:
             raise NoRigError(failure.message)
         return KillTimes(killed_at, time.monotonic())
 
-    def _struck(self, strike: Callable[[], None]) -> KillTimes:
+    def _strike_and_time(self, strike: Callable[[], None]) -> KillTimes:
         with self._starting:
             struck = self._process
             killed_at = time.monotonic()

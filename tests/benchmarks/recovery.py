@@ -71,7 +71,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
         for repeat in range(plan.repeats):
             for loss, fault in faults.items():
                 say(f"{loss} ({repeat + 1}/{plan.repeats})")
-                passages[loss].append(_once(partial(fault, worker), c, plan.rate))
+                passages[loss].append(_inflict_once(partial(fault, worker), c, plan.rate))
     return [_summary(loss, passed) for loss, passed in passages.items()]
 
 
@@ -87,7 +87,7 @@ def _worker(rig: Rig) -> Iterator[tuple[KeptWorker, Traffic]]:
             worker.stop()
 
 
-def _once(fault: Callable[[], KillTimes], client: Client, rate: int) -> _Passed:
+def _inflict_once(fault: Callable[[], KillTimes], client: Client, rate: int) -> _Passed:
     kill_times: list[KillTimes] = []
 
     def strike() -> None:

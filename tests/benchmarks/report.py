@@ -93,7 +93,7 @@ def _print_snapshot_age(ages: SnapshotAge) -> None:
         f"{ages.snapshots} snapshots"
     )
     print_table(title, columns, rows)
-    if ages.falls_behind:
+    if ages.is_behind:
         out.print("This machine falls behind at this rate: the ages are those of a backlog.")
     else:
         out.print("The agents keep pace with this rate.")

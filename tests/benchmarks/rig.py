@@ -61,7 +61,7 @@ class Rig:
 
     def make_topics(self, names: Iterable[str]) -> None:
         """Make one system's topics with this rig's partitions."""
-        admin = self._admin()  # kept: futures of a client that is gone fail
+        admin = self._admin()  # a reference, since futures of a deleted client fail
         requests = [NewTopic(name, self.partitions) for name in names]
         for creation in admin.create_topics(requests, operation_timeout=_TIMEOUT_S).values():
             creation.result()

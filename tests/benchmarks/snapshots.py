@@ -65,13 +65,13 @@ class SnapshotAge:
     early: int
 
     @property
-    def falls_behind(self) -> bool:
+    def is_behind(self) -> bool:
         """Whether the agents did not keep pace with the rate."""
         return self.missing > 0 or self.latency.p50 > _BEHIND_MS
 
 
 def measure(rig: Rig, campaigns: int, load: tuple[int, float], say: Say) -> SnapshotAge:
-    """Measure decisions at a rate for so many seconds, once customers have come twice."""
+    """Measure decisions under `load` (events a second, seconds), once customers have come twice."""
     rate, seconds = load
     apply_bundle(rig.settings, configurations.learning(campaigns))
     learner = Program(LEARNER, rig.kairos("learner"), announces=LEARNER)

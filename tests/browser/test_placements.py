@@ -51,7 +51,7 @@ def test_one_request_fills_all_placements_and_counts_the_page(
 def test_impressions_clicks_and_dismissals_are_reported_once(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
 ) -> None:
-    page.set_viewport_size({"width": 900, "height": 330})  # the grid is below
+    page.set_viewport_size({"width": 900, "height": 330})  # so that the grid is below the fold
     page.goto(shop.url("/", **PATIENT))
     assert state(page) == "filled"
     events = ReceivedEvents(stack, cookie(page))
@@ -63,7 +63,7 @@ def test_impressions_clicks_and_dismissals_are_reported_once(
     events.wait_for_names(impression=1, click=1)
     page.click("[data-kairos-dismiss]")
     events.wait_for("dismiss")
-    outcomes = [interaction for interaction in events.all() if interaction.kind == "outcome"]
+    outcomes = [interaction for interaction in events.read_all() if interaction.kind == "outcome"]
     assert sorted((outcome.name, outcome.properties["treatment"]) for outcome in outcomes) == [
         (n, "spring-hero") for n in ("click", "dismiss", "impression")
     ]
@@ -203,7 +203,7 @@ def test_debug_overlay_explains_the_decision(
         token_answer = office.post("/v1/debug-tokens").raise_for_status().json()
     page.goto(shop.url("/", **PATIENT) + f"#kairos_debug={token_answer['token']}")
     assert state(page) == "filled"
-    stack.wait_until_idle()  # an answer can be read before the decision that it is of
+    stack.wait_until_idle()  # the answer may be readable before its decision
     why_button = page.get_by_role("button", name="Why, and why not?")
     why_button.click()
     page.wait_for_selector("#kairos-debug table")
@@ -211,7 +211,7 @@ def test_debug_overlay_explains_the_decision(
     assert "spring-hero" in words
     assert "members-hero" in words
     page.screenshot(path=tmp_path / "overlay.png")
-    page.set_viewport_size({"width": 390, "height": 800})  # a telephone's
+    page.set_viewport_size({"width": 390, "height": 800})  # size of a telephone
     box = page.locator("#kairos-debug section").bounding_box()
     assert box is not None
     assert box["x"] >= 0

@@ -111,8 +111,8 @@ def test_report_works_by_mouse_and_keyboard_with_hostile_names(topics: Path) -> 
         assert page.locator("#recommendations .card").count() == 1
         everything = _kpi(page, "Messages")
         _filter_by_campaign(page, everything)
-        _download_is_safe(page)
-        _keyboard_reaches_everything(page)
+        _check_download(page)
+        _check_keyboard(page)
 
     _visit(_report(topics, "en"), _DESKTOP, look)
 
@@ -132,7 +132,7 @@ def _filter_by_campaign(page: "Page", everything: str) -> None:
     )
 
 
-def _download_is_safe(page: "Page") -> None:
+def _check_download(page: "Page") -> None:
     with page.expect_download() as download:
         page.click("#campaigns .tools button")
     text = Path(download.value.path()).read_text("utf-8-sig")
@@ -142,7 +142,7 @@ def _download_is_safe(page: "Page") -> None:
     assert not any(row[0].startswith("=") for row in rows)
 
 
-def _keyboard_reaches_everything(page: "Page") -> None:
+def _check_keyboard(page: "Page") -> None:
     page.reload()
     page.wait_for_selector("html[data-ready]")
     page.keyboard.press("Tab")
@@ -171,12 +171,12 @@ def test_report_fits_a_phone_in_spanish(topics: Path) -> None:
         )
         assert widths
         assert all(100 < width <= _PHONE["width"] for width in widths)
-        _names_are_beside_figures(page)
+        _check_names_beside_figures(page)
 
     _visit(_report(topics, "es"), _PHONE, look)
 
 
-def _names_are_beside_figures(page: "Page") -> None:
+def _check_names_beside_figures(page: "Page") -> None:
     """Check that parts of the path tree say their names, and tables a figure beside a long one."""
     labels = page.locator("#tree .slice text").filter(has_text=HOSTILE[0][:4])
     assert labels.first.is_visible()

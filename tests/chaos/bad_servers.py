@@ -312,7 +312,7 @@ class BadServices:
 
 
 class BadServers:
-    """All of them, in a thread of their own; `ports` are variables for a configuration."""
+    """All bad servers, in a thread of their own; `ports`: variables of a configuration."""
 
     def __init__(self, seed: str, gateway: str) -> None:
         self.weathers = [

@@ -43,7 +43,9 @@ Check: TypeAlias = Callable[[Trial], list[str]]
 
 def accepted_is_in_the_log(trial: Trial) -> list[str]:
     """Check that every message with a 2xx is in `interactions`."""
-    return some("accepted and gone", trial.accepted - trial.evidence.first_interactions.keys())
+    return list_examples(
+        "accepted and gone", trial.accepted - trial.evidence.first_interactions.keys()
+    )
 
 
 def written_as_often_as_posted(trial: Trial) -> list[str]:
@@ -59,7 +61,7 @@ def written_as_often_as_posted(trial: Trial) -> list[str]:
         for _, interaction in trial.evidence.interactions
         if interaction is not None
     )
-    return some(
+    return list_examples(
         "written too often",
         (
             f"{name}: {counts[name]} records of {posts} posts"
@@ -71,11 +73,11 @@ def written_as_often_as_posted(trial: Trial) -> list[str]:
 
 def passed_on_once(trial: Trial) -> list[str]:
     """Check that no stage wrote a second record of an interaction, whatever was killed."""
-    return some("written again", copies(trial.evidence) - trial.excused)
+    return list_examples("written again", copies(trial.evidence) - trial.excused)
 
 
 def copies(evidence: Evidence) -> set[tuple[str, str]]:
-    """Return topic and interaction of what a stage has written more than once."""
+    """Return topic and interaction of the records that a stage has written more than once."""
     return {
         (topic, name)
         for topic, counts in evidence.count_written()
@@ -95,12 +97,12 @@ def everything_is_processed(trial: Trial) -> list[str]:
         if _place(entry) not in dead
         and (interaction is None or interaction.event_id not in decision_ids)
     ]
-    return some("neither decided nor a dead letter", lost_places)
+    return list_examples("neither decided nor a dead letter", lost_places)
 
 
 def nothing_dies_later(trial: Trial) -> list[str]:
     """Check that only `interactions` has dead letters: the stages understand each other."""
-    return some(
+    return list_examples(
         "dead letter between stages",
         (
             f"{letter.topic} {letter.reason}: {letter.detail}"
@@ -114,7 +116,7 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
     """Check that no stage refuses what the gateway accepted, and no step fails."""
     dead = _dead(trial.evidence)
     return [
-        *some(
+        *list_examples(
             "accepted and a dead letter",
             (
                 interaction.event_id
@@ -122,7 +124,7 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
                 if interaction and interaction.event_id in trial.accepted and _place(entry) in dead
             ),
         ),
-        *some(
+        *list_examples(
             "a step failed",
             (
                 letter.detail
@@ -138,7 +140,7 @@ def decided_once(trial: Trial) -> list[str]:
     names_by_slot = defaultdict(set)
     for entry, decision in trial.evidence.decisions:
         names_by_slot[decision.event_id].add((entry.key, entry.value))
-    return some(
+    return list_examples(
         "decided differently", (name for name, kinds in names_by_slot.items() if len(kinds) > 1)
     )
 
@@ -190,7 +192,7 @@ def states_are_those_of_one_thread(trial: Trial) -> list[str]:
 
 
 def contact_histories_are_right(trial: Trial) -> list[str]:
-    """Compare contact histories with plain counting; what was delivered counts for good."""
+    """Compare contact histories with plain counting; delivered messages count for good."""
     expected = {
         profile_id(Identifier.parse(root)): messages
         for root, messages in expected_messages(_processed_interactions(trial)).items()
@@ -200,7 +202,7 @@ def contact_histories_are_right(trial: Trial) -> list[str]:
         for key, state in trial.evidence.states(stage("decisioning")).items()
     }
     causes = {action.action_id: action.event_id for action in trial.evidence.actions}
-    return some(
+    return list_examples(
         "contact history wrong",
         (
             f"{key}: {problem}"
@@ -256,17 +258,19 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
         if choice.action_id is not None
     }
     return [
-        *some("not delivered", to_deliver - trial.delivered - trial.evidence.cancelled),
-        *some("delivered and never asked for", trial.delivered - to_deliver),
-        *some("decided and not written", chosen_ids - action_ids),
-        *some("written and not decided", action_ids - chosen_ids),
-        *some("a key with two messages", trial.altered),
-        *some("two messages about one thing", (name for name, n in about.items() if n > 1)),
+        *list_examples("not delivered", to_deliver - trial.delivered - trial.evidence.cancelled),
+        *list_examples("delivered and never asked for", trial.delivered - to_deliver),
+        *list_examples("decided and not written", chosen_ids - action_ids),
+        *list_examples("written and not decided", action_ids - chosen_ids),
+        *list_examples("a key with two messages", trial.altered),
+        *list_examples(
+            "two messages about one thing", (name for name, n in about.items() if n > 1)
+        ),
     ]
 
 
 def outcomes_are_right(trial: Trial) -> list[str]:
-    """Check that what was delivered is reported as sent, what was cancelled before as expired, and
+    """Check that delivered actions are reported as sent, those cancelled before as expired, and
     nothing as anything else."""
     expected = {key: {"expired"} for key in trial.evidence.cancelled}
     expected.update((key, {"sent"}) for key in _counting_as_sent(trial))
@@ -298,11 +302,11 @@ def order_is_kept(trial: Trial) -> list[str]:
         if step < last.get(lane, -1):
             wrong.append(decision.event_id)
         last[lane] = step
-    return some("out of order", wrong)
+    return list_examples("out of order", wrong)
 
 
 def everyone_answers_again(trial: Trial) -> list[str]:
-    """Check that what came after all faults is decided, in every partition."""
+    """Check that messages sent after all faults are decided, in every partition."""
     evidence = trial.evidence
     answers = {decision.event_id: entry for entry, decision in evidence.decisions}
     called = [
@@ -313,9 +317,11 @@ def everyone_answers_again(trial: Trial) -> list[str]:
     everywhere = set(range(trial.partitions))
     answered = {answers[name].partition for name in trial.roll_call & answers.keys()}
     return [
-        *some("no answer to", trial.roll_call - answers.keys()),
-        *some("nothing came to partition", everywhere - {stage.partition for stage in called}),
-        *some("nothing decided in partition", everywhere - answered),
+        *list_examples("no answer to", trial.roll_call - answers.keys()),
+        *list_examples(
+            "nothing came to partition", everywhere - {entry.partition for entry in called}
+        ),
+        *list_examples("nothing decided in partition", everywhere - answered),
     ]
 
 
@@ -373,7 +379,7 @@ def _place(entry: StoredRecord) -> tuple[int, int]:
 
 def differences(subject: str, expected: dict[str, object], actual: dict[str, object]) -> list[str]:
     keys = expected.keys() | actual.keys()
-    return some(
+    return list_examples(
         f"{subject} wrong",
         (
             f"{key}: {actual.get(key)} instead of {expected.get(key)}"
@@ -383,7 +389,7 @@ def differences(subject: str, expected: dict[str, object], actual: dict[str, obj
     )
 
 
-def some(subject: str, examples: Iterable[object]) -> list[str]:
+def list_examples(subject: str, examples: Iterable[object]) -> list[str]:
     findings = list(examples)
     if not findings:
         return []

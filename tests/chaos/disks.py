@@ -77,7 +77,7 @@ def _on_disk(partition: Path) -> tuple[int, dict[bytes, bytes]]:
     would have rebuilt."""
     try:
         database = open_to_read(partition)
-    except Exception:  # rocksdict has no narrower one
+    except Exception:  # rocksdict raises nothing narrower
         return -1, {}
     try:
         meta = database.get_column_family(META)

@@ -93,7 +93,7 @@ def learner_kill(stack: Stack, random: Random) -> None:
 
 
 def learner_disk_lost(stack: Stack, random: Random) -> None:
-    """Kill the learner, and delete what it has counted."""
+    """Kill the learner, and delete its counts."""
     for _ in range(3):
         _kill_and_delete(stack, random, LEARNER, stack.learned)
 

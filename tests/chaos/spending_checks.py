@@ -11,7 +11,7 @@ from typing import Final
 from pipeline.flow import stage
 from pipeline.model.budget import BudgetRecord, tokens
 from pipeline.model.decision import Decision
-from tests.chaos.checks import CHECKS, Check, Trial, differences, some
+from tests.chaos.checks import CHECKS, Check, Trial, differences, list_examples
 from tests.chaos.evidence import Evidence
 from tests.chaos.oracle import replay
 
@@ -42,7 +42,7 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
     """Check that messages took no more than there is, and that all partitions together cannot."""
     wrong = []
     for name, record in trial.evidence.budgets.items():
-        spendings = _spent(trial.evidence, name)
+        spendings = _spendings(trial.evidence, name)
         at = record.published_at
         amount_spent = sum(
             spending.amount for spending in spendings if spending.is_kept(trial.evidence, at)
@@ -53,7 +53,7 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
         out = sum(max(purse.granted, purse.spent) for purse in purses)
         if out > tokens(record.budget) + tokens(record.released):
             wrong.append(f"{name}: {out} is out of {record.budget} and {record.released} returned")
-    return some("overspent", wrong)
+    return list_examples("overspent", wrong)
 
 
 def everything_spent_is_counted_once(trial: Trial) -> list[str]:
@@ -62,7 +62,7 @@ def everything_spent_is_counted_once(trial: Trial) -> list[str]:
     shown_ids = {key for key, outcomes in evidence.outcomes.items() if _SHOWN in outcomes}
     expected, actual = {}, {}
     for name in evidence.rules.config.budgets:
-        spendings, record = _spent(evidence, name), evidence.budgets.get(name)
+        spendings, record = _spendings(evidence, name), evidence.budgets.get(name)
         at = 0 if record is None else record.published_at
         committed = sum(
             spending.amount for spending in spendings if spending.action_id in shown_ids
@@ -121,8 +121,12 @@ def everything_learned_is_counted_once(trial: Trial) -> list[str]:
     causes = (evidence.first_interactions.get(event) for event in reached_by.values())
     return [
         *differences("learned", {_LEARNED: (len(profiles_by_action), len(reached_by))}, actual),
-        *some("learned of what was never sent", reached_by.keys() - profiles_by_action.keys()),
-        *some("no goal", (cause for cause in causes if cause is None or cause.name != _GOAL)),
+        *list_examples(
+            "learned of what was never sent", reached_by.keys() - profiles_by_action.keys()
+        ),
+        *list_examples(
+            "no goal", (cause for cause in causes if cause is None or cause.name != _GOAL)
+        ),
     ]
 
 
@@ -138,7 +142,7 @@ these: until that is over, accounts, leases and purses differ."""
 SPENDING_CHECKS: tuple[Check, ...] = (*CHECKS, nothing_is_overspent, *SETTLING_CHECKS)
 
 
-def _spent(evidence: Evidence, name: str) -> list[SpentOfAction]:
+def _spendings(evidence: Evidence, name: str) -> list[SpentOfAction]:
     """Return the amount that each action took of a budget, delivered or not."""
     spendings = {
         spend.action_id: SpentOfAction(

@@ -209,7 +209,7 @@ def running_stack(stack: Stack) -> Iterator[Stack]:
 
 
 def spending_configuration(folder: Path) -> Path:
-    """Write the usual configuration with what spends and is learned from, and return its folder."""
+    """Write the usual configuration with budgets and learning, and return its folder."""
     shutil.copytree(CONFIGURATION, folder)
     shutil.copytree(SPENDING, folder, dirs_exist_ok=True)
     return folder

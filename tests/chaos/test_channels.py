@@ -227,7 +227,7 @@ def _check_once(
         reports, is_unknown = outcomes[name], (action.address or "").startswith("gone")
         fate = "bounce" if is_unknown else "sent"
         ends = Counter(report.name for report in reports if report.name != "delivered")
-        # Sent where the adapter was killed within the attempt, or cut off before the refusal.
+        # "sent" is right if the adapter was killed, or cut off, before it saw the refusal.
         if is_unknown and ends == {"sent": 1}:
             assert _is_unconfirmed(reports), (channel, name)
             continue

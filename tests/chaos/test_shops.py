@@ -42,14 +42,13 @@ class _Shops:
     other: str
 
     def post(self, till: int, path: str, body: object) -> httpx.Response:
-        """Post until there is an answer that is no 503, as tills do: the same again, to any
-        gateway."""
-        tried = [till]
+        """Post until there is an answer that is no 503, as tills do; the gateways take turns."""
+        attempts = [till]
 
-        def once() -> httpx.Response | None:
-            tried[0] += 1
+        def post_once() -> httpx.Response | None:
+            attempts[0] += 1
             try:
-                url = self.other if tried[0] % 2 else self.stack.url
+                url = self.other if attempts[0] % 2 else self.stack.url
                 with httpx.Client(
                     auth=("test-till-key", ""), timeout=10, trust_env=False
                 ) as tills_client:
@@ -58,7 +57,7 @@ class _Shops:
                 return None
             return None if answer.status_code == 503 else answer
 
-        return _wait_for_answer(once)
+        return _wait_for_answer(post_once)
 
     def read_counted(self) -> list[Interaction]:
         """Return each interaction that went through all stages."""
@@ -70,7 +69,7 @@ class _Shops:
 
 
 def _wait_for_answer(look: Callable[[], httpx.Response | None]) -> httpx.Response:
-    """Return the first answer: one of an error is false to `eventually`."""
+    """Return the first answer; unlike `eventually`, also one with the status of an error."""
     give_up_at = time.monotonic() + _PATIENCE_S
     while (answer := look()) is None:
         assert time.monotonic() < give_up_at
@@ -209,11 +208,11 @@ def _open_tasks(stack: Stack) -> list[dict[str, Any]] | None:
 def _take(stack: Stack, task: str, by: str) -> bool:
     """Take a task, again and again until somebody has it; return whether it is `by`."""
 
-    def once() -> str | None:
+    def find_taker() -> str | None:
         result = stack.run("desk", "take", task, "--by", by)
         return "mine" if result.returncode == 0 else _holder(stack, task)
 
-    return eventually(once, _PATIENCE_S) in ("mine", by)
+    return eventually(find_taker, _PATIENCE_S) in ("mine", by)
 
 
 def _holder(stack: Stack, task: str) -> str | None:
@@ -223,9 +222,9 @@ def _holder(stack: Stack, task: str) -> str | None:
 
 
 def _end(stack: Stack, task: str) -> None:
-    def once() -> bool:
+    def is_done() -> bool:
         stack.run("desk", "done", task, "--result", "accepted")
         all_tasks = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
         return next(offered for offered in all_tasks if offered["id"] == task)["state"] == "done"
 
-    eventually(once, _PATIENCE_S)
+    eventually(is_done, _PATIENCE_S)

@@ -135,7 +135,8 @@ class Traffic:
 
 def call_the_roll(url: str, run: str, partitions: int) -> set[str]:
     """Post a message of a new customer for each partition, of those that are keyed by identifier
-    and of those that are keyed by profile; the ids of the messages, which are all accepted."""
+    and of those that are keyed by profile; return the ids of the messages, all of them
+        accepted."""
     names = list(_of_every_partition(f"{run}-roll", partitions))
     batch = [
         {"type": "track", "event": "Viewed", "messageId": name, "userId": name} for name in names

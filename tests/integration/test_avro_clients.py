@@ -133,7 +133,7 @@ def test_error_of_a_registry_without_our_schemas_names_the_remedy() -> None:
 
 
 def test_error_of_an_unreachable_registry_names_the_remedy() -> None:
-    with socket.socket() as nobody:  # bound and not listening, so that nobody else does
+    with socket.socket() as nobody:  # bound but not listening, so that the port stays closed
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         with pytest.raises(RegistryError, match=r"out of reach.*unset KAIROS_SCHEMA_REGISTRY_URL"):

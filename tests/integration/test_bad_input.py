@@ -145,23 +145,7 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
     value = encode(topics.INTERACTIONS, _interaction(f"good-{name}", now, identifier))
     ahead = _interaction(f"ahead-{name}", now, identifier, ahead_ms=_HOUR_MS - _MINUTE_MS)
     assert value is not None
-    wrong: dict[tuple[str, str], bytes | Interaction | None] = {
-        ("not-confluent-framing", ""): b"no Avro at all",
-        ("malformed-avro", ""): value[: len(value) // 2],
-        ("unknown-schema-id", ""): b"\x00\x7f\xff\xff\xff" + value[5:],
-        ("empty-value", ""): None,
-        ("time-in-future", "received_at:"): _interaction("far", now + 2 * _HOUR_MS, identifier),
-        ("time-in-future", "occurred_at:"): _interaction(
-            "far", now, identifier, ahead_ms=2 * _HOUR_MS
-        ),
-        ("time-before-1970", "received_at:"): _interaction(
-            "minus", -62_135_596_800_000, identifier
-        ),
-        ("no-identifiers", "identifiers:"): _interaction("nobody", now),
-        ("no-valid-identifier", "identifiers: customer_id:"): _interaction(
-            "blocked", now, Identifier("customer_id", "null")
-        ),
-    }
+    wrong = _wrong_records(value, identifier, now)
     producer = Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
     for content in (*wrong.values(), value, ahead):
         raw = encode(topics.INTERACTIONS, content) if isinstance(content, Interaction) else content
@@ -188,6 +172,29 @@ def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stac
     with stack.client(SERVER_KEY) as office:
         # The gateway reads profiles a moment later than they are written.
         eventually(lambda: _interactions_of(office, name) == 2)
+
+
+def _wrong_records(
+    value: bytes, identifier: Identifier, now: int
+) -> dict[tuple[str, str], bytes | Interaction | None]:
+    """Return records that identity refuses, by the reason and the first words of its detail."""
+    return {
+        ("not-confluent-framing", ""): b"no Avro at all",
+        ("malformed-avro", ""): value[: len(value) // 2],
+        ("unknown-schema-id", ""): b"\x00\x7f\xff\xff\xff" + value[5:],
+        ("empty-value", ""): None,
+        ("time-in-future", "received_at:"): _interaction("far", now + 2 * _HOUR_MS, identifier),
+        ("time-in-future", "occurred_at:"): _interaction(
+            "far", now, identifier, ahead_ms=2 * _HOUR_MS
+        ),
+        ("time-before-1970", "received_at:"): _interaction(
+            "minus", -62_135_596_800_000, identifier
+        ),
+        ("no-identifiers", "identifiers:"): _interaction("nobody", now),
+        ("no-valid-identifier", "identifiers: customer_id:"): _interaction(
+            "blocked", now, Identifier("customer_id", "null")
+        ),
+    }
 
 
 def _interactions_of(office: httpx.Client, name: str) -> Any:

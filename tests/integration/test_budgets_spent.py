@@ -117,7 +117,7 @@ def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
 
         eventually(give_the_rest, 180)
     shop.kairos("status", "--until-idle", "60")
-    # The learner may still have to tell what it has counted.
+    # The learner may publish its counts a moment later.
     eventually(lambda: _record(shop, "shelf/chair").spent == 4)
     after = shop.json("preview", "customer_id:somebody", "--placement", "hero")
     assert after["slots"][0]["chosen"] is None

@@ -178,7 +178,7 @@ class _LateFollower(ConfigurationLog):
             self.settings.bootstrap_servers,
             self.settings.home,
             self.settings.partitions,
-            librdkafka={"log_level": "0"},  # the broker may end before its clients
+            librdkafka={"log_level": "0"},  # quiet, since the broker may end before its clients
         )
         return identity.app(Equipment(options, CODEC, rulebook))
 

@@ -17,11 +17,11 @@ def test_task_is_taken_by_one_person_and_ends_with_a_result(stack: Stack) -> Non
     with stack.client("test-app-key") as client:
         assert client.post("/v1/track", json=message).status_code == 200
 
-    def mine() -> dict[str, str] | None:
+    def find_task() -> dict[str, str] | None:
         tasks = stack.ask("desk", "list")
         return next((offered for offered in tasks if offered["to"] == email), None)
 
-    task = eventually(mine)
+    task = eventually(find_task)
     assert (task["state"], task["script"]) == ("open", "Call about shoes")
 
     def take(name: str) -> int:
@@ -30,7 +30,7 @@ def test_task_is_taken_by_one_person_and_ends_with_a_result(stack: Stack) -> Non
     assert stack.run("desk", "done", task["id"], "--result", "reached").returncode == 1
     with ThreadPoolExecutor(3) as pool:
         assert sorted(pool.map(take, ("ana", "eva", "joe"))) == [0, 1, 1]
-    assert eventually(mine)["state"] == "taken"
+    assert eventually(find_task)["state"] == "taken"
     answer = stack.ask("desk", "done", task["id"], "--result", "accepted")
     assert answer["state"] == "done"
-    assert mine() is None
+    assert find_task() is None

@@ -18,7 +18,7 @@ def _decide(stack: Stack, customer_id: str) -> Any:
             "placements": ["hero"],
         }
         answer = client.post("/v1/decide", json=question).raise_for_status().json()
-    stack.wait_until_idle()  # an answer can be read before the decision that it is of
+    stack.wait_until_idle()  # the answer may be readable before its decision
     return answer
 
 

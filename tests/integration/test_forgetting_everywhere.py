@@ -75,7 +75,7 @@ def worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     process.wait(30)
 
 
-@pytest.mark.chaos  # it waits for Kafka and RocksDB to clean their files
+@pytest.mark.chaos  # waits until Kafka and RocksDB have cleaned their files
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("worker")
 def test_nothing_is_left_of_a_forgotten_person_after_the_stated_time(settings: Settings) -> None:

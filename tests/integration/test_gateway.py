@@ -240,7 +240,7 @@ def test_answers_conform_to_the_openapi_document(
     assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(api))) <= shapes.keys()
 
     message = somebody.message("track")
-    visit = somebody.message("page", type="page")  # the track is known by then, and not decided
+    visit = somebody.message("page", type="page")  # the tracked event itself gets no decision
     question = {"interaction": visit, "placements": ["hero"]}
     exchanges = [
         ("/v1/track", message),

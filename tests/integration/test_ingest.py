@@ -236,7 +236,7 @@ def _letters(home: Path) -> bool:
     return _query(home, "max(letters)") is not None
 
 
-@pytest.mark.timeout(900)  # eight runs of the command, or some more
+@pytest.mark.timeout(900)  # the command runs eight times or more
 @pytest.mark.parametrize("point", _POINTS)
 def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, point: str) -> None:
     files = watched()
@@ -390,7 +390,7 @@ def test_full_disk_of_the_folder_keeps_the_file_there_until_there_is_room(
 
 
 def _fill(filler: Path, free_kib: int) -> None:
-    """Fill a disk but for so much."""
+    """Fill a disk until `free_kib` are left."""
     with filler.open("wb") as file, suppress(OSError):
         file.write(bytes(shutil.disk_usage(filler.parent).free))
         file.flush()

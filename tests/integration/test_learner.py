@@ -89,9 +89,9 @@ def test_learner_killed_at_any_point_counts_everything_once(shop: Stack) -> None
     before = eventually(lambda: _complete_snapshot(shop))
     assert before.digest == digest_of(before.posteriors)
     assert {posterior.bin for posterior in before.posteriors} == {"", "asked-by-mail"}
-    # Its disk is lost: the next one goes on from the snapshot.
+    # The learner's disk is lost: its successor goes on from the snapshot.
     learner = shop.process("learner")
-    learner.suspend()  # it writes nothing while its files go
+    learner.suspend()  # so that the learner writes nothing while its files are deleted
     shutil.rmtree(shop.home / "state" / "learner")
     learner.kill()
     _send_customers(shop, names, 12)
@@ -141,7 +141,7 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
     [hero] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
     assert 0 < hero["propensity"] < 1
     assert all(0 < candidate["p"] < 1 for candidate in hero["candidates"])
-    _send_customers(shop, names, 6)  # the snapshot that it names is not the newest any more
+    _send_customers(shop, names, 6)  # a newer snapshot than the named one is out
     shop.wait_until_idle()
     eventually(
         lambda: (

@@ -41,7 +41,7 @@ def _ask_hero(stack: Stack) -> Any:
         page = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
         question = {"interaction": page, "placements": ["hero"]}
         answer = client.post("/v1/decide", json=question).raise_for_status().json()
-    stack.wait_until_idle()  # an answer can be read before the decision that it is of
+    stack.wait_until_idle()  # the answer may be readable before its decision
     return stack.ask("explain", answer["decision_id"], "--rerun")
 
 

@@ -52,7 +52,7 @@ def _is_decided(answer: httpx.Response) -> bool:
 
 @pytest.mark.timeout(300)
 def test_file_is_sent_at_the_pace_of_the_stages(stack: Stack, tmp_path: Path) -> None:
-    # So a decision asked for meanwhile waits for few of the file's rows.
+    # A decision that is asked for meanwhile waits for few of the file's rows.
     file = _file(tmp_path, _ROWS)
     stack.kairos("status", "--until-idle", "60")
     before = _count_undecided(stack)

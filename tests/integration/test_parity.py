@@ -229,7 +229,7 @@ def _check_headers(settings: Settings) -> None:
 
 
 def _check_telemetry(settings: Settings, interactions: int) -> None:
-    """Check the telemetry of the running processes, which each have processed so many
+    """Check the telemetry of the running processes, which each have processed `count`
     interactions."""
     figures = eventually(lambda: _wait_until_idle(metrics(settings.home)))
     for stage in _FOUR:

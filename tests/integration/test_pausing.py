@@ -94,7 +94,8 @@ def test_watermarks_equal_the_brokers(
 ) -> None:
     first, second, unread = TP(source, 0), TP(source, 1), TP(new_topic("unread"), 0)
     produce(bootstrap, unread.topic, [(b"k", b"x")] * _MORE)
-    admin = AdminClient({"bootstrap.servers": bootstrap})  # kept: it must outlive its future
+    # A reference, since the client must outlive its future.
+    admin = AdminClient({"bootstrap.servers": bootstrap})
     [deleted] = admin.delete_records([TopicPartition(*second, 30)]).values()
     deleted.result()
 

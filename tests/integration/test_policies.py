@@ -100,7 +100,7 @@ def customer(bank: Stack) -> _Customer:
     return _Customer(bank)
 
 
-def _shown(answer: dict[str, Any], placement: str) -> str | None:
+def _shown_treatment(answer: dict[str, Any], placement: str) -> str | None:
     shown_placement = answer["placements"][placement]
     return None if shown_placement is None else shown_placement["treatment"]
 
@@ -115,15 +115,17 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     bank: Stack, customer: _Customer
 ) -> None:
     customer.link_cookie()
-    assert _shown(customer.view_page(timedelta(minutes=-1)), "hero") == "gold-hero"
+    assert _shown_treatment(customer.view_page(timedelta(minutes=-1)), "hero") == "gold-hero"
     customer.send("call", "Complaint", timedelta(), userId=customer.name)
     refused_view = customer.view_page(timedelta(minutes=4, seconds=59))
-    assert _shown(refused_view, "hero") is None
+    assert _shown_treatment(refused_view, "hero") is None
     paid = customer.ask("web", "Payment", timedelta(minutes=4), userId=customer.name)
     eventually(
         lambda: customer.sent_treatments(paid["decision_id"], "email") == ["confirmation-email"]
     )
-    assert _shown(customer.view_page(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"
+    assert (
+        _shown_treatment(customer.view_page(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"
+    )
     explanation = _explain(bank, refused_view, "--rerun")
     assert explanation["same"] is True
     [slot] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
@@ -133,16 +135,16 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
 
 def test_a_complaint_made_before_the_identities_merged_counts(customer: _Customer) -> None:
     customer.send("call", "Complaint", timedelta(), userId=customer.name)
-    assert _shown(customer.view_page(timedelta(seconds=1)), "hero") == "gold-hero"
+    assert _shown_treatment(customer.view_page(timedelta(seconds=1)), "hero") == "gold-hero"
     customer.send(
         "web", "Login", timedelta(seconds=2), userId=customer.name, anonymousId=customer.cookie
     )
 
     def silent() -> bool:
-        return _shown(customer.view_page(timedelta(minutes=4)), "hero") is None
+        return _shown_treatment(customer.view_page(timedelta(minutes=4)), "hero") is None
 
     eventually(silent)
-    assert _shown(customer.view_page(timedelta(minutes=5)), "hero") == "gold-hero"
+    assert _shown_treatment(customer.view_page(timedelta(minutes=5)), "hero") == "gold-hero"
 
 
 def test_a_failed_credit_check_stops_card_offers_a_moment_later(
@@ -151,7 +153,7 @@ def test_a_failed_credit_check_stops_card_offers_a_moment_later(
     customer.link_cookie()
     customer.send("api", "Credit Check Failed", timedelta(), userId=customer.name)
     seen_view = customer.view_page(timedelta(milliseconds=100))
-    assert _shown(seen_view, "hero") == "house-hero"
+    assert _shown_treatment(seen_view, "hero") == "house-hero"
     explanation = _explain(bank, seen_view)
     [slot] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
     [rejection] = slot["rejected"]
@@ -159,13 +161,13 @@ def test_a_failed_credit_check_stops_card_offers_a_moment_later(
         "gold-hero",
         "suppression credit-refused",
     )
-    assert _shown(customer.view_page(timedelta(days=90)), "hero") == "gold-hero"
+    assert _shown_treatment(customer.view_page(timedelta(days=90)), "hero") == "gold-hero"
 
 
 def test_payment_is_answered_with_the_receipts_text(customer: _Customer) -> None:
     named_customer = {"userId": customer.name, "properties": {"first_name": "Zoë <3"}}
     first = customer.ask("till", "Payment", timedelta(), "receipt", **named_customer)
-    assert _shown(first, "receipt") is None
+    assert _shown_treatment(first, "receipt") is None
     second = customer.ask("till", "Payment", timedelta(minutes=1), "receipt", **named_customer)
     text = second["placements"]["receipt"]["content"]["text"]
     assert text == "Zoë <3, payment 2 brings a coffee & a cake"
@@ -204,7 +206,8 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
     posts = len(receiver.posts(customer.name))
     receiver.accept_all(customer.name)
     bank.kairos("status", "--until-idle", "60")
-    later = customer.ask_for_brochure(timedelta(minutes=7))  # its cap was given back
+    # The undelivered letter gave its cap back.
+    later = customer.ask_for_brochure(timedelta(minutes=7))
     eventually(
         lambda: customer.sent_treatments(later["decision_id"], "letter") == ["brochure-letter"]
     )
@@ -246,7 +249,7 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
     assert cancelled.action_id is None
     clock.tick(round((_START + timedelta(hours=20)).timestamp() * 1000))
     [post] = eventually(lambda: receiver.posts(other.name))
-    assert post.action["content"] == {"text": "1"}  # as of the morning
+    assert post.action["content"] == {"text": "1"}  # rendered with the traits of the morning
     rerun = bank.json("explain", post.action["decision_id"], "--rerun")
     assert rerun["same"] is True
     bank.kairos("status", "--until-idle", "60")

@@ -43,7 +43,7 @@ def sending(stack: Stack, customer_id: str) -> Iterator[None]:
     assert client.returncode == 0, errors
 
 
-def _of(stack: Stack, customer_id: str) -> list[Interaction]:
+def _find(stack: Stack, customer_id: str) -> list[Interaction]:
     records = stack.records.every(topics.INTERACTIONS, Interaction)
     return [
         interaction
@@ -55,7 +55,7 @@ def _of(stack: Stack, customer_id: str) -> list[Interaction]:
 def test_every_kind_of_message_arrives(stack: Stack, customer_id: str) -> None:
     with sending(stack, customer_id):
         pass
-    assert sorted(interaction.kind for interaction in _of(stack, customer_id)) == sorted(_KINDS)
+    assert sorted(interaction.kind for interaction in _find(stack, customer_id)) == sorted(_KINDS)
 
 
 def test_messages_refused_by_kafka_are_sent_again_and_count_once(
@@ -66,7 +66,7 @@ def test_messages_refused_by_kafka_are_sent_again_and_count_once(
         eventually(lambda: stack.count_turned_away() > turned_away)
     assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted]
     stack.wait_until_idle()
-    sent_ids = {interaction.event_id for interaction in _of(stack, customer_id)}
+    sent_ids = {interaction.event_id for interaction in _find(stack, customer_id)}
     decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(decision for decision in decisions if decision in sent_ids) == sorted(sent_ids)
     assert len(sent_ids) == len(_KINDS)

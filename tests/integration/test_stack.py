@@ -108,7 +108,7 @@ def test_up_with_another_configuration_affects_absent_customers(
 
 def test_killed_processes_come_back(second: Stack) -> None:
     second.restart(_WORKER, _GATEWAY, _ADAPTER)
-    eventually(second.answers)
+    eventually(second.is_answering)
     restarts = {
         process["name"]: process["restarts"] for process in second.ask("status")["processes"]
     }
@@ -142,8 +142,8 @@ def test_killed_broker_comes_back_while_the_others_wait(second: Stack) -> None:
     broker = second.broker()
     broker.kill()
     eventually(lambda: (now := second.settings.broker().status()) and now.pid != broker.pid)
-    second.settings.broker().start()  # which runs; it returns once it answers
-    eventually(second.answers)
+    second.settings.broker().start()  # the broker is up already; the call returns once it answers
+    eventually(second.is_answering)
     after = {process["name"]: process["restarts"] for process in second.ask("status")["processes"]}
     assert all(after[name] - before[name] <= 1 for name in names), (before, after)
 
@@ -160,7 +160,7 @@ def test_stopped_broker_stays_stopped_and_others_are_not_restarted(
     assert not _is_running(second, _WORKER), "it waits for the broker"
     second.kairos("broker", "start")
     second.wait_until_ready(_WORKER)
-    eventually(second.answers)
+    eventually(second.is_answering)
 
 
 def _is_running(stack: Stack, name: str) -> bool:
@@ -173,7 +173,7 @@ def test_home_is_readable_by_its_owner_only(second: Stack) -> None:
     readable_files = 0
     for folder, _, files in os.walk(second.home):
         for path in (Path(folder), *(Path(folder, name) for name in files)):
-            with suppress(FileNotFoundError):  # its processes go on, and remove files
+            with suppress(FileNotFoundError):  # processes of the home may remove files meanwhile
                 assert path.lstat().st_mode & 0o077 == 0 or path.is_symlink(), path
                 readable_files += 1
     assert readable_files > 100
@@ -203,7 +203,7 @@ def test_down_leaves_nothing_of_this_home_and_the_other_goes_on(
     ]
     assert not pids_left
     assert "start everything with `kairos up`" in second.run("doctor").stdout
-    eventually(stack.answers)
+    eventually(stack.is_answering)
 
 
 @pytest.mark.long

@@ -40,7 +40,7 @@ def partition_counts(settings: Settings) -> dict[str, int]:
 
 def config_of(settings: Settings, topic: str) -> dict[str, str]:
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    admin = AdminClient(settings.kafka())  # kept: it must outlive its future
+    admin = AdminClient(settings.kafka())  # a reference, since the client must outlive its future
     [future] = admin.describe_configs([resource]).values()
     return {name: entry.value for name, entry in future.result().items()}
 

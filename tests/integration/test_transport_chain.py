@@ -116,7 +116,7 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
         worker = start(plan)
     eventually(lambda: all_committed(plan))
     assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in _records(0, 3000))
-    worker.wait_until_ready()  # all may have been committed before the last kill
+    worker.wait_until_ready()  # no input may be uncommitted at the last kill
     assert worker.terminate() == 0
     assert _counts(_states(plan)) == [values] * HOPS
 

@@ -175,7 +175,7 @@ def test_the_pump_waits_for_a_congested_producer(
     app = create_app("hop0", options, stream_buffer_maxsize=64)
     app.transport_options = replace(app.transport_options, **narrow)
     depths = asyncio.run(
-        # The producer is made in the loop, hence not before.
+        # Looked up late, since the producer is made in the event loop.
         _queue_depths(app, source, target, _MANY, lambda _: cast(Any, app.producer).queue_depth())
     )
     assert max(depths) <= 100 + 2 * 64
@@ -208,7 +208,7 @@ def test_records_queued_when_a_worker_fails_never_leave(
 
 
 async def _fail_over_full_queue(app: App, source: str, target: str) -> None:
-    """Run an agent that fails over a full queue, and stays for longer than that needs to leave."""
+    """Run an agent that fails while its queue is full, for longer than the queue needs to leave."""
     sent_event = asyncio.Event()
 
     producer: Any = app.producer

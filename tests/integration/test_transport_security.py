@@ -171,7 +171,7 @@ def test_a_worker_reads_writes_and_restores_over_tls_as_a_known_user(
         worker.wait_until_ready()
         produce(secured.plain, f"{plan.prefix}.0", [(b"k%d" % n, b"%d" % life) for n in range(50)])
         eventually(partial(_is_reached, outputs, 50 * life))
-        eventually(partial(all_committed, seen_plainly))  # its rows are in the changelog
+        eventually(partial(all_committed, seen_plainly))  # the worker's rows are in the changelog
         worker.kill()
         shutil.rmtree(tmp_path / "state")
     assert "restoring" in worker.output()

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,6 +29,49 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
         yield starting
 
 
+class _Hop:
+    """One hop that a worker owns, and then its successors; `counts`: records sent, by key."""
+
+    def __init__(self, plan: Plan, start: Callable[[Plan], Worker]) -> None:
+        self._plan, self._start = plan, start
+        self.counts: Counter[bytes] = Counter()
+
+    def start(self, **changes: Any) -> Worker:
+        return self._start(msgspec.structs.replace(self._plan, **changes))
+
+    def start_successor(self) -> Worker:
+        return self.start(instance="1")
+
+    def send(self, number: int, keys: int = _KEYS) -> None:
+        records = [(b"key-%d" % key, b"%d-%d" % (number, key)) for key in range(keys)]
+        self.counts.update(produce(self._plan.bootstrap, f"{self._plan.prefix}.0", records))
+
+    def wait_until_committed(self) -> None:
+        eventually(lambda: all_committed(self._plan))
+
+    def restart_until_committed(self, successor: Worker) -> Worker:
+        while not all_committed(self._plan):
+            if successor.process.poll() is not None:
+                successor = self.start_successor()
+            time.sleep(0.1)
+        return successor
+
+    def read_changelog_end(self) -> int:
+        changelog = f"{self._plan.prefix}.hop0-counts-changelog"
+        return ends(self._plan.bootstrap, changelog, 1)[0]
+
+    def check_rebuilt_counts(self, number: int) -> None:
+        """Rebuild the successor's state from the changelog, and count one record more."""
+        state = Path(self._plan.home, "state", "hop0", "1")
+        shutil.rmtree(state)
+        successor = self.start_successor()
+        self.send(number, keys=1)
+        self.wait_until_committed()
+        assert successor.terminate() == 0
+        counts = {key: decode_row(row).count for key, row in rows(state / "counts").items()}
+        assert counts == self.counts
+
+
 @pytest.mark.chaos
 def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
     bootstrap: str,
@@ -36,8 +80,8 @@ def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
     new_topic: Callable[..., str],
     start: Callable[[Plan], Worker],
 ) -> None:
-    source, changelog = new_topic("0"), f"{prefix}.hop0-counts-changelog"
-    new_topic("1")
+    for name in ("0", "1"):
+        new_topic(name)
     plan = Plan(
         bootstrap=bootstrap,
         home=str(tmp_path),
@@ -46,46 +90,33 @@ def test_rows_of_a_stopped_worker_behind_its_successors_are_void(
         hops=1,
         session_timeout_ms=_SESSION_MS,
     )
-    successors = msgspec.structs.replace(plan, instance="1")
-    values: Counter[bytes] = Counter()
+    hop = _Hop(plan, start)
+    stopped, leaves_at = _stop_with_rows_in_its_queue(hop)
+    successor = hop.start_successor()
+    hop.wait_until_committed()
+    hop.send(2)
+    hop.wait_until_committed()
 
-    def send(number: int, keys: int = _KEYS) -> None:
-        records = [(b"key-%d" % key, b"%d-%d" % (number, key)) for key in range(keys)]
-        values.update(produce(bootstrap, source, records))
-
-    def restart_until_committed(worker: Worker) -> Worker:
-        while not all_committed(plan):
-            worker = worker if worker.process.poll() is None else start(successors)
-            time.sleep(0.1)
-        return worker
-
-    stopped = start(msgspec.structs.replace(plan, librdkafka=_LINGER))
-    stopped.wait_until_ready()
-    send(0)
-    eventually(lambda: all_committed(plan))
-    send(1)
-    time.sleep(_UNTIL_PROCESSED_S)
-    stopped.process.send_signal(signal.SIGSTOP)
-    leaves_at = time.monotonic() + _LINGER_S
-    successor = start(successors)
-    eventually(lambda: all_committed(plan))
-    send(2)
-    eventually(lambda: all_committed(plan))
-
-    before = ends(bootstrap, changelog, 1)[0]
+    end = hop.read_changelog_end()
     time.sleep(max(leaves_at - time.monotonic(), 0))
     stopped.process.send_signal(signal.SIGCONT)
     assert stopped.process.wait(120) == 1
-    assert ends(bootstrap, changelog, 1)[0] >= before + _KEYS, "it had nothing in its queue"
-    send(3, keys=1)
-    successor = restart_until_committed(successor)
+    assert hop.read_changelog_end() >= end + _KEYS, "the stopped worker's queue was empty"
+    hop.send(3, keys=1)
+    successor = hop.restart_until_committed(successor)
     assert successor.terminate() == 0
+    for number in (4, 5):  # redelivered inputs, then rows written for them once more
+        hop.check_rebuilt_counts(number)
 
-    for number in range(4, 6):  # what is read again, and what was written again of it
-        shutil.rmtree(tmp_path / "state" / "hop0" / "1")
-        successor = start(successors)
-        send(number, keys=1)
-        eventually(lambda: all_committed(plan))
-        assert successor.terminate() == 0
-        state = rows(tmp_path / "state" / "hop0" / "1" / "counts")
-        assert {key: decode_row(row).count for key, row in state.items()} == values
+
+def _stop_with_rows_in_its_queue(hop: _Hop) -> tuple[Worker, float]:
+    """Stop a worker that has processed records and not sent their rows; return it, and the time
+    (s, monotonic) at which the rows would leave."""
+    worker = hop.start(librdkafka=_LINGER)
+    worker.wait_until_ready()
+    hop.send(0)
+    hop.wait_until_committed()
+    hop.send(1)
+    time.sleep(_UNTIL_PROCESSED_S)
+    worker.process.send_signal(signal.SIGSTOP)
+    return worker, time.monotonic() + _LINGER_S

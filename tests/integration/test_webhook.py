@@ -115,7 +115,7 @@ def test_refused_action_frees_its_place_in_the_cap(
     posts = eventually(lambda: found if len(found := receiver.posts(email)) == 2 else None)
     assert posts[1].key != first.key
     stack.wait_until_idle()
-    _order(stack, email)  # the second was sent: the cap of one a day holds
+    _order(stack, email)  # the second post used the cap of one a day
     stack.wait_until_idle()
     assert len(receiver.posts(email)) == 2
 
@@ -177,7 +177,7 @@ def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
     channels = (broken / "channels.yaml").read_text()
     assert "${TEST_RECEIVER}/email" in channels
     (broken / "channels.yaml").write_text(channels.replace("${TEST_RECEIVER}/email", url))
-    elsewhere = Stack(stack.home, broken, {})  # what applies it does not see what is wrong
+    elsewhere = Stack(stack.home, broken, {})  # `config apply` cannot see that the URL is wrong
     try:
         elsewhere.kairos("config", "apply", str(broken))
         _order(stack, email)

@@ -55,7 +55,7 @@ def _bundle() -> model.Bundle:
             f"last_{name.lower()}", "max", of="occurred_at", when={"name": name}
         )
 
-    def left_cart(name: str, after: str) -> model.Segment:
+    def cart_segment(name: str, after: str) -> model.Segment:
         return model.Segment(
             name,
             {
@@ -82,8 +82,8 @@ def _bundle() -> model.Bundle:
         channels=model.Channels((model.Channel("email"), model.Channel("web"))),
         profile=model.ProfileRules((last("Cart"), last("Order"))),
         segments=(
-            left_cart("left-now", f"{_WAIT_S}s"),
-            left_cart("left-an-hour", "60m"),
+            cart_segment("left-now", f"{_WAIT_S}s"),
+            cart_segment("left-an-hour", "60m"),
             model.Segment("lately", {"trait": "last_cart", "within": f"{_WAIT_S}s"}),
         ),
         campaigns=(campaign("left-now"), campaign("left-an-hour")),
@@ -254,7 +254,7 @@ def _leave_cart_and_kill_worker(stack: Stack) -> tuple[str, int]:
 def _check_entry_by_time(stack: Stack, identifier: str, at: int) -> None:
     """Check that the customer entered a segment and was mailed once, and left another, when due."""
     eventually(lambda: any(mail.address == identifier for mail in stack.mails()))
-    stack.wait_until_idle()  # segment changes may be written after the mail that follows them
+    stack.wait_until_idle()  # a segment's change may be readable after the mail that it caused
     [mail] = [mail for mail in stack.mails() if mail.address == identifier]
     due = at + _WAIT_S * 1000
     changes = [change for change in stack.changes() if change.profile_id == mail.profile_id]

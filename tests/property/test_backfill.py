@@ -265,12 +265,12 @@ def _as_if_always_there(flow: InterleavedFlow, world: Rules, now_ms: int) -> Non
         ):
             arrivals[record.identity.shard][record.interaction.event_id] = record.interaction
     for row in flow.rows["enrichment"].values():
-        shards = [_made_of(arrivals[name].values(), world) for name in sorted(row.shards.here)]
+        shards = [_apply_all(arrivals[name].values(), world) for name in sorted(row.shards.here)]
         if shards:
             assert _traits_of(shards_of(row), now_ms, world) == _traits_of(shards, now_ms, world)
 
 
-def _made_of(arrivals: Iterable[Interaction], world: Rules) -> Shard:
+def _apply_all(arrivals: Iterable[Interaction], world: Rules) -> Shard:
     shard: Shard | None = None
     for arrival in arrivals:
         shard = apply(shard, arrival, world.config)

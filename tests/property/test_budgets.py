@@ -108,7 +108,7 @@ def _check_run(seed: int, kills: int) -> None:
         world = Spending(_rules(), Path(folder), random)
         _run_randomly(world, random, 90, kills)
         world.rest()
-        world.now_ms += 120_000  # no page reports any more
+        world.now_ms += 120_000  # past the time in which pages report
         world.rest()
         _check_budgets(world)
         for name in _BUDGETS:
@@ -346,7 +346,7 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
         asking, rounds = random.randrange(partitions), 0
         while not world.spent(_LAST):
             for partition in world.partitions:
-                # The others ask while they do not have it, and never while they do.
+                # The other partitions ask only while they do not hold the last item.
                 teases = not _has_last_item(world, partition) and random.random() < teasing
                 if rounds % interval == 0 if partition == asking else teases:
                     world.put("Look", _customer_of(world, partition), asks=True)
@@ -474,7 +474,7 @@ def test_replay_decides_as_live_but_where_a_lease_ran_short(seed: int, amount: f
 
 def test_messages_refused_for_want_of_a_lease_are_counted_beside_a_replay(tmp_path: Path) -> None:
     world = Spending(_rules_with_budget(2), tmp_path, Random(5))
-    for number in range(2):  # no lease has come yet
+    for number in range(2):  # before the first lease
         world.put("Go", f"c{number}")
     world.rest()
     comparison, _ = _replay_beside_live(world)

@@ -33,7 +33,7 @@ class _Cap:
             "for": dict(self.scope),
         }
 
-    def counts(self, name: str) -> bool:
+    def is_cap_of(self, name: str) -> bool:
         issue, group, _ = _OFFERS[name]
         own_scope = {"offer": name, "issue": issue, "group": group, "channel": "web"}
         return all(own_scope[field] == value for field, value in self.scope)
@@ -58,7 +58,7 @@ _caps = st.lists(
 
 @dataclass
 class _SentMessage:
-    """Message of the oracle: `who` it went to, and whether it counts."""
+    """Message of the oracle: the `customer` whom it went to, and whether it counts."""
 
     offer: str
     at: int
@@ -139,13 +139,13 @@ def _expected_treatments(caps: list[_Cap], own_messages: list[_SentMessage], now
 
 
 def _is_free(cap: _Cap, name: str, own_messages: list[_SentMessage], now: int) -> bool:
-    if not cap.counts(name):
+    if not cap.is_cap_of(name):
         return True
     counted_messages = [
         message
         for message in own_messages
         if message.counts
-        and cap.counts(message.offer)
+        and cap.is_cap_of(message.offer)
         and cap.subject(message.offer) == cap.subject(name)
         and now - cap.hours < message.at <= now
     ]

@@ -201,7 +201,7 @@ _RULES = st.builds(
 )
 
 
-def _at(now_ms: int) -> Facts:
+def _facts_at(now_ms: int) -> Facts:
     return Facts(None, {}, frozenset(), frozenset(), now_ms)
 
 
@@ -210,25 +210,25 @@ def _at(now_ms: int) -> Facts:
 def test_deferral_ends_with_the_first_minute_that_is_not_quiet(
     now: int, rule: CompiledQuietHours
 ) -> None:
-    if rule.begins == rule.ends or not is_quiet(rule, _at(now)):
+    if rule.begins == rule.ends or not is_quiet(rule, _facts_at(now)):
         return
-    end = ends_at(rule, _at(now))
-    assert not is_quiet(rule, _at(end))
+    end = ends_at(rule, _facts_at(now))
+    assert not is_quiet(rule, _facts_at(end))
     minutes = range(now, end, 60_000)
-    assert all(is_quiet(rule, _at(at)) for at in minutes)
-    assert is_quiet(rule, _at(end - 1))
+    assert all(is_quiet(rule, _facts_at(at)) for at in minutes)
+    assert is_quiet(rule, _facts_at(end - 1))
 
 
 @settings(max_examples=cases(200), deadline=None)
 @given(_MOMENTS, _RULES)
 def test_no_message_may_wait_into_the_next_quiet_minute(now: int, rule: CompiledQuietHours) -> None:
-    if rule.begins == rule.ends or is_quiet(rule, _at(now)):
+    if rule.begins == rule.ends or is_quiet(rule, _facts_at(now)):
         return
-    begin = begins_at(_mail(), (rule,), _at(now))
+    begin = begins_at(_mail(), (rule,), _facts_at(now))
     assert begin is not None
-    assert is_quiet(rule, _at(begin))
-    assert not is_quiet(rule, _at(begin - 1))
-    assert not any(is_quiet(rule, _at(at)) for at in range(now, begin, 60_000))
+    assert is_quiet(rule, _facts_at(begin))
+    assert not is_quiet(rule, _facts_at(begin - 1))
+    assert not any(is_quiet(rule, _facts_at(at)) for at in range(now, begin, 60_000))
 
 
 def _mail() -> CompiledCandidate:

@@ -17,7 +17,7 @@ _RECORDS = st.lists(st.tuples(_PASSES, st.sampled_from("abcde"), st.booleans()),
 def test_an_id_is_known_for_the_grace_after_it_was_added(
     records: list[tuple[int, str, bool]], into_period_ms: int
 ) -> None:
-    # A known id is a copy's, which is not added: the time counts from the first.
+    # A known id belongs to a copy and is not added: the time counts from the first event.
     rows, at_ms = Rows(), _START_MS + into_period_ms
     ids, added_ms = EventIds(rows), dict[str, int]()
     for passed_ms, event_id, anew in records:

@@ -93,12 +93,12 @@ def test_a_holdout_of_an_issue_leaves_the_others_alone() -> None:
     for life in (_customer(n, rules) for n in range(20)):
         first, second = _ask(life, 0), _ask(life, 1)
         if first.choices[0].holdout is None:
-            assert life.treatments() == ["care-hero"]  # the sale is capped
+            assert life.treatments() == ["care-hero"]  # the cap of the sale is used up
         else:
             assert first.choices[0].would_be == second.choices[0].would_be == "sale-hero"
             assert first.choices[0].treatment == "care-hero"
             assert fates(first) == {"sale-hero": "held out by global", "care-hero": "chosen"}
-            assert not life.treatments()  # care is capped
+            assert not life.treatments()  # the cap of care is used up
 
 
 def test_campaign_has_a_holdout_of_its_own() -> None:

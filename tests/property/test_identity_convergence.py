@@ -113,8 +113,8 @@ def test_every_order_ends_in_the_persons_of_the_definition(
     assert {key: roots_by_key.get(key, key) for key in expected} == expected
     assert not flow.refused
     arrivals = [record for record in stream if isinstance(record, Interaction)]
-    _each_shard_is_where_identity_says(flow)
-    _nothing_counted_twice_or_lost(flow, arrivals)
+    _check_places_of_shards(flow)
+    _check_counts(flow, arrivals)
 
 
 def _chooser(data: st.DataObject) -> partial[int]:
@@ -125,7 +125,7 @@ def _choose(random: object, n: int) -> int:
     return int(random.randrange(n))  # type: ignore[attr-defined]
 
 
-def _each_shard_is_where_identity_says(flow: InterleavedFlow) -> None:
+def _check_places_of_shards(flow: InterleavedFlow) -> None:
     placed = {
         shard: profile_of(place.root)
         for row in flow.rows["identity"].values()
@@ -140,7 +140,7 @@ def _each_shard_is_where_identity_says(flow: InterleavedFlow) -> None:
     assert set(holders) == set(placed)
 
 
-def _nothing_counted_twice_or_lost(flow: InterleavedFlow, stream: list[Interaction]) -> None:
+def _check_counts(flow: InterleavedFlow, stream: list[Interaction]) -> None:
     snapshots: dict[str, Profile | None] = {}
     for emit in flow.written:
         if emit.topic == topics.PROFILES:

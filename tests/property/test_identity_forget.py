@@ -163,7 +163,7 @@ def test_forgetting_leaves_other_profiles_whole(
     before, after = lives
     view = _ReadersView(before)
     forgotten = _person(before, identifier)
-    assume(not _links_of_others_forgotten(before, view, forgotten))
+    assume(not _has_forgotten_link_of_others(before, view, forgotten))
     replay_view = _ReadersView(_without(before, view, forgotten))
     last = max(record.received_at for record in before if isinstance(record, Interaction))
     view.feed(forget(identifier, last + 1))
@@ -178,7 +178,7 @@ def _person(stream: Sequence[Record], identifier: str) -> set[str]:
     return next((names for names in persons(stream).values() if identifier in names), {identifier})
 
 
-def _links_of_others_forgotten(
+def _has_forgotten_link_of_others(
     stream: Sequence[Record], view: _ReadersView, forgotten: set[str]
 ) -> bool:
     """Return whether a part of the forgotten profile showed a link between two identifiers that

@@ -76,10 +76,10 @@ def test_profiles_and_segments_are_those_of_a_replay_without_the_link(
     assert live.people() == replay_view.people()
     assert live.profiles() == replay_view.profiles()
     assert live.segments() == replay_view.segments()
-    _each_is_named_by_its_own_profile_only(live)
+    _check_names(live)
 
 
-def _each_is_named_by_its_own_profile_only(view: ReaderView) -> None:
+def _check_names(view: ReaderView) -> None:
     people = view.people()
     for profile, traits in view.profiles().items():
         names = str(traits["names"]).split()
@@ -130,7 +130,7 @@ def test_device_of_many_owners_is_as_in_a_replay_without_the_links(
     assert live.people() == replay_view.people()
     assert live.profiles() == replay_view.profiles()
     assert live.segments() == replay_view.segments()
-    _each_is_named_by_its_own_profile_only(live)
+    _check_names(live)
 
 
 def _with_cuts_first(stream: list[Record]) -> list[Record]:

@@ -1,5 +1,5 @@
-"""A learner that lost its disk counts once what is told of a message in several partitions, as it
-comes about when identities merge after the message: what was published contains a part of it."""
+"""A learner that lost its disk counts feedback once, also where identities merged after a message,
+so that its feedback is in several partitions and a published snapshot contains a part of it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

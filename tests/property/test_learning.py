@@ -51,7 +51,7 @@ def test_ledger_killed_anywhere_has_each_message_once(
         folder = Path(home) / "evidence"
         ends = sorted({min(cut, len(log)) for cut in (*cuts, len(log))})
         for end in ends:
-            ledger = EvidenceLedger(folder)  # as after a kill: it holds its own offset
+            ledger = EvidenceLedger(folder)  # as after a kill: the ledger stores its own offset
             begin = ledger.state.offsets.get("0", 0)
             batch = [(0, at, log[at]) for at in range(begin, end)]
             ledger.fold(batch, {0: end}, _LONG)
@@ -112,14 +112,14 @@ def _life(condition: Any = None, **parts: Any) -> Life:
     return Life(world(campaigns=[sold], policies={"learning": {"explore": 1e-9}}, **parts))
 
 
-def _what(decision: Decision) -> list[str]:
+def _feedback_kinds(decision: Decision) -> list[str]:
     return [feedback.what for feedback in decision.feedback]
 
 
 def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None:
     for at, is_reached in ((60_000, True), (_HOUR, True), (_HOUR + 1, False)):
         life = _life()
-        assert _what(life.interact("Go", 0)) == ["tried"]
+        assert _feedback_kinds(life.interact("Go", 0)) == ["tried"]
         [action] = life.actions()
         feedback = life.interact("Bought", at).feedback
         assert [evidence.action_id for evidence in feedback] == (
@@ -128,22 +128,22 @@ def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None
         life = _life()
         life.interact("Go", 0)
         [action] = life.actions()
-        reasons = _what(life.react(action, "conversion", at))
+        reasons = _feedback_kinds(life.react(action, "conversion", at))
         assert ("reached" in reasons) is is_reached
 
 
 def test_a_conversion_that_is_received_late_counts_by_its_own_time() -> None:
     life = _life()
     life.interact("Go", 0)
-    assert _what(life.interact("Bought", 3 * _HOUR, occurred=_HOUR - 1)) == ["reached"]
-    assert _what(life.interact("Bought", 3 * _HOUR, occurred=_HOUR + 1)) == []
+    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred=_HOUR - 1)) == ["reached"]
+    assert _feedback_kinds(life.interact("Bought", 3 * _HOUR, occurred=_HOUR + 1)) == []
 
 
 def test_a_bounced_message_is_no_trial() -> None:
     life = _life()
     life.interact("Go", 0)
     [action] = life.actions()
-    assert _what(life.react(action, "bounce", 5)) == ["released"]
+    assert _feedback_kinds(life.react(action, "bounce", 5)) == ["released"]
 
 
 def test_a_mail_scanners_click_is_not_learned_from() -> None:
@@ -152,7 +152,7 @@ def test_a_mail_scanners_click_is_not_learned_from() -> None:
         life = _life(when=click)
         life.interact("Go", 0)
         [action] = life.actions()
-        reasons = _what(life.react(action, "click", at))
+        reasons = _feedback_kinds(life.react(action, "click", at))
         assert reasons == (["shown", "reached"] if is_reached else ["shown"])
 
 
@@ -164,13 +164,13 @@ def test_feedback_of_bots_is_not_learned_from() -> None:
     for context, learned in ((robot, False), (person, True)):
         life = _life(profile={"enrichers": {"user_agent": {}}})
         life.interact("Go", 0)
-        reasons = _what(_in(life, "Bought", 60_000, context))
+        reasons = _feedback_kinds(_interact_in(life, "Bought", 60_000, context))
         assert reasons == (["reached"] if learned else [])
-        reasons = _what(_in(life, "Go", 70_000, context))
+        reasons = _feedback_kinds(_interact_in(life, "Go", 70_000, context))
         assert reasons == (["tried"] if learned else [])
 
 
-def _in(life: Life, name: str, at: int, context: Context) -> Decision:
+def _interact_in(life: Life, name: str, at: int, context: Context) -> Decision:
     runs = life._run
     life._run = lambda interaction: runs(replace(interaction, context=context))  # type: ignore[method-assign]
     try:
@@ -190,6 +190,6 @@ def test_a_message_that_must_be_confirmed_counts_once_it_was_shown() -> None:
             policies={"learning": {"explore": 1e-9}},
         )
     )
-    assert _what(life.interact("Home", 0, ask=["hero"])) == ["waits"]
+    assert _feedback_kinds(life.interact("Home", 0, ask=["hero"])) == ["waits"]
     [action] = life.actions()
-    assert _what(life.react(action, "impression", 5)) == ["shown"]
+    assert _feedback_kinds(life.react(action, "impression", 5)) == ["shown"]

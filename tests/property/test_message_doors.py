@@ -150,7 +150,8 @@ def test_a_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any
         if answer.status_code == 200:
             [by_http] = door.interactions()
             assert isinstance(by_file, Interaction), by_file
-            if by_http.event_id != by_file.event_id:  # each way in makes ids of its own
+            # Ids that are missing are made differently by HTTP and from a file.
+            if by_http.event_id != by_file.event_id:
                 by_http = replace(by_http, event_id=by_file.event_id)
                 assert not str(message["messageId"] or "").strip()
             assert _alike(by_http) == _alike(by_file)

@@ -97,7 +97,7 @@ def _metrics(shards: Sequence[Shard], now: int) -> dict[str, Known]:
 
 def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Known]:
     expected: dict[str, Known] = {}
-    orders = sorted((record for record in stream if record.name == "Order"), key=_when)
+    orders = sorted((record for record in stream if record.name == "Order"), key=_order_key)
     for name, window in _WINDOWS.items():
         inside = [order for order in orders if window is None or order.occurred_at > now - window]
         for rule in _RULES:
@@ -107,7 +107,7 @@ def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Know
     return expected
 
 
-def _when(interaction: Interaction) -> tuple[int, str]:
+def _order_key(interaction: Interaction) -> tuple[int, str]:
     return (interaction.occurred_at, interaction.event_id)
 
 
@@ -176,7 +176,7 @@ def test_every_metric_equals_first_principles_at_every_moment(
 def test_metrics_change_by_time_only_at_the_named_moments(
     stream: list[Interaction], waits: list[int]
 ) -> None:
-    # Nothing changes between the moments of `due`, and long after them the metrics are right.
+    # Metrics change only at the moments of `due`, and are right long after them.
     shards = _shards(("a", record) for record in stream)
     now = stream[-1].received_at
     metrics_before = _metrics(shards, now)

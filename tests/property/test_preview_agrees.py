@@ -101,7 +101,7 @@ def _request_at(event_id: str, at: int) -> Interaction:
     )
 
 
-def _decided(flow: Flow, interaction: Interaction) -> Decision:
+def _run_decision(flow: Flow, interaction: Interaction) -> Decision:
     return next(
         emit.value
         for emit in flow.run(interaction)
@@ -119,10 +119,10 @@ def test_previews_come_true(
     rules = _rules(offers, parts)
     pipeline = Flow(rules)
     for number in range(before):
-        _decided(pipeline, _request_at(f"before-{number}", number + 1))
+        _run_decision(pipeline, _request_at(f"before-{number}", number + 1))
     preview = Flow(rules, lambda stage: copy(pipeline.rows[stage.name]))
-    foreseen = _decided(preview, _request_at("preview", 50))
-    decision = _decided(pipeline, _request_at("made", 50))
+    foreseen = _run_decision(preview, _request_at("preview", 50))
+    decision = _run_decision(pipeline, _request_at("made", 50))
     assert foreseen.rejected == decision.rejected
     assert foreseen.contacts == decision.contacts
     if parts["learns"]:

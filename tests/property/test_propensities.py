@@ -56,7 +56,7 @@ def _chosen_treatment(choice: Choice) -> str:
     return choice.treatment or "nothing"
 
 
-def _before(choice: Choice, decision: Decision) -> tuple[str, ...]:
+def _earlier_winners(choice: Choice, decision: Decision) -> tuple[str, ...]:
     """Return the winners of the earlier places of its placement."""
     placement, _, place = choice.slot.partition("#")
     earlier = range(1, int(place or 1))
@@ -72,7 +72,7 @@ def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
     logged: defaultdict[tuple[str, tuple[str, ...], str], set[float]] = defaultdict(set)
     for decision in decisions:
         for choice in decision.choices:
-            earlier = choice.slot, _before(choice, decision)
+            earlier = choice.slot, _earlier_winners(choice, decision)
             opened[earlier] += 1
             counts[(*earlier, _chosen_treatment(choice))] += 1
             logged[(*earlier, _chosen_treatment(choice))].add(choice.propensity)
@@ -130,7 +130,7 @@ def test_new_offers_ramp_up_and_others_have_a_fixed_score() -> None:
         for decision in decisions
     }
     assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
-    assert chances["b"] < 0.22  # a fifth of choices at most, and the share of exploration
+    assert chances["b"] < 0.22  # at most a fifth of choices, plus the share of exploration
 
 
 def test_propensities_hold_among_many_candidates() -> None:

@@ -41,7 +41,7 @@ def test_plan_equals_the_effect_of_applying(
     after: tuple[model.Segment, ...],
     stream: list[Interaction],
 ) -> None:
-    # Time stands still in between; segments that read an interaction are left out.
+    # No time passes between plan and application; segments that read an interaction are left out.
     current, proposed = rules(configuration(before)), rules(configuration(after))
     flow = Flow(current)
     emits = [emit for record in stream for emit in flow.run(record)]

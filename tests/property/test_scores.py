@@ -37,7 +37,7 @@ def _sum(row: object) -> float:
 
 @given(streams())
 def test_score_uses_the_traits_of_its_moment(stream: list[Interaction]) -> None:
-    # Also when time alone changes a trait that it is made of.
+    # Also when time alone changes a trait that the score reads.
     flow = Flow(_rules({"score.buys": _sum}))
     emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST + 30)

@@ -52,7 +52,7 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
 
     def evaluate(root: str, interaction: Interaction | None, now: int) -> None:
         before, after = members.get(root, set()), set[str]()
-        traits[root].update(_counts(past[root], now))
+        traits[root].update(_count_events(past[root], now))
         traits[root]["tier"] = 1 + min(traits[root]["lately"], 2)
         viewed = traits[root].get("last_view")
         if viewed is not None:
@@ -92,13 +92,13 @@ def _verdict(condition: Condition, facts: Facts) -> bool | None:
     """Return whether the condition holds; None: unknown, for want of an interaction."""
     match condition:
         case All(parts):
-            return _all([_verdict(part, facts) for part in parts])
+            return _conjunction([_verdict(part, facts) for part in parts])
         case Any(parts):
-            return _not(_all([_not(_verdict(part, facts)) for part in parts]))
+            return _negation(_conjunction([_negation(_verdict(part, facts)) for part in parts]))
         case Not(part):
-            return _not(_verdict(part, facts))
+            return _negation(_verdict(part, facts))
         case Compare(subject, checks):
-            return _all([_check(Compare(subject, (check,)), facts) for check in checks])
+            return _conjunction([_check(Compare(subject, (check,)), facts) for check in checks])
     return _test_of(condition)(facts)
 
 
@@ -108,11 +108,11 @@ def _check(compare: Compare, facts: Facts) -> bool | None:
     return None if reads_event and facts.interaction is None else _test_of(compare)(facts)
 
 
-def _all(verdicts: list[bool | None]) -> bool | None:
+def _conjunction(verdicts: list[bool | None]) -> bool | None:
     return False if False in verdicts else None if None in verdicts else True
 
 
-def _not(verdict: bool | None) -> bool | None:
+def _negation(verdict: bool | None) -> bool | None:
     return None if verdict is None else not verdict
 
 
@@ -121,7 +121,7 @@ def _test_of(leaf: Condition) -> Test:
     return compile(leaf).test
 
 
-def _counts(past: list[Interaction], now: int) -> dict[str, int]:
+def _count_events(past: list[Interaction], now: int) -> dict[str, int]:
     return {
         trait: sum(
             interaction.name == name and now - window < interaction.occurred_at <= now

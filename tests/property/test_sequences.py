@@ -97,7 +97,7 @@ def oracle(marks: list[Mark], steps: int) -> int | None:
 def test_bounded_marks_give_the_answer_of_all_marks(
     steps: int, for_ms: int, data: st.DataObject
 ) -> None:
-    # In their order, with a part for `without`; asked a hundred times on the way.
+    # Marks in order, with a part for `without`; compared a hundred times on the way.
     compiled = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
     marks = data.draw(_long(steps + 1))
     kept_marks: tuple[Mark, ...] = ()

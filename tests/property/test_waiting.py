@@ -1,5 +1,5 @@
-"""Messages that wait in an adapter, as while a provider is down, are decided again by all that is
-heard meanwhile: adapters look at `cancellations` before every try."""
+"""Messages that wait in an adapter, as while a provider is down, are decided again by every
+interaction that comes meanwhile: adapters look at `cancellations` before every try."""
 
 from datetime import datetime
 from random import Random
@@ -132,7 +132,7 @@ def test_deadline_ends_at_quiet_hours_and_at_the_end_of_the_campaign(
 
 
 class _Oracle:
-    """Plain rules of what waits: messages, and what the customer has said."""
+    """Plain rules of waiting: messages that wait, and the facts that the customer has told."""
 
     def __init__(self) -> None:
         self.waiting: dict[str, Action] = {}

@@ -32,7 +32,7 @@ def test_answering_partitions_are_returned_by_rounds_of_bounded_time(
     rounds = WatermarkRounds(ask, _ROUND_S, lambda: now_s)
     tps = {TP("topic", partition) for partition in answers}
     all_ends: dict[TP, int] = {}
-    for _ in tps:  # as many rounds as if each had time for one only
+    for _ in tps:  # one round a partition suffices even if a round has time for one only
         began_s = now_s
         ends, failed = rounds.ask(tps)
         assert now_s - began_s < _ROUND_S + _LONGEST_S

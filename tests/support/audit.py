@@ -1,4 +1,4 @@
-"""Known vulnerabilities of what running Kairos installs: `python -m tests.support.audit`.
+"""Known vulnerabilities of packages that running Kairos installs: `python -m tests.support.audit`.
 
 Exit code: 1 where there are any, 0 where there are none or the network gives no advisories, which
 a line then says.

@@ -55,7 +55,7 @@ class SentMessage:
 
 
 class BankPlay:
-    """Play of one world. With `learner` the rules take its snapshot every so many decisions."""
+    """Play of one world. With `learner` the rules take its snapshot now and then."""
 
     def __init__(self, rules: Rules, size: WorldSize, learner: MemoryLearner | None = None) -> None:
         self.flow = Flow(rules)

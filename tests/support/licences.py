@@ -1,4 +1,4 @@
-"""Licences of what running Kairos installs, as each package's own metadata states them."""
+"""Licences of packages that running Kairos installs, as each package's own metadata states them."""
 
 import re
 from collections.abc import Iterator

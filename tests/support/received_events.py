@@ -17,7 +17,7 @@ class ReceivedEvents:
     stack: Stack
     cookie: str
 
-    def all(self) -> list[Interaction]:
+    def read_all(self) -> list[Interaction]:
         records = self.stack.records.every(topics.INTERACTIONS, Interaction)
         interactions = [
             interaction
@@ -27,13 +27,13 @@ class ReceivedEvents:
         return list({event.event_id: event for event in interactions}.values())
 
     def names(self) -> Counter[str]:
-        return Counter(interaction.name for interaction in self.all())
+        return Counter(interaction.name for interaction in self.read_all())
 
     def wait_for(self, name: str, count: int = 1) -> list[Interaction]:
         """Wait until there are `count` interactions of this name, and return them."""
 
         def look() -> list[Interaction] | None:
-            named_so = [interaction for interaction in self.all() if interaction.name == name]
+            named_so = [interaction for interaction in self.read_all() if interaction.name == name]
             return named_so if len(named_so) >= count else None
 
         return eventually(look)
@@ -52,6 +52,6 @@ class ReceivedEvents:
         """Wait until the stack is idle, and return the number of decisions on each of these
         interactions."""
         self.stack.wait_until_idle()
-        ids = {interaction.event_id for interaction in self.all() if is_wanted(interaction)}
+        ids = {interaction.event_id for interaction in self.read_all() if is_wanted(interaction)}
         decisions = self.stack.records.every(topics.DECISIONS, Decision)
         return Counter(decision.event_id for _, decision in decisions if decision.event_id in ids)

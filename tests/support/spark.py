@@ -6,7 +6,7 @@ from pipeline.adapters.broker.java import find_java
 from pipeline.adapters.broker.options import BrokerError
 
 
-def spark_is_missing() -> str:
+def spark_problem() -> str:
     """Return the reason why Spark cannot run here; empty: it can."""
     for module in ("pyspark", "sqlglot"):
         if importlib.util.find_spec(module) is None:

@@ -154,7 +154,7 @@ class Stack:
         --until-idle` does, which takes a second to start."""
         assert self._lag.wait_until_idle(seconds), self._lag.lag()
 
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         """Return whether the gateway says that the whole pipeline answers; False while there is
         none."""
         try:

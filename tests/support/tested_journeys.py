@@ -1,4 +1,4 @@
-"""Cases of journeys in a test, whose arms were drawn, and what is recommended for them."""
+"""Cases of journeys in a test, whose arms were drawn, and the recommendations for them."""
 
 import csv
 from pathlib import Path

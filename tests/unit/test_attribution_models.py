@@ -264,7 +264,7 @@ def test_journey_credit_of_a_markov_model_follows_removal_effects() -> None:
 
 
 def test_large_chains_agree_with_whole_matrices() -> None:
-    # More states than are factored at once.
+    # More states than are factorised in one block.
     chance = random.Random(3)
     names = [f"c{index}" for index in range(8)]
     rows = [
@@ -329,7 +329,7 @@ def test_bootstrap_intervals_equal_theory() -> None:
 
 
 def test_the_bootstrap_draws_customers_not_paths() -> None:
-    # Ten customers with a hundred equal journeys each: as uncertain as ten, not as a thousand.
+    # Ten customers with a hundred equal journeys each: the interval is that of ten observations.
     paths = count_paths([PathRow(("a",), 500.0), PathRow(("b",), 500.0)])
     one_each = np.eye(2) * 100.0
     clustered = Customers(np.array([5.0, 5.0]), one_each, np.zeros((2, 2)))

@@ -158,7 +158,7 @@ def test_truncated_record_is_refused_at_any_length(name: str) -> None:
 )
 @pytest.mark.parametrize("after", [b"", text("a") * 2], ids=["nothing", "something"])
 def test_absurd_lengths_are_refused_at_once(before: bytes, count: int, after: bytes) -> None:
-    # With memory for none of them: an allocation of that size would raise MemoryError.
+    # An allocation of such a length would raise MemoryError.
     decoded = CODEC.decode("interactions", before + long(count) + after)
     assert isinstance(decoded, Malformed)
     assert decoded.reason == "malformed-avro"

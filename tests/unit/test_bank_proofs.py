@@ -1,5 +1,5 @@
-"""Proofs on the simulated bank, decided by the stages themselves: what is learned chooses well, and
-what analyses say of it is true.
+"""Proofs on the simulated bank, decided by the stages themselves: learned rules choose well, and
+analyses of them are true.
 
 Small worlds here; `make chaos` plays large ones."""
 
@@ -120,7 +120,7 @@ def _loss(rounds: Sequence[ChoiceRound]) -> Loss:
 def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_saw(
     customers: int, tmp_path: Path
 ) -> None:
-    # It learns from what Thompson sampling did in one world, and decides in another.
+    # The model is trained on decisions of Thompson sampling in one world, and decides in another.
     logged = _thompson(customers)
     decisions = write(tmp_path / "decisions", DECISIONS, logged.decisions)
     segmented = write(tmp_path / "segmented", SEGMENTED, logged.segmented)
@@ -136,7 +136,7 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_
     regret = _regrets(rounds, lambda round_: round_.value(round_.chosen))[-1]
     assert regret < 0.3 * _regrets(rounds, lambda round_: round_.mean)[-1]
     assert regret < 0.3 * _best_fixed(rounds)
-    # A model that predicts the same for all lets values and costs choose alone.
+    # With equal predictions for all, values and costs alone decide.
     assert regret < 0.7 * _regrets(rounds, _value_at_one_chance)[-1]
 
 

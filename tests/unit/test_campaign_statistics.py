@@ -352,7 +352,8 @@ def test_goals_before_the_message_and_after_its_window_are_no_conversions_of_it(
         lift for lift in statistics.lifts if lift.campaign == "spring" and lift.offer is None
     )
     assert (lift.treated.customers, lift.held.customers) == (100, 100)
-    assert lift.treated.converted + lift.held.converted == 2  # a moment after, and at the end
+    # One a moment after the message, one at the end of its window.
+    assert lift.treated.converted + lift.held.converted == 2
 
 
 def test_arms_of_unlikely_sizes_are_not_compared() -> None:

@@ -1,4 +1,4 @@
-"""The checks of the chaos tests find what they are there for, in evidence that is tampered with.
+"""The checks of the chaos tests find every fault that evidence is tampered with to show.
 
 The evidence is that of an undisturbed run of the four stages over logs in memory.
 """

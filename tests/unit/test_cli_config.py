@@ -69,7 +69,7 @@ def test_a_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: 
 
 
 def test_a_campaign_that_reaches_nobody_is_named_with_its_line() -> None:
-    # `plan` names it, since only the data show it.
+    # `plan` names the campaign, since only the data show its reach.
     reach = (CampaignReach("loyalty", 0, False), CampaignReach("welcome", 3, False))
     planned = RolloutPlan("d", True, 7, (), (), (), reach)
     [warning] = places_without_reach(_DEMO, planned)

@@ -65,7 +65,7 @@ async def test_a_worker_whose_output_is_not_delivered_ends_uncommitted(app: App)
 
 
 async def test_a_worker_goes_on_while_some_commits_succeed(app: App) -> None:
-    # Each fails at first, and together they take longer than one may.
+    # Each commit fails at first; together they take longer than a single one may.
     offsets_asked: list[int] = []
 
     async def commit(offsets: Mapping[TP, int], _: int) -> KafkaError | None:

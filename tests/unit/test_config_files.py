@@ -251,7 +251,7 @@ def test_empty_file_lacks_its_required_fields(folder: Path) -> None:
 
 def test_a_list_in_place_of_fields_is_refused(folder: Path) -> None:
     (folder / "policies.yaml").write_text("- caps\n")
-    (folder / "learned.yaml").unlink()  # nothing would go by it
+    (folder / "learned.yaml").unlink()  # learned values need policies
     [error] = errors(folder)
     assert error.message == "expected fields, found a list"
 

@@ -346,7 +346,7 @@ def test_lines_of_other_systems_are_counted_as_they_are_shown(tmp_path: Path, en
 
 
 def test_country_no_is_a_text(tmp_path: Path) -> None:
-    # To YAML 1.1 it is false.
+    # YAML 1.1 reads `no` as false.
     folder = marketer_folder(tmp_path / "config")
     _mistake(folder, CAMPAIGN, "in: [ES, NO, PT]", "is: NO")
     path = folder / CAMPAIGN

@@ -1,4 +1,4 @@
-"""Receipts and coupons: what is printed, and that a code is redeemed once."""
+"""Receipts and coupons: printed lines, and codes that are redeemed once."""
 
 import asyncio
 from base64 import b64decode
@@ -36,7 +36,7 @@ def config() -> Any:
 
 
 def _serve(door: Doorway, *others: Doorway, content: dict[str, str] | None = None) -> None:
-    """Serve gateways that all get what was written to Kafka; decisioning answers with `content`."""
+    """Serve gateways that all read the records of Kafka; decisioning answers with `content`."""
 
     def take(records: Sequence[Outgoing]) -> None:
         for record in records:

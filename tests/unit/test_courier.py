@@ -52,8 +52,8 @@ _TRACE = traces.new_trace()
 
 
 def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = None) -> list[str]:
-    """Return reported outcomes, and `post` for each post to the receiver; `hops` gets what they
-    carried of the action's trace."""
+    """Return reported outcomes, and `post` for each post to the receiver; `hops` gets the
+    traces that they carried."""
     outcomes_seen: list[str] = []
     carried = [] if hops is None else hops
 

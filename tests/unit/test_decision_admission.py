@@ -114,7 +114,7 @@ def test_slow_machine_within_its_budget_is_asked() -> None:
 
 
 def test_short_stall_is_tolerated() -> None:
-    # As long as a collection of garbage or a commit takes.
+    # As long as a garbage collection or a commit takes.
     gate = DelayGate(target_s=0.05, interval_s=0.1)
     for delay_ms in range(0, 140, 10):
         assert gate.is_open(delay_ms / 1000, now_s=delay_ms / 1000), delay_ms

@@ -261,7 +261,11 @@ def test_temporary_answer_is_tried_again_and_sent_once(stage: str, answer: str) 
     server = MailServer()
     server.plan(stage, answer)
     [result] = _send(server, EMAIL, _action())
-    if (stage, answer) == ("data", "what?"):  # after the data it may mean either
+    # After the data a nonsensical answer leaves the delivery open.
+    if (stage, answer) == (
+        "data",
+        "what?",
+    ):
         assert isinstance(result, Unconfirmed)
     else:
         assert result == Delivered()
@@ -278,7 +282,7 @@ def test_connection_cut_before_the_data_is_tried_again(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", ["data", "accepted"])
 def test_connection_cut_after_the_data_is_not_tried_again(tmp_path: Path, stage: str) -> None:
-    # Neither by this process nor by one that comes after it.
+    # Neither this process nor its successor tries again.
     server, outcomes = MailServer(), _Outcomes()
     server.plan(stage, CUT)
     action = _action()
@@ -306,7 +310,7 @@ def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: st
 def test_server_that_does_not_answer_in_time_gets_a_message_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # It is tried again before the data; after the data the server may have it, so it is not.
+    # The message is tried again before the data only; afterwards the server may have it.
     monkeypatch.setattr(pool, "_TIMEOUT_S", 5.0)
     stages = ("mail", "rcpt", "data", "accepted")
     servers = [MailServer() for _ in stages]

@@ -39,7 +39,7 @@ def _epoch(offsets: list[int]) -> Epoch:
 
 @given(st.lists(st.lists(st.booleans(), max_size=5), max_size=5))
 def test_foreign_record_before_an_owners_record_is_noticed(epochs: list[list[bool]]) -> None:
-    # The log: who wrote each record, the owner or another; by the owner's epochs.
+    # The log by the owner's epochs: whether the owner wrote each record, or somebody else.
     ownership = ChangelogFence()
     ownership.begin((_TOPIC, 0), token=3, end=_BEGIN)
     own_flags: list[bool] = []

@@ -1,4 +1,4 @@
-"""Only regular files inside the folder are read, and only so much of them."""
+"""Only regular files inside the folder are read, up to a limit of size."""
 
 import os
 import shutil
@@ -136,7 +136,7 @@ def _errors(folder: Path) -> list[str]:
 def test_a_link_or_file_where_a_folder_of_files_belongs_is_no_absence(
     folder: Path, kind: str, inside: bool
 ) -> None:
-    for name in ("policies.yaml", "learned.yaml"):  # they name segments and campaigns
+    for name in ("policies.yaml", "learned.yaml"):  # the deleted files name segments and campaigns
         (folder / name).unlink()
     for name in ("segments", "campaigns"):
         shutil.move(folder / name, (folder if inside else folder.parent) / f".{name}")

@@ -91,7 +91,7 @@ def test_error_path_needs_no_more_memory_than_the_body(text: bytes) -> None:
     "repeat", [b"0,", b"{},", b'"",', b'\\"', b'"\\', b"[", b'{"a":', b"1", b"1e", b"-", b"NaN,"]
 )
 def test_scanning_work_grows_with_the_text(repeat: bytes) -> None:
-    # Counted in bytes that tokens have: a token that were tried again would count again.
+    # Bytes of tokens are counted: a token that is scanned twice counts twice.
     text = b'{"batch":["' + repeat * 20_000
     assert sum(len(tokens) for tokens in scan._TOKEN.findall(text)) <= len(text)
     subprocess.run(

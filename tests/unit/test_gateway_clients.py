@@ -262,7 +262,7 @@ RECORDED = sorted((Path(__file__).parents[1] / "support" / "clients").glob("*.js
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda path: path.stem)
 def test_mobile_clients_requests_are_taken_whole(door: Doorway, recorded: Path) -> None:
-    # As the clients' sources write them: path, headers, body.
+    # Path, headers and body as the clients' sources write them.
     request = json.loads(recorded.read_text())
     content = json.dumps({**request["body"], "writeKey": SHOP}).encode()
     if request["headers"].get("Content-Encoding") == "gzip":

@@ -80,7 +80,7 @@ def test_half_open_request_is_closed(tmp_path: Path, pieces: list[bytes], status
 
 def test_idle_connection_is_closed_and_used_ones_are_kept(tmp_path: Path) -> None:
     request = head(len(_BODY)) + _BODY
-    limits = replace(PATIENT, idle_s=2)  # longer than a busy machine takes from one to the next
+    limits = replace(PATIENT, idle_s=2)  # longer than a busy machine takes between two requests
     with serving(tmp_path, limits) as port, connect(port) as connection:
         for _ in range(3):
             connection.sendall(request)

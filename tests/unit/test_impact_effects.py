@@ -80,7 +80,7 @@ def test_effects_are_the_stated_ones(folder: Path) -> None:
         assert abs(customers - 150) < 4.5 * sqrt(150)
         error = sqrt(0.25 / customers + 0.25 / effects.usual.customers)
         assert abs(factor.conversion.value - _EXPECTED[factor.arm]) < 4.5 * error, factor.arm
-        if factor.arm != "eligibility":  # none converted there, which bounds no variance
+        if factor.arm != "eligibility":  # no conversions in that arm, hence no variance
             assert factor.conversion.low is not None
             assert factor.verdict == "works"
     assert effects.balance_p is not None

@@ -1,9 +1,8 @@
 """Bias of incremental P: there is none, though some customers get many messages, some treatments go
 to some customers only, and who has bought leaves.
 
-What is measured is a world with known effects. Counted by message, and against all who are held out
-of the campaign, the effect of one treatment would be half of the truth, and that of the other 0.08
-where it adds nothing.
+The world has known effects. A count by message, against all customers held out of the campaign,
+would find half of the true effect of one treatment, and 0.08 for the other, which adds nothing.
 """
 
 from functools import cache

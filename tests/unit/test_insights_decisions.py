@@ -21,7 +21,7 @@ from pipeline.insights.tables import Engine
 from pipeline.model.decision import Candidate, Decision
 from pipeline.model.stages import Segmented
 from tests.support.replayed import as_segmented, event, write_topic
-from tests.support.spark import spark_is_missing
+from tests.support.spark import spark_problem
 
 _DAY_MS = 86_400_000
 _BEGIN = 1_704_067_200_000
@@ -211,14 +211,14 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
     assert part.decisions == days["2024-01-02"]
 
 
-@pytest.mark.skipif(not spark_is_missing(), reason="Spark is there")
+@pytest.mark.skipif(not spark_problem(), reason="Spark is there")
 def test_missing_spark_names_its_package(tmp_path: Path, invoke: Callable[..., Result]) -> None:
     result = invoke("--topics", str(tmp_path), "--engine", "spark")
     assert "install kairos-rtim[spark]" in str(result.exception)
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.skipif(bool(spark_is_missing()), reason=spark_is_missing() or "Spark is there")
+@pytest.mark.skipif(bool(spark_problem()), reason=spark_problem() or "Spark is there")
 def test_spark_gives_equal_figures(
     log: tuple[Path, list[Decision], list[Segmented]],
     tmp_path: Path,

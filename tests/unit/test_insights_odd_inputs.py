@@ -1,5 +1,5 @@
-"""Each command of insights on every odd input: an answer that can be relied on, or what is wrong
-and where."""
+"""Each command of insights on every odd input: an answer that can be relied on, or a fault
+with its place."""
 
 import json
 import re
@@ -65,7 +65,7 @@ _CASES: Final = [
 
 
 def _ask(command: str, folder: Path, files: Mapping[str, Path]) -> tuple[int, str, str]:
-    """Run a command; return its exit code, output, and what is said of an error."""
+    """Run a command; return its exit code, output, and message about an error."""
     plan = folder / "plan.yaml"
     plan.write_text(PLAN)
     arguments = [word.format(plan=plan, **files) for word in command.split()]

@@ -40,7 +40,7 @@ from pipeline.model.time import DAY_MS
 from pipeline.simulate.offers import SALES
 from tests.support.bank_campaigns import GOALS, bank_records
 from tests.support.replayed import write_topic
-from tests.support.spark import spark_is_missing
+from tests.support.spark import spark_problem
 
 _PLAN = """
 journey: sale
@@ -93,7 +93,7 @@ _TABLES = {
 
 pytestmark = [
     pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(spark_is_missing()), reason=spark_is_missing() or "Spark is there"),
+    pytest.mark.skipif(bool(spark_problem()), reason=spark_problem() or "Spark is there"),
 ]
 
 
@@ -223,9 +223,8 @@ def _report(queries: Queries, folder: Path) -> Any:
         folder, Period(), (), GOALS, SALES[0].goal, "platform", (_plan(folder), folder), 2.0, "en"
     )
     content = msgspec.to_builtins(report_content(queries, question))
-    for attribution in content[
-        "attribution"
-    ]:  # bounds are of other draws, and equal credits in any order
+    # Bounds depend on other draws; equal credits come in any order.
+    for attribution in content["attribution"]:
         attribution["rows"] = sorted(row[:3] for row in attribution["rows"])
     return content
 

@@ -97,7 +97,7 @@ def test_a_worker_goes_by_the_file_and_needs_no_learner(folder: Path) -> None:
     fixed = fixed_snapshot(bundle.learned)
     assert compiled_rules.chooser is not None
     assert compiled_rules.chooser.snapshot == knowledge_of(fixed).name
-    # The same input is decided alike when it is read again, so that outputs need not wait.
+    # A redelivered input is decided alike, so that outputs need not wait for a commit.
     assert not draws
     assert not compiled_rules.config.needs_learner
 

@@ -1,4 +1,4 @@
-"""Credit of messages of replayed topics, beside what holdouts measured of them."""
+"""Credit of messages of replayed topics, beside the increments that holdouts measured."""
 
 import json
 from collections import Counter

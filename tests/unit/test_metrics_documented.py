@@ -39,7 +39,7 @@ def test_stage_metrics_are_documented() -> None:
 
 
 def test_times_are_counted_as_prometheus_counts_them() -> None:
-    # Against a histogram of its own, bounds included.
+    # Compared with a histogram of prometheus_client, bounds included.
     registry = CollectorRegistry()
     theirs = Histogram(
         "kairos_stage_spent_seconds", "", ["stage"], buckets=metrics.SECONDS, registry=None

@@ -184,7 +184,7 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
     assert learned.knowledge() is EMPTY
     learned.apply_record(SNAPSHOT, snapshot(2))
     learned.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
-    learned.apply_record(SNAPSHOT, snapshot(1))  # of a learner that was replaced
+    learned.apply_record(SNAPSHOT, snapshot(1))  # a late snapshot from a replaced learner
     learned.apply_record(SNAPSHOT, None)
     evidence = learned.knowledge().about(("sale", "shoes", "tile"), "")
     assert evidence == TreatmentEvidence(20.0, 1.0, 10)

@@ -122,7 +122,7 @@ def _right_sizes(text: str) -> str:
 def test_accepted_model_can_be_loaded_and_predicts(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # However its indices were changed; a process that reads other memory would die.
+    # With any changed indices; a process that reads foreign memory would die.
     text = model_text()
     fields = list(re.finditer(r"^(split_feature|left_child|right_child)=(.*)$", text, re.MULTILINE))
     field = data.draw(st.sampled_from(fields))
@@ -163,7 +163,7 @@ REALS = ("1_0.5", "nan", "inf", "-inf", "0x1p3", "1e999", "1,5", ".", "--1", "1e
      "max_feature_idx", "tree_sizes", "label_index"],
 )  # fmt: skip
 def test_whole_numbers_have_one_form(field: str, number: str) -> None:
-    # Others are read in one way by Python, and in another by the library.
+    # Python and LightGBM read any other form differently.
     text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
     text = _right_sizes(text) if field != "tree_sizes" else text
     assert problem(text.encode(errors="replace"), FEATURES) is not None or number == "-0"

@@ -11,8 +11,8 @@ _PROBES = 4
 
 
 def _round_trips(window: RoundTripWindow, per_s: float, empty_s: float, seconds: float) -> int:
-    """Let stages that take `per_s` records a second, and `empty_s` for one, have what the window
-    lets in; return how many they took."""
+    """Run stages of `per_s` records a second, `empty_s` (s) from end to end when idle, under the
+    window; return the number of records that they took."""
     now_s = free_at_s = 0.0
     written = passed = 0
     probes: deque[tuple[int, float, float]] = deque()
@@ -38,14 +38,14 @@ def test_window_keeps_stages_busy_with_little_waiting(per_s: float, empty_s: flo
 
 
 def test_slow_stages_get_few_records_in_flight() -> None:
-    # Few, yet enough to measure how long records take, where more would take longer at once.
+    # Enough to measure the time of a record, few enough to add no waiting.
     window = RoundTripWindow()
     assert _round_trips(window, per_s=20, empty_s=0.1, seconds=60) > 0.6 * 20 * 60
     assert window.size < 24
 
 
 def test_single_late_round_trips_change_nothing() -> None:
-    # Of a stage that collects its garbage, or of a broker that syncs its disk.
+    # As from a stage's garbage collection, or a broker that syncs its disk.
     window, now_s = RoundTripWindow(), 0.0
     for number in range(1_000):
         now_s += 0.01

@@ -39,7 +39,7 @@ HOSTILE = (
 )
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, show: Callable[[], Any], *modules: Any) -> str:
+def capture_output(monkeypatch: pytest.MonkeyPatch, show: Callable[[], Any], *modules: Any) -> str:
     """Return the output on a terminal of many columns."""
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     plain_console = console.PlainConsole()
@@ -124,7 +124,7 @@ def test_no_command_lets_data_reach_the_terminal(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show = printers(text, monkeypatch)[name]
-    output = _without_styles(shown(monkeypatch, show, *_PRINTERS))
+    output = _without_styles(capture_output(monkeypatch, show, *_PRINTERS))
     assert plain_lines(output) == output
     if text.isascii() and text.isprintable():
         assert text in output

@@ -141,7 +141,7 @@ def _truth(rules: Rules) -> float:
 
 
 def _chances(rules: Rules) -> Mapping[str, float]:
-    """Return the chances of the first visit, which are those of all."""
+    """Return the chances of the first visit, which equal those of all others."""
     flow = Flow(with_fields(rules, with_chances=True))
     values = [emit.value for emit in flow.run(next(_visits()))]
     [chances] = [value for value in values if isinstance(value, SlotChances)]
@@ -243,7 +243,7 @@ def test_many_slots_are_estimated_in_little_memory(tmp_path: Path) -> None:
 
 
 def _worth_of_many(folder: Path, slots: int, memory: str) -> PolicyWorth:
-    """Estimate the worth of saying b rather than a more often, on a log of so many slots."""
+    """Estimate the worth of saying b rather than a more often, on a log of `slots` slots."""
     chances = "MAP {'a': %s, 'b': %s, '': 0.1}"
     played = folder / f"{slots}.parquet"
     with open_duckdb(Engine(memory=memory, folder=folder, threads=1)) as queries:

@@ -1,6 +1,6 @@
 """Time for which outputs wait for a batch, by the age of what they follow from.
 
-librdkafka is a stand-in that counts what it is given.
+librdkafka is a stand-in that counts its records.
 """
 
 import time
@@ -21,7 +21,7 @@ _LONGEST_S = 0.02
 
 
 class _Client:
-    """Client that reports nothing, so that what it was given stays in its queue."""
+    """Client that reports no delivery, so that its records stay in the queue."""
 
     def __init__(self) -> None:
         self.topics: list[str] = []

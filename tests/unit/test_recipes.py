@@ -88,7 +88,8 @@ def _histories(random: Random) -> Iterator[Segmented]:
         yield does("Order", 1, sku=_ITEMS[first])
         if random.random() < 0.6:
             yield does("Order", 3, sku=_ITEMS[first + 1])
-        yield does("Order", 200, sku=_ITEMS[random.randrange(18)])  # too late to go with it
+        # Too late to count as bought together.
+        yield does("Order", 200, sku=_ITEMS[random.randrange(18)])
         if club and random.random() < 0.7:
             yield does("Order", 400, sku="p20")
         topic = random.randrange(3)

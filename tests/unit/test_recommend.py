@@ -109,8 +109,8 @@ def test_best_channels_of_the_bank_are_found(tmp_path: Path, invoke: Callable[..
 def test_calls_to_the_willing_are_not_recommended(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
-    # The naive comparison finds what truth.json calls naive; here nothing is recommended, whether
-    # those who were not called are in the table or not.
+    # The naive comparison gives the figure that truth.json calls naive. Nothing is recommended,
+    # whether or not customers who were not called are in the table.
     people = biographies(range(2_500), is_known=True)
     called = {
         person.profile_id
@@ -137,7 +137,7 @@ def test_calls_to_the_willing_are_not_recommended(
 
 
 def test_costs_delays_and_opt_outs_weigh(tmp_path: Path, invoke: Callable[..., Result]) -> None:
-    # Calls convert most; what they cost, or whom they drive away, makes e-mail the best.
+    # Calls convert most; with their cost, or the opt-outs that they cause, e-mail is the best.
     chance = np.random.default_rng(3)
     prompts, events = [], []
     for number in range(3_000):

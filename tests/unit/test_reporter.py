@@ -16,7 +16,7 @@ Use = Callable[[Reporter], Awaitable[Any]]
 def _gateway(answer: Answer, posts: list[list[str]]) -> web.Application:
     async def outcomes(request: web.Request) -> web.Response:
         posts.append((await request.json())["outcomes"])
-        await asyncio.sleep(0.02)  # so that others are reported meanwhile
+        await asyncio.sleep(0.02)  # long enough that further outcomes are reported meanwhile
         return answer(posts[-1])
 
     app = web.Application()

@@ -23,7 +23,8 @@ def test_rerun_knows_that_an_address_was_somebody_elses() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 5, _MAIL), offer("p", 3))]))
     life.interact("Go", 0)
     record = _record(life)
-    record = replace(record, profile=replace(record.profile, shown={}))  # the address's row spoke
+    # As if the row of the address had denied that it is the customer's.
+    record = replace(record, profile=replace(record.profile, shown={}))
     key = record.identity.profile_id
     assert record.profile.traits["identifier.email"] == "ada@example.com"
     others = {"email:ada@example.com": Belonging(1, here=False, as_of=9)}

@@ -58,7 +58,7 @@ async def _read(stream: _Stream, count: int) -> None:
     await events.aclose()
 
 
-async def _turns_of_others(stream: _Stream, count: int) -> int:
+async def _count_turns_of_others(stream: _Stream, count: int) -> int:
     """Return the turns that another task gets while `count` events are processed."""
     turns = 0
 
@@ -99,14 +99,14 @@ async def test_others_get_a_turn_per_run_not_per_event(monkeypatch: pytest.Monke
     monkeypatch.setattr(runs, "_RUN_S", _LONG_S)
     stream = _Stream()
     stream.put(*range(20))
-    assert await _turns_of_others(stream, 20) <= 2
+    assert await _count_turns_of_others(stream, 20) <= 2
 
 
 async def test_a_run_ends_in_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_RUN_S", 0.0)
     stream = _Stream()
     stream.put(*range(20))
-    assert await _turns_of_others(stream, 20) >= 20
+    assert await _count_turns_of_others(stream, 20) >= 20
 
 
 async def test_stale_events_are_dropped_without_acknowledgement(

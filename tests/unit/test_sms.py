@@ -89,7 +89,7 @@ def _action(**changes: Any) -> Action:
     return replace(action, **changes)
 
 
-def _at(provider: Provider, url: str) -> Provider:
+def _provider_at(provider: Provider, url: str) -> Provider:
     return replace(provider, request=replace(provider.request, url=url))
 
 
@@ -119,7 +119,7 @@ def _deliver(
 
         app.router.add_post("/send", send)
         async with TestServer(app) as server, ClientSession() as client:
-            here = _at(provider, str(server.make_url("/send")))
+            here = _provider_at(provider, str(server.make_url("/send")))
             channel = CompiledChannel("sms", "sms", None, None, (), provider=here)
             host = AdapterHost(
                 lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET, no_unlink

@@ -89,7 +89,7 @@ def test_a_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
 def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
     first: str, second: str, sequences_met: set[str]
 ) -> None:
-    # Whichever comes first.
+    # In either order of arrival.
     for order in ((first, second), (second, first)):
         world = _World(both=_PAGES)
         for event_id in order:
@@ -106,7 +106,7 @@ def test_a_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, session
 
 
 def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -> None:
-    # In a lifetime always, in a window while that holds its moment; it is not the latest.
+    # It counts in a lifetime always, in a window that holds its moment, and never as the latest.
     world = _World()
     world.interact("1A", _START + GRACE_MS + DAY_MS, page=1)
     world.interact("2A", _START + GRACE_MS + DAY_MS, _START, page=2)

@@ -1,8 +1,8 @@
 """The floor: the plainest safe loop over confluent-kafka with a RocksDB, and nothing else.
 
 Idempotent producers with acks=all; one changelog record for each write, through a producer of its
-own with a short linger, so that it does not hold up the outputs; offsets committed once everything
-that was made of their records is delivered, which nothing waits for.
+own with a short linger, so that it does not hold up the outputs; offsets committed in the
+background once all outputs of their records are delivered.
 """
 
 import signal
@@ -109,7 +109,7 @@ def _producer(arguments: Arguments, linger_ms: float) -> Producer:
             "acks": "all",
             "linger.ms": linger_ms,
             "partitioner": "murmur2_random",
-            "queue.buffering.max.messages": 1_000_000,  # nothing waits for room
+            "queue.buffering.max.messages": 1_000_000,  # large enough that no send waits
         }
     )
 

@@ -60,7 +60,7 @@ def _add_hop(app: faust.App, hop: int, arguments: Arguments) -> None:
 
 
 def _main(arguments: Arguments) -> None:
-    mode.loop.use("uvloop")  # what `faust --loop uvloop` does when it begins
+    mode.loop.use("uvloop")  # as `faust --loop uvloop` does at its start
     app = _app(arguments)
     for hop in arguments.hops:
         _add_hop(app, hop, arguments)
