@@ -127,6 +127,6 @@ class _Change:
         return ApplyCost(profiles, phases, end - begin, filled, evaluated, passages.missing)
 
 
-def _phase(name: str, ordered: Sequence[float]) -> Phase:
-    p50, p99, maximum = (percentile(ordered, share) for share in (0.50, 0.99, 1.0))
-    return Phase(name, len(ordered), p50, p99, maximum)
+def _phase(name: str, latencies: Sequence[float]) -> Phase:
+    p50, p99, maximum = (percentile(latencies, share) for share in (0.50, 0.99, 1.0))
+    return Phase(name, len(latencies), p50, p99, maximum)

@@ -77,20 +77,20 @@ def measure(sizes: Sequence[CatalogSize], decisions: int, say: Say) -> list[Cata
 def _cost(
     size: CatalogSize, rules: Rules, model: PropensityModel | None, decisions: int
 ) -> CatalogCost:
-    timed = None if model is None else _TimedModel(model)
-    if timed is not None:
-        rules = replace(rules, propensities=timed)
+    timed_model = None if model is None else _TimedModel(model)
+    if timed_model is not None:
+        rules = replace(rules, propensities=timed_model)
     records = _records(rules, _kinds(size))
-    costs, recorded = [], 0
+    costs, candidate_counts = [], 0
     for number in range(decisions + 2 * len(records)):
         key, record = records[number % len(records)]
         begin_ns = time.process_time_ns()
         outcome = step(key, record, None, rules)
         costs.append((time.process_time_ns() - begin_ns) / 1e6)
         assert isinstance(outcome, Ok)
-        recorded = len(outcome.emits[0].value.candidates)
+        candidate_counts = len(outcome.emits[0].value.candidates)
     warm = sorted(costs[2 * len(records) :])
-    predicted = sorted(timed.spent_ms[2 * len(records) :]) if timed else [0.0]
+    predicted = sorted(timed_model.spent_ms[2 * len(records) :]) if timed_model else [0.0]
     return CatalogCost(
         items=size.items,
         eligible=size.eligible,
@@ -98,7 +98,7 @@ def _cost(
         p50=percentile(warm, 0.5),
         p99=percentile(warm, 0.99),
         predict_p50=percentile(predicted, 0.5),
-        recorded=recorded,
+        recorded=candidate_counts,
     )
 
 

@@ -173,9 +173,9 @@ def snapshots(
     agents fall behind at the rate, say so, and measure one that they reach."""
     figures = []
     for size in _numbers(campaigns):
-        for tried in (rate, rate * 2 // 3, rate // 2, rate // 3):
+        for slower_rate in (rate, rate * 2 // 3, rate // 2, rate // 3):
             with open_rig(partitions) as rig:
-                figures.append(learned.measure(rig, size, (max(tried, 1), seconds), _say))
+                figures.append(learned.measure(rig, size, (max(slower_rate, 1), seconds), _say))
             if not figures[-1].is_behind:
                 break
     method = f"{seconds:g} s, {partitions} partition(s)"
@@ -303,13 +303,13 @@ def insights(
 
 def _show(
     json: bool,
-    measured: tuple[str, T, Callable[[T], None]],
+    measurement: tuple[str, T, Callable[[T], None]],
     method: str,
     parameters: Mapping[str, float],
 ) -> None:
-    """Print the figures `measured`: as JSON with the `parameters`, or as a table, described by
+    """Print the figures `measurement`: as JSON with the `parameters`, or as a table, described by
     `how`."""
-    name, figures, print_figures = measured
+    name, figures, print_figures = measurement
     if json:
         print_json({"machine": this_machine(), "plan": parameters, name: figures})
     else:

@@ -134,7 +134,7 @@ def abandoned_carts() -> model.Bundle:
     second segment when the cart is older than its window."""
     wait = f"{WAIT_MS}ms"
     segment = model.Segment("left", {"trait": "last_cart", "older_than": wait})
-    here = model.Segment("here", {"trait": "carts", "gte": 1})
+    cart_rule = model.Segment("here", {"trait": "carts", "gte": 1})
     mail = model.Treatment("mail", "email", address="email")
     return model.Bundle(
         sources=model.Sources((model.Source("bench", "web", "bench-write-key"),)),
@@ -146,7 +146,7 @@ def abandoned_carts() -> model.Bundle:
                 model.TraitDefinition("carts", "count", when={"name": "cart"}, window=wait),
             )
         ),
-        segments=(segment, here),
+        segments=(segment, cart_rule),
         campaigns=(
             model.Campaign(
                 "reminder", (model.Offer("cart", 5.0, (mail,)),), trigger={"entered": "left"}

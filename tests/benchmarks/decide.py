@@ -117,8 +117,8 @@ async def _rounds(url: str, site: Site, plan: Plan, say: Say) -> list[Round]:
             say(f"{plan.site} ({number + 1}/{plan.repeats})")
             answers = await _open_loop(visitor.ask, plan.rate, plan.seconds)
             empty = await _open_loop(visitor.look, plan.rate, plan.seconds / 2)
-            answered = [(ms, default) for ms, default in answers if default is not None]
-            rounds.append(Round(len(answers), answered, [ms for ms, _ in empty]))
+            answered_calls = [(ms, default) for ms, default in answers if default is not None]
+            rounds.append(Round(len(answers), answered_calls, [ms for ms, _ in empty]))
     return rounds
 
 

@@ -161,24 +161,24 @@ OTHERS = ("broker", "load")
 
 def own_cores(cpu: Mapping[str, float]) -> float:
     """Return the cores that the system's own processes use."""
-    return sum(used for name, used in cpu.items() if name not in OTHERS)
+    return sum(cores for name, cores in cpu.items() if name not in OTHERS)
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
+def percentile(ordered_values: Sequence[float], share: float) -> float:
     """Return the nearest rank: the least value that at least `share` of the values do not
     exceed."""
-    if not ordered:
+    if not ordered_values:
         return float("nan")
-    rank = -(-len(ordered) * share // 1)
-    return ordered[max(int(rank), 1) - 1]
+    rank = -(-len(ordered_values) * share // 1)
+    return ordered_values[max(int(rank), 1) - 1]
 
 
 def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -> Latency:
     """Return the medians of the samples, and how many of `repeats` reached the rate."""
-    ordered = [sorted(sample.latencies_ms) for sample in samples]
+    sorted_latencies = [sorted(sample.latencies_ms) for sample in samples]
 
     def middle(share: float) -> float:
-        return median(percentile(latencies, share) for latencies in ordered)
+        return median(percentile(latencies, share) for latencies in sorted_latencies)
 
     return Latency(
         system=system,
@@ -187,7 +187,7 @@ def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -
         p95=middle(0.95),
         p99=middle(0.99),
         max=middle(1.0),
-        p99s=tuple(percentile(latencies, 0.99) for latencies in ordered),
+        p99s=tuple(percentile(latencies, 0.99) for latencies in sorted_latencies),
         out_per_s=median(len(sample.latencies_ms) / sample.seconds for sample in samples),
         missing=sum(sample.sent - len(sample.latencies_ms) for sample in samples),
         repeats=repeats,

@@ -155,9 +155,9 @@ class _Runs:
         self, inputs: list[Emit], emits: list[Emit], seconds_by_kind: defaultdict[str, float]
     ) -> None:
         """Encode and decode records as a stage does that reads and writes them."""
-        encoded = [(emit.topic, self._codec.encode(emit.topic, emit.value)) for emit in inputs]
+        records = [(emit.topic, self._codec.encode(emit.topic, emit.value)) for emit in inputs]
         begin_s = time.perf_counter()
-        for topic, data in encoded:
+        for topic, data in records:
             assert data is not None
             self._codec.decode(topic, data)
         seconds_by_kind["decode"] += time.perf_counter() - begin_s

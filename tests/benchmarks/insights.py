@@ -70,10 +70,10 @@ def measure(
         for repeat in range(repeats):
             runs.append(_run(file, threads))
             say(f"run {repeat + 1} of {repeats}: {sum(runs[-1].values()):.1f} s")
-        compared = _peer(file, (threads, repeats), peer, say) if peer else None
+        peer_cost = _peer(file, (threads, repeats), peer, say) if peer else None
     middle = {name: median(run[name] for run in runs) for name in runs[0]}
     paths = middle.pop("paths")
-    return AttributionCost(touches, journeys, paths, middle, compared)
+    return AttributionCost(touches, journeys, paths, middle, peer_cost)
 
 
 def _peer(file: Path, size: tuple[int, int], python: Path, say: Callable[[str], None]) -> PeerCost:
@@ -103,8 +103,8 @@ def _peer(file: Path, size: tuple[int, int], python: Path, say: Callable[[str], 
 
 def _write_paths(paths: PathCounts, table: Path) -> None:
     """Write the paths that have a touch, as ChannelAttribution reads them."""
-    with table.open("w", newline="") as out:
-        rows = csv.writer(out)
+    with table.open("w", newline="") as output:
+        rows = csv.writer(output)
         rows.writerow(("path", "conversions", "value", "nulls"))
         for place in range(len(paths.conversions)):
             codes = paths.codes[paths.offsets[place] : paths.offsets[place + 1]]

@@ -55,10 +55,10 @@ class KeptWorker:
 
     def kill_broker(self) -> KillTimes:
         broker = self._rig.settings.broker()
-        running = broker.status()
-        assert running is not None
+        broker_process = broker.status()
+        assert broker_process is not None
         killed_at = time.monotonic()
-        os.kill(running.pid, signal.SIGKILL)
+        os.kill(broker_process.pid, signal.SIGKILL)
         while broker.status() is not None:
             time.sleep(_LOOK_S)
         failure = broker.start()
@@ -68,10 +68,10 @@ class KeptWorker:
 
     def _strike_and_time(self, strike: Callable[[], None]) -> KillTimes:
         with self._starting:
-            struck = self._process
+            process = self._process
             killed_at = time.monotonic()
             strike()
-        while self._process is struck:
+        while self._process is process:
             time.sleep(_LOOK_S)
         self._process.wait_until_ready()
         return KillTimes(killed_at, time.monotonic())

@@ -107,14 +107,14 @@ class Client:
             self._send(records, due_ns)
             reader.join()
             cpu = meter.cores()
-        arrived = self._match(reader.arrivals, first, count)
-        last_ns = max((at for at, _ in arrived.values()), default=due_ns[-1])
+        matches = self._match(reader.arrivals, first, count)
+        last_ns = max((at for at, _ in matches.values()), default=due_ns[-1])
         return Sample(
             sent=count,
             meant_seconds=seconds,
             seconds=(last_ns - due_ns[0]) / _NS,
-            latencies_ms=[(at - due_ns[index]) / 1e6 for index, (at, _) in arrived.items()],
-            headers=[message.headers() or () for _, message in arrived.values()],
+            latencies_ms=[(at - due_ns[index]) / 1e6 for index, (at, _) in matches.items()],
+            headers=[message.headers() or () for _, message in matches.values()],
             cpu=cpu,
         )
 
@@ -131,9 +131,9 @@ class Client:
             self._producer.flush()
             reader.join()
             cpu = meter.cores()
-        arrived = self._match(reader.arrivals, first, count)
-        last_ns = max((at for at, _ in arrived.values()), default=begin_ns + 1)
-        return DrainedBacklog(count, len(arrived), (last_ns - begin_ns) / _NS, cpu)
+        matches = self._match(reader.arrivals, first, count)
+        last_ns = max((at for at, _ in matches.values()), default=begin_ns + 1)
+        return DrainedBacklog(count, len(matches), (last_ns - begin_ns) / _NS, cpu)
 
     def passages(self, rate: float, seconds: float, meanwhile: Callable[[], None]) -> Passages:
         """Send `rate` records a second for `seconds` while `meanwhile` runs; wait for the last at
@@ -142,35 +142,35 @@ class Client:
 
     def passages_during(self, rate: float, most_s: float, work: Callable[[], None]) -> Passages:
         """Send as `passages` does, for as long as `work` runs, at most `most_s` seconds."""
-        over = threading.Event()
+        end = threading.Event()
 
         def done() -> None:
             try:
                 work()
             finally:
-                over.set()
+                end.set()
 
-        return self._passages((rate, most_s), done, over)
+        return self._passages((rate, most_s), done, end)
 
     def _passages(
-        self, load: tuple[float, float], meanwhile: Callable[[], None], over: threading.Event
+        self, load: tuple[float, float], meanwhile: Callable[[], None], end: threading.Event
     ) -> Passages:
         rate, seconds = load
         count = int(rate * seconds)
         first, records = self._prepare(count, rate)
         due_ns = _due_ns(count, rate)
         reader = _Reader(self._consumer, count, due_ns[-1] + int(_PATIENCE_S * _NS))
-        sender = _Sender(lambda: self._send(records, due_ns, over))
+        sender = _Sender(lambda: self._send(records, due_ns, end))
         reader.start()
         sender.start()
         meanwhile()
         sender.join()
         reader.expect(sender.sent)
         reader.join()
-        arrived = self._match(reader.arrivals, first, sender.sent)
+        matches = self._match(reader.arrivals, first, sender.sent)
         arrived_records = [
             Passage(due_ns[index] / _NS, at / _NS, message.partition())
-            for index, (at, message) in arrived.items()
+            for index, (at, message) in matches.items()
         ]
         return Passages(sender.sent, arrived_records)
 
@@ -195,15 +195,15 @@ class Client:
         self,
         records: Sequence[tuple[bytes, bytes]],
         due_ns: Sequence[int],
-        over: threading.Event = _NEVER,
+        end: threading.Event = _NEVER,
     ) -> int:
-        """Send until `over`; return how many were sent."""
+        """Send until `end`; return how many were sent."""
         produce, topic = self._producer.produce, self._traffic.input
         for number, ((key, value), due) in enumerate(zip(records, due_ns, strict=True)):
             wait_ns = due - time.monotonic_ns()
             if wait_ns > 0:
                 time.sleep(wait_ns / _NS)
-            if over.is_set():
+            if end.is_set():
                 return number
             produce(topic, value, key)
             self._producer.poll(0)

@@ -70,19 +70,19 @@ def _loop_s() -> float:
 
 def _wake_up_s() -> float:
     """Return the seconds of a thread's wake-up, measured by two threads that wake each other."""
-    there, back = threading.Semaphore(0), threading.Semaphore(0)
+    call, reply = threading.Semaphore(0), threading.Semaphore(0)
 
     def answer() -> None:
         for _ in range(_WAKE_UPS):
-            there.acquire()
-            back.release()
+            call.acquire()
+            reply.release()
 
     other = threading.Thread(target=answer)
     other.start()
     begin_s = time.perf_counter()
     for _ in range(_WAKE_UPS):
-        there.release()
-        back.acquire()
+        call.release()
+        reply.acquire()
     wake_up_s = time.perf_counter() - begin_s
     other.join()
     return wake_up_s / (2 * _WAKE_UPS)

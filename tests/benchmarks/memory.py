@@ -34,14 +34,12 @@ class Shells:
         """Process an interaction and all that follows from it."""
         value = self._codec.encode(topics.INTERACTIONS, interaction)
         key = interaction.identifiers[0].key.encode()
-        waiting = deque(
-            [(SentRecord(topics.INTERACTIONS, key, value, ()), interaction.received_at)]
-        )
-        while waiting:
-            record, at_ms = waiting.popleft()
+        queue = deque([(SentRecord(topics.INTERACTIONS, key, value, ()), interaction.received_at)])
+        while queue:
+            record, at_ms = queue.popleft()
             stage = _CONSUMER.get(record.topic)
             if stage is not None:
-                waiting.extend((output, at_ms) for output in self._handle(stage, record, at_ms))
+                queue.extend((output, at_ms) for output in self._handle(stage, record, at_ms))
 
     def _handle(self, stage: Stage, record: SentRecord, at_ms: int) -> list[SentRecord]:
         rows = self.rows[stage.name]

@@ -72,7 +72,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
             for loss, fault in faults.items():
                 say(f"{loss} ({repeat + 1}/{plan.repeats})")
                 passages[loss].append(_inflict_once(partial(fault, worker), c, plan.rate))
-    return [_summary(loss, passed) for loss, passed in passages.items()]
+    return [_summary(loss, runs) for loss, runs in passages.items()]
 
 
 @contextmanager
@@ -98,13 +98,13 @@ def _inflict_once(fault: Callable[[], KillTimes], client: Client, rate: int) -> 
     return kill_times[0], passages
 
 
-def _summary(loss: str, passed: Sequence[_Passed]) -> Recovery:
-    firsts = tuple(passages.longest_wait_after(struck.killed_at) for struck, passages in passed)
+def _summary(loss: str, runs: Sequence[_Passed]) -> Recovery:
+    firsts = tuple(passages.longest_wait_after(kill.killed_at) for kill, passages in runs)
     return Recovery(
         loss,
-        ready_s=median(struck.ready_at - struck.killed_at for struck, _ in passed),
+        ready_s=median(kill.ready_at - kill.killed_at for kill, _ in runs),
         first_s=median(firsts),
         firsts=firsts,
-        late_s=median(passages.late_until(struck.killed_at) for struck, passages in passed),
-        missing=sum(passages.missing for _, passages in passed),
+        late_s=median(passages.late_until(kill.killed_at) for kill, passages in runs),
+        missing=sum(passages.missing for _, passages in runs),
     )

@@ -56,14 +56,14 @@ def measure(rig: Rig, records: int, say: Say) -> ReplayCost:
     register(rig.settings, ())
     _fill(rig, records)
     say(f"{records:,} records are in the topic")
-    whole_folder, cut = rig.home / "whole", rig.home / "cut"
+    whole_folder, cut_folder = rig.home / "whole", rig.home / "cut"
     whole_run = watch(rig, _command(whole_folder), rig.home / "replay.json")
     _check(rig.home / "replay.json", records)
     say(f"replayed in {whole_run.seconds:.1f} s")
-    killed = watch(rig, _command(cut), rig.home / "killed.json", whole_run.seconds / 2)
-    rows_of_killed = _count(cut)[0]
-    second_run = watch(rig, _command(cut), rig.home / "again.json")
-    rows, offsets = _count(cut)
+    killed_run = watch(rig, _command(cut_folder), rig.home / "killed.json", whole_run.seconds / 2)
+    rows_of_killed = _count(cut_folder)[0]
+    second_run = watch(rig, _command(cut_folder), rig.home / "again.json")
+    rows, offsets = _count(cut_folder)
     return ReplayCost(
         records=records,
         seconds=whole_run.seconds,
@@ -71,7 +71,7 @@ def measure(rig: Rig, records: int, say: Say) -> ReplayCost:
         cores=whole_run.cpu_s / whole_run.seconds,
         peak_bytes=whole_run.peak_bytes,
         written_bytes=sum(file.stat().st_size for file in whole_folder.glob("day=*/*.parquet")),
-        killed=killed.killed,
+        killed=killed_run.killed,
         kept_by_killed=rows_of_killed,
         again_s=second_run.seconds,
         missing=records - offsets,

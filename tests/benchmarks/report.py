@@ -215,7 +215,7 @@ def print_replay(replay_cost: ReplayCost) -> None:
     )
     columns = ("records", "s", "records/s", "cores", "peak MiB", "written MiB")
     print_table("kairos replay, from Kafka to Parquet", columns, [first_row])
-    killed = (
+    second_row = (
         replay_cost.kept_by_killed,
         f"{replay_cost.again_s:.1f}",
         replay_cost.missing,
@@ -225,7 +225,7 @@ def print_replay(replay_cost: ReplayCost) -> None:
     title = (
         "Killed and run again" if replay_cost.killed else "Run again (it was done before the kill)"
     )
-    print_table(title, heads, [killed])
+    print_table(title, heads, [second_row])
 
 
 def print_insights(figures: AttributionCost) -> None:
@@ -307,18 +307,18 @@ def print_timers(figures: Sequence[Lateness]) -> None:
     out.print("what was due while the worker was dead: from when it was there again")
 
 
-def print_apply(applied: ApplyCost) -> None:
+def print_apply(cost: ApplyCost) -> None:
     """Print a row per phase, and the effect of the change."""
     rows = [
         (phase.phase, phase.events, *(_ms(value) for value in (phase.p50, phase.p99, phase.max)))
-        for phase in applied.phases
+        for phase in cost.phases
     ]
-    title = f"A configuration applied to {applied.profiles:,} profiles: interaction to action, ms"
+    title = f"A configuration applied to {cost.profiles:,} profiles: interaction to action, ms"
     print_table(title, ("", "events", "p50", "p99", "max"), rows)
     out.print(
-        f"applied in {applied.apply_s:.1f} s: {applied.filled:,} parts of profiles filled, "
-        f"{applied.evaluated:,} profiles evaluated ({applied.profiles_per_s:,.0f}/s); "
-        f"{applied.missing} without their action"
+        f"applied in {cost.apply_s:.1f} s: {cost.filled:,} parts of profiles filled, "
+        f"{cost.evaluated:,} profiles evaluated ({cost.profiles_per_s:,.0f}/s); "
+        f"{cost.missing} without their action"
     )
 
 

@@ -73,8 +73,8 @@ class Rig:
             name for name in admin.list_topics(timeout=_TIMEOUT_S).topics if name.startswith(prefix)
         ]
         if matching:
-            for dropped in admin.delete_topics(matching, operation_timeout=_TIMEOUT_S).values():
-                dropped.result()
+            for deletion in admin.delete_topics(matching, operation_timeout=_TIMEOUT_S).values():
+                deletion.result()
 
     def _admin(self) -> AdminClient:
         return AdminClient(self.settings.kafka())

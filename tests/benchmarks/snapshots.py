@@ -43,8 +43,8 @@ class Spread:
     @classmethod
     def of(cls, times_ms: Iterable[float]) -> "Spread":
         """Return the percentiles of these times."""
-        ordered = sorted(times_ms)
-        return cls(*(percentile(ordered, share) for share in (0.5, 0.99, 1.0)))
+        sorted_times = sorted(times_ms)
+        return cls(*(percentile(sorted_times, share) for share in (0.5, 0.99, 1.0)))
 
 
 @dataclass(frozen=True, slots=True)

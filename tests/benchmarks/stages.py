@@ -80,18 +80,18 @@ def _timings(headers: Headers) -> dict[str, tuple[float, float]]:
     parts = (part.partition("=") for part in header.decode().split(","))
     times_by_stage = {stage: times.partition("/") for stage, _, times in parts}
     return {
-        stage: (float(queued), float(own_time))
-        for stage, (queued, _, own_time) in times_by_stage.items()
+        stage: (float(queued_ms), float(own_time))
+        for stage, (queued_ms, _, own_time) in times_by_stage.items()
     }
 
 
 def _share(stage: str, timings: Sequence[dict[str, tuple[float, float]]]) -> Share:
-    queued = sorted(timing[stage][0] for timing in timings)
+    queued_times = sorted(timing[stage][0] for timing in timings)
     own_times = sorted(timing[stage][1] for timing in timings)
     return Share(
         stage,
-        percentile(queued, 0.50),
-        percentile(queued, 0.99),
+        percentile(queued_times, 0.50),
+        percentile(queued_times, 0.99),
         percentile(own_times, 0.50),
         percentile(own_times, 0.99),
     )

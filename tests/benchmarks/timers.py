@@ -103,15 +103,13 @@ class _Round:
         arrivals = self._wait_for_records()
         return _lateness(part, {person: person.due_s for person in self._people}, arrivals)
 
-    def around(self, struck: KillTimes) -> Iterator[Iterator[Lateness]]:
+    def around(self, kill: KillTimes) -> Iterator[Iterator[Lateness]]:
         """Return the delays of those due while the worker was dead, and of those due later."""
         arrivals = self._wait_for_records()
-        dead = [
-            person for person in self._people if struck.killed_at < person.due_s < struck.ready_at
-        ]
-        after = [person for person in self._people if person.due_s >= struck.ready_at]
-        away = f"it is dead, {struck.ready_at - struck.killed_at:.1f} s"
-        yield _lateness(away, dict.fromkeys(dead, struck.ready_at), arrivals)
+        dead = [person for person in self._people if kill.killed_at < person.due_s < kill.ready_at]
+        after = [person for person in self._people if person.due_s >= kill.ready_at]
+        away = f"it is dead, {kill.ready_at - kill.killed_at:.1f} s"
+        yield _lateness(away, dict.fromkeys(dead, kill.ready_at), arrivals)
         yield _lateness("it is there again", {record: record.due_s for record in after}, arrivals)
 
     def _wait_for_records(self) -> Mapping[tuple[str, str], float]:
@@ -130,13 +128,13 @@ def _lateness(
 ) -> Iterator[Lateness]:
     for kind in _WHATS:
         arrived_records = {change: arrivals.get((change.profile, kind)) for change in since}
-        late = sorted(
+        late_ms = sorted(
             max(0.0, at - since[record]) * 1000
             for record, at in arrived_records.items()
             if at is not None
         )
-        p50, p99, maximum = (percentile(late, share) for share in (0.50, 0.99, 1.0))
-        yield Lateness(part, kind, len(since), p50, p99, maximum, len(since) - len(late))
+        p50, p99, maximum = (percentile(late_ms, share) for share in (0.50, 0.99, 1.0))
+        yield Lateness(part, kind, len(since), p50, p99, maximum, len(since) - len(late_ms))
 
 
 def _send(rig: Rig, people: Sequence[_Person]) -> None:

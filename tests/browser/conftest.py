@@ -67,13 +67,13 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """Debian's Chromium, with the cache of pages that people's browsers have."""
-    launched = playwright.chromium.launch(
+    chromium = playwright.chromium.launch(
         executable_path=_CHROMIUM,
         args=_ARGUMENTS,
         ignore_default_args=["--disable-back-forward-cache"],
     )
-    yield launched
-    launched.close()
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ def blocked(playwright: Playwright, wire: Wire, tmp_path: Path) -> Iterator[Call
     settings = tmp_path / "Default" / "Preferences"
     settings.parent.mkdir()
     settings.write_text('{"profile": {"default_content_setting_values": {"cookies": 2}}}')
-    launched = playwright.chromium.launch_persistent_context(
+    chromium = playwright.chromium.launch_persistent_context(
         str(tmp_path), executable_path=_CHROMIUM, args=_ARGUMENTS
     )
-    yield launched.new_page
-    launched.close()
+    yield chromium.new_page
+    chromium.close()

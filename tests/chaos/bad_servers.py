@@ -211,14 +211,14 @@ class BadServices:
         return await self._take_text(request, "keyed", self.keyed)
 
     async def _take_text(
-        self, request: web.Request, name: str, accepted: defaultdict[str, list[Any]]
+        self, request: web.Request, name: str, bodies: defaultdict[str, list[Any]]
     ) -> web.StreamResponse:
         body = await request.json()
         mood = self.weather.draw()
         if (answer := await self._refusal(request, mood)) is not None:
             return answer
-        first = body["reference"] not in accepted
-        accepted[body["reference"]].append(body)
+        first = body["reference"] not in bodies
+        bodies[body["reference"]].append(body)
         if first:
             status = {"status": "delivered"}
             self._report_status(body["callback"], status)

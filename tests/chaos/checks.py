@@ -222,22 +222,22 @@ def _wrong_messages(
     causes_and_sent: tuple[Mapping[str, str], Set[str]],
 ) -> Iterator[str]:
     causes, sent_ids = causes_and_sent
-    about: defaultdict[str, list[str]] = defaultdict(list)
+    causes_by_kind: defaultdict[str, list[str]] = defaultdict(list)
     for contact in contacts:
         if contact.campaign not in _OTHERS:
-            about[contact.offer].append(causes.get(contact.action_id, "nothing"))
+            causes_by_kind[contact.offer].append(causes.get(contact.action_id, "nothing"))
         if (contact.status == "committed") != (contact.action_id in sent_ids):
             yield f"{contact.action_id} is {contact.status}"
-    thanks, tips = tuple(sorted(about.pop("thanks", []))), about.pop("tip", [])
+    thanks, tips = tuple(sorted(causes_by_kind.pop("thanks", []))), causes_by_kind.pop("tip", [])
     if thanks != expected.thanks:
         yield f"thanks for {thanks} instead of {expected.thanks}"
     if len(tips) != expected.tips or not expected.views.issuperset(tips):
         yield f"tips for {tips} instead of {expected.tips}"
-    reminders, (least, maximum) = len(about.pop("reminder", [])), expected.reminders
+    reminders, (least, maximum) = len(causes_by_kind.pop("reminder", [])), expected.reminders
     if not least <= reminders <= maximum:
         yield f"{reminders} reminders instead of {least} to {maximum}"
-    if about:
-        yield f"nobody offers {sorted(about)}"
+    if causes_by_kind:
+        yield f"nobody offers {sorted(causes_by_kind)}"
 
 
 def delivered_what_was_decided(trial: Trial) -> list[str]:
@@ -245,7 +245,7 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
     causes = {
         action.action_id: (action.event_id, action.channel) for action in trial.evidence.actions
     }
-    about = Counter(causes[key] for key in trial.delivered & causes.keys())
+    counts = Counter(causes[key] for key in trial.delivered & causes.keys())
     action_ids = {action.action_id for action in trial.evidence.actions}
     delivering = trial.evidence.delivering
     to_deliver = {
@@ -264,7 +264,7 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
         *list_examples("written and not decided", action_ids - chosen_ids),
         *list_examples("a key with two messages", trial.altered),
         *list_examples(
-            "two messages about one thing", (name for name, n in about.items() if n > 1)
+            "two messages about one thing", (name for name, n in counts.items() if n > 1)
         ),
     ]
 
@@ -309,19 +309,19 @@ def everyone_answers_again(trial: Trial) -> list[str]:
     """Check that messages sent after all faults are decided, in every partition."""
     evidence = trial.evidence
     answers = {decision.event_id: entry for entry, decision in evidence.decisions}
-    called = [
+    roll_call = [
         entry
         for entry, interaction in evidence.interactions
         if interaction and interaction.event_id in trial.roll_call
     ]
     everywhere = set(range(trial.partitions))
-    answered = {answers[name].partition for name in trial.roll_call & answers.keys()}
+    answering_partitions = {answers[name].partition for name in trial.roll_call & answers.keys()}
     return [
         *list_examples("no answer to", trial.roll_call - answers.keys()),
         *list_examples(
-            "nothing came to partition", everywhere - {entry.partition for entry in called}
+            "nothing came to partition", everywhere - {entry.partition for entry in roll_call}
         ),
-        *list_examples("nothing decided in partition", everywhere - answered),
+        *list_examples("nothing decided in partition", everywhere - answering_partitions),
     ]
 
 
@@ -351,17 +351,17 @@ def _expected_people(trial: Trial) -> dict[str, Person]:
 def _processed_interactions(trial: Trial) -> Iterable[Interaction]:
     """Return each interaction that is no dead letter, at its first place in its partition."""
     dead = _dead(trial.evidence)
-    processed: dict[str, Interaction] = {}
+    interactions: dict[str, Interaction] = {}
     for entry, interaction in trial.evidence.interactions:
         if interaction is not None and _place(entry) not in dead:
-            processed.setdefault(interaction.event_id, interaction)
-    return processed.values()
+            interactions.setdefault(interaction.event_id, interaction)
+    return interactions.values()
 
 
 def _counting_as_sent(trial: Trial) -> set[str]:
     """Return the actions that were delivered, or cancelled when they may have been, by report."""
-    reported = {key for key, names in trial.evidence.outcomes.items() if "sent" in names}
-    return {*trial.delivered, *(trial.evidence.cancelled & reported)}
+    sent_keys = {key for key, names in trial.evidence.outcomes.items() if "sent" in names}
+    return {*trial.delivered, *(trial.evidence.cancelled & sent_keys)}
 
 
 def _dead(evidence: Evidence) -> set[tuple[int, int]]:

@@ -45,15 +45,15 @@ def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]
     logs = [_Changelog() for _ in range(partitions)]
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "disks", **_TO_THE_END})
     reader.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
-    unread = partitions
-    while unread:
+    open_partitions = partitions
+    while open_partitions:
         for message in reader.consume(_BATCH, 1.0):
             error = message.error()
             if error is None:
                 _follow(logs[message.partition()], message)
             else:
                 assert error.code() == KafkaError._PARTITION_EOF, error
-                unread -= 1
+                open_partitions -= 1
     reader.close()
     return logs
 

@@ -211,15 +211,15 @@ def poison(stack: Stack, random: Random) -> None:
         good, event_id="poison-stranger", identifiers=(Identifier("telepathy", "x"),)
     )
     encode = open_codec(stack.settings).encode
-    encoded = encode(topics.INTERACTIONS, good)
+    good_value = encode(topics.INTERACTIONS, good)
     kinds: list[tuple[bytes | None, bytes | None]] = [
         (b"customer_id:poison", b"no Avro at all"),
         (b"customer_id:poison", b""),
         (b"customer_id:poison", None),
-        (b"customer_id:poison", b"\x00\x7f\xff\xff\xff" + encoded[5:]),
-        (b"customer_id:poison", encoded[: len(encoded) // 2]),
-        (b"customer_id:poison", b"\x01" + encoded[1:]),
-        (b"\xff\xfe\xfd", encoded),
+        (b"customer_id:poison", b"\x00\x7f\xff\xff\xff" + good_value[5:]),
+        (b"customer_id:poison", good_value[: len(good_value) // 2]),
+        (b"customer_id:poison", b"\x01" + good_value[1:]),
+        (b"\xff\xfe\xfd", good_value),
         (b"customer_id:poison", encode(topics.INTERACTIONS, future)),
         (b"customer_id:poison", encode(topics.INTERACTIONS, nobody)),
         (b"telepathy:x", encode(topics.INTERACTIONS, stranger)),
@@ -411,9 +411,9 @@ def _producer(stack: Stack) -> Producer:
 
 
 def _overwrite_the_end(file: Path, random: Random) -> None:
-    with file.open("r+b") as damaged:
-        damaged.seek(max(file.stat().st_size - 512, 0))
-        damaged.write(random.randbytes(512))
+    with file.open("r+b") as content:
+        content.seek(max(file.stat().st_size - 512, 0))
+        content.write(random.randbytes(512))
 
 
 def _megabytes(folder: Path) -> int:

@@ -50,9 +50,11 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
         if amount_spent > tokens(record.budget):
             wrong.append(f"{name}: {amount_spent} of {tokens(record.budget)}")
         purses = [purse for (_, of), purse in trial.evidence.purses.items() if of == name]
-        out = sum(max(purse.granted, purse.spent) for purse in purses)
-        if out > tokens(record.budget) + tokens(record.released):
-            wrong.append(f"{name}: {out} is out of {record.budget} and {record.released} returned")
+        granted = sum(max(purse.granted, purse.spent) for purse in purses)
+        if granted > tokens(record.budget) + tokens(record.released):
+            wrong.append(
+                f"{name}: {granted} is out of {record.budget} and {record.released} returned"
+            )
     return list_examples("overspent", wrong)
 
 

@@ -123,11 +123,11 @@ class Stack(support.Stack):
         with self.kept_down(worker(instance)):
             if POINTS[point].restoring:
                 self.delete_state(instance)
-            doomed = self.start(point, str(instance), program="tests.chaos.doomed_worker")
+            doomed_worker = self.start(point, str(instance), program="tests.chaos.doomed_worker")
             try:
-                code = doomed.wait(self.patience_s)
+                code = doomed_worker.wait(self.patience_s)
             finally:
-                doomed.kill()
+                doomed_worker.kill()
         assert code == -signal.SIGKILL, f"the worker ended with {code} before it reached {point}"
         self.kills.append(time.time())
 

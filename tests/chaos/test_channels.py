@@ -114,7 +114,7 @@ def test_message_is_received_at_most_once_and_none_is_lost(
     names = (*_ADAPTERS, _GATEWAY)
     begin_s = time.monotonic()
     with (
-        kills(world.stack, names, (0.3, 3.0), random) as killed,
+        kills(world.stack, names, (0.3, 3.0), random) as kill_counts,
         silences(world.stack, names, Random(f"{SEED}/silences")),
     ):
         for customer in range(CUSTOMERS):
@@ -130,7 +130,7 @@ def test_message_is_received_at_most_once_and_none_is_lost(
     world.stack.wait_until_idle()
     interactions = world.read_counted()
     outcomes = _by_action(interactions)
-    note(f"killed: {dict(killed)}; {world.servers.services.posts} posts of providers")
+    note(f"killed: {dict(kill_counts)}; {world.servers.services.posts} posts of providers")
     services = world.servers.services
     _check_returned(outcomes, services.returned)
     for channel, counts in world.count_received().items():
@@ -140,7 +140,7 @@ def test_message_is_received_at_most_once_and_none_is_lost(
     for name in (*services.plain, *services.keyed):
         assert _count(outcomes[name], "delivered") == 1, name
     _check_replies(interactions, services.replied)
-    assert killed.total() >= 8
+    assert kill_counts.total() >= 8
 
 
 def _check_returned(outcomes: Outcomes, returned: dict[str, str]) -> None:
@@ -154,15 +154,15 @@ def _check_returned(outcomes: Outcomes, returned: dict[str, str]) -> None:
 
 def _check_replies(interactions: list[Interaction], replied: set[str]) -> None:
     """Check that each reply changed consent once, however often it was posted."""
-    withdrawn = Counter(
+    withdrawals = Counter(
         (interaction.identifiers[0].value, name)
         for interaction in interactions
         if interaction.name == "identify"
         for name in interaction.properties
         if name.endswith(".marketing")
     )
-    assert {phone for phone, _ in withdrawn} == replied
-    assert set(withdrawn.values()) == {1}
+    assert {phone for phone, _ in withdrawals} == replied
+    assert set(withdrawals.values()) == {1}
     assert len(replied) == CUSTOMERS // 10
 
 

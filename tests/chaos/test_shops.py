@@ -110,7 +110,7 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
     shops: _Shops, note: Callable[[str], None]
 ) -> None:
     with (
-        kills(shops.stack, (_GATEWAY,), (1.0, 4.0), Random(f"{SEED}/tills")) as killed,
+        kills(shops.stack, (_GATEWAY,), (1.0, 4.0), Random(f"{SEED}/tills")) as kill_counts,
         ThreadPoolExecutor(_TILLS) as tills,
     ):
         answers = list(tills.map(lambda number: _pay(shops, number), range(_PAYMENTS)))
@@ -121,8 +121,11 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
         second_answers = dict(
             zip(sales, tills.map(lambda sale: _redeem(shops, *sale), sales), strict=True)
         )
-        eventually(lambda: killed.total() >= 4, _PATIENCE_S)
-    note(f"tills: {len(codes)} coupons of {_PAYMENTS} payments; gateway killed {killed.total()} x")
+        eventually(lambda: kill_counts.total() >= 4, _PATIENCE_S)
+    note(
+        f"tills: {len(codes)} coupons of {_PAYMENTS} payments; "
+        f"gateway killed {kill_counts.total()} x"
+    )
     assert len(codes) > _PAYMENTS // 2
     assert len(set(codes)) == len(codes)
     assert second_answers == first
@@ -165,7 +168,7 @@ def _redeem(shops: _Shops, code: str, till: int) -> int:
 def test_call_is_taken_by_one_person_and_its_result_counts_once(
     shops: _Shops, note: Callable[[str], None]
 ) -> None:
-    with kills(shops.stack, (_GATEWAY,), (5.0, 15.0), Random(f"{SEED}/calls")) as killed:
+    with kills(shops.stack, (_GATEWAY,), (5.0, 15.0), Random(f"{SEED}/calls")) as kill_counts:
         for number in range(_CALLS):
             message = {
                 "event": "Callback Requested",
@@ -180,7 +183,7 @@ def test_call_is_taken_by_one_person_and_its_result_counts_once(
             took = list(desk.map(lambda pair: _take(shops.stack, *pair), pairs))
         for task in tasks:
             _end(shops.stack, task)
-    note(f"desk: {_CALLS} calls, gateway killed {killed.total()} times")
+    note(f"desk: {_CALLS} calls, gateway killed {kill_counts.total()} times")
     assert Counter(took) == {True: _CALLS, False: _CALLS}
     interactions = shops.read_counted()
     tasks_by_action = Counter(

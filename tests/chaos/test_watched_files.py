@@ -88,12 +88,12 @@ def test_row_counts_once_over_kills_and_cut_connections(
         (f"night-{number}.csv{'.gz' if number % 2 else ''}", _ROWS, "") for number in range(_FILES)
     ]
     files_sent.append(("large.csv", _LARGE_ROWS, _WIDE))
-    with kills(night.stack, ("ingest",), (1.0, 4.0), random) as killed:
+    with kills(night.stack, ("ingest",), (1.0, 4.0), random) as kill_counts:
         for number, (name, rows, wide) in enumerate(files_sent):
             night.put(name, _rows(number, rows, wide))
             time.sleep(random.uniform(0.5, 2.0))
         night.put("night-0-again.csv", _rows(0, _ROWS, ""))
-        eventually(lambda: killed.total() >= 6, _TAKEN_S)
+        eventually(lambda: kill_counts.total() >= 6, _TAKEN_S)
     names = {name for name, *_ in files_sent} | {"night-0-again.csv"}
     done_folder = night.inbox / "done"
     eventually(lambda: all((done_folder / name).exists() for name in names), _TAKEN_S)
@@ -112,7 +112,7 @@ def test_row_counts_once_over_kills_and_cut_connections(
     }
     rows_written = sum(1 for _ in night.stack.records.every(topics.INTERACTIONS, Interaction))
     note(
-        f"files: killed {killed.total()} times; "
+        f"files: killed {kill_counts.total()} times; "
         f"{len(counts_by_number):,} rows of {rows_written:,} records"
     )
     assert counts_by_number.keys() == expected

@@ -92,25 +92,25 @@ class Laboratory:
         finally:
             traffic.join() if customers else traffic.stop()
         self.stack.wait_until_ready(GATEWAY)
-        called = call_the_roll(self.stack.url, load.run, self.stack.partitions)
+        roll_call = call_the_roll(self.stack.url, load.run, self.stack.partitions)
         self.stack.wait_until_idle()
         sleep(_TIME_PASSES_S)
         self.stack.wait_until_idle()
-        self.accepted |= traffic.accepted | called
+        self.accepted |= traffic.accepted | roll_call
         self.posted += traffic.posted
-        trial, settled = self._settle(called)
+        trial, problems = self._settle(roll_call)
         if fault in STANDSTILLS:
             self.excused |= copies(trial.evidence)
-        result = self._judge(trial, settled, name, traffic.retries, self.stack.kills[kills:])
+        result = self._judge(trial, problems, name, traffic.retries, self.stack.kills[kills:])
         self.results.append(result)
         return result
 
-    def _settle(self, called: set[str]) -> tuple[Trial, Problems]:
+    def _settle(self, roll_call: set[str]) -> tuple[Trial, Problems]:
         """Return the trial once the checks that settle hold, or after a time as it is, with their
         problems."""
         give_up_at = monotonic() + _SETTLE_S
         while True:
-            trial = self._trial(called)
+            trial = self._trial(roll_call)
             problems = {check.__name__: check(trial) for check in self.judgement.settling}
             if not any(problems.values()) or monotonic() > give_up_at:
                 return trial, problems
@@ -123,26 +123,28 @@ class Laboratory:
         with stack.without_workers():
             return list(differences(bootstrap, stack.home / "state", stack.partitions))
 
-    def _trial(self, called: set[str]) -> Trial:
+    def _trial(self, roll_call: set[str]) -> Trial:
         return Trial(
             evidence=Evidence.of(self.stack.settings),
             posted=self.posted,
             accepted=self.accepted,
             delivered=self._inbox.delivered,
             altered=self._inbox.altered,
-            roll_call=called,
+            roll_call=roll_call,
             partitions=self.stack.partitions,
             excused=self.excused,
             fenced=self.stack.was_fenced,
         )
 
     def _judge(
-        self, trial: Trial, settled: Problems, name: str, retries: int, kills: list[float]
+        self, trial: Trial, problems_settled: Problems, name: str, retries: int, kills: list[float]
     ) -> Result:
-        """Return the result; what `settled` is not looked at again, when the log has gone on."""
+        """Return the result; checks with `problems_settled` are not repeated, as the log went on."""
         evidence = trial.evidence
-        others = [check for check in self.judgement.checks if check.__name__ not in settled]
-        problems = {check.__name__: check(trial) for check in others} | settled
+        others = [
+            check for check in self.judgement.checks if check.__name__ not in problems_settled
+        ]
+        problems = {check.__name__: check(trial) for check in others} | problems_settled
         before = self.results
         return Result(
             fault=name,

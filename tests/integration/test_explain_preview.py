@@ -59,8 +59,8 @@ def test_a_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
             body = {"interaction": message, "placements": placements}
             return client.post("/v1/decide", json=body)
 
-        answered = shown({"placement": "hero", "limit": 5}, {"placement": "banner", "limit": 2})
-        filled = answered.raise_for_status().json()["placements"]
+        answer = shown({"placement": "hero", "limit": 5}, {"placement": "banner", "limit": 2})
+        filled = answer.raise_for_status().json()["placements"]
         assert [choice["treatment"] for choice in filled["hero"]] == ["hello-hero", "again-hero"]
         assert len({choice["token"] for choice in filled["hero"]}) == 2
         assert filled["banner"] == []

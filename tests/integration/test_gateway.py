@@ -163,8 +163,12 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
 ) -> None:
     decide(client, somebody)
     with stopped(stack.process("worker-decisioning-0")):
-        late = decide(client, somebody, "hero", budget_ms=200)
-        assert late == {"decision_id": None, "placements": {"hero": None}, "defaulted": True}
+        late_decision = decide(client, somebody, "hero", budget_ms=200)
+        assert late_decision == {
+            "decision_id": None,
+            "placements": {"hero": None},
+            "defaulted": True,
+        }
 
     def find_expired() -> list[Interaction]:
         records = stack.records.every(topics.INTERACTIONS, Interaction)
@@ -188,8 +192,8 @@ def test_outcomes_change_the_contact_history_and_forged_ones_do_not(
 ) -> None:
     token = decide(client, somebody, "hero")["placements"]["hero"]["token"]
     middle = len(token) // 2
-    forged = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
-    for wrong in (forged, "made-up", ""):
+    forgery = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
+    for wrong in (forgery, "made-up", ""):
         answer = client.post("/v1/outcomes", json={"token": wrong, "outcome": "bounce"})
         assert answer.status_code == 400
         assert answer.json()["error"]["field"] == "token"
@@ -253,8 +257,8 @@ def test_answers_conform_to_the_openapi_document(
     for path, body in exchanges:
         operation = api["paths"][path]["post"]
         answer = client.post(path, json=body)
-        [described] = operation["responses"][str(answer.status_code)]["content"].values()
-        whole_schema = {"$defs": shapes, **described["schema"]}
+        [media_type] = operation["responses"][str(answer.status_code)]["content"].values()
+        whole_schema = {"$defs": shapes, **media_type["schema"]}
         text = json.dumps(whole_schema).replace("#/components/schemas/", "#/$defs/")
         jsonschema.validate(answer.json(), json.loads(text))
 

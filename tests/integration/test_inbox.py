@@ -32,21 +32,21 @@ def test_waiting_channel_goes_on_after_rebalances(
 
 async def _read(member: dict[str, str | int], topic: str) -> set[bytes]:
     """Read without finishing any action, until others have joined the group and left."""
-    progress, came = OffsetProgress(), list[Message]()
+    progress, messages = OffsetProgress(), list[Message]()
     failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-    inbox = Inbox(member, progress, lambda: [topic], came.extend, failure.set_result)
+    inbox = Inbox(member, progress, lambda: [topic], messages.extend, failure.set_result)
     inbox.start()
     async with asyncio.timeout(_PATIENCE_S):
         while progress.in_flight()[topic] < _FULL:
             await asyncio.sleep(0.05)
         await asyncio.to_thread(_join_and_leave, member, topic)
-        while len(_values(came)) < _COUNT:
-            for message in came:
+        while len(_values(messages)) < _COUNT:
+            for message in messages:
                 progress.mark_done(source_partition(message), offset_of(message))
             await asyncio.sleep(0.05)
     await inbox.close()
     assert not failure.done()
-    return _values(came)
+    return _values(messages)
 
 
 def _join_and_leave(member: dict[str, str | int], topic: str) -> None:

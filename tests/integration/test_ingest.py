@@ -177,8 +177,8 @@ def test_a_file_sent_twice_counts_once_and_another_content_of_its_name_counts(wa
     assert files.run()[0]["sent"] == 1
     assert len(files.interactions("twice-")) == 19
     assert len(files.letters("a.csv")) == 2
-    moved = _names(files.folder / "done")
-    assert len([name for name in moved if name.endswith("-a.csv")]) == 2
+    names_done = _names(files.folder / "done")
+    assert len([name for name in names_done if name.endswith("-a.csv")]) == 2
     assert (files.folder / "done" / "a.csv").read_text() == text
 
 
@@ -295,8 +295,11 @@ _LISTS = """watches:
 
 def test_departures_from_lists_count_and_a_repeated_row_counts_once(watched: Any) -> None:
     files = watched(_LISTS)
-    both, single = "userId,segment\nlist-1,Gold\nlist-2,Gold\n", "userId,segment\nlist-1,Gold\n"
-    for number, text in enumerate((both, single, both), start=1):
+    both_lists, single = (
+        "userId,segment\nlist-1,Gold\nlist-2,Gold\n",
+        "userId,segment\nlist-1,Gold\n",
+    )
+    for number, text in enumerate((both_lists, single, both_lists), start=1):
         (files.folder / f"segment-replace-2026-11-0{number}_03-00-00.csv").write_text(text)
     rows = "id,reason,at\nlist-9,bounced,2026-11-01\nlist-9,bounced,2026-11-01\n"
     (files.folder / "suppressed-1.csv").write_text(rows)
@@ -337,12 +340,12 @@ def test_departures_are_known_to_another_home_and_their_loss_is_loud(
             "done",
             "list_memory_lost" if number == 3 else None,
         )
-    removed = [
+    ids_removed = [
         interaction.identifiers[0].value
         for interaction in files.interactions("home-")
         if interaction.properties["operation"] == "remove"
     ]
-    assert removed == ["home-1"]
+    assert ids_removed == ["home-1"]
 
 
 @pytest.mark.parametrize("free_kib", [0, 100])

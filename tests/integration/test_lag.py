@@ -46,26 +46,26 @@ for _ in sys.stdin:
 def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_path: Path) -> None:
     broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
     try:
-        running = _start(broker)
-        admin = AdminClient({"bootstrap.servers": running.bootstrap})
+        process = _start(broker)
+        admin = AdminClient({"bootstrap.servers": process.bootstrap})
         admin.create_topics([NewTopic("there", 1)], operation_timeout=30)["there"].result()
-        produce(running.bootstrap, "there", [(b"k", b"x")] * _WRITTEN)
+        produce(process.bootstrap, "there", [(b"k", b"x")] * _WRITTEN)
         for group in _GROUPS:
             _commit(
-                {"bootstrap.servers": running.bootstrap},
+                {"bootstrap.servers": process.bootstrap},
                 group,
                 TopicPartition("there", 0, _PROCESSED),
             )
         reader = subprocess.Popen(
-            [sys.executable, "-c", _FOLLOW, running.bootstrap, *_GROUPS],
+            [sys.executable, "-c", _FOLLOW, process.bootstrap, *_GROUPS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert _read_answer(reader) == _BEHIND
         for _ in range(2):
-            os.kill(running.pid, signal.SIGKILL)
-            running = _start(broker)
+            os.kill(process.pid, signal.SIGKILL)
+            process = _start(broker)
             assert _read_answer(reader) == _BEHIND
         reader.communicate()
         assert reader.returncode == 0
@@ -130,9 +130,9 @@ def _delete(settings: Settings, until: TopicPartition) -> None:
 
 
 def _start(broker: Broker) -> RunningBroker:
-    running = broker.start()
-    assert isinstance(running, RunningBroker), running
-    return running
+    process = broker.start()
+    assert isinstance(process, RunningBroker), process
+    return process
 
 
 def _read_answer(reader: subprocess.Popen[str]) -> str:

@@ -55,8 +55,8 @@ def _send_customers(shop: Stack, names: Iterator[str], count: int) -> str:
             via = {"via": "mail"} if number % 3 == 0 else {}
             answer = _ask(client, customer_id, **via)
             if number % 2 == 0:
-                bought = {"event": "Bought", "userId": customer_id}
-                client.post("/v1/track", json=bought).raise_for_status()
+                purchase = {"event": "Bought", "userId": customer_id}
+                client.post("/v1/track", json=purchase).raise_for_status()
             elif number % 3 == 0:
                 _report(client, answer, "conversion")
     return str(answer["decision_id"])

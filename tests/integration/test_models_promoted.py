@@ -45,8 +45,8 @@ def _ask_hero(stack: Stack) -> Any:
     return stack.ask("explain", answer["decision_id"], "--rerun")
 
 
-def _chosen_treatment(explained: Any) -> str:
-    [slot] = [slot for slot in explained["slots"] if slot["slot"] == "hero"]
+def _chosen_treatment(explanation: Any) -> str:
+    [slot] = [slot for slot in explanation["slots"] if slot["slot"] == "hero"]
     return str(slot["chosen"]["treatment"])
 
 
@@ -79,8 +79,8 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
         assert _ask_hero(stack)["model"] == "hero@1"
     finally:
         assert stack.ask("models", "rollback", "hero") == {"name": "hero", "version": None}
-    back = eventually(lambda: one if "model" not in (one := _ask_hero(stack)) else None)
-    assert _chosen_treatment(back) == "hello-hero"
+    decision_back = eventually(lambda: one if "model" not in (one := _ask_hero(stack)) else None)
+    assert _chosen_treatment(decision_back) == "hello-hero"
     assert stack.ask("explain", explanation["decision_id"], "--rerun")["same"] is True
 
 

@@ -26,9 +26,11 @@ def bandit(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Open Bandit data in the wheel of obp, which is read and not installed."""
     folder = tmp_path_factory.mktemp("obp")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "obp==0.4.1"]
-    once = ("--retries", "0", "--timeout", "15", "--disable-pip-version-check")
+    pip_options = ("--retries", "0", "--timeout", "15", "--disable-pip-version-check")
     with suppress(subprocess.TimeoutExpired):
-        subprocess.run([*command, *once, "--dest", str(folder)], capture_output=True, timeout=60)
+        subprocess.run(
+            [*command, *pip_options, "--dest", str(folder)], capture_output=True, timeout=60
+        )
     wheels = list(folder.glob("obp-*.whl"))
     if not wheels:
         pytest.skip("obp==0.4.1 cannot be downloaded here")

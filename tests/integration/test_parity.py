@@ -148,8 +148,8 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
     assert len(expected["actions.email"]) > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
     changes = [_CODEC.decode(*value) for value in _values(expected, topics.SEGMENT_CHANGES)]
-    entered = {change.segment for change in changes if isinstance(change, SegmentChange)}
-    assert entered == {"buyers", "mobile", "spanish", "likely"}
+    segments_entered = {change.segment for change in changes if isinstance(change, SegmentChange)}
+    assert segments_entered == {"buyers", "mobile", "spanish", "likely"}
     _check_headers(settings)
 
 
@@ -208,8 +208,8 @@ class _ComparedRun:
             if isinstance(record, IdentityChange):
                 self.expected[topic].append((key, value))
             for emit in self._flow.run(record):
-                encoded = _CODEC.encode(emit.topic, emit.value)
-                self.expected[emit.topic].append((emit.key, encoded))
+                data = _CODEC.encode(emit.topic, emit.value)
+                self.expected[emit.topic].append((emit.key, data))
             assert self._lag.wait_until_idle(timeout_s=60)
 
 
@@ -242,12 +242,15 @@ def _check_telemetry(settings: Settings, interactions: int) -> None:
 def _wait_until_idle(figures: Counter[tuple[str, str]]) -> Counter[tuple[str, str]] | None:
     """Wait until nothing is in flight, not even a timer; return whether each record that was read
     was timed."""
-    timed = ("kairos_stage_spent_seconds_count", "kairos_stage_queued_seconds_count")
-    settled = all(
-        {figures[name, stage] for name in timed} == {figures["kairos_stage_read_total", stage]}
+    time_metrics = ("kairos_stage_spent_seconds_count", "kairos_stage_queued_seconds_count")
+    is_settled = all(
+        {figures[name, stage] for name in time_metrics}
+        == {figures["kairos_stage_read_total", stage]}
         for stage in _FOUR
     )
-    return figures if settled and figures["kairos_stage_lag_records", "decisioning"] == 0 else None
+    return (
+        figures if is_settled and figures["kairos_stage_lag_records", "decisioning"] == 0 else None
+    )
 
 
 def _interactions(records: Sequence[Interaction | IdentityChange]) -> list[Interaction]:

@@ -92,8 +92,8 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
 def test_watermarks_equal_the_brokers(
     bootstrap: str, source: str, reading: _Start, new_topic: Callable[..., str]
 ) -> None:
-    first, second, unread = TP(source, 0), TP(source, 1), TP(new_topic("unread"), 0)
-    produce(bootstrap, unread.topic, [(b"k", b"x")] * _MORE)
+    first, second, unread_tp = TP(source, 0), TP(source, 1), TP(new_topic("unread"), 0)
+    produce(bootstrap, unread_tp.topic, [(b"k", b"x")] * _MORE)
     # A reference, since the client must outlive its future.
     admin = AdminClient({"bootstrap.servers": bootstrap})
     [deleted] = admin.delete_records([TopicPartition(*second, 30)]).values()
@@ -109,14 +109,14 @@ def test_watermarks_equal_the_brokers(
         produce(bootstrap, source, [(_KEYS[0], b"x")] * _MORE)
         end_offsets = dict(zip((first, second), ends(bootstrap, source, 2), strict=True))
         assert end_offsets == {first: _MANY + _MORE, second: _MANY}
-        assert await group.consumer.highwaters(first, unread) == {
+        assert await group.consumer.highwaters(first, unread_tp) == {
             first: end_offsets[first],
-            unread: _MORE,
+            unread_tp: _MORE,
         }
         await group.wait_until(
             lambda group: {tp: group.consumer.highwater(tp) for tp in end_offsets} == end_offsets
         )
-        assert group.consumer.highwater(unread) == -1
+        assert group.consumer.highwater(unread_tp) == -1
         await group.app.stop()
 
     asyncio.run(look())

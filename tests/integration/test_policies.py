@@ -199,8 +199,8 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
     customer.ask_for_brochure(timedelta())
     [first, *_] = eventually(lambda: receiver.posts(customer.name))
     customer.send("call", "Complaint", timedelta(minutes=1), userId=customer.name)
-    [cancelled] = eventually(customer.cancelled_actions)
-    assert (cancelled.action_id, cancelled.why) == (first.key, "complained")
+    [cancellation] = eventually(customer.cancelled_actions)
+    assert (cancellation.action_id, cancellation.why) == (first.key, "complained")
     outcome = eventually(lambda: _outcome(bank, first.key))
     assert (outcome.name, outcome.properties["cancelled"]) == ("expired", "complained")
     posts = len(receiver.posts(customer.name))
@@ -228,11 +228,11 @@ def test_retried_sales_are_decided_again_by_later_events(
             event = {"event": name, "userId": customer.name, "properties": properties}
             client.post("/v1/track", json=event).raise_for_status()
             [first, *_] = eventually(lambda: receiver.posts(customer.name))
-    [cancelled] = eventually(customer.cancelled_actions)
-    assert (cancelled.action_id, cancelled.why) == (first.key, "eligibility/still-wanted")
-    assert cancelled.at == _moment(bank, customer, "Asked")
+    [cancellation] = eventually(customer.cancelled_actions)
+    assert (cancellation.action_id, cancellation.why) == (first.key, "eligibility/still-wanted")
+    assert cancellation.at == _moment(bank, customer, "Asked")
     outcome = eventually(lambda: _outcome(bank, first.key))
-    assert (outcome.name, outcome.properties["cancelled"]) == ("expired", cancelled.why)
+    assert (outcome.name, outcome.properties["cancelled"]) == ("expired", cancellation.why)
 
 
 def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complaint(
@@ -245,8 +245,8 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
     assert "waits for the end of quiet hours, at 2024-03-02T08:00:00+00:00" in explanation
     customer.send("call", "Complaint", night + timedelta(minutes=1), userId=customer.name)
     other.send("till", "Payment", night + timedelta(minutes=2), userId=other.name)
-    [cancelled] = eventually(customer.cancelled_actions)
-    assert cancelled.action_id is None
+    [cancellation] = eventually(customer.cancelled_actions)
+    assert cancellation.action_id is None
     clock.tick(round((_START + timedelta(hours=20)).timestamp() * 1000))
     [post] = eventually(lambda: receiver.posts(other.name))
     assert post.action["content"] == {"text": "1"}  # rendered with the traits of the morning

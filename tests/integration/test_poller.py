@@ -189,9 +189,9 @@ class _LeavingListener(_SlowListener):
         if self.everything.is_set():
             return
         self.broker.suspend()
-        back = asyncio.get_running_loop().call_later(_AWAY_S, self.broker.resume)
+        resumption = asyncio.get_running_loop().call_later(_AWAY_S, self.broker.resume)
         self.outcome = await self.poller.commit(dict.fromkeys(tps, (0, "")), _ASKED_S)
-        back.cancel()
+        resumption.cancel()
         self.broker.resume()
         self.everything.set()
 
@@ -253,11 +253,11 @@ def test_lease_has_ended_when_a_loss_of_partitions_is_reported(
 def test_a_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
     settings: Settings, bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
-    running = settings.broker().status()
-    assert running is not None
+    broker_process = settings.broker().status()
+    assert broker_process is not None
 
     class Leaving(_LeavingListener):
-        broker = psutil.Process(running.pid)
+        broker = psutil.Process(broker_process.pid)
 
     options = TransportOptions(bootstrap, prefix, "0", session_timeout_ms=_LONG_SESSION_MS)
     listener = asyncio.run(_read_all(Leaving, options, new_topic("in"), _ROOM))

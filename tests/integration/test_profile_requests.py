@@ -111,10 +111,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     ensure_topics(settings, ["web", "email"])
     with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
         log.apply(offering_rules().config.bundle, "test")
-    running = Stack(settings)
-    running.start()
-    yield running
-    running.stop()
+    pipeline = Stack(settings)
+    pipeline.start()
+    yield pipeline
+    pipeline.stop()
     broker.stop()
 
 
@@ -177,9 +177,9 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     assert answer["done"]
     until = {topic["topic"]: topic["until"] for topic in answer["remaining"]}
     assert until["interactions"] == answer["at"] + max_retention_ms(30 * 24.0)
-    forgotten = answer["at"] + DAY_MS + CLEANER_MS
+    end_of_traces = answer["at"] + DAY_MS + CLEANER_MS
     changelogs = {f"{stage.group}-rows-changelog" for stage in STAGES}
-    assert {until[name] for name in {*topics.SNAPSHOTS, *changelogs}} == {forgotten}
+    assert {until[name] for name in {*topics.SNAPSHOTS, *changelogs}} == {end_of_traces}
     assert topics.REPLIES in until
     assert stack.orders() == {
         identifier: count for identifier, count in before.items() if identifier not in names
@@ -203,24 +203,24 @@ def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     assert [decision["event_id"] for decision in profile["decisions"]] == ["e24"]
 
 
-def _check_exports(stack: Stack, folder: Path, forgotten: set[str]) -> None:
+def _check_exports(stack: Stack, folder: Path, names: set[str]) -> None:
     """Check that exports, of now and by a replay, have the others and nobody forgotten."""
     for kind, at in (("last", ()), ("replayed", ("--at", datetime.now(UTC).isoformat()))):
         stack.ask("export", "--all", "--out", str(folder / kind), *at)
         identifiers = _table(folder / kind, "identifiers")
         exported = {f"{space}:{value}" for _, space, value in identifiers}
         assert "customer_id:d" in exported
-        assert not forgotten & exported
+        assert not names & exported
 
 
 def test_export_at_a_time_equals_the_profiles_of_then(stack: Stack, tmp_path: Path) -> None:
     stack.send(_order(31, "cookie:q"), _order(32, "customer_id:e", "email:e@x", "cookie:q"))
     now = datetime.now(UTC).isoformat()
-    then = datetime.fromtimestamp((_START + 31_000) / 1000, UTC).isoformat()
+    moment = datetime.fromtimestamp((_START + 31_000) / 1000, UTC).isoformat()
 
     assert stack.kairos("export", "--all", "--out", str(tmp_path / "last")).returncode == 0
     assert stack.ask("export", "--all", "--out", str(tmp_path / "now"), "--at", now)
-    assert stack.ask("export", "--all", "--out", str(tmp_path / "then"), "--at", then)
+    assert stack.ask("export", "--all", "--out", str(tmp_path / "then"), "--at", moment)
 
     for name in ("identifiers", "memberships", "profiles"):
         assert _table(tmp_path / "now", name) == _table(tmp_path / "last", name), name

@@ -50,5 +50,5 @@ def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
 
     eventually(lambda: len(find()) >= len(_KINDS), 20.0)
     assert sorted(message.kind for message in find()) == _KINDS
-    [viewed] = [message for message in find() if message.name == "Viewed"]
-    assert viewed.properties["total"] == 9.5
+    [view] = [message for message in find() if message.name == "Viewed"]
+    assert view.properties["total"] == 9.5

@@ -61,10 +61,10 @@ def test_every_kind_of_message_arrives(stack: Stack, customer_id: str) -> None:
 def test_messages_refused_by_kafka_are_sent_again_and_count_once(
     stack: Stack, customer_id: str
 ) -> None:
-    accepted, turned_away = stack.count_accepted(*_KINDS), stack.count_turned_away()
+    accepted_before, refused_before = stack.count_accepted(*_KINDS), stack.count_turned_away()
     with sending(stack, customer_id), stopped(stack.broker()):
-        eventually(lambda: stack.count_turned_away() > turned_away)
-    assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted]
+        eventually(lambda: stack.count_turned_away() > refused_before)
+    assert stack.count_accepted(*_KINDS) == [count + 1 for count in accepted_before]
     stack.wait_until_idle()
     sent_ids = {interaction.event_id for interaction in _find(stack, customer_id)}
     decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))

@@ -39,13 +39,13 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
 def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -> None:
     customer_id = f"c-{uuid4().hex[:12]}"
     client = _client(stack)
-    [accepted], turned_away = stack.count_accepted("track"), stack.count_turned_away()
+    [accepted_before], refused_before = stack.count_accepted("track"), stack.count_turned_away()
     with stopped(stack.broker()):
         sent_ids = [client.track(customer_id, "Viewed")[1]["messageId"] for _ in range(_COUNT)]
-        eventually(lambda: stack.count_turned_away() > turned_away)
+        eventually(lambda: stack.count_turned_away() > refused_before)
     client.flush()
     client.shutdown()
-    assert stack.count_accepted("track") == [accepted + _COUNT]
+    assert stack.count_accepted("track") == [accepted_before + _COUNT]
     stack.wait_until_idle()
     decisions = (record.event_id for _, record in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(decision for decision in decisions if decision in set(sent_ids)) == sorted(

@@ -53,15 +53,15 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
         pass
     messages = _find(stack, customer_id)
     assert sorted(message.kind for message in messages) == _KINDS
-    [viewed] = [message for message in messages if message.kind == "track"]
-    assert (viewed.name, viewed.properties) == ("Viewed", {"total": 9.5})
-    assert (viewed.context.locale, viewed.context.timezone) == ("es-ES", "Europe/Madrid")
+    [view] = [message for message in messages if message.kind == "track"]
+    assert (view.name, view.properties) == ("Viewed", {"total": 9.5})
+    assert (view.context.locale, view.context.timezone) == ("es-ES", "Europe/Madrid")
 
 
 def test_messages_that_kafka_does_not_take_are_sent_again_and_count_once(stack: Stack) -> None:
-    customer_id, turned_away = f"c-{uuid4().hex[:12]}", stack.count_turned_away()
+    customer_id, refused_before = f"c-{uuid4().hex[:12]}", stack.count_turned_away()
     with _sending(stack, customer_id), stopped(stack.broker()):
-        eventually(lambda: stack.count_turned_away() > turned_away)
+        eventually(lambda: stack.count_turned_away() > refused_before)
     stack.wait_until_idle()
     messages = _find(stack, customer_id)
     assert sorted({message.event_id: message.kind for message in messages}.values()) == _KINDS

@@ -44,21 +44,21 @@ def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     channels = {action_name.partition("/")[2] for action_name in played["actions"]}
     assert channels >= {"web", "pos", "email"}
 
-    learned = {arm["treatment"]: arm for arm in played["learned"]}
-    assert sum(arm["tried"] for arm in learned.values()) > 0
-    assert all(arm["reached"] <= arm["tried"] for arm in learned.values())
+    arms = {arm["treatment"]: arm for arm in played["learned"]}
+    assert sum(arm["tried"] for arm in arms.values()) > 0
+    assert all(arm["reached"] <= arm["tried"] for arm in arms.values())
 
     bank.wait_until_idle()
-    reported: Counter[str] = Counter()
+    counts_by_outcome: Counter[str] = Counter()
     for counts in played["outcomes"].values():
-        reported.update(counts)
-    assert reported["impression"] > 20
+        counts_by_outcome.update(counts)
+    assert counts_by_outcome["impression"] > 20
     counts_by_name = Counter(
         interaction.name
         for _, interaction in bank.records.every(topics.INTERACTIONS, Interaction)
         if interaction.kind == "outcome" and interaction.source == "bank-web"
     )
-    assert counts_by_name == reported
+    assert counts_by_name == counts_by_outcome
     life = max(lives, key=lambda candidate: len(candidate.identifiers))
     person = bank.ask("profile", "show", life.identifiers[0].key)
     assert person["profile_id"] == life.profile_id

@@ -85,20 +85,20 @@ def test_up_with_another_configuration_affects_absent_customers(
     second: Stack, tmp_path: Path
 ) -> None:
     # A new metric counts earlier interactions, and a segment that reads it has its members.
-    changed = tmp_path / "changed"
-    shutil.copytree(second.configuration, changed)
-    with (changed / "profile.yaml").open("a") as file:
+    changed_folder = tmp_path / "changed"
+    shutil.copytree(second.configuration, changed_folder)
+    with (changed_folder / "profile.yaml").open("a") as file:
         file.write("  - {name: dearest, rule: max, of: properties.total, when: {name: Order}}\n")
     segment = "segment: spenders\nwhen: {trait: dearest, gte: 5}\n"
-    (changed / "segments" / "spenders.yaml").write_text(segment)
+    (changed_folder / "segments" / "spenders.yaml").write_text(segment)
 
-    report = second.json("up", "--config", str(changed))
+    report = second.json("up", "--config", str(changed_folder))
     assert (report["replaced"], report["filled"], report["evaluated"]) == (True, 1, 1)
     person = second.ask("profile", "show", "customer_id:sent")
     assert person["traits"]["dearest"] == 5
     assert "dearest.since" not in person["traits"]
     assert person["segments"].keys() == {"buyers", "spenders"}
-    second_report = second.json("up", "--config", str(changed))
+    second_report = second.json("up", "--config", str(changed_folder))
     assert (second_report["replaced"], second_report["filled"], second_report["evaluated"]) == (
         False,
         0,
@@ -182,8 +182,8 @@ def test_home_is_readable_by_its_owner_only(second: Stack) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.long
 def test_up_and_down_at_the_same_time_take_turns(second: Stack) -> None:
-    for first, then in (("down", "up"), ("up", "down")):
-        processes = [second.start(first), second.start(then)]
+    for first, second_command in (("down", "up"), ("up", "down")):
+        processes = [second.start(first), second.start(second_command)]
         assert [process.wait(200) for process in processes] == [0, 0]
         supervision = read_supervision(second.home)
         supervised = supervision is not None and supervision.supervisor.process() is not None

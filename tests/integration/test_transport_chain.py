@@ -99,8 +99,8 @@ def test_sigterm_commits_and_persists_processed_inputs(
     committed = committed_offsets(
         plan.bootstrap, f"{plan.prefix}.hop0", f"{plan.prefix}.0", PARTITIONS
     )
-    processed = sum(_counts(_states(plan))[0].values())
-    assert sum(committed) == processed == sum(ends(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS))
+    count = sum(_counts(_states(plan))[0].values())
+    assert sum(committed) == count == sum(ends(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS))
 
 
 def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
@@ -192,39 +192,41 @@ def test_members_that_join_and_leave_share_the_partitions(
     assert _counts(_states(plan, "1"))[0].total() > 0
 
 
-@pytest.mark.parametrize("killed", ["0", "1"], ids=["leader", "follower"])
+@pytest.mark.parametrize("victim", ["0", "1"], ids=["leader", "follower"])
 def test_worker_back_within_its_session_moves_no_partitions(
-    plan: Plan, start: Callable[[Plan], Worker], killed: str
+    plan: Plan, start: Callable[[Plan], Worker], victim: str
 ) -> None:
-    alone = msgspec.structs.replace(plan, hops=1, session_timeout_ms=_LONG_SESSION_MS)
-    plans = {name: msgspec.structs.replace(alone, instance=name) for name in ("0", "1")}
-    running: dict[str, Worker] = {}
+    single_hop = msgspec.structs.replace(plan, hops=1, session_timeout_ms=_LONG_SESSION_MS)
+    plans = {name: msgspec.structs.replace(single_hop, instance=name) for name in ("0", "1")}
+    workers_by_name: dict[str, Worker] = {}
     for name, member in plans.items():  # the first to join leads the group
-        running[name] = start(member)
-        running[name].wait_until_ready()
+        workers_by_name[name] = start(member)
+        workers_by_name[name].wait_until_ready()
     eventually(
-        lambda: {_last_assignment(process) for process in running.values()} == {"0 1", "2 3"}
+        lambda: (
+            {_last_assignment(process) for process in workers_by_name.values()} == {"0 1", "2 3"}
+        )
     )
-    theirs = _last_assignment(running[killed])
-    [other] = (worker for name, worker in running.items() if name != killed)
+    theirs = _last_assignment(workers_by_name[victim])
+    [other] = (worker for name, worker in workers_by_name.items() if name != victim)
     before = other.rebalances()
 
     values = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 1000))
-    eventually(lambda: all_committed(alone))
-    running[killed].kill()
+    eventually(lambda: all_committed(single_hop))
+    workers_by_name[victim].kill()
     values += produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
-    eventually(lambda: len(_uncommitted_partitions(alone)) == PARTITIONS // 2)
-    assert " ".join(map(str, _uncommitted_partitions(alone))) == theirs
-    running[killed] = start(plans[killed])
-    eventually(lambda: all_committed(alone))
+    eventually(lambda: len(_uncommitted_partitions(single_hop)) == PARTITIONS // 2)
+    assert " ".join(map(str, _uncommitted_partitions(single_hop))) == theirs
+    workers_by_name[victim] = start(plans[victim])
+    eventually(lambda: all_committed(single_hop))
 
-    assert running[killed].rebalances() == [f"{ASSIGNED} hop0 {theirs}"]
+    assert workers_by_name[victim].rebalances() == [f"{ASSIGNED} hop0 {theirs}"]
     assert other.rebalances() == before
     outputs = read_all(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS)
     assert sorted(output.value() for output in outputs) == sorted(v for _, v in _records(0, 2000))
-    for worker in running.values():
+    for worker in workers_by_name.values():
         assert worker.terminate() == 0
-    counts = (_counts(_states(alone, name))[0] for name in running)
+    counts = (_counts(_states(single_hop, name))[0] for name in workers_by_name)
     assert sum(counts, Counter()) == values
 
 
@@ -237,5 +239,5 @@ def _uncommitted_partitions(plan: Plan) -> list[int]:
     """Return the partitions of the first hop's input that are not committed to their ends."""
     group, topic = f"{plan.prefix}.hop0", f"{plan.prefix}.0"
     committed = committed_offsets(plan.bootstrap, group, topic, PARTITIONS)
-    here = ends(plan.bootstrap, topic, PARTITIONS)
-    return [number for number in range(PARTITIONS) if committed[number] < here[number]]
+    offsets_here = ends(plan.bootstrap, topic, PARTITIONS)
+    return [number for number in range(PARTITIONS) if committed[number] < offsets_here[number]]

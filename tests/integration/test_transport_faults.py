@@ -188,8 +188,8 @@ def test_agent_gets_large_records_one_at_a_time(
     produce(bootstrap, source, [(b"k", b"x" * 70_000) for _ in range(50)])
     options = AppOptions(bootstrap_servers=bootstrap, home=tmp_path, partitions=1)
     app = create_app(f"{prefix}.large", options)
-    waiting = asyncio.run(_queue_depths(app, source, target, 50, lambda queue: queue.qsize()))
-    assert waiting == [0] * 50
+    depths = asyncio.run(_queue_depths(app, source, target, 50, lambda queue: queue.qsize()))
+    assert depths == [0] * 50
 
 
 def test_records_queued_when_a_worker_fails_never_leave(

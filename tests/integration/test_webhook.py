@@ -173,13 +173,15 @@ def test_action_that_may_have_been_taken_is_not_reported_as_expired(
 def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
     stack: Stack, receiver: Receiver, email: str, tmp_path: Path, url: str
 ) -> None:
-    broken = Path(shutil.copytree(stack.configuration, tmp_path / "broken"))
-    channels = (broken / "channels.yaml").read_text()
+    broken_folder = Path(shutil.copytree(stack.configuration, tmp_path / "broken"))
+    channels = (broken_folder / "channels.yaml").read_text()
     assert "${TEST_RECEIVER}/email" in channels
-    (broken / "channels.yaml").write_text(channels.replace("${TEST_RECEIVER}/email", url))
-    elsewhere = Stack(stack.home, broken, {})  # `config apply` cannot see that the URL is wrong
+    (broken_folder / "channels.yaml").write_text(channels.replace("${TEST_RECEIVER}/email", url))
+    elsewhere = Stack(
+        stack.home, broken_folder, {}
+    )  # `config apply` cannot see that the URL is wrong
     try:
-        elsewhere.kairos("config", "apply", str(broken))
+        elsewhere.kairos("config", "apply", str(broken_folder))
         _order(stack, email)
         action = eventually(lambda: _emails(stack, email))[0]
         with pytest.raises(AssertionError, match="not within"):

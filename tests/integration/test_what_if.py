@@ -39,10 +39,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a home whose topics hold the log and nothing else."""
     home = tmp_path_factory.mktemp("home")
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
-    running = broker.start()
-    if isinstance(running, BrokerFailure):
-        pytest.fail(running.message)
-    settings = Settings(home=home, bootstrap_servers=running.bootstrap, partitions=1)
+    failure = broker.start()
+    if isinstance(failure, BrokerFailure):
+        pytest.fail(failure.message)
+    settings = Settings(home=home, bootstrap_servers=failure.bootstrap, partitions=1)
     ensure_topics(settings, ["web", "email"])
     yield settings
     broker.stop()
@@ -50,9 +50,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    loaded = load(_DEMO)
-    assert isinstance(loaded, Bundle)
-    return loaded
+    bundle_read = load(_DEMO)
+    assert isinstance(bundle_read, Bundle)
+    return bundle_read
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,12 @@ def log(bundle: Bundle) -> list[Interaction]:
     actions = [emit.value for emit in _direct(bundle, visits) if isinstance(emit.value, Action)]
     clicked = next(action for action in actions if action.campaign == _CAMPAIGN)
     click = visit(900, "click", visits[-1].received_at, clicked.identifier.key, kind="outcome")
-    about = {"action_id": clicked.action_id, "campaign": _CAMPAIGN, "offer": clicked.offer}
-    return [*visits, replace(click, properties=about)]
+    action_properties = {
+        "action_id": clicked.action_id,
+        "campaign": _CAMPAIGN,
+        "offer": clicked.offer,
+    }
+    return [*visits, replace(click, properties=action_properties)]
 
 
 def _direct(bundle: Bundle, log: Iterable[Interaction]) -> list[Emit]:
@@ -112,10 +116,12 @@ def test_the_same_configuration_decides_identically(
 def test_without_a_campaign_its_messages_and_their_outcomes_are_gone(
     ask: _Ask, bundle: Bundle, settings: Settings
 ) -> None:
-    [removed] = [campaign for campaign in bundle.campaigns if campaign.campaign == _CAMPAIGN]
-    others = tuple(campaign for campaign in bundle.campaigns if campaign is not removed)
+    [campaign_removed] = [
+        campaign for campaign in bundle.campaigns if campaign.campaign == _CAMPAIGN
+    ]
+    others = tuple(campaign for campaign in bundle.campaigns if campaign is not campaign_removed)
     report = ask(rules(replace(bundle, campaigns=others)), TimeRange(None, _END))
-    names = {offer.offer for offer in removed.offers}
+    names = {offer.offer for offer in campaign_removed.offers}
     lost_offers = [offer for offer in report.offers if offer.name in names]
     assert not report.identical
     assert report.changed_slots > 0

@@ -275,21 +275,21 @@ def _check_new_configuration(stack: Stack) -> None:
     config = versions[-1].config
     records = Records.of(stack.settings)
     everyone = _people(records)
-    planned = plan(everyone, versions[:1], config)
-    ordered = next(segment for segment in planned.segments if segment.segment == "ordered")
-    assert (ordered.now, ordered.enter, planned.filled) == (0, 2, ("orders",))
+    rollout = plan(everyone, versions[:1], config)
+    segment_plan = next(segment for segment in rollout.segments if segment.segment == "ordered")
+    assert (segment_plan.now, segment_plan.enter, rollout.filled) == (0, 2, ("orders",))
     with open_configuration_log(stack.settings.kafka(), _CODEC) as log:
-        applied = log.apply(config.bundle, "test")
+        version = log.apply(config.bundle, "test")
     progress: list[int] = []
     rules = load_rules(config, stack.settings)
     assert are_stages_running(stack.settings.kafka())
     for _ in range(2):
         assert backfill(records, versions, rules, lambda _: None) == len(everyone)
-        reevaluate(records, _people(records), applied.digest, progress.append)
+        reevaluate(records, _people(records), version.digest, progress.append)
     assert progress == [len(everyone)] * 2
-    news = [change for change in stack.changes() if change.config == applied.digest]
-    entered = [("counted", "entered")] * 2 + [("ordered", "entered")] * 2
-    assert sorted((change.segment, change.change) for change in news) == entered
+    news = [change for change in stack.changes() if change.config == version.digest]
+    entries = [("counted", "entered")] * 2 + [("ordered", "entered")] * 2
+    assert sorted((change.segment, change.change) for change in news) == entries
     for person in _people(records):
         has_ordered = "last_order" in person.profile.traits
         assert person.profile.traits.get("orders") == (1 if has_ordered else None)
@@ -315,12 +315,12 @@ def _with_orders() -> model.Bundle:
     """Return the bundle with a segment over a known metric, and one over a new metric."""
     base = _bundle()
     orders = model.TraitDefinition("orders", "count", when={"name": "Order"})
-    ordered = model.Segment("ordered", {"trait": "last_order", "exists": True})
+    known_metric = model.Segment("ordered", {"trait": "last_order", "exists": True})
     order_segment = model.Segment("counted", {"trait": "orders", "gte": 1})
     return msgspec.structs.replace(
         base,
         profile=model.ProfileRules((*base.profile.traits, orders)),
-        segments=(*base.segments, ordered, order_segment),
+        segments=(*base.segments, known_metric, order_segment),
     )
 
 

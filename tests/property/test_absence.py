@@ -82,12 +82,12 @@ def _mails(emits: Iterable[Emit]) -> dict[str, list[tuple[str, str]]]:
 
 def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> list[Emit]:
     """Return the changes when the clock is looked at `ticks` only."""
-    flow, waiting, emits = Flow(world), sorted(ticks), list[Emit]()
+    flow, due_ticks, emits = Flow(world), sorted(ticks), list[Emit]()
     for record in stream:
-        while waiting and waiting[0] < record.received_at:
-            emits += flow.advance(waiting.pop(0))
+        while due_ticks and due_ticks[0] < record.received_at:
+            emits += flow.advance(due_ticks.pop(0))
         emits += flow.run(record)
-    for tick in waiting:
+    for tick in due_ticks:
         emits += flow.advance(tick)
     assert not flow.refused
     return emits
@@ -112,9 +112,9 @@ def test_timers_long_overdue_change_memberships_and_send_nothing(
 ) -> None:
     world = _mailing_world(drawn_segments)
     on_time = _run(world, stream, range(1, _END + 1))
-    late = _run(world, stream, [_END + world.max_action_age_ms])
-    assert _changes(late) == _changes(on_time)
-    assert _mails(late) == _mails(_run(world, stream, ()))
+    late_run = _run(world, stream, [_END + world.max_action_age_ms])
+    assert _changes(late_run) == _changes(on_time)
+    assert _mails(late_run) == _mails(_run(world, stream, ()))
 
 
 def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None:

@@ -87,11 +87,11 @@ def _step(flow: InterleavedFlow) -> bool:
     """Run a step; nothing may be sent where the profile's log said by then that the address is
     another's."""
     before = len(flow.written)
-    processed = flow.step()
+    is_processed = flow.step()
     for profile, address in _sent_to(flow.written[before:]):
         belonging = flow.rows["decisioning"][profile].belongings.get(address)
         assert belonging is None or belonging.here
-    return processed
+    return is_processed
 
 
 def _names_by_profile(emits: Iterable[Emit]) -> dict[str, set[str]]:

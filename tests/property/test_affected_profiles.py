@@ -34,30 +34,30 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
     later: list[Interaction],
 ) -> None:
     # At once, after further interactions, and after time alone.
-    current, proposed = rules(configuration(before)), rules(configuration(after))
-    versions = (Version(current.config, 1), Version(proposed.config, 2))
+    current, next_rules = rules(configuration(before)), rules(configuration(after))
+    versions = (Version(current.config, 1), Version(next_rules.config, 2))
     results = []
     for evaluates_all in (True, False):
         flow = Flow(current)
         emits = [emit for record in stream for emit in flow.run(record)]
         everyone = people(emits)
         affected = AffectedProfiles(versions)
-        flow.rules = proposed
+        flow.rules = next_rules
         outputs: list[Emit] = []
         for person in everyone:
             if evaluates_all or affected.has(person):
-                outputs += flow.follow(refresh(person, proposed.config.digest))
+                outputs += flow.follow(refresh(person, next_rules.config.digest))
         outputs += flow.advance(LAST)
         for interaction in later:
             at = interaction.occurred_at + LAST
-            moved = replace(
+            interaction_moved = replace(
                 interaction,
                 event_id=f"later-{interaction.event_id}",
                 occurred_at=at,
                 received_at=at,
             )
             outputs += flow.advance(at)
-            outputs += flow.run(moved)
+            outputs += flow.run(interaction_moved)
         outputs += flow.advance(3 * LAST)
         results.append(_changes(outputs))
     assert results[0] == results[1]
@@ -72,8 +72,8 @@ def test_campaigns_affect_no_profile(
     flow = Flow(rules(base))
     everyone = people([emit for record in stream for emit in flow.run(record)])
     caps = (model.Cap("weekly", "all", 3, "7d"),)
-    changed = rules(replace(base, policies=model.Policies(caps=caps)))
-    versions = (Version(rules(base).config, 1), Version(changed.config, 2))
+    changed_rules = rules(replace(base, policies=model.Policies(caps=caps)))
+    versions = (Version(rules(base).config, 1), Version(changed_rules.config, 2))
     assert not any(map(AffectedProfiles(versions).has, everyone))
     unknown = AffectedProfiles(versions[1:])
     assert all(map(unknown.has, everyone))

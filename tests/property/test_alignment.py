@@ -77,8 +77,8 @@ def test_deviations_add_up_to_the_cost(case: tuple[JourneyPlan, list[int]]) -> N
     alignment = align(plan, path)
     mandatory = {step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory}
     repeats = len(path) - len(set(path))
-    moved = sum(2 if step in mandatory else 1 for step in alignment.swapped)
-    assert alignment.cost == len(alignment.skipped) + moved + repeats
+    moves_counted = sum(2 if step in mandatory else 1 for step in alignment.swapped)
+    assert alignment.cost == len(alignment.skipped) + moves_counted + repeats
     assert set(alignment.skipped) == mandatory - set(path)
     assert set(alignment.repeated) | set(alignment.swapped) >= {
         s for s in path if path.count(s) > 1

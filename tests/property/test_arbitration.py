@@ -105,10 +105,10 @@ def test_best_paying_treatment_wins_its_campaign_and_channel(
 @settings(max_examples=cases(50), deadline=None)
 @given(_entries(), st.randoms(use_true_random=False))
 def test_order_of_the_configuration_changes_no_decision(entries: list[_Entry], chance: Any) -> None:
-    shuffled = list(entries)
-    chance.shuffle(shuffled)
+    shuffled_entries = list(entries)
+    chance.shuffle(shuffled_entries)
     expected = []
-    for order in (entries, shuffled):
+    for order in (entries, shuffled_entries):
         life = Life(world(campaigns=_world(order)))
         life.interact("Go", 0)
         expected.append(sorted(life.treatments()))
@@ -200,8 +200,10 @@ def test_transactional_messages_come_first_in_a_placement() -> None:
 def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
     day = 24 * 3_600_000
     early = hero("early", value=9, ends="1970-01-01")
-    late = hero("late", value=8, starts="1970-01-02")
-    life = Life(world(campaigns=[campaign("c", offer("o", 1, early, late, hero("always")))]))
+    late_treatment = hero("late", value=8, starts="1970-01-02")
+    life = Life(
+        world(campaigns=[campaign("c", offer("o", 1, early, late_treatment, hero("always")))])
+    )
     for at, expected in ((day - 1, "early"), (day, "late")):
         life.interact("Home", at, ask=["hero"])
         assert life.treatments() == [expected]
@@ -222,12 +224,12 @@ class _LearnedPropensities:
 def test_learned_probability_replaces_the_declared_one() -> None:
     offers = (offer("a", 10, hero("a-hero", p=0.5)), offer("b", 10, hero("b-hero", p=0.4)))
     compiled_rules = world(campaigns=[campaign("c", *offers)])
-    for learned, expected in (
+    for learned_chances, expected in (
         ({}, "a-hero"),
         ({"a-hero": 0.1}, "b-hero"),
         ({"b-hero": 0.6}, "b-hero"),
     ):
-        life = Life(replace(compiled_rules, propensities=_LearnedPropensities(learned)))
+        life = Life(replace(compiled_rules, propensities=_LearnedPropensities(learned_chances)))
         life.interact("Home", 0, ask=["hero"])
         assert life.treatments() == [expected]
 

@@ -74,11 +74,11 @@ def apache_decode(name: str, body: bytes) -> msgspec.Struct:
 @given(data=st.data())
 def test_record_survives_and_bytes_equal_apaches(name: str, data: st.DataObject) -> None:
     record = data.draw(records(CLASSES[name]))
-    encoded = CODEC.encode(topic_of(name), record)
-    assert encoded is not None
-    assert CODEC.decode(topic_of(name), encoded) == record
-    assert encoded[HEADER:] == apache_encode(name, record)
-    assert apache_decode(name, encoded[HEADER:]) == record
+    data_encoded = CODEC.encode(topic_of(name), record)
+    assert data_encoded is not None
+    assert CODEC.decode(topic_of(name), data_encoded) == record
+    assert data_encoded[HEADER:] == apache_encode(name, record)
+    assert apache_decode(name, data_encoded[HEADER:]) == record
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -87,14 +87,14 @@ def test_record_survives_and_bytes_equal_apaches(name: str, data: st.DataObject)
 def test_garbled_bytes_are_a_record_or_malformed_and_no_exception(
     name: str, data: st.DataObject
 ) -> None:
-    encoded = CODEC.encode(topic_of(name), data.draw(records(CLASSES[name])))
-    assert encoded is not None
-    garbled = bytearray(encoded)
+    data_encoded = CODEC.encode(topic_of(name), data.draw(records(CLASSES[name])))
+    assert data_encoded is not None
+    garbled = bytearray(data_encoded)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(garbled)))
         garbled[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
-    decoded = CODEC.decode(topic_of(name), bytes(garbled))
-    assert isinstance(decoded, (CLASSES[name], Malformed))
+    result = CODEC.decode(topic_of(name), bytes(garbled))
+    assert isinstance(result, (CLASSES[name], Malformed))
 
 
 _GROWTH = (("interactions.identified", Enriched), ("interactions.enriched", Segmented))

@@ -197,7 +197,7 @@ def test_backfilled_aggregate_equals_one_kept_from_the_start(
 _begun = st.dictionaries(
     st.sampled_from("ab"),
     st.builds(
-        lambda run, covered, begin: Backfill(run, covered, begin, covered),
+        lambda run, gap, begin: Backfill(run, gap, begin, gap),
         st.integers(1, 2),
         st.integers(-1, 2),
         st.one_of(st.none(), st.integers(0, 2)),
@@ -330,17 +330,19 @@ def test_trait_states_its_beginning_until_backfilled() -> None:
     assert "count_lately.since" not in later
 
 
-@pytest.mark.parametrize(("received_names", "missed"), [("none", "all"), ("all", "none")])
+@pytest.mark.parametrize(("received_names", "missed_name"), [("none", "all"), ("all", "none")])
 def test_partition_behind_an_earlier_version_stalls_and_is_named(
-    received_names: str, missed: str
+    received_names: str, missed_name: str
 ) -> None:
     # Even without new aggregates: an earlier version must not evaluate profiles after a later one.
     flow, versions = _flow(received_names, received_names)
-    versions[-1] = Version(_WORLDS[missed].config, versions[-1].applied_at)
-    reader = BackfillReader({}, _WORLDS[missed], versions)
+    versions[-1] = Version(_WORLDS[missed_name].config, versions[-1].applied_at)
+    reader = BackfillReader({}, _WORLDS[missed_name], versions)
     with pytest.raises(StalledError, match="partitions 0 still run by an earlier configuration"):
         backfill_stages(_Stages(flow, random.Random(0)), reader)
-    assert not any(config_of(emit.value) == _WORLDS[missed].config.digest for emit in flow.written)
+    assert not any(
+        config_of(emit.value) == _WORLDS[missed_name].config.digest for emit in flow.written
+    )
 
 
 def test_truncated_log_is_shown_as_counting_since_its_beginning() -> None:
@@ -396,15 +398,15 @@ def test_aggregate_unused_for_long_is_dropped_and_counts_from_now() -> None:
     flow.drain()
     [shard] = _row(flow).shards.here.values()
     assert (shard.kept, shard.begun, shard.sequences) == ({}, {}, {})
-    planned = plan([], versions[:3], _WORLDS["all"].config)
-    assert set(planned.counting_from_now) == set(_EVERY)
-    assert not planned.filled
+    rollout = plan([], versions[:3], _WORLDS["all"].config)
+    assert set(rollout.counting_from_now) == set(_EVERY)
+    assert not rollout.filled
 
 
 def test_plan_names_traits_to_be_filled() -> None:
     _, versions = _flow("half")
-    planned = plan([], versions, _WORLDS["all"].config)
-    assert set(planned.filled) == set(_EVERY[1::2])
-    assert not planned.counting_from_now
+    rollout = plan([], versions, _WORLDS["all"].config)
+    assert set(rollout.filled) == set(_EVERY[1::2])
+    assert not rollout.counting_from_now
     assert not plan([], versions, _WORLDS["half"].config).filled
     assert not plan([], (), _WORLDS["all"].config).counting_from_now

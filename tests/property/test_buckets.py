@@ -17,17 +17,17 @@ def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
     numbers: list[float], descending: bool, value: Known
 ) -> None:
     thresholds = sorted(numbers, reverse=descending)
-    compiled = bucket(
+    compiled_bucket = bucket(
         model.TraitDefinition("b", "bucket", "trait.x", thresholds=tuple(thresholds)), False
     )
-    bin_name = bucket_of(compiled, {"x": value}, 0)
+    bin_name = bucket_of(compiled_bucket, {"x": value}, 0)
     if isinstance(value, bool) or not isinstance(value, int | float):
         assert bin_name is None
     elif descending and len(numbers) > 1:
         assert bin_name == 1 + sum(value < number for number in numbers)
     else:
         assert bin_name == 1 + sum(value >= number for number in numbers)
-    assert next_step(compiled, {"x": value}, 0) is None
+    assert next_step(compiled_bucket, {"x": value}, 0) is None
 
 
 @given(
@@ -37,13 +37,19 @@ def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
 )
 def test_ages_change_only_at_the_named_moments(ages: list[int], descending: bool, at: int) -> None:
     thresholds = tuple(f"{age}ms" for age in sorted(ages, reverse=descending))
-    compiled = bucket(model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False)
+    compiled_bucket = bucket(
+        model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False
+    )
     traits: dict[str, Known] = {"x": at}
-    due = next_step(compiled, traits, 0)
+    due = next_step(compiled_bucket, traits, 0)
     for now in range(60):
         older = sum(now - at >= age for age in ages)
-        assert bucket_of(compiled, traits, now) == 1 + (len(ages) - older if descending else older)
-        changes = bucket_of(compiled, traits, now) != bucket_of(compiled, traits, now - 1)
+        assert bucket_of(compiled_bucket, traits, now) == 1 + (
+            len(ages) - older if descending else older
+        )
+        changes = bucket_of(compiled_bucket, traits, now) != bucket_of(
+            compiled_bucket, traits, now - 1
+        )
         assert changes is (now == due) or now == 0
         if now == due:
-            due = next_step(compiled, traits, now)
+            due = next_step(compiled_bucket, traits, now)

@@ -66,8 +66,8 @@ def _check_budgets(world: Spending) -> None:
         if account is None:
             continue
         purses = [purse[name] for purse in world.purses() if name in purse]
-        out = sum(max(purse.granted, purse.spent) for purse in purses)
-        assert out - account.released <= limit, name
+        granted = sum(max(purse.granted, purse.spent) for purse in purses)
+        assert granted - account.released <= limit, name
         assert account.spent <= limit, name
         assert account.free >= 0, name
 
@@ -91,8 +91,8 @@ def _run_randomly(world: Spending, random: Random, acts: int, kills: int) -> Non
         if random.randrange(100) < kills:
             world.doom_worker()
         if random.randrange(100) < kills:
-            loses, doomed = random.randrange(4) == 0, random.choice((None, random.randrange(6)))
-            world.restart_learner(loses_disk=loses, doomed=doomed)
+            loses, doomed_at = random.randrange(4) == 0, random.choice((None, random.randrange(6)))
+            world.restart_learner(loses_disk=loses, doomed_at=doomed_at)
         _check_budgets(world)
 
 

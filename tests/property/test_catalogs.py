@@ -259,8 +259,8 @@ def test_decision_records_a_short_list_of_a_large_catalogue() -> None:
         "tile: 2299 items": "applicability/beyond the best",
         "tile: 193 items": "applicability/beyond the best",
     }
-    explained = explain(decision, life.flow.rules.config, "en").slots[0].rejected
-    assert [exclusion.words for exclusion in explained if exclusion.rule == "excluded"] == [
+    rejections = explain(decision, life.flow.rules.config, "en").slots[0].rejected
+    assert [exclusion.words for exclusion in rejections if exclusion.rule == "excluded"] == [
         "the customer has seen, bought or solved them."
     ]
 

@@ -77,10 +77,10 @@ class _Kafka:
 
     def deliver(self, choice: int) -> bool:
         """Deliver the front of one of the queues."""
-        waiting = sorted(tp for tp, queue in self._queues.items() if queue)
-        if not waiting:
+        tps = sorted(tp for tp, queue in self._queues.items() if queue)
+        if not tps:
             return False
-        tp = waiting[choice % len(waiting)]
+        tp = tps[choice % len(tps)]
         value, report = self._queues[tp].popleft()
         record = _LogRecord(tp, self._ends[tp], value)
         self._ends[tp] += 1
@@ -173,8 +173,8 @@ class _Worker:
     def acknowledge(self, choice: int) -> None:
         """Acknowledge an event, in any order."""
         tp = _INPUTS[choice % _PARTITIONS]
-        if waiting := self._unacknowledged[tp]:
-            self._acked[tp].add(waiting.pop(choice % len(waiting)))
+        if numbers := self._unacknowledged[tp]:
+            self._acked[tp].add(numbers.pop(choice % len(numbers)))
 
     def leave(self, choice: int) -> None:
         self._producer.end_run(time.time())

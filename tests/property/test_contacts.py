@@ -54,5 +54,7 @@ def test_each_contact_is_kept_once_in_the_shard_of_its_cause(stream: list[Record
         for profile, row in flow.rows["enrichment"].items()
         for name in row.shards.here
     }
-    placed = {action: shards[event] for action, event in actions.items()}
-    assert sorted(remembered) == sorted((a, name, homes[name]) for a, name in placed.items())
+    shards_by_action = {action: shards[event] for action, event in actions.items()}
+    assert sorted(remembered) == sorted(
+        (a, name, homes[name]) for a, name in shards_by_action.items()
+    )

@@ -133,8 +133,8 @@ _text = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 @given(st.lists(st.tuples(_codes | _text, _text).map(list), min_size=1, max_size=8))
 def test_no_row_is_refused_where_something_stands_below(rows: list[list[str]]) -> None:
     last = ["K-9", "Ana", "1", "1"]
-    alone = [["Total", *row[1:]] for row in rows]
-    for body in (rows, alone):
+    totals = [["Total", *row[1:]] for row in rows]
+    for body in (rows, totals):
         assert _customers(_read(_table([*body, last])))[-1] == "K-9"
         read = _read(_table([*body, last]))
         assert not [row for row in read if isinstance(row, UnreadableRow) and row.code == "footer"]

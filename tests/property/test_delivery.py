@@ -152,7 +152,7 @@ def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
     stages = KilledStages(plain_rules(), logs, Random(seed))
     stages.run(8)
     states = stages.states()
-    placed = {
+    profiles_by_shard = {
         shard: profile_of(place.root)
         for row in states["identity"].values()
         for shard, place in row.shards.items()
@@ -168,7 +168,7 @@ def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
         (decision.event_id, decision.profile_id) for _, decision in logs.read(topics.DECISIONS)
     }
     laws = {
-        "a shard is where identity says": holders == placed,
+        "a shard is where identity says": holders == profiles_by_shard,
         "each interaction counts once": sum(counts) == len(stream),
         "each interaction is decided once": sorted(event for event, _ in decisions)
         == sorted(record.event_id for record in stream),

@@ -36,7 +36,7 @@ def _facts(interaction: Interaction) -> dict[str, Any]:
     total = interaction.properties.get("total" if interaction.source == "shop" else "sum.paid")
     currency = interaction.properties.get("currency", "EUR")
     offset = -5 if interaction.context.timezone else 1
-    then = datetime(2024, 1, 1) + timedelta(
+    moment = datetime(2024, 1, 1) + timedelta(
         milliseconds=interaction.occurred_at - BASE, hours=offset
     )
     return {
@@ -47,7 +47,7 @@ def _facts(interaction: Interaction) -> dict[str, Any]:
         "country": place and place.country,
         "paid": None if total is None else total * RATES.get(str(currency), 0),
         "unknown": total is not None and currency == "XXX",
-        "monday": then.weekday() == 0,
+        "monday": moment.weekday() == 0,
         "lang": interaction.context.locale if interaction.source == "till" else None,
     }
 
@@ -107,11 +107,11 @@ def test_the_order_of_arrival_and_the_shards_do_not_matter(
     stream: list[Interaction], shuffler: random.Random
 ) -> None:
     rules = enriched_rules()
-    shuffled = list(stream)
-    shuffler.shuffle(shuffled)
+    shuffled_stream = list(stream)
+    shuffler.shuffle(shuffled_stream)
     parts = [
         apply(None, normal, rules.config, derive(normal, rules.enrichers))
-        for normal in (apply_mappings(record, rules.config) for record in shuffled)
+        for normal in (apply_mappings(record, rules.config) for record in shuffled_stream)
     ]
     while len(parts) > 1:
         shuffler.shuffle(parts)

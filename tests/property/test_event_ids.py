@@ -37,15 +37,15 @@ def test_adding_an_id_again_after_a_kill_changes_nothing(
     records: list[tuple[int, str, bool]],
 ) -> None:
     # The same record has the same time, whenever it is read.
-    once, repeats = Rows(), Rows()
+    single, repeats = Rows(), Rows()
     at_ms = _START_MS
     for passed_ms, event_id, repeated in records:
         at_ms += passed_ms
-        for rows, times in ((once, 1), (repeats, 2 if repeated else 1)):
+        for rows, times in ((single, 1), (repeats, 2 if repeated else 1)):
             for _ in range(times):
                 EventIds(rows).add(ONLY, event_id, at_ms, b"said")
         for event_id in "abcde":
-            known_flags = [EventIds(rows).find(ONLY, event_id, at_ms) for rows in (once, repeats)]
+            known_flags = [EventIds(rows).find(ONLY, event_id, at_ms) for rows in (single, repeats)]
             assert known_flags[0] == known_flags[1]
 
 

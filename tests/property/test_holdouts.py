@@ -127,9 +127,9 @@ def _make_rules(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]],
     shares: tuple[float, float, float],
     policies: Mapping[str, Any],
-    without: frozenset[str] = frozenset(),
+    treatments_left_out: frozenset[str] = frozenset(),
 ) -> Rules:
-    """Return the rules of a world of offers; `without`: treatments that are left out."""
+    """Return the rules of a world of offers without the `treatments_left_out`."""
     never = {"name": "Never"}
     campaigns = [campaign("idle", offer("idle", 1), trigger=never, goal=_GOAL)]
     for number, share in enumerate(shares):
@@ -139,7 +139,7 @@ def _make_rules(
                 {"treatment": name, "channel": channel, "p": 0.5}
                 | ({} if placement is None else {"placement": placement})
                 for channel, placement in slots
-                if (name := f"t{index}-{placement or channel}") not in without
+                if (name := f"t{index}-{placement or channel}") not in treatments_left_out
             ]
             if of == number and treatments:
                 offers_of_share.append(offer(f"o{index}", value, *treatments))
@@ -159,13 +159,13 @@ def _holdouts_of(
         {"holdout": "mail", "share": of_email, "for": {"channel": "email"}},
         {"holdout": "all", "share": of_all},
     ]
-    covered = frozenset(
+    covered_treatments = frozenset(
         f"t{index}-{placement or channel}"
         for index, (of, _, slots) in enumerate(offers)
         for channel, placement in slots
         if campaign_share[of] or (of_email and channel == "email") or of_all
     )
-    return campaign_share, [holdout for holdout in holdouts if holdout["share"]], covered
+    return campaign_share, [holdout for holdout in holdouts if holdout["share"]], covered_treatments
 
 
 @settings(max_examples=cases(80), deadline=None)
@@ -180,11 +180,11 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     """Compare with a world that has only the rest; would-be winners, with one without holdouts."""
     policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if learns else {}
     policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if capped else []
-    own_shares, held_treatments, covered = _holdouts_of(offers, shares)
+    own_shares, held_treatments, covered_treatments = _holdouts_of(offers, shares)
     ask = {"hero": limit, "banner": 1}
     nobody = (0.0, 0.0, 0.0)
     life = Life(_make_rules(offers, own_shares, policies | {"holdouts": held_treatments}))
-    rest = Life(_make_rules(offers, nobody, policies, covered))
+    rest = Life(_make_rules(offers, nobody, policies, covered_treatments))
     decision, of_rest = (world.interact("Go", 1, ask=ask) for world in (life, rest))
     of_all_free = Life(_make_rules(offers, nobody, policies)).interact("Go", 1, ask=ask)
     assert [(action.treatment, action.action_id) for action in life.actions()] == [
@@ -193,15 +193,15 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     shown_choices = {choice.slot: choice for choice in of_rest.choices}
     winners = {choice.slot: choice.treatment for choice in of_all_free.choices}
     for choice in decision.choices:
-        there = shown_choices.get(choice.slot)
-        assert choice.treatment == (None if there is None else there.treatment)
-        assert choice.propensity == (1 if there is None else there.propensity)
+        shown_choice = shown_choices.get(choice.slot)
+        assert choice.treatment == (None if shown_choice is None else shown_choice.treatment)
+        assert choice.propensity == (1 if shown_choice is None else shown_choice.propensity)
         winner = winners.get(choice.slot)
-        if winner in covered:
+        if winner in covered_treatments:
             assert choice.would_be == winner
-    would_be = {name for name in winners.values() if name in covered}
+    winners_held_out = {name for name in winners.values() if name in covered_treatments}
     kept_back = {name for name, fate in fates(decision).items() if fate.startswith("held out by ")}
-    assert would_be <= kept_back <= covered
+    assert winners_held_out <= kept_back <= covered_treatments
     ranked = [
         (candidate.campaign, candidate.offer, candidate.treatment)
         for candidate in decision.candidates

@@ -126,7 +126,7 @@ def _choose(random: object, n: int) -> int:
 
 
 def _check_places_of_shards(flow: InterleavedFlow) -> None:
-    placed = {
+    profiles_by_shard = {
         shard: profile_of(place.root)
         for row in flow.rows["identity"].values()
         for shard, place in row.shards.items()
@@ -136,8 +136,8 @@ def _check_places_of_shards(flow: InterleavedFlow) -> None:
         for profile, row in flow.rows["enrichment"].items()
         for shard in row.shards.here
     }
-    assert holders == {shard: placed[shard] for shard in holders}
-    assert set(holders) == set(placed)
+    assert holders == {shard: profiles_by_shard[shard] for shard in holders}
+    assert set(holders) == set(profiles_by_shard)
 
 
 def _check_counts(flow: InterleavedFlow, stream: list[Interaction]) -> None:

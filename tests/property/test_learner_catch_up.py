@@ -52,11 +52,11 @@ class _MemoryLog:
     def read(self) -> DecisionBatch:
         batch = DecisionBatch([], {})
         for _ in range(self._random.randint(0, 5)):
-            waiting = [
+            partitions = [
                 partition for partition, at in self._next.items() if at < len(self.logs[partition])
             ]
-            if waiting:
-                partition = self._random.choice(waiting)
+            if partitions:
+                partition = self._random.choice(partitions)
                 offset = self._next[partition]
                 batch.decisions.append((partition, offset, self.logs[partition][offset]))
                 batch.ends[partition] = self._next[partition] = offset + 1
@@ -126,11 +126,11 @@ _TOLD = st.tuples(
     decisions=st.lists(
         st.tuples(st.integers(0, _PARTITIONS - 1), st.lists(_TOLD, max_size=3)), max_size=30
     ),
-    published=st.integers(0, 30),
+    position=st.integers(0, 30),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_learner_counts_the_same_without_its_disk(
-    decisions: list[tuple[int, list[tuple[str, Any]]]], published: int, seed: int
+    decisions: list[tuple[int, list[tuple[str, Any]]]], position: int, seed: int
 ) -> None:
     log = _MemoryLog(Random(seed))
     for number, (partition, feedback) in enumerate(decisions):
@@ -138,7 +138,7 @@ def test_learner_counts_the_same_without_its_disk(
     with _learner(log) as lost_learner, _learner(log) as learner:
         lost_learner.catch_up()
         lost_learner.read_until(
-            lambda: log.is_read() or sum(lost_learner.ledger.state.offsets.values()) >= published
+            lambda: log.is_read() or sum(lost_learner.ledger.state.offsets.values()) >= position
         )
         learner.ledger.restore(lost_learner.snapshot(), {})
         learner.catch_up()
@@ -225,14 +225,14 @@ def test_outcome_that_is_read_before_its_message_settles_it(sale: BudgetRule, ou
 def test_cost_of_a_message_that_was_received_late_is_given_back_once(
     sale: BudgetRule, published_after: int
 ) -> None:
-    log, published = _MemoryLog(Random(0)), _NOW_MS + published_after
+    log, published_at = _MemoryLog(Random(0)), _NOW_MS + published_after
     _reserve(log, sale, _NOW_MS - 10_000)
     with _learner(log) as lost_learner, _learner(log) as learner:
         _begin(lost_learner, sale)
         lost_learner.read_until(log.is_read)
-        lost_learner.ledger.expire_spent(published)
-        _succeed(learner, lost_learner, sale, published)
-        for at in (published, published + 2_000, published + 10_000):
+        lost_learner.ledger.expire_spent(published_at)
+        _succeed(learner, lost_learner, sale, published_at)
+        for at in (published_at, published_at + 2_000, published_at + 10_000):
             learner.ledger.expire_spent(at)
         after = learner.ledger.accounts[sale.name]
         assert (after.released, after.spent, after.expiring) == (tokens(_SPENT), 0, 0)

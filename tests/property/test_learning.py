@@ -49,7 +49,7 @@ def test_ledger_killed_anywhere_has_each_message_once(
     log = [*decisions, *reversed(decisions)]
     with TemporaryDirectory() as home:
         folder = Path(home) / "evidence"
-        ends = sorted({min(cut, len(log)) for cut in (*cuts, len(log))})
+        ends = sorted({min(position, len(log)) for position in (*cuts, len(log))})
         for end in ends:
             ledger = EvidenceLedger(folder)  # as after a kill: the ledger stores its own offset
             begin = ledger.state.offsets.get("0", 0)
@@ -101,15 +101,15 @@ def test_evidence_of_one_half_life_ago_weighs_half() -> None:
         assert tally.trials == pytest.approx(1.5)
         assert tally.successes == pytest.approx(1.5)
     assert first.fade(2_000, 500).trials == pytest.approx(0.25)
-    withdrawn = add(first.fade(2_000, 500), TallyChange(arm, 1_000, -1, -1), 500)
-    assert (withdrawn.trials, withdrawn.tried, withdrawn.reached) == (0, 0, 0)
+    without_trial = add(first.fade(2_000, 500), TallyChange(arm, 1_000, -1, -1), 500)
+    assert (without_trial.trials, without_trial.tried, without_trial.reached) == (0, 0, 0)
 
 
 def _life(condition: Any = None, **parts: Any) -> Life:
     goal = {"when": condition or {"name": "Bought"}, "window": "1h"}
     mail = {"treatment": "mail", "channel": "email", "p": 0.9}
-    sold = campaign("sale", offer("shoes", 100, mail), goal=goal)
-    return Life(world(campaigns=[sold], policies={"learning": {"explore": 1e-9}}, **parts))
+    sale = campaign("sale", offer("shoes", 100, mail), goal=goal)
+    return Life(world(campaigns=[sale], policies={"learning": {"explore": 1e-9}}, **parts))
 
 
 def _feedback_kinds(decision: Decision) -> list[str]:
@@ -161,13 +161,13 @@ def test_feedback_of_bots_is_not_learned_from() -> None:
         user_agent="Mozilla/5.0 (compatible; Googlebot/2.1; +http://google.com/bot.html)"
     )
     person = Context(user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Firefox/120.0")
-    for context, learned in ((robot, False), (person, True)):
+    for context, is_learned in ((robot, False), (person, True)):
         life = _life(profile={"enrichers": {"user_agent": {}}})
         life.interact("Go", 0)
         reasons = _feedback_kinds(_interact_in(life, "Bought", 60_000, context))
-        assert reasons == (["reached"] if learned else [])
+        assert reasons == (["reached"] if is_learned else [])
         reasons = _feedback_kinds(_interact_in(life, "Go", 70_000, context))
-        assert reasons == (["tried"] if learned else [])
+        assert reasons == (["tried"] if is_learned else [])
 
 
 def _interact_in(life: Life, name: str, at: int, context: Context) -> Decision:
@@ -182,11 +182,11 @@ def _interact_in(life: Life, name: str, at: int, context: Context) -> Decision:
 def test_a_message_that_must_be_confirmed_counts_once_it_was_shown() -> None:
     web = {"name": "web", "placements": ["hero"], "confirm_within": "10m"}
     shoes = offer("shoes", 100, hero("shoes", p=0.9))
-    sold = campaign("sale", shoes, trigger={"name": "Never"}, goal={"when": {"name": "Bought"}})
+    sale = campaign("sale", shoes, trigger={"name": "Never"}, goal={"when": {"name": "Bought"}})
     life = Life(
         world(
             channels={"channels": [web, *CHANNELS[1:]]},
-            campaigns=[sold],
+            campaigns=[sale],
             policies={"learning": {"explore": 1e-9}},
         )
     )

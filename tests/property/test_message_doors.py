@@ -200,8 +200,8 @@ def test_broken_bytes_are_refused_and_never_an_exception(
 
 def _broken(raw: bytes, data: st.DataObject) -> bytes:
     place = data.draw(st.integers(0, len(raw)))
-    removed = data.draw(st.integers(0, 5))
-    return raw[:place] + data.draw(st.binary(max_size=5)) + raw[place + removed :]
+    cut_length = data.draw(st.integers(0, 5))
+    return raw[:place] + data.draw(st.binary(max_size=5)) + raw[place + cut_length :]
 
 
 def _check_found(interaction: Interaction) -> None:
@@ -209,10 +209,10 @@ def _check_found(interaction: Interaction) -> None:
     flow = Flow(_RULES)
     emits = [emit.value for emit in flow.run(interaction)]
     assert not flow.refused
-    identified = [
+    outputs = [
         emit for emit in emits if isinstance(emit, Identified) and emit.interaction is not None
     ]
-    assert len(identified) == sum(isinstance(emit, Decision) for emit in emits) == 1
+    assert len(outputs) == sum(isinstance(emit, Decision) for emit in emits) == 1
 
 
 class _IdentityStage:
@@ -247,8 +247,8 @@ class _IdentityStage:
 def _check_passed_on(outputs: list[object]) -> None:
     """Check that the record went on once, or is a dead letter with a foreseen reason."""
     letters = [record for record in outputs if isinstance(record, DeadLetterRecord)]
-    identified = [record for record in outputs if isinstance(record, Identified)]
-    assert len(identified) + len(letters) == 1
+    records = [record for record in outputs if isinstance(record, Identified)]
+    assert len(records) + len(letters) == 1
     assert all(letter.reason != "exception" and letter.detail for letter in letters), letters
     assert all(isinstance(record, (*_LETTERS, Identified)) for record in outputs)
 
@@ -317,13 +317,13 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
     fields = {name: value for name, value in fields.items() if value == _readable(value)}
     raw = _bytes_of(_segment_message(kind, ids, fields))
     with _door() as door:
-        accepted = _post(door, f"/v1/{kind}", raw).status_code == 200
+        is_accepted = _post(door, f"/v1/{kind}", raw).status_code == 200
         by_http = door.interactions()
     by_file = _by_file(raw)
     upstream = _upstream_interaction(kind, ids, fields)
     data = _CODEC.encode(topics.INTERACTIONS, upstream)
     by_avro = _left_identity(_IdentityStage().process(upstream.identifiers[0].key.encode(), data))
-    assert accepted is isinstance(by_file, Interaction) is bool(by_avro)
+    assert is_accepted is isinstance(by_file, Interaction) is bool(by_avro)
     if isinstance(by_file, Interaction):
         for interaction in (by_http[0], by_file):
             key = interaction.identifiers[0].key.encode()

@@ -99,9 +99,11 @@ def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Know
     expected: dict[str, Known] = {}
     orders = sorted((record for record in stream if record.name == "Order"), key=_order_key)
     for name, window in _WINDOWS.items():
-        inside = [order for order in orders if window is None or order.occurred_at > now - window]
+        orders_in_window = [
+            order for order in orders if window is None or order.occurred_at > now - window
+        ]
         for rule in _RULES:
-            value = _by_rule(rule, inside, orders if window is None else None)
+            value = _by_rule(rule, orders_in_window, orders if window is None else None)
             if value is not None:
                 expected[f"{rule}_{name}"] = value
     return expected
@@ -111,23 +113,23 @@ def _order_key(interaction: Interaction) -> tuple[int, str]:
     return (interaction.occurred_at, interaction.event_id)
 
 
-def _by_rule(rule: str, inside: list[Interaction], lifetime: object) -> Known:
-    prices = [interaction.properties["price"] for interaction in inside]
+def _by_rule(rule: str, orders: list[Interaction], lifetime: object) -> Known:
+    prices = [interaction.properties["price"] for interaction in orders]
     numbers = [price for price in prices if isinstance(price, int | float) and price is not True]
     total = round(sum(numbers), 6)
     match rule:
         case "count":
-            return len(inside) if inside or lifetime is None else None
+            return len(orders) if orders or lifetime is None else None
         case "sum":
             return total if numbers or lifetime is None else None
         case "avg":
             return total / len(numbers) if numbers else None
         case "distinct":
-            return len(set(map(_key, prices))) if inside or lifetime is None else None
+            return len(set(map(_key, prices))) if orders or lifetime is None else None
         case "union":
             return tuple(sorted({_text(price) for price in prices})) or None
         case "recency":
-            return inside[-1].occurred_at if inside else None
+            return orders[-1].occurred_at if orders else None
         case "first":
             return prices[0] if prices else None
         case "latest":
@@ -181,10 +183,10 @@ def test_metrics_change_by_time_only_at_the_named_moments(
     now = stream[-1].received_at
     metrics_before = _metrics(shards, now)
     until = now + sum(waits)
-    while (then := _due(shards, now)) is not None and then <= until:
-        assert then > now
-        assert _same(_metrics(shards, then - 1), metrics_before)
-        now, metrics_before = then, _metrics(shards, then)
+    while (due_at := _due(shards, now)) is not None and due_at <= until:
+        assert due_at > now
+        assert _same(_metrics(shards, due_at - 1), metrics_before)
+        now, metrics_before = due_at, _metrics(shards, due_at)
         assert _same(metrics_before, _expected_metrics(stream, now))
     assert _same(_metrics(shards, until), metrics_before)
 
@@ -199,10 +201,10 @@ def test_late_and_out_of_order_interactions_give_the_same_profile(
 ) -> None:
     # Crowded panes included.
     now = stream[-1].received_at + 50
-    shuffled = list(stream)
-    shuffler.shuffle(shuffled)
+    shuffled_stream = list(stream)
+    shuffler.shuffle(shuffled_stream)
     in_order = _metrics(_shards(("a", record) for record in stream), now)
-    assert _metrics(_shards(("a", interaction) for interaction in shuffled), now) == in_order
+    assert _metrics(_shards(("a", interaction) for interaction in shuffled_stream), now) == in_order
 
 
 @given(streams(40), st.randoms(use_true_random=False))

@@ -90,9 +90,9 @@ def _brute_force(stream: list[Visit]) -> dict[str, Known]:
 def test_any_order_gives_the_profile_of_first_principles(
     stream: list[Visit], random: st.DataObject
 ) -> None:
-    shuffled = list(stream)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert _profile(shuffled) == _brute_force(stream)
+    shuffled_stream = list(stream)
+    random.shuffle(shuffled_stream)  # type: ignore[attr-defined]
+    assert _profile(shuffled_stream) == _brute_force(stream)
 
 
 @given(visits())

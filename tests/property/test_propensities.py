@@ -34,9 +34,13 @@ def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
     ties = {
         candidate.treatment: candidate.tie for entry in entries for candidate in entry.candidates
     }
-    learned = {(ties[name], ""): TreatmentEvidence(*counts) for name, counts in evidence.items()}
+    evidence_by_treatment = {
+        (ties[name], ""): TreatmentEvidence(*counts) for name, counts in evidence.items()
+    }
     assert rules.chooser is not None
-    return with_fields(rules, chooser=rules.chooser.with_knowledge(Knowledge("1-test", learned)))
+    return with_fields(
+        rules, chooser=rules.chooser.with_knowledge(Knowledge("1-test", evidence_by_treatment))
+    )
 
 
 def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:
@@ -67,19 +71,19 @@ def _earlier_winners(choice: Choice, decision: Decision) -> tuple[str, ...]:
 def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
     """Check that each choice, given the earlier places, has one propensity and occurs as often.
     Returns the choices of each slot."""
-    opened: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    openings: Counter[tuple[str, tuple[str, ...]]] = Counter()
     counts: Counter[tuple[str, tuple[str, ...], str]] = Counter()
-    logged: defaultdict[tuple[str, tuple[str, ...], str], set[float]] = defaultdict(set)
+    propensities: defaultdict[tuple[str, tuple[str, ...], str], set[float]] = defaultdict(set)
     for decision in decisions:
         for choice in decision.choices:
             earlier = choice.slot, _earlier_winners(choice, decision)
-            opened[earlier] += 1
+            openings[earlier] += 1
             counts[(*earlier, _chosen_treatment(choice))] += 1
-            logged[(*earlier, _chosen_treatment(choice))].add(choice.propensity)
+            propensities[(*earlier, _chosen_treatment(choice))].add(choice.propensity)
     got: defaultdict[str, set[str]] = defaultdict(set)
     for (slot, before, winner), count in counts.items():
-        [propensity] = logged[slot, before, winner]
-        of = opened[slot, before]
+        [propensity] = propensities[slot, before, winner]
+        of = openings[slot, before]
         deviation = sqrt(of * propensity * (1 - propensity)) + 0.5
         assert abs(count - of * propensity) < _SIGMAS * deviation, (slot, winner, count, propensity)
         assert propensity < 1
@@ -189,8 +193,8 @@ def test_propensities_hold_for_campaigns_that_share_channels(caps: list[Mapping[
     got = _assert_calibrated(decisions)
     assert got["email"] == {"first-email", "nothing"}
     assert got["sms"] == {"first-sms", "third-sms", "nothing"}
-    would_be = {choice.would_be for decision in decisions for choice in decision.choices}
-    assert would_be == {"second-email", "second-sms", None}
+    names_held_out = {choice.would_be for decision in decisions for choice in decision.choices}
+    assert names_held_out == {"second-email", "second-sms", None}
 
 
 def test_treatment_that_cannot_be_rendered_frees_its_slot() -> None:

@@ -42,7 +42,7 @@ def test_plan_equals_the_effect_of_applying(
     stream: list[Interaction],
 ) -> None:
     # No time passes between plan and application; segments that read an interaction are left out.
-    current, proposed = rules(configuration(before)), rules(configuration(after))
+    current, next_rules = rules(configuration(before)), rules(configuration(after))
     flow = Flow(current)
     emits = [emit for record in stream for emit in flow.run(record)]
     everyone = people(emits)
@@ -51,20 +51,20 @@ def test_plan_equals_the_effect_of_applying(
     assert not same.changed
     assert all(segment.enter == segment.leave == 0 for segment in same.segments)
 
-    planned = plan(everyone, versions, proposed.config)
-    flow.rules = proposed
+    rollout = plan(everyone, versions, next_rules.config)
+    flow.rules = next_rules
     changes = [
         emit.value
         for person in everyone
-        for emit in flow.follow(refresh(person, proposed.config.digest))
+        for emit in flow.follow(refresh(person, next_rules.config.digest))
         if isinstance(emit.value, SegmentChange)
     ]
     counts = Counter((change.segment, change.change) for change in changes)
     assert {
-        (segment.segment, "entered"): segment.enter for segment in planned.segments if segment.enter
+        (segment.segment, "entered"): segment.enter for segment in rollout.segments if segment.enter
     } == {key: count for key, count in counts.items() if key[1] == "entered"}
     assert {
-        (segment.segment, "exited"): segment.leave for segment in planned.segments if segment.leave
+        (segment.segment, "exited"): segment.leave for segment in rollout.segments if segment.leave
     } == {key: count for key, count in counts.items() if key[1] == "exited"}
 
 
@@ -72,7 +72,7 @@ def test_plan_marks_segments_whose_entries_are_unknown() -> None:
     # Segments that read a new trait, even one made of aggregates that exist already.
     base = configuration((model.Segment("old", {"trait": "interactions", "gte": 1}),))
     second_trait = model.TraitDefinition("again", "count", when={"name": "Order"})
-    changed = replace(
+    changed_bundle = replace(
         base,
         profile=model.ProfileRules((*base.profile.traits, second_trait)),
         segments=(
@@ -81,9 +81,9 @@ def test_plan_marks_segments_whose_entries_are_unknown() -> None:
             model.Segment("behind", {"all": [{"segment": "new"}, {"segment": "old"}]}),
         ),
     )
-    current, proposed = rules(base).config, rules(changed).config
-    planned = plan([], (Version(current, 1),), proposed)
-    assert {segment.segment for segment in planned.segments if segment.unknown} == {"new", "behind"}
+    current, next_config = rules(base).config, rules(changed_bundle).config
+    rollout = plan([], (Version(current, 1),), next_config)
+    assert {segment.segment for segment in rollout.segments if segment.unknown} == {"new", "behind"}
     assert not any(
         segment.unknown for segment in plan([], (Version(current, 1),), current).segments
     )
@@ -106,9 +106,9 @@ def test_campaign_that_reaches_nobody_is_reported() -> None:
     before = world(traits=("tier",), campaigns=[campaign("all", offer("a", 1))])
     life = Life(before, (Identifier("customer_id", "ada"),))
     life.interact("Joined", 1_000, tier="gold")
-    planned = plan(people(life.emits), (Version(before.config, 1),), rules.config)
-    assert {campaign.campaign: campaign.reach for campaign in planned.campaigns} == {
+    rollout = plan(people(life.emits), (Version(before.config, 1),), rules.config)
+    assert {campaign.campaign: campaign.reach for campaign in rollout.campaigns} == {
         "all": 1, "gold": 1, "platinum": 0, "mail": 0, "now": 1, "new": 0
     }  # fmt: skip
-    assert planned.campaigns_without_reach() == ("mail", "platinum")
+    assert rollout.campaigns_without_reach() == ("mail", "platinum")
     assert plan([], (), rules.config).campaigns_without_reach() == ()

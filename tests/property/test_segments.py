@@ -54,9 +54,9 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
         before, after = members.get(root, set()), set[str]()
         traits[root].update(_count_events(past[root], now))
         traits[root]["tier"] = 1 + min(traits[root]["lately"], 2)
-        viewed = traits[root].get("last_view")
-        if viewed is not None:
-            traits[root]["fresh"] = 1 + (now - viewed < 8) + (now - viewed < 3)
+        viewed_at = traits[root].get("last_view")
+        if viewed_at is not None:
+            traits[root]["fresh"] = 1 + (now - viewed_at < 8) + (now - viewed_at < 3)
         facts = Facts(interaction, traits[root], after, frozenset(), now)
         for segment in config.segments:
             holds = _verdict(segment.when.tree, facts)
@@ -195,10 +195,10 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
     end = LAST + 30
     flow = Flow(world)
     emits: list[Emit] = []
-    waiting = sorted(ticks)
+    due_ticks = sorted(ticks)
     for record in stream:
-        while waiting and waiting[0] < record.received_at:
-            emits += flow.advance(waiting.pop(0))
+        while due_ticks and due_ticks[0] < record.received_at:
+            emits += flow.advance(due_ticks.pop(0))
         emits += flow.run(record)
     emits += flow.advance(end)
     assert not flow.refused
@@ -215,7 +215,7 @@ def test_changes_by_time_alone_are_decided(
     emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST + 30)
     decided_ids = {emit.value.event_id for emit in emits if emit.topic == topics.DECISIONS}  # type: ignore[union-attr]
-    changed = {
+    entries = {
         (emit.value.interaction.event_id, name, kind)
         for emit in emits
         if isinstance(emit.value, Segmented) and emit.value.interaction is not None
@@ -223,8 +223,8 @@ def test_changes_by_time_alone_are_decided(
         for name in names
     }
     log = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
-    assert {(change.cause, change.segment, change.change) for change in log} == changed
-    assert {cause for cause, _, _ in changed} <= decided_ids
+    assert {(change.cause, change.segment, change.change) for change in log} == entries
+    assert {cause for cause, _, _ in entries} <= decided_ids
 
 
 def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
@@ -265,8 +265,10 @@ def _members(flow: Flow, arrival: Interaction) -> set[str]:
 
 def test_timers_of_one_moment_change_segments_together() -> None:
     # The order leaves its window when the view is older than 1 ms.
-    both = {"all": [{"trait": "last_view", "older_than": "1ms"}, {"trait": "lately", "gte": 1}]}
-    world = rules(configuration((model.Segment("s", both),)))
+    both_conditions = {
+        "all": [{"trait": "last_view", "older_than": "1ms"}, {"trait": "lately", "gte": 1}]
+    }
+    world = rules(configuration((model.Segment("s", both_conditions),)))
     visitor = (Identifier("cookie", "k"),)
     stream = [
         Interaction(f"e{at}", "track", name, "web", "log", at, at, visitor, {"page": 0})

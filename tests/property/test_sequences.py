@@ -28,12 +28,12 @@ def sequence(steps: int, keep_ms: int = 100) -> CompiledSequence:
 
 def brute_force(marks: list[Mark], steps: int) -> int | None:
     ends = []
-    ordered = sorted(marks)
-    for places in combinations(range(len(ordered)), steps):
-        first, last = ordered[places[0]], ordered[places[-1]]
-        is_taken = all(ordered[place].fits >> step & 1 for step, place in enumerate(places))
-        broken = any(mark.fits >> steps for mark in ordered[places[0] + 1 : places[-1] + 1])
-        if is_taken and not broken and last.at - first.at <= _WITHIN:
+    sorted_marks = sorted(marks)
+    for places in combinations(range(len(sorted_marks)), steps):
+        first, last = sorted_marks[places[0]], sorted_marks[places[-1]]
+        is_taken = all(sorted_marks[place].fits >> step & 1 for step, place in enumerate(places))
+        is_broken = any(mark.fits >> steps for mark in sorted_marks[places[0] + 1 : places[-1] + 1])
+        if is_taken and not is_broken and last.at - first.at <= _WITHIN:
             ends.append(last.at)
     return max(ends, default=None)
 
@@ -98,15 +98,15 @@ def test_bounded_marks_give_the_answer_of_all_marks(
     steps: int, for_ms: int, data: st.DataObject
 ) -> None:
     # Marks in order, with a part for `without`; compared a hundred times on the way.
-    compiled = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
+    sequence = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
     marks = data.draw(_long(steps + 1))
     kept_marks: tuple[Mark, ...] = ()
     for count, new in enumerate(marks, start=1):
-        kept_marks = prune_marks(union(kept_marks, (new,)), compiled, new.at)
+        kept_marks = prune_marks(union(kept_marks, (new,)), sequence, new.at)
         assert len(kept_marks) <= 4 * CROWDED
         if count % 30 == 0:
-            window_marks = [mark for mark in marks[:count] if mark.at >= new.at - compiled.keep_ms]
-            expected, answer = oracle(window_marks, steps), completed_at(kept_marks, compiled)
+            window_marks = [mark for mark in marks[:count] if mark.at >= new.at - sequence.keep_ms]
+            expected, answer = oracle(window_marks, steps), completed_at(kept_marks, sequence)
             if expected is not None and expected > new.at - for_ms:
                 assert answer == expected
             else:
@@ -116,14 +116,14 @@ def test_bounded_marks_give_the_answer_of_all_marks(
 def test_a_first_step_is_not_forgotten_for_the_many_that_follow() -> None:
     # A login and a page each second, over one shard and over two.
     two_hours, day = 7_200_000, 86_400_000
-    compiled = CompiledSequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
+    sequence = CompiledSequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
     login = Mark(0, "login", 1)
     same, other = (login,), ()
     for second in range(1, 20_000):
         page = Mark(second * 1_000, f"p{second}", 2)
-        same = prune_marks(union(same, (page,)), compiled, page.at)
-        other = prune_marks(union(other, (page,)), compiled, page.at)
-    assert completed_at(same, compiled) == two_hours
-    later = completed_at(union((login,), other), compiled)
+        same = prune_marks(union(same, (page,)), sequence, page.at)
+        other = prune_marks(union(other, (page,)), sequence, page.at)
+    assert completed_at(same, sequence) == two_hours
+    later = completed_at(union((login,), other), sequence)
     assert later is not None
     assert two_hours - (two_hours + day) // PANES <= later <= two_hours

@@ -75,12 +75,12 @@ def test_sum_beyond_the_greatest_number_is_that_number() -> None:
 def test_order_and_shards_do_not_change_a_sum(
     prices: list[Scalar], shuffler: random.Random
 ) -> None:
-    shuffled = list(prices)
-    shuffler.shuffle(shuffled)
-    cut = shuffler.randrange(len(shuffled) + 1)
-    halves = [_apply(half) for half in (shuffled[:cut], shuffled[cut:]) if half]
+    shuffled_prices = list(prices)
+    shuffler.shuffle(shuffled_prices)
+    split = shuffler.randrange(len(shuffled_prices) + 1)
+    halves = [_apply(half) for half in (shuffled_prices[:split], shuffled_prices[split:]) if half]
     expected = _traits_of((_apply(prices),))
-    assert _traits_of((_apply(shuffled),)) == expected
+    assert _traits_of((_apply(shuffled_prices),)) == expected
     assert _traits_of(halves) == expected
     assert _traits_of((reduce(lambda a, b: merge(a, b, _CONFIG), halves),)) == expected
 

@@ -104,14 +104,14 @@ _times = st.lists(st.integers(0, 60), min_size=1, max_size=25)
 @settings(max_examples=cases(150), deadline=None)
 @given(_times, st.integers(1, 4), st.integers(1, 30), st.integers(1, 30), st.data())
 def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
-    times: list[int], count: int, within: int, duration: int, data: st.DataObject
+    times: list[int], count: int, window: int, duration: int, data: st.DataObject
 ) -> None:
     life = _life(
         {
             "suppression": "tired",
             "outcome": "dismiss",
             "count": count,
-            "within": f"{within}m",
+            "within": f"{window}m",
             "duration": f"{duration}m",
         }
     )
@@ -120,7 +120,7 @@ def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
         at = minute * MINUTE_MS
         decision = life.interact("Home", at, ask=["hero"])
         for name, before in dismissed.items():
-            silent = _is_silent(before, (count, within, duration), minute)
+            silent = _is_silent(before, (count, window, duration), minute)
             assert (fates(decision)[f"{name}-hero"] == "suppression tired") is silent
         for action in life.actions():
             if data.draw(st.booleans()):
@@ -131,10 +131,10 @@ def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
 def _is_silent(times: Iterable[int], rule: tuple[int, int, int], now: int) -> bool:
     """Return whether enough outcomes had come within the time at some moment less than `duration`
     ago."""
-    count, within, duration = rule
+    count, window, duration = rule
     moments = sorted(times)
     return any(
-        sum(moment - within < event_at <= moment for event_at in moments if event_at <= moment)
+        sum(moment - window < event_at <= moment for event_at in moments if event_at <= moment)
         >= count
         and now < moment + duration
         for moment in moments

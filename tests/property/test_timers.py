@@ -76,10 +76,10 @@ class _Story:
 
     def _look(self, others: int) -> None:
         """Look for due timers; `others` is a backlog besides."""
-        waiting = self.timer_stage.ports.inputs = others + self.timer_stage.unprocessed
+        backlog = self.timer_stage.ports.inputs = others + self.timer_stage.unprocessed
         fired = self.timer_stage.fire_due_timers(self.now_ms)
         fired_timers = self.timer_stage.fired[self.since :]
-        assert fired <= min(WINDOW, max(_CONGESTED - waiting, _FEW))
+        assert fired <= min(WINDOW, max(_CONGESTED - backlog, _FEW))
         assert self.lost or len(set(fired_timers)) == len(fired_timers), "fired twice"
         assert (
             self.lost or len(self.timer_stage.armed_timers().intersection(fired_timers)) <= WINDOW

@@ -45,8 +45,10 @@ def removal_effects_by_matrix(
             steps[index_of[state], index_of[following]] += journeys / leaving[state]
     gains = np.array([gain[state] / leaving[state] for state in names])
 
-    def worth(removed: str | None) -> float:
-        remaining = [index_of[state] for state in names if state == "begin" or removed not in state]
+    def worth(channel_removed: str | None) -> float:
+        remaining = [
+            index_of[state] for state in names if state == "begin" or channel_removed not in state
+        ]
         inverse = np.linalg.inv(np.eye(len(remaining)) - steps[np.ix_(remaining, remaining)])
         return float(inverse[remaining.index(index_of["begin"])] @ gains[remaining])
 

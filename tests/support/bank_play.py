@@ -109,8 +109,8 @@ class BankPlay:
         """Let the customer react when the message has come: what they do, and the goal."""
         person = self._people[action.identifier.key]
         simulated = self._customer(person)
-        contacted = ContactAction(action.action_id, action.token, action.offer, action.channel)
-        offer = bank_offer(contacted)
+        contact = ContactAction(action.action_id, action.token, action.offer, action.channel)
+        offer = bank_offer(contact)
         if offer is None:
             return
         arm = offer.arms[action.channel]
@@ -121,7 +121,7 @@ class BankPlay:
         self.messages.append(
             SentMessage(profile_id, action.campaign, action.created_at, chance, goal_at)
         )
-        for name in outcomes(contacted, simulated):
+        for name in outcomes(contact, simulated):
             if name != "conversion":
                 self._schedule(seen_at, _outcome(action, name, seen_at))
             elif may:

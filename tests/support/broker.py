@@ -13,8 +13,8 @@ def running_broker(home: Path) -> Iterator[str]:
     """Provide the address of a home's broker, which runs during the block."""
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
     try:
-        running = broker.start()
-        assert isinstance(running, RunningBroker), running
-        yield running.bootstrap
+        process = broker.start()
+        assert isinstance(process, RunningBroker), process
+        yield process.bootstrap
     finally:
         broker.stop()

@@ -68,17 +68,17 @@ class Worker:
 @contextmanager
 def workers(directory: Path) -> Iterator[Callable[[Plan], Worker]]:
     """Yield the function that starts workers; all are killed at the end."""
-    running: list[Worker] = []
+    workers_running: list[Worker] = []
 
     def start(plan: Plan) -> Worker:
-        worker = Worker(plan, directory / f"worker-{len(running)}.log")
-        running.append(worker)
+        worker = Worker(plan, directory / f"worker-{len(workers_running)}.log")
+        workers_running.append(worker)
         return worker
 
     try:
         yield start
     finally:
-        for worker in running:
+        for worker in workers_running:
             worker.kill()
 
 

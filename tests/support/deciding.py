@@ -45,9 +45,9 @@ def bundle(**parts: Any) -> Bundle:
 
 def problems(**parts: Any) -> list[tuple[str, str]]:
     """Return the places of a bundle's problems, and their messages."""
-    compiled = compile_bundle(bundle(**parts))
-    assert isinstance(compiled, tuple), "nothing is wrong with it"
-    return [("/".join(map(str, problem.path)), problem.message) for problem in compiled]
+    configuration = compile_bundle(bundle(**parts))
+    assert isinstance(configuration, tuple), "nothing is wrong with it"
+    return [("/".join(map(str, problem.path)), problem.message) for problem in configuration]
 
 
 def campaign(name: str, *offers: Mapping[str, Any], **parts: Any) -> dict[str, Any]:

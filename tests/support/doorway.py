@@ -135,9 +135,9 @@ def configuration(*sources: model.Source, **parts: Any) -> Configuration:
         ),
         **parts,
     )
-    compiled = compile_bundle(bundle)
-    assert isinstance(compiled, Configuration), compiled
-    return compiled
+    configuration = compile_bundle(bundle)
+    assert isinstance(configuration, Configuration), configuration
+    return configuration
 
 
 def doorway(config: Configuration, folder: Path) -> Doorway:
@@ -145,7 +145,7 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
     log, codec, tokens = Log(), Codec(recorded_versions()), TokenKey("test" * 8)
     settings = Settings(home=folder, secret="test" * 8)
     admission = DecisionAdmission(2, 0.1, time.monotonic)
-    waiting = PendingReplies(lambda _: None, admission.note_reply)
+    pending = PendingReplies(lambda _: None, admission.note_reply)
     gateway = Gateway(
         instance="gateway",
         limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=1, token_ms=TOKEN_MS),
@@ -161,6 +161,6 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
     profiles = ProfileEndpoints(settings, view, CurrentView())  # type: ignore[arg-type]
     book = CouponBook({})
     desk = CouponDesk(CouponCodes("test" * 8), book)
-    decide = DecideEndpoint(waiting, admission)
-    app = create_app(gateway, decide, GatewayReadiness(gateway, waiting, 2), profiles, desk)
-    return Doorway(app, log, codec, waiting, tokens, view, desk)
+    decide = DecideEndpoint(pending, admission)
+    app = create_app(gateway, decide, GatewayReadiness(gateway, pending, 2), profiles, desk)
+    return Doorway(app, log, codec, pending, tokens, view, desk)

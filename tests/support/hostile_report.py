@@ -38,9 +38,12 @@ def hostile_topics(folder: Path) -> None:
             segmented.append(as_segmented(customer_id, goal))
         if not is_held:
             for outcome in ("impression", "click", "conversion")[: number % 4]:
-                about = {"action_id": f"a-e{number}", "value": 2.0}
+                message_properties = {"action_id": f"a-e{number}", "value": 2.0}
                 segmented.append(
-                    as_segmented(customer_id, event(f"{outcome}{number}", outcome, at + 9, **about))
+                    as_segmented(
+                        customer_id,
+                        event(f"{outcome}{number}", outcome, at + 9, **message_properties),
+                    )
                 )
     segmented.append(as_segmented("last", event("last", "home", _START + _DAYS * _DAY)))
     write_topic(folder, DECISIONS, decisions)

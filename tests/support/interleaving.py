@@ -61,10 +61,10 @@ class InterleavedFlow:
 
     def step(self) -> bool:
         """Process the head of some queue; False when all are empty."""
-        waiting = [name for name, queue in self._queues.items() if queue]
-        if not waiting:
+        names = [name for name, queue in self._queues.items() if queue]
+        if not names:
             return False
-        name = waiting[self.choose(len(waiting))]
+        name = names[self.choose(len(names))]
         emit = self._queues[name].popleft()
         self._process(_CONSUMER[emit.topic], emit)
         return True

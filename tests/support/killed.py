@@ -50,8 +50,8 @@ class _CheckedCache(DecodedCache):
     """Cache that compares its records with the decoded bytes, types included."""
 
     def decode(self, topic: str, data: bytes) -> msgspec.Struct | Malformed:
-        cached, decoded = super().decode(topic, data), _CODEC.decode(topic, data)
-        assert repr(cached) == repr(decoded)
+        cached, decoded_record = super().decode(topic, data), _CODEC.decode(topic, data)
+        assert repr(cached) == repr(decoded_record)
         return cached
 
 
@@ -132,8 +132,8 @@ class StageProcess(Sending):
 
     def in_flight(self) -> dict[Place, int]:
         """Return how many records are in flight to which topics; changelogs first."""
-        waiting = {place: len(queue) for place, queue in self._queues.items() if queue}
-        return dict(sorted(waiting.items(), key=lambda entry: entry[0][0] != self._changelog))
+        lengths = {place: len(queue) for place, queue in self._queues.items() if queue}
+        return dict(sorted(lengths.items(), key=lambda entry: entry[0][0] != self._changelog))
 
     def doom(self, writes: int) -> None:
         """Kill the process after `writes` more writes."""
@@ -220,8 +220,8 @@ class StageProcess(Sending):
         )
 
     async def flush_and_commit(self) -> None:
-        for place, queued in self.in_flight().items():
-            self.deliver(place, queued)
+        for place, length in self.in_flight().items():
+            self.deliver(place, length)
         self.commit()
 
     def committed(self, topic: str, partition: int) -> int:
@@ -295,7 +295,7 @@ class KilledStages:
             try:
                 self._drain(busy[0])
             except KilledError:
-                self._restart(busy[0], lambda place, queued: queued * lands(place))
+                self._restart(busy[0], lambda place, length: length * lands(place))
 
     def fire_due_timers(self, now_ms: int) -> None:
         """Fire the due timers of every process; a doomed one may be killed meanwhile."""
@@ -317,25 +317,25 @@ class KilledStages:
         return [process for process in self._processes if process.unread() or process.in_flight()]
 
     def _take_step(self, process: StageProcess) -> None:
-        waiting, in_flight = process.unread(), process.in_flight()
-        if waiting and (not in_flight or self._random.random() < 0.4):
-            process.process(self._random.choice(waiting))
+        inputs, in_flight = process.unread(), process.in_flight()
+        if inputs and (not in_flight or self._random.random() < 0.4):
+            process.process(self._random.choice(inputs))
         else:
             process.deliver(self._random.choice(list(in_flight)))
 
     def _drain(self, process: StageProcess) -> None:
         for place in process.unread():
             process.process(place)
-        for place, queued in process.in_flight().items():
-            process.deliver(place, queued)
+        for place, length in process.in_flight().items():
+            process.deliver(place, length)
         process.commit()
 
     def _restart_after_random_deliveries(self, process: StageProcess) -> None:
-        self._restart(process, lambda _, queued: self._random.randint(0, queued))
+        self._restart(process, lambda _, length: self._random.randint(0, length))
 
     def _restart(self, process: StageProcess, landing: Callable[[Place, int], int]) -> None:
-        for place, queued in process.in_flight().items():
-            process.deliver(place, landing(place, queued))
+        for place, length in process.in_flight().items():
+            process.deliver(place, landing(place, length))
         self.kills += 1
         self._processes[STAGES.index(process.stage)] = self._start(process.stage)
 

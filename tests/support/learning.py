@@ -31,14 +31,16 @@ def count_feedback(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple
             reports.setdefault(feedback.action_id, set()).add(feedback.what)
             if feedback.what in ("tried", "waits"):
                 arms[feedback.action_id] = (treatments[feedback.action_id] or "", decision.bin)
-    tried: Counter[tuple[str, str]] = Counter()
+    trials: Counter[tuple[str, str]] = Counter()
     successes: Counter[tuple[str, str]] = Counter()
     for action, arm in arms.items():
-        reported = reports[action]
-        if "shown" in reported or ("tried" in reported and "released" not in reported):
-            tried[arm] += 1
-            successes[arm] += "reached" in reported
-    return {arm: (count, successes[arm]) for arm, count in tried.items()}
+        reported_outcomes = reports[action]
+        if "shown" in reported_outcomes or (
+            "tried" in reported_outcomes and "released" not in reported_outcomes
+        ):
+            trials[arm] += 1
+            successes[arm] += "reached" in reported_outcomes
+    return {arm: (count, successes[arm]) for arm, count in trials.items()}
 
 
 class MemoryLearner:

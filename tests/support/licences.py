@@ -37,10 +37,10 @@ def licences(package: str) -> list[str] | None:
     """Return the licences that a package names, all of them; None where it is not installed,
     because it is for other platforms."""
     try:
-        stated = metadata(package)
+        package_metadata = metadata(package)
     except PackageNotFoundError:
         return None
-    return list(filter(None, map(str.strip, _texts(stated))))
+    return list(filter(None, map(str.strip, _texts(package_metadata))))
 
 
 def is_allowed(licence: str) -> bool:
@@ -48,17 +48,17 @@ def is_allowed(licence: str) -> bool:
     return licence.startswith(ALLOWED)
 
 
-def _texts(stated: PackageMetadata) -> Iterator[str]:
+def _texts(package_metadata: PackageMetadata) -> Iterator[str]:
     """Yield the licences of the expression if there is one, else the classifiers, else the first
     line of the text."""
     classifiers = [
         classifier
-        for classifier in stated.get_all("Classifier") or ()
+        for classifier in package_metadata.get_all("Classifier") or ()
         if classifier.startswith(_CLASSIFIER)
     ]
-    if "License-Expression" in stated:
-        yield from _JOINED.split(stated["License-Expression"])
+    if "License-Expression" in package_metadata:
+        yield from _JOINED.split(package_metadata["License-Expression"])
     elif classifiers:
         yield from (classifier.rpartition(" :: ")[2] for classifier in classifiers)
     else:
-        yield (stated.get_all("License") or ["none stated"])[0].partition("\n")[0]
+        yield (package_metadata.get_all("License") or ["none stated"])[0].partition("\n")[0]

@@ -151,7 +151,7 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    signed = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -164,7 +164,7 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
         .sign(key, hashes.SHA256())
     )
     chain, private = folder / "certificate.pem", folder / "key.pem"
-    chain.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    chain.write_bytes(builder.public_bytes(serialization.Encoding.PEM))
     private.write_text(to_pem(key))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, private)

@@ -156,8 +156,8 @@ def write_csv(place: Path, rows: Rows, heads: Sequence[str] = (), **options: Any
     file = place.with_suffix(".csv")
     names = heads or list(rows[0])
     cell = options.get("cell", lambda _, value: value)
-    with file.open("w", newline="", encoding=options.get("encoding", "utf-8")) as out:
-        lines = csv.writer(out, delimiter=options.get("delimiter", ","), lineterminator="\n")
+    with file.open("w", newline="", encoding=options.get("encoding", "utf-8")) as output:
+        lines = csv.writer(output, delimiter=options.get("delimiter", ","), lineterminator="\n")
         lines.writerow(names)
         lines.writerows([["" if row[name] is None else cell(name, row[name]) for name in names]
                          for row in rows])  # fmt: skip

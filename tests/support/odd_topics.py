@@ -185,8 +185,8 @@ def _times(table: pa.Table, kind: pa.DataType) -> pa.Table:
     """Return the table with times of that kind, also within interactions."""
     for place, column in enumerate(table.schema):
         if column.name in ("decided_at", "at", "interaction"):
-            changed = _with_times(column.type, kind)
-            table = table.set_column(place, column.name, table[column.name].cast(changed))
+            column_changed = _with_times(column.type, kind)
+            table = table.set_column(place, column.name, table[column.name].cast(column_changed))
     return table
 
 
@@ -225,14 +225,14 @@ def _decision(row: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 
 def _interaction(row: Mapping[str, Any], number: int) -> dict[str, Any]:
-    about = json.loads(row["interaction"]["properties"])
-    if "action_id" in about:
-        about["action_id"] = f"a{number}"
+    properties = json.loads(row["interaction"]["properties"])
+    if "action_id" in properties:
+        properties["action_id"] = f"a{number}"
     interaction = {
         **row["interaction"],
         "event_id": f"e{number}",
         "channel": f"channel {number}",
-        "properties": json.dumps(about),
+        "properties": json.dumps(properties),
     }
     return {**row, "interaction": interaction}
 

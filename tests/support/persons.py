@@ -84,14 +84,14 @@ def interactions(draw: st.DrawFn, number: int, received_ms: int) -> Interaction:
 
 
 @st.composite
-def streams(draw: st.DrawFn, maximum: int = 16, unlinked: bool = True) -> list[Record]:
+def streams(draw: st.DrawFn, maximum: int = 16, with_unlinks: bool = True) -> list[Record]:
     """Draw streams in the order of receipt, some at the same time; links are removed as of then or
     before."""
     now_ms = _BEGIN_MS
     stream: list[Record] = []
     for number in range(draw(st.integers(1, maximum))):
         now_ms += draw(st.sampled_from([0, 1, 2, 50_000]))
-        if unlinked and draw(st.integers(0, 5)) == 0:
+        if with_unlinks and draw(st.integers(0, 5)) == 0:
             name, other = draw(st.permutations(NAMES))[:2]
             ago_ms = draw(st.sampled_from([0, 0, 1, 2, 50_000]))
             stream.append(unlink(name.key, other.key, now_ms - ago_ms))

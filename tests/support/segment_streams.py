@@ -33,9 +33,9 @@ leaves = st.one_of(
         st.integers(0, 40),
     ),
     st.builds(
-        lambda steps, within, rest: {
+        lambda steps, window, rest: {
             "sequence": [{"name": name} for name in steps],
-            "within": within,
+            "within": window,
             **rest,
         },
         st.lists(st.sampled_from(NAMES), min_size=2, max_size=3),

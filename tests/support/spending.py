@@ -32,10 +32,10 @@ class MemoryLeases:
     """Writer and reader of leases in memory; `doomed`: number of writes after which the learner is
     killed."""
 
-    def __init__(self, logs: Logs, records: dict[str, BudgetRecord], doomed: int | None) -> None:
+    def __init__(self, logs: Logs, records: dict[str, BudgetRecord], doomed_at: int | None) -> None:
         self._logs = logs
         self._records = records
-        self._doomed = doomed
+        self._doomed = doomed_at
 
     def publish(self, accounts: Iterable[Account], offsets: Mapping[str, int], now_ms: int) -> None:
         """Keep the newest record of each, as the topic does."""
@@ -146,18 +146,18 @@ class Spending:
             assert isinstance(decision, Decision)
             yield partition, offset, decision
 
-    def _lease_by(self, doomed: int | None) -> None:
-        leases = MemoryLeases(self.logs, self.records, doomed)
+    def _lease_by(self, doomed_at: int | None) -> None:
+        leases = MemoryLeases(self.logs, self.records, doomed_at)
         self.treasury = Treasury(self.ledger, leases, len(self.partitions))  # type: ignore[arg-type]
 
-    def restart_learner(self, *, loses_disk: bool = False, doomed: int | None = None) -> None:
+    def restart_learner(self, *, loses_disk: bool = False, doomed_at: int | None = None) -> None:
         """Kill the learner and start another, with or without its disk."""
         self.ledger.close()
         self.kills += 1
         self._ledgers += loses_disk
         self._open()
-        if doomed is not None:
-            self._lease_by(doomed)
+        if doomed_at is not None:
+            self._lease_by(doomed_at)
 
     def apply(self, rules: Rules) -> None:
         """Apply another configuration, with which the worker starts anew."""
@@ -224,11 +224,11 @@ class Spending:
         """Let the worker take `steps` steps, in any order that Kafka allows."""
         self._let_zombies_send()
         for _ in range(steps):
-            waiting, in_flight = self.worker.unread(), self.worker.in_flight()
-            if not waiting and not in_flight:
+            inputs, in_flight = self.worker.unread(), self.worker.in_flight()
+            if not inputs and not in_flight:
                 break
-            if waiting and (not in_flight or self._random.random() < 0.4):
-                self._process(self._random.choice(waiting))
+            if inputs and (not in_flight or self._random.random() < 0.4):
+                self._process(self._random.choice(inputs))
             else:
                 self.worker.deliver(self._random.choice(list(in_flight)))
         if self._random.random() < 0.5:
@@ -236,9 +236,9 @@ class Spending:
 
     def _let_zombies_send(self) -> None:
         for zombie in self._zombies:
-            for place, queued in zombie.in_flight().items():
+            for place, length in zombie.in_flight().items():
                 if not place[0].endswith("-changelog"):
-                    zombie.deliver(place, self._random.randint(0, queued))
+                    zombie.deliver(place, self._random.randint(0, length))
 
     def doom_worker(self) -> None:
         """Kill the worker over one of its next writes."""
@@ -248,8 +248,8 @@ class Spending:
         try:
             self.worker.process(place)
         except KilledError:
-            for place, queued in self.worker.in_flight().items():
-                self.worker.deliver(place, self._random.randint(0, queued))
+            for place, length in self.worker.in_flight().items():
+                self.worker.deliver(place, self._random.randint(0, length))
             self._zombies.append(self.worker)
             self.kills += 1
             self.worker = StageProcess(_STAGE, self.logs, self.rules)
@@ -271,16 +271,16 @@ class Spending:
         """Return the tokens spent by what decisions say, in the order of the logs: shown in time,
         or not yet expired."""
         parts: dict[str, tuple[int, int | None]] = {}
-        settled: dict[str, str] = {}
+        fates: dict[str, str] = {}
         for _, decision in self.logs.read(topics.DECISIONS):
             for spend in decision.spends:
                 if spend.what != "reserved":
-                    settled.setdefault(spend.action_id, spend.what)
+                    fates.setdefault(spend.action_id, spend.what)
                 elif spend.budget == name:
                     parts[spend.action_id] = tokens(spend.amount), spend.until
         return sum(
             amount
             for action, (amount, until) in parts.items()
-            if settled.get(action) == "committed"
-            or (action not in settled and (until is None or self.now_ms < until))
+            if fates.get(action) == "committed"
+            or (action not in fates and (until is None or self.now_ms < until))
         )

@@ -141,9 +141,9 @@ class Stack:
 
     def broker(self) -> psutil.Process:
         """Return the broker's running process."""
-        running = self.settings.broker().status()
-        assert running is not None
-        return psutil.Process(running.pid)
+        broker_process = self.settings.broker().status()
+        assert broker_process is not None
+        return psutil.Process(broker_process.pid)
 
     def wait_until_ready(self, *names: str) -> None:
         """Wait until the processes report that they are ready."""
@@ -164,10 +164,10 @@ class Stack:
 
     def restart(self, *names: str) -> None:
         """Send SIGKILL, and wait until the supervisor has brought the processes back."""
-        killed = {name: self.process(name) for name in names}
-        for process in killed.values():
+        processes = {name: self.process(name) for name in names}
+        for process in processes.values():
             process.kill()
-        eventually(lambda: all(self._is_back(name, process) for name, process in killed.items()))
+        eventually(lambda: all(self._is_back(name, process) for name, process in processes.items()))
 
     def decisions(self, result: str) -> float:
         """Return how many requests for a decision had this result so far."""
@@ -189,8 +189,8 @@ class Stack:
         child = supervision.children.get(name) if supervision else None
         return child.process.process() if child and child.process else None
 
-    def _is_back(self, name: str, killed: psutil.Process) -> bool:
-        return self.process(name).pid != killed.pid and self._is_ready(name)
+    def _is_back(self, name: str, former: psutil.Process) -> bool:
+        return self.process(name).pid != former.pid and self._is_ready(name)
 
     def _is_ready(self, name: str) -> bool:
         announcement = announcements(self.home).get(name)

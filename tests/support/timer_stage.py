@@ -120,10 +120,16 @@ class TimerStage:
     def process(self, count: int) -> None:
         """Process the next `count` inputs, or all where there are fewer."""
         for _ in range(min(count, self.unprocessed)):
-            logged = self.log[self._next]
+            input_record = self.log[self._next]
             offset, self._next = self._next, self._next + 1
             message = Message(
-                topics.IDENTIFIED, ONLY, offset, START_MS, logged.key, logged.value, logged.headers
+                topics.IDENTIFIED,
+                ONLY,
+                offset,
+                START_MS,
+                input_record.key,
+                input_record.value,
+                input_record.headers,
             )
             finish(self._shell.handle(message))
             self.entered.extend(
@@ -136,11 +142,11 @@ class TimerStage:
         """Drop the next inputs."""
         self._next += min(count, self.unprocessed)
 
-    def _profiles_entering(self, written: SentRecord) -> Iterator[str]:
+    def _profiles_entering(self, output: SentRecord) -> Iterator[str]:
         """Return the profiles that enter by a record for segmentation."""
-        if written.topic != topics.ENRICHED or written.value is None or written.key is None:
+        if output.topic != topics.ENRICHED or output.value is None or output.key is None:
             return
-        key, record = written.key.decode(), _CODEC.decode(written.topic, written.value)
+        key, record = output.key.decode(), _CODEC.decode(output.topic, output.value)
         assert isinstance(record, Enriched)
         outcome = segment(key, record, self._members.get(key), waiting_rules())
         assert isinstance(outcome, Ok)

@@ -75,10 +75,12 @@ class Wire:
             server = socket.create_connection(("127.0.0.1", self._target))
             with server:
                 self._held |= {client, server}
-                back = threading.Thread(target=self._pass, args=(server, client), daemon=True)
-                back.start()
+                return_thread = threading.Thread(
+                    target=self._pass, args=(server, client), daemon=True
+                )
+                return_thread.start()
                 self._pass(client, server)
-                back.join()
+                return_thread.join()
                 self._held -= {client, server}
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:

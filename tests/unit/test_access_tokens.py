@@ -170,11 +170,11 @@ def test_errors_follow_the_documentation_of_firebase(pem: str) -> None:
         (429, _error("QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED")),
         (503, _error("UNAVAILABLE", "UNAVAILABLE")),
     ]
-    gone, wrong, foreign, late = _deliver(firebase, messages=4)
+    gone, wrong, foreign, late_result = _deliver(firebase, messages=4)
     assert gone == Bounced(404, {"bounce": "address", "error": "UNREGISTERED"})
     assert wrong == Bounced(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
     assert foreign == Bounced(403, {"bounce": "address", "error": "SENDER_ID_MISMATCH"})
-    assert isinstance(late, Delivered)
+    assert isinstance(late_result, Delivered)
     assert len(firebase.sent) == 6
 
 

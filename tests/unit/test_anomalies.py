@@ -41,8 +41,8 @@ def _course_of(
 ) -> SeriesOverview | None:
     with TemporaryDirectory() as folder, open_duckdb(Engine()) as connection:
         file = Path(folder) / "events.csv"
-        with file.open("w", newline="") as out:
-            writer = csv.writer(out)
+        with file.open("w", newline="") as table:
+            writer = csv.writer(table)
             writer.writerow(["case_id", "occurred_at", "name", "channel"])
             writer.writerows(rows)
         return find_course(read_events(connection, file, EventOptions()), goal, 0)
@@ -157,16 +157,16 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
     for anomaly in series:
         if anomaly.kind != "goes on" or anomaly.to != "buy" or anomaly.channel is None:
             continue
-        there = [
+        series_of_day = [
             (has, day)
             for has in visits.values()
             for step, channel, day in has
             if (step, channel) == (anomaly.step, anomaly.channel)
         ]
         assert anomaly.trials is not None
-        assert anomaly.trials.sum() == len(there)
+        assert anomaly.trials.sum() == len(series_of_day)
         assert anomaly.counts.sum() == sum(
-            any(step == "buy" for step, _, _ in has) for has, _ in there
+            any(step == "buy" for step, _, _ in has) for has, _ in series_of_day
         )
 
 
@@ -189,7 +189,7 @@ def test_cost_of_an_incident_is_the_number_of_goals_prevented() -> None:
 
 
 def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
-    better, covered, worlds = 0, [], 12
+    better, covered_days, worlds = 0, [], 12
     for seed in range(worlds):
         random = np.random.default_rng(seed)
         day = np.arange(200 + HORIZON)
@@ -197,15 +197,15 @@ def test_forecast_beats_the_seasonal_naive_one_and_covers_the_future() -> None:
         prediction = forecast(counts[:200], _MONDAY)
         assert prediction is not None
         better += prediction.back_test.error < prediction.back_test.naive_error
-        within = [
+        is_covered = [
             day.low <= actual <= day.high
             for day, actual in zip(prediction.days, counts[200:], strict=True)
         ]
-        covered.append(np.mean(within))
+        covered_days.append(np.mean(is_covered))
         assert prediction.days[0].day == _MONDAY + 200
         assert prediction.total == pytest.approx(sum(day.expected for day in prediction.days))
     assert better == worlds
-    assert 0.8 <= np.mean(covered) <= 1.0
+    assert 0.8 <= np.mean(covered_days) <= 1.0
 
 
 def test_short_or_empty_series_have_no_forecast() -> None:

@@ -45,13 +45,13 @@ def _deliver(
 
     async def run() -> list[DeliveryResult]:
         async with (
-            apple.listening() as here,
+            apple.listening() as local_url,
             ClientSession() as client,
             open_http2() as http2,
         ):
             shipped = shipped_provider("apns")
             request = shipped.request
-            request = replace(request, url=request.url.replace(_APPLE, url or here))
+            request = replace(request, url=request.url.replace(_APPLE, url or local_url))
             provider = replace(shipped, request=request)
             channel = CompiledChannel("app", "sms", None, None, (), provider=provider)
             adapter = SmsAdapter(client, trial_host(channel, "secret"), http2)
@@ -83,10 +83,10 @@ def test_message_has_the_form_that_apple_documents(key: ECKey) -> None:
     }
     assert expected.items() <= first.headers.items()
     scheme, _, token = first.headers["authorization"].partition(" ")
-    signed = jwt.decode(token, key)
-    assert (scheme, signed.header["alg"], signed.header["kid"]) == ("bearer", "ES256", "KEY1234567")
-    assert signed.claims["iss"] == "TEAM123456"
-    assert abs(signed.claims["iat"] - time.time()) < 60
+    claims = jwt.decode(token, key)
+    assert (scheme, claims.header["alg"], claims.header["kid"]) == ("bearer", "ES256", "KEY1234567")
+    assert claims.claims["iss"] == "TEAM123456"
+    assert abs(claims.claims["iat"] - time.time()) < 60
     assert second.headers["authorization"] == first.headers["authorization"]
     assert apple.connections == 1
 
@@ -122,7 +122,7 @@ def test_busy_or_cut_connection_gets_a_repeat_that_replaces() -> None:
 
 
 def test_server_that_is_away_expires_the_message_unsent() -> None:
-    results, recorded = _deliver(Http2Server(), seconds=2.0, url="http://127.0.0.1:1")
+    results, attempts = _deliver(Http2Server(), seconds=2.0, url="http://127.0.0.1:1")
     assert isinstance(results[0], OutOfTime)
     assert not results[0].unsure
-    assert recorded[-1] == "failed"
+    assert attempts[-1] == "failed"

@@ -111,8 +111,8 @@ def test_removal_effects_equal_those_of_whole_matrices(order: int, seed: int, nu
 def test_consecutive_identical_states_are_one() -> None:
     # a a a b: at order 1 as a b; at order 2 as (a a) (a b), which is not a b.
     repeated = [PathRow(("a", "a", "a", "b"), 1.0, 1.0, 2.0), PathRow(("b", "b"), 2.0, 2.0, 1.0)]
-    once = [PathRow(("a", "b"), 1.0, 1.0, 2.0), PathRow(("b",), 2.0, 2.0, 1.0)]
-    at_one = [removal_effects(count_paths(rows), 1).conversions for rows in (repeated, once)]
+    single_rows = [PathRow(("a", "b"), 1.0, 1.0, 2.0), PathRow(("b",), 2.0, 2.0, 1.0)]
+    at_one = [removal_effects(count_paths(rows), 1).conversions for rows in (repeated, single_rows)]
     assert at_one[0] == pytest.approx(at_one[1], abs=1e-15)
     expected = removal_effects_by_matrix(repeated, 2, lambda row: row.conversions)
     effects = removal_effects(count_paths(repeated), 2).conversions
@@ -161,14 +161,14 @@ def test_conversions_without_touch_are_no_channels(model: str) -> None:
     untouched = next(channel for channel in attribution.channels if channel.channel == NO_TOUCH)
     assert (untouched.conversions, untouched.value) == (2.0, 9.0)
     assert untouched.removal_effect is None
-    without = attribute(model, ModelOptions(), count_paths(BOOK))
+    without_nulls = attribute(model, ModelOptions(), count_paths(BOOK))
     credit = {
         channel.channel: channel.conversions
         for channel in attribution.channels
         if channel != untouched
     }
     assert credit == pytest.approx(
-        {channel.channel: channel.conversions for channel in without.channels}
+        {channel.channel: channel.conversions for channel in without_nulls.channels}
     )
 
 
@@ -208,9 +208,9 @@ def test_the_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
     rows = _random_rows(seed, channels=4)
 
     def worth(coalition: frozenset[str]) -> float:
-        within = [row for row in rows if set(row.path) <= coalition]
-        paths_seen = sum(row.conversions + row.nulls for row in within)
-        return sum(row.conversions for row in within) / paths_seen if paths_seen else 0.0
+        rows_within = [row for row in rows if set(row.path) <= coalition]
+        paths_seen = sum(row.conversions + row.nulls for row in rows_within)
+        return sum(row.conversions for row in rows_within) / paths_seen if paths_seen else 0.0
 
     values = shapley_by_permutations(channels_of(rows), worth)
     total = sum(row.conversions for row in rows)
@@ -236,9 +236,9 @@ def test_shao_li_equals_its_formula_path_by_path(seed: int) -> None:
     rows = _random_rows(seed)
 
     def rate(*channels: str) -> float:
-        within = [row for row in rows if set(channels) <= set(row.path)]
-        paths_seen = sum(row.conversions + row.nulls for row in within)
-        return sum(row.conversions for row in within) / paths_seen if paths_seen else 0.0
+        rows_within = [row for row in rows if set(channels) <= set(row.path)]
+        paths_seen = sum(row.conversions + row.nulls for row in rows_within)
+        return sum(row.conversions for row in rows_within) / paths_seen if paths_seen else 0.0
 
     expected = dict.fromkeys(channels_of(rows), 0.0)
     for row in rows:
@@ -319,8 +319,8 @@ def test_bootstrap_intervals_equal_theory() -> None:
     # First-touch conversions of a channel are binomial: σ = √(n p (1 − p)).
     rows = [PathRow(("a",), 300.0, 300.0, 400.0), PathRow(("b",), 100.0, 100.0, 200.0)]
     paths = count_paths(rows)
-    fitted = fit("first", ModelOptions(), paths)
-    interval = bootstrap(paths, Customers.of_paths(paths), fitted, 2_000, seed=1)
+    model_fit = fit("first", ModelOptions(), paths)
+    interval = bootstrap(paths, Customers.of_paths(paths), model_fit, 2_000, seed=1)
     assert interval is not None
     for index, successes in enumerate((300.0, 100.0)):
         sigma = math.sqrt(successes * (1 - successes / 1000))
@@ -333,9 +333,9 @@ def test_the_bootstrap_draws_customers_not_paths() -> None:
     paths = count_paths([PathRow(("a",), 500.0), PathRow(("b",), 500.0)])
     one_each = np.eye(2) * 100.0
     clustered = Customers(np.array([5.0, 5.0]), one_each, np.zeros((2, 2)))
-    fitted = fit("last", ModelOptions(), paths)
-    wide = bootstrap(paths, clustered, fitted, 500, seed=0)
-    narrow = bootstrap(paths, Customers.of_paths(paths), fitted, 500, seed=0)
+    model_fit = fit("last", ModelOptions(), paths)
+    wide = bootstrap(paths, clustered, model_fit, 500, seed=0)
+    narrow = bootstrap(paths, Customers.of_paths(paths), model_fit, 500, seed=0)
     assert wide is not None
     assert narrow is not None
     width, naive = (interval.high[0] - interval.low[0] for interval in (wide, narrow))
@@ -345,8 +345,8 @@ def test_the_bootstrap_draws_customers_not_paths() -> None:
 @pytest.mark.parametrize("rows", [[], [PathRow(("a",), 1.0)], [PathRow(("a",), 2.5, 0.0, 1.5)]])
 def test_interval_needs_customers_to_draw(rows: list[PathRow]) -> None:
     paths = count_paths(rows)
-    fitted = fit("linear", ModelOptions(), paths)
-    assert bootstrap(paths, Customers.of_paths(paths), fitted, 50, seed=0) is None
+    model_fit = fit("linear", ModelOptions(), paths)
+    assert bootstrap(paths, Customers.of_paths(paths), model_fit, 50, seed=0) is None
 
 
 def test_rows_of_the_same_path_add_up() -> None:

@@ -44,7 +44,7 @@ def _rows(table: Sequence[tuple[str, int, int]]) -> list[PathRow]:
 
 
 @pytest.mark.parametrize(
-    ("model", "table", "published"),
+    ("model", "table", "expected_values"),
     [
         ("first", MTA, {"direct": 2, "search": 8}),
         ("last", MTA, {"direct": 2, "email": 8}),
@@ -61,11 +61,11 @@ def _rows(table: Sequence[tuple[str, int, int]]) -> list[PathRow]:
     ],
 )
 def test_credits_are_the_published_ones(
-    model: str, table: Sequence[tuple[str, int, int]], published: Mapping[str, float]
+    model: str, table: Sequence[tuple[str, int, int]], expected_values: Mapping[str, float]
 ) -> None:
     rows = _rows(table)
     attribution = attribute(model, ModelOptions(), count_paths(rows))
-    expected = {channel: published.get(channel, 0.0) for channel in channels_of(rows)}
+    expected = {channel: expected_values.get(channel, 0.0) for channel in channels_of(rows)}
     assert {
         channel.channel: channel.conversions for channel in attribution.channels
     } == pytest.approx(expected)

@@ -67,8 +67,8 @@ def _answer_from(question: AttributionQuestion, engine: Engine) -> AttributionAn
 
 @pytest.fixture
 def connection() -> Iterator[DuckQueries]:
-    with open_duckdb(Engine(threads=1)) as opened:
-        yield opened
+    with open_duckdb(Engine(threads=1)) as queries:
+        yield queries
 
 
 def test_a_conversion_ends_a_journey(connection: DuckQueries, tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_order_of_rows_does_not_matter_and_equal_times_go_by_name(
         _touch("p", 1, "a"),
         _conversion("p", 2, 1.0),
     ]
-    for shuffled in (lines, lines[::-1]):
-        paths = _paths(_journeys(connection, tmp_path, shuffled).path_counts())
+    for lines_in_order in (lines, lines[::-1]):
+        paths = _paths(_journeys(connection, tmp_path, lines_in_order).path_counts())
         assert paths == {("a", "b", "z"): (2, 8, 0)}
 
 
@@ -277,11 +277,11 @@ def _expected_paths(
         ]
         pending: list[tuple[int, str]] = []
         seen_conversions: set[int] = set()
-        for at, converted, channel in [*sorted(own_events), (10**18, True, "")]:
-            if not converted:
+        for at, is_conversion, channel in [*sorted(own_events), (10**18, True, "")]:
+            if not is_conversion:
                 pending.append((at, channel))
                 continue
-            inside = tuple(name for moment, name in pending if at - moment < lookback)
+            names_inside = tuple(name for moment, name in pending if at - moment < lookback)
             run: list[tuple[int, str]] = []
             for moment, name in [
                 *(touch for touch in pending if at - touch[0] >= lookback),
@@ -294,7 +294,7 @@ def _expected_paths(
                 run.append((moment, name))
             pending = []
             if at < 10**18 and (at not in seen_conversions):
-                expected[inside, True] += sum(
+                expected[names_inside, True] += sum(
                     1 for moment, is_one, _ in own_events if is_one and moment == at
                 )
                 seen_conversions.add(at)
@@ -324,9 +324,9 @@ def test_journeys_equal_those_built_event_by_event(
     expected = _expected_paths(events, 20)
     actual = Counter(
         {
-            (path, converted): round(count)
+            (path, is_converted): round(count)
             for path, (conversions, _, nulls) in _paths(paths).items()
-            for converted, count in ((True, conversions), (False, nulls))
+            for is_converted, count in ((True, conversions), (False, nulls))
             if count
         }
     )
@@ -386,9 +386,11 @@ def test_data_beyond_the_memory_goes_to_disk(tmp_path: Path) -> None:
                 FROM range(2_000_000) AS t(i)) TO '{file}' (FORMAT parquet)"""
         )
     question = AttributionQuestion(file, paths=False, model="first", draws=BootstrapDraws(0))
-    within = _answer_from(question, Engine(memory="160MB", folder=tmp_path, threads=2)).attribution
-    assert (within.conversions, within.value) == (500_000, 1_250_000)
-    assert within == _answer_from(question, Engine(threads=2)).attribution
+    within_memory = _answer_from(
+        question, Engine(memory="160MB", folder=tmp_path, threads=2)
+    ).attribution
+    assert (within_memory.conversions, within_memory.value) == (500_000, 1_250_000)
+    assert within_memory == _answer_from(question, Engine(threads=2)).attribution
     with pytest.raises(TableError, match="more memory than allowed"):
         _answer_from(question, Engine(memory="5MB", folder=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["touches.parquet"]

@@ -31,11 +31,11 @@ def with_property(value: Scalar) -> Interaction:
 def long(value: int) -> bytes:
     """Return a zigzag varint, as Avro writes every count and length."""
     value = (value << 1) ^ (value >> 63)
-    out = bytearray()
+    output = bytearray()
     while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
+        output.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes((*out, value))
+    return bytes((*output, value))
 
 
 def text(value: str) -> bytes:
@@ -71,16 +71,16 @@ def test_a_record_of_another_class_is_a_bug() -> None:
 
 @pytest.mark.parametrize("value", [None, True, False, 0, 1, 1.0, -(2**63), 2**63 - 1, "", "1"])
 def test_scalars_keep_their_type(value: Scalar) -> None:
-    decoded = CODEC.decode("interactions", encode_interaction(with_property(value)))
-    assert isinstance(decoded, Interaction)
-    assert decoded.properties == {"price": value}
-    assert type(decoded.properties["price"]) is type(value)
+    record = CODEC.decode("interactions", encode_interaction(with_property(value)))
+    assert isinstance(record, Interaction)
+    assert record.properties == {"price": value}
+    assert type(record.properties["price"]) is type(value)
 
 
 def test_an_integer_beyond_64_bits_becomes_a_double() -> None:
-    decoded = CODEC.decode("interactions", encode_interaction(with_property(2**80)))
-    assert isinstance(decoded, Interaction)
-    assert decoded.properties == {"price": float(2**80)}
+    record = CODEC.decode("interactions", encode_interaction(with_property(2**80)))
+    assert isinstance(record, Interaction)
+    assert record.properties == {"price": float(2**80)}
 
 
 @pytest.mark.parametrize("length", [0, 63, 64, 1_023, 1_024, 8_191, 8_192, 1 << 20])
@@ -88,9 +88,9 @@ def test_texts_of_every_length_have_their_length_before_them(length: int) -> Non
     name = "n" * length
     data = encode_interaction(msgspec.structs.replace(INTERACTION, name=name))
     assert long(length) + name.encode() in data
-    decoded = CODEC.decode("interactions", data)
-    assert isinstance(decoded, Interaction)
-    assert decoded.name == name
+    record = CODEC.decode("interactions", data)
+    assert isinstance(record, Interaction)
+    assert record.name == name
 
 
 @pytest.mark.parametrize("at", [2**63, -(2**63) - 1, 2**80])
@@ -106,8 +106,8 @@ def test_a_text_that_utf_8_cannot_write_is_not_written() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
-    decoded = CODEC.decode("interactions", encode_interaction(with_property(value)))
-    assert decoded == Malformed("not-finite", f"properties.price is {value}")
+    record = CODEC.decode("interactions", encode_interaction(with_property(value)))
+    assert record == Malformed("not-finite", f"properties.price is {value}")
 
 
 @pytest.mark.parametrize(
@@ -126,19 +126,19 @@ def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
     ],
 )
 def test_bytes_that_are_no_record_have_a_reason(data: bytes, reason: str) -> None:
-    decoded = CODEC.decode("interactions", data)
-    assert isinstance(decoded, Malformed)
-    assert decoded.reason == reason
-    assert decoded.detail
+    record = CODEC.decode("interactions", data)
+    assert isinstance(record, Malformed)
+    assert record.reason == reason
+    assert record.detail
 
 
 def test_an_unknown_kind_is_named() -> None:
     data = encode_interaction().replace(text("track"), text("trick"))
-    decoded = CODEC.decode("interactions", data)
-    assert isinstance(decoded, Malformed)
-    assert decoded.reason == "invalid-record"
-    assert "'trick'" in decoded.detail
-    assert "$.kind" in decoded.detail
+    record = CODEC.decode("interactions", data)
+    assert isinstance(record, Malformed)
+    assert record.reason == "invalid-record"
+    assert "'trick'" in record.detail
+    assert "$.kind" in record.detail
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -159,9 +159,9 @@ def test_truncated_record_is_refused_at_any_length(name: str) -> None:
 @pytest.mark.parametrize("after", [b"", text("a") * 2], ids=["nothing", "something"])
 def test_absurd_lengths_are_refused_at_once(before: bytes, count: int, after: bytes) -> None:
     # An allocation of such a length would raise MemoryError.
-    decoded = CODEC.decode("interactions", before + long(count) + after)
-    assert isinstance(decoded, Malformed)
-    assert decoded.reason == "malformed-avro"
+    record = CODEC.decode("interactions", before + long(count) + after)
+    assert isinstance(record, Malformed)
+    assert record.reason == "malformed-avro"
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ def evolution() -> Evolution:
     (now,) = (version for version in recorded_versions() if version.name == "memberships")
     *fields, last = now.schema["fields"]
     first = SchemaVersion(901, "memberships", 1, now.schema | {"fields": fields})
-    added = [*fields, last | {"default": "unknown"}]
-    second = SchemaVersion(902, "memberships", 2, now.schema | {"fields": added})
+    fields_added = [*fields, last | {"default": "unknown"}]
+    second = SchemaVersion(902, "memberships", 2, now.schema | {"fields": fields_added})
     return Evolution(Codec([first]), Codec([first, second]))
 
 

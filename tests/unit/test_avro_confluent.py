@@ -30,9 +30,9 @@ def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> No
     known_schemas = with_registry_ids(client)
     of_subject = [
         client.lookup_schema(
-            f"{recorded.name}-value", Schema(msgspec.json.encode(recorded.schema).decode(), "AVRO")
+            f"{version.name}-value", Schema(msgspec.json.encode(version.schema).decode(), "AVRO")
         )
-        for recorded in recorded_versions()
+        for version in recorded_versions()
     ]
     assert [version.id for version in known_schemas] == [
         subject_version.schema_id for subject_version in of_subject

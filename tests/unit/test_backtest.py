@@ -208,23 +208,23 @@ def test_rows_in_any_order_and_files_give_the_same_decisions(
     log = shop_log()
     mixed = [*log]
     random.Random(1).shuffle(mixed)
-    once = play(_write(tmp_path / "a.ndjson", log))
+    single_report = play(_write(tmp_path / "a.ndjson", log))
     second_report = play(_write(tmp_path / "a.ndjson", log))
     _write(tmp_path / "folder" / "1.ndjson", mixed[:100])
     _write(tmp_path / "folder" / "deep" / "2.ndjson", mixed[100:])
     _write(tmp_path / "folder" / ".hidden", shop_log(seed=8))
     divided = play(tmp_path / "folder")
-    assert second_report == once
-    assert divided["decision_hash"] == once["decision_hash"]
+    assert second_report == single_report
+    assert divided["decision_hash"] == single_report["decision_hash"]
     assert len(divided["files"]) == 2
 
 
 def test_repeated_event_is_decided_once(tmp_path: Path, play: Callable[..., Any]) -> None:
     log = shop_log()
-    once = play(_write(tmp_path / "a.ndjson", log))
+    single_report = play(_write(tmp_path / "a.ndjson", log))
     twice = play(_write(tmp_path / "a.ndjson", [*log, *log]))
-    assert twice["interactions"] == 2 * once["interactions"]
-    assert twice["decision_hash"] == once["decision_hash"]
+    assert twice["interactions"] == 2 * single_report["interactions"]
+    assert twice["decision_hash"] == single_report["decision_hash"]
 
 
 def test_messages_of_segment_count_at_their_own_time(
@@ -248,10 +248,10 @@ def test_another_configuration_decides_otherwise(
     file = _write(tmp_path / "a.ndjson", shop_log())
     now = play(file)
     with_it = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
-    then = play(file, config=other)
-    without = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
-    assert with_it > [(0,)] == without
-    assert then["decision_hash"] != now["decision_hash"]
+    other_report = play(file, config=other)
+    without_campaign = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
+    assert with_it > [(0,)] == without_campaign
+    assert other_report["decision_hash"] != now["decision_hash"]
 
 
 def test_outcomes_of_messages_that_were_not_sent_are_left_out(
@@ -263,11 +263,11 @@ def test_outcomes_of_messages_that_were_not_sent_are_left_out(
     [(sent_id, at)] = table(
         "SELECT action_id, epoch_ms(created_at) FROM actions ORDER BY 2 LIMIT 1"
     )
-    about = {"campaign": "x", "offer": "x"}
+    message_properties = {"campaign": "x", "offer": "x"}
     outcomes = [
         msgspec.structs.replace(
             visit(900 + number, "click", at + 1, "cookie:1-0", kind="outcome"),
-            properties={**about, "action_id": action},
+            properties={**message_properties, "action_id": action},
         )
         for number, action in enumerate((sent_id, "never-sent"))
     ]

@@ -67,13 +67,15 @@ def test_message_to_the_gateway_equals_the_line_of_the_file(
     ("offer", "channel"), [(sale.offer, channel) for sale in SALES for channel in sale.arms]
 )
 def test_reactions_have_the_stated_probabilities(offer: str, channel: str) -> None:
-    [stated] = [sale for sale in SALES if sale.offer == offer]
-    arm, n = stated.arms[channel], 3_000
+    [sale_stated] = [sale for sale in SALES if sale.offer == offer]
+    arm, n = sale_stated.arms[channel], 3_000
     counts: Counter[str] = Counter()
     for index in range(n):
-        contacted = ContactAction(f"action-{index}", "token", offer, channel)
-        counts.update(outcomes(contacted, customer(9, index)))
-    induced = expected_conversion(stated, channel) - expected_conversion(stated, "nothing")
+        contact = ContactAction(f"action-{index}", "token", offer, channel)
+        counts.update(outcomes(contact, customer(9, index)))
+    induced = expected_conversion(sale_stated, channel) - expected_conversion(
+        sale_stated, "nothing"
+    )
     for name, probability in (
         ("impression", arm.seen),
         ("click", arm.click),

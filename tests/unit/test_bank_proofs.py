@@ -121,18 +121,18 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_
     customers: int, tmp_path: Path
 ) -> None:
     # The model is trained on decisions of Thompson sampling in one world, and decides in another.
-    logged = _thompson(customers)
-    decisions = write(tmp_path / "decisions", DECISIONS, logged.decisions)
-    segmented = write(tmp_path / "segmented", SEGMENTED, logged.segmented)
+    play_of_thompson = _thompson(customers)
+    decisions = write(tmp_path / "decisions", DECISIONS, play_of_thompson.decisions)
+    segmented = write(tmp_path / "segmented", SEGMENTED, play_of_thompson.segmented)
     request = TrainingRequest("bank", MessageGoal("conversion", WINDOW_MS), frozenset(), 0)
     with open_replayed(segmented, decisions) as replay:
         stored_model = write_model(train_propensity(replay, request), tmp_path / "models")
     artifacts = Artifacts(tmp_path / "artifacts")
     shelf = ModelShelf(artifacts)
     shelf.apply_record("bank", promote(stored_model, artifacts))
-    served = shelf.equip(rules(bank_bundle(learning=None)))
-    assert served.propensities is not None
-    rounds = list(choice_rounds(BankPlay(served, WorldSize(customers // 2, 30, 6)).play()))
+    equipped_rules = shelf.equip(rules(bank_bundle(learning=None)))
+    assert equipped_rules.propensities is not None
+    rounds = list(choice_rounds(BankPlay(equipped_rules, WorldSize(customers // 2, 30, 6)).play()))
     regret = _regrets(rounds, lambda round_: round_.value(round_.chosen))[-1]
     assert regret < 0.3 * _regrets(rounds, lambda round_: round_.mean)[-1]
     assert regret < 0.3 * _best_fixed(rounds)
@@ -171,19 +171,19 @@ def _is_covering(estimate: Estimate | None, truth: float) -> bool:
 @pytest.mark.parametrize("worlds", [120, pytest.param(1_000, marks=pytest.mark.chaos)])
 def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worlds: int) -> None:
     truth = statement()["policy"]["target_value"]
-    covered, covered_by_model, narrower = 0, 0, 0
+    times_covered, covered_by_model, narrower = 0, 0, 0
     weighted: list[float] = []
     for seed in range(worlds):
         log = _judged_log(1_000 + seed, 300)
         estimates = evaluate(log)
         assert estimates.ips.value is not None
         weighted.append(estimates.ips.value)
-        covered += _is_covering(estimates.dr, truth)
+        times_covered += _is_covering(estimates.dr, truth)
         assert log.q_target is not None
         model_alone = Log(log.q_target, np.ones_like(log.weights))
         covered_by_model += _is_covering(evaluate(model_alone).ips, truth)
         narrower += _width(estimates.dr) < _width(estimates.ips)
-    assert binom.ppf(_SURE, worlds, 0.95) <= covered <= binom.ppf(1 - _SURE, worlds, 0.95)
+    assert binom.ppf(_SURE, worlds, 0.95) <= times_covered <= binom.ppf(1 - _SURE, worlds, 0.95)
     assert not covered_by_model
     assert narrower > 0.9 * worlds
     # Doubly robust values hardly feel a propensity that is logged wrong; those that are weighted
@@ -213,9 +213,9 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
     # That one sequence in twenty may miss is shown by many paths (test_campaign_statistics); here
     # the lift that is found is the one that messages made, of five campaigns in each world.
     bundle = bank_bundle()
-    sold = {sale.campaign for sale in SALES}
+    sale_campaigns = {sale.campaign for sale in SALES}
     campaigns = tuple(
-        replace(campaign, holdout=0.5) if campaign.campaign in sold else campaign
+        replace(campaign, holdout=0.5) if campaign.campaign in sale_campaigns else campaign
         for campaign in bundle.campaigns
     )
     compiled_rules = rules(replace(bundle, campaigns=campaigns))
@@ -233,8 +233,8 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
             ]
             for lift, truth in lifts:
                 misses[lift.holdout].append(_is_missed(lift, truth))
-    assert len(misses) == len(lifts) == len(sold)
-    assert sum(map(any, misses.values())) <= binom.ppf(1 - _SURE, len(sold), 0.05)
+    assert len(misses) == len(lifts) == len(sale_campaigns)
+    assert sum(map(any, misses.values())) <= binom.ppf(1 - _SURE, len(sale_campaigns), 0.05)
     assert any(lift.verdict == "works" for lift, _ in lifts)
     squares = [_standard_errors(lift, truth) ** 2 for lift, truth in lifts]
     assert sum(squares) < chi2.ppf(1 - _SURE, len(squares)), squares
@@ -272,20 +272,20 @@ def _is_missed(lift: Lift, truth: float) -> bool:
 def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
     """Return how much likelier the campaign's messages made the goal within its window, for those
     who were drawn to get them and first would then: by the chances of what they got."""
-    entered: dict[str, int] = {}
+    entered_at: dict[str, int] = {}
     for decision in played.decisions:
         holdouts = {holdout.holdout: holdout.held for holdout in decision.holdouts}
-        treated = holdouts.get(lift.holdout) is False and any(
+        is_treated = holdouts.get(lift.holdout) is False and any(
             candidate.campaign == lift.campaign and candidate.fate == "chosen"
             for candidate in decision.candidates
         )
-        if treated:
-            entered.setdefault(decision.profile_id, decision.decided_at)
+        if is_treated:
+            entered_at.setdefault(decision.profile_id, decision.decided_at)
     matured = {
-        customer_id: at for customer_id, at in entered.items() if at + lift.window_ms < until
+        customer_id: at for customer_id, at in entered_at.items() if at + lift.window_ms < until
     }
     assert len(matured) == lift.treated.customers
-    added = sum(
+    chance_added = sum(
         message.chance
         for message in played.messages
         if message.campaign == lift.campaign
@@ -293,4 +293,4 @@ def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
         and matured[message.profile_id] <= message.at
         and message.goal_at <= matured[message.profile_id] + lift.window_ms
     )
-    return added / len(matured) if matured else 0.0
+    return chance_added / len(matured) if matured else 0.0

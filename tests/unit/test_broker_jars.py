@@ -19,9 +19,9 @@ JAR = PinnedJar(hashlib.sha256(CONTENT).hexdigest(), "org.example", "thing", "1.
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[str]:
-    served = tmp_path / "mirror" / JAR.path
-    served.parent.mkdir(parents=True)
-    served.write_bytes(CONTENT)
+    jar_file = tmp_path / "mirror" / JAR.path
+    jar_file.parent.mkdir(parents=True)
+    jar_file.write_bytes(CONTENT)
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "mirror"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -68,9 +68,9 @@ def test_a_jar_missing_from_the_repository_is_named(tmp_path: Path, mirror: str)
 def test_full_disk_is_distinguished_from_a_missing_network(tmp_path: Path, mirror: str) -> None:
     large = bytes(2 << 20)
     jar = PinnedJar(hashlib.sha256(large).hexdigest(), JAR.group, "large", JAR.version)
-    served = tmp_path / "mirror" / jar.path
-    served.parent.mkdir(parents=True)
-    served.write_bytes(large)
+    jar_file = tmp_path / "mirror" / jar.path
+    jar_file.parent.mkdir(parents=True)
+    jar_file.write_bytes(large)
     with (
         small_disk(tmp_path / "cache", megabytes=1),
         pytest.raises(BrokerError, match=r"large-1\.2\.jar to .*: No space left.*KAIROS_CACHE_DIR"),

@@ -106,26 +106,26 @@ def test_a_taken_fixed_port_is_an_error(tmp_path: Path, taken_port: int) -> None
 
 
 def test_a_restart_keeps_its_address(tmp_path: Path) -> None:
-    recorded = tmp_path / "ports.json"
-    first = choose_ports(options(tmp_path, 0), recorded)
-    recorded.write_bytes(msgspec.json.encode(first))
-    assert choose_ports(options(tmp_path, 0), recorded) == first
+    ports_file = tmp_path / "ports.json"
+    first = choose_ports(options(tmp_path, 0), ports_file)
+    ports_file.write_bytes(msgspec.json.encode(first))
+    assert choose_ports(options(tmp_path, 0), ports_file) == first
 
 
 def test_a_recorded_port_that_another_took_is_given_up(tmp_path: Path, taken_port: int) -> None:
-    recorded = tmp_path / "ports.json"
-    recorded.write_bytes(msgspec.json.encode(BrokerPorts(taken_port, taken_port)))
-    assert choose_ports(options(tmp_path, 0), recorded, 0.1).client != taken_port
+    ports_file = tmp_path / "ports.json"
+    ports_file.write_bytes(msgspec.json.encode(BrokerPorts(taken_port, taken_port)))
+    assert choose_ports(options(tmp_path, 0), ports_file, 0.1).client != taken_port
 
 
 def test_recorded_port_is_kept_once_it_is_free(tmp_path: Path) -> None:
-    recorded = tmp_path / "ports.json"
+    ports_file = tmp_path / "ports.json"
     with socket.create_server((HOST, 0)) as server:
         before = BrokerPorts(server.getsockname()[1], find_free_port())
-        recorded.write_bytes(msgspec.json.encode(before))
+        ports_file.write_bytes(msgspec.json.encode(before))
         release = Timer(0.1, server.close)
         release.start()
-        assert choose_ports(options(tmp_path, 0), recorded) == before
+        assert choose_ports(options(tmp_path, 0), ports_file) == before
         release.join()
 
 
@@ -146,9 +146,9 @@ def test_a_damaged_record_is_no_process(files: BrokerFiles, content: bytes) -> N
 
 def test_a_spawned_process_is_detached_found_again_and_ended(files: BrokerFiles) -> None:
     process = spawn([sys.executable, "-c", "import time; time.sleep(60)"], files, 4711)
-    recorded = recorded_process(files)
-    assert recorded is not None
-    assert recorded[1].bootstrap == "127.0.0.1:4711"
+    recorded_pair = recorded_process(files)
+    assert recorded_pair is not None
+    assert recorded_pair[1].bootstrap == "127.0.0.1:4711"
     assert os.getsid(process.pid) == process.pid
     terminate(process)
     assert recorded_process(files) is None

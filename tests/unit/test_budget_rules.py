@@ -178,11 +178,11 @@ def test_a_campaign_out_of_budget_is_named_early() -> None:
 
 def test_a_grant_for_the_next_period_leaves_the_running_one_as_it_is() -> None:
     today = Purse("day 1", 0, 1_000, 3, 10, 4)
-    both = accept(today, Grant("a", "day 2", 1_000, 2_000, 4, 7, 0.5))
-    assert both is not None
-    assert (both.left(999), both.left(1_000)) == (6, 7)
-    assert (both.at(999).price, both.at(1_000).price) == (0.0, 0.5)
-    charged = both.pay("day 1", 2).pay("day 2", 3)
+    both_grants = accept(today, Grant("a", "day 2", 1_000, 2_000, 4, 7, 0.5))
+    assert both_grants is not None
+    assert (both_grants.left(999), both_grants.left(1_000)) == (6, 7)
+    assert (both_grants.at(999).price, both_grants.at(1_000).price) == (0.0, 0.5)
+    charged = both_grants.pay("day 1", 2).pay("day 2", 3)
     assert (charged.left(999), charged.left(1_000)) == (4, 4)
     extended = accept(charged, Grant("a", "day 2", 1_000, 2_000, 5, 9, 0.5))
     assert extended is not None

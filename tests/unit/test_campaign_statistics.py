@@ -101,8 +101,11 @@ def test_counts_equal_a_plain_count(
         for kind in {kind for kind, _ in reports} if not is_held else ():
             expected[key][kind] += 1
         for nth, (kind, value) in enumerate(reports):
-            about = {"action_id": f"a-e{number}", **({} if value is None else {"value": value})}
-            outcome = event(f"o{number}-{nth}", kind, at + 1, **about)
+            properties = {
+                "action_id": f"a-e{number}",
+                **({} if value is None else {"value": value}),
+            }
+            outcome = event(f"o{number}-{nth}", kind, at + 1, **properties)
             segmented.append(as_segmented(customer_id, outcome))
             if kind == "conversion" and isinstance(value, float) and value > 0 and not is_held:
                 revenue[key] += value
@@ -200,11 +203,11 @@ class DailyArms:
         held_count = random.binomial(new, self.held)
         arms = []
         for customers, chance in zip((new - held_count, held_count), self.chances, strict=True):
-            converted = random.binomial(customers, chance)
-            arms.append((customers.cumsum().tolist(), converted.cumsum().tolist()))
+            conversions = random.binomial(customers, chance)
+            arms.append((customers.cumsum().tolist(), conversions.cumsum().tolist()))
         for day in range(days):
-            treated, other = (ArmSums(of[day], hits[day], 0.0, 0.0) for of, hits in arms)
-            yield treated, other
+            treated_arm, other = (ArmSums(of[day], hits[day], 0.0, 0.0) for of, hits in arms)
+            yield treated_arm, other
 
 
 _PATHS = 1_500
@@ -256,7 +259,7 @@ def _look(arms: tuple[ArmSums, ArmSums]) -> Look | None:
 def test_intervals_of_rates_count_a_customers_messages_as_alike() -> None:
     # Customers differ in how many messages they get and in how often they click.
     random = np.random.default_rng(23)
-    worlds, covered, covered_as_if_apart = 1_000, 0, 0
+    worlds, times_covered, covered_as_if_apart = 1_000, 0, 0
     for _ in range(worlds):
         trials = random.integers(1, 12, 300)
         clicks = random.binomial(trials, random.beta(0.6, 1.4, 300))
@@ -271,10 +274,10 @@ def test_intervals_of_rates_count_a_customers_messages_as_alike() -> None:
         share = rate(sums)
         assert share.low is not None
         assert share.high is not None
-        covered += share.low <= 0.3 <= share.high
+        times_covered += share.low <= 0.3 <= share.high
         low, high = wilson(sums.events / sums.trials, sums.trials)
         covered_as_if_apart += low <= 0.3 <= high
-    assert binom.ppf(0.001, worlds, 0.95) <= covered <= binom.ppf(0.999, worlds, 0.97)
+    assert binom.ppf(0.001, worlds, 0.95) <= times_covered <= binom.ppf(0.999, worlds, 0.97)
     assert covered_as_if_apart < 0.8 * worlds
 
 
@@ -291,8 +294,8 @@ def test_lift_of_channels_is_near_the_truth(of_bank: CampaignStatistics) -> None
 def _truth(offer: BankOffer, channel: str | None) -> float:
     if channel is not None:
         return effect(offer, channel)
-    contacted = 1 - offer.shares[NOTHING]
-    return sum(effect(offer, arm) * offer.shares[arm] for arm in offer.arms) / contacted
+    contacted_share = 1 - offer.shares[NOTHING]
+    return sum(effect(offer, arm) * offer.shares[arm] for arm in offer.arms) / contacted_share
 
 
 def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
@@ -323,9 +326,9 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
         for number in range(1_000)
         if number % 7 < 2
     ]
-    late = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
+    late_goal = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
     campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)
-    statistics = _statistics(decisions, [*goal_records, late], campaigns)
+    statistics = _statistics(decisions, [*goal_records, late_goal], campaigns)
     return next(
         lift for lift in statistics.lifts if lift.campaign == "spring" and lift.offer is None
     )
@@ -345,9 +348,9 @@ def test_goals_before_the_message_and_after_its_window_are_no_conversions_of_it(
         as_segmented(f"p{number}", event(f"g{number}", "Bought", _START + after))
         for number, after in enumerate(moments)
     ]
-    late = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
+    late_goal = as_segmented("late", event("late", "Home", _START + 9 * DAY_MS))
     campaigns = (Campaign("spring", (), goal=Goal({"name": "Bought"}, "3d")),)
-    statistics = _statistics(messages, [*goals, late], campaigns)
+    statistics = _statistics(messages, [*goals, late_goal], campaigns)
     lift = next(
         lift for lift in statistics.lifts if lift.campaign == "spring" and lift.offer is None
     )
@@ -367,13 +370,13 @@ def test_customer_with_the_next_best_offer_is_compared_with_that_offer() -> None
 
 
 def test_interval_of_a_share_widens_with_customers_that_repeat() -> None:
-    alone = rate(ClusterSums(100, 30, 100, 30, 100, 30))
+    single_rate = rate(ClusterSums(100, 30, 100, 30, 100, 30))
     same = rate(ClusterSums(10, 30, 100, 300, 1_000, 300))
-    assert alone.low is not None
-    assert alone.high is not None
-    assert (alone.low, alone.high) == pytest.approx(wilson(0.3, 100), abs=0.005)
+    assert single_rate.low is not None
+    assert single_rate.high is not None
+    assert (single_rate.low, single_rate.high) == pytest.approx(wilson(0.3, 100), abs=0.005)
     assert same.low is not None
-    assert same.low < alone.low - 0.1
+    assert same.low < single_rate.low - 0.1
 
 
 @given(st.integers(1, 400), st.data())
@@ -440,13 +443,13 @@ def test_one_customer_without_conversion_has_no_verdict() -> None:
 
 def test_period_ends_the_log_as_it_was_then(bank: BankRecords) -> None:
     until = _START + 5 * DAY_MS
-    then = _statistics(bank.decisions, bank.segmented, period=Period(until_ms=until))
-    assert then.total.decided == sum(
+    former_statistics = _statistics(bank.decisions, bank.segmented, period=Period(until_ms=until))
+    assert former_statistics.total.decided == sum(
         not meeting.held and meeting.at < until for meeting in bank.meetings
     )
     later_statistics = _statistics(bank.decisions, bank.segmented, period=Period(since_ms=until))
     total = sum(not meeting.held for meeting in bank.meetings)
-    assert then.total.decided + later_statistics.total.decided == total
+    assert former_statistics.total.decided + later_statistics.total.decided == total
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:

@@ -32,8 +32,12 @@ def _problems(
         f"{{campaign: c, purpose: {purpose}, trigger: {{name: x}}, offers: [{{offer: o, value: 1, "
         f"treatments: [{{treatment: t, channel: mail, {treatment}}}]}}]}}"
     )
-    loaded: Any = load(folder, {"SET": "smtps://mx.example:99"})
-    return [] if isinstance(loaded, model.Bundle) else [str(error.message) for error in loaded]
+    loaded_errors: Any = load(folder, {"SET": "smtps://mx.example:99"})
+    return (
+        []
+        if isinstance(loaded_errors, model.Bundle)
+        else [str(error.message) for error in loaded_errors]
+    )
 
 
 def test_channel_and_treatment_that_fit_are_accepted(tmp_path: Path) -> None:

@@ -96,11 +96,11 @@ def _contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> T
     """Return the contacts of the first part of a contact history that has some."""
 
     def change_first(state: Any) -> Any:
-        here = dict(state.shards.here)
-        for shard, part in here.items():
+        parts_here = dict(state.shards.here)
+        for shard, part in parts_here.items():
             if change(part.contacts) != part.contacts:
-                here[shard] = replace(part, contacts=change(part.contacts))
-                return replace(state, shards=replace(state.shards, here=here))
+                parts_here[shard] = replace(part, contacts=change(part.contacts))
+                return replace(state, shards=replace(state.shards, here=parts_here))
         return state
 
     return alter_state(stage("decisioning"), change_first)
@@ -160,8 +160,8 @@ def _more_interactions(profile: Profile) -> Profile:
 
 
 def _without_a_shard(state: Any) -> Any:
-    here = dict(list(state.shards.here.items())[1:])
-    return replace(state, shards=replace(state.shards, here=here))
+    parts_here = dict(list(state.shards.here.items())[1:])
+    return replace(state, shards=replace(state.shards, here=parts_here))
 
 
 def _ask_one_only(world: World) -> None:

@@ -124,8 +124,8 @@ def _alter_purse(change: Callable[[Purse], Purse]) -> Tampering:
         log = world.logs.records[_CHANGELOG, 0]
         record = next(record for record in reversed(log) if record.key == PURSE + b"prize")
         row = msgspec.msgpack.decode(record.value or b"", type=PurseRow)
-        changed = msgspec.msgpack.encode(replace(row, now=change(row.now)))
-        log.append(Record(record.key, changed))
+        data = msgspec.msgpack.encode(replace(row, now=change(row.now)))
+        log.append(Record(record.key, data))
 
     return tamper
 

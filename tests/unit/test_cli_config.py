@@ -71,8 +71,8 @@ def test_a_mistake_exits_with_1_and_its_place(folder: Path, line: str, message: 
 def test_a_campaign_that_reaches_nobody_is_named_with_its_line() -> None:
     # `plan` names the campaign, since only the data show its reach.
     reach = (CampaignReach("loyalty", 0, False), CampaignReach("welcome", 3, False))
-    planned = RolloutPlan("d", True, 7, (), (), (), reach)
-    [warning] = places_without_reach(_DEMO, planned)
+    rollout = RolloutPlan("d", True, 7, (), (), (), reach)
+    [warning] = places_without_reach(_DEMO, rollout)
     file = _DEMO / "campaigns" / "loyalty.yaml"
     assert warning.file == str(file)
     assert file.read_text().splitlines()[warning.line - 1].startswith("audience:")

@@ -27,9 +27,9 @@ def interaction(**properties: Scalar) -> Interaction:
 def is_met(form: object, traits: dict[str, Scalar] | None = None, **properties: Scalar) -> bool:
     tree = parse(form)
     assert not isinstance(tree, tuple), tree
-    segments, entered = frozenset({"buyers", "loyal"}), frozenset({"loyal"})
+    segments, segments_entered = frozenset({"buyers", "loyal"}), frozenset({"loyal"})
     return compile(tree).test(
-        Facts(interaction(**properties), traits or {}, segments, entered, NOW)
+        Facts(interaction(**properties), traits or {}, segments, segments_entered, NOW)
     )
 
 
@@ -172,12 +172,12 @@ def test_compiled_condition_knows_its_reads_and_names() -> None:
         }
     )
     assert not isinstance(tree, tuple)
-    compiled = compile(tree)
-    assert compiled.names == {"A", "B", "C"}
-    assert compiled.reads.traits == {"x"}
-    assert compiled.reads.properties == {"y"}
-    assert (compiled.reads.segments, compiled.reads.entered) == ({"s"}, {"t"})
-    assert compiled.reads.clock
+    condition = compile(tree)
+    assert condition.names == {"A", "B", "C"}
+    assert condition.reads.traits == {"x"}
+    assert condition.reads.properties == {"y"}
+    assert (condition.reads.segments, condition.reads.entered) == ({"s"}, {"t"})
+    assert condition.reads.clock
 
 
 def test_a_negated_name_does_not_bound_the_names() -> None:

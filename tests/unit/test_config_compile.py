@@ -188,12 +188,12 @@ def test_caps_have_windows_in_milliseconds() -> None:
 
 
 def test_the_body_gives_the_same_configuration_back() -> None:
-    loaded = load(DEMO, {})
-    assert isinstance(loaded, Bundle)
-    config = compile_valid(loaded)
-    restored = Configuration.from_json(config.to_json())
-    assert (restored.bundle, restored.digest) == (config.bundle, config.digest)
-    assert restored.to_json() == config.to_json()
+    bundle_read = load(DEMO, {})
+    assert isinstance(bundle_read, Bundle)
+    config = compile_valid(bundle_read)
+    configuration_read = Configuration.from_json(config.to_json())
+    assert (configuration_read.bundle, configuration_read.digest) == (config.bundle, config.digest)
+    assert configuration_read.to_json() == config.to_json()
 
 
 def test_defaults_spelt_out_change_nothing() -> None:

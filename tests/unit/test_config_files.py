@@ -19,9 +19,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def errors(folder: Path, **environment: str) -> list[ConfigError]:
-    loaded = load(folder, environment)
-    assert isinstance(loaded, list), "this should not have been accepted"
-    return loaded
+    errors_read = load(folder, environment)
+    assert isinstance(errors_read, list), "this should not have been accepted"
+    return errors_read
 
 
 def edit(path: Path, old: str, new: str) -> None:

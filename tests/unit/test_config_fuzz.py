@@ -47,17 +47,17 @@ def test_a_changed_folder_is_a_configuration_or_has_errors_with_places(
         end = start + data.draw(st.integers(0, 20))
         new = data.draw(TEXTS).encode(errors="surrogatepass")
         path.write_bytes(text[:start].encode() + new + text[end:].encode())
-    loaded = load(folder, {"A": "1"})
-    if isinstance(loaded, Bundle):
-        compiled = compile_bundle(loaded)
-        assert isinstance(compiled, Configuration)
-        assert Configuration.from_json(compiled.to_json()).digest == compiled.digest
+    result = load(folder, {"A": "1"})
+    if isinstance(result, Bundle):
+        configuration = compile_bundle(result)
+        assert isinstance(configuration, Configuration)
+        assert Configuration.from_json(configuration.to_json()).digest == configuration.digest
         return
-    assert loaded
-    assert loaded == sorted(
-        set(loaded), key=lambda error: (error.file, error.line, error.column, error.message)
+    assert result
+    assert result == sorted(
+        set(result), key=lambda error: (error.file, error.line, error.column, error.message)
     )
-    for error in loaded:
+    for error in result:
         assert isinstance(error, ConfigError)
         assert (folder / error.file).exists()
         assert error.message

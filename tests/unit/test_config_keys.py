@@ -23,9 +23,9 @@ def folder(tmp_path: Path) -> Path:
 def configuration(folder: Path, **environment: str) -> Configuration:
     bundle = load(folder, environment)
     assert isinstance(bundle, Bundle), bundle
-    compiled = compile_bundle(bundle)
-    assert isinstance(compiled, Configuration)
-    return compiled
+    configuration_compiled = compile_bundle(bundle)
+    assert isinstance(configuration_compiled, Configuration)
+    return configuration_compiled
 
 
 def append(file: Path, text: str) -> None:
@@ -33,20 +33,20 @@ def append(file: Path, text: str) -> None:
 
 
 def test_an_applied_configuration_has_digests_of_keys_only(folder: Path) -> None:
-    applied = configuration(folder)
-    assert not any(key in applied.to_json() for key in KEYS)
-    restored = Configuration.from_json(applied.to_json())
-    source = restored.source_with("demo-live-key")
+    configuration_applied = configuration(folder)
+    assert not any(key in configuration_applied.to_json() for key in KEYS)
+    configuration_read = Configuration.from_json(configuration_applied.to_json())
+    source = configuration_read.source_with("demo-live-key")
     assert source is not None
     assert source.name == "live"
-    assert restored.server_with("demo-server-key") == "back-office"
+    assert configuration_read.server_with("demo-server-key") == "back-office"
 
 
 def test_a_digest_is_no_key(folder: Path) -> None:
-    applied = configuration(folder)
-    assert applied.source_with(key_digest("demo-live-key")) is None
-    assert applied.server_with(key_digest("demo-server-key")) is None
-    assert applied.source_with("\ud83d") is None
+    configuration_applied = configuration(folder)
+    assert configuration_applied.source_with(key_digest("demo-live-key")) is None
+    assert configuration_applied.server_with(key_digest("demo-server-key")) is None
+    assert configuration_applied.source_with("\ud83d") is None
 
 
 def test_a_key_may_be_written_as_its_digest(folder: Path) -> None:
@@ -66,9 +66,9 @@ def test_key_as_text_and_as_digest_is_a_duplicate(folder: Path) -> None:
 
 def test_secret_stays_a_reference_when_applied(folder: Path) -> None:
     append(folder / "channels.yaml", "    secret: ${SHOP_SECRET}\n")
-    applied = configuration(folder, SHOP_SECRET="hunter2-hunter2")
-    assert "hunter2" not in applied.to_json()
-    assert applied.channels["email"].secret == "${SHOP_SECRET}"
+    configuration_applied = configuration(folder, SHOP_SECRET="hunter2-hunter2")
+    assert "hunter2" not in configuration_applied.to_json()
+    assert configuration_applied.channels["email"].secret == "${SHOP_SECRET}"
     assert expand_variables("${SHOP_SECRET}", {"SHOP_SECRET": "hunter2"}) == "hunter2"
     assert expand_variables("${SHOP_SECRET}", {}) is None
 
@@ -80,7 +80,7 @@ def set_url(folder: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "used"),
+    ("url", "used_url"),
     [
         ("https://hooks.example.com/${TOKEN}", "https://hooks.example.com/hunter2-hunter2"),
         ("'${WHOLE}'", "https://hooks.example.com/in?token=hunter2"),
@@ -90,19 +90,19 @@ def set_url(folder: Path, url: str) -> None:
     ],
 )  # fmt: skip
 def test_variables_of_a_url_are_resolved_where_it_is_used(
-    folder: Path, url: str, used: str
+    folder: Path, url: str, used_url: str
 ) -> None:
     set_url(folder, url)
     environment = {
         "TOKEN": "hunter2-hunter2",
         "WHOLE": "https://hooks.example.com/in?token=hunter2",
     }
-    applied = configuration(folder, **environment)
-    assert "hunter2" not in applied.to_json()
-    url_in_force = applied.channels["email"].url
+    configuration_applied = configuration(folder, **environment)
+    assert "hunter2" not in configuration_applied.to_json()
+    url_in_force = configuration_applied.channels["email"].url
     assert url_in_force == url.strip("'")
-    assert expand_variables(url_in_force, environment) == used
-    assert configuration(folder).digest == applied.digest
+    assert expand_variables(url_in_force, environment) == used_url
+    assert configuration(folder).digest == configuration_applied.digest
 
 
 @pytest.mark.parametrize("field", ["secret", "url"])

@@ -23,7 +23,7 @@ def test_patterns_that_make_backtracking_explode_take_no_time(text: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "blocked", "free"),
+    ("text", "blocked_text", "free"),
     [
         ("test-.*", "TEST-1", "attest-1"),
         (r"\d{1,3}", "007", "1234"),
@@ -31,11 +31,11 @@ def test_patterns_that_make_backtracking_explode_take_no_time(text: str) -> None
         ("a|b", "B", "ab"),
     ],
 )
-def test_pattern_blocks_whole_values_in_any_case(text: str, blocked: str, free: str) -> None:
-    compiled = pattern(text)
-    assert isinstance(compiled, Pattern)
-    assert compiled.matches(blocked)
-    assert not compiled.matches(free)
+def test_pattern_blocks_whole_values_in_any_case(text: str, blocked_text: str, free: str) -> None:
+    compiled_pattern = pattern(text)
+    assert isinstance(compiled_pattern, Pattern)
+    assert compiled_pattern.matches(blocked_text)
+    assert not compiled_pattern.matches(free)
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_patterns_beyond_linear_time_are_refused_with_a_reason(text: str) -> Non
 
 @given(st.text(max_size=30), st.text(max_size=50))
 def test_any_pattern_is_refused_or_runs(text: str, value: str) -> None:
-    compiled = pattern(text)
-    if isinstance(compiled, Pattern):
-        assert compiled.matches(value) in (True, False)
+    compiled_pattern = pattern(text)
+    if isinstance(compiled_pattern, Pattern):
+        assert compiled_pattern.matches(value) in (True, False)
 
 
 def test_a_lone_surrogate_is_matched_as_a_replacement() -> None:
-    compiled = pattern("a.")
-    assert isinstance(compiled, Pattern)
-    assert compiled.matches("a\ud83d")
+    compiled_pattern = pattern("a.")
+    assert isinstance(compiled_pattern, Pattern)
+    assert compiled_pattern.matches("a\ud83d")

@@ -20,8 +20,8 @@ KINDS = list(FILE_KINDS.values())
 
 
 def test_published_schemas_are_up_to_date() -> None:
-    published = {path.name: path.read_text() for path in PUBLISHED.iterdir()}
-    assert published == published_files(), "run `kairos config schemas schemas/config`"
+    files_by_name = {path.name: path.read_text() for path in PUBLISHED.iterdir()}
+    assert files_by_name == published_files(), "run `kairos config schemas schemas/config`"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schema)
@@ -82,9 +82,9 @@ RUBBISH = (None, True, -1, 1.5, "", "a b", "5 minutes", [], ["a"], {}, {"odd": 1
 def damage(value: object) -> list[object]:
     """Return `value` with each of its parts replaced by rubbish, or removed, in turn."""
     if isinstance(value, dict):
-        without = [{k: v for k, v in value.items() if k != key} for key in value]
-        inside = [{**value, key: part} for key in value for part in damage(value[key])]
-        return [*without, *inside, {**value, "odd": 1}, *RUBBISH]
+        without_a_key = [{k: v for k, v in value.items() if k != key} for key in value]
+        damaged_inside = [{**value, key: part} for key in value for part in damage(value[key])]
+        return [*without_a_key, *damaged_inside, {**value, "odd": 1}, *RUBBISH]
     if isinstance(value, list):
         return [[part] for element in value for part in damage(element)] + list(RUBBISH)
     return list(RUBBISH)

@@ -139,8 +139,8 @@ def test_a_delivery_not_yet_reported_before_a_kill_is_reported_once(
 class _Postcards:
     """Adapter of a channel that is not a webhook."""
 
-    def __init__(self, result: DeliveryResult, served: bool, repeats: bool = True) -> None:
-        self._result, self._served, self._repeats = result, served, repeats
+    def __init__(self, result: DeliveryResult, is_served: bool, repeats: bool = True) -> None:
+        self._result, self._served, self._repeats = result, is_served, repeats
         self.sent: list[str] = []
 
     def serves(self, channel: str) -> bool:
@@ -156,7 +156,7 @@ class _Postcards:
 
 
 @pytest.mark.parametrize(
-    ("result", "served", "outcome"),
+    ("result", "is_served", "outcome"),
     [
         (Delivered(), True, "sent"),
         (Bounced(550), True, "bounce"),
@@ -167,11 +167,11 @@ class _Postcards:
     ],
 )
 def test_result_of_any_adapter_becomes_an_outcome(
-    tmp_path: Path, now_ms: int, result: DeliveryResult, served: bool, outcome: str
+    tmp_path: Path, now_ms: int, result: DeliveryResult, is_served: bool, outcome: str
 ) -> None:
-    adapter = _Postcards(result, served)
+    adapter = _Postcards(result, is_served)
     outcomes_seen = _outcomes_of(adapter, tmp_path, now_ms)
-    assert (adapter.sent, outcomes_seen) == (["a"] if served else [], [outcome])
+    assert (adapter.sent, outcomes_seen) == (["a"] if is_served else [], [outcome])
     assert _outcomes_of(adapter, tmp_path, now_ms) == []
 
 
@@ -179,7 +179,7 @@ def test_result_of_any_adapter_becomes_an_outcome(
 def test_an_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
     tmp_path: Path, now_ms: int, repeats: bool, expected_calls: list[str]
 ) -> None:
-    adapter = _Postcards(Delivered(), served=True, repeats=repeats)
+    adapter = _Postcards(Delivered(), is_served=True, repeats=repeats)
     folder = _leave_ledger(tmp_path, LedgerEntry(token="token"))
     assert _outcomes_of(adapter, folder, now_ms) == ["sent"]
     assert adapter.sent == expected_calls
@@ -262,7 +262,7 @@ def test_try_without_an_answer_is_remembered_where_a_later_one_failed(
 ) -> None:
     with pytest.raises(_KilledError):
         _outcomes_of(_KilledAdapter(tries), tmp_path, now_ms)
-    adapter = _Postcards(Delivered(), served=True, repeats=False)
+    adapter = _Postcards(Delivered(), is_served=True, repeats=False)
     assert _outcomes_of(adapter, tmp_path, now_ms) == ["sent"]
     assert adapter.sent == expected_calls
 

@@ -83,9 +83,9 @@ def test_after_an_overload_nothing_is_refused_any_more() -> None:
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=3_000, seconds=10)
     pipeline.run(arrivals_per_s=100, seconds=0.5)
-    refused_count, late = pipeline.refused, pipeline.late
+    refused_count, late_count = pipeline.refused, pipeline.late
     pipeline.run(arrivals_per_s=100, seconds=10)
-    assert (pipeline.refused, pipeline.late, pipeline.stalled) == (refused_count, late, 0)
+    assert (pipeline.refused, pipeline.late, pipeline.stalled) == (refused_count, late_count, 0)
 
 
 def test_stalled_pipeline_is_asked_once_per_second_and_used_again_at_once() -> None:
@@ -96,9 +96,9 @@ def test_stalled_pipeline_is_asked_once_per_second_and_used_again_at_once() -> N
     pipeline.per_s = 300
     pipeline._free_at_s = pipeline.now_s
     pipeline.run(arrivals_per_s=100, seconds=1)
-    turned_away = pipeline.stalled + pipeline.refused
+    refused_in_all = pipeline.stalled + pipeline.refused
     pipeline.run(arrivals_per_s=100, seconds=5)
-    assert pipeline.stalled + pipeline.refused == turned_away
+    assert pipeline.stalled + pipeline.refused == refused_in_all
 
 
 def test_slow_machine_within_its_budget_is_asked() -> None:

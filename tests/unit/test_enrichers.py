@@ -113,8 +113,8 @@ def test_device_is_derived_from_the_user_agent(
     text: str, device_type: str, os: str | None, browser: str, bot: bool
 ) -> None:
     expected = {"device_type": device_type, "os": os, "browser": browser, "bot": bot}
-    derived = UserAgentEnricher().derive(visit(user_agent=text))
-    assert derived == {name: value for name, value in expected.items() if value is not None}
+    values = UserAgentEnricher().derive(visit(user_agent=text))
+    assert values == {name: value for name, value in expected.items() if value is not None}
 
 
 @pytest.mark.parametrize(
@@ -197,9 +197,9 @@ def test_device_is_derived_from_the_user_agent(
     ],
 )
 def test_device_type_is_derived_from_the_model(text: str, device_type: str) -> None:
-    derived = UserAgentEnricher().derive(visit(user_agent=text))
-    assert derived["device_type"] == device_type
-    assert derived["bot"] is (device_type == "bot")
+    values = UserAgentEnricher().derive(visit(user_agent=text))
+    assert values["device_type"] == device_type
+    assert values["bot"] is (device_type == "bot")
 
 
 def test_nothing_is_derived_without_a_user_agent() -> None:
@@ -216,7 +216,7 @@ def test_any_text_can_be_enriched(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "campaign", "derived"),
+    ("url", "campaign", "values"),
     [
         (None, {}, {}),
         ("https://shop.example/a", {}, {}),
@@ -242,9 +242,9 @@ def test_any_text_can_be_enriched(text: str) -> None:
     ],
 )
 def test_campaign_is_derived_from_url_or_context(
-    url: str | None, campaign: dict[str, str], derived: dict[str, str]
+    url: str | None, campaign: dict[str, str], values: dict[str, str]
 ) -> None:
-    assert CampaignEnricher().derive(visit(url=url, campaign=campaign)) == derived
+    assert CampaignEnricher().derive(visit(url=url, campaign=campaign)) == values
 
 
 _RATES = model.Currency(
@@ -259,7 +259,7 @@ _RATES = model.Currency(
 
 
 @pytest.mark.parametrize(
-    ("at", "properties", "derived"),
+    ("at", "properties", "values"),
     [
         (MONDAY_NOON, {"total": 8, "currency": "USD"}, {"total": 2.0}),
         (MONDAY_NOON, {"total": 8, "currency": " usd "}, {"total": 2.0}),
@@ -280,9 +280,9 @@ _RATES = model.Currency(
     ],
 )
 def test_amounts_are_converted_by_the_rate_of_their_day(
-    at: int, properties: dict[str, Any], derived: dict[str, Any]
+    at: int, properties: dict[str, Any], values: dict[str, Any]
 ) -> None:
-    assert CurrencyEnricher(_RATES).derive(visit(at, properties)) == derived
+    assert CurrencyEnricher(_RATES).derive(visit(at, properties)) == values
 
 
 @pytest.mark.parametrize(
@@ -313,8 +313,8 @@ def test_hour_and_weekday_are_of_the_customers_zone(
     timezone: str | None, hour: int, weekday: str
 ) -> None:
     enricher = LocalTimeEnricher(model.LocalTime("Europe/Madrid"))
-    derived = enricher.derive(visit(MONDAY_NOON, timezone=timezone))
-    assert derived == {"hour": hour, "weekday": weekday}
+    values = enricher.derive(visit(MONDAY_NOON, timezone=timezone))
+    assert values == {"hour": hour, "weekday": weekday}
 
 
 @pytest.mark.parametrize(
@@ -323,8 +323,8 @@ def test_hour_and_weekday_are_of_the_customers_zone(
 )
 def test_unknown_zone_is_reported_and_the_default_used(timezone: str) -> None:
     enricher = LocalTimeEnricher(model.LocalTime("Europe/Madrid"))
-    derived = enricher.derive(visit(MONDAY_NOON, timezone=timezone))
-    assert derived == {"hour": 13, "weekday": "monday", "unknown_timezone": timezone[:64]}
+    values = enricher.derive(visit(MONDAY_NOON, timezone=timezone))
+    assert values == {"hour": 13, "weekday": "monday", "unknown_timezone": timezone[:64]}
 
 
 def test_time_outside_the_calendar_is_left_out() -> None:

@@ -201,9 +201,9 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
     field, place = match[1], int(match[2])
     assert numbers[place][field] == flip["from"]
     for share, flipped in ((1.0, True), (0.5, False)):
-        changed = [dict(number) for number in numbers]
-        changed[place][field] = flip["from"] + share * (flip["to"] - flip["from"])
-        after, _ = _decide_with(changed)
+        changed_numbers = [dict(number) for number in numbers]
+        changed_numbers[place][field] = flip["from"] + share * (flip["to"] - flip["from"])
+        after, _ = _decide_with(changed_numbers)
         if abs(flip["to"] - flip["from"]) > 1e-4 or flipped:
             assert (after != before) is flipped
 

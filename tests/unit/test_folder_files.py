@@ -132,16 +132,16 @@ def _errors(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["segments", "campaigns"])
-@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("is_inside", [True, False])
 def test_a_link_or_file_where_a_folder_of_files_belongs_is_no_absence(
-    folder: Path, kind: str, inside: bool
+    folder: Path, kind: str, is_inside: bool
 ) -> None:
     for name in ("policies.yaml", "learned.yaml"):  # the deleted files name segments and campaigns
         (folder / name).unlink()
     for name in ("segments", "campaigns"):
-        shutil.move(folder / name, (folder if inside else folder.parent) / f".{name}")
+        shutil.move(folder / name, (folder if is_inside else folder.parent) / f".{name}")
     assert isinstance(load(folder), Bundle)
-    (folder / kind).symlink_to((folder if inside else folder.parent) / f".{kind}")
+    (folder / kind).symlink_to((folder if is_inside else folder.parent) / f".{kind}")
     message = f"{kind}:1:1: this is no folder: put the folder itself there"
     assert _errors(folder) == [message]
     (folder / kind).unlink()

@@ -126,14 +126,14 @@ def test_key_in_the_header_is_checked_before_the_body_is_read(door: Doorway) -> 
 
 
 def test_without_a_key_in_the_header_a_body_is_as_small_as_one_message(door: Doorway) -> None:
-    packed = gzip.compress(b'{"batch":[' + b"0," * (BATCH_BYTES // 4) + b"0]}")
+    gzip_body = gzip.compress(b'{"batch":[' + b"0," * (BATCH_BYTES // 4) + b"0]}")
 
     async def send(key: str | None) -> int:
         async with door.client(key) as client:
             headers = {"content-encoding": "gzip"}
-            return (await client.post("/v1/batch", content=packed, headers=headers)).status_code
+            return (await client.post("/v1/batch", content=gzip_body, headers=headers)).status_code
 
-    assert len(packed) < 10_000
+    assert len(gzip_body) < 10_000
     assert asyncio.run(send(None)) == 413
     text = json.dumps({"batch": [GOOD] * 1_000, "writeKey": KEY}).encode()
     assert len(text) < MESSAGE_BYTES
@@ -178,9 +178,9 @@ def test_item_that_is_no_json_costs_no_other(door: Doorway, bad: bytes) -> None:
         door, "/v1/batch", b'{"sentAt": null, "batch": [%s, %s , %s]}' % (good, bad, good)
     )
     assert answer.status_code == 200
-    rejected = [item["index"] for item in answer.json().get("rejected", [])]
-    assert rejected in ([1], [])
-    assert len(door.interactions()) == 3 - len(rejected)
+    rejected_indices = [item["index"] for item in answer.json().get("rejected", [])]
+    assert rejected_indices in ([1], [])
+    assert len(door.interactions()) == 3 - len(rejected_indices)
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,9 @@ def test_fault_outside_the_items_refuses_the_whole(door: Doorway, text: bytes) -
 def test_every_member_of_a_gzip_body_counts() -> None:
     parts = [b'{"batch":', b"[1,2,3]", b"}"]
     assert body.gunzip(b"".join(map(gzip.compress, parts)), 1000) == b"".join(parts)
-    over = body.gunzip(b"".join([gzip.compress(b"x" * 400)] * 3), 1000)
-    assert isinstance(over, Refusal)
-    assert over.status == 413
+    too_large = body.gunzip(b"".join([gzip.compress(b"x" * 400)] * 3), 1000)
+    assert isinstance(too_large, Refusal)
+    assert too_large.status == 413
     many = body.gunzip(gzip.compress(b"") * 100_000, 1000)
     assert isinstance(many, Refusal)
     junk = body.gunzip(gzip.compress(b"x") + os.urandom(40), 1000)
@@ -253,8 +253,10 @@ def test_missing_field_is_named(door: Doorway, path: str, content: bytes, field:
 
 
 def test_half_a_surrogate_pair_costs_no_item(door: Doorway) -> None:
-    cut = b'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"t": "\\ud83d"}}'
-    answer = post(door, "/v1/batch", b'{"batch": [%s, %s]}' % (json.dumps(GOOD).encode(), cut))
+    body_cut = (
+        b'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"t": "\\ud83d"}}'
+    )
+    answer = post(door, "/v1/batch", b'{"batch": [%s, %s]}' % (json.dumps(GOOD).encode(), body_cut))
     assert answer.json() == {"success": True}
     assert [interaction.properties for interaction in door.interactions()] == [{}, {"t": "\ufffd"}]
 

@@ -260,10 +260,10 @@ def test_bot_is_known_by_the_request_where_the_message_names_no_agent(door: Door
 RECORDED = sorted((Path(__file__).parents[1] / "support" / "clients").glob("*.json"))
 
 
-@pytest.mark.parametrize("recorded", RECORDED, ids=lambda path: path.stem)
-def test_mobile_clients_requests_are_taken_whole(door: Doorway, recorded: Path) -> None:
+@pytest.mark.parametrize("request_file", RECORDED, ids=lambda path: path.stem)
+def test_mobile_clients_requests_are_taken_whole(door: Doorway, request_file: Path) -> None:
     # Path, headers and body as the clients' sources write them.
-    request = json.loads(recorded.read_text())
+    request = json.loads(request_file.read_text())
     content = json.dumps({**request["body"], "writeKey": SHOP}).encode()
     if request["headers"].get("Content-Encoding") == "gzip":
         content = gzip.compress(content)

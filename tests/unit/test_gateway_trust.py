@@ -156,9 +156,9 @@ def test_batch_with_a_proof_that_cannot_be_checked_is_to_be_sent_again_whole(
     door: Doorway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WEB_SECRET")
-    viewed = {"type": "track", "event": "Viewed", "anonymousId": "mine"}
-    claimed = {**viewed, "userId": "ana", "context": sign("ana")}
-    answer = post(door, WEB, "/v1/batch", {"batch": [viewed, claimed]})
+    view = {"type": "track", "event": "Viewed", "anonymousId": "mine"}
+    claimed = {**view, "userId": "ana", "context": sign("ana")}
+    answer = post(door, WEB, "/v1/batch", {"batch": [view, claimed]})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert not door.interactions()
 

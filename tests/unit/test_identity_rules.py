@@ -27,9 +27,9 @@ def bundle(identity: model.Identity) -> model.Bundle:
 
 def rules(**settings: object) -> IdentityRules:
     identity = model.Identity(_SPACES, user_id="customer_id", anonymous_id="raw", **settings)  # type: ignore[arg-type]
-    compiled = compile_bundle(bundle(identity))
-    assert isinstance(compiled, Configuration), compiled
-    return compiled.identity
+    configuration = compile_bundle(bundle(identity))
+    assert isinstance(configuration, Configuration), configuration
+    return configuration.identity
 
 
 SPANISH = rules(

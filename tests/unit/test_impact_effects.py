@@ -62,8 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         profile_id = decision.profile_id
         segmented.append(as_segmented(profile_id, event(decision.event_id, "Seen", at)))
         if chance.random() < _TRUTH[str(decision.choices[0].treatment)]:
-            bought = event(f"b{number}", "Bought", at + DAY_MS, value=10.0)
-            segmented.append(as_segmented(profile_id, bought))
+            purchase = event(f"b{number}", "Bought", at + DAY_MS, value=10.0)
+            segmented.append(as_segmented(profile_id, purchase))
     segmented.append(as_segmented("nobody", event("last", "Seen", _START + 60 * DAY_MS)))
     folder = tmp_path_factory.mktemp("topics")
     write_topic(folder, DECISIONS, decisions)

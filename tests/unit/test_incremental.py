@@ -152,8 +152,8 @@ def test_first_message_kept_back_in_a_window_is_a_trial_and_its_goal_a_success()
     [trial] = first.feedback
     assert (trial.what, trial.until) == ("tried", 1 + 3 * _DAY)
     assert not life.interact("Home", 2, ask=["hero"]).feedback
-    bought = life.interact("Bought", 5)
-    assert [(feedback.action_id, feedback.what) for feedback in bought.feedback] == [
+    purchase = life.interact("Bought", 5)
+    assert [(feedback.action_id, feedback.what) for feedback in purchase.feedback] == [
         (trial.action_id, "reached")
     ]
     assert not life.interact("Bought", 1 + 3 * _DAY + 1).feedback
@@ -172,12 +172,12 @@ def test_first_message_in_a_window_is_a_trial_whether_it_is_shown_or_not() -> No
     second_decision = life.interact("Home", 10, ask=["hero"])
     assert second_decision.choices[0].treatment == "shoes"
     assert not second_decision.feedback
-    bought = life.interact("Bought", 20)
-    messages = [contact.action_id for contact in bought.contacts]
-    assert [(evidence.action_id, evidence.what) for evidence in bought.feedback] == [
+    purchase = life.interact("Bought", 20)
+    messages = [contact.action_id for contact in purchase.contacts]
+    assert [(evidence.action_id, evidence.what) for evidence in purchase.feedback] == [
         (message, "reached") for message in messages
     ]
-    assert [contact.first for contact in bought.contacts] == [True, False]
+    assert [contact.first for contact in purchase.contacts] == [True, False]
     later = life.interact("Home", 2 + 3 * _DAY, ask=["hero"])
     assert [feedback.what for feedback in later.feedback] == ["tried"]
 

@@ -50,45 +50,45 @@ def test_key_in_any_form_decrypts(key: Tsk, tmp_path: Path, form: str) -> None:
     if form == "path":
         (tmp_path / "key.asc").write_text(text)
         text = str(tmp_path / "key.asc")
-    into = tmp_path / "out"
-    assert decrypt(file, file.name, PgpKey(text), into, _LIMITS) == "orders.csv"
-    assert into.read_bytes() == _CSV
+    target = tmp_path / "out"
+    assert decrypt(file, file.name, PgpKey(text), target, _LIMITS) == "orders.csv"
+    assert target.read_bytes() == _CSV
 
 
 def test_packed_file_may_be_encrypted(key: Tsk, tmp_path: Path) -> None:
     file = _encrypt(key, tmp_path / "orders.csv.gz.gpg", gzip.compress(_CSV))
-    packed, into = tmp_path / "packed", tmp_path / "out"
-    name = decrypt(file, file.name, PgpKey(str(key)), packed, _LIMITS)
-    assert unpack(packed, name, into, _LIMITS) == "orders.csv"
-    assert into.read_bytes() == _CSV
+    packed_folder, target = tmp_path / "packed", tmp_path / "out"
+    name = decrypt(file, file.name, PgpKey(str(key)), packed_folder, _LIMITS)
+    assert unpack(packed_folder, name, target, _LIMITS) == "orders.csv"
+    assert target.read_bytes() == _CSV
 
 
 def test_file_that_cannot_be_decrypted_is_refused_with_the_reason(key: Tsk, tmp_path: Path) -> None:
     data = _encrypt(key, tmp_path / "a.csv.pgp").read_bytes()
     other = PgpKey(str(Tsk.generate("somebody else")))
-    damaged = bytearray(data)
-    damaged[len(damaged) // 2] ^= 1
-    for content, used, words in (
+    damaged_data = bytearray(data)
+    damaged_data[len(damaged_data) // 2] ^= 1
+    for content, used_key, words in (
         (data, None, "give its watch a key"),
         (data, other, "No key to decrypt"),
         (data[: len(data) // 2], PgpKey(str(key)), "cannot be decrypted"),
-        (bytes(damaged), PgpKey(str(key)), "cannot be decrypted"),
+        (bytes(damaged_data), PgpKey(str(key)), "cannot be decrypted"),
         (_CSV, PgpKey(str(key)), "cannot be decrypted"),
         (b"", PgpKey(str(key)), "cannot be decrypted"),
     ):
         (tmp_path / "b.csv.pgp").write_bytes(content)
-        with pytest.raises(UnreadableError, match=words) as caught:
-            decrypt(tmp_path / "b.csv.pgp", "b.csv.pgp", used, tmp_path / "out", _LIMITS)
-        assert "backtrace" not in str(caught.value)
+        with pytest.raises(UnreadableError, match=words) as caught_error:
+            decrypt(tmp_path / "b.csv.pgp", "b.csv.pgp", used_key, tmp_path / "out", _LIMITS)
+        assert "backtrace" not in str(caught_error.value)
 
 
 def test_file_that_holds_too_much_is_refused(key: Tsk, tmp_path: Path) -> None:
-    file, into = _encrypt(key, tmp_path / "a.csv.pgp"), tmp_path / "out"
+    file, target = _encrypt(key, tmp_path / "a.csv.pgp"), tmp_path / "out"
     limits = ContentLimits(len(_CSV) - 1, 500.0)
     with pytest.raises(UnreadableError, match="decrypted it is larger than 100,014 bytes"):
-        decrypt(file, file.name, PgpKey(str(key)), into, limits)
-    assert into.stat().st_size <= limits.max_bytes
-    assert decrypt(file, file.name, PgpKey(str(key)), into, _LIMITS) == "a.csv"
+        decrypt(file, file.name, PgpKey(str(key)), target, limits)
+    assert target.stat().st_size <= limits.max_bytes
+    assert decrypt(file, file.name, PgpKey(str(key)), target, _LIMITS) == "a.csv"
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -96,15 +96,15 @@ def test_file_that_is_made_to_fill_the_disk_is_refused_in_time(
     key: Tsk, tmp_path: Path, times: int
 ) -> None:
     # OpenPGP packs within: 256 MB of nothing are 250 KB, and packed again a few hundred bytes.
-    file, into = tmp_path / "a.csv.pgp", tmp_path / "out"
+    file, target = tmp_path / "a.csv.pgp", tmp_path / "out"
     content = _pack(_literal_packets(), 256 * 1024 * 1024)
     for _ in range(times - 1):
         content = _pack([content], 0)
     file.write_bytes(content)
     limits = ContentLimits(10_000_000_000, 500.0)
     with pytest.raises(UnreadableError, match="more than 500 times its size"):
-        decrypt(file, file.name, PgpKey(str(key)), into, limits)
-    assert into.stat().st_size <= limits.most_bytes(len(content)) < 256 * 1024 * 1024
+        decrypt(file, file.name, PgpKey(str(key)), target, limits)
+    assert target.stat().st_size <= limits.most_bytes(len(content)) < 256 * 1024 * 1024
 
 
 def _literal_packets() -> Iterator[bytes]:
@@ -116,9 +116,9 @@ def _literal_packets() -> Iterator[bytes]:
 def _pack(parts: Iterable[bytes], zeros: int) -> bytes:
     """Return a packet of compressed data with the parts, and zeros after them."""
     packer = zlib.compressobj(9, wbits=-15)
-    packed = [packer.compress(part) for part in parts]
-    packed += [packer.compress(bytes(1 << 20)) for _ in range(zeros >> 20)]
-    body = b"\x01" + b"".join(packed) + packer.flush()
+    packed_parts = [packer.compress(part) for part in parts]
+    packed_parts += [packer.compress(bytes(1 << 20)) for _ in range(zeros >> 20)]
+    body = b"\x01" + b"".join(packed_parts) + packer.flush()
     return b"\xc8\xff" + len(body).to_bytes(4) + body
 
 

@@ -49,10 +49,10 @@ def _rows(path: Path) -> Iterator[ReadRow]:
     return open_rows(path, FileFormat(10_000, mapping=row_mapping(_WATCH))).rows()
 
 
-def _prepare(converted: Iterator[ConvertedRows], folder: Path) -> tuple[RowCounts, list[bytes]]:
+def _prepare(batches: Iterator[ConvertedRows], folder: Path) -> tuple[RowCounts, list[bytes]]:
     folder.mkdir()
     outlet = PreparedFiles(folder / "records", folder / "letters", folder / "rejected")
-    prepared = prepare(converted, outlet, lambda _: None)
+    prepared = prepare(batches, outlet, lambda _: None)
     return prepared, [
         file.read_bytes() for file in (outlet.records, outlet.letters, outlet.rejected)
     ]
@@ -61,15 +61,15 @@ def _prepare(converted: Iterator[ConvertedRows], folder: Path) -> tuple[RowCount
 def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     _write(path, 5_000)
-    alone = _prepare(
+    result_alone = _prepare(
         convert_here(_rows(path), open_converter(_FILE, _CONFIG, _CODEC)), tmp_path / "alone"
     )
-    helped = _prepare(
+    result_with_helpers = _prepare(
         convert_with_helpers(_rows(path), _FILE, _CONFIG, _CODEC), tmp_path / "helped"
     )
-    assert helped == alone
-    assert alone[0].rows == 5_000
-    assert alone[0].rejected > 200
+    assert result_with_helpers == result_alone
+    assert result_alone[0].rows == 5_000
+    assert result_alone[0].rejected > 200
 
 
 def test_wide_rows_are_judged_in_smaller_pieces() -> None:

@@ -233,12 +233,12 @@ def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path
     watch = model.Watch(
         watch="bought", source="s", folder="/in", feed="interaction-studio-transactions"
     )
-    bought = {"transaction_id": "t-1", "product_id": "sku-1", "price": 19.9, "quantity": 2}
+    purchase = {"transaction_id": "t-1", "product_id": "sku-1", "price": 19.9, "quantity": 2}
     moment = {"kind": "track", "name": "Product Purchased", "occurred_at": 1_793_440_800_000}
     identifiers = [{"namespace": "customer_id", "value": "jdoe"}]
     raw_rows = read(path, watch)
     assert raw_rows == [
-        {**moment, "identifiers": identifiers, "properties": {**bought, "store": "Madrid"}},
+        {**moment, "identifiers": identifiers, "properties": {**purchase, "store": "Madrid"}},
         {
             **moment,
             "identifiers": identifiers,
@@ -265,19 +265,19 @@ def test_file_that_would_fill_the_disk_is_refused(tmp_path: Path, name: str) -> 
     nothing, pieces = bytes(1024 * 1024), 70
     bomb = tmp_path / name
     if name.endswith(".gz"):
-        with gzip.open(bomb, "wb") as packed:
-            packed.writelines([nothing] * pieces)
+        with gzip.open(bomb, "wb") as packed_file:
+            packed_file.writelines([nothing] * pieces)
     else:
         with (
             zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive,
             archive.open("a.csv", "w") as entry,
         ):
             entry.writelines([nothing] * pieces)
-    into = tmp_path / "out"
+    target = tmp_path / "out"
     with pytest.raises(UnreadableError, match="more than 500 times its size"):
-        unpack(bomb, name, into, _limits(10**10))
-    assert into.stat().st_size <= 64 * 1024 * 1024
-    assert unpack(bomb, name, into, _limits(10**10, 2_000)) == "a.csv"
+        unpack(bomb, name, target, _limits(10**10))
+    assert target.stat().st_size <= 64 * 1024 * 1024
+    assert unpack(bomb, name, target, _limits(10**10, 2_000)) == "a.csv"
 
 
 def test_compressed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
@@ -286,14 +286,14 @@ def test_compressed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("inner.csv", content)
         archive.writestr("__MACOSX/._inner.csv", b"x")
-    into = tmp_path / "out"
-    assert unpack(tmp_path / "a.csv.gz", "a.csv.gz", into, _limits(1_000)) == "a.csv"
-    assert into.read_bytes() == content
-    assert unpack(tmp_path / "a.zip", "a.zip", into, _limits(1_000)) == "inner.csv"
-    assert into.read_bytes() == content
+    target = tmp_path / "out"
+    assert unpack(tmp_path / "a.csv.gz", "a.csv.gz", target, _limits(1_000)) == "a.csv"
+    assert target.read_bytes() == content
+    assert unpack(tmp_path / "a.zip", "a.zip", target, _limits(1_000)) == "inner.csv"
+    assert target.read_bytes() == content
     for name in ("a.csv.gz", "a.zip"):
         with pytest.raises(UnreadableError, match="larger than 999 bytes"):
-            unpack(tmp_path / name, name, into, _limits(999))
+            unpack(tmp_path / name, name, target, _limits(999))
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zip"])
@@ -305,7 +305,7 @@ def test_damaged_archives_are_refused(tmp_path: Path, name: str) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("a.csv", bytes(range(256)) * 100)
     data = file.read_bytes()
-    for cut in (0, 1, len(data) // 2, len(data) - 1):
-        file.write_bytes(data[:cut])
+    for length in (0, 1, len(data) // 2, len(data) - 1):
+        file.write_bytes(data[:length])
         with pytest.raises(UnreadableError):
             unpack(file, name, tmp_path / "out", _limits(1_000_000))

@@ -124,12 +124,15 @@ def test_file_of_another_kind_is_named_by_its_kind(
 
 
 def test_archive_of_a_file_manager_holds_one_file(tmp_path: Path) -> None:
-    packed = tmp_path / "a.csv.zip"
-    with zipfile.ZipFile(packed, "w") as archive:
+    packed_file = tmp_path / "a.csv.zip"
+    with zipfile.ZipFile(packed_file, "w") as archive:
         archive.writestr("out/a.csv", _HEAD)
         for litter in ("__MACOSX/out/._a.csv", "out/.DS_Store", "Thumbs.db"):
             archive.writestr(litter, "x")
-    assert unpack(packed, packed.name, tmp_path / "a.csv", ContentLimits(1_000, 500.0)) == "a.csv"
+    assert (
+        unpack(packed_file, packed_file.name, tmp_path / "a.csv", ContentLimits(1_000, 500.0))
+        == "a.csv"
+    )
     assert (tmp_path / "a.csv").read_text() == _HEAD
 
 

@@ -127,13 +127,13 @@ def test_consent_that_a_list_gives_again_lasts(tmp_path: Path) -> None:
 def test_repeated_row_counts_once_and_in_a_later_list_too_where_it_says_when(
     tmp_path: Path,
 ) -> None:
-    timed = "Email,Reason,Created\na@example.com,no,2026-01-01\na@example.com,no,2026-01-01\n"
-    untimed = timed.replace("2026-01-01", "")
+    with_times = "Email,Reason,Created\na@example.com,no,2026-01-01\na@example.com,no,2026-01-01\n"
+    untimed = with_times.replace("2026-01-01", "")
 
     def ids(text: str, digest: str) -> set[str]:
         return {interaction.event_id for interaction in _good(_read(tmp_path, text, digest=digest))}
 
-    assert len(ids(timed, "one") | ids(timed, "two")) == 1
+    assert len(ids(with_times, "one") | ids(with_times, "two")) == 1
     assert len(ids(untimed, "one")) == 1
     assert len(ids(untimed, "one") | ids(untimed, "two")) == 2
 

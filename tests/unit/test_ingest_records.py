@@ -100,8 +100,8 @@ def test_a_file_sent_again_without_its_refused_rows_has_the_same_ids() -> None:
     good = [row for row in rows if row is not _REFUSED]
     assert len(set(ids(good))) == len(good) == 5
     assert ids(rows) == ids(good)
-    mended = [{**_ORDER, "event": "Mended"}, *rows[1:]]
-    assert ids(mended)[1:] == ids(rows)
+    mended_rows = [{**_ORDER, "event": "Mended"}, *rows[1:]]
+    assert ids(mended_rows)[1:] == ids(rows)
 
 
 def test_equal_rows_of_two_files_are_two() -> None:

@@ -98,9 +98,11 @@ def test_customer_is_the_same_in_any_spelling_and_with_another_address(tmp_path:
     lists = _Lists(tmp_path)
     lists.take("mail,segment\nAna@Example.com,Gold\n", watch)
     assert len(lists.take("mail,segment\nana@example.com,Gold\n", watch)) == 1
-    both = msgspec.structs.replace(watch, columns={**columns, "id": "identifiers.customer_id"})
-    lists.take("id,mail,segment\n7,ana@example.com,Gold\n", both)
-    assert len(lists.take("id,mail,segment\n7,new@example.com,Gold\n", both)) == 1
+    both_columns = msgspec.structs.replace(
+        watch, columns={**columns, "id": "identifiers.customer_id"}
+    )
+    lists.take("id,mail,segment\n7,ana@example.com,Gold\n", both_columns)
+    assert len(lists.take("id,mail,segment\n7,new@example.com,Gold\n", both_columns)) == 1
 
 
 def test_file_of_two_lists_is_refused_by_line(tmp_path: Path) -> None:
@@ -131,8 +133,10 @@ class _SharedPlace:
             members.keep(home / "members", last)
             place.move(name, "done", name)
         all_changes = [_change_of(change) for change in changes if isinstance(change, FileRow)]
-        removed = [identifier for operation, _, identifier in all_changes if operation == "remove"]
-        return removed, members.is_after_loss(digest)
+        identifiers_removed = [
+            identifier for operation, _, identifier in all_changes if operation == "remove"
+        ]
+        return identifiers_removed, members.is_after_loss(digest)
 
     @contextmanager
     def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:

@@ -37,7 +37,7 @@ def _log(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
     for number in range(count):
         at = _BEGIN + number * _DAY_MS // 60
         profile = f"p{chance.integers(0, 40)}"
-        rejected = {
+        rejections = {
             str(rule): (f"{chance.choice(_OFFERS)}-web", "never-shown")
             for rule in chance.choice(_RULES, chance.integers(0, 3), replace=False)
         }
@@ -47,7 +47,7 @@ def _log(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
         decisions.append(
             Decision(
                 f"d{number}", f"e{number}", profile, "c", at,
-                candidates=tuple(candidates), rejected=rejected,
+                candidates=tuple(candidates), rejected=rejections,
             )
         )  # fmt: skip
         members = tuple(str(segment) for segment in ("gold", "new") if chance.random() < 0.5)
@@ -111,11 +111,11 @@ def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, lis
                 for candidate in own_candidates
                 if candidate.fate == "chosen" or "held out" in candidate.fate
             ]
-            beaten = [
+            losers = [
                 candidate for candidate in own_candidates if candidate.fate.startswith("beaten by ")
             ]
-            if won or beaten:
-                yield (won[0] if won else None), won + beaten
+            if won or losers:
+                yield (won[0] if won else None), won + losers
 
 
 def _best(scored: dict[str, float]) -> str | None:
@@ -128,13 +128,13 @@ def test_sensitivity_is_deciding_anew_without_the_factor(
 ) -> None:
     folder, decisions, _ = log
     [group] = _duck(folder)
-    changed: Counter[str] = Counter()
+    changes: Counter[str] = Counter()
     contests = 0
     for winner, own_candidates in _contests(decisions):
         contests += 1
         p = sum(candidate.p for candidate in own_candidates) / len(own_candidates)
         value = sum(candidate.value for candidate in own_candidates) / len(own_candidates)
-        without: dict[str, Callable[[Candidate], float]] = {
+        scores_without: dict[str, Callable[[Candidate], float]] = {
             "p": lambda candidate, p=p: (p * candidate.value - candidate.cost) * candidate.weight,  # type: ignore[misc]
             "value": lambda candidate, v=value: (
                 (candidate.p * v - candidate.cost) * candidate.weight
@@ -142,10 +142,10 @@ def test_sensitivity_is_deciding_anew_without_the_factor(
             "cost": lambda candidate: candidate.p * candidate.value * candidate.weight,
             "weight": lambda candidate: candidate.p * candidate.value - candidate.cost,
         }
-        for factor, score in without.items():
+        for factor, score in scores_without.items():
             best = _best({candidate.treatment: score(candidate) for candidate in own_candidates})
-            changed[factor] += best != (winner and winner.treatment)
-    assert {factor.factor: factor.changed for factor in group.sensitivity} == dict(changed)
+            changes[factor] += best != (winner and winner.treatment)
+    assert {factor.factor: factor.changed for factor in group.sensitivity} == dict(changes)
     assert {factor.contests for factor in group.sensitivity} == {contests}
     assert all(factor.changed for factor in group.sensitivity)
     losses = Counter(
@@ -268,13 +268,13 @@ def test_data_beyond_the_memory_goes_to_disk(tmp_path: Path) -> None:
             "SELECT md5(CAST(i AS VARCHAR)) AS a, md5(CAST(i + 1 AS VARCHAR)) AS b "
             "FROM range(1200000) AS t(i)",
         )
-        spilled = [file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()]
-        [(count, ordered)] = queries.rows(
+        spilled_sizes = [file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()]
+        [(count, ordered_count)] = queries.rows(
             "SELECT count(*), sum(CASE WHEN before <= a THEN 1 ELSE 0 END) FROM "
             "(SELECT a, lag(a) OVER (ORDER BY a) AS before FROM wide) AS sorted"
         )
-    assert (count, ordered) == (1_200_000, 1_199_999)
-    assert sum(spilled) > 1_000_000
+    assert (count, ordered_count) == (1_200_000, 1_199_999)
+    assert sum(spilled_sizes) > 1_000_000
     assert not list(tmp_path.iterdir())
 
 

@@ -128,9 +128,11 @@ def test_a_goal_counts_within_its_window_from_entering(tmp_path: Path) -> None:
     def gap(name: str, begin: float, end: float) -> list[str]:
         return [*case(name, begin, "start"), *case(name, end, "open")]
 
-    inside, after = gap("inside", 1, window + 0.99), gap("after", 1, window + 1)
+    case_inside, after = gap("inside", 1, window + 0.99), gap("after", 1, window + 1)
     before = [*case("before", 0, "open"), *case("before", 1, "start")]
-    answer = analyse(write_events(tmp_path, inside, after, before, LATE), write_journey(tmp_path))
+    answer = analyse(
+        write_events(tmp_path, case_inside, after, before, LATE), write_journey(tmp_path)
+    )
     assert drop_offs(answer) == {None: 2}
 
 
@@ -362,8 +364,8 @@ def test_more_cases_than_memory_holds_go_to_disk(tmp_path: Path, options: tuple[
     plan = write_journey(tmp_path)
     words = [str(plan) if option == "plan" else option for option in options]
     arguments = ("--events", str(events), *words, "--json", "--spill", str(spill))
-    code, within, error = run(*arguments, "--memory", "300MB")
+    code, output_within, error = run(*arguments, "--memory", "300MB")
     assert code == 0, error
-    assert json.loads(within)["cases"] == 400_000
-    assert within == run(*arguments)[1]
+    assert json.loads(output_within)["cases"] == 400_000
+    assert output_within == run(*arguments)[1]
     assert not list(spill.iterdir())

@@ -268,8 +268,8 @@ def _assert_alike(actual: Any, expected: Any) -> None:
             _assert_alike(actual[key], value)
     elif isinstance(expected, list | tuple):
         assert len(actual) == len(expected)
-        for pair_element, one in zip(actual, expected, strict=True):
-            _assert_alike(pair_element, one)
+        for pair_element, expected_element in zip(actual, expected, strict=True):
+            _assert_alike(pair_element, expected_element)
     elif isinstance(expected, float):
         assert actual == pytest.approx(expected, rel=1e-9, abs=1e-9)
     else:

@@ -57,23 +57,27 @@ def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(300, 2)), write_journey(tmp_path)
     answer_whole = analyse(events, journey, "--details")
     answer = answer_whole["details"]
-    into: Counter[str | None] = Counter()
-    out: Counter[str | None] = Counter()
+    inflows: Counter[str | None] = Counter()
+    outflows: Counter[str | None] = Counter()
     ends: Counter[str] = Counter()
     for flow in answer["flows"]:
-        out[flow["after"]] += flow["cases"]
+        outflows[flow["after"]] += flow["cases"]
         if flow["to"] is not None:
             assert flow["end"] is None
-            into[flow["to"]] += flow["cases"]
+            inflows[flow["to"]] += flow["cases"]
         else:
             ends[flow["end"]] += flow["cases"]
-    assert dict(into) == funnel(answer_whole)
-    assert {name: count for name, count in out.items() if name is not None} == funnel(answer_whole)
-    assert out[None] == answer_whole["cases"] == 300
+    assert dict(inflows) == funnel(answer_whole)
+    assert {name: count for name, count in outflows.items() if name is not None} == funnel(
+        answer_whole
+    )
+    assert outflows[None] == answer_whole["cases"] == 300
     assert ends == answer["outcomes"]
     assert min(ends.values()) > 0
-    dropped = {flow["after"]: flow["cases"] for flow in answer["flows"] if flow["end"] == "dropped"}
-    assert dropped == {
+    drop_offs_by_step = {
+        flow["after"]: flow["cases"] for flow in answer["flows"] if flow["end"] == "dropped"
+    }
+    assert drop_offs_by_step == {
         drop_off["after"]: drop_off["cases"] for drop_off in answer_whole["drop_offs"]
     }
 
@@ -83,12 +87,12 @@ def test_channels_add_up(tmp_path: Path) -> None:
     answer_whole = analyse(events, journey, "--details")
     answer = answer_whole["details"]
     by_step: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
+    drop_offs_by_step: Counter[str] = Counter()
     for channel_step in answer["channel_steps"]:
         by_step[channel_step["step"]] += channel_step["cases"]
-        dropped[channel_step["step"]] += channel_step["dropped"]
+        drop_offs_by_step[channel_step["step"]] += channel_step["dropped"]
     assert by_step == funnel(answer_whole)
-    assert dropped == {name: step["dropped"] for name, step in steps(answer).items()}
+    assert drop_offs_by_step == {name: step["dropped"] for name, step in steps(answer).items()}
     curves = answer["by_channel"]
     assert sum(curve["curve"]["cases"] for curve in curves) == 300
     conversions = sum(curve["curve"]["conversions"] for curve in curves)

@@ -18,8 +18,8 @@ from tests.unit.test_insights_journeys import run
 
 @pytest.fixture
 def connection() -> "DuckQueries":
-    with open_duckdb(Engine(threads=1)) as opened:
-        yield opened
+    with open_duckdb(Engine(threads=1)) as queries:
+        yield queries
 
 
 def find(connection: DuckQueries, file: Path, **options: Any) -> Discovery:

@@ -79,14 +79,14 @@ def _rules_in_force(
     """Return the rules that a worker uses once a newer snapshot has come, and whether it draws."""
     log: Any = _Log(_compile(folder))
     book = Rulebook(log, load_rules, lambda: knowledge_of(_NEWER))
-    learned = asyncio.run(book.find(None))
-    assert learned is not None
+    rules_learned = asyncio.run(book.find(None))
+    assert rules_learned is not None
     book.refresh()
     relearned = asyncio.run(book.find(None))
     assert relearned is not None
     assert relearned.chooser is not None
-    assert learned.chooser is not None
-    assert relearned.chooser.snapshot == learned.chooser.snapshot
+    assert rules_learned.chooser is not None
+    assert relearned.chooser.snapshot == rules_learned.chooser.snapshot
     return relearned, book.draws
 
 

@@ -16,12 +16,12 @@ def test_lease_ends_with_the_first_late_renewal(
     lease = Lease(_SECONDS, lambda: now_s)
     assert lease.held
     assert lease.renew()
-    renewed_at_s, over = now_s, False
+    renewed_at_s, is_over = now_s, False
     for passes_s, renews in steps:
         now_s += passes_s
-        over = over or now_s >= renewed_at_s + _SECONDS
-        assert lease.held is not over
+        is_over = is_over or now_s >= renewed_at_s + _SECONDS
+        assert lease.held is not is_over
         if renews:
-            assert lease.renew() is not over
+            assert lease.renew() is not is_over
             renewed_at_s = now_s
-            assert lease.held is not over
+            assert lease.held is not is_over

@@ -140,8 +140,8 @@ def test_avro_name_of_two_values_is_a_dead_letter(
     properties: dict[str, Any], lists: dict[str, tuple[str, ...]], name: str
 ) -> None:
     flow = Flow(_WORLD)
-    changed = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
-    assert list(flow.run(changed)) == []
+    interaction_changed = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
+    assert list(flow.run(interaction_changed)) == []
     (dead_letter,) = [letter for _, letter in flow.refused]
     assert dead_letter.reason == "ambiguous-name"
     assert dead_letter.detail.startswith(f"properties.{name}:")
@@ -214,9 +214,9 @@ def test_a_source_may_call_a_list_otherwise() -> None:
         _by_http({"labels": ["red"], "tags": "none"}), source="till"
     )
     flow = Flow(rules(world))
-    [identified] = [e.value for e in flow.run(interaction) if e.topic == topics.IDENTIFIED]
-    assert identified.interaction.lists == {"labels": ("red",), "tags": ("red",)}
-    assert "tags" not in identified.interaction.properties
+    [identified_record] = [e.value for e in flow.run(interaction) if e.topic == topics.IDENTIFIED]
+    assert identified_record.interaction.lists == {"labels": ("red",), "tags": ("red",)}
+    assert "tags" not in identified_record.interaction.properties
 
 
 def test_older_and_newer_versions_read_each_others_records() -> None:

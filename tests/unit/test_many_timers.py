@@ -46,13 +46,13 @@ def test_the_earliest_timers_fire_first(timer_stage: TimerStage) -> None:
     assert timer_stage.fire_due_timers(START_MS + WAIT_MS + 4) == 0
 
 
-@pytest.mark.parametrize("waiting", [_CONGESTED, _CONGESTED + 1, 100 * _CONGESTED])
+@pytest.mark.parametrize("backlog", [_CONGESTED, _CONGESTED + 1, 100 * _CONGESTED])
 def test_a_few_timers_fire_per_look_where_later_stages_have_a_backlog(
-    timer_stage: TimerStage, waiting: int
+    timer_stage: TimerStage, backlog: int
 ) -> None:
     fired = 0
     while fired < _MANY:
-        timer_stage.ports.inputs = waiting
+        timer_stage.ports.inputs = backlog
         now = timer_stage.fire_due_timers(_DUE_MS)
         assert 0 < now <= _FEW
         fired += now

@@ -47,13 +47,13 @@ def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> No
     assert list(credit["support"]["touches"]) == ["seen"]
     credited = {channel["channel"] for channel in credit["channels"]} - {"(no touch)"}
     assert credited
-    measured = {
+    increments = {
         measurement["channel"]
         for measurement in credit["measured"]
         if measurement["campaign"] is not None
     }
-    assert measured
-    assert None not in measured
+    assert increments
+    assert None not in increments
     campaigns = json.loads(
         CliRunner()
         .invoke(

@@ -157,11 +157,11 @@ def test_model_with_features_unknown_to_decisions_is_not_used(
 ) -> None:
     shelf = ModelShelf(artifacts)
     shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
-    without = bank(policies={})  # where no condition reads the traits
-    problem = ill_fitting(trained.manifest, without.config)
+    without_traits = bank(policies={})  # where no condition reads the traits
+    problem = ill_fitting(trained.manifest, without_traits.config)
     assert problem is not None
     assert "features` of profile.yaml" in problem
-    assert shelf.equip(without).propensities is None
+    assert shelf.equip(without_traits).propensities is None
     traits = [{"name": n, "rule": "latest", "of": f"properties.{n}"} for n in ("tier", "age")]
     traits.append({"name": "bought", "rule": "latest", "of": "properties.bought"})
     with_bought = bank(
@@ -173,25 +173,25 @@ def test_model_with_features_unknown_to_decisions_is_not_used(
 def test_snapshots_and_models_of_one_topic_reach_their_readers(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
-    learned, rules = LatestLearning(artifacts), bank()
+    latest, rules = LatestLearning(artifacts), bank()
     changes: list[str] = []
-    learned.on_change = lambda: changes.append(learned.knowledge().name)
+    latest.on_change = lambda: changes.append(latest.knowledge().name)
 
     def snapshot(number: int) -> LearningRecord:
         evidence = Posterior("sale", "shoes", "tile", "", 10.0 * number, 1.0, 10, 1)
         return LearningRecord(number, "d" * 64, 0, posteriors=(evidence,))
 
-    assert learned.knowledge() is EMPTY
-    learned.apply_record(SNAPSHOT, snapshot(2))
-    learned.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
-    learned.apply_record(SNAPSHOT, snapshot(1))  # a late snapshot from a replaced learner
-    learned.apply_record(SNAPSHOT, None)
-    evidence = learned.knowledge().about(("sale", "shoes", "tile"), "")
+    assert latest.knowledge() is EMPTY
+    latest.apply_record(SNAPSHOT, snapshot(2))
+    latest.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
+    latest.apply_record(SNAPSHOT, snapshot(1))  # a late snapshot from a replaced learner
+    latest.apply_record(SNAPSHOT, None)
+    evidence = latest.knowledge().about(("sale", "shoes", "tile"), "")
     assert evidence == TreatmentEvidence(20.0, 1.0, 10)
-    assert learned.models.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
-    learned.apply_record(SNAPSHOT, snapshot(3))
-    learned.apply_record("bank", None)
-    assert learned.models.equip(rules).propensities is None
+    assert latest.models.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
+    latest.apply_record(SNAPSHOT, snapshot(3))
+    latest.apply_record("bank", None)
+    assert latest.models.equip(rules).propensities is None
     assert [name.partition("-")[0] for name in changes] == ["2", "2", "3", "3"]
 
 
@@ -200,8 +200,8 @@ def test_versions_are_distinguished_by_their_content(trained: TrainedModel, tmp_
     other = _store(trained, tmp_path, tweak=0.5)
     assert (first.manifest.version, repeated.manifest.version, other.manifest.version) == (1, 1, 2)
     assert [model.manifest.label for model in read_models(tmp_path)] == ["bank@1", "bank@2"]
-    restored = manifest_from(first.manifest_file.read_bytes())
-    assert restored == first.manifest
+    manifest_read = manifest_from(first.manifest_file.read_bytes())
+    assert manifest_read == first.manifest
     assert isinstance(manifest_from(b"{}"), str)
 
 

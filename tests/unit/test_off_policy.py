@@ -92,14 +92,14 @@ def _simulate(chance: np.random.Generator, size: int) -> tuple[Log, float]:
     """Draw a log with three contexts and four actions; a cautious policy ran, a bold one is judged;
     the model is wrong on purpose. Returns beside it the bold policy's true mean reward."""
     context = chance.integers(0, 3, size)
-    logged = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [0.1, 0.1, 0.2, 0.6]])
+    logged_policy = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [0.1, 0.1, 0.2, 0.6]])
     target = np.array([[0.1, 0.2, 0.2, 0.5], [0.7, 0.1, 0.1, 0.1], [0.3, 0.3, 0.3, 0.1]])
     truth = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.1, 0.2, 0.1], [0.3, 0.6, 0.2, 0.1]])
     model = truth * 0.5 + 0.1
     draw = chance.random(size)[:, None]
-    action = (draw > np.cumsum(logged[context], axis=1)[:, :-1]).sum(axis=1)
+    action = (draw > np.cumsum(logged_policy[context], axis=1)[:, :-1]).sum(axis=1)
     reward = (chance.random(size) < truth[context, action]).astype(float)
-    weights = target[context, action] / logged[context, action]
+    weights = target[context, action] / logged_policy[context, action]
     judged = (target * model).sum(axis=1)[context]
     log = Log(reward, weights, model[context, action], judged)
     return log, float((target * truth).sum(axis=1).mean())
@@ -122,7 +122,7 @@ def test_anytime_intervals_cover_the_truth_at_every_look() -> None:
     # With weights of up to 100, at looks from 20 decisions on: at most one log in twenty misses,
     # and the interval of all decisions says something.
     chance = np.random.default_rng(5)
-    missed, widths = 0, []
+    misses, widths = 0, []
     for _ in range(150):
         rare = chance.random(2_000) < 0.01
         weights = np.where(rare, 50.0, 0.5 / 0.99)
@@ -132,9 +132,9 @@ def test_anytime_intervals_cover_the_truth_at_every_look() -> None:
             anytime_interval(Log(rewards[:look], weights[:look]), Bounds())
             for look in (20, 100, 500, 2_000)
         ]
-        missed += any(not low <= truth <= high for low, high in bounds)
+        misses += any(not low <= truth <= high for low, high in bounds)
         widths.append(bounds[-1][1] - bounds[-1][0])
-    assert missed <= 0.05 * 150
+    assert misses <= 0.05 * 150
     assert np.median(widths) < 0.8
 
 

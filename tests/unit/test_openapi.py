@@ -40,14 +40,14 @@ def test_every_route_of_the_contract_is_described() -> None:
 
 def test_every_record_and_parameter_that_is_named_is_defined() -> None:
     document = openapi_document().decode()
-    described = json.loads(document)
+    description = json.loads(document)
     references = set(re.findall(r"#/components/schemas/(\w+)", document))
-    assert references <= described["components"]["schemas"].keys()
-    for path, operations in described["paths"].items():
+    assert references <= description["components"]["schemas"].keys()
+    for path, operations in description["paths"].items():
         named_parameters = set(re.findall(r"\{(\w+)\}", path))
-        shared = operations.get("parameters", [])
+        shared_parameters = operations.get("parameters", [])
         for method in operations.keys() - {"parameters"}:
-            parameters = [*shared, *operations[method].get("parameters", [])]
+            parameters = [*shared_parameters, *operations[method].get("parameters", [])]
             assert {parameter["name"] for parameter in parameters} == named_parameters, (
                 method,
                 path,

@@ -14,17 +14,17 @@ def _round_trips(window: RoundTripWindow, per_s: float, empty_s: float, seconds:
     """Run stages of `per_s` records a second, `empty_s` (s) from end to end when idle, under the
     window; return the number of records that they took."""
     now_s = free_at_s = 0.0
-    written = passed = 0
+    written = records_passed = 0
     probes: deque[tuple[int, float, float]] = deque()
     while now_s < seconds:
-        while written - passed < window.size:
+        while written - records_passed < window.size:
             count = max(1, window.size // _PROBES)
             written += count
             free_at_s = max(free_at_s, now_s) + count / per_s
             probes.append((written, now_s, free_at_s + empty_s))
-        passed, sent_s, now_s = probes.popleft()
+        records_passed, sent_s, now_s = probes.popleft()
         window.note(sent_s, now_s)
-    return passed
+    return records_passed
 
 
 @settings(deadline=None, max_examples=50)

@@ -76,17 +76,17 @@ def test_the_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_i
 
 
 def test_late_interaction_of_a_device_is_its_present_owners() -> None:
-    late = Interaction(
+    late_view = Interaction(
         "late", "track", "View", "web", "shop", 2, 400_000, at(1, "cookie:k").identifiers
     )
-    stream = [at(1, "customer_id:A", "cookie:k"), at(3, "customer_id:B", "cookie:k"), late]
+    stream = [at(1, "customer_id:A", "cookie:k"), at(3, "customer_id:B", "cookie:k"), late_view]
     assert counts(last_profiles(stream)) == {"customer_id:A": 1, "customer_id:B": 2}
 
 
 def test_an_unlink_older_than_the_evidence_takes_nothing_away() -> None:
     stream = [at(3, "customer_id:A", "cookie:k"), at(4, "cookie:k")]
-    cut = unlink("customer_id:A", "cookie:k", 2 * MINUTE_MS)
-    assert counts(last_profiles([*stream, cut])) == {"customer_id:A": 2}
+    cut_link = unlink("customer_id:A", "cookie:k", 2 * MINUTE_MS)
+    assert counts(last_profiles([*stream, cut_link])) == {"customer_id:A": 2}
 
 
 class _Stages:
@@ -123,8 +123,8 @@ class _Stages:
 
     def _actions(self, record: Identified, customer: str) -> list[Action]:
         first = Emit(topics.IDENTIFIED, profile_of(customer), record)
-        followed = list(self.flow.follow(first))
-        return [emit.value for emit in followed if isinstance(emit.value, Action)]
+        emits = list(self.flow.follow(first))
+        return [emit.value for emit in emits if isinstance(emit.value, Action)]
 
     def contacts(self, customer: str) -> int:
         row: ContactState = self.flow.rows["decisioning"][profile_of(customer)]

@@ -130,10 +130,10 @@ def test_docstrings_of_errors_say_when_they_are_raised() -> None:
 
 def test_descriptions_of_attributes_begin_with_a_noun() -> None:
     wrong = [
-        f"{file}:{described.lineno}: {first}"
+        f"{file}:{description.lineno}: {first}"
         for file, tree in _modules()
         if file.parent != _FOR_USERS
-        for described, text in _attribute_descriptions(tree)
+        for description, text in _attribute_descriptions(tree)
         if (first := _word(text)) in _RIDDLES | _NO_NOUNS
     ]
     assert wrong == []
@@ -278,14 +278,14 @@ def _attribute_descriptions(tree: ast.Module) -> Iterator[tuple[ast.Expr, str]]:
     """Yield the texts that stand below an assignment, and so describe its name."""
     for node in ast.walk(tree):
         body = node.body if isinstance(node, ast.Module | ast.ClassDef) else []
-        for assigned, described in pairwise(body):
+        for assigned, description in pairwise(body):
             if (
                 isinstance(assigned, ast.Assign | ast.AnnAssign)
-                and isinstance(described, ast.Expr)
-                and isinstance(described.value, ast.Constant)
-                and isinstance(described.value.value, str)
+                and isinstance(description, ast.Expr)
+                and isinstance(description.value, ast.Constant)
+                and isinstance(description.value.value, str)
             ):
-                yield described, described.value.value
+                yield description, description.value.value
 
 
 def _values(tree: ast.Module) -> Iterator[ast.Name | ast.arg]:

@@ -45,14 +45,23 @@ class _Play:
         at: int,
         name: str,
         kind: Any,
-        about: dict[str, Any],
+        properties: dict[str, Any],
         ask: tuple[str, ...],
     ) -> None:
         self._count += 1
         request = DecideRequest(f"r{self._count}", "g", ask, at + 100) if ask else None
         number = Identifier("customer_id", f"c{person}")
         interaction = Interaction(
-            f"e{self._count}", kind, name, "web", "shop", at, at, (number,), about, request=request
+            f"e{self._count}",
+            kind,
+            name,
+            "web",
+            "shop",
+            at,
+            at,
+            (number,),
+            properties,
+            request=request,
         )
         self.player.play(interaction)
 

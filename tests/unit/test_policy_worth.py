@@ -52,12 +52,13 @@ def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
         for e in compiled_rules.config.by_placement["hero"]
         for candidate in e.candidates
     }
-    learned = {
+    evidence_by_treatment = {
         (ties[name], ""): TreatmentEvidence(40.0, successes, 40)
         for name, successes in trials.items()
     }
     return with_fields(
-        compiled_rules, chooser=compiled_rules.chooser.with_knowledge(Knowledge("1-test", learned))
+        compiled_rules,
+        chooser=compiled_rules.chooser.with_knowledge(Knowledge("1-test", evidence_by_treatment)),
     )
 
 
@@ -195,9 +196,9 @@ def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyW
     other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
     result = worth(other, own_rules=own_rules)
     assert {worth.name for worth in result.offers} == {"a", "b", "c"}
-    was, would_be = _chances(own_rules), _chances(other)
+    was, next_chances = _chances(own_rules), _chances(other)
     for offer_worth in result.offers:
-        truth = result.slots * (would_be[offer_worth.name] - was[offer_worth.name])
+        truth = result.slots * (next_chances[offer_worth.name] - was[offer_worth.name])
         assert offer_worth.after - offer_worth.before == pytest.approx(
             truth, abs=0.06 * result.slots
         )

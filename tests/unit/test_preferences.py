@@ -118,8 +118,8 @@ def test_last_choice_of_several_holds(door: Doorway) -> None:
 @pytest.mark.parametrize("token", ["", "x", "é", "no.signature"])
 def test_invented_link_is_refused(door: Doorway, method: str, token: str) -> None:
     tracked = LINKS.tracked.sign(TrackedLink("t", "https://shop.example", 0))
-    for forged in (token, tracked, _token()[:-1]):
-        assert _request(door, method, PREFERENCES, forged, {}).status_code == 400
+    for forgery in (token, tracked, _token()[:-1]):
+        assert _request(door, method, PREFERENCES, forgery, {}).status_code == 400
     assert door.interactions() == []
 
 
@@ -131,7 +131,7 @@ def test_choice_refused_by_kafka_is_not_confirmed(door: Doorway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("requested", "accepted", "language"),
+    ("requested", "accepted_languages", "language"),
     [
         ("es", "en", "es"),
         (None, "es-MX,es;q=0.9,en;q=0.8", "es"),
@@ -142,10 +142,12 @@ def test_choice_refused_by_kafka_is_not_confirmed(door: Doorway) -> None:
     ],
 )
 def test_page_is_in_the_language_of_the_customer(
-    door: Doorway, requested: str | None, accepted: str | None, language: str
+    door: Doorway, requested: str | None, accepted_languages: str | None, language: str
 ) -> None:
-    assert preferred_language(requested, accepted) == language
-    headers = {"Accept-Language": accepted} if accepted else {"Accept-Language": ""}
+    assert preferred_language(requested, accepted_languages) == language
+    headers = (
+        {"Accept-Language": accepted_languages} if accepted_languages else {"Accept-Language": ""}
+    )
     if requested is None:
         page = _request(door, "GET", PREFERENCES, _token(), headers).text
         assert f'<html lang="{language}">' in page
@@ -227,8 +229,8 @@ def test_click_of_a_scanner_is_no_outcome(
 def test_old_or_invented_link_counts_nothing(door: Doorway) -> None:
     old = _tracked_link(door, _ago(TOKEN_MS + DAY_MS))
     assert _request(door, "GET", CLICK, old, BROWSER).status_code == 302
-    forged = MessageLinks("another").tracked.sign(TrackedLink("t", "https://evil.example", 0))
-    answer = _request(door, "GET", CLICK, forged, BROWSER)
+    forgery = MessageLinks("another").tracked.sign(TrackedLink("t", "https://evil.example", 0))
+    answer = _request(door, "GET", CLICK, forgery, BROWSER)
     assert (answer.status_code, "location" in answer.headers) == (400, False)
     assert door.interactions() == []
 

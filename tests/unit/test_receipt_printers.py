@@ -33,8 +33,8 @@ def _print(
     url: str | None = None,
 ) -> tuple[DeliveryResult, list[str]]:
     async def run() -> tuple[DeliveryResult, list[str]]:
-        async with printer.listening() as here:
-            channel = CompiledChannel("pos", "pos", url or here, None, (), pos=model.Pos(32))
+        async with printer.listening() as local_url:
+            channel = CompiledChannel("pos", "pos", url or local_url, None, (), pos=model.Pos(32))
             attempts = RecordedAttempt()
             adapter = PosAdapter(trial_host(channel, "secret"))
             change = asyncio.ensure_future(meanwhile()) if meanwhile else None
@@ -88,9 +88,9 @@ def test_slow_printer_keeps_its_receipts_in_turn() -> None:
 
 
 def test_printer_that_is_away_expires_the_message() -> None:
-    result, recorded = _print(LocalPrinter(), _BRIEF_S, url="tcp://127.0.0.1:1")
+    result, attempts = _print(LocalPrinter(), _BRIEF_S, url="tcp://127.0.0.1:1")
     assert isinstance(result, OutOfTime)
-    assert (result.unsure, recorded) == (False, [])
+    assert (result.unsure, attempts) == (False, [])
 
 
 class _SlowPrinter(LocalPrinter):
@@ -125,9 +125,9 @@ class _FailingPrinter(LocalPrinter):
 @pytest.mark.parametrize("state", [None, PAPER_END, 0x90, 0x92])
 def test_receipt_of_unknown_fate_is_not_printed_again(state: int | None) -> None:
     printer = _FailingPrinter(state)
-    result, recorded = _print(printer)
+    result, attempts = _print(printer)
     assert isinstance(result, Unconfirmed)
-    assert (recorded, len(printer.printed)) == (["begun"], 1)
+    assert (attempts, len(printer.printed)) == (["begun"], 1)
 
 
 def test_trial_shows_the_receipt() -> None:
@@ -183,7 +183,7 @@ def test_configuration_is_checked(
             ),
         ),
     )
-    compiled = compile_bundle(bundle)
-    problems = compiled if isinstance(compiled, tuple) else ()
+    compiled_bundle = compile_bundle(bundle)
+    problems = compiled_bundle if isinstance(compiled_bundle, tuple) else ()
     assert bool(problems) is (words is not None)
     assert words is None or any(words in problem.message for problem in problems), problems

@@ -124,26 +124,26 @@ def _learn(folder: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def test_planted_recipes_are_found(folder: Path) -> None:
-    learned = _learn(folder)
+    recipes = _learn(folder)
     for place in range(0, 18, 2):
-        assert learned["bought-together"][_ITEMS[place]][0] == _ITEMS[place + 1]
-        assert learned["bought-together"][_ITEMS[place + 1]][0] == _ITEMS[place]
+        assert recipes["bought-together"][_ITEMS[place]][0] == _ITEMS[place + 1]
+        assert recipes["bought-together"][_ITEMS[place + 1]][0] == _ITEMS[place]
     for place in range(0, 16, 4):
-        assert _ITEMS[place + 2] in learned["viewed-together"][_ITEMS[place]][:2]
-    solving = {topic: items[0] for topic, items in learned["most-resolved"].items() if topic}
+        assert _ITEMS[place + 2] in recipes["viewed-together"][_ITEMS[place]][:2]
+    solving = {topic: items[0] for topic, items in recipes["most-resolved"].items() if topic}
     assert solving == {f"topic{number}": _ITEMS[20 + number] for number in range(3)}
-    assert learned["popular-in-segment"]["club"][0] == "p20"
-    assert set(learned) == set(RECIPES)
+    assert recipes["popular-in-segment"]["club"][0] == "p20"
+    assert set(recipes) == set(RECIPES)
 
 
 def test_items_nobody_bought_fall_back_to_alike_and_then_to_popular_ones(
     folder: Path,
 ) -> None:
-    learned = _learn(folder)
-    alike = learned["bought-together"][_NEVER_SOLD]
-    assert alike == learned["similar"][_NEVER_SOLD]
+    recipes = _learn(folder)
+    alike = recipes["bought-together"][_NEVER_SOLD]
+    assert alike == recipes["similar"][_NEVER_SOLD]
     assert {_ITEMS.index(item) % 4 for item in alike[:5]} == {_ITEMS.index(_NEVER_SOLD) % 4}
-    assert learned["bought-together"][""] == learned["popular-in-segment"][""]
+    assert recipes["bought-together"][""] == recipes["popular-in-segment"][""]
 
 
 def test_catalogue_serves_learned_recipes(folder: Path) -> None:
@@ -208,11 +208,11 @@ def test_events_that_cannot_be_read_are_named(
             to.parent.mkdir(parents=True, exist_ok=True)
             to.write_text(path.read_text())
     (tmp_path / name).write_text(_FILES[name].replace(old, new, 1))
-    loaded = load(tmp_path, {})
-    assert isinstance(loaded, Bundle) is (words is None)
-    if isinstance(loaded, list):
+    bundle_read = load(tmp_path, {})
+    assert isinstance(bundle_read, Bundle) is (words is None)
+    if isinstance(bundle_read, list):
         assert words is not None
-        assert words in loaded[0].message
+        assert words in bundle_read[0].message
 
 
 def test_items_are_alike_by_rare_texts_and_near_numbers() -> None:

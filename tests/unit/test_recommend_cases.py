@@ -151,21 +151,21 @@ def test_test_of_the_number_of_steps_shows_the_best_number(tmp_path: Path) -> No
 def test_a_test_without_effect_hardly_changes_the_journey(tmp_path: Path) -> None:
     """Draw eager customers, who take the step by themselves and convert more: that is no effect."""
     arms = ("with-tour", "without-tour")
-    changed = [
+    worlds_changed = [
         answer["shape"]["told"]
         for seed in range(20)
         for answer in [recommend_for_cases(tmp_path, TEST_OF_TOUR, cases_of_test(arms, 0.0, seed))]
         if answer["shape"]["told"] or any(change["do"] == "change" for change in answer["changes"])
     ]
-    assert len(changed) <= 3  # of 20 worlds at 5 %; more than three happen once in 60 times
+    assert len(worlds_changed) <= 3  # of 20 worlds at 5 %; more than three happen once in 60 times
 
 
 def test_every_option_is_shown_with_its_customers(tmp_path: Path) -> None:
     answer = recommend_for_cases(tmp_path, JOURNEY, _events(0.0))
-    compared = {
+    by_option = {
         (comparison["kind"], comparison["option"]): comparison for comparison in answer["compared"]
     }
-    orders = [compared["order", option] for option in ("income > photo", "photo > income")]
+    orders = [by_option["order", option] for option in ("income > photo", "photo > income")]
     assert all(order["grade"] == "Observed only" for order in orders)
     assert (
         sum(order["support"]["had_it"] for order in orders) == orders[0]["support"]["reported_on"]

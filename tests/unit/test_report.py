@@ -131,8 +131,8 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
     assert (card["pros"], card["cons"]) == (["why"], ["no"])
     assert page.data()["content"]["recommended_journey"] == [{"step": "terms", "words": "say it"}]
     assert page.data()["content"]["recommended_shape"] == "2 steps: b > a."
-    [compared] = page.data()["content"]["compared_options"]
-    assert compared == {
+    [options_compared] = page.data()["content"]["compared_options"]
+    assert options_compared == {
         "place": "a > b", "option": "b > a", "customers": 40, "gain": 0.2, "low": 0.1, "high": 0.3,
         "grade": "Tested",
     }  # fmt: skip
@@ -175,8 +175,8 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
 
     assert "is no folder" in refusal("--out", str(tmp_path / "no" / "r.html"))
     assert "is none of en, es" in refusal("--out", str(tmp_path / "r.html"), "--lang", "fr")
-    out = ("--out", str(tmp_path / "r.html"))
-    assert "decisions: has no Parquet" in refusal(*out, "--topics", str(tmp_path))
+    out_options = ("--out", str(tmp_path / "r.html"))
+    assert "decisions: has no Parquet" in refusal(*out_options, "--topics", str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -184,10 +184,14 @@ def test_usual_goal_is_that_of_most_campaigns() -> None:
     def with_goal(name: str, condition: object) -> Campaign:
         return Campaign(name, (), goal=Goal(condition, "3d"))
 
-    bought = {"name": "Bought"}
+    goal_condition = {"name": "Bought"}
     assert (
         usual_goal(
-            [with_goal("a", bought), with_goal("b", {"name": "Read"}), with_goal("c", bought)]
+            [
+                with_goal("a", goal_condition),
+                with_goal("b", {"name": "Read"}),
+                with_goal("c", goal_condition),
+            ]
         )
         == "Bought"
     )

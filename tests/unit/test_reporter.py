@@ -56,10 +56,10 @@ def test_outcomes_during_a_post_leave_together_and_once() -> None:
 
 def test_rejected_outcome_is_named_and_the_others_are_taken() -> None:
     def answer(outcomes: list[str]) -> web.Response:
-        rejected = [{"index": outcomes.index("7"), "message": "no"}] if "7" in outcomes else []
+        rejections = [{"index": outcomes.index("7"), "message": "no"}] if "7" in outcomes else []
         return web.json_response(
-            {"success": len(outcomes) > len(rejected), "rejected": rejected},
-            status=200 if len(outcomes) > len(rejected) else 400,
+            {"success": len(outcomes) > len(rejections), "rejected": rejections},
+            status=200 if len(outcomes) > len(rejections) else 400,
         )
 
     answers, _ = _report(answer, _many(20))

@@ -168,12 +168,12 @@ def test_other_mail_has_no_outcome(raw: bytes) -> None:
 def test_maildir_is_read_once_and_other_mail_is_flagged(tmp_path: Path) -> None:
     for part in ("new", "cur", "tmp"):
         (tmp_path / part).mkdir()
-    unmatched = _postfix("failed", "5.1.1").replace(ID.encode(), OTHER.encode())
-    unmatched = unmatched.replace(b"X-Kairos-Token: the-token\n", b"")
+    unmatched_bounce = _postfix("failed", "5.1.1").replace(ID.encode(), OTHER.encode())
+    unmatched_bounce = unmatched_bounce.replace(b"X-Kairos-Token: the-token\n", b"")
     (tmp_path / "new" / "1.bounce").write_bytes(_postfix("failed", "5.1.1"))
     (tmp_path / "new" / "2.complaint").write_bytes(COMPLAINT.replace("KIND", "abuse").encode())
     (tmp_path / "new" / "3.spam").write_bytes(b"Subject: buy\n\nnow\n")
-    (tmp_path / "new" / "4.unmatched").write_bytes(unmatched)
+    (tmp_path / "new" / "4.unmatched").write_bytes(unmatched_bounce)
     os.utime(tmp_path / "new" / "4.unmatched", (0, 0))
     reports: list[OutcomeReport] = []
     asyncio.run(_read_all(tmp_path, [{ID: "token of the ledger"}], reports))
@@ -253,8 +253,10 @@ def test_posted_bounce_counts_once_and_with_the_adapters_key_only(
     )
     door = doorway(configuration(*sources), tmp_path)
     identifier = Identifier("customer_id", "ana")
-    signed = door.tokens.sign(Claims(ID, "d", identifier, "email", "c", "o", "t", 1))
-    raw = _postfix("failed", "5.1.1").replace(b"the-token", signed.encode() if token else b"x")
+    signed_token = door.tokens.sign(Claims(ID, "d", identifier, "email", "c", "o", "t", 1))
+    raw = _postfix("failed", "5.1.1").replace(
+        b"the-token", signed_token.encode() if token else b"x"
+    )
 
     async def post() -> httpx.Response:
         async with door.client(key) as client:

@@ -129,11 +129,11 @@ def test_record_of_several_schemas_is_the_same_in_all() -> None:
 
 
 def test_each_stage_appends_to_the_record_of_the_stage_before() -> None:
-    identified, enriched, segmented = (
+    identified_fields, enriched, segmented = (
         spelled_out(SCHEMAS[f"interactions.{stage}"], {})["fields"]
         for stage in ("identified", "enriched", "segmented")
     )
-    assert enriched[:-1] == identified
+    assert enriched[:-1] == identified_fields
     assert segmented[:-1] == enriched
 
 

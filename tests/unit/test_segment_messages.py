@@ -66,9 +66,9 @@ def test_a_useless_id_is_left_out_beside_a_good_one(field: str, useless: object)
     other = "anonymousId" if field == "userId" else "userId"
     good = {"userId": "customer_id:good", "anonymousId": "cookie:good"}[other]
     assert keys("track", **{field: useless, other: "good"}) == [good]
-    alone = read("track", {"event": "Viewed", field: useless})
-    assert isinstance(alone, Refusal)
-    assert (alone.code, alone.field) == ("invalid_identifier", field)
+    single = read("track", {"event": "Viewed", field: useless})
+    assert isinstance(single, Refusal)
+    assert (single.code, single.field) == ("invalid_identifier", field)
 
 
 @pytest.mark.parametrize(
@@ -136,18 +136,18 @@ def _identify(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
     """Return the customer of each message, by a stage that has seen the messages before it."""
     rules = plain_rules()
     flow = Flow(rules)
-    identified: list[tuple[str, ...]] = []
+    customers: list[tuple[str, ...]] = []
     for number, (kind, fields) in enumerate(messages):
         message = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
         assert isinstance(message, Interaction), message
         emits = [emit.value for emit in flow.run(message)]
-        identified += [
+        customers += [
             tuple(name.key for name in value.interaction.identifiers)
             for value in emits
             if isinstance(value, Identified) and value.interaction is not None
         ]
     assert not flow.refused
-    return identified
+    return customers
 
 
 def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
@@ -182,8 +182,8 @@ def test_previous_id_of_an_alias_has_its_known_namespace(user: str) -> None:
 def test_an_alias_of_two_customers_makes_them_one(user: str, previous: str, is_known: bool) -> None:
     customers = [("track", {"userId": name}) for name in (user, previous)] if is_known else []
     alias = ("alias", {"userId": user, "previousId": previous})
-    both = {f"customer_id:{name}" for name in (user, previous)}
-    assert _persons(*customers, alias) == dict.fromkeys(both, min(both))
+    both_names = {f"customer_id:{name}" for name in (user, previous)}
+    assert _persons(*customers, alias) == dict.fromkeys(both_names, min(both_names))
 
 
 def test_alias_may_state_the_namespace_of_its_previous_id() -> None:
@@ -204,8 +204,8 @@ def test_only_an_alias_has_a_previous_id() -> None:
     assert keys("identify", userId="u1", previousId="u2") == ["customer_id:u1"]
 
 
-def _in_batch(message: dict[str, Any], **shared: Any) -> SegmentMessage:
-    batch = decode(json.encode({"batch": [], **shared}), BATCH)
+def _in_batch(message: dict[str, Any], **batch_fields: Any) -> SegmentMessage:
+    batch = decode(json.encode({"batch": [], **batch_fields}), BATCH)
     record = decode(json.encode(message), MESSAGE)
     assert not isinstance(batch, Refusal)
     assert not isinstance(record, Refusal)
@@ -218,7 +218,7 @@ def test_context_of_a_batch_is_merged_into_each_messages_own() -> None:
         "event": "Viewed",
         "context": {"page": {"url": "https://own", "title": None}, "ip": None, "locale": "es"},
     }
-    shared = {
+    batch_fields = {
         "ip": "192.0.2.7",
         "locale": "en",
         "timezone": "Europe/Madrid",
@@ -226,7 +226,7 @@ def test_context_of_a_batch_is_merged_into_each_messages_own() -> None:
         "traits": {"email": "ada@x.org"},
     }
     result = interaction(
-        _in_batch(message, context=shared), "track", Arrival(_SOURCE, _CONFIG, _NOW)
+        _in_batch(message, context=batch_fields), "track", Arrival(_SOURCE, _CONFIG, _NOW)
     )
     assert isinstance(result, Interaction)
     assert result.context == Context(
@@ -251,12 +251,12 @@ def test_contexts_are_merged_at_any_depth() -> None:
             "traits": {"home": {"city": "Bilbao", "zip": None}},
         },
     }
-    shared = {
+    batch_fields = {
         "consent": {"categoryPreferences": {"Advertising": True, "Sale": False}},
         "traits": {"home": {"city": "Leon", "zip": 1, "geo": {"lat": 43}}},
     }
     result = interaction(
-        _in_batch(message, context=shared), "identify", Arrival(_SOURCE, _CONFIG, _NOW)
+        _in_batch(message, context=batch_fields), "identify", Arrival(_SOURCE, _CONFIG, _NOW)
     )
     assert isinstance(result, Interaction)
     assert result.context.consent == {"Advertising": True, "Analytics": False, "Sale": False}
@@ -273,7 +273,7 @@ def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_context", "own_traits", "both"),
+    ("of_context", "own_traits", "merged"),
     [
         ({"home": {"city": "A", "zip": 1}}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
         ({"home.city": "A", "home.zip": 1}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
@@ -281,10 +281,10 @@ def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
     ],
 )
 def test_traits_of_both_places_are_merged_name_by_name(
-    of_context: dict[str, Any], own_traits: dict[str, Any], both: dict[str, Any]
+    of_context: dict[str, Any], own_traits: dict[str, Any], merged: dict[str, Any]
 ) -> None:
     message = take("identify", userId="u1", traits=own_traits, context={"traits": of_context})
-    assert message.properties == {f"home.{name}": value for name, value in both.items()}
+    assert message.properties == {f"home.{name}": value for name, value in merged.items()}
 
 
 @pytest.mark.parametrize("whole_value", [None, "Calle Mayor 1", ["Calle Mayor 1"]])
@@ -310,13 +310,13 @@ def test_a_trait_of_the_context_names_its_place_when_it_is_refused() -> None:
 
 def test_traits_in_the_context_of_identify_count_below_its_own() -> None:
     of_context = {"plan": "free", "city": "Bilbao", "old": 1}
-    identified = take(
+    identify = take(
         "identify",
         userId="u1",
         traits={"plan": "gold", "old": None},
         context={"traits": of_context},
     )
-    assert identified.properties == {"plan": "gold", "city": "Bilbao", "old": None}
+    assert identify.properties == {"plan": "gold", "city": "Bilbao", "old": None}
     for kind in ("track", "page", "screen", "group", "alias"):
         assert "city" not in take(kind, userId="u1", context={"traits": of_context}).properties
 

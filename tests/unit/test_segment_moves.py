@@ -31,8 +31,8 @@ _changes = st.lists(
 )
 
 
-def _change(profile: str, segment: str, entered: bool, hour: int) -> SegmentChange:
-    name = "entered" if entered else "exited"
+def _change(profile: str, segment: str, is_entry: bool, hour: int) -> SegmentChange:
+    name = "entered" if is_entry else "exited"
     return SegmentChange(profile, segment, name, "why", _START + hour * _HOUR, "cause", "config")
 
 
@@ -46,19 +46,19 @@ def _moves(changes: list[SegmentChange], until: int | None = None) -> dict[str, 
 @settings(max_examples=20, deadline=None)
 def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> None:
     changes = [_change(*row) for row in rows]
-    inside: set[tuple[str, str]] = set()
+    members_inside: set[tuple[str, str]] = set()
     counts: Counter[tuple[str, bool]] = Counter()
-    for profile, segment, entered, _ in sorted(rows, key=lambda stay: stay[3]):
-        if ((profile, segment) in inside) != entered:
-            counts[segment, entered] += 1
-            (inside.add if entered else inside.discard)((profile, segment))
+    for profile, segment, is_entry, _ in sorted(rows, key=lambda stay: stay[3]):
+        if ((profile, segment) in members_inside) != is_entry:
+            counts[segment, is_entry] += 1
+            (members_inside.add if is_entry else members_inside.discard)((profile, segment))
     moves = _moves(changes * 2)
     for segment, of_segment in moves.items():
         assert (of_segment.entered, of_segment.exited) == (
             counts[segment, True],
             counts[segment, False],
         )
-        assert of_segment.members == sum(name == segment for _, name in inside)
+        assert of_segment.members == sum(name == segment for _, name in members_inside)
         assert of_segment.days[-1].members == of_segment.members
         assert sum(day.entered for day in of_segment.days) == of_segment.entered
     assert set(moves) == {segment for segment, _ in counts}
@@ -79,6 +79,6 @@ def test_command_prints_moves_and_names_a_missing_topic(tmp_path: Path) -> None:
     assert isinstance(refusal.exception, TableError)
     write_topic(tmp_path, CHANGES, [_change("ann", "vip", True, 1)])
     result = CliRunner().invoke(build_app("insights"), [*command, "--json"])
-    (moved,) = json.loads(result.stdout)
-    assert (moved["segment"], moved["members"]) == ("vip", 1)
+    (moves,) = json.loads(result.stdout)
+    assert (moves["segment"], moves["members"]) == ("vip", 1)
     assert "vip" in CliRunner().invoke(build_app("insights"), command).stdout

@@ -33,8 +33,8 @@ def broker() -> Iterator[str]:
     client = Producer({"bootstrap.servers": _NOBODY, "test.mock.num.brokers": 1, "log_level": 0})
     client.produce(_INPUT.topic, b"x" * 10_000, partition=_INPUT.partition)
     assert client.flush(_HANGS_S) == 0
-    [there] = client.list_topics().brokers.values()
-    yield f"{there.host}:{there.port}"
+    [bootstrap_broker] = client.list_topics().brokers.values()
+    yield f"{bootstrap_broker.host}:{bootstrap_broker.port}"
     client.purge()
 
 

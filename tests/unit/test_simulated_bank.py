@@ -218,10 +218,12 @@ def test_randomised_arms_recover_the_stated_effect(
 ) -> None:
     arms = conversions(large, offer)
     expected = large.truth["offers"][offer][channel]
-    treated, control = arms[channel], arms["nothing"]
-    error = sqrt(treated.variance + control.variance)
-    assert abs(treated.value - expected["conversion"]) < _SIGMAS * sqrt(treated.variance)
-    assert abs(treated.value - control.value - expected["effect"]) < _SIGMAS * error
+    treated_share, control = arms[channel], arms["nothing"]
+    error = sqrt(treated_share.variance + control.variance)
+    assert abs(treated_share.value - expected["conversion"]) < _SIGMAS * sqrt(
+        treated_share.variance
+    )
+    assert abs(treated_share.value - control.value - expected["effect"]) < _SIGMAS * error
     assert error < 0.03
 
 
@@ -231,15 +233,20 @@ def test_the_confounded_comparison_overstates_the_effect(large: SimulatedWorld) 
     persons = person_of(large)
     goal = large.truth["goals"][offer]
     customers = {persons[key(event)] for event in large.events if event["name"] == "identify"}
-    called, reached_people = set(), set()
+    called_people, reached_people = set(), set()
     for event in large.events:
         if event["name"] == goal:
             reached_people.add(persons[key(event)])
         elif event["name"] == "Message Sent" and event["properties"]["offer"] == offer:
-            called.add(persons[key(event)])
-    treated = Share(len(called & reached_people), len(called))
-    others = Share(len((customers - called) & reached_people), len(customers - called))
-    naive, error = treated.value - others.value, sqrt(treated.variance + others.variance)
+            called_people.add(persons[key(event)])
+    treated_share = Share(len(called_people & reached_people), len(called_people))
+    others = Share(
+        len((customers - called_people) & reached_people), len(customers - called_people)
+    )
+    naive, error = (
+        treated_share.value - others.value,
+        sqrt(treated_share.variance + others.variance),
+    )
     assert naive - confounded["effect"] > 5 * error
     assert naive > 3 * confounded["effect"]
 
@@ -248,8 +255,8 @@ def test_the_confounded_comparison_overstates_the_effect(large: SimulatedWorld) 
 def test_clicks_are_as_likely_as_stated(large: SimulatedWorld, offer: str, channel: str) -> None:
     counts: Counter[str] = Counter()
     for event in large.events:
-        about = event["properties"]
-        if about.get("offer") == offer and about.get("channel") == channel:
+        properties = event["properties"]
+        if properties.get("offer") == offer and properties.get("channel") == channel:
             counts[event["name"]] += 1
     clicked = Share(counts["Message Clicked"], counts["Message Sent"])
     expected = large.truth["offers"][offer][channel]["click"]
@@ -332,13 +339,13 @@ steps:
 def test_analyses_read_journeys_and_touches(large: SimulatedWorld, tmp_path: Path) -> None:
     (tmp_path / "onboarding.yaml").write_text(_PLANNED)
     events = str(large.folder / JOURNEYS)
-    planned = insights(
+    journey_statistics = insights(
         "journeys", "--events", events, "--defined", str(tmp_path / "onboarding.yaml")
     )
     rows = large.table(JOURNEYS)
-    assert planned["cases"] == len({row["case_id"] for row in rows})
-    opened = sum(row["name"] == "Account Opened" for row in rows)
-    assert planned["funnel"][-1] == {"step": "opened", "cases": opened}
+    assert journey_statistics["cases"] == len({row["case_id"] for row in rows})
+    accounts_opened = sum(row["name"] == "Account Opened" for row in rows)
+    assert journey_statistics["funnel"][-1] == {"step": "opened", "cases": accounts_opened}
     touches = str(large.folder / TOUCHPOINTS)
     credited = insights(
         "attribution", "--touches", touches, "--model", "linear", "--replicates", "0"

@@ -119,8 +119,8 @@ def _deliver(
 
         app.router.add_post("/send", send)
         async with TestServer(app) as server, ClientSession() as client:
-            here = _provider_at(provider, str(server.make_url("/send")))
-            channel = CompiledChannel("sms", "sms", None, None, (), provider=here)
+            local_provider = _provider_at(provider, str(server.make_url("/send")))
+            channel = CompiledChannel("sms", "sms", None, None, (), provider=local_provider)
             host = AdapterHost(
                 lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET, no_unlink
             )
@@ -168,8 +168,8 @@ def test_form_has_the_providers_fields_and_the_unchanged_text() -> None:
     login = b64decode(headers["Authorization"].removeprefix("Basic "))
     assert login == b"twilio_account:twilio_token"
     assert callback.startswith(f"{LINKS}/v1/providers/twilio?")
-    [signed] = parse_qs(urlsplit(callback).query)["t"]
-    assert MessageLinks(SECRET).callbacks.verify(signed) == CallbackLink("token")
+    [signed_url_token] = parse_qs(urlsplit(callback).query)["t"]
+    assert MessageLinks(SECRET).callbacks.verify(signed_url_token) == CallbackLink("token")
 
 
 def test_json_has_the_providers_fields_and_the_unchanged_text() -> None:
@@ -303,9 +303,9 @@ def door(tmp_path: Path) -> Doorway:
         ),
         providers=providers,
     )
-    compiled = compile_bundle(bundle)
-    assert isinstance(compiled, Configuration), compiled
-    return doorway(compiled, tmp_path)
+    configuration = compile_bundle(bundle)
+    assert isinstance(configuration, Configuration), configuration
+    return doorway(configuration, tmp_path)
 
 
 def _link(door: Doorway) -> str:
@@ -327,10 +327,10 @@ def _twilio(
     """Sign as Twilio does: over the URL and each field, sorted by name."""
     query = f"?{urlencode({'t': _link(door)})}" if link else ""
     path = f"/v1/providers/twilio{query}"
-    signed = LINKS + path
+    signed_text = LINKS + path
     for name in sorted(fields):
-        signed += name + fields[name]
-    signature = b64encode(hmac.digest(key, signed.encode(), "sha1")).decode()
+        signed_text += name + fields[name]
+    signature = b64encode(hmac.digest(key, signed_text.encode(), "sha1")).decode()
     headers = {
         "Content-Type": "application/x-www-form-urlencoded",
         "X-Twilio-Signature": signature,
@@ -362,8 +362,8 @@ def test_repeated_status_becomes_one_outcome(door: Doorway) -> None:
 
 def test_field_that_comes_twice_is_signed_once(door: Doorway) -> None:
     path = f"/v1/providers/twilio?{urlencode({'t': _link(door)})}"
-    signed = f"{LINKS}{path}MediaUrlaMediaUrlbMessageStatusdelivered"
-    signature = b64encode(hmac.digest(b"twilio_token", signed.encode(), "sha1")).decode()
+    signed_text = f"{LINKS}{path}MediaUrlaMediaUrlbMessageStatusdelivered"
+    signature = b64encode(hmac.digest(b"twilio_token", signed_text.encode(), "sha1")).decode()
     headers = {
         "Content-Type": "application/x-www-form-urlencoded",
         "X-Twilio-Signature": signature,

@@ -34,8 +34,8 @@ def path(tmp_path: Path) -> Path:
 
 def _third_free_number() -> int:
     """Return the third of the numbers that the process's next files get."""
-    used = {int(file.name) for file in Path("/proc/self/fd").iterdir()}
-    return next(islice((number for number in count() if number not in used), 2, None))
+    descriptors = {int(file.name) for file in Path("/proc/self/fd").iterdir()}
+    return next(islice((number for number in count() if number not in descriptors), 2, None))
 
 
 @contextmanager

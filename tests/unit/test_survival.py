@@ -20,10 +20,10 @@ def test_estimates_equal_the_published_ones_of_the_leukaemia_data() -> None:
     curve = kaplan_meier(LEUKAEMIA)
     assert curve.times == (6, 7, 10, 13, 16, 22, 23)
     assert curve.at_risk == (21, 17, 15, 12, 11, 7, 6)
-    published = [0.8571, 0.8067, 0.7529, 0.6902, 0.6275, 0.5378, 0.4482]
+    published_shares = [0.8571, 0.8067, 0.7529, 0.6902, 0.6275, 0.5378, 0.4482]
     errors = [0.0764, 0.0869, 0.0963, 0.1068, 0.1141, 0.1282, 0.1346]
-    assert curve.survival == pytest.approx(published, abs=5e-5)
-    for time, share_left, error in zip(curve.times, published, errors, strict=True):
+    assert curve.survival == pytest.approx(published_shares, abs=5e-5)
+    for time, share_left, error in zip(curve.times, published_shares, errors, strict=True):
         survival, variance = curve.at(time)
         assert survival == pytest.approx(share_left, abs=5e-5)
         assert variance**0.5 == pytest.approx(error, abs=5e-5)

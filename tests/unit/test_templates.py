@@ -23,9 +23,9 @@ from tests.support.deciding import (
 
 
 def _make(text: str, html: bool = False) -> Template:
-    compiled = template(text, html)
-    assert not isinstance(compiled, TemplateProblem), compiled
-    return compiled
+    compiled_template = template(text, html)
+    assert not isinstance(compiled_template, TemplateProblem), compiled_template
+    return compiled_template
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_harmful_templates_are_refused_at_load(text: str) -> None:
     ],
 )  # fmt: skip
 def test_rendering_ends_soon_and_fails_in_one_way(text: str, values: dict[str, Known]) -> None:
-    compiled = _make(text)
+    compiled_template = _make(text)
     begin_s = time.process_time()
     with pytest.raises(RenderError):
-        compiled.render(values)
+        compiled_template.render(values)
     assert time.process_time() - begin_s < 1
 
 
@@ -146,11 +146,11 @@ _values = st.dictionaries(
 def test_any_text_is_a_template_or_refused_and_rendering_fails_with_a_reason_only(
     text: str, values: dict[str, Known], html: bool
 ) -> None:
-    compiled = template(text, html)
-    if isinstance(compiled, TemplateProblem):
+    compiled_template = template(text, html)
+    if isinstance(compiled_template, TemplateProblem):
         return
     with suppress(RenderError):
-        assert len(compiled.render(values)) <= LARGEST
+        assert len(compiled_template.render(values)) <= LARGEST
 
 
 def _decide(treatment: dict[str, object], traits: tuple[str, ...] = ("name",)) -> Life:

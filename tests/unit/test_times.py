@@ -192,8 +192,8 @@ def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
     assert profile.traits["orders"] == 2
     assert profile.traits["latest"] == "e2"
     assert profile.traits["when"] == profile.last_seen == _NOW + _MINUTE
-    entered = {e.value.segment: e.value for e in emits if e.topic == topics.SEGMENT_CHANGES}
-    assert entered.keys() == {"busy", "in_order"}
+    entries = {e.value.segment: e.value for e in emits if e.topic == topics.SEGMENT_CHANGES}
+    assert entries.keys() == {"busy", "in_order"}
     segments_left = [
         emit.value.segment
         for emit in flow.advance(_NOW + _HOUR)

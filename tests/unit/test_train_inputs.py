@@ -36,8 +36,8 @@ def _run(command: str, *arguments: object) -> Result:
 def _train(folder: Path, *arguments: object) -> Result:
     options = ("--decisions", folder / "decisions", "--interactions", folder / "segmented")
     window = () if "--window" in arguments else ("--window", "12h")
-    out = () if "--out" in arguments else ("--out", folder / "models")
-    return _run("train", "propensity", "bank", *options, *window, *out, *arguments)
+    out_options = () if "--out" in arguments else ("--out", folder / "models")
+    return _run("train", "propensity", "bank", *options, *window, *out_options, *arguments)
 
 
 def _rewrite(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:

@@ -36,7 +36,7 @@ def _clients(properties: Mapping[str, str]) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    ("client", "relied_on"),
+    ("client", "reserved"),
     [
         ("consumer", _READER | _MEMBER),
         ("changelog reader", _READER),
@@ -45,13 +45,11 @@ def _clients(properties: Mapping[str, str]) -> dict[str, dict[str, object]]:
     ],
 )
 def test_given_properties_change_none_that_a_client_relies_on(
-    client: str, relied_on: frozenset[str]
+    client: str, reserved: frozenset[str]
 ) -> None:
     plain = _clients({})[client]
     properties = _clients(dict.fromkeys((*RESERVED_SETTINGS, *_RESERVED), "other"))[client]
-    assert {name: properties[name] for name in relied_on} == {
-        name: plain[name] for name in relied_on
-    }
+    assert {name: properties[name] for name in reserved} == {name: plain[name] for name in reserved}
 
 
 def test_tuning_properties_reach_the_clients() -> None:

@@ -93,14 +93,16 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
 
 
 @pytest.mark.parametrize(
-    "broken",
+    "broken_endpoint",
     [Unusable("channel email: a port is a number"), Endpoint("http://127.0.0.1:1/x", None)],
 )
-def test_an_action_is_delivered_once_its_endpoint_is_corrected(broken: Endpoint | Unusable) -> None:
+def test_an_action_is_delivered_once_its_endpoint_is_corrected(
+    broken_endpoint: Endpoint | Unusable,
+) -> None:
     begin_s = time.monotonic()
 
     def find(url: str) -> Endpoint | Unusable:
-        return broken if time.monotonic() - begin_s < 1.0 else _endpoint(url)
+        return broken_endpoint if time.monotonic() - begin_s < 1.0 else _endpoint(url)
 
     assert post_to(_accept, find) == Delivered()
     assert time.monotonic() - begin_s < _SOON_S

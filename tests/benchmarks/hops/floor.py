@@ -60,10 +60,10 @@ class Loop:
         self._ended: Round | None = None
         self._commit_at = time.monotonic() + _COMMIT_S
 
-    def run(self, wanted: int) -> None:
-        """Run until SIGTERM; print that it is ready once it has `wanted` partitions."""
+    def run(self, partitions_wanted: int) -> None:
+        """Run until SIGTERM; print that it is ready once it has `partitions_wanted` partitions."""
         self._consumer.subscribe(list(self._next))
-        while len(self._consumer.assignment()) < wanted:
+        while len(self._consumer.assignment()) < partitions_wanted:
             self._pass()
         print(READY, flush=True)
         while True:
