@@ -58,9 +58,9 @@ def test_calls_in_segments_form_arrive_with_their_fields(
         "g-1",
     ]
     wait_until_sent(page)
-    received = ReceivedEvents(stack, cookie(page))
-    by_name = {interaction.name: interaction for interaction in received.all()}
-    kinds = {interaction.name: interaction.kind for interaction in received.all()}
+    events = ReceivedEvents(stack, cookie(page))
+    by_name = {interaction.name: interaction for interaction in events.read_all()}
+    kinds = {interaction.name: interaction.kind for interaction in events.read_all()}
     assert kinds == {
         **dict.fromkeys(("page", "Home"), "page"),
         "Viewed": "track",
@@ -99,9 +99,9 @@ def test_events_of_an_offline_page_arrive_once_afterwards(
     page.wait_for_timeout(700)
     assert page.evaluate(f"{_QUEUE}.length") == 3
     context.set_offline(False)
-    received = ReceivedEvents(stack, cookie(page))
+    events = ReceivedEvents(stack, cookie(page))
     wait_until_sent(page)
-    assert received.wait_for_names(page=1, a=1, b=1, c=1) == {"page": 1, "a": 1, "b": 1, "c": 1}
+    assert events.wait_for_names(page=1, a=1, b=1, c=1) == {"page": 1, "a": 1, "b": 1, "c": 1}
     assert len(set(times)) >= 1
 
 
@@ -119,11 +119,11 @@ def test_tab_closed_during_a_send_loses_and_doubles_nothing(
         wire.cut()
     after = context.new_page()
     open_page(after, shop.url(OTHER))
-    received = ReceivedEvents(stack, visitor)
+    events = ReceivedEvents(stack, visitor)
     wait_until_sent(after)
-    assert received.wait_for_names(page=2, a=1, b=1, c=1) == {"page": 2, "a": 1, "b": 1, "c": 1}
-    decided = received.count_decisions(lambda interaction: interaction.name in "abc")
-    assert sorted(decided.values()) == [1, 1, 1]
+    assert events.wait_for_names(page=2, a=1, b=1, c=1) == {"page": 2, "a": 1, "b": 1, "c": 1}
+    decisions = events.count_decisions(lambda interaction: interaction.name in "abc")
+    assert sorted(decisions.values()) == [1, 1, 1]
 
 
 def test_messages_of_a_closing_page_are_sent(page: Page, shop: ShopPages, stack: Stack) -> None:
@@ -151,27 +151,27 @@ def test_two_tabs_share_a_queue_and_a_person(
     other.wait_for_function("kairos.user().id() === 'ana'")
     other.wait_for_function(f"{_QUEUE}.length === 11")
     context.set_offline(False)
-    received = ReceivedEvents(stack, cookie(page))
+    events = ReceivedEvents(stack, cookie(page))
     expected = {f"{tab}{number}": 1 for tab in "ab" for number in range(5)}
     expected |= {"page": 2, "identify": 1}
-    received.wait_for_names(**expected)
+    events.wait_for_names(**expected)
     for tab in (page, other):
         wait_until_sent(tab)
-    assert received.names() == expected
-    decided = received.count_decisions(lambda interaction: interaction.name[0] in "ab")
-    assert sorted(decided.values()) == [1] * 10
+    assert events.names() == expected
+    decisions = events.count_decisions(lambda interaction: interaction.name[0] in "ab")
+    assert sorted(decisions.values()) == [1] * 10
 
 
 def test_blocked_storage_loses_no_message_of_the_page(
-    blocked: Callable[[], Page], shop: ShopPages, stack: Stack
+    open_blocked: Callable[[], Page], shop: ShopPages, stack: Stack
 ) -> None:
-    page = blocked()
+    page = open_blocked()
     open_page(page, shop.url(OTHER))
-    refused = "(() => { try { localStorage; return false } catch { return true } })()"
-    assert page.evaluate(refused)
+    is_refused = "(() => { try { localStorage; return false } catch { return true } })()"
+    assert page.evaluate(is_refused)
     track(page, "a", "b")
-    received = ReceivedEvents(stack, cookie(page))
-    assert received.wait_for_names(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
+    events = ReceivedEvents(stack, cookie(page))
+    assert events.wait_for_names(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
 
 
 def test_page_from_the_back_forward_cache_counts_again(
@@ -185,8 +185,8 @@ def test_page_from_the_back_forward_cache_counts_again(
     page.wait_for_function("window.back !== undefined")
     assert page.evaluate("window.back") is True
     track(page, "after")
-    received = ReceivedEvents(stack, cookie(page))
-    assert received.wait_for_names(page=2, after=1) == {"page": 2, "after": 1}
+    events = ReceivedEvents(stack, cookie(page))
+    assert events.wait_for_names(page=2, after=1) == {"page": 2, "after": 1}
 
 
 def test_change_of_route_counts_as_one_page(page: Page, shop: ShopPages, stack: Stack) -> None:
@@ -210,9 +210,11 @@ def test_change_of_route_counts_as_one_page(page: Page, shop: ShopPages, stack: 
           await wait();
         }"""
     )
-    received = ReceivedEvents(stack, cookie(page))
-    received.wait_for_names(page=4, Boots=1)
-    urls = [str(interaction.context.url).removeprefix(shop.url()) for interaction in received.all()]
+    events = ReceivedEvents(stack, cookie(page))
+    events.wait_for_names(page=4, Boots=1)
+    urls = [
+        str(interaction.context.url).removeprefix(shop.url()) for interaction in events.read_all()
+    ]
     assert urls == [
         "other.html",
         "shoes?sort=price",
@@ -220,7 +222,7 @@ def test_change_of_route_counts_as_one_page(page: Page, shop: ShopPages, stack: 
         "shoes?sort=price",
         "shoes?sort=price#/checkout",
     ]
-    assert received.all()[1].context.referrer == shop.url(OTHER)
+    assert events.read_all()[1].context.referrer == shop.url(OTHER)
 
 
 def test_nothing_is_stored_or_sent_before_consent(
@@ -236,22 +238,22 @@ def test_nothing_is_stored_or_sent_before_consent(
     assert (posts, context.cookies(), page.evaluate("localStorage.length")) == ([], [], 0)
     allowed_at = time.monotonic()
     page.evaluate("kairos.consent({marketing: true, analytics: false})")
-    received = ReceivedEvents(stack, cookie(page))
-    [before] = received.wait_for("Before")
+    events = ReceivedEvents(stack, cookie(page))
+    [before] = events.wait_for("Before")
     # Its time is when it happened, give or take what it took on the way.
     assert abs(before.occurred_at - at) < 500 + (time.monotonic() - allowed_at) * 1_000
     assert before.received_at - before.occurred_at >= 600
     assert before.context.consent == {"marketing": True, "analytics": False}
     open_page(page, shop.url(OTHER, consent="required"))
     track(page, "Later")
-    assert received.wait_for("Later")[0].context.consent["marketing"]
+    assert events.wait_for("Later")[0].context.consent["marketing"]
     page.evaluate("kairos.consent({marketing: false, analytics: false})")
-    [withdrawn] = received.wait_for("Segment Consent Preference Updated")
-    assert not any(withdrawn.context.consent.values())
+    [change] = events.wait_for("Segment Consent Preference Updated")
+    assert not any(change.context.consent.values())
     track(page, "Never")
     page.wait_for_timeout(500)
     assert (context.cookies(), page.evaluate("localStorage.length")) == ([], 0)
-    assert received.names()["Never"] == 0
+    assert events.names()["Never"] == 0
 
 
 def test_messages_outlast_a_dead_gateway(
@@ -264,8 +266,8 @@ def test_messages_outlast_a_dead_gateway(
     track(page, "a", "b")
     page.wait_for_function("kairos.notes.filter((one) => one.what === 'sent' && !one.status)[1]")
     wire.dead = False
-    received = ReceivedEvents(stack, cookie(page))
-    assert received.wait_for_names(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
+    events = ReceivedEvents(stack, cookie(page))
+    assert events.wait_for_names(page=1, a=1, b=1) == {"page": 1, "a": 1, "b": 1}
 
 
 def test_every_tab_waits_for_retry_after(
@@ -295,8 +297,8 @@ def test_every_tab_waits_for_retry_after(
     track(other, "b")
     for tab in (page, other):
         wait_until_sent(tab)
-    received = ReceivedEvents(stack, cookie(page))
-    assert received.wait_for_names(page=2, a=1, b=1) == {"page": 2, "a": 1, "b": 1}
+    events = ReceivedEvents(stack, cookie(page))
+    assert events.wait_for_names(page=2, a=1, b=1) == {"page": 2, "a": 1, "b": 1}
     assert attempts[1] - attempts[0] >= 1.9
 
 
@@ -307,9 +309,11 @@ def test_full_queue_drops_the_oldest_messages(
     wait_until_sent(page)
     context.set_offline(True)
     page.evaluate("for (let n = 0; n < 1010; n++) kairos.track('n' + n)")
-    queued = page.evaluate(f"{_QUEUE}.sort().map((n) => JSON.parse(localStorage[n]).body.event)")
-    assert queued == [f"n{number}" for number in range(1010 - len(queued), 1010)]
-    assert 900 <= len(queued) <= 1000
+    queued_events = page.evaluate(
+        f"{_QUEUE}.sort().map((n) => JSON.parse(localStorage[n]).body.event)"
+    )
+    assert queued_events == [f"n{number}" for number in range(1010 - len(queued_events), 1010)]
+    assert 900 <= len(queued_events) <= 1000
     page.evaluate("for (let n = 0; n < 30; n++) kairos.track('large', {text: 'x'.repeat(1e5)})")
     assert (
         page.evaluate(f"{_QUEUE}.reduce((all, n) => all + localStorage[n].length, 0)") <= 1_001_000
@@ -321,10 +325,10 @@ def test_subdomains_share_the_id_and_the_server_keeps_its_cookie(
     page: Page, context: BrowserContext, shop: ShopPages, wire: Wire
 ) -> None:
     gateway = f"http://k.shoes.localhost:{wire.port}"
-    asked: list[str] = []
+    urls: list[str] = []
     page.on(
         "request",
-        lambda request: asked.append(request.url) if request.url.endswith("/cookie") else None,
+        lambda request: urls.append(request.url) if request.url.endswith("/cookie") else None,
     )
 
     def url(host: str) -> str:
@@ -338,14 +342,18 @@ def test_subdomains_share_the_id_and_the_server_keeps_its_cookie(
     page.wait_for_function("localStorage.kairos_cookie")
     open_page(page, url("www"))
     page.wait_for_timeout(300)
-    assert len(asked) == 2  # once for each origin
+    assert len(urls) == 2  # once for each origin
     assert _cookie_expiry(context) - time.time() > 364 * 86_400
 
 
 def _cookie_expiry(context: BrowserContext) -> float:
-    [kept] = [each for each in context.cookies() if each["name"] == "ajs_anonymous_id"]
-    assert kept["domain"] == ".shoes.localhost"
-    expires: float = kept["expires"]
+    [id_cookie] = [
+        stored_cookie
+        for stored_cookie in context.cookies()
+        if stored_cookie["name"] == "ajs_anonymous_id"
+    ]
+    assert id_cookie["domain"] == ".shoes.localhost"
+    expires: float = id_cookie["expires"]
     return expires
 
 
@@ -375,8 +383,8 @@ def test_module_and_segments_snippet_are_the_same_sdk(
         }""",
         shop.gateway,
     )
-    [sent] = ReceivedEvents(stack, visitor).wait_for("By snippet")
-    assert sent.properties == {"n": 1}
+    [message] = ReceivedEvents(stack, visitor).wait_for("By snippet")
+    assert message.properties == {"n": 1}
 
 
 @pytest.mark.skipif(
@@ -385,14 +393,14 @@ def test_module_and_segments_snippet_are_the_same_sdk(
 )
 def test_segments_own_client_works_unchanged(page: Page, shop: ShopPages, stack: Stack) -> None:
     page.goto(shop.url("/segment.html"))
-    received = ReceivedEvents(stack, page.evaluate("window.sent"))
-    received.wait_for("alias")
-    kinds = Counter(interaction.kind for interaction in received.all())
+    events = ReceivedEvents(stack, page.evaluate("window.sent"))
+    events.wait_for("alias")
+    kinds = Counter(interaction.kind for interaction in events.read_all())
     assert kinds == dict.fromkeys(("page", "identify", "track", "group", "screen", "alias"), 1)
-    [viewed] = _by_name(received, "Viewed")
-    assert viewed.properties["price"] == 19.5
-    assert viewed.source == "web"
+    [view] = _by_name(events, "Viewed")
+    assert view.properties["price"] == 19.5
+    assert view.source == "web"
 
 
-def _by_name(received: ReceivedEvents, name: str) -> list[Interaction]:
-    return [interaction for interaction in received.all() if interaction.name == name]
+def _by_name(events: ReceivedEvents, name: str) -> list[Interaction]:
+    return [interaction for interaction in events.read_all() if interaction.name == name]

@@ -139,7 +139,7 @@ class Laboratory:
     def _judge(
         self, trial: Trial, problems_settled: Problems, name: str, retries: int, kills: list[float]
     ) -> Result:
-        """Return the result; checks with `problems_settled` are not repeated, as the log went on."""
+        """Return the result; checks with `problems_settled` are not repeated: the log went on."""
         evidence = trial.evidence
         others = [
             check for check in self.judgement.checks if check.__name__ not in problems_settled

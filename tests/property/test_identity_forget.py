@@ -140,7 +140,7 @@ class _ReadersView:
 @st.composite
 def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
     """Draw interactions before and after a request to forget; nothing is unlinked before it."""
-    before = draw(streams(maximum=12, unlinked=False))
+    before = draw(streams(maximum=12, with_unlinks=False))
     now_ms = max(record.received_at for record in before if isinstance(record, Interaction)) + 10
     after: list[Record] = []
     for number in range(draw(st.integers(1, 4))):
@@ -162,9 +162,9 @@ def test_forgetting_leaves_other_profiles_whole(
 ) -> None:
     before, after = lives
     view = _ReadersView(before)
-    forgotten = _person(before, identifier)
-    assume(not _has_forgotten_link_of_others(before, view, forgotten))
-    replay_view = _ReadersView(_without(before, view, forgotten))
+    names_forgotten = _person(before, identifier)
+    assume(not _has_forgotten_link_of_others(before, view, names_forgotten))
+    replay_view = _ReadersView(_without(before, view, names_forgotten))
     last = max(record.received_at for record in before if isinstance(record, Interaction))
     view.feed(forget(identifier, last + 1))
     assert view.profiles() == replay_view.profiles()
@@ -179,23 +179,25 @@ def _person(stream: Sequence[Record], identifier: str) -> set[str]:
 
 
 def _has_forgotten_link_of_others(
-    stream: Sequence[Record], view: _ReadersView, forgotten: set[str]
+    stream: Sequence[Record], view: _ReadersView, names_forgotten: set[str]
 ) -> bool:
     """Return whether a part of the forgotten profile showed a link between two identifiers that
     remain: the link stays, though a replay without that part lacks it."""
     return any(
         isinstance(record, Interaction)
-        and record.identifiers[0].key not in forgotten
-        and any(name.key not in forgotten for name in record.identifiers[1:])
-        and view.homes()[view.shards[record.event_id]] in map(profile_of, forgotten)
+        and record.identifiers[0].key not in names_forgotten
+        and any(name.key not in names_forgotten for name in record.identifiers[1:])
+        and view.homes()[view.shards[record.event_id]] in map(profile_of, names_forgotten)
         for record in stream
     )
 
 
-def _without(stream: Sequence[Record], view: _ReadersView, forgotten: set[str]) -> list[Record]:
+def _without(
+    stream: Sequence[Record], view: _ReadersView, names_forgotten: set[str]
+) -> list[Record]:
     """Return the stream without the forgotten person; what its identifiers did for others comes
     last, as done by those that they followed."""
-    top = roots(stream).get(next(iter(forgotten)))
+    top = roots(stream).get(next(iter(names_forgotten)))
     homes = view.homes()
     remaining: list[Record] = []
     adopted: list[Record] = []
@@ -205,13 +207,13 @@ def _without(stream: Sequence[Record], view: _ReadersView, forgotten: set[str]) 
         if top is not None and homes[shard] == profile_of(top):
             continue
         strongest, *weaker = record.identifiers
-        if strongest.key in forgotten:
+        if strongest.key in names_forgotten:
             owner = view.owner(strongest.key, shard)
             assert owner is not None
-            assert owner not in forgotten
+            assert owner not in names_forgotten
             adopted.append(replace(record, identifiers=(Identifier.parse(owner),)))
             continue
-        rest = (name for name in weaker if name.key not in forgotten)
+        rest = (name for name in weaker if name.key not in names_forgotten)
         remaining.append(replace(record, identifiers=(strongest, *rest)))
     return [*remaining, *adopted]
 

@@ -52,14 +52,14 @@ def _shop(*items: CatalogItem) -> Rules:
         *items,
         *(CatalogItem(f"other{n}", 0.0, attributes={"title": f"{n}"}) for n in range(70)),
     )
-    shown = campaign(
+    shown_campaign = campaign(
         "c",
         offer("item", 1, hero("tile"), catalog="items"),
         trigger=None,
         goal={"when": {"name": "Bought"}, "window": "7d"},
     )
     return bank(
-        campaigns=[shown],
+        campaigns=[shown_campaign],
         catalogs=[Catalog("items", "unread.csv", items=many, most=12)],
         policies={
             "learning": {"explore": 0.5, "ramp": 0},
@@ -104,38 +104,38 @@ def folders(
 @pytest.fixture(scope="module")
 def trained(folders: tuple[Path, Path]) -> TrainedModel:
     decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replayed:
-        return train_propensity(replayed, TrainingRequest("items", _GOAL, frozenset(), 0))
+    with open_replayed(segmented, decisions) as replay:
+        return train_propensity(replay, TrainingRequest("items", _GOAL, frozenset(), 0))
 
 
 def test_rows_of_training_equal_those_of_serving(
     folders: tuple[Path, Path], watching: _PropensityLog
 ) -> None:
     decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replayed:
-        examples = list(replayed.examples(_GOAL))
-        drawn = list(replayed.drawn_decisions(_GOAL, 0))
-    encoder = FeatureEncoder(features_of((one.facts, one.chosen) for one in examples))
-    served = {
-        (facts.interaction.event_id, one.treatment): row
+    with open_replayed(segmented, decisions) as replay:
+        examples = list(replay.examples(_GOAL))
+        decisions_drawn = list(replay.drawn_decisions(_GOAL, 0))
+    encoder = FeatureEncoder(features_of((example.facts, example.chosen) for example in examples))
+    served_rows = {
+        (facts.interaction.event_id, candidate.treatment): row
         for candidates, facts in watching.asked
         if facts.interaction is not None
-        for one, row in zip(candidates, encoder.rows(candidates, facts), strict=True)
+        for candidate, row in zip(candidates, encoder.rows(candidates, facts), strict=True)
     }
-    compared = 0
-    for decision in drawn:
+    rows_compared = 0
+    for decision in decisions_drawn:
         assert decision.facts.interaction is not None
         for rival in decision.rivals:
-            row = served[decision.facts.interaction.event_id, rival.treatment]
+            row = served_rows[decision.facts.interaction.event_id, rival.treatment]
             np.testing.assert_array_equal(encoder.rows([rival], decision.facts)[0], row)
-            compared += 1
-    assert compared > 2_000
+            rows_compared += 1
+    assert rows_compared > 2_000
 
 
 def test_attributes_that_many_items_share_are_features(trained: TrainedModel) -> None:
-    named = {str(feature) for feature in trained.manifest.features}
-    assert named >= {"item.kind=x", "item.kind=y", "item.price", "item_age"}
-    assert not any(one.startswith("item.title") for one in named)
+    feature_names = {str(feature) for feature in trained.manifest.features}
+    assert feature_names >= {"item.kind=x", "item.kind=y", "item.price", "item_age"}
+    assert not any(name.startswith("item.title") for name in feature_names)
     assert ("c", "", "tile") in trained.manifest.treatments
 
 
@@ -170,7 +170,7 @@ class _NoChances(dict[tuple[str, str], float]):
 
 def test_a_model_of_attributes_that_no_catalogue_has_is_refused(trained: TrainedModel) -> None:
     plain = [CatalogItem(f"p{n}", 1.0, attributes={"price": 1.0 + n}) for n in range(3)]
-    why = ill_fitting(trained.manifest, _shop(*plain).config)
-    assert why is not None
-    assert "item.kind" in why
-    assert "add the column to a catalogue's table" in why
+    problem = ill_fitting(trained.manifest, _shop(*plain).config)
+    assert problem is not None
+    assert "item.kind" in problem
+    assert "add the column to a catalogue's table" in problem

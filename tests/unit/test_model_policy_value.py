@@ -48,20 +48,23 @@ class DrawnWorld:
     def rules(self) -> Rules:
         """Return rules that draw, by evidence that is not the truth: all pay now and then."""
         weight = {"weight": "tier", "factor": 1, "when": {"trait": "tier", "is": "gold"}}
-        made = world(
+        compiled_rules = world(
             campaigns=list(self.campaigns),
             traits=["tier"],
             policies={"learning": {"ramp": 0, "explore": 0.1}, "weights": [weight]},
         )
-        assert made.chooser is not None
-        known = {
-            (one.tie, ""): TreatmentEvidence(30.0, 30 * one.cost / _VALUE, 30)
-            for entries in (*made.config.by_placement.values(), made.config.outbound)
+        assert compiled_rules.chooser is not None
+        evidence = {
+            (candidate.tie, ""): TreatmentEvidence(30.0, 30 * candidate.cost / _VALUE, 30)
+            for entries in (
+                *compiled_rules.config.by_placement.values(),
+                compiled_rules.config.outbound,
+            )
             for entry in entries
-            for one in entry.candidates
+            for candidate in entry.candidates
         }
-        chooser = made.chooser.with_knowledge(Knowledge("1-test", known))
-        return with_fields(made, chooser=chooser, with_chances=True)
+        chooser = compiled_rules.chooser.with_knowledge(Knowledge("1-test", evidence))
+        return with_fields(compiled_rules, chooser=chooser, with_chances=True)
 
     def rate(self, treatment: str, tier: object) -> float:
         """Return the true chance that a message reaches its goal."""
@@ -133,7 +136,7 @@ class _Life:
 
 def _visits() -> Iterator[Interaction]:
     for number in range(_CUSTOMERS * _VISITS):
-        who, at = number % _CUSTOMERS, _BEGIN + number * 60_000
+        customer, at = number % _CUSTOMERS, _BEGIN + number * 60_000
         yield Interaction(
             f"e{number}",
             "track",
@@ -142,36 +145,41 @@ def _visits() -> Iterator[Interaction]:
             "shop",
             at,
             at,
-            (Identifier("customer_id", f"p{who}"), Identifier("email", f"p{who}@example.com")),
-            properties={"tier": "gold" if who % 2 else "plain"},
+            (
+                Identifier("customer_id", f"p{customer}"),
+                Identifier("email", f"p{customer}@example.com"),
+            ),
+            properties={"tier": "gold" if customer % 2 else "plain"},
             request=DecideRequest(f"r{number}", "g", ("hero",), at + 100, {"hero": 1}),
         )
 
 
-def _live(known: DrawnWorld) -> _Life:
-    chance, flow = np.random.default_rng(11), Flow(known.rules())
+def _live(drawn_world: DrawnWorld) -> _Life:
+    chance, flow = np.random.default_rng(11), Flow(drawn_world.rules())
     life = _Life([], [], [])
     for visit in _visits():
         values = [emit.value for emit in flow.run(visit)]
-        [decided] = [one for one in values if isinstance(one, Decision)]
+        [decision] = [value for value in values if isinstance(value, Decision)]
         [segmented] = [
-            one for one in values if isinstance(one, Segmented) and one.interaction is not None
+            value
+            for value in values
+            if isinstance(value, Segmented) and value.interaction is not None
         ]
-        life.decisions.append(decided)
+        life.decisions.append(decision)
         life.segmented.append(segmented)
         tier = visit.properties["tier"]
-        [chances] = [one for one in values if isinstance(one, SlotChances)]
-        costs = {one.treatment: one.cost for one in decided.candidates}
+        [chances] = [value for value in values if isinstance(value, SlotChances)]
+        costs = {candidate.treatment: candidate.cost for candidate in decision.candidates}
         for of_slot in chances.slots.values():
             life.ran.append(
                 sum(
-                    share * (known.rate(name, tier) * _VALUE - costs[name])
+                    share * (drawn_world.rate(name, tier) * _VALUE - costs[name])
                     for name, share in of_slot.items()
                     if name
                 )
             )
-        for choice in decided.choices:
-            if choice.treatment and chance.random() < known.rate(choice.treatment, tier):
+        for choice in decision.choices:
+            if choice.treatment and chance.random() < drawn_world.rate(choice.treatment, tier):
                 life.segmented.append(_conversion(segmented, choice.action_id or ""))
     end = replace(
         visit, event_id="end", occurred_at=0, received_at=_BEGIN + 60 * DAY_MS, request=None
@@ -196,47 +204,64 @@ def _conversion(of: Segmented, action_id: str) -> Segmented:
     return replace(of, interaction=outcome)
 
 
-def _true_value(known: DrawnWorld, drawn: DrawnDecision, held: bool) -> float:
+def _true_value(drawn_world: DrawnWorld, decision: DrawnDecision, is_held: bool) -> float:
     """Return the true worth of the greedy choices of a decision, over all its slots."""
-    if drawn.facts.traits["tier"] != "gold":
+    if decision.facts.traits["tier"] != "gold":
         return 0.0
-    return sum(known.best_held_out if held else known.best)
+    return sum(drawn_world.best_held_out if is_held else drawn_world.best)
 
 
-def _is_within(found: PolicyEstimate, truth: float) -> bool:
-    assert found.low is not None
-    assert found.high is not None
-    assert found.high - found.low < 1.5
-    return found.low < truth < found.high
+def _is_within(estimate: PolicyEstimate, truth: float) -> bool:
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.high - estimate.low < 1.5
+    return estimate.low < truth < estimate.high
 
 
 @pytest.mark.parametrize(
-    "known", [_PLACEMENT, _OUTBOUND, _HELD_OUT], ids=["placement", "outbound", "held out"]
+    "drawn_world", [_PLACEMENT, _OUTBOUND, _HELD_OUT], ids=["placement", "outbound", "held out"]
 )
 def test_value_per_slot_covers_the_truth_where_much_is_best_left_unsaid(
-    known: DrawnWorld, tmp_path: Path
+    drawn_world: DrawnWorld, tmp_path: Path
 ) -> None:
-    life = _live(known)
+    life = _live(drawn_world)
     write_topic(tmp_path, DECISIONS, life.decisions)
     write_topic(tmp_path, SEGMENTED, life.segmented)
-    with open_replayed(tmp_path / SEGMENTED, tmp_path / DECISIONS) as replayed:
-        drawn = list(replayed.drawn_decisions(_GOAL, 0))
-    found = policy_value((one, _true_chances(known, one)) for one in drawn)
-    assert found is not None
-    assert found.n == sum(len(one.slots) for one in drawn) > _CUSTOMERS * _VISITS * 0.9
-    silent = sum(slot.chosen is None for one in drawn for slot in one.slots)
-    assert 0.2 < silent / found.n < 0.8
-    held = {one.profile_id for one in life.decisions for kept in one.holdouts if kept.held}
-    assert bool(held) == bool(known.best_held_out)
-    truth = sum(_true_value(known, one, one.profile_id in held) for one in drawn) / found.n
-    assert _is_within(found.ran, float(np.mean(life.ran)))
-    for estimate in (found.ips, found.snips, found.dr):
+    with open_replayed(tmp_path / SEGMENTED, tmp_path / DECISIONS) as replay:
+        decisions_drawn = list(replay.drawn_decisions(_GOAL, 0))
+    whole_estimate = policy_value(
+        (decision, _true_chances(drawn_world, decision)) for decision in decisions_drawn
+    )
+    assert whole_estimate is not None
+    assert (
+        whole_estimate.n
+        == sum(len(decision.slots) for decision in decisions_drawn)
+        > _CUSTOMERS * _VISITS * 0.9
+    )
+    silent = sum(slot.chosen is None for decision in decisions_drawn for slot in decision.slots)
+    assert 0.2 < silent / whole_estimate.n < 0.8
+    held_profiles = {
+        decision.profile_id
+        for decision in life.decisions
+        for holdout in decision.holdouts
+        if holdout.held
+    }
+    assert bool(held_profiles) == bool(drawn_world.best_held_out)
+    truth = (
+        sum(
+            _true_value(drawn_world, decision, decision.profile_id in held_profiles)
+            for decision in decisions_drawn
+        )
+        / whole_estimate.n
+    )
+    assert _is_within(whole_estimate.ran, float(np.mean(life.ran)))
+    for estimate in (whole_estimate.ips, whole_estimate.snips, whole_estimate.dr):
         assert _is_within(estimate, truth)
 
 
-def _true_chances(known: DrawnWorld, one: DrawnDecision) -> Any:
-    tier = one.facts.traits["tier"]
-    return np.array([known.rate(rival.treatment, tier) for rival in one.rivals])
+def _true_chances(drawn_world: DrawnWorld, decision: DrawnDecision) -> Any:
+    tier = decision.facts.traits["tier"]
+    return np.array([drawn_world.rate(rival.treatment, tier) for rival in decision.rivals])
 
 
 def test_a_log_without_draws_gives_no_value() -> None:

@@ -59,35 +59,35 @@ def trained(folders: tuple[Path, Path]) -> TrainedModel:
     return _train(folders)
 
 
-def _train(folders: tuple[Path, Path], asked: TrainingRequest = _ASKED) -> TrainedModel:
+def _train(folders: tuple[Path, Path], request: TrainingRequest = _ASKED) -> TrainedModel:
     decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replayed:
-        return train_propensity(replayed, asked)
+    with open_replayed(segmented, decisions) as replay:
+        return train_propensity(replay, request)
 
 
 def _examples(folders: tuple[Path, Path]) -> list[Example]:
     decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replayed:
-        return list(replayed.examples(_GOAL))
+    with open_replayed(segmented, decisions) as replay:
+        return list(replay.examples(_GOAL))
 
 
 def test_examples_use_no_later_interaction(played: PlayedWorld, folders: tuple[Path, Path]) -> None:
     # `bought` is the planted leak: it becomes known by reaching the goal.
     first: dict[str, Example] = {}
-    bought: dict[str, int] = {}
+    purchases: dict[str, int] = {}
     for record in played.segmented:
         assert record.interaction is not None
         assert record.identity is not None
         if record.interaction.name == "Bought":
-            bought.setdefault(record.identity.profile_id, record.interaction.received_at)
+            purchases.setdefault(record.identity.profile_id, record.interaction.received_at)
     examples = _examples(folders)
     for example in examples:
         first.setdefault(example.profile_id, example)
         knows = "bought" in example.facts.traits
-        assert knows == (bought.get(example.profile_id, example.decided_at) < example.decided_at)
-    reached = [one for one in first.values() if one.reached]
-    assert len(reached) > 20
-    assert not any("bought" in one.facts.traits for one in first.values())
+        assert knows == (purchases.get(example.profile_id, example.decided_at) < example.decided_at)
+    reached_examples = [example for example in first.values() if example.reached]
+    assert len(reached_examples) > 20
+    assert not any("bought" in example.facts.traits for example in first.values())
 
 
 def test_every_message_whose_window_is_over_is_an_example_once(
@@ -100,21 +100,21 @@ def test_every_message_whose_window_is_over_is_an_example_once(
         if any(choice.action_id for choice in decision.choices)
         and decision.decided_at + _GOAL.window_ms <= end
     }
-    found = [example.decision_id for example in _examples(folders)]
-    assert sorted(found) == sorted(acted)
+    decision_ids = [example.decision_id for example in _examples(folders)]
+    assert sorted(decision_ids) == sorted(acted)
 
 
 def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) -> None:
     decisions, segmented = folders
-    with open_replayed(segmented, decisions) as replayed:
+    with open_replayed(segmented, decisions) as replay:
         assert not any(
-            example.reached for example in replayed.examples(MessageGoal("conversion", 150))
+            example.reached for example in replay.examples(MessageGoal("conversion", 150))
         )
 
 
 def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_path: Path) -> None:
     # The trait is filled as if with knowledge of the future.
-    reached = {
+    reached_events = {
         decision.event_id
         for decision in played.decisions
         if decision.event_id in _converted_events(played)
@@ -128,7 +128,7 @@ def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_
                 record.profile,
                 traits={
                     **record.profile.traits,
-                    "age": float(record.interaction.event_id in reached),
+                    "age": float(record.interaction.event_id in reached_events),
                 },
             ),
         )
@@ -161,36 +161,36 @@ def _converted_events(played: PlayedWorld) -> set[str]:
 
 
 def test_the_model_finds_the_worlds_chances(trained: TrainedModel) -> None:
-    found = trained.manifest.metrics
-    assert found.log_loss < found.base_log_loss
-    assert found.auc is not None
-    assert found.auc > 0.65
-    assert found.calibration_error < 0.1
-    assert found.examples > 50
+    metrics = trained.manifest.metrics
+    assert metrics.log_loss < metrics.base_log_loss
+    assert metrics.auc is not None
+    assert metrics.auc > 0.65
+    assert metrics.calibration_error < 0.1
+    assert metrics.examples > 50
     assert trained.manifest.data.positives > 100
 
 
 def test_the_same_examples_give_the_same_model(
     folders: tuple[Path, Path], trained: TrainedModel
 ) -> None:
-    again = _train(folders)
-    assert again.text == trained.text
-    assert again.manifest == trained.manifest
+    second_model = _train(folders)
+    assert second_model.text == trained.text
+    assert second_model.manifest == trained.manifest
 
 
 def test_too_few_examples_make_no_model(folders: tuple[Path, Path]) -> None:
-    asked = TrainingRequest(
+    request = TrainingRequest(
         "bank", MessageGoal("conversion", 30 * DAY_MS), frozenset(), trained_at=0
     )
     with pytest.raises(UntrainableError, match="0 messages whose window is over"):
-        _train(folders, asked)
+        _train(folders, request)
 
 
 def test_training_and_serving_make_the_same_rows(
     played: PlayedWorld, folders: tuple[Path, Path], trained: TrainedModel
 ) -> None:
     # The rows of the decisions themselves, seen from inside of them, are those of the training.
-    seen: dict[tuple[str, str], list[float]] = {}
+    rows_seen: dict[tuple[str, str], list[float]] = {}
     encoder = FeatureEncoder(trained.manifest.features)
 
     class Watcher:
@@ -199,24 +199,24 @@ def test_training_and_serving_make_the_same_rows(
         def of(self, candidates, facts):  # type: ignore[no-untyped-def]
             rows = encoder.rows(candidates, facts)
             for candidate, row in zip(candidates, rows, strict=True):
-                seen[facts.interaction.event_id, candidate.treatment] = row.tolist()
+                rows_seen[facts.interaction.event_id, candidate.treatment] = row.tolist()
             return [None] * len(candidates)
 
     rules = played.flow.rules
-    watched = type(rules)(
+    watching_rules = type(rules)(
         rules.config, rules.token_key, rules.max_action_age_ms, propensities=Watcher()
     )
-    again = PlayedWorld(watched, customers=150, days=12)
-    assert [decision.decision_id for decision in again.decisions] == [
-        one.decision_id for one in played.decisions
+    watched_world = PlayedWorld(watching_rules, customers=150, days=12)
+    assert [decision.decision_id for decision in watched_world.decisions] == [
+        decision.decision_id for decision in played.decisions
     ]
     examples = _examples(folders)
     assert len(examples) > 1000
     for example in examples:
         assert example.facts.interaction is not None
         [row] = encoder.rows([example.chosen], example.facts)
-        served = seen[example.facts.interaction.event_id, example.chosen.treatment]
-        np.testing.assert_array_equal(row, served)
+        served_row = rows_seen[example.facts.interaction.event_id, example.chosen.treatment]
+        np.testing.assert_array_equal(row, served_row)
 
 
 def test_metrics_equal_their_definitions() -> None:
@@ -229,17 +229,17 @@ def test_metrics_equal_their_definitions() -> None:
     wins = [1.0 if x > y else 0.5 if x == y else 0.0 for x, y in pairs]
     assert auc(p, labels) == pytest.approx(np.mean(wins))
     assert calibration_error(p, labels) == pytest.approx(np.abs(p - labels).mean())
-    made = isotonic(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True]))
-    assert made.raw == pytest.approx((0.1, 0.25, 0.4))
-    assert made.p == pytest.approx((0.25, 0.5, 0.75))
+    curve = isotonic(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True]))
+    assert curve.raw == pytest.approx((0.1, 0.25, 0.4))
+    assert curve.p == pytest.approx((0.25, 0.5, 0.75))
 
 
 def test_few_examples_are_calibrated_by_a_curve_that_many_follow() -> None:
     random = np.random.default_rng(9)
     raw = random.uniform(0.05, 0.95, 20_000)
     truth = raw**2 / (raw**2 + (1 - raw) ** 2)  # twice the log-odds
-    made = logistic(raw, random.random(len(raw)) < truth)
-    np.testing.assert_allclose(np.interp(raw, made.raw, made.p), truth, atol=0.03)
+    calibrated = logistic(raw, random.random(len(raw)) < truth)
+    np.testing.assert_allclose(np.interp(raw, calibrated.raw, calibrated.p), truth, atol=0.03)
 
 
 _RETURNS: dict[str, Any] = {
@@ -257,27 +257,30 @@ def test_intervals_of_the_policys_value_count_a_customers_decisions_as_alike() -
         for name in ("card", "loan")
     )
     truth = 4.0
-    covered, covered_as_if_apart = 0, 0
+    times_covered, covered_as_if_apart = 0, 0
     for _ in range(draws):
-        drawn = []
+        drawn_decisions = []
         for customer in range(60):
             luck = random.random()
             for _ in range(12):
                 place = int(random.integers(2))
                 slot = DrawnSlot("hero", place, 0.5, bool(luck < p[place]), expired=False)
-                drawn.append(DrawnDecision(str(customer), 0, _FACTS, (slot,), candidates))
-        covered += _covers(policy_value((one, p) for one in drawn), truth)
-        apart = [replace(one, profile_id=str(place)) for place, one in enumerate(drawn)]
-        covered_as_if_apart += _covers(policy_value((one, p) for one in apart), truth)
-    assert covered >= binom.ppf(0.001, draws, 0.95)
+                drawn_decisions.append(DrawnDecision(str(customer), 0, _FACTS, (slot,), candidates))
+        times_covered += _covers(policy_value((decision, p) for decision in drawn_decisions), truth)
+        apart = [
+            replace(decision, profile_id=str(place))
+            for place, decision in enumerate(drawn_decisions)
+        ]
+        covered_as_if_apart += _covers(policy_value((decision, p) for decision in apart), truth)
+    assert times_covered >= binom.ppf(0.001, draws, 0.95)
     assert covered_as_if_apart < 0.8 * draws
 
 
-def _covers(found: PolicyValue | None, truth: float) -> bool:
-    assert found is not None
-    assert found.dr.low is not None
-    assert found.dr.high is not None
-    return found.dr.low <= truth <= found.dr.high
+def _covers(value: PolicyValue | None, truth: float) -> bool:
+    assert value is not None
+    assert value.dr.low is not None
+    assert value.dr.high is not None
+    return value.dr.low <= truth <= value.dr.high
 
 
 def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
@@ -289,20 +292,22 @@ def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
         ],
         "scores": [{**_RETURNS, "features": ["eager", "bought"]}],
     }
-    made = bank(profile=profile, policies={}, traits=())
-    records = list(_buyers(made))
+    compiled_rules = bank(profile=profile, policies={}, traits=())
+    records = list(_buyers(compiled_rules))
     folder = write(tmp_path, topics.SEGMENTED, records)
-    [score] = made.config.bundle.profile.scores
-    with open_replayed(folder) as replayed:
-        moments = list(moments_of(replayed, score))
-        trained = train_score(replayed, score, trained_at=0)
+    [score] = compiled_rules.config.bundle.profile.scores
+    with open_replayed(folder) as replay:
+        moments = list(moments_of(replay, score))
+        trained = train_score(replay, score, trained_at=0)
     assert {moment.reached for moment in moments if moment.features[0] == 0} == {False}
     assert trained.manifest.metrics.auc is not None
     assert trained.manifest.metrics.auc > 0.8
-    loaded = lightgbm.Booster(model_str=trained.text)
-    scorer = {"score.returns": lambda row: float(loaded.predict(np.array([row]))[0])}
-    served = scores(made.config.scores, {"eager": 1, "bought": 1}, 0, scorer)["score.returns"]
-    assert served == pytest.approx(predict(trained.text, np.array([[1.0, 1.0]]))[0])
+    loaded_booster = lightgbm.Booster(model_str=trained.text)
+    scorer = {"score.returns": lambda row: float(loaded_booster.predict(np.array([row]))[0])}
+    served_score = scores(compiled_rules.config.scores, {"eager": 1, "bought": 1}, 0, scorer)[
+        "score.returns"
+    ]
+    assert served_score == pytest.approx(predict(trained.text, np.array([[1.0, 1.0]]))[0])
 
 
 def _buyers(rules: Rules) -> Iterator[Segmented]:
@@ -313,15 +318,15 @@ def _buyers(rules: Rules) -> Iterator[Segmented]:
         events = [("page", at, {"eager": int(eager)})]
         if eager and random.random() < 0.7:
             events.append(("Bought", at + DAY_MS // 4, {"bought": 1}))
-        for name, when, properties in events:
+        for name, moment, properties in events:
             interaction = Interaction(
                 event_id=f"{number}-{name}",
                 kind="track",
                 name=name,
                 channel="web",
                 source="shop",
-                occurred_at=when,
-                received_at=when,
+                occurred_at=moment,
+                received_at=moment,
                 identifiers=(Identifier("customer_id", f"c{number}"),),
                 properties=properties,
             )
@@ -361,10 +366,13 @@ def test_decision_made_again_is_an_example_with_the_facts_of_then(tmp_path: Path
     reference = {"action_id": action.action_id}
     played.interact(2, midnight + DAY_MS // 3 + 1, "conversion", reference, kind="outcome")
     played.interact(2, midnight + 3 * DAY_MS, "Look", {})
-    found = {example.decided_at: example for example in _examples(write_world(played, tmp_path))}
-    assert sorted(found) == [midnight + DAY_MS // 3, midnight + DAY_MS // 2]
-    again, usual = (found[at] for at in sorted(found))
-    assert (again.facts.traits["tier"], usual.facts.traits["tier"]) == ("gold", "plain")
-    assert (again.reached, usual.reached) == (True, False)
-    assert again.facts.now_ms == midnight + DAY_MS // 3
-    assert (again.chosen.treatment, again.decision_id) == ("mail", action.decision_id)
+    examples = {example.decided_at: example for example in _examples(write_world(played, tmp_path))}
+    assert sorted(examples) == [midnight + DAY_MS // 3, midnight + DAY_MS // 2]
+    second_example, usual = (examples[at] for at in sorted(examples))
+    assert (second_example.facts.traits["tier"], usual.facts.traits["tier"]) == ("gold", "plain")
+    assert (second_example.reached, usual.reached) == (True, False)
+    assert second_example.facts.now_ms == midnight + DAY_MS // 3
+    assert (second_example.chosen.treatment, second_example.decision_id) == (
+        "mail",
+        action.decision_id,
+    )

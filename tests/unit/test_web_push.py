@@ -98,18 +98,18 @@ class _BrokenService(LocalBrowser):
 
 def _send(
     browser: LocalBrowser,
-    unlinked: list[tuple[Identifier, Identifier]] | None = None,
+    removals: list[tuple[Identifier, Identifier]] | None = None,
     **changes: Any,
 ) -> DeliveryResult:
     """Deliver one action within 20 s, or as the changes say."""
-    return _send_all(browser, ChannelFaults(), [] if unlinked is None else unlinked, changes)[0]
+    return _send_all(browser, ChannelFaults(), [] if removals is None else removals, changes)[0]
 
 
 def _send_all(
     browser: LocalBrowser,
     faults: ChannelFaults,
-    removed: list[tuple[Identifier, Identifier]],
-    *each: dict[str, Any],
+    removals: list[tuple[Identifier, Identifier]],
+    *contents: dict[str, Any],
 ) -> list[DeliveryResult]:
     """Deliver actions one after the other by one adapter."""
     channel = CompiledChannel("push", "push", None, None, (), push=PUSH)
@@ -118,7 +118,7 @@ def _send_all(
         return None
 
     async def unlink(identifier: Identifier, other: Identifier) -> None:
-        removed.append((identifier, other))
+        removals.append((identifier, other))
 
     async def run() -> list[DeliveryResult]:
         app = web.Application()
@@ -130,7 +130,7 @@ def _send_all(
             address = browser.subscription(str(server.make_url("/push")))
             adapter = PushAdapter(client, host)
             results = []
-            for changes in each:
+            for changes in contents:
                 action = _action(**{"address": address, **changes})
                 parcel = Parcel(action, action.created_at, traces.new_trace())
                 results.append(await adapter.deliver(parcel, RecordedAttempt()))
@@ -157,11 +157,11 @@ def test_browser_decrypts_the_message_and_the_key_signs_it(key: str) -> None:
     assert scheme == "vapid"
     public_key = Vapid02.from_string(key).public_key.public_numbers()
     assert b64urldecode(public) == b"\x04" + public_key.x.to_bytes(32) + public_key.y.to_bytes(32)
-    signed, _, signature = token.rpartition(".")
+    signed_part, _, signature = token.rpartition(".")
     raw = b64urldecode(signature)
     r, s = int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
     Vapid02.from_string(key).public_key.verify(
-        encode_dss_signature(r, s), signed.encode(), ec.ECDSA(hashes.SHA256())
+        encode_dss_signature(r, s), signed_part.encode(), ec.ECDSA(hashes.SHA256())
     )
     claims = msgspec.json.decode(b64urldecode(token.split(".")[1]))
     assert claims["aud"].startswith("http://127.0.0.1:")
@@ -190,11 +190,11 @@ def test_service_that_answers_nonsense_or_nothing_gets_repeats_that_replace() ->
 def test_expired_subscription_bounces_and_is_removed(status: int) -> None:
     browser = LocalBrowser()
     browser.answers = [status]
-    unlinked: list[tuple[Identifier, Identifier]] = []
-    assert _send(browser, unlinked) == Bounced(status, {"bounce": "address"})
-    [(expired, owner)] = unlinked
-    assert (expired.namespace, owner) == ("push", ANA)
-    assert json.loads(expired.value)["keys"]["auth"]
+    removals: list[tuple[Identifier, Identifier]] = []
+    assert _send(browser, removals) == Bounced(status, {"bounce": "address"})
+    [(expired_identifier, owner)] = removals
+    assert (expired_identifier.namespace, owner) == ("push", ANA)
+    assert json.loads(expired_identifier.value)["keys"]["auth"]
 
 
 _MISMATCHES = [
@@ -227,14 +227,16 @@ def test_refused_key_holds_messages_back_and_bounces_nobody(
     browser.answers = [(status, reason)] * 50
     announce(tmp_path, "adapter-push", "starting")
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
-    unlinked: list[tuple[Identifier, Identifier]] = []
-    [result] = _send_all(browser, faults, unlinked, _short())
+    removals: list[tuple[Identifier, Identifier]] = []
+    [result] = _send_all(browser, faults, removals, _short())
     assert isinstance(result, OutOfTime)
-    assert (result.unsure, unlinked) == (False, [])
+    assert (result.unsure, removals) == (False, [])
     [fault] = find_channel_faults(tmp_path)
     assert (fault.channel, fault.part) == ("push", "127.0.0.1")
     assert f"127.0.0.1 refuses the VAPID key, or `push.contact`: status {status}" in fault.why
-    [finding] = [one for one in examine(Settings(home=tmp_path)) if one.subject == "channel push"]
+    [finding] = [
+        finding for finding in examine(Settings(home=tmp_path)) if finding.subject == "channel push"
+    ]
     assert finding.grade == "bad"
     assert "holds its messages back since " in finding.text
 
@@ -270,31 +272,31 @@ def test_subscription_of_another_key_is_lost_where_this_key_was_accepted(
     browser.answers = [201, (status, reason)]
     announce(tmp_path, "adapter-push", "starting")
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
-    unlinked: list[tuple[Identifier, Identifier]] = []
-    first, second = _send_all(browser, faults, unlinked, {}, {"action_id": "a-2"})
-    why = {"bounce": "address", "reason": "it was made with another VAPID key"}
-    assert (first, second) == (Delivered(), Bounced(status, why))
-    [(lost, owner)] = unlinked
-    assert (lost.namespace, owner) == ("push", ANA)
+    removals: list[tuple[Identifier, Identifier]] = []
+    first, second = _send_all(browser, faults, removals, {}, {"action_id": "a-2"})
+    bounce = {"bounce": "address", "reason": "it was made with another VAPID key"}
+    assert (first, second) == (Delivered(), Bounced(status, bounce))
+    [(lost_identifier, owner)] = removals
+    assert (lost_identifier.namespace, owner) == ("push", ANA)
     assert find_channel_faults(tmp_path) == ()
 
 
 def test_refusal_without_that_reason_keeps_the_subscription_though_the_key_was_accepted() -> None:
     browser = LocalBrowser()
     browser.answers = [201, *[(403, "Forbidden")] * 50]
-    unlinked: list[tuple[Identifier, Identifier]] = []
-    results = _send_all(browser, ChannelFaults(), unlinked, {}, {"action_id": "a-2", **_short()})
+    removals: list[tuple[Identifier, Identifier]] = []
+    results = _send_all(browser, ChannelFaults(), removals, {}, {"action_id": "a-2", **_short()})
     assert isinstance(results[1], OutOfTime)
-    assert unlinked == []
+    assert removals == []
 
 
 @pytest.mark.parametrize("status", [301, 400, 413])
 def test_message_that_the_service_refuses_bounces_and_keeps_the_subscription(status: int) -> None:
     browser = LocalBrowser()
     browser.answers = [(status, "no")]
-    unlinked: list[tuple[Identifier, Identifier]] = []
-    assert _send(browser, unlinked) == Bounced(status, {"bounce": "refused"})
-    assert unlinked == []
+    removals: list[tuple[Identifier, Identifier]] = []
+    assert _send(browser, removals) == Bounced(status, {"bounce": "refused"})
+    assert removals == []
 
 
 def test_service_that_stays_away_expires_the_message() -> None:
