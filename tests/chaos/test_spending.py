@@ -13,7 +13,9 @@ _RATE = 60.0
 
 
 @pytest.mark.parametrize("fault", SPENDING_FAULTS, ids=lambda fault: fault.__name__)
-def test_budgets_stock_and_learning(spending_laboratory: Laboratory, fault: Fault) -> None:
+def test_laws_of_spending_hold_after_each_fault(
+    spending_laboratory: Laboratory, fault: Fault
+) -> None:
     result = spending_laboratory.run(fault, _RATE)
     assert not result.failed
 

@@ -322,7 +322,7 @@ def test_departures_from_lists_count_and_a_repeated_row_counts_once(watched: Any
     assert len(set(outcomes)) == 2
 
 
-def test_departures_are_known_to_another_home_and_their_loss_is_loud(
+def test_departures_are_known_to_another_home_and_their_loss_is_reported(
     watched: Any, tmp_path: Path
 ) -> None:
     texts = {

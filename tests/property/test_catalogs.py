@@ -133,7 +133,7 @@ def test_few_of_many_such_ids_are_named(tmp_path: Path) -> None:
     assert found[-1].message == "and 10 more such ids"
 
 
-def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
     good = "a,A,2,3,2026-01-31\n"
     messages = _errors(_folder(tmp_path, f"{_HEAD}{good}a,A,x,3,\n{good}b,B,1,x,\n"))
     assert [error.split(": ")[0] for error in messages] == [

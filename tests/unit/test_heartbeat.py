@@ -8,7 +8,7 @@ from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.support.shells import Rows
 
 
-def test_append_to_changelog_and_snapshots_once_per_interval() -> None:
+def test_changelog_and_snapshots_are_appended_to_once_per_interval() -> None:
     ports = Rows()
     for now_ms in (5_000, 5_999, 6_000, 6_500, 7_100):
         Heartbeat(stage("enrichment"), ports, 1_000).beat(now_ms)

@@ -152,7 +152,7 @@ def test_a_file_that_nothing_goes_by_is_named(folder: Path) -> None:
     assert "frozen: true" in error.message
 
 
-def test_a_mistake_in_policies_hides_behind_none_in_the_file(folder: Path) -> None:
+def test_mistake_in_policies_is_no_mistake_of_the_learned_values(folder: Path) -> None:
     policies = folder / "policies.yaml"
     policies.write_text(policies.read_text().replace("frozen: true", "frozen: yess"))
     errors = load(folder, {})

@@ -272,6 +272,6 @@ def test_model_that_crashes_its_reader_is_refused(
 
 
 @given(st.binary(max_size=300))
-def test_bytes_are_no_model(data: bytes) -> None:
+def test_arbitrary_bytes_are_no_model(data: bytes) -> None:
     assert problem(data, FEATURES) is not None
     assert problem(model_text().encode()[: len(data) * 20], FEATURES) is not None

@@ -136,7 +136,9 @@ def test_calls_to_the_willing_are_not_recommended(
     assert not document["journey"][0]["recommended"]
 
 
-def test_costs_delays_and_opt_outs_weigh(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+def test_costs_delays_and_opt_outs_change_the_best_channel(
+    tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
     # Calls convert most; with their cost, or the opt-outs that they cause, e-mail is the best.
     chance = np.random.default_rng(3)
     prompts, events = [], []
