@@ -86,12 +86,14 @@ def open_rig(partitions: int) -> Iterator[Rig]:
     with tempfile.TemporaryDirectory(prefix="kairos-bench-") as folder:
         rig_settings = Settings(home=Path(folder), broker_port=0, partitions=partitions)
         broker = rig_settings.broker()
-        failure = broker.start()
-        if isinstance(failure, BrokerFailure):
-            raise NoRigError(failure.message)
+        broker_process = broker.start()
+        if isinstance(broker_process, BrokerFailure):
+            raise NoRigError(broker_process.message)
         try:
-            settings = rig_settings.model_copy(update={"bootstrap_servers": failure.bootstrap})
+            settings = rig_settings.model_copy(
+                update={"bootstrap_servers": broker_process.bootstrap}
+            )
             warm_up(settings.kafka(), rounds=_WARM_ROUNDS)
-            yield Rig(settings, failure.pid)
+            yield Rig(settings, broker_process.pid)
         finally:
             broker.stop()

@@ -116,17 +116,17 @@ class _Round:
         profiles = [person.profile for person in self._people]
         until_s = self._people[-1].due_s + _PATIENCE_S
         return self._arrivals.wait_for(
-            [(profile, kind) for profile in profiles for kind in _WHATS], until_s
+            [(profile, kind) for profile in profiles for kind in _RECORD_KINDS], until_s
         )
 
 
-_WHATS: Final = ("entered", "exited", "mailed")
+_RECORD_KINDS: Final = ("entered", "exited", "mailed")
 
 
 def _lateness(
     part: str, since: Mapping[_Person, float], arrivals: Mapping[tuple[str, str], float]
 ) -> Iterator[Lateness]:
-    for kind in _WHATS:
+    for kind in _RECORD_KINDS:
         arrived_records = {change: arrivals.get((change.profile, kind)) for change in since}
         late_ms = sorted(
             max(0.0, at - since[record]) * 1000

@@ -92,8 +92,10 @@ def page(context: BrowserContext) -> Page:
 
 
 @pytest.fixture
-def blocked(playwright: Playwright, wire: Wire, tmp_path: Path) -> Iterator[Callable[[], Page]]:
-    """Pages in a browser whose owner blocks all cookies and storage."""
+def open_blocked(
+    playwright: Playwright, wire: Wire, tmp_path: Path
+) -> Iterator[Callable[[], Page]]:
+    """Function that opens a page in a browser whose owner blocks all cookies and storage."""
     wire.dead, wire.delay_s = False, 0.0
     settings = tmp_path / "Default" / "Preferences"
     settings.parent.mkdir()

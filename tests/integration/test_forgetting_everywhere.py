@@ -12,7 +12,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.avro import Codec, recorded_versions
-from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.consumer_groups import stage_groups
@@ -24,11 +23,12 @@ from pipeline.model import topics
 from pipeline.model.interaction import Context, Identifier, Interaction
 from pipeline.profile_reads.identity_requests import request_and_wait
 from pipeline.settings import Settings, kafka_properties
+from tests.support.broker import running_broker
 from tests.support.offers import offering_rules
 
 _HOUR_S: Final = 3_600
 _FORGET_S: Final = 40
-_KEPT_S: Final = 15
+_RETENTION_S: Final = 15
 _PATIENCE_S: Final = 200
 _ADA: Final = ("customer_id:ada-4711", "email:ada.lovelace@example.com", "cookie:cookie-of-ada")
 _TRACES: Final = (
@@ -38,27 +38,25 @@ _TRACES: Final = (
     b"203.0.113.77",
     profile_of(_ADA[0]).encode(),
 )
-_IN_THE_FILES_OF: Final = ("state", "ledgers", "log", "artifacts")
+_FOLDERS: Final = ("state", "ledgers", "log", "artifacts")
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
-    broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
-    failure = broker.start()
-    if isinstance(failure, BrokerFailure):
-        pytest.fail(failure.message)
-    hours = {topic.name: _KEPT_S / _HOUR_S for topic in TOPICS if topic.retention_h is not None}
-    hours |= {topics.actions(channel): _KEPT_S / _HOUR_S for channel in ("web", "email")}
-    del hours[topics.CONFIGURATION]
-    yield Settings(
-        home=tmp_path,
-        bootstrap_servers=failure.bootstrap,
-        partitions=2,
-        retention_hours=hours,
-        forget_hours=_FORGET_S / _HOUR_S,
-        kafka_properties=kafka_properties({}),
-    )
-    broker.stop()
+    with running_broker(tmp_path) as bootstrap:
+        hours = {
+            topic.name: _RETENTION_S / _HOUR_S for topic in TOPICS if topic.retention_h is not None
+        }
+        hours |= {topics.actions(channel): _RETENTION_S / _HOUR_S for channel in ("web", "email")}
+        del hours[topics.CONFIGURATION]
+        yield Settings(
+            home=tmp_path,
+            bootstrap_servers=bootstrap,
+            partitions=2,
+            retention_hours=hours,
+            forget_hours=_FORGET_S / _HOUR_S,
+            kafka_properties=kafka_properties({}),
+        )
 
 
 @pytest.fixture
@@ -115,7 +113,7 @@ def _places(settings: Settings) -> set[str]:
         if not name.startswith("__")
         and any(trace in record for record in _records(settings, name) for trace in _TRACES)
     }
-    for folder in _IN_THE_FILES_OF:
+    for folder in _FOLDERS:
         for path in (settings.home / folder).rglob("*"):
             if path.is_file() and any(trace in path.read_bytes() for trace in _TRACES):
                 leaking.add(str(path.relative_to(settings.home)))

@@ -13,7 +13,6 @@ from confluent_kafka import Producer
 from msgspec.structs import replace
 
 from pipeline.adapters.avro import Codec, recorded_versions
-from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.lag import LagReader
@@ -31,6 +30,7 @@ from pipeline.model.interaction import Context, DecideRequest, Identifier, Inter
 from pipeline.model.profile import SegmentChange
 from pipeline.model.stages import Enriched, Segmented
 from pipeline.settings import Settings
+from tests.support.broker import running_broker
 from tests.support.enriched import PHONE
 from tests.support.geo_files import write_geo
 from tests.support.offers import offering_rules
@@ -63,16 +63,12 @@ _Record: TypeAlias = tuple[str, bytes | None]
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
     """Home of its own, with the tests' offers applied."""
-    broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
-    failure = broker.start()
-    if isinstance(failure, BrokerFailure):
-        pytest.fail(failure.message)
-    settings = Settings(home=tmp_path, bootstrap_servers=failure.bootstrap, partitions=3)
-    ensure_topics(settings, ["web", "email"])
-    with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
-        log.apply(_bundle(settings), "test")
-    yield settings
-    broker.stop()
+    with running_broker(tmp_path) as bootstrap:
+        settings = Settings(home=tmp_path, bootstrap_servers=bootstrap, partitions=3)
+        ensure_topics(settings, ["web", "email"])
+        with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
+            log.apply(_bundle(settings), "test")
+        yield settings
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import pytest
 from confluent_kafka import Producer
 
 from pipeline.adapters.avro import Codec, recorded_versions
-from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.cleaning import CLEANER_MS, max_retention_ms
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.consumer_groups import stage_groups
@@ -30,6 +29,7 @@ from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import Profile
 from pipeline.model.time import DAY_MS
 from pipeline.settings import Settings
+from tests.support.broker import running_broker
 from tests.support.compacted import latest, latest_records
 from tests.support.offers import offering_rules
 
@@ -103,19 +103,15 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("home")
-    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
-    failure = broker.start()
-    if isinstance(failure, BrokerFailure):
-        pytest.fail(failure.message)
-    settings = Settings(home=home, bootstrap_servers=failure.bootstrap, partitions=3)
-    ensure_topics(settings, ["web", "email"])
-    with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
-        log.apply(offering_rules().config.bundle, "test")
-    pipeline = Stack(settings)
-    pipeline.start()
-    yield pipeline
-    pipeline.stop()
-    broker.stop()
+    with running_broker(home) as bootstrap:
+        settings = Settings(home=home, bootstrap_servers=bootstrap, partitions=3)
+        ensure_topics(settings, ["web", "email"])
+        with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
+            log.apply(offering_rules().config.bundle, "test")
+        pipeline = Stack(settings)
+        pipeline.start()
+        yield pipeline
+        pipeline.stop()
 
 
 def _order(number: int, *names: str) -> Interaction:

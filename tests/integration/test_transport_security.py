@@ -58,15 +58,15 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]
     home = tmp_path_factory.mktemp("secured")
     certificate = _certificate(home)
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
-    failure = broker.start()
-    if isinstance(failure, BrokerFailure):
-        pytest.fail(failure.message)
-    command = psutil.Process(failure.pid).cmdline()
+    running = broker.start()
+    if isinstance(running, BrokerFailure):
+        pytest.fail(running.message)
+    command = psutil.Process(running.pid).cmdline()
     broker.stop()
     port = next(port for port in sample(range(20_000, 32_000), 100) if is_free(port))
     _add_listener(BrokerFiles.under(home).properties, home / "server.pem", port)
     process = subprocess.Popen(command, start_new_session=True)
-    plain = failure.bootstrap
+    plain = running.bootstrap
     eventually(lambda: _is_answering({"bootstrap.servers": plain}))
     properties = {
         "security.protocol": "SASL_SSL",

@@ -8,7 +8,6 @@ from confluent_kafka import Producer
 from msgspec.structs import replace
 
 from pipeline.adapters.avro import Codec, recorded_versions
-from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_files import load
 from pipeline.adapters.snapshots import scan
 from pipeline.config.model import Bundle
@@ -23,6 +22,7 @@ from pipeline.model.outcome import Emit
 from pipeline.replay.what_if import TimeRange, WhatIfReport, what_if
 from pipeline.rules import Rules
 from pipeline.settings import Settings
+from tests.support.broker import running_broker
 from tests.support.shop_log import BEGIN_MS, shop_log, visit
 from tests.support.worlds import rules
 
@@ -38,14 +38,10 @@ _Ask = Callable[[Rules, TimeRange], WhatIfReport]
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a home whose topics hold the log and nothing else."""
     home = tmp_path_factory.mktemp("home")
-    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
-    failure = broker.start()
-    if isinstance(failure, BrokerFailure):
-        pytest.fail(failure.message)
-    settings = Settings(home=home, bootstrap_servers=failure.bootstrap, partitions=1)
-    ensure_topics(settings, ["web", "email"])
-    yield settings
-    broker.stop()
+    with running_broker(home) as bootstrap:
+        settings = Settings(home=home, bootstrap_servers=bootstrap, partitions=1)
+        ensure_topics(settings, ["web", "email"])
+        yield settings
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import pytest
 from confluent_kafka import Producer
 
 from pipeline.adapters.avro import Codec, recorded_versions
-from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.consumer_groups import are_stages_running, stage_groups
 from pipeline.adapters.lag import LagReader
@@ -35,6 +34,7 @@ from pipeline.rollout.plan import plan
 from pipeline.rollout.reevaluate import reevaluate
 from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
+from tests.support.broker import running_broker
 from tests.support.stack import eventually
 
 pytestmark = pytest.mark.long
@@ -150,21 +150,17 @@ class Stack:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
-    failure = broker.start()
-    if isinstance(failure, BrokerFailure):
-        pytest.fail(failure.message)
-    settings = Settings(home=tmp_path, bootstrap_servers=failure.bootstrap, partitions=3)
-    ensure_topics(settings, ["web", "email"])
-    with open_configuration_log(settings.kafka(), _CODEC) as log:
-        log.apply(_bundle(), "test")
-    stack = Stack(settings)
-    stack.start()
-    yield stack
-    if stack.worker is not None:
-        stack.worker.terminate()
-        assert stack.worker.wait(120) == 0
-    broker.stop()
+    with running_broker(tmp_path) as bootstrap:
+        settings = Settings(home=tmp_path, bootstrap_servers=bootstrap, partitions=3)
+        ensure_topics(settings, ["web", "email"])
+        with open_configuration_log(settings.kafka(), _CODEC) as log:
+            log.apply(_bundle(), "test")
+        stack = Stack(settings)
+        stack.start()
+        yield stack
+        if stack.worker is not None:
+            stack.worker.terminate()
+            assert stack.worker.wait(120) == 0
 
 
 def test_time_and_configurations_act_without_interactions(stack: Stack) -> None:

@@ -18,7 +18,7 @@ from pipeline.model.stages import Segmented
 from tests.support.offers import offering_rules
 
 _HOUR_MS = 3_600_000
-_WHO = (Identifier("customer_id", "c"), Identifier("email", "c@example.com"))
+_IDENTIFIERS = (Identifier("customer_id", "c"), Identifier("email", "c@example.com"))
 
 
 @st.composite
@@ -33,13 +33,17 @@ def moments(draw: st.DrawFn) -> list[tuple[str, int, str]]:
 def _interaction(number: int, kind: str, at: int) -> Interaction:
     request = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if kind == "ask" else None
     name = "Order" if kind == "Order" else "Home"
-    return Interaction(f"e{number}", "track", name, "web", "shop", at, at, _WHO, request=request)
+    return Interaction(
+        f"e{number}", "track", name, "web", "shop", at, at, _IDENTIFIERS, request=request
+    )
 
 
 def _outcome(action: Action, outcome: str, at: int) -> Interaction:
     properties: dict[str, Scalar] = {"action_id": action.action_id}
     event = f"{action.action_id}/{outcome}"
-    return Interaction(event, "outcome", outcome, action.channel, "shop", at, at, _WHO, properties)
+    return Interaction(
+        event, "outcome", outcome, action.channel, "shop", at, at, _IDENTIFIERS, properties
+    )
 
 
 @settings(deadline=None)

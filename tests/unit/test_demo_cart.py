@@ -17,7 +17,7 @@ from tests.support.worlds import rules
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 _BEGIN_MS = 1_700_000_000_000
 _MINUTE_MS = 60_000
-_WHO = (Identifier("customer_id", "c"), Identifier("email", "c@example.com"))
+_IDENTIFIERS = (Identifier("customer_id", "c"), Identifier("email", "c@example.com"))
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def flow() -> Flow:
 
 def _visit(flow: Flow, name: str, minute: int) -> Iterator[Emit]:
     at = _BEGIN_MS + minute * _MINUTE_MS
-    interaction = Interaction(f"e{minute}", "track", name, "web", "web-shop", at, at, _WHO)
+    interaction = Interaction(f"e{minute}", "track", name, "web", "web-shop", at, at, _IDENTIFIERS)
     return flow.run(interaction)
 
 

@@ -22,7 +22,7 @@ _BEGIN_MS = 1_700_000_000_000
 _EVERY_MS = 30_000
 _PRODUCTS = 5_000
 _NAMES = ("purchase", "cart", "catalog", "search")
-_WHO = (Identifier("customer_id", "c"), Identifier("cookie", "d"))
+_IDENTIFIERS = (Identifier("customer_id", "c"), Identifier("cookie", "d"))
 
 
 def _interactions() -> Iterator[Interaction]:
@@ -36,7 +36,7 @@ def _interactions() -> Iterator[Interaction]:
             source="bench",
             occurred_at=at,
             received_at=at,
-            identifiers=_WHO,
+            identifiers=_IDENTIFIERS,
             properties={"price": number % 90 + 0.25, "product_id": f"sku-{number % _PRODUCTS}"},
         )
 
