@@ -1,8 +1,8 @@
 """`kairos bench stages`: an interaction's time by stage, from its action's `kairos-timing`.
 
 `queued`: from the record's Kafka timestamp, which the broker sets as it appends it, to its
-processing; `spent`: the stage's own time, up to handing its records to the producer. What is left
-is the way of every record from its producer into the log, and that of the last one to the reader.
+processing; `spent`: the stage's own time, up to handing its records to the producer. The rest
+is the way of every record from its producer into the log, and of the last record to the reader.
 """
 
 from collections.abc import Sequence

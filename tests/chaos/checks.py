@@ -281,7 +281,7 @@ def order_is_kept(trial: Trial) -> list[str]:
     """Check that under one key, interactions by one identifier are decided in the order of their
     arrival.
 
-    But what identity put under the profile itself does not wait for what follows a merge.
+    Interactions that identity put under the profile itself do not wait for those after a merge.
     """
     evidence = trial.evidence
     last: dict[tuple[str, str, str], int] = {}

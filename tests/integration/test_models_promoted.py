@@ -66,7 +66,7 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
 
     assert stack.ask("models", "promote", "hero") == {"name": "hero", "version": 1}
     try:
-        explanation = eventually(lambda: one if "model" in (one := _ask_hero(stack)) else None)
+        explanation = eventually(lambda: hero if "model" in (hero := _ask_hero(stack)) else None)
         assert explanation["model"] == "hero@1"
         assert explanation["same"] is True
         assert _chosen_treatment(explanation) == "again-hero"
@@ -79,7 +79,7 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
         assert _ask_hero(stack)["model"] == "hero@1"
     finally:
         assert stack.ask("models", "rollback", "hero") == {"name": "hero", "version": None}
-    decision_back = eventually(lambda: one if "model" not in (one := _ask_hero(stack)) else None)
+    decision_back = eventually(lambda: hero if "model" not in (hero := _ask_hero(stack)) else None)
     assert _chosen_treatment(decision_back) == "hello-hero"
     assert stack.ask("explain", explanation["decision_id"], "--rerun")["same"] is True
 

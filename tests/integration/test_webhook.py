@@ -38,15 +38,15 @@ def _order(stack: Stack, email: str, headers: dict[str, str] | None = None) -> N
 
 
 def _ping(stack: Stack, device: str) -> None:
-    """Return an interaction that is of interest for two seconds only."""
+    """Send an interaction that is of interest for two seconds only."""
     message = {"event": "Ping", "userId": f"c-{device}", "context": {"device": {"id": device}}}
     with stack.client(WRITE_KEY) as client:
         assert client.post("/v1/track", json=message).status_code == 200
 
 
 def _ping_until_posted(stack: Stack, receiver: Receiver, *answers: Answer) -> tuple[str, Post]:
-    """Return a device and the first post for it; a busy machine may come too late for the first
-    one."""
+    """Return a device and the first post for it; on a busy machine the first messages may be too
+    late."""
     for _ in range(5):
         device = uuid4().hex
         receiver.prepare(device, *answers)
@@ -70,7 +70,7 @@ def _outcomes(stack: Stack, action_id: str) -> list[str]:
     ]
 
 
-def _outcome_s_traceparent(stack: Stack, action_id: str) -> str | None:
+def _outcome_traceparent(stack: Stack, action_id: str) -> str | None:
     for entry, interaction in stack.records.every(topics.INTERACTIONS, Interaction):
         if interaction.kind == "outcome" and interaction.properties.get("action_id") == action_id:
             return (dict(entry.headers)["traceparent"] or b"").decode()
@@ -82,13 +82,13 @@ def test_busy_receiver_gets_a_repeat_with_the_same_key(
 ) -> None:
     receiver.prepare(email, Answer(503), Answer(429, {"Retry-After": "1"}))
     _order(stack, email, {"traceparent": f"00-{_TRACE}-{1:016x}-01"})
-    posts = eventually(lambda: found if len(found := receiver.posts(email)) == 3 else None)
+    posts = eventually(lambda: posts if len(posts := receiver.posts(email)) == 3 else None)
     assert len({post.key for post in posts}) == 1
     assert posts[2].at - posts[1].at >= 1.0
     assert posts[0].action["content"] == {"text": "Order 1"}
     assert eventually(lambda: _outcomes(stack, posts[0].key)) == ["sent"]
     hops = [post.headers["traceparent"] for post in posts]
-    hops.append(eventually(lambda: _outcome_s_traceparent(stack, posts[0].key)))
+    hops.append(eventually(lambda: _outcome_traceparent(stack, posts[0].key)))
     assert {hop[:36] for hop in hops} == {f"00-{_TRACE}-"}
     assert len(set(hops)) == len(hops)
 
@@ -112,7 +112,7 @@ def test_refused_action_frees_its_place_in_the_cap(
     assert eventually(lambda: _outcomes(stack, first.key)) == ["bounce"]
     stack.wait_until_idle()
     _order(stack, email)
-    posts = eventually(lambda: found if len(found := receiver.posts(email)) == 2 else None)
+    posts = eventually(lambda: posts if len(posts := receiver.posts(email)) == 2 else None)
     assert posts[1].key != first.key
     stack.wait_until_idle()
     _order(stack, email)  # the second post used the cap of one a day

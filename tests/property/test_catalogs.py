@@ -119,18 +119,18 @@ def test_ids_that_differ_in_case_are_two_items_and_a_warning(tmp_path: Path) -> 
     assert [item.id for item in bundle.catalogs[0].items] == ["a1", "b", "A1"]
     [warning] = doubtful_items(folder, bundle)
     assert str(warning).startswith("products.csv:4:1: sku 'A1' is 'a1' of line 2 but for its case")
-    done = CliRunner().invoke(build_app("config"), ["config", "validate", str(folder)])
-    assert (done.exit_code, done.stderr) == (0, f"warning: {warning}\n")
+    result = CliRunner().invoke(build_app("config"), ["config", "validate", str(folder)])
+    assert (result.exit_code, result.stderr) == (0, f"warning: {warning}\n")
 
 
 def test_few_of_many_such_ids_are_named(tmp_path: Path) -> None:
-    rows = "".join(f"{one}{n},T,1,1,2026-01-31\n" for n in range(30) for one in ("a", "A"))
+    rows = "".join(f"{prefix}{n},T,1,1,2026-01-31\n" for n in range(30) for prefix in ("a", "A"))
     folder = _folder(tmp_path, _HEAD + rows)
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
-    found = doubtful_items(folder, bundle)
-    assert len(found) == 21
-    assert found[-1].message == "and 10 more such ids"
+    doubtful = doubtful_items(folder, bundle)
+    assert len(doubtful) == 21
+    assert doubtful[-1].message == "and 10 more such ids"
 
 
 def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_complete_total_under_names_is_refused_with_its_line(
     total = [label, "", amount, amount]
     read = _read(_table([*filled, total]))
     assert _customers(read) == [row[0] for row in filled]
-    [refused] = [one for one in read if isinstance(one, UnreadableRow)]
+    [refused] = [item for item in read if isinstance(item, UnreadableRow)]
     assert (refused.line, refused.code) == (len(filled) + 2, "footer")
     assert label in refused.original
 
@@ -123,7 +123,7 @@ def test_complete_total_in_a_table_of_two_columns_is_refused() -> None:
     watch = replace(_WATCH, columns={"id": "identifiers.customer_id", "spent": "traits.spent"})
     read = _read("id;spent\nbob;7\nalice;5\nTotal;12\n", watch=watch)
     assert _customers(read) == ["bob", "alice"]
-    [refused] = [one for one in read if isinstance(one, UnreadableRow)]
+    [refused] = [item for item in read if isinstance(item, UnreadableRow)]
     assert (refused.line, refused.original) == (4, "Total;12\n")
 
 

@@ -167,10 +167,11 @@ def test_every_metric_equals_first_principles_at_every_moment(
     stream: list[Interaction], data: st.DataObject
 ) -> None:
     names = [data.draw(st.sampled_from("ab")) for _ in stream]
-    for count, one in enumerate(stream, start=1):
+    for count, interaction in enumerate(stream, start=1):
         shards = _shards(zip(names[:count], stream[:count], strict=True))
         assert _same(
-            _metrics(shards, one.received_at), _expected_metrics(stream[:count], one.received_at)
+            _metrics(shards, interaction.received_at),
+            _expected_metrics(stream[:count], interaction.received_at),
         )
 
 

@@ -80,15 +80,15 @@ def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
             openings[earlier] += 1
             counts[(*earlier, _chosen_treatment(choice))] += 1
             propensities[(*earlier, _chosen_treatment(choice))].add(choice.propensity)
-    got: defaultdict[str, set[str]] = defaultdict(set)
+    choices_by_slot: defaultdict[str, set[str]] = defaultdict(set)
     for (slot, before, winner), count in counts.items():
         [propensity] = propensities[slot, before, winner]
         of = openings[slot, before]
         deviation = sqrt(of * propensity * (1 - propensity)) + 0.5
         assert abs(count - of * propensity) < _SIGMAS * deviation, (slot, winner, count, propensity)
         assert propensity < 1
-        got[slot].add(winner)
-    return got
+        choices_by_slot[slot].add(winner)
+    return choices_by_slot
 
 
 def _offers(*names: str, **parts: Any) -> list[dict[str, Any]]:
@@ -117,9 +117,9 @@ def test_propensities_hold_for_one_place() -> None:
 def test_propensities_hold_for_several_places() -> None:
     rules = _hero_world(*_offers("a", "b", "c", "d"), ramp=0, explore=0.1)
     rules = _with_evidence(rules, a=(80.0, 12.0, 80), b=(40.0, 5.0, 40))
-    got = _assert_calibrated(list(_decisions(rules, {"hero": 3})))
-    assert got["hero#2"] >= set(_TREATMENTS)
-    assert got["hero#3"] >= set(_TREATMENTS)
+    choices_by_slot = _assert_calibrated(list(_decisions(rules, {"hero": 3})))
+    assert choices_by_slot["hero#2"] >= set(_TREATMENTS)
+    assert choices_by_slot["hero#3"] >= set(_TREATMENTS)
 
 
 def test_new_offers_ramp_up_and_others_have_a_fixed_score() -> None:
@@ -190,9 +190,9 @@ def test_propensities_hold_for_campaigns_that_share_channels(caps: list[Mapping[
         rules, **{"first-email": (50.0, 9.0, 50), "second-sms": (60.0, 13.0, 60)}
     )
     decisions = list(_decisions(rules, {}))
-    got = _assert_calibrated(decisions)
-    assert got["email"] == {"first-email", "nothing"}
-    assert got["sms"] == {"first-sms", "third-sms", "nothing"}
+    choices_by_slot = _assert_calibrated(decisions)
+    assert choices_by_slot["email"] == {"first-email", "nothing"}
+    assert choices_by_slot["sms"] == {"first-sms", "third-sms", "nothing"}
     names_held_out = {choice.would_be for decision in decisions for choice in decision.choices}
     assert names_held_out == {"second-email", "second-sms", None}
 

@@ -40,7 +40,7 @@ def _rules(*offers: Any, **policies: Any) -> Rules:
     return world(campaigns=[sale], policies={"impact_tests": _TESTS, **policies})
 
 
-def _someone(arm: str) -> tuple[Identifier, ...]:
+def _customer_in(arm: str) -> tuple[Identifier, ...]:
     """Return a customer who is in the arm."""
     tests = ImpactTests(0.1)
     names = (Identifier("customer_id", f"c{number}") for number in range(1_000))
@@ -48,7 +48,7 @@ def _someone(arm: str) -> tuple[Identifier, ...]:
 
 
 def _decide(rules: Rules, arm: str) -> tuple[Life, Decision]:
-    life = Life(rules, _someone(arm))
+    life = Life(rules, _customer_in(arm))
     return life, life.interact("Seen", 0, ask=("hero",))
 
 
@@ -62,7 +62,7 @@ def test_each_arm_leaves_a_factor_out(arm: str, best: str) -> None:
 @pytest.mark.parametrize("arm", [*_BEST, "chance"])
 @pytest.mark.parametrize("policies", [{}, {"learning": {"ramp": 0}}], ids=["fixed", "learned"])
 def test_choices_are_as_frequent_as_their_propensity(arm: str, policies: dict[str, Any]) -> None:
-    life = Life(_rules(**policies), _someone(arm))
+    life = Life(_rules(**policies), _customer_in(arm))
     times, counts_by_arm, likely = 500, Counter[str](), {}
     for number in range(times):
         [choice] = life.interact("Seen", number * 86_400_000, ask=("hero",)).choices
@@ -99,7 +99,7 @@ def test_transactional_messages_are_the_same_in_all_arms() -> None:
     sale = campaign("sale", offer("sale", 5), offer("more", 4))
     rules = world(campaigns=[receipt, sale], policies={"impact_tests": _TESTS})
     for arm in (*_BEST, "chance"):
-        life = Life(rules, _someone(arm))
+        life = Life(rules, _customer_in(arm))
         life.interact("Go", 0)
         assert "paid-email" in life.treatments()
         assert "unfit-email" not in life.treatments()
@@ -110,7 +110,7 @@ def test_outbound_messages_keep_their_triggers_and_caps() -> None:
     sale, other = campaign("sale", offer("sale", 5)), campaign("other", offer("other", 4))
     rules = world(campaigns=[sale, other], policies={"impact_tests": _TESTS, "caps": cap})
     for arm in (*_BEST, "chance"):
-        life = Life(rules, _someone(arm))
+        life = Life(rules, _customer_in(arm))
         assert life.interact("Stay", 0).candidates == ()
         life.interact("Go", 1)
         assert len(life.treatments()) == 1

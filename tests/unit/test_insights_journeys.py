@@ -259,15 +259,15 @@ def test_settings_limit_memory_and_name_the_spill_folder(
 ) -> None:
     lines = [line for number in range(20_000) for line in case(f"c{number}", 0, *"xyz")]
     named = ("--events", str(write_events(tmp_path, lines)), "--defined")
-    asked = (*named, str(write_journey(tmp_path)))
+    options_with_files = (*named, str(write_journey(tmp_path)))
     monkeypatch.setenv("KAIROS_INSIGHTS_MEMORY", "2MB")
-    code, _, error = run(*asked)
+    code, _, error = run(*options_with_files)
     assert (code, "raise --memory (KAIROS_INSIGHTS_MEMORY)" in error) == (1, True)
-    code, _, _ = run(*asked, "--memory", "1GB")
+    code, _, _ = run(*options_with_files, "--memory", "1GB")
     assert code == 0
     monkeypatch.setenv("KAIROS_INSIGHTS_MEMORY", "1GB")
     monkeypatch.setenv("KAIROS_INSIGHTS_SPILL", str(tmp_path / "no"))
-    code, _, error = run(*asked)
+    code, _, error = run(*options_with_files)
     assert (code, "no, for what does not fit into memory: is no folder" in error) == (1, True)
 
 

@@ -186,11 +186,11 @@ def _table_of_paths(queries: Queries, folder: Path) -> Any:
 
 
 def _decisions(queries: Queries, folder: Path) -> Any:
-    found = []
+    groups = []
     for by in GROUPINGS:
         load_decisions(queries, folder, DecisionLogOptions(by))
-        found.append([asdict(group) for group in decision_groups(queries)])
-    return found
+        groups.append([asdict(group) for group in decision_groups(queries)])
+    return groups
 
 
 def _segments(queries: Queries, folder: Path) -> Any:
