@@ -45,7 +45,7 @@ class Recovery:
     the partition that waited longest (`first_s`; `firsts`: of each repeat), and arrival of the last
     late one (`late_s`); `missing` counts over all repeats."""
 
-    what: str
+    loss: str
     ready_s: float
     first_s: float
     firsts: tuple[float, ...]

@@ -253,7 +253,7 @@ def print_recovery(figures: Sequence[Recovery]) -> None:
     """Print a row per kind of loss."""
     rows = [
         (
-            figure.what,
+            figure.loss,
             f"{figure.ready_s:.1f}",
             f"{figure.first_s:.1f}",
             ", ".join(f"{first:.1f}" for first in figure.firsts),
@@ -295,7 +295,7 @@ def print_timers(figures: Sequence[Lateness]) -> None:
     rows = [
         (
             figure.part,
-            figure.what,
+            figure.record_kind,
             figure.people,
             *(_ms(value) for value in (figure.p50, figure.p99, figure.max)),
             figure.missing,

@@ -1,4 +1,4 @@
-"""`kairos bench timers`: delay of what time alone causes.
+"""`kairos bench timers`: delay of the effects of time alone.
 
 Every customer interacts once, at the beginning, with a time of their own in the past. As time
 passes, each enters a segment (the cart has become old), which is decided and mailed, and leaves
@@ -41,12 +41,12 @@ _MAILS: Final = topics.actions("email")
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """Delay (ms) from the due moment until a reader had the record `what`, of the `people` in
+    """Delay (ms) from the due moment until a reader had the record of `record_kind`, over `people` in
     `part` of a round; timers due while the worker was dead count from its return. `missing`:
     records that never arrived."""
 
     part: str
-    what: str
+    record_kind: str
     people: int
     p50: float
     p99: float

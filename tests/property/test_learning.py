@@ -149,7 +149,7 @@ def test_a_bounced_message_is_no_trial() -> None:
 def test_a_mail_scanners_click_is_not_learned_from() -> None:
     click = {"all": [{"kind": "outcome"}, {"name": "click"}]}
     for at, is_reached in ((9_999, False), (10_000, True)):
-        life = _life(when=click)
+        life = _life(condition=click)
         life.interact("Go", 0)
         [action] = life.actions()
         reasons = _feedback_kinds(life.react(action, "click", at))
