@@ -41,7 +41,7 @@ _MAILS: Final = topics.actions("email")
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """Delay (ms) from the due moment until a reader had the record of `record_kind`, over `people` in
+    """Delay (ms) from the due moment until a reader had the record of this kind, over `people` in a
     `part` of a round; timers due while the worker was dead count from its return. `missing`:
     records that never arrived."""
 
