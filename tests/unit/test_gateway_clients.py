@@ -55,12 +55,12 @@ def post(door: Doorway, path: str, body: object, **headers: str) -> httpx.Respon
 
 
 def preflight(door: Doorway, path: str, origin: str) -> httpx.Response:
-    preflight = {
+    headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type,x-retry-count",
     }
-    return ask(door, "OPTIONS", path, headers=preflight)
+    return ask(door, "OPTIONS", path, headers=headers)
 
 
 @pytest.mark.parametrize("path", [*POSTS, "/v1/decide", "/v1/outcomes"])
