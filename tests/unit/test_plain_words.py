@@ -71,7 +71,7 @@ def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
     wrong = [
         f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in _modules()
-        for node in ast.walk(tree)
+        for node in _nodes(tree)
         if (first := _first_word(node)) in _RIDDLES or (first == "whether" and not _is_value(node))
     ]
     assert wrong == []
@@ -94,7 +94,7 @@ def test_docstrings_of_classes_and_modules_begin_with_a_noun() -> None:
         f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in _modules()
         if file.parent != _FOR_USERS
-        for node in ast.walk(tree)
+        for node in _nodes(tree)
         if isinstance(node, ast.ClassDef | ast.Module)
         if (first := _first_word(node)) in _NO_NOUNS
         or (first.startswith("`") and isinstance(node, ast.ClassDef))
@@ -107,7 +107,7 @@ def test_nouns_of_docstrings_have_no_article() -> None:
         f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in _modules()
         if file.parent != _FOR_USERS
-        for node in ast.walk(tree)
+        for node in _nodes(tree)
         if isinstance(node, ast.ClassDef)
         or _is_value(node)
         or (isinstance(node, ast.Module) and file.parts[0] != "tests")
@@ -120,7 +120,7 @@ def test_docstrings_of_errors_say_when_they_are_raised() -> None:
     wrong = [
         f"{file}:{node.lineno}: {node.name}"
         for file, tree in _modules()
-        for node in ast.walk(tree)
+        for node in _nodes(tree)
         if isinstance(node, ast.ClassDef)
         and any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases)
         and _first_word(node) not in ("raised", "base")
@@ -166,7 +166,7 @@ def test_classes_of_tests_are_named_by_nouns() -> None:
     wrong = [
         f"{file}:{node.lineno}: {node.name}"
         for file, tree in _modules("tests")
-        for node in ast.walk(tree)
+        for node in _nodes(tree)
         if isinstance(node, ast.ClassDef)
         if (words := re.findall("[A-Z][a-z]*", node.name))
         and (words[-1].lower() in _PARTICIPLES or words[-1].endswith("ed"))
@@ -178,7 +178,7 @@ def test_docstrings_name_their_results() -> None:
     wrong = [
         f"{file}:{getattr(node, 'lineno', 1)}: {' '.join(words)}"
         for file, tree in _modules()
-        for node in ast.walk(tree)
+        for node in _nodes(tree)
         if isinstance(node, _Documented)
         if (words := (ast.get_docstring(node) or "").split()[:2])[:1] in (["Return"], ["Yield"])
         if words[1] in (_NO_OBJECTS if file.parts[0] == "tests" else _NO_OBJECTS_IN_PACKAGES)
@@ -201,7 +201,7 @@ def test_descriptions_of_options_begin_with_a_noun() -> None:
     wrong = [
         f"{file}:{node.value.lineno}: {first}"
         for file, tree in _modules()
-        for node in ast.walk(tree)
+        for node in _nodes(tree)
         if isinstance(node, ast.keyword) and node.arg == "help"
         if isinstance(node.value, ast.Constant)
         if (first := _word(str(node.value.value))) in _RIDDLES | {"how"}
@@ -224,7 +224,7 @@ def test_loggers_have_one_idiom() -> None:
 def test_class_names_are_unique() -> None:
     places = defaultdict(list)
     for file, tree in _modules("agents", "pipeline"):
-        for node in ast.walk(tree):
+        for node in _nodes(tree):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(str(file))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
@@ -251,10 +251,13 @@ def test_homemade_terms_are_gone() -> None:
     assert wrong == []
 
 
-def _files(*packages: str) -> Iterator[Path]:
-    for package in packages:
-        for file in sorted((_ROOT / package).rglob("*.py")):
-            yield file.relative_to(_ROOT)
+@cache
+def _files(*packages: str) -> tuple[Path, ...]:
+    return tuple(
+        file.relative_to(_ROOT)
+        for package in packages
+        for file in sorted((_ROOT / package).rglob("*.py"))
+    )
 
 
 def _modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
@@ -267,16 +270,22 @@ def _parse(file: Path) -> ast.Module:
     return ast.parse((_ROOT / file).read_text())
 
 
+@cache
+def _nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """Return all nodes of a tree; a walk takes as long as its parsing, and each test needs them."""
+    return tuple(ast.walk(tree))
+
+
 def _functions() -> Iterator[tuple[Path, _Function]]:
     for file, tree in _modules():
-        for node in ast.walk(tree):
+        for node in _nodes(tree):
             if isinstance(node, _Function):
                 yield file, node
 
 
 def _attribute_descriptions(tree: ast.Module) -> Iterator[tuple[ast.Expr, str]]:
     """Yield the texts that stand below an assignment, and so describe its name."""
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         body = node.body if isinstance(node, ast.Module | ast.ClassDef) else []
         for assigned, description in pairwise(body):
             if (
@@ -292,12 +301,12 @@ def _values(tree: ast.Module) -> Iterator[ast.Name | ast.arg]:
     """Yield variables and parameters, without fields: stored rows and JSON have their names."""
     fields = {
         declared.target
-        for node in ast.walk(tree)
+        for node in _nodes(tree)
         if isinstance(node, ast.ClassDef)
         for declared in node.body
         if isinstance(declared, ast.AnnAssign)
     }
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, ast.Name | ast.arg) and node not in fields:
             yield node
 
