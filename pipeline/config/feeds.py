@@ -66,16 +66,16 @@ FEEDS: Final[Mapping[str, Feed]] = {
         optional=frozenset({"externalCampaignName", "externalSystem"}),
     ),
     "interaction-studio-segments": Feed(
-        pattern="segment-delta-[0-9]*.csv*",
+        pattern="segment-delta-*[0-9].csv*",
         kind="track",
         name="Manual Segment Changed",
-        columns={**_PERSON, "*": "properties.*"},
+        columns={**_PERSON, "attribute:*": "properties.*", "*": "properties.*"},
     ),
     "interaction-studio-segment-lists": Feed(
-        pattern="segment-replace-[0-9]*.csv*",
+        pattern="segment-replace-*[0-9].csv*",
         kind="track",
         name="Manual Segment Changed",
-        columns={**_PERSON, "*": "properties.*"},
+        columns={**_PERSON, "attribute:*": "properties.*", "*": "properties.*"},
         replaces=True,
     ),
 }

@@ -207,7 +207,7 @@ def _columns(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
     mapped = {column: to for column, to in watch.columns.items() if to != "ignore"}
     seen: dict[str, str] = {}
     for column, to in mapped.items():
-        if _target_of(to) in seen:
+        if _target_of(to) in seen and not column.endswith("*"):
             message = f"column {seen[_target_of(to)]!r} is {to} already"
             yield Problem((*path, "columns", column), message)
         seen[_target_of(to)] = column

@@ -2,6 +2,7 @@
 
 import gzip
 import zipfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,26 @@ def test_changes_of_manual_segments_come_with_all_their_columns(tmp_path: Path) 
         {"segment": "Gold club", "operation": "add"},
         {"segment": "Gold club", "operation": "remove"},
     ]
+
+
+def test_changes_of_manual_segments_of_many_identities_name_one_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "segment-delta--2026-11-01_03-00-00.csv"
+    path.write_text(
+        "attribute:emailAddress,attribute:customerId,segmentName,action\n"
+        "jdoe@ac.com,123456,Gold club,ADD\n"
+    )
+    columns = {"attribute:emailAddress": "identifiers.email"}
+    watch = model.Watch(
+        "segments", "s", folder="/in", feed="interaction-studio-segments", columns=columns
+    )
+    assert fnmatchcase(path.name, with_feed(watch).pattern or "")
+    [change] = read(path, watch)
+    assert change["identifiers"] == [{"namespace": "email", "value": "jdoe@ac.com"}]
+    assert change["properties"] == {
+        "customerId": 123456,
+        "segmentName": "Gold club",
+        "action": "ADD",
+    }
 
 
 def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path: Path) -> None:
