@@ -115,7 +115,6 @@ class Settings(BaseSettings):
     )
     insights_memory: str | None = Field(
         default=None,
-        pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$",
         description="Most memory of DuckDB in commands that read tables or topics, such as 2GB; "
         "the rest goes to disk. Unset: four fifths of the machine's",
     )

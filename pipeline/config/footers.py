@@ -154,8 +154,13 @@ class FooterRule:
         return [text for text in texts if text]
 
 
+def is_summary_word(text: str) -> bool:
+    """Return whether a text is a word alone by which tables name a total."""
+    return len(text) <= _LONGEST and _WORD.fullmatch(text) is not None
+
+
 def _is_summary(key: str) -> bool:
-    return _is_phrase(key) or (len(key) <= _LONGEST and _WORD.fullmatch(key) is not None)
+    return _is_phrase(key) or is_summary_word(key)
 
 
 def _is_phrase(key: str) -> bool:

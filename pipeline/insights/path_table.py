@@ -1,8 +1,11 @@
 """Aggregated paths: a table of path, conversions, value, nulls."""
 
+from collections.abc import Iterable, Sequence
+from math import isclose
 from pathlib import Path
 from typing import Final
 
+from pipeline.config.footers import is_summary_word
 from pipeline.insights.engines import Queries
 from pipeline.insights.paths import NO_TOUCH, PathCounts, PathRow, count_paths
 from pipeline.insights.tables import Column, TableError
@@ -26,7 +29,8 @@ def read_paths(queries: Queries, file: Path) -> PathCounts:
         f"FROM {table.name} "
         "GROUP BY path ORDER BY path"
     )
-    rows = []
+    rows: list[PathRow] = []
+    totals: list[tuple[str, PathRow]] = []
     for text, conversions, value, nulls, row, unearned in result:
         if unearned is not None:
             raise TableError(
@@ -36,7 +40,21 @@ def read_paths(queries: Queries, file: Path) -> PathCounts:
         if isinstance(path, str):
             raise TableError(f"{table.place(row)}: path: {path}")
         rows.append(PathRow(path, conversions, value, nulls))
+        if is_summary_word(text or ""):
+            totals.append((table.place(row), rows[-1]))
+    _refuse_totals(rows, totals)
     return count_paths(rows)
+
+
+def _refuse_totals(rows: Sequence[PathRow], named: Iterable[tuple[str, PathRow]]) -> None:
+    """Refuse a path that is called a total and is the sum of all others; it would count twice."""
+    conversions = sum(row.conversions for row in rows)
+    value = sum(row.value for row in rows)
+    for place, row in named:
+        half = isclose(2 * row.conversions, conversions) and isclose(2 * row.value, value)
+        if half and row.conversions and len(rows) > 1:
+            what = f"{row.path[0]!r} is the sum of all other rows: remove it"
+            raise TableError(f"{place}: path: {what}")
 
 
 def _split(text: str | None) -> tuple[str, ...] | str:

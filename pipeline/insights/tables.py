@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 
+from pipeline.config.delimiters import declared_delimiter
+
 Kind: TypeAlias = Literal["text", "amount", "number", "share", "time"]
 Format: TypeAlias = Literal["csv", "parquet", "ndjson"]
 
@@ -85,7 +87,8 @@ def _set_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
     try:
         connection.execute("SET memory_limit = $limit", {"limit": limit})
     except duckdb.Error as error:
-        raise TableError(f"--memory {limit}: say a size, such as 500MB or 4GB") from error
+        what = f"memory of {limit!r}: say a size, such as 500MB or 4GB"
+        raise TableError(f"--memory (KAIROS_INSIGHTS_MEMORY): {what}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,8 @@ def _header(file: Path) -> list[str]:
         raise TableError(f"{file}:{_undecodable_line(file)}: is not in UTF-8") from error
     except csv.Error as error:
         raise TableError(f"{file}:1: {error}") from error
+    if declared_delimiter(",".join(header)) is not None:
+        raise TableError(f"{file}:1: is a line for spreadsheets, not the header: remove it")
     if not any(header):
         raise TableError(f"{file}:1: has no header")
     for separator, name in _SEPARATORS.items():

@@ -235,7 +235,10 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
 
 def test_unanswerable_questions_are_refused_with_a_reason(tmp_path: Path) -> None:
     file = str(write_csv(tmp_path / "p.csv", PATHS))
-    touches = str(write_csv(tmp_path / "t.csv", [TOUCHES, GOOD_TOUCH]))
+    touches = str(write_csv(tmp_path / "touches.csv", [TOUCHES, GOOD_TOUCH]))
+    sheet = str(write_csv(tmp_path / "s.csv", ["sep=,", *PATHS]))
+    rows = ["path,conversions,value", "a > b,2,10", "b,1,5", "Total,3,15"]
+    summed = str(write_csv(tmp_path / "t.csv", rows))
     for arguments, expected in (
         (("--paths", file, "--model", "time-decay"), "paths have no times"),
         (("--paths", str(tmp_path / "no.csv")), "no.csv: is not there"),
@@ -247,6 +250,8 @@ def test_unanswerable_questions_are_refused_with_a_reason(tmp_path: Path) -> Non
             ("--paths", file, "--spill", str(tmp_path / "no")),
             "no, for what does not fit into memory: is no folder",
         ),
+        (("--paths", sheet), "s.csv:1: is a line for spreadsheets, not the header: remove it"),
+        (("--paths", summed), "t.csv:4: path: 'Total' is the sum of all other rows: remove it"),
         (("--topics", str(tmp_path / "none")), f"--topics {tmp_path}/none: is no folder"),
     ):
         code, _, error = _run("attribution", *arguments)
