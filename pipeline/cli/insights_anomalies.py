@@ -33,6 +33,10 @@ from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
 
 _MOST_SHOWN: Final = 20
+_NO_DAY: Final = (
+    "There is no whole day in the table, or none after its last silence of more than eight weeks: "
+    "--until TIME looks at what was before."
+)
 _NO_COURSE: Final[dict[str, Any]] = {
     **dict.fromkeys(("first_day", "last_day", "goal")),
     **dict.fromkeys(("series", "quiet"), 0),
@@ -94,7 +98,7 @@ def anomalies(  # noqa: PLR0913 - a command's options
         plain_course = dict(_NO_COURSE) if overview is None else msgspec.to_builtins(overview)
         print_json({**plain_course, "words": words})
     elif overview is None:
-        out.print("There is no whole day in the table.")
+        out.print(_NO_DAY, soft_wrap=True)
     else:
         _print(overview, words, language)
 

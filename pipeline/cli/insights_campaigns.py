@@ -15,7 +15,6 @@ from pipeline.cli.insights_options import (
     open_engine,
 )
 from pipeline.cli.insights_topics import (
-    NO_GOAL,
     ConfigOption,
     TopicsOption,
     campaigns_of,
@@ -89,11 +88,7 @@ def load_statistics(
     support = load_facts(queries, folder, period)
     goals = campaign_goals(campaigns)
     load_goals(queries, [goal for goal in goals if isinstance(goal, CampaignGoal)])
-    measurable = {goal.campaign for goal in goals if isinstance(goal, CampaignGoal)}
-    named = queries.rows("SELECT DISTINCT campaign FROM facts")
-    without = {name: NO_GOAL for (name,) in named if name not in measurable}
-    without |= {goal.campaign: goal.reason for goal in goals if not isinstance(goal, CampaignGoal)}
-    return campaign_statistics(queries, support, without)
+    return campaign_statistics(queries, support, goals)
 
 
 def _print(statistics: CampaignStatistics) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from rich.progress import Progress
@@ -35,9 +35,6 @@ ConfigOption = Annotated[
         "none.",
     ),
 ]
-
-NO_GOAL: Final = "its goal is not known"
-"""Reason why a campaign has no lift where there is no configuration or no goal in it."""
 
 
 @contextmanager

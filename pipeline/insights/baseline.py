@@ -21,6 +21,9 @@ _KNOT_DAYS: Final = 42
 
 _WEEKDAYS_FROM: Final = 21
 _ROUNDS: Final = 30
+_HALVINGS: Final = 20
+"""Most halvings of a step that would make the fit worse, as where a series is 0 for long."""
+
 _MOST: Final = 30.0
 _TREND_PENALTY: Final = 0.05
 _WEEKDAY_PENALTY: Final = 1.0
@@ -92,6 +95,7 @@ def _is_steady(series: DailySeries) -> bool:
 def _fit(series: DailySeries, use: Mask, design: Floats, penalty: Floats) -> Floats:
     beta = np.zeros(design.shape[1])
     beta[0] = _start(series, use)
+    reached = _likelihood(series, use, design, penalty, beta)
     for _ in range(_ROUNDS):
         eta = np.clip(design @ beta, -_MOST, _MOST)
         if series.trials is None:
@@ -105,11 +109,29 @@ def _fit(series: DailySeries, use: Mask, design: Floats, penalty: Floats) -> Flo
         gradient = design.T @ np.where(use, residual, 0.0) - penalty * beta
         gradient[0] += penalty[0] * beta[0]
         step = np.linalg.solve(design.T @ (design * weight[:, None]) + np.diag(penalty), gradient)
-        step = np.clip(step, -2.0, 2.0)
-        beta = beta + step
+        for _ in range(_HALVINGS):
+            likelihood = _likelihood(series, use, design, penalty, beta + step)
+            if likelihood >= reached:
+                break
+            step = step / 2
+        else:
+            return beta
+        beta, reached = beta + step, likelihood
         if float(np.abs(step).max()) < 1e-8:
             break
     return beta
+
+
+def _likelihood(
+    series: DailySeries, use: Mask, design: Floats, penalty: Floats, beta: Floats
+) -> float:
+    """Return the logarithm of the likelihood, less the penalty, up to a constant."""
+    eta = np.clip(design @ beta, -_MOST, _MOST)
+    if series.trials is None:
+        each = series.counts * eta - np.exp(eta)
+    else:
+        each = series.counts * eta - series.trials * np.logaddexp(0.0, eta)
+    return float(each[use].sum() - (penalty[1:] * beta[1:] ** 2).sum() / 2)
 
 
 def _start(series: DailySeries, use: Mask) -> float:

@@ -19,6 +19,7 @@ from scipy.stats import binomtest
 
 from pipeline.insights.campaign_facts import FactsSupport
 from pipeline.insights.engines import Queries
+from pipeline.insights.goals import CampaignGoal, UnreadableGoal
 from pipeline.insights.intervals import (
     ArmSums,
     ClusterSums,
@@ -46,6 +47,8 @@ _RATES: Final = {
     "dismissed": ("dismiss", "seen"),
     "converted": ("conversion", "decided"),
 }
+_NO_GOAL: Final = "its goal is not known"
+_NOBODY_HELD: Final = "no customer was held out"
 _UNLIKELY: Final = 0.001
 """Chance below which such sizes of two arms contradict the holdout's share."""
 
@@ -140,15 +143,19 @@ class CampaignStatistics:
 
 
 def campaign_statistics(
-    queries: Queries, support: FactsSupport, without_goal: dict[str, str]
+    queries: Queries, support: FactsSupport, goals: Iterable[CampaignGoal | UnreadableGoal]
 ) -> CampaignStatistics:
-    """Return the statistics of the facts and goals that are loaded."""
+    """Return the statistics of the facts and `goals` that are loaded."""
+    unmeasured = {
+        goal.campaign: _NOBODY_HELD if isinstance(goal, CampaignGoal) else goal.reason
+        for goal in goals
+    }
     lifts = _lifts(queries, support.until_ms or 0)
     with_lift = {lift.campaign for lift in lifts}
     (total,) = figures(queries, ())
     campaigns = figures(queries, ("campaign",))
     without = {
-        name: without_goal.get(name, "no customer was held out")
+        name: unmeasured.get(name, _NO_GOAL)
         for name in (campaign.campaign for campaign in campaigns)
         if name is not None and name not in with_lift
     }

@@ -3,11 +3,13 @@ on.
 
 A visit is a case's events without a pause of more than half an hour. A step *goes on* to another in
 a visit with both, in any channel and order, because clocks of devices and servers differ. The last
-day of the table counts only if it is complete.
+day of the table counts only if it is complete. What is before a silence of more than eight weeks is
+left out: nothing was recorded then, which says nothing about customers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +27,7 @@ _PAUSE_US: Final = 30 * MINUTE_MS * 1_000
 _MOST_STEPS: Final = 40
 _MOST_CHANNELS: Final = 12
 _LONGEST_DAYS: Final = 3_650
+_SILENT_DAYS: Final = 56
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,12 +81,12 @@ def daily_series(log: EventLog, goal: str | None) -> tuple[DailySeries, ...]:
 def _span(log: EventLog) -> DaySpan:
     """Return the complete days: the last counts when events come until its last hour, or it is
     over."""
-    [row] = log.queries.rows(
-        f"SELECT min(moment) // {_DAY_US}, max(moment) // {_DAY_US} FROM events"
-    )
-    if row[0] is None:
+    rows = log.queries.rows(f"SELECT DISTINCT moment // {_DAY_US} AS day FROM events ORDER BY day")
+    days = [int(day) for (day,) in rows]
+    if not days:
         return DaySpan(0, 0)
-    first, last = int(row[0]), int(row[1])
+    breaks = (later for day, later in pairwise(days) if later - day > _SILENT_DAYS)
+    first, last = max(breaks, default=days[0]), days[-1]
     whole = last + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last
     return DaySpan(first, min(max(whole - first, 0), _LONGEST_DAYS))
 
@@ -106,7 +109,7 @@ def _load_steps(queries: Queries, span: DaySpan) -> None:
         SELECT case_id, visit, name, channel, moment // {_DAY_US} - {span.first} AS day,
             count(*) AS events
         FROM visited
-        WHERE moment // {_DAY_US} < {span.first + span.count}
+        WHERE moment // {_DAY_US} BETWEEN {span.first} AND {span.first + span.count - 1}
             AND name IN (SELECT name FROM events GROUP BY name
                 ORDER BY count(*) DESC, name LIMIT {_MOST_STEPS})
             AND channel IN (SELECT channel FROM events GROUP BY channel

@@ -59,10 +59,13 @@ def incident_words(
         return text
     loss = incident.loss
     text += words["loss"].format(
-        goals=f"{loss.goals:,.0f}", goal=goal, low=f"{loss.low:,.0f}", high=f"{loss.high:,.0f}"
+        goals=_whole(loss.goals, language),
+        goal=goal,
+        low=_whole(loss.low, language),
+        high=_whole(loss.high, language),
     )
     if worth:
-        text += words["worth"].format(worth=f"{loss.goals * worth:,.0f}")
+        text += words["worth"].format(worth=_whole(loss.goals * worth, language))
     return text + "."
 
 
@@ -76,6 +79,12 @@ def evidence_words(evidence: SeriesEvidence, language: Language = "en") -> str:
         step=evidence.step,
         to=evidence.to,
         where=segment_words,
-        observed=f"{evidence.observed:,.0f}",
-        expected=f"{evidence.expected:,.0f}",
+        observed=_whole(evidence.observed, language),
+        expected=_whole(evidence.expected, language),
     )
+
+
+def _whole(number: float, language: Language) -> str:
+    """Return a number without decimals, its thousands as the language separates them."""
+    text = f"{number:,.0f}"
+    return text if language == "en" else text.replace(",", ".")

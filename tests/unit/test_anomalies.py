@@ -259,3 +259,46 @@ def test_command_names_wrong_cells_and_prints_json(tmp_path: Path) -> None:
     result = CliRunner().invoke(build_app("insights"), [*command, "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["incidents"] == []
+
+
+@pytest.mark.parametrize("silent", [200, 900])
+def test_baseline_of_a_series_that_ends_stays_near_zero(silent: int) -> None:
+    random = np.random.default_rng(7)
+    counts = np.concatenate((random.poisson(np.linspace(1, 30, 70)), np.zeros(silent)))
+    series = DailySeries("volume", "step", None, "web", _MONDAY, counts.astype(float))
+    expected = fit(series, np.ones(series.days, dtype=np.bool_)).expected
+    assert expected.max() < 100
+    assert expected[150:].max() < 0.5
+    [found] = scan([series], 0)
+    assert all(one.expected < 3_000 for one in found.anomalies)
+
+
+def test_days_before_a_long_silence_are_left_out() -> None:
+    start = _MONDAY * _DAY
+    rows = [
+        (f"c{day}-{one}", start + day * _DAY + one * 60_000, "visit", "web")
+        for day in [*range(40), *range(97, 160)]
+        for one in range(5)
+    ]
+    found = _course_of(rows)
+    assert found is not None
+    assert (found.first_day, found.incidents) == (_MONDAY + 97, ())
+    whole = _course_of([row for row in rows if (row[1] - start) // _DAY not in (97, 98)])
+    assert whole is not None
+    assert whole.first_day == _MONDAY + 99
+    nearer = [(f"c41-{one}", start + 41 * _DAY, "visit", "web") for one in range(5)]
+    kept = _course_of([*rows, *nearer])
+    assert kept is not None
+    assert kept.first_day == _MONDAY
+
+
+def test_words_group_thousands_as_the_language_does() -> None:
+    random = np.random.default_rng(1)
+    counts = random.poisson(2_000, 120).astype(float)
+    counts[60:70] = 20.0
+    series = DailySeries("volume", "visit", None, "web", _MONDAY, counts)
+    found = course((series,), scan([series], 0), None)
+    assert found is not None
+    [incident] = found.incidents
+    assert "instead of about 20,0" in incident_words(incident, None, None, "en")
+    assert "en vez de unos 20.0" in incident_words(incident, None, None, "es")

@@ -138,7 +138,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queries]:
 def _campaigns(queries: Queries, folder: Path) -> Any:
     support = load_facts(queries, folder, Period())
     load_goals(queries, GOALS)
-    statistics = campaign_statistics(queries, support, {})
+    statistics = campaign_statistics(queries, support, GOALS)
     return asdict(statistics), asdict(impact_effects(queries, support.until_ms or 0))
 
 

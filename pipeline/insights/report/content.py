@@ -134,10 +134,7 @@ def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
     support = load_facts(queries, question.folder, question.period)
     load_goals(queries, [goal for goal in question.goals if isinstance(goal, CampaignGoal)])
     _check_names(queries, question.folder)
-    reasons = {
-        goal.campaign: goal.reason for goal in question.goals if isinstance(goal, UnreadableGoal)
-    }
-    statistics = campaign_statistics(queries, support, reasons)
+    statistics = campaign_statistics(queries, support, question.goals)
     cells = _cells(queries)
     attribution = _attribution(queries, question)
     log = topic_events(queries, question.folder, question.by, question.period.until_ms)

@@ -275,6 +275,15 @@ function lift(place) {
   for (const [name, reason] of Object.entries(content.statistics.without_lift)) {
     place.note(fill(texts.no_lift, { name, reason: texts.reasons[reason] ?? reason }));
   }
+  const campaigns = every.filter((one) => known(one.campaign) && !known(one.offer) && !known(one.channel));
+  for (const name of new Set(campaigns.map((one) => one.campaign))) {
+    const own = campaigns.filter((one) => one.campaign === name)
+      .sort((a, b) => b.held.customers - a.held.customers);
+    if (own.every((one) => one.verdict === "too few customers")) {
+      const few = { treated: own[0].treated.customers, held: own[0].held.customers };
+      place.note(fill(texts.no_lift, { name, reason: fill(texts.too_few, few) }));
+    }
+  }
   const rows = lifts.map((one) => [
     scope(one), texts.against[one.against], one.treated.customers, asPercent(one.treated.share),
     one.held.customers, asPercent(one.held.share),
