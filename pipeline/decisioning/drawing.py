@@ -172,11 +172,13 @@ class _Places:
 
 @dataclass(slots=True)
 class _Rounds:
-    """Rounds of outbound draws. `left_out`: candidates whose rendering failed, with the reason."""
+    """Rounds of outbound draws. `held_back`: candidates that a constraint keeps from all rounds,
+    with its name; `left_out`: those whose rendering failed, with the reason."""
 
     made: Arbitration
     pool: Sequence[PricedCandidate]
     runners: Field
+    held_back: dict[int, str] = field(default_factory=dict)
     left_out: dict[int, str] = field(default_factory=dict)
     shortlist: frozenset[int] = frozenset()
     contents: dict[int, _Content] = field(default_factory=dict)
@@ -186,6 +188,7 @@ class _Rounds:
     def run(self) -> None:
         """Fill the channels."""
         self.made.refresh()
+        self._hold_back()
         self.shortlist = self._shortlist()
         if len(self.shortlist) <= _MADE_FIRST:
             for index in sorted(self.shortlist):
@@ -194,7 +197,7 @@ class _Rounds:
         chances = self._chances()
         winners = [lot.index for lot in self.lots if lot.index is not None]
         key = self._key(max(len(self.lots), 1))
-        fates: dict[int, str] = dict(self.left_out)
+        fates = self.held_back | self.left_out
         for lot, content in zip(self.lots, contents, strict=False):
             assert lot.index is not None
             priced = self.runners.draw_worth(lot.index, self._key(winners.index(lot.index) + 1))
@@ -211,7 +214,7 @@ class _Rounds:
 
     def _shortlist(self) -> frozenset[int]:
         """Return the competitors: all, unless they are many and several may win."""
-        free = self._available_places(frozenset(range(len(self.pool))))
+        free = [index for index in range(len(self.pool)) if index not in self.held_back]
         candidates = [self.pool[index].candidate for index in free]
         single = len({candidate.channel for candidate in candidates}) < 2 or (
             len({candidate.campaign for candidate in candidates}) < 2
@@ -222,13 +225,13 @@ class _Rounds:
             sorted(free, key=lambda index: -self.runners.optimistic(index))[:_SHORTLIST]
         )
 
-    def _available_places(self, among: frozenset[int]) -> list[int]:
+    def _hold_back(self) -> None:
+        """Note the candidates that a constraint holds back before anything is drawn."""
         constraint_state = self.made.constraint_state
-        return [
-            index
-            for index in sorted(among)
-            if constraint_state.objection(self.pool[index].candidate) is None
-        ]
+        for index, priced in enumerate(self.pool):
+            objection = constraint_state.objection(priced.candidate)
+            if objection is not None:
+                self.held_back[index] = objection
 
     def _draw_all(self) -> list[_Content]:
         """Draw the rounds, again without candidates whose rendering fails; return the contents."""

@@ -19,7 +19,7 @@ from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
 from pipeline.rules.chooser import PricedCandidate
 from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
-from tests.support.deciding import ADA, CHANNELS, campaign, hero, offer, world
+from tests.support.deciding import ADA, CHANNELS, campaign, fates, hero, offer, world
 
 _TIMES: Final = 4000
 _SIGMAS: Final = 4.5
@@ -195,6 +195,28 @@ def test_propensities_hold_for_campaigns_that_share_channels(caps: list[Mapping[
     assert choices_by_slot["sms"] == {"first-sms", "third-sms", "nothing"}
     names_held_out = {choice.would_be for decision in decisions for choice in decision.choices}
     assert names_held_out == {"second-email", "second-sms", None}
+
+
+def test_message_that_a_constraint_holds_back_is_not_beaten_by_what_goes() -> None:
+    always = {"quiet": "calls", "from": "00:00", "to": "23:59", "zone": "UTC"}
+    rules = world(
+        channels={"channels": list(_THREE)},
+        campaigns=[_campaign("first", "email", "call"), _campaign("second", "email")],
+        policies={
+            "learning": {"ramp": 0},
+            "quiet_hours": [{**always, "for": {"channel": "call"}}],
+        },
+    )
+    sent: Counter[str] = Counter()
+    for decision in islice(_decisions(rules, {}), 500):
+        found, choices = fates(decision), {choice.slot: choice for choice in decision.choices}
+        assert found["first-call"] == "quiet hours calls"
+        assert choices["call"] == Choice("call", "call")
+        winner = choices["email"].treatment
+        sent[winner or "nothing"] += 1
+        beaten = {name for name, fate in found.items() if fate.startswith("beaten by ")}
+        assert beaten == {"first-email", "second-email"} - {winner}
+    assert min(sent["first-email"], sent["second-email"]) > 100
 
 
 def test_treatment_that_cannot_be_rendered_frees_its_slot() -> None:
