@@ -80,7 +80,7 @@ def run(
     else:
         _print(result)
     err.print(f"\nReport on all of it: {_report(settings, result.until)}", soft_wrap=True)
-    err.print("\nThe stack is still up; stop it with: kairos down")
+    err.print(f"\nThe stack is still up; stop it with: {_command()} down", soft_wrap=True)
 
 
 def _limits(days: str | None) -> tuple[int | None, float | None]:
@@ -169,8 +169,13 @@ def _print(result: Result) -> None:
     out.print(_next_steps(result.url), soft_wrap=True)
 
 
+def _command() -> str:
+    """Return the name of this command, or its path where PATH does not contain it."""
+    return "kairos" if which("kairos") else relpath(sys.argv[0])
+
+
 def _next_steps(url: str) -> str:
-    kairos = "kairos" if which("kairos") else relpath(sys.argv[0])
+    kairos = _command()
     return f"""
 Next: {kairos} profile show customer_id:user_0000
       {kairos} profile export --all --out profiles/

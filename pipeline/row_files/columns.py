@@ -179,7 +179,7 @@ def _meaningless(name: str, names: Sequence[str]) -> str:
     hint = did_you_mean(name, sorted(_fields(names) | OBJECTS))
     return (
         f"column {name!r} means nothing, and would be lost ({hint}): call it properties.{name}, "
-        f"or leave it out with --ignore {name}"
+        f"or leave it out (`kairos send --ignore {name}`)"
     )
 
 
