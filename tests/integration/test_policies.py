@@ -205,7 +205,7 @@ def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
     assert (outcome.name, outcome.properties["cancelled"]) == ("expired", "complained")
     posts = len(receiver.posts(customer.name))
     receiver.accept_all(customer.name)
-    bank.kairos("status", "--until-idle", "60")
+    bank.wait_until_idle()
     # The undelivered letter gave its cap back.
     later = customer.ask_for_brochure(timedelta(minutes=7))
     eventually(
@@ -250,9 +250,9 @@ def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complain
     clock.tick(round((_START + timedelta(hours=20)).timestamp() * 1000))
     [post] = eventually(lambda: receiver.posts(other.name))
     assert post.action["content"] == {"text": "1"}  # rendered with the traits of the morning
-    rerun = bank.json("explain", post.action["decision_id"], "--rerun")
+    rerun = bank.ask("explain", post.action["decision_id"], "--rerun")
     assert rerun["same"] is True
-    bank.kairos("status", "--until-idle", "60")
+    bank.wait_until_idle()
     assert receiver.posts(customer.name) == []
 
 

@@ -32,6 +32,7 @@ from pipeline.settings import Settings
 from tests.support.broker import running_broker
 from tests.support.compacted import latest, latest_records
 from tests.support.offers import offering_rules
+from tests.support.stack import ask
 
 _START = 1_700_000_000_000
 
@@ -72,9 +73,7 @@ class Stack:
         return subprocess.run(command, env=self._environment, capture_output=True, text=True)
 
     def ask(self, *arguments: str) -> Any:
-        result = self.kairos(*arguments, "--json")
-        assert result.returncode == 0, result.stderr
-        return msgspec.json.decode(result.stdout)
+        return ask(self._environment, "profile", *arguments)
 
     def send(self, *stream: Interaction) -> None:
         """Write interactions, each after all that followed from the one before."""

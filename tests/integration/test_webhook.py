@@ -187,7 +187,7 @@ def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
         with pytest.raises(AssertionError, match="not within"):
             eventually(lambda: receiver.posts(email) or _outcomes(stack, action.action_id), 3.0)
     finally:
-        stack.kairos("config", "apply", str(stack.configuration))
+        stack.ask("config", "apply", str(stack.configuration))
     [post] = eventually(lambda: receiver.posts(email))
     assert post.key == action.action_id
     assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]

@@ -103,15 +103,7 @@ class Stack:
     def ask(self, *arguments: str) -> Any:
         """Run a command with --json in this process, and return what it prints: another process
         takes seconds to start."""
-        output = StringIO()
-        with (
-            patch.dict(os.environ, self._environment, clear=True),
-            redirect_stdout(output),
-            pytest.raises(SystemExit) as end,
-        ):
-            build_app(arguments[0])([*arguments, "--json"])
-        assert not end.value.code, arguments
-        return msgspec.json.decode(output.getvalue())
+        return ask(self._environment, *arguments)
 
     def client(self, key: str) -> httpx.Client:
         """Return a client of the gateway with a key."""
@@ -195,6 +187,19 @@ class Stack:
     def _is_ready(self, name: str) -> bool:
         announcement = announcements(self.home).get(name)
         return announcement is not None and announcement.state == "ready"
+
+
+def ask(environment: Mapping[str, str], *arguments: str) -> Any:
+    """Run a command with --json in this process and these variables, and return what it prints."""
+    output = StringIO()
+    with (
+        patch.dict(os.environ, environment, clear=True),
+        redirect_stdout(output),
+        pytest.raises(SystemExit) as end,
+    ):
+        build_app(arguments[0])([*arguments, "--json"])
+    assert not end.value.code, arguments
+    return msgspec.json.decode(output.getvalue())
 
 
 @contextmanager
