@@ -197,7 +197,7 @@ def test_propensities_hold_for_campaigns_that_share_channels(caps: list[Mapping[
     assert names_held_out == {"second-email", "second-sms", None}
 
 
-def test_message_that_a_constraint_holds_back_is_not_beaten_by_what_goes() -> None:
+def test_constraint_that_holds_a_message_back_is_its_fate() -> None:
     always = {"quiet": "calls", "from": "00:00", "to": "23:59", "zone": "UTC"}
     rules = world(
         channels={"channels": list(_THREE)},
