@@ -208,7 +208,7 @@ class _ValueBuilder:
         return mapping
 
     def _refuse_misread(self, node: ScalarNode, path: Path) -> None:
-        """Refuse an unquoted value that YAML would read otherwise than its author meant."""
+        """Refuse an unquoted value that YAML reads as something its author did not mean."""
         place, text = _position(node.start_mark), str(node.value)
         if node.anchor is not None and not text:
             raise _RefusedError(place, f"&{node.anchor}: quote a text that begins with &")

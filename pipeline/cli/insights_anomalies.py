@@ -128,7 +128,7 @@ def _print(overview: SeriesOverview, words: list[str], language: Language) -> No
         out.print(plain(text), soft_wrap=True)
         _print_evidence(incident, language)
     if not overview.incidents:
-        out.print("Nothing went otherwise than expected.")
+        out.print("No deviation was found.")
     out.print()
     print_table(
         "The next two weeks",

@@ -74,7 +74,7 @@ def _print(group: DecisionGroup) -> None:
         ],
     )
     print_table(
-        "Who loses to whom",
+        "Winners and losers",
         ["offer", "to", "times"],
         [(loss.offer, loss.to, loss.times) for loss in group.losses[:_MOST_SHOWN]],
     )

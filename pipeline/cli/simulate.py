@@ -41,7 +41,7 @@ def bank(  # noqa: PLR0913 - one for each option
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a synthetic bank whose truth is known.
+    """Make a synthetic bank with known effects.
 
     Customers with several devices browse, log in, open accounts, pay, complain, have their credit
     checked, fall silent and recommend friends. They react to messages with known probabilities of

@@ -175,7 +175,7 @@ def is_hidden(trait: str) -> bool:
 
 
 def _hidden_name(meaning: object) -> str:
-    """Return a name derived from the meaning, hence the same in every configuration.
+    """Return a name derived from the meaning, so the same in every configuration.
 
     States are kept under it: renaming a class of the tree would lose them.
     """

@@ -90,7 +90,7 @@ def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws)
         for priced in lineup.ranked
         if (holding := draws.holding(priced.candidate))
     }
-    everybody = arbitration = contest(lineups)
+    open_contest = arbitration = contest(lineups)
     if not held:
         _expose(arbitration, draws)
         return FilledSlots(arbitration, tuple(arbitration.choices), tuple(arbitration.noted))
@@ -106,7 +106,7 @@ def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws)
     return FilledSlots(
         arbitration,
         withheld.choices(arbitration),
-        withheld.candidates(everybody, arbitration, held),
+        withheld.candidates(open_contest, arbitration, held),
     )
 
 
@@ -173,7 +173,7 @@ class _WithheldWinners:
 
     def candidates(
         self,
-        everybody: Arbitration,
+        open_contest: Arbitration,
         arbitration: Arbitration,
         held: Mapping[_TreatmentKey, Sequence[str]],
     ) -> tuple[Candidate, ...]:
@@ -185,7 +185,7 @@ class _WithheldWinners:
             candidate
             if _treatment_key(candidate) in held.keys() - self.notes.keys()
             else fates.get(_treatment_key(candidate), candidate)
-            for candidate in everybody.noted
+            for candidate in open_contest.noted
         )
 
     def _beside(self, choice: Choice) -> Choice:

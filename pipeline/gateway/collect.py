@@ -142,7 +142,7 @@ def _convert(
 
 
 def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
-    """Make the dead letter of an item that was in no topic, hence without offset."""
+    """Make the dead letter of an item that was in no topic, so it has no offset."""
     prefix = f"{refusal.field}: " if refusal.field else ""
     fault = DeadLetter(refusal.code, prefix + refusal.message)
     return dead_letter("gateway", FailedInput(topics.INTERACTIONS, now_ms(), raw), fault)

@@ -57,7 +57,7 @@ def ambiguous_alias(names: Collection[Identifier], config: Configuration) -> tup
     """Return the previous id of an alias, as a user's and as an anonymous one, if the alias does
     not say which; else nothing.
 
-    Segment's `previousId` may be either, hence both are in the interaction; the row of the
+    Segment's `previousId` may be either, so both are in the interaction; the row of the
     anonymous one knows.
     """
     if len(names) < _PAIR_AND_ANOTHER:

@@ -25,7 +25,7 @@ class Child(Struct, frozen=True, array_like=True):
     `seen` is the latest evidence, `sent` the latest that was sent to it. While the child follows
     this row, newer evidence changes nothing for it and stays here; when it reports that it follows
     another, it is sent the evidence that it has not received. `confirmed`: it reported that it
-    follows, hence its profile knows it.
+    follows, so its profile knows it.
     """
 
     seen: Evidence

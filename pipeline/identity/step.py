@@ -3,7 +3,7 @@
 An interaction is processed in the row of its strongest identifier and is passed on at once under
 that row's root. Rows communicate by records on `identities`, so that each row has one writer: a
 parent sends a child evidence (`link`) and a new top (`root`); a child informs its former parent
-(`released`) and its new one (`returned`). Evidence, tops and cuts only move forward, hence every
+(`released`) and its new one (`returned`). Evidence, tops and cuts only move forward, so every
 order of delivery ends in the same trees: those of the evidence that is newer than its link's last
 cut.
 

@@ -30,7 +30,7 @@ _RECENT_MS: Final = 60_000
 def allocate(account: Account, unit: int, partitions: int, most: int, now_ms: int) -> Account:
     """Return the account after grants and recalls.
 
-    `unit`: the dearest message; less than that is of no use; `most`: tokens that may be granted.
+    `unit`: cost of the dearest message, the least useful grant; `most`: tokens that may be granted.
     """
     account = _complete(account, partitions)
     account = _forget_met_wants(account)

@@ -10,13 +10,13 @@ FEEDBACK: Final = Counter(
 SNAPSHOTS: Final = Counter("kairos_learner_snapshots", "Snapshots published")
 NUMBER: Final = Gauge("kairos_learner_snapshot_number", "Number of the newest snapshot")
 PUBLISHED: Final = Gauge(
-    "kairos_learner_published_seconds", "When the newest snapshot was published"
+    "kairos_learner_published_seconds", "Time of the newest snapshot's publication"
 )
 UNREADABLE: Final = Counter(
     "kairos_learner_unreadable", "Records of decisions that cannot be decoded"
 )
 BUDGET_LEFT: Final = Gauge(
-    "kairos_budget_left", "What is left of a campaign's budget in its period", ["campaign"]
+    "kairos_budget_left", "Rest of a campaign's budget in its period", ["campaign"]
 )
 BUDGET_PRICE: Final = Gauge(
     "kairos_budget_price", "Shadow price of a campaign's budget", ["campaign"]

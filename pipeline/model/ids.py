@@ -36,9 +36,9 @@ def event_key(strongest: str, interaction: Interaction) -> str:
     """Return the identity of an event: a retry has that of the first attempt, any other event
     another.
 
-    An `event_id` is its sender's own, hence unique only together with the source, the strongest
+    An `event_id` is its sender's own: it is unique only together with the source, the strongest
     identifier (its key), the kind and the name. The id of an outcome is derived from its action,
-    whoever reports it.
+    independent of its sender.
     """
     outcome = interaction.kind == "outcome"
     parts = (

@@ -6,7 +6,7 @@ A contacted customer clicks with probability `click`, and is then persuaded with
 P(goal | contacted) = b + (1 - b) * click * persuaded, effect = (1 - b) * click * persuaded.
 
 b depends on the customer's unobserved intent. It is drawn first and independently of the conditions
-for a contact, hence its mean over an offer's audience is known.
+for a contact, so its mean over an offer's audience is known.
 """
 
 from collections.abc import Mapping

@@ -189,12 +189,12 @@ def _cells(queries: Queries) -> CellTable:
         "day", "campaign", "offer", "channel", "segment", "decided", "held", "seen", "clicked",
         "converted", "dismissed", "revenue", "worth", "cost",
     )  # fmt: skip
-    everybody = f"SELECT day, campaign, offer, channel, '', {sums} FROM facts GROUP BY ALL"
+    all_customers = f"SELECT day, campaign, offer, channel, '', {sums} FROM facts GROUP BY ALL"
     by_segment = (
         f"SELECT day, campaign, offer, channel, segment, {sums} FROM facts "
         "JOIN memberships USING (customer, event_id) GROUP BY ALL"
     )
-    rows = queries.rows(f"{everybody} ORDER BY ALL")
+    rows = queries.rows(f"{all_customers} ORDER BY ALL")
     segment_rows = queries.rows(f"{by_segment} ORDER BY ALL LIMIT {_MOST_CELLS + 1}")
     fits = len(rows) + len(segment_rows) <= _MOST_CELLS
     return CellTable(columns, tuple(map(tuple, [*rows, *segment_rows] if fits else rows)), fits)
