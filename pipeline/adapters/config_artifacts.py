@@ -92,7 +92,7 @@ class _File:
         none."""
         readable = find_file(self.folder, self.name, self.most_bytes)
         if isinstance(readable, Unreadable):
-            return Problem(named, f"{self.name} {readable.why}")
+            return Problem(named, f"{self.name} {readable.reason}")
         try:
             digest = digest_of(readable)
         except OSError as error:

@@ -200,7 +200,7 @@ def _read_config_file(
 ) -> ConfigFile | _UnreadableFile:
     data = read_file(folder, name, _MAX_BYTES)
     if isinstance(data, Unreadable):
-        return _UnreadableFile(kind, ConfigError(name, 1, 1, f"this file {data.why}"))
+        return _UnreadableFile(kind, ConfigError(name, 1, 1, f"this file {data.reason}"))
     text = _text(name, data)
     if isinstance(text, ConfigError):
         return _UnreadableFile(kind, text)

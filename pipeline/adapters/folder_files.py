@@ -18,7 +18,7 @@ _MOST_ENTRIES: Final = 20_000
 class Unreadable:
     """Reason why a file is refused, with a remedy."""
 
-    why: str
+    reason: str
 
 
 class TooManyFilesError(Exception):

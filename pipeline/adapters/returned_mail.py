@@ -36,9 +36,9 @@ class ReturnedMail(Struct, frozen=True):
 
 
 class OtherMail(Struct, frozen=True):
-    """Message that reports no outcome; `why`: the reason."""
+    """Message that reports no outcome; `reason` says why it does not."""
 
-    why: str
+    reason: str
 
 
 Returned: TypeAlias = ReturnedMail | OtherMail

@@ -65,7 +65,7 @@ def read_table(folder: Path, name: str) -> TextTable | TableFaults:
     """Return the table in a file of the folder, or all faults of its form."""
     path = find_file(folder, name, _MOST_BYTES)
     if isinstance(path, Unreadable):
-        return (TableFault(name, 1, f"this file {path.why}"),)
+        return (TableFault(name, 1, f"this file {path.reason}"),)
     read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
     if read is None:
         message = "a table's name ends in .csv or .parquet: save a sheet as CSV UTF-8"

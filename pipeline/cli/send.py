@@ -143,7 +143,7 @@ def _footer(text: str | None) -> Pattern | None:
         return None
     found = pattern(text)
     if isinstance(found, PatternProblem):
-        raise typer.BadParameter(f"--footer: {found.why}")
+        raise typer.BadParameter(f"--footer: {found.reason}")
     return found
 
 

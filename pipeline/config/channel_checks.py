@@ -124,7 +124,7 @@ def _pos(channel: model.Channel, path: Path, environment: Mapping[str, str]) -> 
     wrong = reference_problem(channel.url or "")
     if url is not None:
         printer = parse_printer_url(url)
-        wrong = printer.why if isinstance(printer, PrinterUrlProblem) else wrong
+        wrong = printer.reason if isinstance(printer, PrinterUrlProblem) else wrong
     if wrong is not None:
         yield Problem((*path, "url"), wrong)
 
@@ -218,7 +218,7 @@ def _smtp_problem(written: str, email: model.Email, environment: Mapping[str, st
         return reference_problem(written)
     server = parse_smtp_url(url)
     if isinstance(server, SmtpUrlProblem):
-        return server.why
+        return server.reason
     if email.password is not None and not server.keeps_secrets:
         return "a password would be sent in clear: use smtp+starttls:// or smtps://"
     return reference_problem(written)

@@ -155,7 +155,7 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
     for index, text in enumerate(identity.blocked_patterns):
         compiled = pattern(text)
         if isinstance(compiled, PatternProblem):
-            yield Problem(("identity", "blocked_patterns", index), compiled.why)
+            yield Problem(("identity", "blocked_patterns", index), compiled.reason)
 
 
 def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:

@@ -159,7 +159,7 @@ def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
         yield Problem((*path, "escape"), "neither a space, the quotation mark nor the delimiter")
     footer = pattern(csv.footer or "")
     if isinstance(footer, PatternProblem):
-        yield Problem((*path, "footer"), footer.why)
+        yield Problem((*path, "footer"), footer.reason)
     if csv.quote and csv.quote in "\r\n ":
         yield Problem((*path, "quote"), 'one character that is no space, or ""')
     if csv.encoding is not None and not _is_encoding(csv.encoding):

@@ -20,7 +20,7 @@ class Printer(Struct, frozen=True):
 class PrinterUrlProblem(Struct, frozen=True):
     """Reason why a URL names no printer, with the correction."""
 
-    why: str
+    reason: str
 
 
 def parse_printer_url(url: str) -> Printer | PrinterUrlProblem:

@@ -24,7 +24,7 @@ class Pattern:
 class PatternProblem:
     """Reason why an expression is unusable, with the correction."""
 
-    why: str
+    reason: str
 
 
 def pattern(text: str) -> Pattern | PatternProblem:

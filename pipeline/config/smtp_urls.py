@@ -35,7 +35,7 @@ class SmtpServer(Struct, frozen=True):
 class SmtpUrlProblem(Struct, frozen=True):
     """Reason why a URL names no SMTP server, with the correction."""
 
-    why: str
+    reason: str
 
 
 def parse_smtp_url(url: str) -> SmtpServer | SmtpUrlProblem:

@@ -78,12 +78,12 @@ class OutOfTime:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """Cancellation before the receiver accepted the action, for the reason `why`.
+    """Cancellation before the receiver accepted the action, for the reason `reason`.
 
     `unsure`: the receiver may have accepted it, and its answer never came.
     """
 
-    why: str
+    reason: str
     unsure: bool = False
 
 

@@ -34,7 +34,7 @@ class GatewayAddress:
 class NoGateway:
     """Reason why no gateway is known yet."""
 
-    why: str
+    reason: str
 
 
 class OutcomeReport(Struct, frozen=True, omit_defaults=True):
@@ -142,7 +142,7 @@ class Reporter:
         """Post once; return status and text of the answer."""
         address = self._address()
         if isinstance(address, NoGateway):
-            raise _NotYetError(address.why)
+            raise _NotYetError(address.reason)
         try:
             async with self._client.post(
                 f"{address.url}/v1/outcomes",

@@ -34,8 +34,8 @@ class MisconfiguredError(TryAgainError):
     """Raised for a fault of the channel's configuration or of this process's environment, which
     holds all messages to a receiver back: `part` names it, empty: all of the channel."""
 
-    def __init__(self, why: str, part: str = "") -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, part: str = "") -> None:
+        super().__init__(reason)
         self.part = part
 
 

@@ -75,7 +75,7 @@ class Endpoint:
 class Unusable:
     """Reason why actions cannot be posted until the configuration or environment is corrected."""
 
-    why: str
+    reason: str
 
 
 FindEndpoint: TypeAlias = Callable[[], Endpoint | Unusable | None]
@@ -183,7 +183,7 @@ async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> Del
     if endpoint is None:
         return Bounced(0)
     if isinstance(endpoint, Unusable):
-        raise MisconfiguredError(endpoint.why)
+        raise MisconfiguredError(endpoint.reason)
     headers = {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",

@@ -142,7 +142,7 @@ class DecideEndpoint:
             return (writing.failure or NoDecision()) if writing.is_over else _NOT_YET
         except _NotWrittenError as failure:
             self.waiting.give_up(request_id)
-            return failure.why
+            return failure.reason
 
     async def _write_unasked(
         self, gateway: Gateway, unasked: TracedInteraction, budget_ms: int
@@ -159,7 +159,7 @@ class _NotWrittenError(Exception):
     """Raised in a wait whose interaction Kafka did not acknowledge."""
 
     def __init__(self, failure: Unavailable) -> None:
-        self.why = failure
+        self.reason = failure
 
 
 def _refuse_overload(reason: str, retry_after_s: int) -> Refusal:

@@ -42,7 +42,7 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
             return Refusal(413, "too_large", f"a message may have {_MOST_BYTES} bytes")
     mail = parse_returned(bytes(raw))
     if isinstance(mail, OtherMail):
-        return json_response(ReturnedMailAnswer(None, mail.why))
+        return json_response(ReturnedMailAnswer(None, mail.reason))
     claims = gateway.tokens.verify(mail.token) if mail.token else None
     if claims is None:
         return json_response(ReturnedMailAnswer(None, "it contains no token of a message"))

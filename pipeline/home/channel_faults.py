@@ -46,14 +46,14 @@ class ChannelFaults:
         faults.close()
         return faults
 
-    def add(self, channel: str, part: str, why: str) -> None:
+    def add(self, channel: str, part: str, reason: str) -> None:
         """Add a fault, unless it is known."""
         known = self._faults.get((channel, part))
-        if known is not None and known.why == why:
+        if known is not None and known.why == reason:
             return
         since_ms = now_ms() if known is None else known.since_ms
-        self._faults[channel, part] = ChannelFault(channel, part, why, since_ms)
-        _log.warning("channel %s holds its messages back: %s", channel, why)
+        self._faults[channel, part] = ChannelFault(channel, part, reason, since_ms)
+        _log.warning("channel %s holds its messages back: %s", channel, reason)
         self._write()
 
     def remove(self, channel: str, part: str) -> None:

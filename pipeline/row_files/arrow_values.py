@@ -30,7 +30,7 @@ _Convert: TypeAlias = Callable[[Any], object]
 class NoValue:
     """Reason why a value cannot be converted."""
 
-    why: str
+    reason: str
 
 
 def values(array: pa.Array) -> Sequence[object]:

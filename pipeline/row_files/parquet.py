@@ -97,7 +97,7 @@ def _batch(batch: pa.RecordBatch, columns: Columns, before: int) -> Iterator[Rea
 def _row(number: int, pairs: list[tuple[str, object]], columns: Columns) -> ReadRow:
     for name, value in pairs:
         if isinstance(value, NoValue):
-            return UnreadableRow(number, "invalid_value", name, f"{name}: {value.why}", number)
+            return UnreadableRow(number, "invalid_value", name, f"{name}: {value.reason}", number)
     record = columns.record(pairs)
     if isinstance(record, Fault):
         return UnreadableRow(number, record.code, record.column, record.message, number)

@@ -34,7 +34,7 @@ class _Cause(Struct, frozen=True):
     """Cause of a change: an id, a description, and its time (ms)."""
 
     id: str
-    why: str
+    reason: str
     at: int
 
 
@@ -196,7 +196,7 @@ def _apply_change(
         Emit(
             topics.SEGMENT_CHANGES,
             key,
-            SegmentChange(key, name, direction, cause.why, cause.at, cause.id, digest),
+            SegmentChange(key, name, direction, cause.reason, cause.at, cause.id, digest),
         )
         for name, direction in changes
     ]

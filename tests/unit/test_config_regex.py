@@ -45,7 +45,7 @@ def test_pattern_blocks_whole_values_in_any_case(text: str, blocked_text: str, f
 def test_patterns_beyond_linear_time_are_refused_with_a_reason(text: str) -> None:
     problem = pattern(text)
     assert isinstance(problem, PatternProblem)
-    assert len(problem.why) > 20
+    assert len(problem.reason) > 20
 
 
 @given(st.text(max_size=30), st.text(max_size=50))

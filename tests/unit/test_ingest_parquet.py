@@ -121,7 +121,7 @@ def test_columns_without_a_value_are_named(kind: Any, element: Any) -> None:
     assert empty is None
     assert good is None
     assert isinstance(bad, NoValue)
-    assert bad.why
+    assert bad.reason
 
 
 def test_encoded_arrays_have_the_values_that_they_stand_for() -> None:

@@ -64,7 +64,7 @@ _BAD_ADDRESS: Final = Bounced(0, {"bounce": "address", "enhanced": "5.1.3"})
 class _Unusable:
     """Reason why a channel cannot send until the configuration or environment is corrected."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class EmailAdapter:
             return Bounced(0)
         route = _route(channel, channel.email)
         if isinstance(route, _Unusable):
-            raise MisconfiguredError(route.why)
+            raise MisconfiguredError(route.reason)
         envelope = _Envelope(
             route.return_path,
             recipient.addr_spec,
@@ -218,7 +218,7 @@ def _route(channel: CompiledChannel, email: Email) -> _Route | _Unusable:
         return _Unusable(f"channel {channel.name}: a variable in `{unset[0]}` is not set here")
     server = parse_smtp_url(values.get("url") or "")
     if isinstance(server, SmtpUrlProblem):
-        return _Unusable(f"channel {channel.name}: {server.why}")
+        return _Unusable(f"channel {channel.name}: {server.reason}")
     mailbox = parse_mailbox(email.sender)
     if mailbox is None:
         return _Unusable(f"channel {channel.name}: `from` is no e-mail address")

@@ -77,7 +77,7 @@ class PosAdapter:
             return Bounced(0)
         printer = _printer(channel)
         if isinstance(printer, PrinterUrlProblem):
-            raise MisconfiguredError(f"channel {channel.name}: {printer.why}")
+            raise MisconfiguredError(f"channel {channel.name}: {printer.reason}")
         receipt = as_escpos(paper_receipt(parcel.action.content, None), channel.pos.width)
         async with self._locks[printer], _connection(printer) as (reader, writer):
             if time.time() >= parcel.give_up_s:

@@ -97,10 +97,10 @@ class PushAdapter:
             raise MisconfiguredError(sender)
         subscription = read_subscription(action.address or "", sender.services)
         if isinstance(subscription, SubscriptionProblem):
-            return Bounced(0, {"bounce": "address", "reason": subscription.why})
+            return Bounced(0, {"bounce": "address", "reason": subscription.reason})
         post = push_post(action, subscription, sender, parcel.give_up_s - time.time())
         if isinstance(post, SubscriptionProblem):
-            return Bounced(0, {"bounce": "refused", "reason": post.why})
+            return Bounced(0, {"bounce": "refused", "reason": post.reason})
         attempt.begin()
         try:
             reply = await self._client.post(post, parcel.give_up_s)

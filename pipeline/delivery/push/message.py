@@ -55,7 +55,7 @@ class PushPayload(Struct, frozen=True, omit_defaults=True):
 class SubscriptionProblem:
     """Reason why a subscription is unusable."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

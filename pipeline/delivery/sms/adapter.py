@@ -98,7 +98,7 @@ class SmsAdapter:
         token = await self._tokens.find(provider)
         post = provider_post(provider, parcel.action, to, self._links, token)
         if isinstance(post, UnusableProvider):
-            raise MisconfiguredError(post.why)
+            raise MisconfiguredError(post.reason)
         attempt.begin()
         status, answer = await self._post(provider, post, attempt, parcel.give_up_s)
         if status in _ACCEPTED:

@@ -27,7 +27,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 class UnusableProvider:
     """Reason why a provider is unusable until the configuration or environment is corrected."""
 
-    why: str
+    reason: str
 
 
 class _UnsetError(Exception):
