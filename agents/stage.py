@@ -175,7 +175,7 @@ class StageShell:
                 return self._transition.repeat(keyed, sent)
             case New():
                 pass
-        interaction, message = keyed.interaction, keyed.given.message
+        interaction, message = keyed.interaction, keyed.input.message
         if interaction is None:
             return None
         event = event_key(message.key.decode(), interaction)
@@ -198,11 +198,11 @@ class StageShell:
     async def _commit_and_reload(self, keyed: KeyedInput) -> KeyedInput:
         """Commit the inputs so far, which empties outboxes, and read the row again."""
         await self._ports.flush_and_commit()
-        message = keyed.given.message
+        message = keyed.input.message
         return replace(keyed, row=self._load_row(message.partition, message.key))
 
     def _run_step(self, keyed: KeyedInput, rules: Rules) -> Effect | Stateless | OutboxFull:
-        decoded, row = keyed.given, keyed.row
+        decoded, row = keyed.input, keyed.row
         try:
             state = None if row is None else row.state
             key = decoded.message.key.decode()

@@ -35,14 +35,14 @@ Stateless: TypeAlias = DeadLetter | Drop | Redirect | Forward
 class KeyedInput(Struct, frozen=True):
     """Input with its position and its key's row."""
 
-    given: DecodedInput
+    input: DecodedInput
     position: Position
     row: Row[Any] | None
 
     @property
     def interaction(self) -> Interaction | None:
         """Input, where it is an interaction from outside."""
-        record = self.given.record
+        record = self.input.record
         return record if isinstance(record, Interaction) else None
 
 
@@ -115,13 +115,13 @@ class Transition:
         if isinstance(outcome, Drop) or (isinstance(outcome, Forward) and row is None):
             return outcome
         if isinstance(outcome, DeadLetter):
-            outputs = (self._dead_letter(keyed.given.message, outcome),)
+            outputs = (self._dead_letter(keyed.input.message, outcome),)
             position = replace(
                 position, cause=None
             )  # once mended and sent again, it is no duplicate
         state, before = (None, None) if row is None else (row.state, row.wake)
         wake = (
-            Wake(keyed.given.message.timestamp_ms + self._empty_row_ms) if row is None else before
+            Wake(keyed.input.message.timestamp_ms + self._empty_row_ms) if row is None else before
         )
         after = self._advance(row, position, Change(state, wake, applied=False), outputs)
         written = self._encode(after)
@@ -135,11 +135,11 @@ class Transition:
         row = keyed.row
         before = None if row is None else row.wake
         if outcome.state is None:
-            wake: Wake | None = Wake(keyed.given.message.timestamp_ms + self._empty_row_ms)
+            wake: Wake | None = Wake(keyed.input.message.timestamp_ms + self._empty_row_ms)
         elif row is None or row.state is None:
             wake = outcome.wake
         else:
-            wake = next_timer(before, outcome.wake, fired_at(keyed.given.record))
+            wake = next_timer(before, outcome.wake, fired_at(keyed.input.record))
         after = self._advance(row, keyed.position, Change(outcome.state, wake), outputs)
         written = self._encode(after)
         if len(written) > LARGEST_ROW:

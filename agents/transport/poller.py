@@ -391,8 +391,8 @@ class Poller(threading.Thread):
                 # While the coordinator is away librdkafka would hold a commit for a whole session,
                 # which is longer than the lease. A bounded request checks first that it answers.
                 self._kafka.committed(parts, timeout=timeout_s)
-                done = self._kafka.commit(offsets=parts, asynchronous=False)
-                self._finish_commit(future, None, done)
+                committed = self._kafka.commit(offsets=parts, asynchronous=False)
+                self._finish_commit(future, None, committed)
             else:
                 self._kafka.commit(offsets=parts, asynchronous=True)
                 self._commits.append(future)  # its report comes with a later poll
@@ -438,21 +438,21 @@ class Poller(threading.Thread):
 
     def _wait_for(self, coroutine: Any) -> None:
         """Run a coroutine in the event loop, and serve that loop's calls until it is done."""
-        done: Future[None] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future: Future[None] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         self._in_rebalance = True
         # Without polls, reports of commits in flight cannot arrive; the commits are repeated.
         while self._commits:
             self._abandoned_commits += 1
             self._finish_commit(self._commits.popleft(), KafkaError(KafkaError._TIMED_OUT), None)
-        while not done.done() and not self._closing:
+        while not future.done() and not self._closing:
             with self._changed:
                 if not self._calls:
                     self._changed.wait(_POLL_S)
             self._serve_calls()
             self._renew()
         self._in_rebalance = False
-        ended = done.done() and not done.cancelled()
-        if ended and (error := done.exception()) is not None:
+        ended = future.done() and not future.cancelled()
+        if ended and (error := future.exception()) is not None:
             self._crash(error)
 
     def _crash(self, error: BaseException) -> None:

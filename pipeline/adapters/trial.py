@@ -33,7 +33,7 @@ def isolated_geo_problem(file: Path) -> str | None:
 
 def _run_isolated(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "pipeline.adapters.trial", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -44,9 +44,9 @@ def _run_isolated(*arguments: str) -> str | None:
     except subprocess.TimeoutExpired:
         return f"not usable: reading it takes more than {_WALL_S:.0f} s"
     try:
-        problem: str | None = json.loads(done.stdout.rpartition(b"\n")[2])
+        problem: str | None = json.loads(process.stdout.rpartition(b"\n")[2])
     except ValueError:
-        return f"not usable: it ends the process that reads it (code {done.returncode})"
+        return f"not usable: it ends the process that reads it (code {process.returncode})"
     return problem
 
 

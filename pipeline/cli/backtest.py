@@ -108,15 +108,15 @@ def run(  # noqa: PLR0913 - a command's options
 def _progress(bar: Progress) -> backtest.BacktestProgress:
     tasks: dict[str, TaskID] = {}
 
-    def show(name: str, done: int, total: int) -> None:
+    def show(name: str, count: int, total: int) -> None:
         if name not in tasks:
             tasks[name] = bar.add_task(plain(name), total=total)
-        bar.update(tasks[name], completed=done)
+        bar.update(tasks[name], completed=count)
 
-    def read(file: OpenFile, done: int) -> None:
-        show(f"reading {file.path.name}", done, file.rows.size)
+    def read(file: OpenFile, count: int) -> None:
+        show(f"reading {file.path.name}", count, file.rows.size)
 
-    return backtest.BacktestProgress(read, lambda done, total: show("playing", done, total))
+    return backtest.BacktestProgress(read, lambda count, total: show("playing", count, total))
 
 
 def _print(report: backtest.BacktestReport, folder: Path) -> None:

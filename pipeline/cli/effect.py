@@ -60,4 +60,4 @@ def usable_versions(log: ConfigurationLog) -> list[Version]:
 
 
 def _reporter(bar: Progress, task: TaskID) -> Callable[[int], None]:
-    return lambda done: bar.update(task, completed=done)
+    return lambda count: bar.update(task, completed=count)

@@ -72,16 +72,16 @@ def _progress() -> Iterator[ShowProgress]:
     with progress_bar() as bar:
         task = bar.add_task("looking", total=None)
 
-        def show(name: str, done: int, total: int) -> None:
-            bar.update(task, description=plain(name), completed=done, total=total)
+        def show(name: str, count: int, total: int) -> None:
+            bar.update(task, description=plain(name), completed=count, total=total)
 
         yield show
 
 
-def _print(reports: list[FileReport], done: str) -> None:
+def _print(reports: list[FileReport], verb: str) -> None:
     for report in reports:
         out.print(
-            f"{report.file}: {report.sent:,} {done}, {report.rejected:,} rejected: {report.state}"
+            f"{report.file}: {report.sent:,} {verb}, {report.rejected:,} rejected: {report.state}"
         )
         if report.reason:
             out.print(f"  {report.reason}")

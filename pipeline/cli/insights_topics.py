@@ -50,8 +50,8 @@ def topic_folder(folder: Path | None, topics: Sequence[str]) -> Iterator[Path]:
         for topic in topics:
             task = bar.add_task(topic, total=None)
 
-            def show(done: int, total: int, task: int = task) -> None:
-                bar.update(task, completed=done, total=total)  # type: ignore[arg-type]
+            def show(count: int, total: int, task: int = task) -> None:
+                bar.update(task, completed=count, total=total)  # type: ignore[arg-type]
 
             replay(settings, Selection(topic, None, None, None), Path(name, topic), show)
         yield Path(name)

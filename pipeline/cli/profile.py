@@ -103,13 +103,13 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
     rules = load_rules(configuration, settings)
     reading = open_profiles(records) if at is None else as_of(records, rules, at)
     with err.status("reading profiles"), reading as people:
-        done = export_all(people, configuration.bundle.profile.traits, folder)
+        report = export_all(people, configuration.bundle.profile.traits, folder)
     if json:
-        print_json(done)
+        print_json(report)
         return
     out.print(
-        f"{done.profiles} profiles, {done.identifiers} identifiers and "
-        f"{done.memberships} memberships in {folder}"
+        f"{report.profiles} profiles, {report.identifiers} identifiers and "
+        f"{report.memberships} memberships in {folder}"
     )
 
 
@@ -126,13 +126,13 @@ def unlink(
     first, second = _identifier(identifier, settings), _identifier(other, settings)
     if not were_linked(_people(), first, second):
         fail(f"{first.key} and {second.key} are not linked: see `kairos profile show {first.key}`")
-    done = request_and_wait(settings, requests.unlink(first, second, now_ms()))
+    is_done = request_and_wait(settings, requests.unlink(first, second, now_ms()))
     people = {name.key: find_person(_people(), name) for name in (first, second)}
     profiles = {name: person and person.profile_id for name, person in people.items()}
     if json:
-        print_json({"unlinked": [first.key, second.key], "done": done, "profiles": profiles})
+        print_json({"unlinked": [first.key, second.key], "done": is_done, "profiles": profiles})
         return
-    out.print(plain(f"{first.key} and {second.key} are linked no more") + _WAITING * (not done))
+    out.print(plain(f"{first.key} and {second.key} are linked no more") + _WAITING * (not is_done))
     for person in people.values():
         if person is not None:
             out.print(_tree(person))
@@ -148,14 +148,14 @@ def forget(text: IdentifierArgument, json: JsonOption = False) -> None:
     identifier = _identifier(text, settings)
     person = _find(identifier)
     at = now_ms()
-    done = request_and_wait(settings, requests.forget(identifier, at))
+    is_done = request_and_wait(settings, requests.forget(identifier, at))
     configuration = applied_configuration(settings)
     left = remaining_records(settings, tuple(configuration.channels) if configuration else (), at)
     names = [link.identifier for link in person.tree]
     if json:
-        print_json({"forgotten": names, "done": done, "at": at, "remaining": left})
+        print_json({"forgotten": names, "done": is_done, "at": at, "remaining": left})
         return
-    out.print(plain(f"forgotten: {', '.join(names)}") + _WAITING * (not done))
+    out.print(plain(f"forgotten: {', '.join(names)}") + _WAITING * (not is_done))
     rows = [
         [place.topic, "it is deleted there" if place.until is None else iso(place.until)]
         for place in left

@@ -107,7 +107,7 @@ def _replay(selection: Selection, folder: Path, json: bool) -> None:
             Settings(),
             selection,
             folder,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            lambda count, total: bar.update(task, completed=count, total=total),
         )
     if json:
         print_json(report)
@@ -123,7 +123,7 @@ def _what_if(other: Path, when: TimeRange, folder: Path, json: bool) -> None:
         task = bar.add_task("deciding", total=None)
         records = Records.of(settings)
         report = what_if(
-            records, before, after, when, folder, lambda done: bar.update(task, completed=done)
+            records, before, after, when, folder, lambda count: bar.update(task, completed=count)
         )
     report = replace(report, worth=_worth(after, folder, when))
     if json:

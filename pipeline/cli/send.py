@@ -160,7 +160,7 @@ def _send(rows: RowFile, reading: RowIntake, settings: Settings, *, at_once: boo
         task = bar.add_task("sending", total=rows.size)
         try:
             report = send_rows(
-                rows.rows(), reading, take, lambda done: bar.update(task, completed=done)
+                rows.rows(), reading, take, lambda count: bar.update(task, completed=count)
             )
             publisher.finish()
         except KeyboardInterrupt:
@@ -197,10 +197,10 @@ def _check(rows: RowFile, reading: RowIntake) -> SendReport:
     with progress_bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("checking", total=rows.size)
         return send_rows(
-            rows.rows(), reading, ignore, lambda done: bar.update(task, completed=done)
+            rows.rows(), reading, ignore, lambda count: bar.update(task, completed=count)
         )
 
 
-def _print(file: Path, report: SendReport, done: str) -> None:
+def _print(file: Path, report: SendReport, verb: str) -> None:
     print_refused(str(file), report)
-    out.print(f"{report.sent:,} interactions {done}, {report.refused:,} refused")
+    out.print(f"{report.sent:,} interactions {verb}, {report.refused:,} refused")

@@ -57,19 +57,19 @@ def bank(  # noqa: PLR0913 - one for each option
     if (folder is None) != live:
         raise typer.BadParameter("give either --out DIR or --live", param_hint="--out")
     size = WorldSize(customers, days, seed)
-    done = _play(size, rate, seconds) if folder is None else _write(size, folder)
+    report = _play(size, rate, seconds) if folder is None else _write(size, folder)
     if json:
-        print_json(done)
-    elif isinstance(done, PlayedWorld):
-        _print_played(done)
+        print_json(report)
+    elif isinstance(report, PlayedWorld):
+        _print_played(report)
     else:
-        _print_written(done)
+        _print_written(report)
 
 
 def _write(size: WorldSize, folder: Path) -> WrittenFiles:
     with progress_bar() as bar:
         task = bar.add_task("customers", total=size.customers)
-        return write(size, folder, lambda done: bar.update(task, completed=done))
+        return write(size, folder, lambda count: bar.update(task, completed=count))
 
 
 def _print_written(written: WrittenFiles) -> None:

@@ -68,7 +68,7 @@ def deferred_messages(
         if entry.campaign.defers and entry.campaign.name not in represented
         for candidate in entry.candidates
         if (candidate.campaign, candidate.treatment) in held
-        and (message := _message(candidate, filled.made)) is not None
+        and (message := _message(candidate, filled.arbitration)) is not None
     )
 
 
@@ -163,9 +163,9 @@ def refresh(state: ContactState, record: Segmented) -> ContactState:
     return _map(state, lambda part: tuple(newest(deferral) for deferral in part.deferred))
 
 
-def drop(state: ContactState, gone: Deferral) -> ContactState:
+def drop(state: ContactState, dropped: Deferral) -> ContactState:
     """Return the state without a deferral."""
-    key = (gone.first, gone.until)
+    key = (dropped.first, dropped.until)
     return _map(
         state,
         lambda part: tuple(
@@ -200,20 +200,23 @@ def drop_identifier(state: ContactState, identifier: str | None) -> ContactState
 
 
 def drop_messages(
-    state: ContactState, gone: Callable[[Deferral, DeferredMessage], bool]
+    state: ContactState, is_dropped: Callable[[Deferral, DeferredMessage], bool]
 ) -> ContactState:
-    """Return the state without the messages that are `gone`, and deferrals that have none left."""
+    """Return the state without the messages for which `is_dropped` holds, and without deferrals
+    that have none left."""
 
-    def without_gone(deferral: Deferral) -> Deferral:
+    def without_dropped(deferral: Deferral) -> Deferral:
         return replace(
             deferral,
-            messages=tuple(message for message in deferral.messages if not gone(deferral, message)),
+            messages=tuple(
+                message for message in deferral.messages if not is_dropped(deferral, message)
+            ),
         )
 
     return _map(
         state,
         lambda part: tuple(
-            deferral for deferral in map(without_gone, part.deferred) if deferral.messages
+            deferral for deferral in map(without_dropped, part.deferred) if deferral.messages
         ),
     )
 

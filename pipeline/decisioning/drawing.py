@@ -33,29 +33,29 @@ as one that could have been sent."""
 
 @dataclass(slots=True)
 class Drawing:
-    """Drawn choices of one decision, which fill the slots of `made`."""
+    """Drawn choices of one decision, which fill the slots of `arbitration`."""
 
-    made: Arbitration
+    arbitration: Arbitration
     chooser: FieldMaker
     context_bin: str
 
     def answer(self, placement: str, lineup: Lineup) -> None:
         """Fill a requested placement with different offers, in order."""
         pool, limit = lineup.ranked, lineup.limit
-        places = _Places(self.made, pool, self.chooser.field(pool, self.context_bin))
+        places = _Places(self.arbitration, pool, self.chooser.field(pool, self.context_bin))
         for place in range(1, limit + 1):
             if not places.fill(place_in(placement, place), last=place == limit):
                 break
         if places.nothing is not None:
-            self.made.choices.append(places.nothing.of(Choice(placement, lineup.channel)))
+            self.arbitration.choices.append(places.nothing.of(Choice(placement, lineup.channel)))
 
     def send(self, lineup: Lineup) -> None:
         """Fill the channels of the treatments that a trigger fires."""
         ranked = lineup.ranked
-        self.made.contend([priced for priced in ranked if priced.candidate.transactional])
+        self.arbitration.contend([priced for priced in ranked if priced.candidate.transactional])
         pool = [priced for priced in ranked if not priced.candidate.transactional]
         if pool:
-            _Rounds(self.made, pool, self.chooser.field(pool, self.context_bin)).run()
+            _Rounds(self.arbitration, pool, self.chooser.field(pool, self.context_bin)).run()
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class _Places:
     """Places of one placement. `open`: remaining candidates; `nothing`: odds of the empty choice,
     where it was drawn."""
 
-    made: Arbitration
+    arbitration: Arbitration
     pool: Sequence[PricedCandidate]
     runners: Field
     open: list[int] = field(init=False)
@@ -75,7 +75,7 @@ class _Places:
 
     def fill(self, slot: str, *, last: bool) -> bool:
         """Fill a place; return whether another may follow."""
-        key = f"{self.made.decision_id}/{slot}"
+        key = f"{self.arbitration.decision_id}/{slot}"
         self._hold_back(slot, key)
         drawn = self._winner(slot, key)
         if drawn is None:
@@ -83,8 +83,8 @@ class _Places:
             return False
         index, content, odds = drawn
         priced = self.runners.draw_worth(index, key)
-        fate = self.made.grant(priced, slot, content, odds)
-        self.made.note(priced, slot, fate, self.runners.evidence(index))
+        fate = self.arbitration.grant(priced, slot, content, odds)
+        self.arbitration.note(priced, slot, fate, self.runners.evidence(index))
         self.open.remove(index)
         same = None if last else _offer(priced.candidate)
         self._note_all(slot, key, BEATEN_BY + priced.candidate.treatment, same)
@@ -92,8 +92,8 @@ class _Places:
 
     def _hold_back(self, slot: str, key: str) -> None:
         """Note the candidates that a constraint holds back, and remove them."""
-        self.made.refresh()
-        constraint_state = self.made.constraint_state
+        self.arbitration.refresh()
+        constraint_state = self.arbitration.constraint_state
         for index in tuple(self.open):
             candidate = self.pool[index].candidate
             if constraint_state.open and not candidate.consents:
@@ -134,16 +134,16 @@ class _Places:
 
     def _note_chances(self, slot: str, available: Sequence[int]) -> None:
         """Note the probabilities of the first place's candidates."""
-        if self.made.rules.with_chances and available and "#" not in slot:
+        if self.arbitration.rules.with_chances and available and "#" not in slot:
             chance = self.runners.chance
             by_index = {index: chance(available, index) for index in available}
             nothing = chance(available, None)
-            self.made.chances[slot] = _by_treatment(self.pool, by_index, nothing)
+            self.arbitration.chances[slot] = _by_treatment(self.pool, by_index, nothing)
 
     def _content(self, index: int, slot: str, key: str) -> _Content | None:
         content = self.contents.get(index)
         if content is None:
-            rendering = render(self.pool[index].candidate.content, self.made.moment.facts)
+            rendering = render(self.pool[index].candidate.content, self.arbitration.moment.facts)
             if isinstance(rendering, RenderFailure):
                 self._leave(index, slot, key, f"content {rendering.reason}")
                 return None
@@ -158,14 +158,14 @@ class _Places:
         if offer is not None:
             leaving = [index for index in self.open if _offer(self.pool[index].candidate) == offer]
             staying = [index for index in self.open if _offer(self.pool[index].candidate) != offer]
-        note, draw, evidence = self.made.note, self.runners.draw_worth, self.runners.evidence
+        note, draw, evidence = self.arbitration.note, self.runners.draw_worth, self.runners.evidence
         for index in leaving:
             note(draw(index, key), slot, fate, evidence(index))
         self.open = staying
 
     def _leave(self, index: int, slot: str, key: str, fate: str) -> None:
         self.open.remove(index)
-        self.made.note(
+        self.arbitration.note(
             self.runners.draw_worth(index, key), slot, fate, self.runners.evidence(index)
         )
 
@@ -175,7 +175,7 @@ class _Rounds:
     """Rounds of outbound draws. `held_back`: candidates that a constraint keeps from all rounds,
     with its name; `left_out`: those whose rendering failed, with the reason."""
 
-    made: Arbitration
+    arbitration: Arbitration
     pool: Sequence[PricedCandidate]
     runners: Field
     held_back: dict[int, str] = field(default_factory=dict)
@@ -187,7 +187,7 @@ class _Rounds:
 
     def run(self) -> None:
         """Fill the channels."""
-        self.made.refresh()
+        self.arbitration.refresh()
         self._hold_back()
         self.shortlist = self._shortlist()
         if len(self.shortlist) <= _MADE_FIRST:
@@ -202,14 +202,18 @@ class _Rounds:
             assert lot.index is not None
             priced = self.runners.draw_worth(lot.index, self._key(winners.index(lot.index) + 1))
             odds = Odds(chances[lot.index], lot.explored)
-            fate = self.made.grant(priced, priced.candidate.channel, content, odds)
-            self.made.note(priced, priced.candidate.channel, fate, self.runners.evidence(lot.index))
-        self.made.refresh()
+            fate = self.arbitration.grant(priced, priced.candidate.channel, content, odds)
+            self.arbitration.note(
+                priced, priced.candidate.channel, fate, self.runners.evidence(lot.index)
+            )
+        self.arbitration.refresh()
         for index, priced in enumerate(self.pool):
             if index not in winners:
                 fate = fates.get(index) or self._fate(priced.candidate, winners)
                 drawn = self.runners.draw_worth(index, key)
-                self.made.note(drawn, priced.candidate.channel, fate, self.runners.evidence(index))
+                self.arbitration.note(
+                    drawn, priced.candidate.channel, fate, self.runners.evidence(index)
+                )
         self._say_nothing(winners, chances)
 
     def _shortlist(self) -> frozenset[int]:
@@ -227,7 +231,7 @@ class _Rounds:
 
     def _hold_back(self) -> None:
         """Note the candidates that a constraint holds back before anything is drawn."""
-        constraint_state = self.made.constraint_state
+        constraint_state = self.arbitration.constraint_state
         for index, priced in enumerate(self.pool):
             objection = constraint_state.objection(priced.candidate)
             if objection is not None:
@@ -253,7 +257,7 @@ class _Rounds:
     def _content(self, index: int) -> _Content | None:
         content = self.contents.get(index)
         if content is None:
-            rendering = render(self.pool[index].candidate.content, self.made.moment.facts)
+            rendering = render(self.pool[index].candidate.content, self.arbitration.moment.facts)
             if isinstance(rendering, RenderFailure):
                 self.left_out[index] = f"content {rendering.reason}"
                 return None
@@ -281,12 +285,12 @@ class _Rounds:
         ]
         if not winners or not left:
             return left
-        sent = [self.made.contact(candidate, candidate.channel) for candidate in won]
-        spent = self.made.spent.copy()
+        sent = [self.arbitration.contact(candidate, candidate.channel) for candidate in won]
+        spent = self.arbitration.spent.copy()
         for candidate in won:
             spent.update(dict(candidate.draws))
-        constraint_state = self.made.constraint_state.after(
-            (*self.made.counted_contacts(), *sent), spent
+        constraint_state = self.arbitration.constraint_state.after(
+            (*self.arbitration.counted_contacts(), *sent), spent
         )
         return [
             index
@@ -315,7 +319,7 @@ class _Rounds:
             won = self.pool[index].candidate
             if won.campaign == candidate.campaign or won.channel == candidate.channel:
                 return BEATEN_BY + won.treatment
-        return self.made.constraint_state.objection(candidate) or BEATEN_BY + NOTHING
+        return self.arbitration.constraint_state.objection(candidate) or BEATEN_BY + NOTHING
 
     def _say_nothing(self, winners: Sequence[int], chances: defaultdict[int, float]) -> None:
         """Note the channels that send nothing, each with the probability of that."""
@@ -325,14 +329,14 @@ class _Rounds:
                 index for index, priced in enumerate(self.pool) if priced.candidate.channel == slot
             ]
             nothing = max(1 - sum(chances[index] for index in inside), 0.0)
-            if self.made.rules.with_chances:
+            if self.arbitration.rules.with_chances:
                 by_index = {index: chances[index] for index in inside}
-                self.made.chances[slot] = _by_treatment(self.pool, by_index, nothing)
+                self.arbitration.chances[slot] = _by_treatment(self.pool, by_index, nothing)
             if slot not in filled:
-                self.made.choices.append(Odds(nothing).of(Choice(slot, slot)))
+                self.arbitration.choices.append(Odds(nothing).of(Choice(slot, slot)))
 
     def _key(self, number: int) -> str:
-        return f"{self.made.decision_id}/sent#{number}"
+        return f"{self.arbitration.decision_id}/sent#{number}"
 
 
 def _by_treatment(

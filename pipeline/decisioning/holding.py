@@ -152,16 +152,18 @@ def _is_void(waiting_action: AwaitingAction, belongings: dict[str, Belonging]) -
     )
 
 
-def withdraw(state: ContactState, gone: Callable[[AwaitingAction], bool]) -> ContactState:
-    """Return the state without the actions for which `gone` holds, and without their contacts."""
-    here = {name: _remove_actions(part, gone) for name, part in state.shards.here.items()}
+def withdraw(state: ContactState, is_withdrawn: Callable[[AwaitingAction], bool]) -> ContactState:
+    """Return the state without the actions for which `is_withdrawn` holds, and their contacts."""
+    here = {name: _remove_actions(part, is_withdrawn) for name, part in state.shards.here.items()}
     return replace(state, shards=Shards(here, state.shards.away))
 
 
-def _remove_actions(part: History, gone: Callable[[AwaitingAction], bool]) -> History:
+def _remove_actions(part: History, is_removed: Callable[[AwaitingAction], bool]) -> History:
     """Remove unsent actions and their contacts, which then no longer count under caps."""
     ids = {
-        waiting_action.action.action_id for waiting_action in part.awaiting if gone(waiting_action)
+        waiting_action.action.action_id
+        for waiting_action in part.awaiting
+        if is_removed(waiting_action)
     }
     if not ids:
         return part

@@ -69,10 +69,9 @@ def is_held(rule: CompiledHoldout, profile_id: str) -> bool:
 
 
 class FilledSlots(Struct, frozen=True):
-    """Filled slots: the arbitration `made`, and the `choices` and `candidates` that the Decision
-    records."""
+    """Filled slots: the arbitration, and the `choices` and `candidates` for the Decision."""
 
-    made: Arbitration
+    arbitration: Arbitration
     choices: tuple[Choice, ...]
     candidates: tuple[Candidate, ...]
 
@@ -95,12 +94,12 @@ def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws)
         _expose(arbitration, draws)
         return FilledSlots(arbitration, tuple(arbitration.choices), tuple(arbitration.noted))
     withheld = _WithheldWinners()
-    gone: set[str] = set()
+    holdouts: set[str] = set()
     while kept_back := withheld.note(arbitration, held, draws):
-        gone |= kept_back
-        arbitration = contest(_without(lineups, held, gone))
+        holdouts |= kept_back
+        arbitration = contest(_without(lineups, held, holdouts))
     every = {name for names in held.values() for name in names}
-    if any(gone.isdisjoint(names) for names in held.values()):
+    if any(holdouts.isdisjoint(names) for names in held.values()):
         arbitration = contest(_without(lineups, held, every))
     _expose(arbitration, draws)
     return FilledSlots(
@@ -116,16 +115,16 @@ def _expose(arbitration: Arbitration, draws: HoldoutDraws) -> None:
 
 
 def _without(
-    lineups: Sequence[Lineup], held: Mapping[_TreatmentKey, Sequence[str]], gone: set[str]
+    lineups: Sequence[Lineup], held: Mapping[_TreatmentKey, Sequence[str]], holdouts: set[str]
 ) -> tuple[Lineup, ...]:
-    """Return the lineups without the candidates of the holdouts `gone`."""
+    """Return the lineups without the candidates of `holdouts`."""
     return tuple(
         replace(
             lineup,
             ranked=[
                 priced
                 for priced in lineup.ranked
-                if gone.isdisjoint(held.get(priced.candidate.tie, ()))
+                if holdouts.isdisjoint(held.get(priced.candidate.tie, ()))
             ],
         )
         for lineup in lineups

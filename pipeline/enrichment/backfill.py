@@ -33,16 +33,18 @@ class ShardHistory(Struct, frozen=True):
 
 def begin(shard: Shard, beginning: NewAggregates) -> Shard:
     """Start the aggregates, which have no earlier interactions until the log is read."""
-    gone = frozenset(beginning.gone)
-    begun = {key: backfill for key, backfill in shard.begun.items() if key not in gone}
+    removed_keys = frozenset(beginning.gone)
+    begun = {key: backfill for key, backfill in shard.begun.items() if key not in removed_keys}
     for key in beginning.aggregates:
         if key not in begun or begun[key].run < beginning.run:
             begun[key] = Backfill(beginning.run, since=shard.clock)
     return replace(
         shard,
         begun=begun,
-        kept={key: kept for key, kept in shard.kept.items() if key not in gone},
-        sequences={name: marks for name, marks in shard.sequences.items() if name not in gone},
+        kept={key: kept for key, kept in shard.kept.items() if key not in removed_keys},
+        sequences={
+            name: marks for name, marks in shard.sequences.items() if name not in removed_keys
+        },
     )
 
 

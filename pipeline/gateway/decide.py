@@ -134,7 +134,7 @@ class DecideEndpoint:
         answer = self.waiting.ask(request_id)
         self.admission.ask(request_id, asked.interaction.identifiers[0].key)
         writing = gateway.start_write(asked)
-        writing.result.add_done_callback(lambda done: _fail_answer(done, answer))
+        writing.result.add_done_callback(lambda future: _fail_answer(future, answer))
         try:
             return await asyncio.wait_for(answer, budget_ms / 1000)
         except TimeoutError:

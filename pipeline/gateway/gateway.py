@@ -86,7 +86,7 @@ class Gateway:
     def start_write(self, traced: TracedInteraction) -> Publication:
         """Write an interaction whose reply is the acknowledgement."""
         publication = self.publisher.start((self._record(traced),), is_awaited=False)
-        publication.result.add_done_callback(lambda done: self._count((traced,), done.result()))
+        publication.result.add_done_callback(lambda future: self._count((traced,), future.result()))
         return publication
 
     def _count(

@@ -186,7 +186,7 @@ def _describe_profiles() -> dict[str, Any]:
     erase = _describe_keyed(
         "Forget the person: 202 once Kafka has acknowledged the request",
         "ErasureAnswer",
-        done=202,
+        status=202,
     )
     parameters = _describe_parameters(path)
     return {
@@ -196,14 +196,14 @@ def _describe_profiles() -> dict[str, Any]:
 
 
 def _describe_keyed(
-    summary: str, answer: str, refused: tuple[int, ...] = _PROFILE_ERRORS, done: int = 200
+    summary: str, answer: str, refused: tuple[int, ...] = _PROFILE_ERRORS, status: int = 200
 ) -> dict[str, Any]:
     """Describe an operation that needs a server key."""
     errors = {str(s): _json_content(_ERRORS[s], _refer_to("Error")) for s in refused}
     return {
         "summary": summary,
         "security": _KEY,
-        "responses": {str(done): _json_content(summary, _refer_to(answer)), **errors},
+        "responses": {str(status): _json_content(summary, _refer_to(answer)), **errors},
     }
 
 
@@ -226,12 +226,12 @@ def _describe_post(summary: str, body: dict[str, Any], answer: str) -> dict[str,
     }
 
 
-def _describe_open(path: str, summary: str, done: int = 200) -> dict[str, Any]:
+def _describe_open(path: str, summary: str, status: int = 200) -> dict[str, Any]:
     """Describe an operation without a key."""
     return {
         "summary": summary,
         "parameters": _describe_parameters(path),
-        "responses": {str(done): {"description": summary}},
+        "responses": {str(status): {"description": summary}},
     }
 
 

@@ -101,11 +101,11 @@ class PartitionMismatch:
 
     topic: str
     expected: int
-    found: int
+    actual: int
 
     def __str__(self) -> str:
         return (
-            f"topic {self.topic} has {self.found} partitions where {self.expected} are expected: "
+            f"topic {self.topic} has {self.actual} partitions where {self.expected} are expected: "
             f"set KAIROS_PARTITIONS to what its kind of topic has, or use another cluster"
         )
 
@@ -116,11 +116,11 @@ class SizeMismatch:
 
     topic: str
     expected: int
-    found: int
+    actual: int
 
     def __str__(self) -> str:
         return (
-            f"topic {self.topic} takes records of {self.found} bytes where up to {self.expected} "
+            f"topic {self.topic} takes records of {self.actual} bytes where up to {self.expected} "
             f"are written: set its {LARGEST_RECORD} to that"
         )
 
@@ -134,11 +134,11 @@ class TimeMismatch:
     """
 
     topic: str
-    found: str
+    actual: str
 
     def __str__(self) -> str:
         return (
-            f"topic {self.topic} keeps its writers' times ({self.found}) where the broker's are "
+            f"topic {self.topic} keeps its writers' times ({self.actual}) where the broker's are "
             f"needed: set its {TIMESTAMPS} to {BROKER_TIME}"
         )
 

@@ -365,10 +365,10 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
         return _erase(records, row, other)
     after = without(row, other)
     remaining = {**after.shards, **after.adopted}
-    gone = tuple(name for name in (*row.shards, *row.adopted) if name not in remaining)
+    missing = tuple(name for name in (*row.shards, *row.adopted) if name not in remaining)
     notices = [*_erasures(records, after, other, Erasure())]
-    if gone:
-        notices += (records.erase(profile, None, Erasure(gone)) for profile in row.visited)
+    if missing:
+        notices += (records.erase(profile, None, Erasure(missing)) for profile in row.visited)
     empty = replace(after, visited=()) == IdentityState(root=records.key)
     after, announced = _announce_parent(records, after, other)
     return Ok(None if empty else after, (*notices, *announced))
@@ -379,8 +379,8 @@ def _erase(records: RecordFactory, row: IdentityState, informer: str | None) -> 
     notices = [records.forgotten(other) for other in known if other != informer]
     places, others = {**row.shards, **row.adopted}, orphans(row)
     notices += (records.adopt(owner, name, places[name]) for name, owner in others.items())
-    gone = tuple(name for name in places if name not in others)
-    notices += (records.erase(profile, records.key, Erasure(gone)) for profile in row.visited)
+    missing = tuple(name for name in places if name not in others)
+    notices += (records.erase(profile, records.key, Erasure(missing)) for profile in row.visited)
     return Ok(None, (records.forget_profile(), records.erased(), *notices))
 
 

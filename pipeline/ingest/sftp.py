@@ -151,22 +151,22 @@ class ServerFolder:
 
     async def _fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
         """Download the file; keep-alives detect a dead connection."""
-        done = await self._copy(self._at(stamp.name), into, most_bytes)
+        size = await self._copy(self._at(stamp.name), into, most_bytes)
         after = await self._client.stat(self._at(stamp.name))
-        if (done, after.size, int(after.mtime or 0)) != (stamp.size, stamp.size, stamp.mtime):
+        if (size, after.size, int(after.mtime or 0)) != (stamp.size, stamp.size, stamp.mtime):
             raise OSError(errno.EAGAIN, f"{stamp.name} changes while it is read")
 
     async def _copy(self, path: str, into: IO[bytes], most_bytes: int) -> int:
         """Copy a file; return its size."""
-        done = 0
+        size = 0
         async with self._client.open(path, "rb") as file:
             while piece := await file.read(_PIECE):
                 assert isinstance(piece, bytes)  # opened so
-                done += len(piece)
-                if done > most_bytes:
+                size += len(piece)
+                if size > most_bytes:
                     raise UnreadableError(f"it is larger than {most_bytes:,} bytes")
                 into.write(piece)
-        return done
+        return size
 
     def read(self, folder: str, name: str, into: IO[bytes], most_bytes: int) -> None:
         self._call(self._copy(self._at(folder, name), into, most_bytes), None)

@@ -312,7 +312,7 @@ class FileIntake:
         prepared = prepare(
             self._judge(rows, stamp, work),
             work.outlet,
-            lambda done: self.base.progress(stamp.name, done, rows.size),
+            lambda count: self.base.progress(stamp.name, count, rows.size),
         )
         write_json(work.result, prepared)
         return prepared

@@ -87,11 +87,11 @@ class WholeList:
     def changes(self, rows: Iterator[ReadRow], members: Path) -> Iterator[ReadRow]:
         """Yield each row as an addition, then a removal for each member who left. Writes the
         members to `members`. Raises UnreadableError for a row of another list."""
-        line, done = 0, 0
+        line, count = 0, 0
         with closing(sqlite3.connect("")) as seen, members.open("wb") as file:
             seen.execute("CREATE TABLE seen (customer BLOB PRIMARY KEY) WITHOUT ROWID")
             for row in rows:
-                line, done = row.line, row.done
+                line, count = row.line, row.done
                 if isinstance(row, FileRow):
                     record = self._record(row)
                     row = replace(row, raw=_with_operation(record, "add"))
@@ -100,7 +100,7 @@ class WholeList:
                     file.write(row.raw + b"\n")
                 yield row
             for number, raw in enumerate(self._former_members(seen), start=line + 1):
-                yield FileRow(number, raw, done)
+                yield FileRow(number, raw, count)
 
     def keep(self, members: Path, last: LastFile) -> None:
         """Store these members, once their file has been sent."""

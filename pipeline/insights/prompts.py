@@ -257,8 +257,10 @@ def _worth(
     costs = np.array(
         [weighing.costs.get(chosen.channel, 0.0) for chosen in taken], dtype=np.float64
     )
-    gone = np.array(opted_out, dtype=np.float64)
-    worth: Floats = weighing.value * reached - costs - weighing.day * days - weighing.opt_out * gone
+    opt_outs = np.array(opted_out, dtype=np.float64)
+    worth: Floats = (
+        weighing.value * reached - costs - weighing.day * days - weighing.opt_out * opt_outs
+    )
     return worth
 
 

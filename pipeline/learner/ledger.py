@@ -176,20 +176,20 @@ class EvidenceLedger:
     def expire_spent(self, now_ms: int) -> None:
         """Release reservations of actions that were not shown in time; forget old ones."""
         spending = Count(self.accounts, self._find_spent, now_ms)
-        gone: list[bytes] = []
+        deletions: list[bytes] = []
         for count, (key, _) in enumerate(_scan(self._rows, _SPENT_DUE)):
             if count >= _MOST_EXPIRED or _TIME.unpack_from(key, 1)[0] > now_ms:
                 break
             name = key[1 + _TIME.size :]
-            gone.append(key)
+            deletions.append(key)
             row = self._find_spent(name.decode())
             if row is not None and row.due <= now_ms:
                 if row.due == row.forget_at:
-                    gone.append(_SPENT + name)
+                    deletions.append(_SPENT + name)
                 else:
                     spending.expire(name.decode())
-        if gone:
-            self._write(self.state, {}, {}, spending, gone)
+        if deletions:
+            self._write(self.state, {}, {}, spending, deletions)
 
     def take_changed_accounts(self) -> set[str]:
         """Return the names of the accounts that have changed since the last call."""
@@ -238,10 +238,10 @@ class EvidenceLedger:
         rows: dict[str, ActionRow],
         tallies: dict[Arm, Tally],
         spending: Count | None = None,
-        gone: Iterable[bytes] = (),
+        deletions: Iterable[bytes] = (),
     ) -> None:
         batch = WriteBatch(raw_mode=True)
-        for key in gone:
+        for key in deletions:
             batch.delete(key)
         for action_id, row in rows.items():
             name = action_id.encode()

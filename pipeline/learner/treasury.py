@@ -75,8 +75,8 @@ class Treasury:
 
     def is_processed(self) -> bool:
         """Return whether workers have processed all grants and recalls."""
-        done = self._writer.processed(self._offsets)
-        return all(done[partition] > offset for partition, offset in self._offsets.items())
+        offsets = self._writer.processed(self._offsets)
+        return all(offsets[partition] > offset for partition, offset in self._offsets.items())
 
     def _revise(self, name: str, rule: BudgetRule | None, now_ms: int) -> Account | None:
         """Return the account of a budget as it should be; None if it already is."""
@@ -147,10 +147,10 @@ class Treasury:
 
     def _note_arrivals(self) -> None:
         under_way = {key: recall for key, recall in self._recalls.items() if recall.end is None}
-        done = self._writer.processed({partition for _, partition in under_way})
+        offsets = self._writer.processed({partition for _, partition in under_way})
         ends: dict[int, int] = {}
         for (name, partition), pending in under_way.items():
-            if done[partition] > pending.offset:
+            if offsets[partition] > pending.offset:
                 if partition not in ends:
                     ends[partition] = self._writer.decided(partition)
                 self._recalls[name, partition] = replace(pending, end=ends[partition])

@@ -47,9 +47,9 @@ def latest(known: Belongings, name: str, report: Belonging) -> Belongings:
     if before is not None and before.version >= report.version:
         return known
     after = {**known, name: report}
-    gone = [name for name, belonging in after.items() if not belonging.here]
-    if len(gone) > _MAX_GONE:
-        del after[min(gone, key=lambda name: (after[name].as_of, name))]
+    former = [name for name, belonging in after.items() if not belonging.here]
+    if len(former) > _MAX_GONE:
+        del after[min(former, key=lambda name: (after[name].as_of, name))]
     return after
 
 

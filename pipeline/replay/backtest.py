@@ -144,7 +144,7 @@ def _read(
     reading = RowIntake(
         rules.config, inputs.source, inputs.max_bytes, inputs.now_ms, ids, by_log=True
     )
-    return read_file(file, reading, log, lambda done: progress.read(file, done))
+    return read_file(file, reading, log, lambda count: progress.read(file, count))
 
 
 def _play(

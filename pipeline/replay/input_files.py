@@ -107,8 +107,8 @@ def read_file(
     `reading`: conversion of rows that are not interactions yet."""
     intake = WholeRecords() if file.whole else reading
     try:
-        done = send_rows(file.rows.rows(), intake, log.add, progress)
+        report = send_rows(file.rows.rows(), intake, log.add, progress)
     except UnreadableError as error:
         place = "" if str(error).startswith(str(file.path)) else f"{file.path}: "
         raise UnreadableError(f"{place}{error}") from error
-    return InputReport(str(file.path), done.sent, done.refused, done.first, done.stopped)
+    return InputReport(str(file.path), report.sent, report.refused, report.first, report.stopped)

@@ -74,12 +74,12 @@ def _shortages(decision: Decision) -> list[tuple[str, ...]]:
         for candidate in decision.candidates
         if candidate.fate.startswith(BUDGET)
     ]
-    gone = [
+    missing = [
         (read.budget,)
         for read in decision.budgets
         if is_stock(read.budget) and tokens(read.left) < TOKENS
     ]
-    return [*held, *gone]
+    return [*held, *missing]
 
 
 def _summary(decision: Decision) -> bytes:

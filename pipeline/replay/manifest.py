@@ -77,8 +77,8 @@ class ReplayFolder:
 
     def finish(self, partition: int, after: int) -> None:
         """Record that all parts with offsets below `after` are complete."""
-        done = {**self._manifest.next, partition: after}
-        self._manifest = replace(self._manifest, next=done)
+        offsets = {**self._manifest.next, partition: after}
+        self._manifest = replace(self._manifest, next=offsets)
         new = self._folder / f".{_MANIFEST}"
         new.write_bytes(msgspec.json.encode(self._manifest))
         sync_to_disk(new)

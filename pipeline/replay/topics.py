@@ -115,16 +115,16 @@ def _check(topic: str, partition: int, asked: range, limits: dict[int, range]) -
 
 
 def _plan_partition(folder: ReplayFolder, partition: int, wanted: range) -> PartitionReport:
-    done = folder.next(partition)
-    if done is None:
+    offset = folder.next(partition)
+    if offset is None:
         return PartitionReport(partition, wanted.start, wanted.stop)
-    if done > wanted.stop:
+    if offset > wanted.stop:
         raise AnotherReplayError(
-            f"partition {partition} ends at {wanted.stop}, and {done} offsets of it were replayed: "
-            "the topic was made anew; use another --out"
+            f"partition {partition} ends at {wanted.stop}, and {offset} offsets of it were "
+            "replayed: the topic was made anew; use another --out"
         )
-    first = max(done, wanted.start)
-    return PartitionReport(partition, first, wanted.stop, deleted=first - done)
+    first = max(offset, wanted.start)
+    return PartitionReport(partition, first, wanted.stop, deleted=first - offset)
 
 
 @dataclass
@@ -138,12 +138,12 @@ class _Run:
 
     def replay(self, topic: str, plan: list[PartitionReport]) -> ReplayReport:
         total = sum(span.after - span.first for span in plan)
-        done = 0
+        count = 0
         for span in plan:
             for chunk in self._chunks(span):
                 self._write(span.partition, chunk)
-                done += len(chunk.offsets)
-                self.progress(done, total)
+                count += len(chunk.offsets)
+                self.progress(count, total)
         return ReplayReport(
             topic,
             self.records,

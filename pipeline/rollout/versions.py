@@ -62,10 +62,10 @@ def backfillable_keys(versions: Sequence[Version]) -> frozenset[str]:
     """
     *before, newest = versions
     new = newest.keys - before[-1].keys if before else frozenset[str]()
-    gone = frozenset[str]().union(
+    removed_keys = frozenset[str]().union(
         *(dropped_keys(versions[:count]) for count in range(1, len(versions)))
     )
-    return new - gone
+    return new - removed_keys
 
 
 def missing_keys_by_digest(

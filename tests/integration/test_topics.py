@@ -62,9 +62,9 @@ def test_missing_topics_are_created_and_others_reported(empty: Settings, tmp_pat
     expected = {topic.name: topic.partitions(empty) for topic in topics_for(["web", "email"])}
     assert set(first.created) == set(expected) - {"decisions", "memberships", "identities"}
     assert first.mismatched == (
-        PartitionMismatch("decisions", expected=3, found=5),
-        SizeMismatch("memberships", expected=sizes.TOPIC, found=1_000_000),
-        TimeMismatch("identities", found="CreateTime"),
+        PartitionMismatch("decisions", expected=3, actual=5),
+        SizeMismatch("memberships", expected=sizes.TOPIC, actual=1_000_000),
+        TimeMismatch("identities", actual="CreateTime"),
     )
     eventually(lambda: partition_counts(empty) == {**expected, "decisions": 5})
     assert ensure_topics(empty, ["web", "email"]).created == ()

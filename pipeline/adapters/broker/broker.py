@@ -131,9 +131,9 @@ class Broker:
             return
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = jvm.format(self._files, cluster_id)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S)
-        if done.returncode != 0:
-            reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        process = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S)
+        if process.returncode != 0:
+            reason = (process.stderr or process.stdout).strip().splitlines()[-1:]
             raise BrokerError(f"cannot format {self._files.data}: {''.join(reason)}")
 
     def _require_disk_space(self) -> None:
