@@ -63,7 +63,7 @@ def _beyond_limits(message: Message) -> DeadLetter | None:
 
 def too_large_letter(subject: str, size: int, most: int) -> DeadLetter:
     """Return the dead letter of an input with `size` bytes where `most` are allowed."""
-    return DeadLetter("too-large", f"{subject} {size} bytes, the most are {most}")
+    return DeadLetter("too-large", f"{subject} {size} bytes, more than {most}")
 
 
 def _is_text(key: bytes) -> bool:

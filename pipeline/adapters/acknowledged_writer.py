@@ -5,7 +5,7 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.adapters.kafka import WRITER_SETTINGS, Outgoing, Property, offset_of
+from pipeline.adapters.kafka import WRITER_SETTINGS, OutgoingRecord, Property, offset_of
 
 
 class AcknowledgedWriter:
@@ -15,7 +15,7 @@ class AcknowledgedWriter:
         self._producer = Producer({**client, **WRITER_SETTINGS})
         self._timeout_s = timeout_s
 
-    def write(self, records: Iterable[Outgoing]) -> list[int]:
+    def write(self, records: Iterable[OutgoingRecord]) -> list[int]:
         """Write the records; return their offsets once Kafka has acknowledged all of them.
 
         Raises KafkaException if a record is not acknowledged.

@@ -11,7 +11,7 @@ from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_follower import ConfigurationFollower, ConfigurationLogError
-from pipeline.adapters.kafka import Outgoing, Property
+from pipeline.adapters.kafka import OutgoingRecord, Property
 from pipeline.config import canonical
 from pipeline.config.model import Bundle
 from pipeline.model import topics
@@ -58,7 +58,7 @@ class ConfigurationLog(ConfigurationFollower):
         value = self._codec.encode(topics.CONFIGURATION, record)
         try:
             writer = AcknowledgedWriter(settings, timeout_s + 1.0)
-            writer.write([Outgoing(topics.CONFIGURATION, record.digest, value)])
+            writer.write([OutgoingRecord(topics.CONFIGURATION, record.digest, value)])
         except KafkaException as error:
             raise ConfigurationLogError(f"not applied: {error.args[0].str()}") from error
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Outgoing, Property
+from pipeline.adapters.kafka import OutgoingRecord, Property
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 
@@ -22,7 +22,7 @@ class IdentityWriter:
     def write(self, changes: Iterable[IdentityChange]) -> None:
         """Write the changes; return once Kafka has acknowledged them. Raises KafkaException."""
         self._writer.write(
-            Outgoing(
+            OutgoingRecord(
                 topics.IDENTITIES, change.identifier, self._codec.encode(topics.IDENTITIES, change)
             )
             for change in changes

@@ -41,7 +41,7 @@ _QUEUE_RECORDS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingRecord:
     """Record to write; the key's murmur2 hash chooses the partition if none is given."""
 
     topic: str
@@ -52,7 +52,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Unavailable:
+class UnacknowledgedWrite:
     """Write that Kafka did not acknowledge; some of its records may be stored nevertheless."""
 
     detail: str
@@ -126,18 +126,18 @@ class AsyncPublisher:
         self._thread = Thread(target=self._poll, name="publisher", daemon=True)
         self._thread.start()
 
-    async def publish(self, records: Sequence[Outgoing]) -> Unavailable | None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> UnacknowledgedWrite | None:
         """Write the records; return None once Kafka has acknowledged all of them."""
         return await self.start(records).result if records else None
 
-    def start(self, records: Sequence[Outgoing], *, is_awaited: bool = True) -> "Publication":
+    def start(self, records: Sequence[OutgoingRecord], *, is_awaited: bool = True) -> "Publication":
         """Hand the records to the producer, and return at once.
 
         Where `is_awaited` is False the loop is not woken for the acknowledgement alone: the result
         is set with the next awaited one, or after a tenth of a second; a failure at once.
         """
         if len(self._producer) + len(records) > _QUEUE_RECORDS:  # refused before any is written
-            return finished_publication(Unavailable("too many records wait for Kafka"))
+            return finished_publication(UnacknowledgedWrite("too many records wait for Kafka"))
         publication = Publication(len(records), self._loop.create_future(), self._completed)
         publication.is_awaited = is_awaited
         try:
@@ -151,9 +151,9 @@ class AsyncPublisher:
                     headers=list(record.headers),
                 )
         except BufferError:
-            return finished_publication(Unavailable("too many records wait for Kafka"))
+            return finished_publication(UnacknowledgedWrite("too many records wait for Kafka"))
         except KafkaException as error:
-            return finished_publication(Unavailable(str(error.args[0])))
+            return finished_publication(UnacknowledgedWrite(str(error.args[0])))
         return publication
 
     async def close(self) -> None:
@@ -194,12 +194,12 @@ class Publication:
     def __init__(
         self,
         remaining: int,
-        result: "asyncio.Future[Unavailable | None]",
+        result: "asyncio.Future[UnacknowledgedWrite | None]",
         completed: "list[Publication]",
     ) -> None:
         self._remaining = remaining
         self._completed = completed
-        self.failure: Unavailable | None = None
+        self.failure: UnacknowledgedWrite | None = None
         self.is_awaited = True
         self.result = result
 
@@ -215,13 +215,13 @@ class Publication:
 
     def on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
-            self.failure = Unavailable(error.str())
+            self.failure = UnacknowledgedWrite(error.str())
         self._remaining -= 1
         if self._remaining == 0:
             self._completed.append(self)
 
 
-def finished_publication(failure: Unavailable | None) -> Publication:
+def finished_publication(failure: UnacknowledgedWrite | None) -> Publication:
     """Return a completed publication; called in the loop."""
     publication = Publication(0, asyncio.get_running_loop().create_future(), [])
     publication.failure = failure

@@ -12,7 +12,7 @@ from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.kafka import Outgoing, Property
+from pipeline.adapters.kafka import OutgoingRecord, Property
 from pipeline.adapters.learning_follower import LearningFollower, LearningLogError
 from pipeline.adapters.model_promotions import Promotion, Promotions
 from pipeline.adapters.propensity_model import load_model
@@ -108,6 +108,6 @@ class ModelRegistry:
         value = None if record is None else self._codec.encode(topics.LEARNING, record)
         try:
             writer = AcknowledgedWriter(self._kafka, _TIMEOUT_S)
-            writer.write([Outgoing(topics.LEARNING, name, value)])
+            writer.write([OutgoingRecord(topics.LEARNING, name, value)])
         except KafkaException as error:
             raise LearningLogError(f"not published: {error.args[0].str()}") from error

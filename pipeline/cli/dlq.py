@@ -27,7 +27,7 @@ app = typer.Typer()
 def list_letters(
     stage: Annotated[str | None, typer.Option(help="Only of this stage.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only for this reason.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most letters to list, of the latest.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Limit of the list, to the latest.")] = 100,
     json: JsonOption = False,
 ) -> None:
     """List dead letters, the oldest first."""
@@ -62,12 +62,12 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show one dead letter in full, with the original record decoded if possible."""
-    wanted = _records().every(
+    matching = _records().every(
         topics.DEAD_LETTERS, DeadLetterRecord, lambda stored: _id(stored) == letter_id
     )
-    dead_letter = next((letter for _, letter in wanted), None)
+    dead_letter = next((letter for _, letter in matching), None)
     if dead_letter is None:
-        fail(f"there is no dead letter {letter_id}: `kairos dlq list` shows those there are")
+        fail(f"there is no dead letter {letter_id}: `kairos dlq list` shows them")
     plain = {
         "id": letter_id,
         "stage": dead_letter.stage,

@@ -151,7 +151,7 @@ def _key(shape: Shape, trait: model.TraitDefinition) -> str:
 
 def _reader(rule: AggregateRule, trait: model.TraitDefinition) -> Read:
     if trait.rule in READS_NOTHING:
-        return readers.one if trait.rule == "count" else readers.occurred_at
+        return readers.count_one if trait.rule == "count" else readers.occurred_at
     assert trait.of is not None, trait
     read = readers.reader(trait.of)
     assert read is not None, trait

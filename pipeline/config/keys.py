@@ -1,6 +1,7 @@
 """Keys and secrets in a configuration: digests of keys, names of secrets.
 
-An applied configuration is kept for ever and read by many, so it must not hold either in clear.
+An applied configuration is stored without end and has many readers, so it must hold neither in
+clear.
 """
 
 import re
@@ -28,9 +29,9 @@ def key_digest(key: str) -> str:
     return _MARK + sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
-def stored_key(written: str) -> str:
+def stored_key(text: str) -> str:
     """Return the digest of a key as it is written in sources.yaml, which may be a digest."""
-    return written if _DIGEST.fullmatch(written) else key_digest(written)
+    return text if _DIGEST.fullmatch(text) else key_digest(text)
 
 
 def without_keys(bundle: Bundle) -> Bundle:
@@ -40,8 +41,8 @@ def without_keys(bundle: Bundle) -> Bundle:
         replace(source, write_key=stored_key(source.write_key)) for source in original.sources
     ]
     servers = [replace(key, key=stored_key(key.key)) for key in original.server_keys]
-    kept = replace(original, sources=tuple(sources), server_keys=tuple(servers))
-    return replace(bundle, sources=kept)
+    new_sources = replace(original, sources=tuple(sources), server_keys=tuple(servers))
+    return replace(bundle, sources=new_sources)
 
 
 def expand_variables(text: str, environment: Mapping[str, str]) -> str | None:
@@ -102,19 +103,19 @@ def mask_secrets(bundle: Bundle) -> Bundle:
     )
 
 
-def _mask_key(written: str) -> str:
-    return stored_key(written)[: len(_MARK) + _SHOWN] + _MASK
+def _mask_key(text: str) -> str:
+    return stored_key(text)[: len(_MARK) + _SHOWN] + _MASK
 
 
-def _mask_secret(written: str | None) -> str | None:
-    named = written is None or re.search(SECRET_PATTERN, written)
-    return written if named else _MASK
+def _mask_secret(text: str | None) -> str | None:
+    named = text is None or re.search(SECRET_PATTERN, text)
+    return text if named else _MASK
 
 
-def _mask_url(written: str | None) -> str | None:
-    if written is None:
+def _mask_url(text: str | None) -> str | None:
+    if text is None:
         return None
-    before, mark, after = written.partition("://")
+    before, mark, after = text.partition("://")
     authority, slash, rest = after.partition("/")
     _, at, host = authority.rpartition("@")
     path, question, _ = rest.partition("?")

@@ -31,7 +31,7 @@ def reader(of: str) -> Read | None:
     return None
 
 
-def one(_: Facts) -> Known:
+def count_one(_: Facts) -> Known:
     """Return 1, which `count` adds for each interaction."""
     return 1
 

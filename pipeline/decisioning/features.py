@@ -31,7 +31,7 @@ OF_INTERACTION: Final = ("name", "kind", "channel")
 
 
 class FeatureCandidate(Protocol):
-    """Candidate as features see it."""
+    """Candidate with the attributes that features read."""
 
     @property
     def campaign(self) -> str: ...
@@ -63,7 +63,7 @@ class ModelFeature(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         return text if self.equals is None else f"{text}={self.equals}"
 
     @property
-    def of_candidate(self) -> bool:
+    def is_of_candidate(self) -> bool:
         """Whether the feature is the same for all customers."""
         return self.of in OF_CANDIDATE or self.of in OF_ITEM
 
@@ -80,8 +80,8 @@ class FeatureEncoder:
     """
 
     def __init__(self, features: Sequence[ModelFeature]) -> None:
-        split = sum(not feature.of_candidate for feature in features)
-        if any(feature.of_candidate for feature in features[:split]):
+        split = sum(not feature.is_of_candidate for feature in features)
+        if any(feature.is_of_candidate for feature in features[:split]):
             raise UnknownFeatureError("features of candidates come after those of customers")
         self._customer = [_of_customer(feature) for feature in features[:split]]
         self._candidate = [_of_candidate(feature) for feature in features[split:]]

@@ -10,7 +10,7 @@ from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec, Malformed
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.headers import first_header
-from pipeline.adapters.kafka import AsyncPublisher, Outgoing, offset_of, source_partition
+from pipeline.adapters.kafka import AsyncPublisher, OutgoingRecord, offset_of, source_partition
 from pipeline.delivery.channel_adapter import Parcel
 from pipeline.delivery.courier import Courier
 from pipeline.delivery.lanes import Lanes
@@ -72,7 +72,7 @@ class Dispatcher:
         dead = dead_letter(f"adapter.{self._adapter}", failed, fault)
         _log.error("%s/%s/%s is a dead letter: %s", topic, partition, dead.offset, fault.detail)
         encoded = self._codec.encode(topics.DEAD_LETTERS, dead)
-        record = Outgoing(topics.DEAD_LETTERS, dead.key or b"", encoded)
+        record = OutgoingRecord(topics.DEAD_LETTERS, dead.key or b"", encoded)
         while (failure := await self._publisher.publish((record,))) is not None:
             _log.warning("the dead letter is not written yet: %s", failure.detail)
 

@@ -17,7 +17,7 @@ from pipeline.adapters.avro import Codec
 from pipeline.adapters.cancellation_follower import CancellationFollower
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_follower import ConfigurationFollower
-from pipeline.adapters.kafka import AsyncPublisher, Outgoing, Property
+from pipeline.adapters.kafka import AsyncPublisher, OutgoingRecord, Property
 from pipeline.adapters.membership import heartbeat_ms
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
@@ -138,7 +138,7 @@ async def _unlink(
     """
     change = unlink(identifier, other, now_ms())
     value = codec.encode(topics.IDENTITIES, change)
-    failure = await publisher.publish([Outgoing(topics.IDENTITIES, change.identifier, value)])
+    failure = await publisher.publish([OutgoingRecord(topics.IDENTITIES, change.identifier, value)])
     if failure is not None:
         _log.warning(
             "an expired address is not unlinked, since Kafka did not acknowledge the request: %s",

@@ -34,7 +34,7 @@ class Narrator:
         self._answer_ms: list[float] = []
         self._told_s = 0.0
 
-    def tell(self, update: PlayedRound, since_s: float) -> Iterator[str]:
+    def lines(self, update: PlayedRound, since_s: float) -> Iterator[str]:
         """Yield lines to show `since_s` seconds after the play began; usually none."""
         self.sent += update.events
         self._answer_ms.extend(update.answer_ms)

@@ -95,19 +95,19 @@ def run(
     configuration = applied_configuration(settings)
     assert configuration is not None
     keys = read_write_keys(CONFIGURATION)
-    stage = _Performance(settings, configuration, keys, stack.url, options)
-    return asyncio.run(stage.perform(days, port, progress))
+    demo = _DemoRun(settings, configuration, keys, stack.url, options)
+    return asyncio.run(demo.play(days, port, progress))
 
 
 @dataclass(frozen=True, slots=True)
-class _Performance:
+class _DemoRun:
     settings: Settings
     configuration: Configuration
     keys: Mapping[str, str]
     url: str
     options: Options
 
-    async def perform(
+    async def play(
         self, days: list[script.Day], port: int, progress: Callable[[PlayProgress], None]
     ) -> Result:
         mailbox = Mailbox()
@@ -121,11 +121,13 @@ class _Performance:
             began = time.monotonic()
             clock = LogClock(kafka, open_codec(self.settings), self.settings.partitions)
             player = Player(shop, mailbox, pipeline, clock, self.options.seed)
-            chosen = days[: self.options.days]
-            within = _limit_time(chosen, self.options.play_s)
-            played = await player.play(within, _narrate(script.event_count(chosen), progress))
+            days_to_play = days[: self.options.days]
+            limited = _limit_time(days_to_play, self.options.play_s)
+            played_days = await player.play(
+                limited, _narrate(script.event_count(days_to_play), progress)
+            )
             seconds = time.monotonic() - began
-            progress(self._final_progress(played, len(days)))
+            progress(self._final_progress(played_days, len(days)))
             since_ms = now_ms()
             traffic = Traffic(self.url, self.keys["live"])
             await traffic.run(self.options.live_s)
@@ -135,14 +137,14 @@ class _Performance:
         return Result(
             url=self.url,
             configuration=self.configuration.digest,
-            days=len(played),
+            days=len(played_days),
             of_days=len(days),
-            until=played[-1].date.isoformat(),
-            events=script.event_count(played),
+            until=played_days[-1].date.isoformat(),
+            events=script.event_count(played_days),
             seconds=seconds,
             repeated_mails=mailbox.repeated,
             defaulted=shop.defaulted,
-            summary=summarise(records, channels, script.event_ids(played)),
+            summary=summarise(records, channels, script.event_ids(played_days)),
             latency=traffic.measure(records, since_ms, channels),
         )
 
@@ -165,7 +167,7 @@ def _narrate(total: int, progress: Callable[[PlayProgress], None]) -> Callable[[
     narrator, began = Narrator(total), time.monotonic()
 
     def show(update: PlayedRound) -> None:
-        lines = tuple(narrator.tell(update, time.monotonic() - began))
+        lines = tuple(narrator.lines(update, time.monotonic() - began))
         progress(PlayProgress(update.day.isoformat(), narrator.sent, narrator.total, lines))
 
     return show

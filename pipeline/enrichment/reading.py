@@ -26,13 +26,13 @@ def values(
     NAME.approximate is true for an approximate value; NAME.since is the time (ms) before which
     interactions may be missing.
     """
-    every = with_past(shards)
+    all_shards = with_past(shards)
     for trait in traits:
         if trait.rule == "distinct":
-            yield from _distinct(trait, every, now_ms)
-        elif (value := _READ[trait.rule](trait, every, now_ms)) is not None:
+            yield from _distinct(trait, all_shards, now_ms)
+        elif (value := _READ[trait.rule](trait, all_shards, now_ms)) is not None:
             yield trait.name, value
-    if every is not shards:
+    if all_shards is not shards:
         yield from _incomplete(traits, shards, now_ms)
 
 
@@ -63,20 +63,20 @@ def next_change(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> i
 
 
 def _parts(aggregate: Aggregate, shards: Sequence[Shard]) -> list[Any]:
-    return [kept for shard in shards if (kept := shard.kept.get(aggregate.key)) is not None]
+    return [part for shard in shards if (part := shard.kept.get(aggregate.key)) is not None]
 
 
 def _cells(aggregate: Aggregate, shards: Sequence[Shard], now_ms: int) -> Sequence[Any]:
     low = floor(aggregate, now_ms)
     cells: list[Any] = []
     for shard in shards:
-        kept = shard.kept.get(aggregate.key)
-        if kept is None:
+        part = shard.kept.get(aggregate.key)
+        if part is None:
             continue
-        if isinstance(kept, Panes):
-            cells.extend(panes.within(kept, low))
-        elif not isinstance(kept, Value) or kept.occurred_at > low:
-            cells.append(kept)
+        if isinstance(part, Panes):
+            cells.extend(panes.within(part, low))
+        elif not isinstance(part, Value) or part.occurred_at > low:
+            cells.append(part)
     return cells
 
 
@@ -98,13 +98,13 @@ def _incomplete(
 def _since(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Iterator[int]:
     for aggregate in trait.aggregates:
         for shard in shards:
-            begun = shard.begun.get(aggregate.key)
+            backfill = shard.begun.get(aggregate.key)
             if (
-                begun is not None
-                and begun.since is not None
-                and begun.since > floor(aggregate, now_ms)
+                backfill is not None
+                and backfill.since is not None
+                and backfill.since > floor(aggregate, now_ms)
             ):
-                yield begun.since
+                yield backfill.since
 
 
 def _count(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
@@ -112,13 +112,13 @@ def _count(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
 
 
 def _sum(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    added = _add_up(trait.aggregates[0], shards, now_ms)
-    return None if added is None else number(added)
+    total_sum = _add_up(trait.aggregates[0], shards, now_ms)
+    return None if total_sum is None else number(total_sum)
 
 
 def _average(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    added, count = (_add_up(aggregate, shards, now_ms) for aggregate in trait.aggregates)
-    return added / (count * MILLION) if added is not None and count else None
+    total_sum, count = (_add_up(aggregate, shards, now_ms) for aggregate in trait.aggregates)
+    return total_sum / (count * MILLION) if total_sum is not None and count else None
 
 
 def _best(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
@@ -149,8 +149,8 @@ def _distinct(
         if aggregate.window_ms is not None:
             yield trait.name, 0
         return
-    whole = reduce(partial(sample.merge, clock=now_ms), parts)
-    count, exact = sample.count(whole, floor(aggregate, now_ms))
+    merged = reduce(partial(sample.merge, clock=now_ms), parts)
+    count, exact = sample.count(merged, floor(aggregate, now_ms))
     yield trait.name, count
     if not exact:
         yield approximate_trait(trait.name), True

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.kafka import Unavailable
+from pipeline.adapters.kafka import UnacknowledgedWrite
 from pipeline.adapters.traces import Trace
 from pipeline.gateway.connections import began_s
 from pipeline.gateway.decision_admission import AdmissionVerdict, DecisionAdmission
@@ -32,7 +32,7 @@ _MAX_NAME: Final = 100
 _MAX_LIMIT: Final = 100
 
 _STALLED: Final = "pipeline_stalled"
-_NOT_YET: Final = Unavailable("Kafka has not acknowledged it yet")
+_NOT_YET: Final = UnacknowledgedWrite("Kafka has not acknowledged it yet")
 _RESULTS: Final = {
     (AdmissionVerdict.ADMIT, True): "answered",
     (AdmissionVerdict.ADMIT, False): "defaulted",
@@ -109,24 +109,24 @@ class DecideEndpoint:
             gateway.metrics.count_decision("refused")
             message = "the pipeline has more decisions to make than it can in time"
             return _refuse_overload(message, self.admission.retry_after_s(key))
-        reply: Reply | NoDecision | Unavailable
+        reply: Reply | NoDecision | UnacknowledgedWrite
         if verdict is AdmissionVerdict.STALLED:
             unasked = TracedInteraction(replace(record, request=None), trace)
             reply = await self._write_unasked(gateway, unasked, budget_ms)
         else:
             reply = await self._ask(gateway, TracedInteraction(record, trace), budget_ms)
-        received.note_attempt(taken=not isinstance(reply, Unavailable))
-        if isinstance(reply, Unavailable):
+        received.note_attempt(taken=not isinstance(reply, UnacknowledgedWrite))
+        if isinstance(reply, UnacknowledgedWrite):
             return unavailable(reply.detail)
         gateway.metrics.count_decision(_RESULTS[verdict, isinstance(reply, Reply)])
         return reply
 
     async def _ask(
         self, gateway: Gateway, asked: TracedInteraction, budget_ms: int
-    ) -> Reply | Unavailable | NoDecision:
+    ) -> Reply | UnacknowledgedWrite | NoDecision:
         """Write the interaction and wait for its reply within the budget.
 
-        Return Unavailable where Kafka did not acknowledge the interaction within the budget.
+        Return UnacknowledgedWrite if Kafka did not acknowledge the interaction within the budget.
         """
         request = asked.interaction.request
         assert request is not None
@@ -146,7 +146,7 @@ class DecideEndpoint:
 
     async def _write_unasked(
         self, gateway: Gateway, unasked: TracedInteraction, budget_ms: int
-    ) -> NoDecision | Unavailable:
+    ) -> NoDecision | UnacknowledgedWrite:
         """Write an interaction without asking for a decision."""
         writing = asyncio.create_task(gateway.write((unasked,)))
         await asyncio.wait((writing,), timeout=budget_ms / 1000)
@@ -158,7 +158,7 @@ class DecideEndpoint:
 class _NotWrittenError(Exception):
     """Raised in a wait whose interaction Kafka did not acknowledge."""
 
-    def __init__(self, failure: Unavailable) -> None:
+    def __init__(self, failure: UnacknowledgedWrite) -> None:
         self.reason = failure
 
 
@@ -168,7 +168,7 @@ def _refuse_overload(reason: str, retry_after_s: int) -> Refusal:
 
 
 def _fail_answer(
-    writing: "asyncio.Future[Unavailable | None]", answer: "asyncio.Future[Reply]"
+    writing: "asyncio.Future[UnacknowledgedWrite | None]", answer: "asyncio.Future[Reply]"
 ) -> None:
     failure = writing.result()
     if failure is not None and not answer.done():

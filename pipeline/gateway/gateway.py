@@ -8,7 +8,7 @@ from starlette.requests import Request
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.config_follower import ConfigurationFollower
-from pipeline.adapters.kafka import AsyncPublisher, Outgoing, Publication, Unavailable
+from pipeline.adapters.kafka import AsyncPublisher, OutgoingRecord, Publication, UnacknowledgedWrite
 from pipeline.adapters.signed_links import MessageLinks
 from pipeline.adapters.traces import Trace
 from pipeline.config.compile import Configuration
@@ -75,7 +75,7 @@ class Gateway:
         self,
         interactions: Sequence[TracedInteraction],
         dead: Sequence[DeadLetterRecord] = (),
-    ) -> Unavailable | None:
+    ) -> UnacknowledgedWrite | None:
         """Write each interaction with its trace; return None once Kafka has acknowledged them."""
         records = [self._record(interaction) for interaction in interactions]
         records += map(self._dead_letter, dead)
@@ -90,25 +90,25 @@ class Gateway:
         return publication
 
     def _count(
-        self, interactions: Sequence[TracedInteraction], failure: Unavailable | None
+        self, interactions: Sequence[TracedInteraction], failure: UnacknowledgedWrite | None
     ) -> None:
         if failure is None:
             self.metrics.count_accepted([interaction.interaction for interaction in interactions])
         else:
             self.metrics.count_unavailable()
 
-    def _record(self, traced: TracedInteraction) -> Outgoing:
+    def _record(self, traced: TracedInteraction) -> OutgoingRecord:
         interaction = traced.interaction
-        return Outgoing(
+        return OutgoingRecord(
             topics.INTERACTIONS,
             interaction.identifiers[0].key,
             self.codec.encode(topics.INTERACTIONS, interaction),
             ((traces.HEADER, traced.trace.hop_header()),),
         )
 
-    def _dead_letter(self, dead: DeadLetterRecord) -> Outgoing:
+    def _dead_letter(self, dead: DeadLetterRecord) -> OutgoingRecord:
         value = self.codec.encode(topics.DEAD_LETTERS, dead)
-        return Outgoing(topics.DEAD_LETTERS, self.instance, value)
+        return OutgoingRecord(topics.DEAD_LETTERS, self.instance, value)
 
 
 def trace_of(request: Request) -> Trace:

@@ -149,7 +149,7 @@ def _describe_posts() -> dict[str, Any]:
         **short,
         "/v1/batch": _describe_post("Several messages", _refer_to("SegmentBatch"), "IntakeAnswer"),
         "/v1/b": _describe_post("As /v1/batch", _refer_to("SegmentBatch"), "IntakeAnswer"),
-        "/v1/m": _describe_post("A client's figures about itself", {}, "IntakeAnswer"),
+        "/v1/m": _describe_post("Metrics of the client, ignored", {}, "IntakeAnswer"),
         "/v1/import": _describe_post("As /v1/batch", _refer_to("SegmentBatch"), "IntakeAnswer"),
         "/v1/decide": _describe_post(
             "The actions of each placement", _refer_to("DecideBody"), "DecideAnswer"
@@ -199,7 +199,7 @@ def _describe_keyed(
     summary: str, answer: str, refused: tuple[int, ...] = _PROFILE_ERRORS, status: int = 200
 ) -> dict[str, Any]:
     """Describe an operation that needs a server key."""
-    errors = {str(s): _json_content(_ERRORS[s], _refer_to("Error")) for s in refused}
+    errors = {str(code): _json_content(_ERRORS[code], _refer_to("Error")) for code in refused}
     return {
         "summary": summary,
         "security": _KEY,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.kafka import Outgoing
+from pipeline.adapters.kafka import OutgoingRecord
 from pipeline.config.compile import Configuration
 from pipeline.gateway import access
 from pipeline.gateway.gateway import Gateway
@@ -100,7 +100,7 @@ class ProfileEndpoints:
         at = now_ms()
         change = forget(asked.identifier, at)
         value = gateway.codec.encode(topics.IDENTITIES, change)
-        record = Outgoing(topics.IDENTITIES, change.identifier, value)
+        record = OutgoingRecord(topics.IDENTITIES, change.identifier, value)
         failure = await gateway.publisher.publish((record,))
         if failure is not None:
             return unavailable(failure.detail)

@@ -11,7 +11,7 @@ from uuid import uuid4
 from msgspec import Struct
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.kafka import Outgoing, key_per_partition
+from pipeline.adapters.kafka import OutgoingRecord, key_per_partition
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.replies import PendingReplies
 from pipeline.intake.refusal import Refusal
@@ -81,7 +81,7 @@ class GatewayReadiness:
     def _request(self) -> DecideRequest:
         return DecideRequest(str(uuid4()), self._gateway.instance, (), now_ms() + _WAIT_MS)
 
-    def _record(self, key: str, request: DecideRequest, config: str) -> Outgoing:
+    def _record(self, key: str, request: DecideRequest, config: str) -> OutgoingRecord:
         probe = IdentityChange(
             change_id=request.request_id,
             kind="probe",
@@ -91,4 +91,4 @@ class GatewayReadiness:
             request=request,
         )
         value = self._gateway.codec.encode(topics.PROBES, probe)
-        return Outgoing(topics.PROBES, key, value)
+        return OutgoingRecord(topics.PROBES, key, value)

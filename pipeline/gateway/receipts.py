@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.coupon_codes import CouponCodes, format_code
-from pipeline.adapters.kafka import Outgoing
+from pipeline.adapters.kafka import OutgoingRecord
 from pipeline.adapters.receipt_paper import as_escpos, as_lines, paper_receipt
 from pipeline.gateway.decide import DecideEndpoint, NoDecision, PlacementAction, to_placement_action
 from pipeline.gateway.gateway import Gateway, trace_of
@@ -125,7 +125,7 @@ class ReceiptEndpoint:
         code, now = self.codes.code_of(action.action_id), now_ms()
         record = CouponRecord(code, now, action.token, now + _days(action) * DAY_MS)
         value = gateway.codec.encode(topics.COUPONS, record)
-        writing = gateway.publisher.publish([Outgoing(topics.COUPONS, code, value)])
+        writing = gateway.publisher.publish([OutgoingRecord(topics.COUPONS, code, value)])
         try:
             failure = await asyncio.wait_for(writing, max(left_ms, 1) / 1000)
         except TimeoutError:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.coupon_codes import format_code, read_code
-from pipeline.adapters.kafka import Outgoing
+from pipeline.adapters.kafka import OutgoingRecord
 from pipeline.gateway.coupon_book import Coupon, CouponBook
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import outcome_of
@@ -103,7 +103,7 @@ class RedeemEndpoint:
 
     async def _write(self, gateway: Gateway, record: CouponRecord) -> Coupon | Refusal:
         """Write a redemption; return the coupon once the redemption has been read back."""
-        written = Outgoing(
+        written = OutgoingRecord(
             topics.COUPONS, record.code, gateway.codec.encode(topics.COUPONS, record)
         )
         with self.book.watch_redemption(record.code, record.redemption_id or "") as redeemed:

@@ -44,14 +44,14 @@ class WatchedFile(Struct, frozen=True):
 
 class ConvertedRows(Struct, frozen=True):
     """Converted rows. `records` and `letters` are spooled; `lines`: cells of the rejected rows, for
-    people; `done`: position up to which the file has been read."""
+    people; `progress`: position up to which the file has been read."""
 
     records: bytes
     letters: bytes
     lines: tuple[tuple[str, ...], ...]
     good: int
     rejected: int
-    done: int
+    progress: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class RowConverter:
             lines=tuple(map(_cells, bad_rows)),
             good=len(good),
             rejected=sum(row.rows for row in bad_rows),
-            done=rows[-1].done if rows else 0,
+            progress=rows[-1].progress if rows else 0,
         )
 
     def judge(self, row: ReadRow) -> Interaction | UnreadableRow:
@@ -97,7 +97,7 @@ class RowConverter:
         column = self._column(result.field)
         original = row.original or row.raw.decode(errors="replace")
         return UnreadableRow(
-            row.line, result.code, column, result.message, row.done, original=original
+            row.line, result.code, column, result.message, row.progress, original=original
         )
 
     def _of_source(self, interaction: Interaction) -> Interaction | Refusal:

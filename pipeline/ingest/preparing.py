@@ -57,7 +57,7 @@ def prepare(
             table.writerows(rows.lines)
             good += rows.good
             rejected += rows.rejected
-            progress(rows.done)
+            progress(rows.progress)
         for written in (records, letters):
             written.flush()
             os.fsync(written.fileno())

@@ -91,7 +91,7 @@ class WholeList:
         with closing(sqlite3.connect("")) as seen, members.open("wb") as file:
             seen.execute("CREATE TABLE seen (customer BLOB PRIMARY KEY) WITHOUT ROWID")
             for row in rows:
-                line, count = row.line, row.done
+                line, count = row.line, row.progress
                 if isinstance(row, FileRow):
                     record = self._record(row)
                     row = replace(row, raw=_with_operation(record, "add"))

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Outgoing, Property, key_per_partition
+from pipeline.adapters.kafka import OutgoingRecord, Property, key_per_partition
 from pipeline.decisioning.budgets.accounts import Account, record_of
 from pipeline.flow import stage
 from pipeline.learner.snapshots import AnotherLearnerError
@@ -48,7 +48,7 @@ class LeaseWriter:
     def publish(self, accounts: Iterable[Account], offsets: Mapping[str, int], now_ms: int) -> None:
         """Write the accounts' records. Raises KafkaException, AnotherLearnerError."""
         records = [
-            Outgoing(
+            OutgoingRecord(
                 topics.BUDGETS,
                 account.name,
                 self._codec.encode(topics.BUDGETS, record_of(account, offsets, now_ms)),
@@ -96,7 +96,7 @@ class LeaseWriter:
 
     def _control(
         self, partition: int, grants: tuple[Grant, ...], digest: str, now_ms: int
-    ) -> Outgoing:
+    ) -> OutgoingRecord:
         state, key = self._encode(grants), self._keys[partition]
         control = Control(
             control_id=control_id(key, "lease", f"{now_ms}/{grants[0].budget}"),
@@ -107,7 +107,7 @@ class LeaseWriter:
             state=state,
         )
         value = self._codec.encode(topics.SEGMENTED, Segmented(control=control))
-        return Outgoing(topics.SEGMENTED, key, value, partition=partition)
+        return OutgoingRecord(topics.SEGMENTED, key, value, partition=partition)
 
     def _end_of(self, topic: str, partition: int) -> int:
         place = TopicPartition(topic, partition)

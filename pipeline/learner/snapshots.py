@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Outgoing, Property
+from pipeline.adapters.kafka import OutgoingRecord, Property
 from pipeline.adapters.snapshots import scan
 from pipeline.decisioning.learning.counting import posterior
 from pipeline.learner.ledger import EvidenceLedger
@@ -75,6 +75,6 @@ class SnapshotPublisher:
             offsets=state.offsets,
         )
         value = self._codec.encode(topics.LEARNING, record)
-        self._writer.write([Outgoing(topics.LEARNING, SNAPSHOT, value)])
+        self._writer.write([OutgoingRecord(topics.LEARNING, SNAPSHOT, value)])
         ledger.note_published(record.number)
         return record

@@ -121,7 +121,7 @@ def _plan_partition(folder: ReplayFolder, partition: int, wanted: range) -> Part
     if offset > wanted.stop:
         raise AnotherReplayError(
             f"partition {partition} ends at {wanted.stop}, and {offset} offsets of it were "
-            "replayed: the topic was made anew; use another --out"
+            "replayed: the topic was created again; use another --out"
         )
     first = max(offset, wanted.start)
     return PartitionReport(partition, first, wanted.stop, deleted=first - offset)

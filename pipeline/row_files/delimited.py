@@ -279,10 +279,10 @@ def _row(record: _Record, table: _Table) -> ReadRow:
     result = record.fault or _to_json(record, table, text)
     if isinstance(result, Fault):
         fault_key = (result.code, result.column, result.message)
-        return UnreadableRow(first.number, *fault_key, last.done, original=text)
+        return UnreadableRow(first.number, *fault_key, last.progress, original=text)
     cells = record.cells
     named = tuple(name for place, name in table.identifiers if place < len(cells) and cells[place])
-    return FileRow(first.number, result, last.done, named, text)
+    return FileRow(first.number, result, last.progress, named, text)
 
 
 def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:

@@ -32,7 +32,9 @@ def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
             if fault is None:
                 yield _row(line, text, file_format.mapping)
             else:
-                yield UnreadableRow(line.number, NOT_TEXT, None, fault, line.done, original=text)
+                yield UnreadableRow(
+                    line.number, NOT_TEXT, None, fault, line.progress, original=text
+                )
 
 
 def _check_beginning(path: Path, text: str) -> None:
@@ -47,17 +49,17 @@ def _check_beginning(path: Path, text: str) -> None:
 def too_large(line: Line, file_format: FileFormat) -> UnreadableRow:
     """Report a record that is larger than the limit."""
     message = f"a record may have {file_format.max_bytes} bytes"
-    return UnreadableRow(line.number, TOO_LARGE, None, message, line.done, original=line.text)
+    return UnreadableRow(line.number, TOO_LARGE, None, message, line.progress, original=line.text)
 
 
 def _row(line: Line, text: str, mapping: RowMapping | None) -> ReadRow:
     if mapping is None:
-        return FileRow(line.number, text.encode(), line.done, original=text)
+        return FileRow(line.number, text.encode(), line.progress, original=text)
     result = _map_row(text, mapping)
     if isinstance(result, Fault):
         fault_key = (result.code, result.column, result.message)
-        return UnreadableRow(line.number, *fault_key, line.done, original=text)
-    return FileRow(line.number, result, line.done, original=text)
+        return UnreadableRow(line.number, *fault_key, line.progress, original=text)
+    return FileRow(line.number, result, line.progress, original=text)
 
 
 def _map_row(text: str, mapping: RowMapping) -> bytes | Fault:

@@ -48,14 +48,14 @@ class FileFormat:
 class FileRow(Struct, frozen=True):
     """Row in JSON, with its position.
 
-    `line`: first line in a text file, counted from 1; in Parquet the row's number. `done`: progress
-    in the file, in the unit of `RowFile.size`. `identifiers`: columns of the identifiers, in their
-    order. `original`: text of the row in a text file.
+    `line`: first line in a text file, counted from 1; in Parquet the row's number. `progress`: the
+    position in the file, in the unit of `RowFile.size`. `identifiers`: columns of the identifiers,
+    in their order. `original`: text of the row in a text file.
     """
 
     line: int
     raw: bytes
-    done: int
+    progress: int
     identifiers: tuple[str, ...] = ()
     original: str = ""
 
@@ -71,7 +71,7 @@ class UnreadableRow(Struct, frozen=True):
     code: str
     field: str | None
     message: str
-    done: int
+    progress: int
     rows: int = 1
     original: str = ""
 

@@ -73,7 +73,7 @@ def send_rows(
                 if len(first) < _SHOWN:
                     first.append(RefusedRow(row.line, result.code, result.field, result.message))
             if number % _POLL_EVERY == 0:
-                progress(row.done)
+                progress(row.progress)
     except UnreadableError as error:
         if not sent and not refused:
             raise

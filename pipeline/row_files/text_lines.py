@@ -21,7 +21,7 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_OTHERS: Final = (
+_OTHER_FILES: Final = (
     (b"PK\x03\x04", "a zip archive, or a workbook of a spreadsheet"),
     (b"\xd0\xcf\x11\xe0", "a workbook of an old spreadsheet"),
     (b"\x1f\x8b", "a gzip archive"),
@@ -39,18 +39,18 @@ _LONE: Final = re.compile("[\ud800-\udfff]")
 _ASCII: Final = '\r\n\t,;|"+-{}[]azAZ09'
 """Characters that every supported encoding of eight bits shares with ASCII."""
 
-_BROKEN: Final = "the file ends within a character"
+_CUT_CHARACTER: Final = "the file ends within a character"
 
 
 class Line(Struct, frozen=True):
-    """Line of a file; `number` counts from 1, `done` is the number of bytes read so far.
+    """Line of a file; `number` counts from 1, `progress` is the number of bytes read so far.
 
     `text` includes its line break, unless it is the file's last or was `cut` for its length.
     """
 
     number: int
     text: str
-    done: int
+    progress: int
     cut: bool = False
 
 
@@ -59,7 +59,7 @@ def encoding_of(path: Path, named: str | None) -> str:
     files of another kind."""
     with path.open("rb") as file:
         sample = file.read(_SAMPLE)
-    for beginning, kind in _OTHERS:
+    for beginning, kind in _OTHER_FILES:
         if sample.startswith(beginning):
             raise UnreadableError(f"{path} is {kind}, not a text file of rows")
     if named is not None:
@@ -94,7 +94,7 @@ def _lines(text: TextIOWrapper, raw: BufferedReader, longest: int) -> Iterator[L
                 rest = text.readline(longest + 2)
             yield Line(number, part, raw.tell(), cut=rest is not part)
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"line {number + 1}: {_BROKEN}") from error
+        raise UnreadableError(f"line {number + 1}: {_CUT_CHARACTER}") from error
 
 
 def unreadable_byte(text: str) -> str | None:

@@ -84,7 +84,7 @@ def leaking_features(
     return [
         feature
         for place, feature in enumerate(features)
-        if not feature.of_candidate and _one_sided_auc(rows[:, place], labels) >= _GIVES_AWAY_AUC
+        if not feature.is_of_candidate and _one_sided_auc(rows[:, place], labels) >= _GIVES_AWAY_AUC
     ]
 
 

@@ -106,14 +106,14 @@ class Replayed:
 
         Left out are messages that bounced or expired, and outcomes that a bot caused.
         """
-        which = "choice.action_id IS NOT NULL"
-        for row in self._choices(goal, which, f"NOT {_has_outcome(*_NOT_SHOWN)}"):
+        choice_filter = "choice.action_id IS NOT NULL"
+        for row in self._choices(goal, choice_filter, f"NOT {_has_outcome(*_NOT_SHOWN)}"):
             slot = row["slot"]
-            every = _candidates_from.decode(row["candidates"])
+            all_candidates = _candidates_from.decode(row["candidates"])
             chosen = next(
                 (
                     candidate
-                    for candidate in every
+                    for candidate in all_candidates
                     if candidate.slot == slot and candidate.fate == "chosen"
                 ),
                 None,
@@ -136,10 +136,10 @@ class Replayed:
         Left out are candidates of campaigns whose holdout the customer is in, and customers in a
         holdout of several campaigns.
         """
-        which = f"""epoch_ms(decided_at) >= {since_ms} AND NOT contains(choice.slot, '#')
+        choice_filter = f"""epoch_ms(decided_at) >= {since_ms} AND NOT contains(choice.slot, '#')
             AND choice.propensity BETWEEN {_LEAST_PROPENSITY!r} AND {_SURE!r}"""
         held_out = self._holdouts()
-        rows = self._choices(goal, which, "TRUE")
+        rows = self._choices(goal, choice_filter, "TRUE")
         for _, choices in groupby(rows, key=itemgetter("decision_id")):
             drawn = list(choices)
             names = held_out.get(drawn[0]["profile_id"], ())
@@ -152,11 +152,18 @@ class Replayed:
         that of the first exposure does not know yet."""
         return dict(self._connection.execute(_HELD_OUT).fetchall())
 
-    def _choices(self, goal: MessageGoal, which: str, kept: str) -> Iterator[dict[str, Any]]:
-        """Return the choices, `which` of them and as far as `kept` by what came later, with the
-        facts of their decisions."""
+    def _choices(
+        self, goal: MessageGoal, choice_filter: str, outcome_filter: str
+    ) -> Iterator[dict[str, Any]]:
+        """Return the choices for which both conditions hold, on the choice and on its outcomes,
+        with the facts of their decisions."""
         self._connection.execute(_OUTCOMES).fetchall()
-        query = _CHOICES.format(window=goal.window_ms, end=self.end_ms, which=which, kept=kept)
+        query = _CHOICES.format(
+            window=goal.window_ms,
+            end=self.end_ms,
+            choice_filter=choice_filter,
+            outcome_filter=outcome_filter,
+        )
         return self._rows(query, [goal.outcome])
 
     def interactions(self) -> Iterator[SeenInteraction]:
@@ -205,22 +212,22 @@ SELECT profile_id, list(DISTINCT draw.holdout)
 FROM (SELECT profile_id, unnest(holdouts) AS draw FROM decisions) WHERE draw.held GROUP BY 1
 """
 _CHOICES: Final = f"""
-WITH made AS (
+WITH single_choices AS (
     SELECT decision_id, event_id, profile_id, decided_at, candidates, again,
            unnest(choices) AS choice
     FROM decisions WHERE decision_id IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY decision_id) = 1
-), acted AS (
+), filtered_choices AS (
     SELECT decision_id, event_id, profile_id, epoch_ms(decided_at) AS decided_at,
            to_json(candidates) AS candidates, again, choice
-    FROM made WHERE {{which}}
+    FROM single_choices WHERE {{choice_filter}}
 ),
-asked AS (
-    SELECT a.*, coalesce(f.profile_id, a.profile_id) AS heard_as,
-           coalesce(epoch_ms(a.again.since), a.decided_at) AS heard_at
-    FROM acted a LEFT JOIN (SELECT DISTINCT ON (decision_id) * FROM decisions) f
+choices_with_input AS (
+    SELECT a.*, coalesce(f.profile_id, a.profile_id) AS input_profile,
+           coalesce(epoch_ms(a.again.since), a.decided_at) AS input_at
+    FROM filtered_choices a LEFT JOIN (SELECT DISTINCT ON (decision_id) * FROM decisions) f
       ON f.decision_id = a.again.first
-), decided AS (
+), inputs AS (
     SELECT DISTINCT ON (identity.profile_id, interaction.event_id, interaction.received_at) *
     FROM segmented WHERE interaction IS NOT NULL
 )
@@ -232,10 +239,10 @@ SELECT a.decision_id, a.profile_id, a.decided_at, a.candidates, a.choice.slot AS
        {_INTERACTION}, a.decided_at AS now_ms,
        {_column_of("traits", "profile")}, {_column_of("derived", "profile")},
        {_column_of("members", "segments")}, {_column_of("entered", "segments")}
-FROM asked a JOIN decided s
-  ON s.identity.profile_id = a.heard_as AND s.interaction.event_id = a.event_id
- AND epoch_ms(s.interaction.received_at) = a.heard_at
-WHERE a.decided_at + {{window}} <= {{end}} AND {{kept}}
+FROM choices_with_input a JOIN inputs s
+  ON s.identity.profile_id = a.input_profile AND s.interaction.event_id = a.event_id
+ AND epoch_ms(s.interaction.received_at) = a.input_at
+WHERE a.decided_at + {{window}} <= {{end}} AND {{outcome_filter}}
 ORDER BY a.decided_at, a.decision_id, slot
 """
 _INTERACTIONS: Final = f"""
@@ -278,7 +285,7 @@ def open_replayed(
         except (duckdb.Error, msgspec.MsgspecError) as error:
             folders = " or ".join(map(str, filter(None, (segmented, decisions))))
             first = str(error).splitlines()[0]
-            message = f"holds records that cannot be read: {first}; replay the topic anew"
+            message = f"holds records that cannot be read: {first}; replay the topic again"
             raise ReplayedDataError(f"{folders} {message}") from error
 
 
@@ -314,10 +321,10 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed
 def _drawn_decision(choices: Sequence[dict[str, Any]], held: frozenset[str]) -> DrawnDecision:
     """Return a decision by its drawn choices; `held`: campaigns that hold the customer out."""
     first = choices[0]
-    every = _candidates_from.decode(first["candidates"])
+    all_candidates = _candidates_from.decode(first["candidates"])
     rivals = tuple(
         candidate
-        for candidate in every
+        for candidate in all_candidates
         if candidate.campaign not in held and _could_have_won(candidate)
     )
     winners = {rival.slot: place for place, rival in enumerate(rivals) if rival.fate == "chosen"}

@@ -18,7 +18,7 @@ import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.kafka import Outgoing
+from pipeline.adapters.kafka import OutgoingRecord
 from pipeline.config import model
 from pipeline.intake.messages import Kind
 from pipeline.model import topics
@@ -130,7 +130,7 @@ def open_gateway() -> Iterator[Doorway]:
         )
         door = doorway(configuration(*sources), Path(folder))
 
-        def answer(records: Sequence[Outgoing]) -> None:
+        def answer(records: Sequence[OutgoingRecord]) -> None:
             for record in records:
                 probe = door.codec.decode(record.topic, record.value or b"")
                 if isinstance(probe, IdentityChange) and probe.request is not None:

@@ -12,7 +12,12 @@ from starlette.applications import Starlette
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.avro.versions import recorded_versions
 from pipeline.adapters.coupon_codes import CouponCodes
-from pipeline.adapters.kafka import Outgoing, Publication, Unavailable, finished_publication
+from pipeline.adapters.kafka import (
+    OutgoingRecord,
+    Publication,
+    UnacknowledgedWrite,
+    finished_publication,
+)
 from pipeline.adapters.signed_links import MessageLinks
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
@@ -53,22 +58,22 @@ class Log:
     """Stand-in for Kafka that keeps published records. While `failure` is set it is away, and takes
     the `first` records of a call only."""
 
-    records: list[Outgoing] = field(default_factory=list)
+    records: list[OutgoingRecord] = field(default_factory=list)
     failure: str | None = None
     first: int = 0
-    on_publish: Callable[[Sequence[Outgoing]], None] | None = None
+    on_publish: Callable[[Sequence[OutgoingRecord]], None] | None = None
 
-    async def publish(self, records: Sequence[Outgoing]) -> Unavailable | None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> UnacknowledgedWrite | None:
         return self._take(records)
 
-    def start(self, records: Sequence[Outgoing], *, is_awaited: bool) -> Publication:
+    def start(self, records: Sequence[OutgoingRecord], *, is_awaited: bool) -> Publication:
         assert not is_awaited
         return finished_publication(self._take(records))
 
-    def _take(self, records: Sequence[Outgoing]) -> Unavailable | None:
+    def _take(self, records: Sequence[OutgoingRecord]) -> UnacknowledgedWrite | None:
         if self.failure is not None:
             self.records += records[: self.first]
-            return Unavailable(self.failure)
+            return UnacknowledgedWrite(self.failure)
         self.records += records
         if self.on_publish is not None:
             self.on_publish(records)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pipeline.adapters.coupon_codes import CouponCodes, format_code, read_code
-from pipeline.adapters.kafka import Outgoing
+from pipeline.adapters.kafka import OutgoingRecord
 from pipeline.adapters.receipt_paper import PaperReceipt, as_escpos, as_lines
 from pipeline.config import model
 from pipeline.gateway.coupon_book import CouponBook
@@ -38,7 +38,7 @@ def config() -> Any:
 def _serve(door: Doorway, *others: Doorway, content: dict[str, str] | None = None) -> None:
     """Serve gateways that all read the records of Kafka; decisioning answers with `content`."""
 
-    def take(records: Sequence[Outgoing]) -> None:
+    def take(records: Sequence[OutgoingRecord]) -> None:
         for record in records:
             value = door.codec.decode(record.topic, record.value or b"")
             if isinstance(value, CouponRecord):

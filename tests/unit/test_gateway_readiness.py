@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.adapters.kafka import Outgoing
+from pipeline.adapters.kafka import OutgoingRecord
 from pipeline.config import model
 from pipeline.flow import Flow
 from pipeline.gateway import readiness
@@ -33,7 +33,7 @@ def answer_probes(door: Doorway) -> None:
     """Put the four stages behind the topic of probes."""
     flow = Flow(plain_rules())
 
-    def run(records: Sequence[Outgoing]) -> None:
+    def run(records: Sequence[OutgoingRecord]) -> None:
         for record in records:
             probe = door.codec.decode(record.topic, record.value or b"")
             assert isinstance(probe, IdentityChange)
