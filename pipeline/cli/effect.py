@@ -55,8 +55,8 @@ def roll_out(settings: Settings, log: ConfigurationLog, *, every: bool) -> Rollo
 
 def usable_versions(log: ConfigurationLog) -> list[Version]:
     """Return the versions that this version of Kairos can use, the oldest first."""
-    every = [(log.get(record.digest), record.applied_at) for record in log.history()]
-    return [Version(config, at) for config, at in every if config is not None]
+    revisions = [(log.get(record.digest), record.applied_at) for record in log.history()]
+    return [Version(config, at) for config, at in revisions if config is not None]
 
 
 def _reporter(bar: Progress, task: TaskID) -> Callable[[int], None]:

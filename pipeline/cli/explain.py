@@ -80,13 +80,13 @@ def print_explanation(explanation: Explanation, language: Language) -> None:
 
 def _find(records: Records, decision_id: str) -> Decision:
     wanted = decision_id.encode()
-    every = records.every(
+    decisions = records.every(
         topics.DECISIONS,
         Decision,
         lambda stored: stored.value is not None and wanted in stored.value,
     )
     match = next(
-        (candidate for _, candidate in every if candidate.decision_id == decision_id), None
+        (candidate for _, candidate in decisions if candidate.decision_id == decision_id), None
     )
     if match is None:
         fail(

@@ -217,11 +217,11 @@ def _models(settings: Settings, folder: Path | None) -> list[StoredModel]:
 
 
 def _find(settings: Settings, folder: Path | None, name: str, version: int | None) -> StoredModel:
-    every = _models(settings, folder)
-    versions = [model for model in every if model.manifest.name == name]
+    stored_models = _models(settings, folder)
+    versions = [model for model in stored_models if model.manifest.name == name]
     wanted = [model for model in versions if version in (None, model.manifest.version)]
     if not wanted:
-        known = ", ".join(model.manifest.label for model in versions or every) or "none"
+        known = ", ".join(model.manifest.label for model in versions or stored_models) or "none"
         fail(f"no model {name if version is None else f'{name}@{version}'}; there are: {known}")
     return wanted[-1]
 

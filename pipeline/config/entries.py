@@ -113,35 +113,36 @@ class _Policies:
 
     @classmethod
     def of(cls, bundle: model.Bundle) -> "_Policies":
-        every = bundle.policies
+        policies_file = bundle.policies
         held = policies.NOT_TRANSACTIONAL
         return cls(
             channels={channel.name: channel for channel in bundle.channels.channels},
             catalogs={catalog.catalog: catalog for catalog in bundle.catalogs},
             budgets=budget_rules(bundle),
             gates=tuple(
-                (rule.scope, policies.gate(stage, rule)) for stage, rule in policies.rules_of(every)
+                (rule.scope, policies.gate(stage, rule))
+                for stage, rule in policies.rules_of(policies_file)
             ),
             consents=tuple(
                 (
                     policies.scope(consent.scope, held),
                     CompiledConsent(consent.consent, compile_condition(consent.when)),
                 )
-                for consent in every.consent
+                for consent in policies_file.consent
             ),
             weights=tuple(
                 (
                     policies.scope(weight.scope),
                     CompiledWeight(weight.weight, weight.factor, compile_condition(weight.when)),
                 )
-                for weight in every.weights
+                for weight in policies_file.weights
             ),
             holdouts=tuple(
                 (
                     policies.scope(holdout.scope, held),
                     CompiledHoldout(holdout.holdout, holdout.share),
                 )
-                for holdout in every.holdouts
+                for holdout in policies_file.holdouts
             ),
         )
 

@@ -113,7 +113,7 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
 
 def constraints(bundle: model.Bundle) -> Constraints:
     """Compile all constraints on messages."""
-    every = tuple(caps(bundle))
+    all_caps = tuple(caps(bundle))
     suppressions = bundle.policies.suppressions
     events = tuple(
         _event(suppression) for suppression in suppressions if suppression.outcome is None
@@ -122,13 +122,13 @@ def constraints(bundle: model.Bundle) -> Constraints:
         _outcome(suppression) for suppression in suppressions if suppression.outcome is not None
     )
     spans = (
-        *(cap.window_ms for cap in every),
+        *(cap.window_ms for cap in all_caps),
         *(event.duration_ms for event in events),
         *(outcome.duration_ms + outcome.within_ms for outcome in outcomes),
         *(duration_ms(goal.window) for goal in _learned_goals(bundle)),
     )
     quiet_hours = tuple(_quiet(hour) for hour in bundle.policies.quiet_hours)
-    return Constraints(every, events, outcomes, quiet_hours, max(spans, default=0))
+    return Constraints(all_caps, events, outcomes, quiet_hours, max(spans, default=0))
 
 
 def _learned_goals(bundle: model.Bundle) -> Iterator[model.Goal]:

@@ -98,9 +98,9 @@ def fill_slots(lineups: Sequence[Lineup], contest: Contest, draws: HoldoutDraws)
     while kept_back := withheld.note(arbitration, held, draws):
         holdouts |= kept_back
         arbitration = contest(_without(lineups, held, holdouts))
-    every = {name for names in held.values() for name in names}
+    all_names = {name for names in held.values() for name in names}
     if any(holdouts.isdisjoint(names) for names in held.values()):
-        arbitration = contest(_without(lineups, held, every))
+        arbitration = contest(_without(lineups, held, all_names))
     _expose(arbitration, draws)
     return FilledSlots(
         arbitration,

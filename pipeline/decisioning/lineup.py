@@ -69,15 +69,17 @@ class LineupMaker:
         pairs = [(vacancy, _EligibleCandidates()) for vacancy in vacancies]
         for vacancy, eligible in pairs:
             self._pass(vacancy, eligible)
-        every = [candidate for _, eligible in pairs for candidate in eligible.candidates]
-        priced = iter(price_all(every, self.moment.facts, self.propensities, self._prices(every)))
+        candidates = [candidate for _, eligible in pairs for candidate in eligible.candidates]
+        priced = iter(
+            price_all(candidates, self.moment.facts, self.propensities, self._prices(candidates))
+        )
         lineups = tuple(self._lineup(*pair, priced) for pair in pairs)
         return DecisionLineups(lineups, self._rejected, frozenset(self._read))
 
-    def _prices(self, every: Iterable[CompiledCandidate]) -> Mapping[str, float]:
+    def _prices(self, candidates: Iterable[CompiledCandidate]) -> Mapping[str, float]:
         if self.funds is None:
             return {}
-        return self.funds.prices(dict.fromkeys(candidate.campaign for candidate in every))
+        return self.funds.prices(dict.fromkeys(candidate.campaign for candidate in candidates))
 
     def _lineup(
         self, vacancy: Vacancy, eligible: "_EligibleCandidates", priced: Iterator[PricedCandidate]

@@ -70,8 +70,8 @@ def next_due(
 
     After `now_ms`, at which the traits are `known`.
     """
-    every = with_past(shards)
-    changes = [next_change(trait, every, now_ms) for trait in config.traits if trait.timed]
+    all_shards = with_past(shards)
+    changes = [next_change(trait, all_shards, now_ms) for trait in config.traits if trait.timed]
     changes += (
         next_step(bucket, known, now_ms)
         for bucket in config.buckets

@@ -102,12 +102,12 @@ class DebugEndpoints:
         with TopicReader(self.settings.kafka(), topics.DECISIONS) as reader:
             ends = {number: offsets.stop for number, offsets in reader.limits().items()}
             start = ends | reader.written_since(now_ms() - _VALID_MS)
-        every = Records(self.settings, gateway.codec).every(
+        decisions = Records(self.settings, gateway.codec).every(
             topics.DECISIONS,
             Decision,
             lambda stored: stored.value is not None and wanted in stored.value,
             start,
         )
         return next(
-            (decision for _, decision in every if decision.decision_id == decision_id), None
+            (decision for _, decision in decisions if decision.decision_id == decision_id), None
         )

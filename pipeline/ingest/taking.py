@@ -322,10 +322,12 @@ class FileIntake:
         file = WatchedFile(
             self.watch, self._name(stamp), work.digest, base.max_bytes, base.now_ms()
         )
-        every = rows.rows() if work.list is None else work.list.changes(rows.rows(), work.members)
+        all_rows = (
+            rows.rows() if work.list is None else work.list.changes(rows.rows(), work.members)
+        )
         if work.source.stat().st_size >= _HELPED_BYTES and count_helpers():
-            return convert_with_helpers(every, file, self.config, base.records.codec)
-        return convert_here(every, open_converter(file, self.config, base.records.codec))
+            return convert_with_helpers(all_rows, file, self.config, base.records.codec)
+        return convert_here(all_rows, open_converter(file, self.config, base.records.codec))
 
     def _too_bad(self, prepared: RowCounts) -> str | None:
         most = 0 if self.watch.replaces else self.watch.max_bad

@@ -112,9 +112,9 @@ def _step_questions(defined: DefinedCases) -> Iterator[_Question]:
         ORDER BY step, channel
         """
     )
-    for step, channel, cases, dropped, every, every_dropped in rows:
+    for step, channel, cases, dropped, all_cases, every_dropped in rows:
         if channel:
-            table = TwoByTwo(cases, dropped, every - cases, every_dropped - dropped)
+            table = TwoByTwo(cases, dropped, all_cases - cases, every_dropped - dropped)
             yield _Question("drop-off", defined.plan.steps[step].name, "channel", channel, table)
 
 

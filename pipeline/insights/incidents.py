@@ -120,8 +120,8 @@ def course(
 def incidents(scanned: Sequence[SeriesScan], goal: str | None) -> tuple[Incident, ...]:
     """Return the incidents in the order of time."""
     groups: list[list[tuple[SeriesScan, Anomaly]]] = []
-    every = [(series_scan, anomaly) for series_scan in scanned for anomaly in series_scan.anomalies]
-    for pair in sorted(every, key=lambda pair: -abs(pair[1].deviations)):
+    pairs = [(series_scan, anomaly) for series_scan in scanned for anomaly in series_scan.anomalies]
+    for pair in sorted(pairs, key=lambda pair: -abs(pair[1].deviations)):
         for group in groups:
             if any(_overlap(pair[1], other) for _, other in group):
                 group.append(pair)

@@ -108,10 +108,12 @@ def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_C
 def _claims_of_traits(
     message: SegmentMessage, kind: Kind, context: Fields, known: Set[str]
 ) -> Iterator[_Claim]:
-    every: list[tuple[str, Mapping[str, Any]]] = [("context.traits", fields(context.get("traits")))]
+    sections: list[tuple[str, Mapping[str, Any]]] = [
+        ("context.traits", fields(context.get("traits")))
+    ]
     if kind != "group":
-        every.append(("traits", fields(message.traits)))
-    for field, traits in every:
+        sections.append(("traits", fields(message.traits)))
+    for field, traits in sections:
         for name in sorted(known & {"email", "phone"} & traits.keys()):
             yield _Claim(f"{field}.{name}", name, traits[name], implied=True)
     device = fields(context.get("device")).get("id")

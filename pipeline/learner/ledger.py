@@ -129,9 +129,9 @@ class EvidenceLedger:
     def restored_up_to(self) -> list[dict[str, int]]:
         """Return the offsets, by partition, up to which the restored snapshot's evidence and
         accounts were complete; the earliest first."""
-        every = [self.state.counted, *(account.counted for account in self.accounts.values())]
+        counts = [self.state.counted, *(account.counted for account in self.accounts.values())]
         return sorted(
-            (offsets for offsets in every if offsets), key=lambda offsets: sum(offsets.values())
+            (offsets for offsets in counts if offsets), key=lambda offsets: sum(offsets.values())
         )
 
     def reopen_overdue(self) -> None:

@@ -148,8 +148,8 @@ def what_if(
 
 
 def _live_decisions(records: Records, digest: str) -> Iterator[Decision]:
-    every = records.every(topics.DECISIONS, Decision)
-    return (decision for _, decision in every if decision.config == digest)
+    decisions = records.every(topics.DECISIONS, Decision)
+    return (decision for _, decision in decisions if decision.config == digest)
 
 
 def _decisions(out: Path) -> str:

@@ -133,8 +133,8 @@ class _ModelTest:
         rest = iter(drawn)
         while batch := list(islice(rest, _BATCH)):
             rows = [self.encoder.rows(decision.rivals, decision.facts) for decision in batch]
-            every = self._probabilities(np.concatenate(rows))
-            of_each = np.split(every, np.cumsum([len(row) for row in rows])[:-1])
+            probabilities = self._probabilities(np.concatenate(rows))
+            of_each = np.split(probabilities, np.cumsum([len(row) for row in rows])[:-1])
             yield from zip(batch, of_each, strict=True)
 
     def _probabilities(self, rows: Matrix) -> Floats:
