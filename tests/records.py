@@ -20,24 +20,25 @@ _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
-def records(of: type[Record]) -> st.SearchStrategy[Record]:
+def records(record_class: type[Record]) -> st.SearchStrategy[Record]:
     """Draw any record that the class allows, with 64-bit integers and finite floats."""
     return st.builds(
-        of, **{field.name: _values(field.type) for field in msgspec.structs.fields(of)}
+        record_class,
+        **{field.name: _values(field.type) for field in msgspec.structs.fields(record_class)},
     )
 
 
-def example(of: type[Record]) -> Record:
+def example(record_class: type[Record]) -> Record:
     """Return a record with something in every field."""
-    return msgspec.convert(_example(of), of, builtin_types=(bytes,))
+    return msgspec.convert(_example(record_class), record_class, builtin_types=(bytes,))
 
 
-def _values(of: Any) -> st.SearchStrategy[Any]:
-    if of in _LEAVES:
-        return _LEAVES[of]
-    match get_origin(of), get_args(of):
+def _values(annotation: Any) -> st.SearchStrategy[Any]:
+    if annotation in _LEAVES:
+        return _LEAVES[annotation]
+    match get_origin(annotation), get_args(annotation):
         case None, ():
-            return records(of)
+            return records(annotation)
         case (t, options) if t is Literal:
             return st.sampled_from(options)
         case (t, options) if t in (Union, UnionType):
@@ -46,7 +47,7 @@ def _values(of: Any) -> st.SearchStrategy[Any]:
             return st.lists(_values(item), max_size=3).map(tuple)
         case (t, (_, value)) if t is dict:
             return st.dictionaries(_TEXT, _values(value), max_size=4)
-    raise TypeError(f"no values for {of}")
+    raise TypeError(f"no values for {annotation}")
 
 
 _EXAMPLES: dict[Any, Any] = {
@@ -58,12 +59,14 @@ _EXAMPLES: dict[Any, Any] = {
 }
 
 
-def _example(of: Any) -> Any:
-    if of in _EXAMPLES:
-        return _EXAMPLES[of]
-    match get_origin(of), get_args(of):
+def _example(annotation: Any) -> Any:
+    if annotation in _EXAMPLES:
+        return _EXAMPLES[annotation]
+    match get_origin(annotation), get_args(annotation):
         case None, ():
-            return {field.name: _example(field.type) for field in msgspec.structs.fields(of)}
+            return {
+                field.name: _example(field.type) for field in msgspec.structs.fields(annotation)
+            }
         case (t, options) if t is Literal:
             return options[0]
         case (t, options) if t in (Union, UnionType):
@@ -72,4 +75,4 @@ def _example(of: Any) -> Any:
             return [_example(item), _example(item)]
         case (t, (_, value)) if t is dict:
             return {"a.b": _example(value)}
-    raise TypeError(f"no example of {of}")
+    raise TypeError(f"no example of {annotation}")

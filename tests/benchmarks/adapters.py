@@ -86,14 +86,16 @@ class ActionTraffic:
     def _action(self, index: int, at_ms: int) -> Action:
         channel = self._receiver.channel.name
         name, customer = f"{self._run}.{index}", f"{self._run}-{index % CUSTOMERS}"
-        to = Identifier("email", f"{customer}@example.com")
-        claims = Claims(name, name, to, channel, "confirmation", "thanks", "thanks-email", at_ms)
+        identifier = Identifier("email", f"{customer}@example.com")
+        claims = Claims(
+            name, name, identifier, channel, "confirmation", "thanks", "thanks-email", at_ms
+        )
         return Action(
             action_id=name,
             decision_id=name,
             event_id=name,
             profile_id=customer,
-            identifier=to,
+            identifier=identifier,
             purpose="transactional",
             campaign=claims.campaign,
             offer=claims.offer,

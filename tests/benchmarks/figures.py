@@ -17,9 +17,9 @@ _LATE_S = 1.0
 class Sample:
     """Measurement at one rate.
 
-    `latencies_ms` has what arrived, from the time at which each was meant to be sent, `headers`
-    the headers of the same. `seconds` is from the first sending to the last arrival; `cpu` is
-    cores used, by process.
+    `latencies_ms` and `headers` are those of the records that arrived, in the same order; latencies
+    count from the time at which a record was meant to be sent. `seconds`: from the first sending to
+    the last arrival; `cpu`: cores, by process.
     """
 
     sent: int
@@ -75,13 +75,13 @@ class Passages:
     """Passages of those of `sent` records that came through."""
 
     sent: int
-    came: Sequence[Passage]
+    arrivals: Sequence[Passage]
 
     def longest_wait_after(self, moment: float) -> float:
         """Return the wait (s) of the slowest partition for a record that was sent after `moment`;
         inf if one had none."""
-        first = dict.fromkeys((passage.partition for passage in self.came), inf)
-        for passage in self.came:
+        first = dict.fromkeys((passage.partition for passage in self.arrivals), inf)
+        for passage in self.arrivals:
             if passage.due > moment:
                 first[passage.partition] = min(first[passage.partition], passage.at - moment)
         return max(first.values(), default=inf)
@@ -89,20 +89,20 @@ class Passages:
     def late_until(self, moment: float) -> float:
         """Return how long after `moment` (s) the last record came that had taken over a second."""
         return max(
-            (passage.at - moment for passage in self.came if passage.duration_s > _LATE_S),
+            (passage.at - moment for passage in self.arrivals if passage.duration_s > _LATE_S),
             default=0.0,
         )
 
     def latencies_ms(self, begin: float, end: float) -> list[float]:
         """Return the latencies of records due between the two moments (end exclusive), sorted."""
         return sorted(
-            passage.duration_s * 1000 for passage in self.came if begin <= passage.due < end
+            passage.duration_s * 1000 for passage in self.arrivals if begin <= passage.due < end
         )
 
     @property
     def missing(self) -> int:
         """Number of records that never came."""
-        return self.sent - len(self.came)
+        return self.sent - len(self.arrivals)
 
 
 @dataclass(frozen=True, slots=True)

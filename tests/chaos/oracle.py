@@ -164,7 +164,7 @@ def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[in
     return int(possible and _is_idle(history)), int(possible)
 
 
-def replay(of: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
+def replay(of_stage: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
     """Return the stage's states by key."""
     stage_replay = StageReplay()
     seen_events: set[tuple[str, str]] = set()
@@ -174,9 +174,9 @@ def replay(of: Stage, inputs: Iterable[Record], rules: Rules) -> StageReplay:
         if name in seen_events:
             continue
         seen_events.add(name)
-        if of.spends and rules.config.budgets:
+        if of_stage.spends and rules.config.budgets:
             rules = with_fields(rules, wallet=stage_replay.wallet(partition))
-        outcome = of.step(key, record, stage_replay.states.get(key), rules)
+        outcome = of_stage.step(key, record, stage_replay.states.get(key), rules)
         if isinstance(outcome, Ok):
             stage_replay.states[key] = outcome.state
             stage_replay.purses.update(

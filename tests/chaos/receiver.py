@@ -48,5 +48,5 @@ class Inbox(Receiver):
             self.requests[post.key] += 1
             if self._digests.setdefault(post.key, digest) != digest:
                 self.altered.add(post.key)
-            silent = self._silent and self.requests.total() % _SILENT_EVERY == 0
-        return NONE if silent else TAKEN
+            loses_answer = self._silent and self.requests.total() % _SILENT_EVERY == 0
+        return NONE if loses_answer else TAKEN

@@ -49,7 +49,7 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
         )
         if amount_spent > tokens(record.budget):
             wrong.append(f"{name}: {amount_spent} of {tokens(record.budget)}")
-        purses = [purse for (_, of), purse in trial.evidence.purses.items() if of == name]
+        purses = [purse for (_, budget), purse in trial.evidence.purses.items() if budget == name]
         granted = sum(max(purse.granted, purse.spent) for purse in purses)
         if granted > tokens(record.budget) + tokens(record.released):
             wrong.append(
@@ -98,8 +98,8 @@ def leases_are_with_their_partitions(trial: Trial) -> list[str]:
 
 def purses_are_those_of_one_thread(trial: Trial) -> list[str]:
     """Check that the purses in the changelog are the step's own, run by one thread."""
-    of, evidence = stage("decisioning"), trial.evidence
-    expected = replay(of, evidence.inputs(of), evidence.rules).purses
+    decisioning, evidence = stage("decisioning"), trial.evidence
+    expected = replay(decisioning, evidence.inputs(decisioning), evidence.rules).purses
     return differences("purse", expected, evidence.purses)
 
 

@@ -143,16 +143,16 @@ def test_message_is_received_at_most_once_and_none_is_lost(
     assert kill_counts.total() >= 8
 
 
-def _check_returned(outcomes: Outcomes, returned: dict[str, str]) -> None:
+def _check_returned(outcomes: Outcomes, kinds_by_address: dict[str, str]) -> None:
     """Check that each bounce and complaint counts once, however often it was posted; take it away
     from the outcomes."""
-    assert len(returned) > CUSTOMERS // 10
-    for name, kind in returned.items():
+    assert len(kinds_by_address) > CUSTOMERS // 10
+    for name, kind in kinds_by_address.items():
         assert _count(outcomes[name], kind) == 1, (name, kind)
         outcomes[name] = [outcome for outcome in outcomes[name] if outcome.name != kind]
 
 
-def _check_replies(interactions: list[Interaction], replied: set[str]) -> None:
+def _check_replies(interactions: list[Interaction], reply_senders: set[str]) -> None:
     """Check that each reply changed consent once, however often it was posted."""
     withdrawals = Counter(
         (interaction.identifiers[0].value, name)
@@ -161,9 +161,9 @@ def _check_replies(interactions: list[Interaction], replied: set[str]) -> None:
         for name in interaction.properties
         if name.endswith(".marketing")
     )
-    assert {phone for phone, _ in withdrawals} == replied
+    assert {phone for phone, _ in withdrawals} == reply_senders
     assert set(withdrawals.values()) == {1}
-    assert len(replied) == CUSTOMERS // 10
+    assert len(reply_senders) == CUSTOMERS // 10
 
 
 def _send(world: _World, customer: int) -> None:

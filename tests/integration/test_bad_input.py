@@ -88,11 +88,17 @@ def test_batch_context_is_bounded_like_its_messages(stack: Stack) -> None:
 
 def test_a_time_may_be_an_hour_ahead_and_no_more(stack: Stack) -> None:
     with stack.client(WRITE_KEY) as client:
-        near = {**_TRACK, "timestamp": _now_ms() + _HOUR_MS - _MINUTE_MS}
-        assert client.post("/v1/track", json=near).status_code == 200
-        far = client.post("/v1/track", json={**_TRACK, "timestamp": _now_ms() + 2 * _HOUR_MS})
-    error = far.json()["error"]
-    assert (far.status_code, error["code"], error["field"]) == (400, "in_the_future", "timestamp")
+        near_limit = {**_TRACK, "timestamp": _now_ms() + _HOUR_MS - _MINUTE_MS}
+        assert client.post("/v1/track", json=near_limit).status_code == 200
+        answer_beyond = client.post(
+            "/v1/track", json={**_TRACK, "timestamp": _now_ms() + 2 * _HOUR_MS}
+        )
+    error = answer_beyond.json()["error"]
+    assert (answer_beyond.status_code, error["code"], error["field"]) == (
+        400,
+        "in_the_future",
+        "timestamp",
+    )
 
 
 @pytest.mark.parametrize(

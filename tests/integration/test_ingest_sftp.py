@@ -228,14 +228,14 @@ def _cut_after(port: int, most_bytes: int) -> Iterator[int]:
 
         def serve() -> None:
             try:
-                near, _ = listener.accept()
+                inner, _ = listener.accept()
             except OSError:
                 return
-            with near, socket.create_connection(("127.0.0.1", port)) as far:
-                forward = threading.Thread(target=_pump, args=(near, far, None), daemon=True)
+            with inner, socket.create_connection(("127.0.0.1", port)) as outer:
+                forward = threading.Thread(target=_pump, args=(inner, outer, None), daemon=True)
                 forward.start()
-                _pump(far, near, most_bytes)
-                for connection in (near, far):
+                _pump(outer, inner, most_bytes)
+                for connection in (inner, outer):
                     connection.shutdown(socket.SHUT_RDWR)
 
         threading.Thread(target=serve, daemon=True).start()

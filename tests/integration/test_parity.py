@@ -130,12 +130,12 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
     config = applied_configuration(settings)
     assert config is not None
     story = _ComparedRun(settings, Flow(load_rules(config, settings)))
-    half = len(_STORY) // 2
+    middle = len(_STORY) // 2
     with _running(settings, ["all"]):
-        story.send(_STORY[:half])
+        story.send(_STORY[:middle])
     with _running(settings, _FOUR):
-        story.send(_STORY[half:])
-        _check_telemetry(settings, len(_interactions(_STORY[half:])))
+        story.send(_STORY[middle:])
+        _check_telemetry(settings, len(_interactions(_STORY[middle:])))
     expected = story.expected
     for topic in _OUTPUTS:
         records = [(record.key, record.value) for record in scan(settings.kafka(), topic)]

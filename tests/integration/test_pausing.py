@@ -75,15 +75,15 @@ def test_pause_amid_reading_lets_only_records_in_flight_through(
         group.go.set()
         await group.wait_until(lambda group: len(group.offsets_of(_OTHER)) == _MANY)
         await asyncio.sleep(_AT_REST_S)
-        had = len(group.offsets_of(_PAUSED))
+        count_before = len(group.offsets_of(_PAUSED))
         group.consumer.resume_partitions([TP(source, _PAUSED)])
         await group.wait_until(lambda group: len(group.seen) >= 2 * _MANY)
         await asyncio.sleep(_AT_REST_S)
         await group.app.stop()
-        return group, had
+        return group, count_before
 
-    group, had = asyncio.run(read())
-    assert had <= 1 + BUFFER + 1  # in process, in the buffer, and in flight between
+    group, count_before = asyncio.run(read())
+    assert count_before <= 1 + BUFFER + 1  # in process, in the buffer, and in flight between
     for partition in (_PAUSED, _OTHER):
         assert group.offsets_of(partition) == list(range(_MANY))
     assert committed_offsets(bootstrap, f"{prefix}.reading", source, 2) == [_MANY] * 2

@@ -119,9 +119,12 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     customer.send("call", "Complaint", timedelta(), userId=customer.name)
     refused_view = customer.view_page(timedelta(minutes=4, seconds=59))
     assert _shown_treatment(refused_view, "hero") is None
-    paid = customer.ask("web", "Payment", timedelta(minutes=4), userId=customer.name)
+    payment_answer = customer.ask("web", "Payment", timedelta(minutes=4), userId=customer.name)
     eventually(
-        lambda: customer.sent_treatments(paid["decision_id"], "email") == ["confirmation-email"]
+        lambda: (
+            customer.sent_treatments(payment_answer["decision_id"], "email")
+            == ["confirmation-email"]
+        )
     )
     assert (
         _shown_treatment(customer.view_page(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"

@@ -60,8 +60,8 @@ def invoke(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    def run(*options: str, of: str = topic) -> Result:
-        common = ["--topic", of, "--out", str(tmp_path / "out"), "--json"]
+    def run(*options: str, topic_name: str = topic) -> Result:
+        common = ["--topic", topic_name, "--out", str(tmp_path / "out"), "--json"]
         return CliRunner().invoke(build_app("replay"), ["replay", *common, *options])
 
     return run
@@ -252,7 +252,7 @@ def test_impossible_replay_is_refused_in_one_line(
     invoke: Callable[..., Result],
 ) -> None:
     for options, topic, words in impossible:
-        result = invoke(*options, of=topic)
+        result = invoke(*options, topic_name=topic)
         text = " ".join(f"{result.exception} {result.output}".replace("│", " ").split())
         assert result.exit_code != 0
         assert words in text

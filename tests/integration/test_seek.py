@@ -31,9 +31,9 @@ def test_records_read_before_a_seek_are_not_given_to_the_agents(
         return reading.offsets
 
     offsets = asyncio.run(forward())
-    had = offsets.index(50)
-    assert had <= 1 + BUFFER + 1  # in process, in the buffer, and in flight between
-    assert offsets == [*range(had), *range(50, _WRITTEN)]
+    count_before = offsets.index(50)
+    assert count_before <= 1 + BUFFER + 1  # in process, in the buffer, and in flight between
+    assert offsets == [*range(count_before), *range(50, _WRITTEN)]
     assert committed_offsets(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
 
 

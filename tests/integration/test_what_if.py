@@ -136,9 +136,9 @@ def test_only_decisions_of_the_range_are_compared(
     ask: _Ask, bundle: Bundle, log: list[Interaction]
 ) -> None:
     middle = log[150].received_at
-    whole_answer, first, rest = (
+    whole_answer, first, later_answer = (
         ask(rules(bundle), time_range)
         for time_range in (TimeRange(None, _END), TimeRange(None, middle), TimeRange(middle, _END))
     )
-    assert first.before.decisions + rest.before.decisions == whole_answer.before.decisions
+    assert first.before.decisions + later_answer.before.decisions == whole_answer.before.decisions
     assert 0 < first.before.actions < whole_answer.before.actions

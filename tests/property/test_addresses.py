@@ -65,8 +65,8 @@ def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
         already = len(flow.written)
         assert addresses <= {(profile_of(top), name) for name in names}
         namespaces = {Identifier.parse(name).namespace for _, name in addresses}
-        owned = {Identifier.parse(name).namespace for name in names}
-        assert namespaces == owned & set(_ADDRESSES.values())
+        namespaces_owned = {Identifier.parse(name).namespace for name in names}
+        assert namespaces == namespaces_owned & set(_ADDRESSES.values())
 
 
 @settings(max_examples=cases(300), deadline=None)

@@ -41,11 +41,11 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
         flow = Flow(current)
         emits = [emit for record in stream for emit in flow.run(record)]
         everyone = people(emits)
-        affected = AffectedProfiles(versions)
+        affected_profiles = AffectedProfiles(versions)
         flow.rules = next_rules
         outputs: list[Emit] = []
         for person in everyone:
-            if evaluates_all or affected.has(person):
+            if evaluates_all or affected_profiles.has(person):
                 outputs += flow.follow(refresh(person, next_rules.config.digest))
         outputs += flow.advance(LAST)
         for interaction in later:

@@ -53,8 +53,8 @@ def moves(path: Sequence[int], model: Sequence[int]) -> int:
 
 
 def is_within(part: Sequence[int], path: Sequence[int]) -> bool:
-    rest = iter(path)
-    return all(step in rest for step in part)
+    steps_left = iter(path)
+    return all(step in steps_left for step in part)
 
 
 @given(plans_and_paths())

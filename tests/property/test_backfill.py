@@ -47,9 +47,9 @@ def _traits(names: Iterable[str]) -> tuple[model.TraitDefinition, ...]:
     stages = []
     for name in names:
         rule, _, lately = name.partition("_")
-        of = None if rule in ("count", "recency") else "properties.total"
+        path = None if rule in ("count", "recency") else "properties.total"
         window = "6m" if lately else None
-        stages.append(model.TraitDefinition(name, rule, of, _ORDERS, window))  # type: ignore[arg-type]
+        stages.append(model.TraitDefinition(name, rule, path, _ORDERS, window))  # type: ignore[arg-type]
     return tuple(stages)
 
 

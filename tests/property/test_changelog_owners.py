@@ -67,9 +67,9 @@ class Owners(RuleBasedStateMachine):
 
     def _replay(self, store: PartitionStore) -> Replay:
         replay = Replay(store, self.end)
-        rest = [record for record in self.log if record.at >= store.next_offset]
-        if rest:
-            replay.apply(rest)  # type: ignore[arg-type]
+        records_left = [record for record in self.log if record.at >= store.next_offset]
+        if records_left:
+            replay.apply(records_left)  # type: ignore[arg-type]
         return replay
 
     @rule(key=_KEYS, value=_VALUES)

@@ -55,8 +55,8 @@ def _life(
     )
 
 
-def _advance(life: Life, to: int) -> list[Any]:
-    life.emits = list(life.flow.advance(to))
+def _advance(life: Life, until: int) -> list[Any]:
+    life.emits = list(life.flow.advance(until))
     assert not life.flow.refused, life.flow.refused
     return [emit.value for emit in life.emits]
 

@@ -69,7 +69,7 @@ def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, K
         known_values("touch"),
         known_values("lang"),
     )
-    paid = [
+    payments = [
         facts["paid"] for facts in facts_seen if facts["paid"] is not None and not facts["unknown"]
     ]
     expected = {
@@ -79,7 +79,7 @@ def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, K
         "first_touch": touches[0] if touches else None,
         "last_touch": touches[-1] if touches else None,
         "countries": tuple(sorted(set(known_values("country")))) or None,
-        "spent": round(sum(paid), 6) if paid else None,
+        "spent": round(sum(payments), 6) if payments else None,
         "unknown": sum(facts["unknown"] for facts in facts_seen) or None,
         "on_mondays": sum(facts["monday"] for facts in facts_seen) or None,
         "language": languages[-1] if languages else None,

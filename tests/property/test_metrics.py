@@ -42,11 +42,11 @@ def _world() -> Rules:
 def _traits() -> Iterable[model.TraitDefinition]:
     for name, window in _WINDOWS.items():
         for rule in _RULES:
-            of = None if rule in ("count", "recency") else "properties.price"
+            path = None if rule in ("count", "recency") else "properties.price"
             yield model.TraitDefinition(
                 f"{rule}_{name}",
                 rule,  # type: ignore[arg-type]
-                of,
+                path,
                 {"name": "Order"},
                 None if window is None else f"{window}ms",
             )

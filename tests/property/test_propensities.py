@@ -83,9 +83,14 @@ def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
     choices_by_slot: defaultdict[str, set[str]] = defaultdict(set)
     for (slot, before, winner), count in counts.items():
         [propensity] = propensities[slot, before, winner]
-        of = openings[slot, before]
-        deviation = sqrt(of * propensity * (1 - propensity)) + 0.5
-        assert abs(count - of * propensity) < _SIGMAS * deviation, (slot, winner, count, propensity)
+        total = openings[slot, before]
+        deviation = sqrt(total * propensity * (1 - propensity)) + 0.5
+        assert abs(count - total * propensity) < _SIGMAS * deviation, (
+            slot,
+            winner,
+            count,
+            propensity,
+        )
         assert propensity < 1
         choices_by_slot[slot].add(winner)
     return choices_by_slot

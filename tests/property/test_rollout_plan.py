@@ -23,16 +23,16 @@ from tests.support.worlds import rules
 
 def people(emits: Iterable[Emit]) -> list[MemberProfile]:
     latest = {(emit.topic, emit.key): emit.value for emit in emits}
-    affected = []
+    profiles_affected = []
     for (topic, key), profile in latest.items():
         if topic == topics.PROFILES and isinstance(profile, Profile):
             members = latest.get((topics.MEMBERSHIPS, key))
             if isinstance(members, Memberships):
                 at = max(profile.updated_at, members.updated_at)
-                affected.append(MemberProfile(profile, members.segments, at))
+                profiles_affected.append(MemberProfile(profile, members.segments, at))
             else:
-                affected.append(MemberProfile(profile, {}, profile.updated_at))
-    return affected
+                profiles_affected.append(MemberProfile(profile, {}, profile.updated_at))
+    return profiles_affected
 
 
 @given(segments(), segments(), streams())

@@ -35,7 +35,7 @@ def _life(*suppressions: dict[str, object], **parts: object) -> Life:
 
 
 @pytest.mark.parametrize(
-    ("after_ms", "silent"),
+    ("after_ms", "is_silent"),
     [
         (0, True),
         (4 * MINUTE_MS + 59 * SECOND_MS, True),
@@ -45,13 +45,13 @@ def _life(*suppressions: dict[str, object], **parts: object) -> Life:
     ],
 )
 def test_after_a_complaint_sales_are_silent_until_its_time_has_passed(
-    after_ms: int, silent: bool
+    after_ms: int, is_silent: bool
 ) -> None:
     life = _life(_COMPLAINT)
     life.interact("Complaint", DAY_MS)
     decision = life.interact("Home", DAY_MS + after_ms, ask=["hero"])
-    assert life.treatments() == ([] if silent else ["gold-hero"])
-    assert (fates(decision)["gold-hero"] == "suppression complaint") is silent
+    assert life.treatments() == ([] if is_silent else ["gold-hero"])
+    assert (fates(decision)["gold-hero"] == "suppression complaint") is is_silent
 
 
 def test_a_complaint_silences_marketing_only() -> None:
@@ -115,17 +115,17 @@ def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
             "duration": f"{duration}m",
         }
     )
-    dismissed: dict[str, list[int]] = {"gold": [], "house": []}
+    dismissals: dict[str, list[int]] = {"gold": [], "house": []}
     for minute in sorted(times):
         at = minute * MINUTE_MS
         decision = life.interact("Home", at, ask=["hero"])
-        for name, before in dismissed.items():
-            silent = _is_silent(before, (count, window, duration), minute)
-            assert (fates(decision)[f"{name}-hero"] == "suppression tired") is silent
+        for name, before in dismissals.items():
+            is_silent = _is_silent(before, (count, window, duration), minute)
+            assert (fates(decision)[f"{name}-hero"] == "suppression tired") is is_silent
         for action in life.actions():
             if data.draw(st.booleans()):
                 life.react(action, "dismiss", at)
-                dismissed[action.offer].append(minute)
+                dismissals[action.offer].append(minute)
 
 
 def _is_silent(times: Iterable[int], rule: tuple[int, int, int], now: int) -> bool:

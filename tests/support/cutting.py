@@ -22,18 +22,18 @@ def cutting_proxy(port: int, most_bytes: Callable[[], int | None]) -> Iterator[i
 def _accept(listener: socket.socket, port: int, most_bytes: Callable[[], int | None]) -> None:
     while True:
         try:
-            near, _ = listener.accept()
+            inner, _ = listener.accept()
         except OSError:
             return
-        threading.Thread(target=_serve, args=(near, port, most_bytes()), daemon=True).start()
+        threading.Thread(target=_serve, args=(inner, port, most_bytes()), daemon=True).start()
 
 
-def _serve(near: socket.socket, port: int, most_bytes: int | None) -> None:
-    with near, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as far:
-        forward = threading.Thread(target=_pump, args=(near, far, None), daemon=True)
+def _serve(inner: socket.socket, port: int, most_bytes: int | None) -> None:
+    with inner, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as outer:
+        forward = threading.Thread(target=_pump, args=(inner, outer, None), daemon=True)
         forward.start()
-        _pump(far, near, most_bytes)
-        for connection in (near, far):
+        _pump(outer, inner, most_bytes)
+        for connection in (inner, outer):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 

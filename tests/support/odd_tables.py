@@ -99,8 +99,8 @@ def _prompts() -> Rows:
 def _paths() -> Rows:
     counts = (("mail > web", 2, 20.5, 3), ("web", 1, 5.0, 1), ("ads > ads", 0, 0.0, 2))
     return [
-        {"path": path, "conversions": float(won), "value": value, "nulls": float(losses)}
-        for path, won, value, losses in counts
+        {"path": path, "conversions": float(conversions), "value": value, "nulls": float(losses)}
+        for path, conversions, value, losses in counts
     ]
 
 

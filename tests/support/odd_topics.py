@@ -108,8 +108,10 @@ def _first_customer(usual: TopicRecords) -> TopicRecords:
 
 def _without_goals(usual: TopicRecords) -> TopicRecords:
     goals = {sale.goal for sale in SALES}
-    rest = [record for record in usual.segmented if record.interaction.name not in goals]
-    return TopicRecords(usual.decisions, rest, usual.changes[::2])
+    records_without_goals = [
+        record for record in usual.segmented if record.interaction.name not in goals
+    ]
+    return TopicRecords(usual.decisions, records_without_goals, usual.changes[::2])
 
 
 def _with_equal_times(usual: TopicRecords) -> TopicRecords:
@@ -190,12 +192,14 @@ def _times(table: pa.Table, kind: pa.DataType) -> pa.Table:
     return table
 
 
-def _with_times(of: pa.DataType, kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_timestamp(of):
+def _with_times(data_type: pa.DataType, kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(data_type):
         return kind
-    if pa.types.is_struct(of):
-        return pa.struct([pa.field(field.name, _with_times(field.type, kind)) for field in of])
-    return of
+    if pa.types.is_struct(data_type):
+        return pa.struct(
+            [pa.field(field.name, _with_times(field.type, kind)) for field in data_type]
+        )
+    return data_type
 
 
 def _many_channels(table: pa.Table, topic: str) -> pa.Table:

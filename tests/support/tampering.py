@@ -164,13 +164,13 @@ def alter(topic: str, holds: Callable[[Any], bool], change: Callable[[Any], Any]
     return tamper
 
 
-def alter_state(of: Stage, change: Callable[[Any], Any]) -> Tampering:
+def alter_state(of_stage: Stage, change: Callable[[Any], Any]) -> Tampering:
     """Alter the last row whose state `change` alters."""
-    decoder = msgspec.msgpack.Decoder(Row[of.state])  # type: ignore[name-defined]
+    decoder = msgspec.msgpack.Decoder(Row[of_stage.state])  # type: ignore[name-defined]
 
     def tamper(world: World) -> None:
         for partition in range(PARTITIONS):
-            log = world.logs.records[f"{of.name}-changelog", partition]
+            log = world.logs.records[f"{of_stage.name}-changelog", partition]
             for record in reversed(log):
                 if (record.key or b"")[:1] != b"r" or record.value is None:
                     continue

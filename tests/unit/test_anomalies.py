@@ -71,13 +71,15 @@ def test_series_without_anomaly_seldom_have_one() -> None:
 def _plant(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
     random = np.random.default_rng(seed)
     others = [_quiet_series(random, number) for number in range(12)]
-    planted = _quiet_series(random, 12 if kind == "goes on" else 13)
-    counts, trials = planted.counts.copy(), planted.trials
+    planted_series = _quiet_series(random, 12 if kind == "goes on" else 13)
+    counts, trials = planted_series.counts.copy(), planted_series.trials
     if trials is None:
         counts[90:100] = random.poisson(counts[90:100].mean() * 2.0, 10)
     else:
         counts[60:81] = random.binomial(trials[60:81].astype(int), 0.15)
-    return DailySeries(planted.kind, "hit", planted.to, "web", _MONDAY, counts, trials), others
+    return DailySeries(
+        planted_series.kind, "hit", planted_series.to, "web", _MONDAY, counts, trials
+    ), others
 
 
 @pytest.mark.parametrize(
@@ -89,9 +91,9 @@ def test_planted_anomaly_is_found_with_its_days(
 ) -> None:
     hits, others_hit = 0, 0
     for seed in range(10):
-        planted, others = _plant(kind, seed)
+        planted_series, others = _plant(kind, seed)
         anomalies = {
-            record.series.step: record.anomalies for record in scan([planted, *others], seed)
+            record.series.step: record.anomalies for record in scan([planted_series, *others], seed)
         }
         hits += any(_is_at(anomaly, first, last, direction) for anomaly in anomalies.pop("hit"))
         others_hit += sum(map(len, anomalies.values()))
@@ -158,15 +160,15 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
         if anomaly.kind != "goes on" or anomaly.to != "buy" or anomaly.channel is None:
             continue
         series_of_day = [
-            (has, day)
-            for has in visits.values()
-            for step, channel, day in has
+            (visit, day)
+            for visit in visits.values()
+            for step, channel, day in visit
             if (step, channel) == (anomaly.step, anomaly.channel)
         ]
         assert anomaly.trials is not None
         assert anomaly.trials.sum() == len(series_of_day)
         assert anomaly.counts.sum() == sum(
-            any(step == "buy" for step, _, _ in has) for has, _ in series_of_day
+            any(step == "buy" for step, _, _ in visit) for visit, _ in series_of_day
         )
 
 

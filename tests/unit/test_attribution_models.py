@@ -225,8 +225,8 @@ def test_the_full_game_by_rate_refuses_where_touches_add_nothing() -> None:
 
 
 def test_the_full_game_takes_twelve_channels() -> None:
-    twelve = [PathRow(tuple(f"c{index}" for index in range(12)), 12.0)]
-    assert _credits("shapley-full", twelve) == pytest.approx({f"c{i}": 1.0 for i in range(12)})
+    longest = [PathRow(tuple(f"c{index}" for index in range(12)), 12.0)]
+    assert _credits("shapley-full", longest) == pytest.approx({f"c{i}": 1.0 for i in range(12)})
     with pytest.raises(TooLargeError, match="at most 12"):
         _credits("shapley-full", [PathRow(tuple(f"c{index}" for index in range(13)), 1.0)])
 
@@ -289,7 +289,8 @@ def test_path_of_a_hundred_thousand_channels_is_credited() -> None:
 def test_circles_of_too_many_channels_are_refused() -> None:
     names = [f"c{index:06}" for index in range(5_000)]
     circle = [
-        PathRow((name, two), 1.0) for name, two in zip(names, [*names[1:], names[0]], strict=True)
+        PathRow((name, successor), 1.0)
+        for name, successor in zip(names, [*names[1:], names[0]], strict=True)
     ]
     with pytest.raises(TooLargeError, match="5,000 channels lead to each other"):
         removal_effects(count_paths(circle), 1)
@@ -331,8 +332,8 @@ def test_bootstrap_intervals_equal_theory() -> None:
 def test_the_bootstrap_draws_customers_not_paths() -> None:
     # Ten customers with a hundred equal journeys each: the interval is that of ten observations.
     paths = count_paths([PathRow(("a",), 500.0), PathRow(("b",), 500.0)])
-    one_each = np.eye(2) * 100.0
-    clustered = Customers(np.array([5.0, 5.0]), one_each, np.zeros((2, 2)))
+    conversions = np.eye(2) * 100.0
+    clustered = Customers(np.array([5.0, 5.0]), conversions, np.zeros((2, 2)))
     model_fit = fit("last", ModelOptions(), paths)
     wide = bootstrap(paths, clustered, model_fit, 500, seed=0)
     narrow = bootstrap(paths, Customers.of_paths(paths), model_fit, 500, seed=0)

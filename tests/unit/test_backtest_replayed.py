@@ -93,19 +93,19 @@ def test_a_replayed_topic_is_decided_as_it_was(
 
 
 def test_every_field_of_an_interaction_comes_back(tmp_path: Path) -> None:
-    full = replace(
+    complete = replace(
         shop_log(maximum=1)[0],
         properties={"a.b": 1.5, "n": 2**62, "gift": True, "note": "ñ", "none": None, "one": 1.0},
         context=Context(ip="::1", campaign={"source": "x"}, consent={"ads": False}),
         request=DecideRequest("r", "g", ("p", "q"), 5, {"p": 3}),
         lists={"skus": ("1", "2"), "empty": ()},
     )
-    folder = _write_replay(tmp_path, [full], topics.INTERACTIONS)
+    folder = _write_replay(tmp_path, [complete], topics.INTERACTIONS)
     [file] = open_files(folder, 1 << 20)
     with temporary_rows() as rows:
         log = TimedLog(rows)
         read_file(file, WholeRecords(), log, lambda _: None)
-        assert list(log) == [full]
+        assert list(log) == [complete]
 
 
 def test_row_that_is_no_interaction_is_named(

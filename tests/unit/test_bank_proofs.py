@@ -281,16 +281,16 @@ def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
         )
         if is_treated:
             entered_at.setdefault(decision.profile_id, decision.decided_at)
-    matured = {
+    entered_long_ago = {
         customer_id: at for customer_id, at in entered_at.items() if at + lift.window_ms < until
     }
-    assert len(matured) == lift.treated.customers
+    assert len(entered_long_ago) == lift.treated.customers
     chance_added = sum(
         message.chance
         for message in played.messages
         if message.campaign == lift.campaign
-        and message.profile_id in matured
-        and matured[message.profile_id] <= message.at
-        and message.goal_at <= matured[message.profile_id] + lift.window_ms
+        and message.profile_id in entered_long_ago
+        and entered_long_ago[message.profile_id] <= message.at
+        and message.goal_at <= entered_long_ago[message.profile_id] + lift.window_ms
     )
-    return chance_added / len(matured) if matured else 0.0
+    return chance_added / len(entered_long_ago) if entered_long_ago else 0.0

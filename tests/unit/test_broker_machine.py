@@ -130,8 +130,8 @@ def test_recorded_port_is_kept_once_it_is_free(tmp_path: Path) -> None:
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_broker(files: BrokerFiles) -> None:
-    me = psutil.Process()
-    handle = ProcessHandle.of(me.pid)
+    own_process = psutil.Process()
+    handle = ProcessHandle.of(own_process.pid)
     assert handle is not None
     record = ProcessRecord(replace(handle, started=handle.started + "1"), 9092)
     write_atomically(files.process, msgspec.json.encode(record))

@@ -206,7 +206,9 @@ class DailyArms:
             conversions = random.binomial(customers, chance)
             arms.append((customers.cumsum().tolist(), conversions.cumsum().tolist()))
         for day in range(days):
-            treated_arm, other = (ArmSums(of[day], hits[day], 0.0, 0.0) for of, hits in arms)
+            treated_arm, other = (
+                ArmSums(arm_days[day], hits[day], 0.0, 0.0) for arm_days, hits in arms
+            )
             yield treated_arm, other
 
 
@@ -314,8 +316,8 @@ def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
             instead = Choice("web/slot", "web", f"a-{number}", "spring", "other", "other-web")
             record = msgspec.structs.replace(record, choices=(instead,))
         decisions.append(record)
-    drawn_only = round(1_000 * holdouts)
-    for number in range(drawn_only):
+    holdout_count = round(1_000 * holdouts)
+    for number in range(holdout_count):
         other = decision(
             f"f{number}", f"q{number}", _START, _candidate("other", "web"),
             holdouts=(Assignment("few", True, _START),),
@@ -371,12 +373,12 @@ def test_customer_with_the_next_best_offer_is_compared_with_that_offer() -> None
 
 def test_interval_of_a_share_widens_with_customers_that_repeat() -> None:
     single_rate = rate(ClusterSums(100, 30, 100, 30, 100, 30))
-    same = rate(ClusterSums(10, 30, 100, 300, 1_000, 300))
+    same_rate = rate(ClusterSums(10, 30, 100, 300, 1_000, 300))
     assert single_rate.low is not None
     assert single_rate.high is not None
     assert (single_rate.low, single_rate.high) == pytest.approx(wilson(0.3, 100), abs=0.005)
-    assert same.low is not None
-    assert same.low < single_rate.low - 0.1
+    assert same_rate.low is not None
+    assert same_rate.low < single_rate.low - 0.1
 
 
 @given(st.integers(1, 400), st.data())

@@ -44,8 +44,8 @@ def _mistake(folder: Path, file: str, old: str, new: str) -> int:
     text = path.read_bytes().decode()
     assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
     path.write_bytes(text.replace(old, new).encode())
-    same = takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False))
-    return text[: text.index(old) + len(list(same))].count("\n") + 1
+    same_start = takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False))
+    return text[: text.index(old) + len(list(same_start))].count("\n") + 1
 
 
 def test_the_folder_without_a_mistake_is_valid(tmp_path: Path) -> None:

@@ -81,9 +81,9 @@ def test_reason_repeats_no_part_of_the_url(url: str) -> None:
 @example("[::1]:80")
 @example("0\xad")
 @given(st.text(st.sampled_from("ab1.:[]@%-_/?#\\é٣ "), max_size=20) | st.text(max_size=20))
-def test_accepted_urls_have_a_host_and_a_port_for_the_client(rest: str) -> None:
-    if url_problem(f"http://{rest}") is None:
-        url = URL(f"http://{rest}")
+def test_accepted_urls_have_a_host_and_a_port_for_the_client(address: str) -> None:
+    if url_problem(f"http://{address}") is None:
+        url = URL(f"http://{address}")
         assert url.raw_host
         assert url.port
         assert 1 <= url.port <= 65_535

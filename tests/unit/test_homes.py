@@ -71,19 +71,24 @@ def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
 
 def test_process_is_recognised_after_a_change_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     # psutil counts from the time at which the machine started, which moves with the clock.
-    me = ProcessHandle.of(os.getpid())
-    assert me is not None
+    own_handle = ProcessHandle.of(os.getpid())
+    assert own_handle is not None
     monkeypatch.setattr(psutil.Process, "create_time", lambda *_: time.time() + 3_600)
-    assert me.process() is not None
-    assert ProcessHandle.of(os.getpid()) == me
+    assert own_handle.process() is not None
+    assert ProcessHandle.of(os.getpid()) == own_handle
 
 
 def test_reused_pid_is_not_the_process() -> None:
-    me = ProcessHandle.of(os.getpid())
-    assert me is not None
-    assert replace(me, started=me.started + "0").process() is None
-    assert replace(me, started="another-boot/" + me.started.partition("/")[2]).process() is None
-    assert replace(me, pid=1).process() is None
+    own_handle = ProcessHandle.of(os.getpid())
+    assert own_handle is not None
+    assert replace(own_handle, started=own_handle.started + "0").process() is None
+    assert (
+        replace(
+            own_handle, started="another-boot/" + own_handle.started.partition("/")[2]
+        ).process()
+        is None
+    )
+    assert replace(own_handle, pid=1).process() is None
     assert ProcessHandle.of(2**22 + 1) is None
 
 

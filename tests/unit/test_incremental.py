@@ -188,14 +188,14 @@ def test_rate_without_a_message_is_learned_by_treatment() -> None:
         for name, trials, successes in (("shoes", 980.0, 490.0), ("boots", 980.0, 10.0))
     ]
     knowledge = knowledge_of(LearningRecord(1, "d" * 64, 0, posteriors=tuple(baselines)))
-    of_all = 500 / 1980
+    overall_rate = 500 / 1980
     anyway = {
         name: knowledge.anyway(("sale", name, name), "") for name in ("shoes", "boots", "hat")
     }
     assert anyway == {
-        "shoes": pytest.approx((490 + 20 * of_all) / 1000),
-        "boots": pytest.approx((10 + 20 * of_all) / 1000),
-        "hat": pytest.approx(of_all),
+        "shoes": pytest.approx((490 + 20 * overall_rate) / 1000),
+        "boots": pytest.approx((10 + 20 * overall_rate) / 1000),
+        "hat": pytest.approx(overall_rate),
     }
 
 

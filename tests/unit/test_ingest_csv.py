@@ -46,7 +46,7 @@ def test_columns_are_nested_fields_and_properties_have_types(table: Any) -> None
         ",,,,,,,\n"
         "track,Short,9\n"
     )
-    full = {
+    first_row = {
         "type": "track",
         "event": "Order",
         "userId": "007",
@@ -54,7 +54,7 @@ def test_columns_are_nested_fields_and_properties_have_types(table: Any) -> None
         "properties": {"price": 12.5, "sku": "0042", "gift": True},
         "context": {"ip": "192.0.2.1"},
     }
-    two = {
+    second_row = {
         "type": "track",
         "event": "two\nlines",
         "userId": "8",
@@ -62,8 +62,8 @@ def test_columns_are_nested_fields_and_properties_have_types(table: Any) -> None
         "properties": {"price": -3, "gift": False},
     }
     assert table(text) == [
-        (2, full),
-        (3, two),
+        (2, first_row),
+        (3, second_row),
         (6, {"type": "track", "event": "Short", "userId": "9"}),
     ]
 
@@ -182,12 +182,12 @@ def test_a_bad_row_costs_itself_and_names_its_line_and_column(
 ) -> None:
     good = _GOOD.encode()
     content = _HEAD.encode() + good + bad + good + b'track,"two\nlines",u,1\n' + good
-    two = {**order(), "event": "two\nlines"}
+    broken_row = {**order(), "event": "two\nlines"}
     assert table(content) == [
         (2, order()),
         (3, (code, field)),
         (4, order()),
-        (5, two),
+        (5, broken_row),
         (7, order()),
     ]
 

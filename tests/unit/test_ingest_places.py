@@ -20,13 +20,13 @@ def never(_: Stamp) -> float:
 
 
 def test_a_file_at_rest_is_complete_and_a_change_begins_anew() -> None:
-    rest = FileReadiness(model.ReadyRule(after="5s"))
+    readiness = FileReadiness(model.ReadyRule(after="5s"))
     small, large = Stamp("a", 1, 7), Stamp("a", 2, 7)
-    assert not rest.ready([small], frozenset("a"), 0, never)
-    assert not rest.ready([large], frozenset("a"), 4, never)
-    assert not rest.ready([large], frozenset("a"), 8.9, never)
-    assert rest.ready([large], frozenset("a"), 9, never) == {large}
-    assert rest.ready([small], frozenset("a"), 9, lambda _: 5.0) == {small}
+    assert not readiness.ready([small], frozenset("a"), 0, never)
+    assert not readiness.ready([large], frozenset("a"), 4, never)
+    assert not readiness.ready([large], frozenset("a"), 8.9, never)
+    assert readiness.ready([large], frozenset("a"), 9, never) == {large}
+    assert readiness.ready([small], frozenset("a"), 9, lambda _: 5.0) == {small}
 
 
 def test_a_marker_makes_a_file_complete() -> None:

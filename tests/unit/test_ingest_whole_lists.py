@@ -156,9 +156,9 @@ def test_another_home_removes_customers_missing_since_the_last_file_of_any(
     tmp_path: Path,
 ) -> None:
     place = _SharedPlace(tmp_path)
-    home, two = tmp_path / "one", tmp_path / "two"
+    home, other_home = tmp_path / "one", tmp_path / "two"
     place.take(home, "a.csv", _FIRST)
-    assert place.take(two, "b.csv", _SECOND) == (["bo"], False)
+    assert place.take(other_home, "b.csv", _SECOND) == (["bo"], False)
     assert place.take(home, "c.csv", _THIRD) == (["ana"], False)
 
 
@@ -206,9 +206,9 @@ def test_home_alone_knows_a_list_where_nothing_can_be_written_beside_its_files(
     assert whole_list.last() == last
 
 
-@pytest.mark.parametrize("to", ["time", "id"])
-def test_list_counts_when_it_is_taken(to: str) -> None:
-    columns = {"who": "identifiers.customer_id", "at": to}
+@pytest.mark.parametrize("operation", ["time", "id"])
+def test_list_counts_when_it_is_taken(operation: str) -> None:
+    columns = {"who": "identifiers.customer_id", "at": operation}
     watch = {
         "watch": "w", "source": "shop", "folder": "/in", "kind": "track", "name": "Listed",
         "replaces": True, "columns": columns,

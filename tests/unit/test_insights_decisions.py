@@ -106,7 +106,7 @@ def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, lis
             own_candidates = [
                 candidate for candidate in decision.candidates if candidate.slot == slot
             ]
-            won = [
+            winners = [
                 candidate
                 for candidate in own_candidates
                 if candidate.fate == "chosen" or "held out" in candidate.fate
@@ -114,8 +114,8 @@ def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, lis
             losers = [
                 candidate for candidate in own_candidates if candidate.fate.startswith("beaten by ")
             ]
-            if won or losers:
-                yield (won[0] if won else None), won + losers
+            if winners or losers:
+                yield (winners[0] if winners else None), winners + losers
 
 
 def _best(scored: dict[str, float]) -> str | None:
@@ -192,19 +192,21 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
     log: tuple[Path, list[Decision], list[Segmented]],
 ) -> None:
     folder, decisions, segmented = log
-    considered = {
+    considered_decisions = {
         decision.decision_id: decision
         for decision in decisions
         if decision.candidates or decision.rejected
     }
     members = {record.interaction.event_id: record.segments.members for record in segmented}  # type: ignore[union-attr]
     expected = Counter(
-        segment for decision in considered.values() for segment in members[decision.event_id]
+        segment
+        for decision in considered_decisions.values()
+        for segment in members[decision.event_id]
     )
     assert {group.group: group.decisions for group in _duck(folder, "segment")} == expected
     days = Counter(
         datetime.fromtimestamp(decision.decided_at / 1000, UTC).date().isoformat()
-        for decision in considered.values()
+        for decision in considered_decisions.values()
     )
     assert {group.group: group.decisions for group in _duck(folder, "day")} == days
     [part] = _duck(folder, since=_BEGIN + _DAY_MS, until=_BEGIN + 2 * _DAY_MS)

@@ -147,9 +147,9 @@ def test_last_mandatory_step_is_the_goal_by_default(tmp_path: Path) -> None:
 def test_events_come_in_the_order_of_their_times_then_of_the_table(tmp_path: Path) -> None:
     backwards = case("a", 0, "terms", "income")[::-1]
     moment = START + 5 * DAY
-    same = [f"b,{moment},Terms Accepted,", f"b,{moment},Income Given,"]
+    same_moment = [f"b,{moment},Terms Accepted,", f"b,{moment},Income Given,"]
     other = [f"c,{moment},Income Given,", f"c,{moment},Terms Accepted,"]
-    answer = analyse(write_events(tmp_path, backwards, same, other), write_journey(tmp_path))
+    answer = analyse(write_events(tmp_path, backwards, same_moment, other), write_journey(tmp_path))
     paths = {tuple(variant["path"]): variant["cases"] for variant in answer["variants"]}
     assert paths == {("terms", "income"): 2, ("income", "terms"): 1}
 

@@ -92,8 +92,8 @@ def folders(
 ) -> tuple[Path, Path]:
     items = _items("i", 12)
     chances = {
-        (tier, item.id): 0.6 if item.attributes["kind"] == liked else 0.05
-        for tier, liked in _LIKED.items()
+        (tier, item.id): 0.6 if item.attributes["kind"] == liked_group else 0.05
+        for tier, liked_group in _LIKED.items()
         for item in items
     }
     rules = with_fields(_shop(*items), propensities=watching)

@@ -187,9 +187,9 @@ def test_plan_is_compared_from_its_first_step_on(tmp_path: Path) -> None:
 
 def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
     lines = ["case_id,occurred_at,name,channel,arm"]
-    for arm, won in (("a", 3), ("holdout", 1), ("z", 2)):
+    for arm, winners in (("a", 3), ("holdout", 1), ("z", 2)):
         for number in range(4):
-            name, last_event = f"{arm}{number}", "open" if number < won else "page"
+            name, last_event = f"{arm}{number}", "open" if number < winners else "page"
             lines += [f"{line},{arm}" for line in case(name, 0, "start", last_event)]
     lines += [f"{line}," for line in LATE]
     arms = details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]

@@ -98,9 +98,11 @@ def test_bytes_written_for_a_hot_key_do_not_grow_with_the_square_of_its_inputs()
 def test_the_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
     identity = _Stage("identity")
     room = sizes.INPUT - len(_ADA.key)
-    rest = len(_CODEC.encode(topics.INTERACTIONS, _interaction(0, 2_000_000)) or b"") - 2_000_000
-    identity.process(_interaction(0, room - rest))
-    identity.process(_interaction(1, room - rest + 1))
+    overhead = (
+        len(_CODEC.encode(topics.INTERACTIONS, _interaction(0, 2_000_000)) or b"") - 2_000_000
+    )
+    identity.process(_interaction(0, room - overhead))
+    identity.process(_interaction(1, room - overhead + 1))
     identity.process(b"x" * sizes.TOPIC)
     identity.process(_interaction(2, 1))
     assert [letter.offset for letter in identity.dead_letters()] == [1, 2]

@@ -56,10 +56,10 @@ def test_times_are_counted_as_prometheus_counts_them() -> None:
         for s in family.samples
         if not s.name.endswith("_created")
     }
-    exposed = text_string_to_metric_families(generate_latest(registry).decode())
+    families = text_string_to_metric_families(generate_latest(registry).decode())
     own_samples = {
         (s.name, *sorted(s.labels.items())): s.value
-        for family in exposed
+        for family in families
         for s in family.samples
         if s.name.startswith("kairos_stage_spent")
     }

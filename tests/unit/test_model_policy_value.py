@@ -188,11 +188,11 @@ def _live(drawn_world: DrawnWorld) -> _Life:
     return life
 
 
-def _conversion(of: Segmented, action_id: str) -> Segmented:
-    assert of.interaction is not None
-    at = of.interaction.received_at + HOUR_MS
+def _conversion(segmented: Segmented, action_id: str) -> Segmented:
+    assert segmented.interaction is not None
+    at = segmented.interaction.received_at + HOUR_MS
     outcome = replace(
-        of.interaction,
+        segmented.interaction,
         event_id=f"o-{action_id}",
         kind="outcome",
         name="conversion",
@@ -201,7 +201,7 @@ def _conversion(of: Segmented, action_id: str) -> Segmented:
         properties={"action_id": action_id},
         request=None,
     )
-    return replace(of, interaction=outcome)
+    return replace(segmented, interaction=outcome)
 
 
 def _true_value(drawn_world: DrawnWorld, decision: DrawnDecision, is_held: bool) -> float:
@@ -238,8 +238,10 @@ def test_value_per_slot_covers_the_truth_where_much_is_best_left_unsaid(
         == sum(len(decision.slots) for decision in decisions_drawn)
         > _CUSTOMERS * _VISITS * 0.9
     )
-    silent = sum(slot.chosen is None for decision in decisions_drawn for slot in decision.slots)
-    assert 0.2 < silent / whole_estimate.n < 0.8
+    silent_slots = sum(
+        slot.chosen is None for decision in decisions_drawn for slot in decision.slots
+    )
+    assert 0.2 < silent_slots / whole_estimate.n < 0.8
     held_profiles = {
         decision.profile_id
         for decision in life.decisions

@@ -27,8 +27,8 @@ class _Day:
 
     def __init__(self, seed: int, rush: bool) -> None:
         random = Random(seed)
-        even = (random.random() for _ in range(_ARRIVALS))
-        times = ((share**2 if rush else share) * DAY_MS for share in even)
+        draws = (random.random() for _ in range(_ARRIVALS))
+        times = ((share**2 if rush else share) * DAY_MS for share in draws)
         self.arrivals = sorted(
             (_MONDAY + int(at), random.lognormvariate(1, 1), random.randrange(_PARTITIONS))
             for at in times

@@ -167,28 +167,28 @@ def _chances(rules: Rules) -> Mapping[str, float]:
     ids=["prefers b", "without b", "b alone", "b for sure"],
 )
 def test_the_estimate_covers_the_truth(worth: Callable[..., PolicyWorth], other: Rules) -> None:
-    ran = _truth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
+    own_truth = _truth(_rules("a", "b", "c", a=8.0, b=6.0, c=7.0))
     truth = _truth(other) if other.chooser else _RATES["b"] * _VALUE - _COST
     result = worth(other)
     assert (result.slots, result.customers) == (2 * _CUSTOMERS, _CUSTOMERS)
     assert (result.undrawn, result.unfinished, result.unplayed) == (0, 0, 0)
     assert result.covered == pytest.approx(1, abs=0.1)
     assert result.other is not None
-    for estimate, true in (
-        (result.ran, ran),
+    for estimate, true_worth in (
+        (result.ran, own_truth),
         (result.other.ips, truth),
         (result.other.snips, truth),
         (result.other.dr, truth),
-        (result.gain, truth - ran),
+        (result.gain, truth - own_truth),
     ):
         assert estimate is not None
         assert estimate.low is not None
         assert estimate.high is not None
-        assert estimate.low < true < estimate.high
+        assert estimate.low < true_worth < estimate.high
         assert estimate.high - estimate.low < 1.0
     assert result.gain.value is not None
     assert result.total.value == pytest.approx(result.gain.value * result.slots)
-    assert np.sign(result.gain.value) == np.sign(truth - ran)
+    assert np.sign(result.gain.value) == np.sign(truth - own_truth)
 
 
 def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyWorth]) -> None:
@@ -196,9 +196,9 @@ def test_gains_of_offers_cover_the_truth_and_add_up(worth: Callable[..., PolicyW
     other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
     result = worth(other, own_rules=own_rules)
     assert {worth.name for worth in result.offers} == {"a", "b", "c"}
-    was, next_chances = _chances(own_rules), _chances(other)
+    own_chances, next_chances = _chances(own_rules), _chances(other)
     for offer_worth in result.offers:
-        truth = result.slots * (next_chances[offer_worth.name] - was[offer_worth.name])
+        truth = result.slots * (next_chances[offer_worth.name] - own_chances[offer_worth.name])
         assert offer_worth.after - offer_worth.before == pytest.approx(
             truth, abs=0.06 * result.slots
         )
@@ -292,11 +292,11 @@ def test_gain_is_over_a_replay_that_decides_otherwise_than_the_log(
     worth: Callable[..., PolicyWorth],
 ) -> None:
     own_rules = _rules("a", "b", "c", a=9.0, b=5.0, c=5.0)
-    same = worth(own_rules, own_rules=own_rules)
-    assert same.replayed is not None
-    assert same.replayed.value != same.ran.value
-    assert (same.gain.value, same.gain.low, same.undrawn) == (0.0, None, 0)
-    for estimate in same.offers:
+    same_rules = worth(own_rules, own_rules=own_rules)
+    assert same_rules.replayed is not None
+    assert same_rules.replayed.value != same_rules.ran.value
+    assert (same_rules.gain.value, same_rules.gain.low, same_rules.undrawn) == (0.0, None, 0)
+    for estimate in same_rules.offers:
         assert estimate.before == estimate.after > 0
         assert (estimate.gain.value, estimate.gain.low) == (0.0, None)
     other = _rules("a", "b", "c", a=2.0, b=14.0, c=5.0)
@@ -316,8 +316,8 @@ def test_an_unchanged_slot_without_a_draw_gains_nothing(
     (tmp_path / "sure").mkdir()
     folder = _write_log(tmp_path / "sure", _rules("a", learning=False))
     drawn_rules = _rules("a", "b", a=9.0, b=5.0)
-    same = worth(drawn_rules, folder, own_rules=drawn_rules)
-    assert (same.slots, same.undrawn, same.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
+    same_rules = worth(drawn_rules, folder, own_rules=drawn_rules)
+    assert (same_rules.slots, same_rules.undrawn, same_rules.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
     assert (
         worth(_rules("b", learning=False), folder, own_rules=drawn_rules).undrawn == 2 * _CUSTOMERS
     )
@@ -339,8 +339,8 @@ def test_a_log_without_draws_gives_no_estimate(
     estimate = worth(_rules("b", learning=False), folder)
     assert (estimate.slots, estimate.undrawn, estimate.other) == (0, 2 * _CUSTOMERS, None)
     assert estimate.gain.value is None
-    same = worth(_rules("a", learning=False), folder)
-    assert (same.slots, same.undrawn, same.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
+    same_rules = worth(_rules("a", learning=False), folder)
+    assert (same_rules.slots, same_rules.undrawn, same_rules.gain.value) == (2 * _CUSTOMERS, 0, 0.0)
 
 
 def test_goals_that_may_still_be_reached_and_other_times_are_left_out(
@@ -348,7 +348,7 @@ def test_goals_that_may_still_be_reached_and_other_times_are_left_out(
 ) -> None:
     rules = _rules("b", b=10.0)
     middle = _BEGIN + _CUSTOMERS * 60_000
-    half = worth(rules, log, Period(None, middle))
-    assert (half.slots, half.unplayed) == (_CUSTOMERS, 0)
-    rest = worth(rules, log, Period(middle))
-    assert rest.slots == _CUSTOMERS
+    first_half = worth(rules, log, Period(None, middle))
+    assert (first_half.slots, first_half.unplayed) == (_CUSTOMERS, 0)
+    second_half = worth(rules, log, Period(middle))
+    assert second_half.slots == _CUSTOMERS

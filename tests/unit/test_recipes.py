@@ -80,21 +80,21 @@ def _histories(random: Random) -> Iterator[Segmented]:
     numbers = count()
     for customer in range(600):
         club = ("club",) if customer % 3 == 0 else ()
-        does = partial(_act, numbers, f"c{customer:03}", club)
+        act = partial(_act, numbers, f"c{customer:03}", club)
         first = random.randrange(9) * 2
-        yield does("Product Viewed", 0, sku=_ITEMS[first])
+        yield act("Product Viewed", 0, sku=_ITEMS[first])
         if random.random() < 0.6:
-            yield does("Product Viewed", 0.1, sku=_ITEMS[first + 2])
-        yield does("Order", 1, sku=_ITEMS[first])
+            yield act("Product Viewed", 0.1, sku=_ITEMS[first + 2])
+        yield act("Order", 1, sku=_ITEMS[first])
         if random.random() < 0.6:
-            yield does("Order", 3, sku=_ITEMS[first + 1])
+            yield act("Order", 3, sku=_ITEMS[first + 1])
         # Too late to count as bought together.
-        yield does("Order", 200, sku=_ITEMS[random.randrange(18)])
+        yield act("Order", 200, sku=_ITEMS[random.randrange(18)])
         if club and random.random() < 0.7:
-            yield does("Order", 400, sku="p20")
+            yield act("Order", 400, sku="p20")
         topic = random.randrange(3)
         solves = topic if random.random() < 0.8 else random.randrange(3)
-        yield does("Case Solved", 500, sku=_ITEMS[20 + solves], topic=f"topic{topic}")
+        yield act("Case Solved", 500, sku=_ITEMS[20 + solves], topic=f"topic{topic}")
 
 
 @pytest.fixture(scope="module")
@@ -204,9 +204,9 @@ def test_events_that_cannot_be_read_are_named(
     name, old, new = change
     for path in folder.rglob("*"):
         if path.is_file():
-            to = tmp_path / path.relative_to(folder)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            to.write_text(path.read_text())
+            target = tmp_path / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(path.read_text())
     (tmp_path / name).write_text(_FILES[name].replace(old, new, 1))
     bundle_read = load(tmp_path, {})
     assert isinstance(bundle_read, Bundle) is (words is None)

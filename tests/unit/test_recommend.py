@@ -119,8 +119,10 @@ def test_calls_to_the_willing_are_not_recommended(
     }
     goals = [row for person in people for row in tables.goals(person) if row[2] == LOAN.goal]
     askers = {row[0] for row in goals}
-    rest = {person.profile_id for person in people} - called_people
-    naive = len(called_people & askers) / len(called_people) - len(rest & askers) / len(rest)
+    people_not_called = {person.profile_id for person in people} - called_people
+    naive = len(called_people & askers) / len(called_people) - len(
+        people_not_called & askers
+    ) / len(people_not_called)
     assert naive == pytest.approx(naive_difference(LOAN), abs=0.06)
     assert naive > 3 * effect(LOAN, "call")
     prompts = [row for person in people for row in tables.prompts(person) if row[5] == LOAN.offer]
@@ -129,8 +131,10 @@ def test_calls_to_the_willing_are_not_recommended(
     assert (document["changes"], document["journey"][0]["recommended"]) == ([], False)
     assert "only one option" in document["journey"][0]["words"]
     start = tables.iso(1_704_067_200_000 + 86_400_000)
-    silent = [(case, start, LOAN.goal, "nothing", "", "", None, "x") for case in sorted(rest)]
-    write_tables(tmp_path, [*prompts, *silent], goals)
+    silent_prompts = [
+        (case, start, LOAN.goal, "nothing", "", "", None, "x") for case in sorted(people_not_called)
+    ]
+    write_tables(tmp_path, [*prompts, *silent_prompts], goals)
     document = msgspec.json.decode(invoke("--json", "--within", "27d").stdout)
     assert {change["do"] for change in document["changes"]} <= {"test"}
     assert not document["journey"][0]["recommended"]

@@ -146,8 +146,8 @@ def test_bounce_that_refers_to_the_message_only_is_matched() -> None:
 
 @pytest.mark.parametrize("kind", ["abuse", "fraud", "Abuse"])
 def test_feedback_is_a_complaint(kind: str) -> None:
-    returned = parse_returned(COMPLAINT.replace("KIND", kind).encode())
-    assert returned == ReturnedMail("complaint", ID, None, {"feedback": kind.lower()})
+    result = parse_returned(COMPLAINT.replace("KIND", kind).encode())
+    assert result == ReturnedMail("complaint", ID, None, {"feedback": kind.lower()})
 
 
 @pytest.mark.parametrize(

@@ -59,17 +59,20 @@ def spelled_out(schema: Any, definitions: dict[str, Any]) -> Any:
     return schema
 
 
-def expected_schema(of: Any) -> Any:
+def expected_schema(annotation: Any) -> Any:
     """Return the expected result of `spelled_out` for a Python type."""
-    if of in PRIMITIVES:
-        return PRIMITIVES[of]
-    if of == Scalar:
+    if annotation in PRIMITIVES:
+        return PRIMITIVES[annotation]
+    if annotation == Scalar:
         return SCALAR
-    if of == Known:
+    if annotation == Known:
         return [*SCALAR, {"array": "string"}]
-    match get_origin(of), get_args(of):
+    match get_origin(annotation), get_args(annotation):
         case None, ():
-            return {"record": of.__name__, "fields": [*map(field, msgspec.structs.fields(of))]}
+            return {
+                "record": annotation.__name__,
+                "fields": [*map(field, msgspec.structs.fields(annotation))],
+            }
         case (t, _) if t is Literal:
             return "string"
         case (t, options) if t in (Union, UnionType):
@@ -79,18 +82,22 @@ def expected_schema(of: Any) -> Any:
             return {"array": expected_schema(item)}
         case (t, (_, value)) if t is dict:
             return {"map": expected_schema(value)}
-    raise TypeError(f"no schema for {of}")
+    raise TypeError(f"no schema for {annotation}")
 
 
-def field(of: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
+def field(struct_field: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
     """Return the field's schema: defaults as in the class; an optional field defaults to None, also
     where the class has no default."""
-    default = of.default if of.default_factory is NODEFAULT else of.default_factory()
+    default = (
+        struct_field.default
+        if struct_field.default_factory is NODEFAULT
+        else struct_field.default_factory()
+    )
     if default is NODEFAULT:
-        default = None if NoneType in get_args(of.type) else NODEFAULT
+        default = None if NoneType in get_args(struct_field.type) else NODEFAULT
     else:
         default = msgspec.to_builtins(default)
-    return of.encode_name, expected_schema(of.type), default
+    return struct_field.encode_name, expected_schema(struct_field.type), default
 
 
 def as_json(value: Any) -> Any:

@@ -266,8 +266,8 @@ def test_contexts_are_merged_at_any_depth() -> None:
 @pytest.mark.parametrize("empty", [None, [], {}, "text", 7])
 def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
     message = {"userId": "u1", "event": "Viewed", "context": empty}
-    merged = _in_batch(message, context={"locale": "es"})
-    result = interaction(merged, "track", Arrival(_SOURCE, _CONFIG, _NOW))
+    message_merged = _in_batch(message, context={"locale": "es"})
+    result = interaction(message_merged, "track", Arrival(_SOURCE, _CONFIG, _NOW))
     assert isinstance(result, Interaction)
     assert result.context.locale == "es"
 

@@ -94,14 +94,14 @@ def test_every_message_whose_window_is_over_is_an_example_once(
     played: PlayedWorld, folders: tuple[Path, Path]
 ) -> None:
     end = max(record.interaction.received_at for record in played.segmented if record.interaction)
-    acted = {
+    acted_on = {
         decision.decision_id
         for decision in played.decisions
         if any(choice.action_id for choice in decision.choices)
         and decision.decided_at + _GOAL.window_ms <= end
     }
     decision_ids = [example.decision_id for example in _examples(folders)]
-    assert sorted(decision_ids) == sorted(acted)
+    assert sorted(decision_ids) == sorted(acted_on)
 
 
 def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) -> None:
@@ -119,9 +119,9 @@ def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_
         for decision in played.decisions
         if decision.event_id in _converted_events(played)
     }
-    planted = PlayedWorld.__new__(PlayedWorld)
-    planted.decisions = played.decisions
-    planted.segmented = [
+    restored_world = PlayedWorld.__new__(PlayedWorld)
+    restored_world.decisions = played.decisions
+    restored_world.segmented = [
         replace(
             record,
             profile=replace(
@@ -136,7 +136,7 @@ def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_
         else record
         for record in played.segmented
     ]
-    folders = write_world(planted, tmp_path)
+    folders = write_world(restored_world, tmp_path)
     with pytest.raises(LeakError, match=r"trait\.age: alone predicts who reaches the goal"):
         _train(folders)
     assert "trait.age" not in map(str, _train(folders, _without("age")).manifest.features)

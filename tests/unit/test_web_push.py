@@ -152,8 +152,8 @@ def test_browser_decrypts_the_message_and_the_key_signs_it(key: str) -> None:
     }
     assert headers["Content-Encoding"] == "aes128gcm"
     assert 0 < int(headers["TTL"]) <= 20
-    scheme, _, rest = headers["Authorization"].partition(" ")
-    token, public = (part.partition("=")[2] for part in rest.split(","))
+    scheme, _, parameters = headers["Authorization"].partition(" ")
+    token, public = (part.partition("=")[2] for part in parameters.split(","))
     assert scheme == "vapid"
     public_key = Vapid02.from_string(key).public_key.public_numbers()
     assert b64urldecode(public) == b"\x04" + public_key.x.to_bytes(32) + public_key.y.to_bytes(32)
