@@ -43,6 +43,6 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
 
 def _is_mostly_within(evidence: SeriesEvidence, first: int, last: int) -> bool:
     """Return whether more than half of the series' days are within the incident's."""
-    begin, ends = evidence.first_day - _FIRST_DAY, evidence.last_day - _FIRST_DAY
-    common = min(ends, last) - max(begin, first) + 1
-    return common * 2 > ends - begin + 1
+    begin, end = evidence.first_day - _FIRST_DAY, evidence.last_day - _FIRST_DAY
+    common = min(end, last) - max(begin, first) + 1
+    return common * 2 > end - begin + 1
