@@ -28,7 +28,7 @@ class Plan:
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
-    """Measure all systems in turn and repeat, so that what changes with time affects each alike."""
+    """Measure all systems in turn and repeat, so that drifts of the machine affect each alike."""
     samples: dict[tuple[str, int], list[Sample]] = defaultdict(list)
     for repeat in range(plan.repeats):
         for choice in plan.choices:

@@ -1,8 +1,8 @@
 """Open-loop load: records are sent when they are due, whether or not earlier ones came out.
 
 A latency is from the time at which the record was meant to be sent to the time at which a reader
-has what followed from it, both by this process' monotonic clock, so that a sender that comes late
-counts against the system (no coordinated omission).
+has its consequence, both by this process' monotonic clock, so that a late sender counts against the
+system (no coordinated omission).
 """
 
 import gc
@@ -88,7 +88,7 @@ class Client:
         self._consumer.assign(list(self._ends()))
 
     def close(self) -> None:
-        """Forget what is still on its way."""
+        """Forget the records that are still on their way."""
         self._producer.flush(1)
         self._producer.purge()
         self._producer.poll(0)

@@ -20,7 +20,7 @@ _WARM_ROUNDS = 4_000
 
 
 class NoRigError(Exception):
-    """Raised when there is no broker to measure with; the message says what to do."""
+    """Raised when there is no broker to measure with; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,9 +49,9 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotAge:
-    """Ages of the snapshots of `decisions` at the moments of these, by a configuration of so many
-    `campaigns`, and how long an interaction took to its decision. `snapshots`: how many these name;
-    `early`: decisions before the first."""
+    """Ages of the snapshots that decisions name, at their moments, by a configuration of
+    `campaigns` campaigns, and the time from interaction to decision. `snapshots`: number of
+    different ones; `early`: decisions before the first."""
 
     rate: int
     campaigns: int

@@ -135,7 +135,7 @@ class BadMailServer(MailServer):
 
 
 class BadPrinter:
-    """Receipt printer of this weather; `printed` has what stands on the paper, in pieces too."""
+    """Receipt printer of this weather; `printed`: the text on the paper, in pieces too."""
 
     def __init__(self, weather: Weather) -> None:
         self.printed: list[str] = []
@@ -177,9 +177,9 @@ class BadPrinter:
 @dataclass
 class BadServices:
     """Services by HTTP: `plain` recognises no repeats; `keyed`, `hook` and `push` do. Each has the
-    bodies that it took, by the action. The providers post each status and reply again and again,
-    until it was taken, and then some more, as a mail server does with what comes back, `returned`
-    by the action; `owed`: how many posts are still to be taken."""
+    bodies that it took, by the action. The providers post each status and reply until the
+    gateway has taken it, and then some more, as a mail server does with bounces and complaints
+    (`returned`, by the action); `owed`: number of posts that are still to be taken."""
 
     weather: Weather
     gateway: str

@@ -1,6 +1,6 @@
 """Checks of budgets, stock and learning after any fault, beside the other checks.
 
-What is spent and learned is counted anew, from decisions and outcomes alone.
+Spending and learning are counted anew, from decisions and outcomes alone.
 """
 
 from collections import Counter
@@ -59,7 +59,7 @@ def nothing_is_overspent(trial: Trial) -> list[str]:
 
 
 def everything_spent_is_counted_once(trial: Trial) -> list[str]:
-    """Check that the learner's accounts are what decisions and outcomes say."""
+    """Check that the learner's accounts equal a count of decisions and outcomes."""
     evidence = trial.evidence
     shown_ids = {key for key, outcomes in evidence.outcomes.items() if _SHOWN in outcomes}
     expected, actual = {}, {}

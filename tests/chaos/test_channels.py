@@ -1,8 +1,8 @@
 """Every adapter under kills and bad receivers: nothing twice, nothing lost, unknown fates as sent.
 
-What a mail server, a provider or a printer received twice, nobody can take back; receivers that
-recognise repeats get a message until they have said that they have it. What a provider or a mail
-server posts back counts once, however often it is posted. The broker is killed, too.
+Nobody can take back a message that a mail server, a provider or a printer received twice;
+receivers that recognise repeats get a message until they confirm it. Post-backs of a provider or a
+mail server count once, however often they are posted. The broker is killed, too.
 """
 
 import time

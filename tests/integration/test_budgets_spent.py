@@ -48,7 +48,7 @@ def _decisions(shop: Stack) -> list[Decision]:
 
 
 def _sum_spent(shop: Stack, budget: str) -> float:
-    """Sum what decisions say was spent, each action once."""
+    """Sum the spends of decisions, each action once."""
     parts = {
         spend.action_id: spend.amount
         for decision in _decisions(shop)

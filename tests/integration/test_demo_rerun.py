@@ -1,5 +1,5 @@
-"""Every decision of the demonstration goes by the snapshot that ships with it and, run again from
-what it recorded, is the same."""
+"""Every decision of the demonstration goes by the shipped snapshot and, run again from its record,
+is the same."""
 
 from collections.abc import Iterator
 from itertools import islice

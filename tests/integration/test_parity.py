@@ -150,7 +150,7 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
 
 
 def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
-    """Return the records, without what depends on which of two partitions was faster.
+    """Return the records, without fields that depend on the order between partitions.
 
     Where several rows of a person move at once, they arrive at the profile that they join in an
     open order, so the states of the profile and its segments between two of them are open too, and

@@ -1,4 +1,4 @@
-"""A metric that is new in the configuration, once it is filled, is as if it had always been there.
+"""A new metric, once it is back-filled, has the values that it would have if it had always existed.
 
 This holds after any versions, in any order in which their interactions reach the stages, during
 merges, and however often and early the log is read and its shards are filled.

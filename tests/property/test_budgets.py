@@ -123,7 +123,7 @@ def _check_run(seed: int, kills: int) -> None:
 
 
 def _spend_the_rest(world: Spending) -> None:
-    """Spend the rest by customers of one partition alone, also what was leased to others."""
+    """Spend the rest by customers of one partition alone, also the leases of other partitions."""
     names_here = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
     for customer_id in names_here:
         if world.ledger.accounts["gift"].left < TOKENS:

@@ -1,4 +1,4 @@
-"""Caps cannot be exceeded, and a decision can be made again from what it names."""
+"""Caps cannot be exceeded, and a decision can be made again from its record."""
 
 from collections.abc import Iterator
 

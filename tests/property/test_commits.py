@@ -97,7 +97,7 @@ class _OnKafka(Producer):
 
 
 class _Store:
-    """Store that notes what would be on disk."""
+    """Store that notes the rows that would be on disk."""
 
     def __init__(self, kafka: _Kafka) -> None:
         self.on_disk: dict[int, int] = {}

@@ -1,8 +1,8 @@
 """A forgotten person is gone from every row of every stage; others keep all that is theirs.
 
-What remains is what a replay makes of the stream without them: without the interactions that were
-part of the forgotten profile, and without its identifiers in those that others keep. What a
-forgotten identifier did for another person counts as done by the identifier that it followed then,
+The remaining state equals a replay of the stream without the person: without the interactions that
+were part of the forgotten profile, and without its identifiers in those that others keep. Acts of a
+forgotten identifier for another person count as done by the identifier that it followed then,
 and as arriving only now: it goes to whom this identifier follows at the time of the request.
 """
 

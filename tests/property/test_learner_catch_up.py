@@ -35,7 +35,7 @@ _SPENT: Final = 2.5
 
 
 class _MemoryLog:
-    """Decisions by partition; what is read comes from any of those assigned, some at a time."""
+    """Decisions by partition; reads come from any of the assigned partitions, some at a time."""
 
     def __init__(self, random: Random) -> None:
         self.partitions = _PARTITIONS

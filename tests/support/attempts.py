@@ -1,8 +1,8 @@
-"""Attempt of a delivery that keeps what its adapter recorded."""
+"""Attempt of a delivery that keeps the records of its adapter."""
 
 
 class RecordedAttempt:
-    """Attempt for an adapter, with what it `recorded` in its order: begun, failed."""
+    """Attempt for an adapter; `recorded`: its records in order (begun, failed)."""
 
     def __init__(self) -> None:
         self.recorded: list[str] = []

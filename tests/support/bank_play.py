@@ -1,7 +1,7 @@
 """The synthetic bank's whole life through the stages in memory: the configuration of deploy/bank
 decides, a learner counts, and customers react by the world's truth.
 
-What is true of each message is kept beside it, so that what an analysis finds can be compared."""
+The true effect of each message is kept beside it, so that an analysis can be compared with it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ class BankPlay:
                 self.flow.rules = teach(self.flow.rules, self._learner.publish())
 
     def _react(self, action: Action, profile_id: str) -> None:
-        """Let the customer react when the message has come: what they do, and the goal."""
+        """Let the customer react once the message has come, by outcomes and perhaps by the goal."""
         person = self._people[action.identifier.key]
         simulated = self._customer(person)
         contact = ContactAction(action.action_id, action.token, action.offer, action.channel)
@@ -209,7 +209,7 @@ class ChoiceRound:
         return sum(self.worth.values()) / (len(self.worth) + 1)
 
     def value(self, treatment: str | None) -> float:
-        """Return the worth of a treatment; of one that may not be chosen here that of nothing."""
+        """Return the worth of a treatment; where it may not be chosen, that of saying nothing."""
         return self.worth.get(treatment or "", 0.0)
 
 

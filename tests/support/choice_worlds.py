@@ -27,8 +27,9 @@ _BEST: Final = {"terms": "email", "income": "call", "photo": "web", "opening": N
 
 @dataclass(frozen=True, slots=True)
 class ChoiceWorld:
-    """World of prompts. `effects`: what each channel adds to `base` in a step, by step; `shares`:
-    how likely each channel is, by the customer's group; `drawn`: whether that is logged."""
+    """World of prompts. `effects`: increase of `base` by each channel, by step; `shares`:
+    probability of each channel, by the customer's group; `drawn`: whether propensities are
+    logged."""
 
     seed: int
     effects: Mapping[str, Sequence[float]]

@@ -29,7 +29,7 @@ RATES: Final = {"EUR": 1.0, "USD": 0.5}
 
 
 def bundle(count_bots: bool = False) -> model.Bundle:
-    """Return a configuration with traits and segments over what all enrichers derive."""
+    """Return a configuration with traits and segments over the derived values of all enrichers."""
     return model.Bundle(
         sources=model.Sources(
             (

@@ -1,9 +1,9 @@
 """The four stages as processes over logs in memory, any of which can be killed at any point.
 
-A process hands its records to a producer that has one queue per partition. Until the log has
-taken them, a kill loses what is behind the front of each queue, whatever is at the front of the
-others: so state may be in the log and the outputs not, or the other way round, or half of each.
-A row is what the changelog says of it. An input is committed when all that it caused is in the log.
+A process hands its records to a producer that has one queue per partition. A kill loses any number
+of records from the end of each queue, independently of the other queues: state may be in the log
+without its outputs, or the other way round, or half of each. The changelog defines the rows. An
+input is committed when all rows and records that it caused are in the log.
 """
 
 from collections import Counter, defaultdict, deque
@@ -288,8 +288,8 @@ class KilledStages:
                 self._restart_after_random_deliveries(process)
 
     def run_with_one_kill(self, stage: int, write: int, lands: Callable[[Place], bool]) -> None:
-        """Run each process by itself; kill that of `stage` before its `write`-th write. `lands`
-        says which records, caused since its last commit, reach the log."""
+        """Run each process by itself; kill that of `stage` before its `write`-th write. `lands`:
+        whether records for a place, caused since its last commit, reach the log."""
         self._processes[stage].doom(write)
         while busy := self._busy():
             try:

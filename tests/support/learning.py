@@ -53,7 +53,7 @@ class MemoryLearner:
         self._number = 0
 
     def fold(self, decision: Decision) -> None:
-        """Count what a decision says of messages."""
+        """Count the feedback of a decision."""
         for feedback in decision.feedback:
             before = self._rows.get(feedback.action_id)
             after = self._rows[feedback.action_id] = apply_feedback(before, feedback, decision)

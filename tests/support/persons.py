@@ -85,8 +85,8 @@ def interactions(draw: st.DrawFn, number: int, received_ms: int) -> Interaction:
 
 @st.composite
 def streams(draw: st.DrawFn, maximum: int = 16, with_unlinks: bool = True) -> list[Record]:
-    """Draw streams in the order of receipt, some at the same time; links are removed as of then or
-    before."""
+    """Draw streams in the order of receipt, some at the same time; links are removed as of that
+    moment or an earlier one."""
     now_ms = _BEGIN_MS
     stream: list[Record] = []
     for number in range(draw(st.integers(1, maximum))):

@@ -86,8 +86,8 @@ class MemoryLeases:
 
 class Spending:
     """Customers, workers and a learner. The workers' partitions go from one to the next at a kill,
-    which is all that a rebalance does to a partition. A killed worker may be a zombie: what it had
-    handed over to its producer comes late, as far as its rows were in the changelog before."""
+    which is all that a rebalance does to a partition. A killed worker may be a zombie: records that
+    its producer still had come late, as far as their rows were in the changelog before."""
 
     def __init__(
         self, rules: Rules, folder: Path, random: Random, partitions: int = PARTITIONS
@@ -268,7 +268,7 @@ class Spending:
         return [self.worker.purses(partition) for partition in self.partitions]
 
     def spent(self, name: str) -> int:
-        """Return the tokens spent by what decisions say, in the order of the logs: shown in time,
+        """Return the tokens spent by the decisions, in the order of the logs: shown in time,
         or not yet expired."""
         parts: dict[str, tuple[int, int | None]] = {}
         fates: dict[str, str] = {}

@@ -97,11 +97,11 @@ class Stack:
         return result.stdout
 
     def json(self, *arguments: str) -> Any:
-        """Run a command with --json, and return what it prints."""
+        """Run a command with --json, and return its output."""
         return msgspec.json.decode(self.kairos(*arguments, "--json"))
 
     def ask(self, *arguments: str) -> Any:
-        """Run a command with --json in this process, and return what it prints: another process
+        """Run a command with --json in this process, and return its output: another process
         takes seconds to start."""
         return ask(self._environment, *arguments)
 

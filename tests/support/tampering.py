@@ -89,7 +89,7 @@ Tampering: TypeAlias = Callable[[World], None]
 
 class CheckSuite(ABC):
     """Tests of checks: each holds for an undisturbed run, and fails once its evidence is tampered
-    with. `tamperings`: check that must fail and what it must notice, by its description."""
+    with. `tamperings`: check that must fail and the words of its finding, by description."""
 
     checks: ClassVar[Sequence[Check]]
     tamperings: ClassVar[Mapping[str, tuple[Check, "Tampering"]]]

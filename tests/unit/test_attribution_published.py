@@ -1,4 +1,4 @@
-"""Attribution equals what other implementations publish of their own small examples.
+"""Attribution equals the published results of other implementations on their own examples.
 
 The examples are those of their documentation and tests:
 

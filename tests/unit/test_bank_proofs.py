@@ -270,8 +270,8 @@ def _is_missed(lift: Lift, truth: float) -> bool:
 
 
 def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
-    """Return how much likelier the campaign's messages made the goal within its window, for those
-    who were drawn to get them and first would then: by the chances of what they got."""
+    """Return the increase of the goal's probability within its window by the campaign's messages,
+    over customers outside the holdout from their first entry on, by the true chances."""
     entered_at: dict[str, int] = {}
     for decision in played.decisions:
         holdouts = {holdout.holdout: holdout.held for holdout in decision.holdouts}

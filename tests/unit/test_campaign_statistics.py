@@ -186,8 +186,8 @@ def test_agents_choice_gives_no_lift_where_naive_comparison_is_wrong(
 
 @dataclass(frozen=True)
 class DailyArms:
-    """Campaign that so many customers enter a day, of whom the share `held` is held out; `chances`
-    to convert, of those treated and of those held."""
+    """Campaign that `new_customers` enter a day, of whom the share `held` is held out; `chances` to
+    convert, of the treated and of the held-out."""
 
     new_customers: int
     held: float

@@ -1,5 +1,4 @@
-"""Checks of budgets, stock and learning find what they are there for, in evidence that is tampered
-with."""
+"""Checks of budgets, stock and learning find every fault that evidence is tampered with to show."""
 
 import tempfile
 from collections.abc import Callable
@@ -57,7 +56,7 @@ def _rules() -> Rules:
 
 
 class _Learner:
-    """Learner in memory, which writes what it knows to the logs."""
+    """Learner in memory, which writes its knowledge to the logs."""
 
     def __init__(self, logs: Logs, folder: Path) -> None:
         self._logs = logs
@@ -68,7 +67,7 @@ class _Learner:
         self._read = [0] * PARTITIONS
 
     def learn(self, now_ms: int) -> None:
-        """Count what is new, lease, and publish."""
+        """Count new records, lease, and publish."""
         batch: list[tuple[int, int, Decision]] = []
         for partition in range(PARTITIONS):
             log = self._logs.records[topics.DECISIONS, partition]

@@ -1,4 +1,4 @@
-"""Consent is per purpose and channel, and only what is transactional goes without."""
+"""Consent is per purpose and channel; only transactional messages go without."""
 
 from tests.support.deciding import Life, campaign, fates, offer, world
 

@@ -1,4 +1,4 @@
-"""Models: they predict what their trees say, and unsound ones are refused."""
+"""Models: they predict as their trees do, and unsound ones are refused."""
 
 import re
 from collections.abc import Iterable

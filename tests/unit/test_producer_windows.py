@@ -1,4 +1,4 @@
-"""Time for which outputs wait for a batch, by the age of what they follow from.
+"""Time for which outputs wait for a batch, by the age of their inputs.
 
 librdkafka is a stand-in that counts its records.
 """

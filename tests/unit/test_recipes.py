@@ -1,4 +1,4 @@
-"""`kairos train recipes` finds what was planted, and catalogues serve what it wrote."""
+"""`kairos train recipes` finds the planted relations, and catalogues serve its files."""
 
 import csv
 from collections.abc import Iterator
@@ -99,7 +99,7 @@ def _histories(random: Random) -> Iterator[Segmented]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Configuration with what was learned."""
+    """Configuration with the learned recipes."""
     folder = tmp_path_factory.mktemp("shop")
     for name, text in {**_FILES, "products.csv": _table()}.items():
         path = folder / "config" / name

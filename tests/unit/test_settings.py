@@ -1,4 +1,4 @@
-"""Settings come from KAIROS_* variables alone, and each says what it is."""
+"""Settings come from KAIROS_* variables alone, and each has a description."""
 
 from pathlib import Path
 

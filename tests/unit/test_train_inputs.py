@@ -1,4 +1,4 @@
-"""Odd folders of `kairos train` and `kairos models`: what is wrong is named with its file."""
+"""Odd folders of `kairos train` and `kairos models`: each fault is named with its file."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Web push against a local push service, whose browser decrypts what arrives."""
+"""Web push against a local push service, whose browser decrypts the messages."""
 
 import asyncio
 import json
