@@ -90,14 +90,14 @@ def _cost(
         assert isinstance(outcome, Ok)
         candidate_counts = len(outcome.emits[0].value.candidates)
     warm = sorted(costs[2 * len(records) :])
-    predicted = sorted(timed_model.spent_ms[2 * len(records) :]) if timed_model else [0.0]
+    predict_times = sorted(timed_model.spent_ms[2 * len(records) :]) if timed_model else [0.0]
     return CatalogCost(
         items=size.items,
         eligible=size.eligible,
         model=model is not None,
         p50=percentile(warm, 0.5),
         p99=percentile(warm, 0.99),
-        predict_p50=percentile(predicted, 0.5),
+        predict_p50=percentile(predict_times, 0.5),
         recorded=candidate_counts,
     )
 

@@ -188,16 +188,16 @@ def print_flow(figures: Sequence[Cost]) -> None:
     print_table("Pure flow: µs per interaction", columns, rows)
 
 
-def print_ingest(ingested: IngestCost) -> None:
+def print_ingest(cost: IngestCost) -> None:
     """Print one row."""
-    mib = (ingested.file_bytes, ingested.peak_bytes, ingested.helpers_peak_bytes)
+    mib = (cost.file_bytes, cost.peak_bytes, cost.helpers_peak_bytes)
     row = (
-        f"{ingested.rows:,}",
-        f"{ingested.seconds:.1f}",
-        f"{ingested.rows_per_s:,.0f}",
-        f"{ingested.cores:.2f}",
+        f"{cost.rows:,}",
+        f"{cost.seconds:.1f}",
+        f"{cost.rows_per_s:,.0f}",
+        f"{cost.cores:.2f}",
         *(f"{size / 2**20:,.0f}" for size in mib),
-        f"{ingested.missing:,}",
+        f"{cost.missing:,}",
     )
     columns = ("rows", "s", "rows/s", "cores", "file MiB", "peak MiB", "helpers MiB", "missing")
     print_table("kairos ingest --once, from a folder to Kafka", columns, [row])

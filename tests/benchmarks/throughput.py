@@ -36,7 +36,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Throughput]:
         for choice in plan.choices:
             say(f"{choice} ({repeat + 1}/{plan.repeats})")
             runs[str(choice)].append(_drain(rig, choice, plan.records))
-    return [summarise_drained(system, drained) for system, drained in runs.items()]
+    return [summarise_drained(system, run) for system, run in runs.items()]
 
 
 def _drain(rig: Rig, choice: Choice, records: int) -> DrainedBacklog:

@@ -119,13 +119,13 @@ def test_report_works_by_mouse_and_keyboard_with_hostile_names(topics: Path) -> 
 
 def _filter_by_campaign(page: "Page", everything: str) -> None:
     page.select_option("#filters [name=campaign]", label=HOSTILE[0])
-    filtered = _kpi(page, "Messages")
-    assert 0 < int(filtered) < int(everything)
+    kpi = _kpi(page, "Messages")
+    assert 0 < int(kpi) < int(everything)
     assert page.locator("#campaigns tbody tr").count() == 1
     assert "do not follow the filter by campaign" in page.inner_text("#heat")
     assert "Intervals are only known without a filter" in page.inner_text("#campaigns")
     page.fill("#filters [name=until]", "2024-01-20")
-    assert 0 < int(_kpi(page, "Messages")) < int(filtered)
+    assert 0 < int(_kpi(page, "Messages")) < int(kpi)
     page.click("#filters button[type=reset]")
     page.wait_for_function(
         "wanted => document.querySelector('#kpis dd').textContent === wanted", arg=everything
@@ -147,14 +147,14 @@ def _check_keyboard(page: "Page") -> None:
     page.wait_for_selector("html[data-ready]")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    focused = set()
+    names_focused = set()
     for _ in range(120):
         page.keyboard.press("Tab")
-        focused.add(
+        names_focused.add(
             page.evaluate("(document.activeElement.closest('section') || {}).id || "
                           "document.activeElement.name || ''")
         )  # fmt: skip
-    assert {"segment", "campaign", "channel", "campaigns", "lift", "heat", "tree"} <= focused
+    assert {"segment", "campaign", "channel", "campaigns", "lift", "heat", "tree"} <= names_focused
     page.focus("#heat summary")
     page.keyboard.press("Enter")
     page.wait_for_selector("#heat details[open] table")

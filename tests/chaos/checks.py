@@ -393,5 +393,5 @@ def list_examples(subject: str, examples: Iterable[object]) -> list[str]:
     findings = list(examples)
     if not findings:
         return []
-    listed = ", ".join(map(str, findings[:_EXAMPLES]))
-    return [f"{subject}, {len(findings)} in all, e.g. {listed}"]
+    finding_list = ", ".join(map(str, findings[:_EXAMPLES]))
+    return [f"{subject}, {len(findings)} in all, e.g. {finding_list}"]

@@ -174,8 +174,8 @@ def state_damaged(stack: Stack, random: Random) -> None:
                 _overwrite_the_end(random.choice([*tables] or [*manifests]), random)
     time.sleep(1)
     stack.wait_until_ready(name)
-    noticed = stack.log(name)[before:].count("rebuilt from its changelog")
-    assert noticed >= len(STAGES), f"{noticed} damages were noticed"
+    notice_count = stack.log(name)[before:].count("rebuilt from its changelog")
+    assert notice_count >= len(STAGES), f"{notice_count} damages were noticed"
 
 
 def disk_full(stack: Stack, random: Random) -> None:

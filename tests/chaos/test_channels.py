@@ -222,7 +222,7 @@ def _check_once(
     assert len(actions) == CUSTOMERS, channel
     assert counts.keys() <= actions.keys()
     assert max(counts.values()) == 1, (channel, "twice", counts.most_common(3))
-    confirmed = 0
+    confirmation_count = 0
     for name, action in actions.items():
         reports, is_unknown = outcomes[name], (action.address or "").startswith("gone")
         fate = "bounce" if is_unknown else "sent"
@@ -233,9 +233,9 @@ def _check_once(
             continue
         assert ends == {fate: 1}, (channel, name, ends)
         assert is_unknown or name in counts or _is_unconfirmed(reports), (channel, name, "lost")
-        confirmed += not _is_unconfirmed(reports)
-    assert confirmed > CUSTOMERS // 2, (channel, confirmed)
-    return f"{channel}: {len(counts)} received, {confirmed} confirmed, of {CUSTOMERS}"
+        confirmation_count += not _is_unconfirmed(reports)
+    assert confirmation_count > CUSTOMERS // 2, (channel, confirmation_count)
+    return f"{channel}: {len(counts)} received, {confirmation_count} confirmed, of {CUSTOMERS}"
 
 
 def _check_keyed(

@@ -136,12 +136,12 @@ def test_payment_counts_once_and_its_coupon_is_redeemed_once(
         interaction.event_id for interaction in interactions if interaction.name == "Payment"
     )
     assert payments == Counter(f"payment-{number}" for number in range(_PAYMENTS))
-    redeemed = Counter(
+    redemptions = Counter(
         interaction.properties["coupon"]
         for interaction in interactions
         if _goal(interaction) == "coupon"
     )
-    assert redeemed == Counter(code.replace("-", "") for code in codes)
+    assert redemptions == Counter(code.replace("-", "") for code in codes)
     decisions_by_event = Counter(
         decision.event_id for _, decision in shops.stack.records.every(topics.DECISIONS, Decision)
     )
@@ -180,11 +180,11 @@ def test_call_is_taken_by_one_person_and_its_result_counts_once(
         tasks = [task["id"] for task in eventually(lambda: _open_tasks(shops.stack))]
         pairs = [(task, by) for task in tasks for by in ("ana", "eva")]
         with ThreadPoolExecutor(2) as desk:
-            took = list(desk.map(lambda pair: _take(shops.stack, *pair), pairs))
+            results = list(desk.map(lambda pair: _take(shops.stack, *pair), pairs))
         for task in tasks:
             _end(shops.stack, task)
     note(f"desk: {_CALLS} calls, gateway killed {kill_counts.total()} times")
-    assert Counter(took) == {True: _CALLS, False: _CALLS}
+    assert Counter(results) == {True: _CALLS, False: _CALLS}
     interactions = shops.read_counted()
     tasks_by_action = Counter(
         interaction.properties["action_id"]
@@ -220,7 +220,7 @@ def _take(stack: Stack, task: str, by: str) -> bool:
 
 def _holder(stack: Stack, task: str) -> str | None:
     all_tasks = msgspec.json.decode(stack.kairos("desk", "list", "--all", "--json"))
-    offered_task = next(offered for offered in all_tasks if offered["id"] == task)
+    offered_task = next(task_row for task_row in all_tasks if task_row["id"] == task)
     return offered_task["by"]
 
 

@@ -188,9 +188,9 @@ def test_kcat_lists_keys_and_headers(stack: Stack) -> None:
         headers = {"traceparent": TRACEPARENT}
         assert client.post("/v1/track", json=message, headers=headers).status_code == 200
     assert 'topic "interactions" with 3 partitions' in kcat(stack, "-L", "-t", "interactions")
-    listed = kcat(stack, "-C", "-e", "-q", "-t", "interactions", "-f", "%k %h\n")
+    listing = kcat(stack, "-C", "-e", "-q", "-t", "interactions", "-f", "%k %h\n")
     [customer_line] = [
-        line for line in listed.splitlines() if line.startswith(f"customer_id:{customer_id} ")
+        line for line in listing.splitlines() if line.startswith(f"customer_id:{customer_id} ")
     ]
     _, trace_id, *_ = TRACEPARENT.split("-")
     assert f"traceparent=00-{trace_id}-" in customer_line

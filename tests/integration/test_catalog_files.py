@@ -78,9 +78,9 @@ def test_table_replaces_the_items_and_may_be_repeated(settings: Settings, inbox:
         ((first, {"a": 5.0, "b": 7.0}), (second, {"c": 9.0}), (first, {"a": 5.0, "b": 7.0}))
     ):
         (inbox / f"goods-{number}.csv").write_text(text)
-        [checked] = _look(settings, check=True)
+        [check_report] = _look(settings, check=True)
         [report] = _look(settings)
-        assert (checked.rows, report.rows) == (len(items), len(items))
+        assert (check_report.rows, report.rows) == (len(items), len(items))
         assert (report.state, report.reason) == ("done", None)
         assert _items(settings) == items
     assert _applied_configuration(settings).digest != before

@@ -19,7 +19,7 @@ def test_task_is_taken_by_one_person_and_ends_with_a_result(stack: Stack) -> Non
 
     def find_task() -> dict[str, str] | None:
         tasks = stack.ask("desk", "list")
-        return next((offered for offered in tasks if offered["to"] == email), None)
+        return next((task for task in tasks if task["to"] == email), None)
 
     task = eventually(find_task)
     assert (task["state"], task["script"]) == ("open", "Call about shoes")

@@ -31,8 +31,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         ]
     }
     rules = bank(campaigns=[campaign("hero", *offers, trigger=None)], policies=policies)
-    played = PlayedWorld(rules, customers=120, days=8, chances=_CHANCES)
-    return write_world(played, tmp_path_factory.mktemp("replayed"))
+    world = PlayedWorld(rules, customers=120, days=8, chances=_CHANCES)
+    return write_world(world, tmp_path_factory.mktemp("replayed"))
 
 
 def _ask_hero(stack: Stack) -> Any:
@@ -56,10 +56,10 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
 ) -> None:
     decisions, segmented = map(str, folders)
     options = ("--decisions", decisions, "--interactions", segmented, "--window", "1h")
-    trained = stack.json("train", "propensity", "hero", *options)
-    assert trained["metrics"]["auc"] > 0.7
+    train_report = stack.json("train", "propensity", "hero", *options)
+    assert train_report["metrics"]["auc"] > 0.7
     assert [model["in_force"] for model in stack.ask("models", "list")] == [False]
-    assert stack.ask("models", "show", "hero")["data"] == trained["data"]
+    assert stack.ask("models", "show", "hero")["data"] == train_report["data"]
     first = _ask_hero(stack)
     assert _chosen_treatment(first) == "hello-hero"
     assert "model" not in first
@@ -75,7 +75,7 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
         assert chances["again-hero"] == pytest.approx(0.8, abs=0.1)
         assert chances["hello-hero"] == pytest.approx(0.1, abs=0.1)
         assert [model["in_force"] for model in stack.ask("models", "list")] == [True]
-        _damage(stack, Path(trained["folder"]))
+        _damage(stack, Path(train_report["folder"]))
         assert _ask_hero(stack)["model"] == "hero@1"
     finally:
         assert stack.ask("models", "rollback", "hero") == {"name": "hero", "version": None}

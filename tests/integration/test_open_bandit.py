@@ -52,7 +52,7 @@ def test_estimates_from_the_random_log_cover_the_other_policys_reward(
     uniform, thompson = _rows(bandit, "random", campaign), _rows(bandit, "bts", campaign)
     shares = _shares(thompson)
     rates = _click_rates(uniform[1::2])
-    judged = {
+    estimate = {
         place: sum(
             share * rates.get(item, 0.0)
             for (position, item), share in shares.items()
@@ -66,14 +66,14 @@ def test_estimates_from_the_random_log_cover_the_other_policys_reward(
             "propensity": float(row["propensity_score"]),
             "target_propensity": shares.get((row["position"], row["item_id"]), 0.0),
             "q_logged": rates.get(row["item_id"], 0.0),
-            "q_target": judged[row["position"]],
+            "q_target": estimate[row["position"]],
         }
         for row in uniform[::2]
     ]
     estimates = _off_policy(write_parquet(tmp_path / "log.parquet", log))
-    earned = sum(float(row["click"]) for row in thompson) / len(thompson)
+    click_rate = sum(float(row["click"]) for row in thompson) / len(thompson)
     for method in ("ips", "snips", "dr"):
-        assert estimates[method]["low"] <= earned <= estimates[method]["high"], method
+        assert estimates[method]["low"] <= click_rate <= estimates[method]["high"], method
     expected = _by_definition(log)
     assert estimates.keys() == expected.keys()
     for name, value in expected.items():
@@ -90,9 +90,9 @@ def test_a_policy_judged_by_its_own_log_has_the_clicks_that_it_had(
         for p in [float(row["propensity_score"])]
     ]
     estimates = _off_policy(write_parquet(tmp_path / "log.parquet", log))
-    earned = sum(float(row["click"]) for row in rows) / len(rows)
+    click_rate = sum(float(row["click"]) for row in rows) / len(rows)
     assert (estimates["ips"]["value"], estimates["snips"]["value"]) == pytest.approx(
-        (earned, earned)
+        (click_rate, click_rate)
     )
     assert estimates["ess"] == pytest.approx(estimates["n"])
     assert estimates["dr"] is None
@@ -143,4 +143,4 @@ def _click_rates(rows: list[dict[str, str]]) -> dict[str, float]:
     clicks: dict[str, list[float]] = {}
     for row in rows:
         clicks.setdefault(row["item_id"], []).append(float(row["click"]))
-    return {item: sum(clicked) / len(clicked) for item, clicked in clicks.items()}
+    return {item: sum(outcomes) / len(outcomes) for item, outcomes in clicks.items()}

@@ -116,11 +116,13 @@ def test_stalled_pipeline_gets_defaults_at_once_until_it_works_again(
     with stopped(live.process("worker-all-0")):
 
         def stall_answer() -> httpx.Response | None:
-            began_s = time.monotonic()
+            begin_s = time.monotonic()
             answer = _ask(client)
-            took_s = time.monotonic() - began_s
+            duration_s = time.monotonic() - begin_s
             reason = answer.json().get("reason")
-            return answer if reason == "pipeline_stalled" and took_s < _BUDGET_MS / 2_000 else None
+            return (
+                answer if reason == "pipeline_stalled" and duration_s < _BUDGET_MS / 2_000 else None
+            )
 
         answer = eventually(stall_answer).json()
         assert (answer["placements"], answer["defaulted"]) == ({"hero": None}, True)

@@ -84,8 +84,8 @@ def _running(settings: Settings, agents: Sequence[str]) -> Iterator[None]:
 def _bundle(settings: Settings) -> model.Bundle:
     """Return the tests' offers, with everything that is derived, and a score."""
     base, artifacts = offering_rules().config.bundle, settings.kept_artifacts()
-    trained = settings.home / "model.txt"
-    trained.write_text(model_text())
+    model_file = settings.home / "model.txt"
+    model_file.write_text(model_text())
     features = ("orders", "sessions", model.DaysSince("first_seen"))
     profile = model.ProfileRules(
         traits=(
@@ -103,7 +103,7 @@ def _bundle(settings: Settings) -> model.Bundle:
             currency=model.Currency("EUR", {"paid": "properties.total"}),
             local_time=model.LocalTime(),
         ),
-        scores=(model.Score("buys", features, "model.txt", artifacts.store(trained)),),
+        scores=(model.Score("buys", features, "model.txt", artifacts.store(model_file)),),
     )
     segments = (
         *base.segments,

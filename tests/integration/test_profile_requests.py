@@ -203,9 +203,9 @@ def _check_exports(stack: Stack, folder: Path, names: set[str]) -> None:
     for kind, at in (("last", ()), ("replayed", ("--at", datetime.now(UTC).isoformat()))):
         stack.ask("export", "--all", "--out", str(folder / kind), *at)
         identifiers = _table(folder / kind, "identifiers")
-        exported = {f"{space}:{value}" for _, space, value in identifiers}
-        assert "customer_id:d" in exported
-        assert not names & exported
+        identifiers_exported = {f"{space}:{value}" for _, space, value in identifiers}
+        assert "customer_id:d" in identifiers_exported
+        assert not names & identifiers_exported
 
 
 def test_export_at_a_time_equals_the_profiles_of_then(stack: Stack, tmp_path: Path) -> None:

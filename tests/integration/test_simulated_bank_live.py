@@ -36,21 +36,21 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_live_customers_react_to_actions_and_have_profiles(bank: Stack) -> None:
     size = ("--customers", str(_SIZE.customers), "--days", str(_SIZE.days))
     options = (*size, "--seed", str(_SIZE.seed), "--live", "--rate", "60")
-    played = bank.json("simulate", "bank", *options)
+    play = bank.json("simulate", "bank", *options)
     lives = [customer_life(_SIZE, index, policy=False) for index in range(_SIZE.customers)]
-    assert played["synthetic"] is True
-    assert (played["finished"], played["failed"]) == (True, 0)
-    assert played["sent"] == sum(len(life.events) for life in lives)
-    channels = {action_name.partition("/")[2] for action_name in played["actions"]}
+    assert play["synthetic"] is True
+    assert (play["finished"], play["failed"]) == (True, 0)
+    assert play["sent"] == sum(len(life.events) for life in lives)
+    channels = {action_name.partition("/")[2] for action_name in play["actions"]}
     assert channels >= {"web", "pos", "email"}
 
-    arms = {arm["treatment"]: arm for arm in played["learned"]}
+    arms = {arm["treatment"]: arm for arm in play["learned"]}
     assert sum(arm["tried"] for arm in arms.values()) > 0
     assert all(arm["reached"] <= arm["tried"] for arm in arms.values())
 
     bank.wait_until_idle()
     counts_by_outcome: Counter[str] = Counter()
-    for counts in played["outcomes"].values():
+    for counts in play["outcomes"].values():
         counts_by_outcome.update(counts)
     assert counts_by_outcome["impression"] > 20
     counts_by_name = Counter(

@@ -80,7 +80,7 @@ def test_clean_up_and_retention_follow_the_table_and_the_setting(empty: Settings
 
 
 def test_keys_of_one_kind_share_one_partition_count(empty: Settings) -> None:
-    keyed = {
+    topics_with_keys = {
         topic.partitions(empty) for topic in topics_for(["web"]) if topic.partitions(empty) > 1
     }
-    assert keyed == {3}
+    assert topics_with_keys == {3}

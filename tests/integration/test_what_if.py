@@ -56,12 +56,12 @@ def log(bundle: Bundle) -> list[Interaction]:
     """Visits, and a click on the first message of the campaign."""
     visits = shop_log()
     actions = [emit.value for emit in _direct(bundle, visits) if isinstance(emit.value, Action)]
-    clicked = next(action for action in actions if action.campaign == _CAMPAIGN)
-    click = visit(900, "click", visits[-1].received_at, clicked.identifier.key, kind="outcome")
+    click_action = next(action for action in actions if action.campaign == _CAMPAIGN)
+    click = visit(900, "click", visits[-1].received_at, click_action.identifier.key, kind="outcome")
     action_properties = {
-        "action_id": clicked.action_id,
+        "action_id": click_action.action_id,
         "campaign": _CAMPAIGN,
-        "offer": clicked.offer,
+        "offer": click_action.offer,
     }
     return [*visits, replace(click, properties=action_properties)]
 

@@ -64,8 +64,8 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
         event_id = f"{name}-{life_event.event_id}"
         if life_event.name in goals:
             value = OFFERS[goals[life_event.name]].value
-            happened = event(event_id, life_event.name, life_event.at, value=value)
-            records.segmented.append(as_segmented(name, happened, members))
+            goal_event = event(event_id, life_event.name, life_event.at, value=value)
+            records.segmented.append(as_segmented(name, goal_event, members))
         if life_event.name not in (SENT, SEEN, CLICKED, WITHHELD):
             continue
         offer = OFFERS[str(life_event.properties["offer"])]

@@ -100,8 +100,8 @@ class Receiver:
     def take(self, post: Post) -> Answer:
         with self._lock:
             self._posts.append(post)
-            prepared = self._prepared[post.action["address"]]
-            return prepared.popleft() if prepared else TAKEN
+            answers = self._prepared[post.action["address"]]
+            return answers.popleft() if answers else TAKEN
 
     @contextmanager
     def listening(self) -> Iterator[Self]:

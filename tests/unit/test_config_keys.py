@@ -173,10 +173,10 @@ def test_shown_configuration_of_any_version_is_masked(folder: Path) -> None:
             )
         ),
     )
-    masked = canonical.to_json(mask_secrets(old))
+    masked_json = canonical.to_json(mask_secrets(old))
     for hidden in ("plain", "user", "pass", "abcdef"):
-        assert hidden not in masked
-    assert "hooks.example.com/in" in masked
+        assert hidden not in masked_json
+    assert "hooks.example.com/in" in masked_json
 
 
 def test_the_keys_of_a_folder_can_be_read_from_it(folder: Path) -> None:

@@ -55,17 +55,17 @@ def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = 
     """Return reported outcomes, and `post` for each post to the receiver; `hops` gets the
     traces that they carried."""
     outcomes_seen: list[str] = []
-    carried = [] if hops is None else hops
+    headers_carried = [] if hops is None else hops
 
     async def gateway(request: web.Request) -> web.Response:
         outcomes = (await request.json())["outcomes"]
         outcomes_seen.extend(outcome["outcome"] for outcome in outcomes)
-        carried.extend(outcome.get("traceparent", "") for outcome in outcomes)
+        headers_carried.extend(outcome.get("traceparent", "") for outcome in outcomes)
         return web.json_response({"success": True})
 
     async def receiver(request: web.Request) -> web.Response:
         outcomes_seen.append("post")
-        carried.append(request.headers["traceparent"])
+        headers_carried.append(request.headers["traceparent"])
         return web.Response(status=204)
 
     async def run() -> None:
@@ -268,8 +268,8 @@ def test_try_without_an_answer_is_remembered_where_a_later_one_failed(
 
 
 def test_every_adapter_of_the_configuration_is_registered() -> None:
-    declared = get_args(get_type_hints(model.Channel)["adapter"])
-    assert set(ADAPTERS) == set(declared) - {"none"}
+    adapters_declared = get_args(get_type_hints(model.Channel)["adapter"])
+    assert set(ADAPTERS) == set(adapters_declared) - {"none"}
 
 
 def _outcomes_of(

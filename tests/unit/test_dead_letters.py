@@ -47,7 +47,7 @@ def test_cut_dead_letter_states_the_original_size() -> None:
 
 
 def test_a_header_without_a_value_is_an_empty_one() -> None:
-    failed = _failed_input(1, 1, [("origin", None)])  # type: ignore[list-item]
-    letter = dead_letter("identity", failed, DeadLetter("because", "why"))
+    failure = _failed_input(1, 1, [("origin", None)])  # type: ignore[list-item]
+    letter = dead_letter("identity", failure, DeadLetter("because", "why"))
     assert letter.headers == {"origin": b""}
     assert letter.detail == "why"

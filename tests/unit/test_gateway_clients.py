@@ -218,19 +218,19 @@ def test_one_address_may_make_its_number_of_requests_a_minute(maximum: int, trie
 
 
 def test_addresses_of_one_ipv6_network_count_together() -> None:
-    limits, limited = RateLimits(), source(SHOP, requests_per_minute=1)
-    assert limits.check(limited, "2001:db8:1:2:3::1") is None
-    assert limits.check(limited, "2001:db8:1:2:ffff::9") is not None
-    assert limits.check(limited, "2001:db8:1:3::1") is None
-    assert limits.check(limited, "::ffff:10.0.0.1") is None
-    assert limits.check(limited, "::ffff:10.0.0.2") is None
+    limits, one_a_minute = RateLimits(), source(SHOP, requests_per_minute=1)
+    assert limits.check(one_a_minute, "2001:db8:1:2:3::1") is None
+    assert limits.check(one_a_minute, "2001:db8:1:2:ffff::9") is not None
+    assert limits.check(one_a_minute, "2001:db8:1:3::1") is None
+    assert limits.check(one_a_minute, "::ffff:10.0.0.1") is None
+    assert limits.check(one_a_minute, "::ffff:10.0.0.2") is None
 
 
 def test_trusted_keys_have_no_limit_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "_PUBLIC", 2)
     limits = RateLimits()
-    trusted = model.Source("server", "web", SERVER)
-    assert [limits.check(trusted, "10.0.0.1") for _ in range(9)] == [None] * 9
+    trusted_source = model.Source("server", "web", SERVER)
+    assert [limits.check(trusted_source, "10.0.0.1") for _ in range(9)] == [None] * 9
     assert [limits.check(source(OPEN), "10.0.0.1") is None for _ in range(3)] == [True, True, False]
 
 

@@ -157,8 +157,8 @@ def test_batch_with_a_proof_that_cannot_be_checked_is_to_be_sent_again_whole(
 ) -> None:
     monkeypatch.delenv("WEB_SECRET")
     view = {"type": "track", "event": "Viewed", "anonymousId": "mine"}
-    claimed = {**view, "userId": "ana", "context": sign("ana")}
-    answer = post(door, WEB, "/v1/batch", {"batch": [view, claimed]})
+    claim = {**view, "userId": "ana", "context": sign("ana")}
+    answer = post(door, WEB, "/v1/batch", {"batch": [view, claim]})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert not door.interactions()
 
@@ -245,8 +245,8 @@ def test_namespaces_that_a_public_source_may_assert_are_a_setting(tmp_path: Path
 def test_device_that_messages_are_addressed_to_is_not_asserted() -> None:
     push = model.Treatment("push", "web", address="device")
     campaign = model.Campaign("c", (model.Offer("o", 1.0, (push,)),), trigger={"name": "Order"})
-    addressed = configuration(*sources(), campaigns=(campaign,))
-    assert addressed.restrictions["web"].asserts == {"cookie"}
+    configuration_addressed = configuration(*sources(), campaigns=(campaign,))
+    assert configuration_addressed.restrictions["web"].asserts == {"cookie"}
     assert configuration(*sources()).restrictions["web"].asserts == {"cookie", "device"}
 
 

@@ -128,14 +128,14 @@ def test_repeated_row_counts_once_and_in_a_later_list_too_where_it_says_when(
     tmp_path: Path,
 ) -> None:
     with_times = "Email,Reason,Created\na@example.com,no,2026-01-01\na@example.com,no,2026-01-01\n"
-    untimed = with_times.replace("2026-01-01", "")
+    without_times = with_times.replace("2026-01-01", "")
 
     def ids(text: str, digest: str) -> set[str]:
         return {interaction.event_id for interaction in _good(_read(tmp_path, text, digest=digest))}
 
     assert len(ids(with_times, "one") | ids(with_times, "two")) == 1
-    assert len(ids(untimed, "one")) == 1
-    assert len(ids(untimed, "one") | ids(untimed, "two")) == 2
+    assert len(ids(without_times, "one")) == 1
+    assert len(ids(without_times, "one") | ids(without_times, "two")) == 2
 
 
 def test_list_of_addresses_alone_has_one_state_for_all(tmp_path: Path) -> None:

@@ -30,10 +30,10 @@ def test_a_file_at_rest_is_complete_and_a_change_begins_anew() -> None:
 
 
 def test_a_marker_makes_a_file_complete() -> None:
-    marked = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
+    by_marker = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
     file = Stamp("a.csv.gz", 1, 1)
-    assert not marked.ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
-    assert marked.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, never) == {file}
+    assert not by_marker.ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
+    assert by_marker.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, never) == {file}
 
 
 def test_unfinished_and_hidden_files_fit_no_pattern() -> None:

@@ -173,8 +173,8 @@ def test_a_step_may_ask_for_a_channel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a > b", "[red]x[/]", 'quo"te', "ñandú 😀", "'; DROP", "%s{0}"])
 def test_any_name_of_a_step_is_accepted(tmp_path: Path, name: str) -> None:
-    quoted = json.dumps(name, ensure_ascii=False)
-    text = ONBOARDING.replace("{name: Terms Accepted}", f"{{name: {quoted}}}")
+    quoted_name = json.dumps(name, ensure_ascii=False)
+    text = ONBOARDING.replace("{name: Terms Accepted}", f"{{name: {quoted_name}}}")
     cell = '"' + name.replace('"', '""') + '"'
     lines = [HEADER, f"{cell},{START},{cell},{cell}", f"b,{START + 60 * DAY},x,y"]
     events, journey = write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path, text)
@@ -258,8 +258,8 @@ def test_settings_limit_memory_and_name_the_spill_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [line for number in range(20_000) for line in case(f"c{number}", 0, *"xyz")]
-    named = ("--events", str(write_events(tmp_path, lines)), "--defined")
-    options_with_files = (*named, str(write_journey(tmp_path)))
+    arguments_so_far = ("--events", str(write_events(tmp_path, lines)), "--defined")
+    options_with_files = (*arguments_so_far, str(write_journey(tmp_path)))
     monkeypatch.setenv("KAIROS_INSIGHTS_MEMORY", "2MB")
     code, _, error = run(*options_with_files)
     assert (code, "raise --memory (KAIROS_INSIGHTS_MEMORY)" in error) == (1, True)

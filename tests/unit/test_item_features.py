@@ -97,8 +97,8 @@ def folders(
         for item in items
     }
     rules = with_fields(_shop(*items), propensities=watching)
-    played = PlayedWorld(rules, customers=120, days=10, chances=chances)
-    return write_world(played, tmp_path_factory.mktemp("items"))
+    world = PlayedWorld(rules, customers=120, days=10, chances=chances)
+    return write_world(world, tmp_path_factory.mktemp("items"))
 
 
 @pytest.fixture(scope="module")
@@ -144,14 +144,14 @@ def test_new_items_are_predicted_by_their_attributes(trained: TrainedModel, tmp_
     shelf = ModelShelf(artifacts)
     shelf.apply_record("items", promote(write_model(trained, tmp_path), artifacts))
     rules = shelf.equip(_shop(*_items("new", 6)))
-    played = PlayedWorld(rules, customers=20, days=1, chances=_NoChances())
+    world = PlayedWorld(rules, customers=20, days=1, chances=_NoChances())
     tiers = {
         record.identity.profile_id: str(record.profile.traits["tier"])
-        for record in played.segmented
+        for record in world.segmented
         if record.identity and record.profile
     }
     shares: dict[tuple[str, str], list[float]] = {}
-    for decision in played.decisions:
+    for decision in world.decisions:
         for candidate in decision.candidates:
             if candidate.texts and "kind" in candidate.texts:
                 kind = candidate.texts["kind"]

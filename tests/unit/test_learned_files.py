@@ -48,10 +48,10 @@ def test_a_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) ->
     learning = _compile(folder).learning
     assert learning is not None
     assert learning.fixed is not None
-    rounded = (_POSTERIORS[0], replace(_POSTERIORS[1], trials=250.123457))
-    assert learning.fixed.posteriors == rounded
+    rounded_posteriors = (_POSTERIORS[0], replace(_POSTERIORS[1], trials=250.123457))
+    assert learning.fixed.posteriors == rounded_posteriors
     assert learning.fixed.number == 99
-    assert learning.fixed.digest == digest_of(rounded)
+    assert learning.fixed.digest == digest_of(rounded_posteriors)
 
 
 def test_the_snapshot_is_part_of_the_configurations_digest(folder: Path) -> None:

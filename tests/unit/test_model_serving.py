@@ -53,14 +53,14 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
     shelf, rules = ModelShelf(artifacts), bank()
     assert shelf.equip(rules) is rules
     shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
-    equipped = shelf.equip(rules)
-    played = PlayedWorld(equipped, customers=20, days=2)
+    rules_equipped = shelf.equip(rules)
+    world = PlayedWorld(rules_equipped, customers=20, days=2)
     records = {
         (record.identity.profile_id, record.interaction.event_id): record
-        for record in played.segmented
+        for record in world.segmented
         if record.interaction and record.identity
     }
-    decisions = [decision for decision in played.decisions if decision.candidates]
+    decisions = [decision for decision in world.decisions if decision.candidates]
     assert len(decisions) == 40
     for decision in decisions:
         assert decision.model == "bank@1"
@@ -74,7 +74,7 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
         assert run_again(decision, record, reloaded) == decision
         assert run_again(decision, record, rules) != decision
         assert explain(decision, rules.config, "en").model == "bank@1"
-    assert all(decision.model is None for decision in played.decisions if not decision.candidates)
+    assert all(decision.model is None for decision in world.decisions if not decision.candidates)
 
 
 def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
@@ -83,15 +83,15 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
     # By the world's true chances of what is chosen for customers, of whom half are gold.
     shelf = ModelShelf(artifacts)
     shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
-    played = PlayedWorld(shelf.equip(bank()), customers=60, days=3)
+    world = PlayedWorld(shelf.equip(bank()), customers=60, days=3)
     tiers = {
         record.identity.profile_id: str(record.profile.traits["tier"])
-        for record in played.segmented
+        for record in world.segmented
         if record.identity and record.profile
     }
     chosen_chances = [
         GOAL_CHANCES[tiers[decision.profile_id], choice.offer]
-        for decision in played.decisions
+        for decision in world.decisions
         for choice in decision.choices
         if choice.offer is not None
     ]
@@ -111,20 +111,20 @@ def test_served_probability_is_that_of_the_trained_model(
     # The probability in the decision is the calibrated prediction of the text model.
     shelf = ModelShelf(artifacts)
     shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
-    equipped = shelf.equip(bank())
-    assert equipped.propensities is not None
+    rules_equipped = shelf.equip(bank())
+    assert rules_equipped.propensities is not None
     calls = []
 
     class Watching:
         label = "bank@1"
 
         def of(self, candidates, facts):  # type: ignore[no-untyped-def]
-            propensities = equipped.propensities.of(candidates, facts)  # type: ignore[union-attr]
+            propensities = rules_equipped.propensities.of(candidates, facts)  # type: ignore[union-attr]
             calls.append((candidates, facts, propensities))
             return propensities
 
-    PlayedWorld(with_fields(equipped, propensities=Watching()), customers=10, days=1)
-    encoder = equipped.propensities.models[0]._encoder  # type: ignore[attr-defined]
+    PlayedWorld(with_fields(rules_equipped, propensities=Watching()), customers=10, days=1)
+    encoder = rules_equipped.propensities.models[0]._encoder  # type: ignore[attr-defined]
     for candidates, facts, propensities in calls:
         if candidates:
             raw = predict(trained.text, encoder.rows(candidates, facts))

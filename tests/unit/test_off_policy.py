@@ -141,11 +141,11 @@ def test_anytime_intervals_cover_the_truth_at_every_look() -> None:
 def test_anytime_intervals_follow_the_bounds_of_rewards() -> None:
     log, _ = _simulate(np.random.default_rng(3), 3_000)
     low, high = anytime_interval(log, Bounds())
-    scaled = Log(log.rewards * 20.0 - 5.0, log.weights)
-    assert anytime_interval(scaled, Bounds(-5.0, 15.0)) == pytest.approx(
+    scaled_log = Log(log.rewards * 20.0 - 5.0, log.weights)
+    assert anytime_interval(scaled_log, Bounds(-5.0, 15.0)) == pytest.approx(
         (low * 20 - 5, high * 20 - 5)
     )
     for bounds in (Bounds(), Bounds(high=float("nan")), Bounds(-5.0, float("inf"))):
         with pytest.raises(ValueError, match="not within"):
-            anytime_interval(scaled, bounds)
+            anytime_interval(scaled_log, bounds)
     assert 0.0 < low < high < 1.0

@@ -33,8 +33,8 @@ _GETS = {
 
 def test_every_route_of_the_contract_is_described() -> None:
     paths = json.loads(openapi_document())["paths"]
-    assert {path for path, how in paths.items() if "post" in how} >= _POSTS
-    assert {path for path, how in paths.items() if "get" in how} >= _GETS
+    assert {path for path, operations in paths.items() if "post" in operations} >= _POSTS
+    assert {path for path, operations in paths.items() if "get" in operations} >= _GETS
     assert "delete" in paths["/v1/profiles/{namespace}/{value}"]
 
 

@@ -99,7 +99,7 @@ def printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[
         history=(),
         decisions=(),
     )
-    listed = StackStatus(
+    stack_status = StackStatus(
         text, BrokerStatus("external", text), text, {}, (ProcessStatus(text, "ready"),)
     )
     return {
@@ -113,7 +113,7 @@ def printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[
             Path(text), SendReport(0, 1, (RefusedRow(1, text, text, text),)), "sent"
         ),
         "doctor": lambda: doctor._print(Finding(text, "bad", text, text)),
-        "status": lambda: status._print(listed),
+        "status": lambda: status._print(stack_status),
         "line": lambda: console.out.print(text),
     }
 

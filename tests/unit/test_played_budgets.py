@@ -83,37 +83,37 @@ def _sale(budget: Any, **parts: Any) -> Rules:
 
 
 def test_nothing_is_sent_beyond_a_budget_and_a_bounce_gives_back() -> None:
-    played = _Play(_sale(2))  # an e-mail costs 0.5
+    play = _Play(_sale(2))  # an e-mail costs 0.5
     for number in range(6):
-        played.ask_for_offer(number, _START + number)
-    assert len(played.actions) == 4
-    assert fates(played.decisions[-1]) == {"shoes-email": "budget sale"}
-    played.react(played.actions[0], "bounce", _START + 50)
-    assert played.spent() == 1.5
-    played.ask_for_offer(7, _START + 100)
-    assert len(played.actions) == 5
-    played.ask_for_offer(8, _START + 101)
-    assert len(played.actions) == 5
-    assert played.spent() == 2.0
+        play.ask_for_offer(number, _START + number)
+    assert len(play.actions) == 4
+    assert fates(play.decisions[-1]) == {"shoes-email": "budget sale"}
+    play.react(play.actions[0], "bounce", _START + 50)
+    assert play.spent() == 1.5
+    play.ask_for_offer(7, _START + 100)
+    assert len(play.actions) == 5
+    play.ask_for_offer(8, _START + 101)
+    assert len(play.actions) == 5
+    assert play.spent() == 2.0
 
 
 def test_daily_budget_begins_anew_and_is_not_out_before_its_time() -> None:
-    played = _Play(_sale({"amount": 10, "per": "day"}))
+    play = _Play(_sale({"amount": 10, "per": "day"}))
     for number in range(3 * 24 * 10):
-        played.ask_for_offer(number, _START + number * _HOUR // 10)
-    by_day = Counter((action.created_at - _START) // DAY_MS for action in played.actions)
+        play.ask_for_offer(number, _START + number * _HOUR // 10)
+    by_day = Counter((action.created_at - _START) // DAY_MS for action in play.actions)
     assert all(15 <= by_day[day] <= 20 for day in range(3)), by_day
-    first = [action for action in played.actions if action.created_at < _START + DAY_MS // 2]
+    first = [action for action in play.actions if action.created_at < _START + DAY_MS // 2]
     assert len(first) <= 13  # half of the day's 20, with a tenth of tolerance
-    assert any(budget.price > 0 for decision in played.decisions for budget in decision.budgets)
+    assert any(budget.price > 0 for decision in play.decisions for budget in decision.budgets)
 
 
 def test_absence_of_days_ends_no_budget() -> None:
-    played = _Play(_sale({"amount": 100, "per": "day"}))
-    played.ask_for_offer(1, _START)
-    played.ask_for_offer(2, _START + 40 * DAY_MS + 5)
-    assert len(played.actions) == 2
-    assert played.spent() == 0.5
+    play = _Play(_sale({"amount": 100, "per": "day"}))
+    play.ask_for_offer(1, _START)
+    play.ask_for_offer(2, _START + 40 * DAY_MS + 5)
+    assert len(play.actions) == 2
+    assert play.spent() == 0.5
 
 
 def test_item_is_given_away_as_often_as_there_is_of_it() -> None:
@@ -123,17 +123,17 @@ def test_item_is_given_away_as_often_as_there_is_of_it() -> None:
         campaigns=[campaign("c", offer("item", 1, tile, catalog="items"), trigger={"name": "No"})],
         catalogs=[Catalog("items", "unread.csv", items=items)],
     )
-    played = _Play(rules)
+    play = _Play(rules)
     for number in range(5):
-        played.ask_for_offer(number, _START + number, ask=["hero"])
-    assert [action.offer for action in played.actions] == [
+        play.ask_for_offer(number, _START + number, ask=["hero"])
+    assert [action.offer for action in play.actions] == [
         "rare",
         "rare",
         "plain",
         "plain",
         "plain",
     ]
-    assert played.decisions[-1].rejected["eligibility/out of stock"] == ("tile: 1 items",)
+    assert play.decisions[-1].rejected["eligibility/out of stock"] == ("tile: 1 items",)
 
 
 _steps = st.lists(

@@ -93,8 +93,8 @@ def test_tested_order_becomes_the_order_of_the_journey(tmp_path: Path) -> None:
     assert shape["steps"] == ["photo", "income", "tour", "sign"]
     assert (shape["least"], shape["most"], shape["open"]) == (3, 4, ["tour"])
     assert shape["told"] == ["order"]
-    drafted = _load_draft(tmp_path, change["draft"])
-    assert [step.step for step in drafted.steps] == ["photo", "income", "tour", "sign"]
+    draft = _load_draft(tmp_path, change["draft"])
+    assert [step.step for step in draft.steps] == ["photo", "income", "tour", "sign"]
 
 
 @pytest.mark.parametrize(

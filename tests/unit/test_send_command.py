@@ -73,24 +73,24 @@ _TOTAL = b"type,event,userId,properties.total\ntrack,Order,bob,1\ntrack,Order,al
 
 
 def test_total_below_the_rows_is_refused_with_its_line_and_mend(check: Any) -> None:
-    code, printed = check(_TOTAL)
+    code, output = check(_TOTAL)
     assert code == 1
-    assert "a.csv:4: it looks like a footer" in printed
-    assert '--footer ""' in printed
-    assert "2 interactions would be sent, 1 refused" in printed
+    assert "a.csv:4: it looks like a footer" in output
+    assert '--footer ""' in output
+    assert "2 interactions would be sent, 1 refused" in output
 
 
 def test_named_footer_is_left_out(check: Any) -> None:
-    code, printed = check(_TOTAL, "--footer", ".*Total.*")
-    assert (code, "2 interactions would be sent, 0 refused" in printed) == (0, True)
+    code, output = check(_TOTAL, "--footer", ".*Total.*")
+    assert (code, "2 interactions would be sent, 0 refused" in output) == (0, True)
 
 
 def test_whole_last_row_of_a_customer_called_total_is_sent(check: Any) -> None:
-    code, printed = check(_TOTAL.replace(b",,Total", b"track,Order,Total"))
-    assert (code, "3 interactions would be sent, 0 refused" in printed) == (0, True)
+    code, output = check(_TOTAL.replace(b",,Total", b"track,Order,Total"))
+    assert (code, "3 interactions would be sent, 0 refused" in output) == (0, True)
 
 
 def test_footer_that_is_no_pattern_is_named(check: Any) -> None:
-    code, printed = check(_TOTAL, "--footer", "(Total")
+    code, output = check(_TOTAL, "--footer", "(Total")
     assert code == 2
-    assert "no regular expression" in " ".join(printed.split())
+    assert "no regular expression" in " ".join(output.split())

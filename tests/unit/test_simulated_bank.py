@@ -258,9 +258,11 @@ def test_clicks_are_as_likely_as_stated(large: SimulatedWorld, offer: str, chann
         properties = event["properties"]
         if properties.get("offer") == offer and properties.get("channel") == channel:
             counts[event["name"]] += 1
-    clicked = Share(counts["Message Clicked"], counts["Message Sent"])
+    click_share = Share(counts["Message Clicked"], counts["Message Sent"])
     expected = large.truth["offers"][offer][channel]["click"]
-    assert abs(clicked.value - expected) < _SIGMAS * sqrt(expected * (1 - expected) / clicked.n)
+    assert abs(click_share.value - expected) < _SIGMAS * sqrt(
+        expected * (1 - expected) / click_share.n
+    )
 
 
 def test_logged_decisions_give_the_value_of_the_evaluated_policy(large: SimulatedWorld) -> None:

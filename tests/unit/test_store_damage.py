@@ -130,10 +130,10 @@ def test_a_flipped_bit_is_noticed_when_it_is_read_and_rebuilt_at_the_next_start(
     with pytest.raises(StoreDamagedError, match="checksum"):
         read(store)
     store.close()
-    reopened = PartitionStore(path)
-    assert reopened.next_offset == 0
-    assert list(reopened.scan()) == []
-    reopened.close()
+    reopened_store = PartitionStore(path)
+    assert reopened_store.next_offset == 0
+    assert list(reopened_store.scan()) == []
+    reopened_store.close()
 
 
 def test_a_truncated_write_ahead_log_leaves_a_prefix_of_the_changelog(tmp_path: Path) -> None:
@@ -147,10 +147,10 @@ def test_a_truncated_write_ahead_log_leaves_a_prefix_of_the_changelog(tmp_path: 
     copy.mkdir()
     for name, content in files.items():
         (copy / name).write_bytes(content if content != log else log[: len(log) // 2])
-    reopened = PartitionStore(copy)
-    assert 0 < reopened.next_offset < 100
-    assert reopened.get(b"last") == b"%d" % (reopened.next_offset - 1)
-    reopened.close()
+    reopened_store = PartitionStore(copy)
+    assert 0 < reopened_store.next_offset < 100
+    assert reopened_store.get(b"last") == b"%d" % (reopened_store.next_offset - 1)
+    reopened_store.close()
 
 
 def test_a_store_that_another_process_holds_is_not_taken_for_a_damaged_one(path: Path) -> None:

@@ -57,8 +57,8 @@ def _records(rules: Rules) -> Mapping[str, Segmented]:
     going = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA)
     records_by_step: dict[str, Segmented] = {}
     for funnel_step in STEPS:
-        stalled = replace(going, properties={"step": funnel_step.event})
-        emits: Iterable[object] = (emit.value for emit in Flow(rules).run(stalled))
+        stall = replace(going, properties={"step": funnel_step.event})
+        emits: Iterable[object] = (emit.value for emit in Flow(rules).run(stall))
         records_by_step[funnel_step.event] = next(
             output for output in emits if isinstance(output, Segmented)
         )

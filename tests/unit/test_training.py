@@ -357,16 +357,16 @@ def _deferred_world() -> PlayedWorld:
 
 
 def test_decision_made_again_is_an_example_with_the_facts_of_then(tmp_path: Path) -> None:
-    played = _deferred_world()
+    world = _deferred_world()
     midnight = START_MS // DAY_MS * DAY_MS
-    played.interact(1, midnight + DAY_MS // 2, "Go", {"tier": "plain"})
-    played.interact(2, midnight, "Go", {"tier": "plain"})
-    played.interact(2, midnight + 60_000, "Look", {"tier": "gold"})
-    [action] = played.advance(midnight + DAY_MS // 3)
+    world.interact(1, midnight + DAY_MS // 2, "Go", {"tier": "plain"})
+    world.interact(2, midnight, "Go", {"tier": "plain"})
+    world.interact(2, midnight + 60_000, "Look", {"tier": "gold"})
+    [action] = world.advance(midnight + DAY_MS // 3)
     reference = {"action_id": action.action_id}
-    played.interact(2, midnight + DAY_MS // 3 + 1, "conversion", reference, kind="outcome")
-    played.interact(2, midnight + 3 * DAY_MS, "Look", {})
-    examples = {example.decided_at: example for example in _examples(write_world(played, tmp_path))}
+    world.interact(2, midnight + DAY_MS // 3 + 1, "conversion", reference, kind="outcome")
+    world.interact(2, midnight + 3 * DAY_MS, "Look", {})
+    examples = {example.decided_at: example for example in _examples(write_world(world, tmp_path))}
     assert sorted(examples) == [midnight + DAY_MS // 3, midnight + DAY_MS // 2]
     second_example, usual = (examples[at] for at in sorted(examples))
     assert (second_example.facts.traits["tier"], usual.facts.traits["tier"]) == ("gold", "plain")

@@ -19,8 +19,8 @@ def test_heartbeat_leaves_the_purses_of_its_partition() -> None:
     first.write(Position("in", ONLY, 1, None), {"mail": purse})
     Heartbeat(stage("decisioning"), rows, 1_000).beat(1_900_000_000_000)
     rows.put_in(ONLY, b"beat", b"1900000000000")
-    equipped = Wallets(rows).equip(rules, Position("in", ONLY, 2, None))
-    assert equipped.wallet == {"mail": purse}
+    rules_equipped = Wallets(rows).equip(rules, Position("in", ONLY, 2, None))
+    assert rules_equipped.wallet == {"mail": purse}
 
 
 def test_input_read_again_finds_its_purses_as_they_were() -> None:

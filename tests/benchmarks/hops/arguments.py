@@ -37,6 +37,6 @@ def parse() -> Arguments:
         parser.add_argument(name, required=True)
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
-    parsed = parser.parse_args()
-    hops = [int(hop) for hop in parsed.hops.split(",")]
-    return Arguments(parsed.bootstrap, parsed.prefix, parsed.partitions, hops, parsed.folder)
+    values = parser.parse_args()
+    hops = [int(hop) for hop in values.hops.split(",")]
+    return Arguments(values.bootstrap, values.prefix, values.partitions, hops, values.folder)
