@@ -152,14 +152,14 @@ def _footer(table: TextTable, key: str) -> frozenset[int]:
     return frozenset(
         row.line
         for row in last
-        if not rule.is_nobody(cells := tuple(row.cells.values())) and rule.is_footer(cells)
+        if not rule.lacks_identity(cells := tuple(row.cells.values())) and rule.is_footer(cells)
     )
 
 
 def _may_end(rule: FooterRule, row: TableRow) -> bool:
     """Return whether a row may belong to the footer: by its id, or without one."""
     cells = tuple(row.cells.values())
-    return rule.may_be(cells, str) or rule.is_nobody(cells)
+    return rule.may_be(cells, str) or rule.lacks_identity(cells)
 
 
 class _ItemReader:

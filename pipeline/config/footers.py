@@ -113,7 +113,7 @@ class FooterRule:
                 return any(map(_is_summary, keys)) or self._is_sentence(cells, keys)
         return False
 
-    def is_nobody(self, cells: Sequence[str]) -> bool:
+    def lacks_identity(self, cells: Sequence[str]) -> bool:
         """Return whether a row names no person, like lines beside a total."""
         return not self._key_cells(cells)
 

@@ -92,7 +92,7 @@ class _Record(Struct, frozen=True):
         return first.text if len(self.lines) == 1 else "".join(line.text for line in self.lines)
 
     @property
-    def ended(self) -> bool:
+    def ends_with_break(self) -> bool:
         """Whether the record ends with a line break."""
         return self.lines[-1].text.endswith(("\n", "\r"))
 
@@ -110,21 +110,23 @@ class _Table:
 
 @dataclass(slots=True)
 class _LineSource:
-    """Iterator over lines, some of them repeated; `taken`: lines of the record being read."""
+    """Iterator over lines, some of them repeated; `read_lines`: lines of the record being read."""
 
     lines: Iterator[Line]
     most: int
-    again: deque[Line] = field(default_factory=deque)
-    taken: list[Line] = field(default_factory=list)
+    repeated: deque[Line] = field(default_factory=deque)
+    read_lines: list[Line] = field(default_factory=list)
     size: int = 0
 
     def begin(self) -> None:
         """Begin another record."""
-        self.taken, self.size = [], 0
+        self.read_lines, self.size = [], 0
 
     def __iter__(self) -> Iterator[str]:
-        while (line := self.again.popleft() if self.again else next(self.lines, None)) is not None:
-            self.taken.append(line)
+        while (
+            line := self.repeated.popleft() if self.repeated else next(self.lines, None)
+        ) is not None:
+            self.read_lines.append(line)
             self.size += len(line.text)
             if line.cut or self.size > self.most:
                 raise _TooLargeError
@@ -191,10 +193,10 @@ def _without_footer(
         elif _may_be_footer(record, rule) or (held and _belongs_to_footer(record, rule)):
             held.append(record)
             if len(held) > MOST_LINES:
-                yield from _rows_after_all(held, rule)
+                yield from _release_rows(held, rule)
                 held = []
         else:
-            yield from _rows_after_all(held, rule)
+            yield from _release_rows(held, rule)
             held = []
             rule.add(record.cells)
             yield record
@@ -207,10 +209,10 @@ def _may_be_footer(record: _Record, rule: FooterRule) -> bool:
 
 def _belongs_to_footer(record: _Record, rule: FooterRule) -> bool:
     """Return whether a refused record that does not look like a footer may be part of one."""
-    return record.fault is not None or rule.is_nobody(record.cells)
+    return record.fault is not None or rule.lacks_identity(record.cells)
 
 
-def _rows_after_all(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
+def _release_rows(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
     """Yield records held back as a footer that others follow."""
     rule.among = rule.among or bool(held)
     for record in held:
@@ -262,14 +264,14 @@ def _records(source: _LineSource, delimiter: str, form: FileFormat) -> Iterator[
             cells, fault = [], Fault(TOO_LARGE, None, message)
         except csv.Error as error:
             cells, fault = [], Fault("invalid_csv", None, f"its quotes are not right: {error}")
-        taken = tuple(source.taken)
-        if cells is None or not taken:
+        record_lines = tuple(source.read_lines)
+        if cells is None or not record_lines:
             return
         if fault is None:
-            yield _Record(taken, tuple(cells))
+            yield _Record(record_lines, tuple(cells))
             continue
-        source.again.extendleft(reversed(taken[1:]))
-        yield _Record(taken[:1], (), fault)
+        source.repeated.extendleft(reversed(record_lines[1:]))
+        yield _Record(record_lines[:1], (), fault)
         reader = _reader(source, delimiter, form)
 
 
@@ -287,7 +289,7 @@ def _row(record: _Record, table: _Table) -> ReadRow:
 
 def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
     cells, names = record.cells, table.columns.names
-    if len(cells) < len(names) and not record.ended:
+    if len(cells) < len(names) and not record.ends_with_break:
         message = f"{len(cells)} cells under {len(names)} columns: the file ends within this row"
         return Fault("cut_off", None, message)
     if len(cells) > len(names) and any(cells[len(names) :]):
@@ -393,7 +395,7 @@ def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) ->
         raise UnreadableError(f"{path} is empty: the first line names the columns")
     declared = declared_delimiter(first.text)
     if declared is None:
-        source.again.append(first)
+        source.repeated.append(first)
     named = file_format.delimiter or declared
     if named is None:
         return max(DELIMITERS, key=lambda one: _count_columns(_split(first.text, one), file_format))

@@ -77,7 +77,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
     rules = RuleWords.of(config.bundle, language)
     rejected = _rejected_by_slot(decision, config, rules)
     choices = {choice.slot: choice for choice in decision.choices}
-    opened = tuple(choices)
+    decided_slots = tuple(choices)
     for slot in rejected:
         choices.setdefault(slot, Choice(slot, slot))
     slots = {
@@ -85,11 +85,15 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
         for slot, choice in choices.items()
     }
     silent = "nothing asked" if decision.rejected or decision.candidates else "outcome"
-    reasons = [slots[slot].words for slot in opened]
+    reasons = [slots[slot].words for slot in decided_slots]
     arm = decision.arm if decision.arm not in (None, USUAL) else None
     if reasons and arm is not None:
         reasons.insert(0, phrase(language, f"arm {arm}"))
-    reasons = [*_again(decision, language), *reasons, *_explain_deferred(decision, language)]
+    reasons = [
+        *_explain_second_decision(decision, language),
+        *reasons,
+        *_explain_deferred(decision, language),
+    ]
     return Explanation(
         decision_id=decision.decision_id,
         profile_id=decision.profile_id,
@@ -103,7 +107,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
     )
 
 
-def _again(decision: Decision, language: Language) -> Iterator[str]:
+def _explain_second_decision(decision: Decision, language: Language) -> Iterator[str]:
     if decision.again is not None:
         since = _moment(decision.again.since)
         yield phrase(language, "again", since=since, first=decision.again.first)
@@ -129,10 +133,10 @@ def _rejected_by_slot(
     decision: Decision, config: Configuration, rules: RuleWords
 ) -> dict[str, list[RejectedTreatment]]:
     """Return the treatments rejected before arbitration, by the slot that they were meant for."""
-    asked = {choice.slot for choice in decision.choices}
+    slots_asked = {choice.slot for choice in decision.choices}
     slots: dict[str, dict[str, None]] = {}
     for placement, entries in config.by_placement.items():
-        if placement in asked:
+        if placement in slots_asked:
             for name in (name for entry in entries for name in entry.treatments):
                 slots.setdefault(name, {})[placement] = None
     for outbound in (candidate for entry in config.outbound for candidate in entry.candidates):
@@ -151,8 +155,8 @@ def _slot(
     rejected: tuple[RejectedTreatment, ...],
     rules: RuleWords,
 ) -> ExplainedSlot:
-    everywhere = decision.candidates
-    candidates = [candidate for candidate in everywhere if candidate.slot == choice.slot]
+    all_candidates = decision.candidates
+    candidates = [candidate for candidate in all_candidates if candidate.slot == choice.slot]
     held_back = tuple(
         rules.rejected_by_constraint(candidate.treatment, candidate.fate, kind)
         for candidate in candidates
@@ -162,26 +166,26 @@ def _slot(
         (candidate for candidate in candidates if candidate.treatment == _treatment_of(choice)),
         None,
     )
-    contested = Contest(
+    contest = Contest(
         choice=choice,
         winner=winner,
         candidates=candidates,
-        everywhere=everywhere,
+        everywhere=all_candidates,
         rejected=(*held_back, *rejected),
         language=rules.language,
         prices={budget.budget: budget.price for budget in decision.budgets if budget.price > 0},
         p_alone=decision.arm == PROPENSITY,
     )
-    flip = contested.flip()
+    flip = contest.flip()
     held = choice.holdout is not None
     return ExplainedSlot(
         slot=choice.slot,
         chosen=_chosen_treatment(choice),
         propensity=choice.propensity,
-        candidates=tuple(_candidate(candidate, contested) for candidate in candidates),
-        rejected=contested.rejected,
+        candidates=tuple(_candidate(candidate, contest) for candidate in candidates),
+        rejected=contest.rejected,
         flip=flip,
-        words=" ".join(contested.words(flip)),
+        words=" ".join(contest.words(flip)),
         holdout=choice.holdout if choice.holdout is not None else UNSET,
         would_be=choice.would_be if held and choice.would_be is not None else UNSET,
     )

@@ -42,14 +42,14 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
         record = deferral.as_deferred(record)
         record = replace(record, profile=again.profile, segments=again.segments)
     others = _of_others(decision, record)
-    decided = _decide(decision, record, ContactState(Shards({"read": history}), others), rules)
+    rerun = _decide(decision, record, ContactState(Shards({"read": history}), others), rules)
     confirmed = _shown_belongings(record)
-    if decided == decision or not confirmed:
-        return decided
+    if rerun == decision or not confirmed:
+        return rerun
     # A decision does not record whether an address was already confirmed.
     state = ContactState(Shards({"read": history}), {**confirmed, **others})
-    otherwise = _decide(decision, record, state, rules)
-    return otherwise if otherwise == decision else decided
+    alternative = _decide(decision, record, state, rules)
+    return alternative if alternative == decision else rerun
 
 
 def _decide(
