@@ -170,7 +170,7 @@ def _without(field: str) -> dict[str, Any]:
         ({"type": "page"}, "missing_identifier", "userId"),
         ({**_FULL, "kind": "timer"}, "invalid_field", "kind"),
         ({**_FULL, "identifiers": []}, "missing_identifier", "identifiers"),
-        (_without("identifiers"), "invalid_field", None),
+        (_without("identifiers"), "invalid_field", "identifiers"),
         (
             {**_FULL, "identifiers": [{"namespace": "cookie", "value": "null"}]},
             "invalid_identifier",
