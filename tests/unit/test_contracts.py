@@ -91,7 +91,8 @@ _COMMANDS = (
 
 _SETTINGS = (
     "home bootstrap_servers broker_port partitions retention_hours workers gateway_host "
-    "gateway_port decide_budget_ms max_action_age_s commit_interval_ms schema_registry_url secret log_level"
+    "gateway_port decide_budget_ms max_action_age_s commit_interval_ms schema_registry_url "
+    "secret log_level"
 )
 
 
