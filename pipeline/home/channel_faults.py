@@ -48,6 +48,7 @@ class ChannelFaults:
 
     def add(self, channel: str, part: str, reason: str) -> None:
         """Add a fault, unless it is known."""
+        reason = reason.removeprefix(f"channel {channel}: ")
         known = self._faults.get((channel, part))
         if known is not None and known.why == reason:
             return

@@ -259,7 +259,7 @@ def test_variable_without_a_key_is_a_fault_of_the_channel(
     [result] = _send_all(LocalBrowser(), faults, [], _short())
     assert isinstance(result, OutOfTime)
     [fault] = find_channel_faults(tmp_path)
-    assert "holds no VAPID private key" in fault.why
+    assert fault.why == "the variable in `push.key` holds no VAPID private key"
     faults.close()
     assert find_channel_faults(tmp_path) == ()
 
