@@ -6,7 +6,7 @@ and budgets, but is not sent before that row has joined the profile; otherwise i
 reservations are released then, or at its deadline if no report has come.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -155,6 +155,15 @@ def _is_void(waiting_action: AwaitingAction, belongings: dict[str, Belonging]) -
 def withdraw(state: ContactState, is_withdrawn: Callable[[AwaitingAction], bool]) -> ContactState:
     """Return the state without the actions for which `is_withdrawn` holds, and their contacts."""
     here = {name: _remove_actions(part, is_withdrawn) for name, part in state.shards.here.items()}
+    return replace(state, shards=Shards(here, state.shards.away))
+
+
+def withdraw_of_shards(state: ContactState, shards: Collection[str]) -> ContactState:
+    """Return the state without the actions of `shards` that wait for an identifier."""
+    here = {
+        name: _remove_actions(part, lambda _: True) if name in shards else part
+        for name, part in state.shards.here.items()
+    }
     return replace(state, shards=Shards(here, state.shards.away))
 
 

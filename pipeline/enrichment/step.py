@@ -1,5 +1,6 @@
 """Enrichment stage: one row per profile; every change is passed on and published as a snapshot."""
 
+from collections.abc import Collection
 from functools import partial
 from typing import TypeAlias
 
@@ -195,7 +196,10 @@ def _erase(
         return Forward((onward,))
     row, passed = catch_up(key, state, erase.at, rules)
     shards = row.shards.without(erasure.shards)
-    here = {name: _strip(shard, erase.identifier) for name, shard in shards.here.items()}
+    here = {
+        name: _strip(shard, shard.identifiers if name in erasure.anonymous else {erase.identifier})
+        for name, shard in shards.here.items()
+    }
     shown = {name: at for name, at in state.shown.items() if name != erase.identifier}
     row = replace(row, shards=replace(shards, here=here), shown=shown)
     if not erasure.shown_only:
@@ -206,10 +210,12 @@ def _erase(
     return outcome_with_wake(row, (*passed, onward, *news), profile_at(row, erase.at, rules), rules)
 
 
-def _strip(shard: Shard, name: str | None) -> Shard:
-    if name not in shard.identifiers:
+def _strip(shard: Shard, names: Collection[str | None]) -> Shard:
+    """Return the shard without the identifiers `names`, shown by its interactions."""
+    if shard.identifiers.keys().isdisjoint(names):
         return shard
-    return replace(shard, identifiers={k: at for k, at in shard.identifiers.items() if k != name})
+    rest = {name: at for name, at in shard.identifiers.items() if name not in names}
+    return replace(shard, identifiers=rest)
 
 
 def _begin(control: Control, row: ProfileState) -> _Transition | DeadLetter:

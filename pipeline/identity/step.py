@@ -380,7 +380,8 @@ def _erase(records: RecordFactory, row: IdentityState, informer: str | None) -> 
     places, others = {**row.shards, **row.adopted}, orphans(row)
     notices += (records.adopt(owner, name, places[name]) for name, owner in others.items())
     missing = tuple(name for name in places if name not in others)
-    notices += (records.erase(profile, records.key, Erasure(missing)) for profile in row.visited)
+    erasure = Erasure(missing, anonymous=tuple(others))
+    notices += (records.erase(profile, records.key, erasure) for profile in row.visited)
     return Ok(None, (records.forget_profile(), records.erased(), *notices))
 
 

@@ -26,11 +26,13 @@ class Away(Struct, frozen=True, array_like=True):
 class Erasure(Struct, frozen=True, array_like=True):
     """State of an `erase`: the shards to forget.
 
-    `shown_only`: only the interactions' evidence of the identifier is forgotten.
+    `shown_only`: only the interactions' evidence of the identifier is forgotten. `anonymous`:
+    shards that stay without any identifier that their interactions showed.
     """
 
     shards: tuple[str, ...] = ()
     shown_only: bool = False
+    anonymous: tuple[str, ...] = ()
 
 
 class Shards(Struct, Generic[T], frozen=True):
