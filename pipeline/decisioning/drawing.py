@@ -273,10 +273,8 @@ class _Rounds:
 
     def _remaining(self, winners: frozenset[int]) -> list[int]:
         won = [self.pool[winner].candidate for winner in winners]
-        campaigns, channels = (
-            {candidate.campaign for candidate in won},
-            {candidate.channel for candidate in won},
-        )
+        campaigns = {candidate.campaign for candidate in won}
+        channels = {candidate.channel for candidate in won}
         left = [
             index
             for index in sorted(self.shortlist - winners - self.left_out.keys())

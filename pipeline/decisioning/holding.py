@@ -152,16 +152,15 @@ def _is_void(waiting_action: AwaitingAction, belongings: dict[str, Belonging]) -
     )
 
 
-def withdraw(state: ContactState, is_withdrawn: Callable[[AwaitingAction], bool]) -> ContactState:
-    """Return the state without the actions for which `is_withdrawn` holds, and their contacts."""
-    here = {name: _remove_actions(part, is_withdrawn) for name, part in state.shards.here.items()}
-    return replace(state, shards=Shards(here, state.shards.away))
-
-
-def withdraw_of_shards(state: ContactState, shards: Collection[str]) -> ContactState:
-    """Return the state without the actions of `shards` that wait for an identifier."""
+def withdraw(
+    state: ContactState,
+    is_withdrawn: Callable[[AwaitingAction], bool],
+    shards: Collection[str] | None = None,
+) -> ContactState:
+    """Return the state without the actions of `shards` (None: of all) for which `is_withdrawn`
+    holds, and their contacts."""
     here = {
-        name: _remove_actions(part, lambda _: True) if name in shards else part
+        name: _remove_actions(part, is_withdrawn) if shards is None or name in shards else part
         for name, part in state.shards.here.items()
     }
     return replace(state, shards=Shards(here, state.shards.away))

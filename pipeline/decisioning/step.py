@@ -529,7 +529,7 @@ def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:
     row = replace(row, shards=row.shards.without(erasure.shards))
     row = deferral.drop_identifier(row, erase.identifier)
     row = holding.deny(row, erase.identifier, None)
-    row = holding.withdraw_of_shards(row, erasure.anonymous)
+    row = holding.withdraw(row, lambda _: True, erasure.anonymous)
     if not erasure.shown_only:
         row = replace(row, belongings=without(row.belongings, erase.identifier))
     return Ok(None if row == ContactState() else row)

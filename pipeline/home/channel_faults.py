@@ -77,5 +77,5 @@ class ChannelFaults:
 def find_channel_faults(home: Path) -> tuple[ChannelFault, ...]:
     """Return the faults that the living processes of a home see."""
     files = (run_folder(home) / f"{name}{_SUFFIX}" for name in sorted(announcements(home)))
-    found = (read_json(file, _FaultFile) for file in files)
-    return tuple(fault for one in found if one is not None for fault in one.faults)
+    contents = (read_json(file, _FaultFile) for file in files)
+    return tuple(fault for content in contents if content is not None for fault in content.faults)

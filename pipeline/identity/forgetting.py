@@ -9,8 +9,7 @@ from pipeline.identity.state import IdentityState, Placement
 
 def orphans(state: IdentityState) -> dict[str, str]:
     """Return the shards of a forgotten row that belong to another person, by their owner."""
-    places = {**state.shards, **state.adopted}
-    owners = ((name, owner_of(place, state)) for name, place in places.items())
+    owners = ((name, owner_of(place, state)) for name, place in state.places.items())
     return {
         name: owner
         for name, owner in owners

@@ -78,6 +78,11 @@ class IdentityState(Struct, frozen=True):
     awaited: tuple[str, ...] = ()
     told: tuple[str | None, int] = (None, 0)
 
+    @property
+    def places(self) -> dict[str, Placement]:
+        """Placements of its own shards and of the adopted ones, by name."""
+        return {**self.shards, **self.adopted}
+
     def counts(self, other: str, evidence: Evidence) -> bool:
         """Return whether this evidence of a link with `other` is newer than the link's last cut."""
         cut = self.cuts.get(other)

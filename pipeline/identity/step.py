@@ -251,8 +251,7 @@ def _erasures(
     records: RecordFactory, row: IdentityState, other: str, erasure: Erasure
 ) -> tuple[Emit, ...]:
     """Return the `erase` of `other` for every profile that may know it with this one."""
-    places = (*row.shards.values(), *row.adopted.values())
-    profiles = dict.fromkeys(profile_of(place.root) for place in places)
+    profiles = dict.fromkeys(profile_of(place.root) for place in row.places.values())
     return tuple(records.erase(profile, other, erasure) for profile in profiles)
 
 
@@ -344,7 +343,7 @@ def _moves(records: RecordFactory, row: IdentityState) -> tuple[IdentityState, t
     """Return the row, and the moves of displaced shards to their owners."""
     shards = correct_placements(records.key, row, row.shards)
     adopted = correct_placements(records.key, row, row.adopted)
-    before, after = {**row.shards, **row.adopted}, {**shards, **adopted}
+    before, after = row.places, {**shards, **adopted}
     emits = tuple(records.move(name, before[name].root, to) for name, to in after.items())
     row = replace(row, shards={**row.shards, **shards}, adopted={**row.adopted, **adopted})
     for place in after.values():
@@ -364,8 +363,8 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
     if row.parent == other:
         return _erase(records, row, other)
     after = without(row, other)
-    remaining = {**after.shards, **after.adopted}
-    missing = tuple(name for name in (*row.shards, *row.adopted) if name not in remaining)
+    remaining = after.places
+    missing = tuple(name for name in row.places if name not in remaining)
     notices = [*_erasures(records, after, other, Erasure())]
     if missing:
         notices += (records.erase(profile, None, Erasure(missing)) for profile in row.visited)
@@ -377,7 +376,7 @@ def _forget_other(records: RecordFactory, row: IdentityState, other: str) -> Ok[
 def _erase(records: RecordFactory, row: IdentityState, informer: str | None) -> Ok[IdentityState]:
     known = dict.fromkeys((*row.children, *row.parents, *row.cuts))
     notices = [records.forgotten(other) for other in known if other != informer]
-    places, others = {**row.shards, **row.adopted}, orphans(row)
+    places, others = row.places, orphans(row)
     notices += (records.adopt(owner, name, places[name]) for name, owner in others.items())
     missing = tuple(name for name in places if name not in others)
     erasure = Erasure(missing, anonymous=tuple(others))
