@@ -55,6 +55,12 @@ def run(
         out.print(f"Kairos is up: {done.url}   (`kairos status`, `kairos down`)")
     else:
         out.print(f"Kairos is up already: {done.url}")
+    if done.outdated_variables:
+        err.print(
+            f"The running processes still use other values of {', '.join(done.outdated_variables)}:"
+            " `kairos down`, then `kairos up`, starts them with yours.",
+            soft_wrap=True,
+        )
 
 
 def _effect(settings: Settings) -> RolloutResult:

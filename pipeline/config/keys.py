@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from pipeline.config.model import SECRET_PATTERN, Bundle
@@ -53,6 +54,12 @@ def expand_variables(text: str, environment: Mapping[str, str]) -> str | None:
         for name, default in map(re.Match.groups, _REFERENCE.finditer(text))
     )
     return None if any(unset) else _substitute(text, environment)
+
+
+def variable_names(bundle: Bundle) -> frozenset[str]:
+    """Return the names of the variables that texts of the bundle refer to."""
+    text = msgspec.json.encode(bundle).decode()
+    return frozenset(name for name, _ in map(re.Match.groups, _REFERENCE.finditer(text)))
 
 
 def _substitute(text: str, environment: Mapping[str, str], other: str = "") -> str:

@@ -22,6 +22,7 @@ from pipeline.home.codec import register
 from pipeline.home.topics import ensure_topics
 from pipeline.settings import Settings
 from pipeline.stack.configure import apply_folder, ensure_configuration
+from pipeline.stack.environment import outdated_variables
 from pipeline.stack.home_lock import home_lock
 from pipeline.stack.log_files import open_log, tail
 from pipeline.stack.partitions import with_existing_partitions
@@ -60,12 +61,14 @@ class UpResult:
     """Result of `up`.
 
     `url`: the gateway's address. `changed` False: everything ran already. `replaced`: the applied
-    folder replaced another configuration.
+    folder replaced another configuration. `outdated_variables`: names of environment variables of
+    which the running processes have other values.
     """
 
     url: str
     changed: bool
     replaced: bool
+    outdated_variables: tuple[str, ...] = ()
 
 
 def up(settings: Settings, config: Path | None, workers: str, say: Say) -> UpResult:
@@ -89,10 +92,17 @@ def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Sa
     _prepare_topics(settings, tuple(configuration.channels))
     adapters = frozenset(adapter_inputs(configuration))
     plan = make_plan(counts, _gateway_port(settings), adapters, *_extras(configuration))
+    variables = _outdated_variables(home, configuration)
     changed = _apply_plan(home, plan, settings.partitions, say)
     url = f"http://{client_host(settings)}:{plan.gateway_port}"
     _wait_until_ready(home, plan, url)
-    return UpResult(url, changed, replaced)
+    return UpResult(url, changed, replaced, variables)
+
+
+def _outdated_variables(home: Path, configuration: Configuration) -> tuple[str, ...]:
+    supervision = running_supervision(home)
+    process = supervision.supervisor.process() if supervision else None
+    return () if process is None else outdated_variables(process, configuration.bundle)
 
 
 def _extras(configuration: Configuration) -> Iterator[str]:

@@ -1,0 +1,34 @@
+"""Environment of running processes, compared with that of a command."""
+
+import os
+from collections.abc import Iterable, Mapping
+
+import psutil
+
+from pipeline.adapters.private_files import SUPERVISED
+from pipeline.config.keys import variable_names
+from pipeline.config.model import Bundle
+from pipeline.settings import PREFIX
+
+_SET_BY_PLAN = frozenset(
+    (SUPERVISED, "KAIROS_HOME", "KAIROS_PARTITIONS", "KAIROS_WORKERS", "KAIROS_GATEWAY_PORT")
+)
+"""Variables that the start of a stack sets itself, or whose change a running one adopts."""
+
+
+def outdated_variables(process: psutil.Process, bundle: Bundle) -> tuple[str, ...]:
+    """Return the names of variables whose value here differs from the one that `process` started
+    with, sorted: settings, and those that the configuration refers to.
+
+    Empty where the system does not show the environment of `process`.
+    """
+    try:
+        started_with = process.environ()
+    except psutil.Error:
+        return ()
+    names = {*_settings(started_with), *_settings(os.environ), *variable_names(bundle)}
+    return tuple(sorted(name for name in names if started_with.get(name) != os.environ.get(name)))
+
+
+def _settings(environment: Mapping[str, str]) -> Iterable[str]:
+    return (name for name in environment if name.startswith(PREFIX) and name not in _SET_BY_PLAN)
