@@ -159,8 +159,8 @@ class Settings(BaseSettings):
     )
     gateway_message_bytes: PositiveInt = Field(
         default=512 * 1024,
-        le=sizes.POSTED,
-        description=f"Largest body, after unpacking, of one message; at most {sizes.POSTED}",
+        le=sizes.MESSAGE,
+        description=f"Largest body, after unpacking, of one message; at most {sizes.MESSAGE}",
     )
     gateway_batch_bytes: PositiveInt = Field(
         default=4 * 1024 * 1024,

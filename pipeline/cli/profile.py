@@ -21,7 +21,7 @@ from pipeline.identity import requests
 from pipeline.identity.log import Link
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
-from pipeline.model.interaction import Identifier, Known
+from pipeline.model.interaction import FactValue, Identifier
 from pipeline.profile_reads.as_of import as_of
 from pipeline.profile_reads.export import export_all
 from pipeline.profile_reads.identity_requests import remaining_records, request_and_wait
@@ -224,7 +224,7 @@ def _print(person: PersonReport) -> None:
     )
 
 
-def _format_value(trait: str, value: Known) -> str:
+def _format_value(trait: str, value: FactValue) -> str:
     """Return a value as text: lists without brackets, Kairos' own times as ISO 8601."""
     if isinstance(value, tuple):
         return ", ".join(value)

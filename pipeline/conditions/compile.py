@@ -31,11 +31,11 @@ from pipeline.conditions.tree import (
     Trait,
 )
 from pipeline.conditions.unknown import possibly, surely
-from pipeline.model.interaction import Context, Interaction, Known, Scalar, text_of
+from pipeline.model.interaction import Context, FactValue, Interaction, Scalar, text_of
 from pipeline.model.lists import part_reader
 
 Test: TypeAlias = Callable[[Facts], bool]
-Read: TypeAlias = Callable[[Facts], Known]
+Read: TypeAlias = Callable[[Facts], FactValue]
 _Order: TypeAlias = Callable[[typing.Any, typing.Any], bool]
 
 _NUMBERS: Final = frozenset((int, float))
@@ -145,19 +145,19 @@ def reader(subject: Subject) -> Read:
             return lambda facts: facts.derived.get(name)
 
 
-def of_interaction(read: Callable[[Interaction], Known]) -> Read:
+def of_interaction(read: Callable[[Interaction], FactValue]) -> Read:
     """Return a reader of the interaction; it returns None if there is none."""
     return lambda facts: None if facts.interaction is None else read(facts.interaction)
 
 
-def _property_reader(name: str) -> Callable[[Interaction], Known]:
+def _property_reader(name: str) -> Callable[[Interaction], FactValue]:
     """Return a reader of a property; of a list also `NAME.length` and, by its index, `NAME.0`."""
     whole, _, part = name.rpartition(".")
     element_of = part_reader(part) if whole else None
     if element_of is None:
         return lambda interaction: _own_value(interaction, name)
 
-    def read(event: Interaction) -> Known:
+    def read(event: Interaction) -> FactValue:
         value = _own_value(event, name)
         if value is not None:
             return value
@@ -167,7 +167,7 @@ def _property_reader(name: str) -> Callable[[Interaction], Known]:
     return read
 
 
-def _own_value(interaction: Interaction, name: str) -> Known:
+def _own_value(interaction: Interaction, name: str) -> FactValue:
     value = interaction.properties.get(name)
     return interaction.lists.get(name) if value is None else value
 
@@ -228,7 +228,7 @@ def _is(read: Read, operand: object) -> Test:
     return lambda facts: (value := read(facts)) == operand and value.__class__ is not bool
 
 
-def _equal(left: Known, right: Known) -> bool:
+def _equal(left: FactValue, right: FactValue) -> bool:
     return (
         left is not None and left == right and (left.__class__ is bool) is (right.__class__ is bool)
     )
@@ -264,7 +264,7 @@ def _compile_order_of_reads(read: Read, other: Read, order: _Order) -> Test:
     return both
 
 
-def _comparable(left: Known, right: Known) -> bool:
+def _comparable(left: FactValue, right: FactValue) -> bool:
     if left.__class__ in _NUMBERS:
         return right.__class__ in _NUMBERS
     return left.__class__ is str and right.__class__ is str

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.model.interaction import Interaction, Known, Scalar
+from pipeline.model.interaction import FactValue, Interaction, Scalar
 
 NOTHING: Final[Mapping[str, Scalar]] = {}
 _NOWHERE: Final[AbstractSet[str]] = frozenset()
@@ -26,7 +26,7 @@ class Facts(Struct, frozen=True):
     """
 
     interaction: Interaction | None
-    traits: Mapping[str, Known]
+    traits: Mapping[str, FactValue]
     segments: AbstractSet[str]
     entered: AbstractSet[str]
     now_ms: int

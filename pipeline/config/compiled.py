@@ -13,7 +13,7 @@ from pipeline.config.aggregates import Aggregate
 from pipeline.config.model import Email, KeptRule, Pos, Purpose, Push
 from pipeline.config.model.providers import Provider
 from pipeline.config.templates import Template
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 from pipeline.model.item import NO_ITEM, ItemValues
 from pipeline.model.learning import LearningRecord
 
@@ -155,7 +155,7 @@ class Content:
     parts: Mapping[str, Template]
     reads: tuple[tuple[str, Read], ...]
     needs: tuple[tuple[str, Read], ...]
-    defaults: Mapping[str, Known]
+    defaults: Mapping[str, FactValue]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pipeline.conditions.tree import ContextField, Property, Trait
 from pipeline.config import model
 from pipeline.config.compiled import Content
 from pipeline.config.templates import CONTEXT, ITEM, PROPERTY, Template, TemplateProblem, template
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 
 _IN_A_PAGE: Final = "web"
 _OF_A_PAGE: Final = "html"
@@ -57,11 +57,11 @@ def read_of(name: str) -> Read:
     return reader(Trait(name))
 
 
-def _no_value(_: Facts) -> Known:
+def _no_value(_: Facts) -> FactValue:
     return None
 
 
-def item_content(template: Content, attributes: Mapping[str, Known]) -> Content | None:
+def item_content(template: Content, attributes: Mapping[str, FactValue]) -> Content | None:
     """Return the content of one item of a catalogue; None where a needed attribute is
     missing."""
     known = {f"{ITEM}{name}": value for name, value in attributes.items()}

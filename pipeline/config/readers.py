@@ -8,7 +8,7 @@ from pipeline.conditions.compile import Read, of_interaction
 from pipeline.conditions.compile import reader as reader_of
 from pipeline.conditions.parse import is_context_field
 from pipeline.conditions.tree import ContextField, Derived, Property
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 
 FIELDS: Final = ("name", "kind", "channel", "source", "event_id", "occurred_at", "received_at")
 PATHS: Final = "properties.NAME, context.NAME, derived.NAME, " + ", ".join(FIELDS)
@@ -31,7 +31,7 @@ def reader(of: str) -> Read | None:
     return None
 
 
-def count_one(_: Facts) -> Known:
+def count_one(_: Facts) -> FactValue:
     """Return 1, which `count` adds for each interaction."""
     return 1
 
@@ -41,6 +41,6 @@ def count_numbers(read: Read) -> Read:
     return lambda facts: 1 if is_number(read(facts)) else None
 
 
-def is_number(value: Known) -> TypeGuard[int | float]:
+def is_number(value: FactValue) -> TypeGuard[int | float]:
     """Return whether a value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -13,7 +13,7 @@ from typing import Final
 
 from pipeline.conditions.reads import spans
 from pipeline.config.compiled import CompiledSegment
-from pipeline.model.interaction import Interaction, Known
+from pipeline.model.interaction import FactValue, Interaction
 
 _FOREVER_MS: Final = 1 << 53
 
@@ -58,12 +58,12 @@ class SegmentIndex:
             mask |= self.by_trait.get(name, 0)
         return mask
 
-    def next_flip(self, traits: Mapping[str, Known], now_ms: int) -> int | None:
+    def next_flip(self, traits: Mapping[str, FactValue], now_ms: int) -> int | None:
         """Return the next time after `now_ms` at which a comparison with the clock may flip."""
         flips = (_next(spans, traits.get(name), now_ms) for name, spans in self.spans.items())
         return min((flip for flip in flips if flip is not None), default=None)
 
-    def flipping_at(self, traits: Mapping[str, Known], at: int) -> int:
+    def flipping_at(self, traits: Mapping[str, FactValue], at: int) -> int:
         """Return the segments with a comparison that may flip at `at` (ms)."""
         return self.readers_of(
             name
@@ -113,7 +113,7 @@ def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
     )
 
 
-def _next(spans: Sequence[int], value: Known, now_ms: int) -> int | None:
+def _next(spans: Sequence[int], value: FactValue, now_ms: int) -> int | None:
     """Return the first time after `now_ms` that is `value` or one of `spans` after it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

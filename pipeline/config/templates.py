@@ -23,7 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.config.template_names import FILTERS, TESTS, RefusedError, Resolver
 from pipeline.config.zones import zone
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 
 PROPERTY: Final = "properties."
 CONTEXT: Final = "context."
@@ -76,7 +76,7 @@ class PlainTemplate:
         """Names that must be known: all."""
         return self.names
 
-    def render(self, values: Mapping[str, Known]) -> str:
+    def render(self, values: Mapping[str, FactValue]) -> str:
         """Render the text with `values` by name. Raises RenderError when that fails."""
         pieces = list(self.parts)
         for place in range(1, len(pieces), 2):
@@ -99,7 +99,7 @@ class JinjaTemplate:
         """Every name once, in order."""
         return tuple(self.reads)
 
-    def render(self, values: Mapping[str, Known]) -> str:
+    def render(self, values: Mapping[str, FactValue]) -> str:
         """Render the text with `values` by name. Raises RenderError when that fails."""
         known = {
             variable: values[name]
@@ -161,7 +161,7 @@ def _limit(pieces: Iterable[str]) -> Iterator[str]:
         yield piece
 
 
-def format_value(value: Known) -> str:
+def format_value(value: FactValue) -> str:
     """Format a value for customers: lists with commas, whole numbers without a fraction."""
     if isinstance(value, tuple):
         return ", ".join(value)

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from pipeline.conditions import Facts
 from pipeline.config.readers import is_number
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 from pipeline.model.item import ItemValues
 from pipeline.model.time import DAY_MS
 
@@ -162,7 +162,7 @@ def _of_candidate(feature: ModelFeature) -> Callable[[FeatureCandidate], float]:
     return lambda candidate: float(getattr(candidate, of) == equals)
 
 
-def _reader(feature: ModelFeature) -> Callable[[Facts], Known]:
+def _reader(feature: ModelFeature) -> Callable[[Facts], FactValue]:
     name = feature.name
     if feature.of == "trait":
         return lambda facts: facts.traits.get(name)
@@ -173,11 +173,11 @@ def _reader(feature: ModelFeature) -> Callable[[Facts], Known]:
     raise UnknownFeatureError(f"no feature is computed for {feature}")
 
 
-def _number(value: Known) -> float:
+def _number(value: FactValue) -> float:
     if isinstance(value, bool):
         return float(value)
     return float(value) if is_number(value) else nan
 
 
-def _age_days(value: Known, now_ms: int) -> float:
+def _age_days(value: FactValue, now_ms: int) -> float:
     return (now_ms - value) / DAY_MS if is_number(value) else nan

@@ -31,7 +31,7 @@ from pipeline.decisioning.review import Review
 from pipeline.decisioning.slots import SlotResults, Slots
 from pipeline.decisioning.state import AwaitingAction, ContactState, Deferral, History
 from pipeline.model import topics
-from pipeline.model.belongings import apply_report, without
+from pipeline.model.belongings import apply_report, remove_identifier
 from pipeline.model.budget import Purse
 from pipeline.model.control import Control
 from pipeline.model.decision import (
@@ -531,7 +531,7 @@ def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:
     row = holding.deny(row, erase.identifier, None)
     row = holding.withdraw(row, lambda _: True, erasure.anonymous)
     if not erasure.shown_only:
-        row = replace(row, belongings=without(row.belongings, erase.identifier))
+        row = replace(row, belongings=remove_identifier(row.belongings, erase.identifier))
     return Ok(None if row == ContactState() else row)
 
 

@@ -12,7 +12,7 @@ from pipeline.config.derived import BOT
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.cells import COMBINE, millionths
 from pipeline.enrichment.state import AggregatePart, Cell, Panes, Sample, Terms, Value
-from pipeline.model.interaction import Interaction, Known
+from pipeline.model.interaction import FactValue, Interaction
 
 _ALWAYS: Final = -(1 << 53)
 
@@ -64,7 +64,7 @@ def _clearing_part(aggregate: Aggregate, interaction: Interaction) -> AggregateP
     return Value(None, interaction.occurred_at, interaction.event_id)
 
 
-def _cell(aggregate: Aggregate, value: Known, interaction: Interaction) -> Cell:
+def _cell(aggregate: Aggregate, value: FactValue, interaction: Interaction) -> Cell:
     """Return the value to keep; a list has no sum, minimum or maximum."""
     if aggregate.rule == "first":
         return Value(value, interaction.occurred_at, interaction.event_id)

@@ -6,10 +6,10 @@ from math import ceil
 
 from pipeline.config.compiled import Bucket
 from pipeline.config.readers import is_number
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 
 
-def bucket_of(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | None:
+def bucket_of(bucket: Bucket, known: Mapping[str, FactValue], now_ms: int) -> int | None:
     """Return the number of the bucket, from 1; None where the trait is missing or no number."""
     value = known.get(bucket.of)
     if not is_number(value):
@@ -18,7 +18,7 @@ def bucket_of(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | 
     return 1 + (len(bucket.thresholds) - reached if bucket.descending else reached)
 
 
-def next_step(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | None:
+def next_step(bucket: Bucket, known: Mapping[str, FactValue], now_ms: int) -> int | None:
     """Return the next time after `now_ms` at which time alone moves the trait over a threshold."""
     value = known.get(bucket.of)
     if not bucket.by_age or not is_number(value):

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from pipeline.enrichment.state import Shard
-from pipeline.model.belongings import Belonging, Belongings, latest
+from pipeline.model.belongings import Belonging, Belongings, add_report
 from pipeline.model.control import Control
 from pipeline.model.interaction import Interaction
 from pipeline.model.stages import IdentitySection
@@ -26,7 +26,7 @@ def add_own_identifier(
     if identity.own_version is None:
         return known
     own = Belonging(identity.own_version, True, interaction.occurred_at)
-    return latest(known, interaction.identifiers[0].key, own)
+    return add_report(known, interaction.identifiers[0].key, own)
 
 
 def shown_identifiers(

@@ -13,14 +13,14 @@ from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.aggregates import floor, next_to_leave
 from pipeline.enrichment.cells import COMBINE, MILLION, number, total
 from pipeline.enrichment.state import AggregatePart, Panes, Shard, Value
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 
-_Read: TypeAlias = Callable[[CompiledTrait, Sequence[Shard], int], Known]
+_Read: TypeAlias = Callable[[CompiledTrait, Sequence[Shard], int], FactValue]
 
 
 def values(
     traits: Sequence[CompiledTrait], shards: Sequence[Shard], now_ms: int
-) -> Iterator[tuple[str, Known]]:
+) -> Iterator[tuple[str, FactValue]]:
     """Yield the name and value of each known trait.
 
     NAME.approximate is true for an approximate value; NAME.since is the time (ms) before which
@@ -88,7 +88,7 @@ def _add_up(aggregate: Aggregate, shards: Sequence[Shard], now_ms: int) -> int |
 
 def _incomplete(
     traits: Sequence[CompiledTrait], shards: Sequence[Shard], now_ms: int
-) -> Iterator[tuple[str, Known]]:
+) -> Iterator[tuple[str, FactValue]]:
     for trait in traits:
         since = max(_since(trait, shards, now_ms), default=None)
         if since is not None and not is_hidden(trait.name):
@@ -107,21 +107,21 @@ def _since(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Iterat
                 yield backfill.since
 
 
-def _count(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _count(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactValue:
     return _add_up(trait.aggregates[0], shards, now_ms)
 
 
-def _sum(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _sum(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactValue:
     total_sum = _add_up(trait.aggregates[0], shards, now_ms)
     return None if total_sum is None else number(total_sum)
 
 
-def _average(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _average(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactValue:
     total_sum, count = (_add_up(aggregate, shards, now_ms) for aggregate in trait.aggregates)
     return total_sum / (count * MILLION) if total_sum is not None and count else None
 
 
-def _best(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _best(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactValue:
     [aggregate] = trait.aggregates
     cells = _cells(aggregate, shards, now_ms)
     if not cells:
@@ -130,7 +130,7 @@ def _best(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
     return best.value if isinstance(best, Value) else best
 
 
-def _union(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _union(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> FactValue:
     [aggregate] = trait.aggregates
     parts = _parts(aggregate, shards)
     return (
@@ -142,7 +142,7 @@ def _union(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
 
 def _distinct(
     trait: CompiledTrait, shards: Sequence[Shard], now_ms: int
-) -> Iterator[tuple[str, Known]]:
+) -> Iterator[tuple[str, FactValue]]:
     [aggregate] = trait.aggregates
     parts = _parts(aggregate, shards)
     if not parts:

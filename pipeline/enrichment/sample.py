@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final, TypeAlias
 
 from pipeline.enrichment.state import Sample
-from pipeline.model.interaction import Known, Scalar
+from pipeline.model.interaction import FactValue, Scalar
 
 EXACT: Final = 1_000
 _BITS: Final = 63
@@ -26,7 +26,7 @@ def hash_of(value: Scalar) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def of(value: Known, at: int) -> Sample:
+def of(value: FactValue, at: int) -> Sample:
     """Return the sample of one value, or of the elements of a list, at `at` (ms)."""
     values = value if isinstance(value, tuple) else (value,)
     return _thin({hash_of(element): at for element in values}, (), at)

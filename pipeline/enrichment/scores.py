@@ -5,19 +5,19 @@ from math import nan
 
 from pipeline.config.compiled import CompiledScore, Feature
 from pipeline.config.readers import is_number
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 from pipeline.model.time import DAY_MS
 from pipeline.rules.scorer import Scorer
 
 
 def scores(
     wanted: Sequence[CompiledScore],
-    known: Mapping[str, Known],
+    known: Mapping[str, FactValue],
     now_ms: int,
     scorers: Mapping[str, Scorer],
-) -> dict[str, Known]:
+) -> dict[str, FactValue]:
     """Return the scores of existing models, by the trait's name."""
-    predictions: dict[str, Known] = {}
+    predictions: dict[str, FactValue] = {}
     for score in wanted:
         scorer = scorers.get(score.name)
         if scorer is not None:
@@ -27,12 +27,12 @@ def scores(
     return predictions
 
 
-def features_of(score: CompiledScore, known: Mapping[str, Known], now_ms: int) -> list[float]:
+def features_of(score: CompiledScore, known: Mapping[str, FactValue], now_ms: int) -> list[float]:
     """Return a score's features at `now_ms` (epoch ms), for training and serving."""
     return [_value(feature, known, now_ms) for feature in score.features]
 
 
-def _value(feature: Feature, known: Mapping[str, Known], now_ms: int) -> float:
+def _value(feature: Feature, known: Mapping[str, FactValue], now_ms: int) -> float:
     value = known.get(feature.trait)
     if isinstance(value, bool):
         return float(value)

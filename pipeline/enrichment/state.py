@@ -10,14 +10,14 @@ from msgspec import Struct, field
 
 from pipeline.enrichment.sequences import Mark
 from pipeline.model.belongings import Belonging
-from pipeline.model.interaction import Known, Scalar
+from pipeline.model.interaction import FactValue, Scalar
 from pipeline.model.shards import Shards
 
 
 class Value(Struct, frozen=True, array_like=True, tag=0):
     """Value, with the interaction that it comes from."""
 
-    value: Known
+    value: FactValue
     occurred_at: int
     event_id: str
 

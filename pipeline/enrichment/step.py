@@ -14,7 +14,7 @@ from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.enrichment.time_triggers import ProfileMoment, catch_up, outcome_with_wake, profile_at
 from pipeline.model import topics
-from pipeline.model.belongings import apply_report, without
+from pipeline.model.belongings import apply_report, remove_identifier
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
@@ -203,7 +203,7 @@ def _erase(
     shown = {name: at for name, at in state.shown.items() if name != erase.identifier}
     row = replace(row, shards=replace(shards, here=here), shown=shown)
     if not erasure.shown_only:
-        row = replace(row, belongings=without(row.belongings, erase.identifier))
+        row = replace(row, belongings=remove_identifier(row.belongings, erase.identifier))
     if not (here or row.shards.away or row.belongings):
         return Ok(None, (*passed, onward, *_refresh(key, erase, row, rules)))
     news = _refresh(key, erase, row, rules) if state.shards.here else ()

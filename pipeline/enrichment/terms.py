@@ -3,12 +3,12 @@
 from typing import Final
 
 from pipeline.enrichment.state import Terms
-from pipeline.model.interaction import Known, text_of
+from pipeline.model.interaction import FactValue, text_of
 
 MOST: Final = 100
 
 
-def of(value: Known, at: int) -> Terms:
+def of(value: FactValue, at: int) -> Terms:
     """Return the set of one value, as text, or of the elements of a list, at `at` (ms)."""
     texts = value if isinstance(value, tuple) else (text_of(value),)
     return _latest(dict.fromkeys(texts, at))

@@ -17,7 +17,7 @@ from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 from pipeline.model.outcome import Emit, Ok, Wake
 from pipeline.model.stages import Enriched
 from pipeline.rules import Rules
@@ -28,7 +28,7 @@ class ProfileMoment(Struct, frozen=True):
 
     at: int
     shards: tuple[Shard, ...]
-    traits: dict[str, Known]
+    traits: dict[str, FactValue]
 
 
 def profile_at(

@@ -14,7 +14,7 @@ from pipeline.enrichment.named_identifiers import (
 from pipeline.enrichment.reading import next_change, values, with_past
 from pipeline.enrichment.shard import latest_of
 from pipeline.enrichment.state import ProfileState, Shard
-from pipeline.model.interaction import Identifier, Known, Scalar
+from pipeline.model.interaction import FactValue, Identifier, Scalar
 from pipeline.model.profile import Profile
 from pipeline.model.stages import ProfileSection
 
@@ -46,7 +46,7 @@ def moment(state: ProfileState, shards: Iterable[Shard], now_ms: int) -> int:
     return max((now_ms, state.at, *(shard.clock for shard in shards)))
 
 
-def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[str, Known]:
+def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[str, FactValue]:
     """Return declared and built-in traits, and `identifier.<namespace>`: the latest seen of each.
     There is at least one shard."""
     known = dict(values(config.traits, shards, now_ms))
@@ -64,7 +64,7 @@ def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[
 
 
 def next_due(
-    shards: Sequence[Shard], known: Mapping[str, Known], now_ms: int, config: Configuration
+    shards: Sequence[Shard], known: Mapping[str, FactValue], now_ms: int, config: Configuration
 ) -> int | None:
     """Return the time (ms) at which time alone may next change a segment's inputs or result.
 
@@ -81,7 +81,7 @@ def next_due(
     return min((at for at in changes if at is not None), default=None)
 
 
-def section(known: dict[str, Known], config: Configuration) -> ProfileSection:
+def section(known: dict[str, FactValue], config: Configuration) -> ProfileSection:
     """Return the traits that the active configuration reads; only these travel on."""
     return ProfileSection({name: known[name] for name in config.read_traits if name in known})
 
@@ -95,7 +95,7 @@ def with_derived(
 
 
 def snapshot(
-    key: str, state: ProfileState, known: dict[str, Known], now_ms: int, config: Configuration
+    key: str, state: ProfileState, known: dict[str, FactValue], now_ms: int, config: Configuration
 ) -> Profile:
     """Return the value of `profiles`."""
     shards = shards_of(state)
@@ -112,7 +112,9 @@ def snapshot(
     )
 
 
-def _built_in_traits(shards: Sequence[Shard], config: Configuration) -> Iterator[tuple[str, Known]]:
+def _built_in_traits(
+    shards: Sequence[Shard], config: Configuration
+) -> Iterator[tuple[str, FactValue]]:
     identifiers = _identifiers(shards)
     spans = shards[0].spans
     if len(shards) > 1:

@@ -1,7 +1,7 @@
 """Identifiers that belong to a profile, as reported by the identifiers' own rows.
 
-Only an identifier's row knows its owner. Of its reports to a profile the highest version counts, in
-whatever order they arrive.
+Only an identifier's own row determines its owner. Of its reports to a profile the one with the
+highest version counts, whatever the order of arrival.
 """
 
 from typing import Final
@@ -10,15 +10,15 @@ from msgspec import Struct
 
 from pipeline.model.control import Control
 
-_MAX_GONE: Final = 100
-"""Former identifiers that a profile remembers, the latest ones."""
+_MAX_FORMER: Final = 100
+"""Maximum of former identifiers stored with a profile, the latest ones."""
 
 
 class Belonging(Struct, frozen=True, array_like=True):
-    """Report of an identifier's row: whether it belongs to the customer.
+    """Report of an identifier's row: whether the identifier belongs to the customer.
 
-    `version`: number of its top, counted by the row; `as_of` (ms): all evidence up to then is
-    considered.
+    `version`: number of its top, counted by the row; `as_of` (ms): the report considers all
+    evidence up to then.
     """
 
     version: int
@@ -29,32 +29,32 @@ class Belonging(Struct, frozen=True, array_like=True):
 Belongings = dict[str, Belonging]
 
 
-def apply_report(known: Belongings, change: Control) -> Belongings:
+def apply_report(belongings: Belongings, change: Control) -> Belongings:
     """Apply a `join` or `leave`; ignore those with a negative version.
 
     A negative version voids the evidence of interactions; it does not come from the identifier's
     own row.
     """
     if change.identifier is None or change.version < 0:
-        return known
+        return belongings
     report = Belonging(change.version, change.kind == "join", change.until or 0)
-    return latest(known, change.identifier, report)
+    return add_report(belongings, change.identifier, report)
 
 
-def latest(known: Belongings, name: str, report: Belonging) -> Belongings:
-    """Return the belongings with `one`, unless a higher version of it is known."""
-    before = known.get(name)
+def add_report(belongings: Belongings, name: str, report: Belonging) -> Belongings:
+    """Return the belongings with the report on `name`, unless they have one as new or newer."""
+    before = belongings.get(name)
     if before is not None and before.version >= report.version:
-        return known
-    after = {**known, name: report}
-    former = [name for name, belonging in after.items() if not belonging.here]
-    if len(former) > _MAX_GONE:
-        del after[min(former, key=lambda name: (after[name].as_of, name))]
+        return belongings
+    after = {**belongings, name: report}
+    former_names = [name for name, belonging in after.items() if not belonging.here]
+    if len(former_names) > _MAX_FORMER:
+        del after[min(former_names, key=lambda name: (after[name].as_of, name))]
     return after
 
 
-def without(known: Belongings, name: str | None) -> Belongings:
+def remove_identifier(belongings: Belongings, name: str | None) -> Belongings:
     """Return the belongings without the identifier `name`."""
-    if name not in known:
-        return known
-    return {key: belonging for key, belonging in known.items() if key != name}
+    if name not in belongings:
+        return belongings
+    return {key: belonging for key, belonging in belongings.items() if key != name}

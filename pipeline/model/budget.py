@@ -1,7 +1,7 @@
 """Budgets and stock: leases to partitions, and the remaining amounts.
 
 Amounts are counted in tokens, a millionth of the currency, or of an item, so that sums are exact.
-Records for people have them in the currency.
+Records that people read state them in the currency.
 """
 
 import math
@@ -28,8 +28,8 @@ class Purse(Struct, frozen=True, array_like=True):
     """Part of a budget that the owner of a partition may spend; part of the partition's state.
 
     `spent` of at most `granted` tokens, both since the period began; `number`: of the newest grant;
-    valid for decisions at `begins` <= now < `ends` (ms; None: no end). `price`: shadow price of a
-    unit of cost. `ahead`: the purse of the next period.
+    the purse is valid for decisions at `begins` <= now < `ends` (ms; None: no end). `price`: shadow
+    price of a unit of cost. `ahead`: the purse of the next period.
     """
 
     period: str
@@ -43,8 +43,8 @@ class Purse(Struct, frozen=True, array_like=True):
 
     def at(self, now_ms: int) -> "Purse":
         """Return the purse of the period at `now_ms`."""
-        ahead = self.ahead
-        return self if ahead is None or now_ms < ahead.begins else ahead
+        next_purse = self.ahead
+        return self if next_purse is None or now_ms < next_purse.begins else next_purse
 
     def pay(self, period: str, amount: int) -> "Purse":
         """Return the purse after spending tokens of a period."""
@@ -61,7 +61,7 @@ class Purse(Struct, frozen=True, array_like=True):
 
 
 class Grant(Struct, frozen=True, array_like=True):
-    """Lease of a budget to a partition: up to `granted` tokens in all of the period.
+    """Lease of a budget to a partition: up to `granted` tokens over the whole period.
 
     A lower amount than before takes back unspent tokens. The highest `number` counts.
     """
@@ -80,24 +80,26 @@ def accept(purse: Purse | None, grant: Grant) -> Purse | None:
 
     The purse of a period is kept until the next begins.
     """
-    newest = purse if purse is None or purse.ahead is None else purse.ahead
-    if newest is not None and grant.number <= newest.number:
+    latest = purse if purse is None or purse.ahead is None else purse.ahead
+    if latest is not None and grant.number <= latest.number:
         return None
-    goes_on = newest is not None and newest.period == grant.period
-    spent = newest.spent if newest is not None and goes_on else 0
-    granted = max(grant.granted, spent)
-    after = Purse(grant.period, grant.begins, grant.ends, grant.number, granted, spent, grant.price)
-    former = purse if goes_on else newest
-    follows = former is not None and former.ends is not None and former.ends <= grant.begins
-    return replace(former, ahead=after) if former is not None and follows else after
+    is_same_period = latest is not None and latest.period == grant.period
+    spent_tokens = latest.spent if latest is not None and is_same_period else 0
+    ceiling = max(grant.granted, spent_tokens)
+    after = Purse(
+        grant.period, grant.begins, grant.ends, grant.number, ceiling, spent_tokens, grant.price
+    )
+    former = purse if is_same_period else latest
+    is_next_period = former is not None and former.ends is not None and former.ends <= grant.begins
+    return replace(former, ahead=after) if former is not None and is_next_period else after
 
 
 class BudgetLease(Struct, frozen=True):
     """Lease to a partition of `interactions.segmented`; a later `number` replaces an earlier one.
 
     It belongs to the owner of the partition, as part of its state: a killed worker's lease passes
-    to its successor. `granted`: most that may be spent there in the period; `spent`: the part spent
-    so far.
+    to its successor. `granted`: maximum that may be spent there in the period; `spent`: the part
+    spent so far.
     """
 
     partition: int
@@ -152,7 +154,7 @@ class BudgetStatus(Struct, frozen=True):
 
 
 def budget_status(record: BudgetRecord) -> BudgetStatus:
-    """Return a record in the form for people."""
+    """Return the status of the budget that `record` describes."""
     return BudgetStatus(
         name=record.name,
         period=record.period,

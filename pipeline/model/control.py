@@ -26,7 +26,7 @@ class Control(Struct, frozen=True):
     """State change that is not an interaction.
 
     `at` (ms): the clock for the rules that run because of it; `cause`: the id of its cause.
-    `version` counts the moves of one shard: a stage obeys the highest that it has seen.
+    `version` counts the moves of one shard: a stage obeys the highest one.
     """
 
     control_id: str

@@ -1,7 +1,7 @@
 """Dead letters: inputs that could not be processed, as records that can always be written.
 
-An original is kept in full up to the size limit of inputs. A larger one is truncated, as the detail
-says; topic, partition and offset locate the whole.
+An original is stored in full up to the size limit of inputs. A larger one is truncated, which the
+detail states; topic, partition and offset locate the original.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,13 @@ LARGEST: Final = sizes.INPUT + (128 << 10)
 
 _HEADERS: Final = 64 << 10
 _DETAIL: Final = 4_000
-"""Characters, of which UTF-8 may need four bytes each."""
+"""Maximum of characters of a detail; in UTF-8 each may take four bytes."""
 
 
 class FailedInput(Struct, frozen=True):
     """Input that could not be processed, received at `at` (epoch ms).
 
-    Partition and offset are -1 if it never was in `topic`.
+    Partition and offset are -1 if it was never in `topic`.
     """
 
     topic: str
@@ -50,48 +50,48 @@ class DeadLetterRecord(Struct, frozen=True):
     headers: dict[str, bytes] = field(default_factory=dict)
 
 
-def dead_letter(stage: str, failed: FailedInput, fault: DeadLetter) -> DeadLetterRecord:
+def dead_letter(stage: str, failed_input: FailedInput, fault: DeadLetter) -> DeadLetterRecord:
     """Return the dead letter of an input that `stage` could not process for `fault`."""
-    headers = dict(_fitting_headers(failed.headers, _HEADERS))
+    headers = dict(_fitting_headers(failed_input.headers, _HEADERS))
     left_out = {
-        "key": _cut_note(failed.key, sizes.KEY),
-        "value": _cut_note(failed.value, sizes.INPUT),
-        "headers": _count_note(len(headers), len(dict(failed.headers))),
+        "key": _cut_note(failed_input.key, sizes.KEY),
+        "value": _cut_note(failed_input.value, sizes.INPUT),
+        "headers": _count_note(len(headers), len(dict(failed_input.headers))),
     }
     return DeadLetterRecord(
         stage=stage,
         reason=fault.reason,
         detail="; ".join((fault.detail[:_DETAIL], *_cut_notes(left_out))),
-        topic=failed.topic,
-        partition=failed.partition,
-        offset=failed.offset,
-        at=failed.at,
-        key=None if failed.key is None else failed.key[: sizes.KEY],
-        value=None if failed.value is None else failed.value[: sizes.INPUT],
+        topic=failed_input.topic,
+        partition=failed_input.partition,
+        offset=failed_input.offset,
+        at=failed_input.at,
+        key=None if failed_input.key is None else failed_input.key[: sizes.KEY],
+        value=None if failed_input.value is None else failed_input.value[: sizes.INPUT],
         headers=headers,
     )
 
 
 def _fitting_headers(
-    headers: Sequence[tuple[str, bytes]], most: int
+    headers: Sequence[tuple[str, bytes]], max_bytes: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield headers from the first on while they fit into `most` bytes; values may be missing."""
+    """Yield headers from the first on while they fit into `max_bytes`; values may be missing."""
     size = 0
     for name, value in headers:
         size += len(name.encode()) + len(value or b"")
-        if size > most:
+        if size > max_bytes:
             return
         yield name, value or b""
 
 
-def _cut_note(data: bytes | None, most: int) -> str | None:
-    if data is None or len(data) <= most:
+def _cut_note(data: bytes | None, max_bytes: int) -> str | None:
+    if data is None or len(data) <= max_bytes:
         return None
-    return f"{most} of {len(data)} bytes"
+    return f"{max_bytes} of {len(data)} bytes"
 
 
-def _count_note(kept: int, total: int) -> str | None:
-    return None if kept == total else f"{kept} of {total}"
+def _count_note(count: int, total: int) -> str | None:
+    return None if count == total else f"{count} of {total}"
 
 
 def _cut_notes(left_out: dict[str, str | None]) -> Iterator[str]:

@@ -18,7 +18,7 @@ class Contact(Struct, frozen=True):
     """Message to a customer, as caps count it.
 
     `at` (ms): time of its decision; `outcomes`: the last times (ms) of each kind of outcome;
-    `until` (ms): deadline of the report that it was shown, else it counts as not shown;
+    `until` (ms): deadline of the report that it was shown; without one it counts as not shown;
     `waits_until` (ms): it may wait up to then to be delivered, and can be cancelled; None: it is an
     answer, or was cancelled. `first`: of its campaign in its goal's window; if incremental effects
     are learned, these are the trials.
@@ -127,7 +127,7 @@ class Choice(Struct, frozen=True):
 
 class SlotChances(Struct, frozen=True):
     """Probability of each treatment, and of nothing (""), in the drawn slots of a decision; of a
-    placement, its first place. Made if `Rules.with_chances` is set."""
+    placement, its first place. Recorded if `Rules.with_chances` is set."""
 
     decision_id: str
     slots: dict[str, dict[str, float]]
@@ -147,7 +147,7 @@ class Feedback(Struct, frozen=True):
 
 
 class DeferredMessage(Struct, frozen=True):
-    """Treatment deferred by quiet hours, and decided again at `until` (ms), their end.
+    """Treatment that quiet hours defer; it is decided again at `until` (ms), their end.
 
     It must be delivered before `deadline_at` (ms).
     """
@@ -164,7 +164,7 @@ class DeferredMessage(Struct, frozen=True):
 
 
 class Again(Struct, frozen=True):
-    """Additional input of a deferred decision, which is made again.
+    """Additional input of a second decision, on deferred messages.
 
     `first`: the decision on the interaction, made at `since` (ms), from which deadlines count;
     `messages`: the deferred messages; `profile` and `segments`: the customer as of the last record.

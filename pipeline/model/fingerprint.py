@@ -22,7 +22,7 @@ class Fingerprint:
         return len(self._digests)
 
     def add(self, decision: Decision) -> None:
-        """Add a decision; 32 bytes of it are kept."""
+        """Add a decision; it takes 32 bytes of memory."""
         self._digests.add(hashlib.sha256(_encode(decision)).digest())
 
     def hexdigest(self) -> str:

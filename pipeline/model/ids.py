@@ -1,5 +1,5 @@
 """Deterministic ids: each a UUIDv5 (RFC 9562) of its cause, so that a replay gives the same
-ones."""
+ids."""
 
 from hashlib import sha1
 from uuid import UUID, uuid5
@@ -33,16 +33,16 @@ def profile_id(top: Identifier) -> str:
 
 
 def event_key(strongest: str, interaction: Interaction) -> str:
-    """Return the identity of an event: a retry has that of the first attempt, any other event
-    another.
+    """Return the identity of an event, which a retry shares with the first attempt and with no
+    other event.
 
     An `event_id` is its sender's own: it is unique only together with the source, the strongest
     identifier (its key), the kind and the name. The id of an outcome is derived from its action,
     independent of its sender.
     """
-    outcome = interaction.kind == "outcome"
+    is_outcome = interaction.kind == "outcome"
     parts = (
-        "" if outcome else interaction.source,
+        "" if is_outcome else interaction.source,
         strongest,
         interaction.kind,
         interaction.name,
@@ -59,8 +59,8 @@ def content_digest(interaction: Interaction) -> bytes:
     if interaction.kind == "outcome":
         return bytes(8)
     content = (sorted(interaction.identifiers), interaction.properties, interaction.lists)
-    encoded = msgspec.json.encode(content, order="sorted")
-    return sha1(encoded, usedforsecurity=False).digest()[:8]
+    data = msgspec.json.encode(content, order="sorted")
+    return sha1(data, usedforsecurity=False).digest()[:8]
 
 
 def decision_id(event: str) -> str:

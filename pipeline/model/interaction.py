@@ -4,14 +4,14 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, field, json
 
-_WHOLE: Final = 2.0**63
-"""Integers have 64 bits."""
+_INTEGER_LIMIT: Final = 2.0**63
+"""Limit of the floats that are written as integers, which have 64 bits."""
 
 Scalar: TypeAlias = bool | int | float | str | None
-"""Property value; nested objects are flattened to dotted names before they get here."""
+"""Value of a property; nested objects are flattened to dotted names before."""
 
-Known: TypeAlias = Scalar | tuple[str, ...]
-"""Value as conditions and traits see it: a scalar, or a list, whose elements are texts."""
+FactValue: TypeAlias = Scalar | tuple[str, ...]
+"""Value as conditions and traits read it: a scalar, or a list, whose elements are texts."""
 
 Kind: TypeAlias = Literal[
     "track", "identify", "page", "screen", "group", "alias", "outcome", "timer"
@@ -64,9 +64,9 @@ class DecideRequest(Struct, frozen=True):
 class Interaction(Struct, frozen=True):
     """One event. Times are epoch milliseconds.
 
-    `occurred_at` is the time by the sender; `received_at` is the receipt by Kairos and the clock of
-    every rule. `identifiers` has at least one entry. `lists` are the properties that are lists,
-    their elements as texts (`text_of`), nested elements as JSON.
+    `occurred_at` is the time by the sender's clock; `received_at` is the receipt by Kairos, and the
+    present time for every rule. `identifiers` has at least one entry. `lists` are the properties
+    that are lists, their elements as texts (`text_of`), nested elements as JSON.
 
     `event_id` is the sender's own; the unique identity of an event is its `event_key`.
     """
@@ -89,6 +89,6 @@ def text_of(value: Scalar) -> str:
     """Return a scalar as an element of a list: 1 and 1.0 are `1`, true is `true`."""
     if isinstance(value, str):
         return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _INTEGER_LIMIT:
         value = int(value)
     return json.encode(value).decode()

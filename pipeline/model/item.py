@@ -7,8 +7,8 @@ from msgspec import Struct
 
 
 class ItemValues(Struct, frozen=True, cache_hash=True):
-    """Attributes of an item, by name in order; `starts` (epoch ms): beginning of its validity,
-    None: it has none."""
+    """Attributes of an item, by name in order; `starts` (epoch ms): beginning of its validity;
+    None: it is valid from the start."""
 
     values: tuple[tuple[str, str | float], ...] = ()
     starts: int | None = None

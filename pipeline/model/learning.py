@@ -1,4 +1,4 @@
-"""Knowledge used in decisions: posteriors of treatments, and promoted models."""
+"""Learned evidence used in decisions: posteriors of treatments, and promoted models."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ SNAPSHOT: Final = "snapshot"
 
 
 class Posterior(Struct, frozen=True):
-    """Evidence about a treatment in a context bin; "" is the bin of everything that fits no other.
+    """Evidence about a treatment in a context bin; "" is the bin of all that fits no other.
 
     `trials` and `successes` have faded to the snapshot's `as_of`: evidence of one half-life ago
     weighs half. `tried` and `reached` count the same evidence, each one as 1.
@@ -46,8 +46,8 @@ class LearningRecord(Struct, frozen=True):
     """Value of `learning`: either a snapshot of all posteriors, or the version of a model.
 
     `number` grows by one with each record of a key; `digest` (SHA-256, hex) is that of the content,
-    the same for the same knowledge. Times are epoch ms. `as_of`: the latest evidence; `offsets`:
-    partition of `decisions` -> offset up to which (exclusive) evidence is in it.
+    equal for equal content. Times are epoch ms. `as_of`: the latest evidence; `offsets`:
+    partition of `decisions` -> offset up to which (exclusive) the record has the evidence.
     """
 
     number: int

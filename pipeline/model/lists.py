@@ -1,4 +1,5 @@
-"""Parts of a property that is a list, by their names: `NAME.length`, and `NAME.0` for the first."""
+"""Parts of a property that is a list, by name: `NAME.length`, and `NAME.0` for the first
+element."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ def ambiguous_name(properties: Mapping[str, Scalar], lists: Mapping[str, Element
 def _differs(name: str, value: Scalar, lists: Mapping[str, Elements]) -> bool:
     if name in lists:
         return True
-    whole, _, part = name.rpartition(".")
-    read = part_reader(part) if whole in lists else None
-    listed = None if read is None else read(lists[whole])
-    return listed is not None and text_of(listed) != text_of(value)
+    list_name, _, part = name.rpartition(".")
+    read = part_reader(part) if list_name in lists else None
+    element = None if read is None else read(lists[list_name])
+    return element is not None and text_of(element) != text_of(value)

@@ -19,7 +19,7 @@ class Emit(Struct, frozen=True):
 
 
 class Wake(Struct, frozen=True, array_like=True):
-    """Timer that the row needs: at `at` (ms) by the wall clock, or by the log's (`log`)."""
+    """Timer that the row needs: at `at` (ms) by the wall clock, or by the log's clock (`log`)."""
 
     at: int
     log: bool = False

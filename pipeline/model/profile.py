@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 
 
 class Profile(Struct, frozen=True):
@@ -16,7 +16,7 @@ class Profile(Struct, frozen=True):
     profile_id: str
     root: str
     identifiers: tuple[str, ...]
-    traits: dict[str, Known]
+    traits: dict[str, FactValue]
     first_seen: int
     last_seen: int
     updated_at: int

@@ -36,45 +36,47 @@ class Erasure(Struct, frozen=True, array_like=True):
 
 
 class Shards(Struct, Generic[T], frozen=True):
-    """Shards here, and redirects for those that left."""
+    """Shards of this profile, and redirects for shards that moved away."""
 
     here: dict[str, T] = field(default_factory=dict)
     away: dict[str, Away] = field(default_factory=dict)
 
     def redirect_of(self, shard: str, version: int) -> Away | None:
-        """Return the destination of `shard` after its `version`-th move; None: it belongs here."""
-        known = self.away.get(shard)
-        return known if known is not None and known.version > version else None
+        """Return the destination of `shard` after its `version`-th move; None: this profile."""
+        redirect = self.away.get(shard)
+        return redirect if redirect is not None and redirect.version > version else None
 
     def put(self, shard: str, part: T) -> "Shards[T]":
-        """Return the shards with `part` as the state of `shard`, which belongs here."""
+        """Return the shards with `part` as the state of `shard`, which belongs to this profile."""
         return Shards({**self.here, shard: part}, _without(self.away, shard))
 
     def depart(self, move: Control) -> tuple["Shards[T]", T | None]:
-        """Obey a `move`: return the rest, and the part that leaves (None: none here, or
-        outdated)."""
+        """Obey a `move`; return the other shards, and the part that leaves.
+
+        The part is None where the profile does not have it, or the move is outdated.
+        """
         shard, target = _target(move)
-        known = self.away.get(shard)
-        if known is not None and known.version >= target.version:
+        redirect = self.away.get(shard)
+        if redirect is not None and redirect.version >= target.version:
             return self, None
         rest = Shards(_without(self.here, shard), {**self.away, shard: target})
         return rest, self.here.get(shard)
 
     def without(self, shards: Collection[str]) -> "Shards[T]":
-        """Return the shards without those that were forgotten."""
+        """Return all other shards than these, which were forgotten."""
         if self.here.keys().isdisjoint(shards) and self.away.keys().isdisjoint(shards):
             return self
         return Shards(
             {name: part for name, part in self.here.items() if name not in shards},
-            {name: away for name, away in self.away.items() if name not in shards},
+            {name: redirect for name, redirect in self.away.items() if name not in shards},
         )
 
     def receive(self, arrive: Control, part: T, merge: Callable[[T, T], T]) -> "Shards[T] | Away":
         """Take in an arrived part, or return its further destination."""
         shard, target = _target(arrive)
-        onward = self.redirect_of(shard, target.version)
-        if onward is not None:
-            return onward
+        redirect = self.redirect_of(shard, target.version)
+        if redirect is not None:
+            return redirect
         present = self.here.get(shard)
         return self.put(shard, part if present is None else merge(present, part))
 
@@ -82,8 +84,8 @@ class Shards(Struct, Generic[T], frozen=True):
 def arrival(move: Control, to: Away, state: bytes, control_id: str) -> Control:
     """Return the `arrive` that takes `state` to `to`, following from `move`.
 
-    It names the root only if the shard stays where the move sent it: an identifier kept elsewhere
-    could not be forgotten.
+    It names the root only if the shard stays at the destination of the move: an identifier stored
+    in any other profile could not be forgotten.
     """
     return replace(
         move,

@@ -12,10 +12,10 @@ INPUT: Final = 2 << 20
 KEY: Final = 16 << 10
 """Longest key of an interaction; a longer one is a dead letter."""
 
-POSTED: Final = INPUT * 3 // 8
-"""Largest message that a gateway may be configured to accept.
+MESSAGE: Final = INPUT * 3 // 8
+"""Upper limit of the setting for the largest message that a gateway accepts.
 
-With as much again from its batch, and the names of nested properties in full, it makes an
+With as much again from its batch, and the names of nested properties in full, it becomes an
 interaction of `INPUT`.
 """
 

@@ -7,7 +7,7 @@ a control (see `control.py`), never both.
 from msgspec import Struct, field
 
 from pipeline.model.control import Control
-from pipeline.model.interaction import Interaction, Known, Scalar
+from pipeline.model.interaction import FactValue, Interaction, Scalar
 
 
 class IdentitySection(Struct, frozen=True):
@@ -15,9 +15,9 @@ class IdentitySection(Struct, frozen=True):
 
     `shard`: the part of the profile that this interaction belongs to; `version`: the move that
     brought the part to this profile. `own_version`: the number of the strongest identifier's top,
-    as of which it belongs to the profile; None: it may not, because the shard moved on to another
-    profile. `shown`: identifiers shown by its interactions (-> ms) whose rows have not reported
-    their owner yet.
+    as of which it belongs to the profile; None: it may not belong to it, because the shard moved on
+    to another profile. `shown`: identifiers shown by its interactions (-> ms) whose rows have not
+    reported their owner yet.
     """
 
     profile_id: str
@@ -36,7 +36,7 @@ class ProfileSection(Struct, frozen=True):
     time (ms); their own rows have not confirmed it.
     """
 
-    traits: dict[str, Known]
+    traits: dict[str, FactValue]
     derived: dict[str, Scalar] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
 

@@ -8,7 +8,8 @@ HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
 GRACE_MS: Final = 7 * DAY_MS
-"""Time after its occurrence within which an interaction counts exactly and its id is known."""
+"""Time after its occurrence within which an interaction counts exactly, and a copy is
+recognised."""
 
 MAX_AHEAD_MS: Final = HOUR_MS
 """Limit of times in the future: later ones are refused, others are set back to the receipt."""

@@ -1,4 +1,4 @@
-"""Names of the topics, once (design: the table of topics in schemas/README.md)."""
+"""Names of the topics (schemas/README.md describes them)."""
 
 from typing import Final
 
@@ -29,7 +29,7 @@ LINGERING_TOPICS: Final = frozenset(
 """Topics whose records may linger for some ms: no stage and no customer waits for them."""
 
 CAUSE_HEADER: Final = "kairos-cause"
-"""Header with the causing input, on every record of a stage; records from outside lack it."""
+"""Header that names the input that a stage's record follows from; records from outside lack it."""
 
 _ACTIONS: Final = "actions."
 

@@ -18,7 +18,7 @@ from pipeline.adapters.parquet_table import TableRow, open_table
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.model import TraitDefinition
 from pipeline.config.names import BUILT_IN_TRAITS, approximate_trait, is_address, since_trait
-from pipeline.model.interaction import Identifier, Known
+from pipeline.model.interaction import FactValue, Identifier
 from pipeline.model.profile import Profile
 from pipeline.profile_reads.member_profiles import MemberProfile
 
@@ -88,7 +88,7 @@ def _is_shown(trait: str) -> bool:
     return not (is_hidden(trait) or is_address(trait))
 
 
-def _json(traits: Mapping[str, Known]) -> str:
+def _json(traits: Mapping[str, FactValue]) -> str:
     return msgspec.json.encode(traits).decode()
 
 

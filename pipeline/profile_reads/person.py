@@ -8,7 +8,7 @@ from msgspec import Struct
 from pipeline.conditions.tree import is_hidden
 from pipeline.identity.log import Link, links
 from pipeline.model.identity import IdentityChange
-from pipeline.model.interaction import Identifier, Known
+from pipeline.model.interaction import FactValue, Identifier
 from pipeline.model.profile import Memberships, Profile
 
 _SHOWN_KINDS = ("link", "refused", "unlink", "unlinked")
@@ -39,7 +39,7 @@ class Person(Struct, frozen=True):
     profile_id: str
     root: str
     tree: tuple[Link, ...]
-    traits: dict[str, Known]
+    traits: dict[str, FactValue]
     first_seen: int
     last_seen: int
     segments: dict[str, int]

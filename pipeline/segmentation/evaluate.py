@@ -7,7 +7,7 @@ from msgspec import Struct
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
 from pipeline.config.compiled import CompiledSegment
-from pipeline.model.interaction import Interaction, Known
+from pipeline.model.interaction import FactValue, Interaction
 from pipeline.model.stages import ProfileSection
 from pipeline.segmentation.state import MembershipState
 
@@ -46,7 +46,7 @@ def on_interaction(
 
 
 def on_change(
-    row: MembershipState, traits: Mapping[str, Known], at: int, config: Configuration
+    row: MembershipState, traits: Mapping[str, FactValue], at: int, config: Configuration
 ) -> MembershipChange:
     """Return the change caused by anything but an interaction, after which the traits are `traits`
     at `at` (ms).
@@ -104,7 +104,7 @@ def _holds(segment: CompiledSegment, facts: Facts, is_member: bool) -> bool:
     return segment.when.possibly(facts) if is_member else segment.when.surely(facts)
 
 
-def _changed_traits(before: Mapping[str, Known], after: Mapping[str, Known]) -> list[str]:
+def _changed_traits(before: Mapping[str, FactValue], after: Mapping[str, FactValue]) -> list[str]:
     """Return the traits that differ; true is not 1."""
     changed = [name for name in before if name not in after]
     for name, value in after.items():

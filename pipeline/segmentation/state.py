@@ -2,7 +2,7 @@
 
 from msgspec import Struct, field
 
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 from pipeline.model.stages import IdentitySection
 
 
@@ -14,7 +14,7 @@ class MembershipState(Struct, frozen=True):
     """
 
     members: dict[str, int] = field(default_factory=dict)
-    traits: dict[str, Known] = field(default_factory=dict)
+    traits: dict[str, FactValue] = field(default_factory=dict)
     identity: IdentitySection | None = None
     config: str = ""
     at: int = 0

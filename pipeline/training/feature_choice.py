@@ -19,7 +19,7 @@ from pipeline.decisioning.features import (
     Matrix,
     ModelFeature,
 )
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 
 Labels = npt.NDArray[np.bool_]
 
@@ -36,8 +36,8 @@ _LEAST_POSITIVES: Final = 30
 def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[ModelFeature, ...]:
     """Return the examples' features, customers' before candidates', in a fixed order. Identifiers
     and lists are excluded."""
-    values: dict[tuple[CustomerSource, str], list[Known]] = {}
-    items: dict[str, list[Known]] = {}
+    values: dict[tuple[CustomerSource, str], list[FactValue]] = {}
+    items: dict[str, list[FactValue]] = {}
     names: dict[str, Counter[str]] = {of: Counter() for of in OF_CANDIDATE}
     segments: Counter[str] = Counter()
     newest = count = 0
@@ -108,7 +108,7 @@ def _one_sided_auc(values: npt.NDArray[np.float64], labels: Labels) -> float:
     return max((max(area, 1 - area) for area in aucs if area is not None), default=0.5)
 
 
-def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, Known]]:
+def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, FactValue]]:
     for name, value in facts.traits.items():
         if not name.startswith("identifier."):
             yield "trait", name, value
@@ -118,7 +118,7 @@ def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, Known]]:
         yield "interaction", name, getattr(facts.interaction, name)
 
 
-def _item_values(candidate: FeatureCandidate) -> Iterator[tuple[str, Known]]:
+def _item_values(candidate: FeatureCandidate) -> Iterator[tuple[str, FactValue]]:
     """Yield the attributes of an item; the beginning of its validity has an empty name."""
     yield from candidate.item.values
     if candidate.item.starts is not None:
@@ -126,7 +126,11 @@ def _item_values(candidate: FeatureCandidate) -> Iterator[tuple[str, Known]]:
 
 
 def _features(
-    of: CustomerSource | ItemSource, name: str, known: Sequence[Known], newest_ms: int, least: int
+    of: CustomerSource | ItemSource,
+    name: str,
+    known: Sequence[FactValue],
+    newest_ms: int,
+    least: int,
 ) -> Iterator[ModelFeature]:
     numbers = [value for value in known if is_number(value)]
     if numbers and of == "trait" and min(numbers) >= _EARLIEST_MS and max(numbers) <= newest_ms:

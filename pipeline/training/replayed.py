@@ -20,7 +20,7 @@ from msgspec import Struct
 from pipeline.conditions import Facts
 from pipeline.insights.tables import Engine
 from pipeline.model.decision import Candidate
-from pipeline.model.interaction import Context, Interaction, Known
+from pipeline.model.interaction import Context, FactValue, Interaction
 
 _BATCH: Final = 2_000
 _NOT_SHOWN: Final = ("bounce", "expired")
@@ -377,7 +377,7 @@ def _facts(row: dict[str, Any]) -> Facts:
     )
 
 
-def _decode_values(text: str | None) -> dict[str, Known]:
+def _decode_values(text: str | None) -> dict[str, FactValue]:
     values: dict[str, Any] = msgspec.json.decode(text) if text else {}
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()

@@ -20,7 +20,7 @@ from pipeline.enrichment.state import Backfill, ProfileState, Shard
 from pipeline.enrichment.view import shards_of, traits
 from pipeline.identity.requests import forget
 from pipeline.model import topics
-from pipeline.model.interaction import Identifier, Interaction, Known
+from pipeline.model.interaction import FactValue, Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.records import config_of
@@ -278,7 +278,7 @@ def _apply_all(arrivals: Iterable[Interaction], world: Rules) -> Shard:
     return shard
 
 
-def _traits_of(shards: Any, now_ms: int, world: Rules) -> dict[str, Known]:
+def _traits_of(shards: Any, now_ms: int, world: Rules) -> dict[str, FactValue]:
     """Return all but the profile's id; averages are floats."""
     config = world.config
     return {

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pipeline.config import model
 from pipeline.config.buckets import bucket
 from pipeline.enrichment.buckets import bucket_of, next_step
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 
 _numbers = st.one_of(st.integers(-20, 20), st.floats(-20, 20))
 _values = st.one_of(_numbers, st.sampled_from([None, True, "5", ("a",)]))
@@ -14,7 +14,7 @@ _values = st.one_of(_numbers, st.sampled_from([None, True, "5", ("a",)]))
 
 @given(st.lists(_numbers, min_size=1, max_size=5, unique=True), st.booleans(), _values)
 def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
-    numbers: list[float], descending: bool, value: Known
+    numbers: list[float], descending: bool, value: FactValue
 ) -> None:
     thresholds = sorted(numbers, reverse=descending)
     compiled_bucket = bucket(
@@ -40,7 +40,7 @@ def test_ages_change_only_at_the_named_moments(ages: list[int], descending: bool
     compiled_bucket = bucket(
         model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False
     )
-    traits: dict[str, Known] = {"x": at}
+    traits: dict[str, FactValue] = {"x": at}
     due = next_step(compiled_bucket, traits, 0)
     for now in range(60):
         older = sum(now - at >= age for age in ages)

@@ -13,7 +13,7 @@ from pipeline.enrichment.view import traits
 from pipeline.flow import Flow
 from pipeline.identity.mapping import apply_mappings
 from pipeline.model import topics
-from pipeline.model.interaction import Interaction, Known
+from pipeline.model.interaction import FactValue, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.stages import Segmented
@@ -52,7 +52,7 @@ def _facts(interaction: Interaction) -> dict[str, Any]:
     }
 
 
-def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, Known]:
+def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, FactValue]:
     counted_records = [
         record for record in stream if count_bots or record.context.user_agent != SPIDER
     ]
@@ -87,7 +87,7 @@ def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, K
     return {name: value for name, value in expected.items() if value is not None}
 
 
-def _only_declared(traits: dict[str, Known]) -> dict[str, Known]:
+def _only_declared(traits: dict[str, FactValue]) -> dict[str, FactValue]:
     return {name: value for name, value in traits.items() if name not in _BUILT_IN}
 
 

@@ -17,7 +17,7 @@ from pipeline.flow import Flow
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
-from pipeline.model.interaction import Identifier, Interaction, Known
+from pipeline.model.interaction import FactValue, Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.stages import Identified
@@ -127,7 +127,7 @@ class _ReadersView:
             assert emit.value.identity is not None
             self.shards[emit.value.interaction.event_id] = emit.value.identity.shard
 
-    def profiles(self) -> dict[str, dict[str, Known]]:
+    def profiles(self) -> dict[str, dict[str, FactValue]]:
         """Return the identifiers and the sums of parts of each profile, without the latest of
         several e-mails: a forgotten part may have shown one of them last."""
         return {

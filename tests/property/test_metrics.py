@@ -15,7 +15,7 @@ from pipeline.config import model
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import Shard
 from pipeline.enrichment.view import next_due, traits
-from pipeline.model.interaction import Identifier, Interaction, Known
+from pipeline.model.interaction import FactValue, Identifier, Interaction
 from pipeline.rules import Rules
 from tests.support.worlds import rules
 
@@ -75,7 +75,7 @@ def streams(draw: st.DrawFn, maximum: int = 8) -> list[Interaction]:
     ]
 
 
-def _interaction(event: str, name: str, at: int, received_at: int, price: Known) -> Interaction:
+def _interaction(event: str, name: str, at: int, received_at: int, price: FactValue) -> Interaction:
     identifiers = (Identifier("cookie", "k"),)
     return Interaction(
         event, "track", name, "web", "shop", at, received_at, identifiers, {"price": price}
@@ -89,14 +89,14 @@ def _shards(stream: Iterable[tuple[str, Interaction]]) -> tuple[Shard, ...]:
     return tuple(shards[name] for name in sorted(shards))
 
 
-def _metrics(shards: Sequence[Shard], now: int) -> dict[str, Known]:
+def _metrics(shards: Sequence[Shard], now: int) -> dict[str, FactValue]:
     declared = {trait.name for trait in _WORLD.config.traits}
     traits_known = traits(shards, now, _WORLD.config)
     return {name: value for name, value in traits_known.items() if name in declared}
 
 
-def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, Known]:
-    expected: dict[str, Known] = {}
+def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, FactValue]:
+    expected: dict[str, FactValue] = {}
     orders = sorted((record for record in stream if record.name == "Order"), key=_order_key)
     for name, window in _WINDOWS.items():
         orders_in_window = [
@@ -113,7 +113,7 @@ def _order_key(interaction: Interaction) -> tuple[int, str]:
     return (interaction.occurred_at, interaction.event_id)
 
 
-def _by_rule(rule: str, orders: list[Interaction], lifetime: object) -> Known:
+def _by_rule(rule: str, orders: list[Interaction], lifetime: object) -> FactValue:
     prices = [interaction.properties["price"] for interaction in orders]
     numbers = [price for price in prices if isinstance(price, int | float) and price is not True]
     total = round(sum(numbers), 6)
@@ -154,7 +154,7 @@ def _rank(price: object) -> tuple[bool, float, str]:
     return (False, float(price), type(price).__name__)  # type: ignore[arg-type]
 
 
-def _same(a: dict[str, Known], b: dict[str, Known]) -> bool:
+def _same(a: dict[str, FactValue], b: dict[str, FactValue]) -> bool:
     """Return whether values are equal; averages are floats, equal but for rounding."""
     return a.keys() == b.keys() and all(
         abs(a[name] - b[name]) < 1e-9 if name.startswith("avg") else a[name] == b[name]  # type: ignore[operator]

@@ -11,7 +11,7 @@ from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.enrichment.view import shards_of, traits
 from pipeline.model.belongings import Belonging
-from pipeline.model.interaction import Identifier, Interaction, Known, Scalar
+from pipeline.model.interaction import FactValue, Identifier, Interaction, Scalar
 from pipeline.model.shards import Shards
 from pipeline.rules import Rules
 from tests.support.worlds import plain_rules
@@ -48,7 +48,7 @@ def _interaction(draw: st.DrawFn, number: int) -> Interaction:
     )
 
 
-def _profile(stream: list[Visit]) -> dict[str, Known]:
+def _profile(stream: list[Visit]) -> dict[str, FactValue]:
     shards: Shards[Shard] = Shards()
     for visit in stream:
         before = shards.here.get(visit.shard)
@@ -59,7 +59,7 @@ def _profile(stream: list[Visit]) -> dict[str, Known]:
     return traits(shards_of(state), _NOW, _RULES.config)
 
 
-def _brute_force(stream: list[Visit]) -> dict[str, Known]:
+def _brute_force(stream: list[Visit]) -> dict[str, FactValue]:
     """Return the profile from first principles."""
     interactions = sorted(
         (record.interaction for record in stream), key=lambda i: (i.occurred_at, i.event_id)
@@ -67,7 +67,7 @@ def _brute_force(stream: list[Visit]) -> dict[str, Known]:
     times = [interaction.occurred_at for interaction in interactions]
     starts = [b for a, b in itertools.pairwise(times) if b - a > _GAP_MS]
     orders = [interaction for interaction in interactions if interaction.name == "Order"]
-    expected: dict[str, Known] = {
+    expected: dict[str, FactValue] = {
         "first_seen": times[0],
         "last_seen": times[-1],
         "interactions": len(interactions),

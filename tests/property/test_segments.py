@@ -32,7 +32,7 @@ from pipeline.config.compile import Configuration
 from pipeline.flow import Flow
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
-from pipeline.model.interaction import Identifier, Interaction, Known
+from pipeline.model.interaction import FactValue, Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.model.stages import Segmented
@@ -46,7 +46,7 @@ Change = tuple[int, str, str, str]
 def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) -> Counter[Change]:
     """Return memberships by brute force, one profile a cookie."""
     changes: Counter[Change] = Counter()
-    traits: dict[str, dict[str, Known]] = {}
+    traits: dict[str, dict[str, FactValue]] = {}
     members: dict[str, set[str]] = {}
     past: dict[str, list[Interaction]] = {}
 

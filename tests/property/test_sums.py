@@ -13,7 +13,7 @@ from pipeline.config import model
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import Shard
 from pipeline.enrichment.view import traits
-from pipeline.model.interaction import Identifier, Interaction, Known, Scalar
+from pipeline.model.interaction import FactValue, Identifier, Interaction, Scalar
 from tests.support.worlds import rules
 
 _RULES = ("sum", "avg", "min", "max")
@@ -54,7 +54,7 @@ def _apply(prices: Iterable[Scalar], shard: Shard | None = None) -> Shard:
 
 
 def _traits_of(shards: Sequence[Shard]) -> dict[str, str]:
-    traits_known: dict[str, Known] = traits(shards, 1_000, _CONFIG)
+    traits_known: dict[str, FactValue] = traits(shards, 1_000, _CONFIG)
     return {name: repr(value) for name, value in traits_known.items() if name.startswith(_RULES)}
 
 

@@ -20,7 +20,7 @@ from pipeline.intake.messages import MESSAGE
 from pipeline.intake.refusal import Refusal
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model import topics
-from pipeline.model.interaction import Interaction, Known
+from pipeline.model.interaction import FactValue, Interaction
 from pipeline.model.profile import Profile
 from pipeline.row_files.row import FileRow
 from pipeline.row_files.row_ids import RowIds
@@ -174,7 +174,7 @@ _WORLD = rules(
 )
 
 
-def _traits(*lists: list[Any]) -> dict[str, Known]:
+def _traits(*lists: list[Any]) -> dict[str, FactValue]:
     shard: Shard | None = None
     for number, values in enumerate(lists):
         interaction = msgspec.structs.replace(

@@ -13,7 +13,7 @@ from pipeline.adapters.avro.compatibility import incompatibility, schema_fault
 from pipeline.adapters.avro.record import next_versions, refusal, unrecorded_schemas
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import FOLDER, Schema, current, recorded_versions
-from pipeline.model.interaction import Known, Scalar
+from pipeline.model.interaction import FactValue, Scalar
 
 SCHEMAS = current()
 HOW_TO_RECORD = "run: python -m pipeline.adapters.avro.record"
@@ -65,7 +65,7 @@ def expected_schema(annotation: Any) -> Any:
         return PRIMITIVES[annotation]
     if annotation == Scalar:
         return SCALAR
-    if annotation == Known:
+    if annotation == FactValue:
         return [*SCALAR, {"array": "string"}]
     match get_origin(annotation), get_args(annotation):
         case None, ():

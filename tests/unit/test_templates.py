@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.templates import LARGEST, RenderError, Template, TemplateProblem, template
-from pipeline.model.interaction import Known
+from pipeline.model.interaction import FactValue
 from tests.support.cases import cases
 from tests.support.deciding import (
     Life,
@@ -44,7 +44,7 @@ def _make(text: str, html: bool = False) -> Template:
     ],
 )  # fmt: skip
 def test_names_are_replaced_by_known_values(
-    text: str, values: dict[str, Known], words: str
+    text: str, values: dict[str, FactValue], words: str
 ) -> None:
     assert _make(text).render(values) == words
 
@@ -70,7 +70,7 @@ def test_a_name_is_needed_unless_it_has_a_default_or_is_tested(text: str, needs:
 
 @pytest.mark.parametrize("text", ["{name}", "{{ name }}", "{% if name %}{{ name }}{% endif %}"])
 def test_values_are_escaped_in_a_page_and_nowhere_else(text: str) -> None:
-    values: dict[str, Known] = {"name": "<b>&"}
+    values: dict[str, FactValue] = {"name": "<b>&"}
     assert _make(text, html=True).render(values) == "&lt;b&gt;&amp;"
     assert _make(text, html=False).render(values) == "<b>&"
 
@@ -122,7 +122,7 @@ def test_harmful_templates_are_refused_at_load(text: str) -> None:
         ("{text}", {"text": "a" * (LARGEST + 1)}),
     ],
 )  # fmt: skip
-def test_rendering_ends_soon_and_fails_in_one_way(text: str, values: dict[str, Known]) -> None:
+def test_rendering_ends_soon_and_fails_in_one_way(text: str, values: dict[str, FactValue]) -> None:
     compiled_template = _make(text)
     begin_s = time.process_time()
     with pytest.raises(RenderError):
@@ -144,7 +144,7 @@ _values = st.dictionaries(
 @settings(max_examples=cases(300), deadline=None)
 @given(st.lists(_pieces, max_size=14).map("".join), _values, st.booleans())
 def test_any_text_is_a_template_or_refused_and_rendering_fails_with_a_reason_only(
-    text: str, values: dict[str, Known], html: bool
+    text: str, values: dict[str, FactValue], html: bool
 ) -> None:
     compiled_template = template(text, html)
     if isinstance(compiled_template, TemplateProblem):

@@ -7,7 +7,7 @@ import pytest
 from pipeline.config import model
 from pipeline.flow import Flow
 from pipeline.identity.causes import profile_of
-from pipeline.model.interaction import Identifier, Interaction, Known
+from pipeline.model.interaction import FactValue, Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.time import DAY_MS, GRACE_MS, HOUR_MS, MINUTE_MS
@@ -61,7 +61,7 @@ class _World:
         self._emits += self._flow.advance(now_ms)
         return set(self._flow.rows["segmentation"][profile_of(_COOKIE.key)].members)
 
-    def traits(self) -> dict[str, Known]:
+    def traits(self) -> dict[str, FactValue]:
         return [emit.value for emit in self._emits if isinstance(emit.value, Profile)][-1].traits
 
 
