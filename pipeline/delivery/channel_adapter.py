@@ -35,11 +35,11 @@ class Parcel:
         It counts from Kafka's timestamp, because the action's own times may be those of a replayed
         log, years in the past.
         """
-        left_ms = self.action.deadline_at - self.action.created_at
-        return (self.written_ms + left_ms) / _MS
+        lifetime_ms = self.action.deadline_at - self.action.created_at
+        return (self.written_ms + lifetime_ms) / _MS
 
     def own_time_ms(self) -> int:
-        """Return the present time by the clock of the action's times."""
+        """Return the present time (ms) by the clock of the action's times."""
         return self.action.created_at + max(0, round(time.time() * _MS) - self.written_ms)
 
 
@@ -138,8 +138,8 @@ class AdapterHost:
 
     `channels` returns the adapter's channels in the configuration in force, `token_of` the token of
     an action that this process delivered, and `report` posts an outcome to the gateway.
-    `signing_secret` signs links. `unlink` unlinks an identifier from the other's person. `faults`
-    keeps what holds the messages of channels back.
+    `signing_secret` signs links. `unlink` removes the first identifier from the second's person.
+    `faults` records the faults that hold back all messages of a channel.
     """
 
     find_channel: FindChannel

@@ -62,7 +62,7 @@ class ConfiguredChannels:
         """Return the gateway's URL; None while its port is chosen at its start and none runs."""
         if self._settings.gateway_url is not None:
             return self._settings.gateway_url.rstrip("/")
-        known = announcements(self._settings.home).get(_GATEWAY)
-        port = known.ports.get("http") if known else None
+        announcement = announcements(self._settings.home).get(_GATEWAY)
+        port = announcement.ports.get("http") if announcement else None
         port = port or self._settings.gateway_port
         return f"http://{self._settings.gateway_host}:{port}" if port else None

@@ -35,20 +35,23 @@ _RECORDS: Final = Counter(
 )
 
 
-WhyCancelled: TypeAlias = Callable[[str], str | None]
-"""Function that returns the reason of an action's cancellation, None without one."""
+FindCancellation: TypeAlias = Callable[[str], str | None]
+"""Lookup of the reason for which an action was cancelled; None: it was not cancelled."""
 
 
 class _RecordedAttempt:
-    """Record of the attempts of one action in the ledger; `unknown`: whether the fate of an earlier
-    attempt is unknown, since it ended in a crash or without a recorded failure."""
+    """Record of the attempts of one action in the ledger.
+
+    `unknown`: whether the fate of an earlier attempt is unknown, since it ended in a crash or
+    without a recorded failure.
+    """
 
     def __init__(
-        self, ledger: Ledger, action: Action, why_cancelled: WhyCancelled, *, unknown: bool
+        self, ledger: Ledger, action: Action, find_cancellation: FindCancellation, *, unknown: bool
     ) -> None:
         self._ledger = ledger
         self._action = action
-        self._why_cancelled = why_cancelled
+        self._find_cancellation = find_cancellation
         self._unknown = unknown
         self._begun = False
 
@@ -58,7 +61,7 @@ class _RecordedAttempt:
         return self._unknown or self._begun
 
     def begin(self) -> None:
-        reason = self._why_cancelled(self._action.action_id)
+        reason = self._find_cancellation(self._action.action_id)
         if reason is not None:
             raise MessageCancelledError(reason)
         self._unknown |= self._begun
@@ -72,42 +75,42 @@ class _RecordedAttempt:
 
 
 class Courier:
-    """Deliverer of one action at a time, through the adapter of its channel, unless it was
-    cancelled."""
+    """Delivery of single actions by the adapter of their channel, unless they were cancelled."""
 
     def __init__(
         self,
         adapter: ChannelAdapter,
         ledger: Ledger,
         reporter: Reporter,
-        why_cancelled: WhyCancelled = lambda _: None,
+        find_cancellation: FindCancellation = lambda _: None,
     ) -> None:
         self._adapter = adapter
         self._ledger = ledger
         self._reporter = reporter
-        self._why_cancelled = why_cancelled
+        self._find_cancellation = find_cancellation
 
     async def deliver(self, parcel: Parcel) -> RejectedOutcome | None:
         """Deliver and report; return the permanent rejection of the outcome, if there is one."""
         action = parcel.action
-        known = self._ledger.get(action.action_id)
-        if known is not None and known.accepted:
+        entry = self._ledger.get(action.action_id)
+        if entry is not None and entry.accepted:
             _RECORDS.labels("duplicate").inc()
             return None
-        tried = known is not None
-        report = (known and known.report) or await self._attempt(parcel, tried)
-        refused = await self._reporter.report(report)
+        tried = entry is not None
+        report = (entry and entry.report) or await self._attempt(parcel, tried)
+        rejection = await self._reporter.report(report)
         self._ledger.put(action.action_id, LedgerEntry(report, True, action.token))
-        return refused
+        return rejection
 
     async def _attempt(self, parcel: Parcel, tried: bool) -> bytes:
+        """Deliver, and write the outcome to the ledger; return it as JSON for the gateway."""
         action = parcel.action
         result = await self._deliver_unless_unknown(parcel, tried)
         report = _report_of(parcel, result)
         _RECORDS.labels(report.outcome).inc()
-        encoded = msgspec.json.encode(report)
-        self._ledger.put(action.action_id, LedgerEntry(encoded, token=action.token))
-        return encoded
+        report_json = msgspec.json.encode(report)
+        self._ledger.put(action.action_id, LedgerEntry(report_json, token=action.token))
+        return report_json
 
     async def _deliver_unless_unknown(self, parcel: Parcel, tried: bool) -> DeliveryResult:
         """Deliver, unless an attempt before a crash forbids it; `tried`: whether there was one."""
@@ -116,7 +119,7 @@ class Courier:
             return Bounced(0)
         if tried and not self._adapter.may_repeat(action.channel):
             return Unconfirmed("the process ended during an attempt")
-        attempt = _RecordedAttempt(self._ledger, action, self._why_cancelled, unknown=tried)
+        attempt = _RecordedAttempt(self._ledger, action, self._find_cancellation, unknown=tried)
         try:
             result = await self._adapter.deliver(parcel, attempt)
         except MessageCancelledError as error:

@@ -1,4 +1,4 @@
-"""Desk of a channel whose messages people deliver, such as calls: tasks, with their takers.
+"""Tasks of a channel whose messages people deliver, such as calls.
 
 A task is an action, whose state follows from its outcomes. A person who takes a task reports it as
 sent, with their name: the first such outcome in the topic counts, so that no two people call the
@@ -33,11 +33,12 @@ OUTCOMES: Final[Mapping[DeskResult, tuple[str, Mapping[str, str]]]] = {
     "no-answer": ("expired", {}),
     "wrong-number": ("bounce", {"bounce": "address"}),
 }
-"""Outcome of a result, with its properties."""
+"""Outcome that each result is reported as, with the outcome's properties."""
 
 
 class DeskTask(Struct, frozen=True):
-    """Action for a person; `until` (epoch ms): its deadline."""
+    """Action for a person; `by`: the name of the person who took it, `until` (epoch ms): its
+    deadline."""
 
     action_id: str
     state: TaskState
@@ -60,19 +61,19 @@ def read_tasks(records: Records, channel: str, now_ms: int) -> list[DeskTask]:
     actions = list(records.every(topics.actions(channel), Action))
     if not actions:
         return []
-    first_ms = min(stored.timestamp for stored, _ in actions)
-    cancelled = frozenset(
+    first_ms = min(record.timestamp for record, _ in actions)
+    cancelled_ids = frozenset(
         cancellation.action_id
         for _, cancellation in records.every(topics.CANCELLATIONS, Cancellation)
     )
     tasks = tasks_of(actions, _outcomes(records, kafka, first_ms), now_ms)
-    withdrawn = (
+    current_tasks = (
         replace(task, state="cancelled")
-        if task.state == "open" and task.action_id in cancelled
+        if task.state == "open" and task.action_id in cancelled_ids
         else task
         for task in tasks
     )
-    return sorted(withdrawn, key=lambda task: (task.until, task.action_id))
+    return sorted(current_tasks, key=lambda task: (task.until, task.action_id))
 
 
 def tasks_of(
@@ -83,16 +84,16 @@ def tasks_of(
     for outcome in outcomes:
         by_action[str(outcome.properties.get("action_id"))].append(outcome)
     tasks = {
-        action.action_id: _task(stored, action, by_action[action.action_id], now_ms)
-        for stored, action in actions
+        action.action_id: _task(record, action, by_action[action.action_id], now_ms)
+        for record, action in actions
     }
     return list(tasks.values())
 
 
 def _task(
-    stored: StoredRecord, action: Action, outcomes: Iterable[Interaction], now_ms: int
+    record: StoredRecord, action: Action, outcomes: Iterable[Interaction], now_ms: int
 ) -> DeskTask:
-    until = stored.timestamp + action.deadline_at - action.created_at
+    until = record.timestamp + action.deadline_at - action.created_at
     state: TaskState = "open" if now_ms < until else "late"
     by: str | None = None
     for outcome in outcomes:

@@ -48,19 +48,19 @@ class Dispatcher:
         action = self._codec.decode(topic, value) if isinstance(value, bytes) else None
         if isinstance(action, Action):
             trace = traces.continue_trace(first_header(_headers(message), traces.HEADER))
-            refused = await self._courier.deliver(Parcel(action, message.timestamp()[1], trace))
-            if refused is not None:
-                reason = f"status {refused.status}: {refused.answer}"
+            rejection = await self._courier.deliver(Parcel(action, message.timestamp()[1], trace))
+            if rejection is not None:
+                reason = f"status {rejection.status}: {rejection.answer}"
                 await self._give_up(message, DeadLetter("outcome-refused", reason))
         else:
             await self._give_up(message, _fault(action))
         self.progress.mark_done(source_partition(message), offset_of(message))
 
     async def _give_up(self, message: Message, fault: DeadLetter) -> None:
-        """Write a dead letter, with retries until Kafka has acknowledged it; only then commit."""
+        """Write a dead letter, with retries until Kafka has acknowledged it."""
         topic, partition = source_partition(message)
         key, value = message.key(), message.value()
-        failed = FailedInput(
+        failed_input = FailedInput(
             topic=topic,
             at=now_ms(),
             value=value if isinstance(value, bytes) else None,
@@ -69,10 +69,11 @@ class Dispatcher:
             partition=partition,
             offset=offset_of(message),
         )
-        dead = dead_letter(f"adapter.{self._adapter}", failed, fault)
+        dead = dead_letter(f"adapter.{self._adapter}", failed_input, fault)
         _log.error("%s/%s/%s is a dead letter: %s", topic, partition, dead.offset, fault.detail)
-        encoded = self._codec.encode(topics.DEAD_LETTERS, dead)
-        record = OutgoingRecord(topics.DEAD_LETTERS, dead.key or b"", encoded)
+        record = OutgoingRecord(
+            topics.DEAD_LETTERS, dead.key or b"", self._codec.encode(topics.DEAD_LETTERS, dead)
+        )
         while (failure := await self._publisher.publish((record,))) is not None:
             _log.warning("the dead letter is not written yet: %s", failure.detail)
 
@@ -81,8 +82,8 @@ def _headers(message: Message) -> list[tuple[str, bytes]]:
     return cast(list[tuple[str, bytes]], message.headers() or [])
 
 
-def _fault(decoded: object) -> DeadLetter:
-    """Return the dead letter of a record that was not decoded to an action."""
-    if isinstance(decoded, Malformed):
-        return DeadLetter(decoded.reason, decoded.detail)
+def _fault(content: object) -> DeadLetter:
+    """Return the dead letter of a record whose content is no action."""
+    if isinstance(content, Malformed):
+        return DeadLetter(content.reason, content.detail)
     return DeadLetter("no-action", "no value")

@@ -19,7 +19,7 @@ from pipeline.delivery.retries import (
 _ANSWER_BYTES: Final = 65_536
 _ANSWER_S: Final = 2.0
 _MOST_AFTER_S: Final = 600.0
-_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_UNSENT_ERRORS: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Http2Client:
             ):
                 body = await _read(response.aiter_bytes())
                 return HttpReply(response.status_code, body, _after_s(response.headers))
-        except _NOT_SENT as error:
+        except _UNSENT_ERRORS as error:
             raise NotSentError(type(error).__name__) from error
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise NoAnswerError(type(error).__name__) from error
@@ -112,13 +112,13 @@ def _after_s(headers: Mapping[str, str]) -> float:
 
 async def _read(parts: Any) -> bytes:
     """Read a short answer; a longer or slower one is cut, since the status is enough."""
-    received = bytearray()
+    body = bytearray()
     try:
         async with asyncio.timeout(_ANSWER_S):
             async for part in parts:
-                received += part
-                if len(received) >= _ANSWER_BYTES:
+                body += part
+                if len(body) >= _ANSWER_BYTES:
                     break
     except (ClientError, httpx.HTTPError, TimeoutError):
         pass
-    return bytes(received)
+    return bytes(body)

@@ -19,43 +19,44 @@ _log = logging.getLogger(__name__)
 _POLL_S: Final = 0.02
 """Interval of polls, and so of commits."""
 
-_AT_ONCE: Final = 64
+_POLL_RECORDS: Final = 64
 _MAX_IN_FLIGHT: Final = 64
 """Limit per topic, so that a channel with a slow receiver delays no other."""
 
-_MAX_BUFFERED: Final = 1024
+_MAX_BACKLOG: Final = 1024
 """Backlog per topic at which reading pauses; it resumes at half of that, because librdkafka takes
 half a second to resume."""
 
 _GRACE_S: Final = 5.0
+"""Longest wait for records in flight when partitions are revoked."""
 
 Receive: TypeAlias = Callable[[Sequence[Message]], None]
 
 
 class Inbox:
-    """Consumer of the topics in `wanted`.
+    """Consumer of the topics that `find_topics` returns, which may change.
 
-    `receive` gets the records, in the event loop, and marks each as done in `progress`. `failed`
-    ends the process.
+    `receive` gets the records, in the event loop, and marks each as done in `progress`.
+    `on_failure` gets the exception that ended the thread.
     """
 
     def __init__(
         self,
         client: Mapping[str, Property],
         progress: OffsetProgress,
-        wanted: Callable[[], Sequence[str]],
+        find_topics: Callable[[], Sequence[str]],
         receive: Receive,
-        failed: Callable[[Exception], None],
+        on_failure: Callable[[Exception], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._progress = progress
-        self._wanted = wanted
+        self._find_topics = find_topics
         self._receive = receive
-        self._failed = failed
-        self._subscribed: list[str] = []
-        self._buffered: defaultdict[str, deque[Message]] = defaultdict(deque)
-        self._full: set[str] = set()
-        self._paused: set[TopicPartition] = set()
+        self._on_failure = on_failure
+        self._topics: list[str] = []
+        self._backlogs: defaultdict[str, deque[Message]] = defaultdict(deque)
+        self._full_topics: set[str] = set()
+        self._paused_partitions: set[TopicPartition] = set()
         self._reading = True
         self._closing = False
         self._consumer = Consumer(
@@ -69,6 +70,7 @@ class Inbox:
         self._thread = Thread(target=self._run, name="inbox", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop_reading(self) -> None:
@@ -91,63 +93,64 @@ class Inbox:
             self._commit(asynchronous=False)
             self._consumer.close()
         except Exception as error:
-            self._loop.call_soon_threadsafe(self._failed, error)
+            self._loop.call_soon_threadsafe(self._on_failure, error)
 
     def _subscribe(self) -> None:
-        wanted = sorted(self._wanted())
-        if wanted != self._subscribed and wanted:
-            self._consumer.subscribe(wanted, on_revoke=self._on_revoke, on_lost=self._on_lost)
-            self._subscribed = wanted
+        topics = sorted(self._find_topics())
+        if topics != self._topics and topics:
+            self._consumer.subscribe(topics, on_revoke=self._on_revoke, on_lost=self._on_lost)
+            self._topics = topics
 
     def _pace(self) -> None:
         """Pause partitions of full topics, and resume the others.
 
-        librdkafka keeps a pause while a partition is lost and assigned again, so pauses are
-        remembered here until they are lifted.
+        librdkafka keeps a partition paused when it is lost and assigned again, so the paused
+        partitions are recorded here until they are resumed.
         """
-        self._full = {
+        self._full_topics = {
             topic
-            for topic, buffered in self._buffered.items()
-            if len(buffered) >= (_MAX_BUFFERED // 2 if topic in self._full else _MAX_BUFFERED)
+            for topic, backlog in self._backlogs.items()
+            if len(backlog) >= (_MAX_BACKLOG // 2 if topic in self._full_topics else _MAX_BACKLOG)
         }
-        halted: list[TopicPartition] = []
-        flowing: list[TopicPartition] = []
+        to_pause: list[TopicPartition] = []
+        to_resume: list[TopicPartition] = []
         for place in self._consumer.assignment():
-            halts = place.topic in self._full or not self._reading
-            (halted if halts else flowing).append(place)
-        resumed = [place for place in flowing if place in self._paused]
-        if halted:
-            self._consumer.pause(halted)
-        if resumed:
-            self._consumer.resume(resumed)
-        self._paused = (self._paused | set(halted)) - set(resumed)
+            if place.topic in self._full_topics or not self._reading:
+                to_pause.append(place)
+            elif place in self._paused_partitions:
+                to_resume.append(place)
+        if to_pause:
+            self._consumer.pause(to_pause)
+        if to_resume:
+            self._consumer.resume(to_resume)
+        self._paused_partitions = (self._paused_partitions | set(to_pause)) - set(to_resume)
 
     def _read(self) -> None:
         first = self._consumer.poll(_POLL_S)
         if first is not None:
             self._buffer([first])  # before the next call, in which the partition may be lost
-            self._buffer(self._consumer.consume(_AT_ONCE - 1, 0))
+            self._buffer(self._consumer.consume(_POLL_RECORDS - 1, 0))
 
     def _buffer(self, messages: Sequence[Message]) -> None:
         for message in messages:
             if is_record(message):
-                self._buffered[source_partition(message)[0]].append(message)
+                self._backlogs[source_partition(message)[0]].append(message)
 
     def _hand_over(self) -> None:
         in_flight = self._progress.in_flight()
-        for topic, buffered in self._buffered.items():
+        for topic, backlog in self._backlogs.items():
             room = _MAX_IN_FLIGHT - in_flight[topic] if self._reading else 0
-            begun = [buffered.popleft() for _ in range(min(room, len(buffered)))]
-            for message in begun:
+            batch = [backlog.popleft() for _ in range(min(room, len(backlog)))]
+            for message in batch:
                 self._progress.start(source_partition(message), offset_of(message))
-            if begun:
-                self._loop.call_soon_threadsafe(self._receive, begun)
+            if batch:
+                self._loop.call_soon_threadsafe(self._receive, batch)
 
     def _commit(self, *, asynchronous: bool) -> None:
-        moved = self._progress.take()
-        if not moved:
+        next_offsets = self._progress.take()
+        if not next_offsets:
             return
-        offsets = [TopicPartition(*place, offset) for place, offset in moved.items()]
+        offsets = [TopicPartition(*place, offset) for place, offset in next_offsets.items()]
         try:
             if asynchronous:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
@@ -158,27 +161,27 @@ class Inbox:
 
     def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
         """Wait, up to a limit, for records in flight, so that no other member repeats them."""
-        taken = _partitions(places)
-        self._drop(taken)
+        partitions = _partitions(places)
+        self._drop(partitions)
         give_up_at = time.monotonic() + _GRACE_S
         while (
-            self._progress.has_in_flight(taken)
+            self._progress.has_in_flight(partitions)
             and not self._closing
             and time.monotonic() < give_up_at
         ):
             time.sleep(_POLL_S)
         self._commit(asynchronous=False)
-        self._progress.forget(taken)
+        self._progress.forget(partitions)
 
     def _on_lost(self, _: Consumer, places: list[TopicPartition]) -> None:
-        taken = _partitions(places)
-        self._drop(taken)
-        self._progress.forget(taken)
+        partitions = _partitions(places)
+        self._drop(partitions)
+        self._progress.forget(partitions)
 
     def _drop(self, places: Set[Partition]) -> None:
-        for topic, buffered in self._buffered.items():
-            self._buffered[topic] = deque(
-                message for message in buffered if source_partition(message) not in places
+        for topic, backlog in self._backlogs.items():
+            self._backlogs[topic] = deque(
+                message for message in backlog if source_partition(message) not in places
             )
 
 

@@ -27,8 +27,8 @@ class Lanes:
         self._closed = True
         if not self._last:
             return
-        _, late = await asyncio.wait(set(self._last.values()), timeout=timeout_s)
-        for task in late:
+        _, overdue = await asyncio.wait(set(self._last.values()), timeout=timeout_s)
+        for task in overdue:
             task.cancel()
 
     def _forget(self, key: str, task: "asyncio.Task[None]") -> None:
@@ -36,10 +36,12 @@ class Lanes:
             del self._last[key]
 
 
-async def _run_after(before: "asyncio.Task[None] | None", work: Coroutine[Any, Any, None]) -> None:
+async def _run_after(
+    predecessor: "asyncio.Task[None] | None", work: Coroutine[Any, Any, None]
+) -> None:
     try:
-        if before is not None:
-            await asyncio.wait({before})
+        if predecessor is not None:
+            await asyncio.wait({predecessor})
         await work
     finally:
         work.close()

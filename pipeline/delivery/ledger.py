@@ -9,15 +9,15 @@ from msgspec import Struct
 
 from pipeline.adapters.rocks import open_rows
 
-_KEPT: Final = timedelta(days=14)
+_RETENTION: Final = timedelta(days=14)
 """Twice the default retention of the action topics."""
 
 
 class LedgerEntry(Struct, frozen=True, array_like=True):
     """State of an action's delivery.
 
-    `report`: the posted outcome, empty while it is unknown; `accepted`: whether the gateway has
-    accepted it. `token`: the action's, for later outcomes, such as a bounce.
+    `report`: the outcome as JSON for the gateway, empty while it is unknown; `accepted`: whether
+    the gateway has accepted it; `token`: the action's token, for later outcomes such as a bounce.
     """
 
     report: bytes = b""
@@ -29,7 +29,7 @@ class Ledger:
     """Ledger of one process, which survives a kill at any point."""
 
     def __init__(self, folder: Path) -> None:
-        self._rows = open_rows(folder, int(_KEPT.total_seconds()))
+        self._rows = open_rows(folder, int(_RETENTION.total_seconds()))
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(LedgerEntry)
 

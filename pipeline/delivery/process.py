@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,8 +50,8 @@ _PRODUCE_MS: Final = 30_000
 class Role:
     """Role of a process: its adapter and names.
 
-    `name`: in the list of processes, and of the member of the consumer group `group`. Each
-    `instance` has its own ledger.
+    `name`: the process's name, also as a member of the consumer group `group`. Each `instance` has
+    its own ledger.
     """
 
     adapter: str
@@ -64,7 +66,57 @@ def run(settings: Settings, role: Role) -> None:
         runner.run(_serve(settings, role))
 
 
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """Connections and files of the process; `end` completes when the process is to end."""
+
+    codec: Codec
+    channels: ConfiguredChannels
+    cancellations: CancellationFollower
+    ledger: Ledger
+    publisher: AsyncPublisher
+    faults: ChannelFaults
+    end: "asyncio.Future[None]"
+
+    def host(self, settings: Settings, reporter: Reporter) -> AdapterHost:
+        """Return the services of the adapter."""
+        return AdapterHost(
+            find_channel=self.channels.find,
+            channels=self.channels.all,
+            token_of=self.ledger.token_of,
+            report=lambda outcome: reporter.report(msgspec.json.encode(outcome)),
+            signing_secret=settings.signing_secret(),
+            unlink=partial(_unlink, self.publisher, self.codec),
+            faults=self.faults,
+        )
+
+
 async def _serve(settings: Settings, role: Role) -> None:
+    async with (
+        _open_services(settings, role) as services,
+        ClientSession(cookie_jar=DummyCookieJar()) as http,
+    ):
+        reporter = Reporter(http, services.channels.gateway)
+        async with (
+            ADAPTERS[role.adapter](services.host(settings, reporter)) as adapter,
+            asyncio.TaskGroup() as group,
+        ):
+            courier = Courier(adapter, services.ledger, reporter, services.cancellations.reason)
+            dispatcher = Dispatcher(
+                role.adapter, courier, services.codec, services.publisher, Lanes(group)
+            )
+            inbox = Inbox(
+                _membership(settings, role),
+                dispatcher.progress,
+                services.channels.topics,
+                dispatcher.receive,
+                partial(_fail, services.end),
+            )
+            await _deliver_until(services.end, settings.home, role.name, inbox, dispatcher.lanes)
+
+
+@asynccontextmanager
+async def _open_services(settings: Settings, role: Role) -> AsyncIterator[_Services]:
     announce(settings.home, role.name, "starting")
     client, codec = settings.kafka(), open_codec(settings)
     configurations = ConfigurationFollower(client, codec)
@@ -73,40 +125,16 @@ async def _serve(settings: Settings, role: Role) -> None:
     cancellations.start(_START_S)
     channels = ConfiguredChannels(role.adapter, settings, configurations)
     channels.check()
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     faults = ChannelFaults.of_process(settings.home, role.name)
     folder = settings.home / "state" / "adapters" / role.adapter / role.instance
     make_folder(settings.home, folder)
     ledger = Ledger(folder)
     publisher = AsyncPublisher(
-        client, _PRODUCE_MS, lambda failure: _fail(ended, RuntimeError(failure))
+        client, _PRODUCE_MS, lambda failure: _fail(end, RuntimeError(failure))
     )
     try:
-        async with ClientSession(cookie_jar=DummyCookieJar()) as http:
-            reporter = Reporter(http, channels.gateway)
-            host = AdapterHost(
-                find_channel=channels.find,
-                channels=channels.all,
-                token_of=ledger.token_of,
-                report=lambda outcome: reporter.report(msgspec.json.encode(outcome)),
-                signing_secret=settings.signing_secret(),
-                unlink=partial(_unlink, publisher, codec),
-                faults=faults,
-            )
-            async with (
-                ADAPTERS[role.adapter](host) as adapter,
-                asyncio.TaskGroup() as group,
-            ):
-                courier = Courier(adapter, ledger, reporter, cancellations.reason)
-                dispatcher = Dispatcher(role.adapter, courier, codec, publisher, Lanes(group))
-                inbox = Inbox(
-                    _membership(settings, role),
-                    dispatcher.progress,
-                    channels.topics,
-                    dispatcher.receive,
-                    lambda error: _fail(ended, error),
-                )
-                await _deliver_until(ended, settings.home, role.name, inbox, dispatcher.lanes)
+        yield _Services(codec, channels, cancellations, ledger, publisher, faults, end)
     finally:
         await publisher.close()
         ledger.close()
@@ -117,12 +145,13 @@ async def _serve(settings: Settings, role: Role) -> None:
 
 
 async def _deliver_until(
-    ended: "asyncio.Future[None]", home: Path, name: str, inbox: Inbox, lanes: Lanes
+    end: "asyncio.Future[None]", home: Path, name: str, inbox: Inbox, lanes: Lanes
 ) -> None:
+    """Deliver until `end`; then give the deliveries in flight a grace to end."""
     inbox.start()
     ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
     announce(home, name, "ready", ports)
-    await _wait_for_end(ended)
+    await _wait_for_end(end)
     announce(home, name, "stopping", ports)
     inbox.stop_reading()
     await lanes.drain(_GRACE_S)
@@ -132,7 +161,7 @@ async def _deliver_until(
 async def _unlink(
     publisher: AsyncPublisher, codec: Codec, identifier: Identifier, other: Identifier
 ) -> None:
-    """Ask the identity stage to unlink `one` from `other`.
+    """Request that the identity stage unlinks `identifier` from `other`.
 
     A request that Kafka does not acknowledge is repeated when the address fails again.
     """
@@ -157,18 +186,18 @@ def _membership(settings: Settings, role: Role) -> dict[str, Property]:
     }
 
 
-async def _wait_for_end(ended: "asyncio.Future[None]") -> None:
+async def _wait_for_end(end: "asyncio.Future[None]") -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _end, ended)
-    await ended
+        loop.add_signal_handler(number, _finish, end)
+    await end
 
 
-def _end(ended: "asyncio.Future[None]") -> None:
-    if not ended.done():
-        ended.set_result(None)
+def _finish(end: "asyncio.Future[None]") -> None:
+    if not end.done():
+        end.set_result(None)
 
 
-def _fail(ended: "asyncio.Future[None]", error: Exception) -> None:
-    if not ended.done():
-        ended.set_exception(error)
+def _fail(end: "asyncio.Future[None]", error: Exception) -> None:
+    if not end.done():
+        end.set_exception(error)

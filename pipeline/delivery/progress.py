@@ -1,4 +1,4 @@
-"""Progress of commits: offsets below which all records are done."""
+"""Offsets that can be committed: below them all records are done."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class OffsetProgress:
             self._open.setdefault(place, {})[offset] = False
 
     def mark_done(self, place: Partition, offset: int) -> None:
-        """Mark a record as done, unless its partition was forgotten."""
+        """Mark a record as done, unless its partition was dropped by `forget`."""
         with self._lock:
             offsets = self._open.get(place, {})
             if offset not in offsets:
@@ -34,10 +34,10 @@ class OffsetProgress:
                 self._next[place] = first + 1
 
     def take(self) -> dict[Partition, int]:
-        """Return the next offset of each partition with progress since the last call."""
+        """Return the offset to commit of each partition with progress since the last call."""
         with self._lock:
-            moved, self._next = self._next, {}
-            return moved
+            next_offsets, self._next = self._next, {}
+            return next_offsets
 
     def forget(self, places: Iterable[Partition]) -> None:
         """Forget partitions that another process now reads."""

@@ -16,9 +16,9 @@ from tenacity.wait import wait_exponential_jitter
 _log = logging.getLogger(__name__)
 
 _TIMEOUT: Final = ClientTimeout(15.0)
-_TAKEN: Final = range(200, 300)
-_BAD: Final = 400
-_FINAL: Final = frozenset({_BAD, 413, 422})
+_SUCCESS: Final = range(200, 300)
+_BAD_REQUEST: Final = 400
+_FINAL: Final = frozenset({_BAD_REQUEST, 413, 422})
 _BATCH: Final = 50
 
 
@@ -32,7 +32,7 @@ class GatewayAddress:
 
 @dataclass(frozen=True, slots=True)
 class NoGateway:
-    """Reason why no gateway is known yet."""
+    """Reason why there is no gateway yet."""
 
     reason: str
 
@@ -121,12 +121,13 @@ class Reporter:
             pending.is_done, pending.refusal = True, refusals.get(index)
 
     async def _try(self, outcomes: Sequence[bytes]) -> dict[int, RejectedOutcome]:
-        """Post outcomes; return those that the gateway will never accept, by index."""
+        """Post outcomes; return the permanent rejections by index. Raises _NotYetError."""
         status, text = await self._post(b'{"outcomes":[%b]}' % b",".join(outcomes))
-        rejected = _parse_rejections(text)
-        if status in _TAKEN or (status in _FINAL and rejected):
+        rejections = _parse_rejections(text)
+        if status in _SUCCESS or (status in _FINAL and rejections):
             return {
-                rejection.index: RejectedOutcome(_BAD, rejection.message) for rejection in rejected
+                rejection.index: RejectedOutcome(_BAD_REQUEST, rejection.message)
+                for rejection in rejections
             }
         if status not in _FINAL:
             raise _NotYetError(f"the gateway answers {status}: {text}")
@@ -139,7 +140,7 @@ class Reporter:
         }
 
     async def _post(self, body: bytes) -> tuple[int, str]:
-        """Post once; return status and text of the answer."""
+        """Post once; return status and text of the answer. Raises _NotYetError."""
         address = self._address()
         if isinstance(address, NoGateway):
             raise _NotYetError(address.reason)

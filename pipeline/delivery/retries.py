@@ -16,9 +16,9 @@ from tenacity import (
 )
 from tenacity.wait import wait_exponential_jitter
 
-from pipeline.delivery.channel_adapter import DeliveryResult, OutOfTime
+from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Parcel
+from pipeline.home.channel_faults import ChannelFaults
 
-TOO_LATE: Final = OutOfTime("the deadline had passed before the first try")
 _LONGEST_REQUEST_S: Final = 30.0
 
 
@@ -31,8 +31,10 @@ class TryAgainError(Exception):
 
 
 class MisconfiguredError(TryAgainError):
-    """Raised for a fault of the channel's configuration or of this process's environment, which
-    holds all messages to a receiver back: `part` names it, empty: all of the channel."""
+    """Raised for a fault of the channel's configuration or of this process's environment.
+
+    The fault holds back all messages to the receiver `part`, or all of the channel if it is empty.
+    """
 
     def __init__(self, reason: str, part: str = "") -> None:
         super().__init__(reason)
@@ -44,54 +46,69 @@ class NoAnswerError(TryAgainError):
 
 
 def retry_until(
-    give_up_s: float, longest_wait_s: float, *, unanswered: bool = True, **more: Any
+    give_up_s: float, longest_wait_s: float, *, unanswered: bool = True, **options: Any
 ) -> AsyncRetrying:
     """Return retries after TryAgainError until `give_up_s` (epoch s), with growing waits.
 
-    A wait is at most `longest_wait_s`, unless the receiver requests more. `unanswered`: whether a
-    try without an answer is also repeated. `more` goes to tenacity.
+    A wait is at most `longest_wait_s`, unless the receiver requests a longer one. `unanswered`:
+    whether a try without an answer is also repeated. Tenacity gets `options`.
     """
     back_off = wait_exponential_jitter(multiplier=0.2, max=longest_wait_s, jitter=0.5)
 
     def wait(state: RetryCallState) -> float:
         failure = failure_of(state)
-        requested = failure.after_s if isinstance(failure, TryAgainError) else 0.0
-        return max(back_off(state), requested)
+        delay_s = failure.after_s if isinstance(failure, TryAgainError) else 0.0
+        return max(back_off(state), delay_s)
 
     temporary = retry_if_exception_type(TryAgainError)
-    answered = retry_if_not_exception_type(NoAnswerError)
+    has_answer = retry_if_not_exception_type(NoAnswerError)
     return AsyncRetrying(
-        retry=temporary if unanswered else temporary & answered,
+        retry=temporary if unanswered else temporary & has_answer,
         wait=wait,
         stop=lambda state: time.time() + state.upcoming_sleep >= give_up_s,
-        **more,
+        **options,
     )
 
 
 async def deliver_until(
-    give_up_s: float,
+    parcel: Parcel,
     longest_wait_s: float,
+    faults: ChannelFaults,
     attempt_once: Callable[[], Awaitable[DeliveryResult]],
-    **more: Any,
+    **options: Any,
 ) -> DeliveryResult:
-    """Repeat a delivery by `retry_until`; return its result.
+    """Repeat `attempt_once` by `retry_until` until the parcel's deadline; return the result.
 
     After the deadline there is no first try. A result out of time is unsure if any try, not only
-    the last, had no answer.
+    the last, had no answer. A MisconfiguredError is recorded in `faults` until a try succeeds.
     """
-    if time.time() >= give_up_s:
-        return TOO_LATE
+    if time.time() >= parcel.give_up_s:
+        return OutOfTime("the deadline had passed before the first try")
     failures: set[type[object]] = set()
     retrying = retry_until(
-        give_up_s,
+        parcel.give_up_s,
         longest_wait_s,
         after=lambda state: failures.add(type(failure_of(state))),
-        **more,
+        **options,
     )
     try:
-        return await retrying(attempt_once)
+        return await retrying(_record_faults, faults, parcel.action.channel, attempt_once)
     except RetryError as error:
         return OutOfTime(str(error.last_attempt.exception()), NoAnswerError in failures)
+
+
+async def _record_faults(
+    faults: ChannelFaults, channel: str, attempt_once: Callable[[], Awaitable[DeliveryResult]]
+) -> DeliveryResult:
+    """Attempt a delivery once; record the fault of the channel that prevents it, or its end."""
+    try:
+        result = await attempt_once()
+    except MisconfiguredError as error:
+        faults.add(channel, error.part, str(error))
+        raise
+    if isinstance(result, Delivered):
+        faults.remove(channel, "")
+    return result
 
 
 def failure_of(state: RetryCallState) -> BaseException | None:

@@ -39,7 +39,6 @@ from pipeline.delivery.channel_adapter import (
     DeliveryResult,
     Parcel,
 )
-from pipeline.delivery.faults import note_faults
 from pipeline.delivery.retries import (
     MisconfiguredError,
     NoAnswerError,
@@ -51,8 +50,8 @@ from pipeline.delivery.retries import (
 from pipeline.home.channel_faults import ChannelFaults
 
 _LONGEST_WAIT_S: Final = 30.0
-_ACCEPTED: Final = range(200, 300)
-_FAILING: Final = range(500, 600)
+_SUCCESS: Final = range(200, 300)
+_SERVER_ERRORS: Final = range(500, 600)
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 _ENDPOINTS: Final = 256
 _CONNECTIONS: Final = 64
@@ -96,8 +95,8 @@ class _Post:
 class WebhookAdapter:
     """Adapter that posts to the endpoint of each channel, which `endpoint_of` looks up.
 
-    Every try has the action's id as its idempotency key, and is a hop of the parcel's trace. After
-    a change of the endpoint the next try follows at once.
+    Every try has the action's id as its idempotency key, and is a hop of the parcel's trace. A
+    change of the endpoint ends the wait for the next try.
     """
 
     def __init__(
@@ -121,9 +120,10 @@ class WebhookAdapter:
         find = partial(self._endpoint_of, parcel.action.channel)
         attempt_once = partial(_try, self._client, find, _post(parcel, attempt))
         return await deliver_until(
-            parcel.give_up_s,
+            parcel,
             _LONGEST_WAIT_S,
-            partial(note_faults, self._faults, parcel.action.channel, attempt_once),
+            self._faults,
+            attempt_once,
             sleep=partial(_sleep_unless_changed, find),
         )
 
@@ -173,9 +173,10 @@ def _post(parcel: Parcel, attempt: Attempt) -> _Post:
 
 
 async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
-    until, before = time.monotonic() + seconds, find()
-    while (left := until - time.monotonic()) > 0 and find() == before:
-        await asyncio.sleep(min(left, _CHECK_S))
+    """Sleep until the time is over, or the endpoint has changed."""
+    until, endpoint = time.monotonic() + seconds, find()
+    while (left_s := until - time.monotonic()) > 0 and find() == endpoint:
+        await asyncio.sleep(min(left_s, _CHECK_S))
 
 
 async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> DeliveryResult:
@@ -209,9 +210,9 @@ async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> Del
     except (ClientError, TimeoutError) as error:
         raise NoAnswerError(_reason(error)) from error
     status = response.status
-    if status in _ACCEPTED:
+    if status in _SUCCESS:
         return Delivered()
-    if status in _TRY_AGAIN or status in _FAILING:
+    if status in _TRY_AGAIN or status in _SERVER_ERRORS:
         content.attempt.record_failure()
         raise TryAgainError(f"status {status}", retry_after_s(response.headers.get("Retry-After")))
     return Bounced(status)
@@ -233,14 +234,14 @@ async def _read_short_body(response: ClientResponse) -> None:
 
     The status alone decides: the connection of a longer or slower body is closed.
     """
-    left = _ANSWER_BYTES
+    remaining_bytes = _ANSWER_BYTES
     try:
         async with asyncio.timeout(_ANSWER_S):
-            while left > 0 and (part := await response.content.read(left)):
-                left -= len(part)
+            while remaining_bytes > 0 and (part := await response.content.read(remaining_bytes)):
+                remaining_bytes -= len(part)
     except (ClientError, TimeoutError):
-        left = 0
-    if left <= 0:
+        remaining_bytes = 0
+    if remaining_bytes <= 0:
         response.close()
 
 
@@ -248,5 +249,5 @@ async def _read_short_body(response: ClientResponse) -> None:
 def _proxy(url: str) -> str | None:
     """Return the proxy from HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
     parts = urlsplit(url)
-    bypassed = parts.hostname is None or proxy_bypass(parts.hostname)
-    return None if bypassed else getproxies().get(parts.scheme)
+    is_direct = parts.hostname is None or proxy_bypass(parts.hostname)
+    return None if is_direct else getproxies().get(parts.scheme)

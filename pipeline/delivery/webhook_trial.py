@@ -10,7 +10,7 @@ from pipeline.delivery.webhook import Endpoint, WebhookAdapter
 
 _HOST: Final = "127.0.0.1"
 _CHANNEL: Final = "webhook"
-_SHOWN: Final = ("Content-Type", "Idempotency-Key", "Kairos-Signature", "traceparent")
+_HEADERS: Final = ("Content-Type", "Idempotency-Key", "Kairos-Signature", "traceparent")
 _CONTENT: Final = {"text": "This action went through the adapter of webhooks of Kairos."}
 
 
@@ -20,7 +20,7 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
     requests: list[str] = []
 
     async def keep(request: web.Request) -> web.Response:
-        requests.extend(f"{name}: {request.headers[name]}" for name in _SHOWN)
+        requests.extend(f"{name}: {request.headers[name]}" for name in _HEADERS)
         requests.append(await request.text())
         return web.Response(status=204)
 

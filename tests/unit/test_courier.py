@@ -22,7 +22,7 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
     Unconfirmed,
 )
-from pipeline.delivery.courier import Courier, WhyCancelled
+from pipeline.delivery.courier import Courier, FindCancellation
 from pipeline.delivery.ledger import Ledger, LedgerEntry
 from pipeline.delivery.reporter import GatewayAddress, Reporter
 from pipeline.delivery.webhook import Endpoint, WebhookAdapter
@@ -231,7 +231,7 @@ def test_a_cancelled_action_is_not_tried_any_more(
         adapter,
         tmp_path,
         now_ms,
-        why_cancelled=lambda _: "complained" if adapter.tries >= before else None,
+        find_cancellation=lambda _: "complained" if adapter.tries >= before else None,
         reports=reports,
     )
     assert adapter.tries == tries
@@ -276,7 +276,7 @@ def _outcomes_of(
     adapter: ChannelAdapter,
     folder: Path,
     written_ms: int,
-    why_cancelled: WhyCancelled = lambda _: None,
+    find_cancellation: FindCancellation = lambda _: None,
     reports: list[dict[str, Any]] | None = None,
 ) -> list[str]:
     outcomes_seen: list[dict[str, Any]] = [] if reports is None else reports
@@ -293,7 +293,7 @@ def _outcomes_of(
             ledger = Ledger(folder)
             reporter = Reporter(client, lambda: GatewayAddress(url, "key"))
             try:
-                courier = Courier(adapter, ledger, reporter, why_cancelled)
+                courier = Courier(adapter, ledger, reporter, find_cancellation)
                 assert await courier.deliver(Parcel(_ACTION, written_ms, _TRACE)) is None
             finally:
                 ledger.close()

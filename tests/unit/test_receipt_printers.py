@@ -50,7 +50,7 @@ def _print(
 def test_receipt_is_printed_as_the_gateway_would() -> None:
     printer = LocalPrinter()
     assert _print(printer) == (Delivered(), ["begun"])
-    assert printer.printed == [_RECEIPT]
+    assert printer.receipts == [_RECEIPT]
     assert "10 € en".encode("cp858") in _RECEIPT
 
 
@@ -63,14 +63,14 @@ def test_printer_without_paper_prints_once_it_has_some() -> None:
         printer.state = 0
 
     assert _print(printer, meanwhile=refill) == (Delivered(), ["begun"])
-    assert printer.printed == [_RECEIPT]
+    assert printer.receipts == [_RECEIPT]
 
 
 def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> None:
     printer = LocalPrinter()
     printer.state = PAPER_END
     assert _print(printer, _BRIEF_S) == (OutOfTime("the printer has no paper"), [])
-    assert printer.printed == []
+    assert printer.receipts == []
 
 
 @pytest.mark.parametrize("state", [0x80, 0x10, 0xFF])
@@ -78,13 +78,13 @@ def test_printer_that_answers_nonsense_gets_no_receipt(state: int) -> None:
     printer = LocalPrinter()
     printer.state = state
     assert _print(printer, _BRIEF_S) == (OutOfTime("the printer's answer is invalid"), [])
-    assert printer.printed == []
+    assert printer.receipts == []
 
 
 def test_slow_printer_keeps_its_receipts_in_turn() -> None:
     printer = _SlowPrinter()
     assert _print(printer) == (Delivered(), ["begun"])
-    assert printer.printed == [_RECEIPT]
+    assert printer.receipts == [_RECEIPT]
 
 
 def test_printer_that_is_away_expires_the_message() -> None:
@@ -100,7 +100,7 @@ class _SlowPrinter(LocalPrinter):
         for _ in range(2):
             before = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
             await asyncio.sleep(0.3)
-            self.printed += [before] if before else []
+            self.receipts += [before] if before else []
             writer.write(b"\0")
         writer.close()
 
@@ -115,7 +115,7 @@ class _FailingPrinter(LocalPrinter):
     async def _serve(self, reader: Any, writer: Any) -> None:
         writer.write(b"\0" if await reader.read(3) else b"")
         await reader.read(len(_RECEIPT) + 3)
-        self.printed.append(_RECEIPT)
+        self.receipts.append(_RECEIPT)
         if self.at_receipt is not None:
             writer.write(bytes([self.at_receipt]))
             await writer.drain()
@@ -127,7 +127,7 @@ def test_receipt_of_unknown_fate_is_not_printed_again(state: int | None) -> None
     printer = _FailingPrinter(state)
     result, attempts = _print(printer)
     assert isinstance(result, Unconfirmed)
-    assert (attempts, len(printer.printed)) == (["begun"], 1)
+    assert (attempts, len(printer.receipts)) == (["begun"], 1)
 
 
 def test_trial_shows_the_receipt() -> None:

@@ -82,9 +82,9 @@ class _BrokenService(LocalBrowser):
     """Push service that at first answers no HTTP, then cuts the connection, then is slow."""
 
     async def receive(self, request: web.Request) -> web.Response:
-        self.received.append((dict(request.headers), await request.read()))
+        self.messages.append((dict(request.headers), await request.read()))
         assert request.transport is not None
-        match len(self.received):
+        match len(self.messages):
             case 1:
                 request.transport.write(b"\x00 nonsense\r\n\r\n")
                 request.transport.close()
@@ -142,7 +142,7 @@ def _send_all(
 def test_browser_decrypts_the_message_and_the_key_signs_it(key: str) -> None:
     browser = LocalBrowser()
     assert _send(browser) == Delivered()
-    [(headers, body)] = browser.received
+    [(headers, body)] = browser.messages
     assert json.loads(browser.read(body)) == {
         "title": "¡Hola!",
         "body": "Ñandú",
@@ -173,17 +173,17 @@ def test_busy_service_gets_a_repeat_that_replaces_the_first() -> None:
     browser = LocalBrowser()
     browser.answers = [429, 503]
     assert _send(browser) == Delivered()
-    topics = {headers["Topic"] for headers, _ in browser.received}
-    assert (len(browser.received), len(topics)) == (3, 1)
+    topics = {headers["Topic"] for headers, _ in browser.messages}
+    assert (len(browser.messages), len(topics)) == (3, 1)
     assert len(topics.pop()) <= 32
 
 
 def test_service_that_answers_nonsense_or_nothing_gets_repeats_that_replace() -> None:
     browser = _BrokenService()
     assert _send(browser) == Delivered()
-    assert len(browser.received) == 4
-    assert len({headers["Topic"] for headers, _ in browser.received}) == 1
-    assert {json.loads(browser.read(body))["tag"] for _, body in browser.received} == {"a-1"}
+    assert len(browser.messages) == 4
+    assert len({headers["Topic"] for headers, _ in browser.messages}) == 1
+    assert {json.loads(browser.read(body))["tag"] for _, body in browser.messages} == {"a-1"}
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -309,7 +309,7 @@ def test_message_that_is_too_long_is_refused_unsent() -> None:
     result = _send(browser, content={"title": "x" * 4_000})
     assert isinstance(result, Bounced)
     assert result.details["bounce"] == "refused"
-    assert browser.received == []
+    assert browser.messages == []
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_subscription_that_leads_elsewhere_gets_nothing(address: str) -> None:
     assert isinstance(read_subscription(address, PUSH_SERVICES), SubscriptionProblem)
     browser = LocalBrowser()
     assert isinstance(_send(browser, address=address), Bounced)
-    assert browser.received == []
+    assert browser.messages == []
 
 
 def test_subscription_with_unusable_keys_bounces() -> None:

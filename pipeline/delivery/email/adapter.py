@@ -26,7 +26,6 @@ from aiosmtplib.errors import (
     SMTPResponseException,
     SMTPSenderRefused,
 )
-from tenacity import RetryError
 
 from pipeline.adapters.mail_status import enhanced_status
 from pipeline.config.compiled import CompiledChannel
@@ -41,7 +40,6 @@ from pipeline.delivery.channel_adapter import (
     ChannelAdapter,
     Delivered,
     DeliveryResult,
-    OutOfTime,
     Parcel,
     Unconfirmed,
 )
@@ -49,8 +47,7 @@ from pipeline.delivery.email.answers import TemporaryAnswerError, refusal
 from pipeline.delivery.email.message import DkimKey, LinkMaker, Sender, compose
 from pipeline.delivery.email.pool import ConnectionPool, Login, Mailer
 from pipeline.delivery.email.returned_reader import read_returned_mail
-from pipeline.delivery.faults import note_faults
-from pipeline.delivery.retries import TOO_LATE, MisconfiguredError, TryAgainError, retry_until
+from pipeline.delivery.retries import MisconfiguredError, TryAgainError, deliver_until
 
 _LONGEST_WAIT_S: Final = 60.0
 _DOMAINS: Final = 10_000
@@ -96,29 +93,19 @@ class EmailAdapter:
         self._limiters: OrderedDict[tuple[str, float], AsyncLimiter] = OrderedDict()
 
     def serves(self, channel: str) -> bool:
-        compiled = self._host.find_channel(channel)
-        return compiled is not None and compiled.email is not None
+        config = self._host.find_channel(channel)
+        return config is not None and config.email is not None
 
     def may_repeat(self, channel: str) -> bool:
-        compiled = self._host.find_channel(channel)
-        return compiled is not None and compiled.email is not None and compiled.email.resend_unknown
+        config = self._host.find_channel(channel)
+        return config is not None and config.email is not None and config.email.resend_unknown
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         recipient = parse_mailbox(parcel.action.address or "")
         if recipient is None:
             return _BAD_ADDRESS
-        if time.time() >= parcel.give_up_s:
-            return TOO_LATE
-        retrying = retry_until(parcel.give_up_s, _LONGEST_WAIT_S)
-        try:
-            return await retrying(
-                note_faults,
-                self._host.faults,
-                parcel.action.channel,
-                partial(self._try, parcel, recipient, attempt),
-            )
-        except RetryError as error:
-            return OutOfTime(str(error.last_attempt.exception()))
+        attempt_once = partial(self._try, parcel, recipient, attempt)
+        return await deliver_until(parcel, _LONGEST_WAIT_S, self._host.faults, attempt_once)
 
     async def close(self) -> None:
         for pool in self._pools.values():
@@ -185,8 +172,11 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
 
 
 async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> DeliveryResult:
-    """Send a message on an open connection; raise the errors after which it certainly was not
-    accepted."""
+    """Send a message on an open connection.
+
+    Raises SMTPException, OSError and TemporaryAnswerError where the server has certainly not
+    accepted the message.
+    """
     try:
         await smtp.mail(envelope.return_path)
         await smtp.rcpt(envelope.recipient)

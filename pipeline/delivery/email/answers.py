@@ -18,13 +18,13 @@ def refusal(code: int, text: str, *, of_recipient: bool) -> Bounced:
 
     Without an enhanced code, a refusal of the recipient concerns the mailbox.
     """
-    enhanced = enhanced_status(text)
+    status = enhanced_status(text)
     if code < _PERMANENT:
-        raise TemporaryAnswerError(f"status {code} {enhanced or ''}".strip())
-    kind = bounce_kind(enhanced)
-    if enhanced is None and of_recipient and code in _NO_SUCH_MAILBOX:
+        raise TemporaryAnswerError(f"status {code} {status or ''}".strip())
+    kind = bounce_kind(status)
+    if status is None and of_recipient and code in _NO_SUCH_MAILBOX:
         kind = "address"
     details = {"bounce": str(kind)}
-    if enhanced is not None:
-        details["enhanced"] = enhanced
+    if status is not None:
+        details["enhanced"] = status
     return Bounced(code, details)

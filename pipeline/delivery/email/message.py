@@ -30,7 +30,7 @@ _INLINER: Final = css_inline.CSSInliner(load_remote_stylesheets=False)
 _SENDER_ID: Final = 15
 """Longest sender id in a Feedback-ID, by Gmail's rules."""
 
-_SIGNED: Final = (
+_SIGNED_HEADERS: Final = (
     b"from", b"to", b"subject", b"date", b"message-id", b"reply-to", b"mime-version",
     b"content-type", b"list-unsubscribe", b"list-unsubscribe-post", b"feedback-id",
 )  # fmt: skip
@@ -134,7 +134,10 @@ class _Tracking:
 
 
 def _feedback_id(action: Action, domain: str) -> str:
-    """Return campaign, channel, purpose and sender, by which mailbox providers count complaints."""
+    """Return the Feedback-ID: campaign, channel, purpose and sender.
+
+    Mailbox providers report complaints by its parts.
+    """
     sender = domain.replace(".", "-")[:_SENDER_ID]
     return ":".join((action.campaign, action.channel, action.purpose, sender))
 
@@ -177,6 +180,6 @@ def _sign(message: bytes, key: DkimKey | None) -> bytes:
         key.domain.encode(),
         key.pem,
         canonicalize=(b"relaxed", b"relaxed"),
-        include_headers=[name for name in _SIGNED if name in present],
+        include_headers=[name for name in _SIGNED_HEADERS if name in present],
     )
     return header + message

@@ -15,8 +15,8 @@ from pipeline.config.smtp_urls import SmtpServer
 _TIMEOUT_S: Final = 60.0
 """Time limit of one answer; RFC 5321 allows minutes, most servers answer within a second."""
 
-_MOST_MESSAGES: Final = 100
-"""Maximum of messages per connection: servers close long ones."""
+_MAX_MESSAGES: Final = 100
+"""Maximum of messages per connection, since servers close a connection after many."""
 
 _IDLE_S: Final = 20.0
 
@@ -48,7 +48,7 @@ class _Connection:
     def is_reusable(self) -> bool:
         return (
             self.client.is_connected
-            and self.messages < _MOST_MESSAGES
+            and self.messages < _MAX_MESSAGES
             and time.monotonic() - self.idle_since < _IDLE_S
         )
 

@@ -24,7 +24,7 @@ from pipeline.delivery.reporter import OutcomeReport
 
 _log = logging.getLogger(__name__)
 
-_RETURNED: Final = Counter(
+_MESSAGES: Final = Counter(
     "kairos_email_returned",
     "Messages in the Maildirs of bounces and complaints: the outcome, or unmatched or other",
     ["result"],
@@ -39,12 +39,12 @@ _FLAGGED: Final = ":2,FS"
 
 async def read_returned_mail(host: AdapterHost) -> None:
     """Read returned mail until cancelled; a folder that cannot be read is tried again."""
-    left: dict[Path, set[Path]] = {}
+    foreign: dict[Path, set[Path]] = {}
     while True:
         wait_s = _LOOK_S
         for folder in _folders(host):
             try:
-                left[folder] = await _read_folder(folder, host, left.get(folder, set()))
+                foreign[folder] = await _read_folder(folder, host, foreign.get(folder, set()))
             except OSError as error:
                 _log.warning("%s: bounces and complaints are not read: %s", folder, error)
                 wait_s = _AFTER_FAILURE_S
@@ -53,22 +53,25 @@ async def read_returned_mail(host: AdapterHost) -> None:
 
 def _folders(host: AdapterHost) -> Iterator[Path]:
     for channel in host.channels():
-        written = channel.email.returned if channel.email else None
-        folder = expand_variables(written, os.environ) if written else None
+        template = channel.email.returned if channel.email else None
+        folder = expand_variables(template, os.environ) if template else None
         if folder is not None:
             yield Path(folder)
 
 
-async def _read_folder(folder: Path, host: AdapterHost, known: set[Path]) -> set[Path]:
-    """Read the new messages; return those left to other instances, like those `known`."""
-    left: set[Path] = set()
+async def _read_folder(folder: Path, host: AdapterHost, earlier: set[Path]) -> set[Path]:
+    """Read the new messages; return those that are left to other instances.
+
+    `earlier`: those that were left to them before; they are not read again while they are fresh.
+    """
+    foreign: set[Path] = set()
     (folder / "cur").mkdir(exist_ok=True)
     for path in sorted((folder / "new").iterdir()):
         with suppress(FileNotFoundError):  # another instance has read it
             fresh = time.time() - path.stat().st_mtime < _LEFT_TO_OTHERS_S
-            if (path in known and fresh) or not await _read_message(path, host, fresh=fresh):
-                left.add(path)
-    return left
+            if (path in earlier and fresh) or not await _read_message(path, host, fresh=fresh):
+                foreign.add(path)
+    return foreign
 
 
 async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
@@ -79,10 +82,10 @@ async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
     if fresh and isinstance(mail, ReturnedMail) and _token(mail, host) is None:
         return False
     result = await _report(mail, host)
-    _RETURNED.labels(result).inc()
-    understood = result not in ("unmatched", "other")
-    seen = path.name.partition(":")[0] + (_SEEN if understood else _FLAGGED)
-    path.rename(path.parent.parent / "cur" / seen)
+    _MESSAGES.labels(result).inc()
+    is_reported = result not in ("unmatched", "other")
+    name = path.name.partition(":")[0] + (_SEEN if is_reported else _FLAGGED)
+    path.rename(path.parent.parent / "cur" / name)
     return True
 
 
@@ -99,5 +102,5 @@ async def _report(mail: ReturnedMail | OtherMail, host: AdapterHost) -> str:
     if token is None:
         return "unmatched"
     report = OutcomeReport(token, mail.outcome, now_ms(), properties=dict(mail.properties))
-    refused = await host.report(report)
-    return mail.outcome if refused is None else "unmatched"
+    rejection = await host.report(report)
+    return mail.outcome if rejection is None else "unmatched"

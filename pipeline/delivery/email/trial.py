@@ -24,16 +24,16 @@ _HTML: Final = (
 
 @dataclass
 class LocalServer:
-    """SMTP server on this machine that keeps received messages."""
+    """SMTP server on this machine that keeps the messages that it accepts."""
 
-    received: list[bytes] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd names it so
         self, server: smtp.SMTP, session: smtp.Session, envelope: smtp.Envelope
     ) -> str:
         """Keep a message."""
         content: Any = envelope.content
-        self.received.append(content)
+        self.messages.append(content)
         return "250 2.0.0 kept"
 
     @asynccontextmanager
@@ -54,7 +54,7 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
     local = LocalServer()
     async with local.listening() as url:
         result = await _send(address, url, secret)
-    messages = b"\n".join(local.received).decode(errors="replace").replace("\r\n", "\n")
+    messages = b"\n".join(local.messages).decode(errors="replace").replace("\r\n", "\n")
     return f"{result}\n\n{messages}" if messages else result
 
 

@@ -1,8 +1,9 @@
 """Adapter of receipt printers, which prints an action on its channel's printer.
 
-A printer does not recognise repeats. Its state is requested before a receipt (no paper: tried
-again) and after it; the printer answers once it has processed the receipt. So the ledger records
-the attempt before the receipt is sent, and an attempt without an answer is not repeated.
+A printer does not recognise repeats. So the ledger records the attempt before the receipt is sent,
+and an attempt without an answer is not repeated. The printer's state is requested before a receipt
+(without paper the receipt is tried again later) and after it; the printer answers the second
+request once it has processed the receipt.
 """
 
 import asyncio
@@ -29,7 +30,6 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
     Unconfirmed,
 )
-from pipeline.delivery.faults import note_faults
 from pipeline.delivery.retries import MisconfiguredError, TryAgainError, deliver_until
 
 _LONGEST_WAIT_S: Final = 60.0
@@ -55,21 +55,16 @@ class PosAdapter:
         self._locks: defaultdict[Printer, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def serves(self, channel: str) -> bool:
-        compiled = self._host.find_channel(channel)
-        return compiled is not None and compiled.pos is not None
+        config = self._host.find_channel(channel)
+        return config is not None and config.pos is not None
 
     def may_repeat(self, channel: str) -> bool:
         """Return False: a repeated receipt would be a second receipt."""
         return False
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        attempt_once = partial(
-            note_faults,
-            self._host.faults,
-            parcel.action.channel,
-            partial(self._try, parcel, attempt),
-        )
-        return await deliver_until(parcel.give_up_s, _LONGEST_WAIT_S, attempt_once)
+        attempt_once = partial(self._try, parcel, attempt)
+        return await deliver_until(parcel, _LONGEST_WAIT_S, self._host.faults, attempt_once)
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         channel = self._host.find_channel(parcel.action.channel)
@@ -135,11 +130,14 @@ async def _print(reader: StreamReader, writer: StreamWriter, receipt: bytes) -> 
 
 
 async def _ask(
-    reader: StreamReader, writer: StreamWriter, before: bytes, patience_s: float
+    reader: StreamReader, writer: StreamWriter, receipt: bytes, timeout_s: float
 ) -> int | None:
-    """Send `before` and ask for the state; return it, None at the connection's end."""
-    async with asyncio.timeout(patience_s):
-        writer.write(before + ASK_STATE)
+    """Send `receipt`, and request the state; return it, or None at the connection's end.
+
+    Raises TimeoutError, OSError.
+    """
+    async with asyncio.timeout(timeout_s):
+        writer.write(receipt + ASK_STATE)
         await writer.drain()
         answer = await reader.read(1)
     return answer[0] if answer else None

@@ -16,12 +16,14 @@ _HOST: Final = "127.0.0.1"
 
 
 class LocalPrinter:
-    """Receipt printer on this machine, which keeps received receipts. `state`: its answer; None: it
-    does not answer."""
+    """Receipt printer on this machine, which keeps the `receipts` that it prints.
+
+    `state`: its answer to a request for its state; None: it does not answer.
+    """
 
     def __init__(self) -> None:
         self.state: int | None = 0
-        self.printed: list[bytes] = []
+        self.receipts: list[bytes] = []
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -33,9 +35,9 @@ class LocalPrinter:
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                before = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
-                if before:
-                    self.printed.append(before)
+                receipt = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
+                if receipt:
+                    self.receipts.append(receipt)
                 if self.state is not None:
                     writer.write(bytes([self.state]))
                     await writer.drain()
@@ -50,7 +52,7 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
         channel = CompiledChannel("pos", "pos", server_url or local, None, (), pos=pos)
         adapter = PosAdapter(trial_host(channel, secret))
         result = await deliver_trial(adapter, channel.name, address, content)
-    if not printer.printed:
+    if not printer.receipts:
         return result
     lines = as_lines(paper_receipt(content, None), pos.width)
-    return "\n".join([f"{result}, {len(printer.printed[0])} bytes of ESC/POS:", *lines])
+    return "\n".join([f"{result}, {len(printer.receipts[0])} bytes of ESC/POS:", *lines])

@@ -28,7 +28,6 @@ from pipeline.delivery.channel_adapter import (
     DeliveryResult,
     Parcel,
 )
-from pipeline.delivery.faults import note_faults
 from pipeline.delivery.http_clients import Http1Client, HttpReply, NotSentError
 from pipeline.delivery.push.answers import read_answer
 from pipeline.delivery.push.message import (
@@ -59,33 +58,28 @@ class _Post:
 class PushAdapter:
     """Adapter that posts to the push service of each subscription.
 
-    A key that a service refuses is a fault of the channel, and holds its messages to this service
-    back, until it has accepted one of them with this key: from then on, a subscription that it
-    says was made with another key is known to be lost.
+    A key that a service refuses is a fault of the channel, and holds back its messages to this
+    service. Once the service has accepted a message with this key, the key is valid: a
+    subscription that it then refuses as made with another key is lost.
     """
 
     def __init__(self, client: ClientSession, host: AdapterHost) -> None:
         self._client = Http1Client(client)
         self._host = host
-        self._accepted: set[tuple[str, str]] = set()
+        self._proven_keys: set[tuple[str, str]] = set()
         """Public keys, each with a service that has accepted it."""
 
     def serves(self, channel: str) -> bool:
-        compiled = self._host.find_channel(channel)
-        return compiled is not None and compiled.push is not None
+        config = self._host.find_channel(channel)
+        return config is not None and config.push is not None
 
     def may_repeat(self, channel: str) -> bool:
         """Return True: services and browsers replace a message by its repeat."""
         return True
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        attempt_once = partial(
-            note_faults,
-            self._host.faults,
-            parcel.action.channel,
-            partial(self._try, parcel, attempt),
-        )
-        return await deliver_until(parcel.give_up_s, _LONGEST_WAIT_S, attempt_once)
+        attempt_once = partial(self._try, parcel, attempt)
+        return await deliver_until(parcel, _LONGEST_WAIT_S, self._host.faults, attempt_once)
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         action = parcel.action
@@ -98,32 +92,32 @@ class PushAdapter:
         subscription = read_subscription(action.address or "", sender.services)
         if isinstance(subscription, SubscriptionProblem):
             return Bounced(0, {"bounce": "address", "reason": subscription.reason})
-        post = push_post(action, subscription, sender, parcel.give_up_s - time.time())
-        if isinstance(post, SubscriptionProblem):
-            return Bounced(0, {"bounce": "refused", "reason": post.reason})
+        request = push_post(action, subscription, sender, parcel.give_up_s - time.time())
+        if isinstance(request, SubscriptionProblem):
+            return Bounced(0, {"bounce": "refused", "reason": request.reason})
         attempt.begin()
         try:
-            reply = await self._client.post(post, parcel.give_up_s)
+            reply = await self._client.post(request, parcel.give_up_s)
         except NotSentError:
             attempt.record_failure()
             raise
         service = urlsplit(subscription.endpoint).hostname or ""
-        posted = _Post(channel, action, sender.public_key(), service)
-        return await self._take(reply, posted, attempt)
+        post = _Post(channel, action, sender.public_key(), service)
+        return await self._evaluate(reply, post, attempt)
 
-    async def _take(self, reply: HttpReply, post: _Post, attempt: Attempt) -> DeliveryResult:
+    async def _evaluate(self, reply: HttpReply, post: _Post, attempt: Attempt) -> DeliveryResult:
         """Return the result that an answer means. Raises TryAgainError."""
         service = post.service
-        is_accepted = (post.key, service) in self._accepted
+        is_proven = (post.key, service) in self._proven_keys
         match read_answer(reply.status, reply.body):
             case "accepted":
-                self._accepted.add((post.key, service))
+                self._proven_keys.add((post.key, service))
                 self._host.faults.remove(post.channel.name, service)
                 return Delivered()
             case "gone":
                 await self._remove(post)
                 return Bounced(reply.status, {"bounce": "address"})
-            case "other_key" if is_accepted:
+            case "other_key" if is_proven:
                 await self._remove(post)
                 return Bounced(reply.status, _OTHER_KEY)
             case "other_key" | "denied":
@@ -138,9 +132,9 @@ class PushAdapter:
     async def _remove(self, post: _Post) -> None:
         """Unlink a lost subscription from its customer."""
         assert post.channel.push is not None
-        lost = Identifier(post.channel.push.namespace, post.action.address or "")
-        if lost != post.action.identifier:
-            await self._host.unlink(lost, post.action.identifier)
+        subscription = Identifier(post.channel.push.namespace, post.action.address or "")
+        if subscription != post.action.identifier:
+            await self._host.unlink(subscription, post.action.identifier)
 
 
 @asynccontextmanager
@@ -153,8 +147,8 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
 def _refused_key(service: str, reply: HttpReply) -> str:
     """Describe the refusal of a key, with the reason that the service gives."""
     reason = " ".join(reply.body.decode(errors="replace").split())[:_LONGEST_REASON]
-    words = f"{service} refuses the VAPID key, or `push.contact`: status {reply.status} {reason}"
-    return words.strip()
+    text = f"{service} refuses the VAPID key, or `push.contact`: status {reply.status} {reason}"
+    return text.strip()
 
 
 def _sender(channel: CompiledChannel) -> PushSender | str:

@@ -40,8 +40,8 @@ class Subscription(Struct, frozen=True):
 
 
 class PushPayload(Struct, frozen=True, omit_defaults=True):
-    """Payload for the service worker; a notification with the same `tag` is replaced, `token` is
-    for outcomes."""
+    """Payload for the service worker; `tag`: the browser replaces a shown notification with the
+    same one, `token`: for outcomes."""
 
     title: str
     body: str
@@ -60,8 +60,9 @@ class SubscriptionProblem:
 
 @dataclass(frozen=True, slots=True)
 class PushSender:
-    """Signing key for push services, its contact, and the trusted services: a subscription comes
-    from a browser, and must not lead elsewhere.
+    """Signing key for push services, with its contact, and the trusted services.
+
+    A subscription comes from a browser, so its endpoint is used only if it is at one of `services`.
     """
 
     vapid: Vapid02
@@ -90,9 +91,9 @@ def read_subscription(text: str, services: Sequence[str]) -> Subscription | Subs
 
 
 def push_post(
-    action: Action, subscription: Subscription, sender: PushSender, left_s: float
+    action: Action, subscription: Subscription, sender: PushSender, lifetime_s: float
 ) -> HttpPost | SubscriptionProblem:
-    """Return the request for an action, to be delivered within `left_s`."""
+    """Return the request for an action, which the service discards after `lifetime_s`."""
     payload = msgspec.json.encode(_payload(action))
     if len(payload) > _MOST_BYTES:
         return SubscriptionProblem(f"the message has more than {_MOST_BYTES} bytes")
@@ -111,7 +112,7 @@ def push_post(
         **sender.vapid.sign(claims),
         "Content-Encoding": "aes128gcm",
         "Content-Type": "application/octet-stream",
-        "TTL": str(max(int(left_s), 0)),
+        "TTL": str(max(int(lifetime_s), 0)),
         "Urgency": "normal",
         "Topic": _topic(action.action_id),
     }
@@ -131,5 +132,5 @@ def _payload(action: Action) -> PushPayload:
 
 
 def _topic(action_id: str) -> str:
-    """Return the name by which a push service replaces a repeat of the message."""
+    """Return the name by which a push service replaces a waiting message by its repeat."""
     return urlsafe_b64encode(sha256(action_id.encode()).digest()).decode()[:_TOPIC_LENGTH]

@@ -22,13 +22,15 @@ _VARIABLE: Final = "KAIROS_TRIAL_VAPID"
 
 
 class LocalBrowser:
-    """Browser and push service on this machine, which keeps received messages and can decrypt
-    them. `answers`: statuses of the next answers, with their reasons; then all are 201."""
+    """Browser and push service on this machine, which keeps `messages` (headers, body).
+
+    `answers`: statuses of the next answers, with their reasons; later ones are 201.
+    """
 
     def __init__(self) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.secret = urandom(16)
-        self.received: list[tuple[dict[str, str], bytes]] = []
+        self.messages: list[tuple[dict[str, str], bytes]] = []
         self.answers: list[int | tuple[int, str]] = []
 
     def subscription(self, url: str) -> str:
@@ -46,7 +48,7 @@ class LocalBrowser:
 
     async def receive(self, request: web.Request) -> web.Response:
         """Keep a message, and answer as planned, or with 201."""
-        self.received.append((dict(request.headers), await request.read()))
+        self.messages.append((dict(request.headers), await request.read()))
         answer = self.answers.pop(0) if self.answers else 201
         status, text = (answer, "") if isinstance(answer, int) else answer
         return web.Response(status=status, text=text)
@@ -78,5 +80,5 @@ async def send_trial(address: str, server_url: str | None, secret: str) -> str:
         adapter = PushAdapter(client, trial_host(channel, secret))
         content = {"title": "A trial", "text": f"Hello, {address}."}
         result = await deliver_trial(adapter, channel.name, subscription, content)
-    payloads = [browser.read(body).decode() for _, body in browser.received]
+    payloads = [browser.read(body).decode() for _, body in browser.messages]
     return "\n".join([result, *payloads, "", f"A VAPID private key for you: {key}"])

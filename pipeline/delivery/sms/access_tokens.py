@@ -22,20 +22,22 @@ from pipeline.delivery.retries import MisconfiguredError
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _KEYS: Final[Mapping[str, type[RSAKey] | type[ECKey]]] = {"RS256": RSAKey, "ES256": ECKey}
 _ASSERTION_S: Final = 3_600
-_KEPT_S: Final = 2_700
-"""Time after which a new JWT is signed: some providers refuse one older than an hour, others too
-frequent new ones."""
+_RENEWAL_S: Final = 2_700
+"""Age at which a JWT is replaced: some providers refuse one older than an hour, others refuse new
+ones that come too often."""
 
 _EARLY_S: Final = 120
+"""Time before a token's expiry at which it is renewed."""
+
 _REQUEST_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _KeptToken:
+class _CachedToken:
     """Token, and the time (epoch s) of its renewal."""
 
     token: str
-    until_s: float
+    renewal_s: float
 
 
 class AccessTokens:
@@ -43,46 +45,46 @@ class AccessTokens:
 
     def __init__(self, client: ClientSession) -> None:
         self._client = client
-        self._kept: dict[str, _KeptToken] = {}
+        self._cache: dict[str, _CachedToken] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def find(self, provider: Provider) -> str:
         """Return the provider's token; empty where it needs none. Raises MisconfiguredError."""
-        wanted = provider.request.access_token
-        if wanted is None:
+        grant = provider.request.access_token
+        if grant is None:
             return ""
         async with self._locks[provider.provider]:
-            kept = self._kept.get(provider.provider)
-            if kept is None or kept.until_s < time.time():
+            entry = self._cache.get(provider.provider)
+            if entry is None or entry.renewal_s < time.time():
                 try:
-                    kept = await self._renew(wanted)
+                    entry = await self._renew(grant)
                 except (ValueError, TypeError, JoseError) as error:
                     message = f"provider {provider.provider}: no access token: {error}"
                     raise MisconfiguredError(message) from error
-                self._kept[provider.provider] = kept
-        return kept.token
+                self._cache[provider.provider] = entry
+        return entry.token
 
     def forget(self, provider: Provider, token: str) -> None:
         """Forget a refused token, so that the provider's next message renews it."""
-        kept = self._kept.get(provider.provider)
-        if kept is not None and kept.token == token:
-            del self._kept[provider.provider]
+        entry = self._cache.get(provider.provider)
+        if entry is not None and entry.token == token:
+            del self._cache[provider.provider]
 
-    async def _renew(self, wanted: ProviderToken) -> _KeptToken:
-        """Return a new token. Raises ValueError, TypeError, JoseError."""
+    async def _renew(self, grant: ProviderToken) -> _CachedToken:
+        """Obtain a new token. Raises ValueError, TypeError, JoseError."""
         now = time.time()
-        signed = _sign(wanted, round(now))
-        if wanted.url is None:
-            return _KeptToken(signed, now + _KEPT_S)
-        answer = await self._exchange(_expand(wanted.url), signed)
+        assertion = _sign(grant, round(now))
+        if grant.url is None:
+            return _CachedToken(assertion, now + _RENEWAL_S)
+        answer = await self._exchange(_expand(grant.url), assertion)
         token = text_at(answer, "access_token")
         if token is None:
             raise ValueError("the answer has no access_token")
-        lasts = text_at(answer, "expires_in") or str(_ASSERTION_S)
-        return _KeptToken(token, now + max(0.0, float(lasts) - _EARLY_S))
+        lifetime_s = float(text_at(answer, "expires_in") or _ASSERTION_S)
+        return _CachedToken(token, now + max(0.0, lifetime_s - _EARLY_S))
 
-    async def _exchange(self, url: str, signed: str) -> Any:
-        form = {"grant_type": _GRANT, "assertion": signed}
+    async def _exchange(self, url: str, assertion: str) -> Any:
+        form = {"grant_type": _GRANT, "assertion": assertion}
         timeout = ClientTimeout(_REQUEST_S)
         try:
             async with self._client.post(
@@ -96,20 +98,20 @@ class AccessTokens:
         return msgspec.json.decode(raw)
 
 
-def _sign(wanted: ProviderToken, now: int) -> str:
+def _sign(grant: ProviderToken, now: int) -> str:
     """Return the JWT. Raises ValueError, TypeError, JoseError."""
-    key = _KEYS[wanted.algorithm].import_key(_expand(wanted.key).replace("\\n", "\n"))
-    header = {"alg": wanted.algorithm, **({"kid": _expand(wanted.key_id)} if wanted.key_id else {})}
-    claims: dict[str, Any] = {"iss": _expand(wanted.issuer), "iat": now}
-    if wanted.url is not None:
-        claims |= {"aud": _expand(wanted.url), "exp": now + _ASSERTION_S}
-    if wanted.scope is not None:
-        claims["scope"] = wanted.scope
+    key = _KEYS[grant.algorithm].import_key(_expand(grant.key).replace("\\n", "\n"))
+    header = {"alg": grant.algorithm, **({"kid": _expand(grant.key_id)} if grant.key_id else {})}
+    claims: dict[str, Any] = {"iss": _expand(grant.issuer), "iat": now}
+    if grant.url is not None:
+        claims |= {"aud": _expand(grant.url), "exp": now + _ASSERTION_S}
+    if grant.scope is not None:
+        claims["scope"] = grant.scope
     return jwt.encode(header, claims, key)
 
 
 def _expand(text: str) -> str:
-    expanded = expand_variables(text, os.environ)
-    if expanded is None:
+    value = expand_variables(text, os.environ)
+    if value is None:
         raise ValueError(f"a variable in {text[:60]!r} is not set here")
-    return expanded
+    return value

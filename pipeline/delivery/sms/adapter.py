@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -27,7 +28,6 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
     Unconfirmed,
 )
-from pipeline.delivery.faults import note_faults
 from pipeline.delivery.http_clients import (
     Http1Client,
     HttpPost,
@@ -46,16 +46,14 @@ from pipeline.delivery.sms.request import UnusableProvider, provider_post
 from pipeline.delivery.sms.segments import segments
 
 _LONGEST_WAIT_S: Final = 60.0
-_ACCEPTED: Final = range(200, 300)
-_NOT_ACCEPTED: Final = frozenset({408, 425, 429, 503})
-_UNAUTHORIZED: Final = 401
-_FORBIDDEN: Final = 403
-_FAILING: Final = 500
+_SUCCESS: Final = range(200, 300)
+_TRY_AGAIN: Final = frozenset({408, 425, 429, 503})
+
+_SERVER_ERROR: Final = 500
 
 
 class SmsAdapter:
-    """Adapter that posts to the provider of each channel; `http2`: client for providers with HTTP/2
-    only."""
+    """Adapter that posts to the provider of each channel; `http2` is for those with HTTP/2 only."""
 
     def __init__(
         self, client: ClientSession, host: AdapterHost, http2: PostClient | None = None
@@ -74,16 +72,11 @@ class SmsAdapter:
         return provider is not None and provider.request.idempotency_header is not None
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        repeats = self.may_repeat(parcel.action.channel)
-        attempt_once = partial(
-            note_faults,
-            self._host.faults,
-            parcel.action.channel,
-            partial(self._try, parcel, attempt),
-        )
+        may_repeat = self.may_repeat(parcel.action.channel)
+        attempt_once = partial(self._try, parcel, attempt)
         try:
             return await deliver_until(
-                parcel.give_up_s, _LONGEST_WAIT_S, attempt_once, unanswered=repeats
+                parcel, _LONGEST_WAIT_S, self._host.faults, attempt_once, unanswered=may_repeat
             )
         except NoAnswerError as error:
             return Unconfirmed(str(error))
@@ -101,7 +94,7 @@ class SmsAdapter:
             raise MisconfiguredError(post.reason)
         attempt.begin()
         status, answer = await self._post(provider, post, attempt, parcel.give_up_s)
-        if status in _ACCEPTED:
+        if status in _SUCCESS:
             details = {"segments": segments(parcel.action.content.get("text", ""))}
             message_id = text_at(answer, provider.answer.id)
             return Delivered(
@@ -109,7 +102,9 @@ class SmsAdapter:
             )
         attempt.record_failure()
         refusal = _refusal_of(status, answer, provider.answer)
-        if status == _UNAUTHORIZED or (token and status == _FORBIDDEN and refusal.is_soft):
+        if status == HTTPStatus.UNAUTHORIZED or (
+            token and status == HTTPStatus.FORBIDDEN and refusal.is_soft
+        ):
             self._tokens.forget(provider, token)
             secret = "the access token" if token else "the user, password or key"
             raise MisconfiguredError(
@@ -129,16 +124,16 @@ class SmsAdapter:
         except NotSentError:
             attempt.record_failure()
             raise
-        if reply.status in _NOT_ACCEPTED:
+        if reply.status in _TRY_AGAIN:
             attempt.record_failure()
             raise TryAgainError(f"status {reply.status}", reply.after_s)
-        if reply.status >= _FAILING:
+        if reply.status >= _SERVER_ERROR:
             raise NoAnswerError(f"status {reply.status}")
         return reply.status, _decode(reply.body)
 
     def _provider(self, channel: str) -> Provider | None:
-        compiled = self._host.find_channel(channel)
-        return None if compiled is None else compiled.provider
+        config = self._host.find_channel(channel)
+        return None if config is None else config.provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +175,7 @@ def _refusal_of(status: int, answer: Any, form: ProviderAnswer) -> _Refusal:
 
 
 def _address(provider: Provider, address: str) -> str | None:
-    """Return the address in the provider's form; None where it is no number."""
+    """Return the address in the provider's form, or None if the provider cannot use it."""
     if provider.to == "any":
         return address or None
     try:

@@ -102,12 +102,12 @@ def _callback(provider: Provider, action: Action, links: MessageLinks) -> str:
     if provider.callbacks is None:
         return ""
     base = _expand(provider.callbacks.links).rstrip("/")
-    signed = links.callbacks.sign(CallbackLink(action.token))
-    return f"{base}{PROVIDERS}/{provider.provider}?{urlencode({'t': signed})}"
+    signature = links.callbacks.sign(CallbackLink(action.token))
+    return f"{base}{PROVIDERS}/{provider.provider}?{urlencode({'t': signature})}"
 
 
 def _expand(text: str) -> str:
-    expanded = expand_variables(text, os.environ)
-    if expanded is None:
+    value = expand_variables(text, os.environ)
+    if value is None:
         raise _UnsetError(f"a variable in {text[:60]!r} is not set here")
-    return expanded
+    return value

@@ -2,32 +2,36 @@
 
 from typing import Final
 
-_BASIC: Final = frozenset(
+_ALPHABET: Final = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     "ÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_EXTENDED: Final = frozenset("\f^{}\\[~]|€")
-_GSM_ALONE: Final = 160
-_GSM_JOINED: Final = 153
-_UCS_ALONE: Final = 70
-_UCS_JOINED: Final = 67
+_EXTENSION: Final = frozenset("\f^{}\\[~]|€")
+_GSM_SINGLE: Final = 160
+_GSM_PART: Final = 153
+_UCS_SINGLE: Final = 70
+_UCS_PART: Final = 67
 
 
 def segments(text: str) -> int:
     """Return the number of segments of a text; a character is never divided between two."""
-    if all(letter in _BASIC or letter in _EXTENDED for letter in text):
-        sizes = [2 if letter in _EXTENDED else 1 for letter in text]
-        return _count(sizes, _GSM_ALONE, _GSM_JOINED)
+    if all(letter in _ALPHABET or letter in _EXTENSION for letter in text):
+        sizes = [2 if letter in _EXTENSION else 1 for letter in text]
+        return _count(sizes, _GSM_SINGLE, _GSM_PART)
     sizes = [len(letter.encode("utf-16-be")) // 2 for letter in text]
-    return _count(sizes, _UCS_ALONE, _UCS_JOINED)
+    return _count(sizes, _UCS_SINGLE, _UCS_PART)
 
 
-def _count(sizes: list[int], alone: int, joined: int) -> int:
-    if sum(sizes) <= alone:
+def _count(sizes: list[int], single: int, part: int) -> int:
+    """Count the segments of a text of characters of `sizes`.
+
+    A message of one segment has `single` units, each part of a longer message `part` units.
+    """
+    if sum(sizes) <= single:
         return 1
-    count, left = 1, joined
+    count, free_units = 1, part
     for size in sizes:
-        if size > left:
-            count, left = count + 1, joined
-        left -= size
+        if size > free_units:
+            count, free_units = count + 1, part
+        free_units -= size
     return count
