@@ -7,7 +7,7 @@
 The written form is described in `parse.py`, its meaning in `tree.py`.
 """
 
-from pipeline.conditions.compile import ALWAYS, Compiled, compile
+from pipeline.conditions.compile import ALWAYS_TRUE, Compiled, compile
 from pipeline.conditions.duration import duration_ms
 from pipeline.conditions.facts import Facts
 from pipeline.conditions.parse import parse
@@ -16,7 +16,7 @@ from pipeline.conditions.reads import Reads
 from pipeline.conditions.tree import Condition
 
 __all__ = [
-    "ALWAYS",
+    "ALWAYS_TRUE",
     "Compiled",
     "Condition",
     "Facts",

@@ -30,7 +30,7 @@ from pipeline.conditions.tree import (
     Subject,
     Trait,
 )
-from pipeline.conditions.unknown import possibly, surely
+from pipeline.conditions.unknown import certain_form, possible_form
 from pipeline.model.interaction import Context, FactValue, Interaction, Scalar, text_of
 from pipeline.model.lists import part_reader
 
@@ -46,28 +46,29 @@ _ORDERS: Final[dict[str, _Order]] = {"gt": op.gt, "gte": op.ge, "lt": op.lt, "lt
 class Compiled:
     """Condition ready to run.
 
-    `names`: the condition can hold only for interactions of these names. `surely` and `possibly`
-    test it without an interaction: whether it certainly holds, and whether it can hold.
+    `names`: the condition can hold only for interactions of these names. `is_certain` and
+    `is_possible` test it where there is no interaction: whether it is true, and whether it is true
+    or unknown.
     """
 
     tree: Condition
     test: Test
     reads: Reads
     names: frozenset[str] | None
-    surely: Test
-    possibly: Test
+    is_certain: Test
+    is_possible: Test
 
 
 def compile(tree: Condition) -> Compiled:
-    """Compile a condition; to be called once per condition and configuration."""
-    test, read = _test(tree), reads(tree)
+    """Compile a condition; call it once per condition and configuration."""
+    test, inputs = _test(tree), reads(tree)
     return Compiled(
         tree=tree,
         test=test,
-        reads=read,
+        reads=inputs,
         names=only_names(tree),
-        surely=_test(surely(tree)) if read.interaction else test,
-        possibly=_test(possibly(tree)) if read.interaction else test,
+        is_certain=_test(certain_form(tree)) if inputs.interaction else test,
+        is_possible=_test(possible_form(tree)) if inputs.interaction else test,
     )
 
 
@@ -78,12 +79,12 @@ def _test(tree: Condition) -> Test:
         case Any(parts):
             return _any_of([_test(part) for part in parts])
         case Not(part):
-            negated = _test(part)
-            return lambda facts: not negated(facts)
+            part_test = _test(part)
+            return lambda facts: not part_test(facts)
         case Member(segment):
             return lambda facts: segment in facts.segments
         case Entered(segment):
-            return lambda facts: segment in facts.entered
+            return lambda facts: segment in facts.entered_segments
         case Compare(subject, checks):
             read = reader(subject)
             return _all_of([_check(read, check) for check in checks])
@@ -100,15 +101,15 @@ def _all_of(tests: list[Test]) -> Test:
         case [first, second]:
             return lambda facts: first(facts) and second(facts)
         case _:
-            fixed = tuple(tests)
+            all_tests = tuple(tests)
 
-            def every(facts: Facts) -> bool:
-                for test in fixed:  # noqa: SIM110 - a generator costs three times the loop
+            def are_all_true(facts: Facts) -> bool:
+                for test in all_tests:  # noqa: SIM110 - a generator costs three times the loop
                     if not test(facts):
                         return False
                 return True
 
-            return every
+            return are_all_true
 
 
 def _any_of(tests: list[Test]) -> Test:
@@ -118,15 +119,15 @@ def _any_of(tests: list[Test]) -> Test:
         case [first, second]:
             return lambda facts: first(facts) or second(facts)
         case _:
-            fixed = tuple(tests)
+            all_tests = tuple(tests)
 
-            def some(facts: Facts) -> bool:
-                for test in fixed:  # noqa: SIM110 - a generator costs three times the loop
+            def is_any_true(facts: Facts) -> bool:
+                for test in all_tests:  # noqa: SIM110 - a generator costs three times the loop
                     if test(facts):
                         return True
                 return False
 
-            return some
+            return is_any_true
 
 
 def reader(subject: Subject) -> Read:
@@ -142,7 +143,7 @@ def reader(subject: Subject) -> Read:
         case EventField(name):
             return of_interaction(op.attrgetter(name))
         case Derived(name):
-            return lambda facts: facts.derived.get(name)
+            return lambda facts: facts.derived_values.get(name)
 
 
 def of_interaction(read: Callable[[Interaction], FactValue]) -> Read:
@@ -152,8 +153,8 @@ def of_interaction(read: Callable[[Interaction], FactValue]) -> Read:
 
 def _property_reader(name: str) -> Callable[[Interaction], FactValue]:
     """Return a reader of a property; of a list also `NAME.length` and, by its index, `NAME.0`."""
-    whole, _, part = name.rpartition(".")
-    element_of = part_reader(part) if whole else None
+    list_name, _, part = name.rpartition(".")
+    element_of = part_reader(part) if list_name else None
     if element_of is None:
         return lambda interaction: _own_value(interaction, name)
 
@@ -161,7 +162,7 @@ def _property_reader(name: str) -> Callable[[Interaction], FactValue]:
         value = _own_value(event, name)
         if value is not None:
             return value
-        values = event.lists.get(whole)
+        values = event.lists.get(list_name)
         return None if values is None else element_of(values)
 
     return read
@@ -211,8 +212,8 @@ def _negate(test: Test) -> Test:
     return lambda facts: not test(facts)
 
 
-def _exists(read: Read, wanted: bool) -> Test:
-    if wanted:
+def _exists(read: Read, expected: bool) -> Test:
+    if expected:
         return lambda facts: read(facts) is not None
     return lambda facts: read(facts) is None
 
@@ -228,9 +229,11 @@ def _is(read: Read, operand: object) -> Test:
     return lambda facts: (value := read(facts)) == operand and value.__class__ is not bool
 
 
-def _equal(left: FactValue, right: FactValue) -> bool:
+def _equal(value: FactValue, operand: FactValue) -> bool:
     return (
-        left is not None and left == right and (left.__class__ is bool) is (right.__class__ is bool)
+        value is not None
+        and value == operand
+        and (value.__class__ is bool) is (operand.__class__ is bool)
     )
 
 
@@ -239,13 +242,13 @@ def _in(read: Read, operand: tuple[Constant, ...]) -> Test:
     others = frozenset(value for value in operand if not isinstance(value, bool))
     texts = frozenset(map(text_of, operand))
 
-    def within_set(facts: Facts) -> bool:
+    def is_in_set(facts: Facts) -> bool:
         value = read(facts)
         if isinstance(value, tuple):
             return not texts.isdisjoint(value)
         return value in (bools if value.__class__ is bool else others)
 
-    return within_set
+    return is_in_set
 
 
 def _compile_order(read: Read, order: _Order, operand: object) -> Test:
@@ -257,29 +260,29 @@ def _compile_order(read: Read, order: _Order, operand: object) -> Test:
 
 
 def _compile_order_of_reads(read: Read, other: Read, order: _Order) -> Test:
-    def both(facts: Facts) -> bool:
-        left, right = read(facts), other(facts)
-        return _comparable(left, right) and order(left, right)
+    def is_in_order(facts: Facts) -> bool:
+        value, operand = read(facts), other(facts)
+        return _comparable(value, operand) and order(value, operand)
 
-    return both
+    return is_in_order
 
 
-def _comparable(left: FactValue, right: FactValue) -> bool:
-    if left.__class__ in _NUMBERS:
-        return right.__class__ in _NUMBERS
-    return left.__class__ is str and right.__class__ is str
+def _comparable(value: FactValue, operand: FactValue) -> bool:
+    if value.__class__ in _NUMBERS:
+        return operand.__class__ in _NUMBERS
+    return value.__class__ is str and operand.__class__ is str
 
 
 def _contains(read: Read, operand: Constant) -> Test:
     element = text_of(operand)
 
-    def contains(facts: Facts) -> bool:
+    def has_element(facts: Facts) -> bool:
         value = read(facts)
         if isinstance(value, tuple):
             return element in value
         return isinstance(value, str) and isinstance(operand, str) and operand in value
 
-    return contains
+    return has_element
 
 
 def _starts_with(read: Read, text: str) -> Test:
@@ -287,23 +290,23 @@ def _starts_with(read: Read, text: str) -> Test:
 
 
 def _within(read: Read, span_ms: int) -> Test:
-    def within(facts: Facts) -> bool:
+    def is_recent(facts: Facts) -> bool:
         at = read(facts)
         if isinstance(at, bool) or not isinstance(at, int | float):
             return False
         return facts.now_ms - span_ms < at <= facts.now_ms
 
-    return within
+    return is_recent
 
 
 def _older_than(read: Read, span_ms: int) -> Test:
-    def older_than(facts: Facts) -> bool:
+    def is_old(facts: Facts) -> bool:
         at = read(facts)
         if isinstance(at, bool) or not isinstance(at, int | float):
             return False
         return at <= facts.now_ms - span_ms
 
-    return older_than
+    return is_old
 
 
 def _test_absence(absence: Absence) -> Test:
@@ -313,5 +316,5 @@ def _test_absence(absence: Absence) -> Test:
     return lambda facts: is_long_ago(facts) and not is_answered(facts)
 
 
-ALWAYS: Final = compile(All(()))
+ALWAYS_TRUE: Final = compile(All(()))
 """Condition that always holds."""

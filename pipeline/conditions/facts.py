@@ -9,30 +9,39 @@ from msgspec import Struct
 
 from pipeline.model.interaction import FactValue, Interaction, Scalar
 
-NOTHING: Final[Mapping[str, Scalar]] = {}
-_NOWHERE: Final[AbstractSet[str]] = frozenset()
+NO_VALUES: Final[Mapping[str, Scalar]] = {}
+_NO_SEGMENTS: Final[AbstractSet[str]] = frozenset()
 
 
-def _no_value() -> Mapping[str, Scalar]:
-    return NOTHING
+def _no_values() -> Mapping[str, Scalar]:
+    return NO_VALUES
 
 
 class Facts(Struct, frozen=True):
-    """Knowledge of one customer at one moment.
+    """Values of one customer at one moment, which conditions read.
 
-    `interaction`: None for another cause; `derived`: its values from the enrichers. `segments`: the
-    memberships after the interaction; `entered`: the segments that it made the customer enter.
-    `now_ms`: the record's clock (epoch ms).
+    `interaction`: None for another cause; `derived_values`: those that enrichers derived from it.
+    `segments`: the memberships after the interaction; `entered_segments`: the segments that it made
+    the customer enter. `now_ms`: the record's clock (epoch ms).
     """
 
     interaction: Interaction | None
     traits: Mapping[str, FactValue]
     segments: AbstractSet[str]
-    entered: AbstractSet[str]
+    entered_segments: AbstractSet[str]
     now_ms: int
-    derived: Mapping[str, Scalar] = field(default_factory=_no_value)
+    derived_values: Mapping[str, Scalar] = field(default_factory=_no_values)
 
     @classmethod
-    def of(cls, interaction: Interaction, derived: Mapping[str, Scalar] = NOTHING) -> "Facts":
-        """Return the facts of an interaction alone, without the customer's."""
-        return cls(interaction, NOTHING, _NOWHERE, _NOWHERE, interaction.received_at, derived)
+    def of(
+        cls, interaction: Interaction, derived_values: Mapping[str, Scalar] = NO_VALUES
+    ) -> "Facts":
+        """Return the facts of an interaction alone, without traits and segments."""
+        return cls(
+            interaction,
+            NO_VALUES,
+            _NO_SEGMENTS,
+            _NO_SEGMENTS,
+            interaction.received_at,
+            derived_values,
+        )

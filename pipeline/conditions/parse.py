@@ -7,13 +7,13 @@ A condition is a mapping of one of these forms:
     entered: NAME              brought into it by this interaction
     name: TEXT or [TEXT, ...]  the interaction's name; likewise kind, channel and source;
                                if several of the four are given, all must fit
-    trait: NAME                the profile's value, with one or more operators
+    trait: NAME                value of the profile, with one or more operators
     property: NAME             the interaction's property, likewise
     context: NAME              locale, ip, campaign.source, consent.marketing..., likewise
     derived: NAME              value of an enricher: device_type, country..., likewise
     event: name|kind|channel|source                           likewise
     sequence: [condition, ...]  these interactions came in this order, with
-        within: DURATION        the most time from the first to the last
+        within: DURATION        longest time from the first to the last
         without: condition      no such interaction between them (optional)
         for: DURATION           time after the last for which it holds (default: within)
     absence: condition          no such interaction came
@@ -75,7 +75,8 @@ _Form: TypeAlias = Callable[[_Raw, Path], Condition]
 
 
 class _ParseError(Exception):
-    """Raised for problems; caught where parsing can continue, at the latest in `parse`."""
+    """Raised for problems in a condition; caught where parsing can continue, at the latest in
+    `parse`."""
 
     def __init__(self, path: Path, message: str) -> None:
         self.problems = [Problem(path, message)]
@@ -106,16 +107,16 @@ def _form(raw: _Raw, path: Path) -> _Form:
     if patterns:
         _refuse_others(patterns[0], raw, path, _COMPANIONS[patterns[0]])
         return _PATTERNS[patterns[0]]
-    alone = [key for key in raw if key in _ALONE]
+    standalone_keys = [key for key in raw if key in _STANDALONE_FORMS]
     subjects = [key for key in raw if key in SUBJECTS]
     fields = [key for key in raw if key in EVENT_FIELDS]
     operators = [key for key in raw if key in OPERATORS]
-    if alone:
-        _refuse_others(alone[0], raw, path)
-        return _ALONE[alone[0]]
+    if standalone_keys:
+        _refuse_others(standalone_keys[0], raw, path)
+        return _STANDALONE_FORMS[standalone_keys[0]]
     if len(subjects) > 1 or (subjects and fields):
-        both = " and ".join([*subjects, *fields][:2])
-        raise _ParseError(path, f"{both} are two conditions: put each in a list under all")
+        subject_names = " and ".join([*subjects, *fields][:2])
+        raise _ParseError(path, f"{subject_names} are two conditions: put each in a list under all")
     if subjects:
         if not operators:
             message = f"{subjects[0]} needs an operator: {', '.join(OPERATORS)}"
@@ -158,19 +159,19 @@ def _sequence(raw: _Raw, path: Path) -> Condition:
     steps = _parts(raw["sequence"], (*path, "sequence"))
     if len(steps) < 2:
         raise _ParseError((*path, "sequence"), "a sequence takes a list of two or more conditions")
-    within = _required_duration(raw, "within", path)
-    without = _condition(raw["without"], (*path, "without")) if "without" in raw else None
+    within_ms = _required_duration(raw, "within", path)
+    exclusion = _condition(raw["without"], (*path, "without")) if "without" in raw else None
     return Sequence(
         steps,
-        without,
-        within,
-        _duration("for", raw["for"], (*path, "for")) if "for" in raw else within,
+        exclusion,
+        within_ms,
+        _duration("for", raw["for"], (*path, "for")) if "for" in raw else within_ms,
     )
 
 
 def _absence(raw: _Raw, path: Path) -> Condition:
     if "after" not in raw:
-        message = "absence needs after: the interaction from which on it counts"
+        message = "absence needs after: the interaction since which none may have come"
         raise _ParseError((*path, "absence"), message)
     return Absence(
         _condition(raw["absence"], (*path, "absence")),
@@ -187,7 +188,7 @@ def _required_duration(raw: _Raw, key: str, path: Path) -> int:
 
 _PATTERNS: Final[dict[str, _Form]] = {"sequence": _sequence, "absence": _absence}
 _COMPANIONS: Final = {"sequence": ("within", "without", "for"), "absence": ("after", "for")}
-_ALONE: Final[dict[str, _Form]] = {
+_STANDALONE_FORMS: Final[dict[str, _Form]] = {
     "all": _all,
     "any": _any,
     "not": _not,
@@ -195,12 +196,13 @@ _ALONE: Final[dict[str, _Form]] = {
     "entered": _entry,
 }
 _KEYS: Final = (
-    *_ALONE, *SUBJECTS, *EVENT_FIELDS, *OPERATORS, *_PATTERNS, "without", "after", "for",
+    *_STANDALONE_FORMS, *SUBJECTS, *EVENT_FIELDS, *OPERATORS, *_PATTERNS, "without", "after", "for",
 )  # fmt: skip
 
 
 def _parts(raw: object, path: Path) -> tuple[Condition, ...]:
-    """Parse a list of conditions; continue after a wrong part, so that all problems are found."""
+    """Parse a list of conditions; continue after an invalid part, so that all problems are
+    found."""
     if not isinstance(raw, list) or not raw:
         raise _ParseError(path, f"{path[-1]} takes a list of one or more conditions")
     parts: list[Condition] = []
@@ -225,9 +227,9 @@ def _fields(raw: _Raw, path: Path) -> Condition:
 
 
 def _texts(key: str, raw: object, path: Path) -> tuple[str, ...]:
-    written = raw if isinstance(raw, list) else [raw]
-    texts = tuple(text for text in written if isinstance(text, str) and text)
-    if not texts or len(texts) < len(written):
+    items = raw if isinstance(raw, list) else [raw]
+    texts = tuple(text for text in items if isinstance(text, str) and text)
+    if not texts or len(texts) < len(items):
         raise _ParseError(path, f"{key} takes a text or a list of texts")
     for text in texts if key == "kind" else ():
         if text not in KINDS:
@@ -275,8 +277,8 @@ def _property(raw: object, path: Path) -> str:
 def _event_field(raw: object, path: Path) -> EventName:
     if raw in EVENT_FIELDS:
         return cast(EventName, raw)
-    known = f"one of {', '.join(EVENT_FIELDS)}"
-    raise _ParseError(path, f"event takes {known}; a name is written {{name: {raw}}}")
+    choices = f"one of {', '.join(EVENT_FIELDS)}"
+    raise _ParseError(path, f"event takes {choices}; a name is written {{name: {raw}}}")
 
 
 def is_context_field(name: str) -> bool:
@@ -287,8 +289,8 @@ def is_context_field(name: str) -> bool:
 def _context_field(raw: object, path: Path) -> str:
     if isinstance(raw, str) and is_context_field(raw):
         return raw
-    known = "ip, user_agent, url, referrer, locale, timezone, campaign.NAME, consent.NAME"
-    raise _ParseError(path, f"no context field {raw!r}: there are {known}")
+    fields = "ip, user_agent, url, referrer, locale, timezone, campaign.NAME, consent.NAME"
+    raise _ParseError(path, f"no context field {raw!r}: there are {fields}")
 
 
 def _operand(operator: str, raw: object, path: Path) -> Operand:
@@ -341,7 +343,9 @@ def _other_subject(raw: _Raw, path: Path) -> Trait | Property:
         case [("property", name)]:
             return Property(_property(name, (*path, "property")))
         case _:
-            raise _ParseError(path, "another value is {trait: NAME} or {property: NAME}")
+            raise _ParseError(
+                path, "to compare with another value, write {trait: NAME} or {property: NAME}"
+            )
 
 
 def _is_constant(raw: object) -> bool:

@@ -34,12 +34,14 @@ class Problem:
         return Problem(prefix + self.path, self.message, self.unknown)
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return the end of an error message: the nearest known name, else the known names."""
-    folded = {known_name.casefold(): known_name for known_name in sorted(known, reverse=True)}
-    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+def did_you_mean(name: str, names: Collection[str]) -> str:
+    """Return the end of an error message: the nearest of `names`, else the first of them."""
+    names_by_casefold = {
+        candidate.casefold(): candidate for candidate in sorted(names, reverse=True)
+    }
+    close = get_close_matches(name.casefold(), names_by_casefold, n=1, cutoff=0.6)
     if close:
-        return f"did you mean {folded[close[0]]!r}?"
-    if not known:
+        return f"did you mean {names_by_casefold[close[0]]!r}?"
+    if not names:
         return "none is defined"
-    return f"known: {', '.join(sorted(known)[:12])}{', ...' if len(known) > 12 else ''}"
+    return f"known: {', '.join(sorted(names)[:12])}{', ...' if len(names) > 12 else ''}"

@@ -31,25 +31,25 @@ CLOCK_OPERATORS: Final = frozenset(("within", "older_than"))
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """Names that a condition reads, by kind; `clock`: its result can change as time passes."""
+    """Names that a condition reads, by kind; `clock`: the result can change as time passes."""
 
     traits: frozenset[str]
     properties: frozenset[str]
     context: frozenset[str]
     event: frozenset[str]
-    derived: frozenset[str]
+    derived_names: frozenset[str]
     segments: frozenset[str]
-    entered: frozenset[str]
+    entered_segments: frozenset[str]
     clock: bool
 
     @property
     def interaction(self) -> bool:
         """Whether the condition reads the interaction itself."""
-        return bool(self.properties or self.context or self.event or self.derived)
+        return bool(self.properties or self.context or self.event or self.derived_names)
 
 
 def reads(tree: Condition) -> Reads:
-    """Return all that `tree` reads."""
+    """Return the names that `tree` reads."""
     leaves = list(_leaves(tree))
     subjects = [subject for leaf in leaves for subject in _subjects(leaf)]
     return Reads(
@@ -59,44 +59,44 @@ def reads(tree: Condition) -> Reads:
         properties=frozenset(s.name for s in subjects if isinstance(s, Property)),
         context=frozenset(s.name for s in subjects if isinstance(s, ContextField)),
         event=frozenset(s.name for s in subjects if isinstance(s, EventField)),
-        derived=frozenset(s.name for s in subjects if isinstance(s, Derived)),
+        derived_names=frozenset(s.name for s in subjects if isinstance(s, Derived)),
         segments=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Member)),
-        entered=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Entered)),
+        entered_segments=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Entered)),
         clock=any(check.operator in CLOCK_OPERATORS for check in _checks(leaves))
         or any(isinstance(leaf, Sequence | Absence) for leaf in leaves),
     )
 
 
 def spans(tree: Condition) -> frozenset[tuple[str, int]]:
-    """Return traits compared with the clock, each with the time (ms) after which the result
+    """Return the traits compared with the clock, each with the age (ms) at which the result
     flips."""
     return frozenset(span for leaf in _leaves(tree) for span in _spans(leaf))
 
 
 def patterns(tree: Condition) -> Iterator[Sequence | Absence]:
-    """Yield the sequences and absences in `tree`, whose traits must be kept."""
+    """Yield the sequences and absences in `tree`, whose traits every profile must have."""
     for leaf in _leaves(tree):
         if isinstance(leaf, Sequence | Absence):
             yield leaf
 
 
 def only_names(tree: Condition) -> frozenset[str] | None:
-    """Return the interaction names outside which `tree` cannot hold; None: it can for any."""
+    """Return the names of interactions for which `tree` can hold; None: it can for any name."""
     match tree:
         case Compare(EventField("name"), checks):
             return _intersect([_names_of(check) for check in checks])
         case All(parts):
             return _intersect([only_names(part) for part in parts])
         case Any(parts):
-            sets = [only_names(part) for part in parts]
-            known = [names for names in sets if names is not None]
-            return frozenset().union(*known) if len(known) == len(sets) else None
+            name_sets = [only_names(part) for part in parts]
+            limits = [names for names in name_sets if names is not None]
+            return frozenset().union(*limits) if len(limits) == len(name_sets) else None
         case _:
             return None
 
 
 def channels_named(tree: Condition) -> frozenset[str]:
-    """Return the channels that the interaction's channel is compared with for equality."""
+    """Return the channels with which `tree` compares that of the interaction for equality."""
     checks = [
         check
         for leaf in _leaves(tree)
@@ -116,9 +116,9 @@ def _names_of(check: Check) -> frozenset[str] | None:
             return None
 
 
-def _intersect(sets: list[frozenset[str] | None]) -> frozenset[str] | None:
-    known = [names for names in sets if names is not None]
-    return frozenset.intersection(*known) if known else None
+def _intersect(name_sets: list[frozenset[str] | None]) -> frozenset[str] | None:
+    limits = [names for names in name_sets if names is not None]
+    return frozenset.intersection(*limits) if limits else None
 
 
 def _spans(leaf: _Leaf) -> Iterator[tuple[str, int]]:

@@ -126,22 +126,23 @@ class Sequence:
     """Condition that holds when all `steps` were taken in order, at most `for_ms` ago.
 
     The last step comes at most `within_ms` after the first, without an interaction that fits
-    `without` in between. `trait` names the time (ms) of the last step of the latest such sequence.
+    `exclusion` in between. `trait` names the time (ms) of the last step of the latest such
+    sequence.
     """
 
     steps: "tuple[Condition, ...]"
-    without: "Condition | None"
+    exclusion: "Condition | None"
     within_ms: int
     for_ms: int
 
     @property
     def parts(self) -> "tuple[Condition, ...]":
         """Conditions on interactions that the sequence is made of."""
-        return self.steps if self.without is None else (*self.steps, self.without)
+        return self.steps if self.exclusion is None else (*self.steps, self.exclusion)
 
     @property
     def trait(self) -> str:
-        return _hidden_name(("sequence", self.steps, self.without, self.within_ms))
+        return _hidden_name(("sequence", self.steps, self.exclusion, self.within_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +176,9 @@ def is_hidden(trait: str) -> bool:
 
 
 def _hidden_name(meaning: object) -> str:
-    """Return a name derived from the meaning, so the same in every configuration.
+    """Return a name derived from the meaning, which is the same in every configuration.
 
-    States are kept under it: renaming a class of the tree would lose them.
+    Rows store state under it: renaming a class or field of the tree would lose that state.
     """
     return _HIDDEN + sha256(repr(meaning).encode()).hexdigest()[:16]
 

@@ -9,12 +9,12 @@ from pipeline.conditions.reads import reads
 from pipeline.conditions.tree import All, Any, Compare, Condition, Not
 
 
-def surely(tree: Condition) -> Condition:
+def certain_form(tree: Condition) -> Condition:
     """Return the condition that holds exactly when `tree` is true without an interaction."""
     return _replace_unknown(tree, unknown=False)
 
 
-def possibly(tree: Condition) -> Condition:
+def possible_form(tree: Condition) -> Condition:
     """Return the condition that holds exactly when `tree` is true or unknown without an
     interaction."""
     return _replace_unknown(tree, unknown=True)

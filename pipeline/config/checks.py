@@ -214,11 +214,11 @@ def _rules(of: model.Engagement, path: Path) -> Iterator[_ConditionSite]:
 
 def _reads(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Problem]:
     read = reads(tree)
-    if not site.profile and (read.traits or read.segments or read.entered):
+    if not site.profile and (read.traits or read.segments or read.entered_segments):
         message = "the condition of a trait can read only interactions, no traits or segments"
         yield Problem(site.path, message)
         return
-    if read.entered and not site.entered:
+    if read.entered_segments and not site.entered:
         yield Problem(site.path, "entered belongs in a campaign's trigger: use segment here")
     if any(not _of_interaction(part) for pattern in patterns(tree) for part in pattern.parts):
         message = "sequences and absences match interactions: they cannot read traits or segments"
@@ -226,9 +226,9 @@ def _reads(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Prob
     declared = frozenset(name for name in read.traits if not is_hidden(name))
     for kind, used, known in (
         ("trait", declared, names.traits),
-        ("segment", read.segments | read.entered, names.segments),
+        ("segment", read.segments | read.entered_segments, names.segments),
         ("channel", channels_named(tree), names.interaction_channels),
-        ("derived value", read.derived, names.derived),
+        ("derived value", read.derived_names, names.derived),
     ):
         for name in sorted(used):
             yield from check_name(kind, name, known, (*site.path, *_where(site.raw, name)))
@@ -236,7 +236,7 @@ def _reads(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Prob
 
 def _of_interaction(part: Condition) -> bool:
     read = reads(part)
-    return not (read.traits or read.segments or read.entered)
+    return not (read.traits or read.segments or read.entered_segments)
 
 
 def _where(raw: object, name: str) -> Path:

@@ -184,7 +184,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         },
         session_gap_ms=duration_ms(profile.session_gap),
         derived=derived_in(profile, trees) | bots,
-        carried=bots.union(*(reads(tree).derived for tree in trees)),
+        carried=bots.union(*(reads(tree).derived_names for tree in trees)),
         bots_count=agent is None or agent.count_bots,
         aggregates=index_aggregates(
             aggregate for trait in traits for aggregate in trait.aggregates

@@ -1,13 +1,13 @@
 """Compilation of a checked bundle's conditions."""
 
-from pipeline.conditions import ALWAYS, Compiled, compile, parse
+from pipeline.conditions import ALWAYS_TRUE, Compiled, compile, parse
 from pipeline.config import model
 
 
 def compile_condition(raw: model.Condition | None) -> Compiled:
     """Compile a condition; without one, it always holds."""
     if raw is None:
-        return ALWAYS
+        return ALWAYS_TRUE
     tree = parse(raw)
     assert not isinstance(tree, tuple), tree
     return compile(tree)

@@ -51,13 +51,13 @@ def derived_in(profile: ProfileRules, trees: Iterable[Condition]) -> frozenset[s
     """Return the derived values that traits, conditions and the counting of bots read."""
     read: set[str] = set()
     for trait in profile.traits:
-        read |= reads(compile_condition(trait.when).tree).derived
+        read |= reads(compile_condition(trait.when).tree).derived_names
         if trait.of is not None and trait.of.startswith(PREFIX):
             read.add(trait.of.removeprefix(PREFIX))
     for tree in trees:
-        read |= reads(tree).derived
+        read |= reads(tree).derived_names
         for pattern in patterns(tree):
-            read = read.union(*(reads(part).derived for part in pattern.parts))
+            read = read.union(*(reads(part).derived_names for part in pattern.parts))
     if profile.enrichers.user_agent is not None and not profile.enrichers.user_agent.count_bots:
         read.add(BOT)
     return frozenset(read)

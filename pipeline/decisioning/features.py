@@ -167,7 +167,7 @@ def _reader(feature: ModelFeature) -> Callable[[Facts], FactValue]:
     if feature.of == "trait":
         return lambda facts: facts.traits.get(name)
     if feature.of == "derived":
-        return lambda facts: facts.derived.get(name)
+        return lambda facts: facts.derived_values.get(name)
     if feature.of == "interaction" and name in OF_INTERACTION:
         return lambda facts: getattr(facts.interaction, name, None)
     raise UnknownFeatureError(f"no feature is computed for {feature}")

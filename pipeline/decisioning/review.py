@@ -59,4 +59,4 @@ class Review(Struct, frozen=True):
 
 def _may_hold(when: Compiled, facts: Facts) -> bool:
     """Return whether a condition holds, or depends on the interaction that caused the message."""
-    return bool(when.reads.entered) or when.possibly(facts)
+    return bool(when.reads.entered_segments) or when.is_possible(facts)

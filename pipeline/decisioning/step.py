@@ -382,9 +382,9 @@ def _moment(
     facts = Facts(
         interaction=interaction,
         traits=profile.traits,
-        derived=profile.derived,
+        derived_values=profile.derived,
         segments=frozenset(record.segments.members),
-        entered=frozenset(record.segments.entered),
+        entered_segments=frozenset(record.segments.entered),
         now_ms=interaction.received_at,
     )
     age = interaction.received_at - interaction.occurred_at

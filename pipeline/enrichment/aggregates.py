@@ -24,7 +24,7 @@ def floor(aggregate: Shape, now_ms: int) -> int:
 
 def is_counted(facts: Facts, config: Configuration) -> bool:
     """Return whether the interaction counts, which a bot's may not."""
-    return config.bots_count or facts.derived.get(BOT) is not True
+    return config.bots_count or facts.derived_values.get(BOT) is not True
 
 
 def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, AggregatePart]]:

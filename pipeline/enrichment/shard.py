@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pipeline.conditions import Facts
-from pipeline.conditions.facts import NOTHING
+from pipeline.conditions.facts import NO_VALUES
 from pipeline.config.aggregates import shape_of
 from pipeline.config.compile import Configuration
 from pipeline.enrichment.aggregates import is_counted, join, parts_of
@@ -22,7 +22,7 @@ def apply(
     shard: Shard | None,
     interaction: Interaction,
     config: Configuration,
-    derived: Mapping[str, Scalar] = NOTHING,
+    derived: Mapping[str, Scalar] = NO_VALUES,
 ) -> Shard:
     """Return the shard after `interaction`, with the enrichers' values in `derived`."""
     facts = Facts.of(interaction, derived)

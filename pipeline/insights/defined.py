@@ -144,9 +144,9 @@ def _test(tree: Condition, subject: str, file: Path) -> Test:
     beyond = [
         *(f"property {name}" for name in read.properties),
         *(f"context {name}" for name in read.context),
-        *(f"derived {name}" for name in read.derived),
+        *(f"derived {name}" for name in read.derived_names),
         *(f"trait {name}" for name in read.traits),
-        *(f"segment {name}" for name in read.segments | read.entered),
+        *(f"segment {name}" for name in read.segments | read.entered_segments),
         *read.event - _TABLE_HAS,
     ]
     if beyond:

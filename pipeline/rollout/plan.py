@@ -72,8 +72,8 @@ def plan(
         change = expected_change(person, proposed)
         reach.add(person, change)
         counts.update(("now", name) for name in person.members)
-        counts.update(("enter", name) for name in change.entered)
-        counts.update(("leave", name) for name in change.exited)
+        counts.update(("enter", name) for name in change.entries)
+        counts.update(("leave", name) for name in change.exits)
     traits = _changed_traits(current, proposed)
     unknown = _segments_reading(traits, proposed)
     names = {name for _, name in counts} | {segment.name for segment in proposed.segments}

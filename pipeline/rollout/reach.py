@@ -34,7 +34,7 @@ class _Audience(Struct, frozen=True):
 
     def holds(self, facts: Facts) -> bool:
         """Return whether the campaign can reach a customer."""
-        if not all(gate.when.possibly(facts) for gate in self.gates):
+        if not all(gate.when.is_possible(facts) for gate in self.gates):
             return False
         return any(address is None or address in facts.traits for address in self.addresses)
 
@@ -56,7 +56,7 @@ class ReachCounter:
 
     def add(self, person: MemberProfile, change: MembershipChange) -> None:
         """Count a customer, as after the configuration's change."""
-        members = frozenset(person.members).difference(change.exited).union(change.entered)
+        members = frozenset(person.members).difference(change.exits).union(change.entries)
         facts = Facts(None, person.profile.traits, members, frozenset(), person.at)
         self._reached.update(
             name for name, audience in self._audiences.items() if audience.holds(facts)

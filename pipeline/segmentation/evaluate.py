@@ -13,13 +13,13 @@ from pipeline.segmentation.state import MembershipState
 
 
 class MembershipChange(Struct, frozen=True):
-    """Segments that were entered and exited, sorted."""
+    """Names of the segments that the profile enters and exits, sorted."""
 
-    entered: tuple[str, ...]
-    exited: tuple[str, ...]
+    entries: tuple[str, ...]
+    exits: tuple[str, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.entered or self.exited)
+        return bool(self.entries or self.exits)
 
 
 def on_interaction(
@@ -30,19 +30,19 @@ def on_interaction(
 ) -> MembershipChange:
     """Return the change caused by `interaction`, after which the profile is `profile`.
 
-    A late interaction does not turn the profile's time back.
+    A late interaction is evaluated at the profile's present time, which never decreases.
     """
     traits = profile.traits
     index = config.segment_index
-    allowed = index.evaluated_by(interaction)
+    allowed_mask = index.evaluated_by(interaction)
     mask = index.everything
     if row.config == config.digest:
         mask = index.affected_by(interaction, row.members) | index.readers_of(
             _changed_traits(row.traits, traits)
         )
     now_ms = max(row.at, interaction.received_at)
-    facts = Facts(interaction, traits, set(row.members), _NONE, now_ms, profile.derived)
-    return _evaluate(row, facts, mask, allowed, config)
+    facts = Facts(interaction, traits, set(row.members), _NO_ENTRIES, now_ms, profile.derived)
+    return _evaluate(row, facts, mask, allowed_mask, config)
 
 
 def on_change(
@@ -57,26 +57,26 @@ def on_change(
     mask = index.everything
     if row.config == config.digest:
         mask = index.readers_of(_changed_traits(row.traits, traits)) | index.flipping_at(traits, at)
-    facts = Facts(None, traits, set(row.members), _NONE, at)
+    facts = Facts(None, traits, set(row.members), _NO_ENTRIES, at)
     return _evaluate(row, facts, mask, index.everything, config)
 
 
-_NONE: frozenset[str] = frozenset()
+_NO_ENTRIES: frozenset[str] = frozenset()
 
 
 def _evaluate(
-    row: MembershipState, facts: Facts, mask: int, allowed: int, config: Configuration
+    row: MembershipState, facts: Facts, mask: int, allowed_mask: int, config: Configuration
 ) -> MembershipChange:
     """Evaluate the segments of `mask` in dependency order, and those that read a changed one."""
     index = config.segment_index
-    mask &= allowed
+    mask &= allowed_mask
     members = facts.segments
     assert isinstance(members, set)
-    entered: list[str] = []
-    exited: list[str] = []
+    entries: list[str] = []
+    exits: list[str] = []
     if row.config != config.digest:
-        exited += (name for name in row.members if name not in index.positions)
-        members.difference_update(exited)
+        exits += (name for name in row.members if name not in index.positions)
+        members.difference_update(exits)
     while mask:
         low = mask & -mask
         mask ^= low
@@ -87,28 +87,30 @@ def _evaluate(
         holds = _holds(segment, facts, is_member)
         if holds is is_member:
             continue
-        mask |= index.dependents[position] & allowed
+        mask |= index.dependents[position] & allowed_mask
         if holds:
             members.add(name)
-            entered.append(name)
+            entries.append(name)
         else:
             members.discard(name)
-            exited.append(name)
-    return MembershipChange(tuple(sorted(entered)), tuple(sorted(exited)))
+            exits.append(name)
+    return MembershipChange(tuple(sorted(entries)), tuple(sorted(exits)))
 
 
 def _holds(segment: CompiledSegment, facts: Facts, is_member: bool) -> bool:
     """Return whether the segment holds now; if that is unknown, it stays as it was."""
     if facts.interaction is not None:
         return segment.test(facts)
-    return segment.when.possibly(facts) if is_member else segment.when.surely(facts)
+    return segment.when.is_possible(facts) if is_member else segment.when.is_certain(facts)
 
 
 def _changed_traits(before: Mapping[str, FactValue], after: Mapping[str, FactValue]) -> list[str]:
-    """Return the traits that differ; true is not 1."""
-    changed = [name for name in before if name not in after]
+    """Return the names of traits that differ; true is not 1."""
+    names = [name for name in before if name not in after]
     for name, value in after.items():
-        known = before.get(name)
-        if known is not value and (known != value or known.__class__ is not value.__class__):
-            changed.append(name)
-    return changed
+        former_value = before.get(name)
+        if former_value is not value and (
+            former_value != value or former_value.__class__ is not value.__class__
+        ):
+            names.append(name)
+    return names

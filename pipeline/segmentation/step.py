@@ -27,7 +27,7 @@ from pipeline.segmentation.evaluate import MembershipChange, on_change, on_inter
 from pipeline.segmentation.state import MembershipState
 
 TIMER_NAME = "Time Passed"
-"""Name of the interactions that time alone causes; their channel and source are `timer`."""
+"""Name of interactions that time alone causes; their channel and source are `timer`."""
 
 
 class _Cause(Struct, frozen=True):
@@ -61,7 +61,8 @@ class _Moment(Struct, frozen=True):
 def step(
     key: str, record: Enriched, state: MembershipState | None, rules: Rules
 ) -> Outcome[MembershipState]:
-    """Evaluate the segments of the profile `key` after `record`; `state` None: a new profile."""
+    """Evaluate the segments of the profile `key` by `record`; `state`: its row, None for a new
+    one."""
     row = state or MembershipState()
     control = record.control
     if control is not None:
@@ -72,15 +73,15 @@ def step(
     now_ms = max(row.at, interaction.received_at)
     change = on_interaction(row, profile, interaction, rules.config)
     cause = _Cause(interaction.event_id, interaction.name, now_ms)
-    changed = _apply_change(key, row, change, cause, rules)
-    row = _mark_evaluated(replace(changed.row, identity=identity), profile, now_ms, rules)
+    transition = _apply_change(key, row, change, cause, rules)
+    row = _mark_evaluated(replace(transition.row, identity=identity), profile, now_ms, rules)
     segmented = Segmented(
         interaction=interaction,
         identity=identity,
         profile=profile,
         segments=_segment_section(row, change),
     )
-    return _outcome(_Transition(row, (Emit(topics.SEGMENTED, key, segmented), *changed.emits)))
+    return _outcome(_Transition(row, (Emit(topics.SEGMENTED, key, segmented), *transition.emits)))
 
 
 def _apply_control(
@@ -112,8 +113,8 @@ def _apply_timer(
     due = timer.at if timer.due_at is None else max(row.at, timer.due_at)
     change = on_change(row, profile.traits, due, rules.config)
     moment = _Moment(timer_id(key, due, timer.control_id), due, timer.at, profile)
-    changed = _change_by_time(key, row, change, moment, rules)
-    return _Transition(_mark_evaluated(changed.row, profile, due, rules), changed.emits)
+    transition = _change_by_time(key, row, change, moment, rules)
+    return _Transition(_mark_evaluated(transition.row, profile, due, rules), transition.emits)
 
 
 def _change_by_time(
@@ -134,15 +135,15 @@ def _change_by_time(
     )
     cause = _Cause(moment.event_id, "time passed", moment.at)
     identity = replace(row.identity, config=rules.config.digest)
-    changed = _apply_change(key, row, change, cause, rules)
+    transition = _apply_change(key, row, change, cause, rules)
     segmented = Segmented(
         interaction=interaction,
         identity=identity,
         profile=moment.profile,
-        segments=_segment_section(changed.row, change),
+        segments=_segment_section(transition.row, change),
     )
-    emits = (Emit(topics.SEGMENTED, key, segmented), *changed.emits)
-    return _Transition(changed.row, emits)
+    emits = (Emit(topics.SEGMENTED, key, segmented), *transition.emits)
+    return _Transition(transition.row, emits)
 
 
 def _refresh(
@@ -152,7 +153,8 @@ def _refresh(
     refresh: Control,
     rules: Rules,
 ) -> _Transition:
-    """Evaluate the segments without an interaction; `profile` None: it is gone, and leaves all."""
+    """Evaluate the segments without an interaction; `profile` None: the profile ends, and leaves
+    all segments."""
     if profile is None:
         change = MembershipChange((), tuple(row.members))
     else:
@@ -160,11 +162,11 @@ def _refresh(
     segmented = Segmented(control=refresh, profile=profile, segments=_segment_section(row, change))
     reason = "forgotten" if refresh.kind == "forget" else "profile or configuration changed"
     cause = _Cause(refresh.control_id, reason, refresh.at)
-    changed = _apply_change(key, row, change, cause, rules)
-    emits = (Emit(topics.SEGMENTED, key, segmented), *changed.emits)
+    transition = _apply_change(key, row, change, cause, rules)
+    emits = (Emit(topics.SEGMENTED, key, segmented), *transition.emits)
     if profile is None:
         return _Transition(MembershipState(), (*emits, Emit(topics.MEMBERSHIPS, key, None)))
-    row = replace(changed.row, identity=_identity_of(key, refresh) or row.identity)
+    row = replace(transition.row, identity=_identity_of(key, refresh) or row.identity)
     return _Transition(_mark_evaluated(row, profile, refresh.at, rules), emits)
 
 
@@ -182,14 +184,14 @@ def _apply_change(
     if not change:
         return _Transition(row)
     members = dict(row.members)
-    for name in change.exited:
+    for name in change.exits:
         del members[name]
-    if change.entered:
-        members.update(dict.fromkeys(change.entered, cause.at))
+    if change.entries:
+        members.update(dict.fromkeys(change.entries, cause.at))
         members = dict(sorted(members.items()))
     changes: list[tuple[str, Literal["entered", "exited"]]] = [
-        *((name, "exited") for name in change.exited),
-        *((name, "entered") for name in change.entered),
+        *((name, "exited") for name in change.exits),
+        *((name, "entered") for name in change.entries),
     ]
     digest = rules.config.digest
     emits = [
@@ -220,4 +222,4 @@ def _outcome(transition: _Transition) -> Ok[MembershipState]:
 
 def _segment_section(row: MembershipState, change: MembershipChange) -> SegmentSection:
     """Return the section of a row that `change` has led to."""
-    return SegmentSection(tuple(row.members), change.entered, change.exited)
+    return SegmentSection(tuple(row.members), change.entries, change.exits)

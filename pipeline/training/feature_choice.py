@@ -112,7 +112,7 @@ def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, FactValue]]:
     for name, value in facts.traits.items():
         if not name.startswith("identifier."):
             yield "trait", name, value
-    for name, value in facts.derived.items():
+    for name, value in facts.derived_values.items():
         yield "derived", name, value
     for name in OF_INTERACTION:
         yield "interaction", name, getattr(facts.interaction, name)

@@ -371,9 +371,9 @@ def _facts(row: dict[str, Any]) -> Facts:
         interaction=interaction,
         traits=_decode_values(row["traits"]),
         segments=frozenset(row["members"] or ()),
-        entered=frozenset(row["entered"] or ()),
+        entered_segments=frozenset(row["entered"] or ()),
         now_ms=row["now_ms"],
-        derived=_decode_values(row["derived"]),  # type: ignore[arg-type]
+        derived_values=_decode_values(row["derived"]),  # type: ignore[arg-type]
     )
 
 

@@ -101,7 +101,7 @@ def value_of(subject: dict[str, str], facts: Facts) -> Any:
     if kind == "trait":
         return facts.traits.get(name)
     if kind == "derived":
-        return facts.derived.get(name)
+        return facts.derived_values.get(name)
     if facts.interaction is None:
         return None
     if kind == "property":
@@ -185,7 +185,7 @@ def interpret(form: dict[str, Any], facts: Facts) -> bool:
         case {"segment": name}:
             return name in facts.segments
         case {"entered": name}:
-            return name in facts.entered
+            return name in facts.entered_segments
     kinds = ("trait", "property", "context", "event", "derived")
     subject = {k: v for k, v in form.items() if k in kinds}
     if subject:

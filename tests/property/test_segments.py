@@ -161,8 +161,8 @@ def _is_sequence(past: list[Interaction], places: tuple[int, ...], pattern: Sequ
         all(map(_is_match, pattern.steps, (past[place] for place in places)))
         and past[last].occurred_at - past[first].occurred_at <= pattern.within_ms
         and not (
-            pattern.without
-            and any(_is_match(pattern.without, interaction) for interaction in between)
+            pattern.exclusion
+            and any(_is_match(pattern.exclusion, interaction) for interaction in between)
         )
     )
 

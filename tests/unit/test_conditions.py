@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.conditions import ALWAYS, Facts, Problem, compile, parse
+from pipeline.conditions import ALWAYS_TRUE, Facts, Problem, compile, parse
 from pipeline.model.interaction import Context, Identifier, Interaction, Scalar
 
 NOW = 1_000_000_000
@@ -157,7 +157,7 @@ def test_without_an_interaction_its_fields_are_missing() -> None:
 
 
 def test_always_holds_without_an_interaction() -> None:
-    assert ALWAYS.test(Facts(None, {}, frozenset(), frozenset(), NOW))
+    assert ALWAYS_TRUE.test(Facts(None, {}, frozenset(), frozenset(), NOW))
 
 
 def test_compiled_condition_knows_its_reads_and_names() -> None:
@@ -176,7 +176,7 @@ def test_compiled_condition_knows_its_reads_and_names() -> None:
     assert condition.names == {"A", "B", "C"}
     assert condition.reads.traits == {"x"}
     assert condition.reads.properties == {"y"}
-    assert (condition.reads.segments, condition.reads.entered) == ({"s"}, {"t"})
+    assert (condition.reads.segments, condition.reads.entered_segments) == ({"s"}, {"t"})
     assert condition.reads.clock
 
 
@@ -254,7 +254,7 @@ def test_depth_is_bounded() -> None:
         ),
         (
             {"absence": {"name": "a"}, "for": "1h"},
-            "absence needs after: the interaction from which on it counts",
+            "absence needs after: the interaction since which none may have come",
         ),
         (
             {"absence": {"name": "a"}, "after": {"name": "b"}, "within": "1h"},

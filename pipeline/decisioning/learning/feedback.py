@@ -15,7 +15,7 @@ _CONVERSION: Final = "conversion"
 
 def is_of_bot(facts: Facts) -> bool:
     """Return whether a bot caused the interaction, from which nothing is learned then."""
-    return facts.derived.get(BOT) is True
+    return facts.derived_values.get(BOT) is True
 
 
 def of_action(
