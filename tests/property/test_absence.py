@@ -25,11 +25,11 @@ from tests.support.worlds import rules
 
 _END = LAST + 30
 _MINUTE_MS = 60_000
-_BY_THE_WALL = model.Sources((model.Source("log", "web", "write-key-1"),))
+_WALL_CLOCK_SOURCES = model.Sources((model.Source("log", "web", "write-key-1"),))
 
 
 def _mailing_world(segments: tuple[model.Segment, ...]) -> Rules:
-    """Return a world by the wall's clock that mails customers who enter any of the segments."""
+    """Return rules that run by the wall clock and mail customers who enter any of the segments."""
     bundle = configuration(segments)
     campaigns = tuple(
         model.Campaign(
@@ -46,7 +46,7 @@ def _mailing_world(segments: tuple[model.Segment, ...]) -> Rules:
     return rules(
         replace(
             bundle,
-            sources=_BY_THE_WALL,
+            sources=_WALL_CLOCK_SOURCES,
             channels=model.Channels((*bundle.channels.channels, model.Channel("email"))),
             campaigns=campaigns,
         )
@@ -54,7 +54,7 @@ def _mailing_world(segments: tuple[model.Segment, ...]) -> Rules:
 
 
 def _changes(emits: Iterable[Emit]) -> dict[str, list[Any]]:
-    """Return the changes of segments by profile, in order: segment, time, cause and facts, without
+    """Return by profile, in order, the changes of segments and the segmented interactions, without
     the time of evaluation."""
     results: dict[str, list[Any]] = defaultdict(list)
     for emit in emits:
@@ -73,15 +73,16 @@ def _changes(emits: Iterable[Emit]) -> dict[str, list[Any]]:
 
 
 def _mails(emits: Iterable[Emit]) -> dict[str, list[tuple[str, str]]]:
-    entries: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    """Return the mails of each profile, in order: event id and campaign."""
+    mails: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for emit in emits:
         if isinstance(emit.value, Action):
-            entries[emit.key].append((emit.value.event_id, emit.value.campaign))
-    return dict(entries)
+            mails[emit.key].append((emit.value.event_id, emit.value.campaign))
+    return dict(mails)
 
 
 def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> list[Emit]:
-    """Return the changes when the clock is looked at `ticks` only."""
+    """Return all outputs when due timers are looked for only at the moments of `ticks`."""
     flow, due_ticks, emits = Flow(world), sorted(ticks), list[Emit]()
     for record in stream:
         while due_ticks and due_ticks[0] < record.received_at:
@@ -97,17 +98,17 @@ def _run(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> l
 def test_absence_alters_neither_changes_of_segments_nor_their_order(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
-    # Timers looked at in every moment, in some, and only at the end.
+    # Due timers are looked for at every moment, at some moments, and only at the end.
     world = _mailing_world(drawn_segments)
-    always = _run(world, stream, range(1, _END + 1))
-    for others in ({*ticks, _END}, {_END}):
-        after_kills = _run(world, stream, others)
-        assert _changes(after_kills) == _changes(always)
-        assert _mails(after_kills) == _mails(always)
+    prompt_run = _run(world, stream, range(1, _END + 1))
+    for looks in ({*ticks, _END}, {_END}):
+        after_kills = _run(world, stream, looks)
+        assert _changes(after_kills) == _changes(prompt_run)
+        assert _mails(after_kills) == _mails(prompt_run)
 
 
 @given(segments(), streams())
-def test_timers_long_overdue_change_memberships_and_send_nothing(
+def test_timers_overdue_beyond_the_action_age_change_memberships_and_send_nothing(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
     world = _mailing_world(drawn_segments)
@@ -119,7 +120,7 @@ def test_timers_long_overdue_change_memberships_and_send_nothing(
 
 def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None:
     # A count over a minute and one over two leave their windows before a recency falls due.
-    def window_over(window: int) -> dict[str, Any]:
+    def is_counted(window: int) -> dict[str, Any]:
         return {"trait": f"n{window}", "gte": 1}
 
     definitions = [
@@ -127,14 +128,14 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
         for window in (1, 2)
     ]
     segments = (
-        model.Segment("hour", window_over(1)),
-        model.Segment("pair", {"all": [{"segment": "hour"}, window_over(2)]}),
+        model.Segment("hour", is_counted(1)),
+        model.Segment("pair", {"all": [{"segment": "hour"}, is_counted(2)]}),
         model.Segment(
-            "never", {"all": [window_over(2), {"trait": "last_seen", "older_than": "3m"}]}
+            "never", {"all": [is_counted(2), {"trait": "last_seen", "older_than": "3m"}]}
         ),
     )
     profile = model.ProfileRules(tuple(definitions))
-    bundle = replace(configuration(segments), sources=_BY_THE_WALL, profile=profile)
+    bundle = replace(configuration(segments), sources=_WALL_CLOCK_SOURCES, profile=profile)
     visit = Interaction("e", "track", "Visit", "web", "log", 1, 1, (Identifier("cookie", "k"),), {})
     at_once = _run(rules(bundle), [visit], [4 * _MINUTE_MS + 1])
     by_minutes = _run(rules(bundle), [visit], range(1, 5 * _MINUTE_MS, _MINUTE_MS))
@@ -153,7 +154,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
 def test_returning_workers_write_the_changes_of_an_undisturbed_run(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], seed: int
 ) -> None:
-    # The stages as processes in any order, killed or not, with timers looked at in the end only.
+    # The stages run as processes in any order, some killed; timers are looked for only at the end.
     world, logs = _mailing_world(drawn_segments), Logs(2)
     for record in stream:
         logs.put(record)

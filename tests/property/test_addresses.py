@@ -57,16 +57,16 @@ def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
     assert _names_by_profile(flow.written) == {
         key: addresses_by_profile.get(key, set()) for key in _names_by_profile(flow.written)
     }
-    already = len(flow.written)
+    count = len(flow.written)
     for number, (top, names) in enumerate(persons(stream).items()):
         flow.put(order(Identifier.parse(top), stream, number))
         flow.drain()
-        addresses = set(_sent_to(flow.written[already:]))
-        already = len(flow.written)
+        addresses = set(_sent_to(flow.written[count:]))
+        count = len(flow.written)
         assert addresses <= {(profile_of(top), name) for name in names}
         namespaces = {Identifier.parse(name).namespace for _, name in addresses}
-        namespaces_owned = {Identifier.parse(name).namespace for name in names}
-        assert namespaces == namespaces_owned & set(_ADDRESSES.values())
+        own_namespaces = {Identifier.parse(name).namespace for name in names}
+        assert namespaces == own_namespaces & set(_ADDRESSES.values())
 
 
 @settings(max_examples=cases(300), deadline=None)
@@ -84,11 +84,11 @@ def test_no_message_goes_to_an_address_that_is_another_persons_at_that_moment(
 
 
 def _step(flow: InterleavedFlow) -> bool:
-    """Run a step; nothing may be sent where the profile's log said by then that the address is
-    another's."""
-    before = len(flow.written)
+    """Run a step, and check that no address is used that the profile's row gives to another
+    person; return whether there was a record to process."""
+    count = len(flow.written)
     is_processed = flow.step()
-    for profile, address in _sent_to(flow.written[before:]):
+    for profile, address in _sent_to(flow.written[count:]):
         belonging = flow.rows["decisioning"][profile].belongings.get(address)
         assert belonging is None or belonging.here
     return is_processed
@@ -96,15 +96,16 @@ def _step(flow: InterleavedFlow) -> bool:
 
 def _names_by_profile(emits: Iterable[Emit]) -> dict[str, set[str]]:
     """Return the identifiers that each profile's last snapshot names."""
-    last = {emit.key: emit.value for emit in emits if emit.topic == topics.PROFILES}
+    snapshots = {emit.key: emit.value for emit in emits if emit.topic == topics.PROFILES}
     return {
         key: set(profile.identifiers)
-        for key, profile in last.items()
+        for key, profile in snapshots.items()
         if isinstance(profile, Profile)
     }
 
 
 def _sent_to(emits: Sequence[Emit]) -> Iterable[tuple[str, str]]:
+    """Yield the profile and the addressed identifier of each action that has an address."""
     for emit in emits:
         if isinstance(emit.value, Action) and emit.value.address is not None:
             yield emit.key, f"{_ADDRESSES[emit.value.channel]}:{emit.value.address}"
@@ -114,31 +115,32 @@ class _SlowEmail(InterleavedFlow):
     """Flow that holds back records for the row of one address, as while its partition's worker is
     down."""
 
-    def __init__(self, address: str, usual: Rules | None = None) -> None:
-        super().__init__(usual or offering_rules(), 1, lambda _: 0)
+    def __init__(self, address: str, world: Rules | None = None) -> None:
+        super().__init__(world or offering_rules(), 1, lambda _: 0)
         self._address: str | None = address
-        self._held: list[Emit] = []
+        self._records: list[Emit] = []
 
-    def give_way(self) -> None:
+    def release(self) -> None:
+        """Deliver the records that were held back, and process everything."""
         self._address = None
-        self.give("held back", self._held)
+        self.give("held back", self._records)
         self.drain()
 
     def _enqueue(self, source: object, emit: Emit) -> None:
         if emit.key == self._address:
-            self._held.append(emit)
+            self._records.append(emit)
         else:
             super()._enqueue(source, emit)
 
 
-def test_a_message_on_silence_waits_for_an_address_that_was_shown_before() -> None:
+def test_message_caused_by_silence_waits_for_an_address_that_was_shown_before() -> None:
     flow = _SlowEmail("email:x@example.com")
     flow.put(_interaction("Ask", 1_000, "customer_id:A", "email:x@example.com"))
     flow.drain()
     flow.put(_interaction("Home", 70_000, "customer_id:A"))
     flow.drain()
     assert list(_sent_to(flow.written)) == []
-    flow.give_way()
+    flow.release()
     actions = [emit.value for emit in flow.written if emit.topic == topics.actions("email")]
     assert [(record.offer, record.address) for record in actions if isinstance(record, Action)] == [
         ("question", "x@example.com")
@@ -147,13 +149,13 @@ def test_a_message_on_silence_waits_for_an_address_that_was_shown_before() -> No
 
 @pytest.mark.parametrize("confirmed", [True, False])
 def test_a_message_that_waits_for_its_address_counts_until_its_deadline(confirmed: bool) -> None:
-    flow = _SlowEmail("email:x@example.com", _one_question())
+    flow = _SlowEmail("email:x@example.com", _rules_with_budget())
     flow.put(_interaction("Ask", 1_000, "customer_id:A", "email:x@example.com"))
     flow.drain()
     flow.put(_interaction("Home", 70_000, "customer_id:A"))
     flow.drain()
     if confirmed:
-        flow.give_way()
+        flow.release()
     [contact] = _contacts(flow)
     deadline = contact.waits_until
     assert deadline is not None
@@ -175,14 +177,14 @@ def _contacts(flow: InterleavedFlow) -> list[Contact]:
     ]
 
 
-def _one_question() -> Rules:
-    """Return the usual offers, where the campaign of the question has a budget to spend."""
-    usual = offering_rules()
+def _rules_with_budget() -> Rules:
+    """Return the offering rules with a budget, and a purse with money, for campaign `ask`."""
+    base = offering_rules()
     campaigns = tuple(
         replace(campaign, budget=10.0) if campaign.campaign == "ask" else campaign
-        for campaign in usual.config.bundle.campaigns
+        for campaign in base.config.bundle.campaigns
     )
-    compiled_rules = rules(replace(usual.config.bundle, campaigns=campaigns))
+    compiled_rules = rules(replace(base.config.bundle, campaigns=campaigns))
     purse = Purse("campaign", 0, None, 1, 10 * TOKENS)
     return with_fields(compiled_rules, wallet={"ask": purse})
 

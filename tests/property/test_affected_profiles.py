@@ -33,7 +33,7 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
     stream: list[Interaction],
     later: list[Interaction],
 ) -> None:
-    # At once, after further interactions, and after time alone.
+    # Compared over the rollout itself, further interactions and time alone.
     current, next_rules = rules(configuration(before)), rules(configuration(after))
     versions = (Version(current.config, 1), Version(next_rules.config, 2))
     results = []
@@ -50,14 +50,14 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
         outputs += flow.advance(LAST)
         for interaction in later:
             at = interaction.occurred_at + LAST
-            interaction_moved = replace(
+            delayed_interaction = replace(
                 interaction,
                 event_id=f"later-{interaction.event_id}",
                 occurred_at=at,
                 received_at=at,
             )
             outputs += flow.advance(at)
-            outputs += flow.run(interaction_moved)
+            outputs += flow.run(delayed_interaction)
         outputs += flow.advance(3 * LAST)
         results.append(_changes(outputs))
     assert results[0] == results[1]
@@ -66,14 +66,14 @@ def test_evaluating_affected_profiles_equals_evaluating_all(
 @settings(max_examples=20, deadline=None)
 @given(segments(), streams())
 def test_campaigns_affect_no_profile(
-    some: tuple[model.Segment, ...], stream: list[Interaction]
+    drawn_segments: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
-    base = configuration(some)
+    base = configuration(drawn_segments)
     flow = Flow(rules(base))
     everyone = people([emit for record in stream for emit in flow.run(record)])
     caps = (model.Cap("weekly", "all", 3, "7d"),)
     changed_rules = rules(replace(base, policies=model.Policies(caps=caps)))
     versions = (Version(rules(base).config, 1), Version(changed_rules.config, 2))
     assert not any(map(AffectedProfiles(versions).has, everyone))
-    unknown = AffectedProfiles(versions[1:])
-    assert all(map(unknown.has, everyone))
+    without_base = AffectedProfiles(versions[1:])
+    assert all(map(without_base.has, everyone))

@@ -1,4 +1,4 @@
-"""Alignments cost the least that is possible: every path of small plans is tried one by one."""
+"""Alignments have the least possible cost, by comparison with every path of small plans."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations
@@ -14,6 +14,7 @@ STAGES = st.lists(st.lists(st.booleans(), min_size=1, max_size=3), min_size=0, m
 
 @st.composite
 def plans_and_paths(draw: st.DrawFn) -> tuple[JourneyPlan, list[int]]:
+    """Draw a plan and a path of its steps, in any order and with repeats."""
     stages = draw(STAGES)
     steps = [
         PlannedStep(f"s{number}-{place}", number, mandatory)
@@ -31,24 +32,24 @@ def paths_of(plan: JourneyPlan) -> list[tuple[int, ...]]:
     for stage in plan.stages():
         mandatory = [step for step in stage if plan.steps[step].mandatory]
         optional = [step for step in stage if not plan.steps[step].mandatory]
-        orders_taken = [
+        orders = [
             order
             for size in range(len(optional) + 1)
-            for some in combinations(optional, size)
-            for order in permutations([*mandatory, *some])
+            for subset in combinations(optional, size)
+            for order in permutations([*mandatory, *subset])
         ]
-        paths = [(*path, *order) for path in paths for order in orders_taken]
+        paths = [(*path, *order) for path in paths for order in orders]
     return paths
 
 
-def moves(path: Sequence[int], model: Sequence[int]) -> int:
-    """Return the insertions and deletions between the two, by the table of edit distances."""
+def edit_distance(path: Sequence[int], model: Sequence[int]) -> int:
+    """Return the number of insertions and deletions that turn one path into the other."""
     row = list(range(len(model) + 1))
     for place, step in enumerate(path, start=1):
         before, row = row, [place]
-        for other, wanted_step in enumerate(model, start=1):
+        for other, model_step in enumerate(model, start=1):
             cost = min(before[other], row[-1]) + 1
-            row.append(min(cost, before[other - 1]) if step == wanted_step else cost)
+            row.append(min(cost, before[other - 1]) if step == model_step else cost)
     return row[-1]
 
 
@@ -62,13 +63,13 @@ def test_cost_is_the_least_over_all_paths_of_the_plan(
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case
-    allowed = paths_of(plan)
-    least = min(moves(path, model) for model in allowed)
-    longest = len(path) + min(len(model) for model in allowed)
+    model_paths = paths_of(plan)
+    cost = min(edit_distance(path, model) for model in model_paths)
+    longest = len(path) + min(len(model) for model in model_paths)
     alignment = align(plan, path)
-    assert alignment.cost == least
-    assert alignment.fitness == (1 - least / longest if longest else 1)
-    assert alignment.fits is (tuple(path) in allowed)
+    assert alignment.cost == cost
+    assert alignment.fitness == (1 - cost / longest if longest else 1)
+    assert alignment.fits is (tuple(path) in model_paths)
 
 
 @given(plans_and_paths())
@@ -77,8 +78,8 @@ def test_deviations_add_up_to_the_cost(case: tuple[JourneyPlan, list[int]]) -> N
     alignment = align(plan, path)
     mandatory = {step for step, planned_step in enumerate(plan.steps) if planned_step.mandatory}
     repeats = len(path) - len(set(path))
-    moves_counted = sum(2 if step in mandatory else 1 for step in alignment.swapped)
-    assert alignment.cost == len(alignment.skipped) + moves_counted + repeats
+    swap_cost = sum(2 if step in mandatory else 1 for step in alignment.swapped)
+    assert alignment.cost == len(alignment.skipped) + swap_cost + repeats
     assert set(alignment.skipped) == mandatory - set(path)
     assert set(alignment.repeated) | set(alignment.swapped) >= {
         s for s in path if path.count(s) > 1
@@ -92,14 +93,14 @@ def prefixes_ending_with(plan: JourneyPlan, step: int) -> Iterator[tuple[int, ..
 
 
 @given(plans_and_paths())
-def test_a_step_is_reached_where_the_path_contains_a_way_of_the_plan_to_it(
+def test_a_step_is_reached_where_the_path_contains_a_path_of_the_plan_to_it(
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case
     reached_steps = {step for step, _ in progress(plan, path).reached}
     for step in range(len(plan.steps)):
-        ways = prefixes_ending_with(plan, step)
-        assert (step in reached_steps) is any(is_within(way, path) for way in ways)
+        prefixes = prefixes_ending_with(plan, step)
+        assert (step in reached_steps) is any(is_within(prefix, path) for prefix in prefixes)
 
 
 @given(plans_and_paths())
@@ -107,12 +108,15 @@ def test_a_path_is_complete_with_the_shortest_prefix_that_has_all_mandatory_step
     case: tuple[JourneyPlan, list[int]],
 ) -> None:
     plan, path = case
-    allowed = [way for way in paths_of(plan) if len(way) == plan.shortest]
+    shortest_paths = [
+        model_path for model_path in paths_of(plan) if len(model_path) == plan.shortest
+    ]
     expected = next(
         (
             place
             for place in range(len(path))
-            if plan.shortest and any(is_within(way, path[: place + 1]) for way in allowed)
+            if plan.shortest
+            and any(is_within(model_path, path[: place + 1]) for model_path in shortest_paths)
         ),
         None,
     )

@@ -28,7 +28,7 @@ _COSTS = {"email": 0.5, "call": 4.0, "web": 0.0}
 
 @dataclass(frozen=True)
 class _Entry:
-    """Treatment as it is drawn. Quarters are exact in binary, so that ties are ties."""
+    """Drawn treatment. Its numbers are exact in binary, so that ties are ties."""
 
     name: str
     campaign: str
@@ -72,7 +72,7 @@ def _entries(draw: st.DrawFn) -> list[_Entry]:
     ]
 
 
-def _world(entries: list[_Entry]) -> list[dict[str, Any]]:
+def _campaigns(entries: list[_Entry]) -> list[dict[str, Any]]:
     names = dict.fromkeys(entry.campaign for entry in entries)
     return [
         campaign(name, *(entry.as_yaml() for entry in entries if entry.campaign == name))
@@ -85,16 +85,14 @@ def _world(entries: list[_Entry]) -> list[dict[str, Any]]:
 def test_best_paying_treatment_wins_its_campaign_and_channel(
     entries: list[_Entry],
 ) -> None:
-    life = Life(world(campaigns=_world(entries)))
+    life = Life(world(campaigns=_campaigns(entries)))
     decision = life.interact("Go", 0)
     expected: list[_Entry] = []
-    for entry in sorted(
-        entries, key=lambda candidate: (-candidate.score, candidate.campaign, candidate.name)
-    ):
-        free = all(entry.campaign != o.campaign and entry.channel != o.channel for o in expected)
-        if free and entry.score > 0:
+    for entry in sorted(entries, key=lambda entry: (-entry.score, entry.campaign, entry.name)):
+        is_free = all(entry.campaign != e.campaign and entry.channel != e.channel for e in expected)
+        if is_free and entry.score > 0:
             expected.append(entry)
-    assert life.treatments() == [treatment.name for treatment in expected]
+    assert life.treatments() == [entry.name for entry in expected]
     for entry in entries:
         record = candidate(decision, entry.name)
         assert record.score == entry.score
@@ -109,7 +107,7 @@ def test_order_of_the_configuration_changes_no_decision(entries: list[_Entry], c
     chance.shuffle(shuffled_entries)
     expected = []
     for order in (entries, shuffled_entries):
-        life = Life(world(campaigns=_world(order)))
+        life = Life(world(campaigns=_campaigns(order)))
         life.interact("Go", 0)
         expected.append(sorted(life.treatments()))
     assert expected[0] == expected[1]
@@ -119,30 +117,30 @@ _MAIL = {"treatment": "mail", "channel": "email", "p": 0.02, "cost": 0}
 _CALL = {"treatment": "call", "channel": "call", "p": 0.06, "cost": 1}
 
 
-def _worth(customer: float | None) -> tuple[list[str], Decision]:
-    """Return a bundle with one offer by e-mail (0.02 × worth − 0.5) and by call (0.06 × worth −
-    5)."""
+def _decide_for(worth: float | None) -> tuple[list[str], Decision]:
+    """Decide on an offer that pays 0.02 × `worth` − 0.5 by e-mail, 0.06 × `worth` − 5 by call;
+    return the treatments sent, and the decision."""
     value = {"trait": "worth", "times": 1, "default": 0}
     life = Life(
         world(traits=("worth",), campaigns=[campaign("c", offer("o", value, _MAIL, _CALL))])
     )
-    decision = life.interact("Go", 0, **({} if customer is None else {"worth": customer}))
+    decision = life.interact("Go", 0, **({} if worth is None else {"worth": worth}))
     return life.treatments(), decision
 
 
 @pytest.mark.parametrize(
-    ("customer", "expected"),
+    ("worth", "expected"),
     [(None, []), (24.9, []), (25.0, []), (25.1, ["mail"]), (112.4, ["mail"]), (112.6, ["call"])],
 )
-def test_channel_flips_at_the_break_even_worth(customer: float | None, expected: list[str]) -> None:
+def test_channel_flips_at_the_break_even_worth(worth: float | None, expected: list[str]) -> None:
     # E-mail pays from 0.5 / 0.02 = 25 on, a call is better from (5 - 0.5) / 0.04 = 112.5 on.
-    fits, _ = _worth(customer)
-    assert fits == expected
+    treatments, _ = _decide_for(worth)
+    assert treatments == expected
 
 
 def test_treatment_that_does_not_pay_is_not_sent() -> None:
-    fits, decision = _worth(10)
-    assert not fits
+    treatments, decision = _decide_for(10)
+    assert not treatments
     assert set(fates(decision).values()) == {"beaten by nothing"}
     assert all(choice.action_id is None for choice in decision.choices)
 
@@ -174,7 +172,7 @@ def test_a_context_weight_and_a_score_of_the_profile_decide() -> None:
     assert candidate(life.interact("Home", 4, ask=["hero"]), "hat-hero").p == 1
 
 
-def test_transactional_messages_pass_by_arbitration() -> None:
+def test_transactional_messages_are_exempt_from_arbitration() -> None:
     campaigns = [
         campaign("sales", offer("sale", 100)),
         campaign("receipt", offer("receipt", 0), purpose="transactional"),
@@ -199,10 +197,14 @@ def test_transactional_messages_come_first_in_a_placement() -> None:
 
 def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
     day = 24 * 3_600_000
-    early = hero("early", value=9, ends="1970-01-01")
+    early_treatment = hero("early", value=9, ends="1970-01-01")
     late_treatment = hero("late", value=8, starts="1970-01-02")
     life = Life(
-        world(campaigns=[campaign("c", offer("o", 1, early, late_treatment, hero("always")))])
+        world(
+            campaigns=[
+                campaign("c", offer("o", 1, early_treatment, late_treatment, hero("always")))
+            ]
+        )
     )
     for at, expected in ((day - 1, "early"), (day, "late")):
         life.interact("Home", at, ask=["hero"])
@@ -210,15 +212,15 @@ def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
 
 
 class _LearnedPropensities:
-    """Stand-in for the knowledge of a learner."""
+    """Propensities of a learner, by treatment."""
 
     label = "learned@1"
 
     def __init__(self, chances: dict[str, float]) -> None:
-        self.known = chances
+        self.chances = chances
 
     def of(self, candidates: Any, facts: Any) -> list[float | None]:
-        return [self.known.get(candidate.treatment) for candidate in candidates]
+        return [self.chances.get(candidate.treatment) for candidate in candidates]
 
 
 def test_learned_probability_replaces_the_declared_one() -> None:

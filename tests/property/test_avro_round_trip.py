@@ -1,4 +1,4 @@
-"""Over all record types: nothing is lost, and the bytes are those of Apache's own Avro."""
+"""Records of every type survive encoding, and their bytes equal those of Apache's own Avro."""
 
 from io import BytesIO
 
@@ -55,7 +55,7 @@ def apache_encode(name: str, record: msgspec.Struct) -> bytes:
 
 
 def as_lists(value: object) -> object:
-    """Return lists for tuples, since Apache's writer takes no tuples for arrays."""
+    """Return the value with lists for tuples, since Apache's writer takes no tuples for arrays."""
     match value:
         case dict():
             return {key: as_lists(inner) for key, inner in value.items()}
@@ -74,11 +74,11 @@ def apache_decode(name: str, body: bytes) -> msgspec.Struct:
 @given(data=st.data())
 def test_record_survives_and_bytes_equal_apaches(name: str, data: st.DataObject) -> None:
     record = data.draw(records(CLASSES[name]))
-    data_encoded = CODEC.encode(topic_of(name), record)
-    assert data_encoded is not None
-    assert CODEC.decode(topic_of(name), data_encoded) == record
-    assert data_encoded[HEADER:] == apache_encode(name, record)
-    assert apache_decode(name, data_encoded[HEADER:]) == record
+    encoding = CODEC.encode(topic_of(name), record)
+    assert encoding is not None
+    assert CODEC.decode(topic_of(name), encoding) == record
+    assert encoding[HEADER:] == apache_encode(name, record)
+    assert apache_decode(name, encoding[HEADER:]) == record
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -87,13 +87,13 @@ def test_record_survives_and_bytes_equal_apaches(name: str, data: st.DataObject)
 def test_garbled_bytes_are_a_record_or_malformed_and_no_exception(
     name: str, data: st.DataObject
 ) -> None:
-    data_encoded = CODEC.encode(topic_of(name), data.draw(records(CLASSES[name])))
-    assert data_encoded is not None
-    garbled = bytearray(data_encoded)
+    encoding = CODEC.encode(topic_of(name), data.draw(records(CLASSES[name])))
+    assert encoding is not None
+    content = bytearray(encoding)
     for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(garbled)))
-        garbled[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
-    result = CODEC.decode(topic_of(name), bytes(garbled))
+        at = data.draw(st.integers(0, len(content)))
+        content[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    result = CODEC.decode(topic_of(name), bytes(content))
     assert isinstance(result, (CLASSES[name], Malformed))
 
 
@@ -106,27 +106,25 @@ _GROWTH = (("interactions.identified", Enriched), ("interactions.enriched", Segm
 def test_record_with_a_new_section_has_the_bytes_of_a_full_encoding(
     before: str, after: type[msgspec.Struct], data: st.DataObject
 ) -> None:
-    data_sent = CODEC.encode(before, data.draw(records(CLASSES[before])))
-    assert data_sent is not None
-    received_record = CODEC.decode(before, data_sent)
-    assert not isinstance(received_record, Malformed)
+    encoding = CODEC.encode(before, data.draw(records(CLASSES[before])))
+    assert encoding is not None
+    source_record = CODEC.decode(before, encoding)
+    assert not isinstance(source_record, Malformed)
     drawn_record = data.draw(records(after))
-    passed_on = {name: getattr(received_record, name) for name in received_record.__struct_fields__}
-    value = msgspec.structs.replace(drawn_record, **passed_on)
+    passed_fields = {name: getattr(source_record, name) for name in source_record.__struct_fields__}
+    value = msgspec.structs.replace(drawn_record, **passed_fields)
     (topic,) = (name for name, of in CLASSES.items() if of is after)
     for record in (value, drawn_record):
-        assert CODEC.extend(topic, record, received_record, data_sent) == CODEC.encode(
-            topic, record
-        )
+        assert CODEC.extend(topic, record, source_record, encoding) == CODEC.encode(topic, record)
 
 
 @pytest.mark.parametrize(("before", "after"), _GROWTH)
 def test_passed_on_bytes_are_reused(before: str, after: type[msgspec.Struct]) -> None:
-    data_sent = CODEC.encode(before, CLASSES[before]())
-    assert data_sent is not None
-    received_record = CODEC.decode(before, data_sent)
-    assert not isinstance(received_record, Malformed)
+    encoding = CODEC.encode(before, CLASSES[before]())
+    assert encoding is not None
+    source_record = CODEC.decode(before, encoding)
+    assert not isinstance(source_record, Malformed)
     (topic,) = (name for name, of in CLASSES.items() if of is after)
-    extended = CODEC.extend(topic, after(), received_record, data_sent[:HEADER] + b"as it came")
-    assert extended is not None
-    assert extended[HEADER:].startswith(b"as it came")
+    extension = CODEC.extend(topic, after(), source_record, encoding[:HEADER] + b"as it came")
+    assert extension is not None
+    assert extension[HEADER:].startswith(b"as it came")

@@ -43,17 +43,17 @@ _ORDERS = {"name": "Order"}
 
 
 def _traits(names: Iterable[str]) -> tuple[model.TraitDefinition, ...]:
-    """Return the trait definitions, over a window where the name ends in `_lately`."""
-    stages = []
+    """Return the trait definitions; those named `…_lately` count over a window."""
+    definitions = []
     for name in names:
         rule, _, lately = name.partition("_")
         path = None if rule in ("count", "recency") else "properties.total"
         window = "6m" if lately else None
-        stages.append(model.TraitDefinition(name, rule, path, _ORDERS, window))  # type: ignore[arg-type]
-    return tuple(stages)
+        definitions.append(model.TraitDefinition(name, rule, path, _ORDERS, window))  # type: ignore[arg-type]
+    return tuple(definitions)
 
 
-_EVERY = [f"{rule}{window}" for rule in _RULES for window in ("", "_lately")]
+_TRAIT_NAMES = [f"{rule}{window}" for rule in _RULES for window in ("", "_lately")]
 _PATTERNS = (
     model.Segment("went_on", {"sequence": [{"name": "View"}, _ORDERS], "within": "9m"}),
     model.Segment("no_order", {"absence": _ORDERS, "after": {"name": "View"}, "for": "3m"}),
@@ -67,30 +67,30 @@ def _world(names: Iterable[str], segments: tuple[model.Segment, ...] = ()) -> Ru
 
 _WORLDS = {
     "none": _world(()),
-    "half": _world(_EVERY[::2], _PATTERNS[:1]),
-    "other half": _world(_EVERY[1::2], _PATTERNS[1:]),
-    "all": _world(_EVERY, _PATTERNS),
+    "half": _world(_TRAIT_NAMES[::2], _PATTERNS[:1]),
+    "other half": _world(_TRAIT_NAMES[1::2], _PATTERNS[1:]),
+    "all": _world(_TRAIT_NAMES, _PATTERNS),
 }
 
 
 class _VersionedFlow(InterleavedFlow):
-    """Rules by partition: identity runs by the version that its worker has received of the
-    `newest`, later stages by the one it stamped."""
+    """Flow in which identity runs by the version that its partition has received, which becomes
+    `newest_rules` at some time; later stages run by the version that identity stamped."""
 
-    newest: Rules
+    newest_rules: Rules
 
     def run_everywhere_by(self, world: Rules) -> None:
         """Let every partition run by a version."""
-        self.newest = world
-        self._received = dict.fromkeys(range(self.partitions), world)
+        self.newest_rules = world
+        self._rules_by_partition = dict.fromkeys(range(self.partitions), world)
 
     def rules_for(self, record: object, partition: int) -> Rules:
         digest = config_of(record)
         if digest:
             return next(world for world in _WORLDS.values() if world.config.digest == digest)
-        if self._received[partition] is not self.newest and self.choose(3) == 0:
-            self._received[partition] = self.newest
-        return self._received[partition]
+        if self._rules_by_partition[partition] is not self.newest_rules and self.choose(3) == 0:
+            self._rules_by_partition[partition] = self.newest_rules
+        return self._rules_by_partition[partition]
 
 
 @st.composite
@@ -101,7 +101,7 @@ def histories(draw: st.DrawFn) -> list[str]:
 
 
 class _Stages:
-    """Flow as the back-fill sees it."""
+    """Stages of a flow, as a back-fill uses them."""
 
     def __init__(self, flow: _VersionedFlow, chance: random.Random) -> None:
         self.flow = flow
@@ -113,7 +113,7 @@ class _Stages:
         return self.flow.partitions
 
     def feed(self, emits: Iterable[Emit]) -> int:
-        """Feed interactions, some of them twice."""
+        """Feed records, some of them twice; return their number without the copies."""
         inputs = list(emits)
         duplicates = [emit for emit in inputs if self.chance.random() < 0.3]
         self.flow.give("cli", [*inputs, *duplicates])
@@ -185,16 +185,16 @@ def test_backfilled_aggregate_equals_one_kept_from_the_start(
 ) -> None:
     life = _Life(_WORLDS[history[0]], data)
     for name, count in zip(history, counts, strict=False):
-        life.flow.newest = _WORLDS[name]
+        life.flow.newest_rules = _WORLDS[name]
         life.continue_for(count)
         life.apply(_WORLDS[name])
         life.continue_for(count)
     life.flow.drain()
     assert not life.flow.refused
-    _as_if_always_there(life.flow, _WORLDS[name], next(life.minutes) * MINUTE_MS)
+    _check_traits(life.flow, _WORLDS[name], next(life.minutes) * MINUTE_MS)
 
 
-_begun = st.dictionaries(
+_backfills = st.dictionaries(
     st.sampled_from("ab"),
     st.builds(
         lambda run, gap, begin: Backfill(run, gap, begin, gap),
@@ -205,37 +205,35 @@ _begun = st.dictionaries(
 )
 
 
-@given(_begun, _begun, _begun)
+@given(_backfills, _backfills, _backfills)
 def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
     a: dict[str, Backfill], b: dict[str, Backfill], c: dict[str, Backfill]
 ) -> None:
     def join(*parts: dict[str, Backfill]) -> dict[str, Backfill]:
-        first, second = (Shard(0, 0, 0, begun=begun) for begun in parts)
+        first, second = (Shard(0, 0, 0, begun=fills) for fills in parts)
         return merge(first, second, plain_rules().config).begun
 
     assert join(a, b) == join(b, a)
     assert join(join(a, b), c) == join(a, join(b, c))
     assert join(a, a) == a
-    for key, trait in join(a, b).items():
-        known_values = [begun[key] for begun in (a, b) if key in begun]
-        assert trait in known_values
-        assert all(
-            (trait.run, trait.covered) >= (other.run, other.covered) for other in known_values
-        )
+    for key, fill in join(a, b).items():
+        own_fills = [fills[key] for fills in (a, b) if key in fills]
+        assert fill in own_fills
+        assert all((fill.run, fill.covered) >= (other.run, other.covered) for other in own_fills)
 
 
 class _Log:
-    """Log of `interactions.segmented`, read on from where it was left, with records that a killed
-    worker sent twice."""
+    """Log of `interactions.segmented`, in which a killed worker sent some records twice; each read
+    begins where the one before ended."""
 
     def __init__(self, flow: InterleavedFlow, chance: random.Random) -> None:
         self._flow = flow
         self._chance = chance
-        self._read = 0
+        self._next = 0
 
     def read(self, reader: BackfillReader) -> Iterator[str]:
         emits = self._flow.written
-        new, self._read = emits[self._read :], len(emits)
+        new, self._next = emits[self._next :], len(emits)
         for emit in (emit for emit in new if emit.topic == topics.SEGMENTED):
             assert isinstance(emit.value, Segmented)
             for _ in range(1 + (self._chance.random() < 0.2)):
@@ -245,16 +243,16 @@ class _Log:
 
 
 def _people(flow: InterleavedFlow) -> list[MemberProfile]:
-    last = {emit.key: emit.value for emit in flow.written if emit.topic == topics.PROFILES}
+    snapshots = {emit.key: emit.value for emit in flow.written if emit.topic == topics.PROFILES}
     return [
         MemberProfile(profile, {}, profile.updated_at)
-        for profile in last.values()
+        for profile in snapshots.values()
         if isinstance(profile, Profile)
     ]
 
 
-def _as_if_always_there(flow: InterleavedFlow, world: Rules, now_ms: int) -> None:
-    """Return every shard of every profile, made of all its interactions by `world` alone."""
+def _check_traits(flow: InterleavedFlow, world: Rules, now_ms: int) -> None:
+    """Check that every profile has the traits that all its interactions give by `world` alone."""
     arrivals: dict[str, dict[str, Interaction]] = defaultdict(dict)
     for emit in flow.written:
         record = emit.value
@@ -279,7 +277,7 @@ def _apply_all(arrivals: Iterable[Interaction], world: Rules) -> Shard:
 
 
 def _traits_of(shards: Any, now_ms: int, world: Rules) -> dict[str, FactValue]:
-    """Return all but the profile's id; averages are floats."""
+    """Return the traits but for the identifiers', with floats rounded: averages are floats."""
     config = world.config
     return {
         name: round(value, 6) if isinstance(value, float) else value
@@ -288,7 +286,7 @@ def _traits_of(shards: Any, now_ms: int, world: Rules) -> dict[str, FactValue]:
     }
 
 
-def _shop(minute: int, name: str = "Order") -> Interaction:
+def _interaction(minute: int, name: str = "Order") -> Interaction:
     at = minute * MINUTE_MS
     identifiers = (Identifier("cookie", "k"),)
     return Interaction(
@@ -303,13 +301,13 @@ def _row(flow: InterleavedFlow) -> ProfileState:
 
 
 def _flow(*names: str) -> tuple[_VersionedFlow, list[Version]]:
-    """Return a flow with one order a minute by each version."""
+    """Return a flow with one order by each version, a minute apart, and the versions."""
     flow = _VersionedFlow(plain_rules(), 1, choose=lambda _: 0)
     versions = []
     for minute, name in enumerate(names, start=1):
         versions.append(Version(_WORLDS[name].config, minute * _DAY_MS * 8))
         flow.run_everywhere_by(_WORLDS[name])
-        flow.put(_shop(minute))
+        flow.put(_interaction(minute))
         flow.drain()
     return flow, versions
 
@@ -322,9 +320,9 @@ def test_trait_states_its_beginning_until_backfilled() -> None:
         [begin_control(person, newest_beginning(versions), world) for person in _people(flow)],
     )
     flow.drain()
-    traits_known = traits(shards_of(_row(flow)), 3 * MINUTE_MS, world.config)
-    assert (traits_known["count"], traits_known["count.since"]) == (1, 2 * MINUTE_MS)
-    assert traits_known["count_lately.since"] == 2 * MINUTE_MS
+    values = traits(shards_of(_row(flow)), 3 * MINUTE_MS, world.config)
+    assert (values["count"], values["count.since"]) == (1, 2 * MINUTE_MS)
+    assert values["count_lately.since"] == 2 * MINUTE_MS
     later = traits(shards_of(_row(flow)), 9 * MINUTE_MS, world.config)
     assert "count.since" in later
     assert "count_lately.since" not in later
@@ -357,12 +355,12 @@ def test_truncated_log_is_shown_as_counting_since_its_beginning() -> None:
             reader.add(0, record)
         flow.give("cli", reader.fill_records())
         flow.drain()
-        traits_known = traits(shards_of(_row(flow)), 4 * MINUTE_MS, world.config)
-        assert traits_known["count"] == (3 if begin is None else 2)
-        assert traits_known.get("count.since") == begin
+        values = traits(shards_of(_row(flow)), 4 * MINUTE_MS, world.config)
+        assert values["count"] == (3 if begin is None else 2)
+        assert values.get("count.since") == begin
 
 
-def test_backfill_brings_no_forgotten_person_back() -> None:
+def test_backfill_does_not_restore_a_forgotten_person() -> None:
     flow, versions = _flow("none", "all")
     world = _WORLDS["all"]
     reader = BackfillReader({}, world, versions)
@@ -376,14 +374,14 @@ def test_backfill_brings_no_forgotten_person_back() -> None:
     flow.give("cli", fills)
     flow.drain()
     assert not flow.rows["enrichment"]
-    flow.put(_shop(4))
+    flow.put(_interaction(4))
     flow.give("cli", fills)
     flow.drain()
     assert traits(shards_of(_row(flow)), 5 * MINUTE_MS, world.config)["count"] == 1
 
 
 def test_aggregate_unused_for_long_is_dropped_and_counts_from_now() -> None:
-    # Four versions, eight days apart.
+    # The four versions are eight days apart.
     flow, versions = _flow("all", "none", "none", "all")
     aggregate = next(iter(_WORLDS["all"].config.aggregates.by_key))
     assert not dropped_keys(versions[:2])
@@ -399,14 +397,14 @@ def test_aggregate_unused_for_long_is_dropped_and_counts_from_now() -> None:
     [shard] = _row(flow).shards.here.values()
     assert (shard.kept, shard.begun, shard.sequences) == ({}, {}, {})
     rollout = plan([], versions[:3], _WORLDS["all"].config)
-    assert set(rollout.counting_from_now) == set(_EVERY)
+    assert set(rollout.counting_from_now) == set(_TRAIT_NAMES)
     assert not rollout.filled
 
 
 def test_plan_names_traits_to_be_filled() -> None:
     _, versions = _flow("half")
     rollout = plan([], versions, _WORLDS["all"].config)
-    assert set(rollout.filled) == set(_EVERY[1::2])
+    assert set(rollout.filled) == set(_TRAIT_NAMES[1::2])
     assert not rollout.counting_from_now
     assert not plan([], versions, _WORLDS["half"].config).filled
     assert not plan([], (), _WORLDS["all"].config).counting_from_now

@@ -1,4 +1,4 @@
-"""A bucket says between which thresholds a trait lies, now and as time goes on."""
+"""A bucket is the rank of a trait among its thresholds, now and as time goes on."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,13 +20,13 @@ def test_bucket_of_a_number_is_its_rank_among_the_thresholds(
     compiled_bucket = bucket(
         model.TraitDefinition("b", "bucket", "trait.x", thresholds=tuple(thresholds)), False
     )
-    bin_name = bucket_of(compiled_bucket, {"x": value}, 0)
+    number = bucket_of(compiled_bucket, {"x": value}, 0)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        assert bin_name is None
+        assert number is None
     elif descending and len(numbers) > 1:
-        assert bin_name == 1 + sum(value < number for number in numbers)
+        assert number == 1 + sum(value < threshold for threshold in numbers)
     else:
-        assert bin_name == 1 + sum(value >= number for number in numbers)
+        assert number == 1 + sum(value >= threshold for threshold in numbers)
     assert next_step(compiled_bucket, {"x": value}, 0) is None
 
 
@@ -43,9 +43,9 @@ def test_ages_change_only_at_the_named_moments(ages: list[int], descending: bool
     traits: dict[str, FactValue] = {"x": at}
     due = next_step(compiled_bucket, traits, 0)
     for now in range(60):
-        older = sum(now - at >= age for age in ages)
+        rank = sum(now - at >= age for age in ages)
         assert bucket_of(compiled_bucket, traits, now) == 1 + (
-            len(ages) - older if descending else older
+            len(ages) - rank if descending else rank
         )
         changes = bucket_of(compiled_bucket, traits, now) != bucket_of(
             compiled_bucket, traits, now - 1

@@ -58,32 +58,31 @@ def _rules(confirm_within: str = "1m") -> Rules:
 
 
 def _check_budgets(world: Spending) -> None:
-    """Check that nothing is overspent, by decisions, by the workers' purses, and by the published
-    accounts."""
+    """Check that decisions, workers' purses and published accounts overspend nothing."""
     for name, amount in _BUDGETS.items():
         account, limit = world.ledger.accounts.get(name), round(amount * TOKENS)
         assert world.spent(name) <= limit, name
         if account is None:
             continue
         purses = [purse[name] for purse in world.purses() if name in purse]
-        granted = sum(max(purse.granted, purse.spent) for purse in purses)
-        assert granted - account.released <= limit, name
+        grants = sum(max(purse.granted, purse.spent) for purse in purses)
+        assert grants - account.released <= limit, name
         assert account.spent <= limit, name
         assert account.free >= 0, name
 
 
-def _run_randomly(world: Spending, random: Random, acts: int, kills: int) -> None:
-    for _ in range(acts):
-        act, customer_id = random.randrange(100), f"c{random.randrange(9)}"
-        if act < 25:
+def _run_randomly(world: Spending, random: Random, steps: int, kills: int) -> None:
+    for _ in range(steps):
+        choice, customer_id = random.randrange(100), f"c{random.randrange(9)}"
+        if choice < 25:
             world.put("Go", customer_id)
-        elif act < 45:
+        elif choice < 45:
             world.put("Look", customer_id, asks=True)
-        elif act < 55:
+        elif choice < 55:
             world.report_outcome(random.choice(_OUTCOMES))
-        elif act < 80:
+        elif choice < 80:
             world.work(random.randrange(12))
-        elif act < 95:
+        elif choice < 95:
             world.learn(random.randrange(6))
             world.now_ms += random.randrange(3_000)
         else:
@@ -91,8 +90,11 @@ def _run_randomly(world: Spending, random: Random, acts: int, kills: int) -> Non
         if random.randrange(100) < kills:
             world.doom_worker()
         if random.randrange(100) < kills:
-            loses, doomed_at = random.randrange(4) == 0, random.choice((None, random.randrange(6)))
-            world.restart_learner(loses_disk=loses, doomed_at=doomed_at)
+            loses_disk, doomed_at = (
+                random.randrange(4) == 0,
+                random.choice((None, random.randrange(6))),
+            )
+            world.restart_learner(loses_disk=loses_disk, doomed_at=doomed_at)
         _check_budgets(world)
 
 
@@ -108,7 +110,7 @@ def _check_run(seed: int, kills: int) -> None:
         world = Spending(_rules(), Path(folder), random)
         _run_randomly(world, random, 90, kills)
         world.rest()
-        world.now_ms += 120_000  # past the time in which pages report
+        world.now_ms += 120_000  # beyond `confirm_within` of pages
         world.rest()
         _check_budgets(world)
         for name in _BUDGETS:
@@ -124,8 +126,8 @@ def _check_run(seed: int, kills: int) -> None:
 
 def _spend_the_rest(world: Spending) -> None:
     """Spend the rest by customers of one partition alone, also the leases of other partitions."""
-    names_here = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
-    for customer_id in names_here:
+    customer_ids = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
+    for customer_id in customer_ids:
         if world.ledger.accounts["gift"].left < TOKENS:
             break
         world.put("Go", customer_id)
@@ -138,16 +140,16 @@ def _spend_the_rest(world: Spending) -> None:
 def test_leases_are_used_up_while_the_learner_is_away(tmp_path: Path) -> None:
     world = Spending(_rules(), tmp_path, Random(1))
     world.rest()
-    leased = sum(purse["gift"].left(world.now_ms) for purse in world.purses())
+    leases = sum(purse["gift"].left(world.now_ms) for purse in world.purses())
     for number in range(150):
         world.put("Go", f"c{number}")
     while world.worker.unread() or world.worker.in_flight():
         world.work(50)
     decisions = [decision for _, decision in world.logs.read(topics.DECISIONS)]
     fates = [candidate.fate for decision in decisions for candidate in decision.candidates]
-    assert world.spent("gift") == leased - leased % TOKENS
+    assert world.spent("gift") == leases - leases % TOKENS
     assert set(fates) == {"chosen", "budget gift"}
-    assert sum(decision.spends != () for decision in decisions) == leased // TOKENS
+    assert sum(decision.spends != () for decision in decisions) == leases // TOKENS
 
 
 def test_a_copy_of_an_input_spends_once(tmp_path: Path) -> None:
@@ -202,10 +204,10 @@ def test_no_day_spends_more_than_it_has(seed: int, kills: int) -> None:
         world = Spending(_daily_rules(), Path(folder), random)
         world.now_ms = _MIDNIGHT - 40_000
         for _ in range(80):
-            act = random.randrange(4)
-            if act == 0:
+            choice = random.randrange(4)
+            if choice == 0:
                 world.put("Go", f"c{random.randrange(9)}")
-            elif act == 1:
+            elif choice == 1:
                 world.work(random.randrange(12))
             else:
                 world.learn(random.randrange(6))
@@ -239,8 +241,8 @@ def _rules_with_budget(amount: float | None) -> Rules:
     )
 
 
-def _send_requests(world: Spending, count: int) -> int:
-    """Send `count` more interactions; return how many messages there are then."""
+def _send_interactions(world: Spending, count: int) -> int:
+    """Send `count` interactions, and return the number of all messages so far."""
     for number in range(count):
         world.put("Go", f"c{number}")
     world.rest()
@@ -250,35 +252,35 @@ def _send_requests(world: Spending, count: int) -> int:
 def test_budget_lowered_below_its_spending_spends_nothing_more(tmp_path: Path) -> None:
     world = Spending(_rules_with_budget(12), tmp_path, Random(3))
     world.rest()
-    assert _send_requests(world, 5) == 5
+    assert _send_interactions(world, 5) == 5
     world.apply(_rules_with_budget(3))
     world.rest()
-    assert _send_requests(world, 9) == 5
+    assert _send_interactions(world, 9) == 5
     record = world.records["gift"]
     assert (record.budget, record.spent, record.leased) == (3, 5, 0)
     world.apply(_rules_with_budget(7))
     world.rest()
     for _ in range(4):
-        _send_requests(world, 9)
+        _send_interactions(world, 9)
     assert len(world.actions("email")) == 7
     assert world.records["gift"].spent == 7
 
 
-def test_a_budget_that_is_taken_away_holds_nothing_back_and_is_not_forgotten(
+def test_removed_budget_holds_nothing_back_and_its_spending_counts_when_it_returns(
     tmp_path: Path,
 ) -> None:
     world = Spending(_rules_with_budget(6), tmp_path, Random(4))
     world.rest()
-    assert _send_requests(world, 2) == 2
+    assert _send_interactions(world, 2) == 2
     assert world.records["gift"].leased > 0
     world.apply(_rules_with_budget(None))
     world.rest()
     assert world.records["gift"].leased == 0
-    assert _send_requests(world, 9) == 11
+    assert _send_interactions(world, 9) == 11
     world.apply(_rules_with_budget(6))
     world.rest()
     for _ in range(4):
-        _send_requests(world, 9)
+        _send_interactions(world, 9)
     assert len(world.actions("email")) == 11 + 4
     assert world.spent("gift") == 6 * TOKENS
 
@@ -317,8 +319,8 @@ def _rounds_at_most(partitions: int, interval: int) -> int:
     """Return the rounds of the learner after which the last item is given away, if one partition
     has a customer for it in each `interval`-th round, whatever the others ask for.
 
-    It waits once for each of the others, whose hold has doubled at most once more often than its
-    own; and its own doubles until a grant must meet a customer.
+    That partition waits once for each other one, which holds the item at most twice as long; its
+    own hold doubles with each turn, until a customer must come within it.
     """
     rounds, hold = interval, _HOLD_ROUNDS
     while True:
@@ -337,18 +339,18 @@ def _rounds_at_most(partitions: int, interval: int) -> int:
     st.sampled_from((0, 4)),
 )
 def test_last_item_goes_to_a_partition_that_keeps_asking(
-    seed: int, partitions: int, interval: int, teasing: float, kills: int
+    seed: int, partitions: int, interval: int, tease_share: float, kills: int
 ) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules_with_last_item(), Path(folder), random, partitions)
         world.rest()
-        asking, rounds = random.randrange(partitions), 0
+        asking_partition, rounds = random.randrange(partitions), 0
         while not world.spent(_LAST):
             for partition in world.partitions:
                 # The other partitions ask only while they do not hold the last item.
-                teases = not _has_last_item(world, partition) and random.random() < teasing
-                if rounds % interval == 0 if partition == asking else teases:
+                teases = not _has_last_item(world, partition) and random.random() < tease_share
+                if rounds % interval == 0 if partition == asking_partition else teases:
                     world.put("Look", _customer_of(world, partition), asks=True)
             _run_round(world, random, kills)
             rounds += 1
@@ -359,7 +361,7 @@ def test_last_item_goes_to_a_partition_that_keeps_asking(
 
 
 def _has_last_item(world: Spending, partition: int) -> bool:
-    """Return whether a partition has the item, or is about to receive it."""
+    """Return whether a partition has the item, or a grant of it is in flight."""
     account = world.ledger.accounts[_LAST]
     return account.at(partition).left > 0
 
@@ -405,8 +407,8 @@ def test_one_purse_of_a_played_log_spends_as_much_as_leases(
                 world.restart_learner(loses_disk=random.randrange(2) == 0)
         world.rest()
         assert world.spent("gift") <= _spent_from_one_purse(world) == min(visits, 12) * TOKENS
-        for _ in range(8):  # customers refused while the rest was leased elsewhere come again
-            _send_requests(world, 9)
+        for _ in range(8):  # so that what was leased elsewhere is spent too
+            _send_interactions(world, 9)
         assert _spent_from_one_purse(world) == world.spent("gift") == 12 * TOKENS
         world.ledger.close()
 
@@ -433,12 +435,12 @@ def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
     """Return how a replay's decisions differ from the workers', and the hash of the replay's."""
     replay, decisions_hash = ReplayedDecisions({}), Fingerprint()
 
-    def take(emits: Iterable[Emit]) -> None:
+    def note(emits: Iterable[Emit]) -> None:
         for emit in replay.note(emits):
             if isinstance(emit.value, Decision):
                 decisions_hash.add(emit.value)
 
-    _play_inputs(world, LogPlayer(world.rules, take))
+    _play_inputs(world, LogPlayer(world.rules, note))
     live = [decision for _, decision in world.logs.read(topics.DECISIONS)]
     comparison = replay.compare([*live, *live])
     assert comparison.decisions == len({decision.decision_id for decision in live})
@@ -447,7 +449,7 @@ def _replay_beside_live(world: Spending) -> tuple[LiveComparison, str]:
 
 @settings(max_examples=cases(40), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from((1.5, 4, 12, 1_000)))
-def test_replay_decides_as_live_but_where_a_lease_ran_short(seed: int, amount: float) -> None:
+def test_replay_decides_as_live_unless_a_lease_ran_short(seed: int, amount: float) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         world = Spending(_rules_with_budget(amount), Path(folder), random)
@@ -461,13 +463,13 @@ def test_replay_decides_as_live_but_where_a_lease_ran_short(seed: int, amount: f
         comparison, replay = _replay_beside_live(world)
         assert _replay_beside_live(world) == (comparison, replay)
         assert comparison.changed == comparison.by_budgets <= comparison.decisions
-        held_fates = [
+        budget_fates = [
             candidate.fate
             for _, decision in world.logs.read(topics.DECISIONS)
             for candidate in decision.candidates
             if candidate.fate == "budget gift"
         ]
-        if not held_fates:
+        if not budget_fates:
             assert comparison.changed == 0
         world.ledger.close()
 

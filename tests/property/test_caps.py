@@ -1,4 +1,4 @@
-"""Caps cannot be exceeded, and a decision can be made again from its record."""
+"""Caps are not exceeded, and a decision can be repeated from its record."""
 
 from collections.abc import Iterator
 
@@ -23,16 +23,16 @@ _IDENTIFIERS = (Identifier("customer_id", "c"), Identifier("email", "c@example.c
 
 @st.composite
 def moments(draw: st.DrawFn) -> list[tuple[str, int, str]]:
-    """Draw events with their hours, and the fates of the actions that they bring."""
-    kinds = st.sampled_from(["Order", "ask"])
+    """Draw events as (kind, hour, fate of the actions that the event causes)."""
+    events = st.sampled_from(["Order", "ask"])
     fates = st.sampled_from(["none", "sent", "impression", "bounce", "expired"])
     times = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=40)))
-    return [(draw(kinds), at, draw(fates)) for at in times]
+    return [(draw(events), at, draw(fates)) for at in times]
 
 
-def _interaction(number: int, kind: str, at: int) -> Interaction:
-    request = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if kind == "ask" else None
-    name = "Order" if kind == "Order" else "Home"
+def _interaction(number: int, event: str, at: int) -> Interaction:
+    request = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if event == "ask" else None
+    name = "Order" if event == "Order" else "Home"
     return Interaction(
         f"e{number}", "track", name, "web", "shop", at, at, _IDENTIFIERS, request=request
     )
@@ -51,25 +51,23 @@ def _outcome(action: Action, outcome: str, at: int) -> Interaction:
 def test_no_window_holds_more_messages_than_its_cap(stream: list[tuple[str, int, str]]) -> None:
     flow = Flow(offering_rules())
     actions: list[Action] = []
-    for number, (kind, hour, fate) in enumerate(stream):
+    for number, (event, hour, fate) in enumerate(stream):
         at = hour * _HOUR_MS
-        for emit in list(flow.run(_interaction(number, kind, at))):
+        for emit in list(flow.run(_interaction(number, event, at))):
             if isinstance(emit.value, Action):
                 if fate not in ("bounce", "expired"):
                     actions.append(emit.value)
                 if fate != "none":
                     list(flow.run(_outcome(emit.value, fate, at)))
     for cap in offering_rules().config.caps:
-        _assert_kept(cap, actions)
+        _check_cap(cap, actions)
 
 
-def _assert_kept(cap: CompiledCap, actions: list[Action]) -> None:
+def _check_cap(cap: CompiledCap, actions: list[Action]) -> None:
     counted_actions = [action for action in actions if cap.channel in (None, action.channel)]
-    for group in {_group(cap, interaction) for interaction in counted_actions}:
+    for group in {_group(cap, action) for action in counted_actions}:
         times = sorted(
-            interaction.created_at
-            for interaction in counted_actions
-            if _group(cap, interaction) == group
+            action.created_at for action in counted_actions if _group(cap, action) == group
         )
         for end in times:
             assert sum(end - cap.window_ms < at <= end for at in times) <= cap.max, cap
@@ -82,10 +80,10 @@ def _group(cap: CompiledCap, action: Action) -> str:
 
 @settings(deadline=None)
 @given(moments())
-def test_a_decision_made_again_is_the_same(stream: list[tuple[str, int, str]]) -> None:
+def test_decision_repeated_from_its_record_is_the_same(stream: list[tuple[str, int, str]]) -> None:
     flow = Flow(offering_rules())
-    for number, (kind, hour, _) in enumerate(stream):
-        emits = list(flow.run(_interaction(number, kind, hour * _HOUR_MS)))
+    for number, (event, hour, _) in enumerate(stream):
+        emits = list(flow.run(_interaction(number, event, hour * _HOUR_MS)))
         for segmented, decision in _decisions(emits):
             history = Shards({"any": History(decision.contacts)})
             repeat = step(decision.profile_id, segmented, ContactState(history), offering_rules())

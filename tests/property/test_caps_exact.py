@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import HOUR_MS
+from pipeline.rules import Rules
 from tests.support.cases import cases
 from tests.support.deciding import ADA, Life, campaign, fates, hero, offer, problems, world
 
@@ -58,17 +59,17 @@ _caps = st.lists(
 
 @dataclass
 class _SentMessage:
-    """Message of the oracle: the `customer` whom it went to, and whether it counts."""
+    """Message of the oracle, with the hour `at` which it went to `customer`."""
 
     offer: str
     at: int
     customer: str
     counts: bool = True
-    reached: bool = False
+    shown: bool = False
 
     def is_lost(self, confirm: int | None, now: int) -> bool:
         """Return whether the message can no longer be reported as shown."""
-        return confirm is not None and not self.reached and now >= self.at + confirm
+        return confirm is not None and not self.shown and now >= self.at + confirm
 
 
 @settings(max_examples=cases(150), deadline=None)
@@ -78,35 +79,24 @@ class _SentMessage:
     st.lists(st.integers(0, 30), min_size=1, max_size=25),
     st.data(),
 )
-def test_a_message_goes_exactly_when_every_cap_has_room(
+def test_message_goes_exactly_when_every_cap_has_room(
     caps: list[_Cap], confirm: int | None, hours: list[int], data: st.DataObject
 ) -> None:
-    offers = [
-        offer(name, value, hero(f"{name}-hero"), issue=issue, group=group)
-        for name, (issue, group, value) in _OFFERS.items()
-    ]
-    policies = {"caps": [cap.as_yaml(number) for number, cap in enumerate(caps)]}
-    web = {"name": "web", "placements": ["hero"]}
-    if confirm is not None:
-        web["confirm_within"] = f"{confirm}h"
-    compiled_rules = world(
-        campaigns=[campaign("c", *offers)], policies=policies, channels={"channels": [web]}
-    )
-    life = Life(compiled_rules)
+    life = Life(_rules(caps, confirm))
     messages: dict[str, _SentMessage] = {}
     open_actions: list[Action] = []
-    merged = False
+    is_merged = False
     for hour in sorted(hours):
         at = hour * HOUR_MS
         match data.draw(st.sampled_from(["ada", "cookie", "ada", "cookie", "merge", "outcome"])):
             case "merge":
                 life.interact("Login", at, identifiers=(*ADA, *_COOKIE))
-                merged = True
+                is_merged = True
             case "outcome" if open_actions:
                 action = data.draw(st.sampled_from(open_actions))
                 outcome = data.draw(st.sampled_from(["impression", "bounce", "expired"]))
                 life.react(action, outcome, at)
-                _apply(messages[action.action_id], outcome)
+                _apply_outcome(messages[action.action_id], outcome)
             case customer:
                 name = "ada" if customer == "ada" else "cookie"
                 decision = life.interact(
@@ -115,7 +105,8 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                 own_messages = [
                     message
                     for message in messages.values()
-                    if (merged or message.customer == name) and not message.is_lost(confirm, hour)
+                    if (is_merged or message.customer == name)
+                    and not message.is_lost(confirm, hour)
                 ]
                 treatments = [action.offer for action in life.actions()]
                 assert treatments == _expected_treatments(caps, own_messages, hour), fates(decision)
@@ -124,21 +115,37 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                     open_actions.append(sent_action)
 
 
-def _apply(message: _SentMessage, outcome: str) -> None:
+def _rules(caps: list[_Cap], confirm: int | None) -> Rules:
+    offers = [
+        offer(name, value, hero(f"{name}-hero"), issue=issue, group=group)
+        for name, (issue, group, value) in _OFFERS.items()
+    ]
+    web = {"name": "web", "placements": ["hero"]}
+    if confirm is not None:
+        web["confirm_within"] = f"{confirm}h"
+    return world(
+        campaigns=[campaign("c", *offers)],
+        policies={"caps": [cap.as_yaml(number) for number, cap in enumerate(caps)]},
+        channels={"channels": [web]},
+    )
+
+
+def _apply_outcome(message: _SentMessage, outcome: str) -> None:
     if outcome == "impression":
-        message.counts = message.reached = True
-    elif not message.reached:
+        message.counts = message.shown = True
+    elif not message.shown:
         message.counts = False
 
 
 def _expected_treatments(caps: list[_Cap], own_messages: list[_SentMessage], now: int) -> list[str]:
     for name in _OFFERS:
-        if all(_is_free(cap, name, own_messages, now) for cap in caps):
+        if all(_has_room(cap, name, own_messages, now) for cap in caps):
             return [name]
     return []
 
 
-def _is_free(cap: _Cap, name: str, own_messages: list[_SentMessage], now: int) -> bool:
+def _has_room(cap: _Cap, name: str, own_messages: list[_SentMessage], now: int) -> bool:
+    """Return whether a message of the offer `name` may go in hour `now` without exceeding a cap."""
     if not cap.is_cap_of(name):
         return True
     counted_messages = [

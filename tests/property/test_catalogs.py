@@ -1,4 +1,4 @@
-"""Catalogues: a request gets the best items that fit the customer, and a bad table is named."""
+"""Catalogues: requests get the best items that fit the customer, and faults of tables are named."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,11 +80,11 @@ def test_a_bad_row_is_named_with_file_and_line(tmp_path: Path, row: str, message
     assert error.startswith(message)
 
 
-_CODED = "a1,Lamp,2,3,2026-01-31\na2,Chair,3,3,2026-01-31\n"
-_WORDS = "lamp,Lamp,2,3,2026-01-31\nchair,Chair,3,3,2026-01-31\n"
+_CODE_ROWS = "a1,Lamp,2,3,2026-01-31\na2,Chair,3,3,2026-01-31\n"
+_WORD_ROWS = "lamp,Lamp,2,3,2026-01-31\nchair,Chair,3,3,2026-01-31\n"
 
 
-@pytest.mark.parametrize("rows", [_CODED, _WORDS], ids=["coded ids", "ids of words"])
+@pytest.mark.parametrize("rows", [_CODE_ROWS, _WORD_ROWS], ids=["coded ids", "ids of words"])
 @pytest.mark.parametrize(
     "last",
     ["Total,,5,,", "TOTAL:,,5,6,", "Grand total,,,6,", "2 rows,,,,", "*** END OF FILE ***,,,,"],
@@ -99,13 +99,13 @@ def test_footer_of_a_table_is_no_item(tmp_path: Path, rows: str, last: str) -> N
 @pytest.mark.parametrize(
     "table",
     [
-        f"Total,Cereal,2,3,2026-01-31\n{_CODED}",
-        f"{_WORDS}total,Cereal,2,3,2026-01-31\n",
+        f"Total,Cereal,2,3,2026-01-31\n{_CODE_ROWS}",
+        f"{_WORD_ROWS}total,Cereal,2,3,2026-01-31\n",
         "total,Cereal,2,3,2026-01-31\n",
     ],
     ids=["above others", "among words", "alone"],
 )
-def test_item_of_such_a_name_is_no_footer(tmp_path: Path, table: str) -> None:
+def test_item_named_like_a_footer_is_none(tmp_path: Path, table: str) -> None:
     bundle = load(_folder(tmp_path, _HEAD + table), {})
     assert isinstance(bundle, Bundle), bundle
     assert "total" in {item.id.lower() for item in bundle.catalogs[0].items}
@@ -123,34 +123,34 @@ def test_ids_that_differ_in_case_are_two_items_and_a_warning(tmp_path: Path) -> 
     assert (result.exit_code, result.stderr) == (0, f"warning: {warning}\n")
 
 
-def test_few_of_many_such_ids_are_named(tmp_path: Path) -> None:
+def test_of_many_ids_that_differ_in_case_a_few_are_named(tmp_path: Path) -> None:
     rows = "".join(f"{prefix}{n},T,1,1,2026-01-31\n" for n in range(30) for prefix in ("a", "A"))
     folder = _folder(tmp_path, _HEAD + rows)
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
-    doubtful = doubtful_items(folder, bundle)
-    assert len(doubtful) == 21
-    assert doubtful[-1].message == "and 10 more such ids"
+    warnings = doubtful_items(folder, bundle)
+    assert len(warnings) == 21
+    assert warnings[-1].message == "and 10 more such ids"
 
 
 def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
-    good = "a,A,2,3,2026-01-31\n"
-    messages = _errors(_folder(tmp_path, f"{_HEAD}{good}a,A,x,3,\n{good}b,B,1,x,\n"))
+    valid_row = "a,A,2,3,2026-01-31\n"
+    messages = _errors(_folder(tmp_path, f"{_HEAD}{valid_row}a,A,x,3,\n{valid_row}b,B,1,x,\n"))
     assert [error.split(": ")[0] for error in messages] == [
         "products.csv:3",
         "products.csv:4",
         "products.csv:5",
     ]
-    empty = "sku,title,price,stock,until\na,,1,1,2026-01-31\n"
-    assert "column 'title' is empty in every row" in _errors(_folder(tmp_path, empty))[0]
-    missing = "sku,title,stock,until\na,A,1,2026-01-31\n"
-    assert "there is no column 'price'" in _errors(_folder(tmp_path, missing))[0]
+    table = "sku,title,price,stock,until\na,,1,1,2026-01-31\n"
+    assert "column 'title' is empty in every row" in _errors(_folder(tmp_path, table))[0]
+    table = "sku,title,stock,until\na,A,1,2026-01-31\n"
+    assert "there is no column 'price'" in _errors(_folder(tmp_path, table))[0]
     assert "there are no rows" in _errors(_folder(tmp_path, _HEAD))[0]
-    misspelt = _FILES["campaigns/shop.yaml"].replace("item.title", "item.titel")
-    messages = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": misspelt}))
+    text = _FILES["campaigns/shop.yaml"].replace("item.title", "item.titel")
+    messages = _errors(_folder(tmp_path, _HEAD + valid_row, **{"campaigns/shop.yaml": text}))
     assert messages[0].startswith("campaigns/shop.yaml:8: unknown attribute 'item.titel'")
-    unknown = _FILES["campaigns/shop.yaml"].replace("catalog: products", "catalog: produce")
-    messages = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": unknown}))
+    text = _FILES["campaigns/shop.yaml"].replace("catalog: products", "catalog: produce")
+    messages = _errors(_folder(tmp_path, _HEAD + valid_row, **{"campaigns/shop.yaml": text}))
     assert messages[0].startswith("campaigns/shop.yaml:6: unknown catalog 'produce'")
 
 
@@ -172,11 +172,11 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
         ItemColumns(id="sku", price="price", stock="stock", ends="until"),
         margin=0.5,
     )
-    compiled_rules = with_items(catalog, tmp_path)
-    assert isinstance(compiled_rules, Catalog)
-    assert compiled_rules.items == bundle.catalogs[0].items
-    assert [(item.id, item.value) for item in compiled_rules.items] == [("a", 1.0), ("c", 2.0)]
-    assert compiled_rules.items[0].attributes == {"title": "A", "price": 2.0}
+    parquet_catalog = with_items(catalog, tmp_path)
+    assert isinstance(parquet_catalog, Catalog)
+    assert parquet_catalog.items == bundle.catalogs[0].items
+    assert [(item.id, item.value) for item in parquet_catalog.items] == [("a", 1.0), ("c", 2.0)]
+    assert parquet_catalog.items[0].attributes == {"title": "A", "price": 2.0}
 
 
 items = st.lists(
@@ -190,12 +190,12 @@ items = st.lists(
     max_size=12,
 )
 names = st.lists(st.integers(0, 11).map(lambda n: f"i{n}"), max_size=4, unique=True)
-knowns = st.fixed_dictionaries(
+trait_lists = st.fixed_dictionaries(
     {"seen": names, "liked": names, "kinds": st.lists(st.sampled_from("xyz"), max_size=2)}
 )
 
 
-@given(items, knowns, st.integers(1, 6), st.sampled_from([0, 1, 2]), st.booleans())
+@given(items, trait_lists, st.integers(1, 6), st.sampled_from([0, 1, 2]), st.booleans())
 def test_request_gets_the_best_items_that_fit_the_customer(
     drawn_items: list[tuple[int, str, int | None]],
     traits: Mapping[str, list[str]],
@@ -203,8 +203,29 @@ def test_request_gets_the_best_items_that_fit_the_customer(
     day: int,
     only: bool,
 ) -> None:
-    # Against the definition: valid, of a wanted kind, not seen; a liked item counts three times.
-    catalog_items = [
+    # By definition an item fits that has begun, is of a kind asked for and was not seen; a liked
+    # one counts three times.
+    life = _life(_catalog_of(drawn_items, only))
+    if any(traits.values()):
+        life.set_traits(traits)
+    decision = life.interact("Home", day * DAY_MS + 1, ask={"hero": limit})
+    scores = {
+        f"i{number}": value * (3 if f"i{number}" in traits["liked"] else 1)
+        for number, (value, kind, begin) in enumerate(drawn_items)
+        if (begin is None or begin <= day)
+        and (not only or kind in traits["kinds"])
+        and f"i{number}" not in traits["seen"]
+    }
+    best = sorted(scores, key=lambda name: (-scores[name], name))[:limit]
+    assert life.answers() == {"hero": [f"tile/{name}" for name in best]}
+    assert [action.content["title"] for action in life.actions()] == [
+        f"A {drawn_items[int(name[1:])][1]}" for name in best
+    ]
+    assert len(decision.candidates) == len(scores)
+
+
+def _catalog_of(drawn_items: list[tuple[int, str, int | None]], only: bool) -> Catalog:
+    items = tuple(
         CatalogItem(
             f"i{number}",
             float(value),
@@ -213,41 +234,29 @@ def test_request_gets_the_best_items_that_fit_the_customer(
             {"kind": kind},
         )
         for number, (value, kind, begin) in enumerate(drawn_items)
-    ]
-    catalog = Catalog(
+    )
+    return Catalog(
         "products",
         "unread.csv",
         only=(ItemRule("kinds", attribute="kind"),) if only else (),
         exclude=(ItemRule("seen"),),
         boost=(ItemRule("liked", factor=3.0),),
-        items=tuple(catalog_items),
+        items=items,
     )
-    life = _life(catalog)
-    if any(traits.values()):
-        life.set_traits(traits)
-    decision = life.interact("Home", day * DAY_MS + 1, ask={"hero": limit})
-    scores_left = {
-        f"i{number}": value * (3 if f"i{number}" in traits["liked"] else 1)
-        for number, (value, kind, begin) in enumerate(drawn_items)
-        if (begin is None or begin <= day)
-        and (not only or kind in traits["kinds"])
-        and f"i{number}" not in traits["seen"]
-    }
-    best = sorted(scores_left, key=lambda name: (-scores_left[name], name))[:limit]
-    assert life.answers() == {"hero": [f"tile/{name}" for name in best]}
-    assert [action.content["title"] for action in life.actions()] == [
-        f"A {drawn_items[int(name[1:])][1]}" for name in best
-    ]
-    assert len(decision.candidates) == len(scores_left)
 
 
 def test_decision_records_a_short_list_of_a_large_catalogue() -> None:
-    many = tuple(
+    catalog_items = tuple(
         CatalogItem(f"i{number:04}", float(number), attributes={"kind": "x"})
         for number in range(2_500)
     )
     catalog = Catalog(
-        "products", "unread.csv", exclude=(ItemRule("seen"),), items=many, most=200, shortlist=7
+        "products",
+        "unread.csv",
+        exclude=(ItemRule("seen"),),
+        items=catalog_items,
+        most=200,
+        shortlist=7,
     )
     life = _life(catalog)
     life.set_traits({"seen": ["i2499"]})
@@ -269,11 +278,11 @@ class _Shopper(Life):
     """Customer whose traits are lists."""
 
     def set_traits(self, traits: Mapping[str, list[str]]) -> None:
-        """Make the traits known."""
+        """Set the traits by an interaction."""
         interaction = Interaction(
             event_id="lists",
             kind="track",
-            name="ExpectedMessages",
+            name="Lists",
             channel="web",
             source="shop",
             occurred_at=0,
@@ -290,9 +299,9 @@ def _life(catalog: Catalog) -> _Shopper:
         {"name": name, "rule": "latest", "of": f"properties.{name}"}
         for name in ("seen", "liked", "kinds")
     ]
-    compiled_rules = world(
+    rules = world(
         profile={"traits": traits},
         campaigns=[campaign("shop", offer("product", 1, tile, catalog="products"), trigger=None)],
         catalogs=[catalog],
     )
-    return _Shopper(compiled_rules)
+    return _Shopper(rules)

@@ -1,6 +1,6 @@
 """Rows that a former owner writes are ignored, over compaction and stores of any age.
 
-A log stands for a changelog partition. Owners follow each other, and former ones go on writing. The
+A list is the changelog partition. Owners succeed each other, and former ones go on writing. The
 oracle is the rows that each owner wrote while it was the latest.
 """
 
@@ -43,7 +43,7 @@ class _Record:
 
 
 class Owners(RuleBasedStateMachine):
-    """Two workers' stores, of which the owner's is up to date, and one log."""
+    """Stores of two workers, the owner's up to date, and the log."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Owners(RuleBasedStateMachine):
         self.stores = [PartitionStore(self.path / str(number)) for number in range(2)]
         self.log: list[_Record] = []
         self.end = 0
-        self.repaired = 0
+        self.repair_end = 0
         self.owner: int | None = None
         self.rows: dict[bytes, bytes] = {}
 
@@ -67,9 +67,9 @@ class Owners(RuleBasedStateMachine):
 
     def _replay(self, store: PartitionStore) -> Replay:
         replay = Replay(store, self.end)
-        records_left = [record for record in self.log if record.at >= store.next_offset]
-        if records_left:
-            replay.apply(records_left)  # type: ignore[arg-type]
+        records = [record for record in self.log if record.at >= store.next_offset]
+        if records:
+            replay.apply(records)  # type: ignore[arg-type]
         return replay
 
     @rule(key=_KEYS, value=_VALUES)
@@ -97,7 +97,7 @@ class Owners(RuleBasedStateMachine):
         for row in [(TAKE_OVER, b""), *rewritten]:
             self._append(row, self.owner)
         replay.record_takeover(self.owner, self.end)
-        self.repaired = self.end
+        self.repair_end = self.end
 
     @rule(worker=st.integers(0, 1))
     def die_before_takeover(self, worker: int) -> None:
@@ -111,14 +111,16 @@ class Owners(RuleBasedStateMachine):
 
     @rule(up_to=st.floats(0, 1))
     def compact_log(self, up_to: float) -> None:
-        """Compact the log as far as the owner has repaired it.
+        """Compact the log up to a share of what the owner has repaired.
 
-        No row is lost: the rows that void records overtook have been written again before.
+        No row is lost: rows that a former owner's records follow were written again before.
         """
-        clean = round(self.repaired * up_to)
-        last = {record.key(): record.at for record in self.log if record.at < clean}
+        clean_end = round(self.repair_end * up_to)
+        last_offsets = {record.key(): record.at for record in self.log if record.at < clean_end}
         self.log = [
-            record for record in self.log if record.at >= clean or last[record.key()] == record.at
+            record
+            for record in self.log
+            if record.at >= clean_end or last_offsets[record.key()] == record.at
         ]
 
     @rule()

@@ -1,8 +1,8 @@
 """The commit protocol under deliveries in any order: producer, gates, epochs, progress,
 checkpoints.
 
-librdkafka is a stand-in with one queue per partition, which hands records to the log in any order
-between queues.
+In place of librdkafka there is one queue per partition; records of different queues reach the log
+in any order.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _PARTITIONS = 2
 _INPUTS = [TP("in", partition) for partition in range(_PARTITIONS)]
 _CHANGELOG = "rows"
 _TURNS = 5
-"""Turns of the event loop after a step, in which waits for deliveries go on."""
+"""Turns of the event loop after a step, in which tasks that wait for deliveries go on."""
 
 _Steps = list[tuple[str, int]]
 _STEPS: st.SearchStrategy[_Steps] = st.lists(
@@ -41,17 +41,17 @@ _STEPS: st.SearchStrategy[_Steps] = st.lists(
 
 
 class _LogRecord(NamedTuple):
-    """Record in the log, and the report of its delivery; its value names its input."""
+    """Record in the log, and the report of its delivery; its payload names its input."""
 
-    where: TP
+    tp: TP
     at: int
     payload: bytes
 
     def topic(self) -> str:
-        return self.where.topic
+        return self.tp.topic
 
     def partition(self) -> int:
-        return self.where.partition
+        return self.tp.partition
 
     def offset(self) -> int:
         return self.at
@@ -89,7 +89,7 @@ class _Kafka:
         return True
 
 
-class _OnKafka(Producer):
+class _KafkaProducer(Producer):
     kafka: _Kafka
 
     def _client(self, linger_ms: float) -> Any:
@@ -109,7 +109,7 @@ class _Store:
     def persist(self, next_offsets: Mapping[int, int]) -> None:
         for partition, end in next_offsets.items():
             records = [
-                record for record in self._kafka.log if record.where == TP(_CHANGELOG, partition)
+                record for record in self._kafka.log if record.tp == TP(_CHANGELOG, partition)
             ]
             assert end <= len(records)
             assert end >= self.on_disk.get(partition, 0)
@@ -127,10 +127,10 @@ class _Worker:
         self._refuses = False
         self._rows_first = rows_first
         self._next: dict[TP, int] = dict.fromkeys(_INPUTS, 0)
-        self._unacknowledged: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
-        self._acked: dict[TP, set[int]] = defaultdict(set)
-        self._progress = CommitProgress(self._acked, defaultdict(list))
-        self._producer = _OnKafka(Transport([], app))
+        self._pending: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
+        self._acks: dict[TP, set[int]] = defaultdict(set)
+        self._progress = CommitProgress(self._acks, defaultdict(list))
+        self._producer = _KafkaProducer(Transport([], app))
         self._producer.kafka = self.kafka
         self._store = _Store(self.kafka)
         self._checkpointer = Checkpointer(
@@ -150,7 +150,7 @@ class _Worker:
             self._check_order()
         self._refuses = False
         for tp in _INPUTS:
-            while self._unacknowledged[tp]:
+            while self._pending[tp]:
                 self.acknowledge(tp.partition)
         await self._finish_checkpoint()
         self.commit(0)
@@ -168,13 +168,13 @@ class _Worker:
         after = tp.partition if self._rows_first else None
         for output in ("out", "actions"):
             self._producer.send_raw(output, b"k", cause, choice % 3, after=after)
-        self._unacknowledged[tp].append(offset)
+        self._pending[tp].append(offset)
 
     def acknowledge(self, choice: int) -> None:
         """Acknowledge an event, in any order."""
         tp = _INPUTS[choice % _PARTITIONS]
-        if numbers := self._unacknowledged[tp]:
-            self._acked[tp].add(numbers.pop(choice % len(numbers)))
+        if numbers := self._pending[tp]:
+            self._acks[tp].add(numbers.pop(choice % len(numbers)))
 
     def leave(self, choice: int) -> None:
         self._producer.end_run(time.time())
@@ -200,7 +200,7 @@ class _Worker:
             counts[record.payload] += 1
         for tp, end in offsets.items():
             assert self.commits.get(tp, 0) < end <= self._next[tp]
-            assert end <= min(self._unacknowledged[tp], default=end)
+            assert end <= min(self._pending[tp], default=end)
             assert all(counts[b"%d %d" % (tp.partition, offset)] == 3 for offset in range(end))
             self.commits[tp] = end
         return None
@@ -212,10 +212,10 @@ class _Worker:
         if not self._rows_first:
             return
         rows: Collection[bytes] = {
-            record.payload for record in self.kafka.log if record.where.topic == _CHANGELOG
+            record.payload for record in self.kafka.log if record.tp.topic == _CHANGELOG
         }
         assert rows >= {
-            record.payload for record in self.kafka.log if record.where.topic != _CHANGELOG
+            record.payload for record in self.kafka.log if record.tp.topic != _CHANGELOG
         }
 
     async def _finish_checkpoint(self) -> None:

@@ -19,13 +19,13 @@ constants = st.one_of(names, numbers, st.booleans(), st.sampled_from(["ab", "1",
 scalars = st.one_of(constants, st.none())
 lists = st.lists(st.sampled_from(["a", "b", "ab", "1", "1.5", "true", ""]), max_size=3).map(tuple)
 durations = st.sampled_from(["1ms", "500ms", "1s"])
-others = st.one_of(
+references = st.one_of(
     st.fixed_dictionaries({"trait": names}), st.fixed_dictionaries({"property": names})
 )
 operands: dict[str, st.SearchStrategy[Any]] = {
-    **dict.fromkeys(("is", "is_not"), st.one_of(constants, others)),
+    **dict.fromkeys(("is", "is_not"), st.one_of(constants, references)),
     **dict.fromkeys(("in", "not_in"), st.lists(constants, min_size=1, max_size=3)),
-    **dict.fromkeys(("gt", "gte", "lt", "lte"), st.one_of(names, numbers, others)),
+    **dict.fromkeys(("gt", "gte", "lt", "lte"), st.one_of(names, numbers, references)),
     "contains": st.one_of(names, numbers, st.booleans()),
     "starts_with": names,
     "exists": st.booleans(),
@@ -126,7 +126,7 @@ def type_of(value: Any) -> str:
     return "text" if isinstance(value, str) else "number"
 
 
-def element(constant: Any) -> str:
+def element_text(constant: Any) -> str:
     """Return the value in the form of an element of a list."""
     if isinstance(constant, bool):
         return "true" if constant else "false"
@@ -140,33 +140,33 @@ def check(operator: str, value: Any, operand: Any, facts: Facts) -> bool:
         return not check({"is_not": "is", "not_in": "in"}[operator], value, operand, facts)
     if isinstance(operand, dict):
         operand = value_of(operand, facts)
-    return value is not None and operand is not None and present(operator, value, operand)
+    return value is not None and operand is not None and compare(operator, value, operand)
 
 
-def present(operator: str, value: Any, operand: Any) -> bool:
-    kind = type_of(value)
+def compare(operator: str, value: Any, operand: Any) -> bool:
+    value_type = type_of(value)
     match operator:
-        case "in" if kind == "list":
-            return any(element(item) in value for item in operand)
-        case "contains" if kind == "list":
-            return element(operand) in value
+        case "in" if value_type == "list":
+            return any(element_text(item) in value for item in operand)
+        case "contains" if value_type == "list":
+            return element_text(operand) in value
         case "contains" if type_of(operand) != "text":
             return False
         case "is" | "in":
             alternatives = operand if operator == "in" else [operand]
             return any(
-                type_of(alternative) == kind and alternative == value
+                type_of(alternative) == value_type and alternative == value
                 for alternative in alternatives
             )
         case "within" | "older_than":
             begin = NOW - {"1ms": 1, "500ms": 500, "1s": 1000}[operand]
-            if kind == "number":
+            if value_type == "number":
                 return begin < value <= NOW if operator == "within" else value <= begin
         case "contains" | "starts_with":
-            if kind == "text":
+            if value_type == "text":
                 return operand in value if operator == "contains" else value.startswith(operand)
         case _:
-            if kind == type_of(operand) not in ("bool", "list"):
+            if value_type == type_of(operand) not in ("bool", "list"):
                 signs = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
                 order = (value > operand) - (value < operand)
                 return {1: ">", 0: "=", -1: "<"}[order] in signs[operator]
@@ -174,7 +174,7 @@ def present(operator: str, value: Any, operand: Any) -> bool:
 
 
 def interpret(form: dict[str, Any], facts: Facts) -> bool:
-    """Return the meaning of the written form, spelt out without any preparation."""
+    """Return whether the written form holds, evaluated without compilation."""
     match form:
         case {"all": parts}:
             return all(interpret(part, facts) for part in parts)
@@ -211,17 +211,17 @@ def test_compiled_condition_means_its_written_form(form: dict[str, Any], facts: 
 def test_condition_holds_only_for_its_names(form: dict[str, Any], facts: Facts) -> None:
     tree = parse(form)
     assert not isinstance(tree, tuple)
-    bound = only_names(tree)
-    if bound is not None and compile(tree).test(facts):
+    event_names = only_names(tree)
+    if event_names is not None and compile(tree).test(facts):
         assert facts.interaction is not None
-        assert facts.interaction.name in bound
+        assert facts.interaction.name in event_names
 
 
 keys = st.sampled_from(
     [*operands, "all", "any", "not", "segment", "entered", "trait", "property", "context",
      "event", "derived", "name", "kind", "channel", "source", "odd"]
 )  # fmt: skip
-rubbish = st.recursive(
+malformed_forms = st.recursive(
     st.one_of(scalars, durations, contexts, event_fields, st.sampled_from(["track", "5x", "a\n"])),
     lambda parts: st.one_of(
         st.lists(parts, max_size=2), st.dictionaries(keys, parts, max_size=3), _grow(parts)
@@ -231,6 +231,6 @@ rubbish = st.recursive(
 schema = Draft202012Validator({"$ref": "#/$defs/Condition", "$defs": {"Condition": CONDITION}})
 
 
-@given(st.one_of(conditions, rubbish, st.builds(lambda a, b: {**a, **b}, leaves, leaves)))
+@given(st.one_of(conditions, malformed_forms, st.builds(lambda a, b: {**a, **b}, leaves, leaves)))
 def test_schema_accepts_the_forms_that_the_parser_accepts(form: object) -> None:
     assert schema.is_valid(form) is not isinstance(parse(form), tuple)

@@ -33,28 +33,30 @@ def streams(draw: st.DrawFn) -> list[Record]:
 @given(streams())
 def test_each_contact_is_kept_once_in_the_shard_of_its_cause(stream: list[Record]) -> None:
     flow = Flow(offering_rules())
-    shards: dict[str, str] = {}
-    actions: dict[str, str] = {}
+    shards_by_event: dict[str, str] = {}
+    events_by_action: dict[str, str] = {}
     for record in stream:
         for emit in flow.run(record):
             if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
                 assert emit.value.identity is not None
-                shards[emit.value.interaction.event_id] = emit.value.identity.shard
+                shards_by_event[emit.value.interaction.event_id] = emit.value.identity.shard
             if isinstance(emit.value, Action):
                 assert isinstance(record, Interaction)
-                actions[emit.value.action_id] = record.event_id
-    remembered = [
+                events_by_action[emit.value.action_id] = record.event_id
+    contacts = [
         (contact.action_id, name, profile)
         for profile, row in flow.rows["decisioning"].items()
         for name, part in row.shards.here.items()
         for contact in part.contacts
     ]
-    homes = {
+    profiles_by_shard = {
         name: profile
         for profile, row in flow.rows["enrichment"].items()
         for name in row.shards.here
     }
-    shards_by_action = {action: shards[event] for action, event in actions.items()}
-    assert sorted(remembered) == sorted(
-        (a, name, homes[name]) for a, name in shards_by_action.items()
+    shards_by_action = {
+        action: shards_by_event[event] for action, event in events_by_action.items()
+    }
+    assert sorted(contacts) == sorted(
+        (action, name, profiles_by_shard[name]) for action, name in shards_by_action.items()
     )

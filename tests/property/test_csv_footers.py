@@ -1,4 +1,4 @@
-"""A footer of a CSV file is no row, and no row of a customer is taken for a footer."""
+"""Footers of CSV files are refused, and no row of a customer is taken for a footer."""
 
 import csv
 import io
@@ -45,8 +45,8 @@ def _table(rows: list[list[str]], delimiter: str = ";") -> str:
 
 
 def _customers(rows: list[ReadRow]) -> list[str]:
-    good = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, FileRow)]
-    return [row["identifiers"][0]["value"] for row in good]
+    customers = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, FileRow)]
+    return [row["identifiers"][0]["value"] for row in customers]
 
 
 _TOTALS = [
@@ -61,13 +61,13 @@ _SENTENCES = [
 _codes = st.from_regex(r"[A-Z]{1,3}-?[0-9]{1,6}", fullmatch=True)
 _names = st.sampled_from(["Ana", "Bo", "Total", "Sum", "Mr. End", ""])
 _amounts = st.sampled_from(["1", "0", "1.234,50", ""])
-_customers_rows = st.lists(
+_customer_rows = st.lists(
     st.tuples(_codes, _names, _amounts, _amounts).map(list), min_size=1, max_size=6
 )
 
 
 @given(
-    _customers_rows,
+    _customer_rows,
     st.sampled_from(_TOTALS + _SENTENCES),
     st.lists(_amounts, max_size=3),
     st.sampled_from(",;\t|"),
@@ -89,8 +89,8 @@ _words = st.sampled_from(["Total", "Sum", "alice", "Total Energies", "Acme", "7 
 
 @given(st.lists(st.tuples(_words, _names, _amounts).map(list), min_size=1, max_size=6))
 def test_customer_who_is_called_like_a_total_is_read_among_names(rows: list[list[str]]) -> None:
-    filled = [[*row, "1"] for row in [["bob", "", ""], *rows, ["alice", "", ""]]]
-    assert _customers(_read(_table(filled))) == [row[0] for row in filled]
+    complete_rows = [[*row, "1"] for row in [["bob", "", ""], *rows, ["alice", "", ""]]]
+    assert _customers(_read(_table(complete_rows))) == [row[0] for row in complete_rows]
 
 
 @given(
@@ -104,34 +104,36 @@ def test_customer_who_is_called_like_a_total_is_read_among_names(rows: list[list
 def test_complete_total_under_names_is_refused_with_its_line(
     rows: list[list[str]], label: str, amount: str
 ) -> None:
-    filled = [[*row, "1"] for row in [*rows, ["bob", "Bo", "2"]]]
+    complete_rows = [[*row, "1"] for row in [*rows, ["bob", "Bo", "2"]]]
     total = [label, "", amount, amount]
-    read = _read(_table([*filled, total]))
-    assert _customers(read) == [row[0] for row in filled]
-    [refused] = [item for item in read if isinstance(item, UnreadableRow)]
-    assert (refused.line, refused.code) == (len(filled) + 2, "footer")
-    assert label in refused.original
+    read = _read(_table([*complete_rows, total]))
+    assert _customers(read) == [row[0] for row in complete_rows]
+    [refusal] = [item for item in read if isinstance(item, UnreadableRow)]
+    assert (refusal.line, refusal.code) == (len(complete_rows) + 2, "footer")
+    assert label in refusal.original
 
 
 @given(st.sampled_from(_TOTALS), st.sampled_from(["Bo", "Total GmbH", "sum@shop.example"]))
-def test_last_customer_who_is_called_like_a_total_is_known_by_a_text(id_: str, name: str) -> None:
-    read = _read(_table([["bob", "", "1", "1"], [id_, name, "1", "1"]]))
-    assert _customers(read) == ["bob", id_]
+def test_last_customer_who_is_called_like_a_total_is_recognised_by_a_text(
+    customer_id: str, name: str
+) -> None:
+    read = _read(_table([["bob", "", "1", "1"], [customer_id, name, "1", "1"]]))
+    assert _customers(read) == ["bob", customer_id]
 
 
 def test_complete_total_in_a_table_of_two_columns_is_refused() -> None:
     watch = replace(_WATCH, columns={"id": "identifiers.customer_id", "spent": "traits.spent"})
     read = _read("id;spent\nbob;7\nalice;5\nTotal;12\n", watch=watch)
     assert _customers(read) == ["bob", "alice"]
-    [refused] = [item for item in read if isinstance(item, UnreadableRow)]
-    assert (refused.line, refused.original) == (4, "Total;12\n")
+    [refusal] = [item for item in read if isinstance(item, UnreadableRow)]
+    assert (refusal.line, refusal.original) == (4, "Total;12\n")
 
 
 _text = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
 
 
 @given(st.lists(st.tuples(_codes | _text, _text).map(list), min_size=1, max_size=8))
-def test_no_row_is_refused_where_something_stands_below(rows: list[list[str]]) -> None:
+def test_no_row_above_another_is_refused_as_a_footer(rows: list[list[str]]) -> None:
     last = ["K-9", "Ana", "1", "1"]
     totals = [["Total", *row[1:]] for row in rows]
     for body in (rows, totals):
@@ -164,26 +166,26 @@ def test_lines_beside_a_total_are_refused_with_it() -> None:
     assert codes == ["footer", "missing_identifier", "footer"]
 
 
-def test_each_of_the_files_put_together_has_its_footer() -> None:
+def test_each_of_concatenated_files_has_its_footer() -> None:
     text = "id;name;spent;orders\nK1;Ana;1;1\nTotal: 1\n"
     read = _read(text + text)
     assert _customers(read) == ["K1", "K1"]
     assert [row.line for row in read if isinstance(row, UnreadableRow)] == [3, 6]
 
 
-def test_configured_footer_is_left_out_and_nothing_else_is_one() -> None:
+def test_only_the_configured_footer_is_left_out() -> None:
     rows = "id;name;spent;orders\nTRL;;1;1\nK1;Ana;1;1\nTotal: 2\nTRL;2;;\n"
     footer_pattern = pattern("TRL.*")
     assert isinstance(footer_pattern, Pattern)
     read = _read(rows, footer_pattern)
     assert _customers(read) == ["TRL", "K1", "Total: 2"]
     assert all(isinstance(row, FileRow) for row in read)
-    none = pattern("")
-    assert isinstance(none, Pattern)
-    assert _customers(_read(rows, none)) == ["TRL", "K1", "Total: 2", "TRL"]
+    no_footer = pattern("")
+    assert isinstance(no_footer, Pattern)
+    assert _customers(_read(rows, no_footer)) == ["TRL", "K1", "Total: 2", "TRL"]
 
 
-def test_footer_that_is_no_pattern_is_named() -> None:
+def test_invalid_footer_pattern_is_named() -> None:
     watch = {"watch": "w", "source": "shop", "folder": "/in", "csv": {"footer": "(TRL"}}
     [(place, reason)] = problems(ingest={"watches": [watch]})
     assert place == "ingest/watches/0/csv/footer"

@@ -1,4 +1,4 @@
-"""Messages deferred by quiet hours are decided again at their end, by the facts of then."""
+"""Messages deferred by quiet hours are decided again when these end, by the facts of that time."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +32,7 @@ from tests.support.deciding import (
     world,
 )
 
-_NIGHT = {"quiet": "night", "from": "22:00", "to": "08:00", "zone": "Europe/Madrid"}
+_QUIET_HOURS = {"quiet": "night", "from": "22:00", "to": "08:00", "zone": "Europe/Madrid"}
 _MAIL = {"treatment": "mail", "channel": "email", "deadline": "12h"}
 _COMPLAINT = {"suppression": "complained", "duration": "5m", "when": {"name": "Complaint"}}
 
@@ -49,7 +49,7 @@ def _life(
     *rules_of_campaigns: dict[str, Any], policies: dict[str, Any] | None = None, **parts: Any
 ) -> Life:
     sales = campaign("sales", offer("o", 9, _MAIL), **{"defer": True, **parts})
-    rules = {"quiet_hours": [_NIGHT], **(policies or {})}
+    rules = {"quiet_hours": [_QUIET_HOURS], **(policies or {})}
     return Life(
         world(traits=("home", "bought"), campaigns=[sales, *rules_of_campaigns], policies=rules)
     )
@@ -96,7 +96,7 @@ def test_a_deadline_before_the_end_of_the_night_bounds_it() -> None:
     life = Life(
         world(
             campaigns=[campaign("sales", offer("o", 9, mail), defer=True)],
-            policies={"quiet_hours": [_NIGHT]},
+            policies={"quiet_hours": [_QUIET_HOURS]},
         )
     )
     assert life.interact("Go", _EVENING).deferred == ()
@@ -147,7 +147,7 @@ def test_segment_left_meanwhile_does_not_count_as_entered() -> None:
         traits=("home",),
         segments=[home_segment],
         campaigns=[sales],
-        policies={"quiet_hours": [_NIGHT]},
+        policies={"quiet_hours": [_QUIET_HOURS]},
     )
     stays, returns = Life(rules), Life(rules)
     for life in (stays, returns):
@@ -173,7 +173,7 @@ def test_the_night_in_which_clocks_change_ends_by_the_local_clock(
 
 
 def test_quiet_hours_are_in_the_customers_zone() -> None:
-    rule = {**_NIGHT, "trait": "home"}
+    rule = {**_QUIET_HOURS, "trait": "home"}
     life = _life(policies={"quiet_hours": [rule]})
     noon = _ms("2024-01-15T15:00:00+00:00")
     [deferral] = life.interact("Go", noon, home="Asia/Tokyo").deferred

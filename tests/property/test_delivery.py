@@ -36,7 +36,7 @@ _REST = _START + 90_000
 
 
 def _interaction(number: int, name: str, addresses: Sequence[str], size: int = 0) -> Interaction:
-    """Return an interaction; `size`: characters of its property."""
+    """Return an interaction with a property of `size` characters."""
     at = _START + number * 1_000
     names = tuple(Identifier.parse(identifier) for identifier in addresses)
     ask = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if name == "Ask" else None
@@ -64,7 +64,7 @@ def test_state_and_outputs_after_kills_are_those_of_a_run_without_kills(
     assert sum(map(len, expected[1][topics.DECISIONS].values())) == len(stream)
 
 
-_KILLED_OVER_ITS_LAST_LOOK = [
+_KILL_DURING_THE_LAST_LOOK = [
     ("a", "Order"), ("b", "View"), ("c", "View"), ("a", "Order"),
     ("c", "Ask"), ("b", "Ask"), ("b", "Ask"), ("c", "Ask"),
 ]  # fmt: skip
@@ -72,7 +72,7 @@ _KILLED_OVER_ITS_LAST_LOOK = [
 
 @settings(max_examples=cases(60), deadline=None)
 @given(st.lists(_ACTS, min_size=1, max_size=8), st.integers(0, 2**32 - 1))
-@example(_KILLED_OVER_ITS_LAST_LOOK, 24081)
+@example(_KILL_DURING_THE_LAST_LOOK, 24081)
 def test_timers_fire_once_across_kills(acts: list[tuple[str, str]], seed: int) -> None:
     stream = [
         _interaction(number, name, [f"email:{person}@x"])
@@ -80,9 +80,9 @@ def test_timers_fire_once_across_kills(acts: list[tuple[str, str]], seed: int) -
     ]
     expected = _run_until_idle(stream, Random(seed), 0)
     after_kills = _run_until_idle(stream, Random(seed), 12)
-    last = {person: name for person, name in acts if name != "View"}
+    last_acts = {person: name for person, name in acts if name != "View"}
     assert after_kills == expected
-    assert _entries(expected[1]) == sum(name == "Ask" for name in last.values())
+    assert _entries(expected[1]) == sum(name == "Ask" for name in last_acts.values())
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -94,7 +94,7 @@ def test_large_outboxes_committed_early_lose_nothing_across_kills(seed: int) -> 
     assert _run(stream, Random(seed), 12) == _run(stream, Random(seed), 0)
 
 
-_SHORT_STORY = [
+_SHORT_STREAM = [
     _interaction(1, "Ask", ["email:a@x"]),
     _interaction(2, "Order", ["email:a@x"]),
     _interaction(3, "Order", ["email:b@x"]),
@@ -103,28 +103,29 @@ _SHORT_STORY = [
 
 
 @pytest.mark.parametrize(
-    "landed", ["nothing", "changelog only", "outputs only", "everything"], ids=str
+    "writes", ["nothing", "changelog only", "outputs only", "everything"], ids=str
 )
-def test_a_kill_before_any_write_of_any_stage_changes_nothing(landed: str) -> None:
-    expected = _run(_SHORT_STORY, Random(0), 0)
-    lands = {
+def test_a_kill_before_any_write_of_any_stage_changes_nothing(writes: str) -> None:
+    expected = _run(_SHORT_STREAM, Random(0), 0)
+    is_written = {
         "nothing": lambda place: False,
         "changelog only": lambda place: place[0].endswith("-changelog"),
         "outputs only": lambda place: not place[0].endswith("-changelog"),
         "everything": lambda place: True,
-    }[landed]
+    }[writes]
     kills = 0
-    for stage, write in _every_write():
-        logs = _logs(_SHORT_STORY)
+    for stage, write in _all_writes():
+        logs = _logs(_SHORT_STREAM)
         stages = KilledStages(offering_rules(), logs, Random(0))
-        stages.run_with_one_kill(stage, write, lands)
+        stages.run_with_one_kill(stage, write, is_written)
         kills += stages.kills
         assert (stages.states(), _outputs(logs)) == expected, (STAGES[stage].name, write)
     assert kills > 50
 
 
-def _every_write() -> list[tuple[int, int]]:
-    stages = KilledStages(offering_rules(), _logs(_SHORT_STORY), Random(0))
+def _all_writes() -> list[tuple[int, int]]:
+    """Return every write of a run without kills: index of the stage, and number of its write."""
+    stages = KilledStages(offering_rules(), _logs(_SHORT_STREAM), Random(0))
     stages.run_with_one_kill(0, 10**9, lambda place: True)
     return [(stage, write) for stage, count in enumerate(stages.writes()) for write in range(count)]
 
@@ -140,10 +141,10 @@ _MEETINGS = st.lists(st.sets(st.sampled_from(_NAMES), min_size=1, max_size=3), m
 @settings(max_examples=cases(100), deadline=None)
 @given(_MEETINGS, st.integers(0, 2**32 - 1))
 def test_people_merge_under_kills(meetings: list[set[str]], seed: int) -> None:
-    assert _faults_of_merging(meetings, seed) == []
+    assert _violated_laws(meetings, seed) == []
 
 
-def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
+def _violated_laws(meetings: list[set[str]], seed: int) -> list[str]:
     stream = [
         _interaction(number, "View", sorted(names, key=lambda name: RANKS[name.split(":")[0]]))
         for number, names in enumerate(meetings)
@@ -167,18 +168,19 @@ def _faults_of_merging(meetings: list[set[str]], seed: int) -> list[str]:
     decisions = {
         (decision.event_id, decision.profile_id) for _, decision in logs.read(topics.DECISIONS)
     }
-    laws = {
+    verdicts = {
         "a shard is where identity says": holders == profiles_by_shard,
         "each interaction counts once": sum(counts) == len(stream),
         "each interaction is decided once": sorted(event for event, _ in decisions)
         == sorted(record.event_id for record in stream),
     }
-    return [law for law, holds in laws.items() if not holds]
+    return [law for law, holds in verdicts.items() if not holds]
 
 
 def _run(
     stream: Sequence[Interaction], random: Random, kills: int, copies: bool = False
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
+    """Return states and outputs of a run with `kills`, and with copies of some interactions."""
     logs = _logs(stream, random if copies else None)
     stages = KilledStages(offering_rules(), logs, random)
     stages.run(kills)
@@ -188,9 +190,9 @@ def _run(
 def _run_until_idle(
     stream: Sequence[Interaction], random: Random, kills: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
-    """Return the result after a time without interactions; killed processes look at timers again.
+    """Return states and outputs after a time without interactions.
 
-    A process may be killed over its last look, so the looks go on until one without a kill.
+    Timers are looked for until no process is killed meanwhile.
     """
     logs = _logs(stream)
     stages = KilledStages(offering_rules(), logs, random)
@@ -207,7 +209,7 @@ def _run_until_idle(
 
 
 def _entries(outputs: dict[str, dict[str, list[Any]]]) -> int:
-    """Return how many have entered the segment that time alone enters."""
+    """Return the number of changes of the segment that customers enter by time alone."""
     changes = outputs[topics.SEGMENT_CHANGES].values()
     return sum(
         change.segment == "silent" for customer_changes in changes for change in customer_changes
@@ -215,7 +217,7 @@ def _entries(outputs: dict[str, dict[str, list[Any]]]) -> int:
 
 
 def _logs(stream: Sequence[Interaction], copies: Random | None = None) -> Logs:
-    """Draw logs; with `copies`, some interactions come once more, at once or later."""
+    """Return logs with the stream; with `copies`, some interactions come once more."""
     logs = Logs(_PARTITIONS)
     for number, event in enumerate(stream):
         logs.put(event)

@@ -18,8 +18,7 @@ _CAMPAIGNS = {"one": ("a", "b"), "two": ("c",)}
 
 @dataclass(frozen=True)
 class _Rule:
-    """Rule of an `owner`: policies, a campaign, an offer or a treatment; `scope` narrows it
-    further."""
+    """Rule of an `owner` (policies, a campaign, an offer or a treatment) within its `scope`."""
 
     name: str
     stage: int
@@ -75,7 +74,7 @@ def _rules(draw: st.DrawFn) -> list[_Rule]:
             stage=draw(st.integers(0, 2)),
             owner=draw(_owners),
             flag=draw(st.sampled_from(_FLAGS)),
-            scope=tuple((field, _CHOICES[field][pick]) for field, pick in draw(_scopes).items()),
+            scope=tuple((field, _CHOICES[field][index]) for field, index in draw(_scopes).items()),
         )
         for number in range(draw(st.integers(0, 8)))
     ]
@@ -116,20 +115,20 @@ def test_first_refusing_stage_is_recorded(rules: list[_Rule], flags: dict[str, b
         traits=_FLAGS, campaigns=_campaigns(rules), policies=_rules_of(rules, "policies")
     )
     decision = Life(compiled_rules).interact("Home", 0, ask=["hero"], **flags)
-    fallen = felling_rules(decision)
-    assert sum(map(len, decision.rejected.values())) == len(fallen)
+    rules_by_treatment = felling_rules(decision)
+    assert sum(map(len, decision.rejected.values())) == len(rules_by_treatment)
     candidates = {candidate.offer for candidate in decision.candidates}
     for campaign, offers in _CAMPAIGNS.items():
         for offer in offers:
-            against = [
+            refusing_rules = [
                 rule for rule in rules if rule.is_for(offer, campaign) and not flags.get(rule.flag)
             ]
-            if not against:
+            if not refusing_rules:
                 assert offer in candidates
                 continue
-            stage = min(refusal.stage for refusal in against)
+            stage = min(rule.stage for rule in refusing_rules)
             labels = {
-                f"{_STAGES[stage]}/{refusal.name}" for refusal in against if refusal.stage == stage
+                f"{_STAGES[stage]}/{rule.name}" for rule in refusing_rules if rule.stage == stage
             }
-            assert fallen[f"{offer}-hero"] in labels
+            assert rules_by_treatment[f"{offer}-hero"] in labels
             assert offer not in candidates

@@ -31,7 +31,7 @@ _BUILT_IN = {
 
 
 def _facts(interaction: Interaction) -> dict[str, Any]:
-    """Return the facts of a visit."""
+    """Return the facts that the definitions of the enrichers give for a visit."""
     agent, place = interaction.context.user_agent, PLACES.get(interaction.context.ip or "")
     total = interaction.properties.get("total" if interaction.source == "shop" else "sum.paid")
     currency = interaction.properties.get("currency", "EUR")
@@ -56,38 +56,40 @@ def _expected_traits(stream: list[Interaction], count_bots: bool) -> dict[str, F
     counted_records = [
         record for record in stream if count_bots or record.context.user_agent != SPIDER
     ]
-    facts_seen = [
+    facts_of_visits = [
         _facts(interaction)
         for interaction in sorted(counted_records, key=lambda i: (i.occurred_at, i.event_id))
     ]
 
-    def known_values(name: str) -> list[Any]:
-        return [facts[name] for facts in facts_seen if facts[name] is not None]
+    def values_of(name: str) -> list[Any]:
+        return [facts[name] for facts in facts_of_visits if facts[name] is not None]
 
     devices, touches, languages = (
-        known_values("device"),
-        known_values("touch"),
-        known_values("lang"),
+        values_of("device"),
+        values_of("touch"),
+        values_of("lang"),
     )
     payments = [
-        facts["paid"] for facts in facts_seen if facts["paid"] is not None and not facts["unknown"]
+        facts["paid"]
+        for facts in facts_of_visits
+        if facts["paid"] is not None and not facts["unknown"]
     ]
     expected = {
-        "visits": len(facts_seen) or None,
+        "visits": len(facts_of_visits) or None,
         "device": devices[-1] if devices else None,
         "devices": tuple(sorted(set(devices))) or None,
         "first_touch": touches[0] if touches else None,
         "last_touch": touches[-1] if touches else None,
-        "countries": tuple(sorted(set(known_values("country")))) or None,
+        "countries": tuple(sorted(set(values_of("country")))) or None,
         "spent": round(sum(payments), 6) if payments else None,
-        "unknown": sum(facts["unknown"] for facts in facts_seen) or None,
-        "on_mondays": sum(facts["monday"] for facts in facts_seen) or None,
+        "unknown": sum(facts["unknown"] for facts in facts_of_visits) or None,
+        "on_mondays": sum(facts["monday"] for facts in facts_of_visits) or None,
         "language": languages[-1] if languages else None,
     }
     return {name: value for name, value in expected.items() if value is not None}
 
 
-def _only_declared(traits: dict[str, FactValue]) -> dict[str, FactValue]:
+def _without_built_in(traits: dict[str, FactValue]) -> dict[str, FactValue]:
     return {name: value for name, value in traits.items() if name not in _BUILT_IN}
 
 
@@ -98,8 +100,8 @@ def test_profiles_are_those_of_brute_force(stream: list[Interaction], count_bots
     assert not flow.refused
     profiles = {emit.value.root: emit.value for emit in emits if isinstance(emit.value, Profile)}
     for root, profile in profiles.items():
-        theirs = [record for record in stream if record.identifiers[0].key == root]
-        assert _only_declared(profile.traits) == _expected_traits(theirs, count_bots)
+        own_records = [record for record in stream if record.identifiers[0].key == root]
+        assert _without_built_in(profile.traits) == _expected_traits(own_records, count_bots)
 
 
 @given(visits(20), st.randoms(use_true_random=False))
@@ -117,7 +119,7 @@ def test_the_order_of_arrival_and_the_shards_do_not_matter(
         shuffler.shuffle(parts)
         parts.append(merge(parts.pop(), parts.pop(), rules.config))
     actual = traits(parts, stream[-1].received_at, rules.config)
-    assert _only_declared(actual) == _expected_traits(stream, count_bots=False)
+    assert _without_built_in(actual) == _expected_traits(stream, count_bots=False)
 
 
 @given(visits())
@@ -126,7 +128,7 @@ def test_interaction_carries_only_the_derived_values_that_later_stages_read(
 ) -> None:
     flow = Flow(enriched_rules())
     emits: list[Emit] = [emit for record in stream for emit in flow.run(record)]
-    visited = {record.event_id: record for record in stream}
+    visits_by_id = {record.event_id: record for record in stream}
     segmented = [
         emit.value
         for emit in emits
@@ -140,7 +142,7 @@ def test_interaction_carries_only_the_derived_values_that_later_stages_read(
         assert record.interaction is not None
         assert record.profile is not None
         assert record.segments is not None
-        device = DEVICES.get(visited[record.interaction.event_id].context.user_agent or "")
+        device = DEVICES.get(visits_by_id[record.interaction.event_id].context.user_agent or "")
         assert record.profile.derived == ({} if device is None else {"device_type": device})
         assert ("on_the_phone" in record.segments.members) is (device == "mobile")
         if record.interaction.source == "till":

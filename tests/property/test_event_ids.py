@@ -1,4 +1,4 @@
-"""An id is known for as long as the grace, by the log's time, and forgotten some time after it."""
+"""Ids are known throughout the grace, by the log's time, and forgotten at most one grace later."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,8 +8,8 @@ from pipeline.model.time import DAY_MS, GRACE_MS
 from tests.support.shells import ONLY, Rows
 
 _START_MS = 1_900_000_000_000
-_PASSES = st.sampled_from([0, 1, DAY_MS, GRACE_MS // 2, GRACE_MS - 1, GRACE_MS, GRACE_MS + 1])
-_RECORDS = st.lists(st.tuples(_PASSES, st.sampled_from("abcde"), st.booleans()), max_size=60)
+_PAUSES = st.sampled_from([0, 1, DAY_MS, GRACE_MS // 2, GRACE_MS - 1, GRACE_MS, GRACE_MS + 1])
+_RECORDS = st.lists(st.tuples(_PAUSES, st.sampled_from("abcde"), st.booleans()), max_size=60)
 """Records as (time since the one before, id, whether the process restarts before it)."""
 
 
@@ -17,12 +17,12 @@ _RECORDS = st.lists(st.tuples(_PASSES, st.sampled_from("abcde"), st.booleans()),
 def test_an_id_is_known_for_the_grace_after_it_was_added(
     records: list[tuple[int, str, bool]], into_period_ms: int
 ) -> None:
-    # A known id belongs to a copy and is not added: the time counts from the first event.
+    # A known id is not added again: the grace counts from the first event.
     rows, at_ms = Rows(), _START_MS + into_period_ms
     ids, added_ms = EventIds(rows), dict[str, int]()
-    for passed_ms, event_id, anew in records:
-        ids = EventIds(rows) if anew else ids
-        at_ms += passed_ms
+    for pause_ms, event_id, restarts in records:
+        ids = EventIds(rows) if restarts else ids
+        at_ms += pause_ms
         age_ms = at_ms - added_ms.get(event_id, at_ms - 3 * GRACE_MS)
         is_known = ids.find(ONLY, event_id, at_ms) is not None
         assert is_known or age_ms > GRACE_MS
@@ -36,25 +36,25 @@ def test_an_id_is_known_for_the_grace_after_it_was_added(
 def test_adding_an_id_again_after_a_kill_changes_nothing(
     records: list[tuple[int, str, bool]],
 ) -> None:
-    # The same record has the same time, whenever it is read.
+    # A record that is read again has the same time.
     single, repeats = Rows(), Rows()
     at_ms = _START_MS
-    for passed_ms, event_id, repeated in records:
-        at_ms += passed_ms
-        for rows, times in ((single, 1), (repeats, 2 if repeated else 1)):
+    for pause_ms, event_id, is_repeated in records:
+        at_ms += pause_ms
+        for rows, times in ((single, 1), (repeats, 2 if is_repeated else 1)):
             for _ in range(times):
                 EventIds(rows).add(ONLY, event_id, at_ms, b"said")
         for event_id in "abcde":
-            known_flags = [EventIds(rows).find(ONLY, event_id, at_ms) for rows in (single, repeats)]
-            assert known_flags[0] == known_flags[1]
+            values = [EventIds(rows).find(ONLY, event_id, at_ms) for rows in (single, repeats)]
+            assert values[0] == values[1]
 
 
 @given(st.integers(1, 2_000))
-def test_ids_of_the_past_are_deleted_as_new_ones_come(many: int) -> None:
+def test_expired_ids_are_deleted_as_new_ones_are_added(count: int) -> None:
     rows = Rows()
     ids = EventIds(rows)
-    for number in range(many):
+    for number in range(count):
         ids.add(ONLY, f"old-{number}", _START_MS, b"said")
-    for number in range(many + 5):
+    for number in range(count + 5):
         ids.add(ONLY, f"new-{number}", _START_MS + 3 * GRACE_MS, b"said")
-    assert len(rows.rows) == many + 5
+    assert len(rows.rows) == count + 5

@@ -1,7 +1,6 @@
-"""Every route of the gateway takes any request: in bounded time, never with a fault, with errors in
-JSON.
+"""Every route of the gateway answers any request, in bounded time and never with a fault.
 
-A message with 200 was written, and a refusal names place and reason.
+Errors are JSON. A message with 200 was written, and a refusal names place and reason.
 """
 
 import asyncio
@@ -38,7 +37,7 @@ POSTS: Final = (
     "/v1/decide",
     "/v1/outcomes",
 )
-_MANY: Final = ("/v1/batch", "/v1/b", "/v1/import", "/v1/outcomes")
+_BATCH_ROUTES: Final = ("/v1/batch", "/v1/b", "/v1/import", "/v1/outcomes")
 GETS: Final = (
     "/healthz",
     "/readyz",
@@ -95,7 +94,7 @@ _MESSAGES: Final = st.fixed_dictionaries(
 _BODIES: Final = st.one_of(
     _MESSAGES,
     st.builds(lambda batch: {"batch": batch}, st.lists(_MESSAGES | _VALUES, max_size=5)),
-    st.builds(lambda many: {"outcomes": many}, st.lists(_MESSAGES | _VALUES, max_size=5)),
+    st.builds(lambda outcomes: {"outcomes": outcomes}, st.lists(_MESSAGES | _VALUES, max_size=5)),
     st.builds(
         lambda message, names: {"interaction": message, "placements": names},
         _MESSAGES,
@@ -107,12 +106,14 @@ _BODIES: Final = st.one_of(
 
 @st.composite
 def _mutations(draw: st.DrawFn) -> bytes:
-    """Return text that is JSON but for one part."""
+    """Draw bodies of JSON with one damaged part."""
     text = draw(_BODIES)
     at = draw(st.integers(0, len(text)))
     until = draw(st.integers(at, min(len(text), at + 10)))
-    put = draw(st.sampled_from([b"", b"NaN", b"\\ud800", b"\xff", b"[" * 2_000, b'"', b"1e999"]))
-    return text[:at] + put + text[until:]
+    insertion = draw(
+        st.sampled_from([b"", b"NaN", b"\\ud800", b"\xff", b"[" * 2_000, b'"', b"1e999"])
+    )
+    return text[:at] + insertion + text[until:]
 
 
 _RAW: Final = _BODIES | _mutations() | st.binary(max_size=100)
@@ -150,8 +151,8 @@ def send_request(
     return asyncio.run(send())
 
 
-def check(answer: httpx.Response) -> Any:
-    """Return the answer in JSON: an error, or the result."""
+def check_answer(answer: httpx.Response) -> Any:
+    """Check that the answer is no fault and an error is complete; return its JSON."""
     assert answer.status_code < 500, answer.text
     document = answer.json()
     if answer.status_code >= 400:
@@ -166,26 +167,26 @@ def check(answer: httpx.Response) -> Any:
 @given(st.sampled_from(POSTS), _KEYS, _RAW, st.booleans())
 @settings(max_examples=cases(200))
 def test_post_is_written_or_refused_with_a_reason(
-    path: str, key: str | None, raw: bytes, packs: bool
+    path: str, key: str | None, raw: bytes, compressed: bool
 ) -> None:
     with open_gateway() as door:
-        headers = {"content-encoding": "gzip"} if packs else {}
-        content = gzip.compress(raw) if packs else raw
+        headers = {"content-encoding": "gzip"} if compressed else {}
+        content = gzip.compress(raw) if compressed else raw
         answer = send_request(door, key, "POST", path, content=content, headers=headers)
-        fault = check(answer)
-        count_before = len(door.interactions())
-        if path in _MANY and answer.status_code == 200:
+        document = check_answer(answer)
+        count = len(door.interactions())
+        if path in _BATCH_ROUTES and answer.status_code == 200:
             letters = sum(record.topic == topics.DEAD_LETTERS for record in door.log.records)
-            assert letters == len(fault.get("rejected", ()))
-            assert count_before > 0
+            assert letters == len(document.get("rejected", ()))
+            assert count > 0
         elif answer.status_code == 200:
-            assert count_before == 1
+            assert count == 1
         else:
-            assert count_before == 0
+            assert count == 0
 
 
 @given(st.sampled_from(POSTS), st.binary(max_size=60), _KEYS, st.binary(max_size=200))
-def test_no_header_or_packed_body_is_a_fault(
+def test_no_header_or_compressed_body_is_a_fault(
     path: str, header: bytes, key: str | None, raw: bytes
 ) -> None:
     with open_gateway() as door:
@@ -198,17 +199,17 @@ def test_no_header_or_packed_body_is_a_fault(
             [(b"content-length", b"9" * 30)],
             [(b"traceparent", header)],
         ):
-            check(send_request(door, key, "POST", path, content=raw, headers=headers))
+            check_answer(send_request(door, key, "POST", path, content=raw, headers=headers))
 
 
 @given(_MESSAGES, st.integers(-(2**63), 2**63 - 1))
-def test_outcome_with_a_good_token_is_no_fault(message: dict[str, Any], at: int) -> None:
+def test_outcome_with_a_valid_token_is_no_fault(message: dict[str, Any], at: int) -> None:
     with open_gateway() as door:
         identifier = Identifier("customer_id", "ana")
         token = door.tokens.sign(Claims("a", "d", identifier, "web", "c", "o", "t", at))
         body = json.dumps({**message, "token": token, "outcome": "click"})
         for key in (SHOP, WEB, LOG):
-            check(send_request(door, key, "POST", "/v1/outcomes", content=body.encode()))
+            check_answer(send_request(door, key, "POST", "/v1/outcomes", content=body.encode()))
 
 
 @given(
@@ -221,10 +222,12 @@ def test_outcome_with_a_good_token_is_no_fault(message: dict[str, Any], at: int)
 def test_profile_routes_answer_any_namespace_and_value(
     namespace: str, value: str, method: str, key: str | None, tail: str
 ) -> None:
-    space = quote(namespace.encode(errors="replace"), safe="")
+    quoted_namespace = quote(namespace.encode(errors="replace"), safe="")
     with open_gateway() as door:
-        check(
-            send_request(door, key, method, f"/v1/profiles/{space}/{quote(value, safe='')}{tail}")
+        check_answer(
+            send_request(
+                door, key, method, f"/v1/profiles/{quoted_namespace}/{quote(value, safe='')}{tail}"
+            )
         )
 
 
@@ -240,8 +243,8 @@ def test_public_routes_need_no_key(path: str) -> None:
         assert answer.status_code < 500
         if path != "/metrics":
             answer.json()
-        allowed = {topics.INTERACTIONS, topics.IDENTITIES}
-        assert not allowed & door.log.topics()
+        log_topics = {topics.INTERACTIONS, topics.IDENTITIES}
+        assert not log_topics & door.log.topics()
 
 
 @given(_RAW)

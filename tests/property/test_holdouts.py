@@ -1,4 +1,5 @@
-"""Holdouts are drawn once, by a fair hash; the held-out get the best of the rest, and no cap."""
+"""Holdouts are drawn once, by a fair hash; a held-out customer gets the best of the rest, and uses
+no cap."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -104,8 +105,8 @@ def test_a_holdout_of_an_issue_leaves_the_others_alone() -> None:
 def test_campaign_has_a_holdout_of_its_own() -> None:
     campaigns = [campaign("sales", offer("sale", 9, hero("sale-hero")), holdout=0.5)]
     rules = world(campaigns=campaigns)
-    holdouts_met = {_ask(_customer(n, rules), 0).choices[0].holdout for n in range(20)}
-    assert holdouts_met == {None, "campaign/sales"}
+    holdouts = {_ask(_customer(n, rules), 0).choices[0].holdout for n in range(20)}
+    assert holdouts == {None, "campaign/sales"}
 
 
 _SLOTS = (("web", "hero"), ("web", "banner"), ("email", None), ("call", None))
@@ -127,11 +128,11 @@ def _make_rules(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]],
     shares: tuple[float, float, float],
     policies: Mapping[str, Any],
-    treatments_left_out: frozenset[str] = frozenset(),
+    omitted_names: frozenset[str] = frozenset(),
 ) -> Rules:
-    """Return the rules of a world of offers without the `treatments_left_out`."""
-    never = {"name": "Never"}
-    campaigns = [campaign("idle", offer("idle", 1), trigger=never, goal=_GOAL)]
+    """Return the rules for the offers without the treatments in `omitted_names`."""
+    never_event = {"name": "Never"}
+    campaigns = [campaign("idle", offer("idle", 1), trigger=never_event, goal=_GOAL)]
     for number, share in enumerate(shares):
         offers_of_share = []
         for index, (of, value, slots) in enumerate(offers):
@@ -139,7 +140,7 @@ def _make_rules(
                 {"treatment": name, "channel": channel, "p": 0.5}
                 | ({} if placement is None else {"placement": placement})
                 for channel, placement in slots
-                if (name := f"t{index}-{placement or channel}") not in treatments_left_out
+                if (name := f"t{index}-{placement or channel}") not in omitted_names
             ]
             if of == number and treatments:
                 offers_of_share.append(offer(f"o{index}", value, *treatments))
@@ -177,21 +178,22 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
     capped: bool,
     learns: bool,
 ) -> None:
-    """Compare with a world that has only the rest; would-be winners, with one without holdouts."""
+    """Compare choices with rules that have only the rest, and would-be winners with rules without
+    holdouts."""
     policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if learns else {}
     policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if capped else []
-    own_shares, held_treatments, covered_treatments = _holdouts_of(offers, shares)
+    own_shares, holdouts, covered_treatments = _holdouts_of(offers, shares)
     ask = {"hero": limit, "banner": 1}
-    nobody = (0.0, 0.0, 0.0)
-    life = Life(_make_rules(offers, own_shares, policies | {"holdouts": held_treatments}))
-    rest = Life(_make_rules(offers, nobody, policies, covered_treatments))
-    decision, of_rest = (world.interact("Go", 1, ask=ask) for world in (life, rest))
-    of_all_free = Life(_make_rules(offers, nobody, policies)).interact("Go", 1, ask=ask)
+    no_shares = (0.0, 0.0, 0.0)
+    life = Life(_make_rules(offers, own_shares, policies | {"holdouts": holdouts}))
+    rest = Life(_make_rules(offers, no_shares, policies, covered_treatments))
+    decision, rest_decision = (customer.interact("Go", 1, ask=ask) for customer in (life, rest))
+    free_decision = Life(_make_rules(offers, no_shares, policies)).interact("Go", 1, ask=ask)
     assert [(action.treatment, action.action_id) for action in life.actions()] == [
         (action.treatment, action.action_id) for action in rest.actions()
     ]
-    shown_choices = {choice.slot: choice for choice in of_rest.choices}
-    winners = {choice.slot: choice.treatment for choice in of_all_free.choices}
+    shown_choices = {choice.slot: choice for choice in rest_decision.choices}
+    winners = {choice.slot: choice.treatment for choice in free_decision.choices}
     for choice in decision.choices:
         shown_choice = shown_choices.get(choice.slot)
         assert choice.treatment == (None if shown_choice is None else shown_choice.treatment)
@@ -200,13 +202,15 @@ def test_slots_go_to_the_best_offers_outside_the_customers_holdouts(
         if winner in covered_treatments:
             assert choice.would_be == winner
     winners_held_out = {name for name in winners.values() if name in covered_treatments}
-    kept_back = {name for name, fate in fates(decision).items() if fate.startswith("held out by ")}
-    assert winners_held_out <= kept_back <= covered_treatments
-    ranked = [
+    held_out_names = {
+        name for name, fate in fates(decision).items() if fate.startswith("held out by ")
+    }
+    assert winners_held_out <= held_out_names <= covered_treatments
+    treatments = [
         (candidate.campaign, candidate.offer, candidate.treatment)
         for candidate in decision.candidates
     ]
-    assert len(ranked) == len(set(ranked)) == len(of_all_free.candidates)
+    assert len(treatments) == len(set(treatments)) == len(free_decision.candidates)
 
 
 def test_next_best_that_is_held_out_too_is_noted_for_both_holdouts() -> None:
@@ -279,8 +283,8 @@ _contacts = st.lists(
     unique_by=lambda contact: contact.action_id,
 )
 _histories = st.builds(
-    lambda contacts, silenced, assignments: History(
-        tuple(sorted(contacts, key=lambda contact: contact.at)), silenced, assignments
+    lambda contacts, suppressions, assignments: History(
+        tuple(sorted(contacts, key=lambda contact: contact.at)), suppressions, assignments
     ),
     _contacts,
     st.dictionaries(st.sampled_from("ab"), st.integers(0, 3)),

@@ -1,4 +1,4 @@
-"""Links end in the persons that their definition names, in whatever order Kafka delivers."""
+"""Links give the persons of the definition, in whatever order Kafka delivers."""
 
 from collections import Counter
 from functools import partial
@@ -27,13 +27,13 @@ _NAMES = [
 
 @st.composite
 def interactions(draw: st.DrawFn) -> Interaction:
-    """Draw interactions with the identifiers as people write them."""
+    """Draw interactions with the identifiers in any spelling that people use."""
     names = draw(st.sets(st.sampled_from(_NAMES), min_size=1, max_size=3))
-    spelt = [replace(name, value=draw(spellings(name))) for name in names]
+    identifiers = [replace(name, value=draw(spellings(name))) for name in names]
     at = draw(st.integers(1, 40))
     kind = draw(st.sampled_from(["track", "track", "track", "alias"]))
     number = draw(st.integers(0, 10**9))
-    return Interaction(f"e{number}", kind, "View", "web", "shop", at, at, tuple(spelt))
+    return Interaction(f"e{number}", kind, "View", "web", "shop", at, at, tuple(identifiers))
 
 
 def spellings(name: Identifier) -> st.SearchStrategy[str]:
@@ -48,35 +48,40 @@ def unlinks(draw: st.DrawFn) -> IdentityChange:
 
 
 def parents(stream: list[Record]) -> dict[str, str]:
-    """Return parents by the definition: the strongest of the latest evidence that is newer than the
-    last cut of its link."""
+    """Return each identifier's parent by the definition: the strongest one of its latest evidence
+    that is newer than the last cut of the link."""
     cuts: dict[frozenset[str | None], int] = {}
     for record in stream:
         if isinstance(record, IdentityChange):
             ends = frozenset((record.identifier, record.other))
             cuts[ends] = max(cuts.get(ends, 0), record.at)
-    evidence_shown: dict[str, list[tuple[int, str, str, str]]] = {}
+    evidence_by_name: dict[str, list[tuple[int, str, str, str]]] = {}
     for record in stream:
         if isinstance(record, IdentityChange):
             continue
         rule = "alias" if record.kind == "alias" else "together"
         strongest, *weaker = names_of(record)
         for name in weaker:
-            linked = name.namespace != strongest.namespace or rule == "alias"
-            if linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
+            is_linked = name.namespace != strongest.namespace or rule == "alias"
+            if is_linked and record.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
                 evidence = (record.occurred_at, record.event_id, rule, strongest.key)
-                evidence_shown.setdefault(name.key, []).append(evidence)
-    return {name: max(evidence_of_name)[-1] for name, evidence_of_name in evidence_shown.items()}
+                evidence_by_name.setdefault(name.key, []).append(evidence)
+    return {name: max(links)[-1] for name, links in evidence_by_name.items()}
 
 
 def names_of(interaction: Interaction) -> list[Identifier]:
     """Return each identifier once in its normal form, the strongest first."""
-    meant = {
+    identifiers = {
         replace(identifier, value=identifier.value.strip())
         for identifier in interaction.identifiers
     }
-    lower = {replace(o, value=o.value.lower()) if o.namespace == "email" else o for o in meant}
-    return sorted(lower, key=lambda identifier: (RANKS[identifier.namespace], identifier.value))
+    normal_forms = {
+        replace(name, value=name.value.lower()) if name.namespace == "email" else name
+        for name in identifiers
+    }
+    return sorted(
+        normal_forms, key=lambda identifier: (RANKS[identifier.namespace], identifier.value)
+    )
 
 
 def roots(stream: list[Record]) -> dict[str, str]:
@@ -85,16 +90,16 @@ def roots(stream: list[Record]) -> dict[str, str]:
     arrivals = [record for record in stream if isinstance(record, Interaction)]
     forest.add_nodes_from(name.key for arrival in arrivals for name in names_of(arrival))
     assert networkx.is_directed_acyclic_graph(forest)
-    trees = {}
+    roots_by_name = {}
     for tree in networkx.weakly_connected_components(forest):
         [top] = [name for name in tree if forest.out_degree(name) == 0]
-        trees.update(dict.fromkeys(tree, top))
-    return trees
+        roots_by_name.update(dict.fromkeys(tree, top))
+    return roots_by_name
 
 
 @settings(max_examples=cases(300), deadline=None)
 @given(st.lists(st.one_of(interactions(), interactions(), unlinks()), max_size=14), st.data())
-def test_every_order_ends_in_the_persons_of_the_definition(
+def test_every_order_gives_the_persons_of_the_definition(
     drawn_stream: list[Record], data: st.DataObject
 ) -> None:
     stream = list(
@@ -146,8 +151,8 @@ def _check_counts(flow: InterleavedFlow, stream: list[Interaction]) -> None:
         if emit.topic == topics.PROFILES:
             assert emit.value is None or isinstance(emit.value, Profile)
             snapshots[emit.key] = emit.value
-    alive = [snapshot for snapshot in snapshots.values() if snapshot is not None]
-    assert sum(int(str(profile.traits["interactions"])) for profile in alive) == len(stream)
+    live_profiles = [snapshot for snapshot in snapshots.values() if snapshot is not None]
+    assert sum(int(str(profile.traits["interactions"])) for profile in live_profiles) == len(stream)
     decided_counts = Counter(
         emit.value.event_id  # type: ignore[union-attr]
         for emit in flow.written

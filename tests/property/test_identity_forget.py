@@ -1,9 +1,9 @@
 """A forgotten person is gone from every row of every stage; others keep all that is theirs.
 
 The remaining state equals a replay of the stream without the person: without the interactions that
-were part of the forgotten profile, and without its identifiers in those that others keep. Acts of a
-forgotten identifier for another person count as done by the identifier that it followed then,
-and as arriving only now: it goes to whom this identifier follows at the time of the request.
+were part of the forgotten profile, and without its identifiers in those that others keep. What a
+forgotten identifier sent on behalf of another person counts as sent by its parent of that time, and
+as received at the request: it goes to the person whom that parent belongs to by then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,8 @@ _PART_OF_A_SHARED_CARD: list[Record] = [
     at(3, "card:1", "email:x"),
     at(4, "customer_id:B", "email:x"),
 ]
-"""The first customer's card adopts what the e-mail did, which stays when the card changes hands."""
+"""The first customer's card adopts the e-mail's interactions, which stay when the card changes
+hands."""
 
 _PART_THAT_LEFT_WITH_A_CARD: list[Record] = [
     at(1, "customer_id:A", "card:1"),
@@ -58,7 +59,7 @@ _NAME_IN_A_PART_OF_OTHERS: list[Record] = [
     at(3, "customer_id:A", "email:x"),
     at(4, "customer_id:B", "card:1"),
 ]
-"""The second customer's card adopts what the e-mail did, which shows the first one's phone."""
+"""The second customer's card adopts the e-mail's interactions, which show the first one's phone."""
 
 _IN_OTHERS_ROWS: list[Record] = [
     at(1, "customer_id:A", "email:x"),
@@ -85,16 +86,16 @@ def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
     last = max(
         record.received_at if isinstance(record, Interaction) else record.at for record in stream
     )
-    forgotten: set[str] = set()
+    names: set[str] = set()
     for number, identifier in enumerate(identifiers, start=1):
         owners = {name: row.root for name, row in flow.rows["identity"].items()}
         top = owners.get(identifier)
-        forgotten |= {identifier} | {name for name, owner in owners.items() if owner == top}
+        names |= {identifier} | {other for other, owner in owners.items() if owner == top}
         list(flow.run(forget(identifier, last + number)))
         assert not flow.refused
         for stage, rows in flow.rows.items():
-            assert not _names_in(rows, forgotten), stage
-    for name in forgotten:
+            assert not _names_in(rows, names), stage
+    for name in names:
         assert not any(profile_of(name) in rows for rows in flow.rows.values())
 
 
@@ -105,7 +106,7 @@ def _names_in(rows: Mapping[str, object], names: set[str]) -> set[str]:
 
 
 class _ReadersView:
-    """Readers' view of a stream, and the shard and profile that each interaction became part of."""
+    """Profiles that readers see of a stream, and the shard of each interaction."""
 
     def __init__(self, stream: Sequence[Record]) -> None:
         self.flow = Flow(mailing_rules())
@@ -128,8 +129,8 @@ class _ReadersView:
             self.shards[emit.value.interaction.event_id] = emit.value.identity.shard
 
     def profiles(self) -> dict[str, dict[str, FactValue]]:
-        """Return the identifiers and the sums of parts of each profile, without the latest of
-        several e-mails: a forgotten part may have shown one of them last."""
+        """Return the identifiers and traits of each profile, without the latest identifier of a
+        namespace: a forgotten part may have shown it."""
         return {
             key: {
                 **{
@@ -143,7 +144,7 @@ class _ReadersView:
             if value is not None
         }
 
-    def homes(self) -> dict[str, str]:
+    def profiles_by_shard(self) -> dict[str, str]:
         """Return the profile that each shard is in."""
         return {
             shard: profile
@@ -152,7 +153,7 @@ class _ReadersView:
         }
 
     def owner(self, name: str, shard: str) -> str | None:
-        """Return the parent on whose behalf an identifier did what is in a shard."""
+        """Return the parent on whose behalf an identifier sent the interactions of a shard."""
         row = self.flow.rows["identity"][name]
         place = row.shards[shard]
         return next((claim.parent for claim in place.claims), next(iter(row.parents), None))
@@ -166,10 +167,10 @@ def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
     after: list[Record] = []
     for number in range(draw(st.integers(1, 4))):
         now_ms += 200_000
-        drawn_event = draw(interactions(100 + number, now_ms))
+        event = draw(interactions(100 + number, now_ms))
         customer = Identifier("customer_id", "C")
-        weaker = (name for name in drawn_event.identifiers if name.namespace != "customer_id")
-        after.append(replace(drawn_event, kind="track", identifiers=(customer, *weaker)))
+        weaker = (name for name in event.identifiers if name.namespace != "customer_id")
+        after.append(replace(event, kind="track", identifiers=(customer, *weaker)))
     return before, after
 
 
@@ -178,14 +179,14 @@ def _streams(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
 @example((_PART_OF_A_SHARED_CARD, [at(9, "customer_id:C", "card:1")]), "email:x")
 @example((_PART_THAT_LEFT_WITH_A_CARD, [at(9, "customer_id:A", "card:1")]), "email:x")
 @given(_streams(), st.sampled_from(_FORGETTABLE))
-def test_forgetting_leaves_other_profiles_whole(
+def test_forgetting_leaves_other_profiles_complete(
     lives: tuple[list[Record], list[Record]], identifier: str
 ) -> None:
     before, after = lives
     view = _ReadersView(before)
-    names_forgotten = _person(before, identifier)
-    assume(not _has_forgotten_link_of_others(before, view, names_forgotten))
-    replay_view = _ReadersView(_without(before, view, names_forgotten))
+    names = _person(before, identifier)
+    assume(not _has_forgotten_link_of_others(before, view, names))
+    replay_view = _ReadersView(_without(before, view, names))
     last = max(record.received_at for record in before if isinstance(record, Interaction))
     view.feed(forget(identifier, last + 1))
     assert view.profiles() == replay_view.profiles()
@@ -200,56 +201,54 @@ def _person(stream: Sequence[Record], identifier: str) -> set[str]:
 
 
 def _has_forgotten_link_of_others(
-    stream: Sequence[Record], view: _ReadersView, names_forgotten: set[str]
+    stream: Sequence[Record], view: _ReadersView, names: set[str]
 ) -> bool:
     """Return whether a part of the forgotten profile showed a link between two identifiers that
     remain: the link stays, though a replay without that part lacks it."""
     return any(
         isinstance(record, Interaction)
-        and record.identifiers[0].key not in names_forgotten
-        and any(name.key not in names_forgotten for name in record.identifiers[1:])
-        and view.homes()[view.shards[record.event_id]] in map(profile_of, names_forgotten)
+        and record.identifiers[0].key not in names
+        and any(name.key not in names for name in record.identifiers[1:])
+        and view.profiles_by_shard()[view.shards[record.event_id]] in map(profile_of, names)
         for record in stream
     )
 
 
-def _without(
-    stream: Sequence[Record], view: _ReadersView, names_forgotten: set[str]
-) -> list[Record]:
-    """Return the stream without the forgotten person; what its identifiers did for others comes
-    last, as done by those that they followed."""
-    top = roots(stream).get(next(iter(names_forgotten)))
-    homes = view.homes()
+def _without(stream: Sequence[Record], view: _ReadersView, names: set[str]) -> list[Record]:
+    """Return the stream without the forgotten person; interactions that its identifiers sent on
+    behalf of others come last, as their parents'."""
+    top = roots(stream).get(next(iter(names)))
+    profiles_by_shard = view.profiles_by_shard()
     remaining: list[Record] = []
-    adopted: list[Record] = []
+    adoptions: list[Record] = []
     for record in stream:
         assert isinstance(record, Interaction)
         shard = view.shards[record.event_id]
-        if top is not None and homes[shard] == profile_of(top):
+        if top is not None and profiles_by_shard[shard] == profile_of(top):
             continue
         strongest, *weaker = record.identifiers
-        if strongest.key in names_forgotten:
+        if strongest.key in names:
             owner = view.owner(strongest.key, shard)
             assert owner is not None
-            assert owner not in names_forgotten
-            adopted.append(replace(record, identifiers=(Identifier.parse(owner),)))
+            assert owner not in names
+            adoptions.append(replace(record, identifiers=(Identifier.parse(owner),)))
             continue
-        rest = (name for name in weaker if name.key not in names_forgotten)
+        rest = (name for name in weaker if name.key not in names)
         remaining.append(replace(record, identifiers=(strongest, *rest)))
-    return [*remaining, *adopted]
+    return [*remaining, *adoptions]
 
 
 @settings(max_examples=cases(100), deadline=None)
 @given(streams(), interactions(99, 2 * 10**9))
 def test_forgotten_person_who_returns_is_a_new_profile(
-    stream: list[Record], return_visit: Interaction
+    stream: list[Record], visit: Interaction
 ) -> None:
     view = _ReadersView(stream)
     for name in sorted(view.flow.rows["identity"]):
         view.feed(forget(name, 10**9 + 10**7))
     assert not any(view.flow.rows.values())
-    view.feed(return_visit)
-    assert view.profiles() == _ReadersView([return_visit]).profiles()
+    view.feed(visit)
+    assert view.profiles() == _ReadersView([visit]).profiles()
 
 
 def test_unlinked_identifiers_do_not_keep_the_names_of_the_forgotten() -> None:

@@ -48,7 +48,8 @@ _NEXT_OWNER = [
     _order(4, "cookie:k"),
     unlink("cookie:k", "customer_id:A", 5 * MINUTE_MS),
 ]
-"""The cookie's shard as A's goes to B, who claimed it next, not to its first owner."""
+"""The shard that the cookie has on behalf of A goes to B, who claimed it next, not to its first
+owner."""
 
 _LINKED_AGAIN = [
     _order(1, "customer_id:A", "cookie:k"),
@@ -59,7 +60,7 @@ _LINKED_AGAIN = [
     _order(6, "customer_id:A", "cookie:k"),
     _order(7, "cookie:k"),
 ]
-"""A new link restores nothing that went with the old one."""
+"""A new link restores nothing that the removal of the old one took away."""
 
 
 @settings(max_examples=cases(150), deadline=None)
@@ -69,14 +70,14 @@ _LINKED_AGAIN = [
 def test_profiles_and_segments_are_those_of_a_replay_without_the_link(
     stream: list[Record],
 ) -> None:
-    live = ReaderView(stream)
+    live_view = ReaderView(stream)
     cuts = [record for record in stream if isinstance(record, IdentityChange)]
     arrivals = [record for record in stream if isinstance(record, Interaction)]
     replay_view = ReaderView([*cuts, *arrivals])
-    assert live.people() == replay_view.people()
-    assert live.profiles() == replay_view.profiles()
-    assert live.segments() == replay_view.segments()
-    _check_names(live)
+    assert live_view.people() == replay_view.people()
+    assert live_view.profiles() == replay_view.profiles()
+    assert live_view.segments() == replay_view.segments()
+    _check_names(live_view)
 
 
 def _check_names(view: ReaderView) -> None:
@@ -93,20 +94,20 @@ _OLDER_THAN_THE_EVIDENCE = [
     _order(4, "cookie:k"),
     unlink("customer_id:B", "cookie:k", 2 * MINUTE_MS),
 ]
-"""The link with B was shown since: the cookie's interactions as B's stay B's."""
+"""The link with B was shown since: the cookie's interactions on behalf of B stay with B."""
 
 
 @st.composite
 def shared_devices(draw: st.DrawFn) -> list[Record]:
     """Draw streams of one cookie of up to eight customers; links are removed as of now or before,
     but not as of a moment between two at which the same link was shown."""
-    shown_at: dict[str, list[int]] = {}
+    evidence_minutes: dict[str, list[int]] = {}
     stream: list[Record] = []
     count = draw(st.integers(2, 24))
     for minute in range(1, count + 1):
         if draw(st.booleans()):
             customer = f"customer_id:{draw(st.integers(1, 8))}"
-            shown_at.setdefault(customer, []).append(minute)
+            evidence_minutes.setdefault(customer, []).append(minute)
             stream.append(_order(minute, customer, "cookie:k"))
         else:
             stream.append(_order(minute, "cookie:k"))
@@ -114,8 +115,8 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
         customer = f"customer_id:{number}"
         if draw(st.booleans()):
             as_of = draw(st.integers(1, count + 1))
-            evidence = shown_at.get(customer, [as_of])
-            as_of = as_of if as_of < evidence[0] else max(as_of, evidence[-1])
+            minutes = evidence_minutes.get(customer, [as_of])
+            as_of = as_of if as_of < minutes[0] else max(as_of, minutes[-1])
             stream.append(unlink(customer, "cookie:k", as_of * MINUTE_MS))
     return stream
 
@@ -126,11 +127,11 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
 def test_device_of_many_owners_is_as_in_a_replay_without_the_links(
     stream: list[Record],
 ) -> None:
-    live, replay_view = ReaderView(stream), ReaderView(_with_cuts_first(stream))
-    assert live.people() == replay_view.people()
-    assert live.profiles() == replay_view.profiles()
-    assert live.segments() == replay_view.segments()
-    _check_names(live)
+    live_view, replay_view = ReaderView(stream), ReaderView(_with_cuts_first(stream))
+    assert live_view.people() == replay_view.people()
+    assert live_view.profiles() == replay_view.profiles()
+    assert live_view.segments() == replay_view.segments()
+    _check_names(live_view)
 
 
 def _with_cuts_first(stream: list[Record]) -> list[Record]:

@@ -57,11 +57,11 @@ def _read(
 
 def _send(rows: Iterable[FileRow | UnreadableRow]) -> tuple[SendReport, list[Interaction]]:
     interactions: list[Interaction] = []
-    reading = RowIntake(plain_rules().config, _SOURCE, _MAX, _NOW, RowIds("f"))
-    return send_rows(rows, reading, interactions.append, lambda _: None), interactions
+    intake = RowIntake(plain_rules().config, _SOURCE, _MAX, _NOW, RowIds("f"))
+    return send_rows(rows, intake, interactions.append, lambda _: None), interactions
 
 
-def _check_accounted(rows: list[FileRow | UnreadableRow]) -> SendReport:
+def _check_counts(rows: list[FileRow | UnreadableRow]) -> SendReport:
     report, interactions = _send(rows)
     assert report.sent == len(interactions)
     assert report.sent + report.refused == sum(
@@ -92,10 +92,10 @@ def test_written_csv_is_read_back_row_by_row(
     for record, cells in zip(records, expected, strict=True):
         assert record.get("type", "") == cells[0]
         assert record.get("anonymousId", "") == cells[1]
-    _check_accounted(rows)
+    _check_counts(rows)
 
 
-_GOOD = b"page,c,1\n"
+_VALID_ROW = b"page,c,1\n"
 _noise = st.binary(max_size=60) | st.lists(
     st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\xe9", b"\0", b"a", b"1,5", b"\xff"]),
     max_size=20,
@@ -106,11 +106,11 @@ _noise = st.binary(max_size=60) | st.lists(
 def test_bad_rows_of_csv_do_not_end_its_reading(
     noise: list[bytes],
 ) -> None:
-    # Each good row stands after a line break and a line that closes every quote.
-    body = b"".join(part + b'\n"\n' + _GOOD for part in noise) + _GOOD
+    # Each valid row follows a line that closes every quote.
+    body = b"".join(part + b'\n"\n' + _VALID_ROW for part in noise) + _VALID_ROW
     rows, error = _read("a.csv", ",".join(_HEADER).encode() + b"\n" + body)
     assert error is None
-    report = _check_accounted(rows)
+    report = _check_counts(rows)
     assert report.sent >= 1
     lines = [row.line for row in rows]
     assert lines == sorted(set(lines))
@@ -120,7 +120,7 @@ def test_bad_rows_of_csv_do_not_end_its_reading(
 def test_any_bytes_are_read_or_refused_in_every_format(content: bytes) -> None:
     for name in ("a.csv", "a.tsv", "a.ndjson", "a.parquet"):
         rows, _ = _read(name, content)
-        _check_accounted(rows)
+        _check_counts(rows)
 
 
 _json = st.recursive(
@@ -145,13 +145,13 @@ _records = st.fixed_dictionaries(
 
 @given(st.lists(_records | _json, max_size=6), st.booleans())
 @example([[math.inf]], False)
-def test_every_line_of_ndjson_is_a_row(records: list[Any], ends: bool) -> None:
+def test_every_line_of_ndjson_is_a_row(records: list[Any], ends_with_break: bool) -> None:
     lines = [_encode(record) for record in records]
-    rows, error = _read("a.ndjson", b"\n".join(lines) + (b"\n" if ends else b""))
+    rows, error = _read("a.ndjson", b"\n".join(lines) + (b"\n" if ends_with_break else b""))
     assert error is None
     assert len(rows) == len(lines)
     assert [row.line for row in rows] == list(range(1, len(lines) + 1))
-    _check_accounted(rows)
+    _check_counts(rows)
 
 
 def _encode(record: Any) -> bytes:
@@ -198,7 +198,7 @@ def test_every_row_of_parquet_is_read_for_any_types(columns: dict[str, Any]) -> 
     rows, error = _read("a.parquet", buffer.getvalue())
     assert error is None
     assert [row.line for row in rows] == list(range(1, table.num_rows + 1))
-    _check_accounted(rows)
+    _check_counts(rows)
 
 
 @given(st.data())
@@ -209,8 +209,8 @@ def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject
     content = bytearray(buffer.getvalue())
     for place in data.draw(st.lists(st.integers(4, len(content) - 1), min_size=1, max_size=3)):
         content[place] = data.draw(st.integers(0, 255))
-    read, error = _read("a.parquet", bytes(content))
-    report = _check_accounted(read)
+    parquet_rows, error = _read("a.parquet", bytes(content))
+    report = _check_counts(parquet_rows)
     if error is None:
         metadata = pq.ParquetFile(io.BytesIO(bytes(content))).metadata
         groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
@@ -218,10 +218,9 @@ def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject
 
 
 def test_many_bad_quotes_do_not_take_long() -> None:
-    # Each is read again from its next line: a line is read a few times, not as often as there are
-    # lines.
+    # After a bad quote, reading resumes at the next line: each line is read a few times at most.
     for line in (b'page,"c,1\n', b'page,c,"1\n', b'"page\n', b'page,"""c,1\n', b'"""\n'):
         rows, error = _read("a.csv", ",".join(_HEADER).encode() + b"\n" + line * 5_000)
         assert error is None
         assert rows
-        _check_accounted(list(takewhile(lambda row: row.line < 500, rows)))
+        _check_counts(list(takewhile(lambda row: row.line < 500, rows)))

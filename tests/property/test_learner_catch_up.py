@@ -31,11 +31,11 @@ _PARTITIONS: Final = 3
 _ACTIONS: Final = ("a1", "a2", "a3", "a4")
 _LONG: Final = 10**15
 _NOW_MS: Final = 2_000_000_000_000
-_SPENT: Final = 2.5
+_COST: Final = 2.5
 
 
 class _MemoryLog:
-    """Decisions by partition; reads come from any of the assigned partitions, some at a time."""
+    """Decisions by partition; a read returns some of any assigned partitions."""
 
     def __init__(self, random: Random) -> None:
         self.partitions = _PARTITIONS
@@ -63,12 +63,12 @@ class _MemoryLog:
         return batch
 
     def is_read(self) -> bool:
-        """Return whether nothing is left of the partitions that are assigned."""
+        """Return whether all of the assigned partitions has been read."""
         return all(at == len(self.logs[partition]) for partition, at in self._next.items())
 
 
 class _Learner:
-    """Ledger that is filled from a log."""
+    """Ledger, and the log that it is filled from."""
 
     def __init__(self, log: _MemoryLog, ledger: EvidenceLedger) -> None:
         self.log = log
@@ -115,7 +115,7 @@ def _decision(number: int, reports: Sequence[tuple[str, Any]], *spends: Spend) -
     return replace(decision, feedback=feedback, spends=spends)
 
 
-_TOLD = st.tuples(
+_FEEDBACK = st.tuples(
     st.sampled_from(_ACTIONS),
     st.sampled_from(("tried", "waits", "shown", "released", "reached")),
 )
@@ -124,7 +124,7 @@ _TOLD = st.tuples(
 @settings(max_examples=cases(100), deadline=None)
 @given(
     decisions=st.lists(
-        st.tuples(st.integers(0, _PARTITIONS - 1), st.lists(_TOLD, max_size=3)), max_size=30
+        st.tuples(st.integers(0, _PARTITIONS - 1), st.lists(_FEEDBACK, max_size=3)), max_size=30
     ),
     position=st.integers(0, 30),
     seed=st.integers(0, 2**32 - 1),
@@ -171,7 +171,7 @@ def sale() -> BudgetRule:
 def _reserve(log: _MemoryLog, rule: BudgetRule, at: int) -> None:
     """Write a decision in partition 1 that reserves a part of the budget for two seconds."""
     period = open_account(rule, None, _NOW_MS).period.name
-    spend = Spend("a1", "reserved", rule.name, period, _SPENT, at + 2_000)
+    spend = Spend("a1", "reserved", rule.name, period, _COST, at + 2_000)
     log.logs[1].append(replace(_decision(0, (), spend), decided_at=at))
 
 
@@ -180,8 +180,8 @@ def _begin(learner: _Learner, rule: BudgetRule) -> None:
     learner.catch_up()
 
 
-def _succeed(learner: _Learner, lost_learner: _Learner, rule: BudgetRule, at: int) -> None:
-    """Have the learner go on from the account that the lost one published at a time."""
+def _take_over(learner: _Learner, lost_learner: _Learner, rule: BudgetRule, at: int) -> None:
+    """Let the learner go on from the account that the lost one published at a time."""
     record = record_of(
         lost_learner.ledger.accounts[rule.name], lost_learner.ledger.state.offsets, at
     )
@@ -200,11 +200,11 @@ def test_outcome_in_another_partition_settles_the_cost_of_a_message(
         _begin(lost_learner, sale)
         lost_learner.read_until(log.is_read)
         log.logs[0].append(_decision(1, (), Spend("a1", outcome)))
-        _succeed(learner, lost_learner, sale, _NOW_MS)
+        _take_over(learner, lost_learner, sale, _NOW_MS)
         learner.read_until(log.is_read)
         after = learner.ledger.accounts[sale.name]
-        assert (after.gross, after.expiring) == (tokens(_SPENT), 0)
-        assert getattr(after, outcome) == tokens(_SPENT)
+        assert (after.gross, after.expiring) == (tokens(_COST), 0)
+        assert getattr(after, outcome) == tokens(_COST)
 
 
 @pytest.mark.parametrize("outcome", ["committed", "released"])
@@ -217,8 +217,8 @@ def test_outcome_that_is_read_before_its_message_settles_it(sale: BudgetRule, ou
         _reserve(log, sale, _NOW_MS)
         learner.read_until(log.is_read)
         after = learner.ledger.accounts[sale.name]
-        assert (after.gross, after.expiring) == (tokens(_SPENT), 0)
-        assert getattr(after, outcome) == tokens(_SPENT)
+        assert (after.gross, after.expiring) == (tokens(_COST), 0)
+        assert getattr(after, outcome) == tokens(_COST)
 
 
 @pytest.mark.parametrize("published_after", [0, 1_000, 2_000, 5_000])
@@ -231,8 +231,8 @@ def test_cost_of_a_message_that_was_received_late_is_given_back_once(
         _begin(lost_learner, sale)
         lost_learner.read_until(log.is_read)
         lost_learner.ledger.expire_spent(published_at)
-        _succeed(learner, lost_learner, sale, published_at)
+        _take_over(learner, lost_learner, sale, published_at)
         for at in (published_at, published_at + 2_000, published_at + 10_000):
             learner.ledger.expire_spent(at)
         after = learner.ledger.accounts[sale.name]
-        assert (after.released, after.spent, after.expiring) == (tokens(_SPENT), 0, 0)
+        assert (after.released, after.spent, after.expiring) == (tokens(_COST), 0, 0)

@@ -1,4 +1,4 @@
-"""The learner counts each message's feedback once, in whatever order, whatever is killed."""
+"""The learner counts each message's feedback once, in any order and over kills."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipeline.decisioning.learning.counting import Tally, TallyChange, add
+from pipeline.decisioning.learning.counting import Tally, TallyChange, add, posterior
 from pipeline.learner.ledger import EvidenceLedger
 from pipeline.model.decision import Choice, Decision, Feedback
 from pipeline.model.interaction import Context
+from pipeline.model.learning import LearningRecord
 from tests.support.deciding import CHANNELS, Life, campaign, hero, offer, world
 from tests.support.learning import count_feedback
 
@@ -67,9 +68,6 @@ def test_ledger_killed_anywhere_has_each_message_once(
 
 
 def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
-    from pipeline.decisioning.learning.counting import posterior
-    from pipeline.model.learning import LearningRecord
-
     log = [
         _decision(0, [("a1", "tried"), ("a2", "tried")]),
         _decision(1, [("a1", "reached")]),
@@ -128,8 +126,8 @@ def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None
         life = _life()
         life.interact("Go", 0)
         [action] = life.actions()
-        reasons = _feedback_kinds(life.react(action, "conversion", at))
-        assert ("reached" in reasons) is is_reached
+        kinds = _feedback_kinds(life.react(action, "conversion", at))
+        assert ("reached" in kinds) is is_reached
 
 
 def test_a_conversion_that_is_received_late_counts_by_its_own_time() -> None:
@@ -152,8 +150,8 @@ def test_a_mail_scanners_click_is_not_learned_from() -> None:
         life = _life(condition=click)
         life.interact("Go", 0)
         [action] = life.actions()
-        reasons = _feedback_kinds(life.react(action, "click", at))
-        assert reasons == (["shown", "reached"] if is_reached else ["shown"])
+        kinds = _feedback_kinds(life.react(action, "click", at))
+        assert kinds == (["shown", "reached"] if is_reached else ["shown"])
 
 
 def test_feedback_of_bots_is_not_learned_from() -> None:
@@ -164,19 +162,19 @@ def test_feedback_of_bots_is_not_learned_from() -> None:
     for context, is_learned in ((robot, False), (person, True)):
         life = _life(profile={"enrichers": {"user_agent": {}}})
         life.interact("Go", 0)
-        reasons = _feedback_kinds(_interact_in(life, "Bought", 60_000, context))
-        assert reasons == (["reached"] if is_learned else [])
-        reasons = _feedback_kinds(_interact_in(life, "Go", 70_000, context))
-        assert reasons == (["tried"] if is_learned else [])
+        kinds = _feedback_kinds(_interact_in(life, "Bought", 60_000, context))
+        assert kinds == (["reached"] if is_learned else [])
+        kinds = _feedback_kinds(_interact_in(life, "Go", 70_000, context))
+        assert kinds == (["tried"] if is_learned else [])
 
 
 def _interact_in(life: Life, name: str, at: int, context: Context) -> Decision:
-    runs = life._run
-    life._run = lambda interaction: runs(replace(interaction, context=context))  # type: ignore[method-assign]
+    run = life._run
+    life._run = lambda interaction: run(replace(interaction, context=context))  # type: ignore[method-assign]
     try:
         return life.interact(name, at)
     finally:
-        life._run = runs  # type: ignore[method-assign]
+        life._run = run  # type: ignore[method-assign]
 
 
 def test_a_message_that_must_be_confirmed_counts_once_it_was_shown() -> None:

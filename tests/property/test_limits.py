@@ -1,4 +1,4 @@
-"""A placement that wants a list gets the best offers in order, each once, within the caps."""
+"""Placements with a limit get the best offers in order, each once, within the caps."""
 
 import pytest
 from hypothesis import given, settings
@@ -24,9 +24,9 @@ def test_the_best_that_pay_come_in_order_and_fill_the_cap(
     caps = [{"cap": "few", "per": "all", "max": room, "window": "1d"}]
     life = Life(world(campaigns=[campaign("c", *offers)], policies={"caps": caps}))
     decision = life.interact("Home", 0, ask={"hero": limit, "banner": 1})
-    paying = [n for n in range(len(values)) if values[n] > 0]
-    best = sorted(paying, key=lambda n: (-values[n], f"o{n}"))[: min(limit, room)]
-    expected = [f"t{n}" for n in best]
+    paying_numbers = [n for n in range(len(values)) if values[n] > 0]
+    best_numbers = sorted(paying_numbers, key=lambda n: (-values[n], f"o{n}"))[: min(limit, room)]
+    expected = [f"t{n}" for n in best_numbers]
     assert life.answers() == {"hero": expected, "banner": []}
     slots = ["hero", *(f"hero#{place}" for place in range(2, limit + 1))]
     chosen_slots = [choice.slot for choice in decision.choices if choice.action_id is not None]
@@ -48,9 +48,9 @@ def test_explanation_covers_each_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("placements", "read"),
+    ("placements", "expected"),
     [(b'"hero"', "hero"), (b'{"placement": "hero", "limit": 5}', PlacementRequest("hero", 5))],
 )
-def test_both_forms_of_a_request_are_read(placements: bytes, read: object) -> None:
+def test_both_forms_of_a_request_are_read(placements: bytes, expected: object) -> None:
     body = DECIDE.decode(b'{"interaction": {"type": "page"}, "placements": [' + placements + b"]}")
-    assert body.placements == (read,)
+    assert body.placements == (expected,)

@@ -1,5 +1,5 @@
-"""Messages by HTTP, in a file or in Avro are accepted alike or refused by name, never with an
-exception, and each with 200 is decided."""
+"""Messages by HTTP, in a file or in Avro are accepted alike or refused by name, without exceptions;
+each with 200 is decided."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ _SHOP: Final = model.Source("shop", "web", _KEY)
 _CONFIG: Final = configuration(_SHOP)
 _RULES: Final = Rules(_CONFIG, TokenKey("test" * 8), 300_000, (), {})
 _CODEC: Final = Codec(recorded_versions())
-_SOON: Final = timedelta(seconds=20)
+_DEADLINE: Final = timedelta(seconds=20)
 """Deadline of one case, for a busy machine."""
 
 _TEXT: Final = st.text(max_size=8)
@@ -82,7 +82,7 @@ def _contexts(draw: st.DrawFn) -> object:
 
 @st.composite
 def _messages(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw mostly right messages, so that single faults are looked at."""
+    """Draw mostly valid messages, so that faults occur one at a time."""
     fields = {
         "messageId": st.one_of(st.none(), st.just("m1"), _LEAVES),
         "userId": _IDS,
@@ -131,7 +131,7 @@ def _by_file(raw: bytes) -> Interaction | Refusal:
     return RowIntake(_CONFIG, _SHOP, MESSAGE_BYTES, _NOW, RowIds("f")).take_in(FileRow(1, raw, 0))
 
 
-def _alike(interaction: Interaction) -> Interaction:
+def _comparable(interaction: Interaction) -> Interaction:
     """Return the interaction without the fields that differ by way in: time of receipt and sender's
     address."""
     return replace(
@@ -139,7 +139,7 @@ def _alike(interaction: Interaction) -> Interaction:
     )
 
 
-@settings(max_examples=cases(150), deadline=_SOON)
+@settings(max_examples=cases(150), deadline=_DEADLINE)
 @given(_messages())
 def test_a_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any]) -> None:
     message = {"messageId": "m1", **message}
@@ -154,8 +154,8 @@ def test_a_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any
             if by_http.event_id != by_file.event_id:
                 by_http = replace(by_http, event_id=by_file.event_id)
                 assert not str(message["messageId"] or "").strip()
-            assert _alike(by_http) == _alike(by_file)
-            _check_found(by_http)
+            assert _comparable(by_http) == _comparable(by_file)
+            _check_decided(by_http)
         else:
             assert answer.status_code == 400, answer.text
             error = answer.json()["error"]
@@ -165,7 +165,7 @@ def test_a_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any
             assert (by_file.code, by_file.field) == (error["code"], error["field"])
 
 
-@settings(max_examples=cases(75), deadline=_SOON)
+@settings(max_examples=cases(75), deadline=_DEADLINE)
 @given(st.lists(st.one_of(_messages(), _ANYTHING), min_size=1, max_size=5), _contexts())
 def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
     items: list[object], context: object
@@ -174,22 +174,22 @@ def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
         answer = _post(door, "/v1/batch", _bytes_of({"batch": items, "context": context}))
         assert answer.status_code in (200, 400), answer.text
         if answer.status_code == 400 and "rejected" not in answer.json():
-            return  # the envelope itself is wrong
+            return  # the envelope itself is refused
         refused_indices = {item["index"] for item in answer.json().get("rejected", ())}
         interactions = door.interactions()
         assert len(interactions) == len(items) - len(refused_indices)
         letters = [record for record in door.log.records if record.topic == topics.DEAD_LETTERS]
         assert len(letters) == len(refused_indices)
         for interaction in interactions:
-            _check_found(interaction)
+            _check_decided(interaction)
 
 
-@settings(max_examples=cases(150), deadline=_SOON)
+@settings(max_examples=cases(150), deadline=_DEADLINE)
 @given(_messages(), st.data())
 def test_broken_bytes_are_refused_and_never_an_exception(
     message: dict[str, Any], data: st.DataObject
 ) -> None:
-    raw = _broken(_bytes_of(message), data)
+    raw = _damage(_bytes_of(message), data)
     with _door() as door:
         for path, content in (("/v1/track", raw), ("/v1/batch", b'{"batch": [%s]}' % raw)):
             door.log.records.clear()
@@ -198,13 +198,13 @@ def test_broken_bytes_are_refused_and_never_an_exception(
             assert (answer.status_code == 200) is bool(door.interactions())
 
 
-def _broken(raw: bytes, data: st.DataObject) -> bytes:
+def _damage(raw: bytes, data: st.DataObject) -> bytes:
     place = data.draw(st.integers(0, len(raw)))
     cut_length = data.draw(st.integers(0, 5))
     return raw[:place] + data.draw(st.binary(max_size=5)) + raw[place + cut_length :]
 
 
-def _check_found(interaction: Interaction) -> None:
+def _check_decided(interaction: Interaction) -> None:
     """Check that an accepted message goes through all four stages, and is decided once."""
     flow = Flow(_RULES)
     emits = [emit.value for emit in flow.run(interaction)]
@@ -216,7 +216,7 @@ def _check_found(interaction: Interaction) -> None:
 
 
 class _IdentityStage:
-    """Identity stage, to which other apps write."""
+    """Identity stage, fed with records of other apps."""
 
     def __init__(self) -> None:
         self._ports = Rows()
@@ -226,22 +226,22 @@ class _IdentityStage:
         self._offset = 0
 
     def process(self, key: bytes, value: bytes | None) -> list[object]:
-        """Return the outputs, redirections followed."""
-        written_records: list[object] = []
-        todo = [(key, value)]
-        while todo:
-            key, value = todo.pop()
+        """Process a record and those that it is redirected as; return the other outputs."""
+        outputs: list[object] = []
+        pending = [(key, value)]
+        while pending:
+            key, value = pending.pop()
             offset, self._offset = self._offset, self._offset + 1
             message = Message(topics.INTERACTIONS, ONLY, offset, _NOW, key, value, ())
             finish(self._shell.handle(message))
-            sent_records, self._ports.sent = self._ports.sent, []
-            for emit in sent_records:
+            sends, self._ports.sent = self._ports.sent, []
+            for emit in sends:
                 if emit.topic == topics.INTERACTIONS:
-                    todo.append((emit.key or b"", emit.value))
+                    pending.append((emit.key or b"", emit.value))
                 else:
-                    written_records.append(_CODEC.decode(emit.topic, emit.value or b""))
-        assert self._offset < 4, "sent round and round"
-        return written_records
+                    outputs.append(_CODEC.decode(emit.topic, emit.value or b""))
+        assert self._offset < 4, "redirected in a circle"
+        return outputs
 
 
 def _check_passed_on(outputs: list[object]) -> None:
@@ -250,13 +250,13 @@ def _check_passed_on(outputs: list[object]) -> None:
     records = [record for record in outputs if isinstance(record, Identified)]
     assert len(records) + len(letters) == 1
     assert all(letter.reason != "exception" and letter.detail for letter in letters), letters
-    assert all(isinstance(record, (*_LETTERS, Identified)) for record in outputs)
+    assert all(isinstance(record, (*_OTHER_OUTPUTS, Identified)) for record in outputs)
 
 
-_LETTERS: Final = (DeadLetterRecord, IdentityChange)
+_OTHER_OUTPUTS: Final = (DeadLetterRecord, IdentityChange)
 
 
-@settings(max_examples=cases(200), deadline=_SOON)
+@settings(max_examples=cases(200), deadline=_DEADLINE)
 @given(
     records(Interaction),
     st.lists(
@@ -283,7 +283,7 @@ def test_a_record_in_avro_goes_on_once_or_is_a_dead_letter(
     )
 
 
-@settings(max_examples=cases(200), deadline=_SOON)
+@settings(max_examples=cases(200), deadline=_DEADLINE)
 @given(records(Interaction), st.data())
 def test_broken_avro_is_a_dead_letter_or_another_record(
     interaction: Interaction, data: st.DataObject
@@ -291,7 +291,7 @@ def test_broken_avro_is_a_dead_letter_or_another_record(
     value = _CODEC.encode(topics.INTERACTIONS, interaction)
     assert value is not None
     key = data.draw(st.binary(max_size=12))
-    _check_passed_on(_IdentityStage().process(key, _broken(value, data)))
+    _check_passed_on(_IdentityStage().process(key, _damage(value, data)))
 
 
 _NAMES: Final[Mapping[str, str]] = {
@@ -305,7 +305,7 @@ _VALUES: Final = st.sampled_from(
 )
 
 
-@settings(max_examples=cases(150), deadline=_SOON)
+@settings(max_examples=cases(150), deadline=_DEADLINE)
 @given(
     st.sampled_from(["track", "page", "identify"]),
     st.dictionaries(st.sampled_from(sorted(_NAMES)), _VALUES, min_size=1),
@@ -314,7 +314,7 @@ _VALUES: Final = st.sampled_from(
 def test_identity_writes_the_same_interaction_from_every_way_in(
     kind: Kind, ids: dict[str, str], fields: dict[str, Any]
 ) -> None:
-    fields = {name: value for name, value in fields.items() if value == _readable(value)}
+    fields = {name: value for name, value in fields.items() if value == _without_surrogates(value)}
     raw = _bytes_of(_segment_message(kind, ids, fields))
     with _door() as door:
         is_accepted = _post(door, f"/v1/{kind}", raw).status_code == 200
@@ -322,15 +322,17 @@ def test_identity_writes_the_same_interaction_from_every_way_in(
     by_file = _by_file(raw)
     upstream = _upstream_interaction(kind, ids, fields)
     data = _CODEC.encode(topics.INTERACTIONS, upstream)
-    by_avro = _left_identity(_IdentityStage().process(upstream.identifiers[0].key.encode(), data))
+    by_avro = _outputs_of_identity(
+        _IdentityStage().process(upstream.identifiers[0].key.encode(), data)
+    )
     assert is_accepted is isinstance(by_file, Interaction) is bool(by_avro)
     if isinstance(by_file, Interaction):
         for interaction in (by_http[0], by_file):
             key = interaction.identifiers[0].key.encode()
-            # the gateway stamps the present, the others have `_NOW`
-            stamped = replace(interaction, received_at=_NOW)
-            value = _CODEC.encode(topics.INTERACTIONS, stamped)
-            assert _left_identity(_IdentityStage().process(key, value)) == by_avro
+            # the gateway stamps its clock's time
+            interaction_now = replace(interaction, received_at=_NOW)
+            value = _CODEC.encode(topics.INTERACTIONS, interaction_now)
+            assert _outputs_of_identity(_IdentityStage().process(key, value)) == by_avro
 
 
 def _segment_message(kind: Kind, ids: dict[str, str], fields: dict[str, Any]) -> dict[str, Any]:
@@ -369,11 +371,11 @@ def _upstream_interaction(kind: Kind, ids: dict[str, str], fields: dict[str, Any
     )
 
 
-def _readable(value: object) -> object:
+def _without_surrogates(value: object) -> object:
     return value if not isinstance(value, str) else value.encode(errors="replace").decode()
 
 
-def _left_identity(outputs: list[object]) -> list[Interaction]:
+def _outputs_of_identity(outputs: list[object]) -> list[Interaction]:
     return [
         record.interaction
         for record in outputs

@@ -1,4 +1,4 @@
-"""Metrics over windows, against first principles: every interaction is kept and counted.
+"""Metrics over windows equal a count of all interactions.
 
 With few interactions a window is exact, `(t - w, t]`. With many it is made of panes, and its count
 lies between that of the window and that of a window longer by one pane.
@@ -20,7 +20,7 @@ from pipeline.rules import Rules
 from tests.support.worlds import rules
 
 _WINDOWS = {"short": 60, "long": 6_000, "ever": None}
-"""Milliseconds; panes of 1 and of 100."""
+"""Milliseconds; panes are of 1 and of 100."""
 _RULES = ("count", "sum", "avg", "min", "max", "first", "latest", "distinct", "union", "recency")
 _LAST = 8_000
 
@@ -61,7 +61,7 @@ _prices = st.one_of(
 
 @st.composite
 def streams(draw: st.DrawFn, maximum: int = 8) -> list[Interaction]:
-    """Draw interactions in order of receipt, however late; none is received before it occurred."""
+    """Draw interactions in order of receipt, some late; none is received before it occurred."""
     receipts = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=maximum)))
     return [
         _interaction(
@@ -90,9 +90,9 @@ def _shards(stream: Iterable[tuple[str, Interaction]]) -> tuple[Shard, ...]:
 
 
 def _metrics(shards: Sequence[Shard], now: int) -> dict[str, FactValue]:
-    declared = {trait.name for trait in _WORLD.config.traits}
-    traits_known = traits(shards, now, _WORLD.config)
-    return {name: value for name, value in traits_known.items() if name in declared}
+    names = {trait.name for trait in _WORLD.config.traits}
+    values = traits(shards, now, _WORLD.config)
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _expected_metrics(stream: Iterable[Interaction], now: int) -> dict[str, FactValue]:
@@ -125,7 +125,7 @@ def _by_rule(rule: str, orders: list[Interaction], lifetime: object) -> FactValu
         case "avg":
             return total / len(numbers) if numbers else None
         case "distinct":
-            return len(set(map(_key, prices))) if orders or lifetime is None else None
+            return len(set(map(_distinct_key, prices))) if orders or lifetime is None else None
         case "union":
             return tuple(sorted({_text(price) for price in prices})) or None
         case "recency":
@@ -140,7 +140,7 @@ def _by_rule(rule: str, orders: list[Interaction], lifetime: object) -> FactValu
             return max(prices, key=_rank, default=None)
 
 
-def _key(price: object) -> object:
+def _distinct_key(price: object) -> object:
     return (price is True, price)
 
 
@@ -154,7 +154,7 @@ def _rank(price: object) -> tuple[bool, float, str]:
     return (False, float(price), type(price).__name__)  # type: ignore[arg-type]
 
 
-def _same(a: dict[str, FactValue], b: dict[str, FactValue]) -> bool:
+def _are_equal(a: dict[str, FactValue], b: dict[str, FactValue]) -> bool:
     """Return whether values are equal; averages are floats, equal but for rounding."""
     return a.keys() == b.keys() and all(
         abs(a[name] - b[name]) < 1e-9 if name.startswith("avg") else a[name] == b[name]  # type: ignore[operator]
@@ -169,7 +169,7 @@ def test_every_metric_equals_first_principles_at_every_moment(
     names = [data.draw(st.sampled_from("ab")) for _ in stream]
     for count, interaction in enumerate(stream, start=1):
         shards = _shards(zip(names[:count], stream[:count], strict=True))
-        assert _same(
+        assert _are_equal(
             _metrics(shards, interaction.received_at),
             _expected_metrics(stream[:count], interaction.received_at),
         )
@@ -179,20 +179,20 @@ def test_every_metric_equals_first_principles_at_every_moment(
 def test_metrics_change_by_time_only_at_the_named_moments(
     stream: list[Interaction], waits: list[int]
 ) -> None:
-    # Metrics change only at the moments of `due`, and are right long after them.
+    # Metrics change only when they are due, and are still right a long time later.
     shards = _shards(("a", record) for record in stream)
     now = stream[-1].received_at
     metrics_before = _metrics(shards, now)
     until = now + sum(waits)
-    while (due_at := _due(shards, now)) is not None and due_at <= until:
+    while (due_at := _next_due_at(shards, now)) is not None and due_at <= until:
         assert due_at > now
-        assert _same(_metrics(shards, due_at - 1), metrics_before)
+        assert _are_equal(_metrics(shards, due_at - 1), metrics_before)
         now, metrics_before = due_at, _metrics(shards, due_at)
-        assert _same(metrics_before, _expected_metrics(stream, now))
-    assert _same(_metrics(shards, until), metrics_before)
+        assert _are_equal(metrics_before, _expected_metrics(stream, now))
+    assert _are_equal(_metrics(shards, until), metrics_before)
 
 
-def _due(shards: list[Shard], now: int) -> int | None:
+def _next_due_at(shards: list[Shard], now: int) -> int | None:
     return next_due(shards, traits(shards, now, _WORLD.config), now, _WORLD.config)
 
 
@@ -200,7 +200,6 @@ def _due(shards: list[Shard], now: int) -> int | None:
 def test_late_and_out_of_order_interactions_give_the_same_profile(
     stream: list[Interaction], shuffler: random.Random
 ) -> None:
-    # Crowded panes included.
     now = stream[-1].received_at + 50
     shuffled_stream = list(stream)
     shuffler.shuffle(shuffled_stream)
@@ -236,7 +235,7 @@ def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random
     shards = _shards((shuffler.choice("abc"), record) for record in stream)
     for now in range(_LAST, _LAST + 6_200, 101):
         actual = _metrics(shards, now)
-        least = _expected_metrics(stream, now)
+        lower = _expected_metrics(stream, now)
         upper = _expected_metrics(stream, now - pane)
         for name in ("count_long", "sum_long"):
-            assert least[name] <= actual[name] <= upper[name]  # type: ignore[operator]
+            assert lower[name] <= actual[name] <= upper[name]  # type: ignore[operator]

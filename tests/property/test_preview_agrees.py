@@ -1,5 +1,5 @@
-"""A preview, which has an event id of its own and the customer's rows, decides as the pipeline does
-right after it: by rank the same, by draw with the same candidates and propensities."""
+"""Previews on a customer's rows decide as the pipeline does right after them: the same where offers
+are ranked, with the same candidates and propensities where they are drawn."""
 
 from copy import copy
 from dataclasses import replace as with_fields
@@ -46,8 +46,8 @@ def _rules(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]], parts: dict[str, Any]
 ) -> Rules:
     *own_shares, of_all = parts["holdouts"]
-    never = {"name": "Never"}
-    campaigns = [campaign("idle", offer("idle", 1), trigger=never, goal=_GOAL)]
+    never_event = {"name": "Never"}
+    campaigns = [campaign("idle", offer("idle", 1), trigger=never_event, goal=_GOAL)]
     for number, share in enumerate(own_shares):
         offers_of_campaign = [
             offer(
@@ -71,19 +71,23 @@ def _rules(
             )
     catalogs = []
     if parts["items"]:
-        items = tuple(
-            CatalogItem(f"i{n}", n / 2, stock=1 + n, attributes={"size": float(n)})
-            for n in range(parts["items"])
-        )
-        catalogs.append(Catalog("items", "unread.csv", items=items, exclude=(ItemRule("seen"),)))
+        catalogs.append(_catalog(parts["items"]))
         tile = offer("item", 1, hero("tile", p=0.5), catalog="items")
-        campaigns.append(campaign("shop", tile, goal=_GOAL, trigger=never))
+        campaigns.append(campaign("shop", tile, goal=_GOAL, trigger=never_event))
     policies: dict[str, Any] = {"learning": {"ramp": 0}} if parts["learns"] else {}
     policies["holdouts"] = [{"holdout": "all", "share": of_all}] if of_all else []
     cap = {"cap": "one", "per": "offer", "max": 1, "window": "1d"}
     policies["caps"] = [cap] if parts["capped"] else []
     rules = world(campaigns=campaigns, catalogs=catalogs, policies=policies, traits=["seen"])
     return with_fields(rules, wallet=wallet_of(_budgets(rules)))
+
+
+def _catalog(count: int) -> Catalog:
+    items = tuple(
+        CatalogItem(f"i{n}", n / 2, stock=1 + n, attributes={"size": float(n)})
+        for n in range(count)
+    )
+    return Catalog("items", "unread.csv", items=items, exclude=(ItemRule("seen"),))
 
 
 def _budgets(rules: Rules) -> list[BudgetRecord]:
@@ -111,7 +115,7 @@ def _run_decision(flow: Flow, interaction: Interaction) -> Decision:
 
 @settings(max_examples=cases(60), deadline=None)
 @given(_offers, _parts, st.integers(0, 2))
-def test_previews_come_true(
+def test_preview_equals_the_decision_that_follows(
     offers: list[tuple[int, int, list[tuple[str, str | None]]]],
     parts: dict[str, Any],
     before: int,
@@ -121,19 +125,19 @@ def test_previews_come_true(
     for number in range(before):
         _run_decision(pipeline, _request_at(f"before-{number}", number + 1))
     preview = Flow(rules, lambda stage: copy(pipeline.rows[stage.name]))
-    foreseen = _run_decision(preview, _request_at("preview", 50))
+    preview_decision = _run_decision(preview, _request_at("preview", 50))
     decision = _run_decision(pipeline, _request_at("made", 50))
-    assert foreseen.rejected == decision.rejected
-    assert foreseen.contacts == decision.contacts
+    assert preview_decision.rejected == decision.rejected
+    assert preview_decision.contacts == decision.contacts
     if parts["learns"]:
-        assert _candidates_of(foreseen) == _candidates_of(decision)
-        first, second = foreseen.choices[0], decision.choices[0]
+        assert _candidates_of(preview_decision) == _candidates_of(decision)
+        first, second = preview_decision.choices[0], decision.choices[0]
         if (first.slot, first.treatment) == (second.slot, second.treatment):
             assert first.propensity == second.propensity
         return
-    assert foreseen.holdouts == decision.holdouts
-    assert foreseen.candidates == decision.candidates
-    assert [replace(choice, action_id=None) for choice in foreseen.choices] == [
+    assert preview_decision.holdouts == decision.holdouts
+    assert preview_decision.candidates == decision.candidates
+    assert [replace(choice, action_id=None) for choice in preview_decision.choices] == [
         replace(choice, action_id=None) for choice in decision.choices
     ]
 

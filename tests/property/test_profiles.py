@@ -1,4 +1,4 @@
-"""A profile is the same in whatever order, and over whatever shards, its interactions came."""
+"""Profiles are the same for any order of their interactions, over any shards."""
 
 import itertools
 from dataclasses import dataclass

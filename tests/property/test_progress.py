@@ -1,4 +1,4 @@
-"""Committable offsets where transactions' markers stand between and behind the records."""
+"""Committable offsets where transaction markers are between and behind the records."""
 
 from collections import defaultdict
 
@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from agents.transport.progress import CommitProgress
 
 _TP = TP("in", 0)
-_WHAT = st.sampled_from(["record", "marker", "acknowledge", "acknowledge", "commit"])
+_STEPS = st.sampled_from(["record", "marker", "acknowledge", "acknowledge", "commit"])
 
 
 class _Log:
-    """Partition as it comes to the agents, who acknowledge in any order."""
+    """Partition whose records agents acknowledge in any order."""
 
     def __init__(self) -> None:
-        self.acked_index: defaultdict[TP, set[int]] = defaultdict(set)
-        self.progress = CommitProgress(self.acked_index, defaultdict(list))
+        self.acks: defaultdict[TP, set[int]] = defaultdict(set)
+        self.progress = CommitProgress(self.acks, defaultdict(list))
         self.end = self.committed = 0
         self.open: list[int] = []
 
@@ -30,7 +30,7 @@ class _Log:
             self.end += 1
             self.progress.record_skip(_TP, self.end)
         elif kind == "acknowledge" and self.open:
-            self.acked_index[_TP].add(self.open.pop(choice % len(self.open)))
+            self.acks[_TP].add(self.open.pop(choice % len(self.open)))
         elif kind == "commit":
             self.commit()
 
@@ -43,7 +43,7 @@ class _Log:
         self.progress.record_commit(offsets)
 
 
-@given(st.lists(st.tuples(_WHAT, st.integers(0, 5)), max_size=40))
+@given(st.lists(st.tuples(_STEPS, st.integers(0, 5)), max_size=40))
 def test_only_finished_events_are_committed_and_all_in_the_end(
     steps: list[tuple[str, int]],
 ) -> None:

@@ -1,4 +1,4 @@
-"""Quiet hours hold by each customer's own clock, also when it changes to summer time."""
+"""Quiet hours follow each customer's local clock, also when it changes to summer time."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,7 @@ def _ms(text: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("at", "quiet"),
+    ("at", "is_quiet"),
     [
         # Summer time begins in Madrid on 2024-03-31 at 01:00 UTC, and ends on 2024-10-27.
         ("2024-03-30T20:59:59+00:00", False),
@@ -41,20 +41,20 @@ def _ms(text: str) -> int:
         ("2024-10-27T07:00:00+00:00", False),
     ],
 )
-def test_quiet_hours_have_the_bounds_of_the_local_clock(at: str, quiet: bool) -> None:
+def test_quiet_hours_have_the_bounds_of_the_local_clock(at: str, is_quiet: bool) -> None:
     life = _life()
     decision = life.interact("Go", _ms(at))
-    assert (fates(decision)["o-email"] == "quiet hours night") is quiet
+    assert (fates(decision)["o-email"] == "quiet hours night") is is_quiet
 
 
-def test_requests_and_transactional_messages_pass_quiet_hours() -> None:
+def test_requests_and_transactional_messages_are_exempt_from_quiet_hours() -> None:
     life = _life()
     life.interact("Go", _ms("2024-01-01T23:00:00+00:00"), ask=["hero"])
     assert sorted(life.treatments()) == ["page-hero", "receipt-email"]
 
 
 @pytest.mark.parametrize(
-    ("home", "context", "quiet"),
+    ("home", "context", "is_quiet"),
     [
         (None, None, False),
         (None, "Asia/Tokyo", True),
@@ -66,13 +66,13 @@ def test_requests_and_transactional_messages_pass_quiet_hours() -> None:
     ],
 )
 def test_zone_of_the_customer_precedes_the_devices_and_the_default(
-    home: str | None, context: str | None, quiet: bool
+    home: str | None, context: str | None, is_quiet: bool
 ) -> None:
     life = _life(trait="home")
     noon = _ms("2024-01-15T15:00:00+00:00")  # midnight in Tokyo
     properties = {} if home is None else {"home": home}
     life.interact("Go", noon, zone=context, **properties)
-    assert ("o-email" not in life.treatments()) is quiet
+    assert ("o-email" not in life.treatments()) is is_quiet
 
 
 @settings(max_examples=cases(100), deadline=None)

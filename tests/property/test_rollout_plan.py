@@ -1,4 +1,4 @@
-"""A plan says exactly the effect of applying; the configuration in force changes nothing."""
+"""A plan states exactly the effects of applying; the configuration in force has none."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -22,17 +22,18 @@ from tests.support.worlds import rules
 
 
 def people(emits: Iterable[Emit]) -> list[MemberProfile]:
+    """Return the latest profiles with their memberships."""
     latest = {(emit.topic, emit.key): emit.value for emit in emits}
-    profiles_affected = []
+    profiles = []
     for (topic, key), profile in latest.items():
         if topic == topics.PROFILES and isinstance(profile, Profile):
             members = latest.get((topics.MEMBERSHIPS, key))
             if isinstance(members, Memberships):
                 at = max(profile.updated_at, members.updated_at)
-                profiles_affected.append(MemberProfile(profile, members.segments, at))
+                profiles.append(MemberProfile(profile, members.segments, at))
             else:
-                profiles_affected.append(MemberProfile(profile, {}, profile.updated_at))
-    return profiles_affected
+                profiles.append(MemberProfile(profile, {}, profile.updated_at))
+    return profiles
 
 
 @given(segments(), segments(), streams())
@@ -47,9 +48,9 @@ def test_plan_equals_the_effect_of_applying(
     emits = [emit for record in stream for emit in flow.run(record)]
     everyone = people(emits)
     versions = (Version(current.config, 1),)
-    same = plan(everyone, versions, current.config)
-    assert not same.changed
-    assert all(segment.enter == segment.leave == 0 for segment in same.segments)
+    empty_plan = plan(everyone, versions, current.config)
+    assert not empty_plan.changed
+    assert all(segment.enter == segment.leave == 0 for segment in empty_plan.segments)
 
     rollout = plan(everyone, versions, next_rules.config)
     flow.rules = next_rules
@@ -69,7 +70,7 @@ def test_plan_equals_the_effect_of_applying(
 
 
 def test_plan_marks_segments_whose_entries_are_unknown() -> None:
-    # Segments that read a new trait, even one made of aggregates that exist already.
+    # These read a new trait, even if it is made of aggregates that exist already.
     base = configuration((model.Segment("old", {"trait": "interactions", "gte": 1}),))
     second_trait = model.TraitDefinition("again", "count", when={"name": "Order"})
     changed_bundle = replace(

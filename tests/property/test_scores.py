@@ -1,4 +1,4 @@
-"""Scores: of the traits of the moment, in the record that a decision is made of, read by rules."""
+"""Scores use the traits of their moment, come with the record to decide, and are read by rules."""
 
 from collections.abc import Mapping
 from math import isnan
@@ -29,7 +29,7 @@ def _rules(scorers: Mapping[str, Scorer]) -> Rules:
 
 
 def _sum(row: object) -> float:
-    """Return a model whose scores anybody can work out."""
+    """Return the score of a model that adds its inputs; the days count in milliseconds."""
     assert isinstance(row, list)
     orders, days, page, lately = (0.0 if isnan(value) else value for value in row)
     return orders + round(days * DAY) + page + lately
@@ -37,7 +37,7 @@ def _sum(row: object) -> float:
 
 @given(streams())
 def test_score_uses_the_traits_of_its_moment(stream: list[Interaction]) -> None:
-    # Also when time alone changes a trait that the score reads.
+    # Time alone changes a trait that the score reads, too.
     flow = Flow(_rules({"score.buys": _sum}))
     emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST + 30)

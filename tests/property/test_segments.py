@@ -1,7 +1,7 @@
-"""Memberships at every point, those that time alone changes included, against brute force.
+"""Memberships equal brute force at every moment, also those that time alone changes.
 
-The oracle knows no index, no due moments and no rows: it evaluates every segment after every
-interaction and at every millisecond at which something could flip.
+The oracle has no index, due moments or rows: it evaluates every segment after every interaction and
+at every millisecond.
 """
 
 from collections import Counter
@@ -43,53 +43,67 @@ Change = tuple[int, str, str, str]
 """Time, profile root, segment, and `entered` or `exited`."""
 
 
-def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) -> Counter[Change]:
-    """Return memberships by brute force, one profile a cookie."""
-    changes: Counter[Change] = Counter()
-    traits: dict[str, dict[str, FactValue]] = {}
-    members: dict[str, set[str]] = {}
-    past: dict[str, list[Interaction]] = {}
+class _BruteForce:
+    """Traits, history and memberships of each root: one profile a cookie."""
 
-    def evaluate(root: str, interaction: Interaction | None, now: int) -> None:
-        before, after = members.get(root, set()), set[str]()
-        traits[root].update(_count_events(past[root], now))
-        traits[root]["tier"] = 1 + min(traits[root]["lately"], 2)
-        viewed_at = traits[root].get("last_view")
-        if viewed_at is not None:
-            traits[root]["fresh"] = 1 + (now - viewed_at < 8) + (now - viewed_at < 3)
-        facts = Facts(interaction, traits[root], after, frozenset(), now)
-        for segment in config.segments:
+    def __init__(self, config: Configuration) -> None:
+        self.changes: Counter[Change] = Counter()
+        self._config = config
+        self._traits: dict[str, dict[str, FactValue]] = {}
+        self._members: dict[str, set[str]] = {}
+        self._history: dict[str, list[Interaction]] = {}
+
+    def add(self, record: Interaction) -> None:
+        """Count an interaction at its receipt, and evaluate its profile."""
+        root, now = record.identifiers[0].key, record.received_at
+        traits = self._traits.setdefault(root, {"orders": None})
+        traits[f"last_{record.name.lower()}"] = now
+        traits["page"] = record.properties["page"]
+        if record.name == "Order":
+            traits["orders"] = (traits["orders"] or 0) + 1  # type: ignore[operator]
+        history = self._history.setdefault(root, [])
+        history.append(record)
+        traits.update(_pattern_traits(history, self._config))
+        self._evaluate(root, record, now)
+
+    def pass_time(self, begin: int, until: int) -> None:
+        """Evaluate every profile at each millisecond, `until` included."""
+        for now in range(begin, until + 1):
+            for root in self._traits:
+                self._evaluate(root, None, now)
+
+    def _evaluate(self, root: str, interaction: Interaction | None, now: int) -> None:
+        before, after = self._members.get(root, set()), set[str]()
+        traits = self._traits[root]
+        counts = _count_events(self._history[root], now)
+        traits.update(counts)
+        traits["tier"] = 1 + min(counts["lately"], 2)
+        viewed_at = traits.get("last_view")
+        if isinstance(viewed_at, int):
+            traits["fresh"] = 1 + (now - viewed_at < 8) + (now - viewed_at < 3)
+        facts = Facts(interaction, traits, after, frozenset(), now)
+        for segment in self._config.segments:
             holds = _verdict(segment.when.tree, facts)
             if segment.name in before if holds is None else holds:
                 after.add(segment.name)
-        changes.update((now, root, name, "entered") for name in after - before)
-        changes.update((now, root, name, "exited") for name in before - after)
-        members[root] = after
+        self.changes.update((now, root, name, "entered") for name in after - before)
+        self.changes.update((now, root, name, "exited") for name in before - after)
+        self._members[root] = after
 
-    def pass_time(begin: int, until: int) -> None:
-        for now in range(begin, until + 1):
-            for root in traits:
-                evaluate(root, None, now)
 
-    now = 0
+def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) -> Counter[Change]:
+    """Return the changes of memberships up to and with the moment `end`."""
+    oracle, now = _BruteForce(config), 0
     for record in stream:
-        pass_time(now + 1, record.received_at)
+        oracle.pass_time(now + 1, record.received_at)
         now = record.received_at
-        root = record.identifiers[0].key
-        person_traits = traits.setdefault(root, {"orders": None})
-        person_traits[f"last_{record.name.lower()}"] = now
-        person_traits["page"] = record.properties["page"]
-        if record.name == "Order":
-            person_traits["orders"] = (person_traits["orders"] or 0) + 1
-        past.setdefault(root, []).append(record)
-        person_traits.update(_pattern_traits(past[root], config))
-        evaluate(root, record, now)
-    pass_time(now + 1, end)
-    return changes
+        oracle.add(record)
+    oracle.pass_time(now + 1, end)
+    return oracle.changes
 
 
 def _verdict(condition: Condition, facts: Facts) -> bool | None:
-    """Return whether the condition holds; None: unknown, for want of an interaction."""
+    """Return whether the condition holds, or None if that is unknown without an interaction."""
     match condition:
         case All(parts):
             return _conjunction([_verdict(part, facts) for part in parts])
@@ -121,17 +135,17 @@ def _test_of(leaf: Condition) -> Test:
     return compile(leaf).test
 
 
-def _count_events(past: list[Interaction], now: int) -> dict[str, int]:
+def _count_events(history: list[Interaction], now: int) -> dict[str, int]:
     return {
         trait: sum(
             interaction.name == name and now - window < interaction.occurred_at <= now
-            for interaction in past
+            for interaction in history
         )
         for trait, (name, window) in WINDOWS.items()
     }
 
 
-def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str, int]:
+def _pattern_traits(history: list[Interaction], config: Configuration) -> dict[str, int]:
     """Return the latest completion of each sequence, by trying every choice of steps, and latest
     times."""
     moments: dict[str, int] = {}
@@ -141,25 +155,27 @@ def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str,
         if isinstance(pattern, Absence):
             for part, trait in zip((pattern.after, pattern.of), pattern.traits, strict=True):
                 times = [
-                    interaction.occurred_at for interaction in past if _is_match(part, interaction)
+                    interaction.occurred_at
+                    for interaction in history
+                    if _is_match(part, interaction)
                 ]
                 moments.update({trait: max(times)} if times else {})
         else:
             ends = [
-                past[places[-1]].occurred_at
-                for places in combinations(range(len(past)), len(pattern.steps))
-                if _is_sequence(past, places, pattern)
+                history[places[-1]].occurred_at
+                for places in combinations(range(len(history)), len(pattern.steps))
+                if _is_sequence(history, places, pattern)
             ]
             moments.update({pattern.trait: max(ends)} if ends else {})
     return moments
 
 
-def _is_sequence(past: list[Interaction], places: tuple[int, ...], pattern: Sequence) -> bool:
+def _is_sequence(history: list[Interaction], places: tuple[int, ...], pattern: Sequence) -> bool:
     first, last = places[0], places[-1]
-    between = past[first + 1 : last + 1]
+    between = history[first + 1 : last + 1]
     return (
-        all(map(_is_match, pattern.steps, (past[place] for place in places)))
-        and past[last].occurred_at - past[first].occurred_at <= pattern.within_ms
+        all(map(_is_match, pattern.steps, (history[place] for place in places)))
+        and history[last].occurred_at - history[first].occurred_at <= pattern.within_ms
         and not (
             pattern.exclusion
             and any(_is_match(pattern.exclusion, interaction) for interaction in between)
@@ -210,7 +226,7 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
 def test_changes_by_time_alone_are_decided(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
-    # Every entry or exit is recorded in the interaction that caused it, which is decided.
+    # The interaction that caused a change names it, and is decided.
     flow = Flow(rules(configuration(drawn_segments)))
     emits = [emit for record in stream for emit in flow.run(record)]
     emits += flow.advance(LAST + 30)
@@ -237,24 +253,24 @@ def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
     drawn_segments: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
 ) -> None:
     # Interactions of the channel evaluate the segment as without the rule, others do not.
-    bound = Flow(
+    channel_flow = Flow(
         rules(
             configuration(tuple(replace(segment, channels=("web",)) for segment in drawn_segments))
         )
     )
-    free = Flow(rules(configuration(drawn_segments)))
+    free_flow = Flow(rules(configuration(drawn_segments)))
     for record in stream:
         arrival = replace(record, channel=data.draw(st.sampled_from(["web", "pos"])))
-        changes = _caused_by(arrival, list(bound.run(arrival)))
-        for _ in free.run(arrival):
+        changes = _changes_by(arrival, list(channel_flow.run(arrival)))
+        for _ in free_flow.run(arrival):
             pass
         if arrival.channel == "web":
-            assert _members(bound, arrival) == _members(free, arrival)
+            assert _members(channel_flow, arrival) == _members(free_flow, arrival)
         else:
             assert not changes
 
 
-def _caused_by(arrival: Interaction, emits: list[Emit]) -> list[SegmentChange]:
+def _changes_by(arrival: Interaction, emits: list[Emit]) -> list[SegmentChange]:
     changes = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
     return [change for change in changes if change.cause == arrival.event_id]
 
@@ -265,10 +281,10 @@ def _members(flow: Flow, arrival: Interaction) -> set[str]:
 
 def test_timers_of_one_moment_change_segments_together() -> None:
     # The order leaves its window when the view is older than 1 ms.
-    both_conditions = {
+    condition = {
         "all": [{"trait": "last_view", "older_than": "1ms"}, {"trait": "lately", "gte": 1}]
     }
-    world = rules(configuration((model.Segment("s", both_conditions),)))
+    world = rules(configuration((model.Segment("s", condition),)))
     visitor = (Identifier("cookie", "k"),)
     stream = [
         Interaction(f"e{at}", "track", name, "web", "log", at, at, visitor, {"page": 0})

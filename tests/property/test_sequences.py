@@ -1,4 +1,4 @@
-"""The last completion of a sequence, against every choice of its steps; shards in any order."""
+"""Sequences complete as by brute force over every choice of steps; shards unite in any order."""
 
 from itertools import combinations
 from random import Random
@@ -10,7 +10,7 @@ from pipeline.config.compiled import CompiledSequence
 from pipeline.enrichment.sequences import CROWDED, PANES, Mark, completed_at, prune_marks, union
 from pipeline.model.time import GRACE_MS
 
-_WITHIN = 4
+_WITHIN_MS = 4
 _LONG = 1_000
 
 marks = st.lists(
@@ -23,7 +23,7 @@ marks = st.lists(
 
 
 def sequence(steps: int, keep_ms: int = 100) -> CompiledSequence:
-    return CompiledSequence("~s", steps, (), None, _WITHIN, keep_ms)
+    return CompiledSequence("~s", steps, (), None, _WITHIN_MS, keep_ms)
 
 
 def brute_force(marks: list[Mark], steps: int) -> int | None:
@@ -31,9 +31,9 @@ def brute_force(marks: list[Mark], steps: int) -> int | None:
     sorted_marks = sorted(marks)
     for places in combinations(range(len(sorted_marks)), steps):
         first, last = sorted_marks[places[0]], sorted_marks[places[-1]]
-        is_taken = all(sorted_marks[place].fits >> step & 1 for step, place in enumerate(places))
+        fits = all(sorted_marks[place].fits >> step & 1 for step, place in enumerate(places))
         is_broken = any(mark.fits >> steps for mark in sorted_marks[places[0] + 1 : places[-1] + 1])
-        if is_taken and not is_broken and last.at - first.at <= _WITHIN:
+        if fits and not is_broken and last.at - first.at <= _WITHIN_MS:
             ends.append(last.at)
     return max(ends, default=None)
 
@@ -51,9 +51,11 @@ def test_union_of_shards_is_the_same_in_any_order(
 
 
 @given(marks, st.integers(0, 20), st.integers(0, 5))
-def test_dropped_marks_are_not_needed(drawn_marks: list[Mark], now_ms: int, for_ms: int) -> None:
-    # Completions that are still within their time are found from the kept marks.
-    definition = sequence(2, keep_ms=_WITHIN + for_ms)
+def test_pruned_marks_give_the_same_completion(
+    drawn_marks: list[Mark], now_ms: int, for_ms: int
+) -> None:
+    # Holds for completions that are not older than `for_ms`.
+    definition = sequence(2, keep_ms=_WITHIN_MS + for_ms)
     now_ms = max([now_ms, *(mark.at for mark in drawn_marks)])
     before = completed_at(union(drawn_marks), definition)
     after = completed_at(prune_marks(union(drawn_marks), definition, now_ms), definition)
@@ -62,7 +64,7 @@ def test_dropped_marks_are_not_needed(drawn_marks: list[Mark], now_ms: int, for_
 
 
 @st.composite
-def _long(draw: st.DrawFn, parts: int) -> list[Mark]:
+def _long_streams(draw: st.DrawFn, parts: int) -> list[Mark]:
     """Draw thousands of marks in their order: stretches of one kind and stretches of several."""
     seed = draw(st.integers(0, 2**32 - 1))
     random, at, marks = Random(seed), 0, list[Mark]()
@@ -75,7 +77,7 @@ def _long(draw: st.DrawFn, parts: int) -> list[Mark]:
     return marks
 
 
-def oracle(marks: list[Mark], steps: int) -> int | None:
+def latest_completion(marks: list[Mark], steps: int) -> int | None:
     """Return the time of the latest completion, trying every first step with the next of each."""
     ends: list[int] = []
     for start, first in enumerate(marks):
@@ -97,33 +99,36 @@ def oracle(marks: list[Mark], steps: int) -> int | None:
 def test_bounded_marks_give_the_answer_of_all_marks(
     steps: int, for_ms: int, data: st.DataObject
 ) -> None:
-    # Marks in order, with a part for `without`; compared a hundred times on the way.
+    # The marks come in order, some for `without`, and are compared a hundred times meanwhile.
     sequence = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
-    marks = data.draw(_long(steps + 1))
+    marks = data.draw(_long_streams(steps + 1))
     kept_marks: tuple[Mark, ...] = ()
     for count, new in enumerate(marks, start=1):
         kept_marks = prune_marks(union(kept_marks, (new,)), sequence, new.at)
         assert len(kept_marks) <= 4 * CROWDED
         if count % 30 == 0:
             window_marks = [mark for mark in marks[:count] if mark.at >= new.at - sequence.keep_ms]
-            expected, answer = oracle(window_marks, steps), completed_at(kept_marks, sequence)
+            expected, answer = (
+                latest_completion(window_marks, steps),
+                completed_at(kept_marks, sequence),
+            )
             if expected is not None and expected > new.at - for_ms:
                 assert answer == expected
             else:
                 assert answer is None or answer <= new.at - for_ms
 
 
-def test_a_first_step_is_not_forgotten_for_the_many_that_follow() -> None:
-    # A login and a page each second, over one shard and over two.
+def test_a_first_step_is_kept_while_many_later_ones_follow() -> None:
+    # A login, and a page each second in the same shard or in another.
     two_hours, day = 7_200_000, 86_400_000
     sequence = CompiledSequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
     login = Mark(0, "login", 1)
-    same, other = (login,), ()
+    one_shard, second_shard = (login,), ()
     for second in range(1, 20_000):
         page = Mark(second * 1_000, f"p{second}", 2)
-        same = prune_marks(union(same, (page,)), sequence, page.at)
-        other = prune_marks(union(other, (page,)), sequence, page.at)
-    assert completed_at(same, sequence) == two_hours
-    later = completed_at(union((login,), other), sequence)
+        one_shard = prune_marks(union(one_shard, (page,)), sequence, page.at)
+        second_shard = prune_marks(union(second_shard, (page,)), sequence, page.at)
+    assert completed_at(one_shard, sequence) == two_hours
+    later = completed_at(union((login,), second_shard), sequence)
     assert later is not None
     assert two_hours - (two_hours + day) // PANES <= later <= two_hours

@@ -1,4 +1,4 @@
-"""A partition's store shows every write at once, and on disk is always a prefix of its log."""
+"""Partition stores show every write at once, and on disk have the rows of a prefix of their log."""
 
 import shutil
 import tempfile
@@ -67,15 +67,15 @@ class StoreAgainstLog(RuleBasedStateMachine):
         self.store.persist(None)
         assert self.store.next_offset == before
 
-    @rule(acknowledged=st.floats(0, 1))
-    def kill_and_restore(self, acknowledged: float) -> None:
-        """Kill the store; unacknowledged writes are lost, the rest comes back from the
-        changelog."""
+    @rule(share=st.floats(0, 1))
+    def kill_and_restore(self, share: float) -> None:
+        """Kill the store and restore it: of the writes after its offset a `share` is in the
+        changelog, the others are lost."""
         self.store.close()
         self.store = PartitionStore(self.path / "0")
         start = self.store.next_offset
         assert dict(self.store.scan()) == _replay(self.log[:start])
-        end = start + round((len(self.log) - start) * acknowledged)
+        end = start + round((len(self.log) - start) * share)
         self.log = self.log[:end]
         self.store.restore(self.log[start:], end)
         self.cut_at = end

@@ -33,7 +33,7 @@ _CONFIG = rules(
         ),
     )
 ).config
-_STATE = msgspec.msgpack.Decoder(Shard)
+_DECODER = msgspec.msgpack.Decoder(Shard)
 
 _numbers = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
@@ -50,20 +50,20 @@ def _apply(prices: Iterable[Scalar], shard: Shard | None = None) -> Shard:
         )  # fmt: skip
         shard = apply(shard, interaction, _CONFIG)
     assert shard is not None
-    return _STATE.decode(msgspec.msgpack.encode(shard))
+    return _DECODER.decode(msgspec.msgpack.encode(shard))
 
 
 def _traits_of(shards: Sequence[Shard]) -> dict[str, str]:
-    traits_known: dict[str, FactValue] = traits(shards, 1_000, _CONFIG)
-    return {name: repr(value) for name, value in traits_known.items() if name.startswith(_RULES)}
+    values: dict[str, FactValue] = traits(shards, 1_000, _CONFIG)
+    return {name: repr(value) for name, value in values.items() if name.startswith(_RULES)}
 
 
 def test_sum_is_exact_where_its_parts_exceed_64_bits() -> None:
     for prices in ([9e12, 9e12, -9e12], [-9e12, 9e12, 9e12]):
         assert traits((_apply(prices),), 1_000, _CONFIG)["sum"] == 9 * 10**12
     for prices in ([1e308, 1e308, -1e308, 0.5], [0.5, -1e308, 1e308, 1e308]):
-        traits_known = traits((_apply(prices),), 1_000, _CONFIG)
-        assert traits_known["sum"] == traits_known["sum1h"] == 1e308
+        values = traits((_apply(prices),), 1_000, _CONFIG)
+        assert values["sum"] == values["sum1h"] == 1e308
 
 
 def test_sum_beyond_the_greatest_number_is_that_number() -> None:

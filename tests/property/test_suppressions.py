@@ -44,7 +44,7 @@ def _life(*suppressions: dict[str, object], **parts: object) -> Life:
         (5 * MINUTE_MS + SECOND_MS, False),
     ],
 )
-def test_after_a_complaint_sales_are_silent_until_its_time_has_passed(
+def test_a_complaint_silences_sales_until_its_duration_is_over(
     after_ms: int, is_silent: bool
 ) -> None:
     life = _life(_COMPLAINT)
@@ -70,7 +70,7 @@ def test_complaint_silences_from_its_moment_on() -> None:
     assert life.treatments() == ["gold-hero"]
 
 
-def test_interaction_is_silenced_by_its_own_suppression() -> None:
+def test_interaction_that_starts_a_suppression_is_silenced() -> None:
     life = _life({**_COMPLAINT, "when": {"name": "Home"}})
     life.interact("Home", 0, ask=["hero"])
     assert not life.treatments()
@@ -129,8 +129,8 @@ def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
 
 
 def _is_silent(times: Iterable[int], rule: tuple[int, int, int], now: int) -> bool:
-    """Return whether enough outcomes had come within the time at some moment less than `duration`
-    ago."""
+    """Return whether at some moment less than `duration` ago there were `count` outcomes within the
+    window; all in minutes."""
     count, window, duration = rule
     moments = sorted(times)
     return any(
@@ -141,7 +141,7 @@ def _is_silent(times: Iterable[int], rule: tuple[int, int, int], now: int) -> bo
     )
 
 
-def test_by_its_group_one_offer_silences_another() -> None:
+def test_dismissal_silences_other_offers_of_its_group() -> None:
     offers = (
         offer("a", 9, hero("a-hero"), group="g"),
         offer("b", 8, hero("b-hero"), group="g"),

@@ -13,13 +13,13 @@ from pipeline.model.interaction import Identifier
 from tests.support.timer_stage import START_MS, WAIT_MS, TimerStage
 
 _PEOPLE = 2 * WINDOW
-_CONGESTED = 50
-_FEW = 2
+_BACKLOG_LIMIT = 50
+_MINIMUM = 2
 
 _EVENTS = st.one_of(
     st.tuples(st.just("come"), st.integers(0, _PEOPLE - 1)),
     st.tuples(st.just("pass"), st.sampled_from([1, WAIT_MS - 1, WAIT_MS])),
-    st.tuples(st.just("look"), st.sampled_from([0, 0, 0, _CONGESTED - 1, _CONGESTED])),
+    st.tuples(st.just("look"), st.sampled_from([0, 0, 0, _BACKLOG_LIMIT - 1, _BACKLOG_LIMIT])),
     st.tuples(st.just("process"), st.integers(1, 2 * _PEOPLE)),
     st.tuples(st.just("lose"), st.integers(1, WINDOW)),
     st.tuples(st.just("start"), st.just(0)),
@@ -28,14 +28,14 @@ _EVENTS = st.one_of(
 
 
 @dataclass
-class _Story:
-    """History of one partition; `since`: the timers that had fired when the owner began."""
+class _History:
+    """History of one partition; `since` timers had fired when its present owner began."""
 
     timer_stage: TimerStage = field(default_factory=TimerStage)
     now_ms: int = START_MS
     arrivals: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     since: int = 0
-    lost: bool = False
+    has_lost: bool = False
 
     def __post_init__(self) -> None:
         """Let every customer interact and fall due."""
@@ -75,33 +75,34 @@ class _Story:
         self.timer_stage.write_input(f"p{person}", self.now_ms)
 
     def _look(self, others: int) -> None:
-        """Look for due timers; `others` is a backlog besides."""
+        """Fire due timers beside a backlog of `others`."""
         backlog = self.timer_stage.ports.inputs = others + self.timer_stage.unprocessed
-        fired = self.timer_stage.fire_due_timers(self.now_ms)
+        count = self.timer_stage.fire_due_timers(self.now_ms)
         fired_timers = self.timer_stage.fired[self.since :]
-        assert fired <= min(WINDOW, max(_CONGESTED - backlog, _FEW))
-        assert self.lost or len(set(fired_timers)) == len(fired_timers), "fired twice"
+        assert count <= min(WINDOW, max(_BACKLOG_LIMIT - backlog, _MINIMUM))
+        assert self.has_lost or len(set(fired_timers)) == len(fired_timers), "fired twice"
         assert (
-            self.lost or len(self.timer_stage.armed_timers().intersection(fired_timers)) <= WINDOW
+            self.has_lost
+            or len(self.timer_stage.armed_timers().intersection(fired_timers)) <= WINDOW
         )
 
     def _lose_timers(self, maximum: int) -> None:
         """Lose timer records, but no input of a person."""
         while maximum and self.timer_stage.next_is_timer:
             self.timer_stage.drop_inputs(1)
-            self.lost, maximum = True, maximum - 1
+            self.has_lost, maximum = True, maximum - 1
 
 
 @given(st.lists(_EVENTS, min_size=10, max_size=40))
 def test_absent_customer_enters_once(events: list[tuple[str, int]]) -> None:
-    story = _Story()
+    history = _History()
     for kind, amount in events:
-        story.run_event(kind, amount)
-    story.end()
-    for person, arrivals in story.arrivals.items():
+        history.run_event(kind, amount)
+    history.end()
+    for person, arrivals in history.arrivals.items():
         gaps = [after - before for before, after in pairwise(arrivals)]
         entries = 1 + sum(gap >= WAIT_MS for gap in gaps)
         assert (
-            story.timer_stage.entered.count(profile_id(Identifier("email", f"p{person}")))
+            history.timer_stage.entered.count(profile_id(Identifier("email", f"p{person}")))
             == entries
         )

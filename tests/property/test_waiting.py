@@ -1,5 +1,5 @@
-"""Messages that wait in an adapter, as while a provider is down, are decided again by every
-interaction that comes meanwhile: adapters look at `cancellations` before every try."""
+"""Messages that wait in an adapter, as while a provider is down, are reviewed by every interaction
+that comes meanwhile; adapters read `cancellations` before every try."""
 
 from datetime import datetime
 from random import Random
@@ -24,17 +24,17 @@ _CHANNELS: Final = {
 }
 _MAIL: Final = {"treatment": "mail", "channel": "email", "deadline": "12h"}
 _CONSENT: Final = {"consent": "mail", "when": {"not": {"trait": "stop", "is": "yes"}}}
-_WANTED: Final = {"rule": "wanted", "when": {"not": {"trait": "bought", "is": "yes"}}}
+_PURCHASE_RULE: Final = {"rule": "wanted", "when": {"not": {"trait": "bought", "is": "yes"}}}
 _COMPLAINT: Final = {"suppression": "complained", "duration": "5m", "when": {"name": "Complaint"}}
-_ONE: Final = {"cap": "one", "per": "campaign", "max": 1, "window": "1d"}
+_CAP: Final = {"cap": "one", "per": "campaign", "max": 1, "window": "1d"}
 
 
 def _life(policies: dict[str, Any] | None = None, **parts: Any) -> Life:
-    sales = campaign("sales", offer("o", 9, _MAIL), **{"eligibility": [_WANTED], **parts})
+    sales = campaign("sales", offer("o", 9, _MAIL), **{"eligibility": [_PURCHASE_RULE], **parts})
     rules = {
         "consent": [_CONSENT],
         "suppressions": [_COMPLAINT],
-        "caps": [_ONE],
+        "caps": [_CAP],
         **(policies or {}),
     }
     traits = ("bought", "stop")
@@ -132,7 +132,7 @@ def test_deadline_ends_at_quiet_hours_and_at_the_end_of_the_campaign(
 
 
 class _Oracle:
-    """Plain rules of waiting: messages that wait, and the facts that the customer has told."""
+    """Messages that wait, and the traits that the customer has set."""
 
     def __init__(self) -> None:
         self.waiting: dict[str, Action] = {}
@@ -141,8 +141,8 @@ class _Oracle:
     def cancellations(self, name: str, properties: dict[str, str], at: int) -> set[str]:
         """Return the messages that must not go any more."""
         self.traits |= properties
-        wrong = "yes" in (self.traits.get("bought"), self.traits.get("stop"))
-        if not wrong and name != "Complaint":
+        is_ineligible = "yes" in (self.traits.get("bought"), self.traits.get("stop"))
+        if not is_ineligible and name != "Complaint":
             return set()
         return {key for key, action in self.waiting.items() if action.deadline_at > at}
 
@@ -170,7 +170,7 @@ def test_no_message_waits_that_would_not_be_decided(seed: int) -> None:
 
 
 def test_message_without_reports_of_its_delivery_is_not_reviewed() -> None:
-    sales = campaign("sales", offer("o", 9, _MAIL), eligibility=[_WANTED])
+    sales = campaign("sales", offer("o", 9, _MAIL), eligibility=[_PURCHASE_RULE])
     life = Life(world(traits=("bought",), campaigns=[sales]))
     life.interact("Go", _START)
     assert life.treatments() == ["mail"]

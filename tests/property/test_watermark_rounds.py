@@ -1,5 +1,5 @@
-"""Rounds stay short, and every answering partition is asked in time, however slow or broken others
-are."""
+"""Rounds are short, and every partition that answers is asked in time, however slow or broken other
+partitions are."""
 
 from confluent_kafka import KafkaError, KafkaException
 from faust.types import TP
@@ -34,9 +34,9 @@ def test_answering_partitions_are_returned_by_rounds_of_bounded_time(
     all_ends: dict[TP, int] = {}
     for _ in tps:  # one round a partition suffices even if a round has time for one only
         began_s = now_s
-        ends, failed = rounds.ask(tps)
+        ends, error = rounds.ask(tps)
         assert now_s - began_s < _ROUND_S + _LONGEST_S
-        assert failed is None or any(fails for _, fails in answers.values())
+        assert error is None or any(fails for _, fails in answers.values())
         all_ends |= ends
     assert all_ends == {tp: tp.partition for tp in tps if not answers[tp.partition][1]}
 
@@ -45,5 +45,5 @@ def test_answering_partitions_are_returned_by_rounds_of_bounded_time(
 def test_other_partitions_are_asked_after_an_assignment(before: set[int], after: set[int]) -> None:
     rounds = WatermarkRounds(lambda tp: tp.partition, _ROUND_S, lambda: 0.0)
     for partitions in (before, after):
-        ends, failed = rounds.ask(TP("topic", partition) for partition in partitions)
-        assert (set(ends.values()), failed) == (partitions, None)
+        ends, error = rounds.ask(TP("topic", partition) for partition in partitions)
+        assert (set(ends.values()), error) == (partitions, None)
