@@ -44,29 +44,29 @@ def variables(monkeypatch: pytest.MonkeyPatch, pem: str) -> None:
 
 
 class _Firebase:
-    """Stand-in for Firebase, whose tokens last `lasts_s`; answers as planned, then 200."""
+    """Stand-in for Firebase, whose tokens last `token_life_s`; answers as planned, then 200."""
 
-    def __init__(self, pem: str, lasts_s: int = 3_600) -> None:
+    def __init__(self, pem: str, token_life_s: int = 3_600) -> None:
         self.key = RSAKey.import_key(pem)
-        self.lasts_s = lasts_s
+        self.token_life_s = token_life_s
         self.assertions: list[dict[str, Any]] = []
-        self.sent: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
         self.answers: list[tuple[int, Any]] = []
-        self.refused: set[str] = set()
+        self.refused_tokens: set[str] = set()
         self.token_status = 200
 
     async def issue_token(self, request: web.Request) -> web.Response:
         form = await request.post()
         assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
         self.assertions.append(jwt.decode(str(form["assertion"]), self.key).claims)
-        answer = {"access_token": f"ya29.{len(self.assertions)}", "expires_in": self.lasts_s}
+        answer = {"access_token": f"ya29.{len(self.assertions)}", "expires_in": self.token_life_s}
         return web.json_response(answer, status=self.token_status)
 
     async def take_message(self, request: web.Request) -> web.Response:
         token = request.headers["Authorization"].removeprefix("Bearer ")
-        if token in self.refused or not token.startswith("ya29."):
+        if token in self.refused_tokens or not token.startswith("ya29."):
             return web.json_response({"error": {"status": "UNAUTHENTICATED"}}, status=401)
-        self.sent.append(await request.json())
+        self.messages.append(await request.json())
         status, body = self.answers.pop(0) if self.answers else (200, {"name": "projects/shop/1"})
         return web.json_response(body, status=status)
 
@@ -77,13 +77,13 @@ def _deliver(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> lis
         app.router.add_post("/token", firebase.issue_token)
         app.router.add_post("/v1/projects/shop/messages:send", firebase.take_message)
         async with TestServer(app) as server, ClientSession() as client:
-            shipped = shipped_provider("fcm")
-            request = shipped.request
+            fcm = shipped_provider("fcm")
+            request = fcm.request
             assert request.access_token is not None
             token = replace(request.access_token, url=str(server.make_url("/token")))
             path = request.url.removeprefix("https://fcm.googleapis.com")
             url = str(server.make_url("/")).rstrip("/") + path
-            provider = replace(shipped, request=replace(request, url=url, access_token=token))
+            provider = replace(fcm, request=replace(request, url=url, access_token=token))
             channel = CompiledChannel("app", "sms", None, None, (), provider=provider)
             adapter = SmsAdapter(client, trial_host(channel, "secret"))
             content = {"title": "Shoes", "text": 'Until "Sunday"', "url": "https://shop.example"}
@@ -99,7 +99,7 @@ def test_message_has_the_form_that_firebase_documents(pem: str) -> None:
     firebase = _Firebase(pem)
     [result] = _deliver(firebase)
     assert result == Delivered({"segments": 1, "provider_id": "projects/shop/1"})
-    assert firebase.sent == [
+    assert firebase.messages == [
         {
             "message": {
                 "token": "registration:token",
@@ -126,14 +126,14 @@ def test_token_is_kept_until_it_expires_or_is_refused(pem: str) -> None:
     firebase = _Firebase(pem)
     assert len(_deliver(firebase, messages=3)) == 3
     assert len(firebase.assertions) == 1
-    short = _Firebase(pem, lasts_s=60)
+    short = _Firebase(pem, token_life_s=60)
     _deliver(short, messages=3)
     assert len(short.assertions) == 3
     refusing = _Firebase(pem)
-    refusing.refused = {"ya29.1"}
+    refusing.refused_tokens = {"ya29.1"}
     [result] = _deliver(refusing)
     assert isinstance(result, Delivered)
-    assert (len(refusing.assertions), len(refusing.sent)) == (2, 1)
+    assert (len(refusing.assertions), len(refusing.messages)) == (2, 1)
 
 
 def test_message_waits_while_no_token_is_given(pem: str) -> None:
@@ -142,7 +142,7 @@ def test_message_waits_while_no_token_is_given(pem: str) -> None:
     [result] = _deliver(firebase, seconds=_BRIEF_S)
     assert isinstance(result, OutOfTime)
     assert "no access token: status 503" in result.last
-    assert (result.unsure, firebase.sent) == (False, [])
+    assert (result.unsure, firebase.messages) == (False, [])
 
 
 @pytest.mark.parametrize("key", ["", "nonsense", "-----BEGIN PRIVATE KEY-----\\nx"])
@@ -170,12 +170,12 @@ def test_errors_follow_the_documentation_of_firebase(pem: str) -> None:
         (429, _error("QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED")),
         (503, _error("UNAVAILABLE", "UNAVAILABLE")),
     ]
-    gone, wrong, foreign, late_result = _deliver(firebase, messages=4)
-    assert gone == Bounced(404, {"bounce": "address", "error": "UNREGISTERED"})
-    assert wrong == Bounced(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
+    unknown_device, invalid, foreign, late_result = _deliver(firebase, messages=4)
+    assert unknown_device == Bounced(404, {"bounce": "address", "error": "UNREGISTERED"})
+    assert invalid == Bounced(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
     assert foreign == Bounced(403, {"bounce": "address", "error": "SENDER_ID_MISMATCH"})
     assert isinstance(late_result, Delivered)
-    assert len(firebase.sent) == 6
+    assert len(firebase.messages) == 6
 
 
 def test_token_without_an_exchange_is_the_signed_one_itself(

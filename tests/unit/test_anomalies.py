@@ -60,12 +60,12 @@ def _quiet_series(random: np.random.Generator, number: int) -> DailySeries:
 
 
 def test_series_without_anomaly_seldom_have_one() -> None:
-    worlds, wrong = 40, 0
+    worlds, false_alarms = 40, 0
     for seed in range(worlds):
         random = np.random.default_rng(seed)
         scans = scan([_quiet_series(random, number) for number in range(12)], seed)
-        wrong += any(record.anomalies for record in scans)
-    assert wrong <= binom.ppf(0.999, worlds, 0.05)
+        false_alarms += any(record.anomalies for record in scans)
+    assert false_alarms <= binom.ppf(0.999, worlds, 0.05)
 
 
 def _plant(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
@@ -143,9 +143,9 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
         series = daily_series(read_events(connection, file, EventOptions()), "buy")
     volume = Counter((name, channel) for _, _, name, channel in events)
     assert {
-        (anomaly.step, anomaly.channel): anomaly.counts.sum()
-        for anomaly in series
-        if anomaly.kind == "volume" and anomaly.channel and anomaly.counts.sum()
+        (daily.step, daily.channel): daily.counts.sum()
+        for daily in series
+        if daily.kind == "volume" and daily.channel and daily.counts.sum()
     } == volume
     visit_of: dict[tuple[str, int], int] = {}
     visits: dict[int, set[tuple[str, str, int]]] = {}
@@ -156,19 +156,19 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
             number += 1
         last[case], visit_of[case, at] = at, number
         visits.setdefault(number, set()).add((name, channel, at // _DAY))
-    for anomaly in series:
-        if anomaly.kind != "goes on" or anomaly.to != "buy" or anomaly.channel is None:
+    for daily in series:
+        if daily.kind != "goes on" or daily.to != "buy" or daily.channel is None:
             continue
-        series_of_day = [
+        visit_days = [
             (visit, day)
             for visit in visits.values()
             for step, channel, day in visit
-            if (step, channel) == (anomaly.step, anomaly.channel)
+            if (step, channel) == (daily.step, daily.channel)
         ]
-        assert anomaly.trials is not None
-        assert anomaly.trials.sum() == len(series_of_day)
-        assert anomaly.counts.sum() == sum(
-            any(step == "buy" for step, _, _ in visit) for visit, _ in series_of_day
+        assert daily.trials is not None
+        assert daily.trials.sum() == len(visit_days)
+        assert daily.counts.sum() == sum(
+            any(step == "buy" for step, _, _ in visit) for visit, _ in visit_days
         )
 
 
@@ -225,7 +225,7 @@ def test_short_or_empty_series_have_no_forecast() -> None:
     ],
     ids=["one event", "one customer", "many channels"],
 )
-def test_few_data_give_no_anomaly_and_no_nan(rows: list[tuple[str, int, str, str]]) -> None:
+def test_little_data_gives_no_anomaly_and_no_nan(rows: list[tuple[str, int, str, str]]) -> None:
     course = _course_of(rows, "buy")
     assert course is None or course.incidents == ()
     if course is not None:
@@ -250,7 +250,7 @@ def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
     assert log.rows == 2
 
 
-def test_command_names_wrong_cells_and_prints_json(tmp_path: Path) -> None:
+def test_command_names_invalid_cells_and_prints_json(tmp_path: Path) -> None:
     file = tmp_path / "events.csv"
     file.write_text("case_id,occurred_at,name,channel\na,2024-01-01 10:00,home,web\n")
     command = ["insights", "anomalies", "--events", str(file)]
@@ -271,27 +271,27 @@ def test_baseline_of_a_series_that_ends_stays_near_zero(silent: int) -> None:
     expected = fit(series, np.ones(series.days, dtype=np.bool_)).expected
     assert expected.max() < 100
     assert expected[150:].max() < 0.5
-    [found] = scan([series], 0)
-    assert all(one.expected < 3_000 for one in found.anomalies)
+    [record] = scan([series], 0)
+    assert all(anomaly.expected < 3_000 for anomaly in record.anomalies)
 
 
 def test_days_before_a_long_silence_are_left_out() -> None:
     start = _MONDAY * _DAY
     rows = [
-        (f"c{day}-{one}", start + day * _DAY + one * 60_000, "visit", "web")
+        (f"c{day}-{number}", start + day * _DAY + number * 60_000, "visit", "web")
         for day in [*range(40), *range(97, 160)]
-        for one in range(5)
+        for number in range(5)
     ]
-    found = _course_of(rows)
-    assert found is not None
-    assert (found.first_day, found.incidents) == (_MONDAY + 97, ())
-    whole = _course_of([row for row in rows if (row[1] - start) // _DAY not in (97, 98)])
-    assert whole is not None
-    assert whole.first_day == _MONDAY + 99
-    nearer = [(f"c41-{one}", start + 41 * _DAY, "visit", "web") for one in range(5)]
-    kept = _course_of([*rows, *nearer])
-    assert kept is not None
-    assert kept.first_day == _MONDAY
+    overview = _course_of(rows)
+    assert overview is not None
+    assert (overview.first_day, overview.incidents) == (_MONDAY + 97, ())
+    without_two_days = _course_of([row for row in rows if (row[1] - start) // _DAY not in (97, 98)])
+    assert without_two_days is not None
+    assert without_two_days.first_day == _MONDAY + 99
+    nearer = [(f"c41-{number}", start + 41 * _DAY, "visit", "web") for number in range(5)]
+    with_nearer_days = _course_of([*rows, *nearer])
+    assert with_nearer_days is not None
+    assert with_nearer_days.first_day == _MONDAY
 
 
 def test_words_group_thousands_as_the_language_does() -> None:
@@ -299,8 +299,8 @@ def test_words_group_thousands_as_the_language_does() -> None:
     counts = random.poisson(2_000, 120).astype(float)
     counts[60:70] = 20.0
     series = DailySeries("volume", "visit", None, "web", _MONDAY, counts)
-    found = course((series,), scan([series], 0), None)
-    assert found is not None
-    [incident] = found.incidents
+    overview = course((series,), scan([series], 0), None)
+    assert overview is not None
+    [incident] = overview.incidents
     assert "instead of about 20,0" in incident_words(incident, None, None, "en")
     assert "en vez de unos 20.0" in incident_words(incident, None, None, "es")

@@ -49,10 +49,10 @@ def _deliver(
             ClientSession() as client,
             open_http2() as http2,
         ):
-            shipped = shipped_provider("apns")
-            request = shipped.request
+            provider = shipped_provider("apns")
+            request = provider.request
             request = replace(request, url=request.url.replace(_APPLE, url or local_url))
-            provider = replace(shipped, request=request)
+            provider = replace(provider, request=request)
             channel = CompiledChannel("app", "sms", None, None, (), provider=provider)
             adapter = SmsAdapter(client, trial_host(channel, "secret"), http2)
             content = {"title": "Shoes", "text": "Until Sunday", "url": "https://shop.example"}

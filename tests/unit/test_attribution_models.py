@@ -110,12 +110,14 @@ def test_removal_effects_equal_those_of_whole_matrices(order: int, seed: int, nu
 
 def test_consecutive_identical_states_are_one() -> None:
     # a a a b: at order 1 as a b; at order 2 as (a a) (a b), which is not a b.
-    repeated = [PathRow(("a", "a", "a", "b"), 1.0, 1.0, 2.0), PathRow(("b", "b"), 2.0, 2.0, 1.0)]
+    repeat_rows = [PathRow(("a", "a", "a", "b"), 1.0, 1.0, 2.0), PathRow(("b", "b"), 2.0, 2.0, 1.0)]
     single_rows = [PathRow(("a", "b"), 1.0, 1.0, 2.0), PathRow(("b",), 2.0, 2.0, 1.0)]
-    at_one = [removal_effects(count_paths(rows), 1).conversions for rows in (repeated, single_rows)]
+    at_one = [
+        removal_effects(count_paths(rows), 1).conversions for rows in (repeat_rows, single_rows)
+    ]
     assert at_one[0] == pytest.approx(at_one[1], abs=1e-15)
-    expected = removal_effects_by_matrix(repeated, 2, lambda row: row.conversions)
-    effects = removal_effects(count_paths(repeated), 2).conversions
+    expected = removal_effects_by_matrix(repeat_rows, 2, lambda row: row.conversions)
+    effects = removal_effects(count_paths(repeat_rows), 2).conversions
     assert effects == pytest.approx(list(expected.values()), abs=1e-12)
 
 
@@ -158,14 +160,14 @@ def test_no_paths_at_all_have_no_channels(model: str) -> None:
 @pytest.mark.parametrize("model", ON_PATHS)
 def test_conversions_without_touch_are_no_channels(model: str) -> None:
     attribution = attribute(model, ModelOptions(), count_paths([PathRow((), 2.0, 9.0, 1.0), *BOOK]))
-    untouched = next(channel for channel in attribution.channels if channel.channel == NO_TOUCH)
-    assert (untouched.conversions, untouched.value) == (2.0, 9.0)
-    assert untouched.removal_effect is None
+    no_touch = next(channel for channel in attribution.channels if channel.channel == NO_TOUCH)
+    assert (no_touch.conversions, no_touch.value) == (2.0, 9.0)
+    assert no_touch.removal_effect is None
     without_nulls = attribute(model, ModelOptions(), count_paths(BOOK))
     credit = {
         channel.channel: channel.conversions
         for channel in attribution.channels
-        if channel != untouched
+        if channel != no_touch
     }
     assert credit == pytest.approx(
         {channel.channel: channel.conversions for channel in without_nulls.channels}
@@ -209,8 +211,8 @@ def test_the_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
 
     def worth(coalition: frozenset[str]) -> float:
         rows_within = [row for row in rows if set(row.path) <= coalition]
-        paths_seen = sum(row.conversions + row.nulls for row in rows_within)
-        return sum(row.conversions for row in rows_within) / paths_seen if paths_seen else 0.0
+        path_total = sum(row.conversions + row.nulls for row in rows_within)
+        return sum(row.conversions for row in rows_within) / path_total if path_total else 0.0
 
     values = shapley_by_permutations(channels_of(rows), worth)
     total = sum(row.conversions for row in rows)
@@ -237,21 +239,21 @@ def test_shao_li_equals_its_formula_path_by_path(seed: int) -> None:
 
     def rate(*channels: str) -> float:
         rows_within = [row for row in rows if set(channels) <= set(row.path)]
-        paths_seen = sum(row.conversions + row.nulls for row in rows_within)
-        return sum(row.conversions for row in rows_within) / paths_seen if paths_seen else 0.0
+        path_total = sum(row.conversions + row.nulls for row in rows_within)
+        return sum(row.conversions for row in rows_within) / path_total if path_total else 0.0
 
     expected = dict.fromkeys(channels_of(rows), 0.0)
     for row in rows:
-        touched = sorted(set(row.path))
+        path_channels = sorted(set(row.path))
         weights = {}
-        for channel in touched:
-            others = [other for other in touched if other != channel]
+        for channel in path_channels:
+            others = [other for other in path_channels if other != channel]
             gains = [rate(channel, other) - rate(channel) - rate(other) for other in others]
             gain = sum(gains) / (2 * len(gains)) if gains else 0.0
             weights[channel] = max(rate(channel) + gain, 0.0)
         total = sum(weights.values())
-        for channel in touched:
-            share = weights[channel] / total if total else 1 / len(touched)
+        for channel in path_channels:
+            share = weights[channel] / total if total else 1 / len(path_channels)
             expected[channel] += share * row.conversions
     assert _credits("shao-li", rows) == pytest.approx(expected, abs=1e-9)
 
@@ -333,9 +335,9 @@ def test_the_bootstrap_draws_customers_not_paths() -> None:
     # Ten customers with a hundred equal journeys each: the interval is that of ten observations.
     paths = count_paths([PathRow(("a",), 500.0), PathRow(("b",), 500.0)])
     conversions = np.eye(2) * 100.0
-    clustered = Customers(np.array([5.0, 5.0]), conversions, np.zeros((2, 2)))
+    customers = Customers(np.array([5.0, 5.0]), conversions, np.zeros((2, 2)))
     model_fit = fit("last", ModelOptions(), paths)
-    wide = bootstrap(paths, clustered, model_fit, 500, seed=0)
+    wide = bootstrap(paths, customers, model_fit, 500, seed=0)
     narrow = bootstrap(paths, Customers.of_paths(paths), model_fit, 500, seed=0)
     assert wide is not None
     assert narrow is not None
@@ -351,7 +353,7 @@ def test_interval_needs_customers_to_draw(rows: list[PathRow]) -> None:
 
 
 def test_rows_of_the_same_path_add_up() -> None:
-    doubled = count_paths([*BOOK, *BOOK])
-    assert len(doubled.conversions) == len(BOOK)
-    assert doubled.conversions.sum() == 2 * sum(row.conversions for row in BOOK)
-    assert list(doubled.codes) == list(chain([0, 1, 2], [0], [1, 2]))
+    paths = count_paths([*BOOK, *BOOK])
+    assert len(paths.conversions) == len(BOOK)
+    assert paths.conversions.sum() == 2 * sum(row.conversions for row in BOOK)
+    assert list(paths.codes) == list(chain([0, 1, 2], [0], [1, 2]))

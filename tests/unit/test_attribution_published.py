@@ -22,8 +22,8 @@ MTA = (
     ("search > email", 3, 2),
     ("search > social > email", 5, 4),
 )
-MTA_REPEATED = (("a > a > b", 6, 0),)
-MTA_MIXED = (("a", 4, 0), ("a > b", 6, 0))
+MTA_REPEATS = (("a > a > b", 6, 0),)
+MTA_MIX = (("a", 4, 0), ("a > b", 6, 0))
 MTA_FOUR = (("a > b > c > d", 10, 0),)
 BRYL = (("C1 > C2 > C3", 1, 0), ("C1", 0, 1), ("C2 > C3", 0, 1))
 GORB = (
@@ -50,9 +50,9 @@ def _rows(table: Sequence[tuple[str, int, int]]) -> list[PathRow]:
         ("last", MTA, {"direct": 2, "email": 8}),
         ("linear", MTA, {"direct": 2, "search": 19 / 6, "email": 19 / 6, "social": 5 / 3}),
         ("position", MTA, {"direct": 2, "search": 3.5, "email": 3.5, "social": 1}),
-        ("linear", MTA_REPEATED, {"a": 4, "b": 2}),
-        ("shapley", MTA_MIXED, {"a": 7, "b": 3}),
-        ("shapley-full", MTA_MIXED, {"a": 7, "b": 3}),
+        ("linear", MTA_REPEATS, {"a": 4, "b": 2}),
+        ("shapley", MTA_MIX, {"a": 7, "b": 3}),
+        ("shapley-full", MTA_MIX, {"a": 7, "b": 3}),
         ("shapley-full", MTA_FOUR, {"a": 2.5, "b": 2.5, "c": 2.5, "d": 2.5}),
         ("markov", BRYL, {"C1": 0.2, "C2": 0.4, "C3": 0.4}),
         ("last", BRYL, {"C3": 1}),

@@ -36,7 +36,7 @@ def _conversion(customer: str, day: float, value: float = 1.0) -> str:
 
 
 def _end(day: float) -> str:
-    """Return somebody else's conversion without touch, so that the table goes on until then."""
+    """Return a conversion of another customer on this day, so that the table goes on until then."""
     return _conversion("last", day, 0.0)
 
 
@@ -267,8 +267,7 @@ def test_typed_parquet_times_are_read(tmp_path: Path) -> None:
 def _expected_paths(
     events: Sequence[tuple[str, int, str | None]], lookback: int
 ) -> Counter[tuple[tuple[str, ...], bool]]:
-    """Return the paths found by going through each customer's events in order, as the definition
-    says."""
+    """Return the paths of a scan of each customer's events in order, by the definition."""
     expected: Counter[tuple[tuple[str, ...], bool]] = Counter()
     end = max(at for _, at, _ in events)
     for customer in {customer for customer, _, _ in events}:
@@ -276,7 +275,7 @@ def _expected_paths(
             (at, channel is None, channel or "") for name, at, channel in events if name == customer
         ]
         pending: list[tuple[int, str]] = []
-        seen_conversions: set[int] = set()
+        conversion_times: set[int] = set()
         for at, is_conversion, channel in [*sorted(own_events), (10**18, True, "")]:
             if not is_conversion:
                 pending.append((at, channel))
@@ -293,11 +292,11 @@ def _expected_paths(
                     run = []
                 run.append((moment, name))
             pending = []
-            if at < 10**18 and (at not in seen_conversions):
+            if at < 10**18 and (at not in conversion_times):
                 expected[names_inside, True] += sum(
-                    1 for moment, is_one, _ in own_events if is_one and moment == at
+                    moment == at for moment, is_goal, _ in own_events if is_goal
                 )
-                seen_conversions.add(at)
+                conversion_times.add(at)
     return expected
 
 
@@ -357,21 +356,21 @@ def test_hundred_thousand_channels_are_credited(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_little_data_gets_a_plain_answer(tmp_path: Path, model: str) -> None:
-    nothing = _answer(write_csv(tmp_path / "none.csv", [HEADER]), model)
-    assert nothing.attribution.channels == ()
-    single = _answer(
+    empty_answer = _answer(write_csv(tmp_path / "none.csv", [HEADER]), model)
+    assert empty_answer.attribution.channels == ()
+    single_answer = _answer(
         write_csv(tmp_path / "one.csv", [HEADER, _touch("p", 0, "a"), _conversion("p", 1)]), model
     )
-    assert [(c.conversions, c.low, c.high) for c in single.attribution.channels] == [
+    assert [(c.conversions, c.low, c.high) for c in single_answer.attribution.channels] == [
         (1, None, None)
     ]
-    unconverted = _answer(
+    null_answer = _answer(
         write_csv(tmp_path / "null.csv", [HEADER, _touch("p", 0, "a"), _touch("q", 50, "a")]), model
     )
-    assert unconverted.attribution.conversions == 0
-    assert [c.conversions for c in unconverted.attribution.channels] == [0.0]
-    untouched = _answer(write_csv(tmp_path / "bare.csv", [HEADER, _conversion("p", 1)]), model)
-    assert [c.channel for c in untouched.attribution.channels] == [NO_TOUCH]
+    assert null_answer.attribution.conversions == 0
+    assert [c.conversions for c in null_answer.attribution.channels] == [0.0]
+    bare_answer = _answer(write_csv(tmp_path / "bare.csv", [HEADER, _conversion("p", 1)]), model)
+    assert [c.channel for c in bare_answer.attribution.channels] == [NO_TOUCH]
 
 
 def test_data_beyond_the_memory_goes_to_disk(tmp_path: Path) -> None:

@@ -22,6 +22,6 @@ def test_every_advisory_is_a_finding() -> None:
 
 
 def test_file_that_cannot_be_audited_gives_the_reason(tmp_path: Path) -> None:
-    wrong = tmp_path / "requirements.txt"
-    wrong.write_text("no version pinned\n")
-    assert isinstance(audit(wrong, "--no-deps"), str)
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("no version pinned\n")
+    assert isinstance(audit(requirements, "--no-deps"), str)

@@ -1,4 +1,4 @@
-"""The codec's framing, and its verdict on bytes that are no record."""
+"""The codec's framing, and its errors for bytes that are no record."""
 
 import math
 import struct
@@ -166,7 +166,7 @@ def test_absurd_lengths_are_refused_at_once(before: bytes, count: int, after: by
 
 @dataclass(frozen=True)
 class Evolution:
-    """Two codecs: `old` knew only version 1, `new` has version 2 with one field more."""
+    """Two codecs: `old` has version 1 only, `new` also version 2, which has one field more."""
 
     old: Codec
     new: Codec
@@ -175,11 +175,11 @@ class Evolution:
 @pytest.fixture
 def evolution() -> Evolution:
     """Version 1 of `memberships` lacks its last field, `config`, which version 2 defaults to ''."""
-    (now,) = (version for version in recorded_versions() if version.name == "memberships")
-    *fields, last = now.schema["fields"]
-    first = SchemaVersion(901, "memberships", 1, now.schema | {"fields": fields})
-    fields_added = [*fields, last | {"default": "unknown"}]
-    second = SchemaVersion(902, "memberships", 2, now.schema | {"fields": fields_added})
+    (current,) = (version for version in recorded_versions() if version.name == "memberships")
+    *fields, last = current.schema["fields"]
+    first = SchemaVersion(901, "memberships", 1, current.schema | {"fields": fields})
+    new_fields = [*fields, last | {"default": "unknown"}]
+    second = SchemaVersion(902, "memberships", 2, current.schema | {"fields": new_fields})
     return Evolution(Codec([first]), Codec([first, second]))
 
 

@@ -14,7 +14,7 @@ from tests.records import example
 
 @pytest.fixture
 def client() -> SchemaRegistryClient:
-    """Registry that gave its first id to somebody else."""
+    """Registry whose first id belongs to a schema of another program."""
     client = SchemaRegistryClient.new_client({"url": "mock://"})
     client.register_schema("other-value", Schema('"string"', "AVRO"))
     return client
@@ -62,7 +62,9 @@ def test_the_codec_writes_the_registrys_ids(client: SchemaRegistryClient) -> Non
     data = Codec(with_registry_ids(client)).encode("profiles", example(Profile))
     assert data is not None
     (schema_id,) = struct.unpack(">I", data[1:5])
-    registered = client.get_latest_version("profiles-value")
-    assert schema_id == registered.schema_id
-    (ours,) = (version.schema for version in recorded_versions() if version.name == "profiles")
-    assert msgspec.json.decode(registered.schema.schema_str or "") == ours
+    registration = client.get_latest_version("profiles-value")
+    assert schema_id == registration.schema_id
+    (own_schema,) = (
+        version.schema for version in recorded_versions() if version.name == "profiles"
+    )
+    assert msgspec.json.decode(registration.schema.schema_str or "") == own_schema

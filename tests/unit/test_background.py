@@ -1,4 +1,4 @@
-"""Threads made in the background give way to the event loop, and no others do."""
+"""Threads that are started in the background give way to the event loop; other threads do not."""
 
 import os
 import subprocess
@@ -22,12 +22,12 @@ from agents.transport.background import background
 
 with background():
     client = Producer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
-made = {int(task.name) for task in Path("/proc/self/task").iterdir()} - {os.getpid()}
-found = set()
-for thread in made:
+threads = {int(task.name) for task in Path("/proc/self/task").iterdir()} - {os.getpid()}
+policies = set()
+for thread in threads:
     with suppress(ProcessLookupError):  # a thread that has ended meanwhile
-        found.add(os.sched_getscheduler(thread))
-print(os.sched_getscheduler(0), *found)
+        policies.add(os.sched_getscheduler(thread))
+print(os.sched_getscheduler(0), *policies)
 """
 
 

@@ -74,7 +74,7 @@ def table(tmp_path: Path) -> Callable[[str], list[Any]]:
     return ask
 
 
-def _direct(log: Sequence[Interaction]) -> tuple[Flow, list[Emit]]:
+def _run_stages(log: Sequence[Interaction]) -> tuple[Flow, list[Emit]]:
     """Run the stages in the test."""
     bundle = load(_DEMO)
     assert isinstance(bundle, Bundle)
@@ -92,7 +92,7 @@ def test_decisions_are_those_of_the_stages(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
     log = shop_log()
-    _, emits = _direct(log)
+    _, emits = _run_stages(log)
     decisions = [emit.value for emit in emits if isinstance(emit.value, Decision)]
     report = play(_write(tmp_path / "a.ndjson", log))
     assert report["decision_hash"] == fingerprint(decisions)
@@ -108,7 +108,7 @@ def test_tables_equal_the_records_of_the_stages(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
     log = shop_log()
-    flow, emits = _direct(log)
+    flow, emits = _run_stages(log)
     report = play(_write(tmp_path / "a.ndjson", log))
     changes = [emit.value for emit in emits if emit.topic == "segments.changes"]
     stays = table('SELECT profile_id, segment, change, epoch_ms("at") FROM segments')
@@ -134,7 +134,7 @@ def test_a_log_of_decisions_shows_the_worth_of_a_configuration(
     tmp_path: Path, play: Callable[..., Any], invoke: Callable[..., Result]
 ) -> None:
     log = shop_log()
-    values = [emit.value for emit in _direct(log)[1]]
+    values = [emit.value for emit in _run_stages(log)[1]]
     folder = tmp_path / "log"
     write_topic(folder, "decisions", [value for value in values if isinstance(value, Decision)])
     segmented = [
@@ -176,8 +176,8 @@ def test_cart_left_for_an_hour_of_the_log_gives_one_mail(
 ) -> None:
     names = ("customer_id:c", "email:c@example.com")
     file = _write(tmp_path / "a.ndjson", [visit(1, "add_to_cart", BEGIN_MS, *names)])
-    moment = () if until is None else ("--until", _iso(until))
-    report = play(file, *moment)
+    end_option = () if until is None else ("--until", _iso(until))
+    report = play(file, *end_option)
     mails = table("SELECT campaign, epoch_ms(created_at) FROM actions WHERE channel = 'email'")
     due = until == BEGIN_MS + HOUR_MS
     assert mails == ([("cart-recovery", BEGIN_MS + HOUR_MS)] if due else [])
@@ -195,36 +195,36 @@ def _iso(at: int) -> str:
 def test_interactions_after_the_end_are_left_out(tmp_path: Path, play: Callable[..., Any]) -> None:
     log = shop_log()
     middle = log[150].received_at
-    whole_report = play(_write(tmp_path / "a.ndjson", log), "--until", _iso(middle))
+    full_report = play(_write(tmp_path / "a.ndjson", log), "--until", _iso(middle))
     first = [interaction for interaction in log if interaction.received_at <= middle]
-    part = play(_write(tmp_path / "b.ndjson", first))
-    assert whole_report["after_until"] == len(log) - len(first) > 0
-    assert whole_report["decision_hash"] == part["decision_hash"]
+    part_report = play(_write(tmp_path / "b.ndjson", first))
+    assert full_report["after_until"] == len(log) - len(first) > 0
+    assert full_report["decision_hash"] == part_report["decision_hash"]
 
 
 def test_rows_in_any_order_and_files_give_the_same_decisions(
     tmp_path: Path, play: Callable[..., Any]
 ) -> None:
     log = shop_log()
-    mixed = [*log]
-    random.Random(1).shuffle(mixed)
+    shuffled_log = [*log]
+    random.Random(1).shuffle(shuffled_log)
     single_report = play(_write(tmp_path / "a.ndjson", log))
     second_report = play(_write(tmp_path / "a.ndjson", log))
-    _write(tmp_path / "folder" / "1.ndjson", mixed[:100])
-    _write(tmp_path / "folder" / "deep" / "2.ndjson", mixed[100:])
+    _write(tmp_path / "folder" / "1.ndjson", shuffled_log[:100])
+    _write(tmp_path / "folder" / "deep" / "2.ndjson", shuffled_log[100:])
     _write(tmp_path / "folder" / ".hidden", shop_log(seed=8))
-    divided = play(tmp_path / "folder")
+    folder_report = play(tmp_path / "folder")
     assert second_report == single_report
-    assert divided["decision_hash"] == single_report["decision_hash"]
-    assert len(divided["files"]) == 2
+    assert folder_report["decision_hash"] == single_report["decision_hash"]
+    assert len(folder_report["files"]) == 2
 
 
 def test_repeated_event_is_decided_once(tmp_path: Path, play: Callable[..., Any]) -> None:
     log = shop_log()
     single_report = play(_write(tmp_path / "a.ndjson", log))
-    twice = play(_write(tmp_path / "a.ndjson", [*log, *log]))
-    assert twice["interactions"] == 2 * single_report["interactions"]
-    assert twice["decision_hash"] == single_report["decision_hash"]
+    repeat_report = play(_write(tmp_path / "a.ndjson", [*log, *log]))
+    assert repeat_report["interactions"] == 2 * single_report["interactions"]
+    assert repeat_report["decision_hash"] == single_report["decision_hash"]
 
 
 def test_messages_of_segment_count_at_their_own_time(
@@ -247,10 +247,10 @@ def test_another_configuration_decides_otherwise(
     (other / "campaigns" / "cart-recovery.yaml").unlink()
     file = _write(tmp_path / "a.ndjson", shop_log())
     now = play(file)
-    with_it = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
+    with_campaign = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
     other_report = play(file, config=other)
     without_campaign = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
-    assert with_it > [(0,)] == without_campaign
+    assert with_campaign > [(0,)] == without_campaign
     assert other_report["decision_hash"] != now["decision_hash"]
 
 
@@ -279,7 +279,7 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     file = _write(tmp_path / "a.ndjson", shop_log(maximum=10))
-    good = len(file.read_bytes().splitlines())
+    row_count = len(file.read_bytes().splitlines())
     timeless = (
         b'{"kind":"track","name":"home","identifiers":[{"namespace":"cookie","value":"a"}]}\n'
     )
@@ -291,7 +291,7 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
     assert "a.ndjson:1: " in message
     assert "a.ndjson:2: occurred_at: a log that is played needs the time" in message
     assert "a.ndjson:3: timestamp: a log that is played needs the time" in message
-    assert f"{good:,} interactions until" in result.stdout
+    assert f"{row_count:,} interactions until" in result.stdout
     assert "3 rows refused" in " ".join(result.stdout.split())
 
 
@@ -338,10 +338,10 @@ def test_wrong_configuration_is_reported_with_file_and_line(
     assert "channels.yaml:1:1" in str(result.exception)
 
 
-def test_the_end_is_later_than_the_day_of_the_log(
+def test_memberships_are_those_of_the_end_of_the_backtest(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
-    # Memberships are those of the end: after a year nobody has a window open.
+    # A year after the log every window is over.
     file = _write(tmp_path / "a.ndjson", shop_log())
     play(file)
     now = table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1")

@@ -115,8 +115,8 @@ def test_row_that_is_no_interaction_is_named(
     values = [shop_log(maximum=1)[0], b"\x00\x00\x00\x00\x01broken"]
     report = _backtest(_write_replay(tmp_path / "topic", values, topics.INTERACTIONS), tmp_path)
     assert report["code"] == 1
-    bad = next(file for file in report["files"] if file["refused"])
-    assert "is no interaction" in bad["first"][0]["message"]
+    file_report = next(file for file in report["files"] if file["refused"])
+    assert "is no interaction" in file_report["first"][0]["message"]
     other = _write_replay(tmp_path / "other", [Memberships("p", {}, 0, "c")], topics.MEMBERSHIPS)
     with pytest.raises(Exception, match="replay of another topic"):
         open_files(other, 1 << 20)

@@ -47,59 +47,59 @@ def test_message_to_the_gateway_equals_the_line_of_the_file(
     bank: Configuration,
 ) -> None:
     keys = read_write_keys(CONFIGURATION, {})
-    names_met: set[str] = set()
+    event_names: set[str] = set()
     for index in range(25):
         for event in customer_life(WorldSize(25, 15, 4), index, policy=True).events:
             key = keys[SOURCES[event.channel]]
             message = {**event.message("m"), "writeKey": key}
-            live, filed = (
+            from_gateway, from_file = (
                 take_message(bank, msgspec.json.encode(message)),
                 take_message(bank, line(event)),
             )
             for field in ("kind", "name", "channel", "source", "identifiers"):
-                assert getattr(live, field) == getattr(filed, field), field
-            assert filed.properties.items() <= live.properties.items()
-            names_met.add(event.name)
-    assert len(names_met) > 12
+                assert getattr(from_gateway, field) == getattr(from_file, field), field
+            assert from_file.properties.items() <= from_gateway.properties.items()
+            event_names.add(event.name)
+    assert len(event_names) > 12
 
 
 @pytest.mark.parametrize(
     ("offer", "channel"), [(sale.offer, channel) for sale in SALES for channel in sale.arms]
 )
 def test_reactions_have_the_stated_probabilities(offer: str, channel: str) -> None:
-    [sale_stated] = [sale for sale in SALES if sale.offer == offer]
-    arm, n = sale_stated.arms[channel], 3_000
+    [sale] = [sale for sale in SALES if sale.offer == offer]
+    arm, n = sale.arms[channel], 3_000
     counts: Counter[str] = Counter()
     for index in range(n):
         contact = ContactAction(f"action-{index}", "token", offer, channel)
         counts.update(outcomes(contact, customer(9, index)))
-    induced = expected_conversion(sale_stated, channel) - expected_conversion(
-        sale_stated, "nothing"
-    )
+    added_probability = expected_conversion(sale, channel) - expected_conversion(sale, "nothing")
     for name, probability in (
         ("impression", arm.seen),
         ("click", arm.click),
-        ("conversion", induced),
+        ("conversion", added_probability),
     ):
         assert abs(counts[name] / n - probability) < 4 * sqrt(
             probability * (1 - probability) / n
         ), name
 
 
-def test_the_same_action_has_the_same_outcomes_and_another_its_own() -> None:
-    simulated = customer(9, 1)
+def test_outcomes_are_a_function_of_the_action() -> None:
+    simulated_customer = customer(9, 1)
 
     def outcomes_of(action: str) -> tuple[str, ...]:
-        return tuple(outcomes(ContactAction(action, "token", CARD.offer, "call"), simulated))
+        return tuple(
+            outcomes(ContactAction(action, "token", CARD.offer, "call"), simulated_customer)
+        )
 
     assert outcomes_of("a") == outcomes_of("a")
     assert len({outcomes_of(f"action-{n}") for n in range(50)}) > 2
 
 
 def test_unknown_actions_have_no_reactions() -> None:
-    simulated = customer(9, 1)
-    assert not list(outcomes(ContactAction("a", "token", "unknown", "web"), simulated))
-    assert not list(outcomes(ContactAction("a", "token", CARD.offer, "sms"), simulated))
+    simulated_customer = customer(9, 1)
+    assert not list(outcomes(ContactAction("a", "token", "unknown", "web"), simulated_customer))
+    assert not list(outcomes(ContactAction("a", "token", CARD.offer, "sms"), simulated_customer))
 
 
 @pytest.mark.parametrize("options", [[], ["--live", "--out", "folder"]])

@@ -1,7 +1,8 @@
-"""Proofs on the simulated bank, decided by the stages themselves: learned rules choose well, and
-analyses of them are true.
+"""Proofs on the simulated bank, whose decisions the stages make: learned rules choose well, and
+analyses of their decisions find the truth.
 
-Small worlds here; `make chaos` plays large ones."""
+The worlds are small by default; `make chaos` plays large ones.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -45,26 +46,27 @@ from tests.support.worlds import rules
 
 _CHANNELS = ("web", "email", "call")
 _CHANCE = 0.1
-_ONE_SIDED = 2.33
+_CRITICAL_ERRORS = 2.33
 """Standard errors that chance exceeds once in a hundred times."""
 
-_SURE = 0.001
-"""Chance that what is right fails a test, over all seeds."""
+_FALSE_ALARM = 0.001
+"""Probability with which a test fails by chance alone, over all seeds."""
 
 
 def _regrets(rounds: Sequence[ChoiceRound], value: Callable[[ChoiceRound], float]) -> list[float]:
     """Return the cumulative regret of choices of this value."""
-    return list(accumulate(round_.best - value(round_) for round_ in rounds))
+    return list(accumulate(choice_round.best - value(choice_round) for choice_round in rounds))
 
 
 def _best_fixed(rounds: Sequence[ChoiceRound]) -> float:
     """Return the least regret of taking one treatment, or one channel, always."""
-    treatments = {name for round_ in rounds for name in round_.worth}
+    treatments = {name for choice_round in rounds for name in choice_round.worth}
     by_treatment = (
-        _regrets(rounds, lambda round_, x=name: round_.value(x))[-1] for name in treatments
+        _regrets(rounds, lambda choice_round, x=name: choice_round.value(x))[-1]
+        for name in treatments
     )  # type: ignore[misc]
     by_channel = (
-        _regrets(rounds, lambda round_, x=name: _value_in(round_, x))[-1]  # type: ignore[misc]
+        _regrets(rounds, lambda choice_round, x=name: _value_in(choice_round, x))[-1]  # type: ignore[misc]
         for name in _CHANNELS
     )
     return min(*by_treatment, *by_channel)
@@ -90,14 +92,14 @@ def test_thompson_beats_random_and_the_best_fixed_choice_with_sublinear_regret(
     customers: int,
 ) -> None:
     rounds = list(choice_rounds(_thompson(customers)))
-    regrets = _regrets(rounds, lambda round_: round_.value(round_.chosen))
-    assert regrets[-1] < 0.5 * _regrets(rounds, lambda round_: round_.mean)[-1]
+    regrets = _regrets(rounds, lambda choice_round: choice_round.value(choice_round.chosen))
+    assert regrets[-1] < 0.5 * _regrets(rounds, lambda choice_round: choice_round.mean)[-1]
     assert regrets[-1] < 0.5 * _best_fixed(rounds)
-    # Linear regret is the same part of what random choices lose in the last quarter as in the
-    # first. Where nothing is learned, it differs by less than its error.
+    # A policy that learns nothing loses the same share of the regret of random choices in the last
+    # quarter as in the first, within its standard error.
     quarter = len(rounds) // 4
     first, last = _loss(rounds[:quarter]), _loss(rounds[-quarter:])
-    assert last.share + _ONE_SIDED * hypot(first.error, last.error) < first.share
+    assert last.share + _CRITICAL_ERRORS * hypot(first.error, last.error) < first.share
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ class Loss:
 
 
 def _loss(rounds: Sequence[ChoiceRound]) -> Loss:
-    regrets = np.array([round_.regret for round_ in rounds])
-    of_random = np.array([round_.best - round_.mean for round_ in rounds])
+    regrets = np.array([choice_round.regret for choice_round in rounds])
+    of_random = np.array([choice_round.best - choice_round.mean for choice_round in rounds])
     share = regrets.sum() / of_random.sum()
     return Loss(share, float(np.sqrt(((regrets - share * of_random) ** 2).sum()) / of_random.sum()))
 
@@ -133,10 +135,10 @@ def test_lightgbm_beats_random_and_the_best_fixed_choice_for_customers_it_never_
     equipped_rules = shelf.equip(rules(bank_bundle(learning=None)))
     assert equipped_rules.propensities is not None
     rounds = list(choice_rounds(BankPlay(equipped_rules, WorldSize(customers // 2, 30, 6)).play()))
-    regret = _regrets(rounds, lambda round_: round_.value(round_.chosen))[-1]
-    assert regret < 0.3 * _regrets(rounds, lambda round_: round_.mean)[-1]
+    regret = _regrets(rounds, lambda choice_round: choice_round.value(choice_round.chosen))[-1]
+    assert regret < 0.3 * _regrets(rounds, lambda choice_round: choice_round.mean)[-1]
     assert regret < 0.3 * _best_fixed(rounds)
-    # With equal predictions for all, values and costs alone decide.
+    # The other policy predicts the same probability for all, so that only values and costs decide.
     assert regret < 0.7 * _regrets(rounds, _value_at_one_chance)[-1]
 
 
@@ -146,19 +148,20 @@ def _value_at_one_chance(choice_round: ChoiceRound) -> float:
 
 
 _MODELLED_SHARE = 0.5
-"""Share of the true probability that the estimate's model predicts, so that it is wrong alone."""
+"""Share of the true probability that the estimate's model predicts, so that the model is wrong by
+itself."""
 
 
-def _judged_log(seed: int, customers: int) -> Log:
-    """Return decisions on the offer that is judged, by the world's own policy."""
+def _policy_log(seed: int, customers: int) -> Log:
+    """Return the log of decisions on one offer by the world's own policy."""
     rows = []
     for index in range(customers):
-        simulated = customer(seed, index)
-        diary = Diary(seed, simulated, 10)
+        simulated_customer = customer(seed, index)
+        diary = Diary(seed, simulated_customer, 10)
         meet_sales(diary, None, policy=True)
-        rows += policy(CustomerLife(simulated, tuple(diary.events())), end_of(10))
-    reward, propensity, target, q_logged, q_target = np.array(rows, dtype=np.float64).T
-    return Log(reward, target / propensity, _MODELLED_SHARE * q_logged, _MODELLED_SHARE * q_target)
+        rows += policy(CustomerLife(simulated_customer, tuple(diary.events())), end_of(10))
+    reward, propensity, target, logged_q, target_q = np.array(rows, dtype=np.float64).T
+    return Log(reward, target / propensity, _MODELLED_SHARE * logged_q, _MODELLED_SHARE * target_q)
 
 
 def _is_covering(estimate: Estimate | None, truth: float) -> bool:
@@ -171,25 +174,29 @@ def _is_covering(estimate: Estimate | None, truth: float) -> bool:
 @pytest.mark.parametrize("worlds", [120, pytest.param(1_000, marks=pytest.mark.chaos)])
 def test_doubly_robust_intervals_cover_the_policys_true_value_at_their_rate(worlds: int) -> None:
     truth = statement()["policy"]["target_value"]
-    times_covered, covered_by_model, narrower = 0, 0, 0
-    weighted: list[float] = []
+    coverage_count, covered_by_model, narrower = 0, 0, 0
+    ips_values: list[float] = []
     for seed in range(worlds):
-        log = _judged_log(1_000 + seed, 300)
+        log = _policy_log(1_000 + seed, 300)
         estimates = evaluate(log)
         assert estimates.ips.value is not None
-        weighted.append(estimates.ips.value)
-        times_covered += _is_covering(estimates.dr, truth)
+        ips_values.append(estimates.ips.value)
+        coverage_count += _is_covering(estimates.dr, truth)
         assert log.q_target is not None
         model_alone = Log(log.q_target, np.ones_like(log.weights))
         covered_by_model += _is_covering(evaluate(model_alone).ips, truth)
         narrower += _width(estimates.dr) < _width(estimates.ips)
-    assert binom.ppf(_SURE, worlds, 0.95) <= times_covered <= binom.ppf(1 - _SURE, worlds, 0.95)
+    assert (
+        binom.ppf(_FALSE_ALARM, worlds, 0.95)
+        <= coverage_count
+        <= binom.ppf(1 - _FALSE_ALARM, worlds, 0.95)
+    )
     assert not covered_by_model
     assert narrower > 0.9 * worlds
-    # Doubly robust values hardly feel a propensity that is logged wrong; those that are weighted
-    # by it alone do.
-    error = float(np.std(weighted, ddof=1)) / sqrt(worlds)
-    assert abs(float(np.mean(weighted)) - truth) < norm.ppf(1 - _SURE / 2) * error
+    # A propensity that is logged wrong hardly changes doubly robust values, but biases values that
+    # are only weighted by it.
+    error = float(np.std(ips_values, ddof=1)) / sqrt(worlds)
+    assert abs(float(np.mean(ips_values)) - truth) < norm.ppf(1 - _FALSE_ALARM / 2) * error
 
 
 def _width(estimate: Estimate | None) -> float:
@@ -210,8 +217,8 @@ def _width(estimate: Estimate | None) -> float:
 def test_lift_covers_the_effect_of_messages_at_every_daily_look(
     seed: int, customers: int, days: int, tmp_path: Path
 ) -> None:
-    # That one sequence in twenty may miss is shown by many paths (test_campaign_statistics); here
-    # the lift that is found is the one that messages made, of five campaigns in each world.
+    # test_campaign_statistics shows on many paths that at most one sequence in twenty misses. Here
+    # the lift of each of five campaigns is compared with the effect of its messages.
     bundle = bank_bundle()
     sale_campaigns = {sale.campaign for sale in SALES}
     campaigns = tuple(
@@ -219,9 +226,9 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
         for campaign in bundle.campaigns
     )
     compiled_rules = rules(replace(bundle, campaigns=campaigns))
-    played = BankPlay(compiled_rules, WorldSize(customers, days, seed), MemoryLearner()).play()
-    write_topic(tmp_path, DECISIONS, played.decisions)
-    write_topic(tmp_path, SEGMENTED, played.segmented)
+    play = BankPlay(compiled_rules, WorldSize(customers, days, seed), MemoryLearner()).play()
+    write_topic(tmp_path, DECISIONS, play.decisions)
+    write_topic(tmp_path, SEGMENTED, play.segmented)
     misses: defaultdict[str, list[bool]] = defaultdict(list)
     lifts: list[tuple[Lift, float]] = []
     with open_duckdb(Engine(threads=1)) as queries:
@@ -229,15 +236,15 @@ def test_lift_covers_the_effect_of_messages_at_every_daily_look(
             until = START_MS + day * DAY_MS
             statistics = load_statistics(queries, tmp_path, Period(None, until), campaigns)
             lifts = [
-                (lift, _true_lift(played, lift, until)) for lift in _of_campaigns(statistics.lifts)
+                (lift, _true_lift(play, lift, until)) for lift in _of_campaigns(statistics.lifts)
             ]
             for lift, truth in lifts:
                 misses[lift.holdout].append(_is_missed(lift, truth))
     assert len(misses) == len(lifts) == len(sale_campaigns)
-    assert sum(map(any, misses.values())) <= binom.ppf(1 - _SURE, len(sale_campaigns), 0.05)
+    assert sum(map(any, misses.values())) <= binom.ppf(1 - _FALSE_ALARM, len(sale_campaigns), 0.05)
     assert any(lift.verdict == "works" for lift, _ in lifts)
     squares = [_standard_errors(lift, truth) ** 2 for lift, truth in lifts]
-    assert sum(squares) < chi2.ppf(1 - _SURE, len(squares)), squares
+    assert sum(squares) < chi2.ppf(1 - _FALSE_ALARM, len(squares)), squares
 
 
 def _standard_errors(lift: Lift, truth: float) -> float:
@@ -269,11 +276,11 @@ def _is_missed(lift: Lift, truth: float) -> bool:
     return not difference.low <= truth <= difference.high
 
 
-def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
+def _true_lift(play: BankPlay, lift: Lift, until: int) -> float:
     """Return the increase of the goal's probability within its window by the campaign's messages,
     over customers outside the holdout from their first entry on, by the true chances."""
     entered_at: dict[str, int] = {}
-    for decision in played.decisions:
+    for decision in play.decisions:
         holdouts = {holdout.holdout: holdout.held for holdout in decision.holdouts}
         is_treated = holdouts.get(lift.holdout) is False and any(
             candidate.campaign == lift.campaign and candidate.fate == "chosen"
@@ -285,12 +292,12 @@ def _true_lift(played: BankPlay, lift: Lift, until: int) -> float:
         customer_id: at for customer_id, at in entered_at.items() if at + lift.window_ms < until
     }
     assert len(entered_long_ago) == lift.treated.customers
-    chance_added = sum(
+    added_chance = sum(
         message.chance
-        for message in played.messages
+        for message in play.messages
         if message.campaign == lift.campaign
         and message.profile_id in entered_long_ago
         and entered_long_ago[message.profile_id] <= message.at
         and message.goal_at <= entered_long_ago[message.profile_id] + lift.window_ms
     )
-    return chance_added / len(entered_long_ago) if entered_long_ago else 0.0
+    return added_chance / len(entered_long_ago) if entered_long_ago else 0.0

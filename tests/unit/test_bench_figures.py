@@ -1,4 +1,4 @@
-"""Figures of measurements: rates that were not sustained, and the wait of the last partition."""
+"""Figures of benchmarks: rates that were not sustained, and the longest wait of a partition."""
 
 from math import inf
 
@@ -9,16 +9,16 @@ from tests.benchmarks.machine import this_machine
 from tests.benchmarks.report import print_latency
 
 _RATE = 100
-_SENT = 300
+_RECORDS = 300
 _SECONDS = 3.0
 
 
 def _sample(latency_ms: float, late_s: float = 0.0, cores: float = 0.5) -> Sample:
     return Sample(
-        sent=_SENT,
+        sent=_RECORDS,
         meant_seconds=_SECONDS,
         seconds=_SECONDS + late_s,
-        latencies_ms=[latency_ms] * _SENT,
+        latencies_ms=[latency_ms] * _RECORDS,
         headers=[],
         cpu={"floor": cores, "broker": 0.3},
     )
@@ -59,8 +59,8 @@ def test_partition_without_output_after_the_kill_has_an_infinite_wait() -> None:
 
 def test_cores_are_shown_as_a_multiple_of_the_floor(capsys: pytest.CaptureFixture[str]) -> None:
     floor = summarise("floor", _RATE, [_sample(2.0)], repeats=1)
-    ours = summarise("demo", _RATE, [_sample(3.0, cores=1.6)], repeats=1)
-    print_latency([floor, ours])
+    demo_latency = summarise("demo", _RATE, [_sample(3.0, cores=1.6)], repeats=1)
+    print_latency([floor, demo_latency])
     demo = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("demo"))
     assert demo.split()[5:] == ["1.5", "1.5", "100", "1.60", "3.2", "0.30"]
 

@@ -1,5 +1,5 @@
 """Mistakes in budgets and stock, and campaigns without reach, are reported with file, line and
-mend."""
+remedy."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from pipeline.config.model import Bundle
 from tests.support.damaged_config import errors_after_change
 
 _CONFIGURATION = Path(__file__).parents[1] / "integration" / "budgets"
-_GIFT, _PACED = "campaigns/gift.yaml", "campaigns/paced.yaml"
+_GIFT, _DAILY = "campaigns/gift.yaml", "campaigns/paced.yaml"
 _TABLE, _CATALOG, _CHANNELS = "shelf.csv", "catalogs/shelf.yaml", "channels.yaml"
 
 
@@ -34,9 +34,9 @@ def folder(tmp_path: Path) -> Path:
         (_GIFT, "campaign: gift", "campaign: shelf/lamp", "is not a name"),
         (_GIFT, "email}", "email, content: {text: '{{ nobody }}'}}", "unknown trait 'nobody'"),
         (_GIFT, "email}", "email, address: mail}", "unknown namespace 'mail'"),
-        (_PACED, "per: day", "per: hour", "known: campaign, day, month, week"),
-        (_PACED, "per: day", "per: day, currency: USD", "enrichers.currency.to"),
-        (_PACED, "Europe/Madrid", "Europe/Madird", "there is no zone 'Europe/Madird'"),
+        (_DAILY, "per: day", "per: hour", "known: campaign, day, month, week"),
+        (_DAILY, "per: day", "per: day, currency: USD", "enrichers.currency.to"),
+        (_DAILY, "Europe/Madrid", "Europe/Madird", "there is no zone 'Europe/Madird'"),
         (_TABLE, "chair,4", "lamp,4", "sku 'lamp' is on line 2 too: an item has one row"),
         (_TABLE, "chair,4", ",4", "'' is no id"),
         (_TABLE, "chair,4", "chair,-4", "stock: '-4' is no number of 0 or more"),
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
         (_TABLE, "lamp,3\nchair,4", "lamp,\nchair,", "'stock' is empty in every row: fill it"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_where_it_stands(
+def test_a_mistake_is_named_with_its_line(
     folder: Path, file: str, old: str, new: str, words: str
 ) -> None:
     errors, line = errors_after_change(folder, file, old, new)
@@ -72,12 +72,14 @@ def test_item_starts_on_an_existing_day(folder: Path) -> None:
 def test_a_budget_is_in_the_money_of_the_deployment(folder: Path) -> None:
     money = "enrichers:\n  currency: {to: EUR, amounts: {total: properties.total}, rates: []}\n"
     (folder / "profile.yaml").write_text(money)
-    paced = folder / _PACED
-    paced.write_text(paced.read_text().replace("per: day", "per: day, currency: USD"))
+    campaign_file = folder / _DAILY
+    campaign_file.write_text(
+        campaign_file.read_text().replace("per: day", "per: day, currency: USD")
+    )
     errors = load(folder, {})
     assert not isinstance(errors, Bundle)
     assert "a budget in USD, but money is in EUR here" in errors[0].message
-    paced.write_text(paced.read_text().replace("USD", "EUR"))
+    campaign_file.write_text(campaign_file.read_text().replace("USD", "EUR"))
     assert isinstance(load(folder, {}), Bundle)
 
 

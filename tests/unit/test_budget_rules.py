@@ -105,8 +105,10 @@ def test_transactional_messages_are_sent_beyond_any_budget() -> None:
 
 
 def test_an_unknown_zone_is_named() -> None:
-    wrong = campaign("mail", offer("mail", 2), budget={"amount": 1, "zone": "Europe/Atlantis"})
-    assert problems(campaigns=[wrong]) == [
+    unknown_zone = campaign(
+        "mail", offer("mail", 2), budget={"amount": 1, "zone": "Europe/Atlantis"}
+    )
+    assert problems(campaigns=[unknown_zone]) == [
         ("campaigns/0/budget/zone", "there is no zone 'Europe/Atlantis': Europe/Madrid")
     ]
 
@@ -143,7 +145,7 @@ def test_weeks_begin_on_mondays_and_months_on_their_first(per: str, name: str) -
     assert period.begins <= at < (period.ends or 0)
 
 
-def test_a_purse_is_good_for_its_period_alone() -> None:
+def test_a_purse_is_valid_in_its_period_alone() -> None:
     purse = Purse("day", 1_000, 2_000, 1, 5, 2)
     assert [purse.left(at) for at in (999, 1_000, 1_999, 2_000)] == [0, 3, 3, 0]
 
@@ -182,13 +184,13 @@ def test_a_grant_for_the_next_period_leaves_the_running_one_as_it_is() -> None:
     assert both_grants is not None
     assert (both_grants.left(999), both_grants.left(1_000)) == (6, 7)
     assert (both_grants.at(999).price, both_grants.at(1_000).price) == (0.0, 0.5)
-    charged = both_grants.pay("day 1", 2).pay("day 2", 3)
-    assert (charged.left(999), charged.left(1_000)) == (4, 4)
-    extended = accept(charged, Grant("a", "day 2", 1_000, 2_000, 5, 9, 0.5))
-    assert extended is not None
-    assert (extended.left(999), extended.left(1_000)) == (4, 6)
-    assert accept(extended, Grant("a", "day 2", 1_000, 2_000, 5, 90, 0.5)) is None
-    later = accept(extended, Grant("a", "day 3", 2_000, 3_000, 6, 8, 0.0))
+    reduced_purse = both_grants.pay("day 1", 2).pay("day 2", 3)
+    assert (reduced_purse.left(999), reduced_purse.left(1_000)) == (4, 4)
+    larger_purse = accept(reduced_purse, Grant("a", "day 2", 1_000, 2_000, 5, 9, 0.5))
+    assert larger_purse is not None
+    assert (larger_purse.left(999), larger_purse.left(1_000)) == (4, 6)
+    assert accept(larger_purse, Grant("a", "day 2", 1_000, 2_000, 5, 90, 0.5)) is None
+    later = accept(larger_purse, Grant("a", "day 3", 2_000, 3_000, 6, 8, 0.0))
     assert later is not None
     assert [later.left(at) for at in (999, 1_500, 2_000)] == [0, 6, 8]
 

@@ -116,7 +116,7 @@ def test_counts_equal_a_plain_count(
         assert item.campaign
         assert item.channel
         counts = expected[item.campaign, item.channel]
-        assert _counts(item) == [counts[name] for name in _COUNTED]
+        assert _counts(item) == [counts[name] for name in _COUNT_NAMES]
         assert item.revenue == pytest.approx(revenue[item.campaign, item.channel])
         assert item.cost == pytest.approx(0.5 * counts["decided"])
         assert item.worth == pytest.approx(7.0 * counts["conversion"])
@@ -124,7 +124,16 @@ def test_counts_equal_a_plain_count(
         assert sum(row.decided for row in rows) == statistics.total.decided
 
 
-_COUNTED = ("decided", "held", "sent", "delivered", "impression", "click", "dismiss", "conversion")
+_COUNT_NAMES = (
+    "decided",
+    "held",
+    "sent",
+    "delivered",
+    "impression",
+    "click",
+    "dismiss",
+    "conversion",
+)
 
 
 def _counts(figures: CampaignFigures) -> list[int]:
@@ -186,11 +195,11 @@ def test_agents_choice_gives_no_lift_where_naive_comparison_is_wrong(
 
 @dataclass(frozen=True)
 class DailyArms:
-    """Campaign that `new_customers` enter a day, of whom the share `held` is held out; `chances` to
-    convert, of the treated and of the held-out."""
+    """Campaign that `new_customers` enter a day; `holdout_share` of them are held out. `chances`:
+    probabilities of a conversion of treated and of held-out customers."""
 
     new_customers: int
-    held: float
+    holdout_share: float
     chances: tuple[float, float]
 
     @property
@@ -200,7 +209,7 @@ class DailyArms:
     def draw(self, random: np.random.Generator, days: int) -> Iterator[tuple[ArmSums, ArmSums]]:
         """Yield the arms at the end of each day."""
         new = random.poisson(self.new_customers, days)
-        held_count = random.binomial(new, self.held)
+        held_count = random.binomial(new, self.holdout_share)
         arms = []
         for customers, chance in zip((new - held_count, held_count), self.chances, strict=True):
             conversions = random.binomial(customers, chance)
@@ -216,33 +225,36 @@ _PATHS = 1_500
 """Campaigns that are looked at every day for two months, in each case."""
 
 _CASES = [
-    DailyArms(new_customers=60, held=0.5, chances=(0.20, 0.20)),
-    DailyArms(new_customers=60, held=0.1, chances=(0.06, 0.03)),
-    DailyArms(new_customers=15, held=0.3, chances=(0.50, 0.40)),
-    DailyArms(new_customers=400, held=0.05, chances=(0.012, 0.010)),
+    DailyArms(new_customers=60, holdout_share=0.5, chances=(0.20, 0.20)),
+    DailyArms(new_customers=60, holdout_share=0.1, chances=(0.06, 0.03)),
+    DailyArms(new_customers=15, holdout_share=0.3, chances=(0.50, 0.40)),
+    DailyArms(new_customers=400, holdout_share=0.05, chances=(0.012, 0.010)),
 ]
 
 
 @pytest.mark.parametrize("case", _CASES)
 def test_confidence_sequences_cover_the_truth_at_every_daily_look(case: DailyArms) -> None:
-    # At most one campaign in twenty may ever be outside, on any day; intervals made for one look
-    # are outside for far more, so that the sequences are what makes the difference.
+    # At most one campaign in twenty may ever be outside its sequence, on any day. Intervals for a
+    # single look are left by far more campaigns, which shows that the sequences are needed.
     random = np.random.default_rng(17)
-    ever_outside, ever_outside_of_single_looks = 0, 0
+    ever_outside, ever_outside_single_interval = 0, 0
     for _ in range(_PATHS):
         looks = [look for arms in case.draw(random, days=60) if (look := _look(arms)) is not None]
-        apart = [abs(look.value - case.effect) for look in looks]
-        ever_outside += any(off > look.reach for off, look in zip(apart, looks, strict=True))
-        ever_outside_of_single_looks += any(
-            off > look.reach_once for off, look in zip(apart, looks, strict=True)
+        distances = [abs(look.value - case.effect) for look in looks]
+        ever_outside += any(
+            distance > look.reach for distance, look in zip(distances, looks, strict=True)
+        )
+        ever_outside_single_interval += any(
+            distance > look.reach_once for distance, look in zip(distances, looks, strict=True)
         )
     assert ever_outside <= binom.ppf(0.999, _PATHS, 0.05)
-    assert ever_outside_of_single_looks > binom.ppf(0.999, _PATHS, 0.05)
+    assert ever_outside_single_interval > binom.ppf(0.999, _PATHS, 0.05)
 
 
 @dataclass(frozen=True)
 class Look:
-    """Difference, the reach of its sequence, and that of the usual interval."""
+    """Difference of two arms, with half the width of its confidence sequence and half the width of
+    the usual interval."""
 
     value: float
     reach: float
@@ -258,10 +270,10 @@ def _look(arms: tuple[ArmSums, ArmSums]) -> Look | None:
     return Look(difference.value, (difference.high - difference.low) / 2, 1.96 * sqrt(variance))
 
 
-def test_intervals_of_rates_count_a_customers_messages_as_alike() -> None:
+def test_intervals_of_rates_allow_for_customers_with_several_messages() -> None:
     # Customers differ in how many messages they get and in how often they click.
     random = np.random.default_rng(23)
-    worlds, times_covered, covered_as_if_apart = 1_000, 0, 0
+    worlds, coverage_count, naive_coverage_count = 1_000, 0, 0
     for _ in range(worlds):
         trials = random.integers(1, 12, 300)
         clicks = random.binomial(trials, random.beta(0.6, 1.4, 300))
@@ -276,11 +288,11 @@ def test_intervals_of_rates_count_a_customers_messages_as_alike() -> None:
         share = rate(sums)
         assert share.low is not None
         assert share.high is not None
-        times_covered += share.low <= 0.3 <= share.high
+        coverage_count += share.low <= 0.3 <= share.high
         low, high = wilson(sums.events / sums.trials, sums.trials)
-        covered_as_if_apart += low <= 0.3 <= high
-    assert binom.ppf(0.001, worlds, 0.95) <= times_covered <= binom.ppf(0.999, worlds, 0.97)
-    assert covered_as_if_apart < 0.8 * worlds
+        naive_coverage_count += low <= 0.3 <= high
+    assert binom.ppf(0.001, worlds, 0.95) <= coverage_count <= binom.ppf(0.999, worlds, 0.97)
+    assert naive_coverage_count < 0.8 * worlds
 
 
 def test_lift_of_channels_is_near_the_truth(of_bank: CampaignStatistics) -> None:
@@ -384,10 +396,10 @@ def test_interval_of_a_share_widens_with_customers_that_repeat() -> None:
 @given(st.integers(1, 400), st.data())
 def test_wilson_bounds_are_those_of_the_score_test(trials: int, data: st.DataObject) -> None:
     share = data.draw(st.integers(0, trials)) / trials
-    for bound in wilson(share, trials):
-        assert 0 <= bound <= 1
+    for limit in wilson(share, trials):
+        assert 0 <= limit <= 1
         if 0 < share < 1:
-            score = (share - bound) ** 2 * trials / (bound * (1 - bound))
+            score = (share - limit) ** 2 * trials / (limit * (1 - limit))
             assert score == pytest.approx(1.959964**2, rel=1e-4)
 
 
@@ -401,14 +413,14 @@ def test_goal_conditions_mean_the_same_in_sql() -> None:
             )
             for customer_id, fate in (("ann", "chosen"), ("bob", "held out by few"))
         ]  # fmt: skip
-        happened = [
+        goal_records = [
             as_segmented(
                 "ann", event("1", "Paid", _START + 1, amount=20.0, **{"card.kind": "it's gold"})
             ),
             as_segmented("bob", event("2", "Paid", _START + 1, amount=5.0)),
             as_segmented("bob", event("3", "Home", _START + 4 * DAY_MS)),
         ]
-        statistics = _statistics(decisions, happened, campaigns)
+        statistics = _statistics(decisions, goal_records, campaigns)
         lift = next(lift for lift in statistics.lifts if lift.campaign == "spring")
         return lift.treated.converted * 10 + lift.held.converted
 

@@ -11,21 +11,21 @@ _STEPS = st.lists(st.sampled_from(["write", "acknowledge", "send"]), max_size=60
 @given(_STEPS)
 def test_an_output_is_sent_as_soon_as_all_rows_before_it_are_acknowledged(steps: list[str]) -> None:
     barrier = ChangelogBarrier()
-    outputs_sent: list[int] = []
-    rows_written = acknowledged = 0
+    output_numbers: list[int] = []
+    row_count = ack_count = 0
     waits_for: list[int] = []
     for step in steps:
         if step == "write":
             barrier.on_written()
-            rows_written += 1
-        elif step == "acknowledge" and acknowledged < rows_written:
-            acknowledged += 1
+            row_count += 1
+        elif step == "acknowledge" and ack_count < row_count:
+            ack_count += 1
             barrier.on_acknowledged()
         elif step == "send":
             number = len(waits_for)
-            waits_for.append(rows_written)
-            at_once = barrier.send(lambda number=number: outputs_sent.append(number))  # type: ignore[misc]
-            assert at_once is (rows_written == acknowledged)
-        due = [number for number, rows in enumerate(waits_for) if rows <= acknowledged]
-        assert outputs_sent == due
+            waits_for.append(row_count)
+            at_once = barrier.send(lambda number=number: output_numbers.append(number))  # type: ignore[misc]
+            assert at_once is (row_count == ack_count)
+        due = [number for number, rows in enumerate(waits_for) if rows <= ack_count]
+        assert output_numbers == due
         assert barrier.is_holding is (len(due) < len(waits_for))

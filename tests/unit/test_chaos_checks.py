@@ -1,4 +1,4 @@
-"""The checks of the chaos tests find every fault that evidence is tampered with to show.
+"""The checks of the chaos tests find every fault that is put into the evidence.
 
 The evidence is that of an undisturbed run of the four stages over logs in memory.
 """
@@ -45,7 +45,7 @@ from tests.support.worlds import rules
 _CONFIGURATION = Path(__file__).parents[1] / "chaos" / "configuration"
 EMAIL, PUSH = topics.actions("email"), topics.actions("push")
 _CUSTOMERS = 4
-_STAYS_AWAY = 3
+_ABSENT_CUSTOMER = 3
 _REST_MS = START_MS + 10_000
 
 
@@ -86,14 +86,14 @@ def _step(customer: int, step: int) -> Interaction:
     """Return the interactions of one step of a customer of the traffic."""
     cookie = [("cookie", f"k{customer}")] * (step <= 2)
     identifiers = [("customer_id", f"c{customer}"), ("email", f"{customer}@x")] * (step >= 2)
-    name = "Order" if step == 2 or (step == 4 and customer != _STAYS_AWAY) else "Viewed"
+    name = "Order" if step == 2 or (step == 4 and customer != _ABSENT_CUSTOMER) else "Viewed"
     total: dict[str, Any] = {"total": 10 + customer} if name == "Order" else {}
     properties = {"page": ("home", "cart")[customer % 2], "step": step, **total}
     return interaction(f"e{customer}-{step}", name, [*identifiers, *cookie], properties)
 
 
-def _contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> Tampering:
-    """Return the contacts of the first part of a contact history that has some."""
+def _alter_contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> Tampering:
+    """Return a change of the contacts of the first part of a contact history that it affects."""
 
     def change_first(state: Any) -> Any:
         parts_here = dict(state.shards.here)
@@ -123,20 +123,20 @@ def _send_another_message(world: World) -> None:
     world.delivered.add("another")
 
 
-def _die_later(world: World) -> None:
-    _die(world, "enrichment", "no-such-kind", topics.IDENTIFIED)
+def _refuse_downstream(world: World) -> None:
+    _put_dead_letter(world, "enrichment", "no-such-kind", topics.IDENTIFIED)
 
 
-def _die_accepted(world: World) -> None:
-    _die(world, "identity", "no-identifier", topics.INTERACTIONS)
+def _refuse_accepted(world: World) -> None:
+    _put_dead_letter(world, "identity", "no-identifier", topics.INTERACTIONS)
 
 
-def _fail(world: World) -> None:
-    _die(world, "decisioning", "exception", topics.SEGMENTED)
+def _fail_step(world: World) -> None:
+    _put_dead_letter(world, "decisioning", "exception", topics.SEGMENTED)
 
 
-def _die(world: World, stage: str, reason: str, topic: str) -> None:
-    """Replace the first record of `topic` by a dead letter."""
+def _put_dead_letter(world: World, stage: str, reason: str, topic: str) -> None:
+    """Add a dead letter for the first record of `topic`."""
     letter = DeadLetterRecord(stage, reason, "", topic, 0, 0, START_MS, key=b"k", value=None)
     value = CODEC.encode(topics.DEAD_LETTERS, letter)
     world.logs.records[topics.DEAD_LETTERS, 0].append(Record(b"k", value))
@@ -147,7 +147,7 @@ def _deliver_nothing(world: World) -> None:
 
 
 def _deliver_more(world: World) -> None:
-    world.delivered.add("never asked for")
+    world.delivered.add("of no action")
 
 
 def _deliver_altered(world: World) -> None:
@@ -155,8 +155,8 @@ def _deliver_altered(world: World) -> None:
 
 
 def _more_interactions(profile: Profile) -> Profile:
-    interactions_more = int(str(profile.traits["interactions"])) + 1
-    return replace(profile, traits={**profile.traits, "interactions": interactions_more})
+    count = int(str(profile.traits["interactions"])) + 1
+    return replace(profile, traits={**profile.traits, "interactions": count})
 
 
 def _without_a_shard(state: Any) -> Any:
@@ -176,7 +176,7 @@ def _is_person(record: Any) -> bool:
 
 
 def _is_of_absent_customer(record: Any) -> bool:
-    person = profile_id(Identifier("customer_id", f"c{_STAYS_AWAY}"))
+    person = profile_id(Identifier("customer_id", f"c{_ABSENT_CUSTOMER}"))
     return bool(record is not None and record.profile_id == person)
 
 
@@ -225,9 +225,9 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         checks.everything_is_processed,
         forget(topics.DECISIONS, about("e2-1")),
     ),
-    "a stage refuses what another wrote": (checks.nothing_dies_later, _die_later),
-    "an accepted interaction is a dead letter": (checks.nothing_accepted_dies, _die_accepted),
-    "a step fails": (checks.nothing_accepted_dies, _fail),
+    "a stage refuses what another wrote": (checks.nothing_dies_later, _refuse_downstream),
+    "an accepted interaction is a dead letter": (checks.nothing_accepted_dies, _refuse_accepted),
+    "a step fails": (checks.nothing_accepted_dies, _fail_step),
     "an interaction is decided twice, each time differently": (
         checks.decided_once,
         _decide_differently,
@@ -250,7 +250,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
             topics.MEMBERSHIPS, _is_person, lambda memberships: replace(memberships, segments={})
         ),
     ),
-    "a segment is entered that nobody should": (
+    "a profile is in a segment that it should not enter": (
         checks.memberships_are_right,
         alter(
             topics.MEMBERSHIPS,
@@ -258,7 +258,7 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
             lambda memberships: replace(memberships, segments={"in-cart": 1}),
         ),
     ),
-    "nobody notices that time has passed": (
+    "a change that time causes is missing": (
         checks.memberships_are_right,
         alter(topics.MEMBERSHIPS, _is_of_absent_customer, _without_idle),
     ),
@@ -268,31 +268,34 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     ),
     "a contact is forgotten": (
         checks.contact_histories_are_right,
-        _contacts(lambda contacts: contacts[1:]),
+        _alter_contacts(lambda contacts: contacts[1:]),
     ),
     "a contact counts twice": (
         checks.contact_histories_are_right,
-        _contacts(lambda contacts: (*contacts, *contacts[:1])),
+        _alter_contacts(lambda contacts: (*contacts, *contacts[:1])),
     ),
-    "who stays away is not reminded": (
+    "an absent customer is not reminded": (
         checks.contact_histories_are_right,
-        _contacts(
+        _alter_contacts(
             lambda contacts: tuple(contact for contact in contacts if contact.offer != "reminder")
         ),
     ),
-    "what was delivered does not count for good": (
+    "a delivered message remains reserved": (
         checks.contact_histories_are_right,
-        _contacts(
+        _alter_contacts(
             lambda contacts: tuple(replace(contact, status="reserved") for contact in contacts)
         ),
     ),
     "a message reaches nobody": (checks.delivered_what_was_decided, _deliver_nothing),
-    "a message is delivered that nobody asked for": (
+    "a message is delivered without an action": (
         checks.delivered_what_was_decided,
         _deliver_more,
     ),
-    "a customer is told twice": (checks.delivered_what_was_decided, _send_another_message),
-    "a message is delivered again, and says something else": (
+    "a customer gets a second message": (
+        checks.delivered_what_was_decided,
+        _send_another_message,
+    ),
+    "a message is delivered again with other content": (
         checks.delivered_what_was_decided,
         _deliver_altered,
     ),
@@ -300,16 +303,16 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         checks.delivered_what_was_decided,
         forget(EMAIL, about("e0-2")),
     ),
-    "what was delivered is not reported": (
+    "a delivery is not reported": (
         checks.outcomes_are_right,
         forget(topics.INTERACTIONS, _is_outcome),
     ),
-    "what was delivered is reported as lost": (
+    "a delivery is reported as expired": (
         checks.outcomes_are_right,
         alter(topics.INTERACTIONS, _is_outcome, lambda outcome: replace(outcome, name="expired")),
     ),
-    "two decisions stand in the wrong order": (checks.order_is_kept, _swap_steps),
-    "somebody does not answer any more": (
+    "two decisions are in the wrong order": (checks.order_is_kept, _swap_steps),
+    "a customer of the roll call gets no decision": (
         checks.everyone_answers_again,
         forget(topics.DECISIONS, about("roll-0")),
     ),

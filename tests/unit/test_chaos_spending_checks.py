@@ -1,4 +1,4 @@
-"""Checks of budgets, stock and learning find every fault that evidence is tampered with to show."""
+"""Checks of budgets, stock and learning find every fault that is put into the evidence."""
 
 import tempfile
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def _rules() -> Rules:
 
 
 class _Learner:
-    """Learner in memory, which writes its knowledge to the logs."""
+    """Learner in memory, which publishes leases and knowledge to the logs."""
 
     def __init__(self, logs: Logs, folder: Path) -> None:
         self._logs = logs
@@ -147,16 +147,16 @@ def _is_prize(record: Any) -> bool:
     return bool(record.name == "prize")
 
 
-def _without_a_lease(record: BudgetRecord) -> BudgetRecord:
+def _remove_lease(record: BudgetRecord) -> BudgetRecord:
     return replace(record, leases=record.leases[1:])
 
 
-def _more_learned(record: LearningRecord) -> LearningRecord:
+def _count_twice(record: LearningRecord) -> LearningRecord:
     [hint] = record.posteriors
     return replace(record, posteriors=(replace(hint, tried=hint.tried + 1),))
 
 
-def _dearer(decision: Decision) -> Decision:
+def _raise_amount(decision: Decision) -> Decision:
     spends = tuple(
         replace(spend, amount=1000.0) if spend.budget == "prize" else spend
         for spend in decision.spends
@@ -167,25 +167,25 @@ def _dearer(decision: Decision) -> Decision:
 TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     "a decision spends more than there is": (
         checks.nothing_is_overspent,
-        alter(topics.DECISIONS, _is_spending, _dearer),
+        alter(topics.DECISIONS, _is_spending, _raise_amount),
     ),
     "a partition may spend more than there is": (
         checks.nothing_is_overspent,
         _alter_purse(lambda purse: replace(purse, granted=1000 * TOKENS)),
     ),
-    "what is spent is not counted": (
+    "spending is not counted": (
         checks.everything_spent_is_counted_once,
         forget(topics.DECISIONS, _is_spending),
     ),
-    "what was shown is not committed": (
+    "spending on a shown message is not committed": (
         checks.everything_spent_is_counted_once,
         alter(topics.BUDGETS, _is_prize, lambda budget: replace(budget, committed=0.0)),
     ),
-    "what was never shown counts as spent": (
+    "a message that was never shown counts as spent": (
         checks.everything_spent_is_counted_once,
         alter(topics.BUDGETS, _is_prize, lambda budget: replace(budget, spent=budget.spent + 1)),
     ),
-    "an outcome was never heard of": (
+    "an outcome is missing": (
         checks.everything_spent_is_counted_once,
         forget(topics.INTERACTIONS, lambda interaction: interaction.kind == "outcome"),
     ),
@@ -193,17 +193,17 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         checks.leases_are_with_their_partitions,
         _alter_purse(lambda purse: replace(purse, granted=purse.spent)),
     ),
-    "a lease is nobody's": (
+    "a lease belongs to no partition": (
         checks.leases_are_with_their_partitions,
-        alter(topics.BUDGETS, _is_prize, _without_a_lease),
+        alter(topics.BUDGETS, _is_prize, _remove_lease),
     ),
-    "a purse has spent something else": (
+    "a purse has spent another amount": (
         checks.purses_are_those_of_one_thread,
         _alter_purse(lambda purse: replace(purse, spent=purse.spent + 1)),
     ),
     "a message is learned from twice": (
         checks.everything_learned_is_counted_once,
-        alter(topics.LEARNING, lambda _: True, _more_learned),
+        alter(topics.LEARNING, lambda _: True, _count_twice),
     ),
     "a goal is not counted": (
         checks.everything_learned_is_counted_once,

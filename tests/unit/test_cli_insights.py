@@ -76,10 +76,10 @@ def test_off_policy_prints_its_contract(tmp_path: Path) -> None:
     assert list(document) == ["n", "ess", "ips", "snips", "dr"]
     assert list(document["ips"]) == ["value", "low", "high"]
     assert document["dr"] is None
-    modelled = write_csv(tmp_path / "m.csv", [f"{LOG},q_logged,q_target", "1,0.5,0.5,0.4,0.6"])
-    assert _json("off-policy", "--log", str(modelled))["dr"]["value"] == pytest.approx(1.2)
-    bounded = _json("off-policy", "--log", str(plain), "--anytime")
-    assert 0 <= bounded["ips"]["low"] <= bounded["ips"]["high"] <= 1
+    model_log = write_csv(tmp_path / "m.csv", [f"{LOG},q_logged,q_target", "1,0.5,0.5,0.4,0.6"])
+    assert _json("off-policy", "--log", str(model_log))["dr"]["value"] == pytest.approx(1.2)
+    anytime = _json("off-policy", "--log", str(plain), "--anytime")
+    assert 0 <= anytime["ips"]["low"] <= anytime["ips"]["high"] <= 1
 
 
 def test_names_from_data_are_shown_as_they_are(tmp_path: Path) -> None:
@@ -175,19 +175,19 @@ def test_bad_logs_are_refused_with_their_place(
 
 
 def test_bad_lines_of_ndjson_are_refused_with_their_place(tmp_path: Path) -> None:
-    good = '{"reward": 1, "propensity": 0.5, "target_propensity": 0.5}'
-    for bad, expected in (
+    good_line = '{"reward": 1, "propensity": 0.5, "target_propensity": 0.5}'
+    for bad_line, expected in (
         ('{"reward": 1, "propen', "l.ndjson:3: is no JSON"),
         ("[1]", "l.ndjson:3: is no JSON object"),
         ('{"reward": 1, "propensity": 0.5}', "l.ndjson:3: target_propensity: is blank"),
-        (good.replace("0.5,", "2,"), "l.ndjson:3: propensity: '2' is above 1"),
-        (good.replace("1,", "NaN,"), "l.ndjson:3: reward: "),
-        (good.replace("1,", "[1],"), "l.ndjson:3: reward: '[1]' is no finite number"),
+        (good_line.replace("0.5,", "2,"), "l.ndjson:3: propensity: '2' is above 1"),
+        (good_line.replace("1,", "NaN,"), "l.ndjson:3: reward: "),
+        (good_line.replace("1,", "[1],"), "l.ndjson:3: reward: '[1]' is no finite number"),
     ):
         code, _, error = _run(
-            "off-policy", "--log", str(write_csv(tmp_path / "l.ndjson", [good, "", bad]))
+            "off-policy", "--log", str(write_csv(tmp_path / "l.ndjson", [good_line, "", bad_line]))
         )
-        assert code == 1, bad
+        assert code == 1, bad_line
         assert expected in error
 
 
@@ -238,7 +238,7 @@ def test_unanswerable_questions_are_refused_with_a_reason(tmp_path: Path) -> Non
     touches = str(write_csv(tmp_path / "touches.csv", [TOUCHES, GOOD_TOUCH]))
     sheet = str(write_csv(tmp_path / "s.csv", ["sep=,", *PATHS]))
     rows = ["path,conversions,value", "a > b,2,10", "b,1,5", "Total,3,15"]
-    summed = str(write_csv(tmp_path / "t.csv", rows))
+    sheet_with_total = str(write_csv(tmp_path / "t.csv", rows))
     for arguments, expected in (
         (("--paths", file, "--model", "time-decay"), "paths have no times"),
         (("--paths", str(tmp_path / "no.csv")), "no.csv: is not there"),
@@ -251,7 +251,10 @@ def test_unanswerable_questions_are_refused_with_a_reason(tmp_path: Path) -> Non
             "no, for what does not fit into memory: is no folder",
         ),
         (("--paths", sheet), "s.csv:1: is a line for spreadsheets, not the header: remove it"),
-        (("--paths", summed), "t.csv:4: path: 'Total' is the sum of all other rows: remove it"),
+        (
+            ("--paths", sheet_with_total),
+            "t.csv:4: path: 'Total' is the sum of all other rows: remove it",
+        ),
         (("--topics", str(tmp_path / "none")), f"--topics {tmp_path}/none: is no folder"),
     ):
         code, _, error = _run("attribution", *arguments)

@@ -1,4 +1,4 @@
-"""The command line's frame: every command can be found, errors are one line."""
+"""The command line: every command is listed and has one module, and an error is one line."""
 
 import subprocess
 import sys

@@ -19,8 +19,8 @@ _INPUT = TP("in", 0)
 _STALL_MS = 200
 _LONGER_MS = 2_000
 """Stall within which a busy machine retries a commit, but not all of a run."""
-_STALLED = f"not committed within {_STALL_MS} ms"
-_HANGS_S = 60
+_STALL_REASON = f"not committed within {_STALL_MS} ms"
+_HANG_S = 60
 _TIMES = 60
 
 _Commit = Callable[[Mapping[TP, int], int], Awaitable[KafkaError | None]]
@@ -38,9 +38,9 @@ def app(tmp_path: Path) -> App:
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        (KafkaError._TIMED_OUT, _STALLED),
-        (KafkaError.NOT_COORDINATOR, _STALLED),
-        (KafkaError.REBALANCE_IN_PROGRESS, _STALLED),
+        (KafkaError._TIMED_OUT, _STALL_REASON),
+        (KafkaError.NOT_COORDINATOR, _STALL_REASON),
+        (KafkaError.REBALANCE_IN_PROGRESS, _STALL_REASON),
         (KafkaError.GROUP_AUTHORIZATION_FAILED, "commit failed"),
     ],
 )
@@ -56,39 +56,39 @@ async def test_a_worker_whose_commit_is_not_answered_ends(app: App) -> None:
     async def wait(_: Mapping[TP, int], __: int) -> None:
         await asyncio.Event().wait()
 
-    assert _STALLED in await _end(app, wait)
+    assert _STALL_REASON in await _end(app, wait)
 
 
 async def test_a_worker_whose_output_is_not_delivered_ends_uncommitted(app: App) -> None:
     async def refuse(_: Mapping[TP, int], __: int) -> None:
         pytest.fail("committed before it was delivered")
 
-    assert _STALLED in await _end(app, refuse, b"output")
+    assert _STALL_REASON in await _end(app, refuse, b"output")
 
 
 async def test_a_worker_goes_on_while_some_commits_succeed(app: App) -> None:
     # Each commit fails at first; together they take longer than a single one may.
     app.transport_options = replace(app.transport_options, commit_stall_ms=_LONGER_MS)
-    offsets_asked: list[int] = []
+    commit_offsets: list[int] = []
 
     async def commit(offsets: Mapping[TP, int], _: int) -> KafkaError | None:
         await asyncio.sleep(0)
-        offsets_asked.append(offsets[_INPUT])
-        if len(offsets_asked) % 2:
+        commit_offsets.append(offsets[_INPUT])
+        if len(commit_offsets) % 2:
             return KafkaError(KafkaError._TIMED_OUT)
-        if len(offsets_asked) == _TIMES:
+        if len(commit_offsets) == _TIMES:
             return KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
         _process(app.consumer, offsets[_INPUT])
         return None
 
     assert "commit failed" in await _end(app, commit)
-    assert offsets_asked == [1 + number // 2 for number in range(_TIMES)]
+    assert commit_offsets == [1 + number // 2 for number in range(_TIMES)]
 
 
 async def _end(app: App, commit: _Commit, output: bytes | None = None) -> str:
     """Return the error that ends a worker that has processed an event."""
     consumer: Any = app.consumer
-    async with app.producer, asyncio.timeout(_HANGS_S):
+    async with app.producer, asyncio.timeout(_HANG_S):
         consumer._commit_with_notes = commit
         await consumer.on_start()
         if output is not None:

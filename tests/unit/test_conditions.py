@@ -27,9 +27,9 @@ def interaction(**properties: Scalar) -> Interaction:
 def is_met(form: object, traits: dict[str, Scalar] | None = None, **properties: Scalar) -> bool:
     tree = parse(form)
     assert not isinstance(tree, tuple), tree
-    segments, segments_entered = frozenset({"buyers", "loyal"}), frozenset({"loyal"})
+    segments, new_segments = frozenset({"buyers", "loyal"}), frozenset({"loyal"})
     return compile(tree).test(
-        Facts(interaction(**properties), traits or {}, segments, segments_entered, NOW)
+        Facts(interaction(**properties), traits or {}, segments, new_segments, NOW)
     )
 
 
@@ -160,7 +160,7 @@ def test_always_holds_without_an_interaction() -> None:
     assert ALWAYS_TRUE.test(Facts(None, {}, frozenset(), frozenset(), NOW))
 
 
-def test_compiled_condition_knows_its_reads_and_names() -> None:
+def test_compiled_condition_has_its_reads_and_names() -> None:
     tree = parse(
         {
             "all": [

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def scored(folder: Path) -> Path:
+def folder_with_model(folder: Path) -> Path:
     """Demo's configuration, with a geo database and a model."""
     (folder / "models").mkdir()
     (folder / "models" / "buys.txt").write_text(model_text())
@@ -41,9 +41,9 @@ def scored(folder: Path) -> Path:
     return folder
 
 
-def _use(folder: Path, database: str, settings_more: str = "") -> None:
+def _use(folder: Path, database: str, more_settings: str = "") -> None:
     profile = (DEMO / "profile.yaml").read_text()
-    geo = f"enrichers:\n  geo: {{database: {database}{settings_more}}}\n"
+    geo = f"enrichers:\n  geo: {{database: {database}{more_settings}}}\n"
     trait = "  - {name: country, rule: latest, of: derived.country}\n"
     (folder / "profile.yaml").write_text(geo + profile + trait)
 
@@ -93,7 +93,7 @@ def test_another_file_of_the_same_name_is_another_configuration(folder: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("database", "settings_more", "at", "words"),
+    ("database", "more_settings", "at", "words"),
     [
         ("gone.mmdb", "", "gone.mmdb", "gone.mmdb cannot be read: No such file"),
         ("profile.yaml", "", "profile.yaml", "not a geo database in MaxMind's format"),
@@ -102,9 +102,9 @@ def test_another_file_of_the_same_name_is_another_configuration(folder: Path) ->
     ],
 )
 def test_wrong_file_is_reported_at_the_line_that_names_it(
-    folder: Path, database: str, settings_more: str, at: str, words: str
+    folder: Path, database: str, more_settings: str, at: str, words: str
 ) -> None:
-    _use(folder, database, settings_more)
+    _use(folder, database, more_settings)
     errors = load(folder, {})
     assert isinstance(errors, list)
     [error] = errors
@@ -131,47 +131,47 @@ def test_file_that_a_worker_lacks_is_reported_once_and_its_values_are_missing(
 
 
 def test_models_are_loaded_by_their_digest(
-    scored: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folder_with_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bundle = _bundle(scored)
-    assert bundle.profile.scores[0].sha256 == digest_of(scored / "models" / "buys.txt")
+    bundle = _bundle(folder_with_model)
+    assert bundle.profile.scores[0].sha256 == digest_of(folder_with_model / "models" / "buys.txt")
     artifacts = Artifacts(tmp_path / "artifacts")
     assert not _rules(bundle, artifacts).scorers
     assert caplog.messages == ["no geo database", "no score"]
-    store_files(bundle, scored, artifacts)
+    store_files(bundle, folder_with_model, artifacts)
     scorer = _rules(bundle, artifacts).scorers["score.buys"]
     assert 0 < (scorer([1.0, 2.0, 3.0]) or 0) < 1
 
 
-def test_unsound_model_is_reported_at_the_line_that_names_it(scored: Path) -> None:
-    model = scored / "models" / "buys.txt"
+def test_unsound_model_is_reported_at_the_line_that_names_it(folder_with_model: Path) -> None:
+    model = folder_with_model / "models" / "buys.txt"
     model.write_text(model.read_text().replace("num_cat=0", "num_cat=1", 1))
-    errors = load(scored, {})
+    errors = load(folder_with_model, {})
     assert isinstance(errors, list)
     [error] = errors
     assert "models/buys.txt is not a sound LightGBM text model" in error.message
-    line = (scored / "profile.yaml").read_text().splitlines()[error.line - 1]
+    line = (folder_with_model / "profile.yaml").read_text().splitlines()[error.line - 1]
     assert line[error.column - 1 :].startswith("model")
 
 
-def test_features_are_traits(scored: Path) -> None:
-    profile = scored / "profile.yaml"
+def test_features_are_traits(folder_with_model: Path) -> None:
+    profile = folder_with_model / "profile.yaml"
     profile.write_text(profile.read_text().replace("[views, purchases", "[score.buys, purchase"))
-    errors = load(scored, {})
+    errors = load(folder_with_model, {})
     assert isinstance(errors, list)
     reports = [error.message.partition(":")[0] for error in errors]
     assert reports == ["unknown trait 'score.buys'", "unknown trait 'purchase'"]
 
 
 def test_worker_tries_a_model_in_another_process_before_loading(
-    scored: Path,
+    folder_with_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bundle = _bundle(scored)
+    bundle = _bundle(folder_with_model)
     artifacts = Artifacts(tmp_path / "artifacts")
-    store_files(bundle, scored, artifacts)
+    store_files(bundle, folder_with_model, artifacts)
     (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert not _rules(bundle, artifacts).scorers
@@ -179,4 +179,4 @@ def test_worker_tries_a_model_in_another_process_before_loading(
     monkeypatch.delenv("PYTHONPATH")
     assert _rules(bundle, artifacts).scorers
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert _rules(bundle, artifacts).scorers, "tried once, by whichever process"
+    assert _rules(bundle, artifacts).scorers, "a model is tried once for all processes"

@@ -54,8 +54,8 @@ def bundle(
     )
 
 
-def compile_valid(bundle_: Bundle) -> Configuration:
-    config = compile_bundle(bundle_)
+def compile_valid(valid_bundle: Bundle) -> Configuration:
+    config = compile_bundle(valid_bundle)
     assert isinstance(config, Configuration), config
     return config
 
@@ -131,10 +131,10 @@ def test_traits_read_interactions() -> None:
             )
         )
     )
-    order_seen = Interaction(
+    order = Interaction(
         "e", "track", "Order", "web", "shop", 1, 2, (), {"order.total": 9.5}, Context(locale="es")
     )
-    assert [trait.aggregates[0].read(Facts.of(order_seen)) for trait in config.traits] == [
+    assert [trait.aggregates[0].read(Facts.of(order)) for trait in config.traits] == [
         9.5,
         "es",
         2,
@@ -188,12 +188,15 @@ def test_caps_have_windows_in_milliseconds() -> None:
 
 
 def test_the_body_gives_the_same_configuration_back() -> None:
-    bundle_read = load(DEMO, {})
-    assert isinstance(bundle_read, Bundle)
-    config = compile_valid(bundle_read)
-    configuration_read = Configuration.from_json(config.to_json())
-    assert (configuration_read.bundle, configuration_read.digest) == (config.bundle, config.digest)
-    assert configuration_read.to_json() == config.to_json()
+    demo_bundle = load(DEMO, {})
+    assert isinstance(demo_bundle, Bundle)
+    config = compile_valid(demo_bundle)
+    decoded_configuration = Configuration.from_json(config.to_json())
+    assert (decoded_configuration.bundle, decoded_configuration.digest) == (
+        config.bundle,
+        config.digest,
+    )
+    assert decoded_configuration.to_json() == config.to_json()
 
 
 def test_defaults_spelt_out_change_nothing() -> None:
@@ -218,6 +221,6 @@ def test_dates_are_in_utc_unless_they_have_a_zone() -> None:
     assert end_ms("1970-01-02") == 2 * DAY
     assert start_ms("1970-01-01T01:00:00+01:00") == 0
     assert start_ms("1970-01-01T01:00:00") == end_ms("1970-01-01T01:00:00Z") == 3_600_000
-    for wrong in ("yesterday", "2024-13-01", ""):
+    for text in ("yesterday", "2024-13-01", ""):
         with pytest.raises(ValueError, match=r"isoformat|month"):
-            start_ms(wrong)
+            start_ms(text)

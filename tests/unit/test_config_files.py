@@ -19,9 +19,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def errors(folder: Path, **environment: str) -> list[ConfigError]:
-    errors_read = load(folder, environment)
-    assert isinstance(errors_read, list), "this should not have been accepted"
-    return errors_read
+    result = load(folder, environment)
+    assert isinstance(result, list), "this should not have been accepted"
+    return result
 
 
 def edit(path: Path, old: str, new: str) -> None:

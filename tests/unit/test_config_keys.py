@@ -23,9 +23,9 @@ def folder(tmp_path: Path) -> Path:
 def configuration(folder: Path, **environment: str) -> Configuration:
     bundle = load(folder, environment)
     assert isinstance(bundle, Bundle), bundle
-    configuration_compiled = compile_bundle(bundle)
-    assert isinstance(configuration_compiled, Configuration)
-    return configuration_compiled
+    result = compile_bundle(bundle)
+    assert isinstance(result, Configuration)
+    return result
 
 
 def append(file: Path, text: str) -> None:
@@ -33,20 +33,20 @@ def append(file: Path, text: str) -> None:
 
 
 def test_an_applied_configuration_has_digests_of_keys_only(folder: Path) -> None:
-    configuration_applied = configuration(folder)
-    assert not any(key in configuration_applied.to_json() for key in KEYS)
-    configuration_read = Configuration.from_json(configuration_applied.to_json())
-    source = configuration_read.source_with("demo-live-key")
+    applied_configuration = configuration(folder)
+    assert not any(key in applied_configuration.to_json() for key in KEYS)
+    decoded_configuration = Configuration.from_json(applied_configuration.to_json())
+    source = decoded_configuration.source_with("demo-live-key")
     assert source is not None
     assert source.name == "live"
-    assert configuration_read.server_with("demo-server-key") == "back-office"
+    assert decoded_configuration.server_with("demo-server-key") == "back-office"
 
 
 def test_a_digest_is_no_key(folder: Path) -> None:
-    configuration_applied = configuration(folder)
-    assert configuration_applied.source_with(key_digest("demo-live-key")) is None
-    assert configuration_applied.server_with(key_digest("demo-server-key")) is None
-    assert configuration_applied.source_with("\ud83d") is None
+    applied_configuration = configuration(folder)
+    assert applied_configuration.source_with(key_digest("demo-live-key")) is None
+    assert applied_configuration.server_with(key_digest("demo-server-key")) is None
+    assert applied_configuration.source_with("\ud83d") is None
 
 
 def test_a_key_may_be_written_as_its_digest(folder: Path) -> None:
@@ -66,9 +66,9 @@ def test_key_as_text_and_as_digest_is_a_duplicate(folder: Path) -> None:
 
 def test_secret_stays_a_reference_when_applied(folder: Path) -> None:
     append(folder / "channels.yaml", "    secret: ${SHOP_SECRET}\n")
-    configuration_applied = configuration(folder, SHOP_SECRET="hunter2-hunter2")
-    assert "hunter2" not in configuration_applied.to_json()
-    assert configuration_applied.channels["email"].secret == "${SHOP_SECRET}"
+    applied_configuration = configuration(folder, SHOP_SECRET="hunter2-hunter2")
+    assert "hunter2" not in applied_configuration.to_json()
+    assert applied_configuration.channels["email"].secret == "${SHOP_SECRET}"
     assert expand_variables("${SHOP_SECRET}", {"SHOP_SECRET": "hunter2"}) == "hunter2"
     assert expand_variables("${SHOP_SECRET}", {}) is None
 
@@ -97,12 +97,12 @@ def test_variables_of_a_url_are_resolved_where_it_is_used(
         "TOKEN": "hunter2-hunter2",
         "WHOLE": "https://hooks.example.com/in?token=hunter2",
     }
-    configuration_applied = configuration(folder, **environment)
-    assert "hunter2" not in configuration_applied.to_json()
-    url_in_force = configuration_applied.channels["email"].url
+    applied_configuration = configuration(folder, **environment)
+    assert "hunter2" not in applied_configuration.to_json()
+    url_in_force = applied_configuration.channels["email"].url
     assert url_in_force == url.strip("'")
     assert expand_variables(url_in_force, environment) == used_url
-    assert configuration(folder).digest == configuration_applied.digest
+    assert configuration(folder).digest == applied_configuration.digest
 
 
 @pytest.mark.parametrize("field", ["secret", "url"])
@@ -174,8 +174,8 @@ def test_shown_configuration_of_any_version_is_masked(folder: Path) -> None:
         ),
     )
     masked_json = canonical.to_json(mask_secrets(old))
-    for hidden in ("plain", "user", "pass", "abcdef"):
-        assert hidden not in masked_json
+    for secret in ("plain", "user", "pass", "abcdef"):
+        assert secret not in masked_json
     assert "hooks.example.com/in" in masked_json
 
 

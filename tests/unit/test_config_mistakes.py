@@ -1,5 +1,5 @@
-"""Mistakes of marketers' YAML and spreadsheets: `kairos config validate` names file, line and mend
-of each, as it does for its users."""
+"""Mistakes in marketers' YAML and spreadsheets: `kairos config validate` names file, line and
+remedy of each."""
 
 import io
 from itertools import takewhile
@@ -38,7 +38,7 @@ def _errors(folder: Path) -> list[str]:
     return [f"{error['file']}:{error['line']}: {error['message']}" for error in report["errors"]]
 
 
-def _mistake(folder: Path, file: str, old: str, new: str) -> int:
+def _put_mistake(folder: Path, file: str, old: str, new: str) -> int:
     """Put a mistake into a file of the folder; return its line."""
     path = folder / file
     text = path.read_bytes().decode()
@@ -187,7 +187,7 @@ def test_a_mistake_in_yaml_is_named_with_line_and_mend(
     tmp_path: Path, file: str, old: str, new: str, mend: str, request: pytest.FixtureRequest
 ) -> None:
     folder = marketer_folder(tmp_path / "config")
-    line = _mistake(folder, file, old, new)
+    line = _put_mistake(folder, file, old, new)
     messages = _errors(folder)
     fitting = [message for message in messages if mend in message]
     assert fitting, "\n".join(messages) or "it is accepted"
@@ -195,7 +195,7 @@ def test_a_mistake_in_yaml_is_named_with_line_and_mend(
         assert fitting[0].startswith(f"{file}:{line}: "), (line, fitting)
 
 
-_ROWS_THAT_ARE_REFUSED = [
+_BAD_ROWS = [
     ("repeated id", "A-1,Again,1,1,,", "sku 'A-1' is on line 2 too"),
     ("repeated id with a blank", "A-1 ,Again,1,1,,", "sku 'A-1' is on line 2 too"),
     ("repeated id with a no-break space", "A-1\u00a0,Again,1,1,,", "sku 'A-1' is on line 2 too"),
@@ -240,8 +240,8 @@ _ROWS_THAT_ARE_REFUSED = [
 
 @pytest.mark.parametrize(
     ("row", "mend"),
-    [case[1:] for case in _ROWS_THAT_ARE_REFUSED],
-    ids=[case[0] for case in _ROWS_THAT_ARE_REFUSED],
+    [case[1:] for case in _BAD_ROWS],
+    ids=[case[0] for case in _BAD_ROWS],
 )
 def test_a_bad_row_of_a_spreadsheet_is_named_with_line_and_mend(
     tmp_path: Path, row: str, mend: str
@@ -253,19 +253,19 @@ def test_a_bad_row_of_a_spreadsheet_is_named_with_line_and_mend(
     assert mend in error
 
 
-_GOOD = HEADER + ROWS
-_FILES_THAT_ARE_REFUSED = [
+_SHEET = HEADER + ROWS
+_BAD_FILES = [
     ("empty column", f"{HEADER}A-1,,1,1,2024-01-01,2026-12-31\n", 1,
      "column 'title' is empty in every"),
-    ("missing column", _GOOD.replace("stock", "stok", 1), 1, "did you mean 'stok'?"),
-    ("another case", _GOOD.replace("sku", "SKU", 1), 1, "did you mean 'SKU'?"),
-    ("column of no width", _GOOD.replace("sku", "sku\u200b", 1), 1, "nobody sees (U+200B)"),
-    ("repeated column", _GOOD.replace("title", "price", 1), 1, "column 'price' occurs twice"),
-    ("title above", f"Catalogue of May\n{_GOOD}", 2, "put nothing above the line that names the"),
+    ("missing column", _SHEET.replace("stock", "stok", 1), 1, "did you mean 'stok'?"),
+    ("another case", _SHEET.replace("sku", "SKU", 1), 1, "did you mean 'SKU'?"),
+    ("column of no width", _SHEET.replace("sku", "sku\u200b", 1), 1, "nobody sees (U+200B)"),
+    ("repeated column", _SHEET.replace("title", "price", 1), 1, "column 'price' occurs twice"),
+    ("title above", f"Catalogue of May\n{_SHEET}", 2, "put nothing above the line that names the"),
     ("no rows", HEADER, 1, "there are no rows"),
     ("nothing", "", 1, "there are no rows"),
     ("workbook", b"PK\x03\x04\x14\x00" + bytes(range(256)), 1, "a workbook: save its sheet as CSV"),
-    ("Latin-1", _GOOD.replace("Red", "Añil").encode("latin-1"), 2, "save the file as UTF-8"),
+    ("Latin-1", _SHEET.replace("Red", "Añil").encode("latin-1"), 2, "save the file as UTF-8"),
     ("two million rows", HEADER + "".join(f"{i},x,1,1,,\n" for i in range(2_000_000)), 50_002,
      "more than 50,000 rows"),
 ]  # fmt: skip
@@ -273,8 +273,8 @@ _FILES_THAT_ARE_REFUSED = [
 
 @pytest.mark.parametrize(
     ("content", "line", "mend"),
-    [case[1:] for case in _FILES_THAT_ARE_REFUSED],
-    ids=[case[0] for case in _FILES_THAT_ARE_REFUSED],
+    [case[1:] for case in _BAD_FILES],
+    ids=[case[0] for case in _BAD_FILES],
 )
 def test_a_bad_spreadsheet_is_named_with_line_and_mend(
     tmp_path: Path, content: str | bytes, line: int, mend: str
@@ -287,27 +287,27 @@ def test_a_bad_spreadsheet_is_named_with_line_and_mend(
     ), messages
 
 
-_FORMS_THAT_ARE_ACCEPTED = {
-    "semicolons": _GOOD.replace(",", ";"),
-    "tabs": _GOOD.replace(",", "\t"),
-    "pipes": _GOOD.replace(",", "|"),
-    "named delimiter": "sep=;\n" + _GOOD.replace(",", ";"),
-    "named delimiter after a blank line": "\nSEP=; \n" + _GOOD.replace(",", ";"),
-    "named delimiter in quotation marks": '"sep=;"\n' + _GOOD.replace(",", ";"),
-    "byte order mark": "\ufeff" + _GOOD,
-    "Windows lines": _GOOD.replace("\n", "\r\n"),
-    "old Mac lines": _GOOD.replace("\n", "\r"),
-    "UTF-16": _GOOD.encode("utf-16"),
-    "blanks around cells": _GOOD.replace(",", " , "),
-    "rows of empty cells": f",,,,,\n{_GOOD},,,,,\n\n",
-    "empty columns at the end": "".join(f"{line},,\n" for line in _GOOD.splitlines()),
-    "line break in a cell": f'{_GOOD}A-4,"Two\nlines",1,1,,\n',
-    "inches": f'{_GOOD}A-4,5" pipe,1,1,,\n',
-    "last day of all": f"{_GOOD}A-4,T,1,1,,9999-12-31\n",
+_GOOD_FILES = {
+    "semicolons": _SHEET.replace(",", ";"),
+    "tabs": _SHEET.replace(",", "\t"),
+    "pipes": _SHEET.replace(",", "|"),
+    "named delimiter": "sep=;\n" + _SHEET.replace(",", ";"),
+    "named delimiter after a blank line": "\nSEP=; \n" + _SHEET.replace(",", ";"),
+    "named delimiter in quotation marks": '"sep=;"\n' + _SHEET.replace(",", ";"),
+    "byte order mark": "\ufeff" + _SHEET,
+    "Windows lines": _SHEET.replace("\n", "\r\n"),
+    "old Mac lines": _SHEET.replace("\n", "\r"),
+    "UTF-16": _SHEET.encode("utf-16"),
+    "blanks around cells": _SHEET.replace(",", " , "),
+    "rows of empty cells": f",,,,,\n{_SHEET},,,,,\n\n",
+    "empty columns at the end": "".join(f"{line},,\n" for line in _SHEET.splitlines()),
+    "line break in a cell": f'{_SHEET}A-4,"Two\nlines",1,1,,\n',
+    "inches": f'{_SHEET}A-4,5" pipe,1,1,,\n',
+    "last day of all": f"{_SHEET}A-4,T,1,1,,9999-12-31\n",
 }
 
 
-@pytest.mark.parametrize("content", _FORMS_THAT_ARE_ACCEPTED.values(), ids=_FORMS_THAT_ARE_ACCEPTED)
+@pytest.mark.parametrize("content", _GOOD_FILES.values(), ids=_GOOD_FILES)
 def test_forms_of_spreadsheets_with_one_meaning_are_accepted(
     tmp_path: Path, content: str | bytes
 ) -> None:
@@ -331,14 +331,14 @@ def test_forms_of_spreadsheets_with_one_meaning_are_accepted(
 )
 def test_forms_of_yaml_with_one_meaning_are_accepted(tmp_path: Path, old: str, new: str) -> None:
     folder = marketer_folder(tmp_path / "config")
-    _mistake(folder, CAMPAIGN, old, new)
+    _put_mistake(folder, CAMPAIGN, old, new)
     assert _errors(folder) == []
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\r"])
 def test_lines_of_other_systems_are_counted_as_they_are_shown(tmp_path: Path, end: bytes) -> None:
     folder = marketer_folder(tmp_path / "config")
-    line = _mistake(folder, CAMPAIGN, "max: 2", "max: -2")
+    line = _put_mistake(folder, CAMPAIGN, "max: 2", "max: -2")
     path = folder / CAMPAIGN
     path.write_bytes(path.read_bytes().replace(b"\n", end))
     [error] = _errors(folder)
@@ -348,7 +348,7 @@ def test_lines_of_other_systems_are_counted_as_they_are_shown(tmp_path: Path, en
 def test_country_no_is_a_text(tmp_path: Path) -> None:
     # YAML 1.1 reads `no` as false.
     folder = marketer_folder(tmp_path / "config")
-    _mistake(folder, CAMPAIGN, "in: [ES, NO, PT]", "is: NO")
+    _put_mistake(folder, CAMPAIGN, "in: [ES, NO, PT]", "is: NO")
     path = folder / CAMPAIGN
     path.write_text(path.read_text().replace("is: NO", "is_no: NO"))
     [error] = _errors(folder)
@@ -391,8 +391,8 @@ def test_a_bad_parquet_table_is_named_with_row_and_mend(
 
 
 def test_parquet_of_two_million_rows_is_refused_unread(tmp_path: Path) -> None:
-    many = pa.table({name: pa.repeat(pa.scalar("x"), 2_000_000) for name in _PARQUET})
-    [error] = _errors(_with_parquet(tmp_path, many))
+    large_table = pa.table({name: pa.repeat(pa.scalar("x"), 2_000_000) for name in _PARQUET})
+    [error] = _errors(_with_parquet(tmp_path, large_table))
     assert "more than 50,000 rows" in error
 
 
@@ -406,5 +406,5 @@ def _with_parquet(tmp_path: Path, table: pa.Table) -> Path:
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     (folder / "products.parquet").write_bytes(buffer.getvalue())
-    _mistake(folder, CATALOG, "products.csv", "products.parquet")
+    _put_mistake(folder, CATALOG, "products.csv", "products.parquet")
     return folder

@@ -13,14 +13,14 @@ from pipeline.config.schema import FILE_KINDS, FileKind, complete_schema, publis
 from pipeline.config.shape import shape_problems
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = ROOT / "schemas" / "config"
+PUBLISHED_FOLDER = ROOT / "schemas" / "config"
 DEMO = ROOT / "deploy" / "demo"
 
 KINDS = list(FILE_KINDS.values())
 
 
 def test_published_schemas_are_up_to_date() -> None:
-    files_by_name = {path.name: path.read_text() for path in PUBLISHED.iterdir()}
+    files_by_name = {path.name: path.read_text() for path in PUBLISHED_FOLDER.iterdir()}
     assert files_by_name == published_files(), "run `kairos config schemas schemas/config`"
 
 

@@ -7,7 +7,7 @@ from yarl import URL
 
 from pipeline.config.urls import url_problem
 
-GOOD = (
+GOOD_URLS = (
     "http://localhost:8790/email",
     "https://hooks.example.com",
     "https://hooks.example.com./in?x=1",
@@ -19,7 +19,7 @@ GOOD = (
     "http://my_service:80/hook",
     "HTTPS://HOOKS.EXAMPLE.COM/",
 )
-BAD = (
+BAD_URLS = (
     "",
     "http://",
     "http:///x",
@@ -62,20 +62,20 @@ BAD = (
 )
 
 
-@pytest.mark.parametrize("url", GOOD)
+@pytest.mark.parametrize("url", GOOD_URLS)
 def test_usable_urls_pass(url: str) -> None:
     assert url_problem(url) is None
 
 
-@pytest.mark.parametrize("url", BAD)
+@pytest.mark.parametrize("url", BAD_URLS)
 def test_unusable_urls_are_refused_with_a_reason(url: str) -> None:
     assert url_problem(url)
 
 
-@pytest.mark.parametrize("url", BAD)
+@pytest.mark.parametrize("url", BAD_URLS)
 def test_reason_repeats_no_part_of_the_url(url: str) -> None:
-    hidden = url.replace("host", "hunter2").replace("com", "hunter2")
-    assert "hunter2" not in (url_problem(hidden) or "")
+    private_url = url.replace("host", "hunter2").replace("com", "hunter2")
+    assert "hunter2" not in (url_problem(private_url) or "")
 
 
 @example("[::1]:80")

@@ -1,7 +1,7 @@
-"""Names that programs of others rely on: fields of JSON documents, settings, commands and their
+"""Names that other programs rely on: fields of JSON documents, settings, commands and their
 options.
 
-A name that is changed here is a change of contract, and stands in CHANGELOG.md.
+A change of a name in this file is a change of contract, and needs a line in CHANGELOG.md.
 """
 
 import msgspec
@@ -98,14 +98,14 @@ _SETTINGS = (
 
 @pytest.mark.parametrize("record", _FIELDS, ids=lambda record: record.__name__)
 def test_fields_of_a_document_keep_their_names(record: type) -> None:
-    found = msgspec.inspect.type_info(record)
-    assert isinstance(found, msgspec.inspect.StructType | msgspec.inspect.DataclassType)
-    assert {*_FIELDS[record].split()} <= {field.encode_name for field in found.fields}
+    info = msgspec.inspect.type_info(record)
+    assert isinstance(info, msgspec.inspect.StructType | msgspec.inspect.DataclassType)
+    assert {*_FIELDS[record].split()} <= {field.encode_name for field in info.fields}
 
 
-@pytest.mark.parametrize("called", _COMMANDS)
-def test_commands_keep_their_names_and_options(called: str) -> None:
-    assert unknown_parts(called) == []
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_commands_keep_their_names_and_options(command: str) -> None:
+    assert unknown_parts(command) == []
 
 
 def test_settings_keep_their_names() -> None:

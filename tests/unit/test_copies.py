@@ -1,4 +1,4 @@
-"""Copies of an interaction count once, at any times that they claim; another interaction with the
+"""Copies of an interaction count once, whatever times they claim; another interaction with the
 same id counts too."""
 
 from itertools import product
@@ -28,7 +28,7 @@ _VIEW: Final = Interaction("e", "track", "View", "web", "shop", _NOW_MS, _NOW_MS
 
 
 class _IdentityStage:
-    """Identity stage, to which other apps write."""
+    """Identity stage, whose input other programs write."""
 
     def __init__(self) -> None:
         self._ports = Rows()

@@ -36,7 +36,7 @@ def config() -> Any:
 
 
 def _serve(door: Doorway, *others: Doorway, content: dict[str, str] | None = None) -> None:
-    """Serve gateways that all read the records of Kafka; decisioning answers with `content`."""
+    """Serve gateways that all read the records of Kafka; replies of decisioning have `content`."""
 
     def take(records: Sequence[OutgoingRecord]) -> None:
         for record in records:
@@ -121,8 +121,8 @@ def test_payment_is_answered_with_lines_and_a_code(config: Any, tmp_path: Path) 
     assert receipt["action"]["token"]
     [payment] = door.interactions()
     assert (payment.name, payment.channel) == ("Payment", "pos")
-    redeemed = _redeem(door, receipt["coupon"].lower(), "sale-1")
-    assert redeemed.status_code == 200
+    redemption = _redeem(door, receipt["coupon"].lower(), "sale-1")
+    assert redemption.status_code == 200
 
 
 def test_receipt_without_coupon_issues_none(config: Any, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("typed", "status", "code"),
+    ("text", "status", "code"),
     [
         ("", 400, "invalid_code"),
         ("0000-0000-0000-0000", 400, "invalid_code"),
@@ -185,11 +185,11 @@ def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Pa
     ],
 )
 def test_code_that_was_not_issued_is_refused(
-    config: Any, tmp_path: Path, typed: str, status: int, code: str
+    config: Any, tmp_path: Path, text: str, status: int, code: str
 ) -> None:
     door = doorway(config, tmp_path)
     _serve(door)
-    answer = _redeem(door, typed, "sale")
+    answer = _redeem(door, text, "sale")
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 

@@ -54,18 +54,18 @@ _TRACE = traces.new_trace()
 def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = None) -> list[str]:
     """Return reported outcomes, and `post` for each post to the receiver; `hops` gets the
     traces that they carried."""
-    outcomes_seen: list[str] = []
-    headers_carried = [] if hops is None else hops
+    calls: list[str] = []
+    trace_headers = [] if hops is None else hops
 
     async def gateway(request: web.Request) -> web.Response:
         outcomes = (await request.json())["outcomes"]
-        outcomes_seen.extend(outcome["outcome"] for outcome in outcomes)
-        headers_carried.extend(outcome.get("traceparent", "") for outcome in outcomes)
+        calls.extend(outcome["outcome"] for outcome in outcomes)
+        trace_headers.extend(outcome.get("traceparent", "") for outcome in outcomes)
         return web.json_response({"success": True})
 
     async def receiver(request: web.Request) -> web.Response:
-        outcomes_seen.append("post")
-        headers_carried.append(request.headers["traceparent"])
+        calls.append("post")
+        trace_headers.append(request.headers["traceparent"])
         return web.Response(status=204)
 
     async def run() -> None:
@@ -84,7 +84,7 @@ def _deliver_after_kill(folder: Path, written_ms: int, hops: list[str] | None = 
                 ledger.close()
 
     asyncio.run(run())
-    return outcomes_seen
+    return calls
 
 
 @pytest.fixture
@@ -140,18 +140,18 @@ class _Postcards:
     """Adapter of a channel that is not a webhook."""
 
     def __init__(self, result: DeliveryResult, is_served: bool, repeats: bool = True) -> None:
-        self._result, self._served, self._repeats = result, is_served, repeats
-        self.sent: list[str] = []
+        self._result, self._is_served, self._repeats = result, is_served, repeats
+        self.action_ids: list[str] = []
 
     def serves(self, channel: str) -> bool:
-        return self._served
+        return self._is_served
 
     def may_repeat(self, channel: str) -> bool:
         return self._repeats
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         attempt.begin()
-        self.sent.append(parcel.action.action_id)
+        self.action_ids.append(parcel.action.action_id)
         return self._result
 
 
@@ -170,8 +170,8 @@ def test_result_of_any_adapter_becomes_an_outcome(
     tmp_path: Path, now_ms: int, result: DeliveryResult, is_served: bool, outcome: str
 ) -> None:
     adapter = _Postcards(result, is_served)
-    outcomes_seen = _outcomes_of(adapter, tmp_path, now_ms)
-    assert (adapter.sent, outcomes_seen) == (["a"] if is_served else [], [outcome])
+    outcomes = _outcomes_of(adapter, tmp_path, now_ms)
+    assert (adapter.action_ids, outcomes) == (["a"] if is_served else [], [outcome])
     assert _outcomes_of(adapter, tmp_path, now_ms) == []
 
 
@@ -182,14 +182,15 @@ def test_an_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
     adapter = _Postcards(Delivered(), is_served=True, repeats=repeats)
     folder = _leave_ledger(tmp_path, LedgerEntry(token="token"))
     assert _outcomes_of(adapter, folder, now_ms) == ["sent"]
-    assert adapter.sent == expected_calls
+    assert adapter.action_ids == expected_calls
 
 
 class _BusyAdapter:
-    """Adapter whose receiver is busy at the first try; `knows`: whether its answer came."""
+    """Adapter whose receiver is busy at the first try; `is_answered`: whether its answers
+    arrive."""
 
-    def __init__(self, knows: bool) -> None:
-        self._knows = knows
+    def __init__(self, is_answered: bool) -> None:
+        self._is_answered = is_answered
         self.tries = 0
 
     def serves(self, channel: str) -> bool:
@@ -202,13 +203,13 @@ class _BusyAdapter:
         for _ in range(2):
             attempt.begin()
             self.tries += 1
-            if self._knows:
+            if self._is_answered:
                 attempt.record_failure()
         return Delivered()
 
 
 @pytest.mark.parametrize(
-    ("before", "knows", "tries", "outcome"),
+    ("before", "is_answered", "tries", "outcome"),
     [
         (0, True, 0, ("expired", {"cancelled": "complained"})),
         (1, True, 1, ("expired", {"cancelled": "complained"})),
@@ -220,12 +221,12 @@ def test_a_cancelled_action_is_not_tried_any_more(
     tmp_path: Path,
     now_ms: int,
     before: int,
-    knows: bool,
+    is_answered: bool,
     tries: int,
     outcome: tuple[str, dict[str, str]],
 ) -> None:
     # `before`: tries before it is cancelled.
-    adapter = _BusyAdapter(knows)
+    adapter = _BusyAdapter(is_answered)
     reports: list[dict[str, Any]] = []
     _outcomes_of(
         adapter,
@@ -246,11 +247,11 @@ class _KilledAdapter(_BusyAdapter):
     """Adapter of a process that is killed after `tries` tries, of which only the last failed."""
 
     def __init__(self, tries: int) -> None:
-        super().__init__(knows=False)
-        self._most = tries
+        super().__init__(is_answered=False)
+        self._last_try = tries
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        for _ in range(self._most):
+        for _ in range(self._last_try):
             attempt.begin()
         attempt.record_failure()
         raise _KilledError
@@ -264,12 +265,12 @@ def test_try_without_an_answer_is_remembered_where_a_later_one_failed(
         _outcomes_of(_KilledAdapter(tries), tmp_path, now_ms)
     adapter = _Postcards(Delivered(), is_served=True, repeats=False)
     assert _outcomes_of(adapter, tmp_path, now_ms) == ["sent"]
-    assert adapter.sent == expected_calls
+    assert adapter.action_ids == expected_calls
 
 
 def test_every_adapter_of_the_configuration_is_registered() -> None:
-    adapters_declared = get_args(get_type_hints(model.Channel)["adapter"])
-    assert set(ADAPTERS) == set(adapters_declared) - {"none"}
+    adapter_names = get_args(get_type_hints(model.Channel)["adapter"])
+    assert set(ADAPTERS) == set(adapter_names) - {"none"}
 
 
 def _outcomes_of(
@@ -279,10 +280,10 @@ def _outcomes_of(
     find_cancellation: FindCancellation = lambda _: None,
     reports: list[dict[str, Any]] | None = None,
 ) -> list[str]:
-    outcomes_seen: list[dict[str, Any]] = [] if reports is None else reports
+    outcomes: list[dict[str, Any]] = [] if reports is None else reports
 
     async def gateway(request: web.Request) -> web.Response:
-        outcomes_seen.extend((await request.json())["outcomes"])
+        outcomes.extend((await request.json())["outcomes"])
         return web.json_response({"success": True})
 
     async def run() -> None:
@@ -299,4 +300,4 @@ def _outcomes_of(
                 ledger.close()
 
     asyncio.run(run())
-    return [report["outcome"] for report in outcomes_seen]
+    return [report["outcome"] for report in outcomes]

@@ -1,4 +1,4 @@
-"""A dead letter has the whole original, unless that is too large: then it is cut, and says so."""
+"""A dead letter contains the whole original, or a part of it with its original size."""
 
 from collections.abc import Sequence
 
@@ -23,19 +23,19 @@ def test_dead_letter_of_any_input_can_be_written_and_names_it(
     key: int, value: int, headers: list[int], detail: int
 ) -> None:
     original = [(f"h{number}", b"h" * length) for number, length in enumerate(headers)]
-    failed = _failed_input(key, value, original)
-    letter = dead_letter("identity", failed, DeadLetter("because", "d" * detail))
+    failure = _failed_input(key, value, original)
+    letter = dead_letter("identity", failure, DeadLetter("because", "d" * detail))
     data = _CODEC.encode(topics.DEAD_LETTERS, letter)
     assert data is not None
     assert len(letter.key or b"") + len(data) <= LARGEST
     assert (letter.topic, letter.partition, letter.offset) == (topics.INTERACTIONS, 2, 77)
     assert letter.key is not None
-    assert failed.key is not None
-    assert failed.key.startswith(letter.key)
+    assert failure.key is not None
+    assert failure.key.startswith(letter.key)
     assert letter.value == b"v" * min(value, sizes.INPUT)
     for field, is_whole in {
-        "key": letter.key == failed.key,
-        "value": letter.value == failed.value,
+        "key": letter.key == failure.key,
+        "value": letter.value == failure.value,
         "headers": letter.headers == dict(original),
     }.items():
         assert is_whole is (f"; {field} cut: " not in letter.detail)

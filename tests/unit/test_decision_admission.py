@@ -17,9 +17,9 @@ class _Pipeline:
     per_s: float
     now_s: float = 0.0
     in_time: int = 0
-    late: int = 0
-    refused: int = 0
-    stalled: int = 0
+    late_replies: int = 0
+    refusals: int = 0
+    stalls: int = 0
     _queue: deque[tuple[str, float]] = field(default_factory=deque)
     _ids: "count[int]" = field(default_factory=count)
     _free_at_s: float = 0.0
@@ -42,9 +42,9 @@ class _Pipeline:
                 self.admission.ask(request, _KEY)
                 self._queue.append((request, self.now_s))
             case AdmissionVerdict.OVERLOADED:
-                self.refused += 1
+                self.refusals += 1
             case AdmissionVerdict.STALLED:
-                self.stalled += 1
+                self.stalls += 1
 
     def _deliver_replies(self) -> None:
         until_s, now_s = self.now_s, self.now_s
@@ -59,14 +59,14 @@ class _Pipeline:
             if done_s - asked_s <= _BUDGET_S:
                 self.in_time += 1
             else:
-                self.late += 1
+                self.late_replies += 1
         self.now_s = now_s
 
 
 def test_all_are_admitted_below_capacity() -> None:
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=250, seconds=20)
-    assert pipeline.refused == pipeline.stalled == pipeline.late == 0
+    assert pipeline.refusals == pipeline.stalls == pipeline.late_replies == 0
 
 
 def test_overload_is_refused_and_admitted_decisions_come_in_time() -> None:
@@ -74,31 +74,35 @@ def test_overload_is_refused_and_admitted_decisions_come_in_time() -> None:
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=900, seconds=20)
     assert pipeline.in_time > 0.9 * 300 * 20
-    assert pipeline.late < 0.08 * pipeline.in_time
-    assert pipeline.refused > 0.9 * 600 * 20
-    assert pipeline.stalled == 0
+    assert pipeline.late_replies < 0.08 * pipeline.in_time
+    assert pipeline.refusals > 0.9 * 600 * 20
+    assert pipeline.stalls == 0
 
 
 def test_after_an_overload_nothing_is_refused_any_more() -> None:
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=3_000, seconds=10)
     pipeline.run(arrivals_per_s=100, seconds=0.5)
-    refused_count, late_count = pipeline.refused, pipeline.late
+    refusal_count, late_count = pipeline.refusals, pipeline.late_replies
     pipeline.run(arrivals_per_s=100, seconds=10)
-    assert (pipeline.refused, pipeline.late, pipeline.stalled) == (refused_count, late_count, 0)
+    assert (pipeline.refusals, pipeline.late_replies, pipeline.stalls) == (
+        refusal_count,
+        late_count,
+        0,
+    )
 
 
 def test_stalled_pipeline_is_asked_once_per_second_and_used_again_at_once() -> None:
     pipeline = _Pipeline(per_s=0)
     pipeline.run(arrivals_per_s=100, seconds=10)
-    asked_count = 1_000 - pipeline.stalled - pipeline.refused
+    asked_count = 1_000 - pipeline.stalls - pipeline.refusals
     assert asked_count < 30
     pipeline.per_s = 300
     pipeline._free_at_s = pipeline.now_s
     pipeline.run(arrivals_per_s=100, seconds=1)
-    refused_in_all = pipeline.stalled + pipeline.refused
+    refusals_in_all = pipeline.stalls + pipeline.refusals
     pipeline.run(arrivals_per_s=100, seconds=5)
-    assert pipeline.stalled + pipeline.refused == refused_in_all
+    assert pipeline.stalls + pipeline.refusals == refusals_in_all
 
 
 def test_slow_machine_within_its_budget_is_asked() -> None:

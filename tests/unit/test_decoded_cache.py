@@ -1,4 +1,4 @@
-"""Records that one stage wrote are handed to the next decoded, within bounds."""
+"""Records that one stage writes reach the next without decoding, within a limit of memory."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,13 +18,13 @@ class _Codec:
     """Codec that counts what it has to decode."""
 
     def __init__(self) -> None:
-        self.decoded = 0
+        self.decode_count = 0
 
     def encode(self, topic: str, value: _Text) -> bytes:
         return value.text.encode()
 
     def decode(self, topic: str, data: bytes) -> _Text:
-        self.decoded += 1
+        self.decode_count += 1
         return _Text(data.decode())
 
 
@@ -47,7 +47,7 @@ def test_each_record_is_handed_over_once_and_equals_the_written_one(
             misses += word not in known_keys
             known_keys.discard(word)
             assert cache.decode(_TOPIC, word.encode()) == _Text(word)
-        assert codec.decoded == misses
+        assert codec.decode_count == misses
         assert cache.kept_bytes == sum(map(len, known_keys))
 
 
@@ -60,11 +60,11 @@ def test_kept_bytes_are_bounded() -> None:
         assert cache.kept_bytes <= decoded_cache.KEPT_BYTES
     for text in payloads:
         assert cache.decode(_TOPIC, text.encode()) == _Text(text)
-    assert codec.decoded == 50 - (decoded_cache.KEPT_BYTES >> 20)
+    assert codec.decode_count == 50 - (decoded_cache.KEPT_BYTES >> 20)
     assert cache.kept_bytes == 0
 
 
-def test_topics_that_nobody_reads_here_are_not_kept() -> None:
+def test_topics_without_a_reader_in_this_process_are_not_cached() -> None:
     cache = DecodedCache(_Codec(), ["other"])  # type: ignore[arg-type]
     cache.encode(_TOPIC, _Text("a"))
     assert cache.kept_bytes == 0

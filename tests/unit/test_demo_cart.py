@@ -1,4 +1,4 @@
-"""The demonstration on a cart: left for an hour, one e-mail; bought a minute before, none."""
+"""A cart of the demonstration: one e-mail if it is left for an hour, none if it is bought."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tasks for people: the first who takes one has it, in any order of later events."""
+"""Tasks for people: the first person who takes one has it, whatever events follow."""
 
 from hypothesis import given
 from hypothesis import strategies as st

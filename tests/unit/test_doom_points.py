@@ -1,4 +1,4 @@
-"""Points at which tests kill a worker: each names a method that there is."""
+"""Points at which tests kill a worker: each names an existing method."""
 
 import pytest
 

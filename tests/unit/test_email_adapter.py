@@ -181,15 +181,17 @@ def test_links_lead_through_the_gateway_only_where_clicks_are_tracked() -> None:
     tracking = replace(EMAIL, track=("opens", "clicks"))
     assert _send(server, EMAIL, _action(1, content=content)) == [Delivered()]
     assert _send(server, tracking, _action(2, content=content)) == [Delivered()]
-    plain, tracked = (list(mail.message.iter_parts())[1].get_content() for mail in server.received)
+    plain, tracked_page = (
+        list(mail.message.iter_parts())[1].get_content() for mail in server.received
+    )
     assert "/v1/click" not in plain
     assert "/v1/open" not in plain
-    assert 'href="mailto:x"' in tracked
-    [click] = [part for part in tracked.split('"') if "/v1/click" in part]
+    assert 'href="mailto:x"' in tracked_page
+    [click] = [part for part in tracked_page.split('"') if "/v1/click" in part]
     link = LinkSigner(SECRET, TrackedLink).verify(parse_qs(urlsplit(click).query)["t"][0])
     assert link is not None
     assert (link.url, link.token) == ("https://shop.example/?a=1&b=2", "token")
-    assert f'<img src="{LINKS}/v1/open?t=' in tracked
+    assert f'<img src="{LINKS}/v1/open?t=' in tracked_page
 
 
 @pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "tls"])
@@ -282,7 +284,7 @@ def test_connection_cut_before_the_data_is_tried_again(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", ["data", "accepted"])
 def test_connection_cut_after_the_data_is_not_tried_again(tmp_path: Path, stage: str) -> None:
-    # Neither this process nor its successor tries again.
+    # The second courier stands for the successor of the first one's process.
     server, outcomes = MailServer(), _Outcomes()
     server.plan(stage, CUT)
     action = _action()
@@ -310,7 +312,7 @@ def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: st
 def test_server_that_does_not_answer_in_time_gets_a_message_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The message is tried again before the data only; afterwards the server may have it.
+    # The message is sent again only after a failure before the data; later the server may have it.
     monkeypatch.setattr(pool, "_TIMEOUT_S", 5.0)
     stages = ("mail", "rcpt", "data", "accepted")
     servers = [MailServer() for _ in stages]
@@ -350,7 +352,7 @@ async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 @pytest.mark.parametrize("serve", [_greet_for_ever, _say_nothing])
-def test_server_that_never_comes_to_the_point_is_given_up_at_the_deadline(
+def test_server_that_never_gives_an_answer_is_left_at_the_deadline(
     monkeypatch: pytest.MonkeyPatch, serve: Any
 ) -> None:
     monkeypatch.setattr(pool, "_TIMEOUT_S", 0.3)
@@ -443,7 +445,7 @@ def _run_courier(
     action: Action,
     until: asyncio.Event | None = None,
 ) -> None:
-    """Deliver as a process of its own does; it is ended once `until` is set."""
+    """Deliver the action in a courier that stands for a process; end it once `until` is set."""
 
     async def run() -> None:
         async with server.listening() as port:

@@ -209,10 +209,10 @@ def test_nothing_is_derived_without_a_user_agent() -> None:
 
 @given(st.text(max_size=3_000))
 def test_any_text_can_be_enriched(text: str) -> None:
-    visited = visit(user_agent=text, url=text, ip=text, timezone=text, campaign={text: text})
-    assert set(UserAgentEnricher().derive(visited)) <= {"device_type", "os", "browser", "bot"}
-    assert set(CampaignEnricher().derive(visited)) <= set(CampaignEnricher.names)
-    assert LocalTimeEnricher(model.LocalTime()).derive(visited).keys() >= {"hour", "weekday"}
+    interaction = visit(user_agent=text, url=text, ip=text, timezone=text, campaign={text: text})
+    assert set(UserAgentEnricher().derive(interaction)) <= {"device_type", "os", "browser", "bot"}
+    assert set(CampaignEnricher().derive(interaction)) <= set(CampaignEnricher.names)
+    assert LocalTimeEnricher(model.LocalTime()).derive(interaction).keys() >= {"hour", "weekday"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""An explanation has the reasons for and against, consistent numbers, and a change that really
-flips the decision."""
+"""An explanation has the reasons for and against, consistent numbers, and a change that flips the
+decision."""
 
 import re
 from string import Formatter
@@ -97,7 +97,7 @@ def test_explanation_has_its_documented_shape() -> None:
     assert mail["chosen"] is None
 
 
-def test_every_stage_explains_each_felled_treatment() -> None:
+def test_every_stage_explains_each_rejected_treatment() -> None:
     slot = _json(_explain(*_decide()))["slots"][0]
     assert {
         rejection["treatment"]: (rejection["stage"], rejection["rule"])
@@ -187,11 +187,11 @@ def _decide_with(numbers: list[dict[str, float]]) -> tuple[list[str], Explanatio
 @settings(max_examples=cases(150), deadline=None)
 @given(_offers)
 def test_named_change_flips_the_decision_and_half_of_it_does_not(
-    figures_drawn: list[tuple[float, float, float, float]],
+    figures_of_offers: list[tuple[float, float, float, float]],
 ) -> None:
     numbers = [
         dict(zip(("value", "p", "cost", "lever"), figures, strict=True))
-        for figures in figures_drawn
+        for figures in figures_of_offers
     ]
     before, explanation = _decide_with(numbers)
     flip = _json(explanation)["slots"][0]["flip"]
@@ -200,15 +200,15 @@ def test_named_change_flips_the_decision_and_half_of_it_does_not(
     assert match is not None
     field, place = match[1], int(match[2])
     assert numbers[place][field] == flip["from"]
-    for share, flipped in ((1.0, True), (0.5, False)):
+    for share, is_flip in ((1.0, True), (0.5, False)):
         changed_numbers = [dict(number) for number in numbers]
         changed_numbers[place][field] = flip["from"] + share * (flip["to"] - flip["from"])
         after, _ = _decide_with(changed_numbers)
-        if abs(flip["to"] - flip["from"]) > 1e-4 or flipped:
-            assert (after != before) is flipped
+        if abs(flip["to"] - flip["from"]) > 1e-4 or is_flip:
+            assert (after != before) is is_flip
 
 
-def test_the_only_offer_that_costs_nothing_is_lost_at_a_value_of_nothing() -> None:
+def test_flip_of_an_only_offer_without_cost_is_a_value_of_zero() -> None:
     _, explanation = _decide_with([{"value": 3.0, "p": 1.0, "cost": 0.0, "lever": 1.0}])
     assert _json(explanation)["slots"][0]["flip"] == {"what": "value of t0", "from": 3.0, "to": 0.0}
 
@@ -237,7 +237,7 @@ _NEXT_BEST = {
 
 @pytest.mark.parametrize("language", ["en", "es"])
 @pytest.mark.parametrize("policies", [{}, {"learning": {"prior": 0.5, "ramp": 0}}])
-def test_holdout_is_explained_beside_the_next_best_that_is_said(
+def test_holdout_is_explained_beside_the_next_best_message(
     language: Any, policies: dict[str, Any]
 ) -> None:
     goal = {"when": {"name": "Bought"}, "window": "3d"}

@@ -1,4 +1,4 @@
-"""A worker that has failed writes nothing more, whatever its agents still do."""
+"""A worker that has failed writes nothing more, though its agents go on."""
 
 import asyncio
 from pathlib import Path

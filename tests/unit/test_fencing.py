@@ -1,4 +1,4 @@
-"""An owner of a changelog partition notices that somebody else has written to it."""
+"""An owner of a changelog partition notices that another worker has written to it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -39,7 +39,7 @@ def _epoch(offsets: list[int]) -> Epoch:
 
 @given(st.lists(st.lists(st.booleans(), max_size=5), max_size=5))
 def test_foreign_record_before_an_owners_record_is_noticed(epochs: list[list[bool]]) -> None:
-    # The log by the owner's epochs: whether the owner wrote each record, or somebody else.
+    # The log by the owner's epochs; each flag: whether the owner wrote the record.
     ownership = ChangelogFence()
     ownership.begin((_TOPIC, 0), token=3, end=_BEGIN)
     own_flags: list[bool] = []

@@ -1,4 +1,5 @@
-"""Bodies, before and after a key is known: bounded work, and one bad item is one bad item."""
+"""Bodies of requests, with and without a key in the header: bounded work, and a bad item of a
+batch costs no other item."""
 
 import asyncio
 import gzip
@@ -22,7 +23,7 @@ from pipeline.intake.refusal import Refusal
 from tests.support.doorway import BATCH_BYTES, ITEMS, MESSAGE_BYTES, Doorway, configuration, doorway
 
 KEY = "server-key-1"
-GOOD = {"type": "track", "event": "Viewed", "anonymousId": "me"}
+MESSAGE = {"type": "track", "event": "Viewed", "anonymousId": "me"}
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_without_a_key_in_the_header_a_body_is_as_small_as_one_message(door: Doo
 
     assert len(gzip_body) < 10_000
     assert asyncio.run(send(None)) == 413
-    text = json.dumps({"batch": [GOOD] * 1_000, "writeKey": KEY}).encode()
+    text = json.dumps({"batch": [MESSAGE] * 1_000, "writeKey": KEY}).encode()
     assert len(text) < MESSAGE_BYTES
     assert post(door, "/v1/batch", text, None).status_code == 200
 
@@ -146,7 +147,7 @@ def test_batch_of_too_many_items_is_refused_before_any_is_written(door: Doorway)
         ("/v1/import", "batch"),
         ("/v1/outcomes", "outcomes"),
     ):
-        text = json.dumps({name: [GOOD] * (ITEMS + 1)}).encode()
+        text = json.dumps({name: [MESSAGE] * (ITEMS + 1)}).encode()
         answer = post(door, path, text)
         assert answer.status_code == 413
         error = answer.json()["error"]
@@ -155,13 +156,13 @@ def test_batch_of_too_many_items_is_refused_before_any_is_written(door: Doorway)
     assert not door.log.records
     zeros = post(door, "/v1/batch", b'{"batch":[' + b"0," * 1_900_000 + b"0]}")
     assert zeros.json()["error"]["code"] == "too_many_items"
-    full_batch = post(door, "/v1/batch", json.dumps({"batch": [GOOD] * ITEMS}).encode())
+    full_batch = post(door, "/v1/batch", json.dumps({"batch": [MESSAGE] * ITEMS}).encode())
     assert full_batch.status_code == 200
     assert len(door.interactions()) == ITEMS
 
 
 @pytest.mark.parametrize(
-    "bad",
+    "bad_item",
     [
         rb'{"type": "track", "event": "\ud83d", "anonymousId": "me"}',
         rb'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"\udc00": 1}}',
@@ -172,10 +173,12 @@ def test_batch_of_too_many_items_is_refused_before_any_is_written(door: Doorway)
         b"nonsense",
     ],
 )
-def test_item_that_is_no_json_costs_no_other(door: Doorway, bad: bytes) -> None:
-    good = json.dumps(GOOD).encode()
+def test_item_that_is_no_json_costs_no_other(door: Doorway, bad_item: bytes) -> None:
+    good_item = json.dumps(MESSAGE).encode()
     answer = post(
-        door, "/v1/batch", b'{"sentAt": null, "batch": [%s, %s , %s]}' % (good, bad, good)
+        door,
+        "/v1/batch",
+        b'{"sentAt": null, "batch": [%s, %s , %s]}' % (good_item, bad_item, good_item),
     )
     assert answer.status_code == 200
     rejected_indices = [item["index"] for item in answer.json().get("rejected", [])]
@@ -187,7 +190,7 @@ def test_item_that_is_no_json_costs_no_other(door: Doorway, bad: bytes) -> None:
     "text",
     [b'{"batch": [1, 2', b'{"batch": [1,,2]}', b'{"batch": [1]} x', b'{"x": NaN, "batch": [{}]}'],
 )
-def test_fault_outside_the_items_refuses_the_whole(door: Doorway, text: bytes) -> None:
+def test_fault_outside_the_items_refuses_the_batch(door: Doorway, text: bytes) -> None:
     assert post(door, "/v1/batch", text).status_code == 400
     assert not door.log.records
 
@@ -198,8 +201,8 @@ def test_every_member_of_a_gzip_body_counts() -> None:
     too_large = body.gunzip(b"".join([gzip.compress(b"x" * 400)] * 3), 1000)
     assert isinstance(too_large, Refusal)
     assert too_large.status == 413
-    many = body.gunzip(gzip.compress(b"") * 100_000, 1000)
-    assert isinstance(many, Refusal)
+    many_members = body.gunzip(gzip.compress(b"") * 100_000, 1000)
+    assert isinstance(many_members, Refusal)
     junk = body.gunzip(gzip.compress(b"x") + os.urandom(40), 1000)
     assert isinstance(junk, Refusal)
 
@@ -216,7 +219,7 @@ _DEEP = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a": %s}
 
 
 @pytest.mark.parametrize(
-    ("bad", "code"),
+    ("bad_item", "code"),
     [
         (_DEEP, "too_deep"),
         (b'{"type": "track", "event": "x\n", "userId": "u"}', "invalid_json"),
@@ -226,9 +229,9 @@ _DEEP = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a": %s}
         (b"7", "invalid_field"),
     ],
 )
-def test_one_bad_item_of_a_batch_is_one_bad_item(door: Doorway, bad: bytes, code: str) -> None:
-    good = json.dumps(GOOD).encode()
-    answer = post(door, "/v1/batch", b'{"batch": [%s, %s, %s]}' % (good, bad, good))
+def test_one_bad_item_of_a_batch_is_one_bad_item(door: Doorway, bad_item: bytes, code: str) -> None:
+    good_item = json.dumps(MESSAGE).encode()
+    answer = post(door, "/v1/batch", b'{"batch": [%s, %s, %s]}' % (good_item, bad_item, good_item))
     assert answer.status_code == 200
     assert [(item["index"], item["code"]) for item in answer.json()["rejected"]] == [(1, code)]
     assert len(door.interactions()) == 2
@@ -253,10 +256,12 @@ def test_missing_field_is_named(door: Doorway, path: str, content: bytes, field:
 
 
 def test_half_a_surrogate_pair_costs_no_item(door: Doorway) -> None:
-    body_cut = (
+    half_pair = (
         b'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"t": "\\ud83d"}}'
     )
-    answer = post(door, "/v1/batch", b'{"batch": [%s, %s]}' % (json.dumps(GOOD).encode(), body_cut))
+    answer = post(
+        door, "/v1/batch", b'{"batch": [%s, %s]}' % (json.dumps(MESSAGE).encode(), half_pair)
+    )
     assert answer.json() == {"success": True}
     assert [interaction.properties for interaction in door.interactions()] == [{}, {"t": "\ufffd"}]
 
@@ -265,17 +270,17 @@ def test_half_a_surrogate_pair_costs_no_item(door: Doorway) -> None:
     ("encoding", "status"),
     [("gzip", 200), ("GZIP", 200), (" x-gzip ", 200), ("deflate", 415), ("gzip, gzip", 415)],
 )
-def test_encodings_are_known_by_their_names(door: Doorway, encoding: str, status: int) -> None:
+def test_encodings_are_recognised_by_their_names(door: Doorway, encoding: str, status: int) -> None:
     async def send() -> httpx.Response:
         headers = {"Content-Encoding": encoding}
-        content = gzip.compress(json.dumps(GOOD).encode())
+        content = gzip.compress(json.dumps(MESSAGE).encode())
         async with door.client(KEY) as client:
             return await client.post("/v1/track", content=content, headers=headers)
 
     assert asyncio.run(send()).status_code == status
 
 
-NAMELESS = [{**GOOD, "event": f"e{number % 3}"} for number in range(9)]
+NAMELESS = [{**MESSAGE, "event": f"e{number % 3}"} for number in range(9)]
 
 
 @pytest.mark.parametrize("first", [0, 4, 9])
@@ -294,7 +299,7 @@ def test_body_that_was_not_taken_counts_once_when_it_is_sent_again(
 
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/batch"])
 def test_equal_bodies_that_were_taken_count_each(door: Doorway, path: str) -> None:
-    text = json.dumps({**GOOD, "batch": [GOOD]}).encode()
+    text = json.dumps({**MESSAGE, "batch": [MESSAGE]}).encode()
     door.log.failure, door.log.first = "away", 1
     assert post(door, path, text).status_code == 503
     door.log.failure = None
@@ -313,9 +318,9 @@ def test_schema_that_is_nested_too_deeply_is_refused(door: Doorway) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/batch"])
-def test_byte_order_mark_before_a_body_is_none_of_it(door: Doorway, path: str) -> None:
-    body = {"batch": [GOOD]} if path.endswith("batch") else GOOD
-    assert post(door, path, b"\xef\xbb\xbf" + json.dumps(body).encode()).status_code == 200
+def test_byte_order_mark_before_a_body_is_ignored(door: Doorway, path: str) -> None:
+    content = {"batch": [MESSAGE]} if path.endswith("batch") else MESSAGE
+    assert post(door, path, b"\xef\xbb\xbf" + json.dumps(content).encode()).status_code == 200
     assert len(door.interactions()) == 1
 
 
@@ -326,7 +331,7 @@ def test_path_with_a_slash_too_many_is_found(door: Doorway, path: str) -> None:
             url = f"http://gateway{path}"
             preflight = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
             answers = [
-                await client.post(url, json=GOOD),
+                await client.post(url, json=MESSAGE),
                 await client.options(url, headers=preflight),
             ]
             answers.append(await client.get(url))
@@ -339,6 +344,6 @@ def test_path_with_a_slash_too_many_is_found(door: Doorway, path: str) -> None:
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_blank_time_is_that_of_the_receipt(door: Doorway, blank: str) -> None:
     times = dict.fromkeys(("timestamp", "sentAt", "originalTimestamp"), blank)
-    assert post(door, "/v1/track", json.dumps({**GOOD, **times}).encode()).status_code == 200
+    assert post(door, "/v1/track", json.dumps({**MESSAGE, **times}).encode()).status_code == 200
     [interaction] = door.interactions()
     assert interaction.occurred_at == interaction.received_at

@@ -1,4 +1,4 @@
-"""Doors for pages and apps: origins, preflight requests, short paths, settings, limits of rate."""
+"""Requests of pages and apps: origins, preflights, short paths, settings, rate limits."""
 
 import asyncio
 import gzip
@@ -185,7 +185,7 @@ def test_settings_name_this_gateway_as_the_host(door: Doorway) -> None:
 
 
 class Clock:
-    """Time as the limiter sees it."""
+    """Clock of the rate limiter."""
 
     now = 1_700_000_000.0
 
@@ -202,19 +202,19 @@ def stopped_clock() -> Iterator[Clock]:
 
 @given(st.integers(1, 50), st.integers(1, 120))
 def test_one_address_may_make_its_number_of_requests_a_minute(maximum: int, tries: int) -> None:
-    limited = source(SHOP, requests_per_minute=maximum)
+    limited_source = source(SHOP, requests_per_minute=maximum)
     with stopped_clock() as clock:
         limits = RateLimits()
-        answers = [limits.check(limited, "10.0.0.1") for _ in range(tries)]
+        answers = [limits.check(limited_source, "10.0.0.1") for _ in range(tries)]
         assert [answer is None for answer in answers] == [n < maximum for n in range(tries)]
         for refusal in filter(None, answers):
             headers = dict(refusal.headers)
             assert refusal.status == 429
             assert 1 <= int(headers["Retry-After"]) <= 60
-        assert limits.check(limited, "10.0.0.2") is None
-        assert limits.check(replace(limited, name="other"), "10.0.0.1") is None
+        assert limits.check(limited_source, "10.0.0.2") is None
+        assert limits.check(replace(limited_source, name="other"), "10.0.0.1") is None
         clock.now += 121
-        assert limits.check(limited, "10.0.0.1") is None
+        assert limits.check(limited_source, "10.0.0.1") is None
 
 
 def test_addresses_of_one_ipv6_network_count_together() -> None:
@@ -247,7 +247,7 @@ def test_request_that_is_one_too_many_writes_nothing(tmp_path: Path, key: str | 
     assert len(door.interactions()) == 3
 
 
-def test_bot_is_known_by_the_request_where_the_message_names_no_agent(door: Doorway) -> None:
+def test_bot_is_recognised_by_the_request_where_the_message_names_no_agent(door: Doorway) -> None:
     bot = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
     headers = {"User-Agent": bot}
     with_agent = {**MESSAGE, "writeKey": SHOP, "context": {"userAgent": "Mozilla/5.0 (X11)"}}
@@ -257,12 +257,12 @@ def test_bot_is_known_by_the_request_where_the_message_names_no_agent(door: Door
     assert agents == [bot, None, "Mozilla/5.0 (X11)"]
 
 
-RECORDED = sorted((Path(__file__).parents[1] / "support" / "clients").glob("*.json"))
+REQUEST_FILES = sorted((Path(__file__).parents[1] / "support" / "clients").glob("*.json"))
 
 
-@pytest.mark.parametrize("request_file", RECORDED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("request_file", REQUEST_FILES, ids=lambda path: path.stem)
 def test_mobile_clients_requests_are_taken_whole(door: Doorway, request_file: Path) -> None:
-    # Path, headers and body as the clients' sources write them.
+    # The files have the paths, headers and bodies that the clients' source code produces.
     request = json.loads(request_file.read_text())
     content = json.dumps({**request["body"], "writeKey": SHOP}).encode()
     if request["headers"].get("Content-Encoding") == "gzip":
@@ -316,8 +316,8 @@ def test_largest_file_of_the_swift_client_is_taken(door: Doorway) -> None:
 def test_file_that_the_swift_client_went_on_with_after_its_end_is_dropped_by_it(
     door: Doorway,
 ) -> None:
-    # Versions before 1.9 did so after a crash. The client drops a file for 400 alone, and posts it
-    # for ever for any other refusal.
+    # Versions before 1.9 do so after a crash. The client drops a file only if the answer is 400,
+    # and posts it for ever if it is any other refusal.
     events = _SWIFT["body"]["batch"]
     content = _swift_file(events[:2]) + b"," + _swift_file(events[2:])
     assert _post_swift(door, content).status_code == 400

@@ -92,7 +92,7 @@ def test_idle_connection_is_closed_and_used_ones_are_kept(tmp_path: Path) -> Non
         assert answer(connection) == b""
 
 
-def test_slow_bytes_do_not_win_time(tmp_path: Path) -> None:
+def test_slow_bytes_do_not_prolong_a_request(tmp_path: Path) -> None:
     with serving(tmp_path, LIMITS) as port, connect(port, head(10_000)) as connection:
         connection.settimeout(0.1)
         text = b""
@@ -129,10 +129,10 @@ _HUGE = b"x" * 1_000_000
 )
 def test_huge_header_is_refused_before_it_is_all_read(tmp_path: Path, text: bytes) -> None:
     with serving(tmp_path, PATIENT) as port, connect(port) as connection:
-        count_sent = 0
+        byte_count = 0
         try:
             for begin in range(0, len(text), 8_192):
-                count_sent += connection.send(text[begin : begin + 8_192])
+                byte_count += connection.send(text[begin : begin + 8_192])
         except OSError:
             pass
         text = answer(connection)
@@ -158,9 +158,9 @@ def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
 def test_half_open_connections_keep_nobody_out(
     tmp_path: Path, text: bytes, limits: ConnectionLimits
 ) -> None:
-    with serving(tmp_path, limits) as port, ExitStack() as open_:
+    with serving(tmp_path, limits) as port, ExitStack() as stack:
         for _ in range(60):
-            open_.enter_context(connect(port, text))
+            stack.enter_context(connect(port, text))
         assert [track(port) for _ in range(5)] == [200] * 5
 
 
@@ -172,9 +172,9 @@ def test_few_descriptors_are_enough_for_active_senders(tmp_path: Path) -> None:
         assert server.stdout is not None
         port, room = map(int, server.stdout.readline().split())
         assert room < 60
-        with ExitStack() as open_:
+        with ExitStack() as stack:
             for _ in range(90):
-                open_.enter_context(connect(port, b"POST /v1/tr"))
+                stack.enter_context(connect(port, b"POST /v1/tr"))
             assert [track(port) for _ in range(5)] == [200] * 5
         assert server.stdin is not None
         server.stdin.close()

@@ -43,7 +43,7 @@ def post(door: Doorway, key: str, body: dict[str, Any]) -> httpx.Response:
 
 @pytest.mark.parametrize("outcome", ["expired", "bounce"])
 @pytest.mark.parametrize("key", [SHOP, LOG])
-def test_holder_of_a_token_cannot_say_that_nothing_was_shown(
+def test_holder_of_a_token_cannot_report_that_nothing_was_shown(
     door: Doorway, outcome: str, key: str
 ) -> None:
     outcome_body = {"token": token(door), "outcome": outcome}

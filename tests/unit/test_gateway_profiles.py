@@ -31,7 +31,7 @@ def open_gateway(folder: str | Path) -> Doorway:
 
 
 def add_person(door: Doorway, key: str) -> None:
-    """Let the view know a person by this identifier alone."""
+    """Add a person with this identifier alone to the view."""
     ana = Profile("p-1", key, (key,), {"plan": "gold"}, 1, 1, 1, "digest")
     value = door.codec.encode(topics.PROFILES, ana)
     door.view.apply([ViewRecord(topics.PROFILES, 0, 0, "p-1", value)])

@@ -1,4 +1,4 @@
-"""Limits of a public key by every route, and the pipeline's reading of what it wrote."""
+"""Limits of a public key at every route, and the pipeline's outputs for its interactions."""
 
 import asyncio
 import hashlib
@@ -183,12 +183,12 @@ def test_identifiers_of_a_trusted_key_are_accepted(door: Doorway) -> None:
 
 
 def run(door: Doorway, config: Configuration) -> list[Any]:
-    """Return the pipeline's outputs of all that was written."""
+    """Return the pipeline's outputs for all interactions that the gateway has written."""
     flow = Flow(Rules(config, TokenKey("test" * 8), 300_000))
     return [emit.value for interaction in door.interactions() for emit in flow.run(interaction)]
 
 
-def test_order_is_confirmed_to_the_address_that_the_shop_knows(
+def test_order_is_confirmed_to_the_address_that_the_shop_sent(
     door: Doorway, config: Configuration
 ) -> None:
     evil = {"userId": "ana", "anonymousId": "thief", "traits": {"email": MAIL.value}}
@@ -245,8 +245,8 @@ def test_namespaces_that_a_public_source_may_assert_are_a_setting(tmp_path: Path
 def test_device_that_messages_are_addressed_to_is_not_asserted() -> None:
     push = model.Treatment("push", "web", address="device")
     campaign = model.Campaign("c", (model.Offer("o", 1.0, (push,)),), trigger={"name": "Order"})
-    configuration_addressed = configuration(*sources(), campaigns=(campaign,))
-    assert configuration_addressed.restrictions["web"].asserts == {"cookie"}
+    push_configuration = configuration(*sources(), campaigns=(campaign,))
+    assert push_configuration.restrictions["web"].asserts == {"cookie"}
     assert configuration(*sources()).restrictions["web"].asserts == {"cookie", "device"}
 
 
@@ -262,8 +262,8 @@ def test_device_that_messages_are_addressed_to_is_not_asserted() -> None:
 )
 def test_sources_that_make_no_sense_are_refused(source: model.Source, field: str) -> None:
     bundle = configuration(model.Source("shop", "web", SHOP)).bundle
-    wrong = replace(bundle, sources=model.Sources((source,)))
-    problems = compile_bundle(wrong)
+    bad_bundle = replace(bundle, sources=model.Sources((source,)))
+    problems = compile_bundle(bad_bundle)
     assert isinstance(problems, tuple)
     assert field in problems[0].path
 

@@ -1,4 +1,4 @@
-"""Every partition is appended to now and then, and no more often, also across restarts."""
+"""Each partition gets one record per interval, also across restarts."""
 
 from agents.heartbeat import Heartbeat
 from pipeline.adapters.cleaning import Cleaning, expiring_properties, max_retention_ms
@@ -23,7 +23,8 @@ def test_a_stage_without_snapshots_appends_to_its_changelog_alone() -> None:
 
 
 def test_the_steps_of_cleaning_fit_into_the_time_to_forget() -> None:
-    # A row's own time, twice closing and cleaning segments, and the tombstone's age.
+    # Time of a row without state, twice the closing and cleaning of a segment, and the tombstone's
+    # age.
     for hours in (24.0, 1.0, 0.01):
         cleaning = Cleaning(hours)
         closed_ms = cleaning.part_ms + cleaning.beat_ms

@@ -49,10 +49,12 @@ def test_links_beyond_the_limit_are_refused_and_reported_and_the_interaction_goe
     stages = flow(maximum=3)
     emits = run_all(stages, [view(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
     assert refused_links(emits) == [(f"cookie:k{n}", "customer_id:A") for n in (3, 4, 5)]
-    went_on = [e.value for e in emits if isinstance(e.value, Identified) and e.value.interaction]
-    assert [value.identity.root for value in went_on if value.identity] == ["customer_id:A"] * 5
-    names_kept = [[i.key for i in v.interaction.identifiers] for v in went_on if v.interaction]
-    assert names_kept[2:] == [["customer_id:A"]] * 3
+    identified = [e.value for e in emits if isinstance(e.value, Identified) and e.value.interaction]
+    assert [value.identity.root for value in identified if value.identity] == ["customer_id:A"] * 5
+    identifier_keys = [
+        [i.key for i in v.interaction.identifiers] for v in identified if v.interaction
+    ]
+    assert identifier_keys[2:] == [["customer_id:A"]] * 3
     profile = [emit.value for emit in emits if isinstance(emit.value, Profile)][-1]
     assert profile.identifiers == ("cookie:k1", "cookie:k2", "customer_id:A")
     assert profile.traits["interactions"] == 5

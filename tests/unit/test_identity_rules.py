@@ -1,5 +1,5 @@
-"""Rules of identity.yaml: equal identifiers are normalised to one, and identifiers of nobody are
-refused."""
+"""Rules of identity.yaml: equal identifiers are normalised to one, and identifiers that name no
+person are refused."""
 
 import pytest
 
@@ -73,7 +73,7 @@ def test_normalised_values_are_equal_and_stay_as_they_are(raw: str, expected: st
         ("telephone:600111222", "unknown namespace"),
     ],
 )
-def test_identifiers_of_nobody_are_refused_in_words(raw: str, reason: str) -> None:
+def test_identifiers_that_name_no_person_are_refused_in_words(raw: str, reason: str) -> None:
     refusal = SPANISH.normalise(Identifier.parse(raw))
     assert isinstance(refusal, str)
     assert reason in refusal

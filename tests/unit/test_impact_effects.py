@@ -23,7 +23,7 @@ from tests.support.deciding import Life, campaign, hero, offer, world
 from tests.support.replayed import as_segmented, event, write_topic
 
 _START = 1_704_067_200_000
-_BOUGHT = {"when": {"name": "Bought"}, "window": "3d"}
+_GOAL = {"when": {"name": "Bought"}, "window": "3d"}
 _TRUTH = {"raised": 0.5, "plain": 0.2, "poor": 0.05, "unfit": 0.0}
 """Shares of buyers by the offer shown; levers order them better than `p` and `value`."""
 
@@ -42,14 +42,14 @@ def _effects(folder: Path, until: int | None = None) -> ImpactEffects:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Topics with decisions for customers of all arms, who buy by `_TRUTH`."""
-    never = {"property": "open", "is": True}
+    nobody = {"property": "open", "is": True}
     sale = campaign(
         "sale",
         offer("raised", 4, hero("raised", p=0.1), levers={"pushed": 20}),
         offer("plain", 10, hero("plain", p=0.2)),
         offer("poor", 0.1, hero("poor", p=0.9)),
-        offer("unfit", 99, hero("unfit", p=0.3), suitability=[{"rule": "fit", "when": never}]),
-        goal=_BOUGHT,
+        offer("unfit", 99, hero("unfit", p=0.3), suitability=[{"rule": "fit", "when": nobody}]),
+        goal=_GOAL,
         trigger={"name": "Never"},
     )
     rules = world(campaigns=[sale], policies={"impact_tests": {"share": 0.1}})
@@ -90,10 +90,10 @@ def test_effects_are_the_stated_ones(folder: Path) -> None:
 
 def test_customers_whose_window_is_not_over_are_left_out(folder: Path) -> None:
     effects = _effects(folder, _START + 8 * DAY_MS)
-    customers_counted = effects.usual.customers + sum(
+    customer_count = effects.usual.customers + sum(
         factor.customers.customers for factor in effects.factors
     )
-    assert customers_counted == 500
+    assert customer_count == 500
     assert effects.left_out == 300
 
 

@@ -58,12 +58,12 @@ def _bank(incremental: bool) -> Rules:
     return world(campaigns=campaigns, policies={"learning": learning})
 
 
-def _with_goals(decision: Decision, goals_reached: set[str]) -> Decision:
+def _with_goals(decision: Decision, goal_ids: set[str]) -> Decision:
     """Return the decision as if the goals of these messages had followed at once."""
     goals = (
         Feedback(feedback.action_id, "reached", feedback.until)
         for feedback in decision.feedback
-        if feedback.action_id in goals_reached
+        if feedback.action_id in goal_ids
     )
     return replace(decision, feedback=(*decision.feedback, *goals))
 
@@ -96,13 +96,13 @@ def _learn(incremental: bool) -> tuple[Counter[str], LearningRecord]:
         assert isinstance(outcome, Ok)
         decision = next(emit.value for emit in outcome.emits if isinstance(emit.value, Decision))
         [choice] = decision.choices
-        goals_reached = set()
+        goal_ids = set()
         for name, treatment in _OFFERS.items():
             channel = _CHANNELS[name] if choice.campaign == name else "nothing"
             if draws.random() < expected_conversion(treatment, channel):
-                goals_reached.add(choice.action_id if choice.campaign == name else "")
-                goals_reached.add(withheld_id(decision.decision_id, "hero", name))
-        learner.fold(_with_goals(decision, {goal for goal in goals_reached if goal}))
+                goal_ids.add(choice.action_id if choice.campaign == name else "")
+                goal_ids.add(withheld_id(decision.decision_id, "hero", name))
+        learner.fold(_with_goals(decision, {goal for goal in goal_ids if goal}))
         if number % _SNAPSHOT_EVERY == 0:
             rules = teach(rules, learner.publish())
         if number >= _ROUNDS * 3 // 4:

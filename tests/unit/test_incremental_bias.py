@@ -1,5 +1,5 @@
 """Bias of incremental P: there is none, though some customers get many messages, some treatments go
-to some customers only, and who has bought leaves.
+to some customers only, and customers who have bought leave.
 
 The world has known effects. A count by message, against all customers held out of the campaign,
 would find half of the true effect of one treatment, and 0.08 for the other, which adds nothing.
@@ -25,8 +25,8 @@ from tests.support.deciding import ADA, campaign, hero, offer, world
 from tests.support.learning import MemoryLearner
 
 _WINDOW_MS: Final = 3 * 86_400_000
-_PERSUADED: Final = 0.2
-"""Probability that a customer's first message, if it is `plain`, makes who would not buy buy."""
+_PERSUASION: Final = 0.2
+"""Probability that a first message `plain` persuades a customer who would not buy without it."""
 
 
 class _Kind(NamedTuple):
@@ -44,8 +44,7 @@ _CUSTOMERS: Final = 5_000
 
 @cache
 def _rules() -> Rules:
-    """Return rules with two treatments, of which only keen customers may get one, which adds
-    nothing."""
+    """Return rules with two treatments; one is for keen customers only, and has no effect."""
     only_keen = {"property": "kind", "is": "keen"}
     sale = campaign(
         "sale",
@@ -75,7 +74,7 @@ class _Customer:
 
     def __init__(self, number: int, kind: _Kind, random: Random) -> None:
         self.first: str | None = None
-        self.held = False
+        self.is_held = False
         self._profile = f"p{number}"
         self._kind = kind
         self._random = random
@@ -87,23 +86,23 @@ class _Customer:
         random, kind = self._random, self._kind
         later = (random.random() * _WINDOW_MS * 0.9 for _ in range(kind.visits - 1))
         visits = sorted(round(begin_ms + after) for after in (0, *later))
-        buys_at: float = float("inf")
+        purchase_at: float = float("inf")
         if random.random() < kind.anyway:
-            buys_at = begin_ms + random.uniform(0.01, 0.99) * _WINDOW_MS
+            purchase_at = begin_ms + random.uniform(0.01, 0.99) * _WINDOW_MS
         for at in visits:
-            if at >= buys_at:
+            if at >= purchase_at:
                 break
-            if self._visit(at, learner) == "plain" and random.random() < _PERSUADED:
-                buys_at = min(buys_at, at + random.uniform(0.01, 0.1) * _WINDOW_MS)
-        if buys_at < float("inf"):
-            self._send("Bought", round(buys_at), learner)
+            if self._visit(at, learner) == "plain" and random.random() < _PERSUASION:
+                purchase_at = min(purchase_at, at + random.uniform(0.01, 0.1) * _WINDOW_MS)
+        if purchase_at < float("inf"):
+            self._send("Bought", round(purchase_at), learner)
 
     def _visit(self, at: int, learner: MemoryLearner) -> str | None:
         """Return the message that is shown, if it is the customer's first."""
         [choice] = self._send("Home", at, learner).choices
         is_first = self.first is None
         self.first = self.first or choice.treatment or choice.would_be
-        self.held = self.held or choice.would_be is not None
+        self.is_held = self.is_held or choice.would_be is not None
         return choice.treatment if is_first else None
 
     def _send(self, name: str, at: int, learner: MemoryLearner) -> Decision:
@@ -149,11 +148,11 @@ def _measure() -> _LearnedWorld:
 
 def _truth(treatment: str) -> float:
     """Return the effect of a treatment on the customers whose first message it is."""
-    adds = _PERSUADED if treatment == "plain" else 0.0
+    gain = _PERSUASION if treatment == "plain" else 0.0
     effects = [
-        adds * (1 - kind.anyway)
+        gain * (1 - kind.anyway)
         for kind, customer in _measure().customers
-        if customer.first == treatment and not customer.held
+        if customer.first == treatment and not customer.is_held
     ]
     return sum(effects) / len(effects)
 
@@ -164,17 +163,6 @@ def test_added_probability_is_the_true_effect(treatment: str) -> None:
     evidence = knowledge.about(("sale", _OFFERS[treatment], treatment), "")
     rate = evidence.successes / evidence.trials
     anyway = knowledge.anyway(("sale", _OFFERS[treatment], treatment), "")
-    held_count = sum(customer.held and customer.first == treatment for _, customer in customers)
+    held_count = sum(customer.is_held and customer.first == treatment for _, customer in customers)
     sigma = (rate * (1 - rate) / evidence.trials + anyway * (1 - anyway) / held_count) ** 0.5
-    print(
-        treatment,
-        evidence,
-        rate,
-        anyway,
-        held_count,
-        rate - anyway,
-        _truth(treatment),
-        sigma,
-        (rate - anyway - _truth(treatment)) / sigma,
-    )
     assert abs(rate - anyway - _truth(treatment)) < 4 * sigma

@@ -1,4 +1,4 @@
-"""Mistakes in ingest.yaml are named with file, line and mend."""
+"""Mistakes in ingest.yaml are named with file, line and remedy."""
 
 from pathlib import Path
 

@@ -99,7 +99,7 @@ def test_a_list_is_a_list_and_text_that_is_none_is_text(table: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "encoding_named"),
+    ("encoding", "encoding_option"),
     [
         ("utf-8", None),
         ("utf-8-sig", None),
@@ -115,18 +115,18 @@ def test_a_list_is_a_list_and_text_that_is_none_is_text(table: Any) -> None:
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_encodings_are_found_or_named(
-    table: Any, encoding: str, encoding_named: str | None, end: str
+    table: Any, encoding: str, encoding_option: str | None, end: str
 ) -> None:
     name = "Ñandú" if encoding != "shift_jis" else "日本"
     text = (_HEAD + f"track,Order,{name},1\ntrack,Order,b,2\n").replace("\n", end)
-    assert table(text.encode(encoding), encoding=encoding_named) == [
+    assert table(text.encode(encoding), encoding=encoding_option) == [
         (2, order(1, name)),
         (3, order(2, "b")),
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "delimiter_named"),
+    ("text", "delimiter_option"),
     [
         ("type;event;userId;properties.price\ntrack;Order;u;1\n", None),
         ("type\tevent\tuserId\tproperties.price\ntrack\tOrder\tu\t1\n", None),
@@ -137,8 +137,8 @@ def test_encodings_are_found_or_named(
         ('"type";"event";"userId";"properties.a,b,c,d"\ntrack;Order;u;1\n', None),
     ],
 )
-def test_delimiters_are_found_or_named(table: Any, text: str, delimiter_named: str | None) -> None:
-    [(_, row)] = table(text, delimiter=delimiter_named)
+def test_delimiters_are_found_or_named(table: Any, text: str, delimiter_option: str | None) -> None:
+    [(_, row)] = table(text, delimiter=delimiter_option)
     assert (row["event"], row["userId"], *row["properties"].values()) == ("Order", "u", 1)
 
 
@@ -161,11 +161,11 @@ def test_a_decimal_comma_is_named(table: Any, cell: str, value: object) -> None:
     assert table(text.replace(cell, "1.234,50")) == [(2, order("1.234,50"))]
 
 
-_GOOD = "track,Order,u,1\n"
+_ROW = "track,Order,u,1\n"
 
 
 @pytest.mark.parametrize(
-    ("bad", "code", "field"),
+    ("bad_row", "code", "field"),
     [
         (b"track,Order,caf\xe9,1\n", "not_text", "userId"),
         (b"track,Order,u,a\xffb\n", "not_text", "properties.price"),
@@ -178,10 +178,12 @@ _GOOD = "track,Order,u,1\n"
     ],
 )
 def test_a_bad_row_costs_itself_and_names_its_line_and_column(
-    table: Any, bad: bytes, code: str, field: str | None
+    table: Any, bad_row: bytes, code: str, field: str | None
 ) -> None:
-    good = _GOOD.encode()
-    content = _HEAD.encode() + good + bad + good + b'track,"two\nlines",u,1\n' + good
+    good_row = _ROW.encode()
+    content = (
+        _HEAD.encode() + good_row + bad_row + good_row + b'track,"two\nlines",u,1\n' + good_row
+    )
     broken_row = {**order(), "event": "two\nlines"}
     assert table(content) == [
         (2, order()),
@@ -193,23 +195,23 @@ def test_a_bad_row_costs_itself_and_names_its_line_and_column(
 
 
 def test_unclosed_quote_costs_its_own_line_in_a_file_of_any_length(table: Any) -> None:
-    rows = table(_HEAD + 'track,"Order,u,1\n' + _GOOD * 500)
+    rows = table(_HEAD + 'track,"Order,u,1\n' + _ROW * 500)
     assert rows[0] == (2, ("too_large", None))
     assert rows[1:] == [(line, order()) for line in range(3, 503)]
-    assert table(_HEAD + _GOOD + 'track,"Order,u,1\n' + _GOOD)[1:] == [
+    assert table(_HEAD + _ROW + 'track,"Order,u,1\n' + _ROW)[1:] == [
         (3, ("invalid_csv", None)),
         (4, order()),
     ]
 
 
 def test_lines_that_are_no_rows_are_not_counted(table: Any) -> None:
-    text = _HEAD + "\n" + _GOOD + ",,,\n" + _HEAD + _GOOD.strip() + ",,\n" + "\n\n  \n"
+    text = _HEAD + "\n" + _ROW + ",,,\n" + _HEAD + _ROW.strip() + ",,\n" + "\n\n  \n"
     rows = table(text)
     assert rows == [(3, order()), (6, order())]
 
 
 def test_a_last_row_that_is_cut_off_is_refused(table: Any) -> None:
-    assert table(_HEAD + _GOOD + "track,Order,u") == [(2, order()), (3, ("cut_off", None))]
+    assert table(_HEAD + _ROW + "track,Order,u") == [(2, order()), (3, ("cut_off", None))]
     assert table(_HEAD + "track,Order,u,1") == [(2, order())]
 
 
@@ -262,7 +264,7 @@ def test_a_file_larger_than_memory_is_read_in_little_of_it(tmp_path: Path) -> No
     path = tmp_path / "large.csv"
     with path.open("w") as file:
         file.write(_HEAD)
-        file.write(_GOOD * 200_000)
+        file.write(_ROW * 200_000)
         file.write('track,"open ' + "x" * 5_000_000 + "\n")
     tracemalloc.start()
     count = sum(1 for _ in open_rows(path, FileFormat(_MAX)).rows())

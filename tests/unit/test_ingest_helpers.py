@@ -36,7 +36,7 @@ _CODEC = Codec(recorded_versions())
 
 
 def _write(path: Path, rows: int) -> None:
-    """Write good rows, and of every kind of bad ones."""
+    """Write good rows, and bad ones of every kind."""
     lines = [f"c-{number},{number}.5,2026-01-0{number % 9 + 1} 10:00:00" for number in range(rows)]
     lines[7::50] = [",3,"] * len(lines[7::50])
     lines[9::70] = ['"c-é\ud800",1,'] * len(lines[9::70])
@@ -52,10 +52,8 @@ def _rows(path: Path) -> Iterator[ReadRow]:
 def _prepare(batches: Iterator[ConvertedRows], folder: Path) -> tuple[RowCounts, list[bytes]]:
     folder.mkdir()
     outlet = PreparedFiles(folder / "records", folder / "letters", folder / "rejected")
-    prepared = prepare(batches, outlet, lambda _: None)
-    return prepared, [
-        file.read_bytes() for file in (outlet.records, outlet.letters, outlet.rejected)
-    ]
+    counts = prepare(batches, outlet, lambda _: None)
+    return counts, [file.read_bytes() for file in (outlet.records, outlet.letters, outlet.rejected)]
 
 
 def test_helpers_prepare_the_same_as_one_process(tmp_path: Path) -> None:

@@ -205,9 +205,9 @@ def test_email_events_of_interaction_studio_come_unchanged(tmp_path: Path) -> No
         "jdoe@ac.com,123456,newsletter,Click,2020-07-07T10:11:34Z\n"
     )
     columns = {"attribute:emailAddress": "identifiers.email"}
-    [clicked] = read(path, replace(watch, columns=columns))
-    assert clicked["identifiers"] == [{"namespace": "email", "value": "jdoe@ac.com"}]
-    assert clicked["properties"] == {
+    [click] = read(path, replace(watch, columns=columns))
+    assert click["identifiers"] == [{"namespace": "email", "value": "jdoe@ac.com"}]
+    assert click["properties"] == {
         "customerId": 123456,
         "campaign_id": "newsletter",
         "event": "Click",
