@@ -1,4 +1,4 @@
-"""Oddities of real exports, each read as it was meant or refused by its fault."""
+"""Oddities of real exports: each is read by its meaning, or refused with its fault."""
 
 import zipfile
 from pathlib import Path
@@ -47,7 +47,7 @@ def _row(folder: Path, cells: str, **csv: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("cells", "csv", "traits"),
     [
-        # Words of databases and spreadsheets for nothing.
+        # Words by which databases and spreadsheets mark an empty cell.
         (r"7,\N,\N,\N", {}, {}),
         ("7,NULL,,N/A", {"empty": ("NULL", "N/A")}, {}),
         ("7,NULL,,x", {}, {"spent": "NULL", "note": "x"}),
@@ -60,9 +60,9 @@ def _row(folder: Path, cells: str, **csv: Any) -> dict[str, Any]:
         ("7;-1\u00a0234\u00a0567,5;;1.234", _COMMA, {"spent": -1234567.5, "note": 1234}),
         ("7;1\u202f234;;1'234,5", _COMMA, {"spent": 1234, "note": 1234.5}),
         ("7;1.234\u00a0567,5;;x", _COMMA, {"spent": "1.234\u00a0567,5", "note": "x"}),
-        # What is true in spreadsheets and in Python.
+        # Truth values of spreadsheets and of Python.
         ("7,TRUE,,False", {}, {"spent": True, "note": False}),
-        # Formulas that keep a text a text, and spaces that nobody sees.
+        # Formulas that make a spreadsheet treat a number as text, and invisible spaces.
         ('="007",="1",,', {}, {"id": "007", "spent": "1"}),
         ("\u00a07\u200b,1,,x", {}, {"spent": 1, "note": "x"}),
     ],
@@ -74,7 +74,7 @@ def test_cells_are_read_as_they_were_meant(
 
 
 @pytest.mark.parametrize("text", ["1.23457E+11", "1,23457E+11", "1E+11"])
-def test_number_that_a_spreadsheet_has_rounded_is_nobody(tmp_path: Path, text: str) -> None:
+def test_number_that_a_spreadsheet_has_rounded_identifies_nobody(tmp_path: Path, text: str) -> None:
     [refusal] = _rows(tmp_path, f'{_HEAD}"{text}",1,,\n')
     assert refusal == (2, "invalid_identifier", "identifiers.customer_id")
     assert _row(tmp_path, "1E5,1,,")["id"] == "1E5"
@@ -95,7 +95,7 @@ def test_lines_around_the_table_are_no_rows(tmp_path: Path, text: str, csv: dict
     assert row["properties"] == {"spent": 1}
 
 
-def test_files_put_together_are_one(tmp_path: Path) -> None:
+def test_concatenated_files_are_read_as_one(tmp_path: Path) -> None:
     table, other = _HEAD + "7,1,,\n", "\ufeff" + _HEAD + "8,2,,\n"
     assert [row["properties"]["spent"] for row in _rows(tmp_path, table + other)] == [1, 2]
 
@@ -137,22 +137,21 @@ def test_archive_of_a_file_manager_holds_one_file(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_that_came_as_fractions_are_the_same_customers(tmp_path: Path) -> None:
-    # A column with gaps has floats in it, whatever it had before.
+    # Exporters store a column of whole numbers with gaps as floats.
     path = tmp_path / "a.parquet"
     table = {"id": [7.0, None, 8.5], "spent": [1, 2, 3], "at": [None] * 3, "note": ["x"] * 3}
     pq.write_table(pa.table(table), path)
     first, second, third = read(path, _WATCH)
     assert first["identifiers"] == [{"namespace": "customer_id", "value": "7"}]
     assert second == (2, "missing_identifier", "identifiers.customer_id")
-    # Accepted here, refused by intake.
+    # A later step, intake, refuses such an id.
     assert third["identifiers"] == [{"namespace": "customer_id", "value": 8.5}]
 
 
 def test_identifier_that_is_an_object_identifies_nobody(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_text('{"id": {"$numberLong": "7"}}\n{"id": 7.0}\n')
-    exported, plain = read(path, replace(_WATCH, columns={"id": "identifiers.customer_id"}))
-    assert exported["identifiers"][0]["value"] == {
-        "$numberLong": "7"
-    }  # accepted here, refused by intake
-    assert plain["identifiers"][0]["value"] == "7"
+    export_row, plain_row = read(path, replace(_WATCH, columns={"id": "identifiers.customer_id"}))
+    # A later step, intake, refuses such an id.
+    assert export_row["identifiers"][0]["value"] == {"$numberLong": "7"}
+    assert plain_row["identifiers"][0]["value"] == "7"

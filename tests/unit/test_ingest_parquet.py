@@ -117,11 +117,11 @@ def test_every_type_has_its_value(kind: Any, element: Any, value: Any) -> None:
     ],
 )
 def test_columns_without_a_value_are_named(kind: Any, element: Any) -> None:
-    [empty, bad, good] = values(_array([None, element, None], kind))
-    assert empty is None
-    assert good is None
-    assert isinstance(bad, NoValue)
-    assert bad.reason
+    [first, refusal, last] = values(_array([None, element, None], kind))
+    assert first is None
+    assert last is None
+    assert isinstance(refusal, NoValue)
+    assert refusal.reason
 
 
 def test_encoded_arrays_have_the_values_that_they_stand_for() -> None:
@@ -140,9 +140,9 @@ def test_text_that_is_not_utf_8_costs_its_row() -> None:
     array = pa.StringArray.from_buffers(
         2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\5\0\0\0"), pa.py_buffer(b"acaf\xe9")
     )
-    [good, bad] = values(array)
-    assert good == "a"
-    assert isinstance(bad, NoValue)
+    [text, refusal] = values(array)
+    assert text == "a"
+    assert isinstance(refusal, NoValue)
 
 
 def test_flat_columns_and_nested_types_make_records(tmp_path: Path) -> None:
@@ -154,12 +154,12 @@ def test_flat_columns_and_nested_types_make_records(tmp_path: Path) -> None:
         {"kind": "page", "occurred_at": at, "identifiers": identifiers, "properties": [("a", 1.0)],
          "properties.b": 2},
     ]  # fmt: skip
-    who_type = pa.list_(pa.struct([("namespace", pa.string()), ("value", pa.string())]))
+    identifiers_type = pa.list_(pa.struct([("namespace", pa.string()), ("value", pa.string())]))
     schema = pa.schema(
         [
             ("kind", pa.string()),
             ("occurred_at", pa.timestamp("ns", tz="UTC")),
-            ("identifiers", who_type),
+            ("identifiers", identifiers_type),
             ("properties", pa.map_(pa.string(), pa.float64())),
             ("properties.b", pa.decimal128(5, 1)),
         ]
@@ -235,7 +235,7 @@ def test_files_that_are_no_parquet_are_named(tmp_path: Path) -> None:
             open_rows(path, _FORMAT)
 
 
-def test_text_that_a_file_holds_once_for_many_rows_fills_no_memory(tmp_path: Path) -> None:
+def test_long_text_shared_by_many_rows_is_read_in_bounded_memory(tmp_path: Path) -> None:
     path, rows, wide = tmp_path / "a.parquet", 5_000, "x" * 100_000
     notes = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([wide]))
     customer_ids = pa.array([f"c-{number}" for number in range(rows)])

@@ -33,7 +33,7 @@ _CONSENT = {
     "when": {"not": {"trait": "consent.email.marketing", "is": False}},
     "for": {"channel": "email", "purpose": "marketing"},
 }
-_SILENT = [
+_SUPPRESSIONS = [
     {
         "suppression": "bad-address",
         "when": {"all": [{"name": "bounce"}, {"property": "bounce", "is": "address"}]},
@@ -46,14 +46,14 @@ _RULES = world(
     identity={"namespaces": [{"name": "customer_id"}, {"name": "email", "normalise": "email"}]},
     traits=("consent.email.marketing",),
     campaigns=[campaign("sales", offer("sale", 9))],
-    policies={"consent": [_CONSENT], "suppressions": _SILENT},
+    policies={"consent": [_CONSENT], "suppressions": _SUPPRESSIONS},
 )
 
 
 def _read(
     folder: Path, text: str, watch: model.Watch = _WATCH, digest: str = "one"
 ) -> list[Interaction | UnreadableRow]:
-    """Judge the rows of a file; `digest`: of its content."""
+    """Return the interactions or refusals of a file's rows; `digest`: of its content."""
     path = folder / "list.csv"
     path.write_text(text)
     judge = open_converter(
@@ -63,7 +63,7 @@ def _read(
     return [judge.judge(row) for row in rows]
 
 
-def _good(rows: list[Interaction | UnreadableRow]) -> list[Interaction]:
+def _interactions_of(rows: list[Interaction | UnreadableRow]) -> list[Interaction]:
     assert all(isinstance(row, Interaction) for row in rows), rows
     return [row for row in rows if isinstance(row, Interaction)]
 
@@ -74,7 +74,9 @@ def _read_properties(
     """Return the properties that the rows of another list have."""
     permissions = model.Permissions(**{"channels": ("email",), **rules})
     watch = model.Watch("list", "shop", "/in", permissions=permissions, columns=columns)
-    return [dict(interaction.properties) for interaction in _good(_read(folder, text, watch))]
+    return [
+        dict(interaction.properties) for interaction in _interactions_of(_read(folder, text, watch))
+    ]
 
 
 def test_suppression_list_of_a_mail_service_means_outcomes_and_withdrawals(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_suppression_list_of_a_mail_service_means_outcomes_and_withdrawals(tmp_p
         "bo@example.com,SpamComplaint,2026-01-02T10:00:00Z\n"
         "cy@example.com,Unsubscribed,2026-01-03T10:00:00Z\n"
     )
-    bounce, complaint, withdrawal = _good(_read(tmp_path, text))
+    bounce, complaint, withdrawal = _interactions_of(_read(tmp_path, text))
     assert (bounce.kind, bounce.name, bounce.channel) == ("outcome", "bounce", "email")
     assert bounce.properties == {"bounce": "address"}
     assert bounce.identifiers == (Identifier("email", "ada@example.com"),)
@@ -106,32 +108,35 @@ def test_customer_on_a_list_gets_no_mail(tmp_path: Path, reason: str, fate: str)
     life = Life(_RULES, identifiers=(Identifier("email", "ada@example.com"),))
     life.interact("Go", _NOW - _DAY_MS)
     assert life.treatments() == ["sale-email"]
-    [row] = _good(_read(tmp_path, f"Email,Reason,Created\nada@example.com,{reason},\n"))
+    [row] = _interactions_of(_read(tmp_path, f"Email,Reason,Created\nada@example.com,{reason},\n"))
     list(life.flow.run(row))
     decision = life.interact("Go", _NOW + _DAY_MS)
     assert life.treatments() == []
     assert fates(decision)["sale-email"] == fate
 
 
-def test_consent_that_a_list_gives_again_lasts(tmp_path: Path) -> None:
+def test_latest_state_of_a_list_holds(tmp_path: Path) -> None:
     life = Life(_RULES, identifiers=(Identifier("email", "ada@example.com"),))
     text = (
         "Email,Reason,Created\nada@example.com,opt-in,2026-02-01\nada@example.com,no,2026-01-01\n"
     )
-    for row in _good(_read(tmp_path, text)):
+    for row in _interactions_of(_read(tmp_path, text)):
         list(life.flow.run(row))
     life.interact("Go", _NOW + _DAY_MS)
     assert life.treatments() == ["sale-email"]
 
 
-def test_repeated_row_counts_once_and_in_a_later_list_too_where_it_says_when(
+def test_repeated_row_with_a_time_counts_once_over_lists(
     tmp_path: Path,
 ) -> None:
     with_times = "Email,Reason,Created\na@example.com,no,2026-01-01\na@example.com,no,2026-01-01\n"
     without_times = with_times.replace("2026-01-01", "")
 
     def ids(text: str, digest: str) -> set[str]:
-        return {interaction.event_id for interaction in _good(_read(tmp_path, text, digest=digest))}
+        return {
+            interaction.event_id
+            for interaction in _interactions_of(_read(tmp_path, text, digest=digest))
+        }
 
     assert len(ids(with_times, "one") | ids(with_times, "two")) == 1
     assert len(ids(without_times, "one")) == 1
@@ -186,7 +191,7 @@ def test_empty_column_of_a_channel_changes_nothing(tmp_path: Path) -> None:
     ]
 
 
-def test_row_that_says_nothing_certain_is_refused_by_its_column(tmp_path: Path) -> None:
+def test_row_without_a_clear_state_is_refused_with_its_column(tmp_path: Path) -> None:
     text = "Email,Reason,Created\na@example.com,perhaps,\nb@example.com,,\n,bounce,\n"
     rows = _read(tmp_path, text)
     assert [(row.line, row.code, row.field) for row in rows if isinstance(row, UnreadableRow)] == [

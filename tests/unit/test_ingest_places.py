@@ -15,17 +15,17 @@ from pipeline.ingest.taking import Base, remove_leftovers
 from pipeline.settings import Settings
 
 
-def never(_: Stamp) -> float:
+def unchanged_for_no_time(_: Stamp) -> float:
     return 0.0
 
 
-def test_a_file_at_rest_is_complete_and_a_change_begins_anew() -> None:
+def test_unchanged_file_is_complete_after_its_time_and_a_change_restarts_it() -> None:
     readiness = FileReadiness(model.ReadyRule(after="5s"))
     small, large = Stamp("a", 1, 7), Stamp("a", 2, 7)
-    assert not readiness.ready([small], frozenset("a"), 0, never)
-    assert not readiness.ready([large], frozenset("a"), 4, never)
-    assert not readiness.ready([large], frozenset("a"), 8.9, never)
-    assert readiness.ready([large], frozenset("a"), 9, never) == {large}
+    assert not readiness.ready([small], frozenset("a"), 0, unchanged_for_no_time)
+    assert not readiness.ready([large], frozenset("a"), 4, unchanged_for_no_time)
+    assert not readiness.ready([large], frozenset("a"), 8.9, unchanged_for_no_time)
+    assert readiness.ready([large], frozenset("a"), 9, unchanged_for_no_time) == {large}
     assert readiness.ready([small], frozenset("a"), 9, lambda _: 5.0) == {small}
 
 
@@ -33,7 +33,9 @@ def test_a_marker_makes_a_file_complete() -> None:
     by_marker = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
     file = Stamp("a.csv.gz", 1, 1)
     assert not by_marker.ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
-    assert by_marker.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, never) == {file}
+    assert by_marker.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, unchanged_for_no_time) == {
+        file
+    }
 
 
 def test_unfinished_and_hidden_files_fit_no_pattern() -> None:
@@ -78,9 +80,9 @@ def test_journal_keeps_progress_and_taken_files_over_restarts(tmp_path: Path) ->
     assert Journal(tmp_path).find_progress("c") == SendProgress(7, {0: 3})
     Journal(tmp_path).finish("c", "a.csv", 5, 1)
     assert Journal(tmp_path).find_progress("c") == SendProgress()
-    file_taken = Journal(tmp_path).find_taken("c")
-    assert file_taken is not None
-    assert (file_taken.name, file_taken.rows, file_taken.rejected) == ("a.csv", 5, 1)
+    entry = Journal(tmp_path).find_taken("c")
+    assert entry is not None
+    assert (entry.name, entry.rows, entry.rejected) == ("a.csv", 5, 1)
     Journal(tmp_path).leave("w", Stamp("a", 1, 2))
     assert Journal(tmp_path).is_left("w", Stamp("a", 1, 2))
     assert not Journal(tmp_path).is_left("w", Stamp("a", 1, 3))

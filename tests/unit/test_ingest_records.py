@@ -51,7 +51,7 @@ def take(value: object, line: int = 1) -> Interaction:
     return result
 
 
-def test_an_interaction_is_taken_as_it_stands_with_identifiers_ranked_and_normal() -> None:
+def test_an_interaction_is_taken_unchanged_with_identifiers_ranked_and_normalised() -> None:
     assert take(_FULL) == Interaction(
         event_id="e1",
         kind="track",
@@ -92,14 +92,14 @@ def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
 
 _PAGE = {"type": "page", "anonymousId": "c"}
 _ORDER = {"type": "track", "event": "Order", "anonymousId": "c"}
-_REFUSED = {"type": "track", "anonymousId": "c"}
+_INVALID = {"type": "track", "anonymousId": "c"}
 
 
 def test_a_file_sent_again_without_its_refused_rows_has_the_same_ids() -> None:
-    rows = [_REFUSED, _PAGE, _ORDER, _PAGE, _REFUSED, _without("event_id"), _ORDER]
-    good = [row for row in rows if row is not _REFUSED]
-    assert len(set(ids(good))) == len(good) == 5
-    assert ids(rows) == ids(good)
+    rows = [_INVALID, _PAGE, _ORDER, _PAGE, _INVALID, _without("event_id"), _ORDER]
+    valid_rows = [row for row in rows if row is not _INVALID]
+    assert len(set(ids(valid_rows))) == len(valid_rows) == 5
+    assert ids(rows) == ids(valid_rows)
     mended_rows = [{**_ORDER, "event": "Mended"}, *rows[1:]]
     assert ids(mended_rows)[1:] == ids(rows)
 

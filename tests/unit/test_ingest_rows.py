@@ -38,10 +38,10 @@ def test_a_line_too_long_is_refused_and_the_next_is_whole(tmp_path: Path) -> Non
 def test_a_line_that_is_no_text_costs_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_bytes(b'{"event": "a"}\n{"event": "caf\xe9"}\n{"event": "b"}\n')
-    [_, bad, _] = open_rows(path, _FORMAT).rows()
-    assert isinstance(bad, UnreadableRow)
-    assert (bad.line, bad.code) == (2, "not_text")
-    assert "0xe9" in bad.message
+    [_, refusal, _] = open_rows(path, _FORMAT).rows()
+    assert isinstance(refusal, UnreadableRow)
+    assert (refusal.line, refusal.code) == (2, "not_text")
+    assert "0xe9" in refusal.message
     assert read(path, FileFormat(1_000, "windows-1252"))[1] == (2, {"event": "café"})
 
 

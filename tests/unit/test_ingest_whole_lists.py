@@ -29,11 +29,11 @@ _IDENTITY = world(identity={"namespaces": _SPACES}).config.identity
 
 
 class _Lists:
-    """Home in which files are taken one after the other."""
+    """Home that takes files one after the other, and the identity of each file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.known_by: list[str] = []
+        self.identities: list[str] = []
 
     def take(self, text: str, watch: model.Watch = _FEED) -> list[tuple[str, str, str]]:
         """Return operation, segment and customer of the changes that a file makes."""
@@ -41,9 +41,9 @@ class _Lists:
         rows = self._open(text, watch)
         members = find_list(rows, self.folder / "lists", _IDENTITY)
         assert members is not None
-        self.known_by.append(members.known_by(digest))
+        self.identities.append(members.known_by(digest))
         changes = list(members.changes(rows.rows(), self.folder / "members"))
-        last = members.next_last(digest, self.known_by[-1], "a.csv")
+        last = members.next_last(digest, self.identities[-1], "a.csv")
         members.keep(self.folder / "members", last)
         assert len({change.line for change in changes}) == len(changes)
         return [_change_of(change) for change in changes if isinstance(change, FileRow)]
@@ -87,7 +87,7 @@ def test_list_that_comes_again_later_is_another_file_and_the_last_one_again_is_n
     large, small = "userId,segment\nana,Gold\nbo,Gold\n", "userId,segment\nana,Gold\n"
     for text in (large, small, large, large):
         lists.take(text)
-    first, second, third, fourth = lists.known_by
+    first, second, third, fourth = lists.identities
     assert len({first, second, third}) == 3
     assert third == fourth
 
@@ -111,7 +111,7 @@ def test_file_of_two_lists_is_refused_by_line(tmp_path: Path) -> None:
 
 
 class _SharedPlace:
-    """Folder whose files homes take one after the other, with the memory beside them."""
+    """Folder from which several homes take files, and in which they share the list's memory."""
 
     def __init__(self, folder: Path) -> None:
         self.inbox = folder / "in"
@@ -127,16 +127,16 @@ class _SharedPlace:
             assert members is not None
             memory = ListMemory(members, place)
             memory.recall(digest, self._open_former)
-            known_by = members.known_by(digest)
+            identity = members.known_by(digest)
             changes = list(members.changes(rows.rows(), home / "members"))
-            last = memory.note(members.next_last(digest, known_by, name), home / "note")
+            last = memory.note(members.next_last(digest, identity, name), home / "note")
             members.keep(home / "members", last)
             place.move(name, "done", name)
         all_changes = [_change_of(change) for change in changes if isinstance(change, FileRow)]
-        identifiers_removed = [
+        removed_identifiers = [
             identifier for operation, _, identifier in all_changes if operation == "remove"
         ]
-        return identifiers_removed, members.is_after_loss(digest)
+        return removed_identifiers, members.is_after_loss(digest)
 
     @contextmanager
     def _open_former(self, name: str) -> Iterator[tuple[str, RowFile]]:
@@ -162,14 +162,12 @@ def test_another_home_removes_customers_missing_since_the_last_file_of_any(
     assert place.take(home, "c.csv", _THIRD) == (["ana"], False)
 
 
-@pytest.mark.parametrize("place_lost", ["a.csv removed", "a.csv changed"])
-def test_loss_of_a_lists_memory_everywhere_is_reported_once(
-    tmp_path: Path, place_lost: str
-) -> None:
+@pytest.mark.parametrize("loss", ["a.csv removed", "a.csv changed"])
+def test_loss_of_a_lists_memory_everywhere_is_reported_once(tmp_path: Path, loss: str) -> None:
     place = _SharedPlace(tmp_path)
     place.take(tmp_path / "one", "a.csv", _FIRST)
     former = place.inbox / "done" / "a.csv"
-    former.write_text("userId,segment\n") if place_lost.endswith("changed") else former.unlink()
+    former.write_text("userId,segment\n") if loss.endswith("changed") else former.unlink()
     home = tmp_path / "home"
     assert place.take(home, "b.csv", _SECOND) == ([], True)
     assert place.take(home, "c.csv", _THIRD) == (["ana"], False)
@@ -192,7 +190,7 @@ def test_doctor_names_a_list_that_removed_nobody(tmp_path: Path) -> None:
     ]
 
 
-def test_home_alone_knows_a_list_where_nothing_can_be_written_beside_its_files(
+def test_list_is_kept_in_the_home_where_nothing_can_be_written_beside_its_files(
     tmp_path: Path,
 ) -> None:
     whole_list = WholeList(tmp_path / "lists" / "gold" / "1", b"{}", _IDENTITY)

@@ -30,8 +30,7 @@ _RULES = ("eligibility/adult", "suitability/debt", "applicability/trigger", "eli
 
 
 def _log(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
-    """Return decisions as arbitration makes them: the best score above 0 wins, others are beaten by
-    it."""
+    """Return decisions as arbitration makes them: the best score above 0 beats the others."""
     chance = np.random.default_rng(5)
     decisions, segmented = [], []
     for number in range(count):
@@ -93,14 +92,16 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Decision],
     return folder, decisions, segmented
 
 
-def _duck(folder: Path, by: DecisionGrouping = "all", **options: int) -> tuple[DecisionGroup, ...]:
+def _query_duckdb(
+    folder: Path, by: DecisionGrouping = "all", **options: int
+) -> tuple[DecisionGroup, ...]:
     with open_queries("duckdb", Engine(threads=1)) as queries:
         load_decisions(queries, folder, DecisionLogOptions(by, **options))
         return decision_groups(queries)
 
 
 def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, list[Candidate]]]:
-    """Return winner and competitors by score, of every slot."""
+    """Yield the winner and the competitors by score, of every slot."""
     for decision in decisions:
         for slot in {candidate.slot for candidate in decision.candidates}:
             own_candidates = [
@@ -118,16 +119,16 @@ def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, lis
                 yield (winners[0] if winners else None), winners + losers
 
 
-def _best(scored: dict[str, float]) -> str | None:
-    best = max(scored, key=lambda treatment: scored[treatment])
-    return best if scored[best] > 0 else None
+def _best(scores: dict[str, float]) -> str | None:
+    best = max(scores, key=lambda treatment: scores[treatment])
+    return best if scores[best] > 0 else None
 
 
-def test_sensitivity_is_deciding_anew_without_the_factor(
+def test_sensitivity_counts_decisions_that_differ_without_the_factor(
     log: tuple[Path, list[Decision], list[Segmented]],
 ) -> None:
     folder, decisions, _ = log
-    [group] = _duck(folder)
+    [group] = _query_duckdb(folder)
     changes: Counter[str] = Counter()
     contests = 0
     for winner, own_candidates in _contests(decisions):
@@ -162,7 +163,7 @@ def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
 ) -> None:
     folder, decisions, _ = log
     for by in ("all", "segment", "day", "week", "month"):
-        for group in _duck(folder, by):
+        for group in _query_duckdb(folder, by):
             assert group.funnel[-1].left == group.chosen
             before = group.candidates
             for rule in group.funnel:
@@ -173,17 +174,23 @@ def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
                 assert means[rule.rule] == pytest.approx(rule.left / group.decisions)
             for step in group.optionality:
                 assert sum(step.customers.values()) == group.customers
-    [whole_log] = _duck(folder)
-    fell = Counter(
+    [whole_log] = _query_duckdb(folder)
+    rejection_counts = Counter(
         rule for decision in decisions for rule, names in decision.rejected.items() for _ in names
     )
-    assert {row.rule: row.fell for row in whole_log.funnel if row.rule in _RULES} == fell
+    assert {
+        row.rule: row.fell for row in whole_log.funnel if row.rule in _RULES
+    } == rejection_counts
     assert [row.stage for row in whole_log.funnel][:2] == ["trigger", "eligibility"]
-    [never] = [
+    [loser] = [
         treatment for treatment in whole_log.never_won if treatment.treatment == "never-shown"
     ]
-    assert (never.offer, never.candidate, never.mostly) == (None, 0, fell.most_common()[0][0])
-    assert never.considered == sum(
+    assert (loser.offer, loser.candidate, loser.mostly) == (
+        None,
+        0,
+        rejection_counts.most_common()[0][0],
+    )
+    assert loser.considered == sum(
         "never-shown" in n for d in decisions for n in d.rejected.values()
     )
 
@@ -203,13 +210,13 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
         for decision in considered_decisions.values()
         for segment in members[decision.event_id]
     )
-    assert {group.group: group.decisions for group in _duck(folder, "segment")} == expected
+    assert {group.group: group.decisions for group in _query_duckdb(folder, "segment")} == expected
     days = Counter(
         datetime.fromtimestamp(decision.decided_at / 1000, UTC).date().isoformat()
         for decision in considered_decisions.values()
     )
-    assert {group.group: group.decisions for group in _duck(folder, "day")} == days
-    [part] = _duck(folder, since=_BEGIN + _DAY_MS, until=_BEGIN + 2 * _DAY_MS)
+    assert {group.group: group.decisions for group in _query_duckdb(folder, "day")} == days
+    [part] = _query_duckdb(folder, since=_BEGIN + _DAY_MS, until=_BEGIN + 2 * _DAY_MS)
     assert part.decisions == days["2024-01-02"]
 
 
@@ -236,20 +243,20 @@ def test_spark_gives_equal_figures(
     with open_queries("spark", Engine()) as queries:
         load_decisions(queries, folder, DecisionLogOptions("segment"))
         assert [asdict(group) for group in decision_groups(queries)] == [
-            asdict(group) for group in _duck(folder, "segment")
+            asdict(group) for group in _query_duckdb(folder, "segment")
         ]
         load_decisions(queries, folder, DecisionLogOptions("week", since=_BEGIN + _DAY_MS))
         sizes = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
-        _as_a_sink_writes_it(folder / "decisions")
+        _create_catalog_table(folder / "decisions")
         load_decisions(queries, Path("tables:kairos"), DecisionLogOptions("month"))
         months = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
-    assert months == [(group.group, group.decisions) for group in _duck(folder, "month")]
-    duck = _duck(folder, "week", since=_BEGIN + _DAY_MS)
-    assert sizes == [(group.group, group.decisions) for group in duck]
+    assert months == [(group.group, group.decisions) for group in _query_duckdb(folder, "month")]
+    weeks = _query_duckdb(folder, "week", since=_BEGIN + _DAY_MS)
+    assert sizes == [(group.group, group.decisions) for group in weeks]
 
 
-def _as_a_sink_writes_it(place: Path) -> None:
-    """Make a table of a catalog, with times in ms and nothing of Kafka."""
+def _create_catalog_table(place: Path) -> None:
+    """Create the table that a sink of the topic writes: times in ms, no columns of Kafka."""
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()

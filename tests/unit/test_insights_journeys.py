@@ -24,8 +24,8 @@ from tests.support.journeys import (
 
 HEADER = "case_id,occurred_at,name,channel"
 KEYS = ["cases", "variants", "fits_share", "mean_fitness", "funnel", "drop_offs"]
-LATE = case("late", 60, "other")
-"""Another customer's event, by which the windows of all others are over."""
+LATER_EVENT = case("late", 60, "other")
+"""Event of another customer, at a time when the windows of all others are over."""
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -60,7 +60,7 @@ def test_defined_journey_prints_its_contract(tmp_path: Path) -> None:
         case("c", 0, "start", "income", "terms"),
         case("d", 0, "start", "terms", "terms", "income", "open"),
         case("e", 0, "start", "page"),
-        LATE,
+        LATER_EVENT,
     )
     answer = analyse(events, write_journey(tmp_path))
     assert list(answer) == KEYS
@@ -87,13 +87,13 @@ def test_defined_journey_prints_its_contract(tmp_path: Path) -> None:
 
 
 def test_csv_and_parquet_give_the_same(tmp_path: Path) -> None:
-    lines = [*case("a", 0, "start", "terms", "income"), *case("b", 9, "terms"), *LATE]
+    lines = [*case("a", 0, "start", "terms", "income"), *case("b", 9, "terms"), *LATER_EVENT]
     keys = HEADER.split(",")
     rows = [dict(zip(keys, line.split(","), strict=True)) for line in lines]
-    typed = [{**row, "occurred_at": int(row["occurred_at"])} for row in rows]
+    typed_rows = [{**row, "occurred_at": int(row["occurred_at"])} for row in rows]
     journey = write_journey(tmp_path)
     expected = analyse(write_events(tmp_path, lines), journey)
-    assert analyse(write_parquet(tmp_path / "e.parquet", typed), journey) == expected
+    assert analyse(write_parquet(tmp_path / "e.parquet", typed_rows), journey) == expected
 
 
 def test_windows_that_are_not_over_are_no_drop_offs(tmp_path: Path) -> None:
@@ -128,10 +128,10 @@ def test_a_goal_counts_within_its_window_from_entering(tmp_path: Path) -> None:
     def gap(name: str, begin: float, end: float) -> list[str]:
         return [*case(name, begin, "start"), *case(name, end, "open")]
 
-    case_inside, after = gap("inside", 1, window + 0.99), gap("after", 1, window + 1)
+    inside, after = gap("inside", 1, window + 0.99), gap("after", 1, window + 1)
     before = [*case("before", 0, "open"), *case("before", 1, "start")]
     answer = analyse(
-        write_events(tmp_path, case_inside, after, before, LATE), write_journey(tmp_path)
+        write_events(tmp_path, inside, after, before, LATER_EVENT), write_journey(tmp_path)
     )
     assert drop_offs(answer) == {None: 2}
 
@@ -185,7 +185,7 @@ def test_any_name_of_a_step_is_accepted(tmp_path: Path, name: str) -> None:
 
 
 def test_tables_for_people_show_the_same_figures(tmp_path: Path) -> None:
-    events = write_events(tmp_path, case("a", 0, "start", "terms", "income"), LATE)
+    events = write_events(tmp_path, case("a", 0, "start", "terms", "income"), LATER_EVENT)
     code, output, _ = run("--events", str(events), "--defined", str(write_journey(tmp_path)))
     words = " ".join(output.split())
     assert code == 0
@@ -258,8 +258,8 @@ def test_settings_limit_memory_and_name_the_spill_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [line for number in range(20_000) for line in case(f"c{number}", 0, *"xyz")]
-    arguments_so_far = ("--events", str(write_events(tmp_path, lines)), "--defined")
-    options_with_files = (*arguments_so_far, str(write_journey(tmp_path)))
+    first_arguments = ("--events", str(write_events(tmp_path, lines)), "--defined")
+    options_with_files = (*first_arguments, str(write_journey(tmp_path)))
     monkeypatch.setenv("KAIROS_INSIGHTS_MEMORY", "2MB")
     code, _, error = run(*options_with_files)
     assert (code, "raise --memory (KAIROS_INSIGHTS_MEMORY)" in error) == (1, True)
@@ -327,7 +327,7 @@ def test_the_funnel_loses_drop_offs_open_cases_and_goals_out_of_order(tmp_path: 
         for number in range(2)
         for path in ("abcd", "ab", "ba", "c", "abd")
     ]
-    answer = analyse(write_events(tmp_path, *cases, LATE), write_journey(tmp_path, text))
+    answer = analyse(write_events(tmp_path, *cases, LATER_EVENT), write_journey(tmp_path, text))
     counts = [answer["cases"], *funnel(answer).values()]
     assert counts == [11, 8, 6, 2, 2]
     open_before_a, goal_after_b = 1, 2
@@ -364,8 +364,8 @@ def test_more_cases_than_memory_holds_go_to_disk(tmp_path: Path, options: tuple[
     plan = write_journey(tmp_path)
     words = [str(plan) if option == "plan" else option for option in options]
     arguments = ("--events", str(events), *words, "--json", "--spill", str(spill))
-    code, output_within, error = run(*arguments, "--memory", "300MB")
+    code, output, error = run(*arguments, "--memory", "300MB")
     assert code == 0, error
-    assert json.loads(output_within)["cases"] == 400_000
-    assert output_within == run(*arguments)[1]
+    assert json.loads(output)["cases"] == 400_000
+    assert output == run(*arguments)[1]
     assert not list(spill.iterdir())

@@ -1,5 +1,4 @@
-"""Each command of insights on every odd input: an answer that can be relied on, or a fault
-with its place."""
+"""Each command of insights on every odd input: a correct answer, or a fault with its place."""
 
 import json
 import re
@@ -79,7 +78,7 @@ def _files(command: str, folder: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def usual_answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Answers to all commands on the usual tables."""
     answers = {}
     for command in _COMMANDS:
@@ -91,7 +90,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.mark.parametrize(("command", "table", "odd_table"), _CASES)
 def test_an_odd_table_gets_an_answer_or_a_reason(
-    command: str, table: str, odd_table: OddTable, tmp_path: Path, usual: Mapping[str, str]
+    command: str, table: str, odd_table: OddTable, tmp_path: Path, usual_answers: Mapping[str, str]
 ) -> None:
     files = _files(command, tmp_path)
     files[table] = odd_table.write(tmp_path / f"odd-{table}", TABLES[table]())
@@ -99,9 +98,9 @@ def test_an_odd_table_gets_an_answer_or_a_reason(
     expected = odd_table.expected_words(table)
     if expected is None:
         assert code == 0, message
-        _check_figures(json.loads(output, parse_constant=_no_number))
+        _check_figures(json.loads(output, parse_constant=_refuse_constant))
         if odd_table.same:
-            assert _plain(output) == _plain(usual[command])
+            assert _plain(output) == _plain(usual_answers[command])
     else:
         assert code == 1, output
         assert expected.format(file=files[table]) in message
@@ -118,10 +117,10 @@ def test_odd_topics_get_an_answer_or_a_reason(
     expected = odd_topic.expected_words(command.split()[0])
     if expected is None:
         assert code == 0, message
-        _check_figures(json.loads(output, parse_constant=_no_number))
+        _check_figures(json.loads(output, parse_constant=_refuse_constant))
         if odd_topic.same:
-            _, usual, _ = _ask_topics(command, topics(None))
-            assert _plain(output) == _plain(usual)
+            _, usual_output, _ = _ask_topics(command, topics(None))
+            assert _plain(output) == _plain(usual_output)
     else:
         assert code == 1, output
         assert expected in message
@@ -130,7 +129,7 @@ def test_odd_topics_get_an_answer_or_a_reason(
 
 @pytest.fixture(scope="module")
 def topics(tmp_path_factory: pytest.TempPathFactory) -> Callable[[OddTopic | None], Path]:
-    """Folder of odd topics, or of the usual ones."""
+    """Function that returns the folder of odd topics, or of the usual ones."""
     records = usual_records()
     files_by_kind: dict[str, Path] = {}
 
@@ -156,12 +155,12 @@ def _ask_topics(command: str, folder: Path) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, " ".join(message.split())
 
 
-def _no_number(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
     raise AssertionError(text)
 
 
 def _plain(output: str) -> Any:
-    """Return an answer without how many rows were repeated, numbers to nine digits."""
+    """Return an answer without its counts of repeated rows, with numbers to nine digits."""
     text = re.sub(r'"(repeated|repeated_rows)": \d+', r'"\1": 0', output)
     return json.loads(text, parse_float=lambda number: f"{float(number):.9g}")
 

@@ -1,4 +1,4 @@
-"""Insights on Spark are those on DuckDB, up to the order in which numbers are added."""
+"""Insights on Spark equal those on DuckDB, up to rounding by another order of additions."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -124,9 +124,9 @@ def _changes() -> Iterator[SegmentChange]:
 
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queries]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("JAVA_HOME", str(find_java().executable.parent.parent))
-        patched.setenv(
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JAVA_HOME", str(find_java().executable.parent.parent))
+        environment.setenv(
             "PYSPARK_SUBMIT_ARGS",
             "--master local[2] --driver-memory 512m --conf spark.sql.shuffle.partitions=1 --conf "
             f"spark.sql.warehouse.dir={tmp_path_factory.mktemp('warehouse')} pyspark-shell",
@@ -145,11 +145,11 @@ def _campaigns(queries: Queries, folder: Path) -> Any:
 def _daily(queries: Queries, folder: Path) -> Any:
     log = topic_events(queries, folder, "platform", None)
     series = daily_series(log, SALES[0].goal)
-    trials = [None if point.trials is None else point.trials.tolist() for point in series]
+    trials = [None if daily.trials is None else daily.trials.tolist() for daily in series]
     return (
         log.rows,
         log.end,
-        [(point.name, point.channel, point.counts.tolist()) for point in series],
+        [(daily.name, daily.channel, daily.counts.tolist()) for daily in series],
         trials,
     )
 
@@ -268,8 +268,8 @@ def _assert_alike(actual: Any, expected: Any) -> None:
             _assert_alike(actual[key], value)
     elif isinstance(expected, list | tuple):
         assert len(actual) == len(expected)
-        for pair_element, expected_element in zip(actual, expected, strict=True):
-            _assert_alike(pair_element, expected_element)
+        for actual_element, expected_element in zip(actual, expected, strict=True):
+            _assert_alike(actual_element, expected_element)
     elif isinstance(expected, float):
         assert actual == pytest.approx(expected, rel=1e-9, abs=1e-9)
     else:

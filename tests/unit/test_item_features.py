@@ -26,7 +26,7 @@ from tests.support.played_world import PlayedWorld, bank, write_world
 from tests.support.promoting import promote
 
 _KINDS: Final = "xyz"
-_LIKED: Final = {"gold": "x", "plain": "y"}
+_TASTES: Final = {"gold": "x", "plain": "y"}
 _GOAL: Final = MessageGoal("conversion", DAY_MS // 2)
 
 
@@ -47,8 +47,8 @@ def _items(prefix: str, count: int) -> tuple[CatalogItem, ...]:
 
 
 def _shop(*items: CatalogItem) -> Rules:
-    """Return a placement of items, which are drawn nearly alike."""
-    many = (
+    """Return rules that draw items for one placement with nearly equal chances."""
+    all_items = (
         *items,
         *(CatalogItem(f"other{n}", 0.0, attributes={"title": f"{n}"}) for n in range(70)),
     )
@@ -60,7 +60,7 @@ def _shop(*items: CatalogItem) -> Rules:
     )
     return bank(
         campaigns=[shown_campaign],
-        catalogs=[Catalog("items", "unread.csv", items=many, most=12)],
+        catalogs=[Catalog("items", "unread.csv", items=all_items, most=12)],
         policies={
             "learning": {"explore": 0.5, "ramp": 0},
             "weights": [{"weight": "tier", "factor": 1, "when": {"trait": "tier", "is": "gold"}}],
@@ -69,80 +69,82 @@ def _shop(*items: CatalogItem) -> Rules:
 
 
 class _PropensityLog:
-    """Propensities of no model, which record each question."""
+    """Propensities without a model, which record the candidates and facts of each call."""
 
     label = "none@1"
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Sequence[CompiledCandidate], Facts]] = []
+        self.calls: list[tuple[Sequence[CompiledCandidate], Facts]] = []
 
     def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> list[None]:
-        self.asked.append((candidates, facts))
+        self.calls.append((candidates, facts))
         return [None] * len(candidates)
 
 
 @pytest.fixture(scope="module")
-def watching() -> _PropensityLog:
+def propensity_log() -> _PropensityLog:
     return _PropensityLog()
 
 
 @pytest.fixture(scope="module")
 def folders(
-    tmp_path_factory: pytest.TempPathFactory, watching: _PropensityLog
+    tmp_path_factory: pytest.TempPathFactory, propensity_log: _PropensityLog
 ) -> tuple[Path, Path]:
     items = _items("i", 12)
     chances = {
-        (tier, item.id): 0.6 if item.attributes["kind"] == liked_group else 0.05
-        for tier, liked_group in _LIKED.items()
+        (tier, item.id): 0.6 if item.attributes["kind"] == favourite else 0.05
+        for tier, favourite in _TASTES.items()
         for item in items
     }
-    rules = with_fields(_shop(*items), propensities=watching)
+    rules = with_fields(_shop(*items), propensities=propensity_log)
     world = PlayedWorld(rules, customers=120, days=10, chances=chances)
     return write_world(world, tmp_path_factory.mktemp("items"))
 
 
 @pytest.fixture(scope="module")
-def trained(folders: tuple[Path, Path]) -> TrainedModel:
+def trained_model(folders: tuple[Path, Path]) -> TrainedModel:
     decisions, segmented = folders
     with open_replayed(segmented, decisions) as replay:
         return train_propensity(replay, TrainingRequest("items", _GOAL, frozenset(), 0))
 
 
 def test_rows_of_training_equal_those_of_serving(
-    folders: tuple[Path, Path], watching: _PropensityLog
+    folders: tuple[Path, Path], propensity_log: _PropensityLog
 ) -> None:
     decisions, segmented = folders
     with open_replayed(segmented, decisions) as replay:
         examples = list(replay.examples(_GOAL))
-        decisions_drawn = list(replay.drawn_decisions(_GOAL, 0))
+        drawn_decisions = list(replay.drawn_decisions(_GOAL, 0))
     encoder = FeatureEncoder(features_of((example.facts, example.chosen) for example in examples))
     served_rows = {
         (facts.interaction.event_id, candidate.treatment): row
-        for candidates, facts in watching.asked
+        for candidates, facts in propensity_log.calls
         if facts.interaction is not None
         for candidate, row in zip(candidates, encoder.rows(candidates, facts), strict=True)
     }
-    rows_compared = 0
-    for decision in decisions_drawn:
+    comparisons = 0
+    for decision in drawn_decisions:
         assert decision.facts.interaction is not None
         for rival in decision.rivals:
             row = served_rows[decision.facts.interaction.event_id, rival.treatment]
             np.testing.assert_array_equal(encoder.rows([rival], decision.facts)[0], row)
-            rows_compared += 1
-    assert rows_compared > 2_000
+            comparisons += 1
+    assert comparisons > 2_000
 
 
-def test_attributes_that_many_items_share_are_features(trained: TrainedModel) -> None:
-    feature_names = {str(feature) for feature in trained.manifest.features}
+def test_attributes_that_many_items_share_are_features(trained_model: TrainedModel) -> None:
+    feature_names = {str(feature) for feature in trained_model.manifest.features}
     assert feature_names >= {"item.kind=x", "item.kind=y", "item.price", "item_age"}
     assert not any(name.startswith("item.title") for name in feature_names)
-    assert ("c", "", "tile") in trained.manifest.treatments
+    assert ("c", "", "tile") in trained_model.manifest.treatments
 
 
-def test_new_items_are_predicted_by_their_attributes(trained: TrainedModel, tmp_path: Path) -> None:
+def test_new_items_are_predicted_by_their_attributes(
+    trained_model: TrainedModel, tmp_path: Path
+) -> None:
     artifacts = Artifacts(tmp_path / "artifacts")
     shelf = ModelShelf(artifacts)
-    shelf.apply_record("items", promote(write_model(trained, tmp_path), artifacts))
+    shelf.apply_record("items", promote(write_model(trained_model, tmp_path), artifacts))
     rules = shelf.equip(_shop(*_items("new", 6)))
     world = PlayedWorld(rules, customers=20, days=1, chances=_NoChances())
     tiers = {
@@ -168,9 +170,11 @@ class _NoChances(dict[tuple[str, str], float]):
         return 0.0
 
 
-def test_a_model_of_attributes_that_no_catalogue_has_is_refused(trained: TrainedModel) -> None:
+def test_a_model_of_attributes_that_no_catalogue_has_is_refused(
+    trained_model: TrainedModel,
+) -> None:
     plain = [CatalogItem(f"p{n}", 1.0, attributes={"price": 1.0 + n}) for n in range(3)]
-    problem = ill_fitting(trained.manifest, _shop(*plain).config)
+    problem = ill_fitting(trained_model.manifest, _shop(*plain).config)
     assert problem is not None
     assert "item.kind" in problem
     assert "add the column to a catalogue's table" in problem

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.attribution import write_csv
 from tests.support.journeys import DAY, ONBOARDING, case, write_events, write_journey
-from tests.unit.test_insights_journeys import LATE, analyse, funnel, run
+from tests.unit.test_insights_journeys import LATER_EVENT, analyse, funnel, run
 
 
 def details(events: Path, journey: Path, *options: str) -> dict[str, Any]:
@@ -49,14 +49,14 @@ def random_cases(number: int, seed: int) -> list[list[str]]:
 def test_without_details_nothing_is_added(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(40, 1)), write_journey(tmp_path)
     plain = analyse(events, journey)
-    with_more = analyse(events, journey, "--details")
-    assert {key: value for key, value in with_more.items() if key != "details"} == plain
+    with_details = analyse(events, journey, "--details")
+    assert {key: value for key, value in with_details.items() if key != "details"} == plain
 
 
 def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(300, 2)), write_journey(tmp_path)
-    answer_whole = analyse(events, journey, "--details")
-    answer = answer_whole["details"]
+    full_answer = analyse(events, journey, "--details")
+    answer = full_answer["details"]
     inflows: Counter[str | None] = Counter()
     outflows: Counter[str | None] = Counter()
     ends: Counter[str] = Counter()
@@ -67,31 +67,31 @@ def test_flows_into_and_out_of_a_step_equal_its_cases(tmp_path: Path) -> None:
             inflows[flow["to"]] += flow["cases"]
         else:
             ends[flow["end"]] += flow["cases"]
-    assert dict(inflows) == funnel(answer_whole)
+    assert dict(inflows) == funnel(full_answer)
     assert {name: count for name, count in outflows.items() if name is not None} == funnel(
-        answer_whole
+        full_answer
     )
-    assert outflows[None] == answer_whole["cases"] == 300
+    assert outflows[None] == full_answer["cases"] == 300
     assert ends == answer["outcomes"]
     assert min(ends.values()) > 0
     drop_offs_by_step = {
         flow["after"]: flow["cases"] for flow in answer["flows"] if flow["end"] == "dropped"
     }
     assert drop_offs_by_step == {
-        drop_off["after"]: drop_off["cases"] for drop_off in answer_whole["drop_offs"]
+        drop_off["after"]: drop_off["cases"] for drop_off in full_answer["drop_offs"]
     }
 
 
 def test_channels_add_up(tmp_path: Path) -> None:
     events, journey = write_events(tmp_path, *random_cases(300, 3)), write_journey(tmp_path)
-    answer_whole = analyse(events, journey, "--details")
-    answer = answer_whole["details"]
+    full_answer = analyse(events, journey, "--details")
+    answer = full_answer["details"]
     by_step: Counter[str] = Counter()
     drop_offs_by_step: Counter[str] = Counter()
     for channel_step in answer["channel_steps"]:
         by_step[channel_step["step"]] += channel_step["cases"]
         drop_offs_by_step[channel_step["step"]] += channel_step["dropped"]
-    assert by_step == funnel(answer_whole)
+    assert by_step == funnel(full_answer)
     assert drop_offs_by_step == {name: step["dropped"] for name, step in steps(answer).items()}
     curves = answer["by_channel"]
     assert sum(curve["curve"]["cases"] for curve in curves) == 300
@@ -136,7 +136,7 @@ def test_a_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> 
 
 
 def test_time_to_convert_is_that_of_kaplan_and_meier(tmp_path: Path) -> None:
-    # Two of four convert on day 2, one is open since day 5, one converts on day 10.
+    # Two of four convert on day 2, one has been open since day 5, one converts on day 10.
     events = write_events(
         tmp_path,
         at("a", (0, "start"), (2, "open")),
@@ -159,7 +159,7 @@ def test_leaving_by_an_exit_is_no_censoring(tmp_path: Path) -> None:
         tmp_path,
         at("left", (0, "start"), (1, "cancel")),
         at("converted", (0, "start"), (5, "open")),
-        LATE,
+        LATER_EVENT,
     )
     curve = details(events, write_journey(tmp_path))["time_to_convert"]
     assert curve["points"][0]["at_risk"] == 2
@@ -176,7 +176,7 @@ def test_plan_is_compared_from_its_first_step_on(tmp_path: Path) -> None:
         at("converted-before", (0, "start"), (1, "open"), (2, "terms")),
         at("left-before", (0, "start"), (1, "cancel"), (2, "terms")),
         at("never", (0, "start"), (1, "income")),
-        LATE,
+        LATER_EVENT,
     )
     plan = details(events, write_journey(tmp_path))["followed_plan"]
     assert plan["landmark"] == "the step terms was reached"
@@ -191,11 +191,11 @@ def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
         for number in range(4):
             name, last_event = f"{arm}{number}", "open" if number < winners else "page"
             lines += [f"{line},{arm}" for line in case(name, 0, "start", last_event)]
-    lines += [f"{line}," for line in LATE]
+    lines += [f"{line}," for line in LATER_EVENT]
     arms = details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]
     assert [(arm["arm"], arm["reference"]) for arm in arms] == [("a", "holdout"), ("z", "holdout")]
-    last_event = [arm["compared"]["more"]["share"] for arm in arms]
-    assert last_event == pytest.approx([0.5, 0.25])
+    differences = [arm["compared"]["more"]["share"] for arm in arms]
+    assert differences == pytest.approx([0.5, 0.25])
 
 
 def test_associations_with_conversion_come_from_early_events_and_later_counts(
@@ -213,7 +213,7 @@ def test_associations_with_conversion_come_from_early_events_and_later_counts(
         *cases("error-too-late", 1, (4, "error")),
         *cases("won-early", 5, (1, "open")),
         *[at(f"young{index}", (59, "start"), (60, "error")) for index in range(5)],
-        LATE,
+        LATER_EVENT,
     )
     answer = details(events, write_journey(tmp_path))
     assert answer["early_ms"] == 3 * DAY
@@ -241,7 +241,7 @@ def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> 
         *cases("web", 1, "terms", "income"),
         *cases("app", 1, "terms"),
         *cases("app", 4, "terms", "income"),
-        LATE,
+        LATER_EVENT,
     )
     associations = details(events, write_journey(tmp_path))["associations"]
     after_terms = {
@@ -257,7 +257,7 @@ def test_few_associations_are_found_in_a_world_without_effect(tmp_path: Path) ->
         write_events(tmp_path, *random_cases(2000, 4), at("end", (200, "x"))),
         write_journey(tmp_path),
     )["associations"]
-    # `start` and what comes before it are bound to each other; the channel is drawn at random.
+    # `start` and earlier events depend on each other; channels are drawn at random.
     channels = [association for association in associations if association["kind"] == "channel"]
     assert len(channels) >= 4
     assert all(channel["odds"]["q"] > 0.01 for channel in channels)

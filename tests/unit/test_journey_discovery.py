@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.unit.test_insights_journeys import run
 
 
 @pytest.fixture
-def connection() -> "DuckQueries":
+def connection() -> Iterator[DuckQueries]:
     with open_duckdb(Engine(threads=1)) as queries:
         yield queries
 

@@ -49,13 +49,13 @@ def test_a_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("clause", "read"),
+    ("clause", "expected"),
     [("never", "never"), ("always", "always"), ("{after: 90d}", EnterAfter("90d"))],
 )
-def test_a_journey_may_be_entered_again(tmp_path: Path, clause: str, read: object) -> None:
+def test_a_journey_may_be_entered_again(tmp_path: Path, clause: str, expected: object) -> None:
     enter = _journey(tmp_path, _replace("again: never", f"again: {clause}")).enter
     assert enter is not None
-    assert enter.again == read
+    assert enter.again == expected
 
 
 def test_the_published_schema_accepts_a_journey() -> None:
@@ -110,7 +110,7 @@ TERMS = "reached: {name: Terms Accepted}"
         ("steps:\n", "steps: []\nx:\n", "x:", "unknown field 'x'"),
     ],
 )
-def test_mistakes_are_named_with_line_and_mend(
+def test_mistakes_are_named_with_line_and_remedy(
     tmp_path: Path, old: str, new: str, at: str, words: str
 ) -> None:
     text = _replace(old, new)

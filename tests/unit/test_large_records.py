@@ -28,13 +28,13 @@ _CODEC: Final = Codec(recorded_versions())
 
 
 class _Stage:
-    """One stage whose inputs are committed when it asks for it."""
+    """One stage, whose earlier inputs can always be committed."""
 
     def __init__(self, name: str) -> None:
         agent_stage = stage(name)
         self.ports = Rows()
         self.largest_row = 0
-        self.written = 0
+        self.row_bytes = 0
         self._offset = 0
         self._topic = agent_stage.inputs[0]
         self._key = (_ADA.key if name == "identity" else _PROFILE).encode()
@@ -55,14 +55,14 @@ class _Stage:
         self._offset += 1
         row = self.ports.rows.get(b"r" + self._key, b"")
         self.largest_row = max(self.largest_row, len(row))
-        self.written += len(row)
+        self.row_bytes += len(row)
 
-    def sent_to(self, topic: str) -> list[SentRecord]:
+    def outputs_to(self, topic: str) -> list[SentRecord]:
         return [record for record in self.ports.sent if record.topic == topic]
 
     def dead_letters(self) -> list[DeadLetterRecord]:
         letters = [
-            _CODEC.decode(emit.topic, emit.value or b"") for emit in self.sent_to("dead-letters")
+            _CODEC.decode(emit.topic, emit.value or b"") for emit in self.outputs_to("dead-letters")
         ]
         return [record for record in letters if isinstance(record, DeadLetterRecord)]
 
@@ -83,16 +83,16 @@ def test_several_large_inputs_of_a_key_are_not_in_its_row_at_once() -> None:
     identity = _Stage("identity")
     for number in range(5):
         identity.process(_interaction(number, 400_000))
-    assert len(identity.sent_to(topics.IDENTIFIED)) == 5
+    assert len(identity.outputs_to(topics.IDENTIFIED)) == 5
     assert identity.largest_row < 500_000
 
 
-def test_bytes_written_for_a_hot_key_do_not_grow_with_the_square_of_its_inputs() -> None:
+def test_bytes_of_rows_of_a_hot_key_do_not_grow_with_the_square_of_its_inputs() -> None:
     enrichment = _Stage("enrichment")
     for number in range(400):
         enrichment.process(_identified_record(number, 2_000))
-    assert len(enrichment.sent_to(topics.ENRICHED)) == 400
-    assert enrichment.written < 400 * 150_000
+    assert len(enrichment.outputs_to(topics.ENRICHED)) == 400
+    assert enrichment.row_bytes < 400 * 150_000
 
 
 def test_the_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
@@ -107,7 +107,7 @@ def test_the_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
     identity.process(_interaction(2, 1))
     assert [letter.offset for letter in identity.dead_letters()] == [1, 2]
     assert {letter.reason for letter in identity.dead_letters()} == {"too-large"}
-    assert len(identity.sent_to(topics.IDENTIFIED)) == 2
+    assert len(identity.outputs_to(topics.IDENTIFIED)) == 2
 
 
 def test_key_may_be_as_long_as_its_dead_letter_can_hold() -> None:
@@ -126,10 +126,10 @@ def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() 
     [letter] = enrichment.dead_letters()
     assert (letter.reason, letter.stage, letter.offset) == ("too-large", "enrichment", 0)
     assert enrichment.largest_row < sizes.RECORD
-    for affected in (enrichment, other):
-        affected.process(_identified_record(1, 1))
-    [after] = enrichment.sent_to(topics.ENRICHED)
-    [expected] = other.sent_to(topics.ENRICHED)
+    for receiver in (enrichment, other):
+        receiver.process(_identified_record(1, 1))
+    [after] = enrichment.outputs_to(topics.ENRICHED)
+    [expected] = other.outputs_to(topics.ENRICHED)
     assert after.value == expected.value
 
 
@@ -157,11 +157,11 @@ def test_an_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well(
     assert [(letter.reason, letter.offset) for letter in enrichment.dead_letters()] == [
         ("too-large", 1)
     ]
-    assert len(enrichment.sent_to(topics.ENRICHED)) == 2
+    assert len(enrichment.outputs_to(topics.ENRICHED)) == 2
 
 
 class _NoCommits(dict[str, int]):
-    """Ports of a group that is rebalancing, so that nothing is committed."""
+    """Committable offsets of a group that is rebalancing: they do not change."""
 
     def __setitem__(self, topic: str, offset: int) -> None:
         return

@@ -1,4 +1,4 @@
-"""Decisions go by the snapshot in learned.yaml and by nothing newer; its mistakes are named."""
+"""Decisions use the snapshot in learned.yaml and no newer one; mistakes in the file are named."""
 
 import asyncio
 import shutil
@@ -79,24 +79,24 @@ def _rules_in_force(
     """Return the rules that a worker uses once a newer snapshot has come, and whether it draws."""
     log: Any = _Log(_compile(folder))
     book = Rulebook(log, load_rules, lambda: knowledge_of(_NEWER))
-    rules_learned = asyncio.run(book.find(None))
-    assert rules_learned is not None
+    first_rules = asyncio.run(book.find(None))
+    assert first_rules is not None
     book.refresh()
-    relearned = asyncio.run(book.find(None))
-    assert relearned is not None
-    assert relearned.chooser is not None
-    assert rules_learned.chooser is not None
-    assert relearned.chooser.snapshot == rules_learned.chooser.snapshot
-    return relearned, book.draws
+    later_rules = asyncio.run(book.find(None))
+    assert later_rules is not None
+    assert later_rules.chooser is not None
+    assert first_rules.chooser is not None
+    assert later_rules.chooser.snapshot == first_rules.chooser.snapshot
+    return later_rules, book.draws
 
 
-def test_a_worker_goes_by_the_file_and_needs_no_learner(folder: Path) -> None:
+def test_worker_uses_the_file_and_needs_no_learner(folder: Path) -> None:
     compiled_rules, draws = _rules_in_force(folder, lambda config: rules(config.bundle))
     bundle = compiled_rules.config.bundle
     assert bundle.learned is not None
-    fixed = fixed_snapshot(bundle.learned)
+    snapshot = fixed_snapshot(bundle.learned)
     assert compiled_rules.chooser is not None
-    assert compiled_rules.chooser.snapshot == knowledge_of(fixed).name
+    assert compiled_rules.chooser.snapshot == knowledge_of(snapshot).name
     # A redelivered input is decided alike, so that outputs need not wait for a commit.
     assert not draws
     assert not compiled_rules.config.needs_learner
@@ -122,7 +122,7 @@ _MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "words"), _MISTAKES)
-def test_a_mistake_is_named_where_it_stands(folder: Path, old: str, new: str, words: str) -> None:
+def test_a_mistake_is_named_with_its_line(folder: Path, old: str, new: str, words: str) -> None:
     text = f"number: 3\nevidence:\n{_LINE}, trials: 1, tried: 1}}\n"
     assert old in text
     (folder / "learned.yaml").write_text(text.replace(old, new))
@@ -142,7 +142,7 @@ def test_evidence_that_is_there_twice_is_named(folder: Path) -> None:
     assert [(error.file, error.line) for error in errors] == [("learned.yaml", 4)]
 
 
-def test_a_file_that_nothing_goes_by_is_named(folder: Path) -> None:
+def test_learned_file_without_frozen_learning_is_named(folder: Path) -> None:
     policies = folder / "policies.yaml"
     policies.write_text(policies.read_text().replace("frozen: true", "frozen: false"))
     errors = load(folder, {})

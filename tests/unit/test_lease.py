@@ -17,11 +17,11 @@ def test_lease_ends_with_the_first_late_renewal(
     assert lease.held
     assert lease.renew()
     renewed_at_s, is_over = now_s, False
-    for passes_s, renews in steps:
-        now_s += passes_s
+    for step_s, is_renewal in steps:
+        now_s += step_s
         is_over = is_over or now_s >= renewed_at_s + _SECONDS
         assert lease.held is not is_over
-        if renews:
+        if is_renewal:
             assert lease.renew() is not is_over
             renewed_at_s = now_s
             assert lease.held is not is_over

@@ -1,4 +1,4 @@
-"""Properties that are lists stay lists: in conditions, in traits, in Avro, from every way in."""
+"""Properties that are lists stay lists in conditions, traits and Avro, by HTTP or from a file."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -29,15 +29,15 @@ from tests.support.worlds import plain_rules, rules
 
 _NOW = 1_800_000_000_000
 _CONFIG = plain_rules().config
-_MANY = [f"tag-{number}" for number in range(1_000)]
+_LONG_LIST = [f"tag-{number}" for number in range(1_000)]
 
 
 def _by_http(properties: Mapping[str, Any]) -> Interaction:
-    posted = {"type": "track", "event": "Order", "anonymousId": "c", "properties": properties}
-    message = MESSAGE.decode(msgspec.json.encode(posted))
-    taken_in = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
-    assert isinstance(taken_in, Interaction), taken_in
-    return taken_in
+    body = {"type": "track", "event": "Order", "anonymousId": "c", "properties": properties}
+    message = MESSAGE.decode(msgspec.json.encode(body))
+    result = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
+    assert isinstance(result, Interaction), result
+    return result
 
 
 _SHOP = Source("shop", "web", "write-key-1")
@@ -48,11 +48,11 @@ def _by_file(properties: Mapping[str, Any]) -> Interaction:
     raw = msgspec.json.encode(
         {"kind": "track", "identifiers": identifiers, "properties": properties}
     )
-    taken_in = RowIntake(_CONFIG, _SHOP, 100_000, _NOW, RowIds("a.ndjson")).take_in(
+    result = RowIntake(_CONFIG, _SHOP, 100_000, _NOW, RowIds("a.ndjson")).take_in(
         FileRow(1, raw, 0)
     )
-    assert isinstance(taken_in, Interaction), taken_in
-    return taken_in
+    assert isinstance(result, Interaction), result
+    return result
 
 
 def _by_avro(properties: Mapping[str, Any]) -> Interaction:
@@ -76,9 +76,9 @@ def is_met(condition: Mapping[str, Any], interaction: Interaction) -> bool:
     [
         (["red", "blue"], {"contains": "blue"}, True),
         (["red", "blue"], {"contains": "blu"}, False),
-        (_MANY, {"contains": "tag-999"}, True),
-        (_MANY, {"contains": "ag-99"}, False),
-        (_MANY, {"contains": '"tag-1","tag-2"'}, False),
+        (_LONG_LIST, {"contains": "tag-999"}, True),
+        (_LONG_LIST, {"contains": "ag-99"}, False),
+        (_LONG_LIST, {"contains": '"tag-1","tag-2"'}, False),
         ([1, 2.0, True, None, "x"], {"contains": 2}, True),
         ([1, 2.0, True, None, "x"], {"contains": True}, True),
         ([1, 2.0, True, None, "x"], {"contains": "null"}, False),
@@ -95,13 +95,13 @@ def test_membership_is_that_of_the_list(
     arrive: Any, values: list[Any], condition: dict[str, Any], expected: bool
 ) -> None:
     assert is_met({"property": "tags", **condition}, arrive({"tags": values})) is expected
-    nested = arrive({"cart": {"tags": values}})
-    assert is_met({"property": "cart.tags", **condition}, nested) is expected
+    in_cart = arrive({"cart": {"tags": values}})
+    assert is_met({"property": "cart.tags", **condition}, in_cart) is expected
 
 
-def test_a_list_is_counted_and_read_by_place() -> None:
+def test_a_list_has_a_length_and_elements_by_index() -> None:
     interaction = _by_http(
-        {"tags": ["red", "blue"], "many": _MANY, "none": [], "own": {"length": 7}}
+        {"tags": ["red", "blue"], "many": _LONG_LIST, "none": [], "own": {"length": 7}}
     )
     assert is_met({"property": "tags.length", "is": 2}, interaction)
     assert is_met({"property": "many.length", "gte": 1_000}, interaction)
@@ -140,14 +140,14 @@ def test_avro_name_of_two_values_is_a_dead_letter(
     properties: dict[str, Any], lists: dict[str, tuple[str, ...]], name: str
 ) -> None:
     flow = Flow(_WORLD)
-    interaction_changed = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
-    assert list(flow.run(interaction_changed)) == []
+    clash = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
+    assert list(flow.run(clash)) == []
     (dead_letter,) = [letter for _, letter in flow.refused]
     assert dead_letter.reason == "ambiguous-name"
     assert dead_letter.detail.startswith(f"properties.{name}:")
 
 
-def test_joined_text_of_a_list_stands_beside_it() -> None:
+def test_properties_that_agree_with_a_list_are_kept_beside_it() -> None:
     interaction = _by_http(
         {"tags": ["1", "b"], "tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1}
     )
@@ -182,8 +182,8 @@ def _traits(*lists: list[Any]) -> dict[str, FactValue]:
         )
         shard = apply(shard, interaction, _WORLD.config)
     assert shard is not None
-    shard_read = msgspec.msgpack.decode(msgspec.msgpack.encode(shard), type=Shard)
-    return traits((shard_read,), _NOW, _WORLD.config)
+    stored_shard = msgspec.msgpack.decode(msgspec.msgpack.encode(shard), type=Shard)
+    return traits((stored_shard,), _NOW, _WORLD.config)
 
 
 def test_traits_of_lists_are_of_their_elements() -> None:
@@ -194,7 +194,7 @@ def test_traits_of_lists_are_of_their_elements() -> None:
     assert traits["distinct"] == traits["different"] == 3
     assert traits["most"] == 2
     assert not traits.keys() & {"sum", "min", "max", "avg"}
-    assert _traits(_MANY, _MANY)["distinct"] == 1_000
+    assert _traits(_LONG_LIST, _LONG_LIST)["distinct"] == 1_000
 
 
 def test_lists_reach_segments_and_profiles() -> None:
@@ -220,18 +220,18 @@ def test_a_source_may_call_a_list_otherwise() -> None:
 
 
 def test_older_and_newer_versions_read_each_others_records() -> None:
-    # A client that knows only the first version reads what is written now, without the lists.
+    # A client that has only the first version reads new records without their lists.
     versions = [version for version in recorded_versions() if version.name == topics.INTERACTIONS]
     old, new = Codec([versions[0]]), Codec(recorded_versions())
     interaction = _by_http({"tags": ["red"], "total": 9})
     old_bytes = old.encode(topics.INTERACTIONS, msgspec.structs.replace(interaction, lists={}))
     assert old_bytes is not None
-    read = new.decode(topics.INTERACTIONS, old_bytes)
-    assert read == msgspec.structs.replace(interaction, lists={})
+    record = new.decode(topics.INTERACTIONS, old_bytes)
+    assert record == msgspec.structs.replace(interaction, lists={})
     data = new.encode(topics.INTERACTIONS, interaction)
     assert data is not None
-    body, first, newest = BytesIO(data[5:]), versions[0].schema, versions[-1].schema
-    fields = schemaless_reader(body, parse_schema(newest), parse_schema(first))
+    body, first_schema, newest_schema = BytesIO(data[5:]), versions[0].schema, versions[-1].schema
+    fields = schemaless_reader(body, parse_schema(newest_schema), parse_schema(first_schema))
     assert isinstance(fields, dict)
     assert "lists" not in fields
     assert msgspec.convert(fields, Interaction) == msgspec.structs.replace(interaction, lists={})

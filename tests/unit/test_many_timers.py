@@ -1,4 +1,4 @@
-"""Timers that fall due by the dozen."""
+"""Many timers that are due at once: how many fire at each look, and that each fires once."""
 
 from dataclasses import replace
 
@@ -8,20 +8,20 @@ from agents.timers import LOST_MS, WINDOW
 from pipeline.model.outcome import Outcome
 from tests.support.timer_stage import START_MS, WAIT_MS, TimerStage
 
-_MANY = 3 * WINDOW
+_TIMERS = 3 * WINDOW
 _DUE_MS = START_MS + WAIT_MS + 1_000
 _TICK_MS = 100
-_CONGESTED = 50
-_FEW = 2
+_CONGESTION = 50
+_MINIMUM = 2
 
 
 @pytest.fixture
 def timer_stage() -> TimerStage:
     """Stage with many due timers, and no backlog."""
     timers = TimerStage()
-    for number in range(_MANY):
+    for number in range(_TIMERS):
         timers.write_input(f"p{number}", START_MS + number)
-    timers.process(_MANY)
+    timers.process(_TIMERS)
     return timers
 
 
@@ -36,7 +36,7 @@ def test_a_window_of_timers_is_in_flight_and_each_fires_once(timer_stage: TimerS
     while timer_stage.unprocessed:
         timer_stage.process(1)
         timer_stage.fire_due_timers(_DUE_MS)
-    assert len(timer_stage.fired) == len(set(timer_stage.fired)) == _MANY
+    assert len(timer_stage.fired) == len(set(timer_stage.fired)) == _TIMERS
     assert sorted(timer_stage.entered) == sorted(profile for profile, _ in timer_stage.fired)
 
 
@@ -46,29 +46,29 @@ def test_the_earliest_timers_fire_first(timer_stage: TimerStage) -> None:
     assert timer_stage.fire_due_timers(START_MS + WAIT_MS + 4) == 0
 
 
-@pytest.mark.parametrize("backlog", [_CONGESTED, _CONGESTED + 1, 100 * _CONGESTED])
+@pytest.mark.parametrize("backlog", [_CONGESTION, _CONGESTION + 1, 100 * _CONGESTION])
 def test_a_few_timers_fire_per_look_where_later_stages_have_a_backlog(
     timer_stage: TimerStage, backlog: int
 ) -> None:
-    fired = 0
-    while fired < _MANY:
+    fire_count = 0
+    while fire_count < _TIMERS:
         timer_stage.ports.inputs = backlog
-        now = timer_stage.fire_due_timers(_DUE_MS)
-        assert 0 < now <= _FEW
-        fired += now
-        timer_stage.process(now)
-    assert len(set(timer_stage.fired)) == _MANY
+        count = timer_stage.fire_due_timers(_DUE_MS)
+        assert 0 < count <= _MINIMUM
+        fire_count += count
+        timer_stage.process(count)
+    assert len(set(timer_stage.fired)) == _TIMERS
 
 
 def test_a_window_of_timers_is_the_most_under_a_backlog(
     timer_stage: TimerStage,
 ) -> None:
-    timer_stage.ports.inputs = _CONGESTED
+    timer_stage.ports.inputs = _CONGESTION
     assert sum(_ticks(timer_stage, WINDOW)) == WINDOW
 
 
 def test_backlog_reduces_the_timers_fired(timer_stage: TimerStage) -> None:
-    timer_stage.ports.inputs = _CONGESTED - 3
+    timer_stage.ports.inputs = _CONGESTION - 3
     assert timer_stage.fire_due_timers(_DUE_MS) == 3
 
 

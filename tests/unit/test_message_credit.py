@@ -45,8 +45,8 @@ def test_credits_add_up_and_stand_beside_measured_increments(topics: Path) -> No
         credit["conversions"]
     )
     assert list(credit["support"]["touches"]) == ["seen"]
-    channels_credited = {channel["channel"] for channel in credit["channels"]} - {"(no touch)"}
-    assert channels_credited
+    channels = {channel["channel"] for channel in credit["channels"]} - {"(no touch)"}
+    assert channels
     increments = {
         measurement["channel"]
         for measurement in credit["measured"]

@@ -1,6 +1,6 @@
 """The agents' metrics are those of the documented table, with their labels.
 
-(That the table has all that is registered is a matter of `test_readme.py`.)
+`test_readme.py` checks that the table has every registered metric.
 """
 
 import re
@@ -41,18 +41,18 @@ def test_stage_metrics_are_documented() -> None:
 def test_times_are_counted_as_prometheus_counts_them() -> None:
     # Compared with a histogram of prometheus_client, bounds included.
     registry = CollectorRegistry()
-    theirs = Histogram(
+    reference = Histogram(
         "kairos_stage_spent_seconds", "", ["stage"], buckets=metrics.SECONDS, registry=None
     )
-    ours = metrics.FlowCollector()
-    registry.register(ours)
+    collector = metrics.FlowCollector()
+    registry.register(collector)
     seconds = [0.0, 0.0001, 0.00010001, 0.3, 10.0, 11.0, *metrics.SECONDS]
     for second in seconds:
-        theirs.labels("s").observe(second)
-        ours.of("s").spent.observe(second)
+        reference.labels("s").observe(second)
+        collector.of("s").spent.observe(second)
     bare = {
         (s.name, *sorted(s.labels.items())): s.value
-        for family in theirs.collect()
+        for family in reference.collect()
         for s in family.samples
         if not s.name.endswith("_created")
     }

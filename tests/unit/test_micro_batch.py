@@ -12,7 +12,7 @@ _WINDOW_S = 0.02
 
 
 class _Client:
-    """Client that notes which records left, and when."""
+    """Client that records the numbers of the records that leave, with their times."""
 
     def __init__(self, window_s: float = _WINDOW_S) -> None:
         self.errors: list[Exception] = []

@@ -1,4 +1,4 @@
-"""Value of the policy by a model, per slot with nothing said included, against a known truth."""
+"""Value of the policy by a model, against a known truth, per slot with or without a message."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ _Rates = Mapping[str, float]
 
 @dataclass(frozen=True)
 class DrawnWorld:
-    """World in which some customers (gold) react by `rates`, and all others hardly ever, so that
-    nothing is best for them. `best`: the greedy choices for gold, `best_held_out` for those who are
-    held out of campaign `a`: true worth of each slot."""
+    """World in which gold customers react by `rates`, and others so seldom that no message pays.
+    `best`: true worth of each slot by the greedy choices for gold customers; `best_held_out`: the
+    same for gold customers who are held out of campaign `a`."""
 
     campaigns: tuple[dict[str, Any], ...]
     rates: _Rates
@@ -46,7 +46,7 @@ class DrawnWorld:
     best_held_out: tuple[float, ...] = ()
 
     def rules(self) -> Rules:
-        """Return rules that draw, by evidence that is not the truth: all pay now and then."""
+        """Return rules that draw by wrong evidence, by which every message may pay."""
         weight = {"weight": "tier", "factor": 1, "when": {"trait": "tier", "is": "gold"}}
         compiled_rules = world(
             campaigns=list(self.campaigns),
@@ -126,12 +126,12 @@ _HELD_OUT: Final = DrawnWorld(
 
 @dataclass
 class _Life:
-    """Decisions and their outcomes in a world; `ran`: the true worth of the policy that ran, by
-    decision and slot."""
+    """Decisions and their outcomes in a world; `worths`: true worth of each slot by the policy that
+    decided."""
 
     decisions: list[Decision]
     segmented: list[Segmented]
-    ran: list[float]
+    worths: list[float]
 
 
 def _visits() -> Iterator[Interaction]:
@@ -170,11 +170,11 @@ def _live(drawn_world: DrawnWorld) -> _Life:
         tier = visit.properties["tier"]
         [chances] = [value for value in values if isinstance(value, SlotChances)]
         costs = {candidate.treatment: candidate.cost for candidate in decision.candidates}
-        for of_slot in chances.slots.values():
-            life.ran.append(
+        for slot_chances in chances.slots.values():
+            life.worths.append(
                 sum(
                     share * (drawn_world.rate(name, tier) * _VALUE - costs[name])
-                    for name, share in of_slot.items()
+                    for name, share in slot_chances.items()
                     if name
                 )
             )
@@ -228,18 +228,18 @@ def test_value_per_slot_covers_the_truth_where_much_is_best_left_unsaid(
     write_topic(tmp_path, DECISIONS, life.decisions)
     write_topic(tmp_path, SEGMENTED, life.segmented)
     with open_replayed(tmp_path / SEGMENTED, tmp_path / DECISIONS) as replay:
-        decisions_drawn = list(replay.drawn_decisions(_GOAL, 0))
+        drawn_decisions = list(replay.drawn_decisions(_GOAL, 0))
     whole_estimate = policy_value(
-        (decision, _true_chances(drawn_world, decision)) for decision in decisions_drawn
+        (decision, _true_chances(drawn_world, decision)) for decision in drawn_decisions
     )
     assert whole_estimate is not None
     assert (
         whole_estimate.n
-        == sum(len(decision.slots) for decision in decisions_drawn)
+        == sum(len(decision.slots) for decision in drawn_decisions)
         > _CUSTOMERS * _VISITS * 0.9
     )
     silent_slots = sum(
-        slot.chosen is None for decision in decisions_drawn for slot in decision.slots
+        slot.chosen is None for decision in drawn_decisions for slot in decision.slots
     )
     assert 0.2 < silent_slots / whole_estimate.n < 0.8
     held_profiles = {
@@ -252,11 +252,11 @@ def test_value_per_slot_covers_the_truth_where_much_is_best_left_unsaid(
     truth = (
         sum(
             _true_value(drawn_world, decision, decision.profile_id in held_profiles)
-            for decision in decisions_drawn
+            for decision in drawn_decisions
         )
         / whole_estimate.n
     )
-    assert _is_within(whole_estimate.ran, float(np.mean(life.ran)))
+    assert _is_within(whole_estimate.ran, float(np.mean(life.worths)))
     for estimate in (whole_estimate.ips, whole_estimate.snips, whole_estimate.dr):
         assert _is_within(estimate, truth)
 
@@ -267,5 +267,5 @@ def _true_chances(drawn_world: DrawnWorld, decision: DrawnDecision) -> Any:
 
 
 def test_a_log_without_draws_gives_no_value() -> None:
-    nothing_drawn: list[tuple[DrawnDecision, Any]] = []
-    assert policy_value(nothing_drawn) is None
+    no_decisions: list[tuple[DrawnDecision, Any]] = []
+    assert policy_value(no_decisions) is None

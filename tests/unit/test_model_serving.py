@@ -28,7 +28,7 @@ from tests.support.promoting import promote
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+def trained_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     folder = tmp_path_factory.mktemp("replayed")
     decisions, segmented = write_world(PlayedWorld(bank(), customers=120, days=10), folder)
     request = TrainingRequest("bank", MessageGoal("conversion", DAY_MS // 2), frozenset(), 0)
@@ -41,20 +41,20 @@ def artifacts(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path / "artifacts")
 
 
-def _store(trained: TrainedModel, folder: Path, tweak: float = 0.0) -> StoredModel:
-    reference = replace(trained.manifest.reference, edges=(tweak,), shares=(0.5, 0.5))
-    manifest = replace(trained.manifest, reference=reference)
-    return write_model(TrainedModel(manifest, trained.text), folder)
+def _store(trained_model: TrainedModel, folder: Path, tweak: float = 0.0) -> StoredModel:
+    reference = replace(trained_model.manifest.reference, edges=(tweak,), shares=(0.5, 0.5))
+    manifest = replace(trained_model.manifest, reference=reference)
+    return write_model(TrainedModel(manifest, trained_model.text), folder)
 
 
 def test_a_decision_uses_the_promoted_model_and_names_it(
-    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+    trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
     assert shelf.equip(rules) is rules
-    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
-    rules_equipped = shelf.equip(rules)
-    world = PlayedWorld(rules_equipped, customers=20, days=2)
+    shelf.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
+    equipped_rules = shelf.equip(rules)
+    world = PlayedWorld(equipped_rules, customers=20, days=2)
     records = {
         (record.identity.profile_id, record.interaction.event_id): record
         for record in world.segmented
@@ -69,20 +69,20 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
             assert candidate.score == pytest.approx(worth)
             assert 0 < candidate.p < 1
         record = records[decision.profile_id, decision.event_id]
-        reloaded = rules_with_models(rules, decision.model, artifacts)
-        assert not isinstance(reloaded, str)
-        assert run_again(decision, record, reloaded) == decision
+        decision_rules = rules_with_models(rules, decision.model, artifacts)
+        assert not isinstance(decision_rules, str)
+        assert run_again(decision, record, decision_rules) == decision
         assert run_again(decision, record, rules) != decision
         assert explain(decision, rules.config, "en").model == "bank@1"
     assert all(decision.model is None for decision in world.decisions if not decision.candidates)
 
 
 def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
-    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+    trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
-    # By the world's true chances of what is chosen for customers, of whom half are gold.
+    # Choices are valued by the world's true chances; half of the customers are gold.
     shelf = ModelShelf(artifacts)
-    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
+    shelf.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
     world = PlayedWorld(shelf.equip(bank()), customers=60, days=3)
     tiers = {
         record.identity.profile_id: str(record.profile.traits["tier"])
@@ -106,37 +106,41 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
 
 
 def test_served_probability_is_that_of_the_trained_model(
-    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+    trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     # The probability in the decision is the calibrated prediction of the text model.
     shelf = ModelShelf(artifacts)
-    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
-    rules_equipped = shelf.equip(bank())
-    assert rules_equipped.propensities is not None
+    shelf.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
+    equipped_rules = shelf.equip(bank())
+    assert equipped_rules.propensities is not None
     calls = []
 
-    class Watching:
+    class RecordingPropensities:
         label = "bank@1"
 
         def of(self, candidates, facts):  # type: ignore[no-untyped-def]
-            propensities = rules_equipped.propensities.of(candidates, facts)  # type: ignore[union-attr]
+            propensities = equipped_rules.propensities.of(candidates, facts)  # type: ignore[union-attr]
             calls.append((candidates, facts, propensities))
             return propensities
 
-    PlayedWorld(with_fields(rules_equipped, propensities=Watching()), customers=10, days=1)
-    encoder = rules_equipped.propensities.models[0]._encoder  # type: ignore[attr-defined]
+    PlayedWorld(
+        with_fields(equipped_rules, propensities=RecordingPropensities()), customers=10, days=1
+    )
+    encoder = equipped_rules.propensities.models[0]._encoder  # type: ignore[attr-defined]
     for candidates, facts, propensities in calls:
         if candidates:
-            raw = predict(trained.text, encoder.rows(candidates, facts))
-            np.testing.assert_allclose(propensities, calibrate(raw, trained.manifest.calibration))
+            raw = predict(trained_model.text, encoder.rows(candidates, facts))
+            np.testing.assert_allclose(
+                propensities, calibrate(raw, trained_model.manifest.calibration)
+            )
 
 
 def test_a_damaged_model_is_refused_and_the_one_before_stays(
-    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+    trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
-    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
-    second = promote(_store(trained, tmp_path, tweak=0.5), artifacts)
+    shelf.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
+    second = promote(_store(trained_model, tmp_path, tweak=0.5), artifacts)
     assert second.model is not None
     assert second.model.version == 2
     file = artifacts.find(second.model.manifest)
@@ -153,25 +157,25 @@ def test_a_damaged_model_is_refused_and_the_one_before_stays(
 
 
 def test_model_with_features_unknown_to_decisions_is_not_used(
-    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+    trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf = ModelShelf(artifacts)
-    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
+    shelf.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
     without_traits = bank(policies={})  # where no condition reads the traits
-    problem = ill_fitting(trained.manifest, without_traits.config)
+    problem = ill_fitting(trained_model.manifest, without_traits.config)
     assert problem is not None
     assert "features` of profile.yaml" in problem
     assert shelf.equip(without_traits).propensities is None
     traits = [{"name": n, "rule": "latest", "of": f"properties.{n}"} for n in ("tier", "age")]
     traits.append({"name": "bought", "rule": "latest", "of": "properties.bought"})
-    with_bought = bank(
+    with_new_trait = bank(
         profile={"traits": traits, "features": ["tier", "age", "bought"]}, policies={}, traits=()
     )
-    assert shelf.equip(with_bought).propensities is not None
+    assert shelf.equip(with_new_trait).propensities is not None
 
 
 def test_snapshots_and_models_of_one_topic_reach_their_readers(
-    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+    trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     latest, rules = LatestLearning(artifacts), bank()
     changes: list[str] = []
@@ -183,7 +187,7 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
 
     assert latest.knowledge() is EMPTY
     latest.apply_record(SNAPSHOT, snapshot(2))
-    latest.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
+    latest.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
     latest.apply_record(SNAPSHOT, snapshot(1))  # a late snapshot from a replaced learner
     latest.apply_record(SNAPSHOT, None)
     evidence = latest.knowledge().about(("sale", "shoes", "tile"), "")
@@ -195,13 +199,15 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
     assert [name.partition("-")[0] for name in changes] == ["2", "2", "3", "3"]
 
 
-def test_versions_are_distinguished_by_their_content(trained: TrainedModel, tmp_path: Path) -> None:
-    first, repeated = _store(trained, tmp_path), _store(trained, tmp_path)
-    other = _store(trained, tmp_path, tweak=0.5)
-    assert (first.manifest.version, repeated.manifest.version, other.manifest.version) == (1, 1, 2)
+def test_versions_are_distinguished_by_their_content(
+    trained_model: TrainedModel, tmp_path: Path
+) -> None:
+    first, second = _store(trained_model, tmp_path), _store(trained_model, tmp_path)
+    other = _store(trained_model, tmp_path, tweak=0.5)
+    assert (first.manifest.version, second.manifest.version, other.manifest.version) == (1, 1, 2)
     assert [model.manifest.label for model in read_models(tmp_path)] == ["bank@1", "bank@2"]
-    manifest_read = manifest_from(first.manifest_file.read_bytes())
-    assert manifest_read == first.manifest
+    stored_manifest = manifest_from(first.manifest_file.read_bytes())
+    assert stored_manifest == first.manifest
     assert isinstance(manifest_from(b"{}"), str)
 
 
@@ -219,38 +225,38 @@ def test_a_rollback_goes_to_the_version_before(artifacts: Artifacts) -> None:
     assert promotions.find("bank@3") == promotion_list[2]
 
 
-def test_drift_is_distinguished_from_chance(trained: TrainedModel) -> None:
+def test_drift_is_distinguished_from_chance(trained_model: TrainedModel) -> None:
     random = np.random.default_rng(2)
-    manifest = replace(trained.manifest, window_ms=10, goal="conversion")
+    manifest = replace(trained_model.manifest, window_ms=10, goal="conversion")
     edges = np.quantile(random.random(10_000) * 0.5, [0.25, 0.5, 0.75])
     manifest = replace(
         manifest,
         reference=replace(manifest.reference, edges=tuple(map(float, edges)), shares=(0.25,) * 4),
     )
 
-    def drift_of_use(p: np.ndarray, happens: np.ndarray) -> tuple[float, float]:
+    def drift_of_use(p: np.ndarray, outcomes: np.ndarray) -> tuple[float, float]:
         use = ModelUse({f"a{n}": (float(x), 100) for n, x in enumerate(p)})
-        goals_reached = {(f"a{n}", "conversion"): 105 for n in np.flatnonzero(happens)}
-        drift = drift_of(manifest, use, goals_reached, now_ms=1000)
+        goal_times = {(f"a{n}", "conversion"): 105 for n in np.flatnonzero(outcomes)}
+        drift = drift_of(manifest, use, goal_times, now_ms=1000)
         return drift.psi, drift.calibration_gap
 
     p = random.random(2000) * 0.5
-    psi, off = drift_of_use(p, random.random(2000) < p)
+    psi, gap = drift_of_use(p, random.random(2000) < p)
     assert psi < 0.02
-    assert off == 0
-    psi, off = drift_of_use(p, random.random(2000) < p / 3)
+    assert gap == 0
+    psi, gap = drift_of_use(p, random.random(2000) < p / 3)
     assert psi < 0.02
-    assert off > 0.1
+    assert gap > 0.1
     psi, _ = drift_of_use(0.3 + p * 0.4, random.random(2000) < 0.3 + p * 0.4)
     assert psi > 0.25
     assert stability_index((0.5, 0.5), (0.5, 0.5)) == 0
 
 
 def test_candidates_of_all_slots_are_predicted_in_one_call(
-    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+    trained_model: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf = ModelShelf(artifacts)
-    shelf.apply_record("bank", promote(_store(trained, tmp_path), artifacts))
+    shelf.apply_record("bank", promote(_store(trained_model, tmp_path), artifacts))
     sale = offer(
         "card", 10, hero("card-hero"), hero("card-banner", placement="banner"),
         {"treatment": "card-email", "channel": "email"},

@@ -31,7 +31,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def by_hand(row: list[float]) -> float:
+def predict_by_hand(row: list[float]) -> float:
     """Return the prediction of the trees, walked one by one."""
 
     def leaf(node: dict[str, Any]) -> float:
@@ -56,7 +56,7 @@ def _trees() -> list[dict[str, Any]]:
 def test_score_equals_that_of_the_trees(file: Path, row: list[float]) -> None:
     scorer = load_scorer(file, FEATURES, AMPLE_US)
     assert not isinstance(scorer, str)
-    assert scorer(row) == pytest.approx(by_hand(row), abs=1e-12)
+    assert scorer(row) == pytest.approx(predict_by_hand(row), abs=1e-12)
     [expected] = booster().predict(np.array([row]))
     assert scorer(row) == expected
 
@@ -104,16 +104,16 @@ def test_a_sound_model_passes() -> None:
     ],
 )
 def test_an_unsound_model_is_refused(pattern: str, replacement: str, words: str) -> None:
-    # In place where that is possible, so that the sizes of trees stay right.
+    # The sizes of trees are corrected, so that only the replacement is at fault.
     text, count = re.subn(pattern, replacement, model_text(), count=1, flags=re.MULTILINE)
     assert count
-    text = _right_sizes(text) if "tree_sizes" not in pattern else text
+    text = _correct_sizes(text) if "tree_sizes" not in pattern else text
     fault = problem(text.encode(), FEATURES)
     assert fault is not None
     assert words in fault
 
 
-def _right_sizes(text: str) -> str:
+def _correct_sizes(text: str) -> str:
     blocks = re.findall(r"^Tree=.*?\n\n\n", text, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"tree_sizes=.*", f"tree_sizes={' '.join(map(str, map(len, blocks)))}", text)
 
@@ -122,7 +122,7 @@ def _right_sizes(text: str) -> str:
 def test_accepted_model_can_be_loaded_and_predicts(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # With any changed indices; a process that reads foreign memory would die.
+    # Any index may change. A model that reads memory of others would end this process.
     text = model_text()
     fields = list(re.finditer(r"^(split_feature|left_child|right_child)=(.*)$", text, re.MULTILINE))
     field = data.draw(st.sampled_from(fields))
@@ -131,7 +131,7 @@ def test_accepted_model_can_be_loaded_and_predicts(
     numbers[place] = str(data.draw(st.integers(-9, 9)))
     text = text[: field.start(2)] + " ".join(numbers) + text[field.end(2) :]
     path = tmp_path_factory.mktemp("odd") / "model.txt"
-    path.write_text(_right_sizes(text))
+    path.write_text(_correct_sizes(text))
     scorer = load_scorer(path, FEATURES, AMPLE_US)
     if not isinstance(scorer, str):
         value = scorer([0.0, 1.0, nan])
@@ -165,7 +165,7 @@ REALS = ("1_0.5", "nan", "inf", "-inf", "0x1p3", "1e999", "1,5", ".", "--1", "1e
 def test_whole_numbers_have_one_form(field: str, number: str) -> None:
     # Python and LightGBM read any other form differently.
     text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
-    text = _right_sizes(text) if field != "tree_sizes" else text
+    text = _correct_sizes(text) if field != "tree_sizes" else text
     assert problem(text.encode(errors="replace"), FEATURES) is not None or number == "-0"
 
 
@@ -176,7 +176,7 @@ def test_whole_numbers_have_one_form(field: str, number: str) -> None:
 )
 def test_numbers_have_one_form(field: str, number: str) -> None:
     text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
-    unsound = problem(_right_sizes(text).encode(), FEATURES) is not None
+    unsound = problem(_correct_sizes(text).encode(), FEATURES) is not None
     # LightGBM writes inf where a split only separates missing values from the rest.
     assert unsound is ((field, number) != ("threshold", "inf"))
 
@@ -197,7 +197,7 @@ def test_numbers_have_one_form(field: str, number: str) -> None:
 )
 def test_only_the_known_grammar_passes(old: str, new: str) -> None:
     assert old in model_text()
-    text = _right_sizes(model_text().replace(old, new, 1))
+    text = _correct_sizes(model_text().replace(old, new, 1))
     assert problem(text.encode(), FEATURES) is not None
 
 
@@ -255,7 +255,7 @@ def test_a_changed_model_is_refused_or_predicts(
         new = data.draw(st.text(st.sampled_from("0123456789-.e =\nx_"), max_size=3))
         text = text[:start] + new + text[start + length :]
     path = tmp_path_factory.mktemp("changed") / "model.txt"
-    path.write_text(_right_sizes(text))
+    path.write_text(_correct_sizes(text))
     if problem(path.read_bytes(), FEATURES) is None:
         assert (isolated_model_problem(path, FEATURES) or "not ").startswith("not ")
 

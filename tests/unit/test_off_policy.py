@@ -89,8 +89,8 @@ def test_estimate_without_support_in_the_log_is_none() -> None:
 
 
 def _simulate(chance: np.random.Generator, size: int) -> tuple[Log, float]:
-    """Draw a log with three contexts and four actions; a cautious policy ran, a bold one is judged;
-    the model is wrong on purpose. Returns beside it the bold policy's true mean reward."""
+    """Return a log with three contexts and four actions, drawn by a cautious policy, and the true
+    mean reward of the bold policy that it evaluates; its model is wrong on purpose."""
     context = chance.integers(0, 3, size)
     logged_policy = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [0.1, 0.1, 0.2, 0.6]])
     target = np.array([[0.1, 0.2, 0.2, 0.5], [0.7, 0.1, 0.1, 0.1], [0.3, 0.3, 0.3, 0.1]])
@@ -100,12 +100,12 @@ def _simulate(chance: np.random.Generator, size: int) -> tuple[Log, float]:
     action = (draw > np.cumsum(logged_policy[context], axis=1)[:, :-1]).sum(axis=1)
     reward = (chance.random(size) < truth[context, action]).astype(float)
     weights = target[context, action] / logged_policy[context, action]
-    judged = (target * model).sum(axis=1)[context]
-    log = Log(reward, weights, model[context, action], judged)
+    target_values = (target * model).sum(axis=1)[context]
+    log = Log(reward, weights, model[context, action], target_values)
     return log, float((target * truth).sum(axis=1).mean())
 
 
-def test_intervals_cover_the_truth_as_often_as_stated() -> None:
+def test_intervals_cover_the_truth_at_their_confidence() -> None:
     chance = np.random.default_rng(11)
     hits = {"ips": 0, "snips": 0, "dr": 0}
     for _ in range(600):

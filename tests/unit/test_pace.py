@@ -12,19 +12,19 @@ _PROBES = 4
 
 def _round_trips(window: RoundTripWindow, per_s: float, empty_s: float, seconds: float) -> int:
     """Run stages of `per_s` records a second, `empty_s` (s) from end to end when idle, under the
-    window; return the number of records that they took."""
+    window; return the number of records that they processed."""
     now_s = free_at_s = 0.0
-    written = records_passed = 0
+    write_count = pass_count = 0
     probes: deque[tuple[int, float, float]] = deque()
     while now_s < seconds:
-        while written - records_passed < window.size:
+        while write_count - pass_count < window.size:
             count = max(1, window.size // _PROBES)
-            written += count
+            write_count += count
             free_at_s = max(free_at_s, now_s) + count / per_s
-            probes.append((written, now_s, free_at_s + empty_s))
-        records_passed, sent_s, now_s = probes.popleft()
+            probes.append((write_count, now_s, free_at_s + empty_s))
+        pass_count, sent_s, now_s = probes.popleft()
         window.note(sent_s, now_s)
-    return records_passed
+    return pass_count
 
 
 @settings(deadline=None, max_examples=50)
@@ -32,8 +32,8 @@ def _round_trips(window: RoundTripWindow, per_s: float, empty_s: float, seconds:
 def test_window_keeps_stages_busy_with_little_waiting(per_s: float, empty_s: float) -> None:
     window = RoundTripWindow()
     _round_trips(window, per_s, empty_s, 3)
-    took = _round_trips(window, per_s, empty_s, 5)
-    assert took > 0.75 * per_s * 5
+    count = _round_trips(window, per_s, empty_s, 5)
+    assert count > 0.75 * per_s * 5
     assert window.size / per_s < 1.5 * (empty_s + 2 / per_s) + 0.01
 
 

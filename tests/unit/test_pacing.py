@@ -47,7 +47,7 @@ class _Day:
     def spend_by_price(self) -> tuple[float, list[int]]:
         """Return the yield of the budget by the price, and the spend by the end of each hour."""
         account: Account = open_account(_RULE, None, _MONDAY)
-        brought, hours, place = 0.0, [], 0
+        gain, hours, place = 0.0, [], 0
         times = [at for at, _, _ in self.arrivals]
         for now in range(_MONDAY, _MONDAY + DAY_MS, _TICK_MS):
             account = reprice(account, _RULE, now)
@@ -58,7 +58,7 @@ class _Day:
                 if value - 1 - account.pace.price > 0:
                     lease = account.leases[partition]
                     if lease.left >= TOKENS:
-                        brought += value - 1
+                        gain += value - 1
                         lease = replace(lease, spent=lease.spent + TOKENS)
                     else:
                         lease = replace(lease, wanted=TOKENS)
@@ -67,7 +67,7 @@ class _Day:
             assert account.spent <= account.amount
             if (now + _TICK_MS - _MONDAY) % HOUR_MS == 0:
                 hours.append(account.spent // TOKENS)
-        return brought, hours
+        return gain, hours
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ class _Day:
 )
 def test_a_paced_budget_lasts_and_is_worth_more(rush: bool, share: float) -> None:
     day = _Day(1, rush)
-    brought, hours = day.spend_by_price()
+    gain, hours = day.spend_by_price()
     best, first = day.best(), day.first_come()
     assert hours[-1] >= 0.95 * _BUDGET
     assert hours[17] <= 0.95 * _BUDGET
-    assert brought >= share * best
-    assert brought >= 1.5 * first
+    assert gain >= share * best
+    assert gain >= 1.5 * first

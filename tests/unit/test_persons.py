@@ -1,5 +1,5 @@
-"""Owners of identifiers: shared devices of many, late interactions, and messages that wait for an
-address's own row."""
+"""Owners of identifiers: devices of many customers, late interactions, and messages that wait for
+the row of their address."""
 
 from collections.abc import Iterable
 
@@ -35,7 +35,8 @@ def counts(profiles: dict[str, Profile]) -> dict[str, object]:
 
 
 def share_device(customers: int) -> list[Interaction]:
-    """Draw customers who log in on the same device, which goes on alone for a minute."""
+    """Return interactions of customers who log in on one device in turn, and of the device alone
+    after each."""
     stream = []
     for number in range(customers):
         stream.append(at(2 * number + 1, f"customer_id:c{number}", "cookie:k"))
@@ -90,14 +91,14 @@ def test_an_unlink_older_than_the_evidence_takes_nothing_away() -> None:
 
 
 class _Stages:
-    """Stages but for identity, fed by hand."""
+    """Stages after identity, whose records from identity the test makes."""
 
     def __init__(self) -> None:
         self.flow = Flow(mailing_rules())
         self.config = self.flow.rules.config.digest
 
-    def order(self, customer: str, *names_shown: str) -> list[Action]:
-        order = at(10, customer, *names_shown, name="Order")
+    def order(self, customer: str, *addresses: str) -> list[Action]:
+        order = at(10, customer, *addresses, name="Order")
         section = IdentitySection(
             profile_id=profile_of(customer),
             root=customer,
@@ -131,7 +132,7 @@ class _Stages:
         return sum(len(part.contacts) for part in row.shards.here.values())
 
 
-def test_a_message_waits_until_its_address_says_that_it_is_the_customers() -> None:
+def test_message_waits_until_its_address_joins_the_customer() -> None:
     stages = _Stages()
     assert stages.order("customer_id:A", "email:x") == []
     [action] = stages.control("join", "customer_id:A", "email:x", 1)

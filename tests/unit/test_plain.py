@@ -144,12 +144,12 @@ def test_writing_of_all_languages_stays(text: str) -> None:
 
 
 def test_ctrl_c_in_send_reports_the_sent_rows_and_the_next_step(tmp_path: Path) -> None:
-    # The command's own handling, with a Kafka that takes everything.
+    # The command's own handling of the signal, with a Kafka that accepts every record.
     program = """
 import signal, sys, time, types
 from pipeline.cli import send
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" has it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" makes it ignored
 
 class Kafka:
     delivered = 0
@@ -162,7 +162,7 @@ class Kafka:
     def finish(self): pass
 
 send.FilePublisher, send.open_codec = Kafka, lambda _: None
-send.send_rows = lambda rows, reading, take, progress: [take(one) for one in rows]
+send.send_rows = lambda rows, reading, take, progress: [take(row) for row in rows]
 rows = types.SimpleNamespace(size=9, rows=lambda: range(9))
 settings = types.SimpleNamespace(kafka=lambda: {})
 try:

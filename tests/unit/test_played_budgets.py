@@ -1,4 +1,4 @@
-"""Logs that are played spend budgets and stock from one purse each, with the learner's pacing."""
+"""Played logs spend each budget and stock from one purse, with the learner's pacing."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _HOUR: Final = 3_600_000
 
 
 class _Play:
-    """Log that is played, and its decisions."""
+    """Player of a log, with its decisions and actions."""
 
     def __init__(self, rules: Rules) -> None:
         self.decisions: list[Decision] = []
@@ -73,7 +73,7 @@ class _Play:
                 case Action() as action:
                     self.actions.append(action)
 
-    def spent(self) -> float:
+    def spending(self) -> float:
         [budget] = self.player.budgets.report(self.player.now_ms or 0)
         return budget.spent
 
@@ -89,12 +89,12 @@ def test_nothing_is_sent_beyond_a_budget_and_a_bounce_gives_back() -> None:
     assert len(play.actions) == 4
     assert fates(play.decisions[-1]) == {"shoes-email": "budget sale"}
     play.react(play.actions[0], "bounce", _START + 50)
-    assert play.spent() == 1.5
+    assert play.spending() == 1.5
     play.ask_for_offer(7, _START + 100)
     assert len(play.actions) == 5
     play.ask_for_offer(8, _START + 101)
     assert len(play.actions) == 5
-    assert play.spent() == 2.0
+    assert play.spending() == 2.0
 
 
 def test_daily_budget_begins_anew_and_is_not_out_before_its_time() -> None:
@@ -113,7 +113,7 @@ def test_absence_of_days_ends_no_budget() -> None:
     play.ask_for_offer(1, _START)
     play.ask_for_offer(2, _START + 40 * DAY_MS + 5)
     assert len(play.actions) == 2
-    assert play.spent() == 0.5
+    assert play.spending() == 0.5
 
 
 def test_item_is_given_away_as_often_as_there_is_of_it() -> None:
@@ -157,14 +157,14 @@ def test_sum_spent_never_exceeds_the_budget_and_plenty_changes_no_decision(
         _Play(_sale(budget(10_000_000))),
         _Play(_sale(None)),
     )
-    for played in (scarce, plenty, free):
+    for play in (scarce, plenty, free):
         at = _START
         for person, after, outcome in steps:
             at += after
-            before = len(played.actions)
-            played.ask_for_offer(person, at)
-            if outcome and len(played.actions) > before:
-                played.react(played.actions[-1], outcome, at + 1)
-            if played is scarce:
-                assert 0 <= played.spent() <= messages * 0.5
+            before = len(play.actions)
+            play.ask_for_offer(person, at)
+            if outcome and len(play.actions) > before:
+                play.react(play.actions[-1], outcome, at + 1)
+            if play is scarce:
+                assert 0 <= play.spending() <= messages * 0.5
     assert fingerprint(plenty.decisions) == fingerprint(free.decisions)
