@@ -68,17 +68,17 @@ _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in _modules()
         for node in _nodes(tree)
         if (first := _first_word(node)) in _RIDDLES or (first == "whether" and not _is_value(node))
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_docstrings_of_functions_begin_with_an_imperative() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{node.lineno}: {first}"
         for file, node in _functions()
         if not _is_value(node)
@@ -86,11 +86,11 @@ def test_docstrings_of_functions_begin_with_an_imperative() -> None:
         or first.startswith("`")
         or (first.endswith("s") and not first.endswith("ss"))
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_docstrings_of_classes_and_modules_begin_with_a_noun() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in _modules()
         if file.parent != _FOR_USERS
@@ -99,11 +99,11 @@ def test_docstrings_of_classes_and_modules_begin_with_a_noun() -> None:
         if (first := _first_word(node)) in _NO_NOUNS
         or (first.startswith("`") and isinstance(node, ast.ClassDef))
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_nouns_of_docstrings_have_no_article() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{getattr(node, 'lineno', 1)}: {first}"
         for file, tree in _modules()
         if file.parent != _FOR_USERS
@@ -113,11 +113,11 @@ def test_nouns_of_docstrings_have_no_article() -> None:
         or (isinstance(node, ast.Module) and file.parts[0] != "tests")
         if (first := _first_word(node)) in _ARTICLES
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_docstrings_of_errors_say_when_they_are_raised() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{node.lineno}: {node.name}"
         for file, tree in _modules()
         for node in _nodes(tree)
@@ -125,22 +125,22 @@ def test_docstrings_of_errors_say_when_they_are_raised() -> None:
         and any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases)
         and _first_word(node) not in ("raised", "base")
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_descriptions_of_attributes_begin_with_a_noun() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{description.lineno}: {first}"
         for file, tree in _modules()
         if file.parent != _FOR_USERS
         for description, text in _attribute_descriptions(tree)
         if (first := _word(text)) in _RIDDLES | _NO_NOUNS
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_names_of_tests_state_a_law() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{node.lineno}: {node.name}"
         for file, node in _functions()
         if node.name.startswith("test_")
@@ -148,22 +148,22 @@ def test_names_of_tests_state_a_law() -> None:
         or not _NO_LAWS_ANYWHERE.isdisjoint(words)
         or len(words) < 4
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_names_of_functions_are_no_bare_participles() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{node.lineno}: {node.name}"
         for file, node in _functions()
         if file != _BY_KIND and not _is_value(node) and not _is_context(node)
         if (name := node.name.strip("_")) in _PARTICIPLES
         or (name.endswith("ed") and "_" not in name and name not in _VERBS_IN_ED | _FIELD_TERMS)
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_classes_of_tests_are_named_by_nouns() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{node.lineno}: {node.name}"
         for file, tree in _modules("tests")
         for node in _nodes(tree)
@@ -171,11 +171,11 @@ def test_classes_of_tests_are_named_by_nouns() -> None:
         if (words := re.findall("[A-Z][a-z]*", node.name))
         and (words[-1].lower() in _PARTICIPLES or words[-1].endswith("ed"))
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_docstrings_name_their_results() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{getattr(node, 'lineno', 1)}: {' '.join(words)}"
         for file, tree in _modules()
         for node in _nodes(tree)
@@ -183,22 +183,22 @@ def test_docstrings_name_their_results() -> None:
         if (words := (ast.get_docstring(node) or "").split()[:2])[:1] in (["Return"], ["Yield"])
         if words[1] in (_NO_OBJECTS if file.parts[0] == "tests" else _NO_OBJECTS_IN_PACKAGES)
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_values_are_named_by_nouns() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{node.lineno}: {name}"
         for file, tree in _modules()
         for node in _values(tree)
         if (name := node.id if isinstance(node, ast.Name) else node.arg)
         in (_VAGUE if file.parts[0] == "tests" else _VAGUE_IN_PACKAGES)
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_descriptions_of_options_begin_with_a_noun() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{node.value.lineno}: {first}"
         for file, tree in _modules()
         for node in _nodes(tree)
@@ -206,11 +206,11 @@ def test_descriptions_of_options_begin_with_a_noun() -> None:
         if isinstance(node.value, ast.Constant)
         if (first := _word(str(node.value.value))) in _RIDDLES | {"how"}
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_loggers_have_one_idiom() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{node.lineno}: {ast.unparse(node)}"
         for file, tree in _modules("agents", "pipeline")
         for node in tree.body
@@ -218,7 +218,7 @@ def test_loggers_have_one_idiom() -> None:
         if re.search(r"get_?logger", ast.unparse(node.value), re.IGNORECASE)
         if not ast.unparse(node).startswith("_log = logging.getLogger(")
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_class_names_are_unique() -> None:
@@ -231,24 +231,24 @@ def test_class_names_are_unique() -> None:
 
 
 def test_comments_contain_no_history() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{token.start[0]}: {token.string}"
         for file in _files(*_PACKAGES)
         for token in _comments(_ROOT / file)
         if _HISTORY.match(token.string)
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 def test_homemade_terms_are_gone() -> None:
-    wrong = [
+    breaches = [
         f"{file}:{number}: {match[0]}"
         for file in _files(*_PACKAGES)
         if file.name != Path(__file__).name
         for number, line in enumerate((_ROOT / file).read_text().splitlines(), 1)
         if (match := _HOMEMADE.search(line))
     ]
-    assert wrong == []
+    assert breaches == []
 
 
 @cache

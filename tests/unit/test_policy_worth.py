@@ -1,4 +1,4 @@
-"""Worth of another configuration by a log of drawn choices: against a known truth."""
+"""Worth of another configuration by a log of drawn choices, against a known truth."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace as with_fields
@@ -35,7 +35,7 @@ _RATES: Final = {"a": 0.1, "b": 0.3, "c": 0.2, "new": 0.5}
 _VALUE: Final = 10.0
 _COST: Final = 0.5
 _CUSTOMERS: Final = 1_500
-_EVER: Final = Period()
+_ANY_TIME: Final = Period()
 
 
 def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
@@ -63,7 +63,7 @@ def _rules(*names: str, learning: bool = True, **trials: float) -> Rules:
 
 
 def _visits() -> Iterator[Interaction]:
-    """Yield two visits of each customer, all at a minute of their own."""
+    """Yield two visits of each customer, one visit a minute."""
     for number in range(2 * _CUSTOMERS):
         at = _BEGIN + number * 60_000
         identifiers = (Identifier("customer_id", f"p{number % _CUSTOMERS}"),)
@@ -112,7 +112,7 @@ def worth(log: Path, tmp_path: Path) -> Callable[..., PolicyWorth]:
     """Function that estimates the worth of rules by the log."""
 
     def estimate(
-        rules: Rules, folder: Path = log, period: Period = _EVER, own_rules: Rules | None = None
+        rules: Rules, folder: Path = log, period: Period = _ANY_TIME, own_rules: Rules | None = None
     ) -> PolicyWorth:
         replays = Replays(
             _replay(tmp_path / "other", rules),
@@ -224,18 +224,18 @@ def test_dropped_offer_loses_the_worth_of_its_messages(
 ) -> None:
     own_rules = _rules("a", "b", "c", a=8.0, b=6.0, c=7.0)
     estimate = worth(_rules("a", "c", a=8.0, c=7.0), own_rules=own_rules)
-    gone = next(offer for offer in estimate.offers if offer.name == "b")
-    assert (gone.after, gone.before > 0) == (0, True)
+    lost_offer = next(offer for offer in estimate.offers if offer.name == "b")
+    assert (lost_offer.after, lost_offer.before > 0) == (0, True)
     truth = -_chances(own_rules)["b"] * estimate.slots * (_RATES["b"] * _VALUE - _COST)
-    assert gone.gain.low is not None
-    assert gone.gain.high is not None
-    assert gone.gain.low < truth < gone.gain.high < 0
+    assert lost_offer.gain.low is not None
+    assert lost_offer.gain.high is not None
+    assert lost_offer.gain.low < truth < lost_offer.gain.high < 0
 
 
 def test_many_slots_are_estimated_in_little_memory(tmp_path: Path) -> None:
-    """Write logs whose slots take more than the engine may have; the answer is that of twice as
-    few, so that nothing is left out."""
-    estimates = [_worth_of_many(tmp_path, slots, "128MB") for slots in (100_000, 200_000)]
+    """Estimate worths on logs larger than the engine's memory. The estimate of a log equals that of
+    one half as long, so that no slot is left out."""
+    estimates = [_worth_of_large_log(tmp_path, slots, "128MB") for slots in (100_000, 200_000)]
     assert [estimate.slots for estimate in estimates] == [100_000, 200_000]
     for estimate in estimates:
         assert estimate.gain.value == pytest.approx(
@@ -243,25 +243,25 @@ def test_many_slots_are_estimated_in_little_memory(tmp_path: Path) -> None:
         )
 
 
-def _worth_of_many(folder: Path, slots: int, memory: str) -> PolicyWorth:
-    """Estimate the worth of saying b rather than a more often, on a log of `slots` slots."""
+def _worth_of_large_log(folder: Path, slots: int, memory: str) -> PolicyWorth:
+    """Estimate the worth of showing b more often and a less often, on a log of `slots` slots."""
     chances = "MAP {'a': %s, 'b': %s, '': 0.1}"
-    played = folder / f"{slots}.parquet"
+    path = folder / f"{slots}.parquet"
     with open_duckdb(Engine(memory=memory, folder=folder, threads=1)) as queries:
         connection = queries.connection
-        connection.execute(_MANY.format(slots=slots))
+        connection.execute(_LARGE_LOG.format(slots=slots))
         for name, chance in (("own", (0.6, 0.3)), ("other", (0.3, 0.6))):
             connection.execute(
                 f"""COPY (SELECT decision_id, 'hero' AS slot, 'web' AS channel, treatment,
                 ['all'] AS segments, {chances % chance} AS chances,
                 [{{'treatment': 'a', 'offer': 'a', 'channel': 'web'}}] AS candidates
-                FROM drawn) TO '{played}.{name}' (FORMAT parquet)"""
+                FROM drawn) TO '{path}.{name}' (FORMAT parquet)"""
             )
-        replays = Replays(Path(f"{played}.other"), Path(f"{played}.own"))
-        return estimate_worth(queries, replays, _EVER, 10 * DAY_MS)
+        replays = Replays(Path(f"{path}.other"), Path(f"{path}.own"))
+        return estimate_worth(queries, replays, _ANY_TIME, 10 * DAY_MS)
 
 
-_MANY: Final = """
+_LARGE_LOG: Final = """
 CREATE TEMP TABLE drawn AS SELECT 'decision-of-a-long-name-' || i AS decision_id,
     'customer-' || (i % 20000) AS customer,
     CASE WHEN hash(i) % 10 < 6 THEN 'a' WHEN hash(i) % 10 < 9 THEN 'b' ELSE '' END AS treatment,

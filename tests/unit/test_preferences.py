@@ -116,9 +116,9 @@ def test_last_choice_of_several_holds(door: Doorway) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("token", ["", "x", "é", "no.signature"])
-def test_invented_link_is_refused(door: Doorway, method: str, token: str) -> None:
-    tracked = LINKS.tracked.sign(TrackedLink("t", "https://shop.example", 0))
-    for forgery in (token, tracked, _token()[:-1]):
+def test_forged_link_is_refused(door: Doorway, method: str, token: str) -> None:
+    click_token = LINKS.tracked.sign(TrackedLink("t", "https://shop.example", 0))
+    for forgery in (token, click_token, _token()[:-1]):
         assert _request(door, method, PREFERENCES, forgery, {}).status_code == 400
     assert door.interactions() == []
 
@@ -131,7 +131,7 @@ def test_choice_refused_by_kafka_is_not_confirmed(door: Doorway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("requested", "accepted_languages", "language"),
+    ("query_language", "accepted_languages", "language"),
     [
         ("es", "en", "es"),
         (None, "es-MX,es;q=0.9,en;q=0.8", "es"),
@@ -142,13 +142,13 @@ def test_choice_refused_by_kafka_is_not_confirmed(door: Doorway) -> None:
     ],
 )
 def test_page_is_in_the_language_of_the_customer(
-    door: Doorway, requested: str | None, accepted_languages: str | None, language: str
+    door: Doorway, query_language: str | None, accepted_languages: str | None, language: str
 ) -> None:
-    assert preferred_language(requested, accepted_languages) == language
+    assert preferred_language(query_language, accepted_languages) == language
     headers = (
         {"Accept-Language": accepted_languages} if accepted_languages else {"Accept-Language": ""}
     )
-    if requested is None:
+    if query_language is None:
         page = _request(door, "GET", PREFERENCES, _token(), headers).text
         assert f'<html lang="{language}">' in page
 
@@ -156,19 +156,19 @@ def test_page_is_in_the_language_of_the_customer(
 class _Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
 
 def test_page_needs_no_script_and_escapes_foreign_text(door: Doorway) -> None:
     page = _request(door, "GET", PREFERENCES, _token("<script>alert(1)</script>"), {})
     tags = _Tags()
     tags.feed(page.text)
-    names = {tag for tag, _ in tags.seen}
+    names = {tag for tag, _ in tags.elements}
     assert "script" not in names
-    assert not any(name.startswith("on") for _, attrs in tags.seen for name in attrs)
+    assert not any(name.startswith("on") for _, attrs in tags.elements for name in attrs)
     assert {"form", "fieldset", "legend", "label", "button"} <= names
     assert "default-src 'none'" in page.headers["content-security-policy"]
     [style] = re.findall(r"<style>(.*?)</style>", page.text)
@@ -226,7 +226,7 @@ def test_click_of_a_scanner_is_no_outcome(
     assert (interaction.kind, interaction.name) == ("track", "Mail Scanned")
 
 
-def test_old_or_invented_link_counts_nothing(door: Doorway) -> None:
+def test_old_or_forged_link_counts_nothing(door: Doorway) -> None:
     old = _tracked_link(door, _ago(TOKEN_MS + DAY_MS))
     assert _request(door, "GET", CLICK, old, BROWSER).status_code == 302
     forgery = MessageLinks("another").tracked.sign(TrackedLink("t", "https://evil.example", 0))

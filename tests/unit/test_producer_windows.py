@@ -36,7 +36,7 @@ class _Client:
         return 0
 
 
-class _OnClient(Producer):
+class _ClientProducer(Producer):
     def _client(self, linger_ms: float) -> Any:
         return _Client()
 
@@ -46,14 +46,14 @@ class _OnClient(Producer):
         return self._immediate.batch.window_s
 
     @property
-    def sent(self) -> int:
+    def output_count(self) -> int:
         """Number of outputs that were handed to the client."""
         return len(self._immediate.client)
 
 
-async def _producer() -> _OnClient:
+async def _producer() -> _ClientProducer:
     app = create_app("stage", AppOptions("", Path(), 1))
-    producer = _OnClient(Transport([], app))
+    producer = _ClientProducer(Transport([], app))
     await producer.on_start()
     return producer
 
@@ -61,9 +61,9 @@ async def _producer() -> _OnClient:
 async def test_outputs_of_young_inputs_leave_at_the_end_of_the_run() -> None:
     producer = await _producer()
     producer.send_raw("out", b"k", b"v")
-    assert producer.sent == 0
+    assert producer.output_count == 0
     producer.end_run(time.time() + _AHEAD_S)
-    assert producer.sent == 1
+    assert producer.output_count == 1
 
 
 async def test_outputs_of_old_inputs_wait_for_a_tenth_of_that_age_within_bounds() -> None:
@@ -74,7 +74,7 @@ async def test_outputs_of_old_inputs_wait_for_a_tenth_of_that_age_within_bounds(
     assert 0.01 <= producer.window_s <= _LONGEST_S
     producer.end_run(time.time() - 60)
     assert producer.window_s == _LONGEST_S
-    assert producer.sent == 0
+    assert producer.output_count == 0
     producer.end_run(time.time() + _AHEAD_S)
     assert producer.window_s == shortest_s
-    assert producer.sent == 1
+    assert producer.output_count == 1

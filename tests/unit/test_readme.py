@@ -39,8 +39,8 @@ def test_every_named_make_target_exists(document: Path) -> None:
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=str)
 def test_every_named_command_and_option_exists(document: Path) -> None:
     text, _, _ = (ROOT / document).read_text().partition("## What is not there yet")
-    called = re.findall(r"(?:`|^(?:\.venv/bin/)?)(kairos [a-z][^`\n|#]*)", text, re.MULTILINE)
-    assert [line for line in called if unknown_parts(line)] == []
+    commands = re.findall(r"(?:`|^(?:\.venv/bin/)?)(kairos [a-z][^`\n|#]*)", text, re.MULTILINE)
+    assert [line for line in commands if unknown_parts(line)] == []
 
 
 def test_unknown_commands_and_options_are_found() -> None:

@@ -1,4 +1,4 @@
-"""Receipts by a printer in the network: printed once at most, and never without paper."""
+"""Receipts on a network printer: each is printed once at most, and never without paper."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -47,7 +47,7 @@ def _print(
     return asyncio.run(run())
 
 
-def test_receipt_is_printed_as_the_gateway_would() -> None:
+def test_receipt_of_the_printer_equals_the_gateways() -> None:
     printer = LocalPrinter()
     assert _print(printer) == (Delivered(), ["begun"])
     assert printer.receipts == [_RECEIPT]

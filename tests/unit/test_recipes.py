@@ -54,7 +54,7 @@ offers:
 }
 _KINDS = ("lamp", "chair", "rug", "vase")
 _ITEMS = [f"p{number:02}" for number in range(24)]
-_NEVER_SOLD = _ITEMS[-1]
+_UNSOLD_ITEM = _ITEMS[-1]
 
 
 def _table() -> str:
@@ -75,8 +75,8 @@ def _act(
 
 
 def _histories(random: Random) -> Iterator[Segmented]:
-    """Draw customers: buyers of p(2k) often buy p(2k+1) within days; views go with the next one but
-    one; an article solves one topic; those of the club buy p20."""
+    """Draw customers: buyers of p(2k) often buy p(2k+1) within days; viewers of p(2k) also view
+    p(2k+2); one article solves each topic; members of the club buy p20."""
     numbers = count()
     for customer in range(600):
         club = ("club",) if customer % 3 == 0 else ()
@@ -93,8 +93,8 @@ def _histories(random: Random) -> Iterator[Segmented]:
         if club and random.random() < 0.7:
             yield act("Order", 400, sku="p20")
         topic = random.randrange(3)
-        solves = topic if random.random() < 0.8 else random.randrange(3)
-        yield act("Case Solved", 500, sku=_ITEMS[20 + solves], topic=f"topic{topic}")
+        solution = topic if random.random() < 0.8 else random.randrange(3)
+        yield act("Case Solved", 500, sku=_ITEMS[20 + solution], topic=f"topic{topic}")
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +136,13 @@ def test_planted_recipes_are_found(folder: Path) -> None:
     assert set(recipes) == set(RECIPES)
 
 
-def test_items_nobody_bought_fall_back_to_alike_and_then_to_popular_ones(
+def test_items_that_nobody_bought_fall_back_to_similar_and_then_to_popular_ones(
     folder: Path,
 ) -> None:
     recipes = _learn(folder)
-    alike = recipes["bought-together"][_NEVER_SOLD]
-    assert alike == recipes["similar"][_NEVER_SOLD]
-    assert {_ITEMS.index(item) % 4 for item in alike[:5]} == {_ITEMS.index(_NEVER_SOLD) % 4}
+    alike = recipes["bought-together"][_UNSOLD_ITEM]
+    assert alike == recipes["similar"][_UNSOLD_ITEM]
+    assert {_ITEMS.index(item) % 4 for item in alike[:5]} == {_ITEMS.index(_UNSOLD_ITEM) % 4}
     assert recipes["bought-together"][""] == recipes["popular-in-segment"][""]
 
 
@@ -208,11 +208,11 @@ def test_events_that_cannot_be_read_are_named(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(path.read_text())
     (tmp_path / name).write_text(_FILES[name].replace(old, new, 1))
-    bundle_read = load(tmp_path, {})
-    assert isinstance(bundle_read, Bundle) is (words is None)
-    if isinstance(bundle_read, list):
+    result = load(tmp_path, {})
+    assert isinstance(result, Bundle) is (words is None)
+    if isinstance(result, list):
         assert words is not None
-        assert words in bundle_read[0].message
+        assert words in result[0].message
 
 
 def test_items_are_alike_by_rare_texts_and_near_numbers() -> None:

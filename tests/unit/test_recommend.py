@@ -68,8 +68,8 @@ def test_the_interval_covers_the_true_gain() -> None:
         if change.kind == "prompt"
     ]
     assert len(gains) >= 95
-    times_covered = sum(gain.low <= 0.3 - 0.1125 <= gain.high for gain in gains)
-    assert times_covered >= 0.9 * len(gains)
+    coverage_count = sum(gain.low <= 0.3 - 0.1125 <= gain.high for gain in gains)
+    assert coverage_count >= 0.9 * len(gains)
     assert np.mean([gain.value for gain in gains]) == pytest.approx(0.3 - 0.1125, abs=0.02)
 
 
@@ -112,17 +112,15 @@ def test_calls_to_the_willing_are_not_recommended(
     # The naive comparison gives the figure that truth.json calls naive. Nothing is recommended,
     # whether or not customers who were not called are in the table.
     people = biographies(range(2_500), is_known=True)
-    called_people = {
+    callees = {
         person.profile_id
         for person in people
         if any(e.name == SENT and e.properties["offer"] == LOAN.offer for e in person.events)
     }
     goals = [row for person in people for row in tables.goals(person) if row[2] == LOAN.goal]
     askers = {row[0] for row in goals}
-    people_not_called = {person.profile_id for person in people} - called_people
-    naive = len(called_people & askers) / len(called_people) - len(
-        people_not_called & askers
-    ) / len(people_not_called)
+    others = {person.profile_id for person in people} - callees
+    naive = len(callees & askers) / len(callees) - len(others & askers) / len(others)
     assert naive == pytest.approx(naive_difference(LOAN), abs=0.06)
     assert naive > 3 * effect(LOAN, "call")
     prompts = [row for person in people for row in tables.prompts(person) if row[5] == LOAN.offer]
@@ -132,7 +130,7 @@ def test_calls_to_the_willing_are_not_recommended(
     assert "only one option" in document["journey"][0]["words"]
     start = tables.iso(1_704_067_200_000 + 86_400_000)
     silent_prompts = [
-        (case, start, LOAN.goal, "nothing", "", "", None, "x") for case in sorted(people_not_called)
+        (case, start, LOAN.goal, "nothing", "", "", None, "x") for case in sorted(others)
     ]
     write_tables(tmp_path, [*prompts, *silent_prompts], goals)
     document = msgspec.json.decode(invoke("--json", "--within", "27d").stdout)

@@ -1,4 +1,4 @@
-"""Arms, orders and optional steps of a defined journey: arms were drawn, the rest was observed."""
+"""Arms, orders and optional steps of a defined journey: arms are drawn, the others are observed."""
 
 import re
 from collections.abc import Callable
@@ -23,7 +23,8 @@ from tests.support.tested_journeys import (
 
 
 def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
-    """Draw cases of two arms; the eager send the photo first, take the tour, and open anyway."""
+    """Draw cases of two arms; eager customers send the photo first, take the tour, and open more
+    accounts by themselves."""
     chance = np.random.default_rng(11)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):
@@ -151,13 +152,13 @@ def test_test_of_the_number_of_steps_shows_the_best_number(tmp_path: Path) -> No
 def test_a_test_without_effect_hardly_changes_the_journey(tmp_path: Path) -> None:
     """Draw eager customers, who take the step by themselves and convert more: that is no effect."""
     arms = ("with-tour", "without-tour")
-    worlds_changed = [
+    changes = [
         answer["shape"]["told"]
         for seed in range(20)
         for answer in [recommend_for_cases(tmp_path, TEST_OF_TOUR, cases_of_test(arms, 0.0, seed))]
         if answer["shape"]["told"] or any(change["do"] == "change" for change in answer["changes"])
     ]
-    assert len(worlds_changed) <= 3  # of 20 worlds at 5 %; more than three happen once in 60 times
+    assert len(changes) <= 3  # of 20 worlds at 5 %; more than three happen once in 60 times
 
 
 def test_every_option_is_shown_with_its_customers(tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_orders_are_by_default_of_the_most_frequent_events(tmp_path: Path) -> No
         (("--goal", "Opened", "--window", "soon"), "soon"),
     ],
 )
-def test_orders_that_cannot_be_compared_say_why(
+def test_orders_that_cannot_be_compared_are_refused_with_a_reason(
     tmp_path: Path, options: tuple[str, ...], reason: str
 ) -> None:
     recommendation = run_recommend(tmp_path, None, _events(0.0, 20), *options)

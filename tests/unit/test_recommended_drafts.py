@@ -1,4 +1,4 @@
-"""Drafts of recommended changes, made in a configuration, are configurations again."""
+"""Drafts of recommended changes, applied to a configuration, give a valid one."""
 
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ steps:
 _BEGIN_MS = 1_704_067_200_000
 
 
-def _tables(folder: Path) -> None:
-    """Write prompts drawn alike: calls move gold customers, e-mails the others."""
+def _write_onboarding(folder: Path) -> None:
+    """Write prompts drawn with equal chances: calls move gold customers, e-mails the others."""
     chance = np.random.default_rng(4)
     prompts: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = [("last", 1_800_000_000_000, "End", "")]
@@ -62,15 +62,15 @@ def _recommend(folder: Path, *options: str) -> Any:
 
 
 def test_draft_of_a_rule_by_customers_is_segments_and_policies(tmp_path: Path) -> None:
-    _tables(tmp_path)
+    _write_onboarding(tmp_path)
     recommendation = _recommend(tmp_path, "--adjust", "tier")
     [change] = [change for change in recommendation["changes"] if change["kind"] == "segment"]
     bundle = load(tmp_path / "drafts" / str(change["rank"]) / "config")
     assert isinstance(bundle, Bundle), bundle
-    usual = load(_BANK)
-    assert isinstance(usual, Bundle)
+    present_bundle = load(_BANK)
+    assert isinstance(present_bundle, Bundle)
     new = {segment.segment for segment in bundle.segments} - {
-        segment.segment for segment in usual.segments
+        segment.segment for segment in present_bundle.segments
     }
     assert new == {"for-call-gold", "for-email-standard"}
     rules = {rule.rule for rule in bundle.policies.suitability}

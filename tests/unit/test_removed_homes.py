@@ -20,15 +20,15 @@ def _open_log(home: Path) -> None:
     open_log(home, "gateway").close()
 
 
-def _keep_state(home: Path) -> None:
+def _make_state_folder(home: Path) -> None:
     make_folder(home, home / "state" / "gateway")
 
 
-def _secret(home: Path) -> None:
+def _make_secret(home: Path) -> None:
     Settings(home=home, secret=None).signing_secret()
 
 
-def _broker(home: Path) -> None:
+def _start_broker(home: Path) -> None:
     failure = Broker(BrokerOptions(home, home.parent / "cache", port=0)).start()
     assert isinstance(failure, BrokerFailure)
     raise FileNotFoundError(failure.message)
@@ -43,9 +43,9 @@ def _broker(home: Path) -> None:
         lambda home: open_database(home / "rows" / "0"),
         make_home_private,
         _open_log,
-        _keep_state,
-        _secret,
-        _broker,
+        _make_state_folder,
+        _make_secret,
+        _start_broker,
     ],
 )
 def test_process_of_a_stack_does_not_make_its_home(

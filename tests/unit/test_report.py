@@ -131,8 +131,8 @@ def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> N
     assert (card["pros"], card["cons"]) == (["why"], ["no"])
     assert page.data()["content"]["recommended_journey"] == [{"step": "terms", "words": "say it"}]
     assert page.data()["content"]["recommended_shape"] == "2 steps: b > a."
-    [options_compared] = page.data()["content"]["compared_options"]
-    assert options_compared == {
+    [comparison] = page.data()["content"]["compared_options"]
+    assert comparison == {
         "place": "a > b", "option": "b > a", "customers": 40, "gain": 0.2, "low": 0.1, "high": 0.3,
         "grade": "Tested",
     }  # fmt: skip

@@ -36,7 +36,7 @@ def _report(answer: Answer, use: Use) -> tuple[Any, list[list[str]]]:
     return asyncio.run(run())
 
 
-def _many(count: int) -> Use:
+def _report_many(count: int) -> Use:
     async def report(reporter: Reporter) -> list[RejectedOutcome | None]:
         return await asyncio.gather(*(reporter.report(b'"%d"' % n) for n in range(count)))
 
@@ -48,7 +48,7 @@ def _accept(_: list[str]) -> web.Response:
 
 
 def test_outcomes_during_a_post_leave_together_and_once() -> None:
-    answers, posts = _report(_accept, _many(120))
+    answers, posts = _report(_accept, _report_many(120))
     assert answers == [None] * 120
     assert [outcome for post in posts for outcome in post] == [str(n) for n in range(120)]
     assert len(posts) < 10
@@ -62,7 +62,7 @@ def test_rejected_outcome_is_named_and_the_others_are_taken() -> None:
             status=200 if len(outcomes) > len(rejections) else 400,
         )
 
-    answers, _ = _report(answer, _many(20))
+    answers, _ = _report(answer, _report_many(20))
     assert answers == [None] * 7 + [RejectedOutcome(400, "no")] + [None] * 12
 
 
@@ -70,14 +70,14 @@ def test_outcomes_too_large_together_are_posted_one_by_one() -> None:
     def answer(outcomes: list[str]) -> web.Response:
         return _accept(outcomes) if len(outcomes) == 1 else web.Response(status=413, text="large")
 
-    answers, posts = _report(answer, _many(10))
+    answers, posts = _report(answer, _report_many(10))
     assert answers == [None] * 10
     assert sorted(int(post[0]) for post in posts if len(post) == 1) == list(range(10))
 
 
 def test_a_failing_gateway_is_asked_again() -> None:
     answers = [web.Response(status=503), web.Response(status=200, text="{}")]
-    result, posts = _report(lambda _: answers.pop(0), _many(1))
+    result, posts = _report(lambda _: answers.pop(0), _report_many(1))
     assert result == [None]
     assert posts == [["0"], ["0"]]
 

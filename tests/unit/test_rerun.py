@@ -19,11 +19,11 @@ def _record(life: Life) -> Segmented:
     return next(record for record in records if record.interaction is not None)
 
 
-def test_rerun_knows_that_an_address_was_somebody_elses() -> None:
+def test_rerun_rejects_the_address_of_another_person_again() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 5, _MAIL), offer("p", 3))]))
     life.interact("Go", 0)
     record = _record(life)
-    # As if the row of the address had denied that it is the customer's.
+    # The profile is that of a customer to whom the row of the address does not assign it.
     record = replace(record, profile=replace(record.profile, shown={}))
     key = record.identity.profile_id
     assert record.profile.traits["identifier.email"] == "ada@example.com"

@@ -36,7 +36,7 @@ def named_types(schema: Any) -> Iterator[Schema]:
                 yield from named_types(branch)
 
 
-def spelled_out(schema: Any, definitions: dict[str, Any]) -> Any:
+def spell_out(schema: Any, definitions: dict[str, Any]) -> Any:
     """Return `schema` reduced to names, types and defaults, with references resolved."""
     match schema:
         case str() if schema in definitions:
@@ -45,22 +45,22 @@ def spelled_out(schema: Any, definitions: dict[str, Any]) -> Any:
             definitions[name] = {
                 "record": name,
                 "fields": [
-                    (f["name"], spelled_out(f["type"], definitions), f.get("default", NODEFAULT))
+                    (f["name"], spell_out(f["type"], definitions), f.get("default", NODEFAULT))
                     for f in fields
                 ],
             }
             return definitions[name]
         case {"type": "array", "items": inner}:
-            return {"array": spelled_out(inner, definitions)}
+            return {"array": spell_out(inner, definitions)}
         case {"type": "map", "values": inner}:
-            return {"map": spelled_out(inner, definitions)}
+            return {"map": spell_out(inner, definitions)}
         case [*branches]:
-            return [spelled_out(branch, definitions) for branch in branches]
+            return [spell_out(branch, definitions) for branch in branches]
     return schema
 
 
 def expected_schema(annotation: Any) -> Any:
-    """Return the expected result of `spelled_out` for a Python type."""
+    """Return the expected result of `spell_out` for a Python type."""
     if annotation in PRIMITIVES:
         return PRIMITIVES[annotation]
     if annotation == Scalar:
@@ -112,7 +112,7 @@ def as_json(value: Any) -> Any:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_schema_and_class_have_the_same_fields_in_the_same_order(name: str) -> None:
-    assert as_json(spelled_out(SCHEMAS[name], {})) == as_json(expected_schema(CLASSES[name]))
+    assert as_json(spell_out(SCHEMAS[name], {})) == as_json(expected_schema(CLASSES[name]))
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -127,17 +127,17 @@ def test_every_schema_file_belongs_to_a_topic() -> None:
 
 
 def test_record_of_several_schemas_is_the_same_in_all() -> None:
-    schemas_seen: dict[str, Any] = {}
+    schemas_by_name: dict[str, Any] = {}
     for schema in SCHEMAS.values():
         definitions: dict[str, Any] = {}
-        spelled_out(schema, definitions)
+        spell_out(schema, definitions)
         for name, record in definitions.items():
-            assert schemas_seen.setdefault(name, record) == record
+            assert schemas_by_name.setdefault(name, record) == record
 
 
 def test_each_stage_appends_to_the_record_of_the_stage_before() -> None:
     identified_fields, enriched, segmented = (
-        spelled_out(SCHEMAS[f"interactions.{stage}"], {})["fields"]
+        spell_out(SCHEMAS[f"interactions.{stage}"], {})["fields"]
         for stage in ("identified", "enriched", "segmented")
     )
     assert enriched[:-1] == identified_fields

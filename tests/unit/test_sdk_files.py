@@ -1,4 +1,4 @@
-"""The web SDK as it is served: size, caching, its cookie of the server, tokens for debugging."""
+"""The web SDK as it is served: size, caching, the cookie that the server sets, debug tokens."""
 
 import asyncio
 import gzip
@@ -61,7 +61,7 @@ def test_browser_with_the_current_sdk_gets_no_body(door: Doorway) -> None:
     assert ask(door, "GET", "/sdk.js", headers={"If-None-Match": '"x"'}).status_code == 200
 
 
-def test_file_by_its_digest_is_for_ever(door: Doorway) -> None:
+def test_file_under_its_digest_is_cached_for_ever(door: Doorway) -> None:
     digest = sha256((_SDK / "sdk.js").read_bytes()).hexdigest()[:16]
     file = ask(door, "GET", f"/sdk-{digest}.js")
     assert "immutable" in file.headers["cache-control"]
@@ -112,18 +112,18 @@ def test_cookie_needs_an_id_and_a_key(door: Doorway) -> None:
     assert cookie(door, HOME, "shop.example", writeKey="other").status_code == 401
 
 
-def test_debug_tokens_are_made_by_server_keys_and_end(door: Doorway) -> None:
+def test_debug_tokens_are_issued_to_server_keys_and_expire(door: Doorway) -> None:
     assert ask(door, "POST", "/v1/debug-tokens").status_code == 401
     assert ask(door, "POST", "/v1/debug-tokens", key=KEY).status_code == 403
-    issued = ask(door, "POST", "/v1/debug-tokens", key=SERVER_KEY)
-    assert issued.status_code == 200
-    token = issued.json()["token"]
+    token_answer = ask(door, "POST", "/v1/debug-tokens", key=SERVER_KEY)
+    assert token_answer.status_code == 200
+    token = token_answer.json()["token"]
     claims = Claims("a", "d", Identifier("cookie", "c"), "web", "c", "o", "t")
-    for wrong in ("", "x", token[:-1], f"{token}x", door.tokens.sign(claims)):
-        question = {"token": wrong, "decisionId": "d"}
+    for invalid_token in ("", "x", token[:-1], f"{token}x", door.tokens.sign(claims)):
+        question = {"token": invalid_token, "decisionId": "d"}
         answer = ask(door, "POST", "/v1/explain", json=question)
         assert (answer.status_code, answer.json()["error"]["field"]) == (401, "token")
-    later = issued.json()["expires_at"] / 1000 + 1
+    later = token_answer.json()["expires_at"] / 1000 + 1
     with patch("itsdangerous.timed.time.time", lambda: later):
         answer = ask(door, "POST", "/v1/explain", json={"token": token, "decisionId": "d"})
     assert answer.status_code == 401

@@ -1,4 +1,4 @@
-"""Segment's messages as their senders mean them: their customers, and their context."""
+"""Meaning of Segment's messages: their customers, context, times and traits."""
 
 from typing import Any, Final, get_args
 
@@ -51,7 +51,7 @@ def context(**fields: Any) -> Context:
 
 
 @pytest.mark.parametrize(
-    "useless",
+    "useless_id",
     [
         *("", "  ", "null", '"null"', "'undefined'", "[object Object]", "{object Object}"),
         *("(none)", "TRUE", False, "Guest", "-", "--", "?", "N/A", "#N/A", "NaN", "Unknown "),
@@ -62,11 +62,11 @@ def context(**fields: Any) -> Context:
     ],
 )
 @pytest.mark.parametrize("field", ["userId", "anonymousId"])
-def test_a_useless_id_is_left_out_beside_a_good_one(field: str, useless: object) -> None:
+def test_a_useless_id_is_left_out_beside_a_good_one(field: str, useless_id: object) -> None:
     other = "anonymousId" if field == "userId" else "userId"
-    good = {"userId": "customer_id:good", "anonymousId": "cookie:good"}[other]
-    assert keys("track", **{field: useless, other: "good"}) == [good]
-    single = read("track", {"event": "Viewed", field: useless})
+    good_key = {"userId": "customer_id:good", "anonymousId": "cookie:good"}[other]
+    assert keys("track", **{field: useless_id, other: "good"}) == [good_key]
+    single = read("track", {"event": "Viewed", field: useless_id})
     assert isinstance(single, Refusal)
     assert (single.code, single.field) == ("invalid_identifier", field)
 
@@ -88,14 +88,14 @@ def test_an_address_of_somebody_identifies(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "meant"),
+    ("value", "expected"),
     [
         *((42, "42"), (42.0, "42"), (-7, "-7"), ("0042", "0042"), (" u1 ", "u1")),
         (12345678901234567890, "12345678901234567890"),
     ],
 )
-def test_numbers_are_ids_as_they_are_written(value: object, meant: str) -> None:
-    assert keys("track", userId=value) == [f"customer_id:{meant}"]
+def test_numbers_are_ids_as_they_are_written(value: object, expected: str) -> None:
+    assert keys("track", userId=value) == [f"customer_id:{expected}"]
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -133,7 +133,7 @@ def test_an_email_that_is_no_text_is_no_identifier() -> None:
 
 
 def _identify(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Return the customer of each message, by a stage that has seen the messages before it."""
+    """Return the customer of each message, by a stage that has processed the messages before it."""
     rules = plain_rules()
     flow = Flow(rules)
     customers: list[tuple[str, ...]] = []
@@ -151,7 +151,7 @@ def _identify(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
-    """Return every identifier that is known in the end, with its person's strongest."""
+    """Return every identifier that the messages have, with the strongest of its person."""
     rules = plain_rules()
     flow = Flow(rules)
     profiles_by_name: dict[str, str] = {}
@@ -266,14 +266,14 @@ def test_contexts_are_merged_at_any_depth() -> None:
 @pytest.mark.parametrize("empty", [None, [], {}, "text", 7])
 def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
     message = {"userId": "u1", "event": "Viewed", "context": empty}
-    message_merged = _in_batch(message, context={"locale": "es"})
-    result = interaction(message_merged, "track", Arrival(_SOURCE, _CONFIG, _NOW))
+    merged_message = _in_batch(message, context={"locale": "es"})
+    result = interaction(merged_message, "track", Arrival(_SOURCE, _CONFIG, _NOW))
     assert isinstance(result, Interaction)
     assert result.context.locale == "es"
 
 
 @pytest.mark.parametrize(
-    ("of_context", "own_traits", "merged"),
+    ("of_context", "own_traits", "expected"),
     [
         ({"home": {"city": "A", "zip": 1}}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
         ({"home.city": "A", "home.zip": 1}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
@@ -281,10 +281,10 @@ def test_empty_context_leaves_that_of_the_batch(empty: object) -> None:
     ],
 )
 def test_traits_of_both_places_are_merged_name_by_name(
-    of_context: dict[str, Any], own_traits: dict[str, Any], merged: dict[str, Any]
+    of_context: dict[str, Any], own_traits: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     message = take("identify", userId="u1", traits=own_traits, context={"traits": of_context})
-    assert message.properties == {f"home.{name}": value for name, value in merged.items()}
+    assert message.properties == {f"home.{name}": value for name, value in expected.items()}
 
 
 @pytest.mark.parametrize("whole_value", [None, "Calle Mayor 1", ["Calle Mayor 1"]])
@@ -301,9 +301,11 @@ def test_a_trait_of_the_context_names_its_place_when_it_is_refused() -> None:
         refusal = read("identify", {"userId": "u1", "context": {"traits": traits}})
         assert isinstance(refusal, Refusal)
         assert refusal.field == "context.traits.a.b"
-    many = {f"t{number}": number for number in range(200)}
-    further = {f"u{number}": number for number in range(200)}
-    refusal = read("identify", {"userId": "u1", "traits": many, "context": {"traits": further}})
+    own_traits = {f"t{number}": number for number in range(200)}
+    context_traits = {f"u{number}": number for number in range(200)}
+    refusal = read(
+        "identify", {"userId": "u1", "traits": own_traits, "context": {"traits": context_traits}}
+    )
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == ("too_many_properties", "traits")
 
@@ -321,9 +323,9 @@ def test_traits_in_the_context_of_identify_count_below_its_own() -> None:
         assert "city" not in take(kind, userId="u1", context={"traits": of_context}).properties
 
 
-@pytest.mark.parametrize("wrong", [7, True, None, [], {}, ["es"], {"a": "b"}])
+@pytest.mark.parametrize("invalid", [7, True, None, [], {}, ["es"], {"a": "b"}])
 @pytest.mark.parametrize("name", ["ip", "userAgent", "locale", "timezone", "page", "campaign"])
-def test_a_context_field_of_the_wrong_type_costs_that_field(name: str, wrong: object) -> None:
+def test_a_context_field_of_the_wrong_type_costs_that_field(name: str, invalid: object) -> None:
     fields = {
         "ip": "192.0.2.7",
         "userAgent": "agent",
@@ -335,10 +337,10 @@ def test_a_context_field_of_the_wrong_type_costs_that_field(name: str, wrong: ob
     }
     empty: dict[str, Any] = {
         "page": {"url": None, "referrer": None},
-        "campaign": {"campaign": {"a": "b"} if wrong == {"a": "b"} else {}},
+        "campaign": {"campaign": {"a": "b"} if invalid == {"a": "b"} else {}},
         "userAgent": {"user_agent": None},
     }
-    assert context(**{**fields, name: wrong}) == replace(
+    assert context(**{**fields, name: invalid}) == replace(
         context(**fields), **empty.get(name, {name: None})
     )
     assert context(**fields).consent == {"ads": True}
@@ -355,18 +357,18 @@ def test_empty_list_is_read_as_the_empty_object_of_php(kind: Kind) -> None:
     assert (message.properties, message.lists) == ({}, {})
 
 
-@pytest.mark.parametrize("wrong", ["text", 7, True, [1]])
-def test_properties_that_are_no_object_are_refused_by_name(wrong: object) -> None:
+@pytest.mark.parametrize("invalid", ["text", 7, True, [1]])
+def test_properties_that_are_no_object_are_refused_by_name(invalid: object) -> None:
     for kind, field in (("track", "properties"), ("identify", "traits"), ("group", "traits")):
-        refusal = read(kind, {"event": "Viewed", "userId": "u1", field: wrong})
+        refusal = read(kind, {"event": "Viewed", "userId": "u1", field: invalid})
         assert isinstance(refusal, Refusal)
         assert (refusal.code, refusal.field) == ("invalid_field", field)
 
 
 @pytest.mark.parametrize("name", ["timestamp", "originalTimestamp"])
 def test_time_is_corrected_by_the_clock_of_the_sender(name: str) -> None:
-    ahead = {name: _NOW + 50 * _MINUTE, "sentAt": _NOW + 52 * _MINUTE}
-    assert take("track", userId="u1", **ahead).occurred_at == _NOW - 2 * _MINUTE
+    times = {name: _NOW + 50 * _MINUTE, "sentAt": _NOW + 52 * _MINUTE}
+    assert take("track", userId="u1", **times).occurred_at == _NOW - 2 * _MINUTE
 
 
 def test_a_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
@@ -385,21 +387,21 @@ def test_a_blank_message_id_is_none(blank: str | None) -> None:
     assert message.event_id != other.event_id
 
 
-def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
-    # An alias of a customer's own two names means the same in Avro.
+def test_alias_of_a_customers_own_two_names_is_accepted() -> None:
+    # Such an alias comes over Avro, too.
     names = (Identifier("customer_id", "c"), Identifier("cookie", "c"))
     interaction = Interaction("e", "alias", "alias", "web", "shop", _NOW, _NOW, names)
     outputs = [emit.value for emit in Flow(plain_rules()).run(interaction)]
-    [went_on] = [
+    [identified] = [
         value.interaction
         for value in outputs
         if isinstance(value, Identified) and value.interaction is not None
     ]
-    assert went_on.identifiers == names
+    assert identified.identifiers == names
 
 
 @pytest.mark.parametrize(
-    ("text", "read"),
+    ("text", "expected"),
     [
         (rb"cut \ud83d", "cut \ufffd"),
         (rb"\uDE00 late", "\ufffd late"),
@@ -410,15 +412,15 @@ def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
         (rb"\\\ud83d\\", "\\\ufffd\\"),
     ],
 )
-def test_half_a_surrogate_pair_is_an_unreadable_character(text: bytes, read: str) -> None:
+def test_half_a_surrogate_pair_is_an_unreadable_character(text: bytes, expected: str) -> None:
     raw = b'{"event": "Viewed", "userId": "u1", "properties": {"text": "%s"}}' % text
     message = decode(raw, MESSAGE)
     assert isinstance(message, SegmentMessage), message
-    assert message.properties == {"text": read}
+    assert message.properties == {"text": expected}
 
 
 @pytest.mark.parametrize(
-    ("nested", "name"),
+    ("fields", "name"),
     [
         ({"a.b": 1, "a": {"b": 2}}, "a.b"),
         ({"a": {"b": 2}, "a.b": 1}, "a.b"),
@@ -428,9 +430,9 @@ def test_half_a_surrogate_pair_is_an_unreadable_character(text: bytes, read: str
         ({"a.b": 1, "a": {"b": True}}, "a.b"),
     ],
 )
-def test_names_that_collide_are_refused_by_name(nested: dict[str, Any], name: str) -> None:
+def test_names_that_collide_are_refused_by_name(fields: dict[str, Any], name: str) -> None:
     for kind, field in (("track", "properties"), ("identify", "traits"), ("group", "traits")):
-        refusal = read(kind, {"event": "Viewed", "userId": "u1", field: nested})
+        refusal = read(kind, {"event": "Viewed", "userId": "u1", field: fields})
         assert isinstance(refusal, Refusal)
         assert (refusal.code, refusal.field) == ("ambiguous_name", f"{field}.{name}")
 
@@ -441,8 +443,8 @@ def test_names_that_collide_with_equal_values_lose_nothing() -> None:
 
 
 def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
-    """Return the trait `last_page` after each message, which is older by a minute than the one
-    before."""
+    """Return the trait `last_page` after each message. A message is a minute newer than the one
+    before, unless it states another `minute`."""
     rules = plain_rules()
     flow = Flow(rules)
     traits_by_time = []

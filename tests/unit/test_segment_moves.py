@@ -53,24 +53,24 @@ def test_members_equal_a_plain_count(rows: list[tuple[str, str, bool, int]]) -> 
             counts[segment, is_entry] += 1
             (members_inside.add if is_entry else members_inside.discard)((profile, segment))
     moves = _moves(changes * 2)
-    for segment, of_segment in moves.items():
-        assert (of_segment.entered, of_segment.exited) == (
+    for segment, figures in moves.items():
+        assert (figures.entered, figures.exited) == (
             counts[segment, True],
             counts[segment, False],
         )
-        assert of_segment.members == sum(name == segment for _, name in members_inside)
-        assert of_segment.days[-1].members == of_segment.members
-        assert sum(day.entered for day in of_segment.days) == of_segment.entered
+        assert figures.members == sum(name == segment for _, name in members_inside)
+        assert figures.days[-1].members == figures.members
+        assert sum(day.entered for day in figures.days) == figures.entered
     assert set(moves) == {segment for segment, _ in counts}
 
 
 def test_median_stay_counts_present_members() -> None:
     changes = [change for number in range(4) for change in (_change(f"p{number}", "vip", True, 0),)]
-    leaves = [_change("p0", "vip", False, 10), _change("p1", "vip", False, 20)]
+    exits = [_change("p0", "vip", False, 10), _change("p1", "vip", False, 20)]
     last = [_change("late", "new", True, 100)]
-    assert _moves([*changes, *leaves, *last])["vip"].median_stay_ms == 20 * _HOUR
-    assert _moves([*changes, leaves[0], *last])["vip"].median_stay_ms is None
-    assert _moves([*changes, *leaves], _START + 15 * _HOUR)["vip"].members == 3
+    assert _moves([*changes, *exits, *last])["vip"].median_stay_ms == 20 * _HOUR
+    assert _moves([*changes, exits[0], *last])["vip"].median_stay_ms is None
+    assert _moves([*changes, *exits], _START + 15 * _HOUR)["vip"].members == 3
 
 
 def test_command_prints_moves_and_names_a_missing_topic(tmp_path: Path) -> None:

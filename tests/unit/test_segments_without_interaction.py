@@ -1,5 +1,5 @@
-"""Time and merges as causes of changes in segments that read the interaction, or are of certain
-channels."""
+"""Changes that time and merges cause in segments that read the interaction, or that have channels
+of their own."""
 
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ _COOKIE: Final = Identifier("cookie", "k")
 _CUSTOMER: Final = Identifier("customer_id", "A")
 _WITH_THE_CART: Final = {"property": "total", "gt": 100}
 
-_HESITATING: Final = {
+_HESITATION: Final = {
     "all": [
         {"trait": "last_cart_at", "older_than": "60m", "within": "7d"},
         {"not": {"trait": "last_purchase_at", "gte": {"trait": "last_cart_at"}}},
@@ -90,7 +90,7 @@ def test_time_changes_a_segment_if_its_known_parts_decide(
     channels: tuple[str, ...],
 ) -> None:
     # A cart without a catalogue: for the first hours the segment depends on its total alone.
-    flow, cart_at = _flow(_HESITATING, channels), HOUR_MS
+    flow, cart_at = _flow(_HESITATION, channels), HOUR_MS
     _interact(flow, "cart", cart_at, total=20)
     assert not _is_member(flow, cart_at + 4 * HOUR_MS - 1)
     assert _is_member(flow, cart_at + 4 * HOUR_MS)
@@ -99,7 +99,7 @@ def test_time_changes_a_segment_if_its_known_parts_decide(
 
 
 def test_sequence_enters_by_time_an_hour_after_the_cart() -> None:
-    flow, cart_at = _flow(_HESITATING), HOUR_MS
+    flow, cart_at = _flow(_HESITATION), HOUR_MS
     _interact(flow, "catalog", cart_at - 5 * _MINUTE_MS)
     _interact(flow, "cart", cart_at, total=20)
     assert not _is_member(flow, cart_at + HOUR_MS - 1)
@@ -115,16 +115,18 @@ def test_unknown_condition_keeps_the_membership() -> None:
 
 
 def test_a_merge_decides_like_time() -> None:
-    # What the cookie did makes the customer a member, though no interaction came to it.
-    unknown = _flow({"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]})
-    deciding = _flow({"any": [{"trait": "views", "gte": 2}, _WITH_THE_CART]})
-    for flow in (unknown, deciding):
+    # Views of the cookie make the customer a member, though the merge brings no interaction to it.
+    unknown_flow = _flow(
+        {"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]}
+    )
+    known_flow = _flow({"any": [{"trait": "views", "gte": 2}, _WITH_THE_CART]})
+    for flow in (unknown_flow, known_flow):
         _interact(flow, "View", 1)
         _interact(flow, "View", 2, (_CUSTOMER,))
         assert not _is_member(flow, identifier=_CUSTOMER)
         _interact(flow, "Login", 3, (_CUSTOMER, _COOKIE), x=1, total=1)
-    assert not _is_member(unknown, identifier=_CUSTOMER)
-    assert _is_member(deciding, identifier=_CUSTOMER)
+    assert not _is_member(unknown_flow, identifier=_CUSTOMER)
+    assert _is_member(known_flow, identifier=_CUSTOMER)
 
 
 def test_time_and_merges_evaluate_a_segment_of_a_channel_and_other_channels_do_not() -> None:

@@ -72,7 +72,7 @@ def test_json_reports_the_same_rows(check: Any) -> None:
 _TOTAL = b"type,event,userId,properties.total\ntrack,Order,bob,1\ntrack,Order,alice,2\n,,Total,3\n"
 
 
-def test_total_below_the_rows_is_refused_with_its_line_and_mend(check: Any) -> None:
+def test_total_below_the_rows_is_refused_with_its_line_and_remedy(check: Any) -> None:
     code, output = check(_TOTAL)
     assert code == 1
     assert "a.csv:4: it looks like a footer" in output

@@ -1,4 +1,4 @@
-"""Looking back waits for a leader that is away, but not longer than somebody needs the answer."""
+"""Reading the sent index waits for a leader that is away, but only while the index is needed."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,27 +12,27 @@ from agents.app import App, AppOptions, create_app
 from agents.transport.options import TransportOptions
 from agents.transport.sent_index import load_sent_index
 
-_NOBODY = "localhost:1"
+_NO_BROKER = "localhost:1"
 _INPUT = TP("in", 0)
 _LOOKS = 5
-"""Calls of `keep_going` after which reading is no longer wanted."""
+"""Calls of `keep_going` after which the index is not needed any more."""
 _UNREADABLE = {
     "receive.message.max.bytes": "1512",
     "fetch.max.bytes": "1000",
     "message.max.bytes": "1000",
 }
-"""Properties by which a client hangs up on every larger answer and asks again, as if the leader
+"""Properties by which a client disconnects at every larger answer and asks again, as if the leader
 were away."""
 _BEGIN_S = 0.1
-_HANGS_S = 30
+_HANG_S = 30
 
 
 @pytest.fixture
 def broker() -> Iterator[str]:
     """Address of librdkafka's own broker, with an input; it lives as long as its client."""
-    client = Producer({"bootstrap.servers": _NOBODY, "test.mock.num.brokers": 1, "log_level": 0})
+    client = Producer({"bootstrap.servers": _NO_BROKER, "test.mock.num.brokers": 1, "log_level": 0})
     client.produce(_INPUT.topic, b"x" * 10_000, partition=_INPUT.partition)
-    assert client.flush(_HANGS_S) == 0
+    assert client.flush(_HANG_S) == 0
     [bootstrap_broker] = client.list_topics().brokers.values()
     yield f"{bootstrap_broker.host}:{bootstrap_broker.port}"
     client.purge()
@@ -56,16 +56,16 @@ def _stop(app: App) -> None:
     app._stopped.set()
 
 
-def _take_back(app: App) -> None:
+def _revoke(app: App) -> None:
     app.consumer._generation += 1  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("end", [_stop, _take_back])
+@pytest.mark.parametrize("end", [_stop, _revoke])
 def test_worker_ends_although_its_broker_is_away(
     tmp_path: Path, end: Callable[[App], None]
 ) -> None:
     librdkafka = {"log_level": "0"}
-    options = AppOptions(_NOBODY, tmp_path, 1, cause_header="cause", librdkafka=librdkafka)
+    options = AppOptions(_NO_BROKER, tmp_path, 1, cause_header="cause", librdkafka=librdkafka)
     asyncio.run(_end(create_app("stage", options), end))
 
 
@@ -73,9 +73,9 @@ async def _end(app: App, end: Callable[[App], None]) -> None:
     consumer = app.consumer
     await consumer.on_start()  # type: ignore[attr-defined]
     consumer._start_offsets = {_INPUT: (0, "")}  # type: ignore[attr-defined]
-    looking = asyncio.ensure_future(consumer.load_sent_index())  # type: ignore[attr-defined]
+    reading = asyncio.ensure_future(consumer.load_sent_index())  # type: ignore[attr-defined]
     await asyncio.sleep(_BEGIN_S)
-    assert not looking.done()
+    assert not reading.done()
     end(app)
-    async with asyncio.timeout(_HANGS_S):
-        await looking
+    async with asyncio.timeout(_HANG_S):
+        await reading

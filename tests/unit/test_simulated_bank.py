@@ -71,12 +71,12 @@ def world(folder: Path, size: WorldSize) -> SimulatedWorld:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> SimulatedWorld:
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> SimulatedWorld:
     return world(tmp_path_factory.mktemp("small"), WorldSize(80, 20, 11))
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> SimulatedWorld:
+def large_world(tmp_path_factory: pytest.TempPathFactory) -> SimulatedWorld:
     return world(tmp_path_factory.mktemp("large"), WorldSize(5_000, 10, 5))
 
 
@@ -105,34 +105,36 @@ def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> N
 
 
 def test_a_customers_life_is_the_same_in_a_larger_world(tmp_path: Path) -> None:
-    few = world(tmp_path / "few", WorldSize(15, 12, 2))
-    many = world(tmp_path / "many", WorldSize(40, 12, 2))
-    assert set(few.lines()) < set(many.lines())
-    assert few.truth["persons"].items() < many.truth["persons"].items()
+    part_world = world(tmp_path / "few", WorldSize(15, 12, 2))
+    full_world = world(tmp_path / "many", WorldSize(40, 12, 2))
+    assert set(part_world.lines()) < set(full_world.lines())
+    assert part_world.truth["persons"].items() < full_world.truth["persons"].items()
 
 
-def test_lines_are_in_order_of_time_and_ids_are_unique(small: SimulatedWorld) -> None:
-    events = small.events
+def test_lines_are_in_order_of_time_and_ids_are_unique(small_world: SimulatedWorld) -> None:
+    events = small_world.events
     times = [event["occurred_at"] for event in events]
     assert times == sorted(times)
     assert len({event["event_id"] for event in events}) == len(events)
 
 
 def test_every_line_passes_the_checks_of_send(
-    small: SimulatedWorld, bank_rules: Rules, monkeypatch: pytest.MonkeyPatch
+    small_world: SimulatedWorld, bank_rules: Rules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "ensure_configuration", lambda _: bank_rules.config)
-    file = str(small.folder / INTERACTIONS)
+    file = str(small_world.folder / INTERACTIONS)
     result = CliRunner().invoke(build_app("send"), ["send", file, "--check", "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["sent"] == len(small.lines())
+    assert json.loads(result.stdout)["sent"] == len(small_world.lines())
 
 
-def test_persons_are_those_that_identity_finds(small: SimulatedWorld, bank_rules: Rules) -> None:
+def test_persons_are_those_that_identity_finds(
+    small_world: SimulatedWorld, bank_rules: Rules
+) -> None:
     flow = Flow(bank_rules)
     source = Source("file", "file", "unused-key")
     intake = RowIntake(bank_rules.config, source, 10_000, _LATER_MS, RowIds("file"))
-    for number, raw in enumerate(small.lines()):
+    for number, raw in enumerate(small_world.lines()):
         interaction = intake.take_in(FileRow(number, raw, 0))
         assert isinstance(interaction, Interaction), interaction
         for _ in flow.run(interaction):
@@ -141,21 +143,21 @@ def test_persons_are_those_that_identity_finds(small: SimulatedWorld, bank_rules
     names_by_person: defaultdict[str, set[str]] = defaultdict(set)
     for identifier, row in flow.rows["identity"].items():
         names_by_person[profile_id(Identifier.parse(row.root))].add(identifier)
-    expected = {person: set(names) for person, names in small.truth["persons"].items()}
+    expected = {person: set(names) for person, names in small_world.truth["persons"].items()}
     assert names_by_person == expected
     assert max(map(len, expected.values())) > 5
     assert min(map(len, expected.values())) == 1
 
 
-def test_every_kind_of_event_of_a_bank_happens(large: SimulatedWorld) -> None:
-    names = {event["name"] for event in large.events}
+def test_every_kind_of_event_of_a_bank_happens(large_world: SimulatedWorld) -> None:
+    names = {event["name"] for event in large_world.events}
     assert names >= {
         *("Home", "Logged In", "Product Viewed", "Card Payment", "Complaint", "Card Issued"),
         *("Credit Check Completed", "Card Requested", "Loan Requested", "Insurance Bought"),
         *("Friend Recommended", "Onboarding Started", "Terms Accepted", "Income Given"),
         *("Photo Uploaded", "Account Opened", "Message Sent", "Message Clicked"),
     }
-    channels = {event["channel"] for event in large.events}
+    channels = {event["channel"] for event in large_world.events}
     assert channels == {"web", "app", "pos", "branch", "call", "email", "api"}
 
 
@@ -175,28 +177,30 @@ class Share:
         return self.value * (1 - self.value) / self.n
 
 
-def conversions(large: SimulatedWorld, offer: str) -> dict[str, Share]:
+def conversions(large_world: SimulatedWorld, offer: str) -> dict[str, Share]:
     """Count conversions by the channel of the contact, `nothing` where a message was withheld."""
-    goal = large.truth["goals"][offer]
-    persons = person_of(large)
+    goal = large_world.truth["goals"][offer]
+    persons = person_of(large_world)
     arm: dict[str, str] = {}
-    goals_reached: set[str] = set()
-    for event in large.events:
+    buyers: set[str] = set()
+    for event in large_world.events:
         person = persons[key(event)]
         if event["name"] == goal:
-            goals_reached.add(person)
+            buyers.add(person)
         elif (
             event["name"] in ("Message Sent", "Message Withheld")
             and event["properties"]["offer"] == offer
         ):
             arm[person] = event["properties"]["channel"]
     sizes = Counter(arm.values())
-    hits = Counter(channel for person, channel in arm.items() if person in goals_reached)
+    hits = Counter(channel for person, channel in arm.items() if person in buyers)
     return {channel: Share(hits[channel], n) for channel, n in sizes.items()}
 
 
-def person_of(large: SimulatedWorld) -> dict[str, str]:
-    return {name: person for person, names in large.truth["persons"].items() for name in names}
+def person_of(large_world: SimulatedWorld) -> dict[str, str]:
+    return {
+        name: person for person, names in large_world.truth["persons"].items() for name in names
+    }
 
 
 def key(event: dict[str, Any]) -> str:
@@ -204,7 +208,7 @@ def key(event: dict[str, Any]) -> str:
     return f"{first['namespace']}:{first['value']}"
 
 
-_RANDOMISED = [
+_RANDOM_ARMS = [
     *(("gold-card", channel) for channel in ("email", "web", "call")),
     *(("travel-insurance", channel) for channel in ("email", "web")),
     *(("bring-a-friend", channel) for channel in ("email", "web")),
@@ -212,12 +216,12 @@ _RANDOMISED = [
 ]
 
 
-@pytest.mark.parametrize(("offer", "channel"), _RANDOMISED)
+@pytest.mark.parametrize(("offer", "channel"), _RANDOM_ARMS)
 def test_randomised_arms_recover_the_stated_effect(
-    large: SimulatedWorld, offer: str, channel: str
+    large_world: SimulatedWorld, offer: str, channel: str
 ) -> None:
-    arms = conversions(large, offer)
-    expected = large.truth["offers"][offer][channel]
+    arms = conversions(large_world, offer)
+    expected = large_world.truth["offers"][offer][channel]
     treated_share, control = arms[channel], arms["nothing"]
     error = sqrt(treated_share.variance + control.variance)
     assert abs(treated_share.value - expected["conversion"]) < _SIGMAS * sqrt(
@@ -227,59 +231,64 @@ def test_randomised_arms_recover_the_stated_effect(
     assert error < 0.03
 
 
-def test_the_confounded_comparison_overstates_the_effect(large: SimulatedWorld) -> None:
-    [confounded] = large.truth["confounded"]
-    offer = confounded["offer"]
-    persons = person_of(large)
-    goal = large.truth["goals"][offer]
-    customers = {persons[key(event)] for event in large.events if event["name"] == "identify"}
-    called_people, reached_people = set(), set()
-    for event in large.events:
+def test_the_confounded_comparison_overstates_the_effect(large_world: SimulatedWorld) -> None:
+    [comparison] = large_world.truth["confounded"]
+    offer = comparison["offer"]
+    persons = person_of(large_world)
+    goal = large_world.truth["goals"][offer]
+    customers = {persons[key(event)] for event in large_world.events if event["name"] == "identify"}
+    callees, buyers = set(), set()
+    for event in large_world.events:
         if event["name"] == goal:
-            reached_people.add(persons[key(event)])
+            buyers.add(persons[key(event)])
         elif event["name"] == "Message Sent" and event["properties"]["offer"] == offer:
-            called_people.add(persons[key(event)])
-    treated_share = Share(len(called_people & reached_people), len(called_people))
-    others = Share(
-        len((customers - called_people) & reached_people), len(customers - called_people)
-    )
+            callees.add(persons[key(event)])
+    treated_share = Share(len(callees & buyers), len(callees))
+    others = Share(len((customers - callees) & buyers), len(customers - callees))
     naive, error = (
         treated_share.value - others.value,
         sqrt(treated_share.variance + others.variance),
     )
-    assert naive - confounded["effect"] > 5 * error
-    assert naive > 3 * confounded["effect"]
+    assert naive - comparison["effect"] > 5 * error
+    assert naive > 3 * comparison["effect"]
 
 
-@pytest.mark.parametrize(("offer", "channel"), [*_RANDOMISED, ("personal-loan", "call")])
-def test_clicks_are_as_likely_as_stated(large: SimulatedWorld, offer: str, channel: str) -> None:
+@pytest.mark.parametrize(("offer", "channel"), [*_RANDOM_ARMS, ("personal-loan", "call")])
+def test_clicks_are_as_likely_as_stated(
+    large_world: SimulatedWorld, offer: str, channel: str
+) -> None:
     counts: Counter[str] = Counter()
-    for event in large.events:
+    for event in large_world.events:
         properties = event["properties"]
         if properties.get("offer") == offer and properties.get("channel") == channel:
             counts[event["name"]] += 1
     click_share = Share(counts["Message Clicked"], counts["Message Sent"])
-    expected = large.truth["offers"][offer][channel]["click"]
+    expected = large_world.truth["offers"][offer][channel]["click"]
     assert abs(click_share.value - expected) < _SIGMAS * sqrt(
         expected * (1 - expected) / click_share.n
     )
 
 
-def test_logged_decisions_give_the_value_of_the_evaluated_policy(large: SimulatedWorld) -> None:
-    rows = [{name: float(cell) for name, cell in row.items()} for row in large.table(POLICY)]
+def test_logged_decisions_give_the_value_of_the_evaluated_policy(
+    large_world: SimulatedWorld,
+) -> None:
+    rows = [{name: float(cell) for name, cell in row.items()} for row in large_world.table(POLICY)]
     assert len(rows) > 1_000
-    truth = large.truth["policy"]
+    truth = large_world.truth["policy"]
     rewards = [row["reward"] for row in rows]
-    weighted = [row["reward"] * row["target_propensity"] / row["propensity"] for row in rows]
-    for values, expected in ((rewards, truth["logged_value"]), (weighted, truth["target_value"])):
+    target_rewards = [row["reward"] * row["target_propensity"] / row["propensity"] for row in rows]
+    for values, expected in (
+        (rewards, truth["logged_value"]),
+        (target_rewards, truth["target_value"]),
+    ):
         mean = sum(values) / len(values)
         variance = sum((value - mean) ** 2 for value in values) / len(values) ** 2
         assert abs(mean - expected) < _SIGMAS * sqrt(variance)
     assert truth["target_value"] > truth["logged_value"]
 
 
-def test_the_best_channel_of_a_step_has_the_greatest_effect(large: SimulatedWorld) -> None:
-    truth = large.truth
+def test_the_best_channel_of_a_step_has_the_greatest_effect(large_world: SimulatedWorld) -> None:
+    truth = large_world.truth
     step_of = {goal: offer for offer, goal in truth["goals"].items()}
     assert len(truth["best_channel_per_step"]) == 4
     for step, channel in truth["best_channel_per_step"].items():
@@ -287,10 +296,10 @@ def test_the_best_channel_of_a_step_has_the_greatest_effect(large: SimulatedWorl
         assert arms[channel]["effect"] == max(arm["effect"] for arm in arms.values())
 
 
-def test_tables_describe_the_same_world(small: SimulatedWorld) -> None:
-    persons = small.truth["persons"]
-    events = Counter(event["name"] for event in small.events)
-    touches = small.table(TOUCHPOINTS)
+def test_tables_describe_the_same_world(small_world: SimulatedWorld) -> None:
+    persons = small_world.truth["persons"]
+    events = Counter(event["name"] for event in small_world.events)
+    touches = small_world.table(TOUCHPOINTS)
     assert {row["profile_id"] for row in touches} <= persons.keys()
     kinds = Counter(row["kind"] for row in touches)
     assert kinds["touch"] == sum(
@@ -303,13 +312,13 @@ def test_tables_describe_the_same_world(small: SimulatedWorld) -> None:
             *("Cashback Activated", "Friend Recommended"),
         )
     )
-    names = Counter(row["name"] for row in small.table(JOURNEYS))
-    for step in ("Onboarding Started", *small.truth["best_channel_per_step"]):
+    names = Counter(row["name"] for row in small_world.table(JOURNEYS))
+    for step in ("Onboarding Started", *small_world.truth["best_channel_per_step"]):
         assert names[step] == events[step] > 0
 
 
-def test_truth_is_marked_as_synthetic(small: SimulatedWorld) -> None:
-    assert small.truth["synthetic"] is True
+def test_truth_is_marked_as_synthetic(small_world: SimulatedWorld) -> None:
+    assert small_world.truth["synthetic"] is True
 
 
 def insights(*arguments: str) -> Any:
@@ -318,14 +327,14 @@ def insights(*arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
-def test_off_policy_intervals_cover_the_exact_value(large: SimulatedWorld) -> None:
-    expected = large.truth["policy"]["target_value"]
-    estimates = insights("off-policy", "--log", str(large.folder / POLICY))
+def test_off_policy_intervals_cover_the_exact_value(large_world: SimulatedWorld) -> None:
+    expected = large_world.truth["policy"]["target_value"]
+    estimates = insights("off-policy", "--log", str(large_world.folder / POLICY))
     for method in ("ips", "snips", "dr"):
         assert estimates[method]["low"] < expected < estimates[method]["high"], method
 
 
-_PLANNED = """
+_PLAN = """
 journey: onboarding
 goal: {when: {name: Account Opened}, window: 30d}
 enter: {when: {name: Onboarding Started}, again: never}
@@ -338,20 +347,16 @@ steps:
 """
 
 
-def test_analyses_read_journeys_and_touches(large: SimulatedWorld, tmp_path: Path) -> None:
-    (tmp_path / "onboarding.yaml").write_text(_PLANNED)
-    events = str(large.folder / JOURNEYS)
+def test_analyses_read_journeys_and_touches(large_world: SimulatedWorld, tmp_path: Path) -> None:
+    (tmp_path / "onboarding.yaml").write_text(_PLAN)
+    events = str(large_world.folder / JOURNEYS)
     journey_statistics = insights(
         "journeys", "--events", events, "--defined", str(tmp_path / "onboarding.yaml")
     )
-    rows = large.table(JOURNEYS)
+    rows = large_world.table(JOURNEYS)
     assert journey_statistics["cases"] == len({row["case_id"] for row in rows})
-    accounts_opened = sum(row["name"] == "Account Opened" for row in rows)
-    assert journey_statistics["funnel"][-1] == {"step": "opened", "cases": accounts_opened}
-    touches = str(large.folder / TOUCHPOINTS)
-    credited = insights(
-        "attribution", "--touches", touches, "--model", "linear", "--replicates", "0"
-    )
-    assert {"email", "web", "call", "pos"} <= {
-        channel["channel"] for channel in credited["channels"]
-    }
+    account_count = sum(row["name"] == "Account Opened" for row in rows)
+    assert journey_statistics["funnel"][-1] == {"step": "opened", "cases": account_count}
+    touches = str(large_world.folder / TOUCHPOINTS)
+    credit = insights("attribution", "--touches", touches, "--model", "linear", "--replicates", "0")
+    assert {"email", "web", "call", "pos"} <= {channel["channel"] for channel in credit["channels"]}

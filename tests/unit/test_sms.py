@@ -321,10 +321,10 @@ def _post(door: Doorway, path: str, body: bytes, headers: dict[str, str]) -> htt
     return asyncio.run(send())
 
 
-def _twilio(
+def _post_as_twilio(
     door: Doorway, fields: dict[str, str], key: bytes = b"twilio_token", link: bool = True
 ) -> httpx.Response:
-    """Sign as Twilio does: over the URL and each field, sorted by name."""
+    """Post with Twilio's signature: over the URL and each field, sorted by name."""
     query = f"?{urlencode({'t': _link(door)})}" if link else ""
     path = f"/v1/providers/twilio{query}"
     signed_text = LINKS + path
@@ -338,7 +338,9 @@ def _twilio(
     return _post(door, path, urlencode(fields).encode(), headers)
 
 
-def _sinch(door: Doorway, fields: dict[str, Any], key: bytes = b"sinch_secret") -> httpx.Response:
+def _post_as_sinch(
+    door: Doorway, fields: dict[str, Any], key: bytes = b"sinch_secret"
+) -> httpx.Response:
     body = msgspec.json.encode(fields)
     signature = b64encode(hmac.digest(key, body + b".nonce.17", "sha256")).decode()
     headers = {
@@ -352,7 +354,10 @@ def _sinch(door: Doorway, fields: dict[str, Any], key: bytes = b"sinch_secret") 
 
 def test_repeated_status_becomes_one_outcome(door: Doorway) -> None:
     for _ in range(3):
-        assert _twilio(door, {"MessageSid": "S", "MessageStatus": "delivered"}).status_code == 204
+        assert (
+            _post_as_twilio(door, {"MessageSid": "S", "MessageStatus": "delivered"}).status_code
+            == 204
+        )
     interactions = door.interactions()
     assert {
         (interaction.kind, interaction.name, interaction.channel) for interaction in interactions
@@ -373,8 +378,8 @@ def test_field_that_comes_twice_is_signed_once(door: Doorway) -> None:
 
 
 def test_failure_is_a_bounce_of_its_kind(door: Doorway) -> None:
-    _twilio(door, {"MessageStatus": "undelivered", "ErrorCode": "30005"})
-    _sinch(door, {"status": "Failed", "code": 402})
+    _post_as_twilio(door, {"MessageStatus": "undelivered", "ErrorCode": "30005"})
+    _post_as_sinch(door, {"status": "Failed", "code": 402})
     bounces = [
         (interaction.name, interaction.properties["bounce"]) for interaction in door.interactions()
     ]
@@ -383,20 +388,20 @@ def test_failure_is_a_bounce_of_its_kind(door: Doorway) -> None:
 
 @pytest.mark.parametrize("status", ["queued", "sending", "who knows", ""])
 def test_status_that_is_not_final_changes_nothing(door: Doorway, status: str) -> None:
-    assert _twilio(door, {"MessageStatus": status}).status_code == 204
+    assert _post_as_twilio(door, {"MessageStatus": status}).status_code == 204
     assert door.interactions() == []
 
 
 def test_post_without_the_signature_of_the_provider_is_refused(door: Doorway) -> None:
-    assert _twilio(door, {"MessageStatus": "delivered"}, key=b"guess").status_code == 403
-    assert _sinch(door, {"status": "Delivered"}, key=b"guess").status_code == 403
+    assert _post_as_twilio(door, {"MessageStatus": "delivered"}, key=b"guess").status_code == 403
+    assert _post_as_sinch(door, {"status": "Delivered"}, key=b"guess").status_code == 403
     assert _post(door, "/v1/providers/twilio", b"", {}).status_code == 403
     assert _post(door, "/v1/providers/nobody", b"", {}).status_code == 404
     assert door.interactions() == []
 
 
-def test_status_by_no_link_of_ours_is_refused(door: Doorway) -> None:
-    assert _twilio(door, {"MessageStatus": "delivered"}, link=False).status_code == 400
+def test_status_without_a_signed_link_is_refused(door: Doorway) -> None:
+    assert _post_as_twilio(door, {"MessageStatus": "delivered"}, link=False).status_code == 400
     assert door.interactions() == []
 
 
@@ -405,8 +410,8 @@ def test_status_by_no_link_of_ours_is_refused(door: Doorway) -> None:
 )
 def test_word_in_a_reply_changes_consent(door: Doorway, text: str, consent: bool) -> None:
     fields = {"MessageSid": "SM2", "From": PHONE, "Body": text}
-    assert _twilio(door, fields, link=False).status_code == 204
-    _sinch(door, {"id": "m", "from": "34600111222", "body": text})
+    assert _post_as_twilio(door, fields, link=False).status_code == 204
+    _post_as_sinch(door, {"id": "m", "from": "34600111222", "body": text})
     first, second = door.interactions()
     assert first.kind == "identify"
     assert first.identifiers == (Identifier("phone", PHONE),)
@@ -415,19 +420,23 @@ def test_word_in_a_reply_changes_consent(door: Doorway, text: str, consent: bool
 
 
 def test_number_in_a_reply_without_its_plus_is_international(door: Doorway) -> None:
-    assert _sinch(door, {"id": "m", "from": "16051234567", "body": "stop"}).status_code == 204
+    assert (
+        _post_as_sinch(door, {"id": "m", "from": "16051234567", "body": "stop"}).status_code == 204
+    )
     [interaction] = door.interactions()
     assert interaction.identifiers == (Identifier("phone", "+16051234567"),)
 
 
 @pytest.mark.parametrize("status", ["Failed", "Rejected", "Expired", "Aborted", "Deleted"])
 def test_every_final_failure_of_sinch_is_a_bounce(door: Doorway, status: str) -> None:
-    assert _sinch(door, {"status": status, "code": 400}).status_code == 204
+    assert _post_as_sinch(door, {"status": status, "code": 400}).status_code == 204
     assert [interaction.name for interaction in door.interactions()] == ["bounce"]
 
 
 def test_other_reply_is_a_message_received(door: Doorway) -> None:
-    _twilio(door, {"MessageSid": "SM3", "From": PHONE, "Body": "please stop it"}, link=False)
+    _post_as_twilio(
+        door, {"MessageSid": "SM3", "From": PHONE, "Body": "please stop it"}, link=False
+    )
     [interaction] = door.interactions()
     assert (interaction.kind, interaction.name) == ("track", "Message Received")
     assert interaction.properties == {"text": "please stop it"}
@@ -436,7 +445,7 @@ def test_other_reply_is_a_message_received(door: Doorway) -> None:
 
 def test_post_that_kafka_does_not_take_is_to_be_sent_again(door: Doorway) -> None:
     door.log.failure = "away"
-    assert _twilio(door, {"MessageStatus": "delivered"}).status_code == 503
+    assert _post_as_twilio(door, {"MessageStatus": "delivered"}).status_code == 503
 
 
 def test_trial_shows_the_request_that_a_provider_gets() -> None:

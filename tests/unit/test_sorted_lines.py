@@ -11,14 +11,12 @@ from pipeline.simulate.sorting import SortedLines
 @pytest.mark.parametrize("lines_per_run", [1, 7, 1_000])
 def test_lines_come_by_key_then_as_added(tmp_path: Path, lines_per_run: int) -> None:
     chance = Random(1)
-    lines_added = [(chance.randrange(50), f"line {n}".encode()) for n in range(300)]
+    entries = [(chance.randrange(50), f"line {n}".encode()) for n in range(300)]
     with SortedLines(tmp_path, lines_per_run) as lines:
-        for key, line in lines_added:
+        for key, line in entries:
             lines.add(key, line)
-        assert len(lines) == len(lines_added)
-        assert list(lines) == [
-            line for _, line in sorted(lines_added, key=lambda added_line: added_line[0])
-        ]
+        assert len(lines) == len(entries)
+        assert list(lines) == [line for _, line in sorted(entries, key=lambda entry: entry[0])]
     assert not list(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from pipeline.model.outcome import DeadLetter, Drop, Emit, Outcome, Redirect
 from tests.support.timer_stage import START_MS, TimerStage
 
 _STAGE = {"stage": "enrichment"}
-_COUNTED = {
+_COUNTERS = {
     "too-large": ("kairos_stage_dead_letters_total", {**_STAGE, "reason": "too-large"}),
     "because": ("kairos_stage_dead_letters_total", {**_STAGE, "reason": "because"}),
     "late": ("kairos_stage_dropped_total", {**_STAGE, "reason": "late"}),
@@ -26,8 +26,12 @@ def _redirect(key: str, record: Any, *_: object) -> Outcome[Any]:
 
 
 def _redirect_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
-    much = msgspec.structs.replace(record.interaction, properties={"text": "x" * sizes.RECORD})
-    return Redirect(Emit(topics.IDENTIFIED, key, msgspec.structs.replace(record, interaction=much)))
+    large_interaction = msgspec.structs.replace(
+        record.interaction, properties={"text": "x" * sizes.RECORD}
+    )
+    return Redirect(
+        Emit(topics.IDENTIFIED, key, msgspec.structs.replace(record, interaction=large_interaction))
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,5 +61,5 @@ def test_stateless_outcome_is_counted_once(
 def _counts() -> dict[str, float]:
     return {
         counter: REGISTRY.get_sample_value(name, labels) or 0
-        for counter, (name, labels) in _COUNTED.items()
+        for counter, (name, labels) in _COUNTERS.items()
     }

@@ -50,14 +50,14 @@ class _Stage:
     def commit(self) -> None:
         self.ports.next[self._topic] = self._offset
 
-    def take_sent(self) -> list[tuple[str, bytes | None, bytes | None]]:
-        """Return the records sent since the last call."""
+    def take_outputs(self) -> list[tuple[str, bytes | None, bytes | None]]:
+        """Return the outputs since the last call."""
         emits, self.ports.sent = self.ports.sent, []
         return [(emit.topic, emit.key, emit.value) for emit in emits]
 
     def leave_timer(self, since_ms: int) -> None:
-        """Keep the row for an hour from `since_ms` on, and kill the stage before that timer, which
-        the row no longer has, is removed."""
+        """Leave the timer of a row without state since `since_ms`, as a kill does that comes before
+        the timer is removed."""
         self.ports.rows[_timer(since_ms + _HOUR_MS)] = b""
 
     def has_row(self) -> bool:
@@ -133,13 +133,13 @@ def test_row_stays_while_an_input_may_be_redelivered(segmentation: _Stage) -> No
         Enriched(interaction=interaction.interaction, identity=interaction.identity, profile=buyer)
     )
     segmentation.commit()
-    segmentation.take_sent()
+    segmentation.take_outputs()
     segmentation.process(Enriched(control=_forget().control))
-    records = segmentation.take_sent()
+    records = segmentation.take_outputs()
     assert topics.SEGMENT_CHANGES in [topic for topic, _, _ in records]
     segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     segmentation.redeliver()
-    assert segmentation.take_sent() == records
+    assert segmentation.take_outputs() == records
     segmentation.commit()
     segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     assert not segmentation.ports.rows

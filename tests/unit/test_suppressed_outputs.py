@@ -1,4 +1,4 @@
-"""A record that a killed worker had sent is not sent again; other outputs of its input are."""
+"""Outputs that a killed worker sent are suppressed; other outputs of the same input are sent."""
 
 import asyncio
 from pathlib import Path
@@ -9,11 +9,11 @@ from agents.app import AppOptions, create_app
 from agents.transport.sent_index import SentIndex, output_digest
 
 _CAUSE = b"interactions/0 5 0"
-_SENT = SentIndex(frozenset([output_digest("dead-letters", b"key", _CAUSE)]))
+_INDEX = SentIndex(frozenset([output_digest("dead-letters", b"key", _CAUSE)]))
 
 
 @pytest.mark.parametrize(
-    ("topic", "key", "cause", "spared"),
+    ("topic", "key", "cause", "suppressed_count"),
     [
         ("dead-letters", b"key", _CAUSE, 1),
         ("interactions.identified", b"key", _CAUSE, 0),
@@ -23,17 +23,21 @@ _SENT = SentIndex(frozenset([output_digest("dead-letters", b"key", _CAUSE)]))
     ],
 )
 def test_only_the_same_topic_key_and_cause_are_the_same_record(
-    tmp_path: Path, topic: str, key: bytes | None, cause: bytes, spared: int
+    tmp_path: Path, topic: str, key: bytes | None, cause: bytes, suppressed_count: int
 ) -> None:
     options = AppOptions("localhost:1", tmp_path, 1, cause_header="cause")
-    assert asyncio.run(_suppressed_and_sent(options, topic, key, cause)) == (spared, 1 - spared)
+    assert asyncio.run(_count_outputs(options, topic, key, cause)) == (
+        suppressed_count,
+        1 - suppressed_count,
+    )
 
 
-async def _suppressed_and_sent(
+async def _count_outputs(
     options: AppOptions, topic: str, key: bytes | None, cause: bytes
 ) -> tuple[int, int]:
+    """Return the numbers of suppressed and of sent outputs after one output."""
     producer = create_app("stage", options).producer
     await producer.on_start()  # type: ignore[attr-defined]
-    producer.sent_index = _SENT  # type: ignore[attr-defined]
+    producer.sent_index = _INDEX  # type: ignore[attr-defined]
     producer.send_raw(topic, key, b"value", headers=[("cause", cause)])  # type: ignore[attr-defined]
     return producer.suppressed_total, producer.outstanding  # type: ignore[attr-defined]

@@ -9,9 +9,9 @@ from pipeline.insights.survival import FollowedCases, conversion_curve, differen
 
 # Remission of leukaemia under 6-MP in weeks (Freireich et al. 1963).
 REMISSION = [6, 6, 6, 7, 10, 13, 16, 22, 23]
-CENSORED = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
+CENSORINGS = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
 LEUKAEMIA = [FollowedCases(week, True, 1) for week in REMISSION] + [
-    FollowedCases(week, False, 1) for week in CENSORED
+    FollowedCases(week, False, 1) for week in CENSORINGS
 ]
 PLACEBO = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23]
 
@@ -58,13 +58,17 @@ def test_without_censoring_the_share_is_that_of_the_cases_and_its_variance_binom
 
 
 def test_equal_cases_may_be_given_together() -> None:
-    together = [FollowedCases(5, True, 3), FollowedCases(5, False, 2), FollowedCases(9, True, 1)]
-    apart = [
+    grouped_cases = [
+        FollowedCases(5, True, 3),
+        FollowedCases(5, False, 2),
+        FollowedCases(9, True, 1),
+    ]
+    single_cases = [
         FollowedCases(case.duration, case.converted, 1)
-        for case in together
+        for case in grouped_cases
         for _ in range(case.cases)
     ]
-    assert conversion_curve(together) == conversion_curve(apart)
+    assert conversion_curve(grouped_cases) == conversion_curve(single_cases)
 
 
 def test_no_customers_or_no_conversions_give_no_interval() -> None:

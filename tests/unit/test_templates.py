@@ -196,7 +196,7 @@ def test_an_email_is_escaped_where_it_is_a_page_and_its_subject_is_one_line() ->
     }
 
 
-def test_an_unknown_name_is_named_with_its_place_and_mend() -> None:
+def test_an_unknown_name_is_named_with_its_place_and_remedy() -> None:
     def find(text: str, **parts: object) -> tuple[str, str]:
         treatment = hero("t", content={"title": text}, **parts)
         [problem] = problems(campaigns=[campaign("c", offer("o", 1, treatment))])

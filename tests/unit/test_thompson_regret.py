@@ -53,7 +53,7 @@ def _rules() -> Rules:
 
 
 def _records(rules: Rules) -> Mapping[str, Segmented]:
-    """Return a customer who stalls, by step."""
+    """Return the record of a customer who stalls, by the step."""
     going = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA)
     records_by_step: dict[str, Segmented] = {}
     for funnel_step in STEPS:
@@ -93,19 +93,19 @@ def test_learning_beats_random_and_the_best_fixed_choice_and_regret_is_sublinear
         )
         learner.fold(decision)
         if draws.random() < truth[at].get(treatment, 0.0):
-            feedback_reached = [
+            goals = [
                 Feedback(feedback.action_id, "reached", feedback.until)
                 for feedback in decision.feedback
             ]
-            learner.fold(replace(decision, feedback=tuple(feedback_reached)))
+            learner.fold(replace(decision, feedback=tuple(goals)))
         if number % _SNAPSHOT_EVERY == 0:
             rules = teach(rules, learner.publish())
         return treatment
 
     thompson = _regrets(choose_learned)
     random = _regrets(lambda _, number: Random(number).choice(_CHANNELS))
-    fixed = min(_regrets(lambda _, __, channel=name: channel)[-1] for name in _CHANNELS)
+    fixed_regret = min(_regrets(lambda _, __, channel=name: channel)[-1] for name in _CHANNELS)
     assert thompson[-1] < 0.5 * random[-1]
-    assert thompson[-1] < 0.5 * fixed
+    assert thompson[-1] < 0.5 * fixed_regret
     # Linear regret would double from half of the rounds to all of them.
     assert thompson[-1] < 1.6 * thompson[_ROUNDS // 2]

@@ -20,7 +20,7 @@ _PAGES: Final = {"sequence": [{"name": "A"}, {"name": "B"}], "within": "2h"}
 
 
 class _World:
-    """World with one profile, which gets interactions and the time."""
+    """World with one profile, to which interactions and time come."""
 
     def __init__(self, **segments: dict[str, Any]) -> None:
         self._flow = Flow(
@@ -84,17 +84,17 @@ def test_a_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "sequences_met"), [("1A", "2B", {"both"}), ("2A", "1B", set())]
+    ("first", "second", "members"), [("1A", "2B", {"both"}), ("2A", "1B", set())]
 )
 def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
-    first: str, second: str, sequences_met: set[str]
+    first: str, second: str, members: set[str]
 ) -> None:
     # In either order of arrival.
     for order in ((first, second), (second, first)):
         world = _World(both=_PAGES)
         for event_id in order:
             world.interact(event_id, _START)
-        assert world.members(_START) == sequences_met
+        assert world.members(_START) == members
 
 
 @pytest.mark.parametrize(("gap_ms", "sessions"), [(_GAP_MS, 1), (_GAP_MS + 1, 2)])

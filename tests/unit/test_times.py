@@ -1,5 +1,5 @@
-"""Time of an event, by every way in: units are distinguished, impossible times are refused, and a
-time ahead of its receipt becomes its receipt."""
+"""Time of an event by HTTP, from a file and in Avro: units are distinguished, impossible times are
+refused, and a time after the receipt becomes that of the receipt."""
 
 import dataclasses
 from typing import Any
@@ -107,8 +107,8 @@ def test_other_forms_are_refused_by_name(text: Any) -> None:
 
 
 def _by_http(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
-    posted = {"type": "track", "event": "Order", "anonymousId": "c", "timestamp": at}
-    message = MESSAGE.decode(msgspec.json.encode(posted))
+    body = {"type": "track", "event": "Order", "anonymousId": "c", "timestamp": at}
+    message = MESSAGE.decode(msgspec.json.encode(body))
     return interaction(message, "track", Arrival(source, _CONFIG, _NOW))
 
 
@@ -166,9 +166,9 @@ def test_possible_times_are_accepted(door: Any, source: model.Source, at: int) -
 
 
 @_DOORS
-@pytest.mark.parametrize("ahead", [1, 50 * _MINUTE, _HOUR])
-def test_event_ahead_of_its_receipt_happened_at_its_receipt(door: Any, ahead: int) -> None:
-    answer = door(_SHOP, _NOW + ahead)
+@pytest.mark.parametrize("ahead_ms", [1, 50 * _MINUTE, _HOUR])
+def test_event_ahead_of_its_receipt_happened_at_its_receipt(door: Any, ahead_ms: int) -> None:
+    answer = door(_SHOP, _NOW + ahead_ms)
     assert isinstance(answer, Interaction), answer
     assert (answer.occurred_at, answer.received_at) == (_NOW, _NOW)
 
@@ -194,19 +194,19 @@ def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
     assert profile.traits["when"] == profile.last_seen == _NOW + _MINUTE
     entries = {e.value.segment: e.value for e in emits if e.topic == topics.SEGMENT_CHANGES}
     assert entries.keys() == {"busy", "in_order"}
-    segments_left = [
+    exits = [
         emit.value.segment
         for emit in flow.advance(_NOW + _HOUR)
         if emit.topic == topics.SEGMENT_CHANGES
     ]
-    assert segments_left == ["busy"]
+    assert exits == ["busy"]
 
 
 @pytest.mark.parametrize("day", ["yesterday", "1969-12-31", "", "2024-02-30"])
 def test_an_earliest_day_that_is_none_is_named(day: str) -> None:
     bundle = _CONFIG.bundle
-    wrong = model.Source("shop", "web", "write-key-1", earliest=day)
-    sources = msgspec.structs.replace(bundle.sources, sources=(wrong,))
+    source = model.Source("shop", "web", "write-key-1", earliest=day)
+    sources = msgspec.structs.replace(bundle.sources, sources=(source,))
     problems = compile_bundle(msgspec.structs.replace(bundle, sources=sources))
     assert isinstance(problems, tuple)
     assert problems[0].path == ("sources", "sources", 0, "earliest")

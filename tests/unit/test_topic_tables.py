@@ -22,7 +22,7 @@ from pipeline.replay.topic_tables import DayTables, day_of
 
 _CODEC = Codec(recorded_versions())
 _AT = 1_700_000_000_000
-_WRITTEN = _AT + 3 * DAY_MS
+_WRITE_MS = _AT + 3 * DAY_MS
 _TIME = pa.timestamp("ms", tz="UTC")
 
 _INTERACTION = Interaction(
@@ -42,7 +42,7 @@ _INTERACTION = Interaction(
 
 def _message(topic: str, value: msgspec.Struct | bytes | None, offset: int = 7) -> Message:
     data = value if isinstance(value, bytes) else _CODEC.encode(topic, value)
-    return Message(topic, 1, offset, b"key", data, timestamp=(2, _WRITTEN))  # type: ignore[call-arg, arg-type, misc]
+    return Message(topic, 1, offset, b"key", data, timestamp=(2, _WRITE_MS))  # type: ignore[call-arg, arg-type, misc]
 
 
 def _tables(topic: str, *values: msgspec.Struct | bytes | None) -> dict[str, pa.Table]:
@@ -84,7 +84,7 @@ def test_an_interaction_has_typed_columns() -> None:
     assert row["request"] is None
     assert (row["kafka_partition"], row["kafka_offset"], row["kafka_key"]) == (1, 7, "key")
     assert (_ms(row["kafka_at"]), row["kafka_tombstone"], row["kafka_error"]) == (
-        _WRITTEN,
+        _WRITE_MS,
         False,
         None,
     )

@@ -1,4 +1,4 @@
-"""W3C Trace Context: valid traces continue, and malformed ones begin anew."""
+"""W3C Trace Context: valid traces continue, and malformed headers begin a new trace."""
 
 import pytest
 

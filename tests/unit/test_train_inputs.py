@@ -23,7 +23,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(world: Path, tmp_path: Path) -> Path:
+def replay_copy(world: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(world, tmp_path / "copied"))
 
 
@@ -101,13 +101,13 @@ def _damage(file: Path) -> None:
     ],
 )
 def test_bad_replays_are_named(
-    copied: Path, part: str, change: Callable[[Path], object], words: str
+    replay_copy: Path, part: str, change: Callable[[Path], object], words: str
 ) -> None:
-    change(copied / part)
-    result = _train(copied)
+    change(replay_copy / part)
+    result = _train(replay_copy)
     assert result.exit_code == 1
     assert words in result.stderr
-    assert not (copied / "models").exists()
+    assert not (replay_copy / "models").exists()
 
 
 def test_folders_in_each_others_place_are_named(world: Path, tmp_path: Path) -> None:
@@ -119,13 +119,13 @@ def test_folders_in_each_others_place_are_named(world: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("propensity", [None, 0.0, -0.5, 2.0, float("nan"), 1e-300])
 def test_choices_without_a_propensity_give_a_model_and_no_value_of_its_policy(
-    copied: Path, propensity: float | None
+    replay_copy: Path, propensity: float | None
 ) -> None:
-    _rewrite(copied / "decisions", _with_propensity(propensity))
-    result = _train(copied, "--json")
+    _rewrite(replay_copy / "decisions", _with_propensity(propensity))
+    result = _train(replay_copy, "--json")
     assert result.exit_code == 0, result.stderr
     assert msgspec.json.decode(result.stdout)["metrics"]["policy"] is None
-    assert "nan" not in _train(copied).stdout
+    assert "nan" not in _train(replay_copy).stdout
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_requests_that_no_model_fits_are_named(
 
 
 @pytest.fixture(scope="module")
-def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     result = _train(world, "--out", folder)
     assert result.exit_code == 0, result.stderr
@@ -173,10 +173,10 @@ def _replace_by_folder(file: Path) -> None:
     ],
 )
 def test_damaged_models_are_named(
-    trained: Path, tmp_path: Path, name: str, change: Callable[[Path], object], words: str,
+    models: Path, tmp_path: Path, name: str, change: Callable[[Path], object], words: str,
     remains: bool,
 ) -> None:  # fmt: skip
-    folder = Path(shutil.copytree(trained, tmp_path / "models"))
+    folder = Path(shutil.copytree(models, tmp_path / "models"))
     file = folder / "bank" / "1" / name
     change(file)
     result = _run("models", "show", "bank", "--models", folder, "--json")
@@ -187,10 +187,10 @@ def test_damaged_models_are_named(
         assert "no model bank; there are: none" in result.stderr
 
 
-def test_unknown_models_and_folders_are_named(trained: Path) -> None:
+def test_unknown_models_and_folders_are_named(models: Path) -> None:
     for arguments, words in (
-        (("show", "banc", "--models", trained), "no model banc; there are: bank@1"),
-        (("show", "bank", "--version", 9, "--models", trained), "no model bank@9; there are"),
+        (("show", "banc", "--models", models), "no model banc; there are: bank@1"),
+        (("show", "bank", "--version", 9, "--models", models), "no model bank@9; there are"),
         (("show", "bank", "--models", "/nowhere"), "/nowhere: there is no such folder"),
         (("show", "bank", "--models", "/dev/null"), "/dev/null: there is no such folder"),
     ):

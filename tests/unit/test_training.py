@@ -1,4 +1,4 @@
-"""Training: examples use nothing that came after them, and models have the stated quality."""
+"""Training: examples use no later interaction, and models have the stated quality."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,25 +41,27 @@ from tests.support.played_world import START_MS, PlayedWorld, bank, write, write
 
 _GOAL = MessageGoal("conversion", DAY_MS // 2)
 _FACTS = Facts(None, {}, frozenset(), frozenset(), 0)
-_ASKED = TrainingRequest("bank", _GOAL, frozenset(), trained_at=0)
+_REQUEST = TrainingRequest("bank", _GOAL, frozenset(), trained_at=0)
 
 
 @pytest.fixture(scope="module")
-def played() -> PlayedWorld:
+def played_world() -> PlayedWorld:
     return PlayedWorld(bank(), customers=150, days=12)
 
 
 @pytest.fixture(scope="module")
-def folders(played: PlayedWorld, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_world(played, tmp_path_factory.mktemp("replayed"))
+def folders(
+    played_world: PlayedWorld, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    return write_world(played_world, tmp_path_factory.mktemp("replayed"))
 
 
 @pytest.fixture(scope="module")
-def trained(folders: tuple[Path, Path]) -> TrainedModel:
+def trained_model(folders: tuple[Path, Path]) -> TrainedModel:
     return _train(folders)
 
 
-def _train(folders: tuple[Path, Path], request: TrainingRequest = _ASKED) -> TrainedModel:
+def _train(folders: tuple[Path, Path], request: TrainingRequest = _REQUEST) -> TrainedModel:
     decisions, segmented = folders
     with open_replayed(segmented, decisions) as replay:
         return train_propensity(replay, request)
@@ -71,11 +73,13 @@ def _examples(folders: tuple[Path, Path]) -> list[Example]:
         return list(replay.examples(_GOAL))
 
 
-def test_examples_use_no_later_interaction(played: PlayedWorld, folders: tuple[Path, Path]) -> None:
+def test_examples_use_no_later_interaction(
+    played_world: PlayedWorld, folders: tuple[Path, Path]
+) -> None:
     # `bought` is the planted leak: it becomes known by reaching the goal.
     first: dict[str, Example] = {}
     purchases: dict[str, int] = {}
-    for record in played.segmented:
+    for record in played_world.segmented:
         assert record.interaction is not None
         assert record.identity is not None
         if record.interaction.name == "Bought":
@@ -83,25 +87,29 @@ def test_examples_use_no_later_interaction(played: PlayedWorld, folders: tuple[P
     examples = _examples(folders)
     for example in examples:
         first.setdefault(example.profile_id, example)
-        knows = "bought" in example.facts.traits
-        assert knows == (purchases.get(example.profile_id, example.decided_at) < example.decided_at)
+        has_bought = "bought" in example.facts.traits
+        assert has_bought == (
+            purchases.get(example.profile_id, example.decided_at) < example.decided_at
+        )
     reached_examples = [example for example in first.values() if example.reached]
     assert len(reached_examples) > 20
     assert not any("bought" in example.facts.traits for example in first.values())
 
 
 def test_every_message_whose_window_is_over_is_an_example_once(
-    played: PlayedWorld, folders: tuple[Path, Path]
+    played_world: PlayedWorld, folders: tuple[Path, Path]
 ) -> None:
-    end = max(record.interaction.received_at for record in played.segmented if record.interaction)
-    acted_on = {
+    end = max(
+        record.interaction.received_at for record in played_world.segmented if record.interaction
+    )
+    message_decisions = {
         decision.decision_id
-        for decision in played.decisions
+        for decision in played_world.decisions
         if any(choice.action_id for choice in decision.choices)
         and decision.decided_at + _GOAL.window_ms <= end
     }
     decision_ids = [example.decision_id for example in _examples(folders)]
-    assert sorted(decision_ids) == sorted(acted_on)
+    assert sorted(decision_ids) == sorted(message_decisions)
 
 
 def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) -> None:
@@ -112,15 +120,17 @@ def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) 
         )
 
 
-def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_path: Path) -> None:
-    # The trait is filled as if with knowledge of the future.
+def test_trait_that_reveals_the_outcome_is_refused(
+    played_world: PlayedWorld, tmp_path: Path
+) -> None:
+    # The trait gets its value from the outcome, which comes later.
     reached_events = {
         decision.event_id
-        for decision in played.decisions
-        if decision.event_id in _converted_events(played)
+        for decision in played_world.decisions
+        if decision.event_id in _converted_events(played_world)
     }
     restored_world = PlayedWorld.__new__(PlayedWorld)
-    restored_world.decisions = played.decisions
+    restored_world.decisions = played_world.decisions
     restored_world.segmented = [
         replace(
             record,
@@ -134,7 +144,7 @@ def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_
         )
         if record.interaction is not None and record.profile is not None
         else record
-        for record in played.segmented
+        for record in played_world.segmented
     ]
     folders = write_world(restored_world, tmp_path)
     with pytest.raises(LeakError, match=r"trait\.age: alone predicts who reaches the goal"):
@@ -146,36 +156,36 @@ def _without(*names: str) -> TrainingRequest:
     return TrainingRequest("bank", _GOAL, frozenset(names), trained_at=0)
 
 
-def _converted_events(played: PlayedWorld) -> set[str]:
+def _converted_events(played_world: PlayedWorld) -> set[str]:
     """Return the events whose message reached the goal."""
     actions = {
         str(record.interaction.properties["action_id"])
-        for record in played.segmented
+        for record in played_world.segmented
         if record.interaction is not None and record.interaction.name == "conversion"
     }
     return {
         decision.event_id
-        for decision in played.decisions
+        for decision in played_world.decisions
         if any(choice.action_id in actions for choice in decision.choices)
     }
 
 
-def test_the_model_finds_the_worlds_chances(trained: TrainedModel) -> None:
-    metrics = trained.manifest.metrics
+def test_the_model_finds_the_worlds_chances(trained_model: TrainedModel) -> None:
+    metrics = trained_model.manifest.metrics
     assert metrics.log_loss < metrics.base_log_loss
     assert metrics.auc is not None
     assert metrics.auc > 0.65
     assert metrics.calibration_error < 0.1
     assert metrics.examples > 50
-    assert trained.manifest.data.positives > 100
+    assert trained_model.manifest.data.positives > 100
 
 
 def test_the_same_examples_give_the_same_model(
-    folders: tuple[Path, Path], trained: TrainedModel
+    folders: tuple[Path, Path], trained_model: TrainedModel
 ) -> None:
     second_model = _train(folders)
-    assert second_model.text == trained.text
-    assert second_model.manifest == trained.manifest
+    assert second_model.text == trained_model.text
+    assert second_model.manifest == trained_model.manifest
 
 
 def test_too_few_examples_make_no_model(folders: tuple[Path, Path]) -> None:
@@ -187,11 +197,11 @@ def test_too_few_examples_make_no_model(folders: tuple[Path, Path]) -> None:
 
 
 def test_training_and_serving_make_the_same_rows(
-    played: PlayedWorld, folders: tuple[Path, Path], trained: TrainedModel
+    played_world: PlayedWorld, folders: tuple[Path, Path], trained_model: TrainedModel
 ) -> None:
-    # The rows of the decisions themselves, seen from inside of them, are those of the training.
-    rows_seen: dict[tuple[str, str], list[float]] = {}
-    encoder = FeatureEncoder(trained.manifest.features)
+    # A model that records the rows in serving shows that they equal those of training.
+    served_rows: dict[tuple[str, str], list[float]] = {}
+    encoder = FeatureEncoder(trained_model.manifest.features)
 
     class Watcher:
         label = "watched@1"
@@ -199,23 +209,23 @@ def test_training_and_serving_make_the_same_rows(
         def of(self, candidates, facts):  # type: ignore[no-untyped-def]
             rows = encoder.rows(candidates, facts)
             for candidate, row in zip(candidates, rows, strict=True):
-                rows_seen[facts.interaction.event_id, candidate.treatment] = row.tolist()
+                served_rows[facts.interaction.event_id, candidate.treatment] = row.tolist()
             return [None] * len(candidates)
 
-    rules = played.flow.rules
+    rules = played_world.flow.rules
     watching_rules = type(rules)(
         rules.config, rules.token_key, rules.max_action_age_ms, propensities=Watcher()
     )
     watched_world = PlayedWorld(watching_rules, customers=150, days=12)
     assert [decision.decision_id for decision in watched_world.decisions] == [
-        decision.decision_id for decision in played.decisions
+        decision.decision_id for decision in played_world.decisions
     ]
     examples = _examples(folders)
     assert len(examples) > 1000
     for example in examples:
         assert example.facts.interaction is not None
         [row] = encoder.rows([example.chosen], example.facts)
-        served_row = rows_seen[example.facts.interaction.event_id, example.chosen.treatment]
+        served_row = served_rows[example.facts.interaction.event_id, example.chosen.treatment]
         np.testing.assert_array_equal(row, served_row)
 
 
@@ -234,12 +244,12 @@ def test_metrics_equal_their_definitions() -> None:
     assert curve.p == pytest.approx((0.25, 0.5, 0.75))
 
 
-def test_few_examples_are_calibrated_by_a_curve_that_many_follow() -> None:
+def test_logistic_calibration_follows_the_true_curve() -> None:
     random = np.random.default_rng(9)
     raw = random.uniform(0.05, 0.95, 20_000)
     truth = raw**2 / (raw**2 + (1 - raw) ** 2)  # twice the log-odds
-    calibrated = logistic(raw, random.random(len(raw)) < truth)
-    np.testing.assert_allclose(np.interp(raw, calibrated.raw, calibrated.p), truth, atol=0.03)
+    curve = logistic(raw, random.random(len(raw)) < truth)
+    np.testing.assert_allclose(np.interp(raw, curve.raw, curve.p), truth, atol=0.03)
 
 
 _RETURNS: dict[str, Any] = {
@@ -249,15 +259,15 @@ _RETURNS: dict[str, Any] = {
 }
 
 
-def test_intervals_of_the_policys_value_count_a_customers_decisions_as_alike() -> None:
-    # A customer reaches all goals or few: twelve decisions of one say little more than one.
+def test_intervals_of_the_policys_value_allow_for_customers_with_several_decisions() -> None:
+    # Outcomes of one customer are alike: twelve of their decisions inform little more than one.
     random, draws, p = np.random.default_rng(4), 200, np.array([0.2, 0.4])
     candidates = tuple(
         Candidate("hero", "c", name, name, "web", 10.0, 0.0, 1.0, "beaten by x")
         for name in ("card", "loan")
     )
     truth = 4.0
-    times_covered, covered_as_if_apart = 0, 0
+    coverage_count, naive_coverage_count = 0, 0
     for _ in range(draws):
         drawn_decisions = []
         for customer in range(60):
@@ -266,14 +276,18 @@ def test_intervals_of_the_policys_value_count_a_customers_decisions_as_alike() -
                 place = int(random.integers(2))
                 slot = DrawnSlot("hero", place, 0.5, bool(luck < p[place]), expired=False)
                 drawn_decisions.append(DrawnDecision(str(customer), 0, _FACTS, (slot,), candidates))
-        times_covered += _covers(policy_value((decision, p) for decision in drawn_decisions), truth)
-        apart = [
+        coverage_count += _covers(
+            policy_value((decision, p) for decision in drawn_decisions), truth
+        )
+        independent_decisions = [
             replace(decision, profile_id=str(place))
             for place, decision in enumerate(drawn_decisions)
         ]
-        covered_as_if_apart += _covers(policy_value((decision, p) for decision in apart), truth)
-    assert times_covered >= binom.ppf(0.001, draws, 0.95)
-    assert covered_as_if_apart < 0.8 * draws
+        naive_coverage_count += _covers(
+            policy_value((decision, p) for decision in independent_decisions), truth
+        )
+    assert coverage_count >= binom.ppf(0.001, draws, 0.95)
+    assert naive_coverage_count < 0.8 * draws
 
 
 def _covers(value: PolicyValue | None, truth: float) -> bool:
@@ -298,16 +312,16 @@ def test_score_is_learned_from_earlier_facts(tmp_path: Path) -> None:
     [score] = compiled_rules.config.bundle.profile.scores
     with open_replayed(folder) as replay:
         moments = list(moments_of(replay, score))
-        trained = train_score(replay, score, trained_at=0)
+        trained_model = train_score(replay, score, trained_at=0)
     assert {moment.reached for moment in moments if moment.features[0] == 0} == {False}
-    assert trained.manifest.metrics.auc is not None
-    assert trained.manifest.metrics.auc > 0.8
-    loaded_booster = lightgbm.Booster(model_str=trained.text)
+    assert trained_model.manifest.metrics.auc is not None
+    assert trained_model.manifest.metrics.auc > 0.8
+    loaded_booster = lightgbm.Booster(model_str=trained_model.text)
     scorer = {"score.returns": lambda row: float(loaded_booster.predict(np.array([row]))[0])}
     served_score = scores(compiled_rules.config.scores, {"eager": 1, "bought": 1}, 0, scorer)[
         "score.returns"
     ]
-    assert served_score == pytest.approx(predict(trained.text, np.array([[1.0, 1.0]]))[0])
+    assert served_score == pytest.approx(predict(trained_model.text, np.array([[1.0, 1.0]]))[0])
 
 
 def _buyers(rules: Rules) -> Iterator[Segmented]:
@@ -356,7 +370,7 @@ def _deferred_world() -> PlayedWorld:
     return PlayedWorld(rules, customers=0, days=0)
 
 
-def test_decision_made_again_is_an_example_with_the_facts_of_then(tmp_path: Path) -> None:
+def test_repeated_decision_is_an_example_with_its_new_facts(tmp_path: Path) -> None:
     world = _deferred_world()
     midnight = START_MS // DAY_MS * DAY_MS
     world.interact(1, midnight + DAY_MS // 2, "Go", {"tier": "plain"})
@@ -368,9 +382,12 @@ def test_decision_made_again_is_an_example_with_the_facts_of_then(tmp_path: Path
     world.interact(2, midnight + 3 * DAY_MS, "Look", {})
     examples = {example.decided_at: example for example in _examples(write_world(world, tmp_path))}
     assert sorted(examples) == [midnight + DAY_MS // 3, midnight + DAY_MS // 2]
-    second_example, usual = (examples[at] for at in sorted(examples))
-    assert (second_example.facts.traits["tier"], usual.facts.traits["tier"]) == ("gold", "plain")
-    assert (second_example.reached, usual.reached) == (True, False)
+    second_example, daytime_example = (examples[at] for at in sorted(examples))
+    assert (second_example.facts.traits["tier"], daytime_example.facts.traits["tier"]) == (
+        "gold",
+        "plain",
+    )
+    assert (second_example.reached, daytime_example.reached) == (True, False)
     assert second_example.facts.now_ms == midnight + DAY_MS // 3
     assert (second_example.chosen.treatment, second_example.decision_id) == (
         "mail",

@@ -1,4 +1,4 @@
-"""Given properties reach every client of a worker, and undo nothing that it relies on."""
+"""Properties of users reach every client of a worker, and change none that the worker relies on."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,8 @@ from confluent_kafka.admin import AdminClient
 from agents.transport.options import TransportOptions
 from pipeline.adapters.kafka import RESERVED_SETTINGS
 
-_RESERVED = ("bootstrap.servers", "session.timeout.ms", "heartbeat.interval.ms")
-_TUNED = {"linger.ms": "7", "fetch.wait.max.ms": "8", "socket.nagle.disable": "false"}
+_FIXED_NAMES = ("bootstrap.servers", "session.timeout.ms", "heartbeat.interval.ms")
+_TUNING = {"linger.ms": "7", "fetch.wait.max.ms": "8", "socket.nagle.disable": "false"}
 _READER = frozenset({
     "bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store",
     "auto.offset.reset", "isolation.level", "enable.partition.eof", "allow.auto.create.topics",
@@ -36,7 +36,7 @@ def _clients(properties: Mapping[str, str]) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    ("client", "reserved"),
+    ("client", "names"),
     [
         ("consumer", _READER | _MEMBER),
         ("changelog reader", _READER),
@@ -45,16 +45,16 @@ def _clients(properties: Mapping[str, str]) -> dict[str, dict[str, object]]:
     ],
 )
 def test_given_properties_change_none_that_a_client_relies_on(
-    client: str, reserved: frozenset[str]
+    client: str, names: frozenset[str]
 ) -> None:
     plain = _clients({})[client]
-    properties = _clients(dict.fromkeys((*RESERVED_SETTINGS, *_RESERVED), "other"))[client]
-    assert {name: properties[name] for name in reserved} == {name: plain[name] for name in reserved}
+    properties = _clients(dict.fromkeys((*RESERVED_SETTINGS, *_FIXED_NAMES), "other"))[client]
+    assert {name: properties[name] for name in names} == {name: plain[name] for name in names}
 
 
 def test_tuning_properties_reach_the_clients() -> None:
-    for client, settings in _clients(_TUNED).items():
-        assert {name: settings[name] for name in _TUNED} == _TUNED, client
+    for client, settings in _clients(_TUNING).items():
+        assert {name: settings[name] for name in _TUNING} == _TUNING, client
 
 
 def test_librdkafka_accepts_the_properties_of_all_clients() -> None:

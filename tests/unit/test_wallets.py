@@ -19,11 +19,11 @@ def test_heartbeat_leaves_the_purses_of_its_partition() -> None:
     first.write(Position("in", ONLY, 1, None), {"mail": purse})
     Heartbeat(stage("decisioning"), rows, 1_000).beat(1_900_000_000_000)
     rows.put_in(ONLY, b"beat", b"1900000000000")
-    rules_equipped = Wallets(rows).equip(rules, Position("in", ONLY, 2, None))
-    assert rules_equipped.wallet == {"mail": purse}
+    equipped_rules = Wallets(rows).equip(rules, Position("in", ONLY, 2, None))
+    assert equipped_rules.wallet == {"mail": purse}
 
 
-def test_input_read_again_finds_its_purses_as_they_were() -> None:
+def test_redelivered_input_finds_the_purses_of_its_first_delivery() -> None:
     rows, rules = Rows(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
     purse, at = Purse("campaign", 0, None, 1, 5), Position("in", ONLY, 1, None)
     wallets = Wallets(rows)

@@ -55,7 +55,7 @@ def b64urldecode(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _action(address: str, lasts_ms: int = 20_000, **changes: Any) -> Action:
+def _action(address: str, life_ms: int = 20_000, **changes: Any) -> Action:
     now_ms = time.time_ns() // 1_000_000
     action = Action(
         action_id="a-1",
@@ -72,7 +72,7 @@ def _action(address: str, lasts_ms: int = 20_000, **changes: Any) -> Action:
         address=address,
         content={"title": "¡Hola!", "text": "Ñandú", "url": "https://shop.example/x"},
         created_at=now_ms,
-        deadline_at=now_ms + lasts_ms,
+        deadline_at=now_ms + life_ms,
         token="token",
     )
     return replace(action, **changes)
@@ -224,7 +224,7 @@ def test_refused_key_holds_messages_back_and_bounces_nobody(
     announce(tmp_path, "adapter-push", "starting")
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
     removals: list[tuple[Identifier, Identifier]] = []
-    [result] = _send_all(browser, faults, removals, {"lasts_ms": _SHORT_MS})
+    [result] = _send_all(browser, faults, removals, {"life_ms": _SHORT_MS})
     assert isinstance(result, OutOfTime)
     assert removals == []
     [fault] = find_channel_faults(tmp_path)
@@ -252,7 +252,7 @@ def test_variable_without_a_key_is_a_fault_of_the_channel(
     monkeypatch.setenv("TEST_VAPID", "no key")
     announce(tmp_path, "adapter-push", "starting")
     faults = ChannelFaults.of_process(tmp_path, "adapter-push")
-    [result] = _send_all(LocalBrowser(), faults, [], {"lasts_ms": _SHORT_MS})
+    [result] = _send_all(LocalBrowser(), faults, [], {"life_ms": _SHORT_MS})
     assert isinstance(result, OutOfTime)
     [fault] = find_channel_faults(tmp_path)
     assert fault.why == "the variable in `push.key` holds no VAPID private key"
@@ -282,7 +282,7 @@ def test_refusal_without_that_reason_keeps_the_subscription_though_the_key_was_a
     browser.answers = [201, *[(403, "Forbidden")] * 50]
     removals: list[tuple[Identifier, Identifier]] = []
     results = _send_all(
-        browser, ChannelFaults(), removals, {}, {"action_id": "a-2", "lasts_ms": _SHORT_MS}
+        browser, ChannelFaults(), removals, {}, {"action_id": "a-2", "life_ms": _SHORT_MS}
     )
     assert isinstance(results[1], OutOfTime)
     assert removals == []

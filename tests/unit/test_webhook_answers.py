@@ -19,7 +19,7 @@ from tests.unit.test_courier import _ACTION
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-_LASTS_MS = _ACTION.deadline_at - _ACTION.created_at
+_DELIVERY_MS = _ACTION.deadline_at - _ACTION.created_at
 _SOON_S = 30.0
 """Long for a busy machine, and well before a delivery is given up."""
 
@@ -40,7 +40,7 @@ def post_to(
         app.router.add_post("/hook", handler)
         async with TestServer(app) as server, ClientSession(auto_decompress=False) as client:
             url = str(server.make_url("/hook"))
-            since_ms = round((time.time() + give_up_s) * 1000) - _LASTS_MS
+            since_ms = round((time.time() + give_up_s) * 1000) - _DELIVERY_MS
             parcel = Parcel(_ACTION, since_ms, traces.new_trace())
             adapter = WebhookAdapter(client, lambda _: find(url))
             return await adapter.deliver(parcel, _UnrecordedAttempt())

@@ -10,7 +10,7 @@ from pipeline.row_files.sending import FilePublisher
 pytestmark = pytest.mark.anyio
 
 _CODEC = Codec(recorded_versions())
-_REFUSED = {
+_BAD_PROPERTIES = {
     "bootstrap.servers": "localhost:1",
     "log_level": 0,
     **dict.fromkeys(WRITER_SETTINGS, "nonsense"),
@@ -19,9 +19,9 @@ _REFUSED = {
 
 
 async def test_user_settings_do_not_override_writer_settings() -> None:
-    await AsyncPublisher(_REFUSED, 1_000, pytest.fail).close()
-    FilePublisher(_REFUSED, _CODEC, linger_ms=20)
-    IdentityWriter(_REFUSED, _CODEC)
+    await AsyncPublisher(_BAD_PROPERTIES, 1_000, pytest.fail).close()
+    FilePublisher(_BAD_PROPERTIES, _CODEC, linger_ms=20)
+    IdentityWriter(_BAD_PROPERTIES, _CODEC)
 
 
 def test_writer_settings_are_reserved() -> None:
