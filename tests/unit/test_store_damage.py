@@ -40,7 +40,7 @@ def _third_free_number() -> int:
 
 @contextmanager
 def _few_more_files() -> Iterator[None]:
-    """Let the process open few more files: the limit is a file number, as those in use have gaps."""
+    """Let the process open few more files. The limit is a number of a file, and they have gaps."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_third_free_number(), limits[1]))
     try:
