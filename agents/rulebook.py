@@ -89,7 +89,7 @@ class Rulebook:
         if rules.config.budgets:
             self.draws = True
         learning = rules.config.learning
-        if rules.chooser is None or learning is None or learning.fixed is not None:
+        if rules.chooser is None or learning is None or learning.fixed_snapshot is not None:
             return rules
         self.draws = True
         return replace(rules, chooser=rules.chooser.with_knowledge(self._knowledge()))

@@ -146,7 +146,7 @@ def _footer(table: TextTable, key: str) -> frozenset[int]:
         return frozenset()
     for row in table.rows[:begins]:
         cells = tuple(row.cells.values())
-        rule.among = rule.among or rule.may_be(cells, str)
+        rule.is_ambiguous = rule.is_ambiguous or rule.may_be(cells, str)
         rule.add(cells)
     last = table.rows[begins:]
     return frozenset(

@@ -144,7 +144,7 @@ def ill_fitting(manifest: ModelManifest, config: Configuration) -> str | None:
     known: Mapping[str, frozenset[str]] = {
         "trait": frozenset(config.read_traits),
         "days_since": frozenset(config.read_traits),
-        "derived": config.carried,
+        "derived": config.carried_values,
         "segment": frozenset(segment.name for segment in config.segments),
         "item": frozenset(
             name for catalog in config.bundle.catalogs for name in model_attributes(catalog)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from pipeline.adapters.folder_files import Unreadable, find_file
-from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_named
+from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_by_name
 from pipeline.config.odd_texts import unseen_in_name
 from pipeline.model.interaction import text_of
 
@@ -103,7 +103,9 @@ class _CsvTable:
         self._declared = declared_delimiter(lines[place])
         self._before = 0 if self._declared is None else place + 1
         self._text = "\n".join(lines[self._before :])
-        self._delimiter = delimiter_named(self._declared or max(DELIMITERS, key=lines[place].count))
+        self._delimiter = delimiter_by_name(
+            self._declared or max(DELIMITERS, key=lines[place].count)
+        )
         self._header_line = 1
         self._header: list[str] = []
         self._blanks = 0  # columns after the header's last name: spreadsheets write them, too
@@ -220,7 +222,7 @@ def column_faults(table: TextTable) -> Iterator[TableFault]:
         if not name:
             yield TableFault(table.file, table.header, "a column has no name")
         elif unseen is not None:
-            message = f"column {name!r} has a character that nobody sees ({unseen}): remove it"
+            message = f"column {name!r} has an invisible character ({unseen}): remove it"
             yield TableFault(table.file, table.header, message)
         elif all(not row.cells[name] for row in table.rows):
             message = f"column {name!r} is empty in every row: fill it, or take it out"

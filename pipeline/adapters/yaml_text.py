@@ -143,7 +143,7 @@ def _position(mark: object) -> Position:
 def _unseen_character(error: ReaderError, text: str) -> YamlFault:
     before = text[: error.position]
     place = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-    message = f"a character that nobody sees ({code_point(text[error.position])}): remove it"
+    message = f"an invisible character ({code_point(text[error.position])}): remove it"
     return YamlFault(place, message)
 
 

@@ -16,7 +16,7 @@ from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_t
 from pipeline.cli.plain import plain
 from pipeline.cli.times import iso
 from pipeline.cli.train import print_manifest
-from pipeline.config.learned import learned_from
+from pipeline.config.learned import learned_file
 from pipeline.decisioning.model_manifest import ModelManifest
 from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.codec import open_codec
@@ -168,7 +168,7 @@ def snapshot(
         fail(str(error))
     if newest is None:
         fail("nothing was learned yet: `kairos learner` publishes a snapshot once it was")
-    learned = learned_from(newest)
+    learned = learned_file(newest)
     try:
         write_learned(file, learned)
     except OSError as error:

@@ -99,15 +99,15 @@ def index_aggregates(aggregates: Iterable[Aggregate]) -> AggregateIndex:
 
 
 def _aggregate(trait: model.TraitDefinition, rule: AggregateRule) -> Aggregate:
-    when = compile_condition(trait.when)
+    condition = compile_condition(trait.when)
     shape = Shape(rule, None if trait.window is None else duration_ms(trait.window))
     return Aggregate(
         key=_key(shape, trait),
         rule=shape.rule,
         window_ms=shape.window_ms,
-        test=when.test,
+        test=condition.test,
         read=_reader(rule, trait),
-        names=when.names,
+        names=condition.names,
         clears=_clears(trait.of) if rule == "latest" else None,
     )
 
@@ -144,8 +144,8 @@ def shape_of(key: str) -> Shape:
 
 
 def _key(shape: Shape, trait: model.TraitDefinition) -> str:
-    kept = (shape.rule, trait.of, trait.when, trait.window)
-    name = blake2b(msgspec.json.encode(kept, order="sorted"), digest_size=6).hexdigest()
+    definition = (shape.rule, trait.of, trait.when, trait.window)
+    name = blake2b(msgspec.json.encode(definition, order="sorted"), digest_size=6).hexdigest()
     return aggregate_key(shape, name)
 
 

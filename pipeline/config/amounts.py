@@ -11,8 +11,8 @@ from pipeline.config.readers import is_number
 def reckon(amount: model.Amount) -> Reckon:
     """Return the function that computes an amount for a customer."""
     if not isinstance(amount, model.Reckoned):
-        fixed = float(amount)
-        return lambda _: fixed
+        constant = float(amount)
+        return lambda _: constant
     trait, times, plus, default = amount.trait, amount.times, amount.plus, amount.default
 
     def of_customer(facts: Facts) -> float:

@@ -18,7 +18,7 @@ def bucket(trait: model.TraitDefinition, timed: bool) -> Bucket:
     values = _values(trait.thresholds)
     return Bucket(
         name=trait.name,
-        of=read_by(trait),
+        of=source_trait(trait),
         thresholds=tuple(sorted(values)),
         by_age=isinstance(trait.thresholds[0], str),
         descending=list(values) != sorted(values),
@@ -26,8 +26,8 @@ def bucket(trait: model.TraitDefinition, timed: bool) -> Bucket:
     )
 
 
-def read_by(trait: model.TraitDefinition) -> str:
-    """Return the trait that a bucket reads."""
+def source_trait(trait: model.TraitDefinition) -> str:
+    """Return the trait that a bucket classifies."""
     return (trait.of or "").removeprefix(OF_TRAIT)
 
 
@@ -35,13 +35,13 @@ def bucket_problems(trait: model.TraitDefinition, names: Names, path: Path) -> I
     """Check a bucket, and yield its problems."""
     if trait.of is None or not trait.of.startswith(OF_TRAIT):
         yield Problem((*path, "rule"), "bucket needs `of: trait.NAME`, which names another trait")
-    elif read_by(trait) in names.buckets:
+    elif source_trait(trait) in names.buckets:
         yield Problem(
-            (*path, "of"), f"{read_by(trait)} is a bucket itself: name the trait that it reads"
+            (*path, "of"), f"{source_trait(trait)} is a bucket itself: name the trait that it reads"
         )
     else:
-        kept = names.traits - names.scores
-        yield from check_name("trait", read_by(trait), kept, (*path, "of"))
+        readable_traits = names.traits - names.scores
+        yield from check_name("trait", source_trait(trait), readable_traits, (*path, "of"))
     for field in ("when", "window"):
         if getattr(trait, field) is not None:
             message = f"a bucket has no {field}: set it on the trait that it reads"

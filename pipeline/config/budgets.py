@@ -79,8 +79,8 @@ def is_stock(name: str) -> bool:
 
 def has_budget(campaign: model.Campaign, bundle: model.Bundle) -> bool:
     """Return whether a campaign spends a budget; transactional messages ignore budgets."""
-    enforced = bundle.policies.budgets.enforced and campaign.purpose != "transactional"
-    return enforced and campaign.budget is not None
+    is_limited = bundle.policies.budgets.enforced and campaign.purpose != "transactional"
+    return is_limited and campaign.budget is not None
 
 
 def budget_rules(bundle: model.Bundle) -> Mapping[str, BudgetRule]:
@@ -94,8 +94,8 @@ def _campaigns(bundle: model.Bundle) -> Iterator[BudgetRule]:
     for campaign in bundle.campaigns:
         if not has_budget(campaign, bundle) or campaign.budget is None:
             continue
-        configured = campaign.budget
-        budget = configured if isinstance(configured, model.Budget) else model.Budget(configured)
+        value = campaign.budget
+        budget = value if isinstance(value, model.Budget) else model.Budget(value)
         costs = [
             tokens(treatment.cost + channels[treatment.channel])
             for offer in campaign.offers
@@ -113,14 +113,14 @@ def _campaigns(bundle: model.Bundle) -> Iterator[BudgetRule]:
 
 
 def _stocks(bundle: model.Bundle) -> Iterator[BudgetRule]:
-    used = {
+    catalog_names = {
         offer.catalog
         for campaign in bundle.campaigns
         for offer in campaign.offers
         if campaign.purpose != "transactional"
     }
     for catalog in bundle.catalogs:
-        if catalog.catalog in used and bundle.policies.budgets.enforced:
+        if catalog.catalog in catalog_names and bundle.policies.budgets.enforced:
             for item in catalog.items:
                 if item.stock is not None:
                     name = stock_name(catalog.catalog, item.id)

@@ -12,7 +12,7 @@ from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import Names, check_name
 from pipeline.config.odd_texts import text_fault
 from pipeline.config.policy_checks import cap_problems, engagement_problems, repeated_values
-from pipeline.config.reach import unreachable
+from pipeline.config.reach import unreachable_problems
 from pipeline.config.templates import ITEM, TemplateProblem, foreign_sign
 from pipeline.config.zones import zone
 
@@ -51,16 +51,16 @@ def campaign_problems(
             inside: Path = (*at, "treatments", place)
             yield from engagement_problems(treatment, inside, bundle, names)
             yield from _treatment(treatment, inside, channels, names)
-            reached = channels.get(treatment.channel)
-            if reached is not None:
-                yield from treatment_problems(treatment, reached, campaign.purpose, inside)
+            channel = channels.get(treatment.channel)
+            if channel is not None:
+                yield from treatment_problems(treatment, channel, campaign.purpose, inside)
             yield from _item_names(treatment, inside, catalog)
             if treatment.placement is None and campaign.trigger is None:
                 message = (
                     "no trigger sends this treatment: add a placement, or a trigger to the campaign"
                 )
                 yield Problem((*inside, "treatment"), message)
-    yield from unreachable(campaign, path)
+    yield from unreachable_problems(campaign, path)
 
 
 def _dates(of: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem]:
@@ -80,11 +80,14 @@ def _dates(of: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem
 def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Iterator[Problem]:
     budget, own = campaign.budget, bundle.profile.enrichers.currency
     if has_budget(campaign, bundle):
-        yield from _pays_for_nothing(campaign, path, bundle)
+        yield from _useless_budget(campaign, path, bundle)
     if not isinstance(budget, model.Budget):
         return
     if zone(budget.zone) is None:
-        yield Problem((*path, "budget", "zone"), f"there is no zone {budget.zone!r}: Europe/Madrid")
+        yield Problem(
+            (*path, "budget", "zone"),
+            f"no time zone {budget.zone!r}: use an IANA name such as Europe/Madrid",
+        )
     if budget.currency is None:
         return
     currency_path = (*path, "budget", "currency")
@@ -96,7 +99,7 @@ def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Itera
         yield Problem(currency_path, f"a budget in {budget.currency}, but {message}")
 
 
-def _pays_for_nothing(
+def _useless_budget(
     campaign: model.Campaign, path: Path, bundle: model.Bundle
 ) -> Iterator[Problem]:
     """Yield a problem where a budget is too small for any of the campaign's messages."""
@@ -140,35 +143,35 @@ def _item_names(
 ) -> Iterator[Problem]:
     """Yield problems of the names in a content that are attributes of a catalogue's items."""
     items = catalog.items if catalog is not None else ()
-    known = {f"{ITEM}{name}" for item in items for name in item.attributes}
-    for part, compiled in templates(treatment, None):
-        for name in () if isinstance(compiled, TemplateProblem) else compiled.names:
+    attribute_names = {f"{ITEM}{name}" for item in items for name in item.attributes}
+    for part, template in templates(treatment, None):
+        for name in () if isinstance(template, TemplateProblem) else template.names:
             content_path = (*path, "content", part)
             if name.startswith(ITEM) and catalog is None:
                 yield Problem(
                     content_path, f"{name}: the offer names no `catalog` with this attribute"
                 )
             elif name.startswith(ITEM) and items:
-                yield from check_name("attribute", name, known, content_path)
+                yield from check_name("attribute", name, attribute_names, content_path)
 
 
 def _content(
     treatment: model.Treatment, path: Path, channel: model.Channel | None, names: Names
 ) -> Iterator[Problem]:
     read: set[str] = set()
-    whole = True
+    is_valid = True
     for part, text in treatment.content.items():
         fault = text_fault(text) or foreign_sign(text)
         if fault is not None:
             yield Problem((*path, "content", part), fault)
-    for part, compiled in templates(treatment, channel):
+    for part, template in templates(treatment, channel):
         content_path = (*path, "content", part)
-        if isinstance(compiled, TemplateProblem):
-            whole = False
-            yield Problem(content_path, compiled.message)
+        if isinstance(template, TemplateProblem):
+            is_valid = False
+            yield Problem(content_path, template.message)
             continue
-        read.update(compiled.names)
-        for name in compiled.names:
+        read.update(template.names)
+        for name in template.names:
             if is_unknown_context(name):
                 yield Problem(
                     content_path, f"there is no {name}: context has locale, timezone, url..."
@@ -177,5 +180,5 @@ def _content(
                 for problem in check_name("trait", name, names.traits, content_path):
                     mend = f"{problem.message} (a property is written properties.{name})"
                     yield replace(problem, message=mend)
-    for name in treatment.defaults if whole else ():
+    for name in treatment.defaults if is_valid else ():
         yield from check_name("name in the content", name, read, (*path, "defaults", name))

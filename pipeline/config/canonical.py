@@ -21,8 +21,8 @@ _decoder = msgspec.json.Decoder(Bundle)
 
 def to_json(bundle: Bundle) -> str:
     """Return canonical JSON. Raises ValueError when a bundle breaks the rules of its classes."""
-    typed = _decoder.decode(_encoder.encode(bundle))
-    return _encoder.encode(plain(typed)).decode()
+    typed_bundle = _decoder.decode(_encoder.encode(bundle))
+    return _encoder.encode(plain(typed_bundle)).decode()
 
 
 def from_json(body: str) -> Bundle:

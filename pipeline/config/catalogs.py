@@ -78,57 +78,65 @@ class CompiledItems:
     only: tuple[_Rule, ...]
     exclude: tuple[_Rule, ...]
     boost: tuple[_Rule, ...]
-    most: int
+    max_items: int
     shortlist: int
-    raised: dict[tuple[int, float], CompiledCandidate] = field(default_factory=dict)
+    boost_cache: dict[tuple[int, float], CompiledCandidate] = field(default_factory=dict)
 
     def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
         """Return the items for a customer now, and the number that each rule rejects."""
         valid = self.valid[bisect_right(self.moments, facts.now_ms)]
-        wanted = valid
+        selection = valid
         if self.only:
-            wanted = valid & _NOTHING.union(*(rule.of(facts) for rule in self.only))
-        left = wanted
+            selection = valid & _NOTHING.union(*(rule.of(facts) for rule in self.only))
+        remainder = selection
         if self.exclude:
-            left = wanted - _NOTHING.union(*(rule.of(facts) for rule in self.exclude))
-        factors = self._factors(left, facts)
-        best = sorted(left) if len(left) <= self.most else self._best(left, factors)
-        rejected = {
+            remainder = selection - _NOTHING.union(*(rule.of(facts) for rule in self.exclude))
+        factors = self._factors(remainder, facts)
+        best = (
+            sorted(remainder)
+            if len(remainder) <= self.max_items
+            else self._best(remainder, factors)
+        )
+        rejections = {
             OUT_OF_DATE: len(self.candidates) - len(valid),
-            NOT_FOR_THEM: len(valid) - len(wanted),
-            EXCLUDED: len(wanted) - len(left),
-            BEYOND: len(left) - len(best),
+            NOT_FOR_THEM: len(valid) - len(selection),
+            EXCLUDED: len(selection) - len(remainder),
+            BEYOND: len(remainder) - len(best),
         }
         candidates = self.candidates
         if not factors:
-            return [candidates[place] for place in best], rejected
+            return [candidates[place] for place in best], rejections
         return [
-            self._raise_item(place, factors[place]) if place in factors else candidates[place]
+            self._boost_item(place, factors[place]) if place in factors else candidates[place]
             for place in best
-        ], rejected
+        ], rejections
 
-    def _factors(self, left: frozenset[int], facts: Facts) -> dict[int, float]:
+    def _factors(self, items: frozenset[int], facts: Facts) -> dict[int, float]:
         factors: dict[int, float] = {}
         for rule in self.boost:
-            for place in rule.of(facts) & left:
+            for place in rule.of(facts) & items:
                 factors[place] = factors.get(place, 1.0) * rule.factor
         return factors
 
-    def _best(self, left: frozenset[int], factors: Mapping[int, float]) -> list[int]:
-        """Return the `most` best items: first boosted ones, then by worth."""
-        raised = sorted(factors, key=lambda place: (-factors[place], place))[: self.most]
-        others = sorted(left.difference(raised))[: self.most - len(raised)]
-        return [*raised, *others]
+    def _best(self, items: frozenset[int], factors: Mapping[int, float]) -> list[int]:
+        """Return the best items, `max_items` at most: first boosted ones, then by worth."""
+        boosted_items = sorted(factors, key=lambda place: (-factors[place], place))[
+            : self.max_items
+        ]
+        others = sorted(items.difference(boosted_items))[: self.max_items - len(boosted_items)]
+        return [*boosted_items, *others]
 
-    def _raise_item(self, place: int, factor: float) -> CompiledCandidate:
-        candidate = self.raised.get((place, factor))
+    def _boost_item(self, place: int, factor: float) -> CompiledCandidate:
+        candidate = self.boost_cache.get((place, factor))
         if candidate is None:
             original = self.candidates[place]
             lever = original.lever * factor
             worth = original.worth and _worth(
                 original, original.worth.p, original.worth.value, lever
             )
-            candidate = self.raised[place, factor] = replace(original, lever=lever, worth=worth)
+            candidate = self.boost_cache[place, factor] = replace(
+                original, lever=lever, worth=worth
+            )
         return candidate
 
 
@@ -158,7 +166,7 @@ def compile_items(
         only=_rules(catalog, catalog.only, items),
         exclude=_rules(catalog, catalog.exclude, items),
         boost=_rules(catalog, catalog.boost, items),
-        most=catalog.most,
+        max_items=catalog.most,
         shortlist=catalog.shortlist,
     )
 
@@ -168,10 +176,12 @@ def model_attributes(catalog: model.Catalog) -> Iterator[str]:
     texts: dict[str, set[str]] = {}
     for item in catalog.items:
         for name, value in item.attributes.items():
-            known = texts.setdefault(name, set())
-            if isinstance(value, str) and len(known) <= _MOST_TEXTS:
-                known.add(value)
-    yield from (name for name, known in texts.items() if len(known) <= _MOST_TEXTS)
+            distinct_texts = texts.setdefault(name, set())
+            if isinstance(value, str) and len(distinct_texts) <= _MOST_TEXTS:
+                distinct_texts.add(value)
+    yield from (
+        name for name, distinct_texts in texts.items() if len(distinct_texts) <= _MOST_TEXTS
+    )
 
 
 def _item_values(
@@ -195,8 +205,10 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
             if rule.attribute is not None and rule.recipe is not None:
                 yield Problem((*at, "recipe"), "name either an `attribute` or a `recipe`")
             if rule.attribute is not None and catalog.items:
-                known = {name for item in catalog.items for name in item.attributes}
-                yield from check_name("attribute", rule.attribute, known, (*at, "attribute"))
+                attribute_names = {name for item in catalog.items for name in item.attributes}
+                yield from check_name(
+                    "attribute", rule.attribute, attribute_names, (*at, "attribute")
+                )
             if rule.recipe is not None and catalog.recipes is None:
                 message = "name the table of recipes in `recipes`: recipe, item, related, score"
                 yield Problem((*at, "recipe"), message)
@@ -284,20 +296,20 @@ def _validity(
 
 def _is_valid(candidate: CompiledCandidate, at: int | None) -> bool:
     """Return whether a candidate is valid at `at`; None: before all dates."""
-    begun = candidate.starts_ms is None or (at is not None and at >= candidate.starts_ms)
-    return begun and (candidate.ends_ms is None or at is None or at < candidate.ends_ms)
+    has_begun = candidate.starts_ms is None or (at is not None and at >= candidate.starts_ms)
+    return has_begun and (candidate.ends_ms is None or at is None or at < candidate.ends_ms)
 
 
 def _rules(
     catalog: model.Catalog, rules: Iterable[model.ItemRule], items: Sequence[model.CatalogItem]
 ) -> tuple[_Rule, ...]:
     places = {item.id: place for place, item in enumerate(items)}
-    compiled: list[_Rule] = []
+    compiled_rules: list[_Rule] = []
     for rule in rules:
         items_by_value = dict(_rule_items(catalog, rule, items, places))
         default = items_by_value.pop(EVERYBODY, _NOTHING)
-        compiled.append(_Rule(rule.trait, items_by_value, rule.factor, default))
-    return tuple(compiled)
+        compiled_rules.append(_Rule(rule.trait, items_by_value, rule.factor, default))
+    return tuple(compiled_rules)
 
 
 def _rule_items(
@@ -307,10 +319,10 @@ def _rule_items(
     places: Mapping[str, int],
 ) -> Mapping[str, frozenset[int]]:
     if rule.recipe is not None:
-        related = catalog.related.get(rule.recipe, {})
+        related_items = catalog.related.get(rule.recipe, {})
         return {
             item_id: frozenset(places[other] for other in others if other in places)
-            for item_id, others in related.items()
+            for item_id, others in related_items.items()
         }
     if rule.attribute is None:
         return {name: frozenset((place,)) for name, place in places.items()}

@@ -34,7 +34,7 @@ def channel_problems(
     """Yield the problems of all channels and providers; `environment` may define the variables in
     their URLs.
     """
-    seen: dict[str, str] = {}
+    channel_by_placement: dict[str, str] = {}
     providers = [provider.provider for provider in bundle.providers]
     yield from repeated_values("provider", ("providers",), "provider", providers)
     for index, provider in enumerate(bundle.providers):
@@ -49,10 +49,11 @@ def channel_problems(
         elif channel.adapter != _POS:
             yield from _other_channel(channel, path, environment)
         for place, placement in enumerate(channel.placements):
-            if placement in seen:
-                message = f"placement {placement!r} is in channel {seen[placement]} already"
+            if placement in channel_by_placement:
+                other_channel = channel_by_placement[placement]
+                message = f"placement {placement!r} is in channel {other_channel} already"
                 yield Problem((*path, "placements", place), message)
-            seen[placement] = channel.name
+            channel_by_placement[placement] = channel.name
 
 
 def treatment_problems(
@@ -121,12 +122,12 @@ def _pos(channel: model.Channel, path: Path, environment: Mapping[str, str]) -> 
     if channel.email is not None:
         yield Problem((*path, "email"), "`email` is for channels with `adapter: email`")
     url = expand_variables(channel.url or "", environment)
-    wrong = reference_problem(channel.url or "")
+    reason = reference_problem(channel.url or "")
     if url is not None:
         printer = parse_printer_url(url)
-        wrong = printer.reason if isinstance(printer, PrinterUrlProblem) else wrong
-    if wrong is not None:
-        yield Problem((*path, "url"), wrong)
+        reason = printer.reason if isinstance(printer, PrinterUrlProblem) else reason
+    if reason is not None:
+        yield Problem((*path, "url"), reason)
 
 
 def _provider(
@@ -141,20 +142,20 @@ def _provider(
     if (request.user is None) is not (request.password is None):
         yield Problem((*path, "request", "user"), "`user` and `password` go together")
     token = request.access_token
-    wrong = None if token is None or token.url is None else _http_problem(token.url, environment)
-    if wrong is not None:
-        yield Problem((*path, "request", "access_token", "url"), wrong)
-    wrong = _http_problem(request.url.replace("{", "x").replace("}", "x"), environment)
-    if "${" not in request.url and wrong is not None:
-        yield Problem((*path, "request", "url"), wrong)
+    reason = None if token is None or token.url is None else _http_problem(token.url, environment)
+    if reason is not None:
+        yield Problem((*path, "request", "access_token", "url"), reason)
+    reason = _http_problem(request.url.replace("{", "x").replace("}", "x"), environment)
+    if "${" not in request.url and reason is not None:
+        yield Problem((*path, "request", "url"), reason)
     yield from check_name("namespace", provider.namespace, names.namespaces, (*path, "namespace"))
     if callbacks is None:
         return
     if (callbacks.reply is None) is not (callbacks.sender is None):
         yield Problem((*path, "callbacks", "reply"), "`reply` and `sender` go together")
-    wrong = _http_problem(callbacks.links, environment)
-    if wrong is not None:
-        yield Problem((*path, "callbacks", "links"), wrong)
+    reason = _http_problem(callbacks.links, environment)
+    if reason is not None:
+        yield Problem((*path, "callbacks", "links"), reason)
 
 
 def _other_channel(
@@ -164,9 +165,9 @@ def _other_channel(
         yield Problem((*path, "email"), "`email` is for channels with `adapter: email`")
     if channel.adapter == "webhook" and not channel.url:
         yield Problem((*path, "adapter"), "a webhook needs `url`, to which actions are posted")
-    wrong = _http_problem(channel.url, environment) if channel.url else None
-    if wrong is not None:
-        yield Problem((*path, "url"), wrong)
+    reason = _http_problem(channel.url, environment) if channel.url else None
+    if reason is not None:
+        yield Problem((*path, "url"), reason)
 
 
 def _email_channel(
@@ -178,9 +179,9 @@ def _email_channel(
     if not channel.url:
         yield Problem((*path, "adapter"), "an e-mail channel needs `url`: its SMTP server")
     else:
-        wrong = _smtp_problem(channel.url, channel.email, environment)
-        if wrong is not None:
-            yield Problem((*path, "url"), wrong)
+        reason = _smtp_problem(channel.url, channel.email, environment)
+        if reason is not None:
+            yield Problem((*path, "url"), reason)
     yield from _email(channel.email, (*path, "email"), environment)
 
 
@@ -196,29 +197,29 @@ def _email(email: model.Email, path: Path, environment: Mapping[str, str]) -> It
             yield Problem((*path, field), message)
     if (email.user is None) is not (email.password is None):
         yield Problem((*path, "user"), "`user` and `password` go together")
-    wrong = _http_problem(email.links, environment) if email.links else None
-    if wrong is not None:
-        yield Problem((*path, "links"), wrong)
+    reason = _http_problem(email.links, environment) if email.links else None
+    if reason is not None:
+        yield Problem((*path, "links"), reason)
     if email.track and not email.links:
         yield Problem((*path, "track"), "tracking needs `links`: the gateway's URL")
-    returned = expand_variables(email.returned, environment) if email.returned else None
-    if returned is not None and not PurePosixPath(returned).is_absolute():
+    maildir = expand_variables(email.returned, environment) if email.returned else None
+    if maildir is not None and not PurePosixPath(maildir).is_absolute():
         yield Problem((*path, "returned"), "write the whole path of the Maildir, from /")
 
 
-def _http_problem(written: str, environment: Mapping[str, str]) -> str | None:
-    wrong = [url_problem(url) for url in possible_texts(written, environment)]
-    return reference_problem(written) or (wrong[0] if None not in wrong else None)
+def _http_problem(text: str, environment: Mapping[str, str]) -> str | None:
+    reasons = [url_problem(url) for url in possible_texts(text, environment)]
+    return reference_problem(text) or (reasons[0] if None not in reasons else None)
 
 
-def _smtp_problem(written: str, email: model.Email, environment: Mapping[str, str]) -> str | None:
-    """Return the problem of an SMTP server's URL, where its variables are known."""
-    url = expand_variables(written, environment)
+def _smtp_problem(text: str, email: model.Email, environment: Mapping[str, str]) -> str | None:
+    """Return the problem of an SMTP server's URL; while a variable is not set, of its form only."""
+    url = expand_variables(text, environment)
     if url is None:
-        return reference_problem(written)
+        return reference_problem(text)
     server = parse_smtp_url(url)
     if isinstance(server, SmtpUrlProblem):
         return server.reason
     if email.password is not None and not server.keeps_secrets:
         return "a password would be sent in clear: use smtp+starttls:// or smtps://"
-    return reference_problem(written)
+    return reference_problem(text)

@@ -16,7 +16,7 @@ from pipeline.config.channel_checks import channel_problems
 from pipeline.config.ingest_checks import ingest_problems
 from pipeline.config.learned import learned_problems
 from pipeline.config.names import Names, check_name, names_of
-from pipeline.config.normalise import known_region
+from pipeline.config.normalise import is_known_region
 from pipeline.config.origins import origin_problem
 from pipeline.config.policy_checks import (
     engagement_sites,
@@ -128,9 +128,9 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
             assert_path = (*path, "asserts", place)
             yield from check_name("namespace", name, names.namespaces, assert_path)
         for place, origin in enumerate(source.origins or ()):
-            wrong = origin_problem(origin)
-            if wrong is not None:
-                yield Problem((*path, "origins", place), wrong)
+            reason = origin_problem(origin)
+            if reason is not None:
+                yield Problem((*path, "origins", place), reason)
         if source.trust == "trusted":
             for field in ("asserts", "secret"):
                 if getattr(source, field) is not None:
@@ -143,19 +143,19 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
 
 
 def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
-    configured = canonical.plain(identity)
+    settings = canonical.plain(identity)
     for field in ("user_id", "anonymous_id"):
-        if field in configured:
+        if field in settings:
             name = getattr(identity, field)
             yield from check_name("namespace", name, names.namespaces, ("identity", field))
     region = identity.phone_region
-    if region is not None and not known_region(region):
+    if region is not None and not is_known_region(region):
         message = f"no country {region!r}: use its two letters of ISO 3166, such as ES"
         yield Problem(("identity", "phone_region"), message)
     for index, text in enumerate(identity.blocked_patterns):
-        compiled = pattern(text)
-        if isinstance(compiled, PatternProblem):
-            yield Problem(("identity", "blocked_patterns", index), compiled.reason)
+        compiled_pattern = pattern(text)
+        if isinstance(compiled_pattern, PatternProblem):
+            yield Problem(("identity", "blocked_patterns", index), compiled_pattern.reason)
 
 
 def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
@@ -223,15 +223,15 @@ def _reads(tree: Condition, site: _ConditionSite, names: Names) -> Iterator[Prob
     if any(not _of_interaction(part) for pattern in patterns(tree) for part in pattern.parts):
         message = "sequences and absences match interactions: they cannot read traits or segments"
         yield Problem(site.path, message)
-    declared = frozenset(name for name in read.traits if not is_hidden(name))
-    for kind, used, known in (
-        ("trait", declared, names.traits),
+    trait_names = frozenset(name for name in read.traits if not is_hidden(name))
+    for kind, references, definitions in (
+        ("trait", trait_names, names.traits),
         ("segment", read.segments | read.entered_segments, names.segments),
         ("channel", channels_named(tree), names.interaction_channels),
-        ("derived value", read.derived_names, names.derived),
+        ("derived value", read.derived_names, names.derived_values),
     ):
-        for name in sorted(used):
-            yield from check_name(kind, name, known, (*site.path, *_where(site.raw, name)))
+        for name in sorted(references):
+            yield from check_name(kind, name, definitions, (*site.path, *_where(site.raw, name)))
 
 
 def _of_interaction(part: Condition) -> bool:

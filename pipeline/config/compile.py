@@ -1,7 +1,8 @@
 """Compilation of a bundle: all names are resolved, and all texts parsed and checked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from pipeline.conditions import Compiled, Problem, duration_ms
@@ -9,7 +10,7 @@ from pipeline.conditions.compile import Read
 from pipeline.conditions.reads import reads
 from pipeline.config import canonical, model, policies
 from pipeline.config.aggregates import AggregateIndex, aggregates_of, index_aggregates
-from pipeline.config.buckets import bucket, read_by
+from pipeline.config.buckets import bucket, source_trait
 from pipeline.config.budgets import BudgetRule, budget_rules
 from pipeline.config.catalogs import item_events
 from pipeline.config.checks import check, segment_order
@@ -60,13 +61,14 @@ class Configuration:
     """Compiled version of the configuration.
 
     `segments` follow those that they read. `by_placement` and `outbound` (without a placement) hold
-    the candidates for a slot, in the order of campaigns, offers, treatments; `sent_as` the outbound
-    ones by campaign and treatment; adapters of the `reported` channels report undelivered messages.
+    the candidates for a slot, in the order of campaigns, offers, treatments; `outbound_candidates`
+    the outbound ones by campaign and treatment. Adapters of `reporting_channels` report
+    undelivered messages.
     `sources` is keyed by the write key's digest; `server_keys` maps digests to names. By source
     name: `log_sources` have `clock: log`, `earliest` (ms) is the earliest time of an event,
     `restrictions` are those of public sources, `origins` the allowed pages where a source names
     them, `mappings` the properties to fill in, with their readers.
-    `derived`: all derived values that are read; `carried`: those that later stages read.
+    `derived_values`: all that are read; `carried_values`: those that later stages read.
     `bots_count`: whether interactions of bots count in traits. `read_traits`: traits that a
     condition, a content or an address reads. `learning`: None where nothing is learned. `budgets`:
     enforced budgets of campaigns and stocks of items, by name.
@@ -83,8 +85,8 @@ class Configuration:
     origins: Mapping[str, Origins]
     mappings: Mapping[str, tuple[tuple[str, Read], ...]]
     session_gap_ms: int
-    derived: frozenset[str]
-    carried: frozenset[str]
+    derived_values: frozenset[str]
+    carried_values: frozenset[str]
     bots_count: bool
     aggregates: AggregateIndex
     traits: tuple[CompiledTrait, ...]
@@ -96,8 +98,8 @@ class Configuration:
     segment_index: SegmentIndex
     by_placement: Mapping[str, tuple[Entry, ...]]
     outbound: tuple[Entry, ...]
-    sent_as: Mapping[tuple[str, str], tuple[CompiledCampaign, CompiledCandidate]]
-    reported: frozenset[str]
+    outbound_candidates: Mapping[tuple[str, str], tuple[CompiledCampaign, CompiledCandidate]]
+    reporting_channels: frozenset[str]
     constraints: Constraints
     learning: LearningRules | None
     budgets: Mapping[str, BudgetRule]
@@ -122,20 +124,20 @@ class Configuration:
     @property
     def needs_learner(self) -> bool:
         """Whether evidence is learned, or budgets are leased."""
-        learns = self.learning is not None and self.learning.fixed is None
+        learns = self.learning is not None and self.learning.fixed_snapshot is None
         return learns or bool(self.budgets)
 
     def allows_origin(self, origin: str) -> bool:
         """Return whether pages of this origin may send with the key of any source."""
         return len(self.origins) < len(self.sources) or any(
-            allowed.allow(origin) for allowed in self.origins.values()
+            origins.allow(origin) for origins in self.origins.values()
         )
 
     def server_with(self, key: str) -> str | None:
         """Return the name of the server key."""
         return self.server_keys.get(key_digest(key))
 
-    def source_named(self, name: str) -> model.Source | None:
+    def source_by_name(self, name: str) -> model.Source | None:
         """Return the source with this name in sources.yaml."""
         return next((source for source in self.sources.values() if source.name == name), None)
 
@@ -156,63 +158,63 @@ def compile_bundle(bundle: model.Bundle) -> Configuration | tuple[Problem, ...]:
 
 
 def _compile(bundle: model.Bundle) -> Configuration:
-    proposed = proposals(bundle)
-    sent = outbound(proposed)
+    all_proposals = proposals(bundle)
+    outbound_entries = outbound(all_proposals)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
-    profile = bundle.profile
+    profile, sources = bundle.profile, bundle.sources.sources
     agent = profile.enrichers.user_agent
-    trees = [condition.tree for condition in _conditions(bundle, segments, proposed)]
+    trees = [condition.tree for condition in _conditions(bundle, segments, all_proposals)]
     index = index_of(segments)
-    timed = _timed_traits(profile, index)
+    timed_traits = _timed_traits(profile, index)
     learns = bundle.policies.learning is not None
     bots = frozenset((BOT,) if learns and agent is not None else ())
-    traits = (*_traits(profile, timed), *latest_times(trees))
+    traits = (*_traits(profile, timed_traits), *latest_times(trees))
     return Configuration(
         digest=canonical.digest_of(canonical.to_json(bundle)),
         bundle=bundle,
         identity=identity_rules(bundle.identity),
-        sources={stored_key(source.write_key): source for source in bundle.sources.sources},
+        sources={stored_key(source.write_key): source for source in sources},
         server_keys={stored_key(key.key): key.name for key in bundle.sources.server_keys},
         restrictions=restrictions(bundle),
-        origins=origins_by_source(bundle.sources.sources),
-        log_sources=frozenset(
-            source.name for source in bundle.sources.sources if source.clock == "log"
-        ),
-        earliest={source.name: start_ms(source.earliest) for source in bundle.sources.sources},
-        mappings={
-            source.name: _mapping(source) for source in bundle.sources.sources if source.properties
-        },
+        origins=origins_by_source(sources),
+        log_sources=frozenset(source.name for source in sources if source.clock == "log"),
+        earliest={source.name: start_ms(source.earliest) for source in sources},
+        mappings={source.name: _mapping(source) for source in sources if source.properties},
         session_gap_ms=duration_ms(profile.session_gap),
-        derived=derived_in(profile, trees) | bots,
-        carried=bots.union(*(reads(tree).derived_names for tree in trees)),
+        derived_values=derived_in(profile, trees) | bots,
+        carried_values=bots.union(*(reads(tree).derived_names for tree in trees)),
         bots_count=agent is None or agent.count_bots,
-        aggregates=index_aggregates(
-            aggregate for trait in traits for aggregate in trait.aggregates
-        ),
+        aggregates=index_aggregates(chain.from_iterable(trait.aggregates for trait in traits)),
         traits=traits,
-        buckets=tuple(
-            bucket(definition, definition.name in timed) for definition in _buckets(profile)
-        ),
+        buckets=tuple(bucket(trait, trait.name in timed_traits) for trait in _buckets(profile)),
         scores=tuple(compile_score(score) for score in profile.scores),
         sequences=sequences(trees),
-        read_traits=tuple(sorted(set(_read_traits(bundle, segments, proposed)))),
+        read_traits=tuple(sorted(set(_read_traits(bundle, segments, all_proposals)))),
         segments=segments,
         segment_index=index,
-        by_placement=by_placement(proposed),
-        outbound=sent,
-        sent_as={
-            (candidate.campaign, candidate.treatment): (sent_candidate.campaign, candidate)
-            for sent_candidate in sent
-            for candidate in sent_candidate.candidates
-        },
-        reported=frozenset(
-            channel.name for channel in bundle.channels.channels if channel.adapter != "none"
-        ),
+        by_placement=by_placement(all_proposals),
+        outbound=outbound_entries,
+        outbound_candidates=_candidates_by_treatment(outbound_entries),
+        reporting_channels=_reporting_channels(bundle.channels),
         constraints=policies.constraints(bundle),
         learning=policies.learning(bundle),
         budgets=budget_rules(bundle),
         channels={channel.name: _channel(channel, bundle) for channel in bundle.channels.channels},
     )
+
+
+def _candidates_by_treatment(
+    entries: Iterable[Entry],
+) -> Mapping[tuple[str, str], tuple[CompiledCampaign, CompiledCandidate]]:
+    return {
+        (candidate.campaign, candidate.treatment): (entry.campaign, candidate)
+        for entry in entries
+        for candidate in entry.candidates
+    }
+
+
+def _reporting_channels(channels: model.Channels) -> frozenset[str]:
+    return frozenset(channel.name for channel in channels.channels if channel.adapter != "none")
 
 
 def _mapping(source: model.Source) -> tuple[tuple[str, Read], ...]:
@@ -229,15 +231,15 @@ def _timed_traits(profile: model.ProfileRules, index: SegmentIndex) -> frozenset
             read.update(feature.trait for feature in score.features)
     return frozenset(
         read.union(
-            read_by(definition) for definition in _buckets(profile) if definition.name in read
+            source_trait(definition) for definition in _buckets(profile) if definition.name in read
         )
     )
 
 
-def _traits(profile: model.ProfileRules, timed: frozenset[str]) -> Iterator[CompiledTrait]:
+def _traits(profile: model.ProfileRules, timed_traits: frozenset[str]) -> Iterator[CompiledTrait]:
     for trait in profile.traits:
         if trait.rule != "bucket":
-            changes = trait.window is not None and trait.name in timed
+            changes = trait.window is not None and trait.name in timed_traits
             yield CompiledTrait(trait.name, trait.rule, aggregates_of(trait), timed=changes)
 
 
@@ -246,8 +248,8 @@ def _buckets(profile: model.ProfileRules) -> Iterator[model.TraitDefinition]:
 
 
 def _segment(segment: model.Segment) -> CompiledSegment:
-    when = compile_condition(segment.when)
-    return CompiledSegment(segment.segment, when.test, when, frozenset(segment.channels))
+    condition = compile_condition(segment.when)
+    return CompiledSegment(segment.segment, condition.test, condition, frozenset(segment.channels))
 
 
 def _channel(channel: model.Channel, bundle: model.Bundle) -> CompiledChannel:
@@ -266,21 +268,18 @@ def _channel(channel: model.Channel, bundle: model.Bundle) -> CompiledChannel:
 
 
 def _conditions(
-    bundle: model.Bundle, segments: tuple[CompiledSegment, ...], proposed: tuple[Proposal, ...]
+    bundle: model.Bundle, segments: tuple[CompiledSegment, ...], all_proposals: tuple[Proposal, ...]
 ) -> Iterator[Compiled]:
-    """Iterate over every condition on a profile, each once."""
-    return iter(
-        {
-            id(condition): condition for condition in _every_condition(bundle, segments, proposed)
-        }.values()
-    )
+    """Return every condition on a profile, each once."""
+    every_condition = _every_condition(bundle, segments, all_proposals)
+    return iter({id(condition): condition for condition in every_condition}.values())
 
 
 def _every_condition(
-    bundle: model.Bundle, segments: tuple[CompiledSegment, ...], proposed: tuple[Proposal, ...]
+    bundle: model.Bundle, segments: tuple[CompiledSegment, ...], all_proposals: tuple[Proposal, ...]
 ) -> Iterator[Compiled]:
     for segment in segments:
-        yield segment.when
+        yield segment.condition
     goals = (
         *(campaign.goal for campaign in bundle.campaigns),
         *(score.goal for score in bundle.profile.scores),
@@ -289,19 +288,19 @@ def _every_condition(
     for catalog in bundle.catalogs:
         yield from (compile_condition(event.when) for _, event in item_events(catalog))
     yield from policies.conditions(bundle.policies)
-    for proposal in proposed:
+    for proposal in all_proposals:
         yield from proposal.conditions()
 
 
 def _read_traits(
-    bundle: model.Bundle, segments: tuple[CompiledSegment, ...], proposed: tuple[Proposal, ...]
+    bundle: model.Bundle, segments: tuple[CompiledSegment, ...], all_proposals: tuple[Proposal, ...]
 ) -> Iterator[str]:
-    for condition in _conditions(bundle, segments, proposed):
+    for condition in _conditions(bundle, segments, all_proposals):
         yield from condition.reads.traits
     yield from policies.traits(bundle.policies)
     yield from bundle.profile.features
     for score in bundle.profile.scores:
         if score.goal is not None:
             yield from (feature.trait for feature in compile_score(score).features)
-    for proposal in proposed:
+    for proposal in all_proposals:
         yield from proposal.traits

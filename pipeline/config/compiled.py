@@ -95,7 +95,7 @@ class CompiledSegment:
 
     name: str
     test: Test
-    when: Compiled
+    condition: Compiled
     channels: frozenset[str]
 
 
@@ -123,7 +123,7 @@ class Gate:
 
     stage: int
     label: str
-    when: Compiled
+    condition: Compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +163,16 @@ class CompiledConsent:
     """Consent that a customer must have given."""
 
     name: str
-    when: Compiled
+    condition: Compiled
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledWeight:
-    """Factor of the score while `when` holds."""
+    """Factor of the score while `condition` holds."""
 
     name: str
     factor: float
-    when: Compiled
+    condition: Compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,11 +286,11 @@ class CompiledCap:
 @dataclass(frozen=True, slots=True)
 class EventSuppression:
     """Suppression of messages of `scope` for `duration_ms` after an interaction that fits
-    `when`."""
+    `condition`."""
 
     name: str
     duration_ms: int
-    when: Compiled
+    condition: Compiled
     scope: CompiledScope
 
 
@@ -341,17 +341,20 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True)
 class GoalRule:
-    """Goal of a campaign: `when` within `window_ms` of the message."""
+    """Goal of a campaign: `condition` within `window_ms` of the message."""
 
-    when: Compiled
+    condition: Compiled
     window_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class LearningRules:
-    """Rules of learning; `goals` by campaign, `bins` in order, times in ms. `incremental`:
-    campaigns whose goal counts only beyond its base rate without a message. `fixed`: snapshot that
-    decisions use instead of newer ones."""
+    """Rules of learning; `goals` by campaign, `bins` in order, times in ms.
+
+    `incremental`: campaigns whose goal counts only beyond its base rate without a message.
+    `fixed_snapshot`: snapshot that decisions use instead of newer ones. Outcomes on
+    `scanner_channels` within `scanner_ms` of the decision are those of mail scanners.
+    """
 
     goals: Mapping[str, GoalRule]
     bins: tuple[tuple[str, Compiled], ...]
@@ -360,15 +363,15 @@ class LearningRules:
     prior: float
     prior_trials: float
     ramp: int
-    scanned: frozenset[str]
-    scanned_ms: int
+    scanner_channels: frozenset[str]
+    scanner_ms: int
     frozen: bool
     incremental: frozenset[str] = frozenset()
-    fixed: LearningRecord | None = None
+    fixed_snapshot: LearningRecord | None = None
 
     def bin_of(self, facts: Facts) -> str:
         """Return the first bin whose condition holds, else ""."""
-        return next((name for name, when in self.bins if when.test(facts)), "")
+        return next((name for name, condition in self.bins if condition.test(facts)), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,12 @@ def content(treatment: model.Treatment, channel: model.Channel) -> Content:
     parts: dict[str, Template] = {}
     needs: dict[str, Read] = {}
     reads: dict[str, Read] = {}
-    for part, compiled in templates(treatment, channel):
-        assert not isinstance(compiled, TemplateProblem)
-        parts[part] = compiled
-        reads.update((name, read_of(name)) for name in compiled.names)
+    for part, part_template in templates(treatment, channel):
+        assert not isinstance(part_template, TemplateProblem)
+        parts[part] = part_template
+        reads.update((name, read_of(name)) for name in part_template.names)
         needs.update(
-            (name, reads[name]) for name in compiled.needs if name not in treatment.defaults
+            (name, reads[name]) for name in part_template.needs if name not in treatment.defaults
         )
     return Content(parts, tuple(reads.items()), tuple(needs.items()), treatment.defaults)
 
@@ -64,12 +64,14 @@ def _no_value(_: Facts) -> FactValue:
 def item_content(template: Content, attributes: Mapping[str, FactValue]) -> Content | None:
     """Return the content of one item of a catalogue; None where a needed attribute is
     missing."""
-    known = {f"{ITEM}{name}": value for name, value in attributes.items()}
-    if any(name.startswith(ITEM) and known.get(name) is None for name, _ in template.needs):
+    item_values = {f"{ITEM}{name}": value for name, value in attributes.items()}
+    if any(name.startswith(ITEM) and item_values.get(name) is None for name, _ in template.needs):
         return None
-    present = {name: value for name, _ in template.reads if (value := known.get(name)) is not None}
-    whole = of_all_items(template)
-    return Content(whole.parts, whole.reads, whole.needs, {**whole.defaults, **present})
+    present_values = {
+        name: value for name, _ in template.reads if (value := item_values.get(name)) is not None
+    }
+    common = of_all_items(template)
+    return Content(common.parts, common.reads, common.needs, {**common.defaults, **present_values})
 
 
 def of_all_items(template: Content) -> Content:

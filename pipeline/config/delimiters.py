@@ -11,7 +11,7 @@ _UNUSABLE: Final = '"\r\n '
 _DECLARATION: Final = re.compile(r'(?:sep=(.)|"sep=(.)")\s*', re.IGNORECASE)
 
 
-def delimiter_named(name: str) -> str | None:
+def delimiter_by_name(name: str) -> str | None:
     """Return the delimiter with this name, or the character itself; None where it is unusable."""
     delimiter = _NAMES.get(name.lower(), name)
     return delimiter if len(delimiter) == 1 and delimiter not in _UNUSABLE else None

@@ -44,17 +44,17 @@ class Proposal:
     def conditions(self) -> Iterator[Compiled]:
         """Yield all conditions of the campaign and its candidates."""
         yield self.campaign.trigger
-        yield from (gate.when for gate in self.campaign.gates)
+        yield from (gate.condition for gate in self.campaign.gates)
         for candidate in self.candidates:
-            yield from (gate.when for gate in candidate.gates)
-            yield from (consent.when for consent in candidate.consents)
-            yield from (weight.when for weight in candidate.weights)
+            yield from (gate.condition for gate in candidate.gates)
+            yield from (consent.condition for consent in candidate.consents)
+            yield from (weight.condition for weight in candidate.weights)
 
 
 def proposals(bundle: model.Bundle) -> tuple[Proposal, ...]:
     """Compile the proposals of all campaigns."""
-    makers = _Policies.of(bundle)
-    return tuple(_proposal(campaign, makers) for campaign in bundle.campaigns)
+    parts = _PolicyParts.of(bundle)
+    return tuple(_proposal(campaign, parts) for campaign in bundle.campaigns)
 
 
 def by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...]]:
@@ -73,14 +73,14 @@ def by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...
 
 def outbound(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
     """Return the candidates without a placement, on all channels together."""
-    sent = (
+    groups = (
         (
             proposal.campaign,
             [candidate for candidate in proposal.candidates if candidate.placement is None],
         )
         for proposal in proposals
     )
-    return tuple(_entry(campaign, candidates) for campaign, candidates in sent if candidates)
+    return tuple(_entry(campaign, candidates) for campaign, candidates in groups if candidates)
 
 
 def _entry(campaign: CompiledCampaign, candidates: list[CompiledCandidate]) -> Entry:
@@ -100,8 +100,8 @@ def _first_gate(candidate: CompiledCandidate) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Policies:
-    """Policies with the scopes of their candidates."""
+class _PolicyParts:
+    """Policies with their scopes, and other parts of a bundle that candidates refer to."""
 
     channels: Mapping[str, model.Channel]
     catalogs: Mapping[str, model.Catalog]
@@ -112,9 +112,9 @@ class _Policies:
     holdouts: tuple[tuple[CompiledScope, CompiledHoldout], ...]
 
     @classmethod
-    def of(cls, bundle: model.Bundle) -> "_Policies":
+    def of(cls, bundle: model.Bundle) -> "_PolicyParts":
         policies_file = bundle.policies
-        held = policies.NOT_TRANSACTIONAL
+        purposes = policies.NOT_TRANSACTIONAL
         return cls(
             channels={channel.name: channel for channel in bundle.channels.channels},
             catalogs={catalog.catalog: catalog for catalog in bundle.catalogs},
@@ -125,7 +125,7 @@ class _Policies:
             ),
             consents=tuple(
                 (
-                    policies.scope(consent.scope, held),
+                    policies.scope(consent.scope, purposes),
                     CompiledConsent(consent.consent, compile_condition(consent.when)),
                 )
                 for consent in policies_file.consent
@@ -139,7 +139,7 @@ class _Policies:
             ),
             holdouts=tuple(
                 (
-                    policies.scope(holdout.scope, held),
+                    policies.scope(holdout.scope, purposes),
                     CompiledHoldout(holdout.holdout, holdout.share),
                 )
                 for holdout in policies_file.holdouts
@@ -160,15 +160,15 @@ class _ScopeFields:
     purpose: str
 
 
-def _proposal(campaign: model.Campaign, makers: _Policies) -> Proposal:
-    candidates = tuple(_candidates(campaign, makers))
+def _proposal(campaign: model.Campaign, parts: _PolicyParts) -> Proposal:
+    candidates = tuple(_candidates(campaign, parts))
     return Proposal(
-        _campaign(campaign, makers), candidates, frozenset(_traits(campaign, candidates, makers))
+        _campaign(campaign, parts), candidates, frozenset(_traits(campaign, candidates, parts))
     )
 
 
 def _traits(
-    campaign: model.Campaign, candidates: Iterable[CompiledCandidate], makers: _Policies
+    campaign: model.Campaign, candidates: Iterable[CompiledCandidate], parts: _PolicyParts
 ) -> Iterator[str]:
     for candidate in candidates:
         yield from (name for name, _ in candidate.content.reads if is_trait(name))
@@ -176,22 +176,22 @@ def _traits(
             yield address_trait(candidate.address)
     for offer in campaign.offers:
         if offer.catalog is not None:
-            yield from traits_of(makers.catalogs[offer.catalog])
+            yield from traits_of(parts.catalogs[offer.catalog])
         for treatment in offer.treatments:
             yield from amounts.traits_of(offer.value, treatment.value, treatment.p)
 
 
-def _campaign(campaign: model.Campaign, makers: _Policies) -> CompiledCampaign:
-    as_named = _ScopeFields(None, None, None, campaign.campaign, None, None, campaign.purpose)
+def _campaign(campaign: model.Campaign, parts: _PolicyParts) -> CompiledCampaign:
+    fields = _ScopeFields(None, None, None, campaign.campaign, None, None, campaign.purpose)
     gates = [
         gate
-        for of, gate in makers.gates
-        if policies.only_of_campaigns(of) and policies.scope(of).covers(as_named)
+        for of, gate in parts.gates
+        if policies.only_of_campaigns(of) and policies.scope(of).covers(fields)
     ]
     gates += [
         policies.gate(stage, rule)
         for stage, rule in policies.rules_of(campaign)
-        if policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(as_named)
+        if policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(fields)
     ]
     if campaign.audience is not None:
         gates.insert(0, _built_in(ELIGIBILITY, "audience", campaign.audience))
@@ -206,40 +206,32 @@ def _campaign(campaign: model.Campaign, makers: _Policies) -> CompiledCampaign:
     )
 
 
-def _built_in(stage: int, rule: str, when: model.Condition) -> Gate:
-    return Gate(stage, f"{STAGES[stage]}/{rule}", compile_condition(when))
+def _built_in(stage: int, rule: str, condition: model.Condition) -> Gate:
+    return Gate(stage, f"{STAGES[stage]}/{rule}", compile_condition(condition))
 
 
 def _by_stage(gates: Iterable[Gate]) -> tuple[Gate, ...]:
     return tuple(sorted(gates, key=lambda gate: gate.stage))
 
 
-def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[CompiledCandidate]:
+def _candidates(campaign: model.Campaign, parts: _PolicyParts) -> Iterator[CompiledCandidate]:
     for offer in campaign.offers:
         for treatment in offer.treatments:
-            candidate = _candidate(campaign, offer, treatment, makers)
+            candidate = _candidate(campaign, offer, treatment, parts)
             if offer.catalog is not None:
-                catalog = makers.catalogs[offer.catalog]
-                items = compile_items(catalog, candidate, treatment.p, makers.budgets.keys())
+                catalog = parts.catalogs[offer.catalog]
+                items = compile_items(catalog, candidate, treatment.p, parts.budgets.keys())
                 candidate = replace(candidate, items=items, content=of_all_items(candidate.content))
             yield candidate
 
 
 def _candidate(
-    campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment, makers: _Policies
+    campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment, parts: _PolicyParts
 ) -> CompiledCandidate:
-    channel = makers.channels[treatment.channel]
+    channel = parts.channels[treatment.channel]
     cost = treatment.cost + channel.cost
     value = offer.value if treatment.value is None else treatment.value
-    as_named = _ScopeFields(
-        issue=offer.issue,
-        group=offer.group,
-        offer=offer.offer,
-        campaign=campaign.campaign,
-        treatment=treatment.treatment,
-        channel=channel.name,
-        purpose=campaign.purpose,
-    )
+    fields = _scope_fields(campaign, offer, treatment)
     candidate = CompiledCandidate(
         campaign=campaign.campaign,
         issue=offer.issue,
@@ -261,23 +253,38 @@ def _candidate(
         deadline_ms=duration_ms(treatment.deadline or channel.deadline),
         confirm_ms=None if channel.confirm_within is None else duration_ms(channel.confirm_within),
         content=content(treatment, channel),
-        gates=_by_stage(_gates(campaign, offer, treatment, makers, as_named)),
-        consents=tuple(consent for of, consent in makers.consents if of.covers(as_named)),
-        weights=tuple(weight for of, weight in makers.weights if of.covers(as_named)),
+        gates=_by_stage(_gates(campaign, offer, treatment, parts, fields)),
+        consents=tuple(consent for of, consent in parts.consents if of.covers(fields)),
+        weights=tuple(weight for of, weight in parts.weights if of.covers(fields)),
         holdouts=(
-            *(holdout for of, holdout in makers.holdouts if of.covers(as_named)),
+            *(holdout for of, holdout in parts.holdouts if of.covers(fields)),
             *_own_holdout(campaign),
         ),
         tie=(campaign.campaign, offer.offer, treatment.treatment),
-        draws=((campaign.campaign, tokens(cost)),)
-        if cost > 0 and campaign.campaign in makers.budgets
-        else (),
+        draws=_draws(campaign.campaign, cost, parts),
     )
-    return (
-        candidate
-        if candidate.weights
-        else replace(candidate, worth=_worth(candidate, value, treatment.p))
+    if candidate.weights:
+        return candidate
+    return replace(candidate, worth=_worth(candidate, value, treatment.p))
+
+
+def _scope_fields(
+    campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment
+) -> _ScopeFields:
+    return _ScopeFields(
+        issue=offer.issue,
+        group=offer.group,
+        offer=offer.offer,
+        campaign=campaign.campaign,
+        treatment=treatment.treatment,
+        channel=treatment.channel,
+        purpose=campaign.purpose,
     )
+
+
+def _draws(campaign: str, cost: float, parts: _PolicyParts) -> tuple[tuple[str, int], ...]:
+    """Return the budgets that a message of this cost spends, with tokens."""
+    return ((campaign, tokens(cost)),) if cost > 0 and campaign in parts.budgets else ()
 
 
 def _lever(campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment) -> float:
@@ -303,21 +310,19 @@ def _gates(
     campaign: model.Campaign,
     offer: model.Offer,
     treatment: model.Treatment,
-    makers: _Policies,
-    as_named: _ScopeFields,
+    parts: _PolicyParts,
+    fields: _ScopeFields,
 ) -> Iterator[Gate]:
     """Yield the conditions of a candidate beyond those of its campaign."""
     if offer.when is not None:
         yield _built_in(APPLICABILITY, "offer condition", offer.when)
-    for of, compiled in makers.gates:
-        if not policies.only_of_campaigns(of) and policies.scope(of).covers(as_named):
-            yield compiled
+    for of, gate in parts.gates:
+        if not policies.only_of_campaigns(of) and policies.scope(of).covers(fields):
+            yield gate
     for stage, rule in policies.rules_of(campaign):
-        if not policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(
-            as_named
-        ):
+        if not policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(fields):
             yield policies.gate(stage, rule)
     for engagement in (offer, treatment):
         for stage, rule in policies.rules_of(engagement):
-            if policies.scope(rule.scope).covers(as_named):
+            if policies.scope(rule.scope).covers(fields):
                 yield policies.gate(stage, rule)

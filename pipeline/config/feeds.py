@@ -96,8 +96,8 @@ def with_feed(watch: model.Watch) -> model.Watch:
     if watch.feed is None:
         return replace(watch, pattern=watch.pattern or "*")
     feed = FEEDS[watch.feed]
-    taken = set(watch.columns.values())
-    columns = {name: to for name, to in feed.columns.items() if to not in taken}
+    targets = set(watch.columns.values())
+    columns = {name: to for name, to in feed.columns.items() if to not in targets}
     return replace(
         watch,
         pattern=watch.pattern or feed.pattern,
@@ -115,5 +115,7 @@ def optional_columns(watch: model.Watch) -> frozenset[str]:
     if watch.feed is None:
         return frozenset()
     feed = FEEDS[watch.feed]
-    named = {name for name, to in watch.columns.items() if to.startswith("identifiers.")}
-    return feed.optional | (_PERSON.keys() if named - _PERSON.keys() else frozenset())
+    identifier_columns = {
+        name for name, to in watch.columns.items() if to.startswith("identifiers.")
+    }
+    return feed.optional | (_PERSON.keys() if identifier_columns - _PERSON.keys() else frozenset())

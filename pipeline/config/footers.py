@@ -16,7 +16,7 @@ from typing import Final
 from pipeline.config.regex import Pattern
 
 MOST_LINES: Final = 16
-"""Most lines of a footer; a longer end contains rows."""
+"""Maximum of lines of a footer; a longer end contains rows."""
 
 _WORDS: Final = (
     r"(?:(?:grand|sub|report|file|suma|gesamt)[ -]?)?"
@@ -63,11 +63,11 @@ _AMOUNT: Final = re.compile(rf"(?:[A-Z]{{3}} ?)?{_NUMBER} ?(?:[A-Z]{{3}})?")
 
 _CODE: Final = re.compile(r"[0-9@]")
 _WORDS_OF_SENTENCE: Final = 3
-_ENOUGH: Final = 1_000
+_SAMPLE_ROWS: Final = 1_000
 """Rows after which the form of keys is known."""
 
 _LONGEST: Final = 200
-"""Most characters of a footer's cell."""
+"""Maximum of characters of a footer's cell."""
 
 
 @dataclass(slots=True)
@@ -75,37 +75,37 @@ class FooterRule:
     """Recognition of the footer of one file, by the rows before it.
 
     `keys`: places of the cells with identifiers and the row's id; `columns`: their number;
-    `written`: pattern of a footer's lines, as configured; None: they are recognised.
+    `line_pattern`: pattern of a footer's lines, as configured; None: they are recognised.
     """
 
     keys: Sequence[int]
     columns: int
-    written: Pattern | None = None
+    line_pattern: Pattern | None = None
     rows: int = 0
-    among: bool = False
-    """Whether rows that look like a footer are among the others."""
+    is_ambiguous: bool = False
+    """Whether rows that look like a footer are among the other rows."""
 
-    _coded: bool = True
+    _has_codes_only: bool = True
     """Whether each key so far has a digit or an @ in it."""
-    _spaced: bool = False
+    _has_spaces: bool = False
     """Whether a key so far has a space in it."""
-    _least: int = sys.maxsize
+    _fewest_cells: int = sys.maxsize
     """Fewest cells that a row so far has filled."""
 
     def add(self, cells: Sequence[str]) -> None:
-        """Take a row into account; the first ones suffice."""
+        """Record the form of a row's keys; rows beyond the first `_SAMPLE_ROWS` only count."""
         self.rows += 1
-        if self.rows > _ENOUGH:
+        if self.rows > _SAMPLE_ROWS:
             return
-        self._least = min(self._least, sum(map(bool, cells)))
+        self._fewest_cells = min(self._fewest_cells, sum(map(bool, cells)))
         for key in self._key_cells(cells):
-            self._coded = self._coded and _CODE.search(key) is not None
-            self._spaced = self._spaced or " " in key
+            self._has_codes_only = self._has_codes_only and _CODE.search(key) is not None
+            self._has_spaces = self._has_spaces or " " in key
 
     def may_be(self, cells: Sequence[str], text: Callable[[], str]) -> bool:
         """Return whether a row looks like a footer, wherever it is."""
-        if self.written is not None:
-            return self.written.matches(text().strip())
+        if self.line_pattern is not None:
+            return self.line_pattern.matches(text().strip())
         for place in self.keys:
             key = cells[place] if place < len(cells) else ""
             if " " in key or _BEGINS(key) is not None:
@@ -119,25 +119,25 @@ class FooterRule:
 
     def is_footer(self, cells: Sequence[str]) -> bool:
         """Return whether a row that looks like a footer, with no row below it, is one."""
-        if self.written is not None:
+        if self.line_pattern is not None:
             return True
         keys = self._key_cells(cells)
-        if self.among:
+        if self.is_ambiguous:
             return False
         if not all(map(_is_summary_or_number, keys)):
             return self._is_sentence(cells, keys) and self._are_codes()
         if any(map(_is_phrase, keys)):
             return True
         return (
-            self._coded
-            or (self.rows > 0 and sum(map(bool, cells)) < self._least)
+            self._has_codes_only
+            or (self.rows > 0 and sum(map(bool, cells)) < self._fewest_cells)
             or not self._has_text(cells)
         )
 
     def _has_text(self, cells: Sequence[str]) -> bool:
         """Return whether a cell beside the keys holds letters, other than a currency's."""
-        beside = (cell.strip() for place, cell in enumerate(cells) if place not in self.keys)
-        return any(_LETTER.search(cell) and not _AMOUNT.fullmatch(cell) for cell in beside)
+        other_cells = (cell.strip() for place, cell in enumerate(cells) if place not in self.keys)
+        return any(_LETTER.search(cell) and not _AMOUNT.fullmatch(cell) for cell in other_cells)
 
     def _is_sentence(self, cells: Sequence[str], keys: Sequence[str]) -> bool:
         """Return whether a row is a single sentence, in a table of several columns."""
@@ -147,7 +147,7 @@ class FooterRule:
         return len(words) >= _WORDS_OF_SENTENCE and any(map(str.isalpha, words))
 
     def _are_codes(self) -> bool:
-        return self.rows > 0 and self._coded and not self._spaced
+        return self.rows > 0 and self._has_codes_only and not self._has_spaces
 
     def _key_cells(self, cells: Sequence[str]) -> list[str]:
         texts = (cells[place].strip() for place in self.keys if place < len(cells))

@@ -16,7 +16,7 @@ _AROUND: Final = " \t'\"`()[]{}<>"
 
 @dataclass(frozen=True, slots=True)
 class IdentityRules:
-    """Compiled rules; rank 0 is the strongest namespace. `blocked` values are in lower case.
+    """Compiled rules; rank 0 is the strongest namespace. `blocked_values` are in lower case.
 
     An identifier has at most `max_identifiers` children, itself included, and at most `limits` of
     each namespace.
@@ -26,7 +26,7 @@ class IdentityRules:
     normalisers: Mapping[str, Normaliser]
     limits: Mapping[str, int]
     max_identifiers: int
-    blocked: frozenset[str]
+    blocked_values: frozenset[str]
     blocked_patterns: tuple[Pattern, ...]
     max_length: int
 
@@ -68,11 +68,11 @@ class IdentityRules:
         A value without a letter and without a digit other than 0 is a placeholder.
         """
         bare = value.strip()
-        if bare.lower() in self.blocked or bare.strip(_AROUND).lower() in self.blocked:
+        if {bare.lower(), bare.strip(_AROUND).lower()} & self.blocked_values:
             return True
         if not bare or (not _is_significant(bare[0]) and not any(map(_is_significant, bare))):
             return True
-        return any(blocked.matches(bare) for blocked in self.blocked_patterns)
+        return any(blocked_pattern.matches(bare) for blocked_pattern in self.blocked_patterns)
 
 
 def identity_rules(identity: model.Identity) -> IdentityRules:
@@ -83,7 +83,7 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
         normalisers={space.name: normaliser(space, identity.phone_region) for space in spaces},
         limits={space.name: space.limit for space in spaces if space.limit is not None},
         max_identifiers=identity.max_identifiers,
-        blocked=frozenset(value.strip().lower() for value in identity.blocked_values),
+        blocked_values=frozenset(value.strip().lower() for value in identity.blocked_values),
         blocked_patterns=_compile_patterns(identity.blocked_patterns),
         max_length=identity.max_length,
     )
@@ -92,9 +92,9 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
 def _compile_patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
     """Compile patterns, into a single one where RE2 accepts it."""
     together = pattern("|".join(f"(?:{text})" for text in texts)) if texts else None
-    compiled = (together,) if isinstance(together, Pattern) else map(pattern, texts)
+    patterns = (together,) if isinstance(together, Pattern) else map(pattern, texts)
     return tuple(
-        compiled_pattern for compiled_pattern in compiled if isinstance(compiled_pattern, Pattern)
+        compiled_pattern for compiled_pattern in patterns if isinstance(compiled_pattern, Pattern)
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.conditions import Path, Problem, did_you_mean
 from pipeline.config import model
-from pipeline.config.delimiters import delimiter_named
+from pipeline.config.delimiters import delimiter_by_name
 from pipeline.config.feeds import with_feed
 from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import repeated_values
@@ -27,23 +27,23 @@ _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
 
 
 def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
-    """Yield everything that is wrong with the watches."""
+    """Check the watches, and yield their problems."""
     watches = bundle.ingest.watches
     yield from repeated_values(
         "watch", ("ingest", "watches"), "watch", [watch.watch for watch in watches]
     )
     sources = frozenset(source.name for source in bundle.sources.sources)
     catalogs = frozenset(catalog.catalog for catalog in bundle.catalogs)
-    for index, written in enumerate(watches):
+    for index, declared_watch in enumerate(watches):
         path: Path = ("ingest", "watches", index)
-        watch = with_feed(written)
+        watch = with_feed(declared_watch)
         yield from check_name("source", watch.source, sources, (*path, "source"))
         yield from _place(watch, path)
         yield from _ready(watch.ready, (*path, "ready"))
         yield from _csv(watch.csv, (*path, "csv"))
         yield from _time(watch.time, (*path, "time"))
         if watch.catalog is not None:
-            yield from _catalog(written, path, catalogs)
+            yield from _catalog(declared_watch, path, catalogs)
         else:
             yield from _columns(watch, path, names)
         if watch.replaces:
@@ -57,24 +57,27 @@ def _catalog(watch: model.Watch, path: Path, catalogs: frozenset[str]) -> Iterat
     yield from check_name("catalog", watch.catalog, catalogs, (*path, "catalog"))
     for name in ("columns", "feed", "kind", "name", "key", "delete", "permissions", "replaces"):
         if getattr(watch, name):
-            message = f"{name} is for interactions: a catalogue says itself what its columns are"
+            message = (
+                f"{name} is for interactions: leave it out, since the catalogue names its columns"
+            )
             yield Problem((*path, name), message)
 
 
 def _whole_list(watch: model.Watch, path: Path) -> Iterator[Problem]:
-    """Yield the faults of rows of a whole list, which only name its present members."""
+    """Yield problems of a watch with `replaces`, whose rows only name the present members."""
     if watch.key:
-        yield Problem((*path, "key"), "no row of a list that replaces another is known by itself")
+        message = "the rows of a list that replaces another have no identity: leave it out"
+        yield Problem((*path, "key"), message)
     for column, to in watch.columns.items():
         if to in ("time", "id"):
-            message = f"a list that replaces another counts when it is taken: no column is {to}"
+            message = f"a list that replaces another counts from its reading: map nothing to {to}"
             yield Problem((*path, "columns", column), message)
 
 
 def _permissions(
     watch: model.Watch, rules: model.Permissions, path: Path, bundle: model.Bundle
 ) -> Iterator[Problem]:
-    """Yield the faults of a consent or suppression list."""
+    """Yield problems of a watch for a consent or suppression list."""
     channels = frozenset(channel.name for channel in bundle.channels.channels)
     for index, channel in enumerate(rules.channels):
         yield from check_name(
@@ -82,39 +85,40 @@ def _permissions(
         )
     for name in ("kind", "name", "delete", "feed", "replaces"):
         if getattr(watch, name):
-            yield Problem((*path, name), f"{name} is for other rows: a permission says what it is")
+            yield Problem((*path, name), f"{name} does not apply to permissions: leave it out")
     targets = frozenset(watch.columns.values())
     for to in sorted(targets & {"kind", "name", "delete"}):
-        yield Problem((*path, "columns"), f"{to} is for other rows: a permission says what it is")
-    cell_targets = {to for to in targets if to.startswith("permission.")} - set(_PERMISSIONS)
-    whole = targets & set(_PERMISSIONS)
-    if cell_targets and (whole or rules.state):
-        message = "say the state of a row, or have columns for each channel and purpose, not both"
+        message = f"{to} does not apply to permissions: map no column to it"
         yield Problem((*path, "columns"), message)
-    elif not cell_targets and "permission.state" not in whole and rules.state is None:
-        message = "nothing says what the rows mean: `state`, or a column that is permission.state"
+    cell_targets = {to for to in targets if to.startswith("permission.")} - set(_PERMISSIONS)
+    row_targets = targets & set(_PERMISSIONS)
+    if cell_targets and (row_targets or rules.state):
+        message = "give the rows one state, or map columns by channel and purpose, not both"
+        yield Problem((*path, "columns"), message)
+    elif not cell_targets and "permission.state" not in row_targets and rules.state is None:
+        message = "the rows have no state: set `state`, or map a column to permission.state"
         yield Problem((*path, "permissions"), message)
     sources = {source.name: source for source in bundle.sources.sources}
     if watch.source in sources and sources[watch.source].trust == "public":
-        message = f"a list speaks for customers, which the public source {watch.source} cannot"
+        message = f"the public source {watch.source} cannot change permissions: use a trusted one"
         yield Problem((*path, "source"), message)
 
 
 def _permission(to: str, rules: model.Permissions, path: Path) -> Iterator[Problem]:
-    """Yield the faults of a column of a list."""
-    allowed = [
+    """Yield problems of the target of a column of a list."""
+    targets = [
         f"permission.{channel}.{purpose}"
         for channel in rules.channels
         for purpose in rules.purposes
     ]
-    if to not in (*_PERMISSIONS, *allowed):
-        hint = did_you_mean(to, (*_PERMISSIONS, *allowed))
+    if to not in (*_PERMISSIONS, *targets):
+        hint = did_you_mean(to, (*_PERMISSIONS, *targets))
         yield Problem(path, f"{to!r} is no permission for these channels and purposes: {hint}")
 
 
 def _place(watch: model.Watch, path: Path) -> Iterator[Problem]:
     if (watch.folder is None) == (watch.sftp is None):
-        yield Problem(path, "say where the files are: either `folder` or `sftp`")
+        yield Problem(path, "set either `folder` or `sftp`: where the files are")
     if watch.folder is not None and not watch.folder.startswith("/"):
         message = f"{watch.folder!r} is no absolute path: begin it with /"
         yield Problem((*path, "folder"), message)
@@ -149,46 +153,49 @@ def _ready(ready: model.ReadyRule, path: Path) -> Iterator[Problem]:
 def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
     delimiter = csv.delimiter
     if delimiter is not None:
-        named = delimiter_named(delimiter)
-        if named is None:
-            what = f"no delimiter {delimiter!r}: one character, or tab"
-            yield Problem((*path, "delimiter"), what)
-        elif named == csv.quote:
-            yield Problem((*path, "quote"), "the delimiter is none to quote with")
+        character = delimiter_by_name(delimiter)
+        if character is None:
+            message = f"no delimiter {delimiter!r}: one character, or tab"
+            yield Problem((*path, "delimiter"), message)
+        elif character == csv.quote:
+            yield Problem((*path, "quote"), "the delimiter cannot be the quotation mark too")
     if csv.escape and (csv.escape in "\r\n " or csv.escape in (csv.quote, delimiter)):
-        yield Problem((*path, "escape"), "neither a space, the quotation mark nor the delimiter")
+        message = "choose a character other than a space, the quotation mark and the delimiter"
+        yield Problem((*path, "escape"), message)
     footer = pattern(csv.footer or "")
     if isinstance(footer, PatternProblem):
         yield Problem((*path, "footer"), footer.reason)
     if csv.quote and csv.quote in "\r\n ":
-        yield Problem((*path, "quote"), 'one character that is no space, or ""')
+        yield Problem((*path, "quote"), 'write one character other than a space, or ""')
     if csv.encoding is not None and not _is_encoding(csv.encoding):
-        message = f"no text encoding {csv.encoding!r}: such as utf-8, windows-1252, iso-8859-15"
+        message = f"no text encoding {csv.encoding!r}: use one such as utf-8 or windows-1252"
         yield Problem((*path, "encoding"), message)
 
 
 def _is_encoding(name: str) -> bool:
     try:
-        known = codecs.lookup(name).name
-        return known in _WIDE or "aA0;\n".encode(known).endswith(b"aA0;\n")
+        codec_name = codecs.lookup(name).name
+        return codec_name in _WIDE or "aA0;\n".encode(codec_name).endswith(b"aA0;\n")
     except (LookupError, UnicodeError):
         return False
 
 
 def _time(time: model.RowTime, path: Path) -> Iterator[Problem]:
     if zone(time.zone) is None:
-        yield Problem((*path, "zone"), f"no time zone {time.zone!r}: such as Europe/Madrid")
-    for index, written in enumerate(time.formats):
-        if not _is_time_format(written):
-            message = f"{written!r} is no notation of a time: such as %d/%m/%Y %H:%M:%S"
+        yield Problem(
+            (*path, "zone"), f"no time zone {time.zone!r}: use a name such as Europe/Madrid"
+        )
+    for index, time_format in enumerate(time.formats):
+        if not _is_time_format(time_format):
+            message = f"{time_format!r} is no notation of a time: such as %d/%m/%Y %H:%M:%S"
             yield Problem((*path, "formats", index), message)
 
 
-def _is_time_format(written: str) -> bool:
-    """Return whether a format tells the day: `%H:%M` alone would be one in 1900."""
+def _is_time_format(time_format: str) -> bool:
+    """Return whether a format contains the day; `%H:%M` alone would mean a day in 1900."""
     day = datetime(2023, 11, 28, 13, 14, 15, tzinfo=UTC)
     try:
-        read = datetime.strptime(day.strftime(written), written)
+        read = datetime.strptime(day.strftime(time_format), time_format)
     except ValueError:
         return False
     return read.date() == day.date()
@@ -204,26 +211,26 @@ def _columns(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
             yield from _permission(to, watch.permissions, at)
         else:
             yield from _target(column, to, at, watch, names)
-    mapped = {column: to for column, to in watch.columns.items() if to != "ignore"}
-    seen: dict[str, str] = {}
-    for column, to in mapped.items():
-        if _target_of(to) in seen and not column.endswith("*"):
-            message = f"column {seen[_target_of(to)]!r} is {to} already"
+    targets = {column: to for column, to in watch.columns.items() if to != "ignore"}
+    column_by_target: dict[str, str] = {}
+    for column, to in targets.items():
+        if _target_of(to) in column_by_target and not column.endswith("*"):
+            message = f"column {column_by_target[_target_of(to)]!r} is {to} already"
             yield Problem((*path, "columns", column), message)
-        seen[_target_of(to)] = column
-    if not any(to.startswith("identifiers.") for to in seen):
-        yield Problem((*path, "columns"), "no column says whose the rows are: identifiers.NAME")
-    if watch.kind is None and "kind" not in seen and watch.permissions is None:
-        yield Problem(path, "say the `kind` of the rows: track, identify, page...")
-    if ("delete" in seen) != bool(watch.delete):
-        message = "a column that is `delete`, and the values in it that mean it, go together"
+        column_by_target[_target_of(to)] = column
+    if not any(to.startswith("identifiers.") for to in column_by_target):
+        yield Problem((*path, "columns"), "map a column to identifiers.NAME: whose the rows are")
+    if watch.kind is None and "kind" not in column_by_target and watch.permissions is None:
+        yield Problem(path, "set the `kind` of the rows: track, identify, page...")
+    if ("delete" in column_by_target) != bool(watch.delete):
+        message = "a column that is mapped to `delete`, and its values in `delete`, go together"
         yield Problem((*path, "delete") if watch.delete else (*path, "columns"), message)
 
 
 def _without_columns(watch: model.Watch, path: Path) -> Iterator[Problem]:
     for name in ("kind", "name", "delete", "permissions", "replaces"):
         if getattr(watch, name):
-            yield Problem((*path, name), f"{name} is for rows with a mapping: say `columns` too")
+            yield Problem((*path, name), f"{name} needs a mapping: set `columns` too")
 
 
 def _target_of(to: str) -> str:
@@ -236,20 +243,20 @@ def _target(
     section, dot, name = to.partition(".")
     if to in _SINGLE:
         if to == "delete" and watch.kind != "identify":
-            yield Problem(path, "rows that delete traits are of `kind: identify`")
+            yield Problem(path, "rows that delete traits need `kind: identify`")
         elif "*" in column and to != "ignore":
-            yield Problem(path, f"several columns cannot be {to}")
+            yield Problem(path, f"several columns cannot be mapped to {to}")
         return
     if section not in _SECTIONS or not dot or not name:
-        known = (*_SINGLE, *(f"{section}." for section in _SECTIONS))
-        yield Problem(path, f"{to!r} is nothing that a column can be: {did_you_mean(to, known)}")
+        targets = (*_SINGLE, *(f"{section}." for section in _SECTIONS))
+        yield Problem(path, f"a column cannot be mapped to {to!r}: {did_you_mean(to, targets)}")
         return
     if ("*" in column) != ("*" in to) or column.find("*") not in (-1, len(column) - 1):
-        yield Problem(path, '`*` ends both the column and what it is: "attribute:*": traits.*')
+        yield Problem(path, '`*` must end the column and its target, as in "attribute:*": traits.*')
     elif section == "identifiers":
         yield from check_name("namespace", name, names.namespaces, path)
     elif section == "traits" and watch.kind not in (None, "identify"):
-        yield Problem(path, f"traits are of `kind: identify`: call it properties.{name}")
+        yield Problem(path, f"traits need `kind: identify`: map it to properties.{name}")
     elif section == "context" and name not in _CONTEXT and not name.startswith(_CONTEXT_MAPS):
         hint = did_you_mean(name, (*_CONTEXT, *_CONTEXT_MAPS))
         yield Problem(path, f"the context has no {name!r}: {hint}")

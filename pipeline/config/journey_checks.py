@@ -1,4 +1,4 @@
-"""Requirements of a journey beyond the form of its parts: it can be walked, and it ends."""
+"""Checks of a journey beyond the form of its parts: its steps can be reached, and it ends."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ def journey_problems(journey: Journey) -> Iterator[Problem]:
     for index, stage in enumerate(journey.steps):
         yield from _stage_problems(stage, ("steps", index))
     yield from _condition_problems(journey)
-    placed = list(_placed_steps(journey))
-    yield from _repeated_names(placed)
-    yield from _unreachable(journey, placed)
+    placed_steps = list(_placed_steps(journey))
+    yield from _repeated_names(placed_steps)
+    yield from _unreachable(journey, placed_steps)
     if not (
-        journey.goal or journey.exit or any(placed_step.step.mandatory for placed_step in placed)
+        journey.goal or journey.exit or any(placement.step.mandatory for placement in placed_steps)
     ):
         message = "this journey cannot end: give it a goal, an exit, or a mandatory step"
         yield Problem(("journey",), message)
@@ -100,31 +100,31 @@ def _placed_steps(journey: Journey) -> Iterator[_PlacedStep]:
         yield _PlacedStep(step, path, stage, names)
 
 
-def _repeated_names(placed: list[_PlacedStep]) -> Iterator[Problem]:
+def _repeated_names(placed_steps: list[_PlacedStep]) -> Iterator[Problem]:
     steps: set[str] = set()
     by_name: dict[str, str] = {}
-    for placed_step in placed:
+    for placed_step in placed_steps:
         name = placed_step.step.step
         if name in steps:
             message = f"the step {name!r} occurs twice: each needs its own name"
             yield Problem((*placed_step.path, "step"), message)
         steps.add(name)
-        for reached in sorted(_plain_names(placed_step.step.reached)):
-            if reached in by_name:
+        for event_name in sorted(_plain_names(placed_step.step.reached)):
+            if event_name in by_name:
                 message = (
-                    f"{reached!r} reaches the step {by_name[reached]!r} already: let each step be "
-                    "reached by an interaction of its own"
+                    f"{event_name!r} reaches the step {by_name[event_name]!r} already: let each "
+                    "step be reached by an interaction of its own"
                 )
                 yield Problem((*placed_step.path, "reached"), message)
-            by_name.setdefault(reached, name)
+            by_name.setdefault(event_name, name)
 
 
-def _unreachable(journey: Journey, placed: list[_PlacedStep]) -> Iterator[Problem]:
+def _unreachable(journey: Journey, placed_steps: list[_PlacedStep]) -> Iterator[Problem]:
     """Yield steps whose interactions end the journey, or that come after its end."""
     leaving = frozenset().union(*(_plain_names(raw) for raw in journey.exit))
     goal = _plain_names(journey.goal.when) if journey.goal else frozenset()
     end: tuple[int, str] | None = None
-    for placed_step in placed:
+    for placed_step in placed_steps:
         path, name = (*placed_step.path, "step"), placed_step.step.step
         if end is not None and placed_step.stage > end[0]:
             yield Problem(path, f"nobody can reach the step {name!r}: {end[1]}")
@@ -147,7 +147,7 @@ def _unreachable(journey: Journey, placed: list[_PlacedStep]) -> Iterator[Proble
 
 
 def _plain_names(raw: model.Condition) -> frozenset[str]:
-    """Return the names of interactions of which any one fulfils the condition."""
+    """Return the names by which alone an interaction fulfils the condition."""
     tree = parse(raw)
     if isinstance(tree, tuple) or not _of_name(tree):
         return frozenset()

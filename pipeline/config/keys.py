@@ -18,7 +18,7 @@ _MARK: Final = "sha256:"
 _DIGEST: Final = re.compile(_MARK + "[0-9a-f]{64}")
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _MASK: Final = "***"
-_SHOWN: Final = 8
+_PREFIX_DIGITS: Final = 8
 """Digits of a digest in output: enough to distinguish keys."""
 
 
@@ -82,9 +82,9 @@ def reference_problem(text: str) -> str | None:
 def possible_texts(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the resolved `text` or, if `environment` lacks some of its variables, possible values
     of it."""
-    known = expand_variables(text, environment)
-    if known is not None:
-        return (known,)
+    resolved_text = expand_variables(text, environment)
+    if resolved_text is not None:
+        return (resolved_text,)
     return tuple(_substitute(text, environment, other) for other in ("1", "x", "http://x"))
 
 
@@ -111,12 +111,12 @@ def mask_secrets(bundle: Bundle) -> Bundle:
 
 
 def _mask_key(text: str) -> str:
-    return stored_key(text)[: len(_MARK) + _SHOWN] + _MASK
+    return stored_key(text)[: len(_MARK) + _PREFIX_DIGITS] + _MASK
 
 
 def _mask_secret(text: str | None) -> str | None:
-    named = text is None or re.search(SECRET_PATTERN, text)
-    return text if named else _MASK
+    is_reference = text is None or re.search(SECRET_PATTERN, text)
+    return text if is_reference else _MASK
 
 
 def _mask_url(text: str | None) -> str | None:

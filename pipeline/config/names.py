@@ -67,9 +67,9 @@ def is_built_in(trait: str) -> bool:
 class Names:
     """Names that a bundle defines, by kind.
 
-    `interaction_channels` are those of interactions, `channels` those of messages; `derived` are
-    the values that the enrichers can derive; `buckets` and `scores` are traits computed from
-    others.
+    `interaction_channels` are those of interactions, `channels` those of messages;
+    `derived_values` are those that the enrichers can derive; `buckets` and `scores` are traits
+    computed from others.
     """
 
     traits: frozenset[str]
@@ -77,7 +77,7 @@ class Names:
     namespaces: frozenset[str]
     channels: frozenset[str]
     interaction_channels: frozenset[str]
-    derived: frozenset[str]
+    derived_values: frozenset[str]
     buckets: frozenset[str]
     scores: frozenset[str]
 
@@ -86,16 +86,16 @@ def names_of(bundle: Bundle) -> Names:
     """Collect the names of a bundle."""
     namespaces = frozenset(space.name for space in bundle.identity.namespaces)
     channels = frozenset(channel.name for channel in bundle.channels.channels)
-    declared = frozenset(trait.name for trait in bundle.profile.traits)
-    sampled = (
+    trait_names = frozenset(trait.name for trait in bundle.profile.traits)
+    approximate_names = (
         approximate_trait(trait.name) for trait in bundle.profile.traits if trait.rule == "distinct"
     )
     scores = frozenset(score_trait(score.name) for score in bundle.profile.scores)
     return Names(
-        traits=declared.union(
+        traits=trait_names.union(
             BUILT_IN_TRAITS,
-            sampled,
-            map(since_trait, declared),
+            approximate_names,
+            map(since_trait, trait_names),
             map(address_trait, namespaces),
             scores,
         ),
@@ -104,13 +104,15 @@ def names_of(bundle: Bundle) -> Names:
         namespaces=namespaces,
         channels=channels,
         buckets=frozenset(trait.name for trait in bundle.profile.traits if trait.rule == "bucket"),
-        derived=frozenset(derived_names(bundle.profile.enrichers)),
+        derived_values=frozenset(derived_names(bundle.profile.enrichers)),
         interaction_channels=channels.union(source.channel for source in bundle.sources.sources),
     )
 
 
-def check_name(kind: str, name: str, known: Collection[str], path: Path) -> Iterator[Problem]:
-    """Yield a problem when the name is unknown."""
-    if name not in known:
-        message = f"unknown {kind} {name!r}: {did_you_mean(name, known)}"
+def check_name(
+    kind: str, name: str, defined_names: Collection[str], path: Path
+) -> Iterator[Problem]:
+    """Yield a problem where `name` is not among `defined_names`."""
+    if name not in defined_names:
+        message = f"unknown {kind} {name!r}: {did_you_mean(name, defined_names)}"
         yield Problem(path, message, UnknownName(kind, name))

@@ -22,7 +22,7 @@ def normaliser(space: model.Namespace, phone_region: str | None) -> Normaliser:
     return _PLAIN[space.normalise]
 
 
-def known_region(region: str) -> bool:
+def is_known_region(region: str) -> bool:
     """Return whether phone numbers of this country (ISO 3166) can be parsed."""
     return region in phonenumbers.SUPPORTED_REGIONS
 

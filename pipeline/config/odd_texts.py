@@ -17,8 +17,8 @@ _LOST_LETTER: Final = "\ufffd"
 _SPREADSHEET_ERROR: Final = re.compile(
     r"#(N/A|REF!|VALUE!|DIV/0!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GETTING_DATA)"
 )
-ROUNDED: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
-"""Long numbers as spreadsheets show them."""
+ROUNDED_NUMBER: Final = re.compile(r"[0-9]([.,][0-9]+)?E\+[0-9]{2,3}")
+"""Long number as spreadsheets show it: `8.41E+12`."""
 
 FORMULA: Final = '="'
 """Beginning of a text that a spreadsheet must not take for a number."""
@@ -31,7 +31,7 @@ _COMMA: Final = re.compile(r"-?(\d+|\d{1,3}([. '\u2019\xa0\u202f]\d{3})+),(\d{1,
 _GROUPED_BY_COMMA: Final = re.compile(r"-?\d{1,3}(,\d{3})+\.\d+|-?\d{1,3}(,\d{3}){2,}")
 _GROUPED_BY_SPACE: Final = re.compile(r"-?\d{1,3}([ '\u2019\xa0\u202f]\d{3})+(\.\d+)?")
 _GROUPED_BY_POINT: Final = re.compile(r"-?\d{1,3}(\.\d{3}){2,}")
-_PERHAPS_GROUPED: Final = re.compile(r"[1-9]\d{0,2}\.\d{3}")
+_AMBIGUOUS_AMOUNT: Final = re.compile(r"[1-9]\d{0,2}\.\d{3}")
 _DAYS_BEFORE_1970: Final = 25_569
 _SERIALS: Final = range(20_000, 80_000)
 """Days since 1899-12-30, as spreadsheets count them, of 1954 to 2119."""
@@ -41,7 +41,7 @@ def text_fault(text: str) -> str | None:
     """Return the fault of a text for customers, with the remedy; None without a fault."""
     unseen = _UNSEEN.search(text)
     if unseen is not None:
-        return f"a character that nobody sees ({code_point(unseen[0])}): remove it"
+        return f"an invisible character ({code_point(unseen[0])}): remove it"
     if _LOST_LETTER in text:
         return "a letter was lost (\ufffd): save it as UTF-8 where it comes from"
     if _SPREADSHEET_ERROR.fullmatch(text):
@@ -49,9 +49,9 @@ def text_fault(text: str) -> str | None:
     if _WRONG_ENCODING.search(text):
         for encoding in ("latin-1", "cp1252"):
             with suppress(UnicodeError):
-                meant = text.encode(encoding).decode()
-                if meant != text:
-                    return f"{text[:40]!r} was most likely {meant[:40]!r}: save it as UTF-8"
+                original = text.encode(encoding).decode()
+                if original != text:
+                    return f"{text[:40]!r} was most likely {original[:40]!r}: save it as UTF-8"
     return None
 
 
@@ -59,8 +59,8 @@ def id_fault(text: str) -> str | None:
     """Return the fault of an identifier in a cell, with the remedy; None without a fault."""
     unseen = unseen_in_name(text)
     if unseen is not None:
-        return f"{text[:40]!r} has a character that nobody sees ({unseen}): remove it"
-    if ROUNDED.fullmatch(text):
+        return f"{text[:40]!r} has an invisible character ({unseen}): remove it"
+    if ROUNDED_NUMBER.fullmatch(text):
         return f"{text!r} is a number that a spreadsheet shortened: format the column as text"
     if text.startswith((FORMULA, "'")):
         return f"{text[:40]!r} is written for a spreadsheet: write the id alone"
@@ -111,7 +111,7 @@ def _number_meant(text: str) -> Decimal | None:
 def perhaps_thousands(text: str) -> str | None:
     """Return the remedy for an ambiguous amount such as `1.000`, either one or a thousand; None for
     any other."""
-    if not _PERHAPS_GROUPED.fullmatch(text):
+    if not _AMBIGUOUS_AMOUNT.fullmatch(text):
         return None
     return f"write {text.replace('.', '')}, or {text}0"
 

@@ -16,14 +16,14 @@ _DEFAULT_PORTS: Final = {"http://": ":80", "https://": ":443"}
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Allowed origins: `exact` ones, and (scheme, end) pairs of all subdomains of a host."""
+    """Allowed origins: `full_origins`, and (scheme, end) pairs of all subdomains of a host."""
 
-    exact: frozenset[str]
+    full_origins: frozenset[str]
     ends: tuple[tuple[str, str], ...]
 
     def allow(self, origin: str) -> bool:
         """Return whether a page with this `Origin` header may send."""
-        return origin in self.exact or any(
+        return origin in self.full_origins or any(
             origin.startswith(scheme) and origin.endswith(end) for scheme, end in self.ends
         )
 
@@ -43,7 +43,7 @@ def origin_problem(text: str) -> str | None:
 
 
 def _compile(origins: Sequence[str]) -> Origins:
-    exact, ends = set(), []
+    full_origins, ends = set(), []
     for match in (_ORIGIN.fullmatch(text.lower()) for text in origins):
         if match is None:
             continue
@@ -52,5 +52,5 @@ def _compile(origins: Sequence[str]) -> Origins:
         if match["any"]:
             ends.append((scheme, f".{match['host']}{port}"))
         else:
-            exact.add(f"{scheme}{match['host']}{port}")
-    return Origins(frozenset(exact), tuple(ends))
+            full_origins.add(f"{scheme}{match['host']}{port}")
+    return Origins(frozenset(full_origins), tuple(ends))

@@ -27,8 +27,8 @@ def sequences(trees: Iterable[Condition]) -> tuple[CompiledSequence, ...]:
         for pattern in patterns(tree):
             if isinstance(pattern, conditions.Sequence):
                 sequence = _sequence(pattern)
-                known = sequences_by_name.get(sequence.name)
-                if known is None or known.keep_ms < sequence.keep_ms:
+                previous = sequences_by_name.get(sequence.name)
+                if previous is None or previous.keep_ms < sequence.keep_ms:
                     sequences_by_name[sequence.name] = sequence
     return tuple(sequences_by_name[name] for name in sorted(sequences_by_name))
 
@@ -38,15 +38,15 @@ def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, CompiledTra
         for pattern in patterns(tree):
             if isinstance(pattern, conditions.Absence):
                 for part in pattern.parts:
-                    when = compile(part)
+                    condition = compile(part)
                     name = conditions.latest_time_of(part)
                     aggregate = Aggregate(
                         rule=_LATEST.rule,
                         window_ms=_LATEST.window_ms,
                         key=aggregate_key(_LATEST, name),
-                        test=when.test,
+                        test=condition.test,
                         read=readers.occurred_at,
-                        names=when.names,
+                        names=condition.names,
                     )
                     yield name, CompiledTrait(name, "max", (aggregate,), timed=False)
 

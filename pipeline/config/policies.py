@@ -101,13 +101,13 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
         prior=rules.prior,
         prior_trials=rules.prior_trials,
         ramp=rules.ramp,
-        scanned=frozenset(as_names(rules.scanners.channel)),
-        scanned_ms=duration_ms(rules.scanners.within),
+        scanner_channels=frozenset(as_names(rules.scanners.channel)),
+        scanner_ms=duration_ms(rules.scanners.within),
         frozen=rules.frozen,
         incremental=frozenset(
             campaign.campaign for campaign in bundle.campaigns if campaign.incremental
         ),
-        fixed=None if bundle.learned is None else fixed_snapshot(bundle.learned),
+        fixed_snapshot=None if bundle.learned is None else fixed_snapshot(bundle.learned),
     )
 
 
@@ -158,17 +158,16 @@ def minute_of_day(time: str) -> int:
     return int(hours) * 60 + int(minutes)
 
 
-def _cap(cap: model.Cap, within: CompiledScope) -> CompiledCap:
-    return CompiledCap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel, within)
+def _cap(cap: model.Cap, messages: CompiledScope) -> CompiledCap:
+    return CompiledCap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel, messages)
 
 
 def _event(suppression: model.Suppression) -> EventSuppression:
-    covered = scope(suppression.scope, MARKETING)
     return EventSuppression(
-        suppression.suppression,
-        duration_ms(suppression.duration),
-        compile_condition(suppression.when),
-        covered,
+        name=suppression.suppression,
+        duration_ms=duration_ms(suppression.duration),
+        condition=compile_condition(suppression.when),
+        scope=scope(suppression.scope, MARKETING),
     )
 
 

@@ -25,7 +25,7 @@ _FOR_ALL: Final = ("weights",)
 
 def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     """Check policies.yaml, and yield its problems."""
-    policies, known = bundle.policies, _scope_names(bundle, names)
+    policies, names_by_field = bundle.policies, _scope_names(bundle, names)
     yield from engagement_problems(policies, ("policies",), bundle, names)
     for field, name in _LISTS:
         parts = getattr(policies, field)
@@ -34,7 +34,7 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         )
         for index, item in enumerate(parts):
             path: Path = ("policies", field, index)
-            yield from _scope_problems(item.scope, (*path, "for"), known)
+            yield from _scope_problems(item.scope, (*path, "for"), names_by_field)
             if field not in _FOR_ALL and "transactional" in as_names(item.scope.purpose):
                 message = "this does not apply to transactional messages: leave them out"
                 yield Problem((*path, "for", "purpose"), message)
@@ -58,23 +58,23 @@ def engagement_problems(
     of: model.Engagement, path: Path, bundle: model.Bundle, names: Names
 ) -> Iterator[Problem]:
     """Check rules, except their conditions, and yield their problems."""
-    known = _scope_names(bundle, names)
+    names_by_field = _scope_names(bundle, names)
     for stage in STAGES:
         rules: tuple[model.Rule, ...] = getattr(of, stage)
         yield from repeated_values("rule", (*path, stage), "rule", [rule.rule for rule in rules])
         for index, rule in enumerate(rules):
-            yield from _scope_problems(rule.scope, (*path, stage, index, "for"), known)
+            yield from _scope_problems(rule.scope, (*path, stage, index, "for"), names_by_field)
 
 
 def cap_problems(
     caps: tuple[model.Cap, ...], path: Path, bundle: model.Bundle, names: Names
 ) -> Iterator[Problem]:
     """Check the caps of a campaign or of an offer, and yield their problems."""
-    known = _scope_names(bundle, names)
+    names_by_field = _scope_names(bundle, names)
     yield from repeated_values("cap", path, "cap", [cap.cap for cap in caps])
     for index, cap in enumerate(caps):
         yield from _cap_problems(cap, (*path, index), names)
-        yield from _scope_problems(cap.scope, (*path, index, "for"), known)
+        yield from _scope_problems(cap.scope, (*path, index, "for"), names_by_field)
 
 
 def engagement_sites(
@@ -98,13 +98,13 @@ def policy_sites(policies: model.Policies) -> Iterator[tuple[Path, model.Conditi
 
 def repeated_values(noun: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
     """Yield a problem for each repeated value, without showing keys."""
-    seen: set[str] = set()
+    earlier_values: set[str] = set()
     for index, value in enumerate(values):
-        if value in seen:
-            shown = "" if "key" in field else f" {value!r}"
-            message = f"the {noun}{shown} occurs twice: each needs its own"
+        if value in earlier_values:
+            value_text = "" if "key" in field else f" {value!r}"
+            message = f"the {noun}{value_text} occurs twice: each needs its own"
             yield Problem((*path, index, field), message)
-        seen.add(value)
+        earlier_values.add(value)
 
 
 def _scope_names(bundle: model.Bundle, names: Names) -> Mapping[str, frozenset[str]]:
@@ -127,14 +127,14 @@ def _present(names: Iterable[str | None]) -> frozenset[str]:
 
 
 def _scope_problems(
-    scope: model.Scope, path: Path, known: Mapping[str, frozenset[str]]
+    scope: model.Scope, path: Path, names_by_field: Mapping[str, frozenset[str]]
 ) -> Iterator[Problem]:
     for field in FIELDS:
         names = getattr(scope, field)
         for index, name in enumerate(as_names(names)):
             names_path = (*path, field) if isinstance(names, str) else (*path, field, index)
-            if field in known:
-                yield from check_name(field, name, known[field], names_path)
+            if field in names_by_field:
+                yield from check_name(field, name, names_by_field[field], names_path)
 
 
 def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
@@ -160,7 +160,7 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
 
 
 def _incremental_problems(bundle: model.Bundle) -> Iterator[Problem]:
-    held = bundle.policies.holdouts
+    holdouts = bundle.policies.holdouts
     for place, campaign in enumerate(bundle.campaigns):
         if not campaign.incremental:
             continue
@@ -168,7 +168,7 @@ def _incremental_problems(bundle: model.Bundle) -> Iterator[Problem]:
             (campaign.goal is None, "a `goal`"),
             (campaign.purpose == "transactional", "another purpose"),
             (bundle.policies.learning is None, "`learning` in policies.yaml"),
-            (not campaign.holdout and not held, "a `holdout`, to compare with"),
+            (not campaign.holdout and not holdouts, "a `holdout`, to compare with"),
         ]
         for missing, requirement in lacks:
             if missing:

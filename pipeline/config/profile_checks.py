@@ -64,7 +64,7 @@ def _readable(of: str, names: Names, path: Path) -> Iterator[Problem]:
     if reader(of) is None:
         yield Problem(path, f"no value at {of!r}: one of {PATHS}")
     elif of.startswith(PREFIX):
-        yield from check_name("derived value", of.removeprefix(PREFIX), names.derived, path)
+        yield from check_name("derived value", of.removeprefix(PREFIX), names.derived_values, path)
 
 
 def _path_problems(of: str, path: Path) -> Iterator[Problem]:

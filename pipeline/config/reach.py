@@ -12,26 +12,29 @@ from pipeline.config import model
 _MEND = "no customer can match: these conditions contradict each other"
 
 
-def unreachable(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
+def unreachable_problems(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
     """Yield a problem where no customer can fulfil the conditions of a campaign or an offer."""
     audience, trigger = _tree(campaign.audience), _tree(campaign.trigger)
-    asked = all(treatment.placement for offer in campaign.offers for treatment in offer.treatments)
-    whole = [
-        condition for condition in (audience, None if asked else trigger) if condition is not None
-    ]
-    if contradictory(whole):
+    treatments = (treatment for offer in campaign.offers for treatment in offer.treatments)
+    needs_trigger = not all(treatment.placement for treatment in treatments)
+    common = [tree for tree in (audience, trigger if needs_trigger else None) if tree is not None]
+    if is_contradictory(common):
         field = "audience" if campaign.audience is not None else "trigger"
         yield Problem((*path, field), _MEND)
         return
     for index, offer in enumerate(campaign.offers):
-        when = _tree(offer.when)
-        if when is not None and audience is not None and contradictory([audience, when]):
+        condition = _tree(offer.when)
+        if (
+            condition is not None
+            and audience is not None
+            and is_contradictory([audience, condition])
+        ):
             yield Problem((*path, "offers", index, "when"), f"{_MEND}, the audience's among them")
-        elif when is not None and contradictory([when]):
+        elif condition is not None and is_contradictory([condition]):
             yield Problem((*path, "offers", index, "when"), _MEND)
 
 
-def contradictory(conditions: Iterable[Condition]) -> bool:
+def is_contradictory(conditions: Iterable[Condition]) -> bool:
     """Return True if the conditions certainly cannot all hold."""
     together = All(tuple(conditions))
     parts = list(_conjuncts(together))
@@ -39,12 +42,12 @@ def contradictory(conditions: Iterable[Condition]) -> bool:
     if names is not None and not names:
         return True
     if any(
-        isinstance(conjunct, Any) and all(contradictory([part]) for part in conjunct.parts)
+        isinstance(conjunct, Any) and all(is_contradictory([part]) for part in conjunct.parts)
         for conjunct in parts
     ):
         return True
-    wanted = {part for part in parts if isinstance(part, Member | Entered | Compare)}
-    if any(isinstance(part, Not) and part.part in wanted for part in parts):
+    requirements = {part for part in parts if isinstance(part, Member | Entered | Compare)}
+    if any(isinstance(part, Not) and part.part in requirements for part in parts):
         return True
     checks: dict[Subject, list[Check]] = {}
     for conjunct in parts:
@@ -67,8 +70,8 @@ def _conjuncts(tree: Condition) -> Iterator[Condition]:
         yield tree
 
 
-_Bound: TypeAlias = tuple[float, bool]
-_ANY: Final[tuple[_Bound, _Bound]] = ((-inf, False), (inf, True))
+_Limit: TypeAlias = tuple[float, bool]
+_ANY: Final[tuple[_Limit, _Limit]] = ((-inf, False), (inf, True))
 _HOLD_OF_NOTHING: Final = ("is_not", "not_in")
 
 
@@ -78,14 +81,14 @@ def _impossible(checks: Collection[Check]) -> bool:
     if absent in checks:
         return any(check.operator not in _HOLD_OF_NOTHING and check != absent for check in checks)
     low, high = _bounds(checks)
-    (least, open_low), (most, closed_high) = low, high
-    if least > most or (least == most and (open_low or not closed_high)):
+    (lowest, open_low), (highest, closed_high) = low, high
+    if lowest > highest or (lowest == highest and (open_low or not closed_high)):
         return True
     values = _values(checks, ordered=(low, high) != _ANY)
     return values is not None and not any(_within(value, low, high) for value in values)
 
 
-def _bounds(checks: Iterable[Check]) -> tuple[_Bound, _Bound]:
+def _bounds(checks: Iterable[Check]) -> tuple[_Limit, _Limit]:
     """Return the lower bound and whether it is open, the upper and whether it is closed."""
     low, high = _ANY
     for check in checks:
@@ -105,7 +108,7 @@ def _values(checks: Iterable[Check], ordered: bool) -> set[object] | None:
     """
     equal: set[object] | None = None
     among: set[object] | None = None
-    refused: set[object] = set()
+    exclusions: set[object] = set()
     for check in checks:
         match check.operator, check.operand:
             case "is", str() | int() | float() as value:
@@ -113,15 +116,15 @@ def _values(checks: Iterable[Check], ordered: bool) -> set[object] | None:
             case "in", tuple() as values:
                 among = set(values) if among is None else among.intersection(values)
             case "is_not", str() | int() | float() as value:
-                refused.add(value)
+                exclusions.add(value)
             case "not_in", tuple() as values:
-                refused.update(values)
+                exclusions.update(values)
     if equal is None:
-        return among - refused if among is not None and ordered else None
-    return (equal if among is None else equal & among) - refused
+        return among - exclusions if among is not None and ordered else None
+    return (equal if among is None else equal & among) - exclusions
 
 
-def _within(value: object, low: _Bound, high: _Bound) -> bool:
+def _within(value: object, low: _Limit, high: _Limit) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
     return (value, False) >= low and (value, True) <= high

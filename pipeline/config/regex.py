@@ -14,10 +14,10 @@ class Pattern:
     """Regular expression that matches a whole text, ignoring case."""
 
     text: str
-    compiled: Any
+    expression: Any
 
     def matches(self, value: str) -> bool:
-        return self.compiled.fullmatch(value.encode(errors="replace")) is not None
+        return self.expression.fullmatch(value.encode(errors="replace")) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,14 +57,14 @@ def without_conditions(kind: FileKind) -> Schema:
 
 
 def _schema(kind: FileKind, condition: Schema) -> Schema:
-    derived = msgspec.json.schema(kind.record, schema_hook=_anything)
-    parts = cast(Schema, _tidy(derived["$defs"]))
+    schema = msgspec.json.schema(kind.record, schema_hook=_anything)
+    parts = cast(Schema, _tidy(schema["$defs"]))
     if kind.has_conditions:
         parts["Condition"] = condition
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Kairos configuration: {kind.schema}",
-        "$ref": derived["$ref"],
+        "$ref": schema["$ref"],
         "$defs": parts,
     }
 

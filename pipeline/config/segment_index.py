@@ -24,8 +24,8 @@ class SegmentIndex:
 
     `interaction`: segments that read the interaction; of these, `by_name` can hold for one name
     only, `any_name` for all. `spans`: for each trait that is compared with the clock, the ages (ms,
-    ascending) at which a comparison flips. `bound`: segments with a list of channels, `by_channel`
-    those that a channel evaluates.
+    ascending) at which a comparison flips. `channel_segments`: segments with a list of channels;
+    `by_channel`: those that a channel evaluates.
     """
 
     positions: Mapping[str, int]
@@ -36,12 +36,14 @@ class SegmentIndex:
     by_trait: Mapping[str, int]
     dependents: Sequence[int]
     spans: Mapping[str, Sequence[int]]
-    bound: int
+    channel_segments: int
     by_channel: Mapping[str, int]
 
     def evaluated_by(self, interaction: Interaction) -> int:
         """Return the segments that interactions of this channel evaluate."""
-        return self.everything & ~self.bound | self.by_channel.get(interaction.channel, 0)
+        return self.everything & ~self.channel_segments | self.by_channel.get(
+            interaction.channel, 0
+        )
 
     def affected_by(self, interaction: Interaction, members: Iterable[str]) -> int:
         """Return the segments that depend on the interaction itself, or on its channel."""
@@ -80,24 +82,24 @@ def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
     flips: defaultdict[str, set[int]] = defaultdict(set)
     dependents = [0] * len(segments)
     positions = {segment.name: position for position, segment in enumerate(segments)}
-    interaction = any_name = bound = 0
+    interaction = any_name = channel_segments = 0
     for position, segment in enumerate(segments):
         bit = 1 << position
-        reads = segment.when.reads
+        reads = segment.condition.reads
         for trait in reads.traits:
             by_trait[trait] |= bit
         for other in reads.segments:
             dependents[positions[other]] |= bit
-        for trait, span in spans(segment.when.tree):
+        for trait, span in spans(segment.condition.tree):
             flips[trait].add(span)
         for channel in segment.channels:
-            bound |= bit
+            channel_segments |= bit
             by_channel[channel] |= bit
         if reads.interaction:
             interaction |= bit
-            if segment.when.names is None:
+            if segment.condition.names is None:
                 any_name |= bit
-            for name in segment.when.names or ():
+            for name in segment.condition.names or ():
                 by_name[name] |= bit
     return SegmentIndex(
         positions=positions,
@@ -108,7 +110,7 @@ def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
         by_trait=dict(by_trait),
         dependents=dependents,
         spans={trait: sorted(flip) for trait, flip in flips.items()},
-        bound=bound,
+        channel_segments=channel_segments,
         by_channel=dict(by_channel),
     )
 

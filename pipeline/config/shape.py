@@ -51,15 +51,16 @@ def _problems(error: "ValidationError") -> Iterator[Problem]:
         for nearest in _nearest(error.context):
             yield from _problems(nearest)
     elif error.validator == "additionalProperties":
-        known: Any = cast(Schema, error.schema)["properties"]
+        fields: Any = cast(Schema, error.schema)["properties"]
         for name in cast(Any, error.instance):
-            if name not in known:
-                yield Problem((*path, name), f"unknown field {name!r}: {did_you_mean(name, known)}")
+            if name not in fields:
+                message = f"unknown field {name!r}: {did_you_mean(name, fields)}"
+                yield Problem((*path, name), message)
     elif error.validator == "required":
         yield Problem(path, f"{_missing(error)} is missing here")
     else:
-        shown = _shown_at(path, error.instance)
-        yield Problem(path, _words(error, shown) + _mend(error, path, shown))
+        value_text = _shown_at(path, error.instance)
+        yield Problem(path, _words(error, value_text) + _mend(error, path, value_text))
 
 
 def _nearest(context: Sequence["ValidationError"]) -> list["ValidationError"]:
@@ -86,44 +87,44 @@ def _missing(error: "ValidationError") -> str:
     return next(name for name in absent if error.message.startswith(name))
 
 
-def _words(error: "ValidationError", shown: str) -> str:
-    wanted: Any = error.validator_value
+def _words(error: "ValidationError", value_text: str) -> str:
+    requirement: Any = error.validator_value
     value: Any = error.instance
     match error.validator:
         case "type":
-            return f"expected {_TYPES[wanted]}, found {shown}"
+            return f"expected {_TYPES[requirement]}, found {value_text}"
         case "enum":
-            return f"{shown}: {_choice(value, wanted)}"
+            return f"{value_text}: {_choice(value, requirement)}"
         case "pattern":
-            return f"{shown} is {_PATTERNS.get(wanted, f'not of the form {wanted}')}"
+            return f"{value_text} is {_PATTERNS.get(requirement, f'not of the form {requirement}')}"
         case "minItems":
-            return f"the list needs {wanted} or more"
+            return f"the list needs {requirement} or more"
         case "minLength":
-            return f"needs {wanted} characters or more"
+            return f"needs {requirement} characters or more"
         case "minimum":
-            return f"{value} is too small: {wanted} or more"
+            return f"{value} is too small: {requirement} or more"
         case "maximum":
-            return f"{value} is too large: {wanted} or less"
+            return f"{value} is too large: {requirement} or less"
         case "exclusiveMinimum":
-            return f"{value} is too small: more than {wanted}"
+            return f"{value} is too small: more than {requirement}"
         case "exclusiveMaximum":
-            return f"{value} is too large: less than {wanted}"
+            return f"{value} is too large: less than {requirement}"
         case _:
             return error.message
 
 
-def _mend(error: "ValidationError", path: tuple[str | int, ...], shown: str) -> str:
+def _mend(error: "ValidationError", path: tuple[str | int, ...], value_text: str) -> str:
     """Return the remedy for the value, if it follows from the value."""
     value: Any = error.instance
     match error.validator, error.validator_value, value:
-        case "type", "number" | "integer", str() if shown != _HIDDEN:
+        case "type", "number" | "integer", str() if value_text != _HIDDEN:
             return f": {number_mend(value)}"
-        case "type", "string", bool() | int() | float() if shown != _HIDDEN:
+        case "type", "string", bool() | int() | float() if value_text != _HIDDEN:
             return f": {_text_mend(error, path, value)}"
         case "type", "string", None:
             return ": put a text that begins with # in quotation marks"
         case "pattern", _, str() if unseen_in_name(value.strip()) is not None:
-            return f"; it has a character that nobody sees ({unseen_in_name(value.strip())})"
+            return f"; it has an invisible character ({unseen_in_name(value.strip())})"
         case "maximum" | "exclusiveMaximum", 1, int() | float() if 1 < value <= 100:
             return f" ({value:g} % is {value / 100:g})"
         case _:
@@ -140,10 +141,10 @@ def _text_mend(error: "ValidationError", path: tuple[str | int, ...], value: flo
     return f'put it in quotation marks, "{str(value).lower()}"'
 
 
-def _choice(value: object, wanted: Sequence[Any]) -> str:
+def _choice(value: object, choices: Sequence[Any]) -> str:
     if isinstance(value, str):
-        return did_you_mean(value, wanted)
-    return f"one of {', '.join(map(str, wanted))}"
+        return did_you_mean(value, choices)
+    return f"one of {', '.join(map(str, choices))}"
 
 
 def _shown_at(path: tuple[str | int, ...], value: object) -> str:

@@ -16,7 +16,7 @@ TESTS: Final = (
     "defined", "undefined", "none", "number", "string", "even", "odd", "divisibleby", "in", "eq",
     "ne", "gt", "ge", "lt", "le",
 )  # fmt: skip
-_ALLOWED: Final = (
+_ALLOWED_NODES: Final = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.List, nodes.Tuple,
     nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Add, nodes.Sub, nodes.Mul,
     nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos, nodes.Concat, nodes.Keyword,
@@ -37,17 +37,17 @@ class Resolver(NodeTransformer):
     def __init__(self) -> None:
         self.reads: dict[str, str] = {}
         self.needs: dict[str, None] = {}
-        self._tested: frozenset[str] = frozenset()
+        self._tested_names: frozenset[str] = frozenset()
         self._local: str | None = None
 
     def read(self, name: str) -> nodes.Name:
         """Return the variable that replaces a name."""
-        if name not in self._tested:
+        if name not in self._tested_names:
             self.needs[name] = None
         return nodes.Name(self.reads.setdefault(name, f"v{len(self.reads)}"), "load", lineno=1)
 
     def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
-        if not isinstance(node, _ALLOWED):
+        if not isinstance(node, _ALLOWED_NODES):
             raise RefusedError(f"line {node.lineno}: {_word(node)} is not for templates here")
         return super().generic_visit(node, *args, **kwargs)
 
@@ -107,8 +107,8 @@ class Resolver(NodeTransformer):
 
     def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802
         if node.name not in FILTERS or node.node is None:
-            known = ", ".join(FILTERS)
-            raise RefusedError(f"line {node.lineno}: no filter {node.name!r}: there are {known}")
+            filters = ", ".join(FILTERS)
+            raise RefusedError(f"line {node.lineno}: no filter {node.name!r}: there are {filters}")
         chain = _chain(node.node)
         if node.name in ("default", "d") and chain is not None:
             node.node = self._within(frozenset((_trait(chain),)), node.node)
@@ -130,12 +130,12 @@ class Resolver(NodeTransformer):
             return node
         return self.generic_visit(node)
 
-    def _within(self, tested: frozenset[str], node: Any) -> Any:
+    def _within(self, names: frozenset[str], node: Any) -> Any:
         """Visit a node within which `tested` names are known."""
-        before, self._tested = self._tested, self._tested | tested
-        visited = self.visit(node)
-        self._tested = before
-        return visited
+        before, self._tested_names = self._tested_names, self._tested_names | names
+        result = self.visit(node)
+        self._tested_names = before
+        return result
 
 
 def _word(node: nodes.Node) -> str:
@@ -172,11 +172,11 @@ def _names_by_outcome(node: nodes.Node) -> tuple[frozenset[str], frozenset[str]]
             holds, fails = _names_by_outcome(node.node)
             return fails, holds
         case nodes.And():
-            left, right = _names_by_outcome(node.left), _names_by_outcome(node.right)
-            return left[0] | right[0], _NAMELESS
+            first, second = _names_by_outcome(node.left), _names_by_outcome(node.right)
+            return first[0] | second[0], _NAMELESS
         case nodes.Or():
-            left, right = _names_by_outcome(node.left), _names_by_outcome(node.right)
-            return _NAMELESS, left[1] | right[1]
+            first, second = _names_by_outcome(node.left), _names_by_outcome(node.right)
+            return _NAMELESS, first[1] | second[1]
         case nodes.Test(name="defined") | nodes.Test(name="undefined"):
             chain = _chain(node.node)
             names = _NAMELESS if chain is None else frozenset((_trait(chain),))

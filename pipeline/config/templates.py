@@ -2,9 +2,9 @@
 
 A template reads names (`{{ views }}`, `{{ properties.category }}`, `{{ context.locale }}`) and
 nothing else: each name is replaced by a variable before the template is compiled, so that its needs
-are known at loading, and it cannot reach attributes of any object. Calls,
-nested loops and filters with unbounded output are refused, and the length of the output is
-limited, so rendering is short for any data.
+are known when it is loaded, and it cannot reach attributes of any object. Calls, nested loops and
+filters with unbounded output are refused, and the length of the output is limited, so that
+rendering is short for any data.
 
 A text without Jinja's signs may hold `{views}` and `{properties.category}` instead.
 """
@@ -31,7 +31,7 @@ ITEM: Final = "item."
 LARGEST: Final = 20_000
 """Maximum of characters in one rendered part."""
 
-_KEPT: Final = 4_096
+_CACHE_SIZE: Final = 4_096
 _SIGNS: Final = re.compile(r"\{\{|\{%|\{#")
 _NAME: Final = re.compile(r"\{([A-Za-z][A-Za-z0-9_.-]*)\}")
 _FOREIGN: Final = re.compile(
@@ -92,7 +92,7 @@ class JinjaTemplate:
 
     reads: Mapping[str, str]
     needs: tuple[str, ...]
-    compiled: jinja2.Template
+    jinja_template: jinja2.Template
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,14 +101,14 @@ class JinjaTemplate:
 
     def render(self, values: Mapping[str, FactValue]) -> str:
         """Render the text with `values` by name. Raises RenderError when that fails."""
-        known = {
+        variables = {
             variable: values[name]
             for name, variable in self.reads.items()
             if values.get(name) is not None
         }
         try:
-            context = self.compiled.new_context(known)
-            return "".join(_limit(self.compiled.root_render_func(context)))
+            context = self.jinja_template.new_context(variables)
+            return "".join(_limit(self.jinja_template.root_render_func(context)))
         except RenderError:
             raise
         except Exception as error:
@@ -118,7 +118,7 @@ class JinjaTemplate:
 Template: TypeAlias = PlainTemplate | JinjaTemplate
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHE_SIZE)
 def template(text: str, html: bool) -> Template | TemplateProblem:
     """Compile a text; `html`: values are escaped as HTML."""
     if not _SIGNS.search(text):
@@ -134,8 +134,8 @@ def template(text: str, html: bool) -> Template | TemplateProblem:
         return TemplateProblem(
             f"not a template: {error or type(error).__name__}: {_mend(text, error)}"
         )
-    compiled = jinja2.Template.from_code(environment, code, {})
-    return JinjaTemplate(resolver.reads, tuple(resolver.needs), compiled)
+    jinja_template = jinja2.Template.from_code(environment, code, {})
+    return JinjaTemplate(resolver.reads, tuple(resolver.needs), jinja_template)
 
 
 def foreign_sign(text: str) -> str | None:

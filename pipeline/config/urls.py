@@ -11,11 +11,11 @@ from urllib.parse import SplitResult, urlsplit
 import idna
 from yarl import URL
 
-_MOST: Final = 2_048
+_MAX_LENGTH: Final = 2_048
 _PORTS: Final = range(1, 65_536)
 _HOST_LENGTH: Final = 253
 _UNPRINTABLE: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")
-_BRACKETED: Final = re.compile(r"\[[^\[\]]*\](:[0-9]+)?")
+_BRACKETED_HOST: Final = re.compile(r"\[[^\[\]]*\](:[0-9]+)?")
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 
 _NO_NAME: Final = (
@@ -26,8 +26,8 @@ _NO_NAME: Final = (
 
 def url_problem(url: str) -> str | None:
     """Return the problem of `url` as a target of posts, with the correction; None: it has none."""
-    if len(url) > _MOST:
-        return f"the URL is longer than {_MOST} characters"
+    if len(url) > _MAX_LENGTH:
+        return f"the URL is longer than {_MAX_LENGTH} characters"
     if _UNPRINTABLE.search(url):
         return "a URL has no spaces, control characters or backslashes: write them as %20 and so on"
     try:
@@ -65,7 +65,7 @@ def _port_problem(parts: SplitResult) -> str | None:
 def _host_problem(parts: SplitResult) -> str | None:
     host = parts.hostname or ""
     if "[" in parts.netloc:
-        if not _BRACKETED.fullmatch(parts.netloc):
+        if not _BRACKETED_HOST.fullmatch(parts.netloc):
             return "that is no IPv6 address: write http://[::1]:8080/path"
         return _address_problem(IPv6Address, host, zoned="%" in host)
     if host.rpartition(".")[2].isdigit():

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Final
 from zoneinfo import ZoneInfo
 
-_KEPT: Final = 512
+_CACHE_SIZE: Final = 512
 """Size of the cache: somewhat more than the zones in use."""
 _LONGEST: Final = 64
 """Maximum of characters in a name."""
@@ -28,11 +28,11 @@ def zone(name: str) -> tzinfo | None:
     return _zone(name) if len(name) <= _LONGEST else None
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHE_SIZE)
 def _zone(name: str) -> tzinfo | None:
-    known = _zone_names().get(_fold(name))
-    if known is not None:
-        return _load(known)
+    full_name = _zone_names().get(_fold(name))
+    if full_name is not None:
+        return _load(full_name)
     if offset := _OFFSET.fullmatch(name.strip()):
         return _fixed_zone(*offset.groups())
     return UTC if name.strip() in ("Z", "z") else None

@@ -246,7 +246,7 @@ class Arbitration:
         if candidate.placement is not None:
             return deadline_at
         config, template = self.rules.config, template_name(candidate.treatment)
-        campaign, _ = config.sent_as[candidate.campaign, template]
+        campaign, _ = config.outbound_candidates[candidate.campaign, template]
         quiet_at = None
         if config.constraints.quiet_hours:
             quiet_at = begins_at(candidate, config.constraints.quiet_hours, self.moment.facts)

@@ -52,7 +52,7 @@ class CancellationCheck(Struct, frozen=True):
     @property
     def reported(self) -> frozenset[str]:
         """Channels whose adapter reports undelivered messages."""
-        return self.review.config.reported
+        return self.review.config.reporting_channels
 
     @classmethod
     def of(cls, known: CustomerHistory, review: Review) -> "CancellationCheck":
@@ -76,11 +76,11 @@ class CancellationCheck(Struct, frozen=True):
 
 def is_retried(state: ContactState, config: Configuration, now_ms: int) -> bool:
     """Return whether a message may wait in an adapter, and so needs a review."""
-    if state.by_log or not config.reported:
+    if state.by_log or not config.reporting_channels:
         return False
     for part in state.shards.here.values():
         for contact in part.contacts:
-            if contact.channel in config.reported and _is_waiting(contact, now_ms):
+            if contact.channel in config.reporting_channels and _is_waiting(contact, now_ms):
                 return True
     return False
 

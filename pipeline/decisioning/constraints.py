@@ -52,7 +52,7 @@ class ConstraintState(Struct, frozen=True):
     def objection(self, candidate: CompiledCandidate) -> str | None:
         """Return the first constraint that holds `candidate` back, as its fate is recorded."""
         for consent in candidate.consents:
-            if not consent.when.test(self.facts):
+            if not consent.condition.test(self.facts):
                 return f"consent {consent.name}"
         if self.open or candidate.transactional:
             return None

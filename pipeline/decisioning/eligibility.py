@@ -133,7 +133,7 @@ def _first_failing_gate(gates: Iterable[Gate], facts: Facts, before: int) -> Obj
     for gate in gates:
         if gate.stage >= before:
             return None
-        if not gate.when.test(facts):
+        if not gate.condition.test(facts):
             return Objection(gate.stage, gate.label)
     return None
 

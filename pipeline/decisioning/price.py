@@ -56,7 +56,7 @@ def _worth(candidate: CompiledCandidate, learned: float | None, facts: Facts) ->
         return Worth(learned, value, weight, score, order)
     weight = candidate.lever
     for context_weight in candidate.weights:
-        if context_weight.when.test(facts):
+        if context_weight.condition.test(facts):
             weight *= context_weight.factor
     p = candidate.p(facts) if learned is None else learned
     value = candidate.value(facts)

@@ -39,16 +39,18 @@ class Review(Struct, frozen=True):
     def objection(self, contact: Contact, kept: Sequence[Contact]) -> str | None:
         """Return the consent, rule or cap that rules a message out; `kept` messages count under
         caps."""
-        sent = self.config.sent_as.get((contact.campaign, template_name(contact.treatment)))
+        sent = self.config.outbound_candidates.get(
+            (contact.campaign, template_name(contact.treatment))
+        )
         if sent is None or not self.live:
             return None
         campaign, candidate = sent
         if self.facts is not None:
             for consent in candidate.consents:
-                if not _may_hold(consent.when, self.facts):
+                if not _may_hold(consent.condition, self.facts):
                     return f"consent {consent.name}"
             for gate in (*campaign.gates, *candidate.gates):
-                if not _may_hold(gate.when, self.facts):
+                if not _may_hold(gate.condition, self.facts):
                     return gate.label
         if contact.transactional:
             return None  # no cap concerns it, so that none needs to be counted

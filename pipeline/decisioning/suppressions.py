@@ -49,7 +49,8 @@ def caused_by(constraints: Constraints, facts: Facts) -> dict[str, int]:
     return {
         event.name: at
         for event in constraints.events
-        if (event.when.names is None or name in event.when.names) and event.when.test(facts)
+        if (event.condition.names is None or name in event.condition.names)
+        and event.condition.test(facts)
     }
 
 

@@ -56,7 +56,7 @@ class ConfiguredChannels:
 
     def _source(self) -> Source | None:
         config = self._configurations.latest()
-        return config.source_named(ADAPTERS) if config else None
+        return config.source_by_name(ADAPTERS) if config else None
 
     def _gateway_url(self) -> str | None:
         """Return the gateway's URL; None while its port is chosen at its start and none runs."""

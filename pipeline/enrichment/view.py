@@ -90,7 +90,7 @@ def with_derived(
     section: ProfileSection, derived: dict[str, Scalar], config: Configuration
 ) -> ProfileSection:
     """Return the section with the derived values that later stages read."""
-    carried = {name: value for name, value in derived.items() if name in config.carried}
+    carried = {name: value for name, value in derived.items() if name in config.carried_values}
     return ProfileSection(section.traits, carried, section.shown)
 
 

@@ -35,7 +35,7 @@ def find_source(key: str | None, config: Configuration, adapter_key: str) -> Sou
         return _deny("give the write key: Basic auth with the key as user name")
     source = config.source_with(key)
     if source is None and compare_digest(key.encode(errors="replace"), adapter_key.encode()):
-        source = config.source_named(ADAPTERS)
+        source = config.source_by_name(ADAPTERS)
     if source is not None:
         return source
     if config.server_with(key) is not None:

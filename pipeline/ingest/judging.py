@@ -145,7 +145,7 @@ class RowConverter:
 
 def open_converter(file: WatchedFile, config: Configuration, codec: Encoder) -> RowConverter:
     """Return the converter of a file."""
-    source = config.source_named(file.watch.source)
+    source = config.source_by_name(file.watch.source)
     assert source is not None  # checked with the configuration
     reading = RowIntake(config, source, file.max_bytes, file.now_ms, _ids(file))
     return RowConverter(file.name, reading, source, row_mapping(file.watch), codec)

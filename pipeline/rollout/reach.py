@@ -34,13 +34,13 @@ class _Audience(Struct, frozen=True):
 
     def holds(self, facts: Facts) -> bool:
         """Return whether the campaign can reach a customer."""
-        if not all(gate.when.is_possible(facts) for gate in self.gates):
+        if not all(gate.condition.is_possible(facts) for gate in self.gates):
             return False
         return any(address is None or address in facts.traits for address in self.addresses)
 
     def reads(self, traits: Collection[str], segments: Collection[str]) -> bool:
         """Return whether the audience reads any of these."""
-        read = [gate.when.reads for gate in self.gates]
+        read = [gate.condition.reads for gate in self.gates]
         return any(
             not reads.traits.isdisjoint(traits) or not reads.segments.isdisjoint(segments)
             for reads in read

@@ -19,9 +19,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_named
+from pipeline.config.delimiters import DELIMITERS, declared_delimiter, delimiter_by_name
 from pipeline.config.footers import MOST_LINES, FooterRule
-from pipeline.config.odd_texts import FORMULA, ROUNDED
+from pipeline.config.odd_texts import FORMULA, ROUNDED_NUMBER
 from pipeline.row_files.columns import (
     CONSENT,
     DETAILS,
@@ -214,7 +214,7 @@ def _belongs_to_footer(record: _Record, rule: FooterRule) -> bool:
 
 def _release_rows(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
     """Yield records held back as a footer that others follow."""
-    rule.among = rule.among or bool(held)
+    rule.is_ambiguous = rule.is_ambiguous or bool(held)
     for record in held:
         rule.add(record.cells)
         yield record
@@ -226,7 +226,7 @@ def _footer(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
     for record in held:
         if not _may_be_footer(record, rule) or not rule.is_footer(record.cells):
             yield record
-        elif rule.written is None:
+        elif rule.line_pattern is None:
             yield replace(record, fault=Fault("footer", None, _FOOTER))
 
 
@@ -336,7 +336,7 @@ def _parse_identifier(column: str, cell: str) -> object:
 
 
 def _parse_id(column: str, text: str) -> object:
-    if ROUNDED.fullmatch(text):
+    if ROUNDED_NUMBER.fullmatch(text):
         message = f"a spreadsheet has rounded {text}: others are the same now; save it as text"
         return Fault("invalid_identifier", column, message)
     return text
@@ -399,7 +399,7 @@ def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) ->
     named = file_format.delimiter or declared
     if named is None:
         return max(DELIMITERS, key=lambda one: _count_columns(_split(first.text, one), file_format))
-    delimiter = delimiter_named(named)
+    delimiter = delimiter_by_name(named)
     if delimiter is None:
         raise UnreadableError(f"no delimiter {named!r}: one character, or tab")
     return delimiter

@@ -99,7 +99,7 @@ def _baselines(held_out: Iterable[Posterior]) -> dict[tuple[str, str, str], floa
 def knowledge_in_force(rules: LearningRules, newest: Knowledge) -> Knowledge:
     """Return the knowledge that decisions use: the configuration's fixed snapshot, else the
     newest."""
-    return newest if rules.fixed is None else knowledge_of(rules.fixed)
+    return newest if rules.fixed_snapshot is None else knowledge_of(rules.fixed_snapshot)
 
 
 def baseline(trials: float, successes: float, expected: float = 0.0) -> float:

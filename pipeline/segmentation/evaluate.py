@@ -101,7 +101,9 @@ def _holds(segment: CompiledSegment, facts: Facts, is_member: bool) -> bool:
     """Return whether the segment holds now; if that is unknown, it stays as it was."""
     if facts.interaction is not None:
         return segment.test(facts)
-    return segment.when.is_possible(facts) if is_member else segment.when.is_certain(facts)
+    return (
+        segment.condition.is_possible(facts) if is_member else segment.condition.is_certain(facts)
+    )
 
 
 def _changed_traits(before: Mapping[str, FactValue], after: Mapping[str, FactValue]) -> list[str]:

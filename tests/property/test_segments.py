@@ -83,7 +83,7 @@ class _BruteForce:
             traits["fresh"] = 1 + (now - viewed_at < 8) + (now - viewed_at < 3)
         facts = Facts(interaction, traits, after, frozenset(), now)
         for segment in self._config.segments:
-            holds = _verdict(segment.when.tree, facts)
+            holds = _verdict(segment.condition.tree, facts)
             if segment.name in before if holds is None else holds:
                 after.add(segment.name)
         self.changes.update((now, root, name, "entered") for name in after - before)
@@ -150,7 +150,7 @@ def _pattern_traits(history: list[Interaction], config: Configuration) -> dict[s
     times."""
     moments: dict[str, int] = {}
     for pattern in (
-        pattern for segment in config.segments for pattern in patterns(segment.when.tree)
+        pattern for segment in config.segments for pattern in patterns(segment.condition.tree)
     ):
         if isinstance(pattern, Absence):
             for part, trait in zip((pattern.after, pattern.of), pattern.traits, strict=True):

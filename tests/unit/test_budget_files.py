@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
         (_GIFT, "email}", "email, address: mail}", "unknown namespace 'mail'"),
         (_DAILY, "per: day", "per: hour", "known: campaign, day, month, week"),
         (_DAILY, "per: day", "per: day, currency: USD", "enrichers.currency.to"),
-        (_DAILY, "Europe/Madrid", "Europe/Madird", "there is no zone 'Europe/Madird'"),
+        (_DAILY, "Europe/Madrid", "Europe/Madird", "no time zone 'Europe/Madird'"),
         (_TABLE, "chair,4", "lamp,4", "sku 'lamp' is on line 2 too: an item has one row"),
         (_TABLE, "chair,4", ",4", "'' is no id"),
         (_TABLE, "chair,4", "chair,-4", "stock: '-4' is no number of 0 or more"),

@@ -109,7 +109,10 @@ def test_an_unknown_zone_is_named() -> None:
         "mail", offer("mail", 2), budget={"amount": 1, "zone": "Europe/Atlantis"}
     )
     assert problems(campaigns=[unknown_zone]) == [
-        ("campaigns/0/budget/zone", "there is no zone 'Europe/Atlantis': Europe/Madrid")
+        (
+            "campaigns/0/budget/zone",
+            "no time zone 'Europe/Atlantis': use an IANA name such as Europe/Madrid",
+        )
     ]
 
 

@@ -207,14 +207,14 @@ def test_row_without_a_clear_state_is_refused_with_its_column(tmp_path: Path) ->
     ("change", "place", "words"),
     [
         ({"permissions": {"channels": ["mail"]}}, "permissions/channels/0", "did you mean"),
-        ({"kind": "track"}, "kind", "a permission says what it is"),
-        ({"columns": {"a": "identifiers.email"}}, "permissions", "nothing says what the rows mean"),
+        ({"kind": "track"}, "kind", "does not apply to permissions"),
+        ({"columns": {"a": "identifiers.email"}}, "permissions", "the rows have no state"),
         (
             {"columns": {"a": "identifiers.email", "b": "permission.email.service"}},
             "columns/b",
             "permission.email.marketing",
         ),
-        ({"source": "page"}, "source", "which the public source page cannot"),
+        ({"source": "page"}, "source", "the public source page cannot"),
     ],
 )
 def test_mistake_in_a_list_is_named(change: dict[str, Any], place: str, words: str) -> None:

@@ -13,7 +13,7 @@ from agents.rulebook import Rulebook
 from pipeline.adapters.config_files import load
 from pipeline.adapters.learned_file import write_learned
 from pipeline.config.compile import Configuration, compile_bundle
-from pipeline.config.learned import fixed_snapshot, learned_from
+from pipeline.config.learned import fixed_snapshot, learned_file
 from pipeline.config.model import Bundle
 from pipeline.model.learning import LearningRecord, Posterior, digest_of
 from pipeline.rules import Rules
@@ -44,19 +44,19 @@ def _compile(folder: Path) -> Configuration:
 
 
 def test_a_written_snapshot_is_loaded_as_it_was_to_six_decimals(folder: Path) -> None:
-    write_learned(folder / "learned.yaml", learned_from(_NEWER))
+    write_learned(folder / "learned.yaml", learned_file(_NEWER))
     learning = _compile(folder).learning
     assert learning is not None
-    assert learning.fixed is not None
+    assert learning.fixed_snapshot is not None
     rounded_posteriors = (_POSTERIORS[0], replace(_POSTERIORS[1], trials=250.123457))
-    assert learning.fixed.posteriors == rounded_posteriors
-    assert learning.fixed.number == 99
-    assert learning.fixed.digest == digest_of(rounded_posteriors)
+    assert learning.fixed_snapshot.posteriors == rounded_posteriors
+    assert learning.fixed_snapshot.number == 99
+    assert learning.fixed_snapshot.digest == digest_of(rounded_posteriors)
 
 
 def test_the_snapshot_is_part_of_the_configurations_digest(folder: Path) -> None:
     before = _compile(folder).digest
-    write_learned(folder / "learned.yaml", learned_from(_NEWER))
+    write_learned(folder / "learned.yaml", learned_file(_NEWER))
     assert _compile(folder).digest != before
 
 

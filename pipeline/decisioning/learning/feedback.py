@@ -85,10 +85,10 @@ def of_outcome(
 
 
 def _fits(goal: GoalRule, facts: Facts) -> bool:
-    names, interaction = goal.when.names, facts.interaction
+    names, interaction = goal.condition.names, facts.interaction
     if interaction is None or (names is not None and interaction.name not in names):
         return False
-    return goal.when.test(facts)
+    return goal.condition.test(facts)
 
 
 def _moment(interaction: Interaction) -> int:
@@ -99,4 +99,4 @@ def _counts(contact: Contact, at: int, goal: GoalRule, rules: LearningRules) -> 
     """Return whether a goal at `at` (ms) is in the window, and not caused by a mail scanner."""
     if not contact.at <= at <= contact.at + goal.window_ms:
         return False
-    return contact.channel not in rules.scanned or at >= contact.at + rules.scanned_ms
+    return contact.channel not in rules.scanner_channels or at >= contact.at + rules.scanner_ms

@@ -25,7 +25,7 @@ def enrichers_for(config: Configuration, places: Places | None = None) -> tuple[
     return tuple(
         enricher
         for enricher in _every(config, places)
-        if config.derived.intersection(enricher.names)
+        if config.derived_values.intersection(enricher.names)
     )
 
 
