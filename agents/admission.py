@@ -27,10 +27,10 @@ class Admission:
             return fault
         if not _is_text(message.key):
             return DeadLetter("malformed-key", "the key is not UTF-8")
-        decoded = self._codec.decode(message.topic, message.value)
-        if isinstance(decoded, Malformed):
-            return DeadLetter(decoded.reason, decoded.detail)
-        return decoded
+        record = self._codec.decode(message.topic, message.value)
+        if isinstance(record, Malformed):
+            return DeadLetter(record.reason, record.detail)
+        return record
 
     def check(
         self, interaction: Interaction, message: Message
@@ -61,9 +61,9 @@ def _beyond_limits(message: Message) -> DeadLetter | None:
     return None
 
 
-def too_large_letter(subject: str, size: int, most: int) -> DeadLetter:
+def too_large_letter(subject: str, size: int, limit: int) -> DeadLetter:
     """Return the dead letter of an input with `size` bytes where `most` are allowed."""
-    return DeadLetter("too-large", f"{subject} {size} bytes, more than {most}")
+    return DeadLetter("too-large", f"{subject} {size} bytes, more than {limit}")
 
 
 def _is_text(key: bytes) -> bool:

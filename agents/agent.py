@@ -168,8 +168,8 @@ class _FaustPorts:
     def backlog(self, partition: int) -> int | None:
         onward = self._apps[self._apps.index(self._app) :]
         backlogs = [_backlog(app, partition) for app in onward]
-        known = [count for count in backlogs if count is not None]
-        return sum(known) if len(known) == len(backlogs) else None
+        counts = [count for count in backlogs if count is not None]
+        return sum(counts) if len(counts) == len(backlogs) else None
 
     async def flush_and_commit(self) -> None:
         await self._app.consumer.commit()

@@ -25,10 +25,10 @@ class Figures:
     read: int
     commits: int
     commit_seconds: float
-    undelivered: int
-    spared: int
+    unacknowledged_records: int
+    suppressed_records: int
     rebalances: int
-    restored: int
+    restored_records: int
     state: Mapping[int, StoreSize]
 
     @classmethod
@@ -40,10 +40,10 @@ class Figures:
             read=consumer.received_total,
             commits=consumer.commit_figures.commits,
             commit_seconds=consumer.commit_figures.seconds,
-            undelivered=producer.queue_depth(),
-            spared=producer.suppressed_total,
+            unacknowledged_records=producer.queue_depth(),
+            suppressed_records=producer.suppressed_total,
             rebalances=app.rebalancing_count,
-            restored=cast(Any, app.tables).recovery.records_total,
+            restored_records=cast(Any, app.tables).recovery.records_total,
             state=_state(app),
         )
 
@@ -117,10 +117,10 @@ def _add(families: Mapping[str, Family], stage: str, figures: Figures) -> None:
     families["read"].add_metric([stage], figures.read)
     families["commits"].add_metric([stage], figures.commits)
     families["commit_seconds"].add_metric([stage], figures.commit_seconds)
-    families["undelivered_records"].add_metric([stage], figures.undelivered)
-    families["spared"].add_metric([stage], figures.spared)
+    families["undelivered_records"].add_metric([stage], figures.unacknowledged_records)
+    families["spared"].add_metric([stage], figures.suppressed_records)
     families["rebalances"].add_metric([stage], figures.rebalances)
-    families["restored"].add_metric([stage], figures.restored)
+    families["restored"].add_metric([stage], figures.restored_records)
     for partition, size in figures.state.items():
         families["state_bytes"].add_metric([stage, str(partition)], size.bytes)
         families["state_rows"].add_metric([stage, str(partition)], size.rows)

@@ -1,9 +1,9 @@
 """Ids of processed events, in rows of their own, bucketed by period.
 
 A row's key is the event's (`event_key`), its value a digest of the event's content: a retry has the
-same content; an id that a sender reuses for another event has not.
+same content, another event for which the sender reuses the id has not.
 
-The time is that of the record in Kafka: it never changes, grows with the partition, and is not
+An id's time is that of its record in Kafka: it never changes, grows with the offset, and is not
 under the sender's control. A period is as long as the grace period, so that two look-ups find an
 id. Ids expire one to two periods later; a few are deleted with each input, oldest first.
 """
@@ -25,15 +25,18 @@ class EventIds:
 
     def __init__(self, table: Rows) -> None:
         self._table = table
-        self._expired: dict[int, list[bytes]] = {}
-        self._swept: dict[int, int] = {}
+        self._expired_keys: dict[int, list[bytes]] = {}
+        self._swept_periods: dict[int, int] = {}
 
     def find(self, partition: int, event: str, at_ms: int) -> bytes | None:
-        """Return the digest of an event added within the grace period before `at_ms`, inclusive;
-        ids up to twice as old may still be found."""
+        """Return the digest of an event added within the grace period before `at_ms`, inclusive.
+
+        Ids up to twice as old may still be found.
+        """
         period = at_ms // GRACE_MS
         get = self._table.get_in
-        digests = (get(partition, _key(added, event)) for added in (period, max(period - 1, 0)))
+        periods = (period, max(period - 1, 0))
+        digests = (get(partition, _key(candidate, event)) for candidate in periods)
         return next((digest for digest in digests if digest is not None), None)
 
     def add(self, partition: int, event: str, at_ms: int, digest: bytes) -> None:
@@ -43,18 +46,19 @@ class EventIds:
         self._sweep(partition, period)
 
     def _sweep(self, partition: int, period: int) -> None:
-        expired = self._expired.get(partition)
-        if expired:
-            for key in expired[-2:]:
+        """Delete two expired ids; look for further ones once none are left."""
+        expired_keys = self._expired_keys.get(partition)
+        if expired_keys:
+            for key in expired_keys[-2:]:
                 self._table.delete_in(partition, key)
-            del expired[-2:]
-        elif self._swept.get(partition, -1) < period:
-            oldest = _PREFIX + _PERIOD.pack(max(period - 1, 0))
-            rows = takewhile(lambda row: row[0] < oldest, self._table.scan_in(partition, _PREFIX))
+            del expired_keys[-2:]
+        elif self._swept_periods.get(partition, -1) < period:
+            end = _PREFIX + _PERIOD.pack(max(period - 1, 0))
+            rows = takewhile(lambda row: row[0] < end, self._table.scan_in(partition, _PREFIX))
             keys = [key for key, _ in islice(rows, _CHUNK)]
-            self._expired[partition] = keys[::-1]
+            self._expired_keys[partition] = keys[::-1]
             if not keys:
-                self._swept[partition] = period
+                self._swept_periods[partition] = period
 
 
 def _key(period: int, event: str) -> bytes:

@@ -23,12 +23,12 @@ _LONGEST_TIMING: Final = 1_024
 
 
 def onward_trace(headers: Headers) -> bytes:
-    """Continue the trace with a span id for this hop; begin one where there is none."""
+    """Return the header of this hop: the record's trace, or a new one, with a new span id."""
     return traces.continue_trace(first_header(headers, TRACEPARENT)).hop_header()
 
 
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:
-    """Append this stage's timing to the earlier ones, which are dropped if they are too long."""
+    """Return the timings of the earlier stages, dropped if they are too long, and of this one."""
     timing = f"{stage}={queued_ms:.3f}/{spent_ms:.3f}".encode()
     before = first_header(headers, TIMING)
     if before is None or len(before) > _LONGEST_TIMING:

@@ -1,6 +1,6 @@
-"""Heartbeat of a stage's partitions, without which Kafka does not clean those that are idle.
+"""Heartbeat of a stage's partitions, without which Kafka does not clean idle ones.
 
-Kafka closes a segment only when it appends a record, and never cleans an open one.
+Kafka closes a segment only when it appends a record, and never cleans an open segment.
 """
 
 from itertools import count

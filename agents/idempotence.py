@@ -43,14 +43,14 @@ class Cause(Struct, frozen=True, order=True):
 
 
 class Output(Struct, frozen=True, array_like=True):
-    """Sent record."""
+    """Record that a stage sends."""
 
     topic: str
     key: bytes
     value: bytes | None
 
 
-class Sent(Struct, frozen=True, array_like=True):
+class OutboxEntry(Struct, frozen=True, array_like=True):
     """Outputs of one input; `applied`: whether it also changed the state."""
 
     topic: str
@@ -63,19 +63,19 @@ class Row(Struct, Generic[S], frozen=True, array_like=True):
     """State of a key with its idempotence data, in one changelog record.
 
     `positions`: last processed offset by input topic (a key has one partition in each).
-    `seen`: last (offset, index) of causes by source. `outbox`: outputs of uncommitted inputs.
-    `wake`: the key's armed timer.
+    `causes`: last (offset, index) of the inputs' causes, by source. `outbox`: outputs of
+    uncommitted inputs. `wake`: the key's armed timer.
     """
 
     state: S | None = None
     positions: dict[str, int] = field(default_factory=dict)
-    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
-    outbox: tuple[Sent, ...] = ()
+    causes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    outbox: tuple[OutboxEntry, ...] = ()
     wake: Wake | None = None
 
 
 class Position(Struct, frozen=True):
-    """Position of an input, and its cause (None: an upstream app sent it)."""
+    """Position of an input, and its cause; None: an upstream app sent it."""
 
     topic: str
     partition: int
@@ -88,8 +88,11 @@ class Position(Struct, frozen=True):
 
 
 class Change(Struct, Generic[S], frozen=True):
-    """New state and timer of a row. `applied` False: the state is unchanged, since the input
-    belongs elsewhere or cannot be processed."""
+    """New state and timer of a row.
+
+    `applied` False: the state is unchanged, since the input belongs elsewhere or cannot be
+    processed.
+    """
 
     state: S | None
     wake: Wake | None = None
@@ -101,9 +104,9 @@ class New(Struct, frozen=True):
 
 
 class Repeat(Struct, frozen=True):
-    """Verdict: processed, but its outputs perhaps not sent; send them again."""
+    """Verdict: processed, but its outputs may not have been sent; send those of `entry` again."""
 
-    sent: Sent
+    entry: OutboxEntry
 
 
 class Duplicate(Struct, frozen=True):
@@ -117,12 +120,12 @@ def judge(row: Row[S] | None, position: Position) -> New | Repeat | Duplicate:
     if row is None:
         return New()
     if position.offset <= row.positions.get(position.topic, -1):
-        for sent in row.outbox:
-            if (sent.topic, sent.offset) == (position.topic, position.offset):
-                return Repeat(sent)
+        for entry in row.outbox:
+            if (entry.topic, entry.offset) == (position.topic, position.offset):
+                return Repeat(entry)
         return Duplicate("offset")
     cause = position.cause
-    if cause is not None and (cause.offset, cause.index) <= row.seen.get(cause.source, (-1, -1)):
+    if cause is not None and (cause.offset, cause.index) <= row.causes.get(cause.source, (-1, -1)):
         return Duplicate("cause")
     return New()
 
@@ -134,18 +137,21 @@ def advance(
     outputs: tuple[Output, ...],
     committed: Callable[[str], int],
 ) -> Row[S]:
-    """Return the row after the input; `committed(topic)`: next offset to be read after a kill."""
+    """Return the row after the input at `position`.
+
+    `committed(topic)`: next offset to be read after a kill.
+    """
     before = row or Row[S]()
     cause = position.cause
-    kept = _uncommitted_records(before, committed)
-    kept.append(Sent(position.topic, position.offset, outputs, change.applied))
+    outbox = _uncommitted_records(before, committed)
+    outbox.append(OutboxEntry(position.topic, position.offset, outputs, change.applied))
     return Row(
         state=change.state,
         positions={**before.positions, position.topic: position.offset},
-        seen=before.seen
+        causes=before.causes
         if cause is None
-        else {**before.seen, cause.source: (cause.offset, cause.index)},
-        outbox=tuple(kept),
+        else {**before.causes, cause.source: (cause.offset, cause.index)},
+        outbox=tuple(outbox),
         wake=change.wake,
     )
 
@@ -154,8 +160,8 @@ def outbox_bytes(row: Row[S], committed: Callable[[str], int]) -> int:
     """Return the bytes of outputs that uncommitted inputs have caused; `committed` as above."""
     return sum(
         len(output.value or b"")
-        for sent in _uncommitted_records(row, committed)
-        for output in sent.outputs
+        for entry in _uncommitted_records(row, committed)
+        for output in entry.outputs
     )
 
 
@@ -164,5 +170,5 @@ def has_uncommitted(row: Row[S], committed: Callable[[str], int]) -> bool:
     return bool(_uncommitted_records(row, committed))
 
 
-def _uncommitted_records(row: Row[S], committed: Callable[[str], int]) -> list[Sent]:
-    return [sent for sent in row.outbox if sent.offset >= committed(sent.topic)]
+def _uncommitted_records(row: Row[S], committed: Callable[[str], int]) -> list[OutboxEntry]:
+    return [entry for entry in row.outbox if entry.offset >= committed(entry.topic)]

@@ -1,4 +1,4 @@
-"""Entry point: one agent, or several, in this process."""
+"""Entry point of a worker: runs one agent, or several, in this process."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -46,13 +46,13 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     codec = open_codec(settings)
     log = ConfigurationFollower(kafka, codec)
     log.start(_CONFIGURATION_TIMEOUT_S)
-    learned, learning = follow_learning(kafka, codec, settings.kept_artifacts())
+    latest, learning = follow_learning(kafka, codec, settings.kept_artifacts())
     try:
         inputs = (topic for name in names for topic in stage_named(name).inputs)
         equipment = Equipment(
             _options(settings, kafka, instance),
             DecodedCache(codec, inputs),
-            _rulebook(settings, log, learned),
+            _rulebook(settings, log, latest),
         )
         apps = [AGENTS[name](equipment) for name in names]
         _measure(dict(zip(names, apps, strict=True)))
@@ -71,14 +71,14 @@ def _measure(apps: Mapping[str, App]) -> None:
     REGISTRY.register(collector)
 
 
-def _rulebook(settings: Settings, log: ConfigurationFollower, learned: LatestLearning) -> Rulebook:
+def _rulebook(settings: Settings, log: ConfigurationFollower, latest: LatestLearning) -> Rulebook:
     rulebook = Rulebook(
         log,
         lambda config: load_rules(config, settings),
-        learned.knowledge,
-        learned.models.equip,
+        latest.knowledge,
+        latest.models.equip,
     )
-    learned.on_change = rulebook.refresh
+    latest.on_change = rulebook.refresh
     return rulebook
 
 

@@ -26,10 +26,10 @@ _REPEATS = Counter(
     "kairos_stage_repeats_total", "Inputs whose outputs were sent again after a kill", ["stage"]
 )
 _TIMERS = Counter("kairos_stage_timers_total", "Timers fired", ["stage"])
-_REDIRECTED = Counter(
+_REDIRECTS = Counter(
     "kairos_stage_redirected_total", "Inputs published again to the right partition", ["stage"]
 )
-_DROPPED = Counter("kairos_stage_dropped_total", "Inputs without any effect", ["stage", "reason"])
+_DROPS = Counter("kairos_stage_dropped_total", "Inputs without any effect", ["stage", "reason"])
 _UNKNOWN_ZONES = Counter(
     "kairos_stage_unknown_timezones_total",
     "Interactions with an unknown context.timezone, for which the default zone is used",
@@ -64,9 +64,9 @@ class _Flow:
     """
 
     def __init__(self) -> None:
-        self.queued = _Times()
-        self.spent = _Times()
-        self.sent: Tally[str] = Tally()
+        self.queue_times = _Times()
+        self.processing_times = _Times()
+        self.records: Tally[str] = Tally()
 
 
 class FlowCollector(Collector):
@@ -81,25 +81,25 @@ class FlowCollector(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily | CounterMetricFamily]:
         """Yield the families; called in the server's thread."""
-        queued = HistogramMetricFamily(
+        queue_times = HistogramMetricFamily(
             "kairos_stage_queued_seconds",
             "Time from a record's Kafka timestamp to its processing",
             labels=["stage"],
         )
-        spent = HistogramMetricFamily(
+        processing_times = HistogramMetricFamily(
             "kairos_stage_spent_seconds",
             "Time that the stage took for one record",
             labels=["stage"],
         )
-        sent = CounterMetricFamily(
+        records = CounterMetricFamily(
             "kairos_stage_sent", "Records written", labels=["stage", "topic"]
         )
         for stage, flow in list(self._flows.items()):
-            flow.queued.add_to(queued, stage)
-            flow.spent.add_to(spent, stage)
-            for topic, count in list(flow.sent.items()):
-                sent.add_metric([stage, topic], count)
-        yield from (queued, spent, sent)
+            flow.queue_times.add_to(queue_times, stage)
+            flow.processing_times.add_to(processing_times, stage)
+            for topic, count in list(flow.records.items()):
+                records.add_metric([stage, topic], count)
+        yield from (queue_times, processing_times, records)
 
 
 FLOWS: Final = FlowCollector()
@@ -113,24 +113,24 @@ class StageMetrics:
         self._flow = FLOWS.of(stage)
         self.repeats = _REPEATS.labels(stage)
         self.timers = _TIMERS.labels(stage)
-        self.redirected = _REDIRECTED.labels(stage)
+        self.redirects = _REDIRECTS.labels(stage)
         self._unknown_zones = _UNKNOWN_ZONES.labels(stage)
         self.duplicates = _DUPLICATES
-        self.dropped = _DROPPED
+        self.drops = _DROPS
         self.dead_letters = _DEAD
 
     def observe(self, queued_s: float, spent_s: float) -> None:
         """Count a processed input."""
-        self._flow.queued.observe(queued_s)
-        self._flow.spent.observe(spent_s)
+        self._flow.queue_times.observe(queued_s)
+        self._flow.processing_times.observe(spent_s)
 
     def count_input(self, interaction: Interaction) -> None:
         """Count an interaction that came in."""
-        named = interaction.context.timezone
-        if named and zone(named) is None:
+        name = interaction.context.timezone
+        if name and zone(name) is None:
             self._unknown_zones.inc()
 
     def count_outputs(self, outputs: tuple[Output, ...]) -> None:
         """Count written records."""
         for output in outputs:
-            self._flow.sent[output.topic] += 1
+            self._flow.records[output.topic] += 1

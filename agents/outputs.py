@@ -30,18 +30,18 @@ class OutputEncoder:
         self._stage = stage
         self._codec = codec
 
-    def of_outcome(self, outcome: Outcome[Any], decoded: DecodedInput) -> tuple[Output, ...]:
-        """Return a step's outputs, except a dead letter; parts of the input's bytes are reused."""
+    def of_outcome(self, outcome: Outcome[Any], decoded_input: DecodedInput) -> tuple[Output, ...]:
+        """Return a step's outputs, except dead letters, reusing parts of the input's bytes."""
         match outcome:
             case Ok(_, emits) | Forward(emits):
-                return tuple(self._extend(emit, decoded) for emit in emits)
+                return tuple(self._extend(emit, decoded_input) for emit in emits)
             case Redirect(emit):
-                return (self._extend(emit, decoded),)
+                return (self._extend(emit, decoded_input),)
         return ()
 
     def dead_letter(self, message: Message, fault: DeadLetter) -> Output:
         """Return the dead letter of an input."""
-        failed = FailedInput(
+        failed_input = FailedInput(
             message.topic,
             message.timestamp_ms,
             message.value,
@@ -50,7 +50,7 @@ class OutputEncoder:
             message.partition,
             message.offset,
         )
-        record = dead_letter(self._stage, failed, fault)
+        record = dead_letter(self._stage, failed_input, fault)
         value = self._codec.encode(topics.DEAD_LETTERS, record)
         return Output(topics.DEAD_LETTERS, record.key or b"", value)
 
@@ -69,11 +69,11 @@ class OutputEncoder:
         """Encode a record that shares no bytes with its input."""
         return Output(emit.topic, emit.key.encode(), self._codec.encode(emit.topic, emit.value))
 
-    def _extend(self, emit: Emit, decoded: DecodedInput) -> Output:
-        data = decoded.message.value
+    def _extend(self, emit: Emit, decoded_input: DecodedInput) -> Output:
+        data = decoded_input.message.value
         if emit.value is None or data is None:
             return self.encode(emit)
-        value = self._codec.extend(emit.topic, emit.value, decoded.record, data)
+        value = self._codec.extend(emit.topic, emit.value, decoded_input.record, data)
         return Output(emit.topic, emit.key.encode(), value)
 
 

@@ -1,11 +1,12 @@
-"""Rules for each record: identity uses the newest version, later stages the one that it stamped.
+"""Rules for each record: identity stamps it with the newest configuration, later stages use that.
 
-Versions stamped in a partition never go backwards, across workers too. Within a worker its log only
-moves forward. A former owner had stopped writing when the partition was reassigned (its session or
-lease had ended, or it had given up the partition), so the versions that it stamped were in the
-configuration topic by then. After the assignment, and before the first record, the new owner reads
-that topic to its end (`catch_up`). So after a probe has passed a partition with a version, no
-record passes it with an earlier one. Timers, which a stage stamps itself, follow the same rule.
+The versions stamped in a partition never go backwards, not even when another worker takes it over:
+a worker's own log only moves forward. A former owner had stopped writing when the partition was
+reassigned (its session or lease had ended, or it had given up the partition), so the versions that
+it stamped were in the configuration topic by then. After the assignment, and before the first
+record, the new owner reads that topic to its end (`catch_up`). So once a probe of a version has
+passed a partition, no record passes it with an earlier version. Timers, which a stage stamps
+itself, follow the same rule.
 """
 
 import asyncio
@@ -39,15 +40,15 @@ class Rulebook:
         self._load = load
         self._knowledge = knowledge
         self._equip = equip
-        self._loaded: dict[str, Rules] = {}
-        self._equipped: dict[str, Rules] = {}
+        self._compiled_rules: dict[str, Rules] = {}
+        self._rules_in_use: dict[str, Rules] = {}
         self.draws = False
         """Whether any rules draw choices or spend budgets, so that a step may decide differently
         when an input is redelivered."""
 
     def refresh(self) -> None:
         """Use the newest models and knowledge from the next record on; for any thread."""
-        self._equipped = {}
+        self._rules_in_use = {}
 
     @property
     def newest_digest(self) -> str | None:
@@ -56,19 +57,19 @@ class Rulebook:
         return None if config is None else config.digest
 
     async def find(self, digest: str | None) -> Rules | None:
-        """Return the rules of `digest`, or the newest (None); None when there are none.
+        """Return the rules of `digest`, or the newest ones for None; None when there are none.
 
         Raises ConfigurationLogError.
         """
         if digest is None:
             config = self._log.latest()
             return None if config is None else self._rules(config)
-        equipped = self._equipped.get(digest)
-        if equipped is not None:
-            return equipped
+        rules = self._rules_in_use.get(digest)
+        if rules is not None:
+            return rules
         configuration = self._log.get(digest)
         if configuration is None:
-            await self.catch_up()  # it was in the topic before any record was stamped with it
+            await self.catch_up()  # a version is in the topic before records are stamped with it
             configuration = self._log.get(digest)
         return None if configuration is None else self._rules(configuration)
 
@@ -77,12 +78,12 @@ class Rulebook:
         await asyncio.to_thread(self._log.catch_up, _CATCH_UP_TIMEOUT_S)
 
     def _rules(self, config: Configuration) -> Rules:
-        equipped = self._equipped
-        rules = equipped.get(config.digest)
+        cache = self._rules_in_use
+        rules = cache.get(config.digest)
         if rules is None:
-            loaded = self._loaded.get(config.digest) or self._load(config)
-            self._loaded[config.digest] = loaded
-            rules = equipped[config.digest] = self._equip(self._with_knowledge(loaded))
+            compiled_rules = self._compiled_rules.get(config.digest) or self._load(config)
+            self._compiled_rules[config.digest] = compiled_rules
+            rules = cache[config.digest] = self._equip(self._with_knowledge(compiled_rules))
         return rules
 
     def _with_knowledge(self, rules: Rules) -> Rules:

@@ -14,7 +14,7 @@ from agents.app import App
 _log = logging.getLogger(__name__)
 
 EXIT_OK = 0
-EXIT_FAILED = 1
+EXIT_FAILURE = 1
 
 _STOP_TIMEOUT_S = 20.0
 _FAILED_STOP_TIMEOUT_S = 3.0
@@ -54,13 +54,13 @@ def run(apps: Sequence[App]) -> int:
 async def _run(apps: Sequence[App]) -> int:
     stop = _stop_on_signals()
     tasks = [asyncio.ensure_future(_run_app(app)) for app in apps]
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    stop_task = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([stop_task, *tasks], return_when=asyncio.FIRST_COMPLETED)
     failed = not stop.is_set()
     stopped_well = await _stop(apps, _FAILED_STOP_TIMEOUT_S if failed else _STOP_TIMEOUT_S)
     for task in tasks:
         task.cancel()
-    return EXIT_OK if stopped_well and not failed and not _any_crashed(apps) else EXIT_FAILED
+    return EXIT_OK if stopped_well and not failed and not _any_crashed(apps) else EXIT_FAILURE
 
 
 def _log_failure(apps: Sequence[App]) -> None:
@@ -94,11 +94,11 @@ async def _stop(apps: Sequence[App], timeout_s: float) -> bool:
     """Stop all apps; return whether all stopped without an error and in time."""
     try:
         async with asyncio.timeout(timeout_s):
-            ended = await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
+            results = await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
     except TimeoutError:
         _log.critical("stopping took more than %g s", timeout_s)
         return False
-    errors = [error for error in ended if error is not None]
+    errors = [error for error in results if error is not None]
     for error in errors:
         _log.critical("while stopping: %s", error, exc_info=error)
     return not errors

@@ -58,7 +58,7 @@ from pipeline.rules import Rules
 _MAX_EXCEPTIONS = 50
 _EXCEPTION_WINDOW_S = 60.0
 
-_Decided: TypeAlias = Effect | Stateless | Duplicate
+_InputResult: TypeAlias = Effect | Stateless | Duplicate
 
 
 class TooManyExceptionsError(Exception):
@@ -104,11 +104,11 @@ class StageShell:
         began = time.perf_counter()
         queued_ms = max(time.time() * 1000 - message.timestamp_ms, 0.0)
         record = self._admission.decode(message)
-        decided = await self._decide(message, record)
+        result = await self._decide(message, record)
         spent_ms = (time.perf_counter() - began) * 1000
         timing = onward_timing(message.headers, self._stage.name, queued_ms, spent_ms)
         self._apply(
-            message, decided, [(TRACEPARENT, onward_trace(message.headers)), (TIMING, timing)]
+            message, result, [(TRACEPARENT, onward_trace(message.headers)), (TIMING, timing)]
         )
         self._clear_fired_timer(message, record)
         self._metrics.observe(queued_ms / 1000, time.perf_counter() - began)
@@ -124,18 +124,18 @@ class StageShell:
             self._timer_service.fire_due(now_ms, digest)
 
     def on_assignment(self) -> None:
-        """Forget cached data of partitions, which another worker may have owned meanwhile."""
+        """Drop cached data of partitions, which another worker may have owned meanwhile."""
         self._timers.forget()
         self._wallets.forget()
 
-    async def _decide(self, message: Message, record: msgspec.Struct | DeadLetter) -> _Decided:
+    async def _decide(self, message: Message, record: msgspec.Struct | DeadLetter) -> _InputResult:
         if isinstance(record, DeadLetter):
             return record
         if isinstance(record, Interaction):
-            admitted = self._admission.check(record, message)
-            if not isinstance(admitted, Interaction):
-                return admitted
-            record = admitted
+            checked_record = self._admission.check(record, message)
+            if not isinstance(checked_record, Interaction):
+                return checked_record
+            record = checked_record
             self._metrics.count_input(record)
         digest = config_of(record)
         rules = await self._rulebook.find(digest)
@@ -148,92 +148,93 @@ class StageShell:
                 return Forward((*overdue, Emit(message.topic, message.key.decode(), record)))
         return await self._process(DecodedInput(message, record), rules)
 
-    async def _process(self, decoded: DecodedInput, rules: Rules) -> _Decided:
-        message = decoded.message
-        stored = self._ports.table.get_in(message.partition, ROW + message.key)
-        row = None if stored is None else self._decode(stored)
-        keyed = KeyedInput(decoded, _position(message), row)
-        if (known := self._deduplicate(keyed)) is not None:
-            return known
-        if stored is not None and len(stored) > LARGE_OUTBOX and self._is_outbox_large(keyed):
-            keyed = await self._commit_and_reload(keyed)
-        decided = self._run_step(keyed, rules)
-        if isinstance(decided, OutboxFull):
-            decided = self._run_step(await self._commit_and_reload(keyed), rules)
-        if isinstance(decided, OutboxFull):
+    async def _process(self, decoded_input: DecodedInput, rules: Rules) -> _InputResult:
+        message = decoded_input.message
+        row_bytes = self._ports.table.get_in(message.partition, ROW + message.key)
+        row = None if row_bytes is None else self._decode(row_bytes)
+        keyed_input = KeyedInput(decoded_input, _position(message), row)
+        if (duplicate := self._deduplicate(keyed_input)) is not None:
+            return duplicate
+        may_be_large = row_bytes is not None and len(row_bytes) > LARGE_OUTBOX
+        if may_be_large and self._is_outbox_large(keyed_input):
+            keyed_input = await self._commit_and_reload(keyed_input)
+        result = self._run_step(keyed_input, rules)
+        if isinstance(result, OutboxFull):
+            result = self._run_step(await self._commit_and_reload(keyed_input), rules)
+        if isinstance(result, OutboxFull):
             raise OutboxFullError(
-                "a row keeps too many outputs of inputs that cannot be committed now"
+                f"{self._stage.name}: a row's outbox is full, and its inputs cannot be committed"
             )
-        return decided
+        return result
 
-    def _deduplicate(self, keyed: KeyedInput) -> _Decided | None:
+    def _deduplicate(self, keyed_input: KeyedInput) -> _InputResult | None:
         """Return the effect of an already processed input; None: it is new."""
-        match judge(keyed.row, keyed.position):
+        match judge(keyed_input.row, keyed_input.position):
             case Duplicate() as duplicate:
                 return duplicate
-            case Repeat(sent):
-                return self._transition.repeat(keyed, sent)
+            case Repeat(entry):
+                return self._transition.repeat(keyed_input, entry)
             case New():
                 pass
-        interaction, message = keyed.interaction, keyed.input.message
+        interaction, message = keyed_input.interaction, keyed_input.input.message
         if interaction is None:
             return None
         event = event_key(message.key.decode(), interaction)
-        known = self._ids.find(message.partition, event, message.timestamp_ms)
-        if known is None:
+        former_digest = self._ids.find(message.partition, event, message.timestamp_ms)
+        if former_digest is None:
             return None
-        if known == content_digest(interaction):
+        if former_digest == content_digest(interaction):
             return Duplicate("event_id")
-        refused = self._transition.record_stateless(keyed, REUSED_ID)
-        assert not isinstance(refused, OutboxFull)  # a dead letter always fits
-        return refused
+        dead_letter = self._transition.record_stateless(keyed_input, REUSED_ID)
+        assert not isinstance(dead_letter, OutboxFull)  # a dead letter always fits
+        return dead_letter
 
-    def _is_outbox_large(self, keyed: KeyedInput) -> bool:
-        partition = keyed.position.partition
-        size = keyed.row and outbox_bytes(
-            keyed.row, lambda topic: self._ports.committed(topic, partition)
+    def _is_outbox_large(self, keyed_input: KeyedInput) -> bool:
+        partition = keyed_input.position.partition
+        size = keyed_input.row and outbox_bytes(
+            keyed_input.row, lambda topic: self._ports.committed(topic, partition)
         )
         return (size or 0) > LARGE_OUTBOX
 
-    async def _commit_and_reload(self, keyed: KeyedInput) -> KeyedInput:
+    async def _commit_and_reload(self, keyed_input: KeyedInput) -> KeyedInput:
         """Commit the inputs so far, which empties outboxes, and read the row again."""
         await self._ports.flush_and_commit()
-        message = keyed.input.message
-        return replace(keyed, row=self._load_row(message.partition, message.key))
+        message = keyed_input.input.message
+        return replace(keyed_input, row=self._load_row(message.partition, message.key))
 
-    def _run_step(self, keyed: KeyedInput, rules: Rules) -> Effect | Stateless | OutboxFull:
-        decoded, row = keyed.input, keyed.row
+    def _run_step(self, keyed_input: KeyedInput, rules: Rules) -> Effect | Stateless | OutboxFull:
+        decoded_input, row = keyed_input.input, keyed_input.row
         try:
             state = None if row is None else row.state
-            key = decoded.message.key.decode()
-            if self._stage.spends and (rules.config.budgets or is_lease(decoded.record)):
-                rules = self._wallets.equip(rules, keyed.position)
-            outcome: Outcome[Any] = self._stage.step(key, decoded.record, state, rules)
-            result = StepResult(outcome, self._encoder.of_outcome(outcome, decoded))
-            return self._transition.apply(keyed, result)
+            key = decoded_input.message.key.decode()
+            if self._stage.spends and (rules.config.budgets or is_lease(decoded_input.record)):
+                rules = self._wallets.equip(rules, keyed_input.position)
+            outcome: Outcome[Any] = self._stage.step(key, decoded_input.record, state, rules)
+            result = StepResult(outcome, self._encoder.of_outcome(outcome, decoded_input))
+            return self._transition.apply(keyed_input, result)
         except Exception as error:
-            return self._transition.record_stateless(keyed, self._count_exception(error))
+            return self._transition.record_stateless(keyed_input, self._count_exception(error))
 
-    def _apply(self, message: Message, decided: _Decided, headers: HeaderList) -> None:
-        if isinstance(decided, Effect):
-            self._write(message, decided)
-            self._count(decided.outcome)
-            self._send(message, decided.outputs, headers)
+    def _apply(self, message: Message, result: _InputResult, headers: HeaderList) -> None:
+        if isinstance(result, Effect):
+            self._write(message, result)
+            self._count(result.outcome)
+            self._send(message, result.outputs, headers)
             return
-        self._count(decided)
-        if not isinstance(decided, Duplicate):
-            self._send(message, self._encoder.of_message(decided, message), headers)
+        self._count(result)
+        if not isinstance(result, Duplicate):
+            self._send(message, self._encoder.of_message(result, message), headers)
 
     def _count(self, outcome: Stateless | Duplicate | None) -> None:
         match outcome:
             case DeadLetter(reason):
                 self._metrics.dead_letters.labels(self._stage.name, reason).inc()
             case Redirect():
-                self._metrics.redirected.inc()
+                self._metrics.redirects.inc()
             case Duplicate(kind):
                 self._metrics.duplicates.labels(self._stage.name, kind).inc()
             case Drop(reason):
-                self._metrics.dropped.labels(self._stage.name, reason).inc()
+                self._metrics.drops.labels(self._stage.name, reason).inc()
 
     def _write(self, message: Message, effect: Effect) -> None:
         """Write purses, timer, row and event id, in this order.
@@ -293,8 +294,8 @@ class StageShell:
         return DeadLetter("exception", f"{error!r} in {frame.name}, line {frame.lineno}")
 
     def _load_row(self, partition: int, key: bytes) -> Row[Any] | None:
-        stored = self._ports.table.get_in(partition, ROW + key)
-        return None if stored is None else self._decode(stored)
+        row_bytes = self._ports.table.get_in(partition, ROW + key)
+        return None if row_bytes is None else self._decode(row_bytes)
 
 
 def _position(message: Message) -> Position:

@@ -1,4 +1,4 @@
-"""States of a few keys, read from a stage's changelog, also while no worker runs."""
+"""States of some keys, read from a stage's changelog, also while no worker runs."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -17,13 +17,13 @@ _PREFIX = "r"
 def stored_states(settings: Settings, stage: Stage, keys: Collection[str]) -> Mapping[str, Any]:
     """Return the state of each of `keys` that has one."""
     decode = msgspec.msgpack.Decoder(Row[stage.state]).decode  # type: ignore[name-defined]
-    wanted = {_PREFIX + key: key for key in keys}
+    keys_by_row = {_PREFIX + key: key for key in keys}
     states: dict[str, Any] = {}
-    for stored in scan(settings.kafka(), f"{stage.group}-rows-changelog"):
-        key = wanted.get(stored.key)
+    for record in scan(settings.kafka(), f"{stage.group}-rows-changelog"):
+        key = keys_by_row.get(record.key)
         if key is None:
             continue
-        state = None if stored.value is None else decode(stored.value).state
+        state = None if record.value is None else decode(record.value).state
         if state is None:
             states.pop(key, None)
         else:

@@ -1,4 +1,4 @@
-"""Service that fires due timers, by a timer record on the stage's own input for each."""
+"""Service that fires due timers: each becomes a timer record on the stage's own input."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,9 +18,9 @@ from pipeline.model.records import timer_record
 
 ROW: Final = b"r"
 """Prefix of the keys of state rows."""
-_CONGESTED: Final = 50
+_LONG_BACKLOG: Final = 50
 """Backlog of a partition above which timers fire at the minimum rate."""
-_MINIMUM: Final = 2
+_MIN_TIMERS: Final = 2
 """Minimum timers fired per look, so that a backlog cannot starve them."""
 
 
@@ -65,8 +65,8 @@ class TimerService:
             if backlog == 0:
                 self.timers.expire_lost(partition, now_ms)
             if backlog is not None:
-                most = max(_CONGESTED - backlog, _MINIMUM)
-                self._fire_in_partition(partition, _Now(now_ms, digest), most)
+                limit = max(_LONG_BACKLOG - backlog, _MIN_TIMERS)
+                self._fire_in_partition(partition, _Now(now_ms, digest), limit)
 
     def overdue_in_log(self, partition: int, clock: Control) -> list[Emit]:
         """Return the records of overdue timers, which precede the log's clock record."""
@@ -77,14 +77,14 @@ class TimerService:
             for timer in due
         ]
 
-    def _fire_in_partition(self, partition: int, now: _Now, most: int) -> None:
+    def _fire_in_partition(self, partition: int, now: _Now, limit: int) -> None:
         for due in self.timers.due(partition, now.at_ms):
             row = self._load_row(partition, due.key)
             if row is None or row.state is None:
                 self._expire_empty_row(partition, due, row)
-            elif most and self.timers.mark_in_flight(partition, due, now.at_ms):
+            elif limit and self.timers.mark_in_flight(partition, due, now.at_ms):
                 self._send(due, now, partition)
-                most -= 1
+                limit -= 1
             else:
                 return
 

@@ -48,16 +48,16 @@ def fired_at(record: object) -> int | None:
     return None if control is None or control.kind != "timer" else control.due_at
 
 
-def next_timer(before: Wake | None, wanted: Wake | None, fired_at: int | None) -> Wake | None:
-    """Return the timer of a row that had `before` and now needs `wanted`.
+def next_timer(before: Wake | None, next_wake: Wake | None, fired_at: int | None) -> Wake | None:
+    """Return the timer of a row that had `before` and now needs `next_wake`.
 
     `fired_at`: due time of the timer that has just fired.
     """
     if before is None or before.at == fired_at:
-        return wanted
-    if wanted is None or (before.log is wanted.log and before.at <= wanted.at):
+        return next_wake
+    if next_wake is None or (before.log is next_wake.log and before.at <= next_wake.at):
         return before
-    return wanted
+    return next_wake
 
 
 class Timers:
@@ -106,8 +106,8 @@ class Timers:
             return
         rows = takewhile(lambda row: _time(row) <= now_ms, chain((first,), rows))
         in_flight = self._still_in_flight(partition)
-        not_fired = (row for row in rows if row not in in_flight)
-        yield from map(_due, islice(not_fired, _CHUNK))
+        waiting = (row for row in rows if row not in in_flight)
+        yield from map(_due, islice(waiting, _CHUNK))
 
     def mark_in_flight(self, partition: int, due: Due, now_ms: int) -> bool:
         """Mark a due timer as in flight; return False if too many already are."""
@@ -130,7 +130,7 @@ class Timers:
         return [_due(row) for row in islice(rows, _CHUNK)]
 
     def forget(self) -> None:
-        """Forget timers in flight: another worker may have cleared them before a rebalance."""
+        """Drop the timers in flight: another worker may have cleared them before a rebalance."""
         self._in_flight.clear()
         self._earliest.clear()
 

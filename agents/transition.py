@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agents.admission import too_large_letter
-from agents.idempotence import Change, Output, Position, Row, Sent, advance
+from agents.idempotence import Change, OutboxEntry, Output, Position, Row, advance
 from agents.outputs import DecodedInput
 from agents.ports import Message
 from agents.timers import TimerChange, fired_at, next_timer
@@ -56,8 +56,8 @@ class StepResult(Struct, frozen=True):
 class Effect(Struct, frozen=True):
     """Effect of an input.
 
-    `row`: bytes to write, None: unchanged; `interaction`: its id is stored; `outcome`: counted;
-    `purses`: of the partition, to be written, by budget.
+    `row`: bytes to write, None: the row is unchanged; `interaction`: its id is stored; `outcome`:
+    counted in the metrics; `purses`: changed purses of the partition, by budget.
     """
 
     row: bytes | None
@@ -90,62 +90,65 @@ class Transition:
         self._dead_letter = dead_letter
         self._encode = msgspec.msgpack.Encoder().encode
 
-    def apply(self, keyed: KeyedInput, result: StepResult) -> Effect | Stateless | OutboxFull:
-        """Return the effect of a step's result; a stateless outcome that needs no row is returned
-        itself."""
+    def apply(self, keyed_input: KeyedInput, result: StepResult) -> Effect | Stateless | OutboxFull:
+        """Return the effect of a step's result, or its outcome if that changes no row."""
         if isinstance(result.outcome, Ok):
-            return self._change_state(keyed, result.outcome, result.outputs)
-        return self.record_stateless(keyed, result.outcome, result.outputs)
+            return self._change_state(keyed_input, result.outcome, result.outputs)
+        return self.record_stateless(keyed_input, result.outcome, result.outputs)
 
-    def repeat(self, keyed: KeyedInput, sent: Sent) -> Effect:
-        """Return the effect of a redelivered input: its outputs again."""
-        armed = None if keyed.row is None else keyed.row.wake
-        applied = keyed.interaction if sent.applied else None
-        return Effect(None, sent.outputs, applied, TimerChange(None, armed))
+    def repeat(self, keyed_input: KeyedInput, entry: OutboxEntry) -> Effect:
+        """Return the effect of a redelivered input: the outputs of its outbox entry."""
+        timer = None if keyed_input.row is None else keyed_input.row.wake
+        interaction = keyed_input.interaction if entry.applied else None
+        return Effect(None, entry.outputs, interaction, TimerChange(None, timer))
 
     def record_stateless(
-        self, keyed: KeyedInput, outcome: Stateless, outputs: tuple[Output, ...] = ()
+        self, keyed_input: KeyedInput, outcome: Stateless, outputs: tuple[Output, ...] = ()
     ) -> Effect | Stateless | OutboxFull:
-        """Record an outcome that changes no state in the row's outbox.
+        """Record an outcome that changes no state in the row's outbox; return its effect.
 
-        Otherwise, once a later input of the key has advanced the row, a redelivered input would
-        count as processed.
+        Without it, an input that is redelivered after a later input has advanced the row would
+        count as processed, and its outputs would be lost.
         """
-        row, position = keyed.row, keyed.position
+        row, position = keyed_input.row, keyed_input.position
         if isinstance(outcome, Drop) or (isinstance(outcome, Forward) and row is None):
             return outcome
         if isinstance(outcome, DeadLetter):
-            outputs = (self._dead_letter(keyed.input.message, outcome),)
-            position = replace(
-                position, cause=None
-            )  # once mended and sent again, it is no duplicate
-        state, before = (None, None) if row is None else (row.state, row.wake)
-        wake = (
-            Wake(keyed.input.message.timestamp_ms + self._empty_row_ms) if row is None else before
-        )
+            outputs = (self._dead_letter(keyed_input.input.message, outcome),)
+            # Without the cause, the record is no duplicate when it is corrected and sent again.
+            position = replace(position, cause=None)
+        if row is None:
+            state, before = None, None
+            wake: Wake | None = self._expiry_timer(keyed_input)
+        else:
+            state, before, wake = row.state, row.wake, row.wake
         after = self._advance(row, position, Change(state, wake, applied=False), outputs)
-        written = self._encode(after)
-        if len(written) > LARGEST_ROW and not isinstance(outcome, DeadLetter):
-            return self._refuse_size(keyed, after, written)
-        return Effect(written, outputs, None, TimerChange(before, wake), outcome)
+        row_bytes = self._encode(after)
+        if len(row_bytes) > LARGEST_ROW and not isinstance(outcome, DeadLetter):
+            return self._refuse_size(keyed_input, after, row_bytes)
+        return Effect(row_bytes, outputs, None, TimerChange(before, wake), outcome)
 
     def _change_state(
-        self, keyed: KeyedInput, outcome: Ok[Any], outputs: tuple[Output, ...]
+        self, keyed_input: KeyedInput, outcome: Ok[Any], outputs: tuple[Output, ...]
     ) -> Effect | Stateless | OutboxFull:
-        row = keyed.row
+        row = keyed_input.row
         before = None if row is None else row.wake
         if outcome.state is None:
-            wake: Wake | None = Wake(keyed.input.message.timestamp_ms + self._empty_row_ms)
+            wake: Wake | None = self._expiry_timer(keyed_input)
         elif row is None or row.state is None:
             wake = outcome.wake
         else:
-            wake = next_timer(before, outcome.wake, fired_at(keyed.input.record))
-        after = self._advance(row, keyed.position, Change(outcome.state, wake), outputs)
-        written = self._encode(after)
-        if len(written) > LARGEST_ROW:
-            return self._refuse_size(keyed, after, written)
+            wake = next_timer(before, outcome.wake, fired_at(keyed_input.input.record))
+        after = self._advance(row, keyed_input.position, Change(outcome.state, wake), outputs)
+        row_bytes = self._encode(after)
+        if len(row_bytes) > LARGEST_ROW:
+            return self._refuse_size(keyed_input, after, row_bytes)
         timer = TimerChange(before, wake)
-        return Effect(written, outputs, keyed.interaction, timer, purses=outcome.purses)
+        return Effect(row_bytes, outputs, keyed_input.interaction, timer, purses=outcome.purses)
+
+    def _expiry_timer(self, keyed_input: KeyedInput) -> Wake:
+        """Return the timer at which a row without state is deleted."""
+        return Wake(keyed_input.input.message.timestamp_ms + self._empty_row_ms)
 
     def _advance(
         self,
@@ -160,9 +163,10 @@ class Transition:
         )
 
     def _refuse_size(
-        self, keyed: KeyedInput, after: Row[Any], written: bytes
+        self, keyed_input: KeyedInput, after: Row[Any], row_bytes: bytes
     ) -> Effect | Stateless | OutboxFull:
         if len(after.outbox) > 1:
             return OutboxFull()
         subject = "the state and its outputs would have"
-        return self.record_stateless(keyed, too_large_letter(subject, len(written), LARGEST_ROW))
+        letter = too_large_letter(subject, len(row_bytes), LARGEST_ROW)
+        return self.record_stateless(keyed_input, letter)

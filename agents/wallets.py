@@ -1,8 +1,8 @@
 """Wallets of a stage's partitions: tokens of budgets that the owner may spend, in separate rows.
 
 A purse is written before the row of the input that changes it. A kill in between leaves the purse
-changed and the row not; so each purse is stored with its value before its last input, and goes back
-to that when the input is processed again.
+changed and the row unchanged; so each purse is stored with its value before its last input, and is
+reset to that value when the input is processed again.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from pipeline.rules import Rules
 PURSE: Final = b"w"
 """Prefix of the keys of purses."""
 _NO_INPUT: Final = -1
-"""Offset of a purse whose last input is not known, and need not be undone."""
+"""Offset in a purse's row whose last change need not be undone."""
 
 
 class PurseRow(Struct, frozen=True, array_like=True):
@@ -41,7 +41,7 @@ class Wallets:
         self._rows: dict[int, dict[str, PurseRow]] = {}
         self._purses: dict[int, dict[str, Purse]] = {}
         self._last: dict[int, int] = {}
-        self._equipped: dict[int, tuple[Rules, Rules]] = {}
+        self._rules: dict[int, tuple[Rules, Rules]] = {}
 
     def equip(self, rules: Rules, position: Position) -> Rules:
         """Return the rules with the purses for an input that no row contains yet."""
@@ -50,20 +50,20 @@ class Wallets:
             purses = self._load(position.partition)
         if self._last[position.partition] == position.offset:
             self._undo(position)
-        known = self._equipped.get(position.partition)
-        if known is not None and known[0] is rules:
-            return known[1]  # its purses are those of the partition, which change in place
-        equipped = replace(rules, wallet=purses)
-        self._equipped[position.partition] = rules, equipped
-        return equipped
+        entry = self._rules.get(position.partition)
+        if entry is not None and entry[0] is rules:
+            return entry[1]  # its wallet is `purses`, which changes in place
+        rules_with_wallet = replace(rules, wallet=purses)
+        self._rules[position.partition] = rules, rules_with_wallet
+        return rules_with_wallet
 
-    def write(self, position: Position, changed: Mapping[str, Purse]) -> None:
+    def write(self, position: Position, changes: Mapping[str, Purse]) -> None:
         """Write the purses that an input changes; to be called before its row is written."""
-        if not changed:
+        if not changes:
             return
         partition, offset = position.partition, position.offset
         rows, purses = self._rows[partition], self._purses[partition]
-        for name, purse in changed.items():
+        for name, purse in changes.items():
             row = rows.get(name)
             before = None if row is None else row.before if row.offset == offset else row.now
             rows[name] = after = PurseRow(offset, purse, before)
@@ -76,7 +76,7 @@ class Wallets:
         self._rows.clear()
         self._purses.clear()
         self._last.clear()
-        self._equipped.clear()
+        self._rules.clear()
 
     def _load(self, partition: int) -> dict[str, Purse]:
         rows = self._rows[partition] = {

@@ -1,8 +1,8 @@
 """Watermark of a stage's inputs: the time up to which all inputs have passed the earlier stages.
 
-A timer may fire only when nothing is left upstream that was received before its moment: after an
-absence of the workers, an order that waits in `interactions` must be counted before the cart counts
-as abandoned.
+A timer may fire only once all records that were received before its due time have passed the
+earlier stages: after an absence of the workers, an order that waits in `interactions` must be
+counted before the cart counts as abandoned.
 """
 
 import asyncio
@@ -21,8 +21,7 @@ _PATIENCE_S: Final = 1.0
 
 
 class Watermark:
-    """Time up to which all inputs of the first of `groups` have passed every one of them, in
-    order."""
+    """Time up to which all inputs of the first of `groups` have passed all groups, in order."""
 
     def __init__(self, kafka: Mapping[str, str], groups: Sequence[ConsumerGroup]) -> None:
         self._passed_ms = 0
@@ -31,11 +30,11 @@ class Watermark:
         self._reader: LagReader | None = None
 
     async def advance(self) -> int:
-        """Return a time (epoch ms) up to which the first group's inputs, and all that follows from
-        them, are committed by every group.
+        """Return a time (epoch ms) up to which every group has committed the first group's inputs,
+        and the records that follow from them.
 
-        It is the time of the call, unless a group is behind or the broker is away; 0 until one is
-        known.
+        It is the time of the call; while a group is behind or the broker is away, it is that of an
+        earlier call, or 0.
         """
         try:
             await asyncio.to_thread(self._advance)

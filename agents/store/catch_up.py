@@ -56,12 +56,12 @@ class CatchUp:
 
         Raises KafkaException, StoreDamagedError, DeliveryError, SessionLostError.
         """
-        behind = list(self._replays)
-        while behind and self._keep_going():
-            owned = await asyncio.gather(*(self._take_over(writer, tp) for tp in behind))
-            behind = [tp for tp, is_owned in zip(behind, owned, strict=True) if not is_owned]
-            await self._read({tp: self._replays[tp].end for tp in behind})
-        return {} if behind else self._replays
+        pending = list(self._replays)
+        while pending and self._keep_going():
+            claims = await asyncio.gather(*(self._take_over(writer, tp) for tp in pending))
+            pending = [tp for tp, is_claimed in zip(pending, claims, strict=True) if not is_claimed]
+            await self._read({tp: self._replays[tp].end for tp in pending})
+        return {} if pending else self._replays
 
     async def close(self) -> None:
         """Close the reader."""

@@ -95,13 +95,13 @@ class PartitionStore:
             if value is not _MISSING:
                 return value
         try:
-            stored: bytes | None = self._database.get(key)
+            disk_value: bytes | None = self._database.get(key)
         except Exception as error:
             raise self._failure(error) from error
-        return stored
+        return disk_value
 
     def put(self, key: bytes, value: bytes | None) -> None:
-        """Set `key`; None deletes it."""
+        """Set the value of `key`; None deletes it."""
         self._fresh[key] = value
 
     def scan(self, prefix: bytes = b"") -> Iterator[Row]:
@@ -154,7 +154,7 @@ class PartitionStore:
             self._database.compact_range(None, None)
 
     def restore(self, changes: Iterable[Change], next_offset: int, owner: int = 0) -> None:
-        """Apply changelog records up to, not including, `next_offset`, where `owner` owns it."""
+        """Apply changelog records below `next_offset`; `owner`: the fencing token there."""
         self._write(changes, next_offset, owner)
 
     def reset(self) -> None:
@@ -175,7 +175,7 @@ class PartitionStore:
 
     def _open(self) -> None:
         if (self.path / _DAMAGED).exists():
-            self._remove("it was marked as damaged")
+            self._remove(f"an earlier error has left the mark {_DAMAGED}")
         try:
             self._database = open_database(self.path)
             self._read_place()
@@ -229,7 +229,7 @@ class PartitionStore:
     def _failure(self, error: Exception) -> Exception:
         failure = _failure(self.path, error)
         if isinstance(failure, StoreDamagedError):
-            with contextlib.suppress(OSError):  # on a full disk the damage is found again
+            with contextlib.suppress(OSError):  # without the mark the next read finds the damage
                 (self.path / _DAMAGED).touch()
         return failure
 
@@ -255,17 +255,17 @@ def _merge(rows: Iterator[Row], changes: list[Change]) -> Iterator[Row]:
     position = 0
     for key, value in rows:
         while position < len(changes) and changes[position][0] < key:
-            changed, new = changes[position]
+            changed_key, new = changes[position]
             position += 1
             if new is not None:
-                yield changed, new
+                yield changed_key, new
         if position < len(changes) and changes[position][0] == key:
-            changed, new = changes[position]
+            _, new = changes[position]
             position += 1
             if new is not None:
-                yield changed, new
+                yield key, new
         else:
             yield key, value
-    for changed, new in changes[position:]:
+    for changed_key, new in changes[position:]:
         if new is not None:
-            yield changed, new
+            yield changed_key, new

@@ -8,11 +8,13 @@ from agents.transport.records import Record
 
 
 class Replay:
-    """Replay of one partition, applied up to `end` (exclusive); `owner`: the fencing token
-    there."""
+    """Replay of one partition, which has applied the records below `end`.
+
+    `owner`: the fencing token at `end`.
+    """
 
     def __init__(self, store: PartitionStore, end: int) -> None:
-        """Begin a replay up to `end`, the changelog's end, which later records extend."""
+        """Begin a replay of the records up to `end`, which later records move on."""
         self.end = end
         self.owner = store.owner
         self._store = store
@@ -45,7 +47,7 @@ class Replay:
         return [(key, self._store.get(key)) for key in sorted(self._void)]
 
     def record_takeover(self, owner: int, end: int) -> None:
-        """Note that all records below `end` are applied, and `owner` is the token from there on."""
+        """Record that all records below `end` are applied, and `owner` is the token from there."""
         self.owner, self.end = owner, end
         self._void, self._before_void = set(), None
         self._store.restore([], end, owner)

@@ -1,9 +1,8 @@
 """Restoration of a worker's tables after partitions were assigned to it.
 
-It replaces Faust's own recovery (Settings.TableManager), which subscribes to the
-changelogs with the group's consumer and hangs or crashes on compacted or re-created topics. Here
-a separate consumer reads changelogs to their ends, in batches; the group's consumer reads input
-topics only.
+It replaces Faust's own recovery (Settings.TableManager), which subscribes to the changelogs with
+the group's consumer, and hangs or crashes on compacted or re-created topics. Here a separate
+consumer reads changelogs to their ends, in batches; the group's consumer reads input topics only.
 """
 
 import asyncio
@@ -39,7 +38,7 @@ class Restoration(Service):
         """Whether tables are being restored."""
         return not self.completed.is_set()
 
-    def on_partitions_revoked(self, revoked: set[TP]) -> None:
+    def on_partitions_revoked(self, revoked_tps: set[TP]) -> None:
         """End a running restoration: the generation has changed, or the app stops."""
         self.completed.clear()
 
@@ -48,23 +47,23 @@ class Restoration(Service):
 
     async def on_rebalance(
         self,
-        assigned: set[TP],
-        revoked: set[TP],
-        newly_assigned: set[TP],
+        tps: set[TP],
+        revoked_tps: set[TP],
+        new_tps: set[TP],
         generation_id: int = 0,
     ) -> None:
         """Restore the tables of the assigned partitions and resume the streams."""
         async with self._working:
             if self._current(generation_id):
-                await self._restore_and_resume(assigned, generation_id)
+                await self._restore_and_resume(tps, generation_id)
 
     async def on_stop(self) -> None:
         """Wait for a running restoration to end, since its stores are about to be closed."""
         async with self._working:
             pass
 
-    async def _restore_and_resume(self, assigned: set[TP], generation_id: int) -> None:
-        partitions = {tp.partition for tp in assigned}
+    async def _restore_and_resume(self, tps: set[TP], generation_id: int) -> None:
+        partitions = {tp.partition for tp in tps}
         await self._restore(self._assign(partitions), generation_id)
         if self._current(generation_id):
             await self._resume(generation_id)
@@ -90,11 +89,11 @@ class Restoration(Service):
         work = CatchUp(reader, stores, lambda: self._current(generation_id))
         try:
             await work.read()
-            owned = await self.wait(work.take_over(self.app.producer))
+            takeover = await self.wait(work.take_over(self.app.producer))
         finally:
             self.records_total += work.records_total
             await work.close()
-        for (topic, partition), replay in (owned.result or {}).items():
+        for (topic, partition), replay in (takeover.result or {}).items():
             self.app.producer.fence.begin((topic, partition), replay.owner, replay.end)
 
     async def _resume(self, generation_id: int) -> None:

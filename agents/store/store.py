@@ -26,11 +26,11 @@ class RocksStore(SerializedStore[Any, Any]):
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Own exactly `partitions`: close the others, open the missing ones."""
-        wanted = set(partitions)
-        for partition in self.partitions.keys() - wanted:
-            self.partitions.pop(partition).close()
-        for partition in wanted - self.partitions.keys():
-            self.partitions[partition] = PartitionStore(self._directory / str(partition))
+        numbers = set(partitions)
+        for number in self.partitions.keys() - numbers:
+            self.partitions.pop(number).close()
+        for number in numbers - self.partitions.keys():
+            self.partitions[number] = PartitionStore(self._directory / str(number))
 
     def cut(self) -> None:
         """Close the set of writes that the next `persist` puts on disk."""

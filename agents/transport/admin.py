@@ -25,8 +25,11 @@ class TopicAdmin:
     def create(
         self, topic: str, partitions: int, replication: int, config: Mapping[str, str]
     ) -> None:
-        """Create `topic` unless it exists. Raises KafkaException, and ValueError if it has another
-        number of partitions or a smaller record limit."""
+        """Create `topic` unless it exists.
+
+        Raises KafkaException, and ValueError if it has another number of partitions or a smaller
+        record limit.
+        """
         new = NewTopic(topic, partitions, replication, config=dict(config))
         try:
             self._client.create_topics([new], operation_timeout=_TIMEOUT_S)[topic].result()
@@ -38,13 +41,13 @@ class TopicAdmin:
 
     def partitions(self, topic: str) -> int:
         """Return the number of partitions of `topic`. Raises KafkaException if it is missing."""
-        known = self._partitions.get(topic)
-        if known is None:
-            known = self._partitions[topic] = self._ask_partitions(topic)
-        return known
+        count = self._partitions.get(topic)
+        if count is None:
+            count = self._partitions[topic] = self._ask_partitions(topic)
+        return count
 
     def _ask_partitions(self, topic: str) -> int:
-        """Ask the broker, repeatedly until it knows the topic."""
+        """Request the number of partitions, repeatedly until the broker has the topic."""
         give_up_at = time.monotonic() + _TIMEOUT_S
         while True:
             metadata = self._client.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
@@ -62,10 +65,10 @@ class TopicAdmin:
                 "delete it or set KAIROS_PARTITIONS to that number"
             )
 
-    def _check_size(self, topic: str, wanted: int) -> None:
-        actual = max_record_bytes(self._client, [topic]).get(topic, wanted)
-        if actual < wanted:
+    def _check_size(self, topic: str, needed_bytes: int) -> None:
+        actual = max_record_bytes(self._client, [topic]).get(topic, needed_bytes)
+        if actual < needed_bytes:
             raise ValueError(
-                f"topic {topic} takes records of {actual} bytes where up to {wanted} are written: "
-                f"set its {LARGEST_RECORD} to that"
+                f"topic {topic} takes records of {actual} bytes, but records of up to "
+                f"{needed_bytes} are written: set its {LARGEST_RECORD} to that number"
             )

@@ -17,7 +17,7 @@ class Backlog(Struct, frozen=True):
 
     highwaters: Mapping[TP, int]
     beginnings: Mapping[TP, int]
-    assigned: Collection[TP]
+    partitions: Collection[TP]
     progress: CommitProgress
 
     def by_partition(self, committed: Mapping[TP, int]) -> dict[TP, int]:
@@ -25,13 +25,13 @@ class Backlog(Struct, frozen=True):
 
         Partitions whose watermarks are unknown are left out.
         """
-        counts = {tp: self._records_from(tp, committed) for tp in self.assigned}
+        counts = {tp: self._records_from(tp, committed) for tp in self.partitions}
         return {tp: count for tp, count in counts.items() if count is not None}
 
     def unprocessed(self, partition: int, positions: Mapping[TP, int]) -> int | None:
         """Count the unprocessed records of `partition` in all topics; None if not known yet."""
         total = 0
-        for tp in (tp for tp in self.assigned if tp.partition == partition):
+        for tp in (tp for tp in self.partitions if tp.partition == partition):
             unread = self._records_from(tp, positions)
             if unread is None:
                 return None

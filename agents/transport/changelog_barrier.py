@@ -1,7 +1,7 @@
 """Barrier that holds outputs until the changelog has acknowledged the rows that caused them.
 
-A stage with several inputs may read them in another order after a kill, and decide differently. An
-output sent only once its row is safe is never contradicted by another decision.
+A stage with several inputs may read them in another order after a kill, and decide differently. If
+an output is sent only once its row is in the changelog, no later decision contradicts it.
 """
 
 from collections import deque
@@ -11,28 +11,28 @@ from collections.abc import Callable
 class ChangelogBarrier:
     """Barrier of one changelog partition, whose delivery reports come in the order of records."""
 
-    __slots__ = ("_acknowledged", "_held", "_written")
+    __slots__ = ("_acknowledgements", "_outputs", "_row_count")
 
     def __init__(self) -> None:
-        self._written = 0
-        self._acknowledged = 0
-        self._held: deque[tuple[int, Callable[[], None]]] = deque()
+        self._row_count = 0
+        self._acknowledgements = 0
+        self._outputs: deque[tuple[int, Callable[[], None]]] = deque()
 
     @property
     def is_holding(self) -> bool:
         """Whether an output waits for its rows."""
-        return bool(self._held)
+        return bool(self._outputs)
 
     def on_written(self) -> None:
         """Count a record that was handed to the changelog's producer."""
-        self._written += 1
+        self._row_count += 1
 
     def on_acknowledged(self) -> None:
         """Count the next record as delivered, and send the outputs that waited for it."""
-        self._acknowledged += 1
-        held = self._held
-        while held and held[0][0] <= self._acknowledged:
-            held.popleft()[1]()
+        self._acknowledgements += 1
+        outputs = self._outputs
+        while outputs and outputs[0][0] <= self._acknowledgements:
+            outputs.popleft()[1]()
 
     def send(self, output: Callable[[], None]) -> bool:
         """Send `output` once all rows written so far are acknowledged; return whether it was sent
@@ -40,8 +40,8 @@ class ChangelogBarrier:
 
         Outputs keep their order.
         """
-        if self._written == self._acknowledged:
+        if self._row_count == self._acknowledgements:
             output()
             return True
-        self._held.append((self._written, output))
+        self._outputs.append((self._row_count, output))
         return False

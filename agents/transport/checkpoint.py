@@ -1,4 +1,4 @@
-"""Commit protocol.
+"""Commit protocol of inputs, outputs and stores.
 
 Cut -> wait for the delivery of everything produced before it -> check that no other worker has
 written to the changelogs -> commit offsets -> persist the stores with the cut's changelog offsets.
@@ -25,7 +25,7 @@ from pipeline.adapters.transient import is_transient
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 0.1
-_REFUSED = frozenset({
+_REBALANCE_ERRORS = frozenset({
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.REBALANCE_IN_PROGRESS,
@@ -67,8 +67,11 @@ class Checkpointer:
         stores: Callable[[], Iterable[tuple[str, CheckpointedStore]]],
         options: TransportOptions,
     ) -> None:
-        """Set up commits by `commit`, which takes offsets and the time of their cut (epoch ms) and
-        returns the error, if any. `stores` returns the stores to persist, by changelog topic."""
+        """Prepare commits by `commit`.
+
+        It takes offsets and the time of their cut (epoch ms), and returns the error, if any.
+        `stores` returns the stores to persist, by changelog topic.
+        """
         self.committed: dict[TP, int] = {}
         self.figures = CommitFigures()
         self._commit_offsets = commit
@@ -77,28 +80,30 @@ class Checkpointer:
         self._stores = stores
         self._options = options
         self._lock = asyncio.Lock()
-        self._last_committed = False
+        self._did_commit = False
 
     async def run(
-        self, acknowledged: Callable[[], "asyncio.Future[None]"], idle_in_s: Callable[[], float]
+        self,
+        next_acknowledgement: Callable[[], "asyncio.Future[None]"],
+        idle_in_s: Callable[[], float],
     ) -> None:
-        """Commit until cancelled. Raises CommitStalledError, ChangelogTakenError, DeliveryError,
-        StoreDamagedError.
+        """Commit until cancelled.
 
-        `acknowledged` returns a future that the next acknowledgement completes; `idle_in_s` returns
-        the seconds until the consumer is idle if nothing arrives, 0 where it is idle.
+        `next_acknowledgement` returns a future that the next acknowledgement completes; `idle_in_s`
+        returns the seconds until the consumer is idle if nothing arrives, 0 where it is idle.
+        Raises CommitStalledError, ChangelogTakenError, DeliveryError, StoreDamagedError.
         """
         loop = asyncio.get_running_loop()
         stall_s = self._options.commit_stall_ms / 1000
         while True:
-            acknowledgement = acknowledged()
+            acknowledgement = next_acknowledgement()
             if not self._progress.waiting:
                 await acknowledgement
             stalls_at = loop.time() + stall_s
             while self._progress.waiting:
                 await self._until_due(idle_in_s)
                 await self._checkpoint_before(stalls_at)
-                if self._last_committed:
+                if self._did_commit:
                     stalls_at = loop.time() + stall_s
 
     async def checkpoint(self) -> bool:
@@ -111,7 +116,7 @@ class Checkpointer:
             self._producer.fence.check(epoch)
             committed = bool(offsets) and await self._commit(offsets, cut_ms)
             self._persist(epoch)
-            self._last_committed = committed
+            self._did_commit = committed
             return committed
 
     async def _checkpoint_before(self, stalls_at: float) -> None:
@@ -146,9 +151,9 @@ class Checkpointer:
 
     async def _commit(self, offsets: Mapping[TP, int], cut_ms: int) -> bool:
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        start_s = loop.time()
         while (error := await self._commit_offsets(offsets, cut_ms)) is not None:
-            if error.code() in _REFUSED:
+            if error.code() in _REBALANCE_ERRORS:
                 _log.warning("commit refused, the group is rebalancing: %s", error.str())
                 return False
             if not is_transient(error):
@@ -158,5 +163,5 @@ class Checkpointer:
         self._progress.record_commit(offsets)
         self.committed.update(offsets)
         self.figures.commits += 1
-        self.figures.seconds += loop.time() - started
+        self.figures.seconds += loop.time() - start_s
         return True

@@ -52,7 +52,7 @@ class Consumer(BaseConsumer):
 
     def __post_init__(self) -> None:
         self.received_total = 0
-        self._assigned: set[TP] = set()
+        self._own_tps: set[TP] = set()
         self._positions: dict[TP, int] = {}
         self._beginnings: Mapping[TP, int] = {}
         self._generation = self._assigned_in = 0
@@ -228,16 +228,16 @@ class Consumer(BaseConsumer):
         await self.on_partitions_revoked(tps)
         self._begin_generation(set())
 
-    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit the processed offsets, then forget the partitions."""
+    async def on_partitions_revoked(self, tps: set[TP]) -> None:
+        """Commit the processed offsets, then drop the partitions' data."""
         await self.wait_empty()
-        await super().on_partitions_revoked(revoked)
+        await super().on_partitions_revoked(tps)
 
-    def _begin_generation(self, assigned: set[TP]) -> None:
+    def _begin_generation(self, tps: set[TP]) -> None:
         self._generation += 1
         self._assigned_in = self._generation
         self.app.consumer_generation_id = self._generation
-        self._assigned = assigned
+        self._own_tps = tps
         self._positions.clear()
         self._beginnings, self._start_offsets = {}, {}
         self._progress.reset()
@@ -246,14 +246,14 @@ class Consumer(BaseConsumer):
         self._version += 1
 
     def _is_current_generation(self) -> bool:
-        """Return whether the current assignment is still wanted."""
+        """Return whether the current assignment is still in force."""
         return self._generation == self._assigned_in and not self.app.should_stop
 
     # -- positions
 
     def assignment(self) -> set[TP]:
         """Return this member's partitions."""
-        return set(self._assigned)
+        return set(self._own_tps)
 
     async def position(self, tp: TP) -> int | None:
         """Return the next offset that agents will get, if it is known."""
@@ -264,7 +264,7 @@ class Consumer(BaseConsumer):
 
         Does nothing once the partitions are revoked or the worker stops.
         """
-        if not self._assigned:
+        if not self._own_tps:
             return {}
         places = await self._retry_transient("the start offsets", self._find_positions)
         if places is None:
@@ -297,8 +297,11 @@ class Consumer(BaseConsumer):
             self._set_sent_index(index)
 
     async def _commit_with_notes(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
-        noted = {tp: (o, self._sent_index.commit_note(tp, o, cut_ms)) for tp, o in offsets.items()}
-        error = await self._kafka.commit(noted, self._options.request_timeout_s)
+        commits = {
+            tp: (offset, self._sent_index.commit_note(tp, offset, cut_ms))
+            for tp, offset in offsets.items()
+        }
+        error = await self._kafka.commit(commits, self._options.request_timeout_s)
         if error is None and self._sent_index.is_obsolete(
             {**self._checkpointer.committed, **offsets}
         ):
@@ -311,8 +314,8 @@ class Consumer(BaseConsumer):
 
     async def _find_positions(self) -> tuple[Mapping[TP, int], dict[TP, tuple[int, str]]]:
         """Return the logs' first offsets, and the start offsets with their commits' notes."""
-        beginnings = await self.earliest_offsets(*self._assigned)
-        committed = await self._kafka.committed(self._assigned, self._options.request_timeout_s)
+        beginnings = await self.earliest_offsets(*self._own_tps)
+        committed = await self._kafka.committed(self._own_tps, self._options.request_timeout_s)
         return beginnings, {tp: (first, "") for tp, first in beginnings.items()} | committed
 
     async def _retry_transient(self, subject: str, ask: Callable[[], Awaitable[T]]) -> T | None:
@@ -348,7 +351,7 @@ class Consumer(BaseConsumer):
         self._version += 1  # drops what was read but not handed over
         try:
             await self._wait_until_processed()
-            for tp in positions.keys() & self._assigned:
+            for tp in positions.keys() & self._own_tps:
                 self._positions[tp] = positions[tp]
                 self._committed_offset.pop(tp, None)  # below it Faust takes no acknowledgements
         finally:
@@ -404,7 +407,7 @@ class Consumer(BaseConsumer):
         self._version += 1
         if self._poller is None or not self.flow_active:
             return
-        readable = self._active_partitions & self._assigned & self._positions.keys()
+        readable = self._active_partitions & self._own_tps & self._positions.keys()
         self._poller.assign(self._version, {tp: self._positions[tp] for tp in readable})
 
     # -- the pump
@@ -455,7 +458,7 @@ class Consumer(BaseConsumer):
         if batch.records:
             self._last_arrival = self.loop.time()
         if batch.version == self._version:
-            self._skip_control_records(batch.reached)
+            self._skip_control_records(batch.positions)
 
     def begin(self, message: ConsumerMessage) -> bool:
         """Count a delivered event as in progress until it is acknowledged.
@@ -470,9 +473,9 @@ class Consumer(BaseConsumer):
             self._unacked_messages.add(message)
         return True
 
-    def _skip_control_records(self, reached: Mapping[TP, int]) -> None:
+    def _skip_control_records(self, positions: Mapping[TP, int]) -> None:
         """Advance over offsets after the last record: transaction markers, which are no events."""
-        for tp, offset in reached.items():
+        for tp, offset in positions.items():
             if offset <= self._positions[tp]:
                 continue
             self._positions[tp] = offset
@@ -487,10 +490,10 @@ class Consumer(BaseConsumer):
 
     def _topic_partition(self, record: Record) -> TP:
         place = record.topic(), record.partition()
-        known = self._tps.get(place)
-        if known is None:
-            known = self._tps[place] = TP(*place)
-        return known
+        tp = self._tps.get(place)
+        if tp is None:
+            tp = self._tps[place] = TP(*place)
+        return tp
 
     def _to_message(self, tp: TP, record: Record) -> ConsumerMessage:
         kind, timestamp_ms = record.timestamp()
@@ -527,7 +530,7 @@ class Consumer(BaseConsumer):
     @property
     def backlog(self) -> Backlog:
         """Uncommitted and unprocessed records."""
-        return Backlog(self._kafka.highwaters, self._beginnings, self._assigned, self._progress)
+        return Backlog(self._kafka.highwaters, self._beginnings, self._own_tps, self._progress)
 
     def lag(self) -> dict[TP, int]:
         """Return the number of records past the committed offset, by partition, where known."""

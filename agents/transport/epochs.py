@@ -20,7 +20,7 @@ class Epoch:
     """
 
     __slots__ = (
-        "_closed", "_delivered", "_on_error", "changelog_counts", "changelog_ends", "outstanding",
+        "_closed", "_delivery", "_on_error", "changelog_counts", "changelog_ends", "outstanding",
     )  # fmt: skip
 
     def __init__(self, on_error: OnError) -> None:
@@ -29,7 +29,7 @@ class Epoch:
         self.changelog_counts: dict[tuple[str, int], int] = defaultdict(int)
         self._on_error = on_error
         self._closed = False
-        self._delivered: asyncio.Future[None] | None = None
+        self._delivery: asyncio.Future[None] | None = None
 
     def on_output(self, error: KafkaError | None, message: Record) -> None:
         """Handle the delivery report of an output."""
@@ -56,14 +56,14 @@ class Epoch:
         """Wait until every record of the closed epoch is delivered; raise the error given to
         `fail`."""
         if self.outstanding:
-            self._delivered = asyncio.get_running_loop().create_future()
-            await self._delivered
+            self._delivery = asyncio.get_running_loop().create_future()
+            await self._delivery
 
     def fail(self, error: Exception) -> None:
         """Raise `error` in the waiter: the epoch will never be delivered."""
-        if self._delivered is not None and not self._delivered.done():
-            self._delivered.set_exception(error)
+        if self._delivery is not None and not self._delivery.done():
+            self._delivery.set_exception(error)
 
     def _finish(self) -> None:
-        if self._delivered is not None and not self._delivered.done():
-            self._delivered.set_result(None)
+        if self._delivery is not None and not self._delivery.done():
+            self._delivery.set_result(None)

@@ -60,13 +60,13 @@ class ChangelogFence:
         Raises ChangelogTakenError.
         """
         for topic_partition, end in epoch.changelog_ends.items():
-            begun = self._ends.get(topic_partition)
-            if begun is None:
+            start = self._ends.get(topic_partition)
+            if start is None:
                 continue
-            if end - begun != epoch.changelog_counts[topic_partition]:
+            if end - start != epoch.changelog_counts[topic_partition]:
                 topic, partition = topic_partition
                 raise ChangelogTakenError(
-                    f"another worker has written to {topic} [{partition}] from {begun} to {end}: "
+                    f"another worker has written to {topic} [{partition}] from {start} to {end}: "
                     "one of the two was stopped"
                 )
             self._ends[topic_partition] = end

@@ -26,37 +26,40 @@ from agents.transport.records import Record
 from agents.transport.watermark_rounds import WatermarkRounds
 
 _POLL_S = 0.01
+"""Longest poll while records arrive or calls are made. A queued call waits for the poll to end."""
+
 _QUIET_POLL_S = 0.1
-"""Longest polls, for which a queued call may wait: `_POLL_S` while records come or calls are made,
-`_QUIET_POLL_S` after `_QUIET_AFTER_S` without either. Each poll's end wakes the thread, which is
-most of an idle worker's load; a record ends a poll at once."""
+"""Longest poll after `_QUIET_AFTER_S` without records or calls. The end of each poll wakes the
+thread, which is most of an idle worker's load; a record ends a poll at once."""
 
 _QUIET_AFTER_S = 0.25
 
 _LOOK_EVERY_S = 0.1
 _ASK_EVERY_S = 1.0
-"""Interval of requests for end offsets of partitions that are not being read. A request, and a
-round of requests, is bounded by `_ASK_S`, since the lease must not end meanwhile."""
+"""Interval of requests for end offsets of partitions that are not being read."""
 
 _ASK_S = 0.1
+"""Longest time of a request, and of a round of requests: the lease must not end meanwhile."""
 
 
 class Batch(Struct, frozen=True):
     """Records read in one poll, under one version of the assignment; `size`: bytes of values.
 
-    `reached`: next offset to read of each partition whose position has changed. It may exceed the
-    last record's by more than one, since transaction markers take offsets.
+    `positions`: next offset to read of each partition whose position has changed. It may exceed
+    the last record's offset by more than one, since transaction markers have offsets too.
     """
 
     version: int
     records: Sequence[Record]
     size: int
-    reached: Mapping[TP, int]
+    positions: Mapping[TP, int]
 
 
 class PrefetchLimits(Struct, frozen=True):
-    """Maximum of `messages` per batch, and the unprocessed `batches`, or bytes in them (`size`), at
-    which polling stops."""
+    """Limits of prefetching: `messages` per batch, unprocessed `batches`, and bytes in them.
+
+    Reading stops while there are `batches` unprocessed batches, or `size` bytes of values in them.
+    """
 
     messages: int
     batches: int
@@ -106,20 +109,20 @@ class Poller(threading.Thread):
         self._lease = lease
         self._topics = sorted(topics)
         self._limits = limits
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._calls: deque[Callable[[], None]] = deque()
         self._waiting_batches = 0
         self._waiting_bytes = 0
         self._starts: list[TopicPartition] = []
-        self._parked: list[TopicPartition] | None = None
+        self._parked_positions: list[TopicPartition] | None = None
         self._version = 0
         self._closing = False
         self._in_rebalance = False
         self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
         self._abandoned_commits = 0
-        self._owned: set[TP] = set()
+        self._own_tps: set[TP] = set()
         self._delivering: set[tuple[str | None, int | None]] = set()
-        self._reached: dict[TP, int] = {}
+        self._last_positions: dict[TP, int] = {}
         self._looked_at = self._asked_at = 0.0
         self._busy_at = time.monotonic()
         self._rounds = WatermarkRounds(self._request_end, _ASK_S)
@@ -141,8 +144,8 @@ class Poller(threading.Thread):
 
         def assign() -> None:
             self._version = version
-            self._parked = None
-            self._reached = {}
+            self._parked_positions = None
+            self._last_positions = {}
             self._read_from(parts)
 
         self._enqueue(assign)
@@ -193,20 +196,20 @@ class Poller(threading.Thread):
 
     def batch_done(self, batch: Batch) -> None:
         """Count `batch` as processed, which frees its share of the limits."""
-        with self._changed:
+        with self._condition:
             self._waiting_batches -= 1
             self._waiting_bytes -= batch.size
 
     def close(self) -> None:
         """Ask the thread to end."""
-        with self._changed:
+        with self._condition:
             self._closing = True
-            self._changed.notify()
+            self._condition.notify()
 
     def _enqueue(self, call: Callable[[], None]) -> None:
-        with self._changed:
+        with self._condition:
             self._calls.append(call)
-            self._changed.notify()
+            self._condition.notify()
 
     async def _call(self, function: Callable[[], Any]) -> Any:
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -267,16 +270,17 @@ class Poller(threading.Thread):
     def _park_or_resume(self) -> None:
         """Read nothing while the prefetch limits are reached; polls continue and serve callbacks.
 
-        pause() does not serve: after resume() librdkafka would read again from assign()'s offsets.
+        pause() is no alternative: after resume() librdkafka would read again from assign()'s
+        offsets.
         """
         limits = self._limits
-        if self._parked is None and self._reach(limits.batches, limits.size):
-            self._parked = self._positions()
+        if self._parked_positions is None and self._reach(limits.batches, limits.size):
+            self._parked_positions = self._positions()
             self._kafka.assign([])
-        elif self._parked is not None and not self._reach(
+        elif self._parked_positions is not None and not self._reach(
             limits.batches // 2 + 1, limits.size // 2
         ):
-            starts, self._parked = self._parked, None
+            starts, self._parked_positions = self._parked_positions, None
             self._read_from(starts)
 
     def _read_from(self, starts: list[TopicPartition]) -> None:
@@ -288,49 +292,49 @@ class Poller(threading.Thread):
         return self._waiting_batches >= batches or self._waiting_bytes >= size
 
     def _suspend_reading(self) -> None:
-        self._starts, self._parked = [], None
+        self._starts, self._parked_positions = [], None
         self._kafka.assign([])
 
     def _set_owned(self, tps: set[TP]) -> None:
-        self._owned = tps
+        self._own_tps = tps
         self.highwaters = {}
 
     def _unassign(self) -> None:
         """Give the partitions back.
 
-        One call must do: in a closing group librdkafka regards any change of the assignment as the
-        last one, and a second call may block for ever, with the GIL held.
+        Only one call is allowed: in a closing group librdkafka regards any change of the assignment
+        as the last one, and a second call may block for ever, with the GIL held.
         """
-        self._starts, self._parked = [], None
+        self._starts, self._parked_positions = [], None
         self._set_owned(set())
         self._kafka.unassign()
 
     def _positions(self) -> list[TopicPartition]:
         """Return the positions at which reading continues.
 
-        Until librdkafka has delivered a record of the current assignment, it may report the
-        position of an earlier one, and records in between would be skipped; so the start is used
-        instead.
+        Until librdkafka has delivered a record under the current assignment, it may report a
+        position under an earlier assignment, from which records would be skipped; so the start is
+        used instead.
         """
-        reached = self._kafka.position(self._starts)
+        positions = self._kafka.position(self._starts)
         return [
             part if (part.topic, part.partition) in self._delivering else start
-            for part, start in zip(reached, self._starts, strict=True)
+            for part, start in zip(positions, self._starts, strict=True)
         ]
 
     def _poll(self) -> None:
         quiet = time.monotonic() - self._busy_at > _QUIET_AFTER_S
         first = self._kafka.poll(_QUIET_POLL_S if quiet else _POLL_S)
-        polled = (
+        messages = (
             [] if first is None else [first, *self._kafka.consume(self._limits.messages - 1, 0)]
         )
-        records = [message for message in cast(list[Record], polled) if self._is_record(message)]
+        records = [message for message in cast(list[Record], messages) if self._is_record(message)]
         self._delivering.update((record.topic(), record.partition()) for record in records)
         look = self._is_time_to_look()
-        reached = self._changed_positions() if look else {}
-        if records or reached:
+        positions = self._changed_positions() if look else {}
+        if records or positions:
             self._busy_at = time.monotonic()
-            self._hand_over(Batch(self._version, records, sum(map(len, records)), reached))
+            self._hand_over(Batch(self._version, records, sum(map(len, records)), positions))
         if look:
             self._update_highwaters()
 
@@ -342,15 +346,17 @@ class Poller(threading.Thread):
         return True
 
     def _hand_over(self, batch: Batch) -> None:
-        with self._changed:
+        with self._condition:
             self._waiting_batches += 1
             self._waiting_bytes += batch.size
         self._call_soon(self._listener.on_batch, batch)
 
     def _changed_positions(self) -> dict[TP, int]:
-        before = self._reached
-        self._reached = {TP(at.topic, at.partition): at.offset for at in self._positions()}
-        return {tp: offset for tp, offset in self._reached.items() if offset != before.get(tp)}
+        before = self._last_positions
+        self._last_positions = {TP(at.topic, at.partition): at.offset for at in self._positions()}
+        return {
+            tp: offset for tp, offset in self._last_positions.items() if offset != before.get(tp)
+        }
 
     def _is_record(self, message: Record) -> bool:
         error = message.error()
@@ -366,15 +372,15 @@ class Poller(threading.Thread):
             tp: self._kafka.get_watermark_offsets(TopicPartition(*tp), cached=True)[1]
             for tp in read
         }
-        unread = self._owned - read
+        unread = self._own_tps - read
         if unread and time.monotonic() - self._asked_at >= _ASK_EVERY_S:
             self._asked_at = time.monotonic()
             answers, failure = self._rounds.ask(unread)
             ends |= answers
             if failure is not None:
                 self._on_error(failure)
-        known = {tp: end for tp, end in ends.items() if end >= 0}
-        self.highwaters = {**self.highwaters, **known}
+        valid_ends = {tp: end for tp, end in ends.items() if end >= 0}
+        self.highwaters = {**self.highwaters, **valid_ends}
 
     def _request_end(self, tp: TP) -> int:
         end: int = self._kafka.get_watermark_offsets(TopicPartition(*tp), _ASK_S)[1]
@@ -389,7 +395,8 @@ class Poller(threading.Thread):
         try:
             if self._in_rebalance:
                 # While the coordinator is away librdkafka would hold a commit for a whole session,
-                # which is longer than the lease. A bounded request checks first that it answers.
+                # which is longer than the lease. So a bounded request first checks that the
+                # coordinator answers.
                 self._kafka.committed(parts, timeout=timeout_s)
                 committed = self._kafka.commit(offsets=parts, asynchronous=False)
                 self._finish_commit(future, None, committed)
@@ -411,8 +418,8 @@ class Poller(threading.Thread):
         error: KafkaError | None,
         parts: list[TopicPartition] | None,
     ) -> None:
-        failed = error or next((part.error for part in parts or () if part.error), None)
-        self._call_soon(_succeed, future, failed)
+        failure = error or next((part.error for part in parts or () if part.error), None)
+        self._call_soon(_succeed, future, failure)
 
     def _on_assign(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
         self._suspend_reading()  # reading begins when the tables are restored
@@ -445,14 +452,14 @@ class Poller(threading.Thread):
             self._abandoned_commits += 1
             self._finish_commit(self._commits.popleft(), KafkaError(KafkaError._TIMED_OUT), None)
         while not future.done() and not self._closing:
-            with self._changed:
+            with self._condition:
                 if not self._calls:
-                    self._changed.wait(_POLL_S)
+                    self._condition.wait(_POLL_S)
             self._serve_calls()
             self._renew()
         self._in_rebalance = False
-        ended = future.done() and not future.cancelled()
-        if ended and (error := future.exception()) is not None:
+        is_done = future.done() and not future.cancelled()
+        if is_done and (error := future.exception()) is not None:
             self._crash(error)
 
     def _crash(self, error: BaseException) -> None:

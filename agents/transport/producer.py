@@ -110,7 +110,7 @@ class Producer(BaseProducer):
         """Outputs that are in the log already; `suppressed_total` counts the duplicates."""
         self.suppressed_total = 0
         self.fence = ChangelogFence()
-        self._awaited: Epoch | None = None
+        self._awaited_epoch: Epoch | None = None
         self._is_awaited = asyncio.Event()
         self._work = asyncio.Event()
         self._outputs_held = asyncio.Event()
@@ -183,7 +183,7 @@ class Producer(BaseProducer):
         Returns the offset after them once they are delivered; they belong to no epoch.
         Raises DeliveryError, SessionLostError.
         """
-        written: list[asyncio.Future[int]] = []
+        deliveries: list[asyncio.Future[int]] = []
         for key, value in rows:
             future = asyncio.get_running_loop().create_future()
             options = {
@@ -193,8 +193,8 @@ class Producer(BaseProducer):
             }
             request = _ProduceRequest(changelog.topic, key, value, options)
             self._produce(self._lingering.client, request)
-            written.append(future)
-        return (await asyncio.gather(*written))[-1] + 1
+            deliveries.append(future)
+        return (await asyncio.gather(*deliveries))[-1] + 1
 
     def end_run(self, written_at: float) -> None:
         """Hand waiting outputs over now, unless the worker is behind and batching pays.
@@ -224,14 +224,14 @@ class Producer(BaseProducer):
     async def wait_until_delivered(self, epoch: Epoch) -> None:
         """Wait until all of `epoch` is delivered. Raises DeliveryError."""
         self._raise_failure()
-        self._awaited = epoch
+        self._awaited_epoch = epoch
         self._is_awaited.set()
         try:
             self._serve_reports()
             self._raise_failure()
             await epoch.wait_until_delivered()
         finally:
-            self._awaited = None
+            self._awaited_epoch = None
             self._is_awaited.clear()
         self._raise_failure()
         self.outstanding_bytes -= self._cut_bytes
@@ -321,7 +321,7 @@ class Producer(BaseProducer):
         """Create a topic unless it exists."""
         settings = {LARGEST_RECORD: str(sizes.TOPIC)}
         settings |= {key: str(value) for key, value in (config or {}).items()}
-        policies = [p for p, wanted in (("compact", compacting), ("delete", deleting)) if wanted]
+        policies = [p for p, is_set in (("compact", compacting), ("delete", deleting)) if is_set]
         if policies:
             settings["cleanup.policy"] = ",".join(policies)
         if compacting:
@@ -363,13 +363,13 @@ class Producer(BaseProducer):
         for lane in self._lanes:
             lane.batch.drop()
             lane.client.purge(in_flight=False, blocking=False)
-        if self._awaited is not None:
-            self._awaited.fail(DeliveryError(str(self.transport.failure)))
+        if self._awaited_epoch is not None:
+            self._awaited_epoch.fail(DeliveryError(str(self.transport.failure)))
 
     def _was_sent(self, topic: str, key: bytes | None, headers: Headers | None) -> bool:
-        wanted = self._options.cause_header
+        cause_header = self._options.cause_header
         return any(
-            name == wanted and self.sent_index.contains(topic, key, cause)
+            name == cause_header and self.sent_index.contains(topic, key, cause)
             for name, cause in headers or ()
         )
 
@@ -457,7 +457,7 @@ class Producer(BaseProducer):
                 self.outstanding = 0
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._work.wait(), _SERVE_WHEN_IDLE_S)
-            if self._awaited is None:
+            if self._awaited_epoch is None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._is_awaited.wait(), _SERVE_S)
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
@@ -486,8 +486,8 @@ class Producer(BaseProducer):
             f"a record for {message.topic()} was not delivered: {error.str()}; "
             f"{_ADVICE.get(error.code(), _AGAIN)}"
         )
-        if self._awaited is not None:
-            self._awaited.fail(failure)
+        if self._awaited_epoch is not None:
+            self._awaited_epoch.fail(failure)
         self.transport.fail(failure)
 
     def _check_may_write(self) -> None:

@@ -9,36 +9,39 @@ from faust.types import TP
 class CommitProgress:
     """Offsets per partition between their delivery to agents and their commit.
 
-    Faust's streams record acknowledgements in `acked_index` and `acked`, in any order.
+    Faust's streams add acknowledged offsets to both `acked_index` and `acknowledgements`, in any
+    order.
     """
 
     def __init__(
-        self, acked_index: MutableMapping[TP, set[int]], acked: MutableMapping[TP, list[int]]
+        self,
+        acked_index: MutableMapping[TP, set[int]],
+        acknowledgements: MutableMapping[TP, list[int]],
     ) -> None:
         self._acked_index = acked_index
-        self._acked = acked
-        self._delivered: dict[TP, deque[int]] = defaultdict(deque)
-        self._passed: dict[TP, int] = {}
+        self._acknowledgements = acknowledgements
+        self._deliveries: dict[TP, deque[int]] = defaultdict(deque)
+        self._skip_ends: dict[TP, int] = {}
         self._ready: dict[TP, int] = {}
 
     def record_delivery(self, tp: TP, offset: int) -> None:
         """Record that `offset` was delivered to an agent."""
-        self._delivered[tp].append(offset)
-        self._passed.pop(tp, None)
+        self._deliveries[tp].append(offset)
+        self._skip_ends.pop(tp, None)
 
     def record_skip(self, tp: TP, next_offset: int) -> None:
         """Record that undelivered offsets below `next_offset` are no events."""
-        self._passed[tp] = next_offset
+        self._skip_ends[tp] = next_offset
 
     @property
     def unprocessed(self) -> int:
         """Number of events in progress: delivered and not acknowledged."""
-        delivered = sum(len(offsets) for offsets in self._delivered.values())
-        return delivered - sum(len(offsets) for offsets in self._acked_index.values())
+        deliveries = sum(len(offsets) for offsets in self._deliveries.values())
+        return deliveries - sum(len(offsets) for offsets in self._acked_index.values())
 
     def unprocessed_of(self, tp: TP) -> int:
         """Return the number of events in progress of `tp`."""
-        return len(self._delivered.get(tp, ())) - len(self._acked_index.get(tp, ()))
+        return len(self._deliveries.get(tp, ())) - len(self._acked_index.get(tp, ()))
 
     @property
     def waiting(self) -> bool:
@@ -47,16 +50,16 @@ class CommitProgress:
 
     def committable(self) -> dict[TP, int]:
         """Return the next offset to read of each partition with progress."""
-        for tp, delivered in self._delivered.items():
-            acked = self._acked_index.get(tp)
-            while acked and delivered and delivered[0] in acked:
-                offset = delivered.popleft()
-                acked.discard(offset)
+        for tp, offsets in self._deliveries.items():
+            acks = self._acked_index.get(tp)
+            while acks and offsets and offsets[0] in acks:
+                offset = offsets.popleft()
+                acks.discard(offset)
                 self._ready[tp] = offset + 1
-            if tp in self._acked:
-                self._acked[tp].clear()
+            if tp in self._acknowledgements:
+                self._acknowledgements[tp].clear()
         for tp in self._all_passed():
-            self._ready[tp] = self._passed.pop(tp)
+            self._ready[tp] = self._skip_ends.pop(tp)
         return dict(self._ready)
 
     def record_commit(self, offsets: Mapping[TP, int]) -> None:
@@ -66,13 +69,13 @@ class CommitProgress:
                 del self._ready[tp]
 
     def reset(self) -> None:
-        """Forget everything: partitions are read again from their committed offsets."""
-        self._delivered.clear()
+        """Drop all progress: partitions are read again from their committed offsets."""
+        self._deliveries.clear()
         self._acked_index.clear()
-        self._acked.clear()
-        self._passed.clear()
+        self._acknowledgements.clear()
+        self._skip_ends.clear()
         self._ready.clear()
 
     def _all_passed(self) -> list[TP]:
         """Return the partitions with skipped offsets whose delivered events are acknowledged."""
-        return [tp for tp in self._passed if not self._delivered.get(tp)]
+        return [tp for tp in self._skip_ends if not self._deliveries.get(tp)]

@@ -32,7 +32,7 @@ class WatermarkRounds:
         """Return the end offsets that were answered, and the first error."""
         over_at = self._clock() + self._seconds
         ends: dict[TP, int] = {}
-        failed: KafkaError | None = None
+        failure: KafkaError | None = None
         for tp in self._in_turn(tps):
             if self._clock() >= over_at:
                 break
@@ -40,11 +40,11 @@ class WatermarkRounds:
             try:
                 ends[tp] = self._ask(tp)
             except KafkaException as error:
-                failed = failed or error.args[0]
-        return ends, failed
+                failure = failure or error.args[0]
+        return ends, failure
 
     def _in_turn(self, tps: Iterable[TP]) -> list[TP]:
-        last, ordered = self._last, sorted(tps)
+        last, in_order = self._last, sorted(tps)
         if last is None:
-            return ordered
-        return [tp for tp in ordered if tp > last] + [tp for tp in ordered if tp <= last]
+            return in_order
+        return [tp for tp in in_order if tp > last] + [tp for tp in in_order if tp <= last]

@@ -48,23 +48,23 @@ def test_each_record_is_handed_over_once_and_equals_the_written_one(
             known_keys.discard(word)
             assert cache.decode(_TOPIC, word.encode()) == _Text(word)
         assert codec.decode_count == misses
-        assert cache.kept_bytes == sum(map(len, known_keys))
+        assert cache.cached_bytes == sum(map(len, known_keys))
 
 
-def test_kept_bytes_are_bounded() -> None:
+def test_cached_bytes_are_bounded() -> None:
     codec = _Codec()
     cache = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
     payloads = [chr(ord("!") + number) * (1 << 20) for number in range(50)]
     for text in payloads:
         cache.encode(_TOPIC, _Text(text))
-        assert cache.kept_bytes <= decoded_cache.KEPT_BYTES
+        assert cache.cached_bytes <= decoded_cache.MAX_BYTES
     for text in payloads:
         assert cache.decode(_TOPIC, text.encode()) == _Text(text)
-    assert codec.decode_count == 50 - (decoded_cache.KEPT_BYTES >> 20)
-    assert cache.kept_bytes == 0
+    assert codec.decode_count == 50 - (decoded_cache.MAX_BYTES >> 20)
+    assert cache.cached_bytes == 0
 
 
 def test_topics_without_a_reader_in_this_process_are_not_cached() -> None:
     cache = DecodedCache(_Codec(), ["other"])  # type: ignore[arg-type]
     cache.encode(_TOPIC, _Text("a"))
-    assert cache.kept_bytes == 0
+    assert cache.cached_bytes == 0

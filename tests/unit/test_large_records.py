@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents.headers import onward_timing
-from agents.idempotence import Output, Row, Sent, outbox_bytes
+from agents.idempotence import OutboxEntry, Output, Row, outbox_bytes
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import OutboxFullError, StageShell
@@ -177,7 +177,7 @@ def test_a_timing_that_only_grows_is_dropped() -> None:
 
 def test_outbox_bytes_are_those_of_uncommitted_inputs() -> None:
     outbox = tuple(
-        Sent("in", offset, (Output("out", b"k", b"x" * size), Output("out", b"k", None)))
+        OutboxEntry("in", offset, (Output("out", b"k", b"x" * size), Output("out", b"k", None)))
         for offset, size in ((3, 10), (4, 100), (5, 1_000))
     )
     row = Row[int](outbox=outbox)
