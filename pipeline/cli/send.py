@@ -77,7 +77,7 @@ def run(  # noqa: PLR0913 - one for each option
         ),
     ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="A column that means nothing here; may be repeated.")
+        list[str] | None, typer.Option(help="A column to leave out; may be repeated.")
     ] = None,
     at_once: Annotated[
         bool,
@@ -93,7 +93,7 @@ def run(  # noqa: PLR0913 - one for each option
 
     A record is an Interaction (it has `kind` and `identifiers`) or a message in Segment's format
     (it has `type`). In CSV and Parquet dotted columns are nested fields: `properties.price`,
-    `identifiers.email`; a column that means nothing is refused, so that none is lost.
+    `identifiers.email`; an unknown column is refused, so that none is lost.
 
     Good records are sent, the others reported as FILE:LINE with the column at fault, and the exit
     code is then 1.
@@ -117,7 +117,7 @@ def run(  # noqa: PLR0913 - one for each option
         encoding,
         delimiter,
         decimal_comma,
-        ignored=frozenset(ignore or ()),
+        ignored_columns=frozenset(ignore or ()),
         footer=_footer(footer),
     )
     rows = open_rows(file, file_format)
@@ -184,8 +184,8 @@ def _end_interrupted(publisher: FilePublisher) -> NoReturn:
     with suppress(KeyboardInterrupt, NotDeliveredError):
         publisher.finish()
     print_error(
-        f"interrupted: {publisher.delivered:,} interactions are in Kafka. Send the same file again "
-        "to go on: what arrived counts once"
+        f"interrupted: {publisher.delivery_count:,} interactions are in Kafka. Send the same file "
+        "again to go on: what arrived counts once"
     )
     raise typer.Exit(_INTERRUPTED)
 

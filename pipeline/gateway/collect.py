@@ -27,7 +27,7 @@ from pipeline.model.outcome import DeadLetter
 
 Endpoint: TypeAlias = Callable[[Gateway, Request], Awaitable[Response | Refusal]]
 
-_ACCEPTED: Final = b'{"success":true}'
+_SUCCESS: Final = b'{"success":true}'
 
 
 class RejectedItem(Struct, frozen=True):
@@ -64,17 +64,17 @@ def single(kind: Kind) -> Endpoint:
 
     async def accept(gateway: Gateway, request: Request) -> Response | Refusal:
         parse = partial(decode, decoder=MESSAGE)
-        received = await receive(gateway, request, gateway.limits.message_bytes, parse)
-        if isinstance(received, Refusal):
-            return received
-        result = interaction(received.body, kind, received.arrival)
+        post = await receive(gateway, request, gateway.limits.message_bytes, parse)
+        if isinstance(post, Refusal):
+            return post
+        result = interaction(post.body, kind, post.arrival)
         if isinstance(result, Refusal):
             return result
         failure = await gateway.write([TracedInteraction(result, trace_of(request))])
-        received.note_attempt(taken=failure is None)
+        post.note_attempt(acknowledged=failure is None)
         if failure is not None:
             return unavailable(failure.detail)
-        return Response(_ACCEPTED, media_type=JSON)
+        return Response(_SUCCESS, media_type=JSON)
 
     return accept
 
@@ -82,55 +82,55 @@ def single(kind: Kind) -> Endpoint:
 async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept the valid messages; the others become dead letters, listed in the answer."""
     limits = gateway.limits
-    parse = partial(decode_parts, decoder=BATCH, parts="batch", most=limits.items)
-    received = await receive(gateway, request, limits.batch_bytes, parse)
-    if isinstance(received, Refusal):
-        return received
-    envelope = received.body
+    parse = partial(decode_parts, decoder=BATCH, parts="batch", max_items=limits.items)
+    post = await receive(gateway, request, limits.batch_bytes, parse)
+    if isinstance(post, Refusal):
+        return post
+    envelope = post.body
     if not envelope.batch:
         return refuse("missing_field", "batch", "batch has no messages")
     messages = list(map(bytes, envelope.batch))
-    if len(received.raw) - sum(map(len, messages)) > limits.message_bytes:
+    if len(post.raw) - sum(map(len, messages)) > limits.message_bytes:
         message = f"the common fields of a batch may have {limits.message_bytes} bytes"
         return Refusal(413, "too_large", message, "context")
-    convert = partial(_convert, batch=envelope, arrival=received.arrival)
+    convert = partial(_convert, batch=envelope, arrival=post.arrival)
     form = RecordForm(MESSAGE, convert, limits.message_bytes)
-    validated = [ValidatedMessage(raw, take_in(raw, form)) for raw in messages]
-    answer = await write_and_answer(gateway, validated, trace_of(request))
-    received.note_attempt(taken=isinstance(answer, Response))
+    items = [ValidatedMessage(raw, take_in(raw, form)) for raw in messages]
+    answer = await write_and_answer(gateway, items, trace_of(request))
+    post.note_attempt(acknowledged=isinstance(answer, Response))
     return answer
 
 
 async def write_and_answer(
-    gateway: Gateway, validated: Sequence[ValidatedMessage], trace: Trace
+    gateway: Gateway, items: Sequence[ValidatedMessage], trace: Trace
 ) -> Response | Refusal:
     """Write interactions and dead letters, and answer; 400 when no item was valid.
 
     While an item cannot be accepted yet, nothing is written: senders repeat whole requests only.
     """
-    good = [
+    interactions = [
         TracedInteraction(message.result, message.trace or trace)
-        for message in validated
+        for message in items
         if isinstance(message.result, Interaction)
     ]
-    refused = [
+    refusals = [
         (index, message.raw, message.result)
-        for index, message in enumerate(validated)
+        for index, message in enumerate(items)
         if isinstance(message.result, Refusal)
     ]
-    for _, _, refusal in refused:
+    for _, _, refusal in refusals:
         gateway.metrics.count_rejected(refusal)
         if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return refusal
-    dead = [_dead_letter(refusal, raw) for _, raw, refusal in refused]
-    failure = await gateway.write(good, dead)
+    dead = [_dead_letter(refusal, raw) for _, raw, refusal in refusals]
+    failure = await gateway.write(interactions, dead)
     if failure is not None:
         return unavailable(failure.detail)
-    rejected = tuple(
+    rejections = tuple(
         RejectedItem(index, refusal.code, refusal.field, refusal.message)
-        for index, _, refusal in refused
+        for index, _, refusal in refusals
     )
-    return _answer(rejected, success=bool(good))
+    return _answer(rejections, success=bool(interactions))
 
 
 def _convert(
@@ -148,9 +148,9 @@ def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
     return dead_letter("gateway", FailedInput(topics.INTERACTIONS, now_ms(), raw), fault)
 
 
-def _answer(rejected: tuple[RejectedItem, ...], *, success: bool) -> Response:
+def _answer(rejections: tuple[RejectedItem, ...], *, success: bool) -> Response:
     if success:
-        return json_response(IntakeAnswer(True, rejected))
-    first = rejected[0]
+        return json_response(IntakeAnswer(True, rejections))
+    first = rejections[0]
     error = {"code": first.code, "message": first.message, "field": first.field}
-    return json_response(IntakeAnswer(False, rejected, error), 400)
+    return json_response(IntakeAnswer(False, rejections, error), 400)

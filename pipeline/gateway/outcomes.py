@@ -34,7 +34,7 @@ OWN_SOURCE: Final = "kairos"
 
 @dataclass(frozen=True, slots=True)
 class _OutcomeIntake:
-    """Context of the outcomes of one request; `token_ms`: maximum age of a token."""
+    """Common circumstances of the outcomes of one request; `token_ms`: maximum age of a token."""
 
     envelope: Outcomes
     arrival: Arrival
@@ -44,16 +44,16 @@ class _OutcomeIntake:
 
 async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept one outcome, or the valid ones of several under `outcomes`."""
-    parse = partial(_envelope, most=gateway.limits.items)
-    received = await receive(gateway, request, gateway.limits.batch_bytes, parse)
-    if isinstance(received, Refusal):
-        return received
-    envelope = received.body
+    parse = partial(_envelope, max_items=gateway.limits.items)
+    post = await receive(gateway, request, gateway.limits.batch_bytes, parse)
+    if isinstance(post, Refusal):
+        return post
+    envelope = post.body
     if not envelope.outcomes:
         return refuse("missing_field", "outcomes", "outcomes is empty")
-    intake = _OutcomeIntake(envelope, received.arrival, gateway.tokens, gateway.limits.token_ms)
-    validated = [_validate(raw, intake) for raw in map(bytes, envelope.outcomes)]
-    return await write_and_answer(gateway, validated, trace_of(request))
+    intake = _OutcomeIntake(envelope, post.arrival, gateway.tokens, gateway.limits.token_ms)
+    items = [_validate(raw, intake) for raw in map(bytes, envelope.outcomes)]
+    return await write_and_answer(gateway, items, trace_of(request))
 
 
 def expired_outcomes(actions: Sequence[Action]) -> list[Interaction]:
@@ -78,45 +78,45 @@ def outcome_of(
     )
 
 
-def _envelope(raw: bytes, most: int) -> Outcomes | Refusal:
+def _envelope(raw: bytes, max_items: int) -> Outcomes | Refusal:
     """Decode the request; a single outcome is put into an envelope."""
-    envelope = decode_parts(raw, OUTCOMES, "outcomes", most)
+    envelope = decode_parts(raw, OUTCOMES, "outcomes", max_items)
     if isinstance(envelope, Refusal) or envelope.outcomes is not None:
         return envelope
     return replace(envelope, outcomes=(msgspec.Raw(raw),))
 
 
 def _validate(raw: bytes, intake: _OutcomeIntake) -> ValidatedMessage:
-    posted = decode(raw, OUTCOME)
-    if isinstance(posted, Refusal):
-        return ValidatedMessage(raw, posted)
-    own = None if posted.traceparent is None else traces.continue_trace(posted.traceparent)
-    return ValidatedMessage(raw, _outcome(posted, intake), own)
+    report = decode(raw, OUTCOME)
+    if isinstance(report, Refusal):
+        return ValidatedMessage(raw, report)
+    own = None if report.traceparent is None else traces.continue_trace(report.traceparent)
+    return ValidatedMessage(raw, _outcome(report, intake), own)
 
 
-def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refusal:
+def _outcome(report: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refusal:
     arrival = intake.arrival
-    claims = intake.tokens.verify(posted.token)
+    claims = intake.tokens.verify(report.token)
     if claims is None:
         return refuse("invalid_token", "token", "this is not the token of an action")
-    occurred = arrival.occurred_at(posted.timestamp, posted.sent_at or intake.envelope.sent_at)
-    if isinstance(occurred, Refusal):
-        return occurred
+    occurred_at = arrival.occurred_at(report.timestamp, report.sent_at or intake.envelope.sent_at)
+    if isinstance(occurred_at, Refusal):
+        return occurred_at
     if arrival.source.name != ADAPTERS:
-        received = occurred if arrival.received_at is None else arrival.received_at
-        refusal = _distrust(posted.outcome, received - claims.at, intake.token_ms)
+        received_at = occurred_at if arrival.received_at is None else arrival.received_at
+        refusal = _check_trust(report.outcome, received_at - claims.at, intake.token_ms)
         if refusal is not None:
             return refusal
-    properties = flatten(posted.properties or {}, "properties")
+    properties = flatten(report.properties or {}, "properties")
     if isinstance(properties, Refusal):
         return properties
     return Draft(
-        event_id=_event_id(posted, claims.action_id, properties.scalars),
+        event_id=_event_id(report, claims.action_id, properties.scalars),
         kind="outcome",
-        name=posted.outcome,
+        name=report.outcome,
         channel=claims.channel,
         source=arrival.source.name,
-        occurred_at=occurred,
+        occurred_at=occurred_at,
         received_at=arrival.received_at,
         identifiers=(claims.identifier,),
         properties=Flat({**properties.scalars, **action_properties(claims)}, properties.lists),
@@ -124,7 +124,7 @@ def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
     ).complete()
 
 
-def _distrust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
+def _check_trust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
     """Return the refusal of an outcome that only adapters may report, or of an old token."""
     if outcome in NOT_SHOWN:
         message = f"{outcome} is accepted from Kairos's own adapters only"
@@ -134,13 +134,13 @@ def _distrust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | Non
     return None
 
 
-def _event_id(posted: OutcomeBody, action_id: str, properties: dict[str, Scalar]) -> str | Refusal:
+def _event_id(report: OutcomeBody, action_id: str, properties: dict[str, Scalar]) -> str | Refusal:
     """Return the id of an outcome, from a conversion's goal or the sender's id."""
-    if posted.outcome == "conversion":
+    if report.outcome == "conversion":
         goal = properties.get("goal")
-        return outcome_id(action_id, posted.outcome, "" if goal is None else str(goal))
-    own = message_id(posted.message_id, str)
-    return own if isinstance(own, Refusal) else outcome_id(action_id, posted.outcome, own)
+        return outcome_id(action_id, report.outcome, "" if goal is None else str(goal))
+    own = message_id(report.message_id, str)
+    return own if isinstance(own, Refusal) else outcome_id(action_id, report.outcome, own)
 
 
 def action_properties(action: Action | Claims) -> dict[str, Scalar]:

@@ -22,16 +22,19 @@ def fields(value: object) -> Fields:
     return value if isinstance(value, dict) else _NONE
 
 
-def merge_context(shared: object, own: object) -> Fields:
+def merge_context(batch_context: object, own_context: object) -> Fields:
     """Merge a message's own context over its batch's, object by object.
 
-    A null is an unknown value, except within `traits`, where it clears a trait.
+    A null leaves the batch's value, except within `traits`, where it clears the trait.
     """
-    both = _merge(fields(shared), fields(own), keep_nulls=False)
-    traits = fields(own).get("traits")
+    context = _merge(fields(batch_context), fields(own_context), keep_nulls=False)
+    traits = fields(own_context).get("traits")
     if isinstance(traits, dict):
-        return {**both, "traits": _merge(fields(fields(shared).get("traits")), traits, True)}
-    return both
+        return {
+            **context,
+            "traits": _merge(fields(fields(batch_context).get("traits")), traits, True),
+        }
+    return context
 
 
 def context_of(context: Fields, ip: str | None, user_agent: str | None = None) -> Context:
@@ -69,14 +72,14 @@ def details(value: object, field: str) -> Fields | Refusal:
     return refuse("invalid_field", field, f"{field} must be an object")
 
 
-def _merge(shared: Fields, own: Fields, keep_nulls: bool, depth: int = 0) -> Fields:
-    both = dict(shared)
-    for name, value in own.items():
+def _merge(base: Fields, overlay: Fields, keep_nulls: bool, depth: int = 0) -> Fields:
+    merger = dict(base)
+    for name, value in overlay.items():
         if isinstance(value, dict) and depth < MAX_DEPTH:
-            both[name] = _merge(fields(both.get(name)), value, keep_nulls, depth + 1)
+            merger[name] = _merge(fields(merger.get(name)), value, keep_nulls, depth + 1)
         elif value is not None or keep_nulls:
-            both[name] = value
-    return both
+            merger[name] = value
+    return merger
 
 
 def _text(value: object) -> str | None:

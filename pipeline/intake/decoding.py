@@ -1,4 +1,4 @@
-"""Decoding of JSON into records, with refusals that name the wrong field."""
+"""Decoding of JSON into records, with refusals that name the field at fault."""
 
 import re
 from codecs import BOM_UTF8
@@ -23,9 +23,9 @@ _OF_ONE_ITEM: Final = ("not_finite", "invalid_json", "too_deep")
 
 
 def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | Refusal:
-    """Decode a record; the refusal names the wrong field.
+    """Decode a record; the refusal names the field at fault.
 
-    msgspec limits its recursion by the interpreter's limit, so that depth ends in an error.
+    msgspec stops at the interpreter's recursion limit, so that deep nesting raises RecursionError.
     """
     try:
         return decoder.decode(raw)
@@ -35,9 +35,9 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
         if bytes(raw).startswith(BOM_UTF8):
             return decode(bytes(raw).removeprefix(BOM_UTF8), decoder)
         if not isinstance(error, msgspec.ValidationError):
-            mended = replace_half_surrogates(bytes(raw))
-            if mended != raw:
-                return decode(mended, decoder)
+            repair = replace_half_surrogates(bytes(raw))
+            if repair != raw:
+                return decode(repair, decoder)
         field = scan.not_finite(bytes(raw))
         if field is not None:
             message = f"{field or 'the body'} is not a finite number"
@@ -48,41 +48,41 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
 
 
 def decode_parts(
-    raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str, most: int
+    raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str, max_items: int
 ) -> S | Refusal:
-    """Decode a record whose field `parts` is a list of at most `most` items of raw JSON.
+    """Decode a record whose field `parts` is a list of at most `max_items` items of raw JSON.
 
-    An item that is not strict JSON makes the whole text invalid for a decoder; here only that item
-    fails.
+    The decoder refuses the whole text for one item that is not strict JSON. The text is then split
+    around its items, so that only that item is refused, when it is decoded.
     """
     raw = raw.removeprefix(BOM_UTF8)
     if raw.count(b",") > _MANY_COMMAS:
-        split = scan.elements(raw, parts, most)
-        if split is not None and len(split.parts) > most:
-            return refuse_long_list(parts, most)
+        split = scan.elements(raw, parts, max_items)
+        if split is not None and len(split.parts) > max_items:
+            return refuse_long_list(parts, max_items)
     result = decode(raw, decoder)
     if isinstance(result, Refusal) and result.code in _OF_ONE_ITEM:
-        result = _decode_split(raw, decoder, parts, most) or result
-    if not isinstance(result, Refusal) and len(getattr(result, parts) or ()) > most:
-        return refuse_long_list(parts, most)
+        result = _decode_split(raw, decoder, parts, max_items) or result
+    if not isinstance(result, Refusal) and len(getattr(result, parts) or ()) > max_items:
+        return refuse_long_list(parts, max_items)
     return result
 
 
-def refuse_long_list(field: str, most: int) -> Refusal:
+def refuse_long_list(field: str, max_items: int) -> Refusal:
     """Refuse a list with too many items, before any of them is written."""
-    message = f"{field} may have {most} items in one request: none was accepted, send fewer"
+    message = f"{field} may have {max_items} items in one request: none was accepted, send fewer"
     return Refusal(413, "too_many_items", message, field)
 
 
 def _decode_split(
-    raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str, most: int
+    raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str, max_items: int
 ) -> S | Refusal | None:
     """Decode the record around its items; None where the fault is not within an item."""
-    split = scan.elements(raw, parts, most)
+    split = scan.elements(raw, parts, max_items)
     if split is None:
         return None
-    if len(split.parts) > most:
-        return refuse_long_list(parts, most)
+    if len(split.parts) > max_items:
+        return refuse_long_list(parts, max_items)
     rest = decode(split.rest, decoder)
     if isinstance(rest, Refusal) or getattr(rest, parts):
         return None
@@ -92,7 +92,7 @@ def _decode_split(
 def _name_field(error: msgspec.ValidationError) -> Refusal:
     text = str(error)
     path, missing = _PATH.search(text), _MISSING.search(text)
-    names = [found[1] for found in (path, missing) if found and found[1]]
+    names = [match[1] for match in (path, missing) if match and match[1]]
     return refuse(
         "invalid_field", ".".join(names) or None, text.replace("`", "").partition(" - at ")[0]
     )

@@ -56,10 +56,10 @@ def merge_over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
         return own
     scalars = {name: value for name, value in other.scalars.items() if not _has_name(own, name)}
     lists = {name: values for name, values in other.lists.items() if not _has_name(own, name)}
-    both = Flat({**scalars, **own.scalars}, {**lists, **own.lists})
-    if len(both.scalars) + len(both.lists) > MAX_PROPERTIES:
+    union = Flat({**scalars, **own.scalars}, {**lists, **own.lists})
+    if len(union.scalars) + len(union.lists) > MAX_PROPERTIES:
         return _too_many(field)
-    return _unambiguous(both, field)
+    return _unambiguous(union, field)
 
 
 def _has_name(flat: Flat, name: str) -> bool:

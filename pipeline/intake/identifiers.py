@@ -1,7 +1,8 @@
 """Identifiers of a message in the configured namespaces, normalised, the strongest first.
 
 - `userId` and `anonymousId`: in the namespaces that identity.yaml names for them.
-- `previousId` of an alias: in the one of the two in which it is known (`identity/naming.py`).
+- `previousId` of an alias: in whichever of these two namespaces it occurred before
+  (`identity/naming.py`).
 - `context.externalIds`: in the namespace `type`, unless their `collection` is not `users`.
 - `traits.email` and `traits.phone`, but not of group: its traits are the group's.
 - `context.traits.email`, `context.traits.phone` and `context.device.id`, of every message.
@@ -20,7 +21,7 @@ from pipeline.intake.messages import Kind, SegmentMessage
 from pipeline.intake.refusal import Refusal, refuse
 from pipeline.model.interaction import Identifier
 
-_EXACT: Final = 2.0**53
+_EXACT_LIMIT: Final = 2.0**53
 """Bound below which a float is exactly the whole number sent."""
 
 
@@ -28,7 +29,7 @@ _EXACT: Final = 2.0**53
 class _Claim:
     """Possible identifier, with the raw `value`.
 
-    `implied`: not an explicit id, so that a refusal of the message does not name it.
+    `implied`: the message does not give it as an id, so that a refusal does not name it.
     """
 
     field: str
@@ -40,7 +41,7 @@ class _Claim:
 def identifiers(
     message: SegmentMessage, kind: Kind, context: Fields, config: Configuration
 ) -> tuple[Identifier, ...] | Refusal:
-    """Return at least one identifier, the strongest first, whose key is the record's."""
+    """Return at least one identifier, the strongest first: its key becomes the record's key."""
     valid: set[Identifier] = set()
     names_person = False
     first: Refusal | None = None
@@ -66,7 +67,7 @@ def identifiers(
 def id_text(value: object) -> str | None:
     """Return an id as text (42 and 42.0 are `42`); None for a value that is not an id."""
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else None
+        return str(int(value)) if value.is_integer() and abs(value) < _EXACT_LIMIT else None
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | str) else None
@@ -95,7 +96,7 @@ def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_C
     """Claim the previous id in both namespaces, unless the message's own ids determine its
     namespace.
 
-    The identity stage knows the namespace in which the id occurred.
+    The identity stage then chooses between them, by the namespace in which the id occurred.
     """
     previous = id_text(message.previous_id)
     if message.previous_id is None or previous == id_text(message.user_id):
@@ -106,7 +107,7 @@ def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_C
 
 
 def _claims_of_traits(
-    message: SegmentMessage, kind: Kind, context: Fields, known: Set[str]
+    message: SegmentMessage, kind: Kind, context: Fields, namespaces: Set[str]
 ) -> Iterator[_Claim]:
     sections: list[tuple[str, Mapping[str, Any]]] = [
         ("context.traits", fields(context.get("traits")))
@@ -114,8 +115,8 @@ def _claims_of_traits(
     if kind != "group":
         sections.append(("traits", fields(message.traits)))
     for field, traits in sections:
-        for name in sorted(known & {"email", "phone"} & traits.keys()):
+        for name in sorted(namespaces & {"email", "phone"} & traits.keys()):
             yield _Claim(f"{field}.{name}", name, traits[name], implied=True)
     device = fields(context.get("device")).get("id")
-    if "device" in known and device is not None:
+    if "device" in namespaces and device is not None:
         yield _Claim("context.device.id", "device", device, implied=True)

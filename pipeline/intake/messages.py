@@ -40,7 +40,7 @@ class PostedRecord(Struct, frozen=True, rename="camel"):
 class SegmentMessage(PostedRecord, frozen=True):
     """Message in Segment's format; `type` is needed where the path does not give it.
 
-    `original_timestamp` is RudderStack's clients' name of `timestamp`.
+    `original_timestamp` is the name that RudderStack's clients give to `timestamp`.
     """
 
     type: Kind | None = None
@@ -95,8 +95,8 @@ class OutcomeBody(PostedRecord, frozen=True):
 
     An outcome counts once per action; with `messageId`s of their own each counts, except
     conversions, which count once per action and `properties.goal`. `bounce` and `expired`, which
-    release caps, are accepted from Kairos's own adapters only. `traceparent`:
-    for requests with outcomes of different traces.
+    release caps, are accepted from Kairos's own adapters only. `traceparent`: the outcome's own
+    trace, for requests with outcomes of different traces.
     """
 
     token: str
@@ -110,7 +110,7 @@ class OutcomeBody(PostedRecord, frozen=True):
 
 
 class Outcomes(PostedRecord, frozen=True):
-    """Body of `/v1/outcomes` with several outcomes; None: the body is a single outcome."""
+    """Body of `/v1/outcomes`; `outcomes` None: the body is a single outcome itself."""
 
     outcomes: tuple[Raw, ...] | None = None
     sent_at: Time = None
@@ -118,7 +118,7 @@ class Outcomes(PostedRecord, frozen=True):
 
 
 class CookieBody(PostedRecord, frozen=True):
-    """Body of `/v1/cookie`; `domain` is the site's (`shop.example`), or empty for one host."""
+    """Body of `/v1/cookie`; `domain` is the site's (`shop.example`); empty: this host alone."""
 
     anonymous_id: str
     domain: str = ""

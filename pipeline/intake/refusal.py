@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Refusal: `code` for programs, `message` for people, the wrong `field`, if any."""
+    """Refusal: `code` for programs, `message` for people, `field` at fault, if there is one."""
 
     status: int
     code: str

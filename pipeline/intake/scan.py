@@ -1,4 +1,4 @@
-"""Scanner of JSON that a strict decoder refuses, for the wrong field and the items of a list.
+"""Scanner of JSON that a strict decoder refuses: finds the field at fault and a list's items.
 
 One pass, in linear time, with memory bounded by the depth of nesting, for any input.
 """
@@ -29,7 +29,7 @@ _NUMBER: Final = b"-NI0123456789"
 
 @dataclass(frozen=True, slots=True)
 class SplitArray:
-    """Text divided at an array: `parts`: its elements; `rest`: the text with an empty array."""
+    """Text split at an array; `parts`: its elements, `rest`: the text with that array empty."""
 
     rest: bytes
     parts: tuple[bytes, ...]
@@ -38,8 +38,8 @@ class SplitArray:
 def not_finite(raw: bytes) -> str | None:
     """Return the dotted name of the first number that is NaN or infinite.
 
-    Empty where the number is the whole text; None without such a number within the scanned tokens
-    and depth.
+    The name is empty where the number is the whole text. None without such a number within the
+    scanned tokens and depth.
     """
     path: list[bytes | int] = []
     text = b""
@@ -62,9 +62,11 @@ def not_finite(raw: bytes) -> str | None:
     return None
 
 
-def elements(raw: bytes, name: str, most: int) -> SplitArray | None:
-    """Divide the array of the top-level key `name` into its elements, of which at most `most` are
-    read. None where the text has no such array, or no end."""
+def elements(raw: bytes, name: str, max_items: int) -> SplitArray | None:
+    """Split the array under the top-level key `name`; stop after more than `max_items` elements.
+
+    None where the text has no such array, or ends within it.
+    """
     key = json.dumps(name).encode()
     depth, begin, start, end = 0, -1, -1, -1
     before = (b"", b"")
@@ -78,7 +80,7 @@ def elements(raw: bytes, name: str, most: int) -> SplitArray | None:
             start = match.end()
             if mark == b"]":
                 end = match.end()
-            elif len(parts) > most:
+            elif len(parts) > max_items:
                 return SplitArray(b"", tuple(parts))
         depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
         before = (before[1], match[0] if depth == 1 else b"")

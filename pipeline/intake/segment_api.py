@@ -122,15 +122,15 @@ def _properties(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | 
     if isinstance(values, Refusal):
         return values
     own = flatten(values, field)
-    beside = _beside(message, kind, context)
-    if isinstance(own, Refusal) or isinstance(beside, Refusal):
-        return own if isinstance(own, Refusal) else beside
-    return merge_over(own, beside, field)
+    extra = _extra_fields(message, kind, context)
+    if isinstance(own, Refusal) or isinstance(extra, Refusal):
+        return own if isinstance(own, Refusal) else extra
+    return merge_over(own, extra, field)
 
 
-def _beside(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:
-    """Flatten the further fields of a message, over which its properties or traits take
-    precedence."""
+def _extra_fields(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:
+    """Flatten the fields that count as properties or traits unless the message's own have the same
+    name."""
     if kind == "identify":
         return flatten(fields(context.get("traits")), "context.traits")
     if kind == "group" and message.group_id is not None:

@@ -1,7 +1,7 @@
 """Repair of half surrogate pairs in JSON, from clients that truncate a text within an emoji.
 
-`"\\ud83d"` without its other half is no character; it becomes U+FFFD, the replacement character, so
-that the message and the rest of the text are kept.
+`"\\ud83d"` without its other half is not a character; it becomes U+FFFD, the replacement character,
+so that the message and the rest of the text survive.
 """
 
 import re

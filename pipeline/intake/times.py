@@ -36,15 +36,15 @@ def occurred_at(
     timestamp, sent_at = given_time(timestamp), given_time(sent_at)
     if timestamp is None:
         return received_ms
-    happened = parse_time(timestamp, "timestamp")
-    sent = None if sent_at is None else parse_time(sent_at, "sentAt")
-    if isinstance(happened, Refusal):
-        return happened
-    if isinstance(sent, Refusal):
-        return sent
-    if sent is not None:
-        happened += received_ms - sent
-    return check_time(happened, "timestamp", received_ms, earliest_ms)
+    event_ms = parse_time(timestamp, "timestamp")
+    sent_ms = None if sent_at is None else parse_time(sent_at, "sentAt")
+    if isinstance(event_ms, Refusal):
+        return event_ms
+    if isinstance(sent_ms, Refusal):
+        return sent_ms
+    if sent_ms is not None:
+        event_ms += received_ms - sent_ms
+    return check_time(event_ms, "timestamp", received_ms, earliest_ms)
 
 
 def check_time(at: int, field: str, received_ms: int, earliest_ms: int) -> int | Refusal:
@@ -76,8 +76,8 @@ def parse_time(time: str | float, field: str) -> int | Refusal:
 
 def _parse_number(time: float) -> int | None:
     """Return epoch ms; None for a number beyond the largest unit's range."""
-    for below, each_ms in _UNITS:
-        if abs(time) < below:
+    for limit, each_ms in _UNITS:
+        if abs(time) < limit:
             return round(time * each_ms)
     return None
 
@@ -85,7 +85,7 @@ def _parse_number(time: float) -> int | None:
 def _parse_iso(text: str) -> int | None:
     try:
         moment = datetime.fromisoformat(_UTC.sub("+00:00", text.strip()))
-        zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return round(zoned.timestamp() * SECOND_MS)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return round(aware.timestamp() * SECOND_MS)
     except (ValueError, OverflowError):
         return None

@@ -18,7 +18,7 @@ _FIELD: Final = "context.proof"
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Public source, whose messages are restricted to its own device.
+    """Public source, whose messages count for the device that sends them.
 
     `secret` is the value from the environment, if it is set; `on_unproven` is called for each
     message with unproven identifiers.
@@ -30,45 +30,48 @@ class Speaker:
     on_unproven: Callable[[], None]
 
     def restrict(
-        self, identifiers: Identifiers, user_id: str | None, shown: object
+        self, identifiers: Identifiers, user_id: str | None, given_proof: object
     ) -> Identifiers | Refusal:
-        """Return the identifiers that this source may use; `shown` is the message's proof.
+        """Return the identifiers that this source may use; `given_proof` is the message's proof.
 
-        The others are left out, so that the message counts for the device.
+        The other identifiers are left out, so that the message counts for the device.
         """
-        proven = None
-        if shown is not None and user_id is not None:
-            proven = self._prove(user_id, shown)
-        if isinstance(proven, Refusal):
-            return proven
-        kept = tuple(
+        proven_id = None
+        if given_proof is not None and user_id is not None:
+            proven_id = self._prove(user_id, given_proof)
+        if isinstance(proven_id, Refusal):
+            return proven_id
+        usable = tuple(
             identifier
             for identifier in identifiers
-            if identifier.namespace in self.restriction.asserts or identifier == proven
+            if identifier.namespace in self.restriction.asserts or identifier == proven_id
         )
-        if kept == identifiers:
+        if usable == identifiers:
             return identifiers
         self.on_unproven()
         message = (
             "the key is a public one: give anonymousId, or the proof of userId in context.proof"
         )
-        return kept or Refusal(403, "proof_required", message, "userId")
+        return usable or Refusal(403, "proof_required", message, "userId")
 
-    def _prove(self, user_id: str, shown: object) -> Identifier | Refusal | None:
+    def _prove(self, user_id: str, given_proof: object) -> Identifier | Refusal | None:
         """Check the proof, and return the user id as an identifier."""
         if self.restriction.secret is None:
-            return Refusal(403, "invalid_proof", "the source has no secret to check it by", _FIELD)
+            message = "the source has no `secret` in sources.yaml to check the proof with"
+            return Refusal(403, "invalid_proof", message, _FIELD)
         if not self.secret:
             return unavailable(f"the gateway's environment has no {self.restriction.secret}")
-        claimed = Identifier(self.config.bundle.identity.user_id, user_id)
-        normal = self.config.identity.normalise(claimed)
+        claim = Identifier(self.config.bundle.identity.user_id, user_id)
+        normal = self.config.identity.normalise(claim)
         if not isinstance(normal, Identifier):
             return None
-        digest = str(shown).strip().lower().encode(errors="replace")
+        digest = str(given_proof).strip().lower().encode(errors="replace")
         for text in (user_id, normal.value):
             if hmac.compare_digest(digest, proof(self.secret, text).encode()):
                 return normal
-        message = "it is not the HMAC-SHA256, in hexadecimal, of this userId by the source's secret"
+        message = (
+            "the proof is not the hexadecimal HMAC-SHA256 of this userId by the source's secret"
+        )
         return Refusal(403, "invalid_proof", message, _FIELD)
 
 

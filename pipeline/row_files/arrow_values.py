@@ -1,10 +1,10 @@
 """Conversion of Arrow values of any type to JSON: exact or refused.
 
 Decimals and floats of any width are numbers (a float of 32 bits that was written as 0.1 is 0.1),
-NaN is an empty cell. Times are ISO 8601: with `Z` if the type has a zone, without if it has none;
-dates and times of day likewise. Durations are milliseconds. Bytes are text in UTF-8. Structs and
-maps are objects, lists of any kind lists. Values are refused that are infinite, have more than 64
-bits, are outside of the calendar, or of a type without an equivalent here (intervals).
+NaN is an empty cell. Times are ISO 8601, with `Z` if the type has a zone and without if it has
+none; so are dates and times of day. Durations are milliseconds. Bytes are text in UTF-8. Structs
+and maps are objects, lists of any kind are lists. A value is refused if it is infinite, has more
+than 64 bits, is outside of the calendar, or is of a type without an equivalent (an interval).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +39,8 @@ def values(array: pa.Array) -> Sequence[object]:
     if isinstance(kind, pa.BaseExtensionType):
         return _of_extension(array)
     if kinds.is_dictionary(kind):
-        known = values(array.dictionary)
-        return [None if place is None else known[place] for place in array.indices.to_pylist()]
+        dictionary = values(array.dictionary)
+        return [None if place is None else dictionary[place] for place in array.indices.to_pylist()]
     if kinds.is_run_end_encoded(kind):
         return values(pc.run_end_decode(array))
     if kinds.is_struct(kind):
@@ -55,12 +55,12 @@ def values(array: pa.Array) -> Sequence[object]:
 
 
 def _of_extension(array: pa.ExtensionArray) -> Sequence[object]:
-    stored = array.storage
+    storage = array.storage
     if array.type.extension_name == "arrow.uuid":
-        return [_convert(_uuid, value) for value in stored.to_pylist()]
+        return [_convert(_uuid, value) for value in storage.to_pylist()]
     if array.type.extension_name == "arrow.bool8":
-        return [_convert(bool, value) for value in stored.to_pylist()]
-    return values(stored)
+        return [_convert(bool, value) for value in storage.to_pylist()]
+    return values(storage)
 
 
 def _structs(array: pa.StructArray) -> Iterator[object]:
@@ -120,7 +120,7 @@ def _plain(array: pa.Array) -> Sequence[object]:
             return [_convert(convert, value) for value in _python(array)]
     if kinds.is_null(kind):
         return [None] * len(array)
-    return list(_refuse_each(array, f"{kind} has no value here"))
+    return list(_refuse_each(array, f"the type {kind} is not supported"))
 
 
 def _python(array: pa.Array) -> Sequence[Any]:
@@ -142,8 +142,8 @@ def _doubles(array: pa.Array) -> Sequence[float | None]:
 
 def _counts(array: pa.Array) -> Sequence[int | None]:
     narrow = array.type in (pa.time32("s"), pa.time32("ms"))
-    whole = array.cast(pa.int32()).cast(pa.int64()) if narrow else array.cast(pa.int64())
-    return whole.to_pylist()  # type: ignore[no-any-return]
+    counts = array.cast(pa.int32()).cast(pa.int64()) if narrow else array.cast(pa.int64())
+    return counts.to_pylist()  # type: ignore[no-any-return]
 
 
 def _clock(kind: Any) -> _Convert:
@@ -185,7 +185,7 @@ def _number(value: Decimal | int) -> int | float:
     if value != int(value):
         return float(value)
     if int(value) not in _LONG:
-        raise ValueError("whole numbers have 64 bits here")
+        raise ValueError("whole numbers may have 64 bits")
     return int(value)
 
 

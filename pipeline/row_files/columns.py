@@ -47,7 +47,7 @@ _INTERACTION_CONTEXT: Final = _CONTEXT | {"user_agent", "url", "referrer", "cons
 _Record: TypeAlias = dict[str, Any]
 
 _KEPT_NAMES: Final = 4_096
-_SHOWN: Final = 8
+_MAX_SHOWN_NAMES: Final = 8
 
 _INVISIBLE: Final = "\ufeff\u200b\u200c\u200d\u2060"
 """Invisible characters, which editors and web pages leave beside words."""
@@ -55,7 +55,10 @@ _INVISIBLE: Final = "\ufeff\u200b\u200c\u200d\u2060"
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Columns of a table by the name of their field, None for an unused one; see `columns_of`."""
+    """Columns of a table, each by the name of its field; None: the column is left out.
+
+    `columns_of` makes them.
+    """
 
     names: tuple[str | None, ...]
     mapping: RowMapping | None = None
@@ -75,11 +78,11 @@ class Columns:
         fault = self._complete(record, self.mapping) if self.mapping else None
         if fault is not None:
             return fault
-        named = record.get("identifiers")
-        if isinstance(named, dict):
+        by_namespace = record.get("identifiers")
+        if isinstance(by_namespace, dict):
             record["identifiers"] = [
                 {"namespace": space, "value": id_text(value) or value}
-                for space, value in named.items()
+                for space, value in by_namespace.items()
             ]
         try:
             return msgspec.json.encode(record)
@@ -94,19 +97,19 @@ class Columns:
         fault = mapping.permissions.complete(record) if mapping.permissions else None
         if fault is not None:
             return fault
-        for field, value in mapping.fixed.items():
+        for field, value in mapping.defaults.items():
             record.setdefault(field, value)
         if "identifiers" not in record:
             column = self.identifiers[0] if self.identifiers else None
-            return Fault("missing_identifier", column, "it names nobody")
-        when = record.get(TIME)
-        if isinstance(when, str):
-            at = mapping.times.epoch_ms(when)
+            return Fault("missing_identifier", column, "the row has no identifier")
+        time = record.get(TIME)
+        if isinstance(time, str):
+            at = mapping.times.epoch_ms(time)
             if at is not None:
                 record[TIME] = at
             elif mapping.times.formats:
                 formats = " or ".join(mapping.times.formats)
-                return Fault("invalid_time", TIME, f"{when[:60]!r} is not written {formats}")
+                return Fault("invalid_time", TIME, f"{time[:60]!r} does not match {formats}")
         return None
 
 
@@ -116,18 +119,18 @@ def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
     names = [bare(name) for name in header]
     if file_format.mapping is not None:
         return _map_columns(names, file_format.mapping)
-    ignored = file_format.ignored
-    used = [name for name in names if name and name not in ignored]
-    for problem in _problems(used):
+    ignored_columns = file_format.ignored_columns
+    used_names = [name for name in names if name and name not in ignored_columns]
+    for problem in _problems(used_names):
         raise UnreadableError(problem)
-    return Columns(tuple(name if name in set(used) else None for name in names))
+    return Columns(tuple(name if name in set(used_names) else None for name in names))
 
 
 def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
     missing = mapping.missing(header)
     if missing is not None:
-        ending = ", ..." if len(header) > _SHOWN else ""
-        shown_names = ", ".join(repr(name[:40]) for name in header[:_SHOWN]) + ending
+        ending = ", ..." if len(header) > _MAX_SHOWN_NAMES else ""
+        shown_names = ", ".join(repr(name[:40]) for name in header[:_MAX_SHOWN_NAMES]) + ending
         message = (
             f"it has no column {missing!r}, which the watch maps; it begins with {shown_names}"
         )
@@ -137,11 +140,11 @@ def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
         if field is None:
             hint = did_you_mean(name, sorted(mapping.targets))
             raise UnreadableError(
-                f"column {name!r} means nothing, and would be lost ({hint}): "
-                "say in the watch's `columns` what it is, or `ignore`"
+                f"column {name!r} is unknown, and would be lost ({hint}): "
+                "map it in the watch's `columns`, to a field or to `ignore`"
             )
         if field != IGNORE and fields.count(field) > 1:
-            raise UnreadableError(f"column {name!r} stands twice, as {field}")
+            raise UnreadableError(f"column {name!r} and another are both mapped to {field}")
     return Columns(tuple(None if field == IGNORE else field for field in fields), mapping)
 
 
@@ -151,7 +154,7 @@ def bare(name: str) -> str:
 
 
 def count_known_columns(names: Iterable[str]) -> int:
-    """Count the known names; the delimiter that gives the most is the best guess."""
+    """Count the columns with a meaning; the delimiter that gives the most is the best guess."""
     bare_names = [bare(name) for name in names]
     return sum(_means_something(name, bare_names) for name in bare_names)
 
@@ -159,34 +162,34 @@ def count_known_columns(names: Iterable[str]) -> int:
 def _problems(names: Sequence[str]) -> Iterator[str]:
     if not names:
         yield "it has no columns"
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        yield f"column {repeated[0]!r} stands twice"
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        yield f"column {duplicates[0]!r} appears twice"
     for name in names:
         if not _means_something(name, names):
             yield _meaningless(name, names)
     for name in names:
-        whole = _parts(name)[:-1]
-        for length in range(1, len(whole) + 1):
-            part_of = ".".join(whole[:length])
+        ancestors = _parts(name)[:-1]
+        for length in range(1, len(ancestors) + 1):
+            part_of = ".".join(ancestors[:length])
             if part_of in names and part_of not in OBJECTS:
                 yield f"column {name!r} is part of {part_of!r}, which is a column of its own"
     if "identifiers" in names and any(name.startswith("identifiers.") for name in names):
-        yield "identifiers are in one column or in several: identifiers, or identifiers.NAME"
+        yield "give identifiers in one column or in several: identifiers, or identifiers.NAME"
 
 
 def _meaningless(name: str, names: Sequence[str]) -> str:
     hint = did_you_mean(name, sorted(_fields(names) | OBJECTS))
     return (
-        f"column {name!r} means nothing, and would be lost ({hint}): call it properties.{name}, "
+        f"column {name!r} is unknown, and would be lost ({hint}): rename it to properties.{name}, "
         f"or leave it out (`kairos send --ignore {name}`)"
     )
 
 
 def _fields(names: Iterable[str]) -> frozenset[str]:
-    """Return the fields of a table: interactions have `kind` (or `identifiers`), messages `type`.
+    """Return the fields that a table may have, by its kind of rows.
 
-    A table may hold both.
+    Interactions have a column `kind` or `identifiers`, messages `type`; a table may hold both.
     """
     firsts = {name.partition(".")[0] for name in names}
     if "type" in firsts:
@@ -203,10 +206,10 @@ def _means_something(name: str, names: Iterable[str]) -> bool:
         return bool(rest)
     if first != "context":
         return False
-    known = (_MESSAGE_CONTEXT if "type" in fields else frozenset()) | (
+    context_fields = (_MESSAGE_CONTEXT if "type" in fields else frozenset()) | (
         _INTERACTION_CONTEXT if "kind" in fields else frozenset()
     )
-    return any(rest == field or rest.startswith(f"{field}.") for field in known)
+    return any(rest == field or rest.startswith(f"{field}.") for field in context_fields)
 
 
 @lru_cache(maxsize=_KEPT_NAMES)
@@ -227,7 +230,7 @@ def _put(record: _Record, name: str, value: object) -> Fault | None:
     for part in path:
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
-            return Fault("invalid_field", name, f"{part} is no object that {name} could be part of")
+            return Fault("invalid_field", name, f"{part} is not an object, so has no part {name}")
     if last in place:
         return Fault("given_twice", name, f"{name} is given twice")
     place[last] = value
@@ -235,17 +238,19 @@ def _put(record: _Record, name: str, value: object) -> Fault | None:
 
 
 def _merge(record: _Record, name: str, value: object) -> Fault | None:
-    """Merge the JSON of a whole section with the values of other columns for it."""
-    known = record.get(name)
-    if known is None:
+    """Merge the JSON of a section (`properties`…) with the values of its other columns."""
+    section = record.get(name)
+    if section is None:
         record[name] = value
         return None
     if not isinstance(value, Mapping):
         return Fault("invalid_field", name, f"{name} is not an object")
-    repeated = sorted(known.keys() & value.keys())
-    if repeated:
-        return Fault("given_twice", f"{name}.{repeated[0]}", f"{name}.{repeated[0]} is given twice")
-    known.update(value)
+    duplicates = sorted(section.keys() & value.keys())
+    if duplicates:
+        return Fault(
+            "given_twice", f"{name}.{duplicates[0]}", f"{name}.{duplicates[0]} is given twice"
+        )
+    section.update(value)
     return None
 
 

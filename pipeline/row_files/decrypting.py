@@ -49,13 +49,13 @@ def decrypt(file: Path, name: str, key: PgpKey | None, into: Path, limits: Conte
         raise UnreadableError("it is encrypted: give its watch a key (`pgp`)")
     _open(key)
     into.unlink(missing_ok=True)  # a process whose parent was killed may still write there
-    packed = file.stat().st_size
-    fault = _run(_Job(file, key, into, limits.most_bytes(packed)))
+    packed_bytes = file.stat().st_size
+    fault = _run(_Job(file, key, into, limits.most_bytes(packed_bytes)))
     if fault is None:
         return Path(name).stem
     reason = fault.partition("\n")[0]
     if _TOO_LARGE in fault:
-        raise limits.fault("decrypted", packed)
+        raise limits.fault("decrypted", packed_bytes)
     if _OF_SYSTEM in fault:
         raise OSError(errno.EIO, f"it cannot be decrypted now: {reason}")
     raise UnreadableError(f"it cannot be decrypted: {reason}")
@@ -74,13 +74,13 @@ class _Job:
 def _run(job: _Job) -> str | None:
     """Decrypt in a process of its own; return the library's message on failure."""
     context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_decrypt_within, args=(theirs,), daemon=True)
+    parent_end, child_end = context.Pipe()
+    process = context.Process(target=_decrypt_within, args=(child_end,), daemon=True)
     process.start()
-    theirs.close()
+    child_end.close()
     try:
-        ours.send(job)
-        fault: str | None = ours.recv()
+        parent_end.send(job)
+        fault: str | None = parent_end.recv()
     except (EOFError, OSError) as error:
         process.join()
         message = f"it cannot be decrypted now: the process ended with {process.exitcode}"

@@ -39,8 +39,8 @@ _IDENTIFIERS: Final = "identifiers."
 _IDS: Final = ("userId", "anonymousId", "previousId", "groupId")
 _KEYS: Final = (*_IDS, "messageId", "event_id")
 _FOOTER: Final = (
-    "it looks like a footer (a total, or a mark of the end), not like one more row; where it is a "
-    'row, say csv: {footer: ""} in ingest.yaml, or send it with --footer ""'
+    "it looks like a footer (a total, or a mark of the end), not like a row; if it is a row, set "
+    'csv: {footer: ""} in ingest.yaml, or send it with --footer ""'
 )
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 _WITH_COMMA: Final = re.compile(
@@ -50,15 +50,15 @@ _WITH_COMMA: Final = re.compile(
 """Numbers with a decimal comma, optionally in groups of three by points, apostrophes or spaces.
 Plain spaces group telephone numbers, too, so a comma must follow them."""
 
-_GROUPED: Final = re.compile(r"-?[1-9][0-9]{0,2}(,[0-9]{3}){1,5}\.[0-9]{1,17}")
+_WITH_GROUPS: Final = re.compile(r"-?[1-9][0-9]{0,2}(,[0-9]{3}){1,5}\.[0-9]{1,17}")
 """Numbers in groups of three: with a decimal point they have no other meaning."""
 
 _NO_DIGIT: Final = re.compile(r"[^0-9,-]")
 _WORDS: Final = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
-_UNLIMITED: Final = 2**31 - 1
-"""Limit of a cell for csv, which has one for all threads: the source bounds its records itself."""
+_NO_LIMIT: Final = 2**31 - 1
+"""Limit of the module csv on a cell, shared by all threads; `_LineSource` bounds whole records."""
 
 _END_OF_FILE: Final = "\x1a"
 """Last character of files from old systems."""
@@ -99,7 +99,7 @@ class _Record(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Columns of a file, with the readers of their cells; None: cells are text. `identifiers`:
+    """Columns of a file, with the parsers of their cells; None: cells are text. `identifiers`:
     places and names of the columns with identifiers. `empty`: words that mean an empty cell."""
 
     columns: Columns
@@ -110,11 +110,11 @@ class _Table:
 
 @dataclass(slots=True)
 class _LineSource:
-    """Iterator over lines, some of them repeated; `read_lines`: lines of the record being read."""
+    """Iterator over lines. `pushback`: lines to read again; `read_lines`: those of this record."""
 
     lines: Iterator[Line]
-    most: int
-    repeated: deque[Line] = field(default_factory=deque)
+    max_size: int
+    pushback: deque[Line] = field(default_factory=deque)
     read_lines: list[Line] = field(default_factory=list)
     size: int = 0
 
@@ -124,11 +124,11 @@ class _LineSource:
 
     def __iter__(self) -> Iterator[str]:
         while (
-            line := self.repeated.popleft() if self.repeated else next(self.lines, None)
+            line := self.pushback.popleft() if self.pushback else next(self.lines, None)
         ) is not None:
             self.read_lines.append(line)
             self.size += len(line.text)
-            if line.cut or self.size > self.most:
+            if line.cut or self.size > self.max_size:
                 raise _TooLargeError
             yield line.text
 
@@ -136,8 +136,10 @@ class _LineSource:
 def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
     """Read a CSV file. Raises UnreadableError without a valid header."""
     encoding = encoding_of(path, file_format.encoding)
-    most = file_format.max_bytes
-    source = _LineSource(islice(lines(path, encoding, most), file_format.skip, None), most)
+    max_bytes = file_format.max_bytes
+    source = _LineSource(
+        islice(lines(path, encoding, max_bytes), file_format.skip, None), max_bytes
+    )
     delimiter = _find_delimiter(source, path, file_format)
     records = _records(source, delimiter, file_format)
     names, columns = _header(records, path, file_format)
@@ -165,7 +167,10 @@ def _header(
 
 
 def _is_header(cells: tuple[str, ...], names: tuple[str, ...]) -> bool:
-    """Return whether the header is repeated; concatenated files have a byte order mark there."""
+    """Return whether a record repeats the header, as in concatenated files.
+
+    Such a header may begin with the byte order mark of its file.
+    """
     return cells[:1] != () and bare(cells[0]) == bare(names[0]) and cells[1:] == names[1:]
 
 
@@ -181,26 +186,29 @@ def _is_key(column: str) -> bool:
 def _without_footer(
     records: Iterator[_Record], names: tuple[str, ...], rule: FooterRule
 ) -> Iterator[_Record]:
-    """Yield the records without headers and empty lines. Records that look like a footer are held
-    back: at the end, and before another header, they are one."""
-    held: list[_Record] = []
+    """Yield the records without headers and empty lines.
+
+    Records that look like a footer are held back until what follows them is read: at the end, or
+    before another header, they are a footer.
+    """
+    candidates: list[_Record] = []
     for record in records:
         if record.is_empty:
             continue
         if _is_header(record.cells, names):
-            yield from _footer(held, rule)
-            held = []
-        elif _may_be_footer(record, rule) or (held and _belongs_to_footer(record, rule)):
-            held.append(record)
-            if len(held) > MOST_LINES:
-                yield from _release_rows(held, rule)
-                held = []
+            yield from _footer(candidates, rule)
+            candidates = []
+        elif _may_be_footer(record, rule) or (candidates and _belongs_to_footer(record, rule)):
+            candidates.append(record)
+            if len(candidates) > MOST_LINES:
+                yield from _release_rows(candidates, rule)
+                candidates = []
         else:
-            yield from _release_rows(held, rule)
-            held = []
+            yield from _release_rows(candidates, rule)
+            candidates = []
             rule.add(record.cells)
             yield record
-    yield from _footer(held, rule)
+    yield from _footer(candidates, rule)
 
 
 def _may_be_footer(record: _Record, rule: FooterRule) -> bool:
@@ -212,18 +220,17 @@ def _belongs_to_footer(record: _Record, rule: FooterRule) -> bool:
     return record.fault is not None or rule.lacks_identity(record.cells)
 
 
-def _release_rows(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
-    """Yield records held back as a footer that others follow."""
-    rule.is_ambiguous = rule.is_ambiguous or bool(held)
-    for record in held:
+def _release_rows(candidates: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
+    """Yield records that were held back, and are rows since other rows follow them."""
+    rule.is_ambiguous = rule.is_ambiguous or bool(candidates)
+    for record in candidates:
         rule.add(record.cells)
         yield record
 
 
-def _footer(held: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
-    """Yield the last records: with a fault if they are a footer; a configured footer is left
-    out."""
-    for record in held:
+def _footer(candidates: Sequence[_Record], rule: FooterRule) -> Iterator[_Record]:
+    """Yield the last records, with a fault if they are a footer; leave a configured footer out."""
+    for record in candidates:
         if not _may_be_footer(record, rule) or not rule.is_footer(record.cells):
             yield record
         elif rule.line_pattern is None:
@@ -252,7 +259,7 @@ def _reader(source: Iterable[str], delimiter: str, form: FileFormat) -> Iterator
 
 
 def _records(source: _LineSource, delimiter: str, form: FileFormat) -> Iterator[_Record]:
-    csv.field_size_limit(_UNLIMITED)
+    csv.field_size_limit(_NO_LIMIT)
     reader = _reader(source, delimiter, form)
     while True:
         source.begin()
@@ -260,17 +267,17 @@ def _records(source: _LineSource, delimiter: str, form: FileFormat) -> Iterator[
             cells = next(reader, None)
             fault = None
         except _TooLargeError:
-            message = f"a record may have {source.most} characters; is a quote left open?"
+            message = f"a record may have {source.max_size} characters; is a quote left open?"
             cells, fault = [], Fault(TOO_LARGE, None, message)
         except csv.Error as error:
-            cells, fault = [], Fault("invalid_csv", None, f"its quotes are not right: {error}")
+            cells, fault = [], Fault("invalid_csv", None, f"its quotes are invalid: {error}")
         record_lines = tuple(source.read_lines)
         if cells is None or not record_lines:
             return
         if fault is None:
             yield _Record(record_lines, tuple(cells))
             continue
-        source.repeated.extendleft(reversed(record_lines[1:]))
+        source.pushback.extendleft(reversed(record_lines[1:]))
         yield _Record(record_lines[:1], (), fault)
         reader = _reader(source, delimiter, form)
 
@@ -283,17 +290,19 @@ def _row(record: _Record, table: _Table) -> ReadRow:
         fault_key = (result.code, result.column, result.message)
         return UnreadableRow(first.number, *fault_key, last.progress, original=text)
     cells = record.cells
-    named = tuple(name for place, name in table.identifiers if place < len(cells) and cells[place])
-    return FileRow(first.number, result, last.progress, named, text)
+    identifier_columns = tuple(
+        name for place, name in table.identifiers if place < len(cells) and cells[place]
+    )
+    return FileRow(first.number, result, last.progress, identifier_columns, text)
 
 
 def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
     cells, names = record.cells, table.columns.names
     if len(cells) < len(names) and not record.ends_with_break:
-        message = f"{len(cells)} cells under {len(names)} columns: the file ends within this row"
+        message = f"{len(cells)} cells for {len(names)} columns: the file ends within this row"
         return Fault("cut_off", None, message)
     if len(cells) > len(names) and any(cells[len(names) :]):
-        return Fault("too_many_cells", None, f"{len(cells)} cells under {len(names)} columns")
+        return Fault("too_many_cells", None, f"{len(cells)} cells for {len(names)} columns")
     readable = unreadable_byte(text) is None
     pairs: list[tuple[str, object]] = []
     for name, parse, cell in zip(names, table.parsers, cells, strict=False):
@@ -317,7 +326,7 @@ def _not_text(cells: Sequence[str], names: Sequence[str | None], fault: str) -> 
 
 
 def _parser(column: str | None, file_format: FileFormat) -> _Parse | None:
-    """Return the reader of a column's cells; None: they are text."""
+    """Return the parser of a column's cells; None: they are text."""
     if column is None:
         return None
     if column.startswith(_IDENTIFIERS):
@@ -337,14 +346,14 @@ def _parse_identifier(column: str, cell: str) -> object:
 
 def _parse_id(column: str, text: str) -> object:
     if ROUNDED_NUMBER.fullmatch(text):
-        message = f"a spreadsheet has rounded {text}: others are the same now; save it as text"
+        message = f"a spreadsheet has rounded {text}, so that ids got lost; save the column as text"
         return Fault("invalid_identifier", column, message)
     return text
 
 
 def _unguard(cell: str) -> str:
-    """Return the text in a formula such as ="007", by which spreadsheets protect it from
-    conversion."""
+    """Return the text within a formula such as ="007", which protects it from conversion by a
+    spreadsheet."""
     return cell[2:-1] if cell.startswith(FORMULA) and cell.endswith('"') else cell
 
 
@@ -357,7 +366,7 @@ def _parse_consent(column: str, cell: str) -> object:
 def _parse_detail(_: str, cell: str) -> object:
     if match := _NUMBER.fullmatch(cell):
         return float(cell) if match[2] else int(cell)
-    if _GROUPED.fullmatch(cell):
+    if _WITH_GROUPS.fullmatch(cell):
         return float(cell.replace(",", ""))
     return _parse_other(cell)
 
@@ -367,7 +376,7 @@ def _parse_decimal_comma(column: str, cell: str) -> object:
         plain = _NO_DIGIT.sub("", cell).replace(",", ".")
         return float(plain) if match[3] else int(plain)
     if _NUMBER.fullmatch(cell):
-        return Fault("invalid_number", column, f"{cell!r} is no number with a decimal comma")
+        return Fault("invalid_number", column, f"{cell!r} is not a number with a decimal comma")
     return _parse_other(cell)
 
 
@@ -387,21 +396,24 @@ def _parse_list(cell: str) -> object:
 
 
 def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) -> str:
-    """Return the delimiter that is configured, named in the file, or gives most known columns."""
+    """Return the configured delimiter, else the one the file declares, else the best guess: that
+    with the most known columns."""
     first = next(source.lines, None)
     while first is not None and not first.text.strip():
         first = next(source.lines, None)
     if first is None:
         raise UnreadableError(f"{path} is empty: the first line names the columns")
-    declared = declared_delimiter(first.text)
-    if declared is None:
-        source.repeated.append(first)
-    named = file_format.delimiter or declared
-    if named is None:
-        return max(DELIMITERS, key=lambda one: _count_columns(_split(first.text, one), file_format))
-    delimiter = delimiter_by_name(named)
+    declaration = declared_delimiter(first.text)
+    if declaration is None:
+        source.pushback.append(first)
+    name = file_format.delimiter or declaration
+    if name is None:
+        return max(
+            DELIMITERS, key=lambda mark: _count_columns(_split(first.text, mark), file_format)
+        )
+    delimiter = delimiter_by_name(name)
     if delimiter is None:
-        raise UnreadableError(f"no delimiter {named!r}: one character, or tab")
+        raise UnreadableError(f"no delimiter {name!r}: one character, or tab")
     return delimiter
 
 

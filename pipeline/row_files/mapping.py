@@ -28,20 +28,23 @@ class TimeNotation:
     formats: tuple[str, ...] = ()
 
     def epoch_ms(self, text: str) -> int | None:
-        """Return a time written as a number as epoch ms; None for another notation."""
+        """Return a time in this notation as epoch ms; None for a text in another one."""
         return _epoch_ms(text.strip(), self)
 
 
 @dataclass(frozen=True, slots=True)
 class RowMapping:
-    """Mapping of rows. `targets`: the field of each column; `prefixes`: beginnings of columns, the
-    longest first, and the beginnings of their fields. `optional`: columns that files may lack.
-    `fixed`: default fields of rows. `deletes`: values of the column `delete`, in lower case, by
-    which traits are cleared. `permissions`: reader of a consent or suppression list."""
+    """Mapping of a file's columns to fields.
+
+    `targets`: field by column. `prefixes`: pairs of a column's prefix and its field's prefix, the
+    longest first. `defaults`: fields of rows that lack them. `deletes`: values of the column
+    `delete`, in lower case, that clear the row's traits. `optional`: columns that files may lack.
+    `permissions`: reader of a consent or suppression list.
+    """
 
     targets: Mapping[str, str]
     prefixes: tuple[tuple[str, str], ...]
-    fixed: Mapping[str, str]
+    defaults: Mapping[str, str]
     times: TimeNotation
     deletes: frozenset[str]
     optional: frozenset[str] = frozenset()
@@ -49,9 +52,9 @@ class RowMapping:
 
     def target(self, column: str) -> str | None:
         """Return the field of a column, or `ignore`; None: it is not mapped."""
-        known = self.targets.get(column)
-        if known is not None:
-            return known
+        field = self.targets.get(column)
+        if field is not None:
+            return field
         for prefix, to in self.prefixes:
             if column.startswith(prefix) and (to == IGNORE or len(column) > len(prefix)):
                 return to if to == IGNORE else to + column.removeprefix(prefix)
@@ -59,9 +62,13 @@ class RowMapping:
 
     def missing(self, header: Iterable[str]) -> str | None:
         """Return the first mapped column that is missing."""
-        known = self.optional.union(header)
+        columns = self.optional.union(header)
         return next(
-            (column for column, to in self.targets.items() if to != IGNORE and column not in known),
+            (
+                column
+                for column, to in self.targets.items()
+                if to != IGNORE and column not in columns
+            ),
             None,
         )
 
@@ -82,21 +89,23 @@ def row_mapping(watch: model.Watch) -> RowMapping | None:
     """Return the mapping of a watch, with its feed; None: its columns are named like fields."""
     if not watch.columns:
         return None
-    zoned = zone(watch.time.zone)
-    assert zoned is not None  # checked with the configuration
-    exact = {column: _field(to) for column, to in watch.columns.items() if not column.endswith("*")}
+    time_zone = zone(watch.time.zone)
+    assert time_zone is not None  # checked with the configuration
+    targets = {
+        column: _field(to) for column, to in watch.columns.items() if not column.endswith("*")
+    }
     prefixes = [
         (column.removesuffix("*"), _field(to).removesuffix("*"))
         for column, to in watch.columns.items()
         if column.endswith("*")
     ]
     rules = watch.permissions
-    fixed = {"kind": watch.kind, "name": watch.name}
+    defaults = {"kind": watch.kind, "name": watch.name}
     return RowMapping(
-        targets=exact,
+        targets=targets,
         prefixes=tuple(sorted(prefixes, key=lambda prefix: -len(prefix[0]))),
-        fixed={field: value for field, value in fixed.items() if value is not None},
-        times=TimeNotation(zoned, watch.time.formats),
+        defaults={field: value for field, value in defaults.items() if value is not None},
+        times=TimeNotation(time_zone, watch.time.formats),
         deletes=frozenset(value.lower() for value in watch.delete),
         optional=optional_columns(watch),
         permissions=None if rules is None else permission_reader(rules),
@@ -112,9 +121,9 @@ def _field(to: str) -> str:
 
 @lru_cache(maxsize=_KEPT_TIMES)
 def _epoch_ms(text: str, notation: TimeNotation) -> int | None:
-    for written in notation.formats:
+    for time_format in notation.formats:
         try:
-            moment = datetime.strptime(text, written)
+            moment = datetime.strptime(text, time_format)
         except ValueError:
             continue
         return _ms(moment, notation.zone)
@@ -126,8 +135,8 @@ def _epoch_ms(text: str, notation: TimeNotation) -> int | None:
         return None
 
 
-def _ms(moment: datetime, zoned: tzinfo) -> int | None:
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=zoned)
+def _ms(moment: datetime, time_zone: tzinfo) -> int | None:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=time_zone)
     try:
         return round(aware.timestamp() * 1_000)
     except (OverflowError, ValueError):

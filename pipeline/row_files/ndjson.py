@@ -41,8 +41,8 @@ def _check_beginning(path: Path, text: str) -> None:
     """Refuse a file that is one JSON array over many lines. Raises UnreadableError."""
     if text.startswith("[") and not text.endswith("]"):
         raise UnreadableError(
-            f"{path} is one JSON array, and would be read line by line: write an object a line, "
-            "as `jq -c '.[]'` does"
+            f"{path} is one JSON array, but files are read line by line: write one object per "
+            "line, as `jq -c '.[]'` does"
         )
 
 
@@ -63,15 +63,15 @@ def _row(line: Line, text: str, mapping: RowMapping | None) -> ReadRow:
 
 
 def _map_row(text: str, mapping: RowMapping) -> bytes | Fault:
-    """Return the mapped object; a null field is empty, but clears properties and traits."""
+    """Return the mapped object; a null leaves a field empty, but clears a property or trait."""
     try:
-        parsed = msgspec.json.decode(text)
+        record = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         return Fault("invalid_json", None, f"it is not JSON: {error}")
-    if not isinstance(parsed, dict):
+    if not isinstance(record, dict):
         return Fault("invalid_json", None, "it is not a JSON object")
     pairs: list[tuple[str, object]] = []
-    for name, value in _leaves(parsed, "", mapping):
+    for name, value in _leaves(record, "", mapping):
         field = mapping.target(name)
         if field is None:
             message = "unknown column: map it in the watch's `columns`, or list it in `ignore`"
@@ -82,9 +82,9 @@ def _map_row(text: str, mapping: RowMapping) -> bytes | Fault:
 
 
 def _leaves(
-    parsed: Mapping[str, Any], prefix: str, mapping: RowMapping
+    record: Mapping[str, Any], prefix: str, mapping: RowMapping
 ) -> Iterator[tuple[str, object]]:
-    for key, value in parsed.items():
+    for key, value in record.items():
         name = prefix + key
         if isinstance(value, dict) and name not in mapping.targets:
             yield from _leaves(value, name + ".", mapping)

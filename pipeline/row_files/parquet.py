@@ -26,7 +26,7 @@ _BATCH_BYTES: Final = 16 * 1024 * 1024
 
 _TEXTS: Final = (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary)
 
-_WRONG: Final = (OSError, pa.ArrowException, UnicodeDecodeError)
+_READ_ERRORS: Final = (OSError, pa.ArrowException, UnicodeDecodeError)
 """Errors of a damaged file; UnicodeDecodeError: in a column name."""
 
 
@@ -35,7 +35,7 @@ def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
     try:
         file = _open(path)
         names = file.schema_arrow.names
-    except _WRONG as error:
+    except _READ_ERRORS as error:
         raise UnreadableError(f"{path} is not Parquet: {error}") from error
     try:
         columns = columns_of(names, file_format)
@@ -45,8 +45,8 @@ def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
 
 
 def _open(path: Path) -> pq.ParquetFile:
-    """Open a file so that a repeated text is in memory only once: else a small file could fill the
-    memory."""
+    """Open a file so that a repeated text is in memory only once; otherwise a small file could fill
+    the memory."""
     file = pq.ParquetFile(path, pre_buffer=False)
     texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
     return pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts)
@@ -66,10 +66,10 @@ def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
                 for row in _batch(batch, columns, number):
                     number = row.line
                     yield row
-        except _WRONG as error:
+        except _READ_ERRORS as error:
             reason = str(error)
         else:
-            reason = "it has fewer rows than it says"
+            reason = "it has fewer rows than its metadata gives"
         if number < end:
             message = f"this and the rest of the row group are damaged: {reason}"
             yield UnreadableRow(number + 1, "damaged", None, message, end, rows=end - number)
@@ -83,14 +83,16 @@ def _batch_rows(file: pq.ParquetFile, group: int) -> int:
 
 
 def _batch(batch: pa.RecordBatch, columns: Columns, before: int) -> Iterator[ReadRow]:
-    used = [
+    cells_by_column = [
         (name, values(array))
         for name, array in zip(columns.names, batch.columns, strict=True)
         if name is not None
     ]
     for place in range(batch.num_rows):
         number = before + place + 1
-        pairs = [(name, cells[place]) for name, cells in used if cells[place] is not None]
+        pairs = [
+            (name, cells[place]) for name, cells in cells_by_column if cells[place] is not None
+        ]
         yield _row(number, pairs, columns)
 
 
@@ -101,5 +103,5 @@ def _row(number: int, pairs: list[tuple[str, object]], columns: Columns) -> Read
     record = columns.record(pairs)
     if isinstance(record, Fault):
         return UnreadableRow(number, record.code, record.column, record.message, number)
-    named = tuple(name for name, _ in pairs if name.startswith("identifiers."))
-    return FileRow(number, record, number, named)
+    identifier_columns = tuple(name for name, _ in pairs if name.startswith("identifiers."))
+    return FileRow(number, record, number, identifier_columns)

@@ -1,8 +1,8 @@
 """Rows of consent and suppression lists, converted to interactions that the gateway would accept.
 
-Consent that is given or withdrawn is the `identify` of the preference page, with the traits
-`consent.CHANNEL.PURPOSE`; a bounce or a complaint is that outcome, without a message of Kairos's
-own.
+Consent that is given or withdrawn becomes the same `identify` as on the preference page, with the
+traits `consent.CHANNEL.PURPOSE`. A bounce or a complaint becomes that outcome, though no message of
+Kairos caused it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _WORDS: Final[Mapping[model.PermissionState, str]] = {
     "invalid invalidemail invalidaddress undeliverable rebote rebotado",
     "complaint": "complaint complained spam spamcomplaint spamreport markedasspam abuse queja",
 }
-"""Words in the exports of mail and text services, without spaces and signs."""
+"""Words in the exports of mail and text services, in lower case without spaces and signs."""
 
 _OUTCOMES: Final[Mapping[model.PermissionState, Mapping[str, str]]] = {
     "bounce": {"bounce": "address"},
@@ -104,20 +104,20 @@ class PermissionReader:
 
     def _state(self, cell: object, field: str) -> model.PermissionState | Fault:
         if cell is None:
-            return self.rules.state or _fault(field, "it says neither yes nor no", "missing_field")
+            return self.rules.state or _fault(field, "it has no permission", "missing_field")
         state = self.states.get(_letters(cell))
         if state is None:
             hint = did_you_mean(_letters(cell), sorted(self.states))
-            message = f"{_text(cell)!r} means no permission ({hint}): put it in `permissions.words`"
+            message = f"{_text(cell)!r} is no permission ({hint}): add it to `permissions.words`"
             return _fault(field, message)
         return state
 
 
 def permission_reader(rules: model.Permissions) -> PermissionReader:
     """Return the reader of a list; its own words precede the built-in ones."""
-    known = {word: state for state, words in _WORDS.items() for word in words.split()}
+    built_in = {word: state for state, words in _WORDS.items() for word in words.split()}
     own = {_letters(word): state for state, words in rules.words.items() for word in words}
-    return PermissionReader(rules, {**known, **own})
+    return PermissionReader(rules, {**built_in, **own})
 
 
 def _consent(consents: Mapping[str, bool]) -> _Meaning:

@@ -22,20 +22,20 @@ class UnreadableError(Exception):
 class FileFormat:
     """Format of a file.
 
-    `encoding`, `delimiter`: None: detected. `decimal_comma`: numbers of CSV are written `1.234,50`.
-    `ignored`: columns to leave out. `max_bytes`: limit on the size of a record. `quote`: around
-    cells of CSV, empty: none. `names`: columns of CSV without a header. `mapping`: fields of the
-    columns, unless they are named like fields. `skip`: lines of CSV before its header. `escape`:
-    character before a quote within a cell, empty: it is doubled. `empty`: words that mean an empty
-    cell of CSV. `footer`: last rows of CSV to leave out, by their whole text; None: a recognised
-    footer is refused.
+    `max_bytes`: limit on the size of a record. `encoding`, `delimiter`: None: detected.
+    `decimal_comma`: numbers of CSV are written `1.234,50`. `ignored_columns`: columns to leave out.
+    `quote`: character around cells of CSV; empty: none. `names`: columns of CSV without a header.
+    `mapping`: fields of the columns; None: columns are named like fields. `skip`: lines of CSV
+    before its header. `escape`: character before a quote within a cell; empty: quotes are doubled.
+    `empty`: words that mean an empty cell of CSV. `footer`: last rows of CSV to leave out, by their
+    whole text; None: a recognised footer is refused.
     """
 
     max_bytes: int
     encoding: str | None = None
     delimiter: str | None = None
     decimal_comma: bool = False
-    ignored: frozenset[str] = frozenset()
+    ignored_columns: frozenset[str] = frozenset()
     quote: str = QUOTE
     names: tuple[str, ...] = ()
     mapping: RowMapping | None = None
@@ -46,7 +46,7 @@ class FileFormat:
 
 
 class FileRow(Struct, frozen=True):
-    """Row in JSON, with its position.
+    """Row in JSON (`raw`), with its position.
 
     `line`: first line in a text file, counted from 1; in Parquet the row's number. `progress`: the
     position in the file, in the unit of `RowFile.size`. `identifiers`: columns of the identifiers,

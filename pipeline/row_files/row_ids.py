@@ -1,8 +1,8 @@
 """Ids of rows without one, so that a file sent again counts once.
 
-Without key columns the id is made of the file's name, the content, and the number of equal rows
-before: correcting or removing a row changes no other's id, and equal rows, of one file or of two,
-count each. With key columns it is made of their values.
+Without key columns the id is made of the file's name, the row's content, and the number of equal
+rows up to it: correcting or removing a row changes no other row's id, and equal rows, of one file
+or of two, count each. With key columns the id is made of their values.
 """
 
 import sqlite3
@@ -36,7 +36,7 @@ class Ids(Protocol):
 
 
 class LineIds:
-    """Ids made of a file's digest and the row's line: correcting a mapping changes none."""
+    """Ids made of a file's digest and the row's line, which a corrected mapping does not change."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -46,8 +46,10 @@ class LineIds:
 
 
 class StatementIds:
-    """Ids made of a row's content: a repeated statement counts once, in another file too if it has
-    a time. Without a time, it counts once per file (`digest`)."""
+    """Ids made of a row's content, so that a repeated statement counts once.
+
+    A statement with a time counts once over all files, one without a time once per file (`digest`).
+    """
 
     def __init__(self, digest: str) -> None:
         self._digest = digest
@@ -70,11 +72,11 @@ class RowIds:
     def __init__(self, file: str, keys: tuple[str, ...] = ()) -> None:
         self._file = file
         self._keys = keys
-        self._seen = sqlite3.connect("")
-        self._seen.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._seen.execute("PRAGMA journal_mode = OFF")
-        self._seen.execute("PRAGMA synchronous = OFF")
-        self._seen.execute(
+        self._counts = sqlite3.connect("")
+        self._counts.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._counts.execute("PRAGMA journal_mode = OFF")
+        self._counts.execute("PRAGMA synchronous = OFF")
+        self._counts.execute(
             "CREATE TABLE seen (digest BLOB PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID"
         )
 
@@ -84,7 +86,7 @@ class RowIds:
         if self._keys:
             return self._by_keys(raw)
         digest = blake2b(raw, digest_size=16).digest()
-        [(number,)] = self._seen.execute(_COUNT, (digest,)).fetchall()
+        [(number,)] = self._counts.execute(_COUNT, (digest,)).fetchall()
         parts = msgspec.json.encode([self._file, digest, number])
         return uuid5_text(_FILES, parts.decode())
 
@@ -107,6 +109,8 @@ def _value_at(record: object, key: str) -> object:
         return record[key]
     first, dot, rest = key.partition(".")
     if first == "identifiers" and isinstance(record.get(first), list):
-        named = [part for part in record[first] if isinstance(part, Mapping)]
-        return next((part.get("value") for part in named if part.get("namespace") == rest), None)
+        identifiers = [part for part in record[first] if isinstance(part, Mapping)]
+        return next(
+            (part.get("value") for part in identifiers if part.get("namespace") == rest), None
+        )
     return _value_at(record.get(first), rest) if dot else None

@@ -34,7 +34,7 @@ Kind = Literal["track", "identify", "page", "screen", "group", "alias", "outcome
 
 
 class _Probe(Struct, frozen=True):
-    """Fields that distinguish an Interaction from a message; empty if the record lacks them."""
+    """Fields that distinguish an Interaction from a message, each empty if the record lacks it."""
 
     kind: Raw = Raw()
     identifiers: Raw = Raw()
@@ -70,8 +70,8 @@ _INTERACTION: Final = msgspec.json.Decoder(InteractionRow)
 class RowIntake:
     """Intake of the rows of one file.
 
-    `source` is for rows without one; `ids` are for rows without one. `by_log`: the file is a log to
-    be replayed, whose records are received at their own times.
+    `source` is that of rows that name none; `ids` makes ids for rows without one. `by_log`: the
+    file is a log to be replayed, whose records are received at their own times.
     """
 
     config: Configuration
@@ -98,7 +98,7 @@ class RowIntake:
 
     def _convert_message(self, row: FileRow, message: SegmentMessage) -> Interaction | Refusal:
         if message.type is None:
-            text = "say which kind of message it is (or `kind`, for an Interaction)"
+            text = "give the message's `type` (or the `kind` of an Interaction)"
             return refuse("missing_field", "type", text)
         source = self.config.source_with(message.write_key or "") or self.source
         if self.by_log:
@@ -114,17 +114,17 @@ class RowIntake:
         self, row: FileRow, row_fields: InteractionRow
     ) -> Interaction | Refusal:
         source = row_fields.source or self.source.name
-        received = self._receipt_time(row_fields, source)
-        if isinstance(received, Refusal):
-            return received
+        received_at = self._receipt_time(row_fields, source)
+        if isinstance(received_at, Refusal):
+            return received_at
         return Draft(
             event_id=row_fields.event_id or self.ids.next_id(row),
             kind=row_fields.kind,
             name=row_fields.name or row_fields.kind,
             channel=row_fields.channel or self.source.channel,
             source=source,
-            occurred_at=self._time(row_fields.occurred_at, "occurred_at", received, source),
-            received_at=received,
+            occurred_at=self._time(row_fields.occurred_at, "occurred_at", received_at, source),
+            received_at=received_at,
             identifiers=self._identifiers(row_fields.identifiers, row.identifiers),
             properties=_properties(row_fields),
             context=context_in_file(fields(row_fields.context)),
@@ -139,8 +139,8 @@ class RowIntake:
 
     def _time(self, value: Time, field: str, default_ms: int, source: str) -> int | Refusal:
         """Return a time in epoch ms, checked; `default_ms` without one."""
-        written = given_time(value)
-        at = default_ms if written is None else parse_time(written, field)
+        time = given_time(value)
+        at = default_ms if time is None else parse_time(time, field)
         if isinstance(at, Refusal):
             return at
         return check_time(at, field, default_ms, self.config.earliest_of(source))
@@ -159,30 +159,30 @@ class RowIntake:
         for result in results:
             field = columns[0] if columns else "identifiers.0"
             return refuse("invalid_identifier", field, str(result))
-        return refuse("missing_identifier", "identifiers", "it names nobody")
+        return refuse("missing_identifier", "identifiers", "the record has no identifier")
 
     def _identifier(self, parts: Fields) -> Identifier | str:
         namespace, value = parts.get("namespace"), id_text(parts.get("value"))
         if not isinstance(namespace, str) or value is None:
-            return "an identifier has a namespace, and a value that is text or a whole number"
+            return "an identifier needs a namespace, and a value that is text or a whole number"
         return self.config.identity.normalise(Identifier(namespace, value))
 
 
 def _no_time(field: str) -> Refusal:
-    return refuse("missing_field", field, "a log that is played needs the time of every record")
+    return refuse("missing_field", field, "a replayed log needs the time of every record")
 
 
 def _properties(row_fields: InteractionRow) -> Flat | Refusal:
     """Flatten the properties, and add `lists`."""
-    nested = details(row_fields.properties, "properties")
-    flat = nested if isinstance(nested, Refusal) else flatten(nested, "properties")
+    values = details(row_fields.properties, "properties")
+    flat = values if isinstance(values, Refusal) else flatten(values, "properties")
     return flat if isinstance(flat, Refusal) else _with_lists(flat, row_fields.lists)
 
 
 def _with_lists(properties: Flat, lists: Mapping[str, Elements]) -> Flat | Refusal:
-    both = {**lists, **properties.lists}
-    conflicts = (name for name, values in lists.items() if both[name] != values)
-    name = next(conflicts, None) or ambiguous_name(properties.scalars, both)
+    all_lists = {**lists, **properties.lists}
+    conflicts = (name for name, values in lists.items() if all_lists[name] != values)
+    name = next(conflicts, None) or ambiguous_name(properties.scalars, all_lists)
     if name is None:
-        return Flat(properties.scalars, both)
+        return Flat(properties.scalars, all_lists)
     return refuse("ambiguous_name", f"lists.{name}", f"{name} has another value in properties")

@@ -42,9 +42,9 @@ def watched_format(watch: model.Watch, max_bytes: int) -> FileFormat:
 
 
 def _footer(text: str | None) -> Pattern | None:
-    compiled = None if text is None else pattern(text)
-    assert not isinstance(compiled, PatternProblem)  # checked with the configuration
-    return compiled
+    regex = None if text is None else pattern(text)
+    assert not isinstance(regex, PatternProblem)  # checked with the configuration
+    return regex
 
 
 def kind_of(name: str) -> FormatName:

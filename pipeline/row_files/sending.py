@@ -15,7 +15,7 @@ from pipeline.model.interaction import Interaction
 from pipeline.row_files.row import FileRow, ReadRow, UnreadableError, UnreadableRow
 
 _POLL_EVERY: Final = 256
-_SHOWN: Final = 20
+_MAX_FIRST: Final = 20
 _FULL_S: Final = 0.1
 _FLUSH_S: Final = 60.0
 
@@ -30,9 +30,9 @@ class RefusedRow(Struct, frozen=True):
 
 
 class SendReport(Struct, frozen=True):
-    """Numbers of rows sent and refused, with the `first` refusals.
+    """Numbers of rows sent and refused, with the first refusals.
 
-    `stopped`: the reason why the file could not be read to its end.
+    `stopped`: the reason why the file could not be read to its end; None: it was.
     """
 
     sent: int
@@ -59,39 +59,39 @@ def send_rows(
     progress: Callable[[int], None],
 ) -> SendReport:
     """Pass every valid row to `take`, and the reading progress to `progress`."""
-    sent = refused = 0
+    sent_count = refused_count = 0
     first: list[RefusedRow] = []
-    stopped = None
+    stop_reason = None
     try:
         for number, row in enumerate(rows):
             result = row if isinstance(row, UnreadableRow) else reading.take_in(row)
             if isinstance(result, Interaction):
                 take(result)
-                sent += 1
+                sent_count += 1
             else:
-                refused += row.rows if isinstance(row, UnreadableRow) else 1
-                if len(first) < _SHOWN:
+                refused_count += row.rows if isinstance(row, UnreadableRow) else 1
+                if len(first) < _MAX_FIRST:
                     first.append(RefusedRow(row.line, result.code, result.field, result.message))
             if number % _POLL_EVERY == 0:
                 progress(row.progress)
     except UnreadableError as error:
-        if not sent and not refused:
+        if not sent_count and not refused_count:
             raise
-        stopped = str(error)
-    return SendReport(sent, refused, tuple(first), stopped)
+        stop_reason = str(error)
+    return SendReport(sent_count, refused_count, tuple(first), stop_reason)
 
 
 class FilePublisher:
     """Idempotent producer that waits while Kafka is slower than the file.
 
-    `delivered`: number of interactions that Kafka has acknowledged.
+    `delivery_count`: number of interactions that Kafka has acknowledged.
     """
 
     def __init__(self, kafka: dict[str, Property], codec: Codec, linger_ms: int) -> None:
         self._codec = codec
-        self.delivered = 0
-        self._failed = 0
-        self._why: KafkaError | None = None
+        self.delivery_count = 0
+        self._failure_count = 0
+        self._last_error: KafkaError | None = None
         self._waiting = 0
         self.producer = Producer({**kafka, **WRITER_SETTINGS, "linger.ms": linger_ms})
 
@@ -116,17 +116,17 @@ class FilePublisher:
 
     def finish(self) -> None:
         """Wait until Kafka has acknowledged everything. Raises NotDeliveredError otherwise."""
-        missing = self.producer.flush(_FLUSH_S) + self._failed
+        missing = self.producer.flush(_FLUSH_S) + self._failure_count
         if missing:
+            reason = self._last_error.str() if self._last_error else "no answer"
             raise NotDeliveredError(
-                f"Kafka did not take {missing} of the interactions "
-                f"({self._why.str() if self._why else 'no answer'}): send the file again, "
-                "what arrived is not counted twice"
+                f"Kafka did not acknowledge {missing} of the interactions ({reason}): send the "
+                "file again, what arrived counts once"
             )
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is None:
-            self.delivered += 1
+            self.delivery_count += 1
         else:
-            self._failed += 1
-            self._why = error
+            self._failure_count += 1
+            self._last_error = error

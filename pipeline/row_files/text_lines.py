@@ -54,16 +54,19 @@ class Line(Struct, frozen=True):
     cut: bool = False
 
 
-def encoding_of(path: Path, named: str | None) -> str:
-    """Return the file's codec. Raises UnreadableError if `named` cannot be read by line, and for
-    files of another kind."""
+def encoding_of(path: Path, encoding_name: str | None) -> str:
+    """Return the file's codec, detected where `encoding_name` is None.
+
+    Raises UnreadableError for an encoding that cannot be read by line, and for files of another
+    kind, such as archives.
+    """
     with path.open("rb") as file:
         sample = file.read(_SAMPLE)
     for beginning, kind in _OTHER_FILES:
         if sample.startswith(beginning):
             raise UnreadableError(f"{path} is {kind}, not a text file of rows")
-    if named is not None:
-        return _resolve_encoding(named)
+    if encoding_name is not None:
+        return _resolve_encoding(encoding_name)
     for mark, name in _MARKS:
         if sample.startswith(mark):
             return name
@@ -98,13 +101,13 @@ def _lines(text: TextIOWrapper, raw: BufferedReader, longest: int) -> Iterator[L
 
 
 def unreadable_byte(text: str) -> str | None:
-    """Describe the first byte in `text` that was not decodable; None without one."""
+    """Describe the first byte in `text` that could not be decoded; None without one."""
     match = _LONE.search(text)
     if match is not None:
         code = ord(match[0])
         message = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "half a character"
-        return f"{message} is not of the file's encoding: name it, such as --encoding windows-1252"
-    return "it holds a zero byte" if "\0" in text else None
+        return f"{message} is invalid in its encoding: give another, as --encoding windows-1252"
+    return "it contains a zero byte" if "\0" in text else None
 
 
 def _guess_encoding(sample: bytes) -> str:
@@ -115,14 +118,16 @@ def _guess_encoding(sample: bytes) -> str:
     return "utf-16-be" if even_zeros > odd_zeros else "utf-16-le"
 
 
-def _resolve_encoding(named: str) -> str:
+def _resolve_encoding(encoding_name: str) -> str:
     try:
-        name = codecs.lookup(named).name
+        name = codecs.lookup(encoding_name).name
         b"a\xff".decode(name, "ignore" if name in _WIDE else _errors(name))
         fits = name in (*_WIDE, "utf-8-sig") or _ASCII.encode(name) == _ASCII.encode()
     except (LookupError, UnicodeError):
         fits = False
     if not fits:
-        message = f"no text encoding {named!r}: such as utf-8, utf-16, windows-1252, iso-8859-15"
+        message = (
+            f"no text encoding {encoding_name!r}: such as utf-8, utf-16, windows-1252, iso-8859-15"
+        )
         raise UnreadableError(message)
     return "utf-8-sig" if name == "utf-8" else name

@@ -14,7 +14,7 @@ GZIP: Final = ".gz"
 ZIP: Final = ".zip"
 
 _PIECE: Final = 1024 * 1024
-_DAMAGED: Final = (
+_DAMAGE_ERRORS: Final = (
     EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile,
     NotImplementedError, RuntimeError,
 )  # fmt: skip
@@ -30,22 +30,22 @@ _HARMLESS: Final = 64 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class ContentLimits:
     """Limits on the content of a packed or encrypted file: its bytes, and its ratio to the size of
-    the file. More is no table, and would fill the disk."""
+    the file. No table exceeds them; other content could fill the disk."""
 
     max_bytes: int
     max_ratio: float
 
-    def most_bytes(self, packed: int) -> int:
-        """Return the most bytes that a file of `packed` bytes may contain."""
-        return min(self.max_bytes, max(_HARMLESS, int(packed * self.max_ratio)))
+    def most_bytes(self, packed_bytes: int) -> int:
+        """Return the number of bytes that the content of a file of `packed_bytes` may have."""
+        return min(self.max_bytes, max(_HARMLESS, int(packed_bytes * self.max_ratio)))
 
-    def fault(self, step: str, packed: int) -> UnreadableError:
-        """Return the error of a file whose unpacked or decrypted (`how`) content has more."""
-        most = self.most_bytes(packed)
-        if most == self.max_bytes:
-            return UnreadableError(f"{step} it is larger than {most:,} bytes (`max_bytes`)")
+    def fault(self, step: str, packed_bytes: int) -> UnreadableError:
+        """Return the error of a file whose content has more; `step`: unpacked or decrypted."""
+        limit = self.most_bytes(packed_bytes)
+        if limit == self.max_bytes:
+            return UnreadableError(f"{step} it is larger than {limit:,} bytes (`max_bytes`)")
         message = f"{step} it is more than {self.max_ratio:g} times its size (`max_ratio`)"
-        return UnreadableError(f"{message}: larger than {most:,} bytes")
+        return UnreadableError(f"{message}: larger than {limit:,} bytes")
 
 
 def is_packed(name: str) -> bool:
@@ -58,32 +58,34 @@ def inner_name(name: str) -> str:
     return Path(name).stem if is_packed(name) else name
 
 
-def unpack(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
-    """Write the content of `packed`, a file called `name`, to `into`; return the content's name.
-    Raises UnreadableError: the file is damaged, encrypted, of several files, or too large."""
-    if packed.stat().st_size == 0:
-        raise UnreadableError("it is empty, hence no archive")
+def unpack(file: Path, name: str, into: Path, limits: ContentLimits) -> str:
+    """Write the content of `file`, called `name`, to `into`; return the content's name.
+
+    Raises UnreadableError for an archive that is damaged, encrypted, of several files or too large.
+    """
+    if file.stat().st_size == 0:
+        raise UnreadableError("it is empty, so it is not an archive")
     try:
         if Path(name).suffix.lower() == GZIP:
-            with gzip.open(packed) as source:
-                _copy(source, into, packed.stat().st_size, limits)
+            with gzip.open(file) as source:
+                _copy(source, into, file.stat().st_size, limits)
             return inner_name(name)
-        return _unzip(packed, name, into, limits)
-    except _DAMAGED as error:
+        return _unzip(file, name, into, limits)
+    except _DAMAGE_ERRORS as error:
         raise UnreadableError(f"it cannot be unpacked: {error}") from error
 
 
-def _unzip(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
-    with zipfile.ZipFile(packed) as archive:
+def _unzip(file: Path, name: str, into: Path, limits: ContentLimits) -> str:
+    with zipfile.ZipFile(file) as archive:
         files = [
             entry
             for entry in archive.infolist()
             if not entry.is_dir() and not _is_litter(entry.filename)
         ]
         if len(files) != 1:
-            raise UnreadableError(f"a .zip holds one file, and this one {len(files)}")
+            raise UnreadableError(f"a .zip must contain one file, and this one has {len(files)}")
         with archive.open(files[0]) as source:
-            _copy(source, into, packed.stat().st_size, limits)
+            _copy(source, into, file.stat().st_size, limits)
         inside = inner_name(name)
         return inside if Path(inside).suffix else Path(files[0].filename).name
 
@@ -94,12 +96,12 @@ def _is_litter(name: str) -> bool:
 
 
 def _copy(
-    source: IO[bytes] | gzip.GzipFile, into: Path, packed: int, limits: ContentLimits
+    source: IO[bytes] | gzip.GzipFile, into: Path, packed_bytes: int, limits: ContentLimits
 ) -> None:
-    left = limits.most_bytes(packed)
+    left = limits.most_bytes(packed_bytes)
     with into.open("wb") as target:
         while piece := source.read(_PIECE):
             left -= len(piece)
             if left < 0:
-                raise limits.fault("unpacked", packed)
+                raise limits.fault("unpacked", packed_bytes)
             target.write(piece)

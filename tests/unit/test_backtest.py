@@ -289,8 +289,8 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
     message = " ".join(result.stderr.split())
     assert result.exit_code == 1
     assert "a.ndjson:1: " in message
-    assert "a.ndjson:2: occurred_at: a log that is played needs the time" in message
-    assert "a.ndjson:3: timestamp: a log that is played needs the time" in message
+    assert "a.ndjson:2: occurred_at: a replayed log needs the time" in message
+    assert "a.ndjson:3: timestamp: a replayed log needs the time" in message
     assert f"{row_count:,} interactions until" in result.stdout
     assert "3 rows refused" in " ".join(result.stdout.split())
 
@@ -303,7 +303,7 @@ def test_bad_rows_are_reported_with_their_line_and_the_others_played(
         ("blank.ndjson", (), "there are no interactions in"),
         ("broken.ndjson", (), "no row is an interaction; the first:"),
         ("text.parquet", (), "text.parquet is not Parquet"),
-        ("odd.csv", (), "odd.csv:1: column 'price' means nothing"),
+        ("odd.csv", (), "odd.csv:1: column 'price' is unknown"),
         ("good.ndjson", ("--until", "yesterday"), "'yesterday' is no time like"),
         ("good.ndjson", ("--source", "nobody"), "sources.yaml has no source 'nobody'"),
     ],

@@ -218,16 +218,16 @@ def test_a_last_row_that_is_cut_off_is_refused(table: Any) -> None:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("type,event,event,userId", "'event' stands twice"),
-        ("type,properties.a,userId,properties.a", "'properties.a' stands twice"),
-        ("type,event,userId,price", "'price' means nothing"),
-        ("type,event,userId,context.browser", "'context.browser' means nothing"),
-        ("type,event,event.x,userId", "'event.x' means nothing"),
+        ("type,event,event,userId", "'event' appears twice"),
+        ("type,properties.a,userId,properties.a", "'properties.a' appears twice"),
+        ("type,event,userId,price", "'price' is unknown"),
+        ("type,event,userId,context.browser", "'context.browser' is unknown"),
+        ("type,event,event.x,userId", "'event.x' is unknown"),
         ("type,properties.a,properties.a.b,userId", None),
         ("type,context.campaign,context.campaign.name,userId", "is part of 'context.campaign'"),
         ("kind,name,identifiers,identifiers.email", "in one column or in several"),
-        ("kind,name,userId,identifiers.email", "'userId' means nothing"),
-        ("a,b,c", "means nothing"),
+        ("kind,name,userId,identifiers.email", "'userId' is unknown"),
+        ("a,b,c", "is unknown"),
         ("", "empty"),
         ("\n\n", "empty"),
         (",,,", "no columns|empty"),
@@ -246,7 +246,7 @@ def test_columns_that_would_be_lost_are_refused_by_name(
 
 def test_a_column_may_be_left_out(table: Any) -> None:
     text = "type,event,userId,price,properties.price\ntrack,Order,u,9,1\n"
-    assert table(text, ignored=frozenset({"price"})) == [(2, order())]
+    assert table(text, ignored_columns=frozenset({"price"})) == [(2, order())]
 
 
 def test_no_cell_overwrites_another(table: Any) -> None:

@@ -123,8 +123,11 @@ def test_json_and_parquet_are_mapped_alike(tmp_path: Path) -> None:
     ("header", "words"),
     [
         ("Kunde,E-Mail,Umsatz,Notiz", "no column 'Datum'"),
-        ("Kunde,E-Mail,Umsatz,Datum,Notiz,Neu", "column 'Neu' means nothing"),
-        ("Kunde,E-Mail,Umsatz,Datum,Notiz,Kunde", "column 'Kunde' stands twice"),
+        ("Kunde,E-Mail,Umsatz,Datum,Notiz,Neu", "column 'Neu' is unknown"),
+        (
+            "Kunde,E-Mail,Umsatz,Datum,Notiz,Kunde",
+            "column 'Kunde' and another are both mapped",
+        ),
     ],
 )
 def test_a_header_that_is_not_the_mapped_one_is_refused(

@@ -187,8 +187,8 @@ def test_a_row_that_is_refused_names_its_column_and_the_others_go_on(tmp_path: P
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["type", "userId", "userId"], "'userId' stands twice"),
-        (["type", "userId", "price"], "'price' means nothing"),
+        (["type", "userId", "userId"], "'userId' appears twice"),
+        (["type", "userId", "price"], "'price' is unknown"),
         (["type", "properties.a", "properties.a.b"], None),
     ],
 )
