@@ -35,7 +35,7 @@ from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.responses import JSON, error_response, json_response
 from pipeline.gateway.returned import take_returned_mail
 from pipeline.gateway.sdk_files import script_routes
-from pipeline.gateway.segment_clients import SHORT_PATHS, answer_settings, ignore_figures
+from pipeline.gateway.segment_clients import SHORT_PATHS, answer_settings, ignore_metrics
 from pipeline.gateway.tracking import follow_link, show_picture
 from pipeline.intake.messages import Kind
 from pipeline.intake.refusal import Refusal
@@ -79,7 +79,7 @@ def create_app(
     posts |= dict.fromkeys(_BATCH_PATHS, batch)
     posts |= {f"/v1/{path}": single(kind) for path, kind in SHORT_PATHS.items()}
     debugging = DebugEndpoints(profiles.settings)
-    posts |= {"/v1/outcomes": outcomes, "/v1/m": ignore_figures, "/v1/cookie": set_id_cookie}
+    posts |= {"/v1/outcomes": outcomes, "/v1/m": ignore_metrics, "/v1/cookie": set_id_cookie}
     posts["/v1/explain"] = debugging.explain
     app = Starlette(
         routes=[
@@ -128,7 +128,7 @@ def _count_requests(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler
     metrics = gateway.metrics
 
     async def handle(request: Request) -> Response:
-        started = time.perf_counter()
+        began_s = time.perf_counter()
         try:
             result = await endpoint(gateway, request)
         except ClientDisconnect:
@@ -136,7 +136,7 @@ def _count_requests(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler
         if isinstance(result, Refusal):
             metrics.count_rejected(result)
             result = error_response(result)
-        metrics.count_answer(path, result.status_code, time.perf_counter() - started)
+        metrics.count_answer(path, result.status_code, time.perf_counter() - began_s)
         return result
 
     return handle
@@ -172,5 +172,5 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    fault = Refusal(500, "internal", "this is a fault of the gateway; its log says more")
+    fault = Refusal(500, "internal", "the gateway has a fault: its log has the error")
     return error_response(fault)

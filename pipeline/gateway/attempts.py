@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pipeline.intake.message_ids import MessageIds
 
-_MOST: Final = 10_000
+_MAX_ATTEMPTS: Final = 10_000
 _KEPT_S: Final = 300.0
 """Longer than the interval of common HTTP clients' retries."""
 
@@ -35,26 +35,26 @@ class Attempts:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._failed: dict[bytes, _Attempt] = {}
+        self._attempts: dict[bytes, _Attempt] = {}
         self._clock = clock
 
     def ids(self, source: str, body: bytes) -> MessageIds:
         """Return the ids of an attempt that failed in the last five minutes, or new ids."""
-        known = self._failed.get(_digest(source, body)) if self._failed else None
-        if known is None or self._clock() - known.at_s > _KEPT_S:
+        attempt = self._attempts.get(_digest(source, body)) if self._attempts else None
+        if attempt is None or self._clock() - attempt.at_s > _KEPT_S:
             return MessageIds()
-        return MessageIds(known.seed)
+        return MessageIds(attempt.seed)
 
     def remember(self, source: str, body: bytes, ids: MessageIds) -> None:
         """Keep the ids for a retry; above a limit the oldest are forgotten."""
-        self._failed[_digest(source, body)] = _Attempt(ids.seed, self._clock())
-        if len(self._failed) > _MOST:
-            del self._failed[next(iter(self._failed))]
+        self._attempts[_digest(source, body)] = _Attempt(ids.seed, self._clock())
+        if len(self._attempts) > _MAX_ATTEMPTS:
+            del self._attempts[next(iter(self._attempts))]
 
     def forget(self, source: str, body: bytes) -> None:
         """Forget an acknowledged body, since a later equal one is about other events."""
-        if self._failed:
-            self._failed.pop(_digest(source, body), None)
+        if self._attempts:
+            self._attempts.pop(_digest(source, body), None)
 
 
 def _digest(source: str, body: bytes) -> bytes:

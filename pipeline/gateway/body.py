@@ -23,15 +23,15 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
     refusal = _check_headers(request)
     if refusal is not None:
         return refusal
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
         return _too_large(limit)
-    received = bytearray()
+    buffer = bytearray()
     async for chunk in request.stream():
-        received += chunk
-        if len(received) > limit:
+        buffer += chunk
+        if len(buffer) > limit:
             return _too_large(limit)
-    body = bytes(received)
+    body = bytes(buffer)
     if _content_encoding(request) in _GZIP:
         return gunzip(body, limit)
     return body

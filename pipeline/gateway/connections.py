@@ -34,7 +34,7 @@ _FRAMING: Final = 8
 _KEPT_FILES: Final = 64
 """Number of descriptors reserved for Kafka's connections and the view's files."""
 
-_LEAST: Final = 8
+_MIN_CONNECTIONS: Final = 8
 
 
 _BEGAN: Final = "kairos.began_s"
@@ -43,8 +43,8 @@ _BEGAN: Final = "kairos.began_s"
 
 def began_s(request: Request) -> float:
     """Return the beginning of a request, by the loop's clock; now, where it was not recorded."""
-    noted = request.scope.get(_BEGAN)
-    return asyncio.get_running_loop().time() if noted is None else float(noted)
+    beginning = request.scope.get(_BEGAN)
+    return asyncio.get_running_loop().time() if beginning is None else float(beginning)
 
 
 class Phase(IntEnum):
@@ -73,8 +73,8 @@ class ConnectionLimits:
         return (self.idle_s, self.header_s, self.body_s, self.answer_s)[phase]
 
 
-def connections_within_descriptors(most: int) -> int:
-    """Return `most`, or less where this process has too few file descriptors.
+def connections_within_descriptors(limit: int) -> int:
+    """Return `limit`, or less where this process has too few file descriptors.
 
     Half of the free descriptors are left for connections that arrive before others are evicted.
     The soft limit on descriptors is raised to the hard one first.
@@ -84,11 +84,11 @@ def connections_within_descriptors(most: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     if soft == resource.RLIM_INFINITY:
-        return most
+        return limit
     free = soft - sum(1 for _ in Path("/dev/fd").iterdir()) - _KEPT_FILES
-    room = max(_LEAST, min(most, free // 2))
-    if room < most:
-        _log.warning("%s descriptors allow %s connections, not %s", soft, room, most)
+    room = max(_MIN_CONNECTIONS, min(limit, free // 2))
+    if room < limit:
+        _log.warning("%s descriptors allow %s connections, not %s", soft, room, limit)
     return room
 
 
@@ -123,16 +123,16 @@ class Guard:
         """Admit a connection, perhaps in place of another; return False if none can be evicted."""
         address = connection.address
         if self._addresses[address] >= self.limits.per_address:
-            evicted = self._evict(address)
+            has_room = self._evict(address)
         elif len(self._open) >= self.limits.connections:
-            evicted = self._evict(None)
+            has_room = self._evict(None)
         else:
-            evicted = True
-        if evicted:
+            has_room = True
+        if has_room:
             self._open.add(connection)
             self._addresses[address] += 1
             self._metrics.set_connections(len(self._open))
-        return evicted
+        return has_room
 
     def leave(self, connection: "GuardedProtocol") -> None:
         """Forget a connection that is closed, or about to be."""
@@ -145,9 +145,11 @@ class Guard:
 
     def _evict(self, address: str | None) -> bool:
         """Evict a connection, among those of `address` where given; return False if none can be."""
-        open_ = (connection for connection in self._open if address in (None, connection.address))
+        candidates = (
+            connection for connection in self._open if address in (None, connection.address)
+        )
         idlest = min(
-            (connection for connection in open_ if connection.phase is not Phase.ANSWER),
+            (connection for connection in candidates if connection.phase is not Phase.ANSWER),
             key=lambda connection: (
                 -self._addresses[connection.address],
                 connection.phase,
@@ -176,7 +178,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._guard = guard
         self._limits = guard.limits
-        self._begun = self._headers_read = self._read = self._answered = 0
+        self._begin_count = self._header_count = self._body_count = self._answer_count = 0
         self._header_bytes = self._raw_header_bytes = 0
         self._body_bytes = self._framing_bytes = 0
         self._refusal = Refusal(400, "invalid_http", "this is not HTTP")
@@ -203,20 +205,20 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        before, begun, body = self.phase, self._begun, self._body_bytes
+        before, begin_count, body_bytes = self.phase, self._begin_count, self._body_bytes
         super().data_received(data)
-        if self._begun != begun or self.transport.is_closing():
+        if self._begin_count != begin_count or self.transport.is_closing():
             return
         if before is Phase.HEADER and self.phase is Phase.HEADER:
             self._raw_header_bytes += len(data)
         if before is Phase.BODY and self.phase is Phase.BODY:
-            self._framing_bytes += len(data) - _FRAMING * (self._body_bytes - body)
+            self._framing_bytes += len(data) - _FRAMING * (self._body_bytes - body_bytes)
         if max(self._raw_header_bytes, self._framing_bytes) > self._limits.header_bytes:
             self._refuse(self._too_large())
 
     def time_out(self) -> None:
         """Answer 408 naming the missing part; close at once where a request is being answered."""
-        was_answered = self._answered >= self._begun
+        was_answered = self._answer_count >= self._begin_count
         if was_answered or self.phase is Phase.ANSWER:
             self.abort()
         else:
@@ -232,7 +234,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[_BEGAN] = self.loop.time()  # type: ignore[typeddict-unknown-key]
-        self._begun += 1
+        self._begin_count += 1
         self._header_bytes = self._raw_header_bytes = 0
         self._body_bytes = self._framing_bytes = 0
         self._enter()
@@ -247,7 +249,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._headers_read += 1
+        self._header_count += 1
         self._enter()
 
     def on_body(self, body: bytes) -> None:
@@ -256,11 +258,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._read += 1
+        self._body_count += 1
         self._enter()
 
     def on_response_complete(self) -> None:
-        self._answered += 1
+        self._answer_count += 1
         self._enter()
         super().on_response_complete()
 
@@ -270,11 +272,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _enter(self) -> None:
         """Enter the phase that follows from the counts; a complete request comes first."""
-        if min(self._read, self._headers_read) > self._answered:
+        if min(self._body_count, self._header_count) > self._answer_count:
             phase = Phase.ANSWER
-        elif self._begun > self._headers_read:
+        elif self._begin_count > self._header_count:
             phase = Phase.HEADER
-        elif self._headers_read > self._read:
+        elif self._header_count > self._body_count:
             phase = Phase.BODY
         else:
             phase = Phase.IDLE

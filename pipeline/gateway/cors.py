@@ -1,7 +1,7 @@
 """Cross-origin requests (CORS): pages may send where a source allows their origin.
 
-Requests carry no ambient authority: a write key is public in the page, so origins separate honest
-pages and do not protect from programs.
+A request has no authority beyond its write key, which anybody can read in the page. So origins keep
+honest pages apart, and are no protection against programs.
 """
 
 import re
@@ -22,8 +22,8 @@ _EXPOSED: Final = "Retry-After"
 
 def check_origin(request: Request, source: str, config: Configuration) -> Refusal | None:
     """Return the refusal of a page whose origin the source does not allow."""
-    origin, allowed = request.headers.get("origin"), config.origins.get(source)
-    if origin is None or allowed is None or allowed.allow(origin.lower()):
+    origin, rule = request.headers.get("origin"), config.origins.get(source)
+    if origin is None or rule is None or rule.allow(origin.lower()):
         return None
     message = f"the key is not for pages of {origin[:200]}: add it to the source's `origins`"
     return Refusal(403, "origin_not_allowed", message, "Origin")
@@ -34,11 +34,11 @@ def answer_preflight(gateway: Gateway, request: Request) -> Response:
     response = Response(status_code=204)
     add_headers(gateway, request, response)
     if "access-control-allow-origin" in response.headers:
-        wanted = request.headers.get("access-control-request-headers", "")
+        header_names = request.headers.get("access-control-request-headers", "")
         response.headers["Access-Control-Allow-Methods"] = "POST"
         response.headers["Access-Control-Max-Age"] = str(_MAX_AGE_S)
-        if _TOKENS.fullmatch(wanted):
-            response.headers["Access-Control-Allow-Headers"] = wanted
+        if _TOKENS.fullmatch(header_names):
+            response.headers["Access-Control-Allow-Headers"] = header_names
         if request.headers.get("access-control-request-private-network") == "true":
             response.headers["Access-Control-Allow-Private-Network"] = "true"
     return response

@@ -1,7 +1,7 @@
 """Coupons of the topic `coupons`: issued ones, and the first redemption of each.
 
-The order of the topic decides, so that all gateways agree: a redemption is written, and its result
-is known once it has been read back.
+The order of the topic decides, so that all gateways agree: a gateway writes a redemption, and has
+its result once it has read the redemption back.
 """
 
 import asyncio
@@ -43,11 +43,11 @@ class Redemption(Struct, frozen=True, array_like=True):
 
 
 class Coupon(Struct, frozen=True, array_like=True):
-    """Issued coupon; `redeemed` None: not yet."""
+    """Issued coupon; `redemption` None: not yet."""
 
     token: str
     expires_at: int
-    redeemed: Redemption | None = None
+    redemption: Redemption | None = None
 
 
 class CouponBook:
@@ -88,13 +88,13 @@ class CouponBook:
                 self._resolve_waiting(record, coupon)
 
     def _coupon_after(self, record: CouponRecord) -> Coupon | None:
-        known = self.find(record.code)
+        coupon = self.find(record.code)
         if record.redemption_id is None:
-            return known or Coupon(record.token, record.expires_at)
-        if known is None or known.redeemed is not None or record.at >= known.expires_at:
-            return known
+            return coupon or Coupon(record.token, record.expires_at)
+        if coupon is None or coupon.redemption is not None or record.at >= coupon.expires_at:
+            return coupon
         redemption = Redemption(record.redemption_id, record.source, record.at)
-        return replace(known, redeemed=redemption)
+        return replace(coupon, redemption=redemption)
 
     def _resolve_waiting(self, record: CouponRecord, coupon: Coupon) -> None:
         for future in self._waiting.get((record.code, record.redemption_id or ""), ()):
@@ -130,7 +130,7 @@ class CouponReader:
         self._codec = codec
         self._fail = fail
         self._closing = False
-        self._behind: set[int] = set()
+        self._unread_partitions: set[int] = set()
         self._consumer = Consumer(
             {
                 **client,
@@ -149,7 +149,7 @@ class CouponReader:
         topic = metadata.topics[topics.COUPONS]
         if topic.error is not None:
             raise LookupError(f"no topic {topics.COUPONS}: `kairos up` creates it")
-        self._behind = set(topic.partitions)
+        self._unread_partitions = set(topic.partitions)
         self._consumer.assign(
             [TopicPartition(topics.COUPONS, partition, 0) for partition in topic.partitions]
         )
@@ -173,7 +173,7 @@ class CouponReader:
 
     def _take(self, messages: Sequence[Message]) -> None:
         records = [record for record in map(self._record, messages) if record is not None]
-        self._loop.call_soon_threadsafe(self._apply, records, not self._behind)
+        self._loop.call_soon_threadsafe(self._apply, records, not self._unread_partitions)
 
     def _apply(self, records: Sequence[CouponRecord], is_current: bool) -> None:
         self.book.apply(records)
@@ -183,7 +183,7 @@ class CouponReader:
         error = message.error()
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
-                self._behind.discard(message.partition() or 0)
+                self._unread_partitions.discard(message.partition() or 0)
                 return None
             if error.fatal() or not error.retriable():
                 raise KafkaException(error)

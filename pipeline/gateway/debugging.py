@@ -72,25 +72,26 @@ class DebugEndpoints:
         raw = await body.read(request, gateway.limits.message_bytes)
         if isinstance(raw, Refusal):
             return raw
-        asked = decode(raw, _BODY)
-        if isinstance(asked, Refusal):
-            return asked
-        if not self._is_good(asked.token):
-            message = "make another debug token by a server key"
+        question = decode(raw, _BODY)
+        if isinstance(question, Refusal):
+            return question
+        if not self._is_valid(question.token):
+            message = "the token is invalid or has expired: make another with a server key"
             return Refusal(401, "invalid_token", message, "token")
-        decision = await asyncio.to_thread(partial(self._find, gateway, asked.decision_id))
+        decision = await asyncio.to_thread(partial(self._find, gateway, question.decision_id))
         if decision is None:
             message = "no decision of the last half hour has this id"
             return Refusal(404, "unknown_decision", message, "decisionId")
         config = gateway.configurations.get(decision.config)
         if config is None:
-            return Refusal(404, "unknown_configuration", "its configuration is no longer known")
+            message = "the configuration of this decision is no longer in the topic"
+            return Refusal(404, "unknown_configuration", message)
         return json_response(explain(decision, config, "en"))
 
     def _signer(self) -> TimestampSigner:
         return TimestampSigner(self.settings.signing_secret(), salt=_SALT)
 
-    def _is_good(self, token: str) -> bool:
+    def _is_valid(self, token: str) -> bool:
         try:
             self._signer().unsign(token, max_age=_VALID_MS // SECOND_MS)
         except BadData:
@@ -98,14 +99,14 @@ class DebugEndpoints:
         return True
 
     def _find(self, gateway: Gateway, decision_id: str) -> Decision | None:
-        wanted = decision_id.encode()
+        id_bytes = decision_id.encode()
         with TopicReader(self.settings.kafka(), topics.DECISIONS) as reader:
             ends = {number: offsets.stop for number, offsets in reader.limits().items()}
             start = ends | reader.written_since(now_ms() - _VALID_MS)
         decisions = Records(self.settings, gateway.codec).every(
             topics.DECISIONS,
             Decision,
-            lambda stored: stored.value is not None and wanted in stored.value,
+            lambda record: record.value is not None and id_bytes in record.value,
             start,
         )
         return next(

@@ -1,6 +1,7 @@
 """`/v1/decide`: an interaction whose sender waits for the decision, within a time budget."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import UnacknowledgedWrite
 from pipeline.adapters.traces import Trace
+from pipeline.config.compile import Configuration
 from pipeline.gateway.connections import began_s
 from pipeline.gateway.decision_admission import AdmissionVerdict, DecisionAdmission
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
@@ -32,6 +34,7 @@ _MAX_NAME: Final = 100
 _MAX_LIMIT: Final = 100
 
 _STALLED: Final = "pipeline_stalled"
+_OUT_OF_TIME: Final = "out_of_time"
 _NOT_YET: Final = UnacknowledgedWrite("Kafka has not acknowledged it yet")
 _RESULTS: Final = {
     (AdmissionVerdict.ADMIT, True): "answered",
@@ -56,20 +59,22 @@ class PlacementAction(Struct, frozen=True):
 class DecideAnswer(Struct, frozen=True):
     """Answer by placement: the action to show; None: the placement's own default.
 
-    A placement with a `limit` has a list, which may be empty. `reason`: of defaults returned
-    without a wait.
+    A placement with a `limit` has a list, which may be empty. `defaulted`: there is no decision,
+    for the `reason` `out_of_time` (the budget is spent) or `pipeline_stalled` (none was requested).
+    `unknown_placements`: those that no channel of the configuration has, if there are any.
     """
 
     decision_id: str | None
     placements: dict[str, PlacementAction | list[PlacementAction] | None]
     defaulted: bool
     reason: str | UnsetType = UNSET
+    unknown_placements: tuple[str, ...] | UnsetType = UNSET
 
 
 class NoDecision(Struct, frozen=True):
-    """Absence of a decision, with the reason where none was requested."""
+    """Absence of a decision, with its reason."""
 
-    reason: str | UnsetType = UNSET
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +89,26 @@ class DecideEndpoint:
             gateway.metrics.count_decision("refused")
             return _refuse_overload("this gateway has more requests than it can answer in time", 1)
         parse = partial(decode, decoder=DECIDE)
-        received = await receive(gateway, request, gateway.limits.message_bytes, parse)
-        if isinstance(received, Refusal):
-            return received
-        asked = received.body
-        reply = await self.decide(gateway, received, asked, trace_of(request))
+        post = await receive(gateway, request, gateway.limits.message_bytes, parse)
+        if isinstance(post, Refusal):
+            return post
+        body = post.body
+        reply = await self.decide(gateway, post, body, trace_of(request))
         if isinstance(reply, Refusal):
             return reply
-        return json_response(_answer(asked.placements, reply))
+        return json_response(_answer(body.placements, reply, post.arrival.config))
 
     async def decide(
-        self, gateway: Gateway, received: ReceivedRequest[B], asked: DecideBody, trace: Trace
+        self, gateway: Gateway, post: ReceivedRequest[B], body: DecideBody, trace: Trace
     ) -> Reply | Refusal | NoDecision:
         """Return the reply to a request, or NoDecision if it does not arrive in time."""
-        budget_ms = _budget_ms(asked, received.arrival, gateway)
-        record = _to_interaction(asked, received.arrival, gateway.instance, budget_ms)
+        budget_ms = _budget_ms(body, post.arrival, gateway)
+        record = _to_interaction(body, post.arrival, gateway.instance, budget_ms)
         if isinstance(record, Refusal):
             return record
         key = record.identifiers[0].key
         verdict = AdmissionVerdict.ADMIT
-        if received.arrival.source.clock != "log":  # a replayed log has no waiting customer
+        if post.arrival.source.clock != "log":  # a replayed log has no waiting customer
             verdict = self.admission.judge(key, budget_ms / 1000)
         if verdict is AdmissionVerdict.OVERLOADED:
             gateway.metrics.count_decision("refused")
@@ -111,44 +116,45 @@ class DecideEndpoint:
             return _refuse_overload(message, self.admission.retry_after_s(key))
         reply: Reply | NoDecision | UnacknowledgedWrite
         if verdict is AdmissionVerdict.STALLED:
-            unasked = TracedInteraction(replace(record, request=None), trace)
-            reply = await self._write_unasked(gateway, unasked, budget_ms)
+            plain_record = TracedInteraction(replace(record, request=None), trace)
+            reply = await self._write_plain(gateway, plain_record, budget_ms)
         else:
             reply = await self._ask(gateway, TracedInteraction(record, trace), budget_ms)
-        received.note_attempt(taken=not isinstance(reply, UnacknowledgedWrite))
+        post.note_attempt(acknowledged=not isinstance(reply, UnacknowledgedWrite))
         if isinstance(reply, UnacknowledgedWrite):
             return unavailable(reply.detail)
         gateway.metrics.count_decision(_RESULTS[verdict, isinstance(reply, Reply)])
         return reply
 
     async def _ask(
-        self, gateway: Gateway, asked: TracedInteraction, budget_ms: int
+        self, gateway: Gateway, record: TracedInteraction, budget_ms: int
     ) -> Reply | UnacknowledgedWrite | NoDecision:
         """Write the interaction and wait for its reply within the budget.
 
         Return UnacknowledgedWrite if Kafka did not acknowledge the interaction within the budget.
         """
-        request = asked.interaction.request
+        request = record.interaction.request
         assert request is not None
         request_id = request.request_id
         answer = self.waiting.ask(request_id)
-        self.admission.ask(request_id, asked.interaction.identifiers[0].key)
-        writing = gateway.start_write(asked)
+        self.admission.ask(request_id, record.interaction.identifiers[0].key)
+        writing = gateway.start_write(record)
         writing.result.add_done_callback(lambda future: _fail_answer(future, answer))
         try:
             return await asyncio.wait_for(answer, budget_ms / 1000)
         except TimeoutError:
             self.waiting.give_up(request_id)
-            return (writing.failure or NoDecision()) if writing.is_over else _NOT_YET
+            no_decision = writing.failure or NoDecision(_OUT_OF_TIME)
+            return no_decision if writing.is_over else _NOT_YET
         except _NotWrittenError as failure:
             self.waiting.give_up(request_id)
             return failure.reason
 
-    async def _write_unasked(
-        self, gateway: Gateway, unasked: TracedInteraction, budget_ms: int
+    async def _write_plain(
+        self, gateway: Gateway, record: TracedInteraction, budget_ms: int
     ) -> NoDecision | UnacknowledgedWrite:
-        """Write an interaction without asking for a decision."""
-        writing = asyncio.create_task(gateway.write((unasked,)))
+        """Write an interaction without a request for a decision."""
+        writing = asyncio.create_task(gateway.write((record,)))
         await asyncio.wait((writing,), timeout=budget_ms / 1000)
         if not writing.done():
             return _NOT_YET
@@ -175,66 +181,79 @@ def _fail_answer(
         answer.set_exception(_NotWrittenError(failure))
 
 
-def _budget_ms(asked: DecideBody, arrival: Arrival, gateway: Gateway) -> int:
+def _budget_ms(body: DecideBody, arrival: Arrival, gateway: Gateway) -> int:
     log = arrival.source.clock == "log"
     limit = gateway.limits.log_decide_ms if log else gateway.limits.decide_ms
-    return min(asked.budget_ms or gateway.limits.decide_ms, limit)
+    return min(body.budget_ms or gateway.limits.decide_ms, limit)
 
 
 def _to_interaction(
-    asked: DecideBody, arrival: Arrival, instance: str, budget_ms: int
+    body: DecideBody, arrival: Arrival, instance: str, budget_ms: int
 ) -> Interaction | Refusal:
-    kind = asked.interaction.type
+    kind = body.interaction.type
     if kind is None:
         return refuse("missing_field", "interaction.type", "the message needs a type")
     if budget_ms <= 0:
         return refuse("invalid_field", "budget_ms", "budget_ms must be positive")
-    names = [_name_of(placement) for placement in asked.placements]
+    names = [_name_of(placement) for placement in body.placements]
     if not 0 < len(names) <= _MAX_PLACEMENTS or not all(0 < len(n) <= _MAX_NAME for n in names):
         message = f"give 1 to {_MAX_PLACEMENTS} names of at most {_MAX_NAME} characters"
         return refuse("invalid_field", "placements", message)
     limits = {
         placement.placement: placement.limit
-        for placement in asked.placements
+        for placement in body.placements
         if isinstance(placement, PlacementRequest)
     }
     if not all(0 < limit <= _MAX_LIMIT for limit in limits.values()):
         return refuse("invalid_field", "placements", f"limit: give 1 to {_MAX_LIMIT}")
-    wanted = DecideRequest(
+    request = DecideRequest(
         request_id=str(uuid4()),
         gateway=instance,
         placements=tuple(dict.fromkeys(names)),
         deadline_at=now_ms() + budget_ms,
         limits=limits,
     )
-    return interaction(asked.interaction, kind, arrival, wanted)
+    return interaction(body.interaction, kind, arrival, request)
 
 
-def _name_of(asked: str | PlacementRequest) -> str:
-    return asked if isinstance(asked, str) else asked.placement
+def _name_of(placement: str | PlacementRequest) -> str:
+    return placement if isinstance(placement, str) else placement.placement
 
 
 def _answer(
-    placements: tuple[str | PlacementRequest, ...], reply: Reply | NoDecision
+    placements: tuple[str | PlacementRequest, ...],
+    reply: Reply | NoDecision,
+    config: Configuration,
 ) -> DecideAnswer:
     answers = reply.answers if isinstance(reply, Reply) else ()
     actions = {answer.placement: answer.actions for answer in answers}
-    shown = {
+    placement_answers = {
         _name_of(placement): _answer_placement(placement, actions.get(_name_of(placement), ()))
         for placement in placements
     }
-    if isinstance(reply, Reply):
-        return DecideAnswer(reply.decision_id, shown, defaulted=False)
-    return DecideAnswer(None, shown, defaulted=True, reason=reply.reason)
+    defaulted = isinstance(reply, NoDecision)
+    return DecideAnswer(
+        decision_id=None if isinstance(reply, NoDecision) else reply.decision_id,
+        placements=placement_answers,
+        defaulted=defaulted,
+        reason=reply.reason if isinstance(reply, NoDecision) else UNSET,
+        unknown_placements=_unknown(placement_answers, config) or UNSET,
+    )
+
+
+def _unknown(placements: Iterable[str], config: Configuration) -> tuple[str, ...]:
+    """Return the placements that no channel has: a name in a page may be misspelt, or removed."""
+    names = {name for channel in config.channels.values() for name in channel.placements}
+    return tuple(placement for placement in placements if placement not in names)
 
 
 def _answer_placement(
-    asked: str | PlacementRequest, actions: tuple[Action, ...]
+    placement: str | PlacementRequest, actions: tuple[Action, ...]
 ) -> PlacementAction | list[PlacementAction] | None:
-    shown = [to_placement_action(action) for action in actions]
-    if isinstance(asked, PlacementRequest):
-        return shown
-    return shown[0] if shown else None
+    answers = [to_placement_action(action) for action in actions]
+    if isinstance(placement, PlacementRequest):
+        return answers
+    return answers[0] if answers else None
 
 
 def to_placement_action(action: Action) -> PlacementAction:

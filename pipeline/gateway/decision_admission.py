@@ -85,7 +85,7 @@ class DelayGate:
         return True
 
     def was_closed(self, now_s: float, within_s: float) -> bool:
-        """Return whether the gate was closed `within_s` of now."""
+        """Return whether the gate was closed within the last `within_s`."""
         return now_s - self._closed_at < within_s
 
 
@@ -94,45 +94,49 @@ class _InFlight:
 
     def __init__(self, gate: DelayGate) -> None:
         self.gate = gate
-        self._asked: dict[str, float] = {}
-        self._replied: deque[float] = deque()
+        self._request_times: dict[str, float] = {}
+        self._reply_times: deque[float] = deque()
 
     def add(self, request_id: str, now_s: float) -> None:
-        self._asked[request_id] = now_s
+        self._request_times[request_id] = now_s
 
     def remove(self, request_id: str, now_s: float) -> list[str]:
-        """Remove a decision with a reply, and those requested before it; return all of them.
+        """Remove a decision with a reply, and those requested before it; return all their ids.
 
-        A partition is processed in order, so that these have passed too: some never have a reply,
-        such as those on an already decided event.
+        A partition is processed in order, so the earlier decisions are finished too: some never
+        have a reply, such as a decision on an event that was decided before.
         """
-        passed = [*takewhile(lambda asked_id: asked_id != request_id, self._asked), request_id]
-        for removed in passed:
-            del self._asked[removed]
-        self._replied.append(now_s)
+        finished_ids = [
+            *takewhile(lambda other_id: other_id != request_id, self._request_times),
+            request_id,
+        ]
+        for finished_id in finished_ids:
+            del self._request_times[finished_id]
+        self._reply_times.append(now_s)
         self.gate.note(self.oldest_age_s(now_s), now_s)
-        return passed
+        return finished_ids
 
     def oldest_age_s(self, now_s: float) -> float:
-        return now_s - next(iter(self._asked.values()), now_s)
+        return now_s - next(iter(self._request_times.values()), now_s)
 
     def replies_per_s(self, now_s: float) -> float:
         """Return the replies of the last second."""
-        while self._replied and now_s - self._replied[0] > _RATE_S:
-            self._replied.popleft()
-        return len(self._replied) / _RATE_S
+        while self._reply_times and now_s - self._reply_times[0] > _RATE_S:
+            self._reply_times.popleft()
+        return len(self._reply_times) / _RATE_S
 
     def has_room(self, within_s: float, now_s: float) -> bool:
-        """Return whether another decision would return `within_s`, by Little's law."""
+        """Return whether another decision would return within `within_s`, by Little's law."""
         rate = self.replies_per_s(now_s)
-        return not rate or len(self._asked) < max(_LEAST_ROOM, rate * within_s)
+        return not rate or len(self._request_times) < max(_LEAST_ROOM, rate * within_s)
 
 
 class DecisionAdmission:
     """Admission of the decisions of one gateway.
 
     `partitions`: of `interactions`; `budget_s`: default time budget; `clock` returns monotonic
-    seconds. A machine that needs most of a budget for each decision is slow, but has no backlog.
+    seconds. Targets and intervals have a minimum, so that a machine that needs most of a budget for
+    each decision does not count as one with a backlog.
     """
 
     def __init__(self, partitions: int, budget_s: float, clock: Callable[[], float]) -> None:
@@ -145,7 +149,7 @@ class DecisionAdmission:
         self._by_request: dict[str, _InFlight] = {}
 
     def is_loop_in_time(self, began_s: float) -> bool:
-        """Return whether this process keeps up, by a request that began at `began_s`."""
+        """Return whether this process keeps up, judged by a request that began at `began_s`."""
         now_s = self._clock()
         return self._loop_gate.is_open(now_s - began_s, now_s)
 
@@ -180,8 +184,8 @@ class DecisionAdmission:
         """Note the reply to a request, in time or late."""
         queue = self._by_request.get(request_id)
         if queue is not None:
-            for passed in queue.remove(request_id, self._clock()):
-                del self._by_request[passed]
+            for finished_id in queue.remove(request_id, self._clock()):
+                del self._by_request[finished_id]
 
     def oldest_age_s(self) -> float:
         """Return the age of the oldest decision in flight."""

@@ -48,9 +48,9 @@ class LateReplies:
             stop=stop_after_delay(_GIVE_UP_S),
         )
         trace = traces.new_trace()
-        traced = [TracedInteraction(outcome, trace) for outcome in outcomes]
+        records = [TracedInteraction(outcome, trace) for outcome in outcomes]
         try:
-            await retrying(self._gateway.write, traced)
+            await retrying(self._gateway.write, records)
         except RetryError:
             ids = [outcome.event_id for outcome in outcomes]
-            _log.error("outcomes of late decisions could not be written: %s", ids)
+            _log.error("expired outcomes of late decisions could not be written: %s", ids)

@@ -83,10 +83,10 @@ class Gateway:
         self._count(interactions, failure)
         return failure
 
-    def start_write(self, traced: TracedInteraction) -> Publication:
+    def start_write(self, record: TracedInteraction) -> Publication:
         """Write an interaction whose reply is the acknowledgement."""
-        publication = self.publisher.start((self._record(traced),), is_awaited=False)
-        publication.result.add_done_callback(lambda future: self._count((traced,), future.result()))
+        publication = self.publisher.start((self._record(record),), is_awaited=False)
+        publication.result.add_done_callback(lambda future: self._count((record,), future.result()))
         return publication
 
     def _count(
@@ -97,13 +97,13 @@ class Gateway:
         else:
             self.metrics.count_unavailable()
 
-    def _record(self, traced: TracedInteraction) -> OutgoingRecord:
-        interaction = traced.interaction
+    def _record(self, record: TracedInteraction) -> OutgoingRecord:
+        interaction = record.interaction
         return OutgoingRecord(
             topics.INTERACTIONS,
             interaction.identifiers[0].key,
             self.codec.encode(topics.INTERACTIONS, interaction),
-            ((traces.HEADER, traced.trace.hop_header()),),
+            ((traces.HEADER, record.trace.hop_header()),),
         )
 
     def _dead_letter(self, dead: DeadLetterRecord) -> OutgoingRecord:

@@ -25,16 +25,20 @@ _YEAR_S: Final = 365 * 24 * 3600
 async def set_id_cookie(gateway: Gateway, request: Request) -> Response | Refusal:
     """Set the cookie for a page of the gateway's own site."""
     parse = partial(decode, decoder=COOKIE)
-    received = await receive(gateway, request, gateway.limits.message_bytes, parse)
-    if isinstance(received, Refusal):
-        return received
-    message = received.body
+    post = await receive(gateway, request, gateway.limits.message_bytes, parse)
+    if isinstance(post, Refusal):
+        return post
+    message = post.body
     if not message.anonymous_id or len(message.anonymous_id) > MAX_ID:
         return refuse("invalid_field", "anonymousId", f"give 1 to {MAX_ID} characters")
-    page = urlsplit(request.headers.get("origin", "")).hostname or ""
-    here = request.url.hostname or ""
+    page_host = urlsplit(request.headers.get("origin", "")).hostname or ""
+    gateway_host = request.url.hostname or ""
     domain = message.domain.lower()
-    if not (_is_within(page, domain) and _is_within(here, domain) if domain else page == here):
+    if not (
+        _is_within(page_host, domain) and _is_within(gateway_host, domain)
+        if domain
+        else page_host == gateway_host
+    ):
         reason = "the page and the gateway must both be of this domain, or of one host without it"
         return Refusal(403, "not_first_party", reason, "domain")
     response = Response(b'{"success":true}', media_type=JSON)

@@ -25,8 +25,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._accepted = self._counter("accepted", "Interactions that Kafka acknowledged", "kind")
-        self._rejected = self._counter("rejected", "Messages refused, by the error's code", "code")
+        self._accepted_interactions = self._counter(
+            "accepted", "Interactions that Kafka acknowledged", "kind"
+        )
+        self._rejected_messages = self._counter(
+            "rejected", "Messages refused, by the error's code", "code"
+        )
         self._unavailable = self._counter(
             "unavailable", "Writes that Kafka did not acknowledge in time"
         )
@@ -36,19 +40,21 @@ class Metrics:
             "no replies arrive); refused (503, as the reply would arrive too late)",
             "result",
         )
-        self._oldest = Gauge(
+        self._oldest_age = Gauge(
             "kairos_gateway_oldest_decision_seconds",
             "Age of the oldest decision in flight",
             registry=self._registry,
         )
-        self._expired = self._counter("expired", "Actions that arrived too late to be shown")
+        self._expired_actions = self._counter(
+            "expired", "Actions that arrived too late to be shown"
+        )
         self._unproven = self._counter(
             "unproven", "Messages of public sources with unproven identifiers", "source"
         )
         self._connections = Gauge(
             "kairos_gateway_connections", "Open connections", registry=self._registry
         )
-        self._closed = self._counter(
+        self._closed_connections = self._counter(
             "connections_closed", "Connections closed by the gateway, by reason", "reason"
         )
 
@@ -63,14 +69,14 @@ class Metrics:
         self._connections.set(count)
 
     def count_closed_connection(self, reason: str) -> None:
-        self._closed.labels(reason).inc()
+        self._closed_connections.labels(reason).inc()
 
     def count_accepted(self, interactions: Iterable[Interaction]) -> None:
         for kind, count in Tally(interaction.kind for interaction in interactions).items():
-            self._accepted.labels(kind).inc(count)
+            self._accepted_interactions.labels(kind).inc(count)
 
     def count_rejected(self, refusal: Refusal) -> None:
-        self._rejected.labels(refusal.code).inc()
+        self._rejected_messages.labels(refusal.code).inc()
 
     def count_unavailable(self) -> None:
         self._unavailable.inc()
@@ -80,10 +86,10 @@ class Metrics:
 
     def follow_oldest_decision(self, age_s: Callable[[], float]) -> None:
         """Show the age of the oldest decision in flight, which `age_s` returns."""
-        self._oldest.set_function(age_s)
+        self._oldest_age.set_function(age_s)
 
     def count_expired(self, actions: int) -> None:
-        self._expired.inc(actions)
+        self._expired_actions.inc(actions)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

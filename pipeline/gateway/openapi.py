@@ -47,8 +47,8 @@ _RECORDS: Final = (
     DebugToken,
 )
 _ERRORS: Final = {
-    400: "A field is wrong; the error names it",
-    401: "No key, or a wrong one",
+    400: "A field is invalid; the error names it",
+    401: "No key, or an unknown one",
     403: "The key does not allow this",
     404: "No person has this identifier",
     413: "The body is too large",
@@ -90,6 +90,30 @@ _GETS: Final = {
     "/subjects/{subject}/versions": "Schema registry: a subject's versions",
     "/subjects/{subject}/versions/{number}": "Schema registry: one version, or `latest`",
 }
+
+_POSTS: Final = {
+    "/v1/batch": ("Several messages", "SegmentBatch", "IntakeAnswer"),
+    "/v1/b": ("As /v1/batch", "SegmentBatch", "IntakeAnswer"),
+    "/v1/import": ("As /v1/batch", "SegmentBatch", "IntakeAnswer"),
+    "/v1/decide": ("The actions of each placement", "DecideBody", "DecideAnswer"),
+    "/v1/cookie": (
+        "Keep the anonymous id as a cookie of the server",
+        "CookieBody",
+        "IntakeAnswer",
+    ),
+    "/v1/explain": (
+        "Explanation of a decision of the last half hour",
+        "ExplainBody",
+        "Explanation",
+    ),
+    "/v1/receipts": (
+        "A payment, and the text to print under its receipt",
+        "ReceiptBody",
+        "ReceiptAnswer",
+    ),
+    "/v1/coupons/redeem": ("Redeem a code, once", "RedeemBody", "RedeemAnswer"),
+}
+"""Summary, body and answer, as names of records, by path."""
 
 _SIGNED_POSTS: Final = {
     "/v1/unsubscribe": (200, "Save the page's choice; without one, stop (RFC 8058)"),
@@ -133,49 +157,23 @@ def openapi_document() -> bytes:
 
 
 def _describe_posts() -> dict[str, Any]:
-    kinds = {
-        f"/v1/{kind}": _describe_post(
-            f"A {kind} message", _refer_to("SegmentMessage"), "IntakeAnswer"
-        )
-        for kind in get_args(Kind)
-    }
-    short = {
-        f"/v1/{path}": _describe_post(f"As /v1/{kind}", _refer_to("SegmentMessage"), "IntakeAnswer")
-        for path, kind in SHORT_PATHS.items()
-    }
+    message = _refer_to("SegmentMessage")
     either = {"oneOf": [_refer_to("OutcomeBody"), _refer_to("Outcomes")]}
+    kinds = {f"/v1/{kind}": f"A {kind} message" for kind in get_args(Kind)}
+    short = {f"/v1/{path}": f"As /v1/{kind}" for path, kind in SHORT_PATHS.items()}
+    token = _describe_keyed("A token for /v1/explain", "DebugToken", (401, 403, 503))
     return {
-        **kinds,
-        **short,
-        "/v1/batch": _describe_post("Several messages", _refer_to("SegmentBatch"), "IntakeAnswer"),
-        "/v1/b": _describe_post("As /v1/batch", _refer_to("SegmentBatch"), "IntakeAnswer"),
-        "/v1/m": _describe_post("Metrics of the client, ignored", {}, "IntakeAnswer"),
-        "/v1/import": _describe_post("As /v1/batch", _refer_to("SegmentBatch"), "IntakeAnswer"),
-        "/v1/decide": _describe_post(
-            "The actions of each placement", _refer_to("DecideBody"), "DecideAnswer"
-        ),
-        "/v1/cookie": _describe_post(
-            "Keep the anonymous id as a cookie of the server",
-            _refer_to("CookieBody"),
-            "IntakeAnswer",
-        ),
-        "/v1/explain": _describe_post(
-            "Explanation of a decision of the last half hour",
-            _refer_to("ExplainBody"),
-            "Explanation",
-        ),
-        "/v1/debug-tokens": {
-            "post": _describe_keyed("A token for /v1/explain", "DebugToken", (401, 403, 503))
+        **{
+            path: _describe_post(summary, message, "IntakeAnswer")
+            for path, summary in (kinds | short).items()
         },
-        "/v1/receipts": _describe_post(
-            "A payment, and the text to print under its receipt",
-            _refer_to("ReceiptBody"),
-            "ReceiptAnswer",
-        ),
-        "/v1/coupons/redeem": _describe_post(
-            "Redeem a code, once", _refer_to("RedeemBody"), "RedeemAnswer"
-        ),
+        **{
+            path: _describe_post(summary, _refer_to(body), answer)
+            for path, (summary, body, answer) in _POSTS.items()
+        },
+        "/v1/m": _describe_post("Metrics of the client, ignored", {}, "IntakeAnswer"),
         "/v1/outcomes": _describe_post("Outcomes of actions", either, "IntakeAnswer"),
+        "/v1/debug-tokens": {"post": token},
     }
 
 
@@ -196,10 +194,12 @@ def _describe_profiles() -> dict[str, Any]:
 
 
 def _describe_keyed(
-    summary: str, answer: str, refused: tuple[int, ...] = _PROFILE_ERRORS, status: int = 200
+    summary: str, answer: str, error_statuses: tuple[int, ...] = _PROFILE_ERRORS, status: int = 200
 ) -> dict[str, Any]:
     """Describe an operation that needs a server key."""
-    errors = {str(code): _json_content(_ERRORS[code], _refer_to("Error")) for code in refused}
+    errors = {
+        str(code): _json_content(_ERRORS[code], _refer_to("Error")) for code in error_statuses
+    }
     return {
         "summary": summary,
         "security": _KEY,

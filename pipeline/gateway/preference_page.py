@@ -22,7 +22,7 @@ class _Words(Struct, frozen=True):
     resume: str
     save: str
     note: str
-    saved: str
+    saved_note: str
     change: str
     bad_link: str
     unavailable: str
@@ -40,7 +40,7 @@ _WORDS: Final[dict[PageLanguage, _Words]] = {
         resume="Send me {what} {channel}",
         save="Save",
         note="What you asked for yourself, such as the confirmation of an order, still comes.",
-        saved="Saved.",
+        saved_note="Saved.",
         change="Change it again",
         bad_link="This link is not complete. Open it again from the message.",
         unavailable="That could not be saved just now. Please try again in a minute.",
@@ -67,7 +67,7 @@ _WORDS: Final[dict[PageLanguage, _Words]] = {
         resume="Recibir {what} {channel}",
         save="Guardar",
         note="Lo que tú pides, como la confirmación de un pedido, te sigue llegando.",
-        saved="Guardado.",
+        saved_note="Guardado.",
         change="Cambiarlo otra vez",
         bad_link="Este enlace no está completo. Ábrelo de nuevo desde el mensaje.",
         unavailable="Ahora no se ha podido guardar. Inténtalo de nuevo dentro de un minuto.",
@@ -144,20 +144,22 @@ class PageSubject(Struct, frozen=True):
     purpose: str
 
 
-def preferred_language(asked: str | None, accepted: str | None) -> PageLanguage:
-    """Return the requested language, else the first that a browser accepts, else English.
+def preferred_language(query_language: str | None, accept_language: str | None) -> PageLanguage:
+    """Return the language of the query, else the one the browser prefers, else English.
 
-    `accepted` is in the form of Accept-Language.
+    `accept_language`: the header Accept-Language.
     """
-    if asked in _WORDS:
-        return asked
-    weighted = [
+    if query_language in _WORDS:
+        return query_language
+    candidates = [
         (_weight(weight), language)
-        for tag, _, weight in (entry.partition(";q=") for entry in (accepted or "").split(","))
+        for tag, _, weight in (
+            entry.partition(";q=") for entry in (accept_language or "").split(",")
+        )
         for language in _WORDS
         if language == tag.strip().lower().partition("-")[0]
     ]
-    return max(weighted, key=lambda pair: pair[0])[1] if weighted else "en"
+    return max(candidates, key=lambda pair: pair[0])[1] if candidates else "en"
 
 
 def question_page(subject: PageSubject, language: PageLanguage) -> Response:
@@ -168,7 +170,7 @@ def question_page(subject: PageSubject, language: PageLanguage) -> Response:
 
 def saved_page(subject: PageSubject, language: PageLanguage, choice: Choice) -> Response:
     """Return the page after a choice."""
-    notice = f"{_WORDS[language].saved} {_labels(subject, language)[choice]}."
+    notice = f"{_WORDS[language].saved_note} {_labels(subject, language)[choice]}."
     return _page(language, subject.token, notice=notice, back=True)
 
 

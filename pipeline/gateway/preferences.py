@@ -98,12 +98,12 @@ def _language(request: Request) -> PageLanguage:
 
 async def _choice(request: Request) -> Choice:
     """Return the choice in a form; without one, that of a one-click post."""
-    received = bytearray()
+    buffer = bytearray()
     async for chunk in request.stream():
-        received += chunk
-        if len(received) > _MOST_BYTES:
+        buffer += chunk
+        if len(buffer) > _MOST_BYTES:
             return "stop"
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         return "stop"
-    chosen = parse_qs(received.decode(errors="replace")).get("choice", ["stop"])[0]
-    return cast(Choice, chosen) if chosen in get_args(Choice) else "stop"
+    choice = parse_qs(buffer.decode(errors="replace")).get("choice", ["stop"])[0]
+    return cast(Choice, choice) if choice in get_args(Choice) else "stop"

@@ -76,49 +76,51 @@ class ProfileEndpoints:
 
     async def read(self, gateway: Gateway, request: Request) -> Response | Refusal:
         """Answer with the person, or with `/export` with all their data."""
-        asked = _parse_request(gateway, request)
-        if isinstance(asked, Refusal):
-            return asked
+        query = _parse_request(gateway, request)
+        if isinstance(query, Refusal):
+            return query
         if not self.view_updater.is_current:
             return unavailable("the profiles are still being read from Kafka")
-        profile = await asyncio.to_thread(self._export if asked.export else self._find, asked)
+        profile = await asyncio.to_thread(self._export if query.export else self._find, query)
         if profile is None:
-            message = f"no person has the identifier {asked.identifier.key}"
-            return asked.refusal or Refusal(404, "unknown_profile", message, "value")
+            message = f"no person has the identifier {query.identifier.key}"
+            return query.refusal or Refusal(404, "unknown_profile", message, "value")
         return json_response(profile)
 
     async def erase(self, gateway: Gateway, request: Request) -> Response | Refusal:
         """Answer 202 once Kafka has acknowledged the request, also for a person not yet in the
         view."""
-        asked = _parse_request(gateway, request)
-        if isinstance(asked, Refusal):
-            return asked
-        if asked.export:
+        query = _parse_request(gateway, request)
+        if isinstance(query, Refusal):
+            return query
+        if query.export:
             return Refusal(405, "method_not_allowed", "an export cannot be deleted")
-        if asked.refusal is not None and await asyncio.to_thread(self._find, asked) is None:
-            return asked.refusal
+        if query.refusal is not None and await asyncio.to_thread(self._find, query) is None:
+            return query.refusal
         at = now_ms()
-        change = forget(asked.identifier, at)
+        change = forget(query.identifier, at)
         value = gateway.codec.encode(topics.IDENTITIES, change)
         record = OutgoingRecord(topics.IDENTITIES, change.identifier, value)
         failure = await gateway.publisher.publish((record,))
         if failure is not None:
             return unavailable(failure.detail)
-        person = await asyncio.to_thread(self._find, asked)
-        known = (link.identifier for link in person.tree) if person else (change.identifier,)
-        return json_response(ErasureAnswer(tuple(known), at, self._records(asked.config, at)), 202)
+        person = await asyncio.to_thread(self._find, query)
+        identifiers = (link.identifier for link in person.tree) if person else (change.identifier,)
+        return json_response(
+            ErasureAnswer(tuple(identifiers), at, self._records(query.config, at)), 202
+        )
 
-    def _find(self, asked: _ProfileRequest) -> Person | None:
-        return find_person(self.view, asked.identifier)
+    def _find(self, query: _ProfileRequest) -> Person | None:
+        return find_person(self.view, query.identifier)
 
-    def _export(self, asked: _ProfileRequest) -> PersonExport | None:
-        person = self._find(asked)
+    def _export(self, query: _ProfileRequest) -> PersonExport | None:
+        person = self._find(query)
         if person is None:
             return None
         return PersonExport(
             **asdict(person),
             history=link_history(self.view, person),
-            records=self._records(asked.config, now_ms()),
+            records=self._records(query.config, now_ms()),
         )
 
     def _records(self, config: Configuration, at: int) -> tuple[PastRecords, ...]:
@@ -129,9 +131,9 @@ def _parse_request(gateway: Gateway, request: Request) -> _ProfileRequest | Refu
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config
-    refused = access.check_reader(request, config)
-    if refused is not None:
-        return refused
+    refusal = access.check_reader(request, config)
+    if refusal is not None:
+        return refusal
     parts = _parts(request)
     if len(parts) not in (2, 3) or parts[2:] not in ([], ["export"]):
         message = f"the path is {_PREFIX}NAMESPACE/VALUE, or that with /export; / in it is %2F"
@@ -142,17 +144,17 @@ def _parse_request(gateway: Gateway, request: Request) -> _ProfileRequest | Refu
 def _resolve_identifier(
     config: Configuration, namespace: str, value: str, *, export: bool
 ) -> _ProfileRequest | Refusal:
-    sent = Identifier(namespace, value)
-    normal = config.identity.normalise(sent)
+    identifier = Identifier(namespace, value)
+    normal = config.identity.normalise(identifier)
     if isinstance(normal, Identifier):
         return _ProfileRequest(normal, config, export)
     if namespace not in config.identity.ranks:
         return refuse("invalid_identifier", "namespace", f"namespace: {normal}")
     refusal = refuse("invalid_identifier", "value", f"value: {normal}")
-    return _ProfileRequest(sent, config, export, refusal)
+    return _ProfileRequest(identifier, config, export, refusal)
 
 
 def _parts(request: Request) -> list[str]:
     """Split the raw path: a value may contain percent-encoded slashes."""
-    sent = request.scope["raw_path"].decode("ascii", errors="replace")
-    return [unquote(part) for part in sent.removeprefix(_PREFIX).split("/")]
+    raw_path = request.scope["raw_path"].decode("ascii", errors="replace")
+    return [unquote(part) for part in raw_path.removeprefix(_PREFIX).split("/")]

@@ -71,7 +71,8 @@ async def _read(gateway: Gateway, request: Request) -> _Post | Refusal:
         (provider for provider in config.bundle.providers if provider.provider == name), None
     )
     if provider is None or provider.callbacks is None:
-        return Refusal(404, "unknown_provider", f"no provider {name!r} posts here")
+        message = f"no provider {name!r} with `callbacks` is in the configuration"
+        return Refusal(404, "unknown_provider", message)
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
@@ -102,10 +103,10 @@ def _check_signature(request: Request, callbacks: ProviderCallbacks, body: bytes
     secret = expand_variables(signature.secret, os.environ)
     links = expand_variables(callbacks.links, os.environ)
     if not secret or links is None:
-        return unavailable("a variable in the provider's file is not set here")
-    signed = request.headers.get(signature.header, "")
+        return unavailable("a variable in the provider's file is not set in the gateway")
+    given_signature = request.headers.get(signature.header, "")
     expected = _expected_signature(signature, secret.encode(), request, links.rstrip("/"), body)
-    if hmac.compare_digest(signed.encode(), expected):
+    if hmac.compare_digest(given_signature.encode(), expected):
         return None
     return Refusal(403, "bad_signature", "this signature is not the provider's", signature.header)
 
@@ -117,9 +118,9 @@ def _expected_signature(
         query = request.url.query
         url = f"{links}{request.url.path}{f'?{query}' if query else ''}"
         form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
-        pairs = sorted(set(form))  # what comes twice is signed once
-        signed = url + "".join(name + value for name, value in pairs)
-        return b64encode(hmac.new(secret, signed.encode(), sha1).digest())
+        pairs = sorted(set(form))  # a repeated pair is signed once
+        text = url + "".join(name + value for name, value in pairs)
+        return b64encode(hmac.new(secret, text.encode(), sha1).digest())
     parts = {"body": body.decode(errors="surrogateescape")}
     content = _FIELD.sub(
         lambda match: parts.get(match.group(1)) or request.headers.get(match.group(1), ""),
@@ -147,7 +148,7 @@ def _status(gateway: Gateway, request: Request, post: _Post) -> Interaction | Re
 
 
 def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
-    """Return the change of consent of a keyword, or else the received message."""
+    """Return the change of consent that a keyword asks for, or else the received message."""
     provider = post.provider
     address = Identifier(provider.namespace, _sender(post))
     sender = post.config.identity.normalise(address)
@@ -183,8 +184,11 @@ def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
 
 
 def _sender(post: _Post) -> str:
-    """Return the address of a reply. Some providers write a number in E.164 without its plus, which
-    would count as a national number."""
+    """Return the address of a reply.
+
+    Some providers write a number in E.164 without its plus; without it, the number would count as a
+    national one.
+    """
     text = text_at(post.fields, post.callbacks.sender) or ""
     return f"+{text}" if post.provider.to == "e164" and text.isdecimal() else text
 

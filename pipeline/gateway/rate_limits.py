@@ -13,8 +13,8 @@ from pipeline.config.model import Source
 from pipeline.intake.refusal import Refusal
 
 _PUBLIC: Final = 6_000
-"""Default of a source with a public key, in requests a minute, more than those of an office or a
-mobile operator whose customers share an address."""
+"""Default limit of a source with a public key, in requests a minute; more than an office makes, or
+the customers of a mobile operator, who share an address."""
 
 _LONGEST_WAIT_S: Final = 60
 _NETWORK_BITS: Final = 64
@@ -29,18 +29,18 @@ class RateLimits:
 
     def check(self, source: Source, ip: str | None) -> Refusal | None:
         """Count a request; return the refusal of one above the limit."""
-        most = source.requests_per_minute
-        if most is None:
-            most = _PUBLIC if source.trust == "public" else None
-        if most is None:
+        per_minute = source.requests_per_minute
+        if per_minute is None:
+            per_minute = _PUBLIC if source.trust == "public" else None
+        if per_minute is None:
             return None
-        limit = RateLimitItemPerMinute(most)
+        limit = RateLimitItemPerMinute(per_minute)
         client = (source.name, _network(ip or ""))
         if self._limiter.hit(limit, *client):
             return None
         free_at = self._limiter.get_window_stats(limit, *client).reset_time
         wait_s = min(max(ceil(free_at - time.time()), 1), _LONGEST_WAIT_S)
-        message = f"{most} requests a minute may come from one address with this key"
+        message = f"{per_minute} requests a minute may come from one address with this key"
         return Refusal(429, "rate_limited", message, headers=(("Retry-After", str(wait_s)),))
 
 
@@ -51,5 +51,5 @@ def _network(ip: str) -> str:
         return ip
     if not isinstance(address, IPv6Address):
         return ip
-    mapped = address.ipv4_mapped
-    return str(mapped or int(address) >> _NETWORK_BITS)
+    ipv4 = address.ipv4_mapped
+    return str(ipv4 or int(address) >> _NETWORK_BITS)

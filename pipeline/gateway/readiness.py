@@ -26,7 +26,7 @@ _READY_MS: Final = 5_000
 
 
 class ReadyAnswer(Struct, frozen=True):
-    """Answer of `/readyz`; `missing` describes each part that does not work."""
+    """Answer of `/readyz`; `missing` describes each part that does not answer."""
 
     ready: bool
     missing: tuple[str, ...]
@@ -34,6 +34,8 @@ class ReadyAnswer(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _ProbeResult:
+    """Result of the probes sent at `at_ms` (epoch ms)."""
+
     at_ms: int
     ready: ReadyAnswer
 
@@ -46,29 +48,31 @@ class GatewayReadiness:
         self._waiting = waiting
         self._keys = key_per_partition("probe", partitions)
         self._probing = asyncio.Lock()
-        self._found = _ProbeResult(0, ReadyAnswer(False, ()))
+        self._latest = _ProbeResult(0, ReadyAnswer(False, ()))
 
     async def ready(self) -> ReadyAnswer:
         async with self._probing:
-            fresh_ms = _READY_MS if self._found.ready.ready else _FRESH_MS
-            if now_ms() - self._found.at_ms > fresh_ms:
-                self._found = _ProbeResult(now_ms(), await self._probe())
-        return self._found.ready
+            fresh_ms = _READY_MS if self._latest.ready.ready else _FRESH_MS
+            if now_ms() - self._latest.at_ms > fresh_ms:
+                self._latest = _ProbeResult(now_ms(), await self._probe())
+        return self._latest.ready
 
     async def _probe(self) -> ReadyAnswer:
         config = self._gateway.configuration()
         if isinstance(config, Refusal):
             return ReadyAnswer(False, (config.message,))
-        asked = {key: self._request() for key in self._keys}
-        answers = {key: self._waiting.ask(request.request_id) for key, request in asked.items()}
+        requests = {key: self._request() for key in self._keys}
+        answers = {key: self._waiting.ask(request.request_id) for key, request in requests.items()}
         try:
-            probes = [self._record(key, request, config.digest) for key, request in asked.items()]
+            probes = [
+                self._record(key, request, config.digest) for key, request in requests.items()
+            ]
             failure = await self._gateway.publisher.publish(probes)
             if failure is not None:
                 return ReadyAnswer(False, (f"Kafka: {failure.detail}",))
             await asyncio.wait(answers.values(), timeout=_WAIT_MS / 1000)
         finally:
-            for key, request in asked.items():
+            for key, request in requests.items():
                 if not answers[key].done():
                     self._waiting.forget(request.request_id)
         missing = tuple(

@@ -41,10 +41,10 @@ class ReceivedRequest(Generic[B]):
     ids: MessageIds
     gateway: Gateway
 
-    def note_attempt(self, *, taken: bool) -> None:
+    def note_attempt(self, *, acknowledged: bool) -> None:
         """Note whether Kafka acknowledged the body, for its retry."""
         attempts, source = self.gateway.attempts, self.arrival.source.name
-        if taken:
+        if acknowledged:
             attempts.forget(source, self.raw)
         else:
             attempts.remember(source, self.raw, self.ids)
@@ -66,10 +66,10 @@ async def receive(
     post = await _read(gateway, request, limit)
     if isinstance(post, Refusal):
         return post
-    parsed = parse(post.raw)
-    if isinstance(parsed, Refusal):
-        return parsed
-    source = post.source or _admit(gateway, request, parsed.write_key, post.config)
+    decoded_body = parse(post.raw)
+    if isinstance(decoded_body, Refusal):
+        return decoded_body
+    source = post.source or _admit(gateway, request, decoded_body.write_key, post.config)
     if isinstance(source, Refusal):
         return source
     ids = gateway.attempts.ids(source.name, post.raw)
@@ -82,7 +82,7 @@ async def receive(
         speaker=_speaker(gateway, source, post.config),
         new_id=ids,
     )
-    return ReceivedRequest(post.raw, parsed, arrival, ids, gateway)
+    return ReceivedRequest(post.raw, decoded_body, arrival, ids, gateway)
 
 
 async def _read(gateway: Gateway, request: Request, limit: int) -> _Post | Refusal:

@@ -40,7 +40,7 @@ _MOST_DAYS: Final = 180
 class ReceiptBody(Struct, frozen=True):
     """Payment with a receipt: `interaction` in Segment's format, as in `/v1/decide`.
 
-    `placement`: requested for the receipt; `width`: of the printer, in characters.
+    `placement`: that of the receipt; `width`: of the printer, in characters per line.
     """
 
     interaction: SegmentMessage
@@ -57,8 +57,8 @@ class ReceiptBody(Struct, frozen=True):
 class PrintedReceipt(Struct, frozen=True):
     """Text to print, as lines and as commands for a printer (`escpos`, base64).
 
-    `action`: source of the text, whose token reports outcomes. `coupon`: the code, if the treatment
-    has one.
+    `action`: the action with the text, by whose token outcomes are reported. `coupon`: the code, if
+    the treatment has one.
     """
 
     action: PlacementAction
@@ -68,7 +68,7 @@ class PrintedReceipt(Struct, frozen=True):
 
 
 class ReceiptAnswer(Struct, frozen=True):
-    """Answer to a payment; `receipt` None: print nothing. `defaulted`: no decision was in time."""
+    """Answer to a payment; `receipt` None: print nothing. `defaulted`: no decision came in time."""
 
     decision_id: str | None
     receipt: PrintedReceipt | None
@@ -91,17 +91,17 @@ class ReceiptEndpoint:
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
         parse = partial(decode, decoder=RECEIPT)
-        received = await receive(gateway, request, gateway.limits.message_bytes, parse)
-        if isinstance(received, Refusal):
-            return received
-        body = received.body
+        post = await receive(gateway, request, gateway.limits.message_bytes, parse)
+        if isinstance(post, Refusal):
+            return post
+        body = post.body
         if body.width not in _WIDTHS:
             return refuse(
                 "invalid_field", "width", f"width: {_WIDTHS[0]} to {_WIDTHS[-1]} characters"
             )
         began_ms = now_ms()
-        asked = DecideBody(body.interaction, (body.placement,), body.budget_ms)
-        reply = await self.decide.decide(gateway, received, asked, trace_of(request))
+        decide_body = DecideBody(body.interaction, (body.placement,), body.budget_ms)
+        reply = await self.decide.decide(gateway, post, decide_body, trace_of(request))
         if isinstance(reply, Refusal):
             return reply
         if isinstance(reply, NoDecision):

@@ -67,21 +67,21 @@ class RedeemEndpoint:
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
         parse = partial(decode, decoder=REDEEM)
-        received = await receive(gateway, request, gateway.limits.message_bytes, parse)
-        if isinstance(received, Refusal):
-            return received
-        asked, source = received.body, received.arrival.source.name
-        code = read_code(asked.code)
+        post = await receive(gateway, request, gateway.limits.message_bytes, parse)
+        if isinstance(post, Refusal):
+            return post
+        body, source = post.body, post.arrival.source.name
+        code = read_code(body.code)
         if code is None:
             return refuse("invalid_code", "code", "a code has 12 letters and digits")
-        if not 0 < len(asked.redemption_id) <= MAX_ID:
+        if not 0 < len(body.redemption_id) <= MAX_ID:
             return refuse(
                 "invalid_id", "redemptionId", f"redemptionId has 1 to {MAX_ID} characters"
             )
-        properties = flatten(asked.properties or {}, "properties")
+        properties = flatten(body.properties or {}, "properties")
         if isinstance(properties, Refusal):
             return properties
-        record = CouponRecord(code, now_ms(), redemption_id=asked.redemption_id, source=source)
+        record = CouponRecord(code, now_ms(), redemption_id=body.redemption_id, source=source)
         coupon = await self._redeem(gateway, record)
         if isinstance(coupon, Refusal):
             return coupon
@@ -91,27 +91,27 @@ class RedeemEndpoint:
         """Return the coupon redeemed by this request, now or before."""
         if not self.book.is_current:
             return unavailable("the coupons are still being read from Kafka")
-        known = self.book.find(record.code)
-        if known is None:
+        coupon = self.book.find(record.code)
+        if coupon is None:
             return Refusal(404, "unknown_code", "this code was never issued", "code")
-        if known.redeemed is None:
-            if record.at >= known.expires_at:
+        if coupon.redemption is None:
+            if record.at >= coupon.expires_at:
                 return Refusal(410, "expired_code", "this code is no longer valid", "code")
-            written = await self._write(gateway, record)
-            return written if isinstance(written, Refusal) else _own_redemption(written, record)
-        return _own_redemption(known, record)
+            result = await self._write(gateway, record)
+            return result if isinstance(result, Refusal) else _own_redemption(result, record)
+        return _own_redemption(coupon, record)
 
     async def _write(self, gateway: Gateway, record: CouponRecord) -> Coupon | Refusal:
         """Write a redemption; return the coupon once the redemption has been read back."""
-        written = OutgoingRecord(
+        outgoing = OutgoingRecord(
             topics.COUPONS, record.code, gateway.codec.encode(topics.COUPONS, record)
         )
-        with self.book.watch_redemption(record.code, record.redemption_id or "") as redeemed:
-            failure = await gateway.publisher.publish([written])
+        with self.book.watch_redemption(record.code, record.redemption_id or "") as redemption:
+            failure = await gateway.publisher.publish([outgoing])
             if failure is not None:
                 return unavailable(failure.detail)
             try:
-                return await asyncio.wait_for(redeemed, _READ_BACK_S)
+                return await asyncio.wait_for(redemption, _READ_BACK_S)
             except TimeoutError:
                 return unavailable("the redemption has not been read back yet")
 
@@ -125,7 +125,7 @@ class _Sale:
 
 
 def _own_redemption(coupon: Coupon, record: CouponRecord) -> Coupon | Refusal:
-    first = coupon.redeemed
+    first = coupon.redemption
     if first is None:
         return Refusal(410, "expired_code", "this code is no longer valid", "code")
     if (first.redemption_id, first.source) == (record.redemption_id, record.source):
@@ -138,16 +138,16 @@ async def _confirm(
 ) -> Response | Refusal:
     """Write the conversion, which counts once even if written repeatedly, and answer."""
     claims = gateway.tokens.verify(coupon.token)
-    if claims is None or coupon.redeemed is None:
+    if claims is None or coupon.redemption is None:
         return Refusal(410, "expired_code", "this code was issued with another secret", "code")
-    conversion = _conversion(claims, coupon.redeemed.at, sale)
+    conversion = _conversion(claims, coupon.redemption.at, sale)
     failure = await gateway.write([TracedInteraction(conversion, trace_of(request))])
     if failure is not None:
         return unavailable(failure.detail)
     return json_response(
         RedeemAnswer(
             code=format_code(sale.record.code),
-            redeemed_at=coupon.redeemed.at,
+            redeemed_at=coupon.redemption.at,
             campaign=claims.campaign,
             offer=claims.offer,
             treatment=claims.treatment,

@@ -19,11 +19,13 @@ _MAX_SCHEMA_BYTES = 1 << 20
 
 def registry_routes(gateway: Gateway, versions: Iterable[SchemaVersion]) -> Iterable[Route]:
     """Make the routes; action topics' subjects are those of the channels in force."""
-    known = tuple(versions)
+    all_versions = tuple(versions)
 
     def registry() -> Registry:
         config = gateway.configuration()
-        return Registry(known, () if isinstance(config, Refusal) else sorted(config.channels))
+        return Registry(
+            all_versions, () if isinstance(config, Refusal) else sorted(config.channels)
+        )
 
     async def look_up(request: Request) -> Response:
         raw = await body.read(request, _MAX_SCHEMA_BYTES)

@@ -26,13 +26,16 @@ OnReply: TypeAlias = Callable[[str], None]
 
 
 class PendingReplies:
-    """Requests without a reply yet; a reply to an abandoned request goes to `late`."""
+    """Requests without a reply yet; a reply to an abandoned request goes to `on_late_reply`.
 
-    def __init__(self, late: OnLateReply, on_reply: OnReply) -> None:
-        self._late = late
+    `on_reply` is called for every reply.
+    """
+
+    def __init__(self, on_late_reply: OnLateReply, on_reply: OnReply) -> None:
+        self._on_late_reply = on_late_reply
         self._on_reply = on_reply
         self._open: dict[str, asyncio.Future[Reply]] = {}
-        self._abandoned: dict[str, None] = {}
+        self._abandoned_ids: dict[str, None] = {}
 
     def ask(self, request_id: str) -> "asyncio.Future[Reply]":
         """Return a future of the reply; call `give_up` when it does not arrive in time."""
@@ -41,11 +44,14 @@ class PendingReplies:
         return answer
 
     def give_up(self, request_id: str) -> None:
-        """Stop waiting; a late reply goes to `late`, unless very many requests followed."""
+        """Stop waiting for a reply, which goes to `on_late_reply` if it still comes.
+
+        Above a limit the oldest abandoned requests are forgotten, and replies to them ignored.
+        """
         self._open.pop(request_id, None)
-        self._abandoned[request_id] = None
-        if len(self._abandoned) > _MAX_LATE:
-            self._abandoned.pop(next(iter(self._abandoned)))
+        self._abandoned_ids[request_id] = None
+        if len(self._abandoned_ids) > _MAX_LATE:
+            self._abandoned_ids.pop(next(iter(self._abandoned_ids)))
 
     def forget(self, request_id: str) -> None:
         """Stop waiting, and ignore a late reply."""
@@ -53,7 +59,7 @@ class PendingReplies:
 
     def expire(self, reply: Reply) -> None:
         """Treat a reply that could not be used in time as a late one."""
-        self._late(reply)
+        self._on_late_reply(reply)
 
     def deliver(self, replies: Sequence[Reply]) -> None:
         """Resolve the waiting requests; ignore replies to other processes and repeated ones."""
@@ -62,9 +68,9 @@ class PendingReplies:
             answer = self._open.pop(reply.request_id, None)
             if answer is not None and not answer.done():
                 answer.set_result(reply)
-            elif reply.request_id in self._abandoned:
-                del self._abandoned[reply.request_id]
-                self._late(reply)
+            elif reply.request_id in self._abandoned_ids:
+                del self._abandoned_ids[reply.request_id]
+                self._on_late_reply(reply)
 
 
 class ReplyReader:
@@ -127,5 +133,5 @@ class ReplyReader:
         reply = self._codec.decode(topics.REPLIES, value) if isinstance(value, bytes) else None
         if isinstance(reply, Reply):
             return reply
-        _log.warning("a record in replies is no reply: %s", reply)
+        _log.warning("unreadable record in replies: %s", reply)
         return None

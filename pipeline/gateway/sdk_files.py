@@ -28,17 +28,17 @@ _MODULE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ScriptFile:
-    """Served file, plain and packed."""
+    """Served file, plain and compressed."""
 
     body: bytes
-    packed: bytes
+    gzip_body: bytes
     digest: str
 
     @classmethod
     def of(cls, body: bytes) -> "ScriptFile":
-        """Pack a file; the same bytes give the same packed ones."""
-        packed = gzip.compress(body, 9, mtime=0)
-        return cls(body, packed, sha256(body).hexdigest()[:_DIGITS])
+        """Compress a file; equal bodies give equal compressed bytes."""
+        gzip_body = gzip.compress(body, 9, mtime=0)
+        return cls(body, gzip_body, sha256(body).hexdigest()[:_DIGITS])
 
     def answer(self, request: Request, cache: str) -> Response:
         """Answer with the file, or 304 where the browser has it."""
@@ -51,12 +51,12 @@ class ScriptFile:
             "Cross-Origin-Resource-Policy": "cross-origin",
             "X-Content-Type-Options": "nosniff",
         }
-        known = request.headers.get("if-none-match", "")
-        if etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
+        etags = request.headers.get("if-none-match", "")
+        if etag in (tag.strip().removeprefix("W/") for tag in etags.split(",")):
             return Response(status_code=304, headers=headers)
         if "gzip" in request.headers.get("accept-encoding", ""):
             headers["Content-Encoding"] = "gzip"
-            return Response(self.packed, headers=headers, media_type=_MEDIA)
+            return Response(self.gzip_body, headers=headers, media_type=_MEDIA)
         return Response(self.body, headers=headers, media_type=_MEDIA)
 
 

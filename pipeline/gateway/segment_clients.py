@@ -1,7 +1,7 @@
 """Routes that Segment's browser and mobile clients use beside those of the API.
 
-They read their settings first, post to short paths (`/v1/t`, `/v1/b`…), and report figures about
-themselves to `/v1/m`.
+The clients read their settings first, post to short paths (`/v1/t`, `/v1/b`…), and report metrics
+about themselves to `/v1/m`.
 """
 
 from typing import Final
@@ -28,8 +28,8 @@ SHORT_PATHS: Final[dict[str, Kind]] = {
 _SETTINGS_AGE_S: Final = 300
 
 
-async def ignore_figures(_: Gateway, __: Request) -> Response:
-    """Accept a client's figures about itself, and drop them."""
+async def ignore_metrics(_: Gateway, __: Request) -> Response:
+    """Accept a client's metrics about itself, and drop them."""
     return Response(b'{"success":true}', media_type=JSON)
 
 

@@ -168,6 +168,7 @@ def test_default_is_answered_after_the_budget_and_the_late_decision_expires(
             "decision_id": None,
             "placements": {"hero": None},
             "defaulted": True,
+            "reason": "out_of_time",
         }
 
     def find_expired() -> list[Interaction]:

@@ -240,7 +240,7 @@ def test_first_redemption_in_the_topic_before_expiry_wins(
     coupon = book.find(_CODE)
     assert coupon is not None
     valid = [record for record in records if record.at < 10]
-    winner = coupon.redeemed and (coupon.redeemed.redemption_id, coupon.redeemed.at)
+    winner = coupon.redemption and (coupon.redemption.redemption_id, coupon.redemption.at)
     assert winner == ((valid[0].redemption_id, valid[0].at) if valid else None)
 
 

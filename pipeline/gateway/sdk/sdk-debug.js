@@ -95,9 +95,12 @@
       box.append(element("p", note.status ? `HTTP ${note.status}` : "no answer", "late"));
       return box;
     }
-    for (const [placement, found] of Object.entries(answer.placements)) {
-      const list = [].concat(found || []).map((one) => `${one.offer} (${one.treatment})`).join(", ");
-      const what = list || (answer.defaulted ? "default: out of time" : "default: nothing to say");
+    const unknown = answer.unknown_placements || [];
+    for (const [placement, actions] of Object.entries(answer.placements)) {
+      const list = [].concat(actions || []).map((one) => `${one.offer} (${one.treatment})`).join(", ");
+      const what = list || (unknown.includes(placement) ? "default: no channel has this placement"
+        : answer.defaulted ? `default: ${(answer.reason || "no_answer").replaceAll("_", " ")}`
+          : "default: nothing to say");
       box.append(element("p", `${placement}: ${what}`, list ? "filled" : "default"));
     }
     if (answer.decision_id) {
