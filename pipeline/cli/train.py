@@ -24,7 +24,7 @@ from pipeline.training.limits import LeakError, UntrainableError
 from pipeline.training.model_folder import StoredModel, TrainedModel, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
 from pipeline.training.recipes import RECIPES, RecipeLimits, learn_recipes
-from pipeline.training.replayed import MessageGoal, ReplayedDataError, open_replayed
+from pipeline.training.replayed_data import MessageGoal, ReplayedDataError, open_replayed
 from pipeline.training.score import train_score
 
 app = typer.Typer()

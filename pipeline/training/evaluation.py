@@ -17,7 +17,7 @@ from pipeline.insights.off_policy import Estimate, Log, evaluate
 from pipeline.model.decision import Candidate
 from pipeline.training.feature_choice import Labels, auc
 from pipeline.training.fitting import Floats
-from pipeline.training.replayed import DrawnDecision, DrawnSlot
+from pipeline.training.replayed_data import DrawnDecision, DrawnSlot
 
 _BINS: Final = 10
 _NO_ESTIMATE: Final = PolicyEstimate(None, None, None)
@@ -54,23 +54,23 @@ def reference(p: Floats) -> Reference:
     return Reference(tuple(map(float, edges)), shares(p.tolist(), tuple(map(float, edges))))
 
 
-def policy_value(drawn: Iterable[tuple[DrawnDecision, Floats]]) -> PolicyValue | None:
+def policy_value(decisions: Iterable[tuple[DrawnDecision, Floats]]) -> PolicyValue | None:
     """Return the value per drawn slot of choosing greedily by the model, and that of the policy
     that ran; None without any drawn slot.
 
-    `drawn`: decisions with the probabilities of their rivals. The greedy policy takes the best
+    `decisions`: each with the probabilities of its rivals. The greedy policy takes the best
     (p × value − cost) × weight, and nothing where none is above 0; nothing is worth 0. Standard
     errors are clustered by customer.
     """
     columns = _SlotColumns()
-    for decision, p in drawn:
+    for decision, p in decisions:
         columns.add(decision, p)
     if not columns.rewards:
         return None
     rewards, weights = np.array(columns.rewards), np.array(columns.weights)
-    q_logged, q_target = np.array(columns.q_logged), np.array(columns.q_target)
+    logged_q, target_q = np.array(columns.logged_q), np.array(columns.target_q)
     _, customers = np.unique(columns.customers, return_inverse=True)
-    estimates = evaluate(Log(rewards, weights, q_logged, q_target, customers))
+    estimates = evaluate(Log(rewards, weights, logged_q, target_q, customers))
     ran = evaluate(Log(rewards, np.ones(len(rewards)), customers=customers))
     return PolicyValue(
         n=estimates.n,
@@ -88,8 +88,8 @@ class _SlotColumns:
 
     rewards: list[float] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
-    q_logged: list[float] = field(default_factory=list)
-    q_target: list[float] = field(default_factory=list)
+    logged_q: list[float] = field(default_factory=list)
+    target_q: list[float] = field(default_factory=list)
     customers: list[str] = field(default_factory=list)
 
     def add(self, decision: DrawnDecision, p: Floats) -> None:
@@ -103,17 +103,17 @@ class _SlotColumns:
         for slot in decision.slots:
             target = best.get(slot.slot)
             self.rewards.append(_reward(slot, rivals))
-            self.weights.append((slot.chosen == target) / slot.propensity)
-            self.q_logged.append(0.0 if slot.chosen is None else worth[slot.chosen])
-            self.q_target.append(0.0 if target is None else worth[target])
+            self.weights.append((slot.choice == target) / slot.propensity)
+            self.logged_q.append(0.0 if slot.choice is None else worth[slot.choice])
+            self.target_q.append(0.0 if target is None else worth[target])
             self.customers.append(decision.profile_id)
 
 
 def greedy_choices(rivals: Sequence[Candidate], worth: Sequence[float]) -> dict[str, int]:
-    """Return the place of each slot's winner among `rivals` if the best come first: of each
-    placement one, outbound one of each campaign and channel."""
-    chosen: dict[str, int] = {}
-    sent: set[str] = set()
+    """Return the index in `rivals` of each slot's winner, chosen in the order of score: one for
+    each placement, and outbound one for each campaign and channel."""
+    winners: dict[str, int] = {}
+    campaigns: set[str] = set()
     scores = [net * rival.weight for net, rival in zip(worth, rivals, strict=True)]
 
     def order(place: int) -> tuple[float, str, str, str]:
@@ -124,19 +124,19 @@ def greedy_choices(rivals: Sequence[Candidate], worth: Sequence[float]) -> dict[
         rival = rivals[place]
         slot, _, _ = rival.slot.partition("#")
         is_outbound = slot == rival.channel
-        if slot in chosen or (is_outbound and rival.campaign in sent):
+        if slot in winners or (is_outbound and rival.campaign in campaigns):
             continue
-        chosen[slot] = place
+        winners[slot] = place
         if is_outbound:
-            sent.add(rival.campaign)
-    return chosen
+            campaigns.add(rival.campaign)
+    return winners
 
 
 def _reward(slot: DrawnSlot, rivals: Sequence[Candidate]) -> float:
     """Return the worth of the choice; a message that expired cost nothing."""
-    if slot.chosen is None or slot.expired:
+    if slot.choice is None or slot.expired:
         return 0.0
-    rival = rivals[slot.chosen]
+    rival = rivals[slot.choice]
     return slot.reached * rival.value - rival.cost
 
 

@@ -40,10 +40,10 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
     items: dict[str, list[FactValue]] = {}
     names: dict[str, Counter[str]] = {of: Counter() for of in OF_CANDIDATE}
     segments: Counter[str] = Counter()
-    newest = count = 0
+    latest_ms = count = 0
     for facts, candidate in examples:
         count += 1
-        newest = max(newest, facts.now_ms)
+        latest_ms = max(latest_ms, facts.now_ms)
         segments.update(facts.segments)
         for of, name, value in _values(facts):
             values.setdefault((of, name), []).append(value)
@@ -51,23 +51,25 @@ def features_of(examples: Iterable[tuple[Facts, FeatureCandidate]]) -> tuple[Mod
             names[part][getattr(candidate, part)] += 1
         for name, value in _item_values(candidate):
             items.setdefault(name, []).append(value)
-    least = max(2, round(count * _LEAST_SHARE))
+    min_count = max(2, round(count * _LEAST_SHARE))
     features = [
         feature
         for (of, name), known_values in sorted(values.items())
-        for feature in _features(of, name, known_values, newest, least)
+        for feature in _features(of, name, known_values, latest_ms, min_count)
     ]
     features += [
-        ModelFeature("segment", segment) for segment, n in sorted(segments.items()) if n >= least
+        ModelFeature("segment", segment)
+        for segment, n in sorted(segments.items())
+        if n >= min_count
     ]
     for part in OF_CANDIDATE:
-        common = [name for name, n in names[part].most_common(_MOST_NAMES) if n >= least]
+        common = [name for name, n in names[part].most_common(_MOST_NAMES) if n >= min_count]
         if len(names[part]) > 1:
             features += [ModelFeature(part, equals=name) for name in sorted(common)]
     features += [
         feature
         for name, item in sorted(items.items())
-        for feature in _features("item" if name else "item_age", name, item, newest, least)
+        for feature in _features("item" if name else "item_age", name, item, latest_ms, min_count)
     ]
     return tuple(features)
 
@@ -100,11 +102,11 @@ def auc(scores: npt.NDArray[np.float64], labels: Labels) -> float | None:
 
 
 def _one_sided_auc(values: npt.NDArray[np.float64], labels: Labels) -> float:
-    """Return the AUC of a feature alone, in its better direction; a missing value counts as one
-    too."""
+    """Return the AUC of a feature alone, in its better direction: of its values, or of whether it
+    has one."""
     missing = np.isnan(values)
-    filled = np.where(missing, values[~missing].min() - 1 if (~missing).any() else 0.0, values)
-    aucs = [auc(filled, labels), auc(missing.astype(np.float64), labels)]
+    numbers = np.where(missing, values[~missing].min() - 1 if (~missing).any() else 0.0, values)
+    aucs = [auc(numbers, labels), auc(missing.astype(np.float64), labels)]
     return max((max(area, 1 - area) for area in aucs if area is not None), default=0.5)
 
 
@@ -128,16 +130,16 @@ def _item_values(candidate: FeatureCandidate) -> Iterator[tuple[str, FactValue]]
 def _features(
     of: CustomerSource | ItemSource,
     name: str,
-    known: Sequence[FactValue],
-    newest_ms: int,
-    least: int,
+    values: Sequence[FactValue],
+    latest_ms: int,
+    min_count: int,
 ) -> Iterator[ModelFeature]:
-    numbers = [value for value in known if is_number(value)]
-    if numbers and of == "trait" and min(numbers) >= _EARLIEST_MS and max(numbers) <= newest_ms:
+    numbers = [value for value in values if is_number(value)]
+    if numbers and of == "trait" and min(numbers) >= _EARLIEST_MS and max(numbers) <= latest_ms:
         yield ModelFeature("days_since", name)
-    elif len(numbers) >= least or sum(isinstance(value, bool) for value in known) >= least:
+    elif len(numbers) >= min_count or sum(isinstance(value, bool) for value in values) >= min_count:
         yield ModelFeature(of, name)
-    texts = Counter(value for value in known if isinstance(value, str))
-    common = [text for text, n in texts.most_common(_MOST_TEXTS) if least <= n < len(known)]
+    texts = Counter(value for value in values if isinstance(value, str))
+    common = [text for text, n in texts.most_common(_MOST_TEXTS) if min_count <= n < len(values)]
     for text in sorted(common):
         yield ModelFeature(of, name, text)

@@ -15,7 +15,7 @@ from pipeline.training.feature_choice import Labels
 Floats = npt.NDArray[np.float64]
 
 _LEAST_P: Final = 1e-6
-_ENOUGH_FOR_STEPS: Final = 1_000
+_LEAST_FOR_ISOTONIC: Final = 1_000
 """Fewest examples for isotonic calibration; fewer are calibrated by Platt's two parameters."""
 
 _KNOTS: Final = 65
@@ -58,7 +58,7 @@ class FittedModel:
 
 def fit(train: LabelledRows, held_back: LabelledRows) -> FittedModel:
     """Train on `train`; stop early, and calibrate, by the held-back examples."""
-    import lightgbm  # it takes a second to import
+    import lightgbm  # importing it takes a second
 
     names = [f"f{place}" for place in range(train.rows.shape[1])]
     data = lightgbm.Dataset(train.rows, train.labels.astype(np.float64), feature_name=names)
@@ -71,7 +71,7 @@ def fit(train: LabelledRows, held_back: LabelledRows) -> FittedModel:
     )
     text = booster.model_to_string(num_iteration=booster.best_iteration or -1)
     raw = np.asarray(booster.predict(held_back.rows, num_threads=1), dtype=np.float64)
-    method = isotonic if len(raw) >= _ENOUGH_FOR_STEPS else logistic
+    method = isotonic if len(raw) >= _LEAST_FOR_ISOTONIC else logistic
     return FittedModel(text, method(raw, held_back.labels), float(train.labels.mean()))
 
 
@@ -100,8 +100,8 @@ def isotonic(raw: Floats, labels: Labels) -> Calibration:
 
 
 def logistic(raw: Floats, labels: Labels) -> Calibration:
-    """Return Platt's curve: the best logistic function of the raw predictions' log-odds, with his
-    targets, at `knots` knots."""
+    """Return Platt's curve: the best logistic function of the raw predictions' log-odds, fitted to
+    Platt's targets, at up to `_KNOTS` knots."""
     positives = int(labels.sum())
     high, low = (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2)
     targets, odds = np.where(labels, high, low), _log_odds(raw)

@@ -51,10 +51,10 @@ def require_parts(parts: Split[_T]) -> None:
     for name, part in (
         ("training", parts.train), ("calibration", parts.held_back), ("test", parts.test),
     ):  # fmt: skip
-        reached = sum(example.reached for example in part)
-        if not 0 < reached < len(part):
+        positives = sum(example.reached for example in part)
+        if not 0 < positives < len(part):
             raise UntrainableError(
-                f"{reached:,} of the {len(part):,} examples for {name} reached the goal, so it "
+                f"{positives:,} of the {len(part):,} examples for {name} reached the goal, so it "
                 "cannot be done: replay more days, or shorten --window"
             )
 

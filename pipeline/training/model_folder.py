@@ -54,50 +54,50 @@ def write_model(model: TrainedModel, folder: Path) -> StoredModel:
 
     It gets the next version; a model that equals a stored one keeps that version.
     """
-    known = [
-        stored for stored in read_models(folder) if stored.manifest.name == model.manifest.name
+    versions = [
+        entry for entry in read_models(folder) if entry.manifest.name == model.manifest.name
     ]
-    for stored in known:
-        if replace(stored.manifest, version=0, trained_at=0) == replace(
+    for entry in versions:
+        if replace(entry.manifest, version=0, trained_at=0) == replace(
             model.manifest, trained_at=0
         ):
-            return stored
-    version = 1 + max((stored.manifest.version for stored in known), default=0)
+            return entry
+    version = 1 + max((entry.manifest.version for entry in versions), default=0)
     manifest = replace(model.manifest, version=version)
     target = folder / manifest.name / str(version)
     target.mkdir(parents=True, exist_ok=True)
-    stored = StoredModel(manifest, target)
+    stored_model = StoredModel(manifest, target)
     for file, data in (
-        (stored.model, model.text.encode()),
-        (stored.manifest_file, manifest_bytes(manifest)),
+        (stored_model.model, model.text.encode()),
+        (stored_model.manifest_file, manifest_bytes(manifest)),
     ):
         draft = file.with_name(f".{file.name}")
         draft.write_bytes(data)
         draft.replace(file)
-    return stored
+    return stored_model
 
 
 def read_models(folder: Path) -> Iterator[StoredModel]:
     """Yield the models of a folder, by name and version; other files are left out."""
-    read = (_read_model(file) for file in folder.glob(f"*/*/{MANIFEST}"))
-    models = [stored for stored in read if isinstance(stored, StoredModel)]
+    results = (_read_model(file) for file in folder.glob(f"*/*/{MANIFEST}"))
+    models = [model for model in results if isinstance(model, StoredModel)]
     yield from sorted(models, key=lambda model: (model.manifest.name, model.manifest.version))
 
 
 def damaged_models(folder: Path) -> Iterator[str]:
     """Yield the faults of damaged models of a folder, with the file at fault."""
     for file in sorted(folder.glob(f"*/*/{MANIFEST}")):
-        stored = _read_model(file)
-        if isinstance(stored, str):
-            yield f"{file}: {stored}"
+        model = _read_model(file)
+        if isinstance(model, str):
+            yield f"{file}: {model}"
             continue
         try:
-            text = stored.model.read_bytes()
+            text = model.model.read_bytes()
         except OSError as error:
-            yield f"{stored.model}: cannot be read: {error.strerror}"
+            yield f"{model.model}: cannot be read: {error.strerror}"
             continue
-        if hashlib.sha256(text).hexdigest() != stored.manifest.digest:
-            yield f"{stored.model}: is not the model that was written: train it anew"
+        if hashlib.sha256(text).hexdigest() != model.manifest.digest:
+            yield f"{model.model}: is not the model that was written: train it anew"
 
 
 def _read_model(manifest_file: Path) -> StoredModel | str:

@@ -24,7 +24,7 @@ from pipeline.training.limits import (
     require_sound,
 )
 from pipeline.training.model_folder import TrainedModel, digest_of_text
-from pipeline.training.replayed import DrawnDecision, Example, MessageGoal, Replayed
+from pipeline.training.replayed_data import DrawnDecision, Example, MessageGoal, ReplayedData
 from pipeline.training.splitting import is_tested, split
 
 LEAST_OF_TREATMENT: Final = 20
@@ -45,45 +45,45 @@ class TrainingRequest:
     trained_at: int
 
 
-def train_propensity(replayed: Replayed, asked: TrainingRequest) -> TrainedModel:
+def train_propensity(data: ReplayedData, request: TrainingRequest) -> TrainedModel:
     """Train, calibrate and evaluate a model. Raises UntrainableError and LeakError."""
-    examples = list(replayed.examples(asked.goal))
+    examples = list(data.examples(request.goal))
     require_enough(len(examples), sum(example.reached for example in examples), "messages")
-    parts = split(examples, asked.goal.window_ms)
+    parts = split(examples, request.goal.window_ms)
     require_parts(parts)
-    features = _features(parts.train, asked.exclude)
+    features = _features(parts.train, request.exclude)
     require_features(features)
     encoder = FeatureEncoder(features)
     train = _labelled_rows(encoder, parts.train)
     refuse_leaks(features, train)
-    fitted = fit(train, _labelled_rows(encoder, parts.held_back))
-    require_sound(fitted.text, len(features))
-    drawn = (
+    text_model = fit(train, _labelled_rows(encoder, parts.held_back))
+    require_sound(text_model.text, len(features))
+    decisions = (
         decision
-        for decision in replayed.drawn_decisions(asked.goal, parts.cut)
+        for decision in data.drawn_decisions(request.goal, parts.cut)
         if is_tested(decision.profile_id)
     )
-    p, result = _ModelTest(encoder, fitted).evaluate(parts.test, drawn)
+    p, result = _ModelTest(encoder, text_model).evaluate(parts.test, decisions)
     manifest = ModelManifest(
-        name=asked.name,
+        name=request.name,
         version=0,
         kind="propensity",
-        digest=digest_of_text(fitted.text),
+        digest=digest_of_text(text_model.text),
         features=features,
         treatments=_treatments(parts.train, features),
-        calibration=fitted.calibration,
-        goal=asked.goal.outcome,
-        window_ms=asked.goal.window_ms,
+        calibration=text_model.calibration,
+        goal=request.goal.outcome,
+        window_ms=request.goal.window_ms,
         data=data_of(examples, parts.cut),
         metrics=result,
         reference=reference(p),
-        trained_at=asked.trained_at,
+        trained_at=request.trained_at,
     )
-    return TrainedModel(manifest, fitted.text)
+    return TrainedModel(manifest, text_model.text)
 
 
 def _features(train: Sequence[Example], exclude: frozenset[str]) -> tuple[ModelFeature, ...]:
-    features = features_of((example.facts, example.chosen) for example in train)
+    features = features_of((example.facts, example.message) for example in train)
     return tuple(feature for feature in features if feature.name not in exclude)
 
 
@@ -92,22 +92,22 @@ def _treatments(
 ) -> tuple[tuple[str, str, str], ...]:
     """Return the treatments with enough examples; if attributes of items are features, a
     catalogue's items count together."""
-    named = Counter(
-        (example.chosen.campaign, example.chosen.offer, example.chosen.treatment)
+    counts = Counter(
+        (example.message.campaign, example.message.offer, example.message.treatment)
         for example in train
     )
     if any(feature.of in OF_ITEM for feature in features):
-        named += Counter(
+        counts += Counter(
             template
             for example in train
-            if (template := template_of(example.chosen.campaign, example.chosen.treatment))
+            if (template := template_of(example.message.campaign, example.message.treatment))
             is not None
         )
-    return tuple(sorted(name for name, count in named.items() if count >= LEAST_OF_TREATMENT))
+    return tuple(sorted(name for name, count in counts.items() if count >= LEAST_OF_TREATMENT))
 
 
 def _labelled_rows(encoder: FeatureEncoder, examples: Sequence[Example]) -> LabelledRows:
-    rows = [encoder.rows([example.chosen], example.facts) for example in examples]
+    rows = [encoder.rows([example.message], example.facts) for example in examples]
     labels = np.array([example.reached for example in examples], dtype=np.bool_)
     return LabelledRows(np.concatenate(rows), labels)
 
@@ -117,20 +117,22 @@ class _ModelTest:
     """Model on unseen customers: its encoder and its fit."""
 
     encoder: FeatureEncoder
-    fitted: FittedModel
+    text_model: FittedModel
 
     def evaluate(
-        self, test: Sequence[Example], drawn: Iterable[DrawnDecision]
+        self, test: Sequence[Example], decisions: Iterable[DrawnDecision]
     ) -> tuple[Floats, ModelMetrics]:
         """Return the probabilities of the test set's messages, and the quality of the model."""
         rows = _labelled_rows(self.encoder, test)
         p = self._probabilities(rows.rows)
-        result = metrics(p, rows.labels, self.fitted.base_rate)
-        return p, replace(result, policy=policy_value(self._predict(drawn)))
+        result = metrics(p, rows.labels, self.text_model.base_rate)
+        return p, replace(result, policy=policy_value(self._predict(decisions)))
 
-    def _predict(self, drawn: Iterable[DrawnDecision]) -> Iterator[tuple[DrawnDecision, Floats]]:
+    def _predict(
+        self, decisions: Iterable[DrawnDecision]
+    ) -> Iterator[tuple[DrawnDecision, Floats]]:
         """Yield decisions with their rivals' probabilities, predicted for many in one call."""
-        rest = iter(drawn)
+        rest = iter(decisions)
         while batch := list(islice(rest, _BATCH)):
             rows = [self.encoder.rows(decision.rivals, decision.facts) for decision in batch]
             probabilities = self._probabilities(np.concatenate(rows))
@@ -140,4 +142,4 @@ class _ModelTest:
     def _probabilities(self, rows: Matrix) -> Floats:
         if not len(rows):
             return np.empty(0)
-        return calibrate(predict(self.fitted.text, rows), self.fitted.calibration)
+        return calibrate(predict(self.text_model.text, rows), self.text_model.calibration)

@@ -22,7 +22,7 @@ from pipeline.config.conditions import compile_condition
 from pipeline.config.model import Catalog, CatalogItem, ItemEvents
 from pipeline.model.interaction import text_of
 from pipeline.training.limits import UntrainableError
-from pipeline.training.replayed import SeenInteraction
+from pipeline.training.replayed_data import ProfileInteraction
 
 BOUGHT_TOGETHER: Final = "bought-together"
 VIEWED_TOGETHER: Final = "viewed-together"
@@ -32,8 +32,8 @@ SIMILAR: Final = "similar"
 RECIPES: Final = (BOUGHT_TOGETHER, VIEWED_TOGETHER, MOST_RESOLVED, POPULAR_IN_SEGMENT, SIMILAR)
 
 _RECENT: Final = 50
-"""Most items of a customer that pair with the next one, the latest; a robot would otherwise cost
-their square."""
+"""Latest items of a customer that pair with the next one. Without this limit, the pairs of a robot
+would grow with the square of its items."""
 _ROWS: Final = 256
 """Items compared with all others at a time."""
 _Z: Final = 1.645
@@ -48,18 +48,19 @@ class RecipeRow(Struct, frozen=True):
 
     recipe: str
     item: str
-    related: str
+    related_item: str
     score: float
 
 
 class RecipeLimits(Struct, frozen=True):
-    """Limits of a table of recipes. `least`: fewest customers of a pair; `most`: related items."""
+    """Limits of a table of recipes. `min_customers`: fewest customers of a pair; `max_items`: most
+    related items of an item."""
 
-    least: int = 3
-    most: int = 20
+    min_customers: int = 3
+    max_items: int = 20
 
 
-class _Seen(Struct, frozen=True):
+class _ItemEvent(Struct, frozen=True):
     """Items of an interaction at `at` (ms), in the customer's segments then."""
 
     at: int
@@ -69,16 +70,16 @@ class _Seen(Struct, frozen=True):
 
 
 def learn_recipes(
-    catalog: Catalog, seen: Iterable[SeenInteraction], limits: RecipeLimits
+    catalog: Catalog, interactions: Iterable[ProfileInteraction], limits: RecipeLimits
 ) -> list[RecipeRow]:
-    """Return the recipes of a catalogue, the best first in each; `seen` are by customer, in the
-    order of time. Raises UntrainableError."""
+    """Return the recipes of a catalogue, the best first in each; `interactions` are by customer, in
+    the order of time. Raises UntrainableError."""
     if catalog.events is None:
         raise UntrainableError(f"catalogue {catalog.catalog}: it has no `events` to learn from")
     counts = _Counts(catalog, catalog.events)
-    for _, of_customer in groupby(seen, attrgetter("profile_id")):
+    for _, of_customer in groupby(interactions, attrgetter("profile_id")):
         counts.add([interaction.facts for interaction in of_customer])
-    if not counts.popular:
+    if not counts.popularity:
         raise UntrainableError(
             f"catalogue {catalog.catalog}: no interaction that fits `events` names one of its items"
         )
@@ -89,10 +90,10 @@ class _Counts:
     """Numbers of customers by interaction and item."""
 
     def __init__(self, catalog: Catalog, events: ItemEvents) -> None:
-        self.bought, self.viewed = _Pairs(), _Pairs()
-        self.solved: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.purchases, self.views = _Pairs(), _Pairs()
+        self.solutions: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.in_segment: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.popular: Counter[str] = Counter()
+        self.popularity: Counter[str] = Counter()
         self._items = frozenset(item.id for item in catalog.items)
         self._window_ms = duration_ms(events.window)
         self._readers = {
@@ -102,27 +103,28 @@ class _Counts:
 
     def add(self, facts: Sequence[Facts]) -> None:
         """Count a customer."""
-        did = {name: self._read(name, facts) for name in self._readers}
-        self.bought.add(did.get("bought", ()), self._window_ms)
-        self.viewed.add(did.get("viewed", ()), self._window_ms)
+        events = {name: self._read(name, facts) for name in self._readers}
+        self.purchases.add(events.get("bought", ()), self._window_ms)
+        self.views.add(events.get("viewed", ()), self._window_ms)
         for about, item in {
             (about, item)
-            for interaction in did.get("solved", ())
+            for interaction in events.get("solved", ())
             for about in interaction.about
             for item in interaction.items
         }:
-            self.solved[about][item] += 1
-        liked = next((did[name] for name in ("bought", "solved", "viewed") if did.get(name)), [])
-        self.popular.update({item for interaction in liked for item in interaction.items})
+            self.solutions[about][item] += 1
+        kinds = ("bought", "solved", "viewed")
+        preferences = next((events[kind] for kind in kinds if events.get(kind)), [])
+        self.popularity.update({item for interaction in preferences for item in interaction.items})
         for segment, item in {
             (segment, item)
-            for interaction in liked
+            for interaction in preferences
             for segment in interaction.segments
             for item in interaction.items
         }:
             self.in_segment[segment][item] += 1
 
-    def _read(self, name: str, facts: Sequence[Facts]) -> list[_Seen]:
+    def _read(self, name: str, facts: Sequence[Facts]) -> list[_ItemEvent]:
         test, event = self._readers[name]
         rows = []
         for fact in facts:
@@ -130,7 +132,7 @@ class _Counts:
                 items = tuple(value for value in _values(fact, event.item) if value in self._items)
                 about = _values(fact, event.about) if event.about is not None else ()
                 if items:
-                    rows.append(_Seen(fact.now_ms, items, frozenset(fact.segments), about))
+                    rows.append(_ItemEvent(fact.now_ms, items, frozenset(fact.segments), about))
         return rows
 
 
@@ -141,55 +143,57 @@ class _Pairs:
         self._customers: Counter[str] = Counter()
         self._pairs: Counter[tuple[str, str]] = Counter()
 
-    def add(self, seen: Iterable[_Seen], window_ms: int) -> None:
+    def add(self, events: Iterable[_ItemEvent], window_ms: int) -> None:
         """Count a customer."""
         recent: deque[tuple[int, str]] = deque(maxlen=_RECENT)
         items: set[str] = set()
         pairs: set[tuple[str, str]] = set()
-        for seen_items in seen:
-            for item in seen_items.items:
-                near = (
-                    seen_item
-                    for at, seen_item in recent
-                    if seen_items.at - at < window_ms and seen_item != item
+        for event in events:
+            for item in event.items:
+                neighbours = (
+                    other for at, other in recent if event.at - at < window_ms and other != item
                 )
-                pairs.update((min(item, neighbour), max(item, neighbour)) for neighbour in near)
-                recent.append((seen_items.at, item))
+                pairs.update(
+                    (min(item, neighbour), max(item, neighbour)) for neighbour in neighbours
+                )
+                recent.append((event.at, item))
                 items.add(item)
         self._customers.update(items)
         self._pairs.update(pairs)
 
-    def scores(self, least: int) -> _Scores:
+    def scores(self, min_customers: int) -> _Scores:
         """Return the cosine of the customers of each pair, shrunk for small numbers."""
         scores: _Scores = defaultdict(dict)
-        for (item, other), both in self._pairs.items():
-            if both >= least:
-                cosine = both / sqrt(self._customers[item] * self._customers[other])
-                scores[item][other] = scores[other][item] = cosine * both / (both + least)
+        for (item, other), customers in self._pairs.items():
+            if customers >= min_customers:
+                cosine = customers / sqrt(self._customers[item] * self._customers[other])
+                scores[item][other] = scores[other][item] = (
+                    cosine * customers / (customers + min_customers)
+                )
         return scores
 
 
 def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[RecipeRow]:
-    popular = _best(_shares(counts.popular), limits.most)
-    similar = similar_items(catalog.items, limits.most)
+    popular = _best(_shares(counts.popularity), limits.max_items)
+    similar = similar_items(catalog.items, limits.max_items)
     together = {
-        BOUGHT_TOGETHER: counts.bought.scores(limits.least),
-        VIEWED_TOGETHER: counts.viewed.scores(limits.least),
+        BOUGHT_TOGETHER: counts.purchases.scores(limits.min_customers),
+        VIEWED_TOGETHER: counts.views.scores(limits.min_customers),
     }
     for recipe, scores in together.items():
         if scores:
             for item in catalog.items:
-                own = _best(scores.get(item.id, {}), limits.most)
+                own = _best(scores.get(item.id, {}), limits.max_items)
                 others = (similar.get(item.id, ()), popular)
-                yield from _with_fallback(recipe, item.id, own, others, limits.most)
-    by_subject = {MOST_RESOLVED: counts.solved, POPULAR_IN_SEGMENT: counts.in_segment}
+                yield from _with_fallback(recipe, item.id, own, others, limits.max_items)
+    by_subject = {MOST_RESOLVED: counts.solutions, POPULAR_IN_SEGMENT: counts.in_segment}
     for recipe, by_key in by_subject.items():
         for key, customers in sorted(by_key.items()):
-            enough = {item: n for item, n in customers.items() if n >= limits.least}
-            own = _best(_bounds(enough, counts.popular), limits.most)
-            yield from _with_fallback(recipe, key, own, (popular,), limits.most)
+            frequent = {item: n for item, n in customers.items() if n >= limits.min_customers}
+            own = _best(_bounds(frequent, counts.popularity), limits.max_items)
+            yield from _with_fallback(recipe, key, own, (popular,), limits.max_items)
     for item_id, own in sorted(similar.items()):
-        yield from _with_fallback(SIMILAR, item_id, own, (popular,), limits.most)
+        yield from _with_fallback(SIMILAR, item_id, own, (popular,), limits.max_items)
     for recipe in RECIPES:
         yield from (RecipeRow(recipe, EVERYBODY, *pair) for pair in popular)
 
@@ -199,22 +203,22 @@ def _with_fallback(
     key: str,
     own: Sequence[tuple[str, float]],
     fallbacks: Iterable[Sequence[tuple[str, float]]],
-    most: int,
+    max_items: int,
 ) -> Iterator[RecipeRow]:
     """Yield the learned recipes; if there are none, those of the first fallback with any. Fallbacks
     score below all learned ones."""
     if own:
-        yield from (RecipeRow(recipe, key, related, 1 + score) for related, score in own)
+        yield from (RecipeRow(recipe, key, other, 1 + score) for other, score in own)
         return
     for fallback in fallbacks:
-        companions = [pair for pair in fallback if pair[0] != key][:most]
+        companions = [pair for pair in fallback if pair[0] != key][:max_items]
         if companions:
             yield from (RecipeRow(recipe, key, *pair) for pair in companions)
             return
 
 
-def _best(scores: Mapping[str, float], most: int) -> list[tuple[str, float]]:
-    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:most]
+def _best(scores: Mapping[str, float], max_items: int) -> list[tuple[str, float]]:
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:max_items]
 
 
 def _shares(customers: Counter[str]) -> dict[str, float]:
@@ -241,13 +245,15 @@ def _wilson(count: int, of: int) -> float:
     return max(0.0, (middle - spread) / (1 + z2 / of))
 
 
-def similar_items(items: Sequence[CatalogItem], most: int) -> dict[str, list[tuple[str, float]]]:
+def similar_items(
+    items: Sequence[CatalogItem], max_items: int
+) -> dict[str, list[tuple[str, float]]]:
     """Return the items with the most similar attributes, with the similarity (0 to 1).
 
     Equal texts count, weighted by their rarity; numbers count by their distance.
     """
     columns = [_column(items, name) for name in sorted(set(chain(*(i.attributes for i in items))))]
-    weight = sum(float(column.most) for column in columns)
+    weight = sum(float(column.max_similarity) for column in columns)
     scores: dict[str, list[tuple[str, float]]] = {}
     if not weight:
         return scores
@@ -257,7 +263,7 @@ def similar_items(items: Sequence[CatalogItem], most: int) -> dict[str, list[tup
         for offset, row in enumerate(np.asarray(alike)):
             place = start + offset
             row[place] = 0.0
-            best = np.argsort(-row, kind="stable")[:most]
+            best = np.argsort(-row, kind="stable")[:max_items]
             own = [(items[at].id, round(float(row[at]), 6)) for at in best if row[at] > 0]
             if own:
                 scores[items[place].id] = own
@@ -266,11 +272,11 @@ def similar_items(items: Sequence[CatalogItem], most: int) -> dict[str, list[tup
 
 class _Column(Struct, frozen=True):
     """Attribute of all items: codes of texts (-1: none) with their weights, or numbers from 0 to 1
-    (NaN: none). `most`: contribution of two equal items."""
+    (NaN: none). `max_similarity`: greatest similarity of two items."""
 
     values: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float64] | None
-    most: float
+    max_similarity: float
 
     def alike(self, part: slice) -> npt.NDArray[np.float64]:
         """Return the similarity of the items of `part` with each item."""
@@ -287,11 +293,11 @@ def _column(items: Sequence[CatalogItem], name: str) -> _Column:
     numbers = [value for value in values if isinstance(value, float)]
     if numbers and all(value is None or isinstance(value, float) for value in values):
         low, spread = min(numbers), max(numbers) - min(numbers)
-        scaled = [
+        scaled_numbers = [
             np.nan if value is None else (float(value) - low) / spread if spread else 0.0
             for value in values
         ]
-        return _Column(np.array(scaled), None, 1.0)
+        return _Column(np.array(scaled_numbers), None, 1.0)
     texts = [None if value is None else text_of(value) for value in values]
     counts = Counter(text for text in texts if text is not None)
     codes = {text: code for code, text in enumerate(sorted(counts))}

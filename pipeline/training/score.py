@@ -1,7 +1,7 @@
 """Training of a score: the probability that a customer reaches a goal, from traits.
 
-An example is the last interaction of a customer's day. Its features are the traits that this
-interaction found; only later interactions show whether the goal was reached.
+An example is the last interaction of a customer's day. Its features are the traits as of this
+interaction; only later interactions show whether the goal was reached.
 """
 
 from bisect import bisect_right
@@ -32,7 +32,7 @@ from pipeline.training.limits import (
     require_sound,
 )
 from pipeline.training.model_folder import TrainedModel, digest_of_text
-from pipeline.training.replayed import Replayed
+from pipeline.training.replayed_data import ReplayedData
 from pipeline.training.splitting import split
 
 
@@ -45,54 +45,54 @@ class ScoredMoment(Struct, frozen=True):
     reached: bool
 
 
-def train_score(replayed: Replayed, score: model.Score, trained_at: int) -> TrainedModel:
+def train_score(data: ReplayedData, score: model.Score, trained_at: int) -> TrainedModel:
     """Train and evaluate the model of a score that has a goal. Raises UntrainableError, LeakError.
 
     Predictions are served without calibration, and so are the metrics.
     """
     assert score.goal is not None
     window_ms = duration_ms(score.goal.window)
-    moments = list(moments_of(replayed, score))
+    moments = list(moments_of(data, score))
     require_enough(len(moments), sum(moment.reached for moment in moments), "moments")
     parts = split(moments, window_ms)
     require_parts(parts)
     features = tuple(_feature(feature) for feature in score.features)
     train = _labelled_rows(parts.train)
     refuse_leaks(features, train)
-    fitted = fit(train, _labelled_rows(parts.held_back))
-    require_sound(fitted.text, len(features))
+    text_model = fit(train, _labelled_rows(parts.held_back))
+    require_sound(text_model.text, len(features))
     test = _labelled_rows(parts.test)
-    p = calibrate(predict(fitted.text, test.rows), None)
+    p = calibrate(predict(text_model.text, test.rows), None)
     manifest = ModelManifest(
         name=score.name,
         version=0,
         kind="score",
-        digest=digest_of_text(fitted.text),
+        digest=digest_of_text(text_model.text),
         features=features,
         treatments=(),
         calibration=None,
         goal=msgspec.json.encode(score.goal.when).decode(),
         window_ms=window_ms,
         data=data_of(moments, parts.cut),
-        metrics=metrics(p, test.labels, fitted.base_rate),
+        metrics=metrics(p, test.labels, text_model.base_rate),
         reference=reference(p),
         trained_at=trained_at,
     )
-    return TrainedModel(manifest, fitted.text)
+    return TrainedModel(manifest, text_model.text)
 
 
-def moments_of(replayed: Replayed, score: model.Score) -> Iterator[ScoredMoment]:
+def moments_of(data: ReplayedData, score: model.Score) -> Iterator[ScoredMoment]:
     """Yield the moments whose goal's window is fully known, in the order of time."""
     assert score.goal is not None
     test, window_ms = compile_condition(score.goal.when).test, duration_ms(score.goal.window)
-    compiled = compile_score(score)
-    end_ms, examples = replayed.end_ms, []
-    for profile_id, seen in groupby(replayed.interactions(), attrgetter("profile_id")):
-        facts = [interaction.facts for interaction in seen]
+    compiled_score = compile_score(score)
+    end_ms, examples = data.end_ms, []
+    for profile_id, interactions in groupby(data.interactions(), attrgetter("profile_id")):
+        facts = [interaction.facts for interaction in interactions]
         goals = sorted(fact.now_ms for fact in facts if test(fact))
         for day in _last_of_days(facts):
             if day.now_ms + window_ms <= end_ms:
-                values = tuple(features_of(compiled, day.traits, day.now_ms))
+                values = tuple(features_of(compiled_score, day.traits, day.now_ms))
                 reached = _is_in_window(goals, day.now_ms, window_ms)
                 examples.append(ScoredMoment(profile_id, day.now_ms, values, reached))
     yield from sorted(examples, key=lambda example: (example.decided_at, example.profile_id))

@@ -8,8 +8,8 @@ from typing import Final, Generic, Protocol, TypeVar
 _TEST_FROM: Final = 0.7
 """Share of the examples, in the order of time, at which the test set begins."""
 
-_HELD_BACK: Final = range(6, 8)
-_TESTED: Final = range(8, 10)
+_HELD_BACK_FOLDS: Final = range(6, 8)
+_TEST_FOLDS: Final = range(8, 10)
 _FOLDS: Final = 10
 
 
@@ -42,10 +42,16 @@ class Split(Generic[_T]):
 def split(examples: Sequence[_T], window_ms: int) -> Split[_T]:
     """Split examples that are in the order of time."""
     cut = examples[int(len(examples) * _TEST_FROM)].decided_at
-    known = [example for example in examples if example.decided_at + window_ms <= cut]
+    past_examples = [example for example in examples if example.decided_at + window_ms <= cut]
     return Split(
-        train=[example for example in known if fold(example.profile_id) < _HELD_BACK.start],
-        held_back=[example for example in known if fold(example.profile_id) in _HELD_BACK],
+        train=[
+            example
+            for example in past_examples
+            if fold(example.profile_id) < _HELD_BACK_FOLDS.start
+        ],
+        held_back=[
+            example for example in past_examples if fold(example.profile_id) in _HELD_BACK_FOLDS
+        ],
         test=[
             example
             for example in examples
@@ -57,7 +63,7 @@ def split(examples: Sequence[_T], window_ms: int) -> Split[_T]:
 
 def is_tested(profile_id: str) -> bool:
     """Return whether a customer's examples are for the test."""
-    return fold(profile_id) in _TESTED
+    return fold(profile_id) in _TEST_FOLDS
 
 
 def fold(profile_id: str) -> int:

@@ -36,7 +36,7 @@ from pipeline.simulate.truth import statement
 from pipeline.simulate.world import CustomerLife, WorldSize
 from pipeline.training.model_folder import write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
-from pipeline.training.replayed import MessageGoal, open_replayed
+from pipeline.training.replayed_data import MessageGoal, open_replayed
 from tests.support.bank_play import BankPlay, ChoiceRound, bank_bundle, choice_rounds
 from tests.support.learning import MemoryLearner
 from tests.support.played_world import write

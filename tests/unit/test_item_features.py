@@ -20,7 +20,7 @@ from pipeline.rules import Rules
 from pipeline.training.feature_choice import features_of
 from pipeline.training.model_folder import TrainedModel, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
-from pipeline.training.replayed import MessageGoal, open_replayed
+from pipeline.training.replayed_data import MessageGoal, open_replayed
 from tests.support.deciding import campaign, hero, offer
 from tests.support.played_world import PlayedWorld, bank, write_world
 from tests.support.promoting import promote
@@ -115,7 +115,7 @@ def test_rows_of_training_equal_those_of_serving(
     with open_replayed(segmented, decisions) as replay:
         examples = list(replay.examples(_GOAL))
         drawn_decisions = list(replay.drawn_decisions(_GOAL, 0))
-    encoder = FeatureEncoder(features_of((example.facts, example.chosen) for example in examples))
+    encoder = FeatureEncoder(features_of((example.facts, example.message) for example in examples))
     served_rows = {
         (facts.interaction.event_id, candidate.treatment): row
         for candidates, facts in propensity_log.calls

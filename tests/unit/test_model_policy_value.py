@@ -20,7 +20,7 @@ from pipeline.model.time import DAY_MS, HOUR_MS
 from pipeline.rules import Rules
 from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
 from pipeline.training.evaluation import policy_value
-from pipeline.training.replayed import DrawnDecision, MessageGoal, open_replayed
+from pipeline.training.replayed_data import DrawnDecision, MessageGoal, open_replayed
 from tests.support.deciding import campaign, hero, offer, world
 from tests.support.replayed import write_topic
 
@@ -239,7 +239,7 @@ def test_value_per_slot_covers_the_truth_where_much_is_best_left_unsaid(
         > _CUSTOMERS * _VISITS * 0.9
     )
     silent_slots = sum(
-        slot.chosen is None for decision in drawn_decisions for slot in decision.slots
+        slot.choice is None for decision in drawn_decisions for slot in decision.slots
     )
     assert 0.2 < silent_slots / whole_estimate.n < 0.8
     held_profiles = {

@@ -21,7 +21,7 @@ from pipeline.stack.model_drift import ModelUse, drift_of, stability_index
 from pipeline.training.fitting import calibrate, predict
 from pipeline.training.model_folder import StoredModel, TrainedModel, read_models, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
-from pipeline.training.replayed import MessageGoal, open_replayed
+from pipeline.training.replayed_data import MessageGoal, open_replayed
 from tests.support.deciding import Life, campaign, hero, offer
 from tests.support.played_world import GOAL_CHANCES, PlayedWorld, bank, write_world
 from tests.support.promoting import promote

@@ -28,7 +28,7 @@ from pipeline.training.fitting import isotonic, logistic, predict
 from pipeline.training.limits import LeakError, UntrainableError
 from pipeline.training.model_folder import TrainedModel
 from pipeline.training.propensity import TrainingRequest, train_propensity
-from pipeline.training.replayed import (
+from pipeline.training.replayed_data import (
     DrawnDecision,
     DrawnSlot,
     Example,
@@ -224,8 +224,8 @@ def test_training_and_serving_make_the_same_rows(
     assert len(examples) > 1000
     for example in examples:
         assert example.facts.interaction is not None
-        [row] = encoder.rows([example.chosen], example.facts)
-        served_row = served_rows[example.facts.interaction.event_id, example.chosen.treatment]
+        [row] = encoder.rows([example.message], example.facts)
+        served_row = served_rows[example.facts.interaction.event_id, example.message.treatment]
         np.testing.assert_array_equal(row, served_row)
 
 
@@ -389,7 +389,7 @@ def test_repeated_decision_is_an_example_with_its_new_facts(tmp_path: Path) -> N
     )
     assert (second_example.reached, daytime_example.reached) == (True, False)
     assert second_example.facts.now_ms == midnight + DAY_MS // 3
-    assert (second_example.chosen.treatment, second_example.decision_id) == (
+    assert (second_example.message.treatment, second_example.decision_id) == (
         "mail",
         action.decision_id,
     )

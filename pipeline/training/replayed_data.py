@@ -1,8 +1,8 @@
 """Replayed topics as training data: Parquet as `kairos replay` writes it.
 
 Features come from the very record that was decided, which `interactions.segmented` holds as the
-decision read it; for deferred messages decided again, from the customer in that decision. Later
-records only tell whether the goal was reached.
+decision read it; for a deferred message that was decided again, from the customer's facts in that
+later decision. Later records only show whether the goal was reached.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,11 +23,12 @@ from pipeline.model.decision import Candidate
 from pipeline.model.interaction import Context, FactValue, Interaction
 
 _BATCH: Final = 2_000
-_NOT_SHOWN: Final = ("bounce", "expired")
+_UNSHOWN_OUTCOMES: Final = ("bounce", "expired")
 _SURE: Final = 1.0 - 1e-9
-"""Propensity from which on a choice was not drawn."""
+"""Propensity above which a choice counts as certain, not drawn."""
 _LEAST_PROPENSITY: Final = 1e-9
-"""Propensity below which no choice was drawn, even out of many items with a little exploration."""
+"""Propensity below which no choice can have been drawn, even among many items with little
+exploration."""
 _INTERACTION: Final = """
     s.interaction AS interaction, epoch_ms(s.interaction.occurred_at) AS occurred_at,
     epoch_ms(s.interaction.received_at) AS received_at
@@ -46,24 +47,24 @@ class Example(Struct, frozen=True):
     profile_id: str
     decided_at: int
     facts: Facts
-    chosen: Candidate
+    message: Candidate
     reached: bool
 
 
 class DrawnSlot(Struct, frozen=True):
-    """Slot whose choice was drawn with this `propensity`. `chosen`: its place in the decision's
+    """Slot whose choice was drawn with this `propensity`. `choice`: its index in the decision's
     `rivals`; None: nothing. `expired`: the message was never sent."""
 
     slot: str
-    chosen: int | None
+    choice: int | None
     propensity: float
     reached: bool
     expired: bool
 
 
 class DrawnDecision(Struct, frozen=True):
-    """Decision with drawn slots, of each placement the first; `rivals`: the candidates that could
-    have won one."""
+    """Decision with its drawn slots, the first of each placement; `rivals`: candidates that could
+    have won one of them."""
 
     profile_id: str
     decided_at: int
@@ -72,7 +73,7 @@ class DrawnDecision(Struct, frozen=True):
     rivals: tuple[Candidate, ...]
 
 
-class SeenInteraction(Struct, frozen=True):
+class ProfileInteraction(Struct, frozen=True):
     """Interaction of a profile, with the facts known by then."""
 
     profile_id: str
@@ -87,7 +88,7 @@ class MessageGoal:
     window_ms: int
 
 
-class Replayed:
+class ReplayedData:
     """Open folders of replayed topics."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -104,13 +105,13 @@ class Replayed:
     def examples(self, goal: MessageGoal) -> Iterator[Example]:
         """Yield the examples whose window is over, in the order of time.
 
-        Left out are messages that bounced or expired, and outcomes that a bot caused.
+        Messages that bounced or expired are left out, and so are outcomes that a bot caused.
         """
         choice_filter = "choice.action_id IS NOT NULL"
-        for row in self._choices(goal, choice_filter, f"NOT {_has_outcome(*_NOT_SHOWN)}"):
+        for row in self._choices(goal, choice_filter, f"NOT {_has_outcome(*_UNSHOWN_OUTCOMES)}"):
             slot = row["slot"]
             all_candidates = _candidates_from.decode(row["candidates"])
-            chosen = next(
+            message = next(
                 (
                     candidate
                     for candidate in all_candidates
@@ -118,45 +119,47 @@ class Replayed:
                 ),
                 None,
             )
-            if chosen is None:
+            if message is None:
                 continue
             yield Example(
                 decision_id=row["decision_id"],
                 profile_id=row["profile_id"],
                 decided_at=row["decided_at"],
                 facts=_facts(row),
-                chosen=chosen,
+                message=message,
                 reached=row["reached"],
             )
 
     def drawn_decisions(self, goal: MessageGoal, since_ms: int) -> Iterator[DrawnDecision]:
-        """Yield the decisions with drawn slots from a time on whose window is over, in the order of
-        time.
+        """Yield the decisions from `since_ms` on that have drawn slots and whose window is over, in
+        the order of time.
 
-        Left out are candidates of campaigns whose holdout the customer is in, and customers in a
-        holdout of several campaigns.
+        Candidates of campaigns whose holdout the customer is in are left out, and so are customers
+        in a holdout of several campaigns.
         """
         choice_filter = f"""epoch_ms(decided_at) >= {since_ms} AND NOT contains(choice.slot, '#')
             AND choice.propensity BETWEEN {_LEAST_PROPENSITY!r} AND {_SURE!r}"""
         held_out = self._holdouts()
         rows = self._choices(goal, choice_filter, "TRUE")
         for _, choices in groupby(rows, key=itemgetter("decision_id")):
-            drawn = list(choices)
-            names = held_out.get(drawn[0]["profile_id"], ())
+            slots = list(choices)
+            names = held_out.get(slots[0]["profile_id"], ())
             if all(name.startswith(_CAMPAIGNS_HOLDOUT) for name in names):
-                held = frozenset(name.removeprefix(_CAMPAIGNS_HOLDOUT) for name in names)
-                yield _drawn_decision(drawn, held)
+                holdout_campaigns = frozenset(
+                    name.removeprefix(_CAMPAIGNS_HOLDOUT) for name in names
+                )
+                yield _drawn_decision(slots, holdout_campaigns)
 
     def _holdouts(self) -> dict[str, list[str]]:
-        """Return the holdouts that each customer is in, as any decision says: an earlier one than
-        that of the first exposure does not know yet."""
+        """Return each customer's holdouts by all of the customer's decisions: those before the
+        first exposure do not name the holdout yet."""
         return dict(self._connection.execute(_HELD_OUT).fetchall())
 
     def _choices(
         self, goal: MessageGoal, choice_filter: str, outcome_filter: str
     ) -> Iterator[dict[str, Any]]:
-        """Return the choices for which both conditions hold, on the choice and on its outcomes,
-        with the facts of their decisions."""
+        """Return the choices that pass both filters, on the choice and on its outcomes, with the
+        facts of their decisions."""
         self._connection.execute(_OUTCOMES).fetchall()
         query = _CHOICES.format(
             window=goal.window_ms,
@@ -166,10 +169,10 @@ class Replayed:
         )
         return self._rows(query, [goal.outcome])
 
-    def interactions(self) -> Iterator[SeenInteraction]:
+    def interactions(self) -> Iterator[ProfileInteraction]:
         """Yield all interactions but outcomes, by profile, in the order of time."""
         for row in self._rows(_INTERACTIONS, []):
-            yield SeenInteraction(row["profile_id"], _facts(row))
+            yield ProfileInteraction(row["profile_id"], _facts(row))
 
     def _rows(self, query: str, parameters: list[Any]) -> Iterator[dict[str, Any]]:
         reader = self._connection.sql(query, params=parameters).to_arrow_reader(_BATCH)
@@ -199,10 +202,10 @@ def _column_of(name: str, section: str) -> str:
 
 def _has_outcome(*names: str) -> str:
     """Return the condition that a choice's message has an outcome of one of these names."""
-    listed = ", ".join(f"'{name}'" for name in names)
+    values = ", ".join(f"'{name}'" for name in names)
     return (
         "EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id "
-        f"AND o.name IN ({listed}))"
+        f"AND o.name IN ({values}))"
     )
 
 
@@ -270,18 +273,18 @@ _LATER_COLUMNS: Final = {
 @contextmanager
 def open_replayed(
     segmented: Path, decisions: Path | None = None, engine: Engine | None = None
-) -> Iterator[Replayed]:
+) -> Iterator[ReplayedData]:
     """Open the folders that `kairos replay` wrote of `interactions.segmented` and `decisions`.
 
     Raises ReplayedDataError.
     """
     with (engine or Engine()).open() as connection:
-        needed = {"interaction", "identity", "profile", "segments"}
-        _view(connection, "segmented", segmented, needed)
+        required_columns = {"interaction", "identity", "profile", "segments"}
+        _view(connection, "segmented", segmented, required_columns)
         if decisions is not None:
             _view(connection, "decisions", decisions, {"decision_id", "choices", "candidates"})
         try:
-            yield Replayed(connection)
+            yield ReplayedData(connection)
         except (duckdb.Error, msgspec.MsgspecError) as error:
             folders = " or ".join(map(str, filter(None, (segmented, decisions))))
             first = str(error).splitlines()[0]
@@ -289,26 +292,28 @@ def open_replayed(
             raise ReplayedDataError(f"{folders} {message}") from error
 
 
-def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed: set[str]) -> None:
+def _view(
+    connection: duckdb.DuckDBPyConnection, name: str, folder: Path, required_columns: set[str]
+) -> None:
     files = sorted(str(path) for path in folder.rglob("*.parquet"))
     topic = "interactions.segmented" if name == "segmented" else name
     if not files:
         mend = f"`kairos replay --topic {topic} --out {folder}` writes it"
         raise ReplayedDataError(f"{folder}: holds no Parquet files of {topic}: {mend}")
-    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    paths = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
     try:
-        relation = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-        described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-        missing = sorted(needed.difference(row[0] for row in described))
+        relation = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+        rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+        columns = {row[0] for row in rows}
+        missing = sorted(required_columns - columns)
         if missing:
             message = (
                 f"has no column {missing[0]!r}: it is not {topic} as `kairos replay` writes it"
             )
             raise ReplayedDataError(f"{folder}: {message}")
-        known = {row[0] for row in described}
         later = _LATER_COLUMNS.items() if name == "decisions" else ()
         added_columns = "".join(
-            f", {expression} AS {column}" for column, expression in later if column not in known
+            f", {expression} AS {column}" for column, expression in later if column not in columns
         )
         connection.execute(
             f"CREATE VIEW {name} AS SELECT *{added_columns} FROM {relation}"
@@ -318,14 +323,17 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed
         raise ReplayedDataError(f"{folder}: cannot be read: {first}") from error
 
 
-def _drawn_decision(choices: Sequence[dict[str, Any]], held: frozenset[str]) -> DrawnDecision:
-    """Return a decision by its drawn choices; `held`: campaigns that hold the customer out."""
+def _drawn_decision(
+    choices: Sequence[dict[str, Any]], holdout_campaigns: frozenset[str]
+) -> DrawnDecision:
+    """Return a decision by its drawn choices; `holdout_campaigns`: campaigns that hold the customer
+    out."""
     first = choices[0]
     all_candidates = _candidates_from.decode(first["candidates"])
     rivals = tuple(
         candidate
         for candidate in all_candidates
-        if candidate.campaign not in held and _could_have_won(candidate)
+        if candidate.campaign not in holdout_campaigns and _could_have_won(candidate)
     )
     winners = {rival.slot: place for place, rival in enumerate(rivals) if rival.fate == "chosen"}
     return DrawnDecision(
@@ -335,7 +343,7 @@ def _drawn_decision(choices: Sequence[dict[str, Any]], held: frozenset[str]) -> 
         slots=tuple(
             DrawnSlot(
                 slot=row["slot"],
-                chosen=None if row["action_id"] is None else winners[row["slot"]],
+                choice=None if row["action_id"] is None else winners[row["slot"]],
                 propensity=row["propensity"],
                 reached=row["reached"],
                 expired=row["expired"],
@@ -348,7 +356,7 @@ def _drawn_decision(choices: Sequence[dict[str, Any]], held: frozenset[str]) -> 
 
 
 def _could_have_won(candidate: Candidate) -> bool:
-    """Return whether it lost only to a better candidate, or to nothing, by the draw."""
+    """Return whether the candidate won, or lost only by the draw, to a better one or to nothing."""
     return candidate.fate == "chosen" or candidate.fate.startswith("beaten by ")
 
 
