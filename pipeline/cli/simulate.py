@@ -8,7 +8,7 @@ import typer
 from pipeline.cli.console import JsonOption, out, print_json, print_table
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.settings import Settings
-from pipeline.simulate.audience import PlayedWorld
+from pipeline.simulate.audience import PlayReport
 from pipeline.simulate.customers import MOST_CUSTOMERS
 from pipeline.simulate.diary import MOST_DAYS
 from pipeline.simulate.files import NAMES, WrittenFiles, write
@@ -60,10 +60,10 @@ def bank(  # noqa: PLR0913 - one for each option
     report = _play(size, rate, seconds) if folder is None else _write(size, folder)
     if json:
         print_json(report)
-    elif isinstance(report, PlayedWorld):
-        _print_played(report)
+    elif isinstance(report, PlayReport):
+        _print_play(report)
     else:
-        _print_written(report)
+        _print_files(report)
 
 
 def _write(size: WorldSize, folder: Path) -> WrittenFiles:
@@ -72,49 +72,49 @@ def _write(size: WorldSize, folder: Path) -> WrittenFiles:
         return write(size, folder, lambda count: bar.update(task, completed=count))
 
 
-def _print_written(written: WrittenFiles) -> None:
+def _print_files(files: WrittenFiles) -> None:
     out.print(
-        f"A synthetic bank in {written.folder}: {written.interactions:,} interactions of "
-        f"{written.persons:,} persons, {written.policy_rows:,} logged decisions "
+        f"A synthetic bank in {files.folder}: {files.interactions:,} interactions of "
+        f"{files.persons:,} persons, {files.policy_rows:,} logged decisions "
         f"({', '.join(NAMES)})",
         soft_wrap=True,
     )
 
 
-def _play(size: WorldSize, rate: float, seconds: float | None) -> PlayedWorld:
+def _play(size: WorldSize, rate: float, seconds: float | None) -> PlayReport:
     with progress_bar() as bar:
         task = bar.add_task("preparing", total=None)
 
-        def show(sent: int, total: int) -> None:
-            bar.update(task, description="interactions", completed=sent, total=total)
+        def show(count: int, total: int) -> None:
+            bar.update(task, description="interactions", completed=count, total=total)
 
         return play(Settings(), size, LiveOptions(rate, seconds, show))
 
 
-def _print_played(played: PlayedWorld) -> None:
+def _print_play(report: PlayReport) -> None:
     kinds = ("impression", "click", "dismiss", "conversion")
     rows = [
-        [named, count, *(played.outcomes[named][kind] for kind in kinds)]
-        for named, count in sorted(played.actions.items())
+        [label, count, *(report.outcomes[label][kind] for kind in kinds)]
+        for label, count in sorted(report.actions.items())
     ]
     print_table("Actions and simulated reactions", ["offer/channel", "actions", *kinds], rows)
-    if played.learned:
-        learned = [
+    if report.treatments:
+        evidence = [
             [
                 treatment.campaign,
                 treatment.treatment,
-                treatment.tried,
-                treatment.reached,
+                treatment.trials,
+                treatment.successes,
                 f"{treatment.rate:.1%}",
             ]
-            for treatment in played.learned
+            for treatment in report.treatments
         ]
         columns = ["campaign", "treatment", "messages", "reached the goal", "share"]
-        print_table("What the stack has learned so far", columns, learned)
-    part = "the whole world" if played.finished else "a part of the world"
+        print_table("What the stack has learned so far", columns, evidence)
+    part = "the whole world" if report.finished else "a part of the world"
     out.print(
-        f"A synthetic bank, {part}: {played.sent:,} interactions sent to {played.url}, "
-        f"{played.asked:,} asked for an answer, {played.defaulted:,} answered by default, "
-        f"{played.failed:,} failed",
+        f"A synthetic bank, {part}: {report.events:,} interactions sent to {report.url}, "
+        f"{report.requests:,} asked for an answer, {report.defaults:,} answered by default, "
+        f"{report.failures:,} failed",
         soft_wrap=True,
     )

@@ -13,7 +13,7 @@ from pipeline.simulate.diary import Diary, DiaryEvent
 from pipeline.simulate.draws import Draws
 from pipeline.simulate.offers import NOTHING, WINDOW_MS, Arm, BankOffer
 
-SENT, SEEN, CLICKED, WITHHELD = (
+SENT_EVENT, SEEN_EVENT, CLICKED_EVENT, WITHHELD_EVENT = (
     "Message Sent",
     "Message Seen",
     "Message Clicked",
@@ -41,13 +41,13 @@ class ContactMoment:
     policy: bool
 
 
-def reaction(arm: Arm, draws: Draws) -> MessageReaction:
+def draw_reaction(arm: Arm, draws: Draws) -> MessageReaction:
     """Draw the reaction to a message: a click implies a view, persuasion implies a click."""
-    clicked = draws.happens(arm.click, "clicks")
-    only_seen = (arm.seen - arm.click) / (1 - arm.click)
-    seen = clicked or draws.happens(only_seen, "sees")
-    persuaded = clicked and draws.happens(arm.persuaded, "is persuaded")
-    return MessageReaction(seen, clicked, persuaded)
+    is_clicked = draws.happens(arm.click, "clicks")
+    view_without_click = (arm.view - arm.click) / (1 - arm.click)
+    is_seen = is_clicked or draws.happens(view_without_click, "sees")
+    is_persuaded = is_clicked and draws.happens(arm.persuasion, "is persuaded")
+    return MessageReaction(is_seen, is_clicked, is_persuaded)
 
 
 def reaches_anyway(offer: BankOffer, customer: SimulatedCustomer) -> bool:
@@ -60,57 +60,58 @@ def meet(diary: Diary, moment: ContactMoment) -> int | None:
     None."""
     offer, draws = moment.offer, diary.customer.draws
     anyway = reaches_anyway(offer, diary.customer)
-    channel = _choose(diary.customer, moment)
+    channel = _draw_channel(diary.customer, moment)
     persuaded_at = None
     if channel != NOTHING:
         persuaded_at = _contact(diary, moment, channel)
     elif moment.policy and not offer.agents:
-        event = DiaryEvent("api", WITHHELD, moment.identifiers)
+        event = DiaryEvent("api", WITHHELD_EVENT, moment.identifiers)
         diary.note(moment.at, event, **log_fields(offer, NOTHING))
     if anyway:
         wait = draws.exponential(12 * HOUR_MS, f"{offer.offer} wait")
-        return _within(moment, moment.at + 5 * MINUTE_MS + round(wait))
+        return _limit_to_window(moment, moment.at + 5 * MINUTE_MS + round(wait))
     if persuaded_at is None:
         return None
     wait = draws.exponential(4 * HOUR_MS, f"{offer.offer} wait")
-    return _within(moment, persuaded_at + MINUTE_MS + round(wait))
+    return _limit_to_window(moment, persuaded_at + MINUTE_MS + round(wait))
 
 
-def _within(moment: ContactMoment, at: int) -> int:
+def _limit_to_window(moment: ContactMoment, at: int) -> int:
     return min(at, moment.at + WINDOW_MS - MINUTE_MS)
 
 
-def _choose(customer: SimulatedCustomer, moment: ContactMoment) -> str:
+def _draw_channel(customer: SimulatedCustomer, moment: ContactMoment) -> str:
     offer = moment.offer
     if not moment.policy:
         return NOTHING
     if offer.agents:
-        called = customer.draws.happens(offer.agents[customer.intent], f"{offer.offer} called")
-        return "call" if called else NOTHING
+        is_called = customer.draws.happens(offer.agents[customer.intent], f"{offer.offer} called")
+        return "call" if is_called else NOTHING
     return customer.draws.choice(offer.shares, f"{offer.offer} arm")
 
 
 def _contact(diary: Diary, moment: ContactMoment, channel: str) -> int | None:
-    """Write the message down; return the time of a click by a persuaded customer, or None."""
+    """Log the message and the reaction to it; return the time of a click by a persuaded customer,
+    or None."""
     offer = moment.offer
     arm = offer.arms[channel]
-    taken = reaction(arm, diary.customer.draws.about(offer.offer))
+    response = draw_reaction(arm, diary.customer.draws.about(offer.offer))
     sent_at = moment.at + arm.after_ms
-    seen_at = sent_at + _delay(diary, moment, channel)
+    seen_at = sent_at + _draw_delay(diary, moment, channel)
     clicked_at = seen_at + MINUTE_MS
     about = log_fields(offer, channel)
-    for happened, at, name in (
-        (True, sent_at, SENT),
-        (taken.seen, seen_at, SEEN),
-        (taken.clicked, clicked_at, CLICKED),
+    for occurs, at, name in (
+        (True, sent_at, SENT_EVENT),
+        (response.seen, seen_at, SEEN_EVENT),
+        (response.clicked, clicked_at, CLICKED_EVENT),
     ):
-        if happened:
+        if occurs:
             diary.note(at, DiaryEvent(channel, name, moment.identifiers), **about)
-    return clicked_at if taken.persuaded else None
+    return clicked_at if response.persuaded else None
 
 
-def _delay(diary: Diary, moment: ContactMoment, channel: str) -> int:
-    """Return the time (ms) until a message is seen: a delay for an e-mail, none for others."""
+def _draw_delay(diary: Diary, moment: ContactMoment, channel: str) -> int:
+    """Return the time (ms) until a message is seen: random for an e-mail, 2 s for others."""
     if channel != "email":
         return 2_000
     return round(diary.customer.draws.exponential(3 * HOUR_MS, f"{moment.offer.offer} reads"))

@@ -7,12 +7,12 @@ from pipeline.model.interaction import Identifier
 from pipeline.simulate.draws import Draws
 from pipeline.simulate.offers import GOLD, HIGH_INTENT, Intent, Tier
 
-_KNOWN: Final = 0.7
+_KNOWN_SHARE: Final = 0.7
 """Share of people who are customers from the start; the others may open an account."""
 
 _MOST_COOKIES: Final = 3
-_HAS_APP: Final = 0.5
-_FALLS_SILENT: Final = 0.2
+_APP_SHARE: Final = 0.5
+_SILENT_SHARE: Final = 0.2
 
 _NUMBERS: Final = 10**8
 _STRIDE: Final = 7_919  # without a factor of 10, so that it reaches every number once
@@ -27,7 +27,7 @@ _FIRST_NAMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCustomer:
-    """Constant properties of a customer. `known`: a customer from the start.
+    """Constant properties of a customer. `known`: a customer of the bank from the start.
 
     `intent` is unobserved. `email` and `phone` are in their normal form. `silent_from` (a share of
     the world's time): start of the customer's inactivity.
@@ -56,12 +56,12 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
     tier: Tier = "gold" if draws.happens(GOLD, "tier") else "standard"
     name = _FIRST_NAMES[draws.index(len(_FIRST_NAMES), "name")]
     cookies = 1 + draws.index(_MOST_COOKIES, "cookies")
-    has_app = draws.happens(_HAS_APP, "app")
-    silent = draws.happens(_FALLS_SILENT, "falls silent")
+    has_app = draws.happens(_APP_SHARE, "app")
+    is_silent = draws.happens(_SILENT_SHARE, "falls silent")
     return SimulatedCustomer(
         index=index,
         draws=draws,
-        known=draws.happens(_KNOWN, "known"),
+        known=draws.happens(_KNOWN_SHARE, "known"),
         tier=tier,
         intent="high" if draws.happens(HIGH_INTENT[tier], "intent") else "low",
         first_name=name,
@@ -73,7 +73,7 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
         device=Identifier("device", draws.token("device")) if has_app else None,
         visits_a_day=draws.between(0.05, 0.5, "visits"),
         payments_a_day=draws.between(0.0, 0.3, "payments"),
-        silent_from=draws.between(0.2, 0.9, "silent from") if silent else None,
+        silent_from=draws.between(0.2, 0.9, "silent from") if is_silent else None,
     )
 
 

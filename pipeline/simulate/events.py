@@ -18,7 +18,7 @@ SOURCES: Final = {
 }
 """Source of each channel's events; deploy/bank/sources.yaml has them all."""
 
-_BESIDE: Final = ("email", "phone")
+_TRAIT_NAMESPACES: Final = ("email", "phone")
 
 
 class WorldEvent(Struct, frozen=True):
@@ -51,18 +51,18 @@ class WorldEvent(Struct, frozen=True):
 
     def message(self, message_id: str) -> dict[str, Any]:
         """Return the event as a message in Segment's format that happens now."""
-        named = {identifier.namespace: identifier.value for identifier in self.identifiers}
-        traits = {key: named[key] for key in _BESIDE if key in named}
+        values = {identifier.namespace: identifier.value for identifier in self.identifiers}
+        traits = {key: values[key] for key in _TRAIT_NAMESPACES if key in values}
         context: dict[str, Any] = {"traits": traits}
-        if "device" in named:
-            context["device"] = {"id": named["device"]}
-        if "card" in named:
-            context["externalIds"] = [{"type": "card", "id": named["card"], "collection": "users"}]
+        if "device" in values:
+            context["device"] = {"id": values["device"]}
+        if "card" in values:
+            context["externalIds"] = [{"type": "card", "id": values["card"], "collection": "users"}]
         message: dict[str, Any] = {"type": self.kind, "messageId": message_id, "context": context}
-        if "customer_id" in named:
-            message["userId"] = named["customer_id"]
-        if "cookie" in named:
-            message["anonymousId"] = named["cookie"]
+        if "customer_id" in values:
+            message["userId"] = values["customer_id"]
+        if "cookie" in values:
+            message["anonymousId"] = values["cookie"]
         if self.kind == "track":
             message["event"] = self.name
         elif self.kind in ("page", "screen"):
@@ -75,7 +75,7 @@ _LINE: Final = msgspec.json.Encoder()
 
 
 def line(event: WorldEvent) -> bytes:
-    """Return the event as a line of `interactions.ndjson`, without its end."""
+    """Return the event as a line of `interactions.ndjson`, without a line break."""
     interaction = event.interaction()
     return _LINE.encode(
         {

@@ -33,7 +33,7 @@ _PART: Final = ".part"
 
 @dataclass(frozen=True, slots=True)
 class WrittenFiles:
-    """Contents of the files; `policy_rows`: decisions logged for off-policy evaluation."""
+    """Summary of the files; `policy_rows`: decisions logged for off-policy evaluation."""
 
     folder: str
     interactions: int
@@ -43,9 +43,10 @@ class WrittenFiles:
 
 
 def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> WrittenFiles:
-    """Write the world's files into `folder`; they appear when all are whole.
+    """Write the world's files into `folder`; they appear when all are complete.
 
-    `progress` gets the number of customers done. OSError: the folder cannot be written.
+    `progress` gets the number of customers written so far. Raises OSError if the folder cannot be
+    written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with SortedLines(folder) as log, _Files(folder, size) as files:
@@ -65,7 +66,7 @@ def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Wri
 
 
 class _Files:
-    """Tables and the truth while they are written, customer by customer."""
+    """Writer of the tables and the truth, customer by customer."""
 
     def __init__(self, folder: Path, size: WorldSize) -> None:
         self.persons = 0

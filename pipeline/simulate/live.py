@@ -26,7 +26,7 @@ from pipeline.config.model import Bundle
 from pipeline.home.codec import open_codec
 from pipeline.model.learning import SNAPSHOT
 from pipeline.settings import Settings
-from pipeline.simulate.audience import Audience, LearnedTreatment, PlayedWorld
+from pipeline.simulate.audience import Audience, LearnedTreatment, PlayReport
 from pipeline.simulate.events import SOURCES, WorldEvent
 from pipeline.simulate.sorting import SortedLines
 from pipeline.simulate.world import WorldSize, customer_life
@@ -34,7 +34,7 @@ from pipeline.stack.control import gateway_url
 
 CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "bank"
 
-_HERE: Final = ("127.0.0.1", "localhost", "::1")
+_LOCAL_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
 _CONNECTIONS: Final = 8
 _MOST_IN_FLIGHT: Final = 500
 _LOOK_S: Final = 0.1
@@ -52,33 +52,33 @@ class NotTheBankError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """Options of a play. `rate`: events per second; `seconds`: time limit, None: play the whole
-    world. `progress` gets the numbers of events sent and in all."""
+    """Options of a play. `rate`: events per second; `seconds`: time limit, or None for the whole
+    world. `progress` gets the number of events sent and their total."""
 
     rate: float
     seconds: float | None
     progress: Callable[[int, int], None]
 
 
-def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayedWorld:
+def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayReport:
     """Play the world to the stack of this home.
 
     Raises StackError without a gateway, NotTheBankError if it has another configuration or the port
     of the bank's mailbox is taken.
     """
-    played = PlayedWorld(gateway_url(settings))
+    report = PlayReport(gateway_url(settings))
     with SortedLines() as log, _explain_refusal():
         for index in range(size.customers):
             for event in customer_life(size, index, policy=False).events:
                 log.add(event.at, _ENCODER.encode(event))
         script = _Script(map(_EVENT.decode, log), len(log))
-        asyncio.run(_perform(size, script, options, played))
-    played.learned = _read_learned(settings)
-    return played
+        asyncio.run(_perform(size, script, options, report))
+    report.treatments.extend(_read_evidence(settings))
+    return report
 
 
-def _read_learned(settings: Settings) -> list[LearnedTreatment]:
-    """Return the stack's evidence so far, by campaign and treatment; nothing if it does not learn.
+def _read_evidence(settings: Settings) -> list[LearnedTreatment]:
+    """Return the stack's evidence so far, by campaign and treatment; empty without a snapshot.
 
     Raises LearningLogError.
     """
@@ -104,28 +104,28 @@ class _Script:
 
 @contextmanager
 def _explain_refusal() -> Iterator[None]:
-    """Return the remedy for the gateway's refusal."""
+    """Turn a refusal by the gateway into a NotTheBankError with the remedy."""
     try:
         yield
     except ExceptionGroup as group:
-        refused = group.subgroup(GatewayRefusedError)
-        if refused is None:
+        refusals = group.subgroup(GatewayRefusedError)
+        if refusals is None:
             raise
         mend = "does this home run deploy/bank? `kairos up --config deploy/bank`"
-        raise NotTheBankError(f"{_first(refused)}; {mend}") from None
+        raise NotTheBankError(f"{_first_error(refusals)}; {mend}") from None
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+def _first_error(group: BaseExceptionGroup[Exception]) -> BaseException:
     inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+    return _first_error(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 async def _perform(
-    size: WorldSize, script: _Script, options: LiveOptions, played: PlayedWorld
+    size: WorldSize, script: _Script, options: LiveOptions, report: PlayReport
 ) -> None:
     keys = read_write_keys(CONFIGURATION)
     clients = {
-        channel: GatewayClient(played.url, keys[source], _CONNECTIONS)
+        channel: GatewayClient(report.url, keys[source], _CONNECTIONS)
         for channel, source in SOURCES.items()
     }
     mailbox = Mailbox()
@@ -140,15 +140,15 @@ async def _perform(
                 message = f"port {port}, to which the bank's e-mails and calls go, cannot be had"
                 mend = "set KAIROS_BANK_WEBHOOK to another, for `kairos up` too"
                 raise NotTheBankError(f"{message} ({error.strerror}): {mend}") from error
-        audience = Audience(size, clients, played)
+        audience = Audience(size, clients, report)
         async with asyncio.TaskGroup() as tasks:
-            reader = tasks.create_task(_read(mailbox, audience, tasks))
-            await _Pace(tasks, audience, options).keep(script, played)
+            reader = tasks.create_task(_pass_messages(mailbox, audience, tasks))
+            await _Pace(tasks, audience, options).keep(script, report)
             await asyncio.sleep(_LINGER_S)
             reader.cancel()
 
 
-async def _read(mailbox: Mailbox, audience: Audience, tasks: asyncio.TaskGroup) -> None:
+async def _pass_messages(mailbox: Mailbox, audience: Audience, tasks: asyncio.TaskGroup) -> None:
     """Pass e-mails and calls to their customers as they arrive."""
     while True:
         for action in mailbox.take():
@@ -157,8 +157,8 @@ async def _read(mailbox: Mailbox, audience: Audience, tasks: asyncio.TaskGroup) 
 
 
 class _Pace:
-    """Pace of events: sends them at their rate, whether or not earlier ones were answered, up to a
-    number of them in flight; those of one customer one after the other."""
+    """Pace of events: sends them at their rate without waiting for answers, up to
+    `_MOST_IN_FLIGHT` at a time, and each customer's events one after the other."""
 
     def __init__(self, tasks: asyncio.TaskGroup, audience: Audience, options: LiveOptions) -> None:
         self._tasks = tasks
@@ -167,7 +167,7 @@ class _Pace:
         self._room = asyncio.Semaphore(_MOST_IN_FLIGHT)
         self._latest: dict[int, asyncio.Task[None]] = {}
 
-    async def keep(self, script: _Script, played: PlayedWorld) -> None:
+    async def keep(self, script: _Script, report: PlayReport) -> None:
         """Send the events; return when the last one is sent."""
         began, seconds = time.monotonic(), self._options.seconds
         for number, event in enumerate(script.events):
@@ -179,13 +179,13 @@ class _Pace:
             before = self._latest.get(event.person)
             self._latest[event.person] = self._tasks.create_task(self._send(event, before))
             self._options.progress(number + 1, script.count)
-        played.finished = True
+        report.finished = True
 
     async def _send(self, event: WorldEvent, before: "asyncio.Task[None] | None") -> None:
         try:
             if before is not None:
                 await asyncio.wait((before,))
-            await self._audience.live(event)
+            await self._audience.send(event)
         finally:
             self._room.release()
             if self._latest.get(event.person) is asyncio.current_task():
@@ -197,10 +197,8 @@ def _mailbox_ports() -> frozenset[int]:
     bundle = load(CONFIGURATION)
     if not isinstance(bundle, Bundle):
         raise NotTheBankError("; ".join(map(str, bundle)))
-    written = [channel.url for channel in bundle.channels.channels if channel.url is not None]
+    templates = [channel.url for channel in bundle.channels.channels if channel.url is not None]
     urls = [
-        urlsplit(url)
-        for written_url in written
-        if (url := expand_variables(written_url, os.environ))
+        urlsplit(url) for template in templates if (url := expand_variables(template, os.environ))
     ]
-    return frozenset(url.port for url in urls if url.port and url.hostname in _HERE)
+    return frozenset(url.port for url in urls if url.port and url.hostname in _LOCAL_HOSTS)

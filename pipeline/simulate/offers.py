@@ -1,9 +1,9 @@
 """Offers of the bank and customers' reactions to them: the parameters of the world's truth.
 
 A contacted customer clicks with probability `click`, and is then persuaded with probability
-`persuaded`. Some reach the goal anyway, with probability b, contacted or not. So
+`persuasion`. Some reach the goal anyway, with probability b, contacted or not. So
 
-P(goal | contacted) = b + (1 - b) * click * persuaded, effect = (1 - b) * click * persuaded.
+P(goal | contacted) = b + (1 - b) * click * persuasion, effect = (1 - b) * click * persuasion.
 
 b depends on the customer's unobserved intent. It is drawn first and independently of the conditions
 for a contact, so its mean over an offer's audience is known.
@@ -32,42 +32,43 @@ HIGH_INTENT: Final[Mapping[Tier, float]] = {"gold": 0.5, "standard": 0.2}
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Effect of an offer in a channel. `seen`: probability of a view; `click`: of a click (a call:
-    of interest), seen or not; `after_ms`: delay after the decision."""
+    """Effect of an offer in a channel, as probabilities for a contacted customer. `view`: of seeing
+    the message; `click`: of a click (a call: of interest); `persuasion`: of being persuaded after a
+    click; `after_ms`: delay after the decision."""
 
-    seen: float
+    view: float
     click: float
-    persuaded: float
+    persuasion: float
     after_ms: int
 
     @property
-    def moved(self) -> float:
-        """Probability of being persuaded, for a customer who would not reach the goal anyway."""
-        return self.click * self.persuaded
+    def contact_persuasion(self) -> float:
+        """Probability that a contact persuades a customer who would not reach the goal anyway."""
+        return self.click * self.persuasion
 
 
-def _web(click: float, persuaded: float) -> Arm:
-    return Arm(seen=0.9, click=click, persuaded=persuaded, after_ms=200)
+def _web(click: float, persuasion: float) -> Arm:
+    return Arm(view=0.9, click=click, persuasion=persuasion, after_ms=200)
 
 
-def _email(click: float, persuaded: float) -> Arm:
-    return Arm(seen=0.45, click=click, persuaded=persuaded, after_ms=MINUTE_MS)
+def _email(click: float, persuasion: float) -> Arm:
+    return Arm(view=0.45, click=click, persuasion=persuasion, after_ms=MINUTE_MS)
 
 
-def _call(click: float, persuaded: float) -> Arm:
-    return Arm(seen=0.7, click=click, persuaded=persuaded, after_ms=2 * HOUR_MS)
+def _call(click: float, persuasion: float) -> Arm:
+    return Arm(view=0.7, click=click, persuasion=persuasion, after_ms=2 * HOUR_MS)
 
 
-def _receipt(click: float, persuaded: float) -> Arm:
-    return Arm(seen=0.8, click=click, persuaded=persuaded, after_ms=100)
+def _receipt(click: float, persuasion: float) -> Arm:
+    return Arm(view=0.8, click=click, persuasion=persuasion, after_ms=100)
 
 
 @dataclass(frozen=True, slots=True)
 class BankOffer:
     """Offer of the bank. `anyway`: b for each intent. `shares`: the policy that ran, by channel and
-    `nothing`; each contact is drawn by it, unless `agents` is set: then call-centre agents choose
-    whom to call, with that probability for each intent, and nobody logs it. `occasion`: place of
-    the decision."""
+    `nothing`; each contact is drawn by it, unless `agents` is set: then call-centre agents call a
+    customer with that probability for the customer's intent, which is not logged. `occasion`: place
+    of the decision."""
 
     offer: str
     campaign: str
@@ -88,7 +89,7 @@ class BankOffer:
     def conversion(self, channel: str, tier: Tier) -> float:
         """Return P(goal | contacted by `channel`, or not at all with `nothing`) in a tier."""
         b = self.mean_anyway(tier)
-        return b if channel == NOTHING else b + (1 - b) * self.arms[channel].moved
+        return b if channel == NOTHING else b + (1 - b) * self.arms[channel].contact_persuasion
 
 
 CARD: Final = BankOffer(

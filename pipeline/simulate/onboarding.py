@@ -10,24 +10,23 @@ from pipeline.simulate.offers import STEPS, OnboardingStep
 
 STARTED: Final = "Onboarding Started"
 
-_STARTS: Final = 0.8
+_START_SHARE: Final = 0.8
 _LATEST_START: Final = 0.6
 """Share of the world's time within which people begin, so that most finish within the world."""
 
-_REMINDED_MS: Final = DAY_MS
+_REMINDER_MS: Final = DAY_MS
 
 
-def starts_at(diary: Diary) -> int | None:
-    """Return the time at which the customer begins to open an account, or None."""
+def draw_start(diary: Diary) -> int | None:
+    """Draw the time at which the customer begins to open an account, or None."""
     draws = diary.customer.draws
-    if not draws.happens(_STARTS, "starts onboarding"):
+    if not draws.happens(_START_SHARE, "starts onboarding"):
         return None
     return diary.at(draws.between(0.02, _LATEST_START, "starts at") * diary.days)
 
 
 def open_account(diary: Diary, at: int, policy: bool) -> int | None:
-    """Go through the steps from `at` on; return the time at which the account was opened, or
-    None."""
+    """Add the steps from `at` on; return the time at which the account is opened, or None."""
     customer = diary.customer
     browser = customer.cookies[0]
     names = (customer.email, customer.phone, browser)
@@ -41,7 +40,7 @@ def open_account(diary: Diary, at: int, policy: bool) -> int | None:
     )
     moment = at + MINUTE_MS
     for step in STEPS:
-        done_at = _take(diary, step, moment, policy)
+        done_at = _complete_step(diary, step, moment, policy)
         if done_at is None:
             return None
         moment = done_at
@@ -51,11 +50,11 @@ def open_account(diary: Diary, at: int, policy: bool) -> int | None:
     return moment
 
 
-def _take(diary: Diary, step: OnboardingStep, since: int, policy: bool) -> int | None:
+def _complete_step(diary: Diary, step: OnboardingStep, since: int, policy: bool) -> int | None:
     """Return the time at which the step is done: at once, or after a stall with or without a
     reminder."""
     draws = diary.customer.draws
     if draws.happens(step.at_once, f"{step.event} at once"):
         return since + MINUTE_MS + round(draws.exponential(10 * MINUTE_MS, f"{step.event} takes"))
-    reminded_at = since + _REMINDED_MS
+    reminded_at = since + _REMINDER_MS
     return meet(diary, ContactMoment(step.reminder, reminded_at, (diary.customer.email,), policy))

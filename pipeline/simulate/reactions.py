@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.simulate.contacts import reaches_anyway, reaction
+from pipeline.simulate.contacts import draw_reaction, reaches_anyway
 from pipeline.simulate.customers import SimulatedCustomer
 from pipeline.simulate.offers import OFFERS, BankOffer
 
-_DISMISSES: Final = 0.04
+_DISMISS_SHARE: Final = 0.04
 _BY_NAME: Final = {offer.offer: offer for offer in OFFERS}
 
 
@@ -22,27 +22,27 @@ class ContactAction:
     channel: str
 
 
-def bank_offer(contacted: ContactAction) -> BankOffer | None:
+def bank_offer(action: ContactAction) -> BankOffer | None:
     """Return the offer, if the world has its parameters in this channel."""
-    offer = _BY_NAME.get(contacted.offer)
-    return offer if offer is not None and contacted.channel in offer.arms else None
+    offer = _BY_NAME.get(action.offer)
+    return offer if offer is not None and action.channel in offer.arms else None
 
 
-def outcomes(contacted: ContactAction, customer: SimulatedCustomer) -> Iterator[str]:
+def outcomes(action: ContactAction, customer: SimulatedCustomer) -> Iterator[str]:
     """Yield the outcomes in their order; the same action always has the same.
 
     A customer who would reach the goal anyway does so independently of this message.
     """
-    offer = bank_offer(contacted)
+    offer = bank_offer(action)
     if offer is None:
         return
-    draws = customer.draws.about(contacted.action_id)
-    taken = reaction(offer.arms[contacted.channel], draws)
-    if taken.seen:
+    draws = customer.draws.about(action.action_id)
+    response = draw_reaction(offer.arms[action.channel], draws)
+    if response.seen:
         yield "impression"
-    if taken.clicked:
+    if response.clicked:
         yield "click"
-    elif taken.seen and draws.happens(_DISMISSES, "dismisses"):
+    elif response.seen and draws.happens(_DISMISS_SHARE, "dismisses"):
         yield "dismiss"
-    if taken.persuaded and not reaches_anyway(offer, customer):
+    if response.persuaded and not reaches_anyway(offer, customer):
         yield "conversion"

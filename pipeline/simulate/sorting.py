@@ -14,13 +14,14 @@ _KEY_WIDTH: Final = 32
 class SortedLines:
     """Lines in the order of their keys, equal keys in the order in which they were added.
 
-    Use it as a context: its runs are in a temporary folder inside `folder`, gone at the end.
+    Use it as a context manager: its runs are in a temporary folder inside `folder`,
+    deleted on exit.
     """
 
     def __init__(self, folder: Path | None = None, lines_per_run: int = _LINES_PER_RUN) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix=".sorting-", dir=folder)
-        self._most = lines_per_run
-        self._added = 0
+        self._lines_per_run = lines_per_run
+        self._count = 0
         self._lines: list[bytes] = []
         self._runs: list[Path] = []
 
@@ -31,18 +32,18 @@ class SortedLines:
         self._temporary.cleanup()
 
     def __len__(self) -> int:
-        return self._added
+        return self._count
 
     def add(self, key: int, line: bytes) -> None:
-        """Keep a line, without its end; `key` is not negative."""
+        """Add a line without a line break; `key` is not negative."""
         # Numbers of fixed width compare as bytes do.
-        self._lines.append(b"%020d%012d%b\n" % (key, self._added, line))
-        self._added += 1
-        if len(self._lines) >= self._most:
+        self._lines.append(b"%020d%012d%b\n" % (key, self._count, line))
+        self._count += 1
+        if len(self._lines) >= self._lines_per_run:
             self._spill()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield every line once no earlier one can follow."""
+        """Yield all lines in order, without line breaks."""
         self._lines.sort()
         with ExitStack() as runs:
             files = [runs.enter_context(run.open("rb")) for run in self._runs]

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pipeline.model.interaction import Scalar
-from pipeline.simulate.contacts import CLICKED, SEEN, SENT, WITHHELD
+from pipeline.simulate.contacts import CLICKED_EVENT, SEEN_EVENT, SENT_EVENT, WITHHELD_EVENT
 from pipeline.simulate.events import WorldEvent
 from pipeline.simulate.offers import OFFERS, SALES, STEPS, WINDOW_MS
 from pipeline.simulate.onboarding import STARTED
-from pipeline.simulate.truth import JUDGED, q_logged, q_target, target_propensity
+from pipeline.simulate.truth import POLICY_OFFER, q_logged, q_target, target_propensity
 from pipeline.simulate.world import CustomerLife
 
 TOUCHPOINTS: Final = (
@@ -24,7 +24,7 @@ PROMPTS: Final = (
 GOALS: Final = ("case_id", "occurred_at", "name", "channel")
 POLICY: Final = ("reward", "propensity", "target_propensity", "q_logged", "q_target")
 
-_TOUCH_OF: Final = {SENT: "sent", SEEN: "seen", CLICKED: "clicked"}
+_TOUCH_OF: Final = {SENT_EVENT: "sent", SEEN_EVENT: "seen", CLICKED_EVENT: "clicked"}
 _SALES_GOALS: Final = {offer.goal: offer for offer in SALES}
 _STEP_NAMES: Final = {STARTED, *(step.event for step in STEPS)}
 _GOALS: Final = {offer.offer: offer.goal for offer in OFFERS}
@@ -38,13 +38,13 @@ Row = tuple[Scalar, ...]
 
 
 def touchpoints(life: CustomerLife) -> Iterator[Row]:
-    """Yield messages as touches, goals of sales offers as conversions with their value."""
+    """Yield messages as touches, and goals of sales offers as conversions with their value."""
     for event in life.events:
         about = event.properties
         touch, goal = _TOUCH_OF.get(event.name), _SALES_GOALS.get(event.name)
         if touch is not None:
-            named = (about["campaign"], about["treatment"], touch)
-            yield (life.profile_id, iso(event.at), event.channel, "touch", None, *named)
+            labels = (about["campaign"], about["treatment"], touch)
+            yield (life.profile_id, iso(event.at), event.channel, "touch", None, *labels)
         elif goal is not None:
             rest = (goal.value, goal.campaign, None, None)
             yield (life.profile_id, iso(event.at), event.channel, "conversion", *rest)
@@ -53,8 +53,8 @@ def touchpoints(life: CustomerLife) -> Iterator[Row]:
 def journeys(life: CustomerLife) -> Iterator[Row]:
     """Yield the steps of onboarding, and the reminders that were sent between them."""
     for event in life.events:
-        reminder = event.name == SENT and event.properties["campaign"] == _ONBOARDING
-        if event.name in _STEP_NAMES or reminder:
+        is_reminder = event.name == SENT_EVENT and event.properties["campaign"] == _ONBOARDING
+        if event.name in _STEP_NAMES or is_reminder:
             yield (life.profile_id, iso(event.at), event.name, event.channel)
 
 
@@ -64,7 +64,7 @@ def prompts(life: CustomerLife) -> Iterator[Row]:
     Agents log the customers they called, but neither the others nor the probabilities.
     """
     for event in life.events:
-        if event.name not in (SENT, WITHHELD):
+        if event.name not in (SENT_EVENT, WITHHELD_EVENT):
             continue
         about = event.properties
         offer, channel = str(about["offer"]), str(about["channel"])
@@ -75,23 +75,26 @@ def prompts(life: CustomerLife) -> Iterator[Row]:
 
 def goals(life: CustomerLife) -> Iterator[Row]:
     """Yield every goal that was reached, of sales and of onboarding."""
-    reached = _GOALS.values()
+    goal_names = _GOALS.values()
     for event in life.events:
-        if event.name in reached:
+        if event.name in goal_names:
             yield (life.profile_id, iso(event.at), event.name, event.channel)
 
 
 def policy(life: CustomerLife, end_ms: int) -> Iterator[Row]:
     """Yield the decisions on the offer in `policy.csv` whose window ended within the world."""
     for event in life.events:
-        if event.name not in (SENT, WITHHELD) or event.properties["offer"] != JUDGED.offer:
+        if (
+            event.name not in (SENT_EVENT, WITHHELD_EVENT)
+            or event.properties["offer"] != POLICY_OFFER.offer
+        ):
             continue
         channel = str(event.properties["channel"])
-        decided_at = event.at - _AFTER_MS.get((JUDGED.offer, channel), 0)
+        decided_at = event.at - _AFTER_MS.get((POLICY_OFFER.offer, channel), 0)
         if decided_at + WINDOW_MS <= end_ms:
             yield (
                 int(any(_is_goal(event, decided_at) for event in life.events)),
-                JUDGED.shares[channel],
+                POLICY_OFFER.shares[channel],
                 target_propensity(channel, life.customer.tier),
                 round(q_logged(channel), 9),
                 round(q_target(life.customer.tier), 9),
@@ -99,7 +102,7 @@ def policy(life: CustomerLife, end_ms: int) -> Iterator[Row]:
 
 
 def _is_goal(event: WorldEvent, decided_at: int) -> bool:
-    return event.name == JUDGED.goal and decided_at < event.at <= decided_at + WINDOW_MS
+    return event.name == POLICY_OFFER.goal and decided_at < event.at <= decided_at + WINDOW_MS
 
 
 def iso(at: int) -> str:

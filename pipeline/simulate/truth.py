@@ -18,7 +18,7 @@ from pipeline.simulate.offers import (
 
 TIER_SHARES: Final[dict[Tier, float]] = {"gold": GOLD, "standard": 1 - GOLD}
 
-JUDGED: Final = CARD
+POLICY_OFFER: Final = CARD
 """Offer whose decisions `policy.csv` logs."""
 
 _TARGET: Final[dict[Tier, Chances]] = {
@@ -47,7 +47,7 @@ def effect(offer: BankOffer, channel: str) -> float:
 def q_logged(channel: str) -> float:
     """Return the expected reward of an action by a simple model; it ignores tiers, so it is
     biased."""
-    return expected_conversion(JUDGED, channel)
+    return expected_conversion(POLICY_OFFER, channel)
 
 
 def q_target(tier: Tier) -> float:
@@ -56,16 +56,16 @@ def q_target(tier: Tier) -> float:
 
 
 def naive_difference(offer: BankOffer) -> float:
-    """Return P(goal | called) − P(goal | not called) where agents choose whom to call: the biased
-    result of treating their choice as random."""
-    called, others = _Mean(), _Mean()
-    moved = offer.arms["call"].moved
+    """Return P(goal | called) − P(goal | not called) for an offer whose calls agents choose: the
+    biased result of treating their choice as random."""
+    calls, non_calls = _Mean(), _Mean()
+    persuasion = offer.arms["call"].contact_persuasion
     for tier, share in TIER_SHARES.items():
         for intent, part in (("high", HIGH_INTENT[tier]), ("low", 1 - HIGH_INTENT[tier])):
-            b, chosen = offer.anyway[intent], offer.agents[intent]
-            called.add(share * part * chosen, b + (1 - b) * moved)
-            others.add(share * part * (1 - chosen), b)
-    return called.value - others.value
+            b, call_share = offer.anyway[intent], offer.agents[intent]
+            calls.add(share * part * call_share, b + (1 - b) * persuasion)
+            non_calls.add(share * part * (1 - call_share), b)
+    return calls.value - non_calls.value
 
 
 class _Mean:
@@ -101,10 +101,10 @@ def statement() -> dict[str, Any]:
         ],
         "best_channel_per_step": {step.event: _best_channel(step.reminder) for step in STEPS},
         "policy": {
-            "offer": JUDGED.offer,
-            "logged": dict(JUDGED.shares),
+            "offer": POLICY_OFFER.offer,
+            "logged": dict(POLICY_OFFER.shares),
             "target": {tier: dict(shares) for tier, shares in _TARGET.items()},
-            "logged_value": _round(_value(dict.fromkeys(TIER_SHARES, JUDGED.shares))),
+            "logged_value": _round(_value(dict.fromkeys(TIER_SHARES, POLICY_OFFER.shares))),
             "target_value": _round(_value(_TARGET)),
         },
     }
@@ -127,7 +127,7 @@ def _best_channel(offer: BankOffer) -> str:
 
 def _value(policy: dict[Tier, Chances]) -> float:
     return sum(
-        TIER_SHARES[tier] * share * JUDGED.conversion(channel, tier)
+        TIER_SHARES[tier] * share * POLICY_OFFER.conversion(channel, tier)
         for tier, shares in policy.items()
         for channel, share in shares.items()
     )

@@ -17,7 +17,7 @@ from pipeline.simulate.life import (
     visit_as_customer,
     visit_as_stranger,
 )
-from pipeline.simulate.onboarding import open_account, starts_at
+from pipeline.simulate.onboarding import draw_start, open_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +39,36 @@ class CustomerLife:
     @property
     def identifiers(self) -> tuple[Identifier, ...]:
         """All identifiers in the events, the strongest first."""
-        used = {identifier for event in self.events for identifier in event.identifiers}
-        simulated = self.customer
-        ranked = (
-            simulated.customer_id,
-            simulated.email,
-            simulated.phone,
-            simulated.card,
-            simulated.device,
-            *simulated.cookies,
+        event_identifiers = {
+            identifier for event in self.events for identifier in event.identifiers
+        }
+        simulated_customer = self.customer
+        identifiers = (
+            simulated_customer.customer_id,
+            simulated_customer.email,
+            simulated_customer.phone,
+            simulated_customer.card,
+            simulated_customer.device,
+            *simulated_customer.cookies,
         )
-        return tuple(identifier for identifier in ranked if identifier in used)
+        return tuple(identifier for identifier in identifiers if identifier in event_identifiers)
 
     @property
     def profile_id(self) -> str:
-        """Id of the profile to which all these identifiers should lead."""
+        """Id of the profile that identity should give to all these identifiers."""
         return profile_id(self.identifiers[0])
 
 
 def customer_life(size: WorldSize, index: int, policy: bool) -> CustomerLife:
     """Return the life of one customer; with `policy` the world sends messages by its own policy
     (contacts.py)."""
-    simulated = customer(size.seed, index)
-    diary = Diary(size.seed, simulated, size.days)
-    if simulated.known:
+    simulated_customer = customer(size.seed, index)
+    diary = Diary(size.seed, simulated_customer, size.days)
+    if simulated_customer.known:
         _live_as_customer(diary, policy)
     else:
         _live_as_newcomer(diary, policy)
-    return CustomerLife(simulated, tuple(diary.events()))
+    return CustomerLife(simulated_customer, tuple(diary.events()))
 
 
 def _live_as_customer(diary: Diary, policy: bool) -> None:
@@ -78,11 +80,11 @@ def _live_as_customer(diary: Diary, policy: bool) -> None:
 
 
 def _live_as_newcomer(diary: Diary, policy: bool) -> None:
-    starts = starts_at(diary)
-    opened = None if starts is None else open_account(diary, starts, policy)
-    visit_as_stranger(diary, diary.end_ms if opened is None else opened)
-    if opened is not None:
-        _use_account(diary, opened + HOUR_MS)
+    started_at = draw_start(diary)
+    opened_at = None if started_at is None else open_account(diary, started_at, policy)
+    visit_as_stranger(diary, diary.end_ms if opened_at is None else opened_at)
+    if opened_at is not None:
+        _use_account(diary, opened_at + HOUR_MS)
 
 
 def _use_account(diary: Diary, since: int) -> None:

@@ -10,7 +10,7 @@ from pipeline.insights.goals import CampaignGoal, named_goal
 from pipeline.model.decision import Assignment, Candidate, Decision
 from pipeline.model.interaction import Interaction
 from pipeline.model.stages import Segmented
-from pipeline.simulate.contacts import CLICKED, SEEN, SENT, WITHHELD
+from pipeline.simulate.contacts import CLICKED_EVENT, SEEN_EVENT, SENT_EVENT, WITHHELD_EVENT
 from pipeline.simulate.customers import customer
 from pipeline.simulate.diary import Diary
 from pipeline.simulate.life import meet_sales
@@ -21,7 +21,7 @@ OFFERS = {sale.offer: sale for sale in SALES}
 GOALS: tuple[CampaignGoal, ...] = tuple(
     named_goal(sale.campaign, sale.goal, WINDOW_MS) for sale in SALES
 )
-_OUTCOMES = {SEEN: "impression", CLICKED: "click"}
+_OUTCOMES = {SEEN_EVENT: "impression", CLICKED_EVENT: "click"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
             value = OFFERS[goals[life_event.name]].value
             goal_event = event(event_id, life_event.name, life_event.at, value=value)
             records.segmented.append(as_segmented(name, goal_event, members))
-        if life_event.name not in (SENT, SEEN, CLICKED, WITHHELD):
+        if life_event.name not in (SENT_EVENT, SEEN_EVENT, CLICKED_EVENT, WITHHELD_EVENT):
             continue
         offer = OFFERS[str(life_event.properties["offer"])]
         decision_name = f"{name}-{offer.offer}"
@@ -76,7 +76,7 @@ def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
             )
             records.segmented.append(as_segmented(name, outcome, members))
             continue
-        is_held = life_event.name == WITHHELD
+        is_held = life_event.name == WITHHELD_EVENT
         channel = (
             _draw_channel(decision_name, offer)
             if is_held

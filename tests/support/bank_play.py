@@ -117,7 +117,7 @@ class BankPlay:
         seen_at = action.created_at + arm.after_ms + MINUTE_MS
         may = not reaches_anyway(offer, simulated) and (person, offer.offer) not in self._reached
         goal_at = seen_at + MINUTE_MS
-        chance = arm.moved if may else 0.0
+        chance = arm.contact_persuasion if may else 0.0
         self.messages.append(
             SentMessage(profile_id, action.campaign, action.created_at, chance, goal_at)
         )
@@ -227,7 +227,9 @@ def choice_rounds(play: BankPlay) -> Iterator[ChoiceRound]:
             outbound = candidate.channel in ("email", "call")
             group = candidate.campaign if outbound else candidate.slot
             if candidate.fate == "chosen" or candidate.fate.startswith("beaten by "):
-                p = (1 - offer.mean_anyway(customer.tier)) * offer.arms[candidate.channel].moved
+                p = (1 - offer.mean_anyway(customer.tier)) * offer.arms[
+                    candidate.channel
+                ].contact_persuasion
                 groups.setdefault(group, {})[candidate.treatment] = (
                     p * candidate.value - candidate.cost
                 )

@@ -75,7 +75,7 @@ def test_reactions_have_the_stated_probabilities(offer: str, channel: str) -> No
         counts.update(outcomes(contact, customer(9, index)))
     added_probability = expected_conversion(sale, channel) - expected_conversion(sale, "nothing")
     for name, probability in (
-        ("impression", arm.seen),
+        ("impression", arm.view),
         ("click", arm.click),
         ("conversion", added_probability),
     ):

@@ -13,7 +13,7 @@ from pipeline.adapters.journey_file import load_journey
 from pipeline.cli.main import build_app
 from pipeline.config.model.journeys import Journey
 from pipeline.simulate import tables
-from pipeline.simulate.contacts import SENT
+from pipeline.simulate.contacts import SENT_EVENT
 from pipeline.simulate.offers import LOAN
 from pipeline.simulate.truth import effect, naive_difference
 from tests.support.choice_worlds import (
@@ -115,7 +115,7 @@ def test_calls_to_the_willing_are_not_recommended(
     callees = {
         person.profile_id
         for person in people
-        if any(e.name == SENT and e.properties["offer"] == LOAN.offer for e in person.events)
+        if any(e.name == SENT_EVENT and e.properties["offer"] == LOAN.offer for e in person.events)
     }
     goals = [row for person in people for row in tables.goals(person) if row[2] == LOAN.goal]
     askers = {row[0] for row in goals}
