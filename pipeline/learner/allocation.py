@@ -1,16 +1,16 @@
 """Allocation of budgets: grants to partitions, and recalls from them. Pure.
 
-Each partition has one lease to spend and, while there is enough, one in reserve, so that no
-decision waits for a grant. A lease is a part of the remaining budget, so that little is idle in the
-end.
+Each partition has one lease to spend and, while the budget lasts, one in reserve, so that no
+decision waits for a grant. A lease is a part of the remaining budget, so that few tokens are idle
+near the end.
 
 A partition wants tokens after a candidate lacked them. While too few tokens are free, only
 partitions that want some get any, one after the other (`_queue`), and unspent leases of others are
-recalled, first from those that have been idle longest. So a partition whose customers keep asking
-gets its tokens after at most one turn of every other partition. It keeps them for a hold time, so
-that its next customer finds them; the hold time doubles after a hold without a customer. Once the
-hold exceeds the time between two of its customers plus the delay of a grant, the next customer gets
-the tokens, whatever the other partitions want.
+recalled, first from those that have been idle longest. So a partition whose customers keep wanting
+tokens gets them after at most one turn of every other partition. It keeps them for a hold time, so
+that they are there for its next customer; the hold time doubles after a hold without a customer.
+Once the hold exceeds the time between two of its customers plus the delay of a grant, the next
+customer gets the tokens, whatever the other partitions want.
 """
 
 from collections.abc import Iterable
@@ -27,28 +27,29 @@ _RECENT_MS: Final = 60_000
 """Age at which a want yields to younger ones, because its customers may have left."""
 
 
-def allocate(account: Account, unit: int, partitions: int, most: int, now_ms: int) -> Account:
+def allocate(account: Account, unit: int, partitions: int, max_tokens: int, now_ms: int) -> Account:
     """Return the account after grants and recalls.
 
-    `unit`: cost of the dearest message, the least useful grant; `most`: tokens that may be granted.
+    `unit`: cost of the dearest message, the smallest useful grant; `max_tokens`: most tokens that
+    may be granted.
     """
     account = _complete(account, partitions)
     account = _forget_met_wants(account)
     if account.free < 0:
         return _recall(account, -account.free, _idle_first(account, account.leases))
-    account = _grant(account, unit, min(most, account.free), now_ms)
+    account = _grant(account, unit, min(max_tokens, account.free), now_ms)
     queue = _queue(account, now_ms)
     in_flight = sum(
         lease.promised - lease.ceiling for lease in account.leases.values() if lease.recalled
     )
-    missing = _lacking(account, queue) - account.free - in_flight
-    return _recall(account, missing, _recallable(account, queue, now_ms))
+    missing = _lacking_tokens(account, queue) - account.free - in_flight
+    return _recall(account, missing, _recall_order(account, queue, now_ms))
 
 
 def recall_all(account: Account) -> Account:
     """Return the account with nothing leased, because its budget is not spent any more."""
-    leased = sum(lease.left for lease in account.leases.values())
-    return _recall(account, leased, _idle_first(account, account.leases))
+    amount = sum(lease.left for lease in account.leases.values())
+    return _recall(account, amount, _idle_first(account, account.leases))
 
 
 def has_waiting(account: Account) -> bool:
@@ -65,33 +66,33 @@ def _complete(account: Account, partitions: int) -> Account:
 
 def _forget_met_wants(account: Account) -> Account:
     """Forget the wants of partitions that have enough, since these were granted meanwhile."""
-    met = {
+    leases = {
         number: replace(lease, wanted=0)
         for number, lease in account.leases.items()
         if lease.wanted and not lease.lacking and not lease.recalled
     }
-    return replace(account, leases={**account.leases, **met}) if met else account
+    return replace(account, leases={**account.leases, **leases}) if leases else account
 
 
-def _grant(account: Account, unit: int, most: int, now_ms: int) -> Account:
-    """Return the account after grants of at most `most` tokens."""
+def _grant(account: Account, unit: int, max_tokens: int, now_ms: int) -> Account:
+    """Return the account after grants of at most `max_tokens` tokens."""
     partitions, queue = len(account.leases), _queue(account, now_ms)
     share = account.left // (_SHARES * partitions)
     if not any(lease.ceiling for lease in account.leases.values()):
-        share = min(share, most // partitions)  # each partition gets a part first
+        share = min(share, max_tokens // partitions)  # each partition gets a part first
     share = max(share, unit, 1)
     order, leases_each = (*queue, *_poorest_first(account, queue)), _LEASES_AHEAD
-    if _lacking(account, queue) > account.free:
-        order, leases_each = tuple(queue), 1  # others get none
+    if _lacking_tokens(account, queue) > account.free:
+        order, leases_each = tuple(queue), 1  # only the queue gets tokens
     for goal in range(share, leases_each * share + 1, share):
         for number in order:
             lease = account.leases[number]
-            by = min(goal - lease.left, most)
-            least = lease.wanted - lease.left if lease.wanted else min(unit, goal - lease.left)
-            if lease.recalled or by <= 0 or by < least:
+            by = min(goal - lease.left, max_tokens)
+            min_tokens = lease.wanted - lease.left if lease.wanted else min(unit, goal - lease.left)
+            if lease.recalled or by <= 0 or by < min_tokens:
                 continue
             account = account.with_lease(number, lease.lift(by, account.pace.price, now_ms))
-            most -= by
+            max_tokens -= by
     return account
 
 
@@ -114,7 +115,7 @@ def _queue(account: Account, now_ms: int) -> list[int]:
     )
 
 
-def _lacking(account: Account, queue: Iterable[int]) -> int:
+def _lacking_tokens(account: Account, queue: Iterable[int]) -> int:
     return sum(account.leases[number].lacking for number in queue)
 
 
@@ -134,10 +135,10 @@ def _recall(account: Account, amount: int, order: Iterable[int]) -> Account:
     return account
 
 
-def _recallable(account: Account, queue: list[int], now_ms: int) -> list[int]:
-    """Return the partitions to recall from for the first in the queue. Partitions behind it cannot
-    use what they have, because they lack more; those outside of the queue keep theirs for the hold
-    time."""
+def _recall_order(account: Account, queue: list[int], now_ms: int) -> list[int]:
+    """Return the partitions from which to recall tokens for the first in the queue. The partitions
+    behind it cannot use their tokens, because they lack more; partitions outside of the queue keep
+    theirs for the hold time."""
     free = [
         number
         for number in account.leases.keys() - set(queue)
@@ -149,7 +150,7 @@ def _recallable(account: Account, queue: list[int], now_ms: int) -> list[int]:
 def _idle_first(account: Account, numbers: Iterable[int]) -> list[int]:
     """Return the partitions with unspent tokens, the longest idle first."""
     leases = account.leases
-    holding = (
+    holders = (
         number for number in numbers if leases[number].left > 0 and not leases[number].recalled
     )
-    return sorted(holding, key=lambda number: (leases[number].spent_at, number))
+    return sorted(holders, key=lambda number: (leases[number].spent_at, number))

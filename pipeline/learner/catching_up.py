@@ -1,7 +1,7 @@
 """Catch-up of a ledger that was recreated from the published state of a lost one.
 
-Feedback on an action may be in several partitions: all counted feedback must be known, in every
-partition, before any new feedback is read.
+Feedback on an action may be in several partitions: all feedback that is counted already, in every
+partition, must be folded before any new feedback is read.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,13 +15,14 @@ def catch_up(
     source: DecisionSource,
     ledger: EvidenceLedger,
     fold: Callable[[DecisionBatch], None],
-    stopped: Event,
+    stop_event: Event,
 ) -> None:
-    """Fold the records that the ledger contains already, then read all partitions from there on."""
-    for offsets in ledger.restored_up_to():
+    """Fold the records that the restored state counts already, then assign all partitions from
+    there on."""
+    for offsets in ledger.restored_offsets():
         unread = _unread(source, ledger, offsets)
         source.assign(_positions(ledger, unread))
-        while unread and not stopped.is_set():
+        while unread and not stop_event.is_set():
             fold(source.read().before(unread))
             unread = _unread(source, ledger, offsets)
     source.assign(_positions(ledger, range(source.partitions)))

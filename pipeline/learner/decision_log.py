@@ -49,7 +49,7 @@ class DecisionSource(Protocol):
         """Number of partitions."""
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """Return the first offset of a partition, and that after the last."""
+        """Return the first offset of a partition, and the one after the last."""
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         """Read these partitions only, from these offsets on."""
@@ -72,11 +72,11 @@ class DecisionLog:
                 "auto.offset.reset": "earliest",
             }
         )
-        known = self._consumer.list_topics(topics.DECISIONS, _METADATA_S)
-        self.partitions = len(known.topics[topics.DECISIONS].partitions)
+        metadata = self._consumer.list_topics(topics.DECISIONS, _METADATA_S)
+        self.partitions = len(metadata.topics[topics.DECISIONS].partitions)
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """Return the first offset of a partition, and that after the last."""
+        """Return the first offset of a partition, and the one after the last."""
         place = TopicPartition(topics.DECISIONS, partition)
         low, high = self._consumer.get_watermark_offsets(place, _METADATA_S)
         return low, high

@@ -32,7 +32,7 @@ _KEY: Final = "budgets"
 class LeaseWriter:
     """Writer of one learner, and its view of the workers' progress.
 
-    `partitions`: those of `interactions.segmented`, and of `decisions`.
+    `partitions`: number of partitions of `interactions.segmented` and of `decisions`.
     """
 
     def __init__(self, client: Mapping[str, Property], codec: Codec, partitions: int) -> None:
@@ -80,13 +80,13 @@ class LeaseWriter:
             ends[partition] = max(offset, ends.get(partition, 0))
         return ends
 
-    def processed(self, partitions: Iterable[int]) -> dict[int, int]:
+    def processed_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the offset up to which workers have processed their input, by partition."""
-        wanted = [TopicPartition(topics.SEGMENTED, partition) for partition in partitions]
-        offsets = self._workers.committed(wanted, timeout=_TIMEOUT_S) if wanted else []
+        places = [TopicPartition(topics.SEGMENTED, partition) for partition in partitions]
+        offsets = self._workers.committed(places, timeout=_TIMEOUT_S) if places else []
         return {place.partition: max(place.offset, 0) for place in offsets}
 
-    def decided(self, partition: int) -> int:
+    def decisions_end(self, partition: int) -> int:
         """Return the end of a partition of `decisions`."""
         return self._end_of(topics.DECISIONS, partition)
 

@@ -33,11 +33,11 @@ _EXPIRY: Final = b"x"
 _TALLY: Final = b"t"
 _STATE: Final = b"s"
 _ACCOUNT: Final = b"b"
-_SPENT: Final = b"p"
-_SPENT_DUE: Final = b"q"
+_SPENDING: Final = b"p"
+_SPENDING_DUE: Final = b"q"
 _TIME: Final = Layout(">Q")
-_MOST_EXPIRED: Final = 10_000
-"""Rows that are removed in one batch."""
+_EXPIRY_BATCH: Final = 10_000
+"""Most rows that are removed in one batch."""
 
 
 class LedgerState(Struct, frozen=True):
@@ -45,7 +45,7 @@ class LedgerState(Struct, frozen=True):
     evidence; `number` of the last known snapshot.
 
     `counted`: offsets up to which evidence is in the tallies already, if the ledger was recreated
-    from a snapshot; before them, rows of actions are only remembered.
+    from a snapshot; evidence before them changes rows of actions and no tallies.
     """
 
     offsets: dict[str, int] = field(default_factory=dict)
@@ -60,16 +60,16 @@ class EvidenceLedger:
     def __init__(self, folder: Path) -> None:
         self._rows: Rdict = open_rows(folder)
         self._encode = msgspec.msgpack.Encoder().encode
-        self._action = msgspec.msgpack.Decoder(ActionRow).decode
-        stored = self._rows.get(_STATE)
-        self.is_new = stored is None
-        self.state = LedgerState() if stored is None else _state(stored)
-        self._spent = msgspec.msgpack.Decoder(SpentAction).decode
+        self._decode_action = msgspec.msgpack.Decoder(ActionRow).decode
+        value = self._rows.get(_STATE)
+        self.is_new = value is None
+        self.state = LedgerState() if value is None else _state(value)
+        self._decode_spending = msgspec.msgpack.Decoder(SpentAction).decode
         account = msgspec.msgpack.Decoder(Account).decode
         self.accounts: dict[str, Account] = {
             key[1:].decode(): account(value) for key, value in _scan(self._rows, _ACCOUNT)
         }
-        self._changed: set[str] = set()
+        self._account_changes: set[str] = set()
         tally = msgspec.msgpack.Decoder(Tally).decode
         self.tallies: dict[Arm, Tally] = {
             msgspec.msgpack.decode(key[1:], type=Arm): tally(value)
@@ -101,15 +101,15 @@ class EvidenceLedger:
         half_life_ms: int,
         now_ms: int = 0,
     ) -> int:
-        """Count decisions, each with its partition and offset; return the number of their
-        feedbacks.
+        """Count decisions, each with its partition and offset; return the number of reports of
+        feedback in them.
 
-        `ends`: offsets after the batch by partition; `now_ms`: start of the time for which spending
-        is remembered.
+        `ends`: offsets after the batch by partition; `now_ms`: time from which the rows of spending
+        are kept.
         """
         spending = Count(self.accounts, self._find_spent, now_ms)
         rows: dict[str, ActionRow] = {}
-        changed: dict[Arm, Tally] = {}
+        tallies: dict[Arm, Tally] = {}
         as_of, count = self.state.as_of, 0
         for partition, offset, decision in decisions:
             spending.count_decision(decision, partition, offset)
@@ -119,14 +119,14 @@ class EvidenceLedger:
                 after = rows[feedback.action_id] = apply_feedback(before, feedback, decision)
                 as_of, count = max(as_of, decision.decided_at), count + 1
                 for change in difference(before, after) if counts else ():
-                    changed[change.arm] = self._add_to_tally(changed, change, half_life_ms)
-        self.tallies.update(changed)
+                    tallies[change.arm] = self._add_to_tally(tallies, change, half_life_ms)
+        self.tallies.update(tallies)
         offsets = {**self.state.offsets, **{str(partition): end for partition, end in ends.items()}}
         state = LedgerState(offsets, as_of, self.state.number, self.state.counted)
-        self._write(state, rows, changed, spending)
+        self._write(state, rows, tallies, spending)
         return count
 
-    def restored_up_to(self) -> list[dict[str, int]]:
+    def restored_offsets(self) -> list[dict[str, int]]:
         """Return the offsets, by partition, up to which the restored snapshot's evidence and
         accounts were complete; the earliest first."""
         counts = [self.state.counted, *(account.counted for account in self.accounts.values())]
@@ -138,14 +138,15 @@ class EvidenceLedger:
         """Schedule the release of reservations that were overdue when the restored accounts were
         published, but not yet released, because they were received late.
 
-        `Account.expiring` has their amount, but not their actions; any of equal amounts are taken.
+        `Account.expiring` has their amount, but not their actions, so any actions of that amount
+        are released.
         """
         missing = {
             account.name: account.expiring for account in self.accounts.values() if account.counted
         }
         overdue: list[tuple[str, SpentAction]] = []
-        for key, value in _scan(self._rows, _SPENT) if missing else ():
-            row = self._spent(value)
+        for key, value in _scan(self._rows, _SPENDING) if missing else ():
+            row = self._decode_spending(value)
             if row.status == OVERDUE:
                 overdue.append((key[1:].decode(), row))
             elif row.status == "reserved" and row.until is not None:
@@ -168,24 +169,24 @@ class EvidenceLedger:
             if account is not None and account.period.name == period:
                 yield name, amount
 
-    def put_accounts(self, changed: Mapping[str, Account]) -> None:
+    def put_accounts(self, accounts: Mapping[str, Account]) -> None:
         """Write accounts."""
-        spending = Count(self.accounts, self._find_spent, 0, changed=dict(changed))
+        spending = Count(self.accounts, self._find_spent, 0, changed=dict(accounts))
         self._write(self.state, {}, {}, spending)
 
     def expire_spent(self, now_ms: int) -> None:
         """Release reservations of actions that were not shown in time; forget old ones."""
         spending = Count(self.accounts, self._find_spent, now_ms)
         deletions: list[bytes] = []
-        for count, (key, _) in enumerate(_scan(self._rows, _SPENT_DUE)):
-            if count >= _MOST_EXPIRED or _TIME.unpack_from(key, 1)[0] > now_ms:
+        for count, (key, _) in enumerate(_scan(self._rows, _SPENDING_DUE)):
+            if count >= _EXPIRY_BATCH or _TIME.unpack_from(key, 1)[0] > now_ms:
                 break
             name = key[1 + _TIME.size :]
             deletions.append(key)
             row = self._find_spent(name.decode())
             if row is not None and row.due <= now_ms:
                 if row.due == row.forget_at:
-                    deletions.append(_SPENT + name)
+                    deletions.append(_SPENDING + name)
                 else:
                     spending.expire(name.decode())
         if deletions:
@@ -193,11 +194,11 @@ class EvidenceLedger:
 
     def take_changed_accounts(self) -> set[str]:
         """Return the names of the accounts that have changed since the last call."""
-        changed, self._changed = self._changed, set()
-        return changed
+        names, self._account_changes = self._account_changes, set()
+        return names
 
     def note_published(self, number: int) -> None:
-        """Remember the number of the newest snapshot."""
+        """Store the number of the newest snapshot."""
         state = self.state
         self._write(LedgerState(state.offsets, state.as_of, number, state.counted), {}, {})
 
@@ -205,12 +206,13 @@ class EvidenceLedger:
         """Remove rows of actions whose goal's window ended before `now_ms`."""
         batch = WriteBatch(raw_mode=True)
         for count, (key, _) in enumerate(_scan(self._rows, _EXPIRY)):
-            if count >= _MOST_EXPIRED or _TIME.unpack_from(key, 1)[0] >= now_ms:
+            if count >= _EXPIRY_BATCH or _TIME.unpack_from(key, 1)[0] >= now_ms:
                 break
             name = key[1 + _TIME.size :]
             batch.delete(key)
             row = self._find_action(name.decode())
-            if row is not None and row.until < now_ms:  # its window was not made longer
+            # A longer window has a later entry of its own.
+            if row is not None and row.until < now_ms:
                 batch.delete(_ACTION + name)
         self._rows.write(batch)
 
@@ -219,17 +221,17 @@ class EvidenceLedger:
         self._rows.close()
 
     def _find_spent(self, action_id: str) -> SpentAction | None:
-        stored = self._rows.get(_SPENT + action_id.encode())
-        return None if stored is None else self._spent(stored)
+        value = self._rows.get(_SPENDING + action_id.encode())
+        return None if value is None else self._decode_spending(value)
 
     def _find_action(self, action_id: str) -> ActionRow | None:
-        stored = self._rows.get(_ACTION + action_id.encode())
-        return None if stored is None else self._action(stored)
+        value = self._rows.get(_ACTION + action_id.encode())
+        return None if value is None else self._decode_action(value)
 
     def _add_to_tally(
-        self, changed: dict[Arm, Tally], change: TallyChange, half_life_ms: int
+        self, tallies: dict[Arm, Tally], change: TallyChange, half_life_ms: int
     ) -> Tally:
-        tally = changed.get(change.arm) or self.tallies.get(change.arm) or Tally()
+        tally = tallies.get(change.arm) or self.tallies.get(change.arm) or Tally()
         return add(tally, change, half_life_ms)
 
     def _write(
@@ -256,19 +258,19 @@ class EvidenceLedger:
         self.state = state
         if spending is not None:
             self.accounts.update(spending.changed)
-            self._changed.update(spending.changed)
+            self._account_changes.update(spending.changed)
 
     def _put_spending(self, batch: WriteBatch, spending: Count) -> None:
         for action_id, row in spending.actions.items():
             name = action_id.encode()
-            batch.put(_SPENT + name, self._encode(row))
-            batch.put(_SPENT_DUE + _TIME.pack(row.due) + name, b"")
+            batch.put(_SPENDING + name, self._encode(row))
+            batch.put(_SPENDING_DUE + _TIME.pack(row.due) + name, b"")
         for account in spending.changed.values():
             batch.put(_ACCOUNT + account.name.encode(), self._encode(account))
 
 
-def _state(stored: bytes) -> LedgerState:
-    return msgspec.msgpack.decode(stored, type=LedgerState)
+def _state(value: bytes) -> LedgerState:
+    return msgspec.msgpack.decode(value, type=LedgerState)
 
 
 def _scan(rows: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

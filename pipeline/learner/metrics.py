@@ -9,7 +9,7 @@ FEEDBACK: Final = Counter(
 )
 SNAPSHOTS: Final = Counter("kairos_learner_snapshots", "Snapshots published")
 NUMBER: Final = Gauge("kairos_learner_snapshot_number", "Number of the newest snapshot")
-PUBLISHED: Final = Gauge(
+PUBLICATION_TIME: Final = Gauge(
     "kairos_learner_published_seconds", "Time of the newest snapshot's publication"
 )
 UNREADABLE: Final = Counter(

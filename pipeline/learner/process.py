@@ -1,4 +1,5 @@
-"""Process of the learner, which reads `decisions`, counts, publishes, and leases budgets.
+"""Process of the learner, which reads `decisions`, counts them, publishes snapshots, and leases
+budgets.
 
 One process reads all partitions. Its position is in its ledger; the offsets committed to its
 consumer group only show its lag.
@@ -34,20 +35,20 @@ _START_S: Final = 30.0
 _EXPIRE_EVERY_S: Final = 60.0
 _FIRST_LEASES_S: Final = 20.0
 _LONG_MS: Final = 10**15
-"""Half-life without a configured one: evidence does not fade."""
+"""Half-life if none is configured: evidence does not fade."""
 
 _log = logging.getLogger("kairos.learner")
 
 
 def run(settings: Settings, name: str, group: str) -> None:
-    """Learn until SIGTERM or SIGINT. Raise when the process cannot go on.
+    """Learn until SIGTERM or SIGINT. Raises if the process cannot go on.
 
-    `name`: in the list of processes; `group`: the consumer group that shows its lag.
+    `name`: its name in the list of processes; `group`: the consumer group that shows its lag.
     """
     announce(settings.home, name, "starting")
-    stopped = threading.Event()
+    stop_event = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda *_: stop_event.set())
     codec = open_codec(settings)
     configurations = ConfigurationFollower(settings.kafka(), codec)
     configurations.start(_START_S)
@@ -58,11 +59,11 @@ def run(settings: Settings, name: str, group: str) -> None:
         ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
         log = DecisionLog(settings, codec, group)
         learner = _Learner(settings, codec, ledger, configurations, log)
-        catch_up(log, ledger, learner.fold, stopped)
+        catch_up(log, ledger, learner.fold, stop_event)
         ledger.reopen_overdue()
-        learner.lease_first(stopped)
+        learner.lease_first(stop_event)
         announce(settings.home, name, "ready", ports)
-        learner.learn(stopped)
+        learner.learn(stop_event)
         announce(settings.home, name, "stopping", ports)
     finally:
         ledger.close()
@@ -89,17 +90,17 @@ class _Learner:
         self._writer = LeaseWriter(settings.kafka(), codec, log.partitions)
         self._resume(settings, codec)
         self._treasury = Treasury(ledger, self._writer, log.partitions)
-        self._changed = False
+        self._has_new_evidence = False
         self._published_s = 0.0
         self._expired_s = time.monotonic()
 
-    def learn(self, stopped: threading.Event) -> None:
-        """Read, count, publish and lease."""
-        while not stopped.is_set():
+    def learn(self, stop_event: threading.Event) -> None:
+        """Read and count decisions, publish snapshots, and lease budgets until `stop_event`."""
+        while not stop_event.is_set():
             self.fold(self._log.read())
             self._lease()
             now_s = time.monotonic()
-            if self._changed and now_s - self._published_s >= self._every_s:
+            if self._has_new_evidence and now_s - self._published_s >= self._every_s:
                 self._publish()
                 self._published_s = now_s
             if now_s - self._expired_s >= _EXPIRE_EVERY_S:
@@ -115,14 +116,14 @@ class _Learner:
         half_life_ms = self._half_life_ms()
         count = self._ledger.fold(batch.decisions, batch.ends, half_life_ms, now_ms())
         metrics.FEEDBACK.inc(count)
-        self._changed = self._changed or count > 0
+        self._has_new_evidence = self._has_new_evidence or count > 0
         self._log.commit(batch.ends)
 
-    def lease_first(self, stopped: threading.Event) -> None:
-        """Lease budgets, and wait a limited time until workers know of them: without a lease they
-        spend nothing."""
+    def lease_first(self, stop_event: threading.Event) -> None:
+        """Lease budgets, and wait a limited time until workers have processed the grants: without a
+        lease they spend nothing."""
         deadline = time.monotonic() + _FIRST_LEASES_S
-        while not stopped.is_set() and time.monotonic() < deadline:
+        while not stop_event.is_set() and time.monotonic() < deadline:
             self.fold(self._log.read())
             self._lease()
             if self._treasury.is_processed():
@@ -136,19 +137,19 @@ class _Learner:
     def _resume(self, settings: Settings, codec: Codec) -> None:
         """Restore a lost ledger from the published state, or else note the newest snapshot.
 
-        A snapshot that is newer than the ledger knows was published just before a kill.
+        A snapshot with a greater number than the ledger's was published just before a kill.
         """
-        newest = self._publisher.newest()
-        number = 0 if newest is None else newest.number
+        snapshot = self._publisher.newest()
+        number = 0 if snapshot is None else snapshot.number
         if self._ledger.is_new:
             budgets = newest_budgets(settings.kafka(), codec)
-            if newest is not None or budgets:
+            if snapshot is not None or budgets:
                 _log.warning(
-                    "the ledger is new: it begins with what was published",
+                    "the ledger is new: it is restored from the published snapshot and budgets",
                     extra={"snapshot": number, "budgets": len(budgets)},
                 )
             accounts = {name: account_of(budget) for name, budget in budgets.items()}
-            self._ledger.restore(newest, accounts)
+            self._ledger.restore(snapshot, accounts)
         elif number > self._ledger.state.number:
             self._ledger.note_published(number)
         metrics.NUMBER.set(number)
@@ -158,10 +159,10 @@ class _Learner:
         if config is None or config.learning is None or config.learning.frozen:
             return
         record = self._publisher.publish(self._ledger, config.learning.half_life_ms, now_ms())
-        self._changed = False
+        self._has_new_evidence = False
         metrics.SNAPSHOTS.inc()
         metrics.NUMBER.set(record.number)
-        metrics.PUBLISHED.set(record.published_at / 1000)
+        metrics.PUBLICATION_TIME.set(record.published_at / 1000)
 
     def _configuration(self) -> Configuration | None:
         return self._configurations.latest()

@@ -20,17 +20,17 @@ _log = logging.getLogger(__name__)
 
 def newest_snapshot(client: Mapping[str, Property], codec: Codec) -> LearningRecord | None:
     """Return the newest snapshot in the topic; None before the first. Raises KafkaException."""
-    newest = None
-    for stored in scan(client, topics.LEARNING):
-        if stored.key == SNAPSHOT and stored.value is not None:
-            record = codec.decode(topics.LEARNING, stored.value)
+    snapshot = None
+    for topic_record in scan(client, topics.LEARNING):
+        if topic_record.key == SNAPSHOT and topic_record.value is not None:
+            record = codec.decode(topics.LEARNING, topic_record.value)
             if isinstance(record, LearningRecord):
-                newest = record
+                snapshot = record
             else:
                 _log.error(
-                    "unreadable snapshot", extra={"reason": str(record), "at": stored.offset}
+                    "unreadable snapshot", extra={"reason": str(record), "at": topic_record.offset}
                 )
-    return newest
+    return snapshot
 
 
 class AnotherLearnerError(Exception):
@@ -39,7 +39,7 @@ class AnotherLearnerError(Exception):
 
 
 class SnapshotPublisher:
-    """Publisher of the ledger's evidence; the only one of a cluster."""
+    """Publisher of the ledger's evidence; a cluster has only one."""
 
     def __init__(self, client: Mapping[str, Property], codec: Codec) -> None:
         self._client = dict(client)
@@ -57,10 +57,10 @@ class SnapshotPublisher:
     def publish(self, ledger: EvidenceLedger, half_life_ms: int, now_ms: int) -> LearningRecord:
         """Publish the evidence as the next snapshot. Raises KafkaException, AnotherLearnerError."""
         state = ledger.state
-        newest = self.newest()
-        if newest is not None and newest.number > state.number:
+        snapshot = self.newest()
+        if snapshot is not None and snapshot.number > state.number:
             raise AnotherLearnerError(
-                f"snapshot {newest.number} is not this learner's: does another one run?"
+                f"snapshot {snapshot.number} is not this learner's: does another learner run?"
             )
         posteriors = tuple(
             posterior(arm, tally.fade(state.as_of, half_life_ms))

@@ -17,13 +17,14 @@ from pipeline.learner.ledger import EvidenceLedger
 from pipeline.model.budget import Grant, units
 
 _PUBLISH_EVERY_MS: Final = 1_000
-_LIKE: Final = 0.01
+_PRICE_TOLERANCE: Final = 0.01
 """Relative difference of prices below which no new record is written."""
 
 
 class _Recall(Struct, frozen=True):
-    """Recall in flight: its grant's number, the offset of its record, and the end of `decisions`
-    once workers have processed it; earlier decisions are counted up to there."""
+    """Recall in flight: the number of its grant and the offset of its record. `end`: end of
+    `decisions` when workers had processed it; once decisions are counted up to there, the recall is
+    confirmed."""
 
     number: int
     offset: int
@@ -31,7 +32,8 @@ class _Recall(Struct, frozen=True):
 
 
 class Treasury:
-    """Treasury over the ledger's accounts, as workers and readers of `budgets` know them."""
+    """Treasury of the ledger's accounts; it tracks the grants that were sent to workers, and the
+    accounts to publish to `budgets`."""
 
     def __init__(self, ledger: EvidenceLedger, writer: LeaseWriter, partitions: int) -> None:
         self._ledger = ledger
@@ -42,7 +44,7 @@ class Treasury:
         self._offsets: dict[int, int] = {}
         self._digest: str | None = None
         self._waited_for: set[str] = set()
-        self._unpublished: set[str] = set()
+        self._names_to_publish: set[str] = set()
         self._published_ms = 0
 
     def work(self, config: Configuration, now_ms: int) -> None:
@@ -52,30 +54,32 @@ class Treasury:
         """
         ledger, rules = self._ledger, config.budgets
         ledger.expire_spent(now_ms)
-        touched = ledger.take_changed_accounts()
-        self._unpublished |= touched
-        touched |= self._confirm()
+        names = ledger.take_changed_accounts()
+        self._names_to_publish |= names
+        names |= self._confirm()
         if self._digest != config.digest:
-            touched |= rules.keys() | ledger.accounts.keys()
+            names |= rules.keys() | ledger.accounts.keys()
         if self._digest is None:
-            self._unpublished |= ledger.accounts.keys()
-        touched.update(name for name, rule in rules.items() if rule.ends or rule.per in _TIMED)
-        touched |= self._waited_for  # the hold of a lease may have ended
-        changed = {
+            self._names_to_publish |= ledger.accounts.keys()
+        names.update(
+            name for name, rule in rules.items() if rule.ends or rule.per in _CALENDAR_PERIODS
+        )
+        names |= self._waited_for  # the hold of a lease may have ended
+        accounts = {
             name: after
-            for name in sorted(touched)
+            for name in sorted(names)
             if (after := self._revise(name, rules.get(name), now_ms)) is not None
         }
-        if changed:
-            ledger.put_accounts(changed)
+        if accounts:
+            ledger.put_accounts(accounts)
             ledger.take_changed_accounts()
-            self._unpublished |= changed.keys()
-        self._send_grants(changed, config.digest, now_ms)
+            self._names_to_publish |= accounts.keys()
+        self._send_grants(accounts, config.digest, now_ms)
         self._digest = config.digest
 
     def is_processed(self) -> bool:
         """Return whether workers have processed all grants and recalls."""
-        offsets = self._writer.processed(self._offsets)
+        offsets = self._writer.processed_offsets(self._offsets)
         return all(offsets[partition] > offset for partition, offset in self._offsets.items())
 
     def _revise(self, name: str, rule: BudgetRule | None, now_ms: int) -> Account | None:
@@ -86,19 +90,19 @@ class Treasury:
             after = None if before is None else recall_all(before)
         else:
             after = reprice(open_account(rule, before, now_ms), rule, now_ms)
-            most = allowance(after, rule, now_ms)
+            max_tokens = allowance(after, rule, now_ms)
             after = _renew_outdated_prices(
-                allocate(after, rule.unit, self._partitions, most, now_ms)
+                allocate(after, rule.unit, self._partitions, max_tokens, now_ms)
             )
             if has_waiting(after):
                 self._waited_for.add(name)
         return None if after == before else after
 
-    def _send_grants(self, changed: Mapping[str, Account], digest: str, now_ms: int) -> None:
-        # After a start it is unknown what the last learner had sent, so all of it is sent again.
-        accounts = self._ledger.accounts if self._digest is None else changed
+    def _send_grants(self, revisions: Mapping[str, Account], digest: str, now_ms: int) -> None:
+        # The grants that an earlier learner sent are unknown, so after a start all are sent again.
+        accounts = self._ledger.accounts if self._digest is None else revisions
         grants = [
-            (partition, _grant(account, partition))
+            (partition, _grant_of(account, partition))
             for account in accounts.values()
             for partition, lease in account.leases.items()
             if lease.number > self._sent_numbers.get((account.name, partition), 0)
@@ -117,9 +121,9 @@ class Treasury:
                 self._recalls[key] = _Recall(grant.number, offsets[partition])
 
     def _publish(self, now_ms: int) -> None:
-        accounts = [self._ledger.accounts[name] for name in sorted(self._unpublished)]
+        accounts = [self._ledger.accounts[name] for name in sorted(self._names_to_publish)]
         self._writer.publish(accounts, self._ledger.state.offsets, now_ms)
-        self._unpublished.clear()
+        self._names_to_publish.clear()
         self._published_ms = now_ms
         for account in accounts:
             if not is_stock(account.name):
@@ -127,55 +131,56 @@ class Treasury:
                 metrics.BUDGET_PRICE.labels(account.name).set(account.pace.price)
 
     def _confirm(self) -> set[str]:
-        """Confirm the recalls that have arrived, once all earlier decisions are counted."""
+        """Confirm the recalls that workers have processed, once all earlier decisions are counted;
+        return the names of their accounts."""
         self._note_arrivals()
-        changed: dict[str, Account] = {}
-        counted = self._ledger.state.offsets
+        accounts: dict[str, Account] = {}
+        offsets = self._ledger.state.offsets
         for key, recall in list(self._recalls.items()):
             name, partition = key
-            account = changed.get(name) or self._ledger.accounts[name]
+            account = accounts.get(name) or self._ledger.accounts[name]
             lease = account.leases[partition]
             if lease.number != recall.number:
                 del self._recalls[key]  # a later grant replaces it
-            elif recall.end is not None and counted.get(str(partition), 0) >= recall.end:
-                changed[name] = account.with_lease(partition, lease.confirm())
+            elif recall.end is not None and offsets.get(str(partition), 0) >= recall.end:
+                accounts[name] = account.with_lease(partition, lease.confirm())
                 del self._recalls[key]
-        if changed:
-            self._ledger.put_accounts(changed)
-            self._unpublished |= self._ledger.take_changed_accounts()
-        return set(changed)
+        if accounts:
+            self._ledger.put_accounts(accounts)
+            self._names_to_publish |= self._ledger.take_changed_accounts()
+        return set(accounts)
 
     def _note_arrivals(self) -> None:
-        under_way = {key: recall for key, recall in self._recalls.items() if recall.end is None}
-        offsets = self._writer.processed({partition for _, partition in under_way})
+        in_flight = {key: recall for key, recall in self._recalls.items() if recall.end is None}
+        offsets = self._writer.processed_offsets({partition for _, partition in in_flight})
         ends: dict[int, int] = {}
-        for (name, partition), pending in under_way.items():
-            if offsets[partition] > pending.offset:
+        for (name, partition), recall in in_flight.items():
+            if offsets[partition] > recall.offset:
                 if partition not in ends:
-                    ends[partition] = self._writer.decided(partition)
-                self._recalls[name, partition] = replace(pending, end=ends[partition])
+                    ends[partition] = self._writer.decisions_end(partition)
+                self._recalls[name, partition] = replace(recall, end=ends[partition])
 
 
-_TIMED: Final = frozenset(("day", "week", "month"))
+_CALENDAR_PERIODS: Final = frozenset(("day", "week", "month"))
 
 
 def _renew_outdated_prices(account: Account) -> Account:
     """Return the account with new grants for partitions that have an outdated price."""
     price = account.pace.price
-    old: Iterable[int] = (
+    numbers: Iterable[int] = (
         number
         for number, lease in account.leases.items()
-        if not lease.recalled and abs(lease.price - price) > _LIKE * (1 + price)
+        if not lease.recalled and abs(lease.price - price) > _PRICE_TOLERANCE * (1 + price)
     )
     leases = {
         number: replace(lease, number=lease.number + 1, price=price)
-        for number in old
+        for number in numbers
         for lease in (account.leases[number],)
     }
     return replace(account, leases={**account.leases, **leases}) if leases else account
 
 
-def _grant(account: Account, partition: int) -> Grant:
+def _grant_of(account: Account, partition: int) -> Grant:
     lease, period = account.leases[partition], account.period
     return Grant(
         budget=account.name,

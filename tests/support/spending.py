@@ -64,13 +64,13 @@ class MemoryLeases:
             self._inputs(partition).append(Record(f"budgets:{partition}".encode(), value))
         return {partition: len(self._inputs(partition)) - 1 for partition in shares}
 
-    def processed(self, partitions: Iterable[int]) -> dict[int, int]:
+    def processed_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the committed offsets."""
         return {
             partition: self._logs.committed[topics.SEGMENTED, partition] for partition in partitions
         }
 
-    def decided(self, partition: int) -> int:
+    def decisions_end(self, partition: int) -> int:
         """Return the end of a partition."""
         return len(self._logs.records[topics.DECISIONS, partition])
 
@@ -119,7 +119,7 @@ class Spending:
 
     def _catch_up(self) -> None:
         """Read again what the accounts contain, before the rest."""
-        for offsets in self.ledger.restored_up_to():
+        for offsets in self.ledger.restored_offsets():
             begin_offsets = self.ledger.state.offsets
             ends = {
                 int(partition): max(end, begin_offsets.get(partition, 0))
