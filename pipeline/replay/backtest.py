@@ -44,12 +44,12 @@ class DeadLetters(Struct, frozen=True):
 
 
 class BacktestTotals(Struct, frozen=True):
-    """Rows of each table, and the records left out.
+    """Numbers of rows of each table, and of the records left out.
 
-    `short`: decisions in which a budget or stock held something back. `budgets`: those of campaigns
-    at the end. `after_until`: interactions that came after the end;
-    `outcomes_left_out`: those of messages that were not sent. `decision_hash` is equal for equal
-    decisions, `until` the log's time at the end (epoch ms).
+    `short`: decisions in which a budget or stock excluded a candidate. `budgets`: budgets of
+    campaigns at the end. `after_until`: interactions after the end; `outcomes_left_out`: outcomes
+    of messages that were not sent. `decision_hash` is equal for equal decisions; `until`: the log's
+    time at the end (epoch ms).
     """
 
     after_until: int
@@ -68,8 +68,8 @@ class BacktestTotals(Struct, frozen=True):
 
 
 class BacktestReport(BacktestTotals, frozen=True, kw_only=True):
-    """Input of a backtest with its totals; `config`: the configuration's digest; `worth`: its worth
-    by a log of actual decisions, if there is one."""
+    """Input of a backtest with its totals; `config`: the configuration's digest; `worth`: the
+    configuration's worth by a log of actual decisions, if there is one."""
 
     files: tuple[InputReport, ...]
     interactions: int
@@ -80,8 +80,8 @@ class BacktestReport(BacktestTotals, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class BacktestInput:
-    """Open files; `source`: that of rows without one. `until` (epoch ms): the end of the log; None:
-    its last interaction."""
+    """Open files; `source`: source of rows that name none. `until` (epoch ms): the end of the log,
+    inclusive; None: its last interaction."""
 
     files: tuple[OpenFile, ...]
     source: Source
@@ -92,11 +92,11 @@ class BacktestInput:
 
 @dataclass(frozen=True, slots=True)
 class BacktestProgress:
-    """Callbacks of a running backtest: bytes or rows `read` of a file, interactions `played` of
-    all."""
+    """Callbacks of a running backtest. `on_read` gets the bytes or rows read of a file;
+    `on_interaction` the number of interactions played, and of all."""
 
-    read: Callable[[OpenFile, int], None]
-    played: Callable[[int, int], None]
+    on_read: Callable[[OpenFile, int], None]
+    on_interaction: Callable[[int, int], None]
 
 
 def rules_in(folder: Path, settings: Settings) -> Rules:
@@ -115,8 +115,8 @@ def backtest(
 ) -> BacktestReport:
     """Play the files through the stages and write the tables into `out`.
 
-    The tables appear when all are whole. UnreadableError and NoInteractionsError: the files have no
-    interactions; OSError: `out` cannot be written.
+    The tables appear when all are complete. Raises UnreadableError and NoInteractionsError for
+    files without interactions, and OSError if `out` cannot be written.
     """
     with temporary_rows() as rows:
         log = TimedLog(rows)
@@ -125,7 +125,7 @@ def backtest(
             raise NoInteractionsError(_explain_emptiness(files))
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out, prefix=".backtest-") as part:
-            played = _play(log, inputs.until, rules, Path(part), progress)
+            totals = _play(log, inputs.until, rules, Path(part), progress)
             for table in sorted(Path(part).iterdir()):
                 table.replace(out / table.name)
     return BacktestReport(
@@ -133,7 +133,7 @@ def backtest(
         interactions=len(log),
         refused=sum(file.refused for file in files),
         config=rules.config.digest,
-        **asdict(played),
+        **asdict(totals),
     )
 
 
@@ -141,40 +141,40 @@ def _read(
     file: OpenFile, inputs: BacktestInput, rules: Rules, log: TimedLog, progress: BacktestProgress
 ) -> InputReport:
     ids = RowIds(str(file.path.resolve()))
-    reading = RowIntake(
+    intake = RowIntake(
         rules.config, inputs.source, inputs.max_bytes, inputs.now_ms, ids, by_log=True
     )
-    return read_file(file, reading, log, lambda count: progress.read(file, count))
+    return read_file(file, intake, log, lambda count: progress.on_read(file, count))
 
 
 def _play(
     log: TimedLog, until: int | None, rules: Rules, folder: Path, progress: BacktestProgress
 ) -> BacktestTotals:
-    after = 0
+    after_until = 0
     with OutputTables(folder) as tables:
-        player = LogPlayer(rules, tables.take)
+        player = LogPlayer(rules, tables.write)
         for number, interaction in enumerate(log, 1):
             if until is not None and interaction.received_at > until:
-                after = len(log) - number + 1
+                after_until = len(log) - number + 1
                 break
             player.play(interaction)
-            progress.played(number, len(log))
+            progress.on_interaction(number, len(log))
         if until is not None:
             player.advance(until)
     end_ms = player.now_ms or 0
     traits = rules.config.bundle.profile.traits
     counts = export_all(member_profiles(player.flow, end_ms), traits, folder)
-    letters = sorted(player.dead_letters.items())
+    dead_letters = sorted(player.dead_letters.items())
     return BacktestTotals(
-        after_until=after,
+        after_until=after_until,
         outcomes_left_out=player.outcomes_left_out,
-        dead_letters=tuple(DeadLetters(*source, count) for source, count in letters),
-        decisions=len(tables.decided),
+        dead_letters=tuple(DeadLetters(*source, count) for source, count in dead_letters),
+        decisions=len(tables.fingerprint),
         actions=tables.actions.rows,
         segments=tables.segments.rows,
         **asdict(counts),
         until=end_ms,
-        decision_hash=tables.decided.hexdigest(),
+        decision_hash=tables.fingerprint.hexdigest(),
         short=tables.short,
         budgets=player.budgets.report(end_ms),
     )

@@ -1,8 +1,9 @@
 """Avro records as columns of Arrow.
 
-Records are structs, arrays lists, maps of one type maps. A field with several types (a property's
-value) is JSON text, as in the export of profiles: `properties->>'price'` in DuckDB. Times are
-timestamps in UTC: fields of type long whose documentation says epoch milliseconds.
+Records become structs, arrays become lists, and maps with values of one type become maps. A field
+with several types (a property's value) becomes JSON text, as in the export of profiles:
+`properties->>'price'` in DuckDB. Times, the fields of type long documented as epoch milliseconds,
+become timestamps in UTC.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +30,8 @@ _TIME_WORDS: Final = "epoch milliseconds"
 
 @dataclass(frozen=True, slots=True)
 class ArrowColumn:
-    """Type of a column; `convert`: converts the Avro reader's values, None: they are the same."""
+    """Type of a column; `convert` converts the Avro reader's values, None if they fit as they
+    are."""
 
     kind: pa.DataType
     convert: Convert | None = None
@@ -85,7 +87,7 @@ class _Reader:
 
 
 def record_converter(columns: Mapping[str, ArrowColumn]) -> Convert | None:
-    """Return the function that converts a record in place; None: no field needs it."""
+    """Return the function that converts a record in place; None if no field needs conversion."""
     converts = [
         (name, column.convert) for name, column in columns.items() if column.convert is not None
     ]

@@ -1,4 +1,4 @@
-"""Files as a log: every good row of one file or of a folder, in the order of time."""
+"""Files as a log: every valid row of one file or of a folder, in the order of time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from msgspec import Struct
 
 from pipeline.adapters.rocks import RowMap
 from pipeline.model.interaction import Interaction
-from pipeline.replay.replayed import WholeRecords, is_replayed, replayed_rows
+from pipeline.replay.topic_files import InteractionIntake, is_replayed, replayed_rows
 from pipeline.row_files.row import FileFormat, RowFile, UnreadableError
 from pipeline.row_files.rows import open_rows
 from pipeline.row_files.sending import Intake, RefusedRow, send_rows
 
-_PLACE: Final = Layout(">QQ")
-"""Sort key of an interaction: its receipt, and its number in the order of reading."""
+_SORT_KEY: Final = Layout(">QQ")
+"""Sort key of an interaction: time of receipt, and number in the order of reading."""
 
 _SIGN: Final = 1 << 63
 """Added to times, so that those before 1970 sort before the others."""
 
-_HIDDEN: Final = (".", "_")
-"""Prefixes of names of files that are not data, as in Spark and DuckDB."""
+_HIDDEN_PREFIXES: Final = (".", "_")
+"""Prefixes of the names of files that are skipped, as Spark and DuckDB do."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Interaction).decode
 
 
 class InputReport(Struct, frozen=True):
-    """Numbers of rows of a file `taken` and `refused`, and the `first` of those refused. `stopped`:
-    why the file could not be read to its end."""
+    """Numbers of rows of a file that were `taken` and `refused`, with the `first` refusals.
+    `stopped`: the reason why the file could not be read to its end."""
 
     file: str
     taken: int
@@ -42,19 +42,19 @@ class InputReport(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """File of a known format. `whole`: it is a replayed topic, whose rows are interactions
-    already."""
+    """File with rows of its format. `is_replayed`: the file is a part of a replayed topic, whose
+    rows are interactions already."""
 
     path: Path
     rows: RowFile
-    whole: bool = False
+    is_replayed: bool = False
 
 
 def open_files(path: Path, max_bytes: int) -> tuple[OpenFile, ...]:
-    """Open a file, or those of a folder and its folders in the order of their names.
+    """Open a file, or the files of a folder and its folders in the order of their names.
 
-    Files and folders whose names begin with . or _ are skipped. UnreadableError: there is none, or
-    one cannot be read at all.
+    Files and folders whose names begin with . or _ are skipped. Raises UnreadableError if there is
+    no file, or if one cannot be read at all.
     """
     file_format = FileFormat(max_bytes)
     return tuple(_open(path, file_format) for path in _paths(path))
@@ -62,7 +62,7 @@ def open_files(path: Path, max_bytes: int) -> tuple[OpenFile, ...]:
 
 def _open(path: Path, file_format: FileFormat) -> OpenFile:
     if is_replayed(path):
-        return OpenFile(path, replayed_rows(path), whole=True)
+        return OpenFile(path, replayed_rows(path), is_replayed=True)
     return OpenFile(path, open_rows(path, file_format))
 
 
@@ -76,12 +76,12 @@ def _paths(root: Path) -> list[Path]:
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(_HIDDEN) for part in path.relative_to(folder).parts)
+    return any(part.startswith(_HIDDEN_PREFIXES) for part in path.relative_to(folder).parts)
 
 
 class TimedLog:
-    """Interactions in the order of their receipt, those of one moment in the order of reading; on
-    disk, because they may be many."""
+    """Interactions in the order of receipt, those of one moment in the order of reading; on disk,
+    because they may exceed memory."""
 
     def __init__(self, rows: RowMap) -> None:
         self._rows = rows
@@ -91,24 +91,24 @@ class TimedLog:
         return self._count
 
     def __iter__(self) -> Iterator[Interaction]:
-        return (_decode(stored) for _, stored in self._rows.items())
+        return (_decode(value) for _, value in self._rows.items())
 
     def add(self, interaction: Interaction) -> None:
         """Add an interaction at its time."""
-        place = _PLACE.pack(interaction.received_at + _SIGN, self._count)
-        self._rows[place] = _encode(interaction)
+        key = _SORT_KEY.pack(interaction.received_at + _SIGN, self._count)
+        self._rows[key] = _encode(interaction)
         self._count += 1
 
 
 def read_file(
-    file: OpenFile, reading: Intake, log: TimedLog, progress: Callable[[int], None]
+    file: OpenFile, row_intake: Intake, log: TimedLog, progress: Callable[[int], None]
 ) -> InputReport:
-    """Put every good row of the file into the log; `progress` gets the bytes or rows read so far.
-    `reading`: conversion of rows that are not interactions yet."""
-    intake = WholeRecords() if file.whole else reading
+    """Add every valid row of the file to the log; `progress` gets the bytes or rows read so far.
+    `row_intake`: conversion of rows that are not interactions yet."""
+    intake = InteractionIntake() if file.is_replayed else row_intake
     try:
         report = send_rows(file.rows.rows(), intake, log.add, progress)
     except UnreadableError as error:
-        place = "" if str(error).startswith(str(file.path)) else f"{file.path}: "
-        raise UnreadableError(f"{place}{error}") from error
+        prefix = "" if str(error).startswith(str(file.path)) else f"{file.path}: "
+        raise UnreadableError(f"{prefix}{error}") from error
     return InputReport(str(file.path), report.sent, report.refused, report.first, report.stopped)

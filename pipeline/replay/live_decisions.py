@@ -24,9 +24,10 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class LiveComparison(Struct, frozen=True):
-    """Number of `decisions` made both live and in a replay by one configuration; the number of them
-    with other treatments (`changed`), and of these with other budgets (`by_budgets`). The rest
-    follows from messages of earlier ones, or from live learning."""
+    """Number of `decisions` that one configuration made both live and in a replay; of these, the
+    number with other treatments (`changed`), and of the changed ones, the number with other budgets
+    (`by_budgets`). The remaining changes follow from messages of earlier decisions, or from live
+    learning."""
 
     decisions: int
     changed: int
@@ -34,32 +35,32 @@ class LiveComparison(Struct, frozen=True):
 
 
 class ReplayedDecisions:
-    """Decisions of a replay, kept in `rows` until they are compared."""
+    """Decisions of a replay, stored in `rows` until they are compared."""
 
     def __init__(self, rows: RowMap) -> None:
         self._rows = rows
 
     def note(self, emits: Iterable[Emit]) -> Iterator[Emit]:
-        """Pass the records on, and keep the compared parts of decisions."""
+        """Yield the records, and store the summaries of decisions."""
         for emit in emits:
             if isinstance(emit.value, Decision):
                 self._rows[emit.value.decision_id.encode()] = _summary(emit.value)
             yield emit
 
     def compare(self, live: Iterable[Decision]) -> LiveComparison:
-        """Compare the decisions that were made in both, each once."""
-        count = changed = by_budgets = 0
+        """Compare the decisions that were made both live and in the replay, each once."""
+        count = changes = by_budgets = 0
         for decision in live:
             key = decision.decision_id.encode()
-            here, live_summary = self._rows.get(key), _summary(decision)
-            if here is None:
+            replay_summary, live_summary = self._rows.get(key), _summary(decision)
+            if replay_summary is None:
                 continue
             del self._rows[key]  # a decision may be in a topic twice
             count += 1
-            if here[:_HALF] != live_summary[:_HALF]:
-                changed += 1
-                by_budgets += here[_HALF:] != live_summary[_HALF:]
-        return LiveComparison(count, changed, by_budgets)
+            if replay_summary[:_HALF] != live_summary[:_HALF]:
+                changes += 1
+                by_budgets += replay_summary[_HALF:] != live_summary[_HALF:]
+        return LiveComparison(count, changes, by_budgets)
 
 
 def is_short(decision: Decision) -> bool:
@@ -69,7 +70,7 @@ def is_short(decision: Decision) -> bool:
 
 def _shortages(decision: Decision) -> list[tuple[str, ...]]:
     """Return the candidates that a budget excluded, and the stocks that had run out."""
-    held = [
+    exclusions = [
         (candidate.slot, candidate.treatment, candidate.fate)
         for candidate in decision.candidates
         if candidate.fate.startswith(BUDGET)
@@ -79,7 +80,7 @@ def _shortages(decision: Decision) -> list[tuple[str, ...]]:
         for read in decision.budgets
         if is_stock(read.budget) and tokens(read.left) < TOKENS
     ]
-    return [*held, *missing]
+    return [*exclusions, *missing]
 
 
 def _summary(decision: Decision) -> bytes:

@@ -23,8 +23,8 @@ class AnotherReplayError(Exception):
 
 
 class Selection(Struct, frozen=True):
-    """Selection of a replay: of `topic` the records whose time is in [`since`, `until`) (epoch ms),
-    or those with the offsets [first, last) of `offsets` by partition; None: all."""
+    """Selection of a replay: the records of `topic` whose time is in [`since`, `until`) (epoch ms),
+    or those with the offsets [first, last) by partition in `offsets`; None: no limit."""
 
     topic: str
     since: int | None = None
@@ -33,8 +33,8 @@ class Selection(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """Progress of a replay. `next`: by partition, the first offset that is not done; partitions not
-    yet begun are missing."""
+    """Progress of a replay. `next`: first offset of each partition that is not replayed yet;
+    partitions that were not begun are missing."""
 
     selection: Selection
     next: dict[int, int] = {}
@@ -45,7 +45,7 @@ _decode: Final = msgspec.json.Decoder(Manifest).decode
 
 @contextmanager
 def replay_folder(folder: Path, selection: Selection) -> Iterator["ReplayFolder"]:
-    """Lock the folder, created if missing, for one replay; remove the rest of a killed replay.
+    """Lock the folder, created if missing, for one replay; remove the files of a killed replay.
     Raises AnotherReplayError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("a") as lock:
@@ -57,7 +57,7 @@ def replay_folder(folder: Path, selection: Selection) -> Iterator["ReplayFolder"
 
 
 class ReplayFolder:
-    """Files of a replay; they hold each offset below `next` once."""
+    """Files of a replay, which hold each offset below `next` once."""
 
     def __init__(self, folder: Path, selection: Selection) -> None:
         self._folder = folder
@@ -65,7 +65,7 @@ class ReplayFolder:
         self._remove_unfinished()
 
     def next(self, partition: int) -> int | None:
-        """Return the first offset that is not done; None: nothing is."""
+        """Return the first offset that is not replayed yet; None if the partition was not begun."""
         return self._manifest.next.get(partition)
 
     def part(self, day: str, partition: int, offsets: range) -> tuple[Path, Path]:
@@ -79,10 +79,10 @@ class ReplayFolder:
         """Record that all parts with offsets below `after` are complete."""
         offsets = {**self._manifest.next, partition: after}
         self._manifest = replace(self._manifest, next=offsets)
-        new = self._folder / f".{_MANIFEST}"
-        new.write_bytes(msgspec.json.encode(self._manifest))
-        sync_to_disk(new)
-        new.replace(self._folder / _MANIFEST)
+        draft = self._folder / f".{_MANIFEST}"
+        draft.write_bytes(msgspec.json.encode(self._manifest))
+        sync_to_disk(draft)
+        draft.replace(self._folder / _MANIFEST)
 
     def _load(self, selection: Selection) -> Manifest:
         file = self._folder / _MANIFEST
@@ -95,18 +95,18 @@ class ReplayFolder:
         except msgspec.MsgspecError as error:
             raise AnotherReplayError(f"{file} is no replay's: {error}") from error
         if manifest.selection != selection:
-            was = msgspec.json.encode(manifest.selection).decode()
+            selection_json = msgspec.json.encode(manifest.selection).decode()
             raise AnotherReplayError(
-                f"{self._folder} holds another replay ({was}): use another --out"
+                f"{self._folder} holds another replay ({selection_json}): use another --out"
             )
         return manifest
 
     def _refuse_files(self) -> None:
-        """Refuse a folder with other files: without a manifest only a replay that was killed in its
-        first chunk leaves parts."""
-        strangers = [path for path in self._folder.glob("day=*/*.parquet") if not _is_part(path)]
-        if strangers:
-            raise AnotherReplayError(f"{self._folder} holds other files ({strangers[0]})")
+        """Refuse a folder with files other than parts. Parts without a manifest are those of a
+        replay that was killed in its first chunk."""
+        other_files = [path for path in self._folder.glob("day=*/*.parquet") if not _is_part(path)]
+        if other_files:
+            raise AnotherReplayError(f"{self._folder} holds other files ({other_files[0]})")
 
     def _remove_unfinished(self) -> None:
         for file in self._folder.glob(f"day=*/*{_UNFINISHED}"):
@@ -119,8 +119,8 @@ class ReplayFolder:
 
 def sync_to_disk(file: Path) -> None:
     """Return once the file is on disk."""
-    with file.open("rb") as written:
-        os.fsync(written.fileno())
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def _is_part(file: Path) -> bool:

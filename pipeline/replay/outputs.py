@@ -1,9 +1,9 @@
 """Records of the stages as Parquet: `decisions`, `segments` and `actions`.
 
-`decisions` has a row for each slot of a decision, and one without a slot for a decision that has
-none. `candidates` are those of the slot; `segments` are the customer's at the decision; `chances`
-are those of each treatment in the slot, and of nothing (""), if requested; `rejected` maps the rule
-that rejected treatments, as `stage/rule`, to their names.
+`decisions` has a row for each slot of a decision; a decision without slots has one row, with `slot`
+empty. `candidates` are those of the slot; `segments` are the customer's at the decision; `chances`
+are the probabilities of each treatment in the slot, and of nothing (""), if requested; `rejected`
+maps the rule that rejected treatments, as `stage/rule`, to their names.
 """
 
 from collections.abc import Iterable, Iterator
@@ -74,11 +74,11 @@ ACTIONS: Final = pa.schema(
 
 
 class OutputTables:
-    """Tables of the stages' records while they are written. `decided`: hash over all decisions;
-    `short`: number of those in which a budget or stock held something back."""
+    """Writer of the tables of the stages' records. `fingerprint`: hash over all decisions; `short`:
+    number of decisions in which a budget or stock excluded a candidate."""
 
     def __init__(self, folder: Path) -> None:
-        self.decided = Fingerprint()
+        self.fingerprint = Fingerprint()
         self.short = 0
         self._folder = folder
         self._open = ExitStack()
@@ -98,7 +98,7 @@ class OutputTables:
     ) -> None:
         self._open.__exit__(kind, error, traceback)
 
-    def take(self, emits: Iterable[Emit]) -> None:
+    def write(self, emits: Iterable[Emit]) -> None:
         """Write the records that belong in one of the tables."""
         members: dict[tuple[str, str], tuple[str, ...]] = {}
         for record in (emit.value for emit in emits):
@@ -106,26 +106,30 @@ class OutputTables:
                 case Segmented(
                     interaction=Interaction() as interaction, identity=IdentitySection() as section
                 ):
-                    of_record = record.segments.members if record.segments else ()
-                    members[section.profile_id, interaction.event_id] = of_record
+                    segment_ids = record.segments.members if record.segments else ()
+                    members[section.profile_id, interaction.event_id] = segment_ids
                 case SlotChances():
                     self._chances = record
                 case Decision():
-                    self._decision(record, members.get((record.profile_id, record.event_id), ()))
+                    self._write_decision(
+                        record, members.get((record.profile_id, record.event_id), ())
+                    )
                 case SegmentChange():
                     self.segments.add(_row(record, SEGMENTS))
                 case Action():
                     identifier = asdict(record.identifier)
                     self.actions.add({**_row(record, ACTIONS), **identifier})
 
-    def _decision(self, decision: Decision, members: tuple[str, ...]) -> None:
-        self.decided.add(decision)
+    def _write_decision(self, decision: Decision, members: tuple[str, ...]) -> None:
+        self.fingerprint.add(decision)
         self.short += is_short(decision)
         chances, self._chances = self._chances, None
-        of_slots = chances.slots if chances and chances.decision_id == decision.decision_id else {}
+        slot_chances = (
+            chances.slots if chances and chances.decision_id == decision.decision_id else {}
+        )
         for row in _slots(decision, members):
             self.decisions.add(
-                {**row, "chances": list(of_slots.get(row["slot"], {}).items()) or None}
+                {**row, "chances": list(slot_chances.get(row["slot"], {}).items()) or None}
             )
 
     def _table(self, name: str, schema: pa.Schema) -> ParquetTable:
@@ -146,11 +150,11 @@ def _slots(decision: Decision, members: tuple[str, ...]) -> Iterator[TableRow]:
         "segments": members,
         "rejected": list(decision.rejected.items()),
     }
-    chosen = {choice.slot: choice for choice in decision.choices}
-    slots = dict.fromkeys((*chosen, *(candidate.slot for candidate in decision.candidates)))
+    choices = {choice.slot: choice for choice in decision.choices}
+    slots = dict.fromkeys((*choices, *(candidate.slot for candidate in decision.candidates)))
     for slot in slots or (None,):
         candidates = [
             asdict(candidate) for candidate in decision.candidates if candidate.slot == slot
         ]
-        choice = asdict(chosen[slot]) if slot in chosen else {}
+        choice = asdict(choices[slot]) if slot in choices else {}
         yield {**common, "slot": slot, "candidates": candidates, **choice}

@@ -21,75 +21,77 @@ from pipeline.decisioning.budgets.pacing import allowance, reprice
 from pipeline.model.budget import BudgetStatus, Purse, budget_status
 from pipeline.model.decision import Decision
 
-_TIMED: Final = ("day", "week", "month")
-_NEVER: Final = 2**63
-_EVERY_MS: Final = 1_000
+_CALENDAR_PERIODS: Final = ("day", "week", "month")
+_NO_END_MS: Final = 2**63
+_CHECK_EVERY_MS: Final = 1_000
 """Shortest time between two checks of the pacing."""
 
 
 class PlayedBudgets:
-    """Budgets of a configuration. `wallet`: what may be spent now, the same mapping all the
-    time."""
+    """Budgets of a configuration. `wallet`: purses with the tokens that may be spent now; the
+    mapping is updated in place."""
 
     def __init__(self, rules: Mapping[str, BudgetRule]) -> None:
         self.wallet: dict[str, Purse] = {}
         self._rules = rules
-        self._paced = [
-            rule for rule in rules.values() if rule.per in _TIMED or rule.ends is not None
+        self._paced_rules = [
+            rule
+            for rule in rules.values()
+            if rule.per in _CALENDAR_PERIODS or rule.ends is not None
         ]
         self._accounts: dict[str, Account] = {}
         self._actions: dict[str, SpentAction] = {}
         self._due: list[tuple[int, str]] = []
-        self._looked_ms: int | None = None
-        self._period_ends = _NEVER
+        self._checked_ms: int | None = None
+        self._period_ends = _NO_END_MS
 
     def advance(self, now_ms: int) -> None:
-        """Give back the tokens of messages not reported as shown, begin new periods, and set
-        prices."""
+        """Release the tokens of messages that were not reported as shown in time, begin new
+        periods, and set prices."""
         self._expire(now_ms)
-        looked = self._looked_ms
-        if looked is not None and now_ms < min(looked + _EVERY_MS, self._period_ends):
+        checked_ms = self._checked_ms
+        if checked_ms is not None and now_ms < min(checked_ms + _CHECK_EVERY_MS, self._period_ends):
             return
-        for rule in self._rules.values() if looked is None else self._paced:
-            self._look(rule, now_ms)
-        self._looked_ms = now_ms
-        self._period_ends = self.next_period(now_ms) or _NEVER
+        for rule in self._rules.values() if checked_ms is None else self._paced_rules:
+            self._reprice(rule, now_ms)
+        self._checked_ms = now_ms
+        self._period_ends = self.next_period(now_ms) or _NO_END_MS
 
     def next_period(self, after_ms: int) -> int | None:
         """Return the time (ms) at which the next period of a budget begins."""
-        ends = (rule.period(after_ms).ends for rule in self._paced)
+        ends = (rule.period(after_ms).ends for rule in self._paced_rules)
         return min((end for end in ends if end is not None), default=None)
 
-    def take(self, decision: Decision) -> None:
+    def count_decision(self, decision: Decision) -> None:
         """Count a decision's spending, and its reports of messages shown or not shown."""
         if decision.spends:
             count = Count(self._accounts, self._actions.get, decision.decided_at)
             count.count_decision(decision, 0, 0)
-            self._keep(count, decision.decided_at)
+            self._apply_count(count, decision.decided_at)
 
     def report(self, now_ms: int) -> tuple[BudgetStatus, ...]:
-        """Return the budgets of campaigns, in the form for people."""
+        """Return the status of the budgets of campaigns."""
         return tuple(
             budget_status(record_of(account, {}, now_ms))
             for name, account in sorted(self._accounts.items())
             if not is_stock(name)
         )
 
-    def _look(self, rule: BudgetRule, now_ms: int) -> None:
+    def _reprice(self, rule: BudgetRule, now_ms: int) -> None:
         account = open_account(rule, self._accounts.get(rule.name), now_ms)
         self._accounts[rule.name] = reprice(account, rule, now_ms)
         self._refill(rule, now_ms)
 
     def _refill(self, rule: BudgetRule, now_ms: int) -> None:
         account = self._accounts[rule.name]
-        period, spent = account.period, account.gross
+        period, spending = account.period, account.gross
         self.wallet[rule.name] = Purse(
             period=period.name,
             begins=period.begins,
             ends=period.ends,
             number=0,
-            granted=spent + max(allowance(account, rule, now_ms), 0),
-            spent=spent,
+            granted=spending + max(allowance(account, rule, now_ms), 0),
+            spent=spending,
             price=account.pace.price,
         )
 
@@ -102,11 +104,11 @@ class PlayedBudgets:
             if action.status == "reserved" and action.until is not None:
                 count = Count(self._accounts, self._actions.get, now_ms)
                 count.expire(action_id)
-                self._keep(count, now_ms)
+                self._apply_count(count, now_ms)
             else:
                 del self._actions[action_id]
 
-    def _keep(self, count: Count, now_ms: int) -> None:
+    def _apply_count(self, count: Count, now_ms: int) -> None:
         self._actions.update(count.actions)
         for action_id, action in count.actions.items():
             heappush(self._due, (action.due, action_id))

@@ -8,21 +8,21 @@ from pipeline.flow import Flow
 from pipeline.model.decision import Action, Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
-from pipeline.model.outcome import DeadLetter, Emit
+from pipeline.model.outcome import Emit
 from pipeline.model.records import time_of
 from pipeline.replay.played_budgets import PlayedBudgets
 from pipeline.rules import Rules
 
 
 class LogPlayer:
-    """Player of records in the order of time; the records that follow from each go to `take`.
+    """Player of records in the order of time; `take` gets the records that follow from each.
 
-    Between two records the timers that fell due fire. An outcome of a message that was not sent
-    here is left out, because it belongs to another configuration's message. Budgets and stock are
+    Between two records the timers that fell due fire. An outcome of a message that this run did not
+    send is left out, because it is about another configuration's message. Budgets and stock are
     spent from one purse each.
 
-    `now_ms` is the log's time, None before the first record. `outcomes_left_out` are counted, and
-    `dead_letters` by stage and reason.
+    `now_ms` is the log's time, None before the first record. `outcomes_left_out` is a count, and
+    `dead_letters` has counts by stage and reason.
     """
 
     def __init__(self, rules: Rules, take: Callable[[Iterable[Emit]], None]) -> None:
@@ -33,7 +33,7 @@ class LogPlayer:
         self.outcomes_left_out = 0
         self.dead_letters: Counter[tuple[str, str]] = Counter()
         self._take = take
-        self._sent: set[str] = set()
+        self._action_ids: set[str] = set()
 
     def play(self, record: Interaction | IdentityChange) -> None:
         """Bring the log's time to the record, then run it through the stages."""
@@ -61,22 +61,17 @@ class LogPlayer:
         if not isinstance(record, Interaction) or record.kind != "outcome":
             return False
         action = record.properties.get("action_id")
-        return action is not None and action not in self._sent
+        return action is not None and action not in self._action_ids
 
     def _pass_on(self, emits: Iterable[Emit]) -> None:
         self._take(self._note(emits))
-        self.dead_letters.update(_name_refused(refused) for refused in self.flow.refused)
+        self.dead_letters.update((stage, letter.reason) for stage, letter in self.flow.refused)
         self.flow.refused.clear()
 
     def _note(self, emits: Iterable[Emit]) -> Iterator[Emit]:
         for emit in emits:
             if isinstance(emit.value, Action):
-                self._sent.add(emit.value.action_id)
+                self._action_ids.add(emit.value.action_id)
             elif isinstance(emit.value, Decision):
-                self.budgets.take(emit.value)
+                self.budgets.count_decision(emit.value)
             yield emit
-
-
-def _name_refused(refused: tuple[str, DeadLetter]) -> tuple[str, str]:
-    stage, letter = refused
-    return stage, letter.reason

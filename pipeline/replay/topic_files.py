@@ -1,6 +1,7 @@
 """Interactions of a replayed topic, as `kairos replay --topic interactions` wrote them.
 
-They passed the intake before, so they are played unchanged, requests included.
+The intake accepted them before they were written to the topic, so they are played unchanged,
+including their requests for placements.
 """
 
 from collections.abc import Iterator
@@ -20,20 +21,20 @@ _OFFSET: Final = "kafka_offset"
 _ERROR: Final = "kafka_error"
 _TOMBSTONE: Final = "kafka_tombstone"
 _PROPERTIES: Final = "properties"
-_RECORD: Final = tuple(field.name for field in msgspec.structs.fields(Interaction))
-_NEEDED: Final = tuple(
+_INTERACTION_COLUMNS: Final = tuple(field.name for field in msgspec.structs.fields(Interaction))
+_REQUIRED_COLUMNS: Final = tuple(
     field.name for field in msgspec.structs.fields(Interaction) if field.required
 )
 _BATCH_ROWS: Final = 2_000
-_WRONG: Final = (OSError, pa.ArrowException)
+_READ_ERRORS: Final = (OSError, pa.ArrowException)
 _INTERACTION: Final = msgspec.json.Decoder(Interaction)
 
 
-class WholeRecords:
+class InteractionIntake:
     """Intake of rows that are interactions already."""
 
     def take_in(self, row: FileRow) -> Interaction | Refusal:
-        """Decode the row, or return the reason why it is not an interaction."""
+        """Return the row's interaction, or the reason why it is none."""
         return decode(row.raw, _INTERACTION)
 
 
@@ -43,7 +44,7 @@ def is_replayed(path: Path) -> bool:
         return False
     try:
         return _OFFSET in pq.read_schema(path).names
-    except _WRONG:
+    except _READ_ERRORS:
         return False
 
 
@@ -51,7 +52,7 @@ def replayed_rows(path: Path) -> RowFile:
     """Open a part of a replayed topic. Raises UnreadableError for a topic without interactions."""
     file = pq.ParquetFile(path, pre_buffer=False)
     names = file.schema_arrow.names
-    missing = [name for name in _NEEDED if name not in names]
+    missing = [name for name in _REQUIRED_COLUMNS if name not in names]
     if missing:
         raise UnreadableError(
             f"{path} is a replay of another topic than interactions: it has no column "
@@ -61,15 +62,15 @@ def replayed_rows(path: Path) -> RowFile:
 
 
 def _rows(path: Path, file: pq.ParquetFile) -> Iterator[ReadRow]:
-    wanted = [*_RECORD, _ERROR, _TOMBSTONE]
-    columns = [name for name in file.schema_arrow.names if name in wanted]
+    names = [*_INTERACTION_COLUMNS, _ERROR, _TOMBSTONE]
+    columns = [name for name in file.schema_arrow.names if name in names]
     number = 0
     try:
         for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
             for row in _times_in_ms(batch).to_pylist(maps_as_pydicts="strict"):
                 number += 1
                 yield _row(number, row)
-    except _WRONG as error:
+    except _READ_ERRORS as error:
         raise UnreadableError(f"{path}: after row {number:,}: {error}") from error
 
 

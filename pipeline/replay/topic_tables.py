@@ -20,7 +20,7 @@ from pipeline.replay.columns import columns_of, record_converter
 from pipeline.replay.manifest import Selection
 
 _TIME: Final = pa.timestamp("ms", tz="UTC")
-_PLACE: Final = (
+_PLACE_COLUMNS: Final = (
     ("kafka_partition", pa.int32()),
     ("kafka_offset", pa.int64()),
     ("kafka_at", _TIME),
@@ -31,9 +31,9 @@ _PLACE: Final = (
 _OWN_TIMES: Final = (
     "received_at", "decided_at", "created_at", "updated_at", "applied_at", "at",
 )  # fmt: skip
-"""Fields with a record's time, the clock of rules."""
+"""Fields with a record's own time, in the order of preference."""
 
-_NESTED: Final = ("control", "interaction")
+_SECTIONS: Final = ("control", "interaction")
 _FIRST_DAY: Final = date(1970, 1, 1).toordinal()
 _LAST_DAY: Final = date.max.toordinal()
 
@@ -41,8 +41,8 @@ _Row: TypeAlias = dict[str, Any]
 
 
 class DayTables:
-    """Maker of tables of the records of one topic; counts those that are `unreadable` and those
-    that were `left_out` for their time."""
+    """Converter of one topic's records to tables. `unreadable`: number of records that cannot be
+    decoded; `left_out`: number of those whose time is outside of the selection."""
 
     def __init__(self, selection: Selection, codec: Codec) -> None:
         columns = columns_of(codec.schema(selection.topic))
@@ -52,29 +52,29 @@ class DayTables:
         self._codec = codec
         self._convert = record_converter(columns)
         self._schema = pa.schema(
-            [*((name, column.kind) for name, column in columns.items()), *_PLACE]
+            [*((name, column.kind) for name, column in columns.items()), *_PLACE_COLUMNS]
         )
 
-    def of(self, messages: Iterable[Message]) -> Iterator[tuple[str, pa.Table]]:
-        """Yield the records of each day (ISO 8601) as a table."""
+    def split(self, messages: Iterable[Message]) -> Iterator[tuple[str, pa.Table]]:
+        """Yield a table of the selected records of each day (ISO 8601)."""
         days: defaultdict[str, list[_Row]] = defaultdict(list)
         for message in messages:
             row = self._row(message)
             at = time_of(row)
-            if self._is_wanted(at):
+            if self._is_selected(at):
                 days[day_of(at)].append(row)
             else:
                 self.left_out += 1
         for day, rows in days.items():
             yield day, pa.Table.from_pylist(rows, self._schema)
 
-    def _is_wanted(self, at: int) -> bool:
+    def _is_selected(self, at: int) -> bool:
         since, until = self._selection.since, self._selection.until
         return (since is None or at >= since) and (until is None or at < until)
 
     def _row(self, message: Message) -> _Row:
-        decoded = self._decode(message.value())
-        row: _Row = {} if isinstance(decoded, Malformed) else decoded
+        result = self._decode(message.value())
+        row: _Row = {} if isinstance(result, Malformed) else result
         if row and self._convert is not None:
             row = self._convert(row)
         row["kafka_partition"] = source_partition(message)[1]
@@ -82,9 +82,9 @@ class DayTables:
         row["kafka_at"] = message.timestamp()[1]
         row["kafka_key"] = (message.key() or b"").decode(errors="replace")
         row["kafka_tombstone"] = message.value() is None
-        if isinstance(decoded, Malformed):
+        if isinstance(result, Malformed):
             self.unreadable += 1
-            row["kafka_error"] = f"{decoded.reason}: {decoded.detail}"
+            row["kafka_error"] = f"{result.reason}: {result.detail}"
         return row
 
     def _decode(self, value: bytes | None) -> _Row | Malformed:
@@ -92,18 +92,18 @@ class DayTables:
 
 
 def time_of(row: Mapping[str, Any]) -> int:
-    """Return a record's own time (epoch ms), the clock of rules; without one, the time of
-    writing."""
-    for section in (row, *(row.get(name) or {} for name in _NESTED)):
+    """Return a record's own time (epoch ms); for a record without one, the time of writing."""
+    for section in (row, *(row.get(name) or {} for name in _SECTIONS)):
         for name in _OWN_TIMES:
             at = section.get(name)
             if isinstance(at, int):
                 return at
-    written: int = row["kafka_at"]
-    return written
+    kafka_at: int = row["kafka_at"]
+    return kafka_at
 
 
 def day_of(at: int) -> str:
-    """Return the UTC day (ISO 8601); times outside of the calendar are in its first or last."""
+    """Return the UTC day (ISO 8601) of a time (epoch ms); times outside of the calendar are in its
+    first or last day."""
     ordinal = _FIRST_DAY + at // DAY_MS
     return date.fromordinal(min(max(ordinal, 1), _LAST_DAY)).isoformat()

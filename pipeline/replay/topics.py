@@ -1,8 +1,8 @@
 """Replay of a topic to Parquet: each offset once, even if the replay is killed and run again.
 
-Partition after partition is read in chunks. The parts of a chunk, one for each day, are written
-under temporary names and renamed; then the manifest records the chunk as done. The next run removes
-files of a killed run beyond the manifest.
+Partitions are read one after the other, in chunks. The parts of a chunk, one for each day, are
+written under temporary names and renamed; then the manifest records the chunk's end. The next run
+removes the files of a killed run beyond the manifest.
 """
 
 from collections import defaultdict
@@ -45,8 +45,8 @@ class OffsetsError(Exception):
 
 
 class PartitionReport(Struct, frozen=True):
-    """Offsets [`first`, `after`) were replayed in this run. `deleted`: offsets before them that the
-    topic no longer has, although an earlier run had reached them."""
+    """Offsets [`first`, `after`) of a partition, which this run replayed. `deleted`: number of
+    offsets between the end of the earlier run and `first`, which the topic no longer has."""
 
     partition: int
     first: int
@@ -55,8 +55,8 @@ class PartitionReport(Struct, frozen=True):
 
 
 class ReplayReport(Struct, frozen=True):
-    """Result of a replay: `records` were written in this run, of which `unreadable` cannot be
-    decoded; those whose time is out of range were `left_out`."""
+    """Result of a replay. `records`: number of records written in this run, of which `unreadable`
+    cannot be decoded; `left_out`: number of records whose time is out of range."""
 
     topic: str
     records: int
@@ -69,8 +69,8 @@ class ReplayReport(Struct, frozen=True):
 def replay(
     settings: Settings, selection: Selection, out: Path, progress: Callable[[int, int], None]
 ) -> ReplayReport:
-    """Write the selected records that are not in `out` yet. `progress` gets the numbers of offsets
-    done and in all.
+    """Write the selected records that are not in `out` yet. `progress` gets the number of offsets
+    replayed and their total.
 
     Raises UnknownTopicError, OffsetsError, AnotherReplayError, and KafkaException when the broker
     does not answer.
@@ -79,9 +79,9 @@ def replay(
         raise UnknownTopicError(f"{selection.topic!r} is no topic of Kairos's records")
     with TopicReader(settings.kafka(), selection.topic) as reader:
         limits = reader.limits()
-        wanted = _select_offsets(selection, limits, reader)
+        ranges = _select_offsets(selection, limits, reader)
         with replay_folder(out, selection) as folder:
-            plan = [_plan_partition(folder, number, wanted[number]) for number in sorted(wanted)]
+            plan = [_plan_partition(folder, number, ranges[number]) for number in sorted(ranges)]
             run = _Run(reader, folder, DayTables(selection, open_codec(settings)), progress)
             return run.replay(selection.topic, plan)
 
@@ -91,40 +91,40 @@ def _select_offsets(
 ) -> dict[int, range]:
     if selection.offsets is not None:
         for partition, (first, last) in selection.offsets.items():
-            _check(selection.topic, partition, range(first, last), limits)
+            _require_offsets(selection.topic, partition, range(first, last), limits)
         return {number: range(*pair) for number, pair in selection.offsets.items()}
     if selection.since is None:
         return limits
-    # A record's time is at most so much later than the broker's, and may be any time earlier.
+    # A record's own time is at most MAX_AHEAD_MS after its time of writing, and may be long before.
     firsts = reader.written_since(selection.since - MAX_AHEAD_MS)
     return {
-        number: range(firsts.get(number, known.stop), known.stop)
-        for number, known in limits.items()
+        number: range(firsts.get(number, limit.stop), limit.stop)
+        for number, limit in limits.items()
     }
 
 
-def _check(topic: str, partition: int, asked: range, limits: dict[int, range]) -> None:
+def _require_offsets(topic: str, partition: int, offsets: range, limits: dict[int, range]) -> None:
     if partition not in limits:
         raise OffsetsError(f"{topic} has no partition {partition}; it has {len(limits)}")
-    known = limits[partition]
-    if asked.start < known.start or asked.stop > known.stop:
+    limit = limits[partition]
+    if offsets.start < limit.start or offsets.stop > limit.stop:
         raise OffsetsError(
-            f"partition {partition} of {topic} has the offsets {known.start}-{known.stop}, "
-            f"not {asked.start}-{asked.stop}"
+            f"partition {partition} of {topic} has the offsets {limit.start}-{limit.stop}, "
+            f"not {offsets.start}-{offsets.stop}"
         )
 
 
-def _plan_partition(folder: ReplayFolder, partition: int, wanted: range) -> PartitionReport:
+def _plan_partition(folder: ReplayFolder, partition: int, offsets: range) -> PartitionReport:
     offset = folder.next(partition)
     if offset is None:
-        return PartitionReport(partition, wanted.start, wanted.stop)
-    if offset > wanted.stop:
+        return PartitionReport(partition, offsets.start, offsets.stop)
+    if offset > offsets.stop:
         raise AnotherReplayError(
-            f"partition {partition} ends at {wanted.stop}, and {offset} offsets of it were "
+            f"partition {partition} ends at {offsets.stop}, and {offset} offsets of it were "
             "replayed: the topic was created again; use another --out"
         )
-    first = max(offset, wanted.start)
-    return PartitionReport(partition, first, wanted.stop, deleted=first - offset)
+    first = max(offset, offsets.start)
+    return PartitionReport(partition, first, offsets.stop, deleted=first - offset)
 
 
 @dataclass
@@ -169,11 +169,11 @@ class _Run:
 
     def _write(self, partition: int, chunk: "_Chunk") -> None:
         for day, tables in chunk.days.items():
-            temporary, whole = self.folder.part(day, partition, chunk.offsets)
+            temporary, final = self.folder.part(day, partition, chunk.offsets)
             table = pa.concat_tables(tables)
             pq.write_table(table, temporary, compression="zstd")
             sync_to_disk(temporary)
-            temporary.replace(whole)
+            temporary.replace(final)
             self.records += table.num_rows
             self.files += 1
         self.folder.finish(partition, chunk.after)
@@ -194,7 +194,7 @@ class _Chunk:
         return range(self.first, self.after)
 
     def add(self, messages: list[Message], tables: DayTables) -> None:
-        for day, table in tables.of(messages):
+        for day, table in tables.split(messages):
             self.days[day].append(table)
             self._bytes += table.nbytes
         self._records += len(messages)

@@ -1,7 +1,8 @@
-"""Comparison of two configurations: the topic's interactions through the stages with each.
+"""Comparison of two configurations, which plays the topic's interactions through the stages with
+each.
 
-Both begin with the topic, each with a state of its own; nothing is written to a topic. Outcomes of
-messages that a configuration does not send are left out of its run.
+Both begin at the start of the topic, each with a state of its own; nothing is written to a topic.
+Outcomes of messages that a configuration does not send are left out of its run.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -30,12 +31,12 @@ from pipeline.rules import Rules
 
 BEFORE: Final = "before"
 AFTER: Final = "after"
-_BY: Final = """
+_MESSAGE_COUNTS: Final = """
 SELECT name, count(*) FILTER (side = 'before'), count(*) FILTER (side = 'after')
 FROM (SELECT side, {name} AS name FROM decisions WHERE action_id IS NOT NULL)
 GROUP BY name ORDER BY name
 """
-_CHANGED: Final = """
+_CHANGED_SLOTS: Final = """
 SELECT count(*) FROM (SELECT * FROM decisions WHERE side = 'before') AS b
 FULL JOIN (SELECT * FROM decisions WHERE side = 'after') AS a
 ON (b.decision_id = a.decision_id AND b.slot IS NOT DISTINCT FROM a.slot)
@@ -57,7 +58,7 @@ class SideReport(Struct, frozen=True):
 
 
 class Messages(Struct, frozen=True):
-    """Numbers of messages under this name."""
+    """Numbers of messages of an offer, channel or segment."""
 
     name: str
     before: int
@@ -65,11 +66,13 @@ class Messages(Struct, frozen=True):
 
 
 class WhatIfReport(Struct, frozen=True):
-    """Decisions of `interactions`, before and after: `identical`, or with another treatment in
-    `changed_slots`. A message counts in each segment of its customer. `worth`: the other
-    configuration's worth, estimated from the logged decisions and their outcomes. `live`: if the
-    configuration in force has budgets, the comparison of its replayed decisions with its live
-    ones."""
+    """Comparison of the decisions about `interactions`.
+
+    `identical`: both made the same decisions; `changed_slots`: number of slots with another
+    treatment. A message counts in each segment of its customer. `worth`: the other configuration's
+    worth, estimated from the logged decisions and their outcomes. `live`: the comparison of
+    replayed and live decisions of the configuration in force, if it has budgets.
+    """
 
     interactions: int
     before: SideReport
@@ -85,8 +88,7 @@ class WhatIfReport(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """Range of time from `since` up to, not including, `until` (epoch ms); None: all since the
-    beginning."""
+    """Range of time [`since`, `until`) (epoch ms); `since` None: from the beginning."""
 
     since: int | None
     until: int
@@ -100,46 +102,40 @@ def what_if(
     records: Records,
     before: Rules,
     after: Rules,
-    when: TimeRange,
+    period: TimeRange,
     out: Path,
     progress: Callable[[int], None],
 ) -> WhatIfReport:
     """Decide with both rules and write the tables of each into `out`, with the chances of their
-    choices; compare the decisions in the range. KafkaException when the broker does not answer."""
-    with ExitStack() as opened:
-        replayed = ReplayedDecisions(opened.enter_context(temporary_rows()))
-        sides = {
-            name: _Side(
-                replace(rules, with_chances=True),
-                opened.enter_context(_tables(out / name)),
-                when,
-                note,
-            )
-            for name, rules, note in (
-                (BEFORE, before, replayed.note if before.config.budgets else iter),
-                (AFTER, after, iter),
-            )
-        }
-        count = 0
-        for count, record in enumerate(inputs_until(records, when.until - 1), 1):
-            for side in sides.values():
-                side.player.play(record)
-            progress(count)
-        for side in sides.values():
-            side.player.advance(when.until - 1)
+    choices; compare the decisions in the period. Raises KafkaException when the broker does not
+    answer.
+
+    `progress` gets the number of interactions and identity changes played so far.
+    """
+    has_budgets = bool(before.config.budgets)
+    with ExitStack() as stack:
+        decisions = ReplayedDecisions(stack.enter_context(temporary_rows()))
+        before_tables, after_tables = (
+            stack.enter_context(_tables(out / name)) for name in (BEFORE, AFTER)
+        )
+        sides = (
+            _Side(before, before_tables, period, decisions.note if has_budgets else iter),
+            _Side(after, after_tables, period, iter),
+        )
+        count = _play(records, sides, period.until - 1, progress)
         live = None
-        if before.config.budgets:
-            live = replayed.compare(_live_decisions(records, before.config.digest))
-    was, would_be = (side.report() for side in sides.values())
+        if has_budgets:
+            live = decisions.compare(_live_decisions(records, before.config.digest))
+    before_report, after_report = (side.report() for side in sides)
     with table_engine(records.settings).open() as database:
-        database.execute(_decisions(out))
-        [(changed,)] = database.execute(_CHANGED).fetchall()
+        database.execute(_decisions_view(out))
+        [(changed_slots,)] = database.execute(_CHANGED_SLOTS).fetchall()
         return WhatIfReport(
             interactions=count,
-            before=was,
-            after=would_be,
-            identical=was.decision_hash == would_be.decision_hash,
-            changed_slots=changed,
+            before=before_report,
+            after=after_report,
+            identical=before_report.decision_hash == after_report.decision_hash,
+            changed_slots=changed_slots,
             offers=_messages(database, "offer"),
             channels=_messages(database, "channel"),
             segments=_messages(database, "unnest(segments)"),
@@ -147,12 +143,27 @@ def what_if(
         )
 
 
+def _play(
+    records: Records, sides: Iterable["_Side"], until: int, progress: Callable[[int], None]
+) -> int:
+    """Play the topic's records up to `until` (epoch ms, inclusive) to each side; return their
+    number."""
+    count = 0
+    for count, record in enumerate(inputs_until(records, until), 1):
+        for side in sides:
+            side.player.play(record)
+        progress(count)
+    for side in sides:
+        side.player.advance(until)
+    return count
+
+
 def _live_decisions(records: Records, digest: str) -> Iterator[Decision]:
     decisions = records.every(topics.DECISIONS, Decision)
     return (decision for _, decision in decisions if decision.config == digest)
 
 
-def _decisions(out: Path) -> str:
+def _decisions_view(out: Path) -> str:
     """Return the statement that makes a view of both sides' decisions."""
     sides = (
         f"SELECT '{name}' AS side, * FROM {_quote(out / name / 'decisions.parquet')}"
@@ -166,7 +177,9 @@ def _quote(file: Path) -> str:
 
 
 def _messages(database: duckdb.DuckDBPyConnection, name: str) -> tuple[Messages, ...]:
-    return tuple(Messages(*row) for row in database.execute(_BY.format(name=name)).fetchall())
+    return tuple(
+        Messages(*row) for row in database.execute(_MESSAGE_COUNTS.format(name=name)).fetchall()
+    )
 
 
 def _tables(folder: Path) -> OutputTables:
@@ -175,35 +188,40 @@ def _tables(folder: Path) -> OutputTables:
 
 
 class _Side:
+    """Run of one configuration: its player and its tables."""
+
     def __init__(
         self,
         rules: Rules,
         tables: OutputTables,
-        when: TimeRange,
+        period: TimeRange,
         note: Callable[[Iterable[Emit]], Iterator[Emit]],
     ) -> None:
-        self.player = LogPlayer(rules, lambda emits: tables.take(note(_within(emits, when))))
+        self.player = LogPlayer(
+            replace(rules, with_chances=True),
+            lambda emits: tables.write(note(_select(emits, period))),
+        )
         self.tables = tables
         self._digest = rules.config.digest
 
     def report(self) -> SideReport:
         return SideReport(
             self._digest,
-            len(self.tables.decided),
+            len(self.tables.fingerprint),
             self.tables.actions.rows,
             self.player.outcomes_left_out,
-            self.tables.decided.hexdigest(),
+            self.tables.fingerprint.hexdigest(),
             self.tables.short,
             self.player.budgets.report(self.player.now_ms or 0),
         )
 
 
-def _within(emits: Iterable[Emit], when: TimeRange) -> Iterator[Emit]:
-    """Return the table without decisions or changes outside of the range."""
+def _select(emits: Iterable[Emit], period: TimeRange) -> Iterator[Emit]:
+    """Yield the records without decisions, actions and segment changes outside of the period."""
     for emit in emits:
         match emit.value:
             case Decision(decided_at=at) | Action(created_at=at) | SegmentChange(at=at):
-                if when.has(at):
+                if period.has(at):
                     yield emit
             case _:
                 yield emit

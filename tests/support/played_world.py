@@ -34,7 +34,7 @@ def write(folder: Path, topic: str, records: Iterable[msgspec.Struct]) -> Path:
         Message(topic, 0, offset, b"key", _CODEC.encode(topic, record), timestamp=(2, START_MS))  # type: ignore[call-arg, arg-type, misc]
         for offset, record in enumerate(records)
     ]
-    for day, table in DayTables(Selection(topic), _CODEC).of(messages):
+    for day, table in DayTables(Selection(topic), _CODEC).split(messages):
         place = folder / f"day={day}"
         place.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, place / f"part-00000-000000000000-{len(messages):012}.parquet")

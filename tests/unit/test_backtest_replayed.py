@@ -24,7 +24,7 @@ from pipeline.model.interaction import Context, DecideRequest, Interaction
 from pipeline.model.profile import Memberships
 from pipeline.replay.input_files import TimedLog, open_files, read_file
 from pipeline.replay.manifest import Selection
-from pipeline.replay.replayed import WholeRecords
+from pipeline.replay.topic_files import InteractionIntake
 from pipeline.replay.topic_tables import DayTables
 from tests.support.shop_log import shop_log
 from tests.support.worlds import rules
@@ -39,7 +39,7 @@ def _write_replay(folder: Path, values: Sequence[msgspec.Struct | bytes], topic:
         Message(topic, 0, offset, b"key", _encode(topic, value), timestamp=(2, 0))  # type: ignore[call-arg, arg-type, misc]
         for offset, value in enumerate(values)
     ]
-    for day, table in DayTables(Selection(topic), _CODEC).of(messages):
+    for day, table in DayTables(Selection(topic), _CODEC).split(messages):
         (folder / f"day={day}").mkdir(parents=True, exist_ok=True)
         pq.write_table(table, folder / f"day={day}" / "part-0-0-9.parquet")
     (folder / "_manifest.json").write_text("{}")
@@ -104,7 +104,7 @@ def test_every_field_of_an_interaction_comes_back(tmp_path: Path) -> None:
     [file] = open_files(folder, 1 << 20)
     with temporary_rows() as rows:
         log = TimedLog(rows)
-        read_file(file, WholeRecords(), log, lambda _: None)
+        read_file(file, InteractionIntake(), log, lambda _: None)
         assert list(log) == [complete]
 
 

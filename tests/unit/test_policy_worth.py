@@ -129,7 +129,7 @@ def worth(log: Path, tmp_path: Path) -> Callable[..., PolicyWorth]:
 def _replay(folder: Path, rules: Rules) -> Path:
     folder.mkdir(exist_ok=True)
     with OutputTables(folder) as tables:
-        player = LogPlayer(with_fields(rules, with_chances=True), tables.take)
+        player = LogPlayer(with_fields(rules, with_chances=True), tables.write)
         for visit in _visits():
             player.play(visit)
     return folder / "decisions.parquet"

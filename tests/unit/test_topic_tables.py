@@ -47,7 +47,7 @@ def _message(topic: str, value: msgspec.Struct | bytes | None, offset: int = 7) 
 
 def _tables(topic: str, *values: msgspec.Struct | bytes | None) -> dict[str, pa.Table]:
     messages = [_message(topic, value) for value in values]
-    return dict(DayTables(Selection(topic), _CODEC).of(messages))
+    return dict(DayTables(Selection(topic), _CODEC).split(messages))
 
 
 def _row(topic: str, value: msgspec.Struct | bytes | None) -> dict[str, Any]:
@@ -163,5 +163,5 @@ def test_only_records_of_the_time_asked_for_are_taken() -> None:
         _message(topics.INTERACTIONS, msgspec.structs.replace(_INTERACTION, received_at=at))
         for at in moments
     ]
-    [(_, table)] = tables.of(messages)
+    [(_, table)] = tables.split(messages)
     assert (table.num_rows, tables.left_out) == (1, 2)
